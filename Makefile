@@ -1,0 +1,59 @@
+# Each target does its own set-up: `make serve` and `make test` need Python >= 3.11 and make, nothing else.
+
+HOST    ?= 127.0.0.1
+PORT    ?= 8000
+MODELS  ?= models
+VENV    ?= .venv
+PYTHON  ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+             $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+BIN       := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test lint format lock test-docker clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+install: $(INSTALLED)  ## make .venv with all that training, serving and testing need
+
+$(INSTALLED): requirements/all.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "expected Python >= 3.11, found none on PATH; install one or run: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/all.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+serve: install  ## serve MODELS on HOST:PORT; trains the embedded default first if there is no bundle
+	@ls $(MODELS)/*/[1-9]*/bundle.json >/dev/null 2>&1 || $(BIN)/trainer fit digits --models $(MODELS)
+	$(BIN)/serving run --models $(MODELS) --host $(HOST) --port $(PORT)
+
+test: install  ## run the test suite
+	$(BIN)/python -m pytest
+
+lint: install  ## check style, types, the walls of the house, the Dockerfile
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+
+format: install  ## rewrite the sources in the project's style
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+test-docker: install  ## build the image, bring the stack up, predict through it, take it down
+	$(BIN)/python -m pytest -m container tests/container
+
+# The lock files hold versions and hashes and no addresses: any index serves them.
+lock:  ## pin the requirements of pyproject.toml anew
+	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
+	$(LOCK) --extra train --extra dev --output-file requirements/all.lock
+	$(LOCK) --output-file requirements/serving.lock --constraints requirements/all.lock
+
+LOCK = .venv-lock/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
+       --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+
+clean:  ## remove what make made, except trained models
+	rm -rf $(VENV) .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

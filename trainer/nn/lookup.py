@@ -1,0 +1,21 @@
+"""Parts chosen by name: activations, initializers, optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def lookup(kind: str, table: Mapping[str, T], name: str) -> T:
+    """The entry of `table` called `name`.
+
+    Raises:
+        ValueError: there is none; the message names the kind and lists those there are.
+    """
+    try:
+        return table[name]
+    except KeyError:
+        known = ", ".join(sorted(table))
+        raise ValueError(f"expected the name of an {kind} ({known}); got {name!r}") from None
