@@ -1,0 +1,265 @@
+"""The bundle: one trained version on disk, the contract between trainer and server.
+
+    models/<name>/<version>/
+      bundle.json      the manifest: a schema version, validated on read, unknown keys refused
+      model.onnx       the fp32 graph, and model.<variant>.onnx beside it
+      selftest.npz     golden inputs with each variant's expected outputs and tolerances
+      reference.json   histograms of the training data, for drift
+
+Nothing here is trusted: every file is read once, whole, and held to the sum in the manifest. A
+bundle holds statistics of its training data and synthetic golden inputs, never a training row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+SCHEMA_VERSION = 1
+MANIFEST, SELFTEST, REFERENCE = "bundle.json", "selftest.npz", "reference.json"
+
+Arrays = dict[str, NDArray[Any]]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+FileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Task = Literal["binary", "multiclass", "regression"]
+Metrics = dict[str, float]
+
+
+class BundleError(Exception):
+    """The bundle is missing, damaged or of another schema; the message says which and why."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Input(_Part):
+    """One feature of a row, in the order the graph takes them."""
+
+    name: str
+    type: Literal["number"]
+    minimum: float  # of the training rows; other values are answered too
+    maximum: float
+    missing: Literal["refuse"]
+
+
+class Parity(_Part):
+    """How far the graph's answers are from the NumPy forward pass."""
+
+    rows: int
+    max_abs: float
+    max_rel: float
+    label_agreement: float | None  # share of rows; None for regression
+
+
+class Variant(_Part):
+    """One graph of the bundle."""
+
+    file: FileName
+    sha256: Sha256
+    size_bytes: int
+    metrics: Metrics  # on the held-out test rows
+    parity: Parity
+    latency_us: dict[str, float]  # median of one run, by batch size, where it was exported
+
+
+class Data(_Part):
+    """What the model was trained on."""
+
+    source: str
+    fingerprint: str
+    target: list[str]
+    rows: dict[Literal["train", "validation", "test"], int]
+
+
+class Training(_Part):
+    """How it was trained."""
+
+    config: dict[str, JsonValue]
+    epochs_run: int
+    best_epoch: int
+    seconds: float
+
+
+class Manifest(_Part):
+    """bundle.json."""
+
+    schema_version: Literal[1]
+    name: Name
+    version: Annotated[int, Field(ge=1)]
+    created: str  # ISO 8601, UTC
+    task: Task
+    inputs: Annotated[list[Input], Field(min_length=1)]
+    classes: list[int] | list[str] | None  # None for regression
+    threshold: float | None  # binary: the second class is answered from this probability up
+    parameters: int
+    metrics: dict[Literal["validation", "test"], Metrics]  # of the NumPy model
+    variants: Annotated[dict[Name, Variant], Field(min_length=1)]
+    files: dict[FileName, Sha256]
+    data: Data
+    training: Training
+    libraries: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a variant must answer to the golden inputs.
+
+    Attributes:
+        outputs: by the graph's output names.
+        tolerances: for each float output, the largest |Δ| allowed, float32 of its shape.
+    """
+
+    outputs: Arrays
+    tolerances: Arrays
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """Golden inputs, and what each variant must answer to them."""
+
+    inputs: Arrays
+    expected: dict[str, Expected]
+
+    def to_bytes(self) -> bytes:
+        """As an .npz file, without pickles."""
+        arrays = {f"input/{name}": array for name, array in self.inputs.items()}
+        for variant, expected in self.expected.items():
+            for name, array in expected.outputs.items():
+                arrays[f"expected/{variant}/{name}"] = array
+            for name, array in expected.tolerances.items():
+                arrays[f"tolerance/{variant}/{name}"] = array
+        file = io.BytesIO()
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> SelfTest:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            BundleError: it is something else.
+        """
+        inputs: Arrays = {}
+        expected: dict[str, Expected] = {}
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                for key in file.files:
+                    match key.split("/"):
+                        case ["input", name]:
+                            inputs[name] = file[key]
+                        case ["expected", variant, name]:
+                            expected.setdefault(variant, Expected({}, {})).outputs[name] = file[key]
+                        case ["tolerance", variant, name]:
+                            part = expected.setdefault(variant, Expected({}, {}))
+                            part.tolerances[name] = file[key]
+                        case _:
+                            raise BundleError(f"{SELFTEST}: unexpected array {key!r}")
+        except (ValueError, OSError, EOFError, BadZipFile) as error:
+            raise BundleError(f"{SELFTEST}: expected plain arrays; {error}") from error
+        return cls(inputs, expected)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A version's folder and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: Path) -> Bundle:
+        """Read and check the manifest of `path`, models/<name>/<version>.
+
+        Raises:
+            BundleError: there is none, it is not valid, or it belongs to another folder.
+        """
+        try:
+            content = (path / MANIFEST).read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"{path}: expected a readable {MANIFEST}; {error.strerror}"
+            ) from error
+        try:
+            manifest = Manifest.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the whole"
+            raise BundleError(
+                f"{path}: {MANIFEST} is not valid at {where}: {first['msg']}"
+            ) from None
+        if (manifest.name, str(manifest.version)) != (path.parent.name, path.name):
+            raise BundleError(
+                f"{path}: expected the manifest of {path.parent.name}/{path.name}; got that of "
+                f"{manifest.name}/{manifest.version}"
+            )
+        return cls(path, manifest)
+
+    @property
+    def sums(self) -> dict[str, str]:
+        """The sha256 of every file of the bundle but the manifest, by file name."""
+        variants = self.manifest.variants.values()
+        return {variant.file: variant.sha256 for variant in variants} | self.manifest.files
+
+    def content(self, file: str) -> bytes:
+        """A file of the bundle, whole.
+
+        Raises:
+            BundleError: the manifest lists no such file, it cannot be read, or it is not the one
+                that was exported.
+        """
+        expected = self.sums.get(file)
+        if expected is None:
+            raise BundleError(f"{self.path}: the manifest lists no {file}")
+        try:
+            content = (self.path / file).read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"{self.path}: expected a readable {file}; {error.strerror}"
+            ) from error
+        got = hashlib.sha256(content).hexdigest()
+        if got != expected:
+            raise BundleError(
+                f"{self.path}: {file} was altered after export: expected sha256 {expected[:12]}…, "
+                f"got {got[:12]}…; export it again"
+            )
+        return content
+
+    def graph(self, variant: str) -> bytes:
+        """The ONNX file of a variant; raises as `content` does."""
+        return self.content(self.manifest.variants[variant].file)
+
+    def selftest(self) -> SelfTest:
+        """The golden inputs and expected outputs; raises as `content` does."""
+        return SelfTest.from_bytes(self.content(SELFTEST))
+
+
+def names(models: Path) -> list[str]:
+    """The models of a repository that have at least one version, sorted."""
+    if not models.is_dir():
+        return []
+    return sorted(p.name for p in models.iterdir() if p.is_dir() and versions(p))
+
+
+def versions(model: Path) -> list[int]:
+    """The version numbers in a model's folder, ascending.
+
+    Only folders named 1, 2, 3 … count: whatever else lies there is no version.
+    """
+    if not model.is_dir():
+        return []
+    return sorted(
+        int(p.name)
+        for p in model.iterdir()
+        if re.fullmatch(r"[1-9][0-9]{0,8}", p.name) and p.is_dir()
+    )

@@ -1,0 +1,174 @@
+"""ONNX Runtime: sessions, and the proof that a graph answers as its self-test says.
+
+Nothing else touches it. Create sessions after fork: one inherited from a parent process hangs or
+crashes in the child.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.bundle import Arrays, Bundle, BundleError
+
+# Before the import: it looks up a telemetry host as it loads.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as _state
+
+# The runtime's own exceptions share no base class; wrong arrays end in Python's.
+_REFUSALS: tuple[type[Exception], ...] = (
+    *(e for e in vars(_state).values() if isinstance(e, type) and issubclass(e, Exception)),
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+class GraphError(Exception):
+    """ONNX Runtime refuses the graph, or a run of it; the message is the runtime's."""
+
+
+class Session:
+    """A loaded graph. Safe to run from several threads at once.
+
+    Args:
+        graph: the ONNX file's content.
+        threads: threads of one run.
+
+    Attributes:
+        inputs: names of the graph's inputs.
+        outputs: names of the graph's outputs.
+
+    Raises:
+        GraphError: the graph does not load.
+    """
+
+    def __init__(self, graph: bytes, *, threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        # Sized by us: the runtime's own pools follow the host's cores, not the container's share.
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3  # errors only
+        try:
+            self._session = onnxruntime.InferenceSession(
+                graph, options, providers=["CPUExecutionProvider"]
+            )
+        except _REFUSALS as error:
+            raise GraphError(f"ONNX Runtime does not load the graph: {error}") from error
+        self.inputs = [node.name for node in self._session.get_inputs()]
+        self.outputs = [node.name for node in self._session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """The graph's outputs for a batch of inputs, by name.
+
+        Raises:
+            GraphError: the inputs do not fit the graph.
+        """
+        try:
+            results = self._session.run(None, inputs)
+        except _REFUSALS as error:
+            raise GraphError(f"ONNX Runtime does not run the graph: {error}") from error
+        # Text comes out as objects; as str it can be compared and gathered like any array.
+        arrays = (r.astype(np.str_) if r.dtype == object else r for r in results)
+        return dict(zip(self.outputs, arrays, strict=True))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far some answers are from the expected ones.
+
+    Attributes:
+        rows: number of rows compared.
+        max_abs: largest |Δ| over all float outputs.
+        max_rel: largest |Δ| / |expected|, where |expected| counts as at least 1e-6.
+        label_agreement: share of rows with the same label; None where there are no labels.
+        within: every |Δ| is within its tolerance, and every label equal.
+    """
+
+    rows: int
+    max_abs: float
+    max_rel: float
+    label_agreement: float | None
+    within: bool
+
+
+def compare(got: Arrays, expected: Arrays, tolerances: Arrays) -> Difference:
+    """Compare answers output by output; outputs with a tolerance as floats, others exactly.
+
+    Raises:
+        GraphError: an output is missing or has another shape or type.
+    """
+    rows, max_abs, max_rel, within = 0, 0.0, 0.0, True
+    agreement: float | None = None
+    for name, wanted in expected.items():
+        found = got.get(name)
+        if found is None or found.shape != wanted.shape or found.dtype.kind != wanted.dtype.kind:
+            face = "nothing" if found is None else f"{found.dtype} {found.shape}"
+            raise GraphError(f"expected {name} as {wanted.dtype} {wanted.shape}; got {face}")
+        rows = len(wanted)
+        if name not in tolerances:
+            same = found == wanted
+            within &= bool(same.all())
+            agreement = float(same.mean()) if rows else 1.0
+            continue
+        # In float64, so that the differences are not rounded themselves. NaN fails every test.
+        delta = np.abs(found.astype(np.float64) - wanted)
+        within &= bool((delta <= tolerances[name]).all())
+        max_abs = max(max_abs, float(delta.max(initial=0)))
+        relative = delta / np.maximum(np.abs(wanted), 1e-6)
+        max_rel = max(max_rel, float(relative.max(initial=0)))
+    return Difference(rows, max_abs, max_rel, agreement, within)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a variant's self-test said on this machine.
+
+    Attributes:
+        variant: its name.
+        session: ready to answer; None unless `passed`.
+        difference: from the expected outputs; None when it did not come to a comparison.
+        reason: why it is not to be served; empty when it passed.
+    """
+
+    variant: str
+    session: Session | None
+    difference: Difference | None
+    reason: str
+
+    @property
+    def passed(self) -> bool:
+        """The variant reproduces its expected outputs here."""
+        return self.session is not None
+
+
+def prove(bundle: Bundle, variant: str, *, threads: int = 1) -> Proof:
+    """Load a variant and replay the bundle's self-test on it, on this very CPU.
+
+    A variant that fails is reported, never raised: others may pass.
+    """
+    difference: Difference | None = None
+    try:
+        selftest = bundle.selftest()
+        expected = selftest.expected.get(variant)
+        if expected is None or not expected.outputs:
+            raise BundleError(f"{bundle.path}: the self-test expects nothing of {variant}")
+        session = Session(bundle.graph(variant), threads=threads)
+        got = session.run(selftest.inputs)
+        difference = compare(got, expected.outputs, expected.tolerances)
+    except (BundleError, GraphError) as error:
+        return Proof(variant, None, difference, str(error))
+    if not difference.within:
+        return Proof(
+            variant, None, difference,
+            f"{bundle.path}: {variant} does not reproduce its self-test on this CPU: "
+            f"max |Δ| {difference.max_abs:.1e}, labels equal {difference.label_agreement}",
+        )  # fmt: skip
+    return Proof(variant, session, difference, "")

@@ -1,0 +1,162 @@
+"""The command line of the trainer: fit and verify.
+
+Results go to stdout, progress and errors to stderr. Exit status 1 means the command could not do
+what was asked or the answer is no; 2 means it was asked wrongly.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from pydantic import ValidationError
+
+from serving.bundle import Bundle, BundleError, versions
+from serving.runtime import Proof, prove
+from trainer.data.sources import BUILT_IN, SUFFIXES
+from trainer.data.tables import DataError
+from trainer.export.parity import ParityError
+from trainer.fit.callbacks import ProgressBar
+from trainer.fit.loop import TrainingDivergedError
+from trainer.recipe import Config, Outcome, describe
+from trainer.recipe import fit as fit_recipe
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def main() -> None:
+    """Train a network in NumPy and ship it as a proved ONNX bundle."""
+
+
+def _choices(command: F) -> F:
+    """An option for every choice of a run, declared once, in `Config`."""
+    for name, field in reversed(Config.model_fields.items()):
+        if name == "data":
+            continue
+        default = "" if field.default is None else f"  [default: {_shown(field.default)}]"
+        option = click.option(f"--{name.replace('_', '-')}", metavar=name.upper(),
+                              help=f"{field.description}{default}")  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _shown(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+@main.command(epilog=f"Built in: {', '.join(BUILT_IN)}. Files: {', '.join(SUFFIXES)}.")
+@click.argument("data", required=False)
+@_choices
+@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="a TOML file of these options; those on the command line win")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a summary")
+def fit(config: Path | None, as_json: bool, **options: str | None) -> None:
+    """Train on DATA, a built-in name or a file, and write a bundle to the repository."""
+    chosen = _config(config, options)
+    try:
+        outcome = fit_recipe(chosen, callbacks=[ProgressBar()])
+    except (DataError, TrainingDivergedError, ParityError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(json.dumps(describe(outcome)))
+    else:
+        _summarise(outcome)
+
+
+def _config(file: Path | None, options: dict[str, str | None]) -> Config:
+    chosen: dict[str, Any] = {}
+    if file is not None:
+        try:
+            chosen = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise click.UsageError(f"{file}: expected a TOML file; {error}") from error
+    chosen |= {name: value for name, value in options.items() if value is not None}
+    if isinstance(chosen.get("hidden"), str):
+        chosen["hidden"] = [units for units in chosen["hidden"].split(",") if units.strip()]
+    if "data" not in chosen:
+        raise click.UsageError("expected DATA, a built-in name or a file; got none")
+    try:
+        return Config.model_validate(chosen)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}"
+            for e in error.errors()
+        )
+        raise click.UsageError(faults) from error
+
+
+def _summarise(outcome: Outcome) -> None:
+    manifest = outcome.manifest
+    parity = manifest.variants["fp32"].parity
+    rows = manifest.data.rows
+    same = "" if parity.label_agreement is None else f", labels equal {parity.label_agreement:.0%}"
+    facts: dict[str, str] = {
+        "task": f"{manifest.task} of {', '.join(manifest.data.target)}",
+        "rows": ", ".join(f"{count} {part}" for part, count in rows.items()),
+        "training": f"{manifest.training.epochs_run} epochs, best {manifest.training.best_epoch}, "
+        f"{manifest.training.seconds:.1f} s",
+        **{
+            part: ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            for part, metrics in manifest.metrics.items()
+        },
+        "parity": f"max |Δ| {parity.max_abs:.1e} from NumPy over {parity.rows} rows{same}",
+        "bundle": str(outcome.path),
+    }
+    click.echo(f"{outcome.summary}\n")
+    for name, fact in facts.items():
+        click.echo(f"{name:<12}{fact}")
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a summary")
+def verify(bundle: Path, as_json: bool) -> None:
+    """Replay the self-test of BUNDLE, models/NAME or models/NAME/VERSION, on this machine.
+
+    Exit status 0 only if every file is the one exported and every variant reproduces its answers.
+    """
+    try:
+        opened = Bundle.open(_version_folder(bundle))
+        for file in opened.sums:
+            opened.content(file)
+    except BundleError as error:
+        raise click.ClickException(str(error)) from error
+    proofs = [prove(opened, variant) for variant in opened.manifest.variants]
+    passed = all(proof.passed for proof in proofs)
+    if as_json:
+        report = {"bundle": str(opened.path), "passed": passed,
+                  "variants": {proof.variant: _verdict(proof) for proof in proofs}}  # fmt: skip
+        click.echo(json.dumps(report))
+    else:
+        for proof in proofs:
+            click.echo(f"{opened.path} {proof.variant}: {_sentence(proof)}")
+    raise SystemExit(0 if passed else 1)
+
+
+def _version_folder(path: Path) -> Path:
+    """The version meant by models/NAME/VERSION, or the highest of models/NAME."""
+    found = versions(path)
+    return path / str(found[-1]) if found else path
+
+
+def _verdict(proof: Proof) -> dict[str, Any]:
+    verdict: dict[str, Any] = {"passed": proof.passed, "reason": proof.reason}
+    if proof.difference is not None:
+        verdict |= {
+            "rows": proof.difference.rows,
+            "max_abs": proof.difference.max_abs,
+            "max_rel": proof.difference.max_rel,
+            "label_agreement": proof.difference.label_agreement,
+        }
+    return verdict
+
+
+def _sentence(proof: Proof) -> str:
+    if proof.difference is None or not proof.passed:
+        return f"FAILED: {proof.reason}"
+    return f"reproduces, max |Δ| {proof.difference.max_abs:.1e} over {proof.difference.rows} rows"

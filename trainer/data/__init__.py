@@ -1,0 +1,1 @@
+"""Data: where rows come from, how they are split, how features are prepared for the network."""

@@ -1,0 +1,47 @@
+"""Splits: rows to learn from, rows to choose with, rows to be judged on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+from trainer.data.tables import Table
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of the three parts, each int64 `(n_part,)`; together every row once."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def split(table: Table, *, validation: float, test: float, seed: int) -> Split:
+    """Split at random, with the classes in the same proportions in each part.
+
+    Args:
+        table: the rows.
+        validation: share of all rows kept for choosing, in (0, 1).
+        test: share of all rows kept for judging, in (0, 1).
+        seed: same seed, same split.
+    """
+    rows = np.arange(len(table))
+    rest, judged = _cut(table, rows, round(test * len(table)), seed)
+    learned, chosen = _cut(table, rest, round(validation * len(table)), seed)
+    return Split(train=learned, validation=chosen, test=judged)
+
+
+def _cut(
+    table: Table, rows: NDArray[np.int64], size: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    classes: NDArray[Any] | None = None if table.task == "regression" else table.target[rows]
+    fewest = 1 if classes is None else len(np.unique(classes))
+    first, second = train_test_split(
+        rows, test_size=max(size, fewest), stratify=classes, random_state=seed
+    )
+    return first, second

@@ -1,0 +1,184 @@
+"""A table: numeric features and a target, checked once, so that later code need not ask again."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Task = Literal["binary", "multiclass", "regression"]
+
+# Integers with more distinct values than this are taken for quantities, not for classes.
+MOST_INTEGER_CLASSES = 20
+
+
+class DataError(ValueError):
+    """The data cannot be trained on as they are; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows to learn from.
+
+    Attributes:
+        source: where they came from, for the manifest.
+        features: float32 `(n, n_features)`, all finite.
+        feature_names: one per feature, distinct.
+        target: integers or strings `(n,)` for classes, float64 `(n, n_targets)` for regression.
+        target_names: one per column of the target.
+        task: what the target asks for.
+    """
+
+    source: str
+    features: NDArray[np.float32]
+    feature_names: tuple[str, ...]
+    target: NDArray[Any]
+    target_names: tuple[str, ...]
+    task: Task
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def fingerprint(self) -> str:
+        """A digest of names, features and target: equal for equal data."""
+        digest = hashlib.sha256()
+        digest.update(repr((self.feature_names, self.target_names, self.task)).encode())
+        digest.update(np.ascontiguousarray(self.features).tobytes())
+        if self.target.dtype.kind == "U":
+            digest.update("\0".join(self.target.tolist()).encode())
+        else:
+            digest.update(np.ascontiguousarray(self.target).tobytes())
+        return f"sha256:{digest.hexdigest()}"
+
+
+def make_table(
+    *,
+    source: str,
+    features: NDArray[Any],
+    feature_names: tuple[str, ...],
+    target: NDArray[Any],
+    target_names: tuple[str, ...],
+    task: str | None = None,
+) -> Table:
+    """Check the parts and put them together.
+
+    Args:
+        source: where they came from, for the manifest.
+        features: numbers `(n, n_features)`.
+        feature_names: one per feature.
+        target: `(n,)`, or numbers `(n, n_targets)`.
+        target_names: one per column of the target.
+        task: `classification` or `regression`; by default text and truth values are classes,
+            floats are quantities, and integers are classes up to `MOST_INTEGER_CLASSES` values.
+
+    Raises:
+        DataError: naming the first fault found.
+    """
+    features = _checked_features(features, feature_names)
+    if len(target) != len(features):
+        raise DataError(
+            f"{source}: expected one target per row; got {len(features)} rows of features and "
+            f"{len(target)} targets"
+        )
+    if _is_classification(target, task):
+        target = _checked_classes(target, target_names[0])
+        kind: Task = "binary" if len(np.unique(target)) == 2 else "multiclass"
+    else:
+        target = _checked_values(target, target_names)
+        kind = "regression"
+    return Table(source, features, feature_names, target, target_names, kind)
+
+
+def _checked_features(features: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.float32]:
+    if features.ndim != 2 or features.shape[1] == 0:
+        raise DataError(
+            f"expected features of shape (rows, columns) with at least one column; "
+            f"got {features.shape}"
+        )
+    if len(features) < 10:
+        raise DataError(f"expected at least 10 rows to split and learn from; got {len(features)}")
+    if features.dtype.kind not in "fiub":
+        raise DataError(
+            f"expected numeric features; got {features.dtype}; convert or drop text columns"
+        )
+    if len(names) != features.shape[1]:
+        raise DataError(
+            f"expected one name per feature; got {features.shape[1]} features and "
+            f"{len(names)} names"
+        )
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(f"expected distinct column names; got {', '.join(repeated)} more than once")
+    with np.errstate(over="ignore"):
+        single = np.ascontiguousarray(features, dtype=np.float32)
+    bad = np.flatnonzero(~np.isfinite(single).all(axis=0))
+    if bad.size:
+        listed = ", ".join(
+            f"{names[i]} ({np.count_nonzero(~np.isfinite(single[:, i]))} rows)" for i in bad[:10]
+        )
+        raise DataError(
+            f"expected finite float32 features; got missing, infinite or too large values in "
+            f"{listed}; fill them, or drop those rows or columns"
+        )
+    return single
+
+
+def _is_classification(target: NDArray[Any], task: str | None) -> bool:
+    if task not in (None, "classification", "regression"):
+        raise DataError(f"expected the task to be classification or regression; got {task!r}")
+    if task is not None:
+        return task == "classification"
+    if target.ndim == 2 and target.shape[1] > 1:
+        return False
+    if target.dtype.kind in "iu":
+        return len(np.unique(target)) <= MOST_INTEGER_CLASSES
+    return target.dtype.kind != "f"
+
+
+def _checked_classes(target: NDArray[Any], name: str) -> NDArray[Any]:
+    if target.ndim == 2 and target.shape[1] == 1:
+        target = target[:, 0]
+    if target.ndim != 1:
+        raise DataError(f"expected one class per row in {name}; got an array of {target.shape}")
+    if target.dtype.kind == "b":  # the words JSON uses: a graph has no truth-valued labels
+        target = np.where(target, "true", "false")
+    elif target.dtype.kind == "f":
+        if not (np.isfinite(target).all() and (target == np.round(target)).all()):
+            raise DataError(
+                f"expected whole numbers or text as classes in {name}; got fractions or missing "
+                f"values; choose the task regression or fill the gaps"
+            )
+        target = target.astype(np.int64)
+    elif target.dtype.kind in "iu":
+        target = target.astype(np.int64)
+    else:
+        if any(value is None for value in target.tolist()):
+            raise DataError(f"expected a class in every row of {name}; got missing values")
+        target = target.astype(np.str_)
+    classes, counts = np.unique(target, return_counts=True)
+    if len(classes) < 2:
+        raise DataError(f"expected at least two classes in {name}; got only {classes.tolist()}")
+    rare = classes[counts < 5]
+    if rare.size:
+        raise DataError(
+            f"expected at least 5 rows of every class of {name}, to share between training, "
+            f"validation and test; got fewer of {', '.join(map(str, rare[:10]))}; "
+            f"merge or drop them, or choose the task regression"
+        )
+    return target
+
+
+def _checked_values(target: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.float64]:
+    if target.dtype.kind not in "fiub":
+        raise DataError(f"expected numbers to regress on in {', '.join(names)}; got text")
+    values = target.astype(np.float64).reshape(len(target), -1)
+    if not np.isfinite(values).all():
+        count = np.count_nonzero(~np.isfinite(values).all(axis=1))
+        raise DataError(
+            f"expected finite targets in {', '.join(names)}; got missing or infinite values in "
+            f"{count} rows; drop those rows"
+        )
+    return values

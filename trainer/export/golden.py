@@ -1,0 +1,50 @@
+"""Golden inputs: the synthetic rows of a self-test.
+
+Drawn from the training rows' statistics, never from the rows: a bundle gives no one's data away.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.bundle import Expected, SelfTest
+from trainer.export.parity import tolerances
+from trainer.model import Model
+
+SPREADS = (1, 1, 3, 30)  # in standard deviations: ordinary rows, outliers, far outliers
+ROWS_PER_SPREAD = 32
+
+
+def synthetic_rows(model: Model, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Random rows around the training data and far outside it, float32 `(n, n_features)`.
+
+    A label whose lead is within float32 rounding may come out differently on another CPU without
+    anything being wrong: such rows would be no test, and are left out.
+    """
+    mean, scale = model.features.mean, model.features.scale
+    drawn = [
+        rng.normal(mean, spread * scale, size=(ROWS_PER_SPREAD, len(mean))) for spread in SPREADS
+    ]
+    edges = [np.zeros_like(mean), mean, mean + 100 * scale, mean - 100 * scale]
+    rows = np.concatenate([*drawn, edges]).astype(np.float32)
+    return rows if model.classes is None else rows[_decided(model, rows)]
+
+
+def golden_selftest(model: Model, variant: str, rng: np.random.Generator) -> SelfTest:
+    """Synthetic rows with the answers that NumPy gives to them."""
+    rows = synthetic_rows(model, rng)
+    expected = Expected(outputs=model.answers(rows), tolerances=tolerances(model, rows))
+    return SelfTest(inputs={"features": rows}, expected={variant: expected})
+
+
+def _decided(model: Model, rows: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Rows whose label no rounding can change, bool `(n,)`."""
+    p = model.answers(rows)["probabilities"]
+    if model.task == "binary":
+        lead = np.abs(p[:, 1] - np.float32(model.threshold))
+    else:
+        first = np.partition(p, -2, axis=1)
+        lead = first[:, -1] - first[:, -2]
+    decided: NDArray[np.bool_] = lead > 2 * tolerances(model, rows)["probabilities"].max(axis=1)
+    return decided

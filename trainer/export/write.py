@@ -1,0 +1,79 @@
+"""Writing a bundle: whole or not at all.
+
+It is built in a folder beside its place, synced, and renamed into it. A killed export leaves at
+most such a folder, which no reader takes for a version and the next export removes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from serving.bundle import MANIFEST, Manifest, versions
+
+BUILDING = ".building"
+
+
+def write_bundle(
+    models: Path, name: str, files: Mapping[str, bytes], manifest: Callable[[int], Manifest]
+) -> Path:
+    """Write the next version of a model.
+
+    Args:
+        models: the repository; made if it does not exist.
+        name: the model.
+        files: every file of the bundle but the manifest, by name.
+        manifest: given the version's number, its manifest.
+
+    Returns:
+        The folder of the new version.
+    """
+    folder = models / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with _only_writer(folder):
+        building = folder / BUILDING
+        shutil.rmtree(building, ignore_errors=True)  # of a writer that was killed
+        building.mkdir()
+        try:
+            version = max(versions(folder), default=0) + 1
+            content = manifest(version).model_dump_json(indent=1).encode() + b"\n"
+            for file, data in {**files, MANIFEST: content}.items():
+                _write_synced(building / file, data)
+            _sync_folder(building)
+            place = folder / str(version)
+            building.rename(place)
+            _sync_folder(folder)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+    return place
+
+
+@contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: two exports at once get two versions, one after the other."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)  # which unlocks
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

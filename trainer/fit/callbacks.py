@@ -1,0 +1,83 @@
+"""What watches a run: early stopping, a progress bar."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from trainer.fit.loop import Callback, Run
+
+
+class EarlyStopping(Callback):
+    """Ends a run whose validation loss no longer falls, and keeps the best weights.
+
+    Args:
+        patience: epochs without a new lowest validation loss before the run ends, at least 1.
+
+    Attributes:
+        best_epoch: the epoch of the lowest validation loss, whose weights the network ends with.
+    """
+
+    def __init__(self, patience: int) -> None:
+        if patience < 1:
+            raise ValueError(f"expected a patience of at least 1 epoch; got {patience}")
+        self.patience = patience
+        self.best_epoch = 0
+        self._best_loss = np.inf
+        self._best_parameters: NDArray[Any] | None = None
+
+    def on_epoch(self, run: Run) -> None:
+        """Keep the weights if they are the best so far; give up after `patience` worse epochs."""
+        epoch = run.history[-1]
+        if epoch.validation_loss is None:
+            raise ValueError("expected validation rows to stop early by; got none; pass validation")
+        if epoch.validation_loss < self._best_loss:
+            self._best_loss = epoch.validation_loss
+            self.best_epoch = epoch.number
+            self._best_parameters = run.network.parameters.copy()
+        elif epoch.number - self.best_epoch >= self.patience:
+            run.stop = True
+
+    def on_end(self, run: Run) -> None:
+        """Put the best weights back."""
+        if self._best_parameters is not None:
+            run.network.parameters[...] = self._best_parameters
+
+
+class ProgressBar(Callback):
+    """Epochs, losses and the time left, on stderr; silent when that is not a terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        console = console or Console(file=sys.stderr)
+        self._progress = Progress(
+            TextColumn("epoch {task.completed}/{task.total}"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def on_start(self, run: Run) -> None:
+        """Draw the empty bar."""
+        self._task = self._progress.add_task("", total=run.epochs)
+        self._progress.start()
+
+    def on_epoch(self, run: Run) -> None:
+        """Move on by one epoch."""
+        epoch = run.history[-1]
+        text = f"train {epoch.train_loss:.4f}"
+        if epoch.validation_loss is not None:
+            text += f"  validation {epoch.validation_loss:.4f}"
+        if self._task is not None:
+            self._progress.update(self._task, advance=1, description=text)
+
+    def on_end(self, run: Run) -> None:
+        """Give the terminal back."""
+        self._progress.stop()

@@ -1,0 +1,117 @@
+"""The model: preprocessing, network and answers, in NumPy float32.
+
+This is the reference. The exported graph, the self-test and every served answer are held to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.preprocess import Standardizer
+from trainer.data.tables import Table, Task
+from trainer.fit.loop import Rows
+from trainer.nn import (
+    BinaryCrossEntropy,
+    CategoricalCrossEntropy,
+    Dense,
+    Loss,
+    MeanSquaredError,
+    Network,
+)
+
+LOSSES: dict[Task, Loss] = {
+    "binary": BinaryCrossEntropy(),
+    "multiclass": CategoricalCrossEntropy(),
+    "regression": MeanSquaredError(),
+}
+
+Answers = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network between the raw features and the answers.
+
+    Attributes:
+        task: what is answered.
+        features: standardises raw rows for the network.
+        network: its logits are read according to the task.
+        targets: for regression, standardises values for the network; else None.
+        classes: for classification, sorted, int64 or str `(n_classes,)`; else None.
+        threshold: a binary answer is the second class from this probability up.
+    """
+
+    task: Task
+    features: Standardizer
+    network: Network
+    targets: Standardizer | None = None
+    classes: NDArray[Any] | None = None
+    threshold: float = 0.5
+
+    @classmethod
+    def untrained(
+        cls,
+        table: Table,
+        train: NDArray[np.int64],
+        *,
+        hidden: tuple[int, ...],
+        activation: str,
+        rng: np.random.Generator,
+    ) -> Model:
+        """A model for `table` with fresh weights; its statistics come from the rows `train`."""
+        classes = targets = None
+        if table.task == "regression":
+            targets = Standardizer.fit(table.target[train])
+            n_outputs = table.target.shape[1]
+        else:
+            classes = np.unique(table.target)
+            n_outputs = 1 if table.task == "binary" else len(classes)
+        layers = [*(Dense(units, activation) for units in hidden), Dense(n_outputs)]
+        return cls(
+            task=table.task,
+            features=Standardizer.fit(table.features[train]),
+            network=Network(table.features.shape[1], layers, rng=rng),
+            targets=targets,
+            classes=classes,
+        )
+
+    @property
+    def loss(self) -> Loss:
+        """The loss that fits the task."""
+        return LOSSES[self.task]
+
+    def rows(self, table: Table, numbers: NDArray[np.int64]) -> Rows:
+        """Those rows of the table, as the network and the loss take them."""
+        features = self.features.transform(table.features[numbers])
+        target = table.target[numbers]
+        if self.targets is not None:
+            return Rows(features, self.targets.transform(target))
+        indices = np.searchsorted(self.classes, target)  # type: ignore[arg-type]
+        if self.task == "binary":
+            return Rows(features, indices.astype(np.float32)[:, None])
+        return Rows(features, indices)
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the network makes of raw rows: `(n, n_features)` to `(n, n_outputs)`."""
+        return self.network.logits(self.features.transform(features))
+
+    def answers(self, features: NDArray[np.float32]) -> Answers:
+        """The answers for raw rows `(n, n_features)`, n ≥ 0, named as the graph's outputs.
+
+        Returns:
+            For classification `label`, of the classes' type, `(n,)`, and `probabilities`, float32
+            `(n, n_classes)`; for regression `value`, float32 `(n, n_targets)`, in original units.
+        """
+        outputs = self.loss.answers(self.logits(features))
+        if self.targets is not None:
+            return {"value": self.targets.inverse(outputs)}
+        if self.task == "binary":
+            outputs = np.concatenate([1 - outputs, outputs], axis=1)
+            choice = (outputs[:, 1] >= np.float32(self.threshold)).astype(np.int64)
+        else:
+            choice = outputs.argmax(axis=1)
+        return {"label": self.classes[choice], "probabilities": outputs}  # type: ignore[index]
