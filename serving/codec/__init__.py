@@ -1,0 +1,1 @@
+"""Codec: bytes to arrays and back. One file a format."""

@@ -1,0 +1,73 @@
+"""Every fault a client can meet: one class, one code, one HTTP status.
+
+A message says what was expected, what came and what to do. The body of an error answer is
+`{"error": message, "code": code, "details": {…}}`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ServingError(Exception):
+    """A request that cannot be answered, or not now."""
+
+    status = 500
+    code = "internal"
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+    def body(self) -> dict[str, Any]:
+        """The error answer."""
+        return {"error": self.message, "code": self.code, "details": self.details}
+
+
+class NotJsonError(ServingError):
+    """The body is not JSON."""
+
+    status, code = 400, "not_json"
+
+
+class ModelRequiredError(ServingError):
+    """Several models are served, and the request names none."""
+
+    status, code = 400, "model_required"
+
+
+class ModelNotFoundError(ServingError):
+    """No model of that name is served."""
+
+    status, code = 404, "model_not_found"
+
+
+class BodyTooLargeError(ServingError):
+    """The body has more bytes than the server takes."""
+
+    status, code = 413, "body_too_large"
+
+
+class UnsupportedMediaTypeError(ServingError):
+    """The body is declared to be of a type that is not taken."""
+
+    status, code = 415, "unsupported_media_type"
+
+
+class InvalidInstancesError(ServingError):
+    """The body is JSON, but not instances the model can take."""
+
+    status, code = 422, "invalid_instances"
+
+
+class NotFiniteAnswerError(ServingError):
+    """The instance is so large that the model's float32 arithmetic overflows."""
+
+    status, code = 422, "answer_not_finite"
+
+
+class NotReadyError(ServingError):
+    """No model has been loaded and passed its self-test."""
+
+    status, code = 503, "not_ready"

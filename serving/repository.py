@@ -1,0 +1,116 @@
+"""The repository: which versions are there, which are proved, which one answers."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serving import bundle
+from serving.bundle import Bundle, BundleError, Manifest
+from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
+from serving.runtime import Difference, Session, prove
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A version that has passed its self-test on this machine.
+
+    Attributes:
+        manifest: what it is.
+        variant: which of its graphs answers.
+        session: runs that graph.
+        fields: names of the features, in order.
+        selftest: how far its answers were from the expected ones.
+    """
+
+    manifest: Manifest
+    variant: str
+    session: Session
+    fields: tuple[str, ...]
+    selftest: Difference
+
+
+@dataclass
+class Repository:
+    """The served version of each model, and the reason for each version that was refused.
+
+    Attributes:
+        served: by model name.
+        refused: reasons, by `name/version`.
+    """
+
+    served: dict[str, ServedModel] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, models: Path) -> Repository:
+        """Of every model in the folder, the highest version that proves itself.
+
+        A version that does not is logged and passed over for the one before it.
+        """
+        repository = cls()
+        names = bundle.names(models)
+        for name in names:
+            repository._load_model(models / name)
+        if not names:
+            log.error("expected bundles in %s; found none; train one: trainer fit digits", models)
+        return repository
+
+    def find(self, name: str | None) -> ServedModel:
+        """The model of that name, or the only one there is.
+
+        Raises:
+            NotReadyError: none is served.
+            ModelNotFoundError: none of that name is served.
+            ModelRequiredError: several are served and no name is given.
+        """
+        if name is None and len(self.served) == 1:
+            return next(iter(self.served.values()))
+        known = sorted(self.served)
+        if not known:
+            raise NotReadyError(
+                "expected a model that passed its self-test; none did; see GET /readyz for why"
+            )
+        if name is None:
+            raise ModelRequiredError(
+                f"expected ?model=NAME, since several models are served; "
+                f"got none; choose one of {', '.join(known)}",
+                models=known,
+            )
+        try:
+            return self.served[name]
+        except KeyError:
+            raise ModelNotFoundError(
+                f"expected a model out of {', '.join(known)}; got {name[:64]!r}", models=known
+            ) from None
+
+    def _load_model(self, folder: Path) -> None:
+        for version in reversed(bundle.versions(folder)):
+            try:
+                self.served[folder.name] = _prove(folder / str(version))
+            except BundleError as error:
+                self.refused[f"{folder.name}/{version}"] = str(error)
+                log.error("refused %s/%s: %s", folder.name, version, error)
+            else:
+                log.info("serving %s/%s", folder.name, version)
+                return
+
+
+def _prove(path: Path) -> ServedModel:
+    opened = Bundle.open(path)
+    reasons = []
+    for variant in opened.manifest.variants:
+        proof = prove(opened, variant)
+        if proof.session is not None and proof.difference is not None:
+            return ServedModel(
+                manifest=opened.manifest,
+                variant=variant,
+                session=proof.session,
+                fields=tuple(feature.name for feature in opened.manifest.inputs),
+                selftest=proof.difference,
+            )
+        reasons.append(proof.reason)
+    raise BundleError("; ".join(reasons))

@@ -1,0 +1,1 @@
+"""Routes: one file a protocol, each a thin face over `predict`."""

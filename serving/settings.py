@@ -1,0 +1,48 @@
+"""Every knob of the server, declared once: name, default, unit, check, meaning.
+
+Each is an option of `serving run`, an argument of `create_app`, and an environment variable:
+`FORWARDPASS_` and its name, in capitals.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENV_PREFIX = "FORWARDPASS_"
+
+
+def usable_cores() -> int:
+    """Cores this process may use: its affinity, and its container's share where that is less."""
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup v2 here
+        return cores
+
+
+class Settings(BaseSettings):
+    """How the server runs."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    models: Path = Field(Path("models"), description="the repository of bundles")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    workers: int = Field(
+        default_factory=usable_cores, ge=1, le=256, description="processes [one per usable core]"
+    )
+    threads: int = Field(8, ge=1, le=256, description="requests a worker answers side by side")
+    max_body: int = Field(
+        10 * 2**20, ge=1, description="bytes of a request body; above it 413 [10 MiB]"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severity that is logged"
+    )
