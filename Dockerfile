@@ -1,0 +1,35 @@
+# Two stages: the first installs what a server needs, the second holds that, the server and the
+# models. There is no training code in it, no compiler and no package index.
+ARG PYTHON_IMAGE=python:3.12-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+COPY requirements/serving.lock /build/
+# NumPy's and ONNX Runtime's tests and tools are a quarter of their size, and no server runs them.
+RUN python -m venv --without-pip /opt/forwardpass \
+ && pip --python /opt/forwardpass install --no-cache-dir --no-compile --require-hashes --no-deps \
+        --requirement /build/serving.lock \
+ && find /opt/forwardpass/lib -depth -type d -name tests -exec rm -r {} + \
+ && find /opt/forwardpass/lib -name '*.pyi' -delete \
+ && rm -r /opt/forwardpass/lib/python3*/site-packages/onnxruntime/quantization \
+        /opt/forwardpass/lib/python3*/site-packages/onnxruntime/tools \
+        /opt/forwardpass/lib/python3*/site-packages/onnxruntime/transformers
+COPY serving /opt/forwardpass/app/serving
+RUN /opt/forwardpass/bin/python -m compileall -q /opt/forwardpass
+
+FROM ${PYTHON_IMAGE}
+COPY --from=build /opt/forwardpass /opt/forwardpass
+COPY models /models
+ENV PATH=/opt/forwardpass/bin:$PATH \
+    PYTHONPATH=/opt/forwardpass/app \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    ORT_DISABLE_TELEMETRY=1 \
+    FORWARDPASS_HOST=0.0.0.0 \
+    FORWARDPASS_PORT=8000 \
+    FORWARDPASS_MODELS=/models
+USER 10001:10001
+EXPOSE 8000
+HEALTHCHECK --interval=3s --timeout=2s --start-period=10s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ['FORWARDPASS_PORT']}/readyz\")"]
+ENTRYPOINT ["python", "-m", "serving"]
+CMD ["run"]
