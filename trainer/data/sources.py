@@ -136,6 +136,8 @@ def _csv(path: Path, target: str | None, task: str | None) -> Table:
     features = [name for name in names if name != target]
     if not features:
         raise DataError(f"{path.name}: expected a column beside the target; got only {target}")
+    if not frame.num_rows:
+        raise DataError(f"{path.name}: expected rows under the header; got none")
     for name in features:
         _require_numbers(path.name, frame, name)
     return make_table(
@@ -150,7 +152,7 @@ def _csv(path: Path, target: str | None, task: str | None) -> Table:
 
 def _require_numbers(source: str, frame: pa.Table, name: str) -> None:
     kind = frame.schema.field(name).type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+    if not _is_number(kind):
         raise DataError(
             f"{source}: expected numbers in every column but the target; got {kind} in {name!r}; "
             f"encode it as numbers or drop it"
@@ -162,19 +164,25 @@ def _require_numbers(source: str, frame: pa.Table, name: str) -> None:
         )
 
 
+def _is_number(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+
+
 def _target(source: str, frame: pa.Table, name: str) -> NDArray[Any]:
     if frame[name].null_count:
         raise DataError(
             f"{source}: expected a target in every row; got {frame[name].null_count} empty cells "
             f"in {name!r}; drop those rows"
         )
-    values = _numpy(frame, name)
-    if values.dtype.kind == "O":
-        values = values.astype(np.str_)
-    if values.dtype.kind not in "fiubU":
+    kind = frame.schema.field(name).type
+    if pa.types.is_string(kind):
+        values = _numpy(frame, name).astype(np.str_)
+    elif _is_number(kind):
+        values = _numpy(frame, name)
+    else:
         raise DataError(
-            f"{source}: expected classes or numbers in {name!r}; "
-            f"got {frame.schema.field(name).type}; convert it"
+            f"{source}: expected text in UTF-8 or numbers in {name!r}; got {kind}; convert it"
         )
     if values.dtype.kind == "U" and (values == "").any():
         count = np.count_nonzero(values == "")

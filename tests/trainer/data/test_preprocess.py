@@ -1,0 +1,42 @@
+import warnings
+
+import numpy as np
+from sklearn.preprocessing import StandardScaler
+
+from trainer.data.preprocess import Standardizer
+from trainer.data.sources import load
+from trainer.data.splits import split
+from trainer.model import Model
+
+
+def test_standardised_rows_are_scikit_learns(rng):
+    rows = rng.normal(50, 9, size=(200, 5)).astype(np.float32)
+    ours = Standardizer.fit(rows).transform(rows)
+    theirs = StandardScaler().fit_transform(rows.astype(np.float64))
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_constant_column_becomes_zero_without_a_warning():
+    for constant in (0.0, 0.1, 1e30, 1e-40):
+        rows = np.full((7, 1), constant, np.float32)
+        with warnings.catch_warnings(action="error"):
+            assert (Standardizer.fit(rows).transform(rows) == 0).all()
+
+
+def test_inverse_undoes_transform(rng):
+    rows = rng.normal(150, 77, size=(50, 2)).astype(np.float32)
+    fitted = Standardizer.fit(rows)
+    np.testing.assert_allclose(fitted.inverse(fitted.transform(rows)), rows, rtol=1e-6)
+
+
+def test_statistics_come_from_training_rows_only(rng):
+    table = load("breast_cancer")
+    parts = split(table, validation=0.1, test=0.2, seed=0)
+    options = dict(hidden=(4,), activation="relu")
+    before = Model.untrained(table, parts.train, rng=np.random.default_rng(0), **options)
+    table.features[parts.validation] = 1e9  # poison the other rows
+    table.features[parts.test] = -1e9
+    after = Model.untrained(table, parts.train, rng=np.random.default_rng(0), **options)
+    np.testing.assert_array_equal(after.features.mean, before.features.mean)
+    np.testing.assert_array_equal(after.features.scale, before.features.scale)

@@ -1,0 +1,203 @@
+import gzip
+
+import numpy as np
+import pytest
+
+from trainer.data.sources import BUILT_IN, default_name, load
+from trainer.data.tables import DataError
+
+ROWS = "\n".join(f"{i},{i * 0.5},{'ab'[i % 2]}" for i in range(20))
+CSV = f"x,y,kind\n{ROWS}\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, content):
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def write_npz(tmp_path):
+    def write(**arrays):
+        np.savez(tmp_path / "data.npz", **arrays)
+        return str(tmp_path / "data.npz")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "task"),
+    [
+        ("digits", (1797, 64), "multiclass"),
+        ("breast_cancer", (569, 30), "binary"),
+        ("wine", (178, 13), "multiclass"),
+        ("iris", (150, 4), "multiclass"),
+        ("diabetes", (442, 10), "regression"),
+        ("linnerud", (20, 3), "regression"),
+    ],
+)
+def test_built_in_data_load(name, shape, task):
+    table = load(name)
+    assert table.features.shape == shape
+    assert table.features.dtype == np.float32
+    assert table.task == task
+    assert len(table) == len(table.target) == shape[0]
+
+
+def test_every_built_in_is_tested():
+    assert set(BUILT_IN) == {"digits", "breast_cancer", "wine", "iris", "diabetes", "linnerud"}
+
+
+def test_csv_columns_become_features_and_target(write):
+    table = load(write("data.csv", CSV))
+    assert table.feature_names == ("x", "y")
+    assert table.target_names == ("kind",)
+    np.testing.assert_array_equal(table.features[:3], [[0, 0], [1, 0.5], [2, 1]])
+    assert table.target[:3].tolist() == ["a", "b", "a"]
+    assert table.task == "binary"
+
+
+def test_compressed_csv_is_the_same_table(write):
+    plain = load(write("data.csv", CSV))
+    packed = load(write("data.csv.gz", gzip.compress(CSV.encode())))
+    assert packed.fingerprint() == plain.fingerprint()
+
+
+def test_the_target_may_be_any_column(write):
+    numbers = "x,y,z\n" + "\n".join(f"{i},{i * 0.5},{i * 2}" for i in range(30))
+    table = load(write("data.csv", numbers), target="y")
+    assert table.feature_names == ("x", "z")
+    assert table.task == "regression"
+    np.testing.assert_array_equal(table.target[:3], [[0], [0.5], [1]])
+
+
+def test_a_column_that_turns_to_text_late_is_text(write):
+    rows = "\n".join(f"{i},{i % 2}" for i in range(200_000))
+    with pytest.raises(DataError, match="got string in 'x'"):
+        load(write("data.csv", f"x,kind\n{rows}\nlate,1\n"))
+
+
+@pytest.mark.parametrize(
+    ("cells", "classes"),
+    [
+        (["0", "1"], [0, 1]),
+        (["yes", "no"], ["no", "yes"]),
+        (["true", "false"], ["false", "true"]),
+        (["3", "7"], [3, 7]),
+    ],
+)
+def test_classes_keep_what_they_are_called(cells, classes, write):
+    rows = "\n".join(f"{i},{cells[i % 2]}" for i in range(20))
+    table = load(write("data.csv", f"x,kind\n{rows}\n"))
+    assert np.unique(table.target).tolist() == classes
+    assert table.task == "binary"
+
+
+def test_many_integers_are_a_quantity_unless_said_otherwise(write):
+    rows = "\n".join(f"{i},{i % 25}" for i in range(250))
+    path = write("data.csv", f"x,n\n{rows}\n")
+    assert load(path).task == "regression"
+    assert load(path, task="classification").task == "multiclass"
+
+
+def test_npz_arrays_become_features_and_target(write_npz, rng):
+    X, y = rng.normal(size=(30, 4)), np.arange(30) % 3
+    table = load(write_npz(X=X, y=y))
+    assert table.feature_names == ("x0", "x1", "x2", "x3")
+    assert table.task == "multiclass"
+    np.testing.assert_array_equal(table.features, X.astype(np.float32))
+
+
+def test_npz_takes_several_targets(write_npz, rng):
+    table = load(write_npz(X=rng.normal(size=(30, 4)), y=rng.normal(size=(30, 2))))
+    assert table.task == "regression"
+    assert table.target_names == ("y0", "y1")
+
+
+def test_whole_floats_can_be_classes(write_npz, rng):
+    path = write_npz(X=rng.normal(size=(30, 4)), y=np.arange(30) % 2 * 1.0)
+    assert load(path).task == "regression"
+    assert np.unique(load(path, task="classification").target).tolist() == [0, 1]
+
+
+HEAD = "x,kind\n"
+BOTH = "\n".join(f"{i},{'ab'[i % 2]}" for i in range(20)) + "\n"
+CSV_FAULTS = [
+    ("empty", "", "expected a comma-separated file with a header"),
+    ("header only", HEAD, "expected rows under the header; got none"),
+    ("few rows", HEAD + "1,a\n2,b\n", "expected at least 10 rows.*got 2"),
+    ("ragged", HEAD + BOTH + "1,2,3\n", "Expected 2 columns, got 3"),
+    ("gap", HEAD + BOTH + ",a\n", "got 1 empty cells"),
+    ("gap in the target", HEAD + BOTH + "1,\n", "got 1 empty cells in 'kind'"),
+    ("text feature", HEAD + BOTH + "one,a\n", "got string in 'x'"),
+    ("nan", HEAD + BOTH + "nan,a\n", "got 1 empty cells"),
+    ("infinite", HEAD + BOTH + "1e39,a\n", r"too large values in x \(1 rows\)"),
+    ("twice named", "x,x,kind\n" + "1,1,a\n" * 10, "expected distinct column names; got"),
+    ("one class", HEAD + "1,a\n" * 20, "expected at least two classes in kind; got only"),
+    ("rare class", HEAD + BOTH + "1,c\n", "at least 5 rows of every class of kind.*fewer of c"),
+    ("only a target", "kind\n" + "a\n" * 20, "expected a column beside the target"),
+    ("not utf-8", (HEAD + BOTH).encode() + b"1,\xff\n", "got binary"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), CSV_FAULTS, ids=[f[0] for f in CSV_FAULTS])
+def test_csv_faults_are_named(name, content, message, write):
+    with pytest.raises(DataError, match=message):
+        load(write("data.csv", content))
+
+
+def test_npz_faults_are_named(write, write_npz, rng):
+    X = rng.normal(size=(30, 4))
+    for arrays, message in (
+        ({"X": X}, "expected arrays named X and y; got X"),
+        ({"X": X, "y": np.arange(29)}, "30 rows of features and 29 targets"),
+        ({"X": X, "y": np.array([None] * 30)}, "expected an .npz file of plain arrays"),  # a pickle
+        ({"X": X[:, 0], "y": np.arange(30)}, "expected features of shape"),
+        ({"X": X.astype(str), "y": np.arange(30)}, "expected numeric features"),
+        ({"X": X, "y": np.full(30, np.nan)}, "infinite values in 30 rows"),
+        ({"X": X, "y": np.float64(1)}, "expected y of shape"),
+    ):
+        with pytest.raises(DataError, match=message):
+            load(write_npz(**arrays))
+    with pytest.raises(DataError, match="expected an .npz file"):
+        load(write("broken.npz", "no zip"))
+    with pytest.raises(DataError, match="comma-separated"):
+        load(write("broken.csv.gz", "no gzip"))
+
+
+def test_what_is_not_there_is_named():
+    with pytest.raises(DataError, match=r"built-in name \(breast_cancer, .*got 'digit'"):
+        load("digit")
+    with pytest.raises(DataError, match="no target column.*got 'x'"):
+        load("digits", target="x")
+
+
+def test_other_files_and_targets_are_refused(write):
+    with pytest.raises(DataError, match=r"ending in .csv, .csv.gz, .npz; got data.txt"):
+        load(write("data.txt", CSV))
+    with pytest.raises(DataError, match="expected a target out of x, y, kind; got 'z'"):
+        load(write("data.csv", CSV), target="z")
+    with pytest.raises(DataError, match="classification or regression; got 'clustering'"):
+        load(write("data.csv", CSV), task="clustering")
+    with pytest.raises(DataError, match="expected numbers to regress on in kind; got text"):
+        load(write("data.csv", CSV), task="regression")
+
+
+def test_the_fingerprint_follows_the_data(write):
+    one = load(write("a.csv", CSV)).fingerprint()
+    assert load(write("b.csv", CSV)).fingerprint() == one
+    assert load(write("c.csv", CSV.replace("19,", "20,"))).fingerprint() != one
+    assert load(write("d.csv", CSV.replace(",b", ",c"))).fingerprint() != one
+    assert load(write("e.csv", CSV.replace("x,y", "x,z"))).fingerprint() != one
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [("digits", "digits"), ("a/people.csv", "people"), ("p.csv.gz", "p"), ("x.y.npz", "x.y")],
+)
+def test_a_model_is_named_after_its_data(data, name):
+    assert default_name(data) == name

@@ -1,0 +1,32 @@
+import numpy as np
+import pytest
+
+from trainer.data.sources import load
+from trainer.data.splits import split
+
+
+@pytest.mark.parametrize("name", ["digits", "breast_cancer", "diabetes", "linnerud", "iris"])
+def test_every_row_is_in_exactly_one_part(name):
+    table = load(name)
+    parts = split(table, validation=0.1, test=0.2, seed=0)
+    rows = np.concatenate([parts.train, parts.validation, parts.test])
+    np.testing.assert_array_equal(np.sort(rows), np.arange(len(table)))
+    assert len(parts.test) == pytest.approx(0.2 * len(table), abs=1)
+    assert len(parts.validation) == pytest.approx(0.1 * len(table), abs=1)
+
+
+def test_classes_have_the_same_share_in_each_part():
+    table = load("breast_cancer")
+    parts = split(table, validation=0.1, test=0.2, seed=0)
+    share = table.target.mean()
+    for rows in (parts.train, parts.validation, parts.test):
+        assert table.target[rows].mean() == pytest.approx(share, abs=0.01)
+
+
+def test_the_seed_decides():
+    table = load("digits")
+    options = dict(validation=0.1, test=0.2)
+    one, same, other = (split(table, seed=s, **options) for s in (1, 1, 2))
+    np.testing.assert_array_equal(one.test, same.test)
+    np.testing.assert_array_equal(one.train, same.train)
+    assert set(one.test) != set(other.test)

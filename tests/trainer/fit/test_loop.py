@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+
+from trainer.fit.loop import Callback, Rows, TrainingDivergedError, train
+from trainer.nn import SGD, Adam, CategoricalCrossEntropy, Dense, MeanSquaredError, Network
+
+
+def rows(rng, n=50):
+    x = rng.normal(size=(n, 3)).astype(np.float32)
+    return Rows(x, (x[:, 0] > 0).astype(np.int64))
+
+
+def fitted(seed=0, **options):
+    data = rows(np.random.default_rng(1))
+    network = Network(3, [Dense(8, "relu"), Dense(2)], rng=np.random.default_rng(2))
+    history = train(
+        network, CategoricalCrossEntropy(), Adam(0.01), data,
+        rng=np.random.default_rng(seed), **{"epochs": 5, "batch_size": 16, **options},
+    )  # fmt: skip
+    return network, history
+
+
+class Spy(MeanSquaredError):
+    """Notes which rows each step has seen, by the values of their targets."""
+
+    def __init__(self):
+        self.batches = []
+
+    def value_and_gradient(self, logits, targets, out):
+        self.batches.append(targets[:, 0].astype(int).tolist())
+        return super().value_and_gradient(logits, targets, out)
+
+
+def spied(n=10, batch_size=4, epochs=3):
+    spy = Spy()
+    network = Network(1, [Dense(1)], rng=np.random.default_rng(0))
+    data = Rows(np.zeros((n, 1), np.float32), np.arange(n, dtype=np.float32)[:, None])
+    train(network, spy, SGD(1e-6), data, epochs=epochs, batch_size=batch_size,
+          rng=np.random.default_rng(0))  # fmt: skip
+    per_epoch = -(-n // batch_size)
+    return [spy.batches[i : i + per_epoch] for i in range(0, len(spy.batches), per_epoch)]
+
+
+def test_every_row_is_seen_once_an_epoch():
+    for epoch in spied():
+        assert sorted(sum(epoch, [])) == list(range(10))
+
+
+def test_the_last_batch_takes_what_is_left():
+    assert [len(batch) for batch in spied()[0]] == [4, 4, 2]
+
+
+def test_batches_have_other_members_each_epoch():
+    first, second, third = (set(map(frozenset, epoch)) for epoch in spied())
+    assert first != second != third
+
+
+def test_training_lowers_the_loss():
+    _, history = fitted(epochs=30)
+    assert history[-1].train_loss < history[0].train_loss / 2
+    assert [epoch.number for epoch in history] == list(range(1, 31))
+
+
+def test_the_same_seed_ends_in_the_same_weights():
+    one, same, other = fitted(seed=3)[0], fitted(seed=3)[0], fitted(seed=4)[0]
+    np.testing.assert_array_equal(one.parameters, same.parameters)
+    assert (one.parameters != other.parameters).any()
+
+
+def test_validation_rows_are_measured_and_not_learned():
+    validation = rows(np.random.default_rng(9))
+    with_them, history = fitted(validation=validation)
+    without, bare = fitted()
+    np.testing.assert_array_equal(with_them.parameters, without.parameters)
+    expected = CategoricalCrossEntropy().value(
+        with_them.logits(validation.features), validation.targets
+    )
+    assert history[-1].validation_loss == expected
+    assert bare[-1].validation_loss is None
+
+
+def test_a_diverging_run_is_stopped_by_name(rng):
+    data = Rows(rng.normal(size=(40, 2)).astype(np.float32), rng.normal(size=(40, 1)))
+    network = Network(2, [Dense(8, "relu"), Dense(1)], rng=rng)
+    with (
+        np.errstate(over="ignore", invalid="ignore"),
+        pytest.raises(TrainingDivergedError, match=r"finite training loss.*SGD\(1e\+20\).*lower"),
+    ):
+        train(network, MeanSquaredError(), SGD(1e20), data, epochs=20, batch_size=8, rng=rng)
+
+
+def test_callbacks_hear_the_start_each_epoch_and_the_end_even_after_an_error():
+    heard = []
+
+    class Ear(Callback):
+        def on_start(self, run):
+            heard.append("start")
+
+        def on_epoch(self, run):
+            heard.append(run.history[-1].number)
+            if run.history[-1].number == 3:
+                raise KeyboardInterrupt
+
+        def on_end(self, run):
+            heard.append("end")
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(callbacks=[Ear()])
+    assert heard == ["start", 1, 2, 3, "end"]
+
+
+def test_a_callback_can_stop_the_run():
+    class Stop(Callback):
+        def on_epoch(self, run):
+            run.stop = run.history[-1].number == 2
+
+    assert len(fitted(callbacks=[Stop()])[1]) == 2
