@@ -22,7 +22,7 @@ from trainer.data.tables import DataError
 from trainer.export.parity import ParityError
 from trainer.fit.callbacks import ProgressBar
 from trainer.fit.loop import TrainingDivergedError
-from trainer.recipe import Config, Outcome, describe
+from trainer.recipe import Config, Trained, describe
 from trainer.recipe import fit as fit_recipe
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -59,13 +59,13 @@ def fit(config: Path | None, as_json: bool, **options: str | None) -> None:
     """Train on DATA, a built-in name or a file, and write a bundle to the repository."""
     chosen = _config(config, options)
     try:
-        outcome = fit_recipe(chosen, callbacks=[ProgressBar()])
+        bundle, trained = fit_recipe(chosen, callbacks=[ProgressBar()])
     except (DataError, TrainingDivergedError, ParityError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(describe(outcome)))
+        click.echo(json.dumps(describe(bundle)))
     else:
-        _summarise(outcome)
+        _summarise(bundle, trained)
 
 
 def _config(file: Path | None, options: dict[str, str | None]) -> Config:
@@ -90,8 +90,8 @@ def _config(file: Path | None, options: dict[str, str | None]) -> Config:
         raise click.UsageError(faults) from error
 
 
-def _summarise(outcome: Outcome) -> None:
-    manifest = outcome.manifest
+def _summarise(bundle: Bundle, trained: Trained) -> None:
+    manifest = bundle.manifest
     parity = manifest.variants["fp32"].parity
     rows = manifest.data.rows
     same = "" if parity.label_agreement is None else f", labels equal {parity.label_agreement:.0%}"
@@ -105,9 +105,9 @@ def _summarise(outcome: Outcome) -> None:
             for part, metrics in manifest.metrics.items()
         },
         "parity": f"max |Δ| {parity.max_abs:.1e} from NumPy over {parity.rows} rows{same}",
-        "bundle": str(outcome.path),
+        "bundle": str(bundle.path),
     }
-    click.echo(f"{outcome.summary}\n")
+    click.echo(f"{trained.model.network.summary()}\n")
     for name, fact in facts.items():
         click.echo(f"{name:<12}{fact}")
 

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving import bundle
-from serving.runtime import Session
+from serving.bundle import Bundle, Manifest, Name, Training
 from trainer.data.sources import default_name, load
 from trainer.data.splits import Split, split
 from trainer.data.tables import Table
-from trainer.evaluate import evaluate
-from trainer.export.golden import golden_selftest, synthetic_rows
-from trainer.export.graph import build_graph
-from trainer.export.parity import check_parity
-from trainer.export.reference import drift_reference
-from trainer.export.write import write_bundle
+from trainer.export.package import export_bundle
 from trainer.fit.callbacks import EarlyStopping
 from trainer.fit.loop import Callback, Epoch, train
 from trainer.model import Model
 from trainer.nn import OPTIMIZERS
-
-LIBRARIES = ("forwardpass", "numpy", "onnx", "onnxruntime", "scikit-learn")
-TIMED_BATCHES = (1, 8, 64, 256)
-TIMED_RUNS = 200
 
 
 class Config(BaseModel):
@@ -48,7 +32,7 @@ class Config(BaseModel):
     task: Literal["classification", "regression"] | None = Field(
         None, description="[inferred from the target]"
     )
-    name: bundle.Name | None = Field(None, description="the model's name [that of the data]")
+    name: Name | None = Field(None, description="the model's name [that of the data]")
     models: Path = Field(Path("models"), description="the repository to write to")
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (256,), description="units of the hidden layers, in order"
@@ -67,42 +51,45 @@ class Config(BaseModel):
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a run led to.
+class Trained:
+    """What learning led to.
 
     Attributes:
-        path: the bundle's folder.
-        manifest: the bundle's manifest.
+        table: the data.
+        parts: which rows served for what.
+        model: the reference of all that follows.
         history: one entry per epoch.
-        summary: the network, layer by layer.
+        summary: of the run, for the manifest.
     """
 
-    path: Path
-    manifest: bundle.Manifest
+    table: Table
+    parts: Split
+    model: Model
     history: list[Epoch]
-    summary: str
+    summary: Training
 
 
-def fit(config: Config, *, callbacks: Sequence[Callback] = ()) -> Outcome:
-    """Load, split, train, evaluate, export, check parity, write.
+def learn(
+    config: Config, rng: np.random.Generator, *, callbacks: Sequence[Callback] = ()
+) -> Trained:
+    """Load, split and train.
 
     Args:
         config: every choice.
+        rng: where weights and the order of rows are drawn from.
         callbacks: they watch the training, say with a progress bar.
 
     Raises:
         DataError: the data cannot be trained on.
         TrainingDivergedError: the loss became infinite or NaN.
-        ParityError: the graph does not answer as NumPy does. Nothing is written in any such case.
     """
     started = time.perf_counter()
     table = load(config.data, target=config.target, task=config.task)
     parts = split(table, validation=config.validation, test=config.test, seed=config.seed)
     # Independent streams, so that a change in one place does not shift the draws in another.
-    weights_rng, order_rng, golden_rng, parity_rng = np.random.default_rng(config.seed).spawn(4)
-
+    weights, order = rng.spawn(2)
     model = Model.untrained(
-        table, parts.train, hidden=config.hidden, activation=config.activation, rng=weights_rng
+        table, parts.train, hidden=config.hidden, activation=config.activation, rng=weights
     )
     stopping = EarlyStopping(config.patience)
     history = train(
@@ -112,130 +99,51 @@ def fit(config: Config, *, callbacks: Sequence[Callback] = ()) -> Outcome:
         model.rows(table, parts.train),
         epochs=config.epochs,
         batch_size=config.batch_size,
-        rng=order_rng,
+        rng=order,
         validation=model.rows(table, parts.validation),
         callbacks=[stopping, *callbacks],
     )
-    training = bundle.Training(
+    summary = Training(
         config=config.model_dump(mode="json", exclude={"models"}),
         epochs_run=len(history),
         best_epoch=stopping.best_epoch,
         seconds=round(time.perf_counter() - started, 3),
     )
-    path, manifest = _export(
-        config, table, parts, model, training, golden_rng=golden_rng, parity_rng=parity_rng
+    return Trained(table, parts, model, history, summary)
+
+
+def fit(config: Config, *, callbacks: Sequence[Callback] = ()) -> tuple[Bundle, Trained]:
+    """Learn, then export: a bundle, or an error and no bundle.
+
+    Raises:
+        ParityError: the graph does not answer as NumPy does.
+        DataError, TrainingDivergedError: as `learn` does.
+    """
+    learning, exporting = np.random.default_rng(config.seed).spawn(2)
+    trained = learn(config, learning, callbacks=callbacks)
+    bundle = export_bundle(
+        trained.model,
+        trained.table,
+        trained.parts,
+        trained.summary,
+        models=config.models,
+        name=config.name or default_name(config.data),
+        rng=exporting,
     )
-    return Outcome(path, manifest, history, model.network.summary())
+    return bundle, trained
 
 
-def _export(
-    config: Config,
-    table: Table,
-    parts: Split,
-    model: Model,
-    training: bundle.Training,
-    *,
-    golden_rng: np.random.Generator,
-    parity_rng: np.random.Generator,
-) -> tuple[Path, bundle.Manifest]:
-    graph = build_graph(model)
-    session = Session(graph)
-    held_out = table.features[parts.test]
-    parity = check_parity(model, session, held_out, synthetic_rows(model, parity_rng))
-    metrics = {
-        "validation": evaluate(model, table, parts.validation),
-        "test": evaluate(model, table, parts.test),
-    }
-    known = table.features[parts.train]
-    selftest = golden_selftest(model, "fp32", golden_rng).to_bytes()
-    reference = json.dumps(drift_reference(model, table.feature_names, known)).encode()
-    name = config.name or default_name(config.data)
-
-    def manifest(number: int) -> bundle.Manifest:
-        return bundle.Manifest(
-            schema_version=bundle.SCHEMA_VERSION,
-            name=name,
-            version=number,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            task=model.task,
-            inputs=_inputs(table.feature_names, known),
-            classes=None if model.classes is None else model.classes.tolist(),
-            threshold=model.threshold if model.task == "binary" else None,
-            parameters=model.network.n_parameters,
-            metrics=metrics,
-            variants={
-                "fp32": bundle.Variant(
-                    file="model.onnx",
-                    sha256=_sha256(graph),
-                    size_bytes=len(graph),
-                    metrics=metrics["test"],
-                    parity=parity,
-                    latency_us=_latency(session, held_out),
-                )
-            },
-            files={bundle.SELFTEST: _sha256(selftest), bundle.REFERENCE: _sha256(reference)},
-            data=bundle.Data(
-                source=table.source,
-                fingerprint=table.fingerprint(),
-                target=list(table.target_names),
-                rows={
-                    "train": len(parts.train),
-                    "validation": len(parts.validation),
-                    "test": len(parts.test),
-                },
-            ),
-            training=training,
-            libraries={
-                "python": platform.python_version(),
-                **{library: version(library) for library in LIBRARIES},
-            },
-        )
-
-    files = {"model.onnx": graph, bundle.SELFTEST: selftest, bundle.REFERENCE: reference}
-    path = write_bundle(config.models, name, files, manifest)
-    return path, bundle.Bundle.open(path).manifest
-
-
-def _inputs(names: tuple[str, ...], known: NDArray[np.float32]) -> list[bundle.Input]:
-    return [
-        bundle.Input(name=name, type="number", minimum=low, maximum=high, missing="refuse")
-        for name, low, high in zip(
-            names, known.min(axis=0).tolist(), known.max(axis=0).tolist(), strict=True
-        )
-    ]
-
-
-def _latency(session: Session, rows: NDArray[np.float32]) -> dict[str, float]:
-    """Median µs of one run, by batch size."""
-    found = {}
-    for size in TIMED_BATCHES:
-        inputs = {"features": np.resize(rows, (size, rows.shape[1]))}
-        times = []
-        for _ in range(TIMED_RUNS):
-            start = time.perf_counter()
-            session.run(inputs)
-            times.append(time.perf_counter() - start)
-        found[str(size)] = round(float(np.median(times)) * 1e6, 1)
-    return found
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def describe(outcome: Outcome) -> dict[str, Any]:
-    """The outcome as `--json` prints it."""
-    manifest = outcome.manifest
+def describe(bundle: Bundle) -> dict[str, Any]:
+    """A fresh bundle as `trainer fit --json` prints it."""
+    manifest: Manifest = bundle.manifest
     return {
-        "bundle": str(outcome.path),
+        "bundle": str(bundle.path),
         "name": manifest.name,
         "version": manifest.version,
         "task": manifest.task,
         "parameters": manifest.parameters,
-        "epochs_run": manifest.training.epochs_run,
-        "best_epoch": manifest.training.best_epoch,
-        "seconds": manifest.training.seconds,
+        "training": manifest.training.model_dump(exclude={"config"}),
         "metrics": manifest.metrics,
         "parity": manifest.variants["fp32"].parity.model_dump(),
-        "variants": {name: v.model_dump(mode="json") for name, v in manifest.variants.items()},
+        "variants": {name: v.model_dump() for name, v in manifest.variants.items()},
     }

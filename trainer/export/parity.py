@@ -3,8 +3,9 @@
 Both sides compute in float32 but add up in different orders, so their answers may differ by what
 float32 rounds away, and by no more. How much that is follows each row through the network: a sum of
 n products is off by about √n ε Σ|aᵢwᵢ| (Higham and Mary 2019, https://doi.org/10.1137/18M1226312),
-errors in a pass through W as e|W|, and no activation makes them larger. A probability p then moves
-by at most p(1 − p) times the difference of two logits, to first order.
+less where it is added up in lanes; errors e in a layer's input reach its output as √(e² W²), being
+nearly independent; and no activation makes them larger. A probability p then moves by at most
+p(1 − p) times the difference of two logits, to first order.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from trainer.model import Model
 
 EXP_TOLERANCE = 1e-6  # of the exp and the division behind a probability, on either side
 EPSILON = float(np.finfo(np.float32).eps)
+LANES = 16  # partial sums that both sides keep, at least, in a long sum
+# Errors are not quite independent. On 120 random networks with rows up to 1000 deviations out, the
+# largest difference was 0.1 of the estimate in the median and 4 times it at worst, where every
+# weight was positive.
+SAFETY = 8
 BATCHES = (1, 7, 256)
 
 
@@ -71,14 +77,15 @@ def _logit_rounding(model: Model, features: NDArray[np.float32]) -> NDArray[np.f
     """How far two float32 forward passes may differ in each logit, `(n, n_outputs)`."""
     mean, scale = (a.astype(np.float64) for a in (model.features.mean, model.features.scale))
     a = (features - mean) / scale
-    error = EPSILON * (np.abs(features) + np.abs(mean)) / scale
+    error = EPSILON * np.abs(a)
     for layer in model.network.layers:
         W, b = layer.W.astype(np.float64), layer.b.astype(np.float64)
         terms = np.abs(a) @ np.abs(W) + np.abs(b)
-        error = error @ np.abs(W) + 2 * np.sqrt(len(W)) * EPSILON * terms
+        own = EPSILON * max(1, np.sqrt(len(W) / LANES)) * terms
+        error = np.sqrt(error**2 @ W**2 + own**2)
         a = a @ W + b
         layer.activation.value(a, out=a)
-    return error
+    return np.asarray(SAFETY * error)
 
 
 def _difference(model: Model, session: Session, rows: NDArray[np.float32]) -> Difference:

@@ -37,7 +37,9 @@ def test_weights_and_gradients_are_views_of_two_vectors(rng):
 def test_forward_pass_is_scikit_learns(activation, digits, rng):
     X, y = digits[0][:200].astype(np.float64), digits[1][:200]
     with pytest.warns(match="Maximum iterations"):
-        theirs = MLPClassifier(hidden_layer_sizes=(20, 15), activation=activation, max_iter=3, random_state=0)
+        theirs = MLPClassifier(
+            hidden_layer_sizes=(20, 15), activation=activation, max_iter=3, random_state=0
+        )
         theirs.fit(X, y)
     ours = Network(64, _layers(activation, (20, 15), 10), rng=rng, dtype=np.float64)
     _copy(theirs, ours)
@@ -49,11 +51,15 @@ def test_gradient_step_is_scikit_learns(rng):
     X, y = rng.normal(size=(50, 4)), rng.normal(size=(50, 2))
     # one full batch, one plain step; its loss is half of ours, over rows instead of elements
     options = dict(solver="sgd", momentum=0, alpha=0, batch_size=50, shuffle=False, random_state=0)
-    theirs = MLPRegressor(hidden_layer_sizes=(8,), activation="tanh", learning_rate_init=0.1, **options)
+    theirs = MLPRegressor(
+        hidden_layer_sizes=(8,), activation="tanh", learning_rate_init=0.1, **options
+    )
     theirs.partial_fit(X, y)
     ours = Network(4, [Dense(8, "tanh"), Dense(2)], rng=rng, dtype=np.float64)
     _copy(theirs, ours)
-    before = MLPRegressor(hidden_layer_sizes=(8,), activation="tanh", learning_rate_init=1e-300, **options)
+    before = MLPRegressor(
+        hidden_layer_sizes=(8,), activation="tanh", learning_rate_init=1e-300, **options
+    )
     before.partial_fit(X, y)
     _copy(before, ours)
     ours.loss_and_gradients(X, y, MeanSquaredError())

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from serving.bundle import SelfTest
+from serving.runtime import compare
+from trainer.export.golden import golden_selftest, synthetic_rows
+
+KINDS = ["multiclass", "binary", "text classes", "regression", "several targets"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_graph_reproduces_its_selftest(kind, export, rng):
+    exported = export(kind)
+    selftest = SelfTest.from_bytes(golden_selftest(exported.model, "fp32", rng).to_bytes())
+    expected = selftest.expected["fp32"]
+    got = exported.session.run(selftest.inputs)
+    found = compare(got, expected.outputs, expected.tolerances)
+    assert found.within
+    assert found.rows >= 100
+    assert set(expected.outputs) == set(exported.session.outputs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_golden_rows_are_no_ones_data(kind, export, rng):
+    exported = export(kind)
+    rows = {row.tobytes() for row in exported.table.features}
+    assert not any(row.tobytes() in rows for row in synthetic_rows(exported.model, rng))
+
+
+def test_the_selftest_sees_every_class_and_far_outliers(export, rng):
+    exported = export("multiclass")
+    selftest = golden_selftest(exported.model, "fp32", rng)
+    assert set(selftest.expected["fp32"].outputs["label"]) == set(range(10))
+    far = np.abs(exported.model.features.transform(selftest.inputs["features"])).max()
+    assert far >= 99
+
+
+def test_labels_that_rounding_could_flip_are_left_out(export, rng):
+    exported = export("binary")
+    # The output weights at zero, every row is exactly undecided.
+    last = exported.model.network.layers[-1]
+    W, b = last.W.copy(), last.b.copy()
+    last.W[...], last.b[...] = 0, 0
+    try:
+        assert len(synthetic_rows(exported.model, rng)) == 0
+    finally:
+        last.W[...], last.b[...] = W, b

@@ -1,0 +1,91 @@
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from trainer.export.graph import IR_VERSION, OPERATORS, OPSET, build_graph
+from trainer.export.parity import tolerances
+from trainer.nn import ACTIVATIONS
+
+KINDS = [
+    "multiclass", "binary", "text classes", "regression", "several targets", "no hidden layer",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [0, 1, 7, 20])
+def test_onnx_runtime_answers_as_numpy_does(kind, size, export):
+    exported = export(kind)
+    rows = exported.table.features[:size]
+    # a plain session, without this project's code around it
+    session = onnxruntime.InferenceSession(exported.graph, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    got = dict(zip(names, session.run(None, {"features": rows}), strict=True))
+    expected = exported.model.answers(rows)
+    assert set(names) == set(expected)
+    for name, tolerance in tolerances(exported.model, rows).items():
+        assert got[name].shape == expected[name].shape
+        assert got[name].dtype == np.float32
+        assert (np.abs(got[name] - expected[name]) <= tolerance).all()
+    if "label" in names:
+        assert got["label"].tolist() == expected["label"].tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_file_is_valid_pinned_and_whole(kind, export):
+    proto = onnx.load_from_string(export(kind).graph)
+    onnx.checker.check_model(proto, full_check=True)
+    assert proto.ir_version == IR_VERSION
+    assert [(o.domain, o.version) for o in proto.opset_import] == [("", OPSET)]
+    assert not any(t.data_location == onnx.TensorProto.EXTERNAL for t in proto.graph.initializer)
+
+
+@pytest.mark.parametrize(
+    ("kind", "outputs"),
+    [
+        ("multiclass", {"label": ("tensor(int64)", ["N"]),
+                        "probabilities": ("tensor(float)", ["N", 10])}),
+        ("binary", {"label": ("tensor(int64)", ["N"]),
+                    "probabilities": ("tensor(float)", ["N", 2])}),
+        ("text classes", {"label": ("tensor(string)", ["N"]),
+                          "probabilities": ("tensor(float)", ["N", 3])}),
+        ("regression", {"value": ("tensor(float)", ["N", 1])}),
+        ("several targets", {"value": ("tensor(float)", ["N", 3])}),
+    ],
+)  # fmt: skip
+def test_the_graphs_face_is_the_contracts(kind, outputs, export):
+    exported = export(kind)
+    session = onnxruntime.InferenceSession(exported.graph, providers=["CPUExecutionProvider"])
+    (features,) = session.get_inputs()
+    width = exported.table.features.shape[1]
+    assert (features.name, features.type, features.shape) == (
+        "features", "tensor(float)", ["N", width],
+    )  # fmt: skip
+    assert {o.name: (o.type, o.shape) for o in session.get_outputs()} == outputs
+
+
+def test_standardisation_is_inside(export):
+    exported = export("multiclass")
+    operators = [node.op_type for node in onnx.load_from_string(exported.graph).graph.node]
+    assert operators[:3] == ["Sub", "Div", "Gemm"]
+
+
+def test_the_same_model_gives_the_same_bytes(export):
+    exported = export("binary")
+    assert build_graph(exported.model) == exported.graph
+
+
+def test_every_activation_can_be_exported():
+    assert set(OPERATORS) == set(ACTIVATIONS) - {"identity"}
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "binary", "regression"])
+def test_a_row_has_the_same_answer_whatever_its_batch_mates(kind, export):
+    exported = export(kind)
+    rows = exported.table.features[:64]
+    output = "value" if kind == "regression" else "probabilities"
+    alone = np.concatenate([exported.session.run({"features": r[None]})[output] for r in rows])
+    outliers = np.concatenate([rows, rows * 1e6])
+    for batch in (rows, outliers):
+        together = exported.session.run({"features": batch})[output][: len(rows)]
+        np.testing.assert_array_equal(together, alone)

@@ -1,0 +1,143 @@
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from serving.bundle import Bundle
+from serving.runtime import Session
+from trainer.data.preprocess import Standardizer
+from trainer.export.golden import synthetic_rows
+from trainer.export.graph import build_graph
+from trainer.export.parity import ParityError, check_parity, tolerances
+from trainer.nn import Dense, Network
+
+KINDS = [
+    "multiclass", "binary", "text classes", "regression", "several targets", "no hidden layer",
+]  # fmt: skip
+
+
+def numpy_forward(graph, x):
+    """The shipped network in plain NumPy, from nothing but the weights in the file."""
+    weights = {
+        t.name: numpy_helper.to_array(t) for t in onnx.load_from_string(graph).graph.initializer
+    }
+    a = (x - weights["mean"]) / weights["scale"]
+    a = np.maximum(a @ weights["W1"] + weights["b1"], 0)
+    z = a @ weights["W2"] + weights["b2"]
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    p = e / e.sum(axis=1, keepdims=True)
+    return weights["classes"][p.argmax(axis=1)], p
+
+
+@pytest.mark.parametrize("size", [1, 7, 256, 1797])
+def test_digits_differ_by_a_millionth_at_most_with_every_label_equal(size, shipped, digits):
+    graph = Bundle.open(shipped / "digits" / "1").graph("fp32")
+    session, rows = Session(graph), digits[0]
+    worst = 0.0
+    for start in range(0, len(rows), size):
+        batch = rows[start : start + size]
+        got = session.run({"features": batch})
+        label, probabilities = numpy_forward(graph, batch)
+        assert probabilities.dtype == np.float32
+        np.testing.assert_array_equal(got["label"], label)
+        worst = max(worst, np.abs(got["probabilities"] - probabilities).max())
+    assert worst <= 1e-6
+
+
+def test_no_digits_have_no_answers(shipped):
+    got = Session(Bundle.open(shipped / "digits" / "1").graph("fp32")).run(
+        {"features": np.empty((0, 64), np.float32)}
+    )
+    assert got["label"].shape == (0,)
+    assert got["probabilities"].shape == (0, 10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_right_export_passes(kind, export, rng):
+    exported = export(kind)
+    found = check_parity(
+        exported.model,
+        exported.session,
+        exported.table.features,
+        synthetic_rows(exported.model, rng),
+    )
+    assert found.rows == len(exported.table)
+    assert found.label_agreement == (None if exported.model.task == "regression" else 1.0)
+    if exported.model.task != "regression":
+        assert 0 < found.max_abs <= 1e-6
+
+
+def nudged_weight(model):
+    model.network.parameters[3] += 1e-3
+    return model
+
+
+def nudged_bias(model):
+    model.network.layers[-1].b[0] += 1e-4
+    return model
+
+
+def shifted_mean(model):
+    moved = model.features.mean + np.float32(1e-3) * model.features.scale
+    return replace(model, features=Standardizer(moved, model.features.scale))
+
+
+def other_activation(model):
+    layers = [Dense(layer.units, "relu") for layer in model.network.layers[:-1]]
+    last = Dense(model.network.n_outputs)
+    network = Network(model.network.n_inputs, [*layers, last], rng=np.random.default_rng(0))
+    network.parameters[...] = model.network.parameters
+    return replace(model, network=network)
+
+
+def swapped_classes(model):
+    return replace(model, classes=model.classes[::-1].copy())
+
+
+def moved_threshold(model):
+    return replace(model, threshold=0.9)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [nudged_weight, nudged_bias, shifted_mean, other_activation, swapped_classes, moved_threshold],
+)
+def test_a_faulty_export_is_caught(fault, export, rng):
+    exported = export("binary")
+    sound = exported.model
+    parameters = sound.network.parameters.copy()
+    try:
+        faulty = Session(build_graph(fault(sound)))
+    finally:
+        sound.network.parameters[...] = parameters
+    with pytest.raises(ParityError, match="expected the exported graph to answer as the NumPy"):
+        check_parity(sound, faulty, exported.table.features, synthetic_rows(sound, rng))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rounding_stays_within_the_tolerance(seed, export):
+    # Random networks, rows up to thousands of deviations out: never a false alarm.
+    rng = np.random.default_rng(seed)
+    exported = export("multiclass" if seed % 2 else "regression")
+    model = exported.model
+    width = model.network.n_inputs
+    depth = rng.integers(0, 4)
+    layers = [Dense(int(rng.integers(1, 300)), "relu") for _ in range(depth)]
+    network = Network(width, [*layers, Dense(model.network.n_outputs)], rng=rng)
+    model = replace(model, network=network)
+    spread = rng.choice([1, 10, 1000], size=(200, 1))
+    rows = rng.normal(model.features.mean, spread * model.features.scale, size=(200, width))
+    rows = rows.astype(np.float32)
+    got, expected = Session(build_graph(model)).run({"features": rows}), model.answers(rows)
+    for name, tolerance in tolerances(model, rows).items():
+        assert (np.abs(got[name] - expected[name]) <= tolerance).all()
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "binary"])
+def test_ordinary_rows_have_tight_tolerances(kind, export):
+    exported = export(kind)
+    allowed = tolerances(exported.model, exported.table.features)["probabilities"]
+    assert np.median(allowed) < 5e-6
+    assert allowed.max() < 2e-5

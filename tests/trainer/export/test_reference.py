@@ -1,0 +1,32 @@
+import json
+
+import numpy as np
+
+from trainer.export.reference import drift_reference
+
+
+def test_every_row_is_counted_once_in_every_histogram(export):
+    exported = export("multiclass")
+    found = drift_reference(exported.model, exported.table.feature_names, exported.table.features)
+    n = len(exported.table)
+    assert found["rows"] == n
+    assert list(found["features"]) == list(exported.table.feature_names)
+    outputs = found["outputs"]
+    for histogram in (*found["features"].values(), *outputs["probabilities"]):
+        assert sum(histogram["counts"]) == n
+        assert len(histogram["edges"]) == len(histogram["counts"]) + 1
+    assert sum(outputs["label"]) == n
+    json.dumps(found, allow_nan=False)
+
+
+def test_quantile_bins_weigh_the_same(export):
+    exported = export("regression")
+    found = drift_reference(exported.model, exported.table.feature_names, exported.table.features)
+    counts = np.array(found["outputs"]["value"][0]["counts"])
+    assert abs(counts - 44.2).max() <= 3
+
+
+def test_a_constant_feature_has_one_bin(export):
+    exported = export("multiclass")  # the first pixel of every digit is blank
+    found = drift_reference(exported.model, exported.table.feature_names, exported.table.features)
+    assert found["features"]["pixel_0_0"]["counts"] == [1797]
