@@ -25,6 +25,12 @@ class ServingError(Exception):
         return {"error": self.message, "code": self.code, "details": self.details}
 
 
+class IncompleteBodyError(ServingError):
+    """The body breaks off, or its chunks are malformed."""
+
+    status, code = 400, "incomplete_body"
+
+
 class NotJsonError(ServingError):
     """The body is not JSON."""
 

@@ -160,6 +160,8 @@ def prove(bundle: Bundle, variant: str, *, threads: int = 1) -> Proof:
         expected = selftest.expected.get(variant)
         if expected is None or not expected.outputs:
             raise BundleError(f"{bundle.path}: the self-test expects nothing of {variant}")
+        if not all(map(len, selftest.inputs.values())):
+            raise BundleError(f"{bundle.path}: the self-test holds no golden rows")
         session = Session(bundle.graph(variant), threads=threads)
         got = session.run(selftest.inputs)
         difference = compare(got, expected.outputs, expected.tolerances)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from serving.errors import InvalidInstancesError, NotJsonError
 
 SHOWN = 40  # characters of a wrong value that an error repeats
-FLOAT32_MAX = float(np.finfo(np.float32).max)
+FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
 
 
 def decode_carefully(body: bytes, fields: Sequence[str]) -> NDArray[np.float32]:
@@ -97,9 +97,10 @@ def _instances(document: Any) -> list[Any]:
 
 
 def _number(value: Any, instance: int, position: int, field: str) -> float:
-    if isinstance(value, float) and abs(value) <= FLOAT32_MAX:
+    if isinstance(value, float) and abs(value) < FLOAT32_LIMIT:
         return value
-    came = "a number that float32 cannot hold" if _too_large(value) else _shown(value)
+    too_large = isinstance(value, float) and abs(value) >= FLOAT32_LIMIT
+    came = "a number that float32 cannot hold" if too_large else _shown(value)
     _refuse(
         f"expected a finite number in instance {instance}, field {field!r} (position {position}); "
         f"got {came}",
@@ -107,10 +108,6 @@ def _number(value: Any, instance: int, position: int, field: str) -> float:
         field=field,
         position=position,
     )
-
-
-def _too_large(value: Any) -> bool:
-    return isinstance(value, float) and abs(value) > FLOAT32_MAX
 
 
 def _shown(value: Any) -> str:

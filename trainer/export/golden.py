@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import Expected, SelfTest
-from trainer.export.parity import tolerances
+from trainer.export.parity import ParityError, tolerances
 from trainer.model import Model
 
 SPREADS = (1, 1, 3, 30)  # in standard deviations: ordinary rows, outliers, far outliers
@@ -32,8 +32,17 @@ def synthetic_rows(model: Model, rng: np.random.Generator) -> NDArray[np.float32
 
 
 def golden_selftest(model: Model, variant: str, rng: np.random.Generator) -> SelfTest:
-    """Synthetic rows with the answers that NumPy gives to them."""
+    """Synthetic rows with the answers that NumPy gives to them.
+
+    Raises:
+        ParityError: no row is decided, so there is nothing to prove the model by.
+    """
     rows = synthetic_rows(model, rng)
+    if not len(rows):
+        raise ParityError(
+            "expected a model that prefers one class on some rows; got one that is undecided on "
+            "all of them; train it longer"
+        )
     expected = Expected(outputs=model.answers(rows), tolerances=tolerances(model, rows))
     return SelfTest(inputs={"features": rows}, expected={variant: expected})
 

@@ -4,6 +4,7 @@ import pytest
 from serving.bundle import SelfTest
 from serving.runtime import compare
 from trainer.export.golden import golden_selftest, synthetic_rows
+from trainer.export.parity import ParityError
 
 KINDS = ["multiclass", "binary", "text classes", "regression", "several targets"]
 
@@ -43,5 +44,7 @@ def test_labels_that_rounding_could_flip_are_left_out(export, rng):
     last.W[...], last.b[...] = 0, 0
     try:
         assert len(synthetic_rows(exported.model, rng)) == 0
+        with pytest.raises(ParityError, match="undecided on all of them"):
+            golden_selftest(exported.model, "fp32", rng)
     finally:
         last.W[...], last.b[...] = W, b

@@ -1,0 +1,120 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.codec import json_rows
+from serving.codec.json_careful import decode_carefully
+from serving.codec.json_rows import decode_rows
+from serving.errors import ServingError
+
+FIELDS = ("a", "b")
+
+
+def body(instances):
+    return json.dumps({"instances": instances}).encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"instances":[[1,2],[3,4.5]]}',
+        b' {\n"instances" : [ [ 1 , 2e0 ] , [ -0.0 , 1E-3 ] ] }\t',
+        b'{"instances":[]}',
+        b'{"\\u0069nstances":[[1,2]]}',
+        b'{"instances":[[9007199254740993,1e-400]]}',
+        b'{"instances":[[3.4028234e38,-3.4028235e38]]}',
+    ],
+)
+def test_plain_bodies_are_read_alike_by_both_decoders(text):
+    fast = json_rows._decode_plain(text, 2)
+    assert fast is not None
+    assert fast.dtype == np.float32
+    np.testing.assert_array_equal(fast, decode_carefully(text, FIELDS))
+
+
+finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
+numbers = finite | st.integers(-(2**53), 2**53)
+strange = st.none() | st.booleans() | st.text(max_size=3) | st.floats() | st.integers()
+anything = st.recursive(
+    numbers | strange,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["instances", "a", "["]), inner, max_size=2)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.lists(st.tuples(numbers, numbers), max_size=6))
+def test_every_table_of_numbers_takes_the_fast_way_to_the_same_array(rows):
+    fast = json_rows._decode_plain(body(rows), 2)
+    assert fast is not None
+    expected = np.array(rows, np.float64).reshape(len(rows), 2).astype(np.float32)
+    np.testing.assert_array_equal(fast, expected)
+    np.testing.assert_array_equal(fast, decode_carefully(body(rows), FIELDS))
+
+
+@settings(max_examples=500)
+@given(anything | st.lists(st.lists(anything, min_size=2, max_size=2), max_size=4).map(
+    lambda rows: {"instances": rows}))  # fmt: skip
+def test_the_fast_way_takes_nothing_that_the_careful_one_refuses(document):
+    text = json.dumps(document).encode()
+    fast = json_rows._decode_plain(text, 2)
+    try:
+        careful = decode_carefully(text, FIELDS)
+    except ServingError:
+        careful = None
+    if fast is not None:
+        assert careful is not None, text
+        np.testing.assert_array_equal(fast, careful)
+
+
+@given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
+def test_no_bytes_whatever_are_more_than_refused(text):
+    with pytest.raises(ServingError):
+        decode_rows(text, FIELDS)
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_a_damaged_body_is_read_alike_or_refused(data):
+    text = bytearray(body([[1.5, 2], [3, 4]]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        text[data.draw(st.integers(0, len(text) - 1))] = data.draw(
+            st.sampled_from(b'[]{},":0eE-. ')
+        )
+    fast = json_rows._decode_plain(bytes(text), 2)
+    if fast is not None:
+        np.testing.assert_array_equal(fast, decode_carefully(bytes(text), FIELDS))
+
+
+@pytest.mark.parametrize(
+    "nested",
+    ["[[1,[2]],[3,4]]", "[[1,[2,3]],[[],4]]", "[[[1,2]],[3,4]]", "[[1,2],3,4]", "[1,2,3,4]",
+     "[[1,2,3,4]]", "[[1],[2,3,4]]", "[[[1],2]]"],
+)  # fmt: skip
+def test_what_simdjson_would_flatten_is_refused(nested):
+    text = f'{{"instances":{nested}}}'.encode()
+    assert json_rows._decode_plain(text, 2) is None
+    with pytest.raises(ServingError):
+        decode_rows(text, FIELDS)
+
+
+def test_numbers_are_rounded_once_to_the_nearest_float32(rng):
+    values = rng.normal(size=(50, 2)) * 10.0 ** rng.integers(-30, 30, size=(50, 2))
+    np.testing.assert_array_equal(decode_rows(body(values.tolist()), FIELDS), values.astype("f4"))
+
+
+def test_numbers_are_taken_up_to_where_float32_rounds_to_infinity():
+    largest = float(np.finfo(np.float32).max)
+    assert decode_rows(body([[largest, -largest]]), FIELDS).tolist() == [[largest, -largest]]
+    halfway = 2.0**128 - 2.0**103
+    below = math.nextafter(halfway, 0)
+    assert decode_rows(body([[below, 0]]), FIELDS).tolist() == [[largest, 0]]
+    for value in (halfway, 1e39, 1e300):
+        with pytest.raises(ServingError, match="float32 cannot hold"):
+            decode_rows(body([[1, value]]), FIELDS)

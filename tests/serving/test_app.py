@@ -1,0 +1,242 @@
+"""The application through Flask's client: faces, errors, and a table of malformed bodies."""
+
+import json
+import logging
+
+import pytest
+from pydantic import ValidationError
+
+from serving import create_app
+from serving.runtime import Session
+
+
+@pytest.fixture
+def digit(digits):
+    return digits[0][3].tolist()
+
+
+def post(client, body, content_type="application/json", query=""):
+    return client.post(f"/predict{query}", data=body, content_type=content_type)
+
+
+def test_predict_answers(client, digits):
+    rows, labels = digits[0][:5].tolist(), digits[1][:5].tolist()
+    response = client.post("/predict", json={"instances": rows})
+    assert response.status_code == 200
+    assert response.content_type == "application/json"
+    body = response.get_json()
+    assert list(body) == ["model", "version", "predictions", "probabilities"]
+    assert (body["model"], body["version"], body["predictions"]) == ("digits", 1, labels)
+    assert [max(range(10), key=p.__getitem__) for p in body["probabilities"]] == labels
+
+
+def test_no_instances_have_no_predictions(client):
+    body = client.post("/predict", json={"instances": []}).get_json()
+    assert body == {"model": "digits", "version": 1, "predictions": [], "probabilities": []}
+
+
+def test_a_model_is_chosen_by_name(zoo):
+    client = create_app(models=zoo).test_client()
+    flower = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]})
+    assert post(client, flower, query="?model=flowers").get_json()["predictions"] == ["setosa"]
+    assert post(client, flower, query="?model=roses").status_code == 404
+    unnamed = post(client, flower)
+    assert unnamed.status_code == 400
+    assert unnamed.get_json()["code"] == "model_required"
+
+
+def test_alive_and_ready(client):
+    assert client.get("/healthz").get_json() == {"alive": True}
+    ready = client.get("/readyz")
+    assert ready.status_code == 200
+    assert ready.get_json() == {"ready": True, "models": {"digits": 1}, "refused": {}}
+
+
+def test_alive_but_not_ready_without_a_proved_model(only_digits):
+    (only_digits / "digits" / "1" / "model.onnx").write_bytes(b"no graph")
+    client = create_app(models=only_digits).test_client()
+    assert client.get("/healthz").status_code == 200
+    ready = client.get("/readyz")
+    assert ready.status_code == 503
+    assert "model.onnx was altered" in ready.get_json()["refused"]["digits/1"]
+    answer = post(client, b'{"instances":[]}')
+    assert answer.status_code == 503
+    assert answer.get_json()["code"] == "not_ready"
+    assert client.get("/models").get_json() == {"models": []}
+
+
+def test_models_says_what_is_served(client):
+    (model,) = client.get("/models").get_json()["models"]
+    assert (model["name"], model["version"], model["variant"]) == ("digits", 1, "fp32")
+    assert model["task"] == "multiclass"
+    assert model["classes"] == list(range(10))
+    assert len(model["features"]) == 64
+    assert model["selftest"]["label_agreement"] == 1
+
+
+ROW = ",".join(["0"] * 64)
+GOOD = f'{{"instances":[[{ROW}]]}}'
+
+
+def row(**cells):
+    """A body of one instance with these cells (by position) in place of zeros."""
+    values = ["0"] * 64
+    for position, value in cells.items():
+        values[int(position[1:])] = value
+    return f'{{"instances":[[{",".join(values)}]]}}'
+
+
+MALFORMED = [  # body, status, what the message says, what the details say
+    ("", 400, "got an empty one", {}),
+    ("   \n", 400, "got an empty one", {}),
+    ("hello", 400, "line 1, column 1", {"line": 1, "column": 1}),
+    (GOOD[:-1], 400, "expected JSON; got something else at line 1", {"line": 1}),
+    (GOOD[:70], 400, "expected JSON; got something else", {}),
+    (GOOD + "]", 400, "Extra data", {}),
+    (GOOD + GOOD, 400, "Extra data", {}),
+    ("{'instances': [[1]]}", 400, "line 1, column 2", {}),
+    (b"\xff\xfe{}", 400, "UTF-8; got a byte that is not at position 0", {"position": 0}),
+    (GOOD.encode("utf-16"), 400, "UTF-8", {}),
+    (b"\xef\xbb\xbf{", 400, "expected JSON", {}),
+    ("[" * 100_000, 400, "nested too deeply", {}),
+    ('{"a":' * 100_000, 400, "nested too deeply", {}),
+    (row(_3="01"), 400, "expected JSON", {}),
+    (row(_3="1."), 400, "expected JSON", {}),
+    ("null", 422, 'expected an object {"instances"', {}),
+    ("3", 422, "got the number 3", {}),
+    ('"instances"', 422, 'got the text "instances"', {}),
+    (f"[[{ROW}]]", 422, "expected an object", {}),
+    ("{}", 422, 'the key "instances"', {}),
+    ('{"inputs":[[1]]}', 422, 'no key but "instances"; got the text "inputs"', {"key": "inputs"}),
+    (GOOD[:-1] + ',"extra":1}', 422, 'got the text "extra"', {"key": "extra"}),
+    (GOOD[:-1] + "," + GOOD[1:], 422, 'every key once; got the text "instances" twice',
+     {"key": "instances"}),
+    ('{"instances":null}', 422, "a list of instances; got null", {}),
+    ('{"instances":{"a":1}}', 422, 'got the object {"a": 1', {}),
+    ('{"instances":"[[1]]"}', 422, 'got the text "[[1]]"', {}),
+    (f'{{"instances":[{ROW}]}}', 422, "instance 0 to be a list of 64 numbers; got the number 0",
+     {"instance": 0}),
+    (f'{{"instances":[[{ROW}],null]}}', 422, "instance 1 to be a list of 64 numbers; got null",
+     {"instance": 1}),
+    (f'{{"instances":[[[{ROW}]]]}}', 422, "64 numbers in instance 0, one per feature; got 1", {}),
+    ('{"instances":[[]]}', 422, "expected 64 numbers in instance 0, one per feature; got 0", {}),
+    (f'{{"instances":[[{ROW}],[{ROW},0]]}}', 422, "instance 1, one per feature; got 65",
+     {"instance": 1, "expected": 64, "got": 65}),
+    (f'{{"instances":[[{ROW}],[1,2]]}}', 422, "instance 1, one per feature; got 2", {}),
+    (row(_9='"7"'), 422, "instance 0, field 'pixel_1_1' (position 9); got the text \"7\"",
+     {"instance": 0, "field": "pixel_1_1", "position": 9}),
+    (row(_0="null"), 422, "field 'pixel_0_0' (position 0); got null", {}),
+    (row(_63="true"), 422, "field 'pixel_7_7' (position 63); got true", {}),
+    (row(_1="[1]"), 422, "field 'pixel_0_1' (position 1); got the list", {}),
+    (row(_1="{}"), 422, "field 'pixel_0_1' (position 1); got the object {}", {}),
+    (row(_2="NaN"), 422, "field 'pixel_0_2' (position 2); got the number NaN", {}),
+    (row(_2="Infinity"), 422, "got a number that float32 cannot hold", {"position": 2}),
+    (row(_2="-Infinity"), 422, "got a number that float32 cannot hold", {}),
+    (row(_2="1e400"), 422, "got a number that float32 cannot hold", {}),
+    (row(_2="-1e39"), 422, "got a number that float32 cannot hold", {}),
+    (row(_2="9" * 5000), 422, "got a number that float32 cannot hold", {}),
+    (row(_2='"' + "x" * 5000 + '"'), 422, "xxx…", {}),
+]  # fmt: skip
+
+
+def name_of(case):
+    text = case if isinstance(case, str) else repr(case)
+    return text if len(text) < 30 else f"{text[:18]}…{text[-10:]}"
+
+
+def test_the_table_has_enough_cases_and_none_twice():
+    assert len(MALFORMED) >= 25
+    assert len({case[0] for case in MALFORMED}) == len(MALFORMED)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message", "details"), MALFORMED, ids=[name_of(c[0]) for c in MALFORMED]
+)
+def test_a_malformed_body_is_answered_with_its_fault(body, status, message, details, client):
+    response = post(client, body)
+    answer = response.get_json()
+    assert response.status_code == status
+    assert set(answer) == {"error", "code", "details"}
+    assert answer["code"] == {400: "not_json", 422: "invalid_instances"}[status]
+    assert message in answer["error"]
+    assert len(answer["error"]) < 300
+    assert details.items() <= answer["details"].items()
+    assert post(client, GOOD).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonp"]
+)
+def test_another_content_type_is_refused_with_the_right_one(content_type, client):
+    response = post(client, GOOD, content_type)
+    assert response.status_code == 415
+    assert response.get_json()["code"] == "unsupported_media_type"
+    assert "expected Content-Type: application/json; got" in response.get_json()["error"]
+
+
+def test_a_charset_is_no_other_content_type(client):
+    assert post(client, GOOD, "application/json; charset=utf-8").status_code == 200
+
+
+def test_a_body_over_the_limit_is_refused_with_the_limit(shipped):
+    client = create_app(models=shipped, max_body=200).test_client()
+    assert post(client, GOOD).status_code == 200
+    response = post(client, GOOD + " " * 200)
+    assert response.status_code == 413
+    body = response.get_json()
+    assert body["code"] == "body_too_large"
+    assert body["error"] == (
+        f"expected a body of at most 200 bytes; got {len(GOOD) + 200} bytes; "
+        "send fewer instances at a time"
+    )
+
+
+def test_the_default_limit_is_10_mib(client):
+    assert post(client, GOOD + " " * (10 * 2**20 - len(GOOD))).status_code == 200
+    assert post(client, GOOD + " " * (10 * 2**20 - len(GOOD) + 1)).status_code == 413
+
+
+def test_another_method_is_refused_with_the_right_one(client):
+    response = client.get("/predict")
+    assert response.status_code == 405
+    assert "POST" in response.headers["Allow"]
+    assert response.get_json()["code"] == "method_not_allowed"
+    assert "for '/predict'; got GET" in response.get_json()["error"]
+    assert client.delete("/models").status_code == 405
+
+
+def test_another_path_is_answered_with_those_there_are(client):
+    response = client.get("/predictions")
+    assert response.status_code == 404
+    assert response.content_type == "application/json"
+    assert "POST /predict" in response.get_json()["error"]
+    assert response.get_json()["error"].endswith("got '/predictions'")
+
+
+def test_a_fault_of_ours_shows_a_number_and_no_traceback(client, monkeypatch, caplog):
+    def explode(self, inputs):
+        raise KeyError("secret detail")
+
+    monkeypatch.setattr(Session, "run", explode)
+    response = post(client, GOOD)
+    assert response.status_code == 500
+    answer = response.get_json()
+    assert answer["code"] == "internal"
+    request_id = answer["details"]["request_id"]
+    assert len(request_id) == 32
+    assert "secret" not in response.text
+    assert "Traceback" not in response.text
+    (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert request_id in record.getMessage()
+    assert "secret detail" in caplog.text
+
+
+def test_an_overflow_is_the_clients_fault(client):
+    response = post(client, json.dumps({"instances": [[3e38] * 64]}))
+    assert response.status_code == 422
+    assert response.get_json()["code"] == "answer_not_finite"
+
+
+def test_unknown_knobs_are_refused():
+    with pytest.raises(ValidationError, match="modles"):
+        create_app(modles="models")

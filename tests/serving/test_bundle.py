@@ -1,0 +1,128 @@
+import json
+
+import numpy as np
+import pytest
+
+from serving.bundle import Bundle, BundleError, Expected, SelfTest, names, versions
+
+
+def edit(path, **changes):
+    manifest = path / "bundle.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | changes))
+
+
+def test_the_shipped_bundle_opens(shipped):
+    bundle = Bundle.open(shipped / "digits" / "1")
+    assert bundle.manifest.classes == list(range(10))
+    assert len(bundle.manifest.inputs) == 64
+    assert set(bundle.sums) == {"model.onnx", "selftest.npz", "reference.json"}
+    for file in bundle.sums:
+        assert len(bundle.content(file)) == (bundle.path / file).stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema_version": 2}, "not valid at schema_version"),
+        ({"surprise": 1}, "not valid at surprise: Extra inputs"),
+        ({"version": 2}, "expected the manifest of digits/1; got that of digits/2"),
+        ({"name": "letters"}, "got that of letters/1"),
+        ({"name": "../digits"}, "not valid at name"),
+        ({"inputs": []}, "not valid at inputs"),
+        ({"variants": {}}, "not valid at variants"),
+        ({"files": {"../../etc/passwd": "0" * 64}}, "not valid at files"),
+        ({"classes": [1, "two"]}, "not valid at classes"),
+        ({"task": "clustering"}, "not valid at task"),
+    ],
+)
+def test_a_manifest_of_another_form_is_refused(changes, message, only_digits):
+    path = only_digits / "digits" / "1"
+    edit(path, **changes)
+    with pytest.raises(BundleError, match=message):
+        Bundle.open(path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"schema_version": 1}', "\xff"])
+def test_a_broken_manifest_is_refused(content, only_digits):
+    path = only_digits / "digits" / "1"
+    (path / "bundle.json").write_text(content, encoding="latin-1")
+    with pytest.raises(BundleError, match=r"bundle.json is not valid at"):
+        Bundle.open(path)
+
+
+def test_a_missing_manifest_is_refused(tmp_path):
+    with pytest.raises(BundleError, match=r"expected a readable bundle.json; No such file"):
+        Bundle.open(tmp_path / "digits" / "1")
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "selftest.npz", "reference.json"])
+def test_one_altered_bit_is_noticed(file, only_digits):
+    path = only_digits / "digits" / "1"
+    content = bytearray((path / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (path / file).write_bytes(content)
+    with pytest.raises(BundleError, match=f"{file} was altered after export"):
+        Bundle.open(path).content(file)
+
+
+def test_a_missing_file_is_named(only_digits):
+    path = only_digits / "digits" / "1"
+    (path / "model.onnx").unlink()
+    with pytest.raises(BundleError, match=r"expected a readable model.onnx"):
+        Bundle.open(path).graph("fp32")
+
+
+def test_a_file_the_manifest_does_not_list_is_not_read(shipped):
+    with pytest.raises(BundleError, match=r"lists no bundle.json"):
+        Bundle.open(shipped / "digits" / "1").content("bundle.json")
+
+
+def test_a_selftest_comes_back_as_it_was(rng):
+    selftest = SelfTest(
+        inputs={"features": rng.normal(size=(3, 2)).astype(np.float32)},
+        expected={
+            "fp32": Expected(
+                {"label": np.array(["a", "ü", "b"]), "probabilities": np.ones((3, 2), np.float32)},
+                {"probabilities": np.full((3, 2), 1e-6, np.float32)},
+            ),
+            "int8": Expected({"label": np.arange(3)}, {}),
+        },
+    )
+    back = SelfTest.from_bytes(selftest.to_bytes())
+    np.testing.assert_equal(back.inputs, selftest.inputs)
+    assert set(back.expected) == {"fp32", "int8"}
+    np.testing.assert_equal(back.expected["fp32"].outputs, selftest.expected["fp32"].outputs)
+    np.testing.assert_equal(back.expected["fp32"].tolerances, selftest.expected["fp32"].tolerances)
+
+
+def test_a_selftest_with_a_pickle_in_it_is_refused(tmp_path):
+    np.savez(tmp_path / "evil.npz", **{"input/features": np.array([{}], dtype=object)})
+    with pytest.raises(BundleError, match="expected plain arrays"):
+        SelfTest.from_bytes((tmp_path / "evil.npz").read_bytes())
+    with pytest.raises(BundleError, match="expected plain arrays"):
+        SelfTest.from_bytes(b"no zip")
+    np.savez(tmp_path / "other.npz", other=np.ones(3))
+    with pytest.raises(BundleError, match="unexpected array 'other'"):
+        SelfTest.from_bytes((tmp_path / "other.npz").read_bytes())
+
+
+def test_only_numbered_folders_are_versions(tmp_path):
+    for name in ("1", "2", "10", "0", "03", "-1", "1.5", ".building", "latest", "9" * 12):
+        (tmp_path / "m" / name).mkdir(parents=True)
+    (tmp_path / "m" / "7").touch()  # a file
+    assert versions(tmp_path / "m") == [1, 2, 10]
+    assert versions(tmp_path / "absent") == []
+
+
+def test_only_folders_with_versions_are_models(tmp_path):
+    (tmp_path / "b" / "1").mkdir(parents=True)
+    (tmp_path / "a" / "2").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").touch()
+    assert names(tmp_path) == ["a", "b"]
+    assert names(tmp_path / "absent") == []
+
+
+def test_a_fit_in_progress_is_not_a_version(only_digits):
+    (only_digits / "digits" / "1").rename(only_digits / "digits" / ".building")
+    assert names(only_digits) == []

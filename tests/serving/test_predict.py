@@ -1,0 +1,65 @@
+import json
+
+import numpy as np
+import pytest
+
+from serving.errors import NotFiniteAnswerError
+from serving.predict import predict
+from serving.repository import Repository
+from trainer.data.sources import load
+
+
+@pytest.fixture(scope="module")
+def models(zoo):
+    return Repository.load(zoo)
+
+
+def answer(model, rows):
+    return json.loads(predict(model, json.dumps({"instances": rows}).encode()))
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 256])
+def test_the_answer_is_the_sessions(size, models, digits):
+    model = models.find("digits")
+    rows = digits[0][:size]
+    expected = model.session.run({"features": rows})
+    found = answer(model, rows.tolist())
+    assert found["model"] == "digits"
+    assert found["version"] == 1
+    assert found["predictions"] == expected["label"].tolist()
+    np.testing.assert_array_equal(
+        np.array(found["probabilities"], np.float32).reshape(-1, 10), expected["probabilities"]
+    )
+
+
+def test_text_classes_come_in_the_order_of_classes(models):
+    model = models.find("flowers")
+    found = answer(model, [[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]])
+    assert found["predictions"] == ["setosa", "virginica"]
+    assert model.manifest.classes == ["setosa", "versicolor", "virginica"]
+    assert np.argmax(found["probabilities"], axis=1).tolist() == [0, 2]
+
+
+def test_two_classes_have_two_probabilities(models):
+    table = load("breast_cancer")
+    found = answer(models.find("tumours"), table.features[:20].tolist())
+    assert np.shape(found["probabilities"]) == (20, 2)
+    np.testing.assert_allclose(np.sum(found["probabilities"], axis=1), 1, rtol=1e-6)
+    assert found["predictions"] == [int(p >= 0.5) for _, p in found["probabilities"]]
+
+
+def test_values_come_in_original_units_without_probabilities(models):
+    table = load("diabetes")
+    found = answer(models.find("progress"), table.features[:50].tolist())
+    assert set(found) == {"model", "version", "predictions"}
+    assert 25 < np.median(found["predictions"]) < 346
+    several = answer(models.find("physique"), load("linnerud").features[:5].tolist())
+    assert np.shape(several["predictions"]) == (5, 3)
+
+
+def test_an_answer_that_overflows_is_an_error_that_names_the_instance(models):
+    model = models.find("digits")
+    huge = [[3e38] * 64]
+    with pytest.raises(NotFiniteAnswerError, match="got an instance 2 so large") as raised:
+        answer(model, [[0] * 64, [1] * 64, *huge])
+    assert raised.value.details == {"instance": 2}

@@ -1,0 +1,62 @@
+import shutil
+
+import pytest
+
+from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
+from serving.repository import Repository
+
+
+def damage(path):
+    content = bytearray((path / "model.onnx").read_bytes())
+    content[1000] ^= 1
+    (path / "model.onnx").write_bytes(content)
+
+
+def add_version(models, number):
+    old, new = models / "digits" / "1", models / "digits" / str(number)
+    shutil.copytree(old, new)
+    manifest = new / "bundle.json"
+    manifest.write_text(manifest.read_text().replace('"version": 1,', f'"version": {number},', 1))
+    return new
+
+
+def test_the_highest_version_is_served(only_digits):
+    for number in (2, 10):
+        add_version(only_digits, number)
+    assert Repository.load(only_digits).find("digits").manifest.version == 10
+
+
+def test_a_version_that_does_not_prove_itself_gives_way_to_the_one_before(only_digits, caplog):
+    damage(add_version(only_digits, 2))
+    (only_digits / "digits" / "3").mkdir()
+    repository = Repository.load(only_digits)
+    assert repository.find("digits").manifest.version == 1
+    assert "model.onnx was altered" in repository.refused["digits/2"]
+    assert "expected a readable bundle.json" in repository.refused["digits/3"]
+    assert "refused digits/2" in caplog.text
+
+
+def test_with_no_proved_version_nothing_is_served(only_digits):
+    damage(only_digits / "digits" / "1")
+    repository = Repository.load(only_digits)
+    assert repository.served == {}
+    with pytest.raises(NotReadyError, match="see GET /readyz"):
+        repository.find(None)
+
+
+def test_one_model_needs_no_name_and_several_do(zoo, shipped):
+    assert Repository.load(shipped).find(None).manifest.name == "digits"
+    several = Repository.load(zoo)
+    assert several.find("flowers").manifest.name == "flowers"
+    with pytest.raises(ModelRequiredError, match=r"choose one of digits, flowers, .*tumours"):
+        several.find(None)
+
+
+def test_an_unknown_model_is_answered_with_the_known_ones(shipped):
+    with pytest.raises(ModelNotFoundError, match=r"expected a model out of digits; got 'letters'"):
+        Repository.load(shipped).find("letters")
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_empty(tmp_path, caplog):
+    assert Repository.load(tmp_path / "absent").served == {}
+    assert "expected bundles in" in caplog.text

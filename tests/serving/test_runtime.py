@@ -1,0 +1,141 @@
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.bundle import Bundle, SelfTest
+from serving.runtime import GraphError, Session, compare, prove
+
+
+@pytest.fixture
+def bundle(only_digits):
+    return Bundle.open(only_digits / "digits" / "1")
+
+
+def f32(*rows):
+    return np.array(rows, np.float32)
+
+
+def test_the_shipped_bundle_reproduces_here(shipped):
+    proof = prove(Bundle.open(shipped / "digits" / "1"), "fp32")
+    assert proof.passed
+    assert proof.reason == ""
+    assert proof.difference.rows >= 100
+    assert proof.difference.label_agreement == 1
+
+
+def test_a_graph_that_is_none_is_refused():
+    for content in (b"", b"no graph", b"\x08\x09" * 10):
+        with pytest.raises(GraphError, match="does not load"):
+            Session(content)
+
+
+def test_inputs_that_do_not_fit_are_refused(bundle):
+    session = Session(bundle.graph("fp32"))
+    for inputs in ({}, {"features": np.ones((1, 3), np.float32)}, {"other": f32([1])}):
+        with pytest.raises(GraphError, match="does not run"):
+            session.run(inputs)
+
+
+def test_one_thread_by_default(bundle):
+    before = len(list(Path("/proc/self/task").iterdir()))
+    Session(bundle.graph("fp32")).run({"features": np.zeros((256, 64), np.float32)})
+    assert len(list(Path("/proc/self/task").iterdir())) == before
+
+
+def test_differences_are_measured():
+    expected = {"label": np.array([1, 2]), "p": f32([0.5, 0.25], [1, 0])}
+    got = {"label": np.array([1, 3]), "p": f32([0.5, 0.25], [0.5, 0])}
+    found = compare(got, expected, {"p": f32([1, 1], [1, 1])})
+    assert (found.rows, found.max_abs, found.max_rel, found.label_agreement) == (2, 0.5, 0.5, 0.5)
+    assert not found.within  # a label differs
+
+
+def test_each_value_has_its_own_tolerance():
+    expected = {"p": f32([1, 2])}
+    got = {"p": f32([1.5, 2])}
+    assert compare(got, expected, {"p": f32([0.5, 0])}).within
+    assert not compare(got, expected, {"p": f32([0.4, 9])}).within
+
+
+def test_nan_is_within_no_tolerance():
+    expected = {"p": f32([1])}
+    assert not compare({"p": f32([np.nan])}, expected, {"p": f32([np.inf])}).within
+
+
+def test_another_face_is_refused():
+    expected = {"p": f32([1, 2])}
+    for got in ({}, {"p": f32([1, 2, 3])}, {"p": np.array([["a", "b"]])}):
+        with pytest.raises(GraphError, match="expected p as float32"):
+            compare(got, expected, {"p": f32([0, 0])})
+
+
+def rewrite_selftest(bundle, change):
+    """Another self-test, with the manifest's sum adjusted: as a faulty exporter would."""
+    selftest = bundle.selftest()
+    change(selftest)
+    content = selftest.to_bytes()
+    (bundle.path / "selftest.npz").write_bytes(content)
+    files = bundle.manifest.files | {"selftest.npz": hashlib.sha256(content).hexdigest()}
+    manifest = bundle.manifest.model_copy(update={"files": files})
+    (bundle.path / "bundle.json").write_text(manifest.model_dump_json())
+    return Bundle.open(bundle.path)
+
+
+def a_probability_off(selftest):
+    selftest.expected["fp32"].outputs["probabilities"][5, 3] += 1e-2
+
+
+def a_label_off(selftest):
+    label = selftest.expected["fp32"].outputs["label"]
+    label[7] = (label[7] + 1) % 10
+
+
+@pytest.mark.parametrize("fault", [a_probability_off, a_label_off])
+def test_a_variant_that_does_not_reproduce_is_refused_with_the_reason(fault, bundle):
+    proof = prove(rewrite_selftest(bundle, fault), "fp32")
+    assert not proof.passed
+    assert proof.session is None
+    assert "does not reproduce its self-test on this CPU" in proof.reason
+
+
+def test_an_untested_variant_is_refused(bundle):
+    proof = prove(rewrite_selftest(bundle, lambda s: s.expected.clear()), "fp32")
+    assert "the self-test expects nothing of fp32" in proof.reason
+
+
+def test_no_golden_rows_prove_nothing(bundle):
+    def empty(selftest: SelfTest) -> None:
+        selftest.inputs["features"] = selftest.inputs["features"][:0]
+        expected = selftest.expected["fp32"]
+        for arrays in (expected.outputs, expected.tolerances):
+            arrays.update({name: array[:0] for name, array in arrays.items()})
+
+    assert "no golden rows" in prove(rewrite_selftest(bundle, empty), "fp32").reason
+
+
+def test_an_altered_graph_is_refused(bundle):
+    path = bundle.path / "model.onnx"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "model.onnx was altered after export" in prove(bundle, "fp32").reason
+
+
+def test_telemetry_is_off_before_onnx_runtime_loads():
+    watch = """
+import os, sys
+class Watch:
+    def find_spec(self, name, *rest):
+        if name == "onnxruntime":
+            print("loading with", os.environ.get("ORT_DISABLE_TELEMETRY"))
+sys.meta_path.insert(0, Watch())
+import serving.runtime
+"""
+    environment = {k: v for k, v in os.environ.items() if k not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    done = subprocess.run(
+        [sys.executable, "-c", watch], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "loading with 1\n"

@@ -1,0 +1,140 @@
+"""The server as it runs: gunicorn, sockets, processes, real clients."""
+
+import json
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+GOOD = json.dumps({"instances": [[0.0] * 64]}).encode()
+JSON = {"Content-Type": "application/json"}
+
+
+def children(pid):
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def address(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    return host, int(port)
+
+
+def test_real_digits_are_answered_right(live, digits):
+    rows, labels = digits
+    answer = requests.post(f"{live.url}/predict", json={"instances": rows.tolist()}, timeout=30)
+    assert answer.status_code == 200
+    assert np.mean(np.array(answer.json()["predictions"]) == labels) > 0.99
+
+
+MALFORMED = [
+    (b"", 400), (b"{", 400), (b"\xff", 400), (b"[" * 50_000, 400), (b'{"instances":1}', 422),
+    (b'{"instances":[[1],[2,3]]}', 422), (b'{"instances":[[NaN]]}', 422),
+    (b" " * (10 * 2**20 + 1), 413), (b" " * (30 * 2**20), 413),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "status"), MALFORMED, ids=[repr(b[:20]) for b, _ in MALFORMED])
+def test_the_next_good_request_on_the_same_connection_is_answered(body, status, live):
+    connection = HTTPConnection(*address(live), timeout=30)
+    sockets = []
+    for content, expected in ((body, status), (GOOD, 200)):
+        connection.request("POST", "/predict", content, JSON)
+        sockets.append(connection.sock)
+        answer = connection.getresponse()
+        assert answer.status == expected
+        assert ("error" in json.loads(answer.read())) == (expected != 200)
+    assert sockets[0] is sockets[1]
+    connection.close()
+
+
+def test_a_chunked_body_has_the_same_limit(live):
+    def chunks(count):
+        yield GOOD
+        for _ in range(count):
+            yield b" " * 2**20
+
+    for count, status in ((9, 200), (10, 413)):
+        answer = requests.post(f"{live.url}/predict", data=chunks(count), headers=JSON, timeout=30)
+        assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nhelloworld\r\n0\r\n\r\n",
+        b"Content-Length: -1\r\n\r\n",
+        b"Content-Length: ten\r\n\r\n",
+        b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+def test_malformed_framing_is_the_clients_fault_and_no_one_elses(framing, live):
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(address(live), timeout=30) as client:
+        client.sendall(head + framing)
+        assert client.recv(4096).startswith(b"HTTP/1.1 400 ")
+    assert requests.post(f"{live.url}/predict", data=GOOD, headers=JSON, timeout=5).ok
+
+
+def test_a_body_that_breaks_off_costs_no_one_else(live):
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(address(live), timeout=30) as half:
+        half.sendall(head + b"Content-Length: 500\r\n\r\n" + GOOD[:100])
+        assert requests.post(f"{live.url}/predict", data=GOOD, headers=JSON, timeout=5).ok
+    assert requests.post(f"{live.url}/predict", data=GOOD, headers=JSON, timeout=5).ok
+
+
+def test_clients_at_once_get_each_their_own_answer(live, digits):
+    rows = digits[0]
+
+    def ask(i):
+        body = {"instances": rows[i : i + 1 + i % 5].tolist()}
+        return requests.post(f"{live.url}/predict", json=body, timeout=30).json()
+
+    alone = {i: ask(i) for i in range(40)}
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(ask, [i % 40 for i in range(400)]))
+    for i, answer in enumerate(together):
+        expected = alone[i % 40]
+        assert answer["predictions"] == expected["predictions"]
+        assert answer["probabilities"] == expected["probabilities"]
+
+
+def test_onnx_runtime_lives_in_the_workers_only(serve, shipped):
+    server = serve(shipped, "--workers", "2")
+    assert requests.get(f"{server.url}/readyz", timeout=10).ok
+    master = server.process.pid
+    workers = children(master)
+    assert len(workers) == 2
+    deadline = time.monotonic() + 10
+    loaded = dict.fromkeys(workers, False)
+    while not all(loaded.values()) and time.monotonic() < deadline:
+        loaded = {pid: "onnxruntime" in Path(f"/proc/{pid}/maps").read_text() for pid in workers}
+        time.sleep(0.05)
+    assert all(loaded.values())
+    assert "onnxruntime" not in Path(f"/proc/{master}/maps").read_text()
+
+
+def test_without_a_model_it_is_alive_and_not_ready(serve, tmp_path):
+    server = serve(tmp_path, "--workers", "1")
+    assert requests.get(f"{server.url}/healthz", timeout=10).status_code == 200
+    assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 503
+
+
+def test_it_stops_when_told_to_having_answered(serve, shipped):
+    server = serve(shipped, "--workers", "1")
+    assert requests.post(f"{server.url}/predict", data=GOOD, headers=JSON, timeout=10).ok
+    assert server.stop() == 0
+
+
+def test_the_log_names_what_is_served(live):
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and "serving digits/1" not in "".join(live.log):
+        time.sleep(0.05)
+    assert "serving digits/1" in "".join(live.log)

@@ -1,0 +1,47 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from serving.settings import ENV_PREFIX, Settings, usable_cores
+
+
+def test_defaults_are_the_documented_ones(monkeypatch):
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"{ENV_PREFIX}{name.upper()}", raising=False)
+    settings = Settings()
+    assert settings.models == Path("models")
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert settings.max_body == 10 * 1024 * 1024
+    assert settings.workers == usable_cores()
+
+
+def test_every_knob_has_an_environment_twin_and_arguments_win(monkeypatch):
+    monkeypatch.setenv("FORWARDPASS_PORT", "9000")
+    monkeypatch.setenv("FORWARDPASS_MAX_BODY", "77")
+    assert Settings().port == 9000
+    assert Settings(port=1).port == 1
+    assert Settings(port=1).max_body == 77
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("port", 70000), ("workers", 0), ("max_body", 0), ("log_level", "loud")]
+)
+def test_a_value_out_of_range_is_refused(name, value):
+    with pytest.raises(ValidationError, match=name):
+        Settings(**{name: value})
+
+
+def test_every_knob_says_what_it_means():
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_no_more_cores_than_this_process_may_use():
+    assert 1 <= usable_cores() <= os.cpu_count()
+    pinned = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); " \
+        "from serving.settings import usable_cores; print(usable_cores())"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", pinned], capture_output=True, check=True)
+    assert done.stdout == b"1\n"
