@@ -30,7 +30,7 @@ class Config(BaseModel):
     data: str = Field(min_length=1)
     target: str | None = Field(None, description="column to predict, in a CSV file [the last]")
     task: Literal["classification", "regression"] | None = Field(
-        None, description="[inferred from the target]"
+        None, description="classification or regression [inferred from the target]"
     )
     name: Name | None = Field(None, description="the model's name [that of the data]")
     models: Path = Field(Path("models"), description="the repository to write to")

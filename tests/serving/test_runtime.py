@@ -139,3 +139,18 @@ import serving.runtime
         [sys.executable, "-c", watch], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout == "loading with 1\n"
+
+
+def test_loading_and_answering_leaves_no_trace_at_home(shipped, tmp_path):
+    # ONNX Runtime's telemetry keeps a database there; without our setting it does so at once.
+    answer = (
+        "import sys, pathlib; from serving import bundle, runtime; "
+        "p = runtime.prove(bundle.Bundle.open(pathlib.Path(sys.argv[1])), 'fp32'); "
+        "assert p.passed"
+    )
+    subprocess.run(
+        [sys.executable, "-c", answer, shipped / "digits" / "1"],
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+        check=True,
+    )
+    assert list(tmp_path.rglob("*")) == []

@@ -86,10 +86,12 @@ def test_any_depth(rng):
 
 
 def test_a_row_has_the_same_logits_alone_and_in_a_batch(rng):
-    network, x = small(rng), rng.normal(size=(9, 4))
+    network = Network(64, [Dense(256, "relu"), Dense(10)], rng=rng)
+    x = 10 * rng.normal(size=(300, 64)).astype(np.float32)
     together = network.logits(x)
-    alone = np.concatenate([network.logits(row[None]) for row in x])
-    np.testing.assert_allclose(together, alone, rtol=1e-12)
+    for size in (1, 2, 7, 256):
+        parts = [network.logits(x[i : i + size]) for i in range(0, len(x), size)]
+        np.testing.assert_allclose(np.concatenate(parts), together, rtol=0, atol=2e-6)
 
 
 def test_a_smaller_batch_after_a_larger_one_is_not_mixed_with_it(rng):

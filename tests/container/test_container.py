@@ -1,0 +1,173 @@
+"""The image and the stack, built and run by a real engine."""
+
+import json
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+pytestmark = pytest.mark.container
+
+ROOT = Path(__file__).parent.parent.parent
+IMAGE = "forwardpass"
+MB = 10**6
+
+
+def docker(*arguments, **options):
+    done = subprocess.run(
+        ["docker", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
+        **options,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(url, seconds):
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return requests.get(url, timeout=2).raise_for_status()
+        except requests.RequestException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def image():
+    docker("compose", "build")
+    return IMAGE
+
+
+@pytest.fixture(scope="module")
+def stack(image):
+    """The compose stack: its address, its container, the seconds it took to be healthy."""
+    port = free_port()
+    environment = os.environ | {"PORT": str(port), "COMPOSE_PROJECT_NAME": "forwardpass-test"}
+    started = time.monotonic()
+    docker("compose", "up", "--detach", "--no-build", env=environment)
+    try:
+        container = docker("compose", "ps", "--quiet", "forwardpass", env=environment)
+        while docker("inspect", "-f", "{{.State.Health.Status}}", container) != "healthy":
+            assert time.monotonic() - started < 30, docker("logs", container)
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}", container, time.monotonic() - started
+    finally:
+        docker("compose", "down", "--timeout", "10", env=environment)
+
+
+@pytest.fixture
+def run(image):
+    """Runs containers of the image, and removes them."""
+    started = []
+
+    def start(*options):
+        started.append(docker("run", "--detach", *options, image))
+        return started[-1]
+
+    yield start
+    for container in started:
+        docker("rm", "--force", container)
+
+
+def test_the_image_is_at_most_450_mb(image):
+    assert int(docker("image", "inspect", "-f", "{{.Size}}", image)) <= 450 * MB
+
+
+def test_the_stack_is_healthy_within_five_seconds(stack):
+    assert stack[2] <= 5
+
+
+def test_real_digits_are_answered_through_the_published_port(stack, digits):
+    rows, labels = digits
+    body = {"instances": rows[:200].tolist()}
+    answer = requests.post(f"{stack[0]}/predict", json=body, timeout=30)
+    predictions = answer.json()["predictions"]
+    assert np.mean(np.array(predictions) == labels[:200]) > 0.97
+
+
+def test_the_stack_has_no_rights_to_lose(stack):
+    found = json.loads(docker("inspect", stack[1]))[0]
+    assert found["HostConfig"]["ReadonlyRootfs"] is True
+    assert found["HostConfig"]["CapDrop"] == ["ALL"]
+    assert found["HostConfig"]["Memory"] == 450 * 2**20
+    assert any("no-new-privileges" in o for o in found["HostConfig"]["SecurityOpt"])
+    status = docker("exec", stack[1], "cat", "/proc/1/status")
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert fields["Uid"].split() == ["10001"] * 4
+    assert int(fields["CapEff"], 16) == 0
+
+
+def test_it_stays_far_below_its_memory(stack):
+    used = docker("stats", "--no-stream", "--format", "{{.MemUsage}}", stack[1])
+    number, unit = float(used.split("MiB")[0]), "MiB"
+    assert number < 300, f"{number} {unit}"
+
+
+def test_it_was_not_restarted_and_logs_no_error(stack):
+    assert docker("inspect", "-f", "{{.RestartCount}}", stack[1]) == "0"
+    log = subprocess.run(
+        ["docker", "logs", stack[1]], capture_output=True, text=True, check=True
+    ).stderr
+    assert "serving digits/1" in log
+    assert "Traceback" not in log
+    assert "ERROR" not in log
+
+
+def test_the_image_holds_no_training_code_and_no_installer(image):
+    code = (
+        "import importlib.util as u; "
+        "print(*[n for n in ('trainer', 'onnx', 'sklearn', 'scipy', 'pyarrow', 'rich', 'pip') "
+        "if u.find_spec(n)])"
+    )
+    assert docker("run", "--rm", "--entrypoint", "python", image, "-c", code) == ""
+
+
+def test_it_stops_within_its_grace_period(run):
+    port = free_port()
+    container = run("--publish", f"127.0.0.1:{port}:8000")
+    wait_for(f"http://127.0.0.1:{port}/readyz", 20)
+    started = time.monotonic()
+    docker("stop", "--time", "20", container)
+    assert time.monotonic() - started < 10
+    assert docker("inspect", "-f", "{{.State.ExitCode}}", container) == "0"
+
+
+def sent(container):
+    """TCP connections begun and UDP datagrams sent, by anything in the container, ever."""
+    counters = {}
+    lines = docker("exec", container, "cat", "/proc/net/snmp").splitlines()
+    for names, values in zip(lines[::2], lines[1::2], strict=True):
+        protocol = names.split(":")[0]
+        counters |= {
+            f"{protocol}.{name}": int(value)
+            for name, value in zip(names.split()[1:], values.split()[1:], strict=True)
+        }
+    return counters["Tcp.ActiveOpens"], counters["Udp.OutDatagrams"]
+
+
+def test_no_outbound_connection_is_attempted(run):
+    # No health check, whose own connection would count; names are looked up at an address where
+    # no one listens, so that nothing leaves the machine even if something tries.
+    port = free_port()
+    quiet = ("--no-healthcheck", "--dns", "127.0.0.1", "--env", "HOME=/tmp")
+    container = run(*quiet, "--publish", f"127.0.0.1:{port}:8000")
+    # The same image with ONNX Runtime's telemetry on shows that an attempt would be seen.
+    telling = run(*quiet, "--env", "ORT_DISABLE_TELEMETRY=0")
+    wait_for(f"http://127.0.0.1:{port}/models", 20)
+    deadline = time.monotonic() + 60
+    while sent(telling)[1] == 0 and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert sent(telling)[1] > 0
+    assert sent(container) == (0, 0)

@@ -1,0 +1,76 @@
+"""Promises of the project as a whole."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def test_the_network_imports_numpy_the_standard_library_and_itself_only():
+    for path in (ROOT / "trainer" / "nn").glob("*.py"):
+        for name in imports(path):
+            top = name.split(".")[0]
+            known = top in sys.stdlib_module_names or top == "numpy"
+            assert known or name.startswith("trainer.nn"), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("module", ["serving.app", "serving.cli", "serving.gunicorn_conf"])
+def test_a_server_loads_no_training_code(module):
+    code = f"import sys, {module}; print(*sorted({{n.split('.')[0] for n in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"trainer", "onnx", "sklearn", "scipy", "pyarrow", "rich"} & set(done.stdout.split())
+
+
+def test_the_trainer_loads_no_web_framework():
+    code = "import sys, trainer.cli; print(*sorted({n.split('.')[0] for n in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"flask", "werkzeug", "gunicorn"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("lock", ["all.lock", "serving.lock"])
+def test_lock_files_hold_versions_and_hashes_and_no_address(lock):
+    text = (ROOT / "requirements" / lock).read_text()
+    assert "://" not in text
+    assert "-url" not in text
+    assert "--find-links" not in text
+    pins = re.findall(r"^[a-z0-9][^\n]*\\\n(?:    --hash=sha256:[0-9a-f]{64}[^\n]*\n)+", text, re.M)
+    packages = re.findall(r"^[A-Za-z0-9]", text, re.M)
+    assert len(pins) == len(packages) > 10
+    assert all("==" in pin.splitlines()[0] for pin in pins)
+
+
+def test_the_image_gets_no_training_package():
+    text = (ROOT / "requirements" / "serving.lock").read_text()
+    for package in ("onnx", "scikit-learn", "scipy", "pyarrow", "rich", "pytest"):
+        assert not re.search(rf"^{package}==", text, re.M)
+
+
+def test_no_source_unpickles_or_evaluates():
+    for path in [*ROOT.glob("trainer/**/*.py"), *ROOT.glob("serving/**/*.py")]:
+        names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
+        assert not names & {"eval", "exec"}, path
+        assert not {"pickle", "joblib", "marshal", "shelve"} & set(imports(path)), path
+        assert "allow_pickle=True" not in path.read_text()
+
+
+def test_make_help_lists_every_target_with_a_line():
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.M)[1].split()
+    shown = subprocess.run(
+        ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for target in phony:
+        assert re.search(rf"^  make {target} +\w", shown, re.M), target

@@ -1,0 +1,72 @@
+"""The README does what it says."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def same(got, shown):
+    """Equal, but for what another CPU may round differently."""
+    if isinstance(shown, float):
+        return got == pytest.approx(shown, rel=1e-3, abs=1e-6)
+    if isinstance(shown, list):
+        return len(got) == len(shown) and all(map(same, got, shown))
+    if isinstance(shown, dict):
+        return list(got) == list(shown) and all(same(got[k], shown[k]) for k in shown)
+    return got == shown
+
+
+def test_the_curl_gets_the_answer_that_is_shown(live):
+    (command,) = [b for b in blocks("bash") if b.startswith("curl")]
+    arguments = shlex.split(command.replace("http://127.0.0.1:8000", live.url))
+    done = subprocess.run(arguments, capture_output=True, check=True, timeout=30)
+    assert same(json.loads(done.stdout), json.loads(blocks("json")[0]))
+
+
+def test_the_error_is_the_one_that_is_shown(client):
+    row = [0] * 9 + ["7"] + [0] * 54
+    answer = client.post("/predict", json={"instances": [row]})
+    assert answer.text.strip() == blocks("json")[1].strip()
+
+
+def test_the_network_in_fifteen_lines_prints_what_is_shown():
+    (code,) = blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert np.isclose(float(done.stdout), float(re.search(r"# ([\d.]+)$", code.strip())[1]))
+
+
+def test_every_command_and_option_shown_exists():
+    for line in "\n".join(blocks("bash")).splitlines():
+        words = line.split("#")[0].split()
+        if words[:1] == ["make"]:
+            assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        elif words[:1] in (["trainer"], ["serving"]):
+            done = subprocess.run(
+                [sys.executable, "-m", *words[:2], "--help"],
+                capture_output=True, text=True, check=True, timeout=60,
+            )  # fmt: skip
+            assert all(w in done.stdout for w in words if w.startswith("--"))
+
+
+def test_the_house_is_as_drawn():
+    house = re.search(r"## The house\n\n```\n(.*?)```", README, re.DOTALL)[1]
+    for package in ("trainer", "serving"):
+        drawn = house[house.index(f"{package}/") :].split("\n\n")[0]
+        for path in (ROOT / package).rglob("*.py"):
+            if not path.name.startswith("__") and path.name != "lookup.py":
+                assert path.stem in drawn, f"{path} is not in the README's house"

@@ -1,0 +1,127 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from serving.bundle import Bundle
+from trainer.cli import main
+from trainer.recipe import Config
+
+
+@pytest.fixture
+def trainer():
+    def run(*arguments):
+        return CliRunner().invoke(main, [str(a) for a in arguments])
+
+    return run
+
+
+QUICK = ("--epochs", 20, "--hidden", "8")
+
+
+def test_fit_prints_a_readable_summary(trainer, tmp_path):
+    done = trainer("fit", "wine", "--models", tmp_path, *QUICK)
+    assert done.exit_code == 0
+    for line in ("Dense(8, 'relu')", "rows        124 train, 18 validation, 36 test", "accuracy",
+                 "labels equal 100%", f"bundle      {tmp_path}/wine/1"):  # fmt: skip
+        assert line in done.stdout
+
+
+def test_fit_prints_one_json_object_on_stdout_and_nothing_on_stderr_but_to_a_terminal(tmp_path):
+    # in a process of its own, so that nothing hides what is written to the real streams
+    command = [sys.executable, "-m", "trainer", "fit", "wine", "--models", tmp_path, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    assert found["bundle"] == f"{tmp_path}/wine/1"
+    assert 0 < found["metrics"]["test"]["accuracy"] <= 1
+    assert found["parity"]["max_abs"] <= 1e-6
+    assert found["parity"]["label_agreement"] == 1
+    assert Bundle.open(tmp_path / "wine" / "1").manifest.name == "wine"
+
+
+def test_options_win_over_the_config_file(trainer, tmp_path):
+    config = tmp_path / "run.toml"
+    config.write_text('data = "wine"\nname = "cellar"\nhidden = [4, 3]\nepochs = 2\nseed = 5\n')
+    done = trainer("fit", "--config", config, "--epochs", 3, "--models", tmp_path, "--json")
+    found = json.loads(done.stdout)
+    assert (found["name"], found["training"]["epochs_run"]) == ("cellar", 3)
+    recorded = Bundle.open(tmp_path / "cellar" / "1").manifest.training.config
+    assert (recorded["hidden"], recorded["seed"], recorded["epochs"]) == ([4, 3], 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit"], "expected DATA, a built-in name or a file; got none"),
+        (["fit", "wine", "--epochs", "0"], "epochs: Input should be greater than or equal to 1"),
+        (["fit", "wine", "--hidden", "8,x"], "hidden.1: Input should be a valid integer"),
+        (["fit", "wine", "--optimizer", "magic"], "optimizer: Input should be 'sgd' or 'adam'"),
+        (["fit", "wine", "--name", "a/b"], "name: String should match pattern"),
+        (["fit", "wine", "--colour", "red"], "No such option"),
+        (["verify"], "Missing argument"),
+    ],
+)
+def test_a_wrong_question_ends_with_status_2_and_the_reason(arguments, message, trainer):
+    done = trainer(*arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+def test_unknown_keys_of_a_config_file_are_refused(trainer, tmp_path):
+    config = tmp_path / "run.toml"
+    config.write_text("epoch = 3\n")
+    done = trainer("fit", "wine", "--config", config)
+    assert done.exit_code == 2
+    assert "epoch: Extra inputs are not permitted" in done.stderr
+    config.write_text("epochs = = 3")
+    done = trainer("fit", "wine", "--config", config)
+    assert done.exit_code == 2
+    assert "expected a TOML file" in done.stderr
+
+
+def test_what_cannot_be_done_ends_with_status_1_and_the_reason(trainer, tmp_path):
+    done = trainer("fit", "no-such-data", "--models", tmp_path)
+    assert done.exit_code == 1
+    assert "Error: expected a built-in name (" in done.stderr
+    assert done.stdout == ""
+    (tmp_path / "file").touch()
+    done = trainer("fit", "wine", "--models", tmp_path / "file", *QUICK)
+    assert done.exit_code == 1
+    assert "Not a directory" in done.stderr
+
+
+def test_every_choice_is_an_option_with_its_default(trainer):
+    text = trainer("fit", "--help").stdout
+    for name, field in Config.model_fields.items():
+        if name != "data":
+            assert f"--{name.replace('_', '-')}" in text
+            assert field.description
+    assert "[default: 256]" in " ".join(text.split())
+
+
+def test_verify_says_yes_to_what_was_exported(trainer, only_digits):
+    for path in (only_digits / "digits", only_digits / "digits" / "1"):
+        done = trainer("verify", path)
+        assert done.exit_code == 0
+        assert "fp32: reproduces, max |Δ|" in done.stdout
+        found = json.loads(trainer("verify", path, "--json").stdout)
+        assert found["passed"] is True
+        assert found["variants"]["fp32"]["label_agreement"] == 1
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "selftest.npz", "reference.json"])
+def test_verify_says_no_to_an_altered_file(file, trainer, only_digits):
+    path = only_digits / "digits" / "1" / file
+    path.write_bytes(path.read_bytes() + b" ")
+    done = trainer("verify", only_digits / "digits")
+    assert done.exit_code == 1
+    assert f"{file} was altered after export" in done.stderr
+
+
+def test_verify_says_no_to_what_is_not_there(trainer, tmp_path):
+    done = trainer("verify", tmp_path / "digits")
+    assert done.exit_code == 1
+    assert "expected a readable bundle.json" in done.stderr

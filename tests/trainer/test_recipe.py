@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from serving.bundle import Bundle
+from serving.runtime import prove
+from trainer.fit.loop import TrainingDivergedError
+from trainer.recipe import Config, fit
+
+
+def test_training_digits_anew_reaches_the_accuracy_of_the_shipped_one(tmp_path, shipped):
+    shipped_bundle = Bundle.open(shipped / "digits" / "1")
+    bundle, _ = fit(Config(data="digits", models=tmp_path))
+    accuracy = bundle.manifest.metrics["test"]["accuracy"]
+    assert accuracy >= 0.97
+    assert accuracy == pytest.approx(shipped_bundle.manifest.metrics["test"]["accuracy"], abs=0.01)
+    assert bundle.manifest.data.fingerprint == shipped_bundle.manifest.data.fingerprint
+    assert bundle.manifest.training.config == shipped_bundle.manifest.training.config
+    assert bundle.manifest.variants["fp32"].parity.max_abs <= 1e-6
+
+
+def test_the_shipped_model_is_as_good_as_its_manifest_says(shipped, digits):
+    # On all rows: those it learned and those it did not.
+    proof = prove(Bundle.open(shipped / "digits" / "1"), "fp32")
+    label = proof.session.run({"features": digits[0]})["label"]
+    assert np.mean(label == digits[1]) >= 0.99
+
+
+def test_the_same_seed_gives_the_same_graph(tmp_path):
+    first, second, other = (
+        fit(Config(data="wine", models=tmp_path, seed=seed, epochs=20))[0] for seed in (1, 1, 2)
+    )
+    assert first.graph("fp32") == second.graph("fp32")
+    assert first.graph("fp32") != other.graph("fp32")
+    assert [b.manifest.version for b in (first, second, other)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("data", "metric", "least"),
+    [
+        ("breast_cancer", "accuracy", 0.94),
+        ("wine", "accuracy", 0.94),
+        ("iris", "accuracy", 0.9),
+        ("diabetes", "r2", 0.2),
+    ],
+)
+def test_built_in_data_are_learned(data, metric, least, tmp_path):
+    bundle, _ = fit(Config(data=data, models=tmp_path))
+    assert bundle.manifest.metrics["test"][metric] >= least
+    assert prove(bundle, "fp32").passed
+
+
+@pytest.mark.parametrize("hidden", [(), (1,), (3, 3, 3)])
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "identity"])
+def test_every_shape_of_network_ends_in_a_proved_bundle(hidden, activation, tmp_path):
+    config = Config(data="iris", models=tmp_path, hidden=hidden, activation=activation, epochs=3)
+    bundle, trained = fit(config)
+    assert prove(bundle, "fp32").passed
+    assert bundle.manifest.parameters == trained.model.network.n_parameters
+
+
+def test_a_diverged_run_writes_nothing(tmp_path):
+    config = Config(data="diabetes", models=tmp_path, optimizer="sgd", learning_rate=1e9)
+    with np.errstate(all="ignore"), pytest.raises(TrainingDivergedError):
+        fit(config)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"epochs": 0}, {"hidden": (0,)}, {"learning_rate": 0}, {"test": 0.9}, {"name": "../up"},
+     {"optimiser": "adam"}, {"activation": "rleu"}],
+)  # fmt: skip
+def test_impossible_choices_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        Config(data="iris", **wrong)
