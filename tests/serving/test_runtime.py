@@ -43,7 +43,8 @@ def test_inputs_that_do_not_fit_are_refused(bundle):
 
 def test_one_thread_by_default(bundle):
     before = len(list(Path("/proc/self/task").iterdir()))
-    Session(bundle.graph("fp32")).run({"features": np.zeros((256, 64), np.float32)})
+    session = Session(bundle.graph("fp32"))
+    session.run({"features": np.zeros((256, 64), np.float32)})
     assert len(list(Path("/proc/self/task").iterdir())) == before
 
 

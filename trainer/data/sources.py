@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -57,11 +58,14 @@ def load(data: str, *, target: str | None = None, task: str | None = None) -> Ta
 
 
 def default_name(data: str) -> str:
-    """The name a model of this source gets unless one is chosen: the file's, without its ending."""
+    """The name a model of this source gets unless one is chosen: the file's, without its ending.
+
+    What no folder or URL should hold becomes a dash.
+    """
     name = Path(data).name
     for suffix in sorted(SUFFIXES, key=len, reverse=True):
         name = name.removesuffix(suffix)
-    return name
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._")[:64] or "model"
 
 
 def _refuse_target(data: str, target: str | None) -> None:

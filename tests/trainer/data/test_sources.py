@@ -197,7 +197,16 @@ def test_the_fingerprint_follows_the_data(write):
 
 @pytest.mark.parametrize(
     ("data", "name"),
-    [("digits", "digits"), ("a/people.csv", "people"), ("p.csv.gz", "p"), ("x.y.npz", "x.y")],
+    [
+        ("digits", "digits"),
+        ("a/people.csv", "people"),
+        ("p.csv.gz", "p"),
+        ("x.y.npz", "x.y"),
+        ("my data (2).csv", "my-data-2"),
+        (".csv", "model"),
+        ("ü.csv", "model"),
+        ("a" * 99, "a" * 64),
+    ],
 )
 def test_a_model_is_named_after_its_data(data, name):
     assert default_name(data) == name

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
+from serving.runtime import Session
 from trainer.export.graph import IR_VERSION, OPERATORS, OPSET, build_graph
 from trainer.export.parity import tolerances
 from trainer.nn import ACTIVATIONS
@@ -77,6 +80,26 @@ def test_the_same_model_gives_the_same_bytes(export):
 
 def test_every_activation_can_be_exported():
     assert set(OPERATORS) == set(ACTIVATIONS) - {"identity"}
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.25])
+def test_a_probability_at_the_threshold_is_the_second_class(threshold, export):
+    model = replace(export("binary").model, threshold=threshold)
+    rows, last = np.zeros((1, model.network.n_inputs), np.float32), model.network.layers[-1]
+    kept = model.network.parameters.copy()
+    try:
+        # Every row gets exactly the logit whose sigmoid is the threshold.
+        last.W[...], last.b[...] = 0, np.log(threshold / (1 - threshold))
+        p = model.answers(rows)["probabilities"][0, 1]
+        exact = replace(model, threshold=float(p))
+        above = replace(model, threshold=float(np.nextafter(p, np.float32(1))))
+        for chosen, label in ((exact, 1), (above, 0)):
+            assert chosen.answers(rows)["label"].tolist() == [label]
+            got = Session(build_graph(chosen)).run({"features": rows})
+            if threshold == 0.5:  # which both sides compute exactly
+                assert got["label"].tolist() == [label]
+    finally:
+        model.network.parameters[...] = kept
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "binary", "regression"])

@@ -114,6 +114,24 @@ def test_a_faulty_export_is_caught(fault, export, rng):
         check_parity(sound, faulty, exported.table.features, synthetic_rows(sound, rng))
 
 
+@pytest.mark.parametrize("size", [1, 7, 256])
+def test_an_answer_that_depends_on_its_batch_is_caught(size, export, rng):
+    exported = export("binary")
+
+    class Moody(Session):
+        def run(self, inputs):
+            outputs = super().run(inputs)
+            if len(inputs["features"]) == size:
+                outputs["probabilities"][0] += 1e-3
+            return outputs
+
+    with pytest.raises(ParityError, match=f"in batches of {size};"):
+        check_parity(
+            exported.model, Moody(exported.graph), exported.table.features,
+            synthetic_rows(exported.model, rng),
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_rounding_stays_within_the_tolerance(seed, export):
     # Random networks, rows up to thousands of deviations out: never a false alarm.

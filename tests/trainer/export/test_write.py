@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,41 @@ def test_writers_at_once_get_a_version_each(tmp_path, template):
     assert sorted(int(p.name) for p in paths) == list(range(1, 17))
     assert sorted((p / "i.bin").read_bytes() for p in paths) == [bytes([i]) for i in range(16)]
     assert not (tmp_path / "digits" / BUILDING).exists()
+
+
+def test_a_reader_never_sees_half_a_version(tmp_path, shipped):
+    whole = Bundle.open(shipped / "digits" / "1")
+    files = {file: whole.content(file) for file in whole.sums}
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(
+            lambda: [write_bundle(tmp_path, "digits", files, numbered(whole.manifest))
+                     for _ in range(40)]
+        )  # fmt: skip
+        seen = set()
+        while not writing.done():
+            for version in set(versions(tmp_path / "digits")) - seen:
+                bundle = Bundle.open(tmp_path / "digits" / str(version))
+                assert all(bundle.content(file) for file in bundle.sums)
+                seen.add(version)
+        writing.result()
+    assert len(seen) > 1
+
+
+def test_everything_is_on_disk_before_the_version_appears(tmp_path, template, monkeypatch):
+    steps = []
+
+    def fsync(handle, call=os.fsync):
+        steps.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        call(handle)
+
+    def rename(path, target, call=Path.rename):
+        steps.append("rename")
+        return call(path, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", rename)
+    write_bundle(tmp_path, "digits", {"a.bin": b"a"}, numbered(template))
+    assert steps == ["a.bin", MANIFEST, BUILDING, "rename", "digits"]
 
 
 def test_an_export_that_fails_leaves_nothing(tmp_path):
