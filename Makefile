@@ -26,8 +26,8 @@ $(INSTALLED): requirements/all.lock pyproject.toml
 	@touch $@
 
 serve: install  ## serve MODELS on HOST:PORT; trains the embedded default first if there is no bundle
-	@ls $(MODELS)/*/[1-9]*/bundle.json >/dev/null 2>&1 || $(BIN)/trainer fit digits --models $(MODELS)
-	$(BIN)/serving run --models $(MODELS) --host $(HOST) --port $(PORT)
+	@ls "$(MODELS)"/*/[1-9]*/bundle.json >/dev/null 2>&1 || $(BIN)/trainer fit digits --models "$(MODELS)"
+	$(BIN)/serving run --models "$(MODELS)" --host $(HOST) --port $(PORT)
 
 test: install  ## run the test suite
 	$(BIN)/python -m pytest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from flask import Flask, current_app, request
@@ -57,7 +58,7 @@ def _http_error(error: HTTPException) -> Answer:
     if status == 404:
         message = f"expected one of {', '.join(_urls())}; got {path!r}"
     elif status == 405:
-        allowed = " or ".join(sorted(getattr(error, "valid_methods", None) or ["another method"]))
+        allowed = _by_hand(getattr(error, "valid_methods", None) or [])
         message = f"expected {allowed} for {path!r}; got {request.method}"
     else:
         message = f"expected a request for {path!r} that can be read; {error.description}"
@@ -69,9 +70,13 @@ def _http_error(error: HTTPException) -> Answer:
 
 def _urls() -> list[str]:
     return [
-        f"{' or '.join(sorted((rule.methods or set()) - {'HEAD', 'OPTIONS'}))} {rule.rule}"
-        for rule in current_app.url_map.iter_rules()
+        f"{_by_hand(rule.methods or [])} {rule.rule}" for rule in current_app.url_map.iter_rules()
     ]
+
+
+def _by_hand(methods: Iterable[str]) -> str:
+    """The methods a person would use, of all that are answered."""
+    return " or ".join(sorted(set(methods) - {"HEAD", "OPTIONS"}))
 
 
 def _unexpected(error: Exception) -> Answer:

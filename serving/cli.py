@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from serving.settings import ENV_PREFIX, Settings
 
@@ -31,6 +33,26 @@ def _knobs(command: F) -> F:
     return command
 
 
+def _fault(error: ErrorDetails) -> str:
+    name = str(error["loc"][0])
+    twin = f"{ENV_PREFIX}{name.upper()}"
+    return f"--{name.replace('_', '-')} ({twin}): {error['msg']}, got {error['input']!r}"
+
+
+def _require_free(host: str, port: int) -> None:
+    """Say at once that a port is taken: gunicorn tries for five seconds and blames the address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise click.ClickException(
+                f"expected an address to listen on; got {host}:{port}: {error.strerror}; "
+                f"choose another --host or --port"
+            ) from error
+
+
 @main.command()
 @_knobs
 def run(**options: str | None) -> None:
@@ -39,11 +61,8 @@ def run(**options: str | None) -> None:
     try:
         settings = Settings(**chosen)  # type: ignore[arg-type]
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}"
-            for e in error.errors()
-        )
-        raise click.UsageError(faults) from error
+        raise click.UsageError("; ".join(map(_fault, error.errors()))) from error
+    _require_free(settings.host, settings.port)
     # gunicorn takes this process over; it and its workers read the settings from the environment.
     for name, value in settings.model_dump(mode="json").items():
         os.environ[f"{ENV_PREFIX}{name.upper()}"] = str(value)

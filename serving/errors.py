@@ -37,6 +37,12 @@ class NotJsonError(ServingError):
     status, code = 400, "not_json"
 
 
+class InvalidQueryError(ServingError):
+    """The URL's query says something that is not understood."""
+
+    status, code = 400, "invalid_query"
+
+
 class ModelRequiredError(ServingError):
     """Several models are served, and the request names none."""
 

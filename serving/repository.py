@@ -52,11 +52,17 @@ class Repository:
         A version that does not is logged and passed over for the one before it.
         """
         repository = cls()
-        names = bundle.names(models)
+        try:
+            names = bundle.names(models)
+        except OSError as error:
+            log.error("expected a readable folder of models; got %s", error)
+            return repository
         for name in names:
             repository._load_model(models / name)
         if not names:
-            log.error("expected bundles in %s; found none; train one: trainer fit digits", models)
+            log.error(
+                "expected a folder of models, NAME/VERSION; got %s, %s", models, _fault(models)
+            )
         return repository
 
     def find(self, name: str | None) -> ServedModel:
@@ -80,6 +86,9 @@ class Repository:
                 f"got none; choose one of {', '.join(known)}",
                 models=known,
             )
+        reasons = [reason for key, reason in self.refused.items() if key.startswith(f"{name}/")]
+        if name not in self.served and reasons:
+            raise NotReadyError(f"expected a version of {name} that proves itself; {reasons[0]}")
         try:
             return self.served[name]
         except KeyError:
@@ -91,12 +100,20 @@ class Repository:
         for version in reversed(bundle.versions(folder)):
             try:
                 self.served[folder.name] = _prove(folder / str(version))
-            except BundleError as error:
+            except (BundleError, OSError) as error:
                 self.refused[f"{folder.name}/{version}"] = str(error)
                 log.error("refused %s/%s: %s", folder.name, version, error)
             else:
                 log.info("serving %s/%s", folder.name, version)
                 return
+
+
+def _fault(models: Path) -> str:
+    if not models.is_dir():
+        return "which is a file" if models.exists() else "which does not exist"
+    if bundle.versions(models):
+        return f"which is one model; give its parent, {models.parent}"
+    return f"which holds none; train one: trainer fit digits --models {models}"
 
 
 def _prove(path: Path) -> ServedModel:

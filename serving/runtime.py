@@ -87,7 +87,7 @@ class Difference:
     Attributes:
         rows: number of rows compared.
         max_abs: largest |Δ| over all float outputs.
-        max_rel: largest |Δ| / |expected|, where |expected| counts as at least 1e-6.
+        max_rel: largest |Δ| / |expected|, where |expected| counts as at least 1e-3.
         label_agreement: share of rows with the same label; None where there are no labels.
         within: every |Δ| is within its tolerance, and every label equal.
     """
@@ -122,7 +122,7 @@ def compare(got: Arrays, expected: Arrays, tolerances: Arrays) -> Difference:
         delta = np.abs(found.astype(np.float64) - wanted)
         within &= bool((delta <= tolerances[name]).all())
         max_abs = max(max_abs, float(delta.max(initial=0)))
-        relative = delta / np.maximum(np.abs(wanted), 1e-6)
+        relative = delta / np.maximum(np.abs(wanted), 1e-3)
         max_rel = max(max_rel, float(relative.max(initial=0)))
     return Difference(rows, max_abs, max_rel, agreement, within)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENV_PREFIX = "FORWARDPASS_"
@@ -40,9 +40,7 @@ class Settings(BaseSettings):
         default_factory=usable_cores, ge=1, le=256, description="processes [one per usable core]"
     )
     threads: int = Field(8, ge=1, le=256, description="requests a worker answers side by side")
-    max_body: int = Field(
-        10 * 2**20, ge=1, description="bytes of a request body; above it 413 [10 MiB]"
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least severity that is logged"
-    )
+    max_body: int = Field(10 * 2**20, ge=1, description="bytes of a request body; above it 413")
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)
+    ] = Field("info", description="least severity that is logged")

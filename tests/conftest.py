@@ -36,13 +36,15 @@ def digits():
 
 
 @pytest.fixture(scope="session")
-def shipped() -> Path:
-    """The repository that is committed."""
-    return ROOT / "models"
+def shipped(tmp_path_factory) -> Path:
+    """A repository of what is committed, whatever else the user has trained: do not write to it."""
+    models = tmp_path_factory.mktemp("shipped") / "models"
+    shutil.copytree(ROOT / "models" / "digits" / "1", models / "digits" / "1")
+    return models
 
 
 @pytest.fixture(scope="session")
-def zoo(tmp_path_factory) -> Path:
+def zoo(tmp_path_factory, shipped) -> Path:
     """A repository with a model of each kind: do not write to it."""
     folder = tmp_path_factory.mktemp("zoo")
     iris = load_iris()
@@ -53,7 +55,7 @@ def zoo(tmp_path_factory) -> Path:
     ]
     flowers.write_text("\n".join(["sepal l,sepal w,petal l,petal w,species", *rows]))
     models = folder / "models"
-    shutil.copytree(ROOT / "models" / "digits" / "1", models / "digits" / "1")
+    shutil.copytree(shipped, models)
     for data, name in (
         (str(flowers), "flowers"),
         ("breast_cancer", "tumours"),
@@ -68,7 +70,7 @@ def zoo(tmp_path_factory) -> Path:
 def only_digits(shipped, tmp_path) -> Path:
     """A repository of the embedded default, to damage at will."""
     models = tmp_path / "models"
-    shutil.copytree(shipped / "digits" / "1", models / "digits" / "1")
+    shutil.copytree(shipped, models)
     return models
 
 

@@ -30,7 +30,7 @@ def same(got, shown):
 
 
 def test_the_curl_gets_the_answer_that_is_shown(live):
-    (command,) = [b for b in blocks("bash") if b.startswith("curl")]
+    command = next(b for b in blocks("bash") if b.startswith("curl"))
     arguments = shlex.split(command.replace("http://127.0.0.1:8000", live.url))
     done = subprocess.run(arguments, capture_output=True, check=True, timeout=30)
     assert same(json.loads(done.stdout), json.loads(blocks("json")[0]))

@@ -7,15 +7,17 @@ what was asked or the answer is no; 2 means it was asked wrongly.
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from serving.bundle import Bundle, BundleError, versions
+from serving.bundle import MANIFEST, Bundle, BundleError, versions
 from serving.runtime import Proof, prove
 from trainer.data.sources import BUILT_IN, SUFFIXES
 from trainer.data.tables import DataError
@@ -29,6 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="forwardpass")
 def main() -> None:
     """Train a network in NumPy and ship it as a proved ONNX bundle."""
 
@@ -39,8 +42,10 @@ def _choices(command: F) -> F:
         if name == "data":
             continue
         default = "" if field.default is None else f"  [default: {_shown(field.default)}]"
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        described = f"{field.description}{': ' if choices else ''}{', '.join(choices)}"
         option = click.option(f"--{name.replace('_', '-')}", metavar=name.upper(),
-                              help=f"{field.description}{default}")  # fmt: skip
+                              help=f"{described}{default}")  # fmt: skip
         command = option(command)
     return command
 
@@ -56,7 +61,11 @@ def _shown(value: object) -> str:
               help="a TOML file of these options; those on the command line win")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a summary")
 def fit(config: Path | None, as_json: bool, **options: str | None) -> None:
-    """Train on DATA, a built-in name or a file, and write a bundle to the repository."""
+    """Train on DATA and write a bundle.
+
+    DATA is a built-in name or a file. Text, truth values and up to 20 different integers are
+    classes, other numbers are quantities; --task says otherwise.
+    """
     chosen = _config(config, options)
     try:
         bundle, trained = fit_recipe(chosen, callbacks=[ProgressBar()])
@@ -75,19 +84,21 @@ def _config(file: Path | None, options: dict[str, str | None]) -> Config:
             chosen = tomllib.loads(file.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise click.UsageError(f"{file}: expected a TOML file; {error}") from error
+    chosen = {name.replace("-", "_"): value for name, value in chosen.items()}
     chosen |= {name: value for name, value in options.items() if value is not None}
-    if isinstance(chosen.get("hidden"), str):
-        chosen["hidden"] = [units for units in chosen["hidden"].split(",") if units.strip()]
     if "data" not in chosen:
         raise click.UsageError("expected DATA, a built-in name or a file; got none")
     try:
         return Config.model_validate(chosen)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}"
-            for e in error.errors()
-        )
-        raise click.UsageError(faults) from error
+        raise click.UsageError("; ".join(map(_fault, error.errors()))) from error
+
+
+def _fault(error: ErrorDetails) -> str:
+    name = str(error["loc"][0])
+    if error["type"] == "extra_forbidden":
+        return f"expected a key out of {', '.join(Config.model_fields)}; got {name!r}"
+    return f"{name.replace('_', '-')}: {error['msg']}, got {error['input']!r}"
 
 
 def _summarise(bundle: Bundle, trained: Trained) -> None:
@@ -116,15 +127,19 @@ def _summarise(bundle: Bundle, trained: Trained) -> None:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a summary")
 def verify(bundle: Path, as_json: bool) -> None:
-    """Replay the self-test of BUNDLE, models/NAME or models/NAME/VERSION, on this machine.
+    """Replay a bundle's self-test on this machine.
 
-    Exit status 0 only if every file is the one exported and every variant reproduces its answers.
+    BUNDLE is models/NAME or models/NAME/VERSION. Exit status 0 only if every file is the one
+    exported and every variant reproduces its answers.
     """
     try:
         opened = Bundle.open(_version_folder(bundle))
         for file in opened.sums:
             opened.content(file)
-    except BundleError as error:
+    except (BundleError, OSError) as error:
+        if as_json:
+            report = {"bundle": str(bundle), "passed": False, "reason": str(error)}
+            click.echo(json.dumps(report))
         raise click.ClickException(str(error)) from error
     proofs = [prove(opened, variant) for variant in opened.manifest.variants]
     passed = all(proof.passed for proof in proofs)
@@ -140,7 +155,13 @@ def verify(bundle: Path, as_json: bool) -> None:
 
 def _version_folder(path: Path) -> Path:
     """The version meant by models/NAME/VERSION, or the highest of models/NAME."""
+    # So that it has a name, even as `.`; links stay links.
+    path = Path(os.path.abspath(path))  # noqa: PTH100
     found = versions(path)
+    if not found and not (path / MANIFEST).is_file():
+        raise BundleError(
+            f"expected a bundle, models/NAME or models/NAME/VERSION; got {path}, which holds none"
+        )
     return path / str(found[-1]) if found else path
 
 

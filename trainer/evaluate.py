@@ -16,7 +16,7 @@ def evaluate(model: Model, table: Table, rows: NDArray[np.int64]) -> dict[str, f
     """Metrics of the model's answers on those rows of the table.
 
     Returns:
-        For classification `accuracy`, `balanced_accuracy`, `f1` (macro), `log_loss` and, for two
+        For classification `accuracy`, `balanced_accuracy`, `f1_macro`, `log_loss` and, for two
         classes, `roc_auc`; for regression `r2`, `mae` and `rmse`, in original units.
     """
     answers = model.answers(table.features[rows])
@@ -32,7 +32,7 @@ def _classification(model: Model, truth: NDArray[Any], answers: Answers) -> dict
     found = {
         "accuracy": metrics.accuracy_score(truth, label),
         "balanced_accuracy": metrics.balanced_accuracy_score(truth, label),
-        "f1": metrics.f1_score(truth, label, average="macro"),
+        "f1_macro": metrics.f1_score(truth, label, average="macro"),
         "log_loss": metrics.log_loss(truth, probabilities, labels=model.classes),
     }
     if model.task == "binary" and model.classes is not None:

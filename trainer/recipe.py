@@ -9,17 +9,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from serving.bundle import Bundle, Manifest, Name, Training
 from trainer.data.sources import default_name, load
 from trainer.data.splits import Split, split
 from trainer.data.tables import Table
 from trainer.export.package import export_bundle
+from trainer.export.write import require_writable
 from trainer.fit.callbacks import EarlyStopping
 from trainer.fit.loop import Callback, Epoch, train
 from trainer.model import Model
 from trainer.nn import OPTIMIZERS
+
+
+def _units(value: object) -> object:
+    """Hidden layers as people write them: `64,32`, `64`, or a list."""
+    if isinstance(value, str):
+        return [units for units in value.split(",") if units.strip()]
+    return [value] if isinstance(value, int) else value
 
 
 class Config(BaseModel):
@@ -34,8 +42,8 @@ class Config(BaseModel):
     )
     name: Name | None = Field(None, description="the model's name [that of the data]")
     models: Path = Field(Path("models"), description="the repository to write to")
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (256,), description="units of the hidden layers, in order"
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_units)] = Field(
+        (256,), description="units of the hidden layers, in order: 64,32"
     )
     activation: Literal["identity", "relu", "sigmoid", "tanh"] = Field(
         "relu", description="of the hidden layers"
@@ -116,9 +124,12 @@ def fit(config: Config, *, callbacks: Sequence[Callback] = ()) -> tuple[Bundle, 
     """Learn, then export: a bundle, or an error and no bundle.
 
     Raises:
+        OSError: the repository cannot be written to; said before training.
         ParityError: the graph does not answer as NumPy does.
         DataError, TrainingDivergedError: as `learn` does.
     """
+    name = config.name or default_name(config.data)
+    require_writable(config.models / name)
     learning, exporting = np.random.default_rng(config.seed).spawn(2)
     trained = learn(config, learning, callbacks=callbacks)
     bundle = export_bundle(
@@ -127,7 +138,7 @@ def fit(config: Config, *, callbacks: Sequence[Callback] = ()) -> tuple[Bundle, 
         trained.parts,
         trained.summary,
         models=config.models,
-        name=config.name or default_name(config.data),
+        name=name,
         rng=exporting,
     )
     return bundle, trained

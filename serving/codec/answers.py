@@ -6,6 +6,8 @@ import orjson
 
 from serving.bundle import Arrays, Manifest
 
+OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+
 
 def encode_answers(manifest: Manifest, outputs: Arrays) -> bytes:
     """The body of an answer.
@@ -27,4 +29,4 @@ def encode_answers(manifest: Manifest, outputs: Arrays) -> bytes:
         label = outputs["label"]
         answer["predictions"] = label.tolist() if label.dtype.kind == "U" else label
         answer["probabilities"] = outputs["probabilities"]
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(answer, option=OPTIONS)

@@ -17,6 +17,7 @@ from serving.errors import InvalidInstancesError, NotJsonError
 
 SHOWN = 40  # characters of a wrong value that an error repeats
 FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
+KINDS = ((dict, "object"), (list, "list"), (str, "text"), (float, "number"), (int, "number"))
 
 
 def decode_carefully(body: bytes, fields: Sequence[str]) -> NDArray[np.float32]:
@@ -55,8 +56,10 @@ def _parse(body: bytes) -> Any:
             position=error.start,
         ) from None
     except json.JSONDecodeError as error:
+        at_end = error.pos >= len(error.doc.rstrip())
+        came = "one that breaks off" if at_end else "something else"
         raise NotJsonError(
-            f"expected JSON; got something else at line {error.lineno}, column {error.colno}: "
+            f"expected a JSON body; got {came} at line {error.lineno}, column {error.colno}: "
             f"{error.msg}",
             line=error.lineno,
             column=error.colno,
@@ -82,14 +85,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _instances(document: Any) -> list[Any]:
     if not isinstance(document, dict):
         _refuse(f'expected an object {{"instances": [[…], …]}}; got {_shown(document)}')
+    if "instances" not in document:
+        came = f"only {_shown(next(iter(document)))}" if document else "an empty object"
+        _refuse(f'expected the key "instances" with a list of instances; got {came}')
     unknown = [key for key in document if key != "instances"]
     if unknown:
         _refuse(
             f'expected no key but "instances"; got {_shown(unknown[0])} too; leave it out',
             key=unknown[0][:SHOWN],
         )
-    if "instances" not in document:
-        _refuse('expected the key "instances" with a list of instances; got an empty object')
     instances = document["instances"]
     if not isinstance(instances, list):
         _refuse(f'expected "instances" to be a list of instances; got {_shown(instances)}')
@@ -112,10 +116,14 @@ def _number(value: Any, instance: int, position: int, field: str) -> float:
 
 def _shown(value: Any) -> str:
     """A value as JSON, cut short, with the name of its type."""
-    kind = {dict: "the object", list: "the list", str: "the text", float: "the number"}
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)  # as it was most likely written
     text = json.dumps(value, ensure_ascii=False)
     text = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-    return f"{kind[type(value)]} {text}" if type(value) in kind else text
+    for kind, name in KINDS:
+        if type(value) is kind:
+            return f"the {name} {text}"
+    return text  # true, false, null
 
 
 def _refuse(message: str, **details: Any) -> NoReturn:

@@ -38,6 +38,7 @@ def _describe(model: ServedModel) -> dict[str, Any]:
         "variant": model.variant,
         "task": model.manifest.task,
         "classes": model.manifest.classes,
+        "targets": model.manifest.data.target,
         "features": list(model.fields),
         "selftest": {
             "rows": model.selftest.rows,

@@ -45,6 +45,20 @@ def test_a_model_is_chosen_by_name(zoo):
     assert unnamed.get_json()["code"] == "model_required"
 
 
+@pytest.mark.parametrize("query", ["?modle=digits", "?model=digits&version=1", "?model=a&model=b"])
+def test_a_query_that_is_not_understood_is_refused(query, client):
+    response = post(client, GOOD, query=query)
+    assert response.status_code == 400
+    assert response.get_json()["code"] == "invalid_query"
+
+
+def test_a_compressed_body_is_refused_by_name(client):
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    response = client.post("/predict", data=b"\x1f\x8b", headers=headers)
+    assert response.status_code == 415
+    assert "got gzip; send it uncompressed" in response.get_json()["error"]
+
+
 def test_alive_and_ready(client):
     assert client.get("/healthz").get_json() == {"alive": True}
     ready = client.get("/readyz")
@@ -90,24 +104,24 @@ MALFORMED = [  # body, status, what the message says, what the details say
     ("", 400, "got an empty one", {}),
     ("   \n", 400, "got an empty one", {}),
     ("hello", 400, "line 1, column 1", {"line": 1, "column": 1}),
-    (GOOD[:-1], 400, "expected JSON; got something else at line 1", {"line": 1}),
-    (GOOD[:70], 400, "expected JSON; got something else", {}),
+    (GOOD[:-1], 400, "expected a JSON body; got one that breaks off at line 1", {"line": 1}),
+    (GOOD[:70], 400, "expected a JSON body; got one that breaks off", {}),
     (GOOD + "]", 400, "Extra data", {}),
     (GOOD + GOOD, 400, "Extra data", {}),
     ("{'instances': [[1]]}", 400, "line 1, column 2", {}),
     (b"\xff\xfe{}", 400, "UTF-8; got a byte that is not at position 0", {"position": 0}),
     (GOOD.encode("utf-16"), 400, "UTF-8", {}),
-    (b"\xef\xbb\xbf{", 400, "expected JSON", {}),
+    (b"\xef\xbb\xbf{", 400, "expected a JSON body", {}),
     ("[" * 100_000, 400, "nested too deeply", {}),
     ('{"a":' * 100_000, 400, "nested too deeply", {}),
-    (row(_3="01"), 400, "expected JSON", {}),
-    (row(_3="1."), 400, "expected JSON", {}),
+    (row(_3="01"), 400, "expected a JSON body", {}),
+    (row(_3="1."), 400, "expected a JSON body", {}),
     ("null", 422, 'expected an object {"instances"', {}),
     ("3", 422, "got the number 3", {}),
     ('"instances"', 422, 'got the text "instances"', {}),
     (f"[[{ROW}]]", 422, "expected an object", {}),
     ("{}", 422, 'the key "instances"', {}),
-    ('{"inputs":[[1]]}', 422, 'no key but "instances"; got the text "inputs"', {"key": "inputs"}),
+    ('{"inputs":[[1]]}', 422, 'the key "instances" with a list of instances; got only', {}),
     (GOOD[:-1] + ',"extra":1}', 422, 'got the text "extra"', {"key": "extra"}),
     (GOOD[:-1] + "," + GOOD[1:], 422, 'every key once; got the text "instances" twice',
      {"key": "instances"}),
@@ -201,7 +215,7 @@ def test_another_method_is_refused_with_the_right_one(client):
     assert response.status_code == 405
     assert "POST" in response.headers["Allow"]
     assert response.get_json()["code"] == "method_not_allowed"
-    assert "for '/predict'; got GET" in response.get_json()["error"]
+    assert "expected POST for '/predict'; got GET" in response.get_json()["error"]
     assert client.delete("/models").status_code == 405
 
 

@@ -1,3 +1,4 @@
+import socket
 import subprocess
 import sys
 
@@ -18,11 +19,22 @@ def test_help_lists_every_knob_with_its_environment_twin():
         assert f"FORWARDPASS_{name.upper()}" in text
 
 
+def test_a_port_that_is_taken_is_named_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = serving("run", "--port", port)
+    assert done.returncode == 1
+    assert f"got 127.0.0.1:{port}: Address already in use; choose another" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--port", "70000"], "port: Input should be less than or equal to 65535, got '70000'"),
-        (["--workers", "many"], "workers: Input should be a valid integer"),
+        (
+            ["--port", "70000"],
+            "--port (FORWARDPASS_PORT): Input should be less than or equal to 65535, got '70000'",
+        ),
+        (["--workers", "many"], "--workers (FORWARDPASS_WORKERS): Input should be a valid integer"),
         (["--colour", "red"], "No such option"),
     ],
 )

@@ -45,7 +45,9 @@ def test_two_classes_have_two_probabilities(models):
     found = answer(models.find("tumours"), table.features[:20].tolist())
     assert np.shape(found["probabilities"]) == (20, 2)
     np.testing.assert_allclose(np.sum(found["probabilities"], axis=1), 1, rtol=1e-6)
-    assert found["predictions"] == [int(p >= 0.5) for _, p in found["probabilities"]]
+    assert found["predictions"] == [
+        "malignant" if p >= 0.5 else "benign" for _, p in found["probabilities"]
+    ]
 
 
 def test_values_come_in_original_units_without_probabilities(models):

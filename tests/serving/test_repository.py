@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 
+from serving.bundle import Bundle
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
 from serving.repository import Repository
 
@@ -57,6 +58,37 @@ def test_an_unknown_model_is_answered_with_the_known_ones(shipped):
         Repository.load(shipped).find("letters")
 
 
-def test_a_folder_that_is_not_there_is_said_to_be_empty(tmp_path, caplog):
-    assert Repository.load(tmp_path / "absent").served == {}
-    assert "expected bundles in" in caplog.text
+def test_a_folder_without_models_is_answered_with_what_it_is(only_digits, tmp_path, caplog):
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    for path, fault in (
+        (tmp_path / "absent", "which does not exist"),
+        (tmp_path / "file", "which is a file"),
+        (tmp_path / "empty", f"train one: trainer fit digits --models {tmp_path / 'empty'}"),
+        (only_digits / "digits", f"which is one model; give its parent, {only_digits}"),
+    ):
+        caplog.clear()
+        assert Repository.load(path).served == {}
+        assert fault in caplog.text
+
+
+def test_a_refused_model_is_not_said_to_be_unknown(zoo, tmp_path):
+    models = tmp_path / "models"
+    shutil.copytree(zoo, models)
+    damage(models / "flowers" / "1")
+    with pytest.raises(NotReadyError, match=r"version of flowers that proves itself; .*altered"):
+        Repository.load(models).find("flowers")
+
+
+def test_an_unreadable_version_is_refused_and_the_rest_served(only_digits, monkeypatch):
+    add_version(only_digits, 2)
+
+    def denied(path, call=Bundle.open):
+        if path.name == "2":
+            raise PermissionError(13, "Permission denied", str(path))
+        return call(path)
+
+    monkeypatch.setattr(Bundle, "open", denied)  # root may read everything: said for it
+    repository = Repository.load(only_digits)
+    assert repository.find(None).manifest.version == 1
+    assert "Permission denied" in repository.refused["digits/2"]

@@ -4,7 +4,7 @@ import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +80,22 @@ def test_malformed_framing_is_the_clients_fault_and_no_one_elses(framing, live):
         client.sendall(head + framing)
         assert client.recv(4096).startswith(b"HTTP/1.1 400 ")
     assert requests.post(f"{live.url}/predict", data=GOOD, headers=JSON, timeout=5).ok
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [(b"GET /" + b"x" * 5000 + b" HTTP/1.1", 414), (b"hello", 400), (b"GET / HTTP/9.9", 400)],
+)
+def test_what_gunicorn_refuses_itself_is_answered_in_json_too(request_line, status, live):
+    with socket.create_connection(address(live), timeout=30) as client:
+        client.sendall(request_line + b"\r\nHost: x\r\n\r\n")
+        answer = HTTPResponse(client)
+        answer.begin()
+        assert answer.status == status
+        assert answer.headers["Content-Type"] == "application/json"
+        found = json.loads(answer.read())
+        assert set(found) == {"error", "code", "details"}
+        assert found["error"].startswith("expected a well-formed HTTP request; got one")
 
 
 def test_a_body_that_breaks_off_costs_no_one_else(live):

@@ -20,7 +20,7 @@ def test_classification_by_hand():
     )  # fmt: skip
     assert found["accuracy"] == 0.5
     assert found["balanced_accuracy"] == 0.5
-    assert found["f1"] == 0.5
+    assert found["f1_macro"] == 0.5
     assert found["log_loss"] == pytest.approx(-np.log([0.9, 0.4, 0.7, 0.2]).mean(), rel=1e-6)
     assert found["roc_auc"] == 0.75
 

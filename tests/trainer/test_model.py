@@ -27,7 +27,8 @@ def test_a_binary_classifier_has_one_logit_and_two_probabilities(rng):
     answers = model.answers(table.features[:50])
     assert model.network.n_outputs == 1
     assert answers["probabilities"].shape == (50, 2)
-    np.testing.assert_array_equal(answers["label"], answers["probabilities"][:, 1] >= 0.5)
+    second = answers["probabilities"][:, 1] >= 0.5
+    np.testing.assert_array_equal(answers["label"], np.where(second, "malignant", "benign"))
 
 
 def test_a_regressor_answers_in_original_units(rng):

@@ -61,9 +61,17 @@ def test_every_shape_of_network_ends_in_a_proved_bundle(hidden, activation, tmp_
 
 def test_the_manifest_says_what_the_model_is(tmp_path):
     binary = fit(Config(data="breast_cancer", models=tmp_path, epochs=2))[0].manifest
-    assert (binary.task, binary.classes, binary.threshold) == ("binary", [0, 1], 0.5)
+    assert (binary.task, binary.classes, binary.threshold) == (
+        "binary",
+        ["benign", "malignant"],
+        0.5,
+    )
     several = fit(Config(data="iris", models=tmp_path, epochs=2))[0].manifest
-    assert (several.task, several.classes, several.threshold) == ("multiclass", [0, 1, 2], None)
+    assert (several.task, several.classes, several.threshold) == (
+        "multiclass",
+        ["setosa", "versicolor", "virginica"],
+        None,
+    )
     value = fit(Config(data="diabetes", models=tmp_path, epochs=2))[0].manifest
     assert (value.task, value.classes, value.threshold) == ("regression", None, None)
     assert value.data.rows == {"train": 310, "validation": 44, "test": 88}

@@ -143,8 +143,8 @@ def _checked_classes(target: NDArray[Any], name: str) -> NDArray[Any]:
         target = target[:, 0]
     if target.ndim != 1:
         raise DataError(f"expected one class per row in {name}; got an array of {target.shape}")
-    if target.dtype.kind == "b":  # the words JSON uses: a graph has no truth-valued labels
-        target = np.where(target, "true", "false")
+    if target.dtype.kind == "b":  # as "False" and "True": a graph has no truth-valued labels
+        target = target.astype(np.str_)
     elif target.dtype.kind == "f":
         if not (np.isfinite(target).all() and (target == np.round(target)).all()):
             raise DataError(
@@ -158,6 +158,7 @@ def _checked_classes(target: NDArray[Any], name: str) -> NDArray[Any]:
         if any(value is None for value in target.tolist()):
             raise DataError(f"expected a class in every row of {name}; got missing values")
         target = target.astype(np.str_)
+    text = target.dtype.kind == "U"
     classes, counts = np.unique(target, return_counts=True)
     if len(classes) < 2:
         raise DataError(f"expected at least two classes in {name}; got only {classes.tolist()}")
@@ -166,7 +167,7 @@ def _checked_classes(target: NDArray[Any], name: str) -> NDArray[Any]:
         raise DataError(
             f"expected at least 5 rows of every class of {name}, to share between training, "
             f"validation and test; got fewer of {', '.join(map(str, rare[:10]))}; "
-            f"merge or drop them, or choose the task regression"
+            f"merge or drop them{'' if text else ', or choose the task regression'}"
         )
     return target
 

@@ -18,6 +18,23 @@ from serving.bundle import MANIFEST, Manifest, versions
 BUILDING = ".building"
 
 
+def require_writable(folder: Path) -> None:
+    """See, before the work is done, that its result will have a place.
+
+    Raises:
+        OSError: `folder`, or what exists on the way to it, is no folder one may write to.
+    """
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise NotADirectoryError(f"expected a folder to write the bundle to; {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f"expected a folder to write the bundle to; {there} is not writable for this user"
+        )
+
+
 def write_bundle(
     models: Path, name: str, files: Mapping[str, bytes], manifest: Callable[[int], Manifest]
 ) -> Path:

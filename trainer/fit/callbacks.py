@@ -79,5 +79,7 @@ class ProgressBar(Callback):
             self._progress.update(self._task, advance=1, description=text)
 
     def on_end(self, run: Run) -> None:
-        """Give the terminal back."""
+        """Give the terminal back; a run that stopped early is complete all the same."""
+        if self._task is not None and run.stop:
+            self._progress.update(self._task, total=len(run.history))
         self._progress.stop()

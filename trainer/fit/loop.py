@@ -114,8 +114,9 @@ def train(
     try:
         for number in range(1, epochs + 1):
             order = rng.permutation(len(rows))
-            train_loss = _epoch(network, loss, optimizer, rows, order, batch_size)
-            seen = None if validation is None else _validate(network, loss, validation)
+            with np.errstate(over="ignore", invalid="ignore"):  # the loss tells
+                train_loss = _epoch(network, loss, optimizer, rows, order, batch_size)
+                seen = None if validation is None else _validate(network, loss, validation)
             _refuse_divergence(number, optimizer, train_loss, seen)
             run.history.append(Epoch(number, train_loss, seen))
             for callback in callbacks:

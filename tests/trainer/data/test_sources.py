@@ -77,7 +77,7 @@ def test_the_target_may_be_any_column(write):
 
 def test_a_column_that_turns_to_text_late_is_text(write):
     rows = "\n".join(f"{i},{i % 2}" for i in range(200_000))
-    with pytest.raises(DataError, match="got string in 'x'"):
+    with pytest.raises(DataError, match="got text in 'x'"):
         load(write("data.csv", f"x,kind\n{rows}\nlate,1\n"))
 
 
@@ -87,6 +87,7 @@ def test_a_column_that_turns_to_text_late_is_text(write):
         (["0", "1"], [0, 1]),
         (["yes", "no"], ["no", "yes"]),
         (["true", "false"], ["false", "true"]),
+        (["True", "False"], ["False", "True"]),
         (["3", "7"], [3, 7]),
     ],
 )
@@ -131,16 +132,26 @@ CSV_FAULTS = [
     ("header only", HEAD, "expected rows under the header; got none"),
     ("few rows", HEAD + "1,a\n2,b\n", "expected at least 10 rows.*got 2"),
     ("ragged", HEAD + BOTH + "1,2,3\n", "Expected 2 columns, got 3"),
-    ("gap", HEAD + BOTH + ",a\n", "got 1 empty cells"),
-    ("gap in the target", HEAD + BOTH + "1,\n", "got 1 empty cells in 'kind'"),
-    ("text feature", HEAD + BOTH + "one,a\n", "got string in 'x'"),
-    ("nan", HEAD + BOTH + "nan,a\n", "got 1 empty cells"),
+    ("semicolons", "x;kind\n1;a\n", "only 'x;kind'; it seems to be separated by semicolons"),
+    ("decimal commas", "x;kind\n1,5;a\n", "separated by semicolons: save it with commas"),
+    ("no header", "39,13.5,a\n" * 20, "names in the first line; got the numbers '39', '13.5'"),
+    ("index", ",x,kind\n" + "1,2,a\n", "a name for every column; got none for column 1"),
+    ("dates", HEAD + "2020-01-01,a\n" * 20, "got dates or times in 'x', such as '2020-01-01'"),
+    ("empty column", HEAD + ",a\n" * 20, "got no value at all"),
+    ("gap", HEAD + BOTH + ",a\n", "got 1 missing, the first in row 21"),
+    (
+        "gap in the target",
+        HEAD + BOTH + "1,\n",
+        "row of 'kind'; got 1 missing, the first in row 21",
+    ),
+    ("text feature", HEAD + BOTH + "one,a\n", "got text in 'x'"),
+    ("nan", HEAD + BOTH + "nan,a\n", "got 1 missing, the first in row 21"),
     ("infinite", HEAD + BOTH + "1e39,a\n", r"too large values in x \(1 rows\)"),
     ("twice named", "x,x,kind\n" + "1,1,a\n" * 10, "expected distinct column names; got"),
     ("one class", HEAD + "1,a\n" * 20, "expected at least two classes in kind; got only"),
     ("rare class", HEAD + BOTH + "1,c\n", "at least 5 rows of every class of kind.*fewer of c"),
-    ("only a target", "kind\n" + "a\n" * 20, "expected a column beside the target"),
-    ("not utf-8", (HEAD + BOTH).encode() + b"1,\xff\n", "got binary"),
+    ("only a target", "kind\n" + "a\n" * 20, "expected columns beside the target"),
+    ("not utf-8", (HEAD + BOTH).encode() + b"1,\xff\n", "got a byte that is not in line 22"),
 ]
 
 
@@ -155,7 +166,7 @@ def test_npz_faults_are_named(write, write_npz, rng):
     for arrays, message in (
         ({"X": X}, "expected arrays named X and y; got X"),
         ({"X": X, "y": np.arange(29)}, "30 rows of features and 29 targets"),
-        ({"X": X, "y": np.array([None] * 30)}, "expected an .npz file of plain arrays"),  # a pickle
+        ({"X": X, "y": np.array([None] * 30)}, "an array of Python objects"),  # a pickle
         ({"X": X[:, 0], "y": np.arange(30)}, "expected features of shape"),
         ({"X": X.astype(str), "y": np.arange(30)}, "expected numeric features"),
         ({"X": X, "y": np.full(30, np.nan)}, "infinite values in 30 rows"),
@@ -163,13 +174,27 @@ def test_npz_faults_are_named(write, write_npz, rng):
     ):
         with pytest.raises(DataError, match=message):
             load(write_npz(**arrays))
-    with pytest.raises(DataError, match="expected an .npz file"):
+    with pytest.raises(DataError, match="expected plain arrays"):
         load(write("broken.npz", "no zip"))
-    with pytest.raises(DataError, match="comma-separated"):
+    with pytest.raises(DataError, match="expected a readable file; Not a gzip"):
         load(write("broken.csv.gz", "no gzip"))
 
 
-def test_what_is_not_there_is_named():
+@pytest.mark.parametrize("header", ["0,1,2", "label,0,1", "pixel_0,pixel_1,9"])
+def test_columns_may_be_counted(header, write):
+    rows = "\n".join(f"{i % 2},{i},{i * 2}" for i in range(40))
+    assert load(write("data.csv", f"{header}\n{rows}\n")).features.shape == (40, 2)
+
+
+def test_built_in_classes_go_by_their_names():
+    assert np.unique(load("iris").target).tolist() == ["setosa", "versicolor", "virginica"]
+    assert np.unique(load("breast_cancer").target).tolist() == ["benign", "malignant"]
+    assert np.unique(load("digits").target).tolist() == list(range(10))
+
+
+def test_what_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match="which is a folder"):
+        load(str(tmp_path))
     with pytest.raises(DataError, match=r"built-in name \(breast_cancer, .*got 'digit'"):
         load("digit")
     with pytest.raises(DataError, match="no target column.*got 'x'"):
@@ -179,7 +204,7 @@ def test_what_is_not_there_is_named():
 def test_other_files_and_targets_are_refused(write):
     with pytest.raises(DataError, match=r"ending in .csv, .csv.gz, .npz; got data.txt"):
         load(write("data.txt", CSV))
-    with pytest.raises(DataError, match="expected a target out of x, y, kind; got 'z'"):
+    with pytest.raises(DataError, match="expected a target out of 'x', 'y', 'kind'; got 'z'"):
         load(write("data.csv", CSV), target="z")
     with pytest.raises(DataError, match="classification or regression; got 'clustering'"):
         load(write("data.csv", CSV), task="clustering")

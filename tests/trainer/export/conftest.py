@@ -17,7 +17,7 @@ from trainer.nn import Adam
 
 KINDS = {  # data, hidden layers, activation
     "multiclass": ("digits", (32,), "relu"),
-    "binary": ("breast_cancer", (16, 8), "tanh"),
+    "binary": ("tumours", (16, 8), "tanh"),
     "text classes": ("flowers", (8,), "sigmoid"),
     "regression": ("diabetes", (16,), "relu"),
     "several targets": ("linnerud", (8,), "tanh"),
@@ -43,7 +43,13 @@ def export(tmp_path_factory):
             if data == "flowers":
                 iris = load("iris")
                 path = tmp_path_factory.mktemp("data") / "flowers.npz"
-                np.savez(path, X=iris.features, y=np.array(["a", "ü", "é è"])[iris.target])
+                names = {"setosa": "a", "versicolor": "ü", "virginica": "é è"}
+                np.savez(path, X=iris.features, y=np.array([names[c] for c in iris.target]))
+                data = str(path)
+            if data == "tumours":
+                tumours = load("breast_cancer")
+                path = tmp_path_factory.mktemp("data") / "tumours.npz"
+                np.savez(path, X=tumours.features, y=(tumours.target == "malignant").astype(int))
                 data = str(path)
             table = load(data)
             rows, rng = np.arange(len(table)), np.random.default_rng(0)
