@@ -16,13 +16,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 ENV_PREFIX = "FORWARDPASS_"
 
 
-def usable_cores() -> int:
+def usable_cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """Cores this process may use: its affinity, and its container's share where that is less."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        quota, period = cpu_max.read_text(encoding="ascii").split()
         return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
     except (OSError, ValueError):  # no cgroup v2 here
         return cores
@@ -37,7 +37,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: int = Field(
-        default_factory=usable_cores, ge=1, le=256, description="processes [one per usable core]"
+        default_factory=usable_cores,
+        ge=1,
+        le=256,
+        description="processes [one per usable core]",
     )
     threads: int = Field(8, ge=1, le=256, description="requests a worker answers side by side")
     max_body: int = Field(10 * 2**20, ge=1, description="bytes of a request body; above it 413")

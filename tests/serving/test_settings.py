@@ -39,6 +39,17 @@ def test_every_knob_says_what_it_means():
     assert all(field.description for field in Settings.model_fields.values())
 
 
+@pytest.mark.parametrize(
+    ("content", "cores"),
+    [("max 100000", 4), ("200000 100000", 2), ("50000 100000", 1), ("900000 100000", 4), ("?", 4)],
+)
+def test_a_containers_share_of_the_cores_counts(content, cores, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
+    (tmp_path / "cpu.max").write_text(content)
+    assert usable_cores(tmp_path / "cpu.max") == cores
+    assert usable_cores(tmp_path / "absent") == 4
+
+
 def test_no_more_cores_than_this_process_may_use():
     assert 1 <= usable_cores() <= os.cpu_count()
     pinned = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); " \

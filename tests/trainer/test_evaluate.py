@@ -25,6 +25,15 @@ def test_classification_by_hand():
     assert found["roc_auc"] == 0.75
 
 
+def test_f1_weighs_every_class_alike():
+    truth, label = np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 0, 0])
+    found = judged(
+        "binary", truth, np.array([0, 1]), label=label,
+        probabilities=np.tile(np.float32([0.6, 0.4]), (5, 1)),
+    )  # fmt: skip
+    assert found["f1_macro"] == pytest.approx((8 / 9 + 0) / 2)
+
+
 def test_multiclass_has_no_single_roc():
     found = judged(
         "multiclass", np.array(["a", "b", "c"]), np.array(["a", "b", "c"]),

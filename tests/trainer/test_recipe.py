@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -57,6 +59,14 @@ def test_every_shape_of_network_ends_in_a_proved_bundle(hidden, activation, tmp_
     bundle, trained = fit(config)
     assert prove(bundle, "fp32").passed
     assert bundle.manifest.parameters == trained.model.network.n_parameters
+
+
+def test_statistics_come_from_the_training_rows_only(tmp_path):
+    bundle, trained = fit(Config(data="wine", models=tmp_path, epochs=2))
+    known = trained.table.features[trained.parts.train]
+    np.testing.assert_allclose(trained.model.features.mean, known.mean(axis=0), rtol=1e-5)
+    assert [i.maximum for i in bundle.manifest.inputs] == known.max(axis=0).tolist()
+    assert json.loads(bundle.content("reference.json"))["rows"] == len(known)
 
 
 def test_the_manifest_says_what_the_model_is(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from onnx import numpy_helper
 
 from serving.bundle import Bundle
-from serving.runtime import Session
+from serving.runtime import GraphError, Session
 from trainer.data.preprocess import Standardizer
 from trainer.export.golden import synthetic_rows
 from trainer.export.graph import build_graph
@@ -114,22 +114,71 @@ def test_a_faulty_export_is_caught(fault, export, rng):
         check_parity(sound, faulty, exported.table.features, synthetic_rows(sound, rng))
 
 
+def check_spoiled(exported, rng, spoil):
+    """Check the parity of a graph whose answers `spoil` has its way with."""
+
+    class Spoiled(Session):
+        def run(self, inputs):
+            return spoil(inputs["features"], super().run(inputs))
+
+    rows = synthetic_rows(exported.model, rng)
+    check_parity(exported.model, Spoiled(exported.graph), exported.table.features, rows)
+
+
 @pytest.mark.parametrize("size", [1, 7, 256])
 def test_an_answer_that_depends_on_its_batch_is_caught(size, export, rng):
-    exported = export("binary")
-
-    class Moody(Session):
-        def run(self, inputs):
-            outputs = super().run(inputs)
-            if len(inputs["features"]) == size:
-                outputs["probabilities"][0] += 1e-3
-            return outputs
+    def spoil(rows, outputs):
+        outputs["probabilities"] += 1e-3 * (len(rows) == size)
+        return outputs
 
     with pytest.raises(ParityError, match=f"in batches of {size};"):
-        check_parity(
-            exported.model, Moody(exported.graph), exported.table.features,
-            synthetic_rows(exported.model, rng),
-        )  # fmt: skip
+        check_spoiled(export("binary"), rng, spoil)
+
+
+def test_an_answer_that_is_wrong_for_outliers_only_is_caught(export, rng):
+    exported = export("binary")
+    far = 40 * exported.model.features.scale
+
+    def spoil(rows, outputs):
+        outlying = (np.abs(rows - exported.model.features.mean) > far).any(axis=1)
+        outputs["probabilities"][outlying] = 0.5
+        return outputs
+
+    with pytest.raises(ParityError):
+        check_spoiled(exported, rng, spoil)
+
+
+def test_an_answer_that_is_wrong_for_held_out_rows_only_is_caught(export, rng):
+    exported = export("binary")
+    known = {row.tobytes() for row in exported.table.features}
+
+    def spoil(rows, outputs):
+        outputs["probabilities"][[row.tobytes() in known for row in rows]] += 1e-3
+        return outputs
+
+    with pytest.raises(ParityError):
+        check_spoiled(exported, rng, spoil)
+
+
+def test_a_graph_that_fails_on_no_rows_is_caught(export, rng):
+    def spoil(rows, outputs):
+        return outputs if len(rows) else {name: np.zeros((1, 2), "f4") for name in outputs}
+
+    with pytest.raises(GraphError, match="expected label"):
+        check_spoiled(export("binary"), rng, spoil)
+
+
+@pytest.mark.parametrize("kind", ["regression", "several targets"])
+def test_a_faulty_regressor_is_caught(kind, export, rng):
+    exported = export(kind)
+    scale = exported.model.targets.scale
+
+    def spoil(rows, outputs):
+        outputs["value"] += 1e-5 * scale  # far less than any metric would show
+        return outputs
+
+    with pytest.raises(ParityError):
+        check_spoiled(exported, rng, spoil)
 
 
 @pytest.mark.parametrize("seed", range(20))

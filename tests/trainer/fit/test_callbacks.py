@@ -1,4 +1,5 @@
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -58,6 +59,22 @@ def test_the_progress_bar_speaks_to_terminals_only(terminal, rng):
     assert ("epoch 2/2" in out.getvalue()) == terminal
     assert ("validation 0.2500" in out.getvalue()) == terminal
     assert terminal or out.getvalue() == ""
+
+
+def test_the_progress_bar_leaves_stdout_to_results():
+    assert ProgressBar()._progress.console.file is sys.stderr
+
+
+def test_the_bar_of_a_run_that_stopped_early_is_full(rng):
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100)
+    run = Run(Network(1, [Dense(1)], rng=rng), epochs=9, stop=True)
+    bar = ProgressBar(console)
+    bar.on_start(run)
+    run.history.append(Epoch(1, 0.5, 0.5))
+    bar.on_epoch(run)
+    bar.on_end(run)
+    assert "epoch 1/1" in out.getvalue()
 
 
 def test_parameters_are_copied_when_kept(rng):

@@ -69,6 +69,17 @@ def test_the_same_seed_ends_in_the_same_weights():
     assert (one.parameters != other.parameters).any()
 
 
+def test_the_training_loss_is_the_mean_over_rows_not_over_batches():
+    data = rows(np.random.default_rng(1), n=10)
+    network = Network(3, [Dense(2)], rng=np.random.default_rng(0))
+    expected = CategoricalCrossEntropy().value(network.logits(data.features), data.targets)
+    (epoch,) = train(
+        network, CategoricalCrossEntropy(), SGD(1e-12), data,
+        epochs=1, batch_size=4, rng=np.random.default_rng(0),
+    )  # fmt: skip
+    assert epoch.train_loss == pytest.approx(expected, rel=1e-6)
+
+
 def test_validation_rows_are_measured_and_not_learned():
     validation = rows(np.random.default_rng(9))
     with_them, history = fitted(validation=validation)

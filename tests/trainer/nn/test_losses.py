@@ -86,7 +86,11 @@ def test_each_row_is_shifted_by_its_own_maximum():
     # shifted by the batch's, the second row would vanish
     logits = np.array([[1000.0, 1001.0], [-1000.0, -1001.0]])
     expected = softmax(logits, axis=1)
-    np.testing.assert_allclose(CategoricalCrossEntropy().answers(logits), expected, rtol=1e-15)
+    loss, gradient = CategoricalCrossEntropy(), np.empty_like(logits)
+    np.testing.assert_allclose(loss.answers(logits), expected, rtol=1e-15)
+    value = loss.value_and_gradient(logits, np.array([1, 0]), out=gradient)
+    assert value == pytest.approx(np.log(1 + np.exp(-1)))
+    np.testing.assert_allclose(gradient, (expected - np.eye(2)[[1, 0]]) / 2, rtol=1e-12)
 
 
 def test_links_are_sigmoid_and_softmax(rng):
