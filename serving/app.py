@@ -38,7 +38,7 @@ def create_app(**knobs: Any) -> Flask:
     app = Flask("serving", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     if isinstance(app.json, DefaultJSONProvider):  # as it is by default
-        app.json.sort_keys, app.json.ensure_ascii, app.json.compact = False, False, True
+        app.json.sort_keys, app.json.compact = False, True
     app.register_blueprint(rows_routes(repository))
     app.register_blueprint(status_routes(repository))
     app.register_error_handler(ServingError, _serving_error)

@@ -17,7 +17,6 @@ from serving.errors import InvalidInstancesError, NotJsonError
 
 SHOWN = 40  # characters of a wrong value that an error repeats
 FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
-KINDS = ((dict, "object"), (list, "list"), (str, "text"), (float, "number"), (int, "number"))
 
 
 def decode_carefully(body: bytes, fields: Sequence[str]) -> NDArray[np.float32]:
@@ -47,7 +46,7 @@ def decode_carefully(body: bytes, fields: Sequence[str]) -> NDArray[np.float32]:
 
 def _parse(body: bytes) -> Any:
     if not body.strip():
-        raise NotJsonError('expected a JSON body such as {"instances": [[…]]}; got an empty one')
+        raise NotJsonError('expected a JSON body such as {"instances": [[...]]}; got an empty one')
     try:
         return json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_int=_integer)
     except UnicodeDecodeError as error:
@@ -74,17 +73,17 @@ def _integer(digits: str) -> float:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        _refuse(f"expected every key once; got {_shown(repeated)} twice", key=repeated[:SHOWN])
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            _refuse(f"expected every key once; got {_shown(key)} twice", key=key[:SHOWN])
+        found[key] = value
     return found
 
 
 def _instances(document: Any) -> list[Any]:
     if not isinstance(document, dict):
-        _refuse(f'expected an object {{"instances": [[…], …]}}; got {_shown(document)}')
+        _refuse(f'expected an object {{"instances": [[...], ...]}}; got {_shown(document)}')
     if "instances" not in document:
         came = f"only {_shown(next(iter(document)))}" if document else "an empty object"
         _refuse(f'expected the key "instances" with a list of instances; got {came}')
@@ -115,15 +114,18 @@ def _number(value: Any, instance: int, position: int, field: str) -> float:
 
 
 def _shown(value: Any) -> str:
-    """A value as JSON, cut short, with the name of its type."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        value = int(value)  # as it was most likely written
-    text = json.dumps(value, ensure_ascii=False)
-    text = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-    for kind, name in KINDS:
-        if type(value) is kind:
-            return f"the {name} {text}"
-    return text  # true, false, null
+    """A value in a few words; what nests is not repeated, however deep it goes."""
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, dict):
+        return f"an object of {len(value)} keys"
+    if isinstance(value, str):
+        return f"the text {json.dumps(value[:SHOWN])}{'...' * (len(value) > SHOWN)}"
+    if isinstance(value, float):
+        # as it was most likely written: integers are read as floats too
+        whole = value.is_integer() and abs(value) < 1e15
+        return f"the number {json.dumps(int(value) if whole else value)}"
+    return json.dumps(value)  # true, false, null
 
 
 def _refuse(message: str, **details: Any) -> NoReturn:
