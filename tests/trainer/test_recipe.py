@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,8 +7,10 @@ from pydantic import ValidationError
 
 from serving.bundle import Bundle
 from serving.runtime import prove
+from trainer.export import graph, package
+from trainer.export.parity import ParityError
 from trainer.fit.loop import TrainingDivergedError
-from trainer.recipe import Config, fit
+from trainer.recipe import Config, fit, learn
 
 
 def test_training_digits_anew_reaches_the_accuracy_of_the_shipped_one(tmp_path, shipped):
@@ -61,11 +64,46 @@ def test_every_shape_of_network_ends_in_a_proved_bundle(hidden, activation, tmp_
     assert bundle.manifest.parameters == trained.model.network.n_parameters
 
 
+def learned(**choices):
+    trained = learn(Config(data="wine", **{"epochs": 40, **choices}), np.random.default_rng(0))
+    sizes = [len(p) for p in (trained.parts.train, trained.parts.validation, trained.parts.test)]
+    return sizes, set(trained.parts.test), len(trained.history), trained.model.network.parameters
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"hidden": (5,)},
+        {"activation": "tanh"},
+        {"optimizer": "sgd"},
+        {"learning_rate": 0.01},
+        {"batch_size": 16},
+        {"epochs": 39},
+        {"patience": 1, "learning_rate": 0.3},
+    ],
+    ids=str,
+)
+def test_every_choice_of_training_is_heeded(choice):
+    first, second = learned(), learned(**choice)
+    assert first[:2] == second[:2]  # the same rows are learned
+    assert first[3].shape != second[3].shape or (first[3] != second[3]).any()
+    if "patience" in choice:
+        assert second[2] < 40
+
+
+def test_every_choice_of_the_split_is_heeded():
+    assert learned()[0] == [124, 18, 36]
+    assert learned(test=0.25)[0] == [116, 18, 44]
+    assert learned(validation=0.2)[0] == [106, 36, 36]
+    assert learned()[1] != learned(seed=1)[1]
+
+
 def test_statistics_come_from_the_training_rows_only(tmp_path):
     bundle, trained = fit(Config(data="wine", models=tmp_path, epochs=2))
     known = trained.table.features[trained.parts.train]
     np.testing.assert_allclose(trained.model.features.mean, known.mean(axis=0), rtol=1e-5)
     assert [i.maximum for i in bundle.manifest.inputs] == known.max(axis=0).tolist()
+    assert [i.minimum for i in bundle.manifest.inputs] == known.min(axis=0).tolist()
     assert json.loads(bundle.content("reference.json"))["rows"] == len(known)
 
 
@@ -94,6 +132,19 @@ def test_a_diverged_run_writes_nothing(tmp_path):
     with np.errstate(all="ignore"), pytest.raises(TrainingDivergedError):
         fit(config)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
+    right = graph.build_graph
+
+    def faulty(model):
+        model = replace(model, classes=model.classes[::-1].copy())
+        return right(model)
+
+    monkeypatch.setattr(package, "build_graph", faulty)
+    with pytest.raises(ParityError):
+        fit(Config(data="wine", models=tmp_path, epochs=2))
+    assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.mark.parametrize(
