@@ -127,6 +127,22 @@ def test_the_manifest_says_what_the_model_is(tmp_path):
     assert all(i.minimum < i.maximum for i in several.inputs)
 
 
+@pytest.mark.parametrize("size", [1e-40, 1e-30, 1e30, 1e37])
+def test_features_of_any_size_end_in_a_proved_bundle(size, tmp_path, rng):
+    X = rng.normal(size=(60, 3)) * size
+    np.savez(tmp_path / "data.npz", X=X, y=np.arange(60) % 3)
+    bundle, _ = fit(Config(data=str(tmp_path / "data.npz"), models=tmp_path, epochs=5))
+    assert prove(bundle, "fp32").passed
+
+
+@pytest.mark.parametrize("target", ["classes", "quantities"])
+def test_ten_rows_are_enough(target, tmp_path, rng):
+    X = rng.normal(size=(10, 2))
+    np.savez(tmp_path / "ten.npz", X=X, y=np.arange(10) % 2 if target == "classes" else X[:, 0])
+    bundle, _ = fit(Config(data=str(tmp_path / "ten.npz"), models=tmp_path, epochs=5))
+    assert prove(bundle, "fp32").passed
+
+
 def test_a_diverged_run_writes_nothing(tmp_path):
     config = Config(data="diabetes", models=tmp_path, optimizer="sgd", learning_rate=1e9)
     with np.errstate(all="ignore"), pytest.raises(TrainingDivergedError):

@@ -93,7 +93,7 @@ def _built_in(name: str, task: str | None) -> Table:
 
 def _npz(path: Path, task: str | None) -> Table:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             missing = [key for key in ("X", "y") if key not in file.files]
             if missing:
                 raise DataError(

@@ -40,7 +40,8 @@ def _cut(
     table: Table, rows: NDArray[np.int64], size: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     classes: NDArray[Any] | None = None if table.task == "regression" else table.target[rows]
-    fewest = 1 if classes is None else len(np.unique(classes))
+    # Each class once; of quantities two, lest there be nothing to explain.
+    fewest = 2 if classes is None else len(np.unique(classes))
     first, second = train_test_split(
         rows, test_size=max(size, fewest), stratify=classes, random_state=seed
     )

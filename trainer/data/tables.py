@@ -13,6 +13,8 @@ Task = Literal["binary", "multiclass", "regression"]
 
 # Integers with more distinct values than this are taken for quantities, not for classes.
 MOST_INTEGER_CLASSES = 20
+# From here on not every whole number is a float64, and JSON readers begin to round.
+LARGEST_CLASS = 2.0**53
 
 
 class DataError(ValueError):
@@ -83,6 +85,11 @@ def make_table(
             f"{source}: expected one target per row; got {len(features)} rows of features and "
             f"{len(target)} targets"
         )
+    if target.dtype.kind not in "biufU":
+        raise DataError(
+            f"{source}: expected numbers, truth values or text in {', '.join(target_names)}; got "
+            f"{target.dtype}; convert it"
+        )
     if _is_classification(target, task):
         target = _checked_classes(target, target_names[0])
         kind: Task = "binary" if len(np.unique(target)) == 2 else "multiclass"
@@ -151,13 +158,18 @@ def _checked_classes(target: NDArray[Any], name: str) -> NDArray[Any]:
                 f"expected whole numbers or text as classes in {name}; got fractions or missing "
                 f"values; choose the task regression or fill the gaps"
             )
+    elif target.dtype.kind == "U" and (target == "").any():
+        raise DataError(
+            f"expected a class in every row of {name}; got none in "
+            f"{np.count_nonzero(target == '')}; name them or drop those rows"
+        )
+    if target.dtype.kind in "iuf":
+        if (np.abs(target.astype(np.float64)) > LARGEST_CLASS).any():
+            raise DataError(
+                f"expected whole numbers up to 2^53 as classes in {name}; got larger ones; "
+                f"write them as text"
+            )
         target = target.astype(np.int64)
-    elif target.dtype.kind in "iu":
-        target = target.astype(np.int64)
-    else:
-        if any(value is None for value in target.tolist()):
-            raise DataError(f"expected a class in every row of {name}; got missing values")
-        target = target.astype(np.str_)
     text = target.dtype.kind == "U"
     classes, counts = np.unique(target, return_counts=True)
     if len(classes) < 2:
@@ -176,10 +188,17 @@ def _checked_values(target: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.
     if target.dtype.kind not in "fiub":
         raise DataError(f"expected numbers to regress on in {', '.join(names)}; got text")
     values = target.astype(np.float64).reshape(len(target), -1)
-    if not np.isfinite(values).all():
-        count = np.count_nonzero(~np.isfinite(values).all(axis=1))
+    limits = np.finfo(np.float32)
+    bad = ~(np.abs(values) <= limits.max).all(axis=1)  # NaN among them
+    if bad.any():
         raise DataError(
-            f"expected finite targets in {', '.join(names)}; got missing or infinite values in "
-            f"{count} rows; drop those rows"
+            f"expected finite float32 targets in {', '.join(names)}; got missing, infinite or too "
+            f"large values in {np.count_nonzero(bad)} rows; drop those rows, or rescale the target"
+        )
+    flat = [name for name, std in zip(names, values.std(axis=0), strict=True) if std < limits.tiny]
+    if flat:
+        raise DataError(
+            f"expected targets that vary; got one value throughout in {', '.join(flat)}; "
+            f"there is nothing to learn"
         )
     return values

@@ -22,12 +22,13 @@ def synthetic_rows(model: Model, rng: np.random.Generator) -> NDArray[np.float32
     A label whose lead is within float32 rounding may come out differently on another CPU without
     anything being wrong: such rows would be no test, and are left out.
     """
-    mean, scale = model.features.mean, model.features.scale
+    mean, scale = (a.astype(np.float64) for a in (model.features.mean, model.features.scale))
     drawn = [
         rng.normal(mean, spread * scale, size=(ROWS_PER_SPREAD, len(mean))) for spread in SPREADS
     ]
     edges = [np.zeros_like(mean), mean, mean + 100 * scale, mean - 100 * scale]
-    rows = np.concatenate([*drawn, edges]).astype(np.float32)
+    most = float(np.finfo(np.float32).max) / 4  # so that x − mean does not overflow
+    rows = np.concatenate([*drawn, edges]).clip(-most, most).astype(np.float32)
     return rows if model.classes is None else rows[_decided(model, rows)]
 
 

@@ -169,7 +169,15 @@ def test_npz_faults_are_named(write, write_npz, rng):
         ({"X": X, "y": np.array([None] * 30)}, "an array of Python objects"),  # a pickle
         ({"X": X[:, 0], "y": np.arange(30)}, "expected features of shape"),
         ({"X": X.astype(str), "y": np.arange(30)}, "expected numeric features"),
-        ({"X": X, "y": np.full(30, np.nan)}, "infinite values in 30 rows"),
+        ({"X": X, "y": np.full(30, np.nan)}, "too large values in 30 rows"),
+        ({"X": X, "y": np.arange(30) * 1e300}, "too large values in 29 rows"),
+        ({"X": X, "y": np.full(30, 2.5)}, "got one value throughout in y"),
+        ({"X": X, "y": np.arange(30) * 1e-44}, "got one value throughout in y"),
+        ({"X": X, "y": np.arange(30, dtype=np.uint64) % 3 + 2**63}, r"up to 2\^53 as classes"),
+        ({"X": X, "y": np.array([b"a", b"b"] * 15)}, r"text in y; got \|S1; convert it"),
+        ({"X": X, "y": X[:, 0] * 1j}, "got complex128"),
+        ({"X": X, "y": np.array(["2020-01-01"] * 30, "M8[D]")}, "got datetime64"),
+        ({"X": X, "y": np.array(["", "b"] * 15)}, "a class in every row of y; got none in 15"),
         ({"X": X, "y": np.float64(1)}, "expected y of shape"),
     ):
         with pytest.raises(DataError, match=message):
