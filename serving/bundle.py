@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -165,7 +166,14 @@ class SelfTest:
                             part.tolerances[name] = file[key]
                         case _:
                             raise BundleError(f"{SELFTEST}: unexpected array {key!r}")
-        except (ValueError, OSError, EOFError, BadZipFile) as error:
+        except (
+            OSError,
+            EOFError,
+            BadZipFile,
+            NotImplementedError,
+            ValueError,
+            zlib.error,
+        ) as error:
             raise BundleError(f"{SELFTEST}: expected plain arrays; {error}") from error
         return cls(inputs, expected)
 

@@ -160,8 +160,7 @@ def prove(bundle: Bundle, variant: str, *, threads: int = 1) -> Proof:
         expected = selftest.expected.get(variant)
         if expected is None or not expected.outputs:
             raise BundleError(f"{bundle.path}: the self-test expects nothing of {variant}")
-        if not all(map(len, selftest.inputs.values())):
-            raise BundleError(f"{bundle.path}: the self-test holds no golden rows")
+        _require_face(bundle, selftest.inputs, expected.outputs)
         session = Session(bundle.graph(variant), threads=threads)
         got = session.run(selftest.inputs)
         difference = compare(got, expected.outputs, expected.tolerances)
@@ -174,3 +173,28 @@ def prove(bundle: Bundle, variant: str, *, threads: int = 1) -> Proof:
             f"max |Δ| {difference.max_abs:.1e}, labels equal {difference.label_agreement}",
         )  # fmt: skip
     return Proof(variant, session, difference, "")
+
+
+def _require_face(bundle: Bundle, inputs: Arrays, outputs: Arrays) -> None:
+    """The self-test speaks of the inputs and answers that the manifest promises."""
+    manifest = bundle.manifest
+    features = inputs.get("features", np.empty((0, 0)))
+    if set(inputs) != {"features"} or features.shape[1:] != (len(manifest.inputs),):
+        raise BundleError(
+            f"{bundle.path}: expected golden rows of {len(manifest.inputs)} features, as the "
+            f"manifest lists; got {', '.join(f'{k} {v.shape}' for k, v in inputs.items())}"
+        )
+    rows = len(features)
+    if not rows:
+        raise BundleError(f"{bundle.path}: the self-test holds no golden rows")
+    promised: dict[str, tuple[int, ...]]
+    if manifest.classes is None:
+        promised = {"value": (rows, len(manifest.data.target))}
+    else:
+        promised = {"label": (rows,), "probabilities": (rows, len(manifest.classes))}
+    found = {name: array.shape for name, array in outputs.items()}
+    if found != promised:
+        raise BundleError(
+            f"{bundle.path}: expected answers of the shapes {promised}, as the manifest promises; "
+            f"got {found}"
+        )

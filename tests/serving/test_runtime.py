@@ -119,6 +119,21 @@ def test_no_golden_rows_prove_nothing(bundle):
     assert "no golden rows" in prove(rewrite_selftest(bundle, empty), "fp32").reason
 
 
+def edit_manifest(bundle, **changes):
+    manifest = bundle.manifest.model_copy(update=changes)
+    (bundle.path / "bundle.json").write_text(manifest.model_dump_json())
+    return Bundle.open(bundle.path)
+
+
+def test_a_manifest_that_promises_other_inputs_or_answers_is_refused(bundle):
+    fewer = edit_manifest(bundle, inputs=bundle.manifest.inputs[:-1])
+    assert "expected golden rows of 63 features" in prove(fewer, "fp32").reason
+    classes = edit_manifest(bundle, classes=list(range(11)))
+    assert "expected answers of the shapes" in prove(classes, "fp32").reason
+    task = edit_manifest(bundle, classes=None)
+    assert "'value': (" in prove(task, "fp32").reason
+
+
 def test_an_altered_graph_is_refused(bundle):
     path = bundle.path / "model.onnx"
     path.write_bytes(path.read_bytes()[:-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -102,7 +103,7 @@ def _npz(path: Path, task: str | None) -> Table:
             X, y = file["X"], file["y"]
     except DataError:
         raise
-    except (OSError, EOFError, BadZipFile, ValueError) as error:
+    except (OSError, EOFError, BadZipFile, NotImplementedError, ValueError, zlib.error) as error:
         raise DataError(
             f"{path.name}: expected plain arrays, as np.savez writes them; got a damaged file or "
             f"an array of Python objects; convert text with .astype(str)"

@@ -161,7 +161,7 @@ def test_csv_faults_are_named(name, content, message, write):
         load(write("data.csv", content))
 
 
-def test_npz_faults_are_named(write, write_npz, rng):
+def test_npz_faults_are_named(write, write_npz, rng, tmp_path):
     X = rng.normal(size=(30, 4))
     for arrays, message in (
         ({"X": X}, "expected arrays named X and y; got X"),
@@ -184,6 +184,11 @@ def test_npz_faults_are_named(write, write_npz, rng):
             load(write_npz(**arrays))
     with pytest.raises(DataError, match="expected plain arrays"):
         load(write("broken.npz", "no zip"))
+    np.savez_compressed(tmp_path / "flipped.npz", X=X, y=np.arange(30))
+    content = bytearray((tmp_path / "flipped.npz").read_bytes())
+    content[100:140] = bytes(40)
+    with pytest.raises(DataError, match="expected plain arrays"):
+        load(write("flipped.npz", bytes(content)))
     with pytest.raises(DataError, match="expected a readable file; Not a gzip"):
         load(write("broken.csv.gz", "no gzip"))
 
