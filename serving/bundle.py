@@ -23,7 +23,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 SCHEMA_VERSION = 1
 MANIFEST, SELFTEST, REFERENCE = "bundle.json", "selftest.npz", "reference.json"
@@ -68,7 +68,7 @@ class Variant(_Part):
 
     file: FileName
     sha256: Sha256
-    size_bytes: int
+    size_bytes: Annotated[int, Field(ge=1)]
     metrics: Metrics  # on the held-out test rows
     parity: Parity
     latency_us: dict[str, float]  # median of one run, by batch size, where it was exported
@@ -102,7 +102,9 @@ class Manifest(_Part):
     task: Task
     inputs: Annotated[list[Input], Field(min_length=1)]
     classes: list[int] | list[str] | None  # None for regression
-    threshold: float | None  # binary: the second class is answered from this probability up
+    threshold: (
+        Annotated[float, Field(gt=0, lt=1)] | None
+    )  # binary: the second class is answered from this probability up
     parameters: int
     metrics: dict[Literal["validation", "test"], Metrics]  # of the NumPy model
     variants: Annotated[dict[Name, Variant], Field(min_length=1)]
@@ -110,6 +112,20 @@ class Manifest(_Part):
     data: Data
     training: Training
     libraries: dict[str, str]
+
+    @field_validator("inputs")
+    @classmethod
+    def _distinct(cls, inputs: list[Input]) -> list[Input]:
+        if len({feature.name for feature in inputs}) < len(inputs):
+            raise ValueError("expected distinct names; got one twice")
+        return inputs
+
+    @field_validator("files")
+    @classmethod
+    def _whole(cls, files: dict[str, str]) -> dict[str, str]:
+        if missing := {SELFTEST, REFERENCE} - set(files):
+            raise ValueError(f"expected {SELFTEST} and {REFERENCE}; got no {min(missing)}")
+        return files
 
 
 @dataclass(frozen=True)
@@ -253,10 +269,17 @@ class Bundle:
 
 
 def names(models: Path) -> list[str]:
-    """The models of a repository that have at least one version, sorted."""
+    """The models of a repository, sorted: its folders that hold a version, or cannot be read."""
     if not models.is_dir():
         return []
-    return sorted(p.name for p in models.iterdir() if p.is_dir() and versions(p))
+    return sorted(p.name for p in models.iterdir() if p.is_dir() and _may_hold_a_version(p))
+
+
+def _may_hold_a_version(model: Path) -> bool:
+    try:
+        return bool(versions(model))
+    except OSError:  # say so to who asks for it, and let the others be served
+        return True
 
 
 def versions(model: Path) -> list[int]:

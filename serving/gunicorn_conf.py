@@ -22,7 +22,7 @@ wsgi_app = "serving.app:create_app()"
 bind = [f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host
         else f"{_settings.host}:{_settings.port}"]  # fmt: skip
 workers = _settings.workers
-worker_class = "gthread"  # keep-alive, and slow clients block no one
+worker_class = "gthread"  # keep-alive; slow clients block no one until each thread has one
 threads = _settings.threads
 keepalive = 75  # seconds: longer than the 60 of common load balancers, so that they hang up first
 loglevel = _settings.log_level

@@ -39,7 +39,7 @@ class Repository:
 
     Attributes:
         served: by model name.
-        refused: reasons, by `name/version`.
+        refused: reasons, by `name/version`, or by `name` of a folder that cannot be read.
     """
 
     served: dict[str, ServedModel] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Repository:
                 f"got none; choose one of {', '.join(known)}",
                 models=known,
             )
-        reasons = [reason for key, reason in self.refused.items() if key.startswith(f"{name}/")]
+        reasons = [reason for key, reason in self.refused.items() if key.split("/")[0] == name]
         if name not in self.served and reasons:
             raise NotReadyError(f"expected a version of {name} that proves itself; {reasons[0]}")
         try:
@@ -97,7 +97,13 @@ class Repository:
             ) from None
 
     def _load_model(self, folder: Path) -> None:
-        for version in reversed(bundle.versions(folder)):
+        try:
+            found = bundle.versions(folder)
+        except OSError as error:
+            self.refused[folder.name] = str(error)
+            log.error("refused %s: %s", folder.name, error)
+            return
+        for version in reversed(found):
             try:
                 self.served[folder.name] = _prove(folder / str(version))
             except (BundleError, OSError) as error:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays, Bundle, BundleError
+from serving.bundle import Arrays, Bundle, BundleError, Expected
 
 # Before the import: it looks up a telemetry host as it loads.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -160,7 +160,7 @@ def prove(bundle: Bundle, variant: str, *, threads: int = 1) -> Proof:
         expected = selftest.expected.get(variant)
         if expected is None or not expected.outputs:
             raise BundleError(f"{bundle.path}: the self-test expects nothing of {variant}")
-        _require_face(bundle, selftest.inputs, expected.outputs)
+        _require_face(bundle, selftest.inputs, expected)
         session = Session(bundle.graph(variant), threads=threads)
         got = session.run(selftest.inputs)
         difference = compare(got, expected.outputs, expected.tolerances)
@@ -175,7 +175,7 @@ def prove(bundle: Bundle, variant: str, *, threads: int = 1) -> Proof:
     return Proof(variant, session, difference, "")
 
 
-def _require_face(bundle: Bundle, inputs: Arrays, outputs: Arrays) -> None:
+def _require_face(bundle: Bundle, inputs: Arrays, expected: Expected) -> None:
     """The self-test speaks of the inputs and answers that the manifest promises."""
     manifest = bundle.manifest
     features = inputs.get("features", np.empty((0, 0)))
@@ -192,9 +192,20 @@ def _require_face(bundle: Bundle, inputs: Arrays, outputs: Arrays) -> None:
         promised = {"value": (rows, len(manifest.data.target))}
     else:
         promised = {"label": (rows,), "probabilities": (rows, len(manifest.classes))}
-    found = {name: array.shape for name, array in outputs.items()}
+    found = {name: array.shape for name, array in expected.outputs.items()}
     if found != promised:
         raise BundleError(
             f"{bundle.path}: expected answers of the shapes {promised}, as the manifest promises; "
             f"got {found}"
+        )
+    floats = {name: shape for name, shape in promised.items() if name != "label"}
+    allowed = {name: array.shape for name, array in expected.tolerances.items()}
+    sound = all(
+        array.dtype.kind == "f" and np.isfinite(array).all() and (array >= 0).all()
+        for array in expected.tolerances.values()
+    )
+    if allowed != floats or not sound:
+        raise BundleError(
+            f"{bundle.path}: expected finite tolerances of the shapes {floats}, none below 0; "
+            f"got others"
         )

@@ -42,7 +42,7 @@ class Settings(BaseSettings):
         le=256,
         description="processes [one per usable core]",
     )
-    threads: int = Field(8, ge=1, le=256, description="requests a worker answers side by side")
+    threads: int = Field(16, ge=1, le=256, description="requests a worker answers side by side")
     max_body: int = Field(10 * 2**20, ge=1, description="bytes of a request body; above it 413")
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)

@@ -48,7 +48,7 @@ def _parse(body: bytes) -> Any:
     if not body.strip():
         raise NotJsonError('expected a JSON body such as {"instances": [[...]]}; got an empty one')
     try:
-        return json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_int=_integer)
+        return json.loads(body.decode("utf-8-sig"), object_pairs_hook=_object, parse_int=_integer)
     except UnicodeDecodeError as error:
         raise NotJsonError(
             f"expected JSON in UTF-8; got a byte that is not at position {error.start}",

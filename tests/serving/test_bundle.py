@@ -33,12 +33,23 @@ def test_the_shipped_bundle_opens(shipped):
         ({"files": {"../../etc/passwd": "0" * 64}}, "not valid at files"),
         ({"classes": [1, "two"]}, "not valid at classes"),
         ({"task": "clustering"}, "not valid at task"),
+        ({"threshold": 7.0}, "not valid at threshold"),
+        ({"files": {"selftest.npz": "0" * 64}}, "not valid at files: .*got no reference.json"),
     ],
 )
 def test_a_manifest_of_another_form_is_refused(changes, message, only_digits):
     path = only_digits / "digits" / "1"
     edit(path, **changes)
     with pytest.raises(BundleError, match=message):
+        Bundle.open(path)
+
+
+def test_two_inputs_of_one_name_are_refused(only_digits):
+    path = only_digits / "digits" / "1"
+    inputs = json.loads((path / "bundle.json").read_text())["inputs"]
+    inputs[1]["name"] = inputs[0]["name"]
+    edit(path, inputs=inputs)
+    with pytest.raises(BundleError, match="not valid at inputs: .*distinct names"):
         Bundle.open(path)
 
 

@@ -18,6 +18,18 @@ def answer(model, rows):
     return json.loads(predict(model, json.dumps({"instances": rows}).encode()))
 
 
+@pytest.mark.parametrize("size", [4095, 4096, 4097, 9000])
+def test_a_body_of_many_rows_is_answered_in_slices_to_the_same_answers(size, models, digits):
+    model = models.find("digits")
+    rows = np.resize(digits[0], (size, 64))
+    expected = model.session.run({"features": rows})
+    found = answer(model, rows.tolist())
+    assert found["predictions"] == expected["label"].tolist()
+    np.testing.assert_array_equal(
+        np.array(found["probabilities"], np.float32), expected["probabilities"]
+    )
+
+
 @pytest.mark.parametrize("size", [0, 1, 7, 256])
 def test_the_answer_is_the_sessions(size, models, digits):
     model = models.find("digits")

@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 
+from serving import bundle
 from serving.bundle import Bundle
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
 from serving.repository import Repository
@@ -78,6 +79,20 @@ def test_a_refused_model_is_not_said_to_be_unknown(zoo, tmp_path):
     damage(models / "flowers" / "1")
     with pytest.raises(NotReadyError, match=r"version of flowers that proves itself; .*altered"):
         Repository.load(models).find("flowers")
+
+
+def test_an_unreadable_folder_does_not_keep_the_others_from_being_served(only_digits, monkeypatch):
+    (only_digits / "lost+found").mkdir()
+
+    def denied(folder, call=bundle.versions):
+        if folder.name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return call(folder)
+
+    monkeypatch.setattr(bundle, "versions", denied)
+    repository = Repository.load(only_digits)
+    assert repository.find(None).manifest.name == "digits"
+    assert "Permission denied" in repository.refused["lost+found"]
 
 
 def test_an_unreadable_version_is_refused_and_the_rest_served(only_digits, monkeypatch):

@@ -10,6 +10,8 @@ import pytest
 from serving.bundle import Bundle, SelfTest
 from serving.runtime import GraphError, Session, compare, prove
 
+N_GOLDEN = 132  # rows of the shipped self-test
+
 
 @pytest.fixture
 def bundle(only_digits):
@@ -102,6 +104,26 @@ def test_a_variant_that_does_not_reproduce_is_refused_with_the_reason(fault, bun
     assert not proof.passed
     assert proof.session is None
     assert "does not reproduce its self-test on this CPU" in proof.reason
+
+
+@pytest.mark.parametrize(
+    "tolerances",
+    [
+        {},
+        {"probabilities": np.ones((3, 2))},
+        {"probabilities": np.array("x")},
+        {"probabilities": np.full((N_GOLDEN, 10), np.inf)},
+        {"probabilities": -np.ones((N_GOLDEN, 10))},
+        {"probabilities": np.ones((N_GOLDEN, 10)), "label": np.ones(N_GOLDEN)},
+    ],
+)
+def test_tolerances_that_are_none_are_refused(tolerances, bundle):
+    def change(selftest):
+        assert len(selftest.inputs["features"]) == N_GOLDEN
+        selftest.expected["fp32"].tolerances.clear()
+        selftest.expected["fp32"].tolerances.update(tolerances)
+
+    assert "expected finite tolerances" in prove(rewrite_selftest(bundle, change), "fp32").reason
 
 
 def test_an_untested_variant_is_refused(bundle):

@@ -29,7 +29,7 @@ def drift_reference(
         outputs = {
             "label": [int(np.count_nonzero(answers["label"] == c)) for c in model.classes],
             "probabilities": [
-                _counts(column, np.linspace(0, 1, BINS + 1))
+                _counts(column, np.linspace(0, 1, BINS + 1, dtype=np.float32))
                 for column in answers["probabilities"].T
             ],
         }
@@ -44,12 +44,16 @@ def drift_reference(
 
 def _histogram(values: NDArray[np.float32]) -> dict[str, list[float]]:
     # Quantile edges: bins of equal weight see a shift that equal widths hide behind an outlier.
-    edges = np.unique(np.quantile(values.astype(np.float64), np.linspace(0, 1, BINS + 1)))
+    quantiles = np.quantile(
+        values.astype(np.float64), np.linspace(0, 1, BINS + 1, dtype=np.float32)
+    )
+    edges = np.unique(quantiles.astype(np.float32))
     if len(edges) == 1:  # a constant
-        edges = np.array([edges[0], np.nextafter(edges[0], np.inf)])
+        edges = np.array([edges[0], np.nextafter(edges[0], np.float32(np.inf))])
     return _counts(values, edges)
 
 
-def _counts(values: NDArray[np.float32], edges: NDArray[np.float64]) -> dict[str, list[float]]:
-    counts, _ = np.histogram(values.astype(np.float64), edges)
-    return {"edges": [float(f"{e:.6g}") for e in edges], "counts": counts.tolist()}
+def _counts(values: NDArray[np.float32], edges: NDArray[np.float32]) -> dict[str, list[float]]:
+    counts, _ = np.histogram(values.astype(np.float64), edges.astype(np.float64))
+    # The fewest digits that read back as the same float32.
+    return {"edges": [float(str(edge)) for edge in edges], "counts": counts.tolist()}

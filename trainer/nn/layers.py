@@ -48,6 +48,7 @@ class Dense:
         self.activation = lookup("activation", ACTIVATIONS, activation)
         name = initializer or self.activation.initializer
         self.initializer = lookup("initializer", INITIALIZERS, name)
+        self._bound = False
         self._x: Array | None = None
         self._capacity = 0
 
@@ -56,7 +57,14 @@ class Dense:
         return (n_in + 1) * self.units
 
     def bind(self, n_in: int, parameters: Array, gradients: Array) -> None:
-        """Make W, b views into `parameters` and dW, db into `gradients`, both `(size(n_in),)`."""
+        """Make W, b views into `parameters` and dW, db into `gradients`, both `(size(n_in),)`.
+
+        Raises:
+            ValueError: the layer is bound already, and would leave its network.
+        """
+        if self._bound:
+            raise ValueError(f"expected a layer of its own; got {self!r} of another network again")
+        self._bound = True
         split = n_in * self.units
         self.W, self.b = parameters[:split].reshape(n_in, self.units), parameters[split:]
         self.dW, self.db = gradients[:split].reshape(n_in, self.units), gradients[split:]

@@ -72,12 +72,12 @@ class Network:
     def logits(self, x: Array) -> Array:
         """The forward pass: `(n, n_inputs)` to a new `(n, n_outputs)`; n may be 0.
 
+        BLAS adds up in an order that depends on n, so a row's last digits may too.
+
         Raises:
             ValueError: x has another shape or dtype.
         """
-        # BLAS multiplies a single row by another routine, which adds up in another order. As one
-        # of two it is rounded as in any batch: a row's logits are its own.
-        return self._forward(x if len(x) != 1 else np.repeat(x, 2, axis=0))[: len(x)].copy()
+        return self._forward(x).copy()
 
     def loss_and_gradients(self, x: Array, targets: NDArray[Any], loss: Loss) -> float:
         """Forward, then the chain rule backwards; fills `gradients` and returns the mean loss.

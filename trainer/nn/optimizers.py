@@ -6,6 +6,7 @@ at the first step; a step allocates nothing.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -100,7 +101,7 @@ class Adam(Optimizer):
 
         # η m̂ / (√v̂ + ε), with both bias corrections taken out of the vectors
         np.sqrt(v, out=work)
-        work /= np.sqrt(1 - self.beta2**self._t)
+        work /= math.sqrt(1 - self.beta2**self._t)  # a NumPy scalar would widen the vector
         work += self.epsilon
         np.divide(m, work, out=work)
         work *= self.learning_rate / (1 - self.beta1**self._t)

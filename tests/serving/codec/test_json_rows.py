@@ -24,6 +24,7 @@ def body(instances):
         b'{"instances":[[1,2],[3,4.5]]}',
         b' {\n"instances" : [ [ 1 , 2e0 ] , [ -0.0 , 1E-3 ] ] }\t',
         b'{"instances":[]}',
+        b'\xef\xbb\xbf{"instances":[[1,2]]}',
         b'{"\\u0069nstances":[[1,2]]}',
         b'{"instances":[[9007199254740993,1e-400]]}',
         b'{"instances":[[3.4028234e38,-3.4028235e38]]}',

@@ -27,6 +27,16 @@ def test_quantile_bins_weigh_the_same(export):
     assert abs(counts - 44.2).max() <= 3
 
 
+def test_edges_keep_their_digits(export, rng):
+    exported = export("several targets")
+    stamps = (1.6e9 + rng.integers(0, 30_000, size=(20, 3))).astype(np.float32)
+    found = drift_reference(exported.model, ("a", "b", "c"), stamps)
+    for histogram in found["features"].values():
+        edges = np.array(histogram["edges"], np.float32)
+        assert (np.diff(edges) > 0).all()
+        assert sum(histogram["counts"]) == 20
+
+
 def test_a_constant_feature_has_one_bin(export):
     exported = export("multiclass")  # the first pixel of every digit is blank
     found = drift_reference(exported.model, exported.table.feature_names, exported.table.features)

@@ -86,12 +86,11 @@ def test_any_depth(rng):
 
 
 def test_a_row_has_the_same_logits_alone_and_in_a_batch(rng):
-    network = Network(64, [Dense(256, "relu"), Dense(10)], rng=rng)
-    x = 10 * rng.normal(size=(300, 64)).astype(np.float32)
+    network, x = small(rng), rng.normal(size=(300, 4))
     together = network.logits(x)
     for size in (1, 2, 7, 256):
         parts = [network.logits(x[i : i + size]) for i in range(0, len(x), size)]
-        np.testing.assert_allclose(np.concatenate(parts), together, rtol=0, atol=2e-6)
+        np.testing.assert_allclose(np.concatenate(parts), together, rtol=1e-12)
 
 
 def test_a_smaller_batch_after_a_larger_one_is_not_mixed_with_it(rng):
@@ -141,6 +140,13 @@ def test_impossible_sizes_are_refused(rng):
         Network(0, [Dense(1)], rng=rng)
     with pytest.raises(ValueError, match="at least 1 layer"):
         Network(1, [], rng=rng)
+
+
+def test_a_layer_belongs_to_one_network(rng):
+    shared = Dense(2)
+    Network(2, [shared], rng=rng)
+    with pytest.raises(ValueError, match="expected a layer of its own"):
+        Network(2, [shared], rng=rng)
 
 
 def test_backward_before_forward_is_refused(rng):
