@@ -29,7 +29,7 @@ ENV PATH=/opt/forwardpass/bin:$PATH \
     FORWARDPASS_MODELS=/models
 USER 10001:10001
 EXPOSE 8000
-HEALTHCHECK --interval=3s --timeout=2s --start-period=10s --retries=3 \
+HEALTHCHECK --interval=2s --timeout=2s --start-period=10s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ['FORWARDPASS_PORT']}/readyz\")"]
 ENTRYPOINT ["python", "-m", "serving"]
 CMD ["run"]
