@@ -51,8 +51,9 @@ def seconds_to_healthy(container):
     while True:
         state = json.loads(docker("inspect", container))[0]["State"]
         if state["Health"]["Status"] == "healthy":
-            probe = state["Health"]["Log"][-1]["End"]
-            return (datetime.fromisoformat(probe) - datetime.fromisoformat(state["StartedAt"])).total_seconds()
+            started, probed = state["StartedAt"], state["Health"]["Log"][-1]["End"]
+            passed = datetime.fromisoformat(probed) - datetime.fromisoformat(started)
+            return passed.total_seconds()
         assert time.monotonic() < deadline, docker("logs", container)
         time.sleep(0.05)
 
