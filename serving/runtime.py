@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays, Bundle, BundleError, Expected
+from serving.bundle import FEWEST_GOLDEN_ROWS, Arrays, Bundle, BundleError, Expected
 
 # Before the import: it looks up a telemetry host as it loads.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -86,8 +86,8 @@ class Difference:
 
     Attributes:
         rows: number of rows compared.
-        max_abs: largest |Δ| over all float outputs.
-        max_rel: largest |Δ| / |expected|, where |expected| counts as at least 1e-3.
+        max_abs: largest |Δ| over all float outputs; infinite where an answer is no number.
+        max_rel: largest |Δ| / |expected|, where |expected| counts as at least 1e-3; likewise.
         label_agreement: share of rows with the same label; None where there are no labels.
         within: every |Δ| is within its tolerance, and every label equal.
     """
@@ -118,8 +118,9 @@ def compare(got: Arrays, expected: Arrays, tolerances: Arrays) -> Difference:
             within &= bool(same.all())
             agreement = float(same.mean()) if rows else 1.0
             continue
-        # In float64, so that the differences are not rounded themselves. NaN fails every test.
+        # In float64, so that the differences are not rounded themselves.
         delta = np.abs(found.astype(np.float64) - wanted)
+        delta[np.isnan(delta)] = np.inf
         within &= bool((delta <= tolerances[name]).all())
         max_abs = max(max_abs, float(delta.max(initial=0)))
         relative = delta / np.maximum(np.abs(wanted), 1e-3)
@@ -185,8 +186,11 @@ def _require_face(bundle: Bundle, inputs: Arrays, expected: Expected) -> None:
             f"manifest lists; got {', '.join(f'{k} {v.shape}' for k, v in inputs.items())}"
         )
     rows = len(features)
-    if not rows:
-        raise BundleError(f"{bundle.path}: the self-test holds no golden rows")
+    if rows < FEWEST_GOLDEN_ROWS:
+        raise BundleError(
+            f"{bundle.path}: expected at least {FEWEST_GOLDEN_ROWS} golden rows to prove it by; "
+            f"got {rows}"
+        )
     promised: dict[str, tuple[int, ...]]
     if manifest.classes is None:
         promised = {"value": (rows, len(manifest.data.target))}

@@ -7,6 +7,7 @@ what was asked or the answer is no; 2 means it was asked wrongly.
 from __future__ import annotations
 
 import json
+import math
 import os
 import tomllib
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from serving.bundle import MANIFEST, Bundle, BundleError, versions
-from serving.runtime import Proof, prove
+from serving.runtime import GraphError, Proof, prove
 from trainer.data.sources import BUILT_IN, SUFFIXES
 from trainer.data.tables import DataError
 from trainer.export.parity import ParityError
@@ -26,6 +27,9 @@ from trainer.fit.callbacks import ProgressBar
 from trainer.fit.loop import TrainingDivergedError
 from trainer.recipe import Config, Trained, describe
 from trainer.recipe import fit as fit_recipe
+
+# What a run can rightly end in; anything else is a fault of ours and shows its traceback.
+_REFUSALS = (BundleError, DataError, GraphError, OSError, ParityError, TrainingDivergedError)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,7 +73,7 @@ def fit(config: Path | None, as_json: bool, **options: str | None) -> None:
     chosen = _config(config, options)
     try:
         bundle, trained = fit_recipe(chosen, callbacks=[ProgressBar()])
-    except (DataError, TrainingDivergedError, ParityError, OSError) as error:
+    except _REFUSALS as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps(describe(bundle)))
@@ -170,11 +174,15 @@ def _verdict(proof: Proof) -> dict[str, Any]:
     if proof.difference is not None:
         verdict |= {
             "rows": proof.difference.rows,
-            "max_abs": proof.difference.max_abs,
-            "max_rel": proof.difference.max_rel,
+            "max_abs": _finite(proof.difference.max_abs),
+            "max_rel": _finite(proof.difference.max_rel),
             "label_agreement": proof.difference.label_agreement,
         }
     return verdict
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON has no word for infinity
 
 
 def _sentence(proof: Proof) -> str:

@@ -16,8 +16,9 @@ def evaluate(model: Model, table: Table, rows: NDArray[np.int64]) -> dict[str, f
     """Metrics of the model's answers on those rows of the table.
 
     Returns:
-        For classification `accuracy`, `balanced_accuracy`, `f1_macro`, `log_loss` and, for two
-        classes, `roc_auc`; for regression `r2`, `mae` and `rmse`, in original units.
+        For classification `accuracy`, `balanced_accuracy`, `f1_macro`, `log_loss` and, where rows
+        of both of two classes are among them, `roc_auc`; for regression `r2`, `mae` and `rmse`, in
+        original units.
     """
     answers = model.answers(table.features[rows])
     truth = table.target[rows]
@@ -29,13 +30,15 @@ def evaluate(model: Model, table: Table, rows: NDArray[np.int64]) -> dict[str, f
 def _classification(model: Model, truth: NDArray[Any], answers: Answers) -> dict[str, float]:
     label, probabilities = answers["label"], answers["probabilities"].astype(np.float64)
     probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 sums to 1 only nearly
+    present = np.unique(truth)
     found = {
         "accuracy": metrics.accuracy_score(truth, label),
-        "balanced_accuracy": metrics.balanced_accuracy_score(truth, label),
+        # The mean recall of the classes there are; scikit-learn's own function warns of one alone.
+        "balanced_accuracy": metrics.recall_score(truth, label, labels=present, average="macro"),
         "f1_macro": metrics.f1_score(truth, label, average="macro"),
         "log_loss": metrics.log_loss(truth, probabilities, labels=model.classes),
     }
-    if model.task == "binary" and model.classes is not None:
+    if model.task == "binary" and model.classes is not None and len(present) == 2:
         found["roc_auc"] = metrics.roc_auc_score(truth == model.classes[1], probabilities[:, 1])
     return {name: float(value) for name, value in found.items()}
 

@@ -1,9 +1,11 @@
 import json
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from serving.bundle import Bundle, BundleError, Expected, SelfTest, names, versions
+from serving.bundle import Bundle, BundleError, Expected, SelfTest, Variant, names, versions
 
 
 def edit(path, **changes):
@@ -115,6 +117,21 @@ def test_a_selftest_with_a_pickle_in_it_is_refused(tmp_path):
     np.savez(tmp_path / "other.npz", other=np.ones(3))
     with pytest.raises(BundleError, match="unexpected array 'other'"):
         SelfTest.from_bytes((tmp_path / "other.npz").read_bytes())
+
+
+@pytest.mark.parametrize("header", [b"{'descr': [[[", b'{"descr": """', b"__import__('os')"])
+def test_a_selftest_whose_header_is_no_literal_is_refused(header, tmp_path):
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with ZipFile(tmp_path / "odd.npz", "w") as file:
+        file.writestr("input/features.npy", array)
+    with pytest.raises(BundleError, match="expected plain arrays"):
+        SelfTest.from_bytes((tmp_path / "odd.npz").read_bytes())
+
+
+def test_a_figure_that_is_no_number_is_refused(shipped):
+    part = Bundle.open(shipped / "digits" / "1").manifest.variants["fp32"]
+    with pytest.raises(ValidationError, match="finite number"):
+        Variant(**part.model_dump() | {"metrics": {"roc_auc": float("nan")}})
 
 
 def test_only_numbered_folders_are_versions(tmp_path):

@@ -66,8 +66,10 @@ def test_each_value_has_its_own_tolerance():
 
 
 def test_nan_is_within_no_tolerance():
-    expected = {"p": f32([1])}
-    assert not compare({"p": f32([np.nan])}, expected, {"p": f32([np.inf])}).within
+    expected = {"p": f32([1, 1])}
+    found = compare({"p": f32([np.nan, 1])}, expected, {"p": f32([1e30, 1e30])})
+    assert not found.within
+    assert found.max_abs == found.max_rel == np.inf
 
 
 def test_another_face_is_refused():
@@ -131,14 +133,17 @@ def test_an_untested_variant_is_refused(bundle):
     assert "the self-test expects nothing of fp32" in proof.reason
 
 
-def test_no_golden_rows_prove_nothing(bundle):
-    def empty(selftest: SelfTest) -> None:
-        selftest.inputs["features"] = selftest.inputs["features"][:0]
+@pytest.mark.parametrize(("rows", "passed"), [(0, False), (7, False), (8, True)])
+def test_a_few_golden_rows_prove_nothing(rows, passed, bundle):
+    def shorten(selftest: SelfTest) -> None:
+        selftest.inputs["features"] = selftest.inputs["features"][:rows]
         expected = selftest.expected["fp32"]
         for arrays in (expected.outputs, expected.tolerances):
-            arrays.update({name: array[:0] for name, array in arrays.items()})
+            arrays.update({name: array[:rows] for name, array in arrays.items()})
 
-    assert "no golden rows" in prove(rewrite_selftest(bundle, empty), "fp32").reason
+    proof = prove(rewrite_selftest(bundle, shorten), "fp32")
+    assert proof.passed == passed
+    assert passed or f"at least 8 golden rows to prove it by; got {rows}" in proof.reason
 
 
 def edit_manifest(bundle, **changes):

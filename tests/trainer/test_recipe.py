@@ -21,7 +21,9 @@ def test_training_digits_anew_reaches_the_accuracy_of_the_shipped_one(tmp_path, 
     assert accuracy == pytest.approx(shipped_bundle.manifest.metrics["test"]["accuracy"], abs=0.01)
     assert bundle.manifest.data.fingerprint == shipped_bundle.manifest.data.fingerprint
     assert bundle.manifest.training.config == shipped_bundle.manifest.training.config
-    assert bundle.manifest.variants["fp32"].parity.max_abs <= 1e-6
+    parity = bundle.manifest.variants["fp32"].parity
+    assert parity.rows == bundle.manifest.data.rows["test"]
+    assert 0 < parity.max_abs <= 1e-6
 
 
 def test_the_shipped_model_is_as_good_as_its_manifest_says(shipped, digits):
@@ -143,6 +145,14 @@ def test_ten_rows_are_enough(target, tmp_path, rng):
     assert prove(bundle, "fp32").passed
 
 
+def test_a_class_too_rare_for_validation_ends_in_a_bundle_that_opens(tmp_path, rng):
+    X, y = rng.normal(size=(1000, 3)), np.arange(1000) < 5
+    np.savez(tmp_path / "rare.npz", X=X, y=y.astype(int))
+    bundle, _ = fit(Config(data=str(tmp_path / "rare.npz"), models=tmp_path, epochs=2))
+    assert "roc_auc" not in bundle.manifest.metrics["validation"]
+    assert prove(bundle, "fp32").passed
+
+
 def test_a_diverged_run_writes_nothing(tmp_path):
     config = Config(data="diabetes", models=tmp_path, optimizer="sgd", learning_rate=1e9)
     with np.errstate(all="ignore"), pytest.raises(TrainingDivergedError):
@@ -163,10 +173,24 @@ def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
     assert list(tmp_path.rglob("*")) == []
 
 
+def test_a_bundle_that_does_not_prove_itself_is_not_written(tmp_path, monkeypatch):
+    right = package.golden_selftest
+
+    def faulty(*arguments):
+        selftest = right(*arguments)
+        selftest.expected["fp32"].outputs["probabilities"] += np.float32(0.1)
+        return selftest
+
+    monkeypatch.setattr(package, "golden_selftest", faulty)
+    with pytest.raises(ParityError, match="does not reproduce its self-test"):
+        fit(Config(data="wine", models=tmp_path, epochs=2))
+    assert list((tmp_path / "wine").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"epochs": 0}, {"hidden": (0,)}, {"learning_rate": 0}, {"test": 0.9}, {"name": "../up"},
-     {"optimiser": "adam"}, {"activation": "rleu"}],
+     {"seed": 2**32}, {"optimiser": "adam"}, {"activation": "rleu"}],
 )  # fmt: skip
 def test_impossible_choices_are_refused(wrong):
     with pytest.raises(ValidationError):

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Expected, SelfTest
-from trainer.export.parity import ParityError, tolerances
+from serving.bundle import FEWEST_GOLDEN_ROWS, Expected, SelfTest
+from trainer.export.parity import ParityError, decided, tolerances
 from trainer.model import Model
 
 SPREADS = (1, 1, 3, 30)  # in standard deviations: ordinary rows, outliers, far outliers
@@ -29,32 +29,20 @@ def synthetic_rows(model: Model, rng: np.random.Generator) -> NDArray[np.float32
     edges = [np.zeros_like(mean), mean, mean + 100 * scale, mean - 100 * scale]
     most = float(np.finfo(np.float32).max) / 4  # so that x − mean does not overflow
     rows = np.concatenate([*drawn, edges]).clip(-most, most).astype(np.float32)
-    return rows if model.classes is None else rows[_decided(model, rows)]
+    return rows if model.classes is None else rows[decided(model, rows)]
 
 
 def golden_selftest(model: Model, variant: str, rng: np.random.Generator) -> SelfTest:
     """Synthetic rows with the answers that NumPy gives to them.
 
     Raises:
-        ParityError: no row is decided, so there is nothing to prove the model by.
+        ParityError: hardly a row is decided, so there is nothing to prove the model by.
     """
     rows = synthetic_rows(model, rng)
-    if not len(rows):
+    if len(rows) < FEWEST_GOLDEN_ROWS:
         raise ParityError(
-            "expected a model that prefers one class on some rows; got one that is undecided on "
-            "all of them; train it longer"
+            f"expected a model that prefers one class; got one that is undecided on all but "
+            f"{len(rows)} of its golden rows; train it longer"
         )
     expected = Expected(outputs=model.answers(rows), tolerances=tolerances(model, rows))
     return SelfTest(inputs={"features": rows}, expected={variant: expected})
-
-
-def _decided(model: Model, rows: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Rows whose label no rounding can change, bool `(n,)`."""
-    p = model.answers(rows)["probabilities"]
-    if model.task == "binary":
-        lead = np.abs(p[:, 1] - np.float32(model.threshold))
-    else:
-        first = np.partition(p, -2, axis=1)
-        lead = first[:, -1] - first[:, -2]
-    decided: NDArray[np.bool_] = lead > 2 * tolerances(model, rows)["probabilities"].max(axis=1)
-    return decided

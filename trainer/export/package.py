@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving import bundle
-from serving.runtime import Session
+from serving.runtime import Session, prove
 from trainer.data.splits import Split
 from trainer.data.tables import Table
 from trainer.evaluate import evaluate
 from trainer.export.golden import golden_selftest, synthetic_rows
 from trainer.export.graph import build_graph
-from trainer.export.parity import check_parity
+from trainer.export.parity import ParityError, check_parity
 from trainer.export.reference import drift_reference
 from trainer.export.write import write_bundle
 from trainer.model import Model
@@ -52,7 +52,8 @@ def export_bundle(
         rng: where golden inputs and parity rows are drawn from.
 
     Raises:
-        ParityError: the graph does not answer as NumPy does; nothing is written.
+        ParityError: the graph does not answer as NumPy does, or the bundle does not prove itself;
+            no version is left behind.
     """
     graph = build_graph(model)
     session = Session(graph)
@@ -97,8 +98,21 @@ def export_bundle(
             },
         )
 
-    path = write_bundle(models, name, {variant.file: graph, **files}, manifest)
+    path = write_bundle(
+        models, name, {variant.file: graph, **files}, manifest, check=_require_proof
+    )
     return bundle.Bundle.open(path)
+
+
+def _require_proof(built: bundle.Bundle) -> None:
+    """What a server would refuse to serve must not become a version."""
+    for variant in built.manifest.variants:
+        proof = prove(built, variant)
+        if not proof.passed:
+            raise ParityError(
+                f"expected a bundle that proves itself; {proof.reason}; this is a fault of the "
+                f"export: report it"
+            )
 
 
 def _data(table: Table, parts: Split) -> bundle.Data:

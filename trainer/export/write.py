@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from serving.bundle import MANIFEST, Manifest, versions
+from serving.bundle import MANIFEST, Bundle, Manifest, versions
 
 BUILDING = ".building"
 
@@ -36,7 +36,11 @@ def require_writable(folder: Path) -> None:
 
 
 def write_bundle(
-    models: Path, name: str, files: Mapping[str, bytes], manifest: Callable[[int], Manifest]
+    models: Path,
+    name: str,
+    files: Mapping[str, bytes],
+    manifest: Callable[[int], Manifest],
+    check: Callable[[Bundle], None],
 ) -> Path:
     """Write the next version of a model.
 
@@ -45,12 +49,18 @@ def write_bundle(
         name: the model.
         files: every file of the bundle but the manifest, by name.
         manifest: given the version's number, its manifest.
+        check: given the bundle as it lies on the disk, raises if it must not become a version.
 
     Returns:
         The folder of the new version.
+
+    Raises:
+        OSError: it cannot be written.
+        pydantic.ValidationError: no one could read the manifest.
     """
     folder = models / name
     folder.mkdir(parents=True, exist_ok=True)
+    _sync_folder(models)
     with _only_writer(folder):
         building = folder / BUILDING
         shutil.rmtree(building, ignore_errors=True)  # of a writer that was killed
@@ -60,6 +70,7 @@ def write_bundle(
             content = manifest(version).model_dump_json(indent=1).encode() + b"\n"
             for file, data in {**files, MANIFEST: content}.items():
                 _write_synced(building / file, data)
+            check(Bundle(building, Manifest.model_validate_json(content)))
             _sync_folder(building)
             place = folder / str(version)
             building.rename(place)

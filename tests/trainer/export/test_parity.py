@@ -125,6 +125,30 @@ def check_spoiled(exported, rng, spoil):
     check_parity(exported.model, Spoiled(exported.graph), exported.table.features, rows)
 
 
+def test_a_label_may_tip_where_rounding_can_tip_it_and_nowhere_else(export):
+    exported = export("binary")
+    first, second = exported.model.classes
+    last = exported.model.network.layers[-1]
+    W, b = last.W.copy(), last.b.copy()
+
+    class Tipped(Session):
+        def run(self, inputs):
+            outputs = super().run(inputs)
+            outputs["label"] = np.where(outputs["label"] == first, second, first)
+            return outputs
+
+    rows = exported.table.features
+    try:
+        last.W[...], last.b[...] = 0, 1e-8  # every row is as good as undecided
+        found = check_parity(exported.model, Tipped(build_graph(exported.model)), rows, rows[:0])
+        assert found.label_agreement == 0  # and it is said
+        last.b[...] = 1e-3
+        with pytest.raises(ParityError, match=r"labels equal 0\.0"):
+            check_parity(exported.model, Tipped(build_graph(exported.model)), rows, rows[:0])
+    finally:
+        last.W[...], last.b[...] = W, b
+
+
 @pytest.mark.parametrize("size", [1, 7, 256])
 def test_an_answer_that_depends_on_its_batch_is_caught(size, export, rng):
     def spoil(rows, outputs):

@@ -4,10 +4,12 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from serving.bundle import MANIFEST, Bundle, Manifest, versions
 from serving.runtime import prove
@@ -23,9 +25,13 @@ def numbered(template):
     return lambda version: template.model_copy(update={"version": version})
 
 
+def accept(built):
+    """A check that finds no fault."""
+
+
 def test_versions_count_up_from_one(tmp_path, template):
     for expected in (1, 2, 3):
-        path = write_bundle(tmp_path, "digits", {"a.bin": b"a"}, numbered(template))
+        path = write_bundle(tmp_path, "digits", {"a.bin": b"a"}, numbered(template), accept)
         assert path == tmp_path / "digits" / str(expected)
         assert (path / "a.bin").read_bytes() == b"a"
         assert Bundle.open(path).manifest.version == expected
@@ -34,14 +40,14 @@ def test_versions_count_up_from_one(tmp_path, template):
 def test_the_highest_version_is_followed_whatever_is_missing_below(tmp_path, template):
     (tmp_path / "digits" / "7").mkdir(parents=True)
     (tmp_path / "digits" / "notes").mkdir()
-    assert write_bundle(tmp_path, "digits", {}, numbered(template)).name == "8"
+    assert write_bundle(tmp_path, "digits", {}, numbered(template), accept).name == "8"
 
 
 def test_writers_at_once_get_a_version_each(tmp_path, template):
     with ThreadPoolExecutor(8) as pool:
         paths = list(
             pool.map(lambda i: write_bundle(tmp_path, "digits", {"i.bin": bytes([i])},
-                                            numbered(template)), range(16))
+                                            numbered(template), accept), range(16))
         )  # fmt: skip
     assert sorted(int(p.name) for p in paths) == list(range(1, 17))
     assert sorted((p / "i.bin").read_bytes() for p in paths) == [bytes([i]) for i in range(16)]
@@ -53,7 +59,7 @@ def test_a_reader_never_sees_half_a_version(tmp_path, shipped):
     files = {file: whole.content(file) for file in whole.sums}
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(
-            lambda: [write_bundle(tmp_path, "digits", files, numbered(whole.manifest))
+            lambda: [write_bundle(tmp_path, "digits", files, numbered(whole.manifest), accept)
                      for _ in range(40)]
         )  # fmt: skip
         seen = set()
@@ -79,8 +85,8 @@ def test_everything_is_on_disk_before_the_version_appears(tmp_path, template, mo
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "rename", rename)
-    write_bundle(tmp_path, "digits", {"a.bin": b"a"}, numbered(template))
-    assert steps == ["a.bin", MANIFEST, BUILDING, "rename", "digits"]
+    write_bundle(tmp_path, "digits", {"a.bin": b"a"}, numbered(template), accept)
+    assert steps == [tmp_path.name, "a.bin", MANIFEST, BUILDING, "rename", "digits"]
 
 
 def test_an_export_that_fails_leaves_nothing(tmp_path):
@@ -88,7 +94,30 @@ def test_an_export_that_fails_leaves_nothing(tmp_path):
         raise ValueError("no manifest")
 
     with pytest.raises(ValueError, match="no manifest"):
-        write_bundle(tmp_path, "digits", {"a.bin": b"a"}, fail)
+        write_bundle(tmp_path, "digits", {"a.bin": b"a"}, fail, accept)
+    assert list((tmp_path / "digits").iterdir()) == []
+
+
+def test_a_bundle_that_fails_its_check_leaves_nothing(tmp_path, template):
+    seen = []
+
+    def refuse(built):
+        seen.append((built.path / "a.bin").read_bytes())
+        raise ValueError("not sound")
+
+    with pytest.raises(ValueError, match="not sound"):
+        write_bundle(tmp_path, "digits", {"a.bin": b"a"}, numbered(template), refuse)
+    assert seen == [b"a"]
+    assert list((tmp_path / "digits").iterdir()) == []
+
+
+def test_a_manifest_that_no_one_could_read_leaves_nothing(tmp_path, template):
+    def manifest(version):
+        return template.model_copy(update={"version": version, "metrics": {"test": {"r2": None}}})
+
+    with pytest.raises(ValidationError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydantic's, of what it is made to write
+        write_bundle(tmp_path, "digits", {"a.bin": b"a"}, manifest, accept)
     assert list((tmp_path / "digits").iterdir()) == []
 
 
@@ -119,7 +148,7 @@ bundle = Bundle.open(source)
 files = {file: (source / file).read_bytes() for file in bundle.sums}
 steps = 0
 write.write_bundle(models, "digits", files,
-                   lambda v: bundle.manifest.model_copy(update={"version": v}))
+                   lambda v: bundle.manifest.model_copy(update={"version": v}), lambda built: None)
 print(steps)
 """
 
@@ -163,4 +192,4 @@ def test_fit_killed_at_any_moment_leaves_no_half_written_version(delay, tmp_path
     for version in versions(tmp_path / "wine"):
         _assert_whole(tmp_path / "wine" / str(version))
     for path in tmp_path.rglob(MANIFEST):
-        assert json.loads(path.read_text()) or path.parent.name == BUILDING
+        assert path.parent.name == BUILDING or json.loads(path.read_text())
