@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from trainer.data.tables import DataError, Table, make_table
 
+LARGEST = 2**31 - 1  # bytes that its reader takes for one block
 SHOWN = 20  # column names an error lists at most
 
 
@@ -52,9 +53,16 @@ def read_csv(path: Path, target: str | None, task: str | None) -> Table:
 def _content(path: Path) -> bytes:
     try:
         content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix.lower() == ".gz" else content
+        if path.suffix.lower() == ".gz":
+            content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path.name}: expected a readable file; {error}") from error
+    if len(content) > LARGEST:
+        raise DataError(
+            f"{path.name}: expected at most 2 GiB of text; got {len(content)} bytes; take fewer "
+            f"rows, or save X and y as .npz"
+        )
+    return content
 
 
 def _parse(source: str, content: bytes, *, text: str | None = None) -> pa.Table:

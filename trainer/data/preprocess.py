@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Standardizer:
-    """(x − mean) / scale, column by column, in float32 as the graph does it.
+    """(x − mean) / scale, column by column, in float32 as the graph does it for features.
 
     A column that never varies has scale 1, so it comes out as 0 in training.
 
@@ -33,8 +33,8 @@ class Standardizer:
         return cls(mean.astype(np.float32), scale.astype(np.float32))
 
     def transform(self, rows: NDArray[Any]) -> NDArray[np.float32]:
-        """Standardised rows, float32 of the same shape."""
-        return (rows.astype(np.float32, copy=False) - self.mean) / self.scale
+        """Standardised rows, float32 of the same shape; float64 rows are so until the end."""
+        return ((rows - self.mean) / self.scale).astype(np.float32, copy=False)
 
     def inverse(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """What `transform` was given: x = z · scale + mean."""

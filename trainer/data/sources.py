@@ -61,8 +61,8 @@ def default_name(data: str) -> str:
     What no folder or URL should hold becomes a dash.
     """
     name = Path(data).name
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
-        name = name.removesuffix(suffix)
+    endings = "|".join(map(re.escape, SUFFIXES))
+    name = re.sub(rf"({endings})$", "", name, flags=re.IGNORECASE)
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._")[:64] or "model"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from trainer.data.tables import Table
+from trainer.data.tables import DataError, Table
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,10 @@ def split(table: Table, *, validation: float, test: float, seed: int) -> Split:
         table: the rows.
         validation: share of all rows kept for choosing, in (0, 1).
         test: share of all rows kept for judging, in (0, 1).
-        seed: same seed, same split.
+        seed: same seed, same split; below 2³².
+
+    Raises:
+        DataError: too few rows are left to learn from.
     """
     rows = np.arange(len(table))
     rest, judged = _cut(table, rows, round(test * len(table)), seed)
@@ -42,7 +45,11 @@ def _cut(
     classes: NDArray[Any] | None = None if table.task == "regression" else table.target[rows]
     # Each class once; of quantities two, lest there be nothing to explain.
     fewest = 2 if classes is None else len(np.unique(classes))
-    first, second = train_test_split(
-        rows, test_size=max(size, fewest), stratify=classes, random_state=seed
-    )
+    size = max(size, fewest)
+    if len(rows) - size < fewest:
+        raise DataError(
+            f"expected at least {fewest} rows to learn from; got {len(rows) - size} of "
+            f"{len(table)}; ask for smaller shares of validation and test rows"
+        )
+    first, second = train_test_split(rows, test_size=size, stratify=classes, random_state=seed)
     return first, second

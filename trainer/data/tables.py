@@ -17,6 +17,10 @@ MOST_INTEGER_CLASSES = 20
 LARGEST_CLASS = 2.0**53
 
 
+# A spread of fewer float32 steps would be rounded away in the answers.
+FEWEST_STEPS = 100
+
+
 class DataError(ValueError):
     """The data cannot be trained on as they are; the message says why and what to do."""
 
@@ -195,10 +199,21 @@ def _checked_values(target: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.
             f"expected finite float32 targets in {', '.join(names)}; got missing, infinite or too "
             f"large values in {np.count_nonzero(bad)} rows; drop those rows, or rescale the target"
         )
-    flat = [name for name, std in zip(names, values.std(axis=0), strict=True) if std < limits.tiny]
+    spread = values.std(axis=0)
+    flat = [name for name, std in zip(names, spread, strict=True) if std < limits.tiny]
     if flat:
         raise DataError(
             f"expected targets that vary; got one value throughout in {', '.join(flat)}; "
             f"there is nothing to learn"
+        )
+    steps = np.spacing(np.abs(values).max(axis=0).astype(np.float32))  # between two float32 values
+    coarse = [
+        n for n, std, step in zip(names, spread, steps, strict=True) if std < FEWEST_STEPS * step
+    ]
+    if coarse:
+        raise DataError(
+            f"expected targets whose differences float32 can hold; got values in "
+            f"{', '.join(coarse)} that are too large for how little they vary; "
+            f"subtract a constant from them"
         )
     return values

@@ -24,6 +24,18 @@ def test_a_constant_column_becomes_zero_without_a_warning():
             assert (Standardizer.fit(rows).transform(rows) == 0).all()
 
 
+def test_a_column_that_hardly_varies_is_no_constant(rng):
+    rows = (2000 + rng.normal(0, 0.01, size=(500, 1))).astype(np.float32)
+    np.testing.assert_allclose(Standardizer.fit(rows).transform(rows).std(), 1, rtol=1e-3)
+
+
+def test_large_targets_keep_their_differences():
+    rows = 1e6 + np.arange(1000.0)[:, None] / 50  # steps of 0.02, where those of float32 are 0.06
+    ours = Standardizer.fit(rows).transform(rows)
+    assert ours.dtype == np.float32
+    assert len(np.unique(ours)) == 1000
+
+
 def test_inverse_undoes_transform(rng):
     rows = rng.normal(150, 77, size=(50, 2)).astype(np.float32)
     fitted = Standardizer.fit(rows)

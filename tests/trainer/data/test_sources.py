@@ -3,6 +3,7 @@ import gzip
 import numpy as np
 import pytest
 
+from trainer.data import csv_files
 from trainer.data.sources import BUILT_IN, default_name, load
 from trainer.data.tables import DataError
 
@@ -16,15 +17,6 @@ def write(tmp_path):
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return str(path)
-
-    return write
-
-
-@pytest.fixture
-def write_npz(tmp_path):
-    def write(**arrays):
-        np.savez(tmp_path / "data.npz", **arrays)
-        return str(tmp_path / "data.npz")
 
     return write
 
@@ -113,6 +105,24 @@ def test_npz_arrays_become_features_and_target(write_npz, rng):
     np.testing.assert_array_equal(table.features, X.astype(np.float32))
 
 
+def test_ten_rows_are_the_fewest_and_twenty_integers_the_most_classes(write_npz, rng):
+    X = rng.normal(size=(210, 2))
+    assert load(write_npz(X=X, y=np.arange(210) % 20)).task == "multiclass"
+    assert load(write_npz(X=X, y=np.arange(210) % 21)).task == "regression"
+    assert len(load(write_npz(X=X[:10], y=X[:10, 0]))) == 10
+    with pytest.raises(DataError, match="at least 10 rows to split and learn from; got 9"):
+        load(write_npz(X=X[:9], y=X[:9, 0]))
+
+
+def test_a_file_too_large_for_its_reader_is_refused(write, monkeypatch):
+    path = write("data.csv", HEAD + BOTH)
+    monkeypatch.setattr(csv_files, "LARGEST", len(HEAD + BOTH))
+    assert len(load(path)) == 20
+    monkeypatch.setattr(csv_files, "LARGEST", len(HEAD + BOTH) - 1)
+    with pytest.raises(DataError, match="at most 2 GiB of text"):
+        load(path)
+
+
 def test_npz_takes_several_targets(write_npz, rng):
     table = load(write_npz(X=rng.normal(size=(30, 4)), y=rng.normal(size=(30, 2))))
     assert table.task == "regression"
@@ -171,6 +181,7 @@ def test_npz_faults_are_named(write, write_npz, rng, tmp_path):
         ({"X": X.astype(str), "y": np.arange(30)}, "expected numeric features"),
         ({"X": X, "y": np.full(30, np.nan)}, "too large values in 30 rows"),
         ({"X": X, "y": np.arange(30) * 1e300}, "too large values in 29 rows"),
+        ({"X": X, "y": 1e9 + np.arange(30) / 10}, "values in y that are too large for how little"),
         ({"X": X, "y": np.full(30, 2.5)}, "got one value throughout in y"),
         ({"X": X, "y": np.arange(30) * 1e-44}, "got one value throughout in y"),
         ({"X": X, "y": np.arange(30, dtype=np.uint64) % 3 + 2**63}, r"up to 2\^53 as classes"),
@@ -242,6 +253,8 @@ def test_the_fingerprint_follows_the_data(write):
         ("x.y.npz", "x.y"),
         ("my data (2).csv", "my-data-2"),
         (".csv", "model"),
+        ("My.CSV", "My"),
+        ("A.Csv.GZ", "A"),
         ("ü.csv", "model"),
         ("a" * 99, "a" * 64),
     ],

@@ -3,6 +3,7 @@ import pytest
 
 from trainer.data.sources import load
 from trainer.data.splits import split
+from trainer.data.tables import DataError
 
 
 @pytest.mark.parametrize("name", ["digits", "breast_cancer", "diabetes", "linnerud", "iris"])
@@ -30,3 +31,10 @@ def test_the_seed_decides():
     np.testing.assert_array_equal(one.test, same.test)
     np.testing.assert_array_equal(one.train, same.train)
     assert set(one.test) != set(other.test)
+
+
+def test_shares_that_leave_too_few_to_learn_from_are_refused(write_npz, rng):
+    table = load(write_npz(X=rng.normal(size=(50, 2)), y=np.arange(50) % 10))
+    assert len(split(table, validation=0.4, test=0.4, seed=2**32 - 1).train) == 10
+    with pytest.raises(DataError, match="at least 10 rows to learn from; got 2 of 50"):
+        split(table, validation=0.48, test=0.48, seed=0)
