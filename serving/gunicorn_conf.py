@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gunicorn import util
 
-from serving.settings import Settings
+from serving.settings import Settings, unknown_twins
 
 _settings = Settings()
 logging.basicConfig(
@@ -17,13 +17,15 @@ logging.basicConfig(
     format="[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s",
     datefmt="%Y-%m-%d %H:%M:%S %z",  # as gunicorn's own lines
 )
+for _name in unknown_twins():
+    # Not refused: an orchestrator may put variables of a service's name there.
+    logging.getLogger(__name__).warning("expected a variable of a setting; got %s; ignored", _name)
 
 wsgi_app = "serving.app:create_app()"
 bind = [f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host
         else f"{_settings.host}:{_settings.port}"]  # fmt: skip
 workers = _settings.workers
-worker_class = "gthread"  # keep-alive; slow clients block no one until each thread has one
-threads = _settings.threads
+worker_class = "gevent"  # a slow client costs a greenlet, and keeps no one waiting
 keepalive = 75  # seconds: longer than the 60 of common load balancers, so that they hang up first
 loglevel = _settings.log_level
 control_socket_disable = True  # it needs a writable file system

@@ -28,6 +28,12 @@ def usable_cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
         return cores
 
 
+def unknown_twins() -> list[str]:
+    """Environment variables that look like a knob of ours and are none: most likely a typo."""
+    known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    return sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
+
+
 class Settings(BaseSettings):
     """How the server runs."""
 
@@ -42,7 +48,6 @@ class Settings(BaseSettings):
         le=256,
         description="processes [one per usable core]",
     )
-    threads: int = Field(16, ge=1, le=256, description="requests a worker answers side by side")
     max_body: int = Field(10 * 2**20, ge=1, description="bytes of a request body; above it 413")
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)

@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
@@ -106,6 +107,20 @@ def test_a_body_that_breaks_off_costs_no_one_else(live):
     assert requests.post(f"{live.url}/predict", data=GOOD, headers=JSON, timeout=5).ok
 
 
+@pytest.mark.parametrize("sent", ["half a body", "half a head", "nothing"])
+def test_slow_clients_keep_no_one_waiting(sent, live):
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    body = b"Content-Length: 500\r\n\r\n" + GOOD[:100]
+    content = {"half a body": head + body, "half a head": head, "nothing": b""}[sent]
+    with ExitStack() as clients:
+        for _ in range(200):
+            slow = clients.enter_context(socket.create_connection(address(live), timeout=30))
+            slow.sendall(content)
+        for _ in range(10):
+            assert requests.post(f"{live.url}/predict", data=GOOD, headers=JSON, timeout=2).ok
+            assert requests.get(f"{live.url}/healthz", timeout=2).ok
+
+
 def test_clients_at_once_get_each_their_own_answer(live, digits):
     rows = digits[0]
 
@@ -147,6 +162,12 @@ def test_it_stops_when_told_to_having_answered(serve, shipped):
     server = serve(shipped, "--workers", "1")
     assert requests.post(f"{server.url}/predict", data=GOOD, headers=JSON, timeout=10).ok
     assert server.stop() == 0
+
+
+def test_a_misspelt_variable_is_said(serve, shipped, monkeypatch):
+    monkeypatch.setenv("FORWARDPASS_MAX_BODYS", "7")
+    server = serve(shipped, "--workers", "1")
+    assert "got FORWARDPASS_MAX_BODYS; ignored" in "".join(server.log)
 
 
 def test_the_log_names_what_is_served(live):
