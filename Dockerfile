@@ -14,11 +14,14 @@ RUN python -m venv --without-pip /opt/forwardpass \
         /opt/forwardpass/lib/python3*/site-packages/onnxruntime/tools \
         /opt/forwardpass/lib/python3*/site-packages/onnxruntime/transformers
 COPY serving /opt/forwardpass/app/serving
-RUN /opt/forwardpass/bin/python -m compileall -q /opt/forwardpass
+COPY models /models
+# Readable for the server's user, whatever umask the files were checked out with.
+RUN /opt/forwardpass/bin/python -m compileall -q /opt/forwardpass \
+ && chmod -R a+rX /opt/forwardpass /models
 
 FROM ${PYTHON_IMAGE}
 COPY --from=build /opt/forwardpass /opt/forwardpass
-COPY models /models
+COPY --from=build /models /models
 ENV PATH=/opt/forwardpass/bin:$PATH \
     PYTHONPATH=/opt/forwardpass/app \
     PYTHONDONTWRITEBYTECODE=1 \
