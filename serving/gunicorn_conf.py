@@ -25,8 +25,9 @@ wsgi_app = "serving.app:create_app()"
 bind = [f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host
         else f"{_settings.host}:{_settings.port}"]  # fmt: skip
 workers = _settings.workers
-worker_class = "gevent"  # a slow client costs a greenlet, and keeps no one waiting
+worker_class = "serving.worker.Worker"  # gevent: a slow client keeps no one waiting
 keepalive = 75  # seconds: longer than the 60 of common load balancers, so that they hang up first
+graceful_timeout = 8  # seconds for requests in progress: container engines kill after 10
 loglevel = _settings.log_level
 control_socket_disable = True  # it needs a writable file system
 # The heartbeat file of a worker belongs in memory: on a slow disk it looks like a hung worker.

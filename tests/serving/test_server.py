@@ -1,6 +1,7 @@
 """The server as it runs: gunicorn, sockets, processes, real clients."""
 
 import json
+import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+
+from serving import gunicorn_conf
 
 GOOD = json.dumps({"instances": [[0.0] * 64]}).encode()
 JSON = {"Content-Type": "application/json"}
@@ -33,7 +36,7 @@ def test_real_digits_are_answered_right(live, digits):
 
 
 MALFORMED = [
-    (b"", 400), (b"{", 400), (b"\xff", 400), (b"[" * 50_000, 400), (b'{"instances":1}', 422),
+    (b"", 400), (b"{", 400), (b"\xff", 400), (b"[" * 50_000, 422), (b'{"instances":1}', 422),
     (b'{"instances":[[1],[2,3]]}', 422), (b'{"instances":[[NaN]]}', 422),
     (b" " * (10 * 2**20 + 1), 413), (b" " * (30 * 2**20), 413),
 ]  # fmt: skip
@@ -158,10 +161,44 @@ def test_without_a_model_it_is_alive_and_not_ready(serve, tmp_path):
     assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 503
 
 
-def test_it_stops_when_told_to_having_answered(serve, shipped):
+def test_it_stops_when_told_to_whoever_is_connected(serve, shipped):
     server = serve(shipped, "--workers", "1")
-    assert requests.post(f"{server.url}/predict", data=GOOD, headers=JSON, timeout=10).ok
+    connection = HTTPConnection(*address(server), timeout=30)
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().read()
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(address(server), timeout=30) as half:
+        half.sendall(head)
+        started = time.monotonic()
+        assert server.stop() == 0
+        # Its patience for requests in progress was not needed, nor that of an engine.
+        assert time.monotonic() - started < gunicorn_conf.graceful_timeout < 10
+    connection.close()
+    assert "ERROR" not in "".join(server.log)
+
+
+def test_it_can_be_stopped_as_soon_as_it_listens(serve, shipped):
+    server = serve(shipped, "--workers", "1")
+    started = time.monotonic()
     assert server.stop() == 0
+    assert time.monotonic() - started < gunicorn_conf.graceful_timeout
+
+
+def test_a_request_in_progress_is_answered_before_it_stops(serve, shipped):
+    server = serve(shipped, "--workers", "1")
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    length = b"Content-Length: %d\r\n\r\n" % len(GOOD)
+    with socket.create_connection(address(server), timeout=30) as client:
+        client.sendall(head + length + GOOD[:50])
+        time.sleep(0.5)  # until it is being read
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(2)  # longer than idle connections are given
+        client.sendall(GOOD[50:])
+        answer = HTTPResponse(client)
+        answer.begin()
+        assert answer.status == 200
+        assert len(json.loads(answer.read())["predictions"]) == 1
+    assert server.process.wait(timeout=10) == 0
 
 
 def test_a_misspelt_variable_is_said(serve, shipped, monkeypatch):

@@ -1,13 +1,15 @@
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.codec import json_rows
+from serving.codec import json_careful
 from serving.codec.json_careful import decode_carefully
+from serving.codec.json_plain import decode_plain
 from serving.codec.json_rows import decode_rows
 from serving.errors import ServingError
 
@@ -31,7 +33,7 @@ def body(instances):
     ],
 )
 def test_plain_bodies_are_read_alike_by_both_decoders(text):
-    fast = json_rows._decode_plain(text, 2)
+    fast = decode_plain(text, 2)
     assert fast is not None
     assert fast.dtype == np.float32
     np.testing.assert_array_equal(fast, decode_carefully(text, FIELDS))
@@ -52,7 +54,7 @@ anything = st.recursive(
 
 @given(st.lists(st.tuples(numbers, numbers), max_size=6))
 def test_every_table_of_numbers_takes_the_fast_way_to_the_same_array(rows):
-    fast = json_rows._decode_plain(body(rows), 2)
+    fast = decode_plain(body(rows), 2)
     assert fast is not None
     expected = np.array(rows, np.float64).reshape(len(rows), 2).astype(np.float32)
     np.testing.assert_array_equal(fast, expected)
@@ -64,7 +66,7 @@ def test_every_table_of_numbers_takes_the_fast_way_to_the_same_array(rows):
     lambda rows: {"instances": rows}))  # fmt: skip
 def test_the_fast_way_takes_nothing_that_the_careful_one_refuses(document):
     text = json.dumps(document).encode()
-    fast = json_rows._decode_plain(text, 2)
+    fast = decode_plain(text, 2)
     try:
         careful = decode_carefully(text, FIELDS)
     except ServingError:
@@ -72,6 +74,41 @@ def test_the_fast_way_takes_nothing_that_the_careful_one_refuses(document):
     if fast is not None:
         assert careful is not None, text
         np.testing.assert_array_equal(fast, careful)
+
+
+def careful(text, stride):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_careful, "STRIDE", stride)
+        try:
+            return decode_carefully(text, FIELDS).tolist()
+        except ServingError as error:
+            return error.body()
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_strides_over_what_is_plain_change_neither_rows_nor_errors(data):
+    rows = data.draw(st.lists(st.tuples(numbers, numbers), max_size=30))
+    text = bytearray(body(rows))
+    for _ in range(data.draw(st.integers(0, 2))):
+        text[data.draw(st.integers(0, len(text) - 1))] = data.draw(
+            st.sampled_from(b'[]{},":0eE-. ')
+        )
+    stride = data.draw(st.integers(1, 60))
+    assert careful(bytes(text), stride) == careful(bytes(text), 10**9)
+
+
+@pytest.mark.parametrize("head", ["{},", "[],", "[[],", "[1,1],[1,1,", '"a":'])
+def test_the_size_of_a_hostile_body_does_not_show_in_the_memory_its_refusal_takes(head):
+    # What it would be as Python objects: 21 bytes and more for each of these.
+    text = ('{"instances":[' + head * (2**20 // len(head))).encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ServingError):
+            decode_carefully(text, FIELDS)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
+    finally:
+        tracemalloc.stop()
 
 
 @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
@@ -88,7 +125,7 @@ def test_a_damaged_body_is_read_alike_or_refused(data):
         text[data.draw(st.integers(0, len(text) - 1))] = data.draw(
             st.sampled_from(b'[]{},":0eE-. ')
         )
-    fast = json_rows._decode_plain(bytes(text), 2)
+    fast = decode_plain(bytes(text), 2)
     if fast is not None:
         np.testing.assert_array_equal(fast, decode_carefully(bytes(text), FIELDS))
 
@@ -100,7 +137,7 @@ def test_a_damaged_body_is_read_alike_or_refused(data):
 )  # fmt: skip
 def test_what_simdjson_would_flatten_is_refused(nested):
     text = f'{{"instances":{nested}}}'.encode()
-    assert json_rows._decode_plain(text, 2) is None
+    assert decode_plain(text, 2) is None
     with pytest.raises(ServingError):
         decode_rows(text, FIELDS)
 
