@@ -100,18 +100,23 @@ class Repository:
         try:
             found = bundle.versions(folder)
         except OSError as error:
-            self.refused[folder.name] = str(error)
+            self.refused[folder.name] = _public(error, folder)
             log.error("refused %s: %s", folder.name, error)
             return
         for version in reversed(found):
             try:
                 self.served[folder.name] = _prove(folder / str(version))
             except (BundleError, OSError) as error:
-                self.refused[f"{folder.name}/{version}"] = str(error)
+                self.refused[f"{folder.name}/{version}"] = _public(error, folder)
                 log.error("refused %s/%s: %s", folder.name, version, error)
             else:
                 log.info("serving %s/%s", folder.name, version)
                 return
+
+
+def _public(error: Exception, folder: Path) -> str:
+    """The reason without the server's own paths, which are the log's business."""
+    return str(error).replace(f"{folder.parent}/", "")
 
 
 def _fault(models: Path) -> str:

@@ -35,6 +35,8 @@ def test_a_version_that_does_not_prove_itself_gives_way_to_the_one_before(only_d
     assert repository.find("digits").manifest.version == 1
     assert "model.onnx was altered" in repository.refused["digits/2"]
     assert "expected a readable bundle.json" in repository.refused["digits/3"]
+    assert all(str(only_digits) not in reason for reason in repository.refused.values())
+    assert repository.refused["digits/3"].startswith("digits/3: ")
     assert "refused digits/2" in caplog.text
 
 
