@@ -28,7 +28,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until told to stop."""
-        self.idle: set[gevent.Greenlet] = set()
+        self.idle: set[_Waiting] = set()
         gevent.spawn(self._let_idle_go)
         super().run()
 
@@ -39,23 +39,31 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def _let_idle_go(self) -> None:
         while self.alive:
             gevent.sleep(LINGER)
-        while True:  # until the process ends: those that are busy now will be idle later
+        while True:  # until the process ends: connections that are busy now will be idle later
             gevent.sleep(LINGER)
-            for connection in self.idle.copy():
-                connection.kill(NoMoreData(b""), block=False)  # as if the client had gone
+            for waiting in self.idle:
+                waiting.give_up()
 
 
 class _Waiting:
-    """A wait for a request, given up without an error after `seconds`; meanwhile it counts as idle.
+    """A wait for the next request of a connection: at most `seconds`, and listed as idle so long.
 
-    A client that has sent half a head counts too.
+    A client that has sent half a head counts as idle too.
     """
 
-    def __init__(self, idle: set[gevent.Greenlet], seconds: float) -> None:
+    def __init__(self, idle: set[_Waiting], seconds: float) -> None:
         self.idle, self.timeout = idle, gevent.Timeout(seconds, False)
+        self.connection = gevent.getcurrent()
+        self.end = gevent.get_hub().loop.timer(0)
+
+    def give_up(self) -> None:
+        """End the wait as if the client had gone; nothing happens if it ends by itself first."""
+        # By a timer, which `__exit__` stops in time: thrown from here, the error might come too
+        # late, and into a request that has begun.
+        self.end.start(self.connection.throw, NoMoreData(b""))
 
     def __enter__(self) -> None:
-        self.idle.add(gevent.getcurrent())
+        self.idle.add(self)
         self.timeout.__enter__()
 
     def __exit__(
@@ -64,5 +72,6 @@ class _Waiting:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        self.idle.discard(gevent.getcurrent())
+        self.end.close()
+        self.idle.discard(self)
         return bool(self.timeout.__exit__(kind, error, trace))
