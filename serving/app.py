@@ -48,7 +48,7 @@ def create_app(**knobs: Any) -> Flask:
 
 
 def _serving_error(error: ServingError) -> Answer:
-    return error.body(), error.status, {}
+    return error.body(), error.status, error.headers
 
 
 def _http_error(error: HTTPException) -> Answer:

@@ -6,7 +6,7 @@ A message says what was expected, what came and what to do. The body of an error
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 
 class ServingError(Exception):
@@ -14,6 +14,7 @@ class ServingError(Exception):
 
     status = 500
     code = "internal"
+    headers: ClassVar[dict[str, str]] = {}
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -77,6 +78,13 @@ class NotFiniteAnswerError(ServingError):
     """The instance is so large that the model's float32 arithmetic overflows."""
 
     status, code = 422, "answer_not_finite"
+
+
+class OverloadedError(ServingError):
+    """More is asked at the same time than the server takes on."""
+
+    status, code = 503, "overloaded"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
 
 class NotReadyError(ServingError):

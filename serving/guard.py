@@ -2,17 +2,50 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flask import Request
 from gunicorn.http.errors import ParseException
 
-from serving.errors import BodyTooLargeError, IncompleteBodyError
+from serving.errors import BodyTooLargeError, IncompleteBodyError, OverloadedError
 
 # A body over the limit is read to its end and thrown away, up to this many bytes: unread bytes
 # would cost the client its connection, and often the answer that says why.
 DRAINED_AT_MOST = 64 * 2**20
 CHUNK = 64 * 2**10
+SMALL = 256 * 2**10  # bytes; such a body costs nothing to hold or to read
+BODIES_AT_ONCE = 4  # of the largest size, whole or half sent, in one process
+
+
+class Budget:
+    """Bytes of large bodies that a process holds at the same time."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    @contextmanager
+    def take(self, count: int, limit: int) -> Iterator[None]:
+        """Hold `count` of the `limit` bytes there are.
+
+        Raises:
+            OverloadedError: so many are not left.
+        """
+        if self.taken + count > limit:
+            raise OverloadedError(
+                f"expected fewer large bodies at the same time; got {self.taken} bytes of them "
+                f"already; try again in a second, or send smaller ones"
+            )
+        self.taken += count
+        try:
+            yield
+        finally:
+            self.taken -= count
+
+
+_budget = Budget()
 
 
 def read_body(request: Request) -> bytes:
@@ -24,6 +57,7 @@ def read_body(request: Request) -> bytes:
     Raises:
         BodyTooLargeError: it has more bytes than `MAX_CONTENT_LENGTH`.
         IncompleteBodyError: it breaks off.
+        OverloadedError: too many large ones are being read.
     """
     stream, declared = request.environ["wsgi.input"], request.content_length
     limit = request.max_content_length or 0
@@ -33,7 +67,15 @@ def read_body(request: Request) -> bytes:
         if declared is not None and declared > limit:
             _drain(stream, declared)
             raise _too_large(limit, f"{declared} bytes")
-        body = _read(stream, limit + 1 if declared is None else declared)
+        size = limit + 1 if declared is None else declared
+        if size <= SMALL:
+            body = _read(stream, size)
+        else:
+            with _budget.take(size, BODIES_AT_ONCE * (limit + 1)):
+                body = _read(stream, size)
+            # What follows takes a while: let whoever is ready have a turn, and the worker's
+            # heartbeat. Under gevent this switches to the loop, elsewhere to another thread.
+            time.sleep(0)
         if len(body) > limit:
             _drain(stream, DRAINED_AT_MOST)
             raise _too_large(limit, "more")

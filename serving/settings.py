@@ -49,6 +49,9 @@ class Settings(BaseSettings):
         description="processes [one per usable core]",
     )
     max_body: int = Field(10 * 2**20, ge=1, description="bytes of a request body; above it 413")
+    request_seconds: float = Field(
+        60, gt=0, description="seconds from a request's head to the end of its answer; then 408"
+    )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)
     ] = Field("info", description="least severity that is logged")

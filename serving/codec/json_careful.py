@@ -74,7 +74,7 @@ class _Reader:
         self.text = text
         self.fields = fields
         self.at = 0
-        self.careful_until = 0  # a stride that is known not to be plain ends here
+        self.careful_until = 0  # a stride that is known to have a fault ends here
         self.values = array("d")  # of all instances, one after the other
 
     def document(self) -> NDArray[np.float32]:
@@ -103,8 +103,8 @@ class _Reader:
         self._open("[", '"instances" to be a list of instances')
         count = 0
         while self._another("]", first=count == 0):
-            if plain := self._plain_instances():
-                count += plain
+            if faultless := self._faultless_instances():
+                count += faultless
                 continue
             expected = f"instance {count} to be a list of {len(self.fields)} numbers"
             self._open("[", expected, instance=count)
@@ -112,8 +112,8 @@ class _Reader:
             count += 1
         return count
 
-    def _plain_instances(self) -> int:
-        """Step over the instances of the next `STRIDE` that are plain, all of them or none.
+    def _faultless_instances(self) -> int:
+        """Step over the instances of the next `STRIDE` that have no fault, all of them or none.
 
         In a large body the fault may be far off, and a server has others to answer.
         """
@@ -125,9 +125,25 @@ class _Reader:
         self.careful_until, stride = end, self.text[self.at : end]
         rows = decode_plain(b'{"instances":[' + stride.encode() + b"]}", len(self.fields))
         if rows is None:
-            return 0
+            return self._sound_instances(stride)
         self.at = end
         self.values.frombytes(rows.astype(np.float64).tobytes())
+        return len(rows)
+
+    def _sound_instances(self, stride: str) -> int:
+        """Step over a stride that is sound, if not plain: with integers beyond 64 bits, say."""
+        try:
+            rows = _decoder.decode(f"[{stride}]")
+        except (json.JSONDecodeError, RecursionError):
+            return 0
+        width = len(self.fields)
+        if not all(type(row) is list and len(row) == width for row in rows):
+            return 0
+        values = [value for row in rows for value in row]
+        if not all(type(value) is float and abs(value) < FLOAT32_LIMIT for value in values):
+            return 0
+        self.at += len(stride)
+        self.values.extend(values)
         return len(rows)
 
     def _instance(self, number: int) -> None:

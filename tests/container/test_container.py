@@ -51,7 +51,8 @@ def seconds_to_healthy(container):
     while True:
         state = json.loads(docker("inspect", container))[0]["State"]
         if state["Health"]["Status"] == "healthy":
-            started, probed = state["StartedAt"], state["Health"]["Log"][-1]["End"]
+            probed = next(p["End"] for p in state["Health"]["Log"] if p["ExitCode"] == 0)
+            started = state["StartedAt"]
             passed = datetime.fromisoformat(probed) - datetime.fromisoformat(started)
             return passed.total_seconds()
         assert time.monotonic() < deadline, docker("logs", container)
@@ -84,7 +85,8 @@ def run(image):
     started = []
 
     def start(*options):
-        started.append(docker("run", "--detach", *options, image))
+        workers = ("--env", "FORWARDPASS_WORKERS=2")  # as compose, not one a core
+        started.append(docker("run", "--detach", *workers, *options, image))
         return started[-1]
 
     yield start
@@ -126,8 +128,8 @@ def test_the_stack_has_no_rights_to_lose(stack):
 
 def test_it_stays_far_below_its_memory(stack):
     used = docker("stats", "--no-stream", "--format", "{{.MemUsage}}", stack[1])
-    number, unit = float(used.split("MiB")[0]), "MiB"
-    assert number < 300, f"{number} {unit}"
+    assert "MiB / " in used, used
+    assert float(used.split("MiB")[0]) < 300
 
 
 def test_it_was_not_restarted_and_logs_no_error(stack):
@@ -154,7 +156,7 @@ def test_it_stops_within_its_grace_period(run):
     container = run("--publish", f"127.0.0.1:{port}:8000")
     wait_for(f"http://127.0.0.1:{port}/readyz", 20)
     started = time.monotonic()
-    docker("stop", "--time", "20", container)
+    docker("stop", "-t", "20", container)
     assert time.monotonic() - started < 10
     assert docker("inspect", "-f", "{{.State.ExitCode}}", container) == "0"
 

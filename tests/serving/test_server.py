@@ -1,6 +1,7 @@
 """The server as it runs: gunicorn, sockets, processes, real clients."""
 
 import json
+import os
 import signal
 import socket
 import time
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import requests
 
-from serving import gunicorn_conf
+from serving import guard, gunicorn_conf
 
 GOOD = json.dumps({"instances": [[0.0] * 64]}).encode()
 JSON = {"Content-Type": "application/json"}
@@ -110,6 +111,50 @@ def test_a_body_that_breaks_off_costs_no_one_else(live):
     assert requests.post(f"{live.url}/predict", data=GOOD, headers=JSON, timeout=5).ok
 
 
+def test_a_body_that_is_never_complete_is_given_up(serve, shipped):
+    server = serve(shipped, "--workers", "1", "--request-seconds", "1")
+    assert requests.get(f"{server.url}/readyz", timeout=10).ok
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(address(server), timeout=10) as half:
+        half.sendall(head + b"Content-Length: 500\r\n\r\n" + GOOD[:100])
+        answer = HTTPResponse(half)
+        answer.begin()
+        assert answer.status == 408
+        assert json.loads(answer.read())["code"] == "request_timeout"
+        assert half.recv(1) == b""
+    # and its chunked like, whose length no one knows, is at least let go
+    with socket.create_connection(address(server), timeout=10) as half:
+        half.sendall(head + b"Transfer-Encoding: chunked\r\n\r\nff\r\n" + GOOD[:100])
+        assert half.recv(1) == b""
+    assert requests.post(f"{server.url}/predict", data=GOOD, headers=JSON, timeout=5).ok
+
+
+def test_half_sent_bodies_hold_no_more_memory_than_there_is(serve, shipped):
+    server = serve(shipped, "--workers", "1")
+    size = 10 * 2**20
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with ExitStack() as clients:
+        for number in range(8):
+            client = clients.enter_context(socket.create_connection(address(server), timeout=10))
+            client.sendall(head + b"Content-Length: %d\r\n\r\n" % size + b" " * 1000)
+            if number < guard.BODIES_AT_ONCE:
+                time.sleep(0.1)  # so that they are in before the others
+                continue
+            answer = HTTPResponse(client)
+            answer.begin()
+            assert answer.status == 503
+            assert answer.headers["Retry-After"] == "1"
+            assert json.loads(answer.read())["code"] == "overloaded"
+        # small ones are still answered
+        assert requests.post(f"{server.url}/predict", data=GOOD, headers=JSON, timeout=5).ok
+    # and large ones too, once the others have gone
+    body = GOOD + b" " * (size - len(GOOD))
+    deadline = time.monotonic() + 10
+    while not requests.post(f"{server.url}/predict", data=body, headers=JSON, timeout=10).ok:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize("sent", ["half a body", "half a head", "nothing"])
 def test_slow_clients_keep_no_one_waiting(sent, live):
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -182,6 +227,21 @@ def test_it_can_be_stopped_as_soon_as_it_listens(serve, shipped):
     started = time.monotonic()
     assert server.stop() == 0
     assert time.monotonic() - started < gunicorn_conf.graceful_timeout
+
+
+def test_ctrl_c_stops_it_at_once_and_quietly(serve, shipped):
+    server = serve(shipped, "--workers", "2")  # before the workers have booted, most likely
+    started = time.monotonic()
+    for pid in (server.process.pid, *children(server.process.pid)):  # as a terminal does
+        os.kill(pid, signal.SIGINT)
+    assert server.process.wait(timeout=10) == 0
+    assert time.monotonic() - started < 5
+    server = serve(shipped, "--workers", "2")
+    assert requests.get(f"{server.url}/readyz", timeout=10).ok
+    for pid in (server.process.pid, *children(server.process.pid)):
+        os.kill(pid, signal.SIGINT)
+    assert server.process.wait(timeout=10) == 0
+    assert not [line for line in server.log if "Traceback" in line or "ERROR" in line]
 
 
 def test_a_request_in_progress_is_answered_before_it_stops(serve, shipped):

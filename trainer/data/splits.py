@@ -31,7 +31,7 @@ def split(table: Table, *, validation: float, test: float, seed: int) -> Split:
         seed: same seed, same split; below 2³².
 
     Raises:
-        DataError: too few rows are left to learn from.
+        DataError: too few rows are left to learn from, or none of some class.
     """
     rows = np.arange(len(table))
     rest, judged = _cut(table, rows, round(test * len(table)), seed)
@@ -52,4 +52,12 @@ def _cut(
             f"{len(table)}; ask for smaller shares of validation and test rows"
         )
     first, second = train_test_split(rows, test_size=size, stratify=classes, random_state=seed)
+    if classes is not None:
+        lost = np.setdiff1d(classes, table.target[first])
+        if lost.size:
+            raise DataError(
+                f"expected rows of every class to learn from; got none of "
+                f"{', '.join(map(str, lost[:10]))}; ask for smaller shares of validation and test "
+                f"rows, or merge rare classes"
+            )
     return first, second

@@ -181,6 +181,7 @@ def test_npz_faults_are_named(write, write_npz, rng, tmp_path):
         ({"X": X.astype(str), "y": np.arange(30)}, "expected numeric features"),
         ({"X": X, "y": np.full(30, np.nan)}, "too large values in 30 rows"),
         ({"X": X, "y": np.arange(30) * 1e300}, "too large values in 29 rows"),
+        ({"X": X, "y": np.linspace(-3e38, 3e38, 30)}, "too large values in 2. rows"),
         ({"X": X, "y": 1e9 + np.arange(30) / 10}, "values in y that are too large for how little"),
         ({"X": X, "y": np.full(30, 2.5)}, "got one value throughout in y"),
         ({"X": X, "y": np.arange(30) * 1e-44}, "got one value throughout in y"),

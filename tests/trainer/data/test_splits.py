@@ -36,5 +36,8 @@ def test_the_seed_decides():
 def test_shares_that_leave_too_few_to_learn_from_are_refused(write_npz, rng):
     table = load(write_npz(X=rng.normal(size=(50, 2)), y=np.arange(50) % 10))
     assert len(split(table, validation=0.4, test=0.4, seed=2**32 - 1).train) == 10
+    rare = load(write_npz(X=rng.normal(size=(1010, 2)), y=np.arange(1010).clip(990, 1010) // 5))
+    with pytest.raises(DataError, match="of every class to learn from; got none of 19"):
+        split(rare, validation=0.47, test=0.47, seed=0)
     with pytest.raises(DataError, match="at least 10 rows to learn from; got 2 of 50"):
         split(table, validation=0.48, test=0.48, seed=0)

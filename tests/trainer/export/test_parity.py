@@ -149,6 +149,31 @@ def test_a_label_may_tip_where_rounding_can_tip_it_and_nowhere_else(export):
         last.W[...], last.b[...] = W, b
 
 
+def test_a_tie_excuses_only_the_classes_that_are_level(export):
+    exported = export("multiclass")
+    last = exported.model.network.layers[-1]
+    W, b = last.W.copy(), last.b.copy()
+    rows = exported.table.features[:50]
+
+    def session(label):
+        class Otherwise(Session):
+            def run(self, inputs):
+                outputs = super().run(inputs)
+                outputs["label"] = np.full_like(outputs["label"], label)
+                return outputs
+
+        return Otherwise(build_graph(exported.model))
+
+    try:
+        last.W[...], last.b[...] = 0, [1, 1, 0, 0, 0, 0, 0, 0, 0, 0]  # the first two are level
+        assert check_parity(exported.model, session(1), rows, rows[:0]).label_agreement == 0
+        for wrong in (2, 11, -1):
+            with pytest.raises(ParityError):
+                check_parity(exported.model, session(wrong), rows, rows[:0])
+    finally:
+        last.W[...], last.b[...] = W, b
+
+
 @pytest.mark.parametrize("size", [1, 7, 256])
 def test_an_answer_that_depends_on_its_batch_is_caught(size, export, rng):
     def spoil(rows, outputs):
