@@ -14,40 +14,112 @@
 True
 """
 
-from trainer.nn.activations import ACTIVATIONS, Activation, Identity, ReLU, Sigmoid, Tanh
+from trainer.nn.activations import (
+    ACTIVATIONS,
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    Softplus,
+    Swish,
+    Tanh,
+)
 from trainer.nn.gradient_check import GradientError, check_gradients
-from trainer.nn.initializers import INITIALIZERS, GlorotUniform, HeNormal, Initializer
-from trainer.nn.layers import Dense
+from trainer.nn.initializers import INITIALIZERS, Initializer
+from trainer.nn.layers import BatchNorm, Branches, Chain, Dense, Dropout, Layer, Parameter
 from trainer.nn.losses import (
+    LOSSES,
     BinaryCrossEntropy,
     CategoricalCrossEntropy,
+    Huber,
     Loss,
+    MeanAbsoluteError,
     MeanSquaredError,
+    Poisson,
+    check_pairing,
 )
 from trainer.nn.network import Network
-from trainer.nn.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
+from trainer.nn.optimizers import (
+    OPTIMIZERS,
+    SGD,
+    Adam,
+    AdamW,
+    Momentum,
+    Nadam,
+    Nesterov,
+    Optimizer,
+    RMSprop,
+)
+from trainer.nn.regularizers import MaxNorm, Penalty, WeightAverage, clip_norm, clip_value
+from trainer.nn.schedules import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    Exponential,
+    OneCycle,
+    ReduceOnPlateau,
+    Schedule,
+    Step,
+)
 
 __all__ = [
     "ACTIVATIONS",
+    "ELU",
+    "GELU",
     "INITIALIZERS",
+    "LOSSES",
     "OPTIMIZERS",
+    "SCHEDULES",
+    "SELU",
     "SGD",
     "Activation",
     "Adam",
+    "AdamW",
+    "BatchNorm",
     "BinaryCrossEntropy",
+    "Branches",
     "CategoricalCrossEntropy",
+    "Chain",
+    "Constant",
+    "Cosine",
     "Dense",
-    "GlorotUniform",
+    "Dropout",
+    "Exponential",
     "GradientError",
-    "HeNormal",
+    "Huber",
     "Identity",
     "Initializer",
+    "Layer",
+    "LeakyReLU",
     "Loss",
+    "MaxNorm",
+    "MeanAbsoluteError",
     "MeanSquaredError",
+    "Momentum",
+    "Nadam",
+    "Nesterov",
     "Network",
+    "OneCycle",
     "Optimizer",
+    "Parameter",
+    "Penalty",
+    "Poisson",
+    "RMSprop",
     "ReLU",
+    "ReduceOnPlateau",
+    "Schedule",
     "Sigmoid",
+    "Softplus",
+    "Step",
+    "Swish",
     "Tanh",
+    "WeightAverage",
     "check_gradients",
+    "check_pairing",
+    "clip_norm",
+    "clip_value",
 ]

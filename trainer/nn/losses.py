@@ -2,7 +2,7 @@
 
 The last layer's outputs stay logits: sigmoid and softmax are fused with their cross-entropies,
 which is exact where the separate steps would round to 0 or overflow. Every loss is a mean over the
-batch, so its size does not depend on the batch's.
+batch, weighted where rows have weights, so its size does not depend on the batch's.
 """
 
 from __future__ import annotations
@@ -13,112 +13,359 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.nn.activations import Sigmoid
+from trainer.nn.activations import sigmoid, softplus
+from trainer.nn.buffers import Buffers
 
-Array = NDArray[np.floating[Any]]
+Array = NDArray[Any]
 
 
 class Loss(ABC):
     """A loss on logits, and the link that turns the same logits into answers.
 
     Attributes:
-        name: what a manifest calls it.
-        link: the function from logits to answers: `identity`, `sigmoid` or `softmax`.
+        name: what a manifest and an option call it.
+        link: the function from logits to answers: `identity`, `exp`, `sigmoid` or `softmax`.
     """
 
     name: str
     link: str
 
-    @abstractmethod
-    def value(self, logits: Array, targets: NDArray[Any]) -> float:
-        """The mean loss of a batch; `logits` `(n, k)`, n ≥ 1."""
+    def __init__(self) -> None:
+        self._buffers = Buffers()
+
+    def value(
+        self, logits: Array, targets: NDArray[Any], weights: NDArray[Any] | None = None
+    ) -> float:
+        """The mean loss of a batch; arguments as of `value_and_gradient`."""
+        gradient = self._scratch("gradient", logits.shape, logits.dtype)
+        return self.value_and_gradient(logits, targets, gradient, weights)
+
+    def value_and_gradient(
+        self,
+        logits: Array,
+        targets: NDArray[Any],
+        out: Array,
+        weights: NDArray[Any] | None = None,
+    ) -> float:
+        """The mean loss; writes ∂L/∂logits into `out`.
+
+        Args:
+            logits: `(n, k)`, n ≥ 1.
+            targets: one per row, in the form this loss asks for.
+            out: `(n, k)`.
+            weights: of the rows, `(n,)`, none below 0; the mean is Σ wᵢ ℓᵢ / Σ wᵢ.
+        """
+        n = len(logits)
+        losses = self._scratch("losses", (n,), logits.dtype)
+        self._rows(logits, targets, losses, out)
+        if weights is None:
+            np.multiply(out, 1 / n, out=out)
+            return losses.sum().item() / n  # type: ignore[no-any-return]
+        total = weights.sum().item()
+        if total == 0:  # no row counts
+            out.fill(0)
+            return 0.0
+        shares = self._scratch("shares", (n,), weights.dtype)
+        np.multiply(weights, 1 / total, out=shares)
+        np.multiply(out, shares[:, None], out=out)
+        return np.dot(losses, shares).item()  # type: ignore[no-any-return]
 
     @abstractmethod
-    def value_and_gradient(self, logits: Array, targets: NDArray[Any], out: Array) -> float:
-        """The mean loss; writes ∂L/∂logits into `out`, `(n, k)`."""
+    def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
+        """Write each row's own loss and its gradient, as if there were no other row."""
 
     @abstractmethod
+    def check_targets(self, targets: NDArray[Any], n_outputs: int) -> None:
+        """Raise ValueError unless there is one target per row that this loss can take."""
+
     def answers(self, logits: Array) -> Array:
         """The link applied: `(n, k)` probabilities or values, a new array."""
+        return logits.copy()
+
+    def _scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
+        return self._buffers.get(name, shape, dtype)
+
+    def _means(self, terms: Array, out: Array) -> None:
+        """Write the mean of each row of `terms` into `out`."""
+        k = terms.shape[1]
+        np.dot(terms, self._buffers.full(1 / k, (k,), terms.dtype), out=out)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
 
-class MeanSquaredError(Loss):
-    """L = mean (ŷ − y)² over rows and outputs; targets are floats `(n, k)`."""
+class _ValueLoss(Loss):
+    """A loss of values; targets are floats `(n, k)`, and a row's loss is the mean over its k."""
 
-    name = "mse"
     link = "identity"
 
-    def value(self, logits: Array, targets: NDArray[Any]) -> float:
-        return float(np.mean((logits - targets) ** 2))
+    def check_targets(self, targets: NDArray[Any], n_outputs: int) -> None:
+        _require_floats(self.name, targets, n_outputs)
 
-    def value_and_gradient(self, logits: Array, targets: NDArray[Any], out: Array) -> float:
-        np.subtract(logits, targets, out=out)
-        value = float(np.vdot(out, out)) / out.size
-        out *= 2 / out.size
-        return value
+    def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
+        terms = self._scratch("terms", logits.shape, logits.dtype)
+        np.subtract(logits, targets, out=gradient)
+        self._terms(gradient, terms)
+        np.multiply(gradient, 1 / logits.shape[1], out=gradient)
+        self._means(terms, losses)
+
+    def _terms(self, difference: Array, terms: Array) -> None:
+        """Write each term's loss, and overwrite the differences ŷ − y with its derivative."""
+        raise NotImplementedError
+
+
+class MeanSquaredError(_ValueLoss):
+    """ℓ = (ŷ − y)²."""
+
+    name = "mse"
+
+    def _terms(self, difference: Array, terms: Array) -> None:
+        np.multiply(difference, difference, out=terms)
+        np.multiply(difference, 2, out=difference)
+
+
+class MeanAbsoluteError(_ValueLoss):
+    """ℓ = |ŷ − y|, which outliers pull on no more than others; its minimum is the median."""
+
+    name = "mae"
+
+    def _terms(self, difference: Array, terms: Array) -> None:
+        side = np.sign(difference.real)
+        np.multiply(difference, side, out=terms)
+        np.copyto(difference, side)
+
+
+class Huber(_ValueLoss):
+    """ℓ = d²/2 for |d| ≤ δ, δ (|d| − δ/2) beyond, with d = ŷ − y.
+
+    Huber 1964, https://doi.org/10.1214/aoms/1177703732.
+
+    Args:
+        delta: δ, where the square turns into a line; positive.
+    """
+
+    name = "huber"
+
+    def __init__(self, delta: float = 1.0) -> None:
+        if not delta > 0:
+            raise ValueError(f"expected a delta above 0; got {delta}")
+        super().__init__()
+        self.delta = delta
+
+    def _terms(self, difference: Array, terms: Array) -> None:
+        # With c = d cut off at ±δ, it is c (d − c/2) on either side.
+        cut = self._scratch("cut", difference.shape, difference.dtype)
+        np.minimum(difference, self.delta, out=cut)
+        np.maximum(cut, -self.delta, out=cut)
+        np.multiply(cut, -0.5, out=terms)
+        np.add(terms, difference, out=terms)
+        np.multiply(terms, cut, out=terms)
+        np.copyto(difference, cut)
+
+    def __repr__(self) -> str:
+        return f"Huber({self.delta})"
+
+
+class Poisson(_ValueLoss):
+    """ℓ = e^z − y z, for counts y ≥ 0 whose expected value is e^z.
+
+    The negative log-likelihood but for ln y!, which no weight can change.
+    """
+
+    name = "poisson"
+    link = "exp"
+
+    def check_targets(self, targets: NDArray[Any], n_outputs: int) -> None:
+        super().check_targets(targets, n_outputs)
+        if (targets < 0).any():
+            raise ValueError(
+                f"expected counts for the loss poisson, none below 0; got {targets.min()}; "
+                f"use another loss for signed values"
+            )
+
+    def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
+        terms = self._scratch("terms", logits.shape, logits.dtype)
+        np.exp(logits, out=gradient)
+        np.multiply(logits, targets, out=terms)
+        np.subtract(gradient, terms, out=terms)
+        np.subtract(gradient, targets, out=gradient)
+        np.multiply(gradient, 1 / logits.shape[1], out=gradient)
+        self._means(terms, losses)
 
     def answers(self, logits: Array) -> Array:
-        return logits.copy()
+        with np.errstate(over="ignore"):  # infinite, as the graph's
+            result: Array = np.exp(logits)
+        return result
 
 
-class BinaryCrossEntropy(Loss):
-    """L = mean of −y ln σ(z) − (1 − y) ln(1 − σ(z)); targets are floats 0 or 1, `(n, k)`.
+class _CrossEntropy(Loss):
+    """What the two cross-entropies share.
 
-    Computed as max(z, 0) − z y + ln(1 + e^−|z|), which neither overflows nor loses digits.
-    Its gradient is (σ(z) − y) / size.
+    Args:
+        label_smoothing: s in [0, 1): the share of certainty taken from the true class and spread
+            evenly over all (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7).
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"expected a label smoothing in [0, 1); got {label_smoothing}")
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
+    def __repr__(self) -> str:
+        smoothing = f"label_smoothing={self.label_smoothing}" if self.label_smoothing else ""
+        return f"{type(self).__name__}({smoothing})"
+
+
+class BinaryCrossEntropy(_CrossEntropy):
+    """ℓ = −y ln σ(z) − (1 − y) ln(1 − σ(z)), for one yes or no or, multilabel, k of them.
+
+    Targets are floats in [0, 1], `(n, k)`; a row's loss is the mean over its k. Computed as
+    ln(1 + e^z) − z y, which neither overflows nor loses digits; its derivative is σ(z) − y.
     """
 
     name = "binary_cross_entropy"
     link = "sigmoid"
-    _sigmoid = Sigmoid()
 
-    def value(self, logits: Array, targets: NDArray[Any]) -> float:
-        softplus = np.maximum(logits, 0) + np.log1p(np.exp(-np.abs(logits)))
-        return float(np.mean(softplus - logits * targets))
+    def check_targets(self, targets: NDArray[Any], n_outputs: int) -> None:
+        _require_floats(self.name, targets, n_outputs)
+        if ((targets < 0) | (targets > 1)).any():
+            raise ValueError(
+                f"expected targets between 0 and 1 for the loss {self.name}; got "
+                f"{targets.min()} to {targets.max()}"
+            )
 
-    def value_and_gradient(self, logits: Array, targets: NDArray[Any], out: Array) -> float:
-        self._sigmoid.value(logits, out=out)
-        out -= targets
-        out /= out.size
-        return self.value(logits, targets)
+    def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
+        shape, dtype = logits.shape, logits.dtype
+        terms, work = self._scratch("terms", shape, dtype), self._scratch("work", shape, dtype)
+        if self.label_smoothing:
+            smooth = self._scratch("smooth", shape, targets.dtype)
+            np.multiply(targets, 1 - self.label_smoothing, out=smooth)
+            targets = np.add(smooth, self.label_smoothing / 2, out=smooth)
+        softplus(logits, terms, work)
+        np.multiply(logits, targets, out=work)
+        np.subtract(terms, work, out=terms)
+        sigmoid(logits, gradient)
+        np.subtract(gradient, targets, out=gradient)
+        if shape[1] > 1:
+            np.multiply(gradient, 1 / shape[1], out=gradient)
+        self._means(terms, losses)
 
     def answers(self, logits: Array) -> Array:
         out = np.empty_like(logits)
-        self._sigmoid.value(logits, out=out)
+        sigmoid(logits, out)
         return out
 
 
-class CategoricalCrossEntropy(Loss):
-    """L = mean of −ln softmax(z)[y]; targets are class indices, integers `(n,)` in 0 … k − 1.
+class CategoricalCrossEntropy(_CrossEntropy):
+    """ℓ = −ln softmax(z)[y]; targets are class indices, integers `(n,)` in 0 … k − 1.
 
     Each row is shifted by its own largest logit before the exponential. The gradient is
-    (softmax(z) − onehot(y)) / n. Of K equally likely classes the loss is ln K.
+    softmax(z) − onehot(y). Of K equally likely classes the loss is ln K.
     """
 
     name = "categorical_cross_entropy"
     link = "softmax"
+    _numbers: NDArray[np.int64] = np.arange(0)
 
-    def value(self, logits: Array, targets: NDArray[Any]) -> float:
-        return self.value_and_gradient(logits, targets, np.empty_like(logits))
+    def check_targets(self, targets: NDArray[Any], n_outputs: int) -> None:
+        if targets.ndim != 1 or targets.dtype.kind not in "iu":
+            raise ValueError(
+                f"expected class indices for the loss {self.name}, integers of shape (n,); got "
+                f"{targets.dtype} of shape {targets.shape}"
+            )
+        if len(targets) and not (targets.min() >= 0 and targets.max() < n_outputs):
+            raise ValueError(
+                f"expected class indices from 0 to {n_outputs - 1}, one per output; got "
+                f"{targets.min()} to {targets.max()}"
+            )
 
-    def value_and_gradient(self, logits: Array, targets: NDArray[Any], out: Array) -> float:
-        n = len(logits)
-        rows = np.arange(n)
-        np.subtract(logits, logits.max(axis=1, keepdims=True), out=out)
-        shifted = out[rows, targets]
-        np.exp(out, out=out)
-        total = out.sum(axis=1, keepdims=True)
-        value = float(np.mean(np.log(total[:, 0]) - shifted))
-        out /= total
-        out[rows, targets] -= 1
-        out /= n
-        return value
+    def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
+        n, k = logits.shape
+        dtype, get, s = logits.dtype, self._scratch, self.label_smoothing
+        # One class after the other: NumPy reduces over the first axis several times as fast.
+        flat = get("z", (k * n,), dtype)
+        z = flat.reshape(k, n)
+        np.copyto(z, logits.T)
+        top, total = get("top", (n,), logits.real.dtype), get("total", (n,), dtype)
+        np.maximum.reduce(z.real, axis=0, out=top)
+        np.subtract(z, top, out=z)
+
+        # The places of the true classes, as if the matrix were one long row.
+        places, chosen = get("places", (n,), np.int64), get("chosen", (n,), dtype)
+        np.multiply(targets, n, out=places)
+        np.add(places, self._columns(n), out=places)
+        np.take(flat, places, out=chosen, mode="clip")
+        if s:
+            np.multiply(chosen, 1 - s, out=chosen)
+            np.add.reduce(z, axis=0, out=total)
+            np.multiply(total, s / k, out=total)
+            np.add(chosen, total, out=chosen)
+
+        np.exp(z, out=z)
+        np.add.reduce(z, axis=0, out=total)
+        np.log(total, out=losses)
+        np.subtract(losses, chosen, out=losses)
+
+        np.divide(z, total, out=z)
+        if s:
+            np.subtract(z, s / k, out=z)
+        np.take(flat, places, out=chosen, mode="clip")
+        np.subtract(chosen, 1 - s, out=chosen)
+        np.put(flat, places, chosen)
+        np.copyto(gradient, z.T)
+
+    def _columns(self, n: int) -> NDArray[np.int64]:
+        if len(self._numbers) < n:
+            self._numbers = np.arange(n)
+        return self._numbers[:n]
 
     def answers(self, logits: Array) -> Array:
         out: Array = logits - logits.max(axis=1, keepdims=True)
         np.exp(out, out=out)
         out /= out.sum(axis=1, keepdims=True)
         return out
+
+
+LOSSES: dict[str, type[Loss]] = {
+    loss.name: loss
+    for loss in (
+        MeanSquaredError, MeanAbsoluteError, Huber, Poisson, BinaryCrossEntropy,
+        CategoricalCrossEntropy,
+    )
+}  # fmt: skip
+
+
+def check_pairing(loss: Loss, activation: str) -> None:
+    """Refuse a loss that does not fit the activation of the last layer, and name what does.
+
+    Args:
+        loss: takes the last layer's outputs.
+        activation: the last layer's.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    if activation == "identity":
+        return
+    if loss.link != "identity":
+        raise ValueError(
+            f"expected logits for the loss {loss.name}, whose {loss.link} is applied inside it; "
+            f"got a last layer with {activation}; leave its activation out"
+        )
+    if activation == "sigmoid":
+        raise ValueError(
+            f"expected a loss of probabilities after sigmoid; got {loss.name}, whose gradient "
+            f"vanishes where sigmoid saturates; for classes use binary_cross_entropy and leave the "
+            f"last activation out, for values leave it out"
+        )
+
+
+def _require_floats(loss: str, targets: NDArray[Any], n_outputs: int) -> None:
+    if targets.dtype.kind != "f" or targets.ndim != 2 or targets.shape[1] != n_outputs:
+        raise ValueError(
+            f"expected floats of shape (n, {n_outputs}) as targets of the loss {loss}; got "
+            f"{targets.dtype} of shape {targets.shape}"
+        )
+    if not np.isfinite(targets).all():
+        raise ValueError(f"expected finite targets; got NaN or infinity in {targets.shape}")

@@ -1,98 +1,156 @@
+from itertools import product
+
 import numpy as np
 import pytest
 
 from trainer.nn import (
     ACTIVATIONS,
+    ELU,
+    LOSSES,
+    BatchNorm,
     BinaryCrossEntropy,
+    Branches,
     CategoricalCrossEntropy,
     Dense,
+    Dropout,
+    LeakyReLU,
     MeanSquaredError,
     Network,
+    Penalty,
     ReLU,
     Tanh,
     check_gradients,
 )
-from trainer.nn import losses as losses_module
 
-LOSSES = [MeanSquaredError(), BinaryCrossEntropy(), CategoricalCrossEntropy()]
-LIMIT = 1e-6
+N, K = 12, 3
+TARGETS = {
+    "mse": lambda rng: rng.normal(size=(N, K)),
+    "mae": lambda rng: rng.normal(size=(N, K)),
+    "huber": lambda rng: 2 * rng.normal(size=(N, K)),
+    "poisson": lambda rng: rng.poisson(2, (N, K)).astype(float),
+    "binary_cross_entropy": lambda rng: rng.integers(0, 2, (N, K)).astype(float),
+    "categorical_cross_entropy": lambda rng: rng.integers(0, K, N),
+}
+LAYERS = {
+    "none": lambda f: [Dense(K)],
+    "deep": lambda f: [Dense(6, f()), Dense(5, f()), Dense(4, f()), Dense(K)],
+    "batch norm": lambda f: [Dense(6), BatchNorm(f()), Dense(K)],
+    "batch norm first": lambda f: [BatchNorm(), Dense(6, f()), BatchNorm(), Dense(K)],
+    "dropout": lambda f: [Dropout(0.2), Dense(8, f()), Dropout(0.3), Dense(K)],
+    "branches": lambda f: [
+        Branches((2, [Dense(3, f())]), (3, [BatchNorm(), Dense(4, f())])), Dense(K),
+    ],
+}  # fmt: skip
+FUNCTIONS = [*ACTIVATIONS.values(), lambda: LeakyReLU(0.3), lambda: ELU(0.5)]
+LIMITS = {"central": 1e-6, "complex": 1e-11}
 
 
-def problem(activation, loss, rng, hidden=(6, 5)):
-    """A float64 network with rows that keep every ReLU away from its kink."""
-    outputs = 1 if isinstance(loss, BinaryCrossEntropy) else 3
-    layers = [*(Dense(units, activation) for units in hidden), Dense(outputs)]
-    network = Network(4, layers, rng=rng, dtype=np.float64)
+def problem(layers, loss="categorical_cross_entropy", function=Tanh):
+    rng = np.random.default_rng(7)
+    network = Network(5, LAYERS[layers](function), rng=rng, dtype=np.float64)
     network.parameters += 0.1 * rng.normal(size=network.n_parameters)  # biases off zero
-    x = _away_from_kinks(network, rng.normal(size=(200, 4)))[:20]
-    if isinstance(loss, CategoricalCrossEntropy):
-        return network, x, rng.integers(0, 3, len(x))
-    if isinstance(loss, BinaryCrossEntropy):
-        return network, x, rng.integers(0, 2, (len(x), 1)).astype(float)
-    return network, x, rng.normal(size=(len(x), 3))
+    return network, rng.normal(size=(N, 5)), TARGETS[loss](rng)
 
 
-def _away_from_kinks(network, x):
-    a, keep = x, np.ones(len(x), bool)
-    for layer in network.layers[:-1]:
-        z = a @ layer.W + layer.b
-        keep &= np.abs(z).min(axis=1) > 1e-3
-        a = np.empty_like(z)
-        layer.activation.value(z, out=a)
-    assert keep.sum() >= 20
-    return x[keep]
+def worst(errors):
+    return max(e.relative for e in errors)
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("hidden", [(), (6,), (6, 5), (5, 4, 3)], ids=str)
-def test_every_gradient_is_right(activation, loss, hidden, rng):
-    network, x, y = problem(activation, loss, rng, hidden)
-    errors = check_gradients(network, x, y, loss)
+@pytest.mark.parametrize("method", LIMITS)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("layers", LAYERS)
+def test_every_gradient_is_right(layers, loss, method):
+    for function in FUNCTIONS:
+        network, x, y = problem(layers, loss, function)
+        errors = check_gradients(network, x, y, LOSSES[loss](), method=method)
+        assert worst(errors) <= LIMITS[method], function().name
+
+
+@pytest.mark.parametrize("method", LIMITS)
+@pytest.mark.parametrize("layers", LAYERS)
+def test_weights_penalties_and_smoothing_have_right_gradients(layers, method):
+    weights = np.random.default_rng(0).random(N)
+    for penalty, loss in product(
+        (Penalty(l1=0.02), Penalty(l2=0.03), Penalty(0.01, 0.02)),
+        (CategoricalCrossEntropy(0.1), BinaryCrossEntropy(0.1)),
+    ):
+        network, x, y = problem(layers, loss.name)
+        errors = check_gradients(
+            network, x, y, loss, weights=weights, penalty=penalty, method=method
+        )
+        assert worst(errors) <= LIMITS[method]
+
+
+def test_each_parameter_array_has_its_entry():
+    network, x, y = problem("batch norm")
+    errors = check_gradients(network, x, y, CategoricalCrossEntropy())
     assert [(e.layer, e.parameter) for e in errors] == [
-        (i, p) for i in range(len(hidden) + 1) for p in ("W", "b")
-    ]
-    assert max(e.relative for e in errors) <= LIMIT
+        (0, "W"), (0, "b"), (1, "gamma"), (1, "beta"), (2, "W"), (2, "b"),
+    ]  # fmt: skip
 
 
-def test_the_check_leaves_the_network_as_it_was(rng):
-    network, x, y = problem("tanh", LOSSES[2], rng)
-    before = network.parameters.copy()
-    check_gradients(network, x, y, LOSSES[2])
-    np.testing.assert_array_equal(network.parameters, before)
+@pytest.mark.parametrize("method", LIMITS)
+def test_the_check_leaves_the_network_as_it_was(method):
+    network, x, y = problem("dropout")
+    before, streams = network.snapshot(), [g.bit_generator.state for g in network.generators()]
+    check_gradients(network, x, y, CategoricalCrossEntropy(), method=method)
+    np.testing.assert_equal(network.snapshot(), before)
+    assert [g.bit_generator.state for g in network.generators()] == streams
 
 
-def test_a_wrong_derivative_is_found_in_the_layers_it_reaches(rng, monkeypatch):
-    network, x, y = problem("tanh", LOSSES[2], rng)
-
+@pytest.mark.parametrize("method", LIMITS)
+def test_a_wrong_derivative_is_found_in_the_layers_it_reaches(method, monkeypatch):
     def wrong(self, z, a, out):
         np.subtract(1, a, out=out)  # instead of 1 − a²
 
     monkeypatch.setattr(Tanh, "derivative", wrong)
-    found = {e.layer: e.relative for e in check_gradients(network, x, y, LOSSES[2])}
-    assert found[0] > 1e-2
-    assert found[1] > 1e-2
-    assert found[2] <= LIMIT  # the output layer does not use it
+    network, x, y = problem("deep")
+    found = {}
+    for e in check_gradients(network, x, y, CategoricalCrossEntropy(), method=method):
+        found[e.layer] = max(e.relative, found.get(e.layer, 0))
+    assert min(found[0], found[1], found[2]) > 1e-2
+    assert found[3] <= LIMITS[method]  # the output layer does not use it
 
 
-def test_a_gradient_off_by_a_factor_is_found(rng, monkeypatch):
-    network, x, y = problem("tanh", LOSSES[2], rng)
-    right = losses_module.CategoricalCrossEntropy.value_and_gradient
+@pytest.mark.parametrize("method", LIMITS)
+def test_a_gradient_off_by_a_factor_is_found(method, monkeypatch):
+    right = CategoricalCrossEntropy.value_and_gradient
 
-    def doubled(self, logits, targets, out):
-        value = right(self, logits, targets, out)
+    def doubled(self, logits, targets, out, weights=None):
+        value = right(self, logits, targets, out, weights)
         out *= 2
         return value
 
     monkeypatch.setattr(CategoricalCrossEntropy, "value_and_gradient", doubled)
-    errors = check_gradients(network, x, y, LOSSES[2])
-    assert all(e.relative == pytest.approx(1 / 3, rel=1e-3) for e in errors)
+    network, x, y = problem("deep")
+    for e in check_gradients(network, x, y, CategoricalCrossEntropy(), method=method):
+        assert e.relative == pytest.approx(1 / 3, rel=1e-3)
 
 
-def test_a_kink_taken_on_the_wrong_side_is_found(rng, monkeypatch):
-    network, x, y = problem("relu", LOSSES[2], rng)
-    monkeypatch.setattr(ReLU, "derivative", lambda self, z, a, out: out.fill(1))
-    assert max(e.relative for e in check_gradients(network, x, y, LOSSES[2])) > 1e-2
+def test_a_slope_taken_on_the_wrong_side_is_found(monkeypatch):
+    monkeypatch.setattr(ReLU, "chain", lambda self, gradient, z, a: None)
+    network, x, y = problem("deep", function=ReLU)
+    assert worst(check_gradients(network, x, y, CategoricalCrossEntropy())) > 1e-2
+
+
+def test_a_penalty_without_its_gradient_is_found(monkeypatch):
+    monkeypatch.setattr(Penalty, "value_and_gradient", Penalty.value)
+    network, x, y = problem("deep")
+    errors = check_gradients(network, x, y, CategoricalCrossEntropy(), penalty=Penalty(l2=0.1))
+    assert worst([e for e in errors if e.parameter == "W"]) > 1e-3
+    assert worst([e for e in errors if e.parameter == "b"]) <= 1e-6
+
+
+def test_batch_mates_left_out_of_batch_norms_gradient_are_found(monkeypatch):
+    right = BatchNorm.backward
+
+    def alone(self, gradient, *, to_inputs):
+        self._training = False  # as if μ and σ² were constants
+        return right(self, gradient, to_inputs=to_inputs)
+
+    monkeypatch.setattr(BatchNorm, "backward", alone)
+    network, x, y = problem("batch norm")
+    assert worst(check_gradients(network, x, y, CategoricalCrossEntropy())) > 1e-2
 
 
 def test_float32_is_refused(rng):

@@ -1,15 +1,26 @@
+import copy
+
 import numpy as np
 import pytest
 
-from trainer.nn import INITIALIZERS, Dense, Network
+from trainer.nn import ACTIVATIONS, INITIALIZERS, CategoricalCrossEntropy, Dense, LeakyReLU, Network
+from trainer.nn.optimizers import SGD
 
 FAN_IN, FAN_OUT = 400, 300
-VARIANCES = {"glorot_uniform": 2 / (FAN_IN + FAN_OUT), "he_normal": 2 / FAN_IN}
+VARIANCES = {  # as published, without a slope and with one of 0.5
+    "zeros": (0, 0),
+    "lecun_normal": (1 / FAN_IN, 1 / FAN_IN),
+    "glorot_uniform": (2 / (FAN_IN + FAN_OUT),) * 2,
+    "glorot_normal": (2 / (FAN_IN + FAN_OUT),) * 2,
+    "he_normal": (2 / FAN_IN, 2 / (1.25 * FAN_IN)),
+    "he_uniform": (2 / FAN_IN, 2 / (1.25 * FAN_IN)),
+    "orthogonal": (1 / FAN_IN, 1 / FAN_IN),  # orthonormal columns of length FAN_IN
+}
 
 
-def draw(name, seed=0):
-    W = np.empty((FAN_IN, FAN_OUT))
-    INITIALIZERS[name].fill(W, np.random.default_rng(seed))
+def draw(name, seed=0, slope=0.0, shape=(FAN_IN, FAN_OUT)):
+    W = np.empty(shape)
+    INITIALIZERS[name].fill(W, np.random.default_rng(seed), slope=slope)
     return W
 
 
@@ -18,30 +29,57 @@ def test_every_initializer_has_a_published_variance():
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)
-def test_variance_is_the_published_one(name):
-    W = draw(name)
-    assert W.var() == pytest.approx(VARIANCES[name], rel=0.02)
-    assert abs(W.mean()) < 4 * np.sqrt(VARIANCES[name] / W.size)
+@pytest.mark.parametrize("slope", [0.0, 0.5])
+def test_variance_is_the_published_one(name, slope):
+    W, expected = draw(name, slope=slope), VARIANCES[name][slope > 0]
+    assert W.var() == pytest.approx(expected, rel=0.02)
+    assert abs(W.mean()) <= 4 * np.sqrt(expected / W.size)
 
 
-def test_glorot_is_bounded():
-    limit = np.sqrt(6 / (FAN_IN + FAN_OUT))
-    assert np.abs(draw("glorot_uniform")).max() <= limit
+@pytest.mark.parametrize("name", ["glorot_uniform", "he_uniform"])
+def test_uniform_ones_are_bounded_by_root_three_deviations(name):
+    W, bound = draw(name), np.sqrt(3 * VARIANCES[name][0])
+    assert 0.99 * bound < np.abs(W).max() <= bound
 
 
-@pytest.mark.parametrize("name", INITIALIZERS)
+@pytest.mark.parametrize("shape", [(40, 30), (30, 40), (20, 20)])
+def test_orthogonal_keeps_lengths(shape):
+    W = draw("orthogonal", shape=shape)
+    product = W.T @ W if shape[0] >= shape[1] else W @ W.T
+    np.testing.assert_allclose(product, np.eye(min(shape)), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(set(INITIALIZERS) - {"zeros"}))
 def test_same_seed_same_weights(name):
     np.testing.assert_array_equal(draw(name, 1), draw(name, 1))
     assert (draw(name, 1) != draw(name, 2)).any()
 
 
-def test_relu_layers_start_by_he_and_others_by_glorot():
-    assert Dense(3, "relu").initializer is INITIALIZERS["he_normal"]
-    assert Dense(3, "tanh").initializer is INITIALIZERS["glorot_uniform"]
+def test_each_activation_starts_by_the_one_that_fits_it():
+    fitting = {name: Dense(3, name).initializer.name for name in ACTIVATIONS}
+    assert fitting == {
+        "identity": "glorot_uniform", "sigmoid": "glorot_uniform", "tanh": "glorot_uniform",
+        "relu": "he_normal", "leaky_relu": "he_normal", "elu": "he_normal", "gelu": "he_normal",
+        "softplus": "he_normal", "swish": "he_normal", "selu": "lecun_normal",
+    }  # fmt: skip
     assert Dense(3, "relu", initializer="glorot_uniform").initializer.name == "glorot_uniform"
 
 
-def test_he_keeps_the_size_of_signals_through_many_relu_layers(rng):
-    deep = Network(256, [Dense(256, "relu") for _ in range(20)], rng=rng, dtype=np.float64)
+@pytest.mark.parametrize("activation", ["relu", LeakyReLU(0.3), LeakyReLU(0.8)], ids=repr)
+def test_he_keeps_the_size_of_signals_through_many_layers(activation, rng):
+    layers = [Dense(256, copy.deepcopy(activation)) for _ in range(20)]
+    deep = Network(256, layers, rng=rng, dtype=np.float64)
     x = rng.normal(size=(64, 256))
-    assert 0.2 < np.sqrt((deep.logits(x) ** 2).mean() / (x**2).mean()) < 5
+    assert 0.3 < (deep.logits(x) ** 2).mean() / (x**2).mean() < 3
+
+
+def test_from_zeros_the_units_of_a_layer_stay_copies_of_each_other(rng):
+    x, y = rng.normal(size=(50, 3)), rng.integers(0, 2, 50)
+    for initializer, distinct in (("zeros", 1), (None, 6)):
+        hidden = Dense(6, "sigmoid", initializer=initializer)
+        last = Dense(2, initializer=initializer)
+        network, sgd = Network(3, [hidden, last], rng=rng, dtype=np.float64), SGD(0.5)
+        for _ in range(50):
+            network.loss_and_gradients(x, y, CategoricalCrossEntropy())
+            sgd.step(network.parameters, network.gradients)
+        assert len(np.unique(hidden.W.round(12), axis=1).T) == distinct

@@ -1,14 +1,26 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from trainer.nn import (
     Adam,
+    BatchNorm,
+    Branches,
     CategoricalCrossEntropy,
     Dense,
+    Dropout,
+    LeakyReLU,
+    MaxNorm,
     MeanSquaredError,
+    Nadam,
+    Nesterov,
     Network,
+    Penalty,
+    clip_norm,
 )
+from trainer.nn import network as network_module
 
 
 def small(rng, dtype=np.float64):
@@ -111,6 +123,13 @@ def test_logits_are_the_callers_to_keep(rng):
     np.testing.assert_array_equal(first, kept)
 
 
+def test_many_rows_pass_in_slices_that_do_not_show(rng, monkeypatch):
+    network, x = small(rng), rng.normal(size=(50, 4))
+    whole = network.logits(x)
+    monkeypatch.setattr(network_module, "SLICE", 7)
+    np.testing.assert_allclose(network.logits(x), whole, rtol=1e-12)
+
+
 def test_no_rows_give_no_logits(rng):
     assert small(rng).logits(np.empty((0, 4))).shape == (0, 3)
 
@@ -127,9 +146,9 @@ def test_rows_of_another_dtype_are_refused(rng):
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"identity, relu, sigmoid, tanh.*got 'rleu'"):
+    with pytest.raises(ValueError, match=r"identity, leaky_relu, relu.*got 'rleu'"):
         Dense(3, "rleu")
-    with pytest.raises(ValueError, match=r"glorot_uniform, he_normal.*got 'ones'"):
+    with pytest.raises(ValueError, match=r"glorot_uniform, he_normal, .*got 'ones'"):
         Dense(3, initializer="ones")
 
 
@@ -151,8 +170,9 @@ def test_a_layer_belongs_to_one_network(rng):
 
 def test_backward_before_forward_is_refused(rng):
     network = small(rng)
-    with pytest.raises(RuntimeError, match="expected a forward pass"):
-        network.layers[0].backward(np.ones((1, 6)), to_inputs=None)
+    for layer in (network.layers[0], BatchNorm(), Branches((6, []))):
+        with pytest.raises(RuntimeError, match="expected a forward pass"):
+            layer.backward(np.ones((1, 6)), to_inputs=False)
 
 
 def test_a_hidden_layer_learns_exclusive_or_and_none_cannot(rng):
@@ -175,3 +195,38 @@ def test_twenty_rows_can_be_learned_by_heart(digits, rng):
         adam.step(network.parameters, network.gradients)
     assert first > 2
     assert last < 1e-3
+
+
+def test_a_training_step_allocates_no_array():
+    rng = np.random.default_rng(0)
+    layers = [
+        Dense(256), BatchNorm("relu"), Dropout(0.2), Dense(256, "gelu"),
+        Dense(256, LeakyReLU(0.1)), Dense(10),
+    ]  # fmt: skip
+    network = Network(256, layers, rng=rng)
+    x, y = rng.normal(size=(1024, 256)).astype(np.float32), rng.integers(0, 10, 1024)
+    weights = rng.random(1024).astype(np.float32)
+    loss, penalty, bound = CategoricalCrossEntropy(0.1), Penalty(1e-5, 1e-4), MaxNorm(3.0)
+    for optimizer in (Adam(), Nadam(), Nesterov()):
+
+        def step(optimizer=optimizer):
+            network.loss_and_gradients(x, y, loss, weights, penalty)
+            clip_norm(network.gradients, 1.0)
+            optimizer.step(network.parameters, network.gradients)
+            bound.apply(network.weights())
+
+        step()
+        step()
+        tracemalloc.start()
+        step()
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(5):
+            step()
+        after, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        # A layer's output or a weight matrix has 256 KB or more. What is left are the 32 KB for
+        # each operand that NumPy itself takes for the time of an operation that broadcasts or
+        # converts, whatever its size.
+        assert peak - before < 200_000, repr(optimizer)
+        assert after - before < 10_000

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from trainer.nn import (
+    BatchNorm,
+    Dense,
+    MaxNorm,
+    Network,
+    Penalty,
+    WeightAverage,
+    clip_norm,
+    clip_value,
+)
+
+
+def test_a_penalty_by_hand(rng):
+    network = Network(2, [Dense(2), Dense(1)], rng=rng, dtype=np.float64)
+    network.parameters[...] = [1, -2, 3, -4, 9, 9, 5, -6, 9]  # the nines are biases
+    penalty = Penalty(l1=0.1, l2=0.01)
+    expected = 0.1 * (1 + 2 + 3 + 4 + 5 + 6) + 0.005 * (1 + 4 + 9 + 16 + 25 + 36)
+    assert penalty.value(network.weights()) == pytest.approx(expected)
+    network.gradients[...] = 1
+    assert penalty.value_and_gradient(network.weights()) == pytest.approx(expected)
+    np.testing.assert_allclose(network.gradients, [1.11, 0.88, 1.13, 0.86, 1, 1, 1.15, 0.84, 1])
+
+
+def test_only_weight_matrices_are_penalised(rng):
+    network = Network(3, [Dense(4), BatchNorm(), Dense(2)], rng=rng)
+    assert [W.shape for W, _ in network.weights()] == [(3, 4), (4, 2)]
+
+
+def test_max_norm_cuts_long_columns_and_leaves_short_ones(rng):
+    network = Network(5, [Dense(3), Dense(2)], rng=rng, dtype=np.float64)
+    W = network.layers[0].W
+    W[...] = np.array([0.1, 3.0, 2.0])
+    before = W.copy()
+    MaxNorm(4.0).apply(network.weights())
+    norms = np.linalg.norm(W, axis=0)
+    np.testing.assert_allclose(norms, [0.1 * np.sqrt(5), 4, 4])
+    np.testing.assert_array_equal(W[:, 0], before[:, 0])
+
+
+def test_an_average_forgets_the_beginning_and_ends_near_the_mean(rng):
+    average, theta = WeightAverage(0.99), np.full(3, 1e6)
+    average.follow(theta)
+    for _ in range(3000):
+        theta[...] = 5 + rng.normal(size=3)
+        average.follow(theta)
+    np.testing.assert_allclose(average.average, 5, atol=0.3)
+
+
+def test_an_average_by_hand():
+    average, theta = WeightAverage(0.5), np.array([1.0])
+    for value in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0):
+        theta[...] = value
+        average.follow(theta)
+    expected = 1.0
+    for t, value in enumerate((1, 2, 4, 8, 16, 32, 64, 128, 256, 512), start=1):
+        d = min(0.5, (1 + t) / (10 + t))
+        expected = d * expected + (1 - d) * value
+    assert average.average[0] == pytest.approx(expected)
+
+
+def test_clipping_by_norm_is_pytorchs_and_keeps_the_direction(torch):
+    gradient = np.array([3.0, -4.0])
+    assert clip_norm(gradient, 2.0) == 5
+    np.testing.assert_allclose(gradient, torch["clipped"], rtol=1e-5)  # it adds 1e-6 to the norm
+    np.testing.assert_allclose(gradient, [1.2, -1.6])
+    assert clip_norm(gradient, 3.0) == pytest.approx(2)
+    np.testing.assert_allclose(gradient, [1.2, -1.6])
+
+
+def test_clipping_by_value_cuts_each_entry():
+    gradient = np.array([3.0, -4.0, 0.5])
+    clip_value(gradient, 1.0)
+    assert gradient.tolist() == [1, -1, 0.5]
+
+
+def test_impossible_numbers_are_refused():
+    with pytest.raises(ValueError, match="penalties of at least 0"):
+        Penalty(l1=-1)
+    with pytest.raises(ValueError, match="limit above 0"):
+        MaxNorm(0)
+    with pytest.raises(ValueError, match=r"decay in \[0, 1\)"):
+        WeightAverage(1)

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from trainer.nn import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    Exponential,
+    OneCycle,
+    ReduceOnPlateau,
+    Step,
+)
+
+
+def factors(schedule, steps=40):
+    return [schedule.factor(step, steps) for step in range(steps)]
+
+
+def test_cosine_and_one_cycle_are_pytorchs(torch):
+    expected = torch["schedules"]
+    ours = factors(Cosine(warmup=0, final=0))
+    np.testing.assert_allclose(ours, expected["cosine"], atol=1e-12)
+    np.testing.assert_allclose(factors(OneCycle()), expected["one_cycle"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("steps", [1, 2, 3, 100])
+def test_every_factor_is_between_0_and_1(name, steps):
+    found = factors(SCHEDULES[name](), steps)
+    assert all(0 <= f <= 1 + 1e-12 for f in found)
+    assert np.isfinite(found).all()
+
+
+def test_constant_and_step_by_hand():
+    assert factors(Constant(), 3) == [1, 1, 1]
+    assert factors(Step(3, 0.1), 6) == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert factors(Step(3, 0.1), 7)[-1] == pytest.approx(0.01)
+
+
+def test_exponential_falls_by_one_ratio_to_its_end():
+    found = np.array(factors(Exponential(0.01), 21))
+    np.testing.assert_allclose(found[1:] / found[:-1], 0.01 ** (1 / 20))
+    assert found[0] == 1
+    assert found[-1] == pytest.approx(0.01)
+
+
+def test_warm_up_rises_in_a_straight_line():
+    found = factors(Cosine(warmup=0.25, final=0.1), 40)
+    np.testing.assert_allclose(np.diff(found[:10]), 1 / 11)
+    assert max(found) == 1
+    assert found.index(max(found)) == 10
+    assert found[-1] == pytest.approx(0.1)
+
+
+def test_plateau_waits_and_falls():
+    schedule = ReduceOnPlateau(patience=2, gamma=0.5, threshold=0)
+    levels = []
+    for loss in (5, 4, 4, 4, 3, 3.5, 3.5, 2):
+        schedule.observe(loss)
+        levels.append(schedule.factor(0, 1))
+    assert levels == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_plateau_wants_more_than_a_trifle():
+    schedule = ReduceOnPlateau(patience=1, gamma=0.5, threshold=0.01)
+    for loss in (100, 99.5):
+        schedule.observe(loss)
+    assert schedule.level == 0.5
+
+
+def test_impossible_numbers_are_refused():
+    for make, message in (
+        (lambda: Step(0), "at least 1 part"),
+        (lambda: Step(2, 0), r"gamma in \(0, 1\]"),
+        (lambda: Exponential(2), r"final in \(0, 1\]"),
+        (lambda: Cosine(warmup=1), r"warm-up in \[0, 1\)"),
+        (lambda: Cosine(final=2), r"final factor in \[0, 1\]"),
+        (lambda: OneCycle(rise=0), r"share of the run in \(0, 1\)"),
+        (lambda: OneCycle(start=0.5), "ratios of at least 1"),
+        (lambda: ReduceOnPlateau(0), "patience of at least 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()

@@ -1,0 +1,105 @@
+"""Branches: several inputs, each with layers of its own, joined by concatenation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.nn.layers.chain import Chain
+from trainer.nn.layers.layer import Array, Layer, Parameter, require_forward
+
+
+class Branches(Layer):
+    """Splits a row's inputs among chains of layers and joins their outputs, in order.
+
+    `Branches((64, [Dense(32, "relu")]), (3, []))` gives the first 64 inputs to a dense layer and
+    passes the other three on as they are: 35 outputs.
+
+    Args:
+        branches: of each, its number of inputs and its layers.
+    """
+
+    settings = ("widths", "chains")
+
+    def __init__(self, *branches: tuple[int, Sequence[Layer]]) -> None:
+        if not branches or any(width < 1 for width, _ in branches):
+            raise ValueError(
+                f"expected branches of at least 1 input each; got {[w for w, _ in branches]}"
+            )
+        super().__init__()
+        self.widths = [width for width, _ in branches]
+        self.chains = [Chain(layers) for _, layers in branches]
+
+    def outputs(self, n_in: int) -> int:
+        if n_in != sum(self.widths):
+            raise ValueError(
+                f"expected {' + '.join(map(str, self.widths))} = {sum(self.widths)} inputs for the "
+                f"branches; got {n_in}"
+            )
+        return sum(c.widths(w)[-1] for w, c in zip(self.widths, self.chains, strict=True))
+
+    def size(self, n_in: int) -> int:
+        return sum(c.size(w) for w, c in zip(self.widths, self.chains, strict=True))
+
+    def bind(self, n_in: int, parameters: Array, gradients: Array) -> None:
+        super().bind(n_in, parameters, gradients)
+        # Of each branch, its columns of the input and of the output.
+        self._columns: list[tuple[slice, slice]] = []
+        start = read = written = 0
+        for width, chain in zip(self.widths, self.chains, strict=True):
+            stop = start + chain.size(width)
+            chain.bind(width, parameters[start:stop], gradients[start:stop])
+            inputs, outputs = (
+                slice(read, read + width),
+                slice(written, written + chain.widths(width)[-1]),
+            )
+            self._columns.append((inputs, outputs))
+            start, read, written = stop, inputs.stop, outputs.stop
+
+    def initialize(self, rng: np.random.Generator) -> None:
+        for chain in self.chains:
+            chain.initialize(rng)
+
+    def parameters(self) -> list[Parameter]:
+        return [p for layer in self.inner() for p in layer.parameters()]
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {
+            f"{i}.{name}": array
+            for i, layer in enumerate(self.inner())
+            for name, array in layer.state().items()
+        }
+
+    def generators(self) -> list[np.random.Generator]:
+        return [g for layer in self.inner() for g in layer.generators()]
+
+    def inner(self) -> list[Layer]:
+        return [i for chain in self.chains for layer in chain.layers for i in layer.inner()]
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        self._x = x
+        out = self._buffers.get("out", (len(x), self.n_out), self.dtype)
+        for chain, (inputs, outputs) in zip(self.chains, self._columns, strict=True):
+            np.copyto(out[:, outputs], chain.forward(x[:, inputs], training=training))
+        return out
+
+    def backward(self, gradient: Array, *, to_inputs: bool) -> Array | None:
+        x = require_forward(self._x)
+        out = self._buffers.get("dx", x.shape, self.dtype) if to_inputs else None
+        for i, (chain, (inputs, outputs)) in enumerate(
+            zip(self.chains, self._columns, strict=True)
+        ):
+            part = gradient[:, outputs]
+            own = self._buffers.get(f"gradient {i}", part.shape, self.dtype)
+            np.copyto(own, part)  # whole rows, which BLAS and the layers are faster with
+            flow = chain.backward(own, to_inputs=to_inputs)
+            if out is not None and flow is not None:
+                np.copyto(out[:, inputs], flow)
+        return out
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"({w}, {c!r})" for w, c in zip(self.widths, self.chains, strict=True))
+        return f"Branches({inside})"

@@ -1,0 +1,62 @@
+"""Dropout: in training each input is silenced with a certain chance, so that none is relied on."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.nn.layers.layer import Array, Layer
+
+
+class Dropout(Layer):
+    """Inverted dropout: what is kept is scaled by 1 / (1 − rate), so that answering needs nothing.
+
+    Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html; inverted as in its
+    section 10.
+
+    Args:
+        rate: the share that is silenced, in [0, 1).
+    """
+
+    settings = ("rate", "_rng")
+
+    def __init__(self, rate: float) -> None:
+        if not 0 <= rate < 1:
+            raise ValueError(f"expected a rate in [0, 1); got {rate}")
+        super().__init__()
+        self.rate = rate
+        self._rng = np.random.default_rng(0)
+        self._mask: NDArray[np.bool_] | None = None
+
+    def outputs(self, n_in: int) -> int:
+        return n_in
+
+    def initialize(self, rng: np.random.Generator) -> None:
+        """Take a source of randomness of its own."""
+        (self._rng,) = rng.spawn(1)
+
+    def generators(self) -> list[np.random.Generator]:
+        return [self._rng]
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        if not training or self.rate == 0:
+            self._mask = None
+            return x
+        draws = self._buffers.get("draws", x.shape, np.float32)
+        self._rng.random(out=draws, dtype=np.float32)
+        self._mask = self._buffers.get("mask", x.shape, np.bool_)
+        np.greater_equal(draws, self.rate, out=self._mask)
+        out = self._buffers.get("out", x.shape, x.dtype)
+        np.multiply(x, self._mask, out=out)
+        np.multiply(out, 1 / (1 - self.rate), out=out)
+        self._x = x
+        return out
+
+    def backward(self, gradient: Array, *, to_inputs: bool) -> Array | None:
+        if self._mask is not None:
+            np.multiply(gradient, self._mask, out=gradient)
+            np.multiply(gradient, 1 / (1 - self.rate), out=gradient)
+        return gradient
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.rate})"
