@@ -49,7 +49,7 @@ test-docker: install  ## build the image, bring the stack up, predict through it
 # The lock files hold versions and hashes and no addresses: any index serves them.
 lock:  ## pin the requirements of pyproject.toml anew
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
-	$(LOCK) --extra train --extra dev --output-file requirements/all.lock
+	$(LOCK) --extra train --extra fast --extra dev --output-file requirements/all.lock
 	$(LOCK) --output-file requirements/serving.lock --constraints requirements/all.lock
 
 LOCK = .venv-lock/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \

@@ -18,7 +18,8 @@ import pytest
 from sklearn.datasets import load_digits, load_iris
 
 from serving import create_app
-from trainer.recipe import Config, fit
+from trainer.choices import Config
+from trainer.recipe import fit
 
 ROOT = Path(__file__).parent.parent
 

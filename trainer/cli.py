@@ -20,12 +20,13 @@ from pydantic_core import ErrorDetails
 
 from serving.bundle import MANIFEST, Bundle, BundleError, versions
 from serving.runtime import GraphError, Proof, prove
+from trainer.choices import Config
 from trainer.data.sources import BUILT_IN, SUFFIXES
 from trainer.data.tables import DataError
 from trainer.export.parity import ParityError
 from trainer.fit.callbacks import ProgressBar
 from trainer.fit.loop import TrainingDivergedError
-from trainer.recipe import Config, Trained, describe
+from trainer.recipe import Trained, describe
 from trainer.recipe import fit as fit_recipe
 
 # What a run can rightly end in; anything else is a fault of ours and shows its traceback.

@@ -5,6 +5,7 @@ This is the reference. The exported graph, the self-test and every served answer
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,21 +14,8 @@ from numpy.typing import NDArray
 
 from trainer.data.preprocess import Standardizer
 from trainer.data.tables import Table, Task
-from trainer.fit.loop import Rows
-from trainer.nn import (
-    BinaryCrossEntropy,
-    CategoricalCrossEntropy,
-    Dense,
-    Loss,
-    MeanSquaredError,
-    Network,
-)
-
-LOSSES: dict[Task, Loss] = {
-    "binary": BinaryCrossEntropy(),
-    "multiclass": CategoricalCrossEntropy(),
-    "regression": MeanSquaredError(),
-}
+from trainer.fit.batches import Rows
+from trainer.nn import Layer, Loss, Network
 
 Answers = dict[str, NDArray[Any]]
 
@@ -40,7 +28,8 @@ class Model:
         task: what is answered.
         features: standardises raw rows for the network.
         network: its logits are read according to the task.
-        targets: for regression, standardises values for the network; else None.
+        loss: what it learns by, and whose link makes answers of logits.
+        targets: for regression of values, standardises them for the network; else None.
         classes: for classification, sorted, int64 or str `(n_classes,)`; else None.
         threshold: a binary answer is the second class from this probability up.
     """
@@ -48,6 +37,7 @@ class Model:
     task: Task
     features: Standardizer
     network: Network
+    loss: Loss
     targets: Standardizer | None = None
     classes: NDArray[Any] | None = None
     threshold: float = 0.5
@@ -58,31 +48,35 @@ class Model:
         table: Table,
         train: NDArray[np.int64],
         *,
-        hidden: tuple[int, ...],
-        activation: str,
+        layers: Callable[[int], Sequence[Layer]],
+        loss: Loss,
         rng: np.random.Generator,
     ) -> Model:
-        """A model for `table` with fresh weights; its statistics come from the rows `train`."""
+        """A model for `table` with fresh weights.
+
+        Args:
+            table: what it is to learn.
+            train: the rows its statistics come from.
+            layers: given the number of logits, the layers.
+            loss: what it learns by.
+            rng: where the weights are drawn from.
+        """
         classes = targets = None
         if table.task == "regression":
-            targets = Standardizer.fit(table.target[train])
+            if loss.link == "identity":
+                targets = Standardizer.fit(table.target[train])
             n_outputs = table.target.shape[1]
         else:
             classes = np.unique(table.target)
             n_outputs = 1 if table.task == "binary" else len(classes)
-        layers = [*(Dense(units, activation) for units in hidden), Dense(n_outputs)]
         return cls(
             task=table.task,
             features=Standardizer.fit(table.features[train]),
-            network=Network(table.features.shape[1], layers, rng=rng),
+            network=Network(table.features.shape[1], layers(n_outputs), rng=rng),
+            loss=loss,
             targets=targets,
             classes=classes,
         )
-
-    @property
-    def loss(self) -> Loss:
-        """The loss that fits the task."""
-        return LOSSES[self.task]
 
     def rows(self, table: Table, numbers: NDArray[np.int64]) -> Rows:
         """Those rows of the table, as the network and the loss take them."""
@@ -90,6 +84,8 @@ class Model:
         target = table.target[numbers]
         if self.targets is not None:
             return Rows(features, self.targets.transform(target))
+        if self.task == "regression":
+            return Rows(features, target.astype(np.float32))
         indices = np.searchsorted(self.classes, target)  # type: ignore[arg-type]
         if self.task == "binary":
             return Rows(features, indices.astype(np.float32)[:, None])
@@ -107,8 +103,9 @@ class Model:
             `(n, n_classes)`; for regression `value`, float32 `(n, n_targets)`, in original units.
         """
         outputs = self.loss.answers(self.logits(features))
-        if self.targets is not None:
-            return {"value": self.targets.inverse(outputs)}
+        if self.task == "regression":
+            value = outputs if self.targets is None else self.targets.inverse(outputs)
+            return {"value": value}
         if self.task == "binary":
             outputs = np.concatenate([1 - outputs, outputs], axis=1)
             choice = (outputs[:, 1] >= np.float32(self.threshold)).astype(np.int64)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from serving.bundle import Bundle, Manifest, Name, Training
+from serving.bundle import Bundle, Manifest, Training
+from trainer.choices import Config, balanced_weights
 from trainer.data.sources import default_name, load
 from trainer.data.splits import Split, split
 from trainer.data.tables import Table
@@ -20,44 +19,6 @@ from trainer.export.write import require_writable
 from trainer.fit.callbacks import EarlyStopping
 from trainer.fit.loop import Callback, Epoch, train
 from trainer.model import Model
-from trainer.nn import OPTIMIZERS
-
-
-def _units(value: object) -> object:
-    """Hidden layers as people write them: `64,32`, `64`, or a list."""
-    if isinstance(value, str):
-        return [units for units in value.split(",") if units.strip()]
-    return [value] if isinstance(value, int) else value
-
-
-class Config(BaseModel):
-    """Every choice of a training run. A TOML file of these keys is what `--config` takes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    data: str = Field(min_length=1)
-    target: str | None = Field(None, description="column to predict, in a CSV file [the last]")
-    task: Literal["classification", "regression"] | None = Field(
-        None, description="classification or regression [inferred from the target]"
-    )
-    name: Name | None = Field(None, description="the model's name [that of the data]")
-    models: Path = Field(Path("models"), description="the repository to write to")
-    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_units)] = Field(
-        (256,), description="units of the hidden layers, in order: 64,32"
-    )
-    activation: Literal["identity", "relu", "sigmoid", "tanh"] = Field(
-        "relu", description="of the hidden layers"
-    )
-    optimizer: Literal["sgd", "adam"] = Field("adam", description="how weights are updated")
-    learning_rate: float = Field(0.001, gt=0, description="size of a step")
-    batch_size: int = Field(32, ge=1, description="rows per step")
-    epochs: int = Field(200, ge=1, description="the most passes over the training rows")
-    patience: int = Field(20, ge=1, description="epochs without a better validation loss")
-    validation: float = Field(0.1, gt=0, lt=0.5, description="share of rows to stop early by")
-    test: float = Field(0.2, gt=0, lt=0.5, description="share of rows to judge the model on")
-    seed: int = Field(
-        0, ge=0, lt=2**32, description="of the split, the weights and the order of rows"
-    )
 
 
 @dataclass(frozen=True)
@@ -99,14 +60,17 @@ def learn(
     # Independent streams, so that a change in one place does not shift the draws in another.
     weights, order = rng.spawn(2)
     model = Model.untrained(
-        table, parts.train, hidden=config.hidden, activation=config.activation, rng=weights
+        table, parts.train, layers=config.layers, loss=config.loss_for(table.task), rng=weights
     )
+    learned = model.rows(table, parts.train)
+    if config.class_weight == "balanced" and model.classes is not None:
+        learned = replace(learned, weights=balanced_weights(learned.targets))
     stopping = EarlyStopping(config.patience)
     history = train(
         model.network,
         model.loss,
-        OPTIMIZERS[config.optimizer](config.learning_rate),
-        model.rows(table, parts.train),
+        config.update(),
+        learned,
         epochs=config.epochs,
         batch_size=config.batch_size,
         rng=order,

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from trainer.choices import Config
 from trainer.data.sources import load
 from trainer.model import Model
 
@@ -8,8 +9,9 @@ from trainer.model import Model
 def model_of(name, rng, **options):
     table = load(name)
     rows = np.arange(len(table))
+    config = Config(data=name, hidden=(8,), **options)
     return table, Model.untrained(
-        table, rows, **{"hidden": (8,), "activation": "relu", "rng": rng, **options}
+        table, rows, layers=config.layers, loss=config.loss_for(table.task), rng=rng
     )
 
 
@@ -59,3 +61,10 @@ def test_no_rows_have_no_answers(name, rng):
     table, model = model_of(name, rng)
     for output in model.answers(table.features[:0]).values():
         assert len(output) == 0
+
+
+def test_counts_are_answered_as_counts(rng):
+    table, model = model_of("linnerud", rng, loss="poisson")
+    assert model.targets is None
+    assert (model.answers(table.features)["value"] > 0).all()
+    np.testing.assert_array_equal(model.rows(table, np.arange(20)).targets, table.target)

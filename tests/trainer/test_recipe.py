@@ -7,10 +7,12 @@ from pydantic import ValidationError
 
 from serving.bundle import Bundle
 from serving.runtime import prove
+from trainer.choices import Config
 from trainer.export import graph, package
 from trainer.export.parity import ParityError
 from trainer.fit.loop import TrainingDivergedError
-from trainer.recipe import Config, fit, learn
+from trainer.nn import ACTIVATIONS
+from trainer.recipe import fit, learn
 
 
 def test_training_digits_anew_reaches_the_accuracy_of_the_shipped_one(tmp_path, shipped):
@@ -58,7 +60,7 @@ def test_built_in_data_are_learned(data, metric, least, tmp_path):
 
 
 @pytest.mark.parametrize("hidden", [(), (1,), (3, 3, 3)])
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "identity"])
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
 def test_every_shape_of_network_ends_in_a_proved_bundle(hidden, activation, tmp_path):
     config = Config(data="iris", models=tmp_path, hidden=hidden, activation=activation, epochs=3)
     bundle, trained = fit(config)
@@ -82,6 +84,18 @@ def learned(**choices):
         {"batch_size": 16},
         {"epochs": 39},
         {"patience": 1, "learning_rate": 0.3},
+        {"dropout": 0.2},
+        {"batch_norm": True},
+        {"label_smoothing": 0.1},
+        {"class_weight": "balanced"},
+        {"schedule": "cosine"},
+        {"l1": 0.001},
+        {"l2": 0.01},
+        {"optimizer": "adamw", "weight_decay": 0.1},
+        {"clip_norm": 0.1},
+        {"clip_value": 0.01},
+        {"max_norm": 0.5},
+        {"average": 0.99},
     ],
     ids=str,
 )
@@ -190,7 +204,8 @@ def test_a_bundle_that_does_not_prove_itself_is_not_written(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     "wrong",
     [{"epochs": 0}, {"hidden": (0,)}, {"learning_rate": 0}, {"test": 0.9}, {"name": "../up"},
-     {"seed": 2**32}, {"optimiser": "adam"}, {"activation": "rleu"}],
+     {"seed": 2**32}, {"optimiser": "adam"}, {"activation": "rleu"},
+     {"activation": ("relu", "tanh")}, {"weight_decay": 0.1}, {"loss": "binary_cross_entropy"}],
 )  # fmt: skip
 def test_impossible_choices_are_refused(wrong):
     with pytest.raises(ValidationError):

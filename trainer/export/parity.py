@@ -4,12 +4,13 @@ Both sides compute in float32 but add up in different orders, so their answers m
 float32 rounds away, and by no more. How much that is follows each row through the network: a sum of
 n products is off by about √n ε Σ|aᵢwᵢ| (Higham and Mary 2019, https://doi.org/10.1137/18M1226312),
 less where it is added up in lanes; errors e in a layer's input reach its output as √(e² W²), being
-nearly independent; and no activation makes them larger. A probability p then moves by at most
-p(1 − p) times the difference of two logits, to first order.
+nearly independent; an activation makes them larger by its slope at most. A probability p then
+moves by at most p(1 − p) times the difference of two logits, to first order.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 
 from serving.bundle import Arrays, Parity
 from serving.runtime import Difference, Session, compare
+from trainer.export.folding import Affine, Fork, Operation, Scale, fold
 from trainer.model import Model
+from trainer.nn import Activation
 
 EXP_TOLERANCE = 1e-6  # of the exp and the division behind a probability, on either side
 EPSILON = float(np.finfo(np.float32).eps)
@@ -26,6 +29,7 @@ LANES = 16  # partial sums that both sides keep, at least, in a long sum
 # largest difference was 0.1 of the estimate in the median and 4 times it at worst, where every
 # weight was positive.
 SAFETY = 8
+EXACT = ("identity", "relu")  # activations that round nothing
 BATCHES = (1, 7, 256)  # rows given to the graph at a time
 
 
@@ -94,6 +98,9 @@ def tolerances(model: Model, features: NDArray[np.float32]) -> Arrays:
     """The largest |Δ| that float32 explains in each float output: float32, of its shape."""
     answers = model.answers(features)
     rounding = _logit_rounding(model, features)
+    if model.loss.link == "exp":
+        allowed = answers["value"].astype(np.float64) * (np.expm1(rounding) + 8 * EPSILON)
+        return {"value": allowed.astype(np.float32)}
     if model.targets is not None:
         value, mean = answers["value"], model.targets.mean
         allowed = model.targets.scale * rounding + 2 * EPSILON * (np.abs(value) + np.abs(mean))
@@ -140,11 +147,49 @@ def _logit_rounding(model: Model, features: NDArray[np.float32]) -> NDArray[np.f
     mean, scale = (a.astype(np.float64) for a in (model.features.mean, model.features.scale))
     a = (features - mean) / scale
     error = EPSILON * np.abs(a)
-    for layer in model.network.layers:
-        W, b = layer.W.astype(np.float64), layer.b.astype(np.float64)
-        terms = np.abs(a) @ np.abs(W) + np.abs(b)
-        own = EPSILON * max(1, np.sqrt(len(W) / LANES)) * terms
-        error = np.sqrt(error**2 @ W**2 + own**2)
-        a = a @ W + b
-        layer.activation.value(a, out=a)
+    _, error = _through(fold(model.network.layers), a, error)
     return np.asarray(SAFETY * error)
+
+
+Rounded = tuple[NDArray[np.float64], NDArray[np.float64]]  # values, and how far off they may be
+
+
+def _through(
+    operations: list[Operation], a: NDArray[np.float64], error: NDArray[np.float64]
+) -> Rounded:
+    for operation in operations:
+        match operation:
+            case Affine(W, b, activation):
+                a, error = _through_affine(W.astype(np.float64), b.astype(np.float64), a, error)
+                a, error = _through_activation(activation, a, error)
+            case Scale(scale, shift, activation):
+                s = scale.astype(np.float64)
+                own = 2 * EPSILON * (np.abs(a * s) + np.abs(shift))
+                a, error = a * s + shift, np.sqrt((error * s) ** 2 + own**2)
+                a, error = _through_activation(activation, a, error)
+            case Fork(parts):
+                ends = [_through(inner, a[:, part], error[:, part]) for part, inner in parts]
+                a, error = (np.concatenate(joined, axis=1) for joined in zip(*ends, strict=True))
+    return a, error
+
+
+def _through_affine(
+    W: NDArray[np.float64],
+    b: NDArray[np.float64],
+    a: NDArray[np.float64],
+    error: NDArray[np.float64],
+) -> Rounded:
+    terms = np.abs(a) @ np.abs(W) + np.abs(b)
+    own = EPSILON * max(1, np.sqrt(len(W) / LANES)) * terms
+    return a @ W + b, np.sqrt(error**2 @ W**2 + own**2)
+
+
+def _through_activation(
+    activation: Activation, z: NDArray[np.float64], error: NDArray[np.float64]
+) -> Rounded:
+    a = np.empty_like(z)
+    copy.deepcopy(activation).value(z, out=a)  # its buffers are of the network's dtype
+    if activation.name in EXACT:
+        return a, error
+    own = EPSILON * np.maximum(1, np.abs(z))  # of exp, erf and what is made of them
+    return a, np.sqrt((activation.steepest * error) ** 2 + own**2)

@@ -29,7 +29,7 @@ class EarlyStopping(Callback):
         self.patience = patience
         self.best_epoch = 0
         self._best_loss = np.inf
-        self._best_parameters: NDArray[Any] | None = None
+        self._best: dict[str, NDArray[Any]] | None = None
 
     def on_epoch(self, run: Run) -> None:
         """Keep the weights if they are the best so far; give up after `patience` worse epochs."""
@@ -39,14 +39,14 @@ class EarlyStopping(Callback):
         if epoch.validation_loss < self._best_loss:
             self._best_loss = epoch.validation_loss
             self.best_epoch = epoch.number
-            self._best_parameters = run.network.parameters.copy()
+            self._best = run.snapshot()
         elif epoch.number - self.best_epoch >= self.patience:
             run.stop = True
 
     def on_end(self, run: Run) -> None:
         """Put the best weights back."""
-        if self._best_parameters is not None:
-            run.network.parameters[...] = self._best_parameters
+        if self._best is not None:
+            run.network.restore(self._best)
 
 
 class ProgressBar(Callback):

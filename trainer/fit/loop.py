@@ -1,35 +1,21 @@
-"""The training loop: epochs of shuffled mini-batches, one optimizer step each."""
+"""The training loop: epochs of shuffled mini-batches, one update each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.nn import Loss, Network, Optimizer
+from trainer.fit.batches import Batch, Rows, Shuffled, Stream
+from trainer.fit.update import Update
+from trainer.nn import Loss, Network
 
 
 class TrainingDivergedError(ArithmeticError):
-    """The loss is no longer a finite number; nothing of the run may be kept."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows in the form the network takes.
-
-    Attributes:
-        features: of the network's dtype, `(n, n_inputs)`, n ≥ 1.
-        targets: one per row, in the form the loss asks for.
-    """
-
-    features: NDArray[Any]
-    targets: NDArray[Any]
-
-    def __len__(self) -> int:
-        return len(self.features)
+    """The loss or a weight is no longer a finite number; nothing of the run may be kept."""
 
 
 @dataclass(frozen=True)
@@ -47,28 +33,14 @@ class Epoch:
     validation_loss: float | None
 
 
-@dataclass
-class Run:
-    """A training run as callbacks see it.
-
-    Attributes:
-        network: the network being trained.
-        epochs: the most epochs there will be.
-        history: one entry per finished epoch.
-        stop: set it to end the run after the current epoch.
-    """
-
-    network: Network
-    epochs: int
-    history: list[Epoch] = field(default_factory=list)
-    stop: bool = False
-
-
 class Callback:
     """Called at the turns of a run; the defaults do nothing."""
 
     def on_start(self, run: Run) -> None:
         """Before the first epoch."""
+
+    def on_step(self, run: Run) -> None:
+        """After each step; `run.batch` and `run.batch_loss` are of it."""
 
     def on_epoch(self, run: Run) -> None:
         """After each epoch; `run.history[-1]` is its result."""
@@ -77,11 +49,170 @@ class Callback:
         """After the last epoch, however the run ended, an error included."""
 
 
+class Run:
+    """A training run: where it stands, and what it needs to go on.
+
+    Args:
+        network: trained in place.
+        loss: what is minimised.
+        update: how a step is made of a batch.
+        rows: what is learned from: rows, or a callable that gives the batches of each epoch.
+        epochs: passes over the rows, at least 1.
+        batch_size: rows per step, at least 1; of a callable it is not asked.
+        rng: decides the order of the rows.
+        validation: rows whose loss is measured after each epoch and never learned from.
+        callbacks: called in this order.
+        shuffle: draw a new order for each epoch.
+
+    Attributes:
+        history: one entry per finished epoch.
+        steps: made so far.
+        stop: set it to end the run after the current epoch.
+        batch: the last one learned from.
+        batch_loss: its loss before the step.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: Loss,
+        update: Update,
+        rows: Rows | Stream,
+        *,
+        epochs: int,
+        batch_size: int,
+        rng: np.random.Generator,
+        validation: Rows | None = None,
+        callbacks: Sequence[Callback] = (),
+        shuffle: bool = True,
+    ) -> None:
+        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+            if value < 1:
+                raise ValueError(f"expected {name} of at least 1; got {value}")
+        self.network, self.loss, self.update = network, loss, update
+        self.epochs, self.rng, self.validation = epochs, rng, validation
+        self.callbacks = list(callbacks)
+        for part in (rows, validation):
+            if isinstance(part, Rows):
+                part.check(loss, network.n_inputs, network.n_outputs, network.dtype)
+        self.source = (
+            Shuffled(rows, batch_size, shuffle=shuffle) if isinstance(rows, Rows) else rows
+        )
+        self.history: list[Epoch] = []
+        self.steps = 0
+        self.stop = False
+        self.batch: Batch | None = None
+        self.batch_loss = np.nan
+        # Of the epoch under way: batches done, rows seen, Σ of loss × rows, and the state of `rng`
+        # before its order was drawn.
+        self.batches_done, self.rows_seen, self.total = 0, 0, 0.0
+        self.order_state: dict[str, Any] | None = None
+
+    def go(self) -> list[Epoch]:
+        """Train from where the run stands to its end.
+
+        Returns:
+            One entry per epoch run.
+
+        Raises:
+            TrainingDivergedError: the loss or a weight became infinite or NaN.
+        """
+        for callback in self.callbacks:
+            callback.on_start(self)
+        try:
+            while len(self.history) < self.epochs and not self.stop:
+                with np.errstate(over="ignore", invalid="ignore"):  # the loss tells
+                    self._epoch()
+                for callback in self.callbacks:
+                    callback.on_epoch(self)
+        finally:
+            self.network.restore(self.snapshot())
+            for callback in self.callbacks:
+                callback.on_end(self)
+        return self.history
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """The network as it would be if the run ended here: of its average, if it has one."""
+        found, average = self.network.snapshot(), self.update.average
+        if average is not None and average.average is not None:
+            found["parameters"] = average.average.copy()
+        return found
+
+    def steps_planned(self) -> int:
+        """Steps of the whole run; of a stream, after its first epoch."""
+        a_pass = len(self.source) if isinstance(self.source, Shuffled) else self._counted
+        return a_pass * self.epochs
+
+    _counted = 0  # batches of a stream's pass, once known
+
+    def _epoch(self) -> None:
+        number, planned = len(self.history) + 1, self.steps_planned()
+        for batch in self._batches():
+            features, targets, weights = batch
+            if not isinstance(self.source, Shuffled):
+                Rows(*batch).check(
+                    self.loss, self.network.n_inputs, self.network.n_outputs, self.network.dtype
+                )
+            self.batch_loss = self.update.step(
+                self.network, self.loss, features, targets, weights,
+                number=self.steps, of=max(planned, self.steps + 1),
+            )  # fmt: skip
+            self.batch = batch
+            self.steps += 1
+            self.batches_done += 1
+            self.rows_seen += len(features)
+            self.total += self.batch_loss * len(features)
+            for callback in self.callbacks:
+                callback.on_step(self)
+        if not self.rows_seen:
+            raise ValueError("expected batches to learn from; got a stream without any")
+        train_loss = self.total / self.rows_seen
+        self._counted = self.batches_done
+        validation_loss = None if self.validation is None else self._validate(self.validation)
+        self._refuse_divergence(number, train_loss, validation_loss)
+        self.update.observe(train_loss if validation_loss is None else validation_loss)
+        self.history.append(Epoch(number, train_loss, validation_loss))
+        self.batches_done, self.rows_seen, self.total = 0, 0, 0.0
+        self.order_state = None
+
+    def _batches(self) -> Iterable[Batch]:
+        if not isinstance(self.source, Shuffled):
+            return self.source()
+        if self.order_state is None:
+            self.order_state = dict(self.rng.bit_generator.state)
+        return self.source.epoch(self.rng, skip=self.batches_done)
+
+    def _validate(self, rows: Rows) -> float:
+        average = self.update.average
+        if average is None or average.average is None:
+            return self.loss.value(self.network.logits(rows.features), rows.targets, rows.weights)
+        now = self.network.snapshot()
+        self.network.restore(self.snapshot())
+        value = self.loss.value(self.network.logits(rows.features), rows.targets, rows.weights)
+        self.network.restore(now)
+        return value
+
+    def _refuse_divergence(
+        self, number: int, train_loss: float, validation_loss: float | None
+    ) -> None:
+        for name, value in (("training", train_loss), ("validation", validation_loss)):
+            if value is not None and not np.isfinite(value):
+                raise TrainingDivergedError(
+                    f"expected a finite {name} loss; got {value} in epoch {number} with "
+                    f"{self.update.optimizer!r}; lower the learning rate"
+                )
+        if not np.isfinite(self.network.parameters).all():
+            raise TrainingDivergedError(
+                f"expected finite weights; got NaN or infinity in epoch {number} with "
+                f"{self.update.optimizer!r}; lower the learning rate"
+            )
+
+
 def train(
     network: Network,
     loss: Loss,
-    optimizer: Optimizer,
-    rows: Rows,
+    update: Update,
+    rows: Rows | Stream,
     *,
     epochs: int,
     batch_size: int,
@@ -89,73 +220,12 @@ def train(
     validation: Rows | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> list[Epoch]:
-    """Train `network` in place.
-
-    Args:
-        network: its parameters are updated.
-        loss: what is minimised.
-        optimizer: how a step is made of a gradient.
-        rows: what is learned from; shuffled anew each epoch, the last batch may be smaller.
-        epochs: passes over the rows, at least 1.
-        batch_size: rows per step, at least 1.
-        rng: decides the order of the rows.
-        validation: rows whose loss is measured after each epoch and never learned from.
-        callbacks: called in this order.
-
-    Returns:
-        One entry per epoch run.
-
-    Raises:
-        TrainingDivergedError: the loss became infinite or NaN.
-    """
-    run = Run(network, epochs)
-    for callback in callbacks:
-        callback.on_start(run)
-    try:
-        for number in range(1, epochs + 1):
-            order = rng.permutation(len(rows))
-            with np.errstate(over="ignore", invalid="ignore"):  # the loss tells
-                train_loss = _epoch(network, loss, optimizer, rows, order, batch_size)
-                seen = None if validation is None else _validate(network, loss, validation)
-            _refuse_divergence(number, optimizer, train_loss, seen)
-            run.history.append(Epoch(number, train_loss, seen))
-            for callback in callbacks:
-                callback.on_epoch(run)
-            if run.stop:
-                break
-    finally:
-        for callback in callbacks:
-            callback.on_end(run)
-    return run.history
+    """Train `network` in place; arguments, result and errors as of `Run`."""
+    run = Run(
+        network, loss, update, rows, epochs=epochs, batch_size=batch_size, rng=rng,
+        validation=validation, callbacks=callbacks,
+    )  # fmt: skip
+    return run.go()
 
 
-def _epoch(
-    network: Network,
-    loss: Loss,
-    optimizer: Optimizer,
-    rows: Rows,
-    order: NDArray[np.int64],
-    batch_size: int,
-) -> float:
-    total = 0.0
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        value = network.loss_and_gradients(rows.features[batch], rows.targets[batch], loss)
-        optimizer.step(network.parameters, network.gradients)
-        total += value * len(batch)
-    return total / len(order)
-
-
-def _validate(network: Network, loss: Loss, rows: Rows) -> float:
-    return loss.value(network.logits(rows.features), rows.targets)
-
-
-def _refuse_divergence(
-    number: int, optimizer: Optimizer, train_loss: float, validation_loss: float | None
-) -> None:
-    for name, value in (("training", train_loss), ("validation", validation_loss)):
-        if value is not None and not np.isfinite(value):
-            raise TrainingDivergedError(
-                f"expected a finite {name} loss; got {value} in epoch {number} with {optimizer!r}; "
-                f"lower the learning rate"
-            )
+__all__ = ["Batch", "Callback", "Epoch", "Rows", "Run", "TrainingDivergedError", "train"]

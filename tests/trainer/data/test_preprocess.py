@@ -3,6 +3,7 @@ import warnings
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
+from trainer.choices import Config
 from trainer.data.preprocess import Standardizer
 from trainer.data.sources import load
 from trainer.data.splits import split
@@ -45,7 +46,8 @@ def test_inverse_undoes_transform(rng):
 def test_statistics_come_from_training_rows_only(rng):
     table = load("breast_cancer")
     parts = split(table, validation=0.1, test=0.2, seed=0)
-    options = dict(hidden=(4,), activation="relu")
+    config = Config(data="breast_cancer", hidden=(4,))
+    options = dict(layers=config.layers, loss=config.loss_for("binary"))
     before = Model.untrained(table, parts.train, rng=np.random.default_rng(0), **options)
     table.features[parts.validation] = 1e9  # poison the other rows
     table.features[parts.test] = -1e9

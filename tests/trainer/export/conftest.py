@@ -8,20 +8,23 @@ import numpy as np
 import pytest
 
 from serving.runtime import Session
+from trainer.choices import Config
 from trainer.data.sources import load
 from trainer.data.tables import Table
 from trainer.export.graph import build_graph
 from trainer.fit.loop import train
 from trainer.model import Model
-from trainer.nn import Adam
 
-KINDS = {  # data, hidden layers, activation
-    "multiclass": ("digits", (32,), "relu"),
-    "binary": ("tumours", (16, 8), "tanh"),
-    "text classes": ("flowers", (8,), "sigmoid"),
-    "regression": ("diabetes", (16,), "relu"),
-    "several targets": ("linnerud", (8,), "tanh"),
-    "no hidden layer": ("wine", (), "relu"),
+KINDS = {  # data, choices
+    "multiclass": ("digits", {"hidden": (32,)}),
+    "binary": ("tumours", {"hidden": (16, 8), "activation": "tanh"}),
+    "text classes": ("flowers", {"hidden": (8,), "activation": "sigmoid"}),
+    "regression": ("diabetes", {"hidden": (16,)}),
+    "several targets": ("linnerud", {"hidden": (8,), "activation": "tanh"}),
+    "no hidden layer": ("wine", {"hidden": ()}),
+    "counts": ("linnerud", {"hidden": (8,), "loss": "poisson", "clip_norm": 1.0}),
+    "batch norm": ("wine", {"hidden": (12, 8), "batch_norm": True, "dropout": 0.2}),
+    "gelu batch norm": ("diabetes", {"hidden": (12,), "batch_norm": True, "activation": "gelu"}),
 }
 
 
@@ -39,7 +42,7 @@ def export(tmp_path_factory):
 
     def get(kind: str) -> Exported:
         if kind not in made:
-            data, hidden, activation = KINDS[kind]
+            data, choices = KINDS[kind]
             if data == "flowers":
                 iris = load("iris")
                 path = tmp_path_factory.mktemp("data") / "flowers.npz"
@@ -53,8 +56,11 @@ def export(tmp_path_factory):
                 data = str(path)
             table = load(data)
             rows, rng = np.arange(len(table)), np.random.default_rng(0)
-            model = Model.untrained(table, rows, hidden=hidden, activation=activation, rng=rng)
-            train(model.network, model.loss, Adam(0.01), model.rows(table, rows),
+            config = Config(data=data, learning_rate=0.01, **choices)
+            model = Model.untrained(
+                table, rows, layers=config.layers, loss=config.loss_for(table.task), rng=rng
+            )
+            train(model.network, model.loss, config.update(), model.rows(table, rows),
                   epochs=10, batch_size=32, rng=rng)  # fmt: skip
             graph = build_graph(model)
             made[kind] = Exported(table, model, graph, Session(graph))

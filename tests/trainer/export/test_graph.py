@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -6,12 +7,23 @@ import onnxruntime
 import pytest
 
 from serving.runtime import Session
-from trainer.export.graph import IR_VERSION, OPERATORS, OPSET, build_graph
+from trainer.data.preprocess import Standardizer
+from trainer.export.graph import IR_VERSION, OPSET, build_graph
 from trainer.export.parity import tolerances
-from trainer.nn import ACTIVATIONS
+from trainer.nn import (
+    ACTIVATIONS,
+    ELU,
+    BatchNorm,
+    Branches,
+    Dense,
+    Dropout,
+    LeakyReLU,
+    Network,
+)
 
 KINDS = [
     "multiclass", "binary", "text classes", "regression", "several targets", "no hidden layer",
+    "counts", "batch norm", "gelu batch norm",
 ]  # fmt: skip
 
 
@@ -78,8 +90,48 @@ def test_the_same_model_gives_the_same_bytes(export):
     assert build_graph(exported.model) == exported.graph
 
 
-def test_every_activation_can_be_exported():
-    assert set(OPERATORS) == set(ACTIVATIONS) - {"identity"}
+def answered_alike(model, layers, rng, rows=200):
+    """ONNX Runtime's answers and NumPy's, of a model with these layers, trained or not."""
+    width = sum(layers[0].widths) if isinstance(layers[0], Branches) else model.network.n_inputs
+    network = Network(width, [*layers, Dense(model.network.n_outputs)], rng=rng)
+    features = Standardizer(np.zeros(width, np.float32), np.ones(width, np.float32))
+    model = replace(model, network=network, features=features)
+    x = 3 * rng.normal(size=(rows, width)).astype(np.float32)
+    for _ in range(3):  # so that running means are not what they began with
+        network.chain.forward(2 * x + 1, training=True)
+    got, expected = Session(build_graph(model)).run({"features": x}), model.answers(x)
+    delta = np.abs(got["probabilities"] - expected["probabilities"])
+    assert (delta <= tolerances(model, x)["probabilities"]).all()
+    return delta.max()
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [*ACTIVATIONS, LeakyReLU(0.3), ELU(0.5), ELU(2.0)],
+    ids=str,
+)  # fmt: skip
+def test_every_activation_answers_alike(activation, export, rng):
+    layers = [Dense(20, activation), Dense(20, copy.deepcopy(activation))]
+    assert answered_alike(export("multiclass").model, layers, rng) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [Dense(16), BatchNorm("relu"), Dropout(0.5), Dense(8), BatchNorm("tanh")],
+        [BatchNorm(), Dense(16, "relu"), BatchNorm("swish")],
+        [Branches((2, [Dense(8, "relu"), Dropout(0.2)]), (3, [])), Dense(8, "tanh")],
+        [Branches((2, []), (3, [Branches((1, []), (2, [Dense(3), BatchNorm("elu")]))]))],
+    ],
+    ids=str,
+)
+def test_every_kind_of_layer_answers_alike(layers, export, rng):
+    assert answered_alike(export("multiclass").model, layers, rng) < 1e-5
+
+
+def test_a_normalisation_is_folded_into_the_layer_before_it(export):
+    operators = [n.op_type for n in onnx.load_from_string(export("batch norm").graph).graph.node]
+    assert operators[:7] == ["Sub", "Div", "Gemm", "Relu", "Gemm", "Relu", "Gemm"]
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.25])

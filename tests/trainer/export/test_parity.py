@@ -15,6 +15,7 @@ from trainer.nn import Dense, Network
 
 KINDS = [
     "multiclass", "binary", "text classes", "regression", "several targets", "no hidden layer",
+    "counts", "batch norm", "gelu batch norm",
 ]  # fmt: skip
 
 

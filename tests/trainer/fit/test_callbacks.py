@@ -6,13 +6,20 @@ import pytest
 from rich.console import Console
 
 from trainer.fit.callbacks import EarlyStopping, ProgressBar
-from trainer.fit.loop import Epoch, Run
-from trainer.nn import Dense, Network
+from trainer.fit.loop import Epoch, Rows, Run
+from trainer.fit.update import Update
+from trainer.nn import SGD, Dense, MeanSquaredError, Network
+
+
+def a_run(epochs, rng):
+    rows = Rows(np.zeros((2, 1), np.float32), np.zeros((2, 1), np.float32))
+    return Run(Network(1, [Dense(1)], rng=rng), MeanSquaredError(), Update(SGD(1)), rows,
+               epochs=epochs, batch_size=1, rng=rng)  # fmt: skip
 
 
 def replay(callback, losses, rng):
     """A run with these validation losses, whose weights are the number of the epoch."""
-    run = Run(Network(1, [Dense(1)], rng=rng), epochs=len(losses))
+    run = a_run(len(losses), rng)
     callback.on_start(run)
     for number, loss in enumerate(losses, start=1):
         run.network.parameters[...] = number
@@ -68,7 +75,8 @@ def test_the_progress_bar_leaves_stdout_to_results():
 def test_the_bar_of_a_run_that_stopped_early_is_full(rng):
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100)
-    run = Run(Network(1, [Dense(1)], rng=rng), epochs=9, stop=True)
+    run = a_run(9, rng)
+    run.stop = True
     bar = ProgressBar(console)
     bar.on_start(run)
     run.history.append(Epoch(1, 0.5, 0.5))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from trainer.fit.loop import Callback, Rows, TrainingDivergedError, train
+from trainer.fit.update import Update
 from trainer.nn import SGD, Adam, CategoricalCrossEntropy, Dense, MeanSquaredError, Network
 
 
@@ -16,7 +17,7 @@ def fitted(seed=0, **options):
     data = rows(np.random.default_rng(1))
     network = Network(3, [Dense(8, "relu"), Dense(2)], rng=np.random.default_rng(2))
     history = train(
-        network, CategoricalCrossEntropy(), Adam(0.01), data,
+        network, CategoricalCrossEntropy(), Update(Adam(0.01)), data,
         rng=np.random.default_rng(seed), **{"epochs": 5, "batch_size": 16, **options},
     )  # fmt: skip
     return network, history
@@ -26,18 +27,19 @@ class Spy(MeanSquaredError):
     """Notes which rows each step has seen, by the values of their targets."""
 
     def __init__(self):
+        super().__init__()
         self.batches = []
 
-    def value_and_gradient(self, logits, targets, out):
+    def value_and_gradient(self, logits, targets, out, weights=None):
         self.batches.append(targets[:, 0].astype(int).tolist())
-        return super().value_and_gradient(logits, targets, out)
+        return super().value_and_gradient(logits, targets, out, weights)
 
 
 def spied(n=10, batch_size=4, epochs=3):
     spy = Spy()
     network = Network(1, [Dense(1)], rng=np.random.default_rng(0))
     data = Rows(np.zeros((n, 1), np.float32), np.arange(n, dtype=np.float32)[:, None])
-    train(network, spy, SGD(1e-6), data, epochs=epochs, batch_size=batch_size,
+    train(network, spy, Update(SGD(1e-6)), data, epochs=epochs, batch_size=batch_size,
           rng=np.random.default_rng(0))  # fmt: skip
     per_epoch = -(-n // batch_size)
     return [spy.batches[i : i + per_epoch] for i in range(0, len(spy.batches), per_epoch)]
@@ -74,7 +76,7 @@ def test_the_training_loss_is_the_mean_over_rows_not_over_batches():
     network = Network(3, [Dense(2)], rng=np.random.default_rng(0))
     expected = CategoricalCrossEntropy().value(network.logits(data.features), data.targets)
     (epoch,) = train(
-        network, CategoricalCrossEntropy(), SGD(1e-12), data,
+        network, CategoricalCrossEntropy(), Update(SGD(1e-12)), data,
         epochs=1, batch_size=4, rng=np.random.default_rng(0),
     )  # fmt: skip
     assert epoch.train_loss == pytest.approx(expected, rel=1e-6)
@@ -99,7 +101,8 @@ def test_a_diverging_run_is_stopped_by_name(rng):
         np.errstate(over="ignore", invalid="ignore"),
         pytest.raises(TrainingDivergedError, match=r"finite training loss.*SGD\(1e\+20\).*lower"),
     ):
-        train(network, MeanSquaredError(), SGD(1e20), data, epochs=20, batch_size=8, rng=rng)
+        train(network, MeanSquaredError(), Update(SGD(1e20)), data,
+              epochs=20, batch_size=8, rng=rng)  # fmt: skip
 
 
 def test_callbacks_hear_the_start_each_epoch_and_the_end_even_after_an_error():

@@ -1,0 +1,167 @@
+"""Every choice of a training run, declared once, and the parts each choice stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from serving.bundle import Name
+from trainer.data.tables import Task
+from trainer.fit.update import Update
+from trainer.nn import (
+    ACTIVATIONS,
+    LOSSES,
+    OPTIMIZERS,
+    SCHEDULES,
+    BatchNorm,
+    BinaryCrossEntropy,
+    CategoricalCrossEntropy,
+    Dense,
+    Dropout,
+    Layer,
+    Loss,
+    MaxNorm,
+    Penalty,
+    WeightAverage,
+)
+
+VALUE_LOSSES = ("mse", "mae", "huber", "poisson")
+
+
+def _listed(value: object) -> object:
+    """Lists as people write them: `64,32`, `64`, or a list."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if isinstance(value, int) else value
+
+
+def _one_of(names: Collection[str]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"expected one of {', '.join(names)}")
+        return value
+
+    return AfterValidator(check)
+
+
+class Config(BaseModel):
+    """A TOML file of these keys is what `--config` takes; each is an option of `trainer fit`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str = Field(min_length=1)
+    target: str | None = Field(None, description="column to predict, in a CSV file [the last]")
+    task: Literal["classification", "regression"] | None = Field(
+        None, description="classification or regression [inferred from the target]"
+    )
+    name: Name | None = Field(None, description="the model's name [that of the data]")
+    models: Path = Field(Path("models"), description="the repository to write to")
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_listed)] = Field(
+        (256,), description="units of the hidden layers, in order: 64,32"
+    )
+    activation: Annotated[
+        tuple[Annotated[str, _one_of(ACTIVATIONS)], ...], BeforeValidator(_listed)
+    ] = Field(
+        ("relu",),
+        min_length=1,
+        description=f"of the hidden layers, one for all or one each: {', '.join(ACTIVATIONS)}",
+    )
+    dropout: float = Field(0, ge=0, lt=1, description="share of each hidden layer silenced")
+    batch_norm: bool = Field(False, description="normalise each hidden layer over the batch")
+    loss: Annotated[str, _one_of(VALUE_LOSSES)] = Field(
+        "mse", description=f"for regression: {', '.join(VALUE_LOSSES)}"
+    )
+    label_smoothing: float = Field(0, ge=0, lt=1, description="for classes: share of certainty")
+    class_weight: Literal["balanced"] | None = Field(
+        None, description="balanced: rare classes count as much as common ones [each row alike]"
+    )
+    optimizer: Annotated[str, _one_of(OPTIMIZERS)] = Field(
+        "adam", description=f"how weights are updated: {', '.join(OPTIMIZERS)}"
+    )
+    learning_rate: float = Field(0.001, gt=0, description="size of a step")
+    schedule: Annotated[str, _one_of(SCHEDULES)] = Field(
+        "constant", description=f"of the learning rate: {', '.join(SCHEDULES)}"
+    )
+    l1: float = Field(0, ge=0, description="penalty on the weights' absolute values")
+    l2: float = Field(0, ge=0, description="penalty on half their squares")
+    weight_decay: float = Field(0, ge=0, description="decay apart from the gradient: adamw's")
+    clip_norm: float | None = Field(None, gt=0, description="longest gradient [any]")
+    clip_value: float | None = Field(None, gt=0, description="largest entry of a gradient [any]")
+    max_norm: float | None = Field(None, gt=0, description="bound on a unit's weights [none]")
+    average: float = Field(0, ge=0, lt=1, description="decay of the weights' moving average")
+    batch_size: int = Field(32, ge=1, description="rows per step")
+    epochs: int = Field(200, ge=1, description="the most passes over the training rows")
+    patience: int = Field(20, ge=1, description="epochs without a better validation loss")
+    validation: float = Field(0.1, gt=0, lt=0.5, description="share of rows to stop early by")
+    test: float = Field(0.2, gt=0, lt=0.5, description="share of rows to judge the model on")
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="of the split, the weights and the order of rows"
+    )
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Config:
+        if len(self.activation) not in (1, len(self.hidden)):
+            raise ValueError(
+                f"expected one activation or {len(self.hidden)}, one per hidden layer; "
+                f"got {len(self.activation)}"
+            )
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ValueError(
+                f"expected the optimizer adamw for a weight decay; got {self.optimizer}; "
+                f"choose it, or l2 instead"
+            )
+        return self
+
+    def layers(self, n_outputs: int) -> list[Layer]:
+        """The network's layers, fresh ones, for so many logits."""
+        activations = self.activation * (len(self.hidden) if len(self.activation) == 1 else 1)
+        layers: list[Layer] = []
+        for units, activation in zip(self.hidden, activations, strict=True):
+            if self.batch_norm:
+                layers += [Dense(units), BatchNorm(activation)]
+            else:
+                layers.append(Dense(units, activation))
+            if self.dropout:
+                layers.append(Dropout(self.dropout))
+        return [*layers, Dense(n_outputs)]
+
+    def loss_for(self, task: Task) -> Loss:
+        """The loss that fits the task."""
+        if task == "regression":
+            return LOSSES[self.loss]()
+        kind = BinaryCrossEntropy if task == "binary" else CategoricalCrossEntropy
+        return kind(self.label_smoothing)
+
+    def update(self) -> Update:
+        """What happens to the network between two batches, fresh."""
+        options: dict[str, Any] = (
+            {"weight_decay": self.weight_decay} if self.optimizer == "adamw" else {}
+        )
+        return Update(
+            OPTIMIZERS[self.optimizer](self.learning_rate, **options),
+            schedule=SCHEDULES[self.schedule](),
+            penalty=Penalty(self.l1, self.l2) if self.l1 or self.l2 else None,
+            clip_norm=self.clip_norm,
+            clip_value=self.clip_value,
+            max_norm=None if self.max_norm is None else MaxNorm(self.max_norm),
+            average=WeightAverage(self.average) if self.average else None,
+        )
+
+
+def balanced_weights(targets: NDArray[Any]) -> NDArray[np.float32]:
+    """A weight per row, n / (k · rows of its class), so that all k classes count alike.
+
+    King and Zeng 2001, https://doi.org/10.1093/oxfordjournals.pan.a004868.
+
+    Args:
+        targets: classes, `(n,)` or `(n, 1)`.
+    """
+    flat = targets.reshape(len(targets))
+    _, places, counts = np.unique(flat, return_inverse=True, return_counts=True)
+    weights: NDArray[np.float32] = (len(flat) / (len(counts) * counts)).astype(np.float32)[places]
+    return weights
