@@ -35,7 +35,7 @@ def adam() -> Any:
 
     # Without a branch for division by zero the loop is vectorised. One thread: a second one would
     # fight with those of BLAS, which wait busily for the next product.
-    options = {"fastmath": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"fastmath": True, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(update)
     except RuntimeError:  # no place to keep the cache
