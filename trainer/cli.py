@@ -25,12 +25,21 @@ from trainer.data.sources import BUILT_IN, SUFFIXES
 from trainer.data.tables import DataError
 from trainer.export.parity import ParityError
 from trainer.fit.callbacks import ProgressBar
+from trainer.fit.checkpoint import CheckpointError
 from trainer.fit.loop import TrainingDivergedError
 from trainer.recipe import Trained, describe
 from trainer.recipe import fit as fit_recipe
 
 # What a run can rightly end in; anything else is a fault of ours and shows its traceback.
-_REFUSALS = (BundleError, DataError, GraphError, OSError, ParityError, TrainingDivergedError)
+_REFUSALS = (
+    BundleError,
+    CheckpointError,
+    DataError,
+    GraphError,
+    OSError,
+    ParityError,
+    TrainingDivergedError,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,8 +73,10 @@ def _shown(value: object) -> str:
 @_choices
 @click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="a TOML file of these options; those on the command line win")  # fmt: skip
+@click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path),
+              help="a file for the state of the run; one that was killed goes on")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a summary")
-def fit(config: Path | None, as_json: bool, **options: str | None) -> None:
+def fit(config: Path | None, checkpoint: Path | None, as_json: bool, **options: str | None) -> None:
     """Train on DATA and write a bundle.
 
     DATA is a built-in name or a file. Text, truth values and up to 20 different integers are
@@ -73,7 +84,7 @@ def fit(config: Path | None, as_json: bool, **options: str | None) -> None:
     """
     chosen = _config(config, options)
     try:
-        bundle, trained = fit_recipe(chosen, callbacks=[ProgressBar()])
+        bundle, trained = fit_recipe(chosen, callbacks=[ProgressBar()], checkpoint=checkpoint)
     except _REFUSALS as error:
         raise click.ClickException(str(error)) from error
     if as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from trainer.data.tables import Table
 from trainer.export.package import export_bundle
 from trainer.export.write import require_writable
 from trainer.fit.callbacks import EarlyStopping
+from trainer.fit.checkpoint import Checkpoint
 from trainer.fit.loop import Callback, Epoch, train
 from trainer.model import Model
 
@@ -41,7 +43,11 @@ class Trained:
 
 
 def learn(
-    config: Config, rng: np.random.Generator, *, callbacks: Sequence[Callback] = ()
+    config: Config,
+    rng: np.random.Generator,
+    *,
+    callbacks: Sequence[Callback] = (),
+    checkpoint: Path | None = None,
 ) -> Trained:
     """Load, split and train.
 
@@ -49,8 +55,10 @@ def learn(
         config: every choice.
         rng: where weights and the order of rows are drawn from.
         callbacks: they watch the training, say with a progress bar.
+        checkpoint: where the state of the training is kept; it goes on from what is there.
 
     Raises:
+        CheckpointError: what is there is damaged, or of another run.
         DataError: the data cannot be trained on.
         TrainingDivergedError: the loss became infinite or NaN.
     """
@@ -75,7 +83,7 @@ def learn(
         batch_size=config.batch_size,
         rng=order,
         validation=model.rows(table, parts.validation),
-        callbacks=[stopping, *callbacks],
+        callbacks=[stopping, *callbacks, *_keeping(checkpoint, config, table)],
     )
     summary = Training(
         config=config.model_dump(mode="json", exclude={"models"}),
@@ -86,18 +94,27 @@ def learn(
     return Trained(table, parts, model, history, summary)
 
 
-def fit(config: Config, *, callbacks: Sequence[Callback] = ()) -> tuple[Bundle, Trained]:
-    """Learn, then export: a bundle, or an error and no bundle.
+def _keeping(path: Path | None, config: Config, table: Table) -> list[Callback]:
+    if path is None:
+        return []
+    chosen = config.model_dump_json(exclude={"models", "name"})
+    return [Checkpoint(path, identity=f"{table.fingerprint()} {chosen}")]
+
+
+def fit(
+    config: Config, *, callbacks: Sequence[Callback] = (), checkpoint: Path | None = None
+) -> tuple[Bundle, Trained]:
+    """Learn, then export: a bundle, or an error and no bundle. A finished run's checkpoint is gone.
 
     Raises:
         OSError: the repository cannot be written to; said before training.
         ParityError: the graph does not answer as NumPy does.
-        DataError, TrainingDivergedError: as `learn` does.
+        CheckpointError, DataError, TrainingDivergedError: as `learn` does.
     """
     name = config.name or default_name(config.data)
     require_writable(config.models / name)
     learning, exporting = np.random.default_rng(config.seed).spawn(2)
-    trained = learn(config, learning, callbacks=callbacks)
+    trained = learn(config, learning, callbacks=callbacks, checkpoint=checkpoint)
     bundle = export_bundle(
         trained.model,
         trained.table,
@@ -107,6 +124,8 @@ def fit(config: Config, *, callbacks: Sequence[Callback] = ()) -> tuple[Bundle, 
         name=name,
         rng=exporting,
     )
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
     return bundle, trained
 
 

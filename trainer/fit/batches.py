@@ -44,7 +44,7 @@ class Rows:
                 f"expected features of shape (n, {n_inputs}), n ≥ 1; got {self.features.shape}"
             )
         if self.features.dtype != dtype:
-            raise ValueError(f"expected features of {dtype}; got {self.features.dtype}")
+            raise ValueError(f"expected features of {np.dtype(dtype)}; got {self.features.dtype}")
         if len(self.targets) != len(self):
             raise ValueError(
                 f"expected one target per row; got {len(self)} rows and {len(self.targets)} targets"

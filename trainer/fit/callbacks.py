@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,15 @@ class EarlyStopping(Callback):
         if self._best is not None:
             run.network.restore(self._best)
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        found = {"best_epoch": np.array(self.best_epoch), "best_loss": np.array(self._best_loss)}
+        return found | {f"best.{name}": array for name, array in (self._best or {}).items()}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self.best_epoch, self._best_loss = int(state["best_epoch"]), float(state["best_loss"])
+        best = {k.removeprefix("best."): v for k, v in state.items() if k.startswith("best.")}
+        self._best = best or None
+
 
 class ProgressBar(Callback):
     """Epochs, losses and the time left, on stderr; silent when that is not a terminal."""
@@ -76,7 +86,7 @@ class ProgressBar(Callback):
         if epoch.validation_loss is not None:
             text += f"  validation {epoch.validation_loss:.4f}"
         if self._task is not None:
-            self._progress.update(self._task, advance=1, description=text)
+            self._progress.update(self._task, completed=len(run.history), description=text)
 
     def on_end(self, run: Run) -> None:
         """Give the terminal back; a run that stopped early is complete all the same."""

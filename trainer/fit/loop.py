@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from trainer.fit.batches import Batch, Rows, Shuffled, Stream
 from trainer.fit.update import Update
-from trainer.nn import Loss, Network
+from trainer.nn import Constant, Loss, Network, ReduceOnPlateau
 
 
 class TrainingDivergedError(ArithmeticError):
@@ -48,6 +49,13 @@ class Callback:
     def on_end(self, run: Run) -> None:
         """After the last epoch, however the run ended, an error included."""
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All it remembers, by name, for a checkpoint."""
+        return {}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take back what `state` gave."""
+
 
 class Run:
     """A training run: where it stands, and what it needs to go on.
@@ -63,6 +71,7 @@ class Run:
         validation: rows whose loss is measured after each epoch and never learned from.
         callbacks: called in this order.
         shuffle: draw a new order for each epoch.
+        steps_per_epoch: of a callable, if the schedule of the update follows the progress.
 
     Attributes:
         history: one entry per finished epoch.
@@ -85,6 +94,7 @@ class Run:
         validation: Rows | None = None,
         callbacks: Sequence[Callback] = (),
         shuffle: bool = True,
+        steps_per_epoch: int | None = None,
     ) -> None:
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if value < 1:
@@ -98,6 +108,16 @@ class Run:
         self.source = (
             Shuffled(rows, batch_size, shuffle=shuffle) if isinstance(rows, Rows) else rows
         )
+        self.steps_per_epoch = steps_per_epoch or 0
+        if isinstance(self.source, Shuffled):
+            self.steps_per_epoch = len(self.source)
+        elif not self.steps_per_epoch and not isinstance(
+            update.schedule, Constant | ReduceOnPlateau
+        ):
+            raise ValueError(
+                f"expected steps_per_epoch, for {update.schedule!r} to follow the progress by; got "
+                f"a stream of unknown length"
+            )
         self.history: list[Epoch] = []
         self.steps = 0
         self.stop = False
@@ -138,12 +158,15 @@ class Run:
             found["parameters"] = average.average.copy()
         return found
 
-    def steps_planned(self) -> int:
-        """Steps of the whole run; of a stream, after its first epoch."""
-        a_pass = len(self.source) if isinstance(self.source, Shuffled) else self._counted
-        return a_pass * self.epochs
+    @property
+    def source_size(self) -> tuple[int, int] | None:
+        """Rows and rows per step; None of a stream."""
+        source = self.source
+        return (len(source.rows), source.size) if isinstance(source, Shuffled) else None
 
-    _counted = 0  # batches of a stream's pass, once known
+    def steps_planned(self) -> int:
+        """Steps of the whole run; 0 of a stream whose length no one has said."""
+        return self.steps_per_epoch * self.epochs
 
     def _epoch(self) -> None:
         number, planned = len(self.history) + 1, self.steps_planned()
@@ -167,7 +190,6 @@ class Run:
         if not self.rows_seen:
             raise ValueError("expected batches to learn from; got a stream without any")
         train_loss = self.total / self.rows_seen
-        self._counted = self.batches_done
         validation_loss = None if self.validation is None else self._validate(self.validation)
         self._refuse_divergence(number, train_loss, validation_loss)
         self.update.observe(train_loss if validation_loss is None else validation_loss)
@@ -177,9 +199,11 @@ class Run:
 
     def _batches(self) -> Iterable[Batch]:
         if not isinstance(self.source, Shuffled):
-            return self.source()
+            return itertools.islice(self.source(), self.batches_done, None)
         if self.order_state is None:
             self.order_state = dict(self.rng.bit_generator.state)
+        else:  # resumed within an epoch, whose order is drawn again
+            self.rng.bit_generator.state = self.order_state
         return self.source.epoch(self.rng, skip=self.batches_done)
 
     def _validate(self, rows: Rows) -> float:

@@ -3,9 +3,9 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from trainer.fit.loop import Callback, Rows, TrainingDivergedError, train
+from trainer.fit.loop import Callback, Rows, Run, TrainingDivergedError, train
 from trainer.fit.update import Update
-from trainer.nn import SGD, Adam, CategoricalCrossEntropy, Dense, MeanSquaredError, Network
+from trainer.nn import SGD, Adam, CategoricalCrossEntropy, Cosine, Dense, MeanSquaredError, Network
 
 
 def rows(rng, n=50):
@@ -131,3 +131,55 @@ def test_a_callback_can_stop_the_run():
             run.stop = run.history[-1].number == 2
 
     assert len(fitted(callbacks=[Stop()])[1]) == 2
+
+
+def test_a_stream_is_read_anew_each_epoch():
+    data, opened = rows(np.random.default_rng(1)), []
+
+    def stream():
+        opened.append(True)
+        for start in range(0, 50, 10):
+            yield data.features[start : start + 10], data.targets[start : start + 10], None
+
+    network = Network(3, [Dense(8, "relu"), Dense(2)], rng=np.random.default_rng(2))
+    run = Run(network, CategoricalCrossEntropy(), Update(Adam(0.01)), stream,
+              epochs=20, batch_size=1, rng=np.random.default_rng(0))  # fmt: skip
+    history = run.go()
+    assert len(opened) == 20
+    assert run.steps == 100
+    assert history[-1].train_loss < history[0].train_loss / 2
+
+
+def test_a_stream_without_batches_or_length_is_refused():
+    network = Network(3, [Dense(2)], rng=np.random.default_rng(2))
+    options = dict(epochs=1, batch_size=1, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="got a stream without any"):
+        Run(network, CategoricalCrossEntropy(), Update(SGD(1)), list, **options).go()
+    update = Update(SGD(1), schedule=Cosine())
+    with pytest.raises(ValueError, match="expected steps_per_epoch, for Cosine"):
+        Run(network, CategoricalCrossEntropy(), update, list, **options)
+
+
+def test_a_faulty_batch_of_a_stream_is_named():
+    x = np.full((4, 3), np.nan, np.float32)
+    network = Network(3, [Dense(2)], rng=np.random.default_rng(2))
+    batch = x, np.zeros(4, int), None
+    run = Run(network, CategoricalCrossEntropy(), Update(SGD(1)), lambda: [batch],
+              epochs=1, batch_size=1, rng=np.random.default_rng(0))  # fmt: skip
+    with pytest.raises(ValueError, match="finite features; got NaN or infinity in row 0"):
+        run.go()
+
+
+def test_weights_that_are_no_numbers_any_more_end_the_run_by_name():
+    class Spoil(Callback):
+        def on_step(self, run):
+            run.network.parameters[0] = np.nan if run.steps == 4 else 0
+
+    with pytest.raises(TrainingDivergedError, match="expected finite weights; got NaN"):
+        fitted(callbacks=[Spoil()])
+
+
+def test_impossible_numbers_are_refused():
+    for option in ("epochs", "batch_size"):
+        with pytest.raises(ValueError, match=f"expected {option} of at least 1; got 0"):
+            fitted(**{option: 0})

@@ -1,0 +1,156 @@
+"""Checkpoints: the state of a run in one file, to go on from as if nothing had happened.
+
+A run that was killed at any step and resumed ends in the same bits as one that was not: the file
+holds the parameters, what the optimizer, the schedule and the callbacks remember, the random
+streams, and the place in the epoch. It is an .npz file without pickles, written whole or not at
+all.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+import tokenize
+import zlib
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.fit.loop import Callback, Epoch, Run
+
+Arrays = dict[str, NDArray[Any]]
+SECONDS = 10.0  # between two saves within an epoch
+
+
+class CheckpointError(Exception):
+    """The checkpoint is damaged, or of another run; the message says which."""
+
+
+class Checkpoint(Callback):
+    """Saves the run after each epoch, and within one every now and then. Name it last.
+
+    Args:
+        path: the file; its folder must exist.
+        identity: what tells this run from others, say a digest of its data and choices; a
+            checkpoint of another identity is refused.
+        every: steps between two saves; by default as many as take `SECONDS`.
+    """
+
+    def __init__(self, path: Path, *, identity: str = "", every: int | None = None) -> None:
+        if every is not None and every < 1:
+            raise ValueError(f"expected at least 1 step between two saves; got {every}")
+        self.path, self.identity, self.every = path, identity, every
+        self._saved_at = time.monotonic()
+
+    def on_start(self, run: Run) -> None:
+        """Go on from the file, if it is there."""
+        if self.path.exists():
+            restore(run, self.path.read_bytes(), self.identity, str(self.path))
+
+    def on_step(self, run: Run) -> None:
+        """Save if it is time."""
+        if self.every is None:
+            due = time.monotonic() - self._saved_at >= SECONDS
+        else:
+            due = run.steps % self.every == 0
+        if due:
+            self._save(run)
+
+    def on_epoch(self, run: Run) -> None:
+        """Save."""
+        self._save(run)
+
+    def _save(self, run: Run) -> None:
+        building = self.path.with_name(f".{self.path.name}.building")
+        with building.open("wb") as file:
+            file.write(content(run, self.identity))
+            file.flush()
+            os.fsync(file.fileno())
+        building.rename(self.path)
+        self._saved_at = time.monotonic()
+
+
+def content(run: Run, identity: str) -> bytes:
+    """All that `restore` needs, as an .npz file."""
+    arrays: Arrays = {f"network/{k}": v for k, v in run.network.snapshot().items()}
+    arrays |= {f"update/{k}": v for k, v in run.update.state().items()}
+    for i, callback in enumerate(run.callbacks):
+        arrays |= {f"callback {i}/{k}": v for k, v in callback.state().items()}
+    progress = {
+        "identity": identity,
+        "run": _description(run),
+        "history": [[e.number, e.train_loss, e.validation_loss] for e in run.history],
+        "steps": run.steps,
+        "stop": run.stop,
+        "batches_done": run.batches_done,
+        "rows_seen": run.rows_seen,
+        "total": run.total,
+        "rng": run.rng.bit_generator.state,
+        "order": run.order_state,
+        "streams": [g.bit_generator.state for g in run.network.generators()],
+    }
+    arrays["progress"] = np.array(json.dumps(progress))
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def restore(run: Run, saved: bytes, identity: str, source: str) -> None:
+    """Put a run where another like it stood.
+
+    Args:
+        run: fresh, made of the same parts.
+        saved: what `content` gave.
+        identity: must be the one it was saved under.
+        source: where it came from, for errors.
+
+    Raises:
+        CheckpointError: it is damaged, or of another run.
+    """
+    try:
+        with np.load(io.BytesIO(saved), allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        progress = json.loads(str(arrays.pop("progress")))
+    except (
+        OSError, EOFError, BadZipFile, KeyError, NotImplementedError, RuntimeError, SyntaxError,
+        tokenize.TokenError, ValueError, zlib.error,
+    ) as error:  # fmt: skip
+        raise CheckpointError(
+            f"{source}: expected a whole checkpoint; got a damaged file; delete it to begin anew"
+        ) from error
+    if (progress["identity"], progress["run"]) != (identity, _description(run)):
+        raise CheckpointError(
+            f"{source}: expected a checkpoint of this very run; got one of other data or choices; "
+            f"delete it to begin anew"
+        )
+    run.network.restore(_under("network", arrays))
+    run.update.restore(_under("update", arrays))
+    for i, callback in enumerate(run.callbacks):
+        callback.restore(_under(f"callback {i}", arrays))
+    run.history[:] = [Epoch(*entry) for entry in progress["history"]]
+    run.steps, run.stop = progress["steps"], progress["stop"]
+    run.batches_done, run.rows_seen = progress["batches_done"], progress["rows_seen"]
+    run.total, run.order_state = progress["total"], progress["order"]
+    run.rng.bit_generator.state = progress["rng"]
+    for generator, stream in zip(run.network.generators(), progress["streams"], strict=True):
+        generator.bit_generator.state = stream
+
+
+def _under(name: str, arrays: Arrays) -> Arrays:
+    start = f"{name}/"
+    return {k.removeprefix(start): v for k, v in arrays.items() if k.startswith(start)}
+
+
+def _description(run: Run) -> list[str]:
+    """What must be equal for a run to go on from another's place."""
+    kinds = [type(callback).__name__ for callback in run.callbacks]
+    full = run.update.full_rate
+    return [
+        repr(run.network), repr(run.loss), type(run.update.optimizer).__name__, repr(full),
+        repr(run.update.schedule).split("(")[0], repr(run.epochs), repr(run.source_size), *kinds,
+    ]  # fmt: skip
