@@ -115,13 +115,28 @@ class _ValueLoss(Loss):
 
 
 class MeanSquaredError(_ValueLoss):
-    """ℓ = (ŷ − y)²."""
+    """ℓ = f (ŷ − y)².
+
+    Args:
+        factor: f, positive; 1/2 where the gradient is wanted without a 2.
+    """
 
     name = "mse"
 
+    def __init__(self, factor: float = 1.0) -> None:
+        if not factor > 0:
+            raise ValueError(f"expected a factor above 0; got {factor}")
+        super().__init__()
+        self.factor = factor
+
     def _terms(self, difference: Array, terms: Array) -> None:
         np.multiply(difference, difference, out=terms)
-        np.multiply(difference, 2, out=difference)
+        if self.factor != 1:
+            np.multiply(terms, self.factor, out=terms)
+        np.multiply(difference, 2 * self.factor, out=difference)
+
+    def __repr__(self) -> str:
+        return f"MeanSquaredError({'' if self.factor == 1 else self.factor})"
 
 
 class MeanAbsoluteError(_ValueLoss):

@@ -54,6 +54,29 @@ class Step(Schedule):
         return f"Step({self.parts}, {self.gamma})"
 
 
+class InverseScaling(Schedule):
+    """Falls as 1 / t^power with the number t of the step, from 1: ever more slowly.
+
+    Robbins and Monro 1951, https://doi.org/10.1214/aoms/1177729586, for powers in (1/2, 1].
+
+    Args:
+        power: positive.
+    """
+
+    name = "inverse"
+
+    def __init__(self, power: float = 0.5) -> None:
+        if not power > 0:
+            raise ValueError(f"expected a power above 0; got {power}")
+        self.power = power
+
+    def factor(self, step: int, steps: int) -> float:
+        return float((step + 1) ** -self.power)
+
+    def __repr__(self) -> str:
+        return f"InverseScaling({self.power})"
+
+
 class Exponential(Schedule):
     """Falls by the same ratio from step to step, to `final` at the end.
 
@@ -173,7 +196,8 @@ class ReduceOnPlateau(Schedule):
 
 
 SCHEDULES: dict[str, type[Schedule]] = {
-    s.name: s for s in (Constant, Step, Exponential, Cosine, OneCycle, ReduceOnPlateau)
+    s.name: s
+    for s in (Constant, Step, InverseScaling, Exponential, Cosine, OneCycle, ReduceOnPlateau)
 }
 
 

@@ -17,8 +17,9 @@ from trainer.nn import (
 
 N, K = 12, 5
 ALL = [
-    MeanSquaredError(), MeanAbsoluteError(), Huber(), Huber(0.3), Poisson(), BinaryCrossEntropy(),
-    BinaryCrossEntropy(0.2), CategoricalCrossEntropy(), CategoricalCrossEntropy(0.2),
+    MeanSquaredError(), MeanSquaredError(0.5), MeanAbsoluteError(), Huber(), Huber(0.3), Poisson(),
+    BinaryCrossEntropy(), BinaryCrossEntropy(0.2), CategoricalCrossEntropy(),
+    CategoricalCrossEntropy(0.2),
 ]  # fmt: skip
 
 

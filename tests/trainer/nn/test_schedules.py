@@ -6,6 +6,7 @@ from trainer.nn import (
     Constant,
     Cosine,
     Exponential,
+    InverseScaling,
     OneCycle,
     ReduceOnPlateau,
     Step,
@@ -35,6 +36,12 @@ def test_constant_and_step_by_hand():
     assert factors(Constant(), 3) == [1, 1, 1]
     assert factors(Step(3, 0.1), 6) == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
     assert factors(Step(3, 0.1), 7)[-1] == pytest.approx(0.01)
+
+
+def test_inverse_scaling_by_hand():
+    assert factors(InverseScaling(0.5), 5) == pytest.approx(
+        [1, 1 / np.sqrt(2), 1 / np.sqrt(3), 0.5, 1 / np.sqrt(5)]
+    )
 
 
 def test_exponential_falls_by_one_ratio_to_its_end():
@@ -72,6 +79,7 @@ def test_impossible_numbers_are_refused():
     for make, message in (
         (lambda: Step(0), "at least 1 part"),
         (lambda: Step(2, 0), r"gamma in \(0, 1\]"),
+        (lambda: InverseScaling(0), "power above 0"),
         (lambda: Exponential(2), r"final in \(0, 1\]"),
         (lambda: Cosine(warmup=1), r"warm-up in \[0, 1\)"),
         (lambda: Cosine(final=2), r"final factor in \[0, 1\]"),
