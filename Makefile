@@ -11,7 +11,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format lock test-docker clean
+.PHONY: help install serve test lint format lock test-docker bench-train clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,11 @@ test-docker: install  ## build the image, bring the stack up, predict through it
 	$(BIN)/python -m pytest -m container tests/container
 
 # The lock files hold versions and hashes and no addresses: any index serves them.
+bench-train: install  ## training steps a second against PyTorch and scikit-learn, in some 5 minutes
+	test -x .bench/torch/bin/python || ($(PYTHON) -m venv .bench/torch \
+	  && .bench/torch/bin/pip install --quiet torch==2.13.0 numpy==2.4.6)
+	$(BIN)/python benchmarks/train.py --torch .bench/torch/bin/python
+
 lock:  ## pin the requirements of pyproject.toml anew
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
 	$(LOCK) --extra train --extra fast --extra dev --output-file requirements/all.lock

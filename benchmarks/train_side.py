@@ -1,0 +1,126 @@
+"""One side of the training benchmark: trains a network of one library on demand.
+
+    python train_side.py {ours,ours-numpy,torch-eager,torch-fused,sklearn}
+
+Reads a case as a line of JSON, prepares it; then reads numbers of seconds, trains for about so
+long each time, and answers how many steps that were and how long they took. An empty line ends it.
+"""
+
+import itertools
+import json
+import math
+import resource
+import sys
+import time
+import warnings
+
+
+def data(case):
+    """Rows float32 `(rows, first width)` and classes int64 `(rows,)`, the same on every side."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(case["rows"], case["widths"][0])).astype(np.float32)
+    return rows, rng.integers(0, case["widths"][-1], case["rows"])
+
+
+class Ours:
+    """The training loop of `trainer.fit`, shuffling and gathering included."""
+
+    def __init__(self, case, *, compiled):
+        import numpy as np
+
+        from trainer.fit.loop import Rows, Run
+        from trainer.fit.update import Update
+        from trainer.nn import Adam, CategoricalCrossEntropy, Dense, Network, kernels
+
+        kernels.AVAILABLE = kernels.AVAILABLE and compiled
+        x, y = data(case)
+        n_in, *hidden, n_out = case["widths"]
+        layers = [*(Dense(units, "relu") for units in hidden), Dense(n_out)]
+        rng = np.random.default_rng(0)
+        self.run = Run(
+            Network(n_in, layers, rng=rng), CategoricalCrossEntropy(), Update(Adam(1e-4)),
+            Rows(x, y), epochs=1, batch_size=case["batch"], rng=rng,
+        )  # fmt: skip
+
+    def epoch(self):
+        """One pass; returns its steps."""
+        before = self.run.steps
+        self.run.epochs += 1
+        self.run.go()
+        return self.run.steps - before
+
+
+class Torch:
+    """A loop over tensors in memory, which is faster than a DataLoader."""
+
+    def __init__(self, case, *, fused):
+        import torch
+
+        torch.manual_seed(0)
+        self.torch, self.batch = torch, case["batch"]
+        x, y = data(case)
+        self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
+        parts, widths = [], case["widths"]
+        for i, o in itertools.pairwise(widths):
+            parts += [torch.nn.Linear(i, o), torch.nn.ReLU()]
+        self.model = torch.nn.Sequential(*parts[:-1])
+        self.adam = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=fused)
+        self.loss = torch.nn.functional.cross_entropy
+
+    def epoch(self):
+        """One pass; returns its steps."""
+        steps = 0
+        for chosen in self.torch.randperm(len(self.x)).split(self.batch):
+            self.adam.zero_grad()
+            self.loss(self.model(self.x[chosen]), self.y[chosen]).backward()
+            self.adam.step()
+            steps += 1
+        return steps
+
+
+class Sklearn:
+    """MLPClassifier.fit of one epoch, warm."""
+
+    def __init__(self, case):
+        from sklearn.neural_network import MLPClassifier
+
+        warnings.simplefilter("ignore")  # that one epoch has not converged
+        self.x, self.y = data(case)
+        self.steps = math.ceil(case["rows"] / case["batch"])
+        self.model = MLPClassifier(
+            hidden_layer_sizes=case["widths"][1:-1], batch_size=case["batch"], alpha=0,
+            learning_rate_init=1e-4, max_iter=1, warm_start=True, random_state=0,
+        )  # fmt: skip
+
+    def epoch(self):
+        """One pass; returns its steps."""
+        self.model.fit(self.x, self.y)
+        return self.steps
+
+
+SIDES = {
+    "ours": lambda case: Ours(case, compiled=True),
+    "ours-numpy": lambda case: Ours(case, compiled=False),
+    "torch-eager": lambda case: Torch(case, fused=False),
+    "torch-fused": lambda case: Torch(case, fused=True),
+    "sklearn": Sklearn,
+}
+
+
+def answer(value):
+    print(json.dumps(value), flush=True)
+
+
+side = SIDES[sys.argv[1]](json.loads(sys.stdin.readline()))
+side.epoch()  # buffers, caches, kernels
+answer("ready")
+for line in sys.stdin:
+    if not line.strip():
+        break
+    start, steps = time.perf_counter(), 0
+    while (passed := time.perf_counter() - start) < float(line):
+        steps += side.epoch()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    answer({"steps": steps, "seconds": time.perf_counter() - start, "peak_mb": peak})
