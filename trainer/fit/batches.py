@@ -124,5 +124,5 @@ class Shuffled:
     def _take(self, name: str, source: NDArray[Any], chosen: NDArray[np.int64]) -> NDArray[Any]:
         out = self._buffers.get(name, (len(chosen), *source.shape[1:]), source.dtype)
         # The order holds valid numbers only; the mode `raise` would gather into a new array first.
-        np.take(source, chosen, axis=0, out=out, mode="clip")
+        source.take(chosen, axis=0, out=out, mode="clip")
         return out

@@ -297,7 +297,7 @@ class CategoricalCrossEntropy(_CrossEntropy):
 
     def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
         n, k = logits.shape
-        dtype, get, s = logits.dtype, self._scratch, self.label_smoothing
+        dtype, get, s = logits.dtype, self._buffers.get, self.label_smoothing
         # One class after the other: NumPy reduces over the first axis several times as fast.
         flat = get("z", (k * n,), dtype)
         z = flat.reshape(k, n)
@@ -310,7 +310,7 @@ class CategoricalCrossEntropy(_CrossEntropy):
         places, chosen = get("places", (n,), np.int64), get("chosen", (n,), dtype)
         np.multiply(targets, n, out=places)
         np.add(places, self._columns(n), out=places)
-        np.take(flat, places, out=chosen, mode="clip")
+        flat.take(places, out=chosen, mode="clip")
         if s:
             np.multiply(chosen, 1 - s, out=chosen)
             np.add.reduce(z, axis=0, out=total)
@@ -325,9 +325,9 @@ class CategoricalCrossEntropy(_CrossEntropy):
         np.divide(z, total, out=z)
         if s:
             np.subtract(z, s / k, out=z)
-        np.take(flat, places, out=chosen, mode="clip")
+        flat.take(places, out=chosen, mode="clip")
         np.subtract(chosen, 1 - s, out=chosen)
-        np.put(flat, places, chosen)
+        flat.put(places, chosen)
         np.copyto(gradient, z.T)
 
     def _columns(self, n: int) -> NDArray[np.int64]:
