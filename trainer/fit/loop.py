@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trainer.fit.batches import Batch, Rows, Shuffled, Stream
 from trainer.fit.update import Update
-from trainer.nn import Constant, Loss, Network, ReduceOnPlateau
+from trainer.nn import Constant, Loss, Network, ReduceOnPlateau, check_pairing
 
 
 class TrainingDivergedError(ArithmeticError):
@@ -73,6 +73,9 @@ class Run:
         shuffle: draw a new order for each epoch.
         steps_per_epoch: of a callable, if the schedule of the update follows the progress.
 
+    Raises:
+        ValueError: the rows, or the last activation, do not fit the loss; or a number is too small.
+
     Attributes:
         history: one entry per finished epoch.
         steps: made so far.
@@ -99,6 +102,9 @@ class Run:
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if value < 1:
                 raise ValueError(f"expected {name} of at least 1; got {value}")
+        activation = getattr(network.layers[-1], "activation", None)
+        if activation is not None:
+            check_pairing(loss, activation.name)
         self.network, self.loss, self.update = network, loss, update
         self.epochs, self.rng, self.validation = epochs, rng, validation
         self.callbacks = list(callbacks)

@@ -179,6 +179,13 @@ def test_weights_that_are_no_numbers_any_more_end_the_run_by_name():
         fitted(callbacks=[Spoil()])
 
 
+def test_a_loss_that_does_not_fit_the_last_activation_is_refused(rng):
+    data = Rows(rng.normal(size=(40, 2)), (rng.random((40, 1)) > 0.5).astype(float))
+    network = Network(2, [Dense(4, "tanh"), Dense(1, "sigmoid")], rng=rng, dtype=np.float64)
+    with pytest.raises(ValueError, match="for classes use binary_cross_entropy and leave the last"):
+        train(network, MeanSquaredError(), Update(SGD(1)), data, epochs=1, batch_size=8, rng=rng)
+
+
 def test_impossible_numbers_are_refused():
     for option in ("epochs", "batch_size"):
         with pytest.raises(ValueError, match=f"expected {option} of at least 1; got 0"):
