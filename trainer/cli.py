@@ -58,8 +58,11 @@ def _choices(command: F) -> F:
         default = "" if field.default is None else f"  [default: {_shown(field.default)}]"
         choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
         described = f"{field.description}{': ' if choices else ''}{', '.join(choices)}"
-        option = click.option(f"--{name.replace('_', '-')}", metavar=name.upper(),
-                              help=f"{described}{default}")  # fmt: skip
+        flag = f"--{name.replace('_', '-')}"
+        if field.annotation is bool:
+            option = click.option(flag, is_flag=True, default=None, help=field.description)
+        else:
+            option = click.option(flag, metavar=name.upper(), help=f"{described}{default}")
         command = option(command)
     return command
 
@@ -111,6 +114,8 @@ def _config(file: Path | None, options: dict[str, str | None]) -> Config:
 
 
 def _fault(error: ErrorDetails) -> str:
+    if not error["loc"]:  # of several options together
+        return error["msg"].removeprefix("Value error, ")
     name = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
         return f"expected a key out of {', '.join(Config.model_fields)}; got {name!r}"

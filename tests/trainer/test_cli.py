@@ -29,6 +29,29 @@ def test_fit_prints_a_readable_summary(trainer, tmp_path):
         assert line in done.stdout
 
 
+def test_every_choice_is_an_option(trainer, tmp_path):
+    done = trainer(
+        "fit", "wine", "--models", tmp_path, "--json", "--epochs", 4, "--hidden", "8,6",
+        "--activation", "gelu,leaky_relu", "--dropout", 0.1, "--batch-norm", "--label-smoothing",
+        0.1, "--class-weight", "balanced", "--optimizer", "adamw", "--weight-decay", 0.01,
+        "--schedule", "cosine", "--l1", 1e-5, "--l2", 1e-5, "--clip-norm", 1, "--clip-value", 1,
+        "--max-norm", 3, "--average", 0.9, "--checkpoint", tmp_path / "run.npz",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    config = Bundle.open(tmp_path / "wine" / "1").manifest.training.config
+    assert config["batch_norm"] is True
+    assert config["activation"] == ["gelu", "leaky_relu"]
+    assert (config["schedule"], config["max_norm"]) == ("cosine", 3.0)
+
+
+def test_another_runs_checkpoint_is_refused_by_name(trainer, tmp_path):
+    checkpoint = tmp_path / "run.npz"
+    checkpoint.write_bytes(b"no checkpoint")
+    done = trainer("fit", "wine", "--models", tmp_path, *QUICK, "--checkpoint", checkpoint)
+    assert done.exit_code == 1
+    assert "expected a whole checkpoint; got a damaged file" in done.stderr
+
+
 def test_fit_prints_one_json_object_on_stdout_and_nothing_on_stderr_but_to_a_terminal(tmp_path):
     # in a process of its own, so that nothing hides what is written to the real streams
     command = [sys.executable, "-m", "trainer", "fit", "wine", "--models", tmp_path, "--json"]
@@ -64,6 +87,11 @@ def test_options_win_over_the_config_file(trainer, tmp_path):
             ["fit", "wine", "--optimizer", "magic"],
             "optimizer: Value error, expected one of sgd, momentum",
         ),
+        (
+            ["fit", "wine", "--weight-decay", "0.1"],
+            "expected the optimizer adamw for a weight decay",
+        ),
+        (["fit", "wine", "--activation", "relu,tanh"], "expected one activation or 1"),
         (["fit", "wine", "--name", "a/b"], "name: String should match pattern"),
         (["fit", "wine", "--colour", "red"], "No such option"),
         (["verify"], "Missing argument"),
