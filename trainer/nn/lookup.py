@@ -17,5 +17,6 @@ def lookup(kind: str, table: Mapping[str, T], name: str) -> T:
     try:
         return table[name]
     except KeyError:
+        article = "an" if kind[0] in "aeio" else "a"
         known = ", ".join(sorted(table))
-        raise ValueError(f"expected the name of an {kind} ({known}); got {name!r}") from None
+        raise ValueError(f"expected the name of {article} {kind} ({known}); got {name!r}") from None

@@ -1,0 +1,162 @@
+import doctest
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_diabetes, load_iris
+
+import trainer.sequential
+from trainer.fit.callbacks import EarlyStopping
+from trainer.nn import (
+    Adam,
+    BatchNorm,
+    Branches,
+    Cosine,
+    Dense,
+    Dropout,
+    Huber,
+    MaxNorm,
+    Penalty,
+)
+from trainer.sequential import Network
+
+
+def test_the_example_is_right():
+    assert doctest.testmod(trainer.sequential).failed == 0
+
+
+def standard(data):
+    X, y = data(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(X))
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    return X[order], y[order]
+
+
+def test_classes_are_learned_and_the_curves_kept():
+    X, y = standard(load_iris)
+    network = Network([Dense(16, "relu"), Dropout(0.1), Dense(3)], seed=1)
+    network.compile(Adam(0.02), "categorical_cross_entropy", schedule="cosine")
+    history = network.fit(X, y, epochs=40, batch_size=16, validation_split=0.2)
+    assert history.epochs == list(range(1, 41))
+    assert {name: len(curve) for name, curve in history.curves.items()} == {
+        "loss": 40, "val_loss": 40, "val_accuracy": 40,
+    }  # fmt: skip
+    found = network.evaluate(X[120:], y[120:])
+    assert found["accuracy"] == history.curves["val_accuracy"][-1] > 0.9
+    assert found["loss"] == pytest.approx(history.curves["val_loss"][-1])
+    p = network.predict(X)
+    assert p.shape == (150, 3)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+    assert "total" in network.summary()
+    assert network.summary().count("\n") == 4
+
+
+def test_values_are_learned():
+    X, y = standard(load_diabetes)
+    y = (y - y.mean()) / y.std()
+    network = Network([Dense(16, "gelu"), Dense(1)], dtype=np.float64)
+    network.compile("adamw", Huber(), ["mae", "mse"], learning_rate=0.01, penalty=Penalty(l2=0.01),
+                    max_norm=MaxNorm(3), clip_norm=1.0)  # fmt: skip
+    history = network.fit(X[:350], y[:350], epochs=30, validation_data=(X[350:], y[350:]))
+    assert set(history.curves) == {"loss", "val_loss", "val_mae", "val_mse"}
+    assert history.curves["val_mse"][-1] < 0.7
+    assert network.predict(X).dtype == np.float64
+
+
+def test_a_network_of_two_inputs(rng):
+    a, b = rng.normal(size=(500, 3)), rng.normal(size=(500, 2))
+    y = (a[:, 0] * b[:, 0] > 0).astype(int)
+    network = Network(
+        [Branches((3, [Dense(12, "tanh")]), (2, [Dense(12, "tanh")])), Dense(24, "tanh"), Dense(1)]
+    )
+    network.compile("adam", "binary_cross_entropy", learning_rate=0.01)
+    network.fit((a, b), y, epochs=60)
+    assert network.evaluate((a, b), y)["accuracy"] > 0.95
+    with pytest.raises(ValueError, match=r"as many rows in each input; got \[500, 499\]"):
+        network.predict((a, b[1:]))
+
+
+def test_several_labels_and_their_accuracy(rng):
+    X = rng.normal(size=(300, 4))
+    Y = (X[:, :2] > 0).astype(int)
+    network = Network([Dense(2)])
+    network.compile("nadam", "binary_cross_entropy", learning_rate=0.05)
+    network.fit(X, Y, epochs=40)
+    assert network.evaluate(X, Y)["accuracy"] > 0.97
+
+
+def test_fit_goes_on_from_where_it_stands():
+    X, y = standard(load_iris)
+    network = Network([Dense(8, "relu"), Dense(3)])
+    network.compile(learning_rate=0.01)
+    first = network.fit(X, y, epochs=5).curves["loss"]
+    second = network.fit(X, y, epochs=5).curves["loss"]
+    assert second[0] < first[-1]
+
+
+def test_the_seed_decides():
+    X, y = standard(load_iris)
+
+    def p(seed):
+        network = Network([Dense(8), BatchNorm("relu"), Dropout(0.2), Dense(3)], seed=seed)
+        network.compile()
+        network.fit(X, y, epochs=3)
+        return network.predict(X)
+
+    np.testing.assert_array_equal(p(3), p(3))
+    assert (p(3) != p(4)).any()
+
+
+def test_weights_of_rows_and_classes_are_heeded(rng):
+    X = rng.normal(size=(600, 2))
+    y = (X[:, 0] + 0.8 * rng.normal(size=600) > 1.7).astype(int)
+
+    def recall(**weights):
+        network = Network([Dense(1)])
+        network.compile("adam", "binary_cross_entropy", learning_rate=0.05)
+        network.fit(X, y, epochs=20, **weights)
+        return (network.predict(X)[y == 1] >= 0.5).mean()
+
+    assert recall(class_weight="balanced") > recall() + 0.2
+    assert recall(class_weight={0: 1, 1: 30}) > recall() + 0.2
+    assert recall(sample_weight=np.where(y == 1, 30, 1)) > recall() + 0.2
+
+
+def test_callbacks_are_called():
+    X, y = standard(load_iris)
+    network = Network([Dense(32, "relu"), Dense(3)])
+    network.compile(learning_rate=0.1)
+    history = network.fit(X, y, epochs=500, validation_split=0.2, callbacks=[EarlyStopping(3)])
+    assert len(history.epochs) < 500
+
+
+def test_what_cannot_be_done_is_named(rng):
+    X, y = standard(load_iris)
+    network = Network([Dense(3)])
+    with pytest.raises(RuntimeError, match=r"call compile\(…\) first"):
+        network.fit(X, y)
+    with pytest.raises(RuntimeError, match=r"call build\(n_inputs\) or fit first"):
+        network.summary()
+    for arguments, message in (
+        ({"optimizer": "magic"}, "expected the name of an optimizer"),
+        ({"loss": "magic"}, "expected the name of a loss"),
+        ({"metrics": ["magic"]}, "expected the name of a metric"),
+        ({"schedule": "magic"}, "expected the name of a schedule"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            network.compile(**arguments)
+    sigmoid = Network([Dense(1, "sigmoid")])
+    with pytest.raises(ValueError, match="for classes use binary_cross_entropy"):
+        sigmoid.compile(loss="mse")
+    network.compile(schedule=Cosine())
+    for arguments, message in (
+        ((X[:, 0], y), r"numbers of shape \(n, n_inputs\); got float64 of \(150,\)"),
+        ((X.astype(str), y), "got <U"),
+        ((X, y + 5), "class indices from 0 to 2"),
+        ((X, y[:9]), "150 rows and 9 targets"),
+        ((X, y.astype(float)), "expected class indices"),
+        ((np.full_like(X, np.inf), y), "finite features"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            network.fit(*arguments)
+    with pytest.raises(ValueError, match=r"validation_split in \[0, 1\); got 1"):
+        network.fit(X, y, validation_split=1)

@@ -1,0 +1,290 @@
+"""The familiar face: stack layers, compile, fit, evaluate, predict.
+
+>>> import numpy as np
+>>> from trainer.nn import Dense
+>>> from trainer.sequential import Network
+>>> x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+>>> y = np.array([0, 1, 1, 0])
+>>> network = Network([Dense(8, "tanh"), Dense(1)], seed=0)
+>>> network.compile(optimizer="adam", learning_rate=0.05, loss="binary_cross_entropy")
+>>> history = network.fit(x, y, epochs=300, batch_size=4)
+>>> network.evaluate(x, y)["accuracy"]
+1.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+from sklearn.utils.class_weight import compute_sample_weight
+
+from trainer import nn
+from trainer.fit.batches import Rows
+from trainer.fit.loop import Callback, Run
+from trainer.fit.update import Update
+from trainer.nn import LOSSES, OPTIMIZERS, SCHEDULES, Layer, Loss, Optimizer, Schedule
+from trainer.nn.lookup import lookup
+
+Array = NDArray[Any]
+Inputs = ArrayLike | tuple[ArrayLike, ...]  # one array, or one for each branch
+Metric = Callable[[Array, Array], float]
+
+
+def accuracy(truth: Array, answers: Array) -> float:
+    """Share of right classes; of several labels at once, of right labels.
+
+    Args:
+        truth: class indices `(n,)`, or 0 and 1 `(n, k)`.
+        answers: probabilities `(n, k)`.
+    """
+    if truth.ndim == 1:
+        return float(np.mean(answers.argmax(axis=1) == truth))
+    return float(np.mean((answers >= 0.5) == (truth >= 0.5)))
+
+
+def mse(truth: Array, answers: Array) -> float:
+    """Mean squared error."""
+    return float(np.mean((answers - truth) ** 2))
+
+
+def mae(truth: Array, answers: Array) -> float:
+    """Mean absolute error."""
+    return float(np.mean(np.abs(answers - truth)))
+
+
+METRICS: dict[str, Metric] = {f.__name__: f for f in (accuracy, mse, mae)}
+
+
+@dataclass
+class History:
+    """What each epoch led to.
+
+    Attributes:
+        epochs: their numbers, from 1.
+        curves: of each epoch, `loss` and, with validation rows, `val_loss` and the metrics on
+            them, `val_accuracy` for one.
+    """
+
+    epochs: list[int] = field(default_factory=list)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+
+
+class Network:
+    """Layers in order, trained together.
+
+    Args:
+        layers: of `trainer.nn`; the last one's outputs are logits, so it has no activation.
+        seed: of the weights, the order of rows, and dropout.
+        dtype: float32 or float64.
+
+    Attributes:
+        core: the `trainer.nn.Network`, once the number of inputs is known.
+    """
+
+    def __init__(
+        self, layers: Sequence[Layer], *, seed: int = 0, dtype: DTypeLike = np.float32
+    ) -> None:
+        self.layers = list(layers)
+        self.dtype = np.dtype(dtype)
+        self._weights, self._order = np.random.default_rng(seed).spawn(2)
+        self.core: nn.Network | None = None
+        self._compiled: tuple[Update, Loss, dict[str, Metric]] | None = None
+
+    def build(self, n_inputs: int) -> nn.Network:
+        """Make the weights for rows of so many features; `fit` does it by itself."""
+        if self.core is None:
+            self.core = nn.Network(n_inputs, self.layers, rng=self._weights, dtype=self.dtype)
+        return self.core
+
+    def compile(
+        self,
+        optimizer: str | Optimizer = "adam",
+        loss: str | Loss = "categorical_cross_entropy",
+        metrics: Sequence[str | Metric] | None = None,
+        *,
+        learning_rate: float | None = None,
+        schedule: str | Schedule = "constant",
+        **update: Any,
+    ) -> None:
+        """Choose how it learns.
+
+        Args:
+            optimizer: a name or an optimizer of `trainer.nn`.
+            loss: likewise a loss.
+            metrics: names (`accuracy`, `mse`, `mae`) or functions of targets and answers; by
+                default accuracy for cross-entropies and mae for values.
+            learning_rate: of an optimizer given by its name.
+            schedule: of the learning rate, a name or a schedule of `trainer.nn`.
+            update: penalty, clip_norm, clip_value, max_norm, average, as of `Update`.
+
+        Raises:
+            ValueError: there is none of that name, or the loss does not fit the last layer.
+        """
+        if isinstance(optimizer, str):
+            kind: Any = lookup("optimizer", OPTIMIZERS, optimizer)
+            steps: Optimizer = kind() if learning_rate is None else kind(learning_rate)
+        else:
+            steps = optimizer
+        if isinstance(loss, str):
+            loss = lookup("loss", LOSSES, loss)()
+        if isinstance(schedule, str):
+            schedule = lookup("schedule", SCHEDULES, schedule)()
+        activation = getattr(self.layers[-1], "activation", None)
+        if activation is not None:
+            nn.check_pairing(loss, activation.name)
+        if metrics is None:
+            metrics = ["accuracy"] if loss.link in ("sigmoid", "softmax") else ["mae"]
+        named = {m if isinstance(m, str) else m.__name__: m for m in metrics}
+        functions = {
+            name: lookup("metric", METRICS, m) if isinstance(m, str) else m
+            for name, m in named.items()
+        }
+        self._compiled = Update(steps, schedule=schedule, **update), loss, functions
+
+    def fit(
+        self,
+        x: Inputs,
+        y: ArrayLike,
+        *,
+        batch_size: int = 32,
+        epochs: int = 1,
+        validation_split: float = 0.0,
+        validation_data: tuple[Inputs, ArrayLike] | None = None,
+        sample_weight: ArrayLike | None = None,
+        class_weight: Mapping[int, float] | str | None = None,
+        callbacks: Sequence[Callback] = (),
+        shuffle: bool = True,
+    ) -> History:
+        """Train; called again, it goes on from where it stands.
+
+        Args:
+            x: `(n, n_inputs)`, or one such array for each branch of a first layer `Branches`.
+            y: class indices `(n,)`, or numbers `(n,)` or `(n, k)`.
+            batch_size: rows per step.
+            epochs: passes over the rows.
+            validation_split: the share of rows, the last of them, that is only measured.
+            validation_data: rows to measure instead, x and y.
+            sample_weight: of the rows, `(n,)`.
+            class_weight: of each class, or `balanced`.
+            callbacks: of `trainer.fit`.
+            shuffle: a new order of rows each epoch.
+
+        Raises:
+            RuntimeError: it is not compiled.
+            ValueError: naming what cannot be trained on.
+            TrainingDivergedError: the loss or a weight became infinite or NaN.
+        """
+        update, loss, metrics = self._require_compiled()
+        features = self._features(x)
+        core = self.build(features.shape[1])
+        targets, weights = self._targets(y, loss), self._row_weights(y, sample_weight, class_weight)
+        if not 0 <= validation_split < 1:
+            raise ValueError(f"expected a validation_split in [0, 1); got {validation_split}")
+        validation = None
+        last = len(features) - int(len(features) * validation_split)
+        if validation_data is not None:
+            validation = Rows(
+                self._features(validation_data[0]), self._targets(validation_data[1], loss)
+            )
+        elif last < len(features):
+            validation = Rows(features[last:], targets[last:])
+        learned = Rows(features[:last], targets[:last], None if weights is None else weights[:last])
+        watch = _Watch(metrics)
+        run = Run(
+            core, loss, update, learned, epochs=epochs, batch_size=batch_size, rng=self._order,
+            validation=validation, callbacks=[watch, *callbacks], shuffle=shuffle,
+        )  # fmt: skip
+        run.go()
+        return watch.history
+
+    def evaluate(
+        self, x: Inputs, y: ArrayLike, *, sample_weight: ArrayLike | None = None
+    ) -> dict[str, float]:
+        """The loss and the metrics on these rows; the metrics count every row alike."""
+        _, loss, metrics = self._require_compiled()
+        features, targets = self._features(x), self._targets(y, loss)
+        weights = self._row_weights(y, sample_weight, None)
+        core = self.build(features.shape[1])
+        Rows(features, targets, weights).check(loss, core.n_inputs, core.n_outputs, core.dtype)
+        logits = core.logits(features)
+        answers = loss.answers(logits)
+        found = {name: metric(targets, answers) for name, metric in metrics.items()}
+        return {"loss": loss.value(logits, targets, weights), **found}
+
+    def predict(self, x: Inputs) -> Array:
+        """The answers, `(n, k)`: probabilities after a cross-entropy, else values."""
+        _, loss, _ = self._require_compiled()
+        features = self._features(x)
+        return loss.answers(self.build(features.shape[1]).logits(features))
+
+    def summary(self) -> str:
+        """A table of the layers with their shapes and parameter counts.
+
+        Raises:
+            RuntimeError: the number of inputs is not known yet.
+        """
+        if self.core is None:
+            raise RuntimeError(
+                "expected a network that is built; call build(n_inputs) or fit first"
+            )
+        return self.core.summary()
+
+    def __repr__(self) -> str:
+        return f"Network({self.layers!r})"
+
+    def _require_compiled(self) -> tuple[Update, Loss, dict[str, Metric]]:
+        if self._compiled is None:
+            raise RuntimeError("expected a network that is compiled; call compile(…) first")
+        return self._compiled
+
+    def _features(self, x: Inputs) -> Array:
+        parts = [np.asarray(part) for part in (x if isinstance(x, tuple) else (x,))]
+        for part in parts:
+            if part.ndim != 2 or part.dtype.kind not in "fiub":
+                raise ValueError(
+                    f"expected numbers of shape (n, n_inputs); got {part.dtype} of {part.shape}"
+                )
+        if len({len(part) for part in parts}) > 1:
+            raise ValueError(f"expected as many rows in each input; got {[len(p) for p in parts]}")
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        return np.ascontiguousarray(whole, self.dtype)
+
+    def _targets(self, y: ArrayLike, loss: Loss) -> Array:
+        targets = np.asarray(y)
+        if loss.link == "softmax":
+            return targets
+        if targets.dtype.kind not in "fiub":
+            raise ValueError(f"expected numbers as targets of {loss.name}; got {targets.dtype}")
+        return targets.reshape(len(targets), -1).astype(self.dtype)
+
+    def _row_weights(
+        self, y: ArrayLike, sample: ArrayLike | None, classes: Mapping[int, float] | str | None
+    ) -> Array | None:
+        weights = None if sample is None else np.asarray(sample, self.dtype)
+        if classes is None:
+            return weights
+        own: Array = compute_sample_weight(classes, np.asarray(y)).astype(self.dtype)
+        return own if weights is None else own * weights
+
+
+class _Watch(Callback):
+    """Keeps the history, with the metrics on the validation rows."""
+
+    def __init__(self, metrics: dict[str, Metric]) -> None:
+        self.metrics, self.history = metrics, History()
+
+    def on_epoch(self, run: Run) -> None:
+        epoch = run.history[-1]
+        found = {"loss": epoch.train_loss}
+        if run.validation is not None and epoch.validation_loss is not None:
+            answers = run.loss.answers(run.network.logits(run.validation.features))
+            found["val_loss"] = epoch.validation_loss
+            for name, metric in self.metrics.items():
+                found[f"val_{name}"] = metric(run.validation.targets, answers)
+        self.history.epochs.append(epoch.number)
+        for name, value in found.items():
+            self.history.curves.setdefault(name, []).append(value)
