@@ -46,12 +46,12 @@ format: install  ## rewrite the sources in the project's style
 test-docker: install  ## build the image, bring the stack up, predict through it, take it down
 	$(BIN)/python -m pytest -m container tests/container
 
-# The lock files hold versions and hashes and no addresses: any index serves them.
 bench-train: install  ## training steps a second against PyTorch and scikit-learn, in some 5 minutes
 	test -x .bench/torch/bin/python || ($(PYTHON) -m venv .bench/torch \
 	  && .bench/torch/bin/pip install --quiet torch==2.13.0 numpy==2.4.6)
 	$(BIN)/python benchmarks/train.py --torch .bench/torch/bin/python
 
+# The lock files hold versions and hashes and no addresses: any index serves them.
 lock:  ## pin the requirements of pyproject.toml anew
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
 	$(LOCK) --extra train --extra fast --extra dev --output-file requirements/all.lock

@@ -105,9 +105,8 @@ class Manifest(_Part):
     task: Task
     inputs: Annotated[list[Input], Field(min_length=1)]
     classes: list[int] | list[str] | None  # None for regression
-    threshold: (
-        Annotated[float, Field(gt=0, lt=1)] | None
-    )  # binary: the second class is answered from this probability up
+    # binary: the second class is answered from this probability up
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None
     parameters: int
     metrics: dict[Literal["validation", "test"], Metrics]  # of the NumPy model
     variants: Annotated[dict[Name, Variant], Field(min_length=1)]

@@ -16,7 +16,7 @@ from serving.errors import BodyTooLargeError, IncompleteBodyError, OverloadedErr
 # would cost the client its connection, and often the answer that says why.
 DRAINED_AT_MOST = 64 * 2**20
 CHUNK = 64 * 2**10
-SMALL = 256 * 2**10  # bytes; such a body costs nothing to hold or to read
+SMALL = 64 * 2**10  # bytes; such a body costs nothing to hold or to read
 BODIES_AT_ONCE = 4  # of the largest size, whole or half sent, in one process
 
 
@@ -68,11 +68,12 @@ def read_body(request: Request) -> bytes:
             _drain(stream, declared)
             raise _too_large(limit, f"{declared} bytes")
         size = limit + 1 if declared is None else declared
-        if size <= SMALL:
-            body = _read(stream, size)
-        else:
+        # A chunked body does not say how long it is: it counts as large once it shows that it is.
+        known_large = declared is not None and size > SMALL
+        body = b"" if known_large else _read(stream, min(size, SMALL))
+        if known_large or (declared is None and len(body) == SMALL):
             with _budget.take(size, BODIES_AT_ONCE * (limit + 1)):
-                body = _read(stream, size)
+                body += _read(stream, size - len(body))
             # What follows takes a while: let whoever is ready have a turn, and the worker's
             # heartbeat. Under gevent this switches to the loop, elsewhere to another thread.
             time.sleep(0)

@@ -6,12 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from serving.bundle import Name
-from trainer.data.tables import Task
+from trainer.data.tables import DataError, Task
 from trainer.fit.update import Update
 from trainer.nn import (
     ACTIVATIONS,
@@ -115,6 +113,8 @@ class Config(BaseModel):
                 f"expected the optimizer adamw for a weight decay; got {self.optimizer}; "
                 f"choose it, or l2 instead"
             )
+        if self.batch_norm and self.batch_size < 2:
+            raise ValueError("expected a batch size of at least 2 for batch norm; got 1")
         return self
 
     def layers(self, n_outputs: int) -> list[Layer]:
@@ -131,9 +131,22 @@ class Config(BaseModel):
         return [*layers, Dense(n_outputs)]
 
     def loss_for(self, task: Task) -> Loss:
-        """The loss that fits the task."""
+        """The loss that fits the task.
+
+        Raises:
+            DataError: a choice is of another task.
+        """
         if task == "regression":
+            if self.class_weight or self.label_smoothing:
+                raise DataError(
+                    "expected classes for class_weight and label_smoothing; got values to regress "
+                    "on; leave them out"
+                )
             return LOSSES[self.loss]()
+        if self.loss != "mse":
+            raise DataError(
+                f"expected values to regress on for the loss {self.loss}; got classes; leave it out"
+            )
         kind = BinaryCrossEntropy if task == "binary" else CategoricalCrossEntropy
         return kind(self.label_smoothing)
 
@@ -151,17 +164,3 @@ class Config(BaseModel):
             max_norm=None if self.max_norm is None else MaxNorm(self.max_norm),
             average=WeightAverage(self.average) if self.average else None,
         )
-
-
-def balanced_weights(targets: NDArray[Any]) -> NDArray[np.float32]:
-    """A weight per row, n / (k · rows of its class), so that all k classes count alike.
-
-    King and Zeng 2001, https://doi.org/10.1093/oxfordjournals.pan.a004868.
-
-    Args:
-        targets: classes, `(n,)` or `(n, 1)`.
-    """
-    flat = targets.reshape(len(targets))
-    _, places, counts = np.unique(flat, return_inverse=True, return_counts=True)
-    weights: NDArray[np.float32] = (len(flat) / (len(counts) * counts)).astype(np.float32)[places]
-    return weights

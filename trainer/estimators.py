@@ -83,10 +83,8 @@ class _Watch(Callback):
         value = -loss
         if self.validation is not None:
             X, y = self.validation
-            now = run.network.snapshot()
-            run.network.restore(run.snapshot())
-            value = estimator._score(estimator._predict(run.network, run.loss, X), y)
-            run.network.restore(now)
+            with run.as_ended():
+                value = estimator._score(estimator._predict(run.network, run.loss, X), y)
             self.scores.append(value)
         if estimator.verbose:
             print(f"Iteration {run.history[-1].number}, loss = {loss:.8f}")  # noqa: T201
@@ -202,27 +200,25 @@ class _MLP(BaseEstimator):  # type: ignore[misc]
             )
         weights = self._weights(y, weights)
         rng = check_random_state(self.random_state)
-        parts = np.arange(len(X)), None
+        learned, held_out, watch = Rows(X, targets, weights), None, _Watch(self, None)
         if self.early_stopping and epochs > 1:
             parts = train_test_split(
                 np.arange(len(X)), test_size=self.validation_fraction, stratify=strata,
                 random_state=rng,
             )  # fmt: skip
-        learned, held_out = parts
-
-        def rows(chosen: Array) -> Rows:
-            w = None if weights is None else weights[chosen]
-            return Rows(X[chosen], targets[chosen], w)
-
+            learned, held_out = (
+                Rows(X[part], targets[part], None if weights is None else weights[part])
+                for part in parts
+            )
+            watch = _Watch(self, (held_out.features, truth[parts[1]]))
         if fresh:
             self._build(X, targets, np.random.default_rng(rng.randint(2**31)))
         network, loss = self.network_, self._loss
         batch = self._batch_rows(len(learned))
-        self._update.penalty = self._penalty(rows(learned), batch)
-        watch = _Watch(self, None if held_out is None else (X[held_out], truth[held_out]))
+        self._update.penalty = self._penalty(learned, batch)
         run = Run(
-            network, loss, self._update, rows(learned), epochs=epochs, batch_size=batch,
-            rng=self._order, validation=None if held_out is None else rows(held_out),
+            network, loss, self._update, learned, epochs=epochs, batch_size=batch,
+            rng=self._order, validation=held_out,
             callbacks=[watch, *self.callbacks], shuffle=self.shuffle,
         )  # fmt: skip
         kept = network.snapshot()

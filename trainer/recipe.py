@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.utils.class_weight import compute_sample_weight
 
 from serving.bundle import Bundle, Manifest, Training
-from trainer.choices import Config, balanced_weights
+from trainer.choices import Config
 from trainer.data.sources import default_name, load
 from trainer.data.splits import Split, split
-from trainer.data.tables import Table
+from trainer.data.tables import DataError, Table
 from trainer.export.package import export_bundle
 from trainer.export.write import require_writable
 from trainer.fit.callbacks import EarlyStopping
 from trainer.fit.checkpoint import Checkpoint
-from trainer.fit.loop import Callback, Epoch, train
+from trainer.fit.loop import Callback, Epoch, Run
 from trainer.model import Model
 
 
@@ -71,20 +72,25 @@ def learn(
         table, parts.train, layers=config.layers, loss=config.loss_for(table.task), rng=weights
     )
     learned = model.rows(table, parts.train)
-    if config.class_weight == "balanced" and model.classes is not None:
-        learned = replace(learned, weights=balanced_weights(learned.targets))
+    if config.class_weight is not None:
+        weights_of_rows = compute_sample_weight(config.class_weight, table.target[parts.train])
+        learned = replace(learned, weights=weights_of_rows.astype(np.float32))
     stopping = EarlyStopping(config.patience)
-    history = train(
-        model.network,
-        model.loss,
-        config.update(),
-        learned,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        rng=order,
-        validation=model.rows(table, parts.validation),
-        callbacks=[stopping, *callbacks, *_keeping(checkpoint, config, table)],
-    )
+    try:
+        run = Run(
+            model.network,
+            model.loss,
+            config.update(),
+            learned,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            rng=order,
+            validation=model.rows(table, parts.validation),
+            callbacks=[stopping, *callbacks, *_keeping(checkpoint, config, table)],
+        )
+    except ValueError as error:  # the loss asks for other targets
+        raise DataError(f"{table.source}: {error}") from error
+    history = run.go()
     summary = Training(
         config=config.model_dump(mode="json", exclude={"models"}),
         epochs_run=len(history),

@@ -281,7 +281,8 @@ class _Watch(Callback):
         epoch = run.history[-1]
         found = {"loss": epoch.train_loss}
         if run.validation is not None and epoch.validation_loss is not None:
-            answers = run.loss.answers(run.network.logits(run.validation.features))
+            with run.as_ended():
+                answers = run.loss.answers(run.network.logits(run.validation.features))
             found["val_loss"] = epoch.validation_loss
             for name, metric in self.metrics.items():
                 found[f"val_{name}"] = metric(run.validation.targets, answers)

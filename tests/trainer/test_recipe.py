@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from serving.bundle import Bundle
 from serving.runtime import prove
 from trainer.choices import Config
+from trainer.data.tables import DataError
 from trainer.export import graph, package
 from trainer.export.parity import ParityError
 from trainer.fit.loop import TrainingDivergedError
@@ -167,6 +168,26 @@ def test_a_class_too_rare_for_validation_ends_in_a_bundle_that_opens(tmp_path, r
     assert prove(bundle, "fp32").passed
 
 
+@pytest.mark.parametrize(
+    ("data", "choices", "message"),
+    [
+        ("wine", {"loss": "huber"}, "values to regress on for the loss huber; got classes"),
+        ("diabetes", {"class_weight": "balanced"}, "expected classes for class_weight"),
+        ("diabetes", {"label_smoothing": 0.1}, "expected classes for class_weight and label_smoo"),
+    ],
+)
+def test_choices_of_another_task_are_refused(data, choices, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        fit(Config(data=data, models=tmp_path, **choices))
+
+
+def test_targets_that_the_loss_cannot_take_are_the_datas_fault(tmp_path, rng):
+    np.savez(tmp_path / "signed.npz", X=rng.normal(size=(50, 2)), y=rng.normal(size=50))
+    config = Config(data=str(tmp_path / "signed.npz"), models=tmp_path, loss="poisson")
+    with pytest.raises(DataError, match=r"signed.npz: expected counts .*; use another loss"):
+        fit(config)
+
+
 def test_a_diverged_run_writes_nothing(tmp_path):
     config = Config(data="diabetes", models=tmp_path, optimizer="sgd", learning_rate=1e9)
     with np.errstate(all="ignore"), pytest.raises(TrainingDivergedError):
@@ -205,7 +226,8 @@ def test_a_bundle_that_does_not_prove_itself_is_not_written(tmp_path, monkeypatc
     "wrong",
     [{"epochs": 0}, {"hidden": (0,)}, {"learning_rate": 0}, {"test": 0.9}, {"name": "../up"},
      {"seed": 2**32}, {"optimiser": "adam"}, {"activation": "rleu"},
-     {"activation": ("relu", "tanh")}, {"weight_decay": 0.1}, {"loss": "binary_cross_entropy"}],
+     {"activation": ("relu", "tanh")}, {"weight_decay": 0.1}, {"loss": "binary_cross_entropy"},
+     {"batch_norm": True, "batch_size": 1}],
 )  # fmt: skip
 def test_impossible_choices_are_refused(wrong):
     with pytest.raises(ValidationError):

@@ -3,6 +3,7 @@ import doctest
 import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
+from sklearn.metrics import log_loss
 
 import trainer.sequential
 from trainer.fit.callbacks import EarlyStopping
@@ -16,6 +17,7 @@ from trainer.nn import (
     Huber,
     MaxNorm,
     Penalty,
+    WeightAverage,
 )
 from trainer.sequential import Network
 
@@ -48,6 +50,16 @@ def test_classes_are_learned_and_the_curves_kept():
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
     assert "total" in network.summary()
     assert network.summary().count("\n") == 4
+
+
+def test_metrics_are_of_the_averaged_weights_that_the_run_would_end_with():
+    X, y = standard(load_iris)
+    network = Network([Dense(8, "relu"), Dense(3)])
+    network.compile(learning_rate=0.01, metrics=[log_loss], average=WeightAverage(0.95))
+    history = network.fit(X, y, epochs=4, validation_split=0.2)
+    np.testing.assert_allclose(
+        history.curves["val_log_loss"], history.curves["val_loss"], rtol=1e-4
+    )
 
 
 def test_values_are_learned():

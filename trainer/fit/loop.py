@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,17 +153,31 @@ class Run:
                 for callback in self.callbacks:
                     callback.on_epoch(self)
         finally:
-            self.network.restore(self.snapshot())
+            average = self.update.averaged
+            if average is not None:
+                self.network.parameters[...] = average
             for callback in self.callbacks:
                 callback.on_end(self)
         return self.history
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """The network as it would be if the run ended here: of its average, if it has one."""
-        found, average = self.network.snapshot(), self.update.average
-        if average is not None and average.average is not None:
-            found["parameters"] = average.average.copy()
-        return found
+        with self.as_ended():
+            return self.network.snapshot()
+
+    @contextmanager
+    def as_ended(self) -> Iterator[None]:
+        """For as long as the block lasts, the network is as if the run ended here."""
+        average = self.update.averaged
+        if average is None:
+            yield
+            return
+        now = self.network.parameters.copy()
+        self.network.parameters[...] = average
+        try:
+            yield
+        finally:
+            self.network.parameters[...] = now
 
     @property
     def source_size(self) -> tuple[int, int] | None:
@@ -213,14 +228,8 @@ class Run:
         return self.source.epoch(self.rng, skip=self.batches_done)
 
     def _validate(self, rows: Rows) -> float:
-        average = self.update.average
-        if average is None or average.average is None:
+        with self.as_ended():
             return self.loss.value(self.network.logits(rows.features), rows.targets, rows.weights)
-        now = self.network.snapshot()
-        self.network.restore(self.snapshot())
-        value = self.loss.value(self.network.logits(rows.features), rows.targets, rows.weights)
-        self.network.restore(now)
-        return value
 
     def _refuse_divergence(
         self, number: int, train_loss: float, validation_loss: float | None
@@ -236,26 +245,3 @@ class Run:
                 f"expected finite weights; got NaN or infinity in epoch {number} with "
                 f"{self.update.optimizer!r}; lower the learning rate"
             )
-
-
-def train(
-    network: Network,
-    loss: Loss,
-    update: Update,
-    rows: Rows | Stream,
-    *,
-    epochs: int,
-    batch_size: int,
-    rng: np.random.Generator,
-    validation: Rows | None = None,
-    callbacks: Sequence[Callback] = (),
-) -> list[Epoch]:
-    """Train `network` in place; arguments, result and errors as of `Run`."""
-    run = Run(
-        network, loss, update, rows, epochs=epochs, batch_size=batch_size, rng=rng,
-        validation=validation, callbacks=callbacks,
-    )  # fmt: skip
-    return run.go()
-
-
-__all__ = ["Batch", "Callback", "Epoch", "Rows", "Run", "TrainingDivergedError", "train"]

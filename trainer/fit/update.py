@@ -94,6 +94,11 @@ class Update:
             self.average.follow(network.parameters)
         return value
 
+    @property
+    def averaged(self) -> NDArray[Any] | None:
+        """The average of the parameters, once there is one."""
+        return None if self.average is None else self.average.average
+
     def observe(self, loss: float) -> None:
         """Tell a schedule that follows the loss what an epoch led to."""
         if isinstance(self.schedule, ReduceOnPlateau):

@@ -12,7 +12,7 @@ from trainer.choices import Config
 from trainer.data.sources import load
 from trainer.data.tables import Table
 from trainer.export.graph import build_graph
-from trainer.fit.loop import train
+from trainer.fit.loop import Run
 from trainer.model import Model
 
 KINDS = {  # data, choices
@@ -60,8 +60,8 @@ def export(tmp_path_factory):
             model = Model.untrained(
                 table, rows, layers=config.layers, loss=config.loss_for(table.task), rng=rng
             )
-            train(model.network, model.loss, config.update(), model.rows(table, rows),
-                  epochs=10, batch_size=32, rng=rng)  # fmt: skip
+            Run(model.network, model.loss, config.update(), model.rows(table, rows),
+                epochs=10, batch_size=32, rng=rng).go()  # fmt: skip
             graph = build_graph(model)
             made[kind] = Exported(table, model, graph, Session(graph))
         return made[kind]

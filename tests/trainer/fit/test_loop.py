@@ -3,9 +3,13 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from trainer.fit.loop import Callback, Rows, Run, TrainingDivergedError, train
+from trainer.fit.loop import Callback, Rows, Run, TrainingDivergedError
 from trainer.fit.update import Update
 from trainer.nn import SGD, Adam, CategoricalCrossEntropy, Cosine, Dense, MeanSquaredError, Network
+
+
+def train(*parts, **options):
+    return Run(*parts, **options).go()
 
 
 def rows(rng, n=50):

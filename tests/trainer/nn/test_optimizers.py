@@ -77,14 +77,13 @@ def test_the_compiled_update_is_numpys(name, dtype, rng, monkeypatch):
 
 
 @ALL
-def test_a_step_goes_downhill_and_leaves_the_gradient_alone(name, rng):
+def test_a_step_goes_downhill_by_about_the_learning_rate(name, rng):
     theta = rng.normal(size=5)
     gradient = theta.copy()
     before = (theta**2).sum()
     OPTIMIZERS[name](0.01).step(theta, gradient)
     assert (theta**2).sum() < before
-    np.testing.assert_allclose(gradient, gradient.copy())
-    assert np.abs(gradient - theta).max() <= 0.05
+    assert 0 < np.abs(gradient - theta).max() <= 0.05
 
 
 @ALL

@@ -83,7 +83,7 @@ class Dense(Layer):
         x = require_forward(self._x)
         self.activation.chain(gradient, self._z, self._a)
         np.dot(x.T, gradient, out=self.dW)
-        # A product with ones is ten times as fast as a sum over the first axis.
+        # A product with ones is two to ten times as fast as a sum over the first axis.
         np.dot(self._buffers.full(1, (len(x),), self.dtype), gradient, out=self.db)
         if not to_inputs:
             return None
