@@ -1,0 +1,147 @@
+"""`MLPRegressor`: one value or several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils import column_or_1d
+
+from trainer.estimators.base import BaseMLP
+from trainer.fit.loop import Callback
+from trainer.nn import (
+    LOSSES,
+    Loss,
+    MeanSquaredError,
+    Network,
+    Schedule,
+)
+
+Array = NDArray[Any]
+
+# scikit-learn's names for what has another here.
+LOSS_NAMES = {"absolute_error": "mae"}
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
+    """A multilayer perceptron for values, one or several.
+
+    Arguments and attributes are those of `MLPClassifier` but for its classes and labels, and:
+
+    Args:
+        loss: `squared_error`, `absolute_error`, `huber` or `poisson`.
+    """
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: str | Schedule = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: int = 10,
+        l1: float = 0.0,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        max_norm: float | None = None,
+        clip_norm: float | None = None,
+        average: float = 0.0,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.l1 = l1
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+        self.max_norm = max_norm
+        self.clip_norm = clip_norm
+        self.average = average
+        self.callbacks = callbacks
+
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """One epoch over these rows, from where it stands."""
+        fresh = not hasattr(self, "network_")
+        return self._train(X, y, sample_weight, fresh=fresh, epochs=1)
+
+    def predict(self, X: ArrayLike) -> Array:
+        """The value of each row, `(n,)`, or `(n, n_outputs)` if it was trained on several."""
+        outputs = self._raw(X)
+        return self._shaped(self._loss.answers(outputs))
+
+    def _shaped(self, values: Array) -> Array:
+        return values[:, 0] if self._flat else values
+
+    def _predict(self, network: Network, loss: Loss, X: Array) -> Array:
+        return self._shaped(loss.answers(network.logits(X)))
+
+    def _score(self, predicted: Array, y: Array) -> float:
+        return float(r2_score(y, predicted))
+
+    def _encode(
+        self, y: Array, *, fresh: bool, classes: ArrayLike | None
+    ) -> tuple[Array, Array, Array | None]:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if fresh:
+            self._flat = y.ndim == 1
+        return y.reshape(len(y), -1).astype(np.float64), y, None
+
+    def _make_loss(self) -> Loss:
+        names = {"squared_error", "absolute_error", "huber", "poisson"}
+        if self.loss not in names:
+            raise ValueError(
+                f"expected a loss out of {', '.join(sorted(names))}; got {self.loss!r}"
+            )
+        if self.loss == "squared_error":
+            return MeanSquaredError(0.5)  # as scikit-learn's
+        return LOSSES[LOSS_NAMES.get(self.loss, self.loss)]()
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
