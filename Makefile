@@ -54,7 +54,7 @@ bench-train: install  ## training steps a second against PyTorch and scikit-lear
 # The lock files hold versions and hashes and no addresses: any index serves them.
 lock:  ## pin the requirements of pyproject.toml anew
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
-	$(LOCK) --extra train --extra fast --extra dev --output-file requirements/all.lock
+	$(LOCK) --extra train --extra fast --extra tensorboard --extra dev --output-file requirements/all.lock
 	$(LOCK) --output-file requirements/serving.lock --constraints requirements/all.lock
 
 LOCK = .venv-lock/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \

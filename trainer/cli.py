@@ -24,9 +24,9 @@ from trainer.choices import Config
 from trainer.data.sources import BUILT_IN, SUFFIXES
 from trainer.data.tables import DataError
 from trainer.export.parity import ParityError
-from trainer.fit.callbacks import ProgressBar
+from trainer.fit.callbacks import CSVLog, JSONLog, ProgressBar, TensorBoard
 from trainer.fit.checkpoint import CheckpointError
-from trainer.fit.loop import TrainingDivergedError
+from trainer.fit.loop import Callback, TrainingDivergedError
 from trainer.recipe import Trained, describe
 from trainer.recipe import fit as fit_recipe
 
@@ -78,22 +78,49 @@ def _shown(value: object) -> str:
               help="a TOML file of these options; those on the command line win")  # fmt: skip
 @click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path),
               help="a file for the state of the run; one that was killed goes on")  # fmt: skip
+@click.option("--log", type=click.Path(dir_okay=False, path_type=Path),
+              help="a .csv or .jsonl file of what each epoch led to")  # fmt: skip
+@click.option("--tensorboard", type=click.Path(file_okay=False, path_type=Path),
+              help="a folder for TensorBoard's event files (extra: tensorboard)")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a summary")
-def fit(config: Path | None, checkpoint: Path | None, as_json: bool, **options: str | None) -> None:
+def fit(
+    config: Path | None,
+    checkpoint: Path | None,
+    log: Path | None,
+    tensorboard: Path | None,
+    as_json: bool,
+    **options: str | None,
+) -> None:
     """Train on DATA and write a bundle.
 
     DATA is a built-in name or a file. Text, truth values and up to 20 different integers are
     classes, other numbers are quantities; --task says otherwise.
     """
     chosen = _config(config, options)
+    callbacks = [ProgressBar(), *_logs(log, tensorboard)]
     try:
-        bundle, trained = fit_recipe(chosen, callbacks=[ProgressBar()], checkpoint=checkpoint)
+        bundle, trained = fit_recipe(chosen, callbacks=callbacks, checkpoint=checkpoint)
     except _REFUSALS as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps(describe(bundle)))
     else:
         _summarise(bundle, trained)
+
+
+def _logs(file: Path | None, folder: Path | None) -> list[Callback]:
+    logs: list[Callback] = []
+    if file is not None:
+        kinds = {".csv": CSVLog, ".jsonl": JSONLog}
+        if file.suffix.lower() not in kinds:
+            raise click.UsageError(f"log: expected a file ending in .csv or .jsonl; got {file}")
+        logs.append(kinds[file.suffix.lower()](file))
+    if folder is not None:
+        try:
+            logs.append(TensorBoard(folder))
+        except ImportError as error:
+            raise click.UsageError(f"tensorboard: {error}") from error
+    return logs
 
 
 def _config(file: Path | None, options: dict[str, str | None]) -> Config:

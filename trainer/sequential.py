@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sklearn.utils.class_weight import compute_sample_weight
 
 from trainer import nn
+from trainer.fit.arrays import read_arrays, write_arrays
 from trainer.fit.batches import Rows
 from trainer.fit.loop import Callback, Run
 from trainer.fit.update import Update
@@ -221,20 +223,47 @@ class Network:
         features = self._features(x)
         return loss.answers(self.build(features.shape[1]).logits(features))
 
+    def save_weights(self, path: Path | str) -> None:
+        """Write what it has learned to an .npz file, whole or not at all.
+
+        Raises:
+            RuntimeError: there are no weights yet.
+        """
+        write_arrays(Path(path), self._require_built().snapshot())
+
+    def load_weights(self, path: Path | str, n_inputs: int | None = None) -> None:
+        """Take back what `save_weights` or a `ModelCheckpoint` wrote.
+
+        Args:
+            path: the .npz file.
+            n_inputs: features of a row, if it is not built yet.
+
+        Raises:
+            DamagedFileError: the file is not whole.
+            RuntimeError: the number of inputs is not known.
+            ValueError: the file is of another network.
+        """
+        if n_inputs is not None:
+            self.build(n_inputs)
+        self._require_built().restore(read_arrays(Path(path)))
+
     def summary(self) -> str:
         """A table of the layers with their shapes and parameter counts.
 
         Raises:
             RuntimeError: the number of inputs is not known yet.
         """
+        return self._require_built().summary()
+
+    def __repr__(self) -> str:
+        return f"Network({self.layers!r})"
+
+    def _require_built(self) -> nn.Network:
         if self.core is None:
             raise RuntimeError(
                 "expected a network that is built; call build(n_inputs) or fit first"
             )
-        return self.core.summary()
-
-    def __repr__(self) -> str:
-        return f"Network({self.layers!r})"
+        return self.core
 
     def _require_compiled(self) -> tuple[Update, Loss, dict[str, Metric]]:
         if self._compiled is None:
@@ -285,7 +314,8 @@ class _Watch(Callback):
                 answers = run.loss.answers(run.network.logits(run.validation.features))
             found["val_loss"] = epoch.validation_loss
             for name, metric in self.metrics.items():
-                found[f"val_{name}"] = metric(run.validation.targets, answers)
+                value = metric(run.validation.targets, answers)
+                found[f"val_{name}"] = epoch.metrics[f"validation_{name}"] = value
         self.history.epochs.append(epoch.number)
         for name, value in found.items():
             self.history.curves.setdefault(name, []).append(value)

@@ -44,6 +44,19 @@ def test_every_choice_is_an_option(trainer, tmp_path):
     assert (config["schedule"], config["max_norm"]) == ("cosine", 3.0)
 
 
+def test_fit_keeps_logs_where_it_is_told_to(trainer, tmp_path):
+    log, events = tmp_path / "run.jsonl", tmp_path / "events"
+    done = trainer(
+        "fit", "wine", "--models", tmp_path, *QUICK, "--log", log, "--tensorboard", events
+    )
+    assert done.exit_code == 0, done.output
+    assert len(log.read_text().splitlines()) == 20
+    assert len(list(events.iterdir())) == 1
+    done = trainer("fit", "wine", "--models", tmp_path, *QUICK, "--log", tmp_path / "run.txt")
+    assert done.exit_code == 2
+    assert "log: expected a file ending in .csv or .jsonl" in done.stderr
+
+
 def test_another_runs_checkpoint_is_refused_by_name(trainer, tmp_path):
     checkpoint = tmp_path / "run.npz"
     checkpoint.write_bytes(b"no checkpoint")

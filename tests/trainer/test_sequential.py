@@ -6,7 +6,7 @@ from sklearn.datasets import load_diabetes, load_iris
 from sklearn.metrics import log_loss
 
 import trainer.sequential
-from trainer.fit.callbacks import EarlyStopping
+from trainer.fit.callbacks import EarlyStopping, ModelCheckpoint
 from trainer.nn import (
     Adam,
     BatchNorm,
@@ -172,3 +172,39 @@ def test_what_cannot_be_done_is_named(rng):
             network.fit(*arguments)
     with pytest.raises(ValueError, match=r"validation_split in \[0, 1\); got 1"):
         network.fit(X, y, validation_split=1)
+
+
+def irises():
+    network = Network([Dense(8, "relu"), Dense(3)], seed=2)
+    network.compile(learning_rate=0.01)
+    return network
+
+
+def test_saved_weights_answer_as_before(tmp_path):
+    X, y = standard(load_iris)
+    network = irises()
+    network.fit(X, y, epochs=5)
+    network.save_weights(tmp_path / "weights.npz")
+    other = irises()
+    other.load_weights(tmp_path / "weights.npz", 4)
+    np.testing.assert_array_equal(other.predict(X), network.predict(X))
+
+
+def test_the_best_epoch_of_a_model_checkpoint_can_be_loaded(tmp_path):
+    X, y = standard(load_iris)
+    network, path = irises(), tmp_path / "best.npz"
+    history = network.fit(X, y, epochs=5, validation_split=0.2, callbacks=[ModelCheckpoint(path)])
+    network.load_weights(path)
+    last = len(X) - int(len(X) * 0.2)
+    measured = network.evaluate(X[last:], y[last:])["loss"]
+    assert measured == pytest.approx(min(history.curves["val_loss"]), rel=1e-6)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    network = irises()
+    with pytest.raises(RuntimeError, match="expected a network that is built"):
+        network.save_weights(tmp_path / "weights.npz")
+    network.build(4)
+    network.save_weights(tmp_path / "weights.npz")
+    with pytest.raises(ValueError, match="expected a snapshot of a network like"):
+        irises().load_weights(tmp_path / "weights.npz", 5)

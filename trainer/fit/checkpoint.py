@@ -8,22 +8,16 @@ all.
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import time
-import tokenize
-import zlib
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
+from trainer.fit.arrays import Arrays, DamagedFileError, read_arrays, write_arrays
 from trainer.fit.loop import Callback, Epoch, Run
 
-Arrays = dict[str, NDArray[Any]]
 SECONDS = 10.0  # between two saves within an epoch
 
 
@@ -50,7 +44,7 @@ class Checkpoint(Callback):
     def on_start(self, run: Run) -> None:
         """Go on from the file, if it is there."""
         if self.path.exists():
-            restore(run, self.path.read_bytes(), self.identity, str(self.path))
+            restore(run, self.path, self.identity)
 
     def on_step(self, run: Run) -> None:
         """Save if it is time."""
@@ -66,25 +60,20 @@ class Checkpoint(Callback):
         self._save(run)
 
     def _save(self, run: Run) -> None:
-        building = self.path.with_name(f".{self.path.name}.building")
-        with building.open("wb") as file:
-            file.write(content(run, self.identity))
-            file.flush()
-            os.fsync(file.fileno())
-        building.rename(self.path)
+        write_arrays(self.path, content(run, self.identity))
         self._saved_at = time.monotonic()
 
 
-def content(run: Run, identity: str) -> bytes:
-    """All that `restore` needs, as an .npz file."""
+def content(run: Run, identity: str) -> Arrays:
+    """All that `restore` needs."""
     arrays: Arrays = {f"network/{k}": v for k, v in run.network.snapshot().items()}
     arrays |= {f"update/{k}": v for k, v in run.update.state().items()}
-    for i, callback in enumerate(run.callbacks):
+    for i, callback in enumerate(_remembering(run)):
         arrays |= {f"callback {i}/{k}": v for k, v in callback.state().items()}
     progress = {
         "identity": identity,
         "run": _description(run),
-        "history": [[e.number, e.train_loss, e.validation_loss] for e in run.history],
+        "history": [asdict(epoch) for epoch in run.history],
         "steps": run.steps,
         "stop": run.stop,
         "batches_done": run.batches_done,
@@ -94,51 +83,48 @@ def content(run: Run, identity: str) -> bytes:
         "order": run.order_state,
         "streams": [g.bit_generator.state for g in run.network.generators()],
     }
-    arrays["progress"] = np.array(json.dumps(progress))
-    file = io.BytesIO()
-    np.savez(file, **arrays)  # type: ignore[arg-type]
-    return file.getvalue()
+    return arrays | {"progress": np.array(json.dumps(progress))}
 
 
-def restore(run: Run, saved: bytes, identity: str, source: str) -> None:
+def restore(run: Run, path: Path, identity: str) -> None:
     """Put a run where another like it stood.
 
     Args:
         run: fresh, made of the same parts.
-        saved: what `content` gave.
+        path: a file of what `content` gave.
         identity: must be the one it was saved under.
-        source: where it came from, for errors.
 
     Raises:
         CheckpointError: it is damaged, or of another run.
     """
     try:
-        with np.load(io.BytesIO(saved), allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+        arrays = read_arrays(path)
         progress = json.loads(str(arrays.pop("progress")))
-    except (
-        OSError, EOFError, BadZipFile, KeyError, NotImplementedError, RuntimeError, SyntaxError,
-        tokenize.TokenError, ValueError, zlib.error,
-    ) as error:  # fmt: skip
+    except (DamagedFileError, KeyError, ValueError) as error:
         raise CheckpointError(
-            f"{source}: expected a whole checkpoint; got a damaged file; delete it to begin anew"
+            f"{path}: expected a whole checkpoint; got a damaged file; delete it to begin anew"
         ) from error
     if (progress["identity"], progress["run"]) != (identity, _description(run)):
         raise CheckpointError(
-            f"{source}: expected a checkpoint of this very run; got one of other data or choices; "
+            f"{path}: expected a checkpoint of this very run; got one of other data or choices; "
             f"delete it to begin anew"
         )
     run.network.restore(_under("network", arrays))
     run.update.restore(_under("update", arrays))
-    for i, callback in enumerate(run.callbacks):
+    for i, callback in enumerate(_remembering(run)):
         callback.restore(_under(f"callback {i}", arrays))
-    run.history[:] = [Epoch(*entry) for entry in progress["history"]]
+    run.history[:] = [Epoch(**entry) for entry in progress["history"]]
     run.steps, run.stop = progress["steps"], progress["stop"]
     run.batches_done, run.rows_seen = progress["batches_done"], progress["rows_seen"]
     run.total, run.order_state = progress["total"], progress["order"]
     run.rng.bit_generator.state = progress["rng"]
     for generator, stream in zip(run.network.generators(), progress["streams"], strict=True):
         generator.bit_generator.state = stream
+
+
+def _remembering(run: Run) -> list[Callback]:
+    """The callbacks that have something to remember; others may come and go between two runs."""
+    return [c for c in run.callbacks if type(c).state is not Callback.state]
 
 
 def _under(name: str, arrays: Arrays) -> Arrays:
@@ -148,7 +134,7 @@ def _under(name: str, arrays: Arrays) -> Arrays:
 
 def _description(run: Run) -> list[str]:
     """What must be equal for a run to go on from another's place."""
-    kinds = [type(callback).__name__ for callback in run.callbacks]
+    kinds = [type(callback).__name__ for callback in _remembering(run)]
     full = run.update.full_rate
     return [
         repr(run.network), repr(run.loss), type(run.update.optimizer).__name__, repr(full),

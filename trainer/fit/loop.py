@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +29,22 @@ class Epoch:
         number: from 1.
         train_loss: mean over the epoch's batches, each before its step.
         validation_loss: after the epoch's last step; None without validation rows.
+        learning_rate: of the epoch's last step.
+        metrics: what callbacks have measured besides, by name.
     """
 
     number: int
     train_loss: float
     validation_loss: float | None
+    learning_rate: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 class Callback:
-    """Called at the turns of a run; the defaults do nothing."""
+    """Called at the turns of a run; the defaults do nothing.
+
+    None is needed against NaN: a run whose loss or weights are not finite ends by itself.
+    """
 
     def on_start(self, run: Run) -> None:
         """Before the first epoch."""
@@ -201,6 +209,8 @@ class Run:
                 self.network, self.loss, features, targets, weights,
                 number=self.steps, of=max(planned, self.steps + 1),
             )  # fmt: skip
+            if not math.isfinite(self.batch_loss):
+                self._diverged("training loss", self.batch_loss)
             self.batch = batch
             self.steps += 1
             self.batches_done += 1
@@ -212,9 +222,12 @@ class Run:
             raise ValueError("expected batches to learn from; got a stream without any")
         train_loss = self.total / self.rows_seen
         validation_loss = None if self.validation is None else self._validate(self.validation)
-        self._refuse_divergence(number, train_loss, validation_loss)
+        if validation_loss is not None and not math.isfinite(validation_loss):
+            self._diverged("validation loss", validation_loss)
+        self._require_finite_weights()
+        rate = self.update.optimizer.learning_rate
         self.update.observe(train_loss if validation_loss is None else validation_loss)
-        self.history.append(Epoch(number, train_loss, validation_loss))
+        self.history.append(Epoch(number, train_loss, validation_loss, rate))
         self.batches_done, self.rows_seen, self.total = 0, 0, 0.0
         self.order_state = None
 
@@ -231,17 +244,20 @@ class Run:
         with self.as_ended():
             return self.loss.value(self.network.logits(rows.features), rows.targets, rows.weights)
 
-    def _refuse_divergence(
-        self, number: int, train_loss: float, validation_loss: float | None
-    ) -> None:
-        for name, value in (("training", train_loss), ("validation", validation_loss)):
-            if value is not None and not np.isfinite(value):
-                raise TrainingDivergedError(
-                    f"expected a finite {name} loss; got {value} in epoch {number} with "
-                    f"{self.update.optimizer!r}; lower the learning rate"
-                )
-        if not np.isfinite(self.network.parameters).all():
-            raise TrainingDivergedError(
-                f"expected finite weights; got NaN or infinity in epoch {number} with "
-                f"{self.update.optimizer!r}; lower the learning rate"
-            )
+    def _require_finite_weights(self) -> None:
+        if np.isfinite(self.network.parameters).all():
+            return
+        for position, layer in enumerate(self.network.layers, start=1):
+            for parameter in layer.parameters():
+                bad = parameter.value[~np.isfinite(parameter.value)]
+                if bad.size:
+                    self._diverged(
+                        f"{parameter.name} of layer {position}, {layer!r}", float(bad[0])
+                    )
+
+    def _diverged(self, what: str, value: float) -> NoReturn:
+        raise TrainingDivergedError(
+            f"expected a finite {what}; got {value} in epoch {len(self.history) + 1}, after "
+            f"{self.steps} steps with {self.update.optimizer!r}; lower the learning rate, or "
+            f"clip gradients"
+        )

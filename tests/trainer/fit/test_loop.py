@@ -179,7 +179,9 @@ def test_weights_that_are_no_numbers_any_more_end_the_run_by_name():
         def on_step(self, run):
             run.network.parameters[0] = np.nan if run.steps == 4 else 0
 
-    with pytest.raises(TrainingDivergedError, match="expected finite weights; got NaN"):
+    with pytest.raises(
+        TrainingDivergedError, match="expected a finite W of layer 1, Dense.*got nan.*after 4 steps"
+    ):
         fitted(callbacks=[Spoil()])
 
 

@@ -1,15 +1,12 @@
-"""What watches a run: early stopping, a progress bar."""
+"""Early stopping: a run ends when it has stopped getting better, with the best weights it had."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from trainer.fit.loop import Callback, Run
 
@@ -57,39 +54,3 @@ class EarlyStopping(Callback):
         self.best_epoch, self._best_loss = int(state["best_epoch"]), float(state["best_loss"])
         best = {k.removeprefix("best."): v for k, v in state.items() if k.startswith("best.")}
         self._best = best or None
-
-
-class ProgressBar(Callback):
-    """Epochs, losses and the time left, on stderr; silent when that is not a terminal."""
-
-    def __init__(self, console: Console | None = None) -> None:
-        console = console or Console(file=sys.stderr)
-        self._progress = Progress(
-            TextColumn("epoch {task.completed}/{task.total}"),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task: TaskID | None = None
-
-    def on_start(self, run: Run) -> None:
-        """Draw the empty bar."""
-        self._task = self._progress.add_task("", total=run.epochs)
-        self._progress.start()
-
-    def on_epoch(self, run: Run) -> None:
-        """Move on by one epoch."""
-        epoch = run.history[-1]
-        text = f"train {epoch.train_loss:.4f}"
-        if epoch.validation_loss is not None:
-            text += f"  validation {epoch.validation_loss:.4f}"
-        if self._task is not None:
-            self._progress.update(self._task, completed=len(run.history), description=text)
-
-    def on_end(self, run: Run) -> None:
-        """Give the terminal back; a run that stopped early is complete all the same."""
-        if self._task is not None and run.stop:
-            self._progress.update(self._task, total=len(run.history))
-        self._progress.stop()
