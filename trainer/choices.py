@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from serving.bundle import Name
+from trainer.data.preprocess import Scaling
 from trainer.data.tables import DataError, Task
 from trainer.fit.update import Update
 from trainer.nn import (
@@ -59,6 +60,9 @@ class Config(BaseModel):
     )
     name: Name | None = Field(None, description="the model's name [that of the data]")
     models: Path = Field(Path("models"), description="the repository to write to")
+    scaling: Scaling = Field(
+        "standard", description="of the features, column by column or all alike (pixels)"
+    )
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_listed)] = Field(
         (256,), description="units of the hidden layers, in order: 64,32"
     )
@@ -70,6 +74,7 @@ class Config(BaseModel):
         description=f"of the hidden layers, one for all or one each: {', '.join(ACTIVATIONS)}",
     )
     dropout: float = Field(0, ge=0, lt=1, description="share of each hidden layer silenced")
+    input_dropout: float = Field(0, ge=0, lt=1, description="share of the features silenced")
     batch_norm: bool = Field(False, description="normalise each hidden layer over the batch")
     loss: Annotated[str, _one_of(VALUE_LOSSES)] = Field(
         "mse", description=f"for regression: {', '.join(VALUE_LOSSES)}"
@@ -120,7 +125,7 @@ class Config(BaseModel):
     def layers(self, n_outputs: int) -> list[Layer]:
         """The network's layers, fresh ones, for so many logits."""
         activations = self.activation * (len(self.hidden) if len(self.activation) == 1 else 1)
-        layers: list[Layer] = []
+        layers: list[Layer] = [Dropout(self.input_dropout)] if self.input_dropout else []
         for units, activation in zip(self.hidden, activations, strict=True):
             if self.batch_norm:
                 layers += [Dense(units), BatchNorm(activation)]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.preprocess import Standardizer
+from trainer.data.preprocess import Scaler, Scaling
 from trainer.data.tables import Table, Task
 from trainer.fit.batches import Rows
 from trainer.nn import Layer, Loss, Network
@@ -26,7 +26,7 @@ class Model:
 
     Attributes:
         task: what is answered.
-        features: standardises raw rows for the network.
+        features: scales raw rows for the network.
         network: its logits are read according to the task.
         loss: what it learns by, and whose link makes answers of logits.
         targets: for regression of values, standardises them for the network; else None.
@@ -35,10 +35,10 @@ class Model:
     """
 
     task: Task
-    features: Standardizer
+    features: Scaler
     network: Network
     loss: Loss
-    targets: Standardizer | None = None
+    targets: Scaler | None = None
     classes: NDArray[Any] | None = None
     threshold: float = 0.5
 
@@ -51,6 +51,7 @@ class Model:
         layers: Callable[[int], Sequence[Layer]],
         loss: Loss,
         rng: np.random.Generator,
+        scaling: Scaling = "standard",
     ) -> Model:
         """A model for `table` with fresh weights.
 
@@ -60,18 +61,19 @@ class Model:
             layers: given the number of logits, the layers.
             loss: what it learns by.
             rng: where the weights are drawn from.
+            scaling: of the features.
         """
         classes = targets = None
         if table.task == "regression":
             if loss.link == "identity":
-                targets = Standardizer.fit(table.target[train])
+                targets = Scaler.fit(table.target[train])
             n_outputs = table.target.shape[1]
         else:
             classes = np.unique(table.target)
             n_outputs = 1 if table.task == "binary" else len(classes)
         return cls(
             task=table.task,
-            features=Standardizer.fit(table.features[train]),
+            features=Scaler.fit(table.features[train], scaling),
             network=Network(table.features.shape[1], layers(n_outputs), rng=rng),
             loss=loss,
             targets=targets,

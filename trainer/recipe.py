@@ -18,10 +18,53 @@ from trainer.data.splits import Split, split
 from trainer.data.tables import DataError, Table
 from trainer.export.package import export_bundle
 from trainer.export.write import require_writable
+from trainer.fit.batches import Rows
 from trainer.fit.callbacks import EarlyStopping
 from trainer.fit.checkpoint import Checkpoint
 from trainer.fit.loop import Callback, Epoch, Run
 from trainer.model import Model
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model that has learned nothing yet, and what it is to learn from.
+
+    Attributes:
+        table: the data.
+        parts: which rows serve for what.
+        model: with fresh weights.
+        learned: rows to learn from.
+        validation: rows to stop early by.
+        order: decides the order of the rows.
+    """
+
+    table: Table
+    parts: Split
+    model: Model
+    learned: Rows
+    validation: Rows
+    order: np.random.Generator
+
+    def run(self, config: Config, callbacks: Sequence[Callback]) -> Run:
+        """The training, ready to go.
+
+        Raises:
+            DataError: the loss asks for other targets.
+        """
+        try:
+            return Run(
+                self.model.network,
+                self.model.loss,
+                config.update(),
+                self.learned,
+                epochs=config.epochs,
+                batch_size=config.batch_size,
+                rng=self.order,
+                validation=self.validation,
+                callbacks=callbacks,
+            )
+        except ValueError as error:
+            raise DataError(f"{self.table.source}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -41,6 +84,35 @@ class Trained:
     model: Model
     history: list[Epoch]
     summary: Training
+
+
+def prepare(config: Config, rng: np.random.Generator) -> Task:
+    """Load and split the data, and draw the weights.
+
+    Args:
+        config: every choice.
+        rng: where weights and the order of rows are drawn from.
+
+    Raises:
+        DataError: the data cannot be trained on.
+    """
+    table = load(config.data, target=config.target, task=config.task)
+    parts = split(table, validation=config.validation, test=config.test, seed=config.seed)
+    # Independent streams, so that a change in one place does not shift the draws in another.
+    weights, order = rng.spawn(2)
+    model = Model.untrained(
+        table,
+        parts.train,
+        layers=config.layers,
+        loss=config.loss_for(table.task),
+        rng=weights,
+        scaling=config.scaling,
+    )
+    learned = model.rows(table, parts.train)
+    if config.class_weight is not None:
+        weights_of_rows = compute_sample_weight(config.class_weight, table.target[parts.train])
+        learned = replace(learned, weights=weights_of_rows.astype(np.float32))
+    return Task(table, parts, model, learned, model.rows(table, parts.validation), order)
 
 
 def learn(
@@ -64,40 +136,17 @@ def learn(
         TrainingDivergedError: the loss became infinite or NaN.
     """
     started = time.perf_counter()
-    table = load(config.data, target=config.target, task=config.task)
-    parts = split(table, validation=config.validation, test=config.test, seed=config.seed)
-    # Independent streams, so that a change in one place does not shift the draws in another.
-    weights, order = rng.spawn(2)
-    model = Model.untrained(
-        table, parts.train, layers=config.layers, loss=config.loss_for(table.task), rng=weights
-    )
-    learned = model.rows(table, parts.train)
-    if config.class_weight is not None:
-        weights_of_rows = compute_sample_weight(config.class_weight, table.target[parts.train])
-        learned = replace(learned, weights=weights_of_rows.astype(np.float32))
+    task = prepare(config, rng)
     stopping = EarlyStopping(config.patience)
-    try:
-        run = Run(
-            model.network,
-            model.loss,
-            config.update(),
-            learned,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            rng=order,
-            validation=model.rows(table, parts.validation),
-            callbacks=[stopping, *callbacks, *_keeping(checkpoint, config, table)],
-        )
-    except ValueError as error:  # the loss asks for other targets
-        raise DataError(f"{table.source}: {error}") from error
-    history = run.go()
+    kept = _keeping(checkpoint, config, task.table)
+    history = task.run(config, [stopping, *callbacks, *kept]).go()
     summary = Training(
         config=config.model_dump(mode="json", exclude={"models"}),
         epochs_run=len(history),
         best_epoch=stopping.best_epoch,
         seconds=round(time.perf_counter() - started, 3),
     )
-    return Trained(table, parts, model, history, summary)
+    return Trained(task.table, task.parts, task.model, history, summary)
 
 
 def _keeping(path: Path | None, config: Config, table: Table) -> list[Callback]:

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ from click.testing import CliRunner
 from serving.bundle import Bundle
 from trainer.choices import Config
 from trainer.cli import main
+from trainer.nn import ACTIVATIONS, LOSSES
 
 
 @pytest.fixture
@@ -55,6 +57,53 @@ def test_fit_keeps_logs_where_it_is_told_to(trainer, tmp_path):
     done = trainer("fit", "wine", "--models", tmp_path, *QUICK, "--log", tmp_path / "run.txt")
     assert done.exit_code == 2
     assert "log: expected a file ending in .csv or .jsonl" in done.stderr
+
+
+def test_check_examines_a_run_and_writes_nothing(trainer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = trainer("check", "iris", *QUICK)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"dead_relu +0 +at most 0.4 +ok +layer 1, Dense\(8, 'relu'\)", done.stdout)
+    assert re.search(r"wrong_gradient .* at most 1e-07 +ok +W of layer 1", done.stdout)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_names_what_is_wrong_and_what_to_do(trainer):
+    done = trainer("check", "digits", *QUICK, "--learning-rate", 1e-9)
+    assert done.exit_code == 1
+    assert re.search(r"small_updates .* FAULT", done.stdout)
+    assert "small_updates in layer" in done.stdout
+    assert "median norm of a step" in done.stdout
+    assert "raise the learning rate" in done.stdout
+    told = json.loads(trainer("check", "digits", *QUICK, "--learning-rate", 1e-9, "--json").stdout)
+    assert told["healthy"] is False
+    wrong = {m["fault"]: m for m in told["measurements"] if not m["healthy"]}
+    assert "raise the learning rate" in wrong["small_updates"]["remedy"]
+
+
+def test_check_of_a_run_that_diverges_says_so(trainer):
+    done = trainer("check", "diabetes", *QUICK, "--optimizer", "sgd", "--learning-rate", 1e6)
+    assert done.exit_code == 1
+    assert "exploding_loss" in done.stdout
+
+
+def test_check_without_data_checks_every_gradient(trainer):
+    done = trainer("check", "--json")
+    assert done.exit_code == 0
+    told = json.loads(done.stdout)
+    assert told["healthy"] is True
+    assert told["cases"] == 4 * len(ACTIVATIONS) * len(LOSSES) * 3
+    assert told["worst"]["central"] < 1e-6
+
+
+def test_check_of_what_cannot_be_trained_on_is_refused(trainer):
+    assert trainer("check", "nothing").exit_code == 1
+    assert trainer("check", "iris", "--epochs", "none").exit_code == 2
+
+
+def test_fit_warns_of_a_fault_while_it_trains(trainer, tmp_path):
+    done = trainer("fit", "wine", "--models", tmp_path, *QUICK, "--learning-rate", 1e-9)
+    assert "warning: small_updates in layer 1, Dense(8, 'relu')" in done.stderr
 
 
 def test_another_runs_checkpoint_is_refused_by_name(trainer, tmp_path):

@@ -3,39 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Scaling = Literal["standard", "range"]
+
 
 @dataclass(frozen=True)
-class Standardizer:
-    """(x − mean) / scale, column by column, in float32 as the graph does it for features.
-
-    A column that never varies has scale 1, so it comes out as 0 in training.
+class Scaler:
+    """(x − offset) / scale, column by column, in float32 as the graph does it for features.
 
     Attributes:
-        mean: float32 `(n_columns,)`.
-        scale: float32 `(n_columns,)`, the population standard deviation.
+        offset: float32 `(n_columns,)`.
+        scale: float32 `(n_columns,)`, above 0.
     """
 
-    mean: NDArray[np.float32]
+    offset: NDArray[np.float32]
     scale: NDArray[np.float32]
 
     @classmethod
-    def fit(cls, rows: NDArray[Any]) -> Standardizer:
-        """Means and deviations of `rows`, `(n, n_columns)`, computed in float64."""
-        mean = rows.mean(axis=0, dtype=np.float64)
-        scale = rows.std(axis=0, dtype=np.float64)
-        scale[scale <= 1e-7 * np.abs(mean)] = 1  # what is left of a constant is float32 rounding
+    def fit(cls, rows: NDArray[Any], scaling: Scaling = "standard") -> Scaler:
+        """What brings `rows`, `(n, n_columns)`, to a common scale; computed in float64.
+
+        Args:
+            rows: to be seen in training.
+            scaling: `standard` takes mean and population standard deviation of each column;
+                a column that never varies has scale 1, and so comes out as 0. `range` takes the
+                lowest and the highest value of all columns together to 0 and 1: for pixels and
+                other columns of one kind, whose differences in spread mean something.
+        """
+        if scaling == "range":
+            low, high = np.float64(rows.min()), np.float64(rows.max())
+            offset, scale = np.full((2, rows.shape[1]), [[low], [high - low]])
+        else:
+            offset = rows.mean(axis=0, dtype=np.float64)
+            scale = rows.std(axis=0, dtype=np.float64)
+        # What is left of a constant is float32 rounding.
+        scale[scale <= 1e-7 * np.abs(offset)] = 1
         scale[scale < np.finfo(np.float32).tiny] = 1
-        return cls(mean.astype(np.float32), scale.astype(np.float32))
+        return cls(offset.astype(np.float32), scale.astype(np.float32))
 
     def transform(self, rows: NDArray[Any]) -> NDArray[np.float32]:
-        """Standardised rows, float32 of the same shape; float64 rows are so until the end."""
-        return ((rows - self.mean) / self.scale).astype(np.float32, copy=False)
+        """Scaled rows, float32 of the same shape; float64 rows are so until the end."""
+        return ((rows - self.offset) / self.scale).astype(np.float32, copy=False)
 
     def inverse(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What `transform` was given: x = z · scale + mean."""
-        return rows * self.scale + self.mean
+        """What `transform` was given: x = z · scale + offset."""
+        return rows * self.scale + self.offset

@@ -11,10 +11,12 @@ import numpy as np
 from sklearn import datasets
 
 from trainer.data.csv_files import read_csv
+from trainer.data.packages import PACKAGED, load_packaged
 from trainer.data.tables import DataError, Table, make_table
+from trainer.data.toys import TOYS
 
 # All of these lie inside scikit-learn: nothing is downloaded.
-BUILT_IN = {
+REAL = {
     "breast_cancer": datasets.load_breast_cancer,
     "diabetes": datasets.load_diabetes,
     "digits": datasets.load_digits,
@@ -22,6 +24,8 @@ BUILT_IN = {
     "linnerud": datasets.load_linnerud,
     "wine": datasets.load_wine,
 }
+# Likewise nothing is downloaded for any of these; the packaged ones ask for their package.
+BUILT_IN = (*REAL, *TOYS, *PACKAGED)
 SUFFIXES = (".csv", ".csv.gz", ".npz")
 
 
@@ -75,7 +79,11 @@ def _refuse_target(data: str, target: str | None) -> None:
 
 
 def _built_in(name: str, task: str | None) -> Table:
-    bunch = BUILT_IN[name]()
+    if name in PACKAGED:
+        return load_packaged(name, task)
+    if name in TOYS:
+        return _toy(name, task)
+    bunch = REAL[name]()
     target, names = np.asarray(bunch.target), getattr(bunch, "target_names", None)
     target_names = ("target",)
     if target.dtype.kind == "f" and names is not None:
@@ -88,6 +96,18 @@ def _built_in(name: str, task: str | None) -> Table:
         feature_names=tuple(str(n) for n in bunch.feature_names),
         target=target,
         target_names=target_names,
+        task=task,
+    )
+
+
+def _toy(name: str, task: str | None) -> Table:
+    features, target = TOYS[name]()
+    return make_table(
+        source=name,
+        features=features,
+        feature_names=("x", "y"),
+        target=target,
+        target_names=("class",),
         task=task,
     )
 

@@ -27,14 +27,17 @@ def split(table: Table, *, validation: float, test: float, seed: int) -> Split:
     Args:
         table: the rows.
         validation: share of all rows kept for choosing, in (0, 1).
-        test: share of all rows kept for judging, in (0, 1).
+        test: share of all rows kept for judging, in (0, 1); not asked where the table says which.
         seed: same seed, same split; below 2³².
 
     Raises:
         DataError: too few rows are left to learn from, or none of some class.
     """
     rows = np.arange(len(table))
-    rest, judged = _cut(table, rows, round(test * len(table)), seed)
+    if table.judged:
+        rest, judged = np.split(rows, [len(table) - table.judged])
+    else:
+        rest, judged = _cut(table, rows, round(test * len(table)), seed)
     learned, chosen = _cut(table, rest, round(validation * len(table)), seed)
     return Split(train=learned, validation=chosen, test=judged)
 

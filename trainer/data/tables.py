@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +36,8 @@ class Table:
         target: integers or strings `(n,)` for classes, float64 `(n, n_targets)` for regression.
         target_names: one per column of the target.
         task: what the target asks for.
+        judged: how many rows, the last of them, are there for the model to be judged on; 0 if the
+            data do not say.
     """
 
     source: str
@@ -44,6 +46,7 @@ class Table:
     target: NDArray[Any]
     target_names: tuple[str, ...]
     task: Task
+    judged: int = 0
 
     def __len__(self) -> int:
         return len(self.features)
@@ -101,6 +104,28 @@ def make_table(
         target = _checked_values(target, target_names)
         kind = "regression"
     return Table(source, features, feature_names, target, target_names, kind)
+
+
+def join(source: str, train: Table, test: Table) -> Table:
+    """One table of rows to learn from and rows to be judged on.
+
+    Raises:
+        DataError: their columns or tasks differ.
+    """
+    for what in ("feature_names", "target_names", "task"):
+        ours, theirs = getattr(train, what), getattr(test, what)
+        if ours != theirs:
+            raise DataError(
+                f"{source}: expected the same {what} in the rows to learn from and to be judged "
+                f"on; got {ours} and {theirs}"
+            )
+    return replace(
+        train,
+        source=source,
+        features=np.concatenate([train.features, test.features]),
+        target=np.concatenate([train.target, test.target]),
+        judged=len(test),
+    )
 
 
 def _checked_features(features: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.float32]:

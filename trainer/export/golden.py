@@ -22,15 +22,16 @@ def synthetic_rows(model: Model, rng: np.random.Generator) -> NDArray[np.float32
     A label whose lead is within float32 rounding may come out differently on another CPU without
     anything being wrong: such rows would be no test, and are left out.
     """
-    mean, scale = (a.astype(np.float64) for a in (model.features.mean, model.features.scale))
+    middle, scale = (a.astype(np.float64) for a in (model.features.offset, model.features.scale))
     drawn = [
-        rng.normal(mean, spread * scale, size=(ROWS_PER_SPREAD, len(mean))) for spread in SPREADS
+        rng.normal(middle, spread * scale, size=(ROWS_PER_SPREAD, len(middle)))
+        for spread in SPREADS
     ]
-    edges = [np.zeros_like(mean), mean, mean + 100 * scale, mean - 100 * scale]
+    edges = [np.zeros_like(middle), middle, middle + 100 * scale, middle - 100 * scale]
     if model.loss.link == "exp":  # whose answers to far outliers are beyond float32
         drawn = drawn[:2]
         edges = edges[:2]
-    most = float(np.finfo(np.float32).max) / 4  # so that x − mean does not overflow
+    most = float(np.finfo(np.float32).max) / 4  # so that x − offset does not overflow
     rows = np.concatenate([*drawn, edges]).clip(-most, most).astype(np.float32)
     return rows if model.classes is None else rows[decided(model, rows)]
 

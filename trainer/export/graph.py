@@ -1,6 +1,6 @@
 """The graph: a model as ONNX, node by node, raw features in and answers out.
 
-features [N, F] → Sub, Div (standardise) → Gemm, f, … Gemm (logits)
+features [N, F] → Sub, Div (scale) → Gemm, f, … Gemm (logits)
   binary       → Sigmoid → Concat(1 − p, p)    = probabilities [N, 2] → p ≥ threshold → label [N]
   multiclass   → Softmax                       = probabilities [N, K] → ArgMax        → label [N]
   regression   → Mul, Add (original units)     = value [N, T]
@@ -46,7 +46,7 @@ def build_graph(model: Model) -> bytes:
         onnx.checker.ValidationError: the graph is malformed.
     """
     graph = _Graph()
-    logits = _operations(graph, fold(model.network.layers), _standardize(graph, model), "")
+    logits = _operations(graph, fold(model.network.layers), _scale(graph, model), "")
     if model.task == "regression":
         outputs = [_value(graph, model, logits)]
     else:
@@ -88,13 +88,13 @@ class _Graph:
         return output
 
 
-def _standardize(graph: _Graph, model: Model) -> str:
+def _scale(graph: _Graph, model: Model) -> str:
     # Two nodes, as NumPy does it: folded into the first weights, features of large mean and small
     # deviation would lose their digits.
-    mean = graph.constant("mean", model.features.mean)
+    offset = graph.constant("offset", model.features.offset)
     scale = graph.constant("scale", model.features.scale)
-    centred = graph.node("Sub", ["features", mean], "centred")
-    return graph.node("Div", [centred, scale], "standardized")
+    moved = graph.node("Sub", ["features", offset], "moved")
+    return graph.node("Div", [moved, scale], "scaled_features")
 
 
 def _operations(graph: _Graph, operations: list[Operation], value: str, branch: str) -> str:
@@ -196,7 +196,7 @@ def _value(graph: _Graph, model: Model, outputs: str) -> onnx.ValueInfoProto:
     scaled = graph.node(
         "Mul", [outputs, graph.constant("target_scale", model.targets.scale)], "scaled"
     )
-    graph.node("Add", [scaled, graph.constant("target_mean", model.targets.mean)], "value")
+    graph.node("Add", [scaled, graph.constant("target_offset", model.targets.offset)], "value")
     return face
 
 

@@ -102,8 +102,8 @@ def tolerances(model: Model, features: NDArray[np.float32]) -> Arrays:
         allowed = answers["value"].astype(np.float64) * (np.expm1(rounding) + 8 * EPSILON)
         return {"value": allowed.astype(np.float32)}
     if model.targets is not None:
-        value, mean = answers["value"], model.targets.mean
-        allowed = model.targets.scale * rounding + 2 * EPSILON * (np.abs(value) + np.abs(mean))
+        value, offset = answers["value"], model.targets.offset
+        allowed = model.targets.scale * rounding + 2 * EPSILON * (np.abs(value) + np.abs(offset))
         return {"value": allowed.astype(np.float32)}
     p = answers["probabilities"].astype(np.float64)
     largest = 2 * rounding.max(axis=1, keepdims=True)  # between two logits, each off its own way
@@ -144,8 +144,8 @@ def _excusable(
 
 def _logit_rounding(model: Model, features: NDArray[np.float32]) -> NDArray[np.float64]:
     """How far two float32 forward passes may differ in each logit, `(n, n_outputs)`."""
-    mean, scale = (a.astype(np.float64) for a in (model.features.mean, model.features.scale))
-    a = (features - mean) / scale
+    offset, scale = (a.astype(np.float64) for a in (model.features.offset, model.features.scale))
+    a = (features - offset) / scale
     error = EPSILON * np.abs(a)
     _, error = _through(fold(model.network.layers), a, error)
     return np.asarray(SAFETY * error)

@@ -48,8 +48,9 @@ def check_gradients(
     weights: NDArray[Any] | None = None,
     penalty: Penalty | None = None,
     method: Method = "central",
+    most: int | None = None,
 ) -> list[GradientError]:
-    """Compare every entry of the gradient with a numeric derivative of the training loss.
+    """Compare the entries of the gradient with a numeric derivative of the training loss.
 
     Correct code gives relative errors of 1e-7 or less with centred differences,
     (L(θ+h) − L(θ−h)) / 2h, and 1e-12 or less with the complex step, Im L(θ+ih) / h, which subtracts
@@ -65,6 +66,7 @@ def check_gradients(
         weights: of the rows, `(n,)`.
         penalty: on the weights.
         method: `central` or `complex`.
+        most: entries to check of each array, evenly spaced; by default all.
 
     Returns:
         One entry for each parameter array, in the order of the layers.
@@ -79,22 +81,40 @@ def check_gradients(
     analytic = network.astype(np.float64)
     value = analytic.loss_and_gradients(x, targets, loss, weights, penalty)
     network.gradients[...] = analytic.gradients
-    numeric = _derivatives(network, x, targets, copy.deepcopy(loss), weights, penalty, method)
+    chosen = _chosen(network, most)
+    places = np.concatenate(chosen)
+    numeric = _derivatives(
+        network, places, x, targets, copy.deepcopy(loss), weights, penalty, method
+    )
     # What rounding leaves of a derivative that is 0: of L / h, or of the largest derivative.
     scale = abs(value) / STEPS[method] if method == "central" else np.abs(numeric).max()
     noise = 20 * np.finfo(np.float64).eps * scale
-    errors, start = [], 0
-    for position, layer in enumerate(network.layers):
+    names = [(i, p.name) for i, layer in enumerate(network.layers) for p in layer.parameters()]
+    own = network.gradients[places]
+    ends = np.cumsum([len(part) for part in chosen])[:-1]
+    return [
+        GradientError(position, name, _relative(a, n, noise))
+        for (position, name), a, n in zip(
+            names, np.split(own, ends), np.split(numeric, ends), strict=True
+        )
+    ]
+
+
+def _chosen(network: Network, most: int | None) -> list[NDArray[np.int64]]:
+    """Of each parameter array the places, in the flat vector, of the entries to check."""
+    chosen, start = [], 0
+    for layer in network.layers:
         for parameter in layer.parameters():
-            own = parameter.gradient
-            expected = numeric[start : start + own.size].reshape(own.shape)
-            errors.append(GradientError(position, parameter.name, _relative(own, expected, noise)))
-            start += own.size
-    return errors
+            size = parameter.value.size
+            count = size if most is None else min(most, size)
+            chosen.append(start + np.linspace(0, size - 1, count).astype(np.int64))
+            start += size
+    return chosen
 
 
 def _derivatives(
     network: Network,
+    places: NDArray[np.int64],
     x: Array,
     targets: NDArray[Any],
     loss: Loss,
@@ -113,16 +133,17 @@ def _derivatives(
             generator.bit_generator.state = stream
         return probe.training_loss(rows, targets, loss, weights, penalty)
 
-    found = np.empty(network.n_parameters)
-    for i, theta in enumerate(network.parameters):
+    found = np.empty(len(places))
+    for nth, i in enumerate(places):
+        theta = network.parameters[i]
         if method == "complex":
             probe.parameters[i] = theta + 1j * h
-            found[i] = evaluate().imag / h
+            found[nth] = evaluate().imag / h
         else:
             probe.parameters[i] = theta + h
             above = evaluate()
             probe.parameters[i] = theta - h
-            found[i] = (above - evaluate()) / (2 * h)
+            found[nth] = (above - evaluate()) / (2 * h)
         probe.parameters[i] = theta
     return found
 

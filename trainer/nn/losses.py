@@ -7,6 +7,7 @@ batch, weighted where rows have weights, so its size does not depend on the batc
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -70,6 +71,19 @@ class Loss(ABC):
         np.multiply(out, shares[:, None], out=out)
         return np.dot(losses, shares).item()  # type: ignore[no-any-return]
 
+    def lowest(
+        self, targets: NDArray[Any], n_outputs: int, weights: NDArray[Any] | None = None
+    ) -> float:
+        """The smallest mean loss that any logits can reach, in float64.
+
+        It is 0 but where targets are uncertain: smoothed labels, fractions, counts.
+        """
+        return self.value(self.ideal_logits(targets, n_outputs), targets, weights)
+
+    @abstractmethod
+    def ideal_logits(self, targets: NDArray[Any], n_outputs: int) -> Array:
+        """Logits of the smallest loss, float64 `(n, k)`; infinite ones are cut off at ±50."""
+
     @abstractmethod
     def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
         """Write each row's own loss and its gradient, as if there were no other row."""
@@ -101,6 +115,9 @@ class _ValueLoss(Loss):
 
     def check_targets(self, targets: NDArray[Any], n_outputs: int) -> None:
         _require_floats(self.name, targets, n_outputs)
+
+    def ideal_logits(self, targets: NDArray[Any], n_outputs: int) -> Array:
+        return targets.astype(np.float64)
 
     def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
         terms = self._scratch("terms", logits.shape, logits.dtype)
@@ -198,6 +215,9 @@ class Poisson(_ValueLoss):
                 f"use another loss for signed values"
             )
 
+    def ideal_logits(self, targets: NDArray[Any], n_outputs: int) -> Array:
+        return _log(targets.astype(np.float64))
+
     def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
         terms = self._scratch("terms", logits.shape, logits.dtype)
         np.exp(logits, out=gradient)
@@ -250,6 +270,10 @@ class BinaryCrossEntropy(_CrossEntropy):
                 f"{targets.min()} to {targets.max()}"
             )
 
+    def ideal_logits(self, targets: NDArray[Any], n_outputs: int) -> Array:
+        q = targets.astype(np.float64) * (1 - self.label_smoothing) + self.label_smoothing / 2
+        return _log(q) - _log(1 - q)
+
     def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
         shape, dtype = logits.shape, logits.dtype
         terms, work = self._scratch("terms", shape, dtype), self._scratch("work", shape, dtype)
@@ -294,6 +318,11 @@ class CategoricalCrossEntropy(_CrossEntropy):
                 f"expected class indices from 0 to {n_outputs - 1}, one per output; got "
                 f"{targets.min()} to {targets.max()}"
             )
+
+    def ideal_logits(self, targets: NDArray[Any], n_outputs: int) -> Array:
+        q = np.full((len(targets), n_outputs), self.label_smoothing / n_outputs)
+        q[np.arange(len(targets)), targets] += 1 - self.label_smoothing
+        return _log(q)
 
     def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
         n, k = logits.shape
@@ -374,6 +403,11 @@ def check_pairing(loss: Loss, activation: str) -> None:
             f"vanishes where sigmoid saturates; for classes use binary_cross_entropy and leave the "
             f"last activation out, for values leave it out"
         )
+
+
+def _log(x: Array) -> Array:
+    """The logarithm, at least −50, where e^z is 0 beside 1 in float64."""
+    return np.log(np.maximum(x, math.exp(-50)))
 
 
 def _require_floats(loss: str, targets: NDArray[Any], n_outputs: int) -> None:

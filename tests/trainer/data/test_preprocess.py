@@ -1,10 +1,11 @@
 import warnings
+from itertools import product
 
 import numpy as np
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from trainer.choices import Config
-from trainer.data.preprocess import Standardizer
+from trainer.data.preprocess import Scaler
 from trainer.data.sources import load
 from trainer.data.splits import split
 from trainer.model import Model
@@ -12,34 +13,42 @@ from trainer.model import Model
 
 def test_standardised_rows_are_scikit_learns(rng):
     rows = rng.normal(50, 9, size=(200, 5)).astype(np.float32)
-    ours = Standardizer.fit(rows).transform(rows)
+    ours = Scaler.fit(rows).transform(rows)
     theirs = StandardScaler().fit_transform(rows.astype(np.float64))
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+def test_a_range_is_of_all_columns_together(rng):
+    rows = rng.uniform(-3, 5, size=(200, 5)).astype(np.float32) * np.array([1, 0.5, 0, 1, 1])
+    rows = rows.astype(np.float32)
+    ours = Scaler.fit(rows, "range").transform(rows)
+    flat = MinMaxScaler().fit_transform(rows.reshape(-1, 1).astype(np.float64))
+    np.testing.assert_allclose(ours, flat.reshape(rows.shape), atol=1e-6)
+
+
 def test_a_constant_column_becomes_zero_without_a_warning():
-    for constant in (0.0, 0.1, 1e30, 1e-40):
+    for constant, scaling in product((0.0, 0.1, 1e30, 1e-40), ("standard", "range")):
         rows = np.full((7, 1), constant, np.float32)
         with warnings.catch_warnings(action="error"):
-            assert (Standardizer.fit(rows).transform(rows) == 0).all()
+            assert (Scaler.fit(rows, scaling).transform(rows) == 0).all()
 
 
 def test_a_column_that_hardly_varies_is_no_constant(rng):
     rows = (2000 + rng.normal(0, 0.01, size=(500, 1))).astype(np.float32)
-    np.testing.assert_allclose(Standardizer.fit(rows).transform(rows).std(), 1, rtol=1e-3)
+    np.testing.assert_allclose(Scaler.fit(rows).transform(rows).std(), 1, rtol=1e-3)
 
 
 def test_large_targets_keep_their_differences():
     rows = 1e6 + np.arange(1000.0)[:, None] / 50  # steps of 0.02, where those of float32 are 0.06
-    ours = Standardizer.fit(rows).transform(rows)
+    ours = Scaler.fit(rows).transform(rows)
     assert ours.dtype == np.float32
     assert len(np.unique(ours)) == 1000
 
 
 def test_inverse_undoes_transform(rng):
     rows = rng.normal(150, 77, size=(50, 2)).astype(np.float32)
-    fitted = Standardizer.fit(rows)
+    fitted = Scaler.fit(rows)
     np.testing.assert_allclose(fitted.inverse(fitted.transform(rows)), rows, rtol=1e-6)
 
 
@@ -52,5 +61,5 @@ def test_statistics_come_from_training_rows_only(rng):
     table.features[parts.validation] = 1e9  # poison the other rows
     table.features[parts.test] = -1e9
     after = Model.untrained(table, parts.train, rng=np.random.default_rng(0), **options)
-    np.testing.assert_array_equal(after.features.mean, before.features.mean)
+    np.testing.assert_array_equal(after.features.offset, before.features.offset)
     np.testing.assert_array_equal(after.features.scale, before.features.scale)

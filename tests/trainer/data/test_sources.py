@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from trainer.data import csv_files
+from trainer.data.packages import PACKAGED
 from trainer.data.sources import BUILT_IN, default_name, load
 from trainer.data.tables import DataError
 
@@ -30,6 +31,10 @@ def write(tmp_path):
         ("iris", (150, 4), "multiclass"),
         ("diabetes", (442, 10), "regression"),
         ("linnerud", (20, 3), "regression"),
+        ("moons", (500, 2), "binary"),
+        ("circles", (500, 2), "binary"),
+        ("xor", (500, 2), "binary"),
+        ("spirals", (500, 2), "binary"),
     ],
 )
 def test_built_in_data_load(name, shape, task):
@@ -41,7 +46,8 @@ def test_built_in_data_load(name, shape, task):
 
 
 def test_every_built_in_is_tested():
-    assert set(BUILT_IN) == {"digits", "breast_cancer", "wine", "iris", "diabetes", "linnerud"}
+    (cases,) = (m.args[1] for m in test_built_in_data_load.pytestmark)
+    assert set(BUILT_IN) == {name for name, _, _ in cases} | set(PACKAGED)
 
 
 def test_csv_columns_become_features_and_target(write):

@@ -24,6 +24,7 @@ KINDS = {  # data, choices
     "no hidden layer": ("wine", {"hidden": ()}),
     "counts": ("linnerud", {"hidden": (8,), "loss": "poisson", "clip_norm": 1.0}),
     "batch norm": ("wine", {"hidden": (12, 8), "batch_norm": True, "dropout": 0.2}),
+    "range": ("digits", {"hidden": (16,), "scaling": "range"}),
     "gelu batch norm": ("diabetes", {"hidden": (12,), "batch_norm": True, "activation": "gelu"}),
 }
 
@@ -58,8 +59,9 @@ def export(tmp_path_factory):
             rows, rng = np.arange(len(table)), np.random.default_rng(0)
             config = Config(data=data, learning_rate=0.01, **choices)
             model = Model.untrained(
-                table, rows, layers=config.layers, loss=config.loss_for(table.task), rng=rng
-            )
+                table, rows, layers=config.layers, loss=config.loss_for(table.task), rng=rng,
+                scaling=config.scaling,
+            )  # fmt: skip
             Run(model.network, model.loss, config.update(), model.rows(table, rows),
                 epochs=10, batch_size=32, rng=rng).go()  # fmt: skip
             graph = build_graph(model)

@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 
 from serving.runtime import Session
-from trainer.data.preprocess import Standardizer
+from trainer.data.preprocess import Scaler
 from trainer.export.graph import IR_VERSION, OPSET, build_graph
 from trainer.export.parity import tolerances
 from trainer.nn import (
@@ -94,7 +94,7 @@ def answered_alike(model, layers, rng, rows=200):
     """ONNX Runtime's answers and NumPy's, of a model with these layers, trained or not."""
     width = sum(layers[0].widths) if isinstance(layers[0], Branches) else model.network.n_inputs
     network = Network(width, [*layers, Dense(model.network.n_outputs)], rng=rng)
-    features = Standardizer(np.zeros(width, np.float32), np.ones(width, np.float32))
+    features = Scaler(np.zeros(width, np.float32), np.ones(width, np.float32))
     model = replace(model, network=network, features=features)
     x = 3 * rng.normal(size=(rows, width)).astype(np.float32)
     for _ in range(3):  # so that running means are not what they began with

@@ -7,7 +7,7 @@ from onnx import numpy_helper
 
 from serving.bundle import Bundle
 from serving.runtime import GraphError, Session
-from trainer.data.preprocess import Standardizer
+from trainer.data.preprocess import Scaler
 from trainer.export.golden import synthetic_rows
 from trainer.export.graph import build_graph
 from trainer.export.parity import ParityError, check_parity, tolerances
@@ -79,8 +79,8 @@ def nudged_bias(model):
 
 
 def shifted_mean(model):
-    moved = model.features.mean + np.float32(1e-3) * model.features.scale
-    return replace(model, features=Standardizer(moved, model.features.scale))
+    moved = model.features.offset + np.float32(1e-3) * model.features.scale
+    return replace(model, features=Scaler(moved, model.features.scale))
 
 
 def other_activation(model):
@@ -190,7 +190,7 @@ def test_an_answer_that_is_wrong_for_outliers_only_is_caught(export, rng):
     far = 40 * exported.model.features.scale
 
     def spoil(rows, outputs):
-        outlying = (np.abs(rows - exported.model.features.mean) > far).any(axis=1)
+        outlying = (np.abs(rows - exported.model.features.offset) > far).any(axis=1)
         outputs["probabilities"][outlying] = 0.5
         return outputs
 
@@ -243,7 +243,7 @@ def test_rounding_stays_within_the_tolerance(seed, export):
     network = Network(width, [*layers, Dense(model.network.n_outputs)], rng=rng)
     model = replace(model, network=network)
     spread = rng.choice([1, 10, 1000], size=(200, 1))
-    rows = rng.normal(model.features.mean, spread * model.features.scale, size=(200, width))
+    rows = rng.normal(model.features.offset, spread * model.features.scale, size=(200, width))
     rows = rows.astype(np.float32)
     got, expected = Session(build_graph(model)).run({"features": rows}), model.answers(rows)
     for name, tolerance in tolerances(model, rows).items():

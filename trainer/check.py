@@ -1,0 +1,109 @@
+"""The check: a network, its data and its training examined before anyone trusts them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.choices import Config
+from trainer.fit.callbacks import EarlyStopping
+from trainer.fit.diagnostics import (
+    Diagnostics,
+    Measurement,
+    check_backpropagation,
+    check_start,
+    check_tiny,
+)
+from trainer.fit.loop import TrainingDivergedError
+from trainer.nn import (
+    ACTIVATIONS,
+    LOSSES,
+    Activation,
+    BatchNorm,
+    Branches,
+    Dense,
+    Dropout,
+    Layer,
+    Network,
+    Penalty,
+    check_gradients,
+)
+from trainer.nn.gradient_check import STEPS
+from trainer.recipe import prepare
+
+
+def check_run(config: Config) -> Iterator[Measurement]:
+    """Everything about one run: rows, start, gradients, a tiny set, and the training itself.
+
+    Args:
+        config: every choice, the number of epochs to watch among them.
+
+    Raises:
+        DataError: the data cannot be trained on.
+    """
+    task = prepare(config, np.random.default_rng(config.seed).spawn(2)[0])  # as `recipe.fit` does
+    network, loss, rows = task.model.network, task.model.loss, task.learned
+    yield from check_start(network, rows, loss)
+    yield from check_backpropagation(network, rows, loss, config.update().penalty)
+    yield check_tiny(network, rows, loss)
+    watch = Diagnostics()
+    with contextlib.suppress(TrainingDivergedError):  # which is then among the findings
+        task.run(config, [EarlyStopping(config.patience), watch]).go()
+    yield from watch.measurements
+
+
+ROWS, INPUTS, OUTPUTS = 12, 5, 3
+TARGETS: dict[str, Callable[[np.random.Generator], NDArray[Any]]] = {
+    "mse": lambda rng: rng.normal(size=(ROWS, OUTPUTS)),
+    "mae": lambda rng: rng.normal(size=(ROWS, OUTPUTS)),
+    "huber": lambda rng: 2 * rng.normal(size=(ROWS, OUTPUTS)),
+    "poisson": lambda rng: rng.poisson(2, (ROWS, OUTPUTS)).astype(np.float64),
+    "binary_cross_entropy": lambda rng: rng.integers(0, 2, (ROWS, OUTPUTS)).astype(np.float64),
+    "categorical_cross_entropy": lambda rng: rng.integers(0, OUTPUTS, ROWS),
+}
+LAYERS: dict[str, Callable[[type[Activation]], list[Layer]]] = {
+    "dense": lambda f: [Dense(6, f()), Dense(5, f()), Dense(OUTPUTS)],
+    "batch norm": lambda f: [Dense(6), BatchNorm(f()), Dense(OUTPUTS)],
+    "dropout": lambda f: [Dense(8, f()), Dropout(0.3), Dense(OUTPUTS)],
+    "branches": lambda f: [Branches((2, [Dense(3, f())]), (3, [Dense(4, f())])), Dense(OUTPUTS)],
+}
+PENALTIES = {"none": None, "l1": Penalty(l1=0.01), "l2": Penalty(l2=0.01)}
+
+
+@dataclass(frozen=True)
+class GradientCase:
+    """One combination, and the worst relative error of its gradient by either method."""
+
+    layers: str
+    activation: str
+    loss: str
+    penalty: str
+    central: float
+    complex: float
+
+
+def check_library() -> Iterator[GradientCase]:
+    """The gradient of every kind of layer, activation, loss and penalty, on this machine."""
+    for names in itertools.product(LAYERS, ACTIVATIONS, LOSSES, PENALTIES):
+        layers, activation, loss, penalty = names
+        rng = np.random.default_rng(7)
+        built = LAYERS[layers](ACTIVATIONS[activation])
+        network = Network(INPUTS, built, rng=rng, dtype=np.float64)
+        network.parameters += 0.1 * rng.normal(size=network.n_parameters)  # biases off zero
+        x, targets = rng.normal(size=(ROWS, INPUTS)), TARGETS[loss](rng)
+        worst = {
+            method: max(
+                error.relative
+                for error in check_gradients(
+                    network, x, targets, LOSSES[loss](), penalty=PENALTIES[penalty], method=method
+                )
+            )
+            for method in STEPS
+        }
+        yield GradientCase(*names, central=worst["central"], complex=worst["complex"])

@@ -1,0 +1,23 @@
+"""The command line of the trainer.
+
+Results go to stdout, progress and errors to stderr. Exit status 1 means the command could not do
+what was asked or the answer is no; 2 means it was asked wrongly.
+"""
+
+from __future__ import annotations
+
+import click
+
+from trainer.cli.check import check
+from trainer.cli.fit import fit
+from trainer.cli.verify import verify
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="forwardpass")
+def main() -> None:
+    """Train a network in NumPy and ship it as a proved ONNX bundle."""
+
+
+for command in (fit, check, verify):
+    main.add_command(command)

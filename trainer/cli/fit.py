@@ -1,0 +1,106 @@
+"""`trainer fit`: from data to a proved bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from serving.bundle import Bundle, BundleError
+from serving.runtime import GraphError
+from trainer.cli.options import SOURCES, choices, configure
+from trainer.data.tables import DataError
+from trainer.export.parity import ParityError
+from trainer.fit.callbacks import CSVLog, JSONLog, ProgressBar, TensorBoard
+from trainer.fit.checkpoint import CheckpointError
+from trainer.fit.diagnostics import Diagnostics, Measurement
+from trainer.fit.loop import Callback, TrainingDivergedError
+from trainer.recipe import Trained, describe
+from trainer.recipe import fit as fit_recipe
+
+# What a run can rightly end in; anything else is a fault of ours and shows its traceback.
+REFUSALS = (
+    BundleError,
+    CheckpointError,
+    DataError,
+    GraphError,
+    OSError,
+    ParityError,
+    TrainingDivergedError,
+)
+
+
+@click.command(epilog=SOURCES)
+@choices()
+@click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path),
+              help="a file for the state of the run; one that was killed goes on")  # fmt: skip
+@click.option("--log", type=click.Path(dir_okay=False, path_type=Path),
+              help="a .csv or .jsonl file of what each epoch led to")  # fmt: skip
+@click.option("--tensorboard", type=click.Path(file_okay=False, path_type=Path),
+              help="a folder for TensorBoard's event files (extra: tensorboard)")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a summary")
+def fit(
+    config: Path | None,
+    checkpoint: Path | None,
+    log: Path | None,
+    tensorboard: Path | None,
+    as_json: bool,
+    **options: str | None,
+) -> None:
+    """Train on DATA and write a bundle.
+
+    DATA is a built-in name or a file. Text, truth values and up to 20 different integers are
+    classes, other numbers are quantities; --task says otherwise.
+    """
+    chosen = configure(config, options)
+    callbacks = [ProgressBar(), Diagnostics(_warn), *_logs(log, tensorboard)]
+    try:
+        bundle, trained = fit_recipe(chosen, callbacks=callbacks, checkpoint=checkpoint)
+    except REFUSALS as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(json.dumps(describe(bundle)))
+    else:
+        _summarise(bundle, trained)
+
+
+def _warn(finding: Measurement) -> None:
+    click.echo(f"warning: {finding}", err=True)
+
+
+def _logs(file: Path | None, folder: Path | None) -> list[Callback]:
+    logs: list[Callback] = []
+    if file is not None:
+        kinds = {".csv": CSVLog, ".jsonl": JSONLog}
+        if file.suffix.lower() not in kinds:
+            raise click.UsageError(f"log: expected a file ending in .csv or .jsonl; got {file}")
+        logs.append(kinds[file.suffix.lower()](file))
+    if folder is not None:
+        try:
+            logs.append(TensorBoard(folder))
+        except ImportError as error:
+            raise click.UsageError(f"tensorboard: {error}") from error
+    return logs
+
+
+def _summarise(bundle: Bundle, trained: Trained) -> None:
+    manifest = bundle.manifest
+    parity = manifest.variants["fp32"].parity
+    rows = manifest.data.rows
+    same = "" if parity.label_agreement is None else f", labels equal {parity.label_agreement:.0%}"
+    facts: dict[str, str] = {
+        "task": f"{manifest.task} of {', '.join(manifest.data.target)}",
+        "rows": ", ".join(f"{count} {part}" for part, count in rows.items()),
+        "training": f"{manifest.training.epochs_run} epochs, best {manifest.training.best_epoch}, "
+        f"{manifest.training.seconds:.1f} s",
+        **{
+            part: ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            for part, metrics in manifest.metrics.items()
+        },
+        "parity": f"max |Δ| {parity.max_abs:.1e} from NumPy over {parity.rows} rows{same}",
+        "bundle": str(bundle.path),
+    }
+    click.echo(f"{trained.model.network.summary()}\n")
+    for name, fact in facts.items():
+        click.echo(f"{name:<12}{fact}")

@@ -1,0 +1,81 @@
+"""Options: every choice of a run as a flag or as a line of a TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import click
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from trainer.choices import Config
+from trainer.data.sources import BUILT_IN, SUFFIXES
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SOURCES = f"Built in: {', '.join(BUILT_IN)}. Files: {', '.join(SUFFIXES)}."
+
+
+def choices(*, without: Collection[str] = ()) -> Callable[[F], F]:
+    """The argument DATA, an option for each choice of `Config`, and `--config`."""
+
+    def decorate(command: F) -> F:
+        command = click.option(
+            "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="a TOML file of these options; those on the command line win",
+        )(command)  # fmt: skip
+        for name, field in reversed(Config.model_fields.items()):
+            if name not in ("data", *without):
+                command = _option(name, field)(command)
+        return click.argument("data", required=False)(command)
+
+    return decorate
+
+
+def _option(name: str, field: FieldInfo) -> Callable[[F], F]:
+    flag = f"--{name.replace('_', '-')}"
+    if field.annotation is bool:
+        return click.option(flag, is_flag=True, default=None, help=field.description)
+    default = "" if field.default is None else f"  [default: {_shown(field.default)}]"
+    words = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    described = f"{field.description}{': ' if words else ''}{', '.join(words)}"
+    return click.option(flag, metavar=name.upper(), help=f"{described}{default}")
+
+
+def _shown(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def configure(file: Path | None, options: dict[str, str | None]) -> Config:
+    """The choices of a command line and its file, checked.
+
+    Raises:
+        click.UsageError: naming what was asked wrongly.
+    """
+    chosen: dict[str, Any] = {}
+    if file is not None:
+        try:
+            chosen = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise click.UsageError(f"{file}: expected a TOML file; {error}") from error
+    chosen = {name.replace("-", "_"): value for name, value in chosen.items()}
+    chosen |= {name: value for name, value in options.items() if value is not None}
+    if "data" not in chosen:
+        raise click.UsageError("expected DATA, a built-in name or a file; got none")
+    try:
+        return Config.model_validate(chosen)
+    except ValidationError as error:
+        raise click.UsageError("; ".join(map(_fault, error.errors()))) from error
+
+
+def _fault(error: ErrorDetails) -> str:
+    if not error["loc"]:  # of several options together
+        return error["msg"].removeprefix("Value error, ")
+    name = str(error["loc"][0])
+    if error["type"] == "extra_forbidden":
+        return f"expected a key out of {', '.join(Config.model_fields)}; got {name!r}"
+    return f"{name.replace('_', '-')}: {error['msg']}, got {error['input']!r}"

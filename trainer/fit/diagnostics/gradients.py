@@ -1,0 +1,41 @@
+"""Gradients: backpropagation through this very network against the complex step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainer.fit.batches import Rows
+from trainer.fit.diagnostics.faults import Measurement
+from trainer.fit.diagnostics.health import sample
+from trainer.nn import Loss, Network, Penalty, check_gradients
+
+ENTRIES = 40  # of each parameter array, whose derivatives are checked
+ROWS = 16
+
+
+def check_backpropagation(
+    network: Network, rows: Rows, loss: Loss, penalty: Penalty | None = None
+) -> list[Measurement]:
+    """The gradient of every parameter array, at up to `ENTRIES` of its entries each.
+
+    Args:
+        network: any; a float64 copy is checked.
+        rows: up to `ROWS` of them are used.
+        loss: what is minimised.
+        penalty: on the weights.
+    """
+    double = network.astype(np.float64)
+    some = sample(rows, ROWS)
+    targets = some.targets.astype(np.float64) if some.targets.dtype.kind == "f" else some.targets
+    errors = check_gradients(
+        double, some.features.astype(np.float64), targets, loss,
+        weights=some.weights, penalty=penalty, method="complex", most=ENTRIES,
+    )  # fmt: skip
+    return [
+        Measurement(
+            "wrong_gradient",
+            error.relative,
+            f"{error.parameter} of layer {error.layer + 1}, {network.layers[error.layer]!r}",
+        )
+        for error in errors
+    ]

@@ -1,0 +1,144 @@
+"""The watch: a callback that examines a run while it goes on, at next to no cost."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.fit.batches import Rows, Shuffled
+from trainer.fit.diagnostics.faults import Measurement
+from trainer.fit.diagnostics.health import layer_health, named_layers, sample
+from trainer.fit.diagnostics.start import check_start, even_odds, excess
+from trainer.fit.loop import Callback, Run
+
+SAMPLES = 5  # steps of an examined epoch whose size is measured
+BETWEEN = 50  # steps between two of them in a stream of unknown length
+UPDATES_UNTIL = 8  # the last epoch in which they are: later steps are rightly small
+FLAT_AFTER = 1000  # steps, or at the end of a run
+FEWEST = (5, 200)  # epochs and steps of a run that is judged at all
+LEARNED = 0.01  # of the loss of even odds: with less than that left, nothing is flat or small
+
+
+class Diagnostics(Callback):
+    """Measures what can go wrong: before the first step, and in epochs 1, 2, 4, 8 and so on.
+
+    Args:
+        report: called with each new finding, as soon as it is made.
+
+    Attributes:
+        measurements: all that were taken.
+        findings: the first of each fault in each layer.
+    """
+
+    def __init__(self, report: Callable[[Measurement], None] | None = None) -> None:
+        self.report = report
+        self.measurements: list[Measurement] = []
+        self.findings: list[Measurement] = []
+        self._fresh = False
+        self._even, self._first, self._lowest = 0.0, 0.0, 0.0  # of the loss, above the lowest
+        self._before: NDArray[Any] | None = None  # the parameters, one step ago
+        self._ratios: dict[str, list[float]] = {}
+
+    def on_start(self, run: Run) -> None:
+        """Examine the rows and the first weights."""
+        self._fresh = run.steps == 0
+        if isinstance(run.source, Shuffled):
+            if self._fresh:
+                self._take(check_start(run.network, run.source.rows, run.loss))
+            self._baselines(run, sample(run.source.rows))
+
+    def on_step(self, run: Run) -> None:
+        """Measure the size of a step, if it is one to measure."""
+        if self._before is not None:
+            self._measure_step(run, self._before)
+            self._before = None
+        elif self._due(run):
+            self._before = run.network.parameters.copy()
+
+    def on_epoch(self, run: Run) -> None:
+        """Look at the loss; examine the layers if it is time."""
+        epoch = run.history[-1]
+        if self._even == 0 and run.batch is not None:
+            self._baselines(run, _copied(run))
+        if self._even == 0:
+            return
+        left = epoch.train_loss - self._lowest
+        self._take([Measurement("exploding_loss", left / max(self._first, self._even))])
+        if run.steps >= FLAT_AFTER:
+            self._look_for_progress(run)
+        if not _examined(epoch.number):
+            return
+        rows = sample(run.source.rows) if isinstance(run.source, Shuffled) else _copied(run)
+        loss = copy.deepcopy(run.loss)  # whose buffers the run goes on with
+        self._take(layer_health(run.network, rows, loss, run.update.penalty))
+        if epoch.number <= UPDATES_UNTIL and left >= LEARNED * self._even:
+            for where, ratios in self._ratios.items():
+                middle = float(np.median(ratios))
+                self._take(
+                    [Measurement(f, middle, where) for f in ("large_updates", "small_updates")]
+                )
+        self._ratios = {}
+
+    def on_end(self, run: Run) -> None:
+        """Of a run that diverged or learned nothing, say so by name."""
+        if run.steps and not np.isfinite([run.batch_loss, run.network.parameters.sum()]).all():
+            self._take([Measurement("exploding_loss", float("nan"))])
+        elif run.steps >= FEWEST[1]:
+            self._look_for_progress(run)
+
+    def _baselines(self, run: Run, rows: Rows) -> None:
+        loss = copy.deepcopy(run.loss)
+        self._even = even_odds(run.network, rows, loss)
+        self._lowest = loss.lowest(rows.targets, run.network.n_outputs, rows.weights)
+        self._first = excess(run.network, rows, loss)
+
+    def _look_for_progress(self, run: Run) -> None:
+        """Of a fresh network that had something to learn."""
+        if self._fresh and self._first >= self._even / 2 > 0 and len(run.history) >= FEWEST[0]:
+            best = min(epoch.train_loss for epoch in run.history) - self._lowest
+            self._take([Measurement("flat_loss", 1 - best / self._first)])
+
+    def _due(self, run: Run) -> bool:
+        number, rate = len(run.history) + 1, run.update.optimizer.learning_rate
+        if number > UPDATES_UNTIL or not _examined(number) or rate < run.update.full_rate / 100:
+            return False
+        between = max(2, run.steps_per_epoch // SAMPLES) if run.steps_per_epoch else BETWEEN
+        return run.steps % between == 0
+
+    def _measure_step(self, run: Run, before: NDArray[Any]) -> None:
+        previous = run.network.astype(run.network.dtype)
+        previous.parameters[...] = before
+        for (name, now), (_, then) in zip(
+            named_layers(run.network), named_layers(previous), strict=True
+        ):
+            for p, q in zip(now.parameters(), then.parameters(), strict=True):
+                size = float(np.linalg.norm(q.value))
+                if p.is_weight and size > 0:
+                    ratio = float(np.linalg.norm(p.value - q.value)) / size
+                    self._ratios.setdefault(name, []).append(ratio)
+
+    def _take(self, measurements: Iterable[Measurement]) -> None:
+        known = {(m.fault, m.where) for m in self.findings}
+        for m in measurements:
+            self.measurements.append(m)
+            if not m.healthy and (m.fault, m.where) not in known:
+                known.add((m.fault, m.where))
+                self.findings.append(m)
+                if self.report is not None:
+                    self.report(m)
+
+
+def _examined(number: int) -> bool:
+    return number & (number - 1) == 0  # a power of two
+
+
+def _copied(run: Run) -> Rows:
+    """The last batch, whose arrays the next one may overwrite."""
+    if run.batch is None:
+        raise RuntimeError("expected a step before the batch is examined")
+    features, targets, weights = run.batch
+    return Rows(features.copy(), targets.copy(), None if weights is None else weights.copy())
