@@ -10,6 +10,7 @@ import click
 
 from trainer.cli.check import check
 from trainer.cli.fit import fit
+from trainer.cli.study import study
 from trainer.cli.verify import verify
 
 
@@ -19,5 +20,5 @@ def main() -> None:
     """Train a network in NumPy and ship it as a proved ONNX bundle."""
 
 
-for command in (fit, check, verify):
+for command in (fit, check, verify, study):
     main.add_command(command)

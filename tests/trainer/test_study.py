@@ -1,0 +1,75 @@
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from matplotlib.image import imread
+
+from trainer.cli import main
+from trainer.data.toys import moons
+from trainer.study.experiments import RATES, exclusive_or, learning_rates
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["study", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def studied():
+    """Of each study, its outcomes; xor and moons from as many seeds as the command takes."""
+    found = {"xor": list(exclusive_or(20))}
+    found["moons"] = list(learning_rates("moons", 5))
+    found["circles"] = list(learning_rates("circles", 2))
+    return found
+
+
+def test_exclusive_or_needs_a_hidden_layer(studied):
+    line, hidden = studied["xor"]
+    assert all(0.5 <= accuracy <= 0.75 for accuracy in line.accuracies)
+    assert hidden.accuracies == [1.0] * 20
+
+
+def test_the_learning_rate_decides_on_moons(studied):
+    median = dict(zip(RATES, (o.median for o in studied["moons"]), strict=True))
+    assert min(median[0.1], median[0.5], median[1.0]) >= 0.96
+    assert median[0.001] <= 0.90
+    assert median[0.01] <= 0.93
+
+
+def test_circles_are_solved(studied):
+    median = dict(zip(RATES, (o.median for o in studied["circles"]), strict=True))
+    assert min(median[0.1], median[0.5], median[1.0]) >= 0.98
+    assert median[0.001] < 0.7
+
+
+def test_an_outcome_answers_as_it_was_judged(studied):
+    outcome = studied["moons"][2]
+    X, y = moons(seed=0)
+    right = (outcome.probability(X) >= 0.5) == y
+    assert right.mean() > 0.93
+    assert outcome.losses[0] > outcome.losses[-1]
+    assert len(outcome.losses) == 2000
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_the_command_prints_a_table_and_draws(ending, tmp_path):
+    plot = tmp_path / f"xor.{ending}"
+    done = run("xor", "--seeds", 2, "-o", plot)
+    assert done.exit_code == 0, done.output
+    assert "[2, 4, 1]                100.0%   100.0%   100.0%    2 of 2" in done.stdout
+    assert plot.stat().st_size > 5000
+    if ending == "png":
+        assert len(np.unique(imread(plot).reshape(-1, 4), axis=0)) > 100  # not a blank page
+
+
+def test_the_command_speaks_json(tmp_path):
+    done = run("xor", "--seeds", 1, "-o", tmp_path / "xor.png", "--json")
+    told = json.loads(done.stdout)
+    assert [s["setting"] for s in told["settings"]] == ["no hidden layer", "[2, 4, 1]"]
+    assert told["settings"][1]["median"] == 1
+
+
+def test_a_plot_that_cannot_be_drawn_is_named(tmp_path):
+    assert "expected a file to draw to" in run("xor", "--seeds", 1, "-o", tmp_path / "a.xyz").stderr
+    assert run("xor", "--seeds", 1, "-o", tmp_path / "no" / "a.png").exit_code == 1
+    assert run("triangles").exit_code == 2
