@@ -41,6 +41,7 @@ class Loss(ABC):
         gradient = self._scratch("gradient", logits.shape, logits.dtype)
         return self.value_and_gradient(logits, targets, gradient, weights)
 
+    @abstractmethod
     def value_and_gradient(
         self,
         logits: Array,
@@ -56,20 +57,6 @@ class Loss(ABC):
             out: `(n, k)`.
             weights: of the rows, `(n,)`, none below 0; the mean is Σ wᵢ ℓᵢ / Σ wᵢ.
         """
-        n = len(logits)
-        losses = self._scratch("losses", (n,), logits.dtype)
-        self._rows(logits, targets, losses, out)
-        if weights is None:
-            np.multiply(out, 1 / n, out=out)
-            return losses.sum().item() / n  # type: ignore[no-any-return]
-        total = weights.sum().item()
-        if total == 0:  # no row counts
-            out.fill(0)
-            return 0.0
-        shares = self._scratch("shares", (n,), weights.dtype)
-        np.multiply(weights, 1 / total, out=shares)
-        np.multiply(out, shares[:, None], out=out)
-        return np.dot(losses, shares).item()  # type: ignore[no-any-return]
 
     def lowest(
         self, targets: NDArray[Any], n_outputs: int, weights: NDArray[Any] | None = None
@@ -85,10 +72,6 @@ class Loss(ABC):
         """Logits of the smallest loss, float64 `(n, k)`; infinite ones are cut off at ±50."""
 
     @abstractmethod
-    def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
-        """Write each row's own loss and its gradient, as if there were no other row."""
-
-    @abstractmethod
     def check_targets(self, targets: NDArray[Any], n_outputs: int) -> None:
         """Raise ValueError unless there is one target per row that this loss can take."""
 
@@ -99,16 +82,53 @@ class Loss(ABC):
     def _scratch(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
         return self._buffers.get(name, shape, dtype)
 
-    def _means(self, terms: Array, out: Array) -> None:
-        """Write the mean of each row of `terms` into `out`."""
-        k = terms.shape[1]
-        np.dot(terms, self._buffers.full(1 / k, (k,), terms.dtype), out=out)
+    def _shares(self, weights: NDArray[Any]) -> NDArray[Any] | None:
+        """Each row's share of the mean; None if no row counts."""
+        total = weights.sum().item()
+        if total == 0:
+            return None
+        shares: NDArray[Any] = self._scratch("shares", weights.shape, weights.dtype)
+        np.multiply(weights, 1 / total, out=shares)
+        return shares
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
 
-class _ValueLoss(Loss):
+class _RowwiseLoss(Loss):
+    """A loss that is computed for each row by itself, and then weighed."""
+
+    def value_and_gradient(
+        self,
+        logits: Array,
+        targets: NDArray[Any],
+        out: Array,
+        weights: NDArray[Any] | None = None,
+    ) -> float:
+        n = len(logits)
+        losses = self._scratch("losses", (n,), logits.dtype)
+        self._rows(logits, targets, losses, out)
+        if weights is None:
+            np.multiply(out, 1 / n, out=out)
+            return losses.sum().item() / n  # type: ignore[no-any-return]
+        shares = self._shares(weights)
+        if shares is None:
+            out.fill(0)
+            return 0.0
+        np.multiply(out, shares[:, None], out=out)
+        return np.dot(losses, shares).item()  # type: ignore[no-any-return]
+
+    @abstractmethod
+    def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
+        """Write each row's own loss and its gradient, as if there were no other row."""
+
+    def _means(self, terms: Array, out: Array) -> None:
+        """Write the mean of each row of `terms` into `out`."""
+        k = terms.shape[1]
+        np.dot(terms, self._buffers.full(1 / k, (k,), terms.dtype), out=out)
+
+
+class _ValueLoss(_RowwiseLoss):
     """A loss of values; targets are floats `(n, k)`, and a row's loss is the mean over its k."""
 
     link = "identity"
@@ -252,7 +272,7 @@ class _CrossEntropy(Loss):
         return f"{type(self).__name__}({smoothing})"
 
 
-class BinaryCrossEntropy(_CrossEntropy):
+class BinaryCrossEntropy(_CrossEntropy, _RowwiseLoss):
     """ℓ = −y ln σ(z) − (1 − y) ln(1 − σ(z)), for one yes or no or, multilabel, k of them.
 
     Targets are floats in [0, 1], `(n, k)`; a row's loss is the mean over its k. Computed as
@@ -305,7 +325,8 @@ class CategoricalCrossEntropy(_CrossEntropy):
 
     name = "categorical_cross_entropy"
     link = "softmax"
-    _numbers: NDArray[np.int64] = np.arange(0)
+    _room: tuple[Array, ...] = (np.empty((0, 0)),)
+    _table_of: tuple[object, Array] = (None, np.empty((0, 0)))
 
     def check_targets(self, targets: NDArray[Any], n_outputs: int) -> None:
         if targets.ndim != 1 or targets.dtype.kind not in "iu":
@@ -324,45 +345,64 @@ class CategoricalCrossEntropy(_CrossEntropy):
         q[np.arange(len(targets)), targets] += 1 - self.label_smoothing
         return _log(q)
 
-    def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
+    def value_and_gradient(
+        self,
+        logits: Array,
+        targets: NDArray[Any],
+        out: Array,
+        weights: NDArray[Any] | None = None,
+    ) -> float:
+        # With the share sᵢ of each row in the target distributions qᵢ themselves, the mean loss is
+        # Σ sᵢ ln Σⱼ e^zᵢⱼ − Σ qᵢⱼ zᵢⱼ and its gradient sᵢ softmax(zᵢ) − qᵢ.
         n, k = logits.shape
-        dtype, get, s = logits.dtype, self._buffers.get, self.label_smoothing
+        z, q, top, total, ratio, ones = self._arrays(n, k, logits.dtype)
+        if weights is None:
+            shares = self._buffers.full(1 / n, (n,), logits.real.dtype)
+            self._table(k, 1 / n, logits.dtype).take(targets, axis=1, out=q, mode="clip")
+        else:
+            given = self._shares(weights)
+            if given is None:
+                out.fill(0)
+                return 0.0
+            shares = given
+            self._table(k, 1, logits.dtype).take(targets, axis=1, out=q, mode="clip")
+            np.multiply(q, shares, out=q)
+
         # One class after the other: NumPy reduces over the first axis several times as fast.
-        flat = get("z", (k * n,), dtype)
-        z = flat.reshape(k, n)
         np.copyto(z, logits.T)
-        top, total = get("top", (n,), logits.real.dtype), get("total", (n,), dtype)
         np.maximum.reduce(z.real, axis=0, out=top)
         np.subtract(z, top, out=z)
-
-        # The places of the true classes, as if the matrix were one long row.
-        places, chosen = get("places", (n,), np.int64), get("chosen", (n,), dtype)
-        np.multiply(targets, n, out=places)
-        np.add(places, self._columns(n), out=places)
-        flat.take(places, out=chosen, mode="clip")
-        if s:
-            np.multiply(chosen, 1 - s, out=chosen)
-            np.add.reduce(z, axis=0, out=total)
-            np.multiply(total, s / k, out=total)
-            np.add(chosen, total, out=chosen)
-
+        towards = np.vdot(q, z)
         np.exp(z, out=z)
-        np.add.reduce(z, axis=0, out=total)
-        np.log(total, out=losses)
-        np.subtract(losses, chosen, out=losses)
+        np.dot(ones, z, out=total)
+        np.divide(shares, total, out=ratio)
+        np.log(total, out=total)
+        value = np.dot(shares, total) - towards
 
-        np.divide(z, total, out=z)
-        if s:
-            np.subtract(z, s / k, out=z)
-        flat.take(places, out=chosen, mode="clip")
-        np.subtract(chosen, 1 - s, out=chosen)
-        flat.put(places, chosen)
-        np.copyto(gradient, z.T)
+        np.multiply(z, ratio, out=z)
+        np.subtract(z, q, out=z)
+        np.copyto(out, z.T)
+        return value.item()  # type: ignore[no-any-return]
 
-    def _columns(self, n: int) -> NDArray[np.int64]:
-        if len(self._numbers) < n:
-            self._numbers = np.arange(n)
-        return self._numbers[:n]
+    def _arrays(self, n: int, k: int, dtype: Any) -> tuple[Array, ...]:
+        """Room for n rows of k classes, the same as the last time if they are as many."""
+        if self._room[0].shape != (k, n) or self._room[0].dtype != dtype:
+            flat = ("z", "q")
+            self._room = (
+                *(self._scratch(name, (k * n,), dtype).reshape(k, n) for name in flat),
+                self._scratch("top", (n,), dtype.type(0).real.dtype),
+                *(self._scratch(name, (n,), dtype) for name in ("total", "ratio")),
+                self._buffers.full(1, (k,), dtype),
+            )
+        return self._room
+
+    def _table(self, k: int, share: float, dtype: Any) -> Array:
+        """Column y is the target distribution of class y, times the share of its row."""
+        key = (k, share, self.label_smoothing, dtype)
+        if self._table_of[0] != key:
+            q = np.full((k, k), self.label_smoothing / k) + (1 - self.label_smoothing) * np.eye(k)
+            self._table_of = key, (q * share).astype(dtype)
+        return self._table_of[1]
 
     def answers(self, logits: Array) -> Array:
         out: Array = logits - logits.max(axis=1, keepdims=True)

@@ -24,7 +24,7 @@ def numpy_forward(graph, x):
     weights = {
         t.name: numpy_helper.to_array(t) for t in onnx.load_from_string(graph).graph.initializer
     }
-    a = (x - weights["mean"]) / weights["scale"]
+    a = (x - weights["offset"]) / weights["scale"]
     a = np.maximum(a @ weights["W1"] + weights["b1"], 0)
     z = a @ weights["W2"] + weights["b2"]
     e = np.exp(z - z.max(axis=1, keepdims=True))

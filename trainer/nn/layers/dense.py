@@ -32,6 +32,9 @@ class Dense(Layer):
 
     settings = ("units", "activation", "initializer")
 
+    _ones: Array
+    _dx: Array | None
+
     def __init__(
         self,
         units: int,
@@ -69,27 +72,33 @@ class Dense(Layer):
 
     def forward(self, x: Array, *, training: bool) -> Array:
         self._x = x
-        shape = (len(x), self.units)
-        z = a = self._buffers.get("z", shape, self.dtype)
-        if not self.activation.from_output:
-            a = self._buffers.get("a", shape, self.dtype)
+        if len(self._z) != len(x):
+            self._make_room(len(x))
+        z, a = self._z, self._a
         np.dot(x, self.W, out=z)
         np.add(z, self.b, out=z)
         self.activation.value(z, out=a)
-        self._z, self._a = z, a
         return a
+
+    def _make_room(self, n: int) -> None:
+        get, shape = self._buffers.get, (n, self.units)
+        self._z = self._a = get("z", shape, self.dtype)
+        if not self.activation.from_output:
+            self._a = get("a", shape, self.dtype)
+        self._ones, self._dx = self._buffers.full(1, (n,), self.dtype), None
 
     def backward(self, gradient: Array, *, to_inputs: bool) -> Array | None:
         x = require_forward(self._x)
         self.activation.chain(gradient, self._z, self._a)
         np.dot(x.T, gradient, out=self.dW)
         # A product with ones is two to ten times as fast as a sum over the first axis.
-        np.dot(self._buffers.full(1, (len(x),), self.dtype), gradient, out=self.db)
+        np.dot(self._ones, gradient, out=self.db)
         if not to_inputs:
             return None
-        out = self._buffers.get("dx", x.shape, self.dtype)
-        np.dot(gradient, self.W.T, out=out)
-        return out
+        if self._dx is None:
+            self._dx = self._buffers.get("dx", x.shape, self.dtype)
+        np.dot(gradient, self.W.T, out=self._dx)
+        return self._dx
 
     def __repr__(self) -> str:
         return f"Dense({self.units}, {shown(self.activation)})"
