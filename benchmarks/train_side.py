@@ -1,6 +1,6 @@
 """One side of the training benchmark: trains a network of one library on demand.
 
-    python train_side.py {ours,ours-numpy,torch-eager,torch-fused,sklearn}
+    python train_side.py {ours,ours-numpy,products,torch-eager,torch-fused,sklearn}
 
 Reads a case as a line of JSON, prepares it; then reads numbers of seconds, trains for about so
 long each time, and answers how many steps that were and how long they took. An empty line ends it.
@@ -50,6 +50,39 @@ class Ours:
         self.run.epochs += 1
         self.run.go()
         return self.run.steps - before
+
+
+class Products:
+    """The matrix products of a step and nothing else, by the BLAS that NumPy brings.
+
+    What a step cannot be faster than in NumPy, whatever else it did for nothing.
+    """
+
+    def __init__(self, case):
+        import numpy as np
+
+        def numbers(*shape):
+            return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+        widths, batch = case["widths"], case["batch"]
+        self.steps, self.dot = math.ceil(case["rows"] / batch), np.dot
+        self.weights = [numbers(i, o) for i, o in itertools.pairwise(widths)]
+        # Read from one and written to the other, so that numbers stay as they are.
+        self.read = [numbers(batch, width) for width in widths]
+        self.written = [np.empty_like(values) for values in self.read]
+        self.gradients = [np.empty_like(W) for W in self.weights]
+
+    def epoch(self):
+        """As many steps as a pass has; returns them."""
+        last = len(self.weights) - 1
+        for _ in range(self.steps):
+            for i, W in enumerate(self.weights):
+                self.dot(self.read[i], W, out=self.written[i + 1])
+            for i in range(last, -1, -1):
+                self.dot(self.read[i].T, self.read[i + 1], out=self.gradients[i])
+                if i:
+                    self.dot(self.read[i + 1], self.weights[i].T, out=self.written[i])
+        return self.steps
 
 
 class Torch:
@@ -103,6 +136,7 @@ class Sklearn:
 SIDES = {
     "ours": lambda case: Ours(case, compiled=True),
     "ours-numpy": lambda case: Ours(case, compiled=False),
+    "products": Products,
     "torch-eager": lambda case: Torch(case, fused=False),
     "torch-fused": lambda case: Torch(case, fused=True),
     "sklearn": Sklearn,
