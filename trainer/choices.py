@@ -14,6 +14,7 @@ from trainer.data.tables import DataError, Task
 from trainer.fit.update import Update
 from trainer.nn import (
     ACTIVATIONS,
+    INITIALIZERS,
     LOSSES,
     OPTIMIZERS,
     SCHEDULES,
@@ -73,6 +74,11 @@ class Config(BaseModel):
         min_length=1,
         description=f"of the hidden layers, one for all or one each: {', '.join(ACTIVATIONS)}",
     )
+    initializer: Annotated[str, _one_of(INITIALIZERS)] | None = Field(
+        None,
+        description="of the hidden layers' weights [what suits the activation]: "
+        f"{', '.join(INITIALIZERS)}",
+    )
     dropout: float = Field(0, ge=0, lt=1, description="share of each hidden layer silenced")
     input_dropout: float = Field(0, ge=0, lt=1, description="share of the features silenced")
     batch_norm: bool = Field(False, description="normalise each hidden layer over the batch")
@@ -128,9 +134,9 @@ class Config(BaseModel):
         layers: list[Layer] = [Dropout(self.input_dropout)] if self.input_dropout else []
         for units, activation in zip(self.hidden, activations, strict=True):
             if self.batch_norm:
-                layers += [Dense(units), BatchNorm(activation)]
+                layers += [Dense(units, initializer=self.initializer), BatchNorm(activation)]
             else:
-                layers.append(Dense(units, activation))
+                layers.append(Dense(units, activation, initializer=self.initializer))
             if self.dropout:
                 layers.append(Dropout(self.dropout))
         return [*layers, Dense(n_outputs)]

@@ -34,14 +34,16 @@ def test_fit_prints_a_readable_summary(trainer, tmp_path):
 def test_every_choice_is_an_option(trainer, tmp_path):
     done = trainer(
         "fit", "wine", "--models", tmp_path, "--json", "--epochs", 4, "--hidden", "8,6",
-        "--activation", "gelu,leaky_relu", "--dropout", 0.1, "--batch-norm", "--label-smoothing",
-        0.1, "--class-weight", "balanced", "--optimizer", "adamw", "--weight-decay", 0.01,
-        "--schedule", "cosine", "--l1", 1e-5, "--l2", 1e-5, "--clip-norm", 1, "--clip-value", 1,
-        "--max-norm", 3, "--average", 0.9, "--checkpoint", tmp_path / "run.npz",
+        "--activation", "gelu,leaky_relu", "--dropout", 0.1, "--batch-norm",
+        "--initializer", "orthogonal", "--input-dropout", 0.1, "--scaling", "range",
+        "--label-smoothing", 0.1, "--class-weight", "balanced", "--optimizer", "adamw",
+        "--weight-decay", 0.01, "--schedule", "cosine", "--l1", 1e-5, "--l2", 1e-5, "--clip-norm", 1, "--clip-value",
+        1, "--max-norm", 3, "--average", 0.9, "--checkpoint", tmp_path / "run.npz",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     config = Bundle.open(tmp_path / "wine" / "1").manifest.training.config
     assert config["batch_norm"] is True
+    assert (config["initializer"], config["scaling"]) == ("orthogonal", "range")
     assert config["activation"] == ["gelu", "leaky_relu"]
     assert (config["schedule"], config["max_norm"]) == ("cosine", 3.0)
 

@@ -1,5 +1,7 @@
 """A fault of every kind is planted, and found by its name; healthy runs raise none."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.datasets import make_classification, make_regression
@@ -288,3 +290,12 @@ def test_a_measure_that_is_no_number_is_not_healthy():
     assert not Measurement("exploding_loss", float("nan")).healthy
     assert Measurement("exploding_loss", float("nan")).strain == float("inf")
     assert Measurement("exploding_loss", 1.5).strain == 0.5
+
+
+def test_the_page_on_faults_says_what_the_code_does():
+    page = (Path(__file__).parents[3] / "docs" / "diagnostics.md").read_text()
+    rows = [
+        f"| `{f.name}` | {f.measure} | {f.bounds} | {f.source} | {f.remedy} |"
+        for f in FAULTS.values()
+    ]
+    assert "\n".join(rows) in page
