@@ -37,8 +37,9 @@ def test_every_choice_is_an_option(trainer, tmp_path):
         "--activation", "gelu,leaky_relu", "--dropout", 0.1, "--batch-norm",
         "--initializer", "orthogonal", "--input-dropout", 0.1, "--scaling", "range",
         "--label-smoothing", 0.1, "--class-weight", "balanced", "--optimizer", "adamw",
-        "--weight-decay", 0.01, "--schedule", "cosine", "--l1", 1e-5, "--l2", 1e-5, "--clip-norm", 1, "--clip-value",
-        1, "--max-norm", 3, "--average", 0.9, "--checkpoint", tmp_path / "run.npz",
+        "--weight-decay", 0.01, "--schedule", "cosine", "--l1", 1e-5, "--l2", 1e-5,
+        "--clip-norm", 1, "--clip-value", 1, "--max-norm", 3, "--average", 0.9,
+        "--checkpoint", tmp_path / "run.npz",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     config = Bundle.open(tmp_path / "wine" / "1").manifest.training.config
