@@ -1,0 +1,26 @@
+"""Losses, by family."""
+
+from trainer.nn.losses.cross_entropies import BinaryCrossEntropy, CategoricalCrossEntropy
+from trainer.nn.losses.loss import Loss
+from trainer.nn.losses.pairing import check_pairing
+from trainer.nn.losses.values import Huber, MeanAbsoluteError, MeanSquaredError, Poisson
+
+LOSSES: dict[str, type[Loss]] = {
+    loss.name: loss
+    for loss in (
+        MeanSquaredError, MeanAbsoluteError, Huber, Poisson, BinaryCrossEntropy,
+        CategoricalCrossEntropy,
+    )
+}  # fmt: skip
+
+__all__ = [
+    "LOSSES",
+    "BinaryCrossEntropy",
+    "CategoricalCrossEntropy",
+    "Huber",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Poisson",
+    "check_pairing",
+]

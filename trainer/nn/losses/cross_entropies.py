@@ -1,0 +1,169 @@
+"""Losses of classes: cross-entropies of logits, binary and categorical."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.nn.activations import sigmoid, softplus
+from trainer.nn.losses.loss import Array, Loss, RowwiseLoss, log, require_floats
+
+
+class _CrossEntropy(Loss):
+    """What the two cross-entropies share.
+
+    Args:
+        label_smoothing: s in [0, 1): the share of certainty taken from the true class and spread
+            evenly over all (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7).
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"expected a label smoothing in [0, 1); got {label_smoothing}")
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
+    def __repr__(self) -> str:
+        smoothing = f"label_smoothing={self.label_smoothing}" if self.label_smoothing else ""
+        return f"{type(self).__name__}({smoothing})"
+
+
+class BinaryCrossEntropy(_CrossEntropy, RowwiseLoss):
+    """ℓ = −y ln σ(z) − (1 − y) ln(1 − σ(z)), for one yes or no or, multilabel, k of them.
+
+    Targets are floats in [0, 1], `(n, k)`; a row's loss is the mean over its k. Computed as
+    ln(1 + e^z) − z y, which neither overflows nor loses digits; its derivative is σ(z) − y.
+    """
+
+    name = "binary_cross_entropy"
+    link = "sigmoid"
+
+    def check_targets(self, targets: NDArray[Any], n_outputs: int) -> None:
+        require_floats(self.name, targets, n_outputs)
+        if ((targets < 0) | (targets > 1)).any():
+            raise ValueError(
+                f"expected targets between 0 and 1 for the loss {self.name}; got "
+                f"{targets.min()} to {targets.max()}"
+            )
+
+    def ideal_logits(self, targets: NDArray[Any], n_outputs: int) -> Array:
+        q = targets.astype(np.float64) * (1 - self.label_smoothing) + self.label_smoothing / 2
+        return log(q) - log(1 - q)
+
+    def _rows(self, logits: Array, targets: NDArray[Any], losses: Array, gradient: Array) -> None:
+        shape, dtype = logits.shape, logits.dtype
+        terms, work = self._scratch("terms", shape, dtype), self._scratch("work", shape, dtype)
+        if self.label_smoothing:
+            smooth = self._scratch("smooth", shape, targets.dtype)
+            np.multiply(targets, 1 - self.label_smoothing, out=smooth)
+            targets = np.add(smooth, self.label_smoothing / 2, out=smooth)
+        softplus(logits, terms, work)
+        np.multiply(logits, targets, out=work)
+        np.subtract(terms, work, out=terms)
+        sigmoid(logits, gradient)
+        np.subtract(gradient, targets, out=gradient)
+        if shape[1] > 1:
+            np.multiply(gradient, 1 / shape[1], out=gradient)
+        self._means(terms, losses)
+
+    def answers(self, logits: Array) -> Array:
+        out = np.empty_like(logits)
+        sigmoid(logits, out)
+        return out
+
+
+class CategoricalCrossEntropy(_CrossEntropy):
+    """ℓ = −ln softmax(z)[y]; targets are class indices, integers `(n,)` in 0 … k − 1.
+
+    Each row is shifted by its own largest logit before the exponential. The gradient is
+    softmax(z) − onehot(y). Of K equally likely classes the loss is ln K.
+    """
+
+    name = "categorical_cross_entropy"
+    link = "softmax"
+    _room: tuple[Array, ...] = (np.empty((0, 0)),)
+    _table_of: tuple[object, Array] = (None, np.empty((0, 0)))
+
+    def check_targets(self, targets: NDArray[Any], n_outputs: int) -> None:
+        if targets.ndim != 1 or targets.dtype.kind not in "iu":
+            raise ValueError(
+                f"expected class indices for the loss {self.name}, integers of shape (n,); got "
+                f"{targets.dtype} of shape {targets.shape}"
+            )
+        if len(targets) and not (targets.min() >= 0 and targets.max() < n_outputs):
+            raise ValueError(
+                f"expected class indices from 0 to {n_outputs - 1}, one per output; got "
+                f"{targets.min()} to {targets.max()}"
+            )
+
+    def ideal_logits(self, targets: NDArray[Any], n_outputs: int) -> Array:
+        q = np.full((len(targets), n_outputs), self.label_smoothing / n_outputs)
+        q[np.arange(len(targets)), targets] += 1 - self.label_smoothing
+        return log(q)
+
+    def value_and_gradient(
+        self,
+        logits: Array,
+        targets: NDArray[Any],
+        out: Array,
+        weights: NDArray[Any] | None = None,
+    ) -> float:
+        # With the share sᵢ of each row in the target distributions qᵢ themselves, the mean loss is
+        # Σ sᵢ ln Σⱼ e^zᵢⱼ − Σ qᵢⱼ zᵢⱼ and its gradient sᵢ softmax(zᵢ) − qᵢ.
+        n, k = logits.shape
+        z, q, top, total, ratio, ones = self._arrays(n, k, logits.dtype)
+        if weights is None:
+            shares = self._buffers.full(1 / n, (n,), logits.real.dtype)
+            self._table(k, 1 / n, logits.dtype).take(targets, axis=1, out=q, mode="clip")
+        else:
+            given = self._shares(weights)
+            if given is None:
+                out.fill(0)
+                return 0.0
+            shares = given
+            self._table(k, 1, logits.dtype).take(targets, axis=1, out=q, mode="clip")
+            np.multiply(q, shares, out=q)
+
+        # One class after the other: NumPy reduces over the first axis several times as fast.
+        np.copyto(z, logits.T)
+        np.maximum.reduce(z.real, axis=0, out=top)
+        np.subtract(z, top, out=z)
+        towards = np.vdot(q, z)
+        np.exp(z, out=z)
+        np.dot(ones, z, out=total)
+        np.divide(shares, total, out=ratio)
+        np.log(total, out=total)
+        value = np.dot(shares, total) - towards
+
+        np.multiply(z, ratio, out=z)
+        np.subtract(z, q, out=z)
+        np.copyto(out, z.T)
+        return value.item()  # type: ignore[no-any-return]
+
+    def _arrays(self, n: int, k: int, dtype: Any) -> tuple[Array, ...]:
+        """Room for n rows of k classes, the same as the last time if they are as many."""
+        if self._room[0].shape != (k, n) or self._room[0].dtype != dtype:
+            flat = ("z", "q")
+            self._room = (
+                *(self._scratch(name, (k * n,), dtype).reshape(k, n) for name in flat),
+                self._scratch("top", (n,), dtype.type(0).real.dtype),
+                *(self._scratch(name, (n,), dtype) for name in ("total", "ratio")),
+                self._buffers.full(1, (k,), dtype),
+            )
+        return self._room
+
+    def _table(self, k: int, share: float, dtype: Any) -> Array:
+        """Column y is the target distribution of class y, times the share of its row."""
+        key = (k, share, self.label_smoothing, dtype)
+        if self._table_of[0] != key:
+            q = np.full((k, k), self.label_smoothing / k) + (1 - self.label_smoothing) * np.eye(k)
+            self._table_of = key, (q * share).astype(dtype)
+        return self._table_of[1]
+
+    def answers(self, logits: Array) -> Array:
+        out: Array = logits - logits.max(axis=1, keepdims=True)
+        np.exp(out, out=out)
+        out /= out.sum(axis=1, keepdims=True)
+        return out
