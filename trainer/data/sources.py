@@ -130,7 +130,8 @@ def _npz(path: Path, task: str | None) -> Table:
         ) from error
     if y.ndim not in (1, 2) or 0 in y.shape:
         raise DataError(
-            f"{path.name}: expected y of shape (rows,) or (rows, targets); got {y.shape}"
+            f"{path.name}: expected y of shape (rows,) or (rows, targets), none of them 0; "
+            f"got {y.shape}"
         )
     n_features = X.shape[1] if X.ndim == 2 else 0
     n_targets = 1 if y.ndim == 1 else y.shape[1]

@@ -85,7 +85,9 @@ class Diagnostics(Callback):
 
     def on_end(self, run: Run) -> None:
         """Of a run that diverged or learned nothing, say so by name."""
-        if run.steps and not np.isfinite([run.batch_loss, run.network.parameters.sum()]).all():
+        if run.steps and not (
+            np.isfinite(run.batch_loss) and np.isfinite(run.network.parameters).all()
+        ):
             self._take([Measurement("exploding_loss", float("nan"))])
         elif run.steps >= FEWEST[1]:
             self._look_for_progress(run)
