@@ -27,7 +27,7 @@ $(INSTALLED): requirements/all.lock pyproject.toml
 
 serve: install  ## serve MODELS on HOST:PORT; trains the embedded default first if there is no bundle
 	@ls "$(MODELS)"/*/[1-9]*/bundle.json >/dev/null 2>&1 || $(BIN)/trainer fit digits --models "$(MODELS)"
-	$(BIN)/serving run --models "$(MODELS)" --host $(HOST) --port $(PORT)
+	exec $(BIN)/serving run --models "$(MODELS)" --host $(HOST) --port $(PORT)
 
 test: install  ## run the test suite
 	$(BIN)/python -m pytest

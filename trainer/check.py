@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -49,12 +48,17 @@ def check_run(config: Config) -> Iterator[Measurement]:
     """
     task = prepare(config, np.random.default_rng(config.seed).spawn(2)[0])  # as `recipe.fit` does
     network, loss, rows = task.model.network, task.model.loss, task.learned
-    yield from check_start(network, rows, loss)
+    start = check_start(network, rows, loss)
+    yield from start
+    if any(m.fault == "label_shape" and not m.healthy for m in start):
+        return  # there is nothing to train on
     yield from check_backpropagation(network, rows, loss, config.update().penalty)
     yield check_tiny(network, rows, loss)
     watch = Diagnostics()
-    with contextlib.suppress(TrainingDivergedError):  # which is then among the findings
+    try:
         task.run(config, [EarlyStopping(config.patience), watch]).go()
+    except TrainingDivergedError as error:
+        yield Measurement("exploding_loss", float("nan"), note=str(error))
     yield from watch.measurements
 
 

@@ -116,8 +116,8 @@ class Config(BaseModel):
     def _fitting(self) -> Config:
         if len(self.activation) not in (1, len(self.hidden)):
             raise ValueError(
-                f"expected one activation or {len(self.hidden)}, one per hidden layer; "
-                f"got {len(self.activation)}"
+                f"expected one activation for all hidden layers, or one for each of the "
+                f"{len(self.hidden)}; got {len(self.activation)}"
             )
         if self.weight_decay and self.optimizer != "adamw":
             raise ValueError(

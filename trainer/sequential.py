@@ -186,6 +186,10 @@ class Network:
         targets, weights = self._targets(y, loss), self._row_weights(y, sample_weight, class_weight)
         if not 0 <= validation_split < 1:
             raise ValueError(f"expected a validation_split in [0, 1); got {validation_split}")
+        if len(targets) != len(features):
+            raise ValueError(
+                f"expected one target per row; got {len(features)} rows and {len(targets)} targets"
+            )
         validation = None
         last = len(features) - int(len(features) * validation_split)
         if validation_data is not None:
@@ -194,6 +198,7 @@ class Network:
             )
         elif last < len(features):
             validation = Rows(features[last:], targets[last:])
+            _refuse_new_classes(targets[:last], targets[last:])
         learned = Rows(features[:last], targets[:last], None if weights is None else weights[:last])
         watch = _Watch(metrics)
         run = Run(
@@ -298,6 +303,14 @@ class Network:
             return weights
         own: Array = compute_sample_weight(classes, np.asarray(y)).astype(self.dtype)
         return own if weights is None else own * weights
+
+
+def _refuse_new_classes(learned: Array, measured: Array) -> None:
+    if learned.ndim == 1 and (missing := np.setdiff1d(measured, learned)).size:
+        raise ValueError(
+            f"expected every class among the rows to learn from; got {missing.tolist()} only among "
+            f"the last ones, which validation_split measures; shuffle the rows first"
+        )
 
 
 class _Watch(Callback):

@@ -59,7 +59,12 @@ def test_fit_keeps_logs_where_it_is_told_to(trainer, tmp_path):
     assert len(list(events.iterdir())) == 1
     done = trainer("fit", "wine", "--models", tmp_path, *QUICK, "--log", tmp_path / "run.txt")
     assert done.exit_code == 2
-    assert "log: expected a file ending in .csv or .jsonl" in done.stderr
+    assert "expected a file ending in .csv, .jsonl; got" in done.stderr
+    done = trainer(
+        "fit", "wine", "--models", tmp_path, *QUICK, "--log", tmp_path / "no" / "run.csv"
+    )
+    assert done.exit_code == 2
+    assert "expected a file in a folder that exists" in done.stderr
 
 
 def test_check_examines_a_run_and_writes_nothing(trainer, tmp_path, monkeypatch):
@@ -146,18 +151,21 @@ def test_options_win_over_the_config_file(trainer, tmp_path):
     ("arguments", "message"),
     [
         (["fit"], "expected DATA, a built-in name or a file; got none"),
-        (["fit", "wine", "--epochs", "0"], "epochs: Input should be greater than or equal to 1"),
-        (["fit", "wine", "--hidden", "8,x"], "hidden: Input should be a valid integer"),
+        (["fit", "wine", "--epochs", "0"], "epochs: expected greater than or equal to 1; got"),
+        (["fit", "wine", "--hidden", "8,x"], "hidden: expected a valid integer"),
         (
             ["fit", "wine", "--optimizer", "magic"],
-            "optimizer: Value error, expected one of sgd, momentum",
+            "optimizer: expected one of sgd, momentum",
         ),
         (
             ["fit", "wine", "--weight-decay", "0.1"],
             "expected the optimizer adamw for a weight decay",
         ),
-        (["fit", "wine", "--activation", "relu,tanh"], "expected one activation or 1"),
-        (["fit", "wine", "--name", "a/b"], "name: String should match pattern"),
+        (
+            ["fit", "wine", "--activation", "relu,tanh"],
+            "expected one activation for all hidden layers, or one for each of the 1; got 2",
+        ),
+        (["fit", "wine", "--name", "a/b"], "name: expected a match of '^[A-Za-z0-9]"),
         (["fit", "wine", "--colour", "red"], "No such option"),
         (["verify"], "Missing argument"),
     ],

@@ -208,3 +208,17 @@ def test_weights_of_another_network_are_refused(tmp_path):
     network.save_weights(tmp_path / "weights.npz")
     with pytest.raises(ValueError, match="expected a snapshot of a network like"):
         irises().load_weights(tmp_path / "weights.npz", 5)
+
+
+def test_rows_and_targets_of_different_number_are_refused_either_way():
+    X, y = standard(load_iris)
+    for features, targets in ((X[:100], y), (X, y[:100])):
+        for split in (0.0, 0.3):
+            with pytest.raises(ValueError, match="expected one target per row; got 1.0 rows and 1"):
+                irises().fit(features, targets, validation_split=split)
+
+
+def test_a_split_that_takes_a_class_away_is_refused():
+    X, y = load_iris(return_X_y=True)  # in the order of the classes
+    with pytest.raises(ValueError, match=r"got \[2\] only among the last ones.*shuffle"):
+        irises().fit(X, y, validation_split=0.34)

@@ -28,7 +28,7 @@ def check(config: Path | None, as_json: bool, **options: str | None) -> None:
     activation, loss and penalty is checked on this machine, by centred differences and by the
     complex step.
     """
-    if config is None and not any(options.values()):
+    if config is None and all(value is None for value in options.values()):
         _check_library(as_json)
         return
     try:

@@ -9,7 +9,7 @@ import click
 
 from serving.bundle import Bundle, BundleError
 from serving.runtime import GraphError
-from trainer.cli.options import SOURCES, choices, configure
+from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.tables import DataError
 from trainer.export.parity import ParityError
 from trainer.fit.callbacks import CSVLog, JSONLog, ProgressBar, TensorBoard
@@ -19,6 +19,7 @@ from trainer.fit.loop import Callback, TrainingDivergedError
 from trainer.recipe import Trained, describe
 from trainer.recipe import fit as fit_recipe
 
+LOGS: dict[str, type[CSVLog] | type[JSONLog]] = {".csv": CSVLog, ".jsonl": JSONLog}
 # What a run can rightly end in; anything else is a fault of ours and shows its traceback.
 REFUSALS = (
     BundleError,
@@ -33,10 +34,10 @@ REFUSALS = (
 
 @click.command(epilog=SOURCES)
 @choices()
-@click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("--checkpoint", type=NewFile(),
               help="a file for the state of the run; one that was killed goes on")  # fmt: skip
-@click.option("--log", type=click.Path(dir_okay=False, path_type=Path),
-              help="a .csv or .jsonl file of what each epoch led to")  # fmt: skip
+@click.option("--log", type=NewFile(*LOGS),
+              help="a .csv or .jsonl file of what each epoch led to, written anew")  # fmt: skip
 @click.option("--tensorboard", type=click.Path(file_okay=False, path_type=Path),
               help="a folder for TensorBoard's event files (extra: tensorboard)")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a summary")
@@ -72,10 +73,7 @@ def _warn(finding: Measurement) -> None:
 def _logs(file: Path | None, folder: Path | None) -> list[Callback]:
     logs: list[Callback] = []
     if file is not None:
-        kinds = {".csv": CSVLog, ".jsonl": JSONLog}
-        if file.suffix.lower() not in kinds:
-            raise click.UsageError(f"log: expected a file ending in .csv or .jsonl; got {file}")
-        logs.append(kinds[file.suffix.lower()](file))
+        logs.append(LOGS[file.suffix.lower()](file))
     if folder is not None:
         try:
             logs.append(TensorBoard(folder))

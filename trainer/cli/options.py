@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -34,6 +36,29 @@ def choices(*, without: Collection[str] = ()) -> Callable[[F], F]:
         return click.argument("data", required=False)(command)
 
     return decorate
+
+
+class NewFile(click.Path):
+    """A file to write to, in a folder that exists: said before the work, not after it."""
+
+    name = "file"
+
+    def __init__(self, *endings: str) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+        self.endings = endings
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path.
+
+        Raises:
+            click.BadParameter: its folder is missing, or it ends otherwise than it may.
+        """
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not path.parent.is_dir():
+            self.fail(f"expected a file in a folder that exists; got {path}; make the folder")
+        if self.endings and path.suffix.lower() not in self.endings:
+            self.fail(f"expected a file ending in {', '.join(self.endings)}; got {path}")
+        return path
 
 
 def _option(name: str, field: FieldInfo) -> Callable[[F], F]:
@@ -69,7 +94,9 @@ def configure(file: Path | None, options: dict[str, str | None]) -> Config:
     try:
         return Config.model_validate(chosen)
     except ValidationError as error:
-        raise click.UsageError("; ".join(map(_fault, error.errors()))) from error
+        # A list whose entries are wrong is not also too short.
+        faults = [e for e in error.errors() if e["type"] != "too_short" or not e["input"]]
+        raise click.UsageError("; ".join(map(_fault, faults))) from error
 
 
 def _fault(error: ErrorDetails) -> str:
@@ -78,4 +105,7 @@ def _fault(error: ErrorDetails) -> str:
     name = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
         return f"expected a key out of {', '.join(Config.model_fields)}; got {name!r}"
-    return f"{name.replace('_', '-')}: {error['msg']}, got {error['input']!r}"
+    said = re.sub(r"^Value error, |^(Input|Value|String) should (be )?", "", error["msg"])
+    said = said.replace("match pattern", "a match of")
+    said = said if said.startswith("expected") else f"expected {said}"
+    return f"{name.replace('_', '-')}: {said}; got {error['input']!r}"

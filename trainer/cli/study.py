@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from trainer.cli.options import NewFile
 from trainer.study.experiments import exclusive_or, learning_rates
 
 TITLES = {
-    "xor": "Exclusive or: what a hidden layer is for",
-    "moons": "Moons: [2, 16, 8, 1] at five learning rates",
-    "circles": "Circles: [2, 16, 8, 1] at five learning rates",
+    "xor": "Exclusive or, without and with a hidden layer",
+    "moons": "Moons, [2, 16, 8, 1] at five learning rates",
+    "circles": "Circles, [2, 16, 8, 1] at five learning rates",
 }
 SEEDS = {"xor": 20, "moons": 5, "circles": 5}
 
@@ -20,7 +21,7 @@ SEEDS = {"xor": 20, "moons": 5, "circles": 5}
 @click.command()
 @click.argument("toy", type=click.Choice(list(TITLES)))
 @click.option("--seeds", type=click.IntRange(1, 1000), help="runs of each setting  [20 or 5]")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
+@click.option("-o", "--output", type=NewFile(".png", ".svg", ".pdf"),
               help="the plot: .png, .svg or .pdf  [study-TOY.png]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a table")
 def study(toy: str, seeds: int | None, output: Path | None, as_json: bool) -> None:
@@ -36,20 +37,23 @@ def study(toy: str, seeds: int | None, output: Path | None, as_json: bool) -> No
     outcomes = list(exclusive_or(seeds) if toy == "xor" else learning_rates(toy, seeds))
     output = output or Path(f"study-{toy}.png")
     try:
-        draw(outcomes, TITLES[toy], output)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(f"{output}: expected a file to draw to; {error}") from error
+        draw(outcomes, f"{TITLES[toy]}: medians of {seeds} seeds, the first of them drawn", output)
+    except OSError as error:
+        raise click.ClickException(f"expected a file to draw to; {error}") from error
     if as_json:
         settings = [{"setting": o.setting, "accuracies": o.accuracies, "median": o.median,
                      "loss": o.losses[-1]} for o in outcomes]  # fmt: skip
         click.echo(json.dumps({"study": toy, "plot": str(output), "settings": settings}))
         return
-    click.echo(f"{'':<22}{'accuracy':>9}{'lowest':>9}{'highest':>9}{'at 100 %':>10}{'loss':>10}")
+    heads = ("accuracy", "lowest", "highest", "at 100 %", "training loss")
+    click.echo(
+        f"{'':<22}" + "".join(f"{h:>{w}}" for h, w in zip(heads, (9, 9, 9, 10, 15), strict=True))
+    )
     for o in outcomes:
         solved = f"{sum(a == 1 for a in o.accuracies)} of {seeds}"
         low, high = min(o.accuracies), max(o.accuracies)
         click.echo(
             f"{o.setting:<22}{o.median:>9.1%}{low:>9.1%}{high:>9.1%}{solved:>10}"
-            f"{o.losses[-1]:>10.4f}"
+            f"{o.losses[-1]:>15.4f}"
         )
     click.echo(f"\nmedians of {seeds} seeds; plot: {output}")

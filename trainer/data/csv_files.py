@@ -136,10 +136,13 @@ def _require_numbers(source: str, frame: pa.Table, name: str) -> None:
     if pa.types.is_null(kind):
         raise DataError(f"{source}: expected numbers in {name!r}; got no value at all; drop it")
     if not _holds_numbers(kind):
-        example = str(frame[name].drop_null()[0])
+        values = frame[name].to_pylist()
+        row, example = next(
+            (i, str(v)) for i, v in enumerate(values) if v is not None and not _is_number(str(v))
+        )
         raise DataError(
             f"{source}: expected numbers in every column but the target; got {_called(kind)} in "
-            f"{name!r}, such as {example!r}; encode it as numbers or drop it"
+            f"{name!r}, such as {example!r} in row {row + 1}; encode it as numbers or drop it"
         )
     _refuse_gaps(source, frame, name)
 

@@ -9,9 +9,14 @@ from numpy.typing import DTypeLike, NDArray
 
 
 class Buffers:
-    """Arrays by name, each as large as the largest batch so far; smaller batches get a view."""
+    """Arrays by name, each as large as the largest batch so far; smaller batches get a view.
+
+    Attributes:
+        room: the arrays of the last batch, in whatever order their owner wants them at hand.
+    """
 
     def __init__(self) -> None:
+        self.room: tuple[NDArray[Any], ...] = ()
         self._arrays: dict[object, NDArray[Any]] = {}
         self._views: dict[tuple[object, tuple[int, ...]], NDArray[Any]] = {}
 

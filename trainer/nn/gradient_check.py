@@ -56,7 +56,8 @@ def check_gradients(
     (L(θ+h) − L(θ−h)) / 2h, and 1e-12 or less with the complex step, Im L(θ+ih) / h, which subtracts
     nothing and so loses nothing (Squire and Trapp 1998,
     https://doi.org/10.1137/S003614459631241X). Where a ReLU's input is within h of its kink the
-    centred differences disagree, and the error says so; the complex step stays on one side.
+    centred differences disagree, and the error says so. The complex step stays on one side, but
+    where the input is 0 exactly that is not the side of backpropagation: move biases off 0.
 
     Args:
         network: a float64 network; nothing of it changes but its gradients.

@@ -116,7 +116,8 @@ class Network:
 
         Args:
             x: `(n, n_inputs)`, n ≥ 1.
-            targets: one per row, in the form `loss` asks for.
+            targets: one per row, in the form `loss` asks for, which `loss.check_targets` checks;
+                here, step by step, nothing does.
             loss: applied to the logits.
             weights: of the rows, `(n,)`; all alike if left out.
             penalty: on the weights, added to the loss.

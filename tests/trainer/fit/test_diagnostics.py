@@ -1,11 +1,13 @@
 """A fault of every kind is planted, and found by its name; healthy runs raise none."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.datasets import make_classification, make_regression
 
+from trainer import check
 from trainer.check import check_run
 from trainer.choices import Config
 from trainer.data.sources import REAL, TOYS
@@ -299,3 +301,89 @@ def test_the_page_on_faults_says_what_the_code_does():
         for f in FAULTS.values()
     ]
     assert "\n".join(rows) in page
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"data": "moons", "input_dropout": 0.5},
+        {"data": "moons", "hidden": (4, 4), "seed": 1},
+        {"data": "circles", "hidden": (8, 8), "dropout": 0.5},
+    ],
+    ids=str,
+)
+def test_units_whose_inputs_are_all_0_have_no_wrong_gradient(choices):
+    measured = list(check_run(Config(epochs=2, **choices)))
+    assert all(m.healthy for m in measured if m.fault == "wrong_gradient")
+
+
+def test_zeros_for_weights_are_no_wrong_gradient():
+    faults = {m.fault for m in check_run(Config(data="iris", epochs=2, initializer="zeros"))
+              if not m.healthy}  # fmt: skip
+    assert "symmetry" in faults
+    assert "wrong_gradient" not in faults
+
+
+@pytest.mark.parametrize("penalty", [{"l2": 0.1}, {"l1": 0.01}], ids=str)
+def test_a_penalty_that_shrinks_the_weights_is_no_explosion(penalty):
+    measured = check_run(Config(data="wine", epochs=40, **penalty))
+    assert [str(m) for m in measured if not m.healthy] == []
+
+
+def test_a_run_that_diverges_only_on_validation_rows_is_found():
+    config = Config(data="diabetes", optimizer="sgd", learning_rate=1e30, batch_size=1000, epochs=9)
+    assert "exploding_loss" in {m.fault for m in check_run(config) if not m.healthy}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_that_stands_still_is_flat_however_many_rows_it_has(seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(2000, INPUTS)).astype(np.float32)
+    rows = Rows(x, rng.integers(0, CLASSES, 2000))
+    found = watched(rows=rows, optimizer=SGD(1e-12), epochs=6)
+    assert "flat_loss" in [m.fault for m in found]
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_stream_of_small_batches_raises_no_alarm(size):
+    rows = classes()
+
+    def stream():
+        for i in range(0, 200, size):
+            yield rows.features[i : i + size], rows.targets[i : i + size], None
+
+    watch = Diagnostics()
+    Run(network(), CategoricalCrossEntropy(), Update(Adam(0.002)), stream, epochs=8,
+        batch_size=size, rng=np.random.default_rng(0), callbacks=[watch]).go()  # fmt: skip
+    assert watch.findings == []
+
+
+def test_a_second_run_is_watched_afresh():
+    watch = Diagnostics()
+    for factor in (1, 100):
+        rows = values()
+        rows = Rows(rows.features, rows.targets * factor / 20)
+        Run(network(n_outputs=1), MeanSquaredError(), Update(Adam(0.005)), rows, epochs=4,
+            batch_size=20, rng=np.random.default_rng(0), callbacks=[watch]).go()  # fmt: skip
+        assert watch.findings == []
+
+
+def test_long_runs_are_remembered_in_short():
+    watch = Diagnostics()
+    Run(network(), CategoricalCrossEntropy(), Update(SGD(0.1)), classes(), epochs=600,
+        batch_size=200, rng=np.random.default_rng(0), callbacks=[watch]).go()  # fmt: skip
+    assert len(watch.measurements) < 200
+
+
+def test_a_check_of_rows_the_loss_cannot_take_ends_there(monkeypatch):
+    prepared = check.prepare
+
+    def spoiled(config, rng):
+        task = prepared(config, rng)
+        wrong = Rows(task.learned.features, task.learned.targets.astype(np.float32))
+        return replace(task, learned=wrong)
+
+    monkeypatch.setattr(check, "prepare", spoiled)
+    (found,) = check_run(Config(data="iris"))
+    assert found.fault == "label_shape"
+    assert "expected class indices" in str(found)

@@ -1,3 +1,6 @@
+import pickle
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.special import expit, softmax
@@ -211,3 +214,24 @@ def test_targets_that_do_not_fit_are_named(rng):
     ):
         with pytest.raises(ValueError, match=message):
             loss.check_targets(targets, 3)
+
+
+def test_a_loss_that_has_seen_many_rows_is_small_when_pickled(rng):
+    for loss, targets in (
+        (CategoricalCrossEntropy(), rng.integers(0, 5, 20_000)),
+        (BinaryCrossEntropy(), rng.integers(0, 2, (20_000, 5)).astype(float)),
+    ):
+        loss.value(rng.normal(size=(20_000, 5)), targets)
+        assert len(pickle.dumps(loss)) < 1000
+
+
+def test_batches_of_every_size_leave_no_more_than_the_largest(rng):
+    loss = CategoricalCrossEntropy()
+    tracemalloc.start()
+    loss.value(rng.normal(size=(2000, 3)), rng.integers(0, 3, 2000))
+    before = tracemalloc.get_traced_memory()[0]
+    for n in range(1, 2000):
+        loss.value(np.zeros((n, 3)), np.zeros(n, int))
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert after - before < 5_000_000  # views; an array for each would be 50 MB

@@ -41,6 +41,14 @@ class _Log(Callback):
 
     def on_epoch(self, run: Run) -> None:
         """Add the epochs since the last line."""
+        self._write(run)
+
+    def on_end(self, run: Run) -> None:
+        """Of a run that was over when it was resumed, write them all."""
+        if self._written < len(run.history):
+            self._write(run)
+
+    def _write(self, run: Run) -> None:
         with self.path.open("a" if self._written else "w", encoding="utf-8", newline="") as file:
             for number in range(self._written + 1, len(run.history) + 1):
                 file.write(self._line(figures(run, number), first=number == 1))
@@ -67,4 +75,4 @@ class JSONLog(_Log):
     """A JSON object a line, of epoch, losses, learning rate and metrics."""
 
     def _line(self, found: Figures, *, first: bool) -> str:
-        return json.dumps(found) + "\n"
+        return json.dumps(found, default=float) + "\n"

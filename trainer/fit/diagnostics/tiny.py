@@ -13,7 +13,7 @@ from trainer.nn import Adam, Dropout, Loss, Network
 
 ROWS = 20
 RATES = (0.01, 0.001)  # the second if the first is too large for the network
-STEPS = 1000
+STEPS = 2000
 ENOUGH = 1e-3  # of the first loss: with that little left, it is learned
 
 
@@ -29,21 +29,23 @@ def check_tiny(network: Network, rows: Rows, loss: Loss) -> Measurement:
     lowest = loss.lowest(some.targets, network.n_outputs, some.weights)
     left = np.inf
     for rate in RATES:
-        left = min(left, _learn(network, some, copy.deepcopy(loss), lowest, Adam(rate)))
+        left = min(left, _learn(network, some, copy.deepcopy(loss), lowest, rate))
         if left <= ENOUGH:
             break
     return Measurement("cannot_overfit", left, note=f"{len(some)} rows")
 
 
-def _learn(network: Network, rows: Rows, loss: Loss, lowest: float, optimizer: Adam) -> float:
+def _learn(network: Network, rows: Rows, loss: Loss, lowest: float, rate: float) -> float:
     """The share of the first loss above the lowest that is left."""
-    pupil = network.astype(network.dtype)
+    pupil, optimizer = network.astype(network.dtype), Adam(rate)
     for layer in (inner for outer in pupil.layers for inner in outer.inner()):
         if isinstance(layer, Dropout):
             layer.rate = 0
     first = left = np.inf
     with np.errstate(over="ignore", invalid="ignore"):  # NaN is answer enough
-        for _ in range(STEPS):
+        for step in range(STEPS):
+            # Smaller steps in the second half, to settle and not to jitter.
+            optimizer.learning_rate = rate * min(1, 2 * (1 - step / STEPS))
             value = pupil.loss_and_gradients(rows.features, rows.targets, loss, rows.weights)
             if first == np.inf:
                 first = value - lowest

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.fit.batches import Rows, Shuffled
+from trainer.fit.batches import Batch, Rows, Shuffled
 from trainer.fit.diagnostics.faults import Measurement
-from trainer.fit.diagnostics.health import layer_health, named_layers, sample
+from trainer.fit.diagnostics.health import SAMPLE, layer_health, named_layers, sample
 from trainer.fit.diagnostics.start import check_start, even_odds, excess
 from trainer.fit.loop import Callback, Run
 
@@ -20,11 +20,14 @@ BETWEEN = 50  # steps between two of them in a stream of unknown length
 UPDATES_UNTIL = 8  # the last epoch in which they are: later steps are rightly small
 FLAT_AFTER = 1000  # steps, or at the end of a run
 FEWEST = (5, 200)  # epochs and steps of a run that is judged at all
+FEWEST_ROWS = 32  # of a stream, to judge layers by
 LEARNED = 0.01  # of the loss of even odds: with less than that left, nothing is flat or small
 
 
 class Diagnostics(Callback):
     """Measures what can go wrong: before the first step, and in epochs 1, 2, 4, 8 and so on.
+
+    It looks at up to `SAMPLE` rows, always the same; of a stream, at the first ones.
 
     Args:
         report: called with each new finding, as soon as it is made.
@@ -36,23 +39,32 @@ class Diagnostics(Callback):
 
     def __init__(self, report: Callable[[Measurement], None] | None = None) -> None:
         self.report = report
+        self._forget()
+
+    def _forget(self) -> None:
         self.measurements: list[Measurement] = []
         self.findings: list[Measurement] = []
         self._fresh = False
-        self._even, self._first, self._lowest = 0.0, 0.0, 0.0  # of the loss, above the lowest
+        self._rows: Rows | None = None
+        self._collected: list[Batch] = []  # of a stream, until they are enough
+        # Of the loss: of even odds and at the start, both above the lowest, which is there too.
+        self._even, self._first, self._lowest = 0.0, 0.0, 0.0
         self._before: NDArray[Any] | None = None  # the parameters, one step ago
         self._ratios: dict[str, list[float]] = {}
 
     def on_start(self, run: Run) -> None:
         """Examine the rows and the first weights."""
+        self._forget()
         self._fresh = run.steps == 0
         if isinstance(run.source, Shuffled):
             if self._fresh:
                 self._take(check_start(run.network, run.source.rows, run.loss))
-            self._baselines(run, sample(run.source.rows))
+            self._begin(run, sample(run.source.rows))
 
     def on_step(self, run: Run) -> None:
         """Measure the size of a step, if it is one to measure."""
+        if self._rows is None:
+            self._collect(run)
         if self._before is not None:
             self._measure_step(run, self._before)
             self._before = None
@@ -61,20 +73,23 @@ class Diagnostics(Callback):
 
     def on_epoch(self, run: Run) -> None:
         """Look at the loss; examine the layers if it is time."""
-        epoch = run.history[-1]
-        if self._even == 0 and run.batch is not None:
-            self._baselines(run, _copied(run))
-        if self._even == 0:
+        if self._rows is None and self._collected:  # a short stream
+            self._begin(run, _joined(self._collected))
+        if self._rows is None or self._even <= 0:
             return
+        epoch = run.history[-1]
+        examined = _power_of_two(epoch.number)
         left = epoch.train_loss - self._lowest
-        self._take([Measurement("exploding_loss", left / max(self._first, self._even))])
+        growth = Measurement("exploding_loss", left / max(self._first, self._even))
+        if examined or not growth.healthy:
+            self._take([growth])
+        if not examined:
+            return
         if run.steps >= FLAT_AFTER:
             self._look_for_progress(run)
-        if not _examined(epoch.number):
-            return
-        rows = sample(run.source.rows) if isinstance(run.source, Shuffled) else _copied(run)
-        loss = copy.deepcopy(run.loss)  # whose buffers the run goes on with
-        self._take(layer_health(run.network, rows, loss, run.update.penalty))
+        if isinstance(run.source, Shuffled) or len(self._rows) >= FEWEST_ROWS:
+            loss = copy.deepcopy(run.loss)  # whose buffers the run goes on with
+            self._take(layer_health(run.network, self._rows, loss, run.update.penalty))
         if epoch.number <= UPDATES_UNTIL and left >= LEARNED * self._even:
             for where, ratios in self._ratios.items():
                 middle = float(np.median(ratios))
@@ -92,21 +107,37 @@ class Diagnostics(Callback):
         elif run.steps >= FEWEST[1]:
             self._look_for_progress(run)
 
-    def _baselines(self, run: Run, rows: Rows) -> None:
-        loss = copy.deepcopy(run.loss)
-        self._even = even_odds(run.network, rows, loss)
+    def _begin(self, run: Run, rows: Rows) -> None:
+        loss, penalty = copy.deepcopy(run.loss), run.update.penalty
+        self._rows = rows
         self._lowest = loss.lowest(rows.targets, run.network.n_outputs, rows.weights)
-        self._first = excess(run.network, rows, loss)
+        # The loss of an epoch has the penalty in it.
+        constant = penalty.value(run.network.weights()) if penalty is not None else 0.0
+        self._even = even_odds(run.network, rows, loss) + constant
+        self._first = excess(run.network, rows, loss) + constant
+
+    def _collect(self, run: Run) -> None:
+        if run.batch is None:
+            return
+        features, targets, weights = run.batch  # whose arrays the next one may overwrite
+        kept = None if weights is None else weights.copy()
+        self._collected.append((features.copy(), targets.copy(), kept))
+        if sum(len(batch[0]) for batch in self._collected) >= SAMPLE:
+            self._begin(run, _joined(self._collected))
 
     def _look_for_progress(self, run: Run) -> None:
         """Of a fresh network that had something to learn."""
-        if self._fresh and self._first >= self._even / 2 > 0 and len(run.history) >= FEWEST[0]:
-            best = min(epoch.train_loss for epoch in run.history) - self._lowest
-            self._take([Measurement("flat_loss", 1 - best / self._first)])
+        worth = self._fresh and self._first >= self._even / 2 > 0
+        if worth and self._rows is not None and len(run.history) >= FEWEST[0]:
+            penalty = run.update.penalty
+            constant = penalty.value(run.network.weights()) if penalty is not None else 0.0
+            now = excess(run.network, self._rows, copy.deepcopy(run.loss)) + constant
+            self._take([Measurement("flat_loss", 1 - now / self._first)])
 
     def _due(self, run: Run) -> bool:
         number, rate = len(run.history) + 1, run.update.optimizer.learning_rate
-        if number > UPDATES_UNTIL or not _examined(number) or rate < run.update.full_rate / 100:
+        early = number <= UPDATES_UNTIL and _power_of_two(number)
+        if not early or rate < run.update.full_rate / 100:
             return False
         between = max(2, run.steps_per_epoch // SAMPLES) if run.steps_per_epoch else BETWEEN
         return run.steps % between == 0
@@ -134,13 +165,11 @@ class Diagnostics(Callback):
                     self.report(m)
 
 
-def _examined(number: int) -> bool:
-    return number & (number - 1) == 0  # a power of two
+def _power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0
 
 
-def _copied(run: Run) -> Rows:
-    """The last batch, whose arrays the next one may overwrite."""
-    if run.batch is None:
-        raise RuntimeError("expected a step before the batch is examined")
-    features, targets, weights = run.batch
-    return Rows(features.copy(), targets.copy(), None if weights is None else weights.copy())
+def _joined(batches: list[Batch]) -> Rows:
+    features, targets, weights = zip(*batches, strict=True)
+    shares = None if weights[0] is None else np.concatenate(weights)
+    return Rows(np.concatenate(features), np.concatenate(targets), shares)

@@ -32,6 +32,7 @@ class Dense(Layer):
 
     settings = ("units", "activation", "initializer")
 
+    _rows: int | None = None  # so many there there is room
     _ones: Array
     _dx: Array | None
 
@@ -72,7 +73,7 @@ class Dense(Layer):
 
     def forward(self, x: Array, *, training: bool) -> Array:
         self._x = x
-        if len(self._z) != len(x):
+        if self._rows != len(x):
             self._make_room(len(x))
         z, a = self._z, self._a
         np.dot(x, self.W, out=z)
@@ -82,6 +83,7 @@ class Dense(Layer):
 
     def _make_room(self, n: int) -> None:
         get, shape = self._buffers.get, (n, self.units)
+        self._rows = n
         self._z = self._a = get("z", shape, self.dtype)
         if not self.activation.from_output:
             self._a = get("a", shape, self.dtype)

@@ -83,14 +83,14 @@ class CategoricalCrossEntropy(_CrossEntropy):
 
     name = "categorical_cross_entropy"
     link = "softmax"
-    _room: tuple[Array, ...] = (np.empty((0, 0)),)
-    _table_of: tuple[object, Array] = (None, np.empty((0, 0)))
 
     def check_targets(self, targets: NDArray[Any], n_outputs: int) -> None:
         if targets.ndim != 1 or targets.dtype.kind not in "iu":
             raise ValueError(
                 f"expected class indices for the loss {self.name}, integers of shape (n,); got "
-                f"{targets.dtype} of shape {targets.shape}"
+                f"{targets.dtype} of shape {targets.shape}; turn whole floats into them by "
+                f".astype(int), one-hot rows by .argmax(axis=1), names by "
+                f"np.unique(y, return_inverse=True)[1]"
             )
         if len(targets) and not (targets.min() >= 0 and targets.max() < n_outputs):
             raise ValueError(
@@ -110,57 +110,60 @@ class CategoricalCrossEntropy(_CrossEntropy):
         out: Array,
         weights: NDArray[Any] | None = None,
     ) -> float:
-        # With the share sᵢ of each row in the target distributions qᵢ themselves, the mean loss is
-        # Σ sᵢ ln Σⱼ e^zᵢⱼ − Σ qᵢⱼ zᵢⱼ and its gradient sᵢ softmax(zᵢ) − qᵢ.
+        # With the target distribution qᵢ the loss of row i is ln Σⱼ e^zᵢⱼ − Σⱼ qᵢⱼ zᵢⱼ, and its
+        # gradient softmax(zᵢ) − qᵢ.
         n, k = logits.shape
-        z, q, top, total, ratio, ones = self._arrays(n, k, logits.dtype)
-        if weights is None:
-            shares = self._buffers.full(1 / n, (n,), logits.real.dtype)
-            self._table(k, 1 / n, logits.dtype).take(targets, axis=1, out=q, mode="clip")
-        else:
-            given = self._shares(weights)
-            if given is None:
-                out.fill(0)
-                return 0.0
-            shares = given
-            self._table(k, 1, logits.dtype).take(targets, axis=1, out=q, mode="clip")
-            np.multiply(q, shares, out=q)
-
+        z, q, top, total, ones, classes = self._room(n, k, logits.dtype)
+        np.equal(targets, classes, out=q, casting="unsafe")
+        if self.label_smoothing:
+            np.multiply(q, 1 - self.label_smoothing, out=q)
+            np.add(q, self.label_smoothing / k, out=q)
         # One class after the other: NumPy reduces over the first axis several times as fast.
         np.copyto(z, logits.T)
         np.maximum.reduce(z.real, axis=0, out=top)
         np.subtract(z, top, out=z)
+        if weights is not None:
+            return self._weighted(weights, z, q, total, ones, out)
         towards = np.vdot(q, z)
         np.exp(z, out=z)
         np.dot(ones, z, out=total)
-        np.divide(shares, total, out=ratio)
+        np.divide(z, total, out=z)
+        np.subtract(z, q, out=z)
+        np.multiply(z.T, 1 / n, out=out)
         np.log(total, out=total)
-        value = np.dot(shares, total) - towards
+        return ((total.sum() - towards) / n).item()  # type: ignore[no-any-return]
 
-        np.multiply(z, ratio, out=z)
+    def _weighted(
+        self, weights: NDArray[Any], z: Array, q: Array, total: Array, ones: Array, out: Array
+    ) -> float:
+        shares = self._shares(weights)
+        if shares is None:
+            out.fill(0)
+            return 0.0
+        np.multiply(q, shares, out=q)
+        towards = np.vdot(q, z)
+        np.exp(z, out=z)
+        np.dot(ones, z, out=total)
+        np.divide(z, total, out=z)
+        np.multiply(z, shares, out=z)
         np.subtract(z, q, out=z)
         np.copyto(out, z.T)
-        return value.item()  # type: ignore[no-any-return]
+        np.log(total, out=total)
+        return (np.dot(shares, total) - towards).item()  # type: ignore[no-any-return]
 
-    def _arrays(self, n: int, k: int, dtype: Any) -> tuple[Array, ...]:
-        """Room for n rows of k classes, the same as the last time if they are as many."""
-        if self._room[0].shape != (k, n) or self._room[0].dtype != dtype:
-            flat = ("z", "q")
-            self._room = (
-                *(self._scratch(name, (k * n,), dtype).reshape(k, n) for name in flat),
+    def _room(self, n: int, k: int, dtype: Any) -> tuple[Array, ...]:
+        """For n rows of k classes; the same arrays as the last time if they are as many."""
+        room = self._buffers.room
+        if not room or room[0].shape != (k, n) or room[0].dtype != dtype:
+            room = (
+                *(self._scratch(name, (k * n,), dtype).reshape(k, n) for name in ("z", "q")),
                 self._scratch("top", (n,), dtype.type(0).real.dtype),
-                *(self._scratch(name, (n,), dtype) for name in ("total", "ratio")),
+                self._scratch("total", (n,), dtype),
                 self._buffers.full(1, (k,), dtype),
+                np.arange(k)[:, None],
             )
-        return self._room
-
-    def _table(self, k: int, share: float, dtype: Any) -> Array:
-        """Column y is the target distribution of class y, times the share of its row."""
-        key = (k, share, self.label_smoothing, dtype)
-        if self._table_of[0] != key:
-            q = np.full((k, k), self.label_smoothing / k) + (1 - self.label_smoothing) * np.eye(k)
-            self._table_of = key, (q * share).astype(dtype)
-        return self._table_of[1]
+            self._buffers.room = room
+        return room
 
     def answers(self, logits: Array) -> Array:
         out: Array = logits - logits.max(axis=1, keepdims=True)
