@@ -1,6 +1,7 @@
 """The README does what it says."""
 
 import argparse
+import functools
 import json
 import re
 import shlex
@@ -61,17 +62,22 @@ def test_the_programs_print_what_is_shown(code):
     assert np.isclose(float(done.stdout), shown, atol=0.005)
 
 
+@functools.cache
+def help_of(*words):
+    return subprocess.run(
+        [sys.executable, "-m", *words, "--help"],
+        capture_output=True, text=True, check=True, timeout=60,
+    ).stdout  # fmt: skip
+
+
 def test_every_command_and_option_shown_exists():
     for line in "\n".join(blocks("bash")).replace("\\\n", " ").splitlines():
         words = line.split("#")[0].split()
         if words[:1] == ["make"]:
             assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         elif words[:1] in (["trainer"], ["serving"]):
-            done = subprocess.run(
-                [sys.executable, "-m", *words[:2], "--help"],
-                capture_output=True, text=True, check=True, timeout=60,
-            )  # fmt: skip
-            assert all(w in done.stdout for w in words if w.startswith("--"))
+            shown = help_of(*words[:2])
+            assert all(w in shown for w in words if w.startswith("--"))
 
 
 def test_the_house_is_as_drawn():
