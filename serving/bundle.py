@@ -86,6 +86,13 @@ class Data(_Part):
     rows: dict[Literal["train", "validation", "test"], int]
 
 
+class Baseline(_Part):
+    """What a model that needs no tuning made of the same rows."""
+
+    metrics: Metrics  # on the held-out test rows
+    rows: int  # it learned from
+
+
 class Training(_Part):
     """How it was trained."""
 
@@ -109,6 +116,7 @@ class Manifest(_Part):
     threshold: Annotated[float, Field(gt=0, lt=1)] | None
     parameters: int
     metrics: dict[Literal["validation", "test"], Metrics]  # of the NumPy model
+    baselines: dict[Name, Baseline] = {}
     variants: Annotated[dict[Name, Variant], Field(min_length=1)]
     files: dict[FileName, Sha256]
     data: Data

@@ -108,6 +108,7 @@ class Config(BaseModel):
     patience: int = Field(20, ge=1, description="epochs without a better validation loss")
     validation: float = Field(0.1, gt=0, lt=0.5, description="share of rows to stop early by")
     test: float = Field(0.2, gt=0, lt=0.5, description="share of rows to judge the model on")
+    skip_baselines: bool = Field(False, description="train no baselines beside it")
     seed: int = Field(
         0, ge=0, lt=2**32, description="of the split, the weights and the order of rows"
     )

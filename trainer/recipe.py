@@ -16,6 +16,7 @@ from trainer.choices import Config
 from trainer.data.sources import default_name, load
 from trainer.data.splits import Split, split
 from trainer.data.tables import DataError, Table
+from trainer.evaluate import beside
 from trainer.export.package import export_bundle
 from trainer.export.write import require_writable
 from trainer.fit.batches import Rows
@@ -170,11 +171,15 @@ def fit(
     require_writable(config.models / name)
     learning, exporting = np.random.default_rng(config.seed).spawn(2)
     trained = learn(config, learning, callbacks=callbacks, checkpoint=checkpoint)
+    baselines = {}
+    if not config.skip_baselines:
+        baselines = beside(trained.table, trained.parts, seed=config.seed)
     bundle = export_bundle(
         trained.model,
         trained.table,
         trained.parts,
         trained.summary,
+        baselines=baselines,
         models=config.models,
         name=name,
         rng=exporting,
@@ -195,6 +200,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "parameters": manifest.parameters,
         "training": manifest.training.model_dump(exclude={"config"}),
         "metrics": manifest.metrics,
+        "baselines": {name: b.model_dump() for name, b in manifest.baselines.items()},
         "parity": manifest.variants["fp32"].parity.model_dump(),
         "variants": {name: v.model_dump() for name, v in manifest.variants.items()},
     }

@@ -31,6 +31,17 @@ def test_fit_prints_a_readable_summary(trainer, tmp_path):
         assert line in done.stdout
 
 
+def test_fit_says_which_baselines_do_better(trainer, tmp_path):
+    done = trainer("fit", "diabetes", "--models", tmp_path, *QUICK, "--learning-rate", 1e-5)
+    assert "baselines   r2 " in done.stdout
+    assert re.search(r"on the test rows .*ridge.* did better\s+than this network", done.stdout)
+    manifest = Bundle.open(tmp_path / "diabetes" / "1").manifest
+    assert manifest.baselines["ridge"].metrics["r2"] > manifest.metrics["test"]["r2"]
+    done = trainer("fit", "diabetes", "--models", tmp_path, *QUICK, "--skip-baselines")
+    assert "baselines  " not in done.stdout
+    assert Bundle.open(tmp_path / "diabetes" / "2").manifest.baselines == {}
+
+
 def test_every_choice_is_an_option(trainer, tmp_path):
     done = trainer(
         "fit", "wine", "--models", tmp_path, "--json", "--epochs", 4, "--hidden", "8,6",

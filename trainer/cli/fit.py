@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 
 import click
 
-from serving.bundle import Bundle, BundleError
+from serving.bundle import Bundle, BundleError, Manifest
 from serving.runtime import GraphError
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.tables import DataError
+from trainer.evaluate import leading
 from trainer.export.parity import ParityError
 from trainer.fit.callbacks import CSVLog, JSONLog, ProgressBar, TensorBoard
 from trainer.fit.checkpoint import CheckpointError
@@ -82,6 +84,23 @@ def _logs(file: Path | None, folder: Path | None) -> list[Callback]:
     return logs
 
 
+def _compared(manifest: Manifest) -> dict[str, str]:
+    """The baselines, and plainly which of them are better."""
+    if not manifest.baselines:
+        return {}
+    own = manifest.metrics["test"]
+    metric = leading(manifest.task, own)
+    others = {name: baseline.metrics[metric] for name, baseline in manifest.baselines.items()}
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in others.items())
+    fewer = {b.rows for b in manifest.baselines.values()} - {manifest.data.rows["train"]}
+    note = f" (learned from {fewer.pop():,} of the rows)" if fewer else ""
+    facts = {"baselines": f"{metric} {own[metric]:.4f}; {shown}{note}"}
+    better = [name for name, value in others.items() if value > own[metric]]
+    if better:
+        facts[""] = f"on the test rows {' and '.join(better)} did better than this network"
+    return facts
+
+
 def _summarise(bundle: Bundle, trained: Trained) -> None:
     manifest = bundle.manifest
     parity = manifest.variants["fp32"].parity
@@ -96,9 +115,10 @@ def _summarise(bundle: Bundle, trained: Trained) -> None:
             part: ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
             for part, metrics in manifest.metrics.items()
         },
+        **_compared(manifest),
         "parity": f"max |Δ| {parity.max_abs:.1e} from NumPy over {parity.rows} rows{same}",
         "bundle": str(bundle.path),
     }
     click.echo(f"{trained.model.network.summary()}\n")
     for name, fact in facts.items():
-        click.echo(f"{name:<12}{fact}")
+        click.echo(textwrap.fill(f"{name:<12}{fact}", 100, subsequent_indent=12 * " "))

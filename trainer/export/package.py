@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +37,7 @@ def export_bundle(
     parts: Split,
     training: bundle.Training,
     *,
+    baselines: Mapping[str, bundle.Baseline] | None = None,
     models: Path,
     name: str,
     rng: np.random.Generator,
@@ -47,6 +49,7 @@ def export_bundle(
         table: what it was trained on.
         parts: which rows of it served for what.
         training: how it was trained, for the manifest.
+        baselines: what simpler models made of the same rows, for the manifest.
         models: the repository to write to.
         name: the model's name there.
         rng: where golden inputs and parity rows are drawn from.
@@ -88,6 +91,7 @@ def export_bundle(
             threshold=model.threshold if model.task == "binary" else None,
             parameters=model.network.n_parameters,
             metrics=metrics,
+            baselines=dict(baselines or {}),
             variants={"fp32": variant},
             files={file: _sha256(content) for file, content in files.items()},
             data=_data(table, parts),

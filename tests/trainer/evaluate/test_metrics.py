@@ -1,0 +1,103 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from trainer.evaluate import evaluate, leading, measure
+
+
+def judged(task, truth, classes=None, **answers):
+    model = SimpleNamespace(task=task, classes=classes, answers=lambda features: answers)
+    table = SimpleNamespace(features=np.zeros((len(truth), 1)), target=truth)
+    return evaluate(model, table, np.arange(len(truth)))
+
+
+def test_classification_by_hand():
+    p = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.8, 0.2]], np.float32)
+    found = judged(
+        "binary", np.array([0, 0, 1, 1]), np.array([0, 1]),
+        label=np.array([0, 1, 1, 0]), probabilities=p,
+    )  # fmt: skip
+    assert found["accuracy"] == 0.5
+    assert found["balanced_accuracy"] == 0.5
+    assert found["f1"] == 0.5
+    assert found["log_loss"] == pytest.approx(-np.log([0.9, 0.4, 0.7, 0.2]).mean(), rel=1e-6)
+    assert found["roc_auc"] == 0.75
+
+
+def test_f1_weighs_every_class_alike():
+    truth, label = np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 0, 0])
+    found = judged(
+        "binary", truth, np.array([0, 1]), label=label,
+        probabilities=np.tile(np.float32([0.6, 0.4]), (5, 1)),
+    )  # fmt: skip
+    assert found["f1"] == pytest.approx((8 / 9 + 0) / 2)
+
+
+def test_several_classes_are_ranked_one_against_the_rest():
+    found = judged(
+        "multiclass", np.array(["a", "b", "c"]), np.array(["a", "b", "c"]),
+        label=np.array(["a", "b", "b"]), probabilities=np.eye(3, dtype=np.float32),
+    )  # fmt: skip
+    assert found["accuracy"] == pytest.approx(2 / 3)
+    assert found["roc_auc"] == found["pr_auc"] == 1  # each class is most probable where it is true
+
+
+def test_regression_by_hand():
+    found = judged(
+        "regression", np.array([[1.0], [2.0], [3.0]]),
+        value=np.array([[1.0], [2.0], [5.0]], np.float32),
+    )  # fmt: skip
+    assert found["mae"] == pytest.approx(2 / 3)
+    assert found["rmse"] == pytest.approx(np.sqrt(4 / 3))
+    assert found["r2"] == pytest.approx(1 - 4 / 2)
+
+
+def test_probabilities_are_judged_as_scikit_learn_does(rng):
+    for k in (2, 4):
+        p = rng.dirichlet(np.ones(k), 300)
+        truth = np.array([rng.choice(k, p=row) for row in p])
+        classes = np.arange(k)
+        label = p.argmax(axis=1)
+        found = measure("multiclass", truth, {"label": label, "probabilities": p}, classes)
+        given = p[:, 1] if k == 2 else p
+        assert found["brier"] == pytest.approx(metrics.brier_score_loss(truth, given))
+        assert found["log_loss"] == pytest.approx(metrics.log_loss(truth, p))
+        auc = metrics.roc_auc_score(truth, given, multi_class="ovr")
+        assert found["roc_auc"] == pytest.approx(auc)
+        assert found["precision"] == pytest.approx(
+            metrics.precision_score(truth, label, average="macro")
+        )
+
+
+def test_the_calibration_error_is_of_confidence_against_accuracy():
+    # Eight answers of 0.9, six of them right; two of 0.6, both right.
+    p = np.array([[0.9, 0.1]] * 8 + [[0.6, 0.4]] * 2)
+    truth = np.array([0] * 6 + [1] * 2 + [0] * 2)
+    answers = {"label": np.zeros(10, int), "probabilities": p}
+    found = measure("binary", truth, answers, np.array([0, 1]))
+    assert found["calibration_error"] == pytest.approx((8 * 0.15 + 2 * 0.4) / 10)
+
+
+def test_a_calibrated_model_has_next_to_none(rng):
+    p = rng.uniform(0, 1, 50_000)
+    truth = (rng.uniform(size=p.size) < p).astype(int)
+    answers = {"label": (p > 0.5).astype(int), "probabilities": np.column_stack([1 - p, p])}
+    found = measure("binary", truth, answers, np.array([0, 1]))
+    assert found["calibration_error"] < 0.01
+
+
+def test_rows_of_one_class_alone_have_no_ranking():
+    answers = {"label": np.zeros(3, int), "probabilities": np.tile([0.7, 0.3], (3, 1))}
+    found = measure("binary", np.zeros(3, int), answers, np.array([0, 1]))
+    assert "roc_auc" not in found
+    assert leading("binary", found) == "accuracy"
+    assert all(np.isfinite(list(found.values())))
+
+
+def test_pinball_losses_lean_to_either_side():
+    truth, low = np.array([[10.0]] * 4), {"value": np.array([[6.0]] * 4)}
+    found = measure("regression", truth, low, None)
+    assert found["pinball_90"] == pytest.approx(0.9 * 4)
+    assert found["pinball_10"] == pytest.approx(0.1 * 4)

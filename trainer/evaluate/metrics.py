@@ -1,0 +1,98 @@
+"""Held-out metrics, by scikit-learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import metrics
+
+from trainer.data.tables import Table, Task
+from trainer.model import Answers, Model
+
+BINS = 15  # of confidence, for the calibration error
+
+
+def evaluate(model: Model, table: Table, rows: NDArray[np.int64]) -> dict[str, float]:
+    """Metrics of the model's answers on those rows of the table, as of `measure`."""
+    answers = model.answers(table.features[rows])
+    return measure(model.task, table.target[rows], answers, model.classes)
+
+
+def measure(
+    task: Task, truth: NDArray[Any], answers: Answers, classes: NDArray[Any] | None
+) -> dict[str, float]:
+    """Metrics of answers, named as the graph's outputs, to rows whose truth is known.
+
+    Returns:
+        For classification accuracy, balanced_accuracy, precision, recall and f1 (macro: every class
+        counts alike), log_loss, brier, calibration_error and, where rows of every class are there,
+        roc_auc and pr_auc (of the second class of two, else one class against the rest, macro).
+        For regression r2, mae, rmse and the pinball losses of the 10 % and 90 % quantiles, in
+        original units.
+    """
+    if task == "regression" or classes is None:
+        return _regression(truth, answers["value"].astype(np.float64))
+    probabilities = answers["probabilities"].astype(np.float64)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 sums to 1 only nearly
+    return _classification(truth, answers["label"], probabilities, classes)
+
+
+def leading(task: Task, found: dict[str, float]) -> str:
+    """The metric that decides between models; higher is better."""
+    if task == "regression":
+        return "r2"
+    return "roc_auc" if task == "binary" and "roc_auc" in found else "accuracy"
+
+
+def _classification(
+    truth: NDArray[Any], label: NDArray[Any], p: NDArray[np.float64], classes: NDArray[Any]
+) -> dict[str, float]:
+    present = np.unique(truth)
+    # Of the classes there are; one that is neither there nor answered has neither figure.
+    macro: dict[str, Any] = {"average": "macro", "zero_division": 0}
+    found = {
+        "accuracy": metrics.accuracy_score(truth, label),
+        # The mean recall of the classes there are; scikit-learn's own function warns of one alone.
+        "balanced_accuracy": metrics.recall_score(truth, label, labels=present, average="macro"),
+        "precision": metrics.precision_score(truth, label, **macro),
+        "recall": metrics.recall_score(truth, label, **macro),
+        "f1": metrics.f1_score(truth, label, **macro),
+        "log_loss": metrics.log_loss(truth, p, labels=classes),
+        "brier": float(np.mean(np.sum((p - (truth[:, None] == classes)) ** 2, axis=1))),
+        "calibration_error": _calibration_error(p.max(axis=1), classes[p.argmax(axis=1)] == truth),
+    }
+    if len(classes) == 2:
+        found["brier"] /= 2  # as of the one probability
+    if len(present) == len(classes):
+        is_class = truth[:, None] == classes
+        columns = [1] if len(classes) == 2 else range(len(classes))
+        found["roc_auc"] = np.mean(
+            [metrics.roc_auc_score(is_class[:, k], p[:, k]) for k in columns]
+        )
+        found["pr_auc"] = np.mean(
+            [metrics.average_precision_score(is_class[:, k], p[:, k]) for k in columns]
+        )
+    return {name: float(value) for name, value in found.items()}
+
+
+def _calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """The mean distance of confidence and accuracy, over bins of confidence.
+
+    Naeini et al. 2015; with 15 bins as Guo et al. 2017, https://arxiv.org/abs/1706.04599.
+    """
+    number = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    gaps = np.bincount(number, confidence - right, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def _regression(truth: NDArray[Any], value: NDArray[np.float64]) -> dict[str, float]:
+    found = {
+        "r2": metrics.r2_score(truth, value),
+        "mae": metrics.mean_absolute_error(truth, value),
+        "rmse": metrics.root_mean_squared_error(truth, value),
+        "pinball_10": metrics.mean_pinball_loss(truth, value, alpha=0.1),
+        "pinball_90": metrics.mean_pinball_loss(truth, value, alpha=0.9),
+    }
+    return {name: float(value) for name, value in found.items()}
