@@ -34,7 +34,7 @@ from trainer.nn import (
     check_gradients,
 )
 from trainer.nn.gradient_check import STEPS
-from trainer.recipe import prepare
+from trainer.recipe import prepare, streams
 
 
 def check_run(config: Config) -> Iterator[Measurement]:
@@ -46,7 +46,8 @@ def check_run(config: Config) -> Iterator[Measurement]:
     Raises:
         DataError: the data cannot be trained on.
     """
-    task = prepare(config, np.random.default_rng(config.seed).spawn(2)[0])  # as `recipe.fit` does
+    learning, _ = streams(config.seed)  # the very run that `fit` would make
+    task = prepare(config, learning)
     network, loss, rows = task.model.network, task.model.loss, task.learned
     start = check_start(network, rows, loss)
     yield from start

@@ -87,6 +87,12 @@ class Trained:
     summary: Training
 
 
+def streams(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
+    """Where learning draws from, and where exporting does; neither shifts the other."""
+    learning, exporting = np.random.default_rng(seed).spawn(2)
+    return learning, exporting
+
+
 def prepare(config: Config, rng: np.random.Generator) -> Task:
     """Load and split the data, and draw the weights.
 
@@ -169,7 +175,7 @@ def fit(
     """
     name = config.name or default_name(config.data)
     require_writable(config.models / name)
-    learning, exporting = np.random.default_rng(config.seed).spawn(2)
+    learning, exporting = streams(config.seed)
     trained = learn(config, learning, callbacks=callbacks, checkpoint=checkpoint)
     baselines = {}
     if not config.skip_baselines:

@@ -34,7 +34,7 @@ BAD = {
     "no columns": (X[:, :0], Y, r"0 feature|at least one column|at least 1 input"),
     "fewer labels than rows": (X, Y[:50], r"60.*50|inconsistent numbers of samples"),
     "text for features": (X.astype(str).astype("U9")[:, :] + "a", Y, r"numeric|numbers|convert"),
-    "a cube for a matrix": (X[None], Y, r"shape|dim 3|3"),
+    "a cube for a matrix": (X[None], Y, r"expected (numbers|features) of shape|with dim 3"),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from trainer.fit.loop import Callback, Run
@@ -25,7 +25,7 @@ def figures(run: Run, number: int) -> Figures:
     }
 
 
-class _Log(Callback):
+class _Log(Callback, ABC):
     """A file with a line for each epoch; a run that goes on from a checkpoint writes it anew.
 
     Args:

@@ -21,20 +21,19 @@ class TensorBoard(Callback):
 
     def __init__(self, folder: Path | str) -> None:
         try:
-            import tensorboardX  # noqa: F401, PLC0415
+            from tensorboardX import SummaryWriter  # noqa: PLC0415 - an extra
         except ImportError as error:
             raise ImportError(
                 "expected tensorboardX, which writes event files; got none installed; install "
                 "forwardpass[tensorboard]"
             ) from error
         self.folder = Path(folder)
+        self._open = SummaryWriter
         self._writer: Any = None
 
     def on_start(self, run: Run) -> None:
         """Open an event file."""
-        from tensorboardX import SummaryWriter  # noqa: PLC0415 - an extra
-
-        self._writer = SummaryWriter(str(self.folder))
+        self._writer = self._open(str(self.folder))
 
     def on_epoch(self, run: Run) -> None:
         """Add a point to each curve."""

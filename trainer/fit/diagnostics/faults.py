@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 CS231N = "Stanford CS231n, Neural Networks 3"
@@ -192,13 +193,13 @@ class Measurement:
     def strain(self) -> float:
         """How near it is to its bound, or how far beyond: above 1 of a fault."""
         low, high = self.kind.low, self.kind.high
-        if self.value != self.value:
-            return float("inf")
+        if math.isnan(self.value):
+            return math.inf
         found = 0.0
         if high is not None:
             found = self.value / high if high else 2.0 * (self.value > 0)
         if low is not None:
-            found = max(found, low / self.value if self.value > 0 else float("inf"))
+            found = max(found, low / self.value if self.value > 0 else math.inf)
         return found
 
     def __str__(self) -> str:

@@ -88,7 +88,7 @@ class Diagnostics(Callback):
         if run.steps >= FLAT_AFTER:
             self._look_for_progress(run)
         if isinstance(run.source, Shuffled) or len(self._rows) >= FEWEST_ROWS:
-            loss = copy.deepcopy(run.loss)  # whose buffers the run goes on with
+            loss = copy.deepcopy(run.loss)
             self._take(layer_health(run.network, self._rows, loss, run.update.penalty))
         if epoch.number <= UPDATES_UNTIL and left >= LEARNED * self._even:
             for where, ratios in self._ratios.items():
@@ -108,13 +108,11 @@ class Diagnostics(Callback):
             self._look_for_progress(run)
 
     def _begin(self, run: Run, rows: Rows) -> None:
-        loss, penalty = copy.deepcopy(run.loss), run.update.penalty
+        loss = copy.deepcopy(run.loss)  # whose buffers the run goes on with
         self._rows = rows
         self._lowest = loss.lowest(rows.targets, run.network.n_outputs, rows.weights)
-        # The loss of an epoch has the penalty in it.
-        constant = penalty.value(run.network.weights()) if penalty is not None else 0.0
-        self._even = even_odds(run.network, rows, loss) + constant
-        self._first = excess(run.network, rows, loss) + constant
+        self._even = even_odds(run.network, rows, loss) + _penalty(run)
+        self._first = excess(run.network, rows, loss) + _penalty(run)
 
     def _collect(self, run: Run) -> None:
         if run.batch is None:
@@ -129,9 +127,7 @@ class Diagnostics(Callback):
         """Of a fresh network that had something to learn."""
         worth = self._fresh and self._first >= self._even / 2 > 0
         if worth and self._rows is not None and len(run.history) >= FEWEST[0]:
-            penalty = run.update.penalty
-            constant = penalty.value(run.network.weights()) if penalty is not None else 0.0
-            now = excess(run.network, self._rows, copy.deepcopy(run.loss)) + constant
+            now = excess(run.network, self._rows, copy.deepcopy(run.loss)) + _penalty(run)
             self._take([Measurement("flat_loss", 1 - now / self._first)])
 
     def _due(self, run: Run) -> bool:
@@ -163,6 +159,12 @@ class Diagnostics(Callback):
                 self.findings.append(m)
                 if self.report is not None:
                     self.report(m)
+
+
+def _penalty(run: Run) -> float:
+    """What it adds now: the loss of an epoch has it in it."""
+    penalty = run.update.penalty
+    return 0.0 if penalty is None else penalty.value(run.network.weights())
 
 
 def _power_of_two(number: int) -> bool:

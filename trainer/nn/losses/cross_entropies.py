@@ -114,6 +114,10 @@ class CategoricalCrossEntropy(_CrossEntropy):
         # gradient softmax(zᵢ) − qᵢ.
         n, k = logits.shape
         z, q, top, total, ones, classes = self._room(n, k, logits.dtype)
+        shares = None if weights is None else self._shares(weights)
+        if weights is not None and shares is None:  # no row counts
+            out.fill(0)
+            return 0.0
         np.equal(targets, classes, out=q, casting="unsafe")
         if self.label_smoothing:
             np.multiply(q, 1 - self.label_smoothing, out=q)
@@ -122,34 +126,15 @@ class CategoricalCrossEntropy(_CrossEntropy):
         np.copyto(z, logits.T)
         np.maximum.reduce(z.real, axis=0, out=top)
         np.subtract(z, top, out=z)
-        if weights is not None:
-            return self._weighted(weights, z, q, total, ones, out)
-        towards = np.vdot(q, z)
+        towards = np.vdot(q, z) if shares is None else np.einsum("kn,kn,n->", q, z, shares)
         np.exp(z, out=z)
         np.dot(ones, z, out=total)
         np.divide(z, total, out=z)
         np.subtract(z, q, out=z)
-        np.multiply(z.T, 1 / n, out=out)
+        np.multiply(z.T, 1 / n if shares is None else shares[:, None], out=out)
         np.log(total, out=total)
-        return ((total.sum() - towards) / n).item()  # type: ignore[no-any-return]
-
-    def _weighted(
-        self, weights: NDArray[Any], z: Array, q: Array, total: Array, ones: Array, out: Array
-    ) -> float:
-        shares = self._shares(weights)
-        if shares is None:
-            out.fill(0)
-            return 0.0
-        np.multiply(q, shares, out=q)
-        towards = np.vdot(q, z)
-        np.exp(z, out=z)
-        np.dot(ones, z, out=total)
-        np.divide(z, total, out=z)
-        np.multiply(z, shares, out=z)
-        np.subtract(z, q, out=z)
-        np.copyto(out, z.T)
-        np.log(total, out=total)
-        return (np.dot(shares, total) - towards).item()  # type: ignore[no-any-return]
+        value = (total.sum() - towards) / n if shares is None else np.dot(shares, total) - towards
+        return value.item()  # type: ignore[no-any-return]
 
     def _room(self, n: int, k: int, dtype: Any) -> tuple[Array, ...]:
         """For n rows of k classes; the same arrays as the last time if they are as many."""
