@@ -47,14 +47,47 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Input(_Part):
-    """One feature of a row, in the order the graph takes them."""
+class _Column(_Part):
+    """What every column of a record has."""
 
-    name: str
+    name: Annotated[str, Field(min_length=1)]
+    # A record without it is refused, or the graph fills the gap as it was fitted to.
+    missing: Literal["refuse", "impute"]
+
+
+class Number(_Column):
+    """A number; a float32 input whose NaN is a gap."""
+
     type: Literal["number"]
     minimum: float  # of the training rows; other values are answered too
     maximum: float
-    missing: Literal["refuse"]
+
+
+class Boolean(_Column):
+    """True or false; a float32 input of 1 or 0, whose NaN is a gap."""
+
+    type: Literal["boolean"]
+
+
+class Category(_Column):
+    """One of some texts; a string input whose empty text is a gap."""
+
+    type: Literal["category"]
+    categories: Annotated[list[str], Field(min_length=1)]  # that the model tells apart
+    # What an unseen text is: refused, or answered as one of the unknown bucket.
+    unseen: Literal["refuse", "unknown"]
+
+
+class Date(_Column):
+    """A date, or date and time; a float64 input of seconds since 1970-01-01 UTC, NaN for a gap."""
+
+    type: Literal["date"]
+    minimum: str  # ISO 8601, of the training rows; others are answered too
+    maximum: str
+
+
+Input = Annotated[Number | Boolean | Category | Date, Field(discriminator="type")]
+FEATURES = "features"  # the one input of a graph whose columns are all numbers and booleans
 
 
 class Parity(_Part):
@@ -114,8 +147,13 @@ class Manifest(_Part):
     classes: list[int] | list[str] | None  # None for regression
     # binary: the second class is answered from this probability up
     threshold: Annotated[float, Field(gt=0, lt=1)] | None
+    aim: str | None = None  # what the threshold was chosen for, on the validation rows
+    temperature: Annotated[float, Field(gt=0)] = 1  # that the logits are divided by in the graph
+    example: dict[str, JsonValue] = {}  # a record it answers, made of statistics
     parameters: int
     metrics: dict[Literal["validation", "test"], Metrics]  # of the NumPy model
+    # 95 % bootstrap intervals of the metrics on the test rows
+    intervals: dict[str, tuple[float, float]] = {}
     baselines: dict[Name, Baseline] = {}
     variants: Annotated[dict[Name, Variant], Field(min_length=1)]
     files: dict[FileName, Sha256]
@@ -123,10 +161,15 @@ class Manifest(_Part):
     training: Training
     libraries: dict[str, str]
 
+    @property
+    def all_numbers(self) -> bool:
+        """Whether the graph takes rows of numbers as one matrix, or each column by itself."""
+        return all(column.type in ("number", "boolean") for column in self.inputs)
+
     @field_validator("inputs")
     @classmethod
     def _distinct(cls, inputs: list[Input]) -> list[Input]:
-        if len({feature.name for feature in inputs}) < len(inputs):
+        if len({column.name for column in inputs}) < len(inputs):
             raise ValueError("expected distinct names; got one twice")
         return inputs
 

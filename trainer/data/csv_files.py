@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
 
+from trainer.data.records import Records
 from trainer.data.tables import DataError, Table, make_table
 
 LARGEST = 2**31 - 1  # bytes that its reader takes for one block
@@ -42,8 +43,9 @@ def read_csv(path: Path, target: str | None, task: str | None) -> Table:
         _require_numbers(path.name, frame, name)
     return make_table(
         source=path.name,
-        features=np.column_stack([_numpy(frame, name) for name in features]),
-        feature_names=tuple(features),
+        records=Records.of_numbers(
+            features, np.column_stack([_numpy(frame, name) for name in features])
+        ),
         target=_target(path.name, frame, target),
         target_names=(target,),
         task=task,

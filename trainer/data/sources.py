@@ -12,6 +12,7 @@ from sklearn import datasets
 
 from trainer.data.csv_files import read_csv
 from trainer.data.packages import PACKAGED, load_packaged
+from trainer.data.records import Records
 from trainer.data.tables import DataError, Table, make_table
 from trainer.data.toys import TOYS
 
@@ -92,8 +93,7 @@ def _built_in(name: str, task: str | None) -> Table:
         target = np.asarray(names)[target]  # classes go by their names
     return make_table(
         source=name,
-        features=np.asarray(bunch.data),
-        feature_names=tuple(str(n) for n in bunch.feature_names),
+        records=Records.of_numbers([str(n) for n in bunch.feature_names], bunch.data),
         target=target,
         target_names=target_names,
         task=task,
@@ -104,8 +104,7 @@ def _toy(name: str, task: str | None) -> Table:
     features, target = TOYS[name]()
     return make_table(
         source=name,
-        features=features,
-        feature_names=("x", "y"),
+        records=Records.of_numbers(("x", "y"), features),
         target=target,
         target_names=("class",),
         task=task,
@@ -133,12 +132,14 @@ def _npz(path: Path, task: str | None) -> Table:
             f"{path.name}: expected y of shape (rows,) or (rows, targets), none of them 0; "
             f"got {y.shape}"
         )
-    n_features = X.shape[1] if X.ndim == 2 else 0
+    if X.ndim != 2 or X.dtype.kind not in "fiub":
+        raise DataError(
+            f"{path.name}: expected X as numbers of shape (rows, columns); got {X.dtype} {X.shape}"
+        )
     n_targets = 1 if y.ndim == 1 else y.shape[1]
     return make_table(
         source=path.name,
-        features=X,
-        feature_names=tuple(f"x{i}" for i in range(n_features)),
+        records=Records.of_numbers([f"x{i}" for i in range(X.shape[1])], X),
         target=y,
         target_names=("y",) if n_targets == 1 else tuple(f"y{i}" for i in range(n_targets)),
         task=task,

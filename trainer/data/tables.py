@@ -1,4 +1,4 @@
-"""A table: numeric features and a target, checked once, so that later code need not ask again."""
+"""A table: records and a target, checked once, so that later code need not ask again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trainer.data.records import Records, concatenate
 
 Task = Literal["binary", "multiclass", "regression"]
 
@@ -19,6 +21,7 @@ LARGEST_CLASS = 2.0**53
 
 # A spread of fewer float32 steps would be rounded away in the answers.
 FEWEST_STEPS = 100
+SLICE = 2**16  # rows looked at in one go
 
 
 class DataError(ValueError):
@@ -31,8 +34,7 @@ class Table:
 
     Attributes:
         source: where they came from, for the manifest.
-        features: float32 `(n, n_features)`, all finite.
-        feature_names: one per feature, distinct.
+        records: what is known of each row; no number infinite, no column without a name.
         target: integers or strings `(n,)` for classes, float64 `(n, n_targets)` for regression.
         target_names: one per column of the target.
         task: what the target asks for.
@@ -41,21 +43,22 @@ class Table:
     """
 
     source: str
-    features: NDArray[np.float32]
-    feature_names: tuple[str, ...]
+    records: Records
     target: NDArray[Any]
     target_names: tuple[str, ...]
     task: Task
     judged: int = 0
 
     def __len__(self) -> int:
-        return len(self.features)
+        return len(self.records)
 
     def fingerprint(self) -> str:
-        """A digest of names, features and target: equal for equal data."""
+        """A digest of columns, values and target: equal for equal data."""
         digest = hashlib.sha256()
-        digest.update(repr((self.feature_names, self.target_names, self.task)).encode())
-        digest.update(np.ascontiguousarray(self.features).tobytes())
+        digest.update(repr((self.records.columns, self.target_names, self.task)).encode())
+        for array in (self.records.numbers, self.records.dates, self.records.codes):
+            for start in range(0, len(array), SLICE):  # it may be mapped from a file
+                digest.update(np.ascontiguousarray(array[start : start + SLICE]).tobytes())
         if self.target.dtype.kind == "U":
             digest.update("\0".join(self.target.tolist()).encode())
         else:
@@ -66,8 +69,7 @@ class Table:
 def make_table(
     *,
     source: str,
-    features: NDArray[Any],
-    feature_names: tuple[str, ...],
+    records: Records,
     target: NDArray[Any],
     target_names: tuple[str, ...],
     task: str | None = None,
@@ -76,8 +78,7 @@ def make_table(
 
     Args:
         source: where they came from, for the manifest.
-        features: numbers `(n, n_features)`.
-        feature_names: one per feature.
+        records: of at least one column.
         target: `(n,)`, or numbers `(n, n_targets)`.
         target_names: one per column of the target.
         task: `classification` or `regression`; by default text and truth values are classes,
@@ -86,10 +87,10 @@ def make_table(
     Raises:
         DataError: naming the first fault found.
     """
-    features = _checked_features(features, feature_names)
-    if len(target) != len(features):
+    _check_records(records)
+    if len(target) != len(records):
         raise DataError(
-            f"{source}: expected one target per row; got {len(features)} rows of features and "
+            f"{source}: expected one target per row; got {len(records)} rows of features and "
             f"{len(target)} targets"
         )
     if target.dtype.kind not in "biufU":
@@ -103,7 +104,7 @@ def make_table(
     else:
         target = _checked_values(target, target_names)
         kind = "regression"
-    return Table(source, features, feature_names, target, target_names, kind)
+    return Table(source, records, target, target_names, kind)
 
 
 def join(source: str, train: Table, test: Table) -> Table:
@@ -112,8 +113,11 @@ def join(source: str, train: Table, test: Table) -> Table:
     Raises:
         DataError: their columns or tasks differ.
     """
-    for what in ("feature_names", "target_names", "task"):
-        ours, theirs = getattr(train, what), getattr(test, what)
+    for what, ours, theirs in (
+        ("columns", train.records.columns, test.records.columns),
+        ("target_names", train.target_names, test.target_names),
+        ("task", train.task, test.task),
+    ):
         if ours != theirs:
             raise DataError(
                 f"{source}: expected the same {what} in the rows to learn from and to be judged "
@@ -122,44 +126,33 @@ def join(source: str, train: Table, test: Table) -> Table:
     return replace(
         train,
         source=source,
-        features=np.concatenate([train.features, test.features]),
+        records=concatenate([train.records, test.records]),
         target=np.concatenate([train.target, test.target]),
         judged=len(test),
     )
 
 
-def _checked_features(features: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.float32]:
-    if features.ndim != 2 or features.shape[1] == 0:
-        raise DataError(
-            f"expected features of shape (rows, columns) with at least one column; "
-            f"got {features.shape}"
-        )
-    if len(features) < 10:
-        raise DataError(f"expected at least 10 rows to split and learn from; got {len(features)}")
-    if features.dtype.kind not in "fiub":
-        raise DataError(
-            f"expected numeric features; got {features.dtype}; convert or drop text columns"
-        )
-    if len(names) != features.shape[1]:
-        raise DataError(
-            f"expected one name per feature; got {features.shape[1]} features and "
-            f"{len(names)} names"
-        )
+def _check_records(records: Records) -> None:
+    names = records.names
+    if not names:
+        raise DataError("expected at least one column beside the target; got none")
+    if len(records) < 10:
+        raise DataError(f"expected at least 10 rows to split and learn from; got {len(records)}")
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise DataError(f"expected distinct column names; got {', '.join(repeated)} more than once")
-    with np.errstate(over="ignore"):
-        single = np.ascontiguousarray(features, dtype=np.float32)
-    bad = np.flatnonzero(~np.isfinite(single).all(axis=0))
-    if bad.size:
+    infinite = np.zeros(records.numbers.shape[1], np.int64)
+    for start in range(0, len(records), SLICE):
+        infinite += np.isinf(records.numbers[start : start + SLICE]).sum(axis=0)
+    if infinite.any():
+        columns = records.of_kind("number", "boolean")
         listed = ", ".join(
-            f"{names[i]} ({np.count_nonzero(~np.isfinite(single[:, i]))} rows)" for i in bad[:10]
+            f"{columns[i].name} ({infinite[i]} rows)" for i in np.flatnonzero(infinite)[:10]
         )
         raise DataError(
-            f"expected finite float32 features; got missing, infinite or too large values in "
-            f"{listed}; fill them, or drop those rows or columns"
+            f"expected numbers that float32 can hold; got infinite or too large values in {listed}; "
+            f"drop those rows or columns"
         )
-    return single
 
 
 def _is_classification(target: NDArray[Any], task: str | None) -> bool:

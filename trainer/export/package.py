@@ -132,10 +132,10 @@ def _data(table: Table, parts: Split) -> bundle.Data:
     )
 
 
-def _inputs(names: tuple[str, ...], known: NDArray[np.float32]) -> list[bundle.Input]:
+def _inputs(names: tuple[str, ...], known: NDArray[np.float32]) -> list[bundle.Number]:
     lows, highs = known.min(axis=0).tolist(), known.max(axis=0).tolist()
     return [
-        bundle.Input(name=name, type="number", minimum=low, maximum=high, missing="refuse")
+        bundle.Number(name=name, type="number", minimum=low, maximum=high, missing="refuse")
         for name, low, high in zip(names, lows, highs, strict=True)
     ]
 
