@@ -40,6 +40,10 @@ class Table:
         task: what the target asks for.
         judged: how many rows, the last of them, are there for the model to be judged on; 0 if the
             data do not say.
+        groups: whose row each is, int64 `(n,)`: rows of one group never part; None where each row
+            is by itself.
+        times: when each row came about, float64 `(n,)`: later rows are kept to judge by; None where
+            order means nothing.
     """
 
     source: str
@@ -48,6 +52,8 @@ class Table:
     target_names: tuple[str, ...]
     task: Task
     judged: int = 0
+    groups: NDArray[np.int64] | None = None
+    times: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.records)
