@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from serving.bundle import Name
-from trainer.data.preprocess import Scaling
+from trainer.data.preprocess import Encoding, Scaling
+from trainer.data.sources import Reading
 from trainer.data.tables import DataError, Task
+from trainer.evaluate.threshold import Aim
 from trainer.fit.update import Update
 from trainer.nn import (
     ACTIVATIONS,
@@ -49,6 +52,14 @@ def _one_of(names: Collection[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _an_aim(value: str) -> str:
+    Aim.parse(value)
+    return value
+
+
+Columns = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
 class Config(BaseModel):
     """A TOML file of these keys is what `--config` takes; each is an option of `trainer fit`."""
 
@@ -59,10 +70,31 @@ class Config(BaseModel):
     task: Literal["classification", "regression"] | None = Field(
         None, description="classification or regression [inferred from the target]"
     )
+    names: Columns = Field((), description="the columns' names, of a file without a header")
+    drop: Columns = Field((), description="columns to leave out")
+    number: Columns = Field((), description="columns that are numbers, whatever they look like")
+    boolean: Columns = Field((), description="columns that are true or false")
+    category: Columns = Field((), description="columns that are categories")
+    date: Columns = Field((), description="columns that are dates")
+    group: str | None = Field(
+        None, description="column that says which rows belong together; no feature [none do]"
+    )
+    time: str | None = Field(
+        None, description="column by which later rows are kept to judge the model on [none]"
+    )
     name: Name | None = Field(None, description="the model's name [that of the data]")
     models: Path = Field(Path("models"), description="the repository to write to")
     scaling: Scaling = Field(
-        "standard", description="of the features, column by column or all alike (pixels)"
+        "standard", description="of the numbers, column by column or, by range, all alike (pixels)"
+    )
+    rare: int = Field(
+        10, ge=1, description="texts in fewer training rows than this are answered as unseen ones"
+    )
+    one_hot: int = Field(
+        32, ge=2, description="categories of more texts than this get a learned embedding"
+    )
+    unseen: Literal["unknown", "refuse"] = Field(
+        "unknown", description="a text that is none of its category's, when the model is served"
     )
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_listed)] = Field(
         (256,), description="units of the hidden layers, in order: 64,32"
@@ -88,6 +120,15 @@ class Config(BaseModel):
     label_smoothing: float = Field(0, ge=0, lt=1, description="for classes: share of certainty")
     class_weight: Literal["balanced"] | None = Field(
         None, description="balanced: rare classes count as much as common ones [each row alike]"
+    )
+    aim: Annotated[str, AfterValidator(_an_aim)] | None = Field(
+        None,
+        description="of two classes: choose the threshold on the validation rows for f1, "
+        "balanced_accuracy, accuracy, recall@precision=0.9, precision@recall=0.8 or "
+        "cost=FALSE_POSITIVE:FALSE_NEGATIVE [the threshold 0.5]",
+    )
+    calibrate: bool = Field(
+        False, description="fit a temperature for the probabilities on the validation rows"
     )
     optimizer: Annotated[str, _one_of(OPTIMIZERS)] = Field(
         "adam", description=f"how weights are updated: {', '.join(OPTIMIZERS)}"
@@ -129,6 +170,17 @@ class Config(BaseModel):
             raise ValueError("expected a batch size of at least 2 for batch norm; got 1")
         return self
 
+    def reading(self) -> Reading:
+        """How the data are to be read."""
+        asked = {f.name for f in fields(Reading)}
+        return Reading(**{name: getattr(self, name) for name in asked})
+
+    def encoding(self) -> Encoding:
+        """How columns are to be encoded."""
+        # What is refused when it is served must not be merged in training.
+        rare = 1 if self.unseen == "refuse" else self.rare
+        return Encoding(scaling=self.scaling, rare=rare, one_hot=self.one_hot)
+
     def layers(self, n_outputs: int) -> list[Layer]:
         """The network's layers, fresh ones, for so many logits."""
         activations = self.activation * (len(self.hidden) if len(self.activation) == 1 else 1)
@@ -148,11 +200,15 @@ class Config(BaseModel):
         Raises:
             DataError: a choice is of another task.
         """
+        if self.aim and task != "binary":
+            raise DataError(
+                f"expected two classes for the aim {self.aim}; got a {task} task; leave it out"
+            )
         if task == "regression":
-            if self.class_weight or self.label_smoothing:
+            if self.class_weight or self.label_smoothing or self.calibrate:
                 raise DataError(
-                    "expected classes for class_weight and label_smoothing; got values to regress "
-                    "on; leave them out"
+                    "expected classes for class_weight, label_smoothing and calibrate; got values "
+                    "to regress on; leave them out"
                 )
             return LOSSES[self.loss]()
         if self.loss != "mse":

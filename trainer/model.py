@@ -12,35 +12,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.preprocess import Scaler, Scaling
+from trainer.data.preprocess import Encoder, Encoding, Scaler
+from trainer.data.records import Records
 from trainer.data.tables import Table, Task
 from trainer.fit.batches import Rows
-from trainer.nn import Layer, Loss, Network
+from trainer.nn import Embedding, Layer, Loss, Network, embedding_width
 
 Answers = dict[str, NDArray[Any]]
+
+SLICE = 2**16  # records answered in one go
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network between the raw features and the answers.
+    """A network between the records and the answers.
 
     Attributes:
         task: what is answered.
-        features: scales raw rows for the network.
+        encoder: makes network inputs of records.
         network: its logits are read according to the task.
         loss: what it learns by, and whose link makes answers of logits.
         targets: for regression of values, standardises them for the network; else None.
         classes: for classification, sorted, int64 or str `(n_classes,)`; else None.
         threshold: a binary answer is the second class from this probability up.
+        temperature: what a classifier's logits are divided by, for probabilities that can be taken
+            at their word.
     """
 
     task: Task
-    features: Scaler
+    encoder: Encoder
     network: Network
     loss: Loss
     targets: Scaler | None = None
     classes: NDArray[Any] | None = None
     threshold: float = 0.5
+    temperature: float = 1.0
 
     @classmethod
     def untrained(
@@ -51,17 +57,17 @@ class Model:
         layers: Callable[[int], Sequence[Layer]],
         loss: Loss,
         rng: np.random.Generator,
-        scaling: Scaling = "standard",
+        encoding: Encoding | None = None,
     ) -> Model:
         """A model for `table` with fresh weights.
 
         Args:
             table: what it is to learn.
             train: the rows its statistics come from.
-            layers: given the number of logits, the layers.
+            layers: given the number of logits, the layers; embeddings are put before them.
             loss: what it learns by.
             rng: where the weights are drawn from.
-            scaling: of the features.
+            encoding: of the columns.
         """
         classes = targets = None
         if table.task == "regression":
@@ -71,10 +77,13 @@ class Model:
         else:
             classes = np.unique(table.target)
             n_outputs = 1 if table.task == "binary" else len(classes)
+        encoder = Encoder.fit(table.records, train, encoding)
+        sizes = [categories.size for categories in encoder.embedded]
+        lookup = [Embedding(sizes, [embedding_width(n) for n in sizes])] if sizes else []
         return cls(
             task=table.task,
-            features=Scaler.fit(table.features[train], scaling),
-            network=Network(table.features.shape[1], layers(n_outputs), rng=rng),
+            encoder=encoder,
+            network=Network(encoder.width, [*lookup, *layers(n_outputs)], rng=rng),
             loss=loss,
             targets=targets,
             classes=classes,
@@ -82,7 +91,7 @@ class Model:
 
     def rows(self, table: Table, numbers: NDArray[np.int64]) -> Rows:
         """Those rows of the table, as the network and the loss take them."""
-        features = self.features.transform(table.features[numbers])
+        features = self.encoder.transform(table.records.take(numbers))
         target = table.target[numbers]
         if self.targets is not None:
             return Rows(features, self.targets.transform(target))
@@ -93,18 +102,25 @@ class Model:
             return Rows(features, indices.astype(np.float32)[:, None])
         return Rows(features, indices)
 
-    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the network makes of raw rows: `(n, n_features)` to `(n, n_outputs)`."""
-        return self.network.logits(self.features.transform(features))
+    def logits(self, records: Records) -> NDArray[np.float32]:
+        """What the network makes of records, before any temperature: `(n, n_outputs)`."""
+        logits = [
+            self.network.logits(self.encoder.transform(records.take(slice(start, start + SLICE))))
+            for start in range(0, max(len(records), 1), SLICE)
+        ]
+        return logits[0] if len(logits) == 1 else np.concatenate(logits)
 
-    def answers(self, features: NDArray[np.float32]) -> Answers:
-        """The answers for raw rows `(n, n_features)`, n ≥ 0, named as the graph's outputs.
+    def answers(self, records: Records) -> Answers:
+        """The answers to records, none or more of them, named as the graph's outputs.
 
         Returns:
             For classification `label`, of the classes' type, `(n,)`, and `probabilities`, float32
             `(n, n_classes)`; for regression `value`, float32 `(n, n_targets)`, in original units.
         """
-        outputs = self.loss.answers(self.logits(features))
+        logits = self.logits(records)
+        if self.temperature != 1:
+            logits /= np.float32(self.temperature)
+        outputs = self.loss.answers(logits)
         if self.task == "regression":
             value = outputs if self.targets is None else self.targets.inverse(outputs)
             return {"value": value}

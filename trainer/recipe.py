@@ -9,20 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.utils.class_weight import compute_sample_weight
+from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_class_weight
 
 from serving.bundle import Bundle, Manifest, Training
 from trainer.choices import Config
+from trainer.data.memory import room
 from trainer.data.sources import default_name, load
 from trainer.data.splits import Split, split
 from trainer.data.tables import DataError, Table
 from trainer.evaluate import beside
+from trainer.evaluate.temperature import fit_temperature
+from trainer.evaluate.threshold import Aim, choose
 from trainer.export.package import export_bundle
 from trainer.export.write import require_writable
 from trainer.fit.batches import Rows
 from trainer.fit.callbacks import EarlyStopping
 from trainer.fit.checkpoint import Checkpoint
 from trainer.fit.loop import Callback, Epoch, Run
+from trainer.fit.streamed import Streamed
 from trainer.model import Model
 
 
@@ -34,7 +39,7 @@ class Task:
         table: the data.
         parts: which rows serve for what.
         model: with fresh weights.
-        learned: rows to learn from.
+        learned: rows to learn from; a source of them where they are too many for memory.
         validation: rows to stop early by.
         order: decides the order of the rows.
     """
@@ -42,7 +47,7 @@ class Task:
     table: Table
     parts: Split
     model: Model
-    learned: Rows
+    learned: Rows | Streamed
     validation: Rows
     order: np.random.Generator
 
@@ -103,7 +108,7 @@ def prepare(config: Config, rng: np.random.Generator) -> Task:
     Raises:
         DataError: the data cannot be trained on.
     """
-    table = load(config.data, target=config.target, task=config.task)
+    table = load(config.data, config.reading())
     parts = split(table, validation=config.validation, test=config.test, seed=config.seed)
     # Independent streams, so that a change in one place does not shift the draws in another.
     weights, order = rng.spawn(2)
@@ -113,13 +118,63 @@ def prepare(config: Config, rng: np.random.Generator) -> Task:
         layers=config.layers,
         loss=config.loss_for(table.task),
         rng=weights,
-        scaling=config.scaling,
+        encoding=config.encoding(),
     )
-    learned = model.rows(table, parts.train)
+    validation = model.rows(table, parts.validation[: _most_rows(model)])
+    return Task(table, parts, model, _learned(config, table, parts, model), validation, order)
+
+
+def _learned(config: Config, table: Table, parts: Split, model: Model) -> Rows | Streamed:
+    """The training rows, in memory or, where they are too many, as they are asked for."""
+    balance = None
     if config.class_weight is not None:
-        weights_of_rows = compute_sample_weight(config.class_weight, table.target[parts.train])
-        learned = replace(learned, weights=weights_of_rows.astype(np.float32))
-    return Task(table, parts, model, learned, model.rows(table, parts.validation), order)
+        classes = np.asarray(model.classes)
+        weights = compute_class_weight(
+            config.class_weight, classes=classes, y=table.target[parts.train]
+        )
+        balance = classes, weights.astype(np.float32)
+
+    def fetch(numbers: NDArray[np.int64]) -> Rows:
+        rows = model.rows(table, numbers)
+        if balance is None:
+            return rows
+        classes, weights = balance
+        return replace(rows, weights=weights[np.searchsorted(classes, table.target[numbers])])
+
+    if len(parts.train) <= _most_rows(model):
+        return fetch(parts.train)
+    train = np.sort(parts.train)  # files are read forwards
+    return Streamed(
+        len(train),
+        lambda places: fetch(train[places]),
+        config.batch_size,
+        row_bytes=4 * model.encoder.width,
+    )
+
+
+def _most_rows(model: Model) -> int:
+    """Rows that the network's inputs may be kept of in memory."""
+    return room() // (4 * model.encoder.width)
+
+
+def settle(model: Model, table: Table, rows: NDArray[np.int64], config: Config) -> Model:
+    """Choose, on validation rows, what training does not: the temperature, then the threshold.
+
+    Raises:
+        DataError: the aim cannot be met on these rows.
+    """
+    if config.calibrate:
+        places = np.searchsorted(np.asarray(model.classes), table.target[rows])
+        logits = model.logits(table.records.take(rows))
+        model = replace(model, temperature=fit_temperature(logits, places, model.task))
+    if config.aim:
+        second = table.target[rows] == np.asarray(model.classes)[1]
+        p = model.answers(table.records.take(rows))["probabilities"][:, 1]
+        try:
+            model = replace(model, threshold=choose(Aim.parse(config.aim), second, p))
+        except ValueError as error:
+            raise DataError(f"{table.source}: {error}") from error
+    return model
 
 
 def learn(
@@ -153,7 +208,8 @@ def learn(
         best_epoch=stopping.best_epoch,
         seconds=round(time.perf_counter() - started, 3),
     )
-    return Trained(task.table, task.parts, task.model, history, summary)
+    model = settle(task.model, task.table, task.parts.validation, config)
+    return Trained(task.table, task.parts, model, history, summary)
 
 
 def _keeping(path: Path | None, config: Config, table: Table) -> list[Callback]:
@@ -186,6 +242,8 @@ def fit(
         trained.parts,
         trained.summary,
         baselines=baselines,
+        aim=config.aim,
+        unseen=config.unseen,
         models=config.models,
         name=name,
         rng=exporting,
@@ -206,6 +264,9 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "parameters": manifest.parameters,
         "training": manifest.training.model_dump(exclude={"config"}),
         "metrics": manifest.metrics,
+        "intervals": manifest.intervals,
+        "threshold": manifest.threshold,
+        "temperature": manifest.temperature,
         "baselines": {name: b.model_dump() for name, b in manifest.baselines.items()},
         "parity": manifest.variants["fp32"].parity.model_dump(),
         "variants": {name: v.model_dump() for name, v in manifest.variants.items()},

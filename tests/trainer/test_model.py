@@ -17,7 +17,7 @@ def model_of(name, rng, **options):
 
 def test_a_classifiers_answers(rng):
     table, model = model_of("digits", rng)
-    answers = model.answers(table.features[:5])
+    answers = model.answers(table.records.take(slice(5)))
     assert set(answers) == {"label", "probabilities"}
     assert answers["probabilities"].shape == (5, 10)
     np.testing.assert_allclose(answers["probabilities"].sum(axis=1), 1, rtol=1e-6)
@@ -26,7 +26,7 @@ def test_a_classifiers_answers(rng):
 
 def test_a_binary_classifier_has_one_logit_and_two_probabilities(rng):
     table, model = model_of("breast_cancer", rng)
-    answers = model.answers(table.features[:50])
+    answers = model.answers(table.records.take(slice(50)))
     assert model.network.n_outputs == 1
     assert answers["probabilities"].shape == (50, 2)
     second = answers["probabilities"][:, 1] >= 0.5
@@ -35,7 +35,7 @@ def test_a_binary_classifier_has_one_logit_and_two_probabilities(rng):
 
 def test_a_regressor_answers_in_original_units(rng):
     table, model = model_of("linnerud", rng)
-    answers = model.answers(table.features)
+    answers = model.answers(table.records)
     assert set(answers) == {"value"}
     assert answers["value"].shape == (20, 3)
     np.testing.assert_allclose(  # untrained, it answers around the mean of each target
@@ -59,12 +59,12 @@ def test_targets_take_the_form_their_loss_asks_for(rng):
 @pytest.mark.parametrize("name", ["digits", "breast_cancer", "linnerud"])
 def test_no_rows_have_no_answers(name, rng):
     table, model = model_of(name, rng)
-    for output in model.answers(table.features[:0]).values():
+    for output in model.answers(table.records.take(slice(0))).values():
         assert len(output) == 0
 
 
 def test_counts_are_answered_as_counts(rng):
     table, model = model_of("linnerud", rng, loss="poisson")
     assert model.targets is None
-    assert (model.answers(table.features)["value"] > 0).all()
+    assert (model.answers(table.records)["value"] > 0).all()
     np.testing.assert_array_equal(model.rows(table, np.arange(20)).targets, table.target)

@@ -117,8 +117,10 @@ def test_every_choice_of_the_split_is_heeded():
 
 def test_statistics_come_from_the_training_rows_only(tmp_path):
     bundle, trained = fit(Config(data="wine", models=tmp_path, epochs=2))
-    known = trained.table.features[trained.parts.train]
-    np.testing.assert_allclose(trained.model.features.offset, known.mean(axis=0), rtol=1e-5)
+    known = trained.table.records.numbers[trained.parts.train]
+    np.testing.assert_allclose(
+        trained.model.encoder.numbers.scaler.offset, known.mean(axis=0), rtol=1e-5
+    )
     assert [i.maximum for i in bundle.manifest.inputs] == known.max(axis=0).tolist()
     assert [i.minimum for i in bundle.manifest.inputs] == known.min(axis=0).tolist()
     assert json.loads(bundle.content("reference.json"))["rows"] == len(known)

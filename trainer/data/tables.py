@@ -156,8 +156,8 @@ def _check_records(records: Records) -> None:
             f"{columns[i].name} ({infinite[i]} rows)" for i in np.flatnonzero(infinite)[:10]
         )
         raise DataError(
-            f"expected numbers that float32 can hold; got infinite or too large values in {listed}; "
-            f"drop those rows or columns"
+            f"expected numbers that float32 can hold; got infinite or too large values in "
+            f"{listed}; drop those rows or columns"
         )
 
 

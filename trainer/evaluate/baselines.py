@@ -7,9 +7,11 @@ should know.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
@@ -20,15 +22,18 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from serving.bundle import Baseline
+from trainer.data.preprocess import Encoder, Encoding
+from trainer.data.records import MISSING, Records
 from trainer.data.splits import Split
 from trainer.data.tables import Table
 from trainer.evaluate.metrics import measure
-from trainer.model import Answers
+from trainer.model import SLICE, Answers
 
 # A baseline is not worth minutes. Beyond so many rows × features × classes they learn from fewer of
 # the rows; beyond so many rounds × features × classes, trees get fewer than their 100 rounds.
 LARGEST = 20_000_000
 LONGEST = 300_000
+MOST_PLACES = 10_000  # of a category, for lines
 
 
 def beside(table: Table, parts: Split, *, seed: int) -> dict[str, Baseline]:
@@ -44,31 +49,48 @@ def beside(table: Table, parts: Split, *, seed: int) -> dict[str, Baseline]:
         `ridge`, `gradient_boosting`.
     """
     classes = None if table.task == "regression" else np.unique(table.target)
-    work = table.features.shape[1] * (1 if classes is None else len(classes))
+    work = len(table.records.columns) * (1 if classes is None else len(classes))
     rows = parts.train
     if len(rows) * work > LARGEST:
         rows = np.random.default_rng(seed).choice(rows, max(LARGEST // work, 1000), replace=False)
-    known, target = table.features[rows].astype(np.float64), table.target[rows]
-    unseen, truth = table.features[parts.test].astype(np.float64), table.target[parts.test]
+    # Of its own, with no category embedded: lines cannot look anything up.
+    encoder = Encoder.fit(table.records, rows, Encoding(one_hot=MOST_PLACES))
+    target, truth = table.target[rows], table.target[parts.test]
     found = {}
     for name, estimator in _estimators(table, work, seed).items():
+        take = _plain if name == "gradient_boosting" else encoder.transform
         # One thread: those of OpenMP wait busily, and on a busy machine take minutes over seconds.
         with warnings.catch_warnings(), threadpool_limits(1, user_api="openmp"):
             warnings.simplefilter("ignore", ConvergenceWarning)  # near enough for a baseline
-            estimator.fit(known, target)
-        answers = _answers(estimator, unseen, classes)
+            estimator.fit(take(table.records.take(rows)).astype(np.float64), target)
+        answers = _answers(estimator, table.records, parts.test, take, classes)
         found[name] = Baseline(metrics=measure(table.task, truth, answers, classes), rows=len(rows))
     return found
 
 
+def _plain(records: Records) -> NDArray[Any]:
+    """Numbers, dates and places of categories side by side: trees take gaps and kinds as such."""
+    codes = np.where(records.codes == MISSING, np.nan, records.codes)
+    return np.concatenate([records.numbers, records.dates, codes], axis=1)
+
+
 def _estimators(table: Table, work: int, seed: int) -> dict[str, Any]:
+    records = table.records
+    # Trees split a category by its texts, up to 255 of them; others by their order.
+    numbers, dates = records.numbers.shape[1], records.dates.shape[1]
+    kinds: list[int] = [
+        numbers + dates + place
+        for place, column in enumerate(records.of_kind("category"))
+        if len(column.words) <= 255
+    ]
+    options: dict[str, Any] = {"random_state": seed, "categorical_features": kinds or None}
     rounds = min(100, max(20, LONGEST // work))
     if table.task != "regression":
         linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
-        trees: Any = HistGradientBoostingClassifier(max_iter=rounds, random_state=seed)
+        trees: Any = HistGradientBoostingClassifier(max_iter=rounds, **options)
         constant: Any = DummyClassifier(strategy="prior")
         return {"majority": constant, "logistic_regression": linear, "gradient_boosting": trees}
-    trees = HistGradientBoostingRegressor(max_iter=rounds, random_state=seed)
+    trees = HistGradientBoostingRegressor(max_iter=rounds, **options)
     return {
         "mean": DummyRegressor(),
         "ridge": make_pipeline(StandardScaler(), Ridge()),
@@ -76,11 +98,24 @@ def _estimators(table: Table, work: int, seed: int) -> dict[str, Any]:
     }
 
 
-def _answers(estimator: Any, rows: np.ndarray, classes: np.ndarray | None) -> Answers:
+def _answers(
+    estimator: Any,
+    records: Records,
+    rows: NDArray[np.int64],
+    take: Callable[[Records], NDArray[Any]],
+    classes: NDArray[Any] | None,
+) -> Answers:
+    method = estimator.predict if classes is None else estimator.predict_proba
+    # In slices: the rows may lie in a file.
+    found = np.concatenate(
+        [
+            method(take(records.take(rows[start : start + SLICE])).astype(np.float64))
+            for start in range(0, len(rows), SLICE)
+        ]
+    )
     if classes is None:
-        return {"value": estimator.predict(rows).reshape(len(rows), -1)}
-    known = estimator.predict_proba(rows)
+        return {"value": found.reshape(len(rows), -1)}
     # A class none of whose rows were taken has no column.
     probabilities = np.zeros((len(rows), len(classes)))
-    probabilities[:, np.searchsorted(classes, estimator.classes_)] = known
+    probabilities[:, np.searchsorted(classes, estimator.classes_)] = found
     return {"label": classes[probabilities.argmax(axis=1)], "probabilities": probabilities}

@@ -8,16 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from trainer.data.tables import Table, Task
-from trainer.model import Answers, Model
+from trainer.data.tables import Task
+from trainer.model import Answers
 
 BINS = 15  # of confidence, for the calibration error
-
-
-def evaluate(model: Model, table: Table, rows: NDArray[np.int64]) -> dict[str, float]:
-    """Metrics of the model's answers on those rows of the table, as of `measure`."""
-    answers = model.answers(table.features[rows])
-    return measure(model.task, table.target[rows], answers, model.classes)
 
 
 def measure(

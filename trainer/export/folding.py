@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.nn import Activation, BatchNorm, Branches, Dense, Dropout, Layer
+from trainer.nn import Activation, BatchNorm, Branches, Dense, Dropout, Embedding, Layer
 
 Matrix = NDArray[np.float32]
 
@@ -58,7 +58,20 @@ class Fork:
     parts: list[tuple[slice, list[Operation]]]
 
 
-Operation = Affine | Scale | Fork
+@dataclass(frozen=True)
+class Lookup:
+    """The last columns of a row, each the place of a row in a table; the first ones pass.
+
+    Attributes:
+        passed: how many pass.
+        tables: one for each of the others, `(size, units)`.
+    """
+
+    passed: int
+    tables: list[Matrix]
+
+
+Operation = Affine | Scale | Fork | Lookup
 
 
 def fold(layers: Sequence[Layer]) -> list[Operation]:
@@ -81,6 +94,9 @@ def fold(layers: Sequence[Layer]) -> list[Operation]:
                 else:
                     scale, shift = _scale_and_shift(layer)
                     folded.append(Scale(_single(scale), _single(shift), layer.activation))
+            case Embedding():
+                tables = [parameter.value for parameter in layer.parameters()]
+                folded.append(Lookup(layer.n_in - len(tables), tables))
             case Branches():
                 folded.append(Fork(_parts(layer)))
             case _:

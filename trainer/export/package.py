@@ -10,16 +10,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving import bundle
 from serving.runtime import Session, prove
+from trainer.data.records import Records
 from trainer.data.splits import Split
 from trainer.data.tables import Table
-from trainer.evaluate import evaluate
-from trainer.export.golden import golden_selftest, synthetic_rows
+from trainer.evaluate import Judgement
+from trainer.export.columns import describe_columns, example
+from trainer.export.golden import golden_selftest, synthetic_records
 from trainer.export.graph import build_graph
 from trainer.export.parity import ParityError, check_parity
 from trainer.export.reference import drift_reference
@@ -29,6 +32,8 @@ from trainer.model import Model
 LIBRARIES = ("forwardpass", "numpy", "onnx", "onnxruntime", "scikit-learn")
 TIMED_BATCHES = (1, 8, 64, 256)
 TIMED_RUNS = 200
+COMPARED = 20_000  # held-out rows on which parity is checked, at most
+STATISTICS = 200_000  # training rows that ranges and histograms come from, at most
 
 
 def export_bundle(
@@ -38,6 +43,8 @@ def export_bundle(
     training: bundle.Training,
     *,
     baselines: Mapping[str, bundle.Baseline] | None = None,
+    aim: str | None = None,
+    unseen: Literal["refuse", "unknown"] = "unknown",
     models: Path,
     name: str,
     rng: np.random.Generator,
@@ -50,9 +57,11 @@ def export_bundle(
         parts: which rows of it served for what.
         training: how it was trained, for the manifest.
         baselines: what simpler models made of the same rows, for the manifest.
+        aim: what its threshold was chosen for.
+        unseen: what a text is that is none of a category's.
         models: the repository to write to.
         name: the model's name there.
-        rng: where golden inputs and parity rows are drawn from.
+        rng: where golden inputs, parity rows and resamples are drawn from.
 
     Raises:
         ParityError: the graph does not answer as NumPy does, or the bundle does not prove itself;
@@ -60,23 +69,25 @@ def export_bundle(
     """
     graph = build_graph(model)
     session = Session(graph)
-    held_out = table.features[parts.test]
-    known = table.features[parts.train]
+    known = table.records.take(_some(parts.train, STATISTICS))
+    held_out = table.records.take(_some(parts.test, COMPARED))
+    tested = Judgement.of(model, table, parts.test)
     metrics = {
-        "validation": evaluate(model, table, parts.validation),
-        "test": evaluate(model, table, parts.test),
+        "validation": Judgement.of(model, table, parts.validation).metrics(),
+        "test": tested.metrics(),
     }
     variant = bundle.Variant(
         file="model.onnx",
         sha256=_sha256(graph),
         size_bytes=len(graph),
         metrics=metrics["test"],
-        parity=check_parity(model, session, held_out, synthetic_rows(model, rng)),
+        parity=check_parity(model, session, held_out, synthetic_records(model, rng)),
         latency_us=_latency(session, held_out),
     )
+    intervals = tested.intervals(rng)
     files = {
         bundle.SELFTEST: golden_selftest(model, "fp32", rng).to_bytes(),
-        bundle.REFERENCE: json.dumps(drift_reference(model, table.feature_names, known)).encode(),
+        bundle.REFERENCE: json.dumps(drift_reference(model, known)).encode(),
     }
 
     def manifest(number: int) -> bundle.Manifest:
@@ -86,11 +97,15 @@ def export_bundle(
             version=number,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             task=model.task,
-            inputs=_inputs(table.feature_names, known),
+            inputs=describe_columns(model.encoder, known, unseen=unseen),
             classes=None if model.classes is None else model.classes.tolist(),
             threshold=model.threshold if model.task == "binary" else None,
+            aim=aim,
+            temperature=model.temperature,
+            example=example(known),
             parameters=model.network.n_parameters,
             metrics=metrics,
+            intervals=intervals,
             baselines=dict(baselines or {}),
             variants={"fp32": variant},
             files={file: _sha256(content) for file, content in files.items()},
@@ -132,19 +147,18 @@ def _data(table: Table, parts: Split) -> bundle.Data:
     )
 
 
-def _inputs(names: tuple[str, ...], known: NDArray[np.float32]) -> list[bundle.Number]:
-    lows, highs = known.min(axis=0).tolist(), known.max(axis=0).tolist()
-    return [
-        bundle.Number(name=name, type="number", minimum=low, maximum=high, missing="refuse")
-        for name, low, high in zip(names, lows, highs, strict=True)
-    ]
+def _some(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Those rows, or so many of them, evenly spaced."""
+    if len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
-def _latency(session: Session, rows: NDArray[np.float32]) -> dict[str, float]:
+def _latency(session: Session, records: Records) -> dict[str, float]:
     """Median µs of one run, by batch size."""
     found = {}
     for size in TIMED_BATCHES:
-        inputs = {"features": np.resize(rows, (size, rows.shape[1]))}
+        inputs = records.take(np.resize(np.arange(len(records)), size)).inputs()
         times = []
         for _ in range(TIMED_RUNS):
             start = time.perf_counter()

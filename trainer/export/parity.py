@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from serving.bundle import Arrays, Parity
 from serving.runtime import Difference, Session, compare
-from trainer.export.folding import Affine, Fork, Operation, Scale, fold
+from trainer.data.records import Records
+from trainer.export.folding import Affine, Fork, Lookup, Operation, Scale, fold
 from trainer.model import Model
 from trainer.nn import Activation
 
@@ -37,16 +38,14 @@ class ParityError(ArithmeticError):
     """The exported graph does not answer as the NumPy forward pass does; it must not ship."""
 
 
-def check_parity(
-    model: Model, session: Session, held_out: NDArray[np.float32], synthetic: NDArray[np.float32]
-) -> Parity:
+def check_parity(model: Model, session: Session, held_out: Records, synthetic: Records) -> Parity:
     """Compare on held-out and synthetic rows: each alone, in sevens, in batches of 256, and none.
 
     Args:
         model: the reference.
         session: the exported graph.
-        held_out: rows the model will be judged on, `(n, n_features)`, n ≥ 1.
-        synthetic: random and extreme rows, `(m, n_features)`.
+        held_out: records the model will be judged on, at least one.
+        synthetic: random and extreme ones.
 
     Returns:
         The largest differences over `held_out`, whatever the batch.
@@ -55,7 +54,7 @@ def check_parity(
         ParityError: a difference is larger than float32 rounding explains, or a label differs where
             no rounding could tip it.
     """
-    for rows in (held_out[:0], synthetic):
+    for rows in (held_out.take(slice(0)), synthetic):
         _compare_in_batches(model, session, rows)
     found = _compare_in_batches(model, session, held_out)
     agreements = [d.label_agreement for d in found if d.label_agreement is not None]
@@ -67,15 +66,13 @@ def check_parity(
     )
 
 
-def _compare_in_batches(
-    model: Model, session: Session, rows: NDArray[np.float32]
-) -> list[Difference]:
+def _compare_in_batches(model: Model, session: Session, rows: Records) -> list[Difference]:
     expected, allowed = model.answers(rows), tolerances(model, rows)
     firm = np.True_ if model.classes is None else decided(model, rows)
     found = []
     for size in BATCHES:
         parts = [
-            session.run({"features": rows[start : start + size]})
+            session.run(rows.take(slice(start, start + size)).inputs())
             for start in range(0, max(len(rows), 1), size)
         ]
         got = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -94,10 +91,10 @@ def _compare_in_batches(
     return found
 
 
-def tolerances(model: Model, features: NDArray[np.float32]) -> Arrays:
+def tolerances(model: Model, records: Records) -> Arrays:
     """The largest |Δ| that float32 explains in each float output: float32, of its shape."""
-    answers = model.answers(features)
-    rounding = _logit_rounding(model, features)
+    answers = model.answers(records)
+    rounding = _logit_rounding(model, records)
     if model.loss.link == "exp":
         allowed = answers["value"].astype(np.float64) * (np.expm1(rounding) + 8 * EPSILON)
         return {"value": allowed.astype(np.float32)}
@@ -110,18 +107,18 @@ def tolerances(model: Model, features: NDArray[np.float32]) -> Arrays:
     return {"probabilities": (EXP_TOLERANCE + p * (1 - p) * largest).astype(np.float32)}
 
 
-def decided(model: Model, features: NDArray[np.float32]) -> NDArray[np.bool_]:
+def decided(model: Model, records: Records) -> NDArray[np.bool_]:
     """Rows of a classifier whose label no rounding can change, bool `(n,)`.
 
     The others are ties, as far as float32 can tell: either label is right.
     """
-    p = model.answers(features)["probabilities"]
+    p = model.answers(records)["probabilities"]
     if model.task == "binary":
         lead = np.abs(p[:, 1] - np.float32(model.threshold))
     else:
         first = np.partition(p, -2, axis=1)
         lead = first[:, -1] - first[:, -2]
-    firm: NDArray[np.bool_] = lead > 2 * tolerances(model, features)["probabilities"].max(axis=1)
+    firm: NDArray[np.bool_] = lead > 2 * tolerances(model, records)["probabilities"].max(axis=1)
     return firm
 
 
@@ -142,13 +139,11 @@ def _excusable(
     return known & level
 
 
-def _logit_rounding(model: Model, features: NDArray[np.float32]) -> NDArray[np.float64]:
+def _logit_rounding(model: Model, records: Records) -> NDArray[np.float64]:
     """How far two float32 forward passes may differ in each logit, `(n, n_outputs)`."""
-    offset, scale = (a.astype(np.float64) for a in (model.features.offset, model.features.scale))
-    a = (features - offset) / scale
-    error = EPSILON * np.abs(a)
-    _, error = _through(fold(model.network.layers), a, error)
-    return np.asarray(SAFETY * error)
+    a = model.encoder.transform(records).astype(np.float64)
+    _, error = _through(fold(model.network.layers), a, EPSILON * np.abs(a))
+    return np.asarray(SAFETY * error / model.temperature)
 
 
 Rounded = tuple[NDArray[np.float64], NDArray[np.float64]]  # values, and how far off they may be
@@ -170,6 +165,15 @@ def _through(
             case Fork(parts):
                 ends = [_through(inner, a[:, part], error[:, part]) for part, inner in parts]
                 a, error = (np.concatenate(joined, axis=1) for joined in zip(*ends, strict=True))
+            case Lookup(passed, tables):
+                found = [
+                    table[places.astype(np.int64)]
+                    for table, places in zip(tables, a[:, passed:].T, strict=True)
+                ]
+                a = np.concatenate([a[:, :passed], *found], axis=1)
+                error = np.concatenate(
+                    [error[:, :passed], np.zeros((len(a), a.shape[1] - passed))], axis=1
+                )
     return a, error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +84,27 @@ def require_finite(name: str, array: NDArray[Any]) -> None:
             raise ValueError(f"expected finite {name}; got NaN or infinity in row {row}")
 
 
-class Shuffled:
+class Source(ABC):
+    """Batches that can be asked for epoch after epoch, always as many.
+
+    Attributes:
+        n_rows: rows of an epoch.
+        size: rows per batch; some may be smaller.
+    """
+
+    n_rows: int
+    size: int
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+
+    @abstractmethod
+    def epoch(self, rng: np.random.Generator, *, skip: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from number `skip` on, valid until the next is asked for."""
+
+
+class Shuffled(Source):
     """Batches of rows, gathered into the same buffers again and again.
 
     Args:
@@ -95,7 +116,7 @@ class Shuffled:
 
     def __init__(self, rows: Rows, size: int, *, shuffle: bool = True) -> None:
         self.rows, self.size, self.shuffle = rows, size, shuffle
-        n = len(rows)
+        self.n_rows = n = len(rows)
         starts = list(range(0, n, size))
         if len(starts) > 1 and n - starts[-1] == 1:
             starts.pop()  # a batch of one row has no variance, which batch normalisation divides by
@@ -106,7 +127,7 @@ class Shuffled:
         return len(self.bounds)
 
     def epoch(self, rng: np.random.Generator, *, skip: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch from number `skip` on, valid until the next is asked for."""
+        """As `Source` says."""
         order = rng.permutation(len(self.rows)) if self.shuffle else None
         features, targets, weights = self.rows.features, self.rows.targets, self.rows.weights
         for start, stop in self.bounds[skip:]:

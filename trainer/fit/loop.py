@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.fit.batches import Batch, Rows, Shuffled, Stream
+from trainer.fit.batches import Batch, Rows, Shuffled, Source, Stream
 from trainer.fit.update import Update
 from trainer.nn import Constant, Loss, Network, ReduceOnPlateau, check_pairing
 
@@ -73,7 +73,8 @@ class Run:
         network: trained in place.
         loss: what is minimised.
         update: how a step is made of a batch.
-        rows: what is learned from: rows, or a callable that gives the batches of each epoch.
+        rows: what is learned from: rows, a source of batches in an order of its own, or a callable
+            that gives the batches of each epoch.
         epochs: passes over the rows, at least 1.
         batch_size: rows per step, at least 1; of a callable it is not asked.
         rng: decides the order of the rows.
@@ -98,7 +99,7 @@ class Run:
         network: Network,
         loss: Loss,
         update: Update,
-        rows: Rows | Stream,
+        rows: Rows | Source | Stream,
         *,
         epochs: int,
         batch_size: int,
@@ -124,7 +125,7 @@ class Run:
             Shuffled(rows, batch_size, shuffle=shuffle) if isinstance(rows, Rows) else rows
         )
         self.steps_per_epoch = steps_per_epoch or 0
-        if isinstance(self.source, Shuffled):
+        if isinstance(self.source, Source):
             self.steps_per_epoch = len(self.source)
         elif not self.steps_per_epoch and not isinstance(
             update.schedule, Constant | ReduceOnPlateau
@@ -191,7 +192,7 @@ class Run:
     def source_size(self) -> tuple[int, int] | None:
         """Rows and rows per step; None of a stream."""
         source = self.source
-        return (len(source.rows), source.size) if isinstance(source, Shuffled) else None
+        return (source.n_rows, source.size) if isinstance(source, Source) else None
 
     def steps_planned(self) -> int:
         """Steps of the whole run; 0 of a stream whose length no one has said."""
@@ -201,7 +202,7 @@ class Run:
         number, planned = len(self.history) + 1, self.steps_planned()
         for batch in self._batches():
             features, targets, weights = batch
-            if not isinstance(self.source, Shuffled):
+            if not isinstance(self.source, Source):
                 Rows(*batch).check(
                     self.loss, self.network.n_inputs, self.network.n_outputs, self.network.dtype
                 )
@@ -232,7 +233,7 @@ class Run:
         self.order_state = None
 
     def _batches(self) -> Iterable[Batch]:
-        if not isinstance(self.source, Shuffled):
+        if not isinstance(self.source, Source):
             return itertools.islice(self.source(), self.batches_done, None)
         if self.order_state is None:
             self.order_state = dict(self.rng.bit_generator.state)

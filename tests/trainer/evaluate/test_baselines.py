@@ -3,6 +3,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LinearRegression
 
+from trainer.data.records import Records
 from trainer.data.sources import load
 from trainer.data.splits import split
 from trainer.evaluate import baselines, beside
@@ -23,8 +24,8 @@ def test_baselines_of_classes_are_a_constant_a_line_and_trees():
     assert found["logistic_regression"].metrics["roc_auc"] > 0.98
     assert {b.rows for b in found.values()} == {len(parts.train)}
     trees = HistGradientBoostingClassifier(random_state=0)
-    trees.fit(table.features[parts.train].astype(float), table.target[parts.train])
-    score = trees.score(table.features[parts.test].astype(float), table.target[parts.test])
+    trees.fit(table.records.numbers[parts.train].astype(float), table.target[parts.train])
+    score = trees.score(table.records.numbers[parts.test].astype(float), table.target[parts.test])
     assert found["gradient_boosting"].metrics["accuracy"] == pytest.approx(score)
 
 
@@ -40,8 +41,8 @@ def test_baselines_of_values_take_several_targets(name):
 def test_a_line_beats_the_mean_where_there_is_one():
     table, parts, found = judged("diabetes")
     assert found["ridge"].metrics["r2"] > found["mean"].metrics["r2"] + 0.2
-    line = LinearRegression().fit(table.features[parts.train], table.target[parts.train])
-    expected = line.score(table.features[parts.test], table.target[parts.test])
+    line = LinearRegression().fit(table.records.numbers[parts.train], table.target[parts.train])
+    expected = line.score(table.records.numbers[parts.test], table.target[parts.test])
     assert found["ridge"].metrics["r2"] == pytest.approx(expected, abs=0.02)
 
 
@@ -59,6 +60,8 @@ def test_a_class_of_which_no_row_was_taken_is_never_answered():
         def predict_proba(self, rows):
             return np.tile([0.3, 0.7], (len(rows), 1))
 
-    answers = baselines._answers(Knows(), np.zeros((2, 1)), np.array(["a", "b", "c"]))
+    records = Records.of_numbers(["x"], np.zeros((2, 1)))
+    classes = np.array(["a", "b", "c"])
+    answers = baselines._answers(Knows(), records, np.arange(2), baselines._plain, classes)
     np.testing.assert_array_equal(answers["probabilities"], [[0.3, 0, 0.7]] * 2)
     assert answers["label"].tolist() == ["c", "c"]

@@ -3,7 +3,7 @@ import pytest
 
 from serving.bundle import SelfTest
 from serving.runtime import compare
-from trainer.export.golden import golden_selftest, synthetic_rows
+from trainer.export.golden import golden_selftest, synthetic_records
 from trainer.export.parity import ParityError
 
 KINDS = ["multiclass", "binary", "text classes", "regression", "several targets"]
@@ -24,15 +24,15 @@ def test_the_graph_reproduces_its_selftest(kind, export, rng):
 @pytest.mark.parametrize("kind", KINDS)
 def test_golden_rows_are_no_ones_data(kind, export, rng):
     exported = export(kind)
-    rows = {row.tobytes() for row in exported.table.features}
-    assert not any(row.tobytes() in rows for row in synthetic_rows(exported.model, rng))
+    rows = {row.tobytes() for row in exported.table.records.numbers}
+    assert not any(row.tobytes() in rows for row in synthetic_records(exported.model, rng).numbers)
 
 
 def test_the_selftest_sees_every_class_and_far_outliers(export, rng):
     exported = export("multiclass")
     selftest = golden_selftest(exported.model, "fp32", rng)
     assert set(selftest.expected["fp32"].outputs["label"]) == set(range(10))
-    far = np.abs(exported.model.features.transform(selftest.inputs["features"])).max(axis=1)
+    far = np.abs(exported.model.encoder.numbers.transform(selftest.inputs["features"])).max(axis=1)
     for low, high in ((0, 5), (5, 20), (20, 150)):  # ordinary rows, outliers, far outliers
         assert np.count_nonzero((far >= low) & (far < high)) >= 20
 
@@ -44,9 +44,9 @@ def test_labels_that_rounding_could_flip_are_left_out(export, rng):
     W, b = last.W.copy(), last.b.copy()
     last.W[...], last.b[...] = 0, 0
     try:
-        assert len(synthetic_rows(exported.model, rng)) == 0
+        assert len(synthetic_records(exported.model, rng)) == 0
         last.b[...] = 1e-6  # decided, but by less than rounding
-        assert len(synthetic_rows(exported.model, rng)) == 0
+        assert len(synthetic_records(exported.model, rng)) == 0
         with pytest.raises(ParityError, match="undecided on all but 0"):
             golden_selftest(exported.model, "fp32", rng)
     finally:

@@ -8,6 +8,7 @@ import pytest
 
 from serving.runtime import Session
 from trainer.data.preprocess import Scaler
+from trainer.data.records import Column, Records
 from trainer.export.graph import IR_VERSION, OPSET, build_graph
 from trainer.export.parity import tolerances
 from trainer.nn import (
@@ -31,14 +32,14 @@ KINDS = [
 @pytest.mark.parametrize("size", [0, 1, 7, 20])
 def test_onnx_runtime_answers_as_numpy_does(kind, size, export):
     exported = export(kind)
-    rows = exported.table.features[:size]
+    records = exported.table.records.take(slice(size))
     # a plain session, without this project's code around it
     session = onnxruntime.InferenceSession(exported.graph, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    got = dict(zip(names, session.run(None, {"features": rows}), strict=True))
-    expected = exported.model.answers(rows)
+    got = dict(zip(names, session.run(None, records.inputs()), strict=True))
+    expected = exported.model.answers(records)
     assert set(names) == set(expected)
-    for name, tolerance in tolerances(exported.model, rows).items():
+    for name, tolerance in tolerances(exported.model, records).items():
         assert got[name].shape == expected[name].shape
         assert got[name].dtype == np.float32
         assert (np.abs(got[name] - expected[name]) <= tolerance).all()
@@ -72,7 +73,7 @@ def test_the_graphs_face_is_the_contracts(kind, outputs, export):
     exported = export(kind)
     session = onnxruntime.InferenceSession(exported.graph, providers=["CPUExecutionProvider"])
     (features,) = session.get_inputs()
-    width = exported.table.features.shape[1]
+    width = len(exported.table.records.columns)
     assert (features.name, features.type, features.shape) == (
         "features", "tensor(float)", ["N", width],
     )  # fmt: skip
@@ -94,14 +95,20 @@ def answered_alike(model, layers, rng, rows=200):
     """ONNX Runtime's answers and NumPy's, of a model with these layers, trained or not."""
     width = sum(layers[0].widths) if isinstance(layers[0], Branches) else model.network.n_inputs
     network = Network(width, [*layers, Dense(model.network.n_outputs)], rng=rng)
-    features = Scaler(np.zeros(width, np.float32), np.ones(width, np.float32))
-    model = replace(model, network=network, features=features)
+    unscaled = Scaler(np.zeros(width, np.float32), np.ones(width, np.float32))
+    numbers = replace(model.encoder.numbers, fill=np.full(width, np.nan, "f4"), scaler=unscaled)
+    columns = tuple(Column(f"x{i}") for i in range(width))
+    encoder = replace(model.encoder, columns=columns, numbers=numbers)
+    model = replace(model, network=network, encoder=encoder)
     x = 3 * rng.normal(size=(rows, width)).astype(np.float32)
     for _ in range(3):  # so that running means are not what they began with
         network.chain.forward(2 * x + 1, training=True)
-    got, expected = Session(build_graph(model)).run({"features": x}), model.answers(x)
+    got, expected = (
+        Session(build_graph(model)).run({"features": x}),
+        model.answers(Records(columns, x)),
+    )
     delta = np.abs(got["probabilities"] - expected["probabilities"])
-    assert (delta <= tolerances(model, x)["probabilities"]).all()
+    assert (delta <= tolerances(model, Records(columns, x))["probabilities"]).all()
     return delta.max()
 
 
@@ -138,15 +145,16 @@ def test_a_normalisation_is_folded_into_the_layer_before_it(export):
 def test_a_probability_at_the_threshold_is_the_second_class(threshold, export):
     model = replace(export("binary").model, threshold=threshold)
     rows, last = np.zeros((1, model.network.n_inputs), np.float32), model.network.layers[-1]
+    records = Records(model.encoder.columns, rows)
     kept = model.network.parameters.copy()
     try:
         # Every row gets exactly the logit whose sigmoid is the threshold.
         last.W[...], last.b[...] = 0, np.log(threshold / (1 - threshold))
-        p = model.answers(rows)["probabilities"][0, 1]
+        p = model.answers(records)["probabilities"][0, 1]
         exact = replace(model, threshold=float(p))
         above = replace(model, threshold=float(np.nextafter(p, np.float32(1))))
         for chosen, label in ((exact, 1), (above, 0)):
-            assert chosen.answers(rows)["label"].tolist() == [label]
+            assert chosen.answers(records)["label"].tolist() == [label]
             got = Session(build_graph(chosen)).run({"features": rows})
             if threshold == 0.5:  # which both sides compute exactly
                 assert got["label"].tolist() == [label]
@@ -157,7 +165,7 @@ def test_a_probability_at_the_threshold_is_the_second_class(threshold, export):
 @pytest.mark.parametrize("kind", ["multiclass", "binary", "regression"])
 def test_a_row_has_the_same_answer_whatever_its_batch_mates(kind, export):
     exported = export(kind)
-    rows = exported.table.features[:64]
+    rows = exported.table.records.numbers[:64]
     output = "value" if kind == "regression" else "probabilities"
     alone = np.concatenate([exported.session.run({"features": r[None]})[output] for r in rows])
     outliers = np.concatenate([rows, rows * 1e6])

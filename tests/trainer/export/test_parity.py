@@ -7,8 +7,8 @@ from onnx import numpy_helper
 
 from serving.bundle import Bundle
 from serving.runtime import GraphError, Session
-from trainer.data.preprocess import Scaler
-from trainer.export.golden import synthetic_rows
+from trainer.data.records import Records
+from trainer.export.golden import synthetic_records
 from trainer.export.graph import build_graph
 from trainer.export.parity import ParityError, check_parity, tolerances
 from trainer.nn import Dense, Network
@@ -59,8 +59,8 @@ def test_a_right_export_passes(kind, export, rng):
     found = check_parity(
         exported.model,
         exported.session,
-        exported.table.features,
-        synthetic_rows(exported.model, rng),
+        exported.table.records,
+        synthetic_records(exported.model, rng),
     )
     assert found.rows == len(exported.table)
     assert found.label_agreement == (None if exported.model.task == "regression" else 1.0)
@@ -79,8 +79,11 @@ def nudged_bias(model):
 
 
 def shifted_mean(model):
-    moved = model.features.offset + np.float32(1e-3) * model.features.scale
-    return replace(model, features=Scaler(moved, model.features.scale))
+    numbers = model.encoder.numbers
+    scaler = numbers.scaler
+    moved = replace(scaler, offset=scaler.offset + np.float32(1e-3) * scaler.scale)
+    encoder = replace(model.encoder, numbers=replace(numbers, scaler=moved))
+    return replace(model, encoder=encoder)
 
 
 def other_activation(model):
@@ -112,7 +115,7 @@ def test_a_faulty_export_is_caught(fault, export, rng):
     finally:
         sound.network.parameters[...] = parameters
     with pytest.raises(ParityError, match="expected the exported graph to answer"):
-        check_parity(sound, faulty, exported.table.features, synthetic_rows(sound, rng))
+        check_parity(sound, faulty, exported.table.records, synthetic_records(sound, rng))
 
 
 def check_spoiled(exported, rng, spoil):
@@ -122,8 +125,8 @@ def check_spoiled(exported, rng, spoil):
         def run(self, inputs):
             return spoil(inputs["features"], super().run(inputs))
 
-    rows = synthetic_rows(exported.model, rng)
-    check_parity(exported.model, Spoiled(exported.graph), exported.table.features, rows)
+    records = synthetic_records(exported.model, rng)
+    check_parity(exported.model, Spoiled(exported.graph), exported.table.records, records)
 
 
 def test_a_label_may_tip_where_rounding_can_tip_it_and_nowhere_else(export):
@@ -138,14 +141,15 @@ def test_a_label_may_tip_where_rounding_can_tip_it_and_nowhere_else(export):
             outputs["label"] = np.where(outputs["label"] == first, second, first)
             return outputs
 
-    rows = exported.table.features
+    rows = exported.table.records
+    none = rows.take(slice(0))
     try:
         last.W[...], last.b[...] = 0, 1e-8  # every row is as good as undecided
-        found = check_parity(exported.model, Tipped(build_graph(exported.model)), rows, rows[:0])
+        found = check_parity(exported.model, Tipped(build_graph(exported.model)), rows, none)
         assert found.label_agreement == 0  # and it is said
         last.b[...] = 1e-3
         with pytest.raises(ParityError, match=r"labels equal 0\.0"):
-            check_parity(exported.model, Tipped(build_graph(exported.model)), rows, rows[:0])
+            check_parity(exported.model, Tipped(build_graph(exported.model)), rows, none)
     finally:
         last.W[...], last.b[...] = W, b
 
@@ -154,7 +158,8 @@ def test_a_tie_excuses_only_the_classes_that_are_level(export):
     exported = export("multiclass")
     last = exported.model.network.layers[-1]
     W, b = last.W.copy(), last.b.copy()
-    rows = exported.table.features[:50]
+    rows = exported.table.records.take(slice(50))
+    none = rows.take(slice(0))
 
     def session(label):
         class Otherwise(Session):
@@ -167,10 +172,10 @@ def test_a_tie_excuses_only_the_classes_that_are_level(export):
 
     try:
         last.W[...], last.b[...] = 0, [1, 1, 0, 0, 0, 0, 0, 0, 0, 0]  # the first two are level
-        assert check_parity(exported.model, session(1), rows, rows[:0]).label_agreement == 0
+        assert check_parity(exported.model, session(1), rows, none).label_agreement == 0
         for wrong in (2, 11, -1):
             with pytest.raises(ParityError):
-                check_parity(exported.model, session(wrong), rows, rows[:0])
+                check_parity(exported.model, session(wrong), rows, none)
     finally:
         last.W[...], last.b[...] = W, b
 
@@ -187,10 +192,11 @@ def test_an_answer_that_depends_on_its_batch_is_caught(size, export, rng):
 
 def test_an_answer_that_is_wrong_for_outliers_only_is_caught(export, rng):
     exported = export("binary")
-    far = 40 * exported.model.features.scale
+    scaler = exported.model.encoder.numbers.scaler
+    far = 40 * scaler.scale
 
     def spoil(rows, outputs):
-        outlying = (np.abs(rows - exported.model.features.offset) > far).any(axis=1)
+        outlying = (np.abs(rows - scaler.offset) > far).any(axis=1)
         outputs["probabilities"][outlying] = 0.5
         return outputs
 
@@ -200,7 +206,7 @@ def test_an_answer_that_is_wrong_for_outliers_only_is_caught(export, rng):
 
 def test_an_answer_that_is_wrong_for_held_out_rows_only_is_caught(export, rng):
     exported = export("binary")
-    known = {row.tobytes() for row in exported.table.features}
+    known = {row.tobytes() for row in exported.table.records.numbers}
 
     def spoil(rows, outputs):
         outputs["probabilities"][[row.tobytes() in known for row in rows]] += 1e-3
@@ -243,16 +249,17 @@ def test_rounding_stays_within_the_tolerance(seed, export):
     network = Network(width, [*layers, Dense(model.network.n_outputs)], rng=rng)
     model = replace(model, network=network)
     spread = rng.choice([1, 10, 1000], size=(200, 1))
-    rows = rng.normal(model.features.offset, spread * model.features.scale, size=(200, width))
-    rows = rows.astype(np.float32)
-    got, expected = Session(build_graph(model)).run({"features": rows}), model.answers(rows)
-    for name, tolerance in tolerances(model, rows).items():
+    scaler = model.encoder.numbers.scaler
+    rows = rng.normal(scaler.offset, spread * scaler.scale, size=(200, width))
+    records = Records(model.encoder.columns, rows.astype(np.float32))
+    got, expected = Session(build_graph(model)).run(records.inputs()), model.answers(records)
+    for name, tolerance in tolerances(model, records).items():
         assert (np.abs(got[name] - expected[name]) <= tolerance).all()
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "binary"])
 def test_ordinary_rows_have_tight_tolerances(kind, export):
     exported = export(kind)
-    allowed = tolerances(exported.model, exported.table.features)["probabilities"]
+    allowed = tolerances(exported.model, exported.table.records)["probabilities"]
     assert np.median(allowed) < 5e-6
     assert allowed.max() < 2e-5

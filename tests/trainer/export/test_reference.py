@@ -2,27 +2,28 @@ import json
 
 import numpy as np
 
+from trainer.data.records import Records
 from trainer.export.reference import drift_reference
 
 
 def test_every_row_is_counted_once_in_every_histogram(export):
     exported = export("multiclass")
-    found = drift_reference(exported.model, exported.table.feature_names, exported.table.features)
+    found = drift_reference(exported.model, exported.table.records)
     n = len(exported.table)
     assert found["rows"] == n
-    assert list(found["features"]) == list(exported.table.feature_names)
+    assert list(found["features"]) == list(exported.table.records.names)
     outputs = found["outputs"]
     for histogram in (*found["features"].values(), *outputs["probabilities"]):
         assert sum(histogram["counts"]) == n
         assert len(histogram["edges"]) == len(histogram["counts"]) + 1
-    label = exported.model.answers(exported.table.features)["label"]
+    label = exported.model.answers(exported.table.records)["label"]
     assert outputs["label"] == np.bincount(label, minlength=10).tolist()
     json.dumps(found, allow_nan=False)
 
 
 def test_quantile_bins_weigh_the_same(export):
     exported = export("regression")
-    found = drift_reference(exported.model, exported.table.feature_names, exported.table.features)
+    found = drift_reference(exported.model, exported.table.records)
     counts = np.array(found["outputs"]["value"][0]["counts"])
     assert abs(counts - 44.2).max() <= 3
 
@@ -30,7 +31,7 @@ def test_quantile_bins_weigh_the_same(export):
 def test_edges_keep_their_digits(export, rng):
     exported = export("several targets")
     stamps = (1.6e9 + rng.integers(0, 30_000, size=(20, 3))).astype(np.float32)
-    found = drift_reference(exported.model, ("a", "b", "c"), stamps)
+    found = drift_reference(exported.model, Records.of_numbers("abc", stamps))
     for histogram in found["features"].values():
         edges = np.array(histogram["edges"], np.float32)
         assert (np.diff(edges) > 0).all()
@@ -39,5 +40,5 @@ def test_edges_keep_their_digits(export, rng):
 
 def test_a_constant_feature_has_one_bin(export):
     exported = export("multiclass")  # the first pixel of every digit is blank
-    found = drift_reference(exported.model, exported.table.feature_names, exported.table.features)
+    found = drift_reference(exported.model, exported.table.records)
     assert found["features"]["pixel_0_0"]["counts"] == [1797]

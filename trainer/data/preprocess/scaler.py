@@ -1,4 +1,4 @@
-"""Preprocessing, fitted on training rows only and exported inside the graph."""
+"""Scaling: columns brought to a common size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Scaling = Literal["standard", "range"]
+Scaling = Literal["standard", "minmax", "robust", "range"]
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,22 @@ class Scaler:
         Args:
             rows: to be seen in training.
             scaling: `standard` takes mean and population standard deviation of each column;
-                a column that never varies has scale 1, and so comes out as 0. `range` takes the
-                lowest and the highest value of all columns together to 0 and 1: for pixels and
-                other columns of one kind, whose differences in spread mean something.
+                a column that never varies has scale 1, and so comes out as 0. `minmax` takes lowest
+                and highest of each column to 0 and 1. `robust` takes the median and the distance of
+                the quartiles, which outliers do not move; where the quartiles are one value, the
+                standard deviation. `range` takes the lowest and the highest value of all columns
+                together to 0 and 1: for pixels and other columns of one kind, whose differences in
+                spread mean something.
         """
         if scaling == "range":
             low, high = np.float64(rows.min()), np.float64(rows.max())
             offset, scale = np.full((2, rows.shape[1]), [[low], [high - low]])
+        elif scaling == "minmax":
+            offset = rows.min(axis=0).astype(np.float64)
+            scale = rows.max(axis=0) - offset
+        elif scaling == "robust":
+            low, offset, high = np.quantile(rows.astype(np.float64), [0.25, 0.5, 0.75], axis=0)
+            scale = np.where(high > low, high - low, rows.std(axis=0, dtype=np.float64))
         else:
             offset = rows.mean(axis=0, dtype=np.float64)
             scale = rows.std(axis=0, dtype=np.float64)

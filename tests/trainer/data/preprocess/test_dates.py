@@ -1,0 +1,54 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from trainer.data.preprocess import Dates
+from trainer.data.preprocess.dates import FIRST, LAST
+
+
+def seconds(*texts):
+    return np.array([np.datetime64(text, "s").astype(np.int64) for text in texts], np.float64)
+
+
+def test_the_calendars_parts_are_those_of_pandas(rng):
+    drawn = rng.integers(-4_000_000_000, 4_000_000_000, 3000).astype(np.float64)
+    fitted = Dates.fit("d", drawn, gaps=False)
+    encoded = fitted.transform(drawn)
+    assert encoded.shape == (3000, fitted.width) == (3000, 45)
+    stamps = pd.to_datetime(drawn, unit="s").to_series()
+    np.testing.assert_allclose(encoded[:, 1] * 8.5 + 15.5, stamps.dt.day, atol=1e-5)
+    for start, size, part in ((2, 12, "month"), (14, 7, "day_of_week"), (21, 24, "hour")):
+        one_hot = encoded[:, start : start + size]
+        assert (one_hot.sum(axis=1) == 1).all()
+        expected = getattr(stamps.dt, part) - (part == "month")
+        np.testing.assert_array_equal(one_hot.argmax(axis=1), expected)
+
+
+def test_time_is_standardised(rng):
+    drawn = rng.integers(1.6e9, 1.7e9, 500).astype(np.float64)
+    time = Dates.fit("d", drawn, gaps=False).transform(drawn)[:, 0]
+    np.testing.assert_allclose(time, (drawn - drawn.mean()) / drawn.std(), rtol=1e-5, atol=1e-6)
+
+
+def test_dates_without_a_time_of_day_have_no_hours():
+    days = seconds("2024-02-28", "2024-02-29", "2024-03-01", "1969-12-31")
+    fitted = Dates.fit("d", days, gaps=False)
+    assert not fitted.hours
+    encoded = fitted.transform(days)
+    assert encoded.shape == (4, 21)
+    assert encoded[:, 2:14].argmax(axis=1).tolist() == [1, 1, 2, 11]
+    assert encoded[:, 14:].argmax(axis=1).tolist() == [2, 3, 4, 2]  # 0 is Monday
+
+
+def test_a_gap_is_the_median_and_flagged():
+    days = seconds("2024-01-01", "2024-01-03", "2024-01-09")
+    fitted = Dates.fit("d", np.append(days, np.nan), gaps=True)
+    filled, third = fitted.transform(np.array([np.nan, days[1]]))
+    np.testing.assert_array_equal(filled[:-1], third[:-1])
+    assert (filled[-1], third[-1]) == (1, 0)
+
+
+@pytest.mark.parametrize("far", [FIRST, LAST])
+def test_the_ends_of_the_calendar_can_be_encoded(far):
+    fitted = Dates.fit("d", seconds("2024-01-01", "2024-01-03"), gaps=False)
+    assert np.isfinite(fitted.transform(np.array([far]))).all()

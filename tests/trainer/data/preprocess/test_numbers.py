@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+from trainer.data.preprocess import Numbers
+
+
+def gappy(rng, rows=200, columns=4):
+    values = rng.normal(50, 9, size=(rows, columns)).astype(np.float32)
+    values[rng.random((rows, 2)).repeat(2, axis=1)[:, :columns] < 0.2] = np.nan
+    values[:, 3] = rng.normal(size=rows)  # this one has none
+    return values
+
+
+@pytest.mark.parametrize(
+    ("scaling", "theirs"), [("standard", StandardScaler()), ("minmax", MinMaxScaler())]
+)
+def test_gaps_are_filled_scaled_and_flagged_as_scikit_learn_does(scaling, theirs, rng):
+    known, other = gappy(rng), gappy(rng)
+    gaps = np.isnan(known).any(axis=0)
+    ours = Numbers.fit(known, scaling, gaps).transform(other)
+    pipeline = make_pipeline(SimpleImputer(strategy="median"), theirs)
+    expected = pipeline.fit(known.astype(float)).transform(other.astype(float))
+    flags = MissingIndicator().fit(known).transform(other)
+    np.testing.assert_allclose(ours, np.hstack([expected, flags]), atol=1e-5)
+    assert ours.shape == (200, 7)
+
+
+def test_a_gap_of_other_rows_only_is_filled_and_not_flagged(rng):
+    known = rng.normal(size=(50, 2)).astype(np.float32)
+    fitted = Numbers.fit(known, "standard", np.array([True, False]))
+    assert fitted.width == 2
+    (row,) = fitted.transform(np.array([[np.nan, 0]], np.float32))
+    middle = (np.median(known[:, 0]) - known[:, 0].mean()) / known[:, 0].std()
+    assert row[0] == pytest.approx(middle, abs=1e-5)
+
+
+def test_a_gap_where_none_is_filled_stays_one(rng):
+    known = rng.normal(size=(50, 2)).astype(np.float32)
+    fitted = Numbers.fit(known, "standard", np.array([False, False]))
+    assert not fitted.fills
+    assert np.isnan(fitted.transform(np.full((1, 2), np.nan, np.float32))).all()
+
+
+def test_a_column_that_is_all_gaps_in_training_becomes_zero():
+    known = np.full((20, 1), np.nan, np.float32)
+    fitted = Numbers.fit(known, "standard", np.array([True]))
+    np.testing.assert_array_equal(fitted.transform(known[:1]), [[0, 1]])
+
+
+def test_robust_scaling_does_not_mind_outliers(rng):
+    known = rng.normal(size=(1001, 1)).astype(np.float32)
+    plain = Numbers.fit(known, "robust", np.array([False])).scaler
+    known[:50] = 1e6
+    spoiled = Numbers.fit(known, "robust", np.array([False])).scaler
+    np.testing.assert_allclose(spoiled.offset, plain.offset, atol=0.1)
+    np.testing.assert_allclose(spoiled.scale, plain.scale, rtol=0.1)
+
+
+def test_a_column_whose_quartiles_are_one_value_is_scaled_by_its_deviation():
+    known = np.zeros((100, 1), np.float32)
+    known[:10] = 1000
+    scaler = Numbers.fit(known, "robust", np.array([False])).scaler
+    assert scaler.scale == pytest.approx(known.std())

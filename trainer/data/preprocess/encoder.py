@@ -1,0 +1,123 @@
+"""The encoder: records to rows of numbers, one column's preprocessing beside the other's.
+
+numbers, scaled | their flags | dates | categories, one-hot | places for embeddings to look up
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.preprocess.categories import Categories
+from trainer.data.preprocess.dates import Dates
+from trainer.data.preprocess.numbers import Numbers
+from trainer.data.preprocess.scaler import Scaling
+from trainer.data.records import Column, Records
+
+# Statistics of so many training rows, evenly spaced, are those of all as far as anyone can tell.
+STATISTICS = 200_000
+SLICE = 2**16  # rows looked at in one go
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How columns are to be encoded.
+
+    Attributes:
+        scaling: of the numbers.
+        rare: texts in fewer training rows than this share the bucket of unseen ones.
+        one_hot: categories with more places than this get an embedding.
+    """
+
+    scaling: Scaling = "standard"
+    rare: int = 10
+    one_hot: int = 32
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What makes network inputs of records; fitted on training rows and nothing else.
+
+    Attributes:
+        columns: what a record holds, in order.
+        numbers: of numbers and booleans together.
+        dates: of each date.
+        categories: of each category.
+    """
+
+    columns: tuple[Column, ...]
+    numbers: Numbers
+    dates: tuple[Dates, ...]
+    categories: tuple[Categories, ...]
+
+    @classmethod
+    def fit(
+        cls, records: Records, train: NDArray[np.int64], encoding: Encoding | None = None
+    ) -> Encoder:
+        """Take the statistics of the rows `train`.
+
+        Of the other rows only one thing is asked: whether a column has gaps there, which are then
+        filled and not refused.
+        """
+        encoding = encoding or Encoding()
+        number_gaps, date_gaps = _columns_with_gaps(records)
+        if len(train) > STATISTICS:
+            train = np.sort(train)[np.linspace(0, len(train) - 1, STATISTICS).astype(np.int64)]
+        known = records.take(train)
+        return cls(
+            records.columns,
+            Numbers.fit(known.numbers, encoding.scaling, number_gaps),
+            tuple(
+                Dates.fit(column.name, known.dates[:, place], gaps=bool(date_gaps[place]))
+                for place, column in enumerate(records.of_kind("date"))
+            ),
+            tuple(
+                Categories.fit(
+                    column, known.codes[:, place], rare=encoding.rare, one_hot=encoding.one_hot
+                )
+                for place, column in enumerate(records.of_kind("category"))
+            ),
+        )
+
+    @property
+    def width(self) -> int:
+        """Numbers that a record becomes."""
+        parts = (*self.dates, *self.categories)
+        return self.numbers.width + sum(part.width for part in parts)
+
+    @property
+    def embedded(self) -> tuple[Categories, ...]:
+        """The categories whose places come last, for an embedding to look up."""
+        return tuple(c for c in self.categories if c.embedded)
+
+    def transform(self, records: Records) -> NDArray[np.float32]:
+        """Records to network inputs, `(n, width)`; their words may be others than the fitted."""
+        parts = list(self._parts(records))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def _parts(self, records: Records) -> Iterator[NDArray[np.float32]]:
+        if len(self.numbers.fill):
+            yield self.numbers.transform(records.numbers)
+        for place, dates in enumerate(self.dates):
+            yield dates.transform(records.dates[:, place])
+        encoded = [
+            (categories.embedded, categories.transform(column, records.codes[:, place]))
+            for place, (categories, column) in enumerate(
+                zip(self.categories, records.of_kind("category"), strict=True)
+            )
+        ]
+        yield from (part for embedded, part in encoded if not embedded)
+        yield from (part for embedded, part in encoded if embedded)
+
+
+def _columns_with_gaps(records: Records) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of numbers and of dates, the columns in which any row has a gap."""
+    numbers = np.zeros(records.numbers.shape[1], bool)
+    dates = np.zeros(records.dates.shape[1], bool)
+    for start in range(0, len(records), SLICE):
+        numbers |= np.isnan(records.numbers[start : start + SLICE]).any(axis=0)
+        dates |= np.isnan(records.dates[start : start + SLICE]).any(axis=0)
+    return numbers, dates

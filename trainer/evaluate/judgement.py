@@ -1,0 +1,49 @@
+"""Judgement: what a model answers to rows whose truth is known, and how good that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.tables import Table, Task
+from trainer.evaluate.bootstrap import intervals
+from trainer.evaluate.metrics import measure
+from trainer.model import SLICE, Answers, Model
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Answers beside the truth.
+
+    Attributes:
+        task: what was asked.
+        truth: the target of each row.
+        answers: named as the graph's outputs.
+        classes: for classification, sorted; else None.
+    """
+
+    task: Task
+    truth: NDArray[Any]
+    answers: Answers
+    classes: NDArray[Any] | None
+
+    @classmethod
+    def of(cls, model: Model, table: Table, rows: NDArray[np.int64]) -> Judgement:
+        """The model's answers to those rows of the table, which may lie in a file."""
+        parts = [
+            model.answers(table.records.take(rows[start : start + SLICE]))
+            for start in range(0, max(len(rows), 1), SLICE)
+        ]
+        answers = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return cls(model.task, table.target[rows], answers, model.classes)
+
+    def metrics(self) -> dict[str, float]:
+        """As of `measure`."""
+        return measure(self.task, self.truth, self.answers, self.classes)
+
+    def intervals(self, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
+        """Where each metric would lie in 95 % of other draws of as many rows."""
+        return intervals(self.task, self.truth, self.answers, self.classes, rng=rng)
