@@ -30,7 +30,17 @@ from trainer.nn.activations import (
 )
 from trainer.nn.gradient_check import GradientError, check_gradients
 from trainer.nn.initializers import INITIALIZERS, Initializer
-from trainer.nn.layers import BatchNorm, Branches, Chain, Dense, Dropout, Layer, Parameter
+from trainer.nn.layers import (
+    BatchNorm,
+    Branches,
+    Chain,
+    Dense,
+    Dropout,
+    Embedding,
+    Layer,
+    Parameter,
+    embedding_width,
+)
 from trainer.nn.losses import (
     LOSSES,
     BinaryCrossEntropy,
@@ -89,6 +99,7 @@ __all__ = [
     "Cosine",
     "Dense",
     "Dropout",
+    "Embedding",
     "Exponential",
     "GradientError",
     "Huber",
@@ -124,4 +135,5 @@ __all__ = [
     "check_pairing",
     "clip_norm",
     "clip_value",
+    "embedding_width",
 ]
