@@ -4,7 +4,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from trainer.evaluate import bootstrap, intervals, measure
+from trainer.evaluate import bootstrap
+from trainer.evaluate.bootstrap import intervals
+from trainer.evaluate.metrics import measure
 
 
 def answered(rng, n, k):
