@@ -1,7 +1,7 @@
 """Fields: what one value of each column may be, and how it reaches the graph.
 
-One class a kind. `check` is the rule, and refuses precisely; `column` is the same rule over many
-values, and quick over those that need no second look.
+One class a kind. `check` is the rule, and refuses precisely; `check_all` is the same rule over
+many values, and quick over those that need no second look.
 
 A gap is `null`, a key that is not there, or the empty text of a category. Where the manifest says
 that the graph fills it, it goes in as NaN or ""; elsewhere it is refused.
@@ -28,8 +28,6 @@ WHOLE = re.compile(r"0|-?[1-9][0-9]*")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LISTED = 5  # categories that an error names
 NOT_FILLED = "and the model fills no gap here"
-
-Column = NDArray[Any]
 
 
 class WrongValueError(Exception):
@@ -67,9 +65,9 @@ class Field(ABC):
             WrongValueError: the column does not take it.
         """
 
-    def column(self, values: Sequence[object]) -> Column:
-        """Values as the graph takes them, `(len(values),)` of `dtype`; raises as `check` does."""
-        return np.array([self.check(value) for value in values], dtype=self.dtype)
+    def check_all(self, values: Sequence[object]) -> list[Any]:
+        """Each value as the graph takes it; raises as `check` does."""
+        return [self.check(value) for value in values]
 
     def fill(self, came: str) -> float | str:
         """The gap, where the graph takes one; else the refusal of what `came` instead."""
@@ -100,12 +98,12 @@ class NumberField(Field):
             self.refuse(value)
         return float(value)
 
-    def column(self, values: Sequence[object]) -> Column:
-        """As `check`; the range of all is looked at together."""
-        numbers = np.array([v if type(v) is float else self.check(v) for v in values], np.float64)
-        if (np.abs(numbers) >= FLOAT32_LIMIT).any():
-            raise WrongValueError(self.expected, "a number that float32 cannot hold")
-        return numbers.astype(self.dtype)
+    def check_all(self, values: Sequence[object]) -> list[Any]:
+        """As `check`; what is written as a fraction and in range needs no second look."""
+        return [
+            v if type(v) is float and -FLOAT32_LIMIT < v < FLOAT32_LIMIT else self.check(v)
+            for v in values
+        ]
 
 
 class BooleanField(Field):
@@ -150,11 +148,10 @@ class CategoryField(Field):
             self._require_unseen(text)
         return known or text
 
-    def column(self, values: Sequence[object]) -> Column:
+    def check_all(self, values: Sequence[object]) -> list[Any]:
         """As `check`; a category that is written as it is known needs no second look."""
         known = self.categories.get
-        texts = [known(v) or self.check(v) if type(v) is str else self.check(v) for v in values]
-        return np.array(texts, dtype=self.dtype)
+        return [(known(v) if type(v) is str else None) or self.check(v) for v in values]
 
     def _text(self, value: object) -> str:
         if isinstance(value, str):
@@ -247,20 +244,21 @@ class Fields:
         truths = rows[:, self._booleans]
         return bool(((truths == 0) | (truths == 1)).all())
 
-    def inputs(self, columns: Sequence[Column]) -> Arrays:
+    def inputs(self, columns: Sequence[Sequence[Any]]) -> Arrays:
         """The graph's inputs.
 
         Args:
-            columns: the values of each, `(n,)`.
+            columns: the n values of each, checked.
 
         Returns:
             `features`, float32 `(n, len(self))`, or each column under its name, `(n, 1)` of its
             own dtype.
         """
         if self.all_numbers:
-            return {FEATURES: np.stack(columns, axis=1).astype(np.float32, copy=False)}
+            across = np.array(columns, dtype=np.float64)
+            return {FEATURES: across.T.astype(np.float32, order="C")}
         return {
-            field.name: column.astype(field.dtype, copy=False)[:, None]
+            field.name: np.array(column, dtype=field.dtype)[:, None]
             for field, column in zip(self.columns, columns, strict=True)
         }
 

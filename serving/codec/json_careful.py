@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, NoReturn
 
-import numpy as np
-
 from serving.bundle import Arrays
 from serving.codec.fields import CategoryField, Field, Fields, WrongValueError, join, most_cells
 from serving.codec.json_plain_records import decode_plain_records
@@ -94,12 +92,7 @@ class _Rows:
         return join([*self.parts, self._last()])
 
     def _last(self) -> Arrays:
-        return self.fields.inputs(
-            [
-                np.array(column, dtype=field.dtype)
-                for field, column in zip(self.fields.columns, self.columns, strict=True)
-            ]
-        )
+        return self.fields.inputs(self.columns)
 
 
 class _Reader:

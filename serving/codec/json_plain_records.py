@@ -31,7 +31,7 @@ def decode_plain_records(body: bytes, fields: Fields) -> Arrays | None:
     Returns:
         The graph's inputs, as `Fields.inputs` says.
     """
-    if fields.all_numbers and body.count(b"{") == 1:  # rows, and of numbers alone most likely
+    if fields.all_numbers and not _holds_records(body):
         rows = decode_plain(body, len(fields))
         if rows is not None and fields.take(rows):
             return {FEATURES: rows}
@@ -51,11 +51,16 @@ def decode_plain_records(body: bytes, fields: Fields) -> Arrays | None:
     return join(parts or [_inputs([], fields)])
 
 
+def _holds_records(body: bytes) -> bool:
+    """Whether a brace follows the first one."""
+    return body.find(b"{", body.find(b"{") + 1) >= 0
+
+
 def _inputs(block: Sequence[object], fields: Fields) -> Arrays:
     rows = list(_rows(block, fields))
     columns: Iterable[tuple[object, ...]] = zip(*rows, strict=True) if rows else [()] * len(fields)
     return fields.inputs(
-        [field.column(values) for field, values in zip(fields.columns, columns, strict=True)]
+        [field.check_all(values) for field, values in zip(fields.columns, columns, strict=True)]
     )
 
 

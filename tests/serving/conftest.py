@@ -91,7 +91,8 @@ def mixed_graph(columns=COLUMNS):
             helper.make_node("Cast", [f"scaled {unique}"], [part], to=TensorProto.FLOAT),
         ]
     constant("one", np.array([1]))
-    constant("weights", WEIGHTS)
+    width = sum(5 if column["type"] == "category" else 1 for column in columns)
+    constant("weights", WEIGHTS[:width])
     nodes += [
         helper.make_node("Concat", parts, ["features of all"], axis=1),
         helper.make_node("MatMul", ["features of all", "weights"], ["logits"]),
