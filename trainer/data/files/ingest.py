@@ -82,7 +82,8 @@ def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -
         DataError: a column is not there, or a value is not of its kind; the message names column,
             value and row.
     """
-    lacking = [column.name for column in columns if column.name not in batch.schema.names]
+    there = set(batch.schema.names)
+    lacking = [column.name for column in columns if column.name not in there]
     if lacking:
         raise DataError(
             f"expected the columns {listed([column.name for column in columns])}; got none called "
