@@ -228,8 +228,8 @@ class _Watch:
             raise DataError(
                 f"{self._source}: expected at most {MOST_WORDS} different texts in {self.name!r}, "
                 f"of {MOST_TEXT} bytes together; got more up to row {row + len(array)}, such as "
-                f"{self._texts()[-1].as_py()[:40]!r}; it looks like an identifier or free text: leave it out "
-                f"with --drop {self.name}{self._correction()}"
+                f"{self._texts()[-1].as_py()[:40]!r}; it looks like an identifier or free text: "
+                f"leave it out with --drop {self.name}{self._correction()}"
             )
 
     def _texts(self) -> pa.Array:
