@@ -89,7 +89,7 @@ def find(table: Table, parts: Split) -> list[Finding]:
     varying = [pair for pair in look.columns if pair[0].name not in constant]
     identifiers = _identifiers(look, varying)
     found = [
-        look.finding("identifier_column", identifiers, "all but different in each of {rows}: {}"),
+        look.finding("identifier_column", identifiers, "different from row to row in {rows}: {}"),
         look.finding("constant_column", constant, "at most one value in {all}: {}"),
         look.finding("duplicate_column", _duplicates(look, varying), "equal in {all}: {}"),
         look.finding(

@@ -206,14 +206,39 @@ def test_columns_that_alone_tell_every_class_leak(classes, rng, noise):
     assert found["leaking_column"].columns == leaking
 
 
-def test_the_area_is_that_of_scikit_learn(rng, noise):
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("gappy", [None, 0, 1])
+def test_the_area_is_that_of_scikit_learn(sign, gappy, rng, noise):
+    """Gaps in some rows of one class; they may count as more or as less than all values."""
     target = rng.integers(0, 2, N)
-    values = (target + 0.28 * noise).round(1)
-    table = table_of(target, x=values)
+    values = sign * (target + 0.28 * noise).round(1)
+    gaps = (target == gappy) & (rng.random(N) < 0.3)
+    table = table_of(target, x=np.where(gaps, np.nan, values))
     parts = split(table, validation=0.15, test=0.15, seed=0)
-    area = roc_auc_score(target[parts.train], values[parts.train])
+    filled = np.where(gaps, 9 * sign * (-1 if gappy == 0 else 1), values)
+    area = roc_auc_score(target[parts.train], sign * filled[parts.train])
     assert area > 0.99
     assert f"x (AUC {area:.3f})" in found_in(table, parts)["leaking_column"].detail
+
+
+def test_the_most_frequent_class_of_a_category_counts(rng):
+    target = rng.permutation(N) % 3
+    wrong = rng.permutation(N) < 4
+    text = np.array(["b", "c", "a"])[np.where(wrong, rng.integers(0, 3, N), target)]
+    assert "leaking_column" in found_in(table_of(target, text=text))
+
+
+def test_of_too_few_rows_nothing_is_said_to_leak_or_to_be_an_identifier(rng):
+    target = np.arange(60) % 2
+    table = table_of(target, x=target + rng.random(60) / 9, text=[*"abcdefgh"] + [""] * 52)
+    assert found_in(table) == {}
+
+
+def test_texts_that_tell_rows_apart_are_not_called_many_too(rng):
+    table = table_of(
+        rng.integers(0, 2, 1500), x=rng.normal(size=1500), text=[f"t{i}" for i in range(1500)]
+    )
+    assert list(found_in(table)) == ["identifier_column"]
 
 
 def test_a_gap_can_leak(rng, noise):
