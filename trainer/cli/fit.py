@@ -10,6 +10,7 @@ import click
 
 from serving.bundle import Bundle, BundleError, Manifest
 from serving.runtime import GraphError
+from trainer.cli.announce import announce
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.tables import DataError
 from trainer.evaluate import leading
@@ -59,7 +60,9 @@ def fit(
     chosen = configure(config, options)
     callbacks = [ProgressBar(), Diagnostics(_warn), *_logs(log, tensorboard)]
     try:
-        bundle, trained = fit_recipe(chosen, callbacks=callbacks, checkpoint=checkpoint)
+        bundle, trained = fit_recipe(
+            chosen, callbacks=callbacks, checkpoint=checkpoint, announce=announce
+        )
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error
     if as_json:
