@@ -190,7 +190,7 @@ def learn(
     *,
     callbacks: Sequence[Callback] = (),
     checkpoint: Path | None = None,
-    announce: Announce = lambda task: None,
+    announce: Announce | None = None,
 ) -> Trained:
     """Load, split and train.
 
@@ -208,7 +208,8 @@ def learn(
     """
     started = time.perf_counter()
     task = prepare(config, rng)
-    announce(task)
+    if announce is not None:
+        announce(task)
     stopping = EarlyStopping(config.patience)
     kept = _keeping(checkpoint, config, task.table)
     history = task.run(config, [stopping, *callbacks, *kept]).go()
@@ -234,7 +235,7 @@ def fit(
     *,
     callbacks: Sequence[Callback] = (),
     checkpoint: Path | None = None,
-    announce: Announce = lambda task: None,
+    announce: Announce | None = None,
 ) -> tuple[Bundle, Trained]:
     """Learn, then export: a bundle, or an error and no bundle. A finished run's checkpoint is gone.
 
