@@ -221,9 +221,7 @@ def _lines(history: Sequence[Epoch]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(
-        (e.number, e.learning_rate, e.train_loss, e.validation_loss) for e in history
-    )
+    writer.writerows((e.number, e.learning_rate, e.train_loss, e.validation_loss) for e in history)
     return text.getvalue()
 
 
