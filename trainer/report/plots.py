@@ -17,6 +17,7 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 INK, MUTED, RULE = "#1c2024", "#6a7079", "#dfe2e6"
 ACCENT, SECOND, GOOD, BAD = "#2563a8", "#c8691c", "#2c7d4f", "#b93a32"
@@ -89,6 +90,14 @@ def canvas(width: float = WIDTH, height: float = HEIGHT, *, rows: int = 1) -> It
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, dpi=160, metadata={"Date": None})
         drawing.svg = _inline(file.getvalue())
+
+
+def logarithmic(axes: Axes) -> None:
+    """Powers upwards, the ticks written as numbers: formulas are not set here."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def grid(axes: Axes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainer.report.blocks import Block, Figure, Figures, Paragraph, Section
 from trainer.report.evidence import Evidence
-from trainer.report.plots import ACCENT, MUTED, SECOND, canvas, grid
+from trainer.report.plots import ACCENT, MUTED, SECOND, canvas, grid, logarithmic
 from trainer.report.wording import count, number
 from trainer.runs import RunFolder
 
@@ -51,7 +51,7 @@ def _curves(run: RunFolder, best: int) -> Figure:
         axes.axvline(best, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), label="kept")
         losses = [e.train_loss for e in run.history] + [loss for _, loss in checked]
         if min(losses) > 0:
-            axes.set_yscale("log")
+            logarithmic(axes)
         axes.set_ylabel("loss")
         axes.legend(loc="upper right")
         if vary:
