@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,7 +67,7 @@ class Table:
         head: a name per column.
         rows: a cell per column.
         caption: what to see in it.
-        words: so many columns, the first ones, hold words; the others numbers, which align right.
+        words: places of the columns that hold words; the others hold numbers, which align right.
         folded: of a long one, what to click on to see it.
         narrow: as narrow as its content, where many cells are short.
     """
@@ -75,7 +75,7 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[str | Cell]]
     caption: str = ""
-    words: int = 1
+    words: Collection[int] = (0,)
     folded: str = ""
     narrow: bool = False
 

@@ -27,6 +27,7 @@ VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", ACCENT: "accent", SECOND:
 MANY = (ACCENT, SECOND, "#009e73", "#b65a94", "#8a8a00", "#4aa3d8", "#8c564b", "#7667b5", "#d4483b",
         "#5f8a8b")  # fmt: skip
 WIDTH, HEIGHT = 4.6, 3.2  # inches of a drawing that stands beside another
+REM = 6.4  # of the page to an inch, so that letters are as large in every drawing
 DENSE = 2000  # points; more are drawn as an image
 
 STYLE = {
@@ -89,7 +90,7 @@ def canvas(width: float = WIDTH, height: float = HEIGHT, *, rows: int = 1) -> It
         yield drawing
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, dpi=160, metadata={"Date": None})
-        drawing.svg = _inline(file.getvalue())
+        drawing.svg = _inline(file.getvalue(), width)
 
 
 def logarithmic(axes: Axes) -> None:
@@ -106,7 +107,7 @@ def grid(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _inline(text: str) -> Markup:
+def _inline(text: str, width: float) -> Markup:
     """An SVG file as a part of an HTML page: no names of other places, ids of its own."""
     root = ET.fromstring(text)  # noqa: S314 - drawn here, not read
     prefix = f"d{zlib.crc32(text.encode()):08x}-"
@@ -123,6 +124,7 @@ def _inline(text: str) -> Markup:
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.set("aria-hidden", "true")
+    root.set("style", f"max-width: {width * REM:.1f}rem")
     # Safe: the serialiser escapes text and attributes.
     return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.preprocess.dates import DAY
 from trainer.data.records import MISSING, Column
 from trainer.report.evidence import Judged
 from trainer.report.wording import moment, number, short
@@ -97,8 +98,15 @@ def _parts(column: Column, values: NDArray[np.generic]) -> Iterator[tuple[str, N
         yield "false", values == 0
         yield "true", values == 1
     elif len(there):
-        show = moment if column.kind == "date" else number
         edges = np.unique(np.quantile(there.astype(np.float64), np.linspace(0, 1, 5)))
         quarter = np.searchsorted(edges[1:-1], values.astype(np.float64), side="left")
+        show = _shown(column, edges)
         for place, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
             yield f"{show(low)} to {show(high)}", (quarter == place) & ~gaps
+
+
+def _shown(column: Column, edges: NDArray[np.float64]) -> Callable[[float], str]:
+    """How the ends of a quarter are written: of dates far apart, the days alone."""
+    if column.kind != "date":
+        return number
+    return (lambda s: moment(s - s % DAY)) if edges[-1] - edges[0] > 100 * DAY else moment

@@ -27,7 +27,7 @@ def importance(found: Importances) -> Section:
         grid(axes)
         axes.grid(visible=False, axis="y")
         axes.barh(range(len(shown)), [c.drop for c in shown], xerr=[c.spread for c in shown],
-                  height=0.66, color=ACCENT, error_kw={"ecolor": MUTED, "elinewidth": 1.2})  # fmt: skip
+                  height=0.66, color=ACCENT, error_kw={"ecolor": INK, "elinewidth": 1.2})  # fmt: skip
         axes.axvline(0, color=MUTED, linewidth=0.8)
         axes.set_yticks(range(len(shown)), names)
         axes.invert_yaxis()
@@ -82,12 +82,20 @@ def cases(judged: Judged, found: Importances) -> Section:
             rows,
             f"The {len(rows)} {which}, worst first: look for wrong labels, and for what the "
             f"columns do not say.{more}",
+            words=_words(judged, names),
         )
     ]
     if judged.classes is not None and len(worst) < MOST_CASES:
         blocks.append(Paragraph(f"There are no more: {count(len(worst), 'row')} of "
                                 f"{count(len(judged))} are answered wrongly.", "quiet"))  # fmt: skip
     return Section("cases", title, blocks)
+
+
+def _words(judged: Judged, names: list[str]) -> list[int]:
+    """Places of the columns of a case that hold words."""
+    texts = {column.name for column in judged.records.of_kind("category")}
+    places = [3 + place for place, name in enumerate(names) if name in texts]
+    return places if judged.classes is None else [0, 1, *places]
 
 
 def worst_slices(judged: Judged) -> Section:
@@ -128,7 +136,7 @@ def worst_slices(judged: Judged) -> Section:
         rows,
         f"Every category, and every quarter of the numbers and dates, with at least {FEWEST_ROWS} "
         f"test rows; tinted where the whole lies outside the interval.{more}",
-        words=2,
+        words=range(2),
     )
     return Section("slices", title, [Paragraph(said), table])
 

@@ -57,7 +57,7 @@ def _pairs(matrix: NDArray[np.int64], names: list[str]) -> Table:
         ["truth", "answer", "rows", "of the class"],
         rows,
         f"The commonest mistakes; with {len(names)} classes a matrix would not be readable.",
-        words=2,
+        words=range(2),
     )
 
 

@@ -12,7 +12,7 @@ from sklearn import metrics
 from trainer.report.blocks import Block, Figure, Figures, Paragraph, Section
 from trainer.report.evidence import Evidence, Judged
 from trainer.report.plots import ACCENT, INK, MANY, MUTED, RULE, SECOND, canvas, grid
-from trainer.report.wording import number, percent, short
+from trainer.report.wording import percent, short
 
 MOST_CURVES = 10
 MOST_POINTS = 400  # of a curve; no eye sees more
@@ -118,8 +118,8 @@ def _thresholds(judged: Judged, chosen: float) -> Figure:
         ):  # fmt: skip
             axes.plot(*_few(at, values), color=colour, label=label, linewidth=1.6)
         axes.axvline(chosen, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
-        axes.annotate(f"chosen: {number(chosen)}", (chosen, 1.03), (4, -2), fontsize=8.5,
-                      textcoords="offset points", va="top", color=MUTED)  # fmt: skip
+        axes.annotate(f"chosen: {chosen:.4g}", (chosen, 1.03), (0, 3), fontsize=8.5, ha="center",
+                      textcoords="offset points", color=MUTED)  # fmt: skip
         axes.legend(loc="lower center", ncols=3)
     label = judged.answers["label"] == judged.known[1]
     found = percent(float(np.mean(label[truth]))) if truth.any() else "–"

@@ -115,7 +115,7 @@ def _columns(evidence: Evidence) -> Table:
         ["column", "kind", "range of the training rows, or categories", "a gap is"],
         rows,
         "What the model takes, in order. Values outside a range are answered all the same.",
-        words=4,
+        words=range(4),
         folded=folded,
     )
 

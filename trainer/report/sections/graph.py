@@ -45,7 +45,7 @@ def variants(evidence: Evidence) -> Section:
         ["variant", "file", "size", *(f"µs, batch {batch}" for batch in batches)],
         [_cost(name, variant, batches) for name, variant in found.items()],
         "Median time of one run on the machine that exported it, by rows in the batch.",
-        words=2,
+        words=range(2),
     )
     quality = Table(
         ["metric", *found],

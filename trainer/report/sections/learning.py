@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from matplotlib.ticker import MaxNLocator
+
 from trainer.report.blocks import Block, Figure, Figures, Paragraph, Section
 from trainer.report.evidence import Evidence
 from trainer.report.plots import ACCENT, MUTED, SECOND, canvas, grid, logarithmic
@@ -53,12 +55,13 @@ def _curves(run: RunFolder, best: int) -> Figure:
         if min(losses) > 0:
             logarithmic(axes)
         axes.set_ylabel("loss")
-        axes.legend(loc="upper right")
+        axes.legend(loc="best")
         if vary:
             drawing.axes[1].plot(epochs, [rate or 0 for rate in rates], color=MUTED)
             grid(drawing.axes[1])
             drawing.axes[1].set_ylabel("learning rate")
         drawing.axes[-1].set_xlabel("epoch")
+        drawing.axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return Figure(
         drawing.svg,
         "Losses by epoch; penalties and dropout count in training only. A validation loss that "

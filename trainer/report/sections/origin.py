@@ -37,7 +37,7 @@ def origin(evidence: Evidence) -> Section:
             "Machine"))  # fmt: skip
     sums = [[file, digest] for file, digest in evidence.bundle.sums.items()]
     blocks.append(Table(["file", "sha256"], sums, "Every file of the bundle but its manifest.",
-                        words=2))  # fmt: skip
+                        words=range(2)))  # fmt: skip
     return Section("origin", "How it was made", blocks)
 
 

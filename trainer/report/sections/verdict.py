@@ -42,7 +42,7 @@ def _goodness(evidence: Evidence) -> str:
     metric = leading(manifest.task, own)
     figure, rows = own[metric], count(manifest.data.rows["test"], "row")
     target = listed([short(name) for name in manifest.data.target])
-    low, high = manifest.intervals.get(metric, (None, None))
+    interval = manifest.intervals.get(metric)
     if metric == "r2":
         if figure <= 0:
             said = (
@@ -54,7 +54,11 @@ def _goodness(evidence: Evidence) -> str:
                 f"It explains {percent(figure)} of how {target} varies over {rows} it has never "
                 f"seen, and is off by {number(own['mae'], 3)} on average"
             )
-        unit = "" if low is None else f"R² {number(low, 3)} to {number(high, 3)}"
+        ends = (
+            ""
+            if interval is None
+            else f"R² would lie from {number(interval[0], 3)} to {number(interval[1], 3)}"
+        )
     elif metric == "roc_auc":
         second = short(str((manifest.classes or ["", ""])[1]))
         said = (
@@ -62,13 +66,17 @@ def _goodness(evidence: Evidence) -> str:
             f"{percent(figure)} of the time (ROC AUC), and labels {percent(own['accuracy'])} of "
             f"{rows} it has never seen rightly"
         )
-        unit = "" if low is None else f"ROC AUC {number(low, 3)} to {number(high, 3)}"
+        ends = (
+            "" if interval is None else f"that is {percent(interval[0])} to {percent(interval[1])}"
+        )
     else:
         said = f"It is right on {percent(figure)} of {rows} it has never seen"
-        unit = "" if low is None or high is None else f"{percent(low)} to {percent(high)}"
-    return f"{said}. On other rows of the same kind, 95 times in 100: {unit}." if unit else (
-        f"{said}."
-    )  # fmt: skip
+        ends = (
+            "" if interval is None else f"that is {percent(interval[0])} to {percent(interval[1])}"
+        )
+    if not ends:
+        return f"{said}."
+    return f"{said}. On other rows of the same kind, 95 times in 100, {ends}."
 
 
 def _tiles(evidence: Evidence) -> Tiles:
@@ -98,23 +106,19 @@ def _comparison(evidence: Evidence) -> Paragraph:
     if best is None:
         return Paragraph("Its baselines were judged by other figures than it.", "quiet")
     said = f"{baseline_name(best)} ({metric_name(metric)} {decimal(others[best])})"
-    chance = "" if not low <= others[best] <= high else (
-        " The difference is within the interval: on so many rows it may be chance."
-    )  # fmt: skip
+    near = low <= others[best] <= high
+    chance = "The difference is within the interval: on so few rows it may be chance."
     if better:
-        names = listed([baseline_name(name) for name in better])
+        names = _capital(listed([baseline_name(name) for name in better]))
         verb = "does" if len(better) == 1 else "do"
         return Paragraph(
-            f"{_capital(names)} {verb} better on the same rows than this network's "
-            f"{decimal(own[metric])}; the best is {said}.{chance} Serve that, or give the network "
-            f"what it lacks.",
+            f"{names} {verb} better on the same rows than this network's {decimal(own[metric])}; "
+            f"the best is {said}. {f'{chance} Where less does as well, s' if near else 'S'}erve "
+            f"that, or give the network what it lacks.",
             "bad",
         )
-    return Paragraph(
-        f"It beats every baseline; the best of them is {said}, against its "
-        f"{decimal(own[metric])}.{chance}",
-        "good",
-    )
+    ahead = f"It is ahead of every baseline; the best of them is {said}, against its {decimal(own[metric])}."
+    return Paragraph(f"{ahead} {chance}", "plain") if near else Paragraph(ahead, "good")
 
 
 def _capital(text: str) -> str:
@@ -131,7 +135,7 @@ def _threshold(evidence: Evidence) -> str:
         if manifest.aim
         else "no aim was given to choose another by"
     )
-    return f"It answers “{second}” from a probability of {number(manifest.threshold)} up; {chosen}."
+    return f"It answers “{second}” from a probability of {manifest.threshold:.4g} up; {chosen}."
 
 
 def _beside(evidence: Evidence) -> Figure:
