@@ -1,4 +1,4 @@
-"""Blocks: what a section is made of. They hold plain text; the template escapes every word of it."""
+"""Blocks: what a section is made of. They hold plain text; the template escapes all of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page: its sections in one file of HTML that asks the network for nothing and runs no script."""
+"""The page: its sections in one HTML file, which asks no network and runs no script."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
@@ -30,12 +31,11 @@ WIDTH, HEIGHT = 4.6, 3.2  # inches of a drawing that stands beside another
 REM = 6.4  # of the page to an inch, so that letters are as large in every drawing
 DENSE = 2000  # points; more are drawn as an image
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.edgecolor": MUTED,
     "axes.labelcolor": MUTED,
     "axes.labelsize": 9,
     "axes.linewidth": 0.7,
-    "axes.prop_cycle": mpl.cycler(color=MANY),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "font.family": "sans-serif",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +102,7 @@ def _parts(column: Column, values: NDArray[np.generic]) -> Iterator[tuple[str, N
         edges = np.unique(np.quantile(there.astype(np.float64), np.linspace(0, 1, 5)))
         quarter = np.searchsorted(edges[1:-1], values.astype(np.float64), side="left")
         show = _shown(column, edges)
-        for place, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for place, (low, high) in enumerate(pairwise(edges)):
             yield f"{show(low)} to {show(high)}", (quarter == place) & ~gaps
 
 

@@ -60,7 +60,7 @@ def number(value: float | None, digits: int = 4) -> str:
     places = max(0, digits - 1 - (math.floor(math.log10(abs(value))) if value else 0))
     text = f"{value:,.{places}f}"
     if places > 0 and float(value).is_integer():
-        text = text.split(".")[0]
+        text = text.partition(".")[0]
     return text.replace("-", MINUS)
 
 

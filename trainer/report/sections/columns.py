@@ -27,7 +27,8 @@ def importance(found: Importances) -> Section:
         grid(axes)
         axes.grid(visible=False, axis="y")
         axes.barh(range(len(shown)), [c.drop for c in shown], xerr=[c.spread for c in shown],
-                  height=0.66, color=ACCENT, error_kw={"ecolor": INK, "elinewidth": 1.2})  # fmt: skip
+                  height=0.66, color=ACCENT,
+                  error_kw={"ecolor": INK, "elinewidth": 1.2})  # fmt: skip
         axes.axvline(0, color=MUTED, linewidth=0.8)
         axes.set_yticks(range(len(shown)), names)
         axes.invert_yaxis()
@@ -86,8 +87,8 @@ def cases(judged: Judged, found: Importances) -> Section:
         )
     ]
     if judged.classes is not None and len(worst) < MOST_CASES:
-        blocks.append(Paragraph(f"There are no more: {count(len(worst), 'row')} of "
-                                f"{count(len(judged))} are answered wrongly.", "quiet"))  # fmt: skip
+        said = f"There are no more: of {count(len(judged), 'row')} no other is answered wrongly."
+        blocks.append(Paragraph(said, "quiet"))
     return Section("cases", title, blocks)
 
 
@@ -111,23 +112,22 @@ def worst_slices(judged: Judged) -> Section:
         return Section("slices", title, [Paragraph(said, "quiet")])
     shown = found[:MOST_SLICES]
     show = percent if judged.classes is not None else number
+    worse = [_surely_worse(judged, part, whole) for part in found]
     rows: list[list[str | Cell]] = []
-    for part in shown:
-        surely = _surely_worse(judged, part, whole)
-        figure = show(part.figure)
+    for part, surely in zip(shown, worse, strict=False):
+        mean = show(part.figure)
         rows.append([
-            short(part.column, 32), part.held, Cell(figure, 0.2, "bad") if surely else figure,
+            short(part.column, 32), part.held, Cell(mean, 0.2, "bad") if surely else mean,
             f"{show(part.low)} – {show(part.high)}", f"{part.rows:,}",
         ])  # fmt: skip
-    surely = sum(_surely_worse(judged, part, whole) for part in found)
     figure = "accuracy" if judged.classes is not None else "mean absolute error"
     if judged.classes is None and len(judged.targets) > 1:
         figure += ", in standard deviations"
     more = f" The {len(shown)} worst of {len(found)}." if len(found) > len(shown) else ""
     verdict = (
         "No part is surely worse than the whole."
-        if not surely
-        else f"{count(surely, 'part')} {'is' if surely == 1 else 'are'} worse than the whole "
+        if not any(worse)
+        else f"{count(sum(worse), 'part')} {'is' if sum(worse) == 1 else 'are'} worse than the whole "
         f"beyond chance, each by itself; of many parts, one in forty would seem so."
     )
     said = f"Over all test rows: {figure} {show(whole)}, {show(low)} to {show(high)}. {verdict}"
@@ -147,4 +147,4 @@ def _surely_worse(judged: Judged, part: Slice, whole: float) -> bool:
 
 def seed(fingerprint: str) -> np.random.Generator:
     """Of the shuffles: the same page for the same evidence."""
-    return np.random.default_rng(int(fingerprint.split(":")[-1][:8], 16))
+    return np.random.default_rng(int(fingerprint.removeprefix("sha256:")[:8], 16))

@@ -18,7 +18,7 @@ def confusion(judged: Judged) -> Section:
     """The matrix, or of many classes its worst entries; and each class by itself."""
     classes = judged.known
     matrix = metrics.confusion_matrix(judged.truth, judged.answers["label"], labels=classes)
-    names = [short(str(c), 24) for c in classes]
+    names = [short(str(c), 24) for c in classes.tolist()]
     wrong = int(matrix.sum() - np.trace(matrix))
     blocks: list[Block] = [
         _matrix(matrix, names, wrong) if len(names) <= MOST_CLASSES else _pairs(matrix, names),

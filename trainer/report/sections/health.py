@@ -30,14 +30,16 @@ def health(evidence: Evidence) -> Section:
     ill = [m for m in measured if not m.healthy]
     if ill:
         remedies = dict.fromkeys(f"{m.kind.name}: {m.kind.remedy}." for m in ill)
-        said = Paragraph(
+        verdict = Paragraph(
             f"{count(len(ill), 'measure')} of {len(measured)} out of bounds. {' '.join(remedies)}",
             "bad",
         )
     else:
-        said = Paragraph(f"All {count(len(measured), 'measure')} are within their bounds.", "good")
+        verdict = Paragraph(
+            f"All {count(len(measured), 'measure')} are within their bounds.", "good"
+        )
     bounds = "; ".join(f"{HEADS.get(k, k)}: {FAULTS[k].measure}, {FAULTS[k].bounds}" for k in kinds)
-    return Section("health", title, [said, Table(
+    return Section("health", title, [verdict, Table(
         ["layer", *(HEADS.get(kind, kind) for kind in kinds)], rows,
         f"Of the finished network, on training rows. {bounds[:1].upper()}{bounds[1:]}.",
     )])  # fmt: skip

@@ -48,8 +48,9 @@ def _targets(judged: Judged) -> Table:
 def _scatter(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
     """Points; where they are many an image of them, which stays small."""
     n = len(x)
-    axes.scatter(x, y, s=14 if n < 300 else 7, color=ACCENT, linewidths=0, zorder=2,
-                 alpha=0.65 if n < 300 else 0.4 if n < DENSE else 0.15, rasterized=n > DENSE)  # fmt: skip
+    size, alpha = (14, 0.65) if n < 300 else (7, 0.4) if n < DENSE else (7, 0.15)
+    axes.scatter(x, y, s=size, alpha=alpha, color=ACCENT, linewidths=0, zorder=2,
+                 rasterized=n > DENSE)  # fmt: skip
 
 
 def _against(name: str, truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> Figure:

@@ -117,7 +117,10 @@ def _comparison(evidence: Evidence) -> Paragraph:
             f"that, or give the network what it lacks.",
             "bad",
         )
-    ahead = f"It is ahead of every baseline; the best of them is {said}, against its {decimal(own[metric])}."
+    ahead = (
+        f"It is ahead of every baseline; the best of them is {said}, against its "
+        f"{decimal(own[metric])}."
+    )
     return Paragraph(f"{ahead} {chance}", "plain") if near else Paragraph(ahead, "good")
 
 
@@ -191,8 +194,9 @@ def _metrics(evidence: Evidence) -> Table:
             for other in others
         ]
         better = " ↓" if metric in LOWER_IS_BETTER else ""
-        rows.append([f"{metric_name(metric)}{better}", Cell(decimal(figure), 0, "good"),
-                     f"{decimal(ends[0])} – {decimal(ends[1])}" if ends else "–", *cells])  # fmt: skip
+        between = f"{decimal(ends[0])} – {decimal(ends[1])}" if ends else "–"
+        own_cell = Cell(decimal(figure), 0, "good")
+        rows.append([f"{metric_name(metric)}{better}", own_cell, between, *cells])
     caption = "On the test rows. Higher is better, but of those marked ↓."
     if baselines:
         caption += " Tinted: where a baseline does better than the network."
