@@ -28,7 +28,10 @@ VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", ACCENT: "accent", SECOND:
 MANY = (ACCENT, SECOND, "#009e73", "#b65a94", "#8a8a00", "#4aa3d8", "#8c564b", "#7667b5", "#d4483b",
         "#5f8a8b")  # fmt: skip
 WIDTH, HEIGHT = 4.6, 3.2  # inches of a drawing that stands beside another
-REM = 6.4  # of the page to an inch, so that letters are as large in every drawing
+WIDE = 6.4  # of one that stands alone
+# Of the page to an inch, so that letters are as large in every drawing, and on a small screen can
+# be read, if need be by moving the drawing.
+REM, SMALLEST = 6.4, 4.0
 DENSE = 2000  # points; more are drawn as an image
 
 STYLE: dict[Any, Any] = {
@@ -124,7 +127,7 @@ def _inline(text: str, width: float) -> Markup:
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.set("aria-hidden", "true")
-    root.set("style", f"max-width: {width * REM:.1f}rem")
+    root.set("style", f"min-width: {width * SMALLEST:.1f}rem; max-width: {width * REM:.1f}rem")
     # Safe: the serialiser escapes text and attributes.
     return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from trainer.evaluate.metrics import BINS
 from trainer.report.blocks import Figure, Figures, Paragraph, Section
 from trainer.report.evidence import Evidence, Judged
-from trainer.report.plots import ACCENT, MUTED, canvas, grid
+from trainer.report.plots import ACCENT, MUTED, WIDE, canvas, grid
 from trainer.report.wording import number, short
 
 
@@ -34,7 +34,7 @@ def _sentence(evidence: Evidence) -> str:
     error = evidence.manifest.metrics["test"].get("calibration_error")
     temperature = evidence.manifest.temperature
     cooled = (
-        "No temperature was fitted to the probabilities; --calibrate does."
+        "No temperature was fitted to its probabilities; the option calibrate of fit does."
         if temperature == 1
         else f"The logits are divided by a temperature of {number(temperature)}, fitted on the "
         f"validation rows."
@@ -55,7 +55,7 @@ def _curve(said: NDArray[np.float64], hit: NDArray[np.bool_], axis: str, what: s
     y = np.bincount(place, hit, minlength=BINS)[there] / rows[there]
     # Of a share, by the normal approximation: bins of few rows stray.
     half = 1.96 * np.sqrt(np.maximum(y * (1 - y), 0.25 / rows[there]) / rows[there])
-    with canvas(width=7.2, height=4.2, rows=2) as drawing:
+    with canvas(width=WIDE, height=4.2, rows=2) as drawing:
         axes, below = drawing.axes
         grid(axes)
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))

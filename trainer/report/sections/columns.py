@@ -9,12 +9,12 @@ from trainer.report.evidence import Judged
 from trainer.report.hardest import MOST as MOST_CASES
 from trainer.report.hardest import hardest, held
 from trainer.report.importance import REPEATS, Importances
-from trainer.report.plots import ACCENT, INK, MUTED, canvas, grid
+from trainer.report.plots import ACCENT, INK, MUTED, WIDE, canvas, grid
 from trainer.report.slices import FEWEST_ROWS, Slice, interval, row_scores, slices
 from trainer.report.wording import count, decimal, metric_name, number, percent, short
 
 MOST_BARS = 20
-MOST_COLUMNS = 12  # of a hard case
+MOST_COLUMNS = 10  # of a hard case
 MOST_SLICES = 20
 
 
@@ -22,7 +22,7 @@ def importance(found: Importances) -> Section:
     """Bars of the most important columns, and all in a table."""
     shown = found.columns[:MOST_BARS]
     names = [short(column.column, 28) for column in shown]
-    with canvas(width=7.2, height=0.9 + 0.25 * len(shown)) as drawing:
+    with canvas(width=WIDE, height=0.9 + 0.25 * len(shown)) as drawing:
         axes = drawing.only
         grid(axes)
         axes.grid(visible=False, axis="y")
@@ -127,8 +127,8 @@ def worst_slices(judged: Judged) -> Section:
     verdict = (
         "No part is surely worse than the whole."
         if not any(worse)
-        else f"{count(sum(worse), 'part')} {'is' if sum(worse) == 1 else 'are'} worse than the whole "
-        f"beyond chance, each by itself; of many parts, one in forty would seem so."
+        else f"{count(sum(worse), 'part')} {'is' if sum(worse) == 1 else 'are'} worse than the "
+        f"whole beyond chance, each by itself; of many parts, one in forty would seem so."
     )
     said = f"Over all test rows: {figure} {show(whole)}, {show(low)} to {show(high)}. {verdict}"
     table = Table(

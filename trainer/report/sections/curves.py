@@ -11,7 +11,7 @@ from sklearn import metrics
 
 from trainer.report.blocks import Block, Figure, Figures, Paragraph, Section
 from trainer.report.evidence import Evidence, Judged
-from trainer.report.plots import ACCENT, INK, MANY, MUTED, RULE, SECOND, canvas, grid
+from trainer.report.plots import ACCENT, INK, MANY, MUTED, RULE, SECOND, WIDE, canvas, grid
 from trainer.report.wording import percent, short
 
 MOST_CURVES = 10
@@ -110,7 +110,7 @@ def _thresholds(judged: Judged, chosen: float) -> Figure:
     total = precision + recall
     f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
     name = short(str(judged.known[1]), 24)
-    with canvas(width=7.2, height=3.0) as drawing:
+    with canvas(width=WIDE, height=3.0) as drawing:
         axes = drawing.only
         _square(axes, f"threshold on the probability of “{name}”", "on the test rows")
         for values, colour, label in (

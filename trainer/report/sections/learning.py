@@ -6,7 +6,7 @@ from matplotlib.ticker import MaxNLocator
 
 from trainer.report.blocks import Block, Figure, Figures, Paragraph, Section
 from trainer.report.evidence import Evidence
-from trainer.report.plots import ACCENT, MUTED, SECOND, canvas, grid, logarithmic
+from trainer.report.plots import ACCENT, MUTED, SECOND, WIDE, canvas, grid, logarithmic
 from trainer.report.wording import count, number
 from trainer.runs import RunFolder
 
@@ -39,7 +39,7 @@ def _curves(run: RunFolder, best: int) -> Figure:
     epochs = [e.number for e in run.history]
     rates = [e.learning_rate for e in run.history]
     vary = len({rate for rate in rates if rate is not None}) > 1
-    with canvas(width=7.2, height=4.2 if vary else 3.2, rows=2 if vary else 1) as drawing:
+    with canvas(width=WIDE, height=4.2 if vary else 3.2, rows=2 if vary else 1) as drawing:
         axes = drawing.axes[0]
         grid(axes)
         style = "o-" if len(epochs) == 1 else "-"

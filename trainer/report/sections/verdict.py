@@ -5,7 +5,7 @@ from __future__ import annotations
 from trainer.evaluate import leading
 from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, Table, Tiles
 from trainer.report.evidence import Evidence
-from trainer.report.plots import ACCENT, INK, MUTED, canvas, grid
+from trainer.report.plots import ACCENT, INK, MUTED, WIDE, canvas, grid
 from trainer.report.wording import (
     LOWER_IS_BETTER,
     baseline_name,
@@ -151,7 +151,7 @@ def _beside(evidence: Evidence) -> Figure:
               if metric in b.metrics}  # fmt: skip
     names = list(named)
     ends = manifest.intervals.get(metric)
-    with canvas(width=7.2, height=0.5 + 0.38 * len(names)) as drawing:
+    with canvas(width=WIDE, height=0.5 + 0.38 * len(names)) as drawing:
         axes = drawing.only
         grid(axes)
         axes.grid(visible=False, axis="y")
