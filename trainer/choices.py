@@ -84,6 +84,9 @@ class Config(BaseModel):
     )
     name: Name | None = Field(None, description="the model's name [that of the data]")
     models: Path = Field(Path("models"), description="the repository to write to")
+    runs: Path = Field(
+        Path("runs"), description="where the run is kept, for its report; never served"
+    )
     scaling: Scaling = Field(
         "standard", description="of the numbers, column by column or, by range, all alike (pixels)"
     )

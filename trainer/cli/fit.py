@@ -10,6 +10,7 @@ import click
 
 from serving.bundle import Bundle, BundleError, Manifest
 from serving.runtime import GraphError
+from trainer.choices import Config
 from trainer.cli.announce import announce
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.tables import DataError
@@ -17,10 +18,11 @@ from trainer.evaluate import leading
 from trainer.export.parity import ParityError
 from trainer.fit.callbacks import CSVLog, JSONLog, ProgressBar, TensorBoard
 from trainer.fit.checkpoint import CheckpointError
-from trainer.fit.diagnostics import Diagnostics, Measurement
+from trainer.fit.diagnostics import Diagnostics
 from trainer.fit.loop import Callback, TrainingDivergedError
 from trainer.recipe import Trained, describe
 from trainer.recipe import fit as fit_recipe
+from trainer.runs import RunError, write_run
 
 LOGS: dict[str, type[CSVLog] | type[JSONLog]] = {".csv": CSVLog, ".jsonl": JSONLog}
 # What a run can rightly end in; anything else is a fault of ours and shows its traceback.
@@ -65,14 +67,31 @@ def fit(
         )
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error
+    _keep(chosen, bundle, trained)
     if as_json:
         click.echo(json.dumps(describe(bundle)))
     else:
         _summarise(bundle, trained)
 
 
-def _warn(finding: Measurement) -> None:
+def _warn(finding: object) -> None:
     click.echo(f"warning: {finding}", err=True)
+
+
+def _keep(config: Config, bundle: Bundle, trained: Trained) -> None:
+    """Leave the run beside its bundle, which a full disk must not take back."""
+    try:
+        write_run(
+            config.runs,
+            bundle,
+            config=config,
+            model=trained.model,
+            table=trained.table,
+            parts=trained.parts,
+            history=trained.history,
+        )
+    except RunError as error:
+        _warn(error)
 
 
 def _logs(file: Path | None, folder: Path | None) -> list[Callback]:
