@@ -256,6 +256,7 @@ def fit(
         baselines=baselines,
         aim=config.aim,
         unseen=config.unseen,
+        refuse_gaps=config.gaps == "refuse",
         models=config.models,
         name=name,
         rng=exporting,

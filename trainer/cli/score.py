@@ -43,9 +43,13 @@ def score(bundle: Path, source: Path, output: Path, names: str, keep: str) -> No
     try:
         with bar:
             rows = score_file(
-                Bundle.open(version_folder(bundle)), source, output, names=_listed(names), keep=_listed(keep),
+                Bundle.open(version_folder(bundle)),
+                source,
+                output,
+                names=_listed(names),
+                keep=_listed(keep),
                 progress=lambda done: bar.update(task, completed=done),
-            )  # fmt: skip
+            )
     except (BundleError, DataError, GraphError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{rows:,} rows scored into {output}")
