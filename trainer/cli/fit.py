@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from serving.bundle import Bundle, BundleError, Manifest
 from serving.runtime import GraphError
+from trainer.choices import Config
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.tables import DataError
 from trainer.evaluate import leading
@@ -34,14 +37,26 @@ REFUSALS = (
 )
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def following(command: F) -> F:
+    """The options by which a run is kept and watched."""
+    for option in (
+        click.option("--tensorboard", type=click.Path(file_okay=False, path_type=Path),
+                     help="a folder for TensorBoard's event files (extra: tensorboard)"),
+        click.option("--log", type=NewFile(*LOGS),
+                     help="a .csv or .jsonl file of what each epoch led to, written anew"),
+        click.option("--checkpoint", type=NewFile(),
+                     help="a file for the state of the run; one that was killed goes on"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 @click.command(epilog=SOURCES)
 @choices()
-@click.option("--checkpoint", type=NewFile(),
-              help="a file for the state of the run; one that was killed goes on")  # fmt: skip
-@click.option("--log", type=NewFile(*LOGS),
-              help="a .csv or .jsonl file of what each epoch led to, written anew")  # fmt: skip
-@click.option("--tensorboard", type=click.Path(file_okay=False, path_type=Path),
-              help="a folder for TensorBoard's event files (extra: tensorboard)")  # fmt: skip
+@following
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a summary")
 def fit(
     config: Path | None,
@@ -57,15 +72,22 @@ def fit(
     classes, other numbers are quantities; --task says otherwise.
     """
     chosen = configure(config, options)
-    callbacks = [ProgressBar(), Diagnostics(_warn), *_logs(log, tensorboard)]
     try:
-        bundle, trained = fit_recipe(chosen, callbacks=callbacks, checkpoint=checkpoint)
+        bundle, trained = fit_and_follow(chosen, checkpoint, log, tensorboard)
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(json.dumps(describe(bundle)))
     else:
-        _summarise(bundle, trained)
+        summarise(bundle, trained)
+
+
+def fit_and_follow(
+    config: Config, checkpoint: Path | None, log: Path | None, tensorboard: Path | None
+) -> tuple[Bundle, Trained]:
+    """Run the recipe with a progress bar, warnings, and the files of `following`."""
+    callbacks = [ProgressBar(), Diagnostics(_warn), *_logs(log, tensorboard)]
+    return fit_recipe(config, callbacks=callbacks, checkpoint=checkpoint)
 
 
 def _warn(finding: Measurement) -> None:
@@ -101,7 +123,8 @@ def _compared(manifest: Manifest) -> dict[str, str]:
     return facts
 
 
-def _summarise(bundle: Bundle, trained: Trained) -> None:
+def summarise(bundle: Bundle, trained: Trained) -> None:
+    """Print what came of a run."""
     manifest = bundle.manifest
     parity = manifest.variants["fp32"].parity
     rows = manifest.data.rows

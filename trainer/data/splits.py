@@ -42,6 +42,26 @@ def split(table: Table, *, validation: float, test: float, seed: int) -> Split:
     return Split(train=learned, validation=chosen, test=judged)
 
 
+def hold_out(
+    table: Table, rows: NDArray[np.int64], *, share: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Part some rows of a table in two, as `split` does all of them.
+
+    Args:
+        table: the rows.
+        rows: numbers of those that are parted, int64 `(n,)`.
+        share: of these rows, the part that is held out, in (0, 1).
+        seed: same seed, same parts; below 2³².
+
+    Returns:
+        The rows that are left to learn from, and those held out.
+
+    Raises:
+        DataError: as `split` does.
+    """
+    return _cut(table, rows, round(share * len(rows)), seed)
+
+
 def _cut(
     table: Table, rows: NDArray[np.int64], size: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
