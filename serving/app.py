@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from serving.errors import ServingError
 from serving.repository import Repository
+from serving.routes.models import models_routes
 from serving.routes.rows import rows_routes
 from serving.routes.status import status_routes
 from serving.settings import Settings
@@ -40,6 +41,7 @@ def create_app(**knobs: Any) -> Flask:
     if isinstance(app.json, DefaultJSONProvider):  # as it is by default
         app.json.sort_keys, app.json.compact = False, True
     app.register_blueprint(rows_routes(repository))
+    app.register_blueprint(models_routes(repository))
     app.register_blueprint(status_routes(repository))
     app.register_error_handler(ServingError, _serving_error)
     app.register_error_handler(HTTPException, _http_error)

@@ -1,12 +1,14 @@
-"""The prediction path: bytes → rows → ONNX Runtime → bytes. Every protocol calls it."""
+"""The prediction path: bytes → arrays → ONNX Runtime → bytes. Every protocol calls it."""
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
-from numpy.typing import NDArray
 
 from serving.bundle import Arrays
 from serving.codec.answers import encode_answers
+from serving.codec.fields import Fields
 from serving.codec.json_rows import decode_rows
 from serving.errors import NotFiniteAnswerError
 from serving.repository import ServedModel
@@ -14,13 +16,16 @@ from serving.runtime import Session
 
 ROWS_A_RUN = 4096
 
+# Made once a model, and gone with it.
+_fields: WeakKeyDictionary[ServedModel, Fields] = WeakKeyDictionary()
+
 
 def predict(model: ServedModel, body: bytes) -> bytes:
-    """Answer a JSON body of rows.
+    """Answer a JSON body of instances.
 
     Args:
         model: who answers.
-        body: `{"instances": [[…], …]}`.
+        body: `{"instances": [{…} or […], …]}`, records or rows in the order of the columns.
 
     Returns:
         The JSON answer, one prediction per instance, in order.
@@ -30,17 +35,20 @@ def predict(model: ServedModel, body: bytes) -> bytes:
         InvalidInstancesError: an instance is not what the model takes.
         NotFiniteAnswerError: an instance is too large for float32 arithmetic.
     """
-    rows = decode_rows(body, model.fields)
-    outputs = _run(model.session, rows)
+    fields = _fields.get(model)
+    if fields is None:
+        fields = _fields[model] = Fields(model.manifest.inputs)
+    outputs = _run(model.session, decode_rows(body, fields))
     _refuse_overflow(outputs)
     return encode_answers(model.manifest, outputs)
 
 
-def _run(session: Session, rows: NDArray[np.float32]) -> Arrays:
+def _run(session: Session, inputs: Arrays) -> Arrays:
     # In slices: what the runtime once took for a large batch, it keeps.
+    rows = len(next(iter(inputs.values())))
     slices = [
-        session.run({"features": rows[start : start + ROWS_A_RUN]})
-        for start in range(0, max(len(rows), 1), ROWS_A_RUN)
+        session.run({name: array[at : at + ROWS_A_RUN] for name, array in inputs.items()})
+        for at in range(0, max(rows, 1), ROWS_A_RUN)
     ]
     if len(slices) == 1:
         return slices[0]

@@ -14,22 +14,20 @@ from serving.runtime import Difference, Session, prove
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A version that has passed its self-test on this machine.
+    """A version that has passed its self-test on this machine; equal to itself alone.
 
     Attributes:
         manifest: what it is.
         variant: which of its graphs answers.
         session: runs that graph.
-        fields: names of the features, in order.
         selftest: how far its answers were from the expected ones.
     """
 
     manifest: Manifest
     variant: str
     session: Session
-    fields: tuple[str, ...]
     selftest: Difference
 
 
@@ -137,7 +135,6 @@ def _prove(path: Path) -> ServedModel:
                 manifest=opened.manifest,
                 variant=variant,
                 session=proof.session,
-                fields=tuple(feature.name for feature in opened.manifest.inputs),
                 selftest=proof.difference,
             )
         reasons.append(proof.reason)

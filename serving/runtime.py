@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import FEWEST_GOLDEN_ROWS, Arrays, Bundle, BundleError, Expected
+from serving.bundle import (
+    FEATURES,
+    FEWEST_GOLDEN_ROWS,
+    Arrays,
+    Bundle,
+    BundleError,
+    Expected,
+    Manifest,
+)
 
 # Before the import: it looks up a telemetry host as it loads.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -29,6 +37,12 @@ _REFUSALS: tuple[type[Exception], ...] = (
     ValueError,
 )
 
+SHOWN = 200  # characters of what an error lists
+
+# What a graph's inputs may be of, in NumPy's words.
+_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(string)": "str"}
+_DTYPE_OF = {"number": "float32", "boolean": "float32", "date": "float64", "category": "str"}
+
 
 class GraphError(Exception):
     """ONNX Runtime refuses the graph, or a run of it; the message is the runtime's."""
@@ -42,7 +56,8 @@ class Session:
         threads: threads of one run.
 
     Attributes:
-        inputs: names of the graph's inputs.
+        inputs: the graph's inputs: of each name the dtype, `float32`, `float64` or `str`, or the
+            runtime's own word for another.
         outputs: names of the graph's outputs.
 
     Raises:
@@ -62,7 +77,8 @@ class Session:
             )
         except _REFUSALS as error:
             raise GraphError(f"ONNX Runtime does not load the graph: {error}") from error
-        self.inputs = [node.name for node in self._session.get_inputs()]
+        nodes = self._session.get_inputs()
+        self.inputs = {node.name: _DTYPES.get(node.type, str(node.type)) for node in nodes}
         self.outputs = [node.name for node in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
@@ -163,6 +179,7 @@ def prove(bundle: Bundle, variant: str, *, threads: int = 1) -> Proof:
             raise BundleError(f"{bundle.path}: the self-test expects nothing of {variant}")
         _require_face(bundle, selftest.inputs, expected)
         session = Session(bundle.graph(variant), threads=threads)
+        _require_inputs(bundle, session)
         got = session.run(selftest.inputs)
         difference = compare(got, expected.outputs, expected.tolerances)
     except (BundleError, GraphError) as error:
@@ -176,16 +193,50 @@ def prove(bundle: Bundle, variant: str, *, threads: int = 1) -> Proof:
     return Proof(variant, session, difference, "")
 
 
+def _dtypes(manifest: Manifest) -> dict[str, str]:
+    """The graph's inputs that the manifest promises, by name."""
+    if manifest.all_numbers:
+        return {FEATURES: "float32"}
+    return {column.name: _DTYPE_OF[column.type] for column in manifest.inputs}
+
+
+def _require_inputs(bundle: Bundle, session: Session) -> None:
+    """The graph takes what the manifest promises, no input more and none less."""
+    promised = _dtypes(bundle.manifest)
+    if session.inputs != promised:
+        names = [*promised, *(name for name in session.inputs if name not in promised)]
+        name = next(name for name in names if promised.get(name) != session.inputs.get(name))
+        raise BundleError(
+            f"{bundle.path}: expected a graph whose inputs are those of the manifest, "
+            f"{name!r} as {promised.get(name, 'none of them')}; got "
+            f"{session.inputs.get(name, 'no such input')}"
+        )
+
+
+def _golden_rows(bundle: Bundle, inputs: Arrays) -> int:
+    """How many golden rows there are, of the inputs that the manifest promises."""
+    dtypes = _dtypes(bundle.manifest)
+    width = len(bundle.manifest.inputs) if bundle.manifest.all_numbers else 1
+    found = {name: _dtype(array) for name, array in inputs.items()}
+    shapes = {array.shape for array in inputs.values()}
+    if found == dtypes and len(shapes) == 1 and (shape := shapes.pop())[1:] == (width,):
+        rows: int = shape[0]
+        return rows
+    came = ", ".join(f"{name} {_dtype(array)} {array.shape}" for name, array in inputs.items())
+    raise BundleError(
+        f"{bundle.path}: expected golden rows of {len(bundle.manifest.inputs)} features, as the "
+        f"manifest lists; got {came[:SHOWN]}{'...' * (len(came) > SHOWN)}"
+    )
+
+
+def _dtype(array: NDArray[Any]) -> str:
+    return "str" if array.dtype.kind == "U" else str(array.dtype)
+
+
 def _require_face(bundle: Bundle, inputs: Arrays, expected: Expected) -> None:
     """The self-test speaks of the inputs and answers that the manifest promises."""
     manifest = bundle.manifest
-    features = inputs.get("features", np.empty((0, 0)))
-    if set(inputs) != {"features"} or features.shape[1:] != (len(manifest.inputs),):
-        raise BundleError(
-            f"{bundle.path}: expected golden rows of {len(manifest.inputs)} features, as the "
-            f"manifest lists; got {', '.join(f'{k} {v.shape}' for k, v in inputs.items())}"
-        )
-    rows = len(features)
+    rows = _golden_rows(bundle, inputs)
     if rows < FEWEST_GOLDEN_ROWS:
         raise BundleError(
             f"{bundle.path}: expected at least {FEWEST_GOLDEN_ROWS} golden rows to prove it by; "

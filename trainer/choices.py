@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 
 from serving.bundle import Name
 from trainer.data.preprocess import Encoding, Scaling
-from trainer.data.sources import Reading
+from trainer.data.reading import Reading
 from trainer.data.tables import DataError, Task
 from trainer.evaluate.threshold import Aim
 from trainer.fit.update import Update

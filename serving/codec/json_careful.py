@@ -12,38 +12,33 @@ import json
 import re
 from array import array
 from collections.abc import Sequence
-from enum import Enum
+from difflib import get_close_matches
 from typing import Any, Literal, NoReturn
 
-import numpy as np
-from numpy.typing import NDArray
-
-from serving.codec.json_plain import decode_plain
+from serving.bundle import Arrays
+from serving.codec.fields import CategoryField, Field, Fields, WrongValueError, join, most_cells
+from serving.codec.json_plain_records import decode_plain_records
+from serving.codec.values import NESTS, SHOWN, quoted, shown
 from serving.errors import InvalidInstancesError, NotJsonError
 
 STRIDE = 2**16  # characters
-SHOWN = 40  # characters of a wrong value that an error repeats
-FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
 SPACES = re.compile(r"[ \t\n\r]*")
-
-# Integers as floats: Python refuses to read those of thousands of digits.
-_decoder = json.JSONDecoder(parse_int=float)
+DIGITS_OF_64_BITS = 20  # and a sign
 
 
-class Nest(Enum):
-    """What is never built, only named: no place for a value takes one."""
-
-    LIST = "a list"
-    OBJECT = "an object"
+def _whole(digits: str) -> int | float:
+    # Longer ones as floats: Python refuses to read those of thousands of digits.
+    return int(digits) if len(digits) <= DIGITS_OF_64_BITS else float(digits)
 
 
-NESTS = {"[": Nest.LIST, "{": Nest.OBJECT}
+# Objects as tuples of pairs: not to be taken for lists, and a key that comes twice is seen.
+_decoder = json.JSONDecoder(parse_int=_whole, object_pairs_hook=tuple)
 
 
-def decode_carefully(body: bytes, fields: Sequence[str]) -> NDArray[np.float32]:
+def decode_carefully(body: bytes, fields: Fields) -> Arrays:
     """As `json_rows.decode_rows`, with the precise error."""
     try:
-        return _Reader(_text(body), fields).document()
+        return _Reader(_text(body), fields, most_cells(len(body))).document()
     except json.JSONDecodeError as error:
         at_end = error.pos >= len(error.doc.rstrip())
         came = "one that breaks off" if at_end else "something else"
@@ -67,50 +62,89 @@ def _text(body: bytes) -> str:
         ) from None
 
 
+class _Rows:
+    """Instances so far, column by column."""
+
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
+        self.parts: list[Arrays] = []
+        self._clear()
+
+    def _clear(self) -> None:
+        self.columns: list[Any] = [
+            [] if isinstance(field, CategoryField) else array("d") for field in self.fields.columns
+        ]
+
+    def add(self, row: Sequence[float | str]) -> None:
+        """One more instance."""
+        for column, value in zip(self.columns, row, strict=True):
+            column.append(value)
+
+    def add_all(self, inputs: Arrays) -> None:
+        """Many more, as the graph takes them."""
+        if self.columns[0]:
+            self.parts.append(self._last())
+            self._clear()
+        self.parts.append(inputs)
+
+    def inputs(self) -> Arrays:
+        """All of them."""
+        return join([*self.parts, self._last()])
+
+    def _last(self) -> Arrays:
+        return self.fields.inputs(self.columns)
+
+
 class _Reader:
     """Walks through the text of one body; `at` is where it stands."""
 
-    def __init__(self, text: str, fields: Sequence[str]) -> None:
+    def __init__(self, text: str, fields: Fields, cells: int) -> None:
         self.text = text
         self.fields = fields
         self.at = 0
         self.careful_until = 0  # a stride that is known to have a fault ends here
-        self.values = array("d")  # of all instances, one after the other
+        self.rows = _Rows(fields)
+        self.most_rows = cells // len(fields)
+        self.values = "numbers" if fields.all_numbers else "values"
 
-    def document(self) -> NDArray[np.float32]:
+    def document(self) -> Arrays:
         """The whole body: an object of one key, and nothing after it."""
-        self._open("{", 'an object {"instances": [[...], ...]}')
-        count = None
-        while self._another("}", first=count is None):
+        self._open("{", 'an object {"instances": [...]}')
+        found = False
+        while self._another("}", first=not found):
             key = self._key()
             if key != "instances":
                 _refuse(
                     f'expected the key "instances" with a list of instances, and no other; '
-                    f"got {_shown(key)}",
+                    f"got {shown(key)}",
                     key=key[:SHOWN],
                 )
-            if count is not None:
-                _refuse(f"expected every key once; got {_shown(key)} twice", key=key)
-            count = self._instances()
-        if count is None:
+            if found:
+                _refuse(f"expected every key once; got {shown(key)} twice", key=key)
+            found = True
+            self._instances()
+        if not found:
             _refuse('expected the key "instances" with a list of instances; got an empty object')
         if self._next():
             self._fail("Extra data")
-        rows = np.frombuffer(self.values, np.float64).astype(np.float32)
-        return rows.reshape(count, len(self.fields))
+        return self.rows.inputs()
 
-    def _instances(self) -> int:
+    def _instances(self) -> None:
         self._open("[", '"instances" to be a list of instances')
         count = 0
         while self._another("]", first=count == 0):
             if faultless := self._faultless_instances():
                 count += faultless
-                continue
-            expected = f"instance {count} to be a list of {len(self.fields)} numbers"
-            self._open("[", expected, instance=count)
-            self._instance(count)
-            count += 1
-        return count
+            else:
+                self._instance(count)
+                count += 1
+            if count > self.most_rows:
+                _refuse(
+                    f"expected at most {self.most_rows} instances of {len(self.fields)} fields in "
+                    f"a body of this length; got more; send fewer at a time",
+                    expected=self.most_rows,
+                    got="more",
+                )
 
     def _faultless_instances(self) -> int:
         """Step over the instances of the next `STRIDE` that have no fault, all of them or none.
@@ -119,35 +153,55 @@ class _Reader:
         """
         if self.at < self.careful_until or self.at + STRIDE > len(self.text):
             return 0
-        end = self.text.rfind("]", self.at, self.at + STRIDE) + 1
+        end = 1 + max(self.text.rfind(sign, self.at, self.at + STRIDE) for sign in "]}")
         if not end:
             return 0
         self.careful_until, stride = end, self.text[self.at : end]
-        rows = decode_plain(b'{"instances":[' + stride.encode() + b"]}", len(self.fields))
-        if rows is None:
+        inputs = decode_plain_records(b'{"instances":[' + stride.encode() + b"]}", self.fields)
+        if inputs is None:
             return self._sound_instances(stride)
         self.at = end
-        self.values.frombytes(rows.astype(np.float64).tobytes())
-        return len(rows)
+        self.rows.add_all(inputs)
+        return len(next(iter(inputs.values())))
 
     def _sound_instances(self, stride: str) -> int:
         """Step over a stride that is sound, if not plain: with integers beyond 64 bits, say."""
         try:
-            rows = _decoder.decode(f"[{stride}]")
-        except (json.JSONDecodeError, RecursionError):
-            return 0
-        width = len(self.fields)
-        if not all(type(row) is list and len(row) == width for row in rows):
-            return 0
-        values = [value for row in rows for value in row]
-        if not all(type(value) is float and abs(value) < FLOAT32_LIMIT for value in values):
+            instances = _decoder.decode(f"[{stride}]")
+            if len(instances) > self.most_rows:
+                return 0
+            rows = [self._sound_row(instance) for instance in instances]
+        except (json.JSONDecodeError, RecursionError, InvalidInstancesError):
             return 0
         self.at += len(stride)
-        self.values.extend(values)
+        for row in rows:
+            self.rows.add(row)
         return len(rows)
 
+    def _sound_row(self, instance: object) -> list[float | str]:
+        """A row of an instance that was built; its refusal is seen by no one."""
+        if isinstance(instance, tuple):
+            record: dict[str, float | str] = {}
+            for key, value in instance:
+                record[key] = self._check(value, 0, self._place(record, key, 0), named=True)
+            return self._filled(record, 0)
+        if not isinstance(instance, list) or len(instance) != len(self.fields):
+            self._refuse_instance(0, "another")
+        return [self._check(value, 0, place) for place, value in enumerate(instance)]
+
     def _instance(self, number: int) -> None:
-        """One instance, whose bracket is open: at once where it is plain, else value by value."""
+        match self._next():
+            case "[":
+                self.at += 1
+                self.rows.add(self._list(number))
+            case "{":
+                self.at += 1
+                self.rows.add(self._record(number))
+            case _:
+                self._refuse_instance(number, shown(self._value()))
+
+    def _list(self, number: int) -> list[float | str]:
+        """Values whose bracket is open: at once where they are plain, else one by one."""
         width, opening = len(self.fields), self.at - 1
         end = self.text.find("]", self.at)
         if end >= 0 and not any(self.text.find(sign, self.at, end) >= 0 for sign in '[{"'):
@@ -156,44 +210,94 @@ class _Reader:
             values, self.at = _decoder.raw_decode(self.text, opening)
             if len(values) != width:
                 self._refuse_width(number, len(values))
-            for position, value in enumerate(values):
-                self._check(value, number, position)
-            self.values.extend(values)
-            return
-        position = 0
-        while self._another("]", first=position == 0):  # there is text or a list in it: no way out
-            if position == width:
+            return [self._check(value, number, place) for place, value in enumerate(values)]
+        row: list[float | str] = []
+        while self._another("]", first=not row):
+            if len(row) == width:
                 self._refuse_width(number, "more")
-            self._check(self._value(), number, position)
-            position += 1
+            row.append(self._check(self._value(), number, len(row)))
+        if len(row) != width:
+            self._refuse_width(number, len(row))
+        return row
 
-    def _check(self, value: Any, instance: int, position: int) -> None:
-        if isinstance(value, float) and abs(value) < FLOAT32_LIMIT:
-            return
-        too_large = isinstance(value, float) and abs(value) >= FLOAT32_LIMIT
-        field = self.fields[position]
+    def _record(self, number: int) -> list[float | str]:
+        """Named values whose brace is open, in the order of the columns."""
+        record: dict[str, float | str] = {}
+        while self._another("}", first=not record):
+            key = self._key()
+            place = self._place(record, key, number)
+            record[key] = self._check(self._value(), number, place, named=True)
+        return self._filled(record, number)
+
+    def _place(self, record: dict[str, float | str], key: str, number: int) -> int:
+        """The column of a key that the record does not have yet."""
+        place = self.fields.places.get(key)
+        if place is None:
+            close = get_close_matches(key[:SHOWN], self.fields.places, n=1)
+            _refuse(
+                f"expected no other fields than the model's in instance {number}; got "
+                f"{quoted(key)}{f'; did you mean {quoted(close[0])}?' if close else ''}",
+                instance=number,
+                field=key[:SHOWN],
+            )
+        if key in record:
+            _refuse(
+                f"expected every field once in instance {number}; got {quoted(key)} twice",
+                instance=number,
+                field=key,
+            )
+        return place
+
+    def _filled(self, record: dict[str, float | str], number: int) -> list[float | str]:
+        """The record's values in the order of the columns, gaps as the graph takes them."""
+        for place, field in enumerate(self.fields.columns):
+            if field.name not in record:
+                try:
+                    record[field.name] = field.fill("no such key")
+                except WrongValueError as error:
+                    self._refuse_value(error, number, place, named=True)
+        return [record[field.name] for field in self.fields.columns]
+
+    def _check(self, value: Any, instance: int, place: int, *, named: bool = False) -> float | str:
+        try:
+            checked: float | str = self.fields.columns[place].check(value)
+        except WrongValueError as error:
+            self._refuse_value(error, instance, place, named=named)
+        return checked
+
+    def _refuse_value(
+        self, error: WrongValueError, instance: int, place: int, *, named: bool
+    ) -> NoReturn:
+        field: Field = self.fields.columns[place]
+        where = "" if named else f" (position {place})"
         _refuse(
-            f"expected a finite number in instance {instance}, field {field!r} (position "
-            f"{position}); got "
-            f"{'a number that float32 cannot hold' if too_large else _shown(value)}",
+            f"expected {error.expected} in instance {instance}, field {field.name!r}{where}; got "
+            f"{error.got}",
             instance=instance,
-            field=field,
-            position=position,
+            field=field.name,
+            **({} if named else {"position": place}),
+        )
+
+    def _refuse_instance(self, instance: int, got: str) -> NoReturn:
+        _refuse(
+            f"expected instance {instance} to be an object of named values or a list of "
+            f"{len(self.fields)} {self.values}; got {got}",
+            instance=instance,
         )
 
     def _refuse_width(self, instance: int, got: int | Literal["more"]) -> NoReturn:
         _refuse(
-            f"expected {len(self.fields)} numbers in instance {instance}, one per feature; "
+            f"expected {len(self.fields)} {self.values} in instance {instance}, one per feature; "
             f"got {got}",
             instance=instance,
             expected=len(self.fields),
             got=got,
         )
 
-    def _open(self, bracket: str, expected: str, **details: Any) -> None:
+    def _open(self, bracket: str, expected: str) -> None:
         """Step over an opening bracket, or refuse what is there instead."""
         if self._next() != bracket:
-            _refuse(f"expected {expected}; got {_shown(self._value())}", **details)
+            _refuse(f"expected {expected}; got {shown(self._value())}")
         self.at += 1
 
     def _another(self, closing: str, *, first: bool) -> bool:
@@ -232,19 +336,6 @@ class _Reader:
 
     def _fail(self, message: str) -> NoReturn:
         raise json.JSONDecodeError(message, self.text, self.at)
-
-
-def _shown(value: Any) -> str:
-    """A value in a few words."""
-    if isinstance(value, Nest):
-        return value.value
-    if isinstance(value, str):
-        return f"the text {json.dumps(value[:SHOWN])}{'...' * (len(value) > SHOWN)}"
-    if isinstance(value, float):
-        # as it was most likely written: integers are read as floats too
-        whole = value.is_integer() and abs(value) < 1e15
-        return f"the number {json.dumps(int(value) if whole else value)}"
-    return json.dumps(value)  # true, false, null
 
 
 def _refuse(message: str, **details: Any) -> NoReturn:

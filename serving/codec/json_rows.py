@@ -1,33 +1,32 @@
-"""JSON rows: `{"instances": [[…], …]}` to a float32 array.
+"""JSON instances: `{"instances": [{…} or […], …]}` to what the graph takes.
 
-Whatever the plain decoder does not take goes to the careful one, whose answer is the same array or
+Whatever the plain decoders do not take goes to the careful one, whose answer is the same arrays or
 a precise error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
-
+from serving.bundle import Arrays
+from serving.codec.fields import Fields
 from serving.codec.json_careful import decode_carefully
-from serving.codec.json_plain import decode_plain
+from serving.codec.json_plain_records import decode_plain_records
 
 
-def decode_rows(body: bytes, fields: Sequence[str]) -> NDArray[np.float32]:
+def decode_rows(body: bytes, fields: Fields) -> Arrays:
     """The instances of a request body.
 
     Args:
-        body: the JSON text, UTF-8.
-        fields: names of the features, in order.
+        body: the JSON text, UTF-8; an instance is a record of named values, or a list of values in
+            the order of the columns.
+        fields: the model's columns.
 
     Returns:
-        Finite float32 `(n, len(fields))`, n ≥ 0.
+        The graph's inputs: `features`, float32 `(n, len(fields))`, or each column under its name,
+        `(n, 1)`; n ≥ 0. NaN or "" is a gap that the graph fills; every other number is finite.
 
     Raises:
         NotJsonError: the body is not JSON.
         InvalidInstancesError: it is JSON of another form; the message names instance and field.
     """
-    rows = decode_plain(body, len(fields))
-    return decode_carefully(body, fields) if rows is None else rows
+    inputs = decode_plain_records(body, fields)
+    return decode_carefully(body, fields) if inputs is None else inputs

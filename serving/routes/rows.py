@@ -1,4 +1,4 @@
-"""`POST /predict`: rows in, predictions out."""
+"""`POST /predict`: records or rows in, predictions out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server says of itself: alive, ready, which models."""
+"""What the server says of itself: alive, ready."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint
 
-from serving.repository import Repository, ServedModel
+from serving.repository import Repository
 
 
 def status_routes(repository: Repository) -> Blueprint:
@@ -24,25 +24,4 @@ def status_routes(repository: Repository) -> Blueprint:
         body = {"ready": ready, "models": served, "refused": repository.refused}
         return body, 200 if ready else 503
 
-    @routes.get("/models")
-    def models() -> dict[str, Any]:
-        return {"models": [_describe(model) for model in repository.served.values()]}
-
     return routes
-
-
-def _describe(model: ServedModel) -> dict[str, Any]:
-    return {
-        "name": model.manifest.name,
-        "version": model.manifest.version,
-        "variant": model.variant,
-        "task": model.manifest.task,
-        "classes": model.manifest.classes,
-        "targets": model.manifest.data.target,
-        "features": list(model.fields),
-        "selftest": {
-            "rows": model.selftest.rows,
-            "max_abs": model.selftest.max_abs,
-            "label_agreement": model.selftest.label_agreement,
-        },
-    }

@@ -145,9 +145,11 @@ MALFORMED = [  # body, status, what the message says, what the details say
     ('{"instances":null}', 422, "a list of instances; got null", {}),
     ('{"instances":{"a":1}}', 422, "a list of instances; got an object", {}),
     ('{"instances":"[[1]]"}', 422, 'got the text "[[1]]"', {}),
-    (f'{{"instances":[{ROW}]}}', 422, "instance 0 to be a list of 64 numbers; got the number 0",
+    (f'{{"instances":[{ROW}]}}', 422, "instance 0 to be an object of named values or "
+     "a list of 64 numbers; got the number 0",
      {"instance": 0}),
-    (f'{{"instances":[[{ROW}],null]}}', 422, "instance 1 to be a list of 64 numbers; got null",
+    (f'{{"instances":[[{ROW}],null]}}', 422, "instance 1 to be an object of named values or "
+     "a list of 64 numbers; got null",
      {"instance": 1}),
     (f'{{"instances":[[[{ROW}]]]}}', 422, "field 'pixel_0_0' (position 0); got a list", {}),
     ('{"instances":[[]]}', 422, "expected 64 numbers in instance 0, one per feature; got 0", {}),
@@ -166,6 +168,9 @@ MALFORMED = [  # body, status, what the message says, what the details say
     (row(_2="1e400"), 422, "got a number that float32 cannot hold", {}),
     (row(_2="-1e39"), 422, "got a number that float32 cannot hold", {}),
     (row(_2="9" * 5000), 422, "got a number that float32 cannot hold", {}),
+    ('{"instances":[{"pixel_0_0":0}]}', 422, "field 'pixel_0_1'; got no such key, and the model "
+     "fills no gap here", {"instance": 0, "field": "pixel_0_1"}),
+    ('{"instances":[{"pixel_00":0}]}', 422, 'got "pixel_00"; did you mean "pixel_', {}),
     (row(_2='"' + "x" * 5000 + '"'), 422, "xxx\"...", {}),
 ]  # fmt: skip
 

@@ -154,3 +154,11 @@ def test_only_folders_with_versions_are_models(tmp_path):
 def test_a_fit_in_progress_is_not_a_version(only_digits):
     (only_digits / "digits" / "1").rename(only_digits / "digits" / ".building")
     assert names(only_digits) == []
+
+
+def test_a_selftest_of_columns_survives_whatever_they_are_called_and_holds_no_pickle():
+    texts = np.array([["a"], [""], ["é"]], dtype=object)
+    inputs = {"pay/hour": np.ones((3, 1), np.float32), "expected/a/b": texts, "input": texts}
+    back = SelfTest.from_bytes(SelfTest(inputs, {}).to_bytes())
+    assert back.inputs["expected/a/b"].dtype.kind == "U"
+    np.testing.assert_equal(back.inputs, inputs)

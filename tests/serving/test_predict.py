@@ -77,3 +77,41 @@ def test_an_answer_that_overflows_is_an_error_that_names_the_instance(models):
     with pytest.raises(NotFiniteAnswerError, match="got an instance 2 so large") as raised:
         answer(model, [[0] * 64, [1] * 64, *huge])
     assert raised.value.details == {"instance": 2}
+
+
+@pytest.fixture(scope="module")
+def table(adults):
+    return Repository.load(adults).find(None)
+
+
+@pytest.mark.parametrize("size", [0, 1, 50, 5000])
+def test_records_are_answered_as_numpy_does(size, table, mixed, rng):
+    records = mixed.records(50, rng)
+    records = [records[i % 50] for i in range(size)]
+    probabilities, label = mixed.answers(records)
+    found = answer(table, records)
+    assert found["predictions"] == label.tolist()
+    got = np.array(found["probabilities"]).reshape(-1, 2)
+    np.testing.assert_allclose(got, probabilities, atol=1e-6)
+
+
+def test_rows_in_the_order_of_the_columns_are_answered_as_records_are(table, mixed, rng):
+    records = mixed.records(20, rng)
+    assert answer(table, [list(record.values()) for record in records]) == answer(table, records)
+    without_gaps = [{k: v for k, v in record.items() if v is not None} for record in records]
+    assert answer(table, without_gaps) == answer(table, records)
+
+
+def test_an_instance_is_answered_alike_alone_and_among_others(table, mixed, rng):
+    records = mixed.records(20, rng)
+    together = answer(table, records)["probabilities"]
+    alone = [answer(table, [record])["probabilities"][0] for record in records]
+    np.testing.assert_allclose(alone, together, rtol=1e-6)
+
+
+def test_a_numeric_model_takes_records_as_well(shipped, digits):
+    model = Repository.load(shipped).find(None)
+    rows = digits[0][:3].tolist()
+    names = [column.name for column in model.manifest.inputs]
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    assert answer(model, records) == answer(model, rows)

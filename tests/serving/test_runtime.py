@@ -197,3 +197,69 @@ def test_loading_and_answering_leaves_no_trace_at_home(shipped, tmp_path):
         check=True,
     )
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_table_of_mixed_columns_reproduces_here(adults):
+    proof = prove(Bundle.open(adults / "adults" / "1"), "fp32")
+    assert proof.reason == ""
+    assert proof.session.inputs == {
+        "age": "float32", "hours/week": "float32", "member": "float32", "work": "str",
+        "grade": "str", "since": "float64",
+    }  # fmt: skip
+
+
+def mixed_reason(folder, mixed, **parts):
+    mixed.write(folder / "models", **parts)
+    return prove(Bundle.open(folder / "models" / "adults" / "1"), "fp32").reason
+
+
+def test_a_graph_whose_inputs_are_not_the_manifests_is_refused(tmp_path, mixed):
+    work = next(column for column in mixed.columns if column["name"] == "work")
+    date = next(column for column in mixed.columns if column["name"] == "since")
+    rest = [c for c in mixed.columns if c not in (work, date)]
+    fewer = mixed.graph([work, *rest])
+    reason = mixed_reason(tmp_path / "fewer", mixed, graph=fewer)
+    assert "those of the manifest, 'since' as float64; got no such input" in reason
+    more = {"inputs": [*rest, work], "example": {}}
+    selftest = Bundle.open(mixed.write(tmp_path / "whole")).selftest()
+    del selftest.inputs["since"]
+    reason = mixed_reason(tmp_path / "more", mixed, selftest=selftest, **more)
+    assert "'since' as none of them; got float64" in reason
+    other = mixed.graph([*rest, work, {**date, "type": "number"}])
+    reason = mixed_reason(tmp_path / "other", mixed, graph=other)
+    assert "'since' as float64; got float32" in reason
+
+
+def without_a_column(inputs):
+    del inputs["age"]
+
+
+def another_dtype(inputs):
+    inputs["age"] = inputs["age"].astype(np.float64)
+
+
+def numbers_for_texts(inputs):
+    inputs["work"] = np.zeros((32, 1), np.float32)
+
+
+def no_column(inputs):
+    inputs["age"] = inputs["age"][:, 0]
+
+
+def a_row_less(inputs):
+    inputs["age"] = inputs["age"][1:]
+
+
+def a_scalar(inputs):
+    inputs["age"] = np.float32(1)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [without_a_column, another_dtype, numbers_for_texts, no_column, a_row_less, a_scalar],
+)
+def test_golden_rows_of_other_columns_are_refused(fault, adults, tmp_path, mixed):
+    selftest = Bundle.open(adults / "adults" / "1").selftest()
+    fault(selftest.inputs)
+    reason = mixed_reason(tmp_path, mixed, selftest=selftest)
+    assert "expected golden rows of 6 features, as the manifest lists; got " in reason

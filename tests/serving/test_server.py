@@ -273,3 +273,21 @@ def test_the_log_names_what_is_served(live):
     while time.monotonic() < deadline and "serving digits/1" not in "".join(live.log):
         time.sleep(0.05)
     assert "serving digits/1" in "".join(live.log)
+
+
+def test_a_record_is_answered_over_a_real_connection(serve, adults, mixed):
+    server = serve(adults, "--workers", "1")
+    face = requests.get(f"{server.url}/models/adults", timeout=10).json()
+    answer = requests.post(
+        f"{server.url}/predict", json={"instances": [face["example"]]}, timeout=10
+    )
+    probabilities, label = mixed.answers([mixed.record])
+    assert answer.json()["predictions"] == label.tolist()
+    np.testing.assert_allclose(answer.json()["probabilities"], probabilities, atol=1e-6)
+    wrong = requests.post(
+        f"{server.url}/predict",
+        json={"instances": [{**face["example"], "grade": "9"}]},
+        timeout=10,
+    )
+    assert wrong.status_code == 422
+    assert wrong.json()["details"] == {"instance": 0, "field": "grade"}

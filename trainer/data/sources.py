@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-import zlib
+from dataclasses import fields
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from sklearn import datasets
 
-from trainer.data.csv_files import read_csv
+from trainer.data.files.numpy_files import IDX_SUFFIXES, find_idx, read_idx, read_npz
+from trainer.data.files.read import read_file
+from trainer.data.files.source import SUFFIXES as ROWS
 from trainer.data.packages import PACKAGED, load_packaged
+from trainer.data.reading import Reading
 from trainer.data.records import Records
 from trainer.data.tables import DataError, Table, make_table
 from trainer.data.toys import TOYS
+
+__all__ = ["BUILT_IN", "REAL", "SUFFIXES", "TOYS", "Reading", "default_name", "load"]
 
 # All of these lie inside scikit-learn: nothing is downloaded.
 REAL = {
@@ -27,37 +31,39 @@ REAL = {
 }
 # Likewise nothing is downloaded for any of these; the packaged ones ask for their package.
 BUILT_IN = (*REAL, *TOYS, *PACKAGED)
-SUFFIXES = (".csv", ".csv.gz", ".npz")
+SUFFIXES = (*ROWS, ".npz", *IDX_SUFFIXES)
+WHATEVER = Reading()
 
 
-def load(data: str, *, target: str | None = None, task: str | None = None) -> Table:
+def load(data: str, reading: Reading = WHATEVER) -> Table:
     """Read `data` into a table.
 
     Args:
-        data: a name in `BUILT_IN`, or the path of a CSV file with a header (`.csv`, `.csv.gz`) or
-            of an `.npz` file with the arrays `X` and `y`.
-        target: the column to predict, for a CSV file; by default the last one.
-        task: `classification` or `regression`; by default inferred (see `make_table`).
+        data: a name in `BUILT_IN`; the path of a file of columns (`.csv`, `.csv.gz`, `.parquet`,
+            `.arrow`, `.feather`), of an `.npz` file with the arrays `X` and `y`, of an IDX file of
+            images beside which are its labels, or of a folder with such a `train-images-…`.
+        reading: what there is to say of a file's columns; of other sources only the task.
 
     Raises:
         DataError: there is no such source, or it cannot be trained on.
     """
     if data in BUILT_IN:
-        _refuse_target(data, target)
-        return _built_in(data, task)
+        _refuse_columns(data, reading)
+        return _built_in(data, reading.task)
     path = Path(data)
-    if not path.is_file():
-        came = "a folder" if path.is_dir() else "neither"
+    images = find_idx(path)
+    if not path.is_file() and images is None:
+        came = f"a folder without train{IDX_SUFFIXES[0]}" if path.is_dir() else "neither"
         raise DataError(
             f"expected a built-in name ({', '.join(BUILT_IN)}) or a file; got {data!r}, which is "
             f"{came}"
         )
-    if path.name.lower().endswith((".csv", ".csv.gz")):
-        return read_csv(path, target, task)
-    if path.suffix.lower() == ".npz":
-        _refuse_target(data, target)
-        return _npz(path, task)
-    raise DataError(f"expected a file ending in {', '.join(SUFFIXES)}; got {path.name}")
+    if path.name.lower().endswith(ROWS):
+        return read_file(path, reading)
+    if images is None and path.suffix.lower() != ".npz":
+        raise DataError(f"expected a file ending in {', '.join(SUFFIXES)}; got {path.name}")
+    _refuse_columns(data, reading)
+    return read_npz(path, reading.task) if images is None else read_idx(images, reading.task)
 
 
 def default_name(data: str) -> str:
@@ -71,12 +77,14 @@ def default_name(data: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._")[:64] or "model"
 
 
-def _refuse_target(data: str, target: str | None) -> None:
-    if target is not None:
-        raise DataError(
-            f"expected no target column: {data} says itself what is to be predicted; "
-            f"got {target!r}; leave it out"
-        )
+def _refuse_columns(data: str, reading: Reading) -> None:
+    for field in fields(reading):
+        said = getattr(reading, field.name)
+        if field.name != "task" and said != field.default:
+            raise DataError(
+                f"expected no {field.name} column: {data} says itself what is to be predicted, and "
+                f"from what; got {said!r}; leave it out"
+            )
 
 
 def _built_in(name: str, task: str | None) -> Table:
@@ -107,40 +115,5 @@ def _toy(name: str, task: str | None) -> Table:
         records=Records.of_numbers(("x", "y"), features),
         target=target,
         target_names=("class",),
-        task=task,
-    )
-
-
-def _npz(path: Path, task: str | None) -> Table:
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            missing = [key for key in ("X", "y") if key not in file.files]
-            if missing:
-                raise DataError(
-                    f"{path.name}: expected arrays named X and y; got {', '.join(file.files)}"
-                )
-            X, y = file["X"], file["y"]
-    except DataError:
-        raise
-    except (OSError, EOFError, BadZipFile, NotImplementedError, ValueError, zlib.error) as error:
-        raise DataError(
-            f"{path.name}: expected plain arrays, as np.savez writes them; got a damaged file or "
-            f"an array of Python objects; convert text with .astype(str)"
-        ) from error
-    if y.ndim not in (1, 2) or 0 in y.shape:
-        raise DataError(
-            f"{path.name}: expected y of shape (rows,) or (rows, targets), none of them 0; "
-            f"got {y.shape}"
-        )
-    if X.ndim != 2 or X.dtype.kind not in "fiub":
-        raise DataError(
-            f"{path.name}: expected X as numbers of shape (rows, columns); got {X.dtype} {X.shape}"
-        )
-    n_targets = 1 if y.ndim == 1 else y.shape[1]
-    return make_table(
-        source=path.name,
-        records=Records.of_numbers([f"x{i}" for i in range(X.shape[1])], X),
-        target=y,
-        target_names=("y",) if n_targets == 1 else tuple(f"y{i}" for i in range(n_targets)),
         task=task,
     )

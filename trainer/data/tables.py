@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.reading import Inferred
 from trainer.data.records import Records, concatenate
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -17,11 +21,10 @@ Task = Literal["binary", "multiclass", "regression"]
 MOST_INTEGER_CLASSES = 20
 # From here on not every whole number is a float64, and JSON readers begin to round.
 LARGEST_CLASS = 2.0**53
-
-
 # A spread of fewer float32 steps would be rounded away in the answers.
 FEWEST_STEPS = 100
 SLICE = 2**16  # rows looked at in one go
+SHOWN = 20  # names that an error lists at most
 
 
 class DataError(ValueError):
@@ -44,6 +47,7 @@ class Table:
             is by itself.
         times: when each row came about, float64 `(n,)`: later rows are kept to judge by; None where
             order means nothing.
+        inferred: what was found in each column of a file; of other sources nothing.
     """
 
     source: str
@@ -54,6 +58,7 @@ class Table:
     judged: int = 0
     groups: NDArray[np.int64] | None = None
     times: NDArray[np.float64] | None = None
+    inferred: tuple[Inferred, ...] = ()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -63,12 +68,15 @@ class Table:
         digest = hashlib.sha256()
         digest.update(repr((self.records.columns, self.target_names, self.task)).encode())
         for array in (self.records.numbers, self.records.dates, self.records.codes):
-            for start in range(0, len(array), SLICE):  # it may be mapped from a file
-                digest.update(np.ascontiguousarray(array[start : start + SLICE]).tobytes())
-        if self.target.dtype.kind == "U":
-            digest.update("\0".join(self.target.tolist()).encode())
-        else:
-            digest.update(np.ascontiguousarray(self.target).tobytes())
+            for part in slices(array):
+                digest.update(np.ascontiguousarray(part).tobytes())
+        separator = b""
+        for part in slices(self.target):
+            if part.dtype.kind == "U":
+                digest.update(separator + "\0".join(part.tolist()).encode())
+                separator = b"\0"
+            else:
+                digest.update(np.ascontiguousarray(part).tobytes())
         return f"sha256:{digest.hexdigest()}"
 
 
@@ -79,6 +87,9 @@ def make_table(
     target: NDArray[Any],
     target_names: tuple[str, ...],
     task: str | None = None,
+    groups: NDArray[np.int64] | None = None,
+    times: NDArray[np.float64] | None = None,
+    inferred: tuple[Inferred, ...] = (),
 ) -> Table:
     """Check the parts and put them together.
 
@@ -89,6 +100,9 @@ def make_table(
         target_names: one per column of the target.
         task: `classification` or `regression`; by default text and truth values are classes,
             floats are quantities, and integers are classes up to `MOST_INTEGER_CLASSES` values.
+        groups: as of `Table`, as are the two after it.
+        times: `(n,)`.
+        inferred: one per column.
 
     Raises:
         DataError: naming the first fault found.
@@ -106,11 +120,51 @@ def make_table(
         )
     if _is_classification(target, task):
         target = _checked_classes(target, target_names[0])
-        kind: Task = "binary" if len(np.unique(target)) == 2 else "multiclass"
+        kind: Task = "binary" if len(_counts(target)) == 2 else "multiclass"
     else:
         target = _checked_values(target, target_names)
         kind = "regression"
-    return Table(source, records, target, target_names, kind)
+    return Table(
+        source,
+        records,
+        target,
+        target_names,
+        kind,
+        groups=groups,
+        times=times,
+        inferred=inferred,
+    )
+
+
+def slices(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """The rows of an array, `SLICE` at a time; what is mapped from a file is let go of again."""
+    base: object = array.base
+    for start in range(0, len(array), SLICE):
+        yield array[start : start + SLICE]
+        if isinstance(base, mmap.mmap):
+            base.madvise(mmap.MADV_DONTNEED)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as an error shows them: the first `SHOWN`, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more
+
+
+def check_names(source: str, names: Sequence[str]) -> None:
+    """Hold the columns' names of a file to what a record can have.
+
+    Raises:
+        DataError: one is empty or there twice.
+    """
+    repeated = sorted({name for name in names if name and names.count(name) > 1})
+    if repeated:
+        raise DataError(f"{source}: expected distinct column names; got {listed(repeated)} twice")
+    if "" in names:
+        raise DataError(
+            f"{source}: expected a name for every column; got none for column "
+            f"{names.index('') + 1}; name it, or drop it if it is an index"
+        )
 
 
 def join(source: str, train: Table, test: Table) -> Table:
@@ -148,16 +202,23 @@ def _check_records(records: Records) -> None:
     if repeated:
         raise DataError(f"expected distinct column names; got {', '.join(repeated)} more than once")
     infinite = np.zeros(records.numbers.shape[1], np.int64)
-    for start in range(0, len(records), SLICE):
-        infinite += np.isinf(records.numbers[start : start + SLICE]).sum(axis=0)
+    values = np.zeros_like(infinite)
+    for part in slices(records.numbers):
+        infinite += np.isinf(part).sum(axis=0)
+        values += (~np.isnan(part)).sum(axis=0)
+    if not values.all():
+        empty = [records.of_kind("number", "boolean")[i].name for i in np.flatnonzero(values == 0)]
+        raise DataError(
+            f"expected values in every column; got none at all in {listed(empty)}; drop them"
+        )
     if infinite.any():
         columns = records.of_kind("number", "boolean")
-        listed = ", ".join(
+        places = ", ".join(
             f"{columns[i].name} ({infinite[i]} rows)" for i in np.flatnonzero(infinite)[:10]
         )
         raise DataError(
             f"expected numbers that float32 can hold; got infinite or too large values in "
-            f"{listed}; drop those rows or columns"
+            f"{places}; drop those rows or columns"
         )
 
 
@@ -169,7 +230,7 @@ def _is_classification(target: NDArray[Any], task: str | None) -> bool:
     if target.ndim == 2 and target.shape[1] > 1:
         return False
     if target.dtype.kind in "iu":
-        return len(np.unique(target)) <= MOST_INTEGER_CLASSES
+        return len(_counts(target, most=MOST_INTEGER_CLASSES)) <= MOST_INTEGER_CLASSES
     return target.dtype.kind != "f"
 
 
@@ -180,30 +241,32 @@ def _checked_classes(target: NDArray[Any], name: str) -> NDArray[Any]:
         raise DataError(f"expected one class per row in {name}; got an array of {target.shape}")
     if target.dtype.kind == "b":  # as "False" and "True": a graph has no truth-valued labels
         target = target.astype(np.str_)
-    elif target.dtype.kind == "f":
-        if not (np.isfinite(target).all() and (target == np.round(target)).all()):
+    counts = _counts(target)
+    classes = np.array(list(counts))
+    if target.dtype.kind == "f":
+        if not (np.isfinite(classes) & (classes == np.round(classes))).all():
             raise DataError(
                 f"expected whole numbers or text as classes in {name}; got fractions or missing "
                 f"values; choose the task regression or fill the gaps"
             )
-    elif target.dtype.kind == "U" and (target == "").any():
+        counts = {int(value): count for value, count in counts.items()}
+    if "" in counts:
         raise DataError(
-            f"expected a class in every row of {name}; got none in "
-            f"{np.count_nonzero(target == '')}; name them or drop those rows"
+            f"expected a class in every row of {name}; got none in {counts['']}; name them or drop "
+            f"those rows"
         )
-    if target.dtype.kind in "iuf":
-        if (np.abs(target.astype(np.float64)) > LARGEST_CLASS).any():
+    text = target.dtype.kind == "U"
+    if not text:
+        if (np.abs(classes.astype(np.float64)) > LARGEST_CLASS).any():
             raise DataError(
                 f"expected whole numbers up to 2^53 as classes in {name}; got larger ones; "
                 f"write them as text"
             )
-        target = target.astype(np.int64)
-    text = target.dtype.kind == "U"
-    classes, counts = np.unique(target, return_counts=True)
+        target = target.astype(np.int64, copy=False)
     if len(classes) < 2:
-        raise DataError(f"expected at least two classes in {name}; got only {classes.tolist()}")
-    rare = classes[counts < 5]
-    if rare.size:
+        raise DataError(f"expected at least two classes in {name}; got only {list(counts)}")
+    rare = sorted(word for word, count in counts.items() if count < 5)
+    if rare:
         raise DataError(
             f"expected at least 5 rows of every class of {name}, to share between training, "
             f"validation and test; got fewer of {', '.join(map(str, rare[:10]))}; "
@@ -212,17 +275,30 @@ def _checked_classes(target: NDArray[Any], name: str) -> NDArray[Any]:
     return target
 
 
+def _counts(target: NDArray[Any], most: int | None = None) -> dict[Any, int]:
+    """How often each value is there, in no order; of more than `most` values only some."""
+    found: Counter[Any] = Counter()
+    for part in slices(target):
+        values, counts = np.unique(part, return_counts=True)
+        found.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        if most is not None and len(found) > most:
+            break
+    return found
+
+
 def _checked_values(target: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.float64]:
     if target.dtype.kind not in "fiub":
         raise DataError(f"expected numbers to regress on in {', '.join(names)}; got text")
-    values = target.astype(np.float64).reshape(len(target), -1)
+    values = target.astype(np.float64, copy=False).reshape(len(target), -1)
     limits = np.finfo(np.float32)
     # NaN among them; near the largest float32, answers that miss the target a little overflow.
-    bad = ~(np.abs(values) <= limits.max / 16).all(axis=1)
-    if bad.any():
+    bad = sum(
+        np.count_nonzero(~(np.abs(part) <= limits.max / 16).all(axis=1)) for part in slices(values)
+    )
+    if bad:
         raise DataError(
             f"expected finite float32 targets in {', '.join(names)}; got missing, infinite or too "
-            f"large values in {np.count_nonzero(bad)} rows; drop those rows, or rescale the target"
+            f"large values in {bad} rows; drop those rows, or rescale the target"
         )
     spread = values.std(axis=0)
     flat = [name for name, std in zip(names, spread, strict=True) if std < limits.tiny]
@@ -231,7 +307,8 @@ def _checked_values(target: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.
             f"expected targets that vary; got one value throughout in {', '.join(flat)}; "
             f"there is nothing to learn"
         )
-    steps = np.spacing(np.abs(values).max(axis=0).astype(np.float32))  # between two float32 values
+    largest = np.maximum(values.max(axis=0), -values.min(axis=0))
+    steps = np.spacing(largest.astype(np.float32))  # between two float32 values
     coarse = [
         n for n, std, step in zip(names, spread, steps, strict=True) if std < FEWEST_STEPS * step
     ]

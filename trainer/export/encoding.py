@@ -1,6 +1,7 @@
 """Encoding: the encoder as nodes, so that a graph takes records as they come.
 
-numbers    → Concat → IsNaN, Where (fill) → Sub, Div (scale), beside Gather, Cast (flags)
+numbers    → Concat → IsNaN, Where (fill) → Sub, Div (scale), beside Gather, Cast (flags);
+             or Sub, Div, Clip, Mul, ReduceSum (quantiles)
 a date     → IsNaN, Where → Sub, Div, Cast (time), beside the calendar in whole numbers → Gather
 a category → LabelEncoder → Gather of one-hot rows, or Cast for the embedding to look up
 """
@@ -11,7 +12,7 @@ import numpy as np
 import onnx
 
 from serving.bundle import FEATURES
-from trainer.data.preprocess import Categories, Dates, Encoder, Numbers
+from trainer.data.preprocess import Categories, Dates, Encoder, Numbers, Quantiles, Scaler
 from trainer.data.preprocess.dates import DAY, FIRST, HALF_MONTH, HOUR, LAST, MIDDLE_OF_MONTH
 from trainer.data.records import Column
 from trainer.export.nodes import DOUBLE, FLOAT, INT64, STRING, Nodes, face
@@ -43,22 +44,41 @@ def encode(graph: Nodes, encoder: Encoder) -> str:
 
 
 def _numbers(graph: Nodes, numbers: Numbers, rows: str) -> str:
-    # Scaled in two nodes, as NumPy does it: folded into the first weights, columns of large mean
-    # and small deviation would lose their digits.
-    offset = graph.constant("offset", numbers.scaler.offset)
-    scale = graph.constant("scale", numbers.scaler.scale)
     missing = ""
     if numbers.fills:
         missing = graph.node("IsNaN", [rows], "missing")
         fill = graph.constant("fill", numbers.fill)
         rows = graph.node("Where", [missing, fill, rows], "filled")
-    moved = graph.node("Sub", [rows, offset], "moved")
-    scaled = graph.node("Div", [moved, scale], "scaled_features")
+    if isinstance(numbers.scaler, Quantiles):
+        scaled = _quantiles(graph, numbers.scaler, rows)
+    else:
+        scaled = _scaled(graph, numbers.scaler, rows)
     if not len(numbers.flagged):
         return scaled
     places = graph.constant("flagged", numbers.flagged)
     flagged = graph.node("Gather", [missing, places], "missing_flagged", axis=1)
     return graph.joined([scaled, graph.node("Cast", [flagged], "flags", to=FLOAT)], "numbers_flags")
+
+
+def _scaled(graph: Nodes, scaler: Scaler, rows: str) -> str:
+    # In two nodes, as NumPy does it: folded into the first weights, columns of large mean and
+    # small deviation would lose their digits.
+    moved = graph.node("Sub", [rows, graph.constant("offset", scaler.offset)], "moved")
+    return graph.node("Div", [moved, graph.constant("scale", scaler.scale)], "scaled_features")
+
+
+def _quantiles(graph: Nodes, quantiles: Quantiles, rows: str) -> str:
+    last = graph.constant("last_axis", np.array([2]))
+    column = graph.node("Unsqueeze", [rows, last], "unsqueezed")
+    past = graph.node("Sub", [column, graph.constant("knots", quantiles.knots)], "past_knot")
+    ramps = graph.node("Div", [past, graph.constant("run", quantiles.run)], "ramps")
+    low, high = (
+        graph.constant(name, np.array(end, np.float32)) for name, end in (("low", 0), ("high", 1))
+    )
+    climbed = graph.node("Clip", [ramps, low, high], "climbed")
+    risen = graph.node("Mul", [climbed, graph.constant("rise", quantiles.rise)], "risen")
+    height = graph.node("ReduceSum", [risen, last], "height", keepdims=0)
+    return graph.node("Add", [height, graph.constant("start", quantiles.start)], "scaled_features")
 
 
 def _date(graph: Nodes, dates: Dates) -> str:

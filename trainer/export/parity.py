@@ -142,7 +142,7 @@ def _excusable(
 def _logit_rounding(model: Model, records: Records) -> NDArray[np.float64]:
     """How far two float32 forward passes may differ in each logit, `(n, n_outputs)`."""
     a = model.encoder.transform(records).astype(np.float64)
-    _, error = _through(fold(model.network.layers), a, EPSILON * np.abs(a))
+    _, error = _through(fold(model.network.layers), a, EPSILON * (np.abs(a) + model.encoder.span))
     return np.asarray(SAFETY * error / model.temperature)
 
 

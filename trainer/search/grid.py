@@ -15,7 +15,7 @@ from scipy import stats
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from trainer.choices import Config, faults
-from trainer.data.sources import Reading
+from trainer.data.reading import Reading
 from trainer.search.candidates import RefusedError
 
 # What the data are, which rows the model is judged on, and where things are written is not

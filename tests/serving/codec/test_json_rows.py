@@ -7,13 +7,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serving.bundle import Number
 from serving.codec import json_careful
+from serving.codec.fields import Fields
 from serving.codec.json_careful import decode_carefully
 from serving.codec.json_plain import decode_plain
 from serving.codec.json_rows import decode_rows
 from serving.errors import ServingError
 
-FIELDS = ("a", "b")
+FIELDS = Fields(
+    [Number(name=name, missing="refuse", type="number", minimum=0, maximum=1) for name in "ab"]
+)
+
+
+def read_carefully(text):
+    return decode_carefully(text, FIELDS)["features"]
+
+
+def read(text):
+    return decode_rows(text, FIELDS)["features"]
 
 
 def body(instances):
@@ -36,7 +48,7 @@ def test_plain_bodies_are_read_alike_by_both_decoders(text):
     fast = decode_plain(text, 2)
     assert fast is not None
     assert fast.dtype == np.float32
-    np.testing.assert_array_equal(fast, decode_carefully(text, FIELDS))
+    np.testing.assert_array_equal(fast, read_carefully(text))
 
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -58,7 +70,7 @@ def test_every_table_of_numbers_takes_the_fast_way_to_the_same_array(rows):
     assert fast is not None
     expected = np.array(rows, np.float64).reshape(len(rows), 2).astype(np.float32)
     np.testing.assert_array_equal(fast, expected)
-    np.testing.assert_array_equal(fast, decode_carefully(body(rows), FIELDS))
+    np.testing.assert_array_equal(fast, read_carefully(body(rows)))
 
 
 @settings(max_examples=500)
@@ -68,7 +80,7 @@ def test_the_fast_way_takes_nothing_that_the_careful_one_refuses(document):
     text = json.dumps(document).encode()
     fast = decode_plain(text, 2)
     try:
-        careful = decode_carefully(text, FIELDS)
+        careful = read_carefully(text)
     except ServingError:
         careful = None
     if fast is not None:
@@ -80,7 +92,7 @@ def careful(text, stride):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_careful, "STRIDE", stride)
         try:
-            return decode_carefully(text, FIELDS).tolist()
+            return read_carefully(text).tolist()
         except ServingError as error:
             return error.body()
 
@@ -130,7 +142,7 @@ def test_a_damaged_body_is_read_alike_or_refused(data):
         )
     fast = decode_plain(bytes(text), 2)
     if fast is not None:
-        np.testing.assert_array_equal(fast, decode_carefully(bytes(text), FIELDS))
+        np.testing.assert_array_equal(fast, read_carefully(bytes(text)))
 
 
 @pytest.mark.parametrize(
@@ -147,15 +159,15 @@ def test_what_simdjson_would_flatten_is_refused(nested):
 
 def test_numbers_are_rounded_once_to_the_nearest_float32(rng):
     values = rng.normal(size=(50, 2)) * 10.0 ** rng.integers(-30, 30, size=(50, 2))
-    np.testing.assert_array_equal(decode_rows(body(values.tolist()), FIELDS), values.astype("f4"))
+    np.testing.assert_array_equal(read(body(values.tolist())), values.astype("f4"))
 
 
 def test_numbers_are_taken_up_to_where_float32_rounds_to_infinity():
     largest = float(np.finfo(np.float32).max)
-    assert decode_rows(body([[largest, -largest]]), FIELDS).tolist() == [[largest, -largest]]
+    assert read(body([[largest, -largest]])).tolist() == [[largest, -largest]]
     halfway = 2.0**128 - 2.0**103
     below = math.nextafter(halfway, 0)
-    assert decode_rows(body([[below, 0]]), FIELDS).tolist() == [[largest, 0]]
+    assert read(body([[below, 0]])).tolist() == [[largest, 0]]
     for value in (halfway, 1e39, 1e300):
         with pytest.raises(ServingError, match="float32 cannot hold"):
-            decode_rows(body([[1, value]]), FIELDS)
+            read(body([[1, value]]))

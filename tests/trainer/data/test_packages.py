@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trainer.data.packages import PACKAGED
-from trainer.data.sources import load
+from trainer.data.sources import Reading, load
 from trainer.data.splits import split
 from trainer.data.tables import DataError
 
@@ -38,7 +38,7 @@ def test_a_packaged_set_brings_its_own_test_rows(install, rng):
     install(train, test)
     table = load("mnist")
     assert (table.source, table.task, table.judged) == ("mnist", "multiclass", 30)
-    np.testing.assert_array_equal(table.features, [r[1:] for r in (*train, *test)])
+    np.testing.assert_array_equal(table.records.numbers, [r[1:] for r in (*train, *test)])
     np.testing.assert_array_equal(table.target, [r[0] for r in (*train, *test)])
     parts = split(table, validation=0.1, test=0.2, seed=0)
     np.testing.assert_array_equal(parts.test, np.arange(60, 90))
@@ -61,7 +61,7 @@ def test_another_package_of_that_name_is_refused(install, rng):
 def test_a_target_is_not_asked_for(install, rng):
     install(rows(rng, 60), rows(rng, 30))
     with pytest.raises(DataError, match="expected no target column"):
-        load("mnist", target="label")
+        load("mnist", Reading(target="label"))
 
 
 def test_rows_to_be_judged_on_of_another_kind_are_refused(install, rng):

@@ -3,9 +3,8 @@ import gzip
 import numpy as np
 import pytest
 
-from trainer.data import csv_files
 from trainer.data.packages import PACKAGED
-from trainer.data.sources import BUILT_IN, default_name, load
+from trainer.data.sources import BUILT_IN, Reading, default_name, load
 from trainer.data.tables import DataError
 
 ROWS = "\n".join(f"{i},{i * 0.5},{'ab'[i % 2]}" for i in range(20))
@@ -39,8 +38,8 @@ def write(tmp_path):
 )
 def test_built_in_data_load(name, shape, task):
     table = load(name)
-    assert table.features.shape == shape
-    assert table.features.dtype == np.float32
+    assert table.records.numbers.shape == shape
+    assert table.records.numbers.dtype == np.float32
     assert table.task == task
     assert len(table) == len(table.target) == shape[0]
 
@@ -52,9 +51,9 @@ def test_every_built_in_is_tested():
 
 def test_csv_columns_become_features_and_target(write):
     table = load(write("data.csv", CSV))
-    assert table.feature_names == ("x", "y")
+    assert table.records.names == ("x", "y")
     assert table.target_names == ("kind",)
-    np.testing.assert_array_equal(table.features[:3], [[0, 0], [1, 0.5], [2, 1]])
+    np.testing.assert_array_equal(table.records.numbers[:3], [[0, 0], [1, 0.5], [2, 1]])
     assert table.target[:3].tolist() == ["a", "b", "a"]
     assert table.task == "binary"
 
@@ -67,15 +66,15 @@ def test_compressed_csv_is_the_same_table(write):
 
 def test_the_target_may_be_any_column(write):
     numbers = "x,y,z\n" + "\n".join(f"{i},{i * 0.5},{i * 2}" for i in range(30))
-    table = load(write("data.csv", numbers), target="y")
-    assert table.feature_names == ("x", "z")
+    table = load(write("data.csv", numbers), Reading(target="y"))
+    assert table.records.names == ("x", "z")
     assert table.task == "regression"
     np.testing.assert_array_equal(table.target[:3], [[0], [0.5], [1]])
 
 
 def test_a_column_that_turns_to_text_late_is_text(write):
     rows = "\n".join(f"{i},{i % 2}" for i in range(200_000))
-    with pytest.raises(DataError, match="got text in 'x'"):
+    with pytest.raises(DataError, match="different texts in 'x'.*got 'late' in row 200001"):
         load(write("data.csv", f"x,kind\n{rows}\nlate,1\n"))
 
 
@@ -100,15 +99,15 @@ def test_many_integers_are_a_quantity_unless_said_otherwise(write):
     rows = "\n".join(f"{i},{i % 25}" for i in range(250))
     path = write("data.csv", f"x,n\n{rows}\n")
     assert load(path).task == "regression"
-    assert load(path, task="classification").task == "multiclass"
+    assert load(path, Reading(task="classification")).task == "multiclass"
 
 
 def test_npz_arrays_become_features_and_target(write_npz, rng):
     X, y = rng.normal(size=(30, 4)), np.arange(30) % 3
     table = load(write_npz(X=X, y=y))
-    assert table.feature_names == ("x0", "x1", "x2", "x3")
+    assert table.records.names == ("x0", "x1", "x2", "x3")
     assert table.task == "multiclass"
-    np.testing.assert_array_equal(table.features, X.astype(np.float32))
+    np.testing.assert_array_equal(table.records.numbers, X.astype(np.float32))
 
 
 def test_ten_rows_are_the_fewest_and_twenty_integers_the_most_classes(write_npz, rng):
@@ -120,15 +119,6 @@ def test_ten_rows_are_the_fewest_and_twenty_integers_the_most_classes(write_npz,
         load(write_npz(X=X[:9], y=X[:9, 0]))
 
 
-def test_a_file_too_large_for_its_reader_is_refused(write, monkeypatch):
-    path = write("data.csv", HEAD + BOTH)
-    monkeypatch.setattr(csv_files, "LARGEST", len(HEAD + BOTH))
-    assert len(load(path)) == 20
-    monkeypatch.setattr(csv_files, "LARGEST", len(HEAD + BOTH) - 1)
-    with pytest.raises(DataError, match="at most 2 GiB of text"):
-        load(path)
-
-
 def test_npz_takes_several_targets(write_npz, rng):
     table = load(write_npz(X=rng.normal(size=(30, 4)), y=rng.normal(size=(30, 2))))
     assert table.task == "regression"
@@ -138,31 +128,28 @@ def test_npz_takes_several_targets(write_npz, rng):
 def test_whole_floats_can_be_classes(write_npz, rng):
     path = write_npz(X=rng.normal(size=(30, 4)), y=np.arange(30) % 2 * 1.0)
     assert load(path).task == "regression"
-    assert np.unique(load(path, task="classification").target).tolist() == [0, 1]
+    assert np.unique(load(path, Reading(task="classification")).target).tolist() == [0, 1]
 
 
 HEAD = "x,kind\n"
 BOTH = "\n".join(f"{i},{'ab'[i % 2]}" for i in range(20)) + "\n"
 CSV_FAULTS = [
-    ("empty", "", "expected a comma-separated file with a header"),
+    ("empty", "", "expected a comma-separated file with a header.*Empty CSV"),
     ("header only", HEAD, "expected rows under the header; got none"),
     ("few rows", HEAD + "1,a\n2,b\n", "expected at least 10 rows.*got 2"),
-    ("ragged", HEAD + BOTH + "1,2,3\n", "Expected 2 columns, got 3"),
+    ("ragged", HEAD + BOTH + "1,2,3\n", "got 3 columns instead of 2 in row 21"),
     ("semicolons", "x;kind\n1;a\n", "only 'x;kind'; it seems to be separated by semicolons"),
     ("decimal commas", "x;kind\n1,5;a\n", "separated by semicolons: save it with commas"),
     ("no header", "39,13.5,a\n" * 20, "names in the first line; got the numbers '39', '13.5'"),
     ("index", ",x,kind\n" + "1,2,a\n", "a name for every column; got none for column 1"),
-    ("dates", HEAD + "2020-01-01,a\n" * 20, "got dates or times in 'x', such as '2020-01-01'"),
-    ("empty column", HEAD + ",a\n" * 20, "got no value at all"),
-    ("gap", HEAD + BOTH + ",a\n", "got 1 missing, the first in row 21"),
+    ("empty column", HEAD + ",a\n" * 20, "'x'; got no value at all; leave it out with --drop x"),
     (
         "gap in the target",
         HEAD + BOTH + "1,\n",
         "row of 'kind'; got 1 missing, the first in row 21",
     ),
-    ("text feature", HEAD + BOTH + "one,a\n", "got text in 'x'"),
-    ("nan", HEAD + BOTH + "nan,a\n", "got 1 missing, the first in row 21"),
-    ("infinite", HEAD + BOTH + "1e39,a\n", r"too large values in x \(1 rows\)"),
+    ("too large", HEAD + BOTH + "1e39,a\n", "float32 can hold in 'x'; got '1e39' in row 21"),
+    ("infinite", HEAD + BOTH + "-inf,a\n", "finite numbers in 'x'; got '-inf' in row 21"),
     ("twice named", "x,x,kind\n" + "1,1,a\n" * 10, "expected distinct column names; got"),
     ("one class", HEAD + "1,a\n" * 20, "expected at least two classes in kind; got only"),
     ("rare class", HEAD + BOTH + "1,c\n", "at least 5 rows of every class of kind.*fewer of c"),
@@ -183,8 +170,8 @@ def test_npz_faults_are_named(write, write_npz, rng, tmp_path):
         ({"X": X}, "expected arrays named X and y; got X"),
         ({"X": X, "y": np.arange(29)}, "30 rows of features and 29 targets"),
         ({"X": X, "y": np.array([None] * 30)}, "an array of Python objects"),  # a pickle
-        ({"X": X[:, 0], "y": np.arange(30)}, "expected features of shape"),
-        ({"X": X.astype(str), "y": np.arange(30)}, "expected numeric features"),
+        ({"X": X[:, 0], "y": np.arange(30)}, "expected X as numbers of shape"),
+        ({"X": X.astype(str), "y": np.arange(30)}, "expected X as numbers of shape.*got <U"),
         ({"X": X, "y": np.full(30, np.nan)}, "too large values in 30 rows"),
         ({"X": X, "y": np.arange(30) * 1e300}, "too large values in 29 rows"),
         ({"X": X, "y": np.linspace(-3e38, 3e38, 30)}, "too large values in 2. rows"),
@@ -207,14 +194,14 @@ def test_npz_faults_are_named(write, write_npz, rng, tmp_path):
     content[100:140] = bytes(40)
     with pytest.raises(DataError, match="expected plain arrays"):
         load(write("flipped.npz", bytes(content)))
-    with pytest.raises(DataError, match="expected a readable file; Not a gzip"):
+    with pytest.raises(DataError, match="expected a readable file; zlib"):
         load(write("broken.csv.gz", "no gzip"))
 
 
 @pytest.mark.parametrize("header", ["0,1,2", "label,0,1", "pixel_0,pixel_1,9"])
 def test_columns_may_be_counted(header, write):
     rows = "\n".join(f"{i % 2},{i},{i * 2}" for i in range(40))
-    assert load(write("data.csv", f"{header}\n{rows}\n")).features.shape == (40, 2)
+    assert load(write("data.csv", f"{header}\n{rows}\n")).records.numbers.shape == (40, 2)
 
 
 def test_built_in_classes_go_by_their_names():
@@ -224,23 +211,23 @@ def test_built_in_classes_go_by_their_names():
 
 
 def test_what_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match="which is a folder"):
+    with pytest.raises(DataError, match="which is a folder without train-images-idx3-ubyte"):
         load(str(tmp_path))
     with pytest.raises(DataError, match=r"built-in name \(breast_cancer, .*got 'digit'"):
         load("digit")
     with pytest.raises(DataError, match="no target column.*got 'x'"):
-        load("digits", target="x")
+        load("digits", Reading(target="x"))
 
 
 def test_other_files_and_targets_are_refused(write):
-    with pytest.raises(DataError, match=r"ending in .csv, .csv.gz, .npz; got data.txt"):
+    with pytest.raises(DataError, match=r"ending in .csv, .csv.gz, .parquet, .*; got data.txt"):
         load(write("data.txt", CSV))
     with pytest.raises(DataError, match="expected a target out of 'x', 'y', 'kind'; got 'z'"):
-        load(write("data.csv", CSV), target="z")
+        load(write("data.csv", CSV), Reading(target="z"))
     with pytest.raises(DataError, match="classification or regression; got 'clustering'"):
-        load(write("data.csv", CSV), task="clustering")
+        load(write("data.csv", CSV), Reading(task="clustering"))
     with pytest.raises(DataError, match="expected numbers to regress on in kind; got text"):
-        load(write("data.csv", CSV), task="regression")
+        load(write("data.csv", CSV), Reading(task="regression"))
 
 
 def test_the_fingerprint_follows_the_data(write):

@@ -1,9 +1,13 @@
+import tracemalloc
+
 import numpy as np
 import pytest
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
+from trainer.data.records import Records
 from trainer.data.sources import load
-from trainer.data.splits import split
-from trainer.data.tables import DataError
+from trainer.data.splits import class_codes, split
+from trainer.data.tables import DataError, Table
 
 
 @pytest.mark.parametrize("name", ["digits", "breast_cancer", "diabetes", "linnerud", "iris"])
@@ -41,3 +45,168 @@ def test_shares_that_leave_too_few_to_learn_from_are_refused(write_npz, rng):
         split(rare, validation=0.47, test=0.47, seed=0)
     with pytest.raises(DataError, match="at least 10 rows to learn from; got 2 of 50"):
         split(table, validation=0.48, test=0.48, seed=0)
+
+
+def hand_made(target, task="multiclass", **kept):
+    target = np.asarray(target)
+    records = Records.of_numbers(["x"], np.arange(len(target))[:, None])
+    if task == "regression":
+        target = target.astype(np.float64).reshape(len(target), -1)
+    return Table("by hand", records, target, ("y",), task, **kept)
+
+
+def parts_of(table, validation=0.1, test=0.2, seed=0):
+    parts = split(table, validation=validation, test=test, seed=seed)
+    return parts.train, parts.validation, parts.test
+
+
+def in_two(rows, size, target, task, seed):
+    classes = None if task == "regression" else target[rows]
+    size = max(size, 2 if classes is None else len(np.unique(classes)))
+    return train_test_split(rows, test_size=size, stratify=classes, random_state=seed)
+
+
+@pytest.mark.parametrize("judged", [0, 60])
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_a_random_split_is_that_of_scikit_learn_to_the_bit(task, judged, rng):
+    for seed in range(10):
+        n = int(rng.integers(200, 400))
+        target = np.array(["rare", "b", "of many", "c"])[rng.choice(4, n, p=[0.1, 0.2, 0.3, 0.4])]
+        if task == "regression":
+            target = rng.normal(size=n)
+        table = hand_made(target, task, judged=judged)
+        rest, test = np.arange(n - judged), np.arange(n - judged, n)
+        if not judged:
+            rest, test = in_two(rest, round(0.23 * n), target, task, seed)
+        expected = (*in_two(rest, round(0.13 * n), target, task, seed), test)
+        for rows, wanted in zip(parts_of(table, 0.13, 0.23, seed), expected, strict=True):
+            np.testing.assert_array_equal(rows, wanted)
+
+
+def test_classes_and_places_are_those_of_unique(rng):
+    for target in (rng.integers(-3, 3, 200_000), rng.integers(0, 400, 200_000).astype(str)):
+        classes, places = np.unique(target, return_inverse=True)
+        found, codes = class_codes(target)
+        np.testing.assert_array_equal(found, classes)
+        np.testing.assert_array_equal(codes, places)
+
+
+def test_a_split_takes_memory_for_a_few_row_numbers_a_row(rng):
+    n = 300_000
+    target = rng.integers(0, 4, n)
+    for kept in ({}, {"groups": target * 5 + rng.integers(0, 5, n)}, {"times": rng.normal(size=n)}):
+        table = hand_made(target, **kept)
+        tracemalloc.start()
+        parts_of(table)
+        assert tracemalloc.get_traced_memory()[1] < 10 * 8 * n
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_groups_are_whole_and_shares_are_near_to_those_asked_for(task, rng):
+    groups = 7 * rng.integers(0, 60, 3000) - 100
+    table = hand_made(rng.integers(0, 3, 3000), task, groups=groups)
+    parts = parts_of(table)
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(3000))
+    train, validation, test = (set(groups[rows]) for rows in parts)
+    assert not train & validation and not train & test and not validation & test
+    assert len(parts[2]) == pytest.approx(600, abs=60)
+    assert len(parts[1]) == pytest.approx(300, abs=60)
+    same, other = parts_of(table), parts_of(table, seed=1)
+    np.testing.assert_array_equal(parts[0], same[0])
+    assert set(parts[2]) != set(other[2])
+    assert (np.diff(parts[0]) < 0).any()  # in no order
+
+
+def test_groups_are_chosen_for_the_balance_of_classes(rng):
+    """Groups of one class each, of very different sizes; no worse than scikit-learn's folds."""
+    size = rng.integers(5, 80, 60)
+    groups = np.repeat(np.arange(60), size)
+    target = np.repeat(np.arange(60) % 3, size)
+
+    def imbalance(rows):
+        shares = np.bincount(target[rows], minlength=3) / len(rows)
+        return np.abs(shares - np.bincount(target) / len(target)).max()
+
+    ours = imbalance(parts_of(hand_made(target, groups=groups))[2])
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0).split(target, target, groups)
+    assert ours < max(0.03, min(imbalance(rows) for _, rows in folds))
+
+
+def test_a_class_of_two_groups_is_learned_from(rng):
+    groups = np.repeat(np.arange(20), 50)
+    target = (groups < 2).astype(int)
+    for seed in range(10):
+        train = parts_of(hand_made(target, "binary", groups=groups), seed=seed)[0]
+        assert target[train].any()
+
+
+def test_groups_that_cannot_be_shared_out_are_refused(rng):
+    target = np.arange(300) % 3
+    with pytest.raises(DataError, match="at least 3 groups, one for each part; got 2 of 300 rows"):
+        parts_of(hand_made(target, groups=target % 2))
+    with pytest.raises(DataError, match="about 60 of 300 rows .* got 2 as the nearest number"):
+        parts_of(hand_made(target, groups=np.arange(300).clip(296)))
+    with pytest.raises(
+        DataError, match="no such choice of 3 groups, where some class is in only 1"
+    ):
+        parts_of(hand_made(target, groups=target))
+    with pytest.raises(DataError, match="got both"):
+        parts_of(hand_made(target, groups=target, times=target.astype(float)))
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_the_latest_rows_judge_and_those_before_them_choose(task, rng):
+    times = rng.permutation(1000) * 3600.0
+    parts = parts_of(hand_made(rng.integers(0, 3, 1000), task, times=times))
+    assert [len(rows) for rows in parts] == [700, 100, 200]
+    train, validation, test = (times[rows] for rows in parts)
+    assert train.max() < validation.min() and validation.max() < test.min()
+    assert (np.diff(train) < 0).any()  # in no order
+
+
+def test_rows_of_equal_time_are_not_parted(rng):
+    times = rng.integers(0, 17, 1000).astype(float)
+    parts = parts_of(hand_made(rng.integers(0, 3, 1000), times=times))
+    train, validation, test = (times[rows] for rows in parts)
+    assert train.max() < validation.min() and validation.max() < test.min()
+    assert len(test) == pytest.approx(200, abs=40)
+    assert len(validation) == pytest.approx(100, abs=40)
+
+
+@pytest.mark.parametrize("by", ["times", "groups"])
+def test_the_first_cut_leaves_something_to_choose_with(by):
+    """Nearest to 35 rows would be the 40 of two of the three, which leaves nothing to part."""
+    kept = {by: np.repeat([0, 1, 2], [60, 20, 20])}
+    parts = parts_of(hand_made(np.arange(100) % 2, "binary", **kept), validation=0.2, test=0.35)
+    assert [len(rows) for rows in parts] == [60, 20, 20]
+
+
+def test_times_that_do_not_part_the_rows_are_refused():
+    target = np.arange(300) % 3
+    with pytest.raises(DataError, match="at least 3 different times, one for each part; got 2 in"):
+        parts_of(hand_made(target, times=(target > 0) * 1.0))
+    crowded = np.r_[0.0, 1.0, np.full(298, 2.0)]
+    with pytest.raises(DataError, match="about 60 of 300 rows .* got 298 as the nearest"):
+        parts_of(hand_made(target, times=crowded))
+    with pytest.raises(DataError, match="a time in every row; got none in 299 of 300"):
+        parts_of(hand_made(target, times=np.where(np.arange(300) < 1, 0.0, np.nan)))
+    with pytest.raises(DataError, match="of every class to learn from; got none of 1"):
+        parts_of(hand_made(np.arange(300) // 220, times=np.arange(300.0)))
+
+
+def test_rows_given_to_be_judged_on_share_no_group_or_time_with_the_others():
+    target, order = np.arange(300) % 3, np.arange(300)
+    apart = parts_of(hand_made(target, groups=order // 10, judged=60))
+    np.testing.assert_array_equal(apart[2], order[240:])
+    assert not set(apart[0] // 10) & set(apart[1] // 10)
+    later = parts_of(hand_made(target, times=order * 1.0, judged=60))
+    assert [rows.min() for rows in later] == [0, 210, 240]
+    with pytest.raises(DataError, match="no group among both .* got 1 in both"):
+        parts_of(hand_made(target, groups=order // 10, judged=55))
+    with pytest.raises(DataError, match="later than all the others; got 5 of 60 that are not"):
+        parts_of(
+            hand_made(
+                target, times=np.where(order < 245, order.clip(0, 239), order) * 1.0, judged=60
+            )
+        )

@@ -4,6 +4,16 @@ from trainer.data.preprocess.categories import Categories
 from trainer.data.preprocess.dates import Dates
 from trainer.data.preprocess.encoder import Encoder, Encoding
 from trainer.data.preprocess.numbers import Numbers
+from trainer.data.preprocess.quantiles import Quantiles
 from trainer.data.preprocess.scaler import Scaler, Scaling
 
-__all__ = ["Categories", "Dates", "Encoder", "Encoding", "Numbers", "Scaler", "Scaling"]
+__all__ = [
+    "Categories",
+    "Dates",
+    "Encoder",
+    "Encoding",
+    "Numbers",
+    "Quantiles",
+    "Scaler",
+    "Scaling",
+]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from trainer.data.preprocess.categories import Categories
 from trainer.data.preprocess.dates import Dates
 from trainer.data.preprocess.numbers import Numbers
+from trainer.data.preprocess.quantiles import Quantiles
 from trainer.data.preprocess.scaler import Scaling
 from trainer.data.records import Column, Records
 
@@ -92,6 +93,14 @@ class Encoder:
     def embedded(self) -> tuple[Categories, ...]:
         """The categories whose places come last, for an embedding to look up."""
         return tuple(c for c in self.categories if c.embedded)
+
+    @property
+    def span(self) -> NDArray[np.float64]:
+        """What the rounding of each input is to be measured by beside its size, `(width,)`."""
+        span = np.zeros(self.width)
+        if isinstance(self.numbers.scaler, Quantiles):
+            span[: len(self.numbers.fill)] = self.numbers.scaler.span
+        return span
 
     def transform(self, records: Records) -> NDArray[np.float32]:
         """Records to network inputs, `(n, width)`; their words may be others than the fitted."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.preprocess.quantiles import Quantiles
 from trainer.data.preprocess.scaler import Scaler, Scaling
 
 
@@ -21,7 +22,7 @@ class Numbers:
     """
 
     fill: NDArray[np.float32]
-    scaler: Scaler
+    scaler: Scaler | Quantiles
     flagged: NDArray[np.int64]
 
     @classmethod
@@ -30,7 +31,7 @@ class Numbers:
 
         Args:
             known: training rows, `(n, n_columns)`.
-            scaling: as of `Scaler.fit`.
+            scaling: as of `Scaler.fit`, or `quantile`.
             gaps: columns in which a gap is to be filled, `(n_columns,)`.
         """
         missing = np.isnan(known)
@@ -41,7 +42,7 @@ class Numbers:
         filled = np.where(missing, fill, known) if missing.any() else known
         # A gap that never came up in training must not meet a weight that was never trained.
         flagged = np.flatnonzero(missing.any(axis=0) & gaps)
-        return cls(fill, Scaler.fit(filled, scaling), flagged)
+        return cls(fill, _scaler(filled, scaling), flagged)
 
     @property
     def fills(self) -> bool:
@@ -60,3 +61,7 @@ class Numbers:
         missing = np.isnan(rows)
         scaled = self.scaler.transform(np.where(missing, self.fill, rows))
         return np.concatenate([scaled, missing[:, self.flagged].astype(np.float32)], axis=1)
+
+
+def _scaler(rows: NDArray[np.float32], scaling: Scaling) -> Scaler | Quantiles:
+    return Quantiles.fit(rows) if scaling == "quantile" else Scaler.fit(rows, scaling)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Scaling = Literal["standard", "minmax", "robust", "range"]
+Scaling = Literal["standard", "minmax", "robust", "quantile", "range"]
 
 
 @dataclass(frozen=True)

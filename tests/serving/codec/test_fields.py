@@ -1,0 +1,141 @@
+"""What each kind of column takes, and in what words it refuses the rest."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.bundle import Boolean, Category, Date, Number
+from serving.codec.fields import Fields, WrongValueError
+from serving.codec.values import Nest
+
+
+def number(missing="refuse", name="n"):
+    return Number(name=name, type="number", missing=missing, minimum=0, maximum=1)
+
+
+def boolean(missing="refuse", name="b"):
+    return Boolean(name=name, type="boolean", missing=missing)
+
+
+def category(*categories, missing="refuse", unseen="unknown", name="c"):
+    return Category(
+        name=name, type="category", missing=missing, unseen=unseen, categories=list(categories)
+    )
+
+
+def date(missing="refuse", name="d"):
+    return Date(name=name, type="date", missing=missing, minimum="2000-01-01", maximum="2024-01-01")
+
+
+WORDS = ("red", "green")
+TAKEN = [  # column, value, as the graph takes it
+    (number(), 1.5, 1.5), (number(), -3, -3.0), (number(), 2**64, 2.0**64),
+    (number(), 3.4028235e38, 3.4028235e38), (number("impute"), None, math.nan),
+    (boolean(), True, 1.0), (boolean(), False, 0.0), (boolean(), 1, 1.0), (boolean(), 0.0, 0.0),
+    (boolean("impute"), None, math.nan),
+    (category(*WORDS), "red", "red"), (category(*WORDS), " \t red\n", "red"),
+    (category(*WORDS), "blue", "blue"), (category(*WORDS), "RED", "RED"),
+    (category(*WORDS, missing="impute"), None, ""), (category(*WORDS, missing="impute"), " ", ""),
+    (category("1", "-2", "30"), 30, "30"), (category("1", "-2", "30"), -2.0, "-2"),
+    (category("1", "-2", "30"), 4, "4"), (category("1", "-2", "30"), "30", "30"),
+    (category("1"), 2**60 + 1, str(2**60 + 1)), (category("0"), -0.0, "0"),
+    (category("True", "False"), True, "True"), (category("true"), False, "false"),
+    (category("true", "false"), "true", "true"),
+    (date(), "1970-01-02", 86400.0), (date(), "1969-12-31T23:59:59.5", -0.5),
+    (date(), "2024-02-29T12:30:00Z", 1709209800.0), (date(), " 1970-01-01T02:00+02:00 ", 0.0),
+    (date(), "0001-01-01T00:00+23:59", -62135683140.0), (date("impute"), None, math.nan),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("column", "value", "expected"), TAKEN)
+def test_what_a_column_takes_reaches_the_graph(column, value, expected):
+    (field,) = Fields([column]).columns
+    found = field.check(value)
+    assert type(found) is type(expected)
+    np.testing.assert_equal(found, expected)
+    np.testing.assert_equal(field.check_all([value, value]), [expected, expected])
+
+
+REFUSED = [  # column, value, expected, got
+    (number(), True, "a finite number", "true"),
+    (number(), "1", "a finite number", 'the text "1"'),
+    (number(), None, "a finite number", "null, and the model fills no gap here"),
+    (number(), math.nan, "a finite number", "the number NaN"),
+    (number(), math.inf, "a finite number", "a number that float32 cannot hold"),
+    (number(), -1e39, "a finite number", "a number that float32 cannot hold"),
+    (number("impute"), Nest.LIST, "a finite number", "a list"),
+    (boolean(), 2, "true or false", "the number 2"),
+    (boolean(), "true", "true or false", 'the text "true"'),
+    (boolean(), math.nan, "true or false", "the number NaN"),
+    (boolean(), None, "true or false", "null, and the model fills no gap here"),
+    (category(*WORDS), 1, "a text", "the number 1"),
+    (category(*WORDS), True, "a text", "true"),
+    (category(*WORDS), Nest.OBJECT, "a text", "an object"),
+    (category(*WORDS), "", "a text", "an empty text, and the model fills no gap here"),
+    (category(*WORDS), "\ud800", "a text that UTF-8 can hold", 'the text "\\ud800"'),
+    (category(*WORDS, unseen="refuse"), "blue", 'one of "red", "green"', 'the text "blue"'),
+    (category(*map(str, range(9)), unseen="refuse"), 9,
+     'one of "0", "1", "2", "3", "4" and 4 more', 'the text "9"'),
+    (category("1", "2"), 1.5, "a text or a whole number", "the number 1.5"),
+    (category("1", "2"), 1e300, "a text or a whole number", "the number 1e+300"),
+    (category("1", "2"), True, "a text or a whole number", "true"),
+    (category("007", "008"), 7, "a text", "the number 7"),
+    (category("True", "False"), 1, "a text, true or false", "the number 1"),
+    (category("True", "true"), True, "a text", "true"),
+    (date(), "17.05.2024", "a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z",
+     'the text "17.05.2024"'),
+    (date(), "2023-02-29", "a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z",
+     'the text "2023-02-29"'),
+    (date(), 0, "a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z", "the number 0"),
+    (date(), "\ud800", "a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z",
+     'the text "\\ud800"'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("column", "value", "expected", "got"), REFUSED)
+def test_what_a_column_does_not_take_is_named(column, value, expected, got):
+    (field,) = Fields([column]).columns
+    with pytest.raises(WrongValueError) as raised:
+        field.check(value)
+    assert (raised.value.expected, raised.value.got) == (expected, got)
+    with pytest.raises(WrongValueError):
+        field.check_all([value])
+
+
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+values |= st.sampled_from([*WORDS, "1", "2", "true", "2024-01-01", 0, 1, 1.0, 1e38, -0.0])
+
+
+@given(values)
+def test_many_values_are_judged_as_one_is(value):
+    for column in (number(), boolean("impute"), category(*WORDS, unseen="refuse"), date("impute"),
+                   category("1", "2", missing="impute"), category("true", "false")):  # fmt: skip
+        (field,) = Fields([column]).columns
+        try:
+            alone = field.check(value)
+        except WrongValueError:
+            with pytest.raises(WrongValueError):
+                field.check_all([value])
+        else:
+            np.testing.assert_equal(field.check_all([value]), [alone])
+
+
+def test_numbers_and_booleans_are_one_input_and_other_tables_one_a_column():
+    numbers = Fields([number(name="x"), boolean(name="y")])
+    (rows,) = (together := numbers.inputs([[1.5, math.nan], [1.0, 0.0]])).values()
+    assert list(together) == ["features"]
+    assert (rows.dtype, rows.flags.c_contiguous) == (np.float32, True)
+    np.testing.assert_array_equal(rows, np.array([[1.5, 1], [np.nan, 0]], "f4"))
+    table = Fields([number(name="x"), category(*WORDS, name="y"), date(name="z")])
+    apart = table.inputs([[1.5, 2.5], ["red", ""], [1.0, math.nan]])
+    assert {name: (a.dtype, a.shape) for name, a in apart.items()} == {
+        "x": (np.dtype("f4"), (2, 1)), "y": (np.dtype("O"), (2, 1)), "z": (np.dtype("f8"), (2, 1)),
+    }  # fmt: skip
+
+
+def test_no_rows_have_the_shape_of_rows():
+    assert Fields([number(name="x"), number(name="y")]).inputs([[], []])["features"].shape == (0, 2)
+    assert Fields([category("a")]).inputs([[]])["c"].shape == (0, 1)

@@ -1,0 +1,277 @@
+"""Records and rows of typed columns: both decoders alike, and what is wrong said precisely."""
+
+import json
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.bundle import Boolean, Category, Date, Number
+from serving.codec import json_careful, json_plain_records
+from serving.codec.fields import Fields
+from serving.codec.json_careful import decode_carefully
+from serving.codec.json_plain_records import decode_plain_records
+from serving.codec.json_rows import decode_rows
+from serving.errors import ServingError
+
+
+def table(missing="impute", unseen="unknown"):
+    """Columns of each kind, as a manifest lists them."""
+    return Fields(
+        [
+            Number(name="age", type="number", missing=missing, minimum=0, maximum=1),
+            Boolean(name="member", type="boolean", missing=missing),
+            Category(name="work", type="category", missing=missing, unseen=unseen,
+                     categories=["private", "state"]),
+            Category(name="grade", type="category", missing=missing, unseen=unseen,
+                     categories=["1", "2"]),
+            Date(name="since", type="date", missing=missing, minimum="2000-01-01",
+                 maximum="2024-01-01"),
+        ]
+    )  # fmt: skip
+
+
+TABLE, STRICT = table(), table("refuse", "refuse")
+VECTOR = Fields([
+    Number(name="x", type="number", missing="impute", minimum=0, maximum=1),
+    Boolean(name="y", type="boolean", missing="impute"),
+    Number(name="z", type="number", missing="refuse", minimum=0, maximum=1),
+])  # fmt: skip
+RECORD = {"age": 39, "member": True, "work": "private", "grade": 2, "since": "2012-06-01"}
+ROW = list(RECORD.values())
+
+
+def body(instances):
+    return json.dumps({"instances": instances}).encode()
+
+
+def error_of(text, fields=TABLE):
+    with pytest.raises(ServingError) as raised:
+        decode_rows(text, fields)
+    return raised.value.body()
+
+
+def assert_alike(found, expected):
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
+numbers |= st.integers(-(2**63), 2**64 - 1)
+booleans = st.booleans() | st.sampled_from([0, 1, 0.0, 1.0])
+texts = st.text(max_size=4) | st.sampled_from(["private", " state ", "[", '"}]', "[{", "1"])
+grades = texts | st.integers(-(2**63), 2**64 - 1) | st.sampled_from([1.0, -0.0, 2e15])
+dates = st.dates().map(str) | st.datetimes().map(lambda d: d.isoformat())
+dates |= st.datetimes(timezones=st.timezones()).map(lambda d: d.isoformat())
+KINDS = {"age": numbers, "member": booleans, "work": texts, "grade": grades, "since": dates}
+some = {name: st.none() | kind for name, kind in KINDS.items()}
+records = st.fixed_dictionaries({}, optional=some)
+instances = st.lists(records | st.tuples(*some.values()), max_size=6)
+vectors = st.fixed_dictionaries(
+    {"z": numbers}, optional={"x": st.none() | numbers, "y": st.none() | booleans}
+) | st.tuples(st.none() | numbers, st.none() | booleans, numbers)
+
+
+@settings(max_examples=100)
+@given(instances)
+def test_every_sound_table_is_read_alike_by_both_decoders(rows):
+    fast = decode_plain_records(body(rows), TABLE)
+    assert fast is not None
+    assert_alike(fast, decode_carefully(body(rows), TABLE))
+    assert all(len(column) == len(rows) for column in fast.values())
+
+
+@given(st.lists(vectors, max_size=6))
+def test_so_is_every_table_of_numbers_and_booleans(rows):
+    fast = decode_plain_records(body(rows), VECTOR)
+    assert fast is not None
+    assert_alike(fast, decode_carefully(body(rows), VECTOR))
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts | dates,
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.dictionaries(st.sampled_from([*RECORD, "x", "y", "z", "agee"]), inner, max_size=5)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(anything | records | vectors, max_size=3))
+def test_the_fast_way_takes_nothing_that_the_careful_one_refuses(rows):
+    text = body(rows)
+    for fields in (TABLE, STRICT, VECTOR):
+        fast = decode_plain_records(text, fields)
+        try:
+            careful = decode_carefully(text, fields)
+        except ServingError:
+            assert fast is None
+        else:
+            assert fast is None or assert_alike(fast, careful) is None
+
+
+@settings(max_examples=100)
+@given(st.data())
+def test_strides_over_what_is_sound_change_neither_arrays_nor_errors(data):
+    rows = data.draw(st.lists(records | st.tuples(*some.values()), max_size=20))
+    text = bytearray(body(rows))
+    for _ in range(data.draw(st.integers(0, 2))):
+        text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.sampled_from(b'[]{},":1e '))
+    if data.draw(st.booleans()):  # legal, and more than the plain decoder takes
+        text = bytearray(text.replace(b"[", b'[{"age":1' + b"0" * 25 + b"},", 1))
+    stride = data.draw(st.integers(1, 60))
+
+    def careful(stride):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(json_careful, "STRIDE", stride)
+            try:
+                return decode_carefully(bytes(text), TABLE)
+            except ServingError as error:
+                return error.body()
+
+    with_strides, without = careful(stride), careful(10**9)
+    if "error" in without:
+        assert with_strides == without
+    else:
+        assert_alike(with_strides, without)
+
+
+@given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
+def test_no_bytes_whatever_are_more_than_refused(text):
+    with pytest.raises(ServingError):
+        decode_rows(text, TABLE)
+
+
+def test_a_record_and_a_row_are_the_same_instance_in_one_body():
+    shuffled = dict(reversed(RECORD.items()))
+    found = decode_rows(body([RECORD, ROW, shuffled]), TABLE)
+    assert list(found) == list(RECORD)
+    assert [column.ravel().tolist() for column in found.values()] == [
+        [39.0] * 3, [1.0] * 3, ["private"] * 3, ["2"] * 3, [1338508800.0] * 3
+    ]  # fmt: skip
+
+
+def test_a_key_that_is_not_there_and_null_are_the_same_gap():
+    found = decode_rows(body([{}, dict.fromkeys(RECORD), [None] * 5, {"work": ""}]), TABLE)
+    for name, column in found.items():
+        if name in ("work", "grade"):
+            assert column.tolist() == [[""]] * 4
+        else:
+            assert np.isnan(column).all()
+
+
+def test_more_records_than_a_block_keep_their_order(monkeypatch):
+    monkeypatch.setattr(json_plain_records, "BLOCK", 7)
+    found = decode_plain_records(body([{"age": i, "work": str(i)} for i in range(30)]), TABLE)
+    assert found["age"].ravel().tolist() == list(range(30))
+    assert found["work"].ravel().tolist() == [str(i) for i in range(30)]
+
+
+FAULTS = [  # instance, the error, the details beside its number
+    ({**RECORD, "aeg": 1}, "expected no other fields than the model's in instance 1; got \"aeg\"; "
+     'did you mean "age"?', {"field": "aeg"}),
+    ({"nothing like it": 1}, "expected no other fields than the model's in instance 1; got "
+     '"nothing like it"', {"field": "nothing like it"}),
+    ({"member": True}, "expected a finite number in instance 1, field 'age'; got no such key, and "
+     "the model fills no gap here", {"field": "age"}),
+    ({**RECORD, "grade": None}, "expected a text or a whole number in instance 1, field 'grade'; "
+     "got null, and the model fills no gap here", {"field": "grade"}),
+    ({**RECORD, "work": "mars"}, 'expected one of "private", "state" in instance 1, field '
+     "'work'; got the text \"mars\"", {"field": "work"}),
+    ({**RECORD, "since": "soon"}, "expected a date in ISO 8601, such as 2024-05-17 or "
+     "2024-05-17T12:30:00Z in instance 1, field 'since'; got the text \"soon\"",
+     {"field": "since"}),
+    ({**RECORD, "age": {"a": [1]}}, "expected a finite number in instance 1, field 'age'; got an "
+     "object", {"field": "age"}),
+    ([39, "yes", "private", 1, "2024-01-01"], "expected true or false in instance 1, field "
+     "'member' (position 1); got the text \"yes\"", {"field": "member", "position": 1}),
+    ([39, True, "private", 1], "expected 5 values in instance 1, one per feature; got 4",
+     {"expected": 5, "got": 4}),
+    ([39, True, 'a "word', 1], "expected one of \"private\", \"state\" in instance 1, field 'work' "
+     '(position 2); got the text "a \\"word"', {"field": "work", "position": 2}),
+    ([39, True, "private"], "expected 5 values in instance 1, one per feature; got 3",
+     {"expected": 5, "got": 3}),
+    ([*ROW, 1], "expected 5 values in instance 1, one per feature; got more",
+     {"expected": 5, "got": "more"}),
+    ("row", "expected instance 1 to be an object of named values or a list of 5 values; got the "
+     'text "row"', {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("instance", "message", "details"), FAULTS)
+def test_a_fault_is_named_with_its_instance_and_field(instance, message, details):
+    answer = error_of(body([RECORD, instance]), STRICT)
+    assert answer == {
+        "error": message, "code": "invalid_instances", "details": {"instance": 1} | details
+    }  # fmt: skip
+
+
+def test_a_key_that_comes_twice_is_refused():
+    for fields in (TABLE, VECTOR):
+        name = fields.columns[0].name
+        answer = error_of(f'{{"instances":[{{"{name}":1,"{name}":1}}]}}'.encode(), fields)
+        assert answer["error"] == f'expected every field once in instance 0; got "{name}" twice'
+
+
+def test_a_boolean_in_a_vector_is_no_other_number():
+    assert decode_rows(b'{"instances":[[1,0,3]]}', VECTOR)["features"].tolist() == [[1, 0, 3]]
+    answer = error_of(b'{"instances":[[1,2,3]]}', VECTOR)
+    assert answer["error"].startswith("expected true or false in instance 0, field 'y'")
+
+
+def test_a_record_that_breaks_off_is_no_json():
+    whole = body([RECORD])
+    for end in range(1, len(whole)):
+        assert error_of(whole[:end])["code"] == "not_json"
+
+
+def test_gaps_that_are_not_written_do_not_multiply_a_body():
+    wide = Fields(
+        [
+            Number(name=f"x{i}", type="number", missing="impute", minimum=0, maximum=1)
+            for i in range(1000)
+        ]
+    )
+    assert len(decode_rows(body([{}] * 1000), wide)["features"]) == 1000
+    text = b'{"instances":[' + b"{}," * 2**12 + b"{}]}"
+    tracemalloc.start()
+    try:
+        answer = error_of(text, wide)
+        assert tracemalloc.get_traced_memory()[1] < 2**20 * 64
+    finally:
+        tracemalloc.stop()
+    assert (
+        "expected at most 1048 instances of 1000 fields in a body of this length"
+        in (answer["error"])
+    )
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["{},", "[],", '{"age":[', '{"age":{', '{"age":{},', "[[],", '{"work":"', '{"work":"a"},',
+     '{"a":1},', "[1,1],[1,1,", '"a":'],
+)  # fmt: skip
+def test_the_size_of_a_hostile_body_does_not_show_in_the_memory_its_refusal_takes(head):
+    text = ('{"instances":[' + head * (2**20 // len(head))).encode()
+    tracemalloc.start()
+    try:
+        started = time.monotonic()
+        error_of(text, STRICT)
+        assert time.monotonic() - started < 5
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_long_unknown_key_is_refused_without_ado():
+    started = time.monotonic()
+    answer = error_of(f'{{"instances":[{{"{"agea" * 500_000}":1}}]}}'.encode())
+    assert time.monotonic() - started < 2
+    assert len(answer["error"]) < 200

@@ -1,0 +1,118 @@
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from trainer.evaluate import bootstrap
+from trainer.evaluate.bootstrap import intervals
+from trainer.evaluate.metrics import measure
+
+
+def answered(rng, n, k):
+    """Calibrated probabilities and what came true."""
+    p = rng.dirichlet(np.ones(k), n)
+    truth = np.minimum((rng.random((n, 1)) > p.cumsum(axis=1)).sum(axis=1), k - 1)
+    return truth, {"label": p.argmax(axis=1), "probabilities": p.astype(np.float32)}
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_every_metric_of_classes_has_an_interval_around_it(k, rng):
+    truth, answers = answered(rng, 500, k)
+    found = measure("multiclass", truth, answers, np.arange(k))
+    between = intervals("multiclass", truth, answers, np.arange(k), rng=rng)
+    assert list(between) == list(found)
+    for name, (low, high) in between.items():
+        # A resample is never better calibrated than a calibrated model.
+        assert low < high, name
+        assert low < found[name] < high or name == "calibration_error", name
+
+
+def test_every_metric_of_values_has_an_interval_around_it(rng):
+    truth = rng.normal(size=(400, 2))
+    answers = {"value": truth + 0.5 * rng.normal(size=truth.shape)}
+    found = measure("regression", truth, answers, None)
+    between = intervals("regression", truth, answers, None, rng=rng)
+    assert list(between) == list(found)
+    assert all(low < found[name] < high for name, (low, high) in between.items())
+
+
+def test_of_a_mean_it_is_the_textbooks(rng):
+    truth = np.zeros((2000, 1))
+    errors = rng.exponential(size=truth.shape)
+    low, high = intervals("regression", truth, {"value": errors}, None, rng=rng)["mae"]
+    margin = 1.96 * errors.std() / np.sqrt(2000)
+    assert low == pytest.approx(errors.mean() - margin, abs=0.1 * margin)
+    assert high == pytest.approx(errors.mean() + margin, abs=0.1 * margin)
+
+
+def test_nineteen_in_twenty_hold_the_truth(rng):
+    # Of a classifier that is right four times out of five, judged on 300 rows again and again.
+    held = 0
+    for _ in range(200):
+        truth = rng.integers(0, 2, 300)
+        label = np.where(rng.random(300) < 0.8, truth, 1 - truth)
+        answers = {"label": label, "probabilities": np.eye(2)[label] * 0.6 + 0.2}
+        between = intervals("binary", truth, answers, np.arange(2), rng=rng, resamples=300)
+        low, high = between["accuracy"]
+        held += low <= 0.8 <= high
+    assert 0.90 <= held / 200 <= 0.99
+
+
+def test_rows_are_drawn_with_replacement_as_often_as_there_are_rows(rng):
+    counts = bootstrap._draw(50, 4000, rng)
+    assert (counts.sum(axis=0) == 50).all()
+    np.testing.assert_allclose(counts.mean(axis=1), 1, atol=0.08)
+    assert counts.var() == pytest.approx(1 - 1 / 50, abs=0.02)
+    assert np.corrcoef(counts[:2])[0, 1] == pytest.approx(-1 / 49, abs=0.05)
+
+
+def test_a_seed_decides_it(rng):
+    truth, answers = answered(rng, 90, 3)
+
+    def once(seed):
+        rng = np.random.default_rng(seed)
+        return intervals("multiclass", truth, answers, np.arange(3), rng=rng, resamples=250)
+
+    assert once(1) == once(1) != once(2)
+
+
+def test_a_rare_class_leaves_out_resamples_and_an_absent_one_the_metric(rng):
+    truth, answers = answered(rng, 60, 2)
+    truth[:] = 0
+    between = intervals("binary", truth, answers, np.arange(2), rng=rng)
+    assert set(between) == set(measure("binary", truth, answers, np.arange(2)))
+    assert "roc_auc" not in between
+    truth[7] = 1  # which every third resample lacks
+    low, high = intervals("binary", truth, answers, np.arange(2), rng=rng)["roc_auc"]
+    assert 0 <= low <= high <= 1
+
+
+@pytest.mark.parametrize("n, k, most", [(10_000, 10, 6), (16_000, 2, 4)])
+def test_many_rows_take_seconds_and_some_megabytes(n, k, most, rng):
+    truth, answers = answered(rng, n, k)
+    start = time.perf_counter()
+    intervals("multiclass", truth, answers, np.arange(k), rng=rng)
+    assert time.perf_counter() - start < most
+    tracemalloc.start()
+    intervals("multiclass", truth, answers, np.arange(k), rng=rng, resamples=60)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50_000_000
+
+
+def test_more_rows_have_fewer_resamples_but_never_fewer_than_200(rng, monkeypatch):
+    drawn = []
+    right = bootstrap._draw
+
+    def counted(n, resamples, rng):
+        drawn.append(resamples)
+        return right(n, resamples, rng)
+
+    monkeypatch.setattr(bootstrap, "_draw", counted)
+    truth, answers = answered(rng, 50, 2)
+    for longest, expected in ((10**9, 1000), (50 * 6 * 400, 400), (1, 200)):
+        monkeypatch.setattr(bootstrap, "LONGEST", longest)
+        drawn.clear()
+        intervals("binary", truth, answers, np.arange(2), rng=rng)
+        assert sum(drawn) == expected

@@ -1,0 +1,1 @@
+"""Files: rows of any number, streamed, their columns' kinds inferred, read in bounded memory."""

@@ -1,0 +1,98 @@
+"""Columnar files: Parquet, and Arrow's own (Feather), whose columns have types already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from trainer.data.tables import DataError, check_names
+
+CELLS = 2**19  # in memory at a time
+BUFFER = 2**20  # bytes read ahead for a column
+
+
+class ParquetFile:
+    """A `.parquet` file."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the schema."""
+        self.name = path.name
+        self._path = path
+        with self._opened() as file:
+            self.columns = tuple(file.schema_arrow.names)
+        check_names(self.name, self.columns)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows in order; see `Source`."""
+        with self._opened() as file:
+            rows = _rows_in_one_go(len(self.columns))
+            for batch in file.iter_batches(batch_size=rows, use_threads=False):
+                yield plain(batch)
+
+    @contextmanager
+    def _opened(self) -> Iterator[pa.parquet.ParquetFile]:
+        with (
+            _faults_named(self.name, "Parquet"),
+            # Unbuffered it would hold whole row groups, which can be as large as the file.
+            pa.parquet.ParquetFile(self._path, buffer_size=BUFFER, pre_buffer=False) as file,
+        ):
+            yield file
+
+
+class ArrowFile:
+    """An `.arrow` or `.feather` file: Arrow's IPC format, as a file or as a stream."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the schema."""
+        self.name = path.name
+        self._path = path
+        with self._opened() as (schema, _):
+            self.columns = tuple(schema.names)
+        check_names(self.name, self.columns)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows in order; see `Source`."""
+        rows = _rows_in_one_go(len(self.columns))
+        with self._opened() as (_, found):
+            for batch in found:
+                for start in range(0, batch.num_rows, rows):
+                    yield plain(batch.slice(start, rows))
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+        with _faults_named(self.name, "Arrow"), pa.memory_map(str(self._path)) as stream:
+            if stream.read(6) == b"ARROW1":  # else it is a stream
+                file = pa.ipc.open_file(stream)
+                yield file.schema, map(file.get_batch, range(file.num_record_batches))
+            else:
+                stream.seek(0)
+                reader = pa.ipc.open_stream(stream)
+                yield reader.schema, iter(reader)
+
+
+def plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with dictionaries decoded, and texts of whatever layout as `string`."""
+    arrays = []
+    for column in batch.columns:
+        array = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        wide = pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type)
+        arrays.append(array.cast(pa.string()) if wide else array)
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+def _rows_in_one_go(columns: int) -> int:
+    return min(2**16, max(1, CELLS // max(columns, 1)))
+
+
+@contextmanager
+def _faults_named(source: str, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise DataError(
+            f"{source}: expected a whole {kind} file; got one that cannot be read; {error}"
+        ) from error

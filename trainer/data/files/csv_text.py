@@ -1,0 +1,160 @@
+"""CSV: comma-separated text in UTF-8, streamed, each cell as it is written."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+
+from trainer.data.files.cells import GAPS
+from trainer.data.tables import DataError, check_names, listed
+
+BLOCK = 2**22  # bytes of text in memory at a time; a row must fit in
+# The parser knows no upper and lower case.
+GAPS_IN_ANY_CASE = sorted(
+    {"".join(cased) for gap in GAPS for cased in product(*((c, c.upper()) for c in gap))}
+)
+
+
+class CsvText:
+    """A `.csv` or `.csv.gz` file: batches of text columns, of which some gaps are null already."""
+
+    def __init__(self, path: Path, names: Sequence[str] = ()) -> None:
+        """Read the header.
+
+        Args:
+            path: the file.
+            names: of its columns, if the file has no header.
+        """
+        self.name = path.name
+        self._path = path
+        self._names = list(names)
+        ragged: list[pa.csv.InvalidRow] = []
+        with self._faults_named(ragged), self._stream({}, ragged) as reader:
+            self._raw = reader.schema.names
+        self.columns = tuple(name.strip() for name in self._raw)
+        check_names(self.name, self.columns)
+        if not names:
+            _refuse_numbers(self.name, self.columns)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows in order; see `Source`."""
+        ragged: list[pa.csv.InvalidRow] = []
+        with (
+            self._faults_named(ragged),
+            self._stream(dict.fromkeys(self._raw, pa.string()), ragged) as reader,
+        ):
+            for batch in reader:
+                yield batch.rename_columns(list(self.columns))
+
+    @contextmanager
+    def _stream(
+        self, types: dict[str, pa.DataType], ragged: list[pa.csv.InvalidRow]
+    ) -> Iterator[pa.csv.CSVStreamingReader]:
+        def keep(row: pa.csv.InvalidRow) -> str:
+            ragged.append(row)
+            return "error"
+
+        with (
+            _opened(self._path) as stream,
+            pa.csv.open_csv(
+                stream,
+                # One thread: rows can be numbered, and blocks are not read far ahead.
+                pa.csv.ReadOptions(
+                    use_threads=False, block_size=BLOCK, column_names=self._names or None
+                ),
+                pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep),
+                pa.csv.ConvertOptions(
+                    column_types=types, null_values=GAPS_IN_ANY_CASE, strings_can_be_null=True
+                ),
+            ) as reader,
+        ):
+            yield reader
+
+    @contextmanager
+    def _faults_named(self, ragged: list[pa.csv.InvalidRow]) -> Iterator[None]:
+        try:
+            try:
+                yield
+            except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+                self._refuse_other_encodings()
+                raise DataError(
+                    f"{self.name}: expected a comma-separated file with a header and as many "
+                    f"columns in every row; {self._fault(error, ragged)}{self._hint()}"
+                ) from error
+        except OSError as error:
+            raise DataError(f"{self.name}: expected a readable file; {error}") from error
+
+    def _fault(self, error: ValueError, ragged: list[pa.csv.InvalidRow]) -> str:
+        if ragged:
+            row = ragged[0].number - (0 if self._names else 1)  # the header is the first
+            came, expected = ragged[0].actual_columns, ragged[0].expected_columns
+            return f"got {came} columns instead of {expected} in row {row}"
+        if "straddl" in str(error):
+            return f"got a row of more than {BLOCK} bytes: is a quotation mark left open?"
+        return f"got none: {error}"
+
+    def _refuse_other_encodings(self) -> None:
+        decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
+        with _opened(self._path) as stream:
+            while True:
+                block = stream.read(BLOCK)
+                try:
+                    line += decoder.decode(block, final=not block).count("\n")
+                except UnicodeDecodeError as error:
+                    line += error.object.count(b"\n", 0, error.start)
+                    raise DataError(
+                        f"{self.name}: expected text in UTF-8; got a byte that is not in line "
+                        f"{line}; save the file as UTF-8"
+                    ) from None
+                if not block:
+                    return
+
+    def _hint(self) -> str:
+        with _opened(self._path) as stream:
+            line = stream.read(2**16).split(b"\n", 1)[0]
+        return _hint(line.decode("utf-8", errors="replace"))
+
+
+def _opened(path: Path) -> pa.NativeFile:
+    packed = path.suffix.lower() == ".gz"
+    return pa.input_stream(str(path), compression="gzip" if packed else None)
+
+
+def _hint(header: str) -> str:
+    for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if sign in header:
+            return f"; it seems to be separated by {name}: save it with commas"
+    return ""
+
+
+def _refuse_numbers(source: str, names: Sequence[str]) -> None:
+    if len(names) == 1 and (hint := _hint(names[0])):
+        raise DataError(
+            f"{source}: expected columns beside the target, separated by commas; got only "
+            f"{names[0]!r}{hint}"
+        )
+    numbers = [name for name in names if _is_number(name)]
+    counted = all(name.isdecimal() for name in numbers) and (
+        [int(name) for name in numbers] == list(range(int(numbers[0]), int(numbers[-1]) + 1))
+        if numbers
+        else True
+    )
+    if not counted:  # 0, 1, 2 … are names that people give
+        raise DataError(
+            f"{source}: expected column names in the first line; got the numbers "
+            f"{listed(numbers)}; add a header, or say the names with --names"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

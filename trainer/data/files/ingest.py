@@ -1,0 +1,242 @@
+"""Ingestion: the rows of a file as records, in bounded memory however many they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from trainer.data.files import cells
+from trainer.data.files.roles import roles
+from trainer.data.files.source import Source
+from trainer.data.files.store import IN_MEMORY, Store
+from trainer.data.reading import Inferred, Reading
+from trainer.data.records import MISSING, Column, Kind, Records
+from trainer.data.tables import LARGEST_CLASS, DataError, listed
+
+CALLED: dict[Kind, str] = {
+    "number": "a number that float32 can hold",
+    "boolean": "true or false",
+    "date": "an ISO 8601 date",
+}
+Ingested = tuple[Records, NDArray[Any], NDArray[np.int64] | None, NDArray[np.float64] | None]
+Reader = Callable[[pa.Array], NDArray[Any]]
+
+
+def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> Ingested:
+    """Read all rows of `source`.
+
+    Args:
+        source: read once.
+        inferred: what `infer` found in it.
+        reading: says what columns there are for.
+
+    Returns:
+        The records; the target `(n,)`: text, int64 if all are whole numbers, or float64; the groups
+        and the times if the reading names such columns, else None. What takes more than
+        `IN_MEMORY` bytes together is mapped from temporary files.
+
+    Raises:
+        DataError: the target, group or time has gaps, or is of a kind it cannot be; or a number is
+            too large for float32.
+    """
+    found, known = roles(source, reading), {column.name: column for column in inferred}
+    columns = [Column(name, known[name].kind, known[name].words) for name in found.features]
+    readers = {found.target: _target(source, known[found.target])}
+    if found.group is not None:
+        _refuse_gaps(source, known[found.group])
+        readers[found.group] = np.dtype(np.int64), _Groups()
+    if found.time is not None:
+        readers[found.time] = np.dtype(np.float64), _times(source, known[found.time])
+    stores = _Stores(inferred[0].rows, columns, {n: dtype for n, (dtype, _) in readers.items()})
+    row = 0
+    for batch in source.batches():
+        stores.append(
+            to_records(batch, columns, row),
+            {name: read(batch[name]) for name, (_, read) in readers.items()},
+        )
+        row += batch.num_rows
+    pa.default_memory_pool().release_unused()
+    records, others = stores.arrays()
+    return (
+        records,
+        others[found.target],
+        None if found.group is None else others[found.group],
+        None if found.time is None else others[found.time],
+    )
+
+
+def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -> Records:
+    """A batch's rows as records.
+
+    Args:
+        batch: typed, or text to be parsed; what is not among `columns` is left out.
+        columns: of the records; a category without words takes those of the batch, sorted.
+        row: how many rows came before the batch, for messages.
+
+    Raises:
+        DataError: a column is not there, or a value is not of its kind; the message names column,
+            value and row.
+    """
+    lacking = [column.name for column in columns if column.name not in batch.schema.names]
+    if lacking:
+        raise DataError(
+            f"expected the columns {listed([column.name for column in columns])}; got none called "
+            f"{listed(lacking)}; add them"
+        )
+    n, kinds = batch.num_rows, [column.kind for column in columns]
+    numbers = np.empty((n, kinds.count("number") + kinds.count("boolean")), np.float32)
+    dates = np.empty((n, kinds.count("date")))
+    codes = np.empty((n, kinds.count("category")), np.int32)
+    filled: list[Column] = []
+    places = {"number": iter(numbers.T), "date": iter(dates.T), "category": iter(codes.T)}
+    places["boolean"] = places["number"]
+    for column in columns:
+        array, place = batch[column.name], next(places[column.kind])
+        if column.kind == "category":
+            coded, place[:] = _coded(array, column, row)
+            filled.append(coded)
+        else:
+            place[:] = _parsed(array, column, row)
+            filled.append(column)
+    return Records(tuple(filled), numbers, dates, codes)
+
+
+def _parsed(array: pa.Array, column: Column, row: int) -> NDArray[Any]:
+    parse = cells.PARSERS[column.kind]
+
+    def held(array: pa.Array) -> NDArray[Any] | None:
+        values = parse(array)
+        if values is None or column.kind == "date":
+            return values
+        with np.errstate(over="ignore"):
+            single = values.astype(np.float32)
+        return None if np.isinf(single).any() else single
+
+    values = held(array)
+    if values is None:
+        place, text = cells.first_odd(array, held)
+        raise DataError(
+            f"expected {CALLED[column.kind]} in {column.name!r}; got {text!r} in row "
+            f"{row + place + 1}; correct it, or leave that cell empty"
+        )
+    return values
+
+
+def _coded(array: pa.Array, column: Column, row: int) -> tuple[Column, NDArray[np.int32]]:
+    if not column.words:
+        there = cells.texts(array.unique()).drop_null().unique()
+        column = Column(column.name, column.kind, tuple(sorted(there.to_pylist())))
+    found = cells.codes(array, pa.array(column.words, pa.string()))
+    unknown = (found == MISSING) & ~cells.missing(array)
+    if unknown.any():
+        place = int(unknown.argmax())
+        raise DataError(
+            f"expected one of {len(column.words)} texts in {column.name!r}; got "
+            f"{array[place].as_py()!r} in row {row + place + 1}: the file is being changed"
+        )
+    return column, found
+
+
+def _target(source: Source, column: Inferred) -> tuple[np.dtype[Any], Reader]:
+    """How the target is held, and read."""
+    _refuse_gaps(source, column)
+    if column.kind == "date":
+        raise DataError(
+            f"{source.name}: expected text, truth values or numbers in the target {column.name!r}; "
+            f"got dates; say --category {column.name} if they are classes"
+        )
+    words = ("false", "true") if column.kind == "boolean" else column.words
+    if not words:
+        whole = column.whole and _largest(column) <= LARGEST_CLASS
+        dtype = np.dtype(np.int64 if whole else np.float64)
+        return dtype, lambda array: _filled(cells.numbers(array)).astype(dtype)
+    table = np.array(words)
+    if column.kind == "boolean":
+        return table.dtype, lambda array: table[_filled(cells.booleans(array)).astype(np.int64)]
+    texts = pa.array(words)
+    return table.dtype, lambda array: table[cells.codes(array, texts)]
+
+
+def _times(source: Source, column: Inferred) -> Reader:
+    _refuse_gaps(source, column)
+    parse = cells.PARSERS.get(column.kind)
+    if parse is None or column.kind == "boolean":
+        raise DataError(
+            f"{source.name}: expected dates or numbers in {column.name!r}, to know when each row "
+            f"came about; got {column.example!r}; {column.oddity or 'choose another column'}"
+        )
+    return lambda array: _filled(parse(array))
+
+
+def _refuse_gaps(source: Source, column: Inferred) -> None:
+    if column.gaps:
+        raise DataError(
+            f"{source.name}: expected a value in every row of {column.name!r}; got {column.gaps} "
+            f"missing, the first in row {column.first_gap}; drop those rows"
+        )
+
+
+def _largest(column: Inferred) -> float:
+    return max(abs(column.minimum or 0.0), abs(column.maximum or 0.0))
+
+
+def _filled(values: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    if values is None:
+        raise DataError(
+            "expected the values of a moment ago; got others: the file is being changed"
+        )
+    return values
+
+
+class _Groups:
+    """Texts as numbers in the order in which they first came; all of them are remembered."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def __call__(self, array: pa.Array) -> NDArray[np.int64]:
+        """The groups of a batch, int64 `(n,)`."""
+        words = cells.texts(array.unique()).drop_null().unique()
+        for word in words.to_pylist():
+            self._numbers.setdefault(word, len(self._numbers))
+        table = np.array([self._numbers[word] for word in words.to_pylist()], np.int64)
+        return table[cells.codes(array, words)]
+
+
+class _Stores:
+    """All that is kept of a file's rows."""
+
+    def __init__(
+        self, n: int, columns: Sequence[Column], others: Mapping[str, np.dtype[Any]]
+    ) -> None:
+        """Make room for `n` rows of records of `columns`, and of `others` by name."""
+        kinds = [column.kind for column in columns]
+        self._columns = tuple(columns)
+        shapes: list[tuple[tuple[int, ...], np.dtype[Any]]] = [
+            ((n, kinds.count("number") + kinds.count("boolean")), np.dtype(np.float32)),
+            ((n, kinds.count("date")), np.dtype(np.float64)),
+            ((n, kinds.count("category")), np.dtype(np.int32)),
+            *(((n,), dtype) for dtype in others.values()),
+        ]
+        size = sum(math.prod(shape) * dtype.itemsize for shape, dtype in shapes)
+        stores = [Store(shape, dtype, in_file=size > IN_MEMORY) for shape, dtype in shapes]
+        self._records = stores[:3]
+        self._others = dict(zip(others, stores[3:], strict=True))
+
+    def append(self, records: Records, others: Mapping[str, NDArray[Any]]) -> None:
+        """Write the next rows."""
+        blocks: tuple[NDArray[Any], ...] = (records.numbers, records.dates, records.codes)
+        for store, block in zip(self._records, blocks, strict=True):
+            store.append(block)
+        for name, values in others.items():
+            self._others[name].append(values)
+
+    def arrays(self) -> tuple[Records, dict[str, NDArray[Any]]]:
+        """All of them."""
+        records = Records(self._columns, *(store.array() for store in self._records))
+        return records, {name: store.array() for name, store in self._others.items()}

@@ -1,0 +1,84 @@
+"""Roles: what each column of a file is there for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainer.data.files.source import Source
+from trainer.data.reading import Reading
+from trainer.data.tables import DataError, listed
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Columns by what they are there for.
+
+    Attributes:
+        target: to predict.
+        features: to predict it from, in the order of the file.
+        group: whose row it is, if a column says so.
+        time: when it came about, likewise; it may be a feature too.
+    """
+
+    target: str
+    features: tuple[str, ...]
+    group: str | None
+    time: str | None
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """All of them, each once."""
+        wanted = (*self.features, self.target, self.group, self.time)
+        return tuple(dict.fromkeys(name for name in wanted if name is not None))
+
+
+def roles(source: Source, reading: Reading) -> Roles:
+    """The roles of the columns of `source`.
+
+    Raises:
+        DataError: `reading` names a column that is not there or has two roles or kinds, or
+            nothing is left to predict from.
+    """
+    _check_said(source, reading)
+    kept = [n for n in source.columns if n not in (*reading.drop, reading.group)]
+    target = reading.target
+    if target is None:
+        if not kept:
+            raise DataError(f"{source.name}: expected columns to be kept; got all of them dropped")
+        target = kept[-1]
+    features = tuple(name for name in kept if name != target)
+    for role, name in (("group", reading.group), ("time", reading.time)):
+        if name == target:
+            raise DataError(
+                f"{source.name}: expected another column than the target as {role}; got {name!r}; "
+                f"say the target with --target"
+            )
+    if target not in kept:
+        raise DataError(
+            f"{source.name}: expected the target to be kept; got {target!r} among those to drop"
+        )
+    if not features:
+        raise DataError(
+            f"{source.name}: expected columns beside the target, separated by commas; got only "
+            f"{target!r}"
+        )
+    return Roles(target, features, reading.group, reading.time)
+
+
+def _check_said(source: Source, reading: Reading) -> None:
+    there = source.columns
+    if reading.target is not None and reading.target not in there:
+        raise DataError(
+            f"{source.name}: expected a target out of {listed(there)}; got {reading.target!r}"
+        )
+    kinds = (*reading.number, *reading.boolean, *reading.category, *reading.date)
+    said = [*reading.drop, *kinds, *(n for n in (reading.group, reading.time) if n is not None)]
+    unknown = [name for name in dict.fromkeys(said) if name not in there]
+    if unknown:
+        raise DataError(
+            f"{source.name}: expected names of columns out of {listed(there)}; got "
+            f"{listed(unknown)}"
+        )
+    twice = sorted({name for name in kinds if kinds.count(name) > 1})
+    if twice:
+        raise DataError(f"{source.name}: expected one kind for {listed(twice)}; got two")

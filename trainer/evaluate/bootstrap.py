@@ -1,0 +1,78 @@
+"""Intervals: how far metrics would stray on other rows of the same kind, by the bootstrap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.tables import Task
+from trainer.evaluate.recount import Counts, recount
+from trainer.model import Answers
+
+LEVEL = 0.95
+# Rows × resamples at a time, of which there are some 10 MB of arrays, near the processor.
+CHUNK = 2**19
+# Rows × (4 + classes) × resamples that take some seven seconds; beyond, fewer resamples.
+LONGEST = 1_200_000_000
+FEWEST = 200
+
+
+def intervals(
+    task: Task,
+    truth: NDArray[Any],
+    answers: Answers,
+    classes: NDArray[Any] | None,
+    *,
+    rng: np.random.Generator,
+    resamples: int = 1000,
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile intervals of the metrics, of rows drawn anew with replacement.
+
+    Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13. They say what the
+    choice of test rows does to a metric, not what another training run would. Resamples lean to
+    more calibration error than the rows have, whose own may lie below its interval.
+
+    Args:
+        task: what was answered.
+        truth: as of `measure`, n ≥ 1 rows, each of one of the classes.
+        answers: as of `measure`.
+        classes: as of `measure`.
+        rng: where the rows are drawn from.
+        resamples: how many; fewer, down to 200, where rows and classes are so many that it takes
+            too long.
+
+    Returns:
+        Lower and upper end by the names of `measure`. A resample without any row of some class
+        leaves out the metrics that need one; a metric that nine in ten leave out has no interval.
+    """
+    n = len(truth)
+    work = n * (4 + (0 if classes is None else len(classes)))
+    resamples = min(resamples, max(FEWEST, LONGEST // work))
+    metrics_of = recount(task, truth, answers, classes)
+    most = max(1, CHUNK // n)
+    parts = [
+        metrics_of(_draw(n, min(most, resamples - start), rng))
+        for start in range(0, resamples, most)
+    ]
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {
+        name: _interval(values[np.isfinite(values)])
+        for name, values in found.items()
+        if np.isfinite(values).sum() > resamples // 10
+    }
+
+
+def _draw(n: int, resamples: int, rng: np.random.Generator) -> Counts:
+    """How often each row is drawn in n draws: int32 `(n, resamples)`, each column multinomial."""
+    places = rng.integers(0, n, (n, resamples))
+    places *= resamples
+    places += np.arange(resamples)
+    counts = np.bincount(places.reshape(-1), minlength=n * resamples)
+    return counts.reshape(n, resamples).astype(np.int32)
+
+
+def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
