@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from trainer.recipe import describe
 from trainer.search import (
     ENGINES,
     Candidate,
+    Engine,
+    Entry,
     Grid,
     Journal,
     JournalError,
@@ -47,7 +50,7 @@ def search(
     config: Path | None,
     grid: Path,
     folds: int,
-    engine: str,  # noqa: ARG001 - there is one
+    engine: Engine,
     journal: Path | None,
     nested: bool,
     as_json: bool,
@@ -69,7 +72,7 @@ def search(
     try:
         asked = read_grid(grid)
         require_writable(chosen.models / name)
-        finished = Journal(journal or Path("runs") / name / "search.jsonl")
+        finished = Journal(journal or Path("runs") / name / "search.jsonl", watch=_say)
         outcome = run_search(chosen, asked, folds=folds, journal=finished, nested=nested)
         if not as_json:
             _show(outcome, asked, finished)
@@ -79,10 +82,17 @@ def search(
     except (JournalError, *REFUSALS) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        report = {**_described(outcome, asked, finished), "fit": describe(bundle)}
+        report = {"engine": engine, **_described(outcome, asked, finished), "fit": describe(bundle)}
         click.echo(json.dumps(report))
     else:
         summarise(bundle, trained)
+
+
+def _say(fit: Entry) -> None:
+    """A line for who waits; silent when stderr is not a terminal, as the progress bar is."""
+    if sys.stderr.isatty():
+        ended = f"diverged, {fit.failure}" if fit.failure else "done"
+        click.echo(f"{fit.seconds:>8.1f} s   {shown(fit.parameters)}   {ended}", err=True)
 
 
 def _show(outcome: Outcome, grid: Grid, journal: Journal) -> None:

@@ -2,13 +2,14 @@
 
 from trainer.search.candidates import Candidate, RefusedError
 from trainer.search.grid import Grid, read_grid
-from trainer.search.journal import Journal, JournalError
+from trainer.search.journal import Entry, Journal, JournalError
 from trainer.search.run import ENGINES, Engine, Outcome, search
 
 __all__ = [
     "ENGINES",
     "Candidate",
     "Engine",
+    "Entry",
     "Grid",
     "Journal",
     "JournalError",

@@ -69,12 +69,12 @@ class Range:
     def rvs(self, *, random_state: Any = None) -> float:
         """One value."""
         whole = isinstance(self.low, int) and isinstance(self.high, int)
-        if whole and not self.log:
-            drawn = stats.randint(self.low, self.high + 1).rvs(random_state=random_state)
-        elif self.log:
-            drawn = stats.loguniform(self.low, self.high).rvs(random_state=random_state)
+        if self.log:
+            drawn = stats.loguniform.rvs(self.low, self.high, random_state=random_state)
+        elif whole:
+            drawn = stats.randint.rvs(self.low, self.high + 1, random_state=random_state)
         else:
-            drawn = stats.uniform(self.low, self.high - self.low).rvs(random_state=random_state)
+            drawn = stats.uniform.rvs(self.low, self.high - self.low, random_state=random_state)
         return round(drawn) if whole else float(drawn)
 
 

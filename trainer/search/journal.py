@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,6 +78,7 @@ class Journal:
 
     Args:
         path: the file.
+        watch: told of each fit as it is written.
 
     Raises:
         JournalError: a line, and not the last, is none of a journal's.
@@ -88,8 +90,8 @@ class Journal:
         added: fits written, so far.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, watch: Callable[[Entry], None] | None = None) -> None:
+        self.path, self.watch = path, watch
         self.reused = self.added = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._entries = {(entry.fit, entry.scored): entry for entry in _read(path)}
@@ -115,6 +117,8 @@ class Journal:
         self._entries[entry.fit, entry.scored] = entry
         self._fits.add(entry.fit)
         self.added += 1
+        if self.watch is not None:
+            self.watch(entry)
 
 
 def digest_of_choices(config: Config) -> str:
