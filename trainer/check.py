@@ -48,7 +48,7 @@ def check_run(config: Config) -> Iterator[Measurement]:
     """
     learning, _ = streams(config.seed)  # the very run that `fit` would make
     task = prepare(config, learning)
-    network, loss, rows = task.model.network, task.model.loss, task.learned
+    network, loss, rows = task.model.network, task.model.loss, task.examined()
     start = check_start(network, rows, loss)
     yield from start
     if any(m.fault == "label_shape" and not m.healthy for m in start):

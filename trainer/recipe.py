@@ -51,6 +51,10 @@ class Task:
     validation: Rows
     order: np.random.Generator
 
+    def examined(self) -> Rows:
+        """Rows to examine before training: all there are, or as many as memory holds."""
+        return self.learned if isinstance(self.learned, Rows) else self.learned.sample()
+
     def run(self, config: Config, callbacks: Sequence[Callback]) -> Run:
         """The training, ready to go.
 

@@ -269,7 +269,7 @@ def most_cells(body_length: int) -> int:
     A value that is written takes two bytes and more. Gaps need not be written: without a bound a
     small body of `{}` would become rows of any size.
     """
-    return max(body_length, 2**20)
+    return max(body_length // 2, 2**20)
 
 
 def join(parts: Sequence[Arrays]) -> Arrays:

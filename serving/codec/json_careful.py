@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from array import array
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -157,6 +158,7 @@ class _Reader:
         if not end:
             return 0
         self.careful_until, stride = end, self.text[self.at : end]
+        time.sleep(0)  # there may be many more: let whoever is ready have a turn
         inputs = decode_plain_records(b'{"instances":[' + stride.encode() + b"]}", self.fields)
         if inputs is None:
             return self._sound_instances(stride)

@@ -5,6 +5,7 @@ simdjson gives each instance's values as they are asked for, lists and objects a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -44,8 +45,7 @@ def decode_plain_records(body: bytes, fields: Fields) -> Arrays | None:
             return None
         if len(instances) * len(fields) > most_cells(len(body)):
             return None
-        rest = iter(instances)
-        parts = [_inputs(block, fields) for block in iter(lambda: list(islice(rest, BLOCK)), [])]
+        parts = [_inputs(block, fields) for block in _blocks(iter(instances))]
     except (ValueError, TypeError, RuntimeError, WrongValueError, _StrangeError):
         return None
     return join(parts or [_inputs([], fields)])
@@ -54,6 +54,13 @@ def decode_plain_records(body: bytes, fields: Fields) -> Arrays | None:
 def _holds_records(body: bytes) -> bool:
     """Whether a brace follows the first one."""
     return body.find(b"{", body.find(b"{") + 1) >= 0
+
+
+def _blocks(instances: Iterator[object]) -> Iterator[list[object]]:
+    while block := list(islice(instances, BLOCK)):
+        yield block
+        if len(block) == BLOCK:
+            time.sleep(0)  # there may be many more: let whoever is ready have a turn
 
 
 def _inputs(block: Sequence[object], fields: Fields) -> Arrays:

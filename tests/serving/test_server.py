@@ -247,6 +247,7 @@ def test_ctrl_c_stops_it_at_once_and_quietly(serve, shipped):
 
 def test_a_request_in_progress_is_answered_before_it_stops(serve, shipped):
     server = serve(shipped, "--workers", "1")
+    assert requests.get(f"{server.url}/readyz", timeout=10).ok  # its worker has begun
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     length = b"Content-Length: %d\r\n\r\n" % len(GOOD)
     with socket.create_connection(address(server), timeout=30) as client:

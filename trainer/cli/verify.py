@@ -24,7 +24,7 @@ def verify(bundle: Path, as_json: bool) -> None:
     exported and every variant reproduces its answers.
     """
     try:
-        opened = Bundle.open(_version_folder(bundle))
+        opened = Bundle.open(version_folder(bundle))
         for file in opened.sums:
             opened.content(file)
     except (BundleError, OSError) as error:
@@ -44,7 +44,7 @@ def verify(bundle: Path, as_json: bool) -> None:
     raise SystemExit(0 if passed else 1)
 
 
-def _version_folder(path: Path) -> Path:
+def version_folder(path: Path) -> Path:
     """The version meant by models/NAME/VERSION, or the highest of models/NAME."""
     # So that it has a name, even as `.`; links stay links.
     path = Path(os.path.abspath(path))  # noqa: PTH100

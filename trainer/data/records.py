@@ -92,12 +92,13 @@ class Records:
         Raises:
             KeyError: there is none of that name.
         """
-        for kinds, array in (
+        arrays: list[tuple[tuple[Kind, ...], NDArray[Any]]] = [
             (("number", "boolean"), self.numbers),
             (("date",), self.dates),
             (("category",), self.codes),
-        ):
-            for place, column in enumerate(self.of_kind(*kinds)):  # type: ignore[arg-type]
+        ]
+        for kinds, array in arrays:
+            for place, column in enumerate(self.of_kind(*kinds)):
                 if column.name == name:
                     values: NDArray[Any] = array[:, place]
                     return values

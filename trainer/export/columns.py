@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,7 @@ def example(known: Records) -> dict[str, JsonValue]:
     return {column.name: _middle(column, known.column(column.name)) for column in known.columns}
 
 
-def _middle(column: Column, values: NDArray[np.generic]) -> JsonValue:
+def _middle(column: Column, values: NDArray[Any]) -> JsonValue:
     if column.kind == "category":
         counts = np.bincount(values[values >= 0].astype(np.int64), minlength=1)
         return column.words[int(counts.argmax())]

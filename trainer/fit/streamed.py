@@ -42,6 +42,11 @@ class Streamed(Source):
         full, rest = divmod(self.n_rows, self._buffer)
         return full * _batches(self._buffer, self.size) + _batches(rest, self.size)
 
+    def sample(self) -> Rows:
+        """As many rows as a buffer holds, from all over."""
+        count = min(self.n_rows, self._buffer)
+        return self._fetch(np.linspace(0, self.n_rows - 1, count).astype(np.int64))
+
     def epoch(self, rng: np.random.Generator, *, skip: int = 0) -> Iterator[Batch]:
         """As `Source` says."""
         order = np.arange(-(-self.n_rows // BLOCK))

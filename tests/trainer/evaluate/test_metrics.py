@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from trainer.evaluate import evaluate, leading, measure
+from trainer.evaluate import Judgement, leading, measure
 
 
 def judged(task, truth, classes=None, **answers):
     model = SimpleNamespace(task=task, classes=classes, answers=lambda features: answers)
     table = SimpleNamespace(features=np.zeros((len(truth), 1)), target=truth)
-    return evaluate(model, table, np.arange(len(truth)))
+    return Judgement.of(model, table, np.arange(len(truth))).metrics()
 
 
 def test_classification_by_hand():

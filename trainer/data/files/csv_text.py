@@ -14,7 +14,7 @@ import pyarrow.csv
 from trainer.data.files.cells import GAPS
 from trainer.data.tables import DataError, check_names, listed
 
-BLOCK = 2**22  # bytes of text in memory at a time; a row must fit in
+BLOCK = 2**20  # bytes of text in memory at a time; a row must fit in
 # The parser knows no upper and lower case.
 GAPS_IN_ANY_CASE = sorted(
     {"".join(cased) for gap in GAPS for cased in product(*((c, c.upper()) for c in gap))}

@@ -133,8 +133,8 @@ class _Watch:
                 f"{self._source}: expected finite numbers in {self.name!r}; got {self._infinite}; "
                 f"leave that cell empty, or drop the row"
             )
-        texts = self._distinct.to_pylist()
-        values = None if self.kind == "category" else cells.PARSERS[self.kind](self._distinct)
+        texts = self._texts().to_pylist()
+        values = None if self.kind == "category" else cells.PARSERS[self.kind](self._texts())
         distinct = len(texts if values is None else np.unique(values))  # 1 and 1.0 are one
         ranged = self.kind in ("number", "date")
         return Inferred(
@@ -216,19 +216,24 @@ class _Watch:
     def _count(self, array: pa.Array, row: int) -> None:
         if self.more:
             return
-        new = cells.texts(array.unique()).drop_null()
+        new = array.unique()
+        if not pa.types.is_string(array.type):
+            new = new.cast(pa.string())
         self._distinct = pa.concat_arrays([self._distinct, new]).unique()
         if self.kind != "category" or self._unbounded:
             if len(self._distinct) > COUNTED:
                 self.more = True
-                self._distinct = pa.array([self._distinct[0].as_py()])  # an example
+                self._distinct = pa.array(self._texts()[:1].to_pylist())  # an example
         elif len(self._distinct) > MOST_WORDS or self._distinct.nbytes > MOST_TEXT:
             raise DataError(
                 f"{self._source}: expected at most {MOST_WORDS} different texts in {self.name!r}, "
                 f"of {MOST_TEXT} bytes together; got more up to row {row + len(array)}, such as "
-                f"{new[-1].as_py()[:40]!r}; it looks like an identifier or free text: leave it out "
-                f"with --drop {self.name}{self._correction()}"
+                f"{self._texts()[-1].as_py()[:40]!r}; it looks like an identifier or free text: "
+                f"leave it out with --drop {self.name}{self._correction()}"
             )
+
+    def _texts(self) -> pa.Array:
+        return cells.texts(self._distinct).drop_null().unique()
 
     def _correction(self) -> str:
         return f", or correct it if it is not one: {self.oddity}" if self.oddity else ""

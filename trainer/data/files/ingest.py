@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -52,16 +53,17 @@ def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> In
         readers[found.group] = np.dtype(np.int64), _Groups()
     if found.time is not None:
         readers[found.time] = np.dtype(np.float64), _times(source, known[found.time])
-    stores = _Stores(inferred[0].rows, columns, {n: dtype for n, (dtype, _) in readers.items()})
-    row = 0
-    for batch in source.batches():
-        stores.append(
-            to_records(batch, columns, row),
-            {name: read(batch[name]) for name, (_, read) in readers.items()},
-        )
-        row += batch.num_rows
+    room = _Stores(inferred[0].rows, columns, {n: dtype for n, (dtype, _) in readers.items()})
+    with closing(room) as stores:
+        row = 0
+        for batch in source.batches():
+            stores.append(
+                to_records(batch, columns, row),
+                {name: read(batch[name]) for name, (_, read) in readers.items()},
+            )
+            row += batch.num_rows
+        records, others = stores.arrays()
     pa.default_memory_pool().release_unused()
-    records, others = stores.arrays()
     return (
         records,
         others[found.target],
@@ -82,7 +84,8 @@ def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -
         DataError: a column is not there, or a value is not of its kind; the message names column,
             value and row.
     """
-    lacking = [column.name for column in columns if column.name not in batch.schema.names]
+    there = set(batch.schema.names)
+    lacking = [column.name for column in columns if column.name not in there]
     if lacking:
         raise DataError(
             f"expected the columns {listed([column.name for column in columns])}; got none called "
@@ -240,3 +243,8 @@ class _Stores:
         """All of them."""
         records = Records(self._columns, *(store.array() for store in self._records))
         return records, {name: store.array() for name, store in self._others.items()}
+
+    def close(self) -> None:
+        """Write no more; the arrays stay."""
+        for store in (*self._records, *self._others.values()):
+            store.close()

@@ -6,6 +6,7 @@ import gzip
 import math
 import re
 import zlib
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -93,14 +94,16 @@ def read_idx(images: Path, task: str | None) -> Table:
     _, height, width = shapes[0]
     rows = (sum(shape[0] for shape in shapes), height * width)
     pixels = np.dtype(np.float32)
-    store = Store(rows, pixels, in_file=math.prod(rows) * pixels.itemsize > IN_MEMORY)
     labels = np.concatenate([_labels(part, n) for part, (n, *_) in zip(parts, shapes, strict=True)])
-    for part, (n, *_) in zip(parts, shapes, strict=True):
-        _copy_pixels(part, n, height * width, store)
+    in_file = math.prod(rows) * pixels.itemsize > IN_MEMORY
+    with closing(Store(rows, pixels, in_file=in_file)) as store:
+        for part, (n, *_) in zip(parts, shapes, strict=True):
+            _copy_pixels(part, n, height * width, store)
+        numbers = store.array()
     columns = [f"{i}x{j}" for i in range(1, height + 1) for j in range(1, width + 1)]
     table = make_table(
         source=images.name,
-        records=Records(tuple(map(Column, columns)), store.array()),
+        records=Records(tuple(map(Column, columns)), numbers),
         target=labels.astype(np.int64),
         target_names=("label",),
         task=task,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,10 @@ class Store:
                 with the array.
         """
         self._shape, self._dtype, self._rows = shape, dtype, 0
-        self._array: NDArray[Any] | None = None
+        self._file: IO[bytes] | None = None
         if in_file and 0 not in shape:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 — closed once it is mapped
-        else:
-            self._array = np.empty(shape, dtype)
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._array = np.empty(shape if self._file is None else 0, dtype)
 
     def append(self, block: NDArray[Any]) -> None:
         """Write the next rows.
@@ -41,7 +40,7 @@ class Store:
         start, self._rows = self._rows, self._rows + len(block)
         if self._rows > self._shape[0]:
             raise DataError(f"expected {self._shape[0]} rows; got more: the file is being changed")
-        if self._array is not None:
+        if self._file is None:
             self._array[start : self._rows] = block
             return
         try:
@@ -62,8 +61,12 @@ class Store:
             raise DataError(
                 f"expected {self._shape[0]} rows; got {self._rows}: the file is being changed"
             )
-        if self._array is None:
+        if self._file is not None and not self._array.size:
             self._file.flush()
             self._array = np.memmap(self._file, self._dtype, "r+", shape=self._shape)
-            self._file.close()  # the mapping keeps it
         return self._array
+
+    def close(self) -> None:
+        """Write no more; the array stays."""
+        if self._file is not None:
+            self._file.close()  # a mapping keeps what it maps

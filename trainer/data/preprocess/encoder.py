@@ -86,8 +86,8 @@ class Encoder:
     @property
     def width(self) -> int:
         """Numbers that a record becomes."""
-        parts = (*self.dates, *self.categories)
-        return self.numbers.width + sum(part.width for part in parts)
+        dates = sum(dates.width for dates in self.dates)
+        return self.numbers.width + dates + sum(c.width for c in self.categories)
 
     @property
     def embedded(self) -> tuple[Categories, ...]:

@@ -66,7 +66,8 @@ class Quantiles:
     @property
     def span(self) -> NDArray[np.float64]:
         """How far z reaches, `(n_columns,)`: what rounding in its sum is to be measured by."""
-        return np.abs(self.start).astype(np.float64) + self.rise.sum(axis=1, dtype=np.float64)
+        rise = self.rise.sum(axis=1, dtype=np.float64)
+        return np.asarray(np.abs(self.start) + rise)
 
     def transform(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """`(n, n_columns)` to the same shape."""

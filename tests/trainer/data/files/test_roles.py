@@ -1,0 +1,53 @@
+import pytest
+
+from trainer.data.files.roles import roles
+from trainer.data.reading import Reading
+from trainer.data.tables import DataError
+
+
+@pytest.fixture
+def source(rows):
+    return rows({name: ["1"] for name in "abcde"})
+
+
+def test_the_last_column_left_is_the_target(source):
+    found = roles(source, Reading())
+    assert (found.target, found.features) == ("e", tuple("abcd"))
+    found = roles(source, Reading(drop=("e",), group="d"))
+    assert (found.target, found.features, found.group) == ("c", ("a", "b"), "d")
+
+
+def test_the_time_is_a_feature_unless_dropped(source):
+    assert roles(source, Reading(time="a")).features == tuple("abcd")
+    found = roles(source, Reading(time="a", drop=("a",)))
+    assert found.features == tuple("bcd")
+    assert set(found.used) == set("abcde")
+
+
+@pytest.mark.parametrize(
+    ("reading", "said"),
+    [
+        (Reading(target="f"), "expected a target out of 'a', 'b', 'c', 'd', 'e'; got 'f'"),
+        *(
+            (Reading(**{name: value}), "columns out of 'a', 'b', 'c', 'd', 'e'; got 'f'")
+            for name, value in {
+                "drop": ("a", "f"),
+                "number": ("f",),
+                "boolean": ("f",),
+                "category": ("f",),
+                "date": ("f",),
+                "group": "f",
+                "time": "f",
+            }.items()
+        ),
+        (Reading(number=("a",), date=("a",)), "expected one kind for 'a'; got two"),
+        (Reading(target="a", drop=("a",)), "the target to be kept; got 'a' among those to drop"),
+        (Reading(target="a", group="a"), "another column than the target as group; got 'a'"),
+        (Reading(time="e"), "another column than the target as time; got 'e'"),
+        (Reading(drop=tuple("abcde")), "got all of them dropped"),
+        (Reading(drop=tuple("abcd")), "expected columns beside the target.*got only 'e'"),
+    ],
+)
+def test_what_does_not_fit_is_named(reading, said, source):
+    with pytest.raises(DataError, match=said):
+        roles(source, reading)

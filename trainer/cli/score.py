@@ -1,0 +1,50 @@
+"""`trainer score`: a file's rows through a bundle."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from serving.bundle import Bundle, BundleError
+from serving.runtime import GraphError
+from trainer.cli.options import NewFile
+from trainer.cli.verify import version_folder
+from trainer.data.tables import DataError
+from trainer.score import WRITERS
+from trainer.score import score as score_file
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("source", metavar="INPUT", type=click.Path(exists=True, dir_okay=False,
+                                                           path_type=Path))  # fmt: skip
+@click.option("-o", "--output", type=NewFile(*WRITERS), required=True,
+              help="the file to write: .csv, .parquet or .jsonl")  # fmt: skip
+@click.option("--keep", default="", metavar="COLUMNS", help="columns of INPUT to copy into it: a,b")
+def score(bundle: Path, source: Path, output: Path, keep: str) -> None:
+    """Answer every row of the file INPUT with a bundle, as a server would.
+
+    BUNDLE is models/NAME or models/NAME/VERSION; INPUT a .csv, .csv.gz, .parquet, .arrow or
+    .feather file with the model's columns, and any others. Files of any size pass in constant
+    memory.
+    """
+    console = Console(file=sys.stderr)
+    bar = Progress(
+        SpinnerColumn(), TextColumn("{task.completed:,} rows"), TimeElapsedColumn(),
+        console=console, disable=not console.is_terminal,
+    )  # fmt: skip
+    task = bar.add_task("", total=None)
+    kept = [name.strip() for name in keep.split(",") if name.strip()]
+    try:
+        with bar:
+            rows = score_file(
+                Bundle.open(version_folder(bundle)), source, output, keep=kept,
+                progress=lambda done: bar.update(task, completed=done),
+            )  # fmt: skip
+    except (BundleError, DataError, GraphError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{rows:,} rows scored into {output}")

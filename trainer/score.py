@@ -1,0 +1,210 @@
+"""Scoring: a file's rows through a bundle, the same answers as the server's, in constant memory."""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from serving.bundle import Arrays, Bundle, BundleError, Category, Manifest
+from serving.runtime import Session, prove
+from trainer.data.files.ingest import to_records
+from trainer.data.files.source import open_file
+from trainer.data.records import MISSING, Column, Records
+from trainer.data.tables import DataError
+
+ROWS_A_RUN = 4096  # as the server's
+
+
+def score(
+    bundle: Bundle,
+    source: Path,
+    output: Path,
+    *,
+    keep: Sequence[str] = (),
+    progress: Callable[[int], None] = lambda rows: None,
+) -> int:
+    """Answer every row of a file.
+
+    Args:
+        bundle: proved here first, as a server does.
+        source: a file of a format that can be trained on, with the model's columns and any others.
+        output: a `.csv`, `.parquet` or `.jsonl` file to write, whole or not at all: for
+            classification a column `prediction` and one `probability_CLASS` for each class, for
+            regression `prediction`, or one `prediction_TARGET` for each of several.
+        keep: columns of `source` to copy into it.
+        progress: told how many rows are done, again and again.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        BundleError: no variant reproduces its self-test here.
+        DataError: the file cannot be read, or a row is none that the manifest admits.
+        OSError: `output` cannot be written.
+    """
+    manifest, session = bundle.manifest, _session(bundle)
+    rows = open_file(source, _names(manifest))
+    columns = [Column(column.name, column.type) for column in manifest.inputs]
+    done = 0
+    with _whole(output) as building, WRITERS[output.suffix.lower()](building) as writer:
+        for batch in rows.batches():
+            records = to_records(batch, columns, done)
+            _require_admitted(manifest, records, done)
+            answers = _answers(session, records, done)
+            writer.write(_table(manifest, batch.select(list(keep)), answers))
+            done += batch.num_rows
+            progress(done)
+    return done
+
+
+def _session(bundle: Bundle) -> Session:
+    reasons = []
+    for variant in bundle.manifest.variants:
+        proof = prove(bundle, variant)
+        if proof.session is not None:
+            return proof.session
+        reasons.append(proof.reason)
+    raise BundleError("; ".join(reasons))
+
+
+def _names(manifest: Manifest) -> list[str]:
+    """Of a file without a header, if it was trained on one."""
+    names = manifest.training.config.get("names")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _require_admitted(manifest: Manifest, records: Records, before: int) -> None:
+    """Hold the rows to what the manifest says of gaps and unseen texts."""
+    for declared, column in zip(manifest.inputs, records.columns, strict=True):
+        values = records.column(column.name)
+        gaps = values == MISSING if column.kind == "category" else np.isnan(values)
+        if declared.missing == "refuse" and gaps.any():
+            raise DataError(
+                f"expected a value in every row of {column.name!r}, which had no gaps in training; "
+                f"got none in row {before + int(gaps.argmax()) + 1}; fill it, or train on data "
+                f"with gaps"
+            )
+        if isinstance(declared, Category) and declared.unseen == "refuse":
+            known = set(declared.categories)
+            strange = np.array([word not in known for word in column.words] + [False])[values]
+            if strange.any():
+                row = int(strange.argmax())
+                raise DataError(
+                    f"expected one of the texts of {column.name!r} that were there in training; "
+                    f"got {column.words[values[row]]!r} in row {before + row + 1}; train with "
+                    f"--unseen unknown to have such rows answered"
+                )
+
+
+def _answers(session: Session, records: Records, before: int) -> Arrays:
+    slices = [
+        session.run(records.take(slice(start, start + ROWS_A_RUN)).inputs())
+        for start in range(0, max(len(records), 1), ROWS_A_RUN)
+    ]
+    answers = {name: np.concatenate([part[name] for part in slices]) for name in slices[0]}
+    finite = np.isfinite(answers["value" if "value" in answers else "probabilities"]).all(axis=1)
+    if not finite.all():
+        raise DataError(
+            f"expected numbers of the size the model was trained on; got row "
+            f"{before + int(finite.argmin()) + 1}, whose answer overflows float32; check its units"
+        )
+    return answers
+
+
+def _table(manifest: Manifest, kept: pa.RecordBatch, answers: Arrays) -> pa.Table:
+    columns = {name: kept[name] for name in kept.schema.names}
+    if manifest.classes is None:
+        value, targets = answers["value"], manifest.data.target
+        names = ["prediction"] if len(targets) == 1 else [f"prediction_{t}" for t in targets]
+        columns |= {name: pa.array(value[:, place]) for place, name in enumerate(names)}
+    else:
+        columns["prediction"] = pa.array(answers["label"])
+        for place, name in enumerate(manifest.classes):
+            columns[f"probability_{name}"] = pa.array(answers["probabilities"][:, place])
+    return pa.table(columns)
+
+
+class _Writer(ABC):
+    """Writes tables of the same columns, one after the other."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    @abstractmethod
+    def write(self, table: pa.Table) -> None: ...
+
+    @abstractmethod
+    def __exit__(self, *_: object) -> None: ...
+
+
+class _Arrow(_Writer):
+    """By one of pyarrow's writers, which know their columns from the first table on."""
+
+    def __init__(self, path: Path, make: Callable[[Path, pa.Schema], Any]) -> None:
+        super().__init__(path)
+        self._make = make
+        self._writer: Any = None
+
+    def write(self, table: pa.Table) -> None:
+        if self._writer is None:
+            self._writer = self._make(self.path, table.schema)
+        self._writer.write_table(table)
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+class _JSONLines(_Writer):
+    def __enter__(self) -> _Writer:
+        self._file = self.path.open("w", encoding="utf-8")
+        return self
+
+    def write(self, table: pa.Table) -> None:
+        for row in _shortest(table).to_pylist():
+            self._file.write(json.dumps(row, default=str, ensure_ascii=False) + "\n")
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _shortest(table: pa.Table) -> pa.Table:
+    """Float32 columns as the float64 of the fewest digits that read back as the same float32."""
+    for place, column in enumerate(table.schema):
+        if pa.types.is_float32(column.type):
+            text = pc.cast(table.column(place), pa.string())
+            table = table.set_column(place, column.name, pc.cast(text, pa.float64()))
+    return table
+
+
+WRITERS: dict[str, Callable[[Path], _Writer]] = {
+    ".csv": lambda path: _Arrow(path, pa.csv.CSVWriter),
+    ".parquet": lambda path: _Arrow(path, pa.parquet.ParquetWriter),
+    ".jsonl": _JSONLines,
+}
+
+
+@contextmanager
+def _whole(output: Path) -> Iterator[Path]:
+    """A file beside `output` that takes its place if all goes well, and is gone if not."""
+    building = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        yield building
+        if building.exists():
+            building.replace(output)
+    finally:
+        building.unlink(missing_ok=True)
