@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
 
+from trainer.data.splits import class_codes
 from trainer.data.tables import DataError, Table
 
 Pair = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -47,38 +48,39 @@ class Folds:
         Raises:
             DataError: so many folds cannot be made of the rows.
         """
-        rows = X[:, 0]
+        rows, codes = X[:, 0], None
+        if self.table.task != "regression":
+            # Small whole numbers instead of texts, of which there may be millions.
+            classes, codes = class_codes(self.table.target[rows])
         try:
-            pairs = list(self._pairs(rows))
+            pairs = list(self._pairs(rows, codes))
         except ValueError as error:
             raise DataError(
                 f"{self.table.source}: expected rows for {self.count} folds; got too few of "
                 f"{len(rows)}: {error}; ask for fewer folds"
             ) from error
         for known, scored in pairs:
-            self._check(rows, known)
+            if codes is not None:
+                self._check(classes, codes[known])
             yield known, scored
 
-    def _pairs(self, rows: NDArray[np.int64]) -> Iterator[Pair]:
+    def _pairs(self, rows: NDArray[np.int64], codes: NDArray[np.int32] | None) -> Iterator[Pair]:
         table, placeholder = self.table, np.zeros(len(rows))
         if table.times is not None:
             yield from _in_time(table.times[rows], self.count)
         elif table.groups is not None:
             yield from GroupKFold(self.count).split(placeholder, groups=table.groups[rows])
-        elif table.task == "regression":
+        elif codes is None:
             yield from KFold(self.count, shuffle=True, random_state=self.seed).split(placeholder)
         else:
             folds = StratifiedKFold(self.count, shuffle=True, random_state=self.seed)
             with warnings.catch_warnings():
                 # A class of fewer rows than folds is in as many folds as it can be.
                 warnings.filterwarnings("ignore", message="The least populated class")
-                yield from folds.split(placeholder, table.target[rows])
+                yield from folds.split(placeholder, codes)
 
-    def _check(self, rows: NDArray[np.int64], known: NDArray[np.int64]) -> None:
-        if self.table.task == "regression":
-            return
-        target = self.table.target
-        lost = np.setdiff1d(target[rows], target[rows[known]])
+    def _check(self, classes: NDArray[Any], known: NDArray[np.int32]) -> None:
+        lost = classes[np.bincount(known, minlength=len(classes)) == 0]
         if lost.size:
             raise DataError(
                 f"{self.table.source}: expected rows of every class to learn from in each fold; "
