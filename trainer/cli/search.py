@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +97,12 @@ def _say(fit: Entry) -> None:
 
 
 def _show(outcome: Outcome, grid: Grid, journal: Journal) -> None:
-    halving = grid.plan.method == "halving"
-    heads = [outcome.metric, "sd", *(["epochs"] if halving else [])]
-    click.echo("".join(f"{head:>18}" if i == 0 else f"{head:>10}" for i, head in enumerate(heads)))
+    epochs = "epochs" if grid.plan.method == "halving" else ""
+    click.echo(f"{outcome.metric:>18}{'sd':>10}{epochs:>10}".rstrip())
     for candidate in outcome.candidates:
-        figures = f"{candidate.mean:>18.4f}{candidate.deviation:>10.4f}"
-        epochs = f"{candidate.epochs:>10}" if halving else ""
-        click.echo(f"{figures}{epochs}   {shown(candidate.parameters)}")
+        lasted = f"{candidate.epochs:>10}" if epochs else ""
+        figures = f"{candidate.mean:>18.4f}{candidate.deviation:>10.4f}{lasted}"
+        click.echo(f"{figures}   {shown(candidate.parameters)}")
     winner = outcome.winner
     facts = {
         "winner": f"{shown(winner.parameters)}: {outcome.metric} {winner.mean:.4f} ± "
@@ -116,7 +116,7 @@ def _show(outcome: Outcome, grid: Grid, journal: Journal) -> None:
         )
     click.echo()
     for name, fact in facts.items():
-        click.echo(f"{name:<12}{fact}")
+        click.echo(textwrap.fill(f"{name:<12}{fact}", 100, subsequent_indent=12 * " "))
     click.echo()
 
 

@@ -81,10 +81,11 @@ def search(
         RefusedError: a candidate cannot be, or the metric is of another task; nothing was run.
         TrainingDivergedError: of every candidate, in some fold.
     """
-    for parameters in grid.candidates(config.seed):
+    tried = grid.candidates(config.seed)
+    for parameters in tried:
         chosen(config, parameters)
     table, parts = read(config)
-    for parameters in grid.candidates(config.seed):
+    for parameters in tried:
         require_fitting(config, parameters, table.task)
     metric = grid.plan.metric or default_metric(table.task)
     if metric not in metrics_of(table.task):
