@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,9 @@ class Task:
             )
         except ValueError as error:
             raise DataError(f"{self.table.source}: {error}") from error
+
+
+Announce = Callable[[Table, Split], None]
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,7 @@ def learn(
     *,
     callbacks: Sequence[Callback] = (),
     checkpoint: Path | None = None,
+    announce: Announce | None = None,
 ) -> Trained:
     """Load, split and train.
 
@@ -212,6 +216,7 @@ def learn(
         rng: where weights and the order of rows are drawn from.
         callbacks: they watch the training, say with a progress bar.
         checkpoint: where the state of the training is kept; it goes on from what is there.
+        announce: told what is to be learned before it is.
 
     Raises:
         CheckpointError: what is there is damaged, or of another run.
@@ -220,6 +225,8 @@ def learn(
     """
     started = time.perf_counter()
     table, parts = read(config)
+    if announce is not None:
+        announce(table, parts)
     trained = learn_on(table, parts, config, rng, callbacks=callbacks, checkpoint=checkpoint)
     seconds = round(time.perf_counter() - started, 3)
     return replace(trained, summary=trained.summary.model_copy(update={"seconds": seconds}))
@@ -258,7 +265,11 @@ def _keeping(path: Path | None, config: Config, table: Table) -> list[Callback]:
 
 
 def fit(
-    config: Config, *, callbacks: Sequence[Callback] = (), checkpoint: Path | None = None
+    config: Config,
+    *,
+    callbacks: Sequence[Callback] = (),
+    checkpoint: Path | None = None,
+    announce: Announce | None = None,
 ) -> tuple[Bundle, Trained]:
     """Learn, then export: a bundle, or an error and no bundle. A finished run's checkpoint is gone.
 
@@ -270,7 +281,7 @@ def fit(
     name = config.name or default_name(config.data)
     require_writable(config.models / name)
     learning, exporting = streams(config.seed)
-    trained = learn(config, learning, callbacks=callbacks, checkpoint=checkpoint)
+    trained = learn(config, learning, callbacks=callbacks, checkpoint=checkpoint, announce=announce)
     baselines = {}
     if not config.skip_baselines:
         baselines = beside(trained.table, trained.parts, seed=config.seed)

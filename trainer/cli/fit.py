@@ -13,6 +13,7 @@ import click
 from serving.bundle import Bundle, BundleError, Manifest
 from serving.runtime import GraphError
 from trainer.choices import Config
+from trainer.cli.announce import announce
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.tables import DataError
 from trainer.evaluate import leading
@@ -21,7 +22,7 @@ from trainer.fit.callbacks import CSVLog, JSONLog, ProgressBar, TensorBoard
 from trainer.fit.checkpoint import CheckpointError
 from trainer.fit.diagnostics import Diagnostics, Measurement
 from trainer.fit.loop import Callback, TrainingDivergedError
-from trainer.recipe import Trained, describe
+from trainer.recipe import Announce, Trained, describe
 from trainer.recipe import fit as fit_recipe
 
 LOGS: dict[str, type[CSVLog] | type[JSONLog]] = {".csv": CSVLog, ".jsonl": JSONLog}
@@ -73,7 +74,7 @@ def fit(
     """
     chosen = configure(config, options)
     try:
-        bundle, trained = fit_and_follow(chosen, checkpoint, log, tensorboard)
+        bundle, trained = fit_and_follow(chosen, checkpoint, log, tensorboard, announce)
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error
     if as_json:
@@ -83,11 +84,15 @@ def fit(
 
 
 def fit_and_follow(
-    config: Config, checkpoint: Path | None, log: Path | None, tensorboard: Path | None
+    config: Config,
+    checkpoint: Path | None,
+    log: Path | None,
+    tensorboard: Path | None,
+    announce: Announce | None = None,
 ) -> tuple[Bundle, Trained]:
     """Run the recipe with a progress bar, warnings, and the files of `following`."""
     callbacks = [ProgressBar(), Diagnostics(_warn), *_logs(log, tensorboard)]
-    return fit_recipe(config, callbacks=callbacks, checkpoint=checkpoint)
+    return fit_recipe(config, callbacks=callbacks, checkpoint=checkpoint, announce=announce)
 
 
 def _warn(finding: Measurement) -> None:

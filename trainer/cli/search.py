@@ -12,6 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
+from trainer.cli.announce import announce
 from trainer.cli.fit import REFUSALS, fit_and_follow, following, summarise
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.sources import default_name
@@ -74,7 +75,9 @@ def search(
         asked = read_grid(grid)
         require_writable(chosen.models / name)
         finished = Journal(journal or Path("runs") / name / "search.jsonl", watch=_say)
-        outcome = run_search(chosen, asked, folds=folds, journal=finished, nested=nested)
+        outcome = run_search(
+            chosen, asked, folds=folds, journal=finished, nested=nested, announce=announce
+        )
         if not as_json:
             _show(outcome, asked, finished)
         bundle, trained = fit_and_follow(outcome.config, checkpoint, log, tensorboard)

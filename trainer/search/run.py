@@ -22,7 +22,7 @@ from sklearn.model_selection import (
 
 from trainer.choices import Config
 from trainer.fit.loop import TrainingDivergedError
-from trainer.recipe import read
+from trainer.recipe import Announce, read
 from trainer.search.candidates import Candidate, RefusedError, chosen, require_fitting
 from trainer.search.estimator import Bench, ConfiguredModel
 from trainer.search.folds import Folds
@@ -64,6 +64,7 @@ def search(
     folds: int,
     journal: Journal,
     nested: bool = False,
+    announce: Announce | None = None,
 ) -> Outcome:
     """Score every candidate by cross-validation on the training and validation rows.
 
@@ -75,6 +76,7 @@ def search(
         folds: of the cross-validation, and of the outer one of a nested search.
         journal: finished fits, which are not run again.
         nested: also score the search itself, on rows that it has not seen.
+        announce: told what is to be learned before it is.
 
     Raises:
         DataError: the data cannot be trained on, or a candidate is of another task.
@@ -85,6 +87,8 @@ def search(
     for parameters in tried:
         chosen(config, parameters)
     table, parts = read(config)
+    if announce is not None:
+        announce(table, parts)
     for parameters in tried:
         require_fitting(config, parameters, table.task)
     metric = grid.plan.metric or default_metric(table.task)
