@@ -32,7 +32,7 @@ def score(
     output: Path,
     *,
     keep: Sequence[str] = (),
-    progress: Callable[[int], None] = lambda rows: None,
+    progress: Callable[[int], None] | None = None,
 ) -> int:
     """Answer every row of a file.
 
@@ -43,7 +43,7 @@ def score(
             classification a column `prediction` and one `probability_CLASS` for each class, for
             regression `prediction`, or one `prediction_TARGET` for each of several.
         keep: columns of `source` to copy into it.
-        progress: told how many rows are done, again and again.
+        progress: told, again and again, how many rows are done.
 
     Returns:
         The number of rows.
@@ -64,7 +64,8 @@ def score(
             answers = _answers(session, records, done)
             writer.write(_table(manifest, batch.select(list(keep)), answers))
             done += batch.num_rows
-            progress(done)
+            if progress is not None:
+                progress(done)
     return done
 
 

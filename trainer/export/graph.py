@@ -126,7 +126,9 @@ def _lookup(graph: Nodes, passed: int, tables: list[Matrix], value: str, at: str
     return graph.joined(parts, f"looked_up{at}")
 
 
-def _activate(graph: Nodes, activation: Activation, z: str, at: str) -> str:
+def _activate(  # noqa: PLR0911  one form each
+    graph: Nodes, activation: Activation, z: str, at: str
+) -> str:
     """Each activation's ONNX form; what has no operator at this opset is put together."""
     a, kind = f"a{at}", type(activation)
     match activation:
