@@ -144,41 +144,38 @@ def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Genera
         rng=weights,
         encoding=config.encoding(),
     )
-    validation = model.rows(table, parts.validation[: _most_rows(model)])
-    return Task(table, parts, model, _learned(config, table, parts, model), validation, order)
-
-
-def _learned(config: Config, table: Table, parts: Split, model: Model) -> Rows | Streamed:
-    """The training rows, in memory or, where they are too many, as they are asked for."""
-    balance = None
-    if config.class_weight is not None:
-        classes = np.asarray(model.classes)
-        weights = compute_class_weight(
-            config.class_weight, classes=classes, y=table.target[parts.train]
+    fetch = _fetcher(config, table, parts, model)
+    most = room() // (4 * model.encoder.width)  # rows that may be kept in memory
+    learned: Rows | Streamed
+    if len(parts.train) <= most:
+        learned = fetch(parts.train)
+    else:
+        train = np.sort(parts.train)  # files are read forwards
+        learned = Streamed(
+            len(train),
+            lambda places: fetch(train[places]),
+            config.batch_size,
+            row_bytes=4 * model.encoder.width,
         )
-        balance = classes, weights.astype(np.float32)
+    return Task(table, parts, model, learned, fetch(parts.validation[:most]), order)
+
+
+def _fetcher(
+    config: Config, table: Table, parts: Split, model: Model
+) -> Callable[[NDArray[np.int64]], Rows]:
+    """What makes rows for the network, and for the loss their weights, of row numbers."""
+    if config.class_weight is None:
+        return lambda numbers: model.rows(table, numbers)
+    classes = np.asarray(model.classes)
+    known = table.target[parts.train]
+    weights = compute_class_weight(config.class_weight, classes=classes, y=known)
+    single = weights.astype(np.float32)
 
     def fetch(numbers: NDArray[np.int64]) -> Rows:
-        rows = model.rows(table, numbers)
-        if balance is None:
-            return rows
-        classes, weights = balance
-        return replace(rows, weights=weights[np.searchsorted(classes, table.target[numbers])])
+        places = np.searchsorted(classes, table.target[numbers])
+        return replace(model.rows(table, numbers), weights=single[places])
 
-    if len(parts.train) <= _most_rows(model):
-        return fetch(parts.train)
-    train = np.sort(parts.train)  # files are read forwards
-    return Streamed(
-        len(train),
-        lambda places: fetch(train[places]),
-        config.batch_size,
-        row_bytes=4 * model.encoder.width,
-    )
-
-
-def _most_rows(model: Model) -> int:
-    """Rows that the network's inputs may be kept of in memory."""
-    return room() // (4 * model.encoder.width)
+    return fetch
 
 
 def settle(model: Model, table: Table, rows: NDArray[np.int64], config: Config) -> Model:
