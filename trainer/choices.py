@@ -94,6 +94,9 @@ class Config(BaseModel):
     )
     name: Name | None = Field(None, description="the model's name [that of the data]")
     models: Path = Field(Path("models"), description="the repository to write to")
+    runs: Path = Field(
+        Path("runs"), description="where the run is kept, for its report; never served"
+    )
     scaling: Scaling = Field(
         "standard", description="of the numbers, column by column or, by range, all alike (pixels)"
     )
@@ -105,6 +108,11 @@ class Config(BaseModel):
     )
     unseen: Literal["unknown", "refuse"] = Field(
         "unknown", description="a text that is none of its category's, when the model is served"
+    )
+    gaps: Literal["as_trained", "impute", "refuse"] = Field(
+        "as_trained",
+        description="in a record, when the model is served: filled where the data have gaps, "
+        "filled in every column, or refused",
     )
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_listed)] = Field(
         (256,), description="units of the hidden layers, in order: 64,32"
@@ -189,7 +197,7 @@ class Config(BaseModel):
         """How columns are to be encoded."""
         # What is refused when it is served must not be merged in training.
         rare = 1 if self.unseen == "refuse" else self.rare
-        return Encoding(scaling=self.scaling, rare=rare, one_hot=self.one_hot)
+        return Encoding(self.scaling, rare, self.one_hot, fill_all=self.gaps == "impute")
 
     def layers(self, n_outputs: int) -> list[Layer]:
         """The network's layers, fresh ones, for so many logits."""

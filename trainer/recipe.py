@@ -245,7 +245,7 @@ def learn_on(
     kept = _keeping(checkpoint, config, task.table)
     history = task.run(config, [stopping, *callbacks, *kept]).go()
     summary = Training(
-        config=config.model_dump(mode="json", exclude={"models"}),
+        config=config.model_dump(mode="json", exclude={"models", "runs"}),
         epochs_run=len(history),
         best_epoch=stopping.best_epoch,
         seconds=round(time.perf_counter() - started, 3),
@@ -257,7 +257,7 @@ def learn_on(
 def _keeping(path: Path | None, config: Config, table: Table) -> list[Callback]:
     if path is None:
         return []
-    chosen = config.model_dump_json(exclude={"models", "name"})
+    chosen = config.model_dump_json(exclude={"models", "runs", "name"})
     return [Checkpoint(path, identity=f"{table.fingerprint()} {chosen}")]
 
 
@@ -290,6 +290,7 @@ def fit(
         baselines=baselines,
         aim=config.aim,
         unseen=config.unseen,
+        refuse_gaps=config.gaps == "refuse",
         models=config.models,
         name=name,
         rng=exporting,

@@ -18,7 +18,7 @@ LIMITS = {"central": 1e-6, "complex": 1e-11}
 
 
 @click.command(epilog=SOURCES)
-@choices(without=("name", "models"))
+@choices(without=("name", "models", "runs"))
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a table")
 def check(config: Path | None, as_json: bool, **options: str | None) -> None:
     """Examine a run on DATA: its rows, first weights, gradients, and the training itself.

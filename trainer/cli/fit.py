@@ -20,10 +20,11 @@ from trainer.evaluate import leading
 from trainer.export.parity import ParityError
 from trainer.fit.callbacks import CSVLog, JSONLog, ProgressBar, TensorBoard
 from trainer.fit.checkpoint import CheckpointError
-from trainer.fit.diagnostics import Diagnostics, Measurement
+from trainer.fit.diagnostics import Diagnostics
 from trainer.fit.loop import Callback, TrainingDivergedError
 from trainer.recipe import Announce, Trained, describe
 from trainer.recipe import fit as fit_recipe
+from trainer.runs import RunError, write_run
 
 LOGS: dict[str, type[CSVLog] | type[JSONLog]] = {".csv": CSVLog, ".jsonl": JSONLog}
 # What a run can rightly end in; anything else is a fault of ours and shows its traceback.
@@ -90,13 +91,33 @@ def fit_and_follow(
     tensorboard: Path | None,
     announce: Announce | None = None,
 ) -> tuple[Bundle, Trained]:
-    """Run the recipe with a progress bar, warnings, and the files of `following`."""
+    """Run the recipe with a progress bar, warnings, and the files of `following`; keep the run."""
     callbacks = [ProgressBar(), Diagnostics(_warn), *_logs(log, tensorboard)]
-    return fit_recipe(config, callbacks=callbacks, checkpoint=checkpoint, announce=announce)
+    bundle, trained = fit_recipe(
+        config, callbacks=callbacks, checkpoint=checkpoint, announce=announce
+    )
+    _keep(config, bundle, trained)
+    return bundle, trained
 
 
-def _warn(finding: Measurement) -> None:
+def _warn(finding: object) -> None:
     click.echo(f"warning: {finding}", err=True)
+
+
+def _keep(config: Config, bundle: Bundle, trained: Trained) -> None:
+    """Leave the run beside its bundle, which a full disk must not take back."""
+    try:
+        write_run(
+            config.runs,
+            bundle,
+            config=config,
+            model=trained.model,
+            table=trained.table,
+            parts=trained.parts,
+            history=trained.history,
+        )
+    except RunError as error:
+        _warn(error)
 
 
 def _logs(file: Path | None, folder: Path | None) -> list[Callback]:

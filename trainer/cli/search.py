@@ -43,7 +43,7 @@ from trainer.search.candidates import shown
 @click.option("--engine", type=click.Choice(ENGINES), default="local", help="what runs the fits")
 @click.option("--journal", type=NewFile(".jsonl"),
               help="a file of finished fits; a search that was killed goes on  "
-              "[default: runs/NAME/search.jsonl]")  # fmt: skip
+              "[default: RUNS/NAME/search.jsonl]")  # fmt: skip
 @click.option(
     "--nested", is_flag=True, help="also score the search itself, on rows it has not seen"
 )
@@ -74,7 +74,7 @@ def search(
     try:
         asked = read_grid(grid)
         require_writable(chosen.models / name)
-        finished = Journal(journal or Path("runs") / name / "search.jsonl", watch=_say)
+        finished = Journal(journal or chosen.runs / name / "search.jsonl", watch=_say)
         outcome = run_search(
             chosen, asked, folds=folds, journal=finished, nested=nested, announce=announce
         )

@@ -49,6 +49,7 @@ def test_the_winner_becomes_a_bundle(trainer, tmp_path):
     assert bundle.manifest.data.rows == {"train": 105, "validation": 15, "test": 30}
     assert prove(bundle, "fp32").passed
     assert len((tmp_path / "runs" / "iris" / "search.jsonl").read_text().splitlines()) == 4
+    assert (tmp_path / "runs" / "iris" / "1" / "history.csv").is_file()
 
 
 def test_json_is_one_object(trainer, tmp_path):
@@ -82,7 +83,7 @@ def test_a_killed_search_goes_on_where_it_was(trainer, tmp_path):
     (tmp_path / "grid.toml").write_text(grid)
     path = tmp_path / "killed.jsonl"
     command = ["-m", "trainer", "search", "iris", *slow, "--grid", tmp_path / "grid.toml",
-               "--journal", path, "--models", tmp_path / "models"]  # fmt: skip
+               "--journal", path, "--models", tmp_path / "models", "--runs", tmp_path / "runs"]  # fmt: skip
     process = subprocess.Popen([sys.executable, *command], cwd=ROOT)
     while not path.exists() or path.read_bytes().count(b"\n") < 2:
         assert process.poll() is None

@@ -1,0 +1,113 @@
+"""Blocks: what a section is made of. They hold plain text; the template escapes all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from markupsafe import Markup
+
+Tone = Literal["plain", "good", "bad", "quiet"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell that stands out.
+
+    Attributes:
+        text: what it says.
+        shade: how strongly it is tinted, from 0 to 1.
+        tone: of the tint: `good` where rows should lie, `bad` where they should not.
+    """
+
+    text: str
+    shade: float = 0.0
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A sentence or more.
+
+    Attributes:
+        text: what it says.
+        tone: good news, bad news, or an aside.
+    """
+
+    text: str
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing, of which every word is escaped already.
+
+    Attributes:
+        svg: as `plots.svg` makes it.
+        caption: what to see in it.
+    """
+
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Drawings beside each other where there is room."""
+
+    figures: Sequence[Figure]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a head.
+
+    Attributes:
+        head: a name per column.
+        rows: a cell per column.
+        caption: what to see in it.
+        words: places of the columns that hold words; the others hold numbers, which align right.
+        folded: of a long one, what to click on to see it.
+        narrow: as narrow as its content, where many cells are short.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str | Cell]]
+    caption: str = ""
+    words: Collection[int] = (0,)
+    folded: str = ""
+    narrow: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what there is to say of each."""
+
+    items: Sequence[tuple[str, str]]
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Figures to be read from across the room: name, figure, remark."""
+
+    items: Sequence[tuple[str, str, str]]
+
+
+Block = Paragraph | Figure | Figures | Table | Facts | Tiles
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        key: its anchor.
+        title: above it.
+        blocks: in order.
+    """
+
+    key: str
+    title: str
+    blocks: Sequence[Block]

@@ -1,0 +1,105 @@
+"""Importance: how much worse the answers get when one column is shuffled among the rows.
+
+Breiman 2001, Random Forests, section 10; as in scikit-learn's `permutation_importance`, but through
+the graph that is served. Columns that tell the same share their importance: each looks small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import metrics
+
+from serving.bundle import Arrays
+from trainer.evaluate import leading
+from trainer.report.evidence import Judged
+
+MOST_ROWS = 2000
+REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What one column is worth.
+
+    Attributes:
+        column: its name.
+        drop: of the leading metric, when the column is shuffled; the mean of the repeats.
+        spread: standard deviation of the repeats.
+    """
+
+    column: str
+    drop: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Importances:
+    """What every column is worth.
+
+    Attributes:
+        metric: whose drop is meant.
+        base: what it is unshuffled.
+        rows: looked at.
+        columns: the most important first.
+    """
+
+    metric: str
+    base: float
+    rows: int
+    columns: list[Importance]
+
+
+def importances(judged: Judged, rng: np.random.Generator) -> Importances:
+    """Shuffle each column by itself, `REPEATS` times, and ask the graph again.
+
+    Args:
+        judged: of which at most `MOST_ROWS` rows are taken.
+        rng: which rows, and their orders.
+    """
+    if len(judged) > MOST_ROWS:
+        judged = judged.take(rng.choice(len(judged), MOST_ROWS, replace=False))
+    both = judged.classes is not None and len(np.unique(judged.truth)) == len(judged.classes)
+    metric = leading(judged.task, {"roc_auc": 0.0} if both else {})
+    score = SCORES[metric]
+    base = score(judged.truth, judged.answers, judged.classes)
+    orders = [rng.permutation(len(judged)) for _ in range(REPEATS)]
+    inputs = {name: array.copy() for name, array in judged.records.inputs().items()}
+    found = []
+    for place, name in enumerate(judged.records.names):
+        # One of a matrix's columns, or an input by itself: either way a view to write through.
+        view = next(iter(inputs.values()))[:, place] if judged.records.all_numbers else (
+            inputs[name][:, 0]
+        )  # fmt: skip
+        held = view.copy()
+        drops = []
+        for order in orders:
+            view[:] = held[order]
+            drops.append(base - score(judged.truth, judged.session.run(inputs), judged.classes))
+        view[:] = held
+        found.append(Importance(name, float(np.mean(drops)), float(np.std(drops))))
+    found.sort(key=lambda importance: -importance.drop)
+    return Importances(metric, base, len(judged), found)
+
+
+Score = Callable[[NDArray[Any], Arrays, NDArray[Any] | None], float]
+
+
+def _accuracy(truth: NDArray[Any], answers: Arrays, _classes: NDArray[Any] | None) -> float:
+    return float(metrics.accuracy_score(truth, answers["label"]))
+
+
+def _roc_auc(truth: NDArray[Any], answers: Arrays, classes: NDArray[Any] | None) -> float:
+    second = None if classes is None else classes[1]
+    return float(metrics.roc_auc_score(truth == second, answers["probabilities"][:, 1]))
+
+
+def _r2(truth: NDArray[Any], answers: Arrays, _classes: NDArray[Any] | None) -> float:
+    return float(metrics.r2_score(truth, answers["value"]))
+
+
+SCORES: dict[str, Score] = {"accuracy": _accuracy, "roc_auc": _roc_auc, "r2": _r2}

@@ -1,0 +1,148 @@
+"""Plots: drawings as SVG inside the page, in the page's own colours and letters.
+
+Matplotlib draws in the colours below; each becomes a variable of the page's style, so that a
+drawing follows it into the dark and onto paper. Words stay words, escaped; nothing is linked to.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+INK, MUTED, RULE = "#1c2024", "#6a7079", "#dfe2e6"
+ACCENT, SECOND, GOOD, BAD = "#2563a8", "#c8691c", "#2c7d4f", "#b93a32"
+VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", ACCENT: "accent", SECOND: "second",
+             GOOD: "good", BAD: "bad"}  # fmt: skip
+# Told apart by all eyes, on white and on black (after Okabe and Ito 2008, and Tol 2021).
+MANY = (ACCENT, SECOND, "#009e73", "#b65a94", "#8a8a00", "#4aa3d8", "#8c564b", "#7667b5", "#d4483b",
+        "#5f8a8b")  # fmt: skip
+WIDTH, HEIGHT = 4.6, 3.2  # inches of a drawing that stands beside another
+WIDE = 6.4  # of one that stands alone
+# Of the page to an inch, so that letters are as large in every drawing, and on a small screen can
+# be read, if need be by moving the drawing.
+REM, SMALLEST = 6.4, 4.0
+DENSE = 2000  # points; more are drawn as an image
+
+STYLE: dict[Any, Any] = {
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.7,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "grid.color": RULE,
+    "grid.linewidth": 0.7,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "lines.linewidth": 1.8,
+    "svg.fonttype": "none",  # letters of the page
+    "svg.hashsalt": "forwardpass",  # the same page for the same evidence
+    "text.color": INK,
+    "text.parse_math": False,  # a name with dollar signs is a name
+    "xtick.color": MUTED,
+    "xtick.labelsize": 8.5,
+    "ytick.color": MUTED,
+    "ytick.labelsize": 8.5,
+}
+
+_SPACE = re.compile(r"\{[^}]*\}")
+
+
+class Canvas:
+    """A drawing under way: its axes and, once it is done, its SVG."""
+
+    def __init__(self, figure: Figure, axes: list[Axes]) -> None:
+        self.figure = figure
+        self.axes = axes
+        self.svg = Markup("")
+
+    @property
+    def only(self) -> Axes:
+        """The axes of a drawing that has one."""
+        return self.axes[0]
+
+
+@contextmanager
+def canvas(width: float = WIDTH, height: float = HEIGHT, *, rows: int = 1) -> Iterator[Canvas]:
+    """Draw inside the block; afterwards its `svg` is there.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        rows: axes, one above the other, with one horizontal scale; the first is the highest.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        ratios = [3] + [1] * (rows - 1)
+        axes = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=ratios)
+        drawing = Canvas(figure, list(axes[:, 0]))
+        yield drawing
+        file = io.StringIO()
+        figure.savefig(file, format="svg", transparent=True, dpi=160, metadata={"Date": None})
+        drawing.svg = _inline(file.getvalue(), width)
+
+
+def logarithmic(axes: Axes) -> None:
+    """Powers upwards, the ticks written as numbers: formulas are not set here."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def grid(axes: Axes) -> None:
+    """Lines behind the data to read values by."""
+    axes.grid(visible=True)
+    axes.set_axisbelow(True)
+
+
+def _inline(text: str, width: float) -> Markup:
+    """An SVG file as a part of an HTML page: no names of other places, ids of its own."""
+    root = ET.fromstring(text)  # noqa: S314 - drawn here, not read
+    prefix = f"d{zlib.crc32(text.encode()):08x}-"
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if _bare(child.tag) == "metadata":
+                parent.remove(child)
+    for element in root.iter():
+        element.tag = _bare(element.tag)
+        element.attrib = {
+            _bare(name): _attribute(_bare(name), held, prefix)
+            for name, held in element.attrib.items()
+        }
+    for name in ("width", "height", "version"):
+        root.attrib.pop(name, None)
+    root.set("aria-hidden", "true")
+    root.set("style", f"min-width: {width * SMALLEST:.1f}rem; max-width: {width * REM:.1f}rem")
+    # Safe: the serialiser escapes text and attributes.
+    return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704
+
+
+def _bare(name: str) -> str:
+    return _SPACE.sub("", name)
+
+
+def _attribute(name: str, held: str, prefix: str) -> str:
+    if name == "id":
+        return prefix + held
+    if name == "href" and held.startswith("#"):
+        return f"#{prefix}{held[1:]}"
+    if name in ("clip-path", "style", "fill", "stroke"):
+        held = held.replace("url(#", f"url(#{prefix}")
+        for colour, variable in VARIABLES.items():
+            held = held.replace(colour, f"var(--{variable})")
+    return held

@@ -1,0 +1,60 @@
+"""Sections: each looks at one side of the evidence and says it in blocks."""
+
+from __future__ import annotations
+
+from trainer.report.blocks import Block, Paragraph, Section
+from trainer.report.evidence import Evidence
+from trainer.report.importance import importances
+from trainer.report.sections.calibration import calibration
+from trainer.report.sections.columns import cases, importance, seed, worst_slices
+from trainer.report.sections.confusion import confusion
+from trainer.report.sections.curves import curves
+from trainer.report.sections.data import data
+from trainer.report.sections.graph import parity, variants
+from trainer.report.sections.health import health
+from trainer.report.sections.learning import learning
+from trainer.report.sections.origin import origin
+from trainer.report.sections.values import values
+from trainer.report.sections.verdict import verdict
+
+CLASSES = {
+    "confusion": "Which classes it confuses",
+    "curves": "At other thresholds",
+    "calibration": "Whether its probabilities can be taken at their word",
+}
+VALUES = {"values": "Predicted against true"}
+COLUMNS = {
+    "importance": "What it goes by",
+    "cases": "Hardest cases",
+    "slices": "Where it is worst",
+}
+
+
+def sections(evidence: Evidence) -> list[Section]:
+    """Every section of the page; those that need the test rows say so where they are missing."""
+    return [
+        verdict(evidence), data(evidence), learning(evidence), *_judged(evidence),
+        health(evidence), parity(evidence), variants(evidence), origin(evidence),
+    ]  # fmt: skip
+
+
+def _judged(evidence: Evidence) -> list[Section]:
+    judged = evidence.judged
+    if judged is None:
+        titles = (VALUES if evidence.manifest.classes is None else CLASSES) | COLUMNS
+        return [Section(key, title, [_absent()]) for key, title in titles.items()]
+    found = importances(judged, seed(evidence.manifest.data.fingerprint))
+    answered = (
+        [values(judged)]
+        if judged.classes is None
+        else [confusion(judged), curves(evidence, judged), calibration(evidence, judged)]
+    )
+    return [*answered, importance(found), cases(judged, found), worst_slices(judged)]
+
+
+def _absent() -> Block:
+    return Paragraph(
+        "This needs the test rows. They lie in the run's folder and never in a bundle; see the "
+        "note at the top of the page.",
+        "quiet",
+    )

@@ -1,0 +1,74 @@
+"""Calibration: whether what is said to be likely is, as often as is said."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.evaluate.metrics import BINS
+from trainer.report.blocks import Figure, Figures, Paragraph, Section
+from trainer.report.evidence import Evidence, Judged
+from trainer.report.plots import ACCENT, MUTED, WIDE, canvas, grid
+from trainer.report.wording import number, short
+
+
+def calibration(evidence: Evidence, judged: Judged) -> Section:
+    """The curve over a histogram: of two classes of the second, of more of the answered class."""
+    if len(judged.known) == 2:
+        said, hit = judged.probabilities[:, 1], judged.truth == judged.known[1]
+        name = short(str(judged.known[1]), 24)
+        axis, what = f"said probability of “{name}”", f"rows that are “{name}”"
+    else:
+        places = judged.probabilities.argmax(axis=1)
+        said = judged.probabilities[np.arange(len(judged)), places]
+        hit = judged.known[places] == judged.truth
+        axis, what = "said probability of the answer", "answers that are right"
+    return Section(
+        "calibration",
+        "Whether its probabilities can be taken at their word",
+        [Paragraph(_sentence(evidence)), Figures([_curve(said, hit, axis, what)])],
+    )
+
+
+def _sentence(evidence: Evidence) -> str:
+    error = evidence.manifest.metrics["test"].get("calibration_error")
+    temperature = evidence.manifest.temperature
+    cooled = (
+        "No temperature was fitted to its probabilities; the option calibrate of fit does."
+        if temperature == 1
+        else f"The logits are divided by a temperature of {number(temperature)}, fitted on the "
+        f"validation rows."
+    )
+    off = "" if error is None else (
+        f"What it says of the class it finds likeliest is off by {number(error, 3)} on average "
+        f"(expected calibration error, {BINS} bins). "
+    )  # fmt: skip
+    return off + cooled
+
+
+def _curve(said: NDArray[np.float64], hit: NDArray[np.bool_], axis: str, what: str) -> Figure:
+    """Bins of equal width, as of the calibration error."""
+    place = np.minimum((said * BINS).astype(np.int64), BINS - 1)
+    rows = np.bincount(place, minlength=BINS)
+    there = rows > 0
+    x = np.bincount(place, said, minlength=BINS)[there] / rows[there]
+    y = np.bincount(place, hit, minlength=BINS)[there] / rows[there]
+    # Of a share, by the normal approximation: bins of few rows stray.
+    half = 1.96 * np.sqrt(np.maximum(y * (1 - y), 0.25 / rows[there]) / rows[there])
+    with canvas(width=WIDE, height=4.2, rows=2) as drawing:
+        axes, below = drawing.axes
+        grid(axes)
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
+        axes.vlines(x, np.maximum(y - half, 0), np.minimum(y + half, 1), color=ACCENT, alpha=0.45,
+                    linewidth=1.4)  # fmt: skip
+        axes.plot(x, y, "o-", color=ACCENT, markersize=5, linewidth=1.2)
+        axes.set(ylabel=f"share of {what}", xlim=(-0.02, 1.02), ylim=(-0.02, 1.03))
+        grid(below)
+        below.bar((np.arange(BINS) + 0.5) / BINS, rows, width=0.92 / BINS, color=MUTED, alpha=0.6)
+        below.set(xlabel=axis, ylabel="rows")
+    return Figure(
+        drawing.svg,
+        "On the dashed line, probabilities mean what they say; above it the model is too modest, "
+        "below it too sure. The lines are 95 % intervals; the bars say how many rows each rests "
+        "on.",
+    )

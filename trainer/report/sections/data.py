@@ -1,0 +1,134 @@
+"""The data: the parts, the target, and what the model takes of each column."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from serving.bundle import REFERENCE, Boolean, Category, Date, Input
+from trainer.report.blocks import Block, Facts, Figure, Figures, Paragraph, Section, Table
+from trainer.report.evidence import Evidence, Judged
+from trainer.report.plots import ACCENT, INK, canvas, grid
+from trainer.report.wording import count, listed, number, percent, short
+
+MOST_OPEN = 30  # columns listed without being asked
+MOST_WORDS = 8  # of a category
+MOST_BARS = 20
+MOST_TARGETS = 6
+
+GAPS = {"refuse": "refused", "impute": "filled in the graph"}
+UNSEEN = {"refuse": "unseen words refused", "unknown": "unseen words taken for unknown"}
+
+
+def data(evidence: Evidence) -> Section:
+    """Rows, target, columns."""
+    manifest = evidence.manifest
+    rows = manifest.data.rows
+    total = sum(rows.values())
+    blocks: list[Block] = [
+        Facts(
+            [
+                ("source", manifest.data.source),
+                ("predicted", listed(manifest.data.target)),
+                ("rows", count(total)),
+                *((f"{part} rows", f"{n:,} ({percent(n / total)})") for part, n in rows.items()),
+                ("columns", count(len(manifest.inputs))),
+            ]
+        )
+    ]
+    if evidence.judged is not None:
+        blocks.append(Figures(_targets(evidence.judged)))
+    else:
+        blocks.append(Paragraph(
+            "How the target is spread over the test rows is not known here: the run was not kept, "
+            "or is not where it was looked for. The bundle knows the model's answers to its "
+            "training rows.", "quiet"))  # fmt: skip
+        blocks.append(_answers(evidence))
+    return Section("data", "Data", [*blocks, _columns(evidence)])
+
+
+def _targets(judged: Judged) -> list[Figure]:
+    if judged.classes is not None:
+        counts = np.array([np.count_nonzero(judged.truth == c) for c in judged.classes])
+        order = np.argsort(-counts, kind="stable")[:MOST_BARS]
+        names = [short(str(judged.classes[i]), 24) for i in order]
+        with canvas(height=max(1.2, 0.5 + 0.26 * len(order))) as drawing:
+            axes = drawing.only
+            axes.barh(range(len(order)), counts[order], height=0.7, color=ACCENT)
+            axes.set_yticks(range(len(order)), names)
+            axes.invert_yaxis()
+            axes.set_xlabel("test rows")
+            axes.spines["left"].set_visible(False)
+            axes.tick_params(axis="y", length=0, labelcolor=INK)
+            for place, n in enumerate(counts[order]):
+                axes.annotate(f"{n:,}", (n, place), (4, 0), textcoords="offset points",
+                              va="center", fontsize=8.5)  # fmt: skip
+            axes.margins(x=0.14)
+        rarest = counts.min() / max(counts.sum(), 1)
+        more = f" The {MOST_BARS} commonest of {len(counts)}." if len(counts) > MOST_BARS else ""
+        return [Figure(drawing.svg, f"Classes among the test rows; the rarest makes up "
+                                    f"{percent(rarest)} of them.{more}")]  # fmt: skip
+    figures = []
+    for place, name in enumerate(judged.targets[:MOST_TARGETS]):
+        values = judged.truth[:, place]
+        with canvas(height=2.4) as drawing:
+            axes = drawing.only
+            grid(axes)
+            axes.hist(values, bins=min(40, max(8, int(np.sqrt(len(values))))), color=ACCENT,
+                      rwidth=0.94)  # fmt: skip
+            axes.set(xlabel=short(name, 40), ylabel="test rows")
+        low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
+        figures.append(Figure(
+            drawing.svg,
+            f"{short(name)} in the test rows: half lie below {number(middle)}, nine in ten between "
+            f"{number(low)} and {number(high)}."))  # fmt: skip
+    return figures
+
+
+def _answers(evidence: Evidence) -> Facts:
+    """What the drift reference counted of the answers to the training rows."""
+    outputs: dict[str, Any] = json.loads(evidence.bundle.content(REFERENCE))["outputs"]
+    manifest = evidence.manifest
+    if manifest.classes is not None:
+        shares = zip(manifest.classes, outputs["label"], strict=True)
+        total = max(sum(outputs["label"]), 1)
+        found = sorted(shares, key=lambda pair: -pair[1])[:MOST_BARS]
+        return Facts([(short(str(c)), f"{n:,} ({percent(n / total)})") for c, n in found],
+                     "Labels given to the training rows")  # fmt: skip
+    return Facts(
+        [
+            (name, f"{number(h['edges'][0])} to {number(h['edges'][-1])}")
+            for name, h in zip(manifest.data.target, outputs["value"], strict=True)
+            if h["edges"]
+        ],
+        "Values answered to the training rows",
+    )
+
+
+def _columns(evidence: Evidence) -> Table:
+    inputs = evidence.manifest.inputs
+    rows = [[short(c.name), c.type, *_described(c)] for c in inputs]
+    folded = f"All {len(rows)} columns" if len(rows) > MOST_OPEN else ""
+    return Table(
+        ["column", "kind", "range of the training rows, or categories", "a gap is"],
+        rows,
+        "What the model takes, in order. Values outside a range are answered all the same.",
+        words=range(4),
+        folded=folded,
+    )
+
+
+def _described(column: Input) -> tuple[str, str]:
+    gap = GAPS[column.missing]
+    if isinstance(column, Boolean):
+        return "true or false", gap
+    if isinstance(column, Category):
+        words = [short(word, 24) for word in column.categories[:MOST_WORDS]]
+        more = len(column.categories) - len(words)
+        shown = ", ".join(words) + (f" and {more:,} more" if more else "")
+        return f"{shown}; {UNSEEN[column.unseen]}", gap
+    if isinstance(column, Date):
+        return f"{column.minimum} to {column.maximum}", gap
+    return f"{number(column.minimum)} to {number(column.maximum)}", gap

@@ -1,0 +1,69 @@
+"""The graph: whether it answers as the network does, and what its variants cost."""
+
+from __future__ import annotations
+
+from serving.bundle import Variant
+from serving.runtime import Proof
+from trainer.report.blocks import Block, Facts, Paragraph, Section, Table
+from trainer.report.evidence import Evidence
+from trainer.report.wording import count, decimal, listed, metric_name, number, percent, size
+
+
+def parity(evidence: Evidence) -> Section:
+    """When it was exported, and on this machine."""
+    rows = []
+    for name, variant in evidence.manifest.variants.items():
+        found = variant.parity
+        labels = "–" if found.label_agreement is None else percent(found.label_agreement)
+        rows.append([name, f"{found.max_abs:.1e}", f"{found.max_rel:.1e}", labels,
+                     count(found.rows)])  # fmt: skip
+    blocks: list[Block] = [_replayed(proof) for proof in evidence.proofs]
+    blocks.append(Table(
+        ["variant", "largest |Δ|", "largest relative |Δ|", "labels equal", "rows compared"], rows,
+        "How far the graph's answers are from the NumPy network's, as measured when it was "
+        "exported.",
+    ))  # fmt: skip
+    return Section("parity", "Whether the graph answers as the network does", blocks)
+
+
+def _replayed(proof: Proof) -> Paragraph:
+    if not proof.passed or proof.difference is None:
+        return Paragraph(f"{proof.variant} was replayed here and fails: {proof.reason}", "bad")
+    return Paragraph(
+        f"{proof.variant} was replayed on this machine and reproduces its self-test: largest |Δ| "
+        f"{proof.difference.max_abs:.1e} over {count(proof.difference.rows, 'row')}.",
+        "good",
+    )
+
+
+def variants(evidence: Evidence) -> Section:
+    """Size, speed and quality of each graph."""
+    found = evidence.manifest.variants
+    batches = list(dict.fromkeys(batch for v in found.values() for batch in v.latency_us))
+    metrics = list(dict.fromkeys(metric for v in found.values() for metric in v.metrics))
+    costs = Table(
+        ["variant", "file", "size", *(f"µs, batch {batch}" for batch in batches)],
+        [_cost(name, variant, batches) for name, variant in found.items()],
+        "Median time of one run on the machine that exported it, by rows in the batch.",
+        words=range(2),
+    )
+    quality = Table(
+        ["metric", *found],
+        [
+            [metric_name(metric), *(decimal(v.metrics.get(metric)) for v in found.values())]
+            for metric in metrics
+        ],
+        "Of each variant, on the test rows.",
+        narrow=True,
+    )
+    inputs = "one matrix, features" if evidence.manifest.all_numbers else "one input per column"
+    outputs = "label and probabilities" if evidence.manifest.classes else "value"
+    facts = Facts([("takes", inputs), ("answers", outputs),
+                   ("parameters", count(evidence.manifest.parameters)),
+                   ("variants", listed(list(found)))])  # fmt: skip
+    return Section("variants", "Variants", [facts, costs, quality])
+
+
+def _cost(name: str, variant: Variant, batches: list[str]) -> list[str]:
+    times = [number(variant.latency_us.get(batch), 3) for batch in batches]
+    return [name, variant.file, size(variant.size_bytes), *times]

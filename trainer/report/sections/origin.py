@@ -1,0 +1,47 @@
+"""The origin: every choice, version and sum, to have it again and to know it when one sees it."""
+
+from __future__ import annotations
+
+import json
+
+from trainer.report.blocks import Block, Facts, Paragraph, Section, Table
+from trainer.report.evidence import Evidence
+from trainer.report.wording import number
+
+
+def origin(evidence: Evidence) -> Section:
+    """Config, libraries, machine, fingerprint, sums."""
+    manifest = evidence.manifest
+    chosen = [(name, _shown(held)) for name, held in manifest.training.config.items()]
+    # Side by side, so that some forty choices do not take a page.
+    half = (len(chosen) + 1) // 2
+    blocks: list[Block] = [
+        Facts(
+            [
+                ("bundle", f"{manifest.name}/{manifest.version}"),
+                ("created", manifest.created),
+                ("data", manifest.data.fingerprint),
+            ]
+        ),
+        Facts(chosen[:half] + chosen[half:], "Choices"),
+        Facts([*manifest.libraries.items()], "Versions"),
+    ]
+    if evidence.run is None:
+        blocks.append(Paragraph("The machine it was trained on is named in the run's folder, which "
+                                "is not there.", "quiet"))  # fmt: skip
+    else:
+        where = evidence.run.environment
+        blocks.append(Facts(
+            [(name, number(where[name], 3) if name == "seconds" else str(where[name]))
+             for name in ("platform", "cpu", "cores", "seconds") if name in where],
+            "Machine"))  # fmt: skip
+    sums = [[file, digest] for file, digest in evidence.bundle.sums.items()]
+    blocks.append(Table(["file", "sha256"], sums, "Every file of the bundle but its manifest.",
+                        words=range(2)))  # fmt: skip
+    return Section("origin", "How it was made", blocks)
+
+
+def _shown(held: object) -> str:
+    if held is None:
+        return "–"
+    return held if isinstance(held, str) else json.dumps(held, ensure_ascii=False)

@@ -1,0 +1,92 @@
+"""Values: what was predicted against what was true."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from sklearn import metrics
+
+from trainer.report.blocks import Block, Figure, Figures, Paragraph, Section, Table
+from trainer.report.evidence import Judged
+from trainer.report.plots import ACCENT, DENSE, MUTED, canvas, grid
+from trainer.report.wording import number, percent, short
+
+MOST_TARGETS = 6
+
+
+def values(judged: Judged) -> Section:
+    """Of each target its points, its residuals and their spread."""
+    blocks: list[Block] = []
+    if len(judged.targets) > 1:
+        blocks.append(_targets(judged))
+    for place, name in enumerate(judged.targets[:MOST_TARGETS]):
+        truth = judged.truth[:, place]
+        predicted = judged.answers["value"][:, place].astype(np.float64)
+        blocks.append(Figures([_against(name, truth, predicted), _residuals(name, truth, predicted),
+                               _spread(name, truth, predicted)]))  # fmt: skip
+    if len(judged.targets) > MOST_TARGETS:
+        blocks.append(Paragraph(f"The first {MOST_TARGETS} of {len(judged.targets)} targets are "
+                                f"drawn.", "quiet"))  # fmt: skip
+    return Section("values", "Predicted against true", blocks)
+
+
+def _targets(judged: Judged) -> Table:
+    rows = []
+    for place, name in enumerate(judged.targets):
+        truth, predicted = judged.truth[:, place], judged.answers["value"][:, place]
+        rows.append([
+            short(name),
+            number(metrics.r2_score(truth, predicted)),
+            number(metrics.mean_absolute_error(truth, predicted)),
+            number(metrics.root_mean_squared_error(truth, predicted)),
+        ])  # fmt: skip
+    return Table(["target", "R²", "mean absolute error", "root mean squared error"], rows,
+                 "Each target by itself, on the test rows.")  # fmt: skip
+
+
+def _scatter(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+    """Points; where they are many an image of them, which stays small."""
+    n = len(x)
+    size, alpha = (14, 0.65) if n < 300 else (7, 0.4) if n < DENSE else (7, 0.15)
+    axes.scatter(x, y, s=size, alpha=alpha, color=ACCENT, linewidths=0, zorder=2,
+                 rasterized=n > DENSE)  # fmt: skip
+
+
+def _against(name: str, truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> Figure:
+    with canvas(height=3.6) as drawing:
+        axes = drawing.only
+        grid(axes)
+        ends = [float(min(truth.min(), predicted.min())), float(max(truth.max(), predicted.max()))]
+        _scatter(axes, truth, predicted)
+        axes.plot(ends, ends, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)), zorder=3)
+        axes.set(xlabel=f"true {short(name, 30)}", ylabel="predicted")
+    return Figure(drawing.svg, "On the dashed line, the prediction is the truth. Points that lie "
+                               "flatter than it are drawn to the mean.")  # fmt: skip
+
+
+def _residuals(name: str, truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> Figure:
+    with canvas(height=3.6) as drawing:
+        axes = drawing.only
+        grid(axes)
+        _scatter(axes, predicted, truth - predicted)
+        axes.axhline(0, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)), zorder=3)
+        axes.set(xlabel=f"predicted {short(name, 30)}", ylabel="true less predicted")
+    return Figure(drawing.svg, "What is left over: a bend says that something is not learned, a "
+                               "funnel that errors grow with the value.")  # fmt: skip
+
+
+def _spread(name: str, truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> Figure:
+    left = truth - predicted
+    with canvas(height=3.0) as drawing:
+        axes = drawing.only
+        grid(axes)
+        axes.hist(left, bins=min(40, max(8, int(np.sqrt(len(left))))), color=ACCENT, rwidth=0.94)
+        axes.axvline(0, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
+        axes.set(xlabel=f"true less predicted {short(name, 24)}", ylabel="test rows")
+    low, middle, high = np.quantile(left, [0.05, 0.5, 0.95])
+    return Figure(
+        drawing.svg,
+        f"Nine in ten errors lie between {number(low)} and {number(high)}, half below "
+        f"{number(middle)}; {percent(float(np.mean(left > 0)))} of the rows are predicted too low.",
+    )

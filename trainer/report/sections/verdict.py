@@ -1,0 +1,203 @@
+"""The verdict: how good the model is, how sure that is, and whether less would have done."""
+
+from __future__ import annotations
+
+from trainer.evaluate import leading
+from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, Table, Tiles
+from trainer.report.evidence import Evidence
+from trainer.report.plots import ACCENT, INK, MUTED, WIDE, canvas, grid
+from trainer.report.wording import (
+    LOWER_IS_BETTER,
+    baseline_name,
+    count,
+    decimal,
+    listed,
+    metric_name,
+    number,
+    percent,
+    short,
+)
+
+TILES = {
+    "binary": ("roc_auc", "accuracy", "recall", "calibration_error"),
+    "multiclass": ("accuracy", "balanced_accuracy", "f1", "calibration_error"),
+    "regression": ("r2", "mae", "rmse"),
+}
+
+
+def verdict(evidence: Evidence) -> Section:
+    """How good it is, beside its baselines."""
+    blocks: list[Block] = [Paragraph(_goodness(evidence)), _tiles(evidence)]
+    blocks.append(_comparison(evidence))
+    if said := _threshold(evidence):
+        blocks.append(Paragraph(said))
+    if evidence.manifest.baselines:
+        blocks.append(Figures([_beside(evidence)]))
+    return Section("verdict", "Verdict", [*blocks, _metrics(evidence)])
+
+
+def _goodness(evidence: Evidence) -> str:
+    manifest = evidence.manifest
+    own = manifest.metrics["test"]
+    metric = leading(manifest.task, own)
+    figure, rows = own[metric], count(manifest.data.rows["test"], "row")
+    target = listed([short(name) for name in manifest.data.target])
+    interval = manifest.intervals.get(metric)
+    if metric == "r2":
+        if figure <= 0:
+            said = (
+                f"It predicts {target} no better than their mean would: R² {number(figure, 3)} on "
+                f"{rows} it has never seen"
+            )
+        else:
+            said = (
+                f"It explains {percent(figure)} of how {target} varies over {rows} it has never "
+                f"seen, and is off by {number(own['mae'], 3)} on average"
+            )
+        ends = (
+            ""
+            if interval is None
+            else f"R² would lie from {number(interval[0], 3)} to {number(interval[1], 3)}"
+        )
+    elif metric == "roc_auc":
+        second = short(str((manifest.classes or ["", ""])[1]))
+        said = (
+            f"Given one row that is “{second}” and one that is not, it tells which is which "
+            f"{percent(figure)} of the time (ROC AUC), and labels {percent(own['accuracy'])} of "
+            f"{rows} it has never seen rightly"
+        )
+        ends = (
+            "" if interval is None else f"that is {percent(interval[0])} to {percent(interval[1])}"
+        )
+    else:
+        said = f"It is right on {percent(figure)} of {rows} it has never seen"
+        ends = (
+            "" if interval is None else f"that is {percent(interval[0])} to {percent(interval[1])}"
+        )
+    if not ends:
+        return f"{said}."
+    return f"{said}. On other rows of the same kind, 95 times in 100, {ends}."
+
+
+def _tiles(evidence: Evidence) -> Tiles:
+    manifest = evidence.manifest
+    own = manifest.metrics["test"]
+    items = []
+    for metric in TILES[manifest.task]:
+        if metric in own:
+            ends = manifest.intervals.get(metric)
+            remark = f"{number(ends[0], 3)} to {number(ends[1], 3)}" if ends else ""
+            items.append((metric_name(metric), number(own[metric], 3), remark))
+    return Tiles(items)
+
+
+def _comparison(evidence: Evidence) -> Paragraph:
+    manifest = evidence.manifest
+    if not manifest.baselines:
+        return Paragraph("No baseline was trained beside it: what is simpler may do as well.",
+                         "quiet")  # fmt: skip
+    own = manifest.metrics["test"]
+    metric = leading(manifest.task, own)
+    others = {name: b.metrics[metric] for name, b in manifest.baselines.items()
+              if metric in b.metrics}  # fmt: skip
+    better = [name for name, figure in others.items() if figure > own[metric]]
+    low, high = manifest.intervals.get(metric, (own[metric], own[metric]))
+    best = max(others, key=lambda name: others[name], default=None)
+    if best is None:
+        return Paragraph("Its baselines were judged by other figures than it.", "quiet")
+    said = f"{baseline_name(best)} ({metric_name(metric)} {decimal(others[best])})"
+    near = low <= others[best] <= high
+    chance = "The difference is within the interval: on so few rows it may be chance."
+    if better:
+        names = _capital(listed([baseline_name(name) for name in better]))
+        verb = "does" if len(better) == 1 else "do"
+        return Paragraph(
+            f"{names} {verb} better on the same rows than this network's {decimal(own[metric])}; "
+            f"the best is {said}. {f'{chance} Where less does as well, s' if near else 'S'}erve "
+            f"that, or give the network what it lacks.",
+            "bad",
+        )
+    ahead = (
+        f"It is ahead of every baseline; the best of them is {said}, against its "
+        f"{decimal(own[metric])}."
+    )
+    return Paragraph(f"{ahead} {chance}", "plain") if near else Paragraph(ahead, "good")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _threshold(evidence: Evidence) -> str:
+    manifest = evidence.manifest
+    if manifest.threshold is None or manifest.classes is None:
+        return ""
+    second = short(str(manifest.classes[1]))
+    chosen = (
+        f"chosen on the validation rows for {manifest.aim}"
+        if manifest.aim
+        else "no aim was given to choose another by"
+    )
+    return f"It answers “{second}” from a probability of {manifest.threshold:.4g} up; {chosen}."
+
+
+def _beside(evidence: Evidence) -> Figure:
+    """The leading metric as points on a line, the network's with its interval."""
+    manifest = evidence.manifest
+    own = manifest.metrics["test"]
+    metric = leading(manifest.task, own)
+    named = {"this network": own[metric]}
+    named |= {baseline_name(name): b.metrics[metric] for name, b in manifest.baselines.items()
+              if metric in b.metrics}  # fmt: skip
+    names = list(named)
+    ends = manifest.intervals.get(metric)
+    with canvas(width=WIDE, height=0.5 + 0.38 * len(names)) as drawing:
+        axes = drawing.only
+        grid(axes)
+        axes.grid(visible=False, axis="y")
+        if ends:
+            axes.axvspan(*ends, color=ACCENT, alpha=0.1, linewidth=0)
+            axes.plot(ends, [0, 0], color=ACCENT, linewidth=2.2)
+        for place, (name, figure) in enumerate(named.items()):
+            colour = ACCENT if place == 0 else MUTED
+            axes.plot([figure], [place], "o", color=colour, markersize=7 if place == 0 else 6)
+            axes.annotate(
+                decimal(figure), (figure, place), (0, 7), textcoords="offset points",
+                ha="center", fontsize=8.5, color=INK if name == "this network" else MUTED,
+            )  # fmt: skip
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.8)
+        axes.margins(x=0.08)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+    return Figure(
+        drawing.svg,
+        f"{_capital(metric_name(metric))} on the test rows; further right is better. The band is "
+        f"the network's 95 % interval: a point inside it may do as well.",
+    )
+
+
+def _metrics(evidence: Evidence) -> Table:
+    manifest = evidence.manifest
+    own = manifest.metrics["test"]
+    baselines = manifest.baselines
+    head = ["metric", "this network", "95 % interval", *map(baseline_name, baselines)]
+    rows: list[list[str | Cell]] = []
+    for metric, figure in own.items():
+        ends = manifest.intervals.get(metric)
+        others = [b.metrics.get(metric) for b in baselines.values()]
+        sign = -1 if metric in LOWER_IS_BETTER else 1
+        cells: list[str | Cell] = [
+            Cell(decimal(other), 0.18, "bad")
+            if other is not None and sign * other > sign * figure
+            else decimal(other)
+            for other in others
+        ]
+        better = " ↓" if metric in LOWER_IS_BETTER else ""
+        between = f"{decimal(ends[0])} – {decimal(ends[1])}" if ends else "–"
+        own_cell = Cell(decimal(figure), 0, "good")
+        rows.append([f"{metric_name(metric)}{better}", own_cell, between, *cells])
+    caption = "On the test rows. Higher is better, but of those marked ↓."
+    if baselines:
+        caption += " Tinted: where a baseline does better than the network."
+    return Table(head, rows, caption)

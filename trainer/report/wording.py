@@ -1,0 +1,125 @@
+"""Wording: numbers, metrics and columns as people read them."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.records import MISSING, Column
+
+METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "precision": "precision, macro",
+    "recall": "recall, macro",
+    "f1": "F1, macro",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "calibration_error": "calibration error",
+    "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC",
+    "r2": "R²",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "pinball_10": "pinball loss, 10 %",
+    "pinball_90": "pinball loss, 90 %",
+}
+BASELINES = {
+    "majority": "always the commonest",
+    "mean": "always the mean",
+    "logistic_regression": "logistic regression",
+    "ridge": "ridge regression",
+    "gradient_boosting": "gradient boosting",
+}
+LOWER_IS_BETTER = frozenset(
+    ("log_loss", "brier", "calibration_error", "mae", "rmse", "pinball_10", "pinball_90")
+)
+LONGEST = 60  # letters of a text in a table
+MINUS = "\N{MINUS SIGN}"
+
+
+def metric_name(key: str) -> str:
+    """As people call it."""
+    return METRICS.get(key, key.replace("_", " "))
+
+
+def baseline_name(key: str) -> str:
+    """As people call it."""
+    return BASELINES.get(key, key.replace("_", " "))
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """So many significant digits, a true minus sign, no exponent where none is needed."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value and not 1e-4 <= abs(value) < 1e7:
+        return f"{value:.{digits - 1}g}".replace("-", MINUS)
+    places = max(0, digits - 1 - (math.floor(math.log10(abs(value))) if value else 0))
+    text = f"{value:,.{places}f}"
+    if places > 0 and float(value).is_integer():
+        text = text.partition(".")[0]
+    return text.replace("-", MINUS)
+
+
+def decimal(value: float | None) -> str:
+    """With four decimals, so that figures under each other can be compared."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return (number(value) if abs(value) >= 1000 else f"{value:.4f}").replace("-", MINUS)
+
+
+def percent(share: float) -> str:
+    """Of a hundred, with a decimal."""
+    return f"{share:.1%}".replace("%", "\N{NO-BREAK SPACE}%").replace("-", MINUS)
+
+
+def count(n: int, what: str = "") -> str:
+    """With its noun in the right number: `1 row`, `2,000 rows`."""
+    if not what:
+        return f"{n:,}"
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def listed(words: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def short(text: str, most: int = LONGEST) -> str:
+    """Its beginning, if it is too long for a table."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def size(n: int) -> str:
+    """Bytes in the unit that fits."""
+    return f"{n:,} B" if n < 10_000 else f"{n / 1000:,.0f} kB" if n < 1e7 else f"{n / 1e6:,.1f} MB"
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 as a date, with the time where it is not midnight."""
+    try:
+        found = datetime.fromtimestamp(float(seconds), UTC)
+    except (OverflowError, OSError, ValueError):  # beyond the year 9999
+        return number(seconds)
+    return f"{found:%Y-%m-%d}" if seconds % 86400 == 0 else f"{found:%Y-%m-%d %H:%M:%S}"
+
+
+def value(column: Column, values: NDArray[np.generic], row: int) -> str:
+    """What a column holds in a row, a gap included.
+
+    Args:
+        column: of any kind.
+        values: as of `Records.column`.
+        row: its place in `values`.
+    """
+    held = values[row].item()
+    if column.kind == "category":
+        return "missing" if held == MISSING else short(column.words[int(held)])
+    if math.isnan(held):
+        return "missing"
+    if column.kind == "boolean":
+        return "true" if held else "false"
+    return moment(held) if column.kind == "date" else number(held)
