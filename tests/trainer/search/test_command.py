@@ -83,7 +83,8 @@ def test_a_killed_search_goes_on_where_it_was(trainer, tmp_path):
     (tmp_path / "grid.toml").write_text(grid)
     path = tmp_path / "killed.jsonl"
     command = ["-m", "trainer", "search", "iris", *slow, "--grid", tmp_path / "grid.toml",
-               "--journal", path, "--models", tmp_path / "models", "--runs", tmp_path / "runs"]  # fmt: skip
+               "--journal", path, "--models", tmp_path / "models",
+               "--runs", tmp_path / "runs"]  # fmt: skip
     process = subprocess.Popen([sys.executable, *command], cwd=ROOT)
     while not path.exists() or path.read_bytes().count(b"\n") < 2:
         assert process.poll() is None
