@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 from serving.bundle import Name
 from trainer.data.preprocess import Encoding, Scaling
@@ -240,3 +250,22 @@ class Config(BaseModel):
             max_norm=None if self.max_norm is None else MaxNorm(self.max_norm),
             average=WeightAverage(self.average) if self.average else None,
         )
+
+
+def faults(error: ValidationError, model: type[BaseModel] = Config) -> str:
+    """What a model, by default `Config`, refuses, said of its keys as they are options."""
+    # A list whose entries are wrong is not also too short.
+    found = [e for e in error.errors() if e["type"] != "too_short" or not e["input"]]
+    return "; ".join(_fault(e, model) for e in found)
+
+
+def _fault(error: ErrorDetails, model: type[BaseModel]) -> str:
+    if not error["loc"]:  # of several options together
+        return error["msg"].removeprefix("Value error, ")
+    name = str(error["loc"][0])
+    if error["type"] == "extra_forbidden":
+        return f"expected a key out of {', '.join(model.model_fields)}; got {name!r}"
+    said = re.sub(r"^Value error, |^(Input|Value|String) should (be )?", "", error["msg"])
+    said = said.replace("match pattern", "a match of")
+    said = said if said.startswith("expected") else f"expected {said}"
+    return f"{name.replace('_', '-')}: {said}; got {error['input']!r}"

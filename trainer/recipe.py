@@ -77,7 +77,7 @@ class Task:
             raise DataError(f"{self.table.source}: {error}") from error
 
 
-Announce = Callable[[Task], None]
+Announce = Callable[[Table, Split], None]
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,25 @@ def prepare(config: Config, rng: np.random.Generator) -> Task:
     Raises:
         DataError: the data cannot be trained on.
     """
+    return prepare_on(*read(config), config, rng)
+
+
+def read(config: Config) -> tuple[Table, Split]:
+    """Load and split the data.
+
+    Raises:
+        DataError: the data cannot be trained on.
+    """
     table = load(config.data, config.reading())
-    parts = split(table, validation=config.validation, test=config.test, seed=config.seed)
+    return table, split(table, validation=config.validation, test=config.test, seed=config.seed)
+
+
+def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Generator) -> Task:
+    """Draw the weights of a model for those parts of a table.
+
+    Raises:
+        DataError: the data cannot be trained on.
+    """
     # Independent streams, so that a change in one place does not shift the draws in another.
     weights, order = rng.spawn(2)
     model = Model.untrained(
@@ -204,9 +221,26 @@ def learn(
         TrainingDivergedError: the loss became infinite or NaN.
     """
     started = time.perf_counter()
-    task = prepare(config, rng)
+    table, parts = read(config)
     if announce is not None:
-        announce(task)
+        announce(table, parts)
+    trained = learn_on(table, parts, config, rng, callbacks=callbacks, checkpoint=checkpoint)
+    seconds = round(time.perf_counter() - started, 3)
+    return replace(trained, summary=trained.summary.model_copy(update={"seconds": seconds}))
+
+
+def learn_on(
+    table: Table,
+    parts: Split,
+    config: Config,
+    rng: np.random.Generator,
+    *,
+    callbacks: Sequence[Callback] = (),
+    checkpoint: Path | None = None,
+) -> Trained:
+    """Train on those parts of a table, whose test rows are not looked at; else as `learn`."""
+    started = time.perf_counter()
+    task = prepare_on(table, parts, config, rng)
     stopping = EarlyStopping(config.patience)
     kept = _keeping(checkpoint, config, task.table)
     history = task.run(config, [stopping, *callbacks, *kept]).go()

@@ -7,28 +7,29 @@ import sys
 import click
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Grid
 
 from trainer.data.findings import find
 from trainer.data.reading import Inferred
+from trainer.data.splits import Split
+from trainer.data.tables import Table
 from trainer.export.columns import iso
-from trainer.recipe import Task
 
 SHOWN = 40  # columns of a file that are listed at most
 
 
-def announce(task: Task) -> None:
+def announce(table: Table, parts: Split) -> None:
     """Say on stderr what was found in a file's columns, and what in the rows needs attention."""
-    if task.table.inferred:
+    if table.inferred:
         Console(file=sys.stderr, width=100, highlight=False).print(
-            _columns(task.table.inferred, task.table.target_names)
+            _columns(table.inferred, table.target_names)
         )
-    for finding in find(task.table, task.parts):
+    for finding in find(table, parts):
         click.echo(f"warning: {finding.name}: {finding.detail}; {finding.remedy}", err=True)
 
 
-def _columns(columns: tuple[Inferred, ...], targets: tuple[str, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+def _columns(columns: tuple[Inferred, ...], targets: tuple[str, ...]) -> Grid:
+    table = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading, justify in (
         ("column", "left"), ("kind", "left"), ("gaps", "right"), ("different", "right"),
         ("values", "left"),
