@@ -24,6 +24,13 @@ from trainer.recipe import fit
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _runs_are_kept_elsewhere(tmp_path_factory):
+    """What `trainer fit` leaves of a run does not go where the user keeps theirs."""
+    Config.model_fields["runs"].default = tmp_path_factory.mktemp("runs")
+    Config.model_rebuild(force=True)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

@@ -226,6 +226,9 @@ def _lines(history: Sequence[Epoch]) -> str:
 
 
 def _epochs(text: str) -> list[Epoch]:
+    lines = csv.DictReader(io.StringIO(text))
+    if tuple(lines.fieldnames or ()) != COLUMNS:
+        raise ValueError(f"history.csv: expected the columns {', '.join(COLUMNS)}")
     return [
         Epoch(
             int(line["epoch"]),
@@ -233,7 +236,7 @@ def _epochs(text: str) -> list[Epoch]:
             float(line["validation_loss"]) if line["validation_loss"] else None,
             float(line["learning_rate"]) if line["learning_rate"] else None,
         )
-        for line in csv.DictReader(io.StringIO(text))
+        for line in lines
     ]
 
 

@@ -28,10 +28,10 @@ VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", ACCENT: "accent", SECOND:
 MANY = (ACCENT, SECOND, "#009e73", "#b65a94", "#8a8a00", "#4aa3d8", "#8c564b", "#7667b5", "#d4483b",
         "#5f8a8b")  # fmt: skip
 WIDTH, HEIGHT = 4.6, 3.2  # inches of a drawing that stands beside another
-WIDE = 6.4  # of one that stands alone
+WIDE = 6.0  # of one that stands alone
 # Of the page to an inch, so that letters are as large in every drawing, and on a small screen can
 # be read, if need be by moving the drawing.
-REM, SMALLEST = 6.4, 4.0
+REM, SMALLEST = 6.4, 3.7
 DENSE = 2000  # points; more are drawn as an image
 
 STYLE: dict[Any, Any] = {

@@ -1,0 +1,86 @@
+"""Bundles with their runs, small ones, and the pages made of them."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.bundle import Bundle
+from trainer.choices import Config
+from trainer.recipe import Trained, fit
+from trainer.report import Evidence, render
+from trainer.runs import write_run
+
+EVIL = "<script>alert('no')</script>"
+KINDS = {
+    "tumours": ("breast_cancer", {"hidden": (8,), "epochs": 12}),
+    "diabetes": ("diabetes", {"hidden": (8,), "epochs": 12, "learning_rate": 0.01}),
+    "digits": ("digits", {"hidden": (16,), "epochs": 4, "schedule": "cosine"}),
+    "physique": ("linnerud", {"hidden": (4,), "epochs": 5}),
+    "mixed": ("mixed.csv", {"hidden": (8,), "epochs": 8, "aim": "f1", "learning_rate": 0.01}),
+}
+
+
+def write_mixed(path: Path, rows: int = 1200) -> str:
+    """A table of every kind of column, with gaps, and names that must stay names."""
+    rng = np.random.default_rng(0)
+    age, income = rng.normal(size=(2, rows))
+    colour = rng.choice(["red", "green", EVIL, "$\\frac$"], rows)
+    member = rng.random(rows) < 0.4
+    day = rng.integers(0, 2000, rows)
+    score = 1.5 * age + income + (colour == EVIL) + member + rng.normal(size=rows)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["age", "a & <b>b</b>", "colour", "member", "joined", "bought"])
+        for i in range(rows):
+            date = str(np.datetime64("2019-01-01") + day[i])
+            writer.writerow([
+                f"{age[i]:.4f}", "" if i % 9 == 0 else f"{income[i]:.4f}", colour[i],
+                "" if i % 11 == 0 else str(bool(member[i])).lower(), date,
+                f"<b>yes</b>{EVIL}" if score[i] > 0.8 else "no",
+            ])  # fmt: skip
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def evil() -> str:
+    """A name of a category and a part of a class's."""
+    return EVIL
+
+
+@dataclass
+class Made:
+    bundle: Bundle
+    trained: Trained
+    config: Config
+    run: Path
+    evidence: Evidence
+    page: str
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    found: dict[str, Made] = {}
+
+    def make(kind: str) -> Made:
+        if kind not in found:
+            data, choices = KINDS[kind]
+            folder = tmp_path_factory.mktemp(kind)
+            if data.endswith(".csv"):
+                data = write_mixed(folder / data)
+            config = Config(
+                data=data, name=kind, models=folder / "models", runs=folder / "runs", **choices
+            )
+            bundle, trained = fit(config)
+            run = write_run(config.runs, bundle, config=config, model=trained.model,
+                            table=trained.table, parts=trained.parts,
+                            history=trained.history)  # fmt: skip
+            evidence = Evidence.gather(bundle, config.runs)
+            found[kind] = Made(bundle, trained, config, run, evidence, render(evidence))
+        return found[kind]
+
+    return make

@@ -1,0 +1,225 @@
+import csv
+import hashlib
+import json
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from serving.bundle import Bundle
+from trainer import runs
+from trainer.choices import Config
+from trainer.cli import main
+from trainer.data.records import Column, Records
+from trainer.data.tables import Table
+from trainer.recipe import fit
+from trainer.runs import RunError, read_run, write_run
+
+
+def keep(config):
+    bundle, trained = fit(config)
+    before = sums(bundle.path)
+    path = write_run(config.runs, bundle, config=config, model=trained.model, table=trained.table,
+                     parts=trained.parts, history=trained.history)  # fmt: skip
+    assert sums(bundle.path) == before  # nothing of a run goes into a bundle
+    return bundle, trained, path
+
+
+def sums(folder):
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """A file of every kind of column, its run, and the rows as Python reads them."""
+    folder = tmp_path_factory.mktemp("people")
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            "height": "" if i % 7 == 0 else f"{rng.normal():.3f}",
+            "smoker": "" if i % 8 == 0 else ("true" if i % 3 else "false"),
+            "town": "" if i % 9 == 0 else ("Bonn", "Ulm, alt", "Ölde")[i % 3],
+            "born": "" if i % 10 == 0 else f"19{50 + i % 50}-03-0{1 + i % 9}",
+            "__target__": f"{i % 5}",  # a column may be called as the truth is
+            "ill": ("no", "yes")[int(rng.random() < 0.4)],
+        }
+        for i in range(300)
+    ]
+    with (folder / "people.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    config = Config(
+        data=str(folder / "people.csv"), models=folder / "models", runs=folder / "runs", epochs=3,
+        hidden=(6, 4), activation="tanh,relu", number="__target__",
+    )  # fmt: skip
+    return config, rows, *keep(config)
+
+
+def test_the_test_rows_come_back_as_they_were(people):
+    _, _, _, trained, path = people
+    run, judged = read_run(path), trained.table.records.take(trained.parts.test)
+    np.testing.assert_array_equal(run.truth, trained.table.target[trained.parts.test])
+    assert [(c.name, c.kind) for c in run.records.columns] == [
+        (c.name, c.kind) for c in judged.columns
+    ]
+    ours, theirs = run.records.inputs(), judged.inputs()
+    assert list(ours) == list(theirs)
+    for name, array in theirs.items():
+        assert ours[name].dtype == array.dtype
+        np.testing.assert_array_equal(ours[name], array)
+
+
+def test_the_parquet_file_says_what_the_csv_said(people):
+    _, rows, _, trained, path = people
+    table = pq.ParquetFile(path / "test.parquet").read()
+    assert [str(kind) for kind in table.schema.types] == [
+        "float", "bool", "string", "timestamp[us, tz=UTC]", "float", "string",
+    ]  # fmt: skip
+    assert table.column_names == ["height", "smoker", "town", "born", "__target__", "__target__"]
+    height, smoker, town, born, _, truth = (column.to_pylist() for column in table.columns)
+    for place, number in enumerate(trained.parts.test.tolist()):
+        row = rows[number]
+        assert height[place] == (np.float32(row["height"]) if row["height"] else None)
+        assert smoker[place] == {"": None, "true": True, "false": False}[row["smoker"]]
+        assert town[place] == (row["town"] or None)
+        day = datetime.fromisoformat(row["born"]).replace(tzinfo=UTC) if row["born"] else None
+        assert born[place] == day
+        assert truth[place] == row["ill"]
+
+
+def test_the_other_files_say_what_was_chosen_and_what_came_of_it(people):
+    config, _, bundle, trained, path = people
+    assert sorted(p.name for p in path.iterdir()) == [
+        "config.json", "environment.json", "health.json", "history.csv", "metrics.json",
+        "test.parquet", "weights.npz",
+    ]  # fmt: skip
+    run = read_run(path)
+    assert Config.model_validate(run.config) == config
+    manifest = json.loads((bundle.path / "bundle.json").read_text())
+    assert run.metrics == {key: manifest[key] for key in ("metrics", "intervals", "baselines")}
+    assert run.history == trained.history
+    assert run.environment["cores"] >= 1
+    assert run.environment["graph"] == manifest["variants"]["fp32"]["sha256"]
+    for key in ("python", "libraries", "platform", "cpu", "seconds"):
+        assert run.environment[key]
+
+
+def test_the_health_of_every_layer_is_kept(people):
+    *_, trained, path = people
+    entries = json.loads((path / "health.json").read_text())
+    assert all(set(entry) == {"name", "where", "value", "healthy"} for entry in entries)
+    found = {(entry["name"], entry["where"].split(",")[0]) for entry in entries}
+    assert {("saturation", "layer 1"), ("dead_relu", "layer 2")} <= found
+    layers = {f"layer {i + 1}" for i in range(len(trained.model.network.layers))}
+    assert {where for name, where in found if name == "vanishing_gradient"} == layers
+    healthy = [m.healthy for m in read_run(path).health]
+    assert healthy == [entry["healthy"] for entry in entries]
+
+
+def test_the_weights_make_the_same_network_of_another(people):
+    config, _, _, trained, path = people
+    other = config.layers(1)
+    network = type(trained.model.network)(
+        trained.model.encoder.width, other, rng=np.random.default_rng(9)
+    )
+    x = np.random.default_rng(1).normal(size=(5, trained.model.encoder.width)).astype(np.float32)
+    assert (network.logits(x) != trained.model.network.logits(x)).any()
+    network.restore(read_run(path).weights())
+    np.testing.assert_array_equal(network.logits(x), trained.model.network.logits(x))
+
+
+def test_no_more_rows_are_kept_than_are_looked_at(people, tmp_path, monkeypatch):
+    config, _, bundle, trained, _ = people
+    monkeypatch.setattr(runs, "MOST_TEST_ROWS", 7)
+    path = write_run(tmp_path, bundle, config=config, model=trained.model, table=trained.table,
+                     parts=trained.parts, history=trained.history)  # fmt: skip
+    run = read_run(path)
+    assert len(run.records) == len(run.truth) == 7
+    assert set(run.truth) <= {"no", "yes"}
+
+
+@pytest.mark.parametrize(("data", "targets"), [("diabetes", 1), ("linnerud", 3)])
+def test_the_truth_of_values_keeps_its_shape(data, targets, tmp_path):
+    config = Config(data=data, models=tmp_path / "models", runs=tmp_path / "runs", epochs=2,
+                    hidden=(4,), skip_baselines=True)  # fmt: skip
+    _, trained, path = keep(config)
+    run = read_run(path)
+    assert run.truth.shape == (len(trained.parts.test), targets)
+    np.testing.assert_array_equal(run.truth, trained.table.target[trained.parts.test])
+    names = pq.ParquetFile(path / "test.parquet").schema_arrow.names[-targets:]
+    assert names == (
+        ["__target__"] if targets == 1 else [f"__target_{i}__" for i in range(targets)]
+    )
+
+
+def test_a_run_of_the_same_name_and_version_is_replaced(people, tmp_path):
+    config, _, bundle, trained, _ = people
+    for _ in range(2):
+        path = write_run(tmp_path, bundle, config=config, model=trained.model,
+                         table=trained.table, parts=trained.parts, history=[])  # fmt: skip
+        (path / "old").touch(exist_ok=False)
+    assert [p.name for p in path.parent.iterdir()] == ["1"]
+    assert read_run(path).history == []
+
+
+def test_a_damaged_run_is_refused_by_name(people, tmp_path):
+    config, _, bundle, trained, path = people
+    with pytest.raises(RunError, match="expected the folder of a run; got .*/2, which is none"):
+        read_run(path.parent / "2")
+    for name in ("config.json", "health.json", "history.csv", "test.parquet"):
+        copy = write_run(tmp_path, bundle, config=config, model=trained.model,
+                         table=trained.table, parts=trained.parts,
+                         history=trained.history)  # fmt: skip
+        (copy / name).write_bytes((copy / name).read_bytes()[:40])
+        with pytest.raises(RunError, match="expected the whole folder of a run"):
+            read_run(copy)
+        (copy / name).unlink()
+        with pytest.raises(RunError, match="expected the whole folder of a run"):
+            read_run(copy)
+    (copy / "weights.npz").write_bytes(b"PK")
+    with pytest.raises(RunError, match="expected whole weights"):
+        read_run(path).__class__(copy, {}, {}, {}, [], [], None, None).weights()
+
+
+def test_fit_keeps_a_run_and_a_failure_to_do_so_does_not_lose_the_bundle(tmp_path):
+    def trainer(*arguments):
+        return CliRunner().invoke(main, [str(a) for a in arguments])
+
+    quick = ("--epochs", 2, "--hidden", 4, "--skip-baselines", "--models", tmp_path / "models")
+    done = trainer("fit", "iris", *quick, "--runs", tmp_path / "runs")
+    assert done.exit_code == 0, done.output
+    assert read_run(tmp_path / "runs" / "iris" / "1").config["data"] == "iris"
+    (tmp_path / "file").touch()
+    done = trainer("fit", "iris", *quick, "--runs", tmp_path / "file")
+    assert done.exit_code == 0, done.output
+    assert "warning: expected to keep the run in" in done.stderr
+    second = Bundle.open(tmp_path / "models" / "iris" / "2")
+    assert "runs" not in second.manifest.training.config
+
+
+def test_no_byte_of_a_test_row_is_in_the_bundle(tmp_path):
+    # Numbers that occur nowhere else: found in the run's file, and in no file of the bundle.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", X=X, y=np.arange(60) % 2)
+    config = Config(data=str(tmp_path / "data.npz"), models=tmp_path / "models", epochs=2,
+                    runs=tmp_path / "runs", hidden=(4,))  # fmt: skip
+    bundle, trained, path = keep(config)
+    kept = pq.ParquetFile(path / "test.parquet").read().columns[0].to_numpy()
+    arrays = list(bundle.selftest().inputs.values())
+    manifest = (bundle.path / "bundle.json").read_text()
+    for value in kept:
+        assert not any((array == value).any() for array in arrays)
+        assert str(value) not in manifest
+    assert len(kept) == len(trained.parts.test)
+
+
+def test_dates_keep_their_seconds_and_far_years(tmp_path):
+    dates = np.array([[0.0], [-6e10], [1.7e9 + 0.5], [np.nan]])
+    records = Records((Column("when", "date"),), np.empty((4, 0), np.float32), dates)
+    table = Table("made", records, np.array([0.0, 1, 2, 3])[:, None], ("y",), "regression")
+    back, _ = runs._unframe(runs._frame(table.records, table.target))
+    np.testing.assert_array_equal(back.dates, dates)
