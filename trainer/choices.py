@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 from serving.bundle import Name
 from trainer.data.preprocess import Encoding, Scaling
@@ -99,6 +109,11 @@ class Config(BaseModel):
     unseen: Literal["unknown", "refuse"] = Field(
         "unknown", description="a text that is none of its category's, when the model is served"
     )
+    gaps: Literal["as_trained", "impute", "refuse"] = Field(
+        "as_trained",
+        description="in a record, when the model is served: filled where the data have gaps, "
+        "filled in every column, or refused",
+    )
     hidden: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_listed)] = Field(
         (256,), description="units of the hidden layers, in order: 64,32"
     )
@@ -182,7 +197,7 @@ class Config(BaseModel):
         """How columns are to be encoded."""
         # What is refused when it is served must not be merged in training.
         rare = 1 if self.unseen == "refuse" else self.rare
-        return Encoding(scaling=self.scaling, rare=rare, one_hot=self.one_hot)
+        return Encoding(self.scaling, rare, self.one_hot, fill_all=self.gaps == "impute")
 
     def layers(self, n_outputs: int) -> list[Layer]:
         """The network's layers, fresh ones, for so many logits."""
@@ -235,3 +250,22 @@ class Config(BaseModel):
             max_norm=None if self.max_norm is None else MaxNorm(self.max_norm),
             average=WeightAverage(self.average) if self.average else None,
         )
+
+
+def faults(error: ValidationError, model: type[BaseModel] = Config) -> str:
+    """What a model, by default `Config`, refuses, said of its keys as they are options."""
+    # A list whose entries are wrong is not also too short.
+    found = [e for e in error.errors() if e["type"] != "too_short" or not e["input"]]
+    return "; ".join(_fault(e, model) for e in found)
+
+
+def _fault(error: ErrorDetails, model: type[BaseModel]) -> str:
+    if not error["loc"]:  # of several options together
+        return error["msg"].removeprefix("Value error, ")
+    name = str(error["loc"][0])
+    if error["type"] == "extra_forbidden":
+        return f"expected a key out of {', '.join(model.model_fields)}; got {name!r}"
+    said = re.sub(r"^Value error, |^(Input|Value|String) should (be )?", "", error["msg"])
+    said = said.replace("match pattern", "a match of")
+    said = said if said.startswith("expected") else f"expected {said}"
+    return f"{name.replace('_', '-')}: {said}; got {error['input']!r}"

@@ -125,7 +125,8 @@ class Model:
             value = outputs if self.targets is None else self.targets.inverse(outputs)
             return {"value": value}
         if self.task == "binary":
-            outputs = np.concatenate([1 - outputs, outputs], axis=1)
+            # Not 1 − p, whose digits are gone where p is near 1.
+            outputs = np.concatenate([self.loss.answers(-logits), outputs], axis=1)
             choice = (outputs[:, 1] >= np.float32(self.threshold)).astype(np.int64)
         else:
             choice = outputs.argmax(axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,9 @@ class Task:
             raise DataError(f"{self.table.source}: {error}") from error
 
 
+Announce = Callable[[Table, Split], None]
+
+
 @dataclass(frozen=True)
 class Trained:
     """What learning led to.
@@ -112,8 +115,25 @@ def prepare(config: Config, rng: np.random.Generator) -> Task:
     Raises:
         DataError: the data cannot be trained on.
     """
+    return prepare_on(*read(config), config, rng)
+
+
+def read(config: Config) -> tuple[Table, Split]:
+    """Load and split the data.
+
+    Raises:
+        DataError: the data cannot be trained on.
+    """
     table = load(config.data, config.reading())
-    parts = split(table, validation=config.validation, test=config.test, seed=config.seed)
+    return table, split(table, validation=config.validation, test=config.test, seed=config.seed)
+
+
+def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Generator) -> Task:
+    """Draw the weights of a model for those parts of a table.
+
+    Raises:
+        DataError: the data cannot be trained on.
+    """
     # Independent streams, so that a change in one place does not shift the draws in another.
     weights, order = rng.spawn(2)
     model = Model.untrained(
@@ -124,41 +144,38 @@ def prepare(config: Config, rng: np.random.Generator) -> Task:
         rng=weights,
         encoding=config.encoding(),
     )
-    validation = model.rows(table, parts.validation[: _most_rows(model)])
-    return Task(table, parts, model, _learned(config, table, parts, model), validation, order)
-
-
-def _learned(config: Config, table: Table, parts: Split, model: Model) -> Rows | Streamed:
-    """The training rows, in memory or, where they are too many, as they are asked for."""
-    balance = None
-    if config.class_weight is not None:
-        classes = np.asarray(model.classes)
-        weights = compute_class_weight(
-            config.class_weight, classes=classes, y=table.target[parts.train]
+    fetch = _fetcher(config, table, parts, model)
+    most = room() // (4 * model.encoder.width)  # rows that may be kept in memory
+    learned: Rows | Streamed
+    if len(parts.train) <= most:
+        learned = fetch(parts.train)
+    else:
+        train = np.sort(parts.train)  # files are read forwards
+        learned = Streamed(
+            len(train),
+            lambda places: fetch(train[places]),
+            config.batch_size,
+            row_bytes=4 * model.encoder.width,
         )
-        balance = classes, weights.astype(np.float32)
+    return Task(table, parts, model, learned, fetch(parts.validation[:most]), order)
+
+
+def _fetcher(
+    config: Config, table: Table, parts: Split, model: Model
+) -> Callable[[NDArray[np.int64]], Rows]:
+    """What makes rows for the network, and for the loss their weights, of row numbers."""
+    if config.class_weight is None:
+        return lambda numbers: model.rows(table, numbers)
+    classes = np.asarray(model.classes)
+    known = table.target[parts.train]
+    weights = compute_class_weight(config.class_weight, classes=classes, y=known)
+    single = weights.astype(np.float32)
 
     def fetch(numbers: NDArray[np.int64]) -> Rows:
-        rows = model.rows(table, numbers)
-        if balance is None:
-            return rows
-        classes, weights = balance
-        return replace(rows, weights=weights[np.searchsorted(classes, table.target[numbers])])
+        places = np.searchsorted(classes, table.target[numbers])
+        return replace(model.rows(table, numbers), weights=single[places])
 
-    if len(parts.train) <= _most_rows(model):
-        return fetch(parts.train)
-    train = np.sort(parts.train)  # files are read forwards
-    return Streamed(
-        len(train),
-        lambda places: fetch(train[places]),
-        config.batch_size,
-        row_bytes=4 * model.encoder.width,
-    )
-
-
-def _most_rows(model: Model) -> int:
-    """Rows that the network's inputs may be kept of in memory."""
-    return room() // (4 * model.encoder.width)
+    return fetch
 
 
 def settle(model: Model, table: Table, rows: NDArray[np.int64], config: Config) -> Model:
@@ -187,6 +204,7 @@ def learn(
     *,
     callbacks: Sequence[Callback] = (),
     checkpoint: Path | None = None,
+    announce: Announce | None = None,
 ) -> Trained:
     """Load, split and train.
 
@@ -195,6 +213,7 @@ def learn(
         rng: where weights and the order of rows are drawn from.
         callbacks: they watch the training, say with a progress bar.
         checkpoint: where the state of the training is kept; it goes on from what is there.
+        announce: told what is to be learned before it is.
 
     Raises:
         CheckpointError: what is there is damaged, or of another run.
@@ -202,7 +221,26 @@ def learn(
         TrainingDivergedError: the loss became infinite or NaN.
     """
     started = time.perf_counter()
-    task = prepare(config, rng)
+    table, parts = read(config)
+    if announce is not None:
+        announce(table, parts)
+    trained = learn_on(table, parts, config, rng, callbacks=callbacks, checkpoint=checkpoint)
+    seconds = round(time.perf_counter() - started, 3)
+    return replace(trained, summary=trained.summary.model_copy(update={"seconds": seconds}))
+
+
+def learn_on(
+    table: Table,
+    parts: Split,
+    config: Config,
+    rng: np.random.Generator,
+    *,
+    callbacks: Sequence[Callback] = (),
+    checkpoint: Path | None = None,
+) -> Trained:
+    """Train on those parts of a table, whose test rows are not looked at; else as `learn`."""
+    started = time.perf_counter()
+    task = prepare_on(table, parts, config, rng)
     stopping = EarlyStopping(config.patience)
     kept = _keeping(checkpoint, config, task.table)
     history = task.run(config, [stopping, *callbacks, *kept]).go()
@@ -224,7 +262,11 @@ def _keeping(path: Path | None, config: Config, table: Table) -> list[Callback]:
 
 
 def fit(
-    config: Config, *, callbacks: Sequence[Callback] = (), checkpoint: Path | None = None
+    config: Config,
+    *,
+    callbacks: Sequence[Callback] = (),
+    checkpoint: Path | None = None,
+    announce: Announce | None = None,
 ) -> tuple[Bundle, Trained]:
     """Learn, then export: a bundle, or an error and no bundle. A finished run's checkpoint is gone.
 
@@ -236,7 +278,7 @@ def fit(
     name = config.name or default_name(config.data)
     require_writable(config.models / name)
     learning, exporting = streams(config.seed)
-    trained = learn(config, learning, callbacks=callbacks, checkpoint=checkpoint)
+    trained = learn(config, learning, callbacks=callbacks, checkpoint=checkpoint, announce=announce)
     baselines = {}
     if not config.skip_baselines:
         baselines = beside(trained.table, trained.parts, seed=config.seed)
@@ -248,6 +290,7 @@ def fit(
         baselines=baselines,
         aim=config.aim,
         unseen=config.unseen,
+        refuse_gaps=config.gaps == "refuse",
         models=config.models,
         name=name,
         rng=exporting,

@@ -31,8 +31,9 @@ def score(
     source: Path,
     output: Path,
     *,
+    names: Sequence[str] = (),
     keep: Sequence[str] = (),
-    progress: Callable[[int], None] = lambda rows: None,
+    progress: Callable[[int], None] | None = None,
 ) -> int:
     """Answer every row of a file.
 
@@ -42,8 +43,9 @@ def score(
         output: a `.csv`, `.parquet` or `.jsonl` file to write, whole or not at all: for
             classification a column `prediction` and one `probability_CLASS` for each class, for
             regression `prediction`, or one `prediction_TARGET` for each of several.
+        names: of the columns of a CSV file without a header; those it was trained with if left out.
         keep: columns of `source` to copy into it.
-        progress: told how many rows are done, again and again.
+        progress: told, again and again, how many rows are done.
 
     Returns:
         The number of rows.
@@ -54,7 +56,7 @@ def score(
         OSError: `output` cannot be written.
     """
     manifest, session = bundle.manifest, _session(bundle)
-    rows = open_file(source, _names(manifest))
+    rows = open_file(source, names or _names(source, manifest))
     columns = [Column(column.name, column.type) for column in manifest.inputs]
     done = 0
     with _whole(output) as building, WRITERS[output.suffix.lower()](building) as writer:
@@ -64,7 +66,8 @@ def score(
             answers = _answers(session, records, done)
             writer.write(_table(manifest, batch.select(list(keep)), answers))
             done += batch.num_rows
-            progress(done)
+            if progress is not None:
+                progress(done)
     return done
 
 
@@ -78,10 +81,11 @@ def _session(bundle: Bundle) -> Session:
     raise BundleError("; ".join(reasons))
 
 
-def _names(manifest: Manifest) -> list[str]:
-    """Of a file without a header, if it was trained on one."""
+def _names(source: Path, manifest: Manifest) -> list[str]:
+    """Those of a CSV file without a header, if it was trained on one."""
     names = manifest.training.config.get("names")
-    return [str(name) for name in names] if isinstance(names, list) else []
+    is_text = source.name.lower().endswith((".csv", ".csv.gz"))
+    return [str(name) for name in names] if is_text and isinstance(names, list) else []
 
 
 def _require_admitted(manifest: Manifest, records: Records, before: int) -> None:

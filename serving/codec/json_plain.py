@@ -6,8 +6,6 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
-OPENING_BRACKET = ord("[")
-
 
 def decode_plain(body: bytes, width: int) -> NDArray[np.float32] | None:
     """The rows of `{"instances": [[…], …]}`, or None where anything at all is out of the ordinary.
@@ -29,7 +27,7 @@ def decode_plain(body: bytes, width: int) -> NDArray[np.float32] | None:
         count = len(instances)
         # `as_buffer` flattens whatever it is given. One bracket for the list and one for each
         # instance leaves none for nesting inside a row, once every instance is known to be a list.
-        if _brackets(body) != count + 1 or not all(_is_row(row, width) for row in instances):
+        if signs(body, "[") != count + 1 or not all(_is_row(row, width) for row in instances):
             return None
         flat = np.frombuffer(instances.as_buffer(of_type="d"), np.float64)
     except (ValueError, TypeError, RuntimeError):  # simdjson's refusals; UnicodeDecodeError is one
@@ -43,5 +41,6 @@ def _is_row(value: object, width: int) -> bool:
     return isinstance(value, simdjson.Array) and len(value) == width
 
 
-def _brackets(body: bytes) -> int:
-    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == OPENING_BRACKET))
+def signs(body: bytes, sign: str) -> int:
+    """How often a sign of ASCII comes in a body, texts and all."""
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(sign)))

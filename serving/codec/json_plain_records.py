@@ -1,20 +1,24 @@
 """The plain decoder of records: well-formed objects and rows of typed columns to arrays.
 
-simdjson gives each instance's values as they are asked for, lists and objects among them unbuilt.
+An instance is looked at before it is built, so that no list or object inside one ever is.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import simdjson
 
 from serving.bundle import FEATURES, Arrays
 from serving.codec.fields import Fields, WrongValueError, join, most_cells
-from serving.codec.json_plain import decode_plain
+from serving.codec.json_plain import decode_plain, signs
 
+Read = Callable[[simdjson.Object], dict[str, Any]]
+
+NEST = (simdjson.Object, simdjson.Array)
 BLOCK = 1024  # instances that are Python objects at the same time
 
 
@@ -41,14 +45,20 @@ def decode_plain_records(body: bytes, fields: Fields) -> Arrays | None:
         if not isinstance(document, simdjson.Object) or list(document.keys()) != ["instances"]:
             return None
         instances = document["instances"]
-        if not isinstance(instances, simdjson.Array):
+        if not isinstance(instances, simdjson.Array) or not all(
+            isinstance(instance, NEST) for instance in instances
+        ):
             return None
         if len(instances) * len(fields) > most_cells(len(body)):
             return None
-        parts = [_inputs(block, fields) for block in _blocks(iter(instances))]
+        # One opening for the body, one for the list and one for each instance, which all are nests:
+        # none is left for a nest inside one, nor for a text with a bracket in it.
+        flat = signs(body, "[") + signs(body, "{") == len(instances) + 2
+        read = simdjson.Object.as_dict if flat else _read_unbuilt
+        parts = [_inputs(block, fields, read) for block in _blocks(iter(instances))]
     except (ValueError, TypeError, RuntimeError, WrongValueError, _StrangeError):
         return None
-    return join(parts or [_inputs([], fields)])
+    return join(parts or [fields.inputs([()] * len(fields))])
 
 
 def _holds_records(body: bytes) -> bool:
@@ -63,20 +73,24 @@ def _blocks(instances: Iterator[object]) -> Iterator[list[object]]:
             time.sleep(0)  # there may be many more: let whoever is ready have a turn
 
 
-def _inputs(block: Sequence[object], fields: Fields) -> Arrays:
-    rows = list(_rows(block, fields))
-    columns: Iterable[tuple[object, ...]] = zip(*rows, strict=True) if rows else [()] * len(fields)
+def _read_unbuilt(instance: simdjson.Object) -> dict[str, object]:
+    """A record whose lists and objects, if it holds any, stay unbuilt."""
+    return {key: instance[key] for key in instance}
+
+
+def _inputs(block: Sequence[object], fields: Fields, read: Read) -> Arrays:
+    columns = zip(*_rows(block, fields, read), strict=True)
     return fields.inputs(
         [field.check_all(values) for field, values in zip(fields.columns, columns, strict=True)]
     )
 
 
-def _rows(block: Sequence[object], fields: Fields) -> Iterator[list[object]]:
+def _rows(block: Sequence[object], fields: Fields, read: Read) -> Iterator[list[object]]:
     """Each instance's values in the order of the columns, None for a gap."""
     width, names = len(fields), fields.places.keys()
     for instance in block:
         if isinstance(instance, simdjson.Object) and len(instance) <= width:
-            record = dict(instance.items())
+            record = read(instance)
             # simdjson keeps every key, a dictionary each once.
             if len(record) != len(instance) or not record.keys() <= names:
                 raise _StrangeError

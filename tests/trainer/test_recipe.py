@@ -175,7 +175,7 @@ def test_a_class_too_rare_for_validation_ends_in_a_bundle_that_opens(tmp_path, r
     [
         ("wine", {"loss": "huber"}, "values to regress on for the loss huber; got classes"),
         ("diabetes", {"class_weight": "balanced"}, "expected classes for class_weight"),
-        ("diabetes", {"label_smoothing": 0.1}, "expected classes for class_weight and label_smoo"),
+        ("diabetes", {"label_smoothing": 0.1}, "expected classes for class_weight, label_smoo"),
     ],
 )
 def test_choices_of_another_task_are_refused(data, choices, message, tmp_path):

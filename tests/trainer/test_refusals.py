@@ -34,7 +34,11 @@ BAD = {
     "no columns": (X[:, :0], Y, r"0 feature|at least one column|at least 1 input"),
     "fewer labels than rows": (X, Y[:50], r"60.*50|inconsistent numbers of samples"),
     "text for features": (X.astype(str).astype("U9")[:, :] + "a", Y, r"numeric|numbers|convert"),
-    "a cube for a matrix": (X[None], Y, r"expected (numbers|features) of shape|with dim 3"),
+    "a cube for a matrix": (
+        X[None],
+        Y,
+        r"(numbers|features) of shape|with dim 3",
+    ),
 }
 
 
@@ -55,7 +59,9 @@ def test_the_estimators_name_it(name, kind):
         kind((4,), max_iter=2).fit(features, labels)
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize(
+    "name", sorted(set(BAD) - {"NaN features"})
+)  # these are gaps, which it fills
 def test_the_command_names_it_and_writes_nothing(name, tmp_path):
     features, labels, said = BAD[name]
     np.savez(tmp_path / "data.npz", X=features, y=labels)

@@ -12,6 +12,7 @@ from trainer.cli.check import check
 from trainer.cli.fit import fit
 from trainer.cli.report import report
 from trainer.cli.score import score
+from trainer.cli.search import search
 from trainer.cli.study import study
 from trainer.cli.verify import verify
 
@@ -22,5 +23,5 @@ def main() -> None:
     """Train a network in NumPy and ship it as a proved ONNX bundle."""
 
 
-for command in (fit, report, score, check, verify, study):
+for command in (fit, search, report, score, check, verify, study):
     main.add_command(command)

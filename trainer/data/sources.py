@@ -47,6 +47,8 @@ def load(data: str, reading: Reading = WHATEVER) -> Table:
     Raises:
         DataError: there is no such source, or it cannot be trained on.
     """
+    if data in PACKAGED:
+        return load_packaged(data, reading)
     if data in BUILT_IN:
         _refuse_columns(data, reading)
         return _built_in(data, reading.task)
@@ -88,8 +90,6 @@ def _refuse_columns(data: str, reading: Reading) -> None:
 
 
 def _built_in(name: str, task: str | None) -> Table:
-    if name in PACKAGED:
-        return load_packaged(name, task)
     if name in TOYS:
         return _toy(name, task)
     bunch = REAL[name]()

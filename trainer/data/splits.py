@@ -45,9 +45,7 @@ def split(table: Table, *, validation: float, test: float, seed: int) -> Split:
         DataError: too few rows are left to learn from, or none of some class; groups or times
             cannot be shared out in such parts; the table has both.
     """
-    _check(table)
-    n, rows = len(table), np.arange(len(table))
-    cuts = _Cuts(table, None if table.task == "regression" else class_codes(table.target), seed)
+    n, rows, cuts = len(table), np.arange(len(table)), _cuts(table, seed)
     if table.judged:
         rest, judged = np.split(rows, [n - table.judged])
         _check_judged(table)
@@ -55,6 +53,24 @@ def split(table: Table, *, validation: float, test: float, seed: int) -> Split:
         rest, judged = cuts.cut(rows, round(test * n), leave=2)
     learned, chosen = cuts.cut(rest, round(validation * n), leave=1)
     return Split(train=learned, validation=chosen, test=judged)
+
+
+def hold_out(table: Table, rows: Rows, *, share: float, seed: int) -> tuple[Rows, Rows]:
+    """Part some rows of a table in two, as `split` does all of them.
+
+    Args:
+        table: the rows.
+        rows: numbers of those that are parted, int64 `(n,)`.
+        share: of these rows, the part that is held out, in (0, 1).
+        seed: same seed, same parts; below 2³².
+
+    Returns:
+        The rows that are left to learn from, and those held out.
+
+    Raises:
+        DataError: as `split` does.
+    """
+    return _cuts(table, seed).cut(rows, round(share * len(rows)), leave=1)
 
 
 def class_codes(target: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32]]:
@@ -68,6 +84,11 @@ def class_codes(target: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32]]:
     for at in slices:
         codes[at : at + SLICE] = np.searchsorted(classes, target[at : at + SLICE])
     return classes, codes
+
+
+def _cuts(table: Table, seed: int) -> _Cuts:
+    _check(table)
+    return _Cuts(table, None if table.task == "regression" else class_codes(table.target), seed)
 
 
 def _check(table: Table) -> None:

@@ -23,7 +23,7 @@ MOST_INTEGER_CLASSES = 20
 LARGEST_CLASS = 2.0**53
 # A spread of fewer float32 steps would be rounded away in the answers.
 FEWEST_STEPS = 100
-SLICE = 2**16  # rows looked at in one go
+SLICE = 2**20  # bytes of rows looked at in one go
 SHOWN = 20  # names that an error lists at most
 
 
@@ -137,10 +137,11 @@ def make_table(
 
 
 def slices(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """The rows of an array, `SLICE` at a time; what is mapped from a file is let go of again."""
+    """The rows of an array, about `SLICE` bytes at a time; mapped files are let go of again."""
     base: object = array.base
-    for start in range(0, len(array), SLICE):
-        yield array[start : start + SLICE]
+    rows = max(1, SLICE // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows):
+        yield array[start : start + rows]
         if isinstance(base, mmap.mmap):
             base.madvise(mmap.MADV_DONTNEED)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from trainer.data.records import Column, Records
 
 
 def describe_columns(
-    encoder: Encoder, known: Records, *, unseen: Literal["refuse", "unknown"]
+    encoder: Encoder, known: Records, *, unseen: Literal["refuse", "unknown"], refuse_gaps: bool
 ) -> list[Input]:
     """The columns as the manifest lists them.
 
@@ -24,44 +24,37 @@ def describe_columns(
         encoder: which gaps it fills, and which texts it tells apart.
         known: training rows, for the ranges.
         unseen: what a text is that is none of a category's.
+        refuse_gaps: whether gaps are refused that could be filled.
     """
-    filled = iter(~np.isnan(encoder.numbers.fill))
-    dates, categories = iter(encoder.dates), iter(encoder.categories)
+    words = {categories.name: list(categories.words) for categories in encoder.categories}
     described: list[Input] = []
     for column in encoder.columns:
-        name = column.name
-        if column.kind == "category":
-            words = list(next(categories).words)
-            described.append(
-                Category(
-                    name=name, type="category", missing="impute", categories=words, unseen=unseen
+        fills = column.name in encoder.filled and not refuse_gaps
+        said = _Said(name=column.name, missing="impute" if fills else "refuse")
+        match column.kind:
+            case "category":
+                described.append(
+                    Category(**said, type="category", categories=words[column.name], unseen=unseen)
                 )
-            )
-            continue
-        values = known.column(name)
-        there = values[~np.isnan(values)]
-        low, high = (there.min(), there.max()) if there.size else (0, 0)
-        if column.kind == "date":
-            missing = _missing(not np.isnan(next(dates).fill))
-            described.append(
-                Date(name=name, type="date", missing=missing, minimum=iso(low), maximum=iso(high))
-            )
-        elif column.kind == "boolean":
-            described.append(
-                Boolean(name=name, type="boolean", missing=_missing(bool(next(filled))))
-            )
-        else:
-            missing = _missing(bool(next(filled)))
-            described.append(
-                Number(
-                    name=name,
-                    type="number",
-                    missing=missing,
-                    minimum=float(low),
-                    maximum=float(high),
-                )
-            )
+            case "boolean":
+                described.append(Boolean(**said, type="boolean"))
+            case "number":
+                low, high = _range(known.column(column.name))
+                described.append(Number(**said, type="number", minimum=low, maximum=high))
+            case "date":
+                low, high = _range(known.column(column.name))
+                described.append(Date(**said, type="date", minimum=iso(low), maximum=iso(high)))
     return described
+
+
+class _Said(TypedDict):
+    name: str
+    missing: Literal["refuse", "impute"]
+
+
+def _range(values: NDArray[Any]) -> tuple[float, float]:
+    there = values[~np.isnan(values)]
+    return (float(there.min()), float(there.max())) if there.size else (0.0, 0.0)
 
 
 def example(known: Records) -> dict[str, JsonValue]:
@@ -93,7 +86,3 @@ def iso(seconds: float) -> str:
     """Seconds since 1970 in ISO 8601: a date, or date and time where it is not midnight."""
     moment = datetime.fromtimestamp(float(seconds), UTC)
     return moment.date().isoformat() if seconds % DAY == 0 else moment.isoformat()
-
-
-def _missing(filled: bool) -> Literal["refuse", "impute"]:
-    return "impute" if filled else "refuse"

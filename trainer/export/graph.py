@@ -1,7 +1,7 @@
 """The graph: a model as ONNX, records in and answers out.
 
 records (`encoding` says how) → Gemm, f, … Gemm (logits) → Div (temperature)
-  binary       → Sigmoid → Concat(1 − p, p)    = probabilities [N, 2] → p ≥ threshold → label [N]
+  binary       → Mul (0, z) → Softmax          = probabilities [N, 2] → p ≥ threshold → label [N]
   multiclass   → Softmax                       = probabilities [N, K] → ArgMax        → label [N]
   regression   → Mul, Add (original units)     = value [N, T]
   counts       → Exp                           = value [N, T]
@@ -126,7 +126,9 @@ def _lookup(graph: Nodes, passed: int, tables: list[Matrix], value: str, at: str
     return graph.joined(parts, f"looked_up{at}")
 
 
-def _activate(graph: Nodes, activation: Activation, z: str, at: str) -> str:
+def _activate(  # noqa: PLR0911  one form each
+    graph: Nodes, activation: Activation, z: str, at: str
+) -> str:
     """Each activation's ONNX form; what has no operator at this opset is put together."""
     a, kind = f"a{at}", type(activation)
     match activation:
@@ -157,13 +159,15 @@ def _activate(graph: Nodes, activation: Activation, z: str, at: str) -> str:
 
 
 def _binary(graph: Nodes, model: Model, logits: str) -> tuple[str, onnx.ValueInfoProto]:
-    p = graph.node("Sigmoid", [logits], "p")
-    one = graph.constant("one", np.ones((), np.float32))
-    complement = graph.node("Sub", [one, p], "complement")
-    graph.answer("Concat", [complement, p], "probabilities", axis=1)
+    # The softmax of 0 and z is σ(−z) and σ(z), to the last digit even of small ones; the runtime's
+    # Sigmoid keeps absolute precision only.
+    sides = graph.constant("sides", np.array([[0, 1]], np.float32))
+    graph.answer("Softmax", [graph.node("Mul", [logits, sides], "pair")], "probabilities", axis=1)
+    second = graph.constant("second", np.array(1))
+    p = graph.node("Gather", ["probabilities", second], "p", axis=1)
     threshold = graph.constant("threshold", np.asarray(model.threshold, np.float32))
     above = graph.node("GreaterOrEqual", [p, threshold], "above")
-    choice = graph.node("Cast", [graph.as_vector(above)], "choice", to=INT64)
+    choice = graph.node("Cast", [above], "choice", to=INT64)
     return choice, face("probabilities", FLOAT, 2)
 
 

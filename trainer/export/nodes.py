@@ -26,7 +26,7 @@ class Nodes:
     def constant(self, name: str, array: NDArray[Any]) -> str:
         """Add a constant; texts are arrays of objects. Returns its name."""
         name = self._free(name)
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:

@@ -45,6 +45,7 @@ def export_bundle(
     baselines: Mapping[str, bundle.Baseline] | None = None,
     aim: str | None = None,
     unseen: Literal["refuse", "unknown"] = "unknown",
+    refuse_gaps: bool = False,
     models: Path,
     name: str,
     rng: np.random.Generator,
@@ -59,6 +60,7 @@ def export_bundle(
         baselines: what simpler models made of the same rows, for the manifest.
         aim: what its threshold was chosen for.
         unseen: what a text is that is none of a category's.
+        refuse_gaps: whether a record with a gap is refused even where it could be filled.
         models: the repository to write to.
         name: the model's name there.
         rng: where golden inputs, parity rows and resamples are drawn from.
@@ -97,7 +99,7 @@ def export_bundle(
             version=number,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             task=model.task,
-            inputs=describe_columns(model.encoder, known, unseen=unseen),
+            inputs=describe_columns(model.encoder, known, unseen=unseen, refuse_gaps=refuse_gaps),
             classes=None if model.classes is None else model.classes.tolist(),
             threshold=model.threshold if model.task == "binary" else None,
             aim=aim,

@@ -270,6 +270,21 @@ def test_the_size_of_a_hostile_body_does_not_show_in_the_memory_its_refusal_take
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize(
+    "instance", ["[{}]", "[[{}]]", '{{"age":[{}]}}', '{{"age":[{}]}},1', '{{"work":"[",{}}}']
+)
+def test_nor_does_that_of_one_well_formed_instance(instance):
+    member = '"age":1,' if instance.endswith(",{}}}") else "1,"
+    filling = (member * (2**20 // len(member)))[:-1]
+    text = f'{{"instances":[{instance.format(filling)}]}}'.encode()
+    tracemalloc.start()
+    try:
+        error_of(text, STRICT)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_long_unknown_key_is_refused_without_ado():
     started = time.monotonic()
     answer = error_of(f'{{"instances":[{{"{"agea" * 500_000}":1}}]}}'.encode())

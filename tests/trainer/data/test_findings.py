@@ -126,7 +126,7 @@ def test_columns_of_one_value_in_the_training_rows_are_constant(rng, target, noi
             one=np.full(N, 3.5),
             gappy=np.where(gaps, np.nan, 1.0),
             text=np.where(gaps, "", "always"),
-            never=np.full(N, np.nan),
+            never=np.where(np.arange(N) == N - 1, 1.0, np.nan),
             day=np.full(N, np.datetime64("2024-02-29", "s")),
             later=np.where(np.arange(N) < 400, 1.0, noise),
             almost=np.arange(N) == 399,

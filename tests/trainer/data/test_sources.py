@@ -1,9 +1,12 @@
 import gzip
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from trainer.data import tables
 from trainer.data.packages import PACKAGED
+from trainer.data.records import Column
 from trainer.data.sources import BUILT_IN, Reading, default_name, load
 from trainer.data.tables import DataError
 
@@ -230,6 +233,35 @@ def test_other_files_and_targets_are_refused(write):
         load(write("data.csv", CSV), Reading(task="regression"))
 
 
+def test_text_and_gaps_and_dates_are_features(write):
+    rows = "\n".join(f"{i or ''},{'uv'[i % 2]},2020-01-{i + 1:02},{'ab'[i % 2]}" for i in range(20))
+    table = load(write("data.csv", f"x,word,day,kind\n{rows}\n"))
+    assert [(c.name, c.kind) for c in table.records.columns] == [
+        ("x", "number"),
+        ("word", "category"),
+        ("day", "date"),
+    ]
+    assert np.isnan(table.records.column("x")).tolist() == [True] + [False] * 19
+    assert [found.name for found in table.inferred] == ["x", "word", "day", "kind"]
+
+
+def test_columns_may_be_named_dropped_and_overridden(write):
+    rows = "\n".join(f"{i},{i % 3},{'ab'[i % 2]},{i}" for i in range(20))
+    reading = Reading(names=("id", "level", "kind", "when"), target="kind", drop=("id",))
+    table = load(write("data.csv", rows), replace(reading, category=("level",), time="when"))
+    assert table.records.columns == (Column("level", "category", ("0", "1", "2")), Column("when"))
+    assert table.times.tolist() == list(range(20))
+    assert (table.groups, table.target_names) == (None, ("kind",))
+    with pytest.raises(DataError, match="expected no drop column: iris says itself"):
+        load("iris", Reading(drop=("x",)))
+
+
+def test_the_fingerprint_is_of_all_rows_however_many(write, monkeypatch):
+    whole = load(write("a.csv", CSV)).fingerprint()
+    monkeypatch.setattr(tables, "SLICE", 16)
+    assert load(write("a.csv", CSV)).fingerprint() == whole
+
+
 def test_the_fingerprint_follows_the_data(write):
     one = load(write("a.csv", CSV)).fingerprint()
     assert load(write("b.csv", CSV)).fingerprint() == one
@@ -251,6 +283,9 @@ def test_the_fingerprint_follows_the_data(write):
         ("A.Csv.GZ", "A"),
         ("ü.csv", "model"),
         ("a" * 99, "a" * 64),
+        ("a/b.parquet", "b"),
+        ("b.Arrow", "b"),
+        ("mnist/t10k-images-idx3-ubyte.gz", "t10k"),
     ],
 )
 def test_a_model_is_named_after_its_data(data, name):

@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -8,9 +6,7 @@ from trainer.evaluate import Judgement, leading, measure
 
 
 def judged(task, truth, classes=None, **answers):
-    model = SimpleNamespace(task=task, classes=classes, answers=lambda features: answers)
-    table = SimpleNamespace(features=np.zeros((len(truth), 1)), target=truth)
-    return Judgement.of(model, table, np.arange(len(truth))).metrics()
+    return Judgement(task, truth, answers, classes).metrics()
 
 
 def test_classification_by_hand():

@@ -48,19 +48,21 @@ def export(tmp_path_factory):
                 iris = load("iris")
                 path = tmp_path_factory.mktemp("data") / "flowers.npz"
                 names = {"setosa": "a", "versicolor": "ü", "virginica": "é è"}
-                np.savez(path, X=iris.features, y=np.array([names[c] for c in iris.target]))
+                np.savez(path, X=iris.records.numbers, y=np.array([names[c] for c in iris.target]))
                 data = str(path)
             if data == "tumours":
                 tumours = load("breast_cancer")
                 path = tmp_path_factory.mktemp("data") / "tumours.npz"
-                np.savez(path, X=tumours.features, y=(tumours.target == "malignant").astype(int))
+                np.savez(
+                    path, X=tumours.records.numbers, y=(tumours.target == "malignant").astype(int)
+                )
                 data = str(path)
             table = load(data)
             rows, rng = np.arange(len(table)), np.random.default_rng(0)
             config = Config(data=data, learning_rate=0.01, **choices)
             model = Model.untrained(
                 table, rows, layers=config.layers, loss=config.loss_for(table.task), rng=rng,
-                scaling=config.scaling,
+                encoding=config.encoding(),
             )  # fmt: skip
             Run(model.network, model.loss, config.update(), model.rows(table, rows),
                 epochs=10, batch_size=32, rng=rng).go()  # fmt: skip

@@ -75,7 +75,12 @@ class ArrowFile:
 
 
 def plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with dictionaries decoded, and texts of whatever layout as `string`."""
+    """The batch with dictionaries decoded, and texts of whatever layout as `string`.
+
+    Raises:
+        pa.ArrowInvalid: its parts do not fit together, or its texts are not UTF-8.
+    """
+    batch.validate(full=True)  # Arrow trusts a file to the point of crashing
     arrays = []
     for column in batch.columns:
         array = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
@@ -92,7 +97,7 @@ def _rows_in_one_go(columns: int) -> int:
 def _faults_named(source: str, kind: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise DataError(
             f"{source}: expected a whole {kind} file; got one that cannot be read; {error}"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
@@ -15,6 +16,7 @@ from trainer.data.files.cells import GAPS
 from trainer.data.tables import DataError, check_names, listed
 
 BLOCK = 2**20  # bytes of text in memory at a time; a row must fit in
+RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")  # as the parser says it
 # The parser knows no upper and lower case.
 GAPS_IN_ANY_CASE = sorted(
     {"".join(cased) for gap in GAPS for cased in product(*((c, c.upper()) for c in gap))}
@@ -34,8 +36,7 @@ class CsvText:
         self.name = path.name
         self._path = path
         self._names = list(names)
-        ragged: list[pa.csv.InvalidRow] = []
-        with self._faults_named(ragged), self._stream({}, ragged) as reader:
+        with self._faults_named(), self._stream({}) as reader:
             self._raw = reader.schema.names
         self.columns = tuple(name.strip() for name in self._raw)
         check_names(self.name, self.columns)
@@ -44,22 +45,13 @@ class CsvText:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows in order; see `Source`."""
-        ragged: list[pa.csv.InvalidRow] = []
-        with (
-            self._faults_named(ragged),
-            self._stream(dict.fromkeys(self._raw, pa.string()), ragged) as reader,
-        ):
+        text = dict.fromkeys(self._raw, pa.string())
+        with self._faults_named(), self._stream(text) as reader:
             for batch in reader:
                 yield batch.rename_columns(list(self.columns))
 
     @contextmanager
-    def _stream(
-        self, types: dict[str, pa.DataType], ragged: list[pa.csv.InvalidRow]
-    ) -> Iterator[pa.csv.CSVStreamingReader]:
-        def keep(row: pa.csv.InvalidRow) -> str:
-            ragged.append(row)
-            return "error"
-
+    def _stream(self, types: dict[str, pa.DataType]) -> Iterator[pa.csv.CSVStreamingReader]:
         with (
             _opened(self._path) as stream,
             pa.csv.open_csv(
@@ -68,7 +60,7 @@ class CsvText:
                 pa.csv.ReadOptions(
                     use_threads=False, block_size=BLOCK, column_names=self._names or None
                 ),
-                pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=keep),
+                pa.csv.ParseOptions(newlines_in_values=True),
                 pa.csv.ConvertOptions(
                     column_types=types, null_values=GAPS_IN_ANY_CASE, strings_can_be_null=True
                 ),
@@ -77,7 +69,7 @@ class CsvText:
             yield reader
 
     @contextmanager
-    def _faults_named(self, ragged: list[pa.csv.InvalidRow]) -> Iterator[None]:
+    def _faults_named(self) -> Iterator[None]:
         try:
             try:
                 yield
@@ -85,19 +77,19 @@ class CsvText:
                 self._refuse_other_encodings()
                 raise DataError(
                     f"{self.name}: expected a comma-separated file with a header and as many "
-                    f"columns in every row; {self._fault(error, ragged)}{self._hint()}"
+                    f"columns in every row; {self._fault(str(error))}{self._hint()}"
                 ) from error
         except OSError as error:
             raise DataError(f"{self.name}: expected a readable file; {error}") from error
 
-    def _fault(self, error: ValueError, ragged: list[pa.csv.InvalidRow]) -> str:
-        if ragged:
-            row = ragged[0].number - (0 if self._names else 1)  # the header is the first
-            came, expected = ragged[0].actual_columns, ragged[0].expected_columns
+    def _fault(self, said: str) -> str:
+        if ragged := RAGGED.search(said):
+            row, expected, came = map(int, ragged.groups())
+            row -= 0 if self._names else 1  # the header is the first
             return f"got {came} columns instead of {expected} in row {row}"
-        if "straddl" in str(error):
+        if "straddl" in said:
             return f"got a row of more than {BLOCK} bytes: is a quotation mark left open?"
-        return f"got none: {error}"
+        return f"got none: {said}"
 
     def _refuse_other_encodings(self) -> None:
         decoder, line = codecs.getincrementaldecoder("utf-8")(), 1

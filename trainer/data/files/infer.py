@@ -5,6 +5,7 @@ A column is of a kind if all its values are; the rows that come last count like 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -126,7 +127,7 @@ class _Watch:
         if self.kind is None or self._gaps == self._rows:
             raise DataError(
                 f"{self._source}: expected values in {self.name!r}; got no value at all; "
-                f"leave it out with --drop {self.name}"
+                f"leave it out with --drop {shlex.quote(self.name)}"
             )
         if self._infinite and self.kind == "number":
             raise DataError(
@@ -167,7 +168,7 @@ class _Watch:
             return "date"
         raise DataError(
             f"{self._source}: expected numbers, truth values, text or dates in {self.name!r}; got "
-            f"{typed}; convert it, or leave it out with --drop {self.name}"
+            f"{typed}; convert it, or leave it out with --drop {shlex.quote(self.name)}"
         )
 
     def _kind_of_text(self, text: pa.Array) -> Kind:
@@ -229,7 +230,7 @@ class _Watch:
                 f"{self._source}: expected at most {MOST_WORDS} different texts in {self.name!r}, "
                 f"of {MOST_TEXT} bytes together; got more up to row {row + len(array)}, such as "
                 f"{self._texts()[-1].as_py()[:40]!r}; it looks like an identifier or free text: "
-                f"leave it out with --drop {self.name}{self._correction()}"
+                f"leave it out with --drop {shlex.quote(self.name)}{self._correction()}"
             )
 
     def _texts(self) -> pa.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -151,7 +152,7 @@ def _target(source: Source, column: Inferred) -> tuple[np.dtype[Any], Reader]:
     if column.kind == "date":
         raise DataError(
             f"{source.name}: expected text, truth values or numbers in the target {column.name!r}; "
-            f"got dates; say --category {column.name} if they are classes"
+            f"got dates; say --category {shlex.quote(column.name)} if they are classes"
         )
     words = ("false", "true") if column.kind == "boolean" else column.words
     if not words:

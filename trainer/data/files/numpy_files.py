@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from trainer.data.files.store import IN_MEMORY, Store
 from trainer.data.records import Column, Records
-from trainer.data.tables import SLICE, DataError, Table, make_table
+from trainer.data.tables import DataError, Table, make_table
 
 IDX_SUFFIXES = ("-images-idx3-ubyte", "-images-idx3-ubyte.gz")
+PICTURES = 1024  # in memory at a time, before they are stored
 UNSIGNED_BYTES = 0x08  # the type in the third byte of an IDX file, as its inventors number them
 TRAIN, JUDGED = "train", "t10k"  # what MNIST's files begin with
 
@@ -133,8 +134,8 @@ def _labels(images: Path, n: int) -> NDArray[np.uint8]:
 def _copy_pixels(path: Path, n: int, width: int, store: Store) -> None:
     with _opened(path) as stream:
         stream.read(16)
-        for start in range(0, n, SLICE // 16):
-            rows = min(SLICE // 16, n - start)
+        for start in range(0, n, PICTURES):
+            rows = min(PICTURES, n - start)
             block = np.frombuffer(_exactly(path, stream, rows * width), np.uint8)
             store.append(block.reshape(rows, width).astype(np.float32))
 

@@ -38,15 +38,16 @@ class Categories:
         Args:
             column: whose words the codes stand for.
             codes: of the training rows, `(n,)`.
-            rare: texts in fewer rows than this are merged into the bucket.
+            rare: texts in fewer rows than this, and than one in a hundred, are merged into the
+                bucket; one of them stays where all are rare.
             one_hot: with more places than this, they become learned vectors.
         """
         counts = np.bincount(codes[codes >= 0], minlength=len(column.words))
-        # Where every text is rare, one is better than none.
-        fewest = max(1, min(rare, int(counts.max(initial=0))))
-        kept = [word for word, n in zip(column.words, counts, strict=True) if n >= fewest]
-        merged = bool(((counts > 0) & (counts < fewest)).any())
-        words = tuple(sorted(kept))
+        frequent = counts >= min(rare, max(2, len(codes) // 100))
+        if not frequent.any():
+            frequent[counts.argmax()] = True
+        merged = bool((counts[~frequent] > 0).any())
+        words = tuple(sorted(column.words[place] for place in np.flatnonzero(frequent)))
         gap = len(words) + 1 if (codes < 0).any() else 0
         size = 1 + len(words) + (gap > 0)
         return cls(column.name, words, gap, merged, size > one_hot)

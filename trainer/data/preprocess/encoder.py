@@ -16,7 +16,7 @@ from trainer.data.preprocess.dates import Dates
 from trainer.data.preprocess.numbers import Numbers
 from trainer.data.preprocess.quantiles import Quantiles
 from trainer.data.preprocess.scaler import Scaling
-from trainer.data.records import Column, Records
+from trainer.data.records import MISSING, Column, Records
 
 # Statistics of so many training rows, evenly spaced, are those of all as far as anyone can tell.
 STATISTICS = 200_000
@@ -31,11 +31,13 @@ class Encoding:
         scaling: of the numbers.
         rare: texts in fewer training rows than this share the bucket of unseen ones.
         one_hot: categories with more places than this get an embedding.
+        fill_all: whether gaps are filled in columns that have none, too.
     """
 
     scaling: Scaling = "standard"
     rare: int = 10
     one_hot: int = 32
+    fill_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class Encoder:
 
     Attributes:
         columns: what a record holds, in order.
+        filled: names of those whose gaps are filled; in others there must be none.
         numbers: of numbers and booleans together.
         dates: of each date.
         categories: of each category.
     """
 
     columns: tuple[Column, ...]
+    filled: frozenset[str]
     numbers: Numbers
     dates: tuple[Dates, ...]
     categories: tuple[Categories, ...]
@@ -64,15 +68,20 @@ class Encoder:
         filled and not refused.
         """
         encoding = encoding or Encoding()
-        number_gaps, date_gaps = _columns_with_gaps(records)
+        filled = frozenset(records.names if encoding.fill_all else _columns_with_gaps(records))
         if len(train) > STATISTICS:
             train = np.sort(train)[np.linspace(0, len(train) - 1, STATISTICS).astype(np.int64)]
         known = records.take(train)
         return cls(
             records.columns,
-            Numbers.fit(known.numbers, encoding.scaling, number_gaps),
+            filled,
+            Numbers.fit(
+                known.numbers,
+                encoding.scaling,
+                np.array([c.name in filled for c in records.of_kind("number", "boolean")], bool),
+            ),
             tuple(
-                Dates.fit(column.name, known.dates[:, place], gaps=bool(date_gaps[place]))
+                Dates.fit(column.name, known.dates[:, place], gaps=column.name in filled)
                 for place, column in enumerate(records.of_kind("date"))
             ),
             tuple(
@@ -122,11 +131,14 @@ class Encoder:
         yield from (part for embedded, part in encoded if embedded)
 
 
-def _columns_with_gaps(records: Records) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Of numbers and of dates, the columns in which any row has a gap."""
-    numbers = np.zeros(records.numbers.shape[1], bool)
-    dates = np.zeros(records.dates.shape[1], bool)
+def _columns_with_gaps(records: Records) -> list[str]:
+    found: set[str] = set()
     for start in range(0, len(records), SLICE):
-        numbers |= np.isnan(records.numbers[start : start + SLICE]).any(axis=0)
-        dates |= np.isnan(records.dates[start : start + SLICE]).any(axis=0)
-    return numbers, dates
+        part = records.take(slice(start, start + SLICE))
+        for columns, gaps in (
+            (records.of_kind("number", "boolean"), np.isnan(part.numbers)),
+            (records.of_kind("date"), np.isnan(part.dates)),
+            (records.of_kind("category"), part.codes == MISSING),
+        ):
+            found.update(columns[place].name for place in np.flatnonzero(gaps.any(axis=0)))
+    return sorted(found)

@@ -10,7 +10,7 @@ import numpy as np
 from trainer.fit.batches import Rows
 from trainer.fit.diagnostics.faults import Measurement
 from trainer.fit.diagnostics.health import named_layers, sample
-from trainer.nn import Loss, Network
+from trainer.nn import Embedding, Loss, Network
 
 
 def check_start(network: Network, rows: Rows, loss: Loss) -> list[Measurement]:
@@ -25,7 +25,7 @@ def check_start(network: Network, rows: Rows, loss: Loss) -> list[Measurement]:
         rows.check(loss, network.n_inputs, network.n_outputs, network.dtype)
     except ValueError as error:
         return [Measurement("label_shape", 1, note=str(error))]
-    found = [Measurement("label_shape", 0), *_scales(rows, loss), *_symmetry(network)]
+    found = [Measurement("label_shape", 0), *_scales(network, rows, loss), *_symmetry(network)]
     if loss.link in ("sigmoid", "softmax"):
         found += _initial_loss(network, sample(rows), copy.deepcopy(loss))
     return found
@@ -51,13 +51,16 @@ def _initial_loss(network: Network, rows: Rows, loss: Loss) -> Iterator[Measurem
         yield Measurement("initial_loss", first / even, note=f"{first:.3g} over {even:.3g}")
 
 
-def _scales(rows: Rows, loss: Loss) -> Iterator[Measurement]:
+def _scales(network: Network, rows: Rows, loss: Loss) -> Iterator[Measurement]:
     if rows.targets.ndim == 1:
         yield Measurement("one_class", len(np.unique(rows.targets)))
     elif loss.link == "sigmoid":
         yield Measurement("one_class", min(len(np.unique(column)) for column in rows.targets.T))
-    some = sample(rows)
-    yield _largest("unscaled_features", some.features)
+    some = sample(rows).features
+    if isinstance(network.layers[0], Embedding):  # places of categories have no scale
+        some = some[:, : network.layers[0].passed]
+    if some.shape[1]:
+        yield _largest("unscaled_features", some)
     if loss.link == "identity":
         yield _largest("unscaled_targets", rows.targets)
 

@@ -74,3 +74,18 @@ def test_unnamed_columns_are_refused(tmp_path):
     pa.parquet.write_table(pa.table([np.arange(3)], names=[""]), tmp_path / "t.parquet")
     with pytest.raises(DataError, match="a name for every column; got none for column 1"):
         open_file(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.feather", "t.ARROW"])
+def test_a_byte_that_flips_is_named_or_harmless(name, tmp_path, rng):
+    path = tmp_path / name
+    WRITERS[name](TABLE.slice(0, 60), path)
+    whole = path.read_bytes()
+    refused = 0
+    for place in rng.integers(0, len(whole), 150):
+        path.write_bytes(whole[:place] + bytes([rng.integers(256)]) + whole[place + 1 :])
+        try:
+            list(open_file(path).batches())
+        except DataError:
+            refused += 1
+    assert refused

@@ -193,10 +193,12 @@ def test_a_dropped_time_still_orders_rows(rows):
 
 # A tenth of the scale of real ones.
 MEASURE = """
-import resource, sys
+import sys
 from trainer.data import sources
 from trainer.data.files import csv_text, ingest
-def used(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def used():  # at most so far; what getrusage says of a child begins with its parent's
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
 csv_text.BLOCK, ingest.IN_MEMORY = 2**16, 2**22
 sources.load("digits")
 before = used()
@@ -205,6 +207,7 @@ print(len(table), type(table.records.numbers).__name__, used() - before)
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_large_file_takes_little_memory(tmp_path):
     block = "".join(",".join(str((i * j) % 7) for j in range(40)) + "\n" for i in range(1000))
     header = ",".join(f"x{j}" for j in range(40)) + "\n"
@@ -213,5 +216,4 @@ def test_a_large_file_takes_little_memory(tmp_path):
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     rows, kind, used = done.stdout.split()
     assert (rows, kind) == ("100000", "memmap")
-    print(used)
-    assert int(used) < 20  # MB
+    assert int(used) < 30  # MB; 37 if the records were in memory

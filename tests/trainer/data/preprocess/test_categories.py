@@ -8,15 +8,15 @@ from trainer.data.records import Column
 WORDS = ("red", "green", "blue", "pink", "lilac")
 
 
-def drawn(rng, rows=500, shares=(0.4, 0.3, 0.28, 0.01, 0.01)):
+def drawn(rng, rows=1000, shares=(0.4, 0.3, 0.292, 0.004, 0.004)):
     return rng.choice(5, p=shares, size=rows).astype(np.int32)
 
 
 def test_one_hot_columns_are_scikit_learns(rng):
     codes, other = drawn(rng), drawn(rng)
-    fitted = Categories.fit(Column("c", "category", WORDS), codes, rare=20, one_hot=32)
+    fitted = Categories.fit(Column("c", "category", WORDS), codes, rare=5, one_hot=32)
     theirs = OneHotEncoder(
-        min_frequency=20, handle_unknown="infrequent_if_exist", sparse_output=False
+        min_frequency=5, handle_unknown="infrequent_if_exist", sparse_output=False
     )
     words = np.array(WORDS)
     theirs.fit(words[codes][:, None])
@@ -28,7 +28,7 @@ def test_one_hot_columns_are_scikit_learns(rng):
 
 def test_an_unseen_text_is_one_of_the_bucket_or_nothing_at_all(rng):
     column = Column("c", "category", WORDS)
-    with_rare = Categories.fit(column, drawn(rng), rare=20, one_hot=32)
+    with_rare = Categories.fit(column, drawn(rng), rare=5, one_hot=32)
     unseen = Column("c", "category", ("mauve",))
     assert with_rare.transform(unseen, np.zeros(1, np.int32)).tolist() == [[1, 0, 0, 0]]
     without = Categories.fit(column, drawn(rng), rare=1, one_hot=32)
@@ -55,9 +55,16 @@ def test_many_texts_become_places_for_an_embedding():
 
 
 def test_where_all_texts_are_rare_the_commonest_is_kept():
-    codes = np.array([0, 0, 1, 2], np.int32)
+    codes = np.concatenate([np.zeros(2, np.int32), np.arange(1, 900, dtype=np.int32)])
+    words = tuple(f"w{i:03}" for i in range(900))
+    fitted = Categories.fit(Column("c", "category", words), codes, rare=10, one_hot=32)
+    assert fitted.words == ("w000",)
+
+
+def test_of_few_rows_no_text_in_two_of_them_is_rare():
+    codes = np.array([0, 0, 0, 1, 1, 2], np.int32)
     fitted = Categories.fit(Column("c", "category", WORDS), codes, rare=10, one_hot=32)
-    assert fitted.words == ("red",)
+    assert fitted.words == ("green", "red")
 
 
 @pytest.mark.parametrize("rare", [1, 5])

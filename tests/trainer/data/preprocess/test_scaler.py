@@ -4,11 +4,7 @@ from itertools import product
 import numpy as np
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from trainer.choices import Config
 from trainer.data.preprocess import Scaler
-from trainer.data.sources import load
-from trainer.data.splits import split
-from trainer.model import Model
 
 
 def test_standardised_rows_are_scikit_learns(rng):
@@ -50,16 +46,3 @@ def test_inverse_undoes_transform(rng):
     rows = rng.normal(150, 77, size=(50, 2)).astype(np.float32)
     fitted = Scaler.fit(rows)
     np.testing.assert_allclose(fitted.inverse(fitted.transform(rows)), rows, rtol=1e-6)
-
-
-def test_statistics_come_from_training_rows_only(rng):
-    table = load("breast_cancer")
-    parts = split(table, validation=0.1, test=0.2, seed=0)
-    config = Config(data="breast_cancer", hidden=(4,))
-    options = dict(layers=config.layers, loss=config.loss_for("binary"))
-    before = Model.untrained(table, parts.train, rng=np.random.default_rng(0), **options)
-    table.features[parts.validation] = 1e9  # poison the other rows
-    table.features[parts.test] = -1e9
-    after = Model.untrained(table, parts.train, rng=np.random.default_rng(0), **options)
-    np.testing.assert_array_equal(after.features.offset, before.features.offset)
-    np.testing.assert_array_equal(after.features.scale, before.features.scale)

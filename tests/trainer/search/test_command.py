@@ -1,0 +1,149 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from serving.bundle import Bundle
+from serving.runtime import prove
+from trainer.choices import Config
+from trainer.cli import main
+from trainer.data.sources import load
+from trainer.data.splits import split
+from trainer.search import Journal, read_grid, search
+
+ROOT = Path(__file__).parents[3]
+QUICK = ("--epochs", "6", "--hidden", "4", "--skip-baselines", "--folds", "2")
+
+
+@pytest.fixture
+def trainer(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, grid="learning_rate = [0.0001, 0.03]"):
+        (tmp_path / "grid.toml").write_text(grid)
+        asked = ["search", *map(str, arguments), "--grid", "grid.toml"]
+        return CliRunner().invoke(main, asked)
+
+    return run
+
+
+def test_the_winner_becomes_a_bundle(trainer, tmp_path):
+    done = trainer("iris", *QUICK)
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["accuracy", "sd"]
+    assert lines[1].endswith("learning_rate=0.03")
+    assert lines[2].endswith("learning_rate=0.0001")
+    assert "winner      learning_rate=0.03: accuracy 0." in done.stdout
+    assert "journal     runs/iris/search.jsonl, 4 fits run, 0 found there" in done.stdout
+    assert "nested" not in done.stdout
+    assert "bundle      models/iris/1" in done.stdout
+    bundle = Bundle.open(tmp_path / "models" / "iris" / "1")
+    assert bundle.manifest.training.config["learning_rate"] == 0.03
+    assert bundle.manifest.data.rows == {"train": 105, "validation": 15, "test": 30}
+    assert prove(bundle, "fp32").passed
+    assert len((tmp_path / "runs" / "iris" / "search.jsonl").read_text().splitlines()) == 4
+    assert (tmp_path / "runs" / "iris" / "1" / "history.csv").is_file()
+
+
+def test_json_is_one_object(trainer, tmp_path):
+    done = trainer("breast_cancer", *QUICK, "--nested", "--json", "--journal", "j.jsonl",
+                   "--log", "log.csv")  # fmt: skip
+    report = json.loads(done.stdout)
+    assert report["metric"] == "roc_auc"
+    assert (report["engine"], report["method"], report["folds"]) == ("local", "grid", 2)
+    assert report["winner"] == report["candidates"][0]
+    assert report["winner"]["mean"] == pytest.approx(np.mean(report["winner"]["scores"]))
+    assert report["nested"]["mean"] == pytest.approx(np.mean(report["nested"]["scores"]))
+    assert report["nested"]["sd"] == pytest.approx(np.std(report["nested"]["scores"]))
+    assert report["fit"]["bundle"] == "models/breast_cancer/1"
+    # Of the outer winners on the outer folds the first search knows already.
+    assert report["journal"] == {"path": "j.jsonl", "run": 4 + 2 * 4, "found": 2}
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 7
+
+
+def test_a_second_search_runs_no_fit_twice(trainer):
+    first, second = (json.loads(trainer("iris", *QUICK, "--json").stdout) for _ in range(2))
+    assert first["candidates"] == second["candidates"]
+    assert first["journal"] | {"run": 0, "found": 4} == second["journal"]
+    wider = trainer("iris", *QUICK, "--json", grid="learning_rate = [0.0001, 0.01, 0.03]")
+    journal = json.loads(wider.stdout)["journal"]
+    assert (journal["run"], journal["found"]) == (2, 4)
+
+
+def test_a_killed_search_goes_on_where_it_was(trainer, tmp_path):
+    slow = ("--epochs", "15", "--batch-size", "1", "--skip-baselines", "--folds", "2")
+    grid = "hidden = [[4], [6], [8]]"
+    (tmp_path / "grid.toml").write_text(grid)
+    path = tmp_path / "killed.jsonl"
+    command = ["-m", "trainer", "search", "iris", *slow, "--grid", tmp_path / "grid.toml",
+               "--journal", path, "--models", tmp_path / "models",
+               "--runs", tmp_path / "runs"]  # fmt: skip
+    process = subprocess.Popen([sys.executable, *command], cwd=ROOT)
+    while not path.exists() or path.read_bytes().count(b"\n") < 2:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    finished = path.read_bytes().count(b"\n")
+    assert finished < 6
+    assert not (tmp_path / "models" / "iris" / "1").exists()
+    with path.open("ab") as file:
+        file.write(b'{"table":"sha256:68c4')  # as a kill within a write leaves it
+    report = json.loads(trainer("iris", *slow, "--json", "--journal", path, grid=grid).stdout)
+    assert report["journal"] == {"path": str(path), "run": 6 - finished, "found": finished}
+    config = Config(data="iris", epochs=15, batch_size=1)
+    whole = search(
+        config,
+        read_grid(tmp_path / "grid.toml"),
+        folds=2,
+        journal=Journal(tmp_path / "whole.jsonl"),
+    )
+    assert [tuple(c["scores"]) for c in report["candidates"]] == [
+        candidate.scores for candidate in whole.candidates
+    ]
+
+
+def test_the_winner_is_judged_on_rows_no_fit_has_seen(trainer, tmp_path):
+    report = json.loads(trainer("iris", *QUICK, "--json", "--seed", "3").stdout)
+    table = load("iris")
+    parts = split(table, validation=0.1, test=0.2, seed=3)
+    bundle = Bundle.open(tmp_path / report["fit"]["bundle"])
+    session = prove(bundle, "fp32").session
+    label = session.run(table.records.take(parts.test).inputs())["label"]
+    judged = np.mean(label == table.target[parts.test])
+    assert bundle.manifest.metrics["test"]["accuracy"] == judged
+
+
+@pytest.mark.parametrize(
+    ("grid", "options", "status", "message"),
+    [
+        ("lerning_rate = [1]", (), 2, "expected keys out of"),
+        ("hidden = [0]", (), 2, "candidate hidden=0: hidden: expected greater than or equal to 1"),
+        ("hidden = [8]", ("--engine", "ray"), 2, "'ray' is not"),
+        ("hidden = [8]", ("--folds", "1"), 2, "1 is not in the range"),
+        ("hidden = [8]", ("--folds", "100"), 1, "expected rows for 100 folds"),
+        ("loss = ['huber']", (), 1, "candidate loss=huber: expected values to regress on"),
+        ("learning_rate = [1e30]", ("--optimizer", "sgd"), 1, "expected a candidate whose train"),
+    ],
+)
+def test_what_was_asked_wrongly_is_named_and_nothing_exported(
+    grid, options, status, message, trainer, tmp_path
+):
+    done = trainer("iris", *QUICK, *options, grid=grid)
+    assert done.exit_code == status, done.output
+    assert message in " ".join(done.stderr.split())
+    assert not list(tmp_path.glob("models/**/bundle.json"))
+
+
+def test_a_damaged_journal_is_named(trainer, tmp_path):
+    (tmp_path / "j.jsonl").write_text("oh\n")
+    done = trainer("iris", *QUICK, "--journal", "j.jsonl")
+    assert done.exit_code == 1
+    assert "j.jsonl, line 1: expected a line of a search's journal" in done.stderr

@@ -1,0 +1,54 @@
+"""What is known of the data before training: the columns as they were read, and what to mind."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table as Grid
+
+from trainer.data.findings import find
+from trainer.data.reading import Inferred
+from trainer.data.splits import Split
+from trainer.data.tables import Table
+from trainer.export.columns import iso
+
+SHOWN = 40  # columns of a file that are listed at most
+
+
+def announce(table: Table, parts: Split) -> None:
+    """Say on stderr what was found in a file's columns, and what in the rows needs attention."""
+    if table.inferred:
+        Console(file=sys.stderr, width=100, highlight=False).print(
+            _columns(table.inferred, table.target_names)
+        )
+    for finding in find(table, parts):
+        click.echo(f"warning: {finding.name}: {finding.detail}; {finding.remedy}", err=True)
+
+
+def _columns(columns: tuple[Inferred, ...], targets: tuple[str, ...]) -> Grid:
+    table = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading, justify in (
+        ("column", "left"), ("kind", "left"), ("gaps", "right"), ("different", "right"),
+        ("values", "left"),
+    ):  # fmt: skip
+        table.add_column(heading, justify=justify, no_wrap=heading == "kind")  # type: ignore[arg-type]
+    for column in columns[:SHOWN]:
+        kind = f"{column.kind} (target)" if column.name in targets else column.kind
+        distinct = "many" if column.distinct is None else f"{column.distinct:,}"
+        table.add_row(column.name, kind, f"{column.gaps:,}", distinct, _values(column))
+    if len(columns) > SHOWN:
+        table.add_row(f"… and {len(columns) - SHOWN} more")
+    return table
+
+
+def _values(column: Inferred) -> str:
+    if column.oddity:
+        return f"for {column.oddity}"
+    if column.minimum is None or column.maximum is None:
+        return ", ".join(column.words[:4]) + (" …" if len(column.words) > 4 else "")
+    if column.kind == "date":
+        return f"{iso(column.minimum)} to {iso(column.maximum)}"
+    return f"{column.minimum:g} to {column.maximum:g}"

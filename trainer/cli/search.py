@@ -1,0 +1,156 @@
+"""`trainer search`: the best choices by cross-validation, and the bundle they make."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from trainer.cli.announce import announce
+from trainer.cli.fit import REFUSALS, fit_and_follow, following, summarise
+from trainer.cli.options import SOURCES, NewFile, choices, configure
+from trainer.data.sources import default_name
+from trainer.export.write import require_writable
+from trainer.recipe import describe
+from trainer.search import (
+    ENGINES,
+    Candidate,
+    Engine,
+    Entry,
+    Grid,
+    Journal,
+    JournalError,
+    Outcome,
+    RefusedError,
+    read_grid,
+)
+from trainer.search import search as run_search
+from trainer.search.candidates import shown
+
+
+@click.command(epilog=SOURCES)
+@choices()
+@following
+@click.option("--grid", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="a TOML file of options with lists of values, and a table [search]")  # fmt: skip
+@click.option("--folds", type=click.IntRange(2, 100), default=5, help="of the cross-validation")
+@click.option("--engine", type=click.Choice(ENGINES), default="local", help="what runs the fits")
+@click.option("--journal", type=NewFile(".jsonl"),
+              help="a file of finished fits; a search that was killed goes on  "
+              "[default: RUNS/NAME/search.jsonl]")  # fmt: skip
+@click.option(
+    "--nested", is_flag=True, help="also score the search itself, on rows it has not seen"
+)
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of tables")
+def search(
+    config: Path | None,
+    grid: Path,
+    folds: int,
+    engine: Engine,
+    journal: Path | None,
+    nested: bool,
+    as_json: bool,
+    checkpoint: Path | None,
+    log: Path | None,
+    tensorboard: Path | None,
+    **options: str | None,
+) -> None:
+    """Try choices on DATA, and write a bundle of the best.
+
+    Takes the options of fit. The grid lists values, `hidden = [[64], [128, 64]]`; its table
+    [search] may say method = "grid", "random" with trials = 20 and ranges such as
+    `learning_rate = {low = 1e-4, high = 0.1, log = true}`, or "halving" with factor = 3; and
+    metric. Candidates are scored by cross-validation on the training and validation rows. The best
+    is trained anew on them, and judged on the test rows, which no candidate has seen.
+    """
+    chosen = configure(config, options)
+    name = chosen.name or default_name(chosen.data)
+    try:
+        asked = read_grid(grid)
+        require_writable(chosen.models / name)
+        finished = Journal(journal or chosen.runs / name / "search.jsonl", watch=_say)
+        outcome = run_search(
+            chosen, asked, folds=folds, journal=finished, nested=nested, announce=announce
+        )
+        if not as_json:
+            _show(outcome, asked, finished)
+        bundle, trained = fit_and_follow(outcome.config, checkpoint, log, tensorboard)
+    except RefusedError as error:
+        raise click.UsageError(str(error)) from error
+    except (JournalError, *REFUSALS) as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        report = {"engine": engine, **_described(outcome, asked, finished), "fit": describe(bundle)}
+        click.echo(json.dumps(report))
+    else:
+        summarise(bundle, trained)
+
+
+def _say(fit: Entry) -> None:
+    """A line for who waits; silent when stderr is not a terminal, as the progress bar is."""
+    if sys.stderr.isatty():
+        ended = f"diverged, {fit.failure}" if fit.failure else "done"
+        click.echo(f"{fit.seconds:>8.1f} s   {shown(fit.parameters)}   {ended}", err=True)
+
+
+def _show(outcome: Outcome, grid: Grid, journal: Journal) -> None:
+    epochs = "epochs" if grid.plan.method == "halving" else ""
+    click.echo(f"{outcome.metric:>18}{'sd':>10}{epochs:>10}".rstrip())
+    for candidate in outcome.candidates:
+        lasted = f"{candidate.epochs:>10}" if epochs else ""
+        figures = f"{candidate.mean:>18.4f}{candidate.deviation:>10.4f}{lasted}"
+        click.echo(f"{figures}   {shown(candidate.parameters)}")
+    winner = outcome.winner
+    facts = {
+        "winner": f"{shown(winner.parameters)}: {outcome.metric} {winner.mean:.4f} ± "
+        f"{winner.deviation:.4f} over {len(winner.scores)} folds",
+        "journal": f"{journal.path}, {journal.added} fits run, {journal.reused} found there",
+    }
+    if outcome.nested is not None:
+        facts["nested"] = (
+            f"{outcome.metric} {np.mean(outcome.nested):.4f} ± {np.std(outcome.nested):.4f} of the "
+            f"search as a whole, on rows it has not seen: the honest estimate"
+        )
+    click.echo()
+    for name, fact in facts.items():
+        click.echo(textwrap.fill(f"{name:<12}{fact}", 100, subsequent_indent=12 * " "))
+    click.echo()
+
+
+def _described(outcome: Outcome, grid: Grid, journal: Journal) -> dict[str, Any]:
+    nested = None
+    if outcome.nested is not None:
+        nested = {
+            "scores": [_finite(score) for score in outcome.nested],
+            "mean": _finite(float(np.mean(outcome.nested))),
+            "sd": _finite(float(np.std(outcome.nested))),
+        }
+    return {
+        "method": grid.plan.method,
+        "metric": outcome.metric,
+        "folds": len(outcome.winner.scores),
+        "candidates": [_row(candidate) for candidate in outcome.candidates],
+        "winner": _row(outcome.winner),
+        "nested": nested,
+        "journal": {"path": str(journal.path), "run": journal.added, "found": journal.reused},
+    }
+
+
+def _row(candidate: Candidate) -> dict[str, Any]:
+    row = {
+        "parameters": candidate.parameters,
+        "mean": _finite(candidate.mean),
+        "sd": _finite(candidate.deviation),
+        "scores": [_finite(score) for score in candidate.scores],
+    }
+    return row if candidate.epochs is None else row | {"epochs": candidate.epochs}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON has no word for NaN

@@ -1,0 +1,70 @@
+"""Candidates: choices that are tried, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from trainer.choices import Config, faults
+from trainer.data.tables import DataError, Task
+
+
+class RefusedError(ValueError):
+    """The search was asked for wrongly; the message says where and what to do. Nothing was run."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One combination of values, and its scores.
+
+    Attributes:
+        parameters: of it, by key of `Config`.
+        scores: one a fold, of the metric searched by; NaN where training diverged.
+        mean: of the scores.
+        deviation: the standard deviation of the scores, divided by their number.
+        epochs: it was last trained for, where they were shared out by halving; else None.
+    """
+
+    parameters: dict[str, Any]
+    scores: tuple[float, ...]
+    mean: float
+    deviation: float
+    epochs: int | None = None
+
+
+def shown(parameters: Mapping[str, Any]) -> str:
+    """Parameters in a line: `hidden=64,32 learning_rate=0.01`."""
+    return " ".join(f"{name}={_value(value)}" for name, value in parameters.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(_value, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def chosen(config: Config, parameters: Mapping[str, Any]) -> Config:
+    """The configuration with these parameters in place of its own.
+
+    Raises:
+        RefusedError: it does not take them.
+    """
+    try:
+        return Config.model_validate(config.model_dump() | dict(parameters))
+    except ValidationError as error:
+        raise RefusedError(f"candidate {shown(parameters)}: {faults(error)}") from error
+
+
+def require_fitting(config: Config, parameters: Mapping[str, Any], task: Task) -> None:
+    """Refuse parameters that are of another task.
+
+    Raises:
+        DataError: naming the candidate.
+    """
+    try:
+        chosen(config, parameters).loss_for(task)
+    except DataError as error:
+        raise DataError(f"candidate {shown(parameters)}: {error}") from error

@@ -1,0 +1,31 @@
+"""Scoring: which metrics a search can go by, and which way is up."""
+
+from __future__ import annotations
+
+from trainer.data.tables import Task
+from trainer.evaluate import leading
+
+# Of `trainer.evaluate.measure`.
+OF_CLASSES = (
+    "accuracy", "balanced_accuracy", "precision", "recall", "f1", "log_loss", "brier",
+    "calibration_error", "roc_auc", "pr_auc",
+)  # fmt: skip
+OF_VALUES = ("r2", "mae", "rmse", "pinball_10", "pinball_90")
+LOWER_IS_BETTER = frozenset(
+    {"log_loss", "brier", "calibration_error", "mae", "rmse", "pinball_10", "pinball_90"}
+)
+
+
+def metrics_of(task: Task) -> tuple[str, ...]:
+    """The metrics that models of the task have."""
+    return OF_VALUES if task == "regression" else OF_CLASSES
+
+
+def default_metric(task: Task) -> str:
+    """The leading metric of the task."""
+    return leading(task, dict.fromkeys(metrics_of(task), 0.0))
+
+
+def sign(metric: str) -> int:
+    """1, or −1 for a metric that is better the lower it is."""
+    return -1 if metric in LOWER_IS_BETTER else 1
