@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,7 +93,10 @@ def canvas(width: float = WIDTH, height: float = HEIGHT, *, rows: int = 1) -> It
         drawing = Canvas(figure, list(axes[:, 0]))
         yield drawing
         file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, dpi=160, metadata={"Date": None})
+        with warnings.catch_warnings():
+            # It measures by its own letters; those shown are the reader's, who may have more.
+            warnings.filterwarnings("ignore", "Glyph .* missing")
+            figure.savefig(file, format="svg", transparent=True, dpi=160, metadata={"Date": None})
         drawing.svg = _inline(file.getvalue(), width)
 
 

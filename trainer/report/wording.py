@@ -56,7 +56,7 @@ def number(value: float | None, digits: int = 4) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     if value and not 1e-4 <= abs(value) < 1e7:
-        return f"{value:.{digits - 1}g}".replace("-", MINUS)
+        return f"{value:.{digits}g}".replace("-", MINUS)
     places = max(0, digits - 1 - (math.floor(math.log10(abs(value))) if value else 0))
     text = f"{value:,.{places}f}"
     if places > 0 and float(value).is_integer():

@@ -169,7 +169,7 @@ def test_a_run_of_another_bundle_is_not_taken_for_its_own(made, tmp_path):
 
 
 def test_the_same_evidence_makes_the_same_page(made):
-    assert render(made("digits").evidence) == made("digits").page
+    assert render(made("diabetes").evidence) == made("diabetes").page
 
 
 def test_the_command_writes_the_page(made, tmp_path):

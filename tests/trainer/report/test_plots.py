@@ -1,0 +1,60 @@
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from trainer.report.plots import ACCENT, DENSE, MUTED, canvas, logarithmic
+
+
+def drawing(text="plain", points=10):
+    with canvas() as made:
+        axes = made.only
+        axes.scatter(np.arange(points), np.arange(points), color=ACCENT, rasterized=points > DENSE)
+        axes.axhline(1, color=MUTED)
+        axes.set_title(text)
+        axes.set_yscale("symlog", linthresh=1)
+    return made.svg
+
+
+def parsed(svg):
+    return ET.fromstring(svg)  # noqa: S314 - drawn here
+
+
+@pytest.mark.parametrize(
+    "text", ["<script>x</script>", "a & b", '" onload="x', "$\\frac{$", "url(#a) --> ]]>", "日本"]
+)
+def test_words_stay_words(text):
+    root = parsed(drawing(text))
+    assert text in [element.text for element in root.iter("text")]
+    assert not list(root.iter("script"))
+    assert not any(name.startswith("on") for e in root.iter() for name in e.attrib)
+
+
+def test_a_drawing_takes_the_pages_colours_and_names_no_other_place():
+    svg = drawing()
+    assert "var(--accent)" in svg
+    assert "var(--muted)" in svg
+    assert ACCENT not in svg
+    assert "http" not in svg
+    root = parsed(svg)
+    ids = {e.attrib["id"] for e in root.iter() if "id" in e.attrib}
+    links = {e.attrib["href"][1:] for e in root.iter() if e.attrib.get("href", "").startswith("#")}
+    assert links <= ids
+    assert svg == drawing()
+    assert not ids & {e.attrib["id"] for e in parsed(drawing("other")).iter() if "id" in e.attrib}
+
+
+def test_many_points_are_an_image_and_stay_small():
+    few, many = drawing(points=100), drawing(points=20 * DENSE)
+    assert "data:image/png;base64," not in few
+    assert "data:image/png;base64," in many
+    assert len(many) < 100_000
+
+
+def test_ticks_of_a_logarithmic_scale_are_numbers():
+    with canvas() as made:
+        made.only.plot([1, 2, 3], [0.3, 0.02, 0.5])
+        logarithmic(made.only)
+    shown = [element.text for element in parsed(made.svg).iter("text")]
+    assert {"0.02", "0.1", "0.5"} <= set(shown)
+    assert not any("$" in text for text in shown)

@@ -1,0 +1,78 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from trainer.data.records import Column, Records
+from trainer.report.slices import FEWEST_ROWS, interval, slices
+
+
+@pytest.fixture
+def judged(made, rng):
+    """Rows whose answers are wrong where it is said, of a classifier."""
+    n = 400
+    numbers = np.stack([rng.normal(size=n), rng.random(n) < 0.5], axis=1).astype(np.float32)
+    numbers[:60, 0] = np.nan
+    codes = np.zeros((n, 1), np.int32)
+    codes[100:180], codes[180:200], codes[200:] = 1, 2, -1
+    dates = np.full((n, 1), 1.6e9)
+    columns = (Column("size"), Column("kind", "category", ("a", "b", "few")),
+               Column("new", "boolean"), Column("day", "date"))  # fmt: skip
+    truth = np.array(["no", "yes"])[rng.integers(0, 2, n)]
+    label = truth.copy()
+    wrong = np.r_[110:150, 0:6]  # mostly of kind b, some without a size
+    label[wrong] = np.where(truth[wrong] == "no", "yes", "no")
+    return replace(
+        made("tumours").evidence.judged, records=Records(columns, numbers, dates, codes),
+        truth=truth, answers={"label": label}, classes=np.array(["no", "yes"]),
+    )  # fmt: skip
+
+
+def test_slices_are_the_categories_the_quarters_and_the_gaps_worst_first(judged):
+    found = slices(judged)
+    by_name = {(s.column, s.held): s for s in found}
+    assert by_name["kind", "a"].rows == 100
+    assert by_name["kind", "b"].rows == 80
+    assert by_name["kind", "missing"].rows == 200
+    assert ("kind", "few") not in by_name  # of 20 rows
+    assert by_name["size", "missing"].rows == 60
+    assert by_name["new", "true"].rows + by_name["new", "false"].rows == 400
+    assert not any(s.column == "day" for s in found)  # the same day throughout
+    quarters = [s.rows for s in found if s.column == "size" and s.held != "missing"]
+    assert quarters == [85] * 4
+    assert (found[0].column, found[0].held) == ("kind", "b")
+    assert found[0].figure == 0.5
+    assert [s.figure for s in found] == sorted(s.figure for s in found)
+    assert all(s.rows >= FEWEST_ROWS for s in found)
+    right = judged.answers["label"] == judged.truth
+    assert by_name["new", "true"].figure == right[judged.records.numbers[:, 1] == 1].mean()
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 50), (50, 50), (47, 60), (1, 2)])
+def test_intervals_of_shares_are_wilsons(judged, right, n):
+    scores = np.r_[np.ones(right), np.zeros(n - right)]
+    expected = stats.binomtest(right, n).proportion_ci(method="wilson")
+    mean, low, high = interval(judged, scores)
+    assert mean == right / n
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_intervals_of_errors_are_normal(made, rng):
+    scores = rng.exponential(size=300)
+    mean, low, high = interval(made("diabetes").evidence.judged, scores)
+    expected = stats.norm.interval(0.95, scores.mean(), stats.sem(scores))
+    assert (mean, low, high) == pytest.approx((scores.mean(), *expected), rel=1e-6)
+
+
+def test_of_values_the_largest_error_comes_first(made, rng):
+    n = 200
+    numbers = np.repeat([0.0, 1.0], n // 2)[:, None].astype(np.float32)
+    value = np.where(numbers == 1, 5.0, 0.5).astype(np.float32)
+    judged = replace(
+        made("diabetes").evidence.judged,
+        records=Records((Column("big", "boolean"),), numbers), truth=np.zeros((n, 1)),
+        answers={"value": value},
+    )  # fmt: skip
+    found = slices(judged)
+    assert [(s.held, s.figure) for s in found] == [("true", 5.0), ("false", 0.5)]
