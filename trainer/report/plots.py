@@ -19,7 +19,7 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 INK, MUTED, RULE = "#1c2024", "#6a7079", "#dfe2e6"
 ACCENT, SECOND, GOOD, BAD = "#2563a8", "#c8691c", "#2c7d4f", "#b93a32"
@@ -96,7 +96,7 @@ def canvas(width: float = WIDTH, height: float = HEIGHT, *, rows: int = 1) -> It
         with warnings.catch_warnings():
             # It measures by its own letters; those shown are the reader's, who may have more.
             warnings.filterwarnings("ignore", "Glyph .* missing")
-            figure.savefig(file, format="svg", transparent=True, dpi=160, metadata={"Date": None})
+            figure.savefig(file, format="svg", transparent=True, dpi=120, metadata={"Date": None})
         drawing.svg = _inline(file.getvalue(), width)
 
 
@@ -106,6 +106,11 @@ def logarithmic(axes: Axes) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def counted(axes: Axes) -> None:
+    """Whole numbers upwards: of rows there are no halves."""
+    axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
 
 
 def grid(axes: Axes) -> None:

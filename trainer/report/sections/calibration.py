@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from trainer.evaluate.metrics import BINS
 from trainer.report.blocks import Figure, Figures, Paragraph, Section
 from trainer.report.evidence import Evidence, Judged
-from trainer.report.plots import ACCENT, MUTED, WIDE, canvas, grid
+from trainer.report.plots import ACCENT, MUTED, WIDE, canvas, counted, grid
 from trainer.report.wording import number, short
 
 
@@ -66,6 +66,7 @@ def _curve(said: NDArray[np.float64], hit: NDArray[np.bool_], axis: str, what: s
         grid(below)
         below.bar((np.arange(BINS) + 0.5) / BINS, rows, width=0.92 / BINS, color=MUTED, alpha=0.6)
         below.set(xlabel=axis, ylabel="rows")
+        counted(below)
     return Figure(
         drawing.svg,
         "On the dashed line, probabilities mean what they say; above it the model is too modest, "

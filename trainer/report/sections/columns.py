@@ -118,7 +118,7 @@ def worst_slices(judged: Judged) -> Section:
         mean = show(part.figure)
         rows.append([
             short(part.column, 32), part.held, Cell(mean, 0.2, "bad") if surely else mean,
-            f"{show(part.low)} – {show(part.high)}", f"{part.rows:,}",
+            f"{show(part.low)} to {show(part.high)}", f"{part.rows:,}",
         ])  # fmt: skip
     figure = "accuracy" if judged.classes is not None else "mean absolute error"
     if judged.classes is None and len(judged.targets) > 1:

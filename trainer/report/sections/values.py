@@ -9,7 +9,7 @@ from sklearn import metrics
 
 from trainer.report.blocks import Block, Figure, Figures, Paragraph, Section, Table
 from trainer.report.evidence import Judged
-from trainer.report.plots import ACCENT, DENSE, MUTED, canvas, grid
+from trainer.report.plots import ACCENT, DENSE, MUTED, canvas, counted, grid
 from trainer.report.wording import number, percent, short
 
 MOST_TARGETS = 6
@@ -84,6 +84,7 @@ def _spread(name: str, truth: NDArray[np.float64], predicted: NDArray[np.float64
         axes.hist(left, bins=min(40, max(8, int(np.sqrt(len(left))))), color=ACCENT, rwidth=0.94)
         axes.axvline(0, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
         axes.set(xlabel=f"true less predicted {short(name, 24)}", ylabel="test rows")
+        counted(axes)
     low, middle, high = np.quantile(left, [0.05, 0.5, 0.95])
     return Figure(
         drawing.svg,
