@@ -132,6 +132,26 @@ def _logs(file: Path | None, folder: Path | None) -> list[Callback]:
     return logs
 
 
+def _interval(manifest: Manifest) -> dict[str, str]:
+    """How far the leading figure can be trusted."""
+    metric = leading(manifest.task, manifest.metrics["test"])
+    if metric not in manifest.intervals:
+        return {}
+    low, high = manifest.intervals[metric]
+    rows = manifest.data.rows["test"]
+    return {"interval": f"{metric} {low:.4f} to {high:.4f}, 95 % of draws of {rows} test rows"}
+
+
+def _settled(manifest: Manifest) -> dict[str, str]:
+    """What was chosen on the validation rows after training."""
+    facts = {}
+    if manifest.aim is not None:
+        facts["threshold"] = f"{manifest.threshold:.4f}, chosen for {manifest.aim}"
+    if manifest.temperature != 1:
+        facts["temperature"] = f"{manifest.temperature:.4f}"
+    return facts
+
+
 def _compared(manifest: Manifest) -> dict[str, str]:
     """The baselines, and plainly which of them are better."""
     if not manifest.baselines:
@@ -164,10 +184,12 @@ def summarise(bundle: Bundle, trained: Trained) -> None:
             part: ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
             for part, metrics in manifest.metrics.items()
         },
+        **_interval(manifest),
         **_compared(manifest),
+        **_settled(manifest),
         "parity": f"max |Δ| {parity.max_abs:.1e} from NumPy over {parity.rows} rows{same}",
         "bundle": str(bundle.path),
     }
     click.echo(f"{trained.model.network.summary()}\n")
     for name, fact in facts.items():
-        click.echo(textwrap.fill(f"{name:<12}{fact}", 100, subsequent_indent=12 * " "))
+        click.echo(textwrap.fill(f"{name:<11} {fact}", 100, subsequent_indent=12 * " "))

@@ -63,7 +63,7 @@ def _option(name: str, field: FieldInfo) -> Callable[[F], F]:
     flag = f"--{name.replace('_', '-')}"
     if field.annotation is bool:
         return click.option(flag, is_flag=True, default=None, help=field.description)
-    default = "" if field.default is None else f"  [default: {_shown(field.default)}]"
+    default = "" if field.default in (None, ()) else f"  [default: {_shown(field.default)}]"
     words = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     described = f"{field.description}{': ' if words else ''}{', '.join(words)}"
     return click.option(flag, metavar=name.upper(), help=f"{described}{default}")

@@ -1,0 +1,107 @@
+"""The newcomer's page does what it says."""
+
+import csv
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from serving import create_app
+from tests.test_readme import same
+from trainer.cli import main
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "people.md").read_text()
+
+
+def blocks(language):
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    return [text for name, text in fences if name == language]
+
+
+def commands(word):
+    lines = "".join(blocks("bash")).splitlines()
+    return [shlex.split(line)[1:] for line in lines if line.startswith(f"trainer {word}")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("newcomer")
+    shutil.copy(DOCS / "people.csv", folder)
+    (folder / "grid.toml").write_text(blocks("toml")[0])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """What the page's second `fit` prints, run as it stands there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        done = CliRunner().invoke(main, commands("fit")[1])
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_the_rows_shown_are_those_of_the_file():
+    shown = blocks("")[0].strip().splitlines()
+    assert (DOCS / "people.csv").read_text().splitlines()[: len(shown)] == shown
+
+
+def test_the_identifier_is_noticed(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    done = CliRunner().invoke(
+        main, [*commands("fit")[0], "--epochs", "1", "--name", "first", "--skip-baselines"]
+    )
+    assert "identifier_column" in done.stderr
+    assert "--drop NAME" in done.stderr
+    for line in blocks("")[1].splitlines()[:5]:
+        assert (
+            line.split() == next(x for x in done.stderr.splitlines() if x[:9] == line[:9]).split()
+        )
+
+
+def test_training_prints_what_is_shown(trained):
+    (shown,) = (b for b in blocks("") if b.startswith("task"))
+    for line in shown.splitlines():
+        word = line.split()[0]
+        got = next((x for x in trained.stdout.splitlines() if x.split()[:1] == [word]), "")
+        numbers = [float(n) for n in re.findall(r"\d\.\d{4}", line)]
+        found = [float(n) for n in re.findall(r"\d\.\d{4}", got)]
+        assert found == pytest.approx(numbers, abs=0.01), word
+
+
+def test_the_requests_are_answered_as_shown(trained, folder):
+    client = create_app(models=folder / "models").test_client()
+    command = next(b for b in blocks("bash") if b.startswith("curl"))
+    body = json.loads(re.search(r"-d '(.*)'", command, re.DOTALL)[1])
+    answer = client.post("/predict?model=people", json=body)
+    assert same(answer.json, json.loads(blocks("json")[0]))
+    misspelt = {"instances": [{"ages": 47, **body["instances"][1]}]}
+    refused = client.post("/predict?model=people", json=misspelt)
+    assert refused.text.strip() == blocks("json")[1].strip()
+
+
+def test_a_file_is_scored_and_a_report_written(trained, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    shutil.copy("people.csv", "new.csv")
+    for command in (*commands("score"), *commands("report")):
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+    with Path("scored.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2000
+    assert list(rows[0]) == ["customer", "prediction", "probability_no", "probability_yes"]
+    assert "people" in Path("report.html").read_text()
+
+
+def test_the_search_finds_a_candidate(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (command,) = commands("search")
+    quick = ["--epochs", "1", "--folds", "2", "--name", "searched", "--skip-baselines"]
+    done = CliRunner().invoke(main, [*command, *quick])
+    assert done.exit_code == 0, done.output
+    assert "winner" in done.stdout

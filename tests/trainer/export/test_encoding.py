@@ -1,0 +1,124 @@
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+
+from serving.runtime import Session
+from trainer.data.preprocess import Encoding
+from trainer.data.preprocess.dates import FIRST, LAST
+from trainer.data.records import Column, Records
+from trainer.data.tables import DataError, make_table
+from trainer.export.graph import build_graph
+from trainer.export.parity import check_parity, tolerances
+from trainer.model import Model
+from trainer.nn import BinaryCrossEntropy, Dense
+
+ROWS = 400
+
+
+def records(rng, *, dates=None, name="x"):
+    numbers = np.column_stack([rng.lognormal(3, 2, ROWS), rng.integers(0, 2, ROWS)])
+    numbers[rng.random(numbers.shape) < 0.1] = np.nan
+    if dates is None:
+        dates = rng.integers(-9_000_000_000, 9_000_000_000, (ROWS, 1)).astype(np.float64)
+        dates[rng.random(dates.shape) < 0.1] = np.nan
+    columns = (
+        Column("few", "category", ("é", "b,c", '"d"')),
+        Column(name),
+        Column("many", "category", tuple(f"w{i}" for i in range(60))),
+        Column("yes", "boolean"),
+        Column("when", "date"),
+    )
+    codes = np.column_stack([rng.integers(-1, 3, ROWS), rng.integers(-1, 60, ROWS)])
+    return Records(columns, numbers.astype(np.float32), dates, codes.astype(np.int32))
+
+
+def model_of(rows, rng, **encoding):
+    target = np.where(rng.random(len(rows)) < 0.5, "a", "b")
+    table = make_table(source="t", records=rows, target=target, target_names=("y",))
+    return Model.untrained(
+        table,
+        np.arange(0, len(rows), 2),
+        layers=lambda k: [Dense(16, "relu"), Dense(k)],
+        loss=BinaryCrossEntropy(),
+        rng=rng,
+        encoding=Encoding(rare=1, **encoding),
+    )
+
+
+@pytest.mark.parametrize("scaling", ["standard", "minmax", "robust", "quantile"])
+@pytest.mark.parametrize("one_hot", [8, 100])
+def test_mixed_columns_answer_as_numpy_does(scaling, one_hot, rng):
+    rows = records(rng)
+    model = model_of(rows, rng, scaling=scaling, one_hot=one_hot)
+    found = check_parity(model, Session(build_graph(model)), rows, rows.take(slice(0)))
+    assert found.max_abs < 1e-6
+    assert found.label_agreement == 1
+
+
+def test_the_graph_takes_one_input_a_column_as_it_comes(rng):
+    rows = records(rng)
+    proto = onnx.load_from_string(build_graph(model_of(rows, rng)))
+    faces = {i.name: i.type.tensor_type.elem_type for i in proto.graph.input}
+    kinds = onnx.TensorProto
+    assert faces == {
+        "few": kinds.STRING, "x": kinds.FLOAT, "many": kinds.STRING, "yes": kinds.FLOAT,
+        "when": kinds.DOUBLE,
+    }  # fmt: skip
+    assert {(o.domain, o.version) for o in proto.opset_import} == {("", 17), ("ai.onnx.ml", 3)}
+
+
+def test_the_calendar_is_that_of_pandas_on_every_day_of_four_centuries(rng):
+    model = model_of(records(rng), rng)
+    proto = onnx.load_from_string(build_graph(model))
+    days = pd.date_range("1850-01-01", "2250-01-01", freq="D")
+    hours = days + pd.to_timedelta(np.arange(len(days)) % 24, unit="h")
+    seconds = hours.to_numpy().astype("datetime64[s]").astype(np.float64)
+    for part, expected in (
+        ("when_day", days.day), ("when_month", days.month - 1), ("when_weekday", days.day_of_week),
+        ("when_hour", hours.hour),
+    ):  # fmt: skip
+        kind = onnx.TensorProto.FLOAT
+        wanted = onnx.helper.make_tensor_value_info(part, kind, None)
+        probe = onnx.ModelProto()
+        probe.CopyFrom(proto)
+        del probe.graph.output[:]
+        probe.graph.output.append(wanted)
+        n = len(seconds)
+        inputs = {
+            "few": np.full((n, 1), ""), "many": np.full((n, 1), ""),
+            "x": np.zeros((n, 1), np.float32), "yes": np.zeros((n, 1), np.float32),
+            "when": seconds[:, None],
+        }  # fmt: skip
+        got = Session(probe.SerializeToString()).run(inputs)[part]
+        found = got[:, 0] if part == "when_day" else got.argmax(axis=1)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_dates_beyond_the_calendar_are_answered_as_its_ends(rng):
+    rows = records(rng)
+    model = model_of(rows, rng)
+    far = records(rng, dates=np.resize([FIRST, LAST, np.nan, 0.0, -0.5], (ROWS, 1)))
+    got, expected = Session(build_graph(model)).run(far.inputs()), model.answers(far)
+    delta = np.abs(got["probabilities"] - expected["probabilities"])
+    assert (delta <= tolerances(model, far)["probabilities"]).all()
+
+
+def test_a_gap_that_is_filled_in_no_column_is_no_answer_and_never_a_wrong_one(rng):
+    whole = Records.of_numbers(["a", "b"], rng.normal(size=(50, 2)))
+    model = model_of(whole, rng)
+    gap = Records.of_numbers(["a", "b"], np.array([[np.nan, 1.0]]))
+    assert np.isnan(Session(build_graph(model)).run(gap.inputs())["probabilities"]).all()
+
+
+@pytest.mark.parametrize("name", ["W1", "encoded", "p", "pair", "few_place", "when_month"])
+def test_a_column_may_have_the_name_of_something_inside(name, rng):
+    rows = records(rng, name=name)
+    model = model_of(rows, rng)
+    check_parity(model, Session(build_graph(model)), rows, rows.take(slice(0)))
+
+
+@pytest.mark.parametrize("name", ["label", "probabilities", "value"])
+def test_a_column_of_the_name_of_an_answer_is_refused(name, rng):
+    with pytest.raises(DataError, match=f"of other names than those of the answers; got {name}"):
+        build_graph(model_of(records(rng, name=name), rng))
