@@ -22,9 +22,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 PAPER, INK, MUTED, RULE = "#fefefe", "#1c2024", "#6a7079", "#dfe2e6"
-ACCENT, SECOND, GOOD, BAD = "#2563a8", "#c8691c", "#2c7d4f", "#b93a32"
-VARIABLES = {PAPER: "paper", INK: "ink", MUTED: "muted", RULE: "rule", ACCENT: "accent", SECOND: "second",
-             GOOD: "good", BAD: "bad"}  # fmt: skip
+ACCENT, SECOND = "#2563a8", "#c8691c"
+VARIABLES = {PAPER: "paper", INK: "ink", MUTED: "muted", RULE: "rule", ACCENT: "accent",
+             SECOND: "second"}  # fmt: skip
 # Told apart by all eyes, on white and on black (after Okabe and Ito 2008, and Tol 2021).
 MANY = (ACCENT, SECOND, "#009e73", "#b65a94", "#8a8a00", "#4aa3d8", "#8c564b", "#7667b5", "#d4483b",
         "#5f8a8b")  # fmt: skip

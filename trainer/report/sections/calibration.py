@@ -25,7 +25,6 @@ def calibration(evidence: Evidence, judged: Judged) -> Section:
         axis, what = "said probability of the answer", "answers that are right"
     return Section(
         "calibration",
-        "Whether its probabilities can be taken at their word",
         [Paragraph(_sentence(evidence)), Figures([_curve(said, hit, axis, what)])],
     )
 

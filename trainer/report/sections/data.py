@@ -46,7 +46,7 @@ def data(evidence: Evidence) -> Section:
             "or is not where it was looked for. The bundle knows the model's answers to its "
             "training rows.", "quiet"))  # fmt: skip
         blocks.append(_answers(evidence))
-    return Section("data", "Data", [*blocks, _columns(evidence)])
+    return Section("data", [*blocks, _columns(evidence)])
 
 
 def _targets(judged: Judged) -> list[Figure]:

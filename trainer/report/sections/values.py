@@ -28,7 +28,7 @@ def values(judged: Judged) -> Section:
     if len(judged.targets) > MOST_TARGETS:
         blocks.append(Paragraph(f"The first {MOST_TARGETS} of {len(judged.targets)} targets are "
                                 f"drawn.", "quiet"))  # fmt: skip
-    return Section("values", "Predicted against true", blocks)
+    return Section("values", blocks)
 
 
 def _targets(judged: Judged) -> Table:

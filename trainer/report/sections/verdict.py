@@ -33,7 +33,7 @@ def verdict(evidence: Evidence) -> Section:
         blocks.append(Paragraph(said))
     if evidence.manifest.baselines:
         blocks.append(Figures([_beside(evidence)]))
-    return Section("verdict", "Verdict", [*blocks, _metrics(evidence)])
+    return Section("verdict", [*blocks, _metrics(evidence)])
 
 
 def _goodness(evidence: Evidence) -> str:
