@@ -152,7 +152,10 @@ def read_run(path: Path) -> RunFolder:
         RunError: there is no such folder, or a file of it is missing or damaged.
     """
     if not path.is_dir():
-        raise RunError(f"expected the folder of a run; got {path}, which is none")
+        raise RunError(
+            f"expected the folder of a run; got {path}, which is none; name it with --runs, or "
+            f"train the model again"
+        )
     try:
         config, metrics, environment, health = (
             json.loads((path / f"{name}.json").read_text(encoding="utf-8"))

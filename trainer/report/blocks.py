@@ -95,7 +95,26 @@ class Tiles:
     items: Sequence[tuple[str, str, str]]
 
 
-Block = Paragraph | Figure | Figures | Table | Facts | Tiles
+Block = Paragraph | Figures | Table | Facts | Tiles
+
+
+# By the anchors of the sections.
+TITLES = {
+    "verdict": "Verdict",
+    "data": "Data",
+    "learning": "Learning",
+    "confusion": "Which classes it confuses",
+    "curves": "At other thresholds",
+    "calibration": "Whether its probabilities can be taken at their word",
+    "values": "Predicted against true",
+    "importance": "What it goes by",
+    "cases": "Hardest cases",
+    "slices": "Where it is worst",
+    "health": "The health of its layers",
+    "parity": "Whether the graph answers as the network does",
+    "variants": "Variants",
+    "origin": "How it was made",
+}
 
 
 @dataclass(frozen=True)
@@ -103,11 +122,14 @@ class Section:
     """A part of the page.
 
     Attributes:
-        key: its anchor.
-        title: above it.
+        key: its anchor, out of `TITLES`.
         blocks: in order.
     """
 
     key: str
-    title: str
     blocks: Sequence[Block]
+
+    @property
+    def title(self) -> str:
+        """What stands above it."""
+        return TITLES[self.key]

@@ -19,12 +19,12 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-INK, MUTED, RULE = "#1c2024", "#6a7079", "#dfe2e6"
-ACCENT, SECOND, GOOD, BAD = "#2563a8", "#c8691c", "#2c7d4f", "#b93a32"
-VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", ACCENT: "accent", SECOND: "second",
-             GOOD: "good", BAD: "bad"}  # fmt: skip
+PAPER, INK, MUTED, RULE = "#fefefe", "#1c2024", "#6a7079", "#dfe2e6"
+ACCENT, SECOND = "#2563a8", "#c8691c"
+VARIABLES = {PAPER: "paper", INK: "ink", MUTED: "muted", RULE: "rule", ACCENT: "accent",
+             SECOND: "second"}  # fmt: skip
 # Told apart by all eyes, on white and on black (after Okabe and Ito 2008, and Tol 2021).
 MANY = (ACCENT, SECOND, "#009e73", "#b65a94", "#8a8a00", "#4aa3d8", "#8c564b", "#7667b5", "#d4483b",
         "#5f8a8b")  # fmt: skip
@@ -47,7 +47,9 @@ STYLE: dict[Any, Any] = {
     "grid.color": RULE,
     "grid.linewidth": 0.7,
     "legend.fontsize": 8.5,
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.facecolor": PAPER,
+    "legend.framealpha": 0.85,  # curves may pass behind it
     "legend.labelcolor": INK,
     "lines.linewidth": 1.8,
     "svg.fonttype": "none",  # letters of the page
@@ -96,7 +98,7 @@ def canvas(width: float = WIDTH, height: float = HEIGHT, *, rows: int = 1) -> It
         with warnings.catch_warnings():
             # It measures by its own letters; those shown are the reader's, who may have more.
             warnings.filterwarnings("ignore", "Glyph .* missing")
-            figure.savefig(file, format="svg", transparent=True, dpi=160, metadata={"Date": None})
+            figure.savefig(file, format="svg", transparent=True, dpi=120, metadata={"Date": None})
         drawing.svg = _inline(file.getvalue(), width)
 
 
@@ -106,6 +108,11 @@ def logarithmic(axes: Axes) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def counted(axes: Axes) -> None:
+    """Whole numbers upwards: of rows there are no halves."""
+    axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
 
 
 def grid(axes: Axes) -> None:

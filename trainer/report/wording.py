@@ -28,8 +28,8 @@ METRICS = {
     "pinball_90": "pinball loss, 90 %",
 }
 BASELINES = {
-    "majority": "always the commonest",
-    "mean": "always the mean",
+    "majority": "the commonest class alone",
+    "mean": "the mean alone",
     "logistic_regression": "logistic regression",
     "ridge": "ridge regression",
     "gradient_boosting": "gradient boosting",

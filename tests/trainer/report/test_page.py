@@ -127,7 +127,7 @@ def test_the_metrics_are_the_manifests(made):
     assert len(table) - 1 == len(manifest.metrics["test"])
     for row, (name, figure) in zip(table[1:], manifest.metrics["test"].items(), strict=True):
         assert float(row[1]) == pytest.approx(figure, abs=5e-5)
-        low, high = map(float, row[2].split(" – "))
+        low, high = map(float, row[2].split(" to "))
         assert (low, high) == pytest.approx(manifest.intervals[name], abs=5e-5)
         for cell, baseline in zip(row[3:], manifest.baselines.values(), strict=True):
             assert float(cell) == pytest.approx(baseline.metrics[name], abs=5e-5)

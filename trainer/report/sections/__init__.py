@@ -17,17 +17,9 @@ from trainer.report.sections.origin import origin
 from trainer.report.sections.values import values
 from trainer.report.sections.verdict import verdict
 
-CLASSES = {
-    "confusion": "Which classes it confuses",
-    "curves": "At other thresholds",
-    "calibration": "Whether its probabilities can be taken at their word",
-}
-VALUES = {"values": "Predicted against true"}
-COLUMNS = {
-    "importance": "What it goes by",
-    "cases": "Hardest cases",
-    "slices": "Where it is worst",
-}
+CLASSES = ("confusion", "curves", "calibration")
+VALUES = ("values",)
+COLUMNS = ("importance", "cases", "slices")
 
 
 def sections(evidence: Evidence) -> list[Section]:
@@ -41,15 +33,15 @@ def sections(evidence: Evidence) -> list[Section]:
 def _judged(evidence: Evidence) -> list[Section]:
     judged = evidence.judged
     if judged is None:
-        titles = (VALUES if evidence.manifest.classes is None else CLASSES) | COLUMNS
-        return [Section(key, title, [_absent()]) for key, title in titles.items()]
+        answered = VALUES if evidence.manifest.classes is None else CLASSES
+        return [Section(key, [_absent()]) for key in (*answered, *COLUMNS)]
     found = importances(judged, seed(evidence.manifest.data.fingerprint))
-    answered = (
+    looked_at = (
         [values(judged)]
         if judged.classes is None
         else [confusion(judged), curves(evidence, judged), calibration(evidence, judged)]
     )
-    return [*answered, importance(found), cases(judged, found), worst_slices(judged)]
+    return [*looked_at, importance(found), cases(judged, found), worst_slices(judged)]
 
 
 def _absent() -> Block:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from trainer.evaluate.metrics import BINS
 from trainer.report.blocks import Figure, Figures, Paragraph, Section
 from trainer.report.evidence import Evidence, Judged
-from trainer.report.plots import ACCENT, MUTED, WIDE, canvas, grid
+from trainer.report.plots import ACCENT, MUTED, WIDE, canvas, counted, grid
 from trainer.report.wording import number, short
 
 
@@ -25,7 +25,6 @@ def calibration(evidence: Evidence, judged: Judged) -> Section:
         axis, what = "said probability of the answer", "answers that are right"
     return Section(
         "calibration",
-        "Whether its probabilities can be taken at their word",
         [Paragraph(_sentence(evidence)), Figures([_curve(said, hit, axis, what)])],
     )
 
@@ -66,6 +65,7 @@ def _curve(said: NDArray[np.float64], hit: NDArray[np.bool_], axis: str, what: s
         grid(below)
         below.bar((np.arange(BINS) + 0.5) / BINS, rows, width=0.92 / BINS, color=MUTED, alpha=0.6)
         below.set(xlabel=axis, ylabel="rows")
+        counted(below)
     return Figure(
         drawing.svg,
         "On the dashed line, probabilities mean what they say; above it the model is too modest, "

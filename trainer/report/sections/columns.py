@@ -50,17 +50,16 @@ def importance(found: Importances) -> Section:
     rows = [[short(c.column), decimal(c.drop), decimal(c.spread)] for c in found.columns]
     table = Table(["column", f"{metric_name(found.metric)} lost", "standard deviation"], rows,
                   folded="Every column as a table")  # fmt: skip
-    return Section("importance", "What it goes by",
+    return Section("importance",
                    [Paragraph(said), Figures([Figure(drawing.svg, caption)]), table])  # fmt: skip
 
 
 def cases(judged: Judged, found: Importances) -> Section:
     """The test rows it got most surely wrong."""
     worst = hardest(judged)
-    title = "Hardest cases"
     if not worst:
         said = f"None of {count(len(judged), 'test row')} is answered wrongly."
-        return Section("cases", title, [Paragraph(said, "good")])
+        return Section("cases", [Paragraph(said, "good")])
     names = [c.column for c in found.columns[:MOST_COLUMNS]]
     kept = set(names)
     names = [name for name in judged.records.names if name in kept]  # in the order of a row
@@ -89,7 +88,7 @@ def cases(judged: Judged, found: Importances) -> Section:
     if judged.classes is not None and len(worst) < MOST_CASES:
         said = f"There are no more: of {count(len(judged), 'row')} no other is answered wrongly."
         blocks.append(Paragraph(said, "quiet"))
-    return Section("cases", title, blocks)
+    return Section("cases", blocks)
 
 
 def _words(judged: Judged, names: list[str]) -> list[int]:
@@ -103,13 +102,12 @@ def worst_slices(judged: Judged) -> Section:
     """Parts of the rows, the worst first, beside all of them."""
     whole, low, high = interval(judged, row_scores(judged))
     found = slices(judged)
-    title = "Where it is worst"
     if not found:
         said = (
             f"No column sets {FEWEST_ROWS} of the {count(len(judged), 'test row')} apart from the "
             f"others: fewer would tell little."
         )
-        return Section("slices", title, [Paragraph(said, "quiet")])
+        return Section("slices", [Paragraph(said, "quiet")])
     shown = found[:MOST_SLICES]
     show = percent if judged.classes is not None else number
     worse = [_surely_worse(judged, part, whole) for part in found]
@@ -118,7 +116,7 @@ def worst_slices(judged: Judged) -> Section:
         mean = show(part.figure)
         rows.append([
             short(part.column, 32), part.held, Cell(mean, 0.2, "bad") if surely else mean,
-            f"{show(part.low)} – {show(part.high)}", f"{part.rows:,}",
+            f"{show(part.low)} to {show(part.high)}", f"{part.rows:,}",
         ])  # fmt: skip
     figure = "accuracy" if judged.classes is not None else "mean absolute error"
     if judged.classes is None and len(judged.targets) > 1:
@@ -138,7 +136,7 @@ def worst_slices(judged: Judged) -> Section:
         f"test rows; tinted where the whole lies outside the interval.{more}",
         words=range(2),
     )
-    return Section("slices", title, [Paragraph(said), table])
+    return Section("slices", [Paragraph(said), table])
 
 
 def _surely_worse(judged: Judged, part: Slice, whole: float) -> bool:

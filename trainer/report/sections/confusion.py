@@ -24,7 +24,7 @@ def confusion(judged: Judged) -> Section:
         _matrix(matrix, names, wrong) if len(names) <= MOST_CLASSES else _pairs(matrix, names),
         _classes(judged, classes, names),
     ]
-    return Section("confusion", "Which classes it confuses", blocks)
+    return Section("confusion", blocks)
 
 
 def _matrix(matrix: NDArray[np.int64], names: list[str], wrong: int) -> Table:

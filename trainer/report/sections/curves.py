@@ -25,7 +25,7 @@ def curves(evidence: Evidence, judged: Judged) -> Section:
     present = [k for k in shown if 0 < np.count_nonzero(judged.truth == classes[k]) < len(judged)]
     if not present:
         said = "A curve needs test rows of a class and of another; there are none."
-        return Section("curves", "At other thresholds", [Paragraph(said, "quiet")])
+        return Section("curves", [Paragraph(said, "quiet")])
     areas = {k: _roc_area(judged, k) for k in present}
     drawn = sorted(present, key=lambda k: areas[k])[:MOST_CURVES]
     left_out = len(present) - len(drawn)
@@ -33,7 +33,7 @@ def curves(evidence: Evidence, judged: Judged) -> Section:
     blocks: list[Block] = [Figures([_roc(judged, drawn, areas, more), _pr(judged, drawn, more)])]
     if len(classes) == 2 and evidence.manifest.threshold is not None:
         blocks.append(Figures([_thresholds(judged, evidence.manifest.threshold)]))
-    return Section("curves", "At other thresholds", blocks)
+    return Section("curves", blocks)
 
 
 def _is(judged: Judged, k: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:

@@ -10,7 +10,7 @@ import numpy as np
 from serving.bundle import REFERENCE, Boolean, Category, Date, Input
 from trainer.report.blocks import Block, Facts, Figure, Figures, Paragraph, Section, Table
 from trainer.report.evidence import Evidence, Judged
-from trainer.report.plots import ACCENT, INK, canvas, grid
+from trainer.report.plots import ACCENT, INK, canvas, counted, grid
 from trainer.report.wording import count, listed, number, percent, short
 
 MOST_OPEN = 30  # columns listed without being asked
@@ -46,7 +46,7 @@ def data(evidence: Evidence) -> Section:
             "or is not where it was looked for. The bundle knows the model's answers to its "
             "training rows.", "quiet"))  # fmt: skip
         blocks.append(_answers(evidence))
-    return Section("data", "Data", [*blocks, _columns(evidence)])
+    return Section("data", [*blocks, _columns(evidence)])
 
 
 def _targets(judged: Judged) -> list[Figure]:
@@ -79,6 +79,7 @@ def _targets(judged: Judged) -> list[Figure]:
             axes.hist(values, bins=min(40, max(8, int(np.sqrt(len(values))))), color=ACCENT,
                       rwidth=0.94)  # fmt: skip
             axes.set(xlabel=short(name, 40), ylabel="test rows")
+            counted(axes)
         low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
         figures.append(Figure(
             drawing.svg,

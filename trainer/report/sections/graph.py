@@ -23,7 +23,7 @@ def parity(evidence: Evidence) -> Section:
         "How far the graph's answers are from the NumPy network's, as measured when it was "
         "exported.",
     ))  # fmt: skip
-    return Section("parity", "Whether the graph answers as the network does", blocks)
+    return Section("parity", blocks)
 
 
 def _replayed(proof: Proof) -> Paragraph:
@@ -61,7 +61,7 @@ def variants(evidence: Evidence) -> Section:
     facts = Facts([("takes", inputs), ("answers", outputs),
                    ("parameters", count(evidence.manifest.parameters)),
                    ("variants", listed(list(found)))])  # fmt: skip
-    return Section("variants", "Variants", [facts, costs, quality])
+    return Section("variants", [facts, costs, quality])
 
 
 def _cost(name: str, variant: Variant, batches: list[str]) -> list[str]:

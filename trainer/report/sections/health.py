@@ -17,10 +17,9 @@ HEADS = {
 
 def health(evidence: Evidence) -> Section:
     """A line per layer, a column per measure."""
-    title = "The health of its layers"
     if evidence.run is None:
         said = "The measures of each layer lie in the run's folder, which is not there."
-        return Section("health", title, [Paragraph(said, "quiet")])
+        return Section("health", [Paragraph(said, "quiet")])
     measured = evidence.run.health
     kinds = [kind for kind in HEADS if any(m.fault == kind for m in measured)]
     kinds += sorted({m.fault for m in measured} - set(HEADS))
@@ -39,7 +38,7 @@ def health(evidence: Evidence) -> Section:
             f"All {count(len(measured), 'measure')} are within their bounds.", "good"
         )
     bounds = "; ".join(f"{HEADS.get(k, k)}: {FAULTS[k].measure}, {FAULTS[k].bounds}" for k in kinds)
-    return Section("health", title, [verdict, Table(
+    return Section("health", [verdict, Table(
         ["layer", *(HEADS.get(kind, kind) for kind in kinds)], rows,
         f"Of the finished network, on training rows. {bounds[:1].upper()}{bounds[1:]}.",
     )])  # fmt: skip

@@ -24,7 +24,7 @@ def learning(evidence: Evidence) -> Section:
                                 "there.", "quiet"))  # fmt: skip
     else:
         blocks.append(Figures([_curves(evidence.run, training.best_epoch)]))
-    return Section("learning", "Learning", blocks)
+    return Section("learning", blocks)
 
 
 def _ending(evidence: Evidence) -> str:

@@ -13,8 +13,6 @@ def origin(evidence: Evidence) -> Section:
     """Config, libraries, machine, fingerprint, sums."""
     manifest = evidence.manifest
     chosen = [(name, _shown(held)) for name, held in manifest.training.config.items()]
-    # Side by side, so that some forty choices do not take a page.
-    half = (len(chosen) + 1) // 2
     blocks: list[Block] = [
         Facts(
             [
@@ -23,7 +21,7 @@ def origin(evidence: Evidence) -> Section:
                 ("data", manifest.data.fingerprint),
             ]
         ),
-        Facts(chosen[:half] + chosen[half:], "Choices"),
+        Facts(chosen, "Choices"),
         Facts([*manifest.libraries.items()], "Versions"),
     ]
     if evidence.run is None:
@@ -38,7 +36,7 @@ def origin(evidence: Evidence) -> Section:
     sums = [[file, digest] for file, digest in evidence.bundle.sums.items()]
     blocks.append(Table(["file", "sha256"], sums, "Every file of the bundle but its manifest.",
                         words=range(2)))  # fmt: skip
-    return Section("origin", "How it was made", blocks)
+    return Section("origin", blocks)
 
 
 def _shown(held: object) -> str:

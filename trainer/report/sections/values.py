@@ -9,7 +9,7 @@ from sklearn import metrics
 
 from trainer.report.blocks import Block, Figure, Figures, Paragraph, Section, Table
 from trainer.report.evidence import Judged
-from trainer.report.plots import ACCENT, DENSE, MUTED, canvas, grid
+from trainer.report.plots import ACCENT, DENSE, MUTED, canvas, counted, grid
 from trainer.report.wording import number, percent, short
 
 MOST_TARGETS = 6
@@ -28,7 +28,7 @@ def values(judged: Judged) -> Section:
     if len(judged.targets) > MOST_TARGETS:
         blocks.append(Paragraph(f"The first {MOST_TARGETS} of {len(judged.targets)} targets are "
                                 f"drawn.", "quiet"))  # fmt: skip
-    return Section("values", "Predicted against true", blocks)
+    return Section("values", blocks)
 
 
 def _targets(judged: Judged) -> Table:
@@ -84,6 +84,7 @@ def _spread(name: str, truth: NDArray[np.float64], predicted: NDArray[np.float64
         axes.hist(left, bins=min(40, max(8, int(np.sqrt(len(left))))), color=ACCENT, rwidth=0.94)
         axes.axvline(0, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
         axes.set(xlabel=f"true less predicted {short(name, 24)}", ylabel="test rows")
+        counted(axes)
     low, middle, high = np.quantile(left, [0.05, 0.5, 0.95])
     return Figure(
         drawing.svg,

@@ -33,7 +33,7 @@ def verdict(evidence: Evidence) -> Section:
         blocks.append(Paragraph(said))
     if evidence.manifest.baselines:
         blocks.append(Figures([_beside(evidence)]))
-    return Section("verdict", "Verdict", [*blocks, _metrics(evidence)])
+    return Section("verdict", [*blocks, _metrics(evidence)])
 
 
 def _goodness(evidence: Evidence) -> str:
@@ -63,8 +63,8 @@ def _goodness(evidence: Evidence) -> str:
         second = short(str((manifest.classes or ["", ""])[1]))
         said = (
             f"Given one row that is “{second}” and one that is not, it tells which is which "
-            f"{percent(figure)} of the time (ROC AUC), and labels {percent(own['accuracy'])} of "
-            f"{rows} it has never seen rightly"
+            f"{percent(figure)} of the time (ROC AUC), and rightly labels "
+            f"{percent(own['accuracy'])} of {rows} it has never seen"
         )
         ends = (
             "" if interval is None else f"that is {percent(interval[0])} to {percent(interval[1])}"
@@ -194,7 +194,7 @@ def _metrics(evidence: Evidence) -> Table:
             for other in others
         ]
         better = " ↓" if metric in LOWER_IS_BETTER else ""
-        between = f"{decimal(ends[0])} – {decimal(ends[1])}" if ends else "–"
+        between = f"{decimal(ends[0])} to {decimal(ends[1])}" if ends else "–"
         own_cell = Cell(decimal(figure), 0, "good")
         rows.append([f"{metric_name(metric)}{better}", own_cell, between, *cells])
     caption = "On the test rows. Higher is better, but of those marked ↓."
