@@ -31,7 +31,7 @@ def main() -> None:
         subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
         (file,) = folder.rglob("LetterRecognition.rda")
         (letters,) = pyreadr.read_r(file).values()
-    letters.astype({c: int for c in letters.columns[1:]}).to_csv(output, index=False)
+    letters.astype(dict.fromkeys(letters.columns[1:], int)).to_csv(output, index=False)
     sys.stdout.write(f"{output.name}: {len(letters):,} rows\n")
 
 

@@ -1,6 +1,6 @@
 """The README's fits of real tables, run as they stand there, and the table of what they came to.
 
-    python benchmarks/tables.py [NAME …]
+python benchmarks/tables.py [NAME …]
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def shown(name: str, result: dict) -> str:
 
 def main() -> None:
     """Run them one after the other."""
-    sys.stdout.write("| data | test rows | constant | linear | trees | training |\n|---|---|---|---|---|---|\n")
+    sys.stdout.write(
+        "| data | test rows | constant | linear | trees | training |\n|---|---|---|---|---|---|\n"
+    )
     with tempfile.TemporaryDirectory() as folder:
         for arguments in fits():
             name = Path(arguments[1]).stem

@@ -84,7 +84,8 @@ class Records:
 
     def take(self, rows: NDArray[np.int64] | slice) -> Records:
         """Those rows, in that order; a slice of arrays in memory is a view."""
-        return Records(self.columns, self.numbers[rows], self.dates[rows], self.codes[rows])
+        taken = (_gather(array, rows) for array in (self.numbers, self.dates, self.codes))
+        return Records(self.columns, *taken)
 
     def column(self, name: str) -> NDArray[Any]:
         """One column's values, `(n,)`: float32, float64 or, of a category, its codes.
@@ -121,6 +122,16 @@ class Records:
                 values = np.array([*column.words, ""], dtype=object)[values]  # −1 is the last
             found[column.name] = np.ascontiguousarray(values[:, None])
         return found
+
+
+def _gather(array: NDArray[Any], rows: NDArray[np.int64] | slice) -> NDArray[Any]:
+    if isinstance(rows, slice) or not isinstance(array, np.memmap):
+        return array[rows]
+    # Forwards through the file, so that each page is read once.
+    order = np.argsort(rows)
+    out = np.empty((len(rows), *array.shape[1:]), array.dtype)
+    out[order] = array[rows[order]]
+    return out
 
 
 def concatenate(parts: Sequence[Records]) -> Records:

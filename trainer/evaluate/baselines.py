@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from serving.bundle import Baseline
+from trainer.data.memory import room
 from trainer.data.preprocess import Encoder, Encoding
 from trainer.data.records import MISSING, Records
 from trainer.data.splits import Split
@@ -33,6 +34,7 @@ from trainer.model import SLICE, Answers
 # the rows; beyond so many rounds × features × classes, trees get fewer than their 100 rounds.
 LARGEST = 20_000_000
 LONGEST = 300_000
+COPIES = 24  # bytes that learning takes for a number of a row, as float64 and copies of it
 MOST_PLACES = 10_000  # of a category, for lines
 
 
@@ -51,8 +53,9 @@ def beside(table: Table, parts: Split, *, seed: int) -> dict[str, Baseline]:
     classes = None if table.task == "regression" else np.unique(table.target)
     work = len(table.records.columns) * (1 if classes is None else len(classes))
     rows = parts.train
-    if len(rows) * work > LARGEST:
-        rows = np.random.default_rng(seed).choice(rows, max(LARGEST // work, 1000), replace=False)
+    largest = min(LARGEST, room() // COPIES)
+    if len(rows) * work > largest:
+        rows = np.random.default_rng(seed).choice(rows, max(largest // work, 1000), replace=False)
     # Of its own, with no category embedded: lines cannot look anything up.
     encoder = Encoder.fit(table.records, rows, Encoding(one_hot=MOST_PLACES))
     target, truth = table.target[rows], table.target[parts.test]

@@ -33,7 +33,7 @@ LIBRARIES = ("forwardpass", "numpy", "onnx", "onnxruntime", "scikit-learn")
 TIMED_BATCHES = (1, 8, 64, 256)
 TIMED_RUNS = 200
 COMPARED = 20_000  # held-out rows on which parity is checked, at most
-STATISTICS = 200_000  # training rows that ranges and histograms come from, at most
+STATISTICS = 100_000  # training rows that ranges and histograms come from, at most
 
 
 def export_bundle(

@@ -19,7 +19,7 @@ from trainer.data.preprocess.scaler import Scaling
 from trainer.data.records import MISSING, Column, Records
 
 # Statistics of so many training rows, evenly spaced, are those of all as far as anyone can tell.
-STATISTICS = 200_000
+STATISTICS = 100_000
 SLICE = 2**16  # rows looked at in one go
 
 
