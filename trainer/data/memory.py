@@ -7,7 +7,7 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-SHARE = 8  # of what the process may have, the part that one copy of the data may take
+SHARE = 16  # of what the process may have, the part that one copy of the data may take
 GROUPS = Path("/sys/fs/cgroup")  # where Linux says what a group of processes may have
 
 

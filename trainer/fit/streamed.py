@@ -68,4 +68,5 @@ class Streamed(Source):
 
 def _batches(rows: int, size: int) -> int:
     """As many as `Shuffled` makes of them: a last one of a single row joins the one before."""
-    return -(-rows // size) - (rows > size and rows % size == 1)
+    count = -(-rows // size)
+    return count - (count > 1 and rows - (count - 1) * size == 1)
