@@ -7,7 +7,7 @@ should know.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -28,13 +28,13 @@ from trainer.data.records import MISSING, Records
 from trainer.data.splits import Split
 from trainer.data.tables import Table
 from trainer.evaluate.metrics import measure
-from trainer.model import SLICE, Answers
+from trainer.model import Answers
 
 # A baseline is not worth minutes. Beyond so many rows × features × classes they learn from fewer of
 # the rows; beyond so many rounds × features × classes, trees get fewer than their 100 rounds.
 LARGEST = 20_000_000
 LONGEST = 300_000
-COPIES = 24  # bytes that learning takes for a number of a row, as float64 and copies of it
+COPIES = 24  # bytes that learning and answering take for a number: as float64, and copies of it
 MOST_PLACES = 10_000  # of a category, for lines
 
 
@@ -53,12 +53,14 @@ def beside(table: Table, parts: Split, *, seed: int) -> dict[str, Baseline]:
     classes = None if table.task == "regression" else np.unique(table.target)
     work = len(table.records.columns) * (1 if classes is None else len(classes))
     rows = parts.train
-    largest = min(LARGEST, room() // COPIES)
-    if len(rows) * work > largest:
-        rows = np.random.default_rng(seed).choice(rows, max(largest // work, 1000), replace=False)
+    if len(rows) * work > LARGEST:
+        rows = np.random.default_rng(seed).choice(rows, max(LARGEST // work, 1000), replace=False)
     # Of its own, with no category embedded: lines cannot look anything up.
     encoder = Encoder.fit(table.records, rows, Encoding(one_hot=MOST_PLACES))
-    target, truth = table.target[rows], table.target[parts.test]
+    most = max(1000, room() // (COPIES * max(encoder.width, len(table.records.columns))))
+    rows = rows[:most]
+    test = parts.test if len(parts.test) <= most else np.sort(parts.test)  # a file read forwards
+    target, truth = table.target[rows], table.target[test]
     found = {}
     for name, estimator in _estimators(table, work, seed).items():
         take = _plain if name == "gradient_boosting" else encoder.transform
@@ -66,7 +68,8 @@ def beside(table: Table, parts: Split, *, seed: int) -> dict[str, Baseline]:
         with warnings.catch_warnings(), threadpool_limits(1, user_api="openmp"):
             warnings.simplefilter("ignore", ConvergenceWarning)  # near enough for a baseline
             estimator.fit(take(table.records.take(rows)).astype(np.float64), target)
-        answers = _answers(estimator, table.records, parts.test, take, classes)
+        slices = (test[start : start + most] for start in range(0, len(test), most))
+        answers = _answers(estimator, (take(table.records.take(s)) for s in slices), classes)
         found[name] = Baseline(metrics=measure(table.task, truth, answers, classes), rows=len(rows))
     return found
 
@@ -102,23 +105,13 @@ def _estimators(table: Table, work: int, seed: int) -> dict[str, Any]:
 
 
 def _answers(
-    estimator: Any,
-    records: Records,
-    rows: NDArray[np.int64],
-    take: Callable[[Records], NDArray[Any]],
-    classes: NDArray[Any] | None,
+    estimator: Any, slices: Iterable[NDArray[Any]], classes: NDArray[Any] | None
 ) -> Answers:
     method = estimator.predict if classes is None else estimator.predict_proba
-    # In slices: the rows may lie in a file.
-    found = np.concatenate(
-        [
-            method(take(records.take(rows[start : start + SLICE])).astype(np.float64))
-            for start in range(0, len(rows), SLICE)
-        ]
-    )
+    found = np.concatenate([method(part.astype(np.float64)) for part in slices])
     if classes is None:
-        return {"value": found.reshape(len(rows), -1)}
+        return {"value": found.reshape(len(found), -1)}
     # A class none of whose rows were taken has no column.
-    probabilities = np.zeros((len(rows), len(classes)))
+    probabilities = np.zeros((len(found), len(classes)))
     probabilities[:, np.searchsorted(classes, estimator.classes_)] = found
     return {"label": classes[probabilities.argmax(axis=1)], "probabilities": probabilities}

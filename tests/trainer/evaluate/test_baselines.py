@@ -3,7 +3,6 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LinearRegression
 
-from trainer.data.records import Records
 from trainer.data.sources import load
 from trainer.data.splits import split
 from trainer.evaluate import baselines, beside
@@ -60,8 +59,6 @@ def test_a_class_of_which_no_row_was_taken_is_never_answered():
         def predict_proba(self, rows):
             return np.tile([0.3, 0.7], (len(rows), 1))
 
-    records = Records.of_numbers(["x"], np.zeros((2, 1)))
-    classes = np.array(["a", "b", "c"])
-    answers = baselines._answers(Knows(), records, np.arange(2), baselines._plain, classes)
+    answers = baselines._answers(Knows(), [np.zeros((2, 1))], np.array(["a", "b", "c"]))
     np.testing.assert_array_equal(answers["probabilities"], [[0.3, 0, 0.7]] * 2)
     assert answers["label"].tolist() == ["c", "c"]
