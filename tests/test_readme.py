@@ -12,6 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+from click.testing import CliRunner
+
+import serving.cli
+import trainer.cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -62,12 +66,14 @@ def test_the_programs_print_what_is_shown(code):
     assert np.isclose(float(done.stdout), shown, atol=0.005)
 
 
+COMMANDS = {"trainer": trainer.cli.main, "serving": serving.cli.main}
+
+
 @functools.cache
-def help_of(*words):
-    return subprocess.run(
-        [sys.executable, "-m", *words, "--help"],
-        capture_output=True, text=True, check=True, timeout=60,
-    ).stdout  # fmt: skip
+def help_of(program, *words):
+    done = CliRunner().invoke(COMMANDS[program], [*words, "--help"])
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 def test_every_command_and_option_shown_exists():

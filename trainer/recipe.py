@@ -16,7 +16,7 @@ from serving.bundle import Bundle, Manifest, Training
 from trainer.choices import Config
 from trainer.data.memory import room
 from trainer.data.sources import default_name, load
-from trainer.data.splits import Split, split
+from trainer.data.splits import Split, some, split
 from trainer.data.tables import DataError, Table
 from trainer.evaluate import beside
 from trainer.evaluate.temperature import fit_temperature
@@ -159,7 +159,7 @@ def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Genera
             config.batch_size,
             row_bytes=4 * model.encoder.width,
         )
-    return Task(table, parts, model, learned, fetch(parts.validation[:most]), order)
+    return Task(table, parts, model, learned, fetch(some(parts.validation, most)), order)
 
 
 def _fetcher(
@@ -188,7 +188,7 @@ def settle(model: Model, table: Table, rows: NDArray[np.int64], config: Config) 
     Raises:
         DataError: the aim cannot be met on these rows.
     """
-    rows = rows[:SETTLED]
+    rows = some(rows, SETTLED)
     if config.calibrate:
         places = np.searchsorted(np.asarray(model.classes), table.target[rows])
         logits = model.logits(table.records.take(rows))

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from serving.bundle import Bundle
 from trainer.choices import Config
 from trainer.data.records import MISSING, Column, Records
-from trainer.data.splits import Split
+from trainer.data.splits import Split, some
 from trainer.data.tables import Table
 from trainer.fit.arrays import Arrays, DamagedFileError, read_arrays, write_arrays
 from trainer.fit.diagnostics import FAULTS, Measurement, layer_health
@@ -131,7 +131,7 @@ def write_run(
             (building / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
         (building / "history.csv").write_text(_lines(history), encoding="utf-8")
         write_arrays(building / "weights.npz", model.network.snapshot())
-        judged = _evenly(parts.test, MOST_TEST_ROWS)
+        judged = some(parts.test, MOST_TEST_ROWS)
         rows = _frame(table.records.take(judged), table.target[judged])
         pa.parquet.write_table(rows, building / "test.parquet")
         shutil.rmtree(place, ignore_errors=True)  # of another repository's bundle of that name
@@ -203,7 +203,7 @@ def _processor() -> str:
 
 def _health(config: Config, model: Model, table: Table, parts: Split) -> list[Measurement]:
     """Of the network as it is now, on training rows; all rows count alike."""
-    rows = model.rows(table, np.sort(_evenly(parts.train, HEALTH_ROWS)))
+    rows = model.rows(table, np.sort(some(parts.train, HEALTH_ROWS)))
     with np.errstate(all="ignore"):  # what is not finite is told as such
         return layer_health(model.network, rows, model.loss, config.update().penalty)
 
@@ -241,12 +241,6 @@ def _epochs(text: str) -> list[Epoch]:
         )
         for line in lines
     ]
-
-
-def _evenly(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    if len(rows) <= most:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
 def _frame(records: Records, truth: NDArray[Any]) -> pa.Table:

@@ -54,7 +54,7 @@ def test_text_classes_come_in_the_order_of_classes(models):
 
 def test_two_classes_have_two_probabilities(models):
     table = load("breast_cancer")
-    found = answer(models.find("tumours"), table.features[:20].tolist())
+    found = answer(models.find("tumours"), table.records.numbers[:20].tolist())
     assert np.shape(found["probabilities"]) == (20, 2)
     np.testing.assert_allclose(np.sum(found["probabilities"], axis=1), 1, rtol=1e-6)
     assert found["predictions"] == [
@@ -64,7 +64,7 @@ def test_two_classes_have_two_probabilities(models):
 
 def test_values_come_in_original_units_without_probabilities(models):
     table = load("diabetes")
-    found = answer(models.find("progress"), table.features[:50].tolist())
+    found = answer(models.find("progress"), table.records.numbers[:50].tolist())
     assert set(found) == {"model", "version", "predictions"}
     assert 25 < np.median(found["predictions"]) < 346
     several = answer(models.find("physique"), load("linnerud").features[:5].tolist())

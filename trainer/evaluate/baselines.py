@@ -25,8 +25,9 @@ from serving.bundle import Baseline
 from trainer.data.memory import room
 from trainer.data.preprocess import Encoder, Encoding
 from trainer.data.records import MISSING, Records
-from trainer.data.splits import Split
+from trainer.data.splits import Split, some
 from trainer.data.tables import Table
+from trainer.evaluate.judgement import MOST_JUDGED
 from trainer.evaluate.metrics import measure
 from trainer.model import Answers
 
@@ -59,7 +60,7 @@ def beside(table: Table, parts: Split, *, seed: int) -> dict[str, Baseline]:
     encoder = Encoder.fit(table.records, rows, Encoding(one_hot=MOST_PLACES))
     most = max(1000, room() // (COPIES * max(encoder.width, len(table.records.columns))))
     rows = rows[:most]
-    test = parts.test if len(parts.test) <= most else np.sort(parts.test)  # a file read forwards
+    test = some(parts.test, MOST_JUDGED)  # the very rows the network is judged on
     target, truth = table.target[rows], table.target[test]
     found = {}
     for name, estimator in _estimators(table, work, seed).items():

@@ -30,7 +30,8 @@ def measure(
         return _regression(truth, answers["value"].astype(np.float64))
     probabilities = answers["probabilities"].astype(np.float64)
     probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 sums to 1 only nearly
-    return _classification(truth, answers["label"], probabilities, classes)
+    true, label = (np.searchsorted(classes, given) for given in (truth, answers["label"]))
+    return _classification(true, label, probabilities, np.arange(len(classes)))
 
 
 def leading(task: Task, found: dict[str, float]) -> str:

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from serving import bundle
 from serving.runtime import Session, prove
 from trainer.data.records import Records
-from trainer.data.splits import Split
+from trainer.data.splits import Split, some
 from trainer.data.tables import Table
 from trainer.evaluate import Judgement
 from trainer.export.columns import describe_columns, example
@@ -71,8 +70,8 @@ def export_bundle(
     """
     graph = build_graph(model)
     session = Session(graph)
-    known = table.records.take(_some(parts.train, STATISTICS))
-    held_out = table.records.take(_some(parts.test, COMPARED))
+    known = table.records.take(some(parts.train, STATISTICS))
+    held_out = table.records.take(some(parts.test, COMPARED))
     tested = Judgement.of(model, table, parts.test)
     metrics = {
         "validation": Judgement.of(model, table, parts.validation).metrics(),
@@ -147,13 +146,6 @@ def _data(table: Table, parts: Split) -> bundle.Data:
             "test": len(parts.test),
         },
     )
-
-
-def _some(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Those rows, or so many of them, evenly spaced."""
-    if len(rows) <= most:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
 def _latency(session: Session, records: Records) -> dict[str, float]:

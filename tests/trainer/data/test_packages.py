@@ -60,10 +60,12 @@ def test_another_package_of_that_name_is_refused(install, rng):
         load("mnist")
 
 
-def test_a_target_is_not_asked_for(install, rng):
+def test_what_is_said_of_columns_adds_to_what_is_known_of_them(install, rng):
     install(rows(rng, 60), rows(rng, 30))
-    with pytest.raises(DataError, match="expected no target column"):
-        load("mnist", Reading(target="label"))
+    usual = load("mnist").records
+    said = load("mnist", Reading(drop=usual.names[:1], category=usual.names[1:2])).records
+    assert said.names == usual.names[1:]
+    assert said.columns[0].kind == "category"
 
 
 def test_rows_to_be_judged_on_of_another_kind_are_refused(install, rng):

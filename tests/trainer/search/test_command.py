@@ -27,7 +27,7 @@ def trainer(tmp_path, monkeypatch):
 
     def run(*arguments, grid="learning_rate = [0.0001, 0.03]"):
         (tmp_path / "grid.toml").write_text(grid)
-        asked = ["search", *map(str, arguments), "--grid", "grid.toml"]
+        asked = ["search", *map(str, arguments), "--grid", "grid.toml", "--runs", "runs"]
         return CliRunner().invoke(main, asked)
 
     return run
