@@ -67,7 +67,7 @@ def test_values_come_in_original_units_without_probabilities(models):
     found = answer(models.find("progress"), table.records.numbers[:50].tolist())
     assert set(found) == {"model", "version", "predictions"}
     assert 25 < np.median(found["predictions"]) < 346
-    several = answer(models.find("physique"), load("linnerud").features[:5].tolist())
+    several = answer(models.find("physique"), load("linnerud").records.numbers[:5].tolist())
     assert np.shape(several["predictions"]) == (5, 3)
 
 
