@@ -16,7 +16,7 @@ from trainer.choices import Config
 from trainer.cli.announce import announce
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.tables import DataError
-from trainer.evaluate import leading
+from trainer.evaluate import MOST_JUDGED, leading
 from trainer.export.parity import ParityError
 from trainer.fit.callbacks import CSVLog, JSONLog, ProgressBar, TensorBoard
 from trainer.fit.checkpoint import CheckpointError
@@ -138,7 +138,7 @@ def _interval(manifest: Manifest) -> dict[str, str]:
     if metric not in manifest.intervals:
         return {}
     low, high = manifest.intervals[metric]
-    rows = manifest.data.rows["test"]
+    rows = min(manifest.data.rows["test"], MOST_JUDGED)
     return {"interval": f"{metric} {low:.4f} to {high:.4f}, 95 % of draws of {rows} test rows"}
 
 

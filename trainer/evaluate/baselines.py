@@ -35,7 +35,7 @@ from trainer.model import Answers
 # the rows; beyond so many rounds × features × classes, trees get fewer than their 100 rounds.
 LARGEST = 20_000_000
 LONGEST = 300_000
-COPIES = 24  # bytes that learning and answering take for a number: as float64, and copies of it
+COPIES = 12  # bytes that learning and answering take for a number: as float64, and copies of it
 MOST_PLACES = 10_000  # of a category, for lines
 
 
