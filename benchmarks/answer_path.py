@@ -119,7 +119,13 @@ def compared(found: Answers, expected: Answers) -> str:
     output = "value" if "value" in expected else "probabilities"
     wanted = expected[output].astype(np.float64)
     delta = np.abs(found[output] - wanted)
-    said = f"max |Δ| {delta.max():.1e}, relative {(delta / np.abs(wanted)).max():.1e}"
+    relative = delta / np.abs(wanted)
+    worst = np.unravel_index(relative.argmax(), relative.shape)
+    said = f"max |Δ| {delta.max():.1e}, relative {relative[worst]:.1e} (at {wanted[worst]:.4g})"
+    within = (delta <= 1e-5 * np.abs(wanted)).all(axis=1)
+    said += f", within 1e-5 relative: {within.mean():.2%}"
+    if output == "value":  # near 0, where float32 has no digits left of a price
+        said += f"; all within {delta.max() / wanted.std():.1e} of the spread of the answers"
     if "label" in expected:
         said = f"labels alike {(found['label'] == expected['label']).mean():.2%}, {said}"
     return said

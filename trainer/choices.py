@@ -135,6 +135,9 @@ class Config(BaseModel):
     loss: Annotated[str, _one_of(VALUE_LOSSES)] = Field(
         "mse", description=f"for regression: {', '.join(VALUE_LOSSES)}"
     )
+    target_scaling: Literal["standard", "log"] = Field(
+        "standard", description="for regression: of values, or of their logarithms (prices)"
+    )
     label_smoothing: float = Field(0, ge=0, lt=1, description="for classes: share of certainty")
     class_weight: Literal["balanced"] | None = Field(
         None, description="balanced: rare classes count as much as common ones [each row alike]"
@@ -184,6 +187,11 @@ class Config(BaseModel):
                 f"expected the optimizer adamw for a weight decay; got {self.optimizer}; "
                 f"choose it, or l2 instead"
             )
+        if self.target_scaling == "log" and self.loss == "poisson":
+            raise ValueError(
+                "expected no logarithm of the target for the loss poisson, which takes one itself; "
+                "got log; leave it out"
+            )
         if self.batch_norm and self.batch_size < 2:
             raise ValueError("expected a batch size of at least 2 for batch norm; got 1")
         return self
@@ -229,6 +237,10 @@ class Config(BaseModel):
                     "to regress on; leave them out"
                 )
             return LOSSES[self.loss]()
+        if self.target_scaling != "standard":
+            raise DataError(
+                "expected values to regress on for target_scaling; got classes; leave it out"
+            )
         if self.loss != "mse":
             raise DataError(
                 f"expected values to regress on for the loss {self.loss}; got classes; leave it out"

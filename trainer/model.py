@@ -33,6 +33,7 @@ class Model:
         network: its logits are read according to the task.
         loss: what it learns by, and whose link makes answers of logits.
         targets: for regression of values, standardises them for the network; else None.
+        logarithmic: whether it is the targets' logarithms that are standardised.
         classes: for classification, sorted, int64 or str `(n_classes,)`; else None.
         threshold: a binary answer is the second class from this probability up.
         temperature: what a classifier's logits are divided by, for probabilities that can be taken
@@ -45,6 +46,7 @@ class Model:
     loss: Loss
     targets: Scaler | None = None
     classes: NDArray[Any] | None = None
+    logarithmic: bool = False
     threshold: float = 0.5
     temperature: float = 1.0
 
@@ -58,6 +60,7 @@ class Model:
         loss: Loss,
         rng: np.random.Generator,
         encoding: Encoding | None = None,
+        logarithmic: bool = False,
     ) -> Model:
         """A model for `table` with fresh weights.
 
@@ -68,11 +71,14 @@ class Model:
             loss: what it learns by.
             rng: where the weights are drawn from.
             encoding: of the columns.
+            logarithmic: learn values, all above 0, by their logarithms: sizes rather than
+                differences.
         """
         classes = targets = None
         if table.task == "regression":
             if loss.link == "identity":
-                targets = Scaler.fit(table.target[train])
+                known = table.target[train]
+                targets = Scaler.fit(np.log(known) if logarithmic else known)
             n_outputs = table.target.shape[1]
         else:
             classes = np.unique(table.target)
@@ -87,14 +93,22 @@ class Model:
             loss=loss,
             targets=targets,
             classes=classes,
+            logarithmic=logarithmic,
         )
+
+    @property
+    def exponential(self) -> bool:
+        """Whether a value is the exponential of what the network says."""
+        return self.logarithmic or self.loss.link == "exp"
 
     def rows(self, table: Table, numbers: NDArray[np.int64]) -> Rows:
         """Those rows of the table, as the network and the loss take them."""
         features = self.encoder.transform(table.records.take(numbers))
         target = table.target[numbers]
         if self.targets is not None:
-            return Rows(features, self.targets.transform(target))
+            return Rows(
+                features, self.targets.transform(np.log(target) if self.logarithmic else target)
+            )
         if self.task == "regression":
             return Rows(features, target.astype(np.float32))
         indices = np.searchsorted(self.classes, target)  # type: ignore[arg-type]
@@ -123,7 +137,7 @@ class Model:
         outputs = self.loss.answers(logits)
         if self.task == "regression":
             value = outputs if self.targets is None else self.targets.inverse(outputs)
-            return {"value": value}
+            return {"value": np.exp(value) if self.logarithmic else value}
         if self.task == "binary":
             # Not 1 − p, whose digits are gone where p is near 1.
             outputs = np.concatenate([self.loss.answers(-logits), outputs], axis=1)

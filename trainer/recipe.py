@@ -136,15 +136,22 @@ def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Genera
     Raises:
         DataError: the data cannot be trained on.
     """
+    loss = config.loss_for(table.task)
+    if config.target_scaling == "log" and not (table.target > 0).all():
+        raise DataError(
+            f"{table.source}: expected targets above 0 to take logarithms of; got "
+            f"{table.target.min():g}; leave out target_scaling, or add a constant to them"
+        )
     # Independent streams, so that a change in one place does not shift the draws in another.
     weights, order = rng.spawn(2)
     model = Model.untrained(
         table,
         parts.train,
         layers=config.layers,
-        loss=config.loss_for(table.task),
+        loss=loss,
         rng=weights,
         encoding=config.encoding(),
+        logarithmic=config.target_scaling == "log",
     )
     fetch = _fetcher(config, table, parts, model)
     most = room() // (4 * model.encoder.width)  # rows that may be kept in memory

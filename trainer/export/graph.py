@@ -3,7 +3,7 @@
 records (`encoding` says how) → Gemm, f, … Gemm (logits) → Div (temperature)
   binary       → Mul (0, z) → Softmax          = probabilities [N, 2] → p ≥ threshold → label [N]
   multiclass   → Softmax                       = probabilities [N, K] → ArgMax        → label [N]
-  regression   → Mul, Add (original units)     = value [N, T]
+  regression   → Mul, Add (original units)     = value [N, T], of logarithms → Exp
   counts       → Exp                           = value [N, T]
 """
 
@@ -195,5 +195,9 @@ def _value(graph: Nodes, model: Model, outputs: str) -> onnx.ValueInfoProto:
         raise ValueError("expected target statistics in a regression model; got none")
     scale = graph.constant("target_scale", model.targets.scale)
     offset = graph.constant("target_offset", model.targets.offset)
-    graph.answer("Add", [graph.node("Mul", [outputs, scale], "scaled"), offset], "value")
+    scaled = graph.node("Mul", [outputs, scale], "scaled")
+    if model.logarithmic:
+        graph.answer("Exp", [graph.node("Add", [scaled, offset], "logarithm")], "value")
+    else:
+        graph.answer("Add", [scaled, offset], "value")
     return value

@@ -98,6 +98,11 @@ def tolerances(model: Model, records: Records) -> Arrays:
     if model.loss.link == "exp":
         allowed = answers["value"].astype(np.float64) * (np.expm1(rounding) + 8 * EPSILON)
         return {"value": allowed.astype(np.float32)}
+    if model.targets is not None and model.logarithmic:
+        value, offset = answers["value"].astype(np.float64), np.abs(model.targets.offset)
+        sizes = np.abs(np.log(value.clip(np.finfo(np.float32).tiny))) + offset
+        moved = model.targets.scale * rounding + 2 * EPSILON * sizes
+        return {"value": (value * (np.expm1(moved) + 8 * EPSILON)).astype(np.float32)}
     if model.targets is not None:
         value, offset = answers["value"], model.targets.offset
         allowed = model.targets.scale * rounding + 2 * EPSILON * (np.abs(value) + np.abs(offset))
