@@ -16,6 +16,7 @@ from trainer.data.files.cells import GAPS
 from trainer.data.tables import DataError, check_names, listed
 
 BLOCK = 2**20  # bytes of text in memory at a time; a row must fit in
+COLUMN = 2**15  # and more where columns are many: each is looked at block by block
 RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")  # as the parser says it
 # The parser knows no upper and lower case.
 GAPS_IN_ANY_CASE = sorted(
@@ -36,9 +37,11 @@ class CsvText:
         self.name = path.name
         self._path = path
         self._names = list(names)
+        self._block = BLOCK
         with self._faults_named(), self._stream({}) as reader:
             self._raw = reader.schema.names
         self.columns = tuple(name.strip() for name in self._raw)
+        self._block = max(BLOCK, COLUMN * len(self.columns))
         check_names(self.name, self.columns)
         if not names:
             _refuse_numbers(self.name, self.columns)
@@ -58,7 +61,7 @@ class CsvText:
                 stream,
                 # One thread: rows can be numbered, and blocks are not read far ahead.
                 pa.csv.ReadOptions(
-                    use_threads=False, block_size=BLOCK, column_names=self._names or None
+                    use_threads=False, block_size=self._block, column_names=self._names or None
                 ),
                 pa.csv.ParseOptions(newlines_in_values=True),
                 pa.csv.ConvertOptions(
