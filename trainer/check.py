@@ -28,6 +28,7 @@ from trainer.nn import (
     Branches,
     Dense,
     Dropout,
+    Embedding,
     Layer,
     Network,
     Penalty,
@@ -76,6 +77,7 @@ LAYERS: dict[str, Callable[[type[Activation]], list[Layer]]] = {
     "dense": lambda f: [Dense(6, f()), Dense(5, f()), Dense(OUTPUTS)],
     "batch norm": lambda f: [Dense(6), BatchNorm(f()), Dense(OUTPUTS)],
     "dropout": lambda f: [Dense(8, f()), Dropout(0.3), Dense(OUTPUTS)],
+    "embedding": lambda f: [Embedding([3], [2]), Dense(5, f()), Dense(OUTPUTS)],
     "branches": lambda f: [Branches((2, [Dense(3, f())]), (3, [Dense(4, f())])), Dense(OUTPUTS)],
 }
 PENALTIES = {"none": None, "l1": Penalty(l1=0.01), "l2": Penalty(l2=0.01)}
@@ -102,6 +104,7 @@ def check_library() -> Iterator[GradientCase]:
         network = Network(INPUTS, built, rng=rng, dtype=np.float64)
         network.parameters += 0.1 * rng.normal(size=network.n_parameters)  # biases off zero
         x, targets = rng.normal(size=(ROWS, INPUTS)), TARGETS[loss](rng)
+        x[:, -1] = rng.integers(0, 3, ROWS)  # a category, to who looks it up
         worst = {
             method: max(
                 error.relative

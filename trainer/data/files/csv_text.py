@@ -91,7 +91,7 @@ class CsvText:
             row -= 0 if self._names else 1  # the header is the first
             return f"got {came} columns instead of {expected} in row {row}"
         if "straddl" in said:
-            return f"got a row of more than {BLOCK} bytes: is a quotation mark left open?"
+            return f"got a row of more than {self._block} bytes: is a quotation mark left open?"
         return f"got none: {said}"
 
     def _refuse_other_encodings(self) -> None:

@@ -199,7 +199,7 @@ from trainer.data.files import csv_text, ingest
 def used():  # at most so far; what getrusage says of a child begins with its parent's
     with open("/proc/self/status") as lines:
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
-csv_text.BLOCK, ingest.IN_MEMORY = 2**16, 2**22
+csv_text.BLOCK, csv_text.COLUMN, ingest.IN_MEMORY = 2**16, 1, 2**22
 sources.load("digits")
 before = used()
 table = sources.load(sys.argv[1])
