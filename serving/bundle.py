@@ -59,7 +59,7 @@ class Number(_Column):
     """A number; a float32 input whose NaN is a gap."""
 
     type: Literal["number"]
-    minimum: float  # of the training rows; other values are answered too
+    minimum: float  # of training rows, very many of which are sampled; others are answered too
     maximum: float
 
 
@@ -87,6 +87,8 @@ class Date(_Column):
 
 
 Input = Annotated[Number | Boolean | Category | Date, Field(discriminator="type")]
+# What stands for a category that is not there, in any case; files and requests say it alike.
+GAPS = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
 FEATURES = "features"  # the one input of a graph whose columns are all numbers and booleans
 
 

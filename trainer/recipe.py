@@ -21,6 +21,7 @@ from trainer.data.tables import DataError, Table
 from trainer.evaluate import beside
 from trainer.evaluate.temperature import fit_temperature
 from trainer.evaluate.threshold import Aim, choose
+from trainer.export.graph import require_other_names
 from trainer.export.package import export_bundle
 from trainer.export.write import require_writable
 from trainer.fit.batches import Rows
@@ -137,6 +138,7 @@ def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Genera
         DataError: the data cannot be trained on.
     """
     loss = config.loss_for(table.task)
+    require_other_names(table.records.columns)
     if config.target_scaling == "log" and not (table.target > 0).all():
         raise DataError(
             f"{table.source}: expected targets above 0 to take logarithms of; got "

@@ -173,7 +173,9 @@ def read_run(path: Path) -> RunFolder:
             records,
             truth,
         )
-    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+    except (
+        AttributeError, IndexError, KeyError, OSError, TypeError, ValueError, pa.ArrowException,
+    ) as error:  # fmt: skip
         raise RunError(
             f"{path}: expected the whole folder of a run; {error}; train the model again"
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,11 +20,12 @@ import pyarrow.parquet
 from serving.bundle import Arrays, Bundle, BundleError, Category, Manifest
 from serving.runtime import Session, prove
 from trainer.data.files.ingest import to_records
-from trainer.data.files.source import open_file
+from trainer.data.files.source import Source, open_file
 from trainer.data.records import MISSING, Column, Records
 from trainer.data.tables import DataError, listed
 
 ROWS_A_RUN = 4096  # as the server's
+WHOLE = re.compile(r"0|-?[1-9][0-9]*")
 
 
 def score(
@@ -58,18 +60,27 @@ def score(
     manifest, session = bundle.manifest, _session(bundle)
     rows = open_file(source, names or _names(source, manifest))
     columns = [Column(column.name, column.type) for column in manifest.inputs]
-    if strange := [name for name in keep if name not in rows.columns]:
+    kept = list(dict.fromkeys(keep))
+    if strange := [name for name in kept if name not in rows.columns]:
         raise DataError(
             f"{rows.name}: expected columns to keep out of {listed(rows.columns)}; got "
             f"{listed(strange)}"
         )
+    if taken := [name for name in kept if name in _answered(manifest)]:
+        raise DataError(
+            f"{rows.name}: expected columns to keep of other names than those of the answers; got "
+            f"{listed(taken)}; rename it in the file, or leave it out"
+        )
+    if output.exists() and output.samefile(source):
+        raise DataError(f"expected another file to write than the one to read; got {output} twice")
     done = 0
     with _whole(output) as building, WRITERS[output.suffix.lower()](building) as writer:
-        for batch in rows.batches():
-            records = to_records(batch, columns, done)
-            _require_admitted(manifest, records, done)
-            answers = _answers(session, records, done)
-            writer.write(_table(manifest, batch.select(list(keep)), answers))
+        for batch in _at_least_one(rows, columns):
+            with _faults_named(rows.name):
+                records = to_records(_as_declared(batch, manifest), columns, done)
+                _require_admitted(manifest, records, done)
+                answers = _answers(session, records, done)
+                writer.write(_table(manifest, batch.select(kept), answers))
             done += batch.num_rows
             if progress is not None:
                 progress(done)
@@ -86,11 +97,58 @@ def _session(bundle: Bundle) -> Session:
     raise BundleError("; ".join(reasons))
 
 
+def _at_least_one(rows: Source, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+    """The batches of a file; of one without rows an empty one, so that its columns are written."""
+    empty = True
+    for batch in rows.batches():
+        empty = False
+        yield batch
+    if empty:
+        names = [*rows.columns, *(c.name for c in columns if c.name not in rows.columns)]
+        yield pa.RecordBatch.from_pydict({name: pa.array([], pa.string()) for name in names})
+
+
 def _names(source: Path, manifest: Manifest) -> list[str]:
     """Those of a CSV file without a header, if it was trained on one."""
     names = manifest.training.config.get("names")
-    is_text = source.name.lower().endswith((".csv", ".csv.gz"))
-    return [str(name) for name in names] if is_text and isinstance(names, list) else []
+    if not isinstance(names, list) or not source.name.lower().endswith((".csv", ".csv.gz")):
+        return []
+    try:
+        has_them = set(names) <= set(open_file(source).columns)
+    except DataError:  # whose first line is no header
+        has_them = False
+    return [] if has_them else [str(name) for name in names]
+
+
+@contextmanager
+def _faults_named(source: str) -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowException as error:  # of columns of lists, of bytes that are no text …
+        raise DataError(
+            f"{source}: expected columns of numbers, truth values, text or dates; {error}"
+        ) from error
+
+
+def _as_declared(batch: pa.RecordBatch, manifest: Manifest) -> pa.RecordBatch:
+    """Categories in the spelling of the manifest, as a server takes them in a request.
+
+    Truth values of a typed column are written as the categories are, and where these are whole
+    numbers 1.0 is 1, as tables write it once there are gaps.
+    """
+    for declared in manifest.inputs:
+        if not isinstance(declared, Category) or declared.name not in batch.schema.names:
+            continue
+        place = batch.schema.get_field_index(declared.name)
+        column = batch.column(place)
+        spelled = {word.lower(): word for word in declared.categories}
+        if pa.types.is_boolean(column.type) and set(spelled) <= {"true", "false"}:
+            truths = (spelled.get(word, word) for word in ("true", "false"))
+            column = pc.if_else(column, *map(pa.scalar, truths))
+        elif pa.types.is_string(column.type) and all(map(WHOLE.fullmatch, declared.categories)):
+            column = pc.replace_substring_regex(column, r"^(\s*-?\d+)\.0+(\s*)$", r"\1\2")
+        batch = batch.set_column(place, declared.name, column)
+    return batch
 
 
 def _require_admitted(manifest: Manifest, records: Records, before: int) -> None:
@@ -131,17 +189,21 @@ def _answers(session: Session, records: Records, before: int) -> Arrays:
     return answers
 
 
+def _answered(manifest: Manifest) -> list[str]:
+    """The columns of an output that hold the answers."""
+    if manifest.classes is not None:
+        return ["prediction", *(f"probability_{name}" for name in manifest.classes)]
+    targets = manifest.data.target
+    return ["prediction"] if len(targets) == 1 else [f"prediction_{name}" for name in targets]
+
+
 def _table(manifest: Manifest, kept: pa.RecordBatch, answers: Arrays) -> pa.Table:
     columns = {name: kept[name] for name in kept.schema.names}
-    if manifest.classes is None:
-        value, targets = answers["value"], manifest.data.target
-        names = ["prediction"] if len(targets) == 1 else [f"prediction_{t}" for t in targets]
-        columns |= {name: pa.array(value[:, place]) for place, name in enumerate(names)}
-    else:
-        columns["prediction"] = pa.array(answers["label"])
-        for place, name in enumerate(manifest.classes):
-            columns[f"probability_{name}"] = pa.array(answers["probabilities"][:, place])
-    return pa.table(columns)
+    arrays = list(answers.get("value", answers.get("probabilities", np.empty((0, 0)))).T)
+    if manifest.classes is not None:
+        arrays = [answers["label"], *arrays]
+    answered = zip(_answered(manifest), arrays, strict=True)
+    return pa.table(columns | {name: pa.array(array) for name, array in answered})
 
 
 class _Writer(ABC):
@@ -185,18 +247,23 @@ class _JSONLines(_Writer):
 
     def write(self, table: pa.Table) -> None:
         for row in _shortest(table).to_pylist():
-            self._file.write(json.dumps(row, default=str, ensure_ascii=False) + "\n")
+            self._file.write(
+                json.dumps(row, default=str, ensure_ascii=False, allow_nan=False) + "\n"
+            )
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
 
 def _shortest(table: pa.Table) -> pa.Table:
-    """Float32 columns as the float64 of the fewest digits that read back as the same float32."""
+    """Floats as JSON can hold them, float32 with the fewest digits that read back as the same."""
     for place, column in enumerate(table.schema):
+        values = table.column(place)
         if pa.types.is_float32(column.type):
-            text = pc.cast(table.column(place), pa.string())
-            table = table.set_column(place, column.name, pc.cast(text, pa.float64()))
+            values = pc.cast(pc.cast(values, pa.string()), pa.float64())
+        if pa.types.is_floating(values.type):  # JSON has no word for others
+            values = pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
+            table = table.set_column(place, column.name, values)
     return table
 
 

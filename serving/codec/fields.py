@@ -3,8 +3,8 @@
 One class a kind. `check` is the rule, and refuses precisely; `check_all` is the same rule over
 many values, and quick over those that need no second look.
 
-A gap is `null`, a key that is not there, or the empty text of a category. Where the manifest says
-that the graph fills it, it goes in as NaN or ""; elsewhere it is refused.
+A gap is `null`, a key that is not there, or a category's text that stands for one, as "" and "NA".
+Where the manifest says that the graph fills it, it goes in as NaN or ""; elsewhere it is refused.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import FEATURES, Arrays, Boolean, Category, Date, Input, Number
+from serving.bundle import FEATURES, GAPS, Arrays, Boolean, Category, Date, Input, Number
 from serving.codec.values import quoted, shown
 
 FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
 EXACT = 2.0**53  # from here on a whole number may not be the one that was written
 WHOLE = re.compile(r"0|-?[1-9][0-9]*")
+FRACTIONLESS = re.compile(r"(0|-?[1-9][0-9]*)\.0+")
+DATE = re.compile(
+    r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?", re.ASCII
+)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LISTED = 5  # categories that an error names
 NOT_FILLED = "and the model fills no gap here"
@@ -141,8 +145,8 @@ class CategoryField(Field):
         if value is None:
             return self.fill("null")
         text = self._text(value)
-        if not text:
-            return self.fill("an empty text")
+        if text.lower() in GAPS:
+            return self.fill(shown(text) if text else "an empty text")
         known = self.categories.get(text)
         if known is None:
             self._require_unseen(text)
@@ -155,7 +159,9 @@ class CategoryField(Field):
 
     def _text(self, value: object) -> str:
         if isinstance(value, str):
-            return value.strip()
+            text = value.strip()
+            # As tables write whole numbers once there are gaps between them.
+            return text.split(".")[0] if self.whole and FRACTIONLESS.fullmatch(text) else text
         if isinstance(value, bool):
             if self.truths:
                 return self.truths[value]
@@ -198,8 +204,11 @@ class DateField(Field):
             return self.fill("null")
         if not isinstance(value, str):
             self.refuse(value)
+        text = value.strip()
+        if not DATE.fullmatch(text):
+            self.refuse(value)
         try:
-            date = datetime.fromisoformat(value.strip())
+            date = datetime.fromisoformat(text)
         except ValueError:
             self.refuse(value)
         return ((date if date.tzinfo else date.replace(tzinfo=UTC)) - EPOCH).total_seconds()

@@ -36,7 +36,6 @@ def _model_name() -> str | None:
     """The value of `?model=`; anything else in the query is refused, lest a typo go unnoticed."""
     for key in request.args:
         if key != "model" or len(request.args.getlist(key)) > 1:
-            raise InvalidQueryError(
-                f"expected no query but ?model=NAME, once; got {request.query_string[:64]!r}"
-            )
+            came = request.query_string[:64].decode(errors="replace")
+            raise InvalidQueryError(f"expected no query but ?model=NAME, once; got {came!r}")
     return request.args.get("model")

@@ -1,10 +1,14 @@
 import re
 import shutil
 
+import numpy as np
+import pyarrow
 import pyarrow.csv
+import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
 
+from serving import create_app
 from trainer.choices import Config
 from trainer.cli import main
 from trainer.recipe import fit
@@ -79,3 +83,77 @@ def test_a_bundle_that_does_not_prove_itself_answers_nothing(bundle, tmp_path):
     done = scored(copied, "age,job\n30,cook\n", folder=tmp_path)
     assert done.exit_code == 1
     assert "altered after export" in done.stderr
+
+
+def test_the_file_that_is_read_is_not_written_over(bundle, tmp_path):
+    (tmp_path / "new.csv").write_text("age,job\n30,cook\n")
+    file = str(tmp_path / "new.csv")
+    done = CliRunner().invoke(main, ["score", str(bundle), file, "-o", file])
+    assert done.exit_code == 1
+    assert "another file to write" in done.stderr
+    assert (tmp_path / "new.csv").read_text() == "age,job\n30,cook\n"
+
+
+@pytest.mark.parametrize("name", ["prediction", "probability_low"])
+def test_a_column_to_keep_does_not_vanish_behind_an_answer(name, bundle, tmp_path):
+    done = scored(bundle, f"age,job,{name}\n30,cook,7\n", "--keep", name, folder=tmp_path)
+    assert done.exit_code == 1
+    assert "other names than those of the answers" in done.stderr
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl"])
+def test_a_file_without_rows_leaves_no_older_answers(ending, bundle, tmp_path):
+    table = pyarrow.table({"age": pyarrow.array([], "float64"), "job": pyarrow.array([], "string")})
+    pyarrow.parquet.write_table(table, tmp_path / "new.parquet")
+    output = tmp_path / f"out{ending}"
+    output.write_text("stale")
+    command = ["score", str(bundle), str(tmp_path / "new.parquet"), "-o", str(output)]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    assert b"stale" not in output.read_bytes()
+
+
+def test_columns_of_lists_are_refused_in_words(bundle, tmp_path):
+    table = pyarrow.table({"age": [30.0], "job": [["cook"]]})
+    pyarrow.parquet.write_table(table, tmp_path / "new.parquet")
+    command = ["score", str(bundle), str(tmp_path / "new.parquet"), "-o", str(tmp_path / "o.csv")]
+    done = CliRunner().invoke(main, command)
+    assert (done.exit_code, "expected columns of numbers" in done.stderr) == (1, True)
+
+
+SPELLED = {
+    "whole numbers": (["1", "2", "3"], [["1", "1.0", " 2.00 "], [1, 1.0, "2.0"]]),
+    "truth values": (["True", "False"], [["True", "TRUE ", "False"], [True, "True", False]]),
+    "texts for gaps": (["us", "de"], [["us", "NA", "?"], ["us", "na", None]]),
+}
+
+
+@pytest.mark.parametrize("kind", SPELLED)
+def test_files_and_requests_take_a_category_in_the_same_spellings(kind, tmp_path):
+    words, (_, asked) = SPELLED[kind]
+    rng = np.random.default_rng(0)
+    rows = [
+        (words[i % len(words)], rng.normal(), "a" if i % len(words) else "b") for i in range(300)
+    ]
+    rows[5] = ("", 0.0, "a")
+    (tmp_path / "t.csv").write_text("c,x,y\n" + "".join(f"{c},{x},{y}\n" for c, x, y in rows))
+    options = dict(epochs=5, hidden=(8,), skip_baselines=True, category=("c",))
+    made, _ = fit(Config(data=str(tmp_path / "t.csv"), models=tmp_path / "models", **options))
+    client = create_app(models=tmp_path / "models").test_client()
+    instances = [{"c": value, "x": 0.5} for value in asked]
+    served = client.post("/predict", json={"instances": instances}).json["probabilities"]
+    texts = SPELLED[kind][1][0]
+    written = "c,x\n" + "".join(f"{text},0.5\n" for text in texts)
+    source = "new.csv"
+    (tmp_path / source).write_text(written)
+    if kind == "truth values":
+        source = "new.parquet"
+        typed = pyarrow.table({"c": [True, True, False], "x": [0.5] * 3})
+        pyarrow.parquet.write_table(typed, tmp_path / source)
+    output = tmp_path / "out.parquet"
+    command = ["score", str(made.path), str(tmp_path / source), "-o", str(output)]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    table = pyarrow.parquet.read_table(output)
+    found = np.column_stack([table[f"probability_{name}"].to_numpy() for name in "ab"])
+    np.testing.assert_allclose(found, served, rtol=1e-6)

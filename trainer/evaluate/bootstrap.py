@@ -27,6 +27,7 @@ def intervals(
     *,
     rng: np.random.Generator,
     resamples: int = 1000,
+    groups: NDArray[np.int64] | None = None,
 ) -> dict[str, tuple[float, float]]:
     """95 % percentile intervals of the metrics, of rows drawn anew with replacement.
 
@@ -40,6 +41,8 @@ def intervals(
         answers: as of `measure`.
         classes: as of `measure`.
         rng: where the rows are drawn from.
+        groups: whose row each is, `(n,)`: whole groups are drawn, whose rows are alike and tell
+            less than as many rows of their own; None where each row is by itself.
         resamples: how many; fewer, down to 200, where rows and classes are so many that it takes
             too long.
 
@@ -52,10 +55,13 @@ def intervals(
     resamples = min(resamples, max(FEWEST, LONGEST // work))
     metrics_of = recount(task, truth, answers, classes)
     most = max(1, CHUNK // n)
-    parts = [
-        metrics_of(_draw(n, min(most, resamples - start), rng))
-        for start in range(0, resamples, most)
-    ]
+    owners = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+
+    def draw(size: int) -> Counts:
+        drawn = _draw(int(owners.max()) + 1, size, rng)
+        return drawn if groups is None else drawn[owners]
+
+    parts = [metrics_of(draw(min(most, resamples - start))) for start in range(0, resamples, most)]
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return {
         name: _interval(values[np.isfinite(values)])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.splits import some
-from trainer.data.tables import Table, Task
+from trainer.data.tables import DataError, Table, Task
 from trainer.evaluate.bootstrap import intervals
 from trainer.evaluate.metrics import measure
 from trainer.model import SLICE, Answers, Model
@@ -27,23 +27,39 @@ class Judgement:
         truth: the target of each row.
         answers: named as the graph's outputs.
         classes: for classification, sorted; else None.
+        groups: whose row each is; None where each is by itself.
     """
 
     task: Task
     truth: NDArray[Any]
     answers: Answers
     classes: NDArray[Any] | None
+    groups: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, model: Model, table: Table, rows: NDArray[np.int64]) -> Judgement:
-        """The model's answers to those rows of the table, of very many to some."""
+        """The model's answers to those rows of the table, of very many to some.
+
+        Raises:
+            DataError: an answer overflows float32.
+        """
         rows = some(rows, MOST_JUDGED)
         parts = [
             model.answers(table.records.take(rows[start : start + SLICE]))
             for start in range(0, max(len(rows), 1), SLICE)
         ]
         answers = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return cls(model.task, table.target[rows], answers, model.classes)
+        finite = np.isfinite(answers["value" if "value" in answers else "probabilities"]).all(
+            axis=1
+        )
+        if not finite.all():
+            raise DataError(
+                f"{table.source}: expected numbers that float32 can be computed with; got row "
+                f"{int(rows[finite.argmin()]) + 1}, whose answer overflows; correct or drop it, or "
+                f"scale otherwise"
+            )
+        groups = None if table.groups is None else table.groups[rows]
+        return cls(model.task, table.target[rows], answers, model.classes, groups)
 
     def metrics(self) -> dict[str, float]:
         """As of `measure`."""
@@ -51,4 +67,6 @@ class Judgement:
 
     def intervals(self, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
         """Where each metric would lie in 95 % of other draws of as many rows."""
-        return intervals(self.task, self.truth, self.answers, self.classes, rng=rng)
+        return intervals(
+            self.task, self.truth, self.answers, self.classes, rng=rng, groups=self.groups
+        )

@@ -29,7 +29,7 @@ def recount(
 
     Returns:
         A function of counts, int32 `(n, resamples)`, how often each resample has each of the rows,
-        every resample the same number of rows in all. It gives the metrics by name, each float64
+        at least one in all. It gives the metrics by name, each float64
         `(resamples,)`, NaN where a resample lacks a class without which there is none.
     """
     if task == "regression" or classes is None:
@@ -78,7 +78,7 @@ class _Classification:
         return sparse.csr_array((values, (places, of)), shape=(3 * k + BINS + 2, len(rows)))
 
     def __call__(self, counts: Counts) -> dict[str, Floats]:
-        n = float(counts[:, 0].sum())
+        n = counts.sum(axis=0, dtype=np.float64)
         sums = self._sums @ counts.astype(np.float64)
         true, said, hit = sums[: 3 * self.classes].reshape(3, self.classes, -1)
         losses, brier = sums[-2:]
@@ -171,7 +171,7 @@ class _Regression:
         self._sums = np.stack([*means, *(errors**2).T, *centred.T, *(centred**2).T])
 
     def __call__(self, counts: Counts) -> dict[str, Floats]:
-        means = self._sums @ counts.astype(np.float64) / counts[:, 0].sum()
+        means = self._sums @ counts.astype(np.float64) / counts.sum(axis=0, dtype=np.float64)
         mae, pinball_10, pinball_90 = means[:3]
         mse, mean, square = means[3:].reshape(3, -1, counts.shape[1])
         return {

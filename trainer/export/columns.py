@@ -54,11 +54,17 @@ class _Said(TypedDict):
 
 def _range(values: NDArray[Any]) -> tuple[float, float]:
     there = values[~np.isnan(values)]
-    return (float(there.min()), float(there.max())) if there.size else (0.0, 0.0)
+    if not there.size:
+        return 0.0, 0.0
+    low, high = there.min(), there.max()
+    return (_short(low), _short(high)) if there.dtype == np.float32 else (float(low), float(high))
 
 
 def example(known: Records) -> dict[str, JsonValue]:
-    """A record of medians and commonest values, as a client would write it; no training row."""
+    """A record of rounded medians and commonest values, as a client would write it.
+
+    Statistics of each column by itself, and no training row but by chance.
+    """
     return {column.name: _middle(column, known.column(column.name)) for column in known.columns}
 
 
@@ -68,13 +74,14 @@ def _middle(column: Column, values: NDArray[Any]) -> JsonValue:
         return column.words[int(counts.argmax())]
     numbers = values.astype(np.float64)
     numbers = numbers[~np.isnan(numbers)]
-    # One that is there: the median of whole numbers is whole.
-    middle = float(np.quantile(numbers, 0.5, method="nearest")) if numbers.size else 0.0
+    middle = float(np.median(numbers)) if numbers.size else 0.0
     if column.kind == "boolean":
-        return bool(middle)
+        return middle >= 0.5
     if column.kind == "date":
-        return iso(middle)
-    return int(middle) if middle.is_integer() and abs(middle) < 2**53 else _short(middle)
+        return iso(middle - middle % DAY)
+    rounded = float(f"{middle:.2g}")
+    whole = bool((numbers == np.floor(numbers)).all()) and abs(rounded) < 2**53
+    return round(rounded) if whole else rounded
 
 
 def _short(number: float) -> float:

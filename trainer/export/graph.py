@@ -10,11 +10,13 @@ records (`encoding` says how) → Gemm, f, … Gemm (logits) → Div (temperatur
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
 from onnx import helper
 
+from trainer.data.records import Column
 from trainer.data.tables import DataError
 from trainer.export.encoding import ML_OPSET, encode, inputs
 from trainer.export.folding import Affine, Fork, Lookup, Matrix, Operation, Scale, fold
@@ -43,6 +45,20 @@ IR_VERSION = 9
 ANSWERS = ("label", "probabilities", "value")
 
 
+def require_other_names(columns: Sequence[Column]) -> None:
+    """See, before any work, that the graph's inputs and outputs will have names of their own.
+
+    Raises:
+        DataError: a column has the name of an answer.
+    """
+    taken = {value.name for value in inputs(tuple(columns))}.intersection(ANSWERS)
+    if taken:
+        raise DataError(
+            f"expected columns of other names than those of the answers; got "
+            f"{', '.join(sorted(taken))}; rename it in the file, or --drop it"
+        )
+
+
 def build_graph(model: Model) -> bytes:
     """The model as a serialized ONNX file, checked by onnx's own checker.
 
@@ -50,13 +66,9 @@ def build_graph(model: Model) -> bytes:
         DataError: a column has the name of an answer.
         onnx.checker.ValidationError: the graph is malformed.
     """
+    require_other_names(model.encoder.columns)
     faces = inputs(model.encoder.columns)
     names = {value.name for value in faces}
-    if taken := sorted(names.intersection(ANSWERS)):
-        raise DataError(
-            f"expected columns of other names than those of the answers; got {', '.join(taken)}; "
-            f"rename it"
-        )
     graph = Nodes(names.union(ANSWERS))
     logits = _operations(graph, fold(model.network.layers), encode(graph, model.encoder), "")
     if model.temperature != 1:

@@ -52,6 +52,9 @@ class Plan(BaseModel):
         return self
 
 
+LARGEST = 2**53  # from here on not every whole number is a float64
+
+
 @dataclass(frozen=True)
 class Range:
     """Values between two, as scikit-learn's samplers draw them.
@@ -162,6 +165,10 @@ def _range(where: str, value: Mapping[str, Any]) -> Range:
             f"{dict(value)!r}"
         )
     found = Range(value["low"], value["high"], log)
+    if max(abs(found.low), abs(found.high)) > LARGEST:
+        raise RefusedError(
+            f"{where}: expected a range within ±2^53; got {found.low} to {found.high}"
+        )
     if found.low >= found.high or (log and found.low <= 0):
         raise RefusedError(
             f"{where}: expected low below high{', and both above 0' if log else ''}; got "

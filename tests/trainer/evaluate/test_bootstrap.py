@@ -116,3 +116,18 @@ def test_more_rows_have_fewer_resamples_but_never_fewer_than_200(rng, monkeypatc
         drawn.clear()
         intervals("binary", truth, answers, np.arange(2), rng=rng)
         assert sum(drawn) == expected
+
+
+def test_rows_of_one_group_tell_less_than_as_many_of_their_own(rng):
+    groups = np.repeat(np.arange(20), 50)
+    right = np.repeat(np.arange(20) < 14, 50)  # each group right or wrong as a whole
+    truth = rng.integers(0, 2, 1000)
+    label = np.where(right, truth, 1 - truth)
+    p = np.where(label == 1, 0.8, 0.2)
+    answers = {"label": label, "probabilities": np.column_stack([1 - p, p]).astype(np.float32)}
+    classes = np.array([0, 1])
+    alone = intervals("binary", truth, answers, classes, rng=rng)["accuracy"]
+    grouped = intervals("binary", truth, answers, classes, rng=rng, groups=groups)["accuracy"]
+    assert alone[1] - alone[0] < 0.07
+    # 1.96 standard errors of 20 draws with chance 0.7, to either side.
+    assert grouped[1] - grouped[0] == pytest.approx(2 * 1.96 * np.sqrt(0.7 * 0.3 / 20), rel=0.15)

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from serving.bundle import GAPS
+from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import MISSING, Kind
 
-# What stands for a value that is not there, in any case.
-GAPS = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
 ZONED = r"[T ].*(Z|[+-]\d{2}(:?\d{2})?)$"
 MICROSECONDS = r"(\.\d{6})\d+"  # with finer digits after them, which no float64 would hold
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # a second
@@ -74,14 +74,21 @@ def dates(array: pa.Array) -> NDArray[np.float64] | None:
     """
     kind = array.type
     if pa.types.is_timestamp(kind):
-        return _seconds(array, TICKS[kind.unit])
-    if pa.types.is_date32(kind):
-        return _seconds(array.cast(pa.int32()), 1) * DAY
-    if pa.types.is_date64(kind):
-        return _seconds(array, TICKS["ms"])
-    if pa.types.is_null(kind):
+        found = _seconds(array, TICKS[kind.unit])
+    elif pa.types.is_date32(kind):
+        found = _seconds(array.cast(pa.int32()), 1) * DAY
+    elif pa.types.is_date64(kind):
+        found = _seconds(array, TICKS["ms"])
+    elif pa.types.is_null(kind):
         return numbers(array)
-    return _parsed_dates(texts(array)) if pa.types.is_string(kind) else None
+    else:
+        parsed = _parsed_dates(texts(array)) if pa.types.is_string(kind) else None
+        if parsed is None:
+            return None
+        found = parsed
+    # Of the years that ISO 8601 writes with four digits.
+    outside = (found < FIRST) | (found >= LAST + 1)
+    return None if outside.any() else found
 
 
 def codes(array: pa.Array, words: pa.Array) -> NDArray[np.int32]:

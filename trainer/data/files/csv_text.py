@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 
-from trainer.data.files.cells import GAPS
+from serving.bundle import GAPS
 from trainer.data.tables import DataError, check_names, listed
 
 BLOCK = 2**20  # bytes of text in memory at a time; a row must fit in

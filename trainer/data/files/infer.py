@@ -135,6 +135,11 @@ class _Watch:
                 f"leave that cell empty, or drop the row"
             )
         texts = self._texts().to_pylist()
+        if self.kind == "category" and any("\0" in text for text in texts):
+            raise DataError(
+                f"{self._source}: expected text without NUL characters in {self.name!r}; got one "
+                f"with; is it a binary file?"
+            )
         values = None if self.kind == "category" else cells.PARSERS[self.kind](self._texts())
         distinct = len(texts if values is None else np.unique(values))  # 1 and 1.0 are one
         ranged = self.kind in ("number", "date")

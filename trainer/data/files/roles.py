@@ -43,9 +43,12 @@ def roles(source: Source, reading: Reading) -> Roles:
     kept = [n for n in source.columns if n not in (*reading.drop, reading.group)]
     target = reading.target
     if target is None:
-        if not kept:
-            raise DataError(f"{source.name}: expected columns to be kept; got all of them dropped")
-        target = kept[-1]
+        target = source.columns[-1]
+        if target not in kept:
+            raise DataError(
+                f"{source.name}: expected a target; got the last column, {target!r}, as one to "
+                f"drop or to group by; say another with --target"
+            )
     features = tuple(name for name in kept if name != target)
     for role, name in (("group", reading.group), ("time", reading.time)):
         if name == target:
@@ -59,8 +62,8 @@ def roles(source: Source, reading: Reading) -> Roles:
         )
     if not features:
         raise DataError(
-            f"{source.name}: expected columns beside the target, separated by commas; got only "
-            f"{target!r}"
+            f"{source.name}: expected columns beside the target, separated by commas and not all "
+            f"dropped; got only {target!r}"
         )
     return Roles(target, features, reading.group, reading.time)
 

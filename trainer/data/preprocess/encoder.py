@@ -18,7 +18,7 @@ from trainer.data.preprocess.quantiles import Quantiles
 from trainer.data.preprocess.scaler import Scaling
 from trainer.data.records import MISSING, Column, Records
 
-# Statistics of so many training rows, evenly spaced, are those of all as far as anyone can tell.
+# Of numbers and dates, the statistics of so many training rows, evenly spaced, are those of all.
 STATISTICS = 100_000
 SLICE = 2**16  # rows looked at in one go
 
@@ -69,8 +69,9 @@ class Encoder:
         """
         encoding = encoding or Encoding()
         filled = frozenset(records.names if encoding.fill_all else _columns_with_gaps(records))
+        every = np.sort(train)
         if len(train) > STATISTICS:
-            train = np.sort(train)[np.linspace(0, len(train) - 1, STATISTICS).astype(np.int64)]
+            train = every[np.linspace(0, len(train) - 1, STATISTICS).astype(np.int64)]
         known = records.take(train)
         return cls(
             records.columns,
@@ -86,7 +87,11 @@ class Encoder:
             ),
             tuple(
                 Categories.fit(
-                    column, known.codes[:, place], rare=encoding.rare, one_hot=encoding.one_hot
+                    column,
+                    # All of them: which texts are rare no sample tells.
+                    np.asarray(records.codes[:, place])[every],
+                    rare=encoding.rare,
+                    one_hot=encoding.one_hot,
                 )
                 for place, column in enumerate(records.of_kind("category"))
             ),

@@ -10,11 +10,17 @@ def source(rows):
     return rows({name: ["1"] for name in "abcde"})
 
 
-def test_the_last_column_left_is_the_target(source):
+def test_the_last_column_is_the_target(source):
     found = roles(source, Reading())
     assert (found.target, found.features) == ("e", tuple("abcd"))
-    found = roles(source, Reading(drop=("e",), group="d"))
+    found = roles(source, Reading(target="c", drop=("e",), group="d"))
     assert (found.target, found.features, found.group) == ("c", ("a", "b"), "d")
+
+
+@pytest.mark.parametrize("reading", [Reading(drop=("e",)), Reading(group="e")])
+def test_no_other_column_becomes_the_target_unasked(reading, source):
+    with pytest.raises(DataError, match=r"got the last column, 'e'.*say another with --target"):
+        roles(source, reading)
 
 
 def test_the_time_is_a_feature_unless_dropped(source):
@@ -44,7 +50,6 @@ def test_the_time_is_a_feature_unless_dropped(source):
         (Reading(target="a", drop=("a",)), "the target to be kept; got 'a' among those to drop"),
         (Reading(target="a", group="a"), "another column than the target as group; got 'a'"),
         (Reading(time="e"), "another column than the target as time; got 'e'"),
-        (Reading(drop=tuple("abcde")), "got all of them dropped"),
         (Reading(drop=tuple("abcd")), "expected columns beside the target.*got only 'e'"),
     ],
 )
