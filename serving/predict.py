@@ -12,7 +12,7 @@ from serving.codec.fields import Fields
 from serving.codec.json_rows import decode_rows
 from serving.errors import NotFiniteAnswerError
 from serving.repository import ServedModel
-from serving.runtime import Session
+from serving.runtime import run_in_slices
 
 ROWS_A_RUN = 4096
 
@@ -38,21 +38,10 @@ def predict(model: ServedModel, body: bytes) -> bytes:
     fields = _fields.get(model)
     if fields is None:
         fields = _fields[model] = Fields(model.manifest.inputs)
-    outputs = _run(model.session, decode_rows(body, fields))
+    # In slices: what the runtime once took for a large batch, it keeps.
+    outputs = run_in_slices(model.session, decode_rows(body, fields), ROWS_A_RUN)
     _refuse_overflow(outputs)
     return encode_answers(model.manifest, outputs)
-
-
-def _run(session: Session, inputs: Arrays) -> Arrays:
-    # In slices: what the runtime once took for a large batch, it keeps.
-    rows = len(next(iter(inputs.values())))
-    slices = [
-        session.run({name: array[at : at + ROWS_A_RUN] for name, array in inputs.items()})
-        for at in range(0, max(rows, 1), ROWS_A_RUN)
-    ]
-    if len(slices) == 1:
-        return slices[0]
-    return {name: np.concatenate([part[name] for part in slices]) for name in slices[0]}
 
 
 def _refuse_overflow(outputs: Arrays) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from serving import bundle
 from serving.bundle import Bundle, BundleError, Manifest
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
-from serving.runtime import Difference, Session, prove
+from serving.runtime import Difference, Session, first_proved
 
 log = logging.getLogger(__name__)
 
@@ -127,15 +127,5 @@ def _fault(models: Path) -> str:
 
 def _prove(path: Path) -> ServedModel:
     opened = Bundle.open(path)
-    reasons = []
-    for variant in opened.manifest.variants:
-        proof = prove(opened, variant)
-        if proof.session is not None and proof.difference is not None:
-            return ServedModel(
-                manifest=opened.manifest,
-                variant=variant,
-                session=proof.session,
-                selftest=proof.difference,
-            )
-        reasons.append(proof.reason)
-    raise BundleError("; ".join(reasons))
+    variant, session, difference = first_proved(opened)
+    return ServedModel(opened.manifest, variant, session, difference)

@@ -96,6 +96,18 @@ class Session:
         return dict(zip(self.outputs, arrays, strict=True))
 
 
+def run_in_slices(session: Session, inputs: Arrays, size: int) -> Arrays:
+    """The graph's outputs for all rows, given to it so many at a time; raises as `run` does."""
+    rows = len(next(iter(inputs.values())))
+    slices = [
+        session.run({name: array[at : at + size] for name, array in inputs.items()})
+        for at in range(0, max(rows, 1), size)
+    ]
+    if len(slices) == 1:
+        return slices[0]
+    return {name: np.concatenate([part[name] for part in slices]) for name in slices[0]}
+
+
 @dataclass(frozen=True)
 class Difference:
     """How far some answers are from the expected ones.
@@ -231,6 +243,21 @@ def _golden_rows(bundle: Bundle, inputs: Arrays) -> int:
 
 def _dtype(array: NDArray[Any]) -> str:
     return "str" if array.dtype.kind == "U" else str(array.dtype)
+
+
+def first_proved(bundle: Bundle) -> tuple[str, Session, Difference]:
+    """The first variant that reproduces its self-test here: name, session, and how nearly it does.
+
+    Raises:
+        BundleError: none does.
+    """
+    reasons = []
+    for variant in bundle.manifest.variants:
+        proof = prove(bundle, variant)
+        if proof.session is not None and proof.difference is not None:
+            return variant, proof.session, proof.difference
+        reasons.append(proof.reason)
+    raise BundleError("; ".join(reasons))
 
 
 def _require_face(bundle: Bundle, inputs: Arrays, expected: Expected) -> None:

@@ -31,7 +31,7 @@ from trainer.fit.loop import Callback, Epoch, Run
 from trainer.fit.streamed import Streamed
 from trainer.model import Model
 
-SETTLED = 100_000
+SETTLED = 100_000  # validation rows that say which temperature and threshold as well as any more
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from serving.bundle import Arrays, Bundle, BundleError, Category, Manifest
-from serving.runtime import Session, prove
+from serving.bundle import Arrays, Bundle, Category, Manifest
+from serving.runtime import Session, first_proved, run_in_slices
 from trainer.data.files.ingest import to_records
 from trainer.data.files.source import Source, open_file
 from trainer.data.records import MISSING, Column, Records
@@ -57,7 +57,8 @@ def score(
         DataError: the file cannot be read, or a row is none that the manifest admits.
         OSError: `output` cannot be written.
     """
-    manifest, session = bundle.manifest, _session(bundle)
+    manifest = bundle.manifest
+    _, session, _ = first_proved(bundle)
     rows = open_file(source, names or _names(source, manifest))
     columns = [Column(column.name, column.type) for column in manifest.inputs]
     kept = list(dict.fromkeys(keep))
@@ -85,16 +86,6 @@ def score(
             if progress is not None:
                 progress(done)
     return done
-
-
-def _session(bundle: Bundle) -> Session:
-    reasons = []
-    for variant in bundle.manifest.variants:
-        proof = prove(bundle, variant)
-        if proof.session is not None:
-            return proof.session
-        reasons.append(proof.reason)
-    raise BundleError("; ".join(reasons))
 
 
 def _at_least_one(rows: Source, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
@@ -175,11 +166,7 @@ def _require_admitted(manifest: Manifest, records: Records, before: int) -> None
 
 
 def _answers(session: Session, records: Records, before: int) -> Arrays:
-    slices = [
-        session.run(records.take(slice(start, start + ROWS_A_RUN)).inputs())
-        for start in range(0, max(len(records), 1), ROWS_A_RUN)
-    ]
-    answers = {name: np.concatenate([part[name] for part in slices]) for name in slices[0]}
+    answers = run_in_slices(session, records.inputs(), ROWS_A_RUN)
     finite = np.isfinite(answers["value" if "value" in answers else "probabilities"]).all(axis=1)
     if not finite.all():
         raise DataError(

