@@ -18,6 +18,7 @@ import re
 import tokenize
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zipfile import BadZipFile
@@ -76,6 +77,19 @@ class Category(_Column):
     categories: Annotated[list[str], Field(min_length=1)]  # that the model tells apart
     # What an unseen text is: refused, or answered as one of the unknown bucket.
     unseen: Literal["refuse", "unknown"]
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether all categories are whole numbers, which may then be written as numbers, too."""
+        return all(re.fullmatch(r"0|-?[1-9][0-9]*", text) for text in self.categories)
+
+    @cached_property
+    def truths(self) -> dict[bool, str]:
+        """How the categories write true and false, where they are nothing else; else nothing."""
+        written = {text.lower(): text for text in self.categories}
+        if len(written) < len(self.categories) or not set(written) <= {"true", "false"}:
+            return {}
+        return {True: written.get("true", "true"), False: written.get("false", "false")}
 
 
 class Date(_Column):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,6 @@ from trainer.data.records import MISSING, Column, Records
 from trainer.data.tables import DataError, listed
 
 ROWS_A_RUN = 4096  # as the server's
-WHOLE = re.compile(r"0|-?[1-9][0-9]*")
 
 
 def score(
@@ -132,11 +130,10 @@ def _as_declared(batch: pa.RecordBatch, manifest: Manifest) -> pa.RecordBatch:
             continue
         place = batch.schema.get_field_index(declared.name)
         column = batch.column(place)
-        spelled = {word.lower(): word for word in declared.categories}
-        if pa.types.is_boolean(column.type) and set(spelled) <= {"true", "false"}:
-            truths = (spelled.get(word, word) for word in ("true", "false"))
-            column = pc.if_else(column, *map(pa.scalar, truths))
-        elif pa.types.is_string(column.type) and all(map(WHOLE.fullmatch, declared.categories)):
+        if pa.types.is_boolean(column.type) and declared.truths:
+            spelled = (pa.scalar(declared.truths[truth]) for truth in (True, False))
+            column = pc.if_else(column, *spelled)
+        elif pa.types.is_string(column.type) and declared.whole:
             column = pc.replace_substring_regex(column, r"^(\s*-?\d+)\.0+(\s*)$", r"\1\2")
         batch = batch.set_column(place, declared.name, column)
     return batch

@@ -24,7 +24,6 @@ from serving.codec.values import quoted, shown
 
 FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
 EXACT = 2.0**53  # from here on a whole number may not be the one that was written
-WHOLE = re.compile(r"0|-?[1-9][0-9]*")
 FRACTIONLESS = re.compile(r"(0|-?[1-9][0-9]*)\.0+")
 DATE = re.compile(
     r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?", re.ASCII
@@ -135,8 +134,8 @@ class CategoryField(Field):
         super().__init__(column)
         self.takes_unseen = column.unseen == "unknown"
         self.categories = {text: text for text in column.categories}
-        self.whole = all(WHOLE.fullmatch(text) for text in column.categories)
-        self.truths = _truths(column.categories)
+        self.whole = column.whole
+        self.truths = column.truths
         also = " or a whole number" * self.whole + ", true or false" * bool(self.truths)
         self.expected = f"a text{also}"
 
@@ -182,14 +181,6 @@ class CategoryField(Field):
             text.encode()
         except UnicodeEncodeError:  # half of a pair of surrogates, which no other text can hold
             raise WrongValueError("a text that UTF-8 can hold", shown(text)) from None
-
-
-def _truths(categories: Sequence[str]) -> dict[bool, str]:
-    """How the categories write true and false, where they are nothing else."""
-    written = {text.lower(): text for text in categories}
-    if len(written) < len(categories) or not set(written) <= {"true", "false"}:
-        return {}
-    return {truth: written.get(word, word) for truth, word in ((True, "true"), (False, "false"))}
 
 
 class DateField(Field):

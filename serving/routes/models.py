@@ -26,28 +26,14 @@ def models_routes(repository: Repository) -> Blueprint:
 
 
 def _short(model: ServedModel) -> dict[str, Any]:
-    manifest = model.manifest
-    return {
-        "name": manifest.name,
-        "version": manifest.version,
-        "variant": model.variant,
-        "task": manifest.task,
-        "classes": manifest.classes,
-        "targets": manifest.data.target,
-        "features": [column.name for column in manifest.inputs],
-        "selftest": _selftest(model),
-    }
+    features = [column.name for column in model.manifest.inputs]
+    return {**_head(model), "features": features, "selftest": _selftest(model)}
 
 
 def _whole(model: ServedModel) -> dict[str, Any]:
     manifest = model.manifest
     return {
-        "name": manifest.name,
-        "version": manifest.version,
-        "variant": model.variant,
-        "task": manifest.task,
-        "classes": manifest.classes,
-        "targets": manifest.data.target,
+        **_head(model),
         "threshold": manifest.threshold,
         "aim": manifest.aim,
         "inputs": [column.model_dump() for column in manifest.inputs],
@@ -55,6 +41,18 @@ def _whole(model: ServedModel) -> dict[str, Any]:
         "metrics": manifest.variants[model.variant].metrics,  # on the held-out rows
         "intervals": manifest.intervals,
         "selftest": _selftest(model),
+    }
+
+
+def _head(model: ServedModel) -> dict[str, Any]:
+    manifest = model.manifest
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "variant": model.variant,
+        "task": manifest.task,
+        "classes": manifest.classes,
+        "targets": manifest.data.target,
     }
 
 
