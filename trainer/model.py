@@ -137,7 +137,10 @@ class Model:
         outputs = self.loss.answers(logits)
         if self.task == "regression":
             value = outputs if self.targets is None else self.targets.inverse(outputs)
-            return {"value": np.exp(value) if self.logarithmic else value}
+            if self.logarithmic:
+                with np.errstate(over="ignore"):  # who judges or serves it looks for infinity
+                    value = np.exp(value)
+            return {"value": value}
         if self.task == "binary":
             # Not 1 − p, whose digits are gone where p is near 1.
             outputs = np.concatenate([self.loss.answers(-logits), outputs], axis=1)

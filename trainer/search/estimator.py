@@ -146,7 +146,10 @@ class ConfiguredModel(BaseEstimator):  # type: ignore[misc]
         started = time.perf_counter()
         scores: dict[str, float] = {}
         if self.model_ is not None:
-            scores = Judgement.of(self.model_, self.bench.table, rows).metrics()
+            try:
+                scores = Judgement.of(self.model_, self.bench.table, rows).metrics()
+            except DataError as error:  # an answer overflows: this candidate is none, others may be
+                self._failure = str(error)
         entry = Entry(
             **self._fit._asdict(),
             scored=digest_of_rows(rows),

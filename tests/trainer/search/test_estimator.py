@@ -5,10 +5,12 @@ import pytest
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss
 
+from trainer.data.records import Records
 from trainer.data.sources import load
-from trainer.data.tables import DataError
+from trainer.data.tables import DataError, make_table
 from trainer.search import RefusedError
 from trainer.search.estimator import ConfiguredModel
+from trainer.search.journal import digest_of_rows
 
 
 def parameters(model):
@@ -97,6 +99,25 @@ def test_training_that_diverges_has_no_score(bench, rows):
     assert math.isnan(model.score(rows[90:]))
     assert math.isnan(ConfiguredModel(shared).fit(rows[:90]).score(rows[90:]))
     assert shared.journal.added == 1
+
+
+def test_answers_that_overflow_have_no_score(bench, rng):
+    x = rng.normal(size=(120, 1))
+    x[100:] = 1e6  # beyond anything that the candidate has learned from
+    table = make_table(
+        source="t",
+        records=Records.of_numbers(["x"], x),
+        target=np.exp(x.clip(max=3)),
+        target_names=("y",),
+    )
+    shared = bench(table, "r2", target_scaling="log", hidden=(4,))
+    rows = np.arange(120)[:, None]
+    model = ConfiguredModel(shared).fit(rows[:100])
+    assert model.model_ is not None
+    assert math.isnan(model.score(rows[100:]))
+    assert (
+        "answer overflows" in shared.journal.find(model._fit, digest_of_rows(rows[100:, 0])).failure
+    )
 
 
 def test_faults_name_the_candidate(bench, rows):
