@@ -12,7 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.nn import Activation, BatchNorm, Branches, Dense, Dropout, Embedding, Layer
+from trainer.nn import (
+    Activation,
+    BatchNorm,
+    Branches,
+    Dense,
+    Dropout,
+    Embedding,
+    IntegerDense,
+    Layer,
+    Select,
+)
 
 Matrix = NDArray[np.float32]
 
@@ -71,7 +81,8 @@ class Lookup:
     tables: list[Matrix]
 
 
-Operation = Affine | Scale | Fork | Lookup
+# A selection and whole numbers only answer: they are what they are.
+Operation = Affine | Scale | Fork | Lookup | Select | IntegerDense
 
 
 def fold(layers: Sequence[Layer]) -> list[Operation]:
@@ -94,6 +105,8 @@ def fold(layers: Sequence[Layer]) -> list[Operation]:
                 else:
                     scale, shift = _scale_and_shift(layer)
                     folded.append(Scale(_single(scale), _single(shift), layer.activation))
+            case Select() | IntegerDense():
+                folded.append(layer)
             case Embedding():
                 tables = [parameter.value for parameter in layer.parameters()]
                 folded.append(Lookup(layer.n_in - len(tables), tables))

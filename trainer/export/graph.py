@@ -20,7 +20,9 @@ from trainer.data.records import Column
 from trainer.data.tables import DataError
 from trainer.export.encoding import ML_OPSET, encode, inputs
 from trainer.export.folding import Affine, Fork, Lookup, Matrix, Operation, Scale, fold
+from trainer.export.integer import integer_dense
 from trainer.export.nodes import FLOAT, INT64, STRING, Nodes, face
+from trainer.export.weights import weights
 from trainer.model import Model
 from trainer.nn import (
     ELU,
@@ -28,8 +30,10 @@ from trainer.nn import (
     SELU,
     Activation,
     Identity,
+    IntegerDense,
     LeakyReLU,
     ReLU,
+    Select,
     Sigmoid,
     Softplus,
     Swish,
@@ -96,12 +100,22 @@ def build_graph(model: Model) -> bytes:
 
 def _operations(graph: Nodes, operations: list[Operation], value: str, branch: str) -> str:
     """Add operations one after the other; names of values end in `branch` and a number."""
+    looked_at: Select | None = None  # by the operation that comes next
+    quantized = False
     for i, operation in enumerate(operations, start=1):
         at = f"{branch}{i}"
         match operation:
+            case Select():
+                looked_at = operation
+                continue
             case Affine(W, b, activation):
-                inputs = [value, graph.constant(f"W{at}", W), graph.constant(f"b{at}", b)]
+                inputs = [value, weights(graph, at, W, looked_at), graph.constant(f"b{at}", b)]
                 value = _activate(graph, activation, graph.node("Gemm", inputs, f"z{at}"), at)
+            case IntegerDense():
+                value = integer_dense(
+                    graph, operation, value, at,
+                    quantized=quantized, looked_at=looked_at, activate=_activate,
+                )  # fmt: skip
             case Scale(scale, shift, activation):
                 factor, offset = graph.constant(f"s{at}", scale), graph.constant(f"t{at}", shift)
                 scaled = graph.node("Mul", [value, factor], f"scaled{at}")
@@ -111,6 +125,8 @@ def _operations(graph: Nodes, operations: list[Operation], value: str, branch: s
                 value = _fork(graph, parts, value, at)
             case Lookup(passed, tables):
                 value = _lookup(graph, passed, tables, value, at)
+        looked_at = None
+        quantized = isinstance(operation, IntegerDense) and operation.target is not None
     return value
 
 

@@ -22,12 +22,19 @@ class Nodes:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self._taken = set(taken)
+        self._shared: dict[str, str] = {}
 
     def constant(self, name: str, array: NDArray[Any]) -> str:
         """Add a constant; texts are arrays of objects. Returns its name."""
         name = self._free(name)
         self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
+
+    def shared(self, name: str, array: NDArray[Any]) -> str:
+        """A constant that is added once, however often it is asked for. Returns its name."""
+        if name not in self._shared:
+            self._shared[name] = self.constant(name, array)
+        return self._shared[name]
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Add a node of one output. Returns the output's name."""
@@ -72,9 +79,10 @@ def face(name: str, kind: int, *columns: int) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, ["N", *columns])
 
 
-FLOAT, DOUBLE, INT64, STRING = (
+FLOAT, DOUBLE, INT8, INT64, STRING = (
     TensorProto.FLOAT,
     TensorProto.DOUBLE,
+    TensorProto.INT8,
     TensorProto.INT64,
     TensorProto.STRING,
 )

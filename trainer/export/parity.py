@@ -21,7 +21,8 @@ from serving.runtime import Difference, Session, compare, run_in_slices
 from trainer.data.records import Records
 from trainer.export.folding import Affine, Fork, Lookup, Operation, Scale, fold
 from trainer.model import Model
-from trainer.nn import Activation
+from trainer.nn import Activation, IntegerDense, Quantization, Select
+from trainer.nn.layers.integer_dense import LARGEST
 
 EXP_TOLERANCE = 1e-6  # of the exp and the division behind a probability, on either side
 EPSILON = float(np.finfo(np.float32).eps)
@@ -166,6 +167,10 @@ def _through(
             case Fork(parts):
                 ends = [_through(inner, a[:, part], error[:, part]) for part, inner in parts]
                 a, error = (np.concatenate(joined, axis=1) for joined in zip(*ends, strict=True))
+            case Select():
+                a, error = a[:, operation.columns], error[:, operation.columns]
+            case IntegerDense():
+                a, error = _through_integers(operation, a, error)
             case Lookup(passed, tables):
                 found = [
                     table[places.astype(np.int64)]
@@ -187,6 +192,32 @@ def _through_affine(
     terms = np.abs(a) @ np.abs(W) + np.abs(b)
     own = EPSILON * max(1, np.sqrt(len(W) / LANES)) * terms
     return a @ W + b, np.sqrt(error**2 @ W**2 + own**2)
+
+
+def _through_integers(
+    layer: IntegerDense, a: NDArray[np.float64], error: NDArray[np.float64]
+) -> Rounded:
+    """Whole numbers are exact; only what lies between two of them may be rounded either way."""
+    x, error = _to_bytes(layer.source, a, error)
+    W = layer.W * layer.scales.astype(np.float64)
+    z = x @ W + layer.b * (float(layer.source.scale) * layer.scales.astype(np.float64))
+    z, error = _through_activation(
+        layer.activation, z, np.sqrt(error**2 @ W**2 + (2 * EPSILON * z) ** 2)
+    )
+    return (z, error) if layer.target is None else _to_bytes(layer.target, z, error)
+
+
+def _to_bytes(
+    quantization: Quantization, a: NDArray[np.float64], error: NDArray[np.float64]
+) -> Rounded:
+    """Values rounded to bytes; those within `error` of the middle may be a whole step off."""
+    scale, zero_point = float(quantization.scale), quantization.zero_point
+    steps = a / scale
+    from_middle = np.abs(steps - np.floor(steps) - 0.5)
+    close = from_middle <= SAFETY * error / scale + 4 * EPSILON * np.abs(steps)
+    whole = np.rint(steps + zero_point).clip(0, LARGEST) - zero_point
+    inside = np.abs(steps + zero_point - LARGEST / 2) <= LARGEST / 2 + 1
+    return whole * scale, np.where(close & inside, scale, 0)
 
 
 def _through_activation(

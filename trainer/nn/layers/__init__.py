@@ -6,7 +6,13 @@ from trainer.nn.layers.chain import Chain
 from trainer.nn.layers.dense import Dense
 from trainer.nn.layers.dropout import Dropout
 from trainer.nn.layers.embedding import Embedding, embedding_width
+from trainer.nn.layers.integer_dense import (
+    IntegerDense,
+    Quantization,
+    largest_weight,
+)
 from trainer.nn.layers.layer import Activity, Layer, Parameter
+from trainer.nn.layers.select import Select
 
 __all__ = [
     "Activity",
@@ -16,7 +22,11 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "IntegerDense",
     "Layer",
     "Parameter",
+    "Quantization",
+    "Select",
     "embedding_width",
+    "largest_weight",
 ]
