@@ -30,7 +30,7 @@ class Dense(Layer):
     dW: Array
     db: Array
 
-    settings = ("units", "activation", "initializer")
+    settings: tuple[str, ...] = ("units", "activation", "initializer")
 
     _rows: int | None = None  # so many there there is room
     _ones: Array
