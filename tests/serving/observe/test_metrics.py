@@ -8,7 +8,7 @@ from tests.variants import flip_a_bit, same, slow, with_variants
 
 
 def scrape(client):
-    """Type by metric, and value by sample: its name, the variant, and the rows where it has some."""
+    """Type by metric, and value by sample: its name, variant, and rows where it has some."""
     answer = client.get("/metrics")
     assert answer.status_code == 200
     assert answer.content_type == "text/plain; version=0.0.4; charset=utf-8"
