@@ -11,8 +11,10 @@ from flask import Flask, current_app, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
+from serving.agreement import Ledger
 from serving.errors import ServingError
 from serving.repository import Repository
+from serving.routes.metrics import metrics_routes
 from serving.routes.models import models_routes
 from serving.routes.rows import rows_routes
 from serving.routes.status import status_routes
@@ -35,7 +37,7 @@ def create_app(**knobs: Any) -> Flask:
         pydantic.ValidationError: there is no such knob, or its value is out of range.
     """
     settings = Settings(**knobs)
-    repository = Repository.load(settings.models)
+    repository = Repository.load(settings.models, settings.variant, Ledger.shared)
     app = Flask("serving", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     if isinstance(app.json, DefaultJSONProvider):  # as it is by default
@@ -43,6 +45,7 @@ def create_app(**knobs: Any) -> Flask:
     app.register_blueprint(rows_routes(repository))
     app.register_blueprint(models_routes(repository))
     app.register_blueprint(status_routes(repository))
+    app.register_blueprint(metrics_routes(repository))
     app.register_error_handler(ServingError, _serving_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)

@@ -6,9 +6,11 @@ import json
 import logging
 import socket
 from pathlib import Path
+from typing import Any
 
 from gunicorn import util
 
+from serving.agreement import Ledger
 from serving.settings import Settings, unknown_twins
 
 _settings = Settings()
@@ -32,6 +34,11 @@ loglevel = _settings.log_level
 control_socket_disable = True  # it needs a writable file system
 # The heartbeat file of a worker belongs in memory: on a slow disk it looks like a hung worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+
+
+def on_starting(_server: Any) -> None:
+    """In the arbiter, before it forks the first worker."""
+    Ledger.shared = Ledger()
 
 
 def _write_json_error(client: socket.socket, status: int, reason: str, fault: str) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from serving import bundle
+from serving.agreement import Ledger
 from serving.bundle import Bundle, BundleError, Manifest
+from serving.choice import AUTO, Trial, choose
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
-from serving.runtime import Difference, Session, first_proved
+from serving.runtime import Session
 
 log = logging.getLogger(__name__)
 
@@ -22,32 +24,40 @@ class ServedModel:
         manifest: what it is.
         variant: which of its graphs answers.
         session: runs that graph.
-        selftest: how far its answers were from the expected ones.
+        why: that one and no other answers, in a sentence.
+        trials: how each of its graphs did here.
     """
 
     manifest: Manifest
     variant: str
     session: Session
-    selftest: Difference
+    why: str
+    trials: dict[str, Trial]
 
 
 @dataclass
 class Repository:
-    """The served version of each model, and the reason for each version that was refused.
+    """The served version of each model, and the reason for all that was refused.
 
     Attributes:
         served: by model name.
-        refused: reasons, by `name/version`, or by `name` of a folder that cannot be read.
+        refused: reasons, by `name/version`, by `name/version/variant` where others of the version
+            passed, or by `name` of a folder that cannot be read.
     """
 
     served: dict[str, ServedModel] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, models: Path) -> Repository:
+    def load(cls, models: Path, variant: str = AUTO, ledger: Ledger | None = None) -> Repository:
         """Of every model in the folder, the highest version that proves itself.
 
         A version that does not is logged and passed over for the one before it.
+
+        Args:
+            models: the folder.
+            variant: to serve where there is one of that name, or "auto".
+            ledger: where several processes keep which variants they serve.
         """
         repository = cls()
         try:
@@ -56,7 +66,7 @@ class Repository:
             log.error("expected a readable folder of models; got %s", error)
             return repository
         for name in names:
-            repository._load_model(models / name)
+            repository._load_model(models / name, variant, ledger)
         if not names:
             log.error(
                 "expected a folder of models, NAME/VERSION; got %s, %s", models, _fault(models)
@@ -94,27 +104,35 @@ class Repository:
                 f"expected a model out of {', '.join(known)}; got {name[:64]!r}", models=known
             ) from None
 
-    def _load_model(self, folder: Path) -> None:
+    def _load_model(self, folder: Path, variant: str, ledger: Ledger | None) -> None:
         try:
             found = bundle.versions(folder)
         except OSError as error:
-            self.refused[folder.name] = _public(error, folder)
+            self.refused[folder.name] = _public(str(error), folder)
             log.error("refused %s: %s", folder.name, error)
             return
         for version in reversed(found):
             try:
-                self.served[folder.name] = _prove(folder / str(version))
+                model = _prove(folder / str(version), variant, ledger)
             except (BundleError, OSError) as error:
-                self.refused[f"{folder.name}/{version}"] = _public(error, folder)
+                self.refused[f"{folder.name}/{version}"] = _public(str(error), folder)
                 log.error("refused %s/%s: %s", folder.name, version, error)
             else:
-                log.info("serving %s/%s", folder.name, version)
+                self._serve(f"{folder.name}/{version}", model)
                 return
 
+    def _serve(self, version: str, model: ServedModel) -> None:
+        for variant, trial in model.trials.items():
+            if not trial.passed:
+                self.refused[f"{version}/{variant}"] = trial.reason
+                log.warning("refused %s/%s: %s", version, variant, trial.reason)
+        self.served[model.manifest.name] = model
+        log.info("serving %s %s: %s", version, model.variant, model.why)
 
-def _public(error: Exception, folder: Path) -> str:
+
+def _public(reason: str, folder: Path) -> str:
     """The reason without the server's own paths, which are the log's business."""
-    return str(error).replace(f"{folder.parent}/", "")
+    return reason.replace(f"{folder.parent}/", "")
 
 
 def _fault(models: Path) -> str:
@@ -125,7 +143,11 @@ def _fault(models: Path) -> str:
     return f"which holds none; train one: trainer fit digits --models {models}"
 
 
-def _prove(path: Path) -> ServedModel:
+def _prove(path: Path, variant: str, ledger: Ledger | None) -> ServedModel:
     opened = Bundle.open(path)
-    variant, session, difference = first_proved(opened)
-    return ServedModel(opened.manifest, variant, session, difference)
+    choice = choose(opened, variant, ledger)
+    trials = {
+        name: replace(trial, reason=_public(trial.reason, path.parent))
+        for name, trial in choice.trials.items()
+    }
+    return ServedModel(opened.manifest, choice.variant, choice.session, choice.why, trials)

@@ -7,7 +7,8 @@ crashes in the child.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,9 @@ _REFUSALS: tuple[type[Exception], ...] = (
 )
 
 SHOWN = 200  # characters of what an error lists
+TIMED_ROWS = (1, 8, 64, 256)  # of a run that is timed
+TIMED_RUNS = 200  # of each graph with so many rows, at most
+TIMED_SECONDS = 0.3  # for all graphs with so many rows, after which no further turn begins
 
 # What a graph's inputs may be of, in NumPy's words.
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(string)": "str"}
@@ -106,6 +110,40 @@ def run_in_slices(session: Session, inputs: Arrays, size: int) -> Arrays:
     if len(slices) == 1:
         return slices[0]
     return {name: np.concatenate([part[name] for part in slices]) for name in slices[0]}
+
+
+def race(
+    sessions: Mapping[str, Session], inputs: Arrays, sizes: Sequence[int] = TIMED_ROWS
+) -> dict[str, dict[int, float]]:
+    """Time graphs of the same inputs; they take turns, so that a busy moment slows them alike.
+
+    Args:
+        sessions: by name.
+        inputs: at least one row, which is repeated to the sizes.
+        sizes: rows of a run.
+
+    Returns:
+        By name and size, the median µs of one run.
+
+    Raises:
+        GraphError: the inputs do not fit a graph.
+    """
+    found: dict[str, dict[int, float]] = {name: {} for name in sessions}
+    for size in sizes:
+        rows = {name: np.resize(a, (size, *a.shape[1:])) for name, a in inputs.items()}
+        seconds: dict[str, list[float]] = {name: [] for name in sessions}
+        end = time.perf_counter() + TIMED_SECONDS
+        for _ in range(TIMED_RUNS):
+            for name, session in sessions.items():
+                session.run(rows)  # not timed: it finds the caches full of another's weights
+                start = time.perf_counter()
+                session.run(rows)
+                seconds[name].append(time.perf_counter() - start)
+            if time.perf_counter() > end:
+                break
+        for name, times in seconds.items():
+            found[name][size] = round(float(np.median(times)) * 1e6, 1)
+    return found
 
 
 @dataclass(frozen=True)
@@ -192,6 +230,8 @@ def prove(bundle: Bundle, variant: str, *, threads: int = 1) -> Proof:
         _require_face(bundle, selftest.inputs, expected)
         session = Session(bundle.graph(variant), threads=threads)
         _require_inputs(bundle, session)
+        # A graph of a fixed batch size could answer all rows, and not a single one.
+        session.run({name: array[:1] for name, array in selftest.inputs.items()})
         got = session.run(selftest.inputs)
         difference = compare(got, expected.outputs, expected.tolerances)
     except (BundleError, GraphError) as error:
@@ -243,21 +283,6 @@ def _golden_rows(bundle: Bundle, inputs: Arrays) -> int:
 
 def _dtype(array: NDArray[Any]) -> str:
     return "str" if array.dtype.kind == "U" else str(array.dtype)
-
-
-def first_proved(bundle: Bundle) -> tuple[str, Session, Difference]:
-    """The first variant that reproduces its self-test here: name, session, and how nearly it does.
-
-    Raises:
-        BundleError: none does.
-    """
-    reasons = []
-    for variant in bundle.manifest.variants:
-        proof = prove(bundle, variant)
-        if proof.session is not None and proof.difference is not None:
-            return variant, proof.session, proof.difference
-        reasons.append(proof.reason)
-    raise BundleError("; ".join(reasons))
 
 
 def _require_face(bundle: Bundle, inputs: Arrays, expected: Expected) -> None:

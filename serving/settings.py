@@ -40,6 +40,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
 
     models: Path = Field(Path("models"), description="the repository of bundles")
+    variant: str = Field(
+        "auto",
+        min_length=1,
+        description="the variant to serve of bundles that have it, say fp32; auto serves the "
+        "fastest on this machine",
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: int = Field(

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from serving.bundle import Arrays, Bundle, Category, Manifest
-from serving.runtime import Session, first_proved, run_in_slices
+from serving.bundle import Arrays, Bundle, BundleError, Category, Manifest
+from serving.runtime import Session, prove, run_in_slices
 from trainer.data.files.ingest import to_records
 from trainer.data.files.source import Source, open_file
 from trainer.data.records import MISSING, Column, Records
@@ -31,6 +31,7 @@ def score(
     source: Path,
     output: Path,
     *,
+    variant: str | None = None,
     names: Sequence[str] = (),
     keep: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
@@ -43,6 +44,7 @@ def score(
         output: a `.csv`, `.parquet` or `.jsonl` file to write, whole or not at all: for
             classification a column `prediction` and one `probability_CLASS` for each class, for
             regression `prediction`, or one `prediction_TARGET` for each of several.
+        variant: of the bundle; its first, the exact one, if left out.
         names: of the columns of a CSV file without a header; those it was trained with if left out.
         keep: columns of `source` to copy into it.
         progress: told, again and again, how many rows are done.
@@ -51,12 +53,12 @@ def score(
         The number of rows.
 
     Raises:
-        BundleError: no variant reproduces its self-test here.
+        BundleError: there is no such variant, or it does not reproduce its self-test here.
         DataError: the file cannot be read, or a row is none that the manifest admits.
         OSError: `output` cannot be written.
     """
     manifest = bundle.manifest
-    _, session, _ = first_proved(bundle)
+    session = _proved(bundle, variant)
     rows = open_file(source, names or _names(source, manifest))
     columns = [Column(column.name, column.type) for column in manifest.inputs]
     kept = list(dict.fromkeys(keep))
@@ -84,6 +86,17 @@ def score(
             if progress is not None:
                 progress(done)
     return done
+
+
+def _proved(bundle: Bundle, variant: str | None) -> Session:
+    variants = list(bundle.manifest.variants)
+    there_are = f"{bundle.path} holds {', '.join(variants)}"
+    if variant is not None and variant not in variants:
+        raise BundleError(f"expected a variant of the bundle; got {variant!r}; {there_are}")
+    proof = prove(bundle, variant or variants[0])
+    if proof.session is None:
+        raise BundleError(f"{proof.reason}; {there_are}")
+    return proof.session
 
 
 def _at_least_one(rows: Source, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:

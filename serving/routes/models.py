@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from flask import Blueprint
 
 from serving.bundle import Boolean, Category, Input, Number
+from serving.choice import Trial
 from serving.repository import Repository, ServedModel
 
 
@@ -27,7 +29,7 @@ def models_routes(repository: Repository) -> Blueprint:
 
 def _short(model: ServedModel) -> dict[str, Any]:
     features = [column.name for column in model.manifest.inputs]
-    return {**_head(model), "features": features, "selftest": _selftest(model)}
+    return {**_head(model), "features": features, "selftest": _selftest(_served(model))}
 
 
 def _whole(model: ServedModel) -> dict[str, Any]:
@@ -40,7 +42,9 @@ def _whole(model: ServedModel) -> dict[str, Any]:
         "example": manifest.example or {c.name: _middle(c) for c in manifest.inputs},
         "metrics": manifest.variants[model.variant].metrics,  # on the held-out rows
         "intervals": manifest.intervals,
-        "selftest": _selftest(model),
+        "selftest": _selftest(_served(model)),
+        "why": model.why,
+        "variants": {name: _variant(model, name) for name in model.trials},
     }
 
 
@@ -56,11 +60,33 @@ def _head(model: ServedModel) -> dict[str, Any]:
     }
 
 
-def _selftest(model: ServedModel) -> dict[str, Any]:
+def _served(model: ServedModel) -> Trial:
+    return model.trials[model.variant]
+
+
+def _variant(model: ServedModel, name: str) -> dict[str, Any]:
+    trial, described = model.trials[name], model.manifest.variants[name]
+    times = trial.microseconds
     return {
-        "rows": model.selftest.rows,
-        "max_abs": model.selftest.max_abs,
-        "label_agreement": model.selftest.label_agreement,
+        "served": name == model.variant,
+        "passed": trial.passed,
+        "reason": trial.reason or None,
+        "size_bytes": described.size_bytes,
+        "microseconds": {str(rows): time for rows, time in times.items()} or None,
+        "metrics": described.metrics,  # on the held-out rows
+        "selftest": _selftest(trial),
+    }
+
+
+def _selftest(trial: Trial) -> dict[str, Any] | None:
+    found = trial.difference
+    if found is None:
+        return None
+    return {
+        "rows": found.rows,
+        # JSON has no word for infinity, which an answer that is no number is off by.
+        "max_abs": found.max_abs if math.isfinite(found.max_abs) else None,
+        "label_agreement": found.label_agreement,
     }
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from serving import create_app
 from serving.runtime import Session
+from tests.variants import flip_a_bit, same, saturate, slow, with_variants
 
 
 @pytest.fixture
@@ -65,6 +66,29 @@ def test_alive_and_ready(client):
     ready = client.get("/readyz")
     assert ready.status_code == 200
     assert ready.get_json() == {"ready": True, "models": {"digits": 1}, "refused": {}}
+
+
+@pytest.mark.parametrize("fault", [flip_a_bit, saturate])
+def test_ready_with_a_variant_that_failed(fault, only_digits):
+    fault(with_variants(only_digits / "digits" / "1", fp32=same, int8=same), "int8")
+    client = create_app(models=only_digits).test_client()
+    ready = client.get("/readyz")
+    assert ready.status_code == 200
+    refused = ready.get_json()["refused"]
+    assert ready.get_json() == {"ready": True, "models": {"digits": 1}, "refused": refused}
+    assert list(refused) == ["digits/1/int8"]
+    assert refused["digits/1/int8"].startswith("digits/1: ")
+    assert client.get("/models").get_json()["models"][0]["variant"] == "fp32"
+    assert post(client, GOOD).status_code == 200
+
+
+def test_the_variant_to_serve_is_a_knob(only_digits, monkeypatch):
+    with_variants(only_digits / "digits" / "1", fp32=same, int8=slow)
+    client = create_app(models=only_digits, variant="int8").test_client()
+    assert client.get("/models/digits").get_json()["why"] == "int8, as asked for"
+    monkeypatch.setenv("FORWARDPASS_VARIANT", "fp32")
+    client = create_app(models=only_digits).test_client()
+    assert client.get("/models/digits").get_json()["why"] == "fp32, as asked for"
 
 
 def test_alive_but_not_ready_without_a_proved_model(only_digits):

@@ -6,6 +6,7 @@ from serving import bundle
 from serving.bundle import Bundle
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
 from serving.repository import Repository
+from tests.variants import flip_a_bit, same, saturate, slow, with_variants
 
 
 def damage(path):
@@ -46,6 +47,47 @@ def test_with_no_proved_version_nothing_is_served(only_digits):
     assert repository.served == {}
     with pytest.raises(NotReadyError, match="see GET /readyz"):
         repository.find(None)
+
+
+@pytest.mark.parametrize("fault", [flip_a_bit, saturate])
+def test_a_variant_that_fails_is_reported_and_its_version_served(fault, only_digits, caplog):
+    folder = with_variants(only_digits / "digits" / "1", fp32=slow, int8=same)
+    fault(folder, "int8")
+    with caplog.at_level("INFO"):
+        repository = Repository.load(only_digits)
+    model = repository.find("digits")
+    assert model.variant == "fp32"
+    (reason,) = repository.refused.values()
+    assert repository.refused == {"digits/1/int8": reason}
+    assert reason.startswith("digits/1: ")
+    assert model.trials["int8"].reason == reason
+    assert str(only_digits) not in reason
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert warnings == [f"refused digits/1/int8: {reason}"]
+    assert "serving digits/1 fp32: fp32 alone passed its self-test" in caplog.text
+
+
+def test_a_version_whose_variants_all_fail_gives_way_to_the_one_before(only_digits):
+    folder = with_variants(add_version(only_digits, 2), fp32=same, int8=same)
+    for variant in ("fp32", "int8"):
+        flip_a_bit(folder, variant)
+    repository = Repository.load(only_digits)
+    assert repository.find("digits").manifest.version == 1
+    assert set(repository.refused) == {"digits/2"}
+    for file in ("model.fp32.onnx", "model.int8.onnx"):
+        assert f"{file} was altered" in repository.refused["digits/2"]
+
+
+def test_the_variant_asked_for_is_served_of_models_that_have_it(zoo, tmp_path):
+    models = tmp_path / "models"
+    shutil.copytree(zoo, models)
+    with_variants(models / "digits" / "1", fp32=same, int8=slow)
+    served = Repository.load(models, "int8").served
+    assert served["digits"].variant == "int8"
+    assert served["flowers"].variant == "fp32"
+    assert served["flowers"].why == (
+        "fp32 is the only variant; there is no int8, which was asked for"
+    )
 
 
 def test_one_model_needs_no_name_and_several_do(zoo, shipped):

@@ -2,13 +2,15 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from serving.bundle import Bundle, SelfTest
-from serving.runtime import GraphError, Session, compare, prove
+from serving.runtime import GraphError, Session, compare, prove, race
+from tests.variants import same, slow, with_variants
 
 N_GOLDEN = 132  # rows of the shipped self-test
 
@@ -165,6 +167,43 @@ def test_an_altered_graph_is_refused(bundle):
     path = bundle.path / "model.onnx"
     path.write_bytes(path.read_bytes()[:-1])
     assert "model.onnx was altered after export" in prove(bundle, "fp32").reason
+
+
+def test_graphs_are_timed_at_every_size(bundle):
+    with_variants(bundle.path, fp32=same, slow=slow)
+    bundle = Bundle.open(bundle.path)
+    sessions = {name: Session(bundle.graph(name)) for name in bundle.manifest.variants}
+    found = race(sessions, bundle.selftest().inputs, (1, 300))
+    assert list(found) == ["fp32", "slow"]
+    assert all(list(times) == [1, 300] for times in found.values())
+    assert all(0 < found["fp32"][size] < found["slow"][size] for size in (1, 300))
+    assert found["fp32"][1] < found["fp32"][300]
+
+
+def test_a_table_of_mixed_columns_can_be_timed(adults):
+    bundle = Bundle.open(adults / "adults" / "1")
+    times = race({"it": Session(bundle.graph("fp32"))}, bundle.selftest().inputs)["it"]
+    assert list(times) == [1, 8, 64, 256]
+
+
+def test_graphs_take_turns_and_no_longer_than_they_may():
+    turns = []
+
+    class Heavy:
+        def __init__(self, name):
+            self.name = name
+
+        def run(self, rows):
+            time.sleep(0.02)
+            turns.append((self.name, len(rows["features"])))
+
+    started = time.perf_counter()
+    found = race({"a": Heavy("a"), "b": Heavy("b")}, {"features": np.ones((3, 2))}, (1, 8))
+    assert time.perf_counter() - started < 2  # 200 runs of both, at both sizes, would take 32
+    # Each turn is two runs, the second of which is timed.
+    assert [name for name, _ in turns] == ["a", "a", "b", "b"] * (len(turns) // 4)
+    assert {rows for _, rows in turns} == {1, 8}
+    assert all(median >= 20_000 for times in found.values() for median in times.values())
 
 
 def test_telemetry_is_off_before_onnx_runtime_loads():

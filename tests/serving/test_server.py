@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -15,6 +16,7 @@ import pytest
 import requests
 
 from serving import guard, gunicorn_conf
+from tests.variants import flip_a_bit, same, slow, with_variants
 
 GOOD = json.dumps({"instances": [[0.0] * 64]}).encode()
 JSON = {"Content-Type": "application/json"}
@@ -199,6 +201,51 @@ def test_onnx_runtime_lives_in_the_workers_only(serve, shipped):
         time.sleep(0.05)
     assert all(loaded.values())
     assert "onnxruntime" not in Path(f"/proc/{master}/maps").read_text()
+
+
+def said(server, phrase, times):
+    """The lines of the log with the phrase, by process, once there are so many of these."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        lines = [line for line in list(server.log) if phrase in line]
+        found = {re.findall(r"\[(\d+)\]", line)[0]: line.split(phrase)[1] for line in lines}
+        if len(found) >= times:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("".join(server.log))
+
+
+def test_workers_choose_alike_and_so_do_those_that_come_later(serve, only_digits):
+    with_variants(only_digits / "digits" / "1", fp32=slow, int8=same)
+    server = serve(only_digits, "--workers", "2")
+    phrase = "serving digits/1 int8: "
+    assert len(set(said(server, phrase, 2).values())) == 1  # its figures are one worker's
+
+    def answers():
+        # Each over a connection of its own: one or the other worker takes it.
+        return {
+            tuple(requests.get(f"{server.url}/{path}", timeout=10).text for _ in range(20))
+            for path in ("models/digits", "metrics")
+        }
+
+    before = answers()
+    assert all(len(set(texts)) == 1 for texts in before)
+    os.kill(children(server.process.pid)[0], signal.SIGKILL)
+    assert len(set(said(server, phrase, 3).values())) == 1
+    assert answers() == before
+
+
+def test_a_variant_that_was_damaged_is_not_served_and_said(serve, only_digits):
+    flip_a_bit(with_variants(only_digits / "digits" / "1", fp32=same, int8=same), "int8")
+    server = serve(only_digits, "--workers", "1")
+    ready = requests.get(f"{server.url}/readyz", timeout=10)
+    assert ready.status_code == 200
+    assert "model.int8.onnx was altered" in ready.json()["refused"]["digits/1/int8"]
+    assert said(server, "[WARNING] refused digits/1/int8: ", 1)
+    assert requests.post(f"{server.url}/predict", data=GOOD, headers=JSON, timeout=5).ok
+    metrics = requests.get(f"{server.url}/metrics", timeout=10).text
+    passed = 'forwardpass_variant_selftest_passed{model="digits",variant="int8",version="1"}'
+    assert f"{passed} 0.0" in metrics.splitlines()
 
 
 def test_without_a_model_it_is_alive_and_not_ready(serve, tmp_path):

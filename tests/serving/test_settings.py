@@ -28,7 +28,8 @@ def test_every_knob_has_an_environment_twin_and_arguments_win(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("port", 70000), ("workers", 0), ("max_body", 0), ("log_level", "loud")]
+    ("name", "value"),
+    [("port", 70000), ("workers", 0), ("max_body", 0), ("variant", ""), ("log_level", "loud")],
 )
 def test_a_value_out_of_range_is_refused(name, value):
     with pytest.raises(ValidationError, match=name):

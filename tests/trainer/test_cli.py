@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from serving.bundle import Bundle
+from tests.variants import same, with_variants, wrong
 from trainer import check
 from trainer.choices import Config
 from trainer.cli import main
@@ -232,6 +233,18 @@ def test_verify_says_yes_to_what_was_exported(trainer, only_digits):
         found = json.loads(trainer("verify", path, "--json").stdout)
         assert found["passed"] is True
         assert found["variants"]["fp32"]["label_agreement"] == 1
+
+
+def test_verify_tells_of_every_variant(trainer, only_digits):
+    folder = with_variants(only_digits / "digits" / "1", fp32=same, int8=wrong, pruned=same)
+    done = trainer("verify", folder)
+    assert done.exit_code == 1
+    first, second, third = done.stdout.splitlines()
+    assert "fp32: reproduces" in first
+    assert "int8: FAILED: " in second
+    assert "pruned: reproduces" in third
+    found = json.loads(trainer("verify", folder, "--json").stdout)
+    assert [v["passed"] for v in found["variants"].values()] == [True, False, True]
 
 
 def test_verify_works_from_inside(trainer, only_digits, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from serving import create_app
+from tests.variants import flip_a_bit, same, with_variants, wrong
 from trainer.choices import Config
 from trainer.cli import main
 from trainer.recipe import fit
@@ -85,6 +86,26 @@ def test_a_bundle_that_does_not_prove_itself_answers_nothing(bundle, tmp_path):
     done = scored(copied, "age,job\n30,cook\n", folder=tmp_path)
     assert done.exit_code == 1
     assert "altered after export" in done.stderr
+
+
+def test_a_variant_is_chosen_by_name_and_the_first_answers_without(bundle, tmp_path):
+    copied = tmp_path / "people" / "1"
+    shutil.copytree(bundle, copied)
+    with_variants(copied, fp32=same, int8=wrong, pruned=same)
+
+    def outcome(*options):
+        done = scored(copied, "age,job\n30,cook\n", *options, folder=tmp_path)
+        return done.exit_code, done.stderr
+
+    assert outcome()[0] == outcome("--variant", "pruned")[0] == 0
+    code, said = outcome("--variant", "int8")
+    assert (code, "int8 does not reproduce" in said) == (1, True)
+    assert said.endswith("people/1 holds fp32, int8, pruned\n")
+    code, said = outcome("--variant", "int4")
+    assert (code, "expected a variant of the bundle; got 'int4'; " in said) == (1, True)
+    assert said.endswith("people/1 holds fp32, int8, pruned\n")
+    flip_a_bit(copied, "fp32")  # others are not put in its place unasked
+    assert (outcome()[0], outcome("--variant", "pruned")[0]) == (1, 0)
 
 
 def test_the_file_that_is_read_is_not_written_over(bundle, tmp_path):

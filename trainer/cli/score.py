@@ -24,10 +24,13 @@ from trainer.score import score as score_file
                                                            path_type=Path))  # fmt: skip
 @click.option("-o", "--output", type=NewFile(*WRITERS), required=True,
               help="the file to write: .csv, .parquet or .jsonl")  # fmt: skip
+@click.option("--variant", metavar="NAME", help="of the bundle  [default: the first, fp32]")
 @click.option("--names", default="", metavar="COLUMNS",
               help="the columns' names, of a CSV file without a header: a,b")  # fmt: skip
 @click.option("--keep", default="", metavar="COLUMNS", help="columns of INPUT to copy into it: a,b")
-def score(bundle: Path, source: Path, output: Path, names: str, keep: str) -> None:
+def score(
+    bundle: Path, source: Path, output: Path, variant: str | None, names: str, keep: str
+) -> None:
     """Answer every row of the file INPUT with a bundle, as a server would.
 
     BUNDLE is models/NAME or models/NAME/VERSION; INPUT a .csv, .csv.gz, .parquet, .arrow or
@@ -46,6 +49,7 @@ def score(bundle: Path, source: Path, output: Path, names: str, keep: str) -> No
                 Bundle.open(version_folder(bundle)),
                 source,
                 output,
+                variant=variant,
                 names=_listed(names),
                 keep=_listed(keep),
                 progress=lambda done: bar.update(task, completed=done),

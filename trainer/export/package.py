@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from serving import bundle
-from serving.runtime import Session, prove
+from serving.runtime import TIMED_ROWS, Session, prove, race
 from trainer.data.records import Records
 from trainer.data.splits import Split, some
 from trainer.data.tables import Table
@@ -29,8 +28,6 @@ from trainer.export.write import write_bundle
 from trainer.model import Model
 
 LIBRARIES = ("forwardpass", "numpy", "onnx", "onnxruntime", "scikit-learn")
-TIMED_BATCHES = (1, 8, 64, 256)
-TIMED_RUNS = 200
 COMPARED = 20_000  # held-out rows on which parity is checked, at most
 STATISTICS = 100_000  # training rows that ranges and histograms come from, at most
 
@@ -150,16 +147,8 @@ def _data(table: Table, parts: Split) -> bundle.Data:
 
 def _latency(session: Session, records: Records) -> dict[str, float]:
     """Median µs of one run, by batch size."""
-    found = {}
-    for size in TIMED_BATCHES:
-        inputs = records.take(np.resize(np.arange(len(records)), size)).inputs()
-        times = []
-        for _ in range(TIMED_RUNS):
-            start = time.perf_counter()
-            session.run(inputs)
-            times.append(time.perf_counter() - start)
-        found[str(size)] = round(float(np.median(times)) * 1e6, 1)
-    return found
+    inputs = records.take(slice(max(TIMED_ROWS))).inputs()
+    return {str(size): found for size, found in race({"it": session}, inputs)["it"].items()}
 
 
 def _sha256(content: bytes) -> str:

@@ -1,8 +1,14 @@
 """What the server says of each model."""
 
+import json
+
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from serving import create_app
+from tests.variants import flip_a_bit, same, slow, with_variants
 
 
 @pytest.fixture
@@ -14,7 +20,7 @@ def test_a_model_says_what_it_takes_and_gives(table, mixed):
     answer = table.get("/models/adults").get_json()
     assert list(answer) == [
         "name", "version", "variant", "task", "classes", "targets", "threshold", "aim", "inputs",
-        "example", "metrics", "intervals", "selftest",
+        "example", "metrics", "intervals", "selftest", "why", "variants",
     ]  # fmt: skip
     assert (answer["name"], answer["version"], answer["variant"]) == ("adults", 1, "fp32")
     assert (answer["task"], answer["classes"]) == ("binary", ["<=50K", ">50K"])
@@ -25,6 +31,46 @@ def test_a_model_says_what_it_takes_and_gives(table, mixed):
     assert answer["intervals"] == {"accuracy": [0.8, 0.9]}
     assert answer["selftest"]["rows"] == 32
     assert answer["selftest"]["label_agreement"] == 1
+    assert answer["why"] == "fp32 is the only variant"
+    (variant,) = answer["variants"].items()
+    assert variant == ("fp32", {
+        "served": True, "passed": True, "reason": None,
+        "size_bytes": len(mixed.graph()), "microseconds": None, "metrics": {"accuracy": 0.85},
+        "selftest": answer["selftest"],
+    })  # fmt: skip
+
+
+def test_every_variant_says_how_it_did_here(only_digits):
+    folder = with_variants(only_digits / "digits" / "1", fp32=slow, int8=same, pruned=same)
+    flip_a_bit(folder, "pruned")
+    answer = create_app(models=only_digits).test_client().get("/models/digits").get_json()
+    assert answer["variant"] == "int8"
+    assert answer["why"].startswith("int8 is the fastest here")
+    found = answer["variants"]
+    assert {name: variant["served"] for name, variant in found.items()} == {
+        "fp32": False, "int8": True, "pruned": False,
+    }  # fmt: skip
+    assert [variant["passed"] for variant in found.values()] == [True, True, False]
+    assert [variant["reason"] is None for variant in found.values()] == [True, True, False]
+    assert found["pruned"]["reason"].startswith("digits/1: model.pruned.onnx was altered")
+    assert found["pruned"]["selftest"] is found["pruned"]["microseconds"] is None
+    assert list(found["int8"]["microseconds"]) == ["1", "8", "64"]
+    assert found["int8"]["selftest"] == answer["selftest"]
+    assert found["int8"]["size_bytes"] < found["fp32"]["size_bytes"]
+
+
+def test_a_variant_that_answers_no_number_is_off_by_no_number(only_digits):
+    def nan(graph):
+        model = onnx.load_from_string(graph)
+        bias = next(t for t in model.graph.initializer if len(t.dims) == 1)
+        bias.CopyFrom(numpy_helper.from_array(np.full(bias.dims, np.nan, np.float32), bias.name))
+        return model.SerializeToString()
+
+    with_variants(only_digits / "digits" / "1", fp32=same, int8=nan)
+    answer = create_app(models=only_digits).test_client().get("/models/digits")
+    found = json.loads(answer.text, parse_constant=pytest.fail)["variants"]["int8"]
+    assert "does not reproduce" in found["reason"]
+    assert found["selftest"]["max_abs"] is None
 
 
 def test_the_list_stays_short(table):

@@ -1,0 +1,155 @@
+"""The choice: which of a bundle's variants answers on this machine, and why.
+
+Every variant is put to its self-test here, and those that pass are timed: what is fastest, and even
+what is right, differs between CPUs. One that fails is reported and never served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import geometric_mean
+
+from pydantic import BaseModel
+
+from serving.agreement import Ledger
+from serving.bundle import Bundle, BundleError
+from serving.runtime import TIMED_ROWS, Difference, GraphError, Session, prove, race
+
+AUTO = "auto"  # the variant to serve is the fastest
+RACED_ROWS = TIMED_ROWS[:3]  # what most requests hold; more would take the start-up's time
+# Timings are noisy, and the first variant of a bundle is the exact one: others must be faster by
+# more than noise to be preferred to it.
+WORTHWHILE = 1.1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a variant did on this machine.
+
+    Attributes:
+        reason: why it is not to be served; empty when it passed.
+        difference: from the expected outputs; None when it did not come to a comparison.
+        microseconds: median of one run, by rows; empty where nothing hung on it.
+    """
+
+    reason: str
+    difference: Difference | None
+    microseconds: Mapping[int, float]
+
+    @property
+    def passed(self) -> bool:
+        """The variant reproduces its expected outputs here."""
+        return not self.reason
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The variant that answers.
+
+    Attributes:
+        variant: its name.
+        session: runs it.
+        why: in a sentence.
+        trials: of every variant, by name.
+    """
+
+    variant: str
+    session: Session
+    why: str
+    trials: dict[str, Trial]
+
+
+class Verdict(BaseModel, frozen=True):
+    """What several processes agree on, as text."""
+
+    variant: str
+    why: str
+    microseconds: dict[str, dict[int, float]] = {}
+
+
+def choose(bundle: Bundle, wanted: str = AUTO, ledger: Ledger | None = None) -> Choice:
+    """Prove all variants, and choose the one that answers.
+
+    Args:
+        bundle: opened.
+        wanted: the variant to serve if it passes; the fastest of those that do for "auto", or if
+            the bundle has none of that name.
+        ledger: where several processes keep what they agree on; this one decides alone without.
+
+    Raises:
+        BundleError: none passes.
+    """
+    proofs = {variant: prove(bundle, variant) for variant in bundle.manifest.variants}
+    sessions = {
+        variant: proof.session for variant, proof in proofs.items() if proof.session is not None
+    }
+    if not sessions:
+        raise BundleError("; ".join(proof.reason for proof in proofs.values()))
+    verdict = _verdict(bundle, sessions, wanted, ledger)
+    if verdict.variant not in sessions:  # wanted, or agreed on where it passed
+        first = next(iter(sessions))
+        why = f"{first}, since {verdict.variant} fails its self-test here"
+        verdict = verdict.model_copy(update={"variant": first, "why": why})
+    trials = {
+        variant: Trial(proof.reason, proof.difference, verdict.microseconds.get(variant, {}))
+        for variant, proof in proofs.items()
+    }
+    return Choice(verdict.variant, sessions[verdict.variant], verdict.why, trials)
+
+
+def _verdict(
+    bundle: Bundle, sessions: Mapping[str, Session], wanted: str, ledger: Ledger | None
+) -> Verdict:
+    variants = list(bundle.manifest.variants)
+    if wanted in variants:
+        return Verdict(variant=wanted, why=f"{wanted}, as asked for")
+    if len(variants) == 1:
+        verdict = Verdict(variant=variants[0], why=f"{variants[0]} is the only variant")
+    elif ledger is None:
+        verdict = _fastest(bundle, sessions)
+    else:
+        text = ledger.agree(_key(bundle), lambda: _fastest(bundle, sessions).model_dump_json())
+        verdict = Verdict.model_validate_json(text)
+    if wanted == AUTO:
+        return verdict
+    why = f"{verdict.why}; there is no {wanted}, which was asked for"
+    return verdict.model_copy(update={"why": why})
+
+
+def _key(bundle: Bundle) -> str:
+    """Another one for another content of the same folder: the manifest holds the files' sums."""
+    manifest = bundle.manifest.model_dump_json().encode()
+    return f"{bundle.path} {hashlib.sha256(manifest).hexdigest()}"
+
+
+def _fastest(bundle: Bundle, sessions: Mapping[str, Session]) -> Verdict:
+    """Of those that passed, the fastest if that is worthwhile, else the first."""
+    first, *others = sessions
+    if not others:
+        return Verdict(variant=first, why=f"{first} alone passed its self-test")
+    try:
+        times = race(sessions, bundle.selftest().inputs, RACED_ROWS)
+    except GraphError as error:
+        raise BundleError(f"{bundle.path}: {error}") from error
+    speeds = {name: _speed(times[first], times[name]) for name in others}
+    fastest = max(others, key=speeds.__getitem__)
+    *most, last = map(str, RACED_ROWS)
+    batches = f"batches of {', '.join(most)} and {last} rows"
+    times_as_fast = f"{speeds[fastest]:.3g} times as fast"
+    if speeds[fastest] >= WORTHWHILE:
+        variant = fastest
+        why = f"{fastest} is the fastest here: {times_as_fast} as {first} over {batches}"
+    else:
+        variant = first
+        why = (
+            f"{first}: {fastest}, the fastest of the others here, is {times_as_fast} over "
+            f"{batches}, and {WORTHWHILE} times would be worthwhile"
+        )
+    return Verdict(variant=variant, why=why, microseconds=times)
+
+
+def _speed(reference: Mapping[int, float], own: Mapping[int, float]) -> float:
+    """How many times as fast as the reference, over all sizes alike."""
+    return geometric_mean(reference[size] / own[size] for size in own)

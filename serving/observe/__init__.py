@@ -1,0 +1,1 @@
+"""Observation: what the server tells those who watch it."""

@@ -1,0 +1,94 @@
+"""Bundles of several variants, made of one with a single graph: right, slow, wrong and damaged."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import onnx
+from onnx import helper, numpy_helper
+
+from serving.bundle import Bundle, Expected, SelfTest
+
+
+def slow(graph: bytes) -> bytes:
+    """The same answers to the bit, in many times the time: each feature is negated 200 times."""
+    model = onnx.load_from_string(graph)
+    (features,) = model.graph.input
+    for node in model.graph.node:
+        node.input[:] = ["same 200" if name == features.name else name for name in node.input]
+    names = [features.name, *(f"same {number}" for number in range(1, 201))]
+    useless = [helper.make_node("Neg", [a], [b]) for a, b in pairwise(names)]
+    nodes = [*useless, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model.SerializeToString()
+
+
+def wrong(graph: bytes) -> bytes:
+    """Of the same face, with other weights."""
+    model = onnx.load_from_string(graph)
+    for tensor in model.graph.initializer:
+        if len(tensor.dims) == 2:
+            tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
+    return model.SerializeToString()
+
+
+def with_variants(folder: Path, **changes: Callable[[bytes], bytes]) -> Path:
+    """Give a bundle these variants, each its fp32 graph changed so, to answer as that does."""
+    bundle = Bundle.open(folder)
+    graph, selftest = bundle.graph("fp32"), bundle.selftest()
+    fp32 = bundle.manifest.variants["fp32"]
+    variants = {}
+    for name, change in changes.items():
+        content = change(graph)
+        file = f"model.{name}.onnx"
+        (folder / file).write_bytes(content)
+        described = {"file": file, "sha256": sum_of(content), "size_bytes": len(content)}
+        variants[name] = fp32.model_copy(update=described)
+    manifest = bundle.manifest.model_copy(update={"variants": variants})
+    (folder / "bundle.json").write_text(manifest.model_dump_json())
+    write_selftest(
+        folder, SelfTest(selftest.inputs, dict.fromkeys(variants, selftest.expected["fp32"]))
+    )
+    return folder
+
+
+def saturate(folder: Path, variant: str) -> None:
+    """Have a variant answer otherwise than expected: as on a CPU whose arithmetic saturates."""
+    selftest = Bundle.open(folder).selftest()
+    outputs = dict(selftest.expected[variant].outputs)
+    outputs["probabilities"] = outputs["probabilities"][:, ::-1]
+    tolerances = selftest.expected[variant].tolerances
+    expected = selftest.expected | {variant: Expected(outputs, tolerances)}
+    write_selftest(folder, SelfTest(selftest.inputs, expected))
+
+
+def flip_a_bit(folder: Path, variant: str) -> None:
+    """Damage the file of a variant."""
+    path = folder / Bundle.open(folder).manifest.variants[variant].file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def write_selftest(folder: Path, selftest: SelfTest) -> None:
+    """Another self-test, with the manifest's sum adjusted."""
+    content = selftest.to_bytes()
+    (folder / "selftest.npz").write_bytes(content)
+    manifest = Bundle.open(folder).manifest
+    files = manifest.files | {"selftest.npz": sum_of(content)}
+    text = manifest.model_copy(update={"files": files}).model_dump_json()
+    (folder / "bundle.json").write_text(text)
+
+
+def same(graph: bytes) -> bytes:
+    """As it is."""
+    return graph
+
+
+def sum_of(content: bytes) -> str:
+    """Its sha256."""
+    return hashlib.sha256(content).hexdigest()
