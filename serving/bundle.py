@@ -124,6 +124,7 @@ class Variant(_Part):
     metrics: Metrics  # on the held-out test rows
     parity: Parity
     latency_us: dict[str, float]  # median of one run, by batch size, where it was exported
+    bits: Literal[4, 7, 8, 32] = 32  # of a weight; floats have 32
 
 
 class Data(_Part):
@@ -140,6 +141,38 @@ class Baseline(_Part):
 
     metrics: Metrics  # on the held-out test rows
     rows: int  # it learned from
+
+
+class Candidate(_Part):
+    """A variant that compression tried, whether or not the bundle holds it."""
+
+    name: Name
+    bits: Literal[4, 7, 8, 32]
+    inputs: int  # numbers of the encoded record that the network looks at
+    hidden: list[int]  # units of the hidden layers
+    parameters: int
+    size_bytes: int
+    zipped_bytes: int  # as gzip makes of the file
+    latency_us: dict[str, float]  # median of one run, by batch size
+    validation: float  # the metric on the validation rows
+    drop: float  # of it below the dense network's
+    kept: bool
+
+
+class Confirmed(_Part):
+    """The drop of a variant's metric below the dense network's, on the test rows."""
+
+    drop: float
+    interval: tuple[float, float]  # 95 %, of rows drawn in pairs
+
+
+class Compression(_Part):
+    """What was tried to make the model smaller, and what it cost."""
+
+    metric: str
+    max_drop: float  # that was allowed
+    tried: list[Candidate]
+    confirmed: dict[Name, Confirmed]  # by variant
 
 
 class Training(_Part):
@@ -172,6 +205,7 @@ class Manifest(_Part):
     intervals: dict[str, tuple[float, float]] = {}
     baselines: dict[Name, Baseline] = {}
     variants: Annotated[dict[Name, Variant], Field(min_length=1)]
+    compression: Compression | None = None
     files: dict[FileName, Sha256]
     data: Data
     training: Training

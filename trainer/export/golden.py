@@ -5,6 +5,8 @@ Drawn from the training rows' statistics, never from the rows: a bundle gives no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -87,20 +89,34 @@ def _seconds(
     return np.where(rng.random(len(drawn)) < GAPS, np.nan, drawn)
 
 
-def golden_selftest(model: Model, variant: str, rng: np.random.Generator) -> SelfTest:
+def golden_selftest(variants: Mapping[str, Model], rng: np.random.Generator) -> SelfTest:
     """Synthetic records with the answers that NumPy gives to them.
+
+    Args:
+        variants: the references of the bundle's graphs by name, all of one encoding; the first
+            says what the records are like. Records that any of them is undecided on are no test.
+        rng: where they are drawn from.
 
     Raises:
         ParityError: hardly a record is decided, so there is nothing to prove the model by.
     """
-    records = synthetic_records(model, rng)
+    first, *others = variants.values()
+    records = synthetic_records(first, rng)
+    for model in others:
+        if model.classes is not None:
+            records = records.take(np.flatnonzero(decided(model, records)))
     if len(records) < FEWEST_GOLDEN_ROWS:
         raise ParityError(
             f"expected a model that prefers one class; got one that is undecided on all but "
             f"{len(records)} of its golden rows; train it longer"
         )
-    expected = Expected(outputs=model.answers(records), tolerances=tolerances(model, records))
-    return SelfTest(inputs=_plain(records.inputs()), expected={variant: expected})
+    return SelfTest(
+        inputs=_plain(records.inputs()),
+        expected={
+            name: Expected(outputs=model.answers(records), tolerances=tolerances(model, records))
+            for name, model in variants.items()
+        },
+    )
 
 
 def _plain(inputs: Arrays) -> Arrays:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +31,57 @@ from trainer.model import Model
 LIBRARIES = ("forwardpass", "numpy", "onnx", "onnxruntime", "scikit-learn")
 COMPARED = 20_000  # held-out rows on which parity is checked, at most
 STATISTICS = 100_000  # training rows that ranges and histograms come from, at most
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model as a file, and what the manifest says of it but for its speed.
+
+    Attributes:
+        content: the ONNX file.
+        session: it, loaded.
+        parity: how far its answers are from the model's, on the test rows and on synthetic ones.
+        tested: what the model answers to the test rows.
+        bits: of a weight.
+    """
+
+    content: bytes
+    session: Session
+    parity: bundle.Parity
+    tested: Judgement
+    bits: Literal[4, 7, 8, 32] = 32
+
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        table: Table,
+        parts: Split,
+        synthetic: Records,
+        bits: Literal[4, 7, 8, 32] = 32,
+    ) -> Graph:
+        """Build it, hold it to the model, judge the model.
+
+        Raises:
+            ParityError: the graph does not answer as the model does.
+        """
+        content = build_graph(model)
+        session = Session(content)
+        held_out = table.records.take(some(parts.test, COMPARED))
+        parity = check_parity(model, session, held_out, synthetic)
+        return cls(content, session, parity, Judgement.of(model, table, parts.test), bits)
+
+    def described(self, file: str, latency: Mapping[int, float]) -> bundle.Variant:
+        """The graph as the manifest describes it, once it has been timed."""
+        return bundle.Variant(
+            file=file,
+            sha256=_sha256(self.content),
+            size_bytes=len(self.content),
+            metrics=self.tested.metrics(),
+            parity=self.parity,
+            latency_us={str(size): microseconds for size, microseconds in latency.items()},
+            bits=self.bits,
+        )
 
 
 def export_bundle(
@@ -65,26 +117,16 @@ def export_bundle(
         ParityError: the graph does not answer as NumPy does, or the bundle does not prove itself;
             no version is left behind.
     """
-    graph = build_graph(model)
-    session = Session(graph)
     known = table.records.take(some(parts.train, STATISTICS))
-    held_out = table.records.take(some(parts.test, COMPARED))
-    tested = Judgement.of(model, table, parts.test)
+    graph = Graph.of(model, table, parts, synthetic_records(model, rng))
+    variant = graph.described("model.onnx", _latency({"fp32": graph}, table, parts)["fp32"])
     metrics = {
         "validation": Judgement.of(model, table, parts.validation).metrics(),
-        "test": tested.metrics(),
+        "test": variant.metrics,
     }
-    variant = bundle.Variant(
-        file="model.onnx",
-        sha256=_sha256(graph),
-        size_bytes=len(graph),
-        metrics=metrics["test"],
-        parity=check_parity(model, session, held_out, synthetic_records(model, rng)),
-        latency_us=_latency(session, held_out),
-    )
-    intervals = tested.intervals(rng)
+    intervals = graph.tested.intervals(rng)
     files = {
-        bundle.SELFTEST: golden_selftest(model, "fp32", rng).to_bytes(),
+        bundle.SELFTEST: golden_selftest({"fp32": model}, rng).to_bytes(),
         bundle.REFERENCE: json.dumps(drift_reference(model, known)).encode(),
     }
 
@@ -93,7 +135,7 @@ def export_bundle(
             schema_version=bundle.SCHEMA_VERSION,
             name=name,
             version=number,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            created=_now(),
             task=model.task,
             inputs=describe_columns(model.encoder, known, unseen=unseen, refuse_gaps=refuse_gaps),
             classes=None if model.classes is None else model.classes.tolist(),
@@ -106,18 +148,69 @@ def export_bundle(
             intervals=intervals,
             baselines=dict(baselines or {}),
             variants={"fp32": variant},
-            files={file: _sha256(content) for file, content in files.items()},
+            files=_sums(files),
             data=_data(table, parts),
             training=training,
-            libraries={
-                "python": platform.python_version(),
-                **{library: version(library) for library in LIBRARIES},
-            },
+            libraries=_libraries(),
         )
 
     path = write_bundle(
-        models, name, {variant.file: graph, **files}, manifest, check=_require_proof
+        models, name, {variant.file: graph.content, **files}, manifest, check=_require_proof
     )
+    return bundle.Bundle.open(path)
+
+
+def export_variants(
+    dense: bundle.Bundle,
+    references: Mapping[str, Model],
+    graphs: Mapping[str, Graph],
+    table: Table,
+    parts: Split,
+    compression: bundle.Compression,
+    *,
+    rng: np.random.Generator,
+) -> bundle.Bundle:
+    """Write the next version of a model: what it was, with more variants.
+
+    Args:
+        dense: the bundle that was compressed.
+        references: the model of each variant, the dense one first.
+        graphs: of each of them.
+        table: what it was trained on.
+        parts: which rows of it served for what.
+        compression: what was tried, for the manifest.
+        rng: where golden inputs are drawn from.
+
+    Raises:
+        ParityError: the bundle does not prove itself; no version is left behind.
+    """
+    latency = _latency(graphs, table, parts)
+    variants = {
+        name: graph.described("model.onnx" if name == "fp32" else f"model.{name}.onnx",
+                              latency[name])
+        for name, graph in graphs.items()
+    }  # fmt: skip
+    files = {
+        bundle.SELFTEST: golden_selftest(references, rng).to_bytes(),
+        bundle.REFERENCE: dense.content(bundle.REFERENCE),
+    }
+
+    def manifest(number: int) -> bundle.Manifest:
+        changed = {
+            "version": number,
+            "created": _now(),
+            "variants": variants,
+            "compression": compression,
+            "files": _sums(files),
+            "libraries": _libraries(),
+        }
+        return dense.manifest.model_copy(update=changed)
+
+    contents = {variants[name].file: graph.content for name, graph in graphs.items()}
+    path = write_bundle(
+        dense.path.parent.parent, dense.manifest.name, {**contents, **files}, manifest,
+        check=_require_proof,
+    )  # fmt: skip
     return bundle.Bundle.open(path)
 
 
@@ -145,10 +238,27 @@ def _data(table: Table, parts: Split) -> bundle.Data:
     )
 
 
-def _latency(session: Session, records: Records) -> dict[str, float]:
-    """Median µs of one run, by batch size."""
-    inputs = records.take(slice(max(TIMED_ROWS))).inputs()
-    return {str(size): found for size, found in race({"it": session}, inputs)["it"].items()}
+def _latency(
+    graphs: Mapping[str, Graph], table: Table, parts: Split
+) -> dict[str, dict[int, float]]:
+    """Median µs of one run, by variant and batch size."""
+    inputs = table.records.take(parts.test[: max(TIMED_ROWS)]).inputs()
+    return race({name: graph.session for name, graph in graphs.items()}, inputs)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _libraries() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        **{library: version(library) for library in LIBRARIES},
+    }
+
+
+def _sums(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {file: _sha256(content) for file, content in files.items()}
 
 
 def _sha256(content: bytes) -> str:

@@ -12,7 +12,7 @@ KINDS = ["multiclass", "binary", "text classes", "regression", "several targets"
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_graph_reproduces_its_selftest(kind, export, rng):
     exported = export(kind)
-    selftest = SelfTest.from_bytes(golden_selftest(exported.model, "fp32", rng).to_bytes())
+    selftest = SelfTest.from_bytes(golden_selftest({"fp32": exported.model}, rng).to_bytes())
     expected = selftest.expected["fp32"]
     got = exported.session.run(selftest.inputs)
     found = compare(got, expected.outputs, expected.tolerances)
@@ -30,7 +30,7 @@ def test_golden_rows_are_no_ones_data(kind, export, rng):
 
 def test_the_selftest_sees_every_class_and_far_outliers(export, rng):
     exported = export("multiclass")
-    selftest = golden_selftest(exported.model, "fp32", rng)
+    selftest = golden_selftest({"fp32": exported.model}, rng)
     assert set(selftest.expected["fp32"].outputs["label"]) == set(range(10))
     far = np.abs(exported.model.encoder.numbers.transform(selftest.inputs["features"])).max(axis=1)
     for low, high in ((0, 5), (5, 20), (20, 150)):  # ordinary rows, outliers, far outliers
@@ -48,6 +48,6 @@ def test_labels_that_rounding_could_flip_are_left_out(export, rng):
         last.b[...] = 1e-6  # decided, but by less than rounding
         assert len(synthetic_records(exported.model, rng)) == 0
         with pytest.raises(ParityError, match="undecided on all but 0"):
-            golden_selftest(exported.model, "fp32", rng)
+            golden_selftest({"fp32": exported.model}, rng)
     finally:
         last.W[...], last.b[...] = W, b
