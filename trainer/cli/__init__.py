@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from trainer.cli.check import check
+from trainer.cli.compress import compress
 from trainer.cli.fit import fit
 from trainer.cli.report import report
 from trainer.cli.score import score
@@ -23,5 +24,5 @@ def main() -> None:
     """Train a network in NumPy and ship it as a proved ONNX bundle."""
 
 
-for command in (fit, search, report, score, check, verify, study):
+for command in (fit, search, compress, report, score, check, verify, study):
     main.add_command(command)

@@ -30,7 +30,7 @@ def choices(*, without: Collection[str] = ()) -> Callable[[F], F]:
         )(command)  # fmt: skip
         for name, field in reversed(Config.model_fields.items()):
             if name not in ("data", *without):
-                command = _option(name, field)(command)
+                command = option(name, field)(command)
         return click.argument("data", required=False)(command)
 
     return decorate
@@ -59,10 +59,12 @@ class NewFile(click.Path):
         return path
 
 
-def _option(name: str, field: FieldInfo) -> Callable[[F], F]:
+def option(name: str, field: FieldInfo) -> Callable[[F], F]:
+    """The option for a choice; left out, it is None, and the choice's own default counts."""
     flag = f"--{name.replace('_', '-')}"
     if field.annotation is bool:
-        return click.option(flag, is_flag=True, default=None, help=field.description)
+        flags = f"{flag}/--no-{flag[2:]}" if field.default else flag
+        return click.option(flags, is_flag=True, default=None, help=field.description)
     default = "" if field.default in (None, ()) else f"  [default: {_shown(field.default)}]"
     words = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     described = f"{field.description}{': ' if words else ''}{', '.join(words)}"

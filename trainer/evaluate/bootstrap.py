@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -50,24 +51,59 @@ def intervals(
         Lower and upper end by the names of `measure`. A resample without any row of some class
         leaves out the metrics that need one; a metric that nine in ten leave out has no interval.
     """
-    n = len(truth)
-    work = n * (4 + (0 if classes is None else len(classes)))
-    resamples = min(resamples, max(FEWEST, LONGEST // work))
+    resamples = _feasible(resamples, len(truth), classes)
+    counts = _resamples(len(truth), resamples, groups, rng)
     metrics_of = recount(task, truth, answers, classes)
-    most = max(1, CHUNK // n)
-    owners = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-
-    def draw(size: int) -> Counts:
-        drawn = _draw(int(owners.max()) + 1, size, rng)
-        return drawn if groups is None else drawn[owners]
-
-    parts = [metrics_of(draw(min(most, resamples - start))) for start in range(0, resamples, most)]
+    parts = [metrics_of(drawn) for drawn in counts]
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return {
         name: _interval(values[np.isfinite(values)])
         for name, values in found.items()
         if np.isfinite(values).sum() > resamples // 10
     }
+
+
+def interval_of_drop(
+    task: Task,
+    truth: NDArray[Any],
+    answers: tuple[Answers, Answers],
+    classes: NDArray[Any] | None,
+    metric: str,
+    *,
+    rng: np.random.Generator,
+    resamples: int = 1000,
+    groups: NDArray[np.int64] | None = None,
+) -> tuple[float, float]:
+    """The 95 % interval of how much less a metric is of the second answers than of the first.
+
+    Both are to the same rows, drawn together: what makes rows hard makes them hard for both, so the
+    difference is known better than either. Arguments else as of `intervals`.
+    """
+    resamples = _feasible(resamples, len(truth), classes)
+    before, after = (recount(task, truth, given, classes) for given in answers)
+    drops = [
+        before(drawn)[metric] - after(drawn)[metric]
+        for drawn in _resamples(len(truth), resamples, groups, rng)
+    ]
+    values = np.concatenate(drops)
+    return _interval(values[np.isfinite(values)])
+
+
+def _feasible(resamples: int, n: int, classes: NDArray[Any] | None) -> int:
+    """So many resamples, or as many as do not take too long."""
+    work = n * (4 + (0 if classes is None else len(classes)))
+    return min(resamples, max(FEWEST, LONGEST // work))
+
+
+def _resamples(
+    n: int, resamples: int, groups: NDArray[np.int64] | None, rng: np.random.Generator
+) -> Iterator[Counts]:
+    """How often each row is in each resample, `(n, some of the resamples)` at a time."""
+    most = max(1, CHUNK // n)
+    owners = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    for start in range(0, resamples, most):
+        drawn = _draw(int(owners.max()) + 1, min(most, resamples - start), rng)
+        yield drawn if groups is None else drawn[owners]
 
 
 def _draw(n: int, resamples: int, rng: np.random.Generator) -> Counts:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trainer.data.splits import some
 from trainer.data.tables import DataError, Table, Task
-from trainer.evaluate.bootstrap import intervals
+from trainer.evaluate.bootstrap import interval_of_drop, intervals
 from trainer.evaluate.metrics import measure
 from trainer.model import SLICE, Answers, Model
 
@@ -70,3 +70,12 @@ class Judgement:
         return intervals(
             self.task, self.truth, self.answers, self.classes, rng=rng, groups=self.groups
         )
+
+    def interval_of_drop(
+        self, other: Judgement, metric: str, rng: np.random.Generator
+    ) -> tuple[float, float]:
+        """Where the metric's fall from these answers to others of the same rows would lie."""
+        return interval_of_drop(
+            self.task, self.truth, (self.answers, other.answers), self.classes, metric,
+            rng=rng, groups=self.groups,
+        )  # fmt: skip

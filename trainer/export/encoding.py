@@ -61,6 +61,8 @@ def _numbers(graph: Nodes, numbers: Numbers, rows: str) -> str:
 
 
 def _scaled(graph: Nodes, scaler: Scaler, rows: str) -> str:
+    if not scaler.offset.any() and (scaler.scale == 1).all():
+        return rows
     # In two nodes, as NumPy does it: folded into the first weights, columns of large mean and
     # small deviation would lose their digits.
     moved = graph.node("Sub", [rows, graph.constant("offset", scaler.offset)], "moved")

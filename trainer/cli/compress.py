@@ -1,0 +1,125 @@
+"""`trainer compress`: smaller and faster variants of a model, to a stated budget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from pydantic import ValidationError
+
+from serving.bundle import Bundle, BundleError, Candidate, Compression
+from serving.runtime import GraphError
+from trainer.choices import faults
+from trainer.cli.options import option
+from trainer.cli.verify import version_folder
+from trainer.compress.budget import Trial
+from trainer.compress.goal import Goal
+from trainer.compress.run import Compressed
+from trainer.compress.run import compress as run_compression
+from trainer.data.tables import DataError
+from trainer.export.parity import ParityError
+from trainer.fit.callbacks import ProgressBar
+from trainer.fit.loop import TrainingDivergedError
+
+F = TypeVar("F", bound=Callable[..., Any])
+REFUSALS = (
+    BundleError, DataError, GraphError, OSError, ParityError, TrainingDivergedError, ValueError,
+)  # fmt: skip
+
+
+def _goals(command: F) -> F:
+    for name, field in reversed(Goal.model_fields.items()):
+        command = option(name, field)(command)
+    return command
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@_goals
+@click.option("--data", help="where the data are now  [default: where they were]")
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a table")
+def compress(bundle: Path, data: str | None, as_json: bool, **options: Any) -> None:
+    """Make a model smaller and faster, to a stated budget.
+
+    BUNDLE is models/NAME or models/NAME/VERSION, and its data lie where they lay when it was
+    trained. Writes a new version that holds, beside the graph there is, what lost no more than was
+    allowed; a server then takes the fastest that proves itself there.
+    """
+    chosen = {name: value for name, value in options.items() if value is not None}
+    try:
+        goal = Goal.model_validate(chosen)
+    except ValidationError as error:
+        raise click.UsageError(faults(error, Goal)) from error
+    try:
+        done = run_compression(
+            Bundle.open(version_folder(bundle)),
+            goal,
+            data=data,
+            callbacks=[ProgressBar()],
+            tell=_tell,
+        )
+    except REFUSALS as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        place = None if done.bundle is None else str(done.bundle.path)
+        click.echo(json.dumps({"bundle": place, "compression": done.compression.model_dump()}))
+    else:
+        _summarise(done)
+
+
+def _tell(trial: Trial) -> None:
+    """A line on stderr while it goes on."""
+    click.echo(f"tried {trial.name}: {len(trial.content):,} bytes, {trial.value:.4f}", err=True)
+
+
+def _summarise(done: Compressed) -> None:
+    found = done.compression
+    click.echo(f"{found.metric} on the validation rows; up to {found.max_drop:g} may be lost\n")
+    click.echo(_table(found))
+    for name, confirmed in found.confirmed.items():
+        low, high = confirmed.interval
+        click.echo(
+            f"{name} on the test rows: {found.metric} lower by {confirmed.drop:.4f}, "
+            f"95 % interval {low:.4f} to {high:.4f}"
+        )
+    if done.bundle is None:
+        click.echo("no variant holds the budget; no version was written")
+    else:
+        click.echo(f"bundle {done.bundle.path}")
+
+
+def _table(found: Compression) -> str:
+    dense = found.tried[0]
+    sizes = list(dense.latency_us)
+    rows = [["variant", "layers", "weights", "bytes", "smaller", "zipped",
+             *(f"µs at {size}" for size in sizes), found.metric, "lost", ""]]  # fmt: skip
+    rows += [_row(candidate, dense, sizes, found.max_drop) for candidate in found.tried]
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    words = (0, 1, len(wide) - 1)
+    lines = [
+        "  ".join(
+            cell.ljust(width) if place in words else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, wide, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _row(candidate: Candidate, dense: Candidate, sizes: list[str], allowed: float) -> list[str]:
+    verdict = "kept" if candidate.kept else "holds" if candidate.drop <= allowed else "fails"
+    return [
+        candidate.name,
+        "-".join(map(str, (candidate.inputs, *candidate.hidden))),
+        f"{candidate.parameters:,}",
+        f"{candidate.size_bytes:,}",
+        f"{dense.size_bytes / candidate.size_bytes:.1f} x",
+        f"{candidate.zipped_bytes:,}",
+        *(f"{candidate.latency_us[size]:g}" for size in sizes),
+        f"{candidate.validation:.4f}",
+        f"{candidate.drop:.4f}",
+        verdict,
+    ]

@@ -1,0 +1,267 @@
+"""The budget: what is tried, what it costs, and which of it holds what was allowed.
+
+Everything is decided on validation rows. The test rows are asked once, of what is to be kept.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.bundle import Candidate
+from serving.runtime import Session, race
+from trainer.compress.distill import Imitation, distill
+from trainer.compress.goal import Goal
+from trainer.compress.prune import prune
+from trainer.compress.qat import whole_numbers
+from trainer.compress.quantize import quantized
+from trainer.compress.reopen import DENSE, Reopened
+from trainer.compress.sparse import KeepZeros, sparsified
+from trainer.compress.unscale import without_scaling
+from trainer.data.memory import room
+from trainer.data.splits import some
+from trainer.evaluate import Judgement, leading
+from trainer.export.graph import build_graph
+from trainer.fit.batches import Rows
+from trainer.fit.loop import Callback
+from trainer.model import Model
+from trainer.nn import Dense, IntegerDense, Network, Select
+
+Bits = Literal[4, 7, 8, 32]
+LOOKED_AT = 10_000  # training rows that importances and ranges come from, at most
+STEP = 0.5  # share of the weights that remain from one level to the next
+FEWEST_WEIGHTS = 100  # where nothing is left to win
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A variant that was tried.
+
+    Attributes:
+        name: the variant's.
+        model: the reference of its graph.
+        content: the ONNX file.
+        bits: of a weight.
+        parameters: weights and biases that are stored.
+        value: the metric on the validation rows.
+        drop: of it below the dense model's.
+    """
+
+    name: str
+    model: Model
+    content: bytes
+    bits: Bits
+    parameters: int
+    value: float
+    drop: float
+
+    @property
+    def hidden(self) -> list[int]:
+        """Units of the hidden layers."""
+        layers = self.model.network.layers[:-1]
+        return [layer.n_out for layer in layers if isinstance(layer, Dense | IntegerDense)]
+
+    def described(self, latency: dict[int, float], *, kept: bool) -> Candidate:
+        """As the manifest lists it."""
+        return Candidate(
+            name=self.name,
+            bits=self.bits,
+            inputs=_inputs(self.model.network),
+            hidden=self.hidden,
+            parameters=self.parameters,
+            size_bytes=len(self.content),
+            zipped_bytes=len(gzip.compress(self.content, mtime=0)),
+            latency_us={str(size): microseconds for size, microseconds in latency.items()},
+            validation=self.value,
+            drop=self.drop,
+            kept=kept,
+        )
+
+
+Tell = Callable[[Trial], None]
+
+
+class Budget:
+    """Tries variants of a model, and says of each whether it holds the budget.
+
+    Args:
+        reopened: the model.
+        goal: what may be given up, and what is to be tried.
+        callbacks: they watch each training.
+        tell: told of each trial.
+
+    Attributes:
+        metric: that must not drop by more than was allowed.
+        dense: the model as it is.
+        trials: every variant that was tried, in order, the dense one first.
+
+    Raises:
+        ValueError: the metric is none of this task.
+    """
+
+    def __init__(
+        self, reopened: Reopened, goal: Goal, *, callbacks: Sequence[Callback] = (), tell: Tell
+    ) -> None:
+        self.goal, self.callbacks, self.tell = goal, callbacks, tell
+        self.table, self.parts = reopened.table, reopened.parts
+        model = reopened.model
+        most = room() // (4 * model.encoder.width)
+        self.rows = model.rows(self.table, np.sort(some(self.parts.train, most)))
+        self.validation = model.rows(self.table, some(self.parts.validation, most))
+        (self.rng,) = np.random.default_rng(goal.seed).spawn(1)
+        known = Judgement.of(model, self.table, self.parts.validation).metrics()
+        self.metric = goal.metric or leading(model.task, known)
+        if self.metric not in known:
+            raise ValueError(
+                f"expected a metric of this task, out of {', '.join(known)}; got {self.metric}"
+            )
+        self.trials: list[Trial] = []
+        self.dense = self._try(DENSE, model, 32)
+
+    def holds(self, trial: Trial) -> bool:
+        """Whether it loses no more than was allowed."""
+        return trial.drop <= self.goal.max_drop
+
+    def search(self) -> list[Trial]:
+        """Try what the goal asks for.
+
+        Returns:
+            Of each name the smallest variant that holds the budget, the dense one first.
+        """
+        network = self.dense.model.network
+        if self.goal.int8:
+            self._in_bytes("int8", network)
+        if self.goal.sparse is not None:
+            self._sparse(network, self.goal.sparse)
+        if self.goal.prune == "auto":
+            self._prune_as_far_as_it_goes(network)
+        elif self.goal.prune != "none":
+            for share in _steps_to(1 - self.goal.prune):
+                network = self._pruned(network, share)
+            self._level(network)
+        held = [trial for trial in self.trials if self.holds(trial)]
+        names = dict.fromkeys(trial.name for trial in held)
+        return [
+            min((t for t in held if t.name == name), key=lambda trial: len(trial.content))
+            for name in names
+        ]
+
+    def frontier(self, kept: Sequence[Trial]) -> list[Candidate]:
+        """All that was tried, timed in one race."""
+        sessions = {str(i): Session(trial.content) for i, trial in enumerate(self.trials)}
+        records = self.table.records.take(some(self.parts.validation, 256))
+        times = race(sessions, records.inputs())
+        return [
+            trial.described(times[str(i)], kept=trial in kept)
+            for i, trial in enumerate(self.trials)
+        ]
+
+    def _prune_as_far_as_it_goes(self, network: Network) -> None:
+        """Halve until nothing holds, then try once between the last two."""
+        share = STEP
+        while share * self.dense.parameters > FEWEST_WEIGHTS:
+            smaller = self._pruned(network, share)
+            if not self._level(smaller):
+                self._level(self._pruned(network, share / math.sqrt(STEP)))
+                return
+            network, share = smaller, share * STEP
+
+    def _level(self, network: Network) -> bool:
+        """Try a pruned network in floats and in bytes; whether any of it holds."""
+        tried = [self._try("pruned", self._with(network), 32)]
+        if self.goal.int8:
+            tried.append(self._in_bytes("pruned-int8", network))
+            tried.append(self._in_bytes("pruned-int4", network, bits=4))
+        return any(map(self.holds, tried))
+
+    def _pruned(self, network: Network, share: float) -> Network:
+        """With that share of the dense network's weights, and what was lost learned again."""
+        x = self._some_rows()
+        teacher = self.dense.model.network
+        smaller = prune(
+            network, x, teacher.logits(x), Imitation(self.dense.model.loss.link),
+            parameters=round(share * self.dense.parameters),
+        )  # fmt: skip
+        self._learn(smaller)
+        return smaller
+
+    def _sparse(self, network: Network, share: float) -> Trial:
+        sparse = sparsified(network, share)
+        self._learn(sparse, KeepZeros())
+        return self._try("sparse", self._with(sparse), 32)
+
+    def _in_bytes(self, name: str, network: Network, *, bits: Bits = 8) -> Trial:
+        """In whole numbers; trained with its rounding if it does not hold without."""
+        if bits == 8 and self.goal.reduce_range:
+            bits = 7
+        rounding = quantized(network, self._some_rows(), self._score, bits=bits)
+        trial = self._try(name, self._with(whole_numbers(rounding)), bits)
+        if self.holds(trial) and not self.goal.qat:
+            return trial
+        self._learn(rounding)
+        return self._try(name, self._with(whole_numbers(rounding)), bits)
+
+    def _learn(self, network: Network, *callbacks: Callback) -> None:
+        model = self.dense.model
+        distill(
+            network,
+            model.network,
+            model.loss.link,
+            self.rows.features,
+            epochs=self.goal.epochs,
+            batch_size=self.goal.batch_size,
+            learning_rate=self.goal.learning_rate,
+            whole=len(model.encoder.embedded),
+            rng=self.rng,
+            callbacks=[*callbacks, *self.callbacks],
+        )
+
+    def _with(self, network: Network) -> Model:
+        return without_scaling(replace(self.dense.model, network=network))
+
+    def _try(self, name: str, model: Model, bits: Bits) -> Trial:
+        value = Judgement.of(model, self.table, self.parts.validation).metrics()[self.metric]
+        drop = self.trials[0].value - value if self.trials else 0.0
+        content, parameters = build_graph(model), _parameters(model.network)
+        trial = Trial(name, model, content, bits, parameters, value, drop)
+        self.trials.append(trial)
+        self.tell(trial)
+        return trial
+
+    def _score(self, network: Network) -> float:
+        rows: Rows = self.validation
+        loss = self.dense.model.loss
+        return -loss.value(network.logits(rows.features), rows.targets, rows.weights)
+
+    def _some_rows(self) -> NDArray[np.float32]:
+        places = np.linspace(0, len(self.rows) - 1, min(LOOKED_AT, len(self.rows)))
+        found: NDArray[np.float32] = self.rows.features[places.astype(np.int64)]
+        return found
+
+
+def _steps_to(share: float) -> Iterator[float]:
+    """From step to step, and to `share` in the end."""
+    step = STEP
+    while step > share:
+        yield step
+        step *= STEP
+    yield share
+
+
+def _parameters(network: Network) -> int:
+    """Weights and biases that are stored."""
+    whole = [layer for layer in network.layers if isinstance(layer, IntegerDense)]
+    return network.n_parameters + sum(layer.W.size + layer.b.size for layer in whole)
+
+
+def _inputs(network: Network) -> int:
+    """Numbers of a row that are looked at."""
+    found = [layer.n_out for layer in network.layers if isinstance(layer, Select)]
+    first = next(layer for layer in network.layers if not isinstance(layer, Select))
+    return found[0] if found else first.n_in

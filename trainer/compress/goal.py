@@ -1,0 +1,54 @@
+"""Every choice of a compression, declared once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _a_metric(value: str) -> str:
+    if value not in METRICS:
+        raise ValueError(f"expected one of {', '.join(METRICS)}")
+    return value
+
+
+# Of which more is better.
+METRICS = (
+    "accuracy", "balanced_accuracy", "f1", "precision", "recall", "roc_auc", "pr_auc", "r2",
+)  # fmt: skip
+
+
+class Goal(BaseModel):
+    """What may be given up, and what is to be tried for it; each is an option of `compress`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_drop: float = Field(
+        0.002, ge=0, lt=1, description="what the metric may lose on the validation rows"
+    )
+    metric: Annotated[str, AfterValidator(_a_metric)] | None = Field(
+        None, description=f"out of {', '.join(METRICS)} [the one that led the training]"
+    )
+    prune: Literal["auto", "none"] | Share = Field(
+        "auto",
+        description="share of the weights to remove by whole units and inputs, say 0.9; auto: as "
+        "many as the budget allows; or none",
+    )
+    int8: bool = Field(True, description="variants that compute in bytes")
+    qat: bool = Field(
+        False, description="train every variant in bytes with its rounding, even if it does without"
+    )
+    reduce_range: bool = Field(
+        False, description="weights of 7 bits: for processors without VNNI, where 8 can overflow"
+    )
+    sparse: Share | None = Field(
+        None,
+        description="also set this share of single weights to 0: saves compressed size only [none]",
+    )
+    epochs: int = Field(40, ge=1, description="passes over the training rows after each step")
+    learning_rate: float = Field(0.006, gt=0, description="of Adam, at its largest")
+    batch_size: int = Field(128, ge=1, description="rows per step")
+    seed: int = Field(0, ge=0, lt=2**32, description="of the order of rows and their blends")

@@ -1,0 +1,117 @@
+"""Reopening: of a bundle and its data, the model as it was trained.
+
+The graph holds every number that was learned, and the manifest every choice. What was fitted to the
+data, the encoder, is fitted again. That all of it came back right is not assumed: the model's graph
+must be the bundle's, byte for byte.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from pydantic import ValidationError
+
+from serving.bundle import Bundle, BundleError
+from trainer.choices import Config, faults
+from trainer.compress.plain import dense_layers, plain
+from trainer.data.splits import Split
+from trainer.data.tables import Table
+from trainer.export.graph import build_graph
+from trainer.model import Model
+from trainer.nn import Embedding
+from trainer.recipe import prepare_on, read
+
+DENSE = "fp32"  # the variant that was trained
+
+
+@dataclass(frozen=True)
+class Reopened:
+    """A trained model with what it was trained on.
+
+    Attributes:
+        bundle: it comes from.
+        config: every choice of its training.
+        table: the data.
+        parts: which rows served for what.
+        model: the reference of its graph; its network is plain.
+    """
+
+    bundle: Bundle
+    config: Config
+    table: Table
+    parts: Split
+    model: Model
+
+
+def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
+    """The model of a bundle, ready to be changed.
+
+    Args:
+        bundle: of any version.
+        data: where its data are now; None where they were.
+
+    Raises:
+        BundleError: the data are others, or the graph is not what this code makes of the model.
+        DataError: the data cannot be read.
+        ValueError: the network cannot be compressed.
+    """
+    manifest = bundle.manifest
+    chosen = {**manifest.training.config, "models": bundle.path.parent.parent}
+    if data is not None:
+        chosen["data"] = data
+    try:
+        config = Config.model_validate(chosen)
+    except ValidationError as error:
+        raise BundleError(
+            f"{bundle.path}: expected the choices of a training run; {faults(error)}"
+        ) from error
+    table, parts = read(config)
+    if table.fingerprint() != manifest.data.fingerprint:
+        raise BundleError(
+            f"{bundle.path}: expected the data it was trained on, {manifest.data.source}; got "
+            f"others from {config.data}; name the file with --data, or train again"
+        )
+    untrained = prepare_on(table, parts, config, np.random.default_rng(0)).model
+    model = replace(
+        untrained,
+        network=plain(untrained.network),
+        threshold=0.5 if manifest.threshold is None else manifest.threshold,
+        temperature=manifest.temperature,
+    )
+    content = bundle.graph(DENSE)
+    _restore(model, _constants(content))
+    if build_graph(model) != content:
+        raise BundleError(
+            f"{bundle.path}: expected the graph that this version of forwardpass makes of the "
+            f"model; got another; train the model again"
+        )
+    return Reopened(bundle, config, table, parts, model)
+
+
+def _constants(content: bytes) -> dict[str, NDArray[np.float32]]:
+    graph = onnx.load_from_string(content).graph
+    return {constant.name: numpy_helper.to_array(constant) for constant in graph.initializer}
+
+
+def _restore(model: Model, constants: dict[str, NDArray[np.float32]]) -> None:
+    """Put the numbers of a graph into the network; what does not fit, its graph will tell."""
+    taken = {column.name for column in model.encoder.columns}
+
+    def put(name: str, into: NDArray[np.float32]) -> None:
+        while name in taken:  # as `Nodes` names what a column has the name of
+            name += "_"
+        found = constants.get(name)
+        if found is not None and found.shape == into.shape:
+            into[...] = found
+
+    lookups = [layer for layer in model.network.layers if isinstance(layer, Embedding)]
+    for layer in lookups:
+        for place, table in enumerate(layer.tables):
+            put(f"E1_{place}", table)
+    for place, dense in enumerate(dense_layers(model.network), start=1 + len(lookups)):
+        put(f"W{place}", dense.W)
+        put(f"b{place}", dense.b)
