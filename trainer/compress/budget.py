@@ -237,7 +237,7 @@ class Budget:
     def _score(self, network: Network) -> float:
         rows: Rows = self.validation
         loss = self.dense.model.loss
-        return -loss.value(network.logits(rows.features), rows.targets, rows.weights)
+        return loss.value(network.logits(rows.features), rows.targets, rows.weights)
 
     def _some_rows(self) -> NDArray[np.float32]:
         places = np.linspace(0, len(self.rows) - 1, min(LOOKED_AT, len(self.rows)))

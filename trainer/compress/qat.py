@@ -10,6 +10,7 @@ whose scales are those it learned with.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ MOMENTUM = 0.99  # of the range that follows those of the batches
 # Shares of the largest weight beyond which the others are cut off. Where a weight has few values,
 # small ones gain more precision than large ones lose; where it has many, nothing is cut.
 CUTS = np.linspace(1, 0.4, 13)
-FEW_BITS = 4
+FEW_BITS, FLOAT = 4, 32
 STEPS = 100  # between two looks for the best cuts
 MOST_BIAS = 2**30  # in steps: half of what 32 bits hold; the sums need the rest
 
@@ -46,7 +47,7 @@ class QuantizedDense(Dense):
     Args:
         units: as of Dense.
         activation: as of Dense.
-        bits: of a weight.
+        bits: of a weight; with 32 it is left as it is, and only the inputs are rounded.
 
     Attributes:
         range: lowest and highest input that has a byte of its own, float32 `(2,)`; in training it
@@ -106,8 +107,11 @@ class QuantizedDense(Dense):
             self._follow(x)
         source = self.source
         self._unrounded, rounded = x, source.numbers_of(source.bytes_of(x))
-        self._scales = self.scales()
-        self._W = self._rounded(self._scales)
+        if self.bits == FLOAT:
+            self._W = self.W
+        else:
+            self._scales = self.scales()
+            self._W = self._rounded(self._scales)
         z = self._buffers.get("z", (len(x), self.units), self.dtype)
         np.dot(rounded, self._W, out=z)
         np.add(z, self.b, out=z)
@@ -158,16 +162,18 @@ class QuantizedDense(Dense):
         return f"QuantizedDense({self.units}, {self.activation.name!r}, bits={self.bits})"
 
 
-def rounding(network: Network, bits: Sequence[int | None]) -> Network:
+def rounding(network: Network, bits: Sequence[int]) -> Network:
     """A copy that rounds; its ranges are not known yet.
 
     Args:
         network: of Dense layers, behind an Embedding and a Select or neither.
-        bits: of the weights of each Dense layer; None leaves it in float32.
+        bits: of the weights of each Dense layer.
     """
     each = iter(bits)
     layers = [
-        _rounding(layer, next(each)) if isinstance(layer, Dense) else copy.deepcopy(layer)
+        QuantizedDense(layer.units, copy.deepcopy(layer.activation), bits=next(each))
+        if isinstance(layer, Dense)
+        else copy.deepcopy(layer)
         for layer in network.layers
     ]
     other = Network(network.n_inputs, layers, rng=np.random.default_rng(0))
@@ -178,18 +184,12 @@ def rounding(network: Network, bits: Sequence[int | None]) -> Network:
     return other
 
 
-def _rounding(layer: Dense, bits: int | None) -> Layer:
-    if bits is None:
-        return copy.deepcopy(layer)
-    return QuantizedDense(layer.units, copy.deepcopy(layer.activation), bits=bits)
-
-
 def whole_numbers(network: Network) -> Network:
     """The network that answers in whole numbers as `network`, which rounds, does in floats."""
     layers = network.layers
     made = [
         _whole(layer, following) if isinstance(layer, QuantizedDense) else copy.deepcopy(layer)
-        for layer, following in zip(layers, [*layers[1:], None], strict=True)
+        for layer, following in itertools.zip_longest(layers, layers[1:])
     ]
     other = Network(network.n_inputs, made, rng=np.random.default_rng(0))
     for mine, theirs in zip(layers, other.layers, strict=True):
@@ -198,7 +198,9 @@ def whole_numbers(network: Network) -> Network:
     return other
 
 
-def _whole(layer: QuantizedDense, following: Layer | None) -> IntegerDense:
+def _whole(layer: QuantizedDense, following: Layer | None) -> Layer:
+    if layer.bits == FLOAT:
+        return Dense(layer.units, copy.deepcopy(layer.activation))
     source, scales = layer.source, layer.scales()
     steps = np.asarray(source.scale * scales, np.float64)
     return IntegerDense(

@@ -14,23 +14,11 @@ from numpy.typing import NDArray
 
 from trainer.compress.calibrate import CALIBRATIONS, calibrate
 from trainer.compress.plain import dense_layers
-from trainer.compress.qat import rounding, whole_numbers
+from trainer.compress.qat import FLOAT, rounding, whole_numbers
 from trainer.nn import Network
 
 Score = Callable[[Network], float]
-
-
-def widths(network: Network, bits: int, *, last: int | None) -> list[int | None]:
-    """Bits of the weights of each dense layer, where None is float32.
-
-    Args:
-        network: plain.
-        bits: of all but the last.
-        last: of the last.
-    """
-    dense = dense_layers(network)
-    hidden = [None if layer.activation.name == "identity" else bits for layer in dense[:-1]]
-    return [*hidden, last]
+WORTH = 0.01  # share of the loss that a last layer in float32 has to save
 
 
 def quantized(network: Network, x: NDArray[np.float32], score: Score, *, bits: int) -> Network:
@@ -39,21 +27,24 @@ def quantized(network: Network, x: NDArray[np.float32], score: Score, *, bits: i
     Args:
         network: plain.
         x: training rows as the network takes them, `(n, n_inputs)`.
-        score: of a network in whole numbers on validation rows; higher is better.
-        bits: of a weight.
+        score: of a network in whole numbers on validation rows; lower is better.
+        bits: of a weight; the last layer's have 7 at least.
 
     Returns:
         A network of `QuantizedDense` layers; `whole_numbers` makes of it the one that answers. The
-        last layer is left in float32 where that scores higher.
+        weights of the last layer stay in float32 where that pays.
     """
-    best: tuple[float, Network] | None = None
-    for last in dict.fromkeys((max(bits, 7), None)):
+    candidates: list[tuple[float, Network]] = []
+    for last in (max(bits, 7), FLOAT):
         for method in CALIBRATIONS:
-            candidate = rounding(network, widths(network, bits, last=last))
-            calibrate(candidate, x, method)
-            found = score(whole_numbers(candidate))
-            if best is None or found > best[0]:
-                best = found, candidate
-    if best is None:
-        raise ValueError("expected a way to calibrate; got none")
-    return best[1]
+            rounds = rounding(network, _widths(network, bits, last))
+            calibrate(rounds, x, method)
+            loss = score(whole_numbers(rounds))
+            candidates.append((loss + WORTH * abs(loss) * (last == FLOAT), rounds))
+    return min(candidates, key=lambda candidate: candidate[0])[1]
+
+
+def _widths(network: Network, bits: int, last: int) -> list[int]:
+    """Bits of each dense layer's weights; a hidden layer that does not bend stays as it is."""
+    *hidden, _ = dense_layers(network)
+    return [*(FLOAT if layer.activation.name == "identity" else bits for layer in hidden), last]

@@ -102,8 +102,10 @@ def _operations(graph: Nodes, operations: list[Operation], value: str, branch: s
     """Add operations one after the other; names of values end in `branch` and a number."""
     looked_at: Select | None = None  # by the operation that comes next
     quantized = False
-    for i, operation in enumerate(operations, start=1):
+    following = [*operations[1:], None]
+    for i, (operation, after) in enumerate(zip(operations, following, strict=True), start=1):
         at = f"{branch}{i}"
+        feeds_bytes = isinstance(operation, IntegerDense) and isinstance(after, IntegerDense)
         match operation:
             case Select():
                 looked_at = operation
@@ -114,7 +116,8 @@ def _operations(graph: Nodes, operations: list[Operation], value: str, branch: s
             case IntegerDense():
                 value = integer_dense(
                     graph, operation, value, at,
-                    quantized=quantized, looked_at=looked_at, activate=_activate,
+                    quantized=quantized, looked_at=looked_at, feeds_bytes=feeds_bytes,
+                    activate=_activate,
                 )  # fmt: skip
             case Scale(scale, shift, activation):
                 factor, offset = graph.constant(f"s{at}", scale), graph.constant(f"t{at}", shift)
@@ -126,7 +129,7 @@ def _operations(graph: Nodes, operations: list[Operation], value: str, branch: s
             case Lookup(passed, tables):
                 value = _lookup(graph, passed, tables, value, at)
         looked_at = None
-        quantized = isinstance(operation, IntegerDense) and operation.target is not None
+        quantized = feeds_bytes
     return value
 
 

@@ -28,6 +28,7 @@ def integer_dense(
     *,
     quantized: bool,
     looked_at: Select | None,
+    feeds_bytes: bool,
     activate: Activate,
 ) -> str:
     """Add the nodes of one layer.
@@ -39,6 +40,7 @@ def integer_dense(
         at: ends the names of what is added.
         quantized: whether the input is bytes already, of the layer's own source.
         looked_at: of which inputs it has weights; None where it has all.
+        feeds_bytes: whether what comes next takes bytes, too.
         activate: adds an activation.
 
     Returns:
@@ -59,7 +61,11 @@ def integer_dense(
     a = activate(graph, layer.activation, graph.node("Gemm", [x, W, b], f"z{at}"), at)
     if layer.target is None:
         return a
-    return graph.node("QuantizeLinear", [a, *_quantization(graph, layer.target, at)], f"r{at}")
+    target = _quantization(graph, layer.target, at)
+    rounded = graph.node("QuantizeLinear", [a, *target], f"r{at}")
+    if feeds_bytes:
+        return rounded
+    return graph.node("DequantizeLinear", [rounded, *target], f"r{at}_real")
 
 
 def _quantization(graph: Nodes, quantization: Quantization, at: str) -> list[str]:
