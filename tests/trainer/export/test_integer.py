@@ -1,5 +1,6 @@
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from serving.runtime import Session, run_in_slices
@@ -180,6 +181,32 @@ def test_other_networks_answer_within_what_rounding_explains(
     # And hardly a value lies between two bytes, where that is a step.
     unit = model.targets.scale if kind == "regression" else 1
     assert np.mean(delta.max(axis=1) > 1e-6 * unit) < 0.01
+
+
+@pytest.mark.parametrize("columns", [None, COLUMNS], ids=["all", "some"])
+@pytest.mark.parametrize("last", ["integer", "float"])
+@pytest.mark.parametrize("activation", ["relu", "swish"])
+def test_a_runtime_that_fuses_nothing_answers_alike(
+    activation, last, columns, export, in_bytes, rng
+):
+    exported = export("multiclass")
+    model = in_bytes(
+        exported.model, exported.table.records, rng, activation=activation, bits=4, last=last,
+        columns=columns, hidden=(80, 40),
+    )  # fmt: skip
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    plain = onnxruntime.InferenceSession(
+        build_graph(model), options, providers=["CPUExecutionProvider"]
+    )
+    rows = crowd(model, rng, 2000)
+    label, probabilities = plain.run(["label", "probabilities"], rows.inputs())
+    expected = model.answers(rows)
+    delta = np.abs(probabilities - expected["probabilities"]).max(axis=1)
+    # It adds up in floats, so that what is next to the middle of two bytes may become the other.
+    assert np.mean(delta > 1e-5) < 0.01
+    assert delta.max() < 0.1
+    assert np.mean(label == expected["label"]) > 0.998
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "swish"])
