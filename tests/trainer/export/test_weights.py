@@ -125,16 +125,15 @@ def test_inputs_that_are_not_looked_at_take_next_to_nothing(dtype, bits, size, r
     assert proto.ByteSize() < 100 * 64 * size + 100 + 1500  # a byte a row says where it belongs
 
 
-@pytest.mark.parametrize("units", range(2, 60, 3))
+@pytest.mark.parametrize("units", [1, 2, 3, 4, 8, 13, 20, 26, 33, 50])
 @pytest.mark.parametrize("dtype, bits", DTYPES)
 def test_no_file_is_larger_than_one_of_plain_matrices(dtype, bits, units, rng):
     # Of whatever size, next to where unpacking begins to pay too.
-    for n, n_in in ((40, 40), (40, 64)):
+    for n, n_in in ((40, 40), (40, 64), (2000, 2600)):
         W, columns = drawn(rng, (n, units), dtype, bits), np.sort(rng.permutation(n_in)[:n])
         looked_at = None if n == n_in else looking_at(columns, n_in)
         plain = laid_out(spread(W, columns, n_in) if looked_at else W)
-        slack = 512  # what it may lose, at most
-        assert laid_out(W, looked_at, bits).ByteSize() <= plain.ByteSize() + slack
+        assert laid_out(W, looked_at, bits).ByteSize() <= plain.ByteSize()
 
 
 @pytest.mark.parametrize("bits", [4, 8])
