@@ -269,6 +269,13 @@ def test_ordinary_rows_have_tight_tolerances(kind, export):
 # Whole numbers
 
 
+def unscaled(model):
+    """The model with numbers that come to the network as they are."""
+    width, numbers = model.network.n_inputs, model.encoder.numbers
+    scaler = Scaler(np.zeros(width, np.float32), np.ones(width, np.float32))
+    return replace(model, encoder=replace(model.encoder, numbers=replace(numbers, scaler=scaler)))
+
+
 def from_the_middle(model, records):
     """How near any value of a ReLU network is to the middle of two bytes, in steps: `(n,)`."""
     a = model.encoder.transform(records).astype(np.float64)
@@ -300,8 +307,8 @@ def test_whole_numbers_are_exact_where_none_lies_between_two_bytes(
 
 
 def test_what_lies_between_two_bytes_may_be_a_step_off_and_no_more(export):
-    exported = export("regression")
-    width = exported.model.network.n_inputs
+    model = unscaled(export("regression").model)
+    width = model.network.n_inputs
     halved = Quantization(np.float32(2), 0)
     first = np.zeros((width, 1), np.int8)
     first[0] = 1
@@ -314,13 +321,7 @@ def test_what_lies_between_two_bytes_may_be_a_step_off_and_no_more(export):
             np.ones((1, 1), np.int8), np.zeros(1, np.int32), np.ones(1, np.float32), source=halved
         ),
     ]  # fmt: skip
-    numbers = exported.model.encoder.numbers
-    unscaled = Scaler(np.zeros(width, np.float32), np.ones(width, np.float32))
-    model = replace(
-        exported.model,
-        network=Network(width, layers, rng=np.random.default_rng(0)),
-        encoder=replace(exported.model.encoder, numbers=replace(numbers, scaler=unscaled)),
-    )
+    model = replace(model, network=Network(width, layers, rng=np.random.default_rng(0)))
     x = np.zeros((8, width), np.float32)
     x[:, 0] = 4, 4.25, 254.4, -9, 3, 2.5, 5, 400  # the last one is cut to 255
     records = Records(model.encoder.columns, x)
@@ -402,3 +403,49 @@ def test_the_selftest_tells_a_cpu_that_saturates(bits, sound, kind, export, in_b
     here = Session(build_graph(model)).run(selftest.inputs)
     if bits < 8:  # on any CPU
         assert compare(here, expected.outputs, expected.tolerances).within
+
+
+@pytest.mark.parametrize("activation", ["tanh", "swish"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_step_is_followed_through_narrow_layers(seed, activation, export, in_bytes):
+    rng = np.random.default_rng(seed)
+    model = unscaled(export("regression").model)
+    columns, width = model.encoder.columns, model.network.n_inputs
+    model = in_bytes(
+        model, Records(columns, rng.normal(size=(50, width)).astype(np.float32)), rng,
+        hidden=(2, 3, 2), activation=activation,
+    )  # fmt: skip
+    x = rng.normal(size=(1000, width)).astype(np.float32)
+    # Each row has one number in the middle of two bytes, and is answered on either side of it.
+    scale = model.network.layers[0].source.scale
+    rows, places = np.arange(len(x)), rng.integers(0, width, len(x))
+    x[rows, places] = (np.floor(x[rows, places] / scale) + np.float32(0.5)) * scale
+    values = []
+    for by in (1 - 1e-5, 1 + 1e-5):
+        side = x.copy()
+        side[rows, places] *= np.float32(by)
+        values.append(model.answers(Records(columns, side))["value"])
+    allowed = tolerances(model, Records(columns, x))["value"]
+    assert np.mean(values[0] != values[1]) > 0.2
+    assert (np.abs(values[0] - values[1]) <= allowed).all()
+
+
+@pytest.mark.parametrize("b", [0, -100])
+def test_one_step_before_a_layer_may_be_many_behind_it(b, export):
+    model = unscaled(export("regression").model)
+    width, ones = model.network.n_inputs, np.ones(1, np.float32)
+    whole = Quantization(np.float32(1), 0)
+    first = np.zeros((width, 1), np.int8)
+    first[0] = 127
+    layers = [
+        IntegerDense(first, np.array([b], np.int32), ones, source=whole, target=whole,
+                     activation="relu"),
+        IntegerDense(np.ones((1, 1), np.int8), np.zeros(1, np.int32), ones, source=whole),
+    ]  # fmt: skip
+    model = replace(model, network=Network(width, layers, rng=np.random.default_rng(0)))
+    x = np.zeros((3, width), np.float32)
+    x[:, 0] = 0.5, 0.499, 0.501
+    records = Records(model.encoder.columns, x)
+    values = model.answers(records)["value"]
+    assert abs(values[1] - values[2]) / model.targets.scale == pytest.approx(127 + b, rel=1e-4)
+    assert tolerances(model, records)["value"][0] >= abs(values[1] - values[2])
