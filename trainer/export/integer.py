@@ -58,7 +58,13 @@ def integer_dense(
     steps = graph.constant(f"st{at}", layer.source.scale * layer.scales)
     b = graph.node("DequantizeLinear", [graph.constant(f"b{at}", layer.b), steps], f"b{at}_real",
                    axis=0)  # fmt: skip
-    a = activate(graph, layer.activation, graph.node("Gemm", [x, W, b], f"z{at}"), at)
+    z = graph.node("Gemm", [x, W, b], f"z{at}")
+    if layer.target is None and layer.activation.name == "relu":
+        # A Relu that no QuantizeLinear follows ONNX Runtime joins to the Gemm, which then stays in
+        # floats and has its weights made anew with every answer.
+        zero = graph.shared("zero", np.array(0, np.float32))
+        return graph.node("Max", [z, zero], f"a{at}")
+    a = activate(graph, layer.activation, z, at)
     if layer.target is None:
         return a
     target = _quantization(graph, layer.target, at)

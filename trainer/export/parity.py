@@ -210,14 +210,17 @@ def _through_integers(
 def _to_bytes(
     quantization: Quantization, a: NDArray[np.float64], error: NDArray[np.float64]
 ) -> Rounded:
-    """Values rounded to bytes; those within `error` of the middle may be a whole step off."""
+    """Values rounded to bytes; what may lie beyond the middle of two may be off by a step, or more.
+
+    As far as it was off before, that is: a byte of the layer before may be many of this one.
+    """
     scale, zero_point = float(quantization.scale), quantization.zero_point
     steps = a / scale
-    from_middle = np.abs(steps - np.floor(steps) - 0.5)
-    close = from_middle <= SAFETY * error / scale + 4 * EPSILON * np.abs(steps)
+    reach = SAFETY * error / scale + 4 * EPSILON * np.abs(steps)
+    close = np.abs(steps - np.floor(steps) - 0.5) <= reach
     whole = np.rint(steps + zero_point).clip(0, LARGEST) - zero_point
-    inside = np.abs(steps + zero_point - LARGEST / 2) <= LARGEST / 2 + 1
-    return whole * scale, np.where(close & inside, scale, 0)
+    inside = np.abs(steps + zero_point - LARGEST / 2) <= LARGEST / 2 + 1 + reach
+    return whole * scale, np.where(close & inside, np.maximum(error, scale), 0)
 
 
 def _through_activation(

@@ -39,7 +39,8 @@ def weights(
     axis = next((axis for axis, size in enumerate(W.shape) if size % 2 == 0), None)
     packs = bits == 4 and axis is not None and W.size // 2 > NODES
     dropped = 0 if looked_at is None else looked_at.n_in - len(W)
-    scatters = dropped * W[:1].nbytes // (1 + packs) > NODES
+    # Beside the nodes, a byte for each row that is left says where it belongs.
+    scatters = dropped * W[:1].nbytes // (1 + packs) - len(W) > NODES
     if looked_at is not None and not scatters:
         full = np.zeros((looked_at.n_in, W.shape[1]), W.dtype)
         full[looked_at.columns] = W

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
 from serving.runtime import Session
@@ -14,6 +17,17 @@ from trainer.data.tables import Table
 from trainer.export.graph import build_graph
 from trainer.fit.loop import Run
 from trainer.model import Model
+from trainer.nn import (
+    ACTIVATIONS,
+    Dense,
+    Embedding,
+    IntegerDense,
+    Layer,
+    Network,
+    Quantization,
+    Select,
+    largest_weight,
+)
 
 KINDS = {  # data, choices
     "multiclass": ("digits", {"hidden": (32,)}),
@@ -69,5 +83,69 @@ def export(tmp_path_factory):
             graph = build_graph(model)
             made[kind] = Exported(table, model, graph, Session(graph))
         return made[kind]
+
+    return get
+
+
+def _in_bytes(
+    model, records, rng, *, hidden=(24, 13), activation="relu", bits=8, last="integer", columns=None
+) -> Model:
+    """The model with other dense layers, in whole numbers.
+
+    Args:
+        model: gives all but the layers after any embedding.
+        records: which the ranges of the bytes are taken from.
+        rng: where the weights are drawn from.
+        hidden: units of the hidden layers.
+        activation: of the hidden layers.
+        bits: of a weight.
+        last: `integer`, or `float` for a last layer in float32.
+        columns: those of the first layer's inputs that it looks at; all if left out.
+    """
+    x, layers = model.encoder.transform(records), list[Layer]()
+    if isinstance(model.network.layers[0], Embedding):
+        layers.append(copy.deepcopy(model.network.layers[0]))
+        x = model.network.layers[0].forward(x, training=False)
+    if columns is not None:
+        layers.append(Select(columns))
+        x = x[:, columns]
+    source = Quantization.over(x.min(), x.max())
+    whole = [(units, activation) for units in hidden]
+    whole += [(model.network.n_outputs, "identity")] * (last == "integer")
+    for place, (units, name) in enumerate(whole, start=1):
+        W = rng.normal(0, np.sqrt(2 / x.shape[1]), (x.shape[1], units)).astype(np.float32)
+        scales = np.abs(W).max(axis=0) / np.float32(largest_weight(bits))
+        W = np.rint(W / scales).astype(np.int8)
+        b = np.rint(rng.normal(0, 0.1, units) / (source.scale * scales)).astype(np.int32)
+        x = (x @ W + b * source.scale) * scales
+        ACTIVATIONS[name]().value(x.copy(), out=x)
+        target = None if place == len(whole) else Quantization.over(x.min(), x.max())
+        layers.append(
+            IntegerDense(
+                W, b, scales, source=source, target=target, activation=name, bits=bits
+            )
+        )  # fmt: skip
+        source = target
+    if last == "float":
+        layers.append(Dense(model.network.n_outputs))
+    return replace(model, network=Network(model.network.n_inputs, layers, rng=rng))
+
+
+@pytest.fixture(scope="session")
+def in_bytes():
+    """Makes models in whole numbers of others; see `_in_bytes`."""
+    return _in_bytes
+
+
+@pytest.fixture
+def optimized(tmp_path):
+    """Gives the graph that ONNX Runtime makes of a graph when it loads it."""
+
+    def get(graph: bytes) -> onnx.ModelProto:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # it warns that the file suits this machine only
+        options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+        onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return onnx.load(tmp_path / "optimized.onnx")
 
     return get

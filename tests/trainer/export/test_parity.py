@@ -6,12 +6,13 @@ import pytest
 from onnx import numpy_helper
 
 from serving.bundle import Bundle
-from serving.runtime import GraphError, Session
+from serving.runtime import GraphError, Session, compare
+from trainer.data.preprocess import Scaler
 from trainer.data.records import Records
-from trainer.export.golden import synthetic_records
+from trainer.export.golden import golden_selftest, synthetic_records
 from trainer.export.graph import build_graph
 from trainer.export.parity import ParityError, check_parity, tolerances
-from trainer.nn import Dense, Network
+from trainer.nn import Dense, IntegerDense, Network, Quantization
 
 KINDS = [
     "multiclass", "binary", "text classes", "regression", "several targets", "no hidden layer",
@@ -263,3 +264,188 @@ def test_ordinary_rows_have_tight_tolerances(kind, export):
     allowed = tolerances(exported.model, exported.table.records)["probabilities"]
     assert np.median(allowed) < 5e-6
     assert allowed.max() < 2e-5
+
+
+# Whole numbers
+
+
+def unscaled(model):
+    """The model with numbers that come to the network as they are."""
+    width, numbers = model.network.n_inputs, model.encoder.numbers
+    scaler = Scaler(np.zeros(width, np.float32), np.ones(width, np.float32))
+    return replace(model, encoder=replace(model.encoder, numbers=replace(numbers, scaler=scaler)))
+
+
+def from_the_middle(model, records):
+    """How near any value of a ReLU network is to the middle of two bytes, in steps: `(n,)`."""
+    a = model.encoder.transform(records).astype(np.float64)
+    nearest = np.full(len(a), np.inf)
+    for layer in model.network.layers:
+        scale, zero_point = layer.source
+        steps = (a / np.float64(scale) + zero_point).clip(0, 255)
+        nearest = np.minimum(nearest, np.abs(steps - np.floor(steps) - 0.5).min(axis=1))
+        a = (np.rint(steps) - zero_point) @ layer.W.astype(np.float64) + layer.b
+        a *= np.float64(scale) * layer.scales
+        if layer.activation.name == "relu":
+            a = np.maximum(a, 0)
+    return nearest
+
+
+@pytest.mark.parametrize("bits", [4, 7, 8])
+@pytest.mark.parametrize("kind", ["multiclass", "binary"])
+def test_whole_numbers_are_exact_where_none_lies_between_two_bytes(
+    kind, bits, export, in_bytes, rng
+):
+    exported = export(kind)
+    rows = exported.table.records
+    model = in_bytes(exported.model, rows, rng, bits=bits)
+    clear = from_the_middle(model, rows) > 1e-3
+    assert clear.mean() > 0.5
+    allowed = tolerances(model, rows)["probabilities"][clear]
+    assert np.median(allowed) < 5e-6  # of what the logits and the softmax round
+    assert allowed.max() < 2e-5
+
+
+def test_what_lies_between_two_bytes_may_be_a_step_off_and_no_more(export):
+    model = unscaled(export("regression").model)
+    width = model.network.n_inputs
+    halved = Quantization(np.float32(2), 0)
+    first = np.zeros((width, 1), np.int8)
+    first[0] = 1
+    layers = [  # the first input, rounded to a whole number, and that to an even one
+        IntegerDense(
+            first, np.zeros(1, np.int32), np.ones(1, np.float32),
+            source=Quantization(np.float32(1), 0), target=halved, activation="relu",
+        ),
+        IntegerDense(
+            np.ones((1, 1), np.int8), np.zeros(1, np.int32), np.ones(1, np.float32), source=halved
+        ),
+    ]  # fmt: skip
+    model = replace(model, network=Network(width, layers, rng=np.random.default_rng(0)))
+    x = np.zeros((8, width), np.float32)
+    x[:, 0] = 4, 4.25, 254.4, -9, 3, 2.5, 5, 400  # the last one is cut to 255
+    records = Records(model.encoder.columns, x)
+    values = model.answers(records)["value"][:, 0]
+    allowed = tolerances(model, records)["value"][:, 0]
+    scale, offset = model.targets.scale[0], model.targets.offset[0]
+    np.testing.assert_allclose((values - offset) / scale, [4, 4, 254, 0, 4, 2, 4, 256], atol=1e-5)
+    step = 2 * scale
+    between = np.repeat([False, True], 4)
+    assert (allowed[~between] <= 1e-5 * (step + np.abs(values[~between]))).all()
+    assert (allowed[between] >= step).all()
+    assert (allowed[between] <= 10 * step).all()  # SAFETY is 8
+
+
+def with_one_changed(graph, name, place, by):
+    """The graph with one byte of a constant larger by so much."""
+    proto = onnx.load_from_string(graph)
+    (stored,) = (t for t in proto.graph.initializer if t.name == name)
+    array = numpy_helper.to_array(stored).copy()
+    array.flat[place] += by
+    stored.CopyFrom(numpy_helper.from_array(array, name))
+    return proto.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    "bits, name, by",
+    [(8, "W1", 1), (7, "W1", -1), (4, "W1_packed", 1), (4, "W1_packed", 16), (8, "W3", 1),
+     (8, "b1", 400), (8, "o1_in", 1), (8, "o2_in", 1)],
+)  # fmt: skip
+def test_a_byte_that_is_not_as_it_should_be_is_caught(bits, name, by, export, in_bytes, rng):
+    exported = export("binary")
+    rows = exported.table.records
+    model = in_bytes(exported.model, rows, rng, bits=bits, hidden=(80, 40))
+    graph, synthetic = build_graph(model), synthetic_records(model, rng)
+    check_parity(model, Session(graph), rows, synthetic)
+    # A place whose neighbours on either side leave room for one more.
+    place = 0 if name.startswith("o") else 7
+    with pytest.raises(ParityError, match="expected the exported graph to answer"):
+        check_parity(
+            model, Session(with_one_changed(graph, name, place, by)), rows, synthetic
+        )  # fmt: skip
+
+
+class Saturating(IntegerDense):
+    """On a CPU that adds products of bytes in pairs, in 16 bits that end where they end.
+
+    As `vpmaddubsw` does, which AVX2 and AVX-512 have to make do with where there is no VNNI.
+    """
+
+    def forward(self, x, *, training):
+        q, W = self.source.bytes_of(x).astype(np.int64), self.W.astype(np.int64)
+        sums = self.b - self.source.zero_point * W.sum(axis=0)
+        for k in range(0, len(W), 2):
+            pair = q[:, k : k + 2] @ W[k : k + 2]
+            sums = sums + pair.clip(-(2**15), 2**15 - 1)
+        z = sums.astype(np.float32) * (self.source.scale * self.scales)
+        if self.target is None:
+            return z
+        return self.target.numbers_of(self.target.bytes_of(np.maximum(z, 0)))
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "binary", "regression"])
+@pytest.mark.parametrize("bits, sound", [(4, True), (7, True), (8, False)])
+def test_the_selftest_tells_a_cpu_that_saturates(bits, sound, kind, export, in_bytes, rng):
+    exported = export(kind)
+    model = in_bytes(exported.model, exported.table.records, rng, bits=bits)
+    layers = [
+        Saturating(
+            own.W, own.b, own.scales,
+            source=own.source, target=own.target, activation=own.activation.name, bits=own.bits,
+        )
+        for own in model.network.layers
+    ]  # fmt: skip
+    network = Network(model.network.n_inputs, layers, rng=rng)
+    selftest = golden_selftest(model, "int8", rng)
+    golden = Records(model.encoder.columns, selftest.inputs["features"])
+    got, expected = replace(model, network=network).answers(golden), selftest.expected["int8"]
+    assert compare(got, expected.outputs, expected.tolerances).within is sound
+    here = Session(build_graph(model)).run(selftest.inputs)
+    if bits < 8:  # on any CPU
+        assert compare(here, expected.outputs, expected.tolerances).within
+
+
+@pytest.mark.parametrize("activation", ["tanh", "swish"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_step_is_followed_through_narrow_layers(seed, activation, export, in_bytes):
+    rng = np.random.default_rng(seed)
+    model = unscaled(export("regression").model)
+    columns, width = model.encoder.columns, model.network.n_inputs
+    model = in_bytes(
+        model, Records(columns, rng.normal(size=(50, width)).astype(np.float32)), rng,
+        hidden=(2, 3, 2), activation=activation,
+    )  # fmt: skip
+    x = rng.normal(size=(1000, width)).astype(np.float32)
+    # Each row has one number in the middle of two bytes, and is answered on either side of it.
+    scale = model.network.layers[0].source.scale
+    rows, places = np.arange(len(x)), rng.integers(0, width, len(x))
+    x[rows, places] = (np.floor(x[rows, places] / scale) + np.float32(0.5)) * scale
+    values = []
+    for by in (1 - 1e-5, 1 + 1e-5):
+        side = x.copy()
+        side[rows, places] *= np.float32(by)
+        values.append(model.answers(Records(columns, side))["value"])
+    allowed = tolerances(model, Records(columns, x))["value"]
+    assert np.mean(values[0] != values[1]) > 0.2
+    assert (np.abs(values[0] - values[1]) <= allowed).all()
+
+
+@pytest.mark.parametrize("b", [0, -100])
+def test_one_step_before_a_layer_may_be_many_behind_it(b, export):
+    model = unscaled(export("regression").model)
+    width, ones = model.network.n_inputs, np.ones(1, np.float32)
+    whole = Quantization(np.float32(1), 0)
+    first = np.zeros((width, 1), np.int8)
+    first[0] = 127
+    layers = [
+        IntegerDense(first, np.array([b], np.int32), ones, source=whole, target=whole,
+                     activation="relu"),
+        IntegerDense(np.ones((1, 1), np.int8), np.zeros(1, np.int32), ones, source=whole),
+    ]  # fmt: skip
+    model = replace(model, network=Network(width, layers, rng=np.random.default_rng(0)))
+    x = np.zeros((3, width), np.float32)
+    x[:, 0] = 0.5, 0.499, 0.501
+    records = Records(model.encoder.columns, x)
+    values = model.answers(records)["value"]
+    assert abs(values[1] - values[2]) / model.targets.scale == pytest.approx(127 + b, rel=1e-4)
+    assert tolerances(model, records)["value"][0] >= abs(values[1] - values[2])

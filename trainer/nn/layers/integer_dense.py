@@ -33,8 +33,14 @@ class Quantization(NamedTuple):
 
     @classmethod
     def over(cls, low: float, high: float) -> Quantization:
-        """That whose bytes cover `low` to `high` and 0, which has a byte of its own."""
+        """That whose bytes cover `low` to `high` and 0, which has a byte of its own.
+
+        Where there is nothing but 0 to cover, it is 0 to 1: steps next to nothing would make
+        whatever else comes, and the biases of the layer it goes to, overflow.
+        """
         low, high = min(float(low), 0.0), max(float(high), 0.0)
+        if low == high:
+            high = 1.0
         scale = np.float32(max((high - low) / LARGEST, float(np.finfo(np.float32).tiny)))
         return cls(scale, int(np.clip(np.rint(-low / float(scale)), 0, LARGEST)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.nn.layers.layer import Array, Layer
+from trainer.nn.layers.layer import Array, Layer, require_forward
 
 
 class Select(Layer):
@@ -21,7 +21,8 @@ class Select(Layer):
         found = np.asarray(columns, np.int64)
         if found.ndim != 1 or not len(found) or (np.diff(found) < 1).any() or found[0] < 0:
             raise ValueError(
-                f"expected places of columns, ascending, none twice; got {found.tolist()[:8]}"
+                f"expected places of columns, ascending, none twice; got "
+                f"{found.ravel()[:8].tolist()} in the shape {found.shape}"
             )
         super().__init__()
         self.columns = found
@@ -41,9 +42,10 @@ class Select(Layer):
         return out
 
     def backward(self, gradient: Array, *, to_inputs: bool) -> Array | None:
+        x = require_forward(self._x)
         if not to_inputs:
             return None
-        dx = self._buffers.get("dx", (len(gradient), self.n_in), gradient.dtype)
+        dx = self._buffers.get("dx", x.shape, gradient.dtype)
         dx.fill(0)
         dx[:, self.columns] = gradient
         return dx
