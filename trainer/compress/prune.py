@@ -39,7 +39,7 @@ class Importances(NamedTuple):
     of each hidden layer, `(units,)`; float64, at least 0, comparable across levels.
 
     Attributes:
-        magnitude: share of what moves the next layer's sums.
+        magnitude: share of what its level moves the next layer's sums by; of each level 1 in all.
         taylor: growth of the loss.
     """
 
@@ -85,16 +85,16 @@ def importances(network: Network, x: Rows, targets: NDArray[Any], loss: Loss) ->
 
     With a its output, what is lost with it is δ = a − mean(a), since the mean stays.
 
-    magnitude: mean(δ²) ‖w‖², w its outgoing weights: what the next layer's sums z move by, as a
-    share of var(z) summed over that layer, which is what makes levels comparable.
+    magnitude: mean(δ²) ‖w‖², w its outgoing weights: what the next layer's sums move by; as a share
+    of all of its level, which makes levels comparable: the l2 norm of Molchanov et al. 2017,
+    https://arxiv.org/abs/1611.06440, section 2.2, for squares.
 
     taylor: ½ mean((δ ∂ℓ/∂a)²), over rows with their own losses ℓ. To first order a removal changes
-    the loss by mean(−δ ∂ℓ/∂a), Molchanov et al. 2017, https://arxiv.org/abs/1611.06440, equation 8.
-    But in a trained network the rows pull against each other, and that mean is near 0 for whatever
-    matters. Squared row by row (Molchanov et al. 2019, https://arxiv.org/abs/1906.10771) it is the
-    second-order term, with Fisher's information for the Hessian (Theis et al. 2018,
-    https://arxiv.org/abs/1801.05787): a growth of the loss on every level, so that none needs to be
-    normalised.
+    the loss by mean(−δ ∂ℓ/∂a), equation 8 there. But in a trained network the rows pull against
+    each other, and that mean is near 0 for whatever matters. Squared row by row, as in Molchanov et
+    al. 2019, https://arxiv.org/abs/1906.10771, it is the second-order term, with Fisher's
+    information for the Hessian (Theis et al. 2018, https://arxiv.org/abs/1801.05787): a growth of
+    the loss on every level, so that none needs to be normalised.
 
     Args:
         network: plain, as `plain` makes them; its gradients are overwritten.
@@ -121,8 +121,7 @@ def importances(network: Network, x: Rows, targets: NDArray[Any], loss: Loss) ->
         flow = found
         taylor.insert(0, np.square(deviations * flow).mean(axis=0) / 2)
         moved = np.square(deviations).mean(axis=0) * np.square(W).sum(axis=1)
-        total = float(np.square(deviations @ W).mean(axis=0).sum())
-        magnitude.insert(0, moved / max(total, TINY))
+        magnitude.insert(0, moved / max(float(moved.sum()), TINY))
     return Importances(magnitude, taylor)
 
 
@@ -164,7 +163,7 @@ def prune(
 
 
 def _levels(network: Network, x: Rows) -> list[Rows]:
-    """What each dense layer is fed, `(n, n_in)`, and the logits: views, until the next pass."""
+    """What each dense layer is fed, `(n, n_in)`, and the logits: views, valid to the next pass."""
     values = []
     for layer in network.layers:
         if isinstance(layer, Dense):
