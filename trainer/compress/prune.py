@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from trainer.compress.plain import assembled, dense_layers
 from trainer.nn import Dense, Embedding, Loss, Network, Select
 
-Rows = NDArray[np.float32]
+Floats = NDArray[np.float32]
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ class Importances(NamedTuple):
     taylor: list[Vector]
 
 
-def without_idle(network: Network, x: Rows) -> Network:
+def without_idle(network: Network, x: Floats) -> Network:
     """The same answers on `x` but for rounding, without what adds nothing to them.
 
     Inputs and units that are constant on `x`, dead ones among them, leave their mean in the next
@@ -80,7 +80,7 @@ def without_idle(network: Network, x: Rows) -> Network:
     return _reduced(network, weights, biases, means, kept)
 
 
-def importances(network: Network, x: Rows, targets: NDArray[Any], loss: Loss) -> Importances:
+def importances(network: Network, x: Floats, targets: NDArray[Any], loss: Loss) -> Importances:
     """What every hidden unit and every input of the first dense layer is worth.
 
     With a its output, what is lost with it is δ = a − mean(a), since the mean stays.
@@ -126,7 +126,7 @@ def importances(network: Network, x: Rows, targets: NDArray[Any], loss: Loss) ->
 
 
 def prune(
-    network: Network, x: Rows, targets: NDArray[Any], loss: Loss, *, parameters: int
+    network: Network, x: Floats, targets: NDArray[Any], loss: Loss, *, parameters: int
 ) -> Network:
     """A smaller network: at most so many parameters, those that the answers on `x` need most.
 
@@ -162,7 +162,7 @@ def prune(
     return min(candidates, key=lambda pruned: loss.value(pruned.logits(x), targets))
 
 
-def _levels(network: Network, x: Rows) -> list[Rows]:
+def _levels(network: Network, x: Floats) -> list[Floats]:
     """What each dense layer is fed, `(n, n_in)`, and the logits: views, valid to the next pass."""
     values = []
     for layer in network.layers:
@@ -172,7 +172,7 @@ def _levels(network: Network, x: Rows) -> list[Rows]:
     return [*values, x]
 
 
-def _means(fed: Sequence[Rows]) -> list[Vector]:
+def _means(fed: Sequence[Floats]) -> list[Vector]:
     return [values.mean(axis=0, dtype=np.float64) for values in fed]
 
 

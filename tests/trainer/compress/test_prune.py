@@ -225,24 +225,22 @@ def taught():
     return table, replace(model, network=plain(model.network)), rows
 
 
-def test_importances_rank_as_removals_do(taught):
-    _, model, rows = taught
-    x, y = rows.features[:1200], rows.targets[:1200]
-    network = without_idle(model.network, x)
-    x64 = x[:, columns(network)].astype(float)
-    parts = taken_apart(network)
-    before = row_losses(forward(parts, x64), y).mean()
-    magnitude, taylor = importances(network, x, y, CLASSES)
-    for level in (0, 1, 2):
-        a = forward(parts[:level], x64)
+def test_importances_rank_as_removals_do(taught, rng):
+    x, y = taught[2].features, taught[2].targets
+    network = Network(64, [Dense(24, "relu"), Dense(12, "relu"), Dense(10)], rng=rng)
+    Run(network, CLASSES, Update(Adam(0.005)), Rows(x, y), epochs=10, batch_size=64, rng=rng).go()
+    network = without_idle(network, x)
+    parts, inputs = taken_apart(network), x[:, columns(network)].astype(float)
+    before = row_losses(forward(parts, inputs), y).mean()
+    for level, scores in enumerate(zip(*importances(network, x, y, CLASSES), strict=True)):
+        a = forward(parts[:level], inputs)
         growth = []
         for unit in range(a.shape[1]):
             removed = a.copy()
             removed[:, unit] = a[:, unit].mean()
             growth.append(row_losses(forward(parts[level:], removed), y).mean() - before)
-        print(level, spearmanr(magnitude[level], growth).statistic, spearmanr(taylor[level], growth).statistic, min(growth), max(growth), before)
-        assert spearmanr(magnitude[level], growth).statistic > 0.5
-        assert spearmanr(taylor[level], growth).statistic > 0.5
+        for score in scores:
+            assert spearmanr(score, growth).statistic > 0.6
 
 
 @pytest.mark.parametrize("loss", [MeanSquaredError(), BinaryCrossEntropy()])
@@ -363,11 +361,23 @@ def test_vectors_of_categories_stay_whole_and_what_they_say_is_an_input(rng):
     )
     for table in network.layers[0].tables:
         table[...] = rng.normal(size=table.shape)
-    found = prune(network, x, network.logits(x), MeanSquaredError(), parameters=16 * 7 + 2 * 17)
-    assert columns(found) == [1, 2, 3, 5, 6, 7]
+    found = prune(network, x, network.logits(x), MeanSquaredError(), parameters=80)
+    assert size(found) <= 80
+    assert {0, 4}.isdisjoint(columns(found))
     for ours, theirs in zip(found.layers[0].tables, network.layers[0].tables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_allclose(found.logits(x), network.logits(x), atol=1e-3)
+
+
+def test_a_category_that_says_nothing_goes_and_its_table_stays(rng):
+    network = drawn(5, [16, 2], ReLU, rng, lookup=Embedding([4, 3], [3, 2]))
+    for table in network.layers[0].tables:
+        table[...] = rng.normal(size=table.shape)
+    x = normal(rng, 200, 5)
+    x[:, 3], x[:, 4] = rng.integers(0, 4, size=200), 2  # the last is always the same
+    found = without_idle(network, x)
+    assert columns(found) == [0, 1, 2, 3, 4, 5]
+    assert found.layers[0].sizes == [4, 3]
+    np.testing.assert_allclose(found.logits(x), network.logits(x), atol=1e-5)
 
 
 def test_networks_that_are_not_plain_are_refused(rng):
