@@ -91,7 +91,14 @@ def assembled(
 
 
 def dense_layers(network: Network) -> list[Dense]:
-    """The dense layers of a plain network, in order."""
+    """The dense layers of a plain network, in order.
+
+    Raises:
+        ValueError: it has layers that a plain one has not.
+    """
+    for layer in network.layers:
+        if not isinstance(layer, Dense | Embedding | Select):
+            raise ValueError(f"expected a plain network; got {layer!r} in one; make it by plain()")
     return [layer for layer in network.layers if isinstance(layer, Dense)]
 
 

@@ -1,8 +1,8 @@
 """Structured pruning: whole units and whole inputs go, those that the answers miss the least.
 
-Removing a unit takes a column out of one matrix and a row out of the next, so file and time shrink
-on any runtime, which single zeros do not achieve. What goes leaves its mean in the biases behind
-it: only how it deviated from that is lost.
+Removing a unit takes a column out of one matrix and a row out of the next, so that file and time
+shrink on any runtime, as they do not for single zeros. What goes leaves its mean in the biases
+behind it: only how it deviated from that is lost.
 """
 
 from __future__ import annotations
@@ -17,25 +17,29 @@ from numpy.typing import NDArray
 from trainer.compress.plain import assembled, dense_layers
 from trainer.nn import Dense, Embedding, Loss, Network, Select
 
+Floats = NDArray[np.float32]
 Vector = NDArray[np.float64]
-Places = NDArray[np.int64]
+Matrix = NDArray[np.float64]
 
 # Relative to the largest value: so far float32 may have moved a number that is always the same.
 CONSTANT = 4 * float(np.finfo(np.float32).eps)
-# Share of a unit's deviation that another may leave unexplained, and be the same to float32.
+# Share of a unit's deviation that another may leave unexplained and be the same, to float32.
 ALIKE = 4e-6
+TINY = float(np.finfo(np.float64).tiny)
 FEWEST = 4  # units of a hidden layer, unless it had fewer
-NARROW, NARROW_STEP, WIDE_STEP = 32, 4, 16  # widths that fill vectors: see `_tidy`
+# Widths from 32 up are multiples of 16, others of 4. A runtime computes 16 numbers of float32 at a
+# time, or 8 or 4, and what is left over takes as long as if it were as many.
+WIDE, WIDE_STEP, NARROW_STEP = 32, 16, 4
 
 
 class Importances(NamedTuple):
-    """How much worse answers become, as two criteria estimate it, one removal at a time.
+    """How much worse the answers become, by two estimates, if one input or unit is removed.
 
     Each is a list of levels: the inputs of the first dense layer, `(n_looked_at,)`, then the units
     of each hidden layer, `(units,)`; float64, at least 0, comparable across levels.
 
     Attributes:
-        magnitude: share of what moves the next layer's sums.
+        magnitude: share of what its level moves the next layer's sums by; of each level 1 in all.
         taylor: growth of the loss.
     """
 
@@ -43,127 +47,123 @@ class Importances(NamedTuple):
     taylor: list[Vector]
 
 
-def without_idle(network: Network, x: NDArray[np.float32]) -> Network:
+def without_idle(network: Network, x: Floats) -> Network:
     """The same answers on `x` but for rounding, without what adds nothing to them.
 
     Inputs and units that are constant on `x`, dead ones among them, leave their mean in the next
     biases. A unit that follows another, aⱼ = c aᵢ + d on `x`, leaves it its outgoing weights, c
-    times, and d in the biases: so do units whose incoming weights are the same, or c times the same
-    before a ReLU, or the opposite before a tanh. One unit and one input remain in any case.
+    times, and d in the biases. So does one whose incoming weights are those of another, or
+    c > 0 times them before a ReLU, or their opposite before a tanh. One unit and one input of each
+    level remain in any case.
 
     Args:
         network: plain, as `plain` makes them.
-        x: rows as the network takes them, `(n, n_inputs)`; the more, the less is idle by accident.
+        x: rows as the network takes them, `(n, n_inputs)`, n ≥ 1; the more, the less is idle by
+            accident.
+
+    Raises:
+        ValueError: the network is not plain.
     """
     weights, biases = _parameters(network)
-    kept = []
     *fed, _ = _levels(network, x)
-    for level, (values, W, b) in enumerate(zip(fed, weights, biases, strict=True)):
-        means = values.mean(axis=0, dtype=np.float64)
-        gone = np.ptp(values, axis=0) <= CONSTANT * np.abs(values).max(axis=0)
+    means, kept = _means(fed), []
+    for level, values in enumerate(fed):
+        idle = np.ptp(values, axis=0) <= CONSTANT * np.abs(values).max(axis=0)
         if level:
-            for follower, leader, factor in _followers(values - means, ~gone):
+            mean, W, b = means[level], weights[level], biases[level]
+            for follower, leader, factor in _followers(values - mean, ~idle):
                 W[leader] += factor * W[follower]
-                b -= factor * means[leader] * W[follower]
-                gone[follower] = True
-        gone[0] &= not gone.all()
-        b += means[gone] @ W[gone]
-        kept.append(np.flatnonzero(~gone))
-    return _reduced(network, weights, biases, kept)
+                b -= factor * mean[leader] * W[follower]
+                idle[follower] = True
+        idle[0] &= not idle.all()
+        kept.append(np.flatnonzero(~idle))
+    return _reduced(network, weights, biases, means, kept)
 
 
-def importances(
-    network: Network, x: NDArray[np.float32], targets: NDArray[Any], loss: Loss
-) -> Importances:
+def importances(network: Network, x: Floats, targets: NDArray[Any], loss: Loss) -> Importances:
     """What every hidden unit and every input of the first dense layer is worth.
 
-    With a its output, δ = a − mean(a) is what is lost with it, since the mean stays.
+    With a its output, what is lost with it is δ = a − mean(a), since the mean stays.
 
-    magnitude: mean(δ²) ‖w‖², w its outgoing weights: by how much the next layer's sums z move; as a
-    share of var(z), summed over that layer, which is what makes levels comparable.
+    magnitude: mean(δ²) ‖w‖², w its outgoing weights: what the next layer's sums move by; as a share
+    of all of its level, which makes levels comparable: the l2 norm of Molchanov et al. 2017,
+    https://arxiv.org/abs/1611.06440, section 2.2, for squares.
 
-    taylor: ½ mean((δ · ∂ℓ/∂a)²), the mean over rows of their own losses ℓ. To first order a removal
-    changes the loss by mean(δ · ∂ℓ/∂a), Molchanov et al. 2017, https://arxiv.org/abs/1611.06440,
-    equation 8; but the rows of a trained network pull against each other, and the sum is near 0 for
-    whatever matters. Squared by row, as in Molchanov et al. 2019, https://arxiv.org/abs/1906.10771,
-    equation 8, it is the second-order term, with Fisher's information in the Hessian's place (Theis
-    et al. 2018, https://arxiv.org/abs/1801.05787, equation 7): a loss on every level, so that none
-    needs to be normalised.
+    taylor: ½ mean((δ ∂ℓ/∂a)²), over rows with their own losses ℓ. To first order a removal changes
+    the loss by mean(−δ ∂ℓ/∂a), equation 8 there. But in a trained network the rows pull against
+    each other, and that mean is near 0 for whatever matters. Squared row by row, as in Molchanov et
+    al. 2019, https://arxiv.org/abs/1906.10771, it is the second-order term, with Fisher's
+    information for the Hessian (Theis et al. 2018, https://arxiv.org/abs/1801.05787): a growth of
+    the loss on every level, so that none needs to be normalised.
 
     Args:
-        network: plain, as `plain` makes them.
-        x: rows as the network takes them, `(n, n_inputs)`.
+        network: plain, as `plain` makes them; its gradients are overwritten.
+        x: rows as the network takes them, `(n, n_inputs)`, n ≥ 1.
         targets: one per row, in the form `loss` asks for.
         loss: what the network learned by.
+
+    Raises:
+        ValueError: the network is not plain.
     """
+    dense = dense_layers(network)
     *fed, logits = _levels(network, x)
+    means = _means(fed)
     flow = np.empty_like(logits)
     loss.value_and_gradient(logits, targets, flow)
     flow *= len(x)  # of each row's own loss, not of the mean
     magnitude: list[Vector] = []
     taylor: list[Vector] = []
-    for values, layer in zip(reversed(fed), reversed(dense_layers(network)), strict=True):
-        deviations = values - values.mean(axis=0, dtype=np.float64)
-        found = layer.backward(flow, to_inputs=True)
+    for level in reversed(range(len(dense))):
+        deviations, W = fed[level] - means[level], dense[level].W.astype(np.float64)
+        found = dense[level].backward(flow, to_inputs=True)
         if found is None:  # pragma: no cover - the layer broke its promise
-            raise RuntimeError(f"expected a gradient from {layer!r}; got none")
+            raise RuntimeError(f"expected a gradient from {dense[level]!r}; got none")
         flow = found
-        lost = np.square(deviations * flow).mean(axis=0)
-        taylor.insert(0, lost / 2)
-        moved = np.square(deviations).mean(axis=0) * np.square(layer.W.astype(np.float64)).sum(
-            axis=1
-        )
-        total = np.square(deviations @ layer.W).mean(axis=0).sum()
-        magnitude.insert(0, moved / max(total, np.finfo(np.float64).tiny))
+        taylor.insert(0, np.square(deviations * flow).mean(axis=0) / 2)
+        moved = np.square(deviations).mean(axis=0) * np.square(W).sum(axis=1)
+        magnitude.insert(0, moved / max(float(moved.sum()), TINY))
     return Importances(magnitude, taylor)
 
 
 def prune(
-    network: Network,
-    x: NDArray[np.float32],
-    targets: NDArray[Any],
-    loss: Loss,
-    *,
-    parameters: int,
+    network: Network, x: Floats, targets: NDArray[Any], loss: Loss, *, parameters: int
 ) -> Network:
     """A smaller network: at most so many parameters, those that the answers on `x` need most.
 
-    What is idle goes first. Then, time and again, the unit or input whose importance is the
-    smallest for the weights that go with it. Hidden widths are ones that fill the runtime's
-    vectors; inputs, which have no vector, make up for it. It is done once by each criterion of
-    `importances`, and the network with the lower loss on `x` is returned.
+    What is idle goes first. Then, one at a time, the unit or input that is the least important for
+    the parameters that go with it, by `importances`. Hidden widths end as ones that the runtime is
+    fast with; the number of inputs, which is free, makes up for it. This is done by each of the two
+    estimates, and the network with the lower loss on `x` is returned, not trained again.
 
     Args:
         network: plain, as `plain` makes them.
-        x: rows as the network takes them, `(n, n_inputs)`; ten thousand tell enough.
+        x: rows as the network takes them, `(n, n_inputs)`, n ≥ 1; ten thousand tell enough.
         targets: one per row, in the form `loss` asks for.
         loss: what the network learned by.
-        parameters: weights and biases of dense layers that may remain.
+        parameters: weights and biases of dense layers that may remain; vectors of categories are
+            not counted, and stay.
 
     Raises:
-        ValueError: no network of so few parameters is left.
+        ValueError: no network of so few parameters can be made, or the network is not plain.
     """
     network = without_idle(network, x)
-    if _n_parameters(_widths(network)) <= parameters:
+    widths = _widths(network)
+    if _n_parameters(widths) <= parameters:
         return network
     *fed, _ = _levels(network, x)
-    means = [values.mean(axis=0, dtype=np.float64) for values in fed]
+    means = _means(fed)
     candidates = []
     for scores in importances(network, x, targets, loss):
         kept = [
             np.sort(np.argsort(-level, kind="stable")[:width])
-            for level, width in zip(scores, _affordable(scores, _widths(network), parameters))
+            for level, width in zip(scores, _affordable(scores, widths, parameters), strict=True)
         ]
-        weights, biases = _parameters(network)
-        for mean, W, b, places in zip(means, weights, biases, kept, strict=True):
-            gone = np.delete(np.arange(len(mean)), places)
-            b += mean[gone] @ W[gone]
-        candidates.append(_reduced(network, weights, biases, kept))
+        candidates.append(_reduced(network, *_parameters(network), means, kept))
     return min(candidates, key=lambda pruned: loss.value(pruned.logits(x), targets))
 
 
-def _levels(network: Network, x: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """What each dense layer is fed, `(n, n_in)`, and the logits: views, until the next pass."""
+def _levels(network: Network, x: Floats) -> list[Floats]:
+    """What each dense layer is fed, `(n, n_in)`, and the logits: views, valid to the next pass."""
     values = []
     for layer in network.layers:
         if isinstance(layer, Dense):
@@ -172,75 +172,83 @@ def _levels(network: Network, x: NDArray[np.float32]) -> list[NDArray[np.float32
     return [*values, x]
 
 
-def _followers(deviations: Vector, able: NDArray[np.bool_]) -> list[tuple[int, int, float]]:
-    """Units that are c times another, an earlier one which is none itself: it, the other, and c."""
-    squares = np.square(deviations).sum(axis=0)
+def _means(fed: Sequence[Floats]) -> list[Vector]:
+    return [values.mean(axis=0, dtype=np.float64) for values in fed]
+
+
+def _followers(deviations: Matrix, able: NDArray[np.bool_]) -> list[tuple[int, int, float]]:
+    """Units that are c times an earlier one that is not one of them: it, the other, and c."""
     products = deviations.T @ deviations
-    scales = np.where(able, squares, 1.0)
-    correlations = products / np.sqrt(np.outer(scales, scales))
-    alike = (1 - np.square(correlations) <= ALIKE**2) & np.outer(able, able)
+    squares = np.where(able, np.diagonal(products), 1)
+    explained = np.square(products) / np.outer(squares, squares)
+    alike = (1 - explained <= ALIKE**2) & np.outer(able, able)
     np.fill_diagonal(alike, True)
     leaders = alike.argmax(axis=1)
     return [
-        (int(unit), int(leader), float(products[unit, leader] / squares[leader]))
-        for unit, leader in enumerate(leaders)
+        (unit, leader, float(products[unit, leader] / squares[leader]))
+        for unit, leader in enumerate(leaders.tolist())
         if leader < unit and leaders[leader] == leader
     ]
 
 
 def _affordable(scores: Sequence[Vector], widths: Sequence[int], parameters: int) -> list[int]:
-    """How many of each level remain, by greedy removal; then with hidden widths tidied."""
-    orders = [np.sort(level) for level in scores]
-    now, least = list(widths), [1, *(min(FEWEST, width) for width in widths[1:-1]), widths[-1]]
-    while _n_parameters(now) > parameters:
-        able = [level for level in range(len(scores)) if now[level] > least[level]]
-        if not able:
-            raise ValueError(
-                f"expected at least {_n_parameters(least)} parameters for a network of "
-                f"{' → '.join(map(str, least))}; got {parameters}"
-            )
-        cheapest = min(
-            able, key=lambda i: orders[i][widths[i] - now[i]] / _saved(now, i)
-        )  # fmt: skip
-        now[cheapest] -= 1
-    return _tidied(now, widths, orders, parameters)
+    """How many of each level remain: what is cheapest goes, then hidden widths are tidied.
 
+    Args:
+        scores: of each level's inputs or units.
+        widths: of each level, and of the outputs, which all remain.
+        parameters: at most.
 
-def _tidied(
-    now: Sequence[int], widths: Sequence[int], orders: Sequence[Vector], parameters: int
-) -> list[int]:
-    """Each hidden width up or down to a tidy one, inputs to fit: the choice that loses least."""
-    lost = [np.concatenate([[0.0], np.cumsum(level)]) for level in orders]
-    best, least = list(now), np.inf
-    for hidden in itertools.product(*map(_tidy, now[1:-1], widths[1:-1])):
-        rest = _n_parameters([0, *hidden, widths[-1]])
-        first = (*hidden, widths[-1])[0]
-        inputs = min(widths[0], (parameters - rest) // first)
-        if inputs < 1:
-            continue
-        choice = [inputs, *hidden]
-        loss = sum(lost[i][widths[i] - width] for i, width in enumerate(choice))
-        if loss < least:
-            best, least = choice, loss
-    return best[: len(orders)]
-
-
-def _tidy(width: int, most: int) -> set[int]:
-    """The widths next to this one, below and above, that fill vectors and that there are.
-
-    A runtime computes 16 float32 at a time (AVX-512; 8 or 4 on lesser machines), and a remainder
-    one by one: 96 units take less time than 90.
+    Raises:
+        ValueError: so few cannot be reached.
     """
-    step = WIDE_STEP if width >= NARROW else NARROW_STEP
-    below = width // step * step
+    least = [1, *(min(FEWEST, width) for width in widths[1:-1]), widths[-1]]
+    if _n_parameters(least) > parameters:
+        raise ValueError(
+            f"expected at least {_n_parameters(least)} parameters, of a network of "
+            f"{' → '.join(map(str, least))}; got {parameters}"
+        )
+    orders, now = [np.sort(level) for level in scores], list(widths)
+    while _n_parameters(now) > parameters:
+        # What a removal saves depends on what the neighbours have left by now.
+        prices = {
+            level: order[widths[level] - now[level]] / _saved(now, level)
+            for level, order in enumerate(orders)
+            if now[level] > least[level]
+        }
+        now[min(prices, key=prices.__getitem__)] -= 1
+    lost = [np.concatenate([[0.0], np.cumsum(order)]) for order in orders]
+    return min(
+        _tidied(now, widths, parameters),
+        key=lambda choice: sum(lost[level][widths[level] - n] for level, n in enumerate(choice)),
+    )
+
+
+def _tidied(now: Sequence[int], widths: Sequence[int], parameters: int) -> list[list[int]]:
+    """Every choice of tidy hidden widths next to these, with as many inputs as there is room for.
+
+    To round to the nearest would cost a network of few inputs half of them.
+    """
+    choices = []
+    for hidden in itertools.product(*map(_tidy, now[1:-1], widths[1:-1])):
+        after = [*hidden, widths[-1]]
+        inputs = (parameters - _n_parameters([0, *after])) // after[0]
+        if inputs > 0:
+            choices.append([min(inputs, widths[0]), *hidden])
+    return choices
+
+
+def _tidy(width: int, most: int) -> list[int]:
+    """The tidy widths next to this one, below and above, of those that there are."""
+    step = WIDE_STEP if width >= WIDE else NARROW_STEP
+    below = max(width // step * step, min(FEWEST, width))
     above = -(-width // step) * step
-    return {max(below, min(FEWEST, width)), above if above <= most else below or width}
+    return sorted({below, above}) if above <= most else [below]
 
 
 def _saved(widths: Sequence[int], level: int) -> int:
-    """Parameters that go with one unit of a level; inputs have no biases and nothing before."""
-    before = widths[level - 1] + 1 if level else 0
-    return before + widths[level + 1]
+    """Parameters that go with one unit of a level; an input has no bias, and nothing before it."""
+    return widths[level + 1] + (widths[level - 1] + 1 if level else 0)
 
 
 def _widths(network: Network) -> list[int]:
@@ -253,7 +261,7 @@ def _n_parameters(widths: Sequence[int]) -> int:
     return sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(widths))
 
 
-def _parameters(network: Network) -> tuple[list[Vector], list[Vector]]:
+def _parameters(network: Network) -> tuple[list[Matrix], list[Vector]]:
     """Copies of the weights and of the biases of each dense layer."""
     dense = dense_layers(network)
     return (
@@ -263,16 +271,35 @@ def _parameters(network: Network) -> tuple[list[Vector], list[Vector]]:
 
 
 def _reduced(
-    network: Network, weights: list[Vector], biases: list[Vector], kept: list[Places]
+    network: Network,
+    weights: Sequence[Matrix],
+    biases: Sequence[Vector],
+    means: Sequence[Vector],
+    kept: Sequence[NDArray[np.int64]],
 ) -> Network:
-    """A network of these parameters and of these inputs and units of each level only."""
+    """The network with these parameters, and of each level only what is kept.
+
+    Args:
+        network: plain.
+        weights: of each dense layer as if all were kept, `(n_in, units)`.
+        biases: likewise, `(units,)`.
+        means: of what each dense layer is fed, `(n_in,)`.
+        kept: places in that, ascending.
+    """
     lookup = next((layer for layer in network.layers if isinstance(layer, Embedding)), None)
     select = next((layer for layer in network.layers if isinstance(layer, Select)), None)
     columns = kept[0] if select is None else select.columns[kept[0]]
-    dense = dense_layers(network)
-    ends = [*kept[1:], np.arange(dense[-1].units)]
-    parts = [
-        (W[rows][:, ends].astype(np.float32), b[ends].astype(np.float32), layer.activation)
-        for W, b, rows, ends, layer in zip(weights, biases, kept, ends, dense, strict=True)
-    ]
+    outputs, parts = [*kept[1:], np.arange(network.n_outputs)], []
+    for layer, W, b, mean, rows, units in zip(
+        dense_layers(network), weights, biases, means, kept, outputs, strict=True
+    ):
+        gone = np.delete(np.arange(len(mean)), rows)
+        filled = b + mean[gone] @ W[gone]
+        parts.append(
+            (
+                W[np.ix_(rows, units)].astype(np.float32),
+                filled[units].astype(np.float32),
+                layer.activation,
+            )
+        )
     return assembled(network.n_inputs, lookup, columns, parts)
