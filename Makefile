@@ -11,7 +11,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format lock test-docker test-browser test-packages packages data bench-train bench-tables bench-parity bench-memory clean
+.PHONY: help install serve test lint format lock test-docker test-browser test-packages packages data bench-train bench-tables bench-parity bench-memory bench-compress clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -74,6 +74,9 @@ bench-parity: data  ## 5,000 records of Adult and of diamonds: NumPy, scored fil
 
 bench-memory: install  ## train on a 1 GB file and score it with 400 MB of memory (root, 4 GB of disk)
 	$(BIN)/python benchmarks/larger_than_memory.py
+
+bench-compress: data  ## compress five networks: size, speed, what it costs, parity, in some 30 minutes
+	$(BIN)/python benchmarks/compress.py
 
 # The lock files hold versions and hashes and no addresses: any index serves them.
 lock:  ## pin the requirements of pyproject.toml anew

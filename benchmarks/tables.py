@@ -17,14 +17,19 @@ ROOT = Path(__file__).parent.parent
 LEADING = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
 
 
-def fits() -> list[list[str]]:
-    """The arguments of each `trainer fit` in the README's section on real tables."""
-    section = (ROOT / "README.md").read_text().split("## On real tables")[1]
+def commands(heading: str) -> list[list[str]]:
+    """The arguments of each `trainer` command in the first block of a section of the README."""
+    section = (ROOT / "README.md").read_text().split(heading)[1]
     block = re.search(r"```bash\n(.*?)```", section, re.DOTALL)
     if block is None:
-        raise SystemExit("expected the commands in the README's section on real tables; got none")
+        raise SystemExit(f"expected commands in the README's section {heading}; got none")
     lines = block[1].replace("\\\n", " ").splitlines()
-    return [shlex.split(line)[1:] for line in lines if line.startswith("trainer fit")]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("trainer ")]
+
+
+def fits() -> list[list[str]]:
+    """Those of each `trainer fit` in the section on real tables."""
+    return [found for found in commands("## On real tables") if found[0] == "fit"]
 
 
 def shown(name: str, result: dict) -> str:

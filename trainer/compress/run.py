@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from trainer.export.golden import synthetic_records
 from trainer.export.package import Graph, export_variants
 from trainer.export.write import require_writable
 from trainer.fit.loop import Callback
+from trainer.model import Model
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,12 @@ class Compressed:
     Attributes:
         bundle: the new version; None where no variant was worth one.
         compression: what was tried.
+        references: of each variant that was kept, the model in NumPy that its graph is held to.
     """
 
     bundle: Bundle | None
     compression: Compression
+    references: Mapping[str, Model]
 
 
 def compress(
@@ -69,18 +72,19 @@ def compress(
         tried=budget.frontier(kept),
         confirmed=confirmed,
     )
+    references = {t.name: t.model for t in kept}
     if len(kept) == 1:
-        return Compressed(None, compression)
+        return Compressed(None, compression, references)
     bundle = export_variants(
         dense,
-        {t.name: t.model for t in kept},
+        references,
         {t.name: graphs[t.name] for t in kept},
         table,
         parts,
         compression,
         rng=golden,
     )
-    return Compressed(bundle, compression)
+    return Compressed(bundle, compression, references)
 
 
 def _confirmed(

@@ -1,0 +1,241 @@
+"""What compression saves and what it costs: size, speed and held-out metric of each variant.
+
+Trains the networks of the README's section on compression as its commands say, compresses them as
+its commands say, and then, in one process on one thread:
+
+- times all graphs of a network in turns, round after round, for the medians of the rounds' ratios;
+- compares ONNX Runtime with the NumPy reference in whole numbers, row by row;
+- asks for the same rows alone, in sevens, in batches of 256, and beside batch-mates a thousand
+  times as large.
+
+    python benchmarks/compress.py [--only lenet]
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tempfile
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import numpy as np
+from tables import commands
+from train import HERE, commit, machine
+
+from serving.bundle import Arrays, Bundle
+from serving.runtime import TIMED_ROWS, Session, run_in_slices
+from trainer.choices import Config
+from trainer.cli.options import configure
+from trainer.compress.goal import Goal
+from trainer.compress.reopen import DENSE
+from trainer.compress.run import Compressed, compress
+from trainer.data.records import Records
+from trainer.data.sources import load
+from trainer.data.splits import split
+from trainer.recipe import fit
+
+ROUNDS, RUNS = 40, 20  # turns, and runs in each
+COMPARED = 10_000  # rows
+OUTLIERS = 1000.0  # times as large
+
+
+def options(arguments: list[str]) -> dict[str, str]:
+    """`--name value` pairs as a command has them; a flag is true."""
+    found: dict[str, str] = {}
+    for place, word in enumerate(arguments):
+        if word.startswith("--"):
+            following = arguments[place + 1 : place + 2]
+            flag = not following or following[0].startswith("--")
+            found[word[2:].replace("-", "_")] = "true" if flag else following[0]
+    return found
+
+
+def rows_of(config: Config) -> Records:
+    """Held-out rows, the same ones again and again where there are few."""
+    table = load(config.data, config.reading())
+    test = split(table, validation=config.validation, test=config.test, seed=config.seed).test
+    return table.records.take(np.resize(test, COMPARED))
+
+
+def race(graphs: dict[str, bytes], inputs: Arrays) -> dict[str, dict[str, dict[str, float]]]:
+    """Of each graph and batch size: µs, and how many times as fast as the dense one."""
+    sessions = {name: Session(content) for name, content in graphs.items()}
+    found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in graphs}
+    for size in TIMED_ROWS:
+        rows = {name: array[:size] for name, array in inputs.items()}
+        rounds: dict[str, list[float]] = {name: [] for name in graphs}
+        for _ in range(ROUNDS):
+            for name, session in sessions.items():
+                session.run(rows)  # finds the caches full of another's weights
+                start = time.perf_counter()
+                for _ in range(RUNS):
+                    session.run(rows)
+                rounds[name].append((time.perf_counter() - start) / RUNS * 1e6)
+        for name, times in rounds.items():
+            ratios = np.array(rounds[DENSE]) / times
+            low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75]).round(2).tolist()
+            found[name][str(size)] = {
+                "us": round(float(np.median(times)), 1), "faster": middle, "from": low, "to": high,
+            }  # fmt: skip
+    return found
+
+
+def parity(done: Compressed, name: str, records: Records) -> dict[str, float]:
+    """ONNX Runtime against the NumPy reference of a variant."""
+    bundle = done.bundle
+    if bundle is None:
+        raise click.ClickException("expected a compressed bundle; got none")
+    session = Session(bundle.graph(name))
+    inputs = records.inputs()
+    got, expected = run_in_slices(session, inputs, 256), done.references[name].answers(records)
+    output = "value" if "value" in expected else "probabilities"
+    difference = np.abs(got[output].astype(np.float64) - expected[output])
+    found = {
+        "rows": len(records),
+        "max_abs": float(difference.max()),
+        "of_spread": float(difference.max() / np.ptp(expected[output].astype(np.float64))),
+        "exact_rows": float(
+            (difference.max(axis=1) <= 1e-6 * np.abs(expected[output]).max()).mean()
+        ),
+    }
+    if "label" in expected:
+        found["labels_alike"] = float((got["label"] == expected["label"]).mean())
+    return found | {"by_batch": by_batch(session, inputs, output)}
+
+
+def by_batch(session: Session, inputs: Arrays, output: str) -> dict[str, float]:
+    """How far answers move with the batch: each row alone, in 7s, in 256s, beside outliers."""
+    alone = run_in_slices(session, inputs, 1)
+    found = {"7": run_in_slices(session, inputs, 7), "256": run_in_slices(session, inputs, 256)}
+    numbers = {name: a for name, a in inputs.items() if a.dtype.kind == "f"}
+    mixed = {name: np.repeat(a, 2, axis=0) for name, a in inputs.items()}
+    for name in numbers:
+        mixed[name][1::2] *= np.asarray(OUTLIERS, mixed[name].dtype)
+    beside = run_in_slices(session, mixed, 256)
+    found["outliers"] = {name: array[::2] for name, array in beside.items()}
+    moved = {
+        name: float(np.abs(answers[output].astype(np.float64) - alone[output]).max())
+        for name, answers in found.items()
+    }
+    if "label" in alone:
+        moved["labels_alike"] = float(
+            np.mean([(answers["label"] == alone["label"]).mean() for answers in found.values()])
+        )
+    return moved
+
+
+def measured(done: Compressed, records: Records) -> dict[str, object]:
+    """All there is to say of a compressed bundle."""
+    bundle = done.bundle
+    if bundle is None:
+        return {"kept": False, "tried": [c.model_dump() for c in done.compression.tried]}
+    variants = bundle.manifest.variants
+    graphs = {name: bundle.graph(name) for name in variants}
+    speed = race(graphs, records.take(slice(0, 256)).inputs())
+    metric = done.compression.metric
+    return {
+        "metric": metric,
+        "max_drop": done.compression.max_drop,
+        "variants": {
+            name: {
+                "bytes": variant.size_bytes,
+                "smaller": round(variants[DENSE].size_bytes / variant.size_bytes, 2),
+                "layers": layers(done, name),
+                "test": round(variant.metrics[metric], 5),
+                "confirmed": confirmed(done, name),
+                "speed": speed[name],
+                "parity": parity(done, name, records) if variant.bits < 32 else None,
+            }
+            for name, variant in variants.items()
+        },
+    }
+
+
+def layers(done: Compressed, name: str) -> str:
+    """The widths of a variant that was kept."""
+    found = next(c for c in done.compression.tried if c.name == name and c.kept)
+    return "-".join(map(str, (found.inputs, *found.hidden)))
+
+
+def confirmed(done: Compressed, name: str) -> dict[str, object] | None:
+    """Its drop on the test rows, with the interval."""
+    found = done.compression.confirmed.get(name)
+    return None if found is None else found.model_dump()
+
+
+def show(title: str, result: dict) -> None:
+    """A few lines for each variant."""
+    click.echo(f"\n{title}")
+    for name, v in result.get("variants", {}).items():
+        click.echo(
+            f"  {name}: {v['layers']}, {v['bytes']:,} bytes, {v['smaller']:.1f} x smaller, "
+            f"{result['metric']} {v['test']:.4f} on the test rows"
+        )
+        if v["confirmed"] is not None:
+            low, high = v["confirmed"]["interval"]
+            click.echo(f"    lost {v['confirmed']['drop']:.4f}, 95 % {low:.4f} to {high:.4f}")
+        speeds = (
+            f"{size}: {s['us']:g} µs, {s['faster']:.2f} x ({s['from']:.2f}–{s['to']:.2f})"
+            for size, s in v["speed"].items()
+        )
+        click.echo(f"    rows {'; '.join(speeds)}")
+        if v["parity"] is not None:
+            found = {key: value for key, value in v["parity"].items() if key != "by_batch"}
+            click.echo(f"    against NumPy in whole numbers {shown(found)}")
+            click.echo(f"    alone and in batches {shown(v['parity']['by_batch'])}")
+
+
+def shown(figures: dict[str, float]) -> str:
+    """Names and figures."""
+    return ", ".join(f"{name} {value:.6g}" for name, value in figures.items())
+
+
+@click.command()
+@click.option("--only", multiple=True, help="names of networks  [default: all]")
+@click.option("--out", type=click.Path(path_type=Path), default=HERE / "results" / "compress.json")
+def main(only: tuple[str, ...], out: Path) -> None:
+    """Train, compress, measure, print, write."""
+    results: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        models, trained = Path(folder), dict[str, tuple[Config, Bundle]]()
+        for command in commands("`make bench-compress` runs these"):
+            verb, subject, *arguments = command
+            chosen = options(arguments)
+            name = Path(subject).name if verb == "compress" else chosen.get("name", subject)
+            if only and name not in only:
+                continue
+            if verb == "fit":
+                config = configure(None, {"data": subject, **chosen, "models": models,
+                                          "skip_baselines": "true"})  # fmt: skip
+                trained[name] = config, fit(config)[0]
+                continue
+            config, bundle = trained[name]
+            started = time.perf_counter()
+            done = compress(bundle, Goal.model_validate(chosen), tell=lambda _: None)
+            seconds = round(time.perf_counter() - started)
+            result = measured(done, rows_of(config)) | {"seconds": seconds}
+            title = f"{name}: trainer {shlex.join(command)} ({seconds} s)"
+            results[title] = result
+            show(title, result)
+    if only:
+        return
+    report = {
+        "benchmark": "compress",
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": machine(),
+        "libraries": {name: version(name) for name in ("numpy", "onnxruntime")},
+        "rounds": ROUNDS,
+        "runs_a_round": RUNS,
+        "results": results,
+    }
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
