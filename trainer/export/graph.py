@@ -102,11 +102,18 @@ def _operations(graph: Nodes, operations: list[Operation], value: str, branch: s
     """Add operations one after the other; names of values end in `branch` and a number."""
     looked_at: Select | None = None  # by the operation that comes next
     quantized = False
-    following = [*operations[1:], None]
-    for i, (operation, after) in enumerate(zip(operations, following, strict=True), start=1):
+    for i, operation in enumerate(operations, start=1):
         at = f"{branch}{i}"
-        feeds_bytes = isinstance(operation, IntegerDense) and isinstance(after, IntegerDense)
+        after = operations[i] if i < len(operations) else None
+        feeds_bytes = (
+            isinstance(operation, IntegerDense)
+            and isinstance(after, IntegerDense)
+            and operation.target == after.source
+        )
         match operation:
+            case Select(columns=columns) if not isinstance(after, Affine | IntegerDense):
+                places = graph.constant(f"columns{at}", columns)
+                value = graph.node("Gather", [value, places], f"x{at}", axis=1)
             case Select():
                 looked_at = operation
                 continue
@@ -114,6 +121,11 @@ def _operations(graph: Nodes, operations: list[Operation], value: str, branch: s
                 inputs = [value, weights(graph, at, W, looked_at), graph.constant(f"b{at}", b)]
                 value = _activate(graph, activation, graph.node("Gemm", inputs, f"z{at}"), at)
             case IntegerDense():
+                before = [o for o in operations[: i - 1] if not isinstance(o, Select)]
+                if before and isinstance(before[-1], Affine | IntegerDense) and not quantized:
+                    # What is in floats between bytes and bytes the runtime would round to bytes
+                    # itself, as it thinks best; it does not look past a Max, of one value here.
+                    value = graph.node("Max", [value], f"x{at}_real")
                 value = integer_dense(
                     graph, operation, value, at,
                     quantized=quantized, looked_at=looked_at, feeds_bytes=feeds_bytes,

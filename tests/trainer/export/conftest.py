@@ -99,7 +99,8 @@ def _in_bytes(
         hidden: units of the hidden layers.
         activation: of the hidden layers.
         bits: of a weight.
-        last: `integer`, or `float` for a last layer in float32.
+        last: `integer`, or `float` for a last layer in float32, or `unrounded` for one that is fed
+            what is no bytes.
         columns: those of the first layer's inputs that it looks at; all if left out.
     """
     x, layers = model.encoder.transform(records), list[Layer]()
@@ -119,14 +120,15 @@ def _in_bytes(
         b = np.rint(rng.normal(0, 0.1, units) / (source.scale * scales)).astype(np.int32)
         x = (x @ W + b * source.scale) * scales
         ACTIVATIONS[name]().value(x.copy(), out=x)
-        target = None if place == len(whole) else Quantization.over(x.min(), x.max())
+        rounds = place < len(whole) or last == "float"
+        target = Quantization.over(x.min(), x.max()) if rounds else None
         layers.append(
             IntegerDense(
                 W, b, scales, source=source, target=target, activation=name, bits=bits
             )
         )  # fmt: skip
         source = target
-    if last == "float":
+    if last != "integer":
         layers.append(Dense(model.network.n_outputs))
     return replace(model, network=Network(model.network.n_inputs, layers, rng=rng))
 

@@ -1,3 +1,6 @@
+import copy
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -11,9 +14,21 @@ from trainer.export.golden import synthetic_records
 from trainer.export.graph import build_graph
 from trainer.export.parity import check_parity, tolerances
 from trainer.model import Model
-from trainer.nn import ACTIVATIONS, CategoricalCrossEntropy, Dense, IntegerDense
+from trainer.nn import (
+    ACTIVATIONS,
+    BatchNorm,
+    Branches,
+    CategoricalCrossEntropy,
+    Dense,
+    Dropout,
+    IntegerDense,
+    Network,
+    Quantization,
+    Select,
+)
 
 KINDS = {"multiclass": "digits", "binary": "tumours", "regression": "diabetes"}
+LASTS = ["integer", "float", "unrounded"]
 COLUMNS = np.array([0, 1, 3, 4, 7, 9])
 
 
@@ -56,7 +71,7 @@ def mixed():
 # What ONNX Runtime makes of it
 
 
-@pytest.mark.parametrize("last", ["integer", "float"])
+@pytest.mark.parametrize("last", LASTS)
 @pytest.mark.parametrize("bits", [4, 7, 8])
 @pytest.mark.parametrize("columns", [None, COLUMNS], ids=["all", "some"])
 def test_a_layer_becomes_one_operator_on_bytes(columns, bits, last, export, in_bytes, optimized):
@@ -67,15 +82,16 @@ def test_a_layer_becomes_one_operator_on_bytes(columns, bits, last, export, in_b
     layers = sum(isinstance(layer, IntegerDense) for layer in model.network.layers)
     assert layers == 2 + (last == "integer")
     assert found.count("QGemm") == layers
-    assert found.count("Gemm") == (last == "float")
+    assert found.count("Gemm") == (last != "integer")
     # Its ReLU is the lower end of its bytes; nothing but the scaling comes before.
     assert found[:4] == ["Sub", "Div", "QuantizeLinear", "QGemm"]
     assert found.count("QuantizeLinear") == 1
-    assert not {"FusedGemm", "DequantizeLinear", "MatMul"} & set(found)
-    assert found.count("Max") == (last == "float")
+    assert found.count("DequantizeLinear") == (last == "float")  # of what the last layer is fed
+    assert found.count("Max") == (last == "unrounded")
+    assert not {"FusedGemm", "MatMul", "Relu"} & set(found)
 
 
-@pytest.mark.parametrize("last", ["integer", "float"])
+@pytest.mark.parametrize("last", LASTS)
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS.keys() - {"identity", "relu"}))
 def test_another_activation_stands_between_two_of_them(
     activation, last, export, in_bytes, optimized
@@ -86,9 +102,10 @@ def test_another_activation_stands_between_two_of_them(
     )  # fmt: skip
     found = operators(optimized(build_graph(model)))
     assert found.count("QGemm") == 2 + (last == "integer")
-    assert found.count("QuantizeLinear") == 2 + (last == "integer")
-    assert found.count("Gemm") == (last == "float")
-    assert not {"FusedGemm", "DequantizeLinear", "MatMul"} & set(found)
+    assert found.count("QuantizeLinear") == 2 + (last != "unrounded")
+    assert found.count("DequantizeLinear") == (last == "float")
+    assert found.count("Gemm") == (last != "integer")
+    assert not {"FusedGemm", "MatMul"} & set(found)
 
 
 def test_layers_after_an_embedding_are_fused_too(mixed, in_bytes, optimized, rng):
@@ -119,7 +136,7 @@ def test_the_same_model_gives_the_same_bytes(export, in_bytes, rng):
 
 
 @pytest.mark.parametrize("columns", [None, COLUMNS], ids=["all", "some"])
-@pytest.mark.parametrize("last", ["integer", "float"])
+@pytest.mark.parametrize("last", LASTS)
 @pytest.mark.parametrize("bits", [4, 7, 8])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "elu", "swish"])
 def test_every_kind_of_layer_answers_as_numpy_does(
@@ -139,8 +156,67 @@ def test_every_kind_of_layer_answers_as_numpy_does(
             assert found.max_abs <= 1e-6
 
 
+def coarser(layer):
+    """The layer with an input of steps half as large again."""
+    source = Quantization(layer.source.scale * np.float32(1.5), layer.source.zero_point)
+    return IntegerDense(
+        layer.W, layer.b, layer.scales, source=source, target=layer.target,
+        activation=layer.activation.name, bits=layer.bits,
+    )  # fmt: skip
+
+
+def unrounded(layer):
+    """The layer with an output in float32."""
+    return IntegerDense(
+        layer.W, layer.b, layer.scales, source=layer.source, activation=layer.activation.name,
+        bits=layer.bits,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda a, b, c: [Dense(64, "relu"), a, b, c],
+        lambda a, b, c: [a, b, BatchNorm("tanh"), Dense(10)],
+        lambda a, b, c: [a, b, Branches((6, []), (7, [Dense(4)])), Dense(10)],
+        lambda a, b, c: [a, Branches((24, [b])), c],
+        lambda a, b, c: [Branches((64, [a]))],
+        lambda a, b, c: [a],
+        lambda a, b, c: [a, coarser(b), c],
+        lambda a, b, c: [unrounded(a), b, c],
+        lambda a, b, c: [a, b, Select(np.arange(2, 12)), Dense(10)],
+        lambda a, b, c: [a, Dropout(0.5), b, c],
+        lambda a, b, c: [Dense(80), Select(np.arange(9, 73)), a, b, c],
+        lambda a, b, c: [Select(np.arange(9, 64)), Select(np.arange(3, 53)), Dense(64), a, b, c],
+        lambda a, b, c: [Select(np.arange(40)), BatchNorm("relu"), Dense(64), a, b, c],
+        lambda a, b, c: [Select(np.arange(40)), Branches((30, []), (10, [Dense(34)])), a, b, c],
+        lambda a, b, c: [a, Select(np.arange(3, 23)), Dense(13, "relu"), c],
+        lambda a, b, c: [a, b, c, Select(np.arange(10))],
+        lambda a, b, c: [a, Dense(13), c],
+        lambda a, b, c: [a, Dense(13, "relu"), c],
+        lambda a, b, c: [a, Dense(20, "relu"), Select(np.arange(3, 16)), c],
+    ],
+    ids=[
+        "dense first", "then a norm", "then branches", "in a branch", "alone in a branch", "alone",
+        "another source", "floats between", "some bytes", "dropout between", "some of a dense",
+        "some of some", "some to a norm", "some to branches", "some bytes to a dense", "some ends",
+        "a line between", "a dense between", "some of a dense between",
+    ],
+)  # fmt: skip
+def test_layers_of_every_kind_may_stand_beside_them(layers, export, in_bytes, rng):
+    exported = export("multiclass")
+    whole = in_bytes(exported.model, exported.table.records, rng).network.layers
+    network = Network(64, layers(*copy.deepcopy(whole)), rng=rng)
+    if network.n_outputs != 10:
+        network = Network(64, [*copy.deepcopy(network.layers), Dense(10)], rng=rng)
+    model = replace(exported.model, network=network)
+    rows, synthetic = exported.table.records.take(slice(60)), synthetic_records(model, rng)
+    found = check_parity(model, Session(build_graph(model)), rows, synthetic)
+    assert found.label_agreement == 1
+
+
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-@pytest.mark.parametrize("last", ["integer", "float"])
+@pytest.mark.parametrize("last", LASTS)
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("columns", [None, np.arange(1, 12, 2)], ids=["all", "some"])
 def test_layers_after_an_embedding_answer_as_numpy_does(
@@ -184,7 +260,7 @@ def test_other_networks_answer_within_what_rounding_explains(
 
 
 @pytest.mark.parametrize("columns", [None, COLUMNS], ids=["all", "some"])
-@pytest.mark.parametrize("last", ["integer", "float"])
+@pytest.mark.parametrize("last", LASTS)
 @pytest.mark.parametrize("activation", ["relu", "swish"])
 def test_a_runtime_that_fuses_nothing_answers_alike(
     activation, last, columns, export, in_bytes, rng

@@ -396,7 +396,7 @@ def test_the_selftest_tells_a_cpu_that_saturates(bits, sound, kind, export, in_b
         for own in model.network.layers
     ]  # fmt: skip
     network = Network(model.network.n_inputs, layers, rng=rng)
-    selftest = golden_selftest(model, "int8", rng)
+    selftest = golden_selftest({"int8": model}, rng)
     golden = Records(model.encoder.columns, selftest.inputs["features"])
     got, expected = replace(model, network=network).answers(golden), selftest.expected["int8"]
     assert compare(got, expected.outputs, expected.tolerances).within is sound
