@@ -45,8 +45,10 @@ def plain(network: Network) -> Network:
                 raise _refusal("a batch normalisation that follows no dense layer", network)
             case IntegerDense():
                 raise _refusal("whole numbers; compress the network they were made of", network)
-            case Select() | Lookup():
-                raise _refusal(f"{type(operation).__name__} behind another layer", network)
+            case Select():
+                raise _refusal("a selection behind another layer", network)
+            case Lookup():
+                raise _refusal("an embedding behind another layer", network)
     if not parts:
         raise _refusal("no dense layer", network)
     return assembled(network.n_inputs, lookup, columns, parts)
@@ -62,7 +64,7 @@ def assembled(
 
     Args:
         n_inputs: number of features of a row.
-        lookup: comes first; None for none.
+        lookup: of a network, whose vectors are copied; comes first; None for none.
         columns: which of its outputs, or of the features, the first dense layer looks at,
             ascending, `(n,)`; None for all.
         parts: W, b and f of each dense layer, in order; at least one.

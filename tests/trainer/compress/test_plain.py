@@ -110,9 +110,15 @@ def whole_numbers():
         ([BatchNorm(), Dense(1)], "got a batch normalisation that follows no dense layer"),
         ([Dense(3, "relu"), BatchNorm(), Dense(1)], "normalisation that follows no dense"),
         ([whole_numbers()], "got whole numbers"),
-        ([Dense(3), Select(np.array([1])), Dense(1)], "got Select behind another"),
-        ([Select(np.array([0, 1])), Select(np.array([1])), Dense(1)], "got Select behind another"),
-        ([Select(np.array([0, 1])), Embedding([3], [2]), Dense(1)], "got Lookup behind another"),
+        ([Dense(3), Select(np.array([1])), Dense(1)], "got a selection behind another"),
+        (
+            [Select(np.array([0, 1])), Select(np.array([1])), Dense(1)],
+            "got a selection behind another",
+        ),
+        (
+            [Select(np.array([0, 1])), Embedding([3], [2]), Dense(1)],
+            "got an embedding behind another",
+        ),
         ([Dropout(0.5)], "got no dense layer"),
     ],
 )

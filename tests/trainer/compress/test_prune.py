@@ -142,6 +142,33 @@ def test_almost_alike_is_not_alike(rng):
     assert widths(without_idle(network, normal(rng, 300, 5))) == [5, 6, 2]
 
 
+def test_what_is_alike_to_a_follower_only_stays(rng):
+    network = drawn(5, [6, 2], Identity, rng)
+    first, x = dense_layers(network)[0], normal(rng, 300, 5)
+    first.W[:, 0] = [1, 0, 0, 0, 0]
+    for unit, apart in ((2, 3e-6), (4, 6e-6)):  # 4e-6 is alike: 0 and 2 are, 2 and 4, not 0 and 4
+        first.W[:, unit] = [1, apart, 0, 0, 0]
+    found = without_idle(network, x)
+    assert widths(found) == [5, 5, 2]
+    np.testing.assert_allclose(found.logits(x), network.logits(x), atol=1e-4)
+
+
+def test_what_only_rounding_moves_is_constant(rng):
+    network = drawn(5, [6, 2], Tanh, rng)
+    x = normal(rng, 300, 5)
+    x[:, 3] = np.nextafter(np.float32(1), rng.integers(0, 3, size=300), dtype=np.float32)
+    found = without_idle(network, x)
+    assert columns(found) == [0, 1, 2, 4]
+    np.testing.assert_allclose(found.logits(x), network.logits(x), atol=1e-5)
+
+
+def test_inputs_that_say_the_same_both_stay(rng):
+    network = drawn(5, [6, 2], Tanh, rng)
+    x = normal(rng, 300, 5)
+    x[:, 3] = x[:, 1]
+    assert widths(without_idle(network, x)) == [5, 6, 2]
+
+
 def test_one_unit_and_one_input_remain_where_all_are_idle(rng):
     network = drawn(4, [5, 6, 3], ReLU, rng)
     x = np.tile(normal(rng, 1, 4), (20, 1))
@@ -268,10 +295,28 @@ def test_the_size_is_met_and_widths_fill_vectors(parameters, taught):
     assert found.n_outputs == model.network.n_outputs
 
 
+@pytest.mark.parametrize("wrong", ["magnitude", "taylor"])
+def test_the_estimate_that_leads_to_the_lower_loss_decides(wrong, taught, monkeypatch):
+    _, model, rows = taught
+    x, y = rows.features, rows.targets
+
+    def one_misled(*arguments):
+        found = importances(*arguments)
+        # the most important are the first to go
+        return found._replace(**{wrong: [1 / (level + 1e-9) for level in getattr(found, wrong)]})
+
+    before = CLASSES.value(prune(model.network, x, y, CLASSES, parameters=3000).logits(x), y)
+    monkeypatch.setattr("trainer.compress.prune.importances", one_misled)
+    found = prune(model.network, x, y, CLASSES, parameters=3000)
+    assert CLASSES.value(found.logits(x), y) < 3 * before
+
+
 def test_a_network_that_fits_is_only_rid_of_what_is_idle(taught):
     _, model, rows = taught
     x, y = rows.features, rows.targets
     found = prune(model.network, x, y, CLASSES, parameters=size(model.network))
+    always_white = (x == x[0]).all(axis=0)
+    assert columns(found) == np.flatnonzero(~always_white).tolist()
     assert widths(found)[1:] == [64, 32, 10]
     np.testing.assert_allclose(found.logits(x), model.network.logits(x), atol=1e-4)
 
@@ -325,6 +370,17 @@ def test_few_inputs_do_not_pay_for_the_rounding_of_units(rng):
     for parameters in (3000, 2000, 1000):
         found = prune(network, x, targets, MeanSquaredError(), parameters=parameters)
         assert widths(found)[0] == 3
+
+
+def test_room_that_rounding_leaves_is_given_to_inputs(rng):
+    network = drawn(40, [60, 20, 2], Tanh, rng)
+    dense_layers(network)[0].W[...] *= np.linspace(0.3, 1, 40, dtype=np.float32)[:, None]
+    x = normal(rng, 300, 40)
+    targets = network.logits(x)
+    for parameters in range(2700, 3700, 100):
+        found = prune(network, x, targets, MeanSquaredError(), parameters=parameters)
+        inputs, hidden, *_ = widths(found)
+        assert inputs == 40 or size(found) + hidden > parameters
 
 
 def test_narrow_layers_stay_as_narrow_as_they_are(rng):
