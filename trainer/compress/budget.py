@@ -110,6 +110,7 @@ class Budget:
     ) -> None:
         self.goal, self.callbacks, self.tell = goal, callbacks, tell
         self.table, self.parts = reopened.table, reopened.parts
+        self.silenced = reopened.config.input_dropout
         model = reopened.model
         most = room() // (4 * model.encoder.width)
         self.rows = model.rows(self.table, np.sort(some(self.parts.train, most)))
@@ -218,6 +219,7 @@ class Budget:
             batch_size=self.goal.batch_size,
             learning_rate=self.goal.learning_rate,
             whole=len(model.encoder.embedded),
+            silenced=self.silenced,
             rng=self.rng,
             callbacks=[*callbacks, *self.callbacks],
         )

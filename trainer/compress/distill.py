@@ -4,7 +4,8 @@ Hinton et al. 2015, https://arxiv.org/abs/1503.02531: what is imitated are the a
 distribution, softened, and not the labels alone. As the teacher answers anything, half of the rows
 it is asked are blends of two (mixup: Zhang et al. 2018, https://arxiv.org/abs/1710.09412; for
 distillation: Beyer et al. 2022, https://arxiv.org/abs/2106.05237), so that there is always
-something new to learn.
+something new to learn. Where the dense network was trained with some of its inputs silenced, so is
+the smaller one; its teacher sees them all (as in Xie et al. 2020, https://arxiv.org/abs/1911.04252).
 """
 
 from __future__ import annotations
@@ -95,15 +96,23 @@ class Questions(Source):
         teacher: asked anew for each batch.
         x: rows as the networks take them, float32 `(n, n_inputs)`.
         size: rows per batch.
-        whole: how many of the last inputs are numbers of categories, which cannot be blended.
+        whole: how many of the last inputs are numbers of categories, which are neither blended nor
+            silenced.
+        silenced: share of the inputs that the teacher sees and the network does not, in [0, 1).
     """
 
     def __init__(
-        self, teacher: Network, x: NDArray[np.float32], size: int, *, whole: int = 0
+        self,
+        teacher: Network,
+        x: NDArray[np.float32],
+        size: int,
+        *,
+        whole: int = 0,
+        silenced: float = 0.0,
     ) -> None:
-        self.teacher, self.size, self.n_rows = teacher, size, len(x)
+        self.teacher, self.size, self.n_rows, self.silenced = teacher, size, len(x), silenced
         self._rows = Shuffled(Rows(x, np.zeros((len(x), 0), np.float32)), size)
-        self._blending = slice(0, x.shape[1] - whole)
+        self._numbers = slice(0, x.shape[1] - whole)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -112,10 +121,14 @@ class Questions(Source):
         """As `Source` says."""
         for x, _, _ in self._rows.epoch(rng, skip=skip):
             blended = int(len(x) * BLENDED)
-            part = x[:blended, self._blending]
-            other = x[rng.permutation(len(x))[:blended], self._blending]
+            part = x[:blended, self._numbers]
+            other = x[rng.permutation(len(x))[:blended], self._numbers]
             part += rng.random((blended, 1), dtype=np.float32) * (other - part)
-            yield x, self.teacher.logits(x), None
+            answers = self.teacher.logits(x)
+            if self.silenced:
+                numbers = x[:, self._numbers]
+                numbers *= rng.random(numbers.shape, dtype=np.float32) >= self.silenced
+            yield x, answers, None
 
 
 def distill(
@@ -127,7 +140,8 @@ def distill(
     epochs: int,
     batch_size: int,
     learning_rate: float,
-    whole: int,
+    whole: int = 0,
+    silenced: float = 0.0,
     rng: np.random.Generator,
     callbacks: Sequence[Callback] = (),
 ) -> None:
@@ -142,6 +156,7 @@ def distill(
         batch_size: rows per step.
         learning_rate: of Adam, at its largest; it rises and falls as a cosine.
         whole: as of `Questions`.
+        silenced: as of `Questions`.
         rng: decides the order of the rows and their blends.
         callbacks: they watch.
 
@@ -152,7 +167,7 @@ def distill(
         network,
         Imitation(link),
         Update(Adam(learning_rate), schedule=Cosine()),
-        Questions(teacher, x, batch_size, whole=whole),
+        Questions(teacher, x, batch_size, whole=whole, silenced=silenced),
         epochs=epochs,
         batch_size=batch_size,
         rng=rng,
