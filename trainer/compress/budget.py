@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from serving.bundle import Candidate
 from serving.runtime import Session, race
-from trainer.compress.distill import Imitation, distill
+from trainer.compress.distill import distill
 from trainer.compress.goal import Goal
+from trainer.compress.plain import dense_layers
 from trainer.compress.prune import prune
 from trainer.compress.qat import whole_numbers
 from trainer.compress.quantize import quantized
@@ -114,6 +114,7 @@ class Budget:
         model = reopened.model
         most = room() // (4 * model.encoder.width)
         self.rows = model.rows(self.table, np.sort(some(self.parts.train, most)))
+        self.sample = model.rows(self.table, some(self.parts.train, min(LOOKED_AT, most)))
         self.validation = model.rows(self.table, some(self.parts.validation, most))
         (self.rng,) = np.random.default_rng(goal.seed).spawn(1)
         known = Judgement.of(model, self.table, self.parts.validation).metrics()
@@ -124,6 +125,8 @@ class Budget:
             )
         self.trials: list[Trial] = []
         self.dense = self._try(DENSE, model, 32)
+        # The vectors of categories stay as they are.
+        self.prunable = sum(d.W.size + d.b.size for d in dense_layers(model.network))
 
     def holds(self, trial: Trial) -> bool:
         """Whether it loses no more than was allowed."""
@@ -166,7 +169,7 @@ class Budget:
     def _prune_as_far_as_it_goes(self, network: Network) -> None:
         """Halve until nothing holds, then try once between the last two."""
         share = STEP
-        while share * self.dense.parameters > FEWEST_WEIGHTS:
+        while share * self.prunable > FEWEST_WEIGHTS:
             smaller = self._pruned(network, share)
             if not self._level(smaller):
                 self._level(self._pruned(network, share / math.sqrt(STEP)))
@@ -177,18 +180,19 @@ class Budget:
         """Try a pruned network in floats and in bytes; whether any of it holds."""
         tried = [self._try("pruned", self._with(network), 32)]
         if self.goal.int8:
-            tried.append(self._in_bytes("pruned-int8", network))
+            # What floats cannot hold, 8 bits will not, however they are trained; 4 bits are trained
+            # in any case, and what they learn besides may do it.
+            tried.append(self._in_bytes("pruned-int8", network, trains=self.holds(tried[0])))
             tried.append(self._in_bytes("pruned-int4", network, bits=4))
         return any(map(self.holds, tried))
 
     def _pruned(self, network: Network, share: float) -> Network:
         """With that share of the dense network's weights, and what was lost learned again."""
-        x = self._some_rows()
-        teacher = self.dense.model.network
+        rows, most = self.sample, round(share * self.prunable)
+        # By the truth: of what the dense network itself answers, it feels no change to first order.
         smaller = prune(
-            network, x, teacher.logits(x), Imitation(self.dense.model.loss.link),
-            parameters=round(share * self.dense.parameters),
-        )  # fmt: skip
+            network, rows.features, rows.targets, self.dense.model.loss, parameters=most
+        )
         self._learn(smaller)
         return smaller
 
@@ -197,13 +201,15 @@ class Budget:
         self._learn(sparse, KeepZeros())
         return self._try("sparse", self._with(sparse), 32)
 
-    def _in_bytes(self, name: str, network: Network, *, bits: Bits = 8) -> Trial:
-        """In whole numbers; trained with its rounding if it does not hold without."""
+    def _in_bytes(
+        self, name: str, network: Network, *, bits: Bits = 8, trains: bool = True
+    ) -> Trial:
+        """In whole numbers; trained with its rounding if that may help and it does not hold."""
         if bits == 8 and self.goal.reduce_range:
             bits = 7
-        rounding = quantized(network, self._some_rows(), self._score, bits=bits)
+        rounding = quantized(network, self.sample.features, self._score, bits=bits)
         trial = self._try(name, self._with(whole_numbers(rounding)), bits)
-        if self.holds(trial) and not self.goal.qat:
+        if not (self.goal.qat or (trains and not self.holds(trial))):
             return trial
         self._learn(rounding)
         return self._try(name, self._with(whole_numbers(rounding)), bits)
@@ -240,11 +246,6 @@ class Budget:
         rows: Rows = self.validation
         loss = self.dense.model.loss
         return loss.value(network.logits(rows.features), rows.targets, rows.weights)
-
-    def _some_rows(self) -> NDArray[np.float32]:
-        places = np.linspace(0, len(self.rows) - 1, min(LOOKED_AT, len(self.rows)))
-        found: NDArray[np.float32] = self.rows.features[places.astype(np.int64)]
-        return found
 
 
 def _steps_to(share: float) -> Iterator[float]:
