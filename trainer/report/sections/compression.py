@@ -11,10 +11,20 @@ from serving.bundle import Candidate, Compression, Confirmed
 from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, Table, Tone
 from trainer.report.evidence import Evidence
 from trainer.report.plots import (
-    ACCENT, MANY, MUTED, PAPER, SECOND, canvas, grid, labelled, logarithmic,
+    ACCENT,
+    MANY,
+    MUTED,
+    PAPER,
+    SECOND,
+    canvas,
+    grid,
+    labelled,
+    logarithmic,
 )  # fmt: skip
 from trainer.report.wording import count, decimal, listed, metric_name, number, size
 
+JOINED = "\N{NO-BREAK SPACE}"
+SPARSE = "sparse"  # the variant of that name
 BATCH = "64"  # rows of a run, by which variants are called faster
 SAME = 1.05  # times that are closer than this are not told apart
 FEW = 8  # rows of a table that need not be folded
@@ -33,13 +43,12 @@ def compression(evidence: Evidence) -> Section:
             f"models/{evidence.manifest.name} does."
         )
         return Section("compression", [Paragraph(said, "quiet")])
-    blocks: list[Block] = [Paragraph(" ".join([_allowed(found), *_savings(found)]))]
-    if said := _losses(found):
-        blocks.append(Paragraph(said))
-    if any(candidate.name == "sparse" for candidate in found.tried):
+    told = [f"{_allowed(found)} {_savings(found)}".strip(), _slowness(found), _losses(found)]
+    blocks: list[Block] = [Paragraph(text) for text in told if text]
+    if any(candidate.name == SPARSE for candidate in found.tried):
         blocks.append(Paragraph(
-            "sparse has single weights set to 0, which stay where they were: zeros save compressed "
-            "size only, neither the file's own nor time.", "quiet"))  # fmt: skip
+            f"Of {SPARSE}, single weights are set to 0 and stay in the file: zeros save compressed "
+            f"size only, neither the file's own size nor time.", "quiet"))  # fmt: skip
     blocks.append(_figures(found))
     return Section("compression", [*blocks, *_frontier(found), *_confirmations(found)])
 
@@ -60,31 +69,38 @@ def _allowed(found: Compression) -> str:
     )
 
 
-def _savings(found: Compression) -> list[str]:
-    """What the kept ones save in size and in time, and where they save no time."""
+def _savings(found: Compression) -> str:
+    """What the kept ones save in size and in time."""
     dense, kept = found.tried[0], _kept(found)
     if not kept:
-        return []
+        return ""
     smallest = min(kept, key=lambda candidate: candidate.size_bytes)
     fastest = max(kept, key=lambda candidate: _faster(candidate, dense) or 0)
     smaller, faster = _smaller(smallest, dense), _faster(fastest, dense) or 0
-    said = [
+    size_said = (
         f"The smallest file is that of {smallest.name}, {smaller:.1f} × smaller than {dense.name}'s"
         if smaller >= SAME
-        else f"No file is smaller than {dense.name}'s",
+        else f"No file is smaller than {dense.name}'s"
+    )
+    time_said = (
         f"the fastest at batch {BATCH} is {fastest.name}, {faster:.1f} × faster"
         if faster >= SAME
-        else f"none is faster at batch {BATCH}",
-    ]
+        else f"none is faster at batch {BATCH}"
+    )
+    return f"{size_said}; {time_said}."
+
+
+def _slowness(found: Compression) -> str:
+    """Where the kept ones cost time."""
+    dense = found.tried[0]
     by_batches: dict[tuple[str, ...], list[str]] = {}
-    for candidate in kept:
+    for candidate in _kept(found):
         if slow := _slower(candidate, dense):
             by_batches.setdefault(slow, []).append(candidate.name)
-    return [
-        f"{'; '.join(said)}.",
-        *(f"{listed(names)} did not pay: slower than {dense.name} at batch {listed([*batches])}."
-          for batches, names in by_batches.items()),
-    ]  # fmt: skip
+    return " ".join(
+        f"At batch {listed([*batches])}, {listed(names)} did not pay: slower than {dense.name}."
+        for batches, names in by_batches.items()
+    )
 
 
 def _smaller(candidate: Candidate, dense: Candidate) -> float:
@@ -118,7 +134,8 @@ def _losses(found: Compression) -> str:
         return ""
     return (
         f"On the test rows {listed(more)} {'loses' if len(more) == 1 else 'lose'} more than was "
-        f"allowed; on so few rows it may be chance. Ask more rows before you rely on "
+        f"allowed; on so few rows it may be chance. Judge "
+        f"{'it' if len(more) == 1 else 'them'} on more rows before you rely on "
         f"{'it' if len(more) == 1 else 'them'}."
     )
 
@@ -134,18 +151,18 @@ def _frontier(found: Compression) -> list[Table]:
     dense, *tried = found.tried
     metric = metric_name(found.metric)
     batches = list(dense.latency_us)
-    head = ["variant", "bits", "layers", "weights", "size", "× smaller", "gzip",
-            *(f"µs, batch {batch}" for batch in batches), f"× faster at {BATCH}", metric, "drop",
-            "verdict"]  # fmt: skip
+    head = ["variant", "bits", "layers", "weights", "size", f"×{JOINED}smaller", "gzip",
+            *(f"µs at{JOINED}{batch}" for batch in batches), f"×{JOINED}faster at{JOINED}{BATCH}",
+            metric, "drop", "verdict"]  # fmt: skip
     words = (0, 2, len(head) - 1)
 
     def rows(candidates: Sequence[Candidate]) -> list[list[str | Cell]]:
         return [_row(candidate, found, batches) for candidate in candidates]
 
     caption = (
-        f"Layers: inputs that are looked at, then hidden units. µs: median of one run, in one race. "
-        f"{metric[:1].upper()}{metric[1:]} is of the validation rows, drop how much lower than "
-        f"{dense.name}'s."
+        f"Layers: inputs that are looked at, then hidden units. µs: median of one run, by rows in "
+        f"the batch. {metric[:1].upper()}{metric[1:]} is of the validation rows, drop how much "
+        f"lower than {dense.name}'s."
     )
     verdicts = (
         "holds: within the budget, but a smaller one of its name was kept, or the test rows spoke "
@@ -217,15 +234,14 @@ def _confirmation(confirmed: Confirmed, allowed: float) -> Cell:
 
 def _figures(found: Compression) -> Figures:
     sizes = [candidate.size_bytes / 1000 for candidate in found.tried]
-    times = [candidate.latency_us.get(BATCH) for candidate in found.tried]
+    times = [candidate.latency_us.get(BATCH, 0) for candidate in found.tried]
     figures = [_against(found, sizes, "file, kB",
-                        "What each trial loses against its file: the lower and the further left, "
-                        "the better. Full points are kept; triangles at the edge lose more than "
+                        "What each trial loses, against its file: the lower and the further left, "
+                        "the better. Full points are kept; a triangle at the edge loses more than "
                         "is drawn.")]  # fmt: skip
-    if timed := [time for time in times if time]:
-        if len(timed) == len(times):
-            figures.append(_against(found, timed, f"µs, batch {BATCH}",
-                                    "The same against the median time of one run."))  # fmt: skip
+    if min(times) > 0:
+        figures.append(_against(found, times, f"µs, batch {BATCH}",
+                                "The same against the median time of one run."))  # fmt: skip
     return Figures(figures)
 
 
