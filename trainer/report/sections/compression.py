@@ -20,13 +20,13 @@ from trainer.report.plots import (
     grid,
     labelled,
     logarithmic,
-)  # fmt: skip
+)
 from trainer.report.wording import count, decimal, listed, metric_name, number, size
 
 JOINED = "\N{NO-BREAK SPACE}"
 SPARSE = "sparse"  # the variant of that name
 BATCH = "64"  # rows of a run, by which variants are called faster
-SAME = 1.05  # times that are closer than this are not told apart
+SAME = 1.05  # what differs by a smaller factor is not told apart
 FEW = 8  # rows of a table that need not be folded
 SEEN = 4  # budgets of drop that are drawn; what lost more lies at the edge
 LEAST_BUDGET = 0.002  # where nothing may be lost
@@ -39,8 +39,8 @@ def compression(evidence: Evidence) -> Section:
     found = evidence.manifest.compression
     if found is None or not found.tried:
         said = (
-            f"Nothing was tried to make it smaller or faster; trainer compress "
-            f"models/{evidence.manifest.name} does."
+            f"Nothing was tried to make it smaller or faster; for that there is trainer compress "
+            f"models/{evidence.manifest.name}."
         )
         return Section("compression", [Paragraph(said, "quiet")])
     told = [f"{_allowed(found)} {_savings(found)}".strip(), _slowness(found), _losses(found)]
