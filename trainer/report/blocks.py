@@ -113,6 +113,7 @@ TITLES = {
     "health": "The health of its layers",
     "parity": "Whether the graph answers as the network does",
     "variants": "Variants",
+    "compression": "Compression",
     "origin": "How it was made",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays, Bundle, Manifest
+from serving.bundle import Arrays, Bundle, Manifest, versions
 from serving.runtime import Proof, Session, prove
 from trainer.data.records import Records
 from trainer.data.tables import Task
@@ -89,7 +90,8 @@ class Evidence:
     Attributes:
         bundle: the version the page is about.
         proofs: of each variant, what its self-test says on this machine.
-        run: what was kept of its training; None if nothing was, or that of another bundle.
+        run: what was kept of its training, be it an earlier version's that led to the same graph;
+            None if nothing was, or that of another bundle.
         judged: the rows of the run with the graph's answers; None without a run.
         absent: why there is no run; empty if there is one.
     """
@@ -119,14 +121,30 @@ class Evidence:
         """
         manifest = bundle.manifest
         proofs = tuple(prove(bundle, variant) for variant in manifest.variants)
-        place = runs / manifest.name / str(manifest.version)
         try:
-            run = read_run(place)
-            _require_same(run, manifest)
+            run = _find(runs / manifest.name, manifest)
         except RunError as error:
             return cls(bundle, proofs, None, None, str(error))
         session = Session(bundle.graph(REFERENCE))
         return cls(bundle, proofs, run, _judged(run, manifest, session))
+
+
+def _find(kept: Path, manifest: Manifest) -> RunFolder:
+    """The run that led to the graph: its own or, of a compressed version, an earlier one's."""
+    try:
+        return _read(kept / str(manifest.version), manifest)
+    except RunError:
+        for version in reversed(versions(kept)):
+            if version < manifest.version:
+                with suppress(RunError):
+                    return _read(kept / str(version), manifest)
+        raise
+
+
+def _read(path: Path, manifest: Manifest) -> RunFolder:
+    run = read_run(path)
+    _require_same(run, manifest)
+    return run
 
 
 def _require_same(run: RunFolder, manifest: Manifest) -> None:

@@ -10,7 +10,7 @@ import io
 import re
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -33,6 +33,7 @@ WIDE = 6.0  # of one that stands alone
 # Of the page to an inch, so that letters are as large in every drawing, and on a small screen can
 # be read, if need be by moving the drawing.
 REM, SMALLEST = 6.4, 3.7
+LETTER, LINE, POINT = 5.0, 13.0, 4.0  # points wide and high, of a letter and half a mark
 DENSE = 2000  # points; more are drawn as an image
 
 STYLE: dict[Any, Any] = {
@@ -61,6 +62,8 @@ STYLE: dict[Any, Any] = {
     "ytick.color": MUTED,
     "ytick.labelsize": 8.5,
 }
+
+Box = tuple[float, float, float, float]  # left, lower, right, upper
 
 _SPACE = re.compile(r"\{[^}]*\}")
 
@@ -102,12 +105,13 @@ def canvas(width: float = WIDTH, height: float = HEIGHT, *, rows: int = 1) -> It
         drawing.svg = _inline(file.getvalue(), width)
 
 
-def logarithmic(axes: Axes) -> None:
-    """Powers upwards, the ticks written as numbers: formulas are not set here."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+def logarithmic(axes: Axes, *, across: bool = False) -> None:
+    """Powers upwards, or across, the ticks written as numbers: formulas are not set here."""
+    scaled = axes.xaxis if across else axes.yaxis
+    (axes.set_xscale if across else axes.set_yscale)("log")
+    scaled.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    scaled.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    scaled.set_minor_formatter(NullFormatter())
 
 
 def counted(axes: Axes) -> None:
@@ -119,6 +123,37 @@ def grid(axes: Axes) -> None:
     """Lines behind the data to read values by."""
     axes.grid(visible=True)
     axes.set_axisbelow(True)
+
+
+def labelled(axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+    """Names above or below their points, so far off that none covers another.
+
+    Args:
+        axes: with their scales and limits.
+        points: of each the name and its place, in the units of the data.
+    """
+    axes.autoscale_view()
+    scale = 72 / axes.figure.dpi  # points of a letter to a pixel
+    taken = [(x - POINT, y - POINT, x + POINT, y + POINT)
+             for x, y in (axes.transData.transform(p[1:]) * scale for p in points)]  # fmt: skip
+    for name, x, y in sorted(points, key=lambda point: point[1]):
+        middle, height = axes.transData.transform((x, y)) * scale
+        half = LETTER * len(name) / 2
+        for step in range(2 * len(points)):
+            away = (step // 2 + 1) * LINE * (1 if step % 2 == 0 else -1)
+            box = (middle - half, height + away - LINE / 2, middle + half, height + away + LINE / 2)
+            if not any(_overlap(box, other) for other in taken):
+                break
+        taken.append(box)
+        axes.annotate(
+            name, (x, y), (0, away), textcoords="offset points", ha="center", va="center",
+            fontsize=8.5, color=INK, zorder=4,
+            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6, "shrinkB": POINT},
+        )  # fmt: skip
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _inline(text: str, width: float) -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 
 from serving.bundle import Bundle
 from trainer.choices import Config
+from trainer.compress.goal import Goal
+from trainer.compress.run import compress
 from trainer.recipe import Trained, fit
 from trainer.report import Evidence, render
 from trainer.runs import write_run
@@ -87,3 +90,18 @@ def made(tmp_path_factory):
         return found[kind]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def compressed(made, tmp_path_factory):
+    """The second version of a model, of which the first's run was kept."""
+    dense = made("digits")
+    models = tmp_path_factory.mktemp("compressed") / "models"
+    shutil.copytree(dense.bundle.path.parent, models / "digits")
+    done = compress(
+        Bundle.open(models / "digits" / "1"), Goal(epochs=2, max_drop=0.042, sparse=0.5),
+        tell=lambda _: None,
+    )  # fmt: skip
+    assert done.bundle is not None
+    evidence = Evidence.gather(done.bundle, dense.config.runs)
+    return Made(done.bundle, dense.trained, dense.config, dense.run, evidence, render(evidence))

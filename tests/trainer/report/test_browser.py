@@ -43,9 +43,10 @@ def chromium(folder, *arguments):
     return done.stdout, said
 
 
-@pytest.mark.parametrize("kind", ["mixed", "digits"])
-def test_nothing_is_fetched_and_nothing_is_wider_than_the_screen(made, kind, tmp_path):
-    pages = {"w1280": made(kind).page, "w390": made(kind).page, "wrong": WRONG}
+@pytest.mark.parametrize("kind", ["mixed", "digits", "compressed"])
+def test_nothing_is_fetched_and_nothing_is_wider_than_the_screen(made, request, kind, tmp_path):
+    page = (request.getfixturevalue(kind) if kind == "compressed" else made(kind)).page
+    pages = {"w1280": page, "w390": page, "wrong": WRONG}
     frames = [
         f'<iframe id="{name}" style="width:{name[1:] if name[1:].isdigit() else 390}px;height:900px'
         f'" srcdoc="{html.escape(page)}"></iframe>'
@@ -64,7 +65,7 @@ def test_nothing_is_fetched_and_nothing_is_wider_than_the_screen(made, kind, tmp
         assert width - 20 <= frame["wide"] <= width  # less a bar to scroll by
         assert frame["needed"] <= frame["wide"]
         assert frame["fetched"] == []
-        assert frame["sections"] == 13
+        assert frame["sections"] == 14
         assert len(frame["drawn"]) >= 6
         assert min(frame["drawn"]) > 40
 

@@ -12,7 +12,7 @@ from trainer.cli import main
 from trainer.report import Evidence, render
 
 COMMON = ["verdict", "data", "learning"]
-ENDING = ["importance", "cases", "slices", "health", "parity", "variants", "origin"]
+ENDING = ["importance", "cases", "slices", "health", "parity", "variants", "compression", "origin"]
 CLASSES = [*COMMON, "confusion", "curves", "calibration", *ENDING]
 VALUES = [*COMMON, "values", *ENDING]
 EMPTY = {"meta", "link", "br", "img", "hr", "input"}
@@ -88,6 +88,18 @@ def test_every_section_is_there_and_nothing_is_asked_of_the_network(made, kind, 
     assert len(text.encode()) < 1_500_000
 
 
+def test_a_compressed_version_has_all_of_it_too(compressed):
+    page = Page(compressed.page)
+    assert page.sections == CLASSES
+    frontier, others, confirmations = page.of("compression")
+    tried = compressed.bundle.manifest.compression.tried
+    assert len(frontier) - 1 + len(others) - 1 == len(tried)
+    assert {row[0] for row in frontier[1:]} == {c.name for c in tried if c.kept}
+    assert {row[0] for row in confirmations[1:]} >= {c.name for c in tried[1:] if c.kept}
+    assert {len(row) for row in frontier + others} == {15}
+    assert "This needs the test rows" not in "".join(page.words)
+
+
 def test_what_the_data_say_is_shown_and_never_run(made, evil):
     text = made("mixed").page
     words = "".join(Page(text).words)
@@ -156,7 +168,7 @@ def test_without_a_run_the_page_says_what_is_missing_and_why(made, tmp_path):
         words = "".join(page.words)
         assert "Only the bundle speaks here." in words
         assert f"{tmp_path}/{kind}/1, which is none" in words
-        assert words.count("This needs the test rows") == len(sections) - 3 - 4
+        assert words.count("This needs the test rows") == len(sections) - 3 - 5
         assert len(page.of("verdict")[0]) > 3
 
 

@@ -1,9 +1,10 @@
+from itertools import combinations
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
-from trainer.report.plots import ACCENT, DENSE, MUTED, canvas, logarithmic
+from trainer.report.plots import ACCENT, DENSE, MUTED, canvas, labelled, logarithmic
 
 
 def drawing(text="plain", points=10):
@@ -51,10 +52,36 @@ def test_many_points_are_an_image_and_stay_small():
     assert len(many) < 100_000
 
 
-def test_ticks_of_a_logarithmic_scale_are_numbers():
+@pytest.mark.parametrize("across", [False, True])
+def test_ticks_of_a_logarithmic_scale_are_numbers(across):
     with canvas() as made:
-        made.only.plot([1, 2, 3], [0.3, 0.02, 0.5])
-        logarithmic(made.only)
+        x, y = [1, 2, 3], [0.3, 0.02, 0.5]
+        made.only.plot(*((y, x) if across else (x, y)))
+        logarithmic(made.only, across=across)
     shown = [element.text for element in parsed(made.svg).iter("text")]
     assert {"0.02", "0.1", "0.5"} <= set(shown)
     assert not any("$" in text for text in shown)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        [(1, 1)] * 6,
+        [(1, 1), (1.1, 1), (1.2, 1), (1.3, 1), (50, 1)],
+        [(3, 0), (3, 0.1), (3, 0.2), (3.1, 0.1)],
+        [(1, 1), (100, 5)],
+    ],
+)
+def test_no_name_covers_another(places):
+    names = [f"variant-{place}" for place in range(len(places))]
+    with canvas() as made:
+        axes = made.only
+        axes.plot(*zip(*places, strict=True), "o")
+        logarithmic(axes, across=True)
+        labelled(axes, [(name, *at) for name, at in zip(names, places, strict=True)])
+    shown = [e for e in parsed(made.svg).iter("text") if e.text in names]
+    assert sorted(e.text for e in shown) == names
+    at = [(float(e.attrib["x"]), float(e.attrib["y"])) for e in shown]  # their middles
+    for (x, y), (other_x, other_y) in combinations(at, 2):
+        wide = 0.5 * 8.5 * len(names[0])  # letters are half as wide as high
+        assert abs(x - other_x) > wide or abs(y - other_y) > 8.5

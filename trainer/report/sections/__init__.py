@@ -7,6 +7,7 @@ from trainer.report.evidence import Evidence
 from trainer.report.importance import importances
 from trainer.report.sections.calibration import calibration
 from trainer.report.sections.columns import cases, importance, seed, worst_slices
+from trainer.report.sections.compression import compression
 from trainer.report.sections.confusion import confusion
 from trainer.report.sections.curves import curves
 from trainer.report.sections.data import data
@@ -26,7 +27,8 @@ def sections(evidence: Evidence) -> list[Section]:
     """Every section of the page; those that need the test rows say so where they are missing."""
     return [
         verdict(evidence), data(evidence), learning(evidence), *_judged(evidence),
-        health(evidence), parity(evidence), variants(evidence), origin(evidence),
+        health(evidence), parity(evidence), variants(evidence), compression(evidence),
+        origin(evidence),
     ]  # fmt: skip
 
 

@@ -42,9 +42,10 @@ def variants(evidence: Evidence) -> Section:
     batches = list(dict.fromkeys(batch for v in found.values() for batch in v.latency_us))
     metrics = list(dict.fromkeys(metric for v in found.values() for metric in v.metrics))
     costs = Table(
-        ["variant", "file", "size", *(f"µs, batch {batch}" for batch in batches)],
+        ["variant", "file", "bits", "size", *(f"µs, batch {batch}" for batch in batches)],
         [_cost(name, variant, batches) for name, variant in found.items()],
-        "Median time of one run on the machine that exported it, by rows in the batch.",
+        "Bits of a weight; median time of one run on the machine that exported it, by rows in the "
+        "batch.",
         words=range(2),
     )
     quality = Table(
@@ -66,4 +67,4 @@ def variants(evidence: Evidence) -> Section:
 
 def _cost(name: str, variant: Variant, batches: list[str]) -> list[str]:
     times = [number(variant.latency_us.get(batch), 3) for batch in batches]
-    return [name, variant.file, size(variant.size_bytes), *times]
+    return [name, variant.file, str(variant.bits), size(variant.size_bytes), *times]

@@ -1,0 +1,280 @@
+"""Compression: what was tried to make the model smaller and faster, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from serving.bundle import Candidate, Compression, Confirmed
+from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, Table, Tone
+from trainer.report.evidence import Evidence
+from trainer.report.plots import (
+    ACCENT,
+    MANY,
+    MUTED,
+    PAPER,
+    SECOND,
+    canvas,
+    grid,
+    labelled,
+    logarithmic,
+)
+from trainer.report.wording import count, decimal, listed, metric_name, number, size
+
+JOINED = "\N{NO-BREAK SPACE}"
+SPARSE = "sparse"  # the variant of that name
+BATCH = "64"  # rows of a run, by which variants are called faster
+SAME = 1.05  # what differs by a smaller factor is not told apart
+FEW = 8  # rows of a table that need not be folded
+SEEN = 4  # budgets of drop that are drawn; what lost more lies at the edge
+LEAST_BUDGET = 0.002  # where nothing may be lost
+COLOURS = {32: ACCENT, 8: SECOND, 7: SECOND, 4: MANY[2]}  # by the bits of a weight
+TONES: dict[str, tuple[float, Tone]] = {"kept": (0.16, "good"), "fails": (0.22, "bad")}
+
+
+def compression(evidence: Evidence) -> Section:
+    """What was allowed, what was kept, and all that was tried."""
+    found = evidence.manifest.compression
+    if found is None or not found.tried:
+        said = (
+            f"Nothing was tried to make it smaller or faster; for that there is trainer compress "
+            f"models/{evidence.manifest.name}."
+        )
+        return Section("compression", [Paragraph(said, "quiet")])
+    told = [f"{_allowed(found)} {_savings(found)}".strip(), _slowness(found), _losses(found)]
+    blocks: list[Block] = [Paragraph(text) for text in told if text]
+    if any(candidate.name == SPARSE for candidate in found.tried):
+        blocks.append(Paragraph(
+            f"Of {SPARSE}, single weights are set to 0 and stay in the file: zeros save compressed "
+            f"size only, neither the file's own size nor time.", "quiet"))  # fmt: skip
+    blocks.append(_figures(found))
+    return Section("compression", [*blocks, *_frontier(found), *_confirmations(found)])
+
+
+def _kept(found: Compression) -> list[Candidate]:
+    """Beside the dense one."""
+    return [candidate for candidate in found.tried[1:] if candidate.kept]
+
+
+def _allowed(found: Compression) -> str:
+    kept = [candidate.name for candidate in _kept(found)]
+    dense = found.tried[0].name
+    left = f"kept beside {dense}: {listed(kept)}" if kept else "kept"
+    return (
+        f"Of its {metric_name(found.metric)}, {found.max_drop:g} could be lost on the validation "
+        f"rows; of {count(len(found.tried) - 1, 'trial')}, {len(kept)} "
+        f"{'was' if len(kept) == 1 else 'were'} {left}."
+    )
+
+
+def _savings(found: Compression) -> str:
+    """What the kept ones save in size and in time."""
+    dense, kept = found.tried[0], _kept(found)
+    if not kept:
+        return ""
+    smallest = min(kept, key=lambda candidate: candidate.size_bytes)
+    fastest = max(kept, key=lambda candidate: _faster(candidate, dense) or 0)
+    smaller, faster = _smaller(smallest, dense), _faster(fastest, dense) or 0
+    size_said = (
+        f"The smallest file is that of {smallest.name}, {smaller:.1f} × smaller than {dense.name}'s"
+        if smaller >= SAME
+        else f"No file is smaller than {dense.name}'s"
+    )
+    time_said = (
+        f"the fastest at batch {BATCH} is {fastest.name}, {faster:.1f} × faster"
+        if faster >= SAME
+        else f"none is faster at batch {BATCH}"
+    )
+    return f"{size_said}; {time_said}."
+
+
+def _slowness(found: Compression) -> str:
+    """Where the kept ones cost time."""
+    dense = found.tried[0]
+    by_batches: dict[tuple[str, ...], list[str]] = {}
+    for candidate in _kept(found):
+        if slow := _slower(candidate, dense):
+            by_batches.setdefault(slow, []).append(candidate.name)
+    return " ".join(
+        f"At batch {listed([*batches])}, {listed(names)} did not pay: slower than {dense.name}."
+        for batches, names in by_batches.items()
+    )
+
+
+def _smaller(candidate: Candidate, dense: Candidate) -> float:
+    return dense.size_bytes / candidate.size_bytes
+
+
+def _faster(candidate: Candidate, dense: Candidate) -> float | None:
+    """At batch `BATCH`; None where it was not timed."""
+    before, after = dense.latency_us.get(BATCH), candidate.latency_us.get(BATCH)
+    return before / after if before and after else None
+
+
+def _slower(candidate: Candidate, dense: Candidate) -> tuple[str, ...]:
+    """The batches of which it is slower."""
+    return tuple(
+        batch
+        for batch, before in dense.latency_us.items()
+        if candidate.latency_us.get(batch, 0) >= SAME * before
+    )
+
+
+def _losses(found: Compression) -> str:
+    """Which of the kept ones lose more on the test rows than on those they were chosen by."""
+    more = [
+        candidate.name
+        for candidate in _kept(found)
+        if candidate.name in found.confirmed
+        and found.confirmed[candidate.name].drop > found.max_drop
+    ]
+    if not more:
+        return ""
+    return (
+        f"On the test rows {listed(more)} {'loses' if len(more) == 1 else 'lose'} more than was "
+        f"allowed; on so few rows it may be chance. Judge "
+        f"{'it' if len(more) == 1 else 'them'} on more rows before you rely on "
+        f"{'it' if len(more) == 1 else 'them'}."
+    )
+
+
+def _verdict(candidate: Candidate, found: Compression) -> str:
+    if candidate.kept:
+        return "kept"
+    return "holds" if candidate.drop <= found.max_drop else "fails"
+
+
+def _frontier(found: Compression) -> list[Table]:
+    """The dense variant and the kept ones; the others below, folded where they are many."""
+    dense, *tried = found.tried
+    metric = metric_name(found.metric)
+    batches = list(dense.latency_us)
+    head = ["variant", "bits", "layers", "weights", "size", f"×{JOINED}smaller", "gzip",
+            *(f"µs at{JOINED}{batch}" for batch in batches), f"×{JOINED}faster at{JOINED}{BATCH}",
+            metric, "drop", "verdict"]  # fmt: skip
+    words = (0, 2, len(head) - 1)
+
+    def rows(candidates: Sequence[Candidate]) -> list[list[str | Cell]]:
+        return [_row(candidate, found, batches) for candidate in candidates]
+
+    caption = (
+        f"Layers: inputs that are looked at, then hidden units. µs: median of one run, by rows in "
+        f"the batch. {metric[:1].upper()}{metric[1:]} is of the validation rows, drop how much "
+        f"lower than {dense.name}'s."
+    )
+    verdicts = (
+        "holds: within the budget, but a smaller one of its name was kept, or the test rows spoke "
+        "against it. fails: loses more than was allowed. The same twice: first rounded, then "
+        "trained with its rounding."
+    )
+    if len(found.tried) <= FEW:
+        return [Table(head, rows(found.tried), f"{caption} {verdicts}", words)]
+    kept = [candidate for candidate in tried if candidate.kept]
+    others = [candidate for candidate in tried if not candidate.kept]
+    kept.sort(key=lambda candidate: -candidate.size_bytes)
+    return [
+        Table(head, rows([dense, *kept]), caption, words),
+        Table(head, rows(others), f"In the order of the trials. {verdicts}", words,
+              folded=f"{len(others)} more that were tried"),
+    ]  # fmt: skip
+
+
+def _row(candidate: Candidate, found: Compression, batches: list[str]) -> list[str | Cell]:
+    dense = found.tried[0]
+    cells = [
+        candidate.name,
+        str(candidate.bits),
+        "-".join(map(str, (candidate.inputs, *candidate.hidden))),
+        count(candidate.parameters),
+        size(candidate.size_bytes),
+        f"{_smaller(candidate, dense):.1f}",
+        size(candidate.zipped_bytes),
+        *(number(candidate.latency_us.get(batch), 3) for batch in batches),
+        "–" if (faster := _faster(candidate, dense)) is None else f"{faster:.1f}",
+        decimal(candidate.validation),
+        decimal(candidate.drop),
+        verdict := _verdict(candidate, found),
+    ]
+    if candidate is dense or verdict not in TONES:
+        return [*cells]
+    marked = range(len(cells)) if verdict == "kept" else (len(cells) - 2, len(cells) - 1)
+    return [Cell(cell, *TONES[verdict]) if place in marked else cell
+            for place, cell in enumerate(cells)]  # fmt: skip
+
+
+def _confirmations(found: Compression) -> list[Table]:
+    if not found.confirmed:
+        return []
+    rows: list[list[str | Cell]] = [
+        [
+            name,
+            decimal(confirmed.drop),
+            f"{decimal(confirmed.interval[0])} to {decimal(confirmed.interval[1])}",
+            _confirmation(confirmed, found.max_drop),
+        ]
+        for name, confirmed in found.confirmed.items()
+    ]
+    return [Table(
+        ["variant", "drop", "95 % interval", f"no more than {found.max_drop:g}"], rows,
+        f"How much lower than {found.tried[0].name}'s the {metric_name(found.metric)} is on the "
+        f"test rows, which were asked once, after the choice. Intervals: of rows drawn in pairs. "
+        f"What surely loses more than was allowed is not kept.",
+        words=(0, 3), narrow=True,
+    )]  # fmt: skip
+
+
+def _confirmation(confirmed: Confirmed, allowed: float) -> Cell:
+    low, high = confirmed.interval
+    if high <= allowed:
+        return Cell("surely", *TONES["kept"])
+    return Cell("surely not", *TONES["fails"]) if low > allowed else Cell("perhaps")
+
+
+def _figures(found: Compression) -> Figures:
+    sizes = [candidate.size_bytes / 1000 for candidate in found.tried]
+    times = [candidate.latency_us.get(BATCH, 0) for candidate in found.tried]
+    figures = [_against(found, sizes, "file, kB",
+                        "What each trial loses, against its file: the lower and the further left, "
+                        "the better. Full points are kept; a triangle at the edge loses more than "
+                        "is drawn.")]  # fmt: skip
+    if min(times) > 0:
+        figures.append(_against(found, times, f"µs, batch {BATCH}",
+                                "The same against the median time of one run."))  # fmt: skip
+    return Figures(figures)
+
+
+def _against(found: Compression, costs: list[float], name: str, caption: str) -> Figure:
+    """The drops upwards, the costs to the right in powers."""
+    drops = [candidate.drop for candidate in found.tried]
+    top = max(found.max_drop, min(max(drops), SEEN * (found.max_drop or LEAST_BUDGET)))
+    with canvas(height=3.6) as drawing:
+        axes = drawing.only
+        grid(axes)
+        logarithmic(axes, across=True)
+        for candidate, cost in zip(found.tried, costs, strict=True):
+            colour = COLOURS[candidate.bits]
+            axes.plot(
+                [cost], [min(candidate.drop, top)], "^" if candidate.drop > top else "o",
+                color=colour, markerfacecolor=colour if candidate.kept else PAPER,
+                markersize=7 if candidate.kept else 5, markeredgewidth=1.2,
+                zorder=3 if candidate.kept else 2,
+            )  # fmt: skip
+        axes.axhline(found.max_drop, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
+        axes.set(xlabel=name, ylabel=f"{metric_name(found.metric)} lost")
+        axes.margins(x=0.12, y=0.16)
+        axes.annotate(f"allowed: {found.max_drop:g}", (1, found.max_drop), (-2, 3),
+                      xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+                      ha="right", color=MUTED, fontsize=8.5)  # fmt: skip
+        labelled(axes, [(c.name, cost, c.drop) for c, cost in zip(found.tried, costs, strict=True)
+                        if c.kept])  # fmt: skip
+        _legend(axes, found)
+    return Figure(drawing.svg, caption)
+
+
+def _legend(axes: Axes, found: Compression) -> None:
+    bits = sorted({candidate.bits for candidate in found.tried}, reverse=True)
+    points = [Line2D([], [], marker="o", linestyle="", color=COLOURS[b]) for b in bits]
+    axes.figure.legend(points, [f"{b} bits" for b in bits], loc="outside upper right",
+                       ncols=len(bits), handletextpad=0.1, columnspacing=1.2)  # fmt: skip
