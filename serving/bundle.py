@@ -174,6 +174,12 @@ class Compression(_Part):
     tried: list[Candidate]
     confirmed: dict[Name, Confirmed]  # by variant
 
+    def verdict(self, candidate: Candidate) -> Literal["kept", "holds", "fails"]:
+        """Whether it is in the bundle or, if not, whether it lost no more than was allowed."""
+        if candidate.kept:
+            return "kept"
+        return "holds" if candidate.drop <= self.max_drop else "fails"
+
 
 class Training(_Part):
     """How it was trained."""

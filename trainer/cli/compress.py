@@ -96,7 +96,7 @@ def _table(found: Compression) -> str:
     sizes = list(dense.latency_us)
     rows = [["variant", "layers", "weights", "bytes", "smaller", "zipped",
              *(f"µs at {size}" for size in sizes), found.metric, "lost", ""]]  # fmt: skip
-    rows += [_row(candidate, dense, sizes, found.max_drop) for candidate in found.tried]
+    rows += [_row(candidate, dense, sizes, found.verdict(candidate)) for candidate in found.tried]
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
     words = (0, 1, len(wide) - 1)
     lines = [
@@ -109,8 +109,7 @@ def _table(found: Compression) -> str:
     return "\n".join([*lines, ""])
 
 
-def _row(candidate: Candidate, dense: Candidate, sizes: list[str], allowed: float) -> list[str]:
-    verdict = "kept" if candidate.kept else "holds" if candidate.drop <= allowed else "fails"
+def _row(candidate: Candidate, dense: Candidate, sizes: list[str], verdict: str) -> list[str]:
     return [
         candidate.name,
         "-".join(map(str, (candidate.inputs, *candidate.hidden))),

@@ -36,6 +36,7 @@ from trainer.nn import Dense, IntegerDense, Network, Select
 Bits = Literal[4, 7, 8, 32]
 LOOKED_AT = 10_000  # training rows that importances and ranges come from, at most
 STEP = 0.5  # share of the weights that remain from one level to the next
+GENTLY = 1 / 3  # of the learning rate, for what has learned already and is to be rounded
 FEWEST_WEIGHTS = 100  # where nothing is left to win
 
 
@@ -198,7 +199,7 @@ class Budget:
 
     def _sparse(self, network: Network, share: float) -> Trial:
         sparse = sparsified(network, share)
-        self._learn(sparse, KeepZeros())
+        self._learn(sparse, callbacks=[KeepZeros()])
         return self._try("sparse", self._with(sparse), 32)
 
     def _in_bytes(
@@ -211,10 +212,13 @@ class Budget:
         trial = self._try(name, self._with(whole_numbers(rounding)), bits)
         if not (self.goal.qat or (trains and not self.holds(trial))):
             return trial
-        self._learn(rounding)
+        self._learn(rounding, GENTLY)
         return self._try(name, self._with(whole_numbers(rounding)), bits)
 
-    def _learn(self, network: Network, *callbacks: Callback) -> None:
+    def _learn(
+        self, network: Network, share: float = 1, callbacks: Sequence[Callback] = ()
+    ) -> None:
+        """Let it learn what the dense network answers, at a share of the full learning rate."""
         model = self.dense.model
         distill(
             network,
@@ -223,7 +227,7 @@ class Budget:
             self.rows.features,
             epochs=self.goal.epochs,
             batch_size=self.goal.batch_size,
-            learning_rate=self.goal.learning_rate,
+            learning_rate=share * self.goal.learning_rate,
             whole=len(model.encoder.embedded),
             silenced=self.silenced,
             rng=self.rng,
@@ -235,7 +239,8 @@ class Budget:
 
     def _try(self, name: str, model: Model, bits: Bits) -> Trial:
         value = Judgement.of(model, self.table, self.parts.validation).metrics()[self.metric]
-        drop = self.trials[0].value - value if self.trials else 0.0
+        # Without what float64 leaves of a difference of two shares of the same rows.
+        drop = round(self.trials[0].value - value, 9) if self.trials else 0.0
         content, parameters = build_graph(model), _parameters(model.network)
         trial = Trial(name, model, content, bits, parameters, value, drop)
         self.trials.append(trial)

@@ -48,7 +48,7 @@ class Goal(BaseModel):
         None,
         description="also set this share of single weights to 0: saves compressed size only [none]",
     )
-    epochs: int = Field(40, ge=1, description="passes over the training rows after each step")
+    epochs: int = Field(30, ge=1, description="passes over the training rows after each step")
     learning_rate: float = Field(0.006, gt=0, description="of Adam, at its largest")
     batch_size: int = Field(128, ge=1, description="rows per step")
     seed: int = Field(0, ge=0, lt=2**32, description="of the order of rows and their blends")

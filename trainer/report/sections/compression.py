@@ -140,12 +140,6 @@ def _losses(found: Compression) -> str:
     )
 
 
-def _verdict(candidate: Candidate, found: Compression) -> str:
-    if candidate.kept:
-        return "kept"
-    return "holds" if candidate.drop <= found.max_drop else "fails"
-
-
 def _frontier(found: Compression) -> list[Table]:
     """The dense variant and the kept ones; the others below, folded where they are many."""
     dense, *tried = found.tried
@@ -195,7 +189,7 @@ def _row(candidate: Candidate, found: Compression, batches: list[str]) -> list[s
         "–" if (faster := _faster(candidate, dense)) is None else f"{faster:.1f}",
         decimal(candidate.validation),
         decimal(candidate.drop),
-        verdict := _verdict(candidate, found),
+        verdict := found.verdict(candidate),
     ]
     if candidate is dense or verdict not in TONES:
         return [*cells]
