@@ -110,12 +110,14 @@ class Questions(Source):
 
     def epoch(self, rng: np.random.Generator, *, skip: int = 0) -> Iterator[Batch]:
         """As `Source` says."""
-        for x, _, _ in self._rows.epoch(rng, skip=skip):
+        # Blends are drawn of those that are skipped, too, lest the rest be others.
+        for number, (x, _, _) in enumerate(self._rows.epoch(rng)):
             blended = int(len(x) * BLENDED)
             part = x[:blended, self._blending]
             other = x[rng.permutation(len(x))[:blended], self._blending]
             part += rng.random((blended, 1), dtype=np.float32) * (other - part)
-            yield x, self.teacher.logits(x), None
+            if number >= skip:
+                yield x, self.teacher.logits(x), None
 
 
 def distill(
