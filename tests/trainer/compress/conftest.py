@@ -22,6 +22,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "iris": {"data": "iris", "hidden": (16,), "learning_rate": 0.01},
     "tumours": {"data": "breast_cancer", "hidden": (16, 8), "aim": "f1", "calibrate": True},
     "progress": {"data": "diabetes", "hidden": (16,), "learning_rate": 0.01},
+    "deep": {"data": "digits", "hidden": (16, 12, 12, 8), "learning_rate": 0.01},
     "wages": {"data": "mixed", "hidden": (16, 8), "one_hot": 4, "learning_rate": 0.01},
 }
 
