@@ -16,9 +16,9 @@ import numpy as np
 from serving.bundle import Candidate
 from serving.runtime import Session, race
 from trainer.compress.distill import distill
-from trainer.compress.goal import Goal
+from trainer.compress.goal import METRICS, Goal
 from trainer.compress.plain import dense_layers
-from trainer.compress.prune import prune
+from trainer.compress.prune import fewest, prune
 from trainer.compress.qat import whole_numbers
 from trainer.compress.quantize import quantized
 from trainer.compress.reopen import DENSE, Reopened
@@ -40,9 +40,9 @@ GENTLY = 1 / 3  # of the learning rate, for what has learned already and is to b
 FEWEST_WEIGHTS = 100  # where nothing is left to win
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trial:
-    """A variant that was tried.
+    """A variant that was tried; equal to itself alone.
 
     Attributes:
         name: the variant's.
@@ -100,10 +100,11 @@ class Budget:
     Attributes:
         metric: that must not drop by more than was allowed.
         dense: the model as it is.
+        removable: weights and biases of its dense layers, which pruning removes shares of.
         trials: every variant that was tried, in order, the dense one first.
 
     Raises:
-        ValueError: the metric is none of this task.
+        ValueError: the metric is none of this task, or so many weights cannot be removed.
     """
 
     def __init__(
@@ -118,16 +119,12 @@ class Budget:
         self.sample = model.rows(self.table, some(self.parts.train, min(LOOKED_AT, most)))
         self.validation = model.rows(self.table, some(self.parts.validation, most))
         (self.rng,) = np.random.default_rng(goal.seed).spawn(1)
-        known = Judgement.of(model, self.table, self.parts.validation).metrics()
-        self.metric = goal.metric or leading(model.task, known)
-        if self.metric not in known:
-            raise ValueError(
-                f"expected a metric of this task, out of {', '.join(known)}; got {self.metric}"
-            )
+        self.metric = self._metric_of(model)
+        self.removable = sum(d.W.size + d.b.size for d in dense_layers(model.network))
+        if isinstance(goal.prune, float):
+            self._require_room(model.network, goal.prune)
         self.trials: list[Trial] = []
         self.dense = self._try(DENSE, model, 32)
-        # The vectors of categories stay as they are.
-        self.prunable = sum(d.W.size + d.b.size for d in dense_layers(model.network))
 
     def holds(self, trial: Trial) -> bool:
         """Whether it loses no more than was allowed."""
@@ -170,7 +167,8 @@ class Budget:
     def _prune_as_far_as_it_goes(self, network: Network) -> None:
         """Halve until nothing holds, then try once between the last two."""
         share = STEP
-        while share * self.prunable > FEWEST_WEIGHTS:
+        # However few are needed: some networks cannot be made as small as that.
+        while share * self.removable > max(FEWEST_WEIGHTS, fewest(self.dense.model.network)):
             smaller = self._pruned(network, share)
             if not self._level(smaller):
                 self._level(self._pruned(network, share / math.sqrt(STEP)))
@@ -188,8 +186,8 @@ class Budget:
         return any(map(self.holds, tried))
 
     def _pruned(self, network: Network, share: float) -> Network:
-        """With that share of the dense network's weights, and what was lost learned again."""
-        rows, most = self.sample, round(share * self.prunable)
+        """With that share of the dense layers' weights, and what was lost learned again."""
+        rows, most = self.sample, math.floor(share * self.removable)
         # By the truth: of what the dense network itself answers, it feels no change to first order.
         smaller = prune(
             network, rows.features, rows.targets, self.dense.model.loss, parameters=most
@@ -246,6 +244,30 @@ class Budget:
         self.trials.append(trial)
         self.tell(trial)
         return trial
+
+    def _metric_of(self, model: Model) -> str:
+        """That which must not drop: one that validation and test rows both have."""
+        validation, test = (
+            Judgement.of(model, self.table, rows).metrics()
+            for rows in (self.parts.validation, self.parts.test)
+        )
+        known = {name: value for name, value in validation.items() if name in test}
+        metric = self.goal.metric or leading(model.task, known)
+        if metric not in known:
+            raise ValueError(
+                f"expected a metric of this task, out of "
+                f"{', '.join(name for name in METRICS if name in known)}; got {metric}"
+            )
+        return metric
+
+    def _require_room(self, network: Network, share: float) -> None:
+        least = fewest(network)
+        if math.floor((1 - share) * self.removable) < least:
+            most = math.floor(1000 * (1 - least / self.removable)) / 1000
+            raise ValueError(
+                f"expected a share of the weights to remove of up to {most:g}, from a network of "
+                f"{self.removable} that needs {least}; got {share:g}"
+            )
 
     def _score(self, network: Network) -> float:
         rows: Rows = self.validation

@@ -42,28 +42,35 @@ def entropy(values: NDArray[np.float32]) -> Range:
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     if low == high:
         return low, high
+    counts, edges = np.histogram(values, BINS, (low, high))
+    middles = (edges[:-1] + edges[1:]) / 2
     best, found = np.inf, (low, high)
-    for share in np.geomspace(1, 0.1, 24):
-        divergence = _divergence(values, low * share, high * share)
+    # To the range whose bytes are as narrow as the bins, which tell nothing of narrower ones.
+    for share in np.geomspace(1, BYTES / BINS, 24).tolist():
+        divergence = _divergence(counts, middles, low * share, high * share)
         if divergence < best:
             best, found = divergence, (low * share, high * share)
     return found
 
 
-def _divergence(values: NDArray[np.float32], low: float, high: float) -> float:
+def _divergence(
+    counts: NDArray[np.int64], middles: NDArray[np.float64], low: float, high: float
+) -> float:
     """Of the distribution of values cut off at the ends, from that of their bytes, in nats."""
-    counts, _ = np.histogram(values.clip(low, high), BINS, (low, high))
-    inside, _ = np.histogram(values[(values >= low) & (values <= high)], BINS, (low, high))
+    within = (middles >= low) & (middles <= high)
+    inside = counts[within].astype(np.float64)
+    p = inside.copy()
+    p[0] += counts[middles < low].sum()
+    p[-1] += counts[middles > high].sum()
+    there = p > 0
     # A byte tells its bins apart no more: what lies in them counts as spread evenly over those that
     # are not empty.
-    groups = inside.reshape(BYTES, -1).astype(np.float64)
-    filled = (counts.reshape(BYTES, -1) > 0).astype(np.float64)
-    share = groups.sum(axis=1, keepdims=True) / np.maximum(filled.sum(axis=1, keepdims=True), 1)
-    q = (filled * share).reshape(-1)
-    p = counts / counts.sum()
+    byte = ((middles[within] - low) / (high - low) * BYTES).astype(np.int64)
+    share = np.bincount(byte, inside) / np.maximum(np.bincount(byte, there), 1)
+    q = share[byte][there]
+    p = p[there] / p.sum()
     q /= max(q.sum(), 1)
-    there = p > 0
-    return float((p[there] * np.log(p[there] / np.maximum(q[there], 1e-12))).sum())
+    return float((p * np.log(p / np.maximum(q, 1e-12))).sum())
 
 
 CALIBRATIONS: dict[str, Callable[[NDArray[np.float32]], Range]] = {

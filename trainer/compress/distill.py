@@ -119,7 +119,8 @@ class Questions(Source):
 
     def epoch(self, rng: np.random.Generator, *, skip: int = 0) -> Iterator[Batch]:
         """As `Source` says."""
-        for x, _, _ in self._rows.epoch(rng, skip=skip):
+        # Blends are drawn of those that are skipped, too, lest the rest be others.
+        for number, (x, _, _) in enumerate(self._rows.epoch(rng)):
             blended = int(len(x) * BLENDED)
             part = x[:blended, self._numbers]
             other = x[rng.permutation(len(x))[:blended], self._numbers]
@@ -128,7 +129,8 @@ class Questions(Source):
             if self.silenced:
                 numbers = x[:, self._numbers]
                 numbers *= rng.random(numbers.shape, dtype=np.float32) >= self.silenced
-            yield x, answers, None
+            if number >= skip:
+                yield x, answers, None
 
 
 def distill(

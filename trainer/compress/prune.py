@@ -177,6 +177,14 @@ def _most_important(
     return _reduced(network, *_parameters(network), _means(fed), kept)
 
 
+def fewest(network: Network) -> int:
+    """Weights and biases of dense layers that `prune` can leave a plain network with, at least.
+
+    It may be fewer where what is idle leaves a hidden layer with less than it keeps otherwise.
+    """
+    return _n_parameters(_least(_widths(network)))
+
+
 def _levels(network: Network, x: Floats) -> list[Floats]:
     """What each dense layer is fed, `(n, n_in)`, and the logits: views, valid to the next pass."""
     values = []
@@ -217,7 +225,7 @@ def _affordable(scores: Sequence[Vector], widths: Sequence[int], parameters: int
     Raises:
         ValueError: so few cannot be reached.
     """
-    least = [1, *(min(FEWEST, width) for width in widths[1:-1]), widths[-1]]
+    least = _least(widths)
     if _n_parameters(least) > parameters:
         raise ValueError(
             f"expected at least {_n_parameters(least)} parameters, of a network of "
@@ -270,6 +278,11 @@ def _widths(network: Network) -> list[int]:
     """Of the inputs looked at, of each hidden layer, of the outputs."""
     dense = dense_layers(network)
     return [dense[0].n_in, *(layer.units for layer in dense)]
+
+
+def _least(widths: Sequence[int]) -> list[int]:
+    """How many of each level remain in any case."""
+    return [1, *(min(FEWEST, width) for width in widths[1:-1]), widths[-1]]
 
 
 def _n_parameters(widths: Sequence[int]) -> int:

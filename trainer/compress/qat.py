@@ -131,7 +131,8 @@ class QuantizedDense(Dense):
         if not to_inputs:
             return None
         dx: Array = gradient @ self._W.T
-        low, high = self.range
+        # 0 has a byte in any case, and so has what lies between it and the range.
+        low, high = np.minimum(self.range[0], 0), np.maximum(self.range[1], 0)
         dx *= (self._unrounded >= low) & (self._unrounded <= high)
         return dx
 
@@ -168,14 +169,20 @@ def rounding(network: Network, bits: Sequence[int]) -> Network:
     Args:
         network: of Dense layers, behind an Embedding and a Select or neither.
         bits: of the weights of each Dense layer.
+
+    Returns:
+        A network of `QuantizedDense` layers. One whose weights stay in float32 stays as it is,
+        unless it is fed bytes by the one before it.
     """
-    each = iter(bits)
-    layers = [
-        QuantizedDense(layer.units, copy.deepcopy(layer.activation), bits=next(each))
-        if isinstance(layer, Dense)
-        else copy.deepcopy(layer)
-        for layer in network.layers
-    ]
+    each, layers, in_bytes = iter(bits), list[Layer](), False
+    for layer in network.layers:
+        made = copy.deepcopy(layer)
+        if isinstance(layer, Dense):
+            width = next(each)
+            if in_bytes or width != FLOAT:
+                made = QuantizedDense(layer.units, copy.deepcopy(layer.activation), bits=width)
+            in_bytes = width != FLOAT
+        layers.append(made)
     other = Network(network.n_inputs, layers, rng=np.random.default_rng(0))
     other.parameters[...] = network.parameters  # which lie as they did
     for layer in other.layers:

@@ -36,8 +36,11 @@ def quantized(network: Network, x: NDArray[np.float32], score: Score, *, bits: i
     """
     candidates: list[tuple[float, Network]] = []
     for last in (max(bits, 7), FLOAT):
+        widths = _widths(network, bits, last)
+        if set(widths) == {FLOAT}:  # nothing would be in bytes
+            continue
         for method in CALIBRATIONS:
-            rounds = rounding(network, _widths(network, bits, last))
+            rounds = rounding(network, widths)
             calibrate(rounds, x, method)
             loss = score(whole_numbers(rounds))
             candidates.append((loss + WORTH * abs(loss) * (last == FLOAT), rounds))

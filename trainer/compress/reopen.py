@@ -19,7 +19,8 @@ from serving.bundle import Bundle, BundleError
 from trainer.choices import Config, faults
 from trainer.compress.plain import dense_layers, plain
 from trainer.data.splits import Split
-from trainer.data.tables import Table
+from trainer.data.tables import DataError, Table
+from trainer.export.encoding import inputs
 from trainer.export.graph import build_graph
 from trainer.model import Model
 from trainer.nn import Embedding
@@ -69,7 +70,13 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
         raise BundleError(
             f"{bundle.path}: expected the choices of a training run; {faults(error)}"
         ) from error
-    table, parts = read(config)
+    try:
+        table, parts = read(config)
+    except DataError as error:
+        raise DataError(
+            f"{bundle.path}: expected the data it was trained on, {manifest.data.source}; {error}; "
+            f"name the file with --data"
+        ) from error
     if table.fingerprint() != manifest.data.fingerprint:
         raise BundleError(
             f"{bundle.path}: expected the data it was trained on, {manifest.data.source}; got "
@@ -99,10 +106,10 @@ def _constants(content: bytes) -> dict[str, NDArray[np.float32]]:
 
 def _restore(model: Model, constants: dict[str, NDArray[np.float32]]) -> None:
     """Put the numbers of a graph into the network; what does not fit, its graph will tell."""
-    taken = {column.name for column in model.encoder.columns}
+    taken = {value.name for value in inputs(model.encoder.columns)}
 
     def put(name: str, into: NDArray[np.float32]) -> None:
-        while name in taken:  # as `Nodes` names what a column has the name of
+        while name in taken:  # as `Nodes` names what an input has the name of
             name += "_"
         found = constants.get(name)
         if found is not None and found.shape == into.shape:

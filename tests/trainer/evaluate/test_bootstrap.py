@@ -3,9 +3,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from sklearn.metrics import r2_score
 
 from trainer.evaluate import bootstrap
-from trainer.evaluate.bootstrap import intervals
+from trainer.evaluate.bootstrap import interval_of_drop, intervals
 from trainer.evaluate.metrics import measure
 
 
@@ -131,3 +132,87 @@ def test_rows_of_one_group_tell_less_than_as_many_of_their_own(rng):
     assert alone[1] - alone[0] < 0.07
     # 1.96 standard errors of 20 draws with chance 0.7, to either side.
     assert grouped[1] - grouped[0] == pytest.approx(2 * 1.96 * np.sqrt(0.7 * 0.3 / 20), rel=0.15)
+
+
+def a_pair(rng, n=400):
+    """Two classifiers' answers to the same rows, the second wrong where the first is, and more."""
+    truth = rng.integers(0, 2, n)
+    first = np.where(rng.random(n) < 0.85, truth, 1 - truth)
+    second = np.where(rng.random(n) < 0.04, 1 - truth, first)
+    answers = tuple(
+        {"label": label, "probabilities": (np.eye(2)[label] * 0.6 + 0.2).astype(np.float32)}
+        for label in (first, second)
+    )
+    return truth, answers
+
+
+def test_of_a_fall_in_accuracy_it_is_the_textbooks(rng):
+    truth, (first, second) = a_pair(rng, 2000)
+    low, high = interval_of_drop(
+        "binary", truth, (first, second), np.arange(2), "accuracy", rng=rng, resamples=2000
+    )
+    fall = (first["label"] == truth).astype(float) - (second["label"] == truth)
+    margin = 1.96 * fall.std() / np.sqrt(2000)
+    assert low == pytest.approx(fall.mean() - margin, abs=0.1 * margin)
+    assert high == pytest.approx(fall.mean() + margin, abs=0.1 * margin)
+
+
+def test_rows_are_drawn_in_pairs_so_that_a_fall_is_known_better_than_its_ends(rng):
+    truth, (first, second) = a_pair(rng)
+    classes = np.arange(2)
+    low, high = interval_of_drop("binary", truth, (first, second), classes, "accuracy", rng=rng)
+    alone = intervals("binary", truth, first, classes, rng=rng)["accuracy"]
+    assert high - low < 0.7 * (alone[1] - alone[0])
+    assert low <= np.mean(first["label"] == truth) - np.mean(second["label"] == truth) <= high
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "roc_auc", "log_loss"])
+def test_of_equal_answers_nothing_is_lost_whatever_the_metric(metric, rng):
+    truth, (first, _) = a_pair(rng)
+    assert interval_of_drop(
+        "binary", truth, (first, first), np.arange(2), metric, rng=rng
+    ) == (0, 0)  # fmt: skip
+
+
+def test_it_is_the_difference_of_metrics_of_each_resample(rng):
+    # By scikit-learn, resample by resample, of values.
+    truth = rng.normal(size=(80, 1))
+    first, second = (truth + scale * rng.normal(size=(80, 1)) for scale in (0.3, 0.5))
+    low, high = interval_of_drop(
+        "regression", truth, ({"value": first}, {"value": second}), None, "r2",
+        rng=np.random.default_rng(5), resamples=300,
+    )  # fmt: skip
+    counts = bootstrap._draw(80, 300, np.random.default_rng(5))
+    falls = [
+        r2_score(truth, first, sample_weight=c) - r2_score(truth, second, sample_weight=c)
+        for c in counts.T
+    ]
+    assert (low, high) == pytest.approx(tuple(np.quantile(falls, [0.025, 0.975])))
+
+
+def test_resamples_without_a_class_are_left_out_of_a_fall_too(rng):
+    truth, (first, second) = a_pair(rng, 60)
+    truth[:] = 0
+    truth[7] = 1
+    low, high = interval_of_drop("binary", truth, (first, second), np.arange(2), "roc_auc", rng=rng)
+    assert -1 <= low <= high <= 1
+
+
+def test_a_fall_among_groups_is_known_less_well(rng):
+    truth, (first, _) = a_pair(rng, 400)
+    groups = np.repeat(np.arange(20), 20)
+    worse = np.where(groups < 3, 1 - truth, first["label"])
+    second = {"label": worse, "probabilities": (np.eye(2)[worse] * 0.6 + 0.2).astype("f4")}
+    args = ("binary", truth, (first, second), np.arange(2), "accuracy")
+    alone, grouped = (interval_of_drop(*args, rng=rng, groups=g) for g in (None, groups))
+    assert grouped[1] - grouped[0] > 2 * (alone[1] - alone[0])
+
+
+def test_a_seed_decides_the_interval_of_a_fall(rng):
+    truth, answers = a_pair(rng)
+
+    def once(seed):
+        return interval_of_drop("binary", truth, answers, np.arange(2), "accuracy",
+                                rng=np.random.default_rng(seed), resamples=200)  # fmt: skip
+
+    assert once(1) == once(1) != once(2)

@@ -1,0 +1,247 @@
+import gzip
+from itertools import pairwise
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
+
+from serving.runtime import Session
+from trainer.compress.budget import FEWEST_WEIGHTS, Budget
+from trainer.compress.goal import Goal
+from trainer.compress.plain import dense_layers
+from trainer.compress.prune import fewest
+from trainer.fit.loop import Callback
+from trainer.nn import Dense, IntegerDense
+
+
+@pytest.fixture(scope="module")
+def tried(reopened):
+    """Searches to a goal, once: the budget, what it kept, and what it told of."""
+    known = {}
+
+    def get(kind, **choices):
+        key = (kind, *sorted(choices.items()))
+        if key not in known:
+            told = []
+            goal = Goal(**({"epochs": 2, "batch_size": 64} | choices))
+            budget = Budget(reopened(kind), goal, tell=told.append)
+            known[key] = budget, budget.search(), told
+        return known[key]
+
+    return get
+
+
+def names(trials):
+    return [trial.name for trial in trials]
+
+
+def sizes(trial):
+    """Weights and biases of dense layers, whatever they are of."""
+    layers = trial.model.network.layers
+    return sum(x.W.size + x.b.size for x in layers if isinstance(x, Dense | IntegerDense))
+
+
+def constants(trial):
+    graph = onnx.load_from_string(trial.content).graph
+    return {c.name: numpy_helper.to_array(c) for c in graph.initializer}
+
+
+WHOLE = {"prune": 0.75, "sparse": 0.9, "max_drop": 0.05}
+SCORES = {
+    "digits": lambda truth, got: accuracy_score(truth, got["label"]),
+    "tumours": lambda truth, got: roc_auc_score(truth == "malignant", got["probabilities"][:, 1]),
+    "progress": lambda truth, got: r2_score(truth, got["value"]),
+    "wages": lambda truth, got: roc_auc_score(truth == "yes", got["probabilities"][:, 1]),
+}
+
+
+@pytest.mark.parametrize("kind", SCORES)
+def test_every_trial_is_judged_by_what_its_file_answers_to_the_validation_rows(kind, tried):
+    budget, kept, told = tried(kind, **WHOLE)
+    assert told == budget.trials
+    assert budget.trials[0] is budget.dense is kept[0]
+    records = budget.table.records.take(budget.parts.validation)
+    truth = budget.table.target[budget.parts.validation]
+    for trial in budget.trials:
+        value = SCORES[kind](truth, Session(trial.content).run(records.inputs()))
+        assert trial.value == pytest.approx(value, abs=1e-4), trial.name
+        assert trial.drop == pytest.approx(budget.dense.value - trial.value)
+
+
+@pytest.mark.parametrize("kind", SCORES)
+def test_of_each_name_the_smallest_that_holds_is_kept(kind, tried):
+    budget, kept, _ = tried(kind, **WHOLE)
+    assert set(names(budget.trials)) == {
+        "fp32", "int8", "sparse", "pruned", "pruned-int8", "pruned-int4"
+    }  # fmt: skip
+    for name in dict.fromkeys(names(budget.trials)):
+        held = [t for t in budget.trials if t.name == name and t.drop <= 0.05]
+        found = [t for t in kept if t.name == name]
+        assert len(found) == bool(held)
+        assert not held or len(found[0].content) == min(len(t.content) for t in held)
+
+
+@pytest.mark.parametrize("kind, metric", [
+    ("iris", "accuracy"), ("tumours", "roc_auc"), ("progress", "r2"),
+])  # fmt: skip
+def test_the_metric_is_that_which_led_the_training(kind, metric, tried):
+    assert tried(kind, prune="none", int8=False)[0].metric == metric
+
+
+@pytest.mark.parametrize("kind, metric", [
+    ("progress", "accuracy"), ("iris", "r2"), ("progress", "f1"),
+])  # fmt: skip
+def test_a_metric_of_another_task_is_refused(kind, metric, reopened):
+    with pytest.raises(ValueError, match=rf"of this task, out of .*; got {metric}") as error:
+        Budget(reopened(kind), Goal(metric=metric), tell=lambda _: None)
+    assert "loss" not in str(error.value)  # of which less is better
+
+
+def test_another_metric_may_be_asked_for(tried):
+    budget, _, _ = tried("tumours", metric="f1", prune="none", int8=False)
+    assert budget.metric == "f1"
+
+
+def test_what_is_not_asked_for_is_not_tried(tried):
+    assert names(tried("iris", prune="none", int8=False)[0].trials) == ["fp32"]
+    assert set(names(tried("iris", prune="none")[0].trials)) == {"fp32", "int8"}
+    assert names(tried("iris", prune=0.5, int8=False)[0].trials) == ["fp32", "pruned"]
+
+
+@pytest.mark.parametrize("kind", ["digits", "wages"])
+@pytest.mark.parametrize("share", [0.5, 0.75, 0.8])
+def test_at_least_the_share_that_was_asked_for_is_removed(kind, share, tried):
+    budget, _, _ = tried(kind, prune=share, int8=False)
+    (pruned,) = (t for t in budget.trials if t.name == "pruned")
+    assert 0.5 * (1 - share) * budget.removable < sizes(pruned) <= (1 - share) * budget.removable
+    assert budget.removable == sizes(budget.dense)
+    assert len(pruned.content) < len(budget.dense.content)
+
+
+def test_a_share_that_cannot_be_removed_is_refused_before_the_work(reopened):
+    with pytest.raises(ValueError, match=r"to remove of up to 0\.\d+, .*; got 0\.999") as error:
+        Budget(reopened("digits"), Goal(prune=0.999), tell=lambda _: None)
+    most = float(str(error.value).split("up to ")[1].split(",")[0])
+    Budget(reopened("digits"), Goal(prune=most), tell=lambda _: None)
+
+
+@pytest.mark.parametrize("kind", ["digits", "deep"])
+def test_auto_halves_as_long_as_anything_holds_and_there_is_something_to_remove(kind, tried):
+    # Deep networks cannot be made as small as others.
+    budget, _, _ = tried(kind, max_drop=0.99, epochs=1)
+    network = budget.dense.model.network
+    levels = [sizes(t) for t in budget.trials if t.name == "pruned"]
+    for number, level in enumerate(levels, start=1):
+        assert level <= budget.removable * 0.5**number
+    end = max(FEWEST_WEIGHTS, fewest(network))
+    assert budget.removable * 0.5 ** len(levels) > end
+    assert budget.removable * 0.5 ** (len(levels) + 1) <= end
+
+
+def test_auto_stops_where_nothing_holds_and_tries_once_in_between(tried):
+    budget, kept, _ = tried("digits", max_drop=0, epochs=1, learning_rate=1e-9, int8=False)
+    _, *held, failed, between = budget.trials
+    assert failed.drop > 0
+    assert all(trial.drop <= 0 for trial in held)
+    share = 0.5 ** len(held)
+    assert sizes(failed) <= 0.5 * share * budget.removable
+    assert sizes(failed) < sizes(between) <= share / np.sqrt(2) * budget.removable
+    assert names(kept) == ["fp32", *["pruned"] * bool(held)]
+
+
+def test_fewer_bits_have_smaller_files_and_so_have_fewer_weights(tried):
+    budget, _, _ = tried("digits", **WHOLE)
+    size = {trial.name: len(trial.content) for trial in budget.trials}
+    assert size["pruned"] < size["fp32"]
+    assert size["int8"] < size["fp32"]
+    assert size["pruned-int4"] <= size["pruned-int8"] < min(size["pruned"], size["int8"])
+
+
+def test_sparse_weights_are_zeros_that_only_a_compressed_file_saves(tried):
+    budget, _, _ = tried("digits", **WHOLE)
+    (sparse,) = (t for t in budget.trials if t.name == "sparse")
+    weights = [a for name, a in constants(sparse).items() if a.ndim == 2]
+    zeros, all_of_them = (sum(f(a) for a in weights) for f in (lambda a: (a == 0).sum(), np.size))
+    assert zeros / all_of_them == pytest.approx(0.9, abs=0.001)
+    whole = budget.dense.content
+    assert len(gzip.compress(sparse.content)) < 0.5 * len(gzip.compress(whole))
+    # The scaling of pixels is gone, else it were as large to the byte.
+    assert abs(len(sparse.content) - len(whole)) < 1000
+
+
+def test_a_reduced_range_has_weights_of_7_bits(tried):
+    for reduced, bits, most in ((True, 7, 63), (False, 8, 127)):
+        budget, _, _ = tried("iris", prune=0.5, reduce_range=reduced)
+        found = {}
+        for trial in budget.trials:
+            whole = [a for a in constants(trial).values() if a.dtype == np.int8 and a.ndim == 2]
+            for array in whole:
+                largest = int(np.abs(array.astype(int)).max())
+                found[trial.name] = max(found.get(trial.name, 0), largest)
+        assert found["int8"] == found["pruned-int8"] == most
+        assert found["pruned-int4"] <= 63
+        assert {t.bits for t in budget.trials if t.name.endswith("int8")} == {bits}
+
+
+class Runs(Callback):
+    def __init__(self):
+        self.networks = []
+
+    def on_start(self, run):
+        self.networks.append(run.network)
+
+
+@pytest.mark.parametrize("qat, runs", [(False, 0), (True, 1)])
+def test_what_holds_without_is_trained_with_its_rounding_only_if_asked(qat, runs, reopened):
+    watch, goal = Runs(), Goal(prune="none", qat=qat, epochs=1, max_drop=0.2)
+    budget = Budget(reopened("iris"), goal, callbacks=[watch], tell=lambda _: None)
+    budget.search()
+    assert len(watch.networks) == runs
+    assert names(budget.trials) == ["fp32", *["int8"] * (1 + runs)]
+
+
+def test_what_does_not_hold_is_trained_with_its_rounding_if_floats_hold_or_it_has_4_bits(tried):
+    trials = tried("digits", max_drop=0, epochs=1, prune=0.75)[0].trials
+    in_floats = next(trial for trial in trials if trial.name == "pruned")
+    assert in_floats.drop > 0
+    for name, trains in (("int8", True), ("pruned-int8", False), ("pruned-int4", True)):
+        first, *again = (trial for trial in trials if trial.name == name)
+        assert len(again) == (trains and first.drop > 0), name
+    assert max(map(names(trials).count, names(trials))) == 2
+
+
+def test_the_dense_network_is_left_as_it_is(tried, reopened, made):
+    tried("digits", **WHOLE)
+    assert made("digits").bundle.graph("fp32") == tried("digits", **WHOLE)[0].dense.content
+    network = reopened("digits").model.network
+    assert len(dense_layers(network)) == 3
+
+
+def test_a_seed_decides_it_all(reopened, tried):
+    choices = {"prune": 0.5, "epochs": 1, "max_drop": 0}
+
+    def once(seed):
+        budget = Budget(reopened("wages"), Goal(seed=seed, **choices), tell=lambda _: None)
+        budget.search()
+        return [trial.content for trial in budget.trials]
+
+    assert once(1) == once(1) != once(2)
+
+
+def test_the_frontier_describes_what_was_tried(tried):
+    budget, kept, _ = tried("digits", **WHOLE)
+    candidates = budget.frontier(kept)
+    assert len(candidates) == len(budget.trials)
+    dense = candidates[0]
+    assert (dense.inputs, dense.hidden) == (64, [32, 16])
+    assert dense.parameters == 65 * 32 + 33 * 16 + 17 * 10
+    for trial, candidate in zip(budget.trials, candidates, strict=True):
+        assert candidate.kept == any(trial is other for other in kept)
+        assert candidate.size_bytes == len(trial.content)
+        assert candidate.zipped_bytes == len(gzip.compress(trial.content, mtime=0))
+        widths = [candidate.inputs, *candidate.hidden, 10]
+        assert candidate.parameters == sum((a + 1) * b for a, b in pairwise(widths))
+        assert set(candidate.latency_us) == {"1", "8", "64", "256"}
+        assert min(candidate.latency_us.values()) > 0

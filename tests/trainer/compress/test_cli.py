@@ -1,0 +1,183 @@
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from serving.bundle import Bundle, Compression, versions
+from trainer.cli import main
+from trainer.compress.goal import Goal
+
+QUICK = ("--epochs", 2, "--batch-size", 64)
+
+
+@pytest.fixture
+def trainer():
+    def run(*arguments):
+        return CliRunner().invoke(main, [str(a) for a in arguments])
+
+    return run
+
+
+def one_sentence(done, status):
+    """Whether it was refused as it should be: one line, its reason, and nothing on stdout."""
+    assert done.exit_code == status
+    assert done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    assert lines[-1].startswith("Error: ")
+    assert len(lines) == (1 if status == 1 else 4)  # how it is used, a hint, and an empty line
+    return lines[-1]
+
+
+def test_it_prints_a_table_and_tells_of_its_trials_meanwhile(trainer, copied):
+    bundle = copied("digits")
+    done = trainer("compress", bundle.path.parent, *QUICK, "--max-drop", 0.2, "--prune", 0.5)
+    assert done.exit_code == 0, done.output
+    told = done.stderr.splitlines()
+    assert [line.split(":")[0] for line in told[:2]] == ["tried fp32", "tried int8"]
+    assert all(re.fullmatch(r"tried [a-z0-9-]+: [\d,]+ bytes, \d\.\d{4}", line) for line in told)
+    first, empty, head, *rows = done.stdout.splitlines()
+    assert first == "accuracy on the validation rows; up to 0.2 may be lost"
+    assert empty == ""
+    columns = re.split(r" {2,}", head)
+    assert columns == ["variant", "layers", "weights", "bytes", "smaller", "zipped", "µs at 1",
+                       "µs at 8", "µs at 64", "µs at 256", "accuracy", "lost"]  # fmt: skip
+    table = [re.split(r" {2,}", row) for row in rows[: rows.index("")]]
+    assert len(table) == len(told)
+    new = Bundle.open(bundle.path.parent / "2")
+    for row, candidate in zip(table, new.manifest.compression.tried, strict=True):
+        assert row[0] == candidate.name
+        assert row[1] == "-".join(map(str, [candidate.inputs, *candidate.hidden]))
+        assert row[2:4] == [f"{candidate.parameters:,}", f"{candidate.size_bytes:,}"]
+        assert row[-3:-1] == [f"{candidate.validation:.4f}", f"{candidate.drop:.4f}"]
+        assert (row[-1] == "kept") == candidate.kept
+    for name in new.manifest.compression.confirmed:
+        assert f"{name} on the test rows: accuracy lower by " in done.stdout
+    assert rows[-1] == f"bundle {bundle.path.parent}/2"
+
+
+def test_of_versions_the_highest_is_compressed_unless_one_is_named(trainer, copied):
+    folder = copied("iris").path.parent
+    choices = (*QUICK, "--max-drop", 0.5, "--prune", "none")
+    for place, number in ((folder, 2), (folder, 3), (folder / "1", 4)):
+        done = trainer("compress", place, *choices)
+        assert done.exit_code == 0, done.output
+        assert done.stdout.splitlines()[-1] == f"bundle {folder}/{number}"
+    assert trainer("verify", folder).exit_code == 0
+
+
+def test_json_is_one_object_in_a_process_of_its_own(copied):
+    folder = copied("iris").path.parent
+    command = [sys.executable, "-m", "trainer", "compress", folder, "--json", "--prune", "none",
+               "--max-drop", "0.5", "--epochs", "2"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert all(line.startswith("tried ") for line in done.stderr.splitlines())
+    told = json.loads(done.stdout)
+    assert set(told) == {"bundle", "compression"}
+    new = Bundle.open(folder / "2")
+    assert told["bundle"] == str(new.path)
+    assert Compression.model_validate(told["compression"]) == new.manifest.compression
+
+
+def test_where_nothing_holds_it_says_so_and_that_is_no_error(trainer, copied, monkeypatch):
+    folder = copied("digits").path.parent
+    monkeypatch.setattr("trainer.compress.budget.Budget.holds", lambda _, t: t.name == "fp32")
+    done = trainer("compress", folder, *QUICK, "--prune", 0.9, "--max-drop", 0)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1] == "no variant holds the budget; no version was written"
+    assert versions(folder) == [1]
+    done = trainer("compress", folder, *QUICK, "--prune", "none", "--json")
+    assert json.loads(done.stdout)["bundle"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["--no-int8", "--prune", "none"], {"fp32"}),
+        (["--prune", "none"], {"fp32", "int8"}),
+        (["--prune", "none", "--no-int8", "--sparse", "0.9"], {"fp32", "sparse"}),
+        (["--no-int8", "--prune", "0.5"], {"fp32", "pruned"}),
+        (["--prune", "0.5"], {"fp32", "int8", "pruned", "pruned-int8", "pruned-int4"}),
+    ],
+)
+def test_what_is_tried_can_be_chosen(arguments, names, trainer, copied):
+    folder = copied("iris").path.parent
+    done = trainer("compress", folder, *QUICK, "--json", "--max-drop", 0.9, *arguments)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert {candidate["name"] for candidate in told["compression"]["tried"]} == names
+    assert (told["bundle"] is None) == (names == {"fp32"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        ("progress", ["--metric", "accuracy"], "expected a metric of this task, out of r2; got"),
+        ("iris", ["--metric", "r2"], "expected a metric of this task, out of accuracy"),
+        ("iris", ["--prune", "0.99"], "expected a share of the weights to remove of up to 0."),
+        (
+            "iris",
+            ["--data", "wine"],
+            "expected the data it was trained on, iris; got others from wine",
+        ),
+        ("iris", ["--data", "none.csv"], "got 'none.csv', which is neither; name the file with"),
+    ],
+)
+def test_what_cannot_be_done_ends_with_status_1_and_the_reason(
+    kind, arguments, message, trainer, copied
+):
+    folder = copied(kind).path.parent
+    before = sorted(folder.rglob("*"))
+    assert message in one_sentence(trainer("compress", folder, *arguments), 1)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_what_is_no_bundle_is_refused(trainer, tmp_path):
+    found = one_sentence(trainer("compress", tmp_path / "none"), 1)
+    assert "expected a bundle, models/NAME or models/NAME/VERSION; got" in found
+
+
+def test_a_training_that_diverges_is_told_in_a_sentence(trainer, copied):
+    folder = copied("progress").path.parent
+    done = trainer("compress", folder, *QUICK, "--prune", 0.5, "--no-int8", "--learning-rate", 1e30)
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith("Error: expected a finite ")
+    assert versions(folder) == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--max-drop", "1.5"], "max-drop: expected less than 1; got '1.5'"),
+        (["--max-drop", "-1"], "max-drop: expected greater than or equal to 0; got '-1'"),
+        (["--metric", "log_loss"], "metric: expected one of accuracy, "),
+        (["--prune", "1"], "prune: expected "),
+        (["--prune", "all"], "prune: expected "),
+        (["--sparse", "1"], "sparse: expected less than 1; got '1'"),
+        (["--epochs", "0"], "epochs: expected greater than or equal to 1; got '0'"),
+        (["--batch-size", "x"], "batch-size: expected a valid integer"),
+        (["--learning-rate", "0"], "learning-rate: expected greater than 0; got '0'"),
+        (["--seed", "-1"], "seed: expected greater than or equal to 0; got '-1'"),
+        (["--colour", "red"], "No such option"),
+    ],
+)
+def test_a_wrong_question_ends_with_status_2_and_the_reason(arguments, message, trainer, copied):
+    folder = copied("iris").path.parent
+    assert message in one_sentence(trainer("compress", folder, *arguments), 2)
+    assert versions(folder) == [1]
+
+
+def test_every_choice_is_an_option_with_its_default(trainer):
+    text = " ".join(trainer("compress", "--help").stdout.split())
+    for name, field in Goal.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in text
+        assert field.description
+        assert " ".join(field.description.split())[:30] in text
+    for default in ("0.002", "auto", "40", "0.006", "128"):
+        assert f"[default: {default}]" in text
+    assert "--int8 / --no-int8" in text
+    assert "--data" in text
+    assert "--json" in text
