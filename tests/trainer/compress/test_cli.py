@@ -176,7 +176,7 @@ def test_every_choice_is_an_option_with_its_default(trainer):
         assert f"--{name.replace('_', '-')}" in text
         assert field.description
         assert " ".join(field.description.split())[:30] in text
-    for default in ("0.002", "auto", "40", "0.006", "128"):
+    for default in ("0.002", "auto", "30", "0.006", "128"):
         assert f"[default: {default}]" in text
     assert "--int8 / --no-int8" in text
     assert "--data" in text
