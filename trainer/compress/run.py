@@ -12,7 +12,8 @@ from trainer.compress.budget import Budget, Tell
 from trainer.compress.goal import Goal
 from trainer.compress.reopen import reopen
 from trainer.export.golden import synthetic_records
-from trainer.export.package import Graph, export_variants
+from trainer.export.package import export_variants
+from trainer.export.variant import Graph
 from trainer.export.write import require_writable
 from trainer.fit.loop import Callback
 from trainer.model import Model

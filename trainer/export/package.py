@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,73 +13,20 @@ from typing import Literal
 import numpy as np
 
 from serving import bundle
-from serving.runtime import TIMED_ROWS, Session, prove, race
-from trainer.data.records import Records
+from serving.runtime import prove
 from trainer.data.splits import Split, some
 from trainer.data.tables import Table
 from trainer.evaluate import Judgement
 from trainer.export.columns import describe_columns, example
 from trainer.export.golden import golden_selftest, synthetic_records
-from trainer.export.graph import build_graph
-from trainer.export.parity import ParityError, check_parity
+from trainer.export.parity import ParityError
 from trainer.export.reference import drift_reference
+from trainer.export.variant import Graph, latency, sha256
 from trainer.export.write import write_bundle
 from trainer.model import Model
 
 LIBRARIES = ("forwardpass", "numpy", "onnx", "onnxruntime", "scikit-learn")
-COMPARED = 20_000  # held-out rows on which parity is checked, at most
 STATISTICS = 100_000  # training rows that ranges and histograms come from, at most
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A model as a file, and what the manifest says of it but for its speed.
-
-    Attributes:
-        content: the ONNX file.
-        session: it, loaded.
-        parity: how far its answers are from the model's, on the test rows and on synthetic ones.
-        tested: what the model answers to the test rows.
-        bits: of a weight.
-    """
-
-    content: bytes
-    session: Session
-    parity: bundle.Parity
-    tested: Judgement
-    bits: Literal[4, 7, 8, 32] = 32
-
-    @classmethod
-    def of(
-        cls,
-        model: Model,
-        table: Table,
-        parts: Split,
-        synthetic: Records,
-        bits: Literal[4, 7, 8, 32] = 32,
-    ) -> Graph:
-        """Build it, hold it to the model, judge the model.
-
-        Raises:
-            ParityError: the graph does not answer as the model does.
-        """
-        content = build_graph(model)
-        session = Session(content)
-        held_out = table.records.take(some(parts.test, COMPARED))
-        parity = check_parity(model, session, held_out, synthetic)
-        return cls(content, session, parity, Judgement.of(model, table, parts.test), bits)
-
-    def described(self, file: str, latency: Mapping[int, float]) -> bundle.Variant:
-        """The graph as the manifest describes it, once it has been timed."""
-        return bundle.Variant(
-            file=file,
-            sha256=_sha256(self.content),
-            size_bytes=len(self.content),
-            metrics=self.tested.metrics(),
-            parity=self.parity,
-            latency_us={str(size): microseconds for size, microseconds in latency.items()},
-            bits=self.bits,
-        )
 
 
 def export_bundle(
@@ -119,7 +64,7 @@ def export_bundle(
     """
     known = table.records.take(some(parts.train, STATISTICS))
     graph = Graph.of(model, table, parts, synthetic_records(model, rng))
-    variant = graph.described("model.onnx", _latency({"fp32": graph}, table, parts)["fp32"])
+    variant = graph.described("model.onnx", latency({"fp32": graph}, table, parts)["fp32"])
     metrics = {
         "validation": Judgement.of(model, table, parts.validation).metrics(),
         "test": variant.metrics,
@@ -184,10 +129,10 @@ def export_variants(
     Raises:
         ParityError: the bundle does not prove itself; no version is left behind.
     """
-    latency = _latency(graphs, table, parts)
+    times = latency(graphs, table, parts)
     variants = {
         name: graph.described("model.onnx" if name == "fp32" else f"model.{name}.onnx",
-                              latency[name])
+                              times[name])
         for name, graph in graphs.items()
     }  # fmt: skip
     files = {
@@ -238,14 +183,6 @@ def _data(table: Table, parts: Split) -> bundle.Data:
     )
 
 
-def _latency(
-    graphs: Mapping[str, Graph], table: Table, parts: Split
-) -> dict[str, dict[int, float]]:
-    """Median µs of one run, by variant and batch size."""
-    inputs = table.records.take(parts.test[: max(TIMED_ROWS)]).inputs()
-    return race({name: graph.session for name, graph in graphs.items()}, inputs)
-
-
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -258,8 +195,4 @@ def _libraries() -> dict[str, str]:
 
 
 def _sums(files: Mapping[str, bytes]) -> dict[str, str]:
-    return {file: _sha256(content) for file, content in files.items()}
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    return {file: sha256(content) for file, content in files.items()}

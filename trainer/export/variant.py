@@ -1,0 +1,82 @@
+"""A variant: one graph of a bundle, built, held to its model, judged and timed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from serving import bundle
+from serving.runtime import TIMED_ROWS, Session, race
+from trainer.data.records import Records
+from trainer.data.splits import Split, some
+from trainer.data.tables import Table
+from trainer.evaluate import Judgement
+from trainer.export.graph import build_graph
+from trainer.export.parity import check_parity
+from trainer.model import Model
+
+COMPARED = 20_000  # held-out rows on which parity is checked, at most
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model as a file, and what the manifest says of it but for its speed.
+
+    Attributes:
+        content: the ONNX file.
+        session: it, loaded.
+        parity: how far its answers are from the model's, on the test rows and on synthetic ones.
+        tested: what the model answers to the test rows.
+        bits: of a weight.
+    """
+
+    content: bytes
+    session: Session
+    parity: bundle.Parity
+    tested: Judgement
+    bits: Literal[4, 7, 8, 32] = 32
+
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        table: Table,
+        parts: Split,
+        synthetic: Records,
+        bits: Literal[4, 7, 8, 32] = 32,
+    ) -> Graph:
+        """Build it, hold it to the model, judge the model.
+
+        Raises:
+            ParityError: the graph does not answer as the model does.
+        """
+        content = build_graph(model)
+        session = Session(content)
+        held_out = table.records.take(some(parts.test, COMPARED))
+        parity = check_parity(model, session, held_out, synthetic)
+        return cls(content, session, parity, Judgement.of(model, table, parts.test), bits)
+
+    def described(self, file: str, latency: Mapping[int, float]) -> bundle.Variant:
+        """The graph as the manifest describes it, once it has been timed."""
+        return bundle.Variant(
+            file=file,
+            sha256=sha256(self.content),
+            size_bytes=len(self.content),
+            metrics=self.tested.metrics(),
+            parity=self.parity,
+            latency_us={str(size): microseconds for size, microseconds in latency.items()},
+            bits=self.bits,
+        )
+
+
+def latency(graphs: Mapping[str, Graph], table: Table, parts: Split) -> dict[str, dict[int, float]]:
+    """Median µs of one run, by variant and batch size."""
+    inputs = table.records.take(parts.test[: max(TIMED_ROWS)]).inputs()
+    return race({name: graph.session for name, graph in graphs.items()}, inputs)
+
+
+def sha256(content: bytes) -> str:
+    """Of a file, as the manifest names it."""
+    return hashlib.sha256(content).hexdigest()
