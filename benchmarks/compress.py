@@ -137,6 +137,7 @@ def measured(done: Compressed, records: Records) -> dict[str, object]:
     graphs = {name: bundle.graph(name) for name in variants}
     speed = race(graphs, records.take(slice(0, 256)).inputs())
     metric = done.compression.metric
+    kept = {c.name: c for c in done.compression.tried if c.kept}
     return {
         "metric": metric,
         "max_drop": done.compression.max_drop,
@@ -144,27 +145,15 @@ def measured(done: Compressed, records: Records) -> dict[str, object]:
             name: {
                 "bytes": variant.size_bytes,
                 "smaller": round(variants[DENSE].size_bytes / variant.size_bytes, 2),
-                "layers": layers(done, name),
+                "layers": "-".join(map(str, (kept[name].inputs, *kept[name].hidden))),
                 "test": round(variant.metrics[metric], 5),
-                "confirmed": confirmed(done, name),
+                "lost": None if (lost := kept[name].tested) is None else lost.model_dump(),
                 "speed": speed[name],
                 "parity": parity(done, name, records) if variant.bits < 32 else None,
             }
             for name, variant in variants.items()
         },
     }
-
-
-def layers(done: Compressed, name: str) -> str:
-    """The widths of a variant that was kept."""
-    found = next(c for c in done.compression.tried if c.name == name and c.kept)
-    return "-".join(map(str, (found.inputs, *found.hidden)))
-
-
-def confirmed(done: Compressed, name: str) -> dict[str, object] | None:
-    """Its drop on the test rows, with the interval."""
-    found = done.compression.confirmed.get(name)
-    return None if found is None else found.model_dump()
 
 
 def show(title: str, result: dict) -> None:
@@ -175,9 +164,9 @@ def show(title: str, result: dict) -> None:
             f"  {name}: {v['layers']}, {v['bytes']:,} bytes, {v['smaller']:.1f} x smaller, "
             f"{result['metric']} {v['test']:.4f} on the test rows"
         )
-        if v["confirmed"] is not None:
-            low, high = v["confirmed"]["interval"]
-            click.echo(f"    lost {v['confirmed']['drop']:.4f}, 95 % {low:.4f} to {high:.4f}")
+        if v["lost"] is not None:
+            low, high = v["lost"]["interval"]
+            click.echo(f"    lost {v['lost']['drop']:.4f}, 95 % {low:.4f} to {high:.4f}")
         speeds = (
             f"{size}: {s['us']:g} µs, {s['faster']:.2f} x ({s['from']:.2f}–{s['to']:.2f})"
             for size, s in v["speed"].items()

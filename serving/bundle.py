@@ -143,11 +143,19 @@ class Baseline(_Part):
     rows: int  # it learned from
 
 
+class Drop(_Part):
+    """How much lower a metric is than the dense network's."""
+
+    drop: float
+    interval: tuple[float, float]  # 95 %, of rows drawn in pairs
+
+
 class Candidate(_Part):
     """A variant that compression tried, whether or not the bundle holds it."""
 
     name: Name
     bits: Literal[4, 7, 8, 32]
+    qat: bool = False  # trained with its rounding
     inputs: int  # numbers of the encoded record that the network looks at
     hidden: list[int]  # units of the hidden layers
     parameters: int
@@ -156,14 +164,8 @@ class Candidate(_Part):
     latency_us: dict[str, float]  # median of one run, by batch size
     validation: float  # the metric on the validation rows
     drop: float  # of it below the dense network's
+    tested: Drop | None = None  # on the test rows, if they were asked
     kept: bool
-
-
-class Confirmed(_Part):
-    """The drop of a variant's metric below the dense network's, on the test rows."""
-
-    drop: float
-    interval: tuple[float, float]  # 95 %, of rows drawn in pairs
 
 
 class Compression(_Part):
@@ -172,13 +174,17 @@ class Compression(_Part):
     metric: str
     max_drop: float  # that was allowed
     tried: list[Candidate]
-    confirmed: dict[Name, Confirmed]  # by variant
 
-    def verdict(self, candidate: Candidate) -> Literal["kept", "holds", "fails"]:
-        """Whether it is in the bundle or, if not, whether it lost no more than was allowed."""
+    def verdict(self, candidate: Candidate) -> Literal["kept", "refuted", "holds", "fails"]:
+        """Whether it is in the bundle; if not, whether it lost no more than was allowed.
+
+        One that held on the validation rows and not on the test rows is refuted.
+        """
         if candidate.kept:
             return "kept"
-        return "holds" if candidate.drop <= self.max_drop else "fails"
+        if candidate.drop > self.max_drop:
+            return "fails"
+        return "holds" if candidate.tested is None else "refuted"
 
 
 class Training(_Part):

@@ -19,8 +19,7 @@ from serving.runtime import TIMED_ROWS, Difference, GraphError, Session, prove, 
 
 AUTO = "auto"  # the variant to serve is the fastest
 RACED_ROWS = TIMED_ROWS[:3]  # what most requests hold; more would take the start-up's time
-# Timings are noisy, and the first variant of a bundle is the exact one: others must be faster by
-# more than noise to be preferred to it.
+# Timings are noisy: a variant must be faster by more than noise to be preferred to one before it.
 WORTHWHILE = 1.1
 
 
@@ -133,20 +132,21 @@ def _fastest(bundle: Bundle, sessions: Mapping[str, Session]) -> Verdict:
         times = race(sessions, bundle.selftest().inputs, RACED_ROWS)
     except GraphError as error:
         raise BundleError(f"{bundle.path}: {error}") from error
-    speeds = {name: _speed(times[first], times[name]) for name in others}
+    speeds = {name: _speed(times[first], times[name]) for name in sessions}
     fastest = max(others, key=speeds.__getitem__)
+    # The variants of a bundle go from the exact one to ever smaller ones.
+    variant = next(name for name in sessions if speeds[name] * WORTHWHILE >= speeds[fastest])
     *most, last = map(str, RACED_ROWS)
     batches = f"batches of {', '.join(most)} and {last} rows"
-    times_as_fast = f"{speeds[fastest]:.3g} times as fast"
-    if speeds[fastest] >= WORTHWHILE:
-        variant = fastest
-        why = f"{fastest} is the fastest here: {times_as_fast} as {first} over {batches}"
-    else:
-        variant = first
+    if variant == first:
         why = (
-            f"{first}: {fastest}, the fastest of the others here, is {times_as_fast} over "
-            f"{batches}, and {WORTHWHILE} times would be worthwhile"
+            f"{first}: {fastest}, the fastest of the others here, is {speeds[fastest]:.3g} times "
+            f"as fast over {batches}, and {WORTHWHILE} times would be worthwhile"
         )
+    else:
+        why = f"{variant} is {speeds[variant]:.3g} times as fast as {first} here, over {batches}"
+        if variant != fastest:
+            why += f"; {fastest} is hardly faster, {speeds[fastest]:.3g} times"
     return Verdict(variant=variant, why=why, microseconds=times)
 
 

@@ -127,7 +127,7 @@ class Repository:
                 self.refused[f"{version}/{variant}"] = trial.reason
                 log.warning("refused %s/%s: %s", version, variant, trial.reason)
         self.served[model.manifest.name] = model
-        log.info("serving %s %s: %s", version, model.variant, model.why)
+        log.info("serving %s: %s", version, model.why)
 
 
 def _public(reason: str, folder: Path) -> str:

@@ -237,10 +237,12 @@ def prove(bundle: Bundle, variant: str, *, threads: int = 1) -> Proof:
     except (BundleError, GraphError) as error:
         return Proof(variant, None, difference, str(error))
     if not difference.within:
+        labels = difference.label_agreement
         return Proof(
             variant, None, difference,
             f"{bundle.path}: {variant} does not reproduce its self-test on this CPU: "
-            f"max |Δ| {difference.max_abs:.1e}, labels equal {difference.label_agreement}",
+            f"max |Δ| {difference.max_abs:.1e}"
+            + ("" if labels is None else f", labels equal {labels:.1%}"),
         )  # fmt: skip
     return Proof(variant, session, difference, "")
 

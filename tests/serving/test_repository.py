@@ -64,7 +64,7 @@ def test_a_variant_that_fails_is_reported_and_its_version_served(fault, only_dig
     assert str(only_digits) not in reason
     warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert warnings == [f"refused digits/1/int8: {reason}"]
-    assert "serving digits/1 fp32: fp32 alone passed its self-test" in caplog.text
+    assert "serving digits/1: fp32 alone passed its self-test" in caplog.text
 
 
 def test_a_version_whose_variants_all_fail_gives_way_to_the_one_before(only_digits):

@@ -218,7 +218,7 @@ def said(server, phrase, times):
 def test_workers_choose_alike_and_so_do_those_that_come_later(serve, only_digits):
     with_variants(only_digits / "digits" / "1", fp32=slow, int8=same)
     server = serve(only_digits, "--workers", "2")
-    phrase = "serving digits/1 int8: "
+    phrase = "serving digits/1: int8 "
     assert len(set(said(server, phrase, 2).values())) == 1  # its figures are one worker's
 
     def answers():

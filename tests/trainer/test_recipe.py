@@ -9,7 +9,7 @@ from serving.bundle import Bundle
 from serving.runtime import prove
 from trainer.choices import Config
 from trainer.data.tables import DataError
-from trainer.export import graph, package
+from trainer.export import graph, package, variant
 from trainer.export.parity import ParityError
 from trainer.fit.loop import TrainingDivergedError
 from trainer.nn import ACTIVATIONS
@@ -204,7 +204,7 @@ def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
         model = replace(model, classes=model.classes[::-1].copy())
         return right(model)
 
-    monkeypatch.setattr(package, "build_graph", faulty)
+    monkeypatch.setattr(variant, "build_graph", faulty)
     with pytest.raises(ParityError):
         fit(Config(data="wine", models=tmp_path, epochs=2))
     assert list(tmp_path.rglob("*")) == []

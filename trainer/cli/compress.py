@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
-from serving.bundle import Bundle, BundleError, Candidate, Compression
+from serving.bundle import Bundle, BundleError, Candidate, Compression, Drop
 from serving.runtime import GraphError
 from trainer.choices import faults
 from trainer.cli.options import option
@@ -79,16 +79,21 @@ def _summarise(done: Compressed) -> None:
     found = done.compression
     click.echo(f"{found.metric} on the validation rows; up to {found.max_drop:g} may be lost\n")
     click.echo(_table(found))
-    for name, confirmed in found.confirmed.items():
-        low, high = confirmed.interval
-        click.echo(
-            f"{name} on the test rows: {found.metric} lower by {confirmed.drop:.4f}, "
-            f"95 % interval {low:.4f} to {high:.4f}"
-        )
+    for candidate in found.tried:
+        if (tested := candidate.tested) is not None:
+            click.echo(_tested(candidate, tested, found))
     if done.bundle is None:
         click.echo("no variant holds the budget; no version was written")
     else:
-        click.echo(f"bundle {done.bundle.path}")
+        click.echo(f"bundle {done.bundle.path}; a server takes it up when it is started anew")
+
+
+def _tested(candidate: Candidate, tested: Drop, found: Compression) -> str:
+    low, high = tested.interval
+    return (
+        f"{candidate.name} of {candidate.size_bytes:,} bytes, on the test rows: {found.metric} "
+        f"{-tested.drop:+.4f}, 95 % {-high:+.4f} to {-low:+.4f}; {found.verdict(candidate)}"
+    )
 
 
 def _table(found: Compression) -> str:
@@ -111,7 +116,7 @@ def _table(found: Compression) -> str:
 
 def _row(candidate: Candidate, dense: Candidate, sizes: list[str], verdict: str) -> list[str]:
     return [
-        candidate.name,
+        f"{candidate.name}{' (qat)' * candidate.qat}",
         "-".join(map(str, (candidate.inputs, *candidate.hidden))),
         f"{candidate.parameters:,}",
         f"{candidate.size_bytes:,}",

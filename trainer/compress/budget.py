@@ -1,19 +1,20 @@
 """The budget: what is tried, what it costs, and which of it holds what was allowed.
 
-Everything is decided on validation rows. The test rows are asked once, of what is to be kept.
+What is kept is decided on validation rows. The test rows are asked of nothing else, and may refute
+it.
 """
 
 from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from serving.bundle import Candidate
+from serving.bundle import Candidate, Drop
 from serving.runtime import Session, race
 from trainer.compress.distill import distill
 from trainer.compress.goal import METRICS, Goal
@@ -52,6 +53,7 @@ class Trial:
         parameters: weights and biases that are stored.
         value: the metric on the validation rows.
         drop: of it below the dense model's.
+        qat: whether it was trained with its rounding.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Trial:
     parameters: int
     value: float
     drop: float
+    qat: bool = False
 
     @property
     def hidden(self) -> list[int]:
@@ -68,11 +71,12 @@ class Trial:
         layers = self.model.network.layers[:-1]
         return [layer.n_out for layer in layers if isinstance(layer, Dense | IntegerDense)]
 
-    def described(self, latency: dict[int, float], *, kept: bool) -> Candidate:
+    def described(self, latency: dict[int, float], *, tested: Drop | None, kept: bool) -> Candidate:
         """As the manifest lists it."""
         return Candidate(
             name=self.name,
             bits=self.bits,
+            qat=self.qat,
             inputs=_inputs(self.model.network),
             hidden=self.hidden,
             parameters=self.parameters,
@@ -81,6 +85,7 @@ class Trial:
             latency_us={str(size): microseconds for size, microseconds in latency.items()},
             validation=self.value,
             drop=self.drop,
+            tested=tested,
             kept=kept,
         )
 
@@ -118,7 +123,6 @@ class Budget:
         self.rows = model.rows(self.table, np.sort(some(self.parts.train, most)))
         self.sample = model.rows(self.table, some(self.parts.train, min(LOOKED_AT, most)))
         self.validation = model.rows(self.table, some(self.parts.validation, most))
-        (self.rng,) = np.random.default_rng(goal.seed).spawn(1)
         self.metric = self._metric_of(model)
         self.removable = sum(d.W.size + d.b.size for d in dense_layers(model.network))
         if isinstance(goal.prune, float):
@@ -130,11 +134,11 @@ class Budget:
         """Whether it loses no more than was allowed."""
         return trial.drop <= self.goal.max_drop
 
-    def search(self) -> list[Trial]:
+    def search(self) -> dict[str, list[Trial]]:
         """Try what the goal asks for.
 
         Returns:
-            Of each name the smallest variant that holds the budget, the dense one first.
+            By name the variants that hold the budget, the smallest first; the dense one before all.
         """
         network = self.dense.model.network
         if self.goal.int8:
@@ -147,20 +151,26 @@ class Budget:
             for share in _steps_to(1 - self.goal.prune):
                 network = self._pruned(network, share)
             self._level(network)
-        held = [trial for trial in self.trials if self.holds(trial)]
-        names = dict.fromkeys(trial.name for trial in held)
-        return [
-            min((t for t in held if t.name == name), key=lambda trial: len(trial.content))
-            for name in names
-        ]
+        held: dict[str, list[Trial]] = {}
+        for trial in sorted(filter(self.holds, self.trials), key=lambda t: len(t.content)):
+            held.setdefault(trial.name, []).append(trial)
+        return {
+            name: held[name]
+            for name in dict.fromkeys(t.name for t in self.trials if t.name in held)
+        }
 
-    def frontier(self, kept: Sequence[Trial]) -> list[Candidate]:
-        """All that was tried, timed in one race."""
+    def frontier(self, kept: Sequence[Trial], tested: Mapping[Trial, Drop]) -> list[Candidate]:
+        """All that was tried, timed in one race.
+
+        Args:
+            kept: what the bundle will hold.
+            tested: what was lost on the test rows, of the variants for which they were asked.
+        """
         sessions = {str(i): Session(trial.content) for i, trial in enumerate(self.trials)}
         records = self.table.records.take(some(self.parts.validation, 256))
         times = race(sessions, records.inputs())
         return [
-            trial.described(times[str(i)], kept=trial in kept)
+            trial.described(times[str(i)], tested=tested.get(trial), kept=trial in kept)
             for i, trial in enumerate(self.trials)
         ]
 
@@ -211,7 +221,7 @@ class Budget:
         if not (self.goal.qat or (trains and not self.holds(trial))):
             return trial
         self._learn(rounding, GENTLY)
-        return self._try(name, self._with(whole_numbers(rounding)), bits)
+        return self._try(name, self._with(whole_numbers(rounding)), bits, qat=True)
 
     def _learn(
         self, network: Network, share: float = 1, callbacks: Sequence[Callback] = ()
@@ -228,19 +238,20 @@ class Budget:
             learning_rate=share * self.goal.learning_rate,
             whole=len(model.encoder.embedded),
             silenced=self.silenced,
-            rng=self.rng,
+            # One for each size, so that what else is tried does not change what comes of it.
+            rng=np.random.default_rng([self.goal.seed, network.n_parameters]),
             callbacks=[*callbacks, *self.callbacks],
         )
 
     def _with(self, network: Network) -> Model:
         return without_scaling(replace(self.dense.model, network=network))
 
-    def _try(self, name: str, model: Model, bits: Bits) -> Trial:
+    def _try(self, name: str, model: Model, bits: Bits, *, qat: bool = False) -> Trial:
         value = Judgement.of(model, self.table, self.parts.validation).metrics()[self.metric]
         # Without what float64 leaves of a difference of two shares of the same rows.
         drop = round(self.trials[0].value - value, 9) if self.trials else 0.0
         content, parameters = build_graph(model), _parameters(model.network)
-        trial = Trial(name, model, content, bits, parameters, value, drop)
+        trial = Trial(name, model, content, bits, parameters, value, drop, qat)
         self.trials.append(trial)
         self.tell(trial)
         return trial

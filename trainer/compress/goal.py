@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -13,6 +21,18 @@ def _a_metric(value: str) -> str:
     if value not in METRICS:
         raise ValueError(f"expected one of {', '.join(METRICS)}")
     return value
+
+
+def _a_prune(value: object) -> object:
+    if value in ("auto", "none"):
+        return value
+    try:
+        share = float(str(value))
+    except ValueError:
+        share = math.nan
+    if not 0 < share < 1:
+        raise ValueError("expected auto, none, or a share of the weights between 0 and 1")
+    return share
 
 
 # Of which more is better.
@@ -32,7 +52,7 @@ class Goal(BaseModel):
     metric: Annotated[str, AfterValidator(_a_metric)] | None = Field(
         None, description=f"out of {', '.join(METRICS)} [the one that led the training]"
     )
-    prune: Literal["auto", "none"] | Share = Field(
+    prune: Annotated[Literal["auto", "none"] | float, BeforeValidator(_a_prune)] = Field(
         "auto",
         description="share of the weights to remove by whole units and inputs, say 0.9; auto: as "
         "many as the budget allows; or none",
@@ -52,3 +72,11 @@ class Goal(BaseModel):
     learning_rate: float = Field(0.006, gt=0, description="of Adam, at its largest")
     batch_size: int = Field(128, ge=1, description="rows per step")
     seed: int = Field(0, ge=0, lt=2**32, description="of the order of rows and their blends")
+
+    @model_validator(mode="after")
+    def _something(self) -> Goal:
+        if not self.int8 and self.qat:
+            raise ValueError("expected int8 with qat, which trains it; got no int8; leave one out")
+        if not self.int8 and self.prune == "none" and self.sparse is None:
+            raise ValueError("expected something to try; got neither int8 nor prune nor sparse")
+        return self

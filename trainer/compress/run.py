@@ -1,4 +1,8 @@
-"""A compression from beginning to end: reopen, try, confirm, write."""
+"""A compression from beginning to end: reopen, try, confirm, write.
+
+Of each kind the smallest variant that holds the budget on validation rows is put to the test rows;
+if it loses more than was allowed there, the next larger one is.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.bundle import Bundle, Compression, Confirmed
-from trainer.compress.budget import Budget, Tell
+from serving.bundle import Bundle, Compression, Drop
+from trainer.compress.budget import Budget, Tell, Trial
 from trainer.compress.goal import Goal
-from trainer.compress.reopen import reopen
+from trainer.compress.reopen import DENSE, reopen
 from trainer.export.golden import synthetic_records
 from trainer.export.package import export_variants
 from trainer.export.variant import Graph
@@ -60,18 +64,25 @@ def compress(
     require_writable(dense.path.parent)
     reopened = reopen(dense, data)
     budget = Budget(reopened, goal, callbacks=callbacks, tell=tell)
-    kept = budget.search()
-    table, parts = reopened.table, reopened.parts
+    found = budget.search()
     drawing, golden, resampling = np.random.default_rng(goal.seed).spawn(4)[1:]
+    table, parts = reopened.table, reopened.parts
     synthetic = synthetic_records(reopened.model, drawing)
-    graphs = {t.name: Graph.of(t.model, table, parts, synthetic, t.bits) for t in kept}
-    confirmed = _confirmed(graphs, budget.metric, resampling)
-    kept = [t for t in kept if t is budget.dense or _within(confirmed[t.name], goal)]
+
+    def graph_of(trial: Trial) -> Graph:
+        return Graph.of(trial.model, table, parts, synthetic, trial.bits)
+
+    kept = {budget.dense: graph_of(budget.dense)}
+    tested: dict[Trial, Drop] = {}
+    for name in found:
+        for trial in found[name] if name != DENSE else []:
+            graph = graph_of(trial)
+            tested[trial] = _drop(kept[budget.dense], graph, budget.metric, resampling)
+            if tested[trial].drop <= goal.max_drop:
+                kept[trial] = graph
+                break
     compression = Compression(
-        metric=budget.metric,
-        max_drop=goal.max_drop,
-        tried=budget.frontier(kept),
-        confirmed=confirmed,
+        metric=budget.metric, max_drop=goal.max_drop, tried=budget.frontier(list(kept), tested)
     )
     references = {t.name: t.model for t in kept}
     if len(kept) == 1:
@@ -79,30 +90,15 @@ def compress(
     bundle = export_variants(
         dense,
         references,
-        {t.name: graphs[t.name] for t in kept},
-        table,
-        parts,
+        {t.name: graph for t, graph in kept.items()},
         compression,
         rng=golden,
     )
     return Compressed(bundle, compression, references)
 
 
-def _confirmed(
-    graphs: dict[str, Graph], metric: str, rng: np.random.Generator
-) -> dict[str, Confirmed]:
-    """What each variant loses on the test rows."""
-    (_, dense), *others = graphs.items()
-    before = dense.tested.metrics()[metric]
-    return {
-        name: Confirmed(
-            drop=before - graph.tested.metrics()[metric],
-            interval=dense.tested.interval_of_drop(graph.tested, metric, rng),
-        )
-        for name, graph in others
-    }
-
-
-def _within(confirmed: Confirmed, goal: Goal) -> bool:
-    """Whether the test rows allow that it holds the budget: the interval begins within it."""
-    return confirmed.interval[0] <= goal.max_drop
+def _drop(dense: Graph, graph: Graph, metric: str, rng: np.random.Generator) -> Drop:
+    """What a variant loses on the test rows."""
+    before, after = (g.tested.metrics()[metric] for g in (dense, graph))
+    interval = dense.tested.interval_of_drop(graph.tested, metric, rng)
+    return Drop(drop=round(before - after, 9), interval=interval)

@@ -19,12 +19,13 @@ from trainer.nn import Network
 def sparsified(network: Network, share: float) -> Network:
     """A copy whose smallest weights are 0.
 
-    The smallest |w| of all dense layers together, of equal ones the first; biases stay. Weights
+    The smallest |w| of each dense layer by itself, of equal ones the first: the weights of one layer
+    may be smaller than all of another's, which must not be left without any. Biases stay. Weights
     that are 0 already count.
 
     Args:
         network: of any layers.
-        share: of the weights that are to be 0, in [0, 1).
+        share: of each layer's weights that are to be 0, in [0, 1).
 
     Raises:
         ValueError: the share is none.
@@ -32,13 +33,9 @@ def sparsified(network: Network, share: float) -> Network:
     if not 0 <= share < 1:
         raise ValueError(f"expected a share of zeros in [0, 1); got {share}")
     sparse = network.astype(network.dtype)
-    weights = [value for value, _ in sparse.weights()]
-    sizes = np.abs(np.concatenate([W.ravel() for W in weights]))
-    smallest = np.zeros(sizes.size, np.bool_)
-    smallest[np.argsort(sizes, kind="stable")[: round(share * sizes.size)]] = True
-    ends = np.cumsum([W.size for W in weights])
-    for W, part in zip(weights, np.split(smallest, ends[:-1]), strict=True):
-        W[part.reshape(W.shape)] = 0
+    for W, _ in sparse.weights():
+        smallest = np.argsort(np.abs(W), axis=None, kind="stable")[: round(share * W.size)]
+        np.put(W, smallest, 0)
     return sparse
 
 

@@ -64,7 +64,7 @@ def export_bundle(
     """
     known = table.records.take(some(parts.train, STATISTICS))
     graph = Graph.of(model, table, parts, synthetic_records(model, rng))
-    variant = graph.described("model.onnx", latency({"fp32": graph}, table, parts)["fp32"])
+    variant = graph.described("model.onnx", latency(graph, table, parts))
     metrics = {
         "validation": Judgement.of(model, table, parts.validation).metrics(),
         "test": variant.metrics,
@@ -109,8 +109,6 @@ def export_variants(
     dense: bundle.Bundle,
     references: Mapping[str, Model],
     graphs: Mapping[str, Graph],
-    table: Table,
-    parts: Split,
     compression: bundle.Compression,
     *,
     rng: np.random.Generator,
@@ -121,15 +119,13 @@ def export_variants(
         dense: the bundle that was compressed.
         references: the model of each variant, the dense one first.
         graphs: of each of them.
-        table: what it was trained on.
-        parts: which rows of it served for what.
-        compression: what was tried, for the manifest.
+        compression: what was tried, for the manifest; says how fast each of them is.
         rng: where golden inputs are drawn from.
 
     Raises:
         ParityError: the bundle does not prove itself; no version is left behind.
     """
-    times = latency(graphs, table, parts)
+    times = {c.name: c.latency_us for c in compression.tried if c.kept}
     variants = {
         name: graph.described("model.onnx" if name == "fp32" else f"model.{name}.onnx",
                               times[name])

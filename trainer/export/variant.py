@@ -58,7 +58,7 @@ class Graph:
         parity = check_parity(model, session, held_out, synthetic)
         return cls(content, session, parity, Judgement.of(model, table, parts.test), bits)
 
-    def described(self, file: str, latency: Mapping[int, float]) -> bundle.Variant:
+    def described(self, file: str, latency_us: Mapping[str, float]) -> bundle.Variant:
         """The graph as the manifest describes it, once it has been timed."""
         return bundle.Variant(
             file=file,
@@ -66,15 +66,15 @@ class Graph:
             size_bytes=len(self.content),
             metrics=self.tested.metrics(),
             parity=self.parity,
-            latency_us={str(size): microseconds for size, microseconds in latency.items()},
+            latency_us=dict(latency_us),
             bits=self.bits,
         )
 
 
-def latency(graphs: Mapping[str, Graph], table: Table, parts: Split) -> dict[str, dict[int, float]]:
-    """Median µs of one run, by variant and batch size."""
+def latency(graph: Graph, table: Table, parts: Split) -> dict[str, float]:
+    """Median µs of one run, by batch size."""
     inputs = table.records.take(parts.test[: max(TIMED_ROWS)]).inputs()
-    return race({name: graph.session for name, graph in graphs.items()}, inputs)
+    return {str(size): found for size, found in race({"it": graph.session}, inputs)["it"].items()}
 
 
 def sha256(content: bytes) -> str:

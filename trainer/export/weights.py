@@ -36,20 +36,24 @@ def weights(
     Returns:
         The name of the matrix as the runtime takes it, with a row for every input.
     """
-    axis = next((axis for axis, size in enumerate(W.shape) if size % 2 == 0), None)
-    packs = bits == 4 and axis is not None and W.size // 2 > NODES
     dropped = 0 if looked_at is None else looked_at.n_in - len(W)
     # Beside the nodes, a byte for each row that is left says where it belongs.
-    scatters = dropped * W[:1].nbytes // (1 + packs) - len(W) > NODES
+    saved = dropped * W[:1].nbytes // (1 + (_axis(W, bits) is not None)) - len(W)
+    scatters = saved > NODES
     if looked_at is not None and not scatters:
         full = np.zeros((looked_at.n_in, W.shape[1]), W.dtype)
         full[looked_at.columns] = W
         W = full
-    if packs and axis is not None and W.shape[axis] % 2 == 0:
-        value = _unpacked(graph, at, W, axis)
-    else:
-        value = graph.constant(f"W{at}", W)
+    axis = _axis(W, bits)
+    value = graph.constant(f"W{at}", W) if axis is None else _unpacked(graph, at, W, axis)
     return value if looked_at is None or not scatters else _spread(graph, at, value, W, looked_at)
+
+
+def _axis(W: NDArray[Any], bits: int) -> int | None:
+    """Along which two weights go into a byte; None where that saves nothing, or none is even."""
+    if bits != 4 or W.size // 2 <= NODES:
+        return None
+    return next((axis for axis, size in enumerate(W.shape) if size % 2 == 0), None)
 
 
 def _unpacked(graph: Nodes, at: str, W: NDArray[np.int8], axis: int) -> str:

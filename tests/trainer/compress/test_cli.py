@@ -48,14 +48,18 @@ def test_it_prints_a_table_and_tells_of_its_trials_meanwhile(trainer, copied):
     assert len(table) == len(told)
     new = Bundle.open(bundle.path.parent / "2")
     for row, candidate in zip(table, new.manifest.compression.tried, strict=True):
-        assert row[0] == candidate.name
+        assert row[0] == f"{candidate.name}{' (qat)' * candidate.qat}"
         assert row[1] == "-".join(map(str, [candidate.inputs, *candidate.hidden]))
         assert row[2:4] == [f"{candidate.parameters:,}", f"{candidate.size_bytes:,}"]
         assert row[-3:-1] == [f"{candidate.validation:.4f}", f"{candidate.drop:.4f}"]
         assert (row[-1] == "kept") == candidate.kept
-    for name in new.manifest.compression.confirmed:
-        assert f"{name} on the test rows: accuracy lower by " in done.stdout
-    assert rows[-1] == f"bundle {bundle.path.parent}/2"
+    for candidate in new.manifest.compression.tried:
+        if candidate.tested is not None:
+            said = (
+                f"{candidate.name} of {candidate.size_bytes:,} bytes, on the test rows: accuracy "
+            )
+            assert said in done.stdout
+    assert rows[-1].startswith(f"bundle {bundle.path.parent}/2; ")
 
 
 def test_of_versions_the_highest_is_compressed_unless_one_is_named(trainer, copied):

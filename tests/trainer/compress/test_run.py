@@ -1,6 +1,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from trainer.compress.goal import Goal
 from trainer.compress.run import compress
 from trainer.evaluate import Judgement
 from trainer.export.parity import ParityError
+from trainer.export.variant import Graph
 
 QUICK = {"epochs": 3, "batch_size": 64}
 GOALS = {  # what all of these kinds keep every variant with
@@ -106,14 +108,16 @@ def test_what_it_says_outlasts_being_written(kind, compressed):
 def test_the_test_rows_confirm_it(kind, compressed, reopened):
     _, found, _ = compressed(kind)
     metric, variants = found.compression.metric, found.bundle.manifest.variants
-    assert set(variants) - {"fp32"} <= set(found.compression.confirmed)
-    for name, confirmed in found.compression.confirmed.items():
-        low, high = confirmed.interval
-        assert low <= high
-        if name in variants:
-            fall = variants["fp32"].metrics[metric] - variants[name].metrics[metric]
-            assert confirmed.drop == pytest.approx(fall)
-            assert low <= found.compression.max_drop
+    for candidate in found.compression.tried[1:]:
+        tested = candidate.tested
+        assert (candidate.kept or found.compression.verdict(candidate) == "refuted") == bool(tested)
+        if tested is None:
+            continue
+        assert tested.interval[0] <= tested.interval[1]
+        assert (tested.drop <= found.compression.max_drop) == candidate.kept
+        if candidate.kept:
+            fall = variants["fp32"].metrics[metric] - variants[candidate.name].metrics[metric]
+            assert tested.drop == pytest.approx(fall)
 
 
 @pytest.mark.parametrize("kind", GOALS)
@@ -193,13 +197,24 @@ def test_where_nothing_holds_nothing_is_written(copied, monkeypatch):
     assert [c.kept for c in found.compression.tried] == [True] + [False] * (len(told) - 1)
 
 
-@pytest.mark.parametrize("low, kept", [(0.3, False), (0.1, True)])
-def test_what_test_rows_rule_out_is_not_kept(low, kept, copied, monkeypatch):
-    monkeypatch.setattr(Judgement, "interval_of_drop", lambda *_: (low, 0.4))
-    found, _ = done(copied("iris"), prune="none", max_drop=0.2)
-    assert (found.bundle is not None) == kept
-    assert found.compression.tried[1].kept == kept
-    assert found.compression.confirmed["int8"].interval == (low, 0.4)
+def test_what_test_rows_refute_gives_way_to_the_next_larger_one(copied, monkeypatch):
+    of, asked = Graph.of.__func__, []
+
+    def spoilt(cls, model, *given):
+        graph = of(cls, model, *given)
+        asked.append(graph)
+        if len(asked) == 2:  # after the dense one: the smallest of the first kind
+            wrong = {**graph.tested.answers, "label": np.roll(graph.tested.answers["label"], 1)}
+            graph = replace(graph, tested=replace(graph.tested, answers=wrong))
+        return graph
+
+    monkeypatch.setattr(Graph, "of", classmethod(spoilt))
+    found, _ = done(copied("digits"), prune="auto", int8=False, max_drop=0.2, epochs=2)
+    judged = [c for c in found.compression.tried if c.tested is not None]
+    refuted, kept = sorted(judged, key=lambda c: c.size_bytes)
+    assert [found.compression.verdict(c) for c in (refuted, kept)] == ["refuted", "kept"]
+    assert refuted.tested.drop > 0.2 >= kept.tested.drop
+    assert found.bundle.manifest.variants["pruned"].size_bytes == kept.size_bytes
 
 
 def test_options_show_in_what_is_written(compressed, copied):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from serving.bundle import Candidate, Compression, Confirmed
+from serving.bundle import Candidate, Compression, Drop
 from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, Table, Tone
 from trainer.report.evidence import Evidence
 from trainer.report.plots import (
@@ -31,7 +31,11 @@ FEW = 8  # rows of a table that need not be folded
 SEEN = 4  # budgets of drop that are drawn; what lost more lies at the edge
 LEAST_BUDGET = 0.002  # where nothing may be lost
 COLOURS = {32: ACCENT, 8: SECOND, 7: SECOND, 4: MANY[2]}  # by the bits of a weight
-TONES: dict[str, tuple[float, Tone]] = {"kept": (0.16, "good"), "fails": (0.22, "bad")}
+TONES: dict[str, tuple[float, Tone]] = {
+    "kept": (0.16, "good"),
+    "refuted": (0.22, "bad"),
+    "fails": (0.22, "bad"),
+}
 
 
 def compression(evidence: Evidence) -> Section:
@@ -43,7 +47,7 @@ def compression(evidence: Evidence) -> Section:
             f"models/{evidence.manifest.name}."
         )
         return Section("compression", [Paragraph(said, "quiet")])
-    told = [f"{_allowed(found)} {_savings(found)}".strip(), _slowness(found), _losses(found)]
+    told = [f"{_allowed(found)} {_savings(found)}".strip(), _slowness(found)]
     blocks: list[Block] = [Paragraph(text) for text in told if text]
     if any(candidate.name == SPARSE for candidate in found.tried):
         blocks.append(Paragraph(
@@ -122,24 +126,6 @@ def _slower(candidate: Candidate, dense: Candidate) -> tuple[str, ...]:
     )
 
 
-def _losses(found: Compression) -> str:
-    """Which of the kept ones lose more on the test rows than on those they were chosen by."""
-    more = [
-        candidate.name
-        for candidate in _kept(found)
-        if candidate.name in found.confirmed
-        and found.confirmed[candidate.name].drop > found.max_drop
-    ]
-    if not more:
-        return ""
-    return (
-        f"On the test rows {listed(more)} {'loses' if len(more) == 1 else 'lose'} more than was "
-        f"allowed; on so few rows it may be chance. Judge "
-        f"{'it' if len(more) == 1 else 'them'} on more rows before you rely on "
-        f"{'it' if len(more) == 1 else 'them'}."
-    )
-
-
 def _frontier(found: Compression) -> list[Table]:
     """The dense variant and the kept ones; the others below, folded where they are many."""
     dense, *tried = found.tried
@@ -199,28 +185,32 @@ def _row(candidate: Candidate, found: Compression, batches: list[str]) -> list[s
 
 
 def _confirmations(found: Compression) -> list[Table]:
-    if not found.confirmed:
-        return []
     rows: list[list[str | Cell]] = [
         [
-            name,
-            decimal(confirmed.drop),
-            f"{decimal(confirmed.interval[0])} to {decimal(confirmed.interval[1])}",
-            _confirmation(confirmed, found.max_drop),
+            candidate.name,
+            size(candidate.size_bytes),
+            decimal(tested.drop),
+            f"{decimal(tested.interval[0])} to {decimal(tested.interval[1])}",
+            _confirmation(tested, found.max_drop),
+            Cell(found.verdict(candidate), *TONES[found.verdict(candidate)]),
         ]
-        for name, confirmed in found.confirmed.items()
+        for candidate in found.tried
+        if (tested := candidate.tested) is not None
     ]
+    if not rows:
+        return []
     return [Table(
-        ["variant", "drop", "95 % interval", f"no more than {found.max_drop:g}"], rows,
+        ["variant", "size", "drop", "95 % interval", f"no more than {found.max_drop:g}", "verdict"],
+        rows,
         f"How much lower than {found.tried[0].name}'s the {metric_name(found.metric)} is on the "
-        f"test rows, which were asked once, after the choice. Intervals: of rows drawn in pairs. "
-        f"What surely loses more than was allowed is not kept.",
-        words=(0, 3), narrow=True,
+        f"test rows, which were asked after the choice. Intervals: of rows drawn in pairs. What "
+        f"loses more than was allowed is refuted, and the next larger one of its kind is asked.",
+        words=(0, 4, 5), narrow=True,
     )]  # fmt: skip
 
 
-def _confirmation(confirmed: Confirmed, allowed: float) -> Cell:
-    low, high = confirmed.interval
+def _confirmation(tested: Drop, allowed: float) -> Cell:
+    low, high = tested.interval
     if high <= allowed:
         return Cell("surely", *TONES["kept"])
     return Cell("surely not", *TONES["fails"]) if low > allowed else Cell("perhaps")
