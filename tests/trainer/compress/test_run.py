@@ -203,7 +203,7 @@ def test_what_test_rows_rule_out_is_not_kept(low, kept, copied, monkeypatch):
 
 
 def test_options_show_in_what_is_written(compressed, copied):
-    dense, found, _ = compressed("digits")
+    _, found, _ = compressed("digits")
     sparse = numbers_of(found.bundle.graph("sparse"))
     zeros = [np.mean(a == 0) for a in sparse.values() if a.ndim == 2]
     assert np.average(zeros, weights=[64 * 32, 32 * 16, 160]) == pytest.approx(0.5, abs=0.01)
