@@ -11,11 +11,13 @@ from serving import create_app
 from serving.bundle import Bundle, BundleError, Manifest
 from serving.repository import Repository
 from serving.runtime import Session, prove
+from trainer.choices import Config
 from trainer.compress import run
 from trainer.compress.goal import Goal
 from trainer.compress.run import compress
 from trainer.evaluate import Judgement
 from trainer.export.parity import ParityError
+from trainer.recipe import fit
 
 QUICK = {"epochs": 3, "batch_size": 64}
 GOALS = {  # what all of these kinds keep every variant with
@@ -249,3 +251,23 @@ def test_a_bundle_without_its_dense_graph_is_refused(copied):
     (bundle.path / "model.onnx").unlink()
     with pytest.raises(BundleError, match="expected a readable model.onnx"):
         done(bundle)
+
+
+@pytest.mark.parametrize(
+    ("data", "choices"),
+    [
+        ("wine", {"hidden": (12, 8, 6), "activation": ("relu", "identity", "gelu")}),
+        ("wine", {"hidden": (8,), "batch_norm": True, "dropout": 0.2}),
+        ("wine", {"hidden": ()}),
+        ("iris", {"hidden": (8, 4), "activation": "softplus", "scaling": "quantile"}),
+        ("diabetes", {"hidden": (8,), "loss": "poisson", "clip_norm": 1.0}),
+        ("diabetes", {"hidden": (16, 8), "target_scaling": "log", "loss": "mae"}),
+        ("linnerud", {"hidden": (8,), "activation": "tanh"}),
+    ],
+)
+def test_whatever_was_trained_can_be_compressed(data, choices, tmp_path):
+    bundle, _ = fit(Config(data=data, models=tmp_path, epochs=5, skip_baselines=True, **choices))
+    for goal in ({"prune": 0.5}, {"qat": True, "prune": "none", "sparse": 0.5}):
+        found, _ = done(bundle, max_drop=0.95, **goal)
+        assert found.bundle is not None
+        assert all(prove(found.bundle, name).passed for name in found.bundle.manifest.variants)
