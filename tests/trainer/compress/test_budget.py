@@ -130,8 +130,11 @@ def test_a_share_that_cannot_be_removed_is_refused_before_the_work(reopened):
 @pytest.mark.parametrize("kind", ["digits", "deep"])
 def test_auto_halves_as_long_as_anything_holds_and_there_is_something_to_remove(kind, tried):
     # Deep networks cannot be made as small as others.
-    budget, _, _ = tried(kind, max_drop=0.99, epochs=1)
+    budget, kept, _ = tried(kind, max_drop=0.99, epochs=1)
     network = budget.dense.model.network
+    for trial in kept:
+        held = [t for t in budget.trials if t.name == trial.name and t.drop <= 0.99]
+        assert len(trial.content) == min(len(t.content) for t in held)
     levels = [sizes(t) for t in budget.trials if t.name == "pruned"]
     for number, level in enumerate(levels, start=1):
         assert level <= budget.removable * 0.5**number
@@ -183,6 +186,31 @@ def test_a_reduced_range_has_weights_of_7_bits(tried):
         assert found["int8"] == found["pruned-int8"] == most
         assert found["pruned-int4"] <= 63
         assert {t.bits for t in budget.trials if t.name.endswith("int8")} == {bits}
+
+
+def test_variants_of_pixels_go_without_the_nodes_that_scale_them(tried):
+    budget, _, _ = tried("digits", **WHOLE)
+    for trial in budget.trials:
+        found = {node.op_type for node in onnx.load_from_string(trial.content).graph.node}
+        assert ({"Sub", "Div"} <= found) == (trial is budget.dense)
+
+
+class Whole(Callback):
+    """Whether the numbers of categories that were asked were whole, and anything else was not."""
+
+    def __init__(self):
+        self.categories = self.others = True
+
+    def on_step(self, run):
+        x = run.batch[0]
+        self.categories &= bool((x[:, -1] % 1 == 0).all())
+        self.others &= bool((x[:, 0] % 1 == 0).all())
+
+
+def test_categories_that_are_looked_up_are_not_blended(reopened):
+    watch, goal = Whole(), Goal(epochs=1, prune=0.5, int8=False)
+    Budget(reopened("wages"), goal, callbacks=[watch], tell=lambda _: None).search()
+    assert (watch.categories, watch.others) == (True, False)
 
 
 class Runs(Callback):

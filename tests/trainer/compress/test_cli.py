@@ -81,6 +81,18 @@ def test_json_is_one_object_in_a_process_of_its_own(copied):
     assert Compression.model_validate(told["compression"]) == new.manifest.compression
 
 
+def test_the_last_column_tells_what_became_of_each(trainer, copied, monkeypatch):
+    # Of what holds on the validation rows not all is kept: test rows may rule it out.
+    monkeypatch.setattr("trainer.compress.run._within", lambda *_: False)
+    folder = copied("iris").path.parent
+    done = trainer("compress", folder, *QUICK, "--prune", "none", "--max-drop", 0.5)
+    assert [row.split()[-1] for row in done.stdout.splitlines()[3:5]] == ["kept", "holds"]
+    monkeypatch.setattr("trainer.compress.budget.Budget.holds", lambda _, t: t.name == "fp32")
+    done = trainer("compress", folder, *QUICK, "--prune", 0.5, "--max-drop", 0, "--no-int8",
+                   "--metric", "accuracy", "--learning-rate", 5)  # fmt: skip
+    assert [row.split()[-1] for row in done.stdout.splitlines()[3:5]] == ["kept", "fails"]
+
+
 def test_where_nothing_holds_it_says_so_and_that_is_no_error(trainer, copied, monkeypatch):
     folder = copied("digits").path.parent
     monkeypatch.setattr("trainer.compress.budget.Budget.holds", lambda _, t: t.name == "fp32")
