@@ -63,10 +63,6 @@ class QuantizedDense(Dense):
         self.range = np.zeros(2, np.float32)
         self.cuts = np.ones(units, np.float32)
 
-    def __setstate__(self, settings: dict[str, Any]) -> None:
-        super().__setstate__(settings)
-        self.range, self.cuts = self.range.copy(), self.cuts.copy()
-
     _steps = 0  # learned from
 
     def state(self) -> dict[str, NDArray[Any]]:
