@@ -63,10 +63,6 @@ class QuantizedDense(Dense):
         self.range = np.zeros(2, np.float32)
         self.cuts = np.ones(units, np.float32)
 
-    def __setstate__(self, settings: dict[str, Any]) -> None:
-        super().__setstate__(settings)
-        self.range, self.cuts = self.range.copy(), self.cuts.copy()
-
     _steps = 0  # learned from
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -171,24 +167,28 @@ def rounding(network: Network, bits: Sequence[int]) -> Network:
         bits: of the weights of each Dense layer.
 
     Returns:
-        A network of `QuantizedDense` layers. One whose weights stay in float32 stays as it is,
-        unless it is fed bytes by the one before it.
+        A network of `QuantizedDense` layers. Of those whose weights stay in float32 only the last
+        is one, where it is fed bytes; ONNX Runtime would put one between bytes into bytes itself.
     """
-    each, layers, in_bytes = iter(bits), list[Layer](), False
-    for layer in network.layers:
-        made = copy.deepcopy(layer)
-        if isinstance(layer, Dense):
-            width = next(each)
-            if in_bytes or width != FLOAT:
-                made = QuantizedDense(layer.units, copy.deepcopy(layer.activation), bits=width)
-            in_bytes = width != FLOAT
-        layers.append(made)
+    rounds = [width != FLOAT for width in bits]
+    rounds[-1] |= any(rounds[-2:-1])
+    each = zip(bits, rounds, strict=True)
+    layers = [
+        _rounding(layer, *next(each)) if isinstance(layer, Dense) else copy.deepcopy(layer)
+        for layer in network.layers
+    ]
     other = Network(network.n_inputs, layers, rng=np.random.default_rng(0))
     other.parameters[...] = network.parameters  # which lie as they did
     for layer in other.layers:
         if isinstance(layer, QuantizedDense):
             layer.find_cuts()
     return other
+
+
+def _rounding(layer: Dense, bits: int, rounds: bool) -> Layer:
+    if not rounds:
+        return copy.deepcopy(layer)
+    return QuantizedDense(layer.units, copy.deepcopy(layer.activation), bits=bits)
 
 
 def whole_numbers(network: Network) -> Network:

@@ -19,9 +19,9 @@ from trainer.nn import Network
 def sparsified(network: Network, share: float) -> Network:
     """A copy whose smallest weights are 0.
 
-    The smallest |w| of each dense layer by itself, of equal ones the first: the weights of one layer
-    may be smaller than all of another's, which must not be left without any. Biases stay. Weights
-    that are 0 already count.
+    The smallest |w| of each dense layer by itself, of equal ones the first: a layer whose weights
+    are smaller than all of another's must not be left without any. Biases stay. Weights that are 0
+    already count.
 
     Args:
         network: of any layers.

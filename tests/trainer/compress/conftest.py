@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn import config_context
 
 from serving.bundle import Bundle
 from trainer.choices import Config
@@ -36,8 +37,9 @@ class Made:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _races_are_short():
-    with pytest.MonkeyPatch.context() as patch:
+def _no_time_is_lost():
+    # Of hundreds of metrics scikit-learn takes longer to check the arguments than for the rest.
+    with pytest.MonkeyPatch.context() as patch, config_context(skip_parameter_validation=True):
         patch.setattr(RACES, 1)
         yield
 

@@ -87,7 +87,7 @@ def test_of_each_name_those_that_hold_come_smallest_first(kind, tried):
     ("iris", "accuracy"), ("tumours", "roc_auc"), ("progress", "r2"),
 ])  # fmt: skip
 def test_the_metric_is_that_which_led_the_training(kind, metric, tried):
-    assert tried(kind, prune="none", int8=False)[0].metric == metric
+    assert tried(kind, prune="none")[0].metric == metric
 
 
 @pytest.mark.parametrize("kind, metric", [
@@ -100,12 +100,11 @@ def test_a_metric_of_another_task_is_refused(kind, metric, reopened):
 
 
 def test_another_metric_may_be_asked_for(tried):
-    budget, _, _ = tried("tumours", metric="f1", prune="none", int8=False)
+    budget, _, _ = tried("tumours", metric="f1", prune="none")
     assert budget.metric == "f1"
 
 
 def test_what_is_not_asked_for_is_not_tried(tried):
-    assert names(tried("iris", prune="none", int8=False)[0].trials) == ["fp32"]
     assert set(names(tried("iris", prune="none")[0].trials)) == {"fp32", "int8"}
     assert names(tried("iris", prune=0.5, int8=False)[0].trials) == ["fp32", "pruned"]
 
@@ -183,6 +182,31 @@ def test_a_reduced_range_has_weights_of_7_bits(tried):
         assert found["int8"] == found["pruned-int8"] == most
         assert found["pruned-int4"] <= 63
         assert {t.bits for t in budget.trials if t.name.endswith("int8")} == {bits}
+
+
+def test_variants_of_pixels_go_without_the_nodes_that_scale_them(tried):
+    budget, _, _ = tried("digits", **WHOLE)
+    for trial in budget.trials:
+        found = {node.op_type for node in onnx.load_from_string(trial.content).graph.node}
+        assert ({"Sub", "Div"} <= found) == (trial is budget.dense)
+
+
+class Whole(Callback):
+    """Whether the numbers of categories that were asked were whole, and anything else was not."""
+
+    def __init__(self):
+        self.categories = self.others = True
+
+    def on_step(self, run):
+        x = run.batch[0]
+        self.categories &= bool((x[:, -1] % 1 == 0).all())
+        self.others &= bool((x[:, 0] % 1 == 0).all())
+
+
+def test_categories_that_are_looked_up_are_not_blended(reopened):
+    watch, goal = Whole(), Goal(epochs=1, prune=0.5, int8=False)
+    Budget(reopened("wages"), goal, callbacks=[watch], tell=lambda _: None).search()
+    assert (watch.categories, watch.others) == (True, False)
 
 
 class Runs(Callback):

@@ -1,5 +1,6 @@
 import copy
 import math
+from itertools import pairwise
 
 import numpy as np
 import onnx
@@ -246,16 +247,26 @@ def test_layers_in_whole_numbers_are_the_same_within_a_byte(last, activation, rn
     assert np.mean(delta) < 0.1 * np.mean(np.abs(network.logits(x)))
 
 
-@pytest.mark.parametrize("bits", [[FLOAT, 8], [FLOAT, FLOAT, 8], [8, FLOAT, FLOAT]])
-def test_layers_in_floats_learn_with_the_rounding_they_answer_with(bits, rng):
-    widths = (6, *[7] * (len(bits) - 1), 3)
-    network = rounding(a_network(rng, activation="identity", widths=widths), bits)
-    if bits[0] == 8:  # as a layer in bytes does not bend only where it is the last
-        network = rounding(a_network(rng, widths=widths), bits)
-    x = rows(rng, 200)
-    calibrate(network, x, "min-max")
-    delta = np.abs(whole_numbers(network).logits(x) - network.logits(x))
-    assert np.median(delta) < 2e-3 * np.abs(network.logits(x)).max()
+@pytest.mark.parametrize("bits, activations", [
+    ([FLOAT, 8], ["identity"]),
+    ([FLOAT, FLOAT, 8], ["identity", "identity"]),
+    ([8, FLOAT, FLOAT], ["relu", "identity"]),
+    ([8, FLOAT, 8, FLOAT], ["relu", "identity", "tanh"]),
+])  # fmt: skip
+def test_layers_in_floats_learn_with_the_rounding_they_answer_with(bits, activations, rng):
+    layers = [*(Dense(7, activation) for activation in activations), Dense(3)]
+    network = Network(6, layers, rng=rng)
+    network.parameters[...] = rng.normal(0, 0.5, network.n_parameters)
+    rounds, x = rounding(network, bits), rows(rng, 200)
+    calibrate(rounds, x, "min-max")
+    whole = whole_numbers(rounds)
+    delta = np.abs(whole.logits(x) - rounds.logits(x))
+    assert np.median(delta) < 2e-3 * np.abs(rounds.logits(x)).max()
+    assert [isinstance(layer, IntegerDense) for layer in whole.layers] == [b != FLOAT for b in bits]
+    # A layer in floats between bytes ONNX Runtime would put in bytes itself.
+    for layer, after in pairwise(whole.layers):
+        if isinstance(layer, IntegerDense) and isinstance(after, Dense):
+            assert (layer.target is None) == (after is not whole.layers[-1])
 
 
 def test_what_is_not_dense_stays(rng):

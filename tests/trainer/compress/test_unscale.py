@@ -99,6 +99,16 @@ def test_of_whole_numbers_it_goes_into_the_step_of_the_bytes(columns, rng):
     np.testing.assert_allclose(got, found.answers(records)["probabilities"], atol=1e-6)
 
 
+def test_columns_of_different_scales_keep_them_though_none_has_an_offset(rng):
+    model, _ = a_model(rng)
+    numbers, scaler = model.encoder.numbers, model.encoder.numbers.scaler
+    scale = scaler.scale.copy()
+    scale[3] *= 2
+    numbers = replace(numbers, scaler=replace(scaler, scale=scale))
+    model = replace(model, encoder=replace(model.encoder, numbers=numbers))
+    assert without_scaling(model) is model
+
+
 def test_gaps_that_are_flagged_keep_their_scaling(rng):
     model, _ = a_model(rng, gaps=True)
     assert without_scaling(model) is model

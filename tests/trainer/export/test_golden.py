@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from serving.bundle import SelfTest
 from serving.runtime import compare
 from trainer.export.golden import golden_selftest, synthetic_records
-from trainer.export.parity import ParityError
+from trainer.export.parity import ParityError, decided
+from trainer.nn import Network
 
 KINDS = ["multiclass", "binary", "text classes", "regression", "several targets"]
 
@@ -51,3 +54,43 @@ def test_labels_that_rounding_could_flip_are_left_out(export, rng):
             golden_selftest({"fp32": exported.model}, rng)
     finally:
         last.W[...], last.b[...] = W, b
+
+
+def changed(model, factor):
+    """Other weights in the last layer: as if it were another variant."""
+    network = model.network.astype(np.float32)
+    network.layers[-1].W[...] *= factor
+    return replace(model, network=network)
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "binary", "regression"])
+def test_variants_are_asked_the_same_and_each_has_answers_of_its_own(kind, export, in_bytes, rng):
+    exported = export(kind)
+    other = in_bytes(exported.model, exported.table.records, rng)
+    models = {"fp32": exported.model, "int8": other, "same": changed(exported.model, 0.7)}
+    found = SelfTest.from_bytes(golden_selftest(models, rng).to_bytes())
+    assert list(found.expected) == list(models)
+    rows = len(found.inputs["features"])
+    records = replace(exported.table.records, numbers=found.inputs["features"],
+                      dates=np.empty((rows, 0)), codes=np.empty((rows, 0), np.int32))  # fmt: skip
+    for name, model in models.items():
+        for output, array in model.answers(records).items():
+            np.testing.assert_array_equal(found.expected[name].outputs[output], array)
+        if model.classes is not None:
+            assert decided(model, records).all()
+    tolerances = [found.expected[name].tolerances for name in models]
+    assert all(set(t) == {"value" if kind == "regression" else "probabilities"} for t in tolerances)
+
+
+def test_rows_that_any_variant_is_undecided_on_are_no_test(export, rng):
+    model = export("binary").model
+    sure = len(golden_selftest({"fp32": model}, np.random.default_rng(0)).inputs["features"])
+    hesitant = changed(model, 1e-9)
+    hesitant.network.layers[-1].b[...] = 0
+    assert isinstance(hesitant.network, Network)
+    with pytest.raises(ParityError, match="undecided on all but 0"):
+        golden_selftest({"fp32": model, "hesitant": hesitant}, rng)
+    less = changed(model, 2e-6)
+    less.network.layers[-1].b[...] = 0
+    fewer = golden_selftest({"fp32": model, "less": less}, np.random.default_rng(0))
+    assert 8 <= len(fewer.inputs["features"]) < sure
