@@ -125,6 +125,8 @@ class Variant(_Part):
     parity: Parity
     latency_us: dict[str, float]  # median of one run, by batch size, where it was exported
     bits: Literal[4, 7, 8, 32] = 32  # of a weight; floats have 32
+    # binary: its own, where it was chosen anew; else the manifest's
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 
 class Data(_Part):
@@ -164,6 +166,7 @@ class Candidate(_Part):
     latency_us: dict[str, float]  # median of one run, by batch size
     validation: float  # the metric on the validation rows
     drop: float  # of it below the dense network's
+    error: float = 0.0  # the standard error of the drop
     tested: Drop | None = None  # on the test rows, if they were asked
     kept: bool
 
@@ -178,11 +181,12 @@ class Compression(_Part):
     def verdict(self, candidate: Candidate) -> Literal["kept", "refuted", "holds", "fails"]:
         """Whether it is in the bundle; if not, whether it lost no more than was allowed.
 
-        One that held on the validation rows and not on the test rows is refuted.
+        It holds if its drop and the standard error of that are within it. One that holds on the
+        validation rows, and surely not on the test rows, is refuted.
         """
         if candidate.kept:
             return "kept"
-        if candidate.drop > self.max_drop:
+        if candidate.drop + candidate.error > self.max_drop:
             return "fails"
         return "holds" if candidate.tested is None else "refuted"
 

@@ -36,7 +36,7 @@ def _whole(model: ServedModel) -> dict[str, Any]:
     manifest = model.manifest
     return {
         **_head(model),
-        "threshold": manifest.threshold,
+        "threshold": manifest.variants[model.variant].threshold or manifest.threshold,
         "aim": manifest.aim,
         "inputs": [column.model_dump() for column in manifest.inputs],
         "example": manifest.example or {c.name: _middle(c) for c in manifest.inputs},

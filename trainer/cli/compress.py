@@ -83,7 +83,7 @@ def _summarise(done: Compressed) -> None:
         if (tested := candidate.tested) is not None:
             click.echo(_tested(candidate, tested, found))
     if done.bundle is None:
-        click.echo("no variant holds the budget; no version was written")
+        click.echo("no variant holds the budget and saves anything; no version was written")
     else:
         click.echo(f"bundle {done.bundle.path}; a server takes it up when it is started anew")
 
@@ -124,6 +124,6 @@ def _row(candidate: Candidate, dense: Candidate, sizes: list[str], verdict: str)
         f"{candidate.zipped_bytes:,}",
         *(f"{candidate.latency_us[size]:g}" for size in sizes),
         f"{candidate.validation:.4f}",
-        f"{candidate.drop:.4f}",
+        f"{candidate.drop:.4f} ±{candidate.error:.4f}",
         verdict,
     ]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from serving.bundle import Candidate, Drop
-from serving.runtime import Session, race
+from serving.runtime import TIMED_ROWS, Session, race
 from trainer.compress.distill import distill
 from trainer.compress.goal import METRICS, Goal
 from trainer.compress.plain import dense_layers
@@ -27,17 +27,20 @@ from trainer.compress.sparse import KeepZeros, sparsified
 from trainer.compress.unscale import without_scaling
 from trainer.data.memory import room
 from trainer.data.splits import some
+from trainer.data.tables import DataError
 from trainer.evaluate import Judgement, leading
 from trainer.export.graph import build_graph
 from trainer.fit.batches import Rows
 from trainer.fit.loop import Callback
 from trainer.model import Model
 from trainer.nn import Dense, IntegerDense, Network, Select
+from trainer.recipe import settle
 
 Bits = Literal[4, 7, 8, 32]
 LOOKED_AT = 10_000  # training rows that importances and ranges come from, at most
 STEP = 0.5  # share of the weights that remain from one level to the next
 GENTLY = 1 / 3  # of the learning rate, for what has learned already and is to be rounded
+SPARSE = "sparse"
 FEWEST_WEIGHTS = 100  # where nothing is left to win
 
 
@@ -53,6 +56,7 @@ class Trial:
         parameters: weights and biases that are stored.
         value: the metric on the validation rows.
         drop: of it below the dense model's.
+        error: the standard error of the drop.
         qat: whether it was trained with its rounding.
     """
 
@@ -62,7 +66,8 @@ class Trial:
     bits: Bits
     parameters: int
     value: float
-    drop: float
+    drop: float = 0.0
+    error: float = 0.0
     qat: bool = False
 
     @property
@@ -85,6 +90,7 @@ class Trial:
             latency_us={str(size): microseconds for size, microseconds in latency.items()},
             validation=self.value,
             drop=self.drop,
+            error=self.error,
             tested=tested,
             kept=kept,
         )
@@ -117,7 +123,7 @@ class Budget:
     ) -> None:
         self.goal, self.callbacks, self.tell = goal, callbacks, tell
         self.table, self.parts = reopened.table, reopened.parts
-        self.silenced = reopened.config.input_dropout
+        self.config = reopened.config
         model = reopened.model
         most = room() // (4 * model.encoder.width)
         self.rows = model.rows(self.table, np.sort(some(self.parts.train, most)))
@@ -128,11 +134,17 @@ class Budget:
         if isinstance(goal.prune, float):
             self._require_room(model.network, goal.prune)
         self.trials: list[Trial] = []
-        self.dense = self._try(DENSE, model, 32)
+        self.judged = Judgement.of(model, self.table, self.parts.validation)
+        value, size = self.judged.metrics()[self.metric], _parameters(model.network)
+        self.dense = self._took(Trial(DENSE, model, build_graph(model), 32, size, value))
 
     def holds(self, trial: Trial) -> bool:
-        """Whether it loses no more than was allowed."""
-        return trial.drop <= self.goal.max_drop
+        """Whether it loses no more than was allowed, even by a standard error more than it does.
+
+        Of many that are tried, some are lucky on the validation rows; as for trees in Breiman et
+        al. 1984, Classification and Regression Trees, section 3.4.3, that must not decide.
+        """
+        return trial.drop + trial.error <= self.goal.max_drop
 
     def search(self) -> dict[str, list[Trial]]:
         """Try what the goal asks for.
@@ -159,20 +171,12 @@ class Budget:
             for name in dict.fromkeys(t.name for t in self.trials if t.name in held)
         }
 
-    def frontier(self, kept: Sequence[Trial], tested: Mapping[Trial, Drop]) -> list[Candidate]:
-        """All that was tried, timed in one race.
-
-        Args:
-            kept: what the bundle will hold.
-            tested: what was lost on the test rows, of the variants for which they were asked.
-        """
+    def race(self) -> dict[Trial, dict[int, float]]:
+        """Median µs of one run by batch size, of all that was tried, in one race."""
         sessions = {str(i): Session(trial.content) for i, trial in enumerate(self.trials)}
-        records = self.table.records.take(some(self.parts.validation, 256))
+        records = self.table.records.take(some(self.parts.validation, max(TIMED_ROWS)))
         times = race(sessions, records.inputs())
-        return [
-            trial.described(times[str(i)], tested=tested.get(trial), kept=trial in kept)
-            for i, trial in enumerate(self.trials)
-        ]
+        return {trial: times[str(i)] for i, trial in enumerate(self.trials)}
 
     def _prune_as_far_as_it_goes(self, network: Network) -> None:
         """Halve until nothing holds, then try once between the last two."""
@@ -187,7 +191,7 @@ class Budget:
 
     def _level(self, network: Network) -> bool:
         """Try a pruned network in floats and in bytes; whether any of it holds."""
-        tried = [self._try("pruned", self._with(network), 32)]
+        tried = [self._try("pruned", network, 32)]
         if self.goal.int8:
             # What floats cannot hold, 8 bits will not, however they are trained; 4 bits are trained
             # in any case, and what they learn besides may do it.
@@ -208,7 +212,7 @@ class Budget:
     def _sparse(self, network: Network, share: float) -> Trial:
         sparse = sparsified(network, share)
         self._learn(sparse, callbacks=[KeepZeros()])
-        return self._try("sparse", self._with(sparse), 32)
+        return self._try(SPARSE, sparse, 32)
 
     def _in_bytes(
         self, name: str, network: Network, *, bits: Bits = 8, trains: bool = True
@@ -217,11 +221,11 @@ class Budget:
         if bits == 8 and self.goal.reduce_range:
             bits = 7
         rounding = quantized(network, self.sample.features, self._score, bits=bits)
-        trial = self._try(name, self._with(whole_numbers(rounding)), bits)
+        trial = self._try(name, whole_numbers(rounding), bits)
         if not (self.goal.qat or (trains and not self.holds(trial))):
             return trial
         self._learn(rounding, GENTLY)
-        return self._try(name, self._with(whole_numbers(rounding)), bits, qat=True)
+        return self._try(name, whole_numbers(rounding), bits, qat=True)
 
     def _learn(
         self, network: Network, share: float = 1, callbacks: Sequence[Callback] = ()
@@ -237,21 +241,32 @@ class Budget:
             batch_size=self.goal.batch_size,
             learning_rate=share * self.goal.learning_rate,
             whole=len(model.encoder.embedded),
-            silenced=self.silenced,
+            silenced=self.config.input_dropout,
             # One for each size, so that what else is tried does not change what comes of it.
             rng=np.random.default_rng([self.goal.seed, network.n_parameters]),
             callbacks=[*callbacks, *self.callbacks],
         )
 
-    def _with(self, network: Network) -> Model:
-        return without_scaling(replace(self.dense.model, network=network))
+    def _try(self, name: str, network: Network, bits: Bits, *, qat: bool = False) -> Trial:
+        """Judge a network in the dense one's place, with a temperature and threshold of its own."""
+        model = without_scaling(replace(self.dense.model, network=network))
+        met = True
+        try:
+            model = settle(model, self.table, self.parts.validation, self.config)
+        except DataError:  # no threshold meets the aim any more
+            met = False
+        judged = Judgement.of(model, self.table, self.parts.validation)
+        value = judged.metrics()[self.metric] if met else 0.0
+        trial = Trial(
+            name, model, build_graph(model), bits, _parameters(network), value,
+            # Without what float64 leaves of a difference of two shares of the same rows.
+            drop=round(self.dense.value - value, 9),
+            error=self.judged.error_of_drop(judged, self.metric, np.random.default_rng(0)),
+            qat=qat,
+        )  # fmt: skip
+        return self._took(trial)
 
-    def _try(self, name: str, model: Model, bits: Bits, *, qat: bool = False) -> Trial:
-        value = Judgement.of(model, self.table, self.parts.validation).metrics()[self.metric]
-        # Without what float64 leaves of a difference of two shares of the same rows.
-        drop = round(self.trials[0].value - value, 9) if self.trials else 0.0
-        content, parameters = build_graph(model), _parameters(model.network)
-        trial = Trial(name, model, content, bits, parameters, value, drop, qat)
+    def _took(self, trial: Trial) -> Trial:
         self.trials.append(trial)
         self.tell(trial)
         return trial

@@ -77,7 +77,10 @@ class QuantizedDense(Dense):
         """The step of each unit's weights, `(units,)`."""
         largest = np.maximum(self.W.max(axis=0), -self.W.min(axis=0))
         steps = largest * self.cuts / np.float32(largest_weight(self.bits))
-        found: NDArray[np.float32] = np.maximum(steps, np.finfo(np.float32).tiny)
+        # So large that the bias, which counts in steps of this and the input's, fits into its bits.
+        source = float(self.source.scale)
+        least = np.maximum(np.abs(self.b) / MOST_BIAS, np.finfo(np.float32).tiny) / source
+        found: NDArray[np.float32] = np.maximum(steps, least).astype(np.float32)
         return found
 
     def find_cuts(self) -> None:
@@ -212,7 +215,7 @@ def _whole(layer: QuantizedDense, following: Layer | None) -> Layer:
     steps = np.asarray(source.scale * scales, np.float64)
     return IntegerDense(
         layer.whole_weights(),
-        np.rint(layer.b / steps).clip(-MOST_BIAS, MOST_BIAS).astype(np.int32),
+        np.rint(layer.b / steps).astype(np.int32),
         scales,
         source=source,
         target=following.source if isinstance(following, QuantizedDense) else None,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from pydantic import ValidationError
@@ -89,6 +90,11 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
         threshold=0.5 if manifest.threshold is None else manifest.threshold,
         temperature=manifest.temperature,
     )
+    if DENSE not in manifest.variants:
+        raise BundleError(
+            f"{bundle.path}: expected a variant {DENSE}, as it was trained; got "
+            f"{', '.join(manifest.variants)}; train the model again"
+        )
     content = bundle.graph(DENSE)
     _restore(model, _constants(content))
     if build_graph(model) != content:
@@ -100,7 +106,12 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
 
 
 def _constants(content: bytes) -> dict[str, NDArray[np.float32]]:
-    graph = onnx.load_from_string(content).graph
+    try:
+        graph = onnx.load_from_string(content).graph
+    except DecodeError as error:
+        raise BundleError(
+            f"expected an ONNX graph in {DENSE}; {error}; train the model again"
+        ) from error
     return {constant.name: numpy_helper.to_array(constant) for constant in graph.initializer}
 
 

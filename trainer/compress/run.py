@@ -1,18 +1,19 @@
 """A compression from beginning to end: reopen, try, confirm, write.
 
-Of each kind the smallest variant that holds the budget on validation rows is put to the test rows;
-if it loses more than was allowed there, the next larger one is.
+Of each kind the smallest variant that holds the budget on validation rows is put to the test rows,
+once; if these say that it surely loses more than was allowed, it is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import geometric_mean
 
 import numpy as np
 
 from serving.bundle import Bundle, Compression, Drop
-from trainer.compress.budget import Budget, Tell, Trial
+from trainer.compress.budget import SPARSE, Budget, Tell, Trial
 from trainer.compress.goal import Goal
 from trainer.compress.reopen import DENSE, reopen
 from trainer.export.golden import synthetic_records
@@ -21,6 +22,8 @@ from trainer.export.variant import Graph
 from trainer.export.write import require_writable
 from trainer.fit.loop import Callback
 from trainer.model import Model
+
+CLEARLY = 1.1  # times as fast; less is noise
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def compress(
     require_writable(dense.path.parent)
     reopened = reopen(dense, data)
     budget = Budget(reopened, goal, callbacks=callbacks, tell=tell)
-    found = budget.search()
+    found, times = budget.search(), budget.race()
     drawing, golden, resampling = np.random.default_rng(goal.seed).spawn(4)[1:]
     table, parts = reopened.table, reopened.parts
     synthetic = synthetic_records(reopened.model, drawing)
@@ -74,15 +77,20 @@ def compress(
 
     kept = {budget.dense: graph_of(budget.dense)}
     tested: dict[Trial, Drop] = {}
-    for name in found:
-        for trial in found[name] if name != DENSE else []:
-            graph = graph_of(trial)
-            tested[trial] = _drop(kept[budget.dense], graph, budget.metric, resampling)
-            if tested[trial].drop <= goal.max_drop:
-                kept[trial] = graph
-                break
+    for trial in (trials[0] for name, trials in found.items() if name != DENSE):
+        if any(_beats(other, trial, times) for other in kept):
+            continue
+        graph = graph_of(trial)
+        tested[trial] = _drop(kept[budget.dense], graph, budget.metric, resampling)
+        if tested[trial].interval[0] <= goal.max_drop:
+            kept[trial] = graph
     compression = Compression(
-        metric=budget.metric, max_drop=goal.max_drop, tried=budget.frontier(list(kept), tested)
+        metric=budget.metric,
+        max_drop=goal.max_drop,
+        tried=[
+            trial.described(times[trial], tested=tested.get(trial), kept=trial in kept)
+            for trial in budget.trials
+        ],
     )
     references = {t.name: t.model for t in kept}
     if len(kept) == 1:
@@ -95,6 +103,14 @@ def compress(
         rng=golden,
     )
     return Compressed(bundle, compression, references)
+
+
+def _beats(other: Trial, trial: Trial, times: Mapping[Trial, Mapping[int, float]]) -> bool:
+    """Whether a variant that comes before is as small, and not clearly slower."""
+    if trial.name == SPARSE or len(trial.content) < len(other.content):
+        return False
+    ratios = [times[other][size] / microseconds for size, microseconds in times[trial].items()]
+    return geometric_mean(ratios) < CLEARLY
 
 
 def _drop(dense: Graph, graph: Graph, metric: str, rng: np.random.Generator) -> Drop:

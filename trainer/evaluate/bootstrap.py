@@ -79,14 +79,28 @@ def interval_of_drop(
     Both are to the same rows, drawn together: what makes rows hard makes them hard for both, so the
     difference is known better than either. Arguments else as of `intervals`.
     """
+    return _interval(drops(task, truth, answers, classes, metric, rng, resamples, groups))
+
+
+def drops(
+    task: Task,
+    truth: NDArray[Any],
+    answers: tuple[Answers, Answers],
+    classes: NDArray[Any] | None,
+    metric: str,
+    rng: np.random.Generator,
+    resamples: int,
+    groups: NDArray[np.int64] | None = None,
+) -> NDArray[np.float64]:
+    """How much less the metric is in each resample; those that have no such metric are left out."""
     resamples = _feasible(resamples, len(truth), classes)
     before, after = (recount(task, truth, given, classes) for given in answers)
-    drops = [
+    found = [
         before(drawn)[metric] - after(drawn)[metric]
         for drawn in _resamples(len(truth), resamples, groups, rng)
     ]
-    values = np.concatenate(drops)
-    return _interval(values[np.isfinite(values)])
+    values = np.concatenate(found)
+    return values[np.isfinite(values)]
 
 
 def _feasible(resamples: int, n: int, classes: NDArray[Any] | None) -> int:

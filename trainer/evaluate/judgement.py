@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trainer.data.splits import some
 from trainer.data.tables import DataError, Table, Task
-from trainer.evaluate.bootstrap import interval_of_drop, intervals
+from trainer.evaluate.bootstrap import FEWEST, drops, interval_of_drop, intervals
 from trainer.evaluate.metrics import measure
 from trainer.model import SLICE, Answers, Model
 
@@ -79,3 +79,9 @@ class Judgement:
             self.task, self.truth, (self.answers, other.answers), self.classes, metric,
             rng=rng, groups=self.groups,
         )  # fmt: skip
+
+    def error_of_drop(self, other: Judgement, metric: str, rng: np.random.Generator) -> float:
+        """The standard error of the metric's fall from these answers to others of the same rows."""
+        both = (self.answers, other.answers)
+        found = drops(self.task, self.truth, both, self.classes, metric, rng, FEWEST, self.groups)
+        return float(found.std())

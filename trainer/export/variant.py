@@ -29,6 +29,7 @@ class Graph:
         session: it, loaded.
         parity: how far its answers are from the model's, on the test rows and on synthetic ones.
         tested: what the model answers to the test rows.
+        threshold: of a binary model, from which the second class is answered; else None.
         bits: of a weight.
     """
 
@@ -36,6 +37,7 @@ class Graph:
     session: Session
     parity: bundle.Parity
     tested: Judgement
+    threshold: float | None
     bits: Literal[4, 7, 8, 32] = 32
 
     @classmethod
@@ -56,7 +58,9 @@ class Graph:
         session = Session(content)
         held_out = table.records.take(some(parts.test, COMPARED))
         parity = check_parity(model, session, held_out, synthetic)
-        return cls(content, session, parity, Judgement.of(model, table, parts.test), bits)
+        tested = Judgement.of(model, table, parts.test)
+        threshold = model.threshold if model.task == "binary" else None
+        return cls(content, session, parity, tested, threshold, bits)
 
     def described(self, file: str, latency_us: Mapping[str, float]) -> bundle.Variant:
         """The graph as the manifest describes it, once it has been timed."""
@@ -68,6 +72,7 @@ class Graph:
             parity=self.parity,
             latency_us=dict(latency_us),
             bits=self.bits,
+            threshold=self.threshold,
         )
 
 

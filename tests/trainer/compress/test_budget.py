@@ -1,4 +1,5 @@
 import gzip
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,11 +11,13 @@ from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 from serving.bundle import Drop
 from serving.runtime import Session
 from trainer.compress.budget import FEWEST_WEIGHTS, Budget
+from trainer.compress.distill import distill
 from trainer.compress.goal import Goal
 from trainer.compress.plain import dense_layers
-from trainer.compress.prune import fewest
+from trainer.compress.prune import fewest, prune
 from trainer.fit.loop import Callback
 from trainer.nn import Dense, IntegerDense
+from trainer.recipe import settle
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,9 @@ def test_of_each_name_those_that_hold_come_smallest_first(kind, tried):
     }  # fmt: skip
     for name in dict.fromkeys(names(budget.trials)):
         found = held.get(name, [])
-        assert set(found) == {t for t in budget.trials if t.name == name and t.drop <= 0.05}
+        assert set(found) == {
+            t for t in budget.trials if t.name == name and t.drop + t.error <= 0.05
+        }
         assert [len(t.content) for t in found] == sorted(len(t.content) for t in found)
 
 
@@ -142,8 +147,8 @@ def test_auto_halves_as_long_as_anything_holds_and_there_is_something_to_remove(
 def test_auto_stops_where_nothing_holds_and_tries_once_in_between(tried):
     budget, found, _ = tried("digits", max_drop=0, epochs=1, learning_rate=1e-9, int8=False)
     _, *held, failed, between = budget.trials
-    assert failed.drop > 0
-    assert all(trial.drop <= 0 for trial in held)
+    assert failed.drop + failed.error > 0
+    assert all(trial.drop + trial.error <= 0 for trial in held)
     share = 0.5 ** len(held)
     assert sizes(failed) <= 0.5 * share * budget.removable
     assert sizes(failed) < sizes(between) <= share / np.sqrt(2) * budget.removable
@@ -229,10 +234,10 @@ def test_what_holds_without_is_trained_with_its_rounding_only_if_asked(qat, runs
 def test_what_does_not_hold_is_trained_with_its_rounding_if_floats_hold_or_it_has_4_bits(tried):
     trials = tried("digits", max_drop=0, epochs=1, prune=0.75)[0].trials
     in_floats = next(trial for trial in trials if trial.name == "pruned")
-    assert in_floats.drop > 0
+    assert in_floats.drop + in_floats.error > 0
     for name, trains in (("int8", True), ("pruned-int8", False), ("pruned-int4", True)):
         first, *again = (trial for trial in trials if trial.name == name)
-        assert len(again) == (trains and first.drop > 0), name
+        assert len(again) == (trains and first.drop + first.error > 0), name
     assert max(map(names(trials).count, names(trials))) == 2
 
 
@@ -254,20 +259,70 @@ def test_a_seed_decides_it_all(reopened, tried):
     assert once(1) == once(1) != once(2)
 
 
-def test_the_frontier_describes_what_was_tried(tried):
-    budget, held, _ = tried("digits", **WHOLE)
-    kept = [trials[0] for trials in held.values()]
-    candidates = budget.frontier(kept, {kept[-1]: Drop(drop=0.01, interval=(0, 0.02))})
-    assert [c.name for c in candidates if c.tested is not None] == [kept[-1].name]
-    assert len(candidates) == len(budget.trials)
-    dense = candidates[0]
+def test_what_was_tried_is_described_as_it_was(tried):
+    budget, _, _ = tried("digits", **WHOLE)
+    trial, lost = budget.trials[-1], Drop(drop=0.01, interval=(0, 0.02))
+    times = budget.race()
+    assert set(times) == set(budget.trials)
+    assert all(set(found) == {1, 8, 64, 256} for found in times.values())
+    dense = budget.dense.described(times[budget.dense], tested=None, kept=True)
     assert (dense.inputs, dense.hidden) == (64, [32, 16])
     assert dense.parameters == 65 * 32 + 33 * 16 + 17 * 10
-    for trial, candidate in zip(budget.trials, candidates, strict=True):
-        assert candidate.kept == any(trial is other for other in kept)
-        assert candidate.size_bytes == len(trial.content)
-        assert candidate.zipped_bytes == len(gzip.compress(trial.content, mtime=0))
-        widths = [candidate.inputs, *candidate.hidden, 10]
-        assert candidate.parameters == sum((a + 1) * b for a, b in pairwise(widths))
-        assert set(candidate.latency_us) == {"1", "8", "64", "256"}
-        assert min(candidate.latency_us.values()) > 0
+    found = trial.described(times[trial], tested=lost, kept=False)
+    widths = [found.inputs, *found.hidden, 10]
+    assert found.parameters == sum((a + 1) * b for a, b in pairwise(widths))
+    assert (found.name, found.bits, found.qat) == (trial.name, trial.bits, trial.qat)
+    assert (found.drop, found.error, found.tested) == (trial.drop, trial.error, lost)
+    assert found.size_bytes == len(trial.content)
+    assert found.zipped_bytes == len(gzip.compress(trial.content, mtime=0))
+    assert found.latency_us == {str(size): us for size, us in times[trial].items()}
+
+
+def test_a_drop_comes_with_its_standard_error(tried):
+    budget, _, _ = tried("digits", **WHOLE)
+    records = budget.table.records.take(budget.parts.validation)
+    truth = budget.table.target[budget.parts.validation]
+    right = {t: t.model.answers(records)["label"] == truth for t in budget.trials}
+    for trial in budget.trials:
+        difference = right[budget.dense].astype(float) - right[trial]
+        assert trial.drop == pytest.approx(difference.mean(), abs=1e-9)
+        assert trial.error == pytest.approx(difference.std() / np.sqrt(len(truth)), rel=0.3)
+
+
+def test_networks_learn_by_the_truth_under_the_noise_of_their_training(reopened, monkeypatch):
+    pruned_by, learned = [], []
+
+    def spied_prune(network, x, targets, loss, **given):
+        pruned_by.append((x, targets, loss))
+        return prune(network, x, targets, loss, **given)
+
+    def spied_distill(*given, learning_rate, silenced, **others):
+        learned.append((learning_rate, silenced))
+        distill(*given, learning_rate=learning_rate, silenced=silenced, **others)
+
+    monkeypatch.setattr("trainer.compress.budget.prune", spied_prune)
+    monkeypatch.setattr("trainer.compress.budget.distill", spied_distill)
+    found = reopened("digits")
+    noisy = replace(found, config=found.config.model_copy(update={"input_dropout": 0.3}))
+    budget = Budget(noisy, Goal(prune=0.5, qat=True, epochs=1, learning_rate=0.03),
+                    tell=lambda _: None)  # fmt: skip
+    budget.search()
+    ((x, targets, loss),) = pruned_by
+    assert loss is found.model.loss
+    np.testing.assert_array_equal(x, budget.sample.features)
+    np.testing.assert_array_equal(targets, budget.sample.targets)
+    # int8 with its rounding, the pruned one in floats, and that in 8 and 4 bits
+    rates = [0.01, 0.03, 0.01, 0.01]
+    assert learned == [(pytest.approx(rate), 0.3) for rate in rates]
+
+
+def test_a_threshold_is_chosen_anew_for_what_is_compressed(reopened):
+    found = reopened("tumours")
+    aimed = replace(found, config=found.config.model_copy(update={"aim": "f1"}))
+    budget = Budget(aimed, Goal(prune=0.9, epochs=1), tell=lambda _: None)
+    budget.search()
+    rows = budget.parts.validation
+    for trial in budget.trials[1:]:
+        again = settle(trial.model, budget.table, rows, aimed.config)
+        assert trial.model.threshold == again.threshold
+    assert len({trial.model.threshold for trial in budget.trials}) > 1

@@ -182,3 +182,20 @@ def test_categories_that_are_looked_up_stay_whole_while_it_learns(rng):
     distill(student, teacher, "softmax", x, epochs=10, batch_size=32, learning_rate=0.01, whole=1,
             rng=rng)  # fmt: skip
     assert Imitation("softmax").value(student.logits(x), teacher.logits(x)) < 0.3 * before
+
+
+def test_the_teacher_sees_what_its_pupil_does_not(rng):
+    class Teacher:
+        def logits(self, x):
+            self.saw = x.copy()
+            return np.zeros((len(x), 2), np.float32)
+
+    x = rng.uniform(1, 2, (400, 10)).astype(np.float32)
+    teacher = Teacher()
+    source = Questions(teacher, x, 400, whole=2, silenced=0.3)
+    ((seen, _, _),) = source.epoch(rng)
+    assert (teacher.saw >= 1).all()
+    silent = seen == 0
+    assert not silent[:, 8:].any()  # numbers of categories
+    assert silent[:, :8].mean() == pytest.approx(0.3, abs=0.03)
+    np.testing.assert_array_equal(seen[~silent], teacher.saw[~silent])

@@ -366,3 +366,15 @@ def test_the_file_has_the_very_scales_that_were_learned_with(few_bits, reopened)
             np.testing.assert_array_equal(constants[W.input[0]], layer.whole_weights())
     low, high = network.layers[0].range
     assert network.layers[0].source.scale == np.float32((max(high, 0) - min(low, 0)) / 255)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-5, 1e-12, 0.0])
+def test_a_bias_is_kept_however_small_the_weights_are(size, rng):
+    network = Network(3, [Dense(2)], rng=rng)
+    network.layers[0].W[...] = size * np.array([[1, -1], [0.5, 0.25], [0, 1]])
+    network.layers[0].b[...] = [5, -7]
+    rounds = rounding(network, [8])
+    x = rng.normal(size=(50, 3)).astype(np.float32)
+    calibrate(rounds, x, "min-max")
+    found, wanted = whole_numbers(rounds).logits(x), network.logits(x)
+    np.testing.assert_allclose(found, wanted, atol=0.05 * size + 1e-6)
