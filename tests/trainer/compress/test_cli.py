@@ -64,7 +64,7 @@ def test_it_prints_a_table_and_tells_of_its_trials_meanwhile(trainer, copied):
 
 
 def test_of_versions_the_highest_is_compressed_unless_one_is_named(trainer, copied):
-    folder = copied("iris").path.parent
+    folder = copied("digits").path.parent
     choices = (*QUICK, "--max-drop", 0.5, "--prune", "none")
     for place, number in ((folder, 2), (folder, 3), (folder / "1", 4)):
         done = trainer("compress", place, *choices)
@@ -90,7 +90,7 @@ def test_the_last_column_tells_what_became_of_each(trainer, copied, monkeypatch)
     # Of what holds on the validation rows not all is kept: test rows may refute it.
     lost = Drop(drop=0.7, interval=(0.6, 0.8))
     monkeypatch.setattr("trainer.compress.run._drop", lambda *_: lost)
-    folder = copied("iris").path.parent
+    folder = copied("digits").path.parent
     done = trainer("compress", folder, *QUICK, "--prune", "none", "--max-drop", 0.5)
     assert [row.split()[-1] for row in done.stdout.splitlines()[3:5]] == ["kept", "refuted"]
     monkeypatch.setattr("trainer.compress.budget.Budget.holds", lambda _, t: t.name == "fp32")

@@ -178,7 +178,7 @@ def test_a_compressed_bundle_can_be_compressed_again(compressed, tmp_path):
 
 
 def test_a_seed_decides_every_file_but_the_manifest(copied):
-    bundle = copied("iris")
+    bundle = copied("digits")
     first, second = (done(bundle, prune=0.5, max_drop=0.9, seed=1)[0].bundle for _ in range(2))
     assert first.sums == second.sums
     assert len(first.manifest.variants) >= 3
@@ -212,7 +212,7 @@ def test_of_each_kind_the_test_rows_are_asked_of_one(compressed):
     assert len(asked) == len(set(asked))
 
 
-def test_what_is_neither_smaller_nor_faster_than_another_is_not_kept(copied):
+def test_what_saves_neither_bytes_nor_weights_is_not_kept(copied):
     found, _ = done(copied("iris"), prune="none", max_drop=0.5)
     dense, int8 = found.compression.tried[:2]
     assert int8.size_bytes > dense.size_bytes  # of a network as small as that
@@ -225,7 +225,7 @@ def test_options_show_in_what_is_written(compressed, copied):
     sparse = numbers_of(found.bundle.graph("sparse"))
     zeros = [np.mean(a == 0) for a in sparse.values() if a.ndim == 2]
     assert np.average(zeros, weights=[64 * 32, 32 * 16, 160]) == pytest.approx(0.5, abs=0.01)
-    reduced, _ = done(copied("iris"), prune="none", reduce_range=True, max_drop=0.5)
+    reduced, _ = done(copied("digits"), prune="none", reduce_range=True, max_drop=0.5)
     assert reduced.bundle.manifest.variants["int8"].bits == 7
     whole = [a for a in numbers_of(reduced.bundle.graph("int8")).values() if a.dtype == np.int8]
     assert max(int(np.abs(a.astype(int)).max()) for a in whole) <= 63
@@ -240,7 +240,7 @@ def test_a_place_that_cannot_be_written_to_is_named_before_the_work(copied, monk
 
 
 def test_a_version_that_does_not_prove_itself_is_not_left_behind(copied, monkeypatch):
-    bundle = copied("iris")
+    bundle = copied("digits")
     right = Bundle.selftest
 
     def spoiled(self):
