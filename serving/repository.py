@@ -67,6 +67,7 @@ class Repository:
             return repository
         for name in names:
             repository._load_model(models / name, variant, ledger)
+        repository._look_for(variant)
         if not names:
             log.error(
                 "expected a folder of models, NAME/VERSION; got %s, %s", models, _fault(models)
@@ -120,6 +121,12 @@ class Repository:
             else:
                 self._serve(f"{folder.name}/{version}", model)
                 return
+
+    def _look_for(self, variant: str) -> None:
+        """Say it loudly if no model has the variant that was asked for: most likely a typo."""
+        known = sorted({name for model in self.served.values() for name in model.trials})
+        if known and variant not in (AUTO, *known):
+            log.warning("expected a variant out of %s; got %s; ignored", ", ".join(known), variant)
 
     def _serve(self, version: str, model: ServedModel) -> None:
         for variant, trial in model.trials.items():

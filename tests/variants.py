@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
@@ -33,6 +34,29 @@ def wrong(graph: bytes) -> bytes:
     for tensor in model.graph.initializer:
         if len(tensor.dims) == 2:
             tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
+    return model.SerializeToString()
+
+
+def fussy(graph: bytes) -> bytes:
+    """The same answers to any number of rows but 8, which it refuses."""
+    model = onnx.load_from_string(graph)
+    (features,) = model.graph.input
+    sizes = np.ones(1000, np.int64)
+    sizes[8] = 2  # which one number cannot be made to
+    constants = {"sizes": sizes, "one": np.ones(1, np.float32), "first": np.array([0])}
+    for node in model.graph.node:
+        node.input[:] = ["passed" if name == features.name else name for name in node.input]
+    nodes = [
+        helper.make_node("Shape", [features.name], ["shape"]),
+        helper.make_node("Gather", ["shape", "first"], ["rows"]),
+        helper.make_node("Gather", ["sizes", "rows"], ["size"]),
+        helper.make_node("Reshape", ["one", "size"], ["factor"]),
+        helper.make_node("Mul", [features.name, "factor"], ["passed"]),
+        *model.graph.node,
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in constants.items())
     return model.SerializeToString()
 
 

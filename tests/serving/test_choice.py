@@ -6,7 +6,7 @@ import pytest
 from serving.agreement import Ledger
 from serving.bundle import Bundle, BundleError
 from serving.choice import choose
-from tests.variants import flip_a_bit, same, saturate, slow, with_variants, wrong
+from tests.variants import flip_a_bit, fussy, same, saturate, slow, with_variants, wrong
 
 
 @pytest.fixture
@@ -141,3 +141,9 @@ def test_a_graph_of_a_fixed_batch_size_is_refused(made):
     choice = choose(made(fp32=same, int8=fixed))
     assert choice.variant == "fp32"
     assert "does not run the graph" in choice.trials["int8"].reason
+
+
+def test_one_that_refuses_some_number_of_rows_fails_by_itself(made):
+    choice = choose(made(fp32=same, int8=fussy))
+    assert choice.variant == "fp32"
+    assert "ONNX Runtime does not run the graph" in choice.trials["int8"].reason

@@ -90,6 +90,14 @@ def test_the_variant_asked_for_is_served_of_models_that_have_it(zoo, tmp_path):
     )
 
 
+def test_a_variant_that_no_model_has_is_named_in_a_warning(zoo, caplog):
+    assert Repository.load(zoo, "INT8").served
+    assert "expected a variant out of fp32; got INT8; ignored" in caplog.text
+    caplog.clear()
+    Repository.load(zoo, "fp32")
+    assert "expected a variant" not in caplog.text
+
+
 def test_one_model_needs_no_name_and_several_do(zoo, shipped):
     assert Repository.load(shipped).find(None).manifest.name == "digits"
     several = Repository.load(zoo)
