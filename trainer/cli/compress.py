@@ -16,7 +16,7 @@ from trainer.choices import faults
 from trainer.cli.options import option
 from trainer.cli.verify import version_folder
 from trainer.compress.budget import Trial
-from trainer.compress.goal import Goal
+from trainer.compress.goal import Goal, GoalError
 from trainer.compress.run import Compressed
 from trainer.compress.run import compress as run_compression
 from trainer.data.tables import DataError
@@ -26,7 +26,7 @@ from trainer.fit.loop import TrainingDivergedError
 
 F = TypeVar("F", bound=Callable[..., Any])
 REFUSALS = (
-    BundleError, DataError, GraphError, OSError, ParityError, TrainingDivergedError, ValueError,
+    BundleError, DataError, GoalError, GraphError, OSError, ParityError, TrainingDivergedError,
 )  # fmt: skip
 
 
@@ -89,10 +89,10 @@ def _summarise(done: Compressed) -> None:
 
 
 def _tested(candidate: Candidate, tested: Drop, found: Compression) -> str:
-    low, high = tested.interval
+    change, low, high = (0 - lost for lost in (tested.drop, *reversed(tested.interval)))
     return (
         f"{candidate.name} of {candidate.size_bytes:,} bytes, on the test rows: {found.metric} "
-        f"{-tested.drop:+.4f}, 95 % {-high:+.4f} to {-low:+.4f}; {found.verdict(candidate)}"
+        f"{change:+.4f}, 95 % {low:+.4f} to {high:+.4f}; {found.verdict(candidate)}"
     )
 
 

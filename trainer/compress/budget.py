@@ -17,7 +17,7 @@ import numpy as np
 from serving.bundle import Candidate, Drop
 from serving.runtime import TIMED_ROWS, Session, race
 from trainer.compress.distill import distill
-from trainer.compress.goal import METRICS, Goal
+from trainer.compress.goal import METRICS, Goal, GoalError
 from trainer.compress.plain import dense_layers
 from trainer.compress.prune import fewest, prune
 from trainer.compress.qat import whole_numbers
@@ -111,11 +111,12 @@ class Budget:
     Attributes:
         metric: that must not drop by more than was allowed.
         dense: the model as it is.
+        judged: its answers to the validation rows.
         removable: weights and biases of its dense layers, which pruning removes shares of.
         trials: every variant that was tried, in order, the dense one first.
 
     Raises:
-        ValueError: the metric is none of this task, or so many weights cannot be removed.
+        GoalError: the metric is none of this task, or so many weights cannot be removed.
     """
 
     def __init__(
@@ -280,7 +281,7 @@ class Budget:
         known = {name: value for name, value in validation.items() if name in test}
         metric = self.goal.metric or leading(model.task, known)
         if metric not in known:
-            raise ValueError(
+            raise GoalError(
                 f"expected a metric of this task, out of "
                 f"{', '.join(name for name in METRICS if name in known)}; got {metric}"
             )
@@ -290,7 +291,7 @@ class Budget:
         least = fewest(network)
         if math.floor((1 - share) * self.removable) < least:
             most = math.floor(1000 * (1 - least / self.removable)) / 1000
-            raise ValueError(
+            raise GoalError(
                 f"expected a share of the weights to remove of up to {most:g}, from a network of "
                 f"{self.removable} that needs {least}; got {share:g}"
             )

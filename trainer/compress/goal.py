@@ -41,6 +41,10 @@ METRICS = (
 )  # fmt: skip
 
 
+class GoalError(ValueError):
+    """The goal is none for this model; the message says why."""
+
+
 class Goal(BaseModel):
     """What may be given up, and what is to be tried for it; each is an option of `compress`."""
 

@@ -150,10 +150,8 @@ class QuantizedDense(Dense):
         return np.multiply(whole, scales, out=whole)
 
     def _whole(self, scales: NDArray[np.float32]) -> Array:
-        whole, most = (
-            self._buffers.get("rounded", self.W.shape, self.dtype),
-            largest_weight(self.bits),
-        )
+        whole = self._buffers.get("rounded", self.W.shape, self.dtype)
+        most = largest_weight(self.bits)
         np.divide(self.W, scales, out=whole)
         np.rint(whole, out=whole)
         return np.clip(whole, -most, most, out=whole)

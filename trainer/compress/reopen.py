@@ -57,11 +57,17 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
         data: where its data are now; None where they were.
 
     Raises:
-        BundleError: the data are others, or the graph is not what this code makes of the model.
+        BundleError: the data are others, or there is no graph of it that this code makes of the
+            model.
         DataError: the data cannot be read.
         ValueError: the network cannot be compressed.
     """
     manifest = bundle.manifest
+    if DENSE not in manifest.variants:
+        raise BundleError(
+            f"{bundle.path}: expected a variant {DENSE}, as it was trained; got "
+            f"{', '.join(manifest.variants)}; train the model again"
+        )
     chosen = {**manifest.training.config, "models": bundle.path.parent.parent}
     if data is not None:
         chosen["data"] = data
@@ -90,11 +96,6 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
         threshold=0.5 if manifest.threshold is None else manifest.threshold,
         temperature=manifest.temperature,
     )
-    if DENSE not in manifest.variants:
-        raise BundleError(
-            f"{bundle.path}: expected a variant {DENSE}, as it was trained; got "
-            f"{', '.join(manifest.variants)}; train the model again"
-        )
     content = bundle.graph(DENSE)
     _restore(model, _constants(content))
     if build_graph(model) != content:

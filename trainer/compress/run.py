@@ -56,7 +56,8 @@ def compress(
         tell: told of each variant that is tried.
 
     Raises:
-        BundleError, DataError, ValueError: as `reopen` does.
+        BundleError, DataError: as `reopen` does.
+        GoalError: the goal is none for this model.
         OSError: the repository cannot be written to; said before the work.
         ParityError: a graph does not answer as its reference does.
         TrainingDivergedError: a loss became infinite or NaN.
@@ -65,7 +66,7 @@ def compress(
     reopened = reopen(dense, data)
     budget = Budget(reopened, goal, callbacks=callbacks, tell=tell)
     found, times = budget.search(), budget.race()
-    drawing, golden, resampling = np.random.default_rng(goal.seed).spawn(4)[1:]
+    drawing, golden, resampling = np.random.default_rng(goal.seed).spawn(3)
     table, parts = reopened.table, reopened.parts
     synthetic = synthetic_records(reopened.model, drawing)
 

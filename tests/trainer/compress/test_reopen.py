@@ -183,3 +183,17 @@ def test_choices_that_no_one_knows_are_refused(copied):
     other = replace(bundle, manifest=bundle.manifest.model_copy(update={"training": told}))
     with pytest.raises(BundleError, match="expected the choices of a training run.*colour"):
         reopen(other)
+
+
+def test_a_bundle_without_what_was_trained_is_refused(copied):
+    bundle = copied("iris")
+    variants = {"int8": bundle.manifest.variants["fp32"]}
+    other = replace(bundle, manifest=bundle.manifest.model_copy(update={"variants": variants}))
+    with pytest.raises(BundleError, match="expected a variant fp32, as it was trained; got int8"):
+        reopen(other)
+
+
+def test_a_graph_that_is_none_is_refused(copied, monkeypatch):
+    monkeypatch.setattr(Bundle, "graph", lambda *_: b"no graph at all")
+    with pytest.raises(BundleError, match="expected an ONNX graph in fp32; .*; train the model"):
+        reopen(copied("iris"))
