@@ -251,20 +251,18 @@ class Budget:
     def _try(self, name: str, network: Network, bits: Bits, *, qat: bool = False) -> Trial:
         """Judge a network in the dense one's place, with a temperature and threshold of its own."""
         model = without_scaling(replace(self.dense.model, network=network))
-        met = True
+        value = error = 0.0
         try:
             model = settle(model, self.table, self.parts.validation, self.config)
-        except DataError:  # no threshold meets the aim any more
-            met = False
-        judged = Judgement.of(model, self.table, self.parts.validation)
-        value = judged.metrics()[self.metric] if met else 0.0
-        trial = Trial(
-            name, model, build_graph(model), bits, _parameters(network), value,
-            # Without what float64 leaves of a difference of two shares of the same rows.
-            drop=round(self.dense.value - value, 9),
-            error=self.judged.error_of_drop(judged, self.metric, np.random.default_rng(0)),
-            qat=qat,
-        )  # fmt: skip
+            judged = Judgement.of(model, self.table, self.parts.validation)
+            value = judged.metrics()[self.metric]
+            error = self.judged.error_of_drop(judged, self.metric, np.random.default_rng(0))
+        except DataError:  # no threshold meets the aim any more, or an answer overflows
+            pass
+        # Without what float64 leaves of a difference of two shares of the same rows.
+        drop = round(self.dense.value - value, 9)
+        content, size = build_graph(model), _parameters(network)
+        trial = Trial(name, model, content, bits, size, value, drop, error, qat)
         return self._took(trial)
 
     def _took(self, trial: Trial) -> Trial:

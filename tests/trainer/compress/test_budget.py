@@ -15,6 +15,8 @@ from trainer.compress.distill import distill
 from trainer.compress.goal import Goal
 from trainer.compress.plain import dense_layers
 from trainer.compress.prune import fewest, prune
+from trainer.data.tables import DataError
+from trainer.evaluate import Judgement
 from trainer.fit.loop import Callback
 from trainer.nn import Dense, IntegerDense
 from trainer.recipe import settle
@@ -326,3 +328,21 @@ def test_a_threshold_is_chosen_anew_for_what_is_compressed(reopened):
         again = settle(trial.model, budget.table, rows, aimed.config)
         assert trial.model.threshold == again.threshold
     assert len({trial.model.threshold for trial in budget.trials}) > 1
+
+
+def test_one_whose_answers_overflow_fails_by_itself(reopened, monkeypatch):
+    right = Judgement.of.__func__
+
+    def of(cls, model, *given):
+        if any(isinstance(layer, IntegerDense) for layer in model.network.layers):
+            raise DataError("an answer overflows")
+        return right(cls, model, *given)
+
+    monkeypatch.setattr(Judgement, "of", classmethod(of))
+    budget = Budget(
+        reopened("digits"), Goal(prune=0.5, epochs=1, max_drop=0.9), tell=lambda _: None
+    )
+    assert list(budget.search()) == ["fp32", "pruned"]
+    failed = [t for t in budget.trials if t.bits < 32]
+    assert failed
+    assert [t.drop for t in failed] == pytest.approx([budget.dense.value] * len(failed))
