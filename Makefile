@@ -75,7 +75,7 @@ bench-parity: data  ## 5,000 records of Adult and of diamonds: NumPy, scored fil
 bench-memory: install  ## train on a 1 GB file and score it with 400 MB of memory (root, 4 GB of disk)
 	$(BIN)/python benchmarks/larger_than_memory.py
 
-bench-compress: data  ## compress five networks: size, speed, what it costs, parity, in some 30 minutes
+bench-compress: data  ## compress five networks: size, speed, what it costs, parity, in some 15 minutes
 	$(BIN)/python benchmarks/compress.py
 
 # The lock files hold versions and hashes and no addresses: any index serves them.
