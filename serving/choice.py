@@ -124,7 +124,7 @@ def _key(bundle: Bundle) -> str:
 
 
 def _fastest(bundle: Bundle, sessions: Mapping[str, Session]) -> Verdict:
-    """Of those that passed, the fastest if that is worthwhile, else the first."""
+    """Of those that passed, the first that no other is worthwhile faster than."""
     first, *others = sessions
     if not others:
         return Verdict(variant=first, why=f"{first} alone passed its self-test")

@@ -93,3 +93,21 @@ def test_the_house_is_as_drawn():
         for path in (ROOT / package).rglob("*.py"):
             if not path.name.startswith("__") and path.name != "lookup.py":
                 assert path.stem in drawn, f"{path} is not in the README's house"
+
+
+def test_the_table_of_compressed_networks_holds_what_was_measured():
+    text = README.split("## Smaller and faster")[1]
+    results = json.loads((ROOT / "benchmarks/results/compress.json").read_text())
+    measured = set()
+    for found in results["results"].values():
+        for variant in found["variants"].values():
+            speed = variant["speed"]
+            measured.add((
+                variant["bytes"], f"{variant['test']:.4f}",
+                *(round(speed[size]["us"]) for size in ("1", "64")),
+            ))  # fmt: skip
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.count("|") == 9][2:]
+    assert len(rows) >= 15
+    for row in rows:
+        size = int(row[2].replace(",", "").removesuffix(" B ").strip())
+        assert (size, row[4].split()[-1], int(row[5]), int(row[6])) in measured, row

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -130,13 +130,14 @@ class Budget:
         self.rows = model.rows(self.table, np.sort(some(self.parts.train, most)))
         self.sample = model.rows(self.table, some(self.parts.train, min(LOOKED_AT, most)))
         self.validation = model.rows(self.table, some(self.parts.validation, most))
-        self.metric = self._metric_of(model)
+        self.judged = Judgement.of(model, self.table, self.parts.validation)
+        known = self.judged.metrics()
+        self.metric = self._metric_of(model, known)
         self.removable = sum(d.W.size + d.b.size for d in dense_layers(model.network))
         if isinstance(goal.prune, float):
             self._require_room(model.network, goal.prune)
         self.trials: list[Trial] = []
-        self.judged = Judgement.of(model, self.table, self.parts.validation)
-        value, size = self.judged.metrics()[self.metric], _parameters(model.network)
+        size, value = _parameters(model.network), known[self.metric]
         self.dense = self._took(Trial(DENSE, model, build_graph(model), 32, size, value))
 
     def holds(self, trial: Trial) -> bool:
@@ -270,12 +271,9 @@ class Budget:
         self.tell(trial)
         return trial
 
-    def _metric_of(self, model: Model) -> str:
+    def _metric_of(self, model: Model, validation: Mapping[str, float]) -> str:
         """That which must not drop: one that validation and test rows both have."""
-        validation, test = (
-            Judgement.of(model, self.table, rows).metrics()
-            for rows in (self.parts.validation, self.parts.test)
-        )
+        test = Judgement.of(model, self.table, self.parts.test).metrics()
         known = {name: value for name, value in validation.items() if name in test}
         metric = self.goal.metric or leading(model.task, known)
         if metric not in known:

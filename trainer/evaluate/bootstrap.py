@@ -17,7 +17,7 @@ LEVEL = 0.95
 CHUNK = 2**19
 # Rows × (4 + classes) × resamples that take some seven seconds; beyond, fewer resamples.
 LONGEST = 1_200_000_000
-FEWEST = 200
+RESAMPLES, FEWEST = 1000, 200
 
 
 def intervals(
@@ -27,7 +27,7 @@ def intervals(
     classes: NDArray[Any] | None,
     *,
     rng: np.random.Generator,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     groups: NDArray[np.int64] | None = None,
 ) -> dict[str, tuple[float, float]]:
     """95 % percentile intervals of the metrics, of rows drawn anew with replacement.
@@ -57,29 +57,10 @@ def intervals(
     parts = [metrics_of(drawn) for drawn in counts]
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return {
-        name: _interval(values[np.isfinite(values)])
+        name: interval(values[np.isfinite(values)])
         for name, values in found.items()
         if np.isfinite(values).sum() > resamples // 10
     }
-
-
-def interval_of_drop(
-    task: Task,
-    truth: NDArray[Any],
-    answers: tuple[Answers, Answers],
-    classes: NDArray[Any] | None,
-    metric: str,
-    *,
-    rng: np.random.Generator,
-    resamples: int = 1000,
-    groups: NDArray[np.int64] | None = None,
-) -> tuple[float, float]:
-    """The 95 % interval of how much less a metric is of the second answers than of the first.
-
-    Both are to the same rows, drawn together: what makes rows hard makes them hard for both, so the
-    difference is known better than either. Arguments else as of `intervals`.
-    """
-    return _interval(drops(task, truth, answers, classes, metric, rng, resamples, groups))
 
 
 def drops(
@@ -88,11 +69,17 @@ def drops(
     answers: tuple[Answers, Answers],
     classes: NDArray[Any] | None,
     metric: str,
+    *,
     rng: np.random.Generator,
-    resamples: int,
+    resamples: int = RESAMPLES,
     groups: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
-    """How much less the metric is in each resample; those that have no such metric are left out."""
+    """How much less a metric is of the second answers than of the first, in each resample.
+
+    Both are to the same rows, drawn together: what makes rows hard makes them hard for both, so the
+    difference is known better than either. Resamples that have no such metric are left out.
+    Arguments else as of `intervals`.
+    """
     resamples = _feasible(resamples, len(truth), classes)
     before, after = (recount(task, truth, given, classes) for given in answers)
     found = [
@@ -101,6 +88,12 @@ def drops(
     ]
     values = np.concatenate(found)
     return values[np.isfinite(values)]
+
+
+def interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Where 95 % of resampled values lie, its lower and upper end."""
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 def _feasible(resamples: int, n: int, classes: NDArray[Any] | None) -> int:
@@ -127,8 +120,3 @@ def _draw(n: int, resamples: int, rng: np.random.Generator) -> Counts:
     places += np.arange(resamples)
     counts = np.bincount(places.reshape(-1), minlength=n * resamples)
     return counts.reshape(n, resamples).astype(np.int32)
-
-
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)

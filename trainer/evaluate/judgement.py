@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trainer.data.splits import some
 from trainer.data.tables import DataError, Table, Task
-from trainer.evaluate.bootstrap import FEWEST, drops, interval_of_drop, intervals
+from trainer.evaluate.bootstrap import FEWEST, RESAMPLES, drops, interval, intervals
 from trainer.evaluate.metrics import measure
 from trainer.model import SLICE, Answers, Model
 
@@ -75,13 +75,16 @@ class Judgement:
         self, other: Judgement, metric: str, rng: np.random.Generator
     ) -> tuple[float, float]:
         """Where the metric's fall from these answers to others of the same rows would lie."""
-        return interval_of_drop(
-            self.task, self.truth, (self.answers, other.answers), self.classes, metric,
-            rng=rng, groups=self.groups,
-        )  # fmt: skip
+        return interval(self._drops(other, metric, rng, RESAMPLES))
 
     def error_of_drop(self, other: Judgement, metric: str, rng: np.random.Generator) -> float:
         """The standard error of the metric's fall from these answers to others of the same rows."""
-        both = (self.answers, other.answers)
-        found = drops(self.task, self.truth, both, self.classes, metric, rng, FEWEST, self.groups)
-        return float(found.std())
+        return float(self._drops(other, metric, rng, FEWEST).std())
+
+    def _drops(
+        self, other: Judgement, metric: str, rng: np.random.Generator, resamples: int
+    ) -> NDArray[np.float64]:
+        return drops(
+            self.task, self.truth, (self.answers, other.answers), self.classes, metric,
+            rng=rng, resamples=resamples, groups=self.groups,
+        )  # fmt: skip

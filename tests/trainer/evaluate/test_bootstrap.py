@@ -6,8 +6,12 @@ import pytest
 from sklearn.metrics import r2_score
 
 from trainer.evaluate import bootstrap
-from trainer.evaluate.bootstrap import interval_of_drop, intervals
+from trainer.evaluate.bootstrap import drops, interval, intervals
 from trainer.evaluate.metrics import measure
+
+
+def interval_of_drop(*given, **choices):
+    return interval(drops(*given, **choices))
 
 
 def answered(rng, n, k):
