@@ -141,7 +141,8 @@ def test_an_unreadable_folder_does_not_keep_the_others_from_being_served(only_di
             raise PermissionError(13, "Permission denied", str(folder))
         return call(folder)
 
-    monkeypatch.setattr(bundle, "versions", denied)
+    for module in (bundle, bundle.folder):  # whoever asks
+        monkeypatch.setattr(module, "versions", denied)
     repository = Repository.load(only_digits)
     assert repository.find(None).manifest.name == "digits"
     assert "Permission denied" in repository.refused["lost+found"]

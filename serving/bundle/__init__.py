@@ -1,0 +1,74 @@
+"""The bundle: one trained version on disk, the contract between trainer and server.
+
+    models/<name>/<version>/
+      bundle.json      the manifest: a schema version, validated on read, unknown keys refused
+      model.onnx       the fp32 graph, and model.<variant>.onnx beside it
+      selftest.npz     golden inputs with each variant's expected outputs and tolerances
+      reference.json   histograms of the training data, for drift
+
+Nothing here is trusted: every file is read once, whole, and held to the sum in the manifest. A
+bundle holds statistics of its training data and synthetic golden inputs, never a training row.
+"""
+
+from serving.bundle.folder import Bundle, names, versions
+from serving.bundle.manifest import (
+    FEATURES,
+    GAPS,
+    MANIFEST,
+    REFERENCE,
+    SCHEMA_VERSION,
+    SELFTEST,
+    Baseline,
+    Boolean,
+    BundleError,
+    Candidate,
+    Category,
+    Compression,
+    Data,
+    Date,
+    Drop,
+    Input,
+    Manifest,
+    Metrics,
+    Name,
+    Number,
+    Parity,
+    Task,
+    Training,
+    Variant,
+)
+from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Arrays, Expected, SelfTest
+
+__all__ = [
+    "FEATURES",
+    "FEWEST_GOLDEN_ROWS",
+    "GAPS",
+    "MANIFEST",
+    "REFERENCE",
+    "SCHEMA_VERSION",
+    "SELFTEST",
+    "Arrays",
+    "Baseline",
+    "Boolean",
+    "Bundle",
+    "BundleError",
+    "Candidate",
+    "Category",
+    "Compression",
+    "Data",
+    "Date",
+    "Drop",
+    "Expected",
+    "Input",
+    "Manifest",
+    "Metrics",
+    "Name",
+    "Number",
+    "Parity",
+    "SelfTest",
+    "Task",
+    "Training",
+    "Variant",
+    "names",
+    "versions",
+]
