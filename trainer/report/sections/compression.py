@@ -145,9 +145,9 @@ def _frontier(found: Compression) -> list[Table]:
         f"lower than {dense.name}'s."
     )
     verdicts = (
-        "holds: within the budget, but a smaller one of its name was kept, or the test rows spoke "
-        "against it. fails: loses more than was allowed. The same twice: first rounded, then "
-        "trained with its rounding."
+        "holds: within the budget even if it lost a standard error (±) more, but a smaller one of "
+        "its name was kept, or it saves nothing. fails: it does not. refuted: by the test rows. "
+        "The same twice: first rounded, then trained with its rounding."
     )
     if len(found.tried) <= FEW:
         return [Table(head, rows(found.tried), f"{caption} {verdicts}", words)]
@@ -174,7 +174,7 @@ def _row(candidate: Candidate, found: Compression, batches: list[str]) -> list[s
         *(number(candidate.latency_us.get(batch), 3) for batch in batches),
         "–" if (faster := _faster(candidate, dense)) is None else f"{faster:.1f}",
         decimal(candidate.validation),
-        decimal(candidate.drop),
+        f"{decimal(candidate.drop)}{JOINED}±{JOINED}{decimal(candidate.error)}",
         verdict := found.verdict(candidate),
     ]
     if candidate is dense or verdict not in TONES:
@@ -203,8 +203,8 @@ def _confirmations(found: Compression) -> list[Table]:
         ["variant", "size", "drop", "95 % interval", f"no more than {found.max_drop:g}", "verdict"],
         rows,
         f"How much lower than {found.tried[0].name}'s the {metric_name(found.metric)} is on the "
-        f"test rows, which were asked after the choice. Intervals: of rows drawn in pairs. What "
-        f"loses more than was allowed is refuted, and the next larger one of its kind is asked.",
+        f"test rows, which were asked once, after the choice. Intervals: of rows drawn in pairs. "
+        f"What surely loses more than was allowed is refuted.",
         words=(0, 4, 5), narrow=True,
     )]  # fmt: skip
 
