@@ -7,13 +7,17 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from flask import Flask, current_app, request
+from flask import Flask, Response, current_app, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
 from serving.agreement import Ledger
+from serving.batching import Batcher
 from serving.errors import ServingError
+from serving.fastpath import FastPath
+from serving.predict import Predictor
 from serving.repository import Repository
+from serving.routes.exchange import respond
 from serving.routes.metrics import metrics_routes
 from serving.routes.models import models_routes
 from serving.routes.rows import rows_routes
@@ -39,21 +43,29 @@ def create_app(**knobs: Any) -> Flask:
     settings = Settings(**knobs)
     repository = Repository.load(settings.models, settings.variant, Ledger.shared)
     app = Flask("serving", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     if isinstance(app.json, DefaultJSONProvider):  # as it is by default
         app.json.sort_keys, app.json.compact = False, True
-    app.register_blueprint(rows_routes(repository))
+    predict = Predictor(
+        Batcher(
+            max_batch_rows=settings.max_batch_rows,
+            max_delay=settings.max_delay,
+            queue_rows=settings.queue_rows,
+            queue_seconds=settings.queue_seconds,
+        )
+    )
+    app.register_blueprint(rows_routes(repository, predict, settings))
     app.register_blueprint(models_routes(repository))
     app.register_blueprint(status_routes(repository))
     app.register_blueprint(metrics_routes(repository))
     app.register_error_handler(ServingError, _serving_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
+    app.wsgi_app = FastPath(app.wsgi_app, repository, predict, settings)  # type: ignore[method-assign]
     return app
 
 
-def _serving_error(error: ServingError) -> Answer:
-    return error.body(), error.status, error.headers
+def _serving_error(error: ServingError) -> Response:
+    return respond(error.reply())
 
 
 def _http_error(error: HTTPException) -> Answer:

@@ -64,7 +64,7 @@ def run(**options: str | None) -> None:
         raise click.UsageError("; ".join(map(_fault, error.errors()))) from error
     _require_free(settings.host, settings.port)
     # gunicorn takes this process over; it and its workers read the settings from the environment.
-    for name, value in settings.model_dump(mode="json").items():
+    for name, value in settings.model_dump(mode="json", exclude_none=True).items():
         os.environ[f"{ENV_PREFIX}{name.upper()}"] = str(value)
     arguments = ["-m", "gunicorn", "--config", "python:serving.gunicorn_conf"]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606

@@ -6,7 +6,10 @@ A message says what was expected, what came and what to do. The body of an error
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar
+
+from serving.wire import Reply
 
 
 class ServingError(Exception):
@@ -25,6 +28,11 @@ class ServingError(Exception):
         """The error answer."""
         return {"error": self.message, "code": self.code, "details": self.details}
 
+    def reply(self) -> Reply:
+        """The same on its way to the client."""
+        content = json.dumps(self.body(), separators=(",", ":")).encode() + b"\n"
+        return Reply(content, headers=tuple(self.headers.items()), status=self.status)
+
 
 class IncompleteBodyError(ServingError):
     """The body breaks off, or its chunks are malformed."""
@@ -42,6 +50,12 @@ class InvalidQueryError(ServingError):
     """The URL's query says something that is not understood."""
 
     status, code = 400, "invalid_query"
+
+
+class InvalidTimeoutError(ServingError):
+    """The time that the client gives its request is none."""
+
+    status, code = 400, "invalid_timeout"
 
 
 class ModelRequiredError(ServingError):
@@ -85,6 +99,18 @@ class OverloadedError(ServingError):
 
     status, code = 503, "overloaded"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+class DeadlineError(ServingError):
+    """The time that the request had is over."""
+
+    status, code = 504, "deadline_exceeded"
+
+
+class ClientGoneError(ServingError):
+    """The client has hung up before its rows were run; no one reads the answer."""
+
+    status, code = 499, "client_gone"
 
 
 class NotReadyError(ServingError):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from flask import Request
 from gunicorn.http.errors import ParseException
 
 from serving.errors import BodyTooLargeError, IncompleteBodyError, OverloadedError
@@ -48,20 +47,23 @@ class Budget:
 _budget = Budget()
 
 
-def read_body(request: Request) -> bytes:
-    """The request's body, whole.
+def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
+    """A request's body, whole.
 
     Read from the server's own stream: Werkzeug's cuts a chunked body short at the limit and says
     nothing.
 
+    Args:
+        environ: WSGI's.
+        limit: bytes that a body may have.
+
     Raises:
-        BodyTooLargeError: it has more bytes than `MAX_CONTENT_LENGTH`.
+        BodyTooLargeError: it has more.
         IncompleteBodyError: it breaks off.
         OverloadedError: too many large ones are being read.
     """
-    stream, declared = request.environ["wsgi.input"], request.content_length
-    limit = request.max_content_length or 0
-    if declared is None and not request.environ.get("wsgi.input_terminated"):
+    stream, declared = environ["wsgi.input"], _declared(environ)
+    if declared is None and not environ.get("wsgi.input_terminated"):
         return b""  # nothing is announced: a read would wait for ever
     try:
         if declared is not None and declared > limit:
@@ -85,6 +87,14 @@ def read_body(request: Request) -> bytes:
     if declared is not None and len(body) < declared:
         raise _incomplete(f"{len(body)} of {declared} bytes")
     return body
+
+
+def _declared(environ: Mapping[str, Any]) -> int | None:
+    """How long the body is said to be; unknown where it comes in chunks."""
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        return None
+    text = environ.get("CONTENT_LENGTH", "")
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _read(stream: Any, count: int) -> bytes:

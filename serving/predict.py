@@ -1,47 +1,68 @@
-"""The prediction path: bytes → arrays → ONNX Runtime → bytes. Every protocol calls it."""
+"""The prediction path: bytes → arrays → batch → ONNX Runtime → bytes. Every protocol calls it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from serving.batching import Batcher
 from serving.bundle import Arrays
-from serving.codec.answers import encode_answers
+from serving.call import Call
 from serving.codec.fields import Fields
-from serving.codec.json_rows import decode_rows
+from serving.codec.question import Decoder
+from serving.codec.rows import ask_rows
 from serving.errors import NotFiniteAnswerError
 from serving.repository import ServedModel
-from serving.runtime import run_in_slices
+from serving.wire import Message, Reply
 
-ROWS_A_RUN = 4096
+Protocol = Literal["rows"]
+
+DECODERS: Mapping[Protocol, Decoder] = {"rows": ask_rows}
 
 # Made once a model, and gone with it.
 _fields: WeakKeyDictionary[ServedModel, Fields] = WeakKeyDictionary()
 
 
-def predict(model: ServedModel, body: bytes) -> bytes:
-    """Answer a JSON body of instances.
+class Predictor:
+    """Answers messages of all protocols.
 
     Args:
-        model: who answers.
-        body: `{"instances": [{…} or […], …]}`, records or rows in the order of the columns.
-
-    Returns:
-        The JSON answer, one prediction per instance, in order.
-
-    Raises:
-        NotJsonError: the body is not JSON.
-        InvalidInstancesError: an instance is not what the model takes.
-        NotFiniteAnswerError: an instance is too large for float32 arithmetic.
+        batcher: joins what runs.
     """
-    fields = _fields.get(model)
-    if fields is None:
-        fields = _fields[model] = Fields(model.manifest.inputs)
-    # In slices: what the runtime once took for a large batch, it keeps.
-    outputs = run_in_slices(model.session, decode_rows(body, fields), ROWS_A_RUN)
-    _refuse_overflow(outputs)
-    return encode_answers(model.manifest, outputs)
+
+    def __init__(self, batcher: Batcher) -> None:
+        self.batcher = batcher
+
+    def __call__(
+        self, protocol: Protocol, model: ServedModel, message: Message, call: Call
+    ) -> Reply:
+        """The reply to a message.
+
+        Args:
+            protocol: that the message is of.
+            model: who answers.
+            message: what the client sent.
+            call: the request, which is told how far it came.
+
+        Raises:
+            ServingError: of a class that says what is wrong with it; see `errors`.
+        """
+        fields = _fields.get(model)
+        if fields is None:
+            fields = _fields[model] = Fields(model.manifest.inputs)
+        call.protocol, call.model = protocol, model.label
+        question = DECODERS[protocol](message, fields)
+        call.rows = len(next(iter(question.inputs.values())))
+        call.decoded = perf_counter()
+        outputs = self.batcher.run(model, question.inputs, call)
+        _refuse_overflow(outputs)
+        reply = question.encode(model.manifest, outputs)
+        call.encoded = perf_counter()
+        return reply
 
 
 def _refuse_overflow(outputs: Arrays) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from serving import bundle
@@ -11,7 +12,8 @@ from serving.agreement import Ledger
 from serving.bundle import Bundle, BundleError, Manifest
 from serving.choice import AUTO, Trial, choose
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
-from serving.runtime import Session
+from serving.pace import Pace
+from serving.runtime import GraphError, Session
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ class ServedModel:
         session: runs that graph.
         why: that one and no other answers, in a sentence.
         trials: how each of its graphs did here.
+        pace: of its runs here.
     """
 
     manifest: Manifest
@@ -33,6 +36,12 @@ class ServedModel:
     session: Session
     why: str
     trials: dict[str, Trial]
+    pace: Pace
+
+    @cached_property
+    def label(self) -> tuple[str, str, str]:
+        """Name, version and variant, as metrics and logs say them."""
+        return self.manifest.name, str(self.manifest.version), self.variant
 
 
 @dataclass
@@ -115,7 +124,7 @@ class Repository:
         for version in reversed(found):
             try:
                 model = _prove(folder / str(version), variant, ledger)
-            except (BundleError, OSError) as error:
+            except (BundleError, GraphError, OSError) as error:
                 self.refused[f"{folder.name}/{version}"] = _public(str(error), folder)
                 log.error("refused %s/%s: %s", folder.name, version, error)
             else:
@@ -157,4 +166,5 @@ def _prove(path: Path, variant: str, ledger: Ledger | None) -> ServedModel:
         name: replace(trial, reason=_public(trial.reason, path.parent))
         for name, trial in choice.trials.items()
     }
-    return ServedModel(opened.manifest, choice.variant, choice.session, choice.why, trials)
+    pace = Pace.measure(choice.session, opened.selftest().inputs)
+    return ServedModel(opened.manifest, choice.variant, choice.session, choice.why, trials, pace)

@@ -58,6 +58,26 @@ class Settings(BaseSettings):
     request_seconds: float = Field(
         60, gt=0, description="seconds from a request's head to the end of its answer; then 408"
     )
+    timeout: float | None = Field(
+        None,
+        gt=0,
+        description="seconds a request without X-Request-Timeout has to be answered; then 504",
+    )
+    max_batch_rows: int = Field(
+        0,
+        ge=0,
+        description="rows of one run, of as many requests; 0 measures at load what is worth it, "
+        "1 joins none",
+    )
+    max_delay: float = Field(
+        0, ge=0, le=1, description="seconds a request may wait for others to join its run"
+    )
+    queue_rows: int = Field(
+        4096, ge=1, description="rows that wait for a run, in one process; above it 503"
+    )
+    queue_seconds: float = Field(
+        1, gt=0, description="seconds a request may wait for its run; above it 503"
+    )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)
     ] = Field("info", description="least severity that is logged")

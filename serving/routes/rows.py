@@ -4,30 +4,22 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from serving.errors import InvalidQueryError, UnsupportedMediaTypeError
-from serving.guard import read_body
-from serving.predict import predict
+from serving.errors import InvalidQueryError
+from serving.predict import Predictor
 from serving.repository import Repository
+from serving.routes.exchange import message_of, respond
+from serving.settings import Settings
 
 
-def rows_routes(repository: Repository) -> Blueprint:
+def rows_routes(repository: Repository, predict: Predictor, settings: Settings) -> Blueprint:
     """The routes of this protocol."""
     routes = Blueprint("rows", __name__)
 
     @routes.post("/predict")
     def predict_rows() -> Response:
-        if request.mimetype != "application/json":
-            raise UnsupportedMediaTypeError(
-                f"expected Content-Type: application/json; got {request.mimetype[:64] or 'none'}; "
-                f"with curl, add -H 'Content-Type: application/json'"
-            )
-        if request.content_encoding:
-            raise UnsupportedMediaTypeError(
-                f"expected a body without Content-Encoding; got {request.content_encoding[:64]}; "
-                f"send it uncompressed"
-            )
         model = repository.find(_model_name())
-        return Response(predict(model, read_body(request)), mimetype="application/json")
+        message, call = message_of(request.environ, settings)
+        return respond(predict("rows", model, message, call))
 
     return routes
 

@@ -1,0 +1,77 @@
+"""The call: one request on its way through, what it brings, may wait for, and has taken so far."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+from serving.errors import InvalidTimeoutError
+
+ENVIRON = "forwardpass.call"  # where a WSGI environ keeps its call
+LONGEST = 86_400.0  # seconds that a request may ask for
+
+
+class Call:
+    """One request.
+
+    Attributes:
+        deadline: when its answer is of no more use, on `perf_counter`'s clock, in seconds; None
+            if ever.
+        client: descriptor of the client's socket; None where the server keeps it to itself.
+        request_id: that logs and the client know it by.
+        protocol: of whose routes it came by, one of a few words.
+        model: that answers, `NAME/VERSION/VARIANT` apart; empty until it is found.
+        rows: instances it holds.
+        batch_rows: of the run that answered it, those of others among them.
+        began, decoded, started, ran, encoded: when its head was read, its body was arrays, its
+            run began and ended, its answer was bytes; on `perf_counter`'s clock, in seconds; 0
+            where it did not come so far.
+    """
+
+    __slots__ = (
+        "batch_rows", "began", "client", "deadline", "decoded", "encoded", "model", "protocol",
+        "ran", "request_id", "rows", "started",
+    )  # fmt: skip
+
+    def __init__(self, deadline: float | None = None, client: int | None = None) -> None:
+        self.began = perf_counter()
+        self.deadline, self.client = deadline, client
+        self.request_id = self.protocol = ""
+        self.model: tuple[str, str, str] = ("", "", "")
+        self.rows = self.batch_rows = 0
+        self.decoded = self.started = self.ran = self.encoded = 0.0
+
+
+def call_of(environ: dict[str, Any], timeout: float | None = None) -> Call:
+    """The call of a request, made if no one has yet.
+
+    Args:
+        environ: WSGI's.
+        timeout: seconds that a request has which does not say so itself, by `X-Request-Timeout`.
+
+    Raises:
+        InvalidTimeoutError: it says something that is not understood.
+    """
+    call: Call | None = environ.get(ENVIRON)
+    if call is None:
+        client = environ.get("gunicorn.socket")
+        call = environ[ENVIRON] = Call(client=None if client is None else client.fileno())
+    asked = environ.get("HTTP_X_REQUEST_TIMEOUT")
+    if asked is not None:
+        timeout = _seconds(asked)
+    if timeout is not None:
+        call.deadline = call.began + timeout
+    return call
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= LONGEST:  # NaN is not, either
+        raise InvalidTimeoutError(
+            f"expected X-Request-Timeout in seconds, above 0 and up to {LONGEST:g}; "
+            f"got {text[:32]!r}"
+        )
+    return seconds

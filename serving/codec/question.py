@@ -1,0 +1,27 @@
+"""The question: what a decoder of a protocol makes of a message, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from serving.bundle import Arrays, Manifest
+from serving.codec.fields import Fields
+from serving.wire import Message, Reply
+
+
+class Question(NamedTuple):
+    """Instances for a graph, and how its answer is told.
+
+    Attributes:
+        inputs: of the graph, as `Fields.inputs` says.
+        encode: makes the reply of the manifest of the version that answered and of the graph's
+            outputs, `label` `(n,)` and `probabilities` `(n, k)`, or `value` `(n, t)`.
+    """
+
+    inputs: Arrays
+    encode: Callable[[Manifest, Arrays], Reply]
+
+
+# How each protocol reads a message.
+Decoder = Callable[[Message, Fields], Question]
