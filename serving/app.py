@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from serving.agreement import Ledger
 from serving.batching import Batcher
-from serving.errors import ServingError
+from serving.errors import InternalError, ServingError
 from serving.fastpath import FastPath
 from serving.predict import Predictor
 from serving.repository import Repository
@@ -23,8 +21,6 @@ from serving.routes.models import models_routes
 from serving.routes.rows import rows_routes
 from serving.routes.status import status_routes
 from serving.settings import Settings
-
-log = logging.getLogger(__name__)
 
 Answer = tuple[dict[str, Any], int, dict[str, str]]
 
@@ -96,10 +92,5 @@ def _by_hand(methods: Iterable[str]) -> str:
     return " or ".join(sorted(set(methods) - {"HEAD", "OPTIONS"}))
 
 
-def _unexpected(error: Exception) -> Answer:
-    """A fault of ours: the client gets a number to quote, the log gets the traceback."""
-    request_id = uuid.uuid4().hex
-    log.error("request %s failed", request_id, exc_info=error)
-    details = {"request_id": request_id}
-    message = f"expected to answer; an internal error came instead; report request {request_id}"
-    return {"error": message, "code": "internal", "details": details}, 500, {}
+def _unexpected(error: Exception) -> Response:
+    return respond(InternalError(error).reply())

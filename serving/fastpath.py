@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from serving.call import call_of
-from serving.errors import ServingError
+from serving.errors import InternalError, ServingError
 from serving.guard import read_body
 from serving.predict import Predictor
 from serving.repository import Repository
@@ -51,6 +51,8 @@ class FastPath:
             reply = self._predict("rows", model, message, call)
         except ServingError as error:
             reply = error.reply()
+        except Exception as error:  # noqa: BLE001 - as Flask does, whatever it is
+            reply = InternalError(error).reply()
         start_response(
             STATUS_LINES[reply.status],
             [
