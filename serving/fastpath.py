@@ -47,6 +47,7 @@ class FastPath:
         try:
             model = self._repository.find(None)
             call = call_of(environ, self._settings.timeout)
+            self._predict.batcher.require_room()  # before the body costs anything
             message = Message(read_body(environ, self._settings.max_body))
             reply = self._predict("rows", model, message, call)
         except ServingError as error:
