@@ -30,7 +30,5 @@ class Network:
         self, features: NDArray[np.float32]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Labels `(n,)` and probabilities `(n, 10)` of features `(n, 784)`."""
-        label, probabilities = self._session.run(
-            ["label", "probabilities"], {"features": features}
-        )
+        label, probabilities = self._session.run(["label", "probabilities"], {"features": features})
         return label, probabilities

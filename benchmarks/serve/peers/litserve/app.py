@@ -11,15 +11,15 @@ from network import Network
 from numpy.typing import NDArray
 
 
-class Predict(litserve.LitAPI):  # type: ignore[misc]
+class Predict(litserve.LitAPI):
     """Bodies come parsed; answers are written by LitServe."""
 
-    def setup(self, device: str) -> None:
+    def setup(self, device: str) -> None:  # noqa: ARG002
         """In the worker's process."""
         self.network = Network()
 
     # LitServe looks at the annotation: of another type than its own, it would be no body.
-    def decode_request(self, request) -> NDArray[np.float32]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def decode_request(self, request) -> NDArray[np.float32]:  # noqa: ANN001
         """Rows of a body."""
         return np.array(request["instances"], np.float32)
 

@@ -1,4 +1,4 @@
-"""The network behind Mosec; `ROWS` above 1 turns its dynamic batching on, for that many requests."""
+"""The network behind Mosec. `ROWS` above 1 turns on its dynamic batching, of so many requests."""
 
 from __future__ import annotations
 

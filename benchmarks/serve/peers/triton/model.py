@@ -3,17 +3,19 @@
 The wheel has no ONNX Runtime backend, so that the Python backend calls ONNX Runtime.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
 
 import os
 import sys
 
-# The stub that runs this file is a program of its own, and knows no virtual environment.
-sys.path[:0] = os.environ["TRITON_SITE"].split(os.pathsep)
+# The stub that runs this file is a program of its own: it knows no virtual environment, and does
+# not look at PYTHONPATH.
+sys.path[:0] = os.environ["SITE"].split(os.pathsep)
 
 import numpy as np
-import triton_python_backend_utils as pb  # type: ignore[import-not-found]
-from network import Network  # type: ignore[import-not-found]
+import triton_python_backend_utils as pb
+from network import Network
 
 
 class TritonPythonModel:
