@@ -70,6 +70,25 @@ class ModelNotFoundError(ServingError):
     status, code = 404, "model_not_found"
 
 
+class UnauthorizedError(ServingError):
+    """The request brings no key, or one that is not known."""
+
+    status, code = 401, "unauthorized"
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer realm="forwardpass"'}
+
+
+class ForbiddenError(ServingError):
+    """The key does not go so far."""
+
+    status, code = 403, "forbidden"
+
+
+class AdministrationOffError(ServingError):
+    """No one may administer a server that has no keys."""
+
+    status, code = 403, "administration_off"
+
+
 class BodyTooLargeError(ServingError):
     """The body has more bytes than the server takes."""
 
@@ -117,3 +136,17 @@ class NotReadyError(ServingError):
     """No model has been loaded and passed its self-test."""
 
     status, code = 503, "not_ready"
+
+
+class InternalError(ServingError):
+    """A fault of ours: the client gets a name to quote, the log has the traceback.
+
+    Args:
+        request_id: that the log knows the request by.
+    """
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"expected to answer; an internal error came instead; report request {request_id}",
+            request_id=request_id,
+        )
