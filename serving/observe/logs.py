@@ -76,7 +76,7 @@ def configure(level: str) -> None:
     """
     handler = Stdout()
     handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
 def plain(text: str, most: int = FIELD) -> str:

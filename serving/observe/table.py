@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import takewhile
 from mmap import mmap
 from typing import ClassVar, NamedTuple
 
@@ -159,8 +160,5 @@ class Table:
         Slot(self._memory[number]).rest()
 
     def slots(self) -> Iterator[Slot]:
-        """All that were ever taken."""
-        for memory in self._memory:
-            slot = Slot(memory)
-            if slot.numbers[TAKEN]:
-                yield slot
+        """All that were ever taken, which are the first."""
+        return takewhile(lambda slot: slot.numbers[TAKEN], map(Slot, self._memory))
