@@ -29,8 +29,11 @@ serve: install  ## serve MODELS on HOST:PORT; trains the embedded default first 
 	@ls "$(MODELS)"/*/[1-9]*/bundle.json >/dev/null 2>&1 || $(BIN)/trainer fit digits --models "$(MODELS)"
 	exec $(BIN)/serving run --models "$(MODELS)" --host $(HOST) --port $(PORT)
 
+# Two processes share the tests; each multiplies on one thread, or they would wait for each other's.
+# The sources are compiled once, and not by every process that a test starts.
 test: install  ## run the test suite
-	$(BIN)/python -m pytest
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
+	  $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: install  ## check style, types, the walls of the house, the Dockerfile
 	$(BIN)/ruff check .

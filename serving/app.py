@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -28,8 +27,6 @@ from serving.routes.models import models_routes
 from serving.routes.rows import rows_routes
 from serving.routes.status import status_routes
 from serving.settings import Settings
-
-log = logging.getLogger(__name__)
 
 Answer = tuple[dict[str, Any], int, dict[str, str]]
 
@@ -117,6 +114,4 @@ def _by_hand(methods: Iterable[str]) -> str:
 
 
 def _unexpected(error: Exception) -> Response:
-    request_id = call_in(request.environ).request_id
-    log.error("request failed", exc_info=error, extra={"fields": {"request_id": request_id}})
-    return respond(InternalError(request_id).reply())
+    return respond(InternalError(error, call_in(request.environ).request_id).reply())

@@ -127,7 +127,7 @@ class Batcher:
             outputs = _run_alone(lane, inputs, call)
         else:
             work = call.rows * lane.pace.row_seconds
-            self._admit(call)
+            self.require_room(call.rows)
             self.rows += call.rows
             self._work += work
             try:
@@ -142,12 +142,21 @@ class Batcher:
             raise _too_late(call)
         return outputs
 
-    def _admit(self, call: Call) -> None:
-        """Refuse at once what would have to wait for too long."""
-        if self.rows and self.rows + call.rows > self.queue_rows:
+    def require_room(self, rows: int = 0) -> None:
+        """Refuse at once what would have to wait for too long; what runs by itself never does.
+
+        Args:
+            rows: to be run; 0 as long as no one knows.
+
+        Raises:
+            OverloadedError: too many wait, or for too long.
+        """
+        if not isinstance(getcurrent(), Greenlet):
+            return
+        if self.rows and self.rows + rows > self.queue_rows - (rows == 0):
             raise OverloadedError(
-                f"expected at most {self.queue_rows} rows to wait; got {call.rows} more than the "
-                f"{self.rows} that do; try again in a second, or send fewer"
+                f"expected at most {self.queue_rows} rows to wait; got {rows or 'some'} more than "
+                f"the {self.rows} that do; try again in a second, or send fewer"
             )
         # What is read in this turn of the loop has been there for as long as the turn lasts.
         wait = self._work + max(0.0, time.time() - get_hub().loop.now())

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from serving.call import call_in, call_of
-from serving.errors import ServingError
+from serving.errors import InternalError, ServingError
 from serving.guard import Keys, read_body
 from serving.observe.request_log import ROUTE
 from serving.predict import Predictor
@@ -52,15 +52,19 @@ class FastPath:
         if environ["PATH_INFO"] != PATH or not _is_plain(environ):
             return self._rest(environ, start_response)
         environ[ROUTE] = PATH
-        call_in(environ).protocol = "rows"  # whatever becomes of it
+        call = call_in(environ)
+        call.protocol = "rows"  # whatever becomes of it
         try:
             self._keys.check(environ, "predict")
             model = self._repository.find(None)
-            call = call_of(environ, self._settings.timeout)
+            call_of(environ, self._settings.timeout)
+            self._predict.batcher.require_room()  # before the body costs anything
             message = Message(read_body(environ, self._settings.max_body))
             reply = self._predict("rows", model, message, call)
         except ServingError as error:
             reply = error.reply()
+        except Exception as error:  # noqa: BLE001 - as Flask does, whatever it is
+            reply = InternalError(error, call.request_id).reply()
         start_response(
             STATUS_LINES[reply.status],
             [

@@ -8,7 +8,6 @@ application returns.
 
 from __future__ import annotations
 
-import logging
 import re
 import secrets
 from collections.abc import Callable, Iterable
@@ -22,8 +21,6 @@ from serving.observe.counts import Counts
 from serving.observe.request_log import RequestLog
 from serving.observe.table import IN_FLIGHT, Slot
 from serving.wire import STATUS_LINES
-
-log = logging.getLogger(__name__)
 
 WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Headers = list[tuple[str, str]]
@@ -73,9 +70,8 @@ class Front:
         self._numbers[IN_FLIGHT] = self._in_flight
         try:
             answer = self._app(environ, start)
-        except Exception:
-            log.exception("request failed", extra={"fields": {"request_id": call.request_id}})
-            reply = InternalError(call.request_id).reply()
+        except Exception as error:  # noqa: BLE001 - what should have been answered within
+            reply = InternalError(error, call.request_id).reply()
             length = ("Content-Length", str(len(reply.content)))
             start(STATUS_LINES[reply.status], [("Content-Type", reply.media), length])
             answer = (reply.content,)
