@@ -172,18 +172,18 @@ class Batcher:
         self._crowd[lane] = None
         if self._turns is None:
             self._turns = _Turns(self._flush, self.max_delay)
-        self._turns.watch()
+        self._turns.watch(full=lane.rows >= lane.most)
         try:
             outputs: Arrays = get_hub().switch()
         finally:
             parked.waits = False
         return outputs
 
-    def _flush(self) -> bool:
-        """Run what is parked, once a lane; whether someone still is."""
+    def _flush(self) -> tuple[bool, bool]:
+        """Run what has waited long enough, once a lane; whether someone is parked, and full."""
+        latest = perf_counter() - self.max_delay
         for lane in list(self._crowd):
-            first = lane.parked[0]
-            if lane.rows < lane.most and perf_counter() < first.since + self.max_delay:
+            if lane.rows < lane.most and lane.parked[0].since > latest:
                 continue
             del self._crowd[lane]
             batch = list(_still_wanted(lane.take()))
@@ -191,33 +191,38 @@ class Batcher:
                 self._crowd[lane] = None  # behind the others
             if batch:
                 _run_together(lane, batch)
-        return bool(self._crowd)
+        return bool(self._crowd), any(lane.rows >= lane.most for lane in self._crowd)
 
 
 class _Turns:
     """Calls `flush` at the end of each turn of the event loop, until no one is parked."""
 
-    def __init__(self, flush: Callable[[], bool], delay: float) -> None:
+    def __init__(self, flush: Callable[[], tuple[bool, bool]], delay: float) -> None:
         loop = get_hub().loop
         self._flush = flush
         self._end = loop.check(priority=LAST)
-        # The loop would sleep until something comes in; with this it does not. It does nothing
+        # The loop would sleep until something comes in; with these it does not. They do nothing
         # else: an idle watcher is called only when no connection is ready, which may be never.
-        self._awake = loop.timer(delay, repeat=delay / 4) if delay else loop.idle(priority=LAST)
-        self._watches = False
+        self._awake = loop.idle(priority=LAST)
+        self._late = loop.timer(delay, repeat=delay / 4) if delay else None
 
-    def watch(self) -> None:
-        """From now on someone is parked."""
-        if not self._watches:
-            self._watches = True
+    def watch(self, *, full: bool) -> None:
+        """From now on someone is parked; there is nothing to wait for if a batch is full."""
+        if not self._end.active:
             self._end.start(self._over)
+            if self._late is not None:
+                self._late.start(_nothing)
+        if (full or self._late is None) and not self._awake.active:
             self._awake.start(_nothing)
 
     def _over(self) -> None:
-        if not self._flush():
-            self._watches = False
-            self._end.stop()
+        waits, full = self._flush()
+        if not waits or not (full or self._late is None):
             self._awake.stop()
+        if not waits:
+            self._end.stop()
+            if self._late is not None:
+                self._late.stop()
 
 
 def _nothing() -> None:
@@ -225,7 +230,8 @@ def _nothing() -> None:
 
 
 def _let_others_go() -> None:
-    gevent.sleep(0)
+    # A timer, if the shortest: without one the loop would come back before it looked at anyone.
+    gevent.sleep(1e-9)
 
 
 def _still_wanted(batch: Sequence[_Parked]) -> Iterator[_Parked]:

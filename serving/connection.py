@@ -87,7 +87,7 @@ class Connection:
     def _answer_next(self, data: bytes) -> bytes | None:
         """Answer one request that begins with `data`; what came after it, None to close."""
         if data:
-            gevent.sleep(0)  # a client that sends many at once has to wait for others, too
+            gevent.sleep(1e-9)  # a client that sends many at once has to wait for others, too
         else:
             data = self._receive()
             if not data:

@@ -19,7 +19,8 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # rows of a run that is timed
 SECONDS_A_SIZE = 0.004  # that it is repeated for
 TIMES_A_SIZE = (3, 20)  # at least, and at most
 HOLD = 0.01  # seconds for which a run may keep the event loop from everyone else
-WORTHWHILE = 0.9  # two runs joined must take less than this share of what they took apart
+CHEAPER = 0.95  # a larger batch must bring a row below this share of its time
+SAVING = 0.9  # two requests joined must take less than this share of what they took apart
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,13 @@ class Pace:
         seconds = _smooth(seconds)
         held = [size for size in seconds if seconds[size] <= HOLD] or [1]
         best = min(seconds[size] / size for size in held)
-        batch = next(size for size in held if seconds[size] / size * WORTHWHILE <= best)
+        batch = next(size for size in held if seconds[size] / size * CHEAPER <= best)
         row = seconds[batch] / batch
         alone = next(
             (
                 size
                 for size in seconds
-                if 2 * size in seconds and seconds[2 * size] >= WORTHWHILE * 2 * seconds[size]
+                if 2 * size in seconds and seconds[2 * size] >= SAVING * 2 * seconds[size]
             ),
             batch,
         )

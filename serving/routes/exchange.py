@@ -9,7 +9,7 @@ from flask import Response
 from serving.call import Call, call_of
 from serving.guard import read_body
 from serving.settings import Settings
-from serving.wire import Message, Reply
+from serving.wire import STATUS_LINES, Message, Reply
 
 
 def message_of(environ: dict[str, Any], settings: Settings) -> tuple[Message, Call]:
@@ -27,7 +27,9 @@ def message_of(environ: dict[str, Any], settings: Settings) -> tuple[Message, Ca
 
 def respond(reply: Reply) -> Response:
     """Flask's form of a reply."""
-    return Response(reply.content, reply.status, list(reply.headers), content_type=reply.media)
+    return Response(
+        reply.content, STATUS_LINES[reply.status], list(reply.headers), content_type=reply.media
+    )
 
 
 def _media(header: str) -> str:
