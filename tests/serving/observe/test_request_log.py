@@ -65,9 +65,10 @@ def test_the_route_is_told_and_not_the_path(client, lines):
 
 def test_no_value_of_a_feature_is_ever_told(client, lines, caplog):
     bodies = [
-        json.dumps(BODY), json.dumps({"instances": [[str(SECRET)] * 64]}), f"[{SECRET}", f"{SECRET}",
-        json.dumps({"instances": [{"pixel_0_0": f"{SECRET}"}]}), json.dumps({f"{SECRET}": 1}),
-        json.dumps({"instances": [[SECRET * 1e38] * 64]}), json.dumps({"instances": [[SECRET]]}),
+        json.dumps(BODY), f"[{SECRET}", f"{SECRET}", json.dumps({f"{SECRET}": 1}),
+        json.dumps({"instances": [[str(SECRET)] * 64]}), json.dumps({"instances": [[SECRET]]}),
+        json.dumps({"instances": [{"pixel_0_0": f"{SECRET}"}]}),
+        json.dumps({"instances": [[SECRET * 1e38] * 64]}),
     ]  # fmt: skip
     caplog.set_level(logging.DEBUG)
     for body in bodies:
