@@ -76,7 +76,7 @@ def _enter(keys: Keys) -> None:
     rule = request.url_rule.rule if request.url_rule else None
     request.environ[ROUTE] = rule
     call_in(request.environ).protocol = request.blueprint or ""
-    scope = scope_of(rule)
+    scope = scope_of(rule, request.endpoint)
     if scope is not None:
         keys.check(request.environ, scope)
 

@@ -39,16 +39,16 @@ ALWAYS_TLS = ("Strict-Transport-Security", "max-age=31536000")  # seconds: a yea
 
 
 class Front:
-    """Wraps an application.
+    """Wraps what answers.
 
     Args:
-        app: that answers.
+        rest: answers.
         slot: where its requests are counted.
         log_share: of the requests that went well, for the log.
     """
 
-    def __init__(self, app: WSGI, slot: Slot, log_share: float) -> None:
-        self._app, self._numbers = app, slot.numbers
+    def __init__(self, rest: WSGI, slot: Slot, log_share: float) -> None:
+        self._rest, self._numbers = rest, slot.numbers
         self._counts, self._log = Counts(slot), RequestLog(log_share)
         self._in_flight = 0
         self._process, self._requests = secrets.token_hex(6), count(1)
@@ -69,7 +69,7 @@ class Front:
         self._in_flight += 1
         self._numbers[IN_FLIGHT] = self._in_flight
         try:
-            answer = self._app(environ, start)
+            answer = self._rest(environ, start)
         except Exception as error:  # noqa: BLE001 - what should have been answered within
             reply = InternalError(error, call.request_id).reply()
             length = ("Content-Length", str(len(reply.content)))

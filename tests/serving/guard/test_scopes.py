@@ -11,6 +11,7 @@ OPEN = {"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
 @pytest.mark.parametrize("rule", sorted(OPEN))
 def test_health_needs_no_key(rule):
     assert scope_of(rule) is None
+    assert scope_of("/as/a/platform/likes", "clouds.vertex_health") is None
 
 
 @pytest.mark.parametrize("rule", ["/predict", "/metrics", "/models/<name>", "/v2", None])
