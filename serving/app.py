@@ -16,6 +16,7 @@ from serving.errors import ServingError
 from serving.repository import Repository
 from serving.routes.metrics import metrics_routes
 from serving.routes.models import models_routes
+from serving.routes.repository import repository_routes
 from serving.routes.rows import rows_routes
 from serving.routes.status import status_routes
 from serving.settings import Settings
@@ -37,7 +38,15 @@ def create_app(**knobs: Any) -> Flask:
         pydantic.ValidationError: there is no such knob, or its value is out of range.
     """
     settings = Settings(**knobs)
-    repository = Repository.load(settings.models, settings.variant, Ledger.shared)
+    repository = Repository.load(
+        settings.models,
+        settings.variant,
+        Ledger.shared,
+        keep=settings.keep,
+        poll=settings.poll,
+        state=settings.state,
+    )
+    repository.watch()
     app = Flask("serving", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     if isinstance(app.json, DefaultJSONProvider):  # as it is by default
@@ -46,6 +55,7 @@ def create_app(**knobs: Any) -> Flask:
     app.register_blueprint(models_routes(repository))
     app.register_blueprint(status_routes(repository))
     app.register_blueprint(metrics_routes(repository))
+    app.register_blueprint(repository_routes(repository))
     app.register_error_handler(ServingError, _serving_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
