@@ -11,7 +11,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format lock test-docker test-browser test-packages packages data bench-train bench-tables bench-parity bench-memory bench-compress clean
+.PHONY: help install serve test lint format lock test-docker test-browser test-packages packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-swaps clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -77,6 +77,9 @@ bench-memory: install  ## train on a 1 GB file and score it with 400 MB of memor
 
 bench-compress: data  ## compress five networks: size, speed, what it costs, parity, in some 15 minutes
 	$(BIN)/python benchmarks/compress.py
+
+bench-swaps: install  ## 300 swaps of versions under load, and a server that leaks, in some 8 minutes
+	$(BIN)/python benchmarks/swaps.py --swaps 300
 
 # The lock files hold versions and hashes and no addresses: any index serves them.
 lock:  ## pin the requirements of pyproject.toml anew

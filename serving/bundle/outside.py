@@ -1,8 +1,8 @@
 """Outside data: a graph that keeps weights in files of its own choosing is refused.
 
-ONNX Runtime, given a graph as bytes, reads such files relative to the working directory, `..`
-included. No sum in the manifest covers them. So the graph's protobuf is walked before a session is
-made: only along the fields that can hold a tensor, by numbers of
+ONNX Runtime, given a graph as bytes, reads such files below the working directory. No sum in the
+manifest covers them. So the graph's protobuf is walked before a session is made: only along the
+fields that can hold a tensor, by their numbers in
 https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
 """
 

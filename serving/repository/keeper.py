@@ -156,6 +156,7 @@ class Keeper:
         finally:
             self._asked = ""
             self.agenda.withdraw(name)
+            self._tidy()
         self.follow()
 
     def _prepare(self, name: str, change: Change, version: int | None) -> Line:

@@ -137,9 +137,10 @@ class Agenda:
     def commit(self, name: str) -> None:
         """Have all serve what this process proposed."""
         with self.ledger.writing(), self._changed() as plan:
-            rollout = plan.rollouts.pop(name, None)
+            rollout = plan.rollouts.get(name)
             if rollout is None or rollout.by != os.getpid() or rollout.line is None:
                 return
+            del plan.rollouts[name]
             if rollout.line:
                 plan.lines[name] = rollout.line
             else:

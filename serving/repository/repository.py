@@ -172,6 +172,7 @@ class Repository(Catalogue):
         """Every version in the folder, and what has become of it, in this worker."""
         with self._one_at_a_time:
             self._keeper.look_at_shelf()
+            self._keeper.look_at_state()
             self._keeper.follow()
             return states(self._keeper)
 

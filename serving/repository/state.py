@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from serving.bundle import Name
 from serving.errors import StateNotKeptError
 
 
@@ -25,8 +24,8 @@ class State(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = 1
-    pinned: dict[Name, Annotated[int, Field(ge=1)]] = {}
-    unloaded: frozenset[Name] = frozenset()
+    pinned: dict[str, Annotated[int, Field(ge=1)]] = {}
+    unloaded: frozenset[str] = frozenset()
 
     def pin(self, name: str, version: int) -> State:
         """With this version pinned."""
