@@ -7,17 +7,19 @@ greenlet at a time.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
 
 from serving.bundle import BundleError
 from serving.errors import NoAgreementError, StateNotKeptError, VersionRefusedError
 from serving.repository.aside import aside
 from serving.repository.catalogue import Catalogue
-from serving.repository.plan import Agenda, Edition, Line, Plan
+from serving.repository.plan import Agenda, Edition, Line, Plan, Refusal
 from serving.repository.served import ServedModel, prove, public
 from serving.repository.shelf import Shelf, explain, stamp
 from serving.repository.state import Change, State, StateFile
@@ -27,7 +29,30 @@ log = logging.getLogger(__name__)
 
 STEP = 0.02  # seconds between two looks at a rollout that someone waits for
 
+RETRY = 30.0  # seconds after which a version that could not be read is put to the proof again
+RETRY_HERE = 1.0  # and one that the others serve
+SHOWN = 200  # characters of an error of ours
+
 Proved = list[tuple[Edition, ServedModel]]
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """A version that the others serve, and that cannot be read here.
+
+    Attributes:
+        version: its number.
+        reason: why.
+        until: it is tried again, seconds of the monotonic clock.
+    """
+
+    version: int
+    reason: str
+    until: float
+
+    def by(self, edition: Edition) -> bool:
+        """Whether it is of this edition's version."""
+        return edition.version == self.version
 
 
 class Keeper:
@@ -64,6 +89,7 @@ class Keeper:
         self._served: dict[str, Proved] = {}
         self._proved: dict[str, Proved] = {}  # and not served yet
         self._due: set[str] = set()  # models to be looked at again
+        self._stuck: dict[str, Stuck] = {}  # models that the others serve, and this one cannot
         self._asked = ""  # the model whose rollout someone waits for, and commits
         self._faults: dict[str, str] = {}  # of the folder and the state's file, by name
 
@@ -72,7 +98,8 @@ class Keeper:
         """Nothing is being rolled out, and what is served here is what all agreed on."""
         plan = self.agenda.read()
         busy = plan.rollouts or (self._due and not self._faults)
-        return not busy and self._lines() == plan.lines
+        behind = {name for name, line in plan.lines.items() if self._lines().get(name) != line}
+        return not busy and behind <= set(self._stuck) and set(self._served) <= set(plan.lines)
 
     def look(self) -> None:
         """Look for what should be served, and begin to roll it out."""
@@ -188,8 +215,7 @@ class Keeper:
         )
 
     def _refusal(self, name: str, version: int) -> VersionRefusedError:
-        reasons = list(self.agenda.read().refused.get(f"{name}/{version}", {}).values())
-        reason = reasons[-1] if reasons else "its folder has gone"
+        reason = self.agenda.read().reasons().get(f"{name}/{version}", "its folder has gone")
         return VersionRefusedError(
             f"expected version {version} of {name} to prove itself; {reason}; nothing was changed",
             model=name,
@@ -259,12 +285,31 @@ class Keeper:
             model, verdict = aside(lambda: prove(self.models, name, edition, self._variant))
         except (BundleError, OSError) as error:
             log.error("refused %s/%s: %s", name, edition.version, error)
-            self.agenda.refuse(name, edition, public(str(error), self.models))
+            self._refuse(name, edition, public(str(error), self.models), _passes(error))
+            return None
+        except Exception as error:  # bundles are not trusted, to be at fault in known ways neither
+            log.exception("refused %s/%s", name, edition.version)
+            self._refuse(name, edition, f"an internal error came: {error!r}"[:SHOWN], passes=False)
             return None
         return edition.model_copy(update={"verdict": verdict}), model
 
+    def _refuse(self, name: str, edition: Edition, reason: str, passes: bool) -> None:
+        now = time.monotonic()
+        if any(edition.same(other) for other in self.agenda.read().lines.get(name, [])):
+            # The others serve it. That it cannot be read here and now is no fault of its own.
+            self.look_at_shelf()
+            if passes or self._faults or edition.version not in self.shelf.versions.get(name, []):
+                self._stuck[name] = Stuck(edition.version, reason, now + RETRY_HERE)
+                return
+        until = now + RETRY if passes else None
+        self.agenda.refuse(name, edition, Refusal(reason=reason, until=until))
+
     def _serve(self, name: str, line: Line) -> None:
         """Have the agreed line answer here."""
+        stuck = self._stuck.get(name)
+        if stuck and time.monotonic() < stuck.until and any(map(stuck.by, line)):
+            return
+        self._stuck.pop(name, None)
         proved = self._prove_all(name, line)
         if proved is None:  # as after a restart, when it was damaged meanwhile: all must do without
             self._due.add(name)
@@ -288,7 +333,9 @@ class Keeper:
             name: known for name, known in self._proved.items() if name in plan.rollouts
         }
         self.draining = [model for model in self.draining if model() is not None]
-        refused = {key: list(reasons.values())[-1] for key, reasons in plan.refused.items()}
+        refused = plan.reasons() | {
+            f"{name}/{stuck.version}": stuck.reason for name, stuck in self._stuck.items()
+        }
         for name, proved in self._served.items():
             for edition, model in proved:
                 refused |= {
@@ -305,20 +352,38 @@ class Keeper:
         return {name: [edition for edition, _ in proved] for name, proved in self._served.items()}
 
     def _out_of_date(self, plan: Plan) -> list[tuple[str, str]]:
-        """What was refused and does not lie there any more, by `name/version` and stamp."""
-        gone = []
+        """What was refused and is to be put to the proof again, by `name/version` and stamp.
+
+        That is what lies there no more as it was, and what could not be read for a while.
+        """
+        gone, now = [], time.monotonic()
         for key, reasons in plan.refused.items():
             name, _, version = key.partition("/")
             known = {edition.stamp for edition in plan.lines.get(name, [])}
             if int(version) in self.shelf.versions.get(name, []):
                 known.add(stamp(self.models / key))
-            gone += [(key, found) for found in reasons if found not in known]
+            gone += [
+                (key, found)
+                for found, refusal in reasons.items()
+                if found not in known or (refusal.until is not None and now > refusal.until)
+            ]
         return gone
 
 
 def _is(known: Edition, edition: Edition) -> bool:
     """What is known may stand for an edition: on that there is no verdict yet, or this one."""
     return known == edition if edition.verdict else known.same(edition)
+
+
+def _passes(error: Exception) -> bool:
+    """Whether a fault may pass by itself, or by a change that leaves files as they are.
+
+    Rights are changed, disks recover. A file that is not there, though, leaves another stamp when
+    it comes.
+    """
+    cause = error if isinstance(error, OSError) else error.__cause__
+    absent = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
+    return isinstance(cause, OSError) and cause.errno not in absent
 
 
 def _announce(model: ServedModel) -> None:

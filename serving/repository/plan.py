@@ -60,6 +60,19 @@ class Rollout(BaseModel):
     ready: list[int] = []
 
 
+class Refusal(BaseModel):
+    """Why an edition is not served.
+
+    Attributes:
+        reason: in a sentence.
+        until: it is put to the proof again, seconds of the machine's monotonic clock; None for as
+            long as its content is what it is.
+    """
+
+    reason: str
+    until: float | None = None
+
+
 class Plan(BaseModel):
     """What the workers agree on.
 
@@ -67,17 +80,22 @@ class Plan(BaseModel):
         members: the processes that serve, some of which may have died.
         lines: what is served, by model.
         rollouts: what is to be served, by model.
-        refused: reasons, by `name/version` and stamp.
+        refused: by `name/version` and stamp.
     """
 
     members: list[int] = []
     lines: dict[str, Line] = {}
     rollouts: dict[str, Rollout] = {}
-    refused: dict[str, dict[str, str]] = {}
+    refused: dict[str, dict[str, Refusal]] = {}
 
     def reason(self, name: str, edition: Edition) -> str | None:
         """Why an edition is refused; None if it is not."""
-        return self.refused.get(f"{name}/{edition.version}", {}).get(edition.stamp)
+        refusal = self.refused.get(f"{name}/{edition.version}", {}).get(edition.stamp)
+        return None if refusal is None else refusal.reason
+
+    def reasons(self) -> dict[str, str]:
+        """Why versions are refused as they lie there now, by `name/version`."""
+        return {key: list(found.values())[-1].reason for key, found in self.refused.items()}
 
 
 class Agenda:
@@ -152,10 +170,10 @@ class Agenda:
             if name in plan.rollouts and plan.rollouts[name].by == os.getpid():
                 del plan.rollouts[name]
 
-    def refuse(self, name: str, edition: Edition, reason: str) -> None:
+    def refuse(self, name: str, edition: Edition, refusal: Refusal) -> None:
         """Have no one serve an edition, and end the rollout that it is in."""
         with self.ledger.writing(), self._changed() as plan:
-            plan.refused.setdefault(f"{name}/{edition.version}", {})[edition.stamp] = reason
+            plan.refused.setdefault(f"{name}/{edition.version}", {})[edition.stamp] = refusal
             rollout = plan.rollouts.get(name)
             if rollout is not None and any(edition.same(e) for e in rollout.line or []):
                 del plan.rollouts[name]

@@ -9,7 +9,7 @@ import pytest
 from serving.agreement import Ledger
 from serving.choice import Verdict
 from serving.repository import plan
-from serving.repository.plan import Agenda, Edition
+from serving.repository.plan import Agenda, Edition, Refusal
 from tests.serving.test_agreement import answer, forked
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -89,7 +89,7 @@ def test_one_that_was_not_there_when_it_began_is_waited_for_too(agenda):
 def test_what_another_refuses_no_one_serves(agenda):
     agenda.claim("digits")
     agenda.propose("digits", [TWO, ONE])
-    end = other(agenda, lambda: agenda.refuse("digits", ONE, "it is not right"))
+    end = other(agenda, lambda: agenda.refuse("digits", ONE, Refusal(reason="it is not right")))
     assert not agenda.proposes("digits", [TWO, ONE])
     agenda.commit("digits")
     assert agenda.read().lines == {}

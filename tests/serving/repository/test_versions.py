@@ -9,14 +9,17 @@ import time
 import weakref
 
 import numpy as np
+import onnx
 import pytest
 
 from serving import create_app
+from serving.agreement import Ledger
 from serving.errors import ModelNotFoundError, NotReadyError
 from serving.predict import predict
-from serving.repository import Repository
+from serving.repository import Repository, keeper
 from serving.repository.repository import Repository as Whole
 from tests.editions import add_version, damage
+from tests.variants import same, slow, with_variants
 
 GOOD = json.dumps({"instances": [[0.0] * 64]}).encode()
 ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
@@ -268,10 +271,6 @@ def denied(path, *_):
 
 
 def unknown_opset(path):
-    import onnx  # noqa: PLC0415
-
-    from tests.variants import with_variants  # noqa: PLC0415
-
     def of_the_future(content):
         found = onnx.load_from_string(content)
         found.opset_import[0].version = 999
@@ -330,3 +329,96 @@ def test_each_version_answers_as_its_own_weights_do(tmp_path):
         answer = json.loads(predict(repository.find("digits", number), body))
         expected = swaps.Version(number).answers(rows)
         np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+
+
+def test_one_that_could_not_be_read_is_tried_again_after_a_while(load, only_digits, monkeypatch):
+    repository = load()
+    add_version(only_digits, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("serving.bundle.files.os.open", denied)
+        turn(repository)
+    turn(repository)
+    assert "Permission denied" in reason(repository, "2")
+    repository.take_up("digits")  # or at once, if asked to
+    assert answers(repository) == 2
+
+
+def test_rights_that_were_corrected_are_noticed_after_a_while(load, only_digits, monkeypatch):
+    monkeypatch.setattr("serving.repository.keeper.RETRY", 0.05)
+    repository = load()
+    add_version(only_digits, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("serving.bundle.files.os.open", denied)
+        turn(repository)
+        assert answers(repository) == 1
+    time.sleep(0.1)
+    turn(repository)
+    assert (answers(repository), repository.refused) == (2, {})
+
+
+def test_a_fault_of_ours_in_proving_a_version_concerns_that_one_alone(
+    load, only_digits, adults, monkeypatch, caplog
+):
+    repository = load()
+    real = keeper.prove
+
+    def odd(models, name, edition, variant):
+        if name == "digits":
+            raise KeyError("odd")
+        return real(models, name, edition, variant)
+
+    monkeypatch.setattr(keeper, "prove", odd)
+    shutil.copytree(adults / "adults", only_digits / "adults")
+    add_version(only_digits, 2)
+    turn(repository)
+    assert answers(repository) == 1
+    assert repository.find("adults").manifest.version == 1
+    assert repository.refused == {"digits/2": "an internal error came: KeyError('odd')"}
+    assert "Traceback" in caplog.text
+
+
+def test_who_comes_later_serves_what_the_others_do(only_digits, monkeypatch):
+    with_variants(only_digits / "digits" / "1", fp32=slow, int8=same)
+    ledger = Ledger()
+    first = Repository.load(only_digits, ledger=ledger)
+    monkeypatch.setattr("serving.choice.race", None)  # which is not asked again
+    add_version(only_digits, 2)  # and which is not looked for, without a poll
+    second = Repository.load(only_digits, ledger=ledger, poll=0)
+    assert answers(first) == answers(second) == 1
+    assert first.find("digits").variant == second.find("digits").variant == "int8"
+    assert first.find("digits").trials == second.find("digits").trials
+
+
+def test_who_comes_later_and_cannot_read_it_does_without_and_catches_up(only_digits):
+    ledger = Ledger()
+    first = Repository.load(only_digits, ledger=ledger, poll=ALWAYS)
+    only_digits.rename(only_digits.with_name("away"))
+    second = Repository.load(only_digits, ledger=ledger, poll=ALWAYS)
+    assert second.served == {}
+    assert "expected a readable bundle.json" in second.refused["digits/1"]
+    for _ in range(3):
+        turn(first)
+        turn(second)
+    assert answers(first) == 1
+    only_digits.with_name("away").rename(only_digits)
+    deadline = time.monotonic() + 5
+    while not second.served:
+        assert time.monotonic() < deadline
+        second.turn()
+        time.sleep(0.02)
+    turn(first)
+    assert answers(first) == answers(second) == 1
+    assert first.refused == second.refused == {}
+
+
+def test_who_comes_later_to_what_was_damaged_has_all_do_without_it(only_digits):
+    add_version(only_digits, 2)
+    ledger = Ledger()
+    first = Repository.load(only_digits, ledger=ledger, poll=ALWAYS)
+    damage(only_digits / "digits" / "2")
+    turn(first)
+    assert answers(first) == 2  # from memory
+    second = Repository.load(only_digits, ledger=ledger, poll=ALWAYS)
+    turn(first)
+    assert answers(first) == answers(second) == 1
+    assert "was altered" in first.refused["digits/2"]
