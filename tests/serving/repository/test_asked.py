@@ -214,3 +214,12 @@ def test_the_state_is_written_whole_or_not_at_all(models, monkeypatch):
         file.write(State().unload("digits"))
     assert file.read() == State().pin("digits", 1)
     assert sorted(path.name for path in models.iterdir()) == [".serving.json", "digits"]
+
+
+def test_who_reads_the_state_while_it_is_written_reads_the_one_before_whole(models):
+    file = StateFile(models / ".serving.json")
+    file.write(State().pin("digits", 1))
+    with file.path.open() as reading:
+        file.write(State().pin("digits", 2))
+        assert State.model_validate_json(reading.read()) == State().pin("digits", 1)
+    assert file.read() == State().pin("digits", 2)
