@@ -7,8 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
+import numpy as np
+from numpy.typing import NDArray
+
 from serving.bundle import Arrays
-from serving.codec.fields import Field, Fields, WrongValueError, join
+from serving.codec.fields import (
+    FLOAT32_LIMIT,
+    NOT_FILLED,
+    BooleanField,
+    CategoryField,
+    DateField,
+    Field,
+    Fields,
+    WrongValueError,
+    join,
+    most_cells,
+)
 from serving.codec.values import SHOWN, quoted
 from serving.errors import InvalidInstancesError
 
@@ -49,6 +63,50 @@ def _check(field: Field, value: object, instance: int) -> Any:
         )
 
 
+def check_numbers(field: Field, numbers: NDArray[Any], first: int = 0) -> Sequence[Any]:
+    """The same of numbers that came in binary; a date is seconds since 1970-01-01 UTC.
+
+    Args:
+        field: the column's.
+        numbers: `(n,)`, floats, whose NaN is a gap, integers or booleans.
+        first: number of the first instance.
+
+    Raises:
+        InvalidInstancesError: as `check_column`.
+    """
+    if isinstance(field, CategoryField):
+        return check_column(field, with_gaps(numbers.tolist()), first)
+    column = numbers.astype(np.float64)
+    gaps = np.isnan(column)
+    wrong = ~(np.abs(column) < (np.inf if isinstance(field, DateField) else FLOAT32_LIMIT))
+    if isinstance(field, BooleanField):
+        wrong = (column != 0) & (column != 1)
+    wrong[gaps] = not field.fills_gaps
+    if wrong.any():
+        place = int(wrong.argmax())
+        expected = "seconds since 1970" if isinstance(field, DateField) else field.expected
+        refuse(
+            f"expected {expected} in instance {first + place}, field {field.name!r}; got "
+            f"{_words(column[place])}",
+            instance=first + place,
+            field=field.name,
+        )
+    return column  # type: ignore[return-value]
+
+
+def with_gaps(values: list[Any]) -> list[Any]:
+    """The same values, None in place of NaN."""
+    return [None if value != value else value for value in values]  # noqa: PLR0124
+
+
+def _words(number: float) -> str:
+    if np.isnan(number):
+        return f"NaN, {NOT_FILLED}"
+    if np.isfinite(number) and abs(number) >= FLOAT32_LIMIT:
+        return "a number that float32 cannot hold"
+    return f"the number {number:g}"
+
+
 def inputs_of_rows(blocks: Iterable[Sequence[Sequence[object]]], fields: Fields) -> Arrays:
     """The graph's inputs of rows, each of as many values as there are columns.
 
@@ -86,6 +144,34 @@ def inputs_of_columns(columns: Mapping[str, Sequence[Any]], count: int, fields: 
             for field in fields.columns
         ]
     )
+
+
+def common_length(columns: Mapping[str, Sequence[Any]], fields: Fields, length: int) -> int:
+    """How many instances columns are of.
+
+    Args:
+        columns: by name.
+        fields: the model's.
+        length: of the body that held them, in bytes.
+
+    Raises:
+        InvalidInstancesError: there are none, they are of different lengths, or gaps would
+            multiply the body.
+    """
+    if not columns:
+        refuse("expected at least one of the model's columns; got none")
+    first, *others = columns
+    count = len(columns[first])
+    for name in others:
+        if len(columns[name]) != count:
+            refuse(
+                f"expected columns of one length; got {count} values of {quoted(first)} and "
+                f"{len(columns[name])} of {quoted(name)}"
+            )
+    most = most_cells(length) // len(fields)
+    if count > most:
+        refuse(f"expected at most {most} instances in a body of this length; got {count}")
+    return count
 
 
 def require_known(names: Iterable[str], fields: Fields, what: str) -> None:

@@ -15,7 +15,7 @@ import simdjson
 from serving.bundle import FEATURES, Arrays
 from serving.codec.beside import LONGEST, NOTHING, Beside
 from serving.codec.fields import Fields, WrongValueError, join, most_cells
-from serving.codec.json_documents import read_document
+from serving.codec.json_documents import read_document, text_of_part
 from serving.codec.json_plain import plain_rows, signs
 
 Read = Callable[[simdjson.Object], dict[str, Any]]
@@ -78,7 +78,7 @@ def _brackets_beside(document: simdjson.Object, body: bytes, beside: Beside) -> 
         if key == "instances":
             continue
         value = document[key]
-        text = value.mini if isinstance(value, NEST) else str(value).encode()
+        text = text_of_part(value) if isinstance(value, NEST) else str(value).encode()
         if key not in beside.keys or len(text) > LONGEST:
             return None
         brackets += text.count(b"[")

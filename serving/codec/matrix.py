@@ -1,4 +1,4 @@
-"""The matrix: numbers that came in binary, to the one vector a row that a graph of numbers takes."""
+"""The matrix: numbers that came in binary, to rows as a graph of numbers takes them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import FEATURES, Arrays
-from serving.codec.columns import refuse
-from serving.codec.fields import BooleanField, Fields
+from serving.codec.columns import check_numbers, refuse
+from serving.codec.fields import Fields
 
 KINDS = "fiub"  # of dtypes: floats, integers with and without sign, truths
 
@@ -29,44 +29,16 @@ def inputs_of_matrix(numbers: NDArray[Any], fields: Fields) -> Arrays:
     """
     rows = _as_float32(numbers)
     if not np.isfinite(rows).all() or not fields.take(rows):
-        _refuse_strange(numbers, rows, fields)
+        for field, column in zip(fields.columns, numbers.T, strict=True):
+            check_numbers(field, column)
     return {FEATURES: rows}
 
 
 def _as_float32(numbers: NDArray[Any]) -> NDArray[np.float32]:
-    if numbers.dtype == np.float32:
-        return np.require(numbers, np.float32, ("C", "A"))
+    if numbers.dtype == np.float32 and numbers.flags.c_contiguous and numbers.flags.aligned:
+        return numbers
     with np.errstate(over="ignore"):
         return numbers.astype(np.float32, order="C")
-
-
-def _refuse_strange(numbers: NDArray[Any], rows: NDArray[np.float32], fields: Fields) -> None:
-    """Refuse the first number that its column does not take, if there is one."""
-    wrong = ~np.isfinite(rows)
-    for place, field in enumerate(fields.columns):
-        column = rows[:, place]
-        if isinstance(field, BooleanField):
-            wrong[:, place] = (column != 0) & (column != 1)
-        if field.fills_gaps:
-            wrong[:, place] &= ~np.isnan(column)
-    if wrong.any():
-        instance, place = divmod(int(np.flatnonzero(wrong)[0]), len(fields))
-        field, came = fields.columns[place], numbers[instance, place]
-        refuse(
-            f"expected {field.expected} in instance {instance}, field {field.name!r} (position "
-            f"{place}); got {_words(came)}",
-            instance=instance,
-            field=field.name,
-            position=place,
-        )
-
-
-def _words(number: Any) -> str:
-    if np.isnan(number):
-        return "NaN, and the model fills no gap here"
-    if np.isfinite(number) and abs(float(number)) > np.finfo(np.float32).max:
-        return "a number that float32 cannot hold"
-    return f"the number {number}"
 
 
 def require_numbers_alone(fields: Fields, form: str) -> None:

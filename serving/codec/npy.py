@@ -51,16 +51,14 @@ def _read(body: bytes) -> NDArray[Any]:
     shape, fortran, dtype, start = _header(body)
     if dtype.kind not in KINDS or dtype.itemsize > 8:
         refuse(f"expected an array of floats, integers or booleans; got one of {dtype.str[:40]}")
-    count = 1
-    for length in shape:
-        count *= length
-    if len(shape) > 2 or len(body) - start != count * dtype.itemsize:
+    try:
+        flat = np.frombuffer(body, dtype, offset=start)
+        return flat.reshape(shape, order="F" if fortran else "C")
+    except (ValueError, OverflowError):
         raise MalformedBodyError(
-            f"expected {count * dtype.itemsize} bytes of an array of rows, as its header says; got "
-            f"{len(body) - start} of the shape {str(shape)[:40]}"
-        )
-    flat = np.frombuffer(body, dtype, offset=start)
-    return flat.reshape(shape, order="F" if fortran else "C")
+            f"expected an array of {dtype} of the shape {str(shape)[:40]}, as its header says; got "
+            f"{len(body) - start} bytes"
+        ) from None
 
 
 def _header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
