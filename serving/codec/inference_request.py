@@ -279,7 +279,7 @@ def _numbers(tensor: _Tensor, width: int) -> NDArray[Any]:
     return found
 
 
-def _floats(values: list[object], tensor: _Tensor, first: int) -> NDArray[np.float64]:
+def _floats(values: list[Any], tensor: _Tensor, first: int) -> NDArray[np.float64]:
     """Numbers that came as JSON, each of its tensor's datatype."""
     found = np.empty(len(values))
     for place, value in enumerate(values):

@@ -70,7 +70,8 @@ def _raw_input(body: bytes, fields: Fields) -> Arrays:
         refuse(f"expected {HEAD_LENGTH} above 0, since the model has {len(fields)} inputs; got 0")
     (field,) = fields.columns
     if isinstance(field, CategoryField):
-        values: Sequence[Any] = check_column(field, [text_of(memoryview(body), field.name, 0)])
+        texts = [text_of(memoryview(body), field.name, 0)]
+        values: Sequence[Any] = check_column(field, texts)
     else:
         datatype = "FP64" if isinstance(field, DateField) else "FP32"
         values = check_numbers(field, numbers_of(memoryview(body), datatype, field.name))
