@@ -81,7 +81,7 @@ def read_request(
         tensor, size = _tensor(members, tensors, rest, fields)
         rest = rest[size:]
         tensors[tensor.name] = tensor
-        brackets = None if brackets is None else _brackets(members, head, 1 + brackets)
+        brackets = None if brackets is None else _brackets(members, head, brackets)
     if rest:
         refuse(f"expected no bytes behind the last tensor; got {len(rest)}")
     if fields.all_numbers:
@@ -148,7 +148,13 @@ def _text(value: object, what: str) -> str:
 
 
 def _brackets(members: dict[str, Any], head: bytes, so_far: int = 1) -> int | None:
-    """How many open in a part of the head apart from its data; None where that is hard to say."""
+    """How many open in the head, apart from those of data; None where that is hard to say.
+
+    Args:
+        members: of the request, or of an input.
+        head: that they are in.
+        so_far: brackets that were counted before; at first that of the inputs.
+    """
     if b"\\" in head:
         return None
     for key, value in members.items():
