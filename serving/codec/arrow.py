@@ -248,7 +248,8 @@ class _Stream:
             values = with_gaps(_with_gaps(values, valid))
         elif column.type.kind != "time":
             if valid is not None:
-                values = np.where(valid, values, np.nan)
+                with np.errstate(invalid="ignore"):  # a NaN of the signalling kind
+                    values = np.where(valid, values, np.nan)
             return check_numbers(field, values, first)
         else:
             return _check_times(field, column, values, valid, first)

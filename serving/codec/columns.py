@@ -76,7 +76,8 @@ def check_numbers(field: Field, numbers: NDArray[Any], first: int = 0) -> Sequen
     """
     if isinstance(field, CategoryField):
         return check_column(field, with_gaps(numbers.tolist()), first)
-    column = numbers.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a NaN of the signalling kind
+        column = numbers.astype(np.float64)
     gaps = np.isnan(column)
     wrong = ~(np.abs(column) < (np.inf if isinstance(field, DateField) else FLOAT32_LIMIT))
     if isinstance(field, BooleanField):

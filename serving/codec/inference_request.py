@@ -136,9 +136,9 @@ def _asked(request: dict[str, Any]) -> Asked:
 
 
 def _parameters(members: dict[str, Any], what: str) -> dict[str, Any]:
-    found = built(members.get("parameters"), LONGEST, f'"parameters" of {what}')
-    if found is None:
+    if members.get("parameters") is None:
         return {}
+    found = built(members["parameters"], LONGEST, f'"parameters" of {what}')
     if not isinstance(found, dict):
         refuse(f'expected "parameters" of {what} to be an object; got another value')
     return found
@@ -167,7 +167,8 @@ def _tensor(
         came = f"{quoted(name)} twice" if name in before else quoted(name)
         shows = ", ".join(map(quoted, list(known)[:5])) + ", ..." * (len(known) > 5)
         refuse(f"expected inputs out of {shows}, each once; got {came}", input=name[:40])
-    datatype = _text(members.get("datatype"), f'"datatype" of input {quoted(name)}')
+    what = f'input "{name}"'  # a name of the model's own from here on
+    datatype = _text(members.get("datatype"), f'"datatype" of {what}')
     if datatype not in DTYPES and datatype != BYTES:
         refuse(
             f"expected a datatype out of {', '.join(DTYPES)}, {BYTES}; got {quoted(datatype)} of "
@@ -175,9 +176,9 @@ def _tensor(
             input=name,
         )
     count = _count(members.get("shape"), name, fields)
-    size = _parameters(members, f"input {quoted(name)}").get("binary_data_size")
+    size = _parameters(members, what).get("binary_data_size")
     if size is None:
-        data = list_of(members.get("data"), f'"data" of input {quoted(name)}')
+        data = list_of(members.get("data"), f'"data" of {what}')
         brackets = 1 + _brackets(members.get("parameters"))  # one of the shape, which is flat
         return _Tensor(name, datatype, count, data, rest[:0], brackets), 0
     if "data" in members or isinstance(size, bool) or not isinstance(size, int) or size < 0:
@@ -198,9 +199,9 @@ def _count(shape: object, name: str, fields: Fields) -> int:
     """The number of instances of a tensor."""
     lengths = list(map(unbuilt, shape[:3])) if isinstance(shape, simdjson.Array) else []
     width = len(fields) if fields.all_numbers else 1
-    wanted = f"[n, {width}]" + " or [n]" * (not fields.all_numbers)
     sound = all(type(length) is int and 0 <= length < 2**40 for length in lengths)
     if not sound or not (lengths[1:] == [width] or (len(lengths) == 1 and not fields.all_numbers)):
+        wanted = f"[n, {width}]" + " or [n]" * (not fields.all_numbers)
         refuse(
             f'expected "shape" of input {quoted(name)} to be {wanted}; got '
             f"{lengths if sound and lengths else 'another'}",

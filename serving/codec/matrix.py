@@ -35,7 +35,7 @@ def inputs_of_matrix(numbers: NDArray[Any], fields: Fields) -> Arrays:
 def _as_float32(numbers: NDArray[Any]) -> NDArray[np.float32]:
     if numbers.dtype == np.float32 and numbers.flags.c_contiguous and numbers.flags.aligned:
         return numbers
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # they are seen to by the caller
         return numbers.astype(np.float32, order="C")
 
 

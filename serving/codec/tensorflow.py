@@ -5,6 +5,7 @@ https://www.tensorflow.org/tfx/serving/api_rest#predict_api. Vertex AI sends the
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -156,7 +157,7 @@ def _named(instances: object) -> Iterator[object]:
 
 
 def _short(value: Any) -> str:
-    return quoted(orjson.dumps(value).decode())
+    return quoted(json.dumps(value))
 
 
 def _reply(names: tuple[str, ...], manifest: Manifest, outputs: Arrays, *, by_rows: bool) -> Reply:

@@ -100,6 +100,8 @@ def test_a_number_that_its_column_does_not_take_is_named(vector, media):
         assert came in message
         assert "instance 1, field" in message
     assert "that float32 cannot hold" in error(npy(np.array([1e39, 0, 0])), NPY, vector)
+    signalling = np.array([[0x7F800001] * 3], "<u4").tobytes()
+    assert "got NaN" in error(signalling, RAW, vector)
     gaps = np.array([[1, np.nan, np.nan]], "f4")
     np.testing.assert_array_equal(ask(gaps.tobytes(), RAW, vector)["features"], gaps)
 

@@ -115,6 +115,7 @@ def test_a_single_output_drops_its_name(vector):
         ([ROWS], "expected an object"),
         ({"signature_name": "serving_default"}, 'expected the key "instances"'),
         ({"instances": ROWS, "signature_name": "other"}, 'expected "signature_name" to be'),
+        ({"instances": ROWS, "signature_name": "\ud800"}, "or absent; got"),
         ({"instances": ROWS, "signature": 1}, 'got the text "signature"'),
         ({"inputs": ROWS, "signature": 1}, 'got the text "signature"'),
         (b'{"inputs":[[1,1,1]],"inputs":[[1,1,1]]}', 'got the text "inputs" twice'),
