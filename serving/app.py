@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, jsonify, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
 from serving.agreement import Ledger
 from serving.batching import Batcher
+from serving.clouds import Vertex
 from serving.errors import ServingError
 from serving.fastpath import FastPath
+from serving.faults import form_of
 from serving.predict import Predictor
 from serving.repository import Repository
-from serving.routes.exchange import respond
+from serving.routes.clouds import clouds_routes
+from serving.routes.inference_v2 import inference_v2_routes
 from serving.routes.metrics import metrics_routes
 from serving.routes.models import models_routes
 from serving.routes.rows import rows_routes
 from serving.routes.status import status_routes
+from serving.routes.tensorflow import tensorflow_routes
 from serving.settings import Settings
 
 log = logging.getLogger(__name__)
-
-Answer = tuple[dict[str, Any], int, dict[str, str]]
 
 
 def create_app(**knobs: Any) -> Flask:
@@ -54,9 +56,12 @@ def create_app(**knobs: Any) -> Flask:
         )
     )
     app.register_blueprint(rows_routes(repository, predict, settings))
+    app.register_blueprint(inference_v2_routes(repository, predict, settings))
+    app.register_blueprint(tensorflow_routes(repository, predict, settings))
     app.register_blueprint(models_routes(repository))
     app.register_blueprint(status_routes(repository))
     app.register_blueprint(metrics_routes(repository))
+    app.register_blueprint(clouds_routes(repository, predict, settings, Vertex()))
     app.register_error_handler(ServingError, _serving_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
@@ -65,10 +70,10 @@ def create_app(**knobs: Any) -> Flask:
 
 
 def _serving_error(error: ServingError) -> Response:
-    return respond(error.reply())
+    return _tell(error.body(), error.status, error.headers)
 
 
-def _http_error(error: HTTPException) -> Answer:
+def _http_error(error: HTTPException) -> Response:
     """A fault found by Flask: unknown URL, wrong method, a body that breaks off."""
     status, name = error.code or 500, error.name or "Error"
     path = request.path[:64]
@@ -82,12 +87,16 @@ def _http_error(error: HTTPException) -> Answer:
     # Such as Allow, which 405 owes its client. The headers of the body are ours.
     headers = {k: v for k, v in error.get_headers() if not k.startswith("Content-")}
     code = name.lower().replace(" ", "_")
-    return {"error": message, "code": code, "details": {}}, status, headers
+    return _tell({"error": message, "code": code, "details": {}}, status, headers)
 
 
 def _urls() -> list[str]:
+    """Those there are of the protocol that was asked, for all of them are many."""
+    asked = form_of(request.path)
     return [
-        f"{_by_hand(rule.methods or [])} {rule.rule}" for rule in current_app.url_map.iter_rules()
+        f"{_by_hand(rule.methods or [])} {rule.rule}"
+        for rule in current_app.url_map.iter_rules()
+        if form_of(rule.rule) is asked
     ]
 
 
@@ -96,10 +105,19 @@ def _by_hand(methods: Iterable[str]) -> str:
     return " or ".join(sorted(set(methods) - {"HEAD", "OPTIONS"}))
 
 
-def _unexpected(error: Exception) -> Answer:
+def _unexpected(error: Exception) -> Response:
     """A fault of ours: the client gets a number to quote, the log gets the traceback."""
     request_id = uuid.uuid4().hex
     log.error("request %s failed", request_id, exc_info=error)
     details = {"request_id": request_id}
     message = f"expected to answer; an internal error came instead; report request {request_id}"
-    return {"error": message, "code": "internal", "details": details}, 500, {}
+    return _tell({"error": message, "code": "internal", "details": details}, 500, {})
+
+
+def _tell(body: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
+    """An error's answer, in the form of the protocol whose URL was asked."""
+    form = form_of(request.path)
+    response = jsonify(form.body(body))
+    response.status_code = form.status(status)
+    response.headers.extend(headers)
+    return response

@@ -83,8 +83,12 @@ class Repository:
             )
         return repository
 
-    def find(self, name: str | None) -> ServedModel:
+    def find(self, name: str | None, version: int | None = None) -> ServedModel:
         """The model of that name, or the only one there is.
+
+        Args:
+            name: of the model.
+            version: of it; if none is given, the one that answers.
 
         Raises:
             NotReadyError: none is served.
@@ -108,11 +112,20 @@ class Repository:
         if name not in self.served and reasons:
             raise NotReadyError(f"expected a version of {name} that proves itself; {reasons[0]}")
         try:
-            return self.served[name]
+            model = self.served[name]
         except KeyError:
             raise ModelNotFoundError(
                 f"expected a model out of {', '.join(known)}; got {name[:64]!r}", models=known
             ) from None
+        if version not in (None, model.manifest.version):
+            raise ModelNotFoundError(
+                f"expected version {model.manifest.version} of {name}; got {version}"
+            )
+        return model
+
+    def versions(self, name: str) -> dict[int, ServedModel]:
+        """The versions of a model that are served, by number."""
+        return {m.manifest.version: m for m in [self.served[name]]}
 
     def _load_model(self, folder: Path, variant: str, ledger: Ledger | None) -> None:
         try:
