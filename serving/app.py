@@ -23,6 +23,7 @@ from serving.routes.clouds import clouds_routes
 from serving.routes.inference_v2 import inference_v2_routes
 from serving.routes.metrics import metrics_routes
 from serving.routes.models import models_routes
+from serving.routes.openapi import openapi_routes
 from serving.routes.rows import rows_routes
 from serving.routes.status import status_routes
 from serving.routes.tensorflow import tensorflow_routes
@@ -61,7 +62,9 @@ def create_app(**knobs: Any) -> Flask:
     app.register_blueprint(models_routes(repository))
     app.register_blueprint(status_routes(repository))
     app.register_blueprint(metrics_routes(repository))
-    app.register_blueprint(clouds_routes(repository, predict, settings, Vertex()))
+    vertex = Vertex()
+    app.register_blueprint(openapi_routes(repository, vertex))
+    app.register_blueprint(clouds_routes(repository, predict, settings, vertex))
     app.register_error_handler(ServingError, _serving_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
