@@ -46,6 +46,7 @@ def create_app(**knobs: Any) -> Flask:
     settings = Settings(**knobs)
     repository = Repository.load(settings.models, settings.variant, Ledger.shared)
     app = Flask("serving", static_folder=None)
+    app.url_map.merge_slashes = False  # //predict is no URL here, rather than a page of HTML
     if isinstance(app.json, DefaultJSONProvider):  # as it is by default
         app.json.sort_keys, app.json.compact = False, True
     predict = Predictor(

@@ -29,7 +29,7 @@ def _local(uri: str) -> str:
     parts = urlsplit(uri)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return unquote(parts.path)
-    if parts.scheme or not uri.startswith("/"):
+    if parts.scheme or parts.netloc or not uri.startswith("/"):
         raise ValueError(
             "expected a local folder or file: URI of models, NAME/VERSION; this server fetches "
             "nothing; put the models into the image under FORWARDPASS_MODELS and deploy without "

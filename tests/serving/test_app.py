@@ -282,6 +282,13 @@ def test_another_path_is_answered_with_those_there_are(client):
     assert response.get_json()["error"].endswith("got '/predictions'")
 
 
+@pytest.mark.parametrize("path", ["//predict", "/v2//models", "/predict/"])
+def test_a_path_is_never_redirected(path, client):
+    answer = client.post(path)
+    assert answer.status_code == 404
+    assert answer.content_type == "application/json"
+
+
 def test_a_fault_of_ours_shows_a_number_and_no_traceback(client, monkeypatch, caplog):
     def explode(self, inputs):
         raise KeyError("secret detail")
