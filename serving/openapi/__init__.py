@@ -2,7 +2,7 @@
 
 `columns` turns a manifest's inputs into schemas of values, `models` those into schemas of bodies,
 `faults` the classes of `serving.errors` into error answers; `operations` is the table of all
-routes, and `document` puts them together. https://spec.openapis.org/oas/v3.1.1
+routes, `document` puts them together, and `page` shows them. https://spec.openapis.org/oas/v3.1.1
 """
 
 from serving.openapi.document import describe

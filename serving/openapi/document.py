@@ -13,6 +13,7 @@ from serving.openapi.examples import example_of, tensors_of
 from serving.openapi.faults import SCHEMAS
 from serving.openapi.models import model_schemas
 from serving.openapi.operations import operations
+from serving.openapi.page import PARTS
 from serving.settings import VERSION
 
 RULES = re.compile(r"<(?:\w+:)?(\w+)>")  # placeholders of Werkzeug's
@@ -91,7 +92,8 @@ def _parameters(models: Sequence[Manifest]) -> dict[str, Any]:
             "description": "Bytes of JSON that lead a body of binary tensors.",
         },
         "file": {
-            "name": "file", "in": "path", "required": True, "schema": {"type": "string"},
+            "name": "file", "in": "path", "required": True,
+            "schema": {"type": "string", "enum": list(PARTS)},
         },
     }  # fmt: skip
 

@@ -38,7 +38,7 @@ class Operation:
         bodies: it takes, the part of a model or a schema, by media type.
         gives: of success, likewise; nothing for an empty body.
         statuses: of errors.
-        unready: it answers with 503 and its own body, or an empty one, where nothing is ready.
+        unready: it answers with 503 and its own body, or none, where nothing is ready.
     """
 
     method: Literal["GET", "POST"]
@@ -180,9 +180,10 @@ def _inference() -> list[Operation]:
     found: list[Operation] = [
         Operation("GET", "/v2", "inference v2", "What the server is and can do",
                   gives={JSON: _object(name=TEXT, version=TEXT, extensions=LIST)}),
-        Operation("GET", "/v2/health/live", "inference v2", "Whether the server is alive", "open"),
+        Operation("GET", "/v2/health/live", "inference v2", "Whether the server is alive", "open",
+                  gives={JSON: _object(live=TRUTH)}),
         Operation("GET", "/v2/health/ready", "inference v2", "Whether a model is ready", "open",
-                  unready=True),
+                  gives={JSON: _object(ready=TRUTH)}, unready=True),
     ]  # fmt: skip
     for at, parameters in (("", (NAME,)), ("/versions/{version}", (NAME, VERSION))):
         model = f"/v2/models/{{name}}{at}"

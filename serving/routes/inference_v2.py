@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, jsonify, request
 
 from serving.errors import NotReadyError
 from serving.predict import Predictor, face
@@ -30,12 +30,13 @@ def inference_v2_routes(
         return {"name": "forwardpass", "version": VERSION, "extensions": EXTENSIONS}
 
     @routes.get("/v2/health/live")
-    def live() -> Response:
-        return Response()
+    def live() -> dict[str, Any]:
+        return {"live": True}
 
     @routes.get("/v2/health/ready")
     def ready() -> Response:
-        return Response(status=200 if repository.served else 503)
+        # The status says it; but KServe's client reads the body.
+        return jsonify(ready=True) if repository.served else Response(status=503)
 
     @routes.get("/v2/models/<name>")
     @routes.get("/v2/models/<name>/versions/<version>")

@@ -29,7 +29,7 @@ def test_no_route_fails_what_it_promises(server, tmp_path):
     done = subprocess.run(
         [Path(sys.executable).parent / "schemathesis", "--config-file", HERE / "schemathesis.toml",
          "run", f"{server.url}/openapi.json", "--max-examples", "15", "--seed", "7",
-         "--max-time", "45", "--phases", "examples,coverage,fuzzing", "--no-color"],
+         "--max-time", "35", "--phases", "examples,coverage,fuzzing", "--no-color"],
         capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

@@ -22,10 +22,9 @@ def test_it_finds_the_server_and_the_model(digits):
             await v2.is_server_live(digits.url),
             await v2.is_server_ready(digits.url),
             await v2.is_model_ready(digits.url, "digits"),
-            await client("v1").is_model_ready(digits.url, "digits"),
         )
 
-    assert asyncio.run(ask()) == (True, True, True, True)
+    assert asyncio.run(ask()) == (True, True, True)
 
 
 @pytest.mark.parametrize("binary", [False, True])

@@ -35,9 +35,9 @@ def test_the_server_says_what_it_is(client):
 
 
 @pytest.mark.parametrize("path", ["live", "ready"])
-def test_health_is_a_status_and_nothing_else(path, client):
+def test_health_is_a_status_and_a_word_for_kserves_client(path, client):
     answer = client.get(f"/v2/health/{path}")
-    assert (answer.status_code, answer.data) == (200, b"")
+    assert (answer.status_code, answer.get_json()) == (200, {path: True})
 
 
 def test_nothing_is_ready_where_nothing_proved_itself(only_digits):
