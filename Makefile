@@ -11,7 +11,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-compress clean
+.PHONY: help install serve test lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,8 +29,11 @@ serve: install  ## serve MODELS on HOST:PORT; trains the embedded default first 
 	@ls "$(MODELS)"/*/[1-9]*/bundle.json >/dev/null 2>&1 || $(BIN)/trainer fit digits --models "$(MODELS)"
 	exec $(BIN)/serving run --models "$(MODELS)" --host $(HOST) --port $(PORT)
 
+# Two processes share the tests; each multiplies on one thread, or they would wait for each other's.
+# The sources are compiled once, and not by every process that a test starts.
 test: install  ## run the test suite
-	$(BIN)/python -m pytest
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
+	  $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: install  ## check style, types, the walls of the house, the Dockerfile
 	$(BIN)/ruff check .
@@ -85,6 +88,10 @@ bench-memory: install  ## train on a 1 GB file and score it with 400 MB of memor
 
 bench-compress: data  ## compress five networks: size, speed, what it costs, parity, in some 15 minutes
 	$(BIN)/python benchmarks/compress.py
+
+bench-serve: install  ## this server beside seven others, in some 25 minutes (wrk, which root can install)
+	command -v wrk >/dev/null || apt-get install --yes wrk
+	$(BIN)/python -m benchmarks.serve
 
 # The lock files hold versions and hashes and no addresses: any index serves them.
 lock:  ## pin the requirements of pyproject.toml anew

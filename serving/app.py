@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import uuid
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flask import Flask, Response, current_app, jsonify, request
+from flask import Flask, Response, current_app, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
 from serving.agreement import Ledger
 from serving.batching import Batcher
 from serving.clouds import Vertex
-from serving.errors import ServingError
+from serving.errors import InternalError, ServingError
 from serving.fastpath import FastPath
 from serving.faults import form_of
 from serving.predict import Predictor
 from serving.repository import Repository
 from serving.routes.clouds import clouds_routes
+from serving.routes.exchange import respond
 from serving.routes.inference_v2 import inference_v2_routes
 from serving.routes.metrics import metrics_routes
 from serving.routes.models import models_routes
@@ -28,8 +28,8 @@ from serving.routes.rows import rows_routes
 from serving.routes.status import status_routes
 from serving.routes.tensorflow import tensorflow_routes
 from serving.settings import Settings
+from serving.wire import Reply
 
-log = logging.getLogger(__name__)
 
 
 def create_app(**knobs: Any) -> Flask:
@@ -110,18 +110,13 @@ def _by_hand(methods: Iterable[str]) -> str:
 
 
 def _unexpected(error: Exception) -> Response:
-    """A fault of ours: the client gets a number to quote, the log gets the traceback."""
-    request_id = uuid.uuid4().hex
-    log.error("request %s failed", request_id, exc_info=error)
-    details = {"request_id": request_id}
-    message = f"expected to answer; an internal error came instead; report request {request_id}"
-    return _tell({"error": message, "code": "internal", "details": details}, 500, {})
+    """A fault of ours: the client gets a number to quote, the log the traceback beside it."""
+    fault = InternalError(error)
+    return _tell(fault.body(), fault.status, fault.headers)
 
 
 def _tell(body: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
     """An error's answer, in the form of the protocol whose URL was asked."""
     form = form_of(request.path)
-    response = jsonify(form.body(body))
-    response.status_code = form.status(status)
-    response.headers.extend(headers)
-    return response
+    content = json.dumps(form.body(body), separators=(",", ":")).encode() + b"\n"
+    return respond(Reply(content, headers=tuple(headers.items()), status=form.status(status)))

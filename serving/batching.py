@@ -127,7 +127,7 @@ class Batcher:
             outputs = _run_alone(lane, inputs, call)
         else:
             work = call.rows * lane.pace.row_seconds
-            self._admit(call)
+            self.require_room(call.rows)
             self.rows += call.rows
             self._work += work
             try:
@@ -142,12 +142,21 @@ class Batcher:
             raise _too_late(call)
         return outputs
 
-    def _admit(self, call: Call) -> None:
-        """Refuse at once what would have to wait for too long."""
-        if self.rows and self.rows + call.rows > self.queue_rows:
+    def require_room(self, rows: int = 0) -> None:
+        """Refuse at once what would have to wait for too long; what runs by itself never does.
+
+        Args:
+            rows: to be run; 0 as long as no one knows.
+
+        Raises:
+            OverloadedError: too many wait, or for too long.
+        """
+        if not isinstance(getcurrent(), Greenlet):
+            return
+        if self.rows and self.rows + rows > self.queue_rows - (rows == 0):
             raise OverloadedError(
-                f"expected at most {self.queue_rows} rows to wait; got {call.rows} more than the "
-                f"{self.rows} that do; try again in a second, or send fewer"
+                f"expected at most {self.queue_rows} rows to wait; got {rows or 'some'} more than "
+                f"the {self.rows} that do; try again in a second, or send fewer"
             )
         # What is read in this turn of the loop has been there for as long as the turn lasts.
         wait = self._work + max(0.0, time.time() - get_hub().loop.now())
@@ -163,18 +172,18 @@ class Batcher:
         self._crowd[lane] = None
         if self._turns is None:
             self._turns = _Turns(self._flush, self.max_delay)
-        self._turns.watch()
+        self._turns.watch(full=lane.rows >= lane.most)
         try:
             outputs: Arrays = get_hub().switch()
         finally:
             parked.waits = False
         return outputs
 
-    def _flush(self) -> bool:
-        """Run what is parked, once a lane; whether someone still is."""
+    def _flush(self) -> tuple[bool, bool]:
+        """Run what has waited long enough, once a lane; whether someone is parked, and full."""
+        latest = perf_counter() - self.max_delay
         for lane in list(self._crowd):
-            first = lane.parked[0]
-            if lane.rows < lane.most and perf_counter() < first.since + self.max_delay:
+            if lane.rows < lane.most and lane.parked[0].since > latest:
                 continue
             del self._crowd[lane]
             batch = list(_still_wanted(lane.take()))
@@ -182,33 +191,38 @@ class Batcher:
                 self._crowd[lane] = None  # behind the others
             if batch:
                 _run_together(lane, batch)
-        return bool(self._crowd)
+        return bool(self._crowd), any(lane.rows >= lane.most for lane in self._crowd)
 
 
 class _Turns:
     """Calls `flush` at the end of each turn of the event loop, until no one is parked."""
 
-    def __init__(self, flush: Callable[[], bool], delay: float) -> None:
+    def __init__(self, flush: Callable[[], tuple[bool, bool]], delay: float) -> None:
         loop = get_hub().loop
         self._flush = flush
         self._end = loop.check(priority=LAST)
-        # The loop would sleep until something comes in; with this it does not. It does nothing
+        # The loop would sleep until something comes in; with these it does not. They do nothing
         # else: an idle watcher is called only when no connection is ready, which may be never.
-        self._awake = loop.timer(delay, repeat=delay / 4) if delay else loop.idle(priority=LAST)
-        self._watches = False
+        self._awake = loop.idle(priority=LAST)
+        self._late = loop.timer(delay, repeat=delay / 4) if delay else None
 
-    def watch(self) -> None:
-        """From now on someone is parked."""
-        if not self._watches:
-            self._watches = True
+    def watch(self, *, full: bool) -> None:
+        """From now on someone is parked; there is nothing to wait for if a batch is full."""
+        if not self._end.active:
             self._end.start(self._over)
+            if self._late is not None:
+                self._late.start(_nothing)
+        if (full or self._late is None) and not self._awake.active:
             self._awake.start(_nothing)
 
     def _over(self) -> None:
-        if not self._flush():
-            self._watches = False
-            self._end.stop()
+        waits, full = self._flush()
+        if not waits or not (full or self._late is None):
             self._awake.stop()
+        if not waits:
+            self._end.stop()
+            if self._late is not None:
+                self._late.stop()
 
 
 def _nothing() -> None:
@@ -216,7 +230,8 @@ def _nothing() -> None:
 
 
 def _let_others_go() -> None:
-    gevent.sleep(0)
+    # A timer, if the shortest: without one the loop would come back before it looked at anyone.
+    gevent.sleep(1e-9)
 
 
 def _still_wanted(batch: Sequence[_Parked]) -> Iterator[_Parked]:

@@ -7,9 +7,13 @@ A message says what was expected, what came and what to do. The body of an error
 from __future__ import annotations
 
 import json
+import logging
+import uuid
 from typing import Any, ClassVar
 
 from serving.wire import Reply
+
+log = logging.getLogger(__name__)
 
 
 class ServingError(Exception):
@@ -32,6 +36,23 @@ class ServingError(Exception):
         """The same on its way to the client."""
         content = json.dumps(self.body(), separators=(",", ":")).encode() + b"\n"
         return Reply(content, headers=tuple(self.headers.items()), status=self.status)
+
+
+class InternalError(ServingError):
+    """A fault of ours: the client gets a number to quote, the log the traceback beside it.
+
+    Args:
+        error: what happened.
+        request_id: the number; a new one if there is none yet.
+    """
+
+    def __init__(self, error: Exception, request_id: str = "") -> None:
+        request_id = request_id or uuid.uuid4().hex
+        super().__init__(
+            f"expected to answer; an internal error came instead; report request {request_id}",
+            request_id=request_id,
+        )
+        log.error("request %s failed", request_id, exc_info=error)
 
 
 class IncompleteBodyError(ServingError):

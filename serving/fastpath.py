@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from serving.call import call_of
-from serving.errors import ServingError
+from serving.errors import InternalError, ServingError
 from serving.guard import read_body
 from serving.predict import Predictor
 from serving.repository import Repository
@@ -47,10 +47,13 @@ class FastPath:
         try:
             model = self._repository.find(None)
             call = call_of(environ, self._settings.timeout)
+            self._predict.batcher.require_room()  # before the body costs anything
             message = Message(read_body(environ, self._settings.max_body))
             reply = self._predict("rows", model, message, call)
         except ServingError as error:
             reply = error.reply()
+        except Exception as error:  # noqa: BLE001 - as Flask does, whatever it is
+            reply = InternalError(error).reply()
         start_response(
             STATUS_LINES[reply.status],
             [

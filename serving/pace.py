@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from time import perf_counter
+from itertools import pairwise
+from time import thread_time
 
 import numpy as np
 
@@ -15,10 +16,11 @@ from serving.bundle import Arrays
 from serving.runtime import Session
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # rows of a run that is timed
-SECONDS_A_SIZE = 0.004  # that it is repeated for, and once at least
-TIMES_A_SIZE = 20  # at most
+SECONDS_A_SIZE = 0.004  # that it is repeated for
+TIMES_A_SIZE = (3, 20)  # at least, and at most
 HOLD = 0.01  # seconds for which a run may keep the event loop from everyone else
-WORTHWHILE = 0.9  # two runs joined must take less than this share of what they took apart
+CHEAPER = 0.95  # a larger batch must bring a row below this share of its time
+SAVING = 0.9  # two requests joined must take less than this share of what they took apart
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,16 @@ class Pace:
     @classmethod
     def of(cls, seconds: Mapping[int, float]) -> Pace:
         """The pace that such times by rows come to; the rows double from one to the next."""
+        seconds = _smooth(seconds)
         held = [size for size in seconds if seconds[size] <= HOLD] or [1]
         best = min(seconds[size] / size for size in held)
-        batch = next(size for size in held if seconds[size] / size * WORTHWHILE <= best)
+        batch = next(size for size in held if seconds[size] / size * CHEAPER <= best)
         row = seconds[batch] / batch
         alone = next(
             (
                 size
                 for size in seconds
-                if 2 * size in seconds and seconds[2 * size] >= WORTHWHILE * 2 * seconds[size]
+                if 2 * size in seconds and seconds[2 * size] >= SAVING * 2 * seconds[size]
             ),
             batch,
         )
@@ -78,15 +81,32 @@ class Pace:
         return cls(seconds, batch, alone, max(batch, min(most, 4096)), row)
 
 
+def _smooth(seconds: Mapping[int, float]) -> dict[int, float]:
+    """The times without what noise alone can have made of them.
+
+    A run takes no longer than one of more rows does, nor than two of half its rows.
+    """
+    smooth = dict(seconds)
+    for size, double in reversed(list(pairwise(smooth))):
+        smooth[size] = min(smooth[size], smooth[double])
+    for size, double in pairwise(smooth):
+        smooth[double] = min(smooth[double], 2 * smooth[size])
+    return smooth
+
+
 def _quickest(session: Session, rows: Arrays) -> float:
-    """Seconds of a run; other processes can only make it look slower than it is."""
+    """Seconds of the processor that a run takes in this thread, where it runs as a whole.
+
+    Other processes can only make it look slower than it is.
+    """
     session.run(rows)
-    best, end = float("inf"), perf_counter() + SECONDS_A_SIZE
-    for _ in range(TIMES_A_SIZE):
-        start = perf_counter()
+    least, most = TIMES_A_SIZE
+    best, end = float("inf"), thread_time() + SECONDS_A_SIZE
+    for time in range(most):
+        start = thread_time()
         session.run(rows)
-        now = perf_counter()
+        now = thread_time()
         best = min(best, now - start)
-        if now > end:
+        if now > end and time + 1 >= least:
             break
     return best

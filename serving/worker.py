@@ -7,20 +7,24 @@ for the rest of a body that has begun.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
-import time
-from types import TracebackType
+import ssl
+from time import perf_counter
 from typing import Any
 
-import gevent
+from gevent import get_hub
 from gunicorn import util
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
+from serving.connection import Connection, TimeUpError
 from serving.settings import Settings
 
 LINGER = 1.0  # seconds in which a request on its way to an idle connection is still answered
+LOOK = 0.25  # seconds between two looks at the connections
+GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -42,68 +46,58 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until told to stop."""
-        self.settings = Settings()
-        self.idle: set[_Waiting] = set()
-        gevent.spawn(self._let_idle_go)
+        self.request_seconds = Settings().request_seconds
+        self.connections: set[Connection] = set()
+        self.stopped: float | None = None
+        self.looked = perf_counter()
+        get_hub().loop.timer(LOOK, LOOK).start(self._look_after)
         super().run()
 
-    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
-        """Answer one request, in `request_seconds` at most."""
-        self.notify()  # many long requests in a row are no reason to take the worker for dead
-        seconds = self.settings.request_seconds
-        in_time = False
-        with gevent.Timeout(seconds, False):
-            super().handle_request(listener_name, req, sock, addr)
-            in_time = True
-        if in_time:
-            return
-        if getattr(req.body.reader, "length", 0):  # the rest of it never came
-            fault = f"its body was not complete after {seconds:g} seconds"
-            util.write_error(sock, 408, "Request Timeout", fault)
-        raise StopIteration  # which closes the connection
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve a connection."""
+        client.setblocking(1)
+        connection = Connection(self, client, addr, listener.getsockname())
+        self.connections.add(connection)
+        try:
+            connection.serve()
+        except (NoMoreData, StopIteration) as error:
+            self.log.debug("connection ended: %s", error)
+        except TimeUpError:
+            self._time_is_up(connection, client)
+        except ssl.SSLError as error:
+            self.log.debug("TLS failed: %s", error)
+        except OSError as error:
+            if error.errno not in GONE:
+                self.log.exception("socket error")
+        except Exception as error:  # noqa: BLE001 - gunicorn knows what it refuses and how
+            self.handle_error(connection.request, client, addr, error)
+        finally:
+            self.connections.discard(connection)
+            util.close(client)
 
-    def timeout_ctx(self) -> _Waiting:
-        """Around each wait for a request."""
-        return _Waiting(self.idle, self.cfg.keepalive)
+    def _time_is_up(self, connection: Connection, client: Any) -> None:
+        if getattr(connection.input, "length", 0):  # the rest of it never came
+            fault = f"its body was not complete after {self.request_seconds:g} seconds"
+            util.write_error(client, 408, "Request Timeout", fault)
 
-    def _let_idle_go(self) -> None:
-        while self.alive:
-            gevent.sleep(LINGER)
-        while True:  # until the process ends: connections that are busy now will be idle later
-            gevent.sleep(LINGER / 4)
-            for waiting in self.idle:
-                if time.monotonic() - waiting.since >= LINGER:
-                    waiting.give_up()
+    def _look_after(self) -> None:
+        """Let go of connections that have been idle for long, or busy with one request.
 
-
-class _Waiting:
-    """A wait for the next request of a connection: at most `seconds`, and listed as idle so long.
-
-    A client that has sent half a head counts as idle too.
-    """
-
-    def __init__(self, idle: set[_Waiting], seconds: float) -> None:
-        self.idle, self.timeout = idle, gevent.Timeout(seconds, False)
-        self.since = time.monotonic()
-        self.connection = gevent.getcurrent()
-        self.end = gevent.get_hub().loop.timer(0)
-
-    def give_up(self) -> None:
-        """End the wait as if the client had gone; nothing happens if it ends by itself first."""
-        # By a timer, which `__exit__` stops in time: thrown from here, the error might come too
-        # late, and into a request that has begun.
-        self.end.start(self.connection.throw, NoMoreData(b""))
-
-    def __enter__(self) -> None:
-        self.idle.add(self)
-        self.timeout.__enter__()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        self.end.close()
-        self.idle.discard(self)
-        return bool(self.timeout.__exit__(kind, error, trace))
+        Called by the loop, between two turns: every connection waits for something now, and what
+        is thrown at it meets it there.
+        """
+        now = perf_counter()
+        if now - self.looked > 2 * LOOK:
+            self.notify()  # many long requests in a row are no reason to take the worker for dead
+        self.looked = now
+        if not self.alive and self.stopped is None:
+            self.stopped = now
+        for connection in list(self.connections):
+            waited = now - connection.since
+            if connection.busy:
+                if waited >= self.request_seconds:
+                    connection.greenlet.throw(TimeUpError)
+            elif waited >= self.cfg.keepalive or (
+                self.stopped is not None and min(waited, now - self.stopped) >= LINGER
+            ):
+                connection.greenlet.throw(NoMoreData(b""))

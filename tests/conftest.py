@@ -70,7 +70,8 @@ def zoo(tmp_path_factory, shipped) -> Path:
         ("diabetes", "progress"),
         ("linnerud", "physique"),
     ):
-        fit(Config(data=data, name=name, models=models, hidden=(16, 8), epochs=30))
+        fit(Config(data=data, name=name, models=models, hidden=(16, 8), epochs=30,
+                   skip_baselines=True))  # fmt: skip
     return models
 
 

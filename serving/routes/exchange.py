@@ -12,7 +12,7 @@ from serving.errors import InvalidHeaderError, InvalidQueryError, ModelNotFoundE
 from serving.guard import read_body
 from serving.repository import Repository, ServedModel
 from serving.settings import Settings
-from serving.wire import Message, Reply
+from serving.wire import STATUS_LINES, Message, Reply
 
 JSON_BYTES = "Inference-Header-Content-Length"  # of the Open Inference Protocol's binary bodies
 
@@ -33,7 +33,9 @@ def message_of(environ: dict[str, Any], settings: Settings) -> tuple[Message, Ca
 
 def respond(reply: Reply) -> Response:
     """Flask's form of a reply."""
-    return Response(reply.content, reply.status, list(reply.headers), content_type=reply.media)
+    return Response(
+        reply.content, STATUS_LINES[reply.status], list(reply.headers), content_type=reply.media
+    )
 
 
 def named_model() -> str | None:

@@ -3,9 +3,12 @@ import json
 import numpy as np
 import pytest
 
+from serving.batching import Batcher
+from serving.call import Call
 from serving.errors import NotFiniteAnswerError
-from serving.predict import predict
+from serving.predict import Predictor
 from serving.repository import Repository
+from serving.wire import Message
 from trainer.data.sources import load
 
 
@@ -15,7 +18,8 @@ def models(zoo):
 
 
 def answer(model, rows):
-    return json.loads(predict(model, json.dumps({"instances": rows}).encode()))
+    message = Message(json.dumps({"instances": rows}).encode())
+    return json.loads(Predictor(Batcher())("rows", model, message, Call()).content)
 
 
 @pytest.mark.parametrize("size", [4095, 4096, 4097, 9000])

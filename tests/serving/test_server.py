@@ -133,6 +133,7 @@ def test_a_body_that_is_never_complete_is_given_up(serve, shipped):
 
 def test_half_sent_bodies_hold_no_more_memory_than_there_is(serve, shipped):
     server = serve(shipped, "--workers", "1")
+    assert requests.get(f"{server.url}/readyz", timeout=10).ok  # its worker is there
     size = 10 * 2**20
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     with ExitStack() as clients:

@@ -162,7 +162,7 @@ def test_fit_killed_and_started_again_ends_in_the_same_graph(tmp_path):
     def command(name):
         return [
             sys.executable, "-m", "trainer", "fit", "digits", "--models", tmp_path, "--name", name,
-            "--dropout", "0.2", "--epochs", "80", "--patience", "80",
+            "--dropout", "0.2", "--epochs", "40", "--patience", "40", "--skip-baselines",
         ]  # fmt: skip
 
     subprocess.run(command("whole"), check=True, capture_output=True, timeout=120)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,10 @@ class Made:
     config: Config
     run: Path
     evidence: Evidence
-    page: str
+
+    @cached_property
+    def page(self) -> str:
+        return render(self.evidence)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +90,7 @@ def made(tmp_path_factory):
                             table=trained.table, parts=trained.parts,
                             history=trained.history)  # fmt: skip
             evidence = Evidence.gather(bundle, config.runs)
-            found[kind] = Made(bundle, trained, config, run, evidence, render(evidence))
+            found[kind] = Made(bundle, trained, config, run, evidence)
         return found[kind]
 
     return make
@@ -104,4 +108,4 @@ def compressed(made, tmp_path_factory):
     )  # fmt: skip
     assert done.bundle is not None
     evidence = Evidence.gather(done.bundle, dense.config.runs)
-    return Made(done.bundle, dense.trained, dense.config, dense.run, evidence, render(evidence))
+    return Made(done.bundle, dense.trained, dense.config, dense.run, evidence)

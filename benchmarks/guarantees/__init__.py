@@ -1,0 +1,1 @@
+"""What the server promises besides its speed, held to what it does."""

@@ -1,0 +1,22 @@
+"""A ceiling: our configuration of gunicorn and our worker, before an application of three lines."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks.serve.loads import LIGHT
+from benchmarks.serve.peers.side import ROOT, WORKERS, Command, Place, Side
+from serving.settings import ENV_PREFIX
+
+
+def _start(place: Place) -> Command:
+    arguments = [
+        sys.executable, "-m", "gunicorn", "--config", "python:serving.gunicorn_conf",
+        "benchmarks.serve.peers.constant.app:app",
+    ]  # fmt: skip
+    chosen = {"PORT": str(place.ports[0]), "WORKERS": str(WORKERS)}
+    variables = {f"{ENV_PREFIX}{name}": value for name, value in chosen.items()}
+    return Command(arguments, {"PYTHONPATH": str(ROOT), **variables})
+
+
+SIDES = (Side("constant", _start, loads=LIGHT, answers=False),)

@@ -1,0 +1,336 @@
+"""A connection: its requests, one after the other.
+
+A plain request, a POST with nothing unusual in its head, is read and answered here with little
+ceremony: gunicorn's C parser, an environ, the application, one send. Every other request goes
+gunicorn's own way. The application gets the same from both.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Callable, Iterable
+from time import perf_counter, time
+from typing import Any
+
+import gevent
+import gunicorn_h1c
+from gevent import get_hub
+from gunicorn import http, util
+from gunicorn.http import wsgi
+
+CHUNK = 64 * 2**10  # bytes of one read
+MOST_READ = 2**20  # bytes of one read of a body
+DRAINED = 2**20  # bytes of a body no one wanted that are read, to keep the connection
+TARGET = re.compile(rb"(/[A-Za-z0-9_.~:/-]*)(?:\?([A-Za-z0-9_.~:/=&-]*))?")
+# These change how a request is read, or who sent it: gunicorn's to judge.
+UNUSUAL = {
+    b"transfer-encoding", b"expect", b"upgrade", b"http2-settings", b"te", b"trailer",
+    b"script-name", b"path-info", b"remote-user",
+    b"x-forwarded-proto", b"x-forwarded-protocol", b"x-forwarded-ssl",
+}  # fmt: skip
+REMEMBERED = 256  # names of headers, and targets, that need not be looked at twice
+
+
+class TimeUpError(BaseException):
+    """A request took longer than it may; no error of the application's, which could answer it."""
+
+
+class Connection:
+    """One client's.
+
+    Args:
+        worker: whose it is.
+        client: its socket.
+        address: of the client, host and port.
+        server: the address it came to, likewise.
+
+    Attributes:
+        greenlet: that serves it.
+        since: when its request, or its wait for one, began; on `perf_counter`'s clock, in seconds.
+        busy: a request's head has been read, and its answer has not been sent.
+        input: the body of its request, whose `length` has not come yet; None before the first.
+        request: that was left to gunicorn; None before the first.
+    """
+
+    def __init__(self, worker: Any, client: Any, address: Any, server: Any) -> None:
+        self.greenlet = gevent.getcurrent()
+        self.since, self.busy = perf_counter(), False
+        self.request: Any = None
+        self.input: Any = None
+        self._worker, self._client = worker, client
+        self._address, self._server = address, server
+        self._tls = worker.cfg.is_ssl
+        self._parser: Any = None
+        self._base = _base_environ(worker.cfg, client, address, server)
+        self._ready = None if self._tls else get_hub().loop.io(client.fileno(), 1)
+        self._head = ""
+
+    def serve(self) -> None:
+        """Answer until either side has enough.
+
+        Raises:
+            TimeUpError: thrown in by the worker.
+            OSError: the client is gone.
+            Exception: gunicorn's, of a request it refuses; and what the application raises.
+        """
+        data: bytes | None = b""
+        try:
+            while data is not None:
+                self.since, self.busy, self.input = perf_counter(), False, None
+                data = self._answer_next(data)
+        finally:
+            if self._ready is not None:
+                self._ready.close()
+
+    def _answer_next(self, data: bytes) -> bytes | None:
+        """Answer one request that begins with `data`; what came after it, None to close."""
+        if data:
+            gevent.sleep(1e-9)  # a client that sends many at once has to wait for others, too
+        else:
+            data = self._receive()
+            if not data:
+                return None
+        seen = 0
+        while True:
+            try:
+                head = gunicorn_h1c.parse_request(data, last_len=seen)
+                break
+            except gunicorn_h1c.IncompleteError:
+                if len(data) > CHUNK or not (more := self._receive()):
+                    return self._answer_unusual(data)
+                seen, data = len(data), data + more
+            except (gunicorn_h1c.ParseError, ValueError):
+                return self._answer_unusual(data)
+        environ = self._environ(head)
+        if environ is None:
+            return self._answer_unusual(data)
+        self.since, self.busy = perf_counter(), True
+        return self._answer_plain(environ, data[head["consumed"] :])
+
+    def _receive(self) -> bytes:
+        """What comes next, after whoever is ready now had a turn."""
+        if self._ready is not None:
+            # Not tried before: most often there is nothing yet, and where there is, a client that
+            # is never idle would keep the loop to itself.
+            self._ready.start(self.greenlet.switch)
+            try:
+                get_hub().switch()
+            finally:
+                self._ready.stop()
+        data: bytes = self._client.recv(CHUNK)
+        return data
+
+    def _environ(self, head: dict[str, Any]) -> dict[str, Any] | None:
+        """The environ of a plain request; None for any other."""
+        if head["method"] != b"POST" or head["minor_version"] != 1:
+            return None
+        target = _targets.get(head["path"]) or _read_target(head["path"])
+        if target is None:
+            return None
+        environ = self._base.copy()
+        environ["PATH_INFO"], environ["QUERY_STRING"], environ["RAW_URI"] = target
+        for name, value in head["headers"]:
+            key = _keys.get(name) or _key_of(name)
+            if not key or key in environ:
+                return None
+            environ[key] = value.decode("latin-1")
+        if environ.get("HTTP_CONNECTION", "keep-alive").lower() != "keep-alive":
+            return None
+        length = environ.get("CONTENT_LENGTH", "")
+        return environ if length.isascii() and length.isdigit() else None
+
+    def _answer_plain(self, environ: dict[str, Any], rest: bytes) -> bytes | None:
+        length = int(environ["CONTENT_LENGTH"])
+        environ["wsgi.input"] = self.input = body = Input(self._client, rest, length)
+        parts = self._worker.wsgi(environ, self._start_response)
+        try:
+            content = b"".join(parts)
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
+        stays = self._worker.alive and body.length <= DRAINED
+        head = (
+            f"HTTP/1.1 {self._head}Server: gunicorn\r\nDate: {_date()}\r\n"
+            f"Connection: {'keep-alive' if stays else 'close'}\r\n\r\n"
+        )
+        answer = head.encode("latin-1") + content
+        if (finish := environ.get("forwardpass.finish")) is not None:
+            finish()
+        sent = self._client.send(answer)
+        if sent < len(answer):
+            self._client.sendall(memoryview(answer)[sent:])
+        return body.after if stays and body.drain() else None
+
+    def _start_response(
+        self, status: str, headers: list[tuple[str, str]], _error: Any = None
+    ) -> Callable[[bytes], None]:
+        """WSGI's; the response is written whole, once it is whole."""
+        head = f"{status}\r\n" + "".join([f"{name}: {value}\r\n" for name, value in headers])
+        if head.count("\n") != len(headers) + 1 or head.count("\r") != len(headers) + 1:
+            raise ValueError(f"expected headers of a line each; got {headers!r}")
+        self._head = head
+        return _no_write
+
+    def _answer_unusual(self, data: bytes) -> bytes | None:
+        """As gunicorn does."""
+        worker = self._worker
+        if self._parser is None:
+            self._parser = http.get_parser(worker.cfg, self._client, self._address)
+        parser = self._parser
+        parser.unreader.unread(data)
+        self.request = request = next(parser)
+        request.proxy_protocol_info = {}
+        self.since, self.busy = perf_counter(), True
+        self.input = request.body.reader
+        response, environ = wsgi.create(
+            request, self._client, self._address, self._server, worker.cfg, response_class=_Response
+        )
+        environ.update({"wsgi.multithread": True, "forwardpass.worker": True})
+        response.finish = environ
+        if not worker.alive:
+            response.force_close()
+        parts = worker.wsgi(environ, response.start_response)
+        try:
+            for part in parts:
+                response.write(part)
+            response.close()
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
+        if response.should_close() or not parser.finish_body(max_bytes=DRAINED):
+            return None
+        return bytes(parser.unreader.take_buffered())
+
+
+class Input:
+    """A request's body as a stream, `wsgi.input`: read when it is wanted, no further than its end.
+
+    Args:
+        client: its socket.
+        begun: what has been read already, and perhaps the beginning of the next request.
+        length: of the body, in bytes.
+
+    Attributes:
+        length: bytes that have not come yet.
+        after: what was read behind its end.
+    """
+
+    def __init__(self, client: Any, begun: bytes, length: int) -> None:
+        self._client = client
+        if len(begun) > length:
+            self._here, self.after = begun[:length], begun[length:]
+        else:
+            self._here, self.after = begun, b""
+        self.length = length - len(self._here)
+
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes, all for -1; fewer only at the end, or when the client breaks off."""
+        here = self._here
+        wanted = len(here) + self.length if size < 0 else min(size, len(here) + self.length)
+        if wanted <= len(here):
+            self._here = here[wanted:]
+            return here[:wanted] if self._here else here
+        parts, self._here, missing = [here], b"", wanted - len(here)
+        while missing and (part := self._client.recv(min(missing, MOST_READ))):
+            parts.append(part)
+            missing -= len(part)
+            self.length -= len(part)
+        return b"".join(parts)
+
+    def drain(self) -> bool:
+        """Read what no one wanted; whether the body is behind us."""
+        while self.length and (count := self._client.recv_into(_waste, min(self.length, DRAINED))):
+            self.length -= count
+        return self.length == 0
+
+    def readline(self, size: int = -1) -> bytes:
+        """A line of the rest, as WSGI demands."""
+        lines = io.BytesIO(self.read())
+        line = lines.readline(size)
+        self._here = lines.read()
+        return line
+
+    def readlines(self, hint: int = -1) -> list[bytes]:
+        """All lines, as WSGI demands."""
+        return io.BytesIO(self.read()).readlines(hint)
+
+    def __iter__(self) -> Iterable[bytes]:
+        return iter(self.readlines())
+
+
+class _Response(wsgi.Response):  # type: ignore[misc]
+    """gunicorn's, which lets the application know when its answer is about to be sent."""
+
+    finish: dict[str, Any]
+
+    def send_headers(self) -> None:
+        if not self.headers_sent and (finish := self.finish.get("forwardpass.finish")) is not None:
+            finish()
+        super().send_headers()
+
+
+def _base_environ(cfg: Any, client: Any, address: Any, server: Any) -> dict[str, Any]:
+    """What all plain requests of a connection have in common."""
+    host, port = (address[0], str(address[1])) if isinstance(address, tuple) else (address, "")
+    here = server if isinstance(server, tuple) else (server, "")
+    return {
+        **wsgi.base_environ(cfg),
+        "wsgi.multithread": True,
+        "wsgi.url_scheme": "https" if cfg.is_ssl else "http",
+        "gunicorn.socket": client,
+        "forwardpass.worker": True,
+        "REQUEST_METHOD": "POST",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SCRIPT_NAME": os.environ.get("SCRIPT_NAME", ""),
+        "REMOTE_ADDR": host,
+        "REMOTE_PORT": port,
+        "SERVER_NAME": here[0],
+        "SERVER_PORT": str(here[1]),
+    }
+
+
+_waste = bytearray(DRAINED)
+_keys: dict[bytes, str] = {b"Content-Type": "CONTENT_TYPE", b"Content-Length": "CONTENT_LENGTH"}
+_targets: dict[bytes, tuple[str, str, str]] = {}
+
+
+def _key_of(name: bytes) -> str:
+    """Under which name a header is in an environ; empty for one that makes a request unusual."""
+    lower = name.lower()
+    if not name or b"_" in name or lower in UNUSUAL:
+        return ""
+    key = lower.decode("latin-1").upper().replace("-", "_")
+    if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        key = f"HTTP_{key}"
+    if len(_keys) < REMEMBERED:
+        _keys[name] = key
+    return key
+
+
+def _read_target(raw: bytes) -> tuple[str, str, str] | None:
+    """Path, query and all of it; None where something is to be unquoted, or strange."""
+    match = TARGET.fullmatch(raw)
+    if match is None or os.environ.get("SCRIPT_NAME"):
+        return None
+    target = match[1].decode(), (match[2] or b"").decode(), raw.decode()
+    if len(_targets) < REMEMBERED:
+        _targets[raw] = target
+    return target
+
+
+_now: tuple[int, str] = (0, "")
+
+
+def _date() -> str:
+    """The time as HTTP writes it; formatted once a second."""
+    global _now  # noqa: PLW0603
+    second = int(time())
+    if _now[0] != second:
+        _now = second, util.http_date(second)
+    return _now[1]
+
+
+def _no_write(_data: bytes) -> None:
+    raise NotImplementedError("expected an application that returns its body; it wrote it instead")
