@@ -31,7 +31,6 @@ from serving.settings import Settings
 from serving.wire import Reply
 
 
-
 def create_app(**knobs: Any) -> Flask:
     """A WSGI application that answers for every model of the repository.
 

@@ -79,7 +79,7 @@ def _refuse_overflow(outputs: Arrays) -> None:
         )
 
 
-def face(manifest: Manifest) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def face(manifest: Manifest) -> dict[str, list[dict[str, Any]]]:
     """Inputs and outputs of a model's graph (until codec's comes)."""
     if manifest.all_numbers:
         shape = [-1, len(manifest.inputs)]
@@ -91,9 +91,15 @@ def face(manifest: Manifest) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
             for c in manifest.inputs
         ]
     if manifest.classes is None:
-        return inputs, [{"name": "value", "datatype": "FP32", "shape": [-1, 1]}]
+        return {
+            "inputs": inputs,
+            "outputs": [{"name": "value", "datatype": "FP32", "shape": [-1, 1]}],
+        }
     label = "BYTES" if isinstance(manifest.classes[0], str) else "INT64"
-    return inputs, [
-        {"name": "label", "datatype": label, "shape": [-1]},
-        {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(manifest.classes)]},
-    ]
+    return {
+        "inputs": inputs,
+        "outputs": [
+            {"name": "label", "datatype": label, "shape": [-1]},
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(manifest.classes)]},
+        ],
+    }

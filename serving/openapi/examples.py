@@ -18,7 +18,7 @@ def tensors_of(manifest: Manifest) -> list[dict[str, Any]]:
     """The same as input tensors of the Open Inference Protocol."""
     record = example_of(manifest)
     values = [_element(column, record[column.name]) for column in manifest.inputs]
-    inputs, _ = face(manifest)
+    inputs = face(manifest)["inputs"]
     if manifest.all_numbers:
         return [{**inputs[0], "shape": [1, len(values)], "data": values}]
     return [

@@ -29,7 +29,8 @@ def ref(model: str, part: str) -> Schema:
 def model_schemas(manifest: Manifest) -> dict[str, Schema]:
     """The schemas of one model, by the names that `ref` gives."""
     name = manifest.name
-    inputs, outputs = face(manifest)
+    tensors = face(manifest)
+    inputs, outputs = tensors["inputs"], tensors["outputs"]
     parts = {
         "record": _record(manifest.inputs),
         "row": _row(manifest.inputs),

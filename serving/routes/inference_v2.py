@@ -42,13 +42,11 @@ def inference_v2_routes(
     @routes.get("/v2/models/<name>/versions/<version>")
     def model(name: str, version: str | None = None) -> dict[str, Any]:
         manifest = find(repository, name, version).manifest
-        inputs, outputs = face(manifest)
         return {
             "name": manifest.name,
             "versions": [str(number) for number in sorted(repository.versions(name))],
             "platform": PLATFORM,
-            "inputs": inputs,
-            "outputs": outputs,
+            **face(manifest),
         }
 
     @routes.get("/v2/models/<name>/ready")

@@ -45,10 +45,10 @@ def tensorflow_routes(repository: Repository, predict: Predictor, settings: Sett
     @routes.get("/v1/models/<model:name>/versions/<model:version>/metadata")
     def metadata(name: str, version: str | None = None) -> dict[str, Any]:
         manifest = find(repository, name, version).manifest
-        inputs, outputs = face(manifest)
+        tensors = face(manifest)
         signature = {
-            "inputs": _tensors(inputs),
-            "outputs": _tensors(outputs),
+            "inputs": _tensors(tensors["inputs"]),
+            "outputs": _tensors(tensors["outputs"]),
             "method_name": "tensorflow/serving/predict",
         }
         return {
