@@ -67,6 +67,12 @@ class NotJsonError(ServingError):
     status, code = 400, "not_json"
 
 
+class MalformedBodyError(ServingError):
+    """The body is not of the form that its media type or encoding names."""
+
+    status, code = 400, "malformed_body"
+
+
 class InvalidQueryError(ServingError):
     """The URL's query says something that is not understood."""
 
@@ -110,7 +116,7 @@ class UnsupportedMediaTypeError(ServingError):
 
 
 class InvalidInstancesError(ServingError):
-    """The body is JSON, but not instances the model can take."""
+    """The body is well formed, but not of instances the model can take."""
 
     status, code = 422, "invalid_instances"
 

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from time import perf_counter
-from typing import Any, Literal
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from serving.batching import Batcher
-from serving.bundle import Arrays, Manifest
+from serving.bundle import Arrays
 from serving.call import Call
 from serving.codec.fields import Fields
+from serving.codec.inference_v2 import ask_inference, face
 from serving.codec.question import Decoder
 from serving.codec.rows import ask_rows
+from serving.codec.tensorflow import ask_tensorflow
 from serving.errors import NotFiniteAnswerError
 from serving.repository import ServedModel
 from serving.wire import Message, Reply
 
+__all__ = ["DECODERS", "Predictor", "Protocol", "face"]
+
 Protocol = Literal["rows", "tensorflow", "inference_v2"]
 
-DECODERS: Mapping[Protocol, Decoder] = {"rows": ask_rows}
+DECODERS: Mapping[Protocol, Decoder] = {
+    "rows": ask_rows,
+    "tensorflow": ask_tensorflow,
+    "inference_v2": ask_inference,
+}
 
 # Made once a model, and gone with it.
 _fields: WeakKeyDictionary[ServedModel, Fields] = WeakKeyDictionary()
@@ -77,29 +85,3 @@ def _refuse_overflow(outputs: Arrays) -> None:
             f"large that its answer overflows float32; check its units",
             instance=first,
         )
-
-
-def face(manifest: Manifest) -> dict[str, list[dict[str, Any]]]:
-    """Inputs and outputs of a model's graph (until codec's comes)."""
-    if manifest.all_numbers:
-        shape = [-1, len(manifest.inputs)]
-        inputs = [{"name": "features", "datatype": "FP32", "shape": shape}]
-    else:
-        kinds = {"category": "BYTES", "date": "FP64"}
-        inputs = [
-            {"name": c.name, "datatype": kinds.get(c.type, "FP32"), "shape": [-1, 1]}
-            for c in manifest.inputs
-        ]
-    if manifest.classes is None:
-        return {
-            "inputs": inputs,
-            "outputs": [{"name": "value", "datatype": "FP32", "shape": [-1, 1]}],
-        }
-    label = "BYTES" if isinstance(manifest.classes[0], str) else "INT64"
-    return {
-        "inputs": inputs,
-        "outputs": [
-            {"name": "label", "datatype": label, "shape": [-1]},
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(manifest.classes)]},
-        ],
-    }
