@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import orjson
 import simdjson
 
@@ -133,6 +134,11 @@ def _short(value: Any) -> str:
     return quoted(orjson.dumps(value).decode())
 
 
+def _elements(output: Any) -> Any:
+    """Each instance's part of an output; a number by itself as Python's, for JSON knows no other."""
+    return output.tolist() if isinstance(output, np.ndarray) and output.ndim == 1 else output
+
+
 def _reply(names: tuple[str, ...], manifest: Manifest, outputs: Arrays, *, by_rows: bool) -> Reply:
     del manifest
     answered = {name: plain(array) for name, array in chosen(outputs, names).items()}
@@ -140,7 +146,7 @@ def _reply(names: tuple[str, ...], manifest: Manifest, outputs: Arrays, *, by_ro
     if by_rows:
         predictions = single
         if single is None:
-            rows = zip(*answered.values(), strict=True)
+            rows = zip(*map(_elements, answered.values()), strict=True)
             predictions = [dict(zip(answered, row, strict=True)) for row in rows]
         return Reply(orjson.dumps({"predictions": predictions}, option=OPTIONS))
     return Reply(orjson.dumps({"outputs": answered if single is None else single}, option=OPTIONS))
