@@ -12,12 +12,14 @@ from serving.bundle import GAPS, Boolean, Category, Date, Input, Number
 
 FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
 EXACT = 2**53  # from here on a whole number may not be the one that was written
+# What is stripped off a text is more than the \s of a schema.
+SPACE = r"[\u0009-\u000d\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 NO_GAP = {
     "not": {
-        "pattern": r"^\s*("
+        "pattern": f"^{SPACE}*("
         + "|".join("".join(f"[{c}{c.upper()}]" if c.isalpha() else f"[{c}]" for c in gap)
                    for gap in GAPS)
-        + r")\s*$"
+        + f"){SPACE}*$"
     }
 }  # fmt: skip
 

@@ -186,12 +186,17 @@ def _tensors(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> Sch
 
 
 def _input(tensor: dict[str, Any]) -> Schema:
-    texts = tensor["datatype"] == "BYTES"
+    texts, width = tensor["datatype"] == "BYTES", tensor["shape"][-1]
     return _object(
         {
             "name": {"const": tensor["name"]},
             "datatype": {"const": "BYTES"} if texts else {"enum": list(NUMERIC)},
-            "shape": _list({"type": "integer", "minimum": 0}, minItems=1, maxItems=2),
+            "shape": {
+                "type": "array",
+                "prefixItems": [{"type": "integer", "minimum": 0}, {"const": width}],
+                "items": False,
+                "minItems": 2 if width > 1 else 1,
+            },
             "data": _list({}, description="Row-major, nested or flat."),
         }
     )

@@ -7,8 +7,10 @@ import pytest
 from flask import Flask
 
 from serving import create_app, errors
-from serving.bundle import Bundle
+from serving.bundle import Bundle, Category
 from serving.clouds import Vertex
+from serving.codec.fields import Fields, WrongValueError
+from serving.openapi.columns import value_schema
 from serving.routes.openapi import openapi_routes
 
 METHODS = {"GET", "POST"}
@@ -95,6 +97,19 @@ def test_a_records_schema_is_that_of_its_columns(table):
     assert found["work"]["examples"] == ["Private", "Self-employed", "State"]
     assert found["grade"]["enum"] == ["1", "2", "3", 1, 2, 3]
     assert {"type": "null"} in found["since"]["anyOf"]
+
+
+def test_no_schema_allows_a_gap_where_the_model_fills_none():
+    column = Category(name="city", type="category", missing="refuse", unseen="unknown",
+                      categories=["Hull"])  # fmt: skip
+    gap = re.compile(value_schema(column)["not"]["pattern"])
+    for text in ("", " ", "NA", "n/A", "\x85", "\x1e", "\u2003?\n", "nUll", "#N/A", "<na>"):
+        assert gap.search(text), text
+        with pytest.raises(WrongValueError):
+            Fields([column]).columns[0].check(text)
+    for text in ("Hull", "nap", "Tirana", "\ufeff", "n a", "??"):
+        assert not gap.search(text), text
+        assert Fields([column]).columns[0].check(text)
 
 
 def test_a_row_has_as_many_values_as_there_are_columns(client, table):
