@@ -11,14 +11,12 @@ from serving.bundle import FEATURES, Arrays
 from serving.codec.columns import check_numbers, refuse
 from serving.codec.fields import Fields
 
-KINDS = "fiub"  # of dtypes: floats, integers with and without sign, truths
-
 
 def inputs_of_matrix(numbers: NDArray[Any], fields: Fields) -> Arrays:
     """The graph's input of numbers; a view of them where that is possible.
 
     Args:
-        numbers: `(n, len(fields))`, of a dtype in `KINDS`, of any byte order and layout.
+        numbers: `(n, len(fields))`, floats, integers or booleans of any byte order and layout.
         fields: of a model whose columns are all numbers and booleans.
 
     Returns:
