@@ -135,7 +135,7 @@ def _short(value: Any) -> str:
 
 
 def _elements(output: Any) -> Any:
-    """Each instance's part of an output; a number by itself as Python's, for JSON knows no other."""
+    """Each instance's part of an output; a number by itself as Python's own."""
     return output.tolist() if isinstance(output, np.ndarray) and output.ndim == 1 else output
 
 

@@ -11,20 +11,28 @@ from tests.clients.graph import Graph, same
 pytestmark = pytest.mark.clients
 
 
-def client(protocol):
-    return InferenceRESTClient(RESTConfig(protocol=protocol, timeout=20))
+def ask(protocol, question):
+    """The answer to a question that is put to a client."""
+
+    async def put():
+        client = InferenceRESTClient(RESTConfig(protocol=protocol, timeout=20))
+        try:
+            return await question(client)
+        finally:
+            await client.close()
+
+    return asyncio.run(put())
 
 
 def test_it_finds_the_server_and_the_model(digits):
-    async def ask():
-        v2 = client("v2")
+    async def found(client):
         return (
-            await v2.is_server_live(digits.url),
-            await v2.is_server_ready(digits.url),
-            await v2.is_model_ready(digits.url, "digits"),
+            await client.is_server_live(digits.url),
+            await client.is_server_ready(digits.url),
+            await client.is_model_ready(digits.url, "digits"),
         )
 
-    assert asyncio.run(ask()) == (True, True, True)
+    assert ask("v2", found) == (True, True, True)
 
 
 @pytest.mark.parametrize("binary", [False, True])
@@ -41,7 +49,7 @@ def test_its_answers_are_the_graphs(served, binary, request):
         tensor.set_data_from_numpy(array, binary_data=binary)
         tensors.append(tensor)
     asked = InferRequest(graph.name, tensors, request_id="five")
-    answer = asyncio.run(client("v2").infer(server.url, asked, model_name=graph.name))
+    answer = ask("v2", lambda client: client.infer(server.url, asked, model_name=graph.name))
     assert answer.id == "five"
     found = {output.name: output.as_numpy() for output in answer.outputs}
     found = {
@@ -55,7 +63,7 @@ def test_version_1_of_its_protocol_is_tensorflows(digits):
     graph = Graph(digits.models)
     inputs = graph.rows(5)
     body = {"instances": inputs["features"].tolist()}
-    answer = asyncio.run(client("v1").infer(digits.url, body, model_name="digits"))
+    answer = ask("v1", lambda client: client.infer(digits.url, body, model_name="digits"))
     said = answer["predictions"]
     got = {name: [one[name] for one in said] for name in ("label", "probabilities")}
     same(got, graph.answers(inputs))

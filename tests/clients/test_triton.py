@@ -99,7 +99,7 @@ def test_a_compressed_body_is_taken_or_refused_by_name(encoding, served):
     if encoding == "gzip":
         same(outputs(infer(), graph), graph.answers(inputs))
     else:
-        with pytest.raises(InferenceServerException, match="got deflate"):
+        with pytest.raises(InferenceServerException, match="got 'deflate'"):
             infer()
 
 
