@@ -31,7 +31,7 @@ def test_no_route_fails_what_it_promises(server, tmp_path):
     done = subprocess.run(
         [Path(sys.executable).parent / "schemathesis", "--config-file", HERE / "schemathesis.toml",
          "run", f"{server.url}/openapi.json", "--max-examples", "15", "--seed", "7",
-         "--max-time", "35", "--phases", "examples,coverage,fuzzing", "--no-color"],
+         "--max-time", "30", "--phases", "examples,coverage,fuzzing", "--no-color"],
         capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path,
         env=os.environ | hooks,
     )  # fmt: skip
