@@ -85,11 +85,11 @@ def scored(rows: list[dict], bundle: Path, classes: list[str] | None) -> Answers
 def served(rows: list[dict], models: Path, name: str) -> Answers:
     """By a server of its own, over HTTP."""
     command = [sys.executable, "-m", "serving", "run", "--models", str(models), "--port", "0"]
-    process = subprocess.Popen([*command, "--workers", "1"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, "--workers", "1"], stdout=subprocess.PIPE, text=True)
     try:
         url = next(
             found[1]
-            for line in process.stderr
+            for line in process.stdout
             if (found := re.search(r"Listening at: (http://\S+)", line))
         )
         answers = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from flask import Flask, Response, current_app, request
@@ -11,11 +12,16 @@ from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
 from serving.agreement import Ledger
-from serving.batching import Batcher
+from serving.call import call_in
 from serving.clouds import Vertex
 from serving.errors import InternalError, ServingError
 from serving.fastpath import FastPath
 from serving.faults import form_of
+from serving.guard import Keys, scope_of
+from serving.observe.front import Front
+from serving.observe.request_log import ROUTE
+from serving.observe.table import Table
+from serving.observe.waiting import WatchedBatcher
 from serving.predict import Predictor
 from serving.repository import Repository
 from serving.routes.clouds import clouds_routes
@@ -41,15 +47,18 @@ def create_app(**knobs: Any) -> Flask:
 
     Raises:
         pydantic.ValidationError: there is no such knob, or its value is out of range.
+        KeysError: the file of keys cannot be understood.
     """
     settings = Settings(**knobs)
+    keys, table = Keys.read(settings.keys), Table.here()
     repository = Repository.load(settings.models, settings.variant, Ledger.shared)
     app = Flask("serving", static_folder=None)
     app.url_map.merge_slashes = False  # //predict is no URL here, rather than a page of HTML
     if isinstance(app.json, DefaultJSONProvider):  # as it is by default
         app.json.sort_keys, app.json.compact = False, True
     predict = Predictor(
-        Batcher(
+        WatchedBatcher(
+            table.own,
             max_batch_rows=settings.max_batch_rows,
             max_delay=settings.max_delay,
             queue_rows=settings.queue_rows,
@@ -61,15 +70,27 @@ def create_app(**knobs: Any) -> Flask:
     app.register_blueprint(tensorflow_routes(repository, predict, settings))
     app.register_blueprint(models_routes(repository))
     app.register_blueprint(status_routes(repository))
-    app.register_blueprint(metrics_routes(repository))
+    app.register_blueprint(metrics_routes(repository, table))
     vertex = Vertex()
     app.register_blueprint(openapi_routes(repository, vertex))
     app.register_blueprint(clouds_routes(repository, predict, settings, vertex))
     app.register_error_handler(ServingError, _serving_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
-    app.wsgi_app = FastPath(app.wsgi_app, repository, predict, settings)  # type: ignore[method-assign]
+    app.before_request(partial(_enter, keys))
+    fast = FastPath(app.wsgi_app, repository, predict, settings, keys)
+    app.wsgi_app = Front(fast, table.own, settings.log_sample)  # type: ignore[method-assign]
     return app
+
+
+def _enter(keys: Keys) -> None:
+    """Before every view, and every error about the URL: who is asked, and may this client ask."""
+    rule = request.url_rule.rule if request.url_rule else None
+    request.environ[ROUTE] = rule
+    call_in(request.environ).protocol = request.blueprint or ""
+    scope = scope_of(rule, request.endpoint)
+    if scope is not None:
+        keys.check(request.environ, scope)
 
 
 def _serving_error(error: ServingError) -> Response:
@@ -110,7 +131,7 @@ def _by_hand(methods: Iterable[str]) -> str:
 
 def _unexpected(error: Exception) -> Response:
     """A fault of ours: the client gets a number to quote, the log the traceback beside it."""
-    fault = InternalError(error)
+    fault = InternalError(error, call_in(request.environ).request_id)
     return _tell(fault.body(), fault.status, fault.headers)
 
 

@@ -41,9 +41,33 @@ class Call:
         self.rows = self.batch_rows = 0
         self.decoded = self.started = self.ran = self.encoded = 0.0
 
+    def microseconds(self) -> dict[str, int]:
+        """What each stage took that it came through, and the whole until now."""
+        times = {"whole": perf_counter() - self.began}
+        if self.decoded:
+            times["decode"] = self.decoded - self.began
+            if self.ran:
+                times["queue"] = self.started - self.decoded
+                times["run"] = self.ran - self.started
+                if self.encoded:
+                    times["encode"] = self.encoded - self.ran
+        return {stage: round(seconds * 1e6) for stage, seconds in times.items()}
+
+
+def begin(environ: dict[str, Any]) -> Call:
+    """A new call, for the request of this environ."""
+    client = environ.get("gunicorn.socket")
+    call = environ[ENVIRON] = Call(client=None if client is None else client.fileno())
+    return call
+
+
+def call_in(environ: dict[str, Any]) -> Call:
+    """The call of a request, made if no one has yet."""
+    return environ.get(ENVIRON) or begin(environ)
+
 
 def call_of(environ: dict[str, Any], timeout: float | None = None) -> Call:
-    """The call of a request, made if no one has yet.
+    """The call of a request, told how long it has.
 
     Args:
         environ: WSGI's.
@@ -52,10 +76,7 @@ def call_of(environ: dict[str, Any], timeout: float | None = None) -> Call:
     Raises:
         InvalidTimeoutError: it says something that is not understood.
     """
-    call: Call | None = environ.get(ENVIRON)
-    if call is None:
-        client = environ.get("gunicorn.socket")
-        call = environ[ENVIRON] = Call(client=None if client is None else client.fileno())
+    call = call_in(environ)
     asked = environ.get("HTTP_X_REQUEST_TIMEOUT")
     if asked is not None:
         timeout = _seconds(asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from serving.clouds import SAGEMAKER, VERTEX_PREFIX, Vertex
+from serving.guard import SCOPES, Keys, KeysError, Scope, new_key
 from serving.settings import ENV_PREFIX, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,12 +67,45 @@ def _require_free(host: str, port: int) -> None:
             ) from error
 
 
+def _require_readable(settings: Settings) -> None:
+    """Say at once that keys or a certificate are none: each worker would, and end."""
+    try:
+        Keys.read(settings.keys)
+    except KeysError as error:
+        raise click.ClickException(f"--keys: {error}") from error
+    if settings.tls_cert is None and settings.tls_key is None:
+        return
+    if settings.tls_cert is None or settings.tls_key is None:
+        raise click.UsageError("expected --tls-cert and --tls-key together; got one of them")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
+    except OSError as error:  # SSLError is one
+        raise click.ClickException(
+            f"expected a certificate and its key; got {settings.tls_cert} and {settings.tls_key}: "
+            f"{error.strerror or error}"
+        ) from error
+
+
+@main.command()
+@click.argument("name")
+@click.option("--scope", type=click.Choice(SCOPES), default="predict", show_default=True,
+              help="what it opens; admin includes predict")  # fmt: skip
+def key(name: str, scope: Scope) -> None:
+    """Make an API key for NAME, and the line for the file of --keys."""
+    try:
+        secret, line = new_key(name, scope)
+    except KeysError as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(f"key, shown only now:  {secret}\nline for the file:    {line}")
+
+
 def _start(**options: Any) -> None:
     try:
         settings = Settings(**options)
     except ValidationError as error:
         raise click.UsageError("; ".join(map(_fault, error.errors()))) from error
     _require_free(settings.host, settings.port)
+    _require_readable(settings)
     # gunicorn takes this process over; it and its workers read the settings from the environment.
     for name, value in settings.model_dump(mode="json", exclude_none=True).items():
         os.environ[f"{ENV_PREFIX}{name.upper()}"] = str(value)

@@ -52,7 +52,8 @@ class InternalError(ServingError):
             f"expected to answer; an internal error came instead; report request {request_id}",
             request_id=request_id,
         )
-        log.error("request %s failed", request_id, exc_info=error)
+        fields = {"request_id": request_id}
+        log.error("request %s failed", request_id, exc_info=error, extra={"fields": fields})
 
 
 class IncompleteBodyError(ServingError):
@@ -101,6 +102,25 @@ class ModelNotFoundError(ServingError):
     """No model of that name is served."""
 
     status, code = 404, "model_not_found"
+
+
+class UnauthorizedError(ServingError):
+    """The request brings no key, or one that is not known."""
+
+    status, code = 401, "unauthorized"
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer realm="forwardpass"'}
+
+
+class ForbiddenError(ServingError):
+    """The key does not go so far."""
+
+    status, code = 403, "forbidden"
+
+
+class AdministrationOffError(ServingError):
+    """No one may administer a server that has no keys."""
+
+    status, code = 403, "administration_off"
 
 
 class BodyTooLargeError(ServingError):

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from serving.call import call_of
+from serving.call import call_in, call_of
 from serving.errors import InternalError, ServingError
-from serving.guard import read_body
+from serving.guard import Keys, read_body
+from serving.observe.request_log import ROUTE
 from serving.predict import Predictor
 from serving.repository import Repository
 from serving.settings import Settings
@@ -30,13 +31,19 @@ class FastPath:
         repository: of the models.
         predict: the prediction path.
         settings: of the server.
+        keys: that it knows.
     """
 
     def __init__(
-        self, rest: WSGI, repository: Repository, predict: Predictor, settings: Settings
+        self,
+        rest: WSGI,
+        repository: Repository,
+        predict: Predictor,
+        settings: Settings,
+        keys: Keys,
     ) -> None:
         self._rest, self._repository, self._predict = rest, repository, predict
-        self._settings = settings
+        self._settings, self._keys = settings, keys
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -44,16 +51,20 @@ class FastPath:
         """WSGI."""
         if environ["PATH_INFO"] != PATH or not _is_plain(environ):
             return self._rest(environ, start_response)
+        environ[ROUTE] = PATH
+        call = call_in(environ)
+        call.protocol = "rows"  # whatever becomes of it
         try:
+            self._keys.check(environ, "predict")
             model = self._repository.find(None)
-            call = call_of(environ, self._settings.timeout)
+            call_of(environ, self._settings.timeout)
             self._predict.batcher.require_room()  # before the body costs anything
             message = Message(read_body(environ, self._settings.max_body))
             reply = self._predict("rows", model, message, call)
         except ServingError as error:
             reply = error.reply()
         except Exception as error:  # noqa: BLE001 - as Flask does, whatever it is
-            reply = InternalError(error).reply()
+            reply = InternalError(error, call.request_id).reply()
         start_response(
             STATUS_LINES[reply.status],
             [

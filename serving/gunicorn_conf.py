@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gunicorn import util
 
 from serving.agreement import Ledger
+from serving.observe import logs
+from serving.observe.counts import count_refused
+from serving.observe.table import Table
 from serving.settings import Settings, unknown_twins
 
 _settings = Settings()
-logging.basicConfig(
-    level=_settings.log_level.upper(),
-    format="[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s",
-    datefmt="%Y-%m-%d %H:%M:%S %z",  # as gunicorn's own lines
-)
+logs.configure(_settings.log_level)
 for _name in unknown_twins():
     # Not refused: an orchestrator may put variables of a service's name there.
     logging.getLogger(__name__).warning("expected a variable of a setting; got %s; ignored", _name)
@@ -31,6 +32,9 @@ worker_class = "serving.worker.Worker"  # gevent: a slow client keeps no one wai
 keepalive = 75  # seconds: longer than the 60 of common load balancers, so that they hang up first
 graceful_timeout = 8  # seconds for requests in progress: container engines kill after 10
 loglevel = _settings.log_level
+logger_class = "serving.observe.logs.GunicornLogger"
+certfile = _settings.tls_cert and str(_settings.tls_cert)
+keyfile = _settings.tls_key and str(_settings.tls_key)
 control_socket_disable = True  # it needs a writable file system
 # The heartbeat file of a worker belongs in memory: on a slow disk it looks like a hung worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
@@ -39,6 +43,25 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 def on_starting(_server: Any) -> None:
     """In the arbiter, before it forks the first worker."""
     Ledger.shared = Ledger()
+    # On SIGHUP all workers are there twice for a while, and SIGTTIN adds some.
+    Table.shared = Table(2 * workers + 8)
+
+
+def pre_fork(_server: Any, worker: Any) -> None:
+    """In the arbiter, before it forks a worker."""
+    worker.slot = Table.here().take()
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """In the arbiter, after a worker has ended, however it did."""
+    Table.here().give_back(worker.slot)
+
+
+def ssl_context(_config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """How connections are encrypted, if there is a certificate."""
+    context = default()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _write_json_error(client: socket.socket, status: int, reason: str, fault: str) -> None:
@@ -54,6 +77,7 @@ def _write_json_error(client: socket.socket, status: int, reason: str, fault: st
         f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
+    count_refused(status)
     util.write_nonblock(client, head.encode("latin-1") + body)
 
 

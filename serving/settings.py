@@ -79,6 +79,21 @@ class Settings(BaseSettings):
     queue_seconds: float = Field(
         1, gt=0, description="seconds a request may wait for its run; above it 503"
     )
+    keys: Path | None = Field(
+        None,
+        description="file of API keys, a line each as `serving key` makes them; without it "
+        "prediction is open to all and administration to no one",
+    )
+    tls_cert: Path | None = Field(
+        None, description="file of the certificate, and those that lead to its root, for HTTPS"
+    )
+    tls_key: Path | None = Field(None, description="file of the certificate's private key")
+    log_sample: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="share of the requests that went well which are logged; the others all are",
+    )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)
     ] = Field("info", description="least severity that is logged")

@@ -111,17 +111,21 @@ def start_server(models: Path, *arguments: str) -> Server:
     # As a user would run it: `CI` hides what libraries do at home.
     environment = {k: v for k, v in os.environ.items() if k != "CI"}
     process = subprocess.Popen(
-        [*command, *arguments], stderr=subprocess.PIPE, text=True, env=environment
+        [*command, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
     )
     server = Server(process)
     listening = threading.Event()
 
     def read() -> None:
-        assert process.stderr is not None
-        with process.stderr as lines:
+        assert process.stdout is not None
+        with process.stdout as lines:
             for line in lines:
                 server.log.append(line)
-                if found := re.search(r"Listening at: (http://\S+)", line):
+                if found := re.search(r"Listening at: (https?://\S+)", line):
                     server.url = found[1]
                     listening.set()
 

@@ -1,34 +1,119 @@
 """Metrics: facts of the server as Prometheus reads them.
 
-They are gathered when they are asked for. Every worker has the same facts, so that it does not
-matter which of them answers.
+They are gathered when they are asked for, from the table that all workers count in and from the
+repository, of which every worker knows the same: it does not matter which of them answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from time import perf_counter
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
+from serving.observe.families import FAMILIES
+from serving.observe.table import IN_FLIGHT, OTHER, WAITING_ROWS, WAITING_SINCE, Family, Table
 from serving.repository import Repository
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 LABELS = ("model", "version", "variant")  # as many values as the repository has variants
 
+Counted = dict[tuple[str, ...], list[float]]
+
 
 class Metrics:
-    """All metrics of one application."""
+    """All metrics of one application.
 
-    def __init__(self, repository: Repository) -> None:
+    Args:
+        repository: of its models.
+        table: that it counts in.
+    """
+
+    def __init__(self, repository: Repository, table: Table) -> None:
         self._registry = CollectorRegistry()
+        self._registry.register(_Counted(table))
+        self._registry.register(_Now(table))
         self._registry.register(_Variants(repository))
 
     def text(self) -> bytes:
         """In Prometheus' text format, of `CONTENT_TYPE`."""
         return generate_latest(self._registry)
+
+
+class _Counted(Collector):
+    """What all workers have counted, the dead ones among them."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def collect(self) -> Iterator[Metric]:
+        counted: defaultdict[str, Counted] = defaultdict(dict)
+        for slot in self._table.slots():
+            for name, labels, numbers in slot.listed():
+                before = counted[name].get(labels, [0.0] * len(numbers))
+                counted[name][labels] = [a + b for a, b in zip(before, numbers, strict=True)]
+        for family in FAMILIES:
+            yield _metric(family, counted[family.name])
+
+
+def _metric(family: Family, counted: Counted) -> Metric:
+    used = {
+        labels: numbers
+        for labels, numbers in counted.items()
+        if any(numbers) or OTHER not in labels
+    }
+    if not family.bounds:
+        counter = CounterMetricFamily(family.name, family.help, labels=family.labels)
+        for labels, numbers in used.items():
+            counter.add_metric(labels, numbers[0])
+        return counter
+    histogram = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+    for labels, (*buckets, total) in used.items():
+        histogram.add_metric(labels, _cumulative(family, buckets), total)
+    return histogram
+
+
+def _cumulative(family: Family, buckets: Sequence[float]) -> list[tuple[str, float]]:
+    bounds = [*map(floatToGoString, family.bounds), "+Inf"]
+    return list(zip(bounds, accumulate(buckets), strict=True))
+
+
+class _Now(Collector):
+    """What is so just now, in the workers that live."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def collect(self) -> Iterator[Metric]:
+        now, slots = perf_counter(), list(self._table.slots())
+        yield GaugeMetricFamily(
+            "forwardpass_in_flight_requests",
+            "Requests that are being answered, this one among them.",
+            value=sum(slot.numbers[IN_FLIGHT] for slot in slots),
+        )
+        yield GaugeMetricFamily(
+            "forwardpass_queue_rows",
+            "Rows that wait for a run or are in one.",
+            value=sum(slot.numbers[WAITING_ROWS] for slot in slots),
+        )
+        began = [since for slot in slots if (since := slot.numbers[WAITING_SINCE])]
+        yield GaugeMetricFamily(
+            "forwardpass_queue_oldest_seconds",
+            "How long the first of these has been waiting.",
+            # Processes of one machine have this clock in common.
+            value=max(0.0, now - min(began)) if began else 0.0,
+        )
 
 
 class _Variants(Collector):
@@ -37,7 +122,7 @@ class _Variants(Collector):
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         passed = GaugeMetricFamily(
             "forwardpass_variant_selftest_passed",
             "1 if the variant of a served version reproduces its self-test here, else 0.",

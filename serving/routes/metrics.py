@@ -5,16 +5,17 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from serving.observe.metrics import CONTENT_TYPE, Metrics
+from serving.observe.table import Table
 from serving.repository import Repository
 
 
-def metrics_routes(repository: Repository) -> Blueprint:
+def metrics_routes(repository: Repository, table: Table) -> Blueprint:
     """The routes of this protocol."""
     routes = Blueprint("metrics", __name__)
-    of_repository = Metrics(repository)
+    of_all = Metrics(repository, table)
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        return Response(of_repository.text(), content_type=CONTENT_TYPE)
+        return Response(of_all.text(), content_type=CONTENT_TYPE)
 
     return routes

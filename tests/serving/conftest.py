@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from serving.bundle import Expected, Manifest, SelfTest
+from serving.observe.table import Table
 
 COLUMNS = [
     {"name": "age", "type": "number", "missing": "impute", "minimum": 17, "maximum": 90},
@@ -207,3 +208,9 @@ def mixed():
         records=random_records,
         write=write_bundle,
     )
+
+
+@pytest.fixture(autouse=True)
+def _counts_begin_at_zero(monkeypatch):
+    """What a process counts is its own; tests share one."""
+    monkeypatch.setattr(Table, "shared", None)

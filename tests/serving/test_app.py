@@ -299,11 +299,12 @@ def test_a_fault_of_ours_shows_a_number_and_no_traceback(client, monkeypatch, ca
     answer = response.get_json()
     assert answer["code"] == "internal"
     request_id = answer["details"]["request_id"]
-    assert len(request_id) == 32
+    assert response.headers["X-Request-Id"] == request_id
     assert "secret" not in response.text
     assert "Traceback" not in response.text
-    (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
+    (record, request) = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert request_id in record.getMessage()
+    assert record.fields["request_id"] == request.fields["request_id"] == request_id
     assert "secret detail" in caplog.text
 
 

@@ -1,8 +1,10 @@
+import re
 import socket
 import subprocess
 import sys
 
 import pytest
+import requests
 from click.testing import CliRunner
 
 from serving import cli
@@ -107,3 +109,40 @@ def test_a_bucket_is_refused_with_what_to_do(started):
     assert "put the models into the image under FORWARDPASS_MODELS" in done.output
     assert "got 'gs://bucket/models'" in done.output
     assert "AIP_HTTP_PORT: Input should be a valid integer" in done.output
+
+
+def test_a_key_is_made_and_taken(tmp_path, serve, shipped):
+    made = {scope: serving("key", scope, "--scope", scope).stdout for scope in ("predict", "admin")}
+    keys = {
+        scope: re.search(r"key, shown only now: +(\S+)\n", text)[1] for scope, text in made.items()
+    }
+    lines = [re.search("line for the file: +(.+)\n", text)[1] for text in made.values()]
+    assert not [key for key in keys.values() if key in "".join(lines)]
+    (tmp_path / "keys").write_text("\n".join(lines))
+    server = serve(shipped, "--workers", "1", "--keys", str(tmp_path / "keys"))
+    url, body = f"{server.url}/predict", {"instances": [[0] * 64]}
+    assert requests.get(f"{server.url}/readyz", timeout=10).ok
+    with requests.Session() as session:  # also after a refusal the connection stays
+        assert session.post(url, json=body, timeout=10).status_code == 401
+        for key in keys.values():
+            for headers in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"}):
+                assert session.post(url, json=body, headers=headers, timeout=10).ok
+    server.stop()
+    assert not [key for key in keys.values() if key in "".join(server.log)]
+
+
+def test_a_file_that_holds_no_keys_is_said_at_once(tmp_path):
+    (tmp_path / "keys").write_text("# none\nme predict 1234\n")
+    done = serving("run", "--port", "0", "--keys", str(tmp_path / "keys"))
+    assert done.returncode == 1
+    assert (
+        f"--keys: expected NAME predict|admin sha256:HEX in {tmp_path}/keys, line 2" in done.stderr
+    )
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["a b"], ["me", "--scope", "root"], []])
+def test_a_key_has_a_name_and_a_scope(arguments):
+    done = serving("key", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""

@@ -30,7 +30,7 @@ def fast(app):
         start_response("299 Handed on", [])
         return [b""]
 
-    return FastPath(rest, found._repository, found._predict, found._settings)
+    return FastPath(rest, found._repository, found._predict, found._settings, found._keys)
 
 
 @pytest.fixture(scope="module")

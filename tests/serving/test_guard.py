@@ -4,9 +4,8 @@ import io
 
 import pytest
 
-from serving import guard
 from serving.errors import BodyTooLargeError, IncompleteBodyError
-from serving.guard import read_body
+from serving.guard import bodies, read_body
 
 LIMIT = 10
 
@@ -45,7 +44,7 @@ def test_a_body_over_the_limit_is_refused_and_drained(stream):
 
 
 def test_an_endless_body_is_not_drained_for_ever(monkeypatch):
-    monkeypatch.setattr(guard, "DRAINED_AT_MOST", 100)
+    monkeypatch.setattr(bodies, "DRAINED_AT_MOST", 100)
     endless = request(bytes(1000), terminated=True)
     with pytest.raises(BodyTooLargeError, match="got more"):
         read_body(endless, LIMIT)

@@ -1,9 +1,12 @@
 """What Prometheus reads, by Prometheus' own parser."""
 
+import re
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving import create_app
+from serving.observe import reloads
 from tests.variants import flip_a_bit, same, slow, with_variants
 
 
@@ -12,7 +15,7 @@ def scrape(client):
     answer = client.get("/metrics")
     assert answer.status_code == 200
     assert answer.content_type == "text/plain; version=0.0.4; charset=utf-8"
-    families = list(text_string_to_metric_families(answer.text))
+    families = [f for f in text_string_to_metric_families(answer.text) if "_variant_" in f.name]
     values = {}
     for sample in (sample for family in families for sample in family.samples):
         labels = dict(sample.labels)
@@ -49,4 +52,112 @@ def test_every_variant_is_counted(only_digits):
 def test_without_a_model_there_is_nothing_to_tell(tmp_path):
     answer = create_app(models=tmp_path).test_client().get("/metrics")
     assert answer.status_code == 200
-    assert not [line for line in answer.text.splitlines() if not line.startswith("#")]
+    samples = [line for line in answer.text.splitlines() if not line.startswith("#")]
+    assert sorted(samples) == [
+        "forwardpass_in_flight_requests 1.0",
+        "forwardpass_queue_oldest_seconds 0.0",
+        "forwardpass_queue_rows 0.0",
+    ]
+
+
+ORDER = ("stage", "protocol", "model", "version", "variant", "code", "outcome")
+
+
+def samples(client):
+    """Value by name and labels, of all that is not about variants."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    return {
+        (s.name, *(s.labels[name] for name in ORDER if name in s.labels)): s.value
+        for family in families
+        for s in family.samples
+        if "_variant_" not in s.name and not s.name.endswith("_bucket")
+    }
+
+
+ANSWERED = ("rows", "digits", "1", "fp32")
+BODY = {"instances": [[0] * 64] * 3}
+
+
+def test_requests_are_counted_by_what_became_of_them(client):
+    for _ in range(2):
+        assert client.post("/predict", json=BODY).status_code == 200
+    assert client.post("/predict?model=digits", json=BODY).status_code == 200
+    assert client.post("/predict", json={"instances": [[0]]}).status_code == 422
+    assert client.post("/predict", data="x").status_code == 415
+    assert client.get("/predict").status_code == 405
+    assert client.get("/no/such").status_code == 404
+    assert client.get("/\n%22").status_code == 404
+    assert client.get("/healthz").status_code == 200
+    found = samples(client)
+    requests = {
+        tuple(labels): value
+        for (name, *labels), value in found.items()
+        if name == "forwardpass_requests_total"
+    }
+    assert requests == {
+        (*ANSWERED, "200"): 3,
+        (*ANSWERED, "422"): 1,
+        (*ANSWERED, "415"): 1,
+        ("none", "", "", "", "405"): 1,
+        ("none", "", "", "", "404"): 2,
+        ("status", "", "", "", "200"): 1,
+    }
+    assert found["forwardpass_rows_total", *ANSWERED] == 9
+    assert found["forwardpass_request_seconds_count", "rows", "digits"] == 5
+    assert found["forwardpass_stage_seconds_count", "run", "rows", "digits"] == 3
+    assert found["forwardpass_batch_rows_sum", "digits"] == 9
+    assert found["forwardpass_in_flight_requests",] == 1
+
+
+def test_no_path_or_name_of_a_client_becomes_a_label(client):
+    for number in range(50):
+        client.get(f"/made/up/{number}")
+        client.get(f"/models/made-up-{number}")
+        client.post(f"/predict?model=made-up-{number}", json=BODY)
+    text = client.get("/metrics").text
+    assert "made" not in text
+    assert len(text) < 40_000
+
+
+def test_a_name_that_prometheus_would_misread_is_escaped(client):
+    reloads.count('a"b\\c\nd{}', "served")
+    assert samples(client)["forwardpass_reloads_total", 'a"b\\c\nd{}', "served"] == 1
+
+
+def test_names_are_as_prometheus_asks_for(client):
+    # The rules of `promtool check metrics`, by hand.
+    client.post("/predict", json=BODY)
+    families = list(text_string_to_metric_families(client.get("/metrics").text))
+    assert len(families) == len({family.name for family in families}) >= 12
+    for family in families:
+        assert re.fullmatch(r"forwardpass_[a-z_]+[a-z]", family.name)
+        assert family.documentation
+        assert family.type in ("counter", "gauge", "histogram")
+        assert not family.name.endswith(("_count", "_sum", "_bucket", "_total"))
+        for sample in family.samples:
+            assert sample.name.endswith("_total") == (family.type == "counter")
+            assert all(re.fullmatch("[a-z]+", label) for label in sample.labels)
+            assert set(sample.labels).isdisjoint({"job", "instance"})
+        assert not re.search("milli|micro|_ms|_us|percent", family.name)
+
+
+def test_histograms_are_cumulative_and_end_with_all(client):
+    for _ in range(20):
+        client.post("/predict", json=BODY)
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    for family in (f for f in families if f.type == "histogram"):
+        series = {}
+        for sample in family.samples:
+            labels = {k: v for k, v in sample.labels.items() if k != "le"}
+            kind = sample.name.removeprefix(family.name)
+            key = tuple(sorted(labels.items()))
+            series.setdefault(key, {}).setdefault(kind, []).append(
+                (float(sample.labels.get("le", "nan")), sample.value)
+            )
+        for parts in series.values():
+            bounds, counts = zip(*parts["_bucket"], strict=True)
+            assert list(bounds) == sorted(bounds)
+            assert bounds[-1] == float("inf")
+            assert list(counts) == sorted(counts)
+            assert counts[-1] == parts["_count"][0][1]
+            assert 0 < parts["_sum"][0][1] / max(counts) < 10 if max(counts) else True

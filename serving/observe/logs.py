@@ -1,0 +1,86 @@
+"""Logs: one line of JSON a record, on stdout, whoever wrote it.
+
+What a client sends is in them only as text within JSON, and without anything that a terminal or a
+reader of lines could take for more than text.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from gunicorn.glogging import Logger
+
+STDOUT = 1
+# Bytes of a line: what the system writes to a pipe at once, lest those of two workers mix.
+LONGEST = 4096
+EVENT, FIELD = 800, 256  # characters
+# All that is neither to be seen nor a plain space, but the two that JSON itself escapes: control
+# characters and those that turn or end lines.
+UNSEEN = re.compile(r"[^\S \n\t]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e"
+                    r"\u2060-\u206f\ufeff\ud800-\udfff]")  # fmt: skip
+
+
+class JsonFormatter(logging.Formatter):
+    """Makes a line of a record; what is in `record.fields` goes beside the message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
+            "level": record.levelname.lower(),
+            "event": plain(record.getMessage(), EVENT),
+            "process": record.process,
+        }
+        for name, value in getattr(record, "fields", {}).items():
+            line[name] = plain(value) if isinstance(value, str) else value
+        trace = plain(self.formatException(record.exc_info), -LONGEST) if record.exc_info else ""
+        while trace:
+            written = orjson.dumps(line | {"exception": trace})
+            if len(written) < LONGEST:
+                return written.decode()
+            trace = trace[len(written) - LONGEST + 1 :]  # its end says most
+        return orjson.dumps(line).decode()
+
+
+class Stdout(logging.Handler):
+    """Writes each line by one call of the system."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            os.write(STDOUT, f"{self.format(record)}\n".encode())
+        except (OSError, TypeError, ValueError):  # no one reads it; a field that is not JSON's
+            self.handleError(record)
+
+
+class GunicornLogger(Logger):  # type: ignore[misc]
+    """Hands gunicorn's own events to the same handler, and logs no requests: that is ours to do."""
+
+    def setup(self, cfg: Any) -> None:
+        """As its parent, without handlers of its own."""
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
+def configure(level: str) -> None:
+    """From now on all that this process logs is JSON on stdout.
+
+    Args:
+        level: the least severity that is logged, as `logging` names it.
+    """
+    handler = Stdout()
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+def plain(text: str, most: int = FIELD) -> str:
+    """The first `most` characters of a text, the last if negative; what is unseen by its number."""
+    short = text[most:] if most < 0 else text[:most]
+    seen = UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", short)
+    return seen[most:] if most < 0 else seen[:most]

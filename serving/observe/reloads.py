@@ -1,0 +1,17 @@
+"""Reloads: how often versions were taken up, and what became of it."""
+
+from __future__ import annotations
+
+from serving.observe.families import RELOADS
+from serving.observe.table import Table
+
+
+def count(model: str, outcome: str) -> None:
+    """One more attempt to serve another version of a model.
+
+    Args:
+        model: its name, as a folder of the repository has it.
+        outcome: one of a few words, say "served", "refused", "rolled_back".
+    """
+    slot = Table.here().own
+    slot.numbers[slot.series(RELOADS, (model, outcome))] += 1.0

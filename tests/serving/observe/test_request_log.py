@@ -1,0 +1,129 @@
+"""Which requests are logged, and what of them."""
+
+import json
+import logging
+
+import pytest
+
+from serving import create_app
+from serving.call import Call
+from serving.observe import request_log
+from serving.observe.logs import JsonFormatter
+from serving.observe.request_log import RequestLog
+
+SECRET = 12345.678
+BODY = {"instances": [[SECRET] * 64] * 3}
+
+
+@pytest.fixture
+def lines(caplog):
+    """What has been logged of requests, as JSON."""
+    caplog.set_level(logging.INFO, logger="serving.observe.request_log")
+
+    def found():
+        made = [JsonFormatter().format(r) for r in caplog.records if r.name == request_log.__name__]
+        assert all(len(line.splitlines()) == 1 for line in made)
+        caplog.clear()
+        return [json.loads(line) for line in made]
+
+    return found
+
+
+@pytest.fixture
+def client(shipped):
+    """Of a server that logs everything."""
+    return create_app(models=shipped, log_sample=1).test_client()
+
+
+def test_a_request_is_told_whole(client, lines):
+    client.post("/predict", json=BODY, headers={"X-Request-Id": "mine"})
+    (line,) = lines()
+    times = line.pop("microseconds")
+    assert set(times) == {"decode", "queue", "run", "encode", "whole"}
+    assert all(isinstance(time, int) and time >= 0 for time in times.values())
+    assert sum(times.values()) <= 2 * times["whole"] + 4
+    for name in ("time", "process"):
+        line.pop(name)
+    assert line == {
+        "level": "info", "event": "request", "request_id": "mine", "method": "POST",
+        "route": "/predict", "protocol": "rows", "model": "digits", "version": "1",
+        "variant": "fp32", "rows": 3, "status": 200,
+    }  # fmt: skip
+
+
+def test_the_route_is_told_and_not_the_path(client, lines):
+    client.get("/models/digits")
+    (line,) = lines()
+    assert (line["route"], line["status"]) == ("/models/<name>", 200)
+    assert "path" not in line
+    client.get("/models/roses")
+    (line,) = lines()
+    assert (line["route"], line["path"], line["level"]) == (
+        "/models/<name>", "/models/roses", "warning",
+    )  # fmt: skip
+
+
+def test_no_value_of_a_feature_is_ever_told(client, lines, caplog):
+    bodies = [
+        json.dumps(BODY), f"[{SECRET}", f"{SECRET}", json.dumps({f"{SECRET}": 1}),
+        json.dumps({"instances": [[str(SECRET)] * 64]}), json.dumps({"instances": [[SECRET]]}),
+        json.dumps({"instances": [{"pixel_0_0": f"{SECRET}"}]}),
+        json.dumps({"instances": [[SECRET * 1e38] * 64]}),
+    ]  # fmt: skip
+    caplog.set_level(logging.DEBUG)
+    for body in bodies:
+        for path in ("/predict", "/predict?model=digits"):
+            client.post(path, data=body, content_type="application/json")
+    assert str(SECRET) not in "".join(map(JsonFormatter().format, caplog.records))
+    assert len(lines()) == 2 * len(bodies)
+
+
+@pytest.mark.parametrize(
+    "text", ["/a\nb", '/"},{"status":200', "/\x1b[31m", "/\xff\xfe", "/%0a%1b", "/" + "x" * 4000]
+)
+def test_nothing_that_a_client_sends_breaks_out_of_its_line(text, client, lines):
+    environ = {
+        "PATH_INFO": text, "HTTP_X_REQUEST_ID": text, "REQUEST_METHOD": "BREW" + text[1:20],
+        "QUERY_STRING": text, "HTTP_USER_AGENT": text,
+    }  # fmt: skip
+    client.get("/", environ_overrides=environ)
+    client.post("/predict", query_string={"model": text}, json=BODY)
+    first, second = lines()
+    assert first["status"] in (404, 405)
+    assert first["path"].startswith(text[:1])
+    assert len(first["path"]) <= 256
+    assert (second["status"], second["model"]) == (404, None)
+
+
+def test_a_share_of_what_went_well_and_all_that_did_not(lines):
+    for share, least, most in ((0, 0, 0), (0.1, 50, 160), (1, 1000, 1000)):
+        log = RequestLog(share)
+        for _ in range(1000):
+            log.add(Call(), 200, {})
+        assert least <= len(lines()) <= most
+        log.add(Call(), 404, {})
+        log.add(Call(), 500, {})
+        assert [line["level"] for line in lines()] == ["warning", "error"]
+
+
+@pytest.mark.parametrize("status", [503, 499])
+def test_a_flood_is_summed_up(status, lines, monkeypatch):
+    monkeypatch.setattr(request_log, "QUIET", 0.05)
+    log, timers = RequestLog(1), []
+
+    class Timer(request_log.Timer):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            timers.append(self)
+
+    monkeypatch.setattr(request_log, "Timer", Timer)
+    for _ in range(500):
+        log.add(Call(), status, {})
+    timers[0].join()
+    (first, rest) = lines()
+    assert (first["event"], first["status"]) == ("request", status)
+    assert (rest["event"], rest["status"], rest["count"]) == ("requests not logged", status, 499)
+    log.add(Call(), status, {})  # alone, which nothing follows
+    timers[-1].join()
+    assert [line["event"] for line in lines()] == ["request"]
+    assert len(timers) == 2
