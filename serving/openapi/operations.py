@@ -38,6 +38,7 @@ class Operation:
         bodies: it takes, the part of a model or a schema, by media type.
         gives: of success, likewise; nothing for an empty body.
         statuses: of errors.
+        required: it needs a body.
         unready: it answers with 503 and its own body, or none, where nothing is ready.
     """
 
@@ -50,6 +51,7 @@ class Operation:
     bodies: dict[str, str | dict[str, Any]] = field(default_factory=dict)
     gives: dict[str, str | dict[str, Any]] = field(default_factory=dict)
     statuses: frozenset[int] = frozenset(faults.EVERYWHERE)
+    required: bool = True
     unready: bool = False
 
     def described(self, models: Sequence[str], example: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +75,7 @@ class Operation:
             described["parameters"] = list(self.parameters)
         if self.bodies:
             described["requestBody"] = {
-                "required": self.access != "admin",
+                "required": self.required,
                 "content": _content(self.bodies, models, example),
             }
         return described
@@ -165,7 +167,7 @@ def _own() -> list[Operation]:
                   gives={JSON: _object(ready=TRUTH, models=OBJECT, refused=OBJECT)}, unready=True),
         Operation("GET", "/metrics", "forwardpass", "What Prometheus reads",
                   gives={"text/plain": TEXT}),
-        Operation("GET", "/openapi.json", "forwardpass", "This description", "open",
+        Operation("GET", "/openapi.json", "forwardpass", "This description",
                   gives={JSON: OBJECT}),
         Operation("GET", "/docs", "forwardpass", "This description, to read and try", "open",
                   gives={"text/html": TEXT}),
@@ -205,19 +207,20 @@ def _administration() -> list[Operation]:
     model = "/v2/repository/models/{name}"
     return [
         Operation("POST", "/v2/repository/index", "administration",
-                  "What has become of every version", "admin",
-                  bodies={JSON: ONLY_READY}, gives={JSON: ENTRIES}, statuses=ADMINISTERING),
+                  "What has become of every version",
+                  bodies={JSON: ONLY_READY}, gives={JSON: ENTRIES}, statuses=ADMINISTERING,
+                  required=False),
         Operation("POST", f"{model}/load", "administration",
                   "Serve the newest version, and forget a rollback", "admin",
                   parameters=(NAME,), bodies={JSON: OPTIONS}, gives={JSON: DONE},
-                  statuses=ADMINISTERING),
+                  statuses=ADMINISTERING, required=False),
         Operation("POST", f"{model}/unload", "administration", "Serve a model no more", "admin",
                   parameters=(NAME,), bodies={JSON: OPTIONS}, gives={JSON: DONE},
-                  statuses=ADMINISTERING),
+                  statuses=ADMINISTERING, required=False),
         Operation("POST", f"{model}/rollback", "administration",
                   "Serve the version before the one that answers", "admin",
                   parameters=(NAME,), bodies={JSON: OPTIONS}, gives={JSON: DONE},
-                  statuses=ADMINISTERING),
+                  statuses=ADMINISTERING, required=False),
     ]  # fmt: skip
 
 

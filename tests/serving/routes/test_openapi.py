@@ -10,6 +10,7 @@ from serving import create_app, errors
 from serving.bundle import Bundle, Category
 from serving.clouds import Vertex
 from serving.codec.fields import Fields, WrongValueError
+from serving.guard import new_key
 from serving.openapi.columns import value_schema
 from serving.routes.openapi import openapi_routes
 
@@ -175,7 +176,7 @@ def test_administration_always_needs_a_key_and_health_never(client):
     described = document(client)["paths"]
     for path, methods in described.items():
         for operation in methods.values():
-            if "/repository/" in path:
+            if "/repository/models/" in path:
                 assert {} not in operation["security"]
     assert described["/healthz"]["get"]["security"] == []
     assert {} in described["/predict"]["post"]["security"]
@@ -214,6 +215,24 @@ def test_the_page_needs_no_other_host_and_no_script_within(client):
         assert part.status_code == 200
         assert part.headers["Content-Security-Policy"] == policy
         assert len(part.data) > 50
+
+
+def test_where_there_are_keys_the_page_is_open_and_the_description_is_not(shipped, tmp_path):
+    secret, line = new_key("someone", "predict")
+    (tmp_path / "keys").write_text(line)
+    client = create_app(models=shipped, keys=tmp_path / "keys").test_client()
+    assert client.get("/docs").status_code == client.get("/docs/start.js").status_code == 200
+    assert client.get("/openapi.json").status_code == 401
+    assert client.get("/openapi.json", headers={"X-API-Key": secret}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v2/models/digits/infer", "/v1/models/digits:predict", "/v2"])
+def test_a_missing_key_is_told_in_the_protocols_form(path, shipped, tmp_path):
+    (tmp_path / "keys").write_text(new_key("someone", "predict")[1])
+    client = create_app(models=shipped, keys=tmp_path / "keys").test_client()
+    answer = client.open(path, method="GET" if path == "/v2" else "POST")
+    assert answer.status_code == 401
+    assert set(answer.get_json()) == {"error"}
 
 
 @pytest.mark.parametrize("name", ["index.html", "swagger-ui.js", "..%2findex.html", "%2fetc"])
