@@ -50,13 +50,21 @@ class Asked(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """An input as it came, as JSON or in binary."""
+    """An input as it came.
+
+    Attributes:
+        rows: instances, as its shape says.
+        data: simdjson's array; None of one that came in binary.
+        content: that came in binary.
+        brackets: that open in its JSON, apart from those of its data.
+    """
 
     name: str
     datatype: str
     rows: int
     data: Any
     content: memoryview
+    brackets: int = 0
 
 
 def read_request(
@@ -75,20 +83,22 @@ def read_request(
     """
     request = members_of(document, REQUEST, "the request")
     asked = _asked(request)
-    brackets = _brackets(request, head)
     tensors: dict[str, _Tensor] = {}
     for value in list_of(request.get("inputs"), '"inputs"'):
         members = members_of(value, TENSOR, "an input")
         tensor, size = _tensor(members, tensors, rest, fields)
         rest = rest[size:]
         tensors[tensor.name] = tensor
-        brackets = None if brackets is None else _brackets(members, head, 1 + brackets)
     if rest:
         refuse(f"expected no bytes behind the last tensor; got {len(rest)}")
     if fields.all_numbers:
         if not tensors:
             refuse(f'expected the input "{FEATURES}"; got none')
-        return _matrix(tensors[FEATURES], head, brackets, fields), asked
+        tensor = tensors[FEATURES]
+        rows = None if tensor.data is None else _plain(tensor, head, request, len(fields))
+        if rows is not None and fields.take(rows):
+            return {FEATURES: rows}, asked
+        return _matrix(tensor, fields), asked
     columns = {
         name: _column(tensor, fields.columns[fields.places[name]])
         for name, tensor in tensors.items()
@@ -148,19 +158,6 @@ def _text(value: object, what: str) -> str:
     return value
 
 
-def _brackets(members: dict[str, Any], head: bytes, so_far: int = 1) -> int | None:
-    """How many open in a part of the head apart from its data; None where that is hard to say."""
-    if b"\\" in head:
-        return None
-    for key, value in members.items():
-        if isinstance(value, simdjson.Object | simdjson.Array):
-            if key not in ("inputs", "data"):
-                so_far += text_of_part(value).count(b"[")
-        else:
-            so_far += str(value).count("[")
-    return so_far
-
-
 def _tensor(
     members: dict[str, Any], before: dict[str, _Tensor], rest: memoryview, fields: Fields
 ) -> tuple[_Tensor, int]:
@@ -182,7 +179,8 @@ def _tensor(
     size = _parameters(members, f"input {quoted(name)}").get("binary_data_size")
     if size is None:
         data = list_of(members.get("data"), f'"data" of input {quoted(name)}')
-        return _Tensor(name, datatype, count, data, rest[:0]), 0
+        brackets = 1 + _brackets(members.get("parameters"))  # one of the shape, which is flat
+        return _Tensor(name, datatype, count, data, rest[:0], brackets), 0
     if "data" in members or isinstance(size, bool) or not isinstance(size, int) or size < 0:
         refuse(
             f'expected either "data" or the number of bytes in "binary_data_size" of input '
@@ -213,33 +211,39 @@ def _count(shape: object, name: str, fields: Fields) -> int:
     return count
 
 
-def _matrix(tensor: _Tensor, head: bytes, brackets: int | None, fields: Fields) -> Arrays:
+def _matrix(tensor: _Tensor, fields: Fields) -> Arrays:
     if tensor.datatype == BYTES:
         refuse(f'expected input "{FEATURES}" of numbers, best of FP32; got BYTES')
-    width = len(fields)
-    if tensor.data is not None and brackets is not None:
-        rows = _plain(tensor, head, brackets, width)
-        if rows is not None and fields.take(rows):
-            return {FEATURES: rows}
-    numbers = _numbers(tensor, width)
-    return inputs_of_matrix(numbers.reshape(tensor.rows, width), fields)
+    numbers = _numbers(tensor, len(fields))
+    return inputs_of_matrix(numbers.reshape(tensor.rows, len(fields)), fields)
 
 
-def _plain(tensor: _Tensor, head: bytes, brackets: int, width: int) -> NDArray[np.float32] | None:
+def _plain(
+    tensor: _Tensor, head: bytes, request: dict[str, Any], width: int
+) -> NDArray[np.float32] | None:
     """The rows of JSON, without an object a number; None where they are not ordinary."""
     data = tensor.data
-    if tensor.datatype not in ("FP32", "FP64") or not len(data):
+    # A bracket that is written as an escape is not one of the head's, and could not be counted.
+    if tensor.datatype not in ("FP32", "FP64") or not len(data) or b"\\" in head:
         return None
+    brackets = tensor.brackets + sum(_brackets(request[key]) for key in request if key != "inputs")
     try:
         if isinstance(data[0], simdjson.Array):
-            rows = plain_rows(data, width, head, brackets=brackets)
+            rows = plain_rows(data, width, head, brackets=brackets + 1)
             return rows if rows is not None and len(rows) == tensor.rows else None
-        if len(data) != tensor.rows * width or not has_signs(head, b"[", brackets + 1):
+        if len(data) != tensor.rows * width or not has_signs(head, b"[", brackets + 2):
             return None
         flat = narrow(np.frombuffer(data.as_buffer(of_type="d"), np.float64))
     except (ValueError, TypeError):
         return None
     return None if flat is None else flat.reshape(tensor.rows, width)
+
+
+def _brackets(value: object) -> int:
+    """How many open in a short part of the head."""
+    if isinstance(value, simdjson.Object | simdjson.Array):
+        return text_of_part(value).count(b"[")
+    return str(value).count("[")
 
 
 def _column(tensor: _Tensor, field: Field) -> Sequence[Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 import simdjson
+from numpy.typing import NDArray
 
 from serving.bundle import FEATURES, Arrays, Manifest
 from serving.codec.answers import OPTIONS, plain
@@ -21,7 +22,7 @@ from serving.codec.columns import common_length, inputs_of_columns, refuse
 from serving.codec.fields import Fields
 from serving.codec.json_arrays import built, column_of, list_of, matrix_of, members_of
 from serving.codec.json_documents import read_document
-from serving.codec.json_plain import plain_rows
+from serving.codec.json_plain import has_signs, narrow, plain_rows
 from serving.codec.json_rows import decode_rows
 from serving.codec.json_syntax import syntax_error
 from serving.codec.outputs import asked_outputs, chosen
@@ -31,8 +32,11 @@ from serving.wire import Message, Reply
 
 SIGNATURE = "serving_default"
 BESIDE = ("signature_name", "parameters")
-# Rows in the usual order of keys: no second look is needed to know the form.
-ROWS_FIRST = re.compile(rb'\s*\{\s*"instances"\s*:\s*\[\s*\[')
+# The usual order of keys, in which the form is known at once.
+ROWS_FIRST = re.compile(
+    rb'\s*\{\s*(?:"signature_name"\s*:\s*"\w*"\s*,\s*)?"instances"\s*:\s*\[\s*'
+    rb'(\{\s*"features"\s*:\s*\[)?'
+)
 NAMED_TENSORS = re.compile(rb'"instances"\s*:\s*\[\s*\{\s*"features"\s*:\s*\[')
 
 
@@ -52,10 +56,7 @@ def ask_tensorflow(message: Message, fields: Fields) -> Question:
         InvalidInstancesError: it is JSON of another form.
     """
     body, beside = message.content, Beside(*BESIDE)
-    if ROWS_FIRST.match(body):
-        inputs, by_rows = decode_rows(body, fields, beside), True
-    else:
-        inputs, by_rows = _decode(body, fields, beside)
+    inputs, by_rows = _decode(body, fields, beside)
     said = beside.said
     signature = said.get("signature_name", SIGNATURE)
     if signature != SIGNATURE:
@@ -65,12 +66,11 @@ def ask_tensorflow(message: Message, fields: Fields) -> Question:
 
 def _decode(body: bytes, fields: Fields, beside: Beside) -> tuple[Arrays, bool]:
     """What the graph takes, and whether it came in rows."""
-    named = bool(
-        fields.all_numbers
-        and FEATURES not in fields.places
-        and NAMED_TENSORS.search(body[: 2 * LONGEST])
-    )
-    if named or b'"inputs"' in body:
+    first = ROWS_FIRST.match(body)
+    named = first[1] if first else NAMED_TENSORS.search(body, 0, 2 * LONGEST)
+    # A column may have that name, too.
+    named = bool(named and fields.all_numbers and FEATURES not in fields.places)
+    if named or (not first and b'"inputs"' in body):
         read = partial(_read, body=body, fields=fields, beside=beside, named=named)
         try:
             inputs = read_document(body, read)
@@ -95,6 +95,9 @@ def _read(
             beside.said[key] = built(members[key], LONGEST, f'"{key}"')
     if "inputs" in members:
         return _columns(members["inputs"], body, fields), False
+    rows = _plain_named(members["instances"], len(fields), body)
+    if rows is not None and fields.take(rows):
+        return {FEATURES: rows}, True
     return matrix_of(_named(members["instances"]), fields, f'"{FEATURES}"'), True
 
 
@@ -121,6 +124,28 @@ def _matrix(values: object, body: bytes, fields: Fields) -> Arrays:
     if rows is not None and fields.take(rows):
         return {FEATURES: rows}
     return matrix_of(list_of(values, f'"{FEATURES}" in "inputs"'), fields, '"inputs"')
+
+
+def _plain_named(instances: object, width: int, body: bytes) -> NDArray[np.float32] | None:
+    """The rows of `[{"features": [...]}, …]`, or None where they are not ordinary."""
+    # As in `plain_rows`: no bracket is left for nesting inside a row.
+    if not isinstance(instances, simdjson.Array) or not has_signs(body, b"[", len(instances) + 1):
+        return None
+    if len(instances) * width > len(body):  # which could not hold them
+        return None
+    rows = np.empty((len(instances), width))
+    for number, instance in enumerate(instances):
+        if not isinstance(instance, simdjson.Object) or list(instance.keys()) != [FEATURES]:
+            return None
+        row = instance[FEATURES]
+        if not isinstance(row, simdjson.Array) or len(row) != width:
+            return None
+        try:
+            rows[number] = np.frombuffer(row.as_buffer(of_type="d"), np.float64)
+        except (ValueError, TypeError):
+            return None
+    flat = narrow(rows.ravel())
+    return None if flat is None else flat.reshape(rows.shape)
 
 
 def _named(instances: object) -> Iterator[object]:

@@ -189,7 +189,7 @@ def test_columns_of_numbers_are_one_matrix(vector):
         ({"age": [1.0]}, "field 'grade'; got null, and the model fills no gap here"),
         ({"grade": ["3"]}, "expected one of \"1\", \"2\" in instance 0, field 'grade'"),
         ({"grade": ["1"], "age": ["1"]}, "expected a finite number in instance 0, field 'age'"),
-        ({"grade": ["1", "1"], "member": [1, 5]}, "in instance 1, field 'member'; got the number 5"),
+        ({"grade": ["1", "1"], "member": [1, 5]}, "instance 1, field 'member'; got the number 5"),
         ({"grade": ["1"], "age": [[1]]}, "got values of another type"),
         ({"grade": ["1"], "age": [datetime.date(2000, 1, 1)]}, "got a column of times"),
     ],
@@ -345,10 +345,12 @@ def test_an_unknown_media_type_is_refused_with_those_that_are_known(vector):
 VALID = [
     (NPY, "vector", npy(ROWS)), (NPY, "vector", npy(ROWS.astype(">f8", order="F"))),
     (RAW, "vector", ROWS.tobytes()),
-    (CSV, "vector", b"x,y,z\n1,1,1\n2,,3\n"), (CSV, "table", b'1,true,"a ""b""",1,2000-01-01\r\n'),
+    (CSV, "vector", b"x,y,z\n1,1,1\n2,,3\n"),
+    (CSV, "table", b'1,true,"a ""b""",1,2000-01-01\r\n'),
     ("application/json", "table", b'{"instances":[{"age":1,"grade":2}],"parameters":{"a":[1]}}'),
     *((ARROW, "table", arrow(pa.table({
-        "age": [1.5, None], "member": [True, None], "work": pa.array(["a", None]).dictionary_encode(),
+        "age": [1.5, None], "member": [True, None],
+        "work": pa.array(["a", None]).dictionary_encode(),
         "grade": ["1", "2"], "since": pa.array([datetime.date(2000, 1, 1), None]),
     }), use_legacy_format=legacy)) for legacy in (True, False)),
 ]  # fmt: skip
