@@ -30,6 +30,7 @@ from serving.routes.inference_v2 import inference_v2_routes
 from serving.routes.metrics import metrics_routes
 from serving.routes.models import models_routes
 from serving.routes.openapi import openapi_routes
+from serving.routes.repository import repository_routes
 from serving.routes.rows import rows_routes
 from serving.routes.status import status_routes
 from serving.routes.tensorflow import tensorflow_routes
@@ -51,7 +52,15 @@ def create_app(**knobs: Any) -> Flask:
     """
     settings = Settings(**knobs)
     keys, table = Keys.read(settings.keys), Table.here()
-    repository = Repository.load(settings.models, settings.variant, Ledger.shared)
+    repository = Repository.load(
+        settings.models,
+        settings.variant,
+        Ledger.shared,
+        keep=settings.keep,
+        poll=settings.poll,
+        state=settings.state,
+    )
+    repository.watch()
     app = Flask("serving", static_folder=None)
     app.url_map.merge_slashes = False  # //predict is no URL here, rather than a page of HTML
     if isinstance(app.json, DefaultJSONProvider):  # as it is by default
@@ -71,6 +80,7 @@ def create_app(**knobs: Any) -> Flask:
     app.register_blueprint(models_routes(repository))
     app.register_blueprint(status_routes(repository))
     app.register_blueprint(metrics_routes(repository, table))
+    app.register_blueprint(repository_routes(repository, settings))
     vertex = Vertex()
     app.register_blueprint(openapi_routes(repository, vertex))
     app.register_blueprint(clouds_routes(repository, predict, settings, vertex))

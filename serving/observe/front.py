@@ -50,7 +50,6 @@ class Front:
     def __init__(self, rest: WSGI, slot: Slot, log_share: float) -> None:
         self._rest, self._numbers = rest, slot.numbers
         self._counts, self._log = Counts(slot), RequestLog(log_share)
-        self._in_flight = 0
         self._process, self._requests = secrets.token_hex(6), count(1)
 
     def __call__(
@@ -66,8 +65,7 @@ class Front:
             status = int(line[:3])
             return start_response(line, _guarded(headers, call, environ), fault)
 
-        self._in_flight += 1
-        self._numbers[IN_FLIGHT] = self._in_flight
+        self._numbers[IN_FLIGHT] += 1.0
         try:
             answer = self._rest(environ, start)
         except Exception as error:  # noqa: BLE001 - what should have been answered within
@@ -76,8 +74,7 @@ class Front:
             start(STATUS_LINES[reply.status], [("Content-Type", reply.media), length])
             answer = (reply.content,)
         finally:
-            self._in_flight -= 1
-            self._numbers[IN_FLIGHT] = self._in_flight
+            self._numbers[IN_FLIGHT] -= 1.0
         if WORKER in environ:
             environ[FINISH] = partial(self._finish, call, status, environ)
         else:
@@ -96,8 +93,11 @@ class Front:
 
 
 def _guarded(headers: Headers, call: Call, environ: dict[str, Any]) -> Headers:
-    guarded = [*headers, *GUARDS, ("X-Request-Id", call.request_id)]
-    if not any(name == POLICY for name, _ in headers):
+    guarded = [("X-Request-Id", call.request_id), *headers, *GUARDS]
+    for name, _ in headers:  # which are few; anything cleverer takes longer
+        if name == POLICY:
+            break
+    else:
         guarded.append(NOTHING)
     if environ["wsgi.url_scheme"] == "https":
         guarded.append(ALWAYS_TLS)
