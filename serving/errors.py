@@ -80,6 +80,12 @@ class InvalidQueryError(ServingError):
     status, code = 400, "invalid_query"
 
 
+class InvalidHeaderError(ServingError):
+    """A header that says how to read the body says nothing that can be."""
+
+    status, code = 400, "invalid_header"
+
+
 class InvalidTimeoutError(ServingError):
     """The time that the client gives its request is none."""
 

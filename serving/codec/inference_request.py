@@ -28,7 +28,8 @@ from serving.codec.values import quoted, shown
 
 LONGEST_ID = 256  # characters
 LONGEST = 4096  # characters of parameters
-REQUEST = ("inputs", "id", "parameters", "outputs")
+# The last two are not the protocol's: KServe's client repeats there what the URL has said.
+REQUEST = ("inputs", "id", "parameters", "outputs", "model_name", "model_version")
 TENSOR = ("name", "shape", "datatype", "parameters", "data")
 
 

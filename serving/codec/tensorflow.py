@@ -160,6 +160,11 @@ def _short(value: Any) -> str:
     return quoted(json.dumps(value))
 
 
+def _elements(output: Any) -> Any:
+    """Each instance's part of an output; a number by itself as Python's own."""
+    return output.tolist() if isinstance(output, np.ndarray) and output.ndim == 1 else output
+
+
 def _reply(names: tuple[str, ...], manifest: Manifest, outputs: Arrays, *, by_rows: bool) -> Reply:
     del manifest
     answered = {name: plain(array) for name, array in chosen(outputs, names).items()}
@@ -167,7 +172,7 @@ def _reply(names: tuple[str, ...], manifest: Manifest, outputs: Arrays, *, by_ro
     if by_rows:
         predictions = single
         if single is None:
-            rows = zip(*answered.values(), strict=True)
+            rows = zip(*map(_elements, answered.values()), strict=True)
             predictions = [dict(zip(answered, row, strict=True)) for row in rows]
         return Reply(orjson.dumps({"predictions": predictions}, option=OPTIONS))
     return Reply(orjson.dumps({"outputs": answered if single is None else single}, option=OPTIONS))
