@@ -32,7 +32,6 @@ from serving.errors import MalformedBodyError
 
 MEDIA = "application/vnd.apache.arrow.stream"
 CONTINUES = b"\xff\xff\xff\xff"
-SCHEMA, DICTIONARY, RECORDS = 1, 2, 3  # kinds of messages
 
 
 class _Type(NamedTuple):
@@ -129,7 +128,8 @@ class _Batch:
         for block in range(0, count, BLOCK):
             edges = starts[block : block + BLOCK + 1].tolist()
             texts += _decoded(content, edges, block)
-            time.sleep(0)  # there may be many more: let whoever is ready have a turn
+            if len(edges) > BLOCK:
+                time.sleep(0)  # there may be many more: let whoever is ready have a turn
         if valid is not None:
             for place in np.flatnonzero(~valid):
                 texts[place] = None
@@ -175,17 +175,18 @@ class _Stream:
     def inputs(self) -> Arrays:
         """All rows."""
         parts: list[Arrays] = []
-        for kind, header, content in self._messages():
+        for number, (kind, header, content) in enumerate(self._messages()):
             match kind:
-                case 1 if not self.columns:
+                case 1 if not self.columns:  # a schema
                     self._open(header)
-                case 2 if self.columns:
+                case 2 if self.columns:  # a dictionary
                     self._keep(header, content)
-                case 3 if self.columns:
+                case 3 if self.columns:  # records
                     parts.append(self._batch(_Batch(header, content, self.most_rows - self.rows)))
                 case _:
                     _damaged("a message out of place")
-            time.sleep(0)  # there may be many more: let whoever is ready have a turn
+            if number % 32 == 31:
+                time.sleep(0)  # there may be many more: let whoever is ready have a turn
         if not self.columns:
             _damaged("no schema")
         return join(parts or [self.fields.inputs([()] * len(self.fields))])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, NoReturn
 
 import numpy as np
@@ -26,12 +27,20 @@ from serving.codec.fields import (
 from serving.codec.values import SHOWN, quoted
 from serving.errors import InvalidInstancesError
 
-BLOCK = 1024  # instances that are Python objects at the same time
+BLOCK = 1024  # values or instances that are Python objects at the same time
 
 
 def refuse(message: str, **details: Any) -> NoReturn:
     """Say that these are no instances the model takes."""
     raise InvalidInstancesError(message, **details)
+
+
+def blocks(values: Iterator[Any]) -> Iterator[list[Any]]:
+    """Some of the values at a time."""
+    while block := list(islice(values, BLOCK)):
+        yield block
+        if len(block) == BLOCK:
+            time.sleep(0)  # there may be many more: let whoever is ready have a turn
 
 
 def check_column(field: Field, values: Sequence[object], first: int = 0) -> list[Any]:
@@ -124,7 +133,6 @@ def inputs_of_rows(blocks: Iterable[Sequence[Sequence[object]]], fields: Fields)
         columns = zip(fields.columns, zip(*block, strict=True), strict=True)
         parts.append(fields.inputs([check_column(f, values, count) for f, values in columns]))
         count += len(block)
-        time.sleep(0)  # there may be many more: let whoever is ready have a turn
     return join(parts or [fields.inputs([()] * len(fields))])
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from io import StringIO
-from itertools import islice
 
 from serving.bundle import FEATURES, GAPS, Arrays
-from serving.codec.columns import BLOCK, inputs_of_rows, refuse
+from serving.codec.columns import blocks, inputs_of_rows, refuse
 from serving.codec.fields import BooleanField, Field, Fields, NumberField
 from serving.codec.json_plain import decode_plain
 from serving.errors import MalformedBodyError
@@ -17,6 +15,7 @@ from serving.errors import MalformedBodyError
 MEDIA = "text/csv"
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 TRUTHS = {"true": True, "false": False, "1": True, "0": False}
+EMPTY_LINES = re.compile(r"\n[\r\n]+")
 LONGEST_FIELD = 2**17  # characters, as the standard library has it
 
 
@@ -36,7 +35,7 @@ def decode_csv(body: bytes, fields: Fields) -> Arrays:
     if fields.all_numbers and (inputs := _plain(body, fields)) is not None:
         return inputs
     try:
-        return inputs_of_rows(_blocks(_text(body), fields), fields)
+        return inputs_of_rows(blocks(_instances(_text(body), fields)), fields)
     except csv.Error as error:
         raise MalformedBodyError(f"expected a CSV body; got another: {error}") from None
 
@@ -62,12 +61,6 @@ def _text(body: bytes) -> str:
         ) from None
 
 
-def _blocks(text: str, fields: Fields) -> Iterator[list[list[object]]]:
-    instances = _instances(text, fields)
-    while block := list(islice(instances, BLOCK)):
-        yield block
-
-
 def _instances(text: str, fields: Fields) -> Iterator[list[object]]:
     width, count = len(fields), 0
     names = list(fields.places)
@@ -85,11 +78,17 @@ def _instances(text: str, fields: Fields) -> Iterator[list[object]]:
 
 def _lines(text: str, width: int) -> Iterator[str]:
     """The lines, none of so many values that it would cost more than it is long to tell."""
-    most = 2 * width + (LONGEST_FIELD * width if '"' in text else 0)
-    for number, line in enumerate(StringIO(text, newline="")):
-        if (commas := line.count(",")) > most:
+    quoted = '"' in text
+    if width > 1 and not quoted and EMPTY_LINES.search(text):
+        text = EMPTY_LINES.sub("\n", text)  # there may be very many
+    most = 2 * width + LONGEST_FIELD * width * quoted
+    at, number = 0, 0
+    while at < len(text):
+        end = text.find("\n", at) + 1 or len(text)
+        if (commas := text.count(",", at, end)) > most:
             _refuse_width(width, number, commas + 1)
-        yield line
+        yield text[at:end]
+        at, number = end, number + 1
 
 
 def _refuse_width(width: int, instance: int, got: int) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from serving.bundle import FEATURES, Arrays
 from serving.codec.columns import (
+    blocks,
     check_column,
     check_numbers,
     common_length,
@@ -19,7 +20,7 @@ from serving.codec.columns import (
 )
 from serving.codec.datatypes import BYTES, DTYPES, numbers_of, texts_of
 from serving.codec.fields import CategoryField, DateField, Field, Fields
-from serving.codec.json_arrays import blocks, built, leaves, list_of, members_of, unbuilt
+from serving.codec.json_arrays import built, leaves, list_of, members_of, unbuilt
 from serving.codec.json_documents import text_of_part
 from serving.codec.json_plain import has_signs, narrow, plain_rows
 from serving.codec.matrix import inputs_of_matrix

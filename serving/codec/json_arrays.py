@@ -6,13 +6,13 @@ They are walked through in blocks, so that a hostile body is never built as a wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import simdjson
 
 from serving.bundle import Arrays
-from serving.codec.columns import BLOCK, check_column, inputs_of_rows, refuse
+from serving.codec.columns import blocks, check_column, inputs_of_rows, refuse
 from serving.codec.fields import Field, Fields
 from serving.codec.json_documents import text_of_part
 from serving.codec.values import Nest, shown
@@ -146,9 +146,3 @@ def members_of(value: object, known: Iterable[str], what: str) -> dict[str, Any]
             refuse(f"expected every key once in {what}; got {shown(key)} twice", key=key)
         members[key] = value[key]
     return members
-
-
-def blocks(values: Iterator[Any]) -> Iterator[list[Any]]:
-    """Some of the values at a time."""
-    while block := list(islice(values, BLOCK)):
-        yield block

@@ -15,6 +15,7 @@ import simdjson
 from serving.bundle import FEATURES, Arrays
 from serving.codec.beside import LONGEST, NOTHING, Beside
 from serving.codec.fields import Fields, WrongValueError, join, most_cells
+from serving.codec.json_arrays import built
 from serving.codec.json_documents import read_document, text_of_part
 from serving.codec.json_plain import plain_rows, signs
 
@@ -82,18 +83,8 @@ def _brackets_beside(document: simdjson.Object, body: bytes, beside: Beside) -> 
         if key not in beside.keys or len(text) > LONGEST:
             return None
         brackets += text.count(b"[")
-        beside.said[key] = _built(value)
+        beside.said[key] = built(value, LONGEST, key)
     return brackets
-
-
-def _built(value: object) -> object:
-    match value:
-        case simdjson.Object():
-            return value.as_dict()
-        case simdjson.Array():
-            return value.as_list()
-        case _:
-            return value
 
 
 def _records(

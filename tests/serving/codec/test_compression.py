@@ -64,7 +64,7 @@ def test_other_encodings_are_refused_by_name(encoding):
 
 
 @pytest.mark.parametrize(("encoding", "pack"), WAYS)
-@pytest.mark.parametrize("size", [LIMIT + 1, 200 * LIMIT])
+@pytest.mark.parametrize("size", [LIMIT + 1, 40 * LIMIT])
 def test_a_bomb_is_refused_before_it_is_unpacked(encoding, pack, size):
     bomb = pack(bytes(size))
     tracemalloc.start()

@@ -275,7 +275,7 @@ def test_csv_of_numbers(vector, body):
         (b'1,1,"1"2', "expected a CSV body"),
         (b"1,1,\xff", "a byte that is not at position 4"),
         (b"1" + b"," * 2**20, "expected 3 values in instance 0"),
-        (b"1\r2,1,1", "expected 3 values in instance 0"),
+        (b"1\r2,1,1", "expected a CSV body; got another: new-line character"),
     ],
 )
 def test_a_fault_in_csv_is_named(vector, body, came):
