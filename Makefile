@@ -11,7 +11,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format lock test-docker test-browser test-packages packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve soak-metrics clean
+.PHONY: help install serve test lint format lock test-docker test-browser test-packages packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve bench-swaps soak-metrics clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -87,6 +87,9 @@ bench-serve: install  ## this server beside seven others, in some 25 minutes (wr
 
 soak-metrics: install  ## 100,000 requests while workers are killed: do the metrics say what was answered?
 	$(BIN)/python benchmarks/metrics_exact.py
+
+bench-swaps: install  ## 300 swaps of versions under load, and a server that leaks, in some 8 minutes
+	$(BIN)/python -m benchmarks.swaps --swaps 300
 
 # The lock files hold versions and hashes and no addresses: any index serves them.
 lock:  ## pin the requirements of pyproject.toml anew

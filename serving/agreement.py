@@ -1,22 +1,28 @@
-"""The agreement: what one of several processes decides, and the others abide by.
+"""The agreement: a text that several processes share, and who of them is still there.
 
-Each worker loads the models for itself, after fork, and its timings are noisy: left to themselves
-two workers could serve different variants, and answer the same request differently.
+Each worker loads the models for itself, after fork. Left to themselves, two could serve different
+versions or variants, and answer the same request differently.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import struct
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from tempfile import TemporaryFile
 from typing import ClassVar
 
+_HEAD = struct.Struct("<QQQ")  # how often it was written; where the text begins; its bytes
+_FIRST = 4096  # where a text may begin: the head has a page to itself, and is written whole
+_WRITER, _KEEPER = 0, 1  # bytes that are locked: to write, and to change what outlives the ledger
+_MEMBERS = 2**40  # and, far beyond the text, one for each member
+
 
 class Ledger:
-    """Texts by key, which processes forked after it was made share; it ends with the last of them.
+    """A text which processes forked after it was made share; it ends with the last of them.
 
     Attributes:
         shared: the one that gunicorn's arbiter makes for its workers; None under other servers.
@@ -26,33 +32,71 @@ class Ledger:
 
     def __init__(self) -> None:
         self._file = _memory()
+        # Not at exit, where a thread may still read, and the system closes it.
+        weakref.finalize(self, os.close, self._file).atexit = False
 
-    def agree(self, key: str, decide: Callable[[], str]) -> str:
-        """The text under `key`, decided by the first process that asks; others wait for it.
+    def read(self) -> tuple[int, str]:
+        """How often it was written, and the text; waits for no one."""
+        while True:
+            head = os.pread(self._file, _HEAD.size, 0)
+            if not head:
+                return 0, ""
+            turn, begin, size = _HEAD.unpack(head)
+            content = os.pread(self._file, size, begin)
+            # Twice written meanwhile, and what was read is half one text and half another.
+            if os.pread(self._file, _HEAD.size, 0) == head:
+                return turn, content.decode()
 
-        What `decide` raises is passed on, and the next process that asks decides.
-        """
-        with self._locked():
-            content = os.pread(self._file, os.fstat(self._file).st_size, 0)
-            # A writer that was killed may have left half a line.
-            whole = content[: content.rfind(b"\n") + 1]
-            entries: dict[str, str] = dict(map(json.loads, whole.splitlines()))
-            if key in entries:
-                return entries[key]
-            text = decide()
-            os.ftruncate(self._file, len(whole))
-            os.pwrite(self._file, json.dumps([key, text]).encode() + b"\n", len(whole))
-            return text
+    @property
+    def turn(self) -> int:
+        """How often it was written."""
+        head = os.pread(self._file, _HEAD.size, 0)
+        return int(_HEAD.unpack(head)[0]) if head else 0
+
+    def writing(self) -> AbstractContextManager[None]:
+        """While no one else writes; a writer that is killed leaves the text as it was."""
+        return self._alone(_WRITER)
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """While no one else changes a file that outlives the ledger; this may take a while."""
+        return self._alone(_KEEPER)
+
+    def write(self, text: str) -> None:
+        """Replace the text; only within `writing`."""
+        content = text.encode()
+        head = os.pread(self._file, _HEAD.size, 0) or _HEAD.pack(0, _FIRST, 0)
+        turn, begin, size = _HEAD.unpack(head)
+        # Beside the text that counts until the head is written: before it, where there is room.
+        begin = _FIRST if _FIRST + len(content) <= begin else begin + size
+        os.pwrite(self._file, content, begin)
+        os.pwrite(self._file, _HEAD.pack(turn + 1, begin, len(content)), 0)
+        os.ftruncate(self._file, begin + len(content))
+
+    def join(self) -> None:
+        """Be a member for as long as this process lives."""
+        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, _MEMBERS + os.getpid())
+
+    def living(self, members: Iterable[int]) -> list[int]:
+        """Those of some process numbers that are members; only within `writing`."""
+        return [pid for pid in members if pid == os.getpid() or self._lives(pid)]
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _alone(self, byte: int) -> Iterator[None]:
         # Not flock: its locks belong to the open file, which parent and children have in common.
         # These belong to a process, and go with one that is killed.
-        fcntl.lockf(self._file, fcntl.LOCK_EX)
+        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, byte)
         try:
             yield
         finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN)
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
+
+    def _lives(self, pid: int) -> bool:
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _MEMBERS + pid)
+        except OSError:  # locked
+            return True
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _MEMBERS + pid)
+        return False
 
 
 def _memory() -> int:

@@ -24,6 +24,7 @@ from serving.repository import Repository
 from serving.routes.exchange import respond
 from serving.routes.metrics import metrics_routes
 from serving.routes.models import models_routes
+from serving.routes.repository import repository_routes
 from serving.routes.rows import rows_routes
 from serving.routes.status import status_routes
 from serving.settings import Settings
@@ -45,7 +46,15 @@ def create_app(**knobs: Any) -> Flask:
     """
     settings = Settings(**knobs)
     keys, table = Keys.read(settings.keys), Table.here()
-    repository = Repository.load(settings.models, settings.variant, Ledger.shared)
+    repository = Repository.load(
+        settings.models,
+        settings.variant,
+        Ledger.shared,
+        keep=settings.keep,
+        poll=settings.poll,
+        state=settings.state,
+    )
+    repository.watch()
     app = Flask("serving", static_folder=None)
     if isinstance(app.json, DefaultJSONProvider):  # as it is by default
         app.json.sort_keys, app.json.compact = False, True
@@ -62,6 +71,7 @@ def create_app(**knobs: Any) -> Flask:
     app.register_blueprint(models_routes(repository))
     app.register_blueprint(status_routes(repository))
     app.register_blueprint(metrics_routes(repository, table))
+    app.register_blueprint(repository_routes(repository, settings))
     app.register_error_handler(ServingError, _serving_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)

@@ -6,14 +6,12 @@ what is right, differs between CPUs. One that fails is reported and never served
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import geometric_mean
 
 from pydantic import BaseModel
 
-from serving.agreement import Ledger
 from serving.bundle import Bundle, BundleError
 from serving.runtime import TIMED_ROWS, Difference, GraphError, Session, prove, race
 
@@ -43,6 +41,14 @@ class Trial:
         return not self.reason
 
 
+class Verdict(BaseModel, frozen=True):
+    """What several processes agree on."""
+
+    variant: str
+    why: str
+    microseconds: dict[str, dict[int, float]] = {}
+
+
 @dataclass(frozen=True)
 class Choice:
     """The variant that answers.
@@ -50,32 +56,26 @@ class Choice:
     Attributes:
         variant: its name.
         session: runs it.
+        verdict: it was chosen by, for other processes to abide by.
         why: in a sentence.
         trials: of every variant, by name.
     """
 
     variant: str
     session: Session
+    verdict: Verdict
     why: str
     trials: dict[str, Trial]
 
 
-class Verdict(BaseModel, frozen=True):
-    """What several processes agree on, as text."""
-
-    variant: str
-    why: str
-    microseconds: dict[str, dict[int, float]] = {}
-
-
-def choose(bundle: Bundle, wanted: str = AUTO, ledger: Ledger | None = None) -> Choice:
+def choose(bundle: Bundle, wanted: str = AUTO, verdict: Verdict | None = None) -> Choice:
     """Prove all variants, and choose the one that answers.
 
     Args:
         bundle: opened.
         wanted: the variant to serve if it passes; the fastest of those that do for "auto", or if
             the bundle has none of that name.
-        ledger: where several processes keep what they agree on; this one decides alone without.
+        verdict: of the process that decides for this one too; this one times and decides without.
 
     Raises:
         BundleError: none passes.
@@ -86,41 +86,30 @@ def choose(bundle: Bundle, wanted: str = AUTO, ledger: Ledger | None = None) -> 
     }
     if not sessions:
         raise BundleError("; ".join(proof.reason for proof in proofs.values()))
-    verdict = _verdict(bundle, sessions, wanted, ledger)
-    if verdict.variant not in sessions:  # wanted, or agreed on where it passed
+    verdict = verdict or _verdict(bundle, sessions, wanted)
+    variant, why = verdict.variant, verdict.why
+    if variant not in sessions:  # wanted, or agreed on where it passed
         first = next(iter(sessions))
-        why = f"{first}, since {verdict.variant} fails its self-test here"
-        verdict = verdict.model_copy(update={"variant": first, "why": why})
+        variant, why = first, f"{first}, since {variant} fails its self-test here"
     trials = {
         variant: Trial(proof.reason, proof.difference, verdict.microseconds.get(variant, {}))
         for variant, proof in proofs.items()
     }
-    return Choice(verdict.variant, sessions[verdict.variant], verdict.why, trials)
+    return Choice(variant, sessions[variant], verdict, why, trials)
 
 
-def _verdict(
-    bundle: Bundle, sessions: Mapping[str, Session], wanted: str, ledger: Ledger | None
-) -> Verdict:
+def _verdict(bundle: Bundle, sessions: Mapping[str, Session], wanted: str) -> Verdict:
     variants = list(bundle.manifest.variants)
     if wanted in variants:
         return Verdict(variant=wanted, why=f"{wanted}, as asked for")
     if len(variants) == 1:
         verdict = Verdict(variant=variants[0], why=f"{variants[0]} is the only variant")
-    elif ledger is None:
-        verdict = _fastest(bundle, sessions)
     else:
-        text = ledger.agree(_key(bundle), lambda: _fastest(bundle, sessions).model_dump_json())
-        verdict = Verdict.model_validate_json(text)
+        verdict = _fastest(bundle, sessions)
     if wanted == AUTO:
         return verdict
     why = f"{verdict.why}; there is no {wanted}, which was asked for"
     return verdict.model_copy(update={"why": why})
-
-
-def _key(bundle: Bundle) -> str:
-    """Another one for another content of the same folder: the manifest holds the files' sums."""
-    manifest = bundle.manifest.model_dump_json().encode()
-    return f"{bundle.path} {hashlib.sha256(manifest).hexdigest()}"
 
 
 def _fastest(bundle: Bundle, sessions: Mapping[str, Session]) -> Verdict:

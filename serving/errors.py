@@ -158,3 +158,34 @@ class NotReadyError(ServingError):
     """No model has been loaded and passed its self-test."""
 
     status, code = 503, "not_ready"
+
+
+class InvalidOptionsError(ServingError):
+    """A request to the repository asks for something that there is no such thing as here."""
+
+    status, code = 400, "invalid_options"
+
+
+class NoEarlierVersionError(ServingError):
+    """There is no version before the one that answers."""
+
+    status, code = 409, "no_earlier_version"
+
+
+class VersionRefusedError(ServingError):
+    """The version that was asked for does not prove itself; what was served before still is."""
+
+    status, code = 409, "version_refused"
+
+
+class StateNotKeptError(ServingError):
+    """The file of pinned versions and unloaded models cannot be read or written."""
+
+    status, code = 409, "state_not_kept"
+
+
+class NoAgreementError(ServingError):
+    """A worker neither proved the version nor refused it in time; nothing has changed."""
+
+    status, code = 503, "no_agreement"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "10"}

@@ -46,6 +46,23 @@ class Settings(BaseSettings):
         description="the variant to serve of bundles that have it, say fp32; auto serves the "
         "fastest on this machine",
     )
+    keep: int = Field(
+        1,
+        ge=1,
+        description="versions of each model that are served, the highest; the highest of all "
+        "answers requests that name none",
+    )
+    poll: float = Field(
+        1,
+        ge=0,
+        description="seconds between looks for new versions; 0 looks only when asked to "
+        "(POST /v2/repository/models/NAME/load)",
+    )
+    state: Path = Field(
+        Path(".serving.json"),
+        description="file that keeps which versions are pinned and which models unloaded; a "
+        "relative path starts in the folder of models",
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: int = Field(

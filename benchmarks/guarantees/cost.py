@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.guarantees.ours import running
-from benchmarks.serve.client import Client
 from benchmarks.serve.encodings import Request
 
 ROUNDS = 10

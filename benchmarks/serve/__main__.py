@@ -79,13 +79,17 @@ def measure(side: Side, loads: Sequence[Load], models: Path, seconds: int) -> di
             if side.answers:
                 for count, features in rows.items():
                     server.check(requests[count], floor.probabilities(graph, features))
-            heard = {}
-            for load in loads:
-                client = Client(requests[load.rows], folder)
-                heard[load.name] = client.ask(
+            clients = {
+                count: Client(request, folder / f"client-{count}")
+                for count, request in requests.items()
+            }
+            clients[loads[0].rows].warm(server.url)
+            return {
+                load.name: clients[load.rows].ask(
                     server.url, connections=load.connections, seconds=seconds
                 )
-            return heard
+                for load in loads
+            }
 
 
 def take_turns(
@@ -137,7 +141,7 @@ def main(sides: list[Side], loads: list[Load], rounds: int, seconds: int, out: P
         raise click.ClickException("expected wrk on PATH, found none; run: apt-get install wrk")
     take_in_orphans()
     environments.install(sides)
-    busy, started = os.getloadavg()[0], datetime.now(UTC)
+    busy, started, sources = os.getloadavg()[0], datetime.now(UTC), commit()
     with tempfile.TemporaryDirectory() as folder:
         names = list(dict.fromkeys(load.network for load in loads))
         models = repositories(Path(folder), names)
@@ -149,7 +153,7 @@ def main(sides: list[Side], loads: list[Load], rounds: int, seconds: int, out: P
         "benchmark": "serve",
         "when": started.isoformat(timespec="seconds"),
         "minutes": round((datetime.now(UTC) - started).total_seconds() / 60, 1),
-        "commit": commit(),
+        "commit": sources,
         "machine": machine() | {"load_before": round(busy, 2)},
         "libraries": {name: version(name) for name in OURS},
         "client": f"wrk {client_version()}",

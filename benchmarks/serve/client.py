@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ done = function(summary, latency, requests)
     latency:percentile(50), latency:percentile(99)))
 end
 """
-SAMPLES = 0.25  # seconds between two looks at the memory
+BETWEEN_LOOKS = 1  # second; a look at the memory takes milliseconds from the server
 GRACE = 60  # seconds for wrk to come to an end
 
 
@@ -53,10 +53,11 @@ class Client:
 
     Args:
         request: what it posts.
-        folder: for its script and the body.
+        folder: for its script and the body; made if need be.
     """
 
     def __init__(self, request: Request, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         body, self.script = folder / "body", folder / "post.lua"
         body.write_bytes(request.body)
         headers = "\n".join(
@@ -66,33 +67,32 @@ class Client:
         text = SCRIPT.format(headers=headers, body=json.dumps(str(body)))
         self.script.write_text(text, encoding="utf-8")
 
-    def ask(self, url: str, *, connections: int, seconds: int, warming: int = 1) -> Heard:
-        """Warm up, then measure.
+    def warm(self, url: str) -> None:
+        """Ask for a second over so many connections that every worker has some."""
+        self._end(self._start(url, 16, 1))
 
-        Memory is looked at while it warms up, and once it is over: to look costs the server time.
+    def ask(self, url: str, *, connections: int, seconds: int) -> Heard:
+        """Ask and measure.
 
         Args:
             url: where to post.
             connections: each with one request at a time.
-            seconds: to measure.
-            warming: seconds before that.
+            seconds: to ask for.
         """
-        first = self._start(url, connections, warming)
-        memory = []
-        end = time.monotonic() + warming + GRACE
-        while first.poll() is None and time.monotonic() < end:
-            memory.append(memory_mb(but=first.pid))
-            time.sleep(SAMPLES)
-        self._end(first)
-        second = self._start(url, connections, seconds)
-        found = self._end(second, seconds)
-        memory.append(memory_mb())
+        process = self._start(url, connections, seconds)
+        looks = []
+        for _ in range(seconds + GRACE):
+            looks.append(memory_mb(but=process.pid))
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(BETWEEN_LOOKS)
+                break
+        found = self._end(process)
         return Heard(
             requests_per_second=(found["requests"] - found["refused"]) / found["us"] * 1e6,
             p50_ms=found["p50"] / 1e3,
             p99_ms=found["p99"] / 1e3,
             errors=int(found["refused"] + found["broken"]),
-            memory_mb=max(memory),
+            memory_mb=max([*looks, memory_mb()]),
         )
 
     def _start(self, url: str, connections: int, seconds: int) -> subprocess.Popen[str]:
@@ -102,8 +102,8 @@ class Client:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
-    def _end(self, process: subprocess.Popen[str], seconds: int = 0) -> dict[str, float]:
-        said, _ = process.communicate(timeout=seconds + GRACE)
+    def _end(self, process: subprocess.Popen[str]) -> dict[str, float]:
+        said, _ = process.communicate(timeout=GRACE)
         if process.returncode:
             raise RuntimeError(f"expected wrk to end well; it said: {said}")
         heard: dict[str, float] = json.loads(said.splitlines()[-1])

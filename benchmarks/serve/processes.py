@@ -58,7 +58,7 @@ def memory_mb(*, but: int = 0) -> float:
     return kilobytes / 1024
 
 
-def end_all(group: int, *, patience: float = 15) -> None:
+def end_all(group: int, *, patience: float = 8) -> None:
     """End a process group as its server wishes, in `patience` seconds, then all descendants."""
     with suppress(*GONE):
         os.killpg(group, signal.SIGTERM)

@@ -79,7 +79,7 @@ def show(results: Sequence[Mapping[str, Any]]) -> None:
         if added := result.get("added_us"):
             title += f"; added by the server: {added['median']:.0f} µs"
         table = Table(title=title)
-        for heading in ("", "requests/s", "p50 ms", "p99 ms", "MB", "errors", "ours is, times"):
+        for heading in ("", "requests/s", "p50 ms", "p99 ms", "MB", "errors", "ours / this"):
             table.add_column(heading, justify="right")
         ranked = sorted(result["sides"].items(), key=lambda s: -s[1]["requests_per_second"])
         for side, s in ranked:
@@ -89,4 +89,4 @@ def show(results: Sequence[Mapping[str, Any]]) -> None:
                 f"{s['p99_ms']:.2f}", f"{s['memory_mb']:.0f}", str(s["errors"] or ""),
                 f"{ratio['median']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})" if ratio else "",
             )  # fmt: skip
-        Console().print(table)
+        Console(width=100).print(table)

@@ -9,30 +9,39 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from serving.bundle.files import read
 from serving.bundle.manifest import MANIFEST, SELFTEST, BundleError, Manifest
+from serving.bundle.outside import MalformedError, outside_data
 from serving.bundle.selftest import SelfTest
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A version's folder and its manifest."""
+    """A version's folder and its manifest.
+
+    Attributes:
+        path: of the folder.
+        manifest: what the folder holds.
+        within: the folder that its files must really lie in; anywhere if None.
+    """
 
     path: Path
     manifest: Manifest
+    within: Path | None = None
 
     @classmethod
-    def open(cls, path: Path) -> Bundle:
+    def open(cls, path: Path, within: Path | None = None) -> Bundle:
         """Read and check the manifest of `path`, models/<name>/<version>.
 
+        Args:
+            path: the folder.
+            within: what its files must really lie in, where others than the user put them there.
+
         Raises:
-            BundleError: there is none, it is not valid, or it belongs to another folder.
+            BundleError: there is none, it is not valid, it lies elsewhere, or it belongs to
+                another folder.
         """
-        try:
-            content = (path / MANIFEST).read_bytes()
-        except OSError as error:
-            raise BundleError(
-                f"{path}: expected a readable {MANIFEST}; {error.strerror}"
-            ) from error
+        content = read(path, MANIFEST, within)
         try:
             manifest = Manifest.model_validate_json(content)
         except ValidationError as error:
@@ -46,7 +55,7 @@ class Bundle:
                 f"{path}: expected the manifest of {path.parent.name}/{path.name}; got that of "
                 f"{manifest.name}/{manifest.version}"
             )
-        return cls(path, manifest)
+        return cls(path, manifest, within)
 
     @property
     def sums(self) -> dict[str, str]:
@@ -64,12 +73,7 @@ class Bundle:
         expected = self.sums.get(file)
         if expected is None:
             raise BundleError(f"{self.path}: the manifest lists no {file}")
-        try:
-            content = (self.path / file).read_bytes()
-        except OSError as error:
-            raise BundleError(
-                f"{self.path}: expected a readable {file}; {error.strerror}"
-            ) from error
+        content = read(self.path, file, self.within)
         got = hashlib.sha256(content).hexdigest()
         if got != expected:
             raise BundleError(
@@ -79,8 +83,19 @@ class Bundle:
         return content
 
     def graph(self, variant: str) -> bytes:
-        """The ONNX file of a variant; raises as `content` does."""
-        return self.content(self.manifest.variants[variant].file)
+        """The ONNX file of a variant; raises as `content` does, and if weights are not in it."""
+        file = self.manifest.variants[variant].file
+        content = self.content(file)
+        try:
+            tensor = outside_data(content)
+        except MalformedError as error:
+            raise BundleError(f"{self.path}: expected {file} as an ONNX graph; {error}") from error
+        if tensor is not None:
+            raise BundleError(
+                f"{self.path}: expected {file} to hold all of its weights; got {tensor[:64]!r} as "
+                f"external data; export it in one file"
+            )
+        return content
 
     def selftest(self) -> SelfTest:
         """The golden inputs and expected outputs; raises as `content` does."""
@@ -104,12 +119,13 @@ def _may_hold_a_version(model: Path) -> bool:
 def versions(model: Path) -> list[int]:
     """The version numbers in a model's folder, ascending.
 
-    Only folders named 1, 2, 3 … count: whatever else lies there is no version.
+    Only folders named 1, 2, 3 … count, and links, which may lead nowhere: whatever else lies there
+    is no version.
     """
     if not model.is_dir():
         return []
     return sorted(
         int(p.name)
         for p in model.iterdir()
-        if re.fullmatch(r"[1-9][0-9]{0,8}", p.name) and p.is_dir()
+        if re.fullmatch(r"[1-9][0-9]{0,8}", p.name) and (p.is_dir() or p.is_symlink())
     )

@@ -1,6 +1,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -31,67 +32,134 @@ def answer(process):
     return text
 
 
-def decide_slowly():
-    time.sleep(0.05)
-    return f"{os.getpid()}\n"
+def add_one(ledger):
+    with ledger.writing():
+        count = int(ledger.read()[1] or 0)
+        time.sleep(0.001)
+        ledger.write(str(count + 1))
 
 
-def test_the_first_process_decides_and_the_others_wait_for_it():
+def test_what_one_process_writes_the_others_read():
     ledger = Ledger()
-    processes = [forked(lambda: ledger.agree("key", decide_slowly)) for _ in range(8)]
-    answers = {answer(process) for process in processes}
-    assert len(answers) == 1
-    assert int(answers.pop()) in {pid for pid, _ in processes}
+    assert ledger.read() == (0, "")
+    answer(forked(lambda: (add_one(ledger), "")[1]))
+    assert ledger.read() == (1, "1")
+    assert answer(forked(lambda: ledger.read()[1])) == "1"
 
 
-def test_keys_are_decided_each_by_itself():
+def test_processes_that_write_at_once_lose_nothing():
     ledger = Ledger()
-    assert ledger.agree("a", lambda: "1") == "1"
-    assert ledger.agree("b", lambda: "2") == "2"
-    assert [ledger.agree(key, lambda: "3") for key in "abc"] == ["1", "2", "3"]
+
+    def add_fifty():
+        for _ in range(50):
+            add_one(ledger)
+        return ""
+
+    for process in [forked(add_fifty) for _ in range(4)]:
+        answer(process)
+    assert ledger.read() == (200, "200")
+    assert ledger.turn == 200
 
 
-def test_two_ledgers_have_nothing_in_common():
-    assert [Ledger().agree("key", lambda text=text: text) for text in "ab"] == ["a", "b"]
-
-
-def test_a_fault_is_passed_on_and_the_next_decides():
-    def fail():
-        raise ValueError("no")
-
+def test_a_reader_never_sees_half_a_text_and_waits_for_no_writer():
     ledger = Ledger()
-    with pytest.raises(ValueError, match="no"):
-        ledger.agree("key", fail)
-    assert answer(forked(lambda: ledger.agree("key", lambda: "yes"))) == "yes"
+    with ledger.writing():
+        ledger.write("a")
+
+    def write():
+        for number in range(3000):
+            with ledger.writing():
+                ledger.write("abcdefgh"[number % 8] * (1 + number * 7919 % 20_000))
+        return ""
+
+    writer = forked(write)
+    seen = set()
+    while ledger.turn < 3001:
+        _, text = ledger.read()
+        assert len(set(text)) == 1
+        seen.add(text[0])
+    answer(writer)
+    assert len(seen) > 1
+    assert ledger.read()[0] == 3001
 
 
-def test_a_process_that_is_killed_while_it_decides_leaves_it_to_the_next():
+def test_it_does_not_grow_with_what_is_written():
     ledger = Ledger()
-    deciding, began = os.pipe()
+    for number in range(1000):
+        with ledger.writing():
+            ledger.write("x" * (number * 7919 % 5000))
+    assert os.fstat(ledger._file).st_size < 4096 + 4 * 5000
+
+
+def test_a_writer_that_is_killed_leaves_the_text_as_it_was_and_others_go_on():
+    ledger = Ledger()
+    add_one(ledger)
+    began, begin = os.pipe()
 
     def hang():
-        os.write(began, b"!")
-        time.sleep(60)
+        with ledger.writing():
+            os.pwrite(ledger._file, b"half a te", os.fstat(ledger._file).st_size)
+            os.write(begin, b"!")
+            time.sleep(60)
+        return ""
 
-    pid, read = forked(lambda: ledger.agree("key", hang))
-    assert os.read(deciding, 1) == b"!"
-    waiting = forked(lambda: ledger.agree("key", lambda: "next"))
+    pid, read = forked(hang)
+    assert os.read(began, 1) == b"!"
+    assert ledger.read() == (1, "1")
+    waiting = forked(lambda: (add_one(ledger), ledger.read()[1])[1])
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     os.close(read)
-    assert answer(waiting) == "next"
+    assert answer(waiting) == "2"
 
 
-def test_half_a_line_of_a_writer_that_was_killed_is_written_over():
+def test_members_are_those_that_live():
     ledger = Ledger()
-    ledger.agree("a", lambda: "1")
-    os.pwrite(ledger._file, b'["b", "a long te', os.fstat(ledger._file).st_size)
-    assert ledger.agree("b", lambda: "2") == "2"
-    assert [ledger.agree(key, lambda: "3") for key in "ab"] == ["1", "2"]
+    joined, join = os.pipe()
+
+    def member():
+        ledger.join()
+        os.write(join, b"!")
+        time.sleep(60)
+        return ""
+
+    members = [forked(member) for _ in range(2)]
+    assert len(os.read(joined, 1) + os.read(joined, 1)) == 2
+    (dead, _), (living, _) = members
+    with ledger.writing():
+        assert ledger.living([dead, living, os.getpid(), 2**22 + 1]) == [dead, living, os.getpid()]
+    os.kill(dead, signal.SIGKILL)
+    os.waitpid(dead, 0)
+    with ledger.writing():
+        assert ledger.living([dead, living]) == [living]
+        assert ledger.living([dead, living]) == [living]  # the question changes nothing
+    os.kill(living, signal.SIGKILL)
+    for pid, read in members[1:]:
+        os.waitpid(pid, 0)
+        os.close(read)
+
+
+def test_who_keeps_a_file_keeps_no_one_from_writing():
+    ledger = Ledger()
+    with ledger.keeping():
+        assert answer(forked(lambda: (add_one(ledger), ledger.read()[1])[1])) == "1"
+
+
+def test_two_ledgers_have_nothing_in_common():
+    one, other = Ledger(), Ledger()
+    add_one(one)
+    assert (one.read(), other.read()) == ((1, "1"), (0, ""))
+
+
+def test_its_file_is_closed_with_it():
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(10):
+        Ledger()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_it_needs_no_memory_files_of_linux(monkeypatch):
     monkeypatch.delattr(os, "memfd_create", raising=False)
     ledger = Ledger()
-    assert answer(forked(lambda: ledger.agree("key", lambda: "text"))) == "text"
-    assert ledger.agree("key", lambda: "other") == "text"
+    answer(forked(lambda: (add_one(ledger), "")[1]))
+    assert ledger.read() == (1, "1")

@@ -3,7 +3,6 @@ import re
 import onnx
 import pytest
 
-from serving.agreement import Ledger
 from serving.bundle import Bundle, BundleError
 from serving.choice import choose
 from tests.variants import flip_a_bit, fussy, same, saturate, slow, with_variants, wrong
@@ -107,29 +106,23 @@ def test_one_that_is_not_there_leaves_the_choice_free_and_is_said(made):
     assert choice.why.endswith("64 rows; there is no pruned, which was asked for")
 
 
-def test_who_comes_later_abides_by_the_choice_and_times_nothing(made):
-    bundle, ledger = made(fp32=slow, int8=same), Ledger()
-    first, second = choose(bundle, ledger=ledger), choose(bundle, ledger=ledger)
+def test_who_is_given_a_verdict_abides_by_it_and_times_nothing(made):
+    bundle = made(fp32=slow, int8=same)
+    first = choose(bundle)
+    second = choose(bundle, verdict=first.verdict)
     assert first.variant == second.variant == "int8"
     assert first.trials == second.trials  # whose figures would not be alike, were they measured
-    assert first.why == second.why
+    assert (first.why, first.verdict) == (second.why, second.verdict)
     assert first.session is not second.session
 
 
-def test_a_choice_that_fails_here_gives_way(made):
-    bundle, ledger = made(fp32=slow, int8=same), Ledger()
-    assert choose(bundle, ledger=ledger).variant == "int8"
+def test_a_verdict_that_fails_here_gives_way(made):
+    bundle = made(fp32=slow, int8=same)
+    verdict = choose(bundle).verdict
     flip_a_bit(bundle.path, "int8")
-    choice = choose(bundle, ledger=ledger)
+    choice = choose(bundle, verdict=verdict)
     assert (choice.variant, choice.why) == ("fp32", "fp32, since int8 fails its self-test here")
-
-
-def test_another_content_of_the_same_folder_is_chosen_from_anew(only_digits):
-    folder, ledger, chosen = only_digits / "digits" / "1", Ledger(), []
-    for content in ({"fp32": same, "int8": slow}, {"fp32": slow, "int8": same}):
-        with_variants(folder, **content)
-        chosen.append(choose(Bundle.open(folder), ledger=ledger).variant)
-    assert chosen == ["fp32", "int8"]
+    assert choice.verdict == verdict  # as the others serve it
 
 
 def test_a_graph_of_a_fixed_batch_size_is_refused(made):

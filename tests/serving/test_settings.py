@@ -17,6 +17,7 @@ def test_defaults_are_the_documented_ones(monkeypatch):
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert settings.max_body == 10 * 1024 * 1024
     assert settings.workers == usable_cores()
+    assert (settings.keep, settings.poll, settings.state) == (1, 1.0, Path(".serving.json"))
 
 
 def test_every_knob_has_an_environment_twin_and_arguments_win(monkeypatch):
@@ -29,7 +30,15 @@ def test_every_knob_has_an_environment_twin_and_arguments_win(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("port", 70000), ("workers", 0), ("max_body", 0), ("variant", ""), ("log_level", "loud")],
+    [
+        ("port", 70000),
+        ("workers", 0),
+        ("max_body", 0),
+        ("keep", 0),
+        ("poll", -1),
+        ("variant", ""),
+        ("log_level", "loud"),
+    ],
 )
 def test_a_value_out_of_range_is_refused(name, value):
     with pytest.raises(ValidationError, match=name):

@@ -6,21 +6,8 @@ from serving import bundle
 from serving.bundle import Bundle
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
 from serving.repository import Repository
+from tests.editions import add_version, damage
 from tests.variants import flip_a_bit, same, saturate, slow, with_variants
-
-
-def damage(path):
-    content = bytearray((path / "model.onnx").read_bytes())
-    content[1000] ^= 1
-    (path / "model.onnx").write_bytes(content)
-
-
-def add_version(models, number):
-    old, new = models / "digits" / "1", models / "digits" / str(number)
-    shutil.copytree(old, new)
-    manifest = new / "bundle.json"
-    manifest.write_text(manifest.read_text().replace('"version": 1,', f'"version": {number},', 1))
-    return new
 
 
 def test_the_highest_version_is_served(only_digits):
@@ -151,10 +138,10 @@ def test_an_unreadable_folder_does_not_keep_the_others_from_being_served(only_di
 def test_an_unreadable_version_is_refused_and_the_rest_served(only_digits, monkeypatch):
     add_version(only_digits, 2)
 
-    def denied(path, call=Bundle.open):
+    def denied(path, within, call=Bundle.open):
         if path.name == "2":
             raise PermissionError(13, "Permission denied", str(path))
-        return call(path)
+        return call(path, within)
 
     monkeypatch.setattr(Bundle, "open", denied)  # root may read everything: said for it
     repository = Repository.load(only_digits)

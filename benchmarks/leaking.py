@@ -1,0 +1,29 @@
+"""A server that leaks: it keeps every session it ever swapped in, for `swaps.py` to catch.
+
+It is gunicorn's configuration of the server with another application, so that the rest is real.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serving.gunicorn_conf import *  # noqa: F403
+
+wsgi_app = "benchmarks.leaking:create_app()"
+kept: list[Any] = []
+
+
+def create_app() -> Any:
+    """The server's application, whose catalogue lets no model go."""
+    # In the worker, after fork.
+    from serving.app import create_app as honest  # noqa: PLC0415
+    from serving.repository.catalogue import Catalogue  # noqa: PLC0415
+
+    swap = Catalogue.swap
+
+    def keep(self: Catalogue, name: str, models: Any) -> None:
+        kept.extend(models)
+        swap(self, name, models)
+
+    Catalogue.swap = keep  # type: ignore[method-assign]
+    return honest()

@@ -1,0 +1,49 @@
+"""Files: read whole, if they are plain ones, and where they may not leave a folder, inside it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from serving.bundle.manifest import BundleError
+
+MOST_BYTES = 2**31  # protobuf's own bound, so that of any graph that keeps its weights in one file
+
+
+def read(folder: Path, file: str, within: Path | None) -> bytes:
+    """The content of a file of a version's folder.
+
+    Links are followed, as orchestrators mount folders by them, but not out of `within`.
+
+    Args:
+        folder: of the version.
+        file: name in it.
+        within: the folder that the file must really lie in; anywhere if None.
+
+    Raises:
+        BundleError: it cannot be read, is a pipe or a device, is larger than any bundle's, or lies
+            elsewhere.
+    """
+    try:
+        place = (folder / file).resolve(strict=True)
+        if within is not None and not place.is_relative_to(within.resolve()):
+            raise BundleError(
+                f"{folder}: expected {file} inside the repository; got a link that leads out of "
+                f"it; copy the file"
+            )
+        # A pipe would keep its reader waiting, without O_NONBLOCK, for as long as no one writes.
+        descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(descriptor, "rb") as opened:  # noqa: PTH123
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise BundleError(f"{folder}: expected {file} as a plain file; got another kind")
+            if found.st_size > MOST_BYTES:
+                raise BundleError(
+                    f"{folder}: expected {file} of at most {MOST_BYTES} bytes; got {found.st_size}"
+                )
+            return opened.read()
+    except OSError as error:
+        raise BundleError(f"{folder}: expected a readable {file}; {error.strerror}") from error
+    except RuntimeError as error:  # what pathlib makes of links that lead in a circle, up to 3.12
+        raise BundleError(f"{folder}: expected a readable {file}; {error}") from error

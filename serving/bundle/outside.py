@@ -1,0 +1,111 @@
+"""Outside data: a graph that keeps weights in files of its own choosing is refused.
+
+ONNX Runtime, given a graph as bytes, reads such files below the working directory. No sum in the
+manifest covers them. So the graph's protobuf is walked before a session is made: only along the
+fields that can hold a tensor, by their numbers in
+https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+DEEPEST = 100  # messages in one another: protobuf's own bound
+
+# Of each message, the fields that lead to tensors: number -> message.
+_TENSOR, _SPARSE = "TensorProto", "SparseTensorProto"
+_LEADS: dict[str, dict[int, str]] = {
+    "ModelProto": {7: "GraphProto", 20: "TrainingInfoProto", 25: "FunctionProto"},
+    "TrainingInfoProto": {1: "GraphProto", 2: "GraphProto"},
+    "FunctionProto": {7: "NodeProto", 11: "AttributeProto"},
+    "GraphProto": {1: "NodeProto", 5: _TENSOR, 15: _SPARSE},
+    "NodeProto": {5: "AttributeProto"},
+    "AttributeProto": {
+        5: _TENSOR, 6: "GraphProto", 10: _TENSOR, 11: "GraphProto", 22: _SPARSE, 23: _SPARSE,
+    },
+    _SPARSE: {1: _TENSOR, 2: _TENSOR},
+    _TENSOR: {},
+}  # fmt: skip
+_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14  # fields of a TensorProto
+_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5  # wire types
+
+
+class MalformedError(Exception):
+    """The bytes are no protobuf message."""
+
+
+def outside_data(graph: bytes) -> str | None:
+    """The name of the first tensor that is not in the file itself; None if all are.
+
+    Args:
+        graph: an ONNX file's content.
+
+    Raises:
+        MalformedError: it is no protobuf, or deeper than any graph.
+    """
+    waiting = [("ModelProto", memoryview(graph), 0)]
+    while waiting:
+        message, content, depth = waiting.pop()
+        if depth > DEEPEST:
+            raise MalformedError(f"expected messages at most {DEEPEST} deep; got deeper ones")
+        if message == _TENSOR:
+            if (name := _kept_outside(content)) is not None:
+                return name
+            continue
+        leads = _LEADS[message]
+        waiting += [
+            (leads[field], value, depth + 1)
+            for field, value in _fields(content)
+            if field in leads and isinstance(value, memoryview)
+        ]
+    return None
+
+
+def _kept_outside(tensor: memoryview) -> str | None:
+    name, outside = "", False
+    for field, value in _fields(tensor):
+        if field == _NAME and isinstance(value, memoryview):
+            name = bytes(value[:64]).decode(errors="replace")
+        # Either of them; a runtime may go by the one or the other.
+        outside |= field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)
+    return name if outside else None
+
+
+def _fields(content: memoryview) -> Iterator[tuple[int, memoryview | int]]:
+    """Of a message the number of each field, and its content or, where it has none, its integer.
+
+    Source: https://protobuf.dev/programming-guides/encoding.
+    """
+    at = 0
+    while at < len(content):
+        key, at = _varint(content, at)
+        match key & 7:
+            case kind if kind == _VARINT:
+                value, at = _varint(content, at)
+                yield key >> 3, value
+                continue
+            case kind if kind == _LENGTH:
+                size, at = _varint(content, at)
+            case kind if kind == _EIGHT_BYTES:
+                size = 8
+            case kind if kind == _FOUR_BYTES:
+                size = 4
+            case kind:
+                raise MalformedError(f"expected a wire type of protobuf; got {kind}")
+        if size > len(content) - at:
+            raise MalformedError("expected a whole message; got one that breaks off")
+        yield key >> 3, content[at : at + size]
+        at += size
+
+
+def _varint(content: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(content):
+            raise MalformedError("expected a whole message; got one that breaks off")
+        byte = content[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise MalformedError("expected an integer of at most 64 bits; got more")

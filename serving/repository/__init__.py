@@ -1,0 +1,17 @@
+"""The repository: versions that come and go while the server answers.
+
+- `repository`: the whole: what requests find, what administrators ask for, the watch
+- `catalogue`: which version answers a request
+- `keeper`: one worker's part: proves, says so, swaps
+- `plan`: what all workers agree on, and how a version is rolled out to them
+- `wish`: which versions should be served, by the folder and the state
+- `shelf`: what lies in the folder
+- `state`: pinned versions and unloaded models, in a file that outlives the server
+- `served`: a version that has proved itself here
+- `aside`: work that must not hold the worker's loop
+"""
+
+from serving.repository.repository import Repository
+from serving.repository.served import ServedModel
+
+__all__ = ["Repository", "ServedModel"]

@@ -1,0 +1,394 @@
+"""The keeper: one worker's part in what all of them serve. It proves, says so, and swaps.
+
+Several workers agree by way of the plan, and each does the same: looks for what should be served,
+rolls it out, and follows what is rolled out by the others. All of it is called by one thread or
+greenlet at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.bundle import BundleError
+from serving.errors import NoAgreementError, StateNotKeptError, VersionRefusedError
+from serving.repository.aside import aside
+from serving.repository.catalogue import Catalogue
+from serving.repository.plan import Agenda, Edition, Line, Plan, Refusal
+from serving.repository.served import ServedModel, prove, public
+from serving.repository.shelf import Shelf, explain, stamp
+from serving.repository.state import Change, State, StateFile
+from serving.repository.wish import wish
+
+log = logging.getLogger(__name__)
+
+STEP = 0.02  # seconds between two looks at a rollout that someone waits for
+
+RETRY = 30.0  # seconds after which a version that could not be read is put to the proof again
+RETRY_HERE = 1.0  # and one that the others serve
+SHOWN = 200  # characters of an error of ours
+
+Proved = list[tuple[Edition, ServedModel]]
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """A version that the others serve, and that cannot be read here.
+
+    Attributes:
+        version: its number.
+        reason: why.
+        until: it is tried again, seconds of the monotonic clock.
+    """
+
+    version: int
+    reason: str
+    until: float
+
+    def by(self, edition: Edition) -> bool:
+        """Whether it is of this edition's version."""
+        return edition.version == self.version
+
+
+class Keeper:
+    """What one worker does for the repository.
+
+    Args:
+        models: the folder of models.
+        catalogue: is told what answers from here on.
+        agenda: the plan of all workers.
+        state: what outlives them.
+        variant: to serve where there is one of that name, or "auto".
+        keep: versions of a model that are served.
+
+    Attributes:
+        shelf: what lay in the folder when it was looked at last.
+        wished: the state as it was read last.
+        draining: versions that no longer answer; dead once no request holds them.
+    """
+
+    def __init__(
+        self,
+        models: Path,
+        catalogue: Catalogue,
+        agenda: Agenda,
+        state: StateFile,
+        *,
+        variant: str,
+        keep: int,
+    ) -> None:
+        self.models, self.catalogue, self.agenda, self.state = models, catalogue, agenda, state
+        self.shelf, self.wished = Shelf(), State()
+        self.draining: list[weakref.ref[ServedModel]] = []
+        self._variant, self._keep = variant, keep
+        self._served: dict[str, Proved] = {}
+        self._proved: dict[str, Proved] = {}  # and not served yet
+        self._due: set[str] = set()  # models to be looked at again
+        self._stuck: dict[str, Stuck] = {}  # models that the others serve, and this one cannot
+        self._asked = ""  # the model whose rollout someone waits for, and commits
+        self._faults: dict[str, str] = {}  # of the folder and the state's file, by name
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is being rolled out, and what is served here is what all agreed on."""
+        plan = self.agenda.read()
+        busy = plan.rollouts or (self._due and not self._faults)
+        behind = {name for name, line in plan.lines.items() if self._lines().get(name) != line}
+        return not busy and behind <= set(self._stuck) and set(self._served) <= set(plan.lines)
+
+    def look(self) -> None:
+        """Look for what should be served, and begin to roll it out."""
+        self.look_at_shelf()
+        self._read_state()
+        plan = self.agenda.read()
+        self.agenda.forgive(aside(lambda: self._out_of_date(plan)))
+        self._due |= {*self.shelf.versions, *plan.lines}
+        self.look_again()
+
+    def look_at_state(self) -> None:
+        """Look for models that should be served otherwise since the state was read last."""
+        before = self.wished
+        self._read_state()
+        changed = self.wished.differences(before)
+        if changed:
+            self.look_at_shelf()
+            self._due |= changed
+
+    def look_at_shelf(self) -> None:
+        """Look at what lies in the folder; what cannot be read leaves all as it is."""
+        try:
+            self.shelf = aside(lambda: Shelf.look(self.models))
+        except OSError as error:
+            why = explain(self.models, error)
+            self._say(self.models.name, f"expected a folder of models, NAME/VERSION; got one {why}")
+        else:
+            self._faults.pop(self.models.name, None)
+
+    def look_again(self) -> None:
+        """Look at models whose rollout was in the way, or came to nothing."""
+        if self._faults:
+            return
+        due, self._due = self._due, set()
+        for name in sorted(due):
+            self._roll_out(name)
+
+    def forgive(self, name: str, version: int) -> None:
+        """Forget that a version was refused; it will be put to the proof again."""
+        key = f"{name}/{version}"
+        reasons = self.agenda.read().refused.get(key, {})
+        self.agenda.forgive([(key, found) for found in reasons])
+
+    def follow(self) -> None:
+        """Prove what is being rolled out, serve what is agreed on."""
+        self._due |= set(self.agenda.clear())
+        for name, rollout in self.agenda.read().rollouts.items():
+            if rollout.line is None:
+                continue
+            if os.getpid() not in rollout.ready:
+                if self._prove_all(name, rollout.line) is not None:
+                    self.agenda.say_ready(name, rollout.line)
+            elif rollout.by == os.getpid() and name != self._asked and self.agenda.all_ready(name):
+                self.agenda.commit(name)
+        plan, lines = self.agenda.read(), self._lines()
+        for name in sorted({*plan.lines, *lines}):
+            if plan.lines.get(name) != lines.get(name):
+                self._serve(name, plan.lines.get(name, []))
+        self._tidy()
+
+    def ask(self, name: str, change: Change, version: int | None) -> None:
+        """Change the state, and have all workers serve what follows from it.
+
+        Args:
+            name: of the model.
+            change: of the state, which is kept once every worker is ready.
+            version: that answers then; None if none is to.
+
+        Raises:
+            VersionRefusedError: it does not prove itself; nothing was changed.
+            StateNotKeptError: the state cannot be read or written; nothing was changed.
+            NoAgreementError: another worker takes too long; nothing was changed.
+        """
+        self._asked = name
+        try:
+            line = self._prepare(name, change, version)
+            self.agenda.propose(name, line)
+            self._await_all(name, line)
+            aside(lambda: self._keep_state(change))
+            self.agenda.commit(name)
+        finally:
+            self._asked = ""
+            self.agenda.withdraw(name)
+            self._tidy()
+        self.follow()
+
+    def _prepare(self, name: str, change: Change, version: int | None) -> Line:
+        """What follows from a change, proved here; the model is claimed."""
+        while True:
+            while not self.agenda.claim(name):
+                self.follow()
+                time.sleep(STEP)
+            state, plan = change(aside(self.state.read)), self.agenda.read()
+            line = self._wish(name, state, plan)
+            if version is not None and (not line or line[0].version != version):
+                raise self._refusal(name, version)
+            if (proved := self._prove_all(name, line)) is not None:
+                return [edition for edition, _ in proved]
+            self.agenda.withdraw(name)
+
+    def _await_all(self, name: str, line: Line) -> None:
+        while self.agenda.proposes(name, line):
+            if self.agenda.all_ready(name):
+                return
+            self.follow()
+            time.sleep(STEP)
+        for edition in line:
+            if self.agenda.read().reason(name, edition) is not None:
+                raise self._refusal(name, edition.version)
+        raise NoAgreementError(
+            f"expected every worker to prove {name} in time; one neither did nor refused it; "
+            f"nothing was changed; try again"
+        )
+
+    def _refusal(self, name: str, version: int) -> VersionRefusedError:
+        reason = self.agenda.read().reasons().get(f"{name}/{version}", "its folder has gone")
+        return VersionRefusedError(
+            f"expected version {version} of {name} to prove itself; {reason}; nothing was changed",
+            model=name,
+            version=version,
+        )
+
+    def _keep_state(self, change: Change) -> None:
+        with self.agenda.ledger.keeping():
+            before = self.state.read()
+            if (after := change(before)) != before:
+                self.state.write(after)
+
+    def _read_state(self) -> None:
+        try:
+            self.wished = aside(self.state.read)
+        except StateNotKeptError as error:
+            self._say(self.state.path.name, error.message)
+        else:
+            self._faults.pop(self.state.path.name, None)
+
+    def _say(self, name: str, fault: str) -> None:
+        """Say a fault, once."""
+        if self._faults.get(name) != fault:
+            log.error("%s: %s; what is served stays as it is", self.models, fault)
+            self._faults[name] = fault
+
+    def _wish(self, name: str, state: State, plan: Plan) -> Line:
+        return aside(lambda: wish(self.models, name, self.shelf, state, plan, self._keep))
+
+    def _roll_out(self, name: str) -> None:
+        """Begin to have all serve what should be served of a model."""
+        if name in self.shelf.unreadable:
+            return
+        # Once for each version, and not for ever: one that is being written changes all the time.
+        for _ in range(len(self.shelf.versions.get(name, [])) + 1):
+            plan = self.agenda.read()
+            line, served = self._wish(name, self.wished, plan), plan.lines.get(name, [])
+            if len(line) == len(served) and all(map(Edition.same, line, served)):
+                return
+            if not self.agenda.claim(name):
+                self._due.add(name)
+                return
+            if self.agenda.read().lines.get(name, []) == served:
+                proved = self._prove_all(name, line)
+                if proved is not None:
+                    self.agenda.propose(name, [edition for edition, _ in proved])
+                    return
+            self.agenda.withdraw(name)  # it was refused, or someone else had been faster
+
+    def _prove_all(self, name: str, line: Line) -> Proved | None:
+        """The editions, proved here; None if one is refused."""
+        done: Proved = []
+        for edition in line:
+            known = [*self._served.get(name, []), *self._proved.get(name, [])]
+            found = next((pair for pair in known if _is(pair[0], edition)), None)
+            if found is None:
+                if (found := self._prove(name, edition)) is None:
+                    return None
+                self._proved.setdefault(name, []).append(found)
+            done.append(found)
+        return done
+
+    def _prove(self, name: str, edition: Edition) -> tuple[Edition, ServedModel] | None:
+        if self.agenda.read().reason(name, edition) is not None:
+            return None
+        try:
+            model, verdict = aside(lambda: prove(self.models, name, edition, self._variant))
+        except (BundleError, OSError) as error:
+            log.error("refused %s/%s: %s", name, edition.version, error)
+            self._refuse(name, edition, public(str(error), self.models), _passes(error))
+            return None
+        except Exception as error:  # bundles are not trusted, to be at fault in known ways neither
+            log.exception("refused %s/%s", name, edition.version)
+            self._refuse(name, edition, f"an internal error came: {error!r}"[:SHOWN], passes=False)
+            return None
+        return edition.model_copy(update={"verdict": verdict}), model
+
+    def _refuse(self, name: str, edition: Edition, reason: str, passes: bool) -> None:
+        now = time.monotonic()
+        if any(edition.same(other) for other in self.agenda.read().lines.get(name, [])):
+            # The others serve it. That it cannot be read here and now is no fault of its own.
+            self.look_at_shelf()
+            if passes or self._faults or edition.version not in self.shelf.versions.get(name, []):
+                self._stuck[name] = Stuck(edition.version, reason, now + RETRY_HERE)
+                return
+        until = now + RETRY if passes else None
+        self.agenda.refuse(name, edition, Refusal(reason=reason, until=until))
+
+    def _serve(self, name: str, line: Line) -> None:
+        """Have the agreed line answer here."""
+        stuck = self._stuck.get(name)
+        if stuck and time.monotonic() < stuck.until and any(map(stuck.by, line)):
+            return
+        self._stuck.pop(name, None)
+        proved = self._prove_all(name, line)
+        if proved is None:  # as after a restart, when it was damaged meanwhile: all must do without
+            self._due.add(name)
+            return
+        before = {model for _, model in self._served.pop(name, [])}
+        if proved:
+            self._served[name] = proved
+        models = [model for _, model in proved]
+        self.catalogue.swap(name, models)
+        self.draining += map(weakref.ref, before - set(models))
+        for model in models:
+            if model not in before:
+                _announce(model)
+        if not line:
+            log.info("unloaded %s", name)
+
+    def _tidy(self) -> None:
+        """Let go of what came to nothing, and say what is refused."""
+        plan = self.agenda.read()
+        self._proved = {
+            name: known for name, known in self._proved.items() if name in plan.rollouts
+        }
+        self.draining = [model for model in self.draining if model() is not None]
+        refused = plan.reasons() | {
+            f"{name}/{stuck.version}": stuck.reason for name, stuck in self._stuck.items()
+        }
+        for name, proved in self._served.items():
+            for edition, model in proved:
+                refused |= {
+                    f"{name}/{edition.version}/{variant}": trial.reason
+                    for variant, trial in model.trials.items()
+                    if not trial.passed
+                }
+        for name, reason in {**self.shelf.unreadable, **self._faults}.items():
+            refused[name] = public(reason, self.models)
+        if refused != self.catalogue.refused:
+            self.catalogue.refused = refused
+
+    def _lines(self) -> dict[str, Line]:
+        return {name: [edition for edition, _ in proved] for name, proved in self._served.items()}
+
+    def _out_of_date(self, plan: Plan) -> list[tuple[str, str]]:
+        """What was refused and is to be put to the proof again, by `name/version` and stamp.
+
+        That is what lies there no more as it was, and what could not be read for a while.
+        """
+        gone, now = [], time.monotonic()
+        for key, reasons in plan.refused.items():
+            name, _, version = key.partition("/")
+            known = {edition.stamp for edition in plan.lines.get(name, [])}
+            if int(version) in self.shelf.versions.get(name, []):
+                known.add(stamp(self.models / key))
+            gone += [
+                (key, found)
+                for found, refusal in reasons.items()
+                if found not in known or (refusal.until is not None and now > refusal.until)
+            ]
+        return gone
+
+
+def _is(known: Edition, edition: Edition) -> bool:
+    """What is known may stand for an edition: on that there is no verdict yet, or this one."""
+    return known == edition if edition.verdict else known.same(edition)
+
+
+def _passes(error: Exception) -> bool:
+    """Whether a fault may pass by itself, or by a change that leaves files as they are.
+
+    Rights are changed, disks recover. A file that is not there, though, leaves another stamp when
+    it comes.
+    """
+    cause = error if isinstance(error, OSError) else error.__cause__
+    absent = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
+    return isinstance(cause, OSError) and cause.errno not in absent
+
+
+def _announce(model: ServedModel) -> None:
+    version = f"{model.manifest.name}/{model.manifest.version}"
+    for variant, trial in model.trials.items():
+        if not trial.passed:
+            log.warning("refused %s/%s: %s", version, variant, trial.reason)
+    log.info("serving %s: %s", version, model.why)

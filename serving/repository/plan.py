@@ -1,0 +1,233 @@
+"""The plan: which versions all workers serve, what is being rolled out, what was refused.
+
+It is the text of the workers' ledger. A version is rolled out in two steps. The worker that finds
+it claims the model, proves the version and says so; each of the others proves it too; once all who
+live are ready the first one commits, and each serves the version as soon as it sees that. If it
+fails in any of them it is refused in all, and what was served before still is.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+from pydantic import BaseModel
+
+from serving.agreement import Ledger
+from serving.choice import Verdict
+
+# Seconds in which a worker is to have proved a version: more than the 30 after which gunicorn takes
+# one that hangs for dead, so that no rollout waits for it in vain.
+PATIENCE = 60.0
+
+
+class Edition(BaseModel, frozen=True):
+    """A version with the content it had when it was found.
+
+    Attributes:
+        version: its number.
+        stamp: tells one content of its folder from another.
+        verdict: which of its variants answers, in all workers; None until one has decided.
+    """
+
+    version: int
+    stamp: str
+    verdict: Verdict | None = None
+
+    def same(self, other: Edition) -> bool:
+        """Of the same content."""
+        return (self.version, self.stamp) == (other.version, other.stamp)
+
+
+Line = list[Edition]  # the editions of a model that are served; the first answers by default
+
+
+class Rollout(BaseModel):
+    """A line that is to be served.
+
+    Attributes:
+        by: the process that found it, and commits it.
+        since: when that was, seconds of the machine's monotonic clock.
+        line: what is to be served; None while `by` has not proved it.
+        ready: processes that have proved it.
+    """
+
+    by: int
+    since: float
+    line: Line | None = None
+    ready: list[int] = []
+
+
+class Refusal(BaseModel):
+    """Why an edition is not served.
+
+    Attributes:
+        reason: in a sentence.
+        until: it is put to the proof again, seconds of the machine's monotonic clock; None for as
+            long as its content is what it is.
+    """
+
+    reason: str
+    until: float | None = None
+
+
+class Plan(BaseModel):
+    """What the workers agree on.
+
+    Attributes:
+        members: the processes that serve, some of which may have died.
+        lines: what is served, by model.
+        rollouts: what is to be served, by model.
+        refused: by `name/version` and stamp.
+    """
+
+    members: list[int] = []
+    lines: dict[str, Line] = {}
+    rollouts: dict[str, Rollout] = {}
+    refused: dict[str, dict[str, Refusal]] = {}
+
+    def reason(self, name: str, edition: Edition) -> str | None:
+        """Why an edition is refused; None if it is not."""
+        refusal = self.refused.get(f"{name}/{edition.version}", {}).get(edition.stamp)
+        return None if refusal is None else refusal.reason
+
+    def reasons(self) -> dict[str, str]:
+        """Why versions are refused as they lie there now, by `name/version`."""
+        return {key: list(found.values())[-1].reason for key, found in self.refused.items()}
+
+
+class Agenda:
+    """The plan as one of the workers sees and changes it.
+
+    Attributes:
+        ledger: holds the plan.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger, self._turn, self._plan = ledger, -1, Plan()
+
+    def read(self) -> Plan:
+        """The plan as it is now; not to be changed."""
+        if self.ledger.turn != self._turn:
+            self._turn, text = self.ledger.read()
+            self._plan = Plan.model_validate_json(text or "{}")
+        return self._plan
+
+    def join(self) -> None:
+        """Have rollouts wait for this process too."""
+        with self.ledger.writing():
+            self.ledger.join()
+            with self._changed() as plan:
+                plan.members = [*self.ledger.living(plan.members), os.getpid()]
+
+    def claim(self, name: str) -> bool:
+        """Begin a rollout of a model; False if there is one already."""
+        with self.ledger.writing(), self._changed() as plan:
+            if name in plan.rollouts:
+                return False
+            plan.rollouts[name] = Rollout(by=os.getpid(), since=time.monotonic())
+            return True
+
+    def propose(self, name: str, line: Line) -> None:
+        """Tell the others of a line that is proved here."""
+        with self._own(name) as rollout:
+            rollout.line, rollout.since = line, time.monotonic()
+            rollout.ready = [os.getpid()]
+
+    def say_ready(self, name: str, line: Line) -> None:
+        """Tell who proposed this line that it is proved here too."""
+        with self.ledger.writing(), self._changed() as plan:
+            rollout = plan.rollouts.get(name)
+            if rollout is not None and rollout.line == line and os.getpid() not in rollout.ready:
+                rollout.ready.append(os.getpid())
+
+    def all_ready(self, name: str) -> bool:
+        """Whether every living member has proved what this process proposed."""
+        rollout = self.read().rollouts[name]
+        if set(rollout.ready) >= set(self.read().members):
+            return True
+        with self.ledger.writing(), self._changed() as plan:
+            plan.members = self.ledger.living(plan.members)
+            return set(rollout.ready) >= set(plan.members)
+
+    def commit(self, name: str) -> None:
+        """Have all serve what this process proposed."""
+        with self.ledger.writing(), self._changed() as plan:
+            rollout = plan.rollouts.get(name)
+            if rollout is None or rollout.by != os.getpid() or rollout.line is None:
+                return
+            del plan.rollouts[name]
+            if rollout.line:
+                plan.lines[name] = rollout.line
+            else:
+                plan.lines.pop(name, None)
+
+    def withdraw(self, name: str) -> None:
+        """End a rollout of this process; nothing changes."""
+        with self.ledger.writing(), self._changed() as plan:
+            if name in plan.rollouts and plan.rollouts[name].by == os.getpid():
+                del plan.rollouts[name]
+
+    def refuse(self, name: str, edition: Edition, refusal: Refusal) -> None:
+        """Have no one serve an edition, and end the rollout that it is in."""
+        with self.ledger.writing(), self._changed() as plan:
+            plan.refused.setdefault(f"{name}/{edition.version}", {})[edition.stamp] = refusal
+            rollout = plan.rollouts.get(name)
+            if rollout is not None and any(edition.same(e) for e in rollout.line or []):
+                del plan.rollouts[name]
+
+    def proposes(self, name: str, line: Line) -> bool:
+        """Whether this process's proposal still stands."""
+        rollout = self.read().rollouts.get(name)
+        return rollout is not None and rollout.by == os.getpid() and rollout.line == line
+
+    def forgive(self, gone: Collection[tuple[str, str]]) -> None:
+        """Forget that editions, by `name/version` and stamp, were refused."""
+        if not gone:
+            return
+        with self.ledger.writing(), self._changed() as plan:
+            for key, stamp in gone:
+                plan.refused.get(key, {}).pop(stamp, None)
+            plan.refused = {key: reasons for key, reasons in plan.refused.items() if reasons}
+
+    def clear(self) -> list[str]:
+        """End rollouts whose process died, and those that take too long; the models' names."""
+        plan, now = self.read(), time.monotonic()
+        if not plan.rollouts:
+            return []
+        with self.ledger.writing():
+            living = self.ledger.living({rollout.by for rollout in plan.rollouts.values()})
+            stale = [
+                name
+                for name, rollout in plan.rollouts.items()
+                if rollout.by not in living or now - rollout.since > PATIENCE
+            ]
+            if stale:
+                with self._changed() as current:
+                    current.rollouts = {
+                        name: rollout
+                        for name, rollout in current.rollouts.items()
+                        if name not in stale or rollout != plan.rollouts[name]
+                    }
+            return stale
+
+    @contextmanager
+    def _own(self, name: str) -> Iterator[Rollout]:
+        with self.ledger.writing(), self._changed() as plan:
+            rollout = plan.rollouts.get(name)
+            if rollout is not None and rollout.by == os.getpid():
+                yield rollout
+            else:
+                yield Rollout(by=os.getpid(), since=0)  # taken away meanwhile: nothing changes
+
+    @contextmanager
+    def _changed(self) -> Iterator[Plan]:
+        """The plan to be changed; only within `writing`."""
+        _, text = self.ledger.read()
+        plan = Plan.model_validate_json(text or "{}")
+        yield plan
+        changed = plan.model_dump_json()
+        if changed != text:
+            self.ledger.write(changed)

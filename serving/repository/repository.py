@@ -1,0 +1,236 @@
+"""The repository as a whole: found in by requests, asked by administrators, watched over."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from pathlib import Path
+from typing import TypedDict
+
+from serving.agreement import Ledger
+from serving.choice import AUTO
+from serving.errors import ModelNotFoundError, NoEarlierVersionError
+from serving.repository.aside import aside
+from serving.repository.catalogue import SHOWN, Catalogue
+from serving.repository.keeper import STEP, Keeper
+from serving.repository.plan import Agenda
+from serving.repository.shelf import explain
+from serving.repository.state import Change, StateFile
+from serving.repository.states import Entry, states
+
+log = logging.getLogger(__name__)
+
+TICK = 0.1  # seconds between looks at the state and at what other workers do
+STATE = Path(".serving.json")
+
+
+class Done(TypedDict):
+    """What was done."""
+
+    name: str
+    version: int | None  # that answers by default now; None if the model is unloaded
+    before: int | None  # that answered before
+    versions: list[int]  # that are served
+
+
+class Repository(Catalogue):
+    """Versions that come and go while the server answers.
+
+    Args:
+        models: the folder.
+        variant: to serve where there is one of that name, or "auto".
+        ledger: where several processes keep what they serve; this one decides alone without.
+        keep: versions of each model that are served, the highest.
+        poll: seconds between looks at the folder; 0 looks only when asked.
+        state: file of pinned versions and unloaded models; relative to the folder.
+    """
+
+    def __init__(
+        self,
+        models: Path,
+        variant: str = AUTO,
+        ledger: Ledger | None = None,
+        *,
+        keep: int = 1,
+        poll: float = 1.0,
+        state: Path = STATE,
+    ) -> None:
+        super().__init__()
+        self._models, self._variant, self._poll = models, variant, poll
+        self._state = StateFile(models / state)
+        agenda = Agenda(ledger or Ledger())
+        self._keeper = Keeper(models, self, agenda, self._state, variant=variant, keep=keep)
+        self._one_at_a_time = threading.Lock()
+        self._seen = self._state.fingerprint()
+        self._next_look = time.monotonic() + poll
+
+    @classmethod
+    def load(
+        cls,
+        models: Path,
+        variant: str = AUTO,
+        ledger: Ledger | None = None,
+        *,
+        keep: int = 1,
+        poll: float = 1.0,
+        state: Path = STATE,
+    ) -> Repository:
+        """Of every model in the folder, the highest versions that prove themselves.
+
+        One that does not is logged and passed over for the one before it. Where other processes
+        serve already, what they do. It is not watched yet.
+
+        Args:
+            models: as of the class, like the others.
+            variant: see there.
+            ledger: see there.
+            keep: see there.
+            poll: see there.
+            state: see there.
+        """
+        repository = cls(models, variant, ledger, keep=keep, poll=poll, state=state)
+        repository._begin()
+        return repository
+
+    def turn(self) -> None:
+        """Look for what has changed, if it is time to, and take a step towards serving it."""
+        with self._one_at_a_time:
+            seen = aside(self._state.fingerprint)
+            if self._poll and time.monotonic() >= self._next_look:
+                self._next_look = time.monotonic() + self._poll
+                self._keeper.look()
+            elif seen != self._seen:
+                self._keeper.look_at_state()
+            self._seen = seen
+            self._keeper.follow()
+            self._keeper.look_again()
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next turn: fewer while others wait for what is done in it."""
+        return TICK if self._keeper.settled else STEP
+
+    def watch(self) -> None:
+        """Take turns from here on, for as long as there is someone who holds this repository.
+
+        In a worker of ours, whose threads are gevent's greenlets, by a greenlet; under another
+        server by a thread.
+        """
+        threading.Thread(
+            target=_take_turns, args=(weakref.ref(self),), name="repository", daemon=True
+        ).start()
+
+    def take_up(self, name: str) -> Done:
+        """Serve a model's highest version, whatever was pinned or unloaded.
+
+        Raises:
+            ModelNotFoundError: there is no such model in the folder.
+            VersionRefusedError, StateNotKeptError, NoAgreementError: nothing was changed.
+        """
+        with self._one_at_a_time:
+            highest = self._known(name)[-1]
+            self._keeper.forgive(name, highest)  # what was in its way may have gone
+            return self._ask(name, highest, lambda state: state.free(name))
+
+    def unload(self, name: str) -> Done:
+        """Serve no version of a model until it is loaded; requests that hold one are answered.
+
+        Raises:
+            ModelNotFoundError: there is no such model in the folder.
+            StateNotKeptError, NoAgreementError: nothing was changed.
+        """
+        with self._one_at_a_time:
+            self._known(name)
+            return self._ask(name, None, lambda state: state.unload(name))
+
+    def roll_back(self, name: str) -> Done:
+        """Pin the version before the one that answers.
+
+        Raises:
+            ModelNotFoundError: the model is not served.
+            NoEarlierVersionError: there is none.
+            VersionRefusedError, StateNotKeptError, NoAgreementError: nothing was changed.
+        """
+        with self._one_at_a_time:
+            known = self._known(name)
+            answers = self.find(name).manifest.version
+            earlier = [version for version in known if version < answers]
+            if not earlier:
+                raise NoEarlierVersionError(
+                    f"expected a version of {name} before {answers}, which answers; got "
+                    f"{', '.join(map(str, known))}; put one into the repository",
+                    model=name,
+                    versions=known,
+                )
+            before = earlier[-1]
+            self._keeper.forgive(name, before)
+            return self._ask(name, before, lambda state: state.pin(name, before))
+
+    def index(self) -> list[Entry]:
+        """Every version in the folder, and what has become of it, in this worker."""
+        with self._one_at_a_time:
+            self._keeper.look_at_shelf()
+            self._keeper.look_at_state()
+            self._keeper.follow()
+            return states(self._keeper)
+
+    def _begin(self) -> None:
+        with self._one_at_a_time:
+            self._keeper.agenda.join()
+            self._keeper.follow()
+            # Whoever comes later serves what the others do: it looks for more when they do.
+            if self._poll or not self.served:
+                self._keeper.look()
+            else:
+                self._keeper.look_at_state()
+            self._keeper.follow()
+            while not self._keeper.settled:
+                time.sleep(STEP)
+                self._keeper.look_again()
+                self._keeper.follow()
+        if not self.served and not self.refused:
+            log.error(
+                "expected a folder of models, NAME/VERSION; got %s, %s",
+                self._models,
+                explain(self._models),
+            )
+        known = sorted({name for model in self.served.values() for name in model.trials})
+        if known and self._variant not in (AUTO, *known):  # a typo, most likely
+            log.warning(
+                "expected a variant out of %s; got %s; ignored", ", ".join(known), self._variant
+            )
+
+    def _known(self, name: str) -> list[int]:
+        """A model's versions in the folder."""
+        self._keeper.look_at_shelf()
+        versions = self._keeper.shelf.versions
+        if name not in versions:
+            known = sorted(versions)
+            raise ModelNotFoundError(
+                f"expected a model out of {', '.join(known) or 'none'}; got {name[:SHOWN]!r}",
+                models=known,
+            )
+        return versions[name]
+
+    def _ask(self, name: str, version: int | None, change: Change) -> Done:
+        before = self.served.get(name)
+        self._keeper.ask(name, change, version)
+        return Done(
+            name=name,
+            version=version,
+            before=None if before is None else before.manifest.version,
+            versions=sorted(self.versions(name)),
+        )
+
+
+def _take_turns(watched: weakref.ref[Repository]) -> None:
+    while (repository := watched()) is not None:
+        try:
+            repository.turn()
+        except Exception:  # whatever it is, the next version is to be found
+            log.exception("expected to look for new versions; got a fault of ours; going on")
+        wait = repository.pause
+        del repository
+        time.sleep(wait)

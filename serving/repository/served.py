@@ -1,0 +1,79 @@
+"""A served model: a version that has proved itself on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from serving.bundle import Bundle, BundleError, Manifest
+from serving.choice import Trial, Verdict, choose
+from serving.pace import Pace
+from serving.repository.plan import Edition
+from serving.repository.shelf import stamp
+from serving.runtime import GraphError, Session
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """A version that has passed its self-test on this machine; equal to itself alone.
+
+    A request holds one from its start to its end. Its session is freed with the last that does.
+
+    Attributes:
+        manifest: what it is.
+        variant: which of its graphs answers.
+        session: runs that graph; it has run batches of several sizes, and is warm.
+        why: that one and no other answers, in a sentence.
+        trials: how each of its graphs did here.
+        pace: of its runs here.
+    """
+
+    manifest: Manifest
+    variant: str
+    session: Session
+    why: str
+    trials: dict[str, Trial]
+    pace: Pace
+
+    @cached_property
+    def label(self) -> tuple[str, str, str]:
+        """Name, version and variant, as metrics and logs say them."""
+        return self.manifest.name, str(self.manifest.version), self.variant
+
+
+def prove(models: Path, name: str, edition: Edition, variant: str) -> tuple[ServedModel, Verdict]:
+    """Load an edition, and put its variants to their self-test.
+
+    Args:
+        models: the folder of models.
+        name: of the model.
+        edition: abides by its verdict, if it has one.
+        variant: to serve if there is no verdict yet; see `choose`.
+
+    Returns:
+        The edition, ready to answer, and the verdict on which of its variants does.
+
+    Raises:
+        BundleError: it does not prove itself, or is another one by now.
+    """
+    path = models / name / str(edition.version)
+    bundle = Bundle.open(path, within=models)
+    choice = choose(bundle, variant, edition.verdict)
+    if stamp(path) != edition.stamp:
+        raise BundleError(f"{path}: expected a version that is complete; got one being written")
+    trials = {
+        name: replace(trial, reason=public(trial.reason, models))
+        for name, trial in choice.trials.items()
+    }
+    try:
+        pace = Pace.measure(choice.session, bundle.selftest().inputs)
+    except GraphError as error:
+        raise BundleError(f"{path}: {error}") from error
+    model = ServedModel(bundle.manifest, choice.variant, choice.session, choice.why, trials, pace)
+    return model, choice.verdict
+
+
+def public(reason: str, models: Path) -> str:
+    """The reason without the server's own paths, which are the log's business."""
+    return reason.replace(f"{models}/", "")

@@ -1,0 +1,74 @@
+"""The shelf: what lies in the folder of models; names, sizes and times, no content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serving import bundle
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What lies in the folder of models.
+
+    Attributes:
+        versions: of each model, ascending.
+        unreadable: why a folder cannot be looked into, by its name.
+    """
+
+    versions: dict[str, list[int]] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def look(cls, models: Path) -> Shelf:
+        """What lies there now.
+
+        Raises:
+            OSError: the folder of models itself cannot be looked into, or is none.
+        """
+        found, unreadable = {}, {}
+        for name in bundle.names(models):
+            try:
+                found[name] = bundle.versions(models / name)
+            except OSError as error:
+                unreadable[name] = str(error)
+        if not found:
+            os.scandir(models).close()  # which says so if there is no such folder
+        return cls(found, unreadable)
+
+
+def explain(models: Path, error: OSError | None = None) -> str:
+    """Why no model was found in a folder."""
+    if not models.is_dir():
+        return "which is a file" if models.exists() else "which does not exist"
+    if error is not None:
+        return f"which cannot be read: {error.strerror}"
+    if bundle.versions(models):
+        return f"which is one model; give its parent, {models.parent}"
+    return f"which holds none; train one: trainer fit digits --models {models}"
+
+
+def stamp(folder: Path) -> str:
+    """Tells the content of a version's folder from what it was before, without reading it.
+
+    Files that are replaced have another number, those that are written to another time. Where it
+    cannot be looked into, that is its stamp: it changes when that does.
+    """
+    try:
+        parts = [str(folder.resolve(strict=True))]
+        with os.scandir(folder) as entries:
+            parts += sorted(map(_entry, entries))
+    except (OSError, RuntimeError) as error:  # the latter of links in a circle, up to Python 3.12
+        parts = [str(error)]
+    return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _entry(entry: os.DirEntry[str]) -> str:
+    try:
+        found = entry.stat()
+    except OSError as error:  # a link that leads nowhere
+        return f"{entry.name} {error.strerror}"
+    return f"{entry.name} {found.st_ino} {found.st_size} {found.st_mtime_ns}"

@@ -1,0 +1,117 @@
+"""The state: which versions are pinned and which models unloaded, in a file that outlives us."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from serving.errors import StateNotKeptError
+
+
+class State(BaseModel):
+    """What was asked for.
+
+    Attributes:
+        pinned: the version of a model that answers instead of the highest.
+        unloaded: models that are not served.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = 1
+    pinned: dict[str, Annotated[int, Field(ge=1)]] = {}
+    unloaded: frozenset[str] = frozenset()
+
+    def pin(self, name: str, version: int) -> State:
+        """With this version pinned."""
+        return State(pinned=self.pinned | {name: version}, unloaded=self.unloaded - {name})
+
+    def unload(self, name: str) -> State:
+        """Without this model."""
+        return State(pinned=self.pinned, unloaded=self.unloaded | {name})
+
+    def free(self, name: str) -> State:
+        """With the highest version of this model."""
+        pinned = {key: version for key, version in self.pinned.items() if key != name}
+        return State(pinned=pinned, unloaded=self.unloaded - {name})
+
+    def differences(self, other: State) -> set[str]:
+        """The models that something else was asked for."""
+        pinned = self.pinned.items() ^ other.pinned.items()
+        return {name for name, _ in pinned} | (self.unloaded ^ other.unloaded)
+
+
+Change = Callable[[State], State]
+
+
+class StateFile:
+    """Where the state is kept: written whole or not at all, and never silently passed over."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def fingerprint(self) -> tuple[int, int, int] | None:
+        """Another one whenever the file has been written; None if there is none."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def read(self) -> State:
+        """The state; nothing is pinned or unloaded if there is no file.
+
+        Raises:
+            StateNotKeptError: it cannot be read, or holds something else.
+        """
+        try:
+            content = self.path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return State()
+        except OSError as error:
+            raise StateNotKeptError(
+                f"expected a readable {self.path.name}; got {error.strerror}; correct its rights"
+            ) from error
+        try:
+            return State.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the whole"
+            raise StateNotKeptError(
+                f"expected {self.path.name} as the server writes it; got one that is not valid at "
+                f"{where}: {first['msg']}; correct it or remove it"
+            ) from None
+
+    def write(self, state: State) -> None:
+        """Keep the state, so that it is there after a loss of power too.
+
+        Raises:
+            StateNotKeptError: it cannot be written.
+        """
+        # A name of its own: another server may write at the same time.
+        beside = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
+        try:
+            try:
+                with beside.open("w", encoding="utf-8") as file:
+                    file.write(state.model_dump_json(indent=2) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                beside.replace(self.path)
+            finally:
+                beside.unlink(missing_ok=True)
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise StateNotKeptError(
+                f"expected to write {self.path.name}, which keeps this for the next start; got "
+                f"{error.strerror}; nothing was changed; start the server with --state FILE in a "
+                f"folder it may write to"
+            ) from error

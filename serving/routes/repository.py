@@ -1,0 +1,79 @@
+"""The Open Inference Protocol's repository extension, and a way back.
+
+`POST /v2/repository/index` tells what has become of every version; `…/models/NAME/load`, `/unload`
+and `/rollback` answer once it is done here, and every worker is bound to follow at once. What they
+do outlives a restart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from serving.errors import InvalidOptionsError
+from serving.guard import read_body
+from serving.repository import Repository
+from serving.settings import Settings
+
+
+def repository_routes(repository: Repository, settings: Settings) -> Blueprint:
+    """The routes of this protocol."""
+    routes = Blueprint("repository", __name__)
+    limit = settings.max_body
+
+    @routes.post("/v2/repository/index")
+    def index() -> Response:
+        only_ready = _options(["ready"], limit).get("ready", False)
+        if not isinstance(only_ready, bool):
+            raise InvalidOptionsError(f"expected true or false for ready; got {_short(only_ready)}")
+        entries = repository.index()
+        return jsonify([e for e in entries if e["state"] == "READY" or not only_ready])
+
+    @routes.post("/v2/repository/models/<name>/load")
+    def load(name: str) -> Response:
+        _refuse_parameters(limit)
+        return jsonify(repository.take_up(name))
+
+    @routes.post("/v2/repository/models/<name>/unload")
+    def unload(name: str) -> Response:
+        _refuse_parameters(limit)
+        return jsonify(repository.unload(name))
+
+    @routes.post("/v2/repository/models/<name>/rollback")
+    def rollback(name: str) -> Response:
+        _refuse_parameters(limit)
+        return jsonify(repository.roll_back(name))
+
+    return routes
+
+
+def _refuse_parameters(limit: int) -> None:
+    """None is known: one that was passed over would be taken for heeded."""
+    parameters = _options(["parameters"], limit).get("parameters") or {}
+    if parameters:
+        raise InvalidOptionsError(
+            f"expected no parameters; got {_short(parameters)}; a model's folder says all of it"
+        )
+
+
+def _options(known: Collection[str], limit: int) -> dict[str, Any]:
+    """The body, an object of no other keys; an empty one says nothing."""
+    body = read_body(request.environ, limit)
+    try:
+        options = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        options = None
+    if not isinstance(options, dict) or not set(options) <= set(known):
+        raise InvalidOptionsError(
+            f"expected an empty body, or a JSON object of {', '.join(known)}; "
+            f"got {_short(body.decode(errors='replace'))}"
+        )
+    return options
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 64 else f"{text[:61]}..."

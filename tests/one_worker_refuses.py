@@ -1,0 +1,33 @@
+"""A server of which one worker, the first to try, refuses version 2 of every model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from serving.gunicorn_conf import *  # noqa: F403
+
+wsgi_app = "tests.one_worker_refuses:create_app()"
+
+
+def create_app() -> Any:
+    """The server's application, whose proofs fail in one of the workers."""
+    # In the worker, after fork.
+    from serving.app import create_app as honest  # noqa: PLC0415
+    from serving.bundle import BundleError  # noqa: PLC0415
+    from serving.repository import keeper  # noqa: PLC0415
+
+    real, taken = keeper.prove, Path(os.environ["ODD_WORKER"])
+    try:
+        taken.touch(exist_ok=False)
+    except FileExistsError:
+        return honest()
+
+    def prove(models: Path, name: str, edition: Any, variant: str) -> Any:
+        if edition.version == 2:
+            raise BundleError(f"{models}/{name}/2: expected what this worker is not")
+        return real(models, name, edition, variant)
+
+    keeper.prove = prove
+    return honest()

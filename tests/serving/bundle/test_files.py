@@ -1,0 +1,72 @@
+"""Files that are not what they seem, and links that lead elsewhere."""
+
+import os
+
+import pytest
+
+from serving.bundle import Bundle, BundleError, files
+
+
+@pytest.fixture
+def folder(only_digits):
+    return only_digits / "digits" / "1"
+
+
+def test_a_file_that_is_a_link_out_of_the_repository_is_refused(folder, only_digits, tmp_path):
+    (folder / "model.onnx").rename(tmp_path / "elsewhere.onnx")
+    (folder / "model.onnx").symlink_to(tmp_path / "elsewhere.onnx")
+    with pytest.raises(BundleError, match=r"model.onnx inside the repository; got a link that"):
+        Bundle.open(folder, within=only_digits).graph("fp32")
+    assert Bundle.open(folder).graph("fp32")  # the user's own, on the command line
+
+
+def test_a_version_that_is_a_link_out_of_the_repository_is_refused(folder, only_digits, tmp_path):
+    folder.rename(tmp_path / "1")
+    folder.symlink_to(tmp_path / "1")
+    with pytest.raises(BundleError, match=r"bundle.json inside the repository; got a link that"):
+        Bundle.open(folder, within=only_digits)
+
+
+def test_links_inside_the_repository_are_followed_as_kubernetes_mounts_folders(folder, only_digits):
+    data = folder / "..2026_01_01"
+    data.mkdir()
+    for path in [path for path in folder.iterdir() if path.is_file()]:
+        path.rename(data / path.name)
+        path.symlink_to(f"..data/{path.name}")
+    (folder / "..data").symlink_to(data.name)
+    assert Bundle.open(folder, within=only_digits).graph("fp32")
+
+
+def test_a_repository_that_is_a_link_itself_is_its_users_affair(only_digits, tmp_path):
+    (tmp_path / "current").symlink_to(only_digits)
+    path = tmp_path / "current"
+    assert Bundle.open(path / "digits" / "1", within=path).graph("fp32")
+
+
+@pytest.mark.parametrize("file", ["bundle.json", "model.onnx"])
+def test_a_pipe_keeps_no_one_waiting(file, folder):
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    with pytest.raises(BundleError, match=f"expected {file} as a plain file; got another kind"):
+        Bundle.open(folder).graph("fp32")
+
+
+def test_a_folder_in_a_files_place_is_refused(folder):
+    (folder / "bundle.json").unlink()
+    (folder / "bundle.json").mkdir()
+    with pytest.raises(BundleError, match=r"expected bundle.json as a plain file|Is a directory"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("target", ["bundle.json", "nowhere"])
+def test_links_that_lead_nowhere_are_refused(target, folder):
+    (folder / "bundle.json").unlink()
+    (folder / "bundle.json").symlink_to(target)
+    with pytest.raises(BundleError, match=r"expected a readable bundle.json; "):
+        Bundle.open(folder)
+
+
+def test_a_file_larger_than_any_graph_is_not_read(folder, monkeypatch):
+    monkeypatch.setattr(files, "MOST_BYTES", 1000)
+    with pytest.raises(BundleError, match=r"expected bundle.json of at most 1000 bytes; got \d+"):
+        Bundle.open(folder)

@@ -1,0 +1,52 @@
+"""Work aside, in a process that runs gevent's loop and in one that does not."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from serving.repository.aside import aside
+
+IN_A_LOOP = """
+from gevent import monkey
+monkey.patch_all()
+import gevent, hashlib, time
+from serving.repository.aside import aside
+
+thread = monkey.get_original("_thread", "get_ident")
+ticks = []
+def tick():
+    while True:
+        ticks.append(time.monotonic())
+        gevent.sleep(0.002)
+gevent.spawn(tick)
+gevent.sleep(0)
+
+def work():
+    for _ in range(20):
+        hashlib.sha256(bytes(10_000_000)).digest()
+    return thread()
+
+here, there = thread(), aside(work)
+assert here != there == aside(thread), "it has one thread of its own"
+longest = max(b - a for a, b in zip(ticks, ticks[1:]))
+whole = ticks[-1] - ticks[0]
+assert whole > 3 * longest and len(ticks) > 10, (whole, longest, len(ticks))
+try:
+    aside(lambda: 1 / 0)
+except ZeroDivisionError:
+    print("passed on")
+"""
+
+
+def test_in_a_loop_others_go_on_meanwhile():
+    command = [sys.executable, "-c", IN_A_LOOP]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "passed on\n"), done.stderr
+
+
+def test_elsewhere_it_is_simply_called():
+    assert aside(threading.get_ident) == threading.get_ident()
+    with pytest.raises(ZeroDivisionError):
+        aside(lambda: 1 / 0)

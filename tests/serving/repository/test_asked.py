@@ -1,0 +1,225 @@
+"""What administrators ask for: load, unload, roll back; and what is kept of it."""
+
+import json
+import os
+
+import pytest
+
+from serving.errors import (
+    ModelNotFoundError,
+    NoEarlierVersionError,
+    NotReadyError,
+    StateNotKeptError,
+    VersionRefusedError,
+)
+from serving.repository import Repository
+from serving.repository.state import State, StateFile
+from tests.editions import add_version, damage
+
+ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
+
+
+@pytest.fixture
+def models(only_digits):
+    for number in (2, 3):
+        add_version(only_digits, number)
+    return only_digits
+
+
+def load(models, **knobs):
+    return Repository.load(models, **{"poll": ALWAYS} | knobs)
+
+
+def answers(repository):
+    return repository.find("digits").manifest.version
+
+
+def state(models):
+    return json.loads((models / ".serving.json").read_text())
+
+
+def reasons(repository):
+    return {entry["version"]: entry["reason"] for entry in repository.index()}
+
+
+def test_a_rollback_pins_the_version_before_and_survives_a_restart(models):
+    repository = load(models)
+    done = repository.roll_back("digits")
+    assert done == {"name": "digits", "version": 2, "before": 3, "versions": [2]}
+    assert answers(repository) == 2
+    assert state(models) == {"schema_version": 1, "pinned": {"digits": 2}, "unloaded": []}
+    assert answers(load(models)) == 2
+    assert "version 2 is pinned" in reasons(repository)["3"]
+
+
+def test_a_rolled_back_model_takes_up_nothing_new_until_it_is_loaded(models):
+    repository = load(models)
+    repository.roll_back("digits")
+    add_version(models, 4)
+    for _ in range(3):
+        repository.turn()
+    assert answers(repository) == 2
+    assert repository.take_up("digits")["version"] == 4
+    assert state(models)["pinned"] == {}
+    assert answers(load(models)) == answers(repository) == 4
+
+
+def test_one_can_go_back_as_far_as_there_are_versions(models):
+    repository = load(models)
+    assert [repository.roll_back("digits")["version"] for _ in range(2)] == [2, 1]
+    with pytest.raises(NoEarlierVersionError, match=r"before 1, which answers; got 1, 2, 3; put"):
+        repository.roll_back("digits")
+    assert (answers(repository), state(models)["pinned"]) == (1, {"digits": 1})
+
+
+def test_a_rollback_to_a_version_that_does_not_prove_itself_changes_nothing(models):
+    repository = load(models)
+    before = repository.find("digits")
+    damage(models / "digits" / "2")
+    for _ in range(2):  # and again: it is put to the proof each time
+        with pytest.raises(
+            VersionRefusedError, match=r"version 2 of digits to prove itself; .*was altered.*; noth"
+        ):
+            repository.roll_back("digits")
+    repository.turn()
+    assert repository.find("digits") is before
+    assert not (models / ".serving.json").exists()
+
+
+def test_a_version_pinned_that_goes_bad_gives_way_to_one_before_it_and_never_after(models):
+    repository = load(models)
+    repository.roll_back("digits")
+    damage(models / "digits" / "2")
+    repository = load(models)
+    assert answers(repository) == 1
+    assert "was altered" in reasons(repository)["2"]
+
+
+def test_the_versions_beside_a_pinned_one_are_still_found_by_number(models):
+    repository = load(models, keep=2)
+    assert repository.roll_back("digits")["versions"] == [2, 3]
+    assert answers(repository) == 2
+    assert repository.find("digits", 3).manifest.version == 3
+
+
+def test_an_unloaded_model_stays_so_until_it_is_loaded(models):
+    repository = load(models)
+    done = repository.unload("digits")
+    assert done == {"name": "digits", "version": None, "before": 3, "versions": []}
+    assert repository.unload("digits")["before"] is None  # as often as you like
+    add_version(models, 4)
+    repository.turn()
+    with pytest.raises(NotReadyError):
+        repository.find("digits")
+    assert load(models).served == {}
+    assert "was unloaded" in reasons(repository)["4"]
+    assert repository.take_up("digits") == {
+        "name": "digits", "version": 4, "before": None, "versions": [4],
+    }  # fmt: skip
+    assert state(models)["unloaded"] == []
+
+
+def test_loading_a_version_that_does_not_prove_itself_fails_and_changes_nothing(models):
+    repository = load(models, poll=0)
+    before = repository.find("digits")
+    damage(add_version(models, 4))
+    with pytest.raises(VersionRefusedError, match="version 4 of digits to prove itself"):
+        repository.take_up("digits")
+    assert repository.find("digits") is before
+    assert "was altered" in repository.refused["digits/4"]
+
+
+def test_what_is_not_there_cannot_be_asked_for(models):
+    repository = load(models)
+    for ask in (repository.take_up, repository.unload, repository.roll_back):
+        with pytest.raises(ModelNotFoundError, match=r"out of digits; got '../letters'"):
+            ask("../letters")
+    assert not (models / ".serving.json").exists()
+
+
+def test_where_the_state_cannot_be_kept_nothing_is_changed_and_the_remedy_is_named(
+    models, tmp_path
+):
+    (tmp_path / "file").touch()
+    repository = load(models, state=tmp_path / "file" / "state.json")
+    before = repository.find("digits")
+    for ask in (repository.unload, repository.roll_back):
+        with pytest.raises(StateNotKeptError, match=r"nothing was changed; start .* --state FILE"):
+            ask("digits")
+        repository.turn()
+        assert repository.find("digits") is before
+    assert repository.take_up("digits")["version"] == 3  # there is nothing to keep
+
+
+def test_the_state_may_lie_elsewhere(models, tmp_path):
+    (tmp_path / "writable").mkdir()
+    place = tmp_path / "writable" / "state.json"
+    load(models, state=place).roll_back("digits")
+    assert not (models / ".serving.json").exists()
+    assert answers(load(models, state=place)) == 2
+    assert answers(load(models)) == 3
+
+
+INVALID = ["", "{", "[]", '{"pinned": {"digits": 0}}', '{"pin": {}}', '{"schema_version": 2}']
+
+
+@pytest.mark.parametrize("content", INVALID)
+def test_a_state_that_is_not_understood_is_said_and_nothing_is_served_in_spite_of_it(
+    content, models, caplog
+):
+    (models / ".serving.json").write_text(content)
+    repository = load(models)
+    assert repository.served == {}
+    assert "expected .serving.json as the server writes it" in repository.refused[".serving.json"]
+    assert caplog.text.count("correct it or remove it") == 1
+    with pytest.raises(StateNotKeptError, match="correct it or remove it"):
+        repository.take_up("digits")
+    (models / ".serving.json").unlink()
+    repository.turn()
+    repository.turn()
+    assert (answers(repository), repository.refused) == (3, {})
+
+
+def test_a_state_that_goes_bad_leaves_all_as_it_is(models):
+    repository = load(models)
+    repository.roll_back("digits")
+    (models / ".serving.json").write_text("{")
+    for _ in range(3):
+        repository.turn()
+    assert answers(repository) == 2
+    assert ".serving.json" in repository.refused
+    with pytest.raises(StateNotKeptError):
+        repository.unload("digits")
+    assert (models / ".serving.json").read_text() == "{"
+
+
+@pytest.mark.parametrize("poll", [0, ALWAYS])
+def test_a_pin_that_someone_else_writes_is_followed(poll, models):
+    repository = load(models, poll=poll)
+    StateFile(models / ".serving.json").write(State().pin("digits", 1))
+    for _ in range(3):
+        repository.turn()
+    assert answers(repository) == 1
+
+
+def test_the_state_is_written_whole_or_not_at_all(models, monkeypatch):
+    file = StateFile(models / ".serving.json")
+    file.write(State().pin("digits", 1))
+
+    def fail(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StateNotKeptError, match="No space left on device"):
+        file.write(State().unload("digits"))
+    assert file.read() == State().pin("digits", 1)
+    assert sorted(path.name for path in models.iterdir()) == [".serving.json", "digits"]
+
+
+def test_who_reads_the_state_while_it_is_written_reads_the_one_before_whole(models):
+    file = StateFile(models / ".serving.json")
+    file.write(State().pin("digits", 1))
+    with file.path.open() as reading:
+        file.write(State().pin("digits", 2))
+        assert State.model_validate_json(reading.read()) == State().pin("digits", 1)
+    assert file.read() == State().pin("digits", 2)
