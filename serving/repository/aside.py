@@ -24,8 +24,18 @@ def aside(work: Callable[[], T]) -> T:
     """
     if not monkey.is_module_patched("threading"):
         return work()
-    done: T = _thread().apply(work)
-    return done
+    done, fault = _thread().apply(_caught, (work,))
+    if fault is not None:
+        raise fault
+    return done  # type: ignore[no-any-return]
+
+
+def _caught(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    """What it returns or raises: gevent would print an error besides passing it on."""
+    try:
+        return work(), None
+    except Exception as fault:  # noqa: BLE001 - whatever it is, it is the caller's
+        return None, fault
 
 
 @cache
