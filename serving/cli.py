@@ -13,6 +13,7 @@ import click
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from serving.clouds import SAGEMAKER, VERTEX_PREFIX, Vertex
 from serving.guard import SCOPES, Keys, KeysError, Scope, new_key
 from serving.settings import ENV_PREFIX, Settings
 
@@ -39,6 +40,17 @@ def _fault(error: ErrorDetails) -> str:
     name = str(error["loc"][0])
     twin = f"{ENV_PREFIX}{name.upper()}"
     return f"--{name.replace('_', '-')} ({twin}): {error['msg']}, got {error['input']!r}"
+
+
+def _vertex() -> Vertex:
+    try:
+        return Vertex()
+    except ValidationError as error:
+        faults = [
+            f"{VERTEX_PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg']}, got {fault['input']!r}"
+            for fault in error.errors()
+        ]
+        raise click.UsageError("; ".join(faults)) from error
 
 
 def _require_free(host: str, port: int) -> None:
@@ -87,13 +99,9 @@ def key(name: str, scope: Scope) -> None:
     click.echo(f"key, shown only now:  {secret}\nline for the file:    {line}")
 
 
-@main.command()
-@_knobs
-def run(**options: str | None) -> None:
-    """Serve the repository until SIGTERM or Ctrl-C."""
-    chosen = {name: value for name, value in options.items() if value is not None}
+def _start(**options: Any) -> None:
     try:
-        settings = Settings(**chosen)  # type: ignore[arg-type]
+        settings = Settings(**options)
     except ValidationError as error:
         raise click.UsageError("; ".join(map(_fault, error.errors()))) from error
     _require_free(settings.host, settings.port)
@@ -103,3 +111,28 @@ def run(**options: str | None) -> None:
         os.environ[f"{ENV_PREFIX}{name.upper()}"] = str(value)
     arguments = ["-m", "gunicorn", "--config", "python:serving.gunicorn_conf"]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606
+
+
+def _given(options: dict[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+@main.command()
+@_knobs
+def run(**options: str | None) -> None:
+    """Serve the repository until SIGTERM or Ctrl-C.
+
+    Where Vertex AI starts it, AIP_HTTP_PORT and AIP_STORAGE_URI come before the environment.
+    """
+    _start(**_vertex().settings() | _given(options))
+
+
+@main.command()
+@_knobs
+def serve(**options: str | None) -> None:
+    """Serve as Amazon SageMaker starts a container.
+
+    As run does, but on port 8080 of every address, and the models of /opt/ml/model: the archive
+    of a model holds NAME/VERSION, as the folder models does. Only options change that.
+    """
+    _start(**SAGEMAKER | _given(options))

@@ -68,10 +68,22 @@ class NotJsonError(ServingError):
     status, code = 400, "not_json"
 
 
+class MalformedBodyError(ServingError):
+    """The body is not of the form that its media type or encoding names."""
+
+    status, code = 400, "malformed_body"
+
+
 class InvalidQueryError(ServingError):
     """The URL's query says something that is not understood."""
 
     status, code = 400, "invalid_query"
+
+
+class InvalidHeaderError(ServingError):
+    """A header that says how to read the body says nothing that can be."""
+
+    status, code = 400, "invalid_header"
 
 
 class InvalidTimeoutError(ServingError):
@@ -124,7 +136,7 @@ class UnsupportedMediaTypeError(ServingError):
 
 
 class InvalidInstancesError(ServingError):
-    """The body is JSON, but not instances the model can take."""
+    """The body is well formed, but not of instances the model can take."""
 
     status, code = 422, "invalid_instances"
 

@@ -13,15 +13,23 @@ from serving.batching import Batcher
 from serving.bundle import Arrays
 from serving.call import Call
 from serving.codec.fields import Fields
+from serving.codec.inference_v2 import ask_inference, face
 from serving.codec.question import Decoder
 from serving.codec.rows import ask_rows
+from serving.codec.tensorflow import ask_tensorflow
 from serving.errors import NotFiniteAnswerError
 from serving.repository import ServedModel
 from serving.wire import Message, Reply
 
-Protocol = Literal["rows"]
+__all__ = ["DECODERS", "Predictor", "Protocol", "face"]
 
-DECODERS: Mapping[Protocol, Decoder] = {"rows": ask_rows}
+Protocol = Literal["rows", "tensorflow", "inference_v2"]
+
+DECODERS: Mapping[Protocol, Decoder] = {
+    "rows": ask_rows,
+    "tensorflow": ask_tensorflow,
+    "inference_v2": ask_inference,
+}
 
 # Made once a model, and gone with it.
 _fields: WeakKeyDictionary[ServedModel, Fields] = WeakKeyDictionary()

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+VERSION = "0.1.0"  # of the server; an image holds no metadata of the package
 ENV_PREFIX = "FORWARDPASS_"
 
 

@@ -17,6 +17,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, NoReturn
 
 from serving.bundle import Arrays
+from serving.codec.beside import LONGEST, NOTHING, Beside
 from serving.codec.fields import CategoryField, Field, Fields, WrongValueError, join, most_cells
 from serving.codec.json_plain_records import decode_plain_records
 from serving.codec.values import NESTS, SHOWN, quoted, shown
@@ -34,26 +35,37 @@ def _whole(digits: str) -> int | float:
 
 # Objects as tuples of pairs: not to be taken for lists, and a key that comes twice is seen.
 _decoder = json.JSONDecoder(parse_int=_whole, object_pairs_hook=tuple)
+_small_decoder = json.JSONDecoder(parse_int=_whole)
 
 
-def decode_carefully(body: bytes, fields: Fields) -> Arrays:
+def decode_carefully(body: bytes, fields: Fields, beside: Beside = NOTHING) -> Arrays:
     """As `json_rows.decode_rows`, with the precise error."""
-    try:
-        return _Reader(_text(body), fields, most_cells(len(body))).document()
-    except json.JSONDecodeError as error:
-        at_end = error.pos >= len(error.doc.rstrip())
-        came = "one that breaks off" if at_end else "something else"
-        raise NotJsonError(
-            f"expected a JSON body; got {came} at line {error.lineno}, column {error.colno}: "
-            f"{error.msg}",
-            line=error.lineno,
-            column=error.colno,
-        ) from None
-
-
-def _text(body: bytes) -> str:
     if not body.strip():
         raise NotJsonError('expected a JSON body such as {"instances": [[...]]}; got an empty one')
+    try:
+        return _Reader(text_of(body), fields, beside, most_cells(len(body))).document()
+    except json.JSONDecodeError as error:
+        raise not_json(error) from None
+
+
+def not_json(error: json.JSONDecodeError) -> NotJsonError:
+    """Where a body stops being JSON."""
+    at_end = error.pos >= len(error.doc.rstrip())
+    came = "one that breaks off" if at_end else "something else"
+    return NotJsonError(
+        f"expected a JSON body; got {came} at line {error.lineno}, column {error.colno}: "
+        f"{error.msg}",
+        line=error.lineno,
+        column=error.colno,
+    )
+
+
+def text_of(body: bytes) -> str:
+    """The characters of a body.
+
+    Raises:
+        NotJsonError: it is not UTF-8.
+    """
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -99,9 +111,10 @@ class _Rows:
 class _Reader:
     """Walks through the text of one body; `at` is where it stands."""
 
-    def __init__(self, text: str, fields: Fields, cells: int) -> None:
+    def __init__(self, text: str, fields: Fields, beside: Beside, cells: int) -> None:
         self.text = text
         self.fields = fields
+        self.beside = beside
         self.at = 0
         self.careful_until = 0  # a stride that is known to have a fault ends here
         self.rows = _Rows(fields)
@@ -109,26 +122,48 @@ class _Reader:
         self.values = "numbers" if fields.all_numbers else "values"
 
     def document(self) -> Arrays:
-        """The whole body: an object of one key, and nothing after it."""
+        """The whole body: an object of instances and what may be beside, and nothing after it."""
         self._open("{", 'an object {"instances": [...]}')
-        found = False
+        found: set[str] = set()
         while self._another("}", first=not found):
             key = self._key()
-            if key != "instances":
+            if key != "instances" and key not in self.beside.keys:
+                also = "".join(f', "{known}"' for known in self.beside.keys)
                 _refuse(
-                    f'expected the key "instances" with a list of instances, and no other; '
+                    f'expected the key "instances" with a list of instances{also}, and no other; '
                     f"got {shown(key)}",
                     key=key[:SHOWN],
                 )
-            if found:
+            if key in found:
                 _refuse(f"expected every key once; got {shown(key)} twice", key=key)
-            found = True
-            self._instances()
+            found.add(key)
+            if key == "instances":
+                self._instances()
+            else:
+                self.beside.said[key] = self._short_value(key)
         if not found:
             _refuse('expected the key "instances" with a list of instances; got an empty object')
+        if "instances" not in found:
+            _refuse('expected the key "instances" with a list of instances; got none')
         if self._next():
             self._fail("Extra data")
         return self.rows.inputs()
+
+    def _short_value(self, key: str) -> Any:
+        """A value of any kind, of few characters."""
+        self._next()  # spaces are stepped over
+        text = self.text[self.at : self.at + LONGEST]
+        try:
+            value, length = _small_decoder.raw_decode(text)
+        except RecursionError:
+            _refuse(f'expected "{key}" to be a short value; got one nested too deep', key=key)
+        except json.JSONDecodeError as error:
+            if len(text) == LONGEST:
+                _refuse(f'expected "{key}" in less than {LONGEST} characters; got more', key=key)
+            self.at += error.pos
+            self._fail(error.msg)
+        self.at += length
+        return value
 
     def _instances(self) -> None:
         self._open("[", '"instances" to be a list of instances')

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import simdjson
 from numpy.typing import NDArray
+
+from serving.codec.json_documents import read_document
+
+FAR = 2048  # bytes from one sign to the next, from which on stepping is quicker than counting
 
 
 def decode_plain(body: bytes, width: int) -> NDArray[np.float32] | None:
@@ -17,30 +23,69 @@ def decode_plain(body: bytes, width: int) -> NDArray[np.float32] | None:
     Returns:
         Finite float32 `(n, width)`, n ≥ 0.
     """
-    try:
-        document = simdjson.Parser().parse(body)
+
+    def use(document: Any) -> NDArray[np.float32] | None:
         if not isinstance(document, simdjson.Object) or list(document.keys()) != ["instances"]:
             return None
-        instances = document["instances"]
-        if not isinstance(instances, simdjson.Array):
-            return None
-        count = len(instances)
-        # `as_buffer` flattens whatever it is given. One bracket for the list and one for each
-        # instance leaves none for nesting inside a row, once every instance is known to be a list.
-        if signs(body, "[") != count + 1 or not all(_is_row(row, width) for row in instances):
-            return None
-        flat = np.frombuffer(instances.as_buffer(of_type="d"), np.float64)
+        return plain_rows(document["instances"], width, body, brackets=0)
+
+    try:
+        return read_document(body, use)
     except (ValueError, TypeError, RuntimeError):  # simdjson's refusals; UnicodeDecodeError is one
         return None
+
+
+def plain_rows(
+    instances: object, width: int, body: bytes, *, brackets: int
+) -> NDArray[np.float32] | None:
+    """A list of lists of numbers, or None where it is anything else.
+
+    Args:
+        instances: simdjson's.
+        width: numbers in a row.
+        body: that holds them.
+        brackets: that open in the body elsewhere.
+
+    Returns:
+        Finite float32 `(n, width)`, n ≥ 0.
+
+    Raises:
+        TypeError: a value is no number.
+        ValueError: a number is none of float64's.
+    """
+    if not isinstance(instances, simdjson.Array):
+        return None
+    count = len(instances)
+    for row in instances:
+        if type(row) is not simdjson.Array or len(row) != width:
+            return None
+    # `as_buffer` flattens whatever it is given. One bracket for the list and one for each
+    # instance leaves none for nesting inside a row, once every instance is known to be a list.
+    if not has_signs(body, b"[", count + 1 + brackets):
+        return None
+    rows = narrow(np.frombuffer(instances.as_buffer(of_type="d"), np.float64))
+    return None if rows is None else rows.reshape(count, width)
+
+
+def narrow(numbers: NDArray[np.float64]) -> NDArray[np.float32] | None:
+    """Finite numbers `(n,)` as float32, or None where one of them overflows it."""
     with np.errstate(over="ignore"):
-        rows = flat.astype(np.float32).reshape(count, width)
-    return rows if np.isfinite(rows).all() else None
+        narrowed = numbers.astype(np.float32)
+    return narrowed if np.isfinite(narrowed).all() else None
 
 
-def _is_row(value: object, width: int) -> bool:
-    return isinstance(value, simdjson.Array) and len(value) == width
-
-
-def signs(body: bytes, sign: str) -> int:
+def signs(body: bytes, sign: bytes) -> int:
     """How often a sign of ASCII comes in a body, texts and all."""
     return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(sign)))
+
+
+def has_signs(body: bytes, sign: bytes, count: int) -> bool:
+    """Whether it comes just so often."""
+    if len(body) < count * FAR:
+        return signs(body, sign) == count
+    at = -1
+    for _ in range(count):
+        at = body.find(sign, at + 1)
+        if at < 0:
+            return False
+    return body.find(sign, at + 1) < 0

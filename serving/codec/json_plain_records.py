@@ -13,8 +13,11 @@ from typing import Any
 import simdjson
 
 from serving.bundle import FEATURES, Arrays
+from serving.codec.beside import LONGEST, NOTHING, Beside
 from serving.codec.fields import Fields, WrongValueError, join, most_cells
-from serving.codec.json_plain import decode_plain, signs
+from serving.codec.json_arrays import built
+from serving.codec.json_documents import read_document, text_of_part
+from serving.codec.json_plain import plain_rows, signs
 
 Read = Callable[[simdjson.Object], dict[str, Any]]
 
@@ -26,44 +29,77 @@ class _StrangeError(Exception):
     """Something out of the ordinary: a key twice, a key of no column, another number of values."""
 
 
-def decode_plain_records(body: bytes, fields: Fields) -> Arrays | None:
+def decode_plain_records(body: bytes, fields: Fields, beside: Beside = NOTHING) -> Arrays | None:
     """The instances of a body, or None where anything at all is out of the ordinary.
 
     Args:
         body: the JSON text, UTF-8: `{"instances": [{…} or […], …]}`.
         fields: the model's columns.
+        beside: what else the body may hold; it is told what it does.
 
     Returns:
         The graph's inputs, as `Fields.inputs` says.
     """
-    if fields.all_numbers and not _holds_records(body):
-        rows = decode_plain(body, len(fields))
-        if rows is not None and fields.take(rows):
-            return {FEATURES: rows}
     try:
-        document = simdjson.Parser().parse(body)
-        if not isinstance(document, simdjson.Object) or list(document.keys()) != ["instances"]:
-            return None
-        instances = document["instances"]
-        if not isinstance(instances, simdjson.Array) or not all(
-            isinstance(instance, NEST) for instance in instances
-        ):
-            return None
-        if len(instances) * len(fields) > most_cells(len(body)):
-            return None
-        # One opening for the body, one for the list and one for each instance, which all are nests:
-        # none is left for a nest inside one, nor for a text with a bracket in it.
-        flat = signs(body, "[") + signs(body, "{") == len(instances) + 2
-        read = simdjson.Object.as_dict if flat else _read_unbuilt
-        parts = [_inputs(block, fields, read) for block in _blocks(iter(instances))]
+        return read_document(body, lambda document: _decode(document, body, fields, beside))
     except (ValueError, TypeError, RuntimeError, WrongValueError, _StrangeError):
         return None
+
+
+def _decode(document: Any, body: bytes, fields: Fields, beside: Beside) -> Arrays | None:
+    if not isinstance(document, simdjson.Object):
+        return None
+    brackets = 0
+    if list(document.keys()) != ["instances"]:
+        found = _brackets_beside(document, body, beside)
+        if found is None:
+            return None
+        brackets = found
+    instances = document["instances"]
+    if not isinstance(instances, simdjson.Array):
+        return None
+    if fields.all_numbers and (not len(instances) or isinstance(instances[0], simdjson.Array)):
+        try:
+            rows = plain_rows(instances, len(fields), body, brackets=brackets)
+        except (ValueError, TypeError):
+            rows = None
+        if rows is not None and fields.take(rows):
+            return {FEATURES: rows}
+    return _records(instances, body, fields, brackets)
+
+
+def _brackets_beside(document: simdjson.Object, body: bytes, beside: Beside) -> int | None:
+    """How many open in what a body says beside its instances, or None where it is strange."""
+    # A bracket that is written as an escape is not one of the body's.
+    keys = list(document.keys())
+    if "instances" not in keys or len(set(keys)) < len(keys) or b"\\" in body:
+        return None
+    brackets = 0
+    for key in keys:
+        if key == "instances":
+            continue
+        value = document[key]
+        text = text_of_part(value) if isinstance(value, NEST) else str(value).encode()
+        if key not in beside.keys or len(text) > LONGEST:
+            return None
+        brackets += text.count(b"[")
+        beside.said[key] = built(value, LONGEST, key)
+    return brackets
+
+
+def _records(
+    instances: simdjson.Array, body: bytes, fields: Fields, brackets: int
+) -> Arrays | None:
+    if not all(isinstance(instance, NEST) for instance in instances):
+        return None
+    if len(instances) * len(fields) > most_cells(len(body)):
+        return None
+    # One opening for the body, one for the list and one for each instance, which all are nests:
+    # none is left for a nest inside one, nor for a text with a bracket in it.
+    flat = not brackets and signs(body, b"[") + signs(body, b"{") == len(instances) + 2
+    read = simdjson.Object.as_dict if flat else _read_unbuilt
+    parts = [_inputs(block, fields, read) for block in _blocks(iter(instances))]
     return join(parts or [fields.inputs([()] * len(fields))])
-
-
-def _holds_records(body: bytes) -> bool:
-    """Whether a brace follows the first one."""
-    return body.find(b"{", body.find(b"{") + 1) >= 0
 
 
 def _blocks(instances: Iterator[object]) -> Iterator[list[object]]:

@@ -7,18 +7,20 @@ a precise error.
 from __future__ import annotations
 
 from serving.bundle import Arrays
+from serving.codec.beside import NOTHING, Beside
 from serving.codec.fields import Fields
 from serving.codec.json_careful import decode_carefully
 from serving.codec.json_plain_records import decode_plain_records
 
 
-def decode_rows(body: bytes, fields: Fields) -> Arrays:
+def decode_rows(body: bytes, fields: Fields, beside: Beside = NOTHING) -> Arrays:
     """The instances of a request body.
 
     Args:
         body: the JSON text, UTF-8; an instance is a record of named values, or a list of values in
             the order of the columns.
         fields: the model's columns.
+        beside: what else the body may hold; it is told what it does.
 
     Returns:
         The graph's inputs: `features`, float32 `(n, len(fields))`, or each column under its name,
@@ -28,5 +30,5 @@ def decode_rows(body: bytes, fields: Fields) -> Arrays:
         NotJsonError: the body is not JSON.
         InvalidInstancesError: it is JSON of another form; the message names instance and field.
     """
-    inputs = decode_plain_records(body, fields)
-    return decode_carefully(body, fields) if inputs is None else inputs
+    inputs = decode_plain_records(body, fields, beside)
+    return decode_carefully(body, fields, beside) if inputs is None else inputs

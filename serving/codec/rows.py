@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 from serving.bundle import Arrays, Manifest
-from serving.codec.answers import encode_answers
+from serving.codec import arrow, csv_rows
+from serving.codec.answers import encode_answers, encode_csv
+from serving.codec.arrow import decode_arrow
+from serving.codec.beside import Beside
+from serving.codec.csv_rows import decode_csv
 from serving.codec.fields import Fields
 from serving.codec.json_rows import decode_rows
+from serving.codec.npy import decode_npy
+from serving.codec.outputs import asked_outputs, chosen
 from serving.codec.question import Question
+from serving.codec.raw import decode_raw
 from serving.errors import UnsupportedMediaTypeError
 from serving.wire import JSON, Message, Reply
 
+DECODERS: Mapping[str, Callable[[bytes, Fields], Arrays]] = {
+    csv_rows.MEDIA: decode_csv,
+    "application/x-npy": decode_npy,
+    arrow.MEDIA: decode_arrow,
+    "application/octet-stream": decode_raw,
+}
+
 
 def ask_rows(message: Message, fields: Fields) -> Question:
-    """The question of `{"instances": [{…} or […], …]}`.
+    """The question of `{"instances": [{…} or […], …], "parameters"?: {"outputs": [name, …]}}`.
+
+    Or of the same instances as CSV, as a NumPy file, as an Arrow stream, or as raw float32.
+
+    The answer is JSON, or CSV for those who accept `text/csv`. Who accepts only something else
+    gets JSON as well: an answer is of more use than a refusal.
 
     Raises:
         UnsupportedMediaTypeError: the body is of another type.
-        NotJsonError: it is not JSON.
+        NotJsonError: it is not JSON, though it says so.
+        MalformedBodyError: nor what else it says it is.
         InvalidInstancesError: an instance is not what the model takes.
     """
+    in_csv = message.accept == csv_rows.MEDIA
     if message.media != JSON:
-        raise UnsupportedMediaTypeError(
-            f"expected Content-Type: application/json; got {message.media[:64] or 'none'}; "
-            f"with curl, add -H 'Content-Type: application/json'"
-        )
-    return Question(decode_rows(message.content, fields), _reply)
+        decode = DECODERS.get(message.media)
+        if decode is None:
+            raise UnsupportedMediaTypeError(
+                f"expected Content-Type: application/json; got {message.media[:64] or 'none'}; "
+                f"with curl, add -H 'Content-Type: application/json'; what is taken else is "
+                f"{', '.join(DECODERS)}"
+            )
+        return Question(decode(message.content, fields), partial(_reply, (), in_csv=in_csv))
+    beside = Beside("parameters")
+    inputs = decode_rows(message.content, fields, beside)
+    names = asked_outputs(beside.said.get("parameters"))
+    return Question(inputs, partial(_reply, names, in_csv=in_csv))
 
 
-def _reply(manifest: Manifest, outputs: Arrays) -> Reply:
-    return Reply(encode_answers(manifest, outputs))
+def _reply(names: tuple[str, ...], manifest: Manifest, outputs: Arrays, *, in_csv: bool) -> Reply:
+    answered = chosen(outputs, names)
+    if in_csv:
+        return Reply(encode_csv(answered), csv_rows.MEDIA)
+    return Reply(encode_answers(manifest, answered))

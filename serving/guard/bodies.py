@@ -9,6 +9,7 @@ from typing import Any
 
 from gunicorn.http.errors import ParseException
 
+from serving.codec.compression import unpacked
 from serving.errors import BodyTooLargeError, IncompleteBodyError, OverloadedError
 
 # A body over the limit is read to its end and thrown away, up to this many bytes: unread bytes
@@ -48,19 +49,50 @@ _budget = Budget()
 
 
 def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
-    """A request's body, whole.
-
-    Read from the server's own stream: Werkzeug's cuts a chunked body short at the limit and says
-    nothing.
+    """A request's body, whole and decompressed.
 
     Args:
         environ: WSGI's.
-        limit: bytes that a body may have.
+        limit: bytes that a body may have, as it comes and once it is decompressed.
 
     Raises:
         BodyTooLargeError: it has more.
         IncompleteBodyError: it breaks off.
+        MalformedBodyError: it is not of its Content-Encoding.
+        UnsupportedMediaTypeError: that is none we know.
         OverloadedError: too many large ones are being read.
+    """
+    body = _read_body(environ, limit)
+    encoding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
+    return body if encoding in ("", "identity") else _decompressed(body, encoding, limit)
+
+
+def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
+    parts = unpacked(body, encoding, limit)
+    small = _join(parts, min(SMALL, limit))
+    if len(small) <= min(SMALL, limit):
+        return small
+    with _budget.take(limit + 1, BODIES_AT_ONCE * (limit + 1)):
+        whole = small + _join(parts, limit - len(small))
+    if len(whole) > limit:
+        raise _too_large(limit, "more once it is decompressed")
+    return whole
+
+
+def _join(parts: Iterator[bytes], most: int) -> bytes:
+    """The parts, up to the first with which they are of more than `most` bytes."""
+    joined: list[bytes] = []
+    while most >= 0 and (part := next(parts, None)) is not None:
+        joined.append(part)
+        most -= len(part)
+    return b"".join(joined)
+
+
+def _read_body(environ: Mapping[str, Any], limit: int) -> bytes:
+    """A request's body as it comes.
+
+    Read from the server's own stream: Werkzeug's cuts a chunked body short at the limit and says
+    nothing.
     """
     stream, declared = environ["wsgi.input"], _declared(environ)
     if declared is None and not environ.get("wsgi.input_terminated"):

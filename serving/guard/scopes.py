@@ -6,6 +6,7 @@ from serving.guard.keys import Scope
 
 # Asked by orchestrators and load balancers, which have no keys; they say alive, ready, or not.
 OPEN = {"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
+OPEN |= {"/docs", "/docs/<file>"}  # a page that shows nothing before it has asked for a key
 OPEN_ENDPOINTS = {"clouds.vertex_health"}  # likewise, where a platform chooses the path
 ADMIN = "/v2/repository/models/"  # and what follows: it changes which versions are served
 

@@ -4,8 +4,10 @@
 - `catalogue`: which version answers a request
 - `keeper`: one worker's part: proves, says so, swaps
 - `plan`: what all workers agree on, and how a version is rolled out to them
+- `outlook`: what lies in the folder and what was asked for, as it was read last
 - `wish`: which versions should be served, by the folder and the state
 - `shelf`: what lies in the folder
+- `states`: what has become of every version, as the index tells it
 - `state`: pinned versions and unloaded models, in a file that outlives the server
 - `served`: a version that has proved itself here
 - `aside`: work that must not hold the worker's loop

@@ -17,25 +17,26 @@ T = TypeVar("T")
 
 
 def aside(work: Callable[[], T]) -> T:
-    """What `work` returns; other requests are answered meanwhile.
+    """What `work` returns or raises; other requests are answered meanwhile.
 
     In a process without gevent's loop, a test's or another server's, it is simply called: there
     other threads go on by themselves.
     """
     if not monkey.is_module_patched("threading"):
         return work()
-    done, fault = _thread().apply(_caught, (work,))
-    if fault is not None:
-        raise fault
+
+    # What it raises comes as a value: gevent would print it as well, as it does with what no one
+    # waits for.
+    def attempt() -> tuple[T | None, Exception | None]:
+        try:
+            return work(), None
+        except Exception as error:  # noqa: BLE001 - raised again, in the loop
+            return None, error
+
+    done, error = _thread().apply(attempt)
+    if error is not None:
+        raise error
     return done  # type: ignore[no-any-return]
-
-
-def _caught(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
-    """What it returns or raises: gevent would print an error besides passing it on."""
-    try:
-        return work(), None
-    except Exception as fault:  # noqa: BLE001 - whatever it is, it is the caller's
-        return None, fault
 
 
 @cache

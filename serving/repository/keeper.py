@@ -13,22 +13,19 @@ import os
 import time
 import weakref
 from dataclasses import dataclass
-from pathlib import Path
 
 from serving.bundle import BundleError
-from serving.errors import NoAgreementError, StateNotKeptError, VersionRefusedError
+from serving.errors import NoAgreementError, VersionRefusedError
 from serving.repository.aside import aside
 from serving.repository.catalogue import Catalogue
-from serving.repository.plan import Agenda, Edition, Line, Plan, Refusal
+from serving.repository.outlook import Outlook
+from serving.repository.plan import Agenda, Edition, Line, Refusal
 from serving.repository.served import ServedModel, prove, public
-from serving.repository.shelf import Shelf, explain, stamp
-from serving.repository.state import Change, State, StateFile
-from serving.repository.wish import wish
+from serving.repository.state import Change
 
 log = logging.getLogger(__name__)
 
 STEP = 0.02  # seconds between two looks at a rollout that someone waits for
-
 RETRY = 30.0  # seconds after which a version that could not be read is put to the proof again
 RETRY_HERE = 1.0  # and one that the others serve
 SHOWN = 200  # characters of an error of ours
@@ -59,79 +56,53 @@ class Keeper:
     """What one worker does for the repository.
 
     Args:
-        models: the folder of models.
+        outlook: what should be served.
         catalogue: is told what answers from here on.
         agenda: the plan of all workers.
-        state: what outlives them.
         variant: to serve where there is one of that name, or "auto".
-        keep: versions of a model that are served.
 
     Attributes:
-        shelf: what lay in the folder when it was looked at last.
-        wished: the state as it was read last.
         draining: versions that no longer answer; dead once no request holds them.
     """
 
     def __init__(
-        self,
-        models: Path,
-        catalogue: Catalogue,
-        agenda: Agenda,
-        state: StateFile,
-        *,
-        variant: str,
-        keep: int,
+        self, outlook: Outlook, catalogue: Catalogue, agenda: Agenda, variant: str
     ) -> None:
-        self.models, self.catalogue, self.agenda, self.state = models, catalogue, agenda, state
-        self.shelf, self.wished = Shelf(), State()
+        self.outlook, self.catalogue, self.agenda = outlook, catalogue, agenda
         self.draining: list[weakref.ref[ServedModel]] = []
-        self._variant, self._keep = variant, keep
+        self._variant = variant
         self._served: dict[str, Proved] = {}
         self._proved: dict[str, Proved] = {}  # and not served yet
         self._due: set[str] = set()  # models to be looked at again
         self._stuck: dict[str, Stuck] = {}  # models that the others serve, and this one cannot
         self._asked = ""  # the model whose rollout someone waits for, and commits
-        self._faults: dict[str, str] = {}  # of the folder and the state's file, by name
 
     @property
     def settled(self) -> bool:
         """Nothing is being rolled out, and what is served here is what all agreed on."""
         plan = self.agenda.read()
-        busy = plan.rollouts or (self._due and not self._faults)
+        busy = plan.rollouts or (self._due and not self.outlook.faults)
         behind = {name for name, line in plan.lines.items() if self._lines().get(name) != line}
         return not busy and behind <= set(self._stuck) and set(self._served) <= set(plan.lines)
 
     def look(self) -> None:
         """Look for what should be served, and begin to roll it out."""
-        self.look_at_shelf()
-        self._read_state()
+        self.outlook.look_at_shelf()
+        self.outlook.read_state()
         plan = self.agenda.read()
-        self.agenda.forgive(aside(lambda: self._out_of_date(plan)))
-        self._due |= {*self.shelf.versions, *plan.lines}
+        self.agenda.forgive(aside(lambda: self.outlook.out_of_date(plan)))
+        self._due |= {*self.outlook.shelf.versions, *plan.lines}
         self.look_again()
 
     def look_at_state(self) -> None:
         """Look for models that should be served otherwise since the state was read last."""
-        before = self.wished
-        self._read_state()
-        changed = self.wished.differences(before)
-        if changed:
-            self.look_at_shelf()
+        if changed := self.outlook.read_state():
+            self.outlook.look_at_shelf()
             self._due |= changed
-
-    def look_at_shelf(self) -> None:
-        """Look at what lies in the folder; what cannot be read leaves all as it is."""
-        try:
-            self.shelf = aside(lambda: Shelf.look(self.models))
-        except OSError as error:
-            why = explain(self.models, error)
-            self._say(self.models.name, f"expected a folder of models, NAME/VERSION; got one {why}")
-        else:
-            self._faults.pop(self.models.name, None)
 
     def look_again(self) -> None:
         """Look at models whose rollout was in the way, or came to nothing."""
-        if self._faults:
+        if self.outlook.faults:
             return
         due, self._due = self._due, set()
         for name in sorted(due):
@@ -192,8 +163,8 @@ class Keeper:
             while not self.agenda.claim(name):
                 self.follow()
                 time.sleep(STEP)
-            state, plan = change(aside(self.state.read)), self.agenda.read()
-            line = self._wish(name, state, plan)
+            state, plan = change(aside(self.outlook.state.read)), self.agenda.read()
+            line = self.outlook.wish(name, state, plan)
             if version is not None and (not line or line[0].version != version):
                 raise self._refusal(name, version)
             if (proved := self._prove_all(name, line)) is not None:
@@ -224,35 +195,21 @@ class Keeper:
 
     def _keep_state(self, change: Change) -> None:
         with self.agenda.ledger.keeping():
-            before = self.state.read()
+            before = self.outlook.state.read()
             if (after := change(before)) != before:
-                self.state.write(after)
-
-    def _read_state(self) -> None:
-        try:
-            self.wished = aside(self.state.read)
-        except StateNotKeptError as error:
-            self._say(self.state.path.name, error.message)
-        else:
-            self._faults.pop(self.state.path.name, None)
-
-    def _say(self, name: str, fault: str) -> None:
-        """Say a fault, once."""
-        if self._faults.get(name) != fault:
-            log.error("%s: %s; what is served stays as it is", self.models, fault)
-            self._faults[name] = fault
-
-    def _wish(self, name: str, state: State, plan: Plan) -> Line:
-        return aside(lambda: wish(self.models, name, self.shelf, state, plan, self._keep))
+                self.outlook.state.write(after)
 
     def _roll_out(self, name: str) -> None:
         """Begin to have all serve what should be served of a model."""
-        if name in self.shelf.unreadable:
+        if name in self.outlook.shelf.unreadable:
             return
         # Once for each version, and not for ever: one that is being written changes all the time.
-        for _ in range(len(self.shelf.versions.get(name, [])) + 1):
+        for _ in range(len(self.outlook.shelf.versions.get(name, [])) + 1):
             plan = self.agenda.read()
-            line, served = self._wish(name, self.wished, plan), plan.lines.get(name, [])
+            line, served = (
+                self.outlook.wish(name, self.outlook.wished, plan),
+                plan.lines.get(name, []),
+            )
             if len(line) == len(served) and all(map(Edition.same, line, served)):
                 return
             if not self.agenda.claim(name):
@@ -282,10 +239,10 @@ class Keeper:
         if self.agenda.read().reason(name, edition) is not None:
             return None
         try:
-            model, verdict = aside(lambda: prove(self.models, name, edition, self._variant))
+            model, verdict = aside(lambda: prove(self.outlook.models, name, edition, self._variant))
         except (BundleError, OSError) as error:
             log.error("refused %s/%s: %s", name, edition.version, error)
-            self._refuse(name, edition, public(str(error), self.models), _passes(error))
+            self._refuse(name, edition, public(str(error), self.outlook.models), _passes(error))
             return None
         except Exception as error:  # bundles are not trusted, to be at fault in known ways neither
             log.exception("refused %s/%s", name, edition.version)
@@ -297,8 +254,12 @@ class Keeper:
         now = time.monotonic()
         if any(edition.same(other) for other in self.agenda.read().lines.get(name, [])):
             # The others serve it. That it cannot be read here and now is no fault of its own.
-            self.look_at_shelf()
-            if passes or self._faults or edition.version not in self.shelf.versions.get(name, []):
+            self.outlook.look_at_shelf()
+            if (
+                passes
+                or self.outlook.faults
+                or edition.version not in self.outlook.shelf.versions.get(name, [])
+            ):
                 self._stuck[name] = Stuck(edition.version, reason, now + RETRY_HERE)
                 return
         until = now + RETRY if passes else None
@@ -343,31 +304,13 @@ class Keeper:
                     for variant, trial in model.trials.items()
                     if not trial.passed
                 }
-        for name, reason in {**self.shelf.unreadable, **self._faults}.items():
-            refused[name] = public(reason, self.models)
+        for name, reason in {**self.outlook.shelf.unreadable, **self.outlook.faults}.items():
+            refused[name] = public(reason, self.outlook.models)
         if refused != self.catalogue.refused:
             self.catalogue.refused = refused
 
     def _lines(self) -> dict[str, Line]:
         return {name: [edition for edition, _ in proved] for name, proved in self._served.items()}
-
-    def _out_of_date(self, plan: Plan) -> list[tuple[str, str]]:
-        """What was refused and is to be put to the proof again, by `name/version` and stamp.
-
-        That is what lies there no more as it was, and what could not be read for a while.
-        """
-        gone, now = [], time.monotonic()
-        for key, reasons in plan.refused.items():
-            name, _, version = key.partition("/")
-            known = {edition.stamp for edition in plan.lines.get(name, [])}
-            if int(version) in self.shelf.versions.get(name, []):
-                known.add(stamp(self.models / key))
-            gone += [
-                (key, found)
-                for found, refusal in reasons.items()
-                if found not in known or (refusal.until is not None and now > refusal.until)
-            ]
-        return gone
 
 
 def _is(known: Edition, edition: Edition) -> bool:

@@ -15,6 +15,7 @@ from serving.errors import ModelNotFoundError, NoEarlierVersionError
 from serving.repository.aside import aside
 from serving.repository.catalogue import SHOWN, Catalogue
 from serving.repository.keeper import STEP, Keeper
+from serving.repository.outlook import Outlook
 from serving.repository.plan import Agenda
 from serving.repository.shelf import explain
 from serving.repository.state import Change, StateFile
@@ -61,7 +62,8 @@ class Repository(Catalogue):
         self._models, self._variant, self._poll = models, variant, poll
         self._state = StateFile(models / state)
         agenda = Agenda(ledger or Ledger())
-        self._keeper = Keeper(models, self, agenda, self._state, variant=variant, keep=keep)
+        self._outlook = Outlook(models, self._state, keep)
+        self._keeper = Keeper(self._outlook, self, agenda, variant)
         self._one_at_a_time = threading.Lock()
         self._seen = self._state.fingerprint()
         self._next_look = time.monotonic() + poll
@@ -171,7 +173,7 @@ class Repository(Catalogue):
     def index(self) -> list[Entry]:
         """Every version in the folder, and what has become of it, in this worker."""
         with self._one_at_a_time:
-            self._keeper.look_at_shelf()
+            self._outlook.look_at_shelf()
             self._keeper.look_at_state()
             self._keeper.follow()
             return states(self._keeper)
@@ -204,8 +206,8 @@ class Repository(Catalogue):
 
     def _known(self, name: str) -> list[int]:
         """A model's versions in the folder."""
-        self._keeper.look_at_shelf()
-        versions = self._keeper.shelf.versions
+        self._outlook.look_at_shelf()
+        versions = self._outlook.shelf.versions
         if name not in versions:
             known = sorted(versions)
             raise ModelNotFoundError(

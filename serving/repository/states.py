@@ -24,9 +24,11 @@ def states(keeper: Keeper) -> list[Entry]:
     draining = [model for link in keeper.draining if (model := link()) is not None]
     gone = {(model.manifest.name, model.manifest.version) for model in draining}
     entries = []
-    for name in sorted({*keeper.shelf.versions, *catalogue.served, *(name for name, _ in gone)}):
+    for name in sorted(
+        {*keeper.outlook.shelf.versions, *catalogue.served, *(name for name, _ in gone)}
+    ):
         served = catalogue.versions(name)
-        versions = {*keeper.shelf.versions.get(name, []), *served}
+        versions = {*keeper.outlook.shelf.versions.get(name, []), *served}
         versions |= {version for model, version in gone if model == name}
         for version in sorted(versions):
             if version in served:
@@ -50,7 +52,7 @@ def _ready(refused: dict[str, str], model: ServedModel) -> Entry:
 
 def _absent(keeper: Keeper, plan: Plan, name: str, version: int) -> Entry:
     refused = keeper.catalogue.refused.get(f"{name}/{version}")
-    rollout, state = plan.rollouts.get(name), keeper.wished
+    rollout, state = plan.rollouts.get(name), keeper.outlook.wished
     if rollout and any(edition.version == version for edition in rollout.line or []):
         return _entry(name, version, "LOADING", "not every worker has proved it yet")
     if refused is not None:

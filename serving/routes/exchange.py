@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 
 from serving.call import Call, call_of
+from serving.errors import InvalidHeaderError, InvalidQueryError, ModelNotFoundError
 from serving.guard import read_body
+from serving.repository import Repository, ServedModel
 from serving.settings import Settings
 from serving.wire import STATUS_LINES, Message, Reply
+
+JSON_BYTES = "Inference-Header-Content-Length"  # of the Open Inference Protocol's binary bodies
 
 
 def message_of(environ: dict[str, Any], settings: Settings) -> tuple[Message, Call]:
@@ -21,8 +26,9 @@ def message_of(environ: dict[str, Any], settings: Settings) -> tuple[Message, Ca
     call = call_of(environ, settings.timeout)
     media = _media(environ.get("CONTENT_TYPE", ""))
     accept = _media(environ.get("HTTP_ACCEPT", ""))
+    json_bytes = _json_bytes(environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH"))
     body = read_body(environ, settings.max_body)
-    return Message(body, media, "" if accept == "*/*" else accept), call
+    return Message(body, media, "" if accept == "*/*" else accept, json_bytes), call
 
 
 def respond(reply: Reply) -> Response:
@@ -32,6 +38,44 @@ def respond(reply: Reply) -> Response:
     )
 
 
+def named_model() -> str | None:
+    """The value of `?model=`; anything else in the query is refused, lest a typo go unnoticed.
+
+    Raises:
+        InvalidQueryError: there is anything else.
+    """
+    for key in request.args:
+        if key != "model" or len(request.args.getlist(key)) > 1:
+            came = request.query_string[:64].decode(errors="replace")
+            raise InvalidQueryError(f"expected no query but ?model=NAME, once; got {came!r}")
+    return request.args.get("model")
+
+
+def find(repository: Repository, name: str, version: str | None) -> ServedModel:
+    """The model that a URL names, of that version or, if it names none, the one that answers.
+
+    Raises:
+        ServingError: it is not served; see `Repository.find`.
+    """
+    if version is None:
+        return repository.find(name)
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", version, re.ASCII):
+        repository.find(name)  # an unknown model is the first thing to say
+        raise ModelNotFoundError(f"expected a version, 1 or 2 or 3 …; got {version[:64]!r}")
+    return repository.find(name, int(version))
+
+
 def _media(header: str) -> str:
     """The first media type of a header, without parameters."""
     return header.partition(",")[0].partition(";")[0].strip().lower()
+
+
+def _json_bytes(header: str | None) -> int | None:
+    if header is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,12}", header, re.ASCII):
+        raise InvalidHeaderError(
+            f"expected {JSON_BYTES}, the bytes of JSON that lead the body, a whole number; "
+            f"got {header[:32]!r}"
+        )
+    return int(header)

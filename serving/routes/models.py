@@ -7,8 +7,8 @@ from typing import Any
 
 from flask import Blueprint
 
-from serving.bundle import Boolean, Category, Input, Number
 from serving.choice import Trial
+from serving.openapi import example_of
 from serving.repository import Repository, ServedModel
 
 
@@ -39,7 +39,7 @@ def _whole(model: ServedModel) -> dict[str, Any]:
         "threshold": manifest.variants[model.variant].threshold or manifest.threshold,
         "aim": manifest.aim,
         "inputs": [column.model_dump() for column in manifest.inputs],
-        "example": manifest.example or {c.name: _middle(c) for c in manifest.inputs},
+        "example": example_of(manifest),
         "metrics": manifest.variants[model.variant].metrics,  # on the held-out rows
         "intervals": manifest.intervals,
         "selftest": _selftest(_served(model)),
@@ -88,16 +88,3 @@ def _selftest(trial: Trial) -> dict[str, Any] | None:
         "max_abs": found.max_abs if math.isfinite(found.max_abs) else None,
         "label_agreement": found.label_agreement,
     }
-
-
-def _middle(column: Input) -> float | bool | str:
-    """An ordinary value of a column."""
-    match column:
-        case Number():
-            return column.minimum / 2 + column.maximum / 2  # whose sum might overflow
-        case Boolean():
-            return True
-        case Category():
-            return column.categories[0]
-        case _:
-            return column.minimum

@@ -84,9 +84,9 @@ def run(image):
     """Runs containers of the image, and removes them."""
     started = []
 
-    def start(*options):
+    def start(*options, command=()):
         workers = ("--env", "FORWARDPASS_WORKERS=2")  # as compose, not one a core
-        started.append(docker("run", "--detach", *workers, *options, image))
+        started.append(docker("run", "--detach", *workers, *options, image, *command))
         return started[-1]
 
     yield start
@@ -159,6 +159,30 @@ def test_it_stops_within_its_grace_period(run):
     docker("stop", "-t", "20", container)
     assert time.monotonic() - started < 10
     assert docker("inspect", "-f", "{{.State.ExitCode}}", container) == "0"
+
+
+def test_it_serves_as_sagemaker_starts_it(run, digits):
+    port = free_port()
+    volume = f"{ROOT / 'models'}:/opt/ml/model:ro"
+    run("--publish", f"127.0.0.1:{port}:8080", "--volume", volume, command=("serve",))
+    assert wait_for(f"http://127.0.0.1:{port}/ping", 20).content == b""
+    lines = "\n".join(",".join(map(str, row)) for row in digits[0][:20].tolist())
+    answer = requests.post(
+        f"http://127.0.0.1:{port}/invocations", data=lines,
+        headers={"Content-Type": "text/csv"}, timeout=30,
+    ).json()  # fmt: skip
+    assert np.mean(np.array(answer["predictions"]) == digits[1][:20]) > 0.9
+
+
+def test_it_answers_where_vertex_ai_asks(run, digits):
+    port, url = free_port(), "/v1/endpoints/1/deployedModels/2"
+    variables = {"HTTP_PORT": "9000", "HEALTH_ROUTE": url, "PREDICT_ROUTE": f"{url}:predict"}
+    environment = [part for k, v in variables.items() for part in ("--env", f"AIP_{k}={v}")]
+    run("--publish", f"127.0.0.1:{port}:9000", *environment)
+    wait_for(f"http://127.0.0.1:{port}{url}", 20)
+    body = {"instances": digits[0][:20].tolist(), "parameters": {"outputs": ["label"]}}
+    answer = requests.post(f"http://127.0.0.1:{port}{url}:predict", json=body, timeout=30).json()
+    assert np.mean(np.array(answer["predictions"]) == digits[1][:20]) > 0.9
 
 
 def sent(container):

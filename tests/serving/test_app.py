@@ -54,11 +54,11 @@ def test_a_query_that_is_not_understood_is_refused(query, client):
     assert response.get_json()["code"] == "invalid_query"
 
 
-def test_a_compressed_body_is_refused_by_name(client):
-    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+def test_a_body_in_an_encoding_that_is_not_taken_is_refused_by_name(client):
+    headers = {"Content-Type": "application/json", "Content-Encoding": "br"}
     response = client.post("/predict", data=b"\x1f\x8b", headers=headers)
     assert response.status_code == 415
-    assert "got gzip; send it uncompressed" in response.get_json()["error"]
+    assert "got 'br'" in response.get_json()["error"]
 
 
 def test_alive_and_ready(client):
@@ -280,6 +280,13 @@ def test_another_path_is_answered_with_those_there_are(client):
     assert response.content_type == "application/json"
     assert "POST /predict" in response.get_json()["error"]
     assert response.get_json()["error"].endswith("got '/predictions'")
+
+
+@pytest.mark.parametrize("path", ["//predict", "/v2//models", "/predict/"])
+def test_a_path_is_never_redirected(path, client):
+    answer = client.post(path)
+    assert answer.status_code == 404
+    assert answer.content_type == "application/json"
 
 
 def test_a_fault_of_ours_shows_a_number_and_no_traceback(client, monkeypatch, caplog):

@@ -5,7 +5,9 @@ import sys
 
 import pytest
 import requests
+from click.testing import CliRunner
 
+from serving import cli
 from serving.settings import Settings
 
 
@@ -45,6 +47,68 @@ def test_wrong_arguments_end_with_status_2_and_the_reason(arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Runs a command as far as where gunicorn would take over; the settings it would read."""
+
+    class Replaced(Exception):
+        pass
+
+    def replace(*_):
+        raise Replaced
+
+    monkeypatch.setattr(cli.os, "execv", replace)
+    monkeypatch.setattr(cli, "_require_free", lambda *_: None)
+
+    def start(*arguments, **variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        environment = dict(cli.os.environ)
+        monkeypatch.setattr(cli.os, "environ", environment)
+        done = CliRunner().invoke(cli.main, arguments)
+        if not isinstance(done.exception, Replaced):
+            return done
+        found = Settings.model_fields
+        return {name: environment.get(f"FORWARDPASS_{name.upper()}") for name in found}
+
+    return start
+
+
+IMAGE = {"FORWARDPASS_HOST": "0.0.0.0", "FORWARDPASS_PORT": "8000",  # noqa: S104
+         "FORWARDPASS_MODELS": "/models"}  # fmt: skip
+
+
+def test_serve_is_what_sagemaker_expects_whatever_the_image_says(started):
+    found = started("serve", **IMAGE, FORWARDPASS_WORKERS="3")
+    assert (found["host"], found["port"]) == ("0.0.0.0", "8080")  # noqa: S104
+    assert found["models"] == "/opt/ml/model"
+    assert found["workers"] == "3"
+
+
+def test_an_option_of_serve_is_heeded(started):
+    assert started("serve", "--port", "9000", **IMAGE)["port"] == "9000"
+
+
+def test_run_listens_where_vertex_ai_asks(started):
+    found = started("run", **IMAGE, AIP_HTTP_PORT="9090", AIP_STORAGE_URI="file:///mnt/models")
+    assert (found["port"], found["models"]) == ("9090", "/mnt/models")
+    assert started("run", "--port", "9091")["port"] == "9091"
+
+
+def test_run_elsewhere_listens_as_it_is_told(started):
+    found = started("run", **IMAGE)
+    assert (found["port"], found["models"]) == ("8000", "/models")
+
+
+def test_a_bucket_is_refused_with_what_to_do(started):
+    done = started("run", AIP_STORAGE_URI="gs://bucket/models", AIP_HTTP_PORT="x")
+    assert done.exit_code == 2
+    assert "AIP_STORAGE_URI: Value error, expected a local folder" in done.output
+    assert "put the models into the image under FORWARDPASS_MODELS" in done.output
+    assert "got 'gs://bucket/models'" in done.output
+    assert "AIP_HTTP_PORT: Input should be a valid integer" in done.output
 
 
 def test_a_key_is_made_and_taken(tmp_path, serve, shipped):

@@ -5,7 +5,15 @@ import pytest
 from serving import create_app
 from serving.guard import new_key, scope_of
 
-OPEN = {"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
+OPEN = {
+    "/healthz",
+    "/readyz",
+    "/ping",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/docs",
+    "/docs/<file>",
+}
 
 
 @pytest.mark.parametrize("rule", sorted(OPEN))

@@ -42,11 +42,11 @@ def test_over_tls_it_is_to_stay_there(ask, client):
 def test_a_route_may_allow_its_page_more(shipped):
     app = create_app(models=shipped)
 
-    @app.get("/docs")
-    def docs():
+    @app.get("/page")
+    def page():
         return "", 200, {"Content-Security-Policy": "default-src 'self'"}
 
-    policies = app.test_client().get("/docs").headers.getlist("Content-Security-Policy")
+    policies = app.test_client().get("/page").headers.getlist("Content-Security-Policy")
     assert policies == ["default-src 'self'"]
 
 

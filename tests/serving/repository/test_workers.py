@@ -69,7 +69,7 @@ def test_a_version_that_appears_is_taken_up_and_one_that_fails_stays_out(serve, 
     shutil.copytree(whole, only_digits / "whole")
     shutil.rmtree(whole)
     damage(add_version(only_digits, 3))
-    said(server, "refused digits/3", 1)
+    said(server, "refused digits/3", 1, level="error")
     assert answering(server.url) == {1}
     whole.mkdir()
     for file in sorted((only_digits / "whole").iterdir()):  # the graph is the second last

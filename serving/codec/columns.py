@@ -1,0 +1,201 @@
+"""Columns: values as a wire format brings them, to what the graph takes, or a precise refusal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import islice
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.bundle import Arrays
+from serving.codec.fields import (
+    FLOAT32_LIMIT,
+    NOT_FILLED,
+    BooleanField,
+    CategoryField,
+    DateField,
+    Field,
+    Fields,
+    WrongValueError,
+    join,
+    most_cells,
+)
+from serving.codec.values import SHOWN, quoted
+from serving.errors import InvalidInstancesError
+
+BLOCK = 1024  # values or instances that are Python objects at the same time
+
+
+def refuse(message: str, **details: Any) -> NoReturn:
+    """Say that these are no instances the model takes."""
+    raise InvalidInstancesError(message, **details)
+
+
+def blocks(values: Iterator[Any]) -> Iterator[list[Any]]:
+    """Some of the values at a time."""
+    while block := list(islice(values, BLOCK)):
+        yield block
+        if len(block) == BLOCK:
+            time.sleep(0)  # there may be many more: let whoever is ready have a turn
+
+
+def check_column(field: Field, values: Sequence[object], first: int = 0) -> list[Any]:
+    """The values of a column as the graph takes them, None for a gap.
+
+    Args:
+        field: the column's.
+        values: of consecutive instances.
+        first: number of the first of those.
+
+    Raises:
+        InvalidInstancesError: one is not what the column takes; the message says which.
+    """
+    try:
+        return field.check_all(values)
+    except WrongValueError:
+        return [_check(field, value, first + place) for place, value in enumerate(values)]
+
+
+def _check(field: Field, value: object, instance: int) -> Any:
+    try:
+        return field.check(value)
+    except WrongValueError as error:
+        refuse(
+            f"expected {error.expected} in instance {instance}, field {field.name!r}; got "
+            f"{error.got}",
+            instance=instance,
+            field=field.name,
+        )
+
+
+def check_numbers(field: Field, numbers: NDArray[Any], first: int = 0) -> Sequence[Any]:
+    """The same of numbers that came in binary; a date is seconds since 1970-01-01 UTC.
+
+    Args:
+        field: the column's.
+        numbers: `(n,)`, floats, whose NaN is a gap, integers or booleans.
+        first: number of the first instance.
+
+    Raises:
+        InvalidInstancesError: as `check_column`.
+    """
+    if isinstance(field, CategoryField):
+        return check_column(field, with_gaps(numbers.tolist()), first)
+    with np.errstate(invalid="ignore"):  # a NaN of the signalling kind
+        column = numbers.astype(np.float64)
+    gaps = np.isnan(column)
+    wrong = ~(np.abs(column) < (np.inf if isinstance(field, DateField) else FLOAT32_LIMIT))
+    if isinstance(field, BooleanField):
+        wrong = (column != 0) & (column != 1)
+    wrong[gaps] = not field.fills_gaps
+    if wrong.any():
+        place = int(wrong.argmax())
+        expected = "seconds since 1970" if isinstance(field, DateField) else field.expected
+        refuse(
+            f"expected {expected} in instance {first + place}, field {field.name!r}; got "
+            f"{_words(column[place])}",
+            instance=first + place,
+            field=field.name,
+        )
+    return column  # type: ignore[return-value]
+
+
+def with_gaps(values: list[Any]) -> list[Any]:
+    """The same values, None in place of NaN."""
+    return [None if value != value else value for value in values]  # noqa: PLR0124
+
+
+def _words(number: float) -> str:
+    if np.isnan(number):
+        return f"NaN, {NOT_FILLED}"
+    if np.isfinite(number) and abs(number) >= FLOAT32_LIMIT:
+        return "a number that float32 cannot hold"
+    return f"the number {number:g}"
+
+
+def inputs_of_rows(blocks: Iterable[Sequence[Sequence[object]]], fields: Fields) -> Arrays:
+    """The graph's inputs of rows, each of as many values as there are columns.
+
+    Args:
+        blocks: some rows at a time.
+        fields: the model's columns.
+
+    Raises:
+        InvalidInstancesError: as `check_column`.
+    """
+    parts: list[Arrays] = []
+    count = 0
+    for block in blocks:
+        columns = zip(fields.columns, zip(*block, strict=True), strict=True)
+        parts.append(fields.inputs([check_column(f, values, count) for f, values in columns]))
+        count += len(block)
+    return join(parts or [fields.inputs([()] * len(fields))])
+
+
+def inputs_of_columns(columns: Mapping[str, Sequence[Any]], count: int, fields: Fields) -> Arrays:
+    """The graph's inputs of columns by name; one that is not there is full of gaps.
+
+    Args:
+        columns: checked values, of known names.
+        count: of instances.
+        fields: the model's columns.
+
+    Raises:
+        InvalidInstancesError: one is not there, and the model fills no gap in it.
+    """
+    return fields.inputs(
+        [
+            columns[field.name] if field.name in columns else check_column(field, [None] * count)
+            for field in fields.columns
+        ]
+    )
+
+
+def common_length(columns: Mapping[str, Sequence[Any]], fields: Fields, length: int) -> int:
+    """How many instances columns are of.
+
+    Args:
+        columns: by name.
+        fields: the model's.
+        length: of the body that held them, in bytes.
+
+    Raises:
+        InvalidInstancesError: there are none, they are of different lengths, or gaps would
+            multiply the body.
+    """
+    if not columns:
+        refuse("expected at least one of the model's columns; got none")
+    first, *others = columns
+    count = len(columns[first])
+    for name in others:
+        if len(columns[name]) != count:
+            refuse(
+                f"expected columns of one length; got {count} values of {quoted(first)} and "
+                f"{len(columns[name])} of {quoted(name)}"
+            )
+    most = most_cells(length) // len(fields)
+    if count > most:
+        refuse(f"expected at most {most} instances in a body of this length; got {count}")
+    return count
+
+
+def require_known(names: Iterable[str], fields: Fields, what: str) -> None:
+    """Refuse the first name that is no column's.
+
+    Args:
+        names: that came.
+        fields: the model's columns.
+        what: they name, in the singular.
+    """
+    for name in names:
+        if name not in fields.places:
+            close = get_close_matches(name[:SHOWN], fields.places, n=1)
+            refuse(
+                f"expected no other {what}s than the model's; got {quoted(name)}"
+                f"{f'; did you mean {quoted(close[0])}?' if close else ''}",
+                field=name[:SHOWN],
+            )

@@ -1,0 +1,103 @@
+"""Compression: bodies that came smaller than they are, never unpacked beyond a limit."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import NoReturn
+
+import zstandard
+
+from serving.errors import MalformedBodyError, UnsupportedMediaTypeError
+
+FED = 4096  # bytes of a gzip body at a time: what is left of them may be copied at each member
+MEMBERS = 4096  # of a gzip body, at most: each costs a decompressor of its own
+CHUNK = 64 * 2**10  # bytes that a step unpacks to, at most
+WINDOW = 8 * 2**20  # bytes that zstd may look back; RFC 8878 asks of decoders no more
+FED_TO_ZSTD = 64  # bytes, which can become no more than 2 MiB
+
+
+def unpacked(body: bytes, encoding: str, limit: int) -> Iterator[bytes]:
+    """The parts of a body, none of them much larger than the limit.
+
+    Args:
+        body: compressed.
+        encoding: as `Content-Encoding` names it.
+        limit: bytes from which on the caller takes no more.
+
+    Raises:
+        UnsupportedMediaTypeError: the encoding is not known here.
+        MalformedBodyError: the body is not of that encoding, breaks off, or goes on behind it.
+    """
+    unpack = _UNPACK.get(encoding)
+    if unpack is None:
+        raise UnsupportedMediaTypeError(
+            f"expected Content-Encoding: {' or '.join(_UNPACK)}, or none; got {encoding[:40]!r}"
+        )
+    return unpack(body, limit)
+
+
+def _gunzip(body: bytes, limit: int) -> Iterator[bytes]:
+    del limit
+    member, members = _member(), 1
+    for start in range(0, len(body), FED):
+        fed = body[start : start + FED]
+        while fed:
+            if member.eof:  # one ended where these bytes begin
+                member, members = _member(), members + 1
+                if members > MEMBERS:
+                    _refuse("gzip", f"one of more than {MEMBERS} members")
+            try:
+                part = member.decompress(fed, CHUNK)
+            except zlib.error as error:
+                _refuse("gzip", f"other bytes in member {members}: {error}")
+            fed = member.unconsumed_tail or member.unused_data
+            if part:
+                yield part
+        if start + FED < len(body):
+            time.sleep(0)  # there may be many more: let whoever is ready have a turn
+    while not member.eof and (part := member.decompress(b"", CHUNK)):
+        yield part
+    if not member.eof:
+        _refuse("gzip", "one that breaks off")
+
+
+def _member() -> zlib._Decompress:
+    return zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+
+def _unzstd(body: bytes, limit: int) -> Iterator[bytes]:
+    unpacker = zstandard.ZstdDecompressor(max_window_size=WINDOW)
+    try:
+        size = zstandard.frame_content_size(body)
+        if 0 <= size <= limit:
+            yield unpacker.decompress(body, read_across_frames=False, allow_extra_data=False)
+        else:
+            yield from _unzstd_in_steps(body, unpacker.decompressobj())
+    except zstandard.ZstdError as error:
+        _refuse("zstd", f"another: {error}")
+
+
+def _unzstd_in_steps(body: bytes, frame: zstandard.ZstdDecompressionObj) -> Iterator[bytes]:
+    """The same of a frame that does not say how large its content is, or too large."""
+    for start in range(0, len(body), FED_TO_ZSTD):
+        if frame.eof:
+            _refuse("zstd", "bytes behind its frame")
+        yield frame.decompress(body[start : start + FED_TO_ZSTD])
+        if start % FED == 0 and start:
+            time.sleep(0)  # as above
+    if frame.unused_data:
+        _refuse("zstd", "bytes behind its frame")
+    if not frame.eof:
+        _refuse("zstd", "one that breaks off")
+
+
+def _refuse(encoding: str, came: str) -> NoReturn:
+    raise MalformedBodyError(f"expected a whole body in {encoding}; got {came[:120]}")
+
+
+_UNPACK: Mapping[str, Callable[[bytes, int], Iterator[bytes]]] = {
+    "gzip": _gunzip,
+    "zstd": _unzstd,
+}

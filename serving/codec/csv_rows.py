@@ -1,0 +1,113 @@
+"""CSV: a line an instance, values in the order of the columns, as SageMaker's clients send it."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+
+from serving.bundle import FEATURES, GAPS, Arrays
+from serving.codec.columns import blocks, inputs_of_rows, refuse
+from serving.codec.fields import BooleanField, Field, Fields, NumberField
+from serving.codec.json_plain import decode_plain
+from serving.errors import MalformedBodyError
+
+MEDIA = "text/csv"
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+TRUTHS = {"true": True, "false": False, "1": True, "0": False}
+EMPTY_LINES = re.compile(r"\n[\r\n]+")
+LONGEST_FIELD = 2**17  # characters, as the standard library has it
+
+
+def decode_csv(body: bytes, fields: Fields) -> Arrays:
+    """The rows of a CSV text.
+
+    Args:
+        body: in UTF-8, lines ended by LF or CRLF, values quoted as RFC 4180 has it where they need
+            be; a first line that is the columns' names is passed over, so are empty lines of a
+            table of several columns. An empty value, and one of `GAPS`, is a gap.
+        fields: the model's columns.
+
+    Raises:
+        MalformedBodyError: it is no CSV.
+        InvalidInstancesError: a line is not what the model takes.
+    """
+    if fields.all_numbers and (inputs := _plain(body, fields)) is not None:
+        return inputs
+    try:
+        return inputs_of_rows(blocks(_instances(_text(body), fields)), fields)
+    except csv.Error as error:
+        raise MalformedBodyError(f"expected a CSV body; got another: {error}") from None
+
+
+def _plain(body: bytes, fields: Fields) -> Arrays | None:
+    """The same of numbers as JSON writes them, by its decoder; None of any others."""
+    if b"[" in body or not body:
+        return None
+    lines = (
+        body.removesuffix(b"\n").removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\n", b"],[")
+    )
+    rows = decode_plain(b'{"instances":[[' + lines + b"]]}", len(fields))
+    return {FEATURES: rows} if rows is not None and fields.take(rows) else None
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MalformedBodyError(
+            f"expected CSV in UTF-8; got a byte that is not at position {error.start}",
+            position=error.start,
+        ) from None
+
+
+def _instances(text: str, fields: Fields) -> Iterator[list[object]]:
+    width, count = len(fields), 0
+    names = list(fields.places)
+    for place, row in enumerate(csv.reader(_lines(text, width), strict=True)):
+        if not row and width > 1:
+            continue
+        values = row or [""]  # of one column, whose value is a gap
+        if place == 0 and [value.strip() for value in values] == names:
+            continue
+        if len(values) != width:
+            _refuse_width(width, count, len(values))
+        yield [_value(v, field) for v, field in zip(values, fields.columns, strict=True)]
+        count += 1
+
+
+def _lines(text: str, width: int) -> Iterator[str]:
+    """The lines, none of so many values that it would cost more than it is long to tell."""
+    quoted = '"' in text
+    if width > 1 and not quoted and EMPTY_LINES.search(text):
+        text = EMPTY_LINES.sub("\n", text)  # there may be very many
+    most = 2 * width + LONGEST_FIELD * width * quoted
+    at, number = 0, 0
+    while at < len(text):
+        end = text.find("\n", at) + 1 or len(text)
+        if (commas := text.count(",", at, end)) > most:
+            _refuse_width(width, number, commas + 1)
+        yield text[at:end]
+        at, number = end, number + 1
+
+
+def _refuse_width(width: int, instance: int, got: int) -> None:
+    refuse(
+        f"expected {width} values in instance {instance}, one per column, with commas between "
+        f"them; got {got}",
+        instance=instance,
+        expected=width,
+        got=got,
+    )
+
+
+def _value(text: str, field: Field) -> object:
+    """A value as JSON would have it; a text that is none of the column's stays one."""
+    stripped = text.strip()
+    if stripped.lower() in GAPS:
+        return None
+    if isinstance(field, NumberField) and NUMBER.fullmatch(stripped):
+        return float(stripped)
+    if isinstance(field, BooleanField):
+        return TRUTHS.get(stripped.lower(), text)
+    return text

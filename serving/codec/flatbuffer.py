@@ -1,0 +1,103 @@
+"""Flatbuffers: tables of bytes that came from anyone, every step checked to stay inside.
+
+https://flatbuffers.dev/internals: a table starts with the distance back to its vtable, which lists
+where each of its fields is; tables, vectors and texts are referred to by their distance onward.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+
+class FlatbufferError(Exception):
+    """The bytes are no flatbuffer of that form."""
+
+
+class Table:
+    """A table.
+
+    Args:
+        content: the whole buffer.
+        at: where the table is.
+    """
+
+    def __init__(self, content: bytes, at: int) -> None:
+        self.content, self.at = content, at
+        self._vtable = at - _read("<i", content, at)
+        self._length = _read("<H", content, self._vtable)
+
+    @classmethod
+    def root(cls, content: bytes) -> Table:
+        """The table that a buffer is about."""
+        return cls(content, _read("<I", content, 0))
+
+    def number(self, field: int, form: str, default: int = 0) -> int:
+        """A number.
+
+        Args:
+            field: its place among the table's fields.
+            form: of its bytes, in `struct`'s words.
+            default: where the table does not say.
+        """
+        at = self._place(field)
+        return default if at is None else _read(form, self.content, at)
+
+    def table(self, field: int) -> Table | None:
+        """A table that this one refers to."""
+        at = self._target(field)
+        return None if at is None else Table(self.content, at)
+
+    def text(self, field: int) -> str:
+        """A text, empty where the table does not say."""
+        at = self._target(field)
+        if at is None:
+            return ""
+        end = at + 4 + _read("<I", self.content, at)
+        if end > len(self.content):
+            raise FlatbufferError("a text that is too long")
+        try:
+            return self.content[at + 4 : end].decode()
+        except UnicodeDecodeError:
+            raise FlatbufferError("a text that is not UTF-8") from None
+
+    def tables(self, field: int) -> Iterator[Table]:
+        """The tables of a vector."""
+        at, count = self._vector(field, 4)
+        for place in range(at, at + 4 * count, 4):
+            yield Table(self.content, place + _read("<I", self.content, place))
+
+    def pairs(self, field: int) -> list[tuple[int, int]]:
+        """The structs of a vector, each of two integers of 64 bits."""
+        at, count = self._vector(field, 16)
+        return list(struct.iter_unpack("<qq", self.content[at : at + 16 * count]))
+
+    def _place(self, field: int) -> int | None:
+        entry = 4 + 2 * field
+        if entry + 2 > self._length:
+            return None
+        distance = _read("<H", self.content, self._vtable + entry)
+        return self.at + distance if distance else None
+
+    def _target(self, field: int) -> int | None:
+        at = self._place(field)
+        return None if at is None else at + _read("<I", self.content, at)
+
+    def _vector(self, field: int, size: int) -> tuple[int, int]:
+        at = self._target(field)
+        if at is None:
+            return 0, 0
+        count = _read("<I", self.content, at)
+        if at + 4 + size * count > len(self.content):
+            raise FlatbufferError("a vector that is too long")
+        return at + 4, count
+
+
+def _read(form: str, content: bytes, at: int) -> int:
+    if at < 0:  # which `struct` takes for a place from the end
+        raise FlatbufferError("a place before the beginning")
+    try:
+        number: int = struct.unpack_from(form, content, at)[0]
+    except struct.error:
+        raise FlatbufferError("a place behind the end") from None
+    return number

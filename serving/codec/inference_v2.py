@@ -1,0 +1,147 @@
+"""The Open Inference Protocol: tensors by name, as JSON or as raw bytes behind their JSON.
+
+https://github.com/kserve/open-inference-protocol; the binary extension is Triton's:
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import orjson
+
+from serving.bundle import FEATURES, Arrays, Category, Date, Input, Manifest
+from serving.codec.answers import OPTIONS, plain
+from serving.codec.columns import check_column, check_numbers, inputs_of_columns, refuse
+from serving.codec.datatypes import BYTES, bytes_of, datatype_of, numbers_of, text_of
+from serving.codec.fields import CategoryField, DateField, Fields
+from serving.codec.inference_request import Asked, read_request
+from serving.codec.json_documents import read_document
+from serving.codec.json_syntax import syntax_error
+from serving.codec.outputs import chosen
+from serving.codec.question import Question
+from serving.codec.raw import decode_raw
+from serving.errors import MalformedBodyError
+from serving.wire import Message, Reply
+
+BINARY = "application/octet-stream"
+HEAD_LENGTH = "Inference-Header-Content-Length"
+RAW = Asked(None, (), True, {})  # of an answer to a body without JSON
+
+
+def ask_inference(message: Message, fields: Fields) -> Question:
+    """The question of `{"inputs": [{"name", "shape", "datatype", "data"}, …], "outputs"?, "id"?}`.
+
+    An input is `features` `[n, f]`, or of tables of several types a column `[n, 1]` or `[n]`. What
+    it is of is cast to what the graph takes: a date may be seconds since 1970 in UTC, or BYTES in
+    ISO 8601. Null, and NaN in binary, is a gap; so is a column that is not there.
+
+    Where `message.json_bytes` is 0, the body is the model's one input and nothing else.
+
+    Raises:
+        NotJsonError: what should be JSON is not.
+        MalformedBodyError: the body is shorter than its JSON.
+        InvalidInstancesError: anything is not what the model or the protocol takes.
+    """
+    body, length = message.content, message.json_bytes
+    if length == 0:
+        return Question(_raw_input(body, fields), partial(_reply, RAW))
+    if length is not None and not 0 < length <= len(body):
+        raise MalformedBodyError(
+            f"expected {length} bytes of JSON, as {HEAD_LENGTH} says; got a body of {len(body)}"
+        )
+    head = body if length is None else body[:length]
+    rest = memoryview(body)[len(head) :]
+    read = partial(read_request, head=head, rest=rest, fields=fields)
+    try:
+        inputs, asked = read_document(head, read)
+    except (ValueError, RuntimeError):
+        raise syntax_error(head) from None
+    return Question(inputs, partial(_reply, asked))
+
+
+def _raw_input(body: bytes, fields: Fields) -> Arrays:
+    """The one input of a model, raw; of BYTES it is one text."""
+    if fields.all_numbers:
+        return decode_raw(body, fields)
+    if len(fields) > 1:
+        refuse(f"expected {HEAD_LENGTH} above 0, since the model has {len(fields)} inputs; got 0")
+    (field,) = fields.columns
+    if isinstance(field, CategoryField):
+        texts = [text_of(memoryview(body), field.name, 0)]
+        values: Sequence[Any] = check_column(field, texts)
+    else:
+        datatype = "FP64" if isinstance(field, DateField) else "FP32"
+        values = check_numbers(field, numbers_of(memoryview(body), datatype, field.name))
+    return inputs_of_columns({field.name: values}, len(values), fields)
+
+
+def _reply(asked: Asked, manifest: Manifest, outputs: Arrays) -> Reply:
+    told: list[dict[str, Any]] = []
+    parts: list[bytes] = []
+    for name, array in chosen(outputs, asked.names).items():
+        tensor: dict[str, Any] = {
+            "name": name,
+            "datatype": datatype_of(array),
+            "shape": array.shape,
+        }
+        if asked.each.get(name, asked.binary):
+            parts.append(bytes_of(array))
+            tensor["parameters"] = {"binary_data_size": len(parts[-1])}
+        else:
+            tensor["data"] = plain(array.ravel())
+        told.append(tensor)
+    answer: dict[str, Any] = {
+        "model_name": manifest.name,
+        "model_version": str(manifest.version),
+        **({} if asked.id is None else {"id": asked.id}),
+        "outputs": told,
+    }
+    head = orjson.dumps(answer, option=OPTIONS)
+    if not parts:
+        return Reply(head)
+    return Reply(b"".join([head, *parts]), BINARY, ((HEAD_LENGTH, str(len(head))),))
+
+
+def face(manifest: Manifest) -> dict[str, list[dict[str, Any]]]:
+    """A model's inputs and outputs as the protocol's metadata have them; -1 is the batch.
+
+    Args:
+        manifest: the model's.
+
+    Returns:
+        `{"inputs": [{"name", "datatype", "shape"}, …], "outputs": […]}`.
+    """
+    if manifest.all_numbers:
+        inputs = [_tensor(FEATURES, "FP32", -1, len(manifest.inputs))]
+    else:
+        inputs = [_tensor(column.name, _datatype(column), -1, 1) for column in manifest.inputs]
+    if manifest.classes is None:
+        return {
+            "inputs": inputs,
+            "outputs": [_tensor("value", "FP32", -1, len(manifest.data.target))],
+        }
+    texts = isinstance(manifest.classes[0], str)
+    return {
+        "inputs": inputs,
+        "outputs": [
+            _tensor("label", BYTES if texts else "INT64", -1),
+            _tensor("probabilities", "FP32", -1, len(manifest.classes)),
+        ],
+    }
+
+
+def _tensor(name: str, datatype: str, *shape: int) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": list(shape)}
+
+
+def _datatype(column: Input) -> str:
+    match column:
+        case Category():
+            return BYTES
+        case Date():
+            return "FP64"
+        case _:
+            return "FP32"

@@ -1,0 +1,47 @@
+"""JSON documents: a body parsed by simdjson, whose parsers are kept and used again.
+
+A parser's memory grows with the body it reads. A new one's pages are all new to the process, and
+touching them first costs more than reading the body does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import simdjson
+
+Answer = TypeVar("Answer")
+
+REUSED = 2**20  # bytes of the longest body that leaves its parser's memory with us
+KEPT = 4  # parsers; as many as decode at the same time, which is rarely more than one
+
+_free: list[simdjson.Parser] = []
+
+
+def read_document(body: bytes, use: Callable[[Any], Answer]) -> Answer:
+    """What `use` makes of the document of a body.
+
+    Args:
+        body: the JSON text, UTF-8.
+        use: is given the document, simdjson's own or a plain value; keeps no part of it.
+
+    Raises:
+        ValueError: simdjson does not take the body; UnicodeDecodeError is one.
+        RuntimeError: likewise, as a body nested too deep.
+    """
+    try:
+        parser = _free.pop()
+    except IndexError:
+        parser = simdjson.Parser()
+    # What is raised holds on to its frames, and they to the document: then the parser goes, too.
+    answer = use(parser.parse(body))
+    if len(body) <= REUSED and len(_free) < KEPT:
+        _free.append(parser)
+    return answer
+
+
+def text_of_part(part: simdjson.Object | simdjson.Array) -> bytes:
+    """A part of a document as JSON again, without spaces."""
+    text: Any = part.mini  # bytes, whatever its stub says
+    return bytes(text)

@@ -1,0 +1,56 @@
+"""The matrix: numbers that came in binary, to rows as a graph of numbers takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.bundle import FEATURES, Arrays
+from serving.codec.columns import check_numbers, refuse
+from serving.codec.fields import Fields
+
+
+def inputs_of_matrix(numbers: NDArray[Any], fields: Fields) -> Arrays:
+    """The graph's input of numbers; a view of them where that is possible.
+
+    Args:
+        numbers: `(n, len(fields))`, floats, integers or booleans of any byte order and layout.
+        fields: of a model whose columns are all numbers and booleans.
+
+    Returns:
+        `features`, float32 `(n, len(fields))`. NaN is a gap where the graph fills one.
+
+    Raises:
+        InvalidInstancesError: a number is not what its column takes; the message says which.
+    """
+    rows = _as_float32(numbers)
+    if not np.isfinite(rows).all() or not fields.take(rows):
+        for field, column in zip(fields.columns, numbers.T, strict=True):
+            check_numbers(field, column)
+    return {FEATURES: rows}
+
+
+def _as_float32(numbers: NDArray[Any]) -> NDArray[np.float32]:
+    if numbers.dtype == np.float32 and numbers.flags.c_contiguous and numbers.flags.aligned:
+        return numbers
+    with np.errstate(over="ignore", invalid="ignore"):  # they are seen to by the caller
+        return numbers.astype(np.float32, order="C")
+
+
+def require_numbers_alone(fields: Fields, form: str) -> None:
+    """Refuse a form that only numbers can have.
+
+    Args:
+        fields: the model's columns.
+        form: that came.
+
+    Raises:
+        InvalidInstancesError: a column is of another type.
+    """
+    if not fields.all_numbers:
+        refuse(
+            f"expected records, since this model's columns are of several types; got {form}; send "
+            f"JSON, CSV or an Arrow stream"
+        )

@@ -1,0 +1,75 @@
+"""Outputs: which of the graph's answers a client asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from serving.bundle import Arrays
+from serving.codec.columns import refuse
+from serving.codec.values import quoted, shown
+
+MOST = 16  # names; no graph has so many outputs
+
+
+def asked_outputs(parameters: Any) -> tuple[str, ...]:
+    """The names in `{"outputs": [name, …]}`; none for all there are.
+
+    Args:
+        parameters: of a body, any JSON.
+
+    Raises:
+        InvalidInstancesError: they are of another form.
+    """
+    if parameters is None:
+        return ()
+    if not isinstance(parameters, dict) or not parameters.keys() <= {"outputs"}:
+        refuse(
+            'expected "parameters" to be an object of the key "outputs" alone, a list of names; '
+            f"got {_kind(parameters)}"
+        )
+    names = parameters.get("outputs")
+    if names is None:
+        return ()
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        refuse(f'expected "outputs" to be a list of names; got {_kind(names)}')
+    return distinct(names)
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """The same names, at least one and each once.
+
+    Raises:
+        InvalidInstancesError: one comes twice, or there is none.
+    """
+    if not 0 < len(names) <= MOST:
+        refuse(f'expected "outputs" to name at least one output, each once; got {len(names)} names')
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            refuse(f"expected every output once; got {quoted(name)} twice", output=name[:40])
+    return tuple(names)
+
+
+def chosen(outputs: Arrays, names: Sequence[str]) -> Arrays:
+    """Those of the graph's outputs that are asked for, in the order they are asked for.
+
+    Args:
+        outputs: of the graph, by name.
+        names: that are asked for; none for all.
+
+    Raises:
+        InvalidInstancesError: the graph has no such output.
+    """
+    for name in names:
+        if name not in outputs:
+            refuse(
+                f"expected outputs out of {', '.join(outputs)}; got {quoted(name)}",
+                output=name[:40],
+            )
+    return {name: outputs[name] for name in names} if names else outputs
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"an object of {', '.join(map(quoted, list(value)[:3])) or 'nothing'}"
+    return "a list" if isinstance(value, list) else shown(value)

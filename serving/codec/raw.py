@@ -1,0 +1,30 @@
+"""Raw numbers: little-endian float32, row after row, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from serving.bundle import Arrays
+from serving.codec.columns import refuse
+from serving.codec.fields import Fields
+from serving.codec.matrix import inputs_of_matrix, require_numbers_alone
+
+
+def decode_raw(body: bytes, fields: Fields) -> Arrays:
+    """The rows of `4 * n * len(fields)` bytes.
+
+    Args:
+        body: the numbers.
+        fields: the model's columns, all of them numbers or booleans.
+
+    Raises:
+        InvalidInstancesError: it is not as long as rows are, or a number is not what its column
+            takes.
+    """
+    require_numbers_alone(fields, "raw numbers")
+    width = len(fields)
+    if len(body) % (4 * width):
+        refuse(
+            f"expected rows of {4 * width} bytes, {width} numbers in float32; got {len(body)} bytes"
+        )
+    return inputs_of_matrix(np.frombuffer(body, "<f4").reshape(-1, width), fields)

@@ -1,0 +1,76 @@
+"""Columns: the schema of one value of each, the rule of `codec.fields` as JSON Schema says it.
+
+What it allows is answered. The codec is kinder in places that no schema needs: it takes a category
+with spaces around it, and 2.0 for 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serving.bundle import GAPS, Boolean, Category, Date, Input, Number
+
+FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
+EXACT = 2**53  # from here on a whole number may not be the one that was written
+# What is stripped off a text is more than the \s of a schema.
+SPACE = r"[\u0009-\u000d\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+NO_GAP = {
+    "not": {
+        "pattern": f"^{SPACE}*("
+        + "|".join("".join(f"[{c}{c.upper()}]" if c.isalpha() else f"[{c}]" for c in gap)
+                   for gap in GAPS)
+        + f"){SPACE}*$"
+    }
+}  # fmt: skip
+
+
+def value_schema(column: Input) -> dict[str, Any]:
+    """What a value of this column may be, a gap included where the graph fills it."""
+    gaps = column.missing == "impute"
+    match column:
+        case Number():
+            return {
+                "type": ["number", "null"] if gaps else "number",
+                "exclusiveMinimum": -FLOAT32_LIMIT,
+                "exclusiveMaximum": FLOAT32_LIMIT,
+                "description": f"A float32; in training {column.minimum:g} to {column.maximum:g}.",
+            }
+        case Boolean():
+            return {"enum": [True, False, 1, 0, *[None] * gaps]}
+        case Category():
+            return _category(column, gaps)
+        case Date():
+            return {
+                "anyOf": [
+                    {"type": "string", "format": "date"},
+                    {"type": "string", "format": "date-time"},
+                    *[{"type": "null"}] * gaps,
+                ],
+                "description": "ISO 8601; without a zone it is UTC; in training "
+                f"{column.minimum} to {column.maximum}.",
+            }
+
+
+def _category(column: Category, gaps: bool) -> dict[str, Any]:
+    known: list[Any] = list(column.categories)
+    if column.unseen == "refuse":
+        if column.whole:
+            known += [int(text) for text in column.categories]
+        written = column.truths.items()
+        known += [truth for truth, text in written if text in column.categories]
+        return {"enum": [*known, *[None, ""] * gaps]}
+    kinds = ["string"]
+    if column.whole:
+        kinds.append("integer")
+    if column.truths:
+        kinds.append("boolean")
+    if gaps:
+        kinds.append("null")
+    bounds = {"exclusiveMinimum": -EXACT, "exclusiveMaximum": EXACT} if column.whole else {}
+    return {
+        "type": kinds,
+        **bounds,
+        **({} if gaps else NO_GAP),
+        "examples": known[:5],
+        "description": f"One of {len(known)} that the model tells apart, or any other.",
+    }

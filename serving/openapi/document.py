@@ -1,0 +1,105 @@
+"""The document: all operations and schemas, for the models that are served now."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from serving.bundle import Manifest
+from serving.call import LONGEST
+from serving.clouds import Vertex
+from serving.openapi.examples import example_of, tensors_of
+from serving.openapi.faults import SCHEMAS
+from serving.openapi.models import model_schemas
+from serving.openapi.operations import operations
+from serving.openapi.page import PARTS
+from serving.settings import VERSION
+
+RULES = re.compile(r"<(?:\w+:)?(\w+)>")  # placeholders of Werkzeug's
+
+
+def describe(
+    models: Sequence[Manifest], rules: Mapping[str, set[str]], vertex: Vertex
+) -> dict[str, Any]:
+    """The OpenAPI document.
+
+    Args:
+        models: that are served, by the versions that answer.
+        rules: the methods of each URL there is, by Werkzeug's rule.
+        vertex: what Vertex AI asks for.
+
+    Returns:
+        It, as JSON; of the table of operations those that there are.
+    """
+    names = [manifest.name for manifest in models]
+    methods = {RULES.sub(r"{\1}", rule): allowed for rule, allowed in rules.items()}
+    example = _examples(models[0]) if len(models) == 1 else {}
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations(vertex):
+        if operation.method in methods.get(operation.path, ()):
+            described = operation.described(names, example)
+            paths.setdefault(operation.path, {})[operation.method.lower()] = described
+    schemas = dict(SCHEMAS)
+    for manifest in models:
+        schemas |= model_schemas(manifest)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "forwardpass",
+            "version": VERSION,
+            "description": "Predictions of the models that are served now, in several protocols.",
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "parameters": _parameters(models),
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
+        },
+    }
+
+
+def _parameters(models: Sequence[Manifest]) -> dict[str, Any]:
+    names: dict[str, Any] = {"type": "string"}
+    if models:
+        names["enum"] = [manifest.name for manifest in models]
+    return {
+        "name": {
+            "name": "name", "in": "path", "required": True, "schema": names,
+            "description": "Of a model.",
+        },
+        "version": {
+            "name": "version", "in": "path", "required": True,
+            "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,8}$"},
+            "examples": {"1": {"value": str(models[0].version) if models else "1"}},
+        },
+        "model": {
+            "name": "model", "in": "query", "required": len(models) > 1, "schema": names,
+            "description": "Which model answers; needed where there are several.",
+        },
+        "timeout": {
+            "name": "X-Request-Timeout", "in": "header",
+            "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST},
+            "description": "Seconds in which the answer is of use; later it is 504.",
+        },
+        "json_bytes": {
+            "name": "Inference-Header-Content-Length", "in": "header",
+            "schema": {"type": "integer", "minimum": 0},
+            "description": "Bytes of JSON that lead a body of binary tensors.",
+        },
+        "file": {
+            "name": "file", "in": "path", "required": True,
+            "schema": {"type": "string", "enum": list(PARTS)},
+        },
+    }  # fmt: skip
+
+
+def _examples(manifest: Manifest) -> dict[str, Any]:
+    """A body of each protocol that the model answers."""
+    instances = {"instances": [example_of(manifest)]}
+    tensors = {"inputs": tensors_of(manifest)}
+    return {"rows": instances, "tensorflow": instances, "tensors": tensors}

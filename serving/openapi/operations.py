@@ -1,0 +1,263 @@
+"""Operations: the table of all routes, each with what it takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from serving.clouds import Vertex
+from serving.faults import form_of
+from serving.openapi import faults
+from serving.wire import JSON
+
+OCTETS = "application/octet-stream"
+EMPTY: dict[str, Any] = {}
+NAME = {"$ref": "#/components/parameters/name"}
+VERSION = {"$ref": "#/components/parameters/version"}
+MODEL = {"$ref": "#/components/parameters/model"}
+TIMEOUT = {"$ref": "#/components/parameters/timeout"}
+JSON_BYTES = {"$ref": "#/components/parameters/json_bytes"}
+OPTIONS = {"type": "object", "properties": {"parameters": {"type": ["object", "null"],
+           "maxProperties": 0}}, "additionalProperties": False}  # fmt: skip
+ONLY_READY = {"type": "object", "properties": {"ready": {"type": "boolean"}},
+              "additionalProperties": False}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path.
+
+    Attributes:
+        method: GET or POST.
+        path: as OpenAPI writes it.
+        tag: of the protocol.
+        summary: what it does.
+        access: who may.
+        parameters: of the path, the query and the headers.
+        bodies: it takes, the part of a model or a schema, by media type.
+        gives: of success, likewise; nothing for an empty body.
+        statuses: of errors.
+        required: it needs a body.
+        unready: it answers with 503 and its own body, or none, where nothing is ready.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    tag: str
+    summary: str
+    access: Literal["open", "predict", "admin"] = "predict"
+    parameters: tuple[dict[str, Any], ...] = ()
+    bodies: dict[str, str | dict[str, Any]] = field(default_factory=dict)
+    gives: dict[str, str | dict[str, Any]] = field(default_factory=dict)
+    statuses: frozenset[int] = frozenset(faults.EVERYWHERE)
+    required: bool = True
+    unready: bool = False
+
+    def described(self, models: Sequence[str], example: dict[str, Any]) -> dict[str, Any]:
+        """As OpenAPI says it, for these models."""
+        form = form_of(self.path)
+        statuses = self.statuses - ({401, 403} if self.access == "open" else set())
+        success: dict[str, Any] = {"description": "It is done."}
+        if self.gives:
+            success["content"] = _content(self.gives, models, {})
+        answers = {"200": success, **faults.answers(statuses, form)}
+        if self.unready:
+            answers["503"] = {**success, "description": "Nothing is ready."}
+        described: dict[str, Any] = {
+            "operationId": _operation_id(self.method, self.path),
+            "tags": [self.tag],
+            "summary": self.summary,
+            "security": SECURITY[self.access],
+            "responses": dict(sorted(answers.items())),
+        }
+        if self.parameters:
+            described["parameters"] = list(self.parameters)
+        if self.bodies:
+            described["requestBody"] = {
+                "required": self.required,
+                "content": _content(self.bodies, models, example),
+            }
+        return described
+
+
+# Open where the server has no keys; administration needs one everywhere.
+KEYS: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
+SECURITY: dict[str, list[dict[str, list[str]]]] = {
+    "open": [], "predict": [{}, *KEYS], "admin": KEYS
+}  # fmt: skip
+
+
+def _operation_id(method: str, path: str) -> str:
+    words = "".join(c if c.isalnum() else " " for c in path).split()
+    return "_".join([method.lower(), *words])
+
+
+def _content(
+    parts: dict[str, str | dict[str, Any]], models: Sequence[str], example: dict[str, Any]
+) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for media, part in parts.items():
+        schema = _of_all(part, models) if isinstance(part, str) else part
+        content[media] = {"schema": schema} if schema else {}
+        if media == JSON and isinstance(part, str) and part in example:
+            content[media]["example"] = example[part]
+    return content
+
+
+def _of_all(part: str, models: Sequence[str]) -> dict[str, Any]:
+    """The schema of this part of whichever model is asked."""
+    refs = [{"$ref": f"#/components/schemas/{model}.{part}"} for model in models]
+    return refs[0] if len(refs) == 1 else {"anyOf": refs} if refs else {"type": "object"}
+
+
+# What a body of rows can be, beside JSON; its schema is of bytes, which OpenAPI does not know.
+ROWS: dict[str, str | dict[str, Any]] = {
+    JSON: "rows",
+    "text/csv": {"type": "string"},
+    "application/x-npy": EMPTY,
+    OCTETS: EMPTY,
+    "application/vnd.apache.arrow.stream": EMPTY,
+}
+ANSWERS: dict[str, str | dict[str, Any]] = {JSON: "answers", "text/csv": {"type": "string"}}
+PREDICTING = frozenset(faults.PREDICTING)
+FINDING = frozenset(faults.FINDING)
+ADMINISTERING = frozenset(faults.ADMINISTERING)
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+TEXT, TRUTH, LIST = {"type": "string"}, {"type": "boolean"}, {"type": "array"}
+OBJECT = {"type": "object"}
+NUMBER_OR_NONE = {"type": ["integer", "null"]}
+DONE = _object(name=TEXT, version=NUMBER_OR_NONE, before=NUMBER_OR_NONE, versions=LIST)
+TENSOR = _object(name=TEXT, datatype=TEXT, shape={"type": "array", "items": {"type": "integer"}})
+STATUS = _object(version=TEXT, state=TEXT, status=OBJECT)
+FACE = _object(
+    name=TEXT, versions=LIST, platform=TEXT,
+    inputs={"type": "array", "items": TENSOR}, outputs={"type": "array", "items": TENSOR},
+)  # fmt: skip
+ENTRIES = {"type": "array", "items": _object(name=TEXT, version=TEXT, state=TEXT, reason=TEXT)}
+
+
+def operations(vertex: Vertex) -> list[Operation]:
+    """All there are; those of Vertex AI where it asks for them."""
+    return [
+        *_own(),
+        *_inference(),
+        *_administration(),
+        *_tensorflow(),
+        *_clouds(vertex),
+    ]
+
+
+def _own() -> list[Operation]:
+    return [
+        Operation("POST", "/predict", "forwardpass", "Predict from records or rows",
+                  parameters=(MODEL, TIMEOUT), bodies=ROWS, gives=ANSWERS, statuses=PREDICTING),
+        Operation("GET", "/models", "forwardpass", "What is served",
+                  gives={JSON: _object(models=LIST)}),
+        Operation("GET", "/models/{name}", "forwardpass", "The whole face of a model",
+                  parameters=(NAME,), gives={JSON: OBJECT}, statuses=FINDING),
+        Operation("GET", "/healthz", "forwardpass", "Whether the server is alive", "open",
+                  gives={JSON: _object(alive=TRUTH)}),
+        Operation("GET", "/readyz", "forwardpass", "Whether a model is ready, and why not", "open",
+                  gives={JSON: _object(ready=TRUTH, models=OBJECT, refused=OBJECT)}, unready=True),
+        Operation("GET", "/metrics", "forwardpass", "What Prometheus reads",
+                  gives={"text/plain": TEXT}),
+        Operation("GET", "/openapi.json", "forwardpass", "This description",
+                  gives={JSON: OBJECT}),
+        Operation("GET", "/docs", "forwardpass", "This description, to read and try", "open",
+                  gives={"text/html": TEXT}),
+        Operation("GET", "/docs/{file}", "forwardpass", "What that page is made of", "open",
+                  parameters=({"$ref": "#/components/parameters/file"},),
+                  gives={"text/css": TEXT, "text/javascript": TEXT, "image/png": EMPTY},
+                  statuses=frozenset({404, 500})),
+    ]  # fmt: skip
+
+
+def _inference() -> list[Operation]:
+    found: list[Operation] = [
+        Operation("GET", "/v2", "inference v2", "What the server is and can do",
+                  gives={JSON: _object(name=TEXT, version=TEXT, extensions=LIST)}),
+        Operation("GET", "/v2/health/live", "inference v2", "Whether the server is alive", "open",
+                  gives={JSON: _object(live=TRUTH)}),
+        Operation("GET", "/v2/health/ready", "inference v2", "Whether a model is ready", "open",
+                  gives={JSON: _object(ready=TRUTH)}, unready=True),
+    ]  # fmt: skip
+    for at, parameters in (("", (NAME,)), ("/versions/{version}", (NAME, VERSION))):
+        model = f"/v2/models/{{name}}{at}"
+        found += [
+            Operation("GET", model, "inference v2", "The tensors of a model",
+                      parameters=parameters, gives={JSON: FACE}, statuses=FINDING),
+            Operation("GET", f"{model}/ready", "inference v2", "Whether a model is ready",
+                      parameters=parameters, gives={JSON: _object(name=TEXT, ready=TRUTH)},
+                      statuses=FINDING, unready=True),
+            Operation("POST", f"{model}/infer", "inference v2", "Predict from tensors",
+                      parameters=(*parameters, TIMEOUT, JSON_BYTES),
+                      bodies={JSON: "tensors", OCTETS: EMPTY},
+                      gives={JSON: "outputs", OCTETS: EMPTY}, statuses=PREDICTING),
+        ]  # fmt: skip
+    return found
+
+
+def _administration() -> list[Operation]:
+    model = "/v2/repository/models/{name}"
+    return [
+        Operation("POST", "/v2/repository/index", "administration",
+                  "What has become of every version",
+                  bodies={JSON: ONLY_READY}, gives={JSON: ENTRIES}, statuses=ADMINISTERING,
+                  required=False),
+        Operation("POST", f"{model}/load", "administration",
+                  "Serve the newest version, and forget a rollback", "admin",
+                  parameters=(NAME,), bodies={JSON: OPTIONS}, gives={JSON: DONE},
+                  statuses=ADMINISTERING, required=False),
+        Operation("POST", f"{model}/unload", "administration", "Serve a model no more", "admin",
+                  parameters=(NAME,), bodies={JSON: OPTIONS}, gives={JSON: DONE},
+                  statuses=ADMINISTERING, required=False),
+        Operation("POST", f"{model}/rollback", "administration",
+                  "Serve the version before the one that answers", "admin",
+                  parameters=(NAME,), bodies={JSON: OPTIONS}, gives={JSON: DONE},
+                  statuses=ADMINISTERING, required=False),
+    ]  # fmt: skip
+
+
+def _tensorflow() -> list[Operation]:
+    found: list[Operation] = []
+    for at, parameters in (("", (NAME,)), ("/versions/{version}", (NAME, VERSION))):
+        model = f"/v1/models/{{name}}{at}"
+        statuses = _object(model_version_status={"type": "array", "items": STATUS})
+        found += [
+            Operation("GET", model, "tensorflow", "Which versions of a model are served",
+                      parameters=parameters, gives={JSON: statuses}, statuses=FINDING),
+            Operation("GET", f"{model}/metadata", "tensorflow", "The signature of a model",
+                      parameters=parameters, statuses=FINDING,
+                      gives={JSON: _object(model_spec=OBJECT, metadata=OBJECT)}),
+            Operation("POST", f"{model}:predict", "tensorflow", "Predict from instances or columns",
+                      parameters=(*parameters, TIMEOUT), bodies={JSON: "tensorflow"},
+                      gives={JSON: "predictions"}, statuses=PREDICTING),
+        ]  # fmt: skip
+    return found
+
+
+def _clouds(vertex: Vertex) -> list[Operation]:
+    found = [
+        Operation("GET", "/ping", "clouds", "Whether a model is ready, for SageMaker", "open",
+                  unready=True),
+        Operation("POST", "/invocations", "clouds", "Predict, for SageMaker",
+                  parameters=(MODEL, TIMEOUT), bodies=ROWS, gives=ANSWERS, statuses=PREDICTING),
+    ]  # fmt: skip
+    if vertex.health_route is not None:
+        found.append(
+            Operation("GET", vertex.health_route, "clouds", "Whether a model is ready, for "
+                      "Vertex AI", "open", unready=True)
+        )  # fmt: skip
+    if vertex.predict_route is not None:
+        found.append(
+            Operation("POST", vertex.predict_route, "clouds", "Predict, for Vertex AI",
+                      parameters=(MODEL, TIMEOUT), bodies={JSON: "tensorflow"},
+                      gives={JSON: "predictions"}, statuses=PREDICTING)
+        )  # fmt: skip
+    return found

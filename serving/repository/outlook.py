@@ -1,0 +1,87 @@
+"""The outlook: what lies in the folder and what was asked for, as it was read last."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from serving.errors import StateNotKeptError
+from serving.repository.aside import aside
+from serving.repository.plan import Line, Plan
+from serving.repository.shelf import Shelf, explain, stamp
+from serving.repository.state import State, StateFile
+from serving.repository.wish import wish
+
+log = logging.getLogger(__name__)
+
+
+class Outlook:
+    """What should be served, as far as it can be read.
+
+    Args:
+        models: the folder of models.
+        state: what was asked for, in a file.
+        keep: versions of a model that are served.
+
+    Attributes:
+        shelf: what lay in the folder.
+        wished: what was asked for.
+        faults: why one or the other could not be read, by the folder's or file's name; what could
+            be read before stands.
+    """
+
+    def __init__(self, models: Path, state: StateFile, keep: int) -> None:
+        self.models, self.state = models, state
+        self.shelf, self.wished = Shelf(), State()
+        self.faults: dict[str, str] = {}
+        self._keep = keep
+
+    def look_at_shelf(self) -> None:
+        """Look at what lies in the folder; what cannot be read leaves all as it is."""
+        try:
+            self.shelf = aside(lambda: Shelf.look(self.models))
+        except OSError as error:
+            why = explain(self.models, error)
+            self._say(self.models.name, f"expected a folder of models, NAME/VERSION; got one {why}")
+        else:
+            self.faults.pop(self.models.name, None)
+
+    def read_state(self) -> set[str]:
+        """Read what was asked for; the models of which something else was before."""
+        before = self.wished
+        try:
+            self.wished = aside(self.state.read)
+        except StateNotKeptError as error:
+            self._say(self.state.path.name, error.message)
+        else:
+            self.faults.pop(self.state.path.name, None)
+        return self.wished.differences(before)
+
+    def wish(self, name: str, state: State, plan: Plan) -> Line:
+        """The editions of a model that should be served; see `wish`."""
+        return aside(lambda: wish(self.models, name, self.shelf, state, plan, self._keep))
+
+    def out_of_date(self, plan: Plan) -> list[tuple[str, str]]:
+        """What was refused and is to be put to the proof again, by `name/version` and stamp.
+
+        That is what lies there no more as it was, and what could not be read for a while.
+        """
+        gone, now = [], time.monotonic()
+        for key, reasons in plan.refused.items():
+            name, _, version = key.partition("/")
+            known = {edition.stamp for edition in plan.lines.get(name, [])}
+            if int(version) in self.shelf.versions.get(name, []):
+                known.add(stamp(self.models / key))
+            gone += [
+                (key, found)
+                for found, refusal in reasons.items()
+                if found not in known or (refusal.until is not None and now > refusal.until)
+            ]
+        return gone
+
+    def _say(self, name: str, fault: str) -> None:
+        """Say a fault, once."""
+        if self.faults.get(name) != fault:
+            log.error("%s: %s; what is served stays as it is", self.models, fault)
+            self.faults[name] = fault

@@ -1,0 +1,57 @@
+"""`/openapi.json` describes the API, and `/docs` shows that description to a person."""
+
+from __future__ import annotations
+
+import json
+from weakref import ref
+
+from flask import Blueprint, Response, current_app
+from werkzeug.exceptions import NotFound
+
+from serving.clouds import Vertex
+from serving.openapi import describe
+from serving.openapi.page import INDEX, PARTS, POLICY, Part
+from serving.repository import Repository, ServedModel
+from serving.wire import JSON
+
+
+def openapi_routes(repository: Repository, vertex: Vertex) -> Blueprint:
+    """The routes of this protocol."""
+    routes = Blueprint("openapi", __name__)
+    last: tuple[list[ref[ServedModel]], bytes] = ([], b"")
+
+    @routes.get("/openapi.json")
+    def document() -> Response:
+        nonlocal last  # for a table of many columns it takes a while
+        models = list(repository.served.values())
+        known, content = last
+        if not content or [model() for model in known] != models:
+            manifests = [model.manifest for model in models]
+            content = json.dumps(describe(manifests, _rules(), vertex)).encode()
+            last = [ref(model) for model in models], content
+        return Response(content, content_type=JSON)
+
+    @routes.get("/docs")
+    def page() -> Response:
+        return _shown(INDEX)
+
+    @routes.get("/docs/<file>")
+    def part(file: str) -> Response:
+        if file not in PARTS:
+            raise NotFound
+        return _shown(PARTS[file])
+
+    return routes
+
+
+def _rules() -> dict[str, set[str]]:
+    """The methods of each URL there is, by its rule."""
+    rules: dict[str, set[str]] = {}
+    for rule in current_app.url_map.iter_rules():
+        rules.setdefault(rule.rule, set()).update(rule.methods or ())
+    return rules
+
+
+def _shown(part: Part) -> Response:
+    headers = {"Content-Security-Policy": POLICY}
+    return Response(part.file.read_bytes(), headers=headers, content_type=part.media)

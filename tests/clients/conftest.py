@@ -1,0 +1,90 @@
+"""Real clients against a real server, each in its own environment (make test-clients)."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+# These come from the clients' environment alone; elsewhere there is nothing to collect.
+if importlib.util.find_spec("tritonclient") is None:
+    collect_ignore_glob = ["test_*.py"]
+
+# Of the environment that serves.
+PYTHON = os.environ.get("SERVER_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")} | {
+    "PYTHONPATH": str(ROOT),
+    "CI": "true",  # keeps ONNX Runtime from calling home
+}
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+
+class Server:
+    """A server process and its address."""
+
+    def __init__(self, models: Path) -> None:
+        self.models = models
+        command = [PYTHON, "-m", "serving", "run", "--models", str(models), "--port", "0",
+                   "--workers", "1"]  # fmt: skip
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=ENVIRONMENT, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self.log: list[str] = []
+        self.url = ""
+        listening = threading.Event()
+        threading.Thread(target=self._read, args=(listening,), daemon=True).start()
+        if not listening.wait(30):
+            self.stop()
+            raise AssertionError("the server did not start: " + "".join(self.log))
+
+    @property
+    def address(self) -> str:
+        return self.url.removeprefix("http://")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=15)
+
+    def _read(self, listening: threading.Event) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                self.log.append(line)
+                if found := re.search(r"Listening at: (http://[0-9.:]+)", line):
+                    self.url = found[1]
+                    listening.set()
+
+
+def serve(models: Path) -> Iterator[Server]:
+    server = Server(models)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory) -> Iterator[Server]:
+    """A server of the embedded default: numbers alone."""
+    models = tmp_path_factory.mktemp("digits") / "models"
+    shutil.copytree(ROOT / "models" / "digits" / "1", models / "digits" / "1")
+    yield from serve(models)
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory) -> Iterator[Server]:
+    """A server of a table of numbers, texts and dates."""
+    folder = tmp_path_factory.mktemp("people")
+    command = [PYTHON, "-m", "trainer", "fit", "docs/people.csv", "--target", "bought",
+               "--drop", "customer", "--models", str(folder / "models"),
+               "--runs", str(folder / "runs")]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=ROOT, env=ENVIRONMENT, text=True, capture_output=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    yield from serve(folder / "models")

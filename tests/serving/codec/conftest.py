@@ -1,0 +1,100 @@
+"""Two models' columns, their manifests, and instances as every format may bring them."""
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import strategies as st
+
+from serving.bundle import Boolean, Category, Date, Manifest, Number
+from serving.codec.fields import Fields
+
+SHA = "0" * 64
+
+
+def manifest(columns, classes, target=("y",)):
+    return Manifest.model_validate(
+        {
+            "schema_version": 1, "name": "m", "version": 3, "created": "2026-01-01T00:00:00Z",
+            "task": "regression" if classes is None else "multiclass",
+            "inputs": [column.model_dump() for column in columns], "classes": classes,
+            "threshold": None, "parameters": 1, "metrics": {},
+            "variants": {"fp32": {
+                "file": "model.onnx", "sha256": SHA, "size_bytes": 1, "metrics": {},
+                "latency_us": {},
+                "parity": {"rows": 1, "max_abs": 0, "max_rel": 0, "label_agreement": 1},
+            }},
+            "files": {"selftest.npz": SHA, "reference.json": SHA},
+            "data": {"source": "", "fingerprint": "0", "target": list(target), "rows": {}},
+            "training": {"config": {}, "epochs_run": 1, "best_epoch": 1, "seconds": 1},
+            "libraries": {},
+        }
+    )  # fmt: skip
+
+
+def number(name, missing="refuse"):
+    return Number(name=name, type="number", missing=missing, minimum=0, maximum=1)
+
+
+VECTOR = [number("x"), Boolean(name="y", type="boolean", missing="impute"), number("z", "impute")]
+TABLE = [
+    number("age", "impute"),
+    Boolean(name="member", type="boolean", missing="impute"),
+    Category(name="work", type="category", missing="impute", unseen="unknown",
+             categories=["private", "state"]),
+    Category(name="grade", type="category", missing="refuse", unseen="refuse",
+             categories=["1", "2"]),
+    Date(name="since", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def vector():
+    """A model of numbers: `x`, the boolean `y`, and `z`, which may be a gap as `y` may."""
+    return SimpleNamespace(fields=Fields(VECTOR), manifest=manifest(VECTOR, [0, 1]))
+
+
+@pytest.fixture(scope="session")
+def table():
+    """A model of columns of each type; all may be gaps but `grade`."""
+    return SimpleNamespace(fields=Fields(TABLE), manifest=manifest(TABLE, ["no", "yes"]))
+
+
+@pytest.fixture(scope="session")
+def regression():
+    """A model of two targets."""
+    columns = [number("a"), number("b")]
+    return SimpleNamespace(
+        fields=Fields(columns), manifest=manifest(columns, None, ("left", "right"))
+    )
+
+
+@pytest.fixture(scope="session")
+def damage():
+    """Draws a body with some of its bytes changed, left out or doubled."""
+
+    def draw(data, body):
+        body = bytearray(body)
+        for _ in range(data.draw(st.integers(1, 4))):
+            place = data.draw(st.integers(0, max(len(body) - 1, 0)))
+            match data.draw(st.integers(0, 4)):
+                case 0:
+                    body[place : place + 1] = bytes([data.draw(st.integers(0, 255))])
+                case 1:
+                    body[place : place + 1] = data.draw(
+                        st.sampled_from([b"[", b"]", b'"', b",", b"{", b"}", b"\\", b"1", b"e9"])
+                    )
+                case 2:
+                    length = data.draw(st.sampled_from([1, 2, 4, 8, 16]))
+                    del body[place : place + length]
+                case 3:
+                    length = data.draw(st.sampled_from([1, 2, 4, 8, 16]))
+                    body[place:place] = body[place : place + length]
+                case _:
+                    body[place : place + 4] = data.draw(
+                        st.sampled_from(
+                            [b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", bytes(4), b"\0\0\0\x80"]
+                        )
+                    )
+        return bytes(body)
+
+    return draw

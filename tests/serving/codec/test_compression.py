@@ -1,0 +1,108 @@
+"""Compressed bodies: unpacked whole, up to the limit and not beyond."""
+
+import gzip
+import io
+import time
+import tracemalloc
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.errors import (
+    BodyTooLargeError,
+    MalformedBodyError,
+    ServingError,
+    UnsupportedMediaTypeError,
+)
+from serving.guard import read_body
+
+LIMIT = 2**20
+CONTENT = b"a row of numbers, " * 20_000
+
+
+def zstd_in_steps(content):
+    compressor = zstandard.ZstdCompressor().compressobj()
+    return compressor.compress(content) + compressor.flush()
+
+
+PACKED = {
+    "gzip": [gzip.compress, lambda c: gzip.compress(c[:9]) + gzip.compress(c[9:])],
+    "zstd": [zstandard.ZstdCompressor().compress, zstd_in_steps],
+}
+WAYS = [(encoding, pack) for encoding, packs in PACKED.items() for pack in packs]
+
+
+def read(content, encoding, limit=LIMIT):
+    return read_body(
+        {
+            "wsgi.input": io.BytesIO(content),
+            "CONTENT_LENGTH": str(len(content)),
+            "HTTP_CONTENT_ENCODING": encoding,
+        },
+        limit,
+    )
+
+
+@pytest.mark.parametrize(("encoding", "pack"), WAYS)
+@pytest.mark.parametrize("content", [b"", b"x", CONTENT, bytes(LIMIT)])
+def test_a_packed_body_is_what_it_was(encoding, pack, content):
+    assert read(pack(content), encoding) == content
+    assert read(pack(content), f" {encoding.upper()} ") == content
+
+
+@pytest.mark.parametrize("encoding", ["identity", ""])
+def test_no_encoding_is_none(encoding):
+    assert read(b"as it is", encoding) == b"as it is"
+
+
+@pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip", "compress"])
+def test_other_encodings_are_refused_by_name(encoding):
+    with pytest.raises(UnsupportedMediaTypeError, match="expected Content-Encoding: gzip or zstd"):
+        read(b"x", encoding)
+
+
+@pytest.mark.parametrize(("encoding", "pack"), WAYS)
+@pytest.mark.parametrize("size", [LIMIT + 1, 40 * LIMIT])
+def test_a_bomb_is_refused_before_it_is_unpacked(encoding, pack, size):
+    bomb = pack(bytes(size))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyTooLargeError, match=f"at most {LIMIT} bytes; got more once"):
+            read(bomb, encoding)
+        assert tracemalloc.get_traced_memory()[1] < 6 * LIMIT
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("encoding", "pack"), WAYS)
+def test_a_body_that_breaks_off_or_goes_on_is_refused(encoding, pack):
+    whole = pack(CONTENT)
+    for cut in (1, 4, len(whole) // 2, len(whole) - 1):
+        with pytest.raises(MalformedBodyError, match=f"expected a whole body in {encoding}"):
+            read(whole[:-cut], encoding)
+    with pytest.raises(MalformedBodyError, match=f"expected a whole body in {encoding}"):
+        read(whole + b"rubbish", encoding)
+    with pytest.raises(MalformedBodyError, match=f"expected a whole body in {encoding}"):
+        read(b"rubbish", encoding)
+
+
+def test_very_many_members_are_refused_in_no_time():
+    started = time.monotonic()
+    with pytest.raises(MalformedBodyError, match="of more than 4096 members"):
+        read(gzip.compress(b"") * (LIMIT // 20), "gzip")
+    assert time.monotonic() - started < 2
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_a_damaged_body_is_whole_or_refused(data):
+    encoding, pack = data.draw(st.sampled_from(WAYS))
+    body = bytearray(pack(CONTENT[:300]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        assert len(read(bytes(body), encoding, 1000)) <= 1000
+    except ServingError as error:
+        assert error.status in (400, 413)

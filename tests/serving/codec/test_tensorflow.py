@@ -1,0 +1,178 @@
+"""TensorFlow Serving's requests and answers, as its REST reference writes them."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.codec.tensorflow import ask_tensorflow
+from serving.errors import ServingError
+from serving.wire import Message
+
+ROWS = [[1.5, 1, 2], [0, 0, 3]]
+RECORD = {"age": 39, "member": True, "work": "private", "grade": 2, "since": "1970-01-02"}
+OUTPUTS = {"label": np.array([1, 0]), "probabilities": np.array([[0.25, 0.75], [1, 0]], "f4")}
+VALUES = {"value": np.array([[1.5], [3]], "f4")}
+BOTH = [{"label": 1, "probabilities": [0.25, 0.75]}, {"label": 0, "probabilities": [1.0, 0.0]}]
+
+
+def ask(body, model):
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return ask_tensorflow(Message(text), model.fields)
+
+
+def answer(body, model, outputs=OUTPUTS):
+    return json.loads(ask(body, model).encode(model.manifest, outputs).content)
+
+
+def error(body, model):
+    with pytest.raises(ServingError) as raised:
+        answer(body, model)
+    return raised.value.message
+
+
+VECTORS = [
+    {"instances": ROWS},
+    {"signature_name": "serving_default", "instances": ROWS},
+    {"instances": [{"features": row} for row in ROWS]},
+    {"instances": [dict(zip("xyz", row, strict=True)) for row in ROWS]},
+    {"instances": [ROWS[0], dict(zip("xyz", ROWS[1], strict=True))]},
+    {"inputs": ROWS},
+    {"inputs": {"features": ROWS}},
+    {"signature_name": "serving_default", "inputs": ROWS, "parameters": {"outputs": ["label"]}},
+]
+
+
+@pytest.mark.parametrize("body", VECTORS)
+def test_every_form_of_numbers_is_the_same_matrix(vector, body):
+    found = ask(body, vector).inputs["features"]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, ROWS)
+
+
+def test_gaps_and_truths_may_be_in_every_form(vector):
+    row = [1, True, None]
+    for body in ({"instances": [row]}, {"instances": [{"features": row}]}, {"inputs": [row]},
+                 {"instances": [{"x": 1, "y": True}]}):  # fmt: skip
+        np.testing.assert_array_equal(ask(body, vector).inputs["features"], [[1, 1, np.nan]])
+
+
+TABLES = [
+    {"instances": [RECORD, RECORD]},
+    {"instances": [list(RECORD.values())] * 2},
+    {"inputs": {name: [value] * 2 for name, value in RECORD.items()}},
+    {"inputs": {name: [[value]] * 2 for name, value in RECORD.items()}},
+]
+
+
+@pytest.mark.parametrize("body", TABLES)
+def test_every_form_of_a_table_is_the_same_columns(table, body):
+    found = {name: array.ravel().tolist() for name, array in ask(body, table).inputs.items()}
+    assert found == {
+        "age": [39.0] * 2, "member": [1.0] * 2, "work": ["private"] * 2, "grade": ["2"] * 2,
+        "since": [86400.0] * 2,
+    }  # fmt: skip
+
+
+def test_a_column_that_is_not_there_is_full_of_gaps(table):
+    found = ask({"inputs": {"grade": ["1", "2"]}}, table).inputs
+    assert found["work"].tolist() == [[""], [""]]
+    assert np.isnan(found["age"]).all()
+    assert np.isnan(found["since"]).all()
+
+
+def test_rows_are_answered_by_rows_and_columns_by_columns(vector, regression):
+    assert answer({"instances": ROWS}, vector) == {"predictions": BOTH}
+    assert answer({"inputs": ROWS}, vector) == {
+        "outputs": {"label": [1, 0], "probabilities": [[0.25, 0.75], [1.0, 0.0]]}
+    }
+    pair = [[1, 2], [3, 4]]
+    assert answer({"instances": pair}, regression, VALUES) == {"predictions": [[1.5], [3.0]]}
+    assert answer({"inputs": pair}, regression, VALUES) == {"outputs": [[1.5], [3.0]]}
+    texts = {**OUTPUTS, "label": np.array(["ü", "b"])}
+    assert answer({"instances": ROWS}, vector, texts)["predictions"][0]["label"] == "ü"
+    nothing = {name: array[:0] for name, array in OUTPUTS.items()}
+    assert answer({"instances": []}, vector, nothing) == {"predictions": []}
+
+
+def test_a_single_output_drops_its_name(vector):
+    def said(key, *names):
+        return answer({key: ROWS, "parameters": {"outputs": names}}, vector)
+
+    assert said("instances", "label") == {"predictions": [1, 0]}
+    assert said("inputs", "probabilities") == {"outputs": [[0.25, 0.75], [1.0, 0.0]]}
+    assert said("instances", "probabilities", "label") == {"predictions": BOTH}
+
+
+@pytest.mark.parametrize(
+    ("body", "came"),
+    [
+        ({"instances": ROWS, "inputs": ROWS}, 'and no other; got the text "inputs"'),
+        ({"inputs": ROWS, "instances": ROWS}, 'either "instances" or "inputs"; got both'),
+        ({}, "got an empty object"),
+        ([ROWS], "expected an object"),
+        ({"signature_name": "serving_default"}, 'expected the key "instances"'),
+        ({"instances": ROWS, "signature_name": "other"}, 'expected "signature_name" to be'),
+        ({"instances": ROWS, "signature_name": "\ud800"}, "or absent; got"),
+        ({"instances": ROWS, "signature": 1}, 'got the text "signature"'),
+        ({"inputs": ROWS, "signature": 1}, 'got the text "signature"'),
+        (b'{"inputs":[[1,1,1]],"inputs":[[1,1,1]]}', 'got the text "inputs" twice'),
+        ({"inputs": {"feature": ROWS}}, 'no other keys than features; got the text "feature"'),
+        ({"inputs": 5}, "to be a list; got the number 5"),
+        ({"inputs": [[1, 1, 1], [1, 1]]}, 'expected 3 values in instance 1 of "inputs"'),
+        ({"inputs": [[1, [1], 1]]}, "in instance 0, field 'y'; got a list"),
+        ({"inputs": [[[1, 1, 1]]]}, "expected 3 values in instance 0"),
+        ({"inputs": [[1, 1, "a"]]}, "in instance 0, field 'z'; got the text \"a\""),
+        ({"inputs": [[1, 2, 1]]}, "expected true or false in instance 0, field 'y'"),
+        ({"instances": [{"features": [1, 1]}]}, 'expected 3 values in instance 0 of "features"'),
+        ({"instances": [{"features": ROWS[0]}, {"x": 1}]}, "expected instance 1 to have no other"),
+        ({"instances": [{"features": ROWS[0]}, 3]}, "expected instance 1 to be an object; got the"),
+        ({"instances": [[1, [1], 1]], "parameters": {"outputs": ["label"]}}, "got a list"),
+        ({"instances": ROWS, "parameters": {"outputs": ["x"]}}, "expected outputs out of label"),
+        (b'{"inputs":[[1,1,1]', "got one that breaks off at line 1, column 19"),
+        (b'{"inputs":[[1,1,NaN]]}', "NaN, which is no JSON"),
+        (b'{"inputs":[[1,1,1e400]]}', "expected a JSON body"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_named(vector, body, came):
+    assert came in error(body, vector)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "came"),
+    [
+        ({"agee": [1]}, 'got the text "agee"'),
+        ({}, "expected at least one of the model's columns; got none"),
+        ({"age": [1], "grade": [1, 2]}, 'got 1 values of "age" and 2 of "grade"'),
+        ({"age": [1]}, "field 'grade'; got null"),
+        ({"grade": [1, 3]}, "in instance 1, field 'grade'; got the text \"3\""),
+        ({"grade": [1, {}]}, "in instance 1, field 'grade'; got an object"),
+        ({"grade": [[1], [1, 2]]}, 'expected 1 values in instance 1 of "grade" in "inputs"'),
+        ({"grade": 1}, '"grade" in "inputs" to be a list; got the number 1'),
+        ([[1]], '"inputs" to be an object; got a list'),
+    ],
+)
+def test_a_fault_in_a_column_is_named(table, inputs, came):
+    assert came in error({"inputs": inputs}, table)
+
+
+def test_a_text_of_a_row_may_say_inputs(table):
+    found = ask({"instances": [{**RECORD, "work": "inputs"}]}, table).inputs
+    assert found["work"].tolist() == [["inputs"]]
+
+
+@settings(max_examples=300, deadline=2000)
+@given(st.data())
+def test_a_damaged_body_is_a_question_or_refused(vector, table, damage, data):
+    model, bodies = data.draw(st.sampled_from([(vector, VECTORS), (table, TABLES)]))
+    body = damage(data, json.dumps(data.draw(st.sampled_from(bodies))).encode())
+    try:
+        inputs = ask(body, model).inputs
+    except ServingError as error:
+        assert error.status in (400, 422)
+    else:
+        assert len({len(array) for array in inputs.values()}) == 1
+        for array in inputs.values():
+            assert array.dtype.kind == "O" or not np.isinf(array).any()

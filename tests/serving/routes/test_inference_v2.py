@@ -1,0 +1,216 @@
+"""The Open Inference Protocol: bodies by hand, answers held to the graph's own."""
+
+import json
+import struct
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from serving import create_app
+
+
+@pytest.fixture
+def table(adults):
+    return create_app(models=adults).test_client()
+
+
+def infer(client, body, model="digits", **more):
+    return client.post(f"/v2/models/{model}/infer", json=body, **more)
+
+
+def features(rows, **more):
+    tensor = {"name": "features", "shape": list(np.shape(rows)), "datatype": "FP32"}
+    return {"inputs": [{**tensor, "data": np.asarray(rows).tolist()}], **more}
+
+
+def by_name(answer):
+    return {output["name"]: output for output in answer["outputs"]}
+
+
+def test_the_server_says_what_it_is(client):
+    answer = client.get("/v2").get_json()
+    assert set(answer) == {"name", "version", "extensions"}
+    assert {"binary_tensor_data", "model_repository"} <= set(answer["extensions"])
+
+
+@pytest.mark.parametrize("path", ["live", "ready"])
+def test_health_is_a_status_and_a_word_for_kserves_client(path, client):
+    answer = client.get(f"/v2/health/{path}")
+    assert (answer.status_code, answer.get_json()) == (200, {path: True})
+
+
+def test_nothing_is_ready_where_nothing_proved_itself(only_digits):
+    (only_digits / "digits" / "1" / "model.onnx").write_bytes(b"no graph")
+    client = create_app(models=only_digits).test_client()
+    assert client.get("/v2/health/live").status_code == 200
+    ready = client.get("/v2/health/ready")
+    assert (ready.status_code, ready.data) == (503, b"")
+    model = client.get("/v2/models/digits/ready")
+    assert (model.status_code, model.get_json()) == (503, {"name": "digits", "ready": False})
+    answer = infer(client, features(np.zeros((1, 64))))
+    assert answer.status_code == 503
+    assert set(answer.get_json()) == {"error"}
+
+
+@pytest.mark.parametrize("at", ["", "/versions/1"])
+def test_a_models_tensors_are_those_of_its_graph(at, client, shipped):
+    answer = client.get(f"/v2/models/digits{at}").get_json()
+    assert (answer["name"], answer["versions"]) == ("digits", ["1"])
+    session = onnxruntime.InferenceSession(shipped / "digits" / "1" / "model.onnx")
+    kinds = {"tensor(float)": "FP32", "tensor(int64)": "INT64"}
+    for said, are in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
+        assert answer[said] == [
+            {"name": t.name, "datatype": kinds[t.type],
+             "shape": [size if isinstance(size, int) else -1 for size in t.shape]}
+            for t in are
+        ]  # fmt: skip
+
+
+def test_a_mixed_tables_tensors_are_its_columns(table, mixed):
+    answer = table.get("/v2/models/adults").get_json()
+    kinds = {"category": "BYTES", "date": "FP64"}
+    assert answer["inputs"] == [
+        {"name": column["name"], "datatype": kinds.get(column["type"], "FP32"), "shape": [-1, 1]}
+        for column in mixed.columns
+    ]
+    assert [tensor["datatype"] for tensor in answer["outputs"]] == ["BYTES", "FP32"]
+
+
+@pytest.mark.parametrize("at", ["", "/versions/1"])
+def test_a_model_is_ready(at, client):
+    answer = client.get(f"/v2/models/digits{at}/ready")
+    assert (answer.status_code, answer.get_json()) == (200, {"name": "digits", "ready": True})
+
+
+@pytest.mark.parametrize("at", ["", "/versions/1"])
+@pytest.mark.parametrize("flat", [False, True])
+def test_infer_answers_as_the_graph(at, flat, client, shipped, digits, graph_answers):
+    rows = digits[0][:3]
+    body = features(rows, id="a-1")
+    if flat:
+        body["inputs"][0]["data"] = rows.ravel().tolist()
+    answer = client.post(f"/v2/models/digits{at}/infer", json=body)
+    assert answer.status_code == 200
+    assert answer.content_type == "application/json"
+    said = answer.get_json()
+    assert (said["model_name"], said["model_version"], said["id"]) == ("digits", "1", "a-1")
+    expected = graph_answers(shipped, "digits", {"features": rows})
+    for name, output in by_name(said).items():
+        assert output["shape"] == list(expected[name].shape)
+        got = np.array(output["data"], expected[name].dtype).reshape(output["shape"])
+        np.testing.assert_allclose(got, expected[name], rtol=1e-6)
+
+
+def test_binary_tensors_there_and_back(client, shipped, digits, graph_answers):
+    rows = digits[0][:3].astype("<f4")
+    tensor = {"name": "features", "shape": [3, 64], "datatype": "FP32",
+              "parameters": {"binary_data_size": rows.nbytes}}  # fmt: skip
+    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    answer = client.post(
+        "/v2/models/digits/infer", data=head + rows.tobytes(),
+        headers={"Content-Type": "application/octet-stream",
+                 "Inference-Header-Content-Length": str(len(head))},
+    )  # fmt: skip
+    assert answer.status_code == 200, answer.text
+    size = int(answer.headers["Inference-Header-Content-Length"])
+    said, at = by_name(json.loads(answer.data[:size])), size
+    expected = graph_answers(shipped, "digits", {"features": rows})
+    for name, output in said.items():
+        assert "data" not in output
+        count = output["parameters"]["binary_data_size"]
+        got = np.frombuffer(answer.data[at : at + count], expected[name].dtype.newbyteorder("<"))
+        at += count
+        np.testing.assert_allclose(got.reshape(output["shape"]), expected[name], rtol=1e-6)
+    assert at == len(answer.data)
+
+
+def test_a_mixed_table_in_texts_and_numbers(table, mixed, rng):
+    records = [r for r in mixed.records(20, rng) if None not in r.values()]
+    columns = mixed.inputs(records)
+    kinds = {"category": "BYTES", "date": "FP64"}
+    body = {"inputs": [
+        {"name": column["name"], "datatype": kinds.get(column["type"], "FP32"),
+         "shape": [len(records), 1], "data": columns[column["name"]].ravel().tolist()}
+        for column in mixed.columns
+    ]}  # fmt: skip
+    said = by_name(infer(table, body, "adults").get_json())
+    probabilities, labels = mixed.answers(records)
+    assert said["label"]["datatype"] == "BYTES"
+    assert said["label"]["data"] == labels.tolist()
+    got = np.reshape(said["probabilities"]["data"], said["probabilities"]["shape"])
+    np.testing.assert_allclose(got, probabilities, atol=1e-5)
+
+
+def test_texts_in_binary(table, mixed):
+    columns = mixed.inputs([mixed.record])
+    tensors, tail = [], b""
+    for column in mixed.columns:
+        value = columns[column["name"]]
+        if value.dtype == object:
+            text = value[0, 0].encode()
+            kind, part = "BYTES", struct.pack("<I", len(text)) + text
+        else:
+            kind, part = {4: "FP32", 8: "FP64"}[value.itemsize], value.tobytes()
+        tail += part
+        tensors.append({"name": column["name"], "datatype": kind, "shape": [1, 1],
+                        "parameters": {"binary_data_size": len(part)}})  # fmt: skip
+    head = json.dumps({"inputs": tensors, "outputs": [{"name": "label"}]}).encode()
+    answer = table.post("/v2/models/adults/infer", data=head + tail,
+                        headers={"Inference-Header-Content-Length": str(len(head))})  # fmt: skip
+    assert answer.status_code == 200, answer.text
+    said = by_name(answer.get_json())
+    assert list(said) == ["label"]
+    assert said["label"]["data"] == mixed.answers([mixed.record])[1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        ("/v2/models/letters", 404, "expected a model out of digits; got 'letters'"),
+        ("/v2/models/letters/ready", 404, "out of digits"),
+        ("/v2/models/digits/versions/2", 404, "got 2"),
+        ("/v2/models/digits/versions/2/ready", 404, "got 2"),
+        ("/v2/models/digits/versions/one", 404, "got 'one'"),
+        ("/v2/models/digits/versions/0", 404, "got '0'"),
+        ("/v2/models/digits/versions/" + "9" * 5000, 404, "expected a version"),
+        ("/v2/models/letters/versions/one", 404, "out of digits"),
+        ("/v2/nothing", 404, "GET /v2/health/live"),
+    ],
+)
+def test_what_is_not_there_is_said_in_the_protocols_form(path, status, message, client):
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert set(answer.get_json()) == {"error"}
+    assert message in answer.get_json()["error"]
+
+
+def test_an_unknown_path_is_answered_with_those_of_the_protocol(client):
+    assert "/predict" not in client.get("/v2/nothing").get_json()["error"]
+
+
+def test_another_method_is_refused_with_the_right_one(client):
+    answer = client.get("/v2/models/digits/infer")
+    assert answer.status_code == 405
+    assert set(answer.headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
+    assert set(answer.get_json()) == {"error"}
+    assert client.options("/v2/models/digits/infer").status_code == 200
+    assert client.head("/v2/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"", 400), (b"{", 400), (b"[]", 422), (b'{"inputs":[]}', 422), (b'{"inputs":1}', 422)],
+)
+def test_a_malformed_body_is_the_clients_fault(body, status, client):
+    answer = client.post("/v2/models/digits/infer", data=body)
+    assert answer.status_code == status
+    assert set(answer.get_json()) == {"error"}
+
+
+@pytest.mark.parametrize("length", ["many", "-1", "1e2", "1" * 20, ""])
+def test_a_length_that_is_none_is_refused(length, client):
+    answer = client.post("/v2/models/digits/infer", data=b"{}",
+                         headers={"Inference-Header-Content-Length": length})  # fmt: skip
+    assert answer.status_code == 400
+    assert "Inference-Header-Content-Length" in answer.get_json()["error"]
