@@ -3,6 +3,11 @@
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
+# gunicorn_h1c, the HTTP parser in C, comes as source alone. The compiler stays in this stage.
+# hadolint ignore=DL3008
+RUN apt-get update -qq \
+ && apt-get install -y -qq --no-install-recommends gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/*
 COPY requirements/serving.lock /build/
 # NumPy's and ONNX Runtime's tests and tools are a quarter of their size, and no server runs them.
 RUN python -m venv --without-pip /opt/forwardpass \

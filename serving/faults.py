@@ -34,6 +34,8 @@ TENSORFLOW = Form(terse=True, statuses={422: 400})
 
 def form_of(path: str) -> Form:
     """The form of the protocol that a URL's path belongs to, whether or not it is a known one."""
+    if path.startswith("/v2/repository/"):
+        return OWN  # whose code tells one conflict from another; clients read "error" in it alike
     if path == "/v2" or path.startswith("/v2/"):
         return OPEN_INFERENCE
     return TENSORFLOW if path.startswith("/v1/") else OWN

@@ -20,6 +20,7 @@ from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
 from serving.connection import Connection, TimeUpError
+from serving.observe.logs import log_failure
 from serving.settings import Settings
 
 LINGER = 1.0  # seconds in which a request on its way to an idle connection is still answered
@@ -46,6 +47,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until told to stop."""
+        get_hub().print_exception = log_failure
         self.request_seconds = Settings().request_seconds
         self.connections: set[Connection] = set()
         self.stopped: float | None = None

@@ -79,6 +79,17 @@ def configure(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
+def log_failure(context: object, *error: Any) -> None:
+    """In place of `Hub.print_exception`, by which gevent tells what no one has caught.
+
+    Args:
+        context: what failed.
+        error: its type, value and traceback.
+    """
+    exc_info = error if error[1] is not None else None
+    logging.getLogger(__name__).error("%s failed", context, exc_info=exc_info)
+
+
 def plain(text: str, most: int = FIELD) -> str:
     """The first `most` characters of a text, the last if negative; what is unseen by its number."""
     short = text[most:] if most < 0 else text[:most]

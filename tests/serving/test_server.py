@@ -209,14 +209,14 @@ def records(server):
     return [json.loads(line) for line in list(server.log)]
 
 
-def said(server, phrase, times, level="info"):
+def said(server, phrase, times, level=None):
     """How events go on after a phrase, by process, once so many have said it."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         found = {
             record["process"]: record["event"].removeprefix(phrase)
             for record in records(server)
-            if record["event"].startswith(phrase) and record["level"] == level
+            if record["event"].startswith(phrase) and level in (None, record["level"])
         }
         if len(found) >= times:
             return found

@@ -52,11 +52,30 @@ def test_the_dead_have_nothing_in_flight(serve, shipped):
         while total(server, "forwardpass_in_flight_requests") != 2:  # and the one that asks
             assert time.monotonic() < deadline
         master = server.process.pid
-        (worker,) = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        (worker,) = children(master)
         os.kill(int(worker), signal.SIGKILL)
         assert half.recv(1) == b""
     assert total(server, "forwardpass_in_flight_requests") == 1
     assert total(server, "forwardpass_requests_total", protocol="status") == 1
+
+
+def test_totals_outlive_a_change_of_all_workers(serve, shipped):
+    server = serve(shipped, "--workers", "2")
+    master = server.process.pid
+    for round_ in range(1, 4):
+        for _ in range(20):
+            assert requests.get(f"{server.url}/readyz", timeout=10).ok
+        assert total(server, "forwardpass_requests_total", protocol="status") == 20 * round_
+        before = set(children(master))
+        server.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 20
+        while before & set(children(master)) or len(children(master)) != 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def children(master):
+    return Path(f"/proc/{master}/task/{master}/children").read_text().split()
 
 
 def test_what_no_application_sees_is_counted_and_logged(serve, shipped):

@@ -5,9 +5,10 @@ import logging
 import sys
 from datetime import datetime
 
+import gevent
 import pytest
 
-from serving.observe.logs import LONGEST, JsonFormatter, Stdout, plain
+from serving.observe.logs import LONGEST, JsonFormatter, Stdout, log_failure, plain
 
 NASTY = [
     "line\nof\r\nlines", "\x1b[31mred\x1b[0m", '"},{"level":"error', "\x9b31m", "\u2028\u2029",
@@ -69,3 +70,16 @@ def test_lines_go_to_stdout_whole(capfd):
     out, err = capfd.readouterr()
     assert err == ""
     assert len([json.loads(line) for line in out.splitlines()]) == len(NASTY)
+
+
+def test_what_fails_in_a_greenlet_is_a_record_too(monkeypatch, caplog, capfd):
+    def fall():
+        raise KeyError("in a greenlet")
+
+    monkeypatch.setattr(gevent.get_hub(), "print_exception", log_failure)
+    gevent.spawn(fall).join()
+    (record,) = caplog.records
+    found = json.loads(JsonFormatter().format(record))
+    assert found["event"].endswith("failed")
+    assert found["exception"].endswith("KeyError: 'in a greenlet'")
+    assert capfd.readouterr() == ("", "")
