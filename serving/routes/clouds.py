@@ -16,7 +16,6 @@ from serving.predict import Predictor
 from serving.repository import Repository
 from serving.routes.exchange import message_of, named_model, respond
 from serving.settings import Settings
-from serving.wire import JSON
 
 # Of what there is anyway, these answer what Vertex AI asks.
 HEALTH = ("clouds.ping", "status.readyz", "inference_v2.ready")
@@ -46,7 +45,7 @@ def clouds_routes(
     def vertex_predict() -> Response:
         model = repository.find(named_model())
         message, call = message_of(request.environ, settings)
-        return respond(predict("tensorflow", model, message._replace(media=JSON), call))
+        return respond(predict("tensorflow", model, message, call))
 
     @routes.record
     def _as_told(state: BlueprintSetupState) -> None:

@@ -15,7 +15,6 @@ from serving.predict import Predictor, face
 from serving.repository import Repository
 from serving.routes.exchange import find, message_of, respond
 from serving.settings import Settings
-from serving.wire import JSON
 
 TYPES = {"FP32": "DT_FLOAT", "FP64": "DT_DOUBLE", "INT64": "DT_INT64", "BYTES": "DT_STRING"}
 
@@ -63,8 +62,7 @@ def tensorflow_routes(repository: Repository, predict: Predictor, settings: Sett
     def answer(name: str, version: str | None = None) -> Response:
         found = find(repository, name, version)
         message, call = message_of(request.environ, settings)
-        # Its clients do not say that they send JSON, and it does not ask.
-        return respond(predict("tensorflow", found, message._replace(media=JSON), call))
+        return respond(predict("tensorflow", found, message, call))
 
     return routes
 
