@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -16,7 +15,7 @@ from serving.call import call_in
 from serving.clouds import Vertex
 from serving.errors import InternalError, ServingError
 from serving.fastpath import FastPath
-from serving.faults import form_of
+from serving.faults import form_of, told
 from serving.guard import Keys, scope_of
 from serving.observe.front import Front
 from serving.observe.request_log import ROUTE
@@ -35,7 +34,6 @@ from serving.routes.rows import rows_routes
 from serving.routes.status import status_routes
 from serving.routes.tensorflow import tensorflow_routes
 from serving.settings import Settings
-from serving.wire import Reply
 
 
 def create_app(**knobs: Any) -> Flask:
@@ -147,6 +145,4 @@ def _unexpected(error: Exception) -> Response:
 
 def _tell(body: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
     """An error's answer, in the form of the protocol whose URL was asked."""
-    form = form_of(request.path)
-    content = json.dumps(form.body(body), separators=(",", ":")).encode() + b"\n"
-    return respond(Reply(content, headers=tuple(headers.items()), status=form.status(status)))
+    return respond(told(body, status, headers, request.path))

@@ -185,10 +185,10 @@ class Connection:
         self.since, self.busy = perf_counter(), True
         self.input = request.body.reader
         response, environ = wsgi.create(
-            request, self._client, self._address, self._server, worker.cfg, response_class=_Response
+            request, self._client, self._address, self._server, worker.cfg
         )
         environ.update({"wsgi.multithread": True, "forwardpass.worker": True})
-        response.finish = environ
+        response.sock = answer = _Gathered()
         if not worker.alive:
             response.force_close()
         parts = worker.wsgi(environ, response.start_response)
@@ -199,6 +199,9 @@ class Connection:
         finally:
             if hasattr(parts, "close"):
                 parts.close()
+        if (finish := environ.get("forwardpass.finish")) is not None:
+            finish()
+        self._client.sendall(answer)
         if response.should_close() or not parser.finish_body(max_bytes=DRAINED):
             return None
         return bytes(parser.unreader.take_buffered())
@@ -260,15 +263,10 @@ class Input:
         return iter(self.readlines())
 
 
-class _Response(wsgi.Response):  # type: ignore[misc]
-    """gunicorn's, which lets the application know when its answer is about to be sent."""
+class _Gathered(bytearray):
+    """What gunicorn would send in several parts: here it goes at once, after it is counted."""
 
-    finish: dict[str, Any]
-
-    def send_headers(self) -> None:
-        if not self.headers_sent and (finish := self.finish.get("forwardpass.finish")) is not None:
-            finish()
-        super().send_headers()
+    sendall = bytearray.extend
 
 
 def _base_environ(cfg: Any, client: Any, address: Any, server: Any) -> dict[str, Any]:

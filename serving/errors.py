@@ -6,12 +6,9 @@ A message says what was expected, what came and what to do. The body of an error
 
 from __future__ import annotations
 
-import json
 import logging
 import uuid
 from typing import Any, ClassVar
-
-from serving.wire import Reply
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +28,6 @@ class ServingError(Exception):
     def body(self) -> dict[str, Any]:
         """The error answer."""
         return {"error": self.message, "code": self.code, "details": self.details}
-
-    def reply(self) -> Reply:
-        """The same on its way to the client."""
-        content = json.dumps(self.body(), separators=(",", ":")).encode() + b"\n"
-        return Reply(content, headers=tuple(self.headers.items()), status=self.status)
 
 
 class InternalError(ServingError):

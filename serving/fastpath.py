@@ -1,26 +1,59 @@
-"""The fast path: a WSGI callable before Flask that answers the well-formed `POST /predict`.
+"""The fast path: a WSGI callable before Flask that answers the well-formed prediction.
 
-It calls what the Flask view calls, and gives byte for byte what that gives; everything that is in
+It calls what the Flask views call, and gives byte for byte what they give; everything that is in
 any way out of the ordinary it hands on. Without it only speed changes.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
-from serving.call import call_in, call_of
+from serving.call import call_in
 from serving.errors import InternalError, ServingError
-from serving.guard import Keys, read_body
+from serving.faults import told
+from serving.guard import Keys
 from serving.observe.request_log import ROUTE
-from serving.predict import Predictor
+from serving.predict import Predictor, Protocol
 from serving.repository import Repository
+from serving.routes.exchange import find, message_of
 from serving.settings import Settings
-from serving.wire import JSON, STATUS_LINES, Message
+from serving.wire import JSON, STATUS_LINES
 
 WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-PATH = "/predict"
+REMEMBERED = 256  # paths that need not be looked at twice
+
+
+class Way(NamedTuple):
+    """Where a path leads.
+
+    Attributes:
+        rule: of the route that it is, as Flask has it.
+        protocol: that is spoken there.
+        name: of the model; None for the only one.
+        version: of it; None for the one that answers.
+    """
+
+    rule: str
+    protocol: Protocol
+    name: str | None = None
+    version: str | None = None
+
+
+RULES: tuple[tuple[str, Protocol], ...] = (
+    ("/predict", "rows"),
+    ("/invocations", "rows"),
+    ("/v1/models/<model:name>:predict", "tensorflow"),
+    ("/v1/models/<model:name>/versions/<model:version>:predict", "tensorflow"),
+    ("/v2/models/<name>/infer", "inference_v2"),
+    ("/v2/models/<name>/versions/<version>/infer", "inference_v2"),
+)
+_PATTERNS = [
+    (re.compile(re.sub(r"<(?:model:)?(\w+)>", r"(?P<\1>[^/:]+)", rule)), rule, protocol)
+    for rule, protocol in RULES
+]
 
 
 class FastPath:
@@ -44,46 +77,58 @@ class FastPath:
     ) -> None:
         self._rest, self._repository, self._predict = rest, repository, predict
         self._settings, self._keys = settings, keys
+        self._ways: dict[str, Way] = {}
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """WSGI."""
-        if environ["PATH_INFO"] != PATH or not _is_plain(environ):
+        path = environ["PATH_INFO"]
+        way = self._ways.get(path) or self._look_up(path)
+        if way is None or not _is_plain(environ):
             return self._rest(environ, start_response)
-        environ[ROUTE] = PATH
+        environ[ROUTE] = way.rule
         call = call_in(environ)
-        call.protocol = "rows"  # whatever becomes of it
+        call.protocol = way.protocol  # whatever becomes of it
         try:
             self._keys.check(environ, "predict")
-            model = self._repository.find(None)
-            call_of(environ, self._settings.timeout)
+            if way.name is None:
+                model = self._repository.find(None)
+            else:
+                model = find(self._repository, way.name, way.version)
             self._predict.batcher.require_room()  # before the body costs anything
-            message = Message(read_body(environ, self._settings.max_body))
-            reply = self._predict("rows", model, message, call)
+            message, call = message_of(environ, self._settings)
+            if way.protocol == "tensorflow":
+                message = message._replace(media=JSON)
+            reply = self._predict(way.protocol, model, message, call)
         except ServingError as error:
-            reply = error.reply()
+            reply = told(error.body(), error.status, error.headers, path)
         except Exception as error:  # noqa: BLE001 - as Flask does, whatever it is
-            reply = InternalError(error, call.request_id).reply()
-        start_response(
-            STATUS_LINES[reply.status],
-            [
-                ("Content-Type", reply.media),
-                *reply.headers,
-                ("Content-Length", str(len(reply.content))),
-            ],
-        )
+            fault = InternalError(error, call.request_id)
+            reply = told(fault.body(), fault.status, fault.headers, path)
+        headers = [
+            ("Content-Type", reply.media),
+            *reply.headers,
+            ("Content-Length", str(len(reply.content))),
+        ]
+        start_response(STATUS_LINES[reply.status], headers)
         return (reply.content,)
+
+    def _look_up(self, path: str) -> Way | None:
+        for pattern, rule, protocol in _PATTERNS:
+            if found := pattern.fullmatch(path):
+                way = Way(rule, protocol, **found.groupdict())
+                if len(self._ways) < REMEMBERED:
+                    self._ways[path] = way
+                return way
+        return None
 
 
 def _is_plain(environ: dict[str, Any]) -> bool:
-    get = environ.get
     return (
         environ["REQUEST_METHOD"] == "POST"
-        and get("CONTENT_TYPE") == JSON
-        and not get("QUERY_STRING")
-        and "HTTP_CONTENT_ENCODING" not in environ
         and "CONTENT_LENGTH" in environ
+        and not environ.get("QUERY_STRING")
+        and "HTTP_CONTENT_ENCODING" not in environ
         and "HTTP_TRANSFER_ENCODING" not in environ
-        and get("HTTP_ACCEPT", "*/*") in ("*/*", JSON)
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from serving.wire import Reply
 
 
 class Form(NamedTuple):
@@ -39,3 +42,17 @@ def form_of(path: str) -> Form:
     if path == "/v2" or path.startswith("/v2/"):
         return OPEN_INFERENCE
     return TENSORFLOW if path.startswith("/v1/") else OWN
+
+
+def told(body: dict[str, Any], status: int, headers: Mapping[str, str], path: str) -> Reply:
+    """An error's answer.
+
+    Args:
+        body: as `ServingError.body` says.
+        status: that goes with it.
+        headers: likewise.
+        path: of the URL that was asked.
+    """
+    form = form_of(path)
+    content = json.dumps(form.body(body), separators=(",", ":")).encode() + b"\n"
+    return Reply(content, headers=tuple(headers.items()), status=form.status(status))

@@ -17,6 +17,7 @@ from typing import Any
 
 from serving.call import Call, begin
 from serving.errors import InternalError
+from serving.faults import told
 from serving.observe.counts import Counts
 from serving.observe.request_log import RequestLog
 from serving.observe.table import IN_FLIGHT, Slot
@@ -69,7 +70,8 @@ class Front:
         try:
             answer = self._rest(environ, start)
         except Exception as error:  # noqa: BLE001 - what should have been answered within
-            reply = InternalError(error, call.request_id).reply()
+            fault = InternalError(error, call.request_id)
+            reply = told(fault.body(), fault.status, fault.headers, environ.get("PATH_INFO", ""))
             length = ("Content-Length", str(len(reply.content)))
             start(STATUS_LINES[reply.status], [("Content-Type", reply.media), length])
             answer = (reply.content,)

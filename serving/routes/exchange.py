@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from flask import Response, request
@@ -65,6 +66,7 @@ def find(repository: Repository, name: str, version: str | None) -> ServedModel:
     return repository.find(name, int(version))
 
 
+@lru_cache(64)
 def _media(header: str) -> str:
     """The first media type of a header, without parameters."""
     return header.partition(",")[0].partition(";")[0].strip().lower()

@@ -7,8 +7,9 @@ import logging
 import pytest
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
+from benchmarks.keys import HEADERS, keys_file
 from serving.app import create_app
-from serving.fastpath import FastPath
+from serving.fastpath import RULES, FastPath
 from serving.runtime import Session
 
 JSON = "application/json"
@@ -48,6 +49,7 @@ def ask(wsgi, body, **options):
 
 
 ROW = [0] * 64
+TENSOR = {"name": "features", "shape": [1, 64], "datatype": "FP32"}
 BODIES = {
     "a row": {"instances": [ROW]},
     "rows": {"instances": [ROW, [1.5] * 64, [16] * 64]},
@@ -76,6 +78,78 @@ def test_bodies_that_are_no_json_or_too_long_are_refused_alike(body, fast, view)
     assert found[0][0] == "4"
 
 
+FORMS = {
+    "/predict": [
+        ("text/csv", ",".join(["0"] * 64)),
+        ("text/csv", "a,b"),
+        ("application/json; charset=utf-8", json.dumps({"instances": [ROW]})),
+        ("application/octet-stream", bytes(64 * 4)),
+        ("application/octet-stream", bytes(3)),
+        ("image/png", b"x"),
+    ],
+    "/invocations": [(JSON, json.dumps({"instances": [ROW]})), ("text/csv", "1"), ("", "1")],
+    "/v1/models/digits:predict": [
+        (JSON, json.dumps({"instances": [ROW]})),
+        ("", json.dumps({"inputs": [ROW]})),
+        (JSON, "{}"),
+    ],
+    "/v1/models/digits/versions/1:predict": [(JSON, json.dumps({"instances": [ROW]}))],
+    "/v1/models/digits/versions/7:predict": [(JSON, json.dumps({"instances": [ROW]}))],
+    "/v1/models/letters:predict": [(JSON, json.dumps({"instances": [ROW]}))],
+    "/v2/models/digits/infer": [
+        (JSON, json.dumps({"inputs": [TENSOR | {"data": ROW}]})),
+        (JSON, json.dumps({"id": "7", "inputs": [TENSOR | {"data": [ROW]}]})),
+        (JSON, "{}"),
+    ],
+    "/v2/models/digits/versions/1/infer": [
+        (JSON, json.dumps({"inputs": [TENSOR | {"data": ROW}]}))
+    ],
+    "/v2/models/digits/versions/one/infer": [(JSON, "{}")],
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "media", "body"),
+    [(path, media, body) for path, bodies in FORMS.items() for media, body in bodies],
+)
+def test_every_protocol_is_answered_as_its_view_answers_it(path, media, body, fast, view):
+    for accept in ("*/*", "text/csv"):
+        options = {"path": path, "content_type": media, "headers": {"Accept": accept}}
+        found = ask(fast, body, **options)
+        assert found == ask(view, body, **options)
+        assert found[0] != "299 Handed on"
+
+
+def test_binary_tensors_and_times_are_read_from_headers_alike(fast, view):
+    tensor = TENSOR | {"parameters": {"binary_data_size": 256}}
+    head = json.dumps({"inputs": [tensor]})
+    for json_bytes in (str(len(head)), "0", "x", "99999"):
+        for timeout in ("5", "0", "soon"):
+            options = {
+                "path": "/v2/models/digits/infer",
+                "content_type": "application/octet-stream",
+                "headers": {
+                    "Inference-Header-Content-Length": json_bytes, "X-Request-Timeout": timeout
+                },
+            }  # fmt: skip
+            body = head.encode() + bytes(256)
+            assert ask(fast, body, **options) == ask(view, body, **options)
+
+
+def test_it_knows_the_rules_of_the_routes_it_is_fast_for(app):
+    rules = {rule.rule for rule in app.url_map.iter_rules() if "POST" in rule.methods}
+    assert {rule for rule, _ in RULES} <= rules
+
+
+def test_keys_are_asked_for_alike(shipped, tmp_path):
+    app = create_app(models=shipped, keys=keys_file(tmp_path))
+    body = json.dumps({"instances": [ROW]})
+    for headers in ({}, {"X-API-Key": "another"}, HEADERS):
+        found = ask(app.wsgi_app._rest, body, headers=headers)
+        assert found == ask(type(app).wsgi_app.__get__(app), body, headers=headers)
+        assert found[0][:3] == ("200" if headers == HEADERS else "401")
+
+
 def test_a_fault_of_ours_reads_alike(fast, view, monkeypatch, caplog):
     caplog.set_level(logging.CRITICAL)
 
@@ -101,10 +175,11 @@ def test_a_fault_of_ours_reads_alike(fast, view, monkeypatch, caplog):
         {"path": "/healthz"},
         {"query_string": "model=digits"},
         {"query_string": "modle=digits"},
-        {"content_type": "text/csv"},
-        {"content_type": "application/json; charset=utf-8"},
+        {"path": "/v2/models/digits"},
+        {"path": "/v2/models/digits/ready"},
+        {"path": "/v1/models/digits"},
+        {"path": "/predict/"},
         {"headers": {"Content-Encoding": "gzip"}},
-        {"headers": {"Accept": "text/csv"}},
     ],
 )
 def test_whatever_is_out_of_the_ordinary_is_handed_on(options, fast):
