@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from serving.bundle import GAPS, Boolean, Category, Date, Input, Number
+from serving.codec.fields import EXACT, FLOAT32_LIMIT
 
-FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
-EXACT = 2**53  # from here on a whole number may not be the one that was written
 # What is stripped off a text is more than the \s of a schema.
 SPACE = r"[\u0009-\u000d\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 NO_GAP = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from serving.bundle import FEATURES, Input, Manifest
+from serving.codec.inference_request import LONGEST_ID
 from serving.openapi.columns import value_schema
 from serving.predict import face
 
@@ -169,7 +170,7 @@ def _tensors(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> Sch
     )
     return _object(
         {
-            "id": {"type": "string", "maxLength": 64},
+            "id": {"type": "string", "maxLength": LONGEST_ID},
             "parameters": _object(
                 {"binary_data_output": {"type": "boolean"}}, optional=("binary_data_output",)
             ),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from serving.clouds import Vertex
+from serving.codec.rows import DECODERS
 from serving.faults import form_of
 from serving.openapi import faults
 from serving.wire import JSON
@@ -112,13 +113,7 @@ def _of_all(part: str, models: Sequence[str]) -> dict[str, Any]:
 
 
 # What a body of rows can be, beside JSON; its schema is of bytes, which OpenAPI does not know.
-ROWS: dict[str, str | dict[str, Any]] = {
-    JSON: "rows",
-    "text/csv": {"type": "string"},
-    "application/x-npy": EMPTY,
-    OCTETS: EMPTY,
-    "application/vnd.apache.arrow.stream": EMPTY,
-}
+ROWS: dict[str, str | dict[str, Any]] = {JSON: "rows", **dict.fromkeys(DECODERS, EMPTY)}
 ANSWERS: dict[str, str | dict[str, Any]] = {JSON: "answers", "text/csv": {"type": "string"}}
 PREDICTING = frozenset(faults.PREDICTING)
 FINDING = frozenset(faults.FINDING)
