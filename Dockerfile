@@ -8,11 +8,11 @@ FROM ${PYTHON_IMAGE} AS build
 RUN apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends gcc libc6-dev \
  && rm -rf /var/lib/apt/lists/*
-COPY requirements/serving.lock /build/
+COPY requirements/serving.lock requirements/parser.lock /build/
 # NumPy's and ONNX Runtime's tests and tools are a quarter of their size, and no server runs them.
 RUN python -m venv --without-pip /opt/forwardpass \
  && pip --python /opt/forwardpass install --no-cache-dir --no-compile --require-hashes --no-deps \
-        --requirement /build/serving.lock \
+        --requirement /build/serving.lock --requirement /build/parser.lock \
  && find /opt/forwardpass/lib -depth -type d -name tests -exec rm -r {} + \
  && find /opt/forwardpass/lib -name '*.pyi' -delete \
  && rm -r /opt/forwardpass/lib/python3*/site-packages/onnxruntime/quantization \
@@ -22,11 +22,13 @@ COPY serving /opt/forwardpass/app/serving
 COPY models /models
 # Readable for the server's user, whatever umask the files were checked out with.
 RUN /opt/forwardpass/bin/python -m compileall -q /opt/forwardpass \
- && chmod -R a+rX /opt/forwardpass /models
+ && chmod -R a+rX /opt/forwardpass /models \
+ && mkdir /state
 
 FROM ${PYTHON_IMAGE}
 COPY --from=build /opt/forwardpass /opt/forwardpass
 COPY --from=build /models /models
+COPY --from=build --chown=10001:10001 /state /state
 ENV PATH=/opt/forwardpass/bin:$PATH \
     PYTHONPATH=/opt/forwardpass/app \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -34,13 +36,14 @@ ENV PATH=/opt/forwardpass/bin:$PATH \
     ORT_DISABLE_TELEMETRY=1 \
     FORWARDPASS_HOST=0.0.0.0 \
     FORWARDPASS_PORT=8000 \
-    FORWARDPASS_MODELS=/models
+    FORWARDPASS_MODELS=/models \
+    FORWARDPASS_STATE=/state/serving.json
 USER 10001:10001
 # 8080 with `serve`, as Amazon SageMaker starts it; AIP_HTTP_PORT where Google Vertex AI does.
 EXPOSE 8000 8080
 # With compose or run; the clouds, whose ports are others, ask by themselves.
 # Asked every second, so it is made cheap (50 ms: -S leaves out site) and blind to any proxy.
 HEALTHCHECK --interval=1s --timeout=2s --start-period=10s --retries=5 \
-    CMD ["python", "-IS", "-c", "import http.client as h, os; c = h.HTTPConnection('127.0.0.1', int(os.environ['FORWARDPASS_PORT'])); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
+    CMD ["python", "-IS", "-c", "import http.client as h, os; tls = os.environ.get('FORWARDPASS_TLS_CERT'); at = '127.0.0.1', int(os.environ['FORWARDPASS_PORT']); c = h.HTTPSConnection(*at, context=__import__('ssl')._create_unverified_context()) if tls else h.HTTPConnection(*at); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
 ENTRYPOINT ["python", "-m", "serving"]
 CMD ["run"]

@@ -18,11 +18,14 @@ help:  ## list the targets
 
 install: $(INSTALLED)  ## make .venv with all that training, serving and testing need
 
-$(INSTALLED): requirements/all.lock pyproject.toml
+$(INSTALLED): requirements/all.lock requirements/parser.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "expected Python >= 3.11, found none on PATH; install one or run: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/all.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+	  --no-build-isolation -r requirements/parser.lock >$(VENV)/parser.log 2>&1 \
+	  || echo "expected a C compiler and Python's headers; found none that work ($(VENV)/parser.log): the server reads requests more slowly, and is right all the same" >&2
 	@touch $@
 
 serve: install  ## serve MODELS on HOST:PORT; trains the embedded default first if there is no bundle
@@ -104,6 +107,7 @@ lock:  ## pin the requirements of pyproject.toml anew
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
 	$(LOCK) --extra train --extra fast --extra tensorboard --extra dev --output-file requirements/all.lock
 	$(LOCK) --output-file requirements/serving.lock --constraints requirements/all.lock
+	echo gunicorn_h1c | $(LOCK:pyproject.toml=-) --no-deps --output-file requirements/parser.lock
 
 LOCK = .venv-lock/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 \
        --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'

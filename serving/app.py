@@ -17,6 +17,7 @@ from serving.errors import InternalError, ServingError
 from serving.fastpath import FastPath
 from serving.faults import form_of, told
 from serving.guard import Keys, scope_of
+from serving.observe import reloads
 from serving.observe.front import Front
 from serving.observe.request_log import ROUTE
 from serving.observe.table import Table
@@ -57,6 +58,7 @@ def create_app(**knobs: Any) -> Flask:
         keep=settings.keep,
         poll=settings.poll,
         state=settings.state,
+        tell=reloads.count,
     )
     repository.watch()
     app = Flask("serving", static_folder=None)

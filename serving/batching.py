@@ -99,12 +99,6 @@ class Batcher:
         self._crowd: dict[_Lane, None] = {}  # where someone is parked, in the order of their turns
         self._turns: _Turns | None = None
 
-    @property
-    def oldest_seconds(self) -> float:
-        """How long the first of those that wait has been waiting."""
-        first = min((lane.parked[0].since for lane in self._crowd if lane.parked), default=None)
-        return 0.0 if first is None else perf_counter() - first
-
     def run(self, model: ServedModel, inputs: Arrays, call: Call) -> Arrays:
         """The graph's outputs for these rows, whoever else's were run with them.
 

@@ -15,10 +15,14 @@ from time import perf_counter, time
 from typing import Any
 
 import gevent
-import gunicorn_h1c
 from gevent import get_hub
 from gunicorn import http, util
 from gunicorn.http import wsgi
+
+try:
+    import gunicorn_h1c
+except ImportError:  # it comes as source, and not everyone has a compiler: then all go the long way
+    gunicorn_h1c = None
 
 CHUNK = 64 * 2**10  # bytes of one read
 MOST_READ = 2**20  # bytes of one read of a body
@@ -94,6 +98,8 @@ class Connection:
                 return None
         seen = 0
         while True:
+            if gunicorn_h1c is None:
+                return self._answer_unusual(data)
             try:
                 head = gunicorn_h1c.parse_request(data, last_len=seen)
                 break

@@ -14,6 +14,7 @@ import ssl
 from time import perf_counter
 from typing import Any
 
+import gevent
 from gevent import get_hub
 from gunicorn import util
 from gunicorn.http.errors import NoMoreData
@@ -44,6 +45,19 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """As the parent, but Ctrl-C, which a terminal sends to all, is left to the arbiter."""
         super().init_signals()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def load_wsgi(self) -> None:
+        """Load the models; a worker that has many of them is not dead in the meantime."""
+        sign_of_life = gevent.spawn(self._notify_until_killed)
+        try:
+            super().load_wsgi()
+        finally:
+            sign_of_life.kill()
+
+    def _notify_until_killed(self) -> None:
+        while True:
+            self.notify()
+            gevent.sleep(1)
 
     def run(self) -> None:
         """Serve until told to stop."""

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from serving.bundle import BundleError
@@ -52,6 +53,9 @@ class Stuck:
         return edition.version == self.version
 
 
+Tell = Callable[[str, str], None]
+
+
 class Keeper:
     """What one worker does for the repository.
 
@@ -60,17 +64,19 @@ class Keeper:
         catalogue: is told what answers from here on.
         agenda: the plan of all workers.
         variant: to serve where there is one of that name, or "auto".
+        tell: is told of a model, by name, that a version of it was "served", "refused" or
+            "unloaded" here.
 
     Attributes:
         draining: versions that no longer answer; dead once no request holds them.
     """
 
     def __init__(
-        self, outlook: Outlook, catalogue: Catalogue, agenda: Agenda, variant: str
+        self, outlook: Outlook, catalogue: Catalogue, agenda: Agenda, variant: str, tell: Tell
     ) -> None:
         self.outlook, self.catalogue, self.agenda = outlook, catalogue, agenda
         self.draining: list[weakref.ref[ServedModel]] = []
-        self._variant = variant
+        self._variant, self._tell = variant, tell
         self._served: dict[str, Proved] = {}
         self._proved: dict[str, Proved] = {}  # and not served yet
         self._due: set[str] = set()  # models to be looked at again
@@ -251,6 +257,7 @@ class Keeper:
         return edition.model_copy(update={"verdict": verdict}), model
 
     def _refuse(self, name: str, edition: Edition, reason: str, passes: bool) -> None:
+        self._tell(name, "refused")
         now = time.monotonic()
         if any(edition.same(other) for other in self.agenda.read().lines.get(name, [])):
             # The others serve it. That it cannot be read here and now is no fault of its own.
@@ -284,8 +291,10 @@ class Keeper:
         for model in models:
             if model not in before:
                 _announce(model)
+                self._tell(name, "served")
         if not line:
             log.info("unloaded %s", name)
+            self._tell(name, "unloaded")
 
     def _tidy(self) -> None:
         """Let go of what came to nothing, and say what is refused."""

@@ -14,7 +14,7 @@ from serving.choice import AUTO
 from serving.errors import ModelNotFoundError, NoEarlierVersionError
 from serving.repository.aside import aside
 from serving.repository.catalogue import SHOWN, Catalogue
-from serving.repository.keeper import STEP, Keeper
+from serving.repository.keeper import STEP, Keeper, Tell
 from serving.repository.outlook import Outlook
 from serving.repository.plan import Agenda
 from serving.repository.shelf import explain
@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 
 TICK = 0.1  # seconds between looks at the state and at what other workers do
 STATE = Path(".serving.json")
+
+
+def nothing(_model: str, _outcome: str) -> None:
+    """What no one wants to know."""
 
 
 class Done(TypedDict):
@@ -46,6 +50,8 @@ class Repository(Catalogue):
         keep: versions of each model that are served, the highest.
         poll: seconds between looks at the folder; 0 looks only when asked.
         state: file of pinned versions and unloaded models; relative to the folder.
+        tell: is told of every model, by name, of which a version was "served", "refused" or
+            "unloaded" in this process.
     """
 
     def __init__(
@@ -57,13 +63,14 @@ class Repository(Catalogue):
         keep: int = 1,
         poll: float = 1.0,
         state: Path = STATE,
+        tell: Tell = nothing,
     ) -> None:
         super().__init__()
         self._models, self._variant, self._poll = models, variant, poll
         self._state = StateFile(models / state)
         agenda = Agenda(ledger or Ledger())
         self._outlook = Outlook(models, self._state, keep)
-        self._keeper = Keeper(self._outlook, self, agenda, variant)
+        self._keeper = Keeper(self._outlook, self, agenda, variant, tell)
         self._one_at_a_time = threading.Lock()
         self._seen = self._state.fingerprint()
         self._next_look = time.monotonic() + poll
@@ -78,6 +85,7 @@ class Repository(Catalogue):
         keep: int = 1,
         poll: float = 1.0,
         state: Path = STATE,
+        tell: Tell = nothing,
     ) -> Repository:
         """Of every model in the folder, the highest versions that prove themselves.
 
@@ -91,8 +99,9 @@ class Repository(Catalogue):
             keep: see there.
             poll: see there.
             state: see there.
+            tell: see there.
         """
-        repository = cls(models, variant, ledger, keep=keep, poll=poll, state=state)
+        repository = cls(models, variant, ledger, keep=keep, poll=poll, state=state, tell=tell)
         repository._begin()
         return repository
 

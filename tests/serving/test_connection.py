@@ -5,11 +5,13 @@ import socket
 import time
 from contextlib import ExitStack
 from http.client import HTTPResponse
+from pathlib import Path
 
 import pytest
 
+from serving import connection
 from serving.connection import Input
-from tests.conftest import Server
+from tests.conftest import Server, start_server
 
 GOOD = json.dumps({"instances": [[0] * 64]}).encode()
 OTHER = json.dumps({"instances": [[8] * 64, [16] * 64]}).encode()
@@ -178,6 +180,27 @@ def test_a_client_that_reads_nothing_delays_no_one(live, client):
             client.sendall(request())
             assert answer(client)[0] == 200
         assert time.perf_counter() - start < 5
+
+
+def test_without_the_parser_in_c_all_is_answered_the_same(client, shipped, tmp_path, monkeypatch):
+    (tmp_path / "gunicorn_h1c.py").write_text("raise ImportError('there is no compiler here')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path.cwd()}")
+    server = start_server(shipped, "--workers", "1")
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as other:
+        for sent in (request(), request(OTHER), request(b"{"), request(head=b"X-A: 1\r\n")):
+            found = []
+            for socket_ in (client, other):
+                socket_.sendall(sent)
+                status, headers, content = answer(socket_)
+                headers.pop("date")
+                found.append((status, headers, content))
+            assert found[0] == found[1]
+    assert server.stop() == 0
+
+
+def test_the_parser_in_c_is_there_where_this_is_tested():
+    assert connection.gunicorn_h1c is not None
 
 
 class Source:
