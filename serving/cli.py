@@ -28,7 +28,8 @@ def main() -> None:
 def _knobs(command: F) -> F:
     """An option for every setting, declared once, in `Settings`."""
     for name, field in reversed(Settings.model_fields.items()):
-        default = "" if field.default_factory else f"  [default: {field.default}]"
+        told = field.default_factory is None and field.default is not None
+        default = f"  [default: {field.default}]" if told else ""
         twin = f"  [env: {ENV_PREFIX}{name.upper()}]"
         option = click.option(f"--{name.replace('_', '-')}", metavar=name.upper(),
                               help=f"{field.description}{default}{twin}")  # fmt: skip

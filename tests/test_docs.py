@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from serving import create_app
+from serving.settings import Settings
 from tests.test_readme import same
 from trainer.cli import main
 
@@ -105,3 +106,29 @@ def test_the_search_finds_a_candidate(folder, monkeypatch):
     done = CliRunner().invoke(main, [*command, *quick])
     assert done.exit_code == 0, done.output
     assert "winner" in done.stdout
+
+
+SERVING = (DOCS / "serving.md").read_text()
+
+
+def test_options_named_on_serving_are_options_of_the_server():
+    named = set(re.findall(r"`--([a-z-]+)", SERVING))
+    assert len(named) > 12
+    assert {name.replace("-", "_") for name in named} <= set(Settings.model_fields)
+
+
+def test_paths_named_on_serving_are_routes_of_the_server(shipped):
+    client = create_app(models=shipped).test_client()
+    named = set(re.findall(r"(GET|POST) (?:http://127.0.0.1:8000)?(/[^\s`?\[]+)", SERVING))
+    assert len(named) > 10
+    for method, path in named:
+        found = client.open(path.replace("NAME", "digits"), method=method)
+        assert found.status_code not in (404, 405), path
+
+
+def test_metrics_named_on_serving_are_there(shipped):
+    client = create_app(models=shipped).test_client()
+    client.post("/predict", json={"instances": [[0] * 64]})
+    told = client.get("/metrics").text
+    for name in set(re.findall(r"`(forwardpass_\w+)`", SERVING)):
+        assert f"# TYPE {name} " in told, name
