@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from weakref import WeakKeyDictionary
 
-import gevent
 import numpy as np
 from gevent import Greenlet, get_hub, getcurrent, monkey
 
@@ -32,18 +31,21 @@ HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
 class _Parked:
-    """A request that waits for its run."""
+    """Rows of a request that wait for their run."""
 
-    __slots__ = ("call", "greenlet", "inputs", "since", "waits")
+    __slots__ = ("alone", "call", "greenlet", "inputs", "rows", "since", "waits")
 
-    def __init__(self, greenlet: Greenlet, inputs: Arrays, call: Call) -> None:
-        self.greenlet, self.inputs, self.call = greenlet, inputs, call
+    def __init__(
+        self, greenlet: Greenlet, inputs: Arrays, rows: int, call: Call, *, alone: bool
+    ) -> None:
+        self.greenlet, self.inputs, self.rows, self.call = greenlet, inputs, rows, call
+        self.alone = alone
         self.since = perf_counter()
         self.waits = True
 
 
 class _Lane:
-    """The requests that wait for the same model, in the order they came."""
+    """The rows that wait for the same model, in the order they came."""
 
     def __init__(self, model: ServedModel, max_batch_rows: int) -> None:
         # Not the model itself: it goes when no request holds it any more.
@@ -54,19 +56,26 @@ class _Lane:
         self.parked: deque[_Parked] = deque()
         self.rows = 0
 
+    @property
+    def full(self) -> bool:
+        """There is nothing that the first of them could wait for."""
+        return self.rows >= self.most or (bool(self.parked) and self.parked[0].alone)
+
     def park(self, parked: _Parked) -> None:
         """One more waits."""
         self.parked.append(parked)
-        self.rows += parked.call.rows
+        self.rows += parked.rows
 
     def take(self) -> list[_Parked]:
-        """The first of them, as many as one run takes."""
-        batch: list[_Parked] = []
-        room = self.most
-        while self.parked and (not batch or self.parked[0].call.rows <= room):
+        """The first of them, as many as one run takes; one alone that is to run alone."""
+        batch = [self.parked.popleft()]
+        rows, join = batch[0].rows, not batch[0].alone
+        while join and self.parked and rows + self.parked[0].rows <= self.most:
+            if self.parked[0].alone:
+                break
             batch.append(self.parked.popleft())
-            room -= batch[-1].call.rows
-        self.rows -= self.most - room
+            rows += batch[-1].rows
+        self.rows -= rows
         return batch
 
 
@@ -116,25 +125,32 @@ class Batcher:
         lane = self._lanes.get(model)
         if lane is None:
             lane = self._lanes[model] = _Lane(model, self.max_batch_rows)
-        greenlet = getcurrent()
-        if not isinstance(greenlet, Greenlet):
-            outputs = _run_alone(lane, inputs, call)
+        if not isinstance(getcurrent(), Greenlet):
+            outputs = _run_in_slices(lane, inputs, call)
         else:
             work = call.rows * lane.pace.row_seconds
             self.require_room(call.rows)
             self.rows += call.rows
             self._work += work
             try:
-                if call.rows < lane.alone:
-                    outputs = self._park(lane, _Parked(greenlet, inputs, call))
-                else:
-                    outputs = _run_alone(lane, inputs, call, between=_let_others_go)
+                outputs = self._wait_for_run(lane, inputs, call)
             finally:
                 self.rows -= call.rows
                 self._work -= work
         if call.deadline is not None and perf_counter() > call.deadline:
             raise _too_late(call)
         return outputs
+
+    def _wait_for_run(self, lane: _Lane, inputs: Arrays, call: Call) -> Arrays:
+        """Joined with others, or alone: then a slice at a time, with others in between."""
+        if call.rows < lane.alone:
+            return self._park(lane, inputs, call.rows, call, alone=False)
+        slices, started = [], 0.0
+        for part, rows in _slices(inputs, call.rows, lane.pace.slice_rows):
+            slices.append(self._park(lane, part, rows, call, alone=True))
+            started = started or call.started
+        call.started, call.batch_rows = started, call.rows
+        return _joined(slices)
 
     def require_room(self, rows: int = 0) -> None:
         """Refuse at once what would have to wait for too long; what runs by itself never does.
@@ -160,13 +176,14 @@ class Batcher:
                 f"of work before this; try again in a second"
             )
 
-    def _park(self, lane: _Lane, parked: _Parked) -> Arrays:
+    def _park(self, lane: _Lane, inputs: Arrays, rows: int, call: Call, *, alone: bool) -> Arrays:
         """Wait for the end of the turn."""
+        parked = _Parked(getcurrent(), inputs, rows, call, alone=alone)
         lane.park(parked)
         self._crowd[lane] = None
         if self._turns is None:
             self._turns = _Turns(self._flush, self.max_delay)
-        self._turns.watch(full=lane.rows >= lane.most)
+        self._turns.watch(full=lane.full)
         try:
             outputs: Arrays = get_hub().switch()
         finally:
@@ -177,7 +194,7 @@ class Batcher:
         """Run what has waited long enough, once a lane; whether someone is parked, and full."""
         latest = perf_counter() - self.max_delay
         for lane in list(self._crowd):
-            if lane.rows < lane.most and lane.parked[0].since > latest:
+            if not lane.full and lane.parked[0].since > latest:
                 continue
             del self._crowd[lane]
             batch = list(_still_wanted(lane.take()))
@@ -185,7 +202,7 @@ class Batcher:
                 self._crowd[lane] = None  # behind the others
             if batch:
                 _run_together(lane, batch)
-        return bool(self._crowd), any(lane.rows >= lane.most for lane in self._crowd)
+        return bool(self._crowd), any(lane.full for lane in self._crowd)
 
 
 class _Turns:
@@ -223,11 +240,6 @@ def _nothing() -> None:
     pass
 
 
-def _let_others_go() -> None:
-    # A timer, if the shortest: without one the loop would come back before it looked at anyone.
-    gevent.sleep(1e-9)
-
-
 def _still_wanted(batch: Sequence[_Parked]) -> Iterator[_Parked]:
     """Those whose answer someone waits for; the others are told, or their clients have gone."""
     gone = _gone([p.call.client for p in batch if p.call.client is not None])
@@ -262,47 +274,41 @@ def _too_late(call: Call) -> DeadlineError:
 
 def _run_together(lane: _Lane, batch: Sequence[_Parked]) -> None:
     """One run for all of them; what it raises, each of them raises."""
-    rows = sum(parked.call.rows for parked in batch)
     started = perf_counter()
     try:
-        if len(batch) == 1:
-            outputs = lane.session.run(batch[0].inputs)
-        else:
-            outputs = lane.session.run(
-                {name: np.concatenate([p.inputs[name] for p in batch]) for name in batch[0].inputs}
-            )
+        outputs = lane.session.run(_joined([parked.inputs for parked in batch]))
     except Exception as error:  # noqa: BLE001 - whatever it is, no client may wait for ever
         for parked in batch:
             parked.greenlet.throw(error)
         return
-    ran, at = perf_counter(), 0
+    ran, rows, at = perf_counter(), sum(parked.rows for parked in batch), 0
     for parked in batch:
         call = parked.call
         call.started, call.ran, call.batch_rows = started, ran, rows
-        if len(batch) == 1:
-            own = outputs
-        else:
-            own = {name: array[at : at + call.rows] for name, array in outputs.items()}
-        at += call.rows
+        own = outputs
+        if len(batch) > 1:
+            own = {name: array[at : at + parked.rows] for name, array in outputs.items()}
+        at += parked.rows
         parked.greenlet.switch(own)
 
 
-def _run_alone(
-    lane: _Lane, inputs: Arrays, call: Call, between: Callable[[], None] | None = None
-) -> Arrays:
-    """A run for one request, in slices: what the runtime once took for a large one, it keeps."""
+def _run_in_slices(lane: _Lane, inputs: Arrays, call: Call) -> Arrays:
+    """The request by itself; in slices, as what the runtime once took for a large one, it keeps."""
     call.started, call.batch_rows = perf_counter(), call.rows
-    slices: list[Arrays] = []
-    for at in range(0, max(call.rows, 1), lane.pace.slice_rows):
-        if slices and between is not None:
-            between()
-            if call.deadline is not None and perf_counter() > call.deadline:
-                raise _too_late(call)
-            if call.client is not None and _gone([call.client]):
-                raise ClientGoneError("expected a client that waits; it has hung up")
-        part = {name: array[at : at + lane.pace.slice_rows] for name, array in inputs.items()}
-        slices.append(lane.session.run(part))
+    slices = _slices(inputs, call.rows, lane.pace.slice_rows)
+    outputs = _joined([lane.session.run(part) for part, _ in slices])
     call.ran = perf_counter()
-    if len(slices) == 1:
-        return slices[0]
-    return {name: np.concatenate([part[name] for part in slices]) for name in slices[0]}
+    return outputs
+
+
+def _slices(inputs: Arrays, rows: int, size: int) -> Iterator[tuple[Arrays, int]]:
+    """So many rows at a time, and how many; once none, if there are none."""
+    for at in range(0, max(rows, 1), size):
+        yield {name: a[at : at + size] for name, a in inputs.items()}, min(size, rows - at)
+
+
+def _joined(parts: Sequence[Arrays]) -> Arrays:
+    """Rows of all parts, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
