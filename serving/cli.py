@@ -110,6 +110,8 @@ def _start(**options: Any) -> None:
     # gunicorn takes this process over; it and its workers read the settings from the environment.
     for name, value in settings.model_dump(mode="json", exclude_none=True).items():
         os.environ[f"{ENV_PREFIX}{name.upper()}"] = str(value)
+    # One heap a process: the thread that loads versions would take a second one, and keep it.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     arguments = ["-m", "gunicorn", "--config", "python:serving.gunicorn_conf"]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606
 

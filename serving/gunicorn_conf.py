@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import logging
 import socket
@@ -42,9 +44,21 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 
 def on_starting(_server: Any) -> None:
     """In the arbiter, before it forks the first worker."""
+    _import_what_workers_share()
     Ledger.shared = Ledger()
     # On SIGHUP all workers are there twice for a while, and SIGTTIN adds some.
     Table.shared = Table(2 * workers + 8)
+
+
+def _import_what_workers_share() -> None:
+    """Libraries that are imported before the fork are in memory once; none of them has threads.
+
+    Not NumPy and ONNX Runtime, whose threads would not be there in a worker.
+    """
+    for name in ("flask", "flask_swagger_ui", "prometheus_client", "pydantic_settings"):
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # or every worker's first collection would write to all of it, and so copy it
 
 
 def pre_fork(_server: Any, worker: Any) -> None:
