@@ -66,6 +66,11 @@ def pre_fork(_server: Any, worker: Any) -> None:
     worker.slot = Table.here().take()
 
 
+def worker_exit(_server: Any, _worker: Any) -> None:
+    """In a worker that ends."""
+    gc.unfreeze()  # what is left to the interpreter's end meets modules that are gone
+
+
 def child_exit(_server: Any, worker: Any) -> None:
     """In the arbiter, after a worker has ended, however it did."""
     Table.here().give_back(worker.slot)
