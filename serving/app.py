@@ -62,7 +62,7 @@ def create_app(**knobs: Any) -> Flask:
     )
     repository.watch()
     app = Flask("serving", static_folder=None)
-    app.url_map.merge_slashes = False  # //predict is no URL here, rather than a page of HTML
+    app.url_map.merge_slashes = False  # two slashes are no URL here, rather than a page of HTML
     if isinstance(app.json, DefaultJSONProvider):  # as it is by default
         app.json.sort_keys, app.json.compact = False, True
     predict = Predictor(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import perf_counter
 from weakref import WeakKeyDictionary
 
@@ -20,11 +20,12 @@ import numpy as np
 from gevent import Greenlet, get_hub, getcurrent, monkey
 
 from serving.bundle import Arrays
-from serving.call import Call
-from serving.errors import ClientGoneError, DeadlineError, OverloadedError
+from serving.call import Call, too_late
+from serving.errors import ClientGoneError, OverloadedError
 from serving.repository import ServedModel
 from serving.runtime import Session
 
+LATE = 0.01  # seconds that a deadline may be over before who waits for others is told
 LAST = -2  # a priority below all that gevent uses: after every ready connection of a turn
 _poll = monkey.get_original("select", "poll")  # gevent's own would wait in the loop, for the loop
 HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
@@ -89,7 +90,7 @@ class Batcher:
         queue_seconds: that a request may have to wait.
 
     Attributes:
-        rows: that wait or run now.
+        rows: that wait now, of requests that are joined.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Batcher:
         self.max_batch_rows, self.max_delay = max_batch_rows, max_delay
         self.queue_rows, self.queue_seconds = queue_rows, queue_seconds
         self.rows = 0
-        self._work = 0.0  # seconds that those rows are going to take
+        self._work = 0.0  # seconds that all who wait are going to take
         self._lanes: WeakKeyDictionary[ServedModel, _Lane] = WeakKeyDictionary()
         self._crowd: dict[_Lane, None] = {}  # where someone is parked, in the order of their turns
         self._turns: _Turns | None = None
@@ -128,17 +129,10 @@ class Batcher:
         if not isinstance(getcurrent(), Greenlet):
             outputs = _run_in_slices(lane, inputs, call)
         else:
-            work = call.rows * lane.pace.row_seconds
-            self.require_room(call.rows)
-            self.rows += call.rows
-            self._work += work
-            try:
-                outputs = self._wait_for_run(lane, inputs, call)
-            finally:
-                self.rows -= call.rows
-                self._work -= work
+            self._admit(lane, call.rows)
+            outputs = self._wait_for_run(lane, inputs, call)
         if call.deadline is not None and perf_counter() > call.deadline:
-            raise _too_late(call)
+            raise too_late(call)
         return outputs
 
     def _wait_for_run(self, lane: _Lane, inputs: Arrays, call: Call) -> Arrays:
@@ -152,24 +146,35 @@ class Batcher:
         call.started, call.batch_rows = started, call.rows
         return _joined(slices)
 
-    def require_room(self, rows: int = 0) -> None:
+    def require_room(self) -> None:
         """Refuse at once what would have to wait for too long; what runs by itself never does.
 
-        Args:
-            rows: to be run; 0 as long as no one knows.
+        For a request that has only been seen to come: before it costs anything.
 
         Raises:
             OverloadedError: too many wait, or for too long.
         """
         if not isinstance(getcurrent(), Greenlet):
             return
-        if self.rows and self.rows + rows > self.queue_rows - (rows == 0):
-            raise OverloadedError(
-                f"expected at most {self.queue_rows} rows to wait; got {rows or 'some'} more than "
-                f"the {self.rows} that do; try again in a second, or send fewer"
-            )
+        if self.rows >= self.queue_rows:
+            raise self._too_many("some")
         # What is read in this turn of the loop has been there for as long as the turn lasts.
-        wait = self._work + max(0.0, time.time() - get_hub().loop.now())
+        self._require_time(self._work + max(0.0, time.time() - get_hub().loop.now()))
+
+    def _admit(self, lane: _Lane, rows: int) -> None:
+        """The same once it is known how many rows there are."""
+        # One that runs alone is parked a slice at a time, and bounded by the time that takes.
+        if rows < lane.alone and self.rows and self.rows + rows > self.queue_rows:
+            raise self._too_many(str(rows))
+        self._require_time(self._work)
+
+    def _too_many(self, came: str) -> OverloadedError:
+        return OverloadedError(
+            f"expected at most {self.queue_rows} rows to wait; got {came} more than the "
+            f"{self.rows} that do; try again in a second, or send fewer"
+        )
+
+    def _require_time(self, wait: float) -> None:
         if wait > self.queue_seconds:
             raise OverloadedError(
                 f"expected to begin within {self.queue_seconds:g} seconds; got {wait:.2g} seconds "
@@ -184,10 +189,15 @@ class Batcher:
         if self._turns is None:
             self._turns = _Turns(self._flush, self.max_delay)
         self._turns.watch(full=lane.full)
+        joined, work = 0 if alone else rows, rows * lane.pace.row_seconds
+        self.rows += joined
+        self._work += work
         try:
             outputs: Arrays = get_hub().switch()
         finally:
             parked.waits = False
+            self.rows -= joined
+            self._work -= work
         return outputs
 
     def _flush(self) -> tuple[bool, bool]:
@@ -195,6 +205,7 @@ class Batcher:
         latest = perf_counter() - self.max_delay
         for lane in list(self._crowd):
             if not lane.full and lane.parked[0].since > latest:
+                _tell_the_late(lane.parked)
                 continue
             del self._crowd[lane]
             batch = list(_still_wanted(lane.take()))
@@ -215,7 +226,7 @@ class _Turns:
         # The loop would sleep until something comes in; with these it does not. They do nothing
         # else: an idle watcher is called only when no connection is ready, which may be never.
         self._awake = loop.idle(priority=LAST)
-        self._late = loop.timer(delay, repeat=delay / 4) if delay else None
+        self._late = loop.timer(min(delay, LATE), repeat=min(delay / 4, LATE)) if delay else None
 
     def watch(self, *, full: bool) -> None:
         """From now on someone is parked; there is nothing to wait for if a batch is full."""
@@ -249,11 +260,20 @@ def _still_wanted(batch: Sequence[_Parked]) -> Iterator[_Parked]:
         if not parked.waits:
             continue
         if deadline is not None and now > deadline:
-            parked.greenlet.throw(_too_late(parked.call))
+            parked.greenlet.throw(too_late(parked.call))
         elif parked.call.client in gone:
             parked.greenlet.throw(ClientGoneError("expected a client that waits; it has hung up"))
         else:
             yield parked
+
+
+def _tell_the_late(parked: Iterable[_Parked]) -> None:
+    """End the wait of those whose time is over; they are passed over when their turn comes."""
+    now = perf_counter()
+    for late in parked:
+        deadline = late.call.deadline
+        if late.waits and deadline is not None and now > deadline:
+            late.greenlet.throw(too_late(late.call))
 
 
 def _gone(clients: Sequence[int]) -> set[int]:
@@ -262,14 +282,6 @@ def _gone(clients: Sequence[int]) -> set[int]:
     for client in clients:
         poll.register(client, HUNG_UP)
     return {client for client, _ in poll.poll(0)}
-
-
-def _too_late(call: Call) -> DeadlineError:
-    waited = perf_counter() - call.began
-    return DeadlineError(
-        f"expected to answer within {(call.deadline or 0) - call.began:.3g} seconds; it took "
-        f"{waited:.3g}; ask again later, or allow more with X-Request-Timeout"
-    )
 
 
 def _run_together(lane: _Lane, batch: Sequence[_Parked]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
-from serving.errors import InvalidTimeoutError
+from serving.errors import DeadlineError, InvalidTimeoutError
 
 ENVIRON = "forwardpass.call"  # where a WSGI environ keeps its call
 LONGEST = 86_400.0  # seconds that a request may ask for
@@ -83,6 +83,15 @@ def call_of(environ: dict[str, Any], timeout: float | None = None) -> Call:
     if timeout is not None:
         call.deadline = call.began + timeout
     return call
+
+
+def too_late(call: Call) -> DeadlineError:
+    """What is said when a call's time is over."""
+    waited = perf_counter() - call.began
+    return DeadlineError(
+        f"expected to answer within {(call.deadline or 0) - call.began:.3g} seconds; it took "
+        f"{waited:.3g}; ask again later, or allow more with X-Request-Timeout"
+    )
 
 
 def _seconds(text: str) -> float:

@@ -7,6 +7,7 @@ gunicorn's own way. The application gets the same from both.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -19,6 +20,8 @@ from gevent import get_hub
 from gunicorn import http, util
 from gunicorn.http import wsgi
 
+from serving.turns import give_way
+
 try:
     import gunicorn_h1c
 except ImportError:  # it comes as source, and not everyone has a compiler: then all go the long way
@@ -26,6 +29,7 @@ except ImportError:  # it comes as source, and not everyone has a compiler: then
 
 CHUNK = 64 * 2**10  # bytes of one read
 MOST_READ = 2**20  # bytes of one read of a body
+UNSENT = 64 * 2**20  # bytes of answers that wait in a process for clients to read them
 DRAINED = 2**20  # bytes of a body no one wanted that are read, to keep the connection
 TARGET = re.compile(rb"(/[A-Za-z0-9_.~:/-]*)(?:\?([A-Za-z0-9_.~:/=&-]*))?")
 # These change how a request is read, or who sent it: gunicorn's to judge.
@@ -34,6 +38,7 @@ UNUSUAL = {
     b"script-name", b"path-info", b"remote-user",
     b"x-forwarded-proto", b"x-forwarded-protocol", b"x-forwarded-ssl",
 }  # fmt: skip
+DIGITS = 18  # of a length: more bytes than there are
 REMEMBERED = 256  # names of headers, and targets, that need not be looked at twice
 
 
@@ -53,14 +58,17 @@ class Connection:
     Attributes:
         greenlet: that serves it.
         since: when its request, or its wait for one, began; on `perf_counter`'s clock, in seconds.
-        busy: a request's head has been read, and its answer has not been sent.
+        busy: a request's head has been read, and the next is not waited for yet.
+        answered: its answer is on its way: nothing else may be sent.
+        environ: of the request.
         input: the body of its request, whose `length` has not come yet; None before the first.
         request: that was left to gunicorn; None before the first.
     """
 
     def __init__(self, worker: Any, client: Any, address: Any, server: Any) -> None:
         self.greenlet = gevent.getcurrent()
-        self.since, self.busy = perf_counter(), False
+        self.since, self.busy, self.answered = perf_counter(), False, False
+        self.environ: dict[str, Any] = {}
         self.request: Any = None
         self.input: Any = None
         self._worker, self._client = worker, client
@@ -82,7 +90,8 @@ class Connection:
         data: bytes | None = b""
         try:
             while data is not None:
-                self.since, self.busy, self.input = perf_counter(), False, None
+                self.since, self.busy, self.answered = perf_counter(), False, False
+                self.environ, self.input = {}, None
                 data = self._answer_next(data)
         finally:
             if self._ready is not None:
@@ -91,7 +100,7 @@ class Connection:
     def _answer_next(self, data: bytes) -> bytes | None:
         """Answer one request that begins with `data`; what came after it, None to close."""
         if data:
-            gevent.sleep(1e-9)  # a client that sends many at once has to wait for others, too
+            give_way()  # a client that sends many at once has to wait for others, too
         else:
             data = self._receive()
             if not data:
@@ -101,7 +110,7 @@ class Connection:
             if gunicorn_h1c is None:
                 return self._answer_unusual(data)
             try:
-                head = gunicorn_h1c.parse_request(data, last_len=seen)
+                head = gunicorn_h1c.parse_request(data, last_len=seen, **self._worker.limits)
                 break
             except gunicorn_h1c.IncompleteError:
                 if len(data) > CHUNK or not (more := self._receive()):
@@ -125,6 +134,8 @@ class Connection:
                 get_hub().switch()
             finally:
                 self._ready.stop()
+        else:
+            give_way()  # what TLS has read already makes no socket ready
         data: bytes = self._client.recv(CHUNK)
         return data
 
@@ -145,11 +156,13 @@ class Connection:
         if environ.get("HTTP_CONNECTION", "keep-alive").lower() != "keep-alive":
             return None
         length = environ.get("CONTENT_LENGTH", "")
-        return environ if length.isascii() and length.isdigit() else None
+        known = length.isascii() and length.isdigit() and len(length) <= DIGITS
+        return environ if known else None
 
     def _answer_plain(self, environ: dict[str, Any], rest: bytes) -> bytes | None:
         length = int(environ["CONTENT_LENGTH"])
         environ["wsgi.input"] = self.input = body = Input(self._client, rest, length)
+        self.environ = environ
         parts = self._worker.wsgi(environ, self._start_response)
         try:
             content = b"".join(parts)
@@ -161,13 +174,32 @@ class Connection:
             f"HTTP/1.1 {self._head}Server: gunicorn\r\nDate: {_date()}\r\n"
             f"Connection: {'keep-alive' if stays else 'close'}\r\n\r\n"
         )
-        answer = head.encode("latin-1") + content
+        self._send(environ, head.encode("latin-1"), content)
+        return body.after if stays and body.drain() else None
+
+    def _send(self, environ: dict[str, Any], head: bytes, content: bytes) -> None:
+        """Answer; a client that does not read is let go when too much waits for such as it.
+
+        Raises:
+            OSError: the client is gone, or was let go.
+        """
+        self.answered = True
         if (finish := environ.get("forwardpass.finish")) is not None:
             finish()
-        sent = self._client.send(answer)
-        if sent < len(answer):
-            self._client.sendall(memoryview(answer)[sent:])
-        return body.after if stays and body.drain() else None
+        if len(content) <= CHUNK:  # most answers: in one packet
+            head, content = head + content, b""
+        sent = self._client.send(head)
+        if sent == len(head) and not content:
+            return
+        left = len(head) - sent + len(content)
+        if self._worker.unsent + left > UNSENT:
+            raise ConnectionAbortedError(errno.ECONNABORTED, "too much is unsent")
+        self._worker.unsent += left
+        try:
+            self._client.sendall(memoryview(head)[sent:])
+            self._client.sendall(content)
+        finally:
+            self._worker.unsent -= left
 
     def _start_response(
         self, status: str, headers: list[tuple[str, str]], _error: Any = None
@@ -194,6 +226,7 @@ class Connection:
             request, self._client, self._address, self._server, worker.cfg
         )
         environ.update({"wsgi.multithread": True, "forwardpass.worker": True})
+        self.environ = environ
         response.sock = answer = _Gathered()
         if not worker.alive:
             response.force_close()
@@ -205,9 +238,7 @@ class Connection:
         finally:
             if hasattr(parts, "close"):
                 parts.close()
-        if (finish := environ.get("forwardpass.finish")) is not None:
-            finish()
-        self._client.sendall(answer)
+        self._send(environ, b"", bytes(answer))
         if response.should_close() or not parser.finish_body(max_bytes=DRAINED):
             return None
         return bytes(parser.unreader.take_buffered())

@@ -9,6 +9,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,9 @@ def ssl_context(_config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLC
     """How connections are encrypted, if there is a certificate."""
     context = default()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # The worker shakes hands itself, and no longer than it waits for anything else of a client.
+    shake_later = partial(context.wrap_socket, do_handshake_on_connect=False)
+    context.wrap_socket = shake_later  # type: ignore[method-assign]
     return context
 
 

@@ -20,13 +20,14 @@ from gunicorn import util
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
+from serving.call import ENVIRON, too_late
 from serving.connection import Connection, TimeUpError
 from serving.observe.logs import log_failure
 from serving.settings import Settings
 
 LINGER = 1.0  # seconds in which a request on its way to an idle connection is still answered
 LOOK = 0.25  # seconds between two looks at the connections
-GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF)
+GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ECONNABORTED)
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -64,6 +65,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
         get_hub().print_exception = log_failure
         self.request_seconds = Settings().request_seconds
         self.connections: set[Connection] = set()
+        self.unsent = 0  # bytes of answers that clients have not read yet
+        self.limits = {
+            "limit_request_line": self.cfg.limit_request_line,
+            "limit_request_fields": self.cfg.limit_request_fields,
+            "limit_request_field_size": self.cfg.limit_request_field_size,
+        }
         self.stopped: float | None = None
         self.looked = perf_counter()
         get_hub().loop.timer(LOOK, LOOK).start(self._look_after)
@@ -75,6 +82,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
         connection = Connection(self, client, addr, listener.getsockname())
         self.connections.add(connection)
         try:
+            if isinstance(client, ssl.SSLSocket):
+                client.do_handshake()  # here, where it is looked after
             connection.serve()
         except (NoMoreData, StopIteration) as error:
             self.log.debug("connection ended: %s", error)
@@ -92,7 +101,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             util.close(client)
 
     def _time_is_up(self, connection: Connection, client: Any) -> None:
-        if getattr(connection.input, "length", 0):  # the rest of it never came
+        if getattr(connection.input, "length", 0) and not connection.answered:
             fault = f"its body was not complete after {self.request_seconds:g} seconds"
             util.write_error(client, 408, "Request Timeout", fault)
 
@@ -108,12 +117,25 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self.looked = now
         if not self.alive and self.stopped is None:
             self.stopped = now
+        if len(self.connections) >= self.worker_connections:
+            self._make_room()
         for connection in list(self.connections):
             waited = now - connection.since
             if connection.busy:
+                call = connection.environ.get(ENVIRON)
                 if waited >= self.request_seconds:
                     connection.greenlet.throw(TimeUpError)
+                elif call and call.deadline and now > call.deadline and not connection.answered:
+                    connection.greenlet.throw(too_late(call))
             elif waited >= self.cfg.keepalive or (
                 self.stopped is not None and min(waited, now - self.stopped) >= LINGER
             ):
                 connection.greenlet.throw(NoMoreData(b""))
+
+    def _make_room(self) -> None:
+        """No one else is let in: those that have been idle for longest go."""
+        idle = sorted(
+            (c for c in self.connections if not c.busy), key=lambda connection: connection.since
+        )
+        for connection in idle[: self.worker_connections // 10]:
+            connection.greenlet.throw(NoMoreData(b""))

@@ -200,8 +200,33 @@ def test_what_was_read_late_in_a_long_turn_has_waited_as_long_as_the_turn(model,
         while perf_counter() < end:
             pass
 
-    _, found = together(busy, lambda: ask(batcher, model, rows[:1]))
+    _, found = together(busy, batcher.require_room)
     assert isinstance(found, OverloadedError)
+    # Not what one has spent on its own decoding, once it has been let in.
+    found = together(lambda: busy() or ask(batcher, model, rows[:1]))
+    assert_own(model, rows[:1], *found)
+
+
+def test_a_large_request_takes_no_room_from_those_that_are_joined(model, rows):
+    batcher = Batcher(queue_rows=6)
+    many = np.resize(rows, (450, 64))
+    found = together(
+        lambda: ask(batcher, model, many),
+        *(lambda at=at: ask(batcher, model, rows[at : at + 1]) for at in range(6)),
+    )
+    assert_own(model, many, found[0])
+    for at in range(6):
+        assert_own(model, rows[at : at + 1], found[1 + at])
+
+
+def test_a_deadline_is_kept_while_others_are_waited_for(model, rows):
+    batcher = Batcher(max_delay=0.5)
+    start = perf_counter()
+    (found,) = together(
+        lambda: ask(batcher, model, rows[:1], deadline=perf_counter() + 0.05),
+    )
+    assert isinstance(found, DeadlineError)
+    assert perf_counter() - start < 0.3
 
 
 def test_a_request_whose_time_is_over_is_not_run(model, rows):

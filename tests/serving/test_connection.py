@@ -161,6 +161,22 @@ def test_a_refused_body_is_answered_before_it_is_read(client):
     assert answer(client)[0] == 200
 
 
+def test_a_deadline_holds_for_a_body_that_does_not_come(client):
+    start = time.perf_counter()
+    client.sendall(request(GOOD[:20], length=len(GOOD), head=b"X-Request-Timeout: 0.3\r\n"))
+    status, _, content = answer(client)
+    assert status == 504
+    assert json.loads(content)["code"] == "deadline_exceeded"
+    assert time.perf_counter() - start < 3
+
+
+def test_a_length_of_thousands_of_digits_is_refused(client):
+    client.sendall(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"0" * 5000 + b"9\r\n\r\n"
+    )
+    assert answer(client)[0] in (400, 431)
+
+
 def test_a_client_that_reads_nothing_delays_no_one(live, client):
     host, port = live.url.removeprefix("http://").split(":")
     body = json.dumps({"instances": [[0] * 64] * 1500}).encode()
