@@ -11,7 +11,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve bench-swaps soak-metrics clean
+.PHONY: help install serve test lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve bench-swaps bench-guarantees soak-metrics clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -95,6 +95,10 @@ bench-compress: data  ## compress five networks: size, speed, what it costs, par
 bench-serve: install  ## this server beside seven others, in some 25 minutes (wrk, which root can install)
 	command -v wrk >/dev/null || apt-get install --yes wrk
 	$(BIN)/python -m benchmarks.serve
+
+bench-guarantees: install  ## start-up, memory, overload, the cost of watching, whose answers are whose, in some 6 minutes
+	command -v wrk >/dev/null || apt-get install --yes wrk
+	$(BIN)/python -m benchmarks.guarantees
 
 soak-metrics: install  ## 100,000 requests while workers are killed: do the metrics say what was answered?
 	$(BIN)/python benchmarks/metrics_exact.py

@@ -40,7 +40,7 @@ class Running:
 def running(
     models: Path,
     *,
-    module: str = "serving",
+    config: str | None = None,
     core: int | None = None,
     first: bytes | None = None,
     **settings: object,
@@ -49,7 +49,7 @@ def running(
 
     Args:
         models: its repository.
-        module: that is run in its place.
+        config: of gunicorn's, a module, in place of the server's.
         core: the one it may use; all if None.
         first: a body whose answer is the first one; if None, readiness is.
         settings: of the server.
@@ -57,7 +57,10 @@ def running(
     Raises:
         RuntimeError: it does not answer in time.
     """
-    command = [sys.executable, "-m", module, "run", "--models", str(models), "--port", "0"]
+    command = [sys.executable, "-m", "serving", "run"]
+    if config is not None:
+        command = [sys.executable, "-m", "gunicorn", "--config", f"python:{config}"]
+    settings |= {"models": models, "port": 0}
     if core is not None:
         command = ["taskset", "-c", str(core), *command]
     chosen = {f"{ENV_PREFIX}{name.upper()}": str(value) for name, value in settings.items()}
