@@ -126,22 +126,22 @@ def connection():
 )
 def test_a_reader_that_stalls_holds_up_no_one_and_what_it_missed_is_counted(ends, before):
     reader, writer = ends()
-    talker = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", TALKER.format(before=before)],
         stdin=subprocess.PIPE, stdout=writer, stderr=subprocess.PIPE,
         cwd=Path(__file__).parents[3],
-    )  # fmt: skip
-    try:
-        assert select.select([talker.stderr], [], [], 20)[0], "it hangs in a write"
-        assert os.read(talker.stderr.fileno(), 100) == b"stalled"
-        assert os.get_blocking(writer)  # whoever shares it finds it as it was
-        taken = all_there_is(reader)
-        assert talker.communicate(b"\n", timeout=20) == (None, b"")
-        *first, loss, last = map(json.loads, (taken + all_there_is(reader)).splitlines())
-    finally:
-        talker.kill()
-        os.close(reader)
-        os.close(writer)
+    ) as talker:  # fmt: skip
+        try:
+            assert select.select([talker.stderr], [], [], 20)[0], "it hangs in a write"
+            assert os.read(talker.stderr.fileno(), 100) == b"stalled"
+            assert os.get_blocking(writer)  # whoever shares it finds it as it was
+            taken = all_there_is(reader)
+            assert talker.communicate(b"\n", timeout=20) == (None, b"")
+            *first, loss, last = map(json.loads, (taken + all_there_is(reader)).splitlines())
+        finally:
+            talker.kill()
+            os.close(reader)
+            os.close(writer)
     assert [line["event"] for line in first] == [f"line {number}" for number in range(len(first))]
     assert 0 < len(first) < 2000
     assert (loss["level"], loss["count"]) == ("warning", 2000 - len(first))
