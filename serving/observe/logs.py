@@ -2,6 +2,9 @@
 
 What a client sends is in them only as text within JSON, and without anything that a terminal or a
 reader of lines could take for more than text.
+
+No line ever holds up the process: one that stdout does not take at once, since its reader has
+stalled, is dropped, and the next that goes through comes after a line with their number.
 """
 
 from __future__ import annotations
@@ -9,11 +12,17 @@ from __future__ import annotations
 import logging
 import os
 import re
+import select
+import stat
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+from gevent.monkey import get_original
 from gunicorn.glogging import Logger
+
+# The system's own: gevent's gives way to other greenlets, which its hub, that logs too, cannot.
+_poll = get_original("select", "poll")
 
 STDOUT = 1
 # Bytes of a line: what the system writes to a pipe at once, lest those of two workers mix.
@@ -48,14 +57,55 @@ class JsonFormatter(logging.Formatter):
 
 
 class Stdout(logging.Handler):
-    """Writes each line by one call of the system."""
+    """Writes each line by one call of the system, or drops it if that would have to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._file = _without_waiting(STDOUT)
+        self._ready = _poll()
+        self._ready.register(self._file, select.POLLOUT)
+        self._dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         try:
-            os.write(STDOUT, f"{self.format(record)}\n".encode())
-        except (OSError, TypeError, ValueError):  # no one reads it; a field that is not JSON's
+            line = self.format(record)
+        except (TypeError, ValueError):  # a field that is not JSON's
             self.handleError(record)
+            return
+        if self._dropped and self._write(self._loss()):
+            self._dropped = 0
+        if self._dropped or not self._write(line):
+            self._dropped += 1
+
+    def _loss(self) -> str:
+        record = {"levelname": "WARNING", "msg": "lines dropped, which stdout did not take"}
+        return self.format(logging.makeLogRecord(record | {"fields": {"count": self._dropped}}))
+
+    def _write(self, line: str) -> bool:
+        """Whether it was taken; a full pipe, a full disk and a reader that has gone do not."""
+        try:
+            if self._ready.poll(0):
+                os.write(self._file, f"{line}\n".encode())
+                return True
+        except OSError:
+            pass
+        return False
+
+
+def _without_waiting(file: int) -> int:
+    """A pipe opened anew, so that writing to it never waits; anything else as it is.
+
+    To change the descriptor itself would change it for all who share it, as a shell does. Where a
+    pipe cannot be opened, having been made by another user, that it polls as writable has to do:
+    it then takes a line whole, unless another process fills it in between.
+    """
+    try:
+        if stat.S_ISFIFO(os.fstat(file).st_mode):
+            return os.open(f"/proc/self/fd/{file}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        pass
+    return file
 
 
 class GunicornLogger(Logger):  # type: ignore[misc]

@@ -1,14 +1,16 @@
 """The log of requests: a share of those that went well, and all that did not.
 
-But for the floods of an overload, of which the first of each second is logged, and then how many
-more there were. No value of a feature is ever logged.
+But for floods: of each status that is refused the first twenty of a second are logged, and then how
+many more there were. No value of a feature is ever logged.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from random import random
-from threading import Timer
+from threading import Lock, Timer
+from time import monotonic
 from typing import Any
 
 from serving.call import Call
@@ -16,8 +18,22 @@ from serving.call import Call
 log = logging.getLogger(__name__)
 
 ROUTE = "forwardpass.route"  # where an environ keeps the rule that took the request
-FLOODS = (503, 499)  # what an overload is answered with, thousands of times a second
-QUIET = 1.0  # seconds for which these are only counted
+OVERLOAD = (503, 499)  # what it is answered with, and no fault of ours
+FIRST = 20  # requests of a status that are logged each
+PERIOD = 1.0  # in so many seconds; more of them are only counted until these are over
+
+
+@dataclass
+class Period:
+    """Seconds in which requests of one status were refused.
+
+    Attributes:
+        begun: at the first of them, seconds of the monotonic clock.
+        count: of the requests.
+    """
+
+    begun: float
+    count: int = 0
 
 
 class RequestLog:
@@ -29,7 +45,8 @@ class RequestLog:
 
     def __init__(self, share: float) -> None:
         self._share = share
-        self._floods: dict[int, int] = {}  # how many are not logged, by status
+        self._periods: dict[int, Period] = {}  # by status
+        self._counting = Lock()  # under a server that has threads
 
     def add(self, call: Call, status: int, environ: dict[str, Any]) -> None:
         """A request is about to be answered.
@@ -43,24 +60,38 @@ class RequestLog:
             if random() < self._share:
                 log.info("request", extra={"fields": _fields(call, status, environ)})
             return
-        if status in FLOODS:
-            if status in self._floods:
-                self._floods[status] += 1
-                return
-            self._floods[status] = 0
-            timer = Timer(QUIET, self._over, (status,))
-            timer.daemon = True
-            timer.start()
+        if self._too_many(status):
+            return
         fields = _fields(call, status, environ)
         fields["path"] = environ.get("PATH_INFO", "")
-        level = logging.ERROR if status >= 500 and status not in FLOODS else logging.WARNING
-        log.log(level, "request", extra={"fields": fields})
+        log.log(_level(status), "request", extra={"fields": fields})
+
+    def _too_many(self, status: int) -> bool:
+        """Count a request that was refused; whether it is only counted."""
+        with self._counting:
+            now = monotonic()
+            period = self._periods.get(status)
+            # One in which some are not logged ends when their number is.
+            if period is None or (period.count <= FIRST and now >= period.begun + PERIOD):
+                period = self._periods[status] = Period(now)
+            period.count += 1
+            count = period.count
+        if count == FIRST + 1:
+            timer = Timer(period.begun + PERIOD - now, self._over, (status,))
+            timer.daemon = True
+            timer.start()
+        return count > FIRST
 
     def _over(self, status: int) -> None:
-        """A second has passed since the first was logged."""
-        if count := self._floods.pop(status):
-            fields = {"status": status, "count": count, "seconds": QUIET}
-            log.warning("requests not logged", extra={"fields": fields})
+        """The seconds of a flood have passed."""
+        with self._counting:
+            period = self._periods.pop(status)
+        fields = {"status": status, "count": period.count - FIRST, "seconds": PERIOD}
+        log.log(_level(status), "requests not logged", extra={"fields": fields})
+
+
+def _level(status: int) -> int:
+    return logging.ERROR if status >= 500 and status not in OVERLOAD else logging.WARNING
 
 
 def _fields(call: Call, status: int, environ: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TypedDict
 
 from serving.agreement import Ledger
 from serving.choice import AUTO
-from serving.errors import ModelNotFoundError, NoEarlierVersionError
+from serving.errors import ModelNotFoundError, NoEarlierVersionError, VersionRefusedError
 from serving.repository.aside import aside
 from serving.repository.catalogue import SHOWN, Catalogue
 from serving.repository.keeper import STEP, Keeper, Tell
@@ -157,12 +157,13 @@ class Repository(Catalogue):
             return self._ask(name, None, lambda state: state.unload(name))
 
     def roll_back(self, name: str) -> Done:
-        """Pin the version before the one that answers.
+        """Pin the highest version before the one that answers that proves itself.
 
         Raises:
             ModelNotFoundError: the model is not served.
-            NoEarlierVersionError: there is none.
-            VersionRefusedError, StateNotKeptError, NoAgreementError: nothing was changed.
+            NoEarlierVersionError: there is none before it.
+            VersionRefusedError: none of those proves itself; nothing was changed.
+            StateNotKeptError, NoAgreementError: nothing was changed.
         """
         with self._one_at_a_time:
             known = self._known(name)
@@ -175,9 +176,13 @@ class Repository(Catalogue):
                     model=name,
                     versions=known,
                 )
-            before = earlier[-1]
-            self._keeper.forgive(name, before)
-            return self._ask(name, before, lambda state: state.pin(name, before))
+            refusals = []
+            for version in reversed(earlier):
+                try:
+                    return self._pin(name, version)
+                except VersionRefusedError as error:
+                    refusals.append(error)
+            raise _joined(refusals)
 
     def index(self) -> list[Entry]:
         """Every version in the folder, and what has become of it, in this worker."""
@@ -225,6 +230,10 @@ class Repository(Catalogue):
             )
         return versions[name]
 
+    def _pin(self, name: str, version: int) -> Done:
+        self._keeper.forgive(name, version)
+        return self._ask(name, version, lambda state: state.pin(name, version))
+
     def _ask(self, name: str, version: int | None, change: Change) -> Done:
         before = self.served.get(name)
         self._keeper.ask(name, change, version)
@@ -234,6 +243,11 @@ class Repository(Catalogue):
             before=None if before is None else before.manifest.version,
             versions=sorted(self.versions(name)),
         )
+
+
+def _joined(refusals: list[VersionRefusedError]) -> VersionRefusedError:
+    """The refusal of all; its details are those of the first, which was asked for."""
+    return VersionRefusedError("; ".join(map(str, refusals)), **refusals[0].details)
 
 
 def _take_turns(watched: weakref.ref[Repository]) -> None:

@@ -2,12 +2,18 @@
 
 import json
 import logging
+import os
+import select
+import socket
+import subprocess
 import sys
 from datetime import datetime
+from pathlib import Path
 
 import gevent
 import pytest
 
+from serving.observe import logs
 from serving.observe.logs import LONGEST, JsonFormatter, Stdout, log_failure, plain
 
 NASTY = [
@@ -70,6 +76,88 @@ def test_lines_go_to_stdout_whole(capfd):
     out, err = capfd.readouterr()
     assert err == ""
     assert len([json.loads(line) for line in out.splitlines()]) == len(NASTY)
+
+
+# Says "stalled" on stderr once it has logged more than any pipe holds; a line on stdin, and it logs
+# one more.
+TALKER = """
+import logging, os, sys
+from gevent import monkey
+monkey.patch_all()
+from serving.observe import logs
+{before}
+logs.configure("info")
+for number in range(2000):
+    logging.info("line %d", number, extra={{"fields": {{"padding": "x" * 200}}}})
+os.write(2, b"stalled")
+sys.stdin.readline()
+logging.info("the last")
+"""
+NO_OTHER_WAY_IN = """
+def refuse(*_): raise PermissionError
+logs.os.open = refuse
+"""
+
+
+def all_there_is(reader):
+    """What can be read without waiting."""
+    os.set_blocking(reader, False)
+    parts = []
+    try:
+        while part := os.read(reader, 1 << 20):
+            parts.append(part)
+    except BlockingIOError:
+        os.set_blocking(reader, True)
+    return b"".join(parts)
+
+
+def pipe():
+    return os.pipe()
+
+
+def connection():
+    return tuple(end.detach() for end in socket.socketpair())
+
+
+@pytest.mark.parametrize(
+    ("ends", "before"),
+    [(pipe, ""), (pipe, NO_OTHER_WAY_IN), (connection, "")],
+    ids=["pipe", "pipe of another user", "socket"],
+)
+def test_a_reader_that_stalls_holds_up_no_one_and_what_it_missed_is_counted(ends, before):
+    reader, writer = ends()
+    with subprocess.Popen(
+        [sys.executable, "-c", TALKER.format(before=before)],
+        stdin=subprocess.PIPE, stdout=writer, stderr=subprocess.PIPE,
+        cwd=Path(__file__).parents[3],
+    ) as talker:  # fmt: skip
+        try:
+            assert select.select([talker.stderr], [], [], 20)[0], "it hangs in a write"
+            assert os.read(talker.stderr.fileno(), 100) == b"stalled"
+            assert os.get_blocking(writer)  # whoever shares it finds it as it was
+            taken = all_there_is(reader)
+            assert talker.communicate(b"\n", timeout=20) == (None, b"")
+            *first, loss, last = map(json.loads, (taken + all_there_is(reader)).splitlines())
+        finally:
+            talker.kill()
+            os.close(reader)
+            os.close(writer)
+    assert [line["event"] for line in first] == [f"line {number}" for number in range(len(first))]
+    assert 0 < len(first) < 2000
+    assert (loss["level"], loss["count"]) == ("warning", 2000 - len(first))
+    assert "dropped" in loss["event"]
+    assert last["event"] == "the last"
+
+
+def test_a_reader_that_has_gone_holds_up_no_one(capfd, monkeypatch):
+    reader, writer = os.pipe()
+    monkeypatch.setattr(logs, "STDOUT", writer)
+    handler = Stdout()
+    handler.setFormatter(JsonFormatter())
+    os.close(reader)
+    handler.handle(logging.makeLogRecord({"msg": "lost"}))
+    assert capfd.readouterr() == ("", "")
+    os.close(writer)
 
 
 def test_what_fails_in_a_greenlet_is_a_record_too(monkeypatch, caplog, capfd):

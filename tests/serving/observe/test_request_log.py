@@ -2,6 +2,7 @@
 
 import json
 import logging
+from itertools import count
 
 import pytest
 
@@ -9,7 +10,7 @@ from serving import create_app
 from serving.call import Call
 from serving.observe import request_log
 from serving.observe.logs import JsonFormatter
-from serving.observe.request_log import RequestLog
+from serving.observe.request_log import FIRST, RequestLog
 
 SECRET = 12345.678
 BODY = {"instances": [[SECRET] * 64] * 3}
@@ -106,24 +107,55 @@ def test_a_share_of_what_went_well_and_all_that_did_not(lines):
         assert [line["level"] for line in lines()] == ["warning", "error"]
 
 
-@pytest.mark.parametrize("status", [503, 499])
-def test_a_flood_is_summed_up(status, lines, monkeypatch):
-    monkeypatch.setattr(request_log, "QUIET", 0.05)
-    log, timers = RequestLog(1), []
+@pytest.fixture
+def timers(monkeypatch):
+    """Those that the log has set, with a second that is short."""
+    monkeypatch.setattr(request_log, "PERIOD", 0.1)
+    made = []
 
     class Timer(request_log.Timer):
         def __init__(self, *arguments):
             super().__init__(*arguments)
-            timers.append(self)
+            made.append(self)
 
     monkeypatch.setattr(request_log, "Timer", Timer)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("status", "level"),
+    [(400, "warning"), (401, "warning"), (429, "warning"), (499, "warning"), (500, "error"),
+     (503, "warning"), (504, "error")],
+)  # fmt: skip
+def test_a_flood_is_summed_up(status, level, lines, timers):
+    log = RequestLog(1)
     for _ in range(500):
         log.add(Call(), status, {})
     timers[0].join()
-    (first, rest) = lines()
-    assert (first["event"], first["status"]) == ("request", status)
-    assert (rest["event"], rest["status"], rest["count"]) == ("requests not logged", status, 499)
+    *first, rest = lines()
+    assert [(line["event"], line["status"]) for line in first] == [("request", status)] * FIRST
+    assert (rest["event"], rest["status"]) == ("requests not logged", status)
+    assert (rest["count"], rest["level"]) == (500 - FIRST, level)
     log.add(Call(), status, {})  # alone, which nothing follows
-    timers[-1].join()
     assert [line["event"] for line in lines()] == ["request"]
-    assert len(timers) == 2
+    assert len(timers) == 1
+
+
+def test_each_status_has_its_own_flood(lines, timers):
+    log = RequestLog(1)
+    for _ in range(FIRST + 5):
+        log.add(Call(), 400, {})
+    log.add(Call(), 404, {})
+    for timer in timers:
+        timer.join()
+    told = lines()
+    assert [line["status"] for line in told if line["event"] == "request"] == [400] * FIRST + [404]
+    assert [(line["status"], line["count"]) for line in told if "count" in line] == [(400, 5)]
+
+
+def test_what_fails_at_an_ordinary_rate_is_all_logged(lines, timers, monkeypatch):
+    log, clock = RequestLog(1), count(0, request_log.PERIOD / (FIRST - 1))
+    monkeypatch.setattr(request_log, "monotonic", lambda: next(clock))
+    for _ in range(10 * FIRST):
+        log.add(Call(), 500, {})
+    assert (len(lines()), timers) == (10 * FIRST, [])

@@ -72,18 +72,35 @@ def test_one_can_go_back_as_far_as_there_are_versions(models):
     assert (answers(repository), state(models)["pinned"]) == (1, {"digits": 1})
 
 
-def test_a_rollback_to_a_version_that_does_not_prove_itself_changes_nothing(models):
+def test_a_rollback_goes_past_versions_that_do_not_prove_themselves(models):
+    add_version(models, 4)
+    repository = load(models)
+    damage(models / "digits" / "3")
+    done = repository.roll_back("digits")
+    assert done == {"name": "digits", "version": 2, "before": 4, "versions": [2]}
+    assert (answers(repository), state(models)["pinned"]) == (2, {"digits": 2})
+    assert "was altered" in reasons(repository)["3"]
+    assert repository.roll_back("digits")["version"] == 1
+
+
+def test_a_rollback_changes_nothing_where_no_version_before_proves_itself(models):
     repository = load(models)
     before = repository.find("digits")
-    damage(models / "digits" / "2")
-    for _ in range(2):  # and again: it is put to the proof each time
+    for version in (1, 2):
+        damage(models / "digits" / str(version))
+    for _ in range(2):  # and again: they are put to the proof each time
         with pytest.raises(
-            VersionRefusedError, match=r"version 2 of digits to prove itself; .*was altered.*; noth"
-        ):
+            VersionRefusedError,
+            match=r"version 2 of digits to prove itself; .*was altered.*; nothing was changed; "
+            r"expected version 1 of digits to prove itself; .*was altered.*; nothing was changed$",
+        ) as refused:
             repository.roll_back("digits")
+        assert refused.value.details == {"model": "digits", "version": 2}
     repository.turn()
     assert repository.find("digits") is before
     assert not (models / ".serving.json").exists()
+    damage(models / "digits" / "1")  # the same bit again: it is whole
+    assert repository.roll_back("digits")["version"] == 1
 
 
 def test_a_version_pinned_that_goes_bad_gives_way_to_one_before_it_and_never_after(models):
