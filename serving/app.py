@@ -147,4 +147,5 @@ def _unexpected(error: Exception) -> Response:
 
 def _tell(body: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
     """An error's answer, in the form of the protocol whose URL was asked."""
+    call_in(request.environ).code = body["code"]
     return respond(told(body, status, headers, request.path))

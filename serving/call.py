@@ -22,6 +22,7 @@ class Call:
         protocol: of whose routes it came by, one of a few words.
         model: that answers, `NAME/VERSION/VARIANT` apart; empty until it is found.
         rows: instances it holds.
+        code: of the error that answers it; empty if none does.
         batch_rows: of the run that answered it, those of others among them.
         began, decoded, started, ran, encoded: when its head was read, its body was arrays, its
             run began and ended, its answer was bytes; on `perf_counter`'s clock, in seconds; 0
@@ -29,14 +30,14 @@ class Call:
     """
 
     __slots__ = (
-        "batch_rows", "began", "client", "deadline", "decoded", "encoded", "model", "protocol",
-        "ran", "request_id", "rows", "started",
+        "batch_rows", "began", "client", "code", "deadline", "decoded", "encoded", "model",
+        "protocol", "ran", "request_id", "rows", "started",
     )  # fmt: skip
 
     def __init__(self, deadline: float | None = None, client: int | None = None) -> None:
         self.began = perf_counter()
         self.deadline, self.client = deadline, client
-        self.request_id = self.protocol = ""
+        self.request_id = self.protocol = self.code = ""
         self.model: tuple[str, str, str] = ("", "", "")
         self.rows = self.batch_rows = 0
         self.decoded = self.started = self.ran = self.encoded = 0.0

@@ -102,9 +102,11 @@ class FastPath:
                 message = message._replace(media=JSON)
             reply = self._predict(way.protocol, model, message, call)
         except ServingError as error:
+            call.code = error.code
             reply = told(error.body(), error.status, error.headers, path)
         except Exception as error:  # noqa: BLE001 - as Flask does, whatever it is
             fault = InternalError(error, call.request_id)
+            call.code = fault.code
             reply = told(fault.body(), fault.status, fault.headers, path)
         headers = [
             ("Content-Type", reply.media),

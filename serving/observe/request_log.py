@@ -63,7 +63,7 @@ class RequestLog:
         if self._too_many(status):
             return
         fields = _fields(call, status, environ)
-        fields["path"] = environ.get("PATH_INFO", "")
+        fields |= {"code": call.code or None, "path": environ.get("PATH_INFO", "")}
         log.log(_level(status), "request", extra={"fields": fields})
 
     def _too_many(self, status: int) -> bool:

@@ -51,7 +51,7 @@ class Catalogue:
             known = sorted(versions)
             raise ModelNotFoundError(
                 f"expected a version of {name} out of {', '.join(map(str, known))}; got {version}; "
-                f"start the server with a larger --keep to serve more of them",
+                f"those that lie in the folder besides are served with a larger --keep",
                 versions=known,
             ) from None
 
@@ -69,8 +69,8 @@ class Catalogue:
         known = sorted(self.served)
         if not known:
             return NotReadyError(
-                "expected a model that passed its self-test; none did; see GET /readyz for why, "
-                "or POST /v2/repository/index"
+                "expected a model that is loaded and passed its self-test; none is; "
+                "POST /v2/repository/index says why"
             )
         if name is None:
             return ModelRequiredError(
