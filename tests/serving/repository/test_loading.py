@@ -32,7 +32,7 @@ def test_with_no_proved_version_nothing_is_served(only_digits):
     damage(only_digits / "digits" / "1")
     repository = Repository.load(only_digits)
     assert repository.served == {}
-    with pytest.raises(NotReadyError, match="see GET /readyz"):
+    with pytest.raises(NotReadyError, match="says why"):
         repository.find(None)
 
 

@@ -192,7 +192,7 @@ def test_several_versions_are_served_at_once_and_found_by_number(load, only_digi
     assert [repository.find("digits", v).manifest.version for v in (2, 3, 10)] == [2, 3, 10]
     assert repository.find(None, 3) is repository.find("digits", 3)
     with pytest.raises(
-        ModelNotFoundError, match=r"expected a version of digits out of 2, 3, 10; got 1; start"
+        ModelNotFoundError, match=r"expected a version of digits out of 2, 3, 10; got 1; those"
     ) as caught:
         repository.find("digits", 1)
     assert caught.value.details == {"versions": [2, 3, 10]}
