@@ -6,7 +6,6 @@ anyone, and the small readers there are crash on streams that are damaged.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,9 +16,10 @@ from numpy.typing import NDArray
 
 from serving.bundle import Arrays
 from serving.codec.columns import (
-    BLOCK,
+    VALUES,
     check_column,
     check_numbers,
+    in_turns,
     inputs_of_columns,
     refuse,
     require_known,
@@ -29,6 +29,7 @@ from serving.codec.fields import CategoryField, DateField, Field, Fields, join, 
 from serving.codec.flatbuffer import FlatbufferError, Table
 from serving.codec.values import quoted
 from serving.errors import MalformedBodyError
+from serving.turns import give_way
 
 MEDIA = "application/vnd.apache.arrow.stream"
 CONTINUES = b"\xff\xff\xff\xff"
@@ -125,11 +126,11 @@ class _Batch:
         ):
             _damaged("texts outside their buffer")
         texts: list[str | None] = []
-        for block in range(0, count, BLOCK):
-            edges = starts[block : block + BLOCK + 1].tolist()
+        for block in range(0, count, VALUES):
+            edges = starts[block : block + VALUES + 1].tolist()
             texts += _decoded(content, edges, block)
-            if len(edges) > BLOCK:
-                time.sleep(0)  # there may be many more: let whoever is ready have a turn
+            if len(edges) > VALUES:
+                give_way()
         if valid is not None:
             for place in np.flatnonzero(~valid):
                 texts[place] = None
@@ -186,7 +187,7 @@ class _Stream:
                 case _:
                     _damaged("a message out of place")
             if number % 32 == 31:
-                time.sleep(0)  # there may be many more: let whoever is ready have a turn
+                give_way()
         if not self.columns:
             _damaged("no schema")
         return join(parts or [self.fields.inputs([()] * len(self.fields))])
@@ -246,7 +247,7 @@ class _Stream:
         elif column.type.kind == "text":
             pass
         elif isinstance(field, CategoryField):
-            values = with_gaps(_with_gaps(values, valid))
+            values = with_gaps(values, valid)
         elif column.type.kind != "time":
             if valid is not None:
                 with np.errstate(invalid="ignore"):  # a NaN of the signalling kind
@@ -266,7 +267,11 @@ class _Stream:
         asked = places if valid is None else places[valid]
         if len(asked) and not 0 <= asked.min() <= asked.max() < len(known):
             _damaged(f"values of {quoted(column.name)} outside their dictionary")
-        return [None if place < 0 else known[place] for place in places.tolist()]
+        return [
+            None if place < 0 else known[place]
+            for part in in_turns(range(0, len(places), VALUES), VALUES)
+            for place in places[part : part + VALUES].tolist()
+        ]
 
 
 def _check_times(
@@ -290,11 +295,7 @@ def _check_times(
 def _with_gaps(values: Any, valid: NDArray[np.bool_] | None) -> list[Any]:
     if isinstance(values, list):
         return values
-    listed: list[Any] = values.tolist()
-    if valid is not None:
-        for place in np.flatnonzero(~valid):
-            listed[place] = None
-    return listed
+    return with_gaps(values, valid)
 
 
 def _column(name: str, declared: Table) -> _Column:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +25,11 @@ from serving.codec.fields import (
 )
 from serving.codec.values import SHOWN, quoted
 from serving.errors import InvalidInstancesError
+from serving.turns import give_way
 
-BLOCK = 1024  # values or instances that are Python objects at the same time
+Item = TypeVar("Item")
+
+VALUES = 2**13  # that are Python objects at the same time, and are read in one turn
 
 
 def refuse(message: str, **details: Any) -> NoReturn:
@@ -35,12 +37,27 @@ def refuse(message: str, **details: Any) -> NoReturn:
     raise InvalidInstancesError(message, **details)
 
 
-def blocks(values: Iterator[Any]) -> Iterator[list[Any]]:
-    """Some of the values at a time."""
-    while block := list(islice(values, BLOCK)):
+def blocks(items: Iterator[Item], width: int = 1) -> Iterator[list[Item]]:
+    """Some of the items at a time, of `VALUES` values; others have their turn in between.
+
+    Args:
+        items: values, or instances.
+        width: values of one of them.
+    """
+    size = max(VALUES // width, 1)
+    while block := list(islice(items, size)):
         yield block
-        if len(block) == BLOCK:
-            time.sleep(0)  # there may be many more: let whoever is ready have a turn
+        if len(block) == size:
+            give_way()
+
+
+def in_turns(items: Iterable[Item], width: int = 1) -> Iterator[Item]:
+    """The same items one by one, for those that need no block; else as `blocks`."""
+    size = max(VALUES // width, 1)
+    for number, item in enumerate(items):
+        if number and number % size == 0:
+            give_way()
+        yield item
 
 
 def check_column(field: Field, values: Sequence[object], first: int = 0) -> list[Any]:
@@ -54,6 +71,15 @@ def check_column(field: Field, values: Sequence[object], first: int = 0) -> list
     Raises:
         InvalidInstancesError: one is not what the column takes; the message says which.
     """
+    if len(values) <= VALUES:
+        return _check_block(field, values, first)
+    checked: list[Any] = []
+    for block in blocks(iter(values)):
+        checked += _check_block(field, block, first + len(checked))
+    return checked
+
+
+def _check_block(field: Field, values: Sequence[object], first: int) -> list[Any]:
     try:
         return field.check_all(values)
     except WrongValueError:
@@ -84,7 +110,7 @@ def check_numbers(field: Field, numbers: NDArray[Any], first: int = 0) -> Sequen
         InvalidInstancesError: as `check_column`.
     """
     if isinstance(field, CategoryField):
-        return check_column(field, with_gaps(numbers.tolist()), first)
+        return check_column(field, with_gaps(numbers), first)
     with np.errstate(invalid="ignore"):  # a NaN of the signalling kind
         column = numbers.astype(np.float64)
     gaps = np.isnan(column)
@@ -104,9 +130,16 @@ def check_numbers(field: Field, numbers: NDArray[Any], first: int = 0) -> Sequen
     return column  # type: ignore[return-value]
 
 
-def with_gaps(values: list[Any]) -> list[Any]:
-    """The same values, None in place of NaN."""
-    return [None if value != value else value for value in values]  # noqa: PLR0124
+def with_gaps(numbers: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> list[Any]:
+    """Numbers `(n,)` as Python's, None in place of NaN and of what is not valid."""
+    listed: list[Any] = []
+    for start in in_turns(range(0, len(numbers), VALUES), VALUES):
+        part = numbers[start : start + VALUES].astype(np.object_)
+        part[part != part] = None  # noqa: PLR0124
+        if valid is not None:
+            part[~valid[start : start + VALUES]] = None
+        listed += part.tolist()
+    return listed
 
 
 def _words(number: float) -> str:
@@ -121,7 +154,7 @@ def inputs_of_rows(blocks: Iterable[Sequence[Sequence[object]]], fields: Fields)
     """The graph's inputs of rows, each of as many values as there are columns.
 
     Args:
-        blocks: some rows at a time.
+        blocks: some rows at a time, of `blocks`.
         fields: the model's columns.
 
     Raises:

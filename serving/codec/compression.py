@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn
@@ -10,6 +9,7 @@ from typing import NoReturn
 import zstandard
 
 from serving.errors import MalformedBodyError, UnsupportedMediaTypeError
+from serving.turns import give_way
 
 FED = 4096  # bytes of a gzip body at a time: what is left of them may be copied at each member
 MEMBERS = 4096  # of a gzip body, at most: each costs a decompressor of its own
@@ -56,7 +56,7 @@ def _gunzip(body: bytes, limit: int) -> Iterator[bytes]:
             if part:
                 yield part
         if start + FED < len(body):
-            time.sleep(0)  # there may be many more: let whoever is ready have a turn
+            give_way()
     while not member.eof and (part := member.decompress(b"", CHUNK)):
         yield part
     if not member.eof:
@@ -86,7 +86,7 @@ def _unzstd_in_steps(body: bytes, frame: zstandard.ZstdDecompressionObj) -> Iter
             _refuse("zstd", "bytes behind its frame")
         yield frame.decompress(body[start : start + FED_TO_ZSTD])
         if start % FED == 0 and start:
-            time.sleep(0)  # as above
+            give_way()
     if frame.unused_data:
         _refuse("zstd", "bytes behind its frame")
     if not frame.eof:

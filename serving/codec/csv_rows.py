@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from serving.bundle import FEATURES, GAPS, Arrays
 from serving.codec.columns import blocks, inputs_of_rows, refuse
 from serving.codec.fields import BooleanField, Field, Fields, NumberField
+from serving.codec.json_documents import after_step
 from serving.codec.json_plain import decode_plain
 from serving.errors import MalformedBodyError
 
@@ -35,20 +36,35 @@ def decode_csv(body: bytes, fields: Fields) -> Arrays:
     if fields.all_numbers and (inputs := _plain(body, fields)) is not None:
         return inputs
     try:
-        return inputs_of_rows(blocks(_instances(_text(body), fields)), fields)
+        return inputs_of_rows(blocks(_instances(_text(body), fields), len(fields)), fields)
     except csv.Error as error:
         raise MalformedBodyError(f"expected a CSV body; got another: {error}") from None
 
 
 def _plain(body: bytes, fields: Fields) -> Arrays | None:
     """The same of numbers as JSON writes them, by its decoder; None of any others."""
+    body = body[_header_length(body, fields) :]
     if b"[" in body or not body:
         return None
-    lines = (
-        body.removesuffix(b"\n").removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\n", b"],[")
-    )
+    lines = body.removesuffix(b"\n").removesuffix(b"\r").replace(b"\r\n", b"\n")
+    after_step(body)
+    lines = lines.replace(b"\n", b"],[")
+    after_step(body)
     rows = decode_plain(b'{"instances":[[' + lines + b"]]}", len(fields))
     return {FEATURES: rows} if rows is not None and fields.take(rows) else None
+
+
+def _header_length(body: bytes, fields: Fields) -> int:
+    """Bytes of the first line, where it is the columns' names on a line of their own; else 0."""
+    length = body.find(b"\n") + 1
+    if length > LONGEST_FIELD or body.count(b",", 0, length) < len(fields) - 1:
+        return 0
+    try:
+        rows = list(csv.reader([body[:length].decode("utf-8-sig")], strict=True))
+    except (UnicodeDecodeError, csv.Error):  # the careful path says what is wrong
+        return 0
+    names = [value.strip() for value in rows[0]] if rows else []
+    return length if names == list(fields.places) else 0
 
 
 def _text(body: bytes) -> str:

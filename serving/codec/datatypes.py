@@ -6,14 +6,14 @@ https://github.com/kserve/open-inference-protocol, with Triton's extension for b
 from __future__ import annotations
 
 import struct
-import time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.codec.columns import BLOCK, refuse
+from serving.codec.columns import VALUES, refuse
 from serving.codec.values import quoted
+from serving.turns import give_way
 
 BYTES = "BYTES"
 BF16 = "BF16"  # the upper half of a float32
@@ -67,8 +67,8 @@ def texts_of(content: memoryview, name: str) -> list[str]:
             )
         texts.append(text_of(content[at + 4 : end], name, len(texts)))
         at = end
-        if len(texts) % BLOCK == 0:
-            time.sleep(0)  # there may be many more: let whoever is ready have a turn
+        if len(texts) % VALUES == 0:
+            give_way()
     return texts
 
 

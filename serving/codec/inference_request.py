@@ -21,8 +21,8 @@ from serving.codec.columns import (
 from serving.codec.datatypes import BYTES, DTYPES, numbers_of, texts_of
 from serving.codec.fields import CategoryField, DateField, Field, Fields
 from serving.codec.json_arrays import built, leaves, list_of, members_of, unbuilt
-from serving.codec.json_documents import text_of_part
-from serving.codec.json_plain import has_signs, narrow, plain_rows
+from serving.codec.json_documents import after_step, text_of_part
+from serving.codec.json_plain import has_signs, narrow, plain_numbers
 from serving.codec.matrix import inputs_of_matrix
 from serving.codec.outputs import MOST, distinct
 from serving.codec.values import quoted, shown
@@ -31,6 +31,9 @@ LONGEST_ID = 256  # characters
 LONGEST = 4096  # characters of parameters
 # The last two are not the protocol's: KServe's client repeats there what the URL has said.
 REQUEST = ("inputs", "id", "parameters", "outputs", "model_name", "model_version")
+NUMBERS = {int, float, type(None)}  # that JSON has, or a gap
+TRUTHS = NUMBERS | {bool}
+PART = 2**20  # numbers that NumPy looks at in one turn
 TENSOR = ("name", "shape", "datatype", "parameters", "data")
 
 
@@ -226,18 +229,29 @@ def _plain(
     """The rows of JSON, without an object a number; None where they are not ordinary."""
     data = tensor.data
     # A bracket that is written as an escape is not one of the head's, and could not be counted.
-    if tensor.datatype not in ("FP32", "FP64") or not len(data) or b"\\" in head:
+    if tensor.datatype == BYTES or not len(data) or b"\\" in head:
         return None
     brackets = tensor.brackets + sum(_brackets(request[key]) for key in request if key != "inputs")
     try:
         if isinstance(data[0], simdjson.Array):
-            rows = plain_rows(data, width, head, brackets=brackets + 1)
-            return rows if rows is not None and len(rows) == tensor.rows else None
-        if len(data) != tensor.rows * width or not has_signs(head, b"[", brackets + 2):
+            if len(data) != tensor.rows:
+                return None
+            numbers = plain_numbers(data, width, head, brackets=brackets + 1)
+        elif len(data) != tensor.rows * width or not has_signs(head, b"[", brackets + 2):
             return None
-        flat = narrow(np.frombuffer(data.as_buffer(of_type="d"), np.float64))
+        else:
+            after_step(head)
+            numbers = np.frombuffer(data.as_buffer(of_type="d"), np.float64)
     except (ValueError, TypeError):
         return None
+    if numbers is None:
+        return None
+    for start in range(0, len(numbers), PART):
+        after_step(head)
+        if not _are_of(numbers[start : start + PART], tensor.datatype):
+            return None
+    after_step(head)
+    flat = narrow(numbers)
     return None if flat is None else flat.reshape(tensor.rows, width)
 
 
@@ -288,6 +302,10 @@ def _numbers(tensor: _Tensor, width: int) -> NDArray[Any]:
 
 def _floats(values: list[Any], tensor: _Tensor, first: int) -> NDArray[np.float64]:
     """Numbers that came as JSON, each of its tensor's datatype."""
+    if set(map(type, values)) <= (TRUTHS if tensor.datatype == "BOOL" else NUMBERS):
+        numbers = np.array(values, np.float64)  # null becomes NaN
+        if _are_of(numbers[~np.isnan(numbers)], tensor.datatype):
+            return numbers
     found = np.empty(len(values))
     for place, value in enumerate(values):
         if not _is_of(value, tensor.datatype):
@@ -299,6 +317,18 @@ def _floats(values: list[Any], tensor: _Tensor, first: int) -> NDArray[np.float6
             )
         found[place] = np.nan if value is None else value
     return found
+
+
+def _are_of(numbers: NDArray[np.float64], datatype: str) -> bool:
+    """Whether all numbers `(n,)` surely are of a datatype; as floats, the largest might not be."""
+    if datatype == "BOOL":
+        return bool(((numbers == 0) | (numbers == 1)).all())
+    if "INT" not in datatype:
+        return True
+    limits = np.iinfo(DTYPES[datatype])
+    # The bound above the largest is a power of two, which a float is exactly.
+    inside = (numbers >= float(limits.min)) & (numbers < float(limits.max + 1))
+    return bool(inside.all() and (np.trunc(numbers) == numbers).all())
 
 
 def _is_of(value: Any, datatype: str) -> bool:

@@ -29,7 +29,7 @@ def matrix_of(rows: Iterable[object], fields: Fields, what: str) -> Arrays:
     Raises:
         InvalidInstancesError: a row or a value is not what the model takes.
     """
-    return inputs_of_rows(blocks(rows_of(rows, len(fields), what)), fields)
+    return inputs_of_rows(blocks(rows_of(rows, len(fields), what), len(fields)), fields)
 
 
 def column_of(values: object, field: Field, what: str) -> list[Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from array import array
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -22,6 +21,7 @@ from serving.codec.fields import CategoryField, Field, Fields, WrongValueError, 
 from serving.codec.json_plain_records import decode_plain_records
 from serving.codec.values import NESTS, SHOWN, quoted, shown
 from serving.errors import InvalidInstancesError, NotJsonError
+from serving.turns import give_way
 
 STRIDE = 2**16  # characters
 SPACES = re.compile(r"[ \t\n\r]*")
@@ -193,7 +193,7 @@ class _Reader:
         if not end:
             return 0
         self.careful_until, stride = end, self.text[self.at : end]
-        time.sleep(0)  # there may be many more: let whoever is ready have a turn
+        give_way()
         inputs = decode_plain_records(b'{"instances":[' + stride.encode() + b"]}", self.fields)
         if inputs is None:
             return self._sound_instances(stride)

@@ -11,9 +11,12 @@ from typing import Any, TypeVar
 
 import simdjson
 
+from serving.turns import give_way
+
 Answer = TypeVar("Answer")
 
 REUSED = 2**20  # bytes of the longest body that leaves its parser's memory with us
+LONG = 2**20  # bytes of a body through which a single step takes milliseconds
 KEPT = 4  # parsers; as many as decode at the same time, which is rarely more than one
 
 _free: list[simdjson.Parser] = []
@@ -35,10 +38,19 @@ def read_document(body: bytes, use: Callable[[Any], Answer]) -> Answer:
     except IndexError:
         parser = simdjson.Parser()
     # What is raised holds on to its frames, and they to the document: then the parser goes, too.
-    answer = use(parser.parse(body))
+    document = parser.parse(body)
+    after_step(body)
+    answer = use(document)
+    del document  # or it would be in the way of the next one
     if len(body) <= REUSED and len(_free) < KEPT:
         _free.append(parser)
     return answer
+
+
+def after_step(body: bytes) -> None:
+    """Let others have a turn between two steps that each go through the whole of a long body."""
+    if len(body) > LONG:
+        give_way()
 
 
 def text_of_part(part: simdjson.Object | simdjson.Array) -> bytes:

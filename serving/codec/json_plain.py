@@ -8,7 +8,8 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
-from serving.codec.json_documents import read_document
+from serving.codec.columns import in_turns
+from serving.codec.json_documents import after_step, read_document
 
 FAR = 2048  # bytes from one sign to the next, from which on stepping is quicker than counting
 
@@ -53,18 +54,40 @@ def plain_rows(
         TypeError: a value is no number.
         ValueError: a number is none of float64's.
     """
+    numbers = plain_numbers(instances, width, body, brackets=brackets)
+    if numbers is None:
+        return None
+    after_step(body)
+    rows = narrow(numbers)
+    return None if rows is None else rows.reshape(-1, width)
+
+
+def plain_numbers(
+    instances: object, width: int, body: bytes, *, brackets: int
+) -> NDArray[np.float64] | None:
+    """The numbers of a list of lists, row after row, or None where it is anything else.
+
+    Args:
+        instances: simdjson's.
+        width: numbers in a row.
+        body: that holds them.
+        brackets: that open in the body elsewhere.
+
+    Returns:
+        float64 `(n * width,)`, n ≥ 0; raises as `plain_rows` does.
+    """
     if not isinstance(instances, simdjson.Array):
         return None
     count = len(instances)
-    for row in instances:
+    for row in in_turns(instances):
         if type(row) is not simdjson.Array or len(row) != width:
             return None
     # `as_buffer` flattens whatever it is given. One bracket for the list and one for each
     # instance leaves none for nesting inside a row, once every instance is known to be a list.
     if not has_signs(body, b"[", count + 1 + brackets):
         return None
-    rows = narrow(np.frombuffer(instances.as_buffer(of_type="d"), np.float64))
-    return None if rows is None else rows.reshape(count, width)
+    after_step(body)
+    return np.frombuffer(instances.as_buffer(of_type="d"), np.float64)
 
 
 def narrow(numbers: NDArray[np.float64]) -> NDArray[np.float32] | None:

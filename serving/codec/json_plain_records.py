@@ -5,15 +5,14 @@ An instance is looked at before it is built, so that no list or object inside on
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import simdjson
 
 from serving.bundle import FEATURES, Arrays
 from serving.codec.beside import LONGEST, NOTHING, Beside
+from serving.codec.columns import blocks, in_turns
 from serving.codec.fields import Fields, WrongValueError, join, most_cells
 from serving.codec.json_arrays import built
 from serving.codec.json_documents import read_document, text_of_part
@@ -22,7 +21,6 @@ from serving.codec.json_plain import plain_rows, signs
 Read = Callable[[simdjson.Object], dict[str, Any]]
 
 NEST = (simdjson.Object, simdjson.Array)
-BLOCK = 1024  # instances that are Python objects at the same time
 
 
 class _StrangeError(Exception):
@@ -90,23 +88,16 @@ def _brackets_beside(document: simdjson.Object, body: bytes, beside: Beside) -> 
 def _records(
     instances: simdjson.Array, body: bytes, fields: Fields, brackets: int
 ) -> Arrays | None:
-    if not all(isinstance(instance, NEST) for instance in instances):
-        return None
     if len(instances) * len(fields) > most_cells(len(body)):
+        return None
+    if not all(isinstance(instance, NEST) for instance in in_turns(instances)):
         return None
     # One opening for the body, one for the list and one for each instance, which all are nests:
     # none is left for a nest inside one, nor for a text with a bracket in it.
     flat = not brackets and signs(body, b"[") + signs(body, b"{") == len(instances) + 2
     read = simdjson.Object.as_dict if flat else _read_unbuilt
-    parts = [_inputs(block, fields, read) for block in _blocks(iter(instances))]
+    parts = [_inputs(block, fields, read) for block in blocks(iter(instances), len(fields))]
     return join(parts or [fields.inputs([()] * len(fields))])
-
-
-def _blocks(instances: Iterator[object]) -> Iterator[list[object]]:
-    while block := list(islice(instances, BLOCK)):
-        yield block
-        if len(block) == BLOCK:
-            time.sleep(0)  # there may be many more: let whoever is ready have a turn
 
 
 def _read_unbuilt(instance: simdjson.Object) -> dict[str, object]:

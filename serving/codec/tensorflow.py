@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from serving.bundle import FEATURES, Arrays, Manifest
 from serving.codec.answers import OPTIONS, plain
 from serving.codec.beside import LONGEST, Beside
-from serving.codec.columns import common_length, inputs_of_columns, refuse
+from serving.codec.columns import common_length, in_turns, inputs_of_columns, refuse
 from serving.codec.fields import Fields
 from serving.codec.json_arrays import built, column_of, list_of, matrix_of, members_of
-from serving.codec.json_documents import read_document
+from serving.codec.json_documents import after_step, read_document
 from serving.codec.json_plain import has_signs, narrow, plain_rows
 from serving.codec.json_rows import decode_rows
 from serving.codec.json_syntax import syntax_error
@@ -32,6 +32,7 @@ from serving.codec.values import quoted
 from serving.wire import Message, Reply
 
 SIGNATURE = "serving_default"
+NESTS = 3  # an object, its key and its list cost what so many values do
 BESIDE = ("signature_name", "parameters")
 # The usual order of keys, in which the form is known at once.
 ROWS_FIRST = re.compile(
@@ -135,7 +136,7 @@ def _plain_named(instances: object, width: int, body: bytes) -> NDArray[np.float
     if len(instances) * width > len(body):  # which could not hold them
         return None
     rows = np.empty((len(instances), width))
-    for number, instance in enumerate(instances):
+    for number, instance in enumerate(in_turns(instances, width + NESTS)):
         if not isinstance(instance, simdjson.Object) or list(instance.keys()) != [FEATURES]:
             return None
         row = instance[FEATURES]
@@ -145,6 +146,7 @@ def _plain_named(instances: object, width: int, body: bytes) -> NDArray[np.float
             rows[number] = np.frombuffer(row.as_buffer(of_type="d"), np.float64)
         except (ValueError, TypeError):
             return None
+    after_step(body)
     flat = narrow(rows.ravel())
     return None if flat is None else flat.reshape(rows.shape)
 

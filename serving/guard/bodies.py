@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,13 +10,16 @@ from gunicorn.http.errors import ParseException
 
 from serving.codec.compression import unpacked
 from serving.errors import BodyTooLargeError, IncompleteBodyError, OverloadedError
+from serving.turns import give_way
 
 # A body over the limit is read to its end and thrown away, up to this many bytes: unread bytes
 # would cost the client its connection, and often the answer that says why.
 DRAINED_AT_MOST = 64 * 2**20
-CHUNK = 64 * 2**10
+CHUNK = 64 * 2**10  # bytes that are read in one turn
 SMALL = 64 * 2**10  # bytes; such a body costs nothing to hold or to read
-BODIES_AT_ONCE = 4  # of the largest size, whole or half sent, in one process
+BODIES_AT_ONCE = 4  # of the largest size, as far as they have come, in one process
+# A chunked body may come in chunks of one byte, of which each costs a microsecond or two.
+CHUNKED_READ = 16 * 2**10
 
 
 class Budget:
@@ -27,22 +29,33 @@ class Budget:
         self.taken = 0
 
     @contextmanager
-    def take(self, count: int, limit: int) -> Iterator[None]:
-        """Hold `count` of the `limit` bytes there are.
+    def body(self, limit: int) -> Iterator[Callable[[int], None]]:
+        """A body that is being read; what is given says how many bytes more have come.
+
+        Only those count: a length that is declared costs nothing, and could keep others out.
+
+        Args:
+            limit: bytes that all bodies together may have.
 
         Raises:
-            OverloadedError: so many are not left.
+            OverloadedError: they have more.
         """
-        if self.taken + count > limit:
-            raise OverloadedError(
-                f"expected fewer large bodies at the same time; got {self.taken} bytes of them "
-                f"already; try again in a second, or send smaller ones"
-            )
-        self.taken += count
+        held = 0
+
+        def hold(count: int) -> None:
+            nonlocal held
+            if self.taken + count > limit:
+                raise OverloadedError(
+                    f"expected fewer large bodies at the same time; got {self.taken} bytes of them "
+                    f"already; try again in a second, or send smaller ones"
+                )
+            self.taken += count
+            held += count
+
         try:
-            yield
+            yield hold
         finally:
-            self.taken -= count
+            self.taken -= held
 
 
 _budget = Budget()
@@ -68,24 +81,28 @@ def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
 
 
 def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
-    parts = unpacked(body, encoding, limit)
-    small = _join(parts, min(SMALL, limit))
-    if len(small) <= min(SMALL, limit):
-        return small
-    with _budget.take(limit + 1, BODIES_AT_ONCE * (limit + 1)):
-        whole = small + _join(parts, limit - len(small))
+    whole = _join(unpacked(body, encoding, limit), limit)
     if len(whole) > limit:
         raise _too_large(limit, "more once it is decompressed")
     return whole
 
 
-def _join(parts: Iterator[bytes], most: int) -> bytes:
-    """The parts, up to the first with which they are of more than `most` bytes."""
+def _join(parts: Iterator[bytes], limit: int) -> bytes:
+    """The parts, up to the first with which they are of more than `limit` bytes.
+
+    What is beyond the first of them that are small counts as held.
+    """
     joined: list[bytes] = []
-    while most >= 0 and (part := next(parts, None)) is not None:
-        joined.append(part)
-        most -= len(part)
-    return b"".join(joined)
+    size = 0
+    with _budget.body(BODIES_AT_ONCE * (limit + 1)) as hold:
+        for part in parts:
+            joined.append(part)
+            size += len(part)
+            if size > SMALL:
+                hold(len(part))
+            if size > limit:
+                break
+        return b"".join(joined)
 
 
 def _read_body(environ: Mapping[str, Any], limit: int) -> bytes:
@@ -101,16 +118,9 @@ def _read_body(environ: Mapping[str, Any], limit: int) -> bytes:
         if declared is not None and declared > limit:
             _drain(stream, declared)
             raise _too_large(limit, f"{declared} bytes")
+        step = CHUNKED_READ if declared is None else CHUNK
         size = limit + 1 if declared is None else declared
-        # A chunked body does not say how long it is: it counts as large once it shows that it is.
-        known_large = declared is not None and size > SMALL
-        body = b"" if known_large else _read(stream, min(size, SMALL))
-        if known_large or (declared is None and len(body) == SMALL):
-            with _budget.take(size, BODIES_AT_ONCE * (limit + 1)):
-                body += _read(stream, size - len(body))
-            # What follows takes a while: let whoever is ready have a turn, and the worker's
-            # heartbeat. Under gevent this switches to the loop, elsewhere to another thread.
-            time.sleep(0)
+        body = _join(_read(stream, size, step), limit)
         if len(body) > limit:
             _drain(stream, DRAINED_AT_MOST)
             raise _too_large(limit, "more")
@@ -129,23 +139,20 @@ def _declared(environ: Mapping[str, Any]) -> int | None:
     return int(text) if text.isascii() and text.isdigit() else None
 
 
-def _read(stream: Any, count: int) -> bytes:
-    """Up to `count` bytes, fewer only at the end."""
-    body: bytes = stream.read(count)
-    if len(body) == count or not body:
-        return body
-    parts = [body]
-    count -= len(body)
-    while count > 0 and (part := stream.read(count)):
-        parts.append(part)
+def _read(stream: Any, count: int, step: int) -> Iterator[bytes]:
+    """Up to `count` bytes, fewer only at the end; between steps others have their turn."""
+    while count > 0 and (part := stream.read(min(count, step))):
+        yield part
         count -= len(part)
-    return b"".join(parts)
+        if count and len(part) == step:
+            give_way()
 
 
 def _drain(stream: Any, count: int) -> None:
     left = min(count, DRAINED_AT_MOST)
     while left > 0 and (part := stream.read(min(left, CHUNK))):
         left -= len(part)
+        give_way()
 
 
 def _too_large(limit: int, came: str) -> BodyTooLargeError:

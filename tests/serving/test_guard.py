@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from serving.errors import BodyTooLargeError, IncompleteBodyError
+from serving.errors import BodyTooLargeError, IncompleteBodyError, OverloadedError
 from serving.guard import bodies, read_body
 
 LIMIT = 10
@@ -75,3 +75,49 @@ def test_a_lost_client_is_no_internal_error():
 
     with pytest.raises(IncompleteBodyError, match="connection reset by peer"):
         read_body(request(b"", declared=9, stream=Lost), LIMIT)
+
+
+def hold(content, budget):
+    """Read a body of an announced megabyte, of which only the content comes while others watch."""
+    seen = []
+
+    class Watched(io.BytesIO):
+        def read(self, size=-1):
+            seen.append(budget.taken)
+            return super().read(size)
+
+    with pytest.raises(IncompleteBodyError):
+        read_body(request(content, declared=2**20, stream=Watched), 2**20)
+    return seen
+
+
+def test_only_what_has_come_counts_as_held(monkeypatch):
+    budget = bodies.Budget()
+    monkeypatch.setattr(bodies, "_budget", budget)
+    assert set(hold(b"", budget)) == {0}
+    assert max(hold(bytes(2**19), budget)) == 2**19 - bodies.SMALL
+    assert budget.taken == 0
+
+
+def test_more_than_there_is_room_for_is_refused_and_let_go(monkeypatch):
+    budget = bodies.Budget()
+    monkeypatch.setattr(bodies, "_budget", budget)
+    budget.taken = others = bodies.BODIES_AT_ONCE * 2**20 - 2**18
+    assert read_body(request(bytes(2**18), declared=2**18), 2**20) == bytes(2**18)
+    for options in ({"declared": 2**19}, {"terminated": True}):
+        with pytest.raises(OverloadedError, match="fewer large bodies at the same time"):
+            read_body(request(bytes(2**19), **options), 2**20)
+    assert budget.taken == others
+
+
+def test_a_long_body_is_read_in_many_turns(monkeypatch):
+    turns = []
+    monkeypatch.setattr(bodies, "give_way", lambda: turns.append(1))
+    read_body(request(bytes(2**20), declared=2**20), 2**20)
+    assert len(turns) == 2**20 // bodies.CHUNK - 1
+    turns.clear()
+    read_body(request(bytes(2**20), terminated=True), 2**20)
+    assert len(turns) == 2**20 // bodies.CHUNKED_READ
+    turns.clear()
+    read_body(request(bytes(100), terminated=True), 2**20)
+    assert not turns

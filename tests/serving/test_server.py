@@ -135,24 +135,32 @@ def test_half_sent_bodies_hold_no_more_memory_than_there_is(serve, shipped):
     server = serve(shipped, "--workers", "1")
     assert requests.get(f"{server.url}/readyz", timeout=10).ok  # its worker is there
     size = 10 * 2**20
+    body = GOOD + b" " * (size - len(GOOD))
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head += b"Content-Length: %d\r\n\r\n" % size
+
+    def send(clients, sent):
+        client = clients.enter_context(socket.create_connection(address(server), timeout=10))
+        client.sendall(head + body[:sent])
+        return client
+
     with ExitStack() as clients:
-        for number in range(8):
-            client = clients.enter_context(socket.create_connection(address(server), timeout=10))
-            client.sendall(head + b"Content-Length: %d\r\n\r\n" % size + b" " * 1000)
-            if number < bodies.BODIES_AT_ONCE:
-                time.sleep(0.1)  # so that they are in before the others
-                continue
-            answer = HTTPResponse(client)
-            answer.begin()
-            assert answer.status == 503
-            assert answer.headers["Retry-After"] == "1"
-            assert json.loads(answer.read())["code"] == "overloaded"
+        for _ in range(40):
+            send(clients, 0)
+        # those that only announce much keep no one out
+        assert requests.post(f"{server.url}/predict", data=body, headers=JSON, timeout=10).ok
+        for _ in range(bodies.BODIES_AT_ONCE):
+            send(clients, size - 10**5)
+        time.sleep(0.2)  # so that they are in before the next
+        answer = HTTPResponse(send(clients, size - 10**5))
+        answer.begin()
+        assert answer.status == 503
+        assert answer.headers["Retry-After"] == "1"
+        assert json.loads(answer.read())["code"] == "overloaded"
         # small ones are still answered, and so are chunked ones, which do not say that they are
         for small in (GOOD, iter([GOOD[:50], GOOD[50:]])):
             assert requests.post(f"{server.url}/predict", data=small, headers=JSON, timeout=5).ok
     # and large ones too, once the others have gone
-    body = GOOD + b" " * (size - len(GOOD))
     deadline = time.monotonic() + 10
     while not requests.post(f"{server.url}/predict", data=body, headers=JSON, timeout=10).ok:
         assert time.monotonic() < deadline

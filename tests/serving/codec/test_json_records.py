@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.bundle import Boolean, Category, Date, Number
-from serving.codec import json_careful, json_plain_records
+from serving.codec import columns, json_careful
 from serving.codec.fields import Fields
 from serving.codec.json_careful import decode_carefully
 from serving.codec.json_plain_records import decode_plain_records
@@ -170,7 +170,7 @@ def test_a_key_that_is_not_there_and_null_are_the_same_gap():
 
 
 def test_more_records_than_a_block_keep_their_order(monkeypatch):
-    monkeypatch.setattr(json_plain_records, "BLOCK", 7)
+    monkeypatch.setattr(columns, "VALUES", 14)
     found = decode_plain_records(body([{"age": i, "work": str(i)} for i in range(30)]), TABLE)
     assert found["age"].ravel().tolist() == list(range(30))
     assert found["work"].ravel().tolist() == [str(i) for i in range(30)]
