@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from serving.clouds import SAGEMAKER, VERTEX_PREFIX, Vertex
-from serving.guard import SCOPES, Keys, KeysError, Scope, new_key
+from serving.guard import SCOPES, KeysError, Scope, new_key, read_keys
 from serving.settings import ENV_PREFIX, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -69,11 +69,12 @@ def _require_free(host: str, port: int) -> None:
 
 
 def _require_readable(settings: Settings) -> None:
-    """Say at once that keys or a certificate are none: each worker would, and end."""
-    try:
-        Keys.read(settings.keys)
-    except KeysError as error:
-        raise click.ClickException(f"--keys: {error}") from error
+    """Say at once that keys or a certificate are none, rather than in the log of each worker."""
+    if settings.keys is not None:
+        try:
+            read_keys(settings.keys)
+        except KeysError as error:
+            raise click.ClickException(f"--keys: {error}") from error
     if settings.tls_cert is None and settings.tls_key is None:
         return
     if settings.tls_cert is None or settings.tls_key is None:
