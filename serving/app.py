@@ -47,10 +47,9 @@ def create_app(**knobs: Any) -> Flask:
 
     Raises:
         pydantic.ValidationError: there is no such knob, or its value is out of range.
-        KeysError: the file of keys cannot be understood.
     """
     settings = Settings(**knobs)
-    keys, table = Keys.read(settings.keys), Table.here()
+    keys, table = Keys(settings.keys), Table.here()
     repository = Repository.load(
         settings.models,
         settings.variant,

@@ -6,7 +6,8 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from serving.clouds import SAGEMAKER, VERTEX_PREFIX, Vertex
-from serving.guard import SCOPES, Keys, KeysError, Scope, new_key
+from serving.guard import SCOPES, KeysError, Scope, new_key, read_keys
 from serving.settings import ENV_PREFIX, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,16 +26,26 @@ def main() -> None:
     """Serve bundles over HTTP."""
 
 
-def _knobs(command: F) -> F:
-    """An option for every setting, declared once, in `Settings`."""
-    for name, field in reversed(Settings.model_fields.items()):
-        told = field.default_factory is None and field.default is not None
-        default = f"  [default: {field.default}]" if told else ""
-        twin = f"  [env: {ENV_PREFIX}{name.upper()}]"
-        option = click.option(f"--{name.replace('_', '-')}", metavar=name.upper(),
-                              help=f"{field.description}{default}{twin}")  # fmt: skip
-        command = option(command)
-    return command
+def _knobs(fixed: Mapping[str, Any] = MappingProxyType({})) -> Callable[[F], F]:
+    """An option for every setting, declared once, in `Settings`.
+
+    Args:
+        fixed: those that have other defaults here, which no environment changes.
+    """
+
+    def add(command: F) -> F:
+        for name, field in reversed(Settings.model_fields.items()):
+            default = fixed.get(name, field.default)
+            told = name in fixed or (field.default_factory is None and default is not None)
+            notes = [f"[default: {default}]"] if told else []
+            if name not in fixed:
+                notes.append(f"[env: {ENV_PREFIX}{name.upper()}]")
+            option = click.option(f"--{name.replace('_', '-')}", metavar=name.upper(),
+                                  help="  ".join([field.description or "", *notes]))  # fmt: skip
+            command = option(command)
+        return command
+
+    return add
 
 
 def _fault(error: ErrorDetails) -> str:
@@ -69,11 +80,12 @@ def _require_free(host: str, port: int) -> None:
 
 
 def _require_readable(settings: Settings) -> None:
-    """Say at once that keys or a certificate are none: each worker would, and end."""
-    try:
-        Keys.read(settings.keys)
-    except KeysError as error:
-        raise click.ClickException(f"--keys: {error}") from error
+    """Say at once that keys or a certificate are none, rather than in the log of each worker."""
+    if settings.keys is not None:
+        try:
+            read_keys(settings.keys)
+        except KeysError as error:
+            raise click.ClickException(f"--keys: {error}") from error
     if settings.tls_cert is None and settings.tls_key is None:
         return
     if settings.tls_cert is None or settings.tls_key is None:
@@ -92,12 +104,17 @@ def _require_readable(settings: Settings) -> None:
 @click.option("--scope", type=click.Choice(SCOPES), default="predict", show_default=True,
               help="what it opens; admin includes predict")  # fmt: skip
 def key(name: str, scope: Scope) -> None:
-    """Make an API key for NAME, and the line for the file of --keys."""
+    """Make an API key for NAME.
+
+    The line for the file of --keys goes to standard output, the key itself, which is shown only
+    now, to standard error: `serving key NAME >> FILE` adds it. A server that runs takes it up.
+    """
     try:
         secret, line = new_key(name, scope)
     except KeysError as error:
         raise click.UsageError(str(error)) from error
-    click.echo(f"key, shown only now:  {secret}\nline for the file:    {line}")
+    click.echo(f"key, shown only now: {secret}", err=True)
+    click.echo(line)
 
 
 def _start(**options: Any) -> None:
@@ -121,7 +138,7 @@ def _given(options: dict[str, str | None]) -> dict[str, str]:
 
 
 @main.command()
-@_knobs
+@_knobs()
 def run(**options: str | None) -> None:
     """Serve the repository until SIGTERM or Ctrl-C.
 
@@ -131,7 +148,7 @@ def run(**options: str | None) -> None:
 
 
 @main.command()
-@_knobs
+@_knobs(SAGEMAKER)
 def serve(**options: str | None) -> None:
     """Serve as Amazon SageMaker starts a container.
 

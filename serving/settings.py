@@ -98,13 +98,17 @@ class Settings(BaseSettings):
     )
     keys: Path | None = Field(
         None,
-        description="file of API keys, a line each as `serving key` makes them; without it "
-        "prediction is open to all and administration to no one",
+        description="file of API keys, a line each as `serving key` makes them; followed while the "
+        "server runs; without it prediction is open to all and administration to no one",
     )
     tls_cert: Path | None = Field(
-        None, description="file of the certificate, and those that lead to its root, for HTTPS"
+        None,
+        description="file of the certificate, and those that lead to its root, for HTTPS; SIGHUP "
+        "takes up a new one",
     )
-    tls_key: Path | None = Field(None, description="file of the certificate's private key")
+    tls_key: Path | None = Field(
+        None, description="file of the certificate's private key; SIGHUP takes up a new one"
+    )
     log_sample: float = Field(
         0.01,
         ge=0,

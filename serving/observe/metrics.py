@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from serving.observe.families import FAMILIES
-from serving.observe.table import IN_FLIGHT, OTHER, WAITING_ROWS, WAITING_SINCE, Family, Table
+from serving.observe.table import IN_FLIGHT, WAITING_ROWS, WAITING_SINCE, Family, Table
 from serving.repository import Repository
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -68,11 +68,9 @@ class _Counted(Collector):
 
 
 def _metric(family: Family, counted: Counted) -> Metric:
-    used = {
-        labels: numbers
-        for labels, numbers in counted.items()
-        if any(numbers) or OTHER not in labels
-    }
+    # A kind of request has all its series from the first one on; most of a health check's, which
+    # is not decoded, run or of a model, would stay zero for ever.
+    used = {labels: numbers for labels, numbers in counted.items() if any(numbers)}
     if not family.bounds:
         counter = CounterMetricFamily(family.name, family.help, labels=family.labels)
         for labels, numbers in used.items():

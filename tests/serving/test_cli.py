@@ -1,7 +1,10 @@
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 import requests
@@ -9,6 +12,7 @@ from click.testing import CliRunner
 
 from serving import cli
 from serving.settings import Settings
+from tests.serving.test_server import children
 
 
 def serving(*arguments):
@@ -76,6 +80,20 @@ def started(monkeypatch):
     return start
 
 
+def test_serve_tells_the_defaults_that_are_its_own():
+    told = {command: " ".join(serving(command, "--help").stdout.split())
+            for command in ("run", "serve")}  # fmt: skip
+    own = {"host": ("127.0.0.1", "0.0.0.0"), "port": ("8000", "8080"),  # noqa: S104
+           "models": ("models", "/opt/ml/model")}  # fmt: skip
+    for name, (run, serve) in own.items():
+        twin = f"[env: FORWARDPASS_{name.upper()}]"
+        assert f"[default: {run}] {twin}" in told["run"]
+        assert f"[default: {serve}]" in told["serve"]
+        assert f"[default: {run}]" not in told["serve"]
+        assert twin not in told["serve"]
+    assert told["serve"].count("[env: ") == len(Settings.model_fields) - len(own)
+
+
 IMAGE = {"FORWARDPASS_HOST": "0.0.0.0", "FORWARDPASS_PORT": "8000",  # noqa: S104
          "FORWARDPASS_MODELS": "/models"}  # fmt: skip
 
@@ -112,13 +130,14 @@ def test_a_bucket_is_refused_with_what_to_do(started):
 
 
 def test_a_key_is_made_and_taken(tmp_path, serve, shipped):
-    made = {scope: serving("key", scope, "--scope", scope).stdout for scope in ("predict", "admin")}
+    made = {scope: serving("key", scope, "--scope", scope) for scope in ("predict", "admin")}
     keys = {
-        scope: re.search(r"key, shown only now: +(\S+)\n", text)[1] for scope, text in made.items()
+        scope: re.fullmatch(r"key, shown only now: (\S+)\n", done.stderr)[1]
+        for scope, done in made.items()
     }
-    lines = [re.search("line for the file: +(.+)\n", text)[1] for text in made.values()]
-    assert not [key for key in keys.values() if key in "".join(lines)]
-    (tmp_path / "keys").write_text("\n".join(lines))
+    lines = "".join(done.stdout for done in made.values())  # as `serving key … >> keys` does
+    assert not [key for key in keys.values() if key in lines]
+    (tmp_path / "keys").write_text(lines)
     server = serve(shipped, "--workers", "1", "--keys", str(tmp_path / "keys"))
     url, body = f"{server.url}/predict", {"instances": [[0] * 64]}
     assert requests.get(f"{server.url}/readyz", timeout=10).ok
@@ -129,6 +148,42 @@ def test_a_key_is_made_and_taken(tmp_path, serve, shipped):
                 assert session.post(url, json=body, headers=headers, timeout=10).ok
     server.stop()
     assert not [key for key in keys.values() if key in "".join(server.log)]
+
+
+def test_a_server_lives_on_with_a_bad_file_of_keys_and_takes_up_a_good_one(
+    tmp_path, serve, shipped
+):
+    done = serving("key", "me")
+    path, key = tmp_path / "keys", done.stderr.split()[-1]
+    path.write_text(done.stdout)
+    server = serve(shipped, "--workers", "1", "--keys", str(path))
+
+    def status():
+        try:
+            return requests.get(f"{server.url}/models", headers={"X-API-Key": key}, timeout=10
+                                ).status_code  # fmt: skip
+        except requests.ConnectionError:  # of the worker that was killed
+            return 0
+
+    def until(expected):
+        deadline = time.monotonic() + 10
+        while status() != expected:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    until(200)
+    path.write_text("oops")
+    time.sleep(1.1)  # seconds: longer than between two looks
+    assert status() == 200
+    (worker,) = children(server.process.pid)
+    os.kill(worker, signal.SIGKILL)
+    until(401)
+    path.write_text(done.stdout)
+    until(200)
+    assert server.process.poll() is None
+    told = [line for line in server.log if "expected NAME predict|admin" in line]
+    assert len(told) == 2  # once by each worker
+    assert key not in "".join(server.log)
 
 
 def test_a_file_that_holds_no_keys_is_said_at_once(tmp_path):

@@ -1,8 +1,10 @@
 """HTTPS, with a certificate made for the occasion."""
 
+import signal
 import ssl
 import subprocess
 import sys
+import time
 
 import pytest
 import requests
@@ -10,10 +12,8 @@ import requests
 BODY = {"instances": [[0] * 64]}
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
+def made_in(folder):
     """Files of a certificate for 127.0.0.1 that has signed itself, and of its key."""
-    folder = tmp_path_factory.mktemp("tls")
     cert, key = folder / "cert.pem", folder / "key.pem"
     command = (
         f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 "
@@ -21,6 +21,11 @@ def certificate(tmp_path_factory):
     )
     subprocess.run(command.split(), check=True, capture_output=True)
     return cert, key
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    return made_in(tmp_path_factory.mktemp("tls"))
 
 
 def test_requests_are_answered_over_tls(serve, shipped, certificate):
@@ -40,6 +45,25 @@ def test_requests_are_answered_over_tls(serve, shipped, certificate):
     for version, allowed in ((ssl.TLSVersion.TLSv1_1, False), (ssl.TLSVersion.TLSv1_2, True)):
         done = speak(host, port, version)
         assert (done.returncode == 0) == allowed, done.stdout
+
+
+def test_a_new_certificate_is_taken_up_on_sighup(serve, shipped, tmp_path):
+    cert, key = made_in(tmp_path)
+    server = serve(shipped, "--workers", "1", "--tls-cert", str(cert), "--tls-key", str(key))
+    host, port = server.url.removeprefix("https://").split(":")
+
+    def shown():
+        return ssl.get_server_certificate((host, int(port)), timeout=10)
+
+    first = shown()
+    made_in(tmp_path)
+    second = cert.read_text()
+    assert shown() == first != second
+    server.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 15
+    while shown() != second:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def speak(host, port, version):

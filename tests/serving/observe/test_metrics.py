@@ -109,6 +109,25 @@ def test_requests_are_counted_by_what_became_of_them(client):
     assert found["forwardpass_in_flight_requests",] == 1
 
 
+def test_what_never_counted_anything_is_not_told(client):
+    client.get("/healthz")
+    client.get("/no/such")
+    client.post("/predict", json={"instances": [[0]]})  # is not decoded, run or answered
+    found = {
+        key: value for key, value in samples(client).items() if "forwardpass_queue" not in key[0]
+    }
+    assert 0 not in found.values()
+    assert not [
+        key for key in found if key[0].startswith(("forwardpass_stage", "forwardpass_rows"))
+    ]
+    client.post("/predict", json=BODY)
+    found = samples(client)
+    stages = {key[1:] for key in found if key[0] == "forwardpass_stage_seconds_count"}
+    assert stages == {(s, "rows", "digits") for s in ("decode", "queue", "run", "encode")}
+    rows = {key[1:] for key in found if key[0] == "forwardpass_rows_total"}
+    assert rows == {ANSWERED}
+
+
 def test_no_path_or_name_of_a_client_becomes_a_label(client):
     for number in range(50):
         client.get(f"/made/up/{number}")
@@ -160,4 +179,4 @@ def test_histograms_are_cumulative_and_end_with_all(client):
             assert bounds[-1] == float("inf")
             assert list(counts) == sorted(counts)
             assert counts[-1] == parts["_count"][0][1]
-            assert 0 < parts["_sum"][0][1] / max(counts) < 10 if max(counts) else True
+            assert 0 < parts["_sum"][0][1] / max(counts) < 10
