@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from serving.bundle import FEATURES, GAPS, Arrays
 from serving.codec.columns import blocks, inputs_of_rows, refuse
 from serving.codec.fields import BooleanField, Field, Fields, NumberField
 from serving.codec.json_documents import after_step
 from serving.codec.json_plain import decode_plain
+from serving.codec.values import quoted
 from serving.errors import MalformedBodyError
 
 MEDIA = "text/csv"
@@ -25,8 +26,9 @@ def decode_csv(body: bytes, fields: Fields) -> Arrays:
 
     Args:
         body: in UTF-8, lines ended by LF or CRLF, values quoted as RFC 4180 has it where they need
-            be; a first line that is the columns' names is passed over, so are empty lines of a
-            table of several columns. An empty value, and one of `GAPS`, is a gap.
+            be. A first line of the columns' names says their order; without one it is the
+            model's. Empty lines of a table of several columns are passed over. An empty value,
+            and one of `GAPS`, is a gap.
         fields: the model's columns.
 
     Raises:
@@ -79,17 +81,44 @@ def _text(body: bytes) -> str:
 
 def _instances(text: str, fields: Fields) -> Iterator[list[object]]:
     width, count = len(fields), 0
-    names = list(fields.places)
+    order = range(width)
     for place, row in enumerate(csv.reader(_lines(text, width), strict=True)):
         if not row and width > 1:
             continue
         values = row or [""]  # of one column, whose value is a gap
-        if place == 0 and [value.strip() for value in values] == names:
+        if place == 0 and (named := _order(values, fields)) is not None:
+            order = named
             continue
         if len(values) != width:
             _refuse_width(width, count, len(values))
-        yield [_value(v, field) for v, field in zip(values, fields.columns, strict=True)]
+        yield [_value(values[at], field) for at, field in zip(order, fields.columns, strict=True)]
         count += 1
+
+
+def _order(values: Sequence[str], fields: Fields) -> Sequence[int] | None:
+    """Where each column is, by a first line of names; None if it is one of values.
+
+    It is one of names if half of the columns' are in it, as people write them. Then all of them
+    have to be: a line of names must not be answered as an instance.
+
+    Raises:
+        InvalidInstancesError: it is one of names, and of others than the columns'.
+    """
+    names = [value.strip() for value in values]
+    alike = {name.casefold() for name in names}
+    known = [name for name in fields.places if name.casefold() in alike]
+    if 2 * len(known) < len(fields):
+        return None
+    if len(names) == len(fields) and set(names) == set(fields.places):
+        return [names.index(name) for name in fields.places]
+    missing = [name for name in fields.places if name not in names]
+    others = [name for name in names if name not in fields.places]
+    came = [f"no {quoted(name)}" for name in missing[:1]] + [quoted(name) for name in others[:1]]
+    refuse(
+        f"expected the names of the {len(fields)} columns in the first line, or none of them; got "
+        f"{' and '.join(came) or 'one of them twice'}",
+        instance=0,
+    )
 
 
 def _lines(text: str, width: int) -> Iterator[str]:

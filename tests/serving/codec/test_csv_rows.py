@@ -1,0 +1,58 @@
+"""CSV bodies: a first line of names says the order of the columns, and is never an instance."""
+
+import pytest
+
+from serving.bundle import Category, Number
+from serving.codec.csv_rows import decode_csv
+from serving.codec.fields import Fields
+from serving.errors import InvalidInstancesError
+
+
+def category(name):
+    return Category(
+        name=name, type="category", missing="refuse", unseen="unknown", categories=["red", "big"]
+    )
+
+
+TEXTS = Fields([category("size"), category("colour")])
+NUMBERS = Fields(
+    [Number(name=n, type="number", missing="impute", minimum=0, maximum=1) for n in ("a", "b", "c")]
+)
+
+
+def columns(body, fields=TEXTS):
+    return {name: array[:, 0].tolist() for name, array in decode_csv(body, fields).items()}
+
+
+def test_names_above_say_the_order_of_the_columns():
+    expected = {"size": ["big", "big"], "colour": ["red", "blue"]}
+    assert columns(b"big,red\nbig,blue\n") == expected
+    assert columns(b"size,colour\nbig,red\nbig,blue\n") == expected
+    assert columns(b'"colour", size \r\nred,big\r\nblue,big\r\n') == expected
+
+
+def test_numbers_come_in_the_order_of_their_names():
+    found = decode_csv(b"c,a,b\n3,1,2\n6,4,5\n", NUMBERS)["features"]
+    assert found.tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert decode_csv(b"a,b,c\n1,2,3\n", NUMBERS)["features"].tolist() == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"Size,Colour\nbig,red\n", 'got no "size" and "Size"'),
+        (b"size,color\nbig,red\n", 'got no "colour" and "color"'),
+        (b"size,colour,price\nbig,red,3\n", 'got "price"'),
+        (b"size,size\nbig,red\n", 'got no "colour"'),
+        (b"size,colour,size\nbig,red,big\n", "got one of them twice"),
+    ],
+)
+def test_names_that_are_not_the_columns_are_refused_and_never_answered(body, said):
+    with pytest.raises(InvalidInstancesError, match="expected the names of the 2 columns") as found:
+        decode_csv(body, TEXTS)
+    assert said in str(found.value)
+
+
+def test_a_first_line_of_values_is_an_instance():
+    with pytest.raises(InvalidInstancesError, match="instance 0, field 'a'"):
+        decode_csv(b"x,y,z\n1,2,3\n", NUMBERS)
