@@ -81,7 +81,7 @@ def _text(body: bytes) -> str:
 
 def _instances(text: str, fields: Fields) -> Iterator[list[object]]:
     width, count = len(fields), 0
-    order = range(width)
+    order: Sequence[int] = range(width)
     for place, row in enumerate(csv.reader(_lines(text, width), strict=True)):
         if not row and width > 1:
             continue
