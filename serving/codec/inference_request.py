@@ -227,21 +227,8 @@ def _plain(
     tensor: _Tensor, head: bytes, request: dict[str, Any], width: int
 ) -> NDArray[np.float32] | None:
     """The rows of JSON, without an object a number; None where they are not ordinary."""
-    data = tensor.data
-    # A bracket that is written as an escape is not one of the head's, and could not be counted.
-    if tensor.datatype == BYTES or not len(data) or b"\\" in head:
-        return None
-    brackets = tensor.brackets + sum(_brackets(request[key]) for key in request if key != "inputs")
     try:
-        if isinstance(data[0], simdjson.Array):
-            if len(data) != tensor.rows:
-                return None
-            numbers = plain_numbers(data, width, head, brackets=brackets + 1)
-        elif len(data) != tensor.rows * width or not has_signs(head, b"[", brackets + 2):
-            return None
-        else:
-            after_step(head)
-            numbers = np.frombuffer(data.as_buffer(of_type="d"), np.float64)
+        numbers = _plain_numbers(tensor, head, request, width)
     except (ValueError, TypeError):
         return None
     if numbers is None:
@@ -253,6 +240,25 @@ def _plain(
     after_step(head)
     flat = narrow(numbers)
     return None if flat is None else flat.reshape(tensor.rows, width)
+
+
+def _plain_numbers(
+    tensor: _Tensor, head: bytes, request: dict[str, Any], width: int
+) -> NDArray[np.float64] | None:
+    """The same of whatever datatype, in one row; raises as `plain_rows` does."""
+    data = tensor.data
+    # A bracket that is written as an escape is not one of the head's, and could not be counted.
+    if tensor.datatype == BYTES or not len(data) or b"\\" in head:
+        return None
+    brackets = tensor.brackets + sum(_brackets(request[key]) for key in request if key != "inputs")
+    if isinstance(data[0], simdjson.Array):
+        if len(data) != tensor.rows:
+            return None
+        return plain_numbers(data, width, head, brackets=brackets + 1)
+    if len(data) != tensor.rows * width or not has_signs(head, b"[", brackets + 2):
+        return None
+    after_step(head)
+    return np.frombuffer(data.as_buffer(of_type="d"), np.float64)
 
 
 def _brackets(value: object) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import gevent
 from gunicorn.http.errors import ParseException
 
 from serving.codec.compression import unpacked
@@ -16,6 +17,7 @@ from serving.turns import give_way
 # would cost the client its connection, and often the answer that says why.
 DRAINED_AT_MOST = 64 * 2**20
 CHUNK = 64 * 2**10  # bytes that are read in one turn
+GRACE = 0.5  # seconds that a body for which there is no room is thrown away, for the same reason
 SMALL = 64 * 2**10  # bytes; such a body costs nothing to hold or to read
 BODIES_AT_ONCE = 4  # of the largest size, as far as they have come, in one process
 # A chunked body may come in chunks of one byte, of which each costs a microsecond or two.
@@ -124,6 +126,11 @@ def _read_body(environ: Mapping[str, Any], limit: int) -> bytes:
         if len(body) > limit:
             _drain(stream, DRAINED_AT_MOST)
             raise _too_large(limit, "more")
+    except OverloadedError:
+        if declared is not None:  # chunks cannot be left in the middle of one
+            with gevent.Timeout(GRACE, False):
+                _drain(stream, declared)
+        raise
     except (OSError, ParseException) as error:  # a lost client, a malformed chunk
         raise _incomplete(str(error) or type(error).__name__) from error
     if declared is not None and len(body) < declared:
