@@ -9,7 +9,7 @@ from typing import Any, Literal
 from serving.clouds import Vertex
 from serving.codec.rows import DECODERS
 from serving.faults import form_of
-from serving.openapi import faults
+from serving.openapi import descriptions, faults
 from serving.wire import JSON
 
 OCTETS = "application/octet-stream"
@@ -34,6 +34,7 @@ class Operation:
         path: as OpenAPI writes it.
         tag: of the protocol.
         summary: what it does.
+        description: what else a user has to know of it, in Markdown.
         access: who may.
         parameters: of the path, the query and the headers.
         bodies: it takes, the part of a model or a schema, by media type.
@@ -47,6 +48,7 @@ class Operation:
     path: str
     tag: str
     summary: str
+    description: str
     access: Literal["open", "predict", "admin"] = "predict"
     parameters: tuple[dict[str, Any], ...] = ()
     bodies: dict[str, str | dict[str, Any]] = field(default_factory=dict)
@@ -69,6 +71,7 @@ class Operation:
             "operationId": _operation_id(self.method, self.path),
             "tags": [self.tag],
             "summary": self.summary,
+            "description": self.description,
             "security": SECURITY[self.access],
             "responses": dict(sorted(answers.items())),
         }
@@ -151,22 +154,28 @@ def operations(vertex: Vertex) -> list[Operation]:
 def _own() -> list[Operation]:
     return [
         Operation("POST", "/predict", "forwardpass", "Predict from records or rows",
+                  descriptions.ROWS,
                   parameters=(MODEL, TIMEOUT), bodies=ROWS, gives=ANSWERS, statuses=PREDICTING),
-        Operation("GET", "/models", "forwardpass", "What is served",
+        Operation("GET", "/models", "forwardpass", "What is served", descriptions.MODELS,
                   gives={JSON: _object(models=LIST)}),
         Operation("GET", "/models/{name}", "forwardpass", "The whole face of a model",
+                  descriptions.MODEL,
                   parameters=(NAME,), gives={JSON: OBJECT}, statuses=FINDING),
-        Operation("GET", "/healthz", "forwardpass", "Whether the server is alive", "open",
+        Operation("GET", "/healthz", "forwardpass", "Whether the server is alive",
+                  descriptions.ALIVE, "open",
                   gives={JSON: _object(alive=TRUTH)}),
-        Operation("GET", "/readyz", "forwardpass", "Whether a model is ready, and why not", "open",
+        Operation("GET", "/readyz", "forwardpass", "Whether a model is ready, and why not",
+                  descriptions.READY_AND_WHY, "open",
                   gives={JSON: _object(ready=TRUTH, models=OBJECT, refused=OBJECT)}, unready=True),
-        Operation("GET", "/metrics", "forwardpass", "What Prometheus reads",
+        Operation("GET", "/metrics", "forwardpass", "What Prometheus reads", descriptions.METRICS,
                   gives={"text/plain": TEXT}),
-        Operation("GET", "/openapi.json", "forwardpass", "This description",
+        Operation("GET", "/openapi.json", "forwardpass", "This description", descriptions.DOCUMENT,
                   gives={JSON: OBJECT}),
-        Operation("GET", "/docs", "forwardpass", "This description, to read and try", "open",
+        Operation("GET", "/docs", "forwardpass", "This description, to read and try",
+                  descriptions.PAGE, "open",
                   gives={"text/html": TEXT}),
-        Operation("GET", "/docs/{file}", "forwardpass", "What that page is made of", "open",
+        Operation("GET", "/docs/{file}", "forwardpass", "What that page is made of",
+                  descriptions.PAGE_PARTS, "open",
                   parameters=({"$ref": "#/components/parameters/file"},),
                   gives={"text/css": TEXT, "text/javascript": TEXT, "image/png": EMPTY},
                   statuses=frozenset({404, 500})),
@@ -176,21 +185,26 @@ def _own() -> list[Operation]:
 def _inference() -> list[Operation]:
     found: list[Operation] = [
         Operation("GET", "/v2", "inference v2", "What the server is and can do",
+                  descriptions.SERVER,
                   gives={JSON: _object(name=TEXT, version=TEXT, extensions=LIST)}),
-        Operation("GET", "/v2/health/live", "inference v2", "Whether the server is alive", "open",
+        Operation("GET", "/v2/health/live", "inference v2", "Whether the server is alive",
+                  descriptions.ALIVE, "open",
                   gives={JSON: _object(live=TRUTH)}),
-        Operation("GET", "/v2/health/ready", "inference v2", "Whether a model is ready", "open",
+        Operation("GET", "/v2/health/ready", "inference v2", "Whether a model is ready",
+                  descriptions.READY, "open",
                   gives={JSON: _object(ready=TRUTH)}, unready=True),
     ]  # fmt: skip
     for at, parameters in (("", (NAME,)), ("/versions/{version}", (NAME, VERSION))):
         model = f"/v2/models/{{name}}{at}"
         found += [
-            Operation("GET", model, "inference v2", "The tensors of a model",
+            Operation("GET", model, "inference v2", "The tensors of a model", descriptions.FACE,
                       parameters=parameters, gives={JSON: FACE}, statuses=FINDING),
             Operation("GET", f"{model}/ready", "inference v2", "Whether a model is ready",
+                      descriptions.MODEL_READY,
                       parameters=parameters, gives={JSON: _object(name=TEXT, ready=TRUTH)},
                       statuses=FINDING, unready=True),
             Operation("POST", f"{model}/infer", "inference v2", "Predict from tensors",
+                      descriptions.TENSORS,
                       parameters=(*parameters, TIMEOUT, JSON_BYTES),
                       bodies={JSON: "tensors", OCTETS: EMPTY},
                       gives={JSON: "outputs", OCTETS: EMPTY}, statuses=PREDICTING),
@@ -202,18 +216,19 @@ def _administration() -> list[Operation]:
     model = "/v2/repository/models/{name}"
     return [
         Operation("POST", "/v2/repository/index", "administration",
-                  "What has become of every version",
+                  "What has become of every version", descriptions.INDEX,
                   bodies={JSON: ONLY_READY}, gives={JSON: ENTRIES}, statuses=ADMINISTERING,
                   required=False),
         Operation("POST", f"{model}/load", "administration",
-                  "Serve the newest version, and forget a rollback", "admin",
+                  "Serve the newest version, and forget a rollback", descriptions.LOAD, "admin",
                   parameters=(NAME,), bodies={JSON: OPTIONS}, gives={JSON: DONE},
                   statuses=ADMINISTERING, required=False),
-        Operation("POST", f"{model}/unload", "administration", "Serve a model no more", "admin",
+        Operation("POST", f"{model}/unload", "administration", "Serve a model no more",
+                  descriptions.UNLOAD, "admin",
                   parameters=(NAME,), bodies={JSON: OPTIONS}, gives={JSON: DONE},
                   statuses=ADMINISTERING, required=False),
         Operation("POST", f"{model}/rollback", "administration",
-                  "Serve the version before the one that answers", "admin",
+                  "Serve the version before the one that answers", descriptions.ROLLBACK, "admin",
                   parameters=(NAME,), bodies={JSON: OPTIONS}, gives={JSON: DONE},
                   statuses=ADMINISTERING, required=False),
     ]  # fmt: skip
@@ -226,11 +241,14 @@ def _tensorflow() -> list[Operation]:
         statuses = _object(model_version_status={"type": "array", "items": STATUS})
         found += [
             Operation("GET", model, "tensorflow", "Which versions of a model are served",
+                      descriptions.VERSIONS,
                       parameters=parameters, gives={JSON: statuses}, statuses=FINDING),
             Operation("GET", f"{model}/metadata", "tensorflow", "The signature of a model",
+                      descriptions.SIGNATURE,
                       parameters=parameters, statuses=FINDING,
                       gives={JSON: _object(model_spec=OBJECT, metadata=OBJECT)}),
             Operation("POST", f"{model}:predict", "tensorflow", "Predict from instances or columns",
+                      descriptions.TENSORFLOW,
                       parameters=(*parameters, TIMEOUT), bodies={JSON: "tensorflow"},
                       gives={JSON: "predictions"}, statuses=PREDICTING),
         ]  # fmt: skip
@@ -239,19 +257,21 @@ def _tensorflow() -> list[Operation]:
 
 def _clouds(vertex: Vertex) -> list[Operation]:
     found = [
-        Operation("GET", "/ping", "clouds", "Whether a model is ready, for SageMaker", "open",
+        Operation("GET", "/ping", "clouds", "Whether a model is ready, for SageMaker",
+                  descriptions.READY, "open",
                   unready=True),
-        Operation("POST", "/invocations", "clouds", "Predict, for SageMaker",
+        Operation("POST", "/invocations", "clouds", "Predict, for SageMaker", descriptions.ROWS,
                   parameters=(MODEL, TIMEOUT), bodies=ROWS, gives=ANSWERS, statuses=PREDICTING),
     ]  # fmt: skip
     if vertex.health_route is not None:
         found.append(
             Operation("GET", vertex.health_route, "clouds", "Whether a model is ready, for "
-                      "Vertex AI", "open", unready=True)
+                      "Vertex AI", descriptions.READY, "open", unready=True)
         )  # fmt: skip
     if vertex.predict_route is not None:
         found.append(
             Operation("POST", vertex.predict_route, "clouds", "Predict, for Vertex AI",
+                      descriptions.TENSORFLOW,
                       parameters=(MODEL, TIMEOUT), bodies={JSON: "tensorflow"},
                       gives={JSON: "predictions"}, statuses=PREDICTING)
         )  # fmt: skip

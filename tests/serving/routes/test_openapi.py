@@ -1,8 +1,10 @@
 """The API's description: whole, true, and readable without another host."""
 
+import io
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from flask import Flask
 
@@ -15,6 +17,13 @@ from serving.openapi.columns import value_schema
 from serving.routes.openapi import openapi_routes
 
 METHODS = {"GET", "POST"}
+
+
+def written(array):
+    """As `numpy.save` writes it."""
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
 
 
 @pytest.fixture
@@ -83,6 +92,39 @@ def test_operations_have_names_of_their_own(client):
         for operation in path.values()
     ]  # fmt: skip
     assert len(set(names)) == len(names)
+
+
+def test_every_operation_is_explained(shipped, monkeypatch):
+    monkeypatch.setenv("AIP_HEALTH_ROUTE", "/health")
+    monkeypatch.setenv("AIP_PREDICT_ROUTE", "/v1/endpoints/1:predict")
+    described = document(create_app(models=shipped).test_client())["paths"]
+    for path, methods in described.items():
+        for operation in methods.values():
+            text = operation["description"]
+            assert text == text.strip(), path
+            assert len(text) > 30, path
+            if "503" in operation["responses"] and operation["tags"] == ["administration"]:
+                assert "READY" in text or "`503`" in text, path
+            if "504" in operation["responses"]:
+                assert "`503`" in text, path
+                assert "X-Request-Timeout" in text, path
+
+
+SAID = {  # as the page says it, of one row of the digits
+    "text/csv": (",".join(["0"] * 64)).encode(),
+    "application/octet-stream": np.zeros(64, "<f4").tobytes(),
+    "application/x-npy": written(np.zeros((1, 64), np.float16)),
+}
+
+
+@pytest.mark.parametrize("media", SAID)
+def test_bodies_are_as_they_are_explained(media, client):
+    text = document(client)["paths"]["/predict"]["post"]["description"]
+    assert f"`{media}`" in text
+    answer = client.post("/predict", data=SAID[media], content_type=media)
+    assert answer.get_json()["predictions"] == client.post(
+        "/predict", json={"instances": [[0] * 64]}
+    ).get_json()["predictions"]  # fmt: skip
 
 
 def test_a_records_schema_is_that_of_its_columns(table):

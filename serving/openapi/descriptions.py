@@ -1,0 +1,102 @@
+"""Descriptions: what a user has to know of each operation beside its schemas, in Markdown."""
+
+from __future__ import annotations
+
+LIMITS = """
+- `503`: the server has more to do than it takes on, or no model is ready yet. Nothing was run; ask
+  again, after `Retry-After` seconds where that is given.
+- `504`: the answer would have come after the seconds of `X-Request-Timeout`, or of the server's
+  `--timeout`. It is not given any more; ask again with more time."""
+ROWS = f"""\
+The body holds instances; `Content-Type` tells how.
+
+- `application/json`: `{{"instances": [...]}}`, each a record by the columns' names, or a row of
+  values in the order of the columns. `"parameters": {{"outputs": ["label"]}}` chooses outputs.
+- `text/csv`: UTF-8, a line an instance, values in the order of the columns, with or without the
+  columns' names in the first line. An empty value is a gap.
+- `application/octet-stream`: float32, little-endian, row after row, and nothing else: 4 bytes times
+  the number of columns for each instance.
+- `application/x-npy`: an array as `numpy.save` writes it, of the shape (instances, columns), or
+  (columns,) for one; floats of 16, 32 or 64 bits, integers or booleans.
+- `application/vnd.apache.arrow.stream`: columns by name, uncompressed; nulls are gaps.
+
+Raw float32 and NumPy's format are for models whose columns are all numbers or booleans; the others
+are for all. `Content-Encoding: gzip` or `zstd` is unpacked. The answer is JSON; `Accept: text/csv`
+gets a line an instance without a header: the prediction, then the probabilities.
+{LIMITS}"""
+TENSORS = f"""\
+The Open Inference Protocol of KServe and Triton. A model whose columns are all numbers has one
+input, `features`, FP32 of the shape [instances, columns]; any other has an input for each
+column, of the shape [instances, 1] or [instances], texts as BYTES. Null, and NaN in binary, is
+a gap.
+
+Binary tensors follow the JSON, whose length is in `Inference-Header-Content-Length`. Where that is
+0, the body is the one input alone: float32, little-endian, row after row; the outputs are then
+binary tensors behind the JSON of the answer.
+{LIMITS}"""
+TENSORFLOW = f"""\
+TensorFlow Serving's protocol. `{{"instances": [...]}}` is answered with `{{"predictions":
+[...]}}`: an instance is a record by the columns' names, a row of values in their order, or
+`{{"features": [...]}}`. `{{"inputs": ...}}` is answered with `{{"outputs": ...}}`: inputs are
+columns by name, a list of values each, or the matrix `features` alone. `"parameters":
+{{"outputs": ["label"]}}` chooses outputs.
+{LIMITS}"""
+
+ALIVE = """\
+200 as long as the process answers, whether or not a model is served: for liveness probes. It needs
+no key."""
+READY = """\
+200 if at least one model is loaded and has passed its self-test, else 503: for readiness probes. It
+needs no key."""
+READY_AND_WHY = f"""\
+{READY} The body names the versions that answer, and why others are refused."""
+MODEL_READY = """\
+200 if the model, or that version of it, answers predictions. Otherwise 404 where it is not served,
+503 where no model is."""
+MODELS = """\
+Each model with the version and variant that answer, its task, classes, columns and self-test."""
+MODEL = """\
+The columns with their types, ranges, categories and rules for gaps; an example that is answered
+as it stands; metrics on the held-out rows; the decision threshold; and every variant with its
+self-test, size and speed on this machine."""
+METRICS = """\
+Over all workers, those that died included, in Prometheus' text format. Series that never counted
+anything are left out."""
+DOCUMENT = """\
+OpenAPI 3.1, made for the models that are served now: their columns, categories and limits."""
+PAGE = """\
+Swagger UI. It asks no other host for anything. Where the server has keys it asks for one, and
+keeps it for this page alone."""
+PAGE_PARTS = """\
+Scripts, styles and the icon of `/docs`."""
+SERVER = """\
+The server's name and version, and the extensions of the Open Inference Protocol that it knows:
+binary tensors and the model repository."""
+FACE = """\
+Names, datatypes and shapes of inputs and outputs, -1 for the number of instances, and the versions
+that can be asked for by number, as many as `--keep` says."""
+INDEX = """\
+Every version in the repository: `READY`, `LOADING`, `UNLOADING`, or `UNAVAILABLE` and the
+reason, such as a self-test that does not reproduce. `{"ready": true}` lists those that answer
+alone."""
+KEPT = """\
+`503` with `Retry-After`: a worker neither proved the version nor refused it in time; nothing has
+changed.
+
+This outlives a restart. It is answered once it is done; all workers follow at once. Requests that
+had begun are answered by the version they began with."""
+LOAD = f"""\
+Looks for versions now, proves the highest and serves it; ends what a rollback pinned and an
+unload took away. `409`: that version does not prove itself; what was served before still is.
+{KEPT}"""
+UNLOAD = f"""\
+No version of it answers until `load`, whatever comes into its folder. {KEPT}"""
+ROLLBACK = f"""\
+Pins the version before the one that answers: until `load`, no higher one answers requests that
+name no version, not even one that is new. Each further rollback goes back by one more. `409`:
+there is no earlier version, or it does not prove itself. {KEPT}"""
+VERSIONS = """\
+Those that can be asked for by number, as many as `--keep` says. All are `AVAILABLE`: others are not
+listed."""
+SIGNATURE = """\
+Inputs and outputs of `serving_default`, the only signature, as TensorFlow Serving has them."""
