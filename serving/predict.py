@@ -8,6 +8,8 @@ from typing import Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from gevent import Greenlet, getcurrent
+from gevent.lock import Semaphore
 
 from serving.batching import Batcher
 from serving.bundle import Arrays
@@ -31,6 +33,10 @@ DECODERS: Mapping[Protocol, Decoder] = {
     "inference_v2": ask_inference,
 }
 
+# Bytes of a body that takes turns with others as it is decoded: of such, one is at a time, since
+# each takes many times its size until it is arrays.
+LARGE = 2**20
+
 # Made once a model, and gone with it.
 _fields: WeakKeyDictionary[ServedModel, Fields] = WeakKeyDictionary()
 
@@ -44,6 +50,7 @@ class Predictor:
 
     def __init__(self, batcher: Batcher) -> None:
         self.batcher = batcher
+        self._one_large = Semaphore(1)
 
     def __call__(
         self, protocol: Protocol, model: ServedModel, message: Message, call: Call
@@ -64,7 +71,11 @@ class Predictor:
         if fields is None:
             fields = _fields[model] = Fields(model.manifest.inputs)
         call.protocol, call.model = protocol, model.label
-        question = DECODERS[protocol](message, fields)
+        if len(message.content) > LARGE and isinstance(getcurrent(), Greenlet):
+            with self._one_large:
+                question = DECODERS[protocol](message, fields)
+        else:
+            question = DECODERS[protocol](message, fields)
         call.rows = len(next(iter(question.inputs.values())))
         call.decoded = perf_counter()
         outputs = self.batcher.run(model, question.inputs, call)
