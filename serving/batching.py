@@ -9,10 +9,11 @@ is run by itself, with the same answers.
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from time import perf_counter
 from weakref import WeakKeyDictionary
 
@@ -25,6 +26,10 @@ from serving.errors import ClientGoneError, OverloadedError
 from serving.repository import ServedModel
 from serving.runtime import Session
 
+# Seconds for which the loop looks for more before it sleeps, after it has answered a lone request.
+# A client that asks again at once would else wait for longer than that until this process is
+# woken: for another core's signal, and for caches that have gone cold.
+LINGER = 50e-6
 LATE = 0.01  # seconds that a deadline may be over before who waits for others is told
 LAST = -2  # a priority below all that gevent uses: after every ready connection of a turn
 _poll = monkey.get_original("select", "poll")  # gevent's own would wait in the loop, for the loop
@@ -91,6 +96,7 @@ class Batcher:
 
     Attributes:
         rows: that wait now, of requests that are joined.
+        met: requests of the last run.
     """
 
     def __init__(
@@ -103,7 +109,7 @@ class Batcher:
     ) -> None:
         self.max_batch_rows, self.max_delay = max_batch_rows, max_delay
         self.queue_rows, self.queue_seconds = queue_rows, queue_seconds
-        self.rows = 0
+        self.rows = self.met = 0
         self._work = 0.0  # seconds that all who wait are going to take
         self._lanes: WeakKeyDictionary[ServedModel, _Lane] = WeakKeyDictionary()
         self._crowd: dict[_Lane, None] = {}  # where someone is parked, in the order of their turns
@@ -187,7 +193,7 @@ class Batcher:
         lane.park(parked)
         self._crowd[lane] = None
         if self._turns is None:
-            self._turns = _Turns(self._flush, self.max_delay)
+            self._turns = _Turns(self, self.max_delay)
         self._turns.watch(full=lane.full)
         joined, work = 0 if alone else rows, rows * lane.pace.row_seconds
         self.rows += joined
@@ -200,7 +206,7 @@ class Batcher:
             self._work -= work
         return outputs
 
-    def _flush(self) -> tuple[bool, bool]:
+    def flush(self) -> tuple[bool, bool]:
         """Run what has waited long enough, once a lane; whether someone is parked, and full."""
         latest = perf_counter() - self.max_delay
         for lane in list(self._crowd):
@@ -212,24 +218,27 @@ class Batcher:
             if lane.parked:
                 self._crowd[lane] = None  # behind the others
             if batch:
+                self.met = len(batch)
                 _run_together(lane, batch)
         return bool(self._crowd), any(lane.full for lane in self._crowd)
 
 
 class _Turns:
-    """Calls `flush` at the end of each turn of the event loop, until no one is parked."""
+    """Has a batcher flush at the end of each turn of the event loop, until no one is parked."""
 
-    def __init__(self, flush: Callable[[], tuple[bool, bool]], delay: float) -> None:
+    def __init__(self, batcher: Batcher, delay: float) -> None:
         loop = get_hub().loop
-        self._flush = flush
+        self._batcher = batcher
         self._end = loop.check(priority=LAST)
         # The loop would sleep until something comes in; with these it does not. They do nothing
         # else: an idle watcher is called only when no connection is ready, which may be never.
         self._awake = loop.idle(priority=LAST)
+        self._since = 0.0  # when the last one was answered; 0 as long as someone is parked
         self._late = loop.timer(min(delay, LATE), repeat=min(delay / 4, LATE)) if delay else None
 
     def watch(self, *, full: bool) -> None:
         """From now on someone is parked; there is nothing to wait for if a batch is full."""
+        self._since = 0.0
         if not self._end.active:
             self._end.start(self._over)
             if self._late is not None:
@@ -238,13 +247,23 @@ class _Turns:
             self._awake.start(_nothing)
 
     def _over(self) -> None:
-        waits, full = self._flush()
-        if not waits or not (full or self._late is None):
-            self._awake.stop()
-        if not waits:
-            self._end.stop()
-            if self._late is not None:
-                self._late.stop()
+        waits, full = self._batcher.flush()
+        if waits:
+            if not (full or self._late is None):
+                self._awake.stop()
+        elif self._late is not None:
+            self._rest()
+            self._late.stop()
+        elif not self._since:
+            self._since = perf_counter()
+        elif self._batcher.met > 1 or perf_counter() - self._since > LINGER:
+            self._rest()
+        else:
+            os.sched_yield()  # to another process that wants this core
+
+    def _rest(self) -> None:
+        self._awake.stop()
+        self._end.stop()
 
 
 def _nothing() -> None:

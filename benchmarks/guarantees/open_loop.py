@@ -74,6 +74,8 @@ class OpenLoop:
 
     def run(self, rate: float, seconds: float, seed: int = 0) -> Outcome:
         """Ask so many times a second for so long."""
+        for connection in [c for c in self._all.values() if c.asked >= 0]:
+            self._drop(connection)  # what an earlier run did not wait for any longer
         gaps = np.random.default_rng(seed).exponential(1 / rate, int(rate * seconds))
         due = np.cumsum(gaps) - gaps[0]
         latency = np.full(len(due), np.nan)
@@ -144,8 +146,11 @@ class OpenLoop:
         if status and not closes and not connection.unsent:
             self._free.append(connection)
             return
+        self._drop(connection)
+        if connection in self._free:
+            self._free.remove(connection)
+
+    def _drop(self, connection: _Connection) -> None:
         self._poll.unregister(connection.socket)
         del self._all[connection.socket.fileno()]
         connection.socket.close()
-        if connection in self._free:
-            self._free.remove(connection)

@@ -16,7 +16,7 @@ from serving.turns import give_way
 # A body over the limit is read to its end and thrown away, up to this many bytes: unread bytes
 # would cost the client its connection, and often the answer that says why.
 DRAINED_AT_MOST = 64 * 2**20
-CHUNK = 64 * 2**10  # bytes that are read in one turn
+CHUNK = 256 * 2**10  # bytes that are read of a body at a time, before others have a turn
 GRACE = 0.5  # seconds that a body for which there is no room is thrown away, for the same reason
 SMALL = 64 * 2**10  # bytes; such a body costs nothing to hold or to read
 BODIES_AT_ONCE = 4  # of the largest size, as far as they have come, in one process

@@ -95,7 +95,7 @@ def test_only_what_has_come_counts_as_held(monkeypatch):
     budget = bodies.Budget()
     monkeypatch.setattr(bodies, "_budget", budget)
     assert set(hold(b"", budget)) == {0}
-    assert max(hold(bytes(2**19), budget)) == 2**19 - bodies.SMALL
+    assert max(hold(bytes(2**19), budget)) == 2**19
     assert budget.taken == 0
 
 
