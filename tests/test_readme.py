@@ -111,3 +111,16 @@ def test_the_table_of_compressed_networks_holds_what_was_measured():
     for row in rows:
         size = int(row[2].replace(",", "").removesuffix(" B ").strip())
         assert (size, row[4].split()[-1], int(row[5]), int(row[6])) in measured, row
+
+
+def test_the_table_of_servers_holds_what_was_measured():
+    text = README.split("## How fast")[1].split("## Deploy it")[0]
+    results = json.loads((ROOT / "benchmarks/results/serve.json").read_text())["results"]
+    measured = {
+        f"{round(side['requests_per_second']):,} ({side['p99_ms']:.1f})"
+        for result in results
+        for side in result["sides"].values()
+    }
+    cells = re.findall(r"[\d,]+ \([\d.]+\)", text)
+    assert len(cells) > 50
+    assert set(cells) <= measured

@@ -38,7 +38,9 @@ def wait_for(url, seconds):
     deadline = time.monotonic() + seconds
     while True:
         try:
-            return requests.get(url, timeout=2).raise_for_status()
+            answer = requests.get(url, timeout=2)
+            answer.raise_for_status()
+            return answer
         except requests.RequestException:
             if time.monotonic() > deadline:
                 raise
