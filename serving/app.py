@@ -50,7 +50,7 @@ def create_app(**knobs: Any) -> Flask:
     """
     settings = Settings(**knobs)
     keys, table = Keys(settings.keys), Table.here()
-    repository = Repository.load(
+    repository = Repository(
         settings.models,
         settings.variant,
         Ledger.shared,

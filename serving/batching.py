@@ -17,14 +17,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from time import perf_counter
 from weakref import WeakKeyDictionary
 
-import numpy as np
 from gevent import Greenlet, get_hub, getcurrent, monkey
 
-from serving.bundle import Arrays
+from serving.bundle import Arrays, join, slices
 from serving.call import Call, too_late
 from serving.errors import ClientGoneError, OverloadedError
 from serving.repository import ServedModel
-from serving.runtime import Session
+from serving.runtime import Session, run_in_slices
 
 # Seconds for which the loop looks for more before it sleeps, after it has answered a lone request.
 # A client that asks again at once would else wait for longer than that until this process is
@@ -133,7 +132,9 @@ class Batcher:
         if lane is None:
             lane = self._lanes[model] = _Lane(model, self.max_batch_rows)
         if not isinstance(getcurrent(), Greenlet):
-            outputs = _run_in_slices(lane, inputs, call)
+            call.started, call.batch_rows = perf_counter(), call.rows
+            outputs = run_in_slices(lane.session, inputs, lane.pace.slice_rows)
+            call.ran = perf_counter()
         else:
             self._admit(lane, call.rows)
             outputs = self._wait_for_run(lane, inputs, call)
@@ -145,12 +146,13 @@ class Batcher:
         """Joined with others, or alone: then a slice at a time, with others in between."""
         if call.rows < lane.alone:
             return self._park(lane, inputs, call.rows, call, alone=False)
-        slices, started = [], 0.0
-        for part, rows in _slices(inputs, call.rows, lane.pace.slice_rows):
-            slices.append(self._park(lane, part, rows, call, alone=True))
+        parts, started = [], 0.0
+        for part in slices(inputs, lane.pace.slice_rows):
+            rows = len(next(iter(part.values())))
+            parts.append(self._park(lane, part, rows, call, alone=True))
             started = started or call.started
         call.started, call.batch_rows = started, call.rows
-        return _joined(slices)
+        return join(parts)
 
     def require_room(self) -> None:
         """Refuse at once what would have to wait for too long; what runs by itself never does.
@@ -307,7 +309,7 @@ def _run_together(lane: _Lane, batch: Sequence[_Parked]) -> None:
     """One run for all of them; what it raises, each of them raises."""
     started = perf_counter()
     try:
-        outputs = lane.session.run(_joined([parked.inputs for parked in batch]))
+        outputs = lane.session.run(join([parked.inputs for parked in batch]))
     except Exception as error:  # noqa: BLE001 - whatever it is, no client may wait for ever
         for parked in batch:
             parked.greenlet.throw(error)
@@ -321,25 +323,3 @@ def _run_together(lane: _Lane, batch: Sequence[_Parked]) -> None:
             own = {name: array[at : at + parked.rows] for name, array in outputs.items()}
         at += parked.rows
         parked.greenlet.switch(own)
-
-
-def _run_in_slices(lane: _Lane, inputs: Arrays, call: Call) -> Arrays:
-    """The request by itself; in slices, as what the runtime once took for a large one, it keeps."""
-    call.started, call.batch_rows = perf_counter(), call.rows
-    slices = _slices(inputs, call.rows, lane.pace.slice_rows)
-    outputs = _joined([lane.session.run(part) for part, _ in slices])
-    call.ran = perf_counter()
-    return outputs
-
-
-def _slices(inputs: Arrays, rows: int, size: int) -> Iterator[tuple[Arrays, int]]:
-    """So many rows at a time, and how many; once none, if there are none."""
-    for at in range(0, max(rows, 1), size):
-        yield {name: a[at : at + size] for name, a in inputs.items()}, min(size, rows - at)
-
-
-def _joined(parts: Sequence[Arrays]) -> Arrays:
-    """Rows of all parts, one after the other."""
-    if len(parts) == 1:
-        return parts[0]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

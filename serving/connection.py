@@ -20,6 +20,7 @@ from gevent import get_hub
 from gunicorn import http, util
 from gunicorn.http import wsgi
 
+from serving.observe.front import FINISH, WORKER
 from serving.turns import give_way
 
 try:
@@ -184,7 +185,7 @@ class Connection:
             OSError: the client is gone, or was let go.
         """
         self.answered = True
-        if (finish := environ.get("forwardpass.finish")) is not None:
+        if (finish := environ.get(FINISH)) is not None:
             finish()
         if len(content) <= CHUNK:  # most answers: in one packet
             head, content = head + content, b""
@@ -225,7 +226,7 @@ class Connection:
         response, environ = wsgi.create(
             request, self._client, self._address, self._server, worker.cfg
         )
-        environ.update({"wsgi.multithread": True, "forwardpass.worker": True})
+        environ.update({"wsgi.multithread": True, WORKER: True})
         self.environ = environ
         response.sock = answer = _Gathered()
         if not worker.alive:
@@ -315,7 +316,7 @@ def _base_environ(cfg: Any, client: Any, address: Any, server: Any) -> dict[str,
         "wsgi.multithread": True,
         "wsgi.url_scheme": "https" if cfg.is_ssl else "http",
         "gunicorn.socket": client,
-        "forwardpass.worker": True,
+        WORKER: True,
         "REQUEST_METHOD": "POST",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "SCRIPT_NAME": os.environ.get("SCRIPT_NAME", ""),

@@ -17,11 +17,9 @@ from serving.guard import Keys
 from serving.observe.request_log import ROUTE
 from serving.predict import Predictor, Protocol
 from serving.repository import Repository
-from serving.routes.exchange import find, message_of
+from serving.routes.exchange import answer, find
 from serving.settings import Settings
-from serving.wire import JSON, STATUS_LINES
-
-WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+from serving.wire import STATUS_LINES, WSGI
 
 REMEMBERED = 256  # paths that need not be looked at twice
 
@@ -96,11 +94,7 @@ class FastPath:
                 model = self._repository.find(None)
             else:
                 model = find(self._repository, way.name, way.version)
-            self._predict.batcher.require_room()  # before the body costs anything
-            message, call = message_of(environ, self._settings)
-            if way.protocol == "tensorflow":
-                message = message._replace(media=JSON)
-            reply = self._predict(way.protocol, model, message, call)
+            reply = answer(environ, way.protocol, model, self._predict, self._settings)
         except ServingError as error:
             call.code = error.code
             reply = told(error.body(), error.status, error.headers, path)

@@ -66,7 +66,6 @@ class Predictor:
         Raises:
             ServingError: of a class that says what is wrong with it; see `errors`.
         """
-        self.batcher.require_room()
         fields = _fields.get(model)
         if fields is None:
             fields = _fields[model] = Fields(model.manifest.inputs)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 JSON = "application/json"
+JSON_BYTES = "Inference-Header-Content-Length"  # of the Open Inference Protocol's binary bodies
+WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus} | {
     499: "499 Client Closed Request"
 }

@@ -23,7 +23,7 @@ from trainer.data.files.source import Source, open_file
 from trainer.data.records import MISSING, Column, Records
 from trainer.data.tables import DataError, listed
 
-ROWS_A_RUN = 4096  # as the server's
+ROWS_A_RUN = 4096  # what the runtime once took for more, it would keep
 
 
 def score(

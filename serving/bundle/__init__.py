@@ -10,6 +10,7 @@ Nothing here is trusted: every file is read once, whole, and held to the sum in 
 bundle holds statistics of its training data and synthetic golden inputs, never a training row.
 """
 
+from serving.bundle.arrays import Arrays, join, slices
 from serving.bundle.folder import Bundle, names, versions
 from serving.bundle.manifest import (
     FEATURES,
@@ -37,7 +38,7 @@ from serving.bundle.manifest import (
     Training,
     Variant,
 )
-from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Arrays, Expected, SelfTest
+from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Expected, SelfTest
 
 __all__ = [
     "FEATURES",
@@ -69,6 +70,8 @@ __all__ = [
     "Task",
     "Training",
     "Variant",
+    "join",
     "names",
+    "slices",
     "versions",
 ]

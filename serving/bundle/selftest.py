@@ -6,17 +6,14 @@ import io
 import tokenize
 import zlib
 from dataclasses import dataclass
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
+from serving.bundle.arrays import Arrays
 from serving.bundle.manifest import SELFTEST, BundleError
 
 FEWEST_GOLDEN_ROWS = 8  # fewer prove nothing
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays
+from serving.bundle import Arrays, join
 from serving.codec.columns import (
     VALUES,
     check_column,
@@ -25,7 +25,7 @@ from serving.codec.columns import (
     require_known,
     with_gaps,
 )
-from serving.codec.fields import CategoryField, DateField, Field, Fields, join, most_cells
+from serving.codec.fields import CategoryField, DateField, Field, Fields, most_cells
 from serving.codec.flatbuffer import FlatbufferError, Table
 from serving.codec.values import quoted
 from serving.errors import MalformedBodyError

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays
+from serving.bundle import Arrays, join
 from serving.codec.fields import (
     FLOAT32_LIMIT,
     NOT_FILLED,
@@ -20,7 +20,6 @@ from serving.codec.fields import (
     Field,
     Fields,
     WrongValueError,
-    join,
     most_cells,
 )
 from serving.codec.values import SHOWN, quoted

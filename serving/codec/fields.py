@@ -270,10 +270,3 @@ def most_cells(body_length: int) -> int:
     small body of `{}` would become rows of any size.
     """
     return max(body_length // 2, 2**20)
-
-
-def join(parts: Sequence[Arrays]) -> Arrays:
-    """The graph's inputs of all parts, one after the other."""
-    if len(parts) == 1:
-        return parts[0]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -24,10 +24,9 @@ from serving.codec.outputs import chosen
 from serving.codec.question import Question
 from serving.codec.raw import decode_raw
 from serving.errors import MalformedBodyError
-from serving.wire import Message, Reply
+from serving.wire import JSON_BYTES, Message, Reply
 
 BINARY = "application/octet-stream"
-HEAD_LENGTH = "Inference-Header-Content-Length"
 RAW = Asked(None, (), True, {})  # of an answer to a body without JSON
 
 
@@ -50,7 +49,7 @@ def ask_inference(message: Message, fields: Fields) -> Question:
         return Question(_raw_input(body, fields), partial(_reply, RAW))
     if length is not None and not 0 < length <= len(body):
         raise MalformedBodyError(
-            f"expected {length} bytes of JSON, as {HEAD_LENGTH} says; got a body of {len(body)}"
+            f"expected {length} bytes of JSON, as {JSON_BYTES} says; got a body of {len(body)}"
         )
     head = body if length is None else body[:length]
     rest = memoryview(body)[len(head) :]
@@ -67,7 +66,7 @@ def _raw_input(body: bytes, fields: Fields) -> Arrays:
     if fields.all_numbers:
         return decode_raw(body, fields)
     if len(fields) > 1:
-        refuse(f"expected {HEAD_LENGTH} above 0, since the model has {len(fields)} inputs; got 0")
+        refuse(f"expected {JSON_BYTES} above 0, since the model has {len(fields)} inputs; got 0")
     (field,) = fields.columns
     if isinstance(field, CategoryField):
         texts = [text_of(memoryview(body), field.name, 0)]
@@ -102,7 +101,7 @@ def _reply(asked: Asked, manifest: Manifest, outputs: Arrays) -> Reply:
     head = orjson.dumps(answer, option=OPTIONS)
     if not parts:
         return Reply(head)
-    return Reply(b"".join([head, *parts]), BINARY, ((HEAD_LENGTH, str(len(head))),))
+    return Reply(b"".join([head, *parts]), BINARY, ((JSON_BYTES, str(len(head))),))
 
 
 def face(manifest: Manifest) -> dict[str, list[dict[str, Any]]]:

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, NoReturn
 
-from serving.bundle import Arrays
+from serving.bundle import Arrays, join
 from serving.codec.beside import LONGEST, NOTHING, Beside
-from serving.codec.fields import CategoryField, Field, Fields, WrongValueError, join, most_cells
+from serving.codec.fields import CategoryField, Field, Fields, WrongValueError, most_cells
 from serving.codec.json_plain_records import decode_plain_records
 from serving.codec.values import NESTS, SHOWN, quoted, shown
 from serving.errors import InvalidInstancesError, NotJsonError

@@ -10,10 +10,10 @@ from typing import Any
 
 import simdjson
 
-from serving.bundle import FEATURES, Arrays
+from serving.bundle import FEATURES, Arrays, join
 from serving.codec.beside import LONGEST, NOTHING, Beside
 from serving.codec.columns import blocks, in_turns
-from serving.codec.fields import Fields, WrongValueError, join, most_cells
+from serving.codec.fields import Fields, WrongValueError, most_cells
 from serving.codec.json_arrays import built
 from serving.codec.json_documents import read_document, text_of_part
 from serving.codec.json_plain import plain_rows, signs

@@ -21,9 +21,8 @@ from serving.faults import told
 from serving.observe.counts import Counts
 from serving.observe.request_log import RequestLog
 from serving.observe.table import IN_FLIGHT, Slot
-from serving.wire import STATUS_LINES
+from serving.wire import STATUS_LINES, WSGI
 
-WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Headers = list[tuple[str, str]]
 
 WORKER = "forwardpass.worker"  # in an environ: the server calls what is under `FINISH`

@@ -32,6 +32,7 @@ RETRY_HERE = 1.0  # and one that the others serve
 SHOWN = 200  # characters of an error of ours
 
 Proved = list[tuple[Edition, ServedModel]]
+Tell = Callable[[str, str], None]  # of a model and an outcome
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,6 @@ class Stuck:
     def by(self, edition: Edition) -> bool:
         """Whether it is of this edition's version."""
         return edition.version == self.version
-
-
-Tell = Callable[[str, str], None]
 
 
 class Keeper:

@@ -43,6 +43,10 @@ class Done(TypedDict):
 class Repository(Catalogue):
     """Versions that come and go while the server answers.
 
+    Once it is made it serves, of every model in the folder, the highest versions that prove
+    themselves; one that does not is logged and passed over for the one before it. Where other
+    processes serve already, it serves what they do. It is not watched yet.
+
     Args:
         models: the folder.
         variant: to serve where there is one of that name, or "auto".
@@ -74,36 +78,7 @@ class Repository(Catalogue):
         self._one_at_a_time = threading.Lock()
         self._seen = self._state.fingerprint()
         self._next_look = time.monotonic() + poll
-
-    @classmethod
-    def load(
-        cls,
-        models: Path,
-        variant: str = AUTO,
-        ledger: Ledger | None = None,
-        *,
-        keep: int = 1,
-        poll: float = 1.0,
-        state: Path = STATE,
-        tell: Tell = nothing,
-    ) -> Repository:
-        """Of every model in the folder, the highest versions that prove themselves.
-
-        One that does not is logged and passed over for the one before it. Where other processes
-        serve already, what they do. It is not watched yet.
-
-        Args:
-            models: as of the class, like the others.
-            variant: see there.
-            ledger: see there.
-            keep: see there.
-            poll: see there.
-            state: see there.
-            tell: see there.
-        """
-        repository = cls(models, variant, ledger, keep=keep, poll=poll, state=state, tell=tell)
-        repository._begin()
-        return repository
+        self._begin()
 
     def turn(self) -> None:
         """Look for what has changed, if it is time to, and take a step towards serving it."""

@@ -14,12 +14,12 @@ from werkzeug.routing import Map
 from serving.clouds import Vertex
 from serving.predict import Predictor
 from serving.repository import Repository
-from serving.routes.exchange import message_of, named_model, respond
+from serving.routes.exchange import answer, named_model, respond
 from serving.settings import Settings
 
 # Of what there is anyway, these answer what Vertex AI asks.
 HEALTH = ("clouds.ping", "status.readyz", "inference_v2.ready")
-PREDICT = ("rows.predict_rows", "clouds.invocations", "tensorflow.answer")
+PREDICT = ("rows.predict_rows", "clouds.invocations", "tensorflow.predictions")
 
 
 def clouds_routes(
@@ -39,13 +39,11 @@ def clouds_routes(
     @routes.post("/invocations")
     def invocations() -> Response:
         model = repository.find(named_model())
-        message, call = message_of(request.environ, settings)
-        return respond(predict("rows", model, message, call))
+        return respond(answer(request.environ, "rows", model, predict, settings))
 
     def vertex_predict() -> Response:
         model = repository.find(named_model())
-        message, call = message_of(request.environ, settings)
-        return respond(predict("tensorflow", model, message, call))
+        return respond(answer(request.environ, "tensorflow", model, predict, settings))
 
     @routes.record
     def _as_told(state: BlueprintSetupState) -> None:

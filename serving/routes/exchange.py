@@ -8,28 +8,45 @@ from typing import Any
 
 from flask import Response, request
 
-from serving.call import Call, call_of
+from serving.call import call_of
 from serving.errors import InvalidHeaderError, InvalidQueryError, ModelNotFoundError
 from serving.guard import read_body
+from serving.predict import Predictor, Protocol
 from serving.repository import Repository, ServedModel
 from serving.settings import Settings
-from serving.wire import STATUS_LINES, Message, Reply
-
-JSON_BYTES = "Inference-Header-Content-Length"  # of the Open Inference Protocol's binary bodies
+from serving.wire import JSON_BYTES, STATUS_LINES, Message, Reply
 
 
-def message_of(environ: dict[str, Any], settings: Settings) -> tuple[Message, Call]:
-    """What a client sent, and the call it is.
+def answer(
+    environ: dict[str, Any],
+    protocol: Protocol,
+    model: ServedModel,
+    predict: Predictor,
+    settings: Settings,
+) -> Reply:
+    """The reply to a request for predictions, of whichever protocol.
+
+    Args:
+        environ: WSGI's.
+        protocol: that the request is of.
+        model: who answers.
+        predict: the prediction path.
+        settings: of the server.
 
     Raises:
-        ServingError: it cannot be read, or is not to be; see `read_body` and `call_of`.
+        ServingError: it is refused, or cannot be answered.
     """
     call = call_of(environ, settings.timeout)
+    predict.batcher.require_room()  # before the body costs anything
+    return predict(protocol, model, _message(environ, settings), call)
+
+
+def _message(environ: dict[str, Any], settings: Settings) -> Message:
     media = _media(environ.get("CONTENT_TYPE", ""))
     accept = _media(environ.get("HTTP_ACCEPT", ""))
     json_bytes = _json_bytes(environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH"))
     body = read_body(environ, settings.max_body)
-    return Message(body, media, "" if accept == "*/*" else accept, json_bytes), call
+    return Message(body, media, "" if accept == "*/*" else accept, json_bytes)
 
 
 def respond(reply: Reply) -> Response:

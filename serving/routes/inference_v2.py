@@ -12,7 +12,7 @@ from flask import Blueprint, Response, jsonify, request
 from serving.errors import NotReadyError
 from serving.predict import Predictor, face
 from serving.repository import Repository
-from serving.routes.exchange import find, message_of, respond
+from serving.routes.exchange import answer, find, respond
 from serving.settings import VERSION, Settings
 
 EXTENSIONS = ["binary_tensor_data", "model_repository"]
@@ -62,7 +62,6 @@ def inference_v2_routes(
     @routes.post("/v2/models/<name>/versions/<version>/infer")
     def infer(name: str, version: str | None = None) -> Response:
         found = find(repository, name, version)
-        message, call = message_of(request.environ, settings)
-        return respond(predict("inference_v2", found, message, call))
+        return respond(answer(request.environ, "inference_v2", found, predict, settings))
 
     return routes

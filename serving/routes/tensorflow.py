@@ -13,7 +13,7 @@ from werkzeug.routing import BaseConverter
 
 from serving.predict import Predictor, face
 from serving.repository import Repository
-from serving.routes.exchange import find, message_of, respond
+from serving.routes.exchange import answer, find, respond
 from serving.settings import Settings
 
 TYPES = {"FP32": "DT_FLOAT", "FP64": "DT_DOUBLE", "INT64": "DT_INT64", "BYTES": "DT_STRING"}
@@ -59,10 +59,9 @@ def tensorflow_routes(repository: Repository, predict: Predictor, settings: Sett
 
     @routes.post("/v1/models/<model:name>:predict")
     @routes.post("/v1/models/<model:name>/versions/<model:version>:predict")
-    def answer(name: str, version: str | None = None) -> Response:
+    def predictions(name: str, version: str | None = None) -> Response:
         found = find(repository, name, version)
-        message, call = message_of(request.environ, settings)
-        return respond(predict("tensorflow", found, message, call))
+        return respond(answer(request.environ, "tensorflow", found, predict, settings))
 
     return routes
 

@@ -34,7 +34,7 @@ class Recorded:
 
 @pytest.fixture
 def model(shipped):
-    found = Repository.load(shipped).find(None)
+    found = Repository(shipped).find(None)
     return replace(found, session=Recorded(found.session), pace=PACE)
 
 

@@ -46,7 +46,7 @@ def test_noise_makes_no_batch_smaller():
 
 
 def test_it_is_measured_of_the_session_itself(shipped):
-    model = Repository.load(shipped).find(None)
+    model = Repository(shipped).find(None)
     start = time.perf_counter()
     pace = Pace.measure(model.session, {"features": np.ones((3, 64), np.float32)})
     assert time.perf_counter() - start < 2
@@ -56,6 +56,6 @@ def test_it_is_measured_of_the_session_itself(shipped):
 
 
 def test_inputs_of_another_model_are_refused(shipped):
-    model = Repository.load(shipped).find(None)
+    model = Repository(shipped).find(None)
     with pytest.raises(GraphError):
         Pace.measure(model.session, {"features": np.ones((3, 65), np.float32)})

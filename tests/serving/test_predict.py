@@ -14,7 +14,7 @@ from trainer.data.sources import load
 
 @pytest.fixture(scope="module")
 def models(zoo):
-    return Repository.load(zoo)
+    return Repository(zoo)
 
 
 def answer(model, rows):
@@ -85,7 +85,7 @@ def test_an_answer_that_overflows_is_an_error_that_names_the_instance(models):
 
 @pytest.fixture(scope="module")
 def table(adults):
-    return Repository.load(adults).find(None)
+    return Repository(adults).find(None)
 
 
 @pytest.mark.parametrize("size", [0, 1, 50, 5000])
@@ -114,7 +114,7 @@ def test_an_instance_is_answered_alike_alone_and_among_others(table, mixed, rng)
 
 
 def test_a_numeric_model_takes_records_as_well(shipped, digits):
-    model = Repository.load(shipped).find(None)
+    model = Repository(shipped).find(None)
     rows = digits[0][:3].tolist()
     names = [column.name for column in model.manifest.inputs]
     records = [dict(zip(names, row, strict=True)) for row in rows]

@@ -27,7 +27,7 @@ def models(only_digits):
 
 
 def load(models, **knobs):
-    return Repository.load(models, **{"poll": ALWAYS} | knobs)
+    return Repository(models, **{"poll": ALWAYS} | knobs)
 
 
 def answers(repository):

@@ -13,13 +13,13 @@ from tests.variants import flip_a_bit, same, saturate, slow, with_variants
 def test_the_highest_version_is_served(only_digits):
     for number in (2, 10):
         add_version(only_digits, number)
-    assert Repository.load(only_digits).find("digits").manifest.version == 10
+    assert Repository(only_digits).find("digits").manifest.version == 10
 
 
 def test_a_version_that_does_not_prove_itself_gives_way_to_the_one_before(only_digits, caplog):
     damage(add_version(only_digits, 2))
     (only_digits / "digits" / "3").mkdir()
-    repository = Repository.load(only_digits)
+    repository = Repository(only_digits)
     assert repository.find("digits").manifest.version == 1
     assert "model.onnx was altered" in repository.refused["digits/2"]
     assert "expected a readable bundle.json" in repository.refused["digits/3"]
@@ -30,7 +30,7 @@ def test_a_version_that_does_not_prove_itself_gives_way_to_the_one_before(only_d
 
 def test_with_no_proved_version_nothing_is_served(only_digits):
     damage(only_digits / "digits" / "1")
-    repository = Repository.load(only_digits)
+    repository = Repository(only_digits)
     assert repository.served == {}
     with pytest.raises(NotReadyError, match="says why"):
         repository.find(None)
@@ -41,7 +41,7 @@ def test_a_variant_that_fails_is_reported_and_its_version_served(fault, only_dig
     folder = with_variants(only_digits / "digits" / "1", fp32=slow, int8=same)
     fault(folder, "int8")
     with caplog.at_level("INFO"):
-        repository = Repository.load(only_digits)
+        repository = Repository(only_digits)
     model = repository.find("digits")
     assert model.variant == "fp32"
     (reason,) = repository.refused.values()
@@ -58,7 +58,7 @@ def test_a_version_whose_variants_all_fail_gives_way_to_the_one_before(only_digi
     folder = with_variants(add_version(only_digits, 2), fp32=same, int8=same)
     for variant in ("fp32", "int8"):
         flip_a_bit(folder, variant)
-    repository = Repository.load(only_digits)
+    repository = Repository(only_digits)
     assert repository.find("digits").manifest.version == 1
     assert set(repository.refused) == {"digits/2"}
     for file in ("model.fp32.onnx", "model.int8.onnx"):
@@ -69,7 +69,7 @@ def test_the_variant_asked_for_is_served_of_models_that_have_it(zoo, tmp_path):
     models = tmp_path / "models"
     shutil.copytree(zoo, models)
     with_variants(models / "digits" / "1", fp32=same, int8=slow)
-    served = Repository.load(models, "int8").served
+    served = Repository(models, "int8").served
     assert served["digits"].variant == "int8"
     assert served["flowers"].variant == "fp32"
     assert served["flowers"].why == (
@@ -78,16 +78,16 @@ def test_the_variant_asked_for_is_served_of_models_that_have_it(zoo, tmp_path):
 
 
 def test_a_variant_that_no_model_has_is_named_in_a_warning(zoo, caplog):
-    assert Repository.load(zoo, "INT8").served
+    assert Repository(zoo, "INT8").served
     assert "expected a variant out of fp32; got INT8; ignored" in caplog.text
     caplog.clear()
-    Repository.load(zoo, "fp32")
+    Repository(zoo, "fp32")
     assert "expected a variant" not in caplog.text
 
 
 def test_one_model_needs_no_name_and_several_do(zoo, shipped):
-    assert Repository.load(shipped).find(None).manifest.name == "digits"
-    several = Repository.load(zoo)
+    assert Repository(shipped).find(None).manifest.name == "digits"
+    several = Repository(zoo)
     assert several.find("flowers").manifest.name == "flowers"
     with pytest.raises(ModelRequiredError, match=r"choose one of digits, flowers, .*tumours"):
         several.find(None)
@@ -95,7 +95,7 @@ def test_one_model_needs_no_name_and_several_do(zoo, shipped):
 
 def test_an_unknown_model_is_answered_with_the_known_ones(shipped):
     with pytest.raises(ModelNotFoundError, match=r"expected a model out of digits; got 'letters'"):
-        Repository.load(shipped).find("letters")
+        Repository(shipped).find("letters")
 
 
 def test_a_folder_without_models_is_answered_with_what_it_is(only_digits, tmp_path, caplog):
@@ -108,7 +108,7 @@ def test_a_folder_without_models_is_answered_with_what_it_is(only_digits, tmp_pa
         (only_digits / "digits", f"which is one model; give its parent, {only_digits}"),
     ):
         caplog.clear()
-        assert Repository.load(path).served == {}
+        assert Repository(path).served == {}
         assert fault in caplog.text
 
 
@@ -117,7 +117,7 @@ def test_a_refused_model_is_not_said_to_be_unknown(zoo, tmp_path):
     shutil.copytree(zoo, models)
     damage(models / "flowers" / "1")
     with pytest.raises(NotReadyError, match=r"version of flowers that proves itself; .*altered"):
-        Repository.load(models).find("flowers")
+        Repository(models).find("flowers")
 
 
 def test_an_unreadable_folder_does_not_keep_the_others_from_being_served(only_digits, monkeypatch):
@@ -130,7 +130,7 @@ def test_an_unreadable_folder_does_not_keep_the_others_from_being_served(only_di
 
     for module in (bundle, bundle.folder):  # whoever asks
         monkeypatch.setattr(module, "versions", denied)
-    repository = Repository.load(only_digits)
+    repository = Repository(only_digits)
     assert repository.find(None).manifest.name == "digits"
     assert "Permission denied" in repository.refused["lost+found"]
 
@@ -144,6 +144,6 @@ def test_an_unreadable_version_is_refused_and_the_rest_served(only_digits, monke
         return call(path, within)
 
     monkeypatch.setattr(Bundle, "open", denied)  # root may read everything: said for it
-    repository = Repository.load(only_digits)
+    repository = Repository(only_digits)
     assert repository.find(None).manifest.version == 1
     assert "Permission denied" in repository.refused["digits/2"]

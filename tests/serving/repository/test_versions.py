@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
+from benchmarks import swaps
 from serving import create_app
 from serving.agreement import Ledger
 from serving.batching import Batcher
@@ -31,7 +32,7 @@ ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
 @pytest.fixture
 def load(only_digits):
     def repository(**knobs):
-        return Repository.load(only_digits, **{"poll": ALWAYS} | knobs)
+        return Repository(only_digits, **{"poll": ALWAYS} | knobs)
 
     return repository
 
@@ -176,7 +177,7 @@ def test_a_folder_that_cannot_be_read_leaves_all_as_it_is(load, only_digits, cap
 
 
 def test_a_folder_that_comes_later_is_taken_up(tmp_path, shipped):
-    repository = Repository.load(tmp_path / "models", poll=ALWAYS)
+    repository = Repository(tmp_path / "models", poll=ALWAYS)
     with pytest.raises(NotReadyError):
         repository.find(None)
     shutil.copytree(shipped, tmp_path / "models")
@@ -313,7 +314,7 @@ def test_a_fault_in_a_turn_does_not_end_the_watch(only_digits, monkeypatch, capl
         real(self)
 
     monkeypatch.setattr(Whole, "turn", once)
-    repository = Repository.load(only_digits, poll=0.05)
+    repository = Repository(only_digits, poll=0.05)
     repository.watch()
     add_version(only_digits, 2)
     deadline = time.monotonic() + 5
@@ -324,13 +325,12 @@ def test_a_fault_in_a_turn_does_not_end_the_watch(only_digits, monkeypatch, capl
 
 
 def test_each_version_answers_as_its_own_weights_do(tmp_path):
-    swaps = pytest.importorskip("benchmarks.swaps")
     rows = np.random.default_rng(0).integers(0, 17, (5, 64)).astype(np.float32)
     models = tmp_path / "models"
     (models / "digits").mkdir(parents=True)
     for number in (1, 2):
         swaps.Version(number).write(models / "digits")
-    repository = Repository.load(models, keep=2)
+    repository = Repository(models, keep=2)
     for number in (1, 2):
         body = json.dumps({"instances": rows.tolist()}).encode()
         answer = json.loads(predict(repository.find("digits", number), body))
@@ -387,10 +387,10 @@ def test_a_fault_of_ours_in_proving_a_version_concerns_that_one_alone(
 def test_who_comes_later_serves_what_the_others_do(only_digits, monkeypatch):
     with_variants(only_digits / "digits" / "1", fp32=slow, int8=same)
     ledger = Ledger()
-    first = Repository.load(only_digits, ledger=ledger)
+    first = Repository(only_digits, ledger=ledger)
     monkeypatch.setattr("serving.choice.race", None)  # which is not asked again
     add_version(only_digits, 2)  # and which is not looked for, without a poll
-    second = Repository.load(only_digits, ledger=ledger, poll=0)
+    second = Repository(only_digits, ledger=ledger, poll=0)
     assert answers(first) == answers(second) == 1
     assert first.find("digits").variant == second.find("digits").variant == "int8"
     assert first.find("digits").trials == second.find("digits").trials
@@ -398,9 +398,9 @@ def test_who_comes_later_serves_what_the_others_do(only_digits, monkeypatch):
 
 def test_who_comes_later_and_cannot_read_it_does_without_and_catches_up(only_digits):
     ledger = Ledger()
-    first = Repository.load(only_digits, ledger=ledger, poll=ALWAYS)
+    first = Repository(only_digits, ledger=ledger, poll=ALWAYS)
     only_digits.rename(only_digits.with_name("away"))
-    second = Repository.load(only_digits, ledger=ledger, poll=ALWAYS)
+    second = Repository(only_digits, ledger=ledger, poll=ALWAYS)
     assert second.served == {}
     assert "expected a readable bundle.json" in second.refused["digits/1"]
     for _ in range(3):
@@ -421,11 +421,11 @@ def test_who_comes_later_and_cannot_read_it_does_without_and_catches_up(only_dig
 def test_who_comes_later_to_what_was_damaged_has_all_do_without_it(only_digits):
     add_version(only_digits, 2)
     ledger = Ledger()
-    first = Repository.load(only_digits, ledger=ledger, poll=ALWAYS)
+    first = Repository(only_digits, ledger=ledger, poll=ALWAYS)
     damage(only_digits / "digits" / "2")
     turn(first)
     assert answers(first) == 2  # from memory
-    second = Repository.load(only_digits, ledger=ledger, poll=ALWAYS)
+    second = Repository(only_digits, ledger=ledger, poll=ALWAYS)
     turn(first)
     assert answers(first) == answers(second) == 1
     assert "was altered" in first.refused["digits/2"]

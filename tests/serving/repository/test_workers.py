@@ -5,14 +5,12 @@ import shutil
 import signal
 import time
 
-import pytest
 import requests
 
+from benchmarks import swaps
 from benchmarks.keys import HEADERS, keys_file
 from tests.editions import add_version, damage
 from tests.serving.test_server import children, said
-
-swaps = pytest.importorskip("benchmarks.swaps")
 
 
 def post(url, what):

@@ -124,7 +124,7 @@ def test_the_test_rows_confirm_it(kind, compressed, reopened):
 def test_a_server_takes_it_and_lists_its_variants(kind, compressed):
     _, found, _ = compressed(kind)
     models = found.bundle.path.parent.parent
-    repository = Repository.load(models)
+    repository = Repository(models)
     assert repository.refused == {}
     assert repository.served[kind].manifest.version == 2
     told = create_app(models=models).test_client().get(f"/models/{kind}").get_json()
