@@ -109,7 +109,7 @@ bench-swaps: install  ## 300 swaps of versions under load, and a server that lea
 # The lock files hold versions and hashes and no addresses: any index serves them.
 lock:  ## pin the requirements of pyproject.toml anew
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
-	$(LOCK) --extra train --extra fast --extra tensorboard --extra dev --output-file requirements/all.lock
+	$(LOCK) --extra train --extra loadtest --extra fast --extra tensorboard --extra dev --output-file requirements/all.lock
 	$(LOCK) --output-file requirements/serving.lock --constraints requirements/all.lock
 	echo gunicorn_h1c | $(LOCK:pyproject.toml=-) --no-deps --output-file requirements/parser.lock
 
