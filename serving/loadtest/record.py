@@ -31,6 +31,7 @@ class Record:
         late: seconds from the due time, or from the time a connection was free for it if that came
             later, to the time it left, float64 `(n,)`: what the generator itself added.
         seconds: that requests were sent for.
+        wall: seconds until the last answer was there, or given up.
         processor: seconds of processor time the generator used for the run.
         open_loop: whether requests left when due, answered or not.
         connections: most that were open at once.
@@ -44,6 +45,7 @@ class Record:
     call: NDArray[np.int32]
     late: NDArray[np.float64]
     seconds: float
+    wall: float
     processor: float
     open_loop: bool
     connections: int
@@ -66,6 +68,7 @@ class Record:
             due=self.due[keep] - seconds, sent=self.sent[keep] - seconds,
             ended=self.ended[keep] - seconds, status=self.status[keep], call=self.call[keep],
             late=self.late[keep], seconds=self.seconds - seconds,
-            processor=self.processor * (1 - seconds / self.seconds), open_loop=self.open_loop,
+            wall=self.wall - seconds,
+            processor=self.processor * (1 - seconds / self.wall), open_loop=self.open_loop,
             connections=self.connections, faults=self.faults,
         )  # fmt: skip

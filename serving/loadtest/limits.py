@@ -1,0 +1,103 @@
+"""What the generator can do here, and whether it, and not the server, was what a run measured."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from serving.loadtest.call import Address, Call
+from serving.loadtest.engine import Engine
+from serving.loadtest.record import Record
+
+FULL = 0.9  # of a core; a generator that needs more than this has no room to be punctual
+NEAR = 0.8  # of the most it can send
+LATE_SHARE = 0.2  # of the latency at p99
+LATE_MS = 0.5  # that are not worth a word
+SECONDS, USERS = 0.7, 16  # of the measurement of what it can send
+GRACE = 5.0  # seconds for the process that answers to end
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The generator's part in a run.
+
+    Attributes:
+        processor_share: of one core that it used.
+        late_p99_ms: how late requests left for no fault of the server's, 99th percentile.
+        most: requests a second that it can send of these calls with one core; None if not measured.
+        verdict: a sentence if it was the bottleneck, else None.
+    """
+
+    processor_share: float
+    late_p99_ms: float
+    most: float | None
+    verdict: str | None
+
+    def as_json(self) -> dict[str, object]:
+        """For the report."""
+        return asdict(self)
+
+
+def most(calls: Sequence[Call]) -> float:
+    """Requests a second that one core lets the generator send, to a process that only answers.
+
+    Counted in processor time: where there are few cores, that process takes some of them.
+
+    Args:
+        calls: what is to be sent; the answer is as long as the first one's expected body.
+    """
+    body = calls[0].expected or b"{}"
+    with subprocess.Popen(
+        [sys.executable, "-m", "serving.loadtest.responder"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        try:
+            if process.stdin is None or process.stdout is None:
+                raise AssertionError("both are pipes")
+            process.stdin.write(b"%d\n" % len(body) + body)
+            process.stdin.flush()
+            address = Address("127.0.0.1", int(process.stdout.readline()))
+            same = [Call(call.wire, call.rows, body, lambda _: None) for call in calls]
+            record = Engine(address, same).closed_loop(
+                USERS, SECONDS, np.arange(len(calls), dtype=np.int32)
+            )
+            process.stdin.close()
+            process.wait(GRACE)
+        finally:
+            process.kill()
+    return len(record.due) / record.processor
+
+
+def limits(record: Record, sendable: float | None) -> Limits:
+    """Judge the generator in a run.
+
+    Args:
+        record: of the run.
+        sendable: what `most` found for its calls, or None.
+    """
+    if not len(record.due):
+        return Limits(0.0, 0.0, sendable, None)
+    share = record.processor / record.wall
+    late = float(np.percentile(record.late, 99)) * 1e3
+    latency = float(np.percentile(record.latency, 99)) * 1e3
+    rate = len(record.due) / record.seconds
+    verdict = None
+    if share >= FULL:
+        verdict = f"it used {share:.0%} of the one core it runs on"
+    elif sendable is not None and rate > NEAR * sendable:
+        verdict = f"{rate:.0f} requests/s were to leave, and it can send {sendable:.0f} here"
+    elif late > max(LATE_MS, LATE_SHARE * latency):
+        verdict = (
+            f"requests left up to {late:.1f} ms late (p99), of {latency:.1f} ms that are reported: "
+            f"it did not get the processor in time"
+        )
+    if verdict is not None:
+        verdict = (
+            f"The generator was the bottleneck: {verdict}. These figures say little of the server; "
+            f"ask for less, or run it on another machine or a core of its own"
+        )
+    return Limits(share, late, sendable, verdict)

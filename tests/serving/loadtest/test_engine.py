@@ -1,0 +1,279 @@
+"""The engine against real servers: those that answer, stall, hang up, refuse, and die."""
+
+import gc
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+from serving.loadtest import arrivals
+from serving.loadtest.engine import Engine, EngineError
+from serving.loadtest.record import BROKEN, TIMED_OUT, WRONG
+from tests.calls import BODY, make_address, make_call
+from tests.serving.test_tls import made_in
+
+ALL = np.zeros(1, np.int32)
+
+
+@pytest.fixture
+def right(live):
+    """The right answer to `BODY`, as another client gets it."""
+    headers = {"Content-Type": "application/json"}
+    return requests.post(f"{live.url}/predict", BODY, headers=headers, timeout=10).content
+
+
+def zeros(due):
+    return np.zeros(len(due), np.int32)
+
+
+@pytest.fixture
+def one_worker(serve, shipped):
+    """A server to do harm to, once its worker answers."""
+    server = serve(shipped, "--workers", "1")
+    assert requests.get(f"{server.url}/readyz", timeout=10).ok
+    return server
+
+
+def workers_of(server):
+    pid = server.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]
+
+
+def stall(server, after, seconds):
+    """Stop all processes of a server for a while, from another thread."""
+
+    def stop():
+        time.sleep(after)
+        found = workers_of(server)
+        for pid in found:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(seconds)
+        for pid in found:
+            os.kill(pid, signal.SIGCONT)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    return thread
+
+
+def test_every_request_of_an_open_loop_is_sent_and_answered(live, right, rng):
+    due = arrivals.poisson(300, 1, rng)
+    record = Engine(make_address(live.url), [make_call(expected=right)]).open_loop(due, zeros(due))
+    assert (record.status == 200).all()
+    np.testing.assert_array_equal(record.due, due)
+    assert (record.sent >= due).all()
+    assert (record.ended > record.sent).all()
+    np.testing.assert_allclose(record.latency, record.ended - due)
+    # Here it never waits for a connection: what lies between is its own.
+    np.testing.assert_allclose(record.late, record.sent - due)
+    assert record.connections == 64
+    assert record.open_loop
+
+
+def test_users_of_a_closed_loop_ask_again_when_they_are_answered(live, right):
+    engine = Engine(make_address(live.url), [make_call(expected=right)])
+    record = engine.closed_loop(3, 0.5, ALL)
+    assert record.connections == 3
+    assert not record.open_loop
+    assert (record.status == 200).all()
+    assert (record.due < 0.5).all()
+    busy = np.array(
+        [(record.sent <= at) & (at < record.ended) for at in np.arange(0.05, 0.45, 0.05)]
+    )
+    assert (busy.sum(axis=1) <= 3).all()
+
+
+def test_the_server_counts_as_many_requests_as_the_record(one_worker):
+    due = arrivals.constant(400, 0.5)
+    Engine(make_address(one_worker.url), [make_call()]).open_loop(due, zeros(due))
+    said = requests.get(f"{one_worker.url}/metrics", timeout=10).text
+    line = next(x for x in said.splitlines() if x.startswith("forwardpass_requests_total{")
+                and 'protocol="rows"' in x)  # fmt: skip
+    assert float(line.split()[-1]) == 200
+
+
+def test_an_open_loop_shows_a_stall_that_a_closed_loop_hides(one_worker):
+    engine = Engine(make_address(one_worker.url), [make_call()])
+    due = arrivals.constant(300, 3)
+    thread = stall(one_worker, 1, 1)
+    opened = engine.open_loop(due, zeros(due))
+    thread.join()
+    thread = stall(one_worker, 1, 1)
+    closed = engine.closed_loop(1, 3, ALL)
+    thread.join()
+    assert (opened.status == 200).all()
+    assert (closed.status == 200).all()
+    p999 = np.percentile(opened.latency, 99.9)
+    assert 0.9 < p999 < 2
+    # A third of the time nothing was answered, so a third of the users had to wait.
+    assert np.mean(opened.latency > 0.05) > 0.25
+    assert closed.latency.max() > 0.9
+    assert np.percentile(closed.latency, 99.9) < p999 / 2
+    # The very same open loop, timed as such clients time it: from the moment a request left.
+    assert np.mean(opened.service > 0.05) < 0.25
+
+
+def test_a_wrong_answer_is_told_from_a_right_one(live, right):
+    calls = [
+        make_call(expected=right, fault=lambda _: "not asked"),
+        make_call(expected=right[:-1], fault=lambda _: None),
+        make_call(expected=right[:-1], fault=lambda body: f"got {len(body)} bytes"),
+    ]
+    due = arrivals.constant(300, 0.2)
+    record = Engine(make_address(live.url), calls).open_loop(
+        due, np.arange(len(due), dtype=np.int32) % 3
+    )
+    assert set(record.status[record.call == 2]) == {WRONG}
+    assert set(record.status[record.call < 2]) == {200}
+    assert record.faults == {f"got {len(right)} bytes": 20}
+
+
+def test_a_refusal_counts_by_its_status_and_is_quoted(live):
+    due = arrivals.constant(100, 0.2)
+    record = Engine(make_address(live.url), [make_call(b'{"instances":[[1]]}')]).open_loop(
+        due, zeros(due)
+    )
+    assert set(record.status) == {422}
+    ((said, count),) = record.faults.items()
+    assert said.startswith('422: {"error":"expected')
+    assert count == 20
+
+
+def test_answers_that_close_the_connection_cost_a_new_one_and_no_request(live):
+    call = make_call(headers=b"Connection: close\r\n")
+    due = arrivals.constant(200, 0.3)
+    record = Engine(make_address(live.url), [call], connections=4).open_loop(due, zeros(due))
+    assert (record.status == 200).all()
+    assert record.connections <= 4
+
+
+def test_a_request_that_finds_no_connection_waits_with_the_clock_running(one_worker):
+    engine = Engine(make_address(one_worker.url), [make_call()], connections=1)
+    due = arrivals.constant(100, 1)
+    thread = stall(one_worker, 0.2, 0.5)
+    record = engine.open_loop(due, zeros(due))
+    thread.join()
+    assert record.latency.max() > 0.4
+    # One of them waited for the answer; the others, for the connection: the generator was in time.
+    assert np.sum(record.service > 0.2) == 1
+    assert record.late.max() < 0.2
+
+
+def test_what_takes_too_long_is_given_up(one_worker):
+    engine = Engine(make_address(one_worker.url), [make_call()], connections=2, timeout=0.3)
+    due = arrivals.constant(50, 1)
+    thread = stall(one_worker, 0.2, 0.7)
+    record = engine.open_loop(due, zeros(due))
+    thread.join()
+    late = record.status == TIMED_OUT
+    assert 10 < late.sum() < 45
+    assert (record.latency[late] >= 0.3).all()
+    assert set(record.status[~late]) == {200}
+    assert np.isnan(record.sent[late]).any()  # some never found a connection
+
+
+@pytest.mark.parametrize("loop", ["open", "closed"])
+def test_a_server_that_dies_ends_no_run(one_worker, loop):
+    engine = Engine(make_address(one_worker.url), [make_call()], connections=4, timeout=0.5)
+
+    def die():
+        time.sleep(0.4)
+        for pid in workers_of(one_worker):
+            os.kill(pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=die)
+    thread.start()
+    due = arrivals.constant(200, 1)
+    start = time.monotonic()
+    record = engine.open_loop(due, zeros(due)) if loop == "open" else engine.closed_loop(4, 1, ALL)
+    thread.join()
+    assert time.monotonic() - start < 5
+    assert (record.status == 200).any()
+    assert set(record.status) <= {200, BROKEN, TIMED_OUT}
+    assert BROKEN in record.status
+    assert np.isfinite(record.ended).all()
+    assert any("connection" in fault for fault in record.faults)
+
+
+def test_an_address_without_a_server_is_an_error():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(EngineError, match=f"expected a server at 127.0.0.1:{port} that takes 64"):
+        Engine(make_address(f"http://127.0.0.1:{port}"), [make_call()]).closed_loop(64, 1, ALL)
+
+
+def test_what_is_no_http_breaks_the_request_and_not_the_run():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def babble():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(10**6)
+                connection.sendall(b"220 mail.example ESMTP\r\n")
+
+        thread = threading.Thread(target=babble)
+        thread.start()
+        address = make_address(f"http://127.0.0.1:{server.getsockname()[1]}")
+        record = Engine(address, [make_call()], connections=1, timeout=1).open_loop(
+            np.zeros(1), np.zeros(1, np.int32)
+        )
+        thread.join()
+    assert set(record.status) == {BROKEN}
+    assert any("not an answer of HTTP/1.1" in fault for fault in record.faults)
+
+
+def test_a_server_is_asked_over_tls(serve, shipped, tmp_path):
+    cert, key = made_in(tmp_path)
+    server = serve(shipped, "--workers", "1", "--tls-cert", str(cert), "--tls-key", str(key))
+    due = arrivals.constant(100, 0.2)
+    address = make_address(server.url, tls=True, ca=str(cert))
+    record = Engine(address, [make_call()], connections=2).open_loop(due, zeros(due))
+    assert (record.status == 200).all()
+    with pytest.raises(EngineError, match="certificate"):
+        Engine(make_address(server.url, tls=True), [make_call()]).closed_loop(1, 1, ALL)
+
+
+def test_progress_is_told_and_garbage_is_collected_again(live):
+    told = []
+    engine = Engine(make_address(live.url), [make_call()], tell=lambda *what: told.append(what))
+    engine.closed_loop(2, 0.5, ALL)
+    assert len(told) >= 3
+    assert [seconds for seconds, _ in told] == sorted(seconds for seconds, _ in told)
+    assert told[-1][1] > 0
+    assert gc.isenabled()
+
+
+def test_long_bodies_go_out_and_come_back_whole(live):
+    body = b'{"instances":[' + b",".join([BODY[14:-2]] * 500) + b"]}"
+    record = Engine(make_address(live.url), [make_call(body, fault=lambda b: str(len(b)))],
+                    connections=2).open_loop(np.zeros(4), np.zeros(4, np.int32))  # fmt: skip
+    assert len(record.faults) == 1
+    (length,) = record.faults
+    assert int(length) > 50_000
+
+
+def test_a_run_can_be_cut_after_its_warm_up(live):
+    due = arrivals.constant(100, 1)
+    record = Engine(make_address(live.url), [make_call()]).open_loop(due, zeros(due))
+    rest = record.since(0.5)
+    assert len(rest.due) == 50
+    assert rest.seconds == pytest.approx(record.seconds - 0.5)
+    np.testing.assert_allclose(rest.latency, record.latency[50:])
+    assert 0 < rest.processor < record.processor
+
+
+def test_nothing_is_left_of_a_run(live):
+    engine = Engine(make_address(live.url), [make_call()])
+    engine.closed_loop(8, 0.1, ALL)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        engine.closed_loop(8, 0.1, ALL)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
