@@ -1,0 +1,126 @@
+"""Content: what a report is made of, whoever shows it, and what speaks against its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from serving.loadtest.figures import Figures
+from serving.loadtest.objectives import Verdict
+from serving.loadtest.report.wording import count, duration, percent
+from serving.loadtest.server_side import ServerSide
+
+OTHERS = 0.02  # of the requests, from which on others' at the server are worth a word
+NOT_SENT = 0.001  # of those due, from which on it was not the load that was asked for
+
+
+class Limits(Protocol):
+    """What the generator can do here: as `limits.py` finds it."""
+
+    @property
+    def processor_share(self) -> float:
+        """Of one processor, that the generator used; 1 is all of it."""
+
+    @property
+    def late_p99_ms(self) -> float:
+        """What it added itself to all but a hundredth of the requests, milliseconds."""
+
+    @property
+    def most(self) -> float | None:
+        """Requests a second that it can send here, if that was measured."""
+
+    @property
+    def verdict(self) -> str | None:
+        """A sentence if it was the bottleneck."""
+
+
+class Probe(Protocol):
+    """A step of the search for the highest rate: as `capacity.py` makes it."""
+
+    @property
+    def rate(self) -> float:
+        """Requests a second that were offered."""
+
+    @property
+    def figures(self) -> Figures:
+        """What came of them."""
+
+    @property
+    def held(self) -> bool:
+        """Whether the objectives were met."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A run, or a search of capacity with the run that it ended in, ready to be shown.
+
+    Attributes:
+        target: what was measured, as `digits/1 at http://127.0.0.1:8000`.
+        command: as it was typed.
+        load: in a few words, as `open loop, 500 requests/s for 30 s, 1 row each, JSON`.
+        figures: of the run.
+        verdicts: of its objectives; none if none were asked for.
+        server_side: what the server says itself, if it does.
+        limits: of the generator.
+        probes: of a search of capacity; else none.
+        machine: what it ran on, by name.
+    """
+
+    target: str
+    command: str
+    load: str
+    figures: Figures
+    verdicts: Sequence[Verdict]
+    server_side: ServerSide | None
+    limits: Limits
+    probes: Sequence[Probe] = ()
+    machine: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether all objectives were; None if none were asked for."""
+        return all(verdict.met for verdict in self.verdicts) if self.verdicts else None
+
+    @property
+    def highest_held(self) -> float | None:
+        """Of the probes: the highest rate that met the objectives, if one did."""
+        return max((probe.rate for probe in self.probes if probe.held), default=None)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why the figures are not to be trusted; none if they are."""
+        return list(self._warnings())
+
+    def _warnings(self) -> Iterator[str]:
+        figures, server = self.figures, self.server_side
+        if self.limits.verdict is not None:
+            yield self.limits.verdict
+        if not figures.answered:
+            yield "No request was answered rightly: the times are of those that timed out, if any."
+        stayed = figures.requests - figures.sent
+        if stayed > NOT_SENT * figures.requests:
+            yield (
+                f"{count(stayed, 'request')} of {figures.requests:,} never left: the server got "
+                "less load than was asked for."
+            )
+        if wrong := figures.errors.get("wrong"):
+            yield (
+                f"{count(wrong, 'answer')} came with status 200 and "
+                f"{'was' if wrong == 1 else 'were'} wrong: a fast wrong answer is an error."
+            )
+        if server is not None and server.requests > (1 + OTHERS) * figures.requests:
+            yield (
+                f"The server counted {count(server.requests, 'request')} where this client had "
+                f"{figures.requests:,}: others asked it meanwhile, and took of its time."
+            )
+
+    @property
+    def generator(self) -> str:
+        """A line on what the generator itself took."""
+        limits = self.limits
+        said = (
+            f"{percent(limits.processor_share)} of a processor, "
+            f"late by {duration(limits.late_p99_ms / 1000)} at p99"
+        )
+        return said if limits.most is None else f"{said}, {limits.most:,.0f} requests/s at most"
