@@ -7,8 +7,9 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from pydantic import ValidationError
@@ -21,7 +22,37 @@ from serving.settings import ENV_PREFIX, Settings
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Those below, and one that needs what a server does without; imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), "loadtest"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "loadtest":
+            return super().get_command(ctx, cmd_name)
+        try:
+            return cast(click.Command, import_module("serving.loadtest.command").loadtest)
+        except ModuleNotFoundError as error:
+            return _missing(error)
+
+
+def _missing(error: ModuleNotFoundError) -> click.Command:
+    """Stands for loadtest where its libraries are not installed, as in the server's image."""
+
+    @click.command("loadtest", context_settings={"ignore_unknown_options": True})
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    def missing(**_: object) -> None:
+        """Put a load on a server (not installed: pip install 'forwardpass[loadtest]')."""
+        raise click.ClickException(
+            f"expected the libraries of loadtest; {error.name} is missing; "
+            f"run: pip install 'forwardpass[loadtest]'"
+        )
+
+    return missing
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Serve bundles over HTTP."""
 

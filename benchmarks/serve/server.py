@@ -55,7 +55,7 @@ class Server:
     """
 
     def __init__(self, side: Side, network: str, models: Path, folder: Path) -> None:
-        self.side, self.ports = side, free_ports()
+        self.side, self.network, self.ports = side, network, free_ports()
         graph = models / network / "1" / "model.onnx"
         place = Place(network, models, graph, folder, environment_of(side), self.ports)
         command = side.start(place)
@@ -92,7 +92,7 @@ class Server:
             if self.process.poll() is not None:
                 raise self.fault(f"it ended with {self.process.returncode}")
             try:
-                self._post(request)
+                self.post(request)
             except OSError as error:
                 fault = str(error)
                 time.sleep(0.2)
@@ -112,7 +112,7 @@ class Server:
             StartError: it answers otherwise.
         """
         try:
-            found = self.side.encoding.probabilities(*self._post(request))
+            found = self.side.encoding.probabilities(*self.post(request))
         except (OSError, LookupError, ValueError) as error:
             raise self.fault(f"expected an answer with probabilities; got {error!r}") from error
         alike = found.shape == expected.shape and (np.abs(found - expected) <= TOLERANCE).all()
@@ -124,7 +124,8 @@ class Server:
         log = self.log.read_text(encoding="utf-8", errors="replace")[-LOG:]
         return StartError(f"{self.side.name}: {what}; its log ends:\n{log}")
 
-    def _post(self, request: Request) -> tuple[dict[str, str], bytes]:
+    def post(self, request: Request) -> tuple[dict[str, str], bytes]:
+        """Headers and body of the answer to one request."""
         headers = dict(request.headers)
         asked = urllib.request.Request(self.url, request.body, headers)  # noqa: S310
         with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310

@@ -13,7 +13,6 @@ from serving.loadtest.figures import Figures
 from serving.loadtest.limits import Limits
 from serving.loadtest.objectives import Objective, judge
 
-UP, DOWN = 1.3, 0.6
 TRIES = 2  # a rate is missed when it is missed so often: one hiccup of the machine decides nothing
 LOWEST = 1.0  # requests a second; a server that does not hold this holds none
 
@@ -43,12 +42,15 @@ class Search:
 
     Args:
         measure: offers a rate for a while.
+        step: ratio of one rate to the next, while all are held, or all are missed.
         precision: ratio of the lowest rate that is missed to the highest that is held, at the end.
         most: probes for one objective.
     """
 
-    def __init__(self, measure: Measure, *, precision: float = 1.05, most: int = 16) -> None:
-        self._measure, self._precision, self._most = measure, precision, most
+    def __init__(
+        self, measure: Measure, *, step: float = 2.0, precision: float = 1.05, most: int = 20
+    ) -> None:
+        self._measure, self._step, self._precision, self._most = measure, step, precision, most
         self._tried: list[tuple[float, Figures, Limits]] = []
 
     def highest(self, objectives: Sequence[Objective], start: float) -> float:
@@ -80,7 +82,7 @@ class Search:
         return all(verdict.met for verdict in judge(figures, objectives))
 
     def _bounds(self, objectives: Sequence[Objective]) -> tuple[float, float | None, float | None]:
-        """The highest rate held; the lowest above it that was missed; one that is to be repeated."""
+        """The highest rate held, the lowest above it that was missed, one to be tried again."""
         tries: dict[float, list[bool]] = {}
         for rate, figures, _ in self._tried:
             tries.setdefault(rate, []).append(self._met(figures, objectives))
@@ -96,7 +98,8 @@ class Search:
         if again is not None:
             return again
         if missed is None:
-            return start if held == 0 else held * UP
+            return start if held == 0 else held * self._step
         if held == 0:
-            return missed * DOWN if missed * DOWN >= LOWEST else None
+            lower = missed / self._step
+            return lower if lower >= LOWEST else None
         return (held * missed) ** 0.5 if missed / held > self._precision else None

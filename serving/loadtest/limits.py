@@ -13,7 +13,7 @@ from serving.loadtest.call import Address, Call
 from serving.loadtest.engine import Engine
 from serving.loadtest.record import Record
 
-FULL = 0.9  # of a core; a generator that needs more than this has no room to be punctual
+FULL = 0.8  # of a core; a generator that needs more than this is not punctual any more
 NEAR = 0.8  # of the most it can send
 LATE_SHARE = 0.2  # of the latency at p99
 LATE_MS = 0.5  # that are not worth a word

@@ -1,6 +1,6 @@
 """A process that answers every request with the same bytes: what the generator is measured against.
 
-    python -m serving.loadtest.responder < ANSWER    prints the port it listens on; ends with its parent
+python -m serving.loadtest.responder < ANSWER    prints the port it listens on; ends with its parent
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ async def _serve(body: bytes) -> None:
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     # Until the parent is done with it, or gone: its end of the pipe closes.
-    over = loop.create_future()
-    loop.add_reader(sys.stdin.fileno(), over.set_result, None)
-    await over
+    over = asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), over.set)
+    await over.wait()
 
 
 if __name__ == "__main__":

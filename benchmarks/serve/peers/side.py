@@ -65,6 +65,7 @@ class Side:
         package: of that environment, the one whose version counts.
         loads: the names of those it takes.
         answers: whether its answers are to be right.
+        variant: of the bundle, the one that answers.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Side:
     package: str | None = None
     loads: frozenset[str] = frozenset(load.name for load in LOADS if not load.latency_only)
     answers: bool = True
+    variant: str = "fp32"
 
     def takes(self, load: Load) -> bool:
         """Whether it is measured under this load."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from functools import partial
 
-from benchmarks.serve.encodings import V2_BINARY
+from benchmarks.serve.encodings import ROWS, V2_BINARY, Encoding
 from benchmarks.serve.loads import LIGHT, LOADS
 from benchmarks.serve.peers.side import ROOT, WORKERS, Command, Place, Side, StartError
 from serving.settings import ENV_PREFIX, Settings
 
 UNBATCHED = {"max_batch_rows": "1"}  # the setting that keeps requests apart
+NONE: frozenset[str] = frozenset()  # of the closed loops
 
 
 def _start(place: Place) -> Command:
@@ -20,16 +23,28 @@ def _start(place: Place) -> Command:
     return Command(arguments, {"PYTHONPATH": str(ROOT)})  # not another checkout that is installed
 
 
-def _start_unbatched(place: Place) -> Command:
-    if not UNBATCHED.keys() <= Settings.model_fields.keys():
-        raise StartError(f"expected the settings {', '.join(UNBATCHED)}; this server has no such")
+def _start_with(place: Place, settings: Mapping[str, str]) -> Command:
+    if unknown := settings.keys() - Settings.model_fields.keys():
+        raise StartError(f"expected the settings {', '.join(unknown)}; this server has no such")
     command = _start(place)
-    chosen = {f"{ENV_PREFIX}{name.upper()}": value for name, value in UNBATCHED.items()}
+    chosen = {f"{ENV_PREFIX}{name.upper()}": value for name, value in settings.items()}
     return Command(command.arguments, {**command.variables, **chosen})
+
+
+def _variant(variant: str, encoding: Encoding = ROWS) -> Side:
+    """A compressed variant, which only the open loops ask."""
+    name = f"ours-{variant}" if encoding is ROWS else f"ours-{variant}-binary"
+    start = partial(_start_with, settings={"variant": variant})
+    return Side(name, start, encoding, loads=NONE, variant=variant)
 
 
 SIDES = (
     Side("ours", _start, loads=frozenset(load.name for load in LOADS)),
     Side("ours-binary", _start, V2_BINARY, loads=LIGHT),
-    Side("ours-unbatched", _start_unbatched, loads=frozenset({"heavy-1row-c32"})),
-)
+    Side("ours-unbatched", partial(_start_with, settings=UNBATCHED),
+         loads=frozenset({"heavy-1row-c32"})),
+    _variant("int8"),
+    _variant("pruned-int8"),
+    _variant("int8", V2_BINARY),
+    _variant("pruned-int8", V2_BINARY),
+)  # fmt: skip

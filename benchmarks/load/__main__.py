@@ -1,0 +1,171 @@
+"""The highest Poisson rate that each server holds, for a bound on its latency's 99th percentile.
+
+The server scenario of MLPerf Inference (arXiv 1911.02549): requests come when they come, whatever
+has been answered, and their latency counts from then. A rate is held if 99 of 100 requests are
+answered within the bound, rightly, and no more than one in a thousand is not. Servers, settings and
+networks are those of `benchmarks.serve`; the client is `serving loadtest`, on the same two cores,
+ahead of the servers in priority so that it is in time. One server runs at a time, round after
+round, beginning with another one each time.
+
+    python -m benchmarks.load [--rounds N] [--only SIDES] [--scenarios NAMES]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.load.held import CONNECTIONS, PRIORITY, SECONDS, Held, at, generator_of, search
+from benchmarks.load.report import document, show
+from benchmarks.load.requests import call, rows
+from benchmarks.load.scenarios import BOUNDS_MS, NETWORK, SCENARIOS, Scenario
+from benchmarks.serve import environments, floor, networks
+from benchmarks.serve.__main__ import OURS, chosen
+from benchmarks.serve.peers import SIDES
+from benchmarks.serve.peers.side import ROOT, Side, StartError
+from benchmarks.serve.processes import memory_mb, take_in_orphans
+from benchmarks.serve.server import Server
+from benchmarks.train import commit, machine
+
+RESULTS = ROOT / "benchmarks" / "results" / "load.json"
+CLIENT = ("hdrhistogram", "httptools", "uvloop")
+QUOTED = (500, 1000)  # requests a second at which others publish their latency
+
+Found = dict[tuple[str, str], list[Held]]  # by scenario and side, one a round
+
+
+def write_variants(models: Path) -> None:
+    """A second version, with compressed variants, in a repository of its own beside `models`."""
+    compressed = models.parent / "compressed"
+    networks.write(NETWORK, compressed)
+    subprocess.run(
+        [sys.executable, "-m", "trainer", "compress", str(compressed / NETWORK),
+         "--max-drop", "0.99", "--prune", "0.5"],
+        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def graph_of(side: Side, models: Path) -> tuple[Path, Path]:
+    """The repository a side serves, and the graph in it that answers."""
+    if side.variant == "fp32":
+        return models, models / NETWORK / "1" / "model.onnx"
+    compressed = models.parent / "compressed"
+    return compressed, compressed / NETWORK / "2" / f"model.{side.variant}.onnx"
+
+
+class Turn:
+    """One server, from its start to its end.
+
+    Attributes:
+        held: by scenario.
+        quoted: p50 and p99 in ms at the quoted rates, if they were asked for.
+        memory_mb: of the server, under load.
+    """
+
+    def __init__(
+        self, side: Side, scenarios: Sequence[Scenario], models: Path, seed: int, *, quote: bool
+    ) -> None:
+        repository, graph = graph_of(side, models)
+        self.held: dict[str, Held] = {}
+        self.quoted: dict[int, tuple[float, float]] = {}
+        with (
+            tempfile.TemporaryDirectory(prefix="fp", ignore_cleanup_errors=True) as name,
+            Server(side, NETWORK, repository, Path(name)) as server,
+        ):
+            server.settle(side.encoding.request(rows(1)[0]))
+            for scenario in scenarios:
+                asked = rows(scenario.rows)
+                right = [floor.probabilities(graph, features) for features in asked]
+                calls = [call(server, *both) for both in zip(asked, right, strict=True)]
+                generator = generator_of(server.ports[0], calls, seed)
+                self.held[scenario.name] = search(generator, scenario.precision)
+                if quote and scenario.rows == 1:
+                    for rate in QUOTED:
+                        times = at(generator, rate).latency.percentiles
+                        self.quoted[rate] = times["p50"] * 1e3, times["p99"] * 1e3
+            self.memory_mb = memory_mb()
+
+
+@click.command(help=__doc__)
+@click.option("--rounds", type=click.IntRange(1), default=max(s.rounds for s in SCENARIOS),
+              show_default=True, help="of the first scenario; others have fewer")  # fmt: skip
+@click.option("--only", "sides", callback=chosen(SIDES), metavar="A,B",
+              help="sides  [all]")  # fmt: skip
+@click.option("--scenarios", callback=chosen({s.name.replace(", ", "-"): s for s in SCENARIOS}),
+              metavar="A,B", help="of 1 row-JSON, 32 rows-JSON, …  [all]")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS)
+def main(sides: list[Side], scenarios: list[Scenario], rounds: int, out: Path) -> None:
+    """Install, check, search, print, write."""
+    asked = {name for scenario in scenarios for name in scenario.sides}
+    sides = [side for side in sides if side.name in asked]
+    take_in_orphans()
+    environments.install(sides)
+    busy, started, sources = os.getloadavg()[0], datetime.now(UTC), commit()
+    found: Found = defaultdict(list)
+    memory: dict[str, float] = defaultdict(float)
+    quoted: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        models = Path(folder) / "models"
+        models.mkdir()
+        networks.write(NETWORK, models)
+        write_variants(models)
+        for number in range(rounds):
+            first = number % len(sides)
+            for side in (*sides[first:], *sides[:first]):
+                taken = [s for s in scenarios if side.name in s.sides and number < s.rounds]
+                if not taken:
+                    continue
+                click.echo(f"round {number + 1} of {rounds}: {side.name}", err=True)
+                try:
+                    turn = Turn(side, taken, models, number, quote=side.name == "ours")
+                except StartError as error:
+                    raise click.ClickException(str(error)) from error
+                for name, held in turn.held.items():
+                    found[name, side.name].append(held)
+                    click.echo(f"  {name}: {held.rates}", err=True)
+                for rate, times in turn.quoted.items():
+                    quoted[rate].append(times)
+                memory[side.name] = max(memory[side.name], turn.memory_mb)
+    report: dict[str, Any] = {
+        "benchmark": "load",
+        "when": started.isoformat(timespec="seconds"),
+        "minutes": round((datetime.now(UTC) - started).total_seconds() / 60, 1),
+        "commit": sources,
+        "machine": machine() | {"load_before": round(busy, 2)},
+        "libraries": {name: version(name) for name in (*OURS, *CLIENT)},
+        "client": {
+            "name": "serving loadtest",
+            "most_per_second": round(float(np.median([h.most for f in found.values() for h in f]))),
+            "priority": PRIORITY,
+        },
+        "peers": {side.name: held for side in sides if (held := environments.versions(side))},
+        "bounds_ms": sorted(BOUNDS_MS),
+        "rounds": rounds,
+        "seconds_a_probe": SECONDS,
+        "connections": CONNECTIONS,
+        "results": [document(scenario, found, memory) for scenario in scenarios],
+        "at": {
+            str(rate): dict(zip(("p50_ms", "p99_ms"), np.median(times, axis=0).round(3).tolist(),
+                                strict=True))
+            for rate, times in quoted.items()
+        },
+    }  # fmt: skip
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    show(report["results"])
+
+
+if __name__ == "__main__":
+    main()

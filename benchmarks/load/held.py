@@ -1,0 +1,82 @@
+"""One server under one scenario: the highest rate it holds, for each bound."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from benchmarks.load.scenarios import BOUNDS_MS
+from serving.loadtest.call import Address, Call
+from serving.loadtest.capacity import Probe, Search
+from serving.loadtest.figures import Figures
+from serving.loadtest.generator import Generator, long_enough
+from serving.loadtest.limits import Limits
+from serving.loadtest.objectives import parse
+
+CONNECTIONS = 64
+SECONDS = 0.8  # of a probe; longer where fewer than 1,200 requests would come
+WARM = 1.0
+TIMEOUT = 2.0  # seconds; what is not answered by then has missed every bound
+NEAR = 0.85  # of what a closed loop gets: open loops hold a little less
+PRIORITY = -10  # of the generator, in its runs: it must be in time to tell who is late
+LARGEST_MS = max(BOUNDS_MS)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What was found.
+
+    Attributes:
+        rates: requests a second by bound in ms; 0 where none was held.
+        probes: all rates that were tried, judged by the largest bound.
+        most: requests a second that the generator can send of these.
+    """
+
+    rates: dict[int, float]
+    probes: list[Probe]
+    most: float
+
+
+@contextmanager
+def ahead() -> Iterator[None]:
+    """Let the generator come before the servers, where it may: root may."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+    except PermissionError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
+def generator_of(port: int, calls: Sequence[Call], seed: int) -> Generator:
+    """What puts the load on a port of 127.0.0.1."""
+    return Generator(
+        Address("127.0.0.1", port), calls, connections=CONNECTIONS, timeout=TIMEOUT, seed=seed
+    )
+
+
+def search(generator: Generator, precision: float) -> Held:
+    """Find the rates that are held, to this precision."""
+
+    def measure(rate: float) -> tuple[Figures, Limits]:
+        return generator.rate(rate, long_enough(rate, SECONDS, 99))
+
+    with ahead():
+        generator.users(16, WARM)
+        saturated, _ = generator.users(CONNECTIONS, WARM)
+        found = Search(measure, precision=precision, step=1.25)
+        start = max(1.0, NEAR * saturated.rate)
+        rates = {bound: found.highest(parse([f"p99={bound}ms"]), start) for bound in BOUNDS_MS}
+    return Held(rates, found.probes(parse([f"p99={LARGEST_MS}ms"])), generator.most)
+
+
+def at(generator: Generator, rate: float) -> Figures:
+    """Latency at one rate."""
+    with ahead():
+        return generator.rate(rate, long_enough(rate, 3.0, 99))[0]

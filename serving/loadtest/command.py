@@ -1,0 +1,245 @@
+"""The command: `serving loadtest`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+
+from serving.loadtest.answers import Form
+from serving.loadtest.bodies import COUNT, calls
+from serving.loadtest.call import Call
+from serving.loadtest.engine import EngineError
+from serving.loadtest.generator import Arrivals, Generator
+from serving.loadtest.instances import InstancesError, instances, read_instances
+from serving.loadtest.objectives import Objective, ObjectiveError, parse
+from serving.loadtest.progress import Progress
+from serving.loadtest.report import Report, document, page, show
+from serving.loadtest.session import Session
+from serving.loadtest.target import Target, TargetError, read_target
+
+MISSED, UNUSABLE, UNTRUSTED = 1, 2, 3  # exit statuses
+USERS = 16  # of a closed loop, where nothing else is asked for
+
+
+class LoadtestError(click.ClickException):
+    """There is nothing to put a load on, or nothing to put there."""
+
+    exit_code = UNUSABLE
+
+
+def _sizes(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
+    try:
+        sizes = tuple(int(part) for part in value.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or min(sizes) < 1:
+        raise click.BadParameter(f"expected numbers of rows such as 1 or 1,32; got {value!r}")
+    return sizes
+
+
+def _objectives(_: click.Context, __: click.Parameter, value: Sequence[str]) -> Any:
+    try:
+        return parse(value)
+    except ObjectiveError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command()
+@click.argument("url", default="http://127.0.0.1:8000")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    metavar="R",
+    help="open loop: requests a second, sent when due, whatever is answered",
+)
+@click.option(
+    "--users",
+    type=click.IntRange(1),
+    metavar="N",
+    help=f"closed loop: users who ask again when answered  [default: {USERS}]",
+)
+@click.option(
+    "--find-capacity",
+    is_flag=True,
+    help="open loops: the highest rate that keeps the objectives of --slo",
+)
+@click.option(
+    "--duration",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="S",
+    help="seconds that requests are sent for",
+)
+@click.option(
+    "--warm-up",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    metavar="S",
+    help="seconds of the same load beforehand, which do not count",
+)
+@click.option(
+    "--arrivals",
+    type=click.Choice(["poisson", "constant"]),
+    default="poisson",
+    show_default=True,
+    help="of --rate: as independent users come, or at equal distances",
+)
+@click.option(
+    "--connections",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    metavar="N",
+    help="of open loops; a request that finds all busy waits, with the clock running",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="S",
+    help="after which a request is given up",
+)
+@click.option(
+    "--rows",
+    callback=_sizes,
+    default="1",
+    show_default=True,
+    metavar="N,M",
+    help="instances of a request; of several sizes, each comes as often",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "oip", "binary"]),
+    default="json",
+    show_default=True,
+    help="POST /predict; the Open Inference Protocol's JSON; its bytes",
+)
+@click.option("--model", metavar="NAME", help="which, where the server has several")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="instances to ask about, JSON or CSV  [made from the schema]",
+)
+@click.option(
+    "--key",
+    envvar="LOADTEST_KEY",
+    metavar="KEY",
+    help="where the server wants one  [env: LOADTEST_KEY]",
+)
+@click.option(
+    "--ca",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="certificates to trust instead of the system's",
+)
+@click.option(
+    "--slo",
+    "objectives",
+    multiple=True,
+    callback=_objectives,
+    metavar="P99=50MS,…",
+    help="objectives: p99=50ms, p99.9=0.2s, errors=0.1%, rate=500; may come again",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="of arrivals and instances")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="write the report, with its plots, to one page",
+)
+@click.option("--json", "as_json", is_flag=True, help="print JSON instead of the tables")
+def loadtest(
+    url: str, rate: float | None, users: int | None, find_capacity: bool, duration: float,
+    warm_up: float, arrivals: Arrivals, connections: int, timeout: float, rows: tuple[int, ...],
+    form: Form, model: str | None, data: Path | None, key: str | None, ca: str | None,
+    objectives: tuple[Objective, ...], seed: int, html: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Put a load on the server at URL, and say what its users would feel.
+
+    The schema is read from the server, valid instances are made from it, and each answer is
+    compared with the one the server gave without load: one that is wrong is an error. Latency
+    counts from the time at which a request was to leave: a server that stalls cannot hide it.
+
+    Exits with 0; 1 if an objective was missed or nothing was answered; 2 if there was nothing to
+    measure; 3 if one was missed while the generator itself was the bottleneck, which says nothing
+    of the server.
+    """
+    if sum((rate is not None, users is not None, find_capacity)) > 1:
+        raise click.UsageError("expected one of --rate, --users and --find-capacity; got several")
+    bounds = [each for each in objectives if each.kind == "latency"]
+    if find_capacity and not bounds:
+        raise click.UsageError("expected --slo with a latency, as p99=50ms, for --find-capacity")
+    try:
+        target = read_target(url, model=model, key=key, ca=ca)
+        made = _calls(target, rows, form, data, seed)
+        progress = Progress()
+        generator = Generator(target.address, made, connections=connections, timeout=timeout,
+                              arrivals=arrivals, seed=seed, tell=progress.tell)  # fmt: skip
+        session = Session(generator, target, progress, objectives)
+        if find_capacity:
+            load = session.find_capacity(
+                connections, duration, max(each.percentile for each in bounds)
+            )
+        elif rate is not None:
+            load = f"open loop, {rate:,g} requests/s, {arrivals} arrivals"
+            session.once(partial(generator.rate, rate), warm_up, duration)
+        else:
+            load = f"closed loop, {users or USERS} users"
+            session.once(
+                lambda seconds: generator.users(users or USERS, seconds), warm_up, duration
+            )
+    except (TargetError, InstancesError, EngineError) as error:
+        raise LoadtestError(str(error)) from error
+    sizes = " or ".join(map(str, rows))
+    load += f", {duration:g} s, {sizes} {'row' if rows == (1,) else 'rows'} a request, {form}"
+    report = session.report(load, _command())
+    if html is not None:
+        html.write_text(page(report), encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps(document(report), indent=1))
+    else:
+        show(report, Console())
+    sys.exit(_status(report))
+
+
+def _calls(
+    target: Target, rows: tuple[int, ...], form: Form, data: Path | None, seed: int
+) -> list[Call]:
+    enough = sum(rows[number % len(rows)] for number in range(COUNT))
+    made = (
+        read_instances(data, target)
+        if data is not None
+        else instances(target, enough, np.random.default_rng(seed))
+    )
+    return calls(target, rows, form, made)
+
+
+def _command() -> str:
+    """As it was typed, without the key."""
+    words = ["serving", *sys.argv[1:]]
+    for place, word in enumerate(words):
+        if word.startswith("--key="):
+            words[place] = "--key=…"
+        elif word == "--key" and place + 1 < len(words):
+            words[place + 1] = "…"
+    return shlex.join(words)
+
+
+def _status(report: Report) -> int:
+    if report.met is not False and report.figures.answered:
+        return 0
+    return UNTRUSTED if report.limits.verdict is not None else MISSED

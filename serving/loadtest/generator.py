@@ -1,0 +1,87 @@
+"""A load in one word: so many requests a second, or so many users, for so long, summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from serving.loadtest import arrivals
+from serving.loadtest.call import Address, Call
+from serving.loadtest.engine import Engine, Tell
+from serving.loadtest.figures import Figures, figures
+from serving.loadtest.limits import Limits, limits, most
+from serving.loadtest.record import Record
+
+Arrivals = Literal["poisson", "constant"]
+
+
+class Generator:
+    """Puts loads on a server.
+
+    Args:
+        address: of the server.
+        calls: what is asked, drawn at random for each request.
+        connections: kept open in open loops.
+        timeout: seconds from the due time after which a request is given up.
+        arrivals: of open loops: of a Poisson process, or at equal distances.
+        seed: of what is drawn; the same seed, the same load.
+        tell: told of the progress of a run, as `Engine` has it.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        calls: Sequence[Call],
+        *,
+        connections: int = 64,
+        timeout: float = 10.0,
+        arrivals: Arrivals = "poisson",
+        seed: int = 0,
+        tell: Tell | None = None,
+    ) -> None:
+        self._engine = Engine(address, calls, connections=connections, timeout=timeout, tell=tell)
+        self._arrivals = arrivals
+        self._rng = np.random.default_rng(seed)
+        self.most = most(calls)
+
+    def rate(self, rate: float, seconds: float) -> tuple[Figures, Limits]:
+        """An open loop of so many requests a second.
+
+        Raises:
+            EngineError: the server takes no connections.
+        """
+        due = (
+            arrivals.poisson(rate, seconds, self._rng)
+            if self._arrivals == "poisson"
+            else arrivals.constant(rate, seconds)
+        )
+        return self._sum_up(self._engine.open_loop(due, self._order(len(due))), rate)
+
+    def users(self, users: int, seconds: float) -> tuple[Figures, Limits]:
+        """A closed loop of so many users.
+
+        Raises:
+            EngineError: the server takes no connections.
+        """
+        order = self._order(16 * len(self._engine.calls))
+        return self._sum_up(self._engine.closed_loop(users, seconds, order), None)
+
+    def _order(self, count: int) -> np.ndarray:
+        return self._rng.integers(len(self._engine.calls), size=count, dtype=np.int32)
+
+    def _sum_up(self, record: Record, offered: float | None) -> tuple[Figures, Limits]:
+        return figures(record, self._engine.calls, offered), limits(record, self.most)
+
+
+def long_enough(rate: float, seconds: float, percentile: float, beyond: int = 12) -> float:
+    """Seconds in which so many requests lie beyond a percentile, at this rate, and no fewer.
+
+    Args:
+        rate: requests a second.
+        seconds: at least.
+        percentile: from 0 to 100.
+        beyond: requests that are to lie beyond it.
+    """
+    return max(seconds, beyond / (rate * (1 - percentile / 100)))

@@ -1,0 +1,106 @@
+"""A session: what is measured of a server, one load or a search, on the way to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from serving.loadtest.capacity import Search
+from serving.loadtest.figures import Figures
+from serving.loadtest.generator import Generator, long_enough
+from serving.loadtest.limits import Limits
+from serving.loadtest.machine import machine
+from serving.loadtest.objectives import Objective, judge
+from serving.loadtest.progress import Progress
+from serving.loadtest.report import Report
+from serving.loadtest.server_side import server_side
+from serving.loadtest.target import Target, told
+
+PROBE = 2.0  # seconds of a rate that a search tries
+BACK = 0.93  # of a rate that was held for a moment, and not for the whole time
+STEPS_BACK = 5
+
+Measure = Callable[[float], tuple[Figures, Limits]]  # of seconds
+
+
+class Session:
+    """Measures one server.
+
+    Args:
+        generator: of the load.
+        target: the server.
+        progress: shown meanwhile.
+        objectives: to be judged by.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        target: Target,
+        progress: Progress,
+        objectives: Sequence[Objective],
+    ) -> None:
+        self._generator, self._target, self._progress = generator, target, progress
+        self._objectives = objectives
+        self._search: Search | None = None
+        self._found: tuple[Figures, Limits]
+        self._metrics = ("", "")
+
+    def once(self, measure: Measure, warm_up: float, duration: float) -> None:
+        """One load, after a warm-up."""
+        if warm_up:
+            with self._progress.over(warm_up, "warm-up"):
+                measure(warm_up)
+        before = self._look()
+        with self._progress.over(duration, "load"):
+            self._found = measure(duration)
+        self._metrics = before, self._look()
+
+    def find_capacity(self, users: int, duration: float, percentile: float) -> str:
+        """Search, then hold what was found for the whole duration, or a little less, or less."""
+        with self._progress.over(1.0, "as fast as it answers"):
+            saturated, _ = self._generator.users(users, 1.0)
+
+        def measure(rate: float) -> tuple[Figures, Limits]:
+            seconds = long_enough(rate, min(PROBE, duration), percentile)
+            with self._progress.over(seconds, f"{rate:,.0f}/s"):
+                return self._generator.rate(rate, seconds)
+
+        self._search = Search(measure)
+        rate = self._search.highest(self._objectives, max(1.0, saturated.rate / 2))
+        for _ in range(STEPS_BACK):
+            seconds = long_enough(rate or 1.0, duration, percentile)
+            self.once(partial(self._generator.rate, rate or 1.0), 0.0, seconds)
+            figures = self._found[0]
+            if not rate or all(verdict.met for verdict in judge(figures, self._objectives)):
+                break
+            rate *= BACK
+        return f"search of capacity, {rate:,.0f} requests/s held"
+
+    def report(self, load: str, command: str) -> Report:
+        """All that was measured.
+
+        Args:
+            load: in a few words.
+            command: as it was typed.
+        """
+        figures, limits = self._found
+        target = self._target
+        return Report(
+            target=f"{target.model}/{target.version} at {told(target.address)}{target.base}",
+            command=command,
+            load=load,
+            figures=figures,
+            verdicts=judge(figures, self._objectives),
+            server_side=server_side(*self._metrics, target.model),
+            limits=limits,
+            probes=self._search.probes(self._objectives) if self._search else (),
+            machine=machine(),
+        )
+
+    def _look(self) -> str:
+        """The server's own metrics; nothing of one that tells none."""
+        if not self._target.metrics:
+            return ""
+        status, body = self._target.get("/metrics")
+        return body.decode(errors="replace") if status == 200 else ""
