@@ -89,8 +89,10 @@ def test_every_category_comes_and_as_often_as_the_others(rng):
 
 def test_dates_are_as_exact_as_their_range_and_within_it(rng):
     days = values(Column("d", "date", False, False, "1955-03-01", "1955-03-03"), 200, rng)
-    assert {date.fromisoformat(d) for d in days} <= {date(1955, 3, d) for d in (1, 2, 3)}
-    assert len(set(days)) >= 2
+    assert {date.fromisoformat(d) for d in days} == {date(1955, 3, d) for d in (1, 2, 3)}
+    assert set(values(Column("d", "date", False, False, "1970-01-01", "1970-01-01"), 9, rng)) == {
+        "1970-01-01"
+    }
     low, high = "2024-05-17", "2024-05-17T12:00:00+00:00"
     moments = values(Column("d", "date", False, False, low, high), 200, rng)
     found = [datetime.fromisoformat(m) for m in moments]
@@ -150,12 +152,12 @@ def lines(*records):
         (json.dumps([RECORD, 1]), "instance 1: expected a record or a list of values; got 1"),
         (json.dumps([RECORD, [1, 2]]), "instance 1: expected 6 values, one a column; got 2"),
         (lines(RECORD | {"agee": 1}), "instance 0: .*got 'agee'; did you mean 'age'"),
-        (lines(RECORD | {"grade": "4"}), "expected one of '1', '2', '3' in column 'grade'; got '4'"),
+        (lines(RECORD | {"grade": "4"}), "one of '1', '2', '3' in column 'grade'; got '4'"),
         (lines(RECORD | {"grade": None}), "'grade'; got none, and the model fills no gap"),
         (lines({"grade": "2"}), "'hours/week'; got none"),
         (lines(RECORD | {"hours/week": 1e39}), "a number that float32 can hold"),
         (lines(RECORD | {"age": True}), "expected a number"),
-        (lines(RECORD | {"member": 2}), "expected true or false or a gap in column 'member'; got 2"),
+        (lines(RECORD | {"member": 2}), "true or false or a gap in column 'member'; got 2"),
         (lines(RECORD | {"since": "yesterday"}), "expected a date in ISO 8601"),
         (lines(RECORD | {"work": 1.5}), "expected a text or a gap in column 'work'; got 1.5"),
         (f"{HEADER}\n39,40,true,State,2,2012-01-01\n39,old,true,State,2,\n", "line 3: .*got 'old'"),

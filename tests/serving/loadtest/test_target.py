@@ -175,8 +175,9 @@ def test_a_server_of_another_kind_is_named(stub, paths, message):
 
 
 def test_a_path_before_the_servers_own_is_kept(stub):
-    said = SHORT | {"classes": None, "targets": ["t"], "example": {"x": 1.5}, "inputs": [
-        {"name": "x", "type": "number", "missing": "refuse", "minimum": 0, "maximum": 1}]}  # fmt: skip
+    said = SHORT | {"classes": None, "targets": ["t"], "example": {"x": 1.5}}
+    column = {"name": "x", "type": "number", "missing": "refuse", "minimum": 0, "maximum": 1}
+    said["inputs"] = [column]
     paths = {
         "a/b/models": (200, JSON, '{"models": [{"name": "m"}]}'),
         "a/b/models/m": (200, JSON, json.dumps(said)),
