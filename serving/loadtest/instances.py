@@ -86,8 +86,9 @@ def _dates(column: Column, count: int, rng: np.random.Generator) -> list[Value]:
     earliest, latest = str(column.minimum), str(column.maximum)
     days = len(earliest) == len(latest) == len("2024-05-17")
     step = 86400 if days else 1  # seconds
-    low, high = seconds_of(earliest) // step, seconds_of(latest) // step
-    drawn = rng.integers(math.ceil(low), math.floor(high), count, endpoint=True).tolist()
+    low = math.ceil(seconds_of(earliest) / step)
+    high = max(math.floor(seconds_of(latest) / step), low)  # both may be within one second
+    drawn = rng.integers(low, high, count, endpoint=True).tolist()
     moments = [EPOCH + timedelta(seconds=number * step) for number in drawn]
     return [(moment.date() if days else moment).isoformat() for moment in moments]
 

@@ -99,6 +99,8 @@ def test_dates_are_as_exact_as_their_range_and_within_it(rng):
     assert min(found) >= datetime.fromisoformat(f"{low}T00:00:00+00:00")
     assert max(found) <= datetime.fromisoformat(high)
     assert len(set(found)) > 190
+    low, high = "2024-05-17T12:00:00.25+00:00", "2024-05-17T12:00:00.75+00:00"
+    assert len(values(Column("d", "date", False, False, low, high), 9, rng)) == 9
 
 
 def test_the_server_takes_every_row(adults, rng):
