@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from math import gcd
 from typing import Any
 from urllib.parse import quote
 
@@ -40,23 +41,27 @@ def calls(
         target: who is asked.
         rows_of_a_request: sizes, which come in turn.
         form: of the bodies.
-        instances: one or more, which come in turn; of fewer than are needed, in other order each
-            time round.
+        instances: one or more, which come in turn, and again if they are fewer than are needed;
+            requests are all different as long as there are as many instances as requests.
         count: of requests, all sizes together.
 
     Raises:
         TargetError: the server does not answer one of them, or wrongly.
     """
     made = []
-    start = 0
     for number in range(count):
         rows = rows_of_a_request[number % len(rows_of_a_request)]
-        # A step aside each time round, lest the same request come again.
-        first = start + start // len(instances)
+        first = number * _step(rows, len(instances))
         asked = [instances[(first + place) % len(instances)] for place in range(rows)]
         made.append(_call(target, form, asked))
-        start += rows
     return made
+
+
+def _step(rows: int, among: int) -> int:
+    """How far apart requests begin: clear of each other, and nowhere twice before everywhere."""
+    while gcd(rows, among) > 1:
+        rows += 1
+    return rows
 
 
 def wire(

@@ -84,12 +84,13 @@ def _numbers(column: Column, count: int, rng: np.random.Generator) -> list[Value
 
 def _dates(column: Column, count: int, rng: np.random.Generator) -> list[Value]:
     earliest, latest = str(column.minimum), str(column.maximum)
-    low, high = math.ceil(seconds_of(earliest)), math.floor(seconds_of(latest))
-    drawn = rng.integers(low, max(low, high), count, endpoint=True).tolist()
-    moments = [EPOCH + timedelta(seconds=seconds) for seconds in drawn]
-    if len(earliest) == len(latest) == len("2024-05-17"):
-        return [moment.date().isoformat() for moment in moments]
-    return [moment.isoformat() for moment in moments]
+    days = len(earliest) == len(latest) == len("2024-05-17")
+    step = 86400 if days else 1  # seconds
+    low = math.ceil(seconds_of(earliest) / step)
+    high = max(math.floor(seconds_of(latest) / step), low)  # both may be within one second
+    drawn = rng.integers(low, high, count, endpoint=True).tolist()
+    moments = [EPOCH + timedelta(seconds=number * step) for number in drawn]
+    return [(moment.date() if days else moment).isoformat() for moment in moments]
 
 
 def seconds_of(text: str) -> float:

@@ -138,7 +138,7 @@ def fetch(
         raise TargetError(
             f"expected TLS at {told(address)}; got: {error.reason or error}; try http://"
         ) from None
-    except http.client.HTTPException as error:
+    except (http.client.HTTPException, ConnectionResetError) as error:
         hint = "check the address" if address.tls else "check the address, or try https://"
         raise TargetError(
             f"expected HTTP at {told(address)}; got {type(error).__name__}: {error}; {hint}"
