@@ -35,6 +35,7 @@ def test_a_real_server_counts_what_was_sent(live):
         requests.post(url, json={"instances": [ROW] * 3}, timeout=10)
     requests.post(url, json={"instances": [[1]]}, timeout=10)
     requests.post(url, data=b"{", headers={"Content-Type": "application/json"}, timeout=10)
+    requests.get(f"{live.url}/nowhere", timeout=10)
     found = server_side(before, metrics(live), "digits")
 
     assert found.requests == 9
@@ -45,7 +46,8 @@ def test_a_real_server_counts_what_was_sent(live):
     assert found.stages["run"].count == 7
     assert sum(stage.mean for stage in found.stages.values()) < 9 * found.seconds.mean
     assert found.batch_rows.mean == 3
-    assert sum(found.refused.values()) == 2
+    assert sum(found.refused.values()) == 3
+    assert found.refused["404"] == 1  # of no model
     json.dumps(found.as_json(), allow_nan=False)
 
 
