@@ -42,7 +42,8 @@ class Search:
 
     Args:
         measure: offers a rate for a while.
-        step: ratio of one rate to the next, while all are held, or all are missed.
+        step: ratio of the first rate to the second; of others it is more, until one is held and
+            one is missed.
         precision: ratio of the lowest rate that is missed to the highest that is held, at the end.
         most: probes for one objective.
     """
@@ -97,9 +98,10 @@ class Search:
         held, missed, again = self._bounds(objectives)
         if again is not None:
             return again
+        # The further it is from where the search began, the longer the strides.
+        stride = self._step ** len({rate for rate, _, _ in self._tried})
         if missed is None:
-            return start if held == 0 else held * self._step
+            return start if held == 0 else held * stride
         if held == 0:
-            lower = missed / self._step
-            return lower if lower >= LOWEST else None
+            return missed / stride if missed / stride >= LOWEST else None
         return (held * missed) ** 0.5 if missed / held > self._precision else None

@@ -22,7 +22,9 @@ from serving.loadtest.generator import Arrivals, Generator
 from serving.loadtest.instances import InstancesError, instances, read_instances
 from serving.loadtest.objectives import Objective, ObjectiveError, parse
 from serving.loadtest.progress import Progress
-from serving.loadtest.report import Report, document, page, show
+from serving.loadtest.report import Report
+from serving.loadtest.report.document import document
+from serving.loadtest.report.text import show
 from serving.loadtest.session import Session
 from serving.loadtest.target import Target, TargetError, read_target
 
@@ -208,6 +210,8 @@ def loadtest(
     load += f", {duration:g} s, {sizes} {'row' if rows == (1,) else 'rows'} a request, {form}"
     report = session.report(load, _command())
     if html is not None:
+        from serving.loadtest.report.page import page  # noqa: PLC0415 - matplotlib takes its time
+
         html.write_text(page(report), encoding="utf-8")
     if as_json:
         click.echo(json.dumps(document(report), indent=1))

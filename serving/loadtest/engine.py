@@ -126,7 +126,7 @@ class _Run:
         self.which: list[int] = []
         self.faults: Counter[str] = Counter()
         self.answered = 0
-        self.start = 0.0
+        self.start = self.busy = 0.0
         self.open: set[_Connection] = set()
         self.free: deque[_Connection] = deque()
         self.most = 0
@@ -165,7 +165,7 @@ class _Run:
             due=np.array(self.due), sent=np.array(self.sent), ended=np.array(self.ended),
             status=np.array(self.status, np.int16), call=np.array(self.which, np.int32),
             late=np.array(self.late), seconds=self.span(), wall=seconds, processor=processor,
-            open_loop=self.open_loop, connections=self.most, faults=self.faults,
+            busy=self.busy, open_loop=self.open_loop, connections=self.most, faults=self.faults,
         )  # fmt: skip
 
     def now(self) -> float:
@@ -387,6 +387,12 @@ class _Connection(asyncio.Protocol):
         self.complete, self.keep = True, self.parser.should_keep_alive()
 
     def data_received(self, data: bytes) -> None:
+        begun = time.perf_counter()
+        self.take(data)
+        self.run.busy += time.perf_counter() - begun
+
+    def take(self, data: bytes) -> None:
+        """Read part of an answer; at its end, write it down and go on."""
         run = self.run
         try:
             self.parser.feed_data(data)

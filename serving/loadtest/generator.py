@@ -15,6 +15,7 @@ from serving.loadtest.limits import Limits, limits, most
 from serving.loadtest.record import Record
 
 Arrivals = Literal["poisson", "constant"]
+LONGEST = 30.0  # seconds
 
 
 class Generator:
@@ -76,7 +77,9 @@ class Generator:
 
 
 def long_enough(rate: float, seconds: float, percentile: float, beyond: int = 12) -> float:
-    """Seconds in which so many requests lie beyond a percentile, at this rate, and no fewer.
+    """Seconds in which so many requests lie beyond a percentile, at this rate: it can be told.
+
+    Half a minute at most: of a rate that needs longer, the percentile cannot be told.
 
     Args:
         rate: requests a second.
@@ -84,4 +87,4 @@ def long_enough(rate: float, seconds: float, percentile: float, beyond: int = 12
         percentile: from 0 to 100.
         beyond: requests that are to lie beyond it.
     """
-    return max(seconds, beyond / (rate * (1 - percentile / 100)))
+    return max(seconds, min(LONGEST, beyond / (rate * (1 - percentile / 100))))

@@ -13,7 +13,7 @@ from serving.loadtest.call import Address, Call
 from serving.loadtest.engine import Engine
 from serving.loadtest.record import Record
 
-FULL = 0.8  # of a core; a generator that needs more than this is not punctual any more
+FULL = 0.8  # of the time; a generator that is busy for longer is not punctual any more
 NEAR = 0.8  # of the most it can send
 LATE_SHARE = 0.2  # of the latency at p99
 LATE_MS = 0.5  # that are not worth a word
@@ -82,12 +82,13 @@ def limits(record: Record, sendable: float | None) -> Limits:
     if not len(record.due):
         return Limits(0.0, 0.0, sendable, None)
     share = record.processor / record.wall
+    busy = max(record.processor, record.busy) / record.wall
     late = float(np.percentile(record.late, 99)) * 1e3
     latency = float(np.percentile(record.latency, 99)) * 1e3
     rate = len(record.due) / record.seconds
     verdict = None
-    if share >= FULL:
-        verdict = f"it used {share:.0%} of the one core it runs on"
+    if busy >= FULL:
+        verdict = f"it was busy {busy:.0%} of the time, on the one core it uses"
     elif sendable is not None and rate > NEAR * sendable:
         verdict = f"{rate:.0f} requests/s were to leave, and it can send {sendable:.0f} here"
     elif late > max(LATE_MS, LATE_SHARE * latency):

@@ -33,6 +33,7 @@ class Record:
         seconds: that requests were sent for.
         wall: seconds until the last answer was there, or given up.
         processor: seconds of processor time the generator used for the run.
+        busy: seconds that it was busy with answers, or kept from it by other processes.
         open_loop: whether requests left when due, answered or not.
         connections: most that were open at once.
         faults: up to a few sentences on what was wrong, by how often each was seen.
@@ -47,6 +48,7 @@ class Record:
     seconds: float
     wall: float
     processor: float
+    busy: float
     open_loop: bool
     connections: int
     faults: Counter[str] = field(default_factory=Counter)
@@ -60,15 +62,3 @@ class Record:
     def service(self) -> NDArray[np.float64]:
         """Seconds from leaving to the end, float64 `(n,)`: what a closed loop sees."""
         return self.ended - self.sent
-
-    def since(self, seconds: float) -> Record:
-        """The part of requests that were due after so many seconds: without the warm-up."""
-        keep = self.due >= seconds
-        return Record(
-            due=self.due[keep] - seconds, sent=self.sent[keep] - seconds,
-            ended=self.ended[keep] - seconds, status=self.status[keep], call=self.call[keep],
-            late=self.late[keep], seconds=self.seconds - seconds,
-            wall=self.wall - seconds,
-            processor=self.processor * (1 - seconds / self.wall), open_loop=self.open_loop,
-            connections=self.connections, faults=self.faults,
-        )  # fmt: skip

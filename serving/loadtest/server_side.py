@@ -114,8 +114,10 @@ def server_side(before: str, after: str, model: str) -> ServerSide | None:
         gained = _gained(_series(before), _series(after))
     except ValueError:
         return None
+    if any(value < 0 for value in gained.values()):
+        return None
     seconds = _spread(gained, SECONDS, {"model": model})
-    if seconds is None or any(value < 0 for value in gained.values()):
+    if seconds is None:
         return None
     stages = {s: _spread(gained, STAGE_SECONDS, {"model": model, "stage": s}) for s in STAGES}
     return ServerSide(

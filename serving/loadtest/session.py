@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from serving.loadtest.capacity import Search
+from serving.loadtest.capacity import LOWEST, Search
 from serving.loadtest.figures import Figures
 from serving.loadtest.generator import Generator, long_enough
 from serving.loadtest.limits import Limits
@@ -43,6 +43,7 @@ class Session:
         self._generator, self._target, self._progress = generator, target, progress
         self._objectives = objectives
         self._search: Search | None = None
+        self._held: float | None = None
         self._found: tuple[Figures, Limits]
         self._metrics = ("", "")
 
@@ -67,15 +68,16 @@ class Session:
                 return self._generator.rate(rate, seconds)
 
         self._search = Search(measure)
-        rate = self._search.highest(self._objectives, max(1.0, saturated.rate / 2))
-        for _ in range(STEPS_BACK):
-            seconds = long_enough(rate or 1.0, duration, percentile)
-            self.once(partial(self._generator.rate, rate or 1.0), 0.0, seconds)
-            figures = self._found[0]
-            if not rate or all(verdict.met for verdict in judge(figures, self._objectives)):
+        rate = self._search.highest(self._objectives, max(LOWEST, saturated.rate / 2))
+        for _ in range(STEPS_BACK if rate else 1):
+            shown = rate or LOWEST
+            seconds = long_enough(shown, duration, percentile)
+            self.once(partial(self._generator.rate, shown), 0.0, seconds)
+            if rate and all(v.met for v in judge(self._found[0], self._objectives)):
+                self._held = rate
                 break
             rate *= BACK
-        return f"search of capacity, {rate:,.0f} requests/s held"
+        return "search of capacity" + (f", {rate:,.0f} requests/s held" if self._held else "")
 
     def report(self, load: str, command: str) -> Report:
         """All that was measured.
@@ -96,6 +98,7 @@ class Session:
             limits=limits,
             probes=self._search.probes(self._objectives) if self._search else (),
             machine=machine(),
+            held=self._held,
         )
 
     def _look(self) -> str:

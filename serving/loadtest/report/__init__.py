@@ -1,8 +1,5 @@
-"""The report: what a run came to, on a terminal, on a page, in plots."""
+"""The report: what a run came to; `text` on a terminal, `page` with `plots`, `document` as JSON."""
 
-from serving.loadtest.report.content import Limits, Probe, Report
-from serving.loadtest.report.document import document
-from serving.loadtest.report.page import page
-from serving.loadtest.report.text import show
+from serving.loadtest.report.content import Report
 
-__all__ = ["Limits", "Probe", "Report", "document", "page", "show"]
+__all__ = ["Report"]

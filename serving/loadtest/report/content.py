@@ -4,51 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from serving.loadtest.capacity import Probe
 from serving.loadtest.figures import Figures
+from serving.loadtest.limits import Limits
 from serving.loadtest.objectives import Verdict
 from serving.loadtest.report.wording import count, duration, percent
 from serving.loadtest.server_side import ServerSide
 
 OTHERS = 0.02  # of the requests, from which on others' at the server are worth a word
 NOT_SENT = 0.001  # of those due, from which on it was not the load that was asked for
-
-
-class Limits(Protocol):
-    """What the generator can do here: as `limits.py` finds it."""
-
-    @property
-    def processor_share(self) -> float:
-        """Of one processor, that the generator used; 1 is all of it."""
-
-    @property
-    def late_p99_ms(self) -> float:
-        """What it added itself to all but a hundredth of the requests, milliseconds."""
-
-    @property
-    def most(self) -> float | None:
-        """Requests a second that it can send here, if that was measured."""
-
-    @property
-    def verdict(self) -> str | None:
-        """A sentence if it was the bottleneck."""
-
-
-class Probe(Protocol):
-    """A step of the search for the highest rate: as `capacity.py` makes it."""
-
-    @property
-    def rate(self) -> float:
-        """Requests a second that were offered."""
-
-    @property
-    def figures(self) -> Figures:
-        """What came of them."""
-
-    @property
-    def held(self) -> bool:
-        """Whether the objectives were met."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +30,7 @@ class Report:
         limits: of the generator.
         probes: of a search of capacity; else none.
         machine: what it ran on, by name.
+        held: of a search of capacity, the rate whose run this is, if any was held, a second.
     """
 
     target: str
@@ -76,16 +42,12 @@ class Report:
     limits: Limits
     probes: Sequence[Probe] = ()
     machine: Mapping[str, str] = field(default_factory=dict)
+    held: float | None = None
 
     @property
     def met(self) -> bool | None:
         """Whether all objectives were; None if none were asked for."""
         return all(verdict.met for verdict in self.verdicts) if self.verdicts else None
-
-    @property
-    def highest_held(self) -> float | None:
-        """Of the probes: the highest rate that met the objectives, if one did."""
-        return max((probe.rate for probe in self.probes if probe.held), default=None)
 
     @property
     def warnings(self) -> list[str]:
@@ -103,11 +65,6 @@ class Report:
             yield (
                 f"{count(stayed, 'request')} of {figures.requests:,} never left: the server got "
                 "less load than was asked for."
-            )
-        if wrong := figures.errors.get("wrong"):
-            yield (
-                f"{count(wrong, 'answer')} came with status 200 and "
-                f"{'was' if wrong == 1 else 'were'} wrong: a fast wrong answer is an error."
             )
         if server is not None and server.requests > (1 + OTHERS) * figures.requests:
             yield (

@@ -15,7 +15,7 @@ def document(report: Report) -> dict[str, Any]:
         "load": report.load,
         "objectives": [verdict.as_json() for verdict in report.verdicts],
         "met": report.met,
-        "capacity": report.highest_held,
+        "capacity": report.held,
         "probes": [
             {
                 "rate": probe.rate,

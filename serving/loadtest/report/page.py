@@ -32,8 +32,7 @@ def page(report: Report) -> str:
     Returns:
         A whole HTML document, styled for light, dark and paper.
     """
-    # Ours, and its quotes and angle brackets must stay as they are.
-    style = Markup(files(__package__).joinpath("templates/page.css").read_text("utf-8"))  # noqa: S704
+    style = files("serving.loadtest.report").joinpath("templates/page.css").read_text("utf-8")
     objectives = [verdict.objective for verdict in report.verdicts]
     return _ENVIRONMENT.get_template("page.html").render(
         report=report,
@@ -47,7 +46,8 @@ def page(report: Report) -> str:
         over_time=time_plot(report.figures),
         capacity=capacity_plot(report.probes, objectives) if report.probes else None,
         wording=wording,
-        style=style,
+        # Ours, and its quotes and angle brackets must stay as they are.
+        style=Markup(style),  # noqa: S704
     )
 
 
@@ -59,7 +59,7 @@ def _sentence(report: Report) -> str:
         f"{wording.duration(figures.latency.percentiles['p50'])}"
     )
     if report.probes:
-        highest = report.highest_held
+        highest = report.held
         return (
             "No rate that was tried met the objectives." if highest is None
             else f"{wording.rate(highest)} requests a second met the objectives."
@@ -94,10 +94,7 @@ def _times(figures: Figures, server: ServerSide | None) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = [
         (
             name,
-            *(
-                wording.milliseconds(times.percentiles[name]) + ("*" if name in times.few else "")
-                for times in told
-            ),
+            *(wording.percentile(times, name) for times in told),
             wording.between(bounds.get(name)),
             wording.milliseconds(figures.late.percentiles[name]),
         )

@@ -21,11 +21,11 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from serving.loadtest.capacity import Probe
 from serving.loadtest.figures import Distribution, Figures, name
 from serving.loadtest.objectives import Objective
-from serving.loadtest.report.content import Probe
 
 PAPER, INK, MUTED, RULE = "#fefefe", "#1c2024", "#6a7079", "#dfe2e6"
 ACCENT, SECOND, BAD = "#2563a8", "#c8691c", "#b93a32"
@@ -97,7 +97,7 @@ def percentile_plot(figures: Figures, objectives: Sequence[Objective] = ()) -> M
             beyond = 1 / (1 - objective.percentile / 100)
             axes.axhline(1000 * objective.bound, color=BAD, linewidth=1, linestyle=DASHES)
             axes.plot([beyond], [1000 * objective.bound], "o", color=BAD, markersize=4)
-            _beside(axes, str(objective), (beyond, 1000 * objective.bound))
+            _beside(axes, str(objective), (beyond, 1000 * objective.bound), left=beyond > 10)
         _legend(axes)
     return drawing.svg
 
@@ -214,9 +214,11 @@ def _nines(axes: Axes, most: int) -> None:
 def _upwards(axes: Axes, label: str) -> None:
     """Powers, the ticks written as numbers: formulas are not set here."""
     axes.set_yscale("log")
+    if not np.isfinite(axes.dataLim.minposy):  # nothing to scale by
+        axes.set_ylim(1, 1000)
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylabel(label)
     _grid(axes)
 
@@ -231,8 +233,10 @@ def _legend(axes: Axes) -> None:
     axes.legend(loc="best", handlelength=1.4, labelspacing=0.25)
 
 
-def _beside(axes: Axes, text: str, place: tuple[float, float]) -> None:
-    axes.annotate(text, place, (4, 3), textcoords="offset points", color=BAD, fontsize=8.5)
+def _beside(axes: Axes, text: str, place: tuple[float, float], *, left: bool = False) -> None:
+    """Words above a place, on its right unless there may be no room."""
+    axes.annotate(text, place, (-4 if left else 4, 3), textcoords="offset points", color=BAD,
+                  fontsize=8.5, ha="right" if left else "left")  # fmt: skip
 
 
 def _of_latency(objectives: Sequence[Objective]) -> list[Objective]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from rich.console import Console, RenderableType
+from collections.abc import Iterator
+
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from serving.loadtest.report.content import Report
 from serving.loadtest.report.wording import (
-    NONE,
     between,
     duration,
     milliseconds,
     percent,
+    percentile,
     plain,
     rate,
 )
@@ -81,13 +83,12 @@ def _probes(report: Report) -> RenderableType | None:
             percent(figures.error_share),
             Text("yes", "green") if probe.held else Text("no", "red"),
         )
-    highest = report.highest_held
-    table.caption = Text(
-        "no rate met the objectives" if highest is None
-        else f"highest rate that met the objectives: {rate(highest)}/s",
-        "bold",
+    highest = report.held
+    found = (
+        "No rate that was tried met the objectives." if highest is None
+        else f"{rate(highest)} requests a second met the objectives."
     )  # fmt: skip
-    return table
+    return Group(Text(found, "bold"), table)
 
 
 def _times(report: Report) -> RenderableType:
@@ -96,7 +97,7 @@ def _times(report: Report) -> RenderableType:
     for name, times in (("latency", figures.latency), ("service", figures.service)):
         table.add_row(
             name,
-            *(milliseconds(times.percentiles[p]) + ("*" if p in times.few else "") for p in SHOWN),
+            *(percentile(times, p) for p in SHOWN),
             milliseconds(times.most),
             milliseconds(times.mean),
         )
@@ -110,8 +111,7 @@ def _times(report: Report) -> RenderableType:
         notes.append("server: bounds of its buckets")
     if figures.latency.few:
         notes.append("* rests on few requests")
-    table.caption = Text("; ".join(notes), "dim")
-    return table
+    return Group(table, Text("\n".join(notes), "dim"))
 
 
 def _rest(report: Report) -> RenderableType:
@@ -124,47 +124,45 @@ def _rest(report: Report) -> RenderableType:
     for fault, times in figures.faults:
         table.add_row("", Text(f"{times:,} × {plain(fault)}"))
     if report.server_side is not None:
-        table.add_row("server", Text(_server(report.server_side, figures.service.mean)))
+        said = "\n".join(_server(report.server_side, figures.service.mean))
+        table.add_row("server", Text(said))
     table.add_row("generator", Text(report.generator))
     return table
 
 
 def _rates(report: Report) -> str:
     figures = report.figures
-    offered = NONE if figures.offered is None else f"{rate(figures.offered)}/s"
-    said = f"{rate(figures.rate)}/s answered rightly of {rate(figures.sent_rate)}/s sent"
+    said = f"{rate(figures.rate)}/s answered rightly, {rate(figures.sent_rate)}/s sent"
     if figures.offered is not None:
-        said += f" and {offered} offered"
+        said += f", {rate(figures.offered)}/s offered"
     return f"{said}; {rate(figures.rows_per_second)} rows/s"
 
 
 def _errors(report: Report) -> str:
     figures = report.figures
-    kinds = ", ".join(f"{times:,} {name}" for name, times in figures.errors.items())
+    kinds = ", ".join(f"{times:,} × {name}" for name, times in figures.errors.items())
     return f"{percent(figures.error_share)} of {figures.requests:,}" + (kinds and f": {kinds}")
 
 
-def _server(server: ServerSide, service: float) -> str:
+def _server(server: ServerSide, service: float) -> Iterator[str]:
     """What it says of itself, and what of the client's time it does not account for."""
     mean = server.seconds.mean
-    parts = [
-        f"{server.requests:,} requests, mean {duration(mean)}; "
+    yield (
+        f"{server.requests:,} requests, {duration(mean)} on average; "
         f"network, queues before it and generator {duration(max(0.0, service - mean))}"
-    ]
+    )
     if server.stages:
         stages = (f"{name} {duration(spread.mean)}" for name, spread in server.stages.items())
-        parts.append(f"means of {', '.join(stages)}")
-    if server.batch_rows is not None and server.batch_rows.count:
-        parts.append(f"{server.batch_rows.mean:.3g} rows a run")
+        rows = server.batch_rows
+        runs = f"; {rows.mean:.3g} rows a run" if rows is not None and rows.count else ""
+        yield f"of that {', '.join(stages)}{runs}"
     if server.refused:
         refused = ", ".join(f"{times:,} × {code}" for code, times in server.refused.items())
-        parts.append(f"refused {refused}")
-    return "; ".join(parts)
+        yield f"refused {refused}"
 
 
 def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim",
-                  caption_justify="left")  # fmt: skip
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
     table.add_column(first, no_wrap=True)
     for name in others:
         table.add_column(name, justify="right", no_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from serving.loadtest.figures import Distribution
 from serving.loadtest.server_side import Between
 
 NONE = "–"
@@ -17,6 +18,12 @@ def milliseconds(seconds: float) -> str:
     value = 1000 * seconds
     places = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
     return f"{value:,.{min(places, 3)}f}"
+
+
+def percentile(times: Distribution, name: str) -> str:
+    """One of those that are always told, in milliseconds; with a star if it rests on few."""
+    told = milliseconds(times.percentiles[name])
+    return f"{told}*" if told != NONE and name in times.few else told
 
 
 def duration(seconds: float) -> str:

@@ -32,8 +32,7 @@ def test_a_slow_generator_says_so_and_not_that_the_server_is_slow(live):
     due = arrivals.constant(400, 1)
     record = Engine(make_address(live.url), [call]).open_loop(due, np.zeros(len(due), np.int32))
     found = limits(record, None)
-    assert found.processor_share > 0.85
-    assert found.verdict.startswith("The generator was the bottleneck: ")
+    assert found.verdict.startswith("The generator was the bottleneck: it was busy")
 
 
 def made(late, latency, processor=0.1):
@@ -41,7 +40,7 @@ def made(late, latency, processor=0.1):
     due = np.linspace(0, 1, n, endpoint=False)
     return Record(
         due=due, sent=due + late, ended=due + latency, status=np.full(n, 200, np.int16),
-        call=np.zeros(n, np.int32), late=np.full(n, late), seconds=1.0, wall=1.0,
+        call=np.zeros(n, np.int32), late=np.full(n, late), seconds=1.0, wall=1.0, busy=0.1,
         processor=processor, open_loop=True, connections=1,
     )  # fmt: skip
 
@@ -53,7 +52,7 @@ def made(late, latency, processor=0.1):
         (made(0.004, 0.005), 10_000, "left up to 4.0 ms late (p99), of 5.0 ms"),
         (made(0.004, 0.5), 10_000, None),  # next to nothing of it
         (made(0.0004, 0.001), 10_000, None),  # too short to matter
-        (made(0.0, 0.005, processor=0.97), 10_000, "it used 97% of the one core"),
+        (made(0.0, 0.005, processor=0.97), 10_000, "it was busy 97% of the time"),
         (made(0.0, 0.005), 1_100, "it can send 1100 here"),
         (made(0.0, 0.005), None, None),
     ],
@@ -69,7 +68,7 @@ def test_a_run_without_requests_has_nothing_to_be_blamed_for():
     record = Record(
         due=empty.due[none], sent=empty.sent[none], ended=empty.ended[none],
         status=empty.status[none], call=empty.call[none], late=empty.late[none], seconds=0.0,
-        wall=1.0, processor=0.0, open_loop=True, connections=1,
+        wall=1.0, processor=0.0, busy=0.0, open_loop=True, connections=1,
     )  # fmt: skip
     assert limits(record, 100.0).verdict is None
 
