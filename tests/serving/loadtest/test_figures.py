@@ -23,7 +23,8 @@ def record(due, sent, ended, *, status=200, call=0, seconds=10.0, faults=()):
     return Record(
         due=due, sent=sent, ended=ended, status=filled(np.int16(status), due.shape),
         call=filled(np.int32(call), due.shape), late=np.maximum(sent - due, 0),
-        seconds=seconds, wall=seconds, processor=0.1, busy=0.1, open_loop=True, connections=64, faults=Counter(faults),
+        seconds=seconds, wall=seconds, processor=0.1, busy=0.1, open_loop=True, connections=64,
+        faults=Counter(faults),
     )  # fmt: skip
 
 
