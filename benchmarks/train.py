@@ -129,6 +129,7 @@ def commit() -> str:
 @click.option("--out", type=click.Path(path_type=Path), default=HERE / "results" / "train.json")
 def main(torch_python: str, rounds: int, seconds: float, out: Path) -> None:
     """Measure, print, write."""
+    started, sources = datetime.now(UTC), commit()
     pythons = {side: torch_python if "torch" in side else sys.executable for side in SIDES}
     asked = [torch_python, "-c", "import torch; print(torch.__version__)"]
     torch_version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
@@ -136,8 +137,9 @@ def main(torch_python: str, rounds: int, seconds: float, out: Path) -> None:
     libraries = {name: version(name) for name in ("numpy", "scikit-learn", "numba")}
     report = {
         "benchmark": "train",
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+        "when": started.isoformat(timespec="seconds"),
+        "minutes": round((datetime.now(UTC) - started).total_seconds() / 60, 1),
+        "commit": sources,
         "machine": machine(),
         "libraries": libraries | {"torch": torch_version},
         "rounds": rounds,

@@ -99,7 +99,7 @@ def _beside(result: Mapping[str, Any]) -> str:
 def _latency(found: Mapping[str, float] | None) -> str:
     if found is None:
         return "–"
-    said = f"{number(found['p50_ms'])}, {number(found['p99_ms'])}"
+    said = f"{found['p50_ms']:,.6g}, {found['p99_ms']:,.6g}"
     return (
         f"{said}; {percent(found['success'], 2)} answered" if found.get("success", 1) < 1 else said
     )

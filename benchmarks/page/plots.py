@@ -23,7 +23,7 @@ STYLE: dict[Any, Any] = {
 }
 # Told apart by all eyes, as in the trainer's reports (after Okabe and Ito 2008, and Tol 2021).
 COLOURS = ("#2563a8", "#c8691c", "#009e73", "#b65a94", "#8a8a00", "#4aa3d8", "#8c564b", "#7667b5",
-           "#d4483b", "#5f8a8b", "#444444", "#b0b0b0")  # fmt: skip
+           "#d4483b", "#5f8a8b", "#444444", "#b0b0b0", "#1c5d4e")  # fmt: skip
 WIDTH = 9.0  # inches
 FILLED = 0.8  # of the place of a group of bars
 

@@ -21,7 +21,7 @@ from benchmarks.serve.processes import end_all
 from serving.settings import ENV_PREFIX
 
 START = 90  # seconds until a first answer, at most
-SETTLE = 1  # seconds for the second worker to be there as well
+SETTLE = 0.5  # second for the second worker to be there as well
 TOLERANCE = 1e-5  # of a probability
 LOG = 8000  # characters of a log that an error shows
 
