@@ -28,10 +28,12 @@ def _install(peer: str, folder: Path) -> None:
     if installed.exists() and installed.read_bytes() == pins.read_bytes():
         return
     shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+    # With the pip that is here, and nothing compiled but what is run: that takes half the time.
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(folder), "install", "--no-compile"]
     # Without dependencies: all that are needed are listed, and some that are not are not.
-    subprocess.run([*pip, "--no-deps", "--requirement", str(pins)], check=True)
+    chosen = ["--quiet", "--disable-pip-version-check", "--no-deps", "--requirement", str(pins)]
+    subprocess.run([*pip, *chosen], check=True)
     shutil.copy(pins, installed)
 
 
