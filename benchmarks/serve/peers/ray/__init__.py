@@ -29,5 +29,5 @@ def _start(place: Place) -> Command:
     )
 
 
-# It takes half a minute to start and to end: under the heavy load too, that would be a tenth of all.
+# It takes half a minute to start and to end, so that once a round is enough.
 SIDES = (Side("ray", _start, peer="ray", package="ray", loads=LIGHT),)
