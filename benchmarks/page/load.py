@@ -21,7 +21,7 @@ is counted from when a request should have left: a server that falls behind cann
 down and look better for it. The client is `serving loadtest`, on the same cores. Shown is the
 highest rate, in requests a second, at which 99 of 100 are answered within a bound; 0 says that no
 rate held it. Median of the rounds, with quartiles; MB is memory."""
-RATIOS = "Rates of ours as a multiple of theirs, round by round:"
+RATIOS = "Rates of ours as a multiple of theirs, round by round; – where theirs is 0:"
 BESIDE = """\
 Beside it, what KServe publishes of itself. Model, machine and client are others: it says what is
 thought worth publishing, and not which server is faster."""
@@ -91,7 +91,7 @@ def _beside(result: Mapping[str, Any]) -> str:
          *(_latency(theirs["at"][rate]) for rate in rates),
          *("not published" for _ in _bounds(result))],
     ]  # fmt: skip
-    headings = ["", "model", "machine", *(f"p50 and p99 at {rate}/s, ms" for rate in rates),
+    headings = ["", "model", "machine", *(f"p50 / p99 at {rate}/s, ms" for rate in rates),
                 *(f"highest rate, p99 ≤ {bound} ms" for bound in _bounds(result))]  # fmt: skip
     return table(headings, rows)
 
@@ -99,7 +99,7 @@ def _beside(result: Mapping[str, Any]) -> str:
 def _latency(found: Mapping[str, float] | None) -> str:
     if found is None:
         return "–"
-    said = f"{found['p50_ms']:,.6g}, {found['p99_ms']:,.6g}"
+    said = f"{found['p50_ms']:,.6g} / {found['p99_ms']:,.6g}"
     return (
         f"{said}; {percent(found['success'], 2)} answered" if found.get("success", 1) < 1 else said
     )
@@ -125,15 +125,21 @@ def render(result: Mapping[str, Any] | None) -> str:
 def sentence(result: Mapping[str, Any]) -> str:
     """The ratios of the README: of each rival the range over the bounds, under the first load."""
     r = result["results"][0]
-    ranges = []
+    ranges, behind = [], []
     for key, found in r["ratios"].items():
         mine, rival = pair(key)
         medians = [ratio["median"] for ratio in found.values() if ratio["median"] is not None]
         if mine == "ours" and is_rival(rival) and medians:
             ranges.append(f"{number(min(medians))}–{number(max(medians))} × {named(rival)}")
-    return (
-        f"The rate held ({_title(r)}), from bound to bound: {'; '.join(ranges)}." if ranges else ""
-    )
+            behind += [
+                f"{named(rival)}, p99 ≤ {bound} ms, {spread(ratio)} ×"
+                for bound, ratio in found.items()
+                if ratio["median"] is not None and ratio["median"] < 1
+            ]
+    if not ranges:
+        return ""
+    said = f"The rate held ({_title(r)}), from bound to bound: {'; '.join(ranges)}."
+    return f"{said} Below 1: {'; '.join(behind)}." if behind else said
 
 
 def draw(result: Mapping[str, Any], folder: Path) -> None:

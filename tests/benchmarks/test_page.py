@@ -252,16 +252,19 @@ def test_a_ratio_to_a_rate_of_0_is_left_open(measured):
     line = next(x for x in load.render(measured).splitlines() if "forwardpass / FastAPI" in x)
     assert cells(line)[1:3] == ["–", "2.10 (1.90–2.40)"]
     assert "1.10–2.10 × FastAPI, uvicorn" in load.sentence(measured)
+    assert "Below 1: Mosec, p99 ≤ 2 ms, 0.81 (0.70–0.90) ×; Mosec, p99 ≤ 5 ms" in load.sentence(
+        measured
+    )
 
 
 def test_what_kserve_publishes_stands_beside_ours_with_both_machines(measured):
     lines = load.render(measured).splitlines()
     kserve = next(line for line in lines if "kserve/kserve/blob/19aa3c9" in line)
     assert "8 nodes n1-standard" in kserve
-    assert cells(kserve)[3:5] == ["1.283, 2.205", "8,658, 20,307; 93.72 % answered"]
+    assert cells(kserve)[3:5] == ["1.283 / 2.205", "8,658 / 20,307; 93.72 % answered"]
     ours = lines[lines.index(kserve) - 1]
     assert "Test CPU, 2 cores" in ours
-    assert cells(ours)[3:6] == ["0.61, 1.93", "0.64, 2.4", "1,000 (900–1,100)"]
+    assert cells(ours)[3:6] == ["0.61 / 1.93", "0.64 / 2.4", "1,000 (900–1,100)"]
 
 
 def test_plots_are_the_same_for_the_same_results(results, measured, tmp_path):
