@@ -39,6 +39,7 @@ CASES = [
 ]
 SIDES = ("ours", "ours-numpy", "products", "torch-eager", "torch-fused", "sklearn")
 OURS, RIVALS = SIDES[:2], SIDES[3:]
+WRITTEN = ("benchmarks/results", "docs/benchmarks", "docs/benchmarks.md", "README.md")
 
 
 class Side:
@@ -117,8 +118,17 @@ def machine() -> dict[str, object]:
 
 
 def commit() -> str:
-    """The commit that was measured, with a mark if files had been changed since."""
-    git = ["git", "-C", str(HERE.parent), "describe", "--always", "--dirty"]
+    """The commit that was measured, with a mark if files had been changed since.
+
+    But for those that the benchmarks write: one after the other, all measure the same sources.
+    """
+    sources = [".", *(f":(exclude){path}" for path in WRITTEN)]
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *sources)
+    return _git("describe", "--always") + ("-dirty" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    git = ["git", "-C", str(HERE.parent), *arguments]
     return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
 
 
