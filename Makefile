@@ -11,7 +11,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve bench-swaps bench-guarantees soak-metrics clean
+.PHONY: help install serve test lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve bench-load bench-page bench-swaps bench-guarantees soak-metrics clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,7 @@ bench-train: install  ## training steps a second against PyTorch and scikit-lear
 	.bench/torch/bin/python -c 'import torch' 2>/dev/null || ($(PYTHON) -m venv .bench/torch \
 	  && .bench/torch/bin/pip install --quiet torch==2.13.0 numpy==2.4.6)
 	$(BIN)/python benchmarks/train.py --torch .bench/torch/bin/python
+	$(BIN)/python -m benchmarks.page
 
 test-browser: install  ## look at a report in headless chromium
 	$(BIN)/python -m pytest -m browser tests/trainer/report
@@ -89,15 +90,24 @@ bench-parity: data  ## 5,000 records of Adult and of diamonds: NumPy, scored fil
 bench-memory: install  ## train on a 1 GB file and score it with 400 MB of memory (root, 4 GB of disk)
 	$(BIN)/python benchmarks/larger_than_memory.py
 
-bench-compress: data  ## compress five networks: size, speed, what it costs, parity, in some 15 minutes
+bench-compress: packages  ## compress five networks: size, speed, what it costs, parity, in some 12 minutes
 	$(BIN)/python benchmarks/compress.py
+	$(BIN)/python -m benchmarks.page
 
-bench-serve: install  ## this server beside seven others, in some 25 minutes (wrk, which root can install)
-	command -v wrk >/dev/null || apt-get install --yes wrk
+bench-serve: install  ## this server beside seven others, in some 14 minutes (wrk, which root can install)
+	command -v wrk >/dev/null || (apt-get update --quiet && apt-get install --yes wrk)
 	$(BIN)/python -m benchmarks.serve
+	$(BIN)/python -m benchmarks.page
+
+bench-load: install  ## the highest rates that this server and others hold, within bounds of the latency
+	$(BIN)/python -m benchmarks.load
+	$(BIN)/python -m benchmarks.page
+
+bench-page: install  ## docs/benchmarks.md and the README's tables anew, out of benchmarks/results
+	$(BIN)/python -m benchmarks.page
 
 bench-guarantees: install  ## start-up, memory, overload, the cost of watching, whose answers are whose, in some 6 minutes
-	command -v wrk >/dev/null || apt-get install --yes wrk
+	command -v wrk >/dev/null || (apt-get update --quiet && apt-get install --yes wrk)
 	$(BIN)/python -m benchmarks.guarantees
 
 soak-metrics: install  ## 100,000 requests while workers are killed: do the metrics say what was answered?

@@ -1,12 +1,14 @@
 """What compression saves and what it costs: size, speed and held-out metric of each variant.
 
-Trains the networks of the README's section on compression as its commands say, compresses them as
-its commands say, and then, in one process on one thread:
+Trains the networks of the README's section on compression as its commands say, and compresses them
+as its commands say: two networks at once, each in a process of its own, on one thread. There it
 
-- times all graphs of a network in turns, round after round, for the medians of the rounds' ratios;
 - compares ONNX Runtime with the NumPy reference in whole numbers, row by row;
 - asks for the same rows alone, in sevens, in batches of 256, and beside batch-mates a thousand
   times as large.
+
+When all are made and nothing else runs, all graphs of a network are timed on one thread in turns,
+round after round, for the medians of the rounds' ratios.
 
     python benchmarks/compress.py [--only lenet]
 """
@@ -14,12 +16,17 @@ its commands say, and then, in one process on one thread:
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import shlex
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -40,6 +47,9 @@ from trainer.recipe import fit
 
 ROUNDS, RUNS = 40, 20  # turns, and runs in each
 COMPARED = 10_000  # rows
+RACED = max(TIMED_ROWS)
+AT_ONCE, SLOWEST = 2, "wide"  # networks in the making, and the one to begin with
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 OUTLIERS = 1000.0  # times as large
 
 
@@ -54,11 +64,11 @@ def options(arguments: list[str]) -> dict[str, str]:
     return found
 
 
-def rows_of(config: Config) -> Records:
+def rows_of(config: Config, count: int) -> Records:
     """Held-out rows, the same ones again and again where there are few."""
     table = load(config.data, config.reading())
     test = split(table, validation=config.validation, test=config.test, seed=config.seed).test
-    return table.records.take(np.resize(test, COMPARED))
+    return table.records.take(np.resize(test, count))
 
 
 def race(graphs: dict[str, bytes], inputs: Arrays) -> dict[str, dict[str, dict[str, float]]]:
@@ -128,14 +138,12 @@ def by_batch(session: Session, inputs: Arrays, output: str) -> dict[str, float]:
     return moved
 
 
-def measured(done: Compressed, records: Records) -> dict[str, object]:
-    """All there is to say of a compressed bundle."""
+def measured(done: Compressed, records: Records) -> dict[str, Any]:
+    """All there is to say of a compressed bundle but its speed."""
     bundle = done.bundle
     if bundle is None:
         return {"kept": False, "tried": [c.model_dump() for c in done.compression.tried]}
     variants = bundle.manifest.variants
-    graphs = {name: bundle.graph(name) for name in variants}
-    speed = race(graphs, records.take(slice(0, 256)).inputs())
     metric = done.compression.metric
     kept = {c.name: c for c in done.compression.tried if c.kept}
     return {
@@ -148,12 +156,92 @@ def measured(done: Compressed, records: Records) -> dict[str, object]:
                 "layers": "-".join(map(str, (kept[name].inputs, *kept[name].hidden))),
                 "test": round(variant.metrics[metric], 5),
                 "lost": None if (lost := kept[name].tested) is None else lost.model_dump(),
-                "speed": speed[name],
                 "parity": parity(done, name, records) if variant.bits < 32 else None,
             }
             for name, variant in variants.items()
         },
     }
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of one command.
+
+    Attributes:
+        title: the network, the command, how long it took.
+        result: all there is to say but speed.
+        bundle: the folder of the compressed version; None where there is none.
+        config: of the network's training.
+    """
+
+    title: str
+    result: dict[str, Any]
+    bundle: Path | None
+    config: Config
+
+
+def by_network(only: tuple[str, ...]) -> dict[str, list[list[str]]]:
+    """The README's commands, of each network its own."""
+    found: dict[str, list[list[str]]] = {}
+    for command in commands("`make bench-compress` runs these"):
+        verb, subject, *arguments = command
+        fitted = options(arguments).get("name", subject)
+        name = Path(subject).name if verb == "compress" else fitted
+        if not only or name in only:
+            found.setdefault(name, []).append(command)
+    return found
+
+
+def make(name: str, network: list[list[str]], models: Path) -> list[Made]:
+    """Train a network, compress it as often as is said, and compare; in a process of its own.
+
+    Args:
+        name: of the network.
+        network: its commands, the first of which trains it.
+        models: the repository.
+    """
+    (_, subject, *arguments), *compressions = network
+    chosen = options(arguments) | {"models": models, "skip_baselines": "true"}
+    config = configure(None, {"data": subject, **chosen})
+    bundle = fit(config)[0]
+    found = []
+    for command in compressions:
+        started = time.perf_counter()
+        goal = Goal.model_validate(options(command[2:]))
+        done = compress(bundle, goal, tell=lambda _: None)
+        seconds = round(time.perf_counter() - started)
+        title = f"{name}: trainer {shlex.join(command)} ({seconds} s)"
+        result = measured(done, rows_of(config, COMPARED)) | {"seconds": seconds}
+        found.append(Made(title, result, done.bundle and done.bundle.path, config))
+    return found
+
+
+def all_made(only: tuple[str, ...], models: Path) -> list[Made]:
+    """What came of all commands, in their order; the networks that take longest begin first."""
+    # Inherited by the processes: on more threads they would wait for each other's.
+    os.environ |= dict.fromkeys(THREADS, "1")
+    networks = by_network(only)
+    begin = sorted(networks, key=lambda name: name != SLOWEST)
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(AT_ONCE, mp_context=fresh) as pool:
+        making = {pool.submit(make, name, networks[name], models): name for name in begin}
+        made = {}
+        for one in as_completed(making):
+            made[making[one]] = one.result()
+            click.echo(f"made {making[one]}", err=True)
+    return [one for name in networks for one in made[name]]
+
+
+def time_all(made: list[Made]) -> None:
+    """Add its speed to each variant, alone on the machine."""
+    for one in made:
+        if one.bundle is None:
+            continue
+        bundle = Bundle.open(one.bundle)
+        graphs = {name: bundle.graph(name) for name in bundle.manifest.variants}
+        speed = race(graphs, rows_of(one.config, RACED).inputs())
+        for name, variant in one.result["variants"].items():
+            variant["speed"] = speed[name]
 
 
 def show(title: str, result: dict) -> None:
@@ -188,39 +276,24 @@ def shown(figures: dict[str, float]) -> str:
 @click.option("--out", type=click.Path(path_type=Path), default=HERE / "results" / "compress.json")
 def main(only: tuple[str, ...], out: Path) -> None:
     """Train, compress, measure, print, write."""
-    results: dict[str, object] = {}
+    started, sources = datetime.now(UTC), commit()
     with tempfile.TemporaryDirectory() as folder:
-        models, trained = Path(folder), dict[str, tuple[Config, Bundle]]()
-        for command in commands("`make bench-compress` runs these"):
-            verb, subject, *arguments = command
-            chosen = options(arguments)
-            name = Path(subject).name if verb == "compress" else chosen.get("name", subject)
-            if only and name not in only:
-                continue
-            if verb == "fit":
-                config = configure(None, {"data": subject, **chosen, "models": models,
-                                          "skip_baselines": "true"})  # fmt: skip
-                trained[name] = config, fit(config)[0]
-                continue
-            config, bundle = trained[name]
-            started = time.perf_counter()
-            done = compress(bundle, Goal.model_validate(chosen), tell=lambda _: None)
-            seconds = round(time.perf_counter() - started)
-            result = measured(done, rows_of(config)) | {"seconds": seconds}
-            title = f"{name}: trainer {shlex.join(command)} ({seconds} s)"
-            results[title] = result
-            show(title, result)
+        made = all_made(only, Path(folder))
+        time_all(made)
+    for one in made:
+        show(one.title, one.result)
     if only:
         return
     report = {
         "benchmark": "compress",
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+        "when": started.isoformat(timespec="seconds"),
+        "minutes": round((datetime.now(UTC) - started).total_seconds() / 60, 1),
+        "commit": sources,
         "machine": machine(),
         "libraries": {name: version(name) for name in ("numpy", "onnxruntime")},
         "rounds": ROUNDS,
         "runs_a_round": RUNS,
-        "results": results,
+        "results": {one.title: one.result for one in made},
     }
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

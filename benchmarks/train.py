@@ -39,6 +39,7 @@ CASES = [
 ]
 SIDES = ("ours", "ours-numpy", "products", "torch-eager", "torch-fused", "sklearn")
 OURS, RIVALS = SIDES[:2], SIDES[3:]
+WRITTEN = ("benchmarks/results", "docs/benchmarks", "docs/benchmarks.md", "README.md")
 
 
 class Side:
@@ -117,8 +118,17 @@ def machine() -> dict[str, object]:
 
 
 def commit() -> str:
-    """The commit that was measured, with a mark if files had been changed since."""
-    git = ["git", "-C", str(HERE.parent), "describe", "--always", "--dirty"]
+    """The commit that was measured, with a mark if files had been changed since.
+
+    But for those that the benchmarks write: one after the other, all measure the same sources.
+    """
+    sources = [".", *(f":(exclude){path}" for path in WRITTEN)]
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *sources)
+    return _git("describe", "--always") + ("-dirty" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    git = ["git", "-C", str(HERE.parent), *arguments]
     return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -129,6 +139,7 @@ def commit() -> str:
 @click.option("--out", type=click.Path(path_type=Path), default=HERE / "results" / "train.json")
 def main(torch_python: str, rounds: int, seconds: float, out: Path) -> None:
     """Measure, print, write."""
+    started, sources = datetime.now(UTC), commit()
     pythons = {side: torch_python if "torch" in side else sys.executable for side in SIDES}
     asked = [torch_python, "-c", "import torch; print(torch.__version__)"]
     torch_version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
@@ -136,8 +147,9 @@ def main(torch_python: str, rounds: int, seconds: float, out: Path) -> None:
     libraries = {name: version(name) for name in ("numpy", "scikit-learn", "numba")}
     report = {
         "benchmark": "train",
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+        "when": started.isoformat(timespec="seconds"),
+        "minutes": round((datetime.now(UTC) - started).total_seconds() / 60, 1),
+        "commit": sources,
         "machine": machine(),
         "libraries": libraries | {"torch": torch_version},
         "rounds": rounds,

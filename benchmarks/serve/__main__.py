@@ -122,8 +122,8 @@ def client_version() -> str:
 
 
 @click.command(help=__doc__)
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--seconds", type=click.IntRange(1), default=3, show_default=True,
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--seconds", type=click.IntRange(1), default=2, show_default=True,
               help="of a turn: one side under one load")  # fmt: skip
 @click.option(
     "--only",

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, linux/prctl.h
+KILLED = 8  # seconds until what was killed is gone, at most
 GONE = (FileNotFoundError, ProcessLookupError)
 
 
@@ -65,7 +66,7 @@ def end_all(group: int, *, patience: float = 8) -> None:
     end = time.monotonic() + patience
     while descendants() and time.monotonic() < end:
         time.sleep(0.1)
-    end = time.monotonic() + patience
+    end = time.monotonic() + KILLED
     while (left := descendants()) and time.monotonic() < end:
         for process in left:
             with suppress(*GONE):

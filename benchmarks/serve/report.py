@@ -60,9 +60,10 @@ def _values(heard: Sequence[Heard], measure: str) -> np.ndarray:
 
 
 def _summary(heard: Sequence[Heard]) -> dict[str, Any]:
-    medians = {m: round(float(np.median(_values(heard, m))), 3) for m in MEASURES[:3]}
+    medians = {m: round(float(np.median(_values(heard, m))), 3) for m in MEASURES}
+    # The median of memory too: in the first round a server may still compile its sources.
     return medians | {
-        "memory_mb": round(float(_values(heard, "memory_mb").max()), 1),
+        "memory_mb": round(medians["memory_mb"], 1),
         "errors": sum(one.errors for one in heard),
         "rounds": [round(float(rate)) for rate in _values(heard, "requests_per_second")],
     }

@@ -21,8 +21,9 @@ from benchmarks.serve.processes import end_all
 from serving.settings import ENV_PREFIX
 
 START = 90  # seconds until a first answer, at most
-SETTLE = 1  # seconds for the second worker to be there as well
+SETTLE = 0.5  # second for the second worker to be there as well
 TOLERANCE = 1e-5  # of a probability
+PATIENCE = 3  # seconds to end in; Ray takes any
 LOG = 8000  # characters of a log that an error shows
 
 
@@ -78,7 +79,7 @@ class Server:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        end_all(self.process.pid)
+        end_all(self.process.pid, patience=PATIENCE)
         self.process.wait(timeout=START)
 
     def settle(self, request: Request) -> None:

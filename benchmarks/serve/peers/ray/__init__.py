@@ -5,6 +5,7 @@ HAProxy's two ports for figures about itself listen on every address; that canno
 
 from __future__ import annotations
 
+from benchmarks.serve.loads import LIGHT
 from benchmarks.serve.peers.side import Command, Place, Side, app
 
 
@@ -28,4 +29,5 @@ def _start(place: Place) -> Command:
     )
 
 
-SIDES = (Side("ray", _start, peer="ray", package="ray"),)
+# It takes half a minute to start and to end, so that once a round is enough.
+SIDES = (Side("ray", _start, peer="ray", package="ray", loads=LIGHT),)
