@@ -282,7 +282,7 @@ class Input:
 
     def drain(self) -> bool:
         """Read what no one wanted; whether the body is behind us."""
-        while self.length and (count := self._client.recv_into(_waste, min(self.length, DRAINED))):
+        while self.length and (count := self._client.recv_into(_waste, min(self.length, CHUNK))):
             self.length -= count
         return self.length == 0
 
@@ -327,7 +327,7 @@ def _base_environ(cfg: Any, client: Any, address: Any, server: Any) -> dict[str,
     }
 
 
-_waste = bytearray(DRAINED)
+_waste = bytearray(CHUNK)
 _keys: dict[bytes, str] = {b"Content-Type": "CONTENT_TYPE", b"Content-Length": "CONTENT_LENGTH"}
 _targets: dict[bytes, tuple[str, str, str]] = {}
 

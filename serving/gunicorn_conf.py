@@ -52,12 +52,12 @@ def on_starting(_server: Any) -> None:
 
 
 def _import_what_workers_share() -> None:
-    """Libraries that are imported before the fork are in memory once; none of them has threads.
+    """What is imported before the fork is in memory once.
 
-    Not NumPy and ONNX Runtime, whose threads would not be there in a worker.
+    All of it but ONNX Runtime, whose threads would not be there in a worker. NumPy's BLAS has some
+    as well, but ends them before a fork, and each process begins its own when it multiplies.
     """
-    for name in ("flask", "flask_swagger_ui", "prometheus_client", "pydantic_settings"):
-        importlib.import_module(name)
+    importlib.import_module("serving.app")
     gc.collect()
     gc.freeze()  # or every worker's first collection would write to all of it, and so copy it
 
