@@ -3,17 +3,23 @@
 import subprocess
 import sys
 
-# A process of its own: what the arbiter imports stays.
+import pytest
+
+from serving import gunicorn_conf
+
+# A process of its own: what the arbiter imports stays, and so do the limits it sets.
 START = """import os, sys
 from serving import gunicorn_conf
+gunicorn_conf.FILES = {files}
 gunicorn_conf.on_starting(None)
 """
 
 
-def arbiter(script):
+def arbiter(script, *, limit="", files=gunicorn_conf.FILES):
     """What a process prints that has begun as the arbiter does."""
+    script = START.format(files=files) + script
     done = subprocess.run(
-        [sys.executable, "-c", START + script],
+        ["/bin/sh", "-c", f'{limit} exec "$@"', "sh", sys.executable, "-c", script],
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -35,3 +41,17 @@ def test_numpy_multiplies_in_a_worker_as_it_does_before_the_fork():
         "print(os.waitpid(child, 0)[1])"
     )
     assert found == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "bound", "allowed"),
+    [(256, 4000, 65_536, 4000), (256, 4000, 1000, 1000), (256, 256, 65_536, 256),
+     (2000, 4000, 1000, 2000)],
+)  # fmt: skip
+def test_as_many_files_may_be_open_as_the_system_grants(soft, hard, bound, allowed):
+    found = arbiter(
+        "import resource; print(*resource.getrlimit(resource.RLIMIT_NOFILE))",
+        limit=f"ulimit -Sn {soft}; ulimit -Hn {hard};",
+        files=bound,
+    )
+    assert found == [str(allowed), str(hard)]
