@@ -6,6 +6,7 @@ import gc
 import importlib
 import json
 import logging
+import resource
 import socket
 import ssl
 from collections.abc import Callable
@@ -42,22 +43,33 @@ control_socket_disable = True  # it needs a writable file system
 # The heartbeat file of a worker belongs in memory: on a slow disk it looks like a hung worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 
+FILES = 65_536  # that a process may have open, a connection each
+
 
 def on_starting(_server: Any) -> None:
     """In the arbiter, before it forks the first worker."""
+    _allow_files()
     _import_what_workers_share()
     Ledger.shared = Ledger()
     # On SIGHUP all workers are there twice for a while, and SIGTTIN adds some.
     Table.shared = Table(2 * workers + 8)
 
 
-def _import_what_workers_share() -> None:
-    """Libraries that are imported before the fork are in memory once; none of them has threads.
+def _allow_files() -> None:
+    """As many as are granted: shells give 1024, which a worker's connections alone can take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    granted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < granted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
 
-    Not NumPy and ONNX Runtime, whose threads would not be there in a worker.
+
+def _import_what_workers_share() -> None:
+    """What is imported before the fork is in memory once.
+
+    All of it but ONNX Runtime, whose threads would not be there in a worker. NumPy's BLAS has some
+    as well, but ends them before a fork, and each process begins its own when it multiplies.
     """
-    for name in ("flask", "flask_swagger_ui", "prometheus_client", "pydantic_settings"):
-        importlib.import_module(name)
+    importlib.import_module("serving.app")
     gc.collect()
     gc.freeze()  # or every worker's first collection would write to all of it, and so copy it
 

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,19 +28,6 @@ from serving.bundle import (
     slices,
 )
 
-# Before the import: it looks up a telemetry host as it loads.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as _state
-
-# The runtime's own exceptions share no base class; wrong arrays end in Python's.
-_REFUSALS: tuple[type[Exception], ...] = (
-    *(e for e in vars(_state).values() if isinstance(e, type) and issubclass(e, Exception)),
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-
 SHOWN = 200  # characters of what an error lists
 TIMED_ROWS = (1, 8, 64, 256)  # of a run that is timed
 TIMED_RUNS = 200  # of each graph with so many rows, at most
@@ -48,6 +36,31 @@ TIMED_SECONDS = 0.3  # for all graphs with so many rows, after which no further 
 # What a graph's inputs may be of, in NumPy's words.
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(string)": "str"}
 _DTYPE_OF = {"number": "float32", "boolean": "float32", "date": "float64", "category": "str"}
+
+
+@cache
+def _onnxruntime() -> Any:
+    """The library, loaded when a process makes its first session.
+
+    So that one which forks can import all else for its children: the library has threads.
+    """
+    # Before the import: it looks up a telemetry host as it loads.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime  # noqa: PLC0415
+
+    return onnxruntime
+
+
+@cache
+def _refusals() -> tuple[type[Exception], ...]:
+    """What the library raises: its exceptions share no base class; wrong arrays end in Python's."""
+    own = vars(_onnxruntime().capi.onnxruntime_pybind11_state).values()
+    return (
+        *(e for e in own if isinstance(e, type) and issubclass(e, Exception)),
+        RuntimeError,
+        TypeError,
+        ValueError,
+    )
 
 
 class GraphError(Exception):
@@ -71,6 +84,7 @@ class Session:
     """
 
     def __init__(self, graph: bytes, *, threads: int = 1) -> None:
+        onnxruntime = _onnxruntime()
         options = onnxruntime.SessionOptions()
         # Sized by us: the runtime's own pools follow the host's cores, not the container's share.
         options.intra_op_num_threads = threads
@@ -81,7 +95,7 @@ class Session:
             self._session = onnxruntime.InferenceSession(
                 graph, options, providers=["CPUExecutionProvider"]
             )
-        except _REFUSALS as error:
+        except _refusals() as error:
             raise GraphError(f"ONNX Runtime does not load the graph: {error}") from error
         nodes = self._session.get_inputs()
         self.inputs = {node.name: _DTYPES.get(node.type, str(node.type)) for node in nodes}
@@ -95,7 +109,7 @@ class Session:
         """
         try:
             results = self._session.run(None, inputs)
-        except _REFUSALS as error:
+        except _refusals() as error:
             raise GraphError(f"ONNX Runtime does not run the graph: {error}") from error
         # Text comes out as objects; as str it can be compared and gathered like any array.
         arrays = (r.astype(np.str_) if r.dtype == object else r for r in results)

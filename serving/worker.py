@@ -7,6 +7,7 @@ for the rest of a body that has begun.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import signal
@@ -54,6 +55,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             super().load_wsgi()
         finally:
             sign_of_life.kill()
+        give_back()
 
     def _notify_until_killed(self) -> None:
         while True:
@@ -139,3 +141,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
         )
         for connection in idle[: self.worker_connections // 10]:
             connection.greenlet.throw(NoMoreData(b""))
+
+
+def give_back() -> None:
+    """What was freed goes back to the system, where the C library can: loading takes much once."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

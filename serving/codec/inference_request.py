@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-import simdjson
-from numpy.typing import NDArray
-
 from serving.bundle import FEATURES, Arrays
-from serving.codec.columns import (
-    blocks,
-    check_column,
-    check_numbers,
-    common_length,
-    inputs_of_columns,
-    refuse,
+from serving.codec.columns import common_length, inputs_of_columns, refuse
+from serving.codec.fields import Fields
+from serving.codec.inference_tensor import (
+    TENSOR,
+    Tensor,
+    column_of,
+    inputs_of,
+    parameters_of,
+    plain_rows,
+    read_tensor,
+    required_text,
 )
-from serving.codec.datatypes import BYTES, DTYPES, numbers_of, texts_of
-from serving.codec.fields import CategoryField, DateField, Field, Fields
-from serving.codec.json_arrays import built, leaves, list_of, members_of, unbuilt
-from serving.codec.json_documents import after_step, text_of_part
-from serving.codec.json_plain import has_signs, narrow, plain_numbers
-from serving.codec.matrix import inputs_of_matrix
+from serving.codec.json_arrays import list_of, members_of, unbuilt
 from serving.codec.outputs import MOST, distinct
 from serving.codec.values import quoted, shown
 
 LONGEST_ID = 256  # characters
-LONGEST = 4096  # characters of parameters
 # The last two are not the protocol's: KServe's client repeats there what the URL has said.
 REQUEST = ("inputs", "id", "parameters", "outputs", "model_name", "model_version")
-NUMBERS = {int, float, type(None)}  # that JSON has, or a gap
-TRUTHS = NUMBERS | {bool}
-PART = 2**20  # numbers that NumPy looks at in one turn
-TENSOR = ("name", "shape", "datatype", "parameters", "data")
 
 
 class Asked(NamedTuple):
@@ -53,24 +42,6 @@ class Asked(NamedTuple):
     each: dict[str, bool]
 
 
-class _Tensor(NamedTuple):
-    """An input as it came.
-
-    Attributes:
-        rows: instances, as its shape says.
-        data: simdjson's array; None of one that came in binary.
-        content: that came in binary.
-        brackets: that open in its JSON, apart from those of its data.
-    """
-
-    name: str
-    datatype: str
-    rows: int
-    data: Any
-    content: memoryview
-    brackets: int = 0
-
-
 def read_request(
     document: Any, head: bytes, rest: memoryview, fields: Fields
 ) -> tuple[Arrays, Asked]:
@@ -87,10 +58,10 @@ def read_request(
     """
     request = members_of(document, REQUEST, "the request")
     asked = _asked(request)
-    tensors: dict[str, _Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for value in list_of(request.get("inputs"), '"inputs"'):
         members = members_of(value, TENSOR, "an input")
-        tensor, size = _tensor(members, tensors, rest, fields)
+        tensor, size = read_tensor(members, tensors, rest, fields)
         rest = rest[size:]
         tensors[tensor.name] = tensor
     if rest:
@@ -99,12 +70,12 @@ def read_request(
         if not tensors:
             refuse(f'expected the input "{FEATURES}"; got none')
         tensor = tensors[FEATURES]
-        rows = None if tensor.data is None else _plain(tensor, head, request, len(fields))
+        rows = None if tensor.data is None else plain_rows(tensor, head, request, len(fields))
         if rows is not None and fields.take(rows):
             return {FEATURES: rows}, asked
-        return _matrix(tensor, fields), asked
+        return inputs_of(tensor, fields), asked
     columns = {
-        name: _column(tensor, fields.columns[fields.places[name]])
+        name: column_of(tensor, fields.columns[fields.places[name]])
         for name, tensor in tensors.items()
     }
     count = common_length(
@@ -120,7 +91,7 @@ def _asked(request: dict[str, Any]) -> Asked:
             f'expected "id" to be a text of at most {LONGEST_ID} characters; got '
             f"{shown(unbuilt(known))}"
         )
-    binary = _flag(_parameters(request, "the request"), "binary_data_output")
+    binary = _flag(parameters_of(request, "the request"), "binary_data_output")
     outputs = list_of(request["outputs"], '"outputs"') if "outputs" in request else ()
     if len(outputs) > MOST:
         refuse(f'expected "outputs" to name each output once; got {len(outputs)} names')
@@ -128,8 +99,8 @@ def _asked(request: dict[str, Any]) -> Asked:
     names = []
     for value in outputs:
         members = members_of(value, ("name", "parameters"), "an output")
-        names.append(_text(members.get("name"), '"name" of an output'))
-        parameters = _parameters(members, "an output")
+        names.append(required_text(members.get("name"), '"name" of an output'))
+        parameters = parameters_of(members, "an output")
         if "classification" in parameters:
             refuse(
                 'expected outputs as tensors; got "classification" among the parameters of '
@@ -140,229 +111,8 @@ def _asked(request: dict[str, Any]) -> Asked:
     return Asked(known, distinct(names) if names else (), binary, each)
 
 
-def _parameters(members: dict[str, Any], what: str) -> dict[str, Any]:
-    if members.get("parameters") is None:
-        return {}
-    found = built(members["parameters"], LONGEST, f'"parameters" of {what}')
-    if not isinstance(found, dict):
-        refuse(f'expected "parameters" of {what} to be an object; got another value')
-    return found
-
-
 def _flag(parameters: dict[str, Any], name: str) -> bool:
     found = parameters.get(name, False)
     if not isinstance(found, bool):
         refuse(f'expected "{name}" to be true or false; got another value')
     return found
-
-
-def _text(value: object, what: str) -> str:
-    if not isinstance(value, str):
-        refuse(f"expected {what} to be a text; got {shown(unbuilt(value))}")
-    return value
-
-
-def _tensor(
-    members: dict[str, Any], before: dict[str, _Tensor], rest: memoryview, fields: Fields
-) -> tuple[_Tensor, int]:
-    """An input, and how many of the binary bytes are its own."""
-    name = _text(members.get("name"), '"name" of an input')
-    known = [FEATURES] if fields.all_numbers else fields.places
-    if name not in known or name in before:
-        came = f"{quoted(name)} twice" if name in before else quoted(name)
-        shows = ", ".join(map(quoted, list(known)[:5])) + ", ..." * (len(known) > 5)
-        refuse(f"expected inputs out of {shows}, each once; got {came}", input=name[:40])
-    what = f'input "{name}"'  # a name of the model's own from here on
-    datatype = _text(members.get("datatype"), f'"datatype" of {what}')
-    if datatype not in DTYPES and datatype != BYTES:
-        refuse(
-            f"expected a datatype out of {', '.join(DTYPES)}, {BYTES}; got {quoted(datatype)} of "
-            f"input {quoted(name)}",
-            input=name,
-        )
-    count = _count(members.get("shape"), name, fields)
-    size = _parameters(members, what).get("binary_data_size")
-    if size is None:
-        data = list_of(members.get("data"), f'"data" of {what}')
-        brackets = 1 + _brackets(members.get("parameters"))  # one of the shape, which is flat
-        return _Tensor(name, datatype, count, data, rest[:0], brackets), 0
-    if "data" in members or isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        refuse(
-            f'expected either "data" or the number of bytes in "binary_data_size" of input '
-            f"{quoted(name)}; got {'both' if 'data' in members else 'another value'}",
-            input=name,
-        )
-    if size > len(rest):
-        refuse(
-            f"expected {size} bytes of input {quoted(name)} behind the JSON; got {len(rest)}",
-            input=name,
-        )
-    return _Tensor(name, datatype, count, None, rest[:size]), size
-
-
-def _count(shape: object, name: str, fields: Fields) -> int:
-    """The number of instances of a tensor."""
-    lengths = list(map(unbuilt, shape[:3])) if isinstance(shape, simdjson.Array) else []
-    width = len(fields) if fields.all_numbers else 1
-    sound = all(type(length) is int and 0 <= length < 2**40 for length in lengths)
-    if not sound or not (lengths[1:] == [width] or (len(lengths) == 1 and not fields.all_numbers)):
-        wanted = f"[n, {width}]" + " or [n]" * (not fields.all_numbers)
-        refuse(
-            f'expected "shape" of input {quoted(name)} to be {wanted}; got '
-            f"{lengths if sound and lengths else 'another'}",
-            input=name,
-        )
-    count: int = lengths[0]  # type: ignore[assignment]
-    return count
-
-
-def _matrix(tensor: _Tensor, fields: Fields) -> Arrays:
-    if tensor.datatype == BYTES:
-        refuse(f'expected input "{FEATURES}" of numbers, best of FP32; got BYTES')
-    numbers = _numbers(tensor, len(fields))
-    return inputs_of_matrix(numbers.reshape(tensor.rows, len(fields)), fields)
-
-
-def _plain(
-    tensor: _Tensor, head: bytes, request: dict[str, Any], width: int
-) -> NDArray[np.float32] | None:
-    """The rows of JSON, without an object a number; None where they are not ordinary."""
-    try:
-        numbers = _plain_numbers(tensor, head, request, width)
-    except (ValueError, TypeError):
-        return None
-    if numbers is None:
-        return None
-    for start in range(0, len(numbers), PART):
-        after_step(head)
-        if not _are_of(numbers[start : start + PART], tensor.datatype):
-            return None
-    after_step(head)
-    flat = narrow(numbers)
-    return None if flat is None else flat.reshape(tensor.rows, width)
-
-
-def _plain_numbers(
-    tensor: _Tensor, head: bytes, request: dict[str, Any], width: int
-) -> NDArray[np.float64] | None:
-    """The same of whatever datatype, in one row; raises as `plain_rows` does."""
-    data = tensor.data
-    # A bracket that is written as an escape is not one of the head's, and could not be counted.
-    if tensor.datatype == BYTES or not len(data) or b"\\" in head:
-        return None
-    brackets = tensor.brackets + sum(_brackets(request[key]) for key in request if key != "inputs")
-    if isinstance(data[0], simdjson.Array):
-        if len(data) != tensor.rows:
-            return None
-        return plain_numbers(data, width, head, brackets=brackets + 1)
-    if len(data) != tensor.rows * width or not has_signs(head, b"[", brackets + 2):
-        return None
-    after_step(head)
-    return np.frombuffer(data.as_buffer(of_type="d"), np.float64)
-
-
-def _brackets(value: object) -> int:
-    """How many open in a short part of the head."""
-    if isinstance(value, simdjson.Object | simdjson.Array):
-        return text_of_part(value).count(b"[")
-    return str(value).count("[")
-
-
-def _column(tensor: _Tensor, field: Field) -> Sequence[Any]:
-    """The checked values of a column."""
-    if tensor.datatype != BYTES:
-        return check_numbers(field, _numbers(tensor, 1))
-    if not isinstance(field, CategoryField | DateField):
-        refuse(f"expected input {quoted(tensor.name)} of numbers; got BYTES", input=tensor.name)
-    in_binary = tensor.data is None
-    texts = texts_of(tensor.content, tensor.name) if in_binary else list(_texts(tensor))
-    _require_count(tensor, 1, len(texts))
-    return check_column(field, texts)
-
-
-def _texts(tensor: _Tensor) -> Iterator[object]:
-    for place, value in enumerate(leaves(tensor.data, 1, _data_of(tensor))):
-        if value is not None and not isinstance(value, str):
-            refuse(
-                f"expected {_data_of(tensor)} to be texts; got {shown(value)} at place {place}",
-                input=tensor.name,
-                instance=place,
-            )
-        yield value
-
-
-def _numbers(tensor: _Tensor, width: int) -> NDArray[Any]:
-    """The numbers of a tensor, null as NaN."""
-    if tensor.data is None:
-        found = numbers_of(tensor.content, tensor.datatype, tensor.name)
-    else:
-        parts = [np.empty(0)]
-        place = 0
-        for block in blocks(leaves(tensor.data, width, _data_of(tensor))):
-            parts.append(_floats(block, tensor, place))
-            place += len(block)
-        found = np.concatenate(parts)
-    _require_count(tensor, width, len(found))
-    return found
-
-
-def _floats(values: list[Any], tensor: _Tensor, first: int) -> NDArray[np.float64]:
-    """Numbers that came as JSON, each of its tensor's datatype."""
-    if set(map(type, values)) <= (TRUTHS if tensor.datatype == "BOOL" else NUMBERS):
-        numbers = np.array(values, np.float64)  # null becomes NaN
-        if _are_of(numbers[~np.isnan(numbers)], tensor.datatype):
-            return numbers
-    found = np.empty(len(values))
-    for place, value in enumerate(values):
-        if not _is_of(value, tensor.datatype):
-            refuse(
-                f"expected {_data_of(tensor)} to be of {tensor.datatype}; got {shown(value)} at "
-                f"place {first + place}",
-                input=tensor.name,
-                place=first + place,
-            )
-        found[place] = np.nan if value is None else value
-    return found
-
-
-def _are_of(numbers: NDArray[np.float64], datatype: str) -> bool:
-    """Whether all numbers `(n,)` surely are of a datatype; as floats, the largest might not be."""
-    if datatype == "BOOL":
-        return bool(((numbers == 0) | (numbers == 1)).all())
-    if "INT" not in datatype:
-        return True
-    limits = np.iinfo(DTYPES[datatype])
-    # The bound above the largest is a power of two, which a float is exactly.
-    inside = (numbers >= float(limits.min)) & (numbers < float(limits.max + 1))
-    return bool(inside.all() and (np.trunc(numbers) == numbers).all())
-
-
-def _is_of(value: Any, datatype: str) -> bool:
-    """Whether a value of JSON is one of a datatype, or null."""
-    if value is None:
-        return True
-    if not isinstance(value, int | float):
-        return False
-    if datatype == "BOOL":
-        return value in (0, 1)
-    if isinstance(value, bool):
-        return False
-    if "INT" in datatype:
-        limits = np.iinfo(DTYPES[datatype])
-        return value == int(value) and limits.min <= value <= limits.max
-    return True
-
-
-def _require_count(tensor: _Tensor, width: int, got: int) -> None:
-    if got != tensor.rows * width:
-        refuse(
-            f"expected {tensor.rows * width} elements of input {quoted(tensor.name)}, as its "
-            f"shape says; got {got}",
-            input=tensor.name,
-            expected=tensor.rows * width,
-            got=got,
-        )
-
-
-def _data_of(tensor: _Tensor) -> str:
-    return f'"data" of input {quoted(tensor.name)}'

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving import connection
-from serving.connection import Input
+from serving.plain_request import Input
 from tests.conftest import Server, start_server
 
 GOOD = json.dumps({"instances": [[0] * 64]}).encode()

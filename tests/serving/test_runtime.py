@@ -214,13 +214,17 @@ class Watch:
         if name == "onnxruntime":
             print("loading with", os.environ.get("ORT_DISABLE_TELEMETRY"))
 sys.meta_path.insert(0, Watch())
-import serving.runtime
+from serving.runtime import GraphError, Session
+try:
+    Session(b"no graph")
+except GraphError:
+    print("loaded")
 """
     environment = {k: v for k, v in os.environ.items() if k not in ("CI", "ORT_DISABLE_TELEMETRY")}
     done = subprocess.run(
         [sys.executable, "-c", watch], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "loading with 1\n"
+    assert done.stdout == "loading with 1\nloaded\n"
 
 
 def test_loading_and_answering_leaves_no_trace_at_home(shipped, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.codec import inference_request
+from serving.codec import inference_tensor
 from serving.codec.inference_v2 import ask_inference, face
 from serving.errors import ServingError
 from serving.wire import Message
@@ -55,7 +55,7 @@ def test_numbers_in_json_nested_or_flat_are_rows(vector, data, said):
 
 @pytest.mark.parametrize("data", [ROWS.tolist(), ROWS.ravel().tolist()])
 def test_ordinary_numbers_never_are_python_objects(vector, data, monkeypatch):
-    monkeypatch.delattr(inference_request, "_numbers")
+    monkeypatch.delattr(inference_tensor, "_numbers")
     inputs = [tensor("features", [2, 3], "FP32", data)]
     for said in ({}, {"id": "[7]"}, {"outputs": [{"name": "label"}]}, {"parameters": {"a": []}}):
         np.testing.assert_array_equal(ask(vector, inputs, **said).inputs["features"], ROWS)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from serving.bundle import Number
-from serving.codec import csv_rows, inference_request
+from serving.codec import csv_rows, inference_tensor
 from serving.codec.columns import VALUES
 from serving.codec.fields import Fields
 from serving.codec.inference_v2 import ask_inference
@@ -102,7 +102,7 @@ def test_others_have_turns_between_the_steps_of_numpy(vector):
 
 @pytest.mark.parametrize("datatype", ["INT64", "UINT8", "BOOL"])
 def test_integers_never_are_python_objects(datatype, monkeypatch):
-    monkeypatch.delattr(inference_request, "_numbers")
+    monkeypatch.delattr(inference_tensor, "_numbers")
     message = Message(tensor(datatype, 2, [0, 1] * 500))
     found = ask_inference(message, WIDE).inputs["features"]
     assert found.tolist() == [[0, 1] * 250] * 2

@@ -1,0 +1,57 @@
+"""How gunicorn runs the application: what its arbiter does before there are workers."""
+
+import subprocess
+import sys
+
+import pytest
+
+from serving import gunicorn_conf
+
+# A process of its own: what the arbiter imports stays, and so do the limits it sets.
+START = """import os, sys
+from serving import gunicorn_conf
+gunicorn_conf.FILES = {files}
+gunicorn_conf.on_starting(None)
+"""
+
+
+def arbiter(script, *, limit="", files=gunicorn_conf.FILES):
+    """What a process prints that has begun as the arbiter does."""
+    script = START.format(files=files) + script
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'{limit} exec "$@"', "sh", sys.executable, "-c", script],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_workers_share_all_libraries_but_onnx_runtime():
+    names = ["flask", "numpy", "onnxruntime", "serving.predict"]
+    found = arbiter(f"print(*[name for name in {names} if name in sys.modules])")
+    assert found == ["flask", "numpy", "serving.predict"]
+
+
+def test_numpy_multiplies_in_a_worker_as_it_does_before_the_fork():
+    # Large enough for all of BLAS's threads, which no fork takes with it.
+    found = arbiter(
+        "import numpy as np; a = np.arange(640_000.0).reshape(800, 800); before = a @ a; "
+        "child = os.fork(); "
+        "child or os._exit(0 if np.array_equal(a @ a, before) else 1); "
+        "print(os.waitpid(child, 0)[1])"
+    )
+    assert found == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "bound", "allowed"),
+    [(256, 4000, 65_536, 4000), (256, 4000, 1000, 1000), (256, 256, 65_536, 256),
+     (2000, 4000, 1000, 2000)],
+)  # fmt: skip
+def test_as_many_files_may_be_open_as_the_system_grants(soft, hard, bound, allowed):
+    found = arbiter(
+        "import resource; print(*resource.getrlimit(resource.RLIMIT_NOFILE))",
+        limit=f"ulimit -Sn {soft}; ulimit -Hn {hard};",
+        files=bound,
+    )
+    assert found == [str(allowed), str(hard)]

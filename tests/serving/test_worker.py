@@ -1,0 +1,200 @@
+"""The bounds on what clients can take of a worker: one in this process, its settings small."""
+
+import ctypes
+import logging
+import os
+import resource
+import select
+from http.client import HTTPResponse
+from pathlib import Path
+from time import perf_counter
+from types import SimpleNamespace
+
+import gevent
+import gevent.event
+import gevent.socket
+import gevent.ssl
+import pytest
+from gunicorn.config import Config
+from gunicorn.workers.ggevent import GeventWorker
+
+from serving import connection, gunicorn_conf, worker
+
+LOOK = 0.02  # seconds
+LINGER = 0.3  # seconds
+
+
+class Running:
+    """A worker whose clients are the other ends of its sockets."""
+
+    def __init__(self, monkeypatch):
+        self.timers, self.clients, self.greenlets = [], [], []
+        self.cfg = Config()
+        # Not the hub's own: it would look after this worker in all tests that follow.
+        loop = SimpleNamespace(timer=self._timer)
+        monkeypatch.setattr(worker, "get_hub", lambda: SimpleNamespace(loop=loop))
+        monkeypatch.setattr(worker, "LOOK", LOOK)
+        monkeypatch.setattr(worker, "LINGER", LINGER)
+        monkeypatch.setattr(GeventWorker, "run", lambda _: None)
+        self.worker = worker.Worker(
+            1, os.getppid(), [], None, 30, self.cfg, logging.getLogger("worker")
+        )
+
+    def _timer(self, *seconds):
+        self.timers.append(gevent.get_hub().loop.timer(*seconds))
+        return self.timers[-1]
+
+    def serve(self, application, **settings):
+        for name, value in settings.items():
+            self.cfg.settings[name].value = value
+        self.worker.wsgi = application
+        self.worker.worker_connections = self.cfg.worker_connections
+        self.worker.run()
+
+    def connect(self, *, wrap=lambda server: server):
+        """A new client, once its connection is looked after."""
+        client, server = gevent.socket.socketpair()
+        client.settimeout(5)
+        self.clients.append(client)
+        listener = SimpleNamespace(getsockname=lambda: ("127.0.0.1", 2))
+        self.greenlets.append(
+            gevent.spawn(self.worker.handle, listener, wrap(server), ("127.0.0.1", 1))
+        )
+        gevent.sleep(0)
+        return client
+
+    def close(self):
+        for timer in self.timers:
+            timer.close()
+        gevent.killall(self.greenlets)
+        for client in self.clients:
+            client.close()
+        self.worker.tmp.close()
+
+
+@pytest.fixture
+def running(monkeypatch):
+    running = Running(monkeypatch)
+    yield running
+    running.close()
+
+
+def echo(environ, start_response):
+    """An application that answers with as many bytes as the path says."""
+    content = bytes(int(environ["PATH_INFO"][1:]))
+    start_response("200 OK", [("Content-Length", str(len(content)))])
+    return [content]
+
+
+def ask(client, size=1):
+    client.sendall(b"POST /%d HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n" % size)
+    gevent.sleep(LOOK / 2)
+
+
+def answered(client):
+    """Bytes of the answer, and whether the connection stays."""
+    response = HTTPResponse(client, method="POST")
+    response.begin()
+    return len(response.read()), response.headers["Connection"] == "keep-alive"
+
+
+def is_closed(client):
+    """Whether it has been let go; what was sent to it has been read."""
+    return bool(select.select([client.fileno()], [], [], 0)[0])
+
+
+def test_clients_that_read_nothing_are_let_go_when_too_much_waits_for_them(running, monkeypatch):
+    size = 2**20
+    monkeypatch.setattr(connection, "UNSENT", size * 3 // 2)
+    running.serve(echo)
+    patient, deaf, quick = (running.connect() for _ in range(3))
+    ask(patient, size)
+    waiting = running.worker.unsent
+    assert size // 2 < waiting <= size
+    ask(deaf, size)
+    assert running.worker.unsent == waiting  # the second is gone, and counts no more
+    got = b"".join(iter(lambda: deaf.recv(size), b""))
+    assert len(got) < size
+    ask(quick)  # others have not come to harm
+    assert answered(quick) == (1, True)
+    assert answered(patient) == (size, True)
+    assert running.worker.unsent == 0
+    ask(patient)
+    assert answered(patient) == (1, True)
+
+
+def test_in_a_full_pool_those_that_have_been_idle_for_longest_make_room(running):
+    finish = gevent.event.Event()
+
+    def slow(environ, start_response):
+        if environ["PATH_INFO"] == "/2":
+            finish.wait()
+        return echo(environ, start_response)
+
+    running.serve(slow, worker_connections=20)
+    busy = running.connect()
+    ask(busy, 2)
+    idle = [running.connect() for _ in range(18)]
+    ask(idle[0])
+    assert answered(idle[0]) == (1, True)  # from now on it has been idle for less than the others
+    gevent.sleep(3 * LOOK)
+    assert not any(map(is_closed, [busy, *idle]))  # there is room
+    newest = running.connect()
+    gevent.sleep(3 * LOOK)
+    assert [place for place, client in enumerate(idle) if is_closed(client)] == [1, 2]
+    finish.set()
+    assert answered(busy) == (2, True)
+    ask(newest)
+    assert answered(newest) == (1, True)
+
+
+def test_a_handshake_that_never_ends_is_given_up(running, monkeypatch):
+    # As gunicorn's worker has it, which patches the library.
+    monkeypatch.setattr(worker, "ssl", gevent.ssl)
+    running.serve(echo, keepalive=0.2, certfile="cert.pem")
+    context = gunicorn_conf.ssl_context(
+        None, lambda: gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_SERVER)
+    )
+
+    def wrap(server):
+        server.settimeout(1)  # no one else would end a handshake that began here
+        return context.wrap_socket(server, server_side=True)
+
+    began = perf_counter()
+    silent, halfway = running.connect(wrap=wrap), running.connect(wrap=wrap)
+    halfway.sendall(b"\x16\x03\x01")  # a record's first bytes
+    assert [silent.recv(1), halfway.recv(1)] == [b"", b""]
+    assert 0.2 <= perf_counter() - began < 1
+    assert not running.worker.connections
+
+
+def test_after_the_stop_a_request_on_its_way_is_still_answered(running):
+    running.serve(echo)
+    late, never = running.connect(), running.connect()
+    gevent.sleep(LINGER + 2 * LOOK)  # idle for so long already
+    running.worker.alive = False
+    began = perf_counter()
+    gevent.sleep(LINGER / 2)
+    ask(late)
+    assert answered(late) == (1, False)
+    assert late.recv(1) == b""
+    assert not is_closed(never)
+    assert never.recv(1) == b""
+    assert LINGER <= perf_counter() - began < 1
+
+
+def resident():
+    """Bytes of this process's memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="it is glibc's")
+def test_what_loading_has_freed_goes_back_to_the_system():
+    size = 50 * 2**20
+    blocks = [bytes(1000) for _ in range(size // 1000)]
+    last = blocks[-1]  # above the others, which alone would not be given back
+    blocks.clear()
+    before = resident()
+    worker.give_back()
+    assert before - resident() > size // 2
+    assert last == bytes(1000)
