@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from typing import Any
 import click
 import numpy as np
 
+from benchmarks.load.agreement import agreement
 from benchmarks.load.held import CONNECTIONS, PRIORITY, SECONDS, Held, at, generator_of, search
 from benchmarks.load.report import document, show
 from benchmarks.load.requests import call, rows
@@ -108,6 +110,8 @@ class Turn:
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS)
 def main(sides: list[Side], scenarios: list[Scenario], rounds: int, out: Path) -> None:
     """Install, check, search, print, write."""
+    if shutil.which("wrk") is None:
+        raise click.ClickException("expected wrk on PATH, found none; run: apt-get install wrk")
     asked = {name for scenario in scenarios for name in scenario.sides}
     sides = [side for side in sides if side.name in asked]
     take_in_orphans()
@@ -121,6 +125,7 @@ def main(sides: list[Side], scenarios: list[Scenario], rounds: int, out: Path) -
         models.mkdir()
         networks.write(NETWORK, models)
         write_variants(models)
+        agreed = [agreement(models, count) for count in (1, 32)]
         for number in range(rounds):
             first = number % len(sides)
             for side in (*sides[first:], *sides[:first]):
@@ -155,6 +160,7 @@ def main(sides: list[Side], scenarios: list[Scenario], rounds: int, out: Path) -
         "rounds": rounds,
         "seconds_a_probe": SECONDS,
         "connections": CONNECTIONS,
+        "agreement": agreed,
         "results": [document(scenario, found, memory) for scenario in scenarios],
         "at": {
             str(rate): dict(zip(("p50_ms", "p99_ms"), np.median(times, axis=0).round(3).tolist(),

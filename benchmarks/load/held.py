@@ -21,6 +21,7 @@ WARM = 1.0
 TIMEOUT = 2.0  # seconds; what is not answered by then has missed every bound
 NEAR = 0.85  # of what a closed loop gets: open loops hold a little less
 PRIORITY = -10  # of the generator, in its runs: it must be in time to tell who is late
+LOWEST = 200.0  # requests a second; a server that holds less than this holds none
 LARGEST_MS = max(BOUNDS_MS)
 
 
@@ -70,8 +71,8 @@ def search(generator: Generator, precision: float) -> Held:
     with ahead():
         generator.users(16, WARM)
         saturated, _ = generator.users(CONNECTIONS, WARM)
-        found = Search(measure, precision=precision, step=1.25)
-        start = max(1.0, NEAR * saturated.rate)
+        found = Search(measure, precision=precision, step=1.25, lowest=LOWEST)
+        start = max(LOWEST, NEAR * saturated.rate)
         rates = {bound: found.highest(parse([f"p99={bound}ms"]), start) for bound in BOUNDS_MS}
     return Held(rates, found.probes(parse([f"p99={LARGEST_MS}ms"])), generator.most)
 

@@ -10,7 +10,7 @@ JSON = (
     "ours", "ours-int8", "ours-pruned-int8", "triton", "mosec", "mosec-batching", "fastapi",
     "mlserver", "litserve", "bentoml", "ray",
 )  # fmt: skip
-BINARY = ("ours-binary", "ours-int8-binary", "ours-pruned-int8-binary", "triton-binary")
+BINARY = ("ours-binary", "ours-pruned-int8-binary", "triton-binary")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario(1, "JSON", JSON, precision=1.05, rounds=3),
+    Scenario(1, "JSON", JSON, precision=1.05, rounds=2),
     Scenario(32, "JSON", JSON, precision=1.15, rounds=1),
     Scenario(1, "binary", BINARY, precision=1.1, rounds=1),
     Scenario(32, "binary", BINARY, precision=1.15, rounds=1),

@@ -15,6 +15,7 @@ from serving.loadtest.objectives import Objective, judge
 
 TRIES = 2  # a rate is missed when it is missed so often: one hiccup of the machine decides nothing
 LOWEST = 1.0  # requests a second; a server that does not hold this holds none
+FALL = 4.0  # ratio of one rate to the next, at most, while none is held
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,18 @@ class Search:
 
     Args:
         measure: offers a rate for a while.
-        step: ratio of the first rate to the second; of others it is more, until one is held and
-            one is missed.
+        step: ratio of one rate to the next, while all are held.
         precision: ratio of the lowest rate that is missed to the highest that is held, at the end.
+        lowest: rate that is worth a probe.
         most: probes for one objective.
     """
 
     def __init__(
-        self, measure: Measure, *, step: float = 2.0, precision: float = 1.05, most: int = 20
-    ) -> None:
-        self._measure, self._step, self._precision, self._most = measure, step, precision, most
+        self, measure: Measure, *, step: float = 2.0, precision: float = 1.05,
+        lowest: float = LOWEST, most: int = 20,
+    ) -> None:  # fmt: skip
+        self._measure, self._step, self._precision = measure, step, precision
+        self._lowest, self._most = lowest, most
         self._tried: list[tuple[float, Figures, Limits]] = []
 
     def highest(self, objectives: Sequence[Objective], start: float) -> float:
@@ -98,10 +101,9 @@ class Search:
         held, missed, again = self._bounds(objectives)
         if again is not None:
             return again
-        # The further it is from where the search began, the longer the strides.
-        stride = self._step ** len({rate for rate, _, _ in self._tried})
         if missed is None:
-            return start if held == 0 else held * stride
+            return start if held == 0 else held * self._step
         if held == 0:
-            return missed / stride if missed / stride >= LOWEST else None
+            lower = max(missed / FALL, (self._lowest * missed) ** 0.5)
+            return lower if missed / lower > self._precision else None
         return (held * missed) ** 0.5 if missed / held > self._precision else None

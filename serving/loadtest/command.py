@@ -237,9 +237,9 @@ def _command() -> str:
     words = ["serving", *sys.argv[1:]]
     for place, word in enumerate(words):
         if word.startswith("--key="):
-            words[place] = "--key=…"
+            words[place] = "--key=KEY"
         elif word == "--key" and place + 1 < len(words):
-            words[place + 1] = "…"
+            words[place + 1] = "KEY"
     return shlex.join(words)
 
 

@@ -17,7 +17,7 @@ FULL = 0.8  # of the time; a generator that is busy for longer is not punctual a
 NEAR = 0.8  # of the most it can send
 LATE_SHARE = 0.2  # of the latency at p99
 LATE_MS = 0.5  # that are not worth a word
-SECONDS, USERS = 0.7, 16  # of the measurement of what it can send
+SECONDS, USERS = 0.5, 16  # of the measurement of what it can send
 GRACE = 5.0  # seconds for the process that answers to end
 
 

@@ -58,6 +58,12 @@ class Report:
         figures, server = self.figures, self.server_side
         if self.limits.verdict is not None:
             yield self.limits.verdict
+        above = [probe for probe in self.probes if probe.rate > (self.held or 0) and not probe.held]
+        if above and (first := min(above, key=lambda probe: probe.rate)).limits.verdict is not None:
+            yield (
+                f"At {first.rate:,.0f} requests/s it was the generator that did not keep up, and "
+                "not, or not only, the server, which may hold more."
+            )
         if not figures.answered:
             yield "No request was answered rightly: the times are of those that timed out, if any."
         stayed = figures.requests - figures.sent

@@ -18,9 +18,11 @@ NONE: frozenset[str] = frozenset()  # of the closed loops
 def _start(place: Place) -> Command:
     arguments = [
         sys.executable, "-m", "serving", "run", "--models", str(place.models),
-        "--port", str(place.ports[0]), "--workers", str(WORKERS),
+        "--port", str(place.ports[0]),
     ]  # fmt: skip
-    return Command(arguments, {"PYTHONPATH": str(ROOT)})  # not another checkout that is installed
+    # Not another checkout that is installed.
+    workers = {f"{ENV_PREFIX}WORKERS": str(WORKERS)}
+    return Command(arguments, {"PYTHONPATH": str(ROOT)} | workers)
 
 
 def _start_with(place: Place, settings: Mapping[str, str]) -> Command:
@@ -38,6 +40,8 @@ def _variant(variant: str, encoding: Encoding = ROWS) -> Side:
     return Side(name, start, encoding, loads=NONE, variant=variant)
 
 
+# One worker, to compare clients with.
+ALONE = Side("ours-alone", partial(_start_with, settings={"workers": "1"}), loads=NONE)
 SIDES = (
     Side("ours", _start, loads=frozenset(load.name for load in LOADS)),
     Side("ours-binary", _start, V2_BINARY, loads=LIGHT),
@@ -45,6 +49,5 @@ SIDES = (
          loads=frozenset({"heavy-1row-c32"})),
     _variant("int8"),
     _variant("pruned-int8"),
-    _variant("int8", V2_BINARY),
     _variant("pruned-int8", V2_BINARY),
 )  # fmt: skip

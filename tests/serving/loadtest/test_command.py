@@ -1,0 +1,184 @@
+"""`serving loadtest`, as it is typed, against real servers."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import requests
+from click.testing import CliRunner
+
+import serving.cli
+from serving.loadtest import limits, progress
+from serving.loadtest.report import content
+
+SHORT = ("--duration", "0.5", "--warm-up", "0.1")
+
+
+@pytest.fixture(scope="module")
+def url(live):
+    assert requests.get(f"{live.url}/readyz", timeout=10).ok
+    return live.url
+
+
+def loadtest(*arguments):
+    return CliRunner().invoke(serving.cli.main, ["loadtest", *map(str, arguments)])
+
+
+def document(*arguments):
+    found = loadtest(*arguments, "--json")
+    assert found.exception is None or isinstance(found.exception, SystemExit), found.output
+    return json.loads(found.stdout), found.exit_code
+
+
+def test_an_open_loop_of_a_rate_is_reported(url):
+    found, status = document(url, "--rate", 300, "--rows", "1,32", "--seed", 5, *SHORT)
+    assert status == 0
+    assert {"p50", "p90", "p99", "p99.9", "p99.99"} <= found["latency_ms"].keys()
+    assert found["offered"] == 300
+    assert found["rate"] == pytest.approx(300, rel=0.3)
+    assert found["errors"]["count"] == 0
+    assert found["answered"] == found["requests"]
+    assert 1 < found["rows_per_second"] / found["rate"] < 32
+    assert found["server"]["requests"] == found["requests"]
+    assert found["generator"]["most"] > 1000
+    assert found["machine"].keys() == {"processor", "cores", "system", "Python"}
+
+
+def test_the_same_seed_is_the_same_load(url):
+    both = [document(url, "--rate", 200, "--seed", 3, *SHORT)[0]["requests"] for _ in range(2)]
+    assert both[0] == both[1]
+    assert document(url, "--rate", 200, "--seed", 4, *SHORT)[0]["requests"] != both[0]
+
+
+@pytest.mark.parametrize("form", ["json", "oip", "binary"])
+def test_every_format_is_answered_rightly(url, form):
+    found, status = document(url, "--users", 2, "--format", form, *SHORT)
+    assert status == 0
+    assert not found["open_loop"]
+    assert found["offered"] is None
+    assert found["errors"]["count"] == 0
+    assert found["answered"] > 20
+
+
+def test_tables_and_a_page_tell_the_same(url, tmp_path):
+    page = tmp_path / "report.html"
+    found = loadtest(url, "--rate", 200, "--slo", "p50=5s", "--html", page, *SHORT)
+    assert found.exit_code == 0, found.output
+    assert "digits/1 at" in found.output
+    assert "open loop, 200 requests/s, poisson arrivals, 0.5 s, 1 row a request, json" in " ".join(
+        found.output.split()
+    )
+    assert "met" in found.output
+    text = page.read_text()
+    assert text.startswith("<!doctype html>")
+    assert "digits/1 at" in text
+
+
+def test_an_objective_that_is_missed_is_the_exit_status(url):
+    found, status = document(url, "--rate", 2100, "--slo", "p99=1us", *SHORT)
+    assert found["met"] is False
+    assert status in (1, 3)  # 3 where this machine did not let the generator keep up
+    assert found["warnings"] if status == 3 else not found["generator"]["verdict"]
+
+
+def test_a_miss_that_is_the_generators_is_told_from_the_servers(url, monkeypatch):
+    monkeypatch.setattr(limits, "FULL", 0.0)
+    found, status = document(url, "--rate", 300, "--slo", "p50=1us", *SHORT)
+    assert status == 3
+    assert found["warnings"][0].startswith("The generator was the bottleneck: ")
+    _, status = document(url, "--rate", 300, "--slo", "p50=10s", *SHORT)
+    assert status == 0
+
+
+def test_capacity_is_a_rate_that_was_held_and_what_was_tried(url):
+    found, status = document(
+        url, "--find-capacity", "--slo", "p50=100ms,errors=50%", "--duration", "0.3"
+    )
+    assert status == 0
+    assert found["capacity"] > 100
+    assert found["offered"] == found["capacity"]
+    assert found["met"]
+    assert len(found["probes"]) >= 2
+    assert any(not probe["held"] for probe in found["probes"])
+
+
+def test_capacity_that_the_generator_limits_is_not_the_servers(monkeypatch, url):
+    monkeypatch.setattr(limits, "FULL", 0.0)
+    found, _ = document(url, "--find-capacity", "--slo", "p50=100ms", "--duration", "0.2")
+    assert any("may hold more" in warning for warning in found["warnings"])
+
+
+def test_a_file_of_instances_is_asked_about(url, tmp_path):
+    data = tmp_path / "rows.json"
+    data.write_text(json.dumps({"instances": [[0] * 64, [16] * 64]}))
+    found, status = document(url, "--users", 1, "--data", data, *SHORT)
+    assert status == 0
+    assert found["errors"]["count"] == 0
+    data.write_text("[[1, 2]]")
+    failed = loadtest(url, "--data", data)
+    assert failed.exit_code == 2
+    assert "instance 0" in failed.output
+
+
+def test_a_server_with_keys_is_asked_with_one_which_is_not_shown(serve, shipped, tmp_path):
+    keys = tmp_path / "keys"
+    secret, line = serving.cli.new_key("load", "predict")
+    keys.write_text(line + "\n")
+    server = serve(shipped, "--workers", "1", "--keys", str(keys))
+    denied = loadtest(server.url, *SHORT)
+    assert denied.exit_code == 2
+    assert "--key" in denied.output
+    command = [sys.executable, "-m", "serving", "loadtest", server.url, "--users", "1", *SHORT]
+    page = tmp_path / "page.html"
+    done = subprocess.run([*command, "--key", secret, "--html", str(page)], check=False,
+                          capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert secret not in page.read_text() + done.stdout + done.stderr
+    assert "--key KEY" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--rate", "1", "--users", "1"), "expected one of --rate, --users and --find-capacity"),
+        (("--find-capacity",), "expected --slo with a latency"),
+        (("--rows", "0"), "expected numbers of rows such as 1 or 1,32; got '0'"),
+        (("--rows", "many"), "expected numbers of rows such as 1 or 1,32; got 'many'"),
+        (("--slo", "fast"), "expected an objective such as p99=50ms"),
+        (("--rate", "0"), "0.0 is not in the range"),
+        (("ftp://127.0.0.1",), "expected a URL such as http://127.0.0.1:8000"),
+        (("http://127.0.0.1:1",), "expected a server that listens at http://127.0.0.1:1"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_status_2(arguments, said):
+    found = loadtest(*arguments)
+    assert found.exit_code == 2
+    assert said in " ".join(found.output.split())
+
+
+def test_without_its_libraries_the_command_says_what_to_install(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name="uvloop")
+
+    monkeypatch.setattr(serving.cli, "import_module", missing)
+    found = loadtest("http://127.0.0.1:1", "--rate", "5")
+    assert found.exit_code == 1
+    assert "uvloop is missing; run: pip install 'forwardpass[loadtest]'" in found.output
+    assert "loadtest" in CliRunner().invoke(serving.cli.main, ["--help"]).output
+
+
+def test_progress_is_drawn_on_a_terminal_alone(monkeypatch, capfd):
+    assert progress.Progress().tell is None
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    bar = progress.Progress()
+    with bar.over(1.0, "load"):
+        for tenth in range(1, 11):
+            bar.tell(tenth / 10, tenth)
+    assert "load" in capfd.readouterr().err
+
+
+def test_warnings_are_none_where_there_is_nothing_to_warn_of(url):
+    found, _ = document(url, "--rate", 50, *SHORT)
+    assert not [w for w in found["warnings"] if "generator" not in w]
+    assert content.OTHERS > 0
