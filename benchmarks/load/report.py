@@ -13,6 +13,8 @@ from benchmarks.load.held import Held
 from benchmarks.load.scenarios import BOUNDS_MS, NETWORK, Scenario
 from benchmarks.train import quartiles
 
+NO_RATIO = {"median": None, "low": None, "high": None}
+
 
 def document(
     scenario: Scenario,
@@ -65,11 +67,11 @@ def _rates(rounds: Sequence[Held], bound: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _ratio(mine: Sequence[Held], other: Sequence[Held], bound: int) -> dict[str, float] | None:
-    """None where the other held no rate in some round."""
+def _ratio(mine: Sequence[Held], other: Sequence[Held], bound: int) -> Mapping[str, float | None]:
+    """Of nothing, `NO_RATIO`: the other held no rate in some round."""
     rounds = min(len(mine), len(other))
     theirs = _of(other, bound)[:rounds]
-    return quartiles(_of(mine, bound)[:rounds] / theirs) if (theirs > 0).all() else None
+    return quartiles(_of(mine, bound)[:rounds] / theirs) if (theirs > 0).all() else NO_RATIO
 
 
 def _probe(probe: Any) -> dict[str, Any]:

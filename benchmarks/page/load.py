@@ -22,6 +22,9 @@ down and look better for it. The client is `serving loadtest`, on the same cores
 highest rate, in requests a second, at which 99 of 100 are answered within a bound; 0 says that no
 rate held it. Median of the rounds, with quartiles; MB is memory."""
 RATIOS = "Rates of ours as a multiple of theirs, round by round; – where theirs is 0:"
+AGREEMENT = """\
+Does the client see what wrk sees? Both drive one worker, closed loops, turn and turn about. With 32
+rows the worker is what there is too little of; with one, the client's own time is part of a turn."""
 BESIDE = """\
 Beside it, what KServe publishes of itself. Model, machine and client are others: it says what is
 thought worth publishing, and not which server is faster."""
@@ -64,10 +67,8 @@ def _ratios(result: Mapping[str, Any], r: Mapping[str, Any]) -> str:
 
 
 def short(result: Mapping[str, Any] | None) -> str:
-    """The table of the README."""
-    if result is None:
-        return missing("load")
-    return "\n\n".join(_held(result, r) for r in result["results"])
+    """The table of the README: the first load's."""
+    return missing("load") if result is None else _held(result, result["results"][0])
 
 
 def published() -> dict[str, Any]:
@@ -116,10 +117,27 @@ def render(result: Mapping[str, Any] | None) -> str:
         for what, name in (("highest rate held", "load-held"), ("p99 by rate", "load-p99"))
     ]
     ratios = [_ratios(result, r) for r in result["results"] if r["ratios"]]
+    held = [_held(result, r) for r in result["results"]]
     return section(
-        TITLE, WHAT, short(result), *drawn, RATIOS if ratios else "", *ratios, BESIDE,
+        TITLE, WHAT, *held, *drawn, AGREEMENT, _agreement(result), RATIOS if ratios else "", *ratios, BESIDE,
         _beside(result),
     )  # fmt: skip
+
+
+def _agreement(result: Mapping[str, Any]) -> str:
+    """The client beside wrk."""
+    rows = []
+    for found in result["agreement"]:
+        ours, wrk, ratio = found["loadtest"], found["wrk"], found["ratio"]
+        load = f"{found['rows']} row{'s' if found['rows'] > 1 else ''}, {found['users']} users"
+        rows.append([
+            load,
+            *(f"{number(side['requests_per_second'])} ({side['p50_ms']:.2f})"
+              for side in (ours, wrk)),
+            spread(ratio["requests_per_second"]), spread(ratio["p50_ms"]),
+        ])  # fmt: skip
+    return table(["requests/s (p50 in ms)", "`serving loadtest`", "wrk", "requests/s, ×", "p50, ×"],
+                 rows)  # fmt: skip
 
 
 def sentence(result: Mapping[str, Any]) -> str:

@@ -63,6 +63,13 @@ def measured():
                 "ours / ours-int8": {"2": quotient(0.5, 0.4, 0.6)},
             },
         }],
+        "agreement": [{
+            "rows": 32, "users": 4, "workers": 1, "rounds": 5, "seconds": 2,
+            "loadtest": {"requests_per_second": 1234.5, "p50_ms": 3.21},
+            "wrk": {"requests_per_second": 1240.0, "p50_ms": 3.2},
+            "ratio": {"requests_per_second": quotient(0.99, 0.98, 1.01),
+                      "p50_ms": quotient(1.01, 0.99, 1.02)},
+        }],
         "at": {"500": {"p50_ms": 0.61, "p99_ms": 1.93}, "1000": {"p50_ms": 0.64, "p99_ms": 2.4}},
     }  # fmt: skip
 
