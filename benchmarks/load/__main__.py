@@ -155,7 +155,7 @@ def main(sides: list[Side], scenarios: list[Scenario], rounds: int, out: Path) -
             "most_per_second": round(float(np.median([h.most for f in found.values() for h in f]))),
             "priority": PRIORITY,
         },
-        "peers": {side.name: held for side in sides if (held := environments.versions(side))},
+        "peers": {side.name: pins for side in sides if (pins := environments.versions(side))},
         "bounds_ms": sorted(BOUNDS_MS),
         "rounds": rounds,
         "seconds_a_probe": SECONDS,

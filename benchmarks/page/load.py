@@ -24,7 +24,7 @@ rate held it. Median of the rounds, with quartiles; MB is memory."""
 RATIOS = "Rates of ours as a multiple of theirs, round by round; – where theirs is 0:"
 AGREEMENT = """\
 Does the client see what wrk sees? Both drive one worker, closed loops, turn and turn about. With 32
-rows the worker is what there is too little of; with one, the client's own time is part of a turn."""
+rows the worker is what there is too little of; with one, a client's own time is part of a turn."""
 BESIDE = """\
 Beside it, what KServe publishes of itself. Model, machine and client are others: it says what is
 thought worth publishing, and not which server is faster."""
@@ -119,8 +119,8 @@ def render(result: Mapping[str, Any] | None) -> str:
     ratios = [_ratios(result, r) for r in result["results"] if r["ratios"]]
     held = [_held(result, r) for r in result["results"]]
     return section(
-        TITLE, WHAT, *held, *drawn, AGREEMENT, _agreement(result), RATIOS if ratios else "", *ratios, BESIDE,
-        _beside(result),
+        TITLE, WHAT, *held, *drawn, AGREEMENT, _agreement(result), RATIOS if ratios else "",
+        *ratios, BESIDE, _beside(result),
     )  # fmt: skip
 
 

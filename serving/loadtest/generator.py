@@ -58,7 +58,7 @@ class Generator:
             if self._arrivals == "poisson"
             else arrivals.constant(rate, seconds)
         )
-        return self._sum_up(self._engine.open_loop(due, self._order(len(due))), rate)
+        return self._sum_up(self._engine.open_loop(due, self._order(len(due)), seconds), rate)
 
     def users(self, users: int, seconds: float) -> tuple[Figures, Limits]:
         """A closed loop of so many users.

@@ -65,7 +65,9 @@ def stall(server, after, seconds):
 
 def test_every_request_of_an_open_loop_is_sent_and_answered(live, right, rng):
     due = arrivals.poisson(300, 1, rng)
-    record = Engine(make_address(live.url), [make_call(expected=right)]).open_loop(due, zeros(due))
+    record = Engine(make_address(live.url), [make_call(expected=right)]).open_loop(
+        due, zeros(due), 1
+    )
     assert (record.status == 200).all()
     np.testing.assert_array_equal(record.due, due)
     assert (record.sent >= due).all()
@@ -92,7 +94,7 @@ def test_users_of_a_closed_loop_ask_again_when_they_are_answered(live, right):
 
 def test_the_server_counts_as_many_requests_as_the_record(one_worker):
     due = arrivals.constant(400, 0.5)
-    Engine(make_address(one_worker.url), [make_call()]).open_loop(due, zeros(due))
+    Engine(make_address(one_worker.url), [make_call()]).open_loop(due, zeros(due), 1)
     said = requests.get(f"{one_worker.url}/metrics", timeout=10).text
     line = next(x for x in said.splitlines() if x.startswith("forwardpass_requests_total{")
                 and 'protocol="rows"' in x)  # fmt: skip
@@ -103,7 +105,7 @@ def test_an_open_loop_shows_a_stall_that_a_closed_loop_hides(one_worker):
     engine = Engine(make_address(one_worker.url), [make_call()])
     due = arrivals.constant(300, 3)
     thread = stall(one_worker, 1, 1)
-    opened = engine.open_loop(due, zeros(due))
+    opened = engine.open_loop(due, zeros(due), 1)
     thread.join()
     thread = stall(one_worker, 1, 1)
     closed = engine.closed_loop(1, 3, ALL)
@@ -128,7 +130,7 @@ def test_a_wrong_answer_is_told_from_a_right_one(live, right):
     ]
     due = arrivals.constant(300, 0.2)
     record = Engine(make_address(live.url), calls).open_loop(
-        due, np.arange(len(due), dtype=np.int32) % 3
+        due, np.arange(len(due), dtype=np.int32) % 3, 1
     )
     assert set(record.status[record.call == 2]) == {WRONG}
     assert set(record.status[record.call < 2]) == {200}
@@ -138,7 +140,7 @@ def test_a_wrong_answer_is_told_from_a_right_one(live, right):
 def test_a_refusal_counts_by_its_status_and_is_quoted(live):
     due = arrivals.constant(100, 0.2)
     record = Engine(make_address(live.url), [make_call(b'{"instances":[[1]]}')]).open_loop(
-        due, zeros(due)
+        due, zeros(due), 1
     )
     assert set(record.status) == {422}
     ((said, count),) = record.faults.items()
@@ -149,7 +151,7 @@ def test_a_refusal_counts_by_its_status_and_is_quoted(live):
 def test_answers_that_close_the_connection_cost_a_new_one_and_no_request(live):
     call = make_call(headers=b"Connection: close\r\n")
     due = arrivals.constant(200, 0.3)
-    record = Engine(make_address(live.url), [call], connections=4).open_loop(due, zeros(due))
+    record = Engine(make_address(live.url), [call], connections=4).open_loop(due, zeros(due), 1)
     assert (record.status == 200).all()
     assert record.connections <= 4
 
@@ -158,7 +160,7 @@ def test_a_request_that_finds_no_connection_waits_with_the_clock_running(one_wor
     engine = Engine(make_address(one_worker.url), [make_call()], connections=1)
     due = arrivals.constant(100, 1)
     thread = stall(one_worker, 0.2, 0.5)
-    record = engine.open_loop(due, zeros(due))
+    record = engine.open_loop(due, zeros(due), 1)
     thread.join()
     assert record.latency.max() > 0.4
     # One of them waited for the answer; the others, for the connection: the generator was in time.
@@ -170,7 +172,7 @@ def test_what_takes_too_long_is_given_up(one_worker):
     engine = Engine(make_address(one_worker.url), [make_call()], connections=2, timeout=0.3)
     due = arrivals.constant(50, 1)
     thread = stall(one_worker, 0.2, 0.7)
-    record = engine.open_loop(due, zeros(due))
+    record = engine.open_loop(due, zeros(due), 1)
     thread.join()
     late = record.status == TIMED_OUT
     assert 10 < late.sum() < 45
@@ -192,7 +194,9 @@ def test_a_server_that_dies_ends_no_run(one_worker, loop):
     thread.start()
     due = arrivals.constant(200, 1)
     start = time.monotonic()
-    record = engine.open_loop(due, zeros(due)) if loop == "open" else engine.closed_loop(4, 1, ALL)
+    record = (
+        engine.open_loop(due, zeros(due), 1) if loop == "open" else engine.closed_loop(4, 1, ALL)
+    )
     thread.join()
     assert time.monotonic() - start < 5
     assert (record.status == 200).any()
@@ -223,7 +227,7 @@ def test_what_is_no_http_breaks_the_request_and_not_the_run():
         thread.start()
         address = make_address(f"http://127.0.0.1:{server.getsockname()[1]}")
         record = Engine(address, [make_call()], connections=1, timeout=1).open_loop(
-            np.zeros(1), np.zeros(1, np.int32)
+            np.zeros(1), np.zeros(1, np.int32), 1
         )
         thread.join()
     assert set(record.status) == {BROKEN}
@@ -235,7 +239,7 @@ def test_a_server_is_asked_over_tls(serve, shipped, tmp_path):
     server = serve(shipped, "--workers", "1", "--tls-cert", str(cert), "--tls-key", str(key))
     due = arrivals.constant(100, 0.2)
     address = make_address(server.url, tls=True, ca=str(cert))
-    record = Engine(address, [make_call()], connections=2).open_loop(due, zeros(due))
+    record = Engine(address, [make_call()], connections=2).open_loop(due, zeros(due), 1)
     assert (record.status == 200).all()
     with pytest.raises(EngineError, match="certificate"):
         Engine(make_address(server.url, tls=True), [make_call()]).closed_loop(1, 1, ALL)
@@ -254,7 +258,7 @@ def test_progress_is_told_and_garbage_is_collected_again(live, right):
 def test_long_bodies_go_out_and_come_back_whole(live):
     body = b'{"instances":[' + b",".join([BODY[14:-2]] * 500) + b"]}"
     record = Engine(make_address(live.url), [make_call(body, fault=lambda b: str(len(b)))],
-                    connections=2).open_loop(np.zeros(4), np.zeros(4, np.int32))  # fmt: skip
+                    connections=2).open_loop(np.zeros(4), np.zeros(4, np.int32), 1)  # fmt: skip
     assert len(record.faults) == 1
     (length,) = record.faults
     assert int(length) > 50_000

@@ -1,0 +1,80 @@
+"""The open loop: requests leave when their time has come, whatever has been answered."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.loadtest.alarm import alarm
+from serving.loadtest.record import BROKEN, TIMED_OUT
+from serving.loadtest.run import Load, Run
+
+
+class OpenLoop(Run):
+    """Sends requests at times that are given.
+
+    One that finds all connections busy waits for one, with the clock running.
+
+    Args:
+        load: on whom, and what.
+        due: seconds from the start, ascending, `(n,)`.
+        order: which call each is, `(n,)`.
+        seconds: in which they are due.
+    """
+
+    open_loop = True
+
+    def __init__(
+        self, load: Load, due: NDArray[np.float64], order: NDArray[np.int32], seconds: float
+    ) -> None:
+        super().__init__(load, seconds, due.tolist())
+        self.which = order.tolist()
+        self.next, self.all = 0, len(self.due)
+        self.armed = False
+
+    def begin(self) -> None:
+        self.alarm = alarm(self.loop, self.ring)
+        self.ring()
+
+    def ring(self) -> None:
+        """The alarm's: the next request is due."""
+        self.armed = False
+        self.proceed()
+
+    def proceed(self) -> None:
+        now, due = time.perf_counter() - self.start, self.due
+        while self.next < self.all and due[self.next] <= now and self.free:
+            connection = self.free.popleft()
+            self.late[self.next] = now - max(due[self.next], connection.since)
+            connection.send(self.next, now)
+            self.next += 1
+            now = time.perf_counter() - self.start
+        if self.next < self.all:
+            # Without a free connection there is nothing to wake up for: one that comes proceeds.
+            if not self.armed and self.free:
+                self.armed = True
+                self.alarm.set(self.start + due[self.next])
+        elif self.answered == self.all and not self.over.done():
+            self.over.set_result(None)
+
+    def going_on(self) -> bool:
+        return self.next < self.all
+
+    def overdue(self, now: float) -> None:
+        while self.next < self.all and now - self.due[self.next] > self.timeout:
+            self.end(self.next, now, TIMED_OUT)
+            self.next += 1
+        self.proceed()
+
+    def refused(self, why: str) -> None:
+        now = self.now()
+        if self.next < self.all and self.due[self.next] <= now:
+            self.note(why)
+            self.end(self.next, now, BROKEN)
+            self.next += 1
+            self.proceed()
+
+    def close(self) -> None:
+        self.alarm.close()
