@@ -43,7 +43,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "soak.json"
 LIBRARIES = ("gevent", "gunicorn", "gunicorn_h1c", "numpy", "onnxruntime", "orjson", "pysimdjson",
              "httptools", "uvloop", "scipy")  # fmt: skip
 HONEST, LEAKING = "serving.gunicorn_conf", "benchmarks.leaking"
-RATE = 400.0  # requests a second: a tenth or so of what the server can, for idling hides nothing
+RATE = 400.0  # requests a second: far from full, so that latency is of work and not of queues
 CONNECTIONS = 32
 # Seconds; in a soak of less than some minutes all of it comes more often, or there is none.
 WINDOW, SAMPLE, RELOAD = 15.0, 5.0, 20.0
