@@ -15,8 +15,10 @@ TITLE = "Soak"
 WHAT = """\
 Two workers under a steady open loop of mixed requests, a tenth of them bad, while versions appear,
 are rolled back and loaded again, a second model goes and comes back, and rude clients break off or
-say nothing. A tenth of the time, two minutes at most, is a warm-up. Growth is the slope of Theil
-and Sen with its interval of 95 %; first and last are medians of the first and the last quarter."""
+say nothing. A tenth of the time, two minutes at most, is a warm-up, in which reloads come ten times
+as often, so that allocators have what they need; the first table leaves it out. Growth is the slope
+of Theil and Sen with its interval of 95 %; first and last are medians of the first and the last
+quarter."""
 MISSING = "There are no results yet: `make soak` makes them."
 HEADINGS = ("", "first", "last", "growth an hour", "interval")
 MEASURES = {

@@ -32,7 +32,7 @@ from benchmarks.soak.reloads import MODEL, Reloads, write_repository
 from benchmarks.soak.requests import bad, good
 from benchmarks.soak.rudeness import rudeness
 from benchmarks.soak.samples import Sample, Sampler
-from benchmarks.soak.verdict import STEADY, Figures, figures, verdict
+from benchmarks.soak.verdict import STEADY, Figures, figures, verdict, warm_up
 from benchmarks.soak.windows import Window, load, window
 from benchmarks.train import commit, machine
 from serving.loadtest.engine import Engine
@@ -84,7 +84,13 @@ class Soak:
         engine = Engine(target.address, [one.call for one in asked], connections=CONNECTIONS)
         piece = min(WINDOW, self._seconds / WINDOWS)
         sampler = Sampler(master, port, min(SAMPLE, self._seconds / SAMPLES))
-        reloads = Reloads(target.address, models, staging, min(RELOAD, self._seconds / RELOADS))
+        reloads = Reloads(
+            target.address,
+            models,
+            staging,
+            min(RELOAD, self._seconds / RELOADS),
+            warm_up(self._seconds),
+        )
         sampler.start()
         reloads.start()
         try:

@@ -19,7 +19,12 @@ from serving.loadtest.target import TargetError, fetch
 KINDS = ("appears", "rollback", "load", "unload and load")
 MODEL, SPARE = "digits", "spare"  # the spare is unloaded: who asks for it then is rightly refused
 FIRST = 2  # versions of the model at the start, so that there is one to go back to
+# Whatever a reload may end in: a thread that dies of it would leave a soak without reloads.
+FAILURES = (TargetError, AssertionError, OSError, ValueError, KeyError)
 LOOK = 0.1  # seconds between looks for a version
+# Times as often as later. It takes allocators some 50 reloads to have the blocks that they need:
+# in an even pace they would be at it for the most of a soak, and look like a leak.
+HURRY = 10
 
 
 def write_repository(models: Path, staging: Path) -> None:
@@ -50,29 +55,35 @@ class Reloads(threading.Thread):
         models: the repository's folder.
         staging: as there.
         every: seconds from one to the next.
+        warm_up: seconds at the start, in which they come ten times as often.
 
     Attributes:
         done: how many there were of each kind.
         faults: what did not come about.
     """
 
-    def __init__(self, address: Address, models: Path, staging: Path, every: float) -> None:
+    def __init__(
+        self, address: Address, models: Path, staging: Path, every: float, warm_up: float
+    ) -> None:
         super().__init__(name="reloads")
         self.done: Counter[str] = Counter()
         self.faults: list[str] = []
         self._address, self._models, self._staging = address, models, staging
-        self._every, self._stop_asked, self._highest = every, threading.Event(), FIRST
+        self._every, self._warm_up = every, warm_up
+        self._stop_asked, self._highest = threading.Event(), FIRST
 
     def run(self) -> None:
         """Until it is told to end."""
-        number = 0
-        while not self._stop_asked.wait(self._every):
+        number, warm = 0, time.monotonic() + self._warm_up
+        while not self._stop_asked.wait(
+            self._every if time.monotonic() >= warm else self._every / HURRY
+        ):
             kind = KINDS[number % len(KINDS)]
             number += 1
             try:
                 self._reload(kind)
-            except (TargetError, AssertionError) as error:
-                self.faults.append(f"{kind}: {error}")
+            except FAILURES as error:
+                self.faults.append(f"{kind}: {error!r}")
             else:
                 self.done[kind] += 1
 

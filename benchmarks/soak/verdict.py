@@ -103,6 +103,11 @@ def _latency(found: Drift) -> dict[str, float]:
     return found.in_percent().as_json() | {"ratio": round(found.ratio, 3)}
 
 
+def warm_up(seconds: float) -> float:
+    """Seconds that are left out at the start of a soak of so many."""
+    return min(LEFT_OUT * seconds, LONGEST_WARM_UP)
+
+
 def figures(
     samples: Sequence[Sample],
     windows: Sequence[Window],
@@ -122,7 +127,7 @@ def figures(
     Raises:
         ValueError: fewer than four samples or windows are left after the warm-up.
     """
-    warm = min(LEFT_OUT * seconds, LONGEST_WARM_UP)
+    warm = warm_up(seconds)
     taken = [sample for sample in samples if sample.at >= warm]
     asked = [window for window in windows if window.at >= warm and np.isfinite(window.p50_ms)]
     at, then = (np.array([one.at for one in series]) for series in (taken, asked))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.load.held import ahead
 from benchmarks.soak.requests import OK, Asked
 from serving.loadtest.arrivals import poisson
 from serving.loadtest.engine import Engine
@@ -60,11 +61,15 @@ def load(
 ) -> Record:
     """An open loop of Poisson arrivals, of `rate` requests a second.
 
+    It comes before the servers, where it may: it must be in time to tell who is late.
+
     Raises:
         EngineError: the server takes no connections.
     """
     due = poisson(rate, seconds, rng)
-    return engine.open_loop(due, order(asked, len(due), rng))
+    which = order(asked, len(due), rng)
+    with ahead():
+        return engine.open_loop(due, which)
 
 
 def window(record: Record, asked: Sequence[Asked], at: float) -> Window:
