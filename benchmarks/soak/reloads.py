@@ -24,7 +24,7 @@ FAILURES = (TargetError, AssertionError, OSError, ValueError, KeyError)
 LOOK = 0.1  # seconds between looks for a version
 # Times as often as later. It takes allocators some 50 reloads to have the blocks that they need:
 # in an even pace they would be at it for the most of a soak, and look like a leak.
-HURRY = 10
+HURRY = 20
 
 
 def write_repository(models: Path, staging: Path) -> None:
@@ -55,7 +55,7 @@ class Reloads(threading.Thread):
         models: the repository's folder.
         staging: as there.
         every: seconds from one to the next.
-        warm_up: seconds at the start, in which they come ten times as often.
+        warm_up: seconds at the start, in which they come twenty times as often.
 
     Attributes:
         done: how many there were of each kind.
