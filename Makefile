@@ -11,7 +11,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve bench-load bench-page bench-swaps bench-guarantees soak-metrics clean
+.PHONY: help install serve test lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve bench-load bench-page bench-swaps bench-guarantees soak-metrics soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -112,6 +112,9 @@ bench-guarantees: install  ## start-up, memory, overload, the cost of watching, 
 
 soak-metrics: install  ## 100,000 requests while workers are killed: do the metrics say what was answered?
 	$(BIN)/python benchmarks/metrics_exact.py
+
+soak: install  ## 20 minutes of mixed load, reloads, bad requests: does memory, latency or anything drift?
+	$(BIN)/python -m benchmarks.soak; steady=$$?; $(BIN)/python -m benchmarks.page && exit $$steady
 
 bench-swaps: install  ## 300 swaps of versions under load, and a server that leaks, in some 8 minutes
 	$(BIN)/python -m benchmarks.swaps --swaps 300

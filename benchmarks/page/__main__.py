@@ -16,14 +16,14 @@ from typing import Any
 
 import click
 
-from benchmarks.page import compress, load, losses, origin, serve, train
+from benchmarks.page import compress, load, losses, origin, serve, soak, train
 from benchmarks.page.comparison import Comparison
 from benchmarks.page.markdown import anchor, filled
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 TITLE = "# Benchmarks"
-SECTIONS = {"train": train, "compress": compress, "serve": serve, "load": load}
+SECTIONS = {"train": train, "compress": compress, "serve": serve, "load": load, "soak": soak}
 
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -44,7 +44,9 @@ def compared(results: Results) -> list[Comparison]:
 
 def page(results: Results) -> str:
     """The page, `docs/benchmarks.md`."""
-    parts = [TITLE, origin.render(results)]
+    # The soak has no sides that take turns: its section says itself where it comes from.
+    sided = {name: result for name, result in results.items() if name in origin.TARGETS}
+    parts = [TITLE, origin.render(sided)]
     parts += [module.render(results.get(name)) for name, module in SECTIONS.items()]
     return "\n\n".join([*parts, losses.render(compared(results))]) + "\n"
 
@@ -72,7 +74,7 @@ def readme(text: str, results: Results) -> str:
 
 def draw(results: Results, folder: Path) -> None:
     """All plots."""
-    for name, module in (("train", train), ("serve", serve), ("load", load)):
+    for name, module in (("train", train), ("serve", serve), ("load", load), ("soak", soak)):
         if name in results:
             module.draw(results[name], folder)
 

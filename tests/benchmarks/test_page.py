@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.page import load, losses, serve, train
+from benchmarks.page import load, losses, serve, soak, train
 from benchmarks.page.__main__ import compared, main, page, read, readme
 from benchmarks.page.comparison import of_ratio
 from benchmarks.page.markdown import filled, number, spread, table
@@ -71,6 +71,37 @@ def measured():
                       "p50_ms": quotient(1.01, 0.99, 1.02)},
         }],
         "at": {"500": {"p50_ms": 0.61, "p99_ms": 1.93}, "1000": {"p50_ms": 0.64, "p99_ms": 2.4}},
+    }  # fmt: skip
+
+
+def drifting(first, last, slope):
+    return {"slope": slope, "low": slope - 1, "high": slope + 1, "first": first, "last": last,
+            "hours": 0.3}  # fmt: skip
+
+
+@pytest.fixture
+def soaked():
+    """What `make soak` would write of a server that leaks."""
+    still = drifting(67.0, 67.0, 0.0)
+    return {
+        "benchmark": "soak", "when": "2026-11-22T23:00:00+00:00", "minutes": 20.0,
+        "commit": "fedcba9", "libraries": {"gunicorn": "27.0.1"}, "server": "ours",
+        "machine": {"cpu": "Test CPU", "cores": 2, "system": "Linux", "python": "3.11.7"},
+        "rate": 400.0, "connections": 32,
+        "figures": {
+            "memory_mb": drifting(180.0, 187.6, 25.3), "pss_mb": still, "arbiter_mb": still,
+            "descriptors": still, "threads": still,
+            "p50_ms": drifting(1.21, 1.25, 3.5) | {"ratio": 1.033},
+            "p99_ms": drifting(7.4, 7.1, -2.0) | {"ratio": 0.959},
+            "requests": 480_123, "refused": 48_012, "wrong": 0, "dropped": 3,
+            "unexpected": {"503": 4}, "windows": 80, "windows_in_doubt": 2, "workers_died": 0,
+            "reloads": {"appears": 15, "rollback": 14}, "failed_reloads": [], "faults": [],
+        },
+        "verdict": "the workers' memory grows by 25.3 MB an hour (24.3–26.3)",
+        "series": {
+            "samples": {"at": [5, 65, 125], "rss_mb": [180.0, 183.0, 187.6]},
+            "windows": {"at": [7.5, 22.5], "p50_ms": [1.2, 1.3], "p99_ms": [7.4, 7.1]},
+        },
     }  # fmt: skip
 
 
@@ -156,14 +187,15 @@ def test_results_that_are_missing_are_asked_for():
     text = page({})
     for target in ("bench-train", "bench-compress", "bench-serve", "bench-load"):
         assert f"There are no results yet: `make {target}` makes them." in text
+    assert "There are no results yet: `make soak` makes them." in text.split("## Soak\n")[1]
     assert "[What it loses](docs/benchmarks.md#what-we-lose)" in readme(
         (ROOT / "README.md").read_text(), {}
     )
 
 
-def test_each_result_says_where_it_comes_from(results, measured):
-    text = page(results | {"load": measured})
-    for result in (*results.values(), measured):
+def test_each_result_says_where_it_comes_from(results, measured, soaked):
+    text = page(results | {"load": measured, "soak": soaked})
+    for result in (*results.values(), measured, soaked):
         assert result["when"] in text
         assert f"`{result['commit']}`" in text
         for name, version in result["libraries"].items():
@@ -274,15 +306,30 @@ def test_what_kserve_publishes_stands_beside_ours_with_both_machines(measured):
     assert cells(ours)[3:6] == ["0.61 / 1.93", "0.64 / 2.4", "1,000 (900–1,100)"]
 
 
-def test_plots_are_the_same_for_the_same_results(results, measured, tmp_path):
+def test_the_soak_says_its_verdict_and_what_it_rests_on(soaked):
+    lines = soak.render(soaked).splitlines()
+    assert f"Verdict: **{soaked['verdict']}**." in lines
+    rows = {cells(line)[0]: cells(line)[1:] for line in lines if line.startswith("|")}
+    assert rows["memory of the workers, MB"] == ["180", "188", "25.3 MB", "24.3 to 26.3"]
+    assert rows["latency p50, ms"] == ["1.21", "1.25", "3.50 %", "2.50 to 4.50"]
+    assert rows["requests"] == ["480,123"]
+    assert rows["unexpected statuses"] == ["4 × 503"]
+    assert rows["reloads"] == ["15 × appears, 14 × rollback"]
+    assert "leaks on purpose" in soak.render(soaked | {"server": "leaking"})
+
+
+def test_plots_are_the_same_for_the_same_results(results, measured, soaked, tmp_path):
     drawn = []
     for name in ("one", "other"):
         train.draw(results["train"], tmp_path / name)
         serve.draw(results["serve"], tmp_path / name)
         load.draw(measured, tmp_path / name)
+        soak.draw(soaked, tmp_path / name)
         drawn.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert drawn[0] == drawn[1]
-    shown = re.findall(r"\(benchmarks/([\w-]+\.svg)\)", page(results | {"load": measured}))
+    shown = re.findall(
+        r"\(benchmarks/([\w-]+\.svg)\)", page(results | {"load": measured, "soak": soaked})
+    )
     assert set(shown) == set(drawn[0])
 
 

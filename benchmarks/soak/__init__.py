@@ -1,0 +1,1 @@
+"""A soak: mixed load, reloads and bad requests for long, and whether anything drifts."""

@@ -1,0 +1,83 @@
+"""Requests: good ones in each format, and bad ones with the status that each must get."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from serving.loadtest.answers import FORMS
+from serving.loadtest.bodies import calls, wire
+from serving.loadtest.call import Call
+from serving.loadtest.instances import instances
+from serving.loadtest.target import JSON, Target
+
+ROWS = (1, 32)
+COUNT = 16  # good requests of each format
+OK = http.client.OK
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, and what it must be answered with.
+
+    Attributes:
+        call: as it is sent.
+        status: that it must get; only of 200 is the answer looked at.
+    """
+
+    call: Call
+    status: int
+
+
+def good(target: Target, rng: np.random.Generator) -> list[Asked]:
+    """Rows as JSON and as the Open Inference Protocol has them, 1 and 32 at a time.
+
+    Args:
+        target: who is asked, and answers each once before there is any load.
+        rng: what draws the rows.
+
+    Raises:
+        TargetError: the server does not answer one of them, or wrongly.
+    """
+    drawn = instances(target, COUNT * max(ROWS), rng)
+    return [
+        Asked(call, OK) for form in FORMS for call in calls(target, ROWS, form, drawn, count=COUNT)
+    ]
+
+
+def bad(target: Target) -> list[Asked]:
+    """One request of each kind that must be refused."""
+    path = f"/predict?model={target.model}"
+    narrow = _json({"instances": [[1.0]]})
+    row = _json({"instances": [[1.0] * len(target.columns)]})
+    tensor = {"name": "features", "shape": [1, 1], "datatype": "FP32", "data": [1.0]}
+    return [
+        _refused(target, path, b'{"instances": [[1.0,', 400),
+        _refused(target, f"/v2/models/{target.model}/infer", b"{", 400),
+        _refused(target, path, narrow, 422),
+        _refused(target, f"/v2/models/{target.model}/infer", _json({"inputs": [tensor]}), 422),
+        _refused(target, "/predict?model=no-such-model", row, 404),
+        _refused(target, "/v2/models/no-such-model/infer", row, 404),
+        _refused(target, path, row, 415, "text/plain"),
+    ]
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content).encode()
+
+
+def _refused(
+    target: Target,
+    path: str,
+    body: bytes,
+    status: int,
+    content_type: str = JSON,
+) -> Asked:
+    headers = {"Content-Type": content_type, **target.headers}
+    sent = wire("POST", path, target.address, headers, body)
+    return Asked(Call(sent, 0, None, lambda _: "expected to be refused; got 200"), status)
