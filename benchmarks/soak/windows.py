@@ -69,7 +69,7 @@ def load(
     due = poisson(rate, seconds, rng)
     which = order(asked, len(due), rng)
     with ahead():
-        return engine.open_loop(due, which)
+        return engine.open_loop(due, which, seconds)
 
 
 def window(record: Record, asked: Sequence[Asked], at: float) -> Window:
