@@ -99,7 +99,8 @@ bench-serve: install  ## this server beside seven others, in some 14 minutes (wr
 	$(BIN)/python -m benchmarks.serve
 	$(BIN)/python -m benchmarks.page
 
-bench-load: install  ## the highest rates that this server and others hold, within bounds of the latency
+bench-load: install  ## the highest rates that it and others hold within bounds, in some 14 minutes (as bench-serve)
+	command -v wrk >/dev/null || (apt-get update --quiet && apt-get install --yes wrk)
 	$(BIN)/python -m benchmarks.load
 	$(BIN)/python -m benchmarks.page
 

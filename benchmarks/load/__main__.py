@@ -29,7 +29,17 @@ import click
 import numpy as np
 
 from benchmarks.load.agreement import agreement
-from benchmarks.load.held import CONNECTIONS, PRIORITY, SECONDS, Held, at, generator_of, search
+from benchmarks.load.held import (
+    CONNECTIONS,
+    LOWEST,
+    SECONDS,
+    TIMEOUT,
+    Held,
+    at,
+    generator_of,
+    priority,
+    search,
+)
 from benchmarks.load.report import document, show
 from benchmarks.load.requests import call, rows
 from benchmarks.load.scenarios import BOUNDS_MS, NETWORK, SCENARIOS, Scenario
@@ -40,6 +50,8 @@ from benchmarks.serve.peers.side import ROOT, Side, StartError
 from benchmarks.serve.processes import memory_mb, take_in_orphans
 from benchmarks.serve.server import Server
 from benchmarks.train import commit, machine
+from serving.loadtest.engine import EngineError
+from serving.loadtest.generator import Generator
 
 RESULTS = ROOT / "benchmarks" / "results" / "load.json"
 CLIENT = ("hdrhistogram", "httptools", "uvloop")
@@ -72,16 +84,17 @@ class Turn:
 
     Attributes:
         held: by scenario.
-        quoted: p50 and p99 in ms at the quoted rates, if they were asked for.
+        quoted: at the quoted rates, p50 and p99 in ms, and the share that was answered rightly.
         memory_mb: of the server, under load.
     """
 
     def __init__(
-        self, side: Side, scenarios: Sequence[Scenario], models: Path, seed: int, *, quote: bool
-    ) -> None:
+        self, side: Side, scenarios: Sequence[Scenario], models: Path, number: int
+    ) -> None:  # fmt: skip
         repository, graph = graph_of(side, models)
+        bounds = BOUNDS_MS[:1] if number else BOUNDS_MS
         self.held: dict[str, Held] = {}
-        self.quoted: dict[int, tuple[float, float]] = {}
+        self.quoted: dict[int, tuple[float, ...]] = {}
         with (
             tempfile.TemporaryDirectory(prefix="fp", ignore_cleanup_errors=True) as name,
             Server(side, NETWORK, repository, Path(name)) as server,
@@ -91,13 +104,18 @@ class Turn:
                 asked = rows(scenario.rows)
                 right = [floor.probabilities(graph, features) for features in asked]
                 calls = [call(server, *both) for both in zip(asked, right, strict=True)]
-                generator = generator_of(server.ports[0], calls, seed)
-                self.held[scenario.name] = search(generator, scenario.precision)
-                if quote and scenario.rows == 1:
-                    for rate in QUOTED:
-                        times = at(generator, rate).latency.percentiles
-                        self.quoted[rate] = times["p50"] * 1e3, times["p99"] * 1e3
+                generator = generator_of(server.ports[0], calls, number)
+                self.held[scenario.name] = search(generator, bounds, scenario.precision)
+                if side.name == "ours" and scenario.rows == 1:
+                    self.quoted = {rate: quoted(generator, rate) for rate in QUOTED}
             self.memory_mb = memory_mb()
+
+
+def quoted(generator: Generator, rate: float) -> tuple[float, ...]:
+    """What others publish of a rate: p50 and p99 in ms, the share that was answered rightly."""
+    figures = at(generator, rate)
+    times = figures.latency.percentiles
+    return times["p50"] * 1e3, times["p99"] * 1e3, 1 - figures.error_share
 
 
 @click.command(help=__doc__)
@@ -113,13 +131,15 @@ def main(sides: list[Side], scenarios: list[Scenario], rounds: int, out: Path) -
     if shutil.which("wrk") is None:
         raise click.ClickException("expected wrk on PATH, found none; run: apt-get install wrk")
     asked = {name for scenario in scenarios for name in scenario.sides}
-    sides = [side for side in sides if side.name in asked]
+    if not (sides := [side for side in sides if side.name in asked]):
+        raise click.UsageError(f"expected some of {', '.join(sorted(asked))} in --only; got none")
     take_in_orphans()
     environments.install(sides)
     busy, started, sources = os.getloadavg()[0], datetime.now(UTC), commit()
     found: Found = defaultdict(list)
     memory: dict[str, float] = defaultdict(float)
-    quoted: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    published: dict[int, list[tuple[float, ...]]] = defaultdict(list)
+    failed: dict[str, list[str]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder) / "models"
         models.mkdir()
@@ -134,14 +154,16 @@ def main(sides: list[Side], scenarios: list[Scenario], rounds: int, out: Path) -
                     continue
                 click.echo(f"round {number + 1} of {rounds}: {side.name}", err=True)
                 try:
-                    turn = Turn(side, taken, models, number, quote=side.name == "ours")
-                except StartError as error:
-                    raise click.ClickException(str(error)) from error
+                    turn = Turn(side, taken, models, number)
+                except (StartError, EngineError) as error:  # others are not to suffer for it
+                    click.echo(str(error), err=True)
+                    failed[side.name].append(str(error).splitlines()[0])
+                    continue
                 for name, held in turn.held.items():
                     found[name, side.name].append(held)
                     click.echo(f"  {name}: {held.rates}", err=True)
-                for rate, times in turn.quoted.items():
-                    quoted[rate].append(times)
+                for rate, said in turn.quoted.items():
+                    published[rate].append(said)
                 memory[side.name] = max(memory[side.name], turn.memory_mb)
     report: dict[str, Any] = {
         "benchmark": "load",
@@ -153,19 +175,22 @@ def main(sides: list[Side], scenarios: list[Scenario], rounds: int, out: Path) -
         "client": {
             "name": "serving loadtest",
             "most_per_second": round(float(np.median([h.most for f in found.values() for h in f]))),
-            "priority": PRIORITY,
+            "priority": priority(),
         },
         "peers": {side.name: pins for side in sides if (pins := environments.versions(side))},
         "bounds_ms": sorted(BOUNDS_MS),
         "rounds": rounds,
         "seconds_a_probe": SECONDS,
         "connections": CONNECTIONS,
+        "timeout_seconds": TIMEOUT,
+        "lowest_rate": LOWEST,
         "agreement": agreed,
         "results": [document(scenario, found, memory) for scenario in scenarios],
+        "failed": failed,
         "at": {
-            str(rate): dict(zip(("p50_ms", "p99_ms"), np.median(times, axis=0).round(3).tolist(),
-                                strict=True))
-            for rate, times in quoted.items()
+            str(rate): dict(zip(("p50_ms", "p99_ms", "success"),
+                                np.median(said, axis=0).round(4).tolist(), strict=True))
+            for rate, said in published.items()
         },
     }  # fmt: skip
     out.parent.mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ from serving.loadtest.limits import Limits
 from serving.loadtest.objectives import parse
 
 CONNECTIONS = 64
-SECONDS = 0.8  # of a probe; longer where fewer than 1,200 requests would come
+SECONDS = 1.0  # of a probe; longer where fewer than 1,200 requests would come
 WARM = 1.0
 TIMEOUT = 2.0  # seconds; what is not answered by then has missed every bound
 NEAR = 0.85  # of what a closed loop gets: open loops hold a little less
@@ -31,11 +31,13 @@ class Held:
 
     Attributes:
         rates: requests a second by bound in ms; 0 where none was held.
+        limited: of the bounds, those above whose rate the generator was the bottleneck, or late.
         probes: all rates that were tried, judged by the largest bound.
         most: requests a second that the generator can send of these.
     """
 
     rates: dict[int, float]
+    limited: frozenset[int]
     probes: list[Probe]
     most: float
 
@@ -55,6 +57,12 @@ def ahead() -> Iterator[None]:
         os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
+def priority() -> int:
+    """That of the generator in its runs, as this user may have it."""
+    with ahead():
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
+
 def generator_of(port: int, calls: Sequence[Call], seed: int) -> Generator:
     """What puts the load on a port of 127.0.0.1."""
     return Generator(
@@ -62,8 +70,8 @@ def generator_of(port: int, calls: Sequence[Call], seed: int) -> Generator:
     )
 
 
-def search(generator: Generator, precision: float) -> Held:
-    """Find the rates that are held, to this precision."""
+def search(generator: Generator, bounds: Sequence[int], precision: float) -> Held:
+    """Find the rates that are held within these bounds, in ms, to this precision."""
 
     def measure(rate: float) -> tuple[Figures, Limits]:
         return generator.rate(rate, long_enough(rate, SECONDS, 99))
@@ -73,8 +81,16 @@ def search(generator: Generator, precision: float) -> Held:
         saturated, _ = generator.users(CONNECTIONS, WARM)
         found = Search(measure, precision=precision, step=1.25, lowest=LOWEST)
         start = max(LOWEST, NEAR * saturated.rate)
-        rates = {bound: found.highest(parse([f"p99={bound}ms"]), start) for bound in BOUNDS_MS}
-    return Held(rates, found.probes(parse([f"p99={LARGEST_MS}ms"])), generator.most)
+        rates = {bound: found.highest(parse([f"p99={bound}ms"]), start) for bound in bounds}
+    limited = {bound for bound in bounds if _is_limited(found, bound, rates[bound])}
+    probes = found.probes(parse([f"p99={LARGEST_MS}ms"]))
+    return Held(rates, frozenset(limited), probes, generator.most)
+
+
+def _is_limited(found: Search, bound: int, held: float) -> bool:
+    """Whether the first rate above what was held was missed while the generator had no room."""
+    above = [p for p in found.probes(parse([f"p99={bound}ms"])) if p.rate > held and not p.held]
+    return bool(above) and all(p.limits.verdict for p in above if p.rate == above[0].rate)
 
 
 def at(generator: Generator, rate: float) -> Figures:

@@ -56,7 +56,7 @@ def document(
 
 
 def _of(rounds: Sequence[Held], bound: int) -> np.ndarray:
-    return np.array([one.rates[bound] for one in rounds])
+    return np.array([one.rates[bound] for one in rounds if bound in one.rates])
 
 
 def _rates(rounds: Sequence[Held], bound: int) -> dict[str, Any]:
@@ -64,14 +64,16 @@ def _rates(rounds: Sequence[Held], bound: int) -> dict[str, Any]:
     return {
         "median": median, "low": low, "high": high,
         "rounds": _of(rounds, bound).round(1).tolist(),
+        "limited": any(bound in one.limited for one in rounds),
     }  # fmt: skip
 
 
 def _ratio(mine: Sequence[Held], other: Sequence[Held], bound: int) -> Mapping[str, float | None]:
     """Of nothing, `NO_RATIO`: the other held no rate in some round."""
-    rounds = min(len(mine), len(other))
-    theirs = _of(other, bound)[:rounds]
-    return quartiles(_of(mine, bound)[:rounds] / theirs) if (theirs > 0).all() else NO_RATIO
+    ours, theirs = _of(mine, bound), _of(other, bound)
+    rounds = min(len(ours), len(theirs))
+    found = quartiles(ours[:rounds] / theirs[:rounds]) if (theirs > 0).all() else NO_RATIO
+    return {**found, "rounds": rounds}
 
 
 def _probe(probe: Any) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from benchmarks.page.markdown import spread
 
+ROUNDS = 3  # at least, for quartiles to say something
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -20,7 +22,8 @@ class Comparison:
         rival: the other side's name.
         figure: as it is shown.
         behind: whether the rival is ahead, by the middle figure.
-        within: whether the spread holds both: no difference is shown; None if there is no spread.
+        within: whether the spread holds both: no difference is shown; None if there is no spread,
+            as of fewer than three rounds.
     """
 
     benchmark: str
@@ -45,8 +48,9 @@ def of_ratio(
     mine: str, rival: str,
 ) -> Comparison:  # fmt: skip
     """What the median and the quartiles of a ratio ours / theirs show."""
+    spoken = found.get("rounds", ROUNDS) >= ROUNDS
     return Comparison(
         benchmark, where, measure, mine, rival, f"{spread(found)} ×",
         behind=found["median"] < 1 if more_is_better else found["median"] > 1,
-        within=found["low"] <= 1 <= found["high"],
+        within=found["low"] <= 1 <= found["high"] if spoken else None,
     )  # fmt: skip

@@ -18,9 +18,16 @@ PUBLISHED = Path(__file__).parents[1] / "load" / "published.json"
 WHAT = """\
 Requests leave at the times of a schedule, whether the ones before are answered or not, and latency
 is counted from when a request should have left: a server that falls behind cannot slow its clients
-down and look better for it. The client is `serving loadtest`, on the same cores. Shown is the
-highest rate, in requests a second, at which 99 of 100 are answered within a bound; 0 says that no
-rate held it. Median of the rounds, with quartiles; MB is memory."""
+down and look better for it. Shown is the highest rate, in requests a second, at which 99 of 100 are
+answered within a bound, rightly but for one in a thousand, and those who come late wait no longer
+than those who come early. A rate is tried for a second, or until 1,200 requests came; of three
+tries two decide. 0 says that the lowest rate worth a try did not hold the bound, ≥ that above this
+rate the client had no room left or was late itself. Median of the rounds, with quartiles where
+there are several; MB is memory."""
+HOW = """\
+The client is `serving loadtest`, on the same two cores, {connections} connections, priority
+{priority}: it comes before the servers, or it could not be in time. A request is given up after
+{timeout:g} s; the lowest rate is {lowest:g}/s."""
 RATIOS = "Rates of ours as a multiple of theirs, round by round; – where theirs is 0:"
 AGREEMENT = """\
 Does the client see what wrk sees? Both drive one worker, closed loops, turn and turn about. With 32
@@ -54,7 +61,9 @@ def _rate(found: Mapping[str, Any] | None) -> str:
         return ""
     if not found["high"]:
         return "0"
-    return f"{found['median']:,.0f} ({found['low']:,.0f}–{found['high']:,.0f})"
+    said = f"{'≥ ' if found['limited'] else ''}{found['median']:,.0f}"
+    several = len(found["rounds"]) > 1
+    return f"{said} ({found['low']:,.0f}–{found['high']:,.0f})" if several else said
 
 
 def _ratios(result: Mapping[str, Any], r: Mapping[str, Any]) -> str:
@@ -119,9 +128,18 @@ def render(result: Mapping[str, Any] | None) -> str:
     ratios = [_ratios(result, r) for r in result["results"] if r["ratios"]]
     held = [_held(result, r) for r in result["results"]]
     return section(
-        TITLE, WHAT, *held, *drawn, AGREEMENT, _agreement(result), RATIOS if ratios else "",
-        *ratios, BESIDE, _beside(result),
+        TITLE, WHAT, _how(result), *held, *drawn, AGREEMENT, _agreement(result),
+        RATIOS if ratios else "", *ratios, BESIDE, _beside(result),
     )  # fmt: skip
+
+
+def _how(result: Mapping[str, Any]) -> str:
+    how = HOW.format(
+        connections=result["connections"], priority=result["client"]["priority"],
+        timeout=result["timeout_seconds"], lowest=result["lowest_rate"],
+    )  # fmt: skip
+    failed = [f"{named(side)}: {'; '.join(said)}" for side, said in result["failed"].items()]
+    return f"{how} It failed: {' '.join(failed)}" if failed else how
 
 
 def _agreement(result: Mapping[str, Any]) -> str:

@@ -29,10 +29,11 @@ def tally(comparisons: Iterable[Comparison]) -> str:
     """How many there are, and of how many, in one sentence."""
     found = list(comparisons)
     behind = [c for c in found if c.behind]
-    shown = [c for c in behind if not c.within]
+    shown = [c for c in behind if c.within is False]
+    single = [c for c in behind if c.within is None]
     return (
         f"Of {len(found)} comparisons the other side is ahead by the median in {len(behind)}, "
-        f"in {len(shown)} of them beyond the spread."
+        f"in {len(shown)} of them beyond the spread, in {len(single)} by a single figure."
     )
 
 

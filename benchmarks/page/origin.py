@@ -48,10 +48,8 @@ def _machine(machine: Mapping[str, Any]) -> str:
 def versions(result: Mapping[str, Any]) -> str:
     """Of libraries and peers, in one line."""
     found = dict(result["libraries"])
-    for side, peer in result.get("peers", {}).items():
-        # serve writes the package first, then what it runs on; load writes a version alone.
-        name = side.split("-", maxsplit=1)[0]
-        package, version = next(iter(peer.items())) if isinstance(peer, dict) else (name, peer)
+    for peer in result.get("peers", {}).values():
+        package, version = next(iter(peer.items()))  # and then what it runs on
         found.setdefault(package, version)
     return ", ".join(f"{name} {version}" for name, version in found.items())
 

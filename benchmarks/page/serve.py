@@ -22,7 +22,7 @@ Every client asks again as soon as it is answered, over a connection that stays 
 same ONNX files with ONNX Runtime, with two workers or replicas and the settings that their
 documentation recommends, one after the other, on the same cores as the client. *light* is
 784-128-64-10, *heavy* 784-2048-2048-10. Before it is timed, each has to answer as ONNX Runtime
-does. Medians of the rounds; memory is the most that was seen in a round, in MB of PSS, under the
+does. Medians of the rounds, memory too: of a round the most that was seen, in MB of PSS, under the
 loads of *light*. The constant runs no model: it is what HTTP costs under our worker."""
 RATIOS = "Requests a second of forwardpass with JSON bodies, as a multiple of each other side's:"
 TAILS = "Its 99th percentile of the latency, as a multiple of theirs; below 1, ours is the shorter:"

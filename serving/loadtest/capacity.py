@@ -13,9 +13,9 @@ from serving.loadtest.figures import Figures
 from serving.loadtest.limits import Limits
 from serving.loadtest.objectives import Objective, judge
 
-TRIES = 2  # a rate is missed when it is missed so often: one hiccup of the machine decides nothing
+CLEAR = 0.8  # of a bound: what is held with so much to spare is not tried again
 LOWEST = 1.0  # requests a second; a server that does not hold this holds none
-FALL = 4.0  # ratio of one rate to the next, at most, while none is held
+FALL = 4.0  # ratio of one rate to the next, while none is held
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Probe:
         rate: requests a second that were offered.
         figures: what came of it.
         limits: the generator's part.
-        held: whether the objectives were met.
+        held: whether the objectives were met, and nothing piled up.
     """
 
     rate: float
@@ -40,6 +40,11 @@ Measure = Callable[[float], tuple[Figures, Limits]]
 
 class Search:
     """Searches on one server; what was tried for one objective counts for the next.
+
+    A rate is held if the objectives are met and those who come late wait no longer than those who
+    come early: in a short probe a queue that grows may still be within its bound. Of three tries
+    two decide, for a hiccup of the machine makes a miss; one that is held with room to spare needs
+    no other. A rate above one that is missed is not held, whatever was seen there.
 
     Args:
         measure: offers a rate for a while.
@@ -83,19 +88,34 @@ class Search:
 
     @staticmethod
     def _met(figures: Figures, objectives: Sequence[Objective]) -> bool:
-        return all(verdict.met for verdict in judge(figures, objectives))
+        met = all(verdict.met for verdict in judge(figures, objectives))
+        return met and not figures.falls_behind
+
+    @staticmethod
+    def _clear(figures: Figures, objectives: Sequence[Objective]) -> bool:
+        """Whether what was met was met with room to spare."""
+        return all(
+            verdict.found is not None and verdict.found <= CLEAR * verdict.objective.bound
+            for verdict in judge(figures, objectives)
+            if verdict.objective.kind == "latency"
+        )
 
     def _bounds(self, objectives: Sequence[Objective]) -> tuple[float, float | None, float | None]:
-        """The highest rate held, the lowest above it that was missed, one to be tried again."""
-        tries: dict[float, list[bool]] = {}
+        """The highest rate held, the lowest missed, and one that is to be tried again."""
+        tries: dict[float, list[Figures]] = {}
         for rate, figures, _ in self._tried:
-            tries.setdefault(rate, []).append(self._met(figures, objectives))
-        held = max((rate for rate, met in tries.items() if any(met)), default=0.0)
-        above = [(rate, met) for rate, met in tries.items() if rate > held]
-        if not above:
-            return held, None, None
-        missed, met = min(above)
-        return held, missed, missed if len(met) < TRIES else None
+            tries.setdefault(rate, []).append(figures)
+        held = 0.0
+        for rate in sorted(tries):
+            met = [figures for figures in tries[rate] if self._met(figures, objectives)]
+            missed = len(tries[rate]) - len(met)
+            if missed >= 2:
+                return held, rate, None
+            if len(met) >= 2 or (not missed and self._clear(met[0], objectives)):
+                held = rate
+            else:
+                return held, None, rate
+        return held, None, None
 
     def _next(self, objectives: Sequence[Objective], start: float) -> float | None:
         held, missed, again = self._bounds(objectives)
@@ -104,6 +124,5 @@ class Search:
         if missed is None:
             return start if held == 0 else held * self._step
         if held == 0:
-            lower = max(missed / FALL, (self._lowest * missed) ** 0.5)
-            return lower if missed / lower > self._precision else None
+            return max(missed / FALL, self._lowest) if missed > self._lowest else None
         return (held * missed) ** 0.5 if missed / held > self._precision else None

@@ -8,7 +8,7 @@ from itertools import cycle
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.loadtest.record import UNANSWERED
+from serving.loadtest.record import BROKEN, UNANSWERED
 from serving.loadtest.run import Load, Run
 
 
@@ -34,19 +34,29 @@ class ClosedLoop(Run):
         now = time.perf_counter() - self.start
         while self.free and now < self.seconds:
             connection = self.free.popleft()
-            self.due.append(connection.since)
-            self.sent.append(np.nan)
-            self.ended.append(np.nan)
-            self.status.append(UNANSWERED)
-            self.which.append(next(self.order))
-            self.late.append(now - connection.since)
+            self._begin(connection.since, now)
             connection.send(len(self.due) - 1, now)
             now = time.perf_counter() - self.start
         if now >= self.seconds and self.answered == len(self.due) and not self.over.done():
             self.over.set_result(None)
 
+    def _begin(self, due: float, now: float) -> None:
+        """A row for a request."""
+        self.due.append(due)
+        self.sent.append(np.nan)
+        self.ended.append(np.nan)
+        self.status.append(UNANSWERED)
+        self.which.append(next(self.order))
+        self.late.append(now - due)
+
     def going_on(self) -> bool:
         return self.now() < self.seconds
+
+    def refused(self, why: str) -> None:
+        now = self.now()
+        self.note(why)
+        self._begin(now, now)
+        self.end(len(self.due) - 1, now, BROKEN)
 
     def overdue(self, now: float) -> None:  # noqa: ARG002
         self.proceed()

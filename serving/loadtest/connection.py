@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from serving.loadtest.call import Call
-from serving.loadtest.record import WRONG
+from serving.loadtest.record import BROKEN, WRONG
 
 if TYPE_CHECKING:
     from serving.loadtest.run import Run
 
-OK = 200
+FINAL = OK = 200
 QUOTED = 300  # bytes of a refusal
 
 
@@ -51,6 +51,9 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
+        if self.parser.get_status_code() < FINAL:  # of HTTP's 1xx, the answer is still to come
+            self.parts = []
+            return
         self.complete, self.keep = True, self.parser.should_keep_alive()
 
     def data_received(self, data: bytes) -> None:
@@ -66,6 +69,9 @@ class Connection(asyncio.Protocol):
             self.parser.feed_data(data)
         except httptools.HttpParserError as error:
             run.note(f"not an answer of HTTP/1.1: {error}")
+            if self.number >= 0:
+                run.end(self.number, run.now(), BROKEN)
+                self.number = -1
             self.leave()
             return
         if not self.complete:

@@ -23,6 +23,8 @@ PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
 FEW = 10  # requests beyond a percentile; where fewer lie, it says little
 EXAMPLES = 3  # sentences on what was wrong
 ANSWERED = 200
+ENOUGH = 30  # requests of a third of a run, to say whether it fell behind
+GROWTH, GROWTH_LEAST = 2.0, 0.001  # of the median from the first third to the last; seconds
 _MOST = 3_600_000_000  # µs of a histogram: an hour
 _DIGITS = 3  # of its values that count
 _BITS = 11  # of a value that its buckets tell apart, for so many digits
@@ -125,14 +127,14 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Second:
-    """The requests that were due in one second of a run.
+    """One second of a run.
 
     Attributes:
         second: from the start.
-        rate: right answers a second.
-        p50: of the latency, seconds; NaN if nothing was answered.
+        rate: right answers that came in it, a second.
+        p50: of the latency of requests that were due in it, seconds; NaN if none was answered.
         p99: likewise.
-        errors: requests that were not answered rightly.
+        errors: requests due in it that were not answered rightly.
     """
 
     second: int
@@ -170,7 +172,9 @@ class Figures:
             it was given up.
         service: from leaving, of the same; what a closed loop sees.
         late: what the generator itself added, of all that left.
-        by_second: by the second that requests were due in.
+        falls_behind: whether those due in the last third of an open loop waited far longer than
+            those of the first: what waits grows, and in a longer run latency would have no bound.
+        by_second: second by second.
         faults: up to three sentences on what was wrong, with how often each was seen.
     """
 
@@ -188,6 +192,7 @@ class Figures:
     latency: Distribution
     service: Distribution
     late: Distribution
+    falls_behind: bool
     by_second: tuple[Second, ...]
     faults: tuple[tuple[str, int], ...]
 
@@ -216,6 +221,7 @@ class Figures:
             "seconds": self.seconds,
             "open_loop": self.open_loop,
             "connections": self.connections,
+            "falls_behind": self.falls_behind,
             "service_ms": self.service.as_json(),
             "late_ms": self.late.as_json(),
             "by_second": [second.as_json() for second in self.by_second],
@@ -252,6 +258,7 @@ def figures(record: Record, calls: Sequence[Call], offered: float | None) -> Fig
         latency=Distribution.of(record.latency[felt]),
         service=Distribution.of(record.service[felt & left]),
         late=Distribution.of(record.late[left]),
+        falls_behind=record.open_loop and _grows(record.due[felt], record.latency[felt]),
         by_second=tuple(_by_second(record, right, felt)),
         faults=tuple(record.faults.most_common(EXAMPLES)),
     )
@@ -270,6 +277,15 @@ def _errors(statuses: NDArray[np.int16]) -> dict[str, int]:
     return dict(sorted(pairs, key=lambda pair: -pair[1]))
 
 
+def _grows(due: NDArray[np.float64], latency: NDArray[np.float64]) -> bool:
+    """Whether the last third waited more than twice as long as the first, by the median."""
+    third = len(due) // 3
+    if third < ENOUGH:
+        return False
+    first, last = np.median(latency[:third]), np.median(latency[-third:])
+    return bool(last > GROWTH * first + GROWTH_LEAST)
+
+
 def _by_second(
     record: Record, right: NDArray[np.bool_], felt: NDArray[np.bool_]
 ) -> Iterator[Second]:
@@ -277,6 +293,7 @@ def _by_second(
     order = np.argsort(record.due, kind="stable")
     borders = np.searchsorted(record.due[order], np.arange(1, count))
     latency = record.latency
+    came = np.bincount(record.ended[right].astype(np.int64), minlength=count)
     for second, places in enumerate(np.split(order, borders)):
         width = min(1.0, record.seconds - second)  # the last may not be whole
         well = int(np.count_nonzero(right[places]))
@@ -286,7 +303,7 @@ def _by_second(
             if len(times)
             else (math.nan, math.nan)
         )
-        yield Second(second, _rate(well, width), p50, p99, len(places) - well)
+        yield Second(second, _rate(int(came[second]), width), p50, p99, len(places) - well)
 
 
 def _rate(count: int | np.intp, seconds: float) -> float:

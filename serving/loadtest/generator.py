@@ -16,6 +16,7 @@ from serving.loadtest.record import Record
 
 Arrivals = Literal["poisson", "constant"]
 LONGEST = 30.0  # seconds
+BEYOND = 12  # requests that are to lie beyond a percentile: ten, and some for chance
 
 
 class Generator:
@@ -76,8 +77,13 @@ class Generator:
         return figures(record, self._engine.calls, offered), limits(record, self.most)
 
 
-def long_enough(rate: float, seconds: float, percentile: float, beyond: int = 12) -> float:
-    """Seconds in which so many requests lie beyond a percentile, at this rate: it can be told.
+def tellable(percentile: float) -> float:
+    """The lowest rate of which a percentile can be told in half a minute, requests a second."""
+    return BEYOND / (LONGEST * (1 - percentile / 100))
+
+
+def long_enough(rate: float, seconds: float, percentile: float) -> float:
+    """Seconds in which enough requests lie beyond a percentile, at this rate, to tell it.
 
     Half a minute at most: of a rate that needs longer, the percentile cannot be told.
 
@@ -85,6 +91,5 @@ def long_enough(rate: float, seconds: float, percentile: float, beyond: int = 12
         rate: requests a second.
         seconds: at least.
         percentile: from 0 to 100.
-        beyond: requests that are to lie beyond it.
     """
-    return max(seconds, min(LONGEST, beyond / (rate * (1 - percentile / 100))))
+    return max(seconds, min(LONGEST, BEYOND / (rate * (1 - percentile / 100))))

@@ -15,7 +15,7 @@ from serving.loadtest.record import Record
 
 FULL = 0.8  # of the time; a generator that is busy for longer is not punctual any more
 NEAR = 0.8  # of the most it can send
-LATE_SHARE = 0.2  # of the latency at p99
+LATE_SHARE = 0.33  # of the latency at p99
 LATE_MS = 0.5  # that are not worth a word
 SECONDS, USERS = 0.5, 16  # of the measurement of what it can send
 GRACE = 5.0  # seconds for the process that answers to end
@@ -29,7 +29,7 @@ class Limits:
         processor_share: of one core that it used.
         late_p99_ms: how late requests left for no fault of the server's, 99th percentile.
         most: requests a second that it can send of these calls with one core; None if not measured.
-        verdict: a sentence if it was the bottleneck, else None.
+        verdict: a sentence if it was the bottleneck, or late, else None.
     """
 
     processor_share: float
@@ -91,14 +91,15 @@ def limits(record: Record, sendable: float | None) -> Limits:
         verdict = f"it was busy {busy:.0%} of the time, on the one core it uses"
     elif sendable is not None and rate > NEAR * sendable:
         verdict = f"{rate:.0f} requests/s were to leave, and it can send {sendable:.0f} here"
-    elif late > max(LATE_MS, LATE_SHARE * latency):
-        verdict = (
-            f"requests left up to {late:.1f} ms late (p99), of {latency:.1f} ms that are reported: "
-            f"it did not get the processor in time"
-        )
     if verdict is not None:
         verdict = (
             f"The generator was the bottleneck: {verdict}. These figures say little of the server; "
             f"ask for less, or run it on another machine or a core of its own"
+        )
+    elif late > max(LATE_MS, LATE_SHARE * latency):
+        verdict = (
+            f"The generator was late: requests left up to {late:.1f} ms after their time (p99), of "
+            f"{latency:.1f} ms that are reported, for it did not get the processor when it wanted "
+            f"it; run it on another machine or a core of its own"
         )
     return Limits(share, late, sendable, verdict)

@@ -31,7 +31,7 @@ class Record:
         late: seconds from the due time, or from the time a connection was free for it if that came
             later, to the time it left, float64 `(n,)`: what the generator itself added.
         seconds: that requests were sent for.
-        wall: seconds until the last answer was there, or given up.
+        wall: seconds in which the generator used what follows: until all was sent, about.
         processor: seconds of processor time the generator used for the run.
         busy: seconds that it was busy with answers, or kept from it by other processes.
         open_loop: whether requests left when due, answered or not.

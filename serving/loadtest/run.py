@@ -72,6 +72,7 @@ class Run:
         self.open: set[Connection] = set()
         self.free: deque[Connection] = deque()
         self.most = 0
+        self.weighed: dict[str, float] = {}
         self.opening: set[asyncio.Task[None]] = set()
         self.over: asyncio.Future[None]
 
@@ -93,7 +94,7 @@ class Run:
                 f"expected a server at {self.address.host}:{self.address.port} that takes "
                 f"{connections} connections; got: {error}"
             ) from error
-        processor = time.process_time()
+        self.processor = time.process_time()
         self.start = time.perf_counter()
         for connection in self.free:
             connection.since = 0.0
@@ -102,19 +103,18 @@ class Run:
             self.begin()
             await self.over
         finally:
-            wall = self.now()
+            self.weigh()
             looks.cancel()
             for task in self.opening:
                 task.cancel()
             for connection in list(self.open):
                 connection.leave()
             self.close()
-        processor = time.process_time() - processor
         return Record(
             due=np.array(self.due), sent=np.array(self.sent), ended=np.array(self.ended),
             status=np.array(self.status, np.int16), call=np.array(self.which, np.int32),
-            late=np.array(self.late), seconds=self.seconds, wall=wall, processor=processor,
-            busy=self.busy, open_loop=self.open_loop, connections=self.most, faults=self.faults,
+            late=np.array(self.late), seconds=self.seconds, **self.weighed,
+            open_loop=self.open_loop, connections=self.most, faults=self.faults,
         )  # fmt: skip
 
     def now(self) -> float:
@@ -139,8 +139,16 @@ class Run:
                     connection.number = -1
                     connection.leave()
             self.overdue(now)
+            if now >= self.seconds:
+                self.weigh()
             if self.tell is not None:
                 self.tell(now, self.answered)
+
+    def weigh(self) -> None:
+        """What the generator has used, once: while it sent, not while it waited for the rest."""
+        if not self.weighed:
+            processor = time.process_time() - self.processor
+            self.weighed = {"wall": self.now(), "processor": processor, "busy": self.busy}
 
     def end(self, number: int, now: float, status: int) -> None:
         """Write down what became of a request."""

@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from serving.loadtest.capacity import LOWEST, Search
+from serving.loadtest.capacity import Probe, Search
 from serving.loadtest.figures import Figures
-from serving.loadtest.generator import Generator, long_enough
+from serving.loadtest.generator import Generator, long_enough, tellable
 from serving.loadtest.limits import Limits
 from serving.loadtest.machine import machine
 from serving.loadtest.objectives import Objective, judge
 from serving.loadtest.progress import Progress
 from serving.loadtest.report import Report
 from serving.loadtest.server_side import server_side
-from serving.loadtest.target import Target, told
+from serving.loadtest.target import Target, TargetError, told
 
 PROBE = 2.0  # seconds of a rate that a search tries
+WORTH = 64  # a rate so many times below what users get answered is not worth a probe
 BACK = 0.93  # of a rate that was held for a moment, and not for the whole time
 STEPS_BACK = 5
 
 Measure = Callable[[float], tuple[Figures, Limits]]  # of seconds
+
+
+class SessionError(Exception):
+    """What was asked for cannot be measured of this server."""
 
 
 class Session:
@@ -42,7 +47,7 @@ class Session:
     ) -> None:
         self._generator, self._target, self._progress = generator, target, progress
         self._objectives = objectives
-        self._search: Search | None = None
+        self._probes: list[Probe] = []
         self._held: float | None = None
         self._found: tuple[Figures, Limits]
         self._metrics = ("", "")
@@ -61,20 +66,32 @@ class Session:
         """Search, then hold what was found for the whole duration, or a little less, or less."""
         with self._progress.over(1.0, "as fast as it answers"):
             saturated, _ = self._generator.users(users, 1.0)
+        least = tellable(percentile)
+        if saturated.rate < least:
+            raise SessionError(
+                f"expected a server that answers {least:,.0f} requests/s or more, for of fewer "
+                f"p{percentile:g} cannot be told; got one that answers {saturated.rate:,.0f}; ask "
+                f"for a lower percentile"
+            )
 
         def measure(rate: float) -> tuple[Figures, Limits]:
             seconds = long_enough(rate, min(PROBE, duration), percentile)
             with self._progress.over(seconds, f"{rate:,.0f}/s"):
                 return self._generator.rate(rate, seconds)
 
-        self._search = Search(measure)
-        rate = self._search.highest(self._objectives, max(LOWEST, saturated.rate / 2))
+        lowest = max(least, saturated.rate / WORTH)
+        search = Search(measure, lowest=lowest)
+        rate = search.highest(self._objectives, max(lowest, saturated.rate / 2))
+        self._probes = search.probes(self._objectives)
         for _ in range(STEPS_BACK if rate else 1):
-            shown = rate or LOWEST
-            seconds = long_enough(shown, duration, percentile)
-            self.once(partial(self._generator.rate, shown), 0.0, seconds)
-            if rate and all(v.met for v in judge(self._found[0], self._objectives)):
-                self._held = rate
+            shown = rate or lowest
+            self.once(partial(self._generator.rate, shown), 0.0,
+                      long_enough(shown, duration, percentile))  # fmt: skip
+            figures, limits = self._found
+            met = all(verdict.met for verdict in judge(figures, self._objectives))
+            self._probes.append(Probe(shown, figures, limits, met and not figures.falls_behind))
+            if self._probes[-1].held:
+                self._held = shown
                 break
             rate *= BACK
         return "search of capacity" + (f", {rate:,.0f} requests/s held" if self._held else "")
@@ -96,7 +113,7 @@ class Session:
             verdicts=judge(figures, self._objectives),
             server_side=server_side(*self._metrics, target.model),
             limits=limits,
-            probes=self._search.probes(self._objectives) if self._search else (),
+            probes=self._probes,
             machine=machine(),
             held=self._held,
         )
@@ -105,5 +122,8 @@ class Session:
         """The server's own metrics; nothing of one that tells none."""
         if not self._target.metrics:
             return ""
-        status, body = self._target.get("/metrics")
+        try:
+            status, body = self._target.get("/metrics")
+        except TargetError:  # it is gone, which the figures say
+            return ""
         return body.decode(errors="replace") if status == 200 else ""

@@ -342,5 +342,8 @@ def quoted(body: bytes) -> str:
     except orjson.JSONDecodeError:
         said = None
     if isinstance(said, dict) and isinstance(said.get("error"), str):
-        return str(said["error"])
-    return body[:SHOWN].decode(errors="replace").strip() or "an empty body"
+        text = str(said["error"])
+    else:
+        text = body[:SHOWN].decode(errors="replace").strip() or "an empty body"
+    # A terminal would obey what is not to be printed.
+    return "".join(sign if sign.isprintable() else "�" for sign in text)

@@ -25,7 +25,8 @@ def results():
 
 def held(*rounds):
     low, middle, high = sorted(rounds)
-    return {"median": middle, "low": low, "high": high, "rounds": list(rounds)}
+    return {"median": middle, "low": low, "high": high, "rounds": list(rounds),
+            "limited": middle == 5100}  # fmt: skip
 
 
 def quotient(median, low, high):
@@ -48,7 +49,8 @@ def measured():
         "benchmark": "load", "when": "2026-11-22T20:00:00+00:00", "minutes": 13.5,
         "commit": "abcdef0", "rounds": 3, "seconds_a_probe": 2.0, "connections": 64,
         "machine": {"cpu": "Test CPU", "cores": 2, "system": "Linux", "python": "3.11.7"},
-        "libraries": {"numpy": "2.4.6"}, "peers": {"fastapi": "0.165.0", "mosec": "0.9.8"},
+        "libraries": {"numpy": "2.4.6"},
+        "peers": {"fastapi": {"fastapi": "0.165.0"}, "mosec": {"mosec": "0.9.8"}},
         "client": {"name": "serving loadtest", "most_per_second": 31234.5, "priority": -5},
         "bounds_ms": [2, 5, 20, 100],
         "results": [{
@@ -63,6 +65,7 @@ def measured():
                 "ours / ours-int8": {"2": quotient(0.5, 0.4, 0.6)},
             },
         }],
+        "timeout_seconds": 2.0, "lowest_rate": 200.0, "failed": {},
         "agreement": [{
             "rows": 32, "users": 4, "workers": 1, "rounds": 5, "seconds": 2,
             "loadtest": {"requests_per_second": 1234.5, "p50_ms": 3.21},

@@ -64,6 +64,11 @@ class Report:
                 f"At {first.rate:,.0f} requests/s it was the generator that did not keep up, and "
                 "not, or not only, the server, which may hold more."
             )
+        if figures.falls_behind:
+            yield (
+                "Those who came late waited far longer than those who came early: it was asked for "
+                "more than it can answer, and in a longer run latency would grow on."
+            )
         if not figures.answered:
             yield "No request was answered rightly: the times are of those that timed out, if any."
         stayed = figures.requests - figures.sent

@@ -44,7 +44,7 @@ def page(report: Report) -> str:
         stages=_stages(report.server_side),
         percentiles=percentile_plot(report.figures, objectives),
         over_time=time_plot(report.figures),
-        capacity=capacity_plot(report.probes, objectives) if report.probes else None,
+        capacity=capacity_plot(report.probes, objectives, report.held) if report.probes else None,
         wording=wording,
         # Ours, and its quotes and angle brackets must stay as they are.
         style=Markup(style),  # noqa: S704

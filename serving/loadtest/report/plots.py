@@ -138,12 +138,15 @@ def time_plot(figures: Figures) -> Markup:
     return drawing.svg
 
 
-def capacity_plot(probes: Sequence[Probe], objectives: Sequence[Objective] = ()) -> Markup:
+def capacity_plot(
+    probes: Sequence[Probe], objectives: Sequence[Objective] = (), held: float | None = None
+) -> Markup:
     """Latency against the rate that was offered, with the highest rate that was held.
 
     Args:
         probes: of the search, in any order.
         objectives: of which those of the latency are lines.
+        held: the highest rate that was held, if one was.
 
     Returns:
         SVG.
@@ -163,10 +166,9 @@ def capacity_plot(probes: Sequence[Probe], objectives: Sequence[Objective] = ())
         for objective in asked:
             axes.axhline(1000 * objective.bound, color=BAD, linewidth=1, linestyle=DASHES)
             _beside(axes, str(objective), (0.0, 1000 * objective.bound))
-        held = [probe.rate for probe in steps if probe.held]
-        if held:
-            axes.axvline(held[-1], color=INK, linewidth=1, linestyle=DASHES,
-                         label=f"held: {held[-1]:,.0f}/s")  # fmt: skip
+        if held is not None:
+            axes.axvline(held, color=INK, linewidth=1, linestyle=DASHES,
+                         label=f"held: {held:,.0f}/s")  # fmt: skip
         _legend(axes)
     return drawing.svg
 

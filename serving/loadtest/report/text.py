@@ -21,7 +21,7 @@ from serving.loadtest.report.wording import (
 from serving.loadtest.server_side import ServerSide
 
 WIDTH = 100  # characters, at most
-SHOWN = ("p50", "p75", "p90", "p95", "p99", "p99.9", "p99.99")
+SHOWN = ("p50", "p90", "p95", "p99", "p99.9", "p99.99")
 
 
 def show(report: Report, console: Console) -> None:

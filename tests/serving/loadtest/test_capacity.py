@@ -62,6 +62,17 @@ def test_a_hiccup_of_the_machine_decides_nothing():
     assert shaken.asked[0] == shaken.asked[1]  # tried again
 
 
+def test_a_queue_that_grows_is_not_held_though_it_is_within_the_bound():
+    def serve(rate):  # 5,000 a second at most; what is above that waits
+        due = np.arange(2000) / rate
+        excess = max(0.0, rate / 5000 - 1)
+        return figures_of(0.002 + excess * due, 2000 / rate), IDLE
+
+    # In the 0.4 s that a probe takes the wait comes to 100 ms only at 1.25 times what it answers.
+    held = Search(serve).highest(parse(["p99=100ms"]), 4000)
+    assert 4700 < held < 5100
+
+
 def test_what_was_tried_for_one_bound_counts_for_the_next():
     queue = Queue(5000)
     search = Search(queue)

@@ -106,7 +106,20 @@ def test_capacity_is_a_rate_that_was_held_and_what_was_tried(url):
 def test_capacity_that_the_generator_limits_is_not_the_servers(monkeypatch, url):
     monkeypatch.setattr(limits, "FULL", 0.0)
     found, _ = document(url, "--find-capacity", "--slo", "p50=100ms", "--duration", "0.2")
+    assert found["warnings"]
     assert any("may hold more" in warning for warning in found["warnings"])
+
+
+def test_a_percentile_that_cannot_be_told_here_is_said_so(url):
+    found = loadtest(url, "--find-capacity", "--slo", "p99.999=1s", "--duration", "0.2")
+    assert found.exit_code == 2
+    assert "p99.999 cannot be told" in found.output
+
+
+def test_large_requests_are_fewer(url):
+    found, status = document(url, "--users", 1, "--rows", 4000, "--timeout", 5, *SHORT)
+    assert status == 0
+    assert found["rows_per_second"] / found["rate"] == pytest.approx(4000)
 
 
 def test_a_file_of_instances_is_asked_about(url, tmp_path):
@@ -146,7 +159,12 @@ def test_a_server_with_keys_is_asked_with_one_which_is_not_shown(serve, shipped,
         (("--rows", "0"), "expected numbers of rows such as 1 or 1,32; got '0'"),
         (("--rows", "many"), "expected numbers of rows such as 1 or 1,32; got 'many'"),
         (("--slo", "fast"), "expected an objective such as p99=50ms"),
-        (("--rate", "0"), "0.0 is not in the range"),
+        (("--rate", "0"), "expected a number above 0, up to 1e+06; got '0'"),
+        (("--rate", "nan"), "expected a number above 0, up to 1e+06; got 'nan'"),
+        (("--duration", "soon"), "expected a number above 0, up to 86,400; got 'soon'"),
+        (("--seed", "-1"), "-1 is not in the range x>=0"),
+        (("--html", "/no/such/folder/page.html"), "expected a folder that is there"),
+        (("--find-capacity", "--slo", "p99=9ms,rate=5"), "expected no rate in --slo"),
         (("ftp://127.0.0.1",), "expected a URL such as http://127.0.0.1:8000"),
         (("http://127.0.0.1:1",), "expected a server that listens at http://127.0.0.1:1"),
     ],

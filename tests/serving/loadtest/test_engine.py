@@ -206,6 +206,58 @@ def test_a_server_that_dies_ends_no_run(one_worker, loop):
     assert any("connection" in fault for fault in record.faults)
 
 
+def test_users_of_a_dead_server_fail_and_are_not_forgotten(one_worker):
+    engine = Engine(make_address(one_worker.url), [make_call()], connections=4, timeout=0.5)
+
+    def die():
+        time.sleep(0.3)
+        for pid in workers_of(one_worker):
+            os.kill(pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=die)
+    thread.start()
+    record = engine.closed_loop(4, 1.3, ALL)
+    thread.join()
+    # For a second each of the four tries again every 20 ms, and more slowly on a busy machine.
+    assert np.sum(record.status == BROKEN) > 40
+
+
+def answering(answer, requests=3):
+    """A server of one connection that says the same to each request, and how it is reached."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        connection, _ = server.accept()
+        with connection, server:
+            for _ in range(requests):
+                if not connection.recv(10**6):
+                    return
+                connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return make_address(f"http://127.0.0.1:{server.getsockname()[1]}"), thread
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+    ids=["after a hint", "in chunks", "of HTTP/1.0"],
+)
+def test_answers_of_other_forms_are_read(answer):
+    address, thread = answering(answer)
+    call = make_call(expected=b"{}", fault=lambda body: f"got {body!r}")
+    due = np.array([0.0, 0.05, 0.1])
+    record = Engine(address, [call], connections=1, timeout=2).open_loop(due, zeros(due), 1)
+    thread.join()
+    assert record.status.tolist() == [200, 200, 200], record.faults
+
+
 def test_an_address_without_a_server_is_an_error():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -231,7 +283,9 @@ def test_what_is_no_http_breaks_the_request_and_not_the_run():
         )
         thread.join()
     assert set(record.status) == {BROKEN}
-    assert any("not an answer of HTTP/1.1" in fault for fault in record.faults)
+    ((fault, count),) = record.faults.items()
+    assert "not an answer of HTTP/1.1" in fault
+    assert count == 1
 
 
 def test_a_server_is_asked_over_tls(serve, shipped, tmp_path):

@@ -107,12 +107,43 @@ def test_a_stall_is_in_the_latency_and_hides_from_the_service_time():
     assert found.latency.percentiles["p50"] == pytest.approx(1e-3, rel=0.01)
 
 
-def test_a_second_is_told_by_when_its_requests_were_due():
+def test_a_second_has_the_answers_that_came_and_the_waits_of_what_was_due():
     seconds = figures(stalled(), CALLS, 1000.0).by_second
     assert [second.second for second in seconds] == list(range(10))
-    assert [second.rate for second in seconds] == [1000.0] * 10
+    rates = [second.rate for second in seconds]
+    assert rates[4] <= 2  # it stood still
+    assert rates[5] == pytest.approx(2000, abs=3)
+    assert rates[:4] + rates[6:] == pytest.approx([1000.0] * 8, abs=2)
     assert seconds[4].p50 == pytest.approx(0.5, abs=0.01)
     assert seconds[3].p99 == pytest.approx(0.001)
+
+
+def overloaded(excess, seconds=1.0, rate=5000, bound=0.005):
+    """A server that is asked for more than it answers, which is waited for ever longer."""
+    due = np.arange(int(rate * seconds)) / rate
+    return record(due, due, due + bound + excess * due, seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("run", "falls"),
+    [
+        (overloaded(0.05), True),
+        (overloaded(0.0), False),
+        (overloaded(0.0005), False),  # half a millisecond in all
+        (stalled(), False),  # it caught up
+        (overloaded(0.05, seconds=0.01), False),  # too few to say
+    ],
+)
+def test_a_server_that_falls_behind_is_found_out_within_its_bound(run, falls):
+    found = figures(run, CALLS, 5000.0)
+    assert found.falls_behind is falls
+    assert found.as_json()["falls_behind"] is falls
+
+
+def test_a_closed_loop_does_not_fall_behind():
+    run = overloaded(0.05)
+    run.open_loop = False
+    assert not figures(run, CALLS, None).falls_behind
 
 
 def test_seconds_are_put_in_order_and_the_last_need_not_be_whole():

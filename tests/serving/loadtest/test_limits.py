@@ -49,7 +49,7 @@ def made(late, latency, processor=0.1):
     ("record", "sendable", "said"),
     [
         (made(0.0001, 0.005), 10_000, None),
-        (made(0.004, 0.005), 10_000, "left up to 4.0 ms late (p99), of 5.0 ms"),
+        (made(0.004, 0.005), 10_000, "left up to 4.0 ms after their time (p99), of 5.0 ms"),
         (made(0.004, 0.5), 10_000, None),  # next to nothing of it
         (made(0.0004, 0.001), 10_000, None),  # too short to matter
         (made(0.0, 0.005, processor=0.97), 10_000, "it was busy 97% of the time"),

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from serving.loadtest.call import Address
-from serving.loadtest.target import Column, TargetError, fetch, read_target
+from serving.loadtest.target import Column, TargetError, fetch, quoted, read_target
 
 JSON = "application/json"
 SHORT = {"name": "m", "version": 1, "task": "binary"}
@@ -204,3 +204,8 @@ def test_what_cannot_be_a_key_or_needs_tls_is_refused():
         read_target("http://127.0.0.1:1", key="a\r\nb")
     with pytest.raises(TargetError, match="expected a URL with https:// beside --ca"):
         read_target("http://127.0.0.1:1", ca="ca.pem")
+
+
+def test_what_a_server_says_moves_no_terminal():
+    assert quoted(b"\x1b]0;title\x07 full") == "�]0;title� full"
+    assert quoted(b'{"error": "no \\u001b[31mred"}') == "no �[31mred"

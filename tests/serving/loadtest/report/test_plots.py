@@ -22,7 +22,7 @@ def drawn(run_of, probes):
     return {
         "percentiles": percentile_plot(run_of(), OBJECTIVES),
         "time": time_plot(run_of()),
-        "capacity": capacity_plot(probes, OBJECTIVES),
+        "capacity": capacity_plot(probes, OBJECTIVES, 400.0),
     }
 
 
