@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,26 +34,22 @@ MOST_ROWS = 20_000  # that are asked about, all requests together
 USERS = 16  # of a closed loop, where nothing else is asked for
 
 
-class _Number(click.ParamType[float]):
-    """A number above 0, or 0 too, up to a bound."""
+def _number(most: float, *, zero: bool = False) -> Callable[..., float | None]:
+    """What reads a number above 0, or 0 too, up to a bound."""
 
-    name = "number"
-
-    def __init__(self, most: float, *, zero: bool = False) -> None:
-        self._most, self._zero = most, zero
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Read it."""
+    def read(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+        if value is None:
+            return None
         try:
             number = float(value)
         except ValueError:
             number = -1.0
-        if not (0 <= number <= self._most) or (not number and not self._zero):
-            low = "from 0" if self._zero else "above 0"
-            self.fail(f"expected a number {low}, up to {self._most:,g}; got {value!r}", param, ctx)
+        if not (0 <= number <= most) or (not number and not zero):
+            low = "from 0" if zero else "above 0"
+            raise click.BadParameter(f"expected a number {low}, up to {most:,g}; got {value!r}")
         return number
+
+    return read
 
 
 class LoadtestError(click.ClickException):
@@ -90,7 +86,7 @@ def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | N
 @click.argument("url", default="http://127.0.0.1:8000")
 @click.option(
     "--rate",
-    type=_Number(1e6),
+    callback=_number(1e6),
     metavar="R",
     help="open loop: requests a second, sent when due, whatever is answered",
 )
@@ -107,16 +103,16 @@ def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | N
 )
 @click.option(
     "--duration",
-    type=_Number(DAY),
-    default=10.0,
+    callback=_number(DAY),
+    default="10",
     show_default=True,
     metavar="S",
     help="seconds that requests are sent for",
 )
 @click.option(
     "--warm-up",
-    type=_Number(DAY, zero=True),
-    default=1.0,
+    callback=_number(DAY, zero=True),
+    default="1",
     show_default=True,
     metavar="S",
     help="seconds of the same load beforehand, which do not count; a search needs none",
@@ -138,8 +134,8 @@ def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | N
 )
 @click.option(
     "--timeout",
-    type=_Number(DAY),
-    default=10.0,
+    callback=_number(DAY),
+    default="10",
     show_default=True,
     metavar="S",
     help="after which a request is given up",
