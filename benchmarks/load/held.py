@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from serving.loadtest.objectives import parse
 
 CONNECTIONS = 64
 SECONDS = 1.0  # of a probe; longer where fewer than 1,200 requests would come
-WARM = 1.0
+WARM = 0.7
 TIMEOUT = 2.0  # seconds; what is not answered by then has missed every bound
 NEAR = 0.85  # of what a closed loop gets: open loops hold a little less
 PRIORITY = -10  # of the generator, in its runs: it must be in time to tell who is late
@@ -63,26 +63,40 @@ def priority() -> int:
         return os.getpriority(os.PRIO_PROCESS, 0)
 
 
-def generator_of(port: int, calls: Sequence[Call], seed: int) -> Generator:
+def generator_of(
+    port: int, calls: Sequence[Call], seed: int, sendable: float | None = None
+) -> Generator:
     """What puts the load on a port of 127.0.0.1."""
     return Generator(
-        Address("127.0.0.1", port), calls, connections=CONNECTIONS, timeout=TIMEOUT, seed=seed
-    )
+        Address("127.0.0.1", port), calls, connections=CONNECTIONS, timeout=TIMEOUT, seed=seed,
+        sendable=sendable,
+    )  # fmt: skip
 
 
-def search(generator: Generator, bounds: Sequence[int], precision: float) -> Held:
-    """Find the rates that are held within these bounds, in ms, to this precision."""
+def search(generator: Generator, precisions: Mapping[int, float], near: float | None) -> Held:
+    """Find the rates that are held.
+
+    Args:
+        generator: of the load.
+        precisions: of each bound in ms, the ratio of the lowest rate missed to the highest held.
+        near: the rate that another round has found for the first of them, if one has.
+    """
 
     def measure(rate: float) -> tuple[Figures, Limits]:
         return generator.rate(rate, long_enough(rate, SECONDS, 99))
 
     with ahead():
-        generator.users(16, WARM)
         saturated, _ = generator.users(CONNECTIONS, WARM)
-        found = Search(measure, precision=precision, step=1.25, lowest=LOWEST)
-        start = max(LOWEST, NEAR * saturated.rate)
-        rates = {bound: found.highest(parse([f"p99={bound}ms"]), start) for bound in bounds}
-    limited = {bound for bound in bounds if _is_limited(found, bound, rates[bound])}
+        if near:
+            found, start = Search(measure, step=1.1, fall=1.1, lowest=LOWEST), near
+        else:
+            found = Search(measure, step=1.25, lowest=LOWEST)
+            start = max(LOWEST, NEAR * saturated.rate)
+        rates = {
+            bound: found.highest(parse([f"p99={bound}ms"]), start, precision)
+            for bound, precision in precisions.items()
+        }
+    limited = {bound for bound in rates if _is_limited(found, bound, rates[bound])}
     probes = found.probes(parse([f"p99={LARGEST_MS}ms"]))
     return Held(rates, frozenset(limited), probes, generator.most)
 

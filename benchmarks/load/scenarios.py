@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 NETWORK = "light"
-BOUNDS_MS = (20, 100, 5, 2)  # in the order of the search: the one that counts comes first
+# Bounds of the 99th percentile in ms, in the order of the search: the one that counts comes first.
+# And how near to each other the highest rate held and the lowest missed are to come.
+BOUNDS_MS = {20: 1.05, 100: 1.1, 5: 1.4, 2: 1.4}
 JSON = (
     "ours", "ours-int8", "ours-pruned-int8", "triton", "mosec", "mosec-batching", "fastapi",
     "mlserver", "litserve", "bentoml", "ray",
@@ -21,14 +23,14 @@ class Scenario:
         rows: of a request.
         form: of its body, in a word.
         sides: that are asked.
-        precision: of the rates that are found: the lowest missed to the highest held.
+        coarse: the least of those ratios that is worth its time here.
         rounds: in which it is measured, at most; from the second on, for the first bound alone.
     """
 
     rows: int
     form: str
     sides: tuple[str, ...]
-    precision: float
+    coarse: float
     rounds: int
 
     @property
@@ -38,8 +40,8 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario(1, "JSON", JSON, precision=1.05, rounds=3),
-    Scenario(32, "JSON", JSON, precision=1.15, rounds=1),
-    Scenario(1, "binary", BINARY, precision=1.15, rounds=1),
-    Scenario(32, "binary", BINARY, precision=1.15, rounds=1),
+    Scenario(1, "JSON", JSON, coarse=1.05, rounds=3),
+    Scenario(32, "JSON", JSON, coarse=1.3, rounds=1),
+    Scenario(1, "binary", BINARY, coarse=1.3, rounds=1),
+    Scenario(32, "binary", BINARY, coarse=1.3, rounds=1),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -21,12 +22,15 @@ GONE = (FileNotFoundError, ProcessLookupError)
 def take_in_orphans() -> None:
     """Become the parent of what descends from this process and loses its own.
 
+    And end as an exception does when told to end, so that no server is left behind.
+
     Raises:
         OSError: this system cannot.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "expected a system that lets a process take in orphans")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def descendants() -> list[int]:

@@ -15,7 +15,6 @@ from serving.loadtest.objectives import Objective, judge
 
 CLEAR = 0.8  # of a bound: what is held with so much to spare is not tried again
 LOWEST = 1.0  # requests a second; a server that does not hold this holds none
-FALL = 4.0  # ratio of one rate to the next, while none is held
 
 
 @dataclass(frozen=True)
@@ -49,28 +48,31 @@ class Search:
     Args:
         measure: offers a rate for a while.
         step: ratio of one rate to the next, while all are held.
-        precision: ratio of the lowest rate that is missed to the highest that is held, at the end.
+        fall: ratio of one rate to the next, while none is.
         lowest: rate that is worth a probe.
         most: probes for one objective.
     """
 
     def __init__(
-        self, measure: Measure, *, step: float = 2.0, precision: float = 1.05,
+        self, measure: Measure, *, step: float = 2.0, fall: float = 4.0,
         lowest: float = LOWEST, most: int = 20,
     ) -> None:  # fmt: skip
-        self._measure, self._step, self._precision = measure, step, precision
+        self._measure, self._step, self._fall = measure, step, fall
         self._lowest, self._most = lowest, most
         self._tried: list[tuple[float, Figures, Limits]] = []
 
-    def highest(self, objectives: Sequence[Objective], start: float) -> float:
+    def highest(
+        self, objectives: Sequence[Objective], start: float, precision: float = 1.05
+    ) -> float:
         """The highest rate that was held, in requests a second; 0 if none was.
 
         Args:
             objectives: all are to be met.
             start: a first rate, where nothing is known yet.
+            precision: ratio of the lowest rate missed to the highest held, at the end.
         """
         for _ in range(self._most):
-            rate = self._next(objectives, start)
+            rate = self._next(objectives, start, precision)
             if rate is None:
                 break
             self._tried.append((rate, *self._measure(rate)))
@@ -117,12 +119,14 @@ class Search:
                 return held, None, rate
         return held, None, None
 
-    def _next(self, objectives: Sequence[Objective], start: float) -> float | None:
+    def _next(
+        self, objectives: Sequence[Objective], start: float, precision: float
+    ) -> float | None:
         held, missed, again = self._bounds(objectives)
         if again is not None:
             return again
         if missed is None:
             return start if held == 0 else held * self._step
         if held == 0:
-            return max(missed / FALL, self._lowest) if missed > self._lowest else None
-        return (held * missed) ** 0.5 if missed / held > self._precision else None
+            return max(missed / self._fall, self._lowest) if missed > self._lowest else None
+        return (held * missed) ** 0.5 if missed / held > precision else None

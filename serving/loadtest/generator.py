@@ -30,6 +30,7 @@ class Generator:
         arrivals: of open loops: of a Poisson process, or at equal distances.
         seed: of what is drawn; the same seed, the same load.
         tell: told of the progress of a run, as `Engine` has it.
+        sendable: what `most` found for these calls, if that is known.
     """
 
     def __init__(
@@ -42,11 +43,12 @@ class Generator:
         arrivals: Arrivals = "poisson",
         seed: int = 0,
         tell: Tell | None = None,
+        sendable: float | None = None,
     ) -> None:
         self._engine = Engine(address, calls, connections=connections, timeout=timeout, tell=tell)
         self._arrivals = arrivals
         self._rng = np.random.default_rng(seed)
-        self.most = most(calls)
+        self.most = sendable or most(calls)
 
     def rate(self, rate: float, seconds: float) -> tuple[Figures, Limits]:
         """An open loop of so many requests a second.
