@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ BODIES, ROWS = 16, 4
 TOLERANCE = 1e-5  # of a probability; those of two versions are farther apart, and it is checked
 SETTLED = 0.3  # seconds without an answer of the version before
 PATIENCE = 20.0  # seconds for a swap
+KEPT = 200  # lines of a server's log
 # KiB that two workers may grow by in a swap: a kept session of this small model is 10 times that.
 FLAT = 20.0
 
@@ -256,15 +258,19 @@ def server(
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )
-    said: list[str] = []
+    said: deque[str] = deque(maxlen=KEPT)
     ports: list[int] = []
     booted = threading.Event()
 
     def read() -> None:
+        workers = 0
         for line in process.stdout or ():
             said.append(line)
+            if booted.is_set():  # a line a request: more than a glance would be late for the next
+                continue
             ports.extend(map(int, re.findall(r"Listening at: http://[^\s:]+:(\d+)", line)))
-            if sum("serving digits/" in found for found in said) >= 2:
+            workers += "serving digits/" in line
+            if workers >= 2:
                 booted.set()
 
     reader = threading.Thread(target=read)
