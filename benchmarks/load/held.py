@@ -16,12 +16,12 @@ from serving.loadtest.limits import Limits
 from serving.loadtest.objectives import parse
 
 CONNECTIONS = 64
-SECONDS = 1.0  # of a probe; longer where fewer than 1,200 requests would come
-WARM = 0.7
+SECONDS = 0.8  # of a probe; longer where fewer than 1,200 requests would come
+WARM = 0.5
 TIMEOUT = 2.0  # seconds; what is not answered by then has missed every bound
 NEAR = 0.85  # of what a closed loop gets: open loops hold a little less
 PRIORITY = -10  # of the generator, in its runs: it must be in time to tell who is late
-LOWEST = 200.0  # requests a second; a server that holds less than this holds none
+LOWEST = 500.0  # requests a second; a server that holds less than this holds none
 LARGEST_MS = max(BOUNDS_MS)
 
 

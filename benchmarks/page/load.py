@@ -23,7 +23,7 @@ answered within a bound, rightly but for one in a thousand, and those who come l
 than those who come early. A rate is tried for a second, or until 1,200 requests came; of three
 tries two decide. 0 says that the lowest rate worth a try did not hold the bound, ≥ that above this
 rate the client had no room left or was late itself. Median of the rounds, with quartiles where
-there are several; MB is memory."""
+there are several: those that held less than a fifth of the best have one; MB is memory."""
 HOW = """\
 The client is `serving loadtest`, on the same two cores, {connections} connections, priority
 {priority}: it comes before the servers, or it could not be in time. A request is given up after
