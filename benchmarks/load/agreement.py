@@ -22,7 +22,7 @@ from benchmarks.serve.peers.ours import ALONE
 from benchmarks.serve.server import Server
 from benchmarks.train import quartiles
 
-ROUNDS, SECONDS, USERS = 5, 1, 4
+ROUNDS, SECONDS, USERS = 3, 1, 4
 
 
 def agreement(models: Path, count: int) -> dict[str, Any]:

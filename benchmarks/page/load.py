@@ -20,14 +20,15 @@ Requests leave at the times of a schedule, whether the ones before are answered 
 is counted from when a request should have left: a server that falls behind cannot slow its clients
 down and look better for it. Shown is the highest rate, in requests a second, at which 99 of 100 are
 answered within a bound, rightly but for one in a thousand, and those who come late wait no longer
-than those who come early. A rate is tried for a second, or until 1,200 requests came; of three
-tries two decide. 0 says that the lowest rate worth a try did not hold the bound, ≥ that above this
-rate the client had no room left or was late itself. Median of the rounds, with quartiles where
-there are several: those that held less than a fifth of the best have one; MB is memory."""
+than those who come early; of three tries two decide. 0 says that the lowest rate worth a try did
+not hold the bound, ≥ that above this rate the client had no room left or was late itself. Median of
+the rounds, with quartiles where there are several: those that held less than a fifth of the best
+have one, and so have bounds other than 20 ms; MB is memory."""
 HOW = """\
 The client is `serving loadtest`, on the same two cores, {connections} connections, priority
-{priority}: it comes before the servers, or it could not be in time. A request is given up after
-{timeout:g} s; the lowest rate is {lowest:g}/s."""
+{priority}: it comes before the servers, or it could not be in time. A rate is tried for {probe:g} s,
+or until enough requests came to tell the percentile; the lowest is {lowest:g}/s. A request is given
+up after {timeout:g} s."""
 RATIOS = "Rates of ours as a multiple of theirs, round by round; – where theirs is 0:"
 AGREEMENT = """\
 Does the client see what wrk sees? Both drive one worker, closed loops, turn and turn about. With 32
@@ -128,7 +129,7 @@ def render(result: Mapping[str, Any] | None) -> str:
     ratios = [_ratios(result, r) for r in result["results"] if r["ratios"]]
     held = [_held(result, r) for r in result["results"]]
     return section(
-        TITLE, WHAT, _how(result), *held, *drawn, AGREEMENT, _agreement(result),
+        TITLE, WHAT, _how(result), *result.get("remarks", []), *held, *drawn, AGREEMENT, _agreement(result),
         RATIOS if ratios else "", *ratios, BESIDE, _beside(result),
     )  # fmt: skip
 
@@ -137,6 +138,7 @@ def _how(result: Mapping[str, Any]) -> str:
     how = HOW.format(
         connections=result["connections"], priority=result["client"]["priority"],
         timeout=result["timeout_seconds"], lowest=result["lowest_rate"],
+        probe=result["seconds_a_probe"],
     )  # fmt: skip
     failed = [f"{named(side)}: {'; '.join(said)}" for side, said in result["failed"].items()]
     return f"{how} It failed: {' '.join(failed)}" if failed else how

@@ -13,6 +13,7 @@ NAMES = {
     "triton-binary": "Triton, binary tensors",
     "mosec": "Mosec",
     "mosec-batching": "Mosec, batching",
+    "mosec-batching-64": "Mosec, batching up to 64",
     "fastapi": "FastAPI, uvicorn",
     "mlserver": "MLServer",
     "litserve": "LitServe",

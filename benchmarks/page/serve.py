@@ -100,7 +100,7 @@ def render(result: Mapping[str, Any] | None) -> str:
         return section(TITLE, missing("serve"))
     drawn = image("requests a second of each side under each load", "serve")
     return section(
-        TITLE, WHAT, drawn, short(result), _errors(result), _added(result),
+        TITLE, WHAT, *result.get("remarks", []), drawn, short(result), _errors(result), _added(result),
         RATIOS, _ratios(result, "requests_per_second"), TAILS, _ratios(result, "p99_ms"),
     )  # fmt: skip
 

@@ -17,5 +17,5 @@ def _start(place: Place, rows: int) -> Command:
 
 SIDES = (
     Side("mosec", partial(_start, rows=1), peer="mosec", package="mosec"),
-    Side("mosec-batching", partial(_start, rows=64), peer="mosec", package="mosec"),
+    Side("mosec-batching", partial(_start, rows=16), peer="mosec", package="mosec"),
 )
