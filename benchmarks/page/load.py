@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.page.comparison import Comparison, of_ratio
 from benchmarks.page.markdown import image, number, percent, section, spread, table
 from benchmarks.page.names import in_order, is_ours, is_rival, named, pair
-from benchmarks.page.origin import missing
+from benchmarks.page.origin import missing, remarks
 from benchmarks.page.plots import bars, lines
 
 TITLE = "Serving, open loop"
@@ -26,9 +26,9 @@ the rounds, with quartiles where there are several: those that held less than a 
 have one, and so have bounds other than 20 ms; MB is memory."""
 HOW = """\
 The client is `serving loadtest`, on the same two cores, {connections} connections, priority
-{priority}: it comes before the servers, or it could not be in time. A rate is tried for {probe:g} s,
-or until enough requests came to tell the percentile; the lowest is {lowest:g}/s. A request is given
-up after {timeout:g} s."""
+{priority}: it comes before the servers, or it could not be in time. A rate is tried for {probe:g}
+s, or until enough requests came to tell the percentile; the lowest is {lowest:g}/s. A request is
+given up after {timeout:g} s."""
 RATIOS = "Rates of ours as a multiple of theirs, round by round; – where theirs is 0:"
 AGREEMENT = """\
 Does the client see what wrk sees? Both drive one worker, closed loops, turn and turn about. With 32
@@ -78,7 +78,9 @@ def _ratios(result: Mapping[str, Any], r: Mapping[str, Any]) -> str:
 
 def short(result: Mapping[str, Any] | None) -> str:
     """The table of the README: the first load's."""
-    return missing("load") if result is None else _held(result, result["results"][0])
+    if result is None:
+        return missing("load")
+    return "\n\n".join([_held(result, result["results"][0]), *remarks(result)])
 
 
 def published() -> dict[str, Any]:
@@ -129,8 +131,8 @@ def render(result: Mapping[str, Any] | None) -> str:
     ratios = [_ratios(result, r) for r in result["results"] if r["ratios"]]
     held = [_held(result, r) for r in result["results"]]
     return section(
-        TITLE, WHAT, _how(result), *result.get("remarks", []), *held, *drawn, AGREEMENT, _agreement(result),
-        RATIOS if ratios else "", *ratios, BESIDE, _beside(result),
+        TITLE, WHAT, _how(result), *held, *remarks(result), *drawn, AGREEMENT,
+        _agreement(result), RATIOS if ratios else "", *ratios, BESIDE, _beside(result),
     )  # fmt: skip
 
 

@@ -54,6 +54,11 @@ def versions(result: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
+def remarks(result: Mapping[str, Any]) -> list[str]:
+    """What is to be known of a result beside its figures, as the result says it."""
+    return list(result.get("remarks", []))
+
+
 def client(result: Mapping[str, Any]) -> str:
     """What asks, in words; nothing where nothing is asked."""
     found = result.get("client")

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.page.comparison import Comparison, of_ratio
 from benchmarks.page.markdown import image, number, section, spread, table
 from benchmarks.page.names import in_order, is_ours, is_rival, named, pair
-from benchmarks.page.origin import missing
+from benchmarks.page.origin import missing, remarks
 from benchmarks.page.plots import bars
 
 TITLE = "Serving, closed loop"
@@ -62,7 +62,8 @@ def short(result: Mapping[str, Any] | None) -> str:
         cells = [f"{s['requests_per_second']:,.0f} ({s['p99_ms']:.1f})" if s else "" for s in found]
         name = f"**{named(side)}**" if side == "ours" else named(side)
         rows.append([name, *cells, _memory(result, side)])
-    return table(["requests/s (p99 in ms)", *map(load_name, _loads(result)), "MB"], rows)
+    found = table(["requests/s (p99 in ms)", *map(load_name, _loads(result)), "MB"], rows)
+    return "\n\n".join([found, *remarks(result)])
 
 
 def _ratios(result: Mapping[str, Any], measure: str) -> str:
@@ -100,7 +101,7 @@ def render(result: Mapping[str, Any] | None) -> str:
         return section(TITLE, missing("serve"))
     drawn = image("requests a second of each side under each load", "serve")
     return section(
-        TITLE, WHAT, *result.get("remarks", []), drawn, short(result), _errors(result), _added(result),
+        TITLE, WHAT, drawn, short(result), _errors(result), _added(result),
         RATIOS, _ratios(result, "requests_per_second"), TAILS, _ratios(result, "p99_ms"),
     )  # fmt: skip
 
