@@ -129,9 +129,9 @@ def render(result: Mapping[str, Any] | None) -> str:
         for what, name in (("highest rate held", "load-held"), ("p99 by rate", "load-p99"))
     ]
     ratios = [_ratios(result, r) for r in result["results"] if r["ratios"]]
-    held = [_held(result, r) for r in result["results"]]
+    held = [_held(result, r) for r in result["results"][1:]]
     return section(
-        TITLE, WHAT, _how(result), *held, *remarks(result), *drawn, AGREEMENT,
+        TITLE, WHAT, _how(result), short(result), *held, *drawn, AGREEMENT,
         _agreement(result), RATIOS if ratios else "", *ratios, BESIDE, _beside(result),
     )  # fmt: skip
 
