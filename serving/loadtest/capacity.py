@@ -37,6 +37,12 @@ class Probe:
 Measure = Callable[[float], tuple[Figures, Limits]]
 
 
+def is_held(figures: Figures, objectives: Sequence[Objective]) -> bool:
+    """Whether a run met the objectives, and those who came late waited no longer than the first."""
+    met = all(verdict.met for verdict in judge(figures, objectives))
+    return met and not figures.falls_behind
+
+
 class Search:
     """Searches on one server; what was tried for one objective counts for the next.
 
@@ -82,16 +88,11 @@ class Search:
         """All that was tried, judged by these objectives, by rate."""
         return sorted(
             (
-                Probe(rate, figures, limits, self._met(figures, objectives))
+                Probe(rate, figures, limits, is_held(figures, objectives))
                 for rate, figures, limits in self._tried
             ),
             key=lambda probe: probe.rate,
         )
-
-    @staticmethod
-    def _met(figures: Figures, objectives: Sequence[Objective]) -> bool:
-        met = all(verdict.met for verdict in judge(figures, objectives))
-        return met and not figures.falls_behind
 
     @staticmethod
     def _clear(figures: Figures, objectives: Sequence[Objective]) -> bool:
@@ -109,7 +110,7 @@ class Search:
             tries.setdefault(rate, []).append(figures)
         held = 0.0
         for rate in sorted(tries):
-            met = [figures for figures in tries[rate] if self._met(figures, objectives)]
+            met = [figures for figures in tries[rate] if is_held(figures, objectives)]
             missed = len(tries[rate]) - len(met)
             if missed >= 2:
                 return held, rate, None

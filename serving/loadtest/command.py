@@ -206,9 +206,9 @@ def loadtest(
     compared with the one the server gave without load: one that is wrong is an error. Latency
     counts from the time at which a request was to leave: a server that stalls cannot hide it.
 
-    Exits with 0; 1 if an objective was missed or nothing was answered; 2 if there was nothing to
-    measure; 3 if a latency was missed while the generator was the bottleneck, or late, which says
-    nothing of the server.
+    Exits with 0; 1 if an objective was missed, nothing was answered, or, without objectives, an
+    answer was wrong; 2 if there was nothing to measure; 3 if a latency was missed while the
+    generator was the bottleneck, or late, which says nothing of the server.
     """
     if sum((rate is not None, users is not None, find_capacity)) > 1:
         raise click.UsageError("expected one of --rate, --users and --find-capacity; got several")
@@ -278,7 +278,10 @@ def _command() -> str:
 
 
 def _status(report: Report) -> int:
-    if report.met is not False and report.figures.answered:
+    if report.met is None:
+        right = report.figures.answered and "wrong" not in report.figures.errors
+        return 0 if right else MISSED
+    if report.met and report.figures.answered:
         return 0
     slow = any(
         not verdict.met and verdict.objective.kind == "latency" and not verdict.reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from serving.loadtest.capacity import Probe, Search
+from serving.loadtest.capacity import Probe, Search, is_held
 from serving.loadtest.figures import Figures
 from serving.loadtest.generator import Generator, long_enough, tellable
 from serving.loadtest.limits import Limits
@@ -88,9 +88,9 @@ class Session:
             self.once(partial(self._generator.rate, shown), 0.0,
                       long_enough(shown, duration, percentile))  # fmt: skip
             figures, limits = self._found
-            met = all(verdict.met for verdict in judge(figures, self._objectives))
-            self._probes.append(Probe(shown, figures, limits, met and not figures.falls_behind))
-            if self._probes[-1].held:
+            held = is_held(figures, self._objectives)
+            self._probes.append(Probe(shown, figures, limits, held))
+            if held:
                 self._held = shown
                 break
             rate *= BACK

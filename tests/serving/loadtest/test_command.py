@@ -9,7 +9,8 @@ import requests
 from click.testing import CliRunner
 
 import serving.cli
-from serving.loadtest import limits, progress
+from serving.loadtest import connection, limits, progress
+from serving.loadtest.record import WRONG
 from serving.loadtest.report import content
 
 SHORT = ("--duration", "0.5", "--warm-up", "0.1")
@@ -200,3 +201,10 @@ def test_warnings_are_none_where_there_is_nothing_to_warn_of(url):
     found, _ = document(url, "--rate", 50, *SHORT)
     assert not [w for w in found["warnings"] if "generator" not in w]
     assert content.OTHERS > 0
+
+
+def test_a_wrong_answer_is_no_success_though_nothing_was_asked_for(url, monkeypatch):
+    monkeypatch.setattr(connection.Connection, "judge", lambda *_: WRONG)
+    found, status = document(url, "--users", 1, *SHORT)
+    assert status == 1
+    assert found["errors"]["by_status"].keys() == {"wrong"}
