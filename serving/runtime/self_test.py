@@ -1,16 +1,8 @@
-"""ONNX Runtime: sessions, and the proof that a graph answers as its self-test says.
-
-Nothing else touches it. Create sessions after fork: one inherited from a parent process hangs or
-crashes in the child.
-"""
+"""The proof that a variant answers on this machine as the bundle's self-test says."""
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,138 +16,13 @@ from serving.bundle import (
     BundleError,
     Expected,
     Manifest,
-    join,
-    slices,
 )
+from serving.runtime.session import GraphError, Session
+from serving.runtime.timing import TIMED_ROWS
 
 SHOWN = 200  # characters of what an error lists
-TIMED_ROWS = (1, 8, 64, 256)  # of a run that is timed
-TIMED_RUNS = 200  # of each graph with so many rows, at most
-TIMED_SECONDS = 0.3  # for all graphs with so many rows, after which no further turn begins
 
-# What a graph's inputs may be of, in NumPy's words.
-_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(string)": "str"}
 _DTYPE_OF = {"number": "float32", "boolean": "float32", "date": "float64", "category": "str"}
-
-
-@cache
-def _onnxruntime() -> Any:
-    """The library, loaded when a process makes its first session.
-
-    So that one which forks can import all else for its children: the library has threads.
-    """
-    # Before the import: it looks up a telemetry host as it loads.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime  # noqa: PLC0415
-
-    return onnxruntime
-
-
-@cache
-def _refusals() -> tuple[type[Exception], ...]:
-    """What the library raises: its exceptions share no base class; wrong arrays end in Python's."""
-    own = vars(_onnxruntime().capi.onnxruntime_pybind11_state).values()
-    return (
-        *(e for e in own if isinstance(e, type) and issubclass(e, Exception)),
-        RuntimeError,
-        TypeError,
-        ValueError,
-    )
-
-
-class GraphError(Exception):
-    """ONNX Runtime refuses the graph, or a run of it; the message is the runtime's."""
-
-
-class Session:
-    """A loaded graph. Safe to run from several threads at once.
-
-    Args:
-        graph: the ONNX file's content.
-        threads: threads of one run.
-
-    Attributes:
-        inputs: the graph's inputs: of each name the dtype, `float32`, `float64` or `str`, or the
-            runtime's own word for another.
-        outputs: names of the graph's outputs.
-
-    Raises:
-        GraphError: the graph does not load.
-    """
-
-    def __init__(self, graph: bytes, *, threads: int = 1) -> None:
-        onnxruntime = _onnxruntime()
-        options = onnxruntime.SessionOptions()
-        # Sized by us: the runtime's own pools follow the host's cores, not the container's share.
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3  # errors only
-        try:
-            self._session = onnxruntime.InferenceSession(
-                graph, options, providers=["CPUExecutionProvider"]
-            )
-        except _refusals() as error:
-            raise GraphError(f"ONNX Runtime does not load the graph: {error}") from error
-        nodes = self._session.get_inputs()
-        self.inputs = {node.name: _DTYPES.get(node.type, str(node.type)) for node in nodes}
-        self.outputs = [node.name for node in self._session.get_outputs()]
-
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-        """The graph's outputs for a batch of inputs, by name.
-
-        Raises:
-            GraphError: the inputs do not fit the graph.
-        """
-        try:
-            results = self._session.run(None, inputs)
-        except _refusals() as error:
-            raise GraphError(f"ONNX Runtime does not run the graph: {error}") from error
-        # Text comes out as objects; as str it can be compared and gathered like any array.
-        arrays = (r.astype(np.str_) if r.dtype == object else r for r in results)
-        return dict(zip(self.outputs, arrays, strict=True))
-
-
-def run_in_slices(session: Session, inputs: Arrays, size: int) -> Arrays:
-    """The graph's outputs for all rows, given to it so many at a time; raises as `run` does.
-
-    What the runtime once took for a large batch, it keeps.
-    """
-    return join([session.run(part) for part in slices(inputs, size)])
-
-
-def race(
-    sessions: Mapping[str, Session], inputs: Arrays, sizes: Sequence[int] = TIMED_ROWS
-) -> dict[str, dict[int, float]]:
-    """Time graphs of the same inputs; they take turns, so that a busy moment slows them alike.
-
-    Args:
-        sessions: by name.
-        inputs: at least one row, which is repeated to the sizes.
-        sizes: rows of a run.
-
-    Returns:
-        By name and size, the median µs of one run.
-
-    Raises:
-        GraphError: the inputs do not fit a graph.
-    """
-    found: dict[str, dict[int, float]] = {name: {} for name in sessions}
-    for size in sizes:
-        rows = {name: np.resize(a, (size, *a.shape[1:])) for name, a in inputs.items()}
-        seconds: dict[str, list[float]] = {name: [] for name in sessions}
-        end = time.perf_counter() + TIMED_SECONDS
-        for _ in range(TIMED_RUNS):
-            for name, session in sessions.items():
-                session.run(rows)  # not timed: it finds the caches full of another's weights
-                start = time.perf_counter()
-                session.run(rows)
-                seconds[name].append(time.perf_counter() - start)
-            if time.perf_counter() > end:
-                break
-        for name, times in seconds.items():
-            found[name][size] = round(float(np.median(times)) * 1e6, 1)
-    return found
 
 
 @dataclass(frozen=True)
