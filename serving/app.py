@@ -34,6 +34,7 @@ from serving.routes.repository import repository_routes
 from serving.routes.rows import rows_routes
 from serving.routes.status import status_routes
 from serving.routes.tensorflow import tensorflow_routes
+from serving.runtime import ProofLimits
 from serving.settings import Settings
 
 
@@ -58,6 +59,7 @@ def create_app(**knobs: Any) -> Flask:
         poll=settings.poll,
         state=settings.state,
         tell=reloads.count,
+        limits=_proof_limits(settings),
     )
     repository.watch()
     app = Flask("serving", static_folder=None)
@@ -90,6 +92,11 @@ def create_app(**knobs: Any) -> Flask:
     fast = FastPath(app.wsgi_app, repository, predict, settings, keys)
     app.wsgi_app = Front(fast, table.own, settings.log_sample)  # type: ignore[method-assign]
     return app
+
+
+def _proof_limits(settings: Settings) -> ProofLimits:
+    """Return the limits within which versions are loaded and proved."""
+    return ProofLimits(largest_batch=max(settings.max_batch_rows, ProofLimits.largest_batch))
 
 
 def _enter(keys: Keys) -> None:

@@ -13,12 +13,13 @@ from statistics import geometric_mean
 from pydantic import BaseModel
 
 from serving.bundle import Bundle, BundleError
-from serving.runtime import TIMED_ROWS, Difference, GraphError, Session, prove, race
+from serving.runtime import TIMED_ROWS, Difference, GraphError, ProofLimits, Session, prove, race
 
 AUTO = "auto"  # the variant to serve is the fastest
 RACED_ROWS = TIMED_ROWS[:3]  # what most requests hold; more would take the start-up's time
 # Timings are noisy: a variant must be faster by more than noise to be preferred to one before it.
 WORTHWHILE = 1.1
+DEFAULT_LIMITS = ProofLimits()
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,12 @@ class Choice:
     trials: dict[str, Trial]
 
 
-def choose(bundle: Bundle, wanted: str = AUTO, verdict: Verdict | None = None) -> Choice:
+def choose(
+    bundle: Bundle,
+    wanted: str = AUTO,
+    verdict: Verdict | None = None,
+    limits: ProofLimits = DEFAULT_LIMITS,
+) -> Choice:
     """Prove all variants, and choose the one that answers.
 
     Args:
@@ -76,11 +82,14 @@ def choose(bundle: Bundle, wanted: str = AUTO, verdict: Verdict | None = None) -
         wanted: the variant to serve if it passes; the fastest of those that do for "auto", or if
             the bundle has none of that name.
         verdict: of the process that decides for this one too; this one times and decides without.
+        limits: Limits of the proofs.
 
     Raises:
         BundleError: none passes.
     """
-    proofs = {variant: prove(bundle, variant) for variant in bundle.manifest.variants}
+    proofs = {
+        variant: prove(bundle, variant, limits=limits) for variant in bundle.manifest.variants
+    }
     sessions = {
         variant: proof.session for variant, proof in proofs.items() if proof.session is not None
     }

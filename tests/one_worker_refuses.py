@@ -24,10 +24,10 @@ def create_app() -> Any:
     except FileExistsError:
         return honest()
 
-    def prove(models: Path, name: str, edition: Any, variant: str) -> Any:
+    def prove(models: Path, name: str, edition: Any, *options: Any) -> Any:
         if edition.version == 2:
             raise BundleError(f"{models}/{name}/2: expected what this worker is not")
-        return real(models, name, edition, variant)
+        return real(models, name, edition, *options)
 
     keeper.prove = prove
     return honest()

@@ -23,6 +23,7 @@ from serving.repository.outlook import Outlook
 from serving.repository.plan import Agenda, Edition, Line, Refusal
 from serving.repository.served import ServedModel, prove, public
 from serving.repository.state import Change
+from serving.runtime import ProofLimits
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Keeper:
         catalogue: is told what answers from here on.
         agenda: the plan of all workers.
         variant: to serve where there is one of that name, or "auto".
+        limits: Limits within which versions are proved.
         tell: is told of a model, by name, that a version of it was "served", "refused" or
             "unloaded" here.
 
@@ -70,11 +72,17 @@ class Keeper:
     """
 
     def __init__(
-        self, outlook: Outlook, catalogue: Catalogue, agenda: Agenda, variant: str, tell: Tell
+        self,
+        outlook: Outlook,
+        catalogue: Catalogue,
+        agenda: Agenda,
+        variant: str,
+        limits: ProofLimits,
+        tell: Tell,
     ) -> None:
         self.outlook, self.catalogue, self.agenda = outlook, catalogue, agenda
         self.draining: list[weakref.ref[ServedModel]] = []
-        self._variant, self._tell = variant, tell
+        self._variant, self._limits, self._tell = variant, limits, tell
         self._served: dict[str, Proved] = {}
         self._proved: dict[str, Proved] = {}  # and not served yet
         self._due: set[str] = set()  # models to be looked at again
@@ -243,7 +251,9 @@ class Keeper:
         if self.agenda.read().reason(name, edition) is not None:
             return None
         try:
-            model, verdict = aside(lambda: prove(self.outlook.models, name, edition, self._variant))
+            model, verdict = aside(
+                lambda: prove(self.outlook.models, name, edition, self._variant, self._limits)
+            )
         except (BundleError, OSError) as error:
             log.error("refused %s/%s: %s", name, edition.version, error)
             self._refuse(name, edition, public(str(error), self.outlook.models), _passes(error))

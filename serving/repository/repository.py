@@ -20,11 +20,13 @@ from serving.repository.plan import Agenda
 from serving.repository.shelf import explain
 from serving.repository.state import Change, StateFile
 from serving.repository.states import Entry, states
+from serving.runtime import ProofLimits
 
 log = logging.getLogger(__name__)
 
 TICK = 0.1  # seconds between looks at the state and at what other workers do
 STATE = Path(".serving.json")
+DEFAULT_LIMITS = ProofLimits()
 
 
 def nothing(_model: str, _outcome: str) -> None:
@@ -56,6 +58,7 @@ class Repository(Catalogue):
         state: file of pinned versions and unloaded models; relative to the folder.
         tell: is told of every model, by name, of which a version was "served", "refused" or
             "unloaded" in this process.
+        limits: Limits within which versions are loaded and proved.
     """
 
     def __init__(
@@ -68,13 +71,14 @@ class Repository(Catalogue):
         poll: float = 1.0,
         state: Path = STATE,
         tell: Tell = nothing,
+        limits: ProofLimits = DEFAULT_LIMITS,
     ) -> None:
         super().__init__()
         self._models, self._variant, self._poll = models, variant, poll
         self._state = StateFile(models / state)
         agenda = Agenda(ledger or Ledger())
         self._outlook = Outlook(models, self._state, keep)
-        self._keeper = Keeper(self._outlook, self, agenda, variant, tell)
+        self._keeper = Keeper(self._outlook, self, agenda, variant, limits, tell)
         self._one_at_a_time = threading.Lock()
         self._seen = self._state.fingerprint()
         self._next_look = time.monotonic() + poll

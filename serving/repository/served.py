@@ -11,7 +11,7 @@ from serving.choice import Trial, Verdict, choose
 from serving.pace import Pace
 from serving.repository.plan import Edition
 from serving.repository.shelf import stamp
-from serving.runtime import GraphError, Session
+from serving.runtime import GraphError, ProofLimits, Session
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,9 @@ class ServedModel:
         return self.manifest.name, str(self.manifest.version), self.variant
 
 
-def prove(models: Path, name: str, edition: Edition, variant: str) -> tuple[ServedModel, Verdict]:
+def prove(
+    models: Path, name: str, edition: Edition, variant: str, limits: ProofLimits
+) -> tuple[ServedModel, Verdict]:
     """Load an edition, and put its variants to their self-test.
 
     Args:
@@ -50,6 +52,7 @@ def prove(models: Path, name: str, edition: Edition, variant: str) -> tuple[Serv
         name: of the model.
         edition: abides by its verdict, if it has one.
         variant: to serve if there is no verdict yet; see `choose`.
+        limits: Limits of the proof.
 
     Returns:
         The edition, ready to answer, and the verdict on which of its variants does.
@@ -59,7 +62,7 @@ def prove(models: Path, name: str, edition: Edition, variant: str) -> tuple[Serv
     """
     path = models / name / str(edition.version)
     bundle = Bundle.open(path, within=models)
-    choice = choose(bundle, variant, edition.verdict)
+    choice = choose(bundle, variant, edition.verdict, limits)
     if stamp(path) != edition.stamp:
         raise BundleError(f"{path}: expected a version that is complete; got one being written")
     trials = {

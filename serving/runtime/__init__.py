@@ -1,6 +1,8 @@
 """ONNX Runtime: sessions, their timing, and the proof that a graph answers as it should."""
 
-from serving.runtime.self_test import Difference, Proof, compare, prove
+from serving.runtime.comparison import Difference, compare
+from serving.runtime.limits import ProofLimits
+from serving.runtime.self_test import Proof, prove
 from serving.runtime.session import GraphError, Session, run_in_slices
 from serving.runtime.timing import TIMED_ROWS, race
 
@@ -9,6 +11,7 @@ __all__ = [
     "Difference",
     "GraphError",
     "Proof",
+    "ProofLimits",
     "Session",
     "compare",
     "prove",

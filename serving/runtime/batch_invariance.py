@@ -1,0 +1,92 @@
+"""The proof that a row's answer does not depend on the other rows of its batch.
+
+The server joins the rows of several requests in one run. A graph that, say, subtracts the mean of
+the batch passes a self-test that replays all golden rows at once, and then answers the same row
+differently from request to request. So the golden rows are asked again in other company.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.bundle import Arrays, Expected, join
+from serving.runtime.comparison import compare
+from serving.runtime.session import GraphError, Session
+
+SMALL_BATCH = 7  # rows: a size that no kernel is tuned for
+OUTLIER_FACTOR = 1000  # of the golden numbers
+
+Rows = NDArray[np.int64]  # (n,), indices into the golden rows followed by as many outliers
+
+
+def find_batch_dependence(
+    session: Session, inputs: Arrays, expected: Expected, largest_batch: int
+) -> str | None:
+    """Ask for the golden rows alone, in small and large batches, and among outliers.
+
+    Args:
+        session: The loaded graph.
+        inputs: The golden rows by input name, each array of shape (rows, …).
+        expected: The answers to them, with their tolerances.
+        largest_batch: Rows of the largest batch that the server will join.
+
+    Returns:
+        How a row was asked when its answer was another one, as the end of a sentence; None if it
+        never was.
+
+    Raises:
+        GraphError: If the graph does not run on such a batch or answers another number of rows.
+    """
+    rows = len(next(iter(inputs.values())))
+    pool = join([inputs, {name: _make_outliers(array) for name, array in inputs.items()}])
+    for how, batches in _list_batches(rows, largest_batch):
+        asked = np.concatenate([batch[batch < rows] for batch in batches])
+        found = join([_ask(session, pool, batch, rows) for batch in batches])
+        difference = compare(
+            found,
+            {name: array[asked] for name, array in expected.outputs.items()},
+            {name: array[asked] for name, array in expected.tolerances.items()},
+        )
+        if not difference.within:
+            return f"{how}: {difference.describe()}"
+    return None
+
+
+def _list_batches(rows: int, largest_batch: int) -> Iterator[tuple[str, Sequence[Rows]]]:
+    golden = np.arange(rows)
+    outliers = golden + rows
+    sevens = [golden[at : at + SMALL_BATCH] for at in range(0, rows, SMALL_BATCH)]
+    yield "alone", list(golden[:, np.newaxis])
+    yield f"in batches of {SMALL_BATCH} rows", sevens
+    yield (
+        f"in batches of {SMALL_BATCH} rows beside one {OUTLIER_FACTOR:,} times as large",
+        [np.append(batch, outliers[at % rows]) for at, batch in enumerate(sevens)],
+    )
+    # Golden rows and outliers by turns, in the opposite order.
+    mixed = np.stack([outliers, golden], axis=1).ravel()[::-1]
+    yield (
+        f"in a batch of {largest_batch} rows, half of them {OUTLIER_FACTOR:,} times as large",
+        [np.resize(mixed, largest_batch)],
+    )
+
+
+def _ask(session: Session, pool: Arrays, batch: Rows, golden_rows: int) -> Arrays:
+    """Return the answers to the golden rows of a batch."""
+    outputs = session.run({name: array[batch] for name, array in pool.items()})
+    for name, array in outputs.items():
+        if array.shape[:1] != batch.shape:
+            raise GraphError(
+                f"expected {name} of {len(batch)} rows for as many; got the shape {array.shape}"
+            )
+    return {name: array[batch < golden_rows] for name, array in outputs.items()}
+
+
+def _make_outliers(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return rows of the same shape and type that are far from the given ones."""
+    if values.dtype.kind != "f":
+        return values[::-1]  # texts: those of other rows
+    far = np.where(np.isfinite(values), values, 1) * OUTLIER_FACTOR + OUTLIER_FACTOR
+    return far.astype(values.dtype)

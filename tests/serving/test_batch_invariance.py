@@ -1,0 +1,145 @@
+"""Graphs whose answer to a row depends on the rest of its batch, and pass a plain self-test."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper, numpy_helper
+
+from serving.bundle import Bundle, Expected, SelfTest
+from serving.runtime import ProofLimits, prove
+from tests.variants import sum_of, write_selftest
+
+
+def constant(name, values, dtype=np.float32):
+    return numpy_helper.from_array(np.array(values, dtype), name)
+
+
+SHARE = constant("share", 0.2)
+
+# Each takes "x", the features, and gives "changed", which the rest of the graph reads instead.
+DEPENDENT = {
+    "mean of the batch": (
+        [
+            helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+            helper.make_node("Mul", ["mean", "share"], ["some"]),
+            helper.make_node("Add", ["x", "some"], ["changed"]),
+        ],
+        [SHARE],
+    ),
+    "rows before it": (
+        [
+            helper.make_node("CumSum", ["x", "first"], ["sums"]),
+            helper.make_node("Mul", ["sums", "share"], ["some"]),
+            helper.make_node("Add", ["x", "some"], ["changed"]),
+        ],
+        [SHARE, constant("first", 0, np.int64)],
+    ),
+    "number of rows": (
+        [
+            helper.make_node("Shape", ["x"], ["shape"]),
+            helper.make_node("Gather", ["shape", "first"], ["rows"]),
+            helper.make_node("Cast", ["rows"], ["count"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Mul", ["count", "share"], ["some"]),
+            helper.make_node("Add", ["x", "some"], ["changed"]),
+        ],
+        [SHARE, constant("first", 0, np.int64)],
+    ),
+    # What dynamic INT8 does: the range of the whole batch decides how each number is rounded.
+    "range of the batch": (
+        [
+            helper.make_node("DynamicQuantizeLinear", ["x"], ["bytes", "byte_scale", "byte_zero"]),
+            helper.make_node("DequantizeLinear", ["bytes", "byte_scale", "byte_zero"], ["changed"]),
+        ],
+        [],
+    ),
+    "rows far larger than the golden ones": (
+        [
+            helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+            helper.make_node("Greater", ["most", "far"], ["is_far"]),
+            helper.make_node("Where", ["is_far", "zero", "one"], ["factor"]),
+            helper.make_node("Mul", ["x", "factor"], ["changed"]),
+        ],
+        [constant("far", 1000), constant("zero", 0), constant("one", 1)],
+    ),
+    "batches above the golden rows' number": (
+        [
+            helper.make_node("Shape", ["x"], ["shape"]),
+            helper.make_node("Gather", ["shape", "first"], ["rows"]),
+            helper.make_node("Greater", ["rows", "golden"], ["is_large"]),
+            helper.make_node("Where", ["is_large", "zero", "one"], ["factor"]),
+            helper.make_node("Mul", ["x", "factor"], ["changed"]),
+        ],
+        [
+            constant("first", 0, np.int64),
+            constant("golden", 200, np.int64),
+            constant("zero", 0),
+            constant("one", 1),
+        ],
+    ),
+}
+
+
+def insert_after_features(graph: bytes, nodes, constants) -> bytes:
+    model = onnx.load_from_string(graph)
+    (features,) = model.graph.input
+    for node in model.graph.node:
+        node.input[:] = ["changed" if name == features.name else name for name in node.input]
+    own = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    for node in own:
+        node.input[:] = [features.name if name == "x" else name for name in node.input]
+    rest = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*own, *rest])
+    model.graph.initializer.extend(constants)
+    return model.SerializeToString()
+
+
+def replace_graph(folder, graph: bytes) -> Bundle:
+    """Return the bundle with another graph, whose answers to all golden rows it expects."""
+    bundle = Bundle.open(folder)
+    old = bundle.selftest()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    outputs = dict(zip(names, session.run(None, old.inputs), strict=True))
+    (folder / "model.onnx").write_bytes(graph)
+    changed = {"sha256": sum_of(graph), "size_bytes": len(graph)}
+    fp32 = bundle.manifest.variants["fp32"].model_copy(update=changed)
+    manifest = bundle.manifest.model_copy(update={"variants": {"fp32": fp32}})
+    (folder / "bundle.json").write_text(manifest.model_dump_json())
+    tolerances = old.expected["fp32"].tolerances
+    write_selftest(folder, SelfTest(old.inputs, {"fp32": Expected(outputs, tolerances)}))
+    return Bundle.open(folder)
+
+
+@pytest.mark.parametrize("dependence", DEPENDENT)
+def test_prove_answer_depends_on_batch_refuses(dependence, only_digits):
+    folder = only_digits / "digits" / "1"
+    graph = insert_after_features(Bundle.open(folder).graph("fp32"), *DEPENDENT[dependence])
+    proof = prove(replace_graph(folder, graph), "fp32")
+    assert not proof.passed
+    assert proof.difference.within  # all golden rows at once are answered as expected
+    assert "expected fp32 to answer a row whatever else is in its batch" in proof.reason
+
+
+def test_prove_row_wise_graph_passes(only_digits):
+    folder = only_digits / "digits" / "1"
+    nodes = [helper.make_node("Mul", ["x", "share"], ["changed"])]
+    graph = insert_after_features(Bundle.open(folder).graph("fp32"), nodes, [SHARE])
+    assert prove(replace_graph(folder, graph), "fp32").passed
+
+
+def test_prove_larger_batches_allowed_checks_the_largest(only_digits):
+    """A dependence that begins above 256 rows is found where 512 are joined."""
+    nodes, constants = DEPENDENT["batches above the golden rows' number"]
+    constants = [*constants[:1], constant("golden", 300, np.int64), *constants[2:]]
+    folder = only_digits / "digits" / "1"
+    graph = insert_after_features(Bundle.open(folder).graph("fp32"), nodes, constants)
+    bundle = replace_graph(folder, graph)
+    limits = ProofLimits(largest_batch=512)
+    assert prove(bundle, "fp32").passed
+    assert "in a batch of 512 rows" in prove(bundle, "fp32", limits=limits).reason
+
+
+def test_prove_mixed_columns_with_gaps_passes(adults):
+    assert prove(Bundle.open(adults / "adults" / "1"), "fp32").passed
