@@ -11,6 +11,7 @@ from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException
 
 from serving.agreement import Ledger
+from serving.bundle import BundleLimits
 from serving.call import call_in
 from serving.clouds import Vertex
 from serving.errors import InternalError, ServingError
@@ -96,7 +97,15 @@ def create_app(**knobs: Any) -> Flask:
 
 def _proof_limits(settings: Settings) -> ProofLimits:
     """Return the limits within which versions are loaded and proved."""
-    return ProofLimits(largest_batch=max(settings.max_batch_rows, ProofLimits.largest_batch))
+    return ProofLimits(
+        BundleLimits(
+            settings.max_manifest_bytes,
+            settings.max_selftest_bytes,
+            settings.max_graph_bytes,
+            settings.allow_loops,
+        ),
+        largest_batch=max(settings.max_batch_rows, ProofLimits.largest_batch),
+    )
 
 
 def _enter(keys: Keys) -> None:

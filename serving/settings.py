@@ -96,6 +96,22 @@ class Settings(BaseSettings):
     queue_seconds: float = Field(
         1, gt=0, description="seconds a request may wait for its run; above it 503"
     )
+    max_manifest_bytes: int = Field(
+        2 * 2**20, ge=1, description="largest bundle.json of a version, in bytes"
+    )
+    max_selftest_bytes: int = Field(
+        64 * 2**20,
+        ge=1,
+        description="largest selftest.npz of a version, in bytes after unpacking",
+    )
+    max_graph_bytes: int = Field(
+        512 * 2**20, ge=1, le=2**31, description="largest ONNX file of a version, in bytes"
+    )
+    allow_loops: bool = Field(
+        False,
+        description="true serves graphs with Loop, Scan and similar operators, whose runs may be "
+        "endless",
+    )
     keys: Path | None = Field(
         None,
         description="file of API keys, a line each as `serving key` makes them; followed while the "

@@ -12,6 +12,7 @@ bundle holds statistics of its training data and synthetic golden inputs, never 
 
 from serving.bundle.arrays import Arrays, join, slices
 from serving.bundle.folder import Bundle, names, versions
+from serving.bundle.limits import BundleLimits
 from serving.bundle.manifest import (
     FEATURES,
     GAPS,
@@ -53,6 +54,7 @@ __all__ = [
     "Boolean",
     "Bundle",
     "BundleError",
+    "BundleLimits",
     "Candidate",
     "Category",
     "Compression",

@@ -8,10 +8,8 @@ from pathlib import Path
 
 from serving.bundle.manifest import BundleError
 
-MOST_BYTES = 2**31  # protobuf's own bound, so that of any graph that keeps its weights in one file
 
-
-def read(folder: Path, file: str, within: Path | None) -> bytes:
+def read(folder: Path, file: str, within: Path | None, limit: int, option: str) -> bytes:
     """The content of a file of a version's folder.
 
     Links are followed, as orchestrators mount folders by them, but not out of `within`.
@@ -20,6 +18,8 @@ def read(folder: Path, file: str, within: Path | None) -> bytes:
         folder: of the version.
         file: name in it.
         within: the folder that the file must really lie in; anywhere if None.
+        limit: Largest size of the file, in bytes.
+        option: The server's option that sets the limit.
 
     Raises:
         BundleError: it cannot be read, is a pipe or a device, is larger than any bundle's, or lies
@@ -38,11 +38,13 @@ def read(folder: Path, file: str, within: Path | None) -> bytes:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise BundleError(f"{folder}: expected {file} as a plain file; got another kind")
-            if found.st_size > MOST_BYTES:
+            content = opened.read(found.st_size + 1) if found.st_size <= limit else b""
+            if (size := max(found.st_size, len(content))) > limit:
                 raise BundleError(
-                    f"{folder}: expected {file} of at most {MOST_BYTES} bytes; got {found.st_size}"
+                    f"{folder}: expected {file} of at most {limit} bytes; got {size}; serve it "
+                    f"with a larger {option}"
                 )
-            return opened.read()
+            return content
     except OSError as error:
         raise BundleError(f"{folder}: expected a readable {file}; {error.strerror}") from error
     except RuntimeError as error:  # what pathlib makes of links that lead in a circle, up to 3.12

@@ -10,9 +10,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from serving.bundle.files import read
-from serving.bundle.manifest import MANIFEST, SELFTEST, BundleError, Manifest
-from serving.bundle.outside import MalformedError, outside_data
+from serving.bundle.limits import BundleLimits
+from serving.bundle.manifest import MANIFEST, REFERENCE, SELFTEST, BundleError, Manifest
+from serving.bundle.outside import MalformedError, find_loop, outside_data
 from serving.bundle.selftest import SelfTest
+
+DEFAULT_LIMITS = BundleLimits()
 
 
 @dataclass(frozen=True)
@@ -23,25 +26,30 @@ class Bundle:
         path: of the folder.
         manifest: what the folder holds.
         within: the folder that its files must really lie in; anywhere if None.
+        limits: Limits of what the files hold.
     """
 
     path: Path
     manifest: Manifest
     within: Path | None = None
+    limits: BundleLimits = DEFAULT_LIMITS
 
     @classmethod
-    def open(cls, path: Path, within: Path | None = None) -> Bundle:
+    def open(
+        cls, path: Path, within: Path | None = None, limits: BundleLimits = DEFAULT_LIMITS
+    ) -> Bundle:
         """Read and check the manifest of `path`, models/<name>/<version>.
 
         Args:
             path: the folder.
             within: what its files must really lie in, where others than the user put them there.
+            limits: Limits of what its files hold.
 
         Raises:
             BundleError: there is none, it is not valid, it lies elsewhere, or it belongs to
                 another folder.
         """
-        content = read(path, MANIFEST, within)
+        content = read(path, MANIFEST, within, limits.manifest_bytes, "--max-manifest-bytes")
         try:
             manifest = Manifest.model_validate_json(content)
         except ValidationError as error:
@@ -55,7 +63,7 @@ class Bundle:
                 f"{path}: expected the manifest of {path.parent.name}/{path.name}; got that of "
                 f"{manifest.name}/{manifest.version}"
             )
-        return cls(path, manifest, within)
+        return cls(path, manifest, within, limits)
 
     @property
     def sums(self) -> dict[str, str]:
@@ -73,7 +81,12 @@ class Bundle:
         expected = self.sums.get(file)
         if expected is None:
             raise BundleError(f"{self.path}: the manifest lists no {file}")
-        content = read(self.path, file, self.within)
+        limits = {
+            SELFTEST: (self.limits.selftest_bytes, "--max-selftest-bytes"),
+            REFERENCE: (self.limits.manifest_bytes, "--max-manifest-bytes"),
+        }
+        graph = self.limits.graph_bytes, "--max-graph-bytes"
+        content = read(self.path, file, self.within, *limits.get(file, graph))
         got = hashlib.sha256(content).hexdigest()
         if got != expected:
             raise BundleError(
@@ -83,11 +96,16 @@ class Bundle:
         return content
 
     def graph(self, variant: str) -> bytes:
-        """The ONNX file of a variant; raises as `content` does, and if weights are not in it."""
+        """The ONNX file of a variant, held to the limits.
+
+        Raises:
+            BundleError: As `content` does; if it is no graph, or holds what is not allowed.
+        """
         file = self.manifest.variants[variant].file
         content = self.content(file)
         try:
             tensor = outside_data(content)
+            loop = None if self.limits.allow_loops else find_loop(content)
         except MalformedError as error:
             raise BundleError(f"{self.path}: expected {file} as an ONNX graph; {error}") from error
         if tensor is not None:
@@ -95,11 +113,17 @@ class Bundle:
                 f"{self.path}: expected {file} to hold all of its weights; got {tensor[:64]!r} as "
                 f"external data; export it in one file"
             )
+        if loop is not None:
+            raise BundleError(
+                f"{self.path}: expected {file} without operators that repeat a part of the graph; "
+                f"got {loop}, whose runs may have no end; serve it with --allow-loops true if you "
+                f"trust it"
+            )
         return content
 
     def selftest(self) -> SelfTest:
         """The golden inputs and expected outputs; raises as `content` does."""
-        return SelfTest.from_bytes(self.content(SELFTEST))
+        return SelfTest.from_bytes(self.content(SELFTEST), self.limits.selftest_bytes)
 
 
 def names(models: Path) -> list[str]:

@@ -27,6 +27,11 @@ _LEADS: dict[str, dict[int, str]] = {
     _TENSOR: {},
 }  # fmt: skip
 _NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14  # fields of a TensorProto
+_OP_TYPE = 4  # field of a NodeProto
+# Operators that repeat a part of the graph, as often as an input says. SequenceMap is made of Loop.
+LOOPS = {"Loop", "Scan", "SequenceMap"}
+# ONNX Runtime's own ones.
+LOOPS |= {"BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"}
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5  # wire types
 
 
@@ -43,22 +48,47 @@ def outside_data(graph: bytes) -> str | None:
     Raises:
         MalformedError: it is no protobuf, or deeper than any graph.
     """
+    for message, content in _messages(graph):
+        if message == _TENSOR and (name := _kept_outside(content)) is not None:
+            return name
+    return None
+
+
+def find_loop(graph: bytes) -> str | None:
+    """Return the first operator in the graph that repeats a part of it; None if there is none.
+
+    Args:
+        graph: Content of an ONNX file.
+
+    Raises:
+        MalformedError: If it is no protobuf, or deeper than any graph.
+    """
+    for message, content in _messages(graph):
+        if message != "NodeProto":
+            continue
+        for field, value in _fields(content):
+            if field == _OP_TYPE and isinstance(value, memoryview) and len(value) < 64:
+                operator = bytes(value).decode(errors="replace")
+                if operator in LOOPS:
+                    return operator
+    return None
+
+
+def _messages(graph: bytes) -> Iterator[tuple[str, memoryview]]:
+    """Yield the type and content of every message that can hold a tensor or a node."""
     waiting = [("ModelProto", memoryview(graph), 0)]
     while waiting:
         message, content, depth = waiting.pop()
         if depth > DEEPEST:
             raise MalformedError(f"expected messages at most {DEEPEST} deep; got deeper ones")
-        if message == _TENSOR:
-            if (name := _kept_outside(content)) is not None:
-                return name
+        yield message, content
+        if not (leads := _LEADS[message]):
             continue
-        leads = _LEADS[message]
         waiting += [
             (leads[field], value, depth + 1)
             for field, value in _fields(content)
             if field in leads and isinstance(value, memoryview)
         ]
-    return None
 
 
 def _kept_outside(tensor: memoryview) -> str | None:

@@ -61,7 +61,7 @@ def prove(
         BundleError: it does not prove itself, or is another one by now.
     """
     path = models / name / str(edition.version)
-    bundle = Bundle.open(path, within=models)
+    bundle = Bundle.open(path, models, limits.bundle)
     choice = choose(bundle, variant, edition.verdict, limits)
     if stamp(path) != edition.stamp:
         raise BundleError(f"{path}: expected a version that is complete; got one being written")

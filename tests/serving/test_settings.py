@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from serving.bundle import BundleLimits
 from serving.settings import ENV_PREFIX, Settings, usable_cores
 
 
@@ -66,3 +67,11 @@ def test_no_more_cores_than_this_process_may_use():
         "from serving.settings import usable_cores; print(usable_cores())"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", pinned], capture_output=True, check=True)
     assert done.stdout == b"1\n"
+
+
+def test_settings_bundle_limits_default_to_those_of_the_bundle():
+    settings, limits = Settings(), BundleLimits()
+    assert settings.max_manifest_bytes == limits.manifest_bytes
+    assert settings.max_selftest_bytes == limits.selftest_bytes
+    assert settings.max_graph_bytes == limits.graph_bytes
+    assert settings.allow_loops == limits.allow_loops

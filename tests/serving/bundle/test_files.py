@@ -1,10 +1,11 @@
 """Files that are not what they seem, and links that lead elsewhere."""
 
 import os
+import tracemalloc
 
 import pytest
 
-from serving.bundle import Bundle, BundleError, files
+from serving.bundle import Bundle, BundleError, BundleLimits
 
 
 @pytest.fixture
@@ -66,7 +67,30 @@ def test_links_that_lead_nowhere_are_refused(target, folder):
         Bundle.open(folder)
 
 
-def test_a_file_larger_than_any_graph_is_not_read(folder, monkeypatch):
-    monkeypatch.setattr(files, "MOST_BYTES", 1000)
-    with pytest.raises(BundleError, match=r"expected bundle.json of at most 1000 bytes; got \d+"):
-        Bundle.open(folder)
+LIMITS = [
+    ("bundle.json", BundleLimits(manifest_bytes=1000), "--max-manifest-bytes"),
+    ("reference.json", BundleLimits(manifest_bytes=14_100), "--max-manifest-bytes"),
+    ("selftest.npz", BundleLimits(selftest_bytes=1000), "--max-selftest-bytes"),
+    ("model.onnx", BundleLimits(graph_bytes=1000), "--max-graph-bytes"),
+]
+
+
+@pytest.mark.parametrize(("file", "limits", "option"), LIMITS)
+def test_content_file_above_its_limit_is_refused_unread(file, limits, option, folder):
+    (folder / "reference.json").write_bytes(b"{" + b" " * 20_000 + b"}")
+    with pytest.raises(
+        BundleError, match=rf"expected {file} of at most \d+ bytes; got \d+.*larger {option}"
+    ):
+        Bundle.open(folder, limits=limits).content(file)
+
+
+@pytest.mark.parametrize("file", [file for file, _, _ in LIMITS])
+def test_content_sparse_file_of_a_gigabyte_is_refused_unread(file, folder):
+    with (folder / file).open("r+b") as opened:
+        opened.truncate(2**30)
+    tracemalloc.start()
+    with pytest.raises(BundleError, match=f"expected {file} of at most"):
+        Bundle.open(folder).content(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.bundle import Bundle, BundleError
-from serving.bundle.outside import MalformedError, outside_data
+from serving.bundle import Bundle, BundleError, BundleLimits
+from serving.bundle.outside import LOOPS, MalformedError, find_loop, outside_data
 from serving.runtime import Session
 from tests.variants import with_variants
 
@@ -167,3 +167,44 @@ def test_any_bytes_are_read_to_an_end(content):
         assert outside_data(content) is None or isinstance(outside_data(content), str)
     except MalformedError as error:
         assert str(error).startswith("expected ")
+
+
+def repeating(operator, **attributes):
+    body = helper.make_graph([PRODUCT], "body", [], [Y])
+    return helper.make_node(operator, ["x"], ["y"], domain="", body=body, **attributes)
+
+
+@pytest.mark.parametrize("operator", sorted(LOOPS))
+@pytest.mark.parametrize("place", ["graph", "branch", "function"])
+def test_find_loop_anywhere_in_a_model_is_found(operator, place):
+    node = repeating(operator)
+    if place == "graph":
+        made = model(graph([node]))
+    elif place == "branch":
+        choice = helper.make_node(
+            "If", ["c"], ["y"], then_branch=branch(nodes=[node]), else_branch=branch()
+        )
+        made = model(graph([choice]))
+    else:
+        function = helper.make_function("ours", "f", ["x"], ["y"], [node], [])
+        made = model(graph([helper.make_node("f", ["x"], ["y"], domain="ours")]))
+        made.functions.append(function)
+    assert find_loop(made.SerializeToString()) == operator
+
+
+def test_find_loop_other_operators_are_no_loop():
+    names = ["Loops", "If", "MatMul", "LSTM"]
+    nodes = [helper.make_node(name, ["x"], ["y"], name="Loop") for name in names]
+    assert find_loop(model(graph(nodes)).SerializeToString()) is None
+
+
+def test_graph_with_a_loop_is_refused_unless_it_is_allowed(only_digits):
+    def add_loop(content):
+        made = onnx.load_from_string(content)
+        made.graph.node.append(repeating("Loop"))
+        return made.SerializeToString()
+
+    folder = with_variants(only_digits / "digits" / "1", fp32=add_loop)
+    with pytest.raises(BundleError, match=r"repeat a part of the graph; got Loop.*--allow-loops"):
+        Bundle.open(folder).graph("fp32")
+    assert Bundle.open(folder, limits=BundleLimits(allow_loops=True)).graph("fp32")
