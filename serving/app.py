@@ -36,6 +36,7 @@ from serving.routes.rows import rows_routes
 from serving.routes.status import status_routes
 from serving.routes.tensorflow import tensorflow_routes
 from serving.runtime import ProofLimits
+from serving.runtime.proof_server import ProofServer
 from serving.settings import Settings
 
 
@@ -61,6 +62,7 @@ def create_app(**knobs: Any) -> Flask:
         state=settings.state,
         tell=reloads.count,
         limits=_proof_limits(settings),
+        proof_server=ProofServer.shared,
     )
     repository.watch()
     app = Flask("serving", static_folder=None)
@@ -105,6 +107,9 @@ def _proof_limits(settings: Settings) -> ProofLimits:
             settings.allow_loops,
         ),
         largest_batch=max(settings.max_batch_rows, ProofLimits.largest_batch),
+        run_seconds=settings.run_seconds,
+        proof_seconds=settings.proof_seconds,
+        memory_bytes=settings.max_proof_memory,
     )
 
 

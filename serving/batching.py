@@ -21,9 +21,9 @@ from gevent import Greenlet, get_hub, getcurrent, monkey
 
 from serving.bundle import Arrays, join, slices
 from serving.call import Call, too_late
-from serving.errors import ClientGoneError, OverloadedError
+from serving.errors import ClientGoneError, OverloadedError, RunTooLongError
 from serving.repository import ServedModel
-from serving.runtime import Session, run_in_slices
+from serving.runtime import RunTimeoutError, Session, run_in_slices
 
 # Seconds for which the loop looks for more before it sleeps, after it has answered a lone request.
 # A client that asks again at once would else wait for longer than that until this process is
@@ -125,6 +125,7 @@ class Batcher:
         Raises:
             OverloadedError: too much waits already.
             DeadlineError: its time is over.
+            RunTooLongError: If a run of its rows, with those of others, was ended.
             ClientGoneError: its client has hung up.
             GraphError: the runtime refuses the run.
         """
@@ -133,7 +134,10 @@ class Batcher:
             lane = self._lanes[model] = _Lane(model, self.max_batch_rows)
         if not isinstance(getcurrent(), Greenlet):
             call.started, call.batch_rows = perf_counter(), call.rows
-            outputs = run_in_slices(lane.session, inputs, lane.pace.slice_rows)
+            try:
+                outputs = run_in_slices(lane.session, inputs, lane.pace.slice_rows)
+            except RunTimeoutError as error:
+                raise RunTooLongError(str(error)) from error
             call.ran = perf_counter()
         else:
             self._admit(lane, call.rows)
@@ -311,8 +315,9 @@ def _run_together(lane: _Lane, batch: Sequence[_Parked]) -> None:
     try:
         outputs = lane.session.run(join([parked.inputs for parked in batch]))
     except Exception as error:  # noqa: BLE001 - whatever it is, no client may wait for ever
+        told = RunTooLongError(str(error)) if isinstance(error, RunTimeoutError) else error
         for parked in batch:
-            parked.greenlet.throw(error)
+            parked.greenlet.throw(told)
         return
     ran, rows, at = perf_counter(), sum(parked.rows for parked in batch), 0
     for parked in batch:

@@ -9,17 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import geometric_mean
+from types import MappingProxyType
 
 from pydantic import BaseModel
 
 from serving.bundle import Bundle, BundleError
-from serving.runtime import TIMED_ROWS, Difference, GraphError, ProofLimits, Session, prove, race
+from serving.runtime import (
+    TIMED_ROWS,
+    Difference,
+    GraphError,
+    Proof,
+    ProofLimits,
+    Session,
+    prove,
+    race,
+)
 
 AUTO = "auto"  # the variant to serve is the fastest
 RACED_ROWS = TIMED_ROWS[:3]  # what most requests hold; more would take the start-up's time
 # Timings are noisy: a variant must be faster by more than noise to be preferred to one before it.
 WORTHWHILE = 1.1
 DEFAULT_LIMITS = ProofLimits()
+NONE_UNSAFE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,7 @@ class Verdict(BaseModel, frozen=True):
     variant: str
     why: str
     microseconds: dict[str, dict[int, float]] = {}
+    unsafe: dict[str, str] = {}  # reasons by variant that no worker is to load
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,7 @@ def choose(
     wanted: str = AUTO,
     verdict: Verdict | None = None,
     limits: ProofLimits = DEFAULT_LIMITS,
+    unsafe: Mapping[str, str] = NONE_UNSAFE,
 ) -> Choice:
     """Prove all variants, and choose the one that answers.
 
@@ -83,19 +96,25 @@ def choose(
             the bundle has none of that name.
         verdict: of the process that decides for this one too; this one times and decides without.
         limits: Limits of the proofs.
+        unsafe: Reasons by name of variants that must not be loaded here, unless a verdict says so.
 
     Raises:
         BundleError: none passes.
     """
+    unsafe = dict(unsafe) if verdict is None else verdict.unsafe
     proofs = {
-        variant: prove(bundle, variant, limits=limits) for variant in bundle.manifest.variants
+        variant: Proof(variant, None, None, unsafe[variant])
+        if variant in unsafe
+        else prove(bundle, variant, limits=limits)
+        for variant in bundle.manifest.variants
     }
     sessions = {
         variant: proof.session for variant, proof in proofs.items() if proof.session is not None
     }
     if not sessions:
         raise BundleError("; ".join(proof.reason for proof in proofs.values()))
-    verdict = verdict or _verdict(bundle, sessions, wanted)
+    if verdict is None:
+        verdict = _verdict(bundle, sessions, wanted).model_copy(update={"unsafe": unsafe})
     variant, why = verdict.variant, verdict.why
     if variant not in sessions:  # wanted, or agreed on where it passed
         first = next(iter(sessions))

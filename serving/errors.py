@@ -152,6 +152,12 @@ class DeadlineError(ServingError):
     status, code = 504, "deadline_exceeded"
 
 
+class RunTooLongError(ServingError):
+    """The run of the model's graph took longer than a run may, and was ended."""
+
+    status, code = 504, "run_too_long"
+
+
 class ClientGoneError(ServingError):
     """The client has hung up before its rows were run; no one reads the answer."""
 

@@ -51,8 +51,15 @@ def on_starting(_server: Any) -> None:
     _allow_files()
     _import_what_workers_share()
     Ledger.shared = Ledger()
+    _start_proof_server()
     # On SIGHUP all workers are there twice for a while, and SIGTTIN adds some.
     Table.shared = Table(2 * workers + 8)
+
+
+def _start_proof_server() -> None:
+    # After the imports that it shares with the workers, of which it is one.
+    server = importlib.import_module("serving.runtime.proof_server").ProofServer
+    server.shared = server()
 
 
 def _allow_files() -> None:

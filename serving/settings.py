@@ -107,6 +107,21 @@ class Settings(BaseSettings):
     max_graph_bytes: int = Field(
         512 * 2**20, ge=1, le=2**31, description="largest ONNX file of a version, in bytes"
     )
+    run_seconds: float = Field(
+        5, gt=0, description="longest run of a graph, in seconds; then 504, and it is ended"
+    )
+    proof_seconds: float = Field(
+        20,
+        gt=0,
+        description="processor time that the proof of a new variant may take, in seconds; a "
+        "variant that needs more is refused",
+    )
+    max_proof_memory: int = Field(
+        256 * 2**20,
+        ge=1,
+        description="memory that the proof of a new variant may take, in bytes, and 8 times its "
+        "ONNX file; a variant that needs more is refused",
+    )
     allow_loops: bool = Field(
         False,
         description="true serves graphs with Loop, Scan and similar operators, whose runs may be "

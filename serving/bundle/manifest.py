@@ -199,7 +199,7 @@ class Manifest(_Part):
     # 95 % bootstrap intervals of the metrics on the test rows
     intervals: dict[str, tuple[float, float]] = {}
     baselines: dict[Name, Baseline] = {}
-    variants: Annotated[dict[Name, Variant], Field(min_length=1)]
+    variants: Annotated[dict[Name, Variant], Field(min_length=1, max_length=16)]
     compression: Compression | None = None
     files: dict[FileName, Sha256]
     data: Data

@@ -19,11 +19,13 @@ from serving.bundle import BundleError
 from serving.errors import NoAgreementError, VersionRefusedError
 from serving.repository.aside import aside
 from serving.repository.catalogue import Catalogue
+from serving.repository.isolated_proofs import IsolatedProofs
 from serving.repository.outlook import Outlook
 from serving.repository.plan import Agenda, Edition, Line, Refusal
 from serving.repository.served import ServedModel, prove, public
 from serving.repository.state import Change
 from serving.runtime import ProofLimits
+from serving.runtime.proof_server import ProofServer
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,8 @@ class Keeper:
         agenda: the plan of all workers.
         variant: to serve where there is one of that name, or "auto".
         limits: Limits within which versions are proved.
+        proof_server: Proves versions that no worker knows in processes of their own; None to load
+            them at once.
         tell: is told of a model, by name, that a version of it was "served", "refused" or
             "unloaded" here.
 
@@ -78,9 +82,11 @@ class Keeper:
         agenda: Agenda,
         variant: str,
         limits: ProofLimits,
+        proof_server: ProofServer | None,
         tell: Tell,
     ) -> None:
         self.outlook, self.catalogue, self.agenda = outlook, catalogue, agenda
+        self._isolated = IsolatedProofs(proof_server, outlook.models, limits)
         self.draining: list[weakref.ref[ServedModel]] = []
         self._variant, self._limits, self._tell = variant, limits, tell
         self._served: dict[str, Proved] = {}
@@ -96,6 +102,12 @@ class Keeper:
         busy = plan.rollouts or (self._due and not self.outlook.faults)
         behind = {name for name, line in plan.lines.items() if self._lines().get(name) != line}
         return not busy and behind <= set(self._stuck) and set(self._served) <= set(plan.lines)
+
+    @property
+    def is_only_proving(self) -> bool:
+        """Whether nothing is left to do but to wait for the proofs of new versions."""
+        rollouts = self.agenda.read().rollouts
+        return self._due <= rollouts.keys() and all(r.line is None for r in rollouts.values())
 
     def look(self) -> None:
         """Look for what should be served, and begin to roll it out."""
@@ -128,7 +140,7 @@ class Keeper:
 
     def follow(self) -> None:
         """Prove what is being rolled out, serve what is agreed on."""
-        self._due |= set(self.agenda.clear())
+        self._due |= {*self.agenda.clear(), *self.agenda.count_deaths()}
         for name, rollout in self.agenda.read().rollouts.items():
             if rollout.line is None:
                 continue
@@ -179,6 +191,10 @@ class Keeper:
             line = self.outlook.wish(name, state, plan)
             if version is not None and (not line or line[0].version != version):
                 raise self._refusal(name, version)
+            while not self._are_safe_to_load(name, line):
+                self.follow()
+                self.agenda.claim(name)
+                time.sleep(STEP)
             if (proved := self._prove_all(name, line)) is not None:
                 return [edition for edition, _ in proved]
             self.agenda.withdraw(name)
@@ -215,6 +231,10 @@ class Keeper:
         """Begin to have all serve what should be served of a model."""
         if name in self.outlook.shelf.unreadable:
             return
+        if self._isolated.is_pending(name):
+            self.agenda.claim(name)  # still
+            self._due.add(name)
+            return
         # Once for each version, and not for ever: one that is being written changes all the time.
         for _ in range(len(self.outlook.shelf.versions.get(name, [])) + 1):
             plan = self.agenda.read()
@@ -228,18 +248,31 @@ class Keeper:
                 self._due.add(name)
                 return
             if self.agenda.read().lines.get(name, []) == served:
+                if not self._are_safe_to_load(name, line):
+                    self._due.add(name)
+                    return
                 proved = self._prove_all(name, line)
                 if proved is not None:
                     self.agenda.propose(name, [edition for edition, _ in proved])
                     return
             self.agenda.withdraw(name)  # it was refused, or someone else had been faster
 
+    def _are_safe_to_load(self, name: str, line: Line) -> bool:
+        """Return whether it is known of all editions what loading them would do; else find out."""
+        unknown = [edition for edition in line if self._known(name, edition) is None]
+        # Of all of them at once: the proofs of several run at the same time.
+        reports = [self._isolated.find(name, edition) for edition in unknown]
+        return None not in reports
+
+    def _known(self, name: str, edition: Edition) -> tuple[Edition, ServedModel] | None:
+        known = [*self._served.get(name, []), *self._proved.get(name, [])]
+        return next((pair for pair in known if _is(pair[0], edition)), None)
+
     def _prove_all(self, name: str, line: Line) -> Proved | None:
         """The editions, proved here; None if one is refused."""
         done: Proved = []
         for edition in line:
-            known = [*self._served.get(name, []), *self._proved.get(name, [])]
-            found = next((pair for pair in known if _is(pair[0], edition)), None)
+            found = self._known(name, edition)
             if found is None:
                 if (found := self._prove(name, edition)) is None:
                     return None
@@ -250,10 +283,24 @@ class Keeper:
     def _prove(self, name: str, edition: Edition) -> tuple[Edition, ServedModel] | None:
         if self.agenda.read().reason(name, edition) is not None:
             return None
+        report = self._isolated.take(name, edition)
+        if report.error:
+            log.error("refused %s/%s: %s", name, edition.version, report.error)
+            reason = public(report.error, self.outlook.models)
+            self._refuse(name, edition, reason, report.is_transient)
+            return None
         try:
-            model, verdict = aside(
-                lambda: prove(self.outlook.models, name, edition, self._variant, self._limits)
-            )
+            with self.agenda.attempt(name, edition):
+                model, verdict = aside(
+                    lambda: prove(
+                        self.outlook.models,
+                        name,
+                        edition,
+                        self._variant,
+                        self._limits,
+                        report.unsafe,
+                    )
+                )
         except (BundleError, OSError) as error:
             log.error("refused %s/%s: %s", name, edition.version, error)
             self._refuse(name, edition, public(str(error), self.outlook.models), _passes(error))
@@ -310,6 +357,7 @@ class Keeper:
         self._proved = {
             name: known for name, known in self._proved.items() if name in plan.rollouts
         }
+        self._isolated.forget_all_but(self._due | plan.rollouts.keys())
         self.draining = [model for model in self.draining if model() is not None]
         refused = plan.reasons() | {
             f"{name}/{stuck.version}": stuck.reason for name, stuck in self._stuck.items()

@@ -21,6 +21,8 @@ from serving.choice import Verdict
 # Seconds in which a worker is to have proved a version: more than the 30 after which gunicorn takes
 # one that hangs for dead, so that no rollout waits for it in vain.
 PATIENCE = 60.0
+# One may be killed for another reason, as by an operator; a version that kills two is refused.
+MOST_DEATHS = 2
 
 
 class Edition(BaseModel, frozen=True):
@@ -60,6 +62,18 @@ class Rollout(BaseModel):
     ready: list[int] = []
 
 
+class Attempt(BaseModel):
+    """A worker's attempt to load an edition.
+
+    Attributes:
+        key: `name/version`.
+        stamp: Content of the edition.
+    """
+
+    key: str
+    stamp: str
+
+
 class Refusal(BaseModel):
     """Why an edition is not served.
 
@@ -81,12 +95,16 @@ class Plan(BaseModel):
         lines: what is served, by model.
         rollouts: what is to be served, by model.
         refused: by `name/version` and stamp.
+        attempts: What each process is loading just now, by process number.
+        deaths: How many processes ended while they loaded an edition, by `name/version` and stamp.
     """
 
     members: list[int] = []
     lines: dict[str, Line] = {}
     rollouts: dict[str, Rollout] = {}
     refused: dict[str, dict[str, Refusal]] = {}
+    attempts: dict[int, Attempt] = {}
+    deaths: dict[str, dict[str, int]] = {}
 
     def reason(self, name: str, edition: Edition) -> str | None:
         """Why an edition is refused; None if it is not."""
@@ -123,7 +141,16 @@ class Agenda:
                 plan.members = [*self.ledger.living(plan.members), os.getpid()]
 
     def claim(self, name: str) -> bool:
-        """Begin a rollout of a model; False if there is one already."""
+        """Begin a rollout of a model; False if there is one already.
+
+        One that this process has begun, and proposed nothing for yet, goes on.
+        """
+        begun = self.read().rollouts.get(name)
+        if begun is not None and begun.by == os.getpid() and begun.line is None:
+            if time.monotonic() - begun.since > PATIENCE / 4:
+                with self._own(name) as rollout:
+                    rollout.since = time.monotonic()
+            return True
         with self.ledger.writing(), self._changed() as plan:
             if name in plan.rollouts:
                 return False
@@ -178,6 +205,34 @@ class Agenda:
             if rollout is not None and any(edition.same(e) for e in rollout.line or []):
                 del plan.rollouts[name]
 
+    @contextmanager
+    def attempt(self, name: str, edition: Edition) -> Iterator[None]:
+        """Say that this process loads an edition, for the case that it does not survive that."""
+        found = Attempt(key=f"{name}/{edition.version}", stamp=edition.stamp)
+        with self.ledger.writing(), self._changed() as plan:
+            plan.attempts[os.getpid()] = found
+        try:
+            yield
+        finally:
+            with self.ledger.writing(), self._changed() as plan:
+                plan.attempts.pop(os.getpid(), None)
+                plan.deaths.get(found.key, {}).pop(found.stamp, None)
+
+    def count_deaths(self) -> list[str]:
+        """Refuse editions that too many processes did not survive; the names of their models."""
+        if not self.read().attempts:
+            return []
+        with self.ledger.writing(), self._changed() as plan:
+            living = self.ledger.living(plan.attempts)
+            dead = [plan.attempts.pop(pid) for pid in [*plan.attempts] if pid not in living]
+            for attempt in dead:
+                counts = plan.deaths.setdefault(attempt.key, {})
+                counts[attempt.stamp] = counts.get(attempt.stamp, 0) + 1
+                if counts[attempt.stamp] >= MOST_DEATHS:
+                    reason = f"{counts[attempt.stamp]} workers ended while they loaded it"
+                    plan.refused.setdefault(attempt.key, {})[attempt.stamp] = Refusal(reason=reason)
+        return [attempt.key.partition("/")[0] for attempt in dead]
+
     def proposes(self, name: str, line: Line) -> bool:
         """Whether this process's proposal still stands."""
         rollout = self.read().rollouts.get(name)
@@ -190,6 +245,7 @@ class Agenda:
         with self.ledger.writing(), self._changed() as plan:
             for key, stamp in gone:
                 plan.refused.get(key, {}).pop(stamp, None)
+                plan.deaths.pop(key, None)
             plan.refused = {key: reasons for key, reasons in plan.refused.items() if reasons}
 
     def clear(self) -> list[str]:

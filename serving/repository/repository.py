@@ -21,9 +21,11 @@ from serving.repository.shelf import explain
 from serving.repository.state import Change, StateFile
 from serving.repository.states import Entry, states
 from serving.runtime import ProofLimits
+from serving.runtime.proof_server import ProofServer
 
 log = logging.getLogger(__name__)
 
+START_SECONDS = 2.0  # seconds at start for which models wait for each other
 TICK = 0.1  # seconds between looks at the state and at what other workers do
 STATE = Path(".serving.json")
 DEFAULT_LIMITS = ProofLimits()
@@ -59,6 +61,8 @@ class Repository(Catalogue):
         tell: is told of every model, by name, of which a version was "served", "refused" or
             "unloaded" in this process.
         limits: Limits within which versions are loaded and proved.
+        proof_server: Proves new versions in processes of their own first; None to load them at
+            once.
     """
 
     def __init__(
@@ -72,13 +76,14 @@ class Repository(Catalogue):
         state: Path = STATE,
         tell: Tell = nothing,
         limits: ProofLimits = DEFAULT_LIMITS,
+        proof_server: ProofServer | None = None,
     ) -> None:
         super().__init__()
         self._models, self._variant, self._poll = models, variant, poll
         self._state = StateFile(models / state)
         agenda = Agenda(ledger or Ledger())
         self._outlook = Outlook(models, self._state, keep)
-        self._keeper = Keeper(self._outlook, self, agenda, variant, limits, tell)
+        self._keeper = Keeper(self._outlook, self, agenda, variant, limits, proof_server, tell)
         self._one_at_a_time = threading.Lock()
         self._seen = self._state.fingerprint()
         self._next_look = time.monotonic() + poll
@@ -181,7 +186,10 @@ class Repository(Catalogue):
             else:
                 self._keeper.look_at_state()
             self._keeper.follow()
+            slow = time.monotonic() + START_SECONDS
             while not self._keeper.settled:
+                if time.monotonic() > slow and self._keeper.is_only_proving:
+                    break  # the others need not wait for versions whose proofs take long
                 time.sleep(STEP)
                 self._keeper.look_again()
                 self._keeper.follow()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from serving.bundle import Bundle, BundleError, Manifest
+from serving.bundle import MANIFEST, Bundle, BundleError, Manifest
 from serving.choice import Trial, Verdict, choose
 from serving.pace import Pace
 from serving.repository.plan import Edition
@@ -43,7 +44,12 @@ class ServedModel:
 
 
 def prove(
-    models: Path, name: str, edition: Edition, variant: str, limits: ProofLimits
+    models: Path,
+    name: str,
+    edition: Edition,
+    variant: str,
+    limits: ProofLimits,
+    unsafe: Mapping[str, str],
 ) -> tuple[ServedModel, Verdict]:
     """Load an edition, and put its variants to their self-test.
 
@@ -53,6 +59,7 @@ def prove(
         edition: abides by its verdict, if it has one.
         variant: to serve if there is no verdict yet; see `choose`.
         limits: Limits of the proof.
+        unsafe: Reasons by name of variants that must not be loaded here.
 
     Returns:
         The edition, ready to answer, and the verdict on which of its variants does.
@@ -61,10 +68,11 @@ def prove(
         BundleError: it does not prove itself, or is another one by now.
     """
     path = models / name / str(edition.version)
+    if (path / MANIFEST).exists():  # what is not there is for `open` to say
+        _require_unchanged(path, edition)  # since it was proved in another process
     bundle = Bundle.open(path, models, limits.bundle)
-    choice = choose(bundle, variant, edition.verdict, limits)
-    if stamp(path) != edition.stamp:
-        raise BundleError(f"{path}: expected a version that is complete; got one being written")
+    choice = choose(bundle, variant, edition.verdict, limits, unsafe)
+    _require_unchanged(path, edition)
     trials = {
         name: replace(trial, reason=public(trial.reason, models))
         for name, trial in choice.trials.items()
@@ -75,6 +83,11 @@ def prove(
         raise BundleError(f"{path}: {error}") from error
     model = ServedModel(bundle.manifest, choice.variant, choice.session, choice.why, trials, pace)
     return model, choice.verdict
+
+
+def _require_unchanged(path: Path, edition: Edition) -> None:
+    if stamp(path) != edition.stamp:
+        raise BundleError(f"{path}: expected a version that is complete; got one being written")
 
 
 def public(reason: str, models: Path) -> str:

@@ -3,7 +3,7 @@
 from serving.runtime.comparison import Difference, compare
 from serving.runtime.limits import ProofLimits
 from serving.runtime.self_test import Proof, prove
-from serving.runtime.session import GraphError, Session, run_in_slices
+from serving.runtime.session import GraphError, RunTimeoutError, Session, run_in_slices
 from serving.runtime.timing import TIMED_ROWS, race
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "GraphError",
     "Proof",
     "ProofLimits",
+    "RunTimeoutError",
     "Session",
     "compare",
     "prove",

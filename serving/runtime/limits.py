@@ -15,7 +15,14 @@ class ProofLimits:
     Attributes:
         bundle: Limits of the bundle's files.
         largest_batch: Rows of the largest batch that requests will be joined to.
+        run_seconds: Longest time of one run, in seconds, also when it is served; None for no limit.
+        proof_seconds: Processor time that the proof of a variant may take in a process of its own,
+            in seconds.
+        memory_bytes: Memory that it may take there beyond 8 times its ONNX file, in bytes.
     """
 
     bundle: BundleLimits = field(default_factory=BundleLimits)
     largest_batch: int = TIMED_ROWS[-1]
+    run_seconds: float | None = None
+    proof_seconds: float = 20
+    memory_bytes: int = 256 * 2**20

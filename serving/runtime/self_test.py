@@ -71,7 +71,7 @@ def prove(
         if expected is None or not expected.outputs:
             raise BundleError(f"{bundle.path}: the self-test expects nothing of {variant}")
         _require_face(bundle, selftest.inputs, expected)
-        session = Session(bundle.graph(variant), threads=threads)
+        session = Session(bundle.graph(variant), threads=threads, run_seconds=limits.run_seconds)
         _require_inputs(bundle, session)
         # A graph of a fixed batch size could answer all rows, and no other number of them.
         for size in TIMED_ROWS:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import Arrays, join, slices
+from serving.runtime.watchdog import RunWatchdog, shared_watchdog
 
 # The element types a graph's input may have, in NumPy's words.
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(string)": "str"}
@@ -48,12 +49,18 @@ class GraphError(Exception):
     """ONNX Runtime refuses the graph, or a run of it; the message is the runtime's."""
 
 
+class RunTimeoutError(GraphError):
+    """A run took longer than it may, and was ended."""
+
+
 class Session:
     """A loaded graph. Safe to run from several threads at once.
 
     Args:
         graph: the ONNX file's content.
         threads: threads of one run.
+        run_seconds: Longest time of one run, in seconds; None for no limit. It is ended at the
+            next operator, up to a quarter of that later, or a second.
 
     Attributes:
         inputs: the graph's inputs: of each name the dtype, `float32`, `float64` or `str`, or the
@@ -64,14 +71,14 @@ class Session:
         GraphError: the graph does not load.
     """
 
-    def __init__(self, graph: bytes, *, threads: int = 1) -> None:
+    def __init__(self, graph: bytes, *, threads: int = 1, run_seconds: float | None = None) -> None:
         onnxruntime = _onnxruntime()
         options = onnxruntime.SessionOptions()
         # Sized by us: the runtime's own pools follow the host's cores, not the container's share.
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3  # errors only
+        options.log_severity_level = 4  # none: errors are raised, and standard error is not our log
         try:
             self._session = onnxruntime.InferenceSession(
                 graph, options, providers=["CPUExecutionProvider"]
@@ -81,20 +88,44 @@ class Session:
         nodes = self._session.get_inputs()
         self.inputs = {node.name: _DTYPES.get(node.type, str(node.type)) for node in nodes}
         self.outputs = [node.name for node in self._session.get_outputs()]
+        self._run_seconds = run_seconds
+        self._watchdog = None if run_seconds is None else shared_watchdog(run_seconds)
+        self._spare_options: list[Any] = []  # of runs that are over, as making some takes a while
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """The graph's outputs for a batch of inputs, by name.
 
         Raises:
             GraphError: the inputs do not fit the graph.
+            RunTimeoutError: If the run took longer than `run_seconds`.
         """
         try:
-            results = self._session.run(None, inputs)
+            if self._watchdog is None:
+                results = self._session.run(None, inputs)
+            else:
+                results = self._run_watched(self._watchdog, inputs)
         except _refusals() as error:
             raise GraphError(f"ONNX Runtime does not run the graph: {error}") from error
         # Text comes out as objects; as str it can be compared and gathered like any array.
         arrays = (r.astype(np.str_) if r.dtype == object else r for r in results)
         return dict(zip(self.outputs, arrays, strict=True))
+
+    def _run_watched(self, watchdog: RunWatchdog, inputs: Mapping[str, NDArray[Any]]) -> list[Any]:
+        spare = self._spare_options
+        options = spare.pop() if spare else _onnxruntime().RunOptions()
+        watchdog.begin(options, self._run_seconds or 0)
+        try:
+            results: list[Any] = self._session.run(None, inputs, options)
+        except _refusals() as error:
+            if watchdog.end(options):
+                raise
+            raise RunTimeoutError(
+                f"expected a run of at most {self._run_seconds:g} seconds; it was ended after "
+                f"those; see --run-seconds"
+            ) from error
+        if watchdog.end(options):
+            spare.append(options)
+        return results
 
 
 def run_in_slices(session: Session, inputs: Arrays, size: int) -> Arrays:

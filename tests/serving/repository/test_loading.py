@@ -138,10 +138,10 @@ def test_an_unreadable_folder_does_not_keep_the_others_from_being_served(only_di
 def test_an_unreadable_version_is_refused_and_the_rest_served(only_digits, monkeypatch):
     add_version(only_digits, 2)
 
-    def denied(path, within, call=Bundle.open):
+    def denied(path, *options, call=Bundle.open):
         if path.name == "2":
             raise PermissionError(13, "Permission denied", str(path))
-        return call(path, within)
+        return call(path, *options)
 
     monkeypatch.setattr(Bundle, "open", denied)  # root may read everything: said for it
     repository = Repository(only_digits)

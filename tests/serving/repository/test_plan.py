@@ -150,3 +150,41 @@ def test_the_plan_does_not_grow_over_many_rollouts(agenda):
     assert answer(forked(lambda: str(Agenda(agenda.ledger).read().lines["digits"][0].version))) == (
         "300"
     )
+
+
+def die_loading(agenda, edition):
+    """Another member begins to load an edition, and is killed meanwhile."""
+    attempt = agenda.attempt("digits", edition)
+    other(agenda, attempt.__enter__)()
+
+
+def test_count_deaths_one_worker_died_loading_is_forgiven(agenda):
+    die_loading(agenda, TWO)
+    assert agenda.count_deaths() == ["digits"]
+    assert agenda.read().refused == {}
+    assert agenda.count_deaths() == []
+
+
+def test_count_deaths_two_workers_died_loading_refuses_that_content(agenda):
+    for _ in range(2):
+        die_loading(agenda, TWO)
+        agenda.count_deaths()
+    assert agenda.read().reason("digits", TWO) == "2 workers ended while they loaded it"
+    assert agenda.read().reason("digits", TWO.model_copy(update={"stamp": "new"})) is None
+
+
+def test_count_deaths_a_worker_that_loaded_it_clears_the_count(agenda):
+    die_loading(agenda, TWO)
+    agenda.count_deaths()
+    with agenda.attempt("digits", TWO):
+        assert agenda.count_deaths() == []  # this process lives
+    die_loading(agenda, TWO)
+    agenda.count_deaths()
+    assert agenda.read().refused == {}
+
+
+def test_claim_of_this_process_without_a_proposal_goes_on(agenda):
+    assert agenda.claim("digits")
+    assert agenda.claim("digits")
+    agenda.propose("digits", [ONE])
+    assert not agenda.claim("digits")

@@ -1,0 +1,212 @@
+"""Proofs in processes of their own, which a graph without end can neither stop nor fill.
+
+A graph that folds constants for hours, allocates all memory or crashes the library would take the
+worker that loads it along, and a session being created cannot be interrupted. So a version that no
+worker knows yet is first proved where that does no harm:
+
+    worker → proof server → supervisor of one version → a process for each variant
+
+The proof server is forked from gunicorn's arbiter, after its imports and before any session, so
+that a proof starts within milliseconds. Under other servers there is none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import socket
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from serving.bundle import Bundle, BundleError, BundleLimits
+from serving.runtime.bounded_process import EarlyEnd, exit_after, run_bounded
+from serving.runtime.limits import ProofLimits
+from serving.runtime.self_test import prove
+
+MOST_AT_ONCE = 4  # versions that are proved at the same time; more wait their turn
+NICENESS = 5  # answering requests comes first
+# ONNX Runtime keeps several copies of a graph while it loads: bytes, protobuf, weights, packed.
+MEMORY_PER_GRAPH_BYTE = 8
+OUT_OF_MEMORY = "alloc"  # part of what the C++ library and ONNX Runtime say then
+
+
+@dataclass(frozen=True)
+class ProofReport:
+    """Which variants of a version can be loaded by a worker without harm.
+
+    Whether they answer as they should is for the worker to see, which proves them again.
+
+    Attributes:
+        error: Why the version must not be loaded at all; empty if one of its variants may be.
+        unsafe: Reasons by name of the variants that must not be loaded.
+        is_transient: Whether a reason may pass by itself, as on a machine that was too busy.
+    """
+
+    error: str = ""
+    unsafe: dict[str, str] = field(default_factory=dict)
+    is_transient: bool = False
+
+
+class PendingProof:
+    """A proof in progress.
+
+    Args:
+        connection: Non-blocking; the report comes by it.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection, self._received = connection, b""
+
+    def poll(self) -> ProofReport | None:
+        """Return the report; None as long as it has not come. Does not wait."""
+        try:
+            while part := self._connection.recv(65_536):
+                self._received += part
+        except BlockingIOError:
+            return None
+        except OSError:
+            pass  # as if it had ended: what has come counts
+        self._connection.close()
+        try:
+            return ProofReport(**json.loads(self._received))
+        except ValueError:
+            return ProofReport("the process that proved it ended without a report", {}, True)
+
+
+class ProofServer:
+    """Hands versions to processes that prove them.
+
+    Attributes:
+        shared: The one that gunicorn's arbiter starts for its workers; None under other servers.
+    """
+
+    shared: ClassVar[ProofServer | None] = None
+
+    def __init__(self) -> None:
+        self._client, server = socket.socketpair()
+        # Twice, so that it is no child of the arbiter's, whose children are its workers. It ends
+        # with the last process that holds the other end of its socket.
+        if (child := os.fork()) == 0:
+            exit_after(self._start_server, server)
+        os.waitpid(child, 0)
+        server.close()
+
+    def _start_server(self, server: socket.socket) -> None:
+        if os.fork() == 0:
+            self._client.close()
+            _serve(server)
+
+    def submit(self, version: Path, models: Path, limits: ProofLimits) -> PendingProof:
+        """Begin to prove a version.
+
+        Args:
+            version: Its folder.
+            models: The folder of models, which its files must really lie in.
+            limits: Limits of the proof.
+
+        Raises:
+            OSError: If the proof server is gone or takes no more.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            request = {"version": str(version), "models": str(models), "limits": asdict(limits)}
+            ours.sendall(json.dumps(request).encode())
+            ours.shutdown(socket.SHUT_WR)
+            ours.setblocking(False)
+            socket.send_fds(self._client, [b"\0"], [theirs.fileno()], socket.MSG_DONTWAIT)
+        return PendingProof(ours)
+
+
+def _serve(server: socket.socket) -> None:
+    """Fork a supervisor for each request until no one is left to make any."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text("serving-proofs")
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)  # a terminal sends these to all
+    supervisors: set[int] = set()
+    while True:
+        message, descriptors, *_ = socket.recv_fds(server, 1, 1)
+        if not message:
+            return
+        supervisors = {pid for pid in supervisors if not os.waitpid(pid, os.WNOHANG)[0]}
+        if len(supervisors) >= MOST_AT_ONCE:
+            supervisors.discard(os.wait()[0])
+        with socket.socket(fileno=descriptors[0]) as connection, suppress(OSError):
+            # Where no process can be forked, the worker sees its connection end without a report.
+            if (pid := os.fork()) == 0:
+                server.close()
+                exit_after(_supervise, connection)
+            supervisors.add(pid)
+
+
+def _supervise(connection: socket.socket) -> None:
+    """Prove the variants of one version, each in a process of its own, and report."""
+    os.nice(NICENESS)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    received = b""
+    while part := connection.recv(65_536):
+        received += part
+    request = json.loads(received)
+    limits = request["limits"]
+    limits = ProofLimits(**limits | {"bundle": BundleLimits(**limits["bundle"])})
+    report = _check_version(Path(request["version"]), Path(request["models"]), limits)
+    connection.sendall(json.dumps(asdict(report)).encode())
+
+
+def _check_version(version: Path, models: Path, limits: ProofLimits) -> ProofReport:
+    """Open a version and prove each variant, and see what becomes of the processes that do."""
+
+    def open_bundle() -> Bundle:
+        return Bundle.open(version, models, limits.bundle)
+
+    def list_files() -> dict[str, str]:
+        try:
+            return {name: found.file for name, found in open_bundle().manifest.variants.items()}
+        except BundleError:
+            return {}  # the worker will find the same, and say so
+
+    def prove_variant(variant: str) -> str:
+        try:
+            return prove(open_bundle(), variant, limits=limits).reason
+        except BundleError as error:
+            return str(error)
+        except MemoryError:
+            return OUT_OF_MEMORY
+
+    # The manifest comes from outside, too: reading it is bounded like a proof.
+    memory = limits.memory_bytes
+    files, ended = run_bounded(list_files, limits.proof_seconds, memory)
+    if ended is not None:
+        reason = f"reading its manifest {ended.reason}; {_name_limits(limits, memory)}"
+        return ProofReport(f"{version}: {reason}", {}, ended.is_transient)
+    unsafe, is_transient = {}, False
+    for variant, file in files.items():
+        memory = limits.memory_bytes + MEMORY_PER_GRAPH_BYTE * _file_size(version / file, limits)
+        reason, ended = run_bounded(partial(prove_variant, variant), limits.proof_seconds, memory)
+        if ended is None and OUT_OF_MEMORY in reason:
+            ended = EarlyEnd("could get no more memory", is_transient=False)
+        if ended is not None:
+            reason = f"the proof of {variant} {ended.reason}; {_name_limits(limits, memory)}"
+            unsafe[variant] = f"{version}: {reason}"
+            is_transient |= ended.is_transient
+    error = "; ".join(unsafe.values()) if files and len(unsafe) == len(files) else ""
+    return ProofReport(error, unsafe, is_transient)
+
+
+def _name_limits(limits: ProofLimits, memory: int) -> str:
+    return (
+        f"it may take {limits.proof_seconds:g} seconds (--proof-seconds) and {memory / 2**20:.0f} "
+        f"MiB (--max-proof-memory)"
+    )
+
+
+def _file_size(file: Path, limits: ProofLimits) -> int:
+    try:
+        return min(file.stat().st_size, limits.bundle.graph_bytes)
+    except OSError:
+        return 0

@@ -1,0 +1,58 @@
+"""Work that takes too much, and what is said of it."""
+
+import faulthandler
+import os
+import signal
+
+import pytest
+
+from serving.runtime.bounded_process import run_bounded
+
+MEMORY = 64 * 2**20  # bytes
+
+
+def spin():
+    while True:
+        pass
+
+
+def allocate():
+    return len(bytearray(2 * MEMORY))
+
+
+def end_by(number):
+    faulthandler.disable()  # pytest's, which would tell of it at length
+    os.kill(os.getpid(), number)
+    signal.pause()
+
+
+def test_run_bounded_work_in_time_returns_its_result():
+    assert run_bounded(lambda: {"pid": os.getppid()}, 10, MEMORY) == ({"pid": os.getpid()}, None)
+
+
+def test_run_bounded_result_larger_than_a_pipe_is_returned_whole():
+    assert run_bounded(lambda: "x" * 2**20, 10, MEMORY) == ("x" * 2**20, None)
+
+
+@pytest.mark.parametrize(
+    ("work", "reason", "is_transient"),
+    [
+        (spin, "took more than 0.2 seconds of processor time", False),
+        (signal.pause, "was not done after 2 seconds on a busy machine", True),
+        (allocate, "crashed or could get no memory (status 1)", False),
+        (lambda: end_by(signal.SIGSEGV), "crashed or could get no memory (SIGSEGV)", False),
+        (lambda: end_by(signal.SIGKILL), "was killed, most likely for lack of memory", True),
+        (lambda: os._exit(0), "crashed or could get no memory (status 0)", False),
+    ],
+)
+def test_run_bounded_work_that_takes_too_much_is_ended(work, reason, is_transient, capfd):
+    result, ended = run_bounded(work, 0.2, MEMORY)
+    assert result is None
+    assert (ended.reason, ended.is_transient) == (reason, is_transient)
+    assert ("MemoryError" in capfd.readouterr().err) == (work is allocate)
+
+
+def test_run_bounded_leaves_no_process_behind():
+    run_bounded(spin, 0.1, MEMORY)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)

@@ -1,0 +1,144 @@
+"""Versions that would stop or fill a worker, in a real server: the others must not notice."""
+
+import itertools
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+import requests
+
+from serving.runtime import RunTimeoutError, Session
+from tests.harmful_graphs import (
+    HARMFUL_AT_LOAD,
+    allocate_a_gigabyte,
+    fold_for_hours,
+    loop_as_often_as_asked,
+    loop_without_end,
+)
+from tests.variants import same, with_variants
+
+REASONS = {
+    fold_for_hours: "took more than 1 seconds of processor time",
+    allocate_a_gigabyte: "could get no more memory",
+    loop_without_end: "took more than 1 seconds of processor time",
+}
+LIMITS = ("--workers", "2", "--proof-seconds", "1", "--allow-loops", "true", "--run-seconds", "30")
+
+
+def rename(folder, name):
+    manifest = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps(manifest | {"name": name}))
+
+
+def write_model(models, shipped, name, **variants):
+    """Write models/NAME/1 with these variants, there at once."""
+    building = models / f".building-{name}" / name / "1"
+    shutil.copytree(shipped / "digits" / "1", building)
+    rename(building, name)
+    with_variants(building, **variants)
+    (models / f".building-{name}" / name).rename(models / name)
+    return name
+
+
+def wait_until(condition, what):
+    """Wait for an event; the bound only ends a test that would hang."""
+    end = time.monotonic() + 120
+    while not (found := condition()):
+        assert time.monotonic() < end, f"expected {what}"
+        time.sleep(0.05)
+    return found
+
+
+def readiness(url):
+    return requests.get(f"{url}/readyz", timeout=60).json()
+
+
+def wait_refused(url, key):
+    return wait_until(lambda: readiness(url).get("refused", {}).get(key), f"{key} refused")
+
+
+def ask(url, name, rows):
+    answer = requests.post(f"{url}/predict?model={name}", json={"instances": rows}, timeout=60)
+    return answer.status_code, answer.json()
+
+
+ROWS = np.zeros((1, 64)).tolist()
+
+
+@pytest.fixture(scope="module")
+def guarded(shipped, tmp_path_factory):
+    """A server of the embedded default and of a harmful model that was there before it started."""
+    from tests.conftest import start_server  # noqa: PLC0415
+
+    models = tmp_path_factory.mktemp("guarded") / "models"
+    shutil.copytree(shipped, models)
+    write_model(models, shipped, "at-start", fp32=fold_for_hours)
+    server = start_server(models, *LIMITS)
+    yield server.url, models
+    server.stop()
+
+
+def test_start_beside_an_endless_version_serves_the_others(guarded):
+    url, _ = guarded
+    wait_until(lambda: readiness(url)["ready"], "the server ready")
+    assert ask(url, "digits", ROWS)[0] == 200
+    assert REASONS[fold_for_hours] in wait_refused(url, "at-start/1")
+
+
+@pytest.mark.parametrize("harm", HARMFUL_AT_LOAD)
+def test_reload_harmful_version_is_refused_and_the_next_good_one_served(harm, guarded, shipped):
+    url, models = guarded
+    make = HARMFUL_AT_LOAD[harm]
+    wait_until(lambda: readiness(url)["ready"], "the server ready")
+    bad = write_model(models, shipped, make.__name__.replace("_", "-"), fp32=make)
+    good = write_model(models, shipped, f"after-{bad}", fp32=same)
+    wait_until(lambda: good in readiness(url)["models"], "the good model served")
+    assert REASONS[make] in wait_refused(url, f"{bad}/1")
+    wait_until(lambda: ask(url, bad, ROWS)[0] == 503, "both workers to know of it")
+    assert ask(url, good, ROWS)[0] == 200
+    metrics = requests.get(f"{url}/metrics", timeout=60).text
+    assert f'forwardpass_reloads_total{{model="{bad}",outcome="refused"}}' in metrics
+
+
+def test_reload_one_harmful_variant_leaves_the_others_served(guarded, shipped):
+    url, models = guarded
+    wait_until(lambda: readiness(url)["ready"], "the server ready")
+    name = write_model(models, shipped, "mixed", fp32=same, int8=fold_for_hours)
+    refused = wait_refused(url, f"{name}/1/int8")
+    assert REASONS[fold_for_hours] in refused
+    assert "(--proof-seconds)" in refused
+    assert readiness(url)["models"][name] == 1
+    assert ask(url, name, ROWS)[0] == 200
+
+
+def test_request_whose_run_does_not_end_gets_504_and_others_their_answers(serve, shipped, tmp_path):
+    models = tmp_path / "models"
+    models.mkdir()
+    write_model(models, shipped, "asked", fp32=loop_as_often_as_asked)
+    server = serve(models, "--workers", "1", "--allow-loops", "true", "--run-seconds", "0.5")
+    wait_until(lambda: readiness(server.url)["ready"], "the server ready")
+    before = ask(server.url, "asked", ROWS)
+    status, answer = ask(server.url, "asked", np.full((1, 64), 1e18).tolist())
+    assert (status, answer["code"]) == (504, "run_too_long")
+    assert "at most 0.5 seconds" in answer["error"]
+    assert "--run-seconds" in answer["error"]
+    assert ask(server.url, "asked", ROWS) == before
+    assert before[0] == 200
+    metrics = requests.get(f"{server.url}/metrics", timeout=60).text
+    assert 'code="504"' in metrics
+
+
+def test_session_run_longer_than_its_limit_is_ended_and_the_next_one_runs(shipped):
+    graph = (shipped / "digits" / "1" / "model.onnx").read_bytes()
+    session = Session(loop_as_often_as_asked(graph), run_seconds=0.2)
+    endless = {"features": np.full((1, 64), 1e18, np.float32)}
+    quick = {"features": np.zeros((1, 64), np.float32)}
+    expected = Session(graph).run(quick)
+    for inputs in itertools.chain(*itertools.repeat((endless, quick), 2)):
+        if inputs is endless:
+            with pytest.raises(RunTimeoutError, match=r"at most 0\.2 seconds"):
+                session.run(inputs)
+        else:
+            np.testing.assert_array_equal(session.run(inputs)["label"], expected["label"])
