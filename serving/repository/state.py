@@ -46,6 +46,7 @@ class State(BaseModel):
         return {name for name, _ in pinned} | (self.unloaded ^ other.unloaded)
 
 
+MOST_BYTES = 2**20  # of the file: thousands of models
 Change = Callable[[State], State]
 
 
@@ -70,13 +71,19 @@ class StateFile:
             StateNotKeptError: it cannot be read, or holds something else.
         """
         try:
-            content = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                content = file.read(MOST_BYTES + 1)
         except (FileNotFoundError, NotADirectoryError):
             return State()
         except OSError as error:
             raise StateNotKeptError(
                 f"expected a readable {self.path.name}; got {error.strerror}; correct its rights"
             ) from error
+        if len(content) > MOST_BYTES:
+            raise StateNotKeptError(
+                f"expected {self.path.name} of at most {MOST_BYTES} bytes; got more; correct it or "
+                f"remove it"
+            )
         try:
             return State.model_validate_json(content)
         except ValidationError as error:

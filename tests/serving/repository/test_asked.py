@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 
 import pytest
 
@@ -240,3 +241,17 @@ def test_who_reads_the_state_while_it_is_written_reads_the_one_before_whole(mode
         file.write(State().pin("digits", 2))
         assert State.model_validate_json(reading.read()) == State().pin("digits", 1)
     assert file.read() == State().pin("digits", 2)
+
+
+def test_state_file_larger_than_any_is_not_read(tmp_path):
+    path = tmp_path / ".serving.json"
+    with path.open("wb") as file:
+        file.truncate(2**30)
+    tracemalloc.start()
+    with pytest.raises(
+        StateNotKeptError, match=r"expected \.serving\.json of at most 1048576 bytes"
+    ):
+        StateFile(path).read()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * 2**20
