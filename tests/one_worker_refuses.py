@@ -16,9 +16,9 @@ def create_app() -> Any:
     # In the worker, after fork.
     from serving.app import create_app as honest  # noqa: PLC0415
     from serving.bundle import BundleError  # noqa: PLC0415
-    from serving.repository import keeper  # noqa: PLC0415
+    from serving.repository import loader  # noqa: PLC0415
 
-    real, taken = keeper.prove, Path(os.environ["ODD_WORKER"])
+    real, taken = loader.prove, Path(os.environ["ODD_WORKER"])
     try:
         taken.touch(exist_ok=False)
     except FileExistsError:
@@ -29,5 +29,5 @@ def create_app() -> Any:
             raise BundleError(f"{models}/{name}/2: expected what this worker is not")
         return real(models, name, edition, *options)
 
-    keeper.prove = prove
+    loader.prove = prove
     return honest()

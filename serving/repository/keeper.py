@@ -7,7 +7,6 @@ greenlet at a time.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import time
@@ -15,26 +14,21 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from serving.bundle import BundleError
 from serving.errors import NoAgreementError, VersionRefusedError
 from serving.repository.aside import aside
 from serving.repository.catalogue import Catalogue
-from serving.repository.isolated_proofs import IsolatedProofs
+from serving.repository.loader import Loaded, Loader
 from serving.repository.outlook import Outlook
 from serving.repository.plan import Agenda, Edition, Line, Refusal
-from serving.repository.served import ServedModel, prove, public
+from serving.repository.served import ServedModel, public
 from serving.repository.state import Change
-from serving.runtime import ProofLimits
-from serving.runtime.proof_server import ProofServer
 
 log = logging.getLogger(__name__)
 
 STEP = 0.02  # seconds between two looks at a rollout that someone waits for
 RETRY = 30.0  # seconds after which a version that could not be read is put to the proof again
 RETRY_HERE = 1.0  # and one that the others serve
-SHOWN = 200  # characters of an error of ours
 
-Proved = list[tuple[Edition, ServedModel]]
 Tell = Callable[[str, str], None]  # of a model and an outcome
 
 
@@ -64,10 +58,7 @@ class Keeper:
         outlook: what should be served.
         catalogue: is told what answers from here on.
         agenda: the plan of all workers.
-        variant: to serve where there is one of that name, or "auto".
-        limits: Limits within which versions are proved.
-        proof_server: Proves versions that no worker knows in processes of their own; None to load
-            them at once.
+        loader: Loads and proves versions.
         tell: is told of a model, by name, that a version of it was "served", "refused" or
             "unloaded" here.
 
@@ -76,21 +67,12 @@ class Keeper:
     """
 
     def __init__(
-        self,
-        outlook: Outlook,
-        catalogue: Catalogue,
-        agenda: Agenda,
-        variant: str,
-        limits: ProofLimits,
-        proof_server: ProofServer | None,
-        tell: Tell,
+        self, outlook: Outlook, catalogue: Catalogue, agenda: Agenda, loader: Loader, tell: Tell
     ) -> None:
         self.outlook, self.catalogue, self.agenda = outlook, catalogue, agenda
-        self._isolated = IsolatedProofs(proof_server, outlook.models, limits)
         self.draining: list[weakref.ref[ServedModel]] = []
-        self._variant, self._limits, self._tell = variant, limits, tell
-        self._served: dict[str, Proved] = {}
-        self._proved: dict[str, Proved] = {}  # and not served yet
+        self._loader, self._tell = loader, tell
+        self._served: dict[str, Loaded] = {}
         self._due: set[str] = set()  # models to be looked at again
         self._stuck: dict[str, Stuck] = {}  # models that the others serve, and this one cannot
         self._asked = ""  # the model whose rollout someone waits for, and commits
@@ -191,9 +173,9 @@ class Keeper:
             line = self.outlook.wish(name, state, plan)
             if version is not None and (not line or line[0].version != version):
                 raise self._refusal(name, version)
-            while not self._are_safe_to_load(name, line):
+            while not self._loader.is_safe_to_load(name, line, self._served.get(name, [])):
                 self.follow()
-                self.agenda.claim(name)
+                self.agenda.renew(name)
                 time.sleep(STEP)
             if (proved := self._prove_all(name, line)) is not None:
                 return [edition for edition, _ in proved]
@@ -231,8 +213,8 @@ class Keeper:
         """Begin to have all serve what should be served of a model."""
         if name in self.outlook.shelf.unreadable:
             return
-        if self._isolated.is_pending(name):
-            self.agenda.claim(name)  # still
+        if self._loader.is_proving(name):
+            self.agenda.renew(name)
             self._due.add(name)
             return
         # Once for each version, and not for ever: one that is being written changes all the time.
@@ -243,12 +225,14 @@ class Keeper:
                 plan.lines.get(name, []),
             )
             if len(line) == len(served) and all(map(Edition.same, line, served)):
+                if self.agenda.has_claimed(name):  # for what has gone while it was being proved
+                    self.agenda.withdraw(name)
                 return
             if not self.agenda.claim(name):
                 self._due.add(name)
                 return
             if self.agenda.read().lines.get(name, []) == served:
-                if not self._are_safe_to_load(name, line):
+                if not self._loader.is_safe_to_load(name, line, self._served.get(name, [])):
                     self._due.add(name)
                     return
                 proved = self._prove_all(name, line)
@@ -257,59 +241,9 @@ class Keeper:
                     return
             self.agenda.withdraw(name)  # it was refused, or someone else had been faster
 
-    def _are_safe_to_load(self, name: str, line: Line) -> bool:
-        """Return whether it is known of all editions what loading them would do; else find out."""
-        unknown = [edition for edition in line if self._known(name, edition) is None]
-        # Of all of them at once: the proofs of several run at the same time.
-        reports = [self._isolated.find(name, edition) for edition in unknown]
-        return None not in reports
-
-    def _known(self, name: str, edition: Edition) -> tuple[Edition, ServedModel] | None:
-        known = [*self._served.get(name, []), *self._proved.get(name, [])]
-        return next((pair for pair in known if _is(pair[0], edition)), None)
-
-    def _prove_all(self, name: str, line: Line) -> Proved | None:
+    def _prove_all(self, name: str, line: Line) -> Loaded | None:
         """The editions, proved here; None if one is refused."""
-        done: Proved = []
-        for edition in line:
-            found = self._known(name, edition)
-            if found is None:
-                if (found := self._prove(name, edition)) is None:
-                    return None
-                self._proved.setdefault(name, []).append(found)
-            done.append(found)
-        return done
-
-    def _prove(self, name: str, edition: Edition) -> tuple[Edition, ServedModel] | None:
-        if self.agenda.read().reason(name, edition) is not None:
-            return None
-        report = self._isolated.take(name, edition)
-        if report.error:
-            log.error("refused %s/%s: %s", name, edition.version, report.error)
-            reason = public(report.error, self.outlook.models)
-            self._refuse(name, edition, reason, report.is_transient)
-            return None
-        try:
-            with self.agenda.attempt(name, edition):
-                model, verdict = aside(
-                    lambda: prove(
-                        self.outlook.models,
-                        name,
-                        edition,
-                        self._variant,
-                        self._limits,
-                        report.unsafe,
-                    )
-                )
-        except (BundleError, OSError) as error:
-            log.error("refused %s/%s: %s", name, edition.version, error)
-            self._refuse(name, edition, public(str(error), self.outlook.models), _passes(error))
-            return None
-        except Exception as error:  # bundles are not trusted, to be at fault in known ways neither
-            log.exception("refused %s/%s", name, edition.version)
-            self._refuse(name, edition, f"an internal error came: {error!r}"[:SHOWN], passes=False)
-            return None
-        return edition.model_copy(update={"verdict": verdict}), model
+        return self._loader.load_all(name, line, self._served.get(name, []), self._refuse)
 
     def _refuse(self, name: str, edition: Edition, reason: str, passes: bool) -> None:
         self._tell(name, "refused")
@@ -354,10 +288,7 @@ class Keeper:
     def _tidy(self) -> None:
         """Let go of what came to nothing, and say what is refused."""
         plan = self.agenda.read()
-        self._proved = {
-            name: known for name, known in self._proved.items() if name in plan.rollouts
-        }
-        self._isolated.forget_all_but(self._due | plan.rollouts.keys())
+        self._loader.forget_all_but(plan.rollouts.keys(), self._due | plan.rollouts.keys())
         self.draining = [model for model in self.draining if model() is not None]
         refused = plan.reasons() | {
             f"{name}/{stuck.version}": stuck.reason for name, stuck in self._stuck.items()
@@ -376,22 +307,6 @@ class Keeper:
 
     def _lines(self) -> dict[str, Line]:
         return {name: [edition for edition, _ in proved] for name, proved in self._served.items()}
-
-
-def _is(known: Edition, edition: Edition) -> bool:
-    """What is known may stand for an edition: on that there is no verdict yet, or this one."""
-    return known == edition if edition.verdict else known.same(edition)
-
-
-def _passes(error: Exception) -> bool:
-    """Whether a fault may pass by itself, or by a change that leaves files as they are.
-
-    Rights are changed, disks recover. A file that is not there, though, leaves another stamp when
-    it comes.
-    """
-    cause = error if isinstance(error, OSError) else error.__cause__
-    absent = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
-    return isinstance(cause, OSError) and cause.errno not in absent
 
 
 def _announce(model: ServedModel) -> None:

@@ -145,17 +145,26 @@ class Agenda:
 
         One that this process has begun, and proposed nothing for yet, goes on.
         """
-        begun = self.read().rollouts.get(name)
-        if begun is not None and begun.by == os.getpid() and begun.line is None:
-            if time.monotonic() - begun.since > PATIENCE / 4:
-                with self._own(name) as rollout:
-                    rollout.since = time.monotonic()
+        if self.has_claimed(name):
             return True
         with self.ledger.writing(), self._changed() as plan:
             if name in plan.rollouts:
                 return False
             plan.rollouts[name] = Rollout(by=os.getpid(), since=time.monotonic())
             return True
+
+    def renew(self, name: str) -> None:
+        """Have the others wait on for a rollout that this process has begun."""
+        if self.has_claimed(name):
+            if time.monotonic() - self.read().rollouts[name].since < PATIENCE / 4:
+                return
+            with self._own(name) as rollout:
+                rollout.since = time.monotonic()
+
+    def has_claimed(self, name: str) -> bool:
+        """Return whether this process has begun a rollout, and proposed nothing yet."""
+        rollout = self.read().rollouts.get(name)
+        return rollout is not None and rollout.by == os.getpid() and rollout.line is None
 
     def propose(self, name: str, line: Line) -> None:
         """Tell the others of a line that is proved here."""
@@ -192,7 +201,9 @@ class Agenda:
                 plan.lines.pop(name, None)
 
     def withdraw(self, name: str) -> None:
-        """End a rollout of this process; nothing changes."""
+        """End a rollout of this process, if there is one; nothing changes."""
+        if name not in self.read().rollouts:
+            return
         with self.ledger.writing(), self._changed() as plan:
             if name in plan.rollouts and plan.rollouts[name].by == os.getpid():
                 del plan.rollouts[name]

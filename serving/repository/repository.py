@@ -15,6 +15,7 @@ from serving.errors import ModelNotFoundError, NoEarlierVersionError, VersionRef
 from serving.repository.aside import aside
 from serving.repository.catalogue import SHOWN, Catalogue
 from serving.repository.keeper import STEP, Keeper, Tell
+from serving.repository.loader import Loader
 from serving.repository.outlook import Outlook
 from serving.repository.plan import Agenda
 from serving.repository.shelf import explain
@@ -83,7 +84,8 @@ class Repository(Catalogue):
         self._state = StateFile(models / state)
         agenda = Agenda(ledger or Ledger())
         self._outlook = Outlook(models, self._state, keep)
-        self._keeper = Keeper(self._outlook, self, agenda, variant, limits, proof_server, tell)
+        loader = Loader(self._outlook, agenda, variant, limits, proof_server)
+        self._keeper = Keeper(self._outlook, self, agenda, loader, tell)
         self._one_at_a_time = threading.Lock()
         self._seen = self._state.fingerprint()
         self._next_look = time.monotonic() + poll

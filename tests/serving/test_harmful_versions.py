@@ -142,3 +142,13 @@ def test_session_run_longer_than_its_limit_is_ended_and_the_next_one_runs(shippe
                 session.run(inputs)
         else:
             np.testing.assert_array_equal(session.run(inputs)["label"], expected["label"])
+
+
+def test_reload_version_removed_while_it_is_proved_leaves_nothing_behind(guarded, shipped):
+    url, models = guarded
+    wait_until(lambda: readiness(url)["ready"], "the server ready")
+    name = write_model(models, shipped, "removed", fp32=fold_for_hours)
+    shutil.rmtree(models / name)
+    write_model(models, shipped, name, fp32=same)
+    wait_until(lambda: readiness(url)["models"].get(name) == 1, "the good content served")
+    assert ask(url, name, ROWS)[0] == 200

@@ -19,7 +19,7 @@ from serving.batching import Batcher
 from serving.call import Call
 from serving.errors import ModelNotFoundError, NotReadyError
 from serving.predict import Predictor
-from serving.repository import Repository, keeper
+from serving.repository import Repository, loader
 from serving.repository.repository import Repository as Whole
 from serving.wire import Message
 from tests.editions import add_version, damage
@@ -367,14 +367,14 @@ def test_a_fault_of_ours_in_proving_a_version_concerns_that_one_alone(
     load, only_digits, adults, monkeypatch, caplog
 ):
     repository = load()
-    real = keeper.prove
+    real = loader.prove
 
     def odd(models, name, edition, *options):
         if name == "digits":
             raise KeyError("odd")
         return real(models, name, edition, *options)
 
-    monkeypatch.setattr(keeper, "prove", odd)
+    monkeypatch.setattr(loader, "prove", odd)
     shutil.copytree(adults / "adults", only_digits / "adults")
     add_version(only_digits, 2)
     turn(repository)
