@@ -111,7 +111,7 @@ class Settings(BaseSettings):
         5, gt=0, description="longest run of a graph, in seconds; then 504, and it is ended"
     )
     proof_seconds: float = Field(
-        20,
+        10,
         gt=0,
         description="processor time that the proof of a new variant may take, in seconds; a "
         "variant that needs more is refused",

@@ -24,5 +24,5 @@ class ProofLimits:
     bundle: BundleLimits = field(default_factory=BundleLimits)
     largest_batch: int = TIMED_ROWS[-1]
     run_seconds: float | None = None
-    proof_seconds: float = 20
+    proof_seconds: float = 10
     memory_bytes: int = 256 * 2**20

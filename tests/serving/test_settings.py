@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from serving.bundle import BundleLimits
+from serving.runtime import ProofLimits
 from serving.settings import ENV_PREFIX, Settings, usable_cores
 
 
@@ -75,3 +76,9 @@ def test_settings_bundle_limits_default_to_those_of_the_bundle():
     assert settings.max_selftest_bytes == limits.selftest_bytes
     assert settings.max_graph_bytes == limits.graph_bytes
     assert settings.allow_loops == limits.allow_loops
+
+
+def test_settings_proof_limits_default_to_those_of_a_proof():
+    settings, limits = Settings(), ProofLimits()
+    assert settings.proof_seconds == limits.proof_seconds
+    assert settings.max_proof_memory == limits.memory_bytes
