@@ -3,6 +3,7 @@
 HOST    ?= 127.0.0.1
 PORT    ?= 8000
 MODELS  ?= models
+BEFORE  ?= HEAD~1
 VENV    ?= .venv
 PYTHON  ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
              $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -11,7 +12,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve bench-load bench-page bench-swaps bench-guarantees soak-metrics soak clean
+.PHONY: help install serve test lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve bench-before bench-load bench-page bench-swaps bench-guarantees soak-metrics soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -98,6 +99,13 @@ bench-serve: install  ## this server beside seven others, in some 14 minutes (wr
 	command -v wrk >/dev/null || (apt-get update --quiet && apt-get install --yes wrk)
 	$(BIN)/python -m benchmarks.serve
 	$(BIN)/python -m benchmarks.page
+
+# Alternating in one run: the speed of these machines drifts, and only a ratio says something.
+bench-before: install  ## this server against that of the commit BEFORE, in some 8 minutes
+	command -v wrk >/dev/null || (apt-get update --quiet && apt-get install --yes wrk)
+	rm -rf .bench/before && mkdir -p .bench/before && git archive $(BEFORE) | tar -x -C .bench/before
+	BENCH_BEFORE=$(abspath .bench/before) $(BIN)/python -m benchmarks.serve --only ours,before \
+	  --rounds 7 --seconds 3 --out .bench/before.json
 
 bench-load: install  ## the highest rates that it and others hold within bounds, in some 14 minutes (as bench-serve)
 	command -v wrk >/dev/null || (apt-get update --quiet && apt-get install --yes wrk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -25,6 +26,12 @@ def _start(place: Place) -> Command:
     return Command(arguments, {"PYTHONPATH": str(ROOT)} | workers)
 
 
+def _start_before(place: Place) -> Command:
+    """Start the server of another checkout of this project, which BENCH_BEFORE names."""
+    command = _start(place)
+    return Command(command.arguments, {**command.variables, "PYTHONPATH": BEFORE})
+
+
 def _start_with(place: Place, settings: Mapping[str, str]) -> Command:
     if unknown := settings.keys() - Settings.model_fields.keys():
         raise StartError(f"expected the settings {', '.join(unknown)}; this server has no such")
@@ -40,10 +47,13 @@ def _variant(variant: str, encoding: Encoding = ROWS) -> Side:
     return Side(name, start, encoding, loads=NONE, variant=variant)
 
 
+BEFORE = os.environ.get("BENCH_BEFORE", "")
+ALL_LOADS = frozenset(load.name for load in LOADS)
 # One worker, to compare clients with.
 ALONE = Side("ours-alone", partial(_start_with, settings={"workers": "1"}), loads=NONE)
 SIDES = (
-    Side("ours", _start, loads=frozenset(load.name for load in LOADS)),
+    Side("ours", _start, loads=ALL_LOADS),
+    *((Side("before", _start_before, loads=ALL_LOADS),) if BEFORE else ()),
     Side("ours-binary", _start, V2_BINARY, loads=LIGHT),
     Side("ours-unbatched", partial(_start_with, settings=UNBATCHED),
          loads=frozenset({"heavy-1row-c32"})),
