@@ -26,7 +26,8 @@ from serving.runtime.proof_server import ProofServer
 
 log = logging.getLogger(__name__)
 
-START_SECONDS = 2.0  # seconds at start for which models wait for each other
+START_SECONDS = 2.0  # seconds at start for which models wait for each other's proofs
+EMPTY_START_SECONDS = 30.0  # and for which clients wait until there is one
 TICK = 0.1  # seconds between looks at the state and at what other workers do
 STATE = Path(".serving.json")
 DEFAULT_LIMITS = ProofLimits()
@@ -188,10 +189,11 @@ class Repository(Catalogue):
             else:
                 self._keeper.look_at_state()
             self._keeper.follow()
-            slow = time.monotonic() + START_SECONDS
+            began = time.monotonic()
             while not self._keeper.settled:
-                if time.monotonic() > slow and self._keeper.is_only_proving:
-                    break  # the others need not wait for versions whose proofs take long
+                waits = START_SECONDS if self.served else EMPTY_START_SECONDS
+                if self._keeper.is_only_proving and time.monotonic() - began > waits:
+                    break  # what is served need not wait for versions whose proofs take long
                 time.sleep(STEP)
                 self._keeper.look_again()
                 self._keeper.follow()
