@@ -21,7 +21,7 @@ def parts(export):
 
 @pytest.fixture
 def dense(export, parts, tmp_path, rng, monkeypatch):
-    monkeypatch.setattr("serving.runtime.TIMED_RUNS", 3)
+    monkeypatch.setattr("serving.runtime.timing.TIMED_RUNS", 3)
     exported = export("multiclass")
     return export_bundle(
         exported.model, exported.table, parts, TRAINING, models=tmp_path, name="digits", rng=rng
