@@ -11,6 +11,12 @@ bundle holds statistics of its training data and synthetic golden inputs, never 
 """
 
 from serving.bundle.arrays import Arrays, join, slices
+from serving.bundle.dates import (
+    END_OF_DATES,
+    FIRST_SECOND,
+    seconds_of_fraction,
+    seconds_of_ticks,
+)
 from serving.bundle.folder import Bundle, names, versions
 from serving.bundle.limits import BundleLimits
 from serving.bundle.manifest import (
@@ -42,8 +48,10 @@ from serving.bundle.manifest import (
 from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Expected, SelfTest
 
 __all__ = [
+    "END_OF_DATES",
     "FEATURES",
     "FEWEST_GOLDEN_ROWS",
+    "FIRST_SECOND",
     "GAPS",
     "MANIFEST",
     "REFERENCE",
@@ -74,6 +82,8 @@ __all__ = [
     "Variant",
     "join",
     "names",
+    "seconds_of_fraction",
+    "seconds_of_ticks",
     "slices",
     "versions",
 ]

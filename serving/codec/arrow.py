@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays, join
+from serving.bundle import Arrays, join, seconds_of_ticks
 from serving.codec.columns import (
     VALUES,
     check_column,
@@ -41,17 +41,19 @@ class _Type(NamedTuple):
     Attributes:
         kind: "number", "truth", "time", "text" or "nothing".
         dtype: of a number, or of where each text begins.
-        seconds: of one unit of a time.
+        seconds: of one unit of a time, where they are whole.
+        per_second: units of one second of a time.
     """
 
     kind: str
     dtype: str = ""
-    seconds: float = 1
+    seconds: int = 1
+    per_second: int = 1
 
 
 FLOATS = {0: _Type("number", "<f2"), 1: _Type("number", "<f4"), 2: _Type("number", "<f8")}
-DATES = {0: _Type("time", "<i4", 86400), 1: _Type("time", "<i8", 1e-3)}  # days, milliseconds
-TIMES = {unit: _Type("time", "<i8", 10.0 ** (-3 * unit)) for unit in range(4)}
+DATES = {0: _Type("time", "<i4", 86400), 1: _Type("time", "<i8", 1, 1000)}  # days, milliseconds
+TIMES = {unit: _Type("time", "<i8", 1, 1000**unit) for unit in range(4)}
 OTHERS = {1: _Type("nothing"), 5: _Type("text", "<i4"), 6: _Type("truth"), 20: _Type("text", "<i8")}
 
 
@@ -286,7 +288,8 @@ def _check_times(
             f"expected {field.expected} in field {field.name!r}; got a column of times",
             field=field.name,
         )
-    seconds = values * column.type.seconds
+    ticks = values.astype(np.int64) * column.type.seconds
+    seconds = seconds_of_ticks(ticks, column.type.per_second)
     return check_numbers(
         field, seconds if valid is None else np.where(valid, seconds, np.nan), first
     )

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import FEATURES, Arrays
-from serving.codec.columns import check_numbers, refuse
+from serving.codec.columns import check_numbers, in_turns, refuse
 from serving.codec.fields import Fields
+
+EXACT_INTEGER_BYTES = 4  # of integers that a float64 holds, all of them
 
 
 def inputs_of_matrix(numbers: NDArray[Any], fields: Fields) -> Arrays:
@@ -27,7 +29,8 @@ def inputs_of_matrix(numbers: NDArray[Any], fields: Fields) -> Arrays:
     """
     rows = _as_float32(numbers)
     if not np.isfinite(rows).all() or not fields.take(rows):
-        for field, column in zip(fields.columns, numbers.T, strict=True):
+        columns = zip(fields.columns, numbers.T, strict=True)
+        for field, column in in_turns(columns, len(numbers)):
             check_numbers(field, column)
     return {FEATURES: rows}
 
@@ -36,6 +39,9 @@ def _as_float32(numbers: NDArray[Any]) -> NDArray[np.float32]:
     if numbers.dtype == np.float32 and numbers.flags.c_contiguous and numbers.flags.aligned:
         return numbers
     with np.errstate(over="ignore", invalid="ignore"):  # they are seen to by the caller
+        if numbers.dtype.kind in "iu" and numbers.dtype.itemsize > EXACT_INTEGER_BYTES:
+            # JSON has a number become float64 first, and the two roundings can differ from one.
+            numbers = numbers.astype(np.float64)
         return numbers.astype(np.float32, order="C")
 
 

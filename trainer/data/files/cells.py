@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from serving.bundle import GAPS
+from serving.bundle import GAPS, seconds_of_ticks
 from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import MISSING, Kind
 
@@ -162,6 +162,7 @@ def _floats(array: pa.Array | None) -> NDArray[np.float64] | None:
 
 
 def _seconds(ticks: pa.Array, per_second: int) -> NDArray[np.float64]:
-    counted = ticks.cast(pa.int64()).cast(pa.float64(), safe=False)
-    found: NDArray[np.float64] = counted.to_numpy(zero_copy_only=False) / per_second
-    return found
+    counted = ticks.cast(pa.int64())
+    found = seconds_of_ticks(counted.fill_null(0).to_numpy(), per_second)
+    gaps: NDArray[np.bool_] = counted.is_null().to_numpy(zero_copy_only=False)
+    return np.where(gaps, np.nan, found)

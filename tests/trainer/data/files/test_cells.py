@@ -117,3 +117,11 @@ def test_the_first_odd_value_is_found(n, data):
     odd = data.draw(st.sets(st.integers(0, n - 1), min_size=1))
     array = pa.array([f"no {i}" if i in odd else "1" for i in range(n)])
     assert cells.first_odd(array, cells.numbers) == (min(odd), f"no {min(odd)}")
+
+
+@pytest.mark.parametrize(("unit", "ticks"), [("ns", 10**9), ("us", 10**6), ("ms", 10**3)])
+def test_dates_typed_times_stay_within_their_second(unit, ticks):
+    days = np.arange(-30_000, 60_000, 7) * 86_400
+    last = pa.array((days + 86_400) * ticks - 1, pa.timestamp(unit))
+    np.testing.assert_array_equal(np.floor(cells.dates(last)), days + 86_399)
+    np.testing.assert_array_equal(cells.dates(pa.array(days * ticks, pa.timestamp(unit))), days)
