@@ -135,8 +135,8 @@ def _faults_named(source: str) -> Iterator[None]:
 def _as_declared(batch: pa.RecordBatch, manifest: Manifest) -> pa.RecordBatch:
     """Categories in the spelling of the manifest, as a server takes them in a request.
 
-    Truth values of a typed column are written as the categories are, and where these are whole
-    numbers 1.0 is 1, as tables write it once there are gaps.
+    Truth values, also of a text in any case, are written as the categories are, and where these are
+    whole numbers 1.0 is 1, as tables write it once there are gaps.
     """
     for declared in manifest.inputs:
         if not isinstance(declared, Category) or declared.name not in batch.schema.names:
@@ -148,6 +148,10 @@ def _as_declared(batch: pa.RecordBatch, manifest: Manifest) -> pa.RecordBatch:
             column = pc.if_else(column, *spelled)
         elif pa.types.is_string(column.type) and declared.whole:
             column = pc.replace_substring_regex(column, r"^(\s*-?\d+)\.0+(\s*)$", r"\1\2")
+        elif pa.types.is_string(column.type) and declared.truths:
+            written = pc.utf8_lower(pc.utf8_trim_whitespace(column))
+            for truth, text in declared.truths.items():
+                column = pc.if_else(pc.equal(written, str(truth).lower()), text, column)
         batch = batch.set_column(place, declared.name, column)
     return batch
 

@@ -14,7 +14,6 @@ from serving.bundle import Arrays, join
 from serving.codec.fields import (
     FLOAT32_LIMIT,
     NOT_FILLED,
-    BooleanField,
     CategoryField,
     DateField,
     Field,
@@ -97,32 +96,42 @@ def _check(field: Field, value: object, instance: int) -> Any:
         )
 
 
-def check_numbers(field: Field, numbers: NDArray[Any], first: int = 0) -> Sequence[Any]:
-    """The same of numbers that came in binary; a date is seconds since 1970-01-01 UTC.
+def check_numbers(
+    field: Field,
+    numbers: NDArray[Any],
+    first: int = 0,
+    valid: NDArray[np.bool_] | None = None,
+) -> Sequence[Any]:
+    """Apply the rule of a column to numbers that came in binary, as `check_column` does to values.
 
     Args:
-        field: the column's.
-        numbers: `(n,)`, floats, whose NaN is a gap, integers or booleans.
-        first: number of the first instance.
+        field: The column's rule. A date is seconds since 1970-01-01 UTC.
+        numbers: Floats, whose NaN is a gap, integers or booleans, `(n,)`. An array that is declared
+            to be of booleans holds the numbers 0 and 1; a date takes none.
+        first: Number of the first instance, for errors.
+        valid: Whether there is a value, bool `(n,)`; None where there is one everywhere.
 
     Raises:
-        InvalidInstancesError: as `check_column`.
+        InvalidInstancesError: If a number is not what the column takes.
     """
-    if isinstance(field, CategoryField):
-        return check_column(field, with_gaps(numbers), first)
+    is_truth = numbers.dtype == np.bool_
+    if isinstance(field, CategoryField) or (is_truth and isinstance(field, DateField)):
+        return check_column(field, with_gaps(numbers, valid), first)
     with np.errstate(invalid="ignore"):  # a NaN of the signalling kind
         column = numbers.astype(np.float64)
+    if valid is not None:
+        column = np.where(valid, column, np.nan)
     gaps = np.isnan(column)
-    wrong = ~(np.abs(column) < (np.inf if isinstance(field, DateField) else FLOAT32_LIMIT))
-    if isinstance(field, BooleanField):
-        wrong = (column != 0) & (column != 1)
+    wrong = ~field.accepts(column)
     wrong[gaps] = not field.fills_gaps
     if wrong.any():
         place = int(wrong.argmax())
-        expected = "seconds since 1970" if isinstance(field, DateField) else field.expected
+        if isinstance(field, DateField) and not gaps[place]:
+            _check(field, numbers[place].item(), first + place)
+        is_null = valid is not None and not valid[place]
         refuse(
-            f"expected {expected} in instance {first + place}, field {field.name!r}; got "
-            f"{_words(column[place])}",
+            f"expected {field.expected} in instance {first + place}, field {field.name!r}; got "
+            f"{f'null, {NOT_FILLED}' if is_null else _words(column[place])}",
             instance=first + place,
             field=field.name,
         )

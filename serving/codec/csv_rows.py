@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Sequence
+from datetime import date
 
 from serving.bundle import FEATURES, GAPS, Arrays
 from serving.codec.columns import blocks, inputs_of_rows, refuse
-from serving.codec.fields import BooleanField, Field, Fields, NumberField
+from serving.codec.fields import BooleanField, CategoryField, DateField, Field, Fields
 from serving.codec.json_documents import after_step
 from serving.codec.json_plain import decode_plain
 from serving.codec.values import quoted
@@ -16,6 +17,8 @@ from serving.errors import MalformedBodyError
 
 MEDIA = "text/csv"
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+YEAR_DIGITS = 4
+COMPACT_DATE = re.compile(r"[12]\d{3}(\d{4})?", re.ASCII)  # a year, or a day
 TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 EMPTY_LINES = re.compile(r"\n[\r\n]+")
 LONGEST_FIELD = 2**17  # characters, as the standard library has it
@@ -151,8 +154,25 @@ def _value(text: str, field: Field) -> object:
     stripped = text.strip()
     if stripped.lower() in GAPS:
         return None
-    if isinstance(field, NumberField) and NUMBER.fullmatch(stripped):
-        return float(stripped)
-    if isinstance(field, BooleanField):
-        return TRUTHS.get(stripped.lower(), text)
-    return text
+    if isinstance(field, CategoryField):
+        return text
+    if isinstance(field, BooleanField) and stripped.lower() in TRUTHS:
+        return TRUTHS[stripped.lower()]
+    if not NUMBER.fullmatch(stripped):
+        return text
+    if isinstance(field, DateField) and COMPACT_DATE.fullmatch(stripped):
+        _refuse_compact_date(stripped, field)
+    return float(stripped)
+
+
+def _refuse_compact_date(digits: str, field: Field) -> None:
+    """Refuse what people also write for a year or a day, if it is one: as seconds it is in 1970."""
+    try:
+        day = date.fromisoformat(digits if len(digits) > YEAR_DIGITS else f"{digits}-01-01")
+    except ValueError:
+        return
+    refuse(
+        f"expected {field.expected} in field {field.name!r}; got {digits}, which may be either; "
+        f"write {day} for the day, or {digits}.0 for the seconds",
+        field=field.name,
+    )

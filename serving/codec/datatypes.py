@@ -15,7 +15,7 @@ from serving.codec.columns import VALUES, refuse
 from serving.codec.values import quoted
 from serving.turns import give_way
 
-BYTES = "BYTES"
+BYTES, BOOL = "BYTES", "BOOL"
 BF16 = "BF16"  # the upper half of a float32
 DTYPES = {
     "BOOL": "?", "INT8": "i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8", "UINT8": "u1",

@@ -3,7 +3,8 @@
 One class a kind. `check` is the rule, and refuses precisely; `check_all` is the same rule over
 many values, and quick over those that need no second look.
 
-A gap is `null`, a key that is not there, or a category's text that stands for one, as "" and "NA".
+A gap is `null`, a key that is not there, or in a column of texts (categories, dates) a text that
+stands for one, as "" and "NA".
 Where the manifest says that the graph fills it, it goes in as NaN or ""; elsewhere it is refused.
 """
 
@@ -19,16 +20,34 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import FEATURES, GAPS, Arrays, Boolean, Category, Date, Input, Number
+from serving.bundle import (
+    END_OF_DATES,
+    FEATURES,
+    FIRST_SECOND,
+    GAPS,
+    Arrays,
+    Boolean,
+    Category,
+    Date,
+    Input,
+    Number,
+    seconds_of_fraction,
+)
 from serving.codec.values import quoted, shown
 
 FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
 EXACT = 2.0**53  # from here on a whole number may not be the one that was written
-FRACTIONLESS = re.compile(r"(0|-?[1-9][0-9]*)\.0+")
-DATE = re.compile(
-    r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?", re.ASCII
+FRACTIONLESS = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
+LONGEST_TRUTH = len("false")
+LONGEST_GAP = max(map(len, GAPS))  # characters
+DATE = re.compile(  # whose group is the digits of a second's fraction
+    r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.(\d+))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?",
+    re.ASCII,
 )
+FRACTION_DIGITS = 32  # of a second that are read; far more than a float64 tells apart
+FINER_UNITS = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UNSEEN_CHARACTERS = 256  # of an unseen text that the graph is given
 LISTED = 5  # categories that an error names
 NOT_FILLED = "and the model fills no gap here"
 
@@ -72,11 +91,23 @@ class Field(ABC):
         """Each value as the graph takes it; raises as `check` does."""
         return [self.check(value) for value in values]
 
+    def accepts(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell which numbers `(n,)` `check` would take; NaN is left to the caller.
+
+        Of a category it knows nothing: which texts its numbers become is for `check` to say.
+        """
+        inside: NDArray[np.bool_] = np.abs(numbers) < FLOAT32_LIMIT
+        return inside
+
     def fill(self, came: str) -> float | str:
         """The gap, where the graph takes one; else the refusal of what `came` instead."""
         if self.fills_gaps:
             return self.gap
         raise WrongValueError(self.expected, f"{came}, {NOT_FILLED}")
+
+    def fill_text(self, text: str) -> float | str:
+        """The same where the gap came as a text, one of `GAPS`."""
+        return self.fill(shown(text) if text else "an empty text")
 
     def refuse(self, value: object) -> NoReturn:
         """Say what was expected in place of `value`."""
@@ -119,9 +150,21 @@ class BooleanField(Field):
         """1.0 or 0.0, NaN for a gap."""
         if value is None:
             return self.fill("null")
-        if not isinstance(value, int | float) or value not in (0, 1):
+        if not isinstance(value, int | float) or not self._is_truth(value):
             self.refuse(value)
         return float(value)
+
+    def accepts(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """As `Field.accepts`."""
+        with np.errstate(over="ignore"):
+            rounded = numbers.astype(np.float32)
+        truths: NDArray[np.bool_] = (rounded == 0) | (rounded == 1)
+        return truths
+
+    @staticmethod
+    def _is_truth(value: float) -> bool:
+        """Whether float32, as which the graph takes it, makes 0 or 1 of a number."""
+        return value in (0, 1) or (-1 < value < 2 and float(np.float32(value)) in (0, 1))
 
 
 class CategoryField(Field):
@@ -134,22 +177,29 @@ class CategoryField(Field):
         super().__init__(column)
         self.takes_unseen = column.unseen == "unknown"
         self.categories = {text: text for text in column.categories}
+        # Longer than any category: what a text is cut to is none of them, if the text was none.
+        self.longest = max(UNSEEN_CHARACTERS, 1 + max(map(len, column.categories)))
         self.whole = column.whole
         self.truths = column.truths
+        self.truths_spelled = {str(truth).lower(): text for truth, text in self.truths.items()}
         also = " or a whole number" * self.whole + ", true or false" * bool(self.truths)
         self.expected = f"a text{also}"
 
     def check(self, value: object) -> Any:
-        """The text without spaces around it, "" for a gap."""
+        """The text without spaces around it, "" for a gap.
+
+        A long unseen text is cut: in some formats many rows can refer to one text, and the graph is
+        given a copy for each.
+        """
         if value is None:
             return self.fill("null")
         text = self._text(value)
-        if text.lower() in GAPS:
-            return self.fill(shown(text) if text else "an empty text")
+        if is_gap(text):
+            return self.fill_text(text)
         known = self.categories.get(text)
         if known is None:
             self._require_unseen(text)
-        return known or text
+        return known or text[: self.longest]
 
     def check_all(self, values: Sequence[object]) -> list[Any]:
         """As `check`; a category that is written as it is known needs no second look."""
@@ -159,8 +209,15 @@ class CategoryField(Field):
     def _text(self, value: object) -> str:
         if isinstance(value, str):
             text = value.strip()
-            # As tables write whole numbers once there are gaps between them.
-            return text.split(".")[0] if self.whole and FRACTIONLESS.fullmatch(text) else text
+            if self.whole:
+                # As tables write whole numbers once there are gaps between them.
+                found = FRACTIONLESS.fullmatch(text)
+                text = found[1] if found else text
+                return "0" if text == "-0" else text
+            if self.truths and len(text) <= LONGEST_TRUTH:
+                # As pandas, or another writer, spells truth values in CSV.
+                return self.truths_spelled.get(text.lower(), text)
+            return text
         if isinstance(value, bool):
             if self.truths:
                 return self.truths[value]
@@ -184,25 +241,68 @@ class CategoryField(Field):
 
 
 class DateField(Field):
-    """A date, or date and time, in ISO 8601; without a zone it is UTC."""
+    """A date, or date and time, in ISO 8601, UTC where it names no zone; or a number of seconds.
+
+    Both end at the years 1 and 9999 in UTC: beyond them a number is most likely of another unit.
+    """
 
     dtype = np.float64
-    expected = "a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z"
+    expected = (
+        "a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z, or a number of seconds "
+        "since 1970-01-01 UTC"
+    )
 
     def check(self, value: object) -> Any:
         """Seconds since 1970-01-01 UTC, NaN for a gap."""
         if value is None:
             return self.fill("null")
-        if not isinstance(value, str):
+        if isinstance(value, str):
+            return self._check_text(value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
             self.refuse(value)
+        if not FIRST_SECOND <= value < END_OF_DATES:
+            raise WrongValueError(self.expected, shown(value) + _outside(value))
+        return float(value)
+
+    def accepts(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """As `Field.accepts`."""
+        return (numbers >= FIRST_SECOND) & (numbers < END_OF_DATES)
+
+    def _check_text(self, value: str) -> float | str:
         text = value.strip()
-        if not DATE.fullmatch(text):
+        if is_gap(text):
+            return self.fill_text(text)
+        found = DATE.fullmatch(text)
+        if not found:
             self.refuse(value)
         try:
             date = datetime.fromisoformat(text)
         except ValueError:
             self.refuse(value)
-        return ((date if date.tzinfo else date.replace(tzinfo=UTC)) - EPOCH).total_seconds()
+        since = (date if date.tzinfo else date.replace(tzinfo=UTC)) - EPOCH
+        digits = (found[1] or "")[:FRACTION_DIGITS]
+        seconds = seconds_of_fraction(since.days * 86400 + since.seconds, digits)
+        if not FIRST_SECOND <= seconds < END_OF_DATES:
+            raise WrongValueError(
+                self.expected, f"{shown(value)}, which in UTC is not of the years 1 to 9999"
+            )
+        return seconds
+
+
+def is_gap(text: str) -> bool:
+    """Whether a text without spaces around it stands for a gap."""
+    return len(text) <= LONGEST_GAP and text.lower() in GAPS
+
+
+def _outside(number: float) -> str:
+    """Say that seconds are of no year from 1 to 9999, and which finer unit would be."""
+    for parts, unit in FINER_UNITS.items():
+        if FIRST_SECOND <= number / parts < END_OF_DATES:
+            return (
+                f", which in seconds is not of the years 1 to 9999; were {unit} meant? divide by "
+                f"{parts}"
+            )
+    return ", which is not of the years 1 to 9999"
 
 
 def _field(column: Input) -> Field:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from serving.bundle import FEATURES, Arrays
 from serving.codec.columns import blocks, check_column, check_numbers, refuse
-from serving.codec.datatypes import BYTES, DTYPES, numbers_of, texts_of
+from serving.codec.datatypes import BOOL, BYTES, DTYPES, numbers_of, texts_of
 from serving.codec.fields import CategoryField, DateField, Field, Fields
 from serving.codec.json_arrays import built, leaves, list_of, unbuilt
 from serving.codec.json_documents import after_step, text_of_part
@@ -161,6 +161,9 @@ def _brackets(value: object) -> int:
 def column_of(tensor: Tensor, field: Field) -> Sequence[Any]:
     """The checked values of a column."""
     if tensor.datatype != BYTES:
+        is_truth = tensor.datatype == BOOL and isinstance(field, DateField)
+        if tensor.data is not None and (isinstance(field, CategoryField) or is_truth):
+            return _check_values(tensor, field)
         return check_numbers(field, _numbers(tensor, 1))
     if not isinstance(field, CategoryField | DateField):
         refuse(f"expected input {quoted(tensor.name)} of numbers; got BYTES", input=tensor.name)
@@ -168,6 +171,24 @@ def column_of(tensor: Tensor, field: Field) -> Sequence[Any]:
     texts = texts_of(tensor.content, tensor.name) if in_binary else list(_texts(tensor))
     _require_count(tensor, 1, len(texts))
     return check_column(field, texts)
+
+
+def _check_values(tensor: Tensor, field: Field) -> list[Any]:
+    """Check JSON numbers and booleans as they are, where a float64 would say less than they do.
+
+    An integer beyond 2**53 is another category than the next one, and `true` is not 1.
+    """
+    checked: list[Any] = []
+    for block in blocks(leaves(tensor.data, 1, _data_of(tensor))):
+        _floats(block, tensor, len(checked))
+        values = map(_truth, block) if tensor.datatype == BOOL else block
+        checked += check_column(field, list(values), len(checked))
+    _require_count(tensor, 1, len(checked))
+    return checked
+
+
+def _truth(value: Any) -> bool | None:
+    return None if value is None else bool(value)
 
 
 def _texts(tensor: Tensor) -> Iterator[object]:

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.bundle import GAPS, Boolean, Category, Date, Input, Number
+from serving.bundle import (
+    END_OF_DATES,
+    FIRST_SECOND,
+    GAPS,
+    Boolean,
+    Category,
+    Date,
+    Input,
+    Number,
+)
 from serving.codec.fields import EXACT, FLOAT32_LIMIT
 
 # What is stripped off a text is more than the \s of a schema.
@@ -43,10 +52,17 @@ def value_schema(column: Input) -> dict[str, Any]:
                 "anyOf": [
                     {"type": "string", "format": "date"},
                     {"type": "string", "format": "date-time"},
+                    {
+                        "type": "number",
+                        "minimum": FIRST_SECOND,
+                        "exclusiveMaximum": END_OF_DATES,
+                        "description": "Seconds since 1970-01-01 UTC.",
+                    },
                     *[{"type": "null"}] * gaps,
                 ],
-                "description": "ISO 8601; without a zone it is UTC; in training "
-                f"{column.minimum} to {column.maximum}.",
+                "description": "ISO 8601, UTC where it names no zone, or a number of seconds since "
+                f"1970-01-01 UTC; years 1 to 9999; in training {column.minimum} to "
+                f"{column.maximum}.",
             }
 
 

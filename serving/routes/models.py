@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Blueprint
 
+from serving.bundle import Date, Input
 from serving.choice import Trial
 from serving.openapi import example_of
 from serving.repository import Repository, ServedModel
@@ -38,7 +39,7 @@ def _whole(model: ServedModel) -> dict[str, Any]:
         **_head(model),
         "threshold": manifest.variants[model.variant].threshold or manifest.threshold,
         "aim": manifest.aim,
-        "inputs": [column.model_dump() for column in manifest.inputs],
+        "inputs": [_column(column) for column in manifest.inputs],
         "example": example_of(manifest),
         "metrics": manifest.variants[model.variant].metrics,  # on the held-out rows
         "intervals": manifest.intervals,
@@ -46,6 +47,14 @@ def _whole(model: ServedModel) -> dict[str, Any]:
         "why": model.why,
         "variants": {name: _variant(model, name) for name in model.trials},
     }
+
+
+def _column(column: Input) -> dict[str, Any]:
+    """Describe a column as the manifest does, and for a date what its numbers are."""
+    described = column.model_dump()
+    if isinstance(column, Date):
+        described["numbers"] = "seconds since 1970-01-01 UTC, years 1 to 9999"
+    return described
 
 
 def _head(model: ServedModel) -> dict[str, Any]:

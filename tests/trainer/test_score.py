@@ -147,6 +147,10 @@ def test_columns_of_lists_are_refused_in_words(bundle, tmp_path):
 SPELLED = {
     "whole numbers": (["1", "2", "3"], [["1", "1.0", " 2.00 "], [1, 1.0, "2.0"]]),
     "truth values": (["True", "False"], [["True", "TRUE ", "False"], [True, "True", False]]),
+    "truth values as texts": (
+        ["True", "False"],
+        [["True", "TRUE ", "false"], [True, "true", "FALSE"]],
+    ),
     "texts for gaps": (["us", "de"], [["us", "NA", "?"], ["us", "na", None]]),
 }
 

@@ -31,6 +31,12 @@ def date(missing="refuse", name="d"):
 
 
 WORDS = ("red", "green")
+A_DATE = (
+    "a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z, or a number of seconds since "
+    "1970-01-01 UTC"
+)
+OUTSIDE = ", which in seconds is not of the years 1 to 9999; were "
+IN_UTC = ", which in UTC is not of the years 1 to 9999"
 TAKEN = [  # column, value, as the graph takes it
     (number(), 1.5, 1.5), (number(), -3, -3.0), (number(), 2**64, 2.0**64),
     (number(), 3.4028235e38, 3.4028235e38), (number("impute"), None, math.nan),
@@ -46,7 +52,16 @@ TAKEN = [  # column, value, as the graph takes it
     (category("true", "false"), "true", "true"),
     (date(), "1970-01-02", 86400.0), (date(), "1969-12-31T23:59:59.5", -0.5),
     (date(), "2024-02-29T12:30:00Z", 1709209800.0), (date(), " 1970-01-01T02:00+02:00 ", 0.0),
-    (date(), "0001-01-01T00:00+23:59", -62135683140.0), (date("impute"), None, math.nan),
+    (date(), "0001-01-01T00:00Z", -62135596800.0), (date(), -62135596800, -62135596800.0),
+    (date(), "9999-12-31T23:59:59Z", 253402300799.0), (date(), 253402300799.5, 253402300799.5),
+    (date(), "2600-01-01T23:59:59.999999", math.nextafter(19880985600, 0)),
+    (date(), "1969-12-31T23:59:59.9999999999999999999", -1e-19),
+    (date(), 0, 0.0), (date(), 1715904000.25, 1715904000.25),
+    (date("impute"), None, math.nan), (date("impute"), " N/A ", math.nan),
+    (date("impute"), "", math.nan), (boolean(), 1 + 2.0**-30, 1 + 2.0**-30),
+    (category("True", "False"), "TRUE", "True"), (category("true", "false"), " False", "false"),
+    (category("1", "0"), "1.0", "1"), (category("1", "0"), "-0.0", "0"),
+    (category("1"), "9" * 300, "9" * 256), (category("1" * 300), "9" * 400, "9" * 301),
 ]  # fmt: skip
 
 
@@ -85,12 +100,28 @@ REFUSED = [  # column, value, expected, got
     (category("007", "008"), 7, "a text", "the number 7"),
     (category("True", "False"), 1, "a text, true or false", "the number 1"),
     (category("True", "true"), True, "a text", "true"),
-    (date(), "17.05.2024", "a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z",
+    (date(), "17.05.2024", A_DATE,
      'the text "17.05.2024"'),
-    (date(), "2023-02-29", "a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z",
+    (date(), "2023-02-29", A_DATE,
      'the text "2023-02-29"'),
-    (date(), 0, "a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z", "the number 0"),
-    (date(), "\ud800", "a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z",
+    (date(), True, A_DATE, "true"), (date("impute"), math.nan, A_DATE, "the number NaN"),
+    (date(), math.inf, A_DATE, "the number Infinity, which is not of the years 1 to 9999"),
+    (date(), 1715904000e3, A_DATE,
+     f"the number 1715904000000.0{OUTSIDE}milliseconds meant? divide by 1000"),
+    (date(), -(10**16), A_DATE,
+     f"the number -10000000000000000{OUTSIDE}microseconds meant? divide by 1000000"),
+    (date(), 2 * 10**18, A_DATE,
+     f"the number 2000000000000000000{OUTSIDE}nanoseconds meant? divide by 1000000000"),
+    (date(), 253402300800, A_DATE,
+     f"the number 253402300800{OUTSIDE}milliseconds meant? divide by 1000"),
+    (date(), -62135596800.5, A_DATE,
+     f"the number -62135596800.5{OUTSIDE}milliseconds meant? divide by 1000"),
+    (date(), "9999-12-31T23:00-01:00", A_DATE, f'the text "9999-12-31T23:00-01:00"{IN_UTC}'),
+    (date(), "0001-01-01T00:00+23:59", A_DATE, f'the text "0001-01-01T00:00+23:59"{IN_UTC}'),
+    (date(), "86400", A_DATE, 'the text "86400"'),
+    (date(), "NA", A_DATE, 'the text "NA", and the model fills no gap here'),
+    (boolean(), 1 + 2.0**-20, "true or false", "the number 1.0000009536743164"),
+    (date(), "\ud800", A_DATE,
      'the text "\\ud800"'),
 ]  # fmt: skip
 

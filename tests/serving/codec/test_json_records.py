@@ -188,7 +188,8 @@ FAULTS = [  # instance, the error, the details beside its number
     ({**RECORD, "work": "mars"}, 'expected one of "private", "state" in instance 1, field '
      "'work'; got the text \"mars\"", {"field": "work"}),
     ({**RECORD, "since": "soon"}, "expected a date in ISO 8601, such as 2024-05-17 or "
-     "2024-05-17T12:30:00Z in instance 1, field 'since'; got the text \"soon\"",
+     "2024-05-17T12:30:00Z, or a number of seconds since 1970-01-01 UTC in instance 1, field "
+     "'since'; got the text \"soon\"",
      {"field": "since"}),
     ({**RECORD, "age": {"a": [1]}}, "expected a finite number in instance 1, field 'age'; got an "
      "object", {"field": "age"}),

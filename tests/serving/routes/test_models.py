@@ -26,7 +26,10 @@ def test_a_model_says_what_it_takes_and_gives(table, mixed):
     assert (answer["task"], answer["classes"]) == ("binary", ["<=50K", ">50K"])
     assert (answer["threshold"], answer["aim"]) == (0.5, "f1 of >50K")
     assert answer["targets"] == ["income"]
-    assert answer["inputs"] == mixed.columns
+    # Of a date it also says what its numbers are.
+    *others, since = answer["inputs"]
+    assert since.pop("numbers") == "seconds since 1970-01-01 UTC, years 1 to 9999"
+    assert [*others, since] == mixed.columns
     assert answer["metrics"] == {"accuracy": 0.85}
     assert answer["intervals"] == {"accuracy": [0.8, 0.9]}
     assert answer["selftest"]["rows"] == 32

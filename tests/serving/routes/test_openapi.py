@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from serving import create_app, errors
-from serving.bundle import Bundle, Category
+from serving.bundle import Bundle, Category, Date
 from serving.clouds import Vertex
 from serving.codec.fields import Fields, WrongValueError
 from serving.guard import new_key
@@ -153,6 +153,19 @@ def test_no_schema_allows_a_gap_where_the_model_fills_none():
     for text in ("Hull", "nap", "Tirana", "\ufeff", "n a", "??"):
         assert not gap.search(text), text
         assert Fields([column]).columns[0].check(text)
+
+
+def test_value_schema_date_bounds_are_those_of_the_codec():
+    column = Date(name="since", type="date", missing="refuse", minimum="2000-01-01",
+                  maximum="2024-01-01")  # fmt: skip
+    (field,) = Fields([column]).columns
+    (numbers,) = [kind for kind in value_schema(column)["anyOf"] if kind["type"] == "number"]
+    low, end = numbers["minimum"], numbers["exclusiveMaximum"]
+    assert field.check(low) == low == field.check("0001-01-01")
+    assert field.check(end - 1) == end - 1 == field.check("9999-12-31T23:59:59")
+    for outside in (low - 1, end):
+        with pytest.raises(WrongValueError):
+            field.check(outside)
 
 
 def test_a_row_has_as_many_values_as_there_are_columns(client, table):
