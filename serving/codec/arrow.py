@@ -1,201 +1,122 @@
 """Arrow streams: columns by name, as pandas, Polars or Spark write them.
 
-https://arrow.apache.org/docs/format/Columnar.html. Read by ourselves: the bytes may come from
-anyone, and the small readers there are crash on streams that are damaged.
+https://arrow.apache.org/docs/format/Columnar.html. Read by ourselves, since nanoarrow reads no
+string views and asserts on damaged bodies, and pyarrow is 170 MB and unpacks compressed buffers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays, join, seconds_of_ticks
+from serving.bundle import Arrays, join
+from serving.codec.arrow_arrays import Array, Batch, CheckedValues, TextBudget
+from serving.codec.arrow_schema import Column, read_schema, refuse_stream
 from serving.codec.columns import (
-    VALUES,
     check_column,
     check_numbers,
     in_turns,
     inputs_of_columns,
     refuse,
-    require_known,
-    with_gaps,
 )
-from serving.codec.fields import CategoryField, DateField, Field, Fields, most_cells
+from serving.codec.fields import Fields, most_cells
 from serving.codec.flatbuffer import FlatbufferError, Table
-from serving.codec.values import quoted
-from serving.errors import MalformedBodyError
 from serving.turns import give_way
 
 MEDIA = "application/vnd.apache.arrow.stream"
 CONTINUES = b"\xff\xff\xff\xff"
-
-
-class _Type(NamedTuple):
-    """How the values of a column are laid out.
-
-    Attributes:
-        kind: "number", "truth", "time", "text" or "nothing".
-        dtype: of a number, or of where each text begins.
-        seconds: of one unit of a time, where they are whole.
-        per_second: units of one second of a time.
-    """
-
-    kind: str
-    dtype: str = ""
-    seconds: int = 1
-    per_second: int = 1
-
-
-FLOATS = {0: _Type("number", "<f2"), 1: _Type("number", "<f4"), 2: _Type("number", "<f8")}
-DATES = {0: _Type("time", "<i4", 86400), 1: _Type("time", "<i8", 1, 1000)}  # days, milliseconds
-TIMES = {unit: _Type("time", "<i8", 1, 1000**unit) for unit in range(4)}
-OTHERS = {1: _Type("nothing"), 5: _Type("text", "<i4"), 6: _Type("truth"), 20: _Type("text", "<i8")}
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A column as the schema declares it; with a dictionary, its values are places in that."""
-
-    name: str
-    type: _Type
-    dictionary: int | None
-    places: _Type
-
-
-class _Batch:
-    """The buffers of one batch, taken in their order."""
-
-    def __init__(self, table: Table, body: memoryview, most_rows: int) -> None:
-        if table.table(3) is not None:
-            _damaged("compressed columns; write the stream without compression")
-        self.rows = table.number(0, "<q")
-        if not 0 <= self.rows <= most_rows:
-            refuse(
-                f"expected at most {most_rows} more rows in a stream of this length; got "
-                f"{self.rows}; send fewer at a time"
-            )
-        self._nodes, self._buffers = iter(table.pairs(1)), iter(table.pairs(2))
-        self._body = body
-
-    def values(self, kind: _Type) -> tuple[Any, NDArray[np.bool_] | None]:
-        """The values of the next column, an array or texts, and where there are some, if not all.
-
-        Raises:
-            MalformedBodyError: the buffers do not hold them.
-        """
-        rows, nulls = next(self._nodes, (-1, 0))
-        if rows != self.rows:
-            _damaged(f"a column of {rows} values in a batch of {self.rows}")
-        if kind.kind == "nothing":
-            return np.full(rows, np.nan), np.zeros(rows, np.bool_)
-        valid = self._bits(rows) if nulls else None
-        if not nulls:
-            self._take()  # may be left empty
-        match kind.kind:
-            case "truth":
-                return self._bits(rows), valid
-            case "text":
-                return self._texts(rows, kind.dtype, valid), valid
-            case _:
-                return self._array(kind.dtype, rows), valid
-
-    def _take(self) -> memoryview:
-        start, length = next(self._buffers, (-1, 0))
-        if start < 0 or length < 0 or start + length > len(self._body):
-            _damaged("a buffer outside its message")
-        return self._body[start : start + length]
-
-    def _array(self, dtype: str, count: int) -> NDArray[Any]:
-        buffer, size = self._take(), np.dtype(dtype).itemsize
-        if len(buffer) < count * size:
-            _damaged(f"{len(buffer)} bytes of {count} values")
-        return np.frombuffer(buffer[: count * size], dtype)
-
-    def _bits(self, count: int) -> NDArray[np.bool_]:
-        packed = self._array("u1", (count + 7) // 8)
-        return np.unpackbits(packed, count=count, bitorder="little").astype(np.bool_)
-
-    def _texts(self, count: int, dtype: str, valid: NDArray[np.bool_] | None) -> list[str | None]:
-        starts = self._array(dtype, count + 1 if count else 0)
-        content = self._take()
-        if count and (
-            starts[0] < 0 or starts[-1] > len(content) or (starts[1:] < starts[:-1]).any()
-        ):
-            _damaged("texts outside their buffer")
-        texts: list[str | None] = []
-        for block in range(0, count, VALUES):
-            edges = starts[block : block + VALUES + 1].tolist()
-            texts += _decoded(content, edges, block)
-            if len(edges) > VALUES:
-                give_way()
-        if valid is not None:
-            for place in np.flatnonzero(~valid):
-                texts[place] = None
-        return texts
-
-
-def _decoded(content: memoryview, edges: list[int], first: int) -> Iterator[str]:
-    for place, (start, end) in enumerate(pairwise(edges)):
-        try:
-            yield str(content[start:end], "utf-8")
-        except UnicodeDecodeError:
-            refuse(f"expected texts in UTF-8; got another at place {first + place} of a column")
+ROWS_PER_BYTE = 8  # of a body: no layout has less than a bit for a row, but that of nulls
+CELLS = 2**17  # that are checked at once; others have their turn in between
+FEWEST_ROWS = 512  # that are checked at once in a wide table
+COLUMNS = 2**11  # of batches that are opened before others have their turn
+WAITING = 2**11  # columns of small batches that are checked at once
 
 
 def decode_arrow(body: bytes, fields: Fields) -> Arrays:
-    """The rows of a stream of record batches.
+    """Decode the rows of a stream of record batches.
 
     Args:
-        body: the stream, not compressed; columns by name, in any order. Null, and NaN, is a gap;
+        body: The stream, not compressed; columns by name, in any order. Null, and NaN, is a gap;
             times without a zone are UTC.
-        fields: the model's columns.
+        fields: The model's columns.
 
     Raises:
-        MalformedBodyError: it is no such stream.
-        InvalidInstancesError: a column or a value is not what the model takes.
+        MalformedBodyError: If it is no such stream.
+        InvalidInstancesError: If a column or a value is not what the model takes.
     """
     try:
         return _Stream(body, fields).inputs()
     except FlatbufferError as error:
-        _damaged(str(error))
+        refuse_stream(str(error))
+
+
+class _Dictionary:
+    """A dictionary, whose values are decoded where a row refers to them."""
+
+    def __init__(self, values: Array) -> None:
+        self.values = values
+        self._checked: dict[str, CheckedValues] = {}
+
+    def checked(self, column: Column) -> CheckedValues:
+        """Return its values as a column takes them; several columns may share one."""
+        name = column.field.name
+        if name not in self._checked:
+            self._checked[name] = CheckedValues(column.field, self.values.value)
+        return self._checked[name]
+
+
+class _Rows(NamedTuple):
+    """Some rows of a batch that are still to be checked, the first of them a multiple of 8."""
+
+    arrays: list[Array]
+    dictionaries: dict[int, _Dictionary]
+    start: int
+    stop: int
 
 
 class _Stream:
-    """A stream that is read message by message."""
+    """A stream that is read message by message, and checked so many rows at a time."""
 
     def __init__(self, body: bytes, fields: Fields) -> None:
         self.body, self.fields = body, fields
-        self.columns: list[_Column] = []
-        self.dictionaries: dict[int, Sequence[Any]] = {}
-        self.most_rows = most_cells(len(body)) // len(fields)
-        self.rows = 0
+        self.columns: list[Column] = []
+        self.encoded: dict[int, Column] = {}  # a column of each dictionary
+        self.dictionaries: dict[int, _Dictionary] = {}
+        self.is_shared = False  # whether rows that wait refer to the dictionaries
+        self.budget = TextBudget(len(body))
+        self.rows_left = min(most_cells(len(body)) // len(fields), ROWS_PER_BYTE * len(body))
+        self.rows_at_once = max(CELLS // len(fields) // 8 * 8, FEWEST_ROWS)
+        self.waiting: list[_Rows] = []
+        self.rows_waiting = self.rows_checked = 0
+        self.parts: list[Arrays] = []
 
     def inputs(self) -> Arrays:
-        """All rows."""
-        parts: list[Arrays] = []
-        for number, (kind, header, content) in enumerate(self._messages()):
+        """Return all rows."""
+        opened = 0
+        for kind, header, content in self._messages():
             match kind:
                 case 1 if not self.columns:  # a schema
                     self._open(header)
                 case 2 if self.columns:  # a dictionary
                     self._keep(header, content)
                 case 3 if self.columns:  # records
-                    parts.append(self._batch(_Batch(header, content, self.most_rows - self.rows)))
+                    self._add(Batch(header, content, self.budget))
                 case _:
-                    _damaged("a message out of place")
-            if number % 32 == 31:
+                    refuse_stream("a message out of place")
+            opened += len(self.columns) + 32  # columns that take as long as the message itself
+            if opened > COLUMNS:
+                opened = 0
                 give_way()
         if not self.columns:
-            _damaged("no schema")
-        return join(parts or [self.fields.inputs([()] * len(self.fields))])
+            refuse_stream("no schema")
+        self._check()
+        return join(self.parts or [self.fields.inputs([()] * len(self.fields))])
 
     def _messages(self) -> Iterator[tuple[int, Table, memoryview]]:
-        """The kind, header and content of each message, up to the end of the stream."""
+        """Yield the kind, header and content of each message, up to the end of the stream."""
         whole, at = memoryview(self.body), 0
         while at < len(self.body):
             at += 4 * (self.body[at : at + 4] == CONTINUES)  # which older writers leave out
@@ -208,141 +129,113 @@ class _Stream:
             size = message.number(3, "<q")
             header = message.table(2)
             if header is None or size < 0 or at + size > len(self.body):
-                _damaged("a message that breaks off")
+                refuse_stream("a message that breaks off")
             yield message.number(1, "<B"), header, whole[at : at + size]
             at += size
         if at != len(self.body):
-            _damaged("bytes behind the end of the stream")
+            refuse_stream("bytes behind the end of the stream")
 
     def _open(self, schema: Table) -> None:
-        if schema.number(0, "<h"):
-            _damaged("big-endian numbers")
-        for declared in schema.tables(1):
-            name = declared.text(0)
-            require_known([name], self.fields, "column")
-            if any(name == column.name for column in self.columns):
-                refuse(f"expected every column once; got {quoted(name)} twice", field=name)
-            self.columns.append(_column(name, declared))
-        if not self.columns:
-            refuse("expected the model's columns; got a stream of none")
+        self.columns = read_schema(schema, self.fields)
+        for column in self.columns:
+            if column.dictionary is None:
+                continue
+            if self.encoded.setdefault(column.dictionary, column).values != column.values:
+                refuse_stream("a dictionary of two types")
 
     def _keep(self, header: Table, content: memoryview) -> None:
-        known = header.number(0, "<q")
-        kinds = [column.type for column in self.columns if column.dictionary == known]
-        data = header.table(1)
-        if not kinds or data is None or header.number(2, "<B"):
-            _damaged("a dictionary of no column, or a part of one")
-        values, valid = _Batch(data, content, self.most_rows).values(kinds[0])
-        self.dictionaries[known] = _with_gaps(values, valid)
+        number, data = header.number(0, "<q"), header.table(1)
+        if number not in self.encoded or data is None:
+            refuse_stream("a dictionary of no column")
+        if header.number(2, "<B"):
+            refuse_stream("a part of a dictionary; write dictionaries as a whole")
+        if self.is_shared:
+            self.dictionaries, self.is_shared = self.dictionaries.copy(), False
+        values = Batch(data, content, self.budget).next_array(self.encoded[number].values)
+        self.dictionaries[number] = _Dictionary(values)
 
-    def _batch(self, batch: _Batch) -> Arrays:
-        first = self.rows
-        self.rows += batch.rows
-        columns = {column.name: self._checked(batch, column, first) for column in self.columns}
-        return inputs_of_columns(columns, batch.rows, self.fields)
+    def _add(self, batch: Batch) -> None:
+        """Take up the rows of a batch, and check as many as are checked at once."""
+        if batch.rows > self.rows_left:
+            refuse(
+                f"expected at most {self.rows_left} more rows in a stream of this length; got "
+                f"{batch.rows}; send fewer at a time"
+            )
+        self.rows_left -= batch.rows
+        arrays = [batch.next_array(column.stored) for column in self.columns]
+        self.is_shared = True
+        for start in range(0, batch.rows, self.rows_at_once):
+            stop = min(start + self.rows_at_once, batch.rows)
+            self.waiting.append(_Rows(arrays, self.dictionaries, start, stop))
+            self.rows_waiting += stop - start
+            are_many = len(self.waiting) * len(self.columns) >= WAITING
+            if self.rows_waiting >= self.rows_at_once or are_many:
+                self._check()
+                give_way()
 
-    def _checked(self, batch: _Batch, column: _Column, first: int) -> Sequence[Any]:
-        field = self.fields.columns[self.fields.places[column.name]]
-        values, valid = batch.values(column.places)
-        if column.dictionary is not None:
-            values = self._looked_up(column, values, valid)
-        elif column.type.kind == "text":
-            pass
-        elif isinstance(field, CategoryField):
-            values = with_gaps(values, valid)
-        elif column.type.kind != "time":
-            if valid is not None:
-                with np.errstate(invalid="ignore"):  # a NaN of the signalling kind
-                    values = np.where(valid, values, np.nan)
-            return check_numbers(field, values, first)
-        else:
-            return _check_times(field, column, values, valid, first)
-        return check_column(field, values, first)
+    def _check(self) -> None:
+        """Check the rows that wait."""
+        if not self.waiting:
+            return
+        columns = {
+            column.field.name: self._checked(place, column)
+            for place, column in in_turns(enumerate(self.columns), 16 + self.rows_waiting // 4)
+        }
+        self.parts.append(inputs_of_columns(columns, self.rows_waiting, self.fields))
+        self.rows_checked += self.rows_waiting
+        self.waiting, self.rows_waiting = [], 0
 
-    def _looked_up(
-        self, column: _Column, places: NDArray[Any], valid: NDArray[np.bool_] | None
-    ) -> list[Any]:
-        known = self.dictionaries.get(column.dictionary or 0, ())
-        places = places.astype(np.int64)
-        if valid is not None:
-            places = np.where(valid, places, -1)
-        asked = places if valid is None else places[valid]
-        if len(asked) and not 0 <= asked.min() <= asked.max() < len(known):
-            _damaged(f"values of {quoted(column.name)} outside their dictionary")
-        return [
-            None if place < 0 else known[place]
-            for part in in_turns(range(0, len(places), VALUES), VALUES)
-            for place in places[part : part + VALUES].tolist()
-        ]
+    def _checked(self, place: int, column: Column) -> Sequence[Any]:
+        """Return the values of a column in the rows that wait."""
+        if column.dictionary is None and column.values.kind not in ("text", "view"):
+            numbers = [rows.arrays[place].numbers(rows.start, rows.stop) for rows in self.waiting]
+            return check_numbers(
+                column.field, _joined(numbers), self.rows_checked, self._valid(place)
+            )
+        found: list[Any] = []
+        views: tuple[Array, CheckedValues] | None = None
+        for rows in self.waiting:
+            array, first = rows.arrays[place], self.rows_checked + len(found)
+            if column.dictionary is not None:
+                keys, checked = _indices(rows, array, column)
+                found += checked.of(keys, first)
+            elif column.values.kind == "text":
+                found += check_column(column.field, array.texts(rows.start, rows.stop), first)
+            else:
+                if views is None or views[0] is not array:
+                    views = array, CheckedValues(column.field, array.viewed)
+                found += views[1].of(array.views(rows.start, rows.stop), first)
+        return found
 
-
-def _check_times(
-    field: Field,
-    column: _Column,
-    values: NDArray[Any],
-    valid: NDArray[np.bool_] | None,
-    first: int,
-) -> Sequence[Any]:
-    if not isinstance(field, DateField):
-        refuse(
-            f"expected {field.expected} in field {field.name!r}; got a column of times",
-            field=field.name,
+    def _valid(self, place: int) -> NDArray[np.bool_] | None:
+        found = [rows.arrays[place].valid(rows.start, rows.stop) for rows in self.waiting]
+        if all(valid is None for valid in found):
+            return None
+        return _joined(
+            [
+                np.ones(rows.stop - rows.start, np.bool_) if valid is None else valid
+                for rows, valid in zip(self.waiting, found, strict=True)
+            ]
         )
-    ticks = values.astype(np.int64) * column.type.seconds
-    seconds = seconds_of_ticks(ticks, column.type.per_second)
-    return check_numbers(
-        field, seconds if valid is None else np.where(valid, seconds, np.nan), first
-    )
 
 
-def _with_gaps(values: Any, valid: NDArray[np.bool_] | None) -> list[Any]:
-    if isinstance(values, list):
-        return values
-    return with_gaps(values, valid)
+def _indices(rows: _Rows, array: Array, column: Column) -> tuple[list[Any], CheckedValues]:
+    """Return each row's place in its dictionary, None for a null, and the dictionary's values."""
+    number = -1 if column.dictionary is None else column.dictionary
+    dictionary = rows.dictionaries.get(number)
+    places, valid = array.numbers(rows.start, rows.stop), array.valid(rows.start, rows.stop)
+    asked = places if valid is None else places[valid]
+    length = 0 if dictionary is None else dictionary.values.rows
+    if len(asked) and not 0 <= int(asked.min()) <= int(asked.max()) < length:
+        refuse_stream("values outside their dictionary")
+    keys: list[Any] = places.tolist()
+    if valid is not None:
+        for place in np.flatnonzero(~valid).tolist():
+            keys[place] = None
+    if dictionary is None:  # all are null
+        return keys, CheckedValues(column.field, lambda key: key)
+    return keys, dictionary.checked(column)
 
 
-def _column(name: str, declared: Table) -> _Column:
-    kind = _type(declared, name)
-    encoding = declared.table(4)
-    if encoding is None:
-        return _Column(name, kind, None, kind)
-    if kind.kind == "time":
-        refuse(f"expected times as they are; got them in a dictionary, in {quoted(name)}")
-    index = encoding.table(1)
-    places = _Type("number", "<i4") if index is None else _integer(index)
-    return _Column(name, kind, encoding.number(0, "<q"), places)
-
-
-def _type(declared: Table, name: str) -> _Type:
-    of = declared.table(3)
-    if of is None:
-        _damaged("a column without a type")
-    match declared.number(2, "<B"):
-        case 2:
-            found: _Type | None = _integer(of)
-        case 3:
-            found = FLOATS.get(of.number(0, "<h"))
-        case 8:
-            found = DATES.get(of.number(0, "<h", 1))
-        case 10:
-            found = TIMES.get(of.number(0, "<h"))
-        case other:
-            found = OTHERS.get(other)
-    if found is None:
-        refuse(
-            f"expected numbers, booleans, texts, dates or times in column {quoted(name)}; got "
-            f"values of another type; cast them before they are written",
-            field=name,
-        )
-    return found
-
-
-def _integer(of: Table) -> _Type:
-    bits = of.number(0, "<i")
-    if bits not in (8, 16, 32, 64):
-        _damaged(f"integers of {bits} bits")
-    return _Type("number", f"<{'i' if of.number(1, '<B') else 'u'}{bits // 8}")
-
-
-def _damaged(came: str) -> NoReturn:
-    raise MalformedBodyError(f"expected an Arrow stream; got {came[:100]}")
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -67,10 +67,16 @@ class Table:
         for place in range(at, at + 4 * count, 4):
             yield Table(self.content, place + _read("<I", self.content, place))
 
-    def pairs(self, field: int) -> list[tuple[int, int]]:
-        """The structs of a vector, each of two integers of 64 bits."""
-        at, count = self._vector(field, 16)
-        return list(struct.iter_unpack("<qq", self.content[at : at + 16 * count]))
+    def structs(self, field: int, form: str) -> Structs:
+        """Return the structs of a vector, none where the table has no such vector.
+
+        Args:
+            field: Place of the vector among the table's fields.
+            form: Layout of one struct in the `struct` module's notation, such as "<qq".
+        """
+        size = struct.calcsize(form)
+        at, count = self._vector(field, size)
+        return Structs(self.content, at, count, form, size)
 
     def _place(self, field: int) -> int | None:
         entry = 4 + 2 * field
@@ -91,6 +97,27 @@ class Table:
         if at + 4 + size * count > len(self.content):
             raise FlatbufferError("a vector that is too long")
         return at + 4, count
+
+
+class Structs:
+    """A vector of structs, each read when it is asked for: a vector may be as long as a body.
+
+    Args:
+        content: The whole buffer.
+        at: Position of the first struct, in bytes.
+        count: Number of structs, all inside the buffer.
+        form: Layout of one struct in the `struct` module's notation.
+        size: Bytes of one struct.
+    """
+
+    def __init__(self, content: bytes, at: int, count: int, form: str, size: int) -> None:
+        self.content, self.at, self.count, self.form, self.size = content, at, count, form, size
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, place: int) -> tuple[int, ...]:
+        return struct.unpack_from(self.form, self.content, self.at + place * self.size)
 
 
 def _read(form: str, content: bytes, at: int) -> int:

@@ -1,0 +1,325 @@
+"""Arrow arrays: the values of one column of one batch, each read only when it is asked for.
+
+A buffer may be named by any number of columns, and a byte of it by any number of values. So nothing
+is unpacked when a batch comes: numbers stay views of the body, and texts are spelled one by one,
+out of a budget of bytes that the whole stream has.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.bundle import seconds_of_ticks
+from serving.codec.arrow_schema import Layout, refuse_stream
+from serving.codec.columns import VALUES, refuse
+from serving.codec.fields import Field, WrongValueError
+from serving.codec.flatbuffer import Structs, Table
+from serving.codec.values import SHOWN
+from serving.turns import give_way
+
+TEXT_BYTES = 4  # of all texts of a stream, for each byte of its body
+FEWEST_TEXT_BYTES = 2**20
+INLINE = 12  # bytes of a text that a view holds in itself
+VIEW = struct.Struct("<i4sii")  # length, and of a longer text: first bytes, buffer, offset
+
+Valid = NDArray[np.bool_] | None
+
+
+class TextBudget:
+    """Bytes that the texts of a stream may still have, those that are named twice counted twice.
+
+    Args:
+        length: Length of the body, in bytes.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.most = self.left = max(TEXT_BYTES * length, FEWEST_TEXT_BYTES)
+
+    def spend(self, count: int) -> None:
+        """Take `count` bytes out of the budget.
+
+        Raises:
+            InvalidInstancesError: If there are fewer left.
+        """
+        self.left -= count
+        if self.left < 0:
+            refuse(
+                f"expected at most {self.most} bytes of texts in a stream of this length; got "
+                f"more, since many values refer to the same bytes; send fewer rows at a time"
+            )
+
+
+class Batch:
+    """The buffers of one batch of rows, or of one dictionary, taken in their order.
+
+    Args:
+        table: The batch's table.
+        body: What its buffers lie in.
+        budget: Of the stream.
+    """
+
+    def __init__(self, table: Table, body: memoryview, budget: TextBudget) -> None:
+        if table.table(3) is not None:
+            refuse_stream("compressed columns; write the stream without compression")
+        self.rows = table.number(0, "<q")
+        if self.rows < 0:
+            refuse_stream(f"a batch of {self.rows} rows")
+        self.budget = budget
+        self._body = body
+        self._nodes = table.structs(1, "<qq")
+        self._buffers = table.structs(2, "<qq")
+        self._variadic: Structs = table.structs(4, "<q")
+        self._node = self._buffer = self._view = 0
+
+    def next_array(self, layout: Layout) -> Array:
+        """Take the next column's buffers.
+
+        Raises:
+            MalformedBodyError: If there are none, or they are too short for its values.
+        """
+        rows, nulls = self._nodes[self._node] if self._node < len(self._nodes) else (-1, 0)
+        self._node += 1
+        if rows != self.rows:
+            refuse_stream(f"a column of {rows} values in a batch of {self.rows}")
+        if layout.kind == "null":
+            return Array(layout, rows, None, None, self)
+        validity = self._take()
+        bits = _numbers(validity, "u1", (rows + 7) // 8) if nulls else None
+        items = self._take()
+        match layout.kind:
+            case "boolean":
+                return Array(layout, rows, bits, _numbers(items, "u1", (rows + 7) // 8), self)
+            case "text":
+                starts = _numbers(items, layout.dtype, rows + 1 if rows else 0)
+                return Array(layout, rows, bits, starts, self, content=self._take())
+            case "view":
+                views, buffers = _numbers(items, "V16", rows), self._next_variadic()
+                return Array(layout, rows, bits, views, self, buffers=buffers)
+            case _:
+                return Array(layout, rows, bits, _numbers(items, layout.dtype, rows), self)
+
+    def buffer(self, place: int) -> memoryview:
+        """Return one buffer by its place in the batch."""
+        start, length = self._buffers[place] if place < len(self._buffers) else (-1, 0)
+        if start < 0 or length < 0 or start + length > len(self._body):
+            refuse_stream("a buffer outside its message")
+        return self._body[start : start + length]
+
+    def _take(self) -> memoryview:
+        found = self.buffer(self._buffer)
+        self._buffer += 1
+        return found
+
+    def _next_variadic(self) -> range:
+        (count,) = self._variadic[self._view] if self._view < len(self._variadic) else (-1,)
+        self._view += 1
+        if not 0 <= count <= len(self._buffers) - self._buffer:
+            refuse_stream(f"views into {count} buffers")
+        first = self._buffer
+        self._buffer += count
+        return range(first, self._buffer)
+
+
+class Array:
+    """The values of one column of one batch.
+
+    Args:
+        layout: Layout of the values.
+        rows: Number of values.
+        bits: Which are valid, packed, uint8 `(ceil(rows / 8),)`; None if all are, or none is null.
+        items: Numbers, packed booleans, offsets or views; None of the "null" layout.
+        batch: The batch that it is of.
+        content: What the offsets of texts point into.
+        buffers: Places of the buffers that views point into.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        rows: int,
+        bits: NDArray[np.uint8] | None,
+        items: NDArray[Any] | None,
+        batch: Batch,
+        content: memoryview | None = None,
+        buffers: range = range(0),
+    ) -> None:
+        self.layout, self.rows = layout, rows
+        self._bits, self._batch = bits, batch
+        self._items: NDArray[Any] = np.empty(0) if items is None else items
+        self._content, self._buffers = content or memoryview(b""), buffers
+
+    def valid(self, start: int, stop: int) -> Valid:
+        """Return where there are values, bool `(stop - start,)`, None for everywhere.
+
+        Args:
+            start: First row, a multiple of 8.
+            stop: Row behind the last.
+        """
+        if self.layout.kind == "null":
+            return np.zeros(stop - start, np.bool_)
+        return None if self._bits is None else _unpacked(self._bits, start, stop)
+
+    def numbers(self, start: int, stop: int) -> NDArray[Any]:
+        """Return numbers, booleans, seconds of times, or NaN where the layout is "null".
+
+        Args:
+            start: First row, a multiple of 8.
+            stop: Row behind the last.
+        """
+        match self.layout.kind:
+            case "null":
+                return np.full(stop - start, np.nan)
+            case "boolean":
+                return _unpacked(self._items, start, stop)
+            case "time":
+                return self._seconds(self._items[start:stop])
+            case _:
+                return self._items[start:stop]
+
+    def texts(self, start: int, stop: int) -> list[str | None]:
+        """Return the texts of the "text" layout, None for a null.
+
+        Args:
+            start: First row, a multiple of 8.
+            stop: Row behind the last.
+        """
+        starts = self._items[start : stop + 1]
+        if stop > start:
+            if starts[0] < 0 or starts[-1] > len(self._content) or (np.diff(starts) < 0).any():
+                refuse_stream("texts outside their buffer")
+            self._batch.budget.spend(int(starts[-1] - starts[0]))
+        texts: list[str | None] = []
+        for block in range(0, stop - start, VALUES):
+            if block:
+                give_way()
+            edges = pairwise(starts[block : block + VALUES + 1].tolist())
+            texts += [_text(self._content[left:right]) for left, right in edges]
+        self._drop_nulls(texts, start, stop)
+        return texts
+
+    def views(self, start: int, stop: int) -> list[bytes | None]:
+        """Return the views of texts, equal ones for equal texts most often; None for a null.
+
+        Args:
+            start: First row, a multiple of 8.
+            stop: Row behind the last.
+        """
+        views: list[bytes | None] = self._items[start:stop].tolist()
+        self._drop_nulls(views, start, stop)
+        return views
+
+    def viewed(self, view: bytes) -> str:
+        """Return the text that one of `views` points at."""
+        length, _, buffer, offset = VIEW.unpack(view)
+        if 0 <= length <= INLINE:
+            return _text(view[4 : 4 + length])
+        if length < 0 or offset < 0 or not 0 <= buffer < len(self._buffers):
+            refuse_stream("a view outside its buffers")
+        content = self._batch.buffer(self._buffers[buffer])
+        if offset + length > len(content):
+            refuse_stream("a view outside its buffers")
+        self._batch.budget.spend(length)
+        return _text(content[offset : offset + length])
+
+    def value(self, place: int) -> Any:
+        """Return the value at a place of a dictionary, as JSON would have it; None for a null."""
+        first = place // 8 * 8
+        valid = self.valid(first, place + 1)
+        if valid is not None and not valid[-1]:
+            return None
+        match self.layout.kind:
+            case "view":
+                return self.viewed(self._items[place : place + 1].tolist()[0])
+            case "text":
+                return self._text_at(place)
+            case _:
+                found = self.numbers(first, place + 1)[-1].item()
+                return None if found != found else found  # noqa: PLR0124
+
+    def _seconds(self, ticks: NDArray[Any]) -> NDArray[np.float64]:
+        return seconds_of_ticks(
+            ticks.astype(np.int64) * self.layout.seconds, self.layout.per_second
+        )
+
+    def _text_at(self, place: int) -> str:
+        start, end = self._items[place : place + 2].tolist()
+        if not 0 <= start <= end <= len(self._content):
+            refuse_stream("texts outside their buffer")
+        self._batch.budget.spend(end - start)
+        return _text(self._content[start:end])
+
+    def _drop_nulls(self, found: list[Any], start: int, stop: int) -> None:
+        valid = self.valid(start, stop)
+        if valid is not None:
+            for place in np.flatnonzero(~valid).tolist():
+                found[place] = None
+
+
+class CheckedValues(dict[Any, Any]):
+    """Values of a column by key, each decoded and checked when it is asked for the first time.
+
+    Args:
+        field: The column's rule.
+        decode: Gives the value of a key; None stands for a null without it.
+    """
+
+    def __init__(self, field: Field, decode: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.field, self.decode = field, decode
+
+    def __missing__(self, key: Any) -> Any:
+        found = self.field.check(None if key is None else self.decode(key))
+        self[key] = found
+        return found
+
+    def of(self, keys: Sequence[Any], first: int) -> list[Any]:
+        """Return the checked value of each key.
+
+        Args:
+            keys: Keys of consecutive rows.
+            first: Number of the first of those rows, for errors.
+
+        Raises:
+            InvalidInstancesError: If a value is not what the column takes.
+        """
+        found: list[Any] = []
+        for start in range(0, len(keys), VALUES):
+            if start:
+                give_way()
+            part = keys[start : start + VALUES]
+            try:
+                found += map(self.__getitem__, part)
+            except WrongValueError as error:
+                at = first + start + next(at for at, key in enumerate(part) if key not in self)
+                refuse(
+                    f"expected {error.expected} in instance {at}, field {self.field.name!r}; got "
+                    f"{error.got}",
+                    instance=at,
+                    field=self.field.name,
+                )
+        return found
+
+
+def _text(content: bytes | memoryview) -> str:
+    try:
+        return str(content, "utf-8")
+    except UnicodeDecodeError:
+        refuse(f"expected texts in UTF-8; got the bytes {bytes(content[:SHOWN])!r}")
+
+
+def _numbers(buffer: memoryview, dtype: str, count: int) -> NDArray[Any]:
+    size = np.dtype(dtype).itemsize
+    if len(buffer) < count * size:
+        refuse_stream(f"{len(buffer)} bytes of {count} values")
+    return np.frombuffer(buffer, dtype, count)
+
+
+def _unpacked(bits: NDArray[np.uint8], start: int, stop: int) -> NDArray[np.bool_]:
+    part = bits[start // 8 : (stop + 7) // 8]
+    return np.unpackbits(part, count=stop - start, bitorder="little").view(np.bool_)

@@ -1,0 +1,491 @@
+"""The same records in every body format become the same arrays, or are refused in all of them.
+
+The encoders are pyarrow, NumPy and the standard library; nothing here is the codec's own.
+"""
+
+import csv
+import gzip
+import io
+import json
+import math
+import struct
+import zlib
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.bundle import Boolean, Category, Date, Number
+from serving.codec.compression import unpacked
+from serving.codec.fields import Fields
+from serving.codec.inference_v2 import ask_inference
+from serving.codec.rows import ask_rows
+from serving.codec.tensorflow import ask_tensorflow
+from serving.errors import InvalidInstancesError
+from serving.wire import Message
+
+ARROW = "application/vnd.apache.arrow.stream"
+NPY, RAW, CSV = "application/x-npy", "application/octet-stream", "text/csv"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST, END = -62135596800, 253402300800
+
+
+def category(name, *texts, unseen="unknown"):
+    return Category(
+        name=name, type="category", missing="impute", unseen=unseen, categories=list(texts)
+    )
+
+
+def number(name):
+    return Number(name=name, type="number", missing="impute", minimum=0, maximum=1)
+
+
+COLUMNS = {
+    "number": number("number"),
+    "boolean": Boolean(name="boolean", type="boolean", missing="impute"),
+    "text": category("text", "private", "self-employed, not in a company", "é"),
+    "whole": category("whole", "0", "1", "-3", "12345678901234567"),
+    "truth": category("truth", "True", "False", unseen="refuse"),
+    "date": Date(name="date", type="date", missing="impute", minimum="2000-01-01",
+                 maximum="2024-01-01"),
+}  # fmt: skip
+TABLE = Fields(list(COLUMNS.values()))
+VECTOR = Fields([number("x"), Boolean(name="y", type="boolean", missing="impute"), number("z")])
+
+
+# Encoders, each from columns of Python values, None for a gap.
+
+
+def json_rows(columns):
+    rows = list(zip(*columns.values(), strict=True))
+    return ask_rows, Message(json.dumps({"instances": rows}).encode())
+
+
+def json_records(columns):
+    rows = zip(*columns.values(), strict=True)
+    records = [dict(zip(columns, row, strict=True)) for row in rows]
+    return ask_rows, Message(json.dumps({"instances": records}).encode())
+
+
+def tensorflow_rows(columns):
+    return ask_tensorflow, json_rows(columns)[1]
+
+
+def csv_text(columns, *, header):
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    writer.writerows([list(columns)] * header)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return ask_rows, Message(stream.getvalue().encode(), CSV)
+
+
+def tensorflow_columns(columns):
+    return ask_tensorflow, Message(json.dumps({"inputs": columns}).encode())
+
+
+def arrow(arrays, **options):
+    stream = io.BytesIO()
+    table = pa.table(arrays)
+    with pa.ipc.new_stream(
+        stream, table.schema, options=pa.ipc.IpcWriteOptions(**options)
+    ) as writer:
+        writer.write_table(table, max_chunksize=3)
+    return ask_rows, Message(stream.getvalue(), ARROW)
+
+
+def oip_json(tensors, *, nested):
+    inputs = [
+        {"name": name, "datatype": datatype, "shape": [len(values), *[1] * nested],
+         "data": [[value] for value in values] if nested else values}
+        for name, (datatype, values) in tensors.items()
+    ]  # fmt: skip
+    return ask_inference, Message(json.dumps({"inputs": inputs}).encode())
+
+
+def oip_binary(tensors):
+    inputs, parts = [], []
+    for name, (datatype, values) in tensors.items():
+        if datatype == "BYTES":
+            texts = [("" if value is None else value).encode() for value in values]
+            parts.append(b"".join(struct.pack("<I", len(text)) + text for text in texts))
+        else:
+            gaps = [math.nan if value is None else value for value in values]
+            parts.append(np.array(gaps, DTYPES[datatype]).tobytes())
+        inputs.append({"name": name, "datatype": datatype, "shape": [len(values)],
+                       "parameters": {"binary_data_size": len(parts[-1])}})  # fmt: skip
+    head = json.dumps({"inputs": inputs}).encode()
+    return ask_inference, Message(b"".join([head, *parts]), json_bytes=len(head))
+
+
+def npy(array):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return ask_rows, Message(stream.getvalue(), NPY)
+
+
+DTYPES = {"FP32": "f4", "FP64": "f8", "INT64": "i8", "INT32": "i4", "UINT64": "u8", "BOOL": "?"}
+
+
+def decoded(ask, message, fields):
+    """The arrays, or None where the body is refused as instances of other values."""
+    squeezed = b"".join(unpacked(gzip.compress(message.content, 1), "gzip", 2**24))
+    assert zlib.crc32(squeezed) == zlib.crc32(message.content)
+    try:
+        return ask(message, fields).inputs
+    except InvalidInstancesError:
+        return None
+
+
+def bits(array):
+    """Values that are equal only if they are the same to the last bit."""
+    if array.dtype == object:
+        return array.tolist()
+    canonical = np.where(np.isnan(array), np.nan, array)  # of many NaN the graph sees one
+    return canonical.tobytes()
+
+
+def assert_same(bodies, fields):
+    """Every body is decoded to the same arrays; returns them, or None if all are refused."""
+    found = {name: decoded(*body, fields) for name, body in bodies.items()}
+    first, *others = found
+    for other in others:
+        assert (found[first] is None) == (found[other] is None), f"{first} and {other}"
+        for name, array in (found[first] or {}).items():
+            assert array.dtype == found[other][name].dtype
+            assert array.shape == found[other][name].shape
+            assert bits(array) == bits(found[other][name]), f"{name}: {first} and {other}"
+    return found[first]
+
+
+def optional(values, count):
+    return st.lists(st.none() | values, min_size=count, max_size=count)
+
+
+SPACED = st.sampled_from(["", " ", "\t", "\u00a0 "])
+TEXTS = st.builds(
+    "".join,
+    st.tuples(
+        SPACED,
+        st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\n\0"), max_size=20)
+        | st.sampled_from(["private", "self-employed, not in a company", "é", "NA", "NaN", "none"]),
+        SPACED,
+    ),
+)
+FLOATS = st.floats(-3.41e38, 3.41e38) | st.sampled_from(
+    [-0.0, 1e-45, 1.4e-45, 7e-46, 3.4028235e38, 3.4028236e38, 1e39, 16777217.0, 0.1]
+)
+WHOLE = st.integers(-(2**63), 2**63 - 1) | st.sampled_from(
+    [0, 1, -3, 12345678901234567, 2**53 + 1, 2**24 + 1, 1 + 2**30 + 2**54]
+)
+TRUTHS = st.booleans()
+MOMENTS = st.datetimes(timezones=st.just(UTC)) | st.sampled_from(
+    [EPOCH, datetime(1969, 12, 31, 23, 59, 59, 999999, UTC), datetime.max.replace(tzinfo=UTC)]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_table_in_every_format_is_the_same_arrays(data):
+    count = data.draw(st.integers(1, 9))
+    columns = {
+        name: data.draw(optional(values, count))
+        for name, values in {
+            "number": FLOATS, "boolean": TRUTHS, "text": TEXTS, "whole": WHOLE, "truth": TRUTHS,
+        }.items()
+    }  # fmt: skip
+    moments = data.draw(optional(MOMENTS, count))
+    columns["date"] = [moment and moment.isoformat() for moment in moments]
+    typed = {
+        "number": pa.array(columns["number"], pa.float64()),
+        "boolean": pa.array(columns["boolean"], pa.bool_()),
+        "text": pa.array(columns["text"], pa.string()),
+        "whole": pa.array(columns["whole"], pa.int64()),
+        "truth": pa.array(columns["truth"], pa.bool_()),
+        "date": pa.array(moments, pa.timestamp("us", "Europe/Berlin")),
+    }
+    texts = {name: pa.array(values) for name, values in columns.items()} | {
+        "date": pa.array(columns["date"], pa.large_string()),
+        "text": pa.array(columns["text"], pa.string_view()),
+        "truth": pa.array([v if v is None else str(v) for v in columns["truth"]], pa.string()),
+        "whole": pa.array([v if v is None else str(v) for v in columns["whole"]], pa.string_view()),
+        "number": pa.array(columns["number"], pa.float64()),
+        "boolean": pa.array(columns["boolean"], pa.bool_()),
+    }
+    encoded = {
+        name: pa.DictionaryArray.from_arrays(
+            pa.array(
+                [None if value is None else place for place, value in enumerate(values)],
+                data.draw(st.sampled_from([pa.int8(), pa.uint16(), pa.int64()])),
+            ),
+            typed[name] if name != "text" else texts[name],
+        )
+        for name, values in columns.items()
+    }
+    # Binary tensors of BYTES say null by an empty text, those of booleans or integers not at all.
+    spelled = {
+        "number": ("FP64", columns["number"]),
+        "boolean": ("FP32", [v if v is None else float(v) for v in columns["boolean"]]),
+        "text": ("BYTES", columns["text"]),
+        "whole": ("BYTES", [v if v is None else str(v) for v in columns["whole"]]),
+        "truth": ("BYTES", [v if v is None else str(v) for v in columns["truth"]]),
+        "date": ("BYTES", columns["date"]),
+    }
+    tensors = spelled | {
+        "whole": ("INT64", columns["whole"]), "truth": ("BOOL", columns["truth"]),
+        "boolean": ("BOOL", columns["boolean"]),
+    }  # fmt: skip
+    found = assert_same(
+        {
+            "json rows": json_rows(columns), "json records": json_records(columns),
+            "tensorflow rows": tensorflow_rows(columns),
+            "tensorflow columns": tensorflow_columns(columns),
+            "csv": csv_text(columns, header=False), "csv, names": csv_text(columns, header=True),
+            "arrow": arrow(typed), "arrow, legacy": arrow(typed, use_legacy_format=True),
+            "arrow texts": arrow(texts), "arrow dictionaries": arrow(encoded),
+            "oip flat": oip_json(tensors, nested=False),
+            "oip nested": oip_json(spelled, nested=True), "oip binary": oip_binary(spelled),
+            **({} if any(None in columns[name] for name in ("whole", "truth", "boolean")) else
+               {"oip binary, typed": oip_binary(tensors)}),
+        },
+        TABLE,
+    )  # fmt: skip
+    if found is None:
+        limit = 2.0**128 - 2.0**103
+        assert any(value is not None and abs(value) >= limit for value in columns["number"])
+        return
+    expected = [
+        math.nan if m is None else (m - EPOCH) / timedelta(microseconds=1) / 1e6 for m in moments
+    ]
+    whole = [math.nan if m is None else (m - EPOCH) // timedelta(seconds=1) for m in moments]
+    seconds = found["date"].ravel()
+    np.testing.assert_array_equal(np.floor(seconds), whole)
+    np.testing.assert_allclose(seconds, expected, rtol=1e-15, atol=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_matrix_in_every_format_is_the_same_rows(data):
+    count = data.draw(st.integers(1, 9))
+    values, (kind, datatype) = data.draw(
+        st.sampled_from(
+            [
+                (FLOATS, ("f8", "FP64")),
+                (st.floats(allow_nan=False, allow_infinity=False, width=32), ("f4", "FP32")),
+                (st.integers(-(2**31), 2**31 - 1), ("i4", "INT32")),
+                (WHOLE, ("i8", "INT64")),
+                (st.integers(0, 2**64 - 1), ("u8", "UINT64")),
+            ]
+        )
+    )
+    of = st.lists(values, min_size=count, max_size=count)
+    near = st.sampled_from([0, 1]) if kind != "f8" else st.sampled_from([0, 1, 1 + 2**-40, 0.5, 2])
+    truths = data.draw(st.lists(near, min_size=count, max_size=count))
+    columns = {"x": data.draw(of), "y": truths, "z": data.draw(of)}
+    array = np.array(list(columns.values()), kind).T
+    rows = array.tolist()
+    shape, features = list(array.shape), {"name": "features", "datatype": datatype}
+    as_list = {"inputs": [{**features, "shape": shape, "data": rows}]}
+    flat = {"inputs": [{**features, "shape": shape, "data": array.ravel().tolist()}]}
+    head = {**features, "shape": shape, "parameters": {"binary_data_size": array.nbytes}}
+    head = json.dumps({"inputs": [head]}).encode()
+    columns = dict(zip(columns, array.T.tolist(), strict=True))
+    typed = {name: pa.array(list(of), pa.from_numpy_dtype(array.dtype))
+             for name, of in columns.items()}  # fmt: skip
+    bodies = {
+        "json rows": json_rows(columns), "json records": json_records(columns),
+        "tensorflow rows": tensorflow_rows(columns),
+        "tensorflow columns": (ask_tensorflow, Message(json.dumps({"inputs": rows}).encode())),
+        "tensorflow named": (ask_tensorflow, Message(json.dumps(
+            {"instances": [{"features": row} for row in rows]}).encode())),
+        "csv": csv_text(columns, header=False), "csv, names": csv_text(columns, header=True),
+        "csv, quoted": (ask_rows, Message(
+            "\n".join(",".join(f'"{v}"' for v in row) for row in rows).encode(), CSV)),
+        "npy": npy(array), "npy, big-endian": npy(np.asfortranarray(array.astype(f">{kind}"))),
+        "arrow": arrow(typed),
+        "arrow dictionaries": arrow({n: a.dictionary_encode() for n, a in typed.items()}),
+        "oip nested": (ask_inference, Message(json.dumps(as_list).encode())),
+        "oip flat": (ask_inference, Message(json.dumps(flat).encode())),
+        "oip binary": (ask_inference, Message(head + array.tobytes(), json_bytes=len(head))),
+    }  # fmt: skip
+    if kind == "f4":
+        bodies["raw"] = (ask_rows, Message(array.tobytes(), RAW))
+        bodies["oip raw"] = (ask_inference, Message(array.tobytes(), json_bytes=0))
+    if kind == "f8":
+        bodies["arrow of float32"] = None
+        with np.errstate(over="ignore"):
+            single = array.astype("f4")
+        bodies["arrow of float32"] = arrow(
+            {n: pa.array(c) for n, c in zip("xyz", single.T, strict=True)}
+        )
+    found = assert_same(bodies, VECTOR)
+    if found is not None:
+        exact = np.array([[float(value) for value in row] for row in rows])
+        assert found["features"].tobytes() == exact.astype("f4").tobytes()
+
+
+UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+DATE = Fields([COLUMNS["date"]])
+
+
+def since(ticks, unit):
+    """The nearest float64 within the same second, by whole numbers."""
+    exact = Fraction(ticks, UNITS[unit])
+    nearest = exact.numerator / exact.denominator
+    return min(nearest, math.nextafter(math.floor(exact) + 1, -math.inf))
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_date_in_every_time_unit_is_the_same_seconds(unit, data):
+    low, high = FIRST * UNITS[unit], END * UNITS[unit] - 1
+    edge = st.sampled_from([-1, 0, 1, low, high, -(UNITS[unit] * 86400) - 1])
+    ticks = [
+        max(min(tick, 2**63 - 1), -(2**63) + 1)
+        for tick in data.draw(st.lists(st.integers(low, high) | edge, min_size=1, max_size=9))
+    ]
+    times = pa.array(ticks, pa.timestamp(unit, data.draw(st.sampled_from(["UTC", "Asia/Tokyo"]))))
+    naive = times.cast(pa.timestamp(unit, "UTC")).cast(pa.timestamp(unit))
+    texts = pc.cast(naive, pa.string()).to_pylist()
+    expected = [since(tick, unit) for tick in ticks]
+    columns, numbers = {"date": texts}, {"date": expected}
+    found = assert_same(
+        {
+            "arrow": arrow({"date": times}), "arrow, no zone": arrow({"date": naive}),
+            "arrow dictionary": arrow({"date": times.dictionary_encode()}),
+            "arrow text": arrow({"date": pa.array(texts)}),
+            "json rows": json_rows(columns), "json records": json_records(columns),
+            "csv": csv_text(columns, header=True),
+            "zone": json_rows({"date": [f"{text}+00:00" for text in texts]}),
+            "oip text": oip_json({"date": ("BYTES", texts)}, nested=True),
+            "oip binary text": oip_binary({"date": ("BYTES", texts)}),
+            "seconds in rows": json_rows(numbers), "seconds in records": json_records(numbers),
+            "seconds in tensorflow": tensorflow_columns(numbers),
+            "seconds in csv": csv_text(numbers, header=False),
+            "seconds in oip": oip_json({"date": ("FP64", expected)}, nested=False),
+            "seconds in binary": oip_binary({"date": ("FP64", expected)}),
+            "seconds alone": (ask_inference, Message(np.array(expected).tobytes(), json_bytes=0)),
+            "seconds in arrow": arrow({"date": pa.array(expected, pa.float64())}),
+            "seconds in a dictionary": arrow(
+                {"date": pa.array(expected, pa.float64()).dictionary_encode()}),
+        },
+        DATE,
+    )  # fmt: skip
+    assert found["date"].ravel().tolist() == expected
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("ns"), pa.timestamp("us"), pa.date32(), pa.date64()])
+def test_midnight_of_every_day_is_that_day(kind):
+    days = np.arange(-30_000, 30_000)
+    ticks = days.astype("datetime64[D]").astype("datetime64[ns]")
+    column = pa.array(ticks).cast(pa.timestamp("s")).cast(kind)
+    found = ask_rows(arrow({"date": column})[1], DATE).inputs["date"].ravel()
+    np.testing.assert_array_equal(found, days * 86400.0)
+
+
+VALUES = [  # of a date column, that no format takes
+    END, FIRST - 1, 1.7e12, -1.7e12, 1.7e18, 1e300, True, False,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_date_beyond_its_bounds_is_refused_in_every_format(value):
+    columns = {"date": [0, value]}
+    kind = "BOOL" if isinstance(value, bool) else "FP64"
+    columns = {"date": [False, value]} if kind == "BOOL" else columns
+    bodies = {
+        "rows": json_rows(columns), "records": json_records(columns),
+        "tensorflow": tensorflow_columns(columns), "csv": csv_text(columns, header=False),
+        "arrow": arrow({"date": pa.array(columns["date"], None if kind == "BOOL" else "f8")}),
+        "dictionary": arrow({"date": pa.array(columns["date"], None if kind == "BOOL" else "f8")
+                             .dictionary_encode()}),
+        "oip": oip_json({"date": (kind, columns["date"])}, nested=False),
+        "binary": oip_binary({"date": (kind, columns["date"])}),
+    }  # fmt: skip
+    if abs(value) < 2**63 and kind != "BOOL" and value == int(value):
+        ticks = {"date": [0, int(value)]}
+        bodies["integers"] = arrow(ticks)
+        bodies["timestamps"] = arrow({"date": pa.array(ticks["date"], pa.timestamp("s"))})
+        bodies["oip integers"] = oip_json({"date": ("INT64", ticks["date"])}, nested=True)
+        bodies["binary integers"] = oip_binary({"date": ("INT64", ticks["date"])})
+    assert assert_same(bodies, DATE) is None
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1e3, "milli"), (1e6, "micro"), (1e9, "nano")])
+def test_date_of_another_unit_is_asked_about(factor, unit):
+    ticks = {"date": [1715904000 * factor]}
+    for ask, message in (json_rows(ticks), csv_text(ticks, header=False),
+                         arrow({"date": pa.array(ticks["date"])}),
+                         oip_binary({"date": ("FP64", ticks["date"])})):  # fmt: skip
+        with pytest.raises(InvalidInstancesError, match=f"were {unit}seconds meant"):
+            ask(message, DATE)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_infinite_date_is_refused_in_every_format(value):
+    for ask, message in (
+        (ask_rows, Message(b'{"instances": [[1e999]]}')), (ask_rows, Message(b"inf\n", CSV)),
+        arrow({"date": pa.array([value])}), oip_binary({"date": ("FP64", [value])}),
+    ):  # fmt: skip
+        with pytest.raises(InvalidInstancesError):
+            ask(message, DATE)
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("20240517", None), ("20240517.0", 20240517.0), ("2024", None), ("2024.0", 2024.0),
+    ("20241399", 20241399.0), ("86400", 86400.0), ("1715904000", 1715904000.0),
+])  # fmt: skip
+def test_csv_digits_that_may_be_a_date_or_seconds_are_refused(text, expected):
+    message = Message(f"{text}\n".encode(), CSV)
+    if expected is None:
+        with pytest.raises(InvalidInstancesError, match="write 2024-0.* for the day"):
+            ask_rows(message, DATE)
+    else:
+        assert ask_rows(message, DATE).inputs["date"].tolist() == [[expected]]
+
+
+MIXED = Fields([COLUMNS["boolean"], COLUMNS["whole"], COLUMNS["date"]])
+JUDGED = [  # a column, a number, and whether it is one of its values
+    ("boolean", 2, False), ("boolean", 0.5, False), ("boolean", -1, False), ("boolean", 1.0, True),
+    ("boolean", 1 + 2**-40, True), ("whole", 3.0, True), ("whole", 3.5, False),
+    ("whole", 2**53 + 2, False), ("whole", -0.0, True), ("date", 0.5, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value", "is_taken"), JUDGED)
+def test_number_is_judged_by_its_column_in_every_typed_format(name, value, is_taken):
+    value = float(value)
+    columns = {column: [value if column == name else None] for column in MIXED.places}
+    tensors = {name: ("FP64", [value])}
+    found = assert_same(
+        {
+            "rows": json_rows(columns), "records": json_records(columns),
+            "tensorflow": tensorflow_columns({name: [value]}),
+            "arrow": arrow({name: pa.array([value])}),
+            "dictionary": arrow({name: pa.array([value]).dictionary_encode()}),
+            "oip": oip_json(tensors, nested=False), "binary": oip_binary(tensors),
+        },
+        MIXED,
+    )  # fmt: skip
+    assert (found is not None) == is_taken
+
+
+WRITTEN = SimpleNamespace(name="whole", same=["3", "3.0", " 3 "])
+
+
+def test_whole_category_is_the_same_however_it_is_written():
+    bodies = {f"text {text}": json_rows({"whole": [text]}) for text in WRITTEN.same}
+    bodies |= {f"csv {text}": csv_text({"whole": [text]}, header=True) for text in WRITTEN.same}
+    bodies |= {f"{kind}": arrow({"whole": pa.array([3], kind)}) for kind in
+               ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float",
+                "double")}  # fmt: skip
+    bodies["half"] = arrow({"whole": pa.array(np.array([3], "f2"))})
+    bodies["json"], bodies["json float"] = json_rows({"whole": [3]}), json_rows({"whole": [3.0]})
+    found = assert_same(bodies, Fields([COLUMNS["whole"]]))
+    assert found["whole"].tolist() == [["3"]]
