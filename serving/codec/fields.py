@@ -24,9 +24,11 @@ from serving.codec.values import quoted, shown
 
 FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
 EXACT = 2.0**53  # from here on a whole number may not be the one that was written
-FRACTIONLESS = re.compile(r"(0|-?[1-9][0-9]*)\.0+")
+# Possessive quantifiers: a long text that does not match is looked at once.
+FRACTIONLESS = re.compile(r"(?:0|-?[1-9][0-9]*+)\.0++")
 DATE = re.compile(
-    r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?", re.ASCII
+    r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d++)?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?",
+    re.ASCII,
 )
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LISTED = 5  # categories that an error names
