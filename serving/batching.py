@@ -14,6 +14,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from time import perf_counter
 from weakref import WeakKeyDictionary
 
@@ -60,6 +61,7 @@ class _Lane:
         self.alone = min(self.most, self.pace.alone_rows)
         self.parked: deque[_Parked] = deque()
         self.rows = 0
+        self._ran_alone = False
 
     @property
     def full(self) -> bool:
@@ -73,6 +75,11 @@ class _Lane:
 
     def take(self) -> list[_Parked]:
         """The first of them, as many as one run takes; one alone that is to run alone."""
+        if self.parked[0].alone and self._ran_alone:
+            # After a slice of one large request the small ones have their turn, not the next large
+            # one: however many are large, a small one waits for one slice.
+            self.parked = deque(sorted(self.parked, key=attrgetter("alone")))
+        self._ran_alone = self.parked[0].alone
         batch = [self.parked.popleft()]
         rows, join = batch[0].rows, not batch[0].alone
         while join and self.parked and rows + self.parked[0].rows <= self.most:

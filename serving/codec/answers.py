@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays, Manifest
+from serving.bundle import Arrays, Manifest, slices
+from serving.codec.columns import VALUES, in_turns
 
 OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+ENCODED_AT_ONCE = 2**15  # numbers or texts of an output, some milliseconds
+ROWS = VALUES // 4  # of an answer in CSV that are written at once
 NEEDS_QUOTES = re.compile(r'[",\r\n]|^\s|\s$')
 
 
@@ -30,11 +34,11 @@ def encode_answers(manifest: Manifest, outputs: Arrays) -> bytes:
     if "value" in outputs:
         value = outputs["value"]
         # One target: a number per instance, not a list of one.
-        answer["predictions"] = value[:, 0].copy() if value.shape[1] == 1 else value
+        answer["predictions"] = plain(value[:, 0] if value.shape[1] == 1 else value)
     if "label" in outputs:
         answer["predictions"] = plain(outputs["label"])
     if "probabilities" in outputs:
-        answer["probabilities"] = outputs["probabilities"]
+        answer["probabilities"] = plain(outputs["probabilities"])
     return orjson.dumps(answer, option=OPTIONS)
 
 
@@ -44,6 +48,11 @@ def encode_csv(outputs: Arrays) -> bytes:
     Args:
         outputs: as for `encode_answers`.
     """
+    return b"".join(in_turns(map(_csv_lines, slices(outputs, ROWS)), ROWS))
+
+
+def _csv_lines(outputs: Arrays) -> bytes:
+    """Return the lines of some rows."""
     columns = []
     if "label" in outputs:
         columns.append([_quoted(str(label)) for label in outputs["label"].tolist()])
@@ -52,8 +61,30 @@ def encode_csv(outputs: Arrays) -> bytes:
 
 
 def plain(array: NDArray[Any]) -> Any:
-    """An output as orjson takes it."""
-    return array.tolist() if array.dtype.kind == "U" else np.ascontiguousarray(array)
+    """Return an output in a form that orjson takes.
+
+    A long one is encoded here, some rows at a time, and other connections have their turn.
+    """
+    if array.size <= ENCODED_AT_ONCE:
+        return array.tolist() if array.dtype.kind == "U" else np.ascontiguousarray(array)
+    return list_in_turns(map(plain, row_blocks(array)))
+
+
+def row_blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield some rows of an output at a time, no more than are encoded at once."""
+    step = max(ENCODED_AT_ONCE * len(array) // max(array.size, 1), 1)
+    for start in range(0, len(array), step):
+        yield array[start : start + step]
+
+
+def list_in_turns(blocks: Iterable[Any]) -> orjson.Fragment:
+    """Return the JSON of one list of what all blocks hold; others have their turn in between.
+
+    Args:
+        blocks: Lists or arrays that orjson takes, none of them empty.
+    """
+    texts = (orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] for block in blocks)
+    return orjson.Fragment(b"[" + b",".join(in_turns(texts, VALUES)) + b"]")
 
 
 def _lines(rows: NDArray[Any]) -> list[str]:

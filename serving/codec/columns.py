@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from itertools import islice
 from typing import Any, NoReturn, TypeVar
 
@@ -21,13 +20,14 @@ from serving.codec.fields import (
     WrongValueError,
     most_cells,
 )
-from serving.codec.values import SHOWN, quoted
+from serving.codec.values import SHOWN, quoted, suggestion
 from serving.errors import InvalidInstancesError
 from serving.turns import give_way
 
 Item = TypeVar("Item")
 
 VALUES = 2**13  # that are Python objects at the same time, and are read in one turn
+NUMBERS = 2**17  # that NumPy checks in one turn
 
 
 def refuse(message: str, **details: Any) -> NoReturn:
@@ -96,6 +96,24 @@ def _check(field: Field, value: object, instance: int) -> Any:
         )
 
 
+def check_long_column(field: Field, values: Iterable[object]) -> Sequence[Any]:
+    """Return the values of a column of any length, an array `(n,)` of the field's dtype.
+
+    Args:
+        field: The column's field.
+        values: Values as they came, None for a gap; no more than `VALUES` of them are held.
+
+    Raises:
+        InvalidInstancesError: If the column does not take a value; the message says which.
+    """
+    parts: list[NDArray[Any]] = [np.empty(0, field.dtype)]
+    count = 0
+    for block in blocks(iter(values)):
+        parts.append(np.array(check_column(field, block, count), field.dtype))
+        count += len(block)
+    return np.concatenate(parts)  # type: ignore[return-value]
+
+
 def check_numbers(
     field: Field,
     numbers: NDArray[Any],
@@ -117,6 +135,19 @@ def check_numbers(
     is_truth = numbers.dtype == np.bool_
     if isinstance(field, CategoryField) or (is_truth and isinstance(field, DateField)):
         return check_column(field, with_gaps(numbers, valid), first)
+    if len(numbers) <= NUMBERS:
+        return _check_block_of_numbers(field, numbers, first, valid)  # type: ignore[return-value]
+    parts = []
+    for start in in_turns(range(0, len(numbers), NUMBERS), NUMBERS):
+        block = slice(start, start + NUMBERS)
+        known = None if valid is None else valid[block]
+        parts.append(_check_block_of_numbers(field, numbers[block], first + start, known))
+    return np.concatenate(parts)  # type: ignore[return-value]
+
+
+def _check_block_of_numbers(
+    field: Field, numbers: NDArray[Any], first: int, valid: NDArray[np.bool_] | None
+) -> NDArray[Any]:
     with np.errstate(invalid="ignore"):  # a NaN of the signalling kind
         column = numbers.astype(np.float64)
     if valid is not None:
@@ -135,7 +166,7 @@ def check_numbers(
             instance=first + place,
             field=field.name,
         )
-    return column  # type: ignore[return-value]
+    return column
 
 
 def with_gaps(numbers: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> list[Any]:
@@ -190,10 +221,16 @@ def inputs_of_columns(columns: Mapping[str, Sequence[Any]], count: int, fields: 
     """
     return fields.inputs(
         [
-            columns[field.name] if field.name in columns else check_column(field, [None] * count)
+            columns[field.name] if field.name in columns else _gaps(field, count)
             for field in fields.columns
         ]
     )
+
+
+def _gaps(field: Field, count: int) -> Sequence[Any]:
+    """Return a column of gaps."""
+    gap = check_column(field, [None]) if count else [field.gap]
+    return np.full(count, gap[0], field.dtype)  # type: ignore[return-value]
 
 
 def common_length(columns: Mapping[str, Sequence[Any]], fields: Fields, length: int) -> int:
@@ -234,9 +271,8 @@ def require_known(names: Iterable[str], fields: Fields, what: str) -> None:
     """
     for name in names:
         if name not in fields.places:
-            close = get_close_matches(name[:SHOWN], fields.places, n=1)
             refuse(
                 f"expected no other {what}s than the model's; got {quoted(name)}"
-                f"{f'; did you mean {quoted(close[0])}?' if close else ''}",
+                f"{suggestion(name, fields.places)}",
                 field=name[:SHOWN],
             )

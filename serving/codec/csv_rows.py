@@ -6,22 +6,32 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from datetime import date
+from typing import Literal, NoReturn
+
+import numpy as np
 
 from serving.bundle import FEATURES, GAPS, Arrays
 from serving.codec.columns import blocks, inputs_of_rows, refuse
 from serving.codec.fields import BooleanField, CategoryField, DateField, Field, Fields
-from serving.codec.json_documents import after_step
-from serving.codec.json_plain import decode_plain
+from serving.codec.json_plain import decode_plain, signs
 from serving.codec.values import quoted
 from serving.errors import MalformedBodyError
+from serving.turns import give_way
 
 MEDIA = "text/csv"
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# All quantifiers are possessive: a text that does not match is given up after one look at it.
+NUMBER = re.compile(r"[+-]?+(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][+-]?+\d++)?+", re.ASCII)
 YEAR_DIGITS = 4
 COMPACT_DATE = re.compile(r"[12]\d{3}(\d{4})?", re.ASCII)  # a year, or a day
 TRUTHS = {"true": True, "false": False, "1": True, "0": False}
-EMPTY_LINES = re.compile(r"\n[\r\n]+")
 LONGEST_FIELD = 2**17  # characters, as the standard library has it
+# The rest of a value in quotes, and a value with the comma behind it. Of more doubled quotes than a
+# field may have characters the standard library's reader refuses the row.
+QUOTED_REST = re.compile(rf'(?:[^"]++|""){{0,{LONGEST_FIELD}}}+"?+[^,]*+,?+')
+VALUE = re.compile(rf'(?:"(?:[^"]++|""){{0,{LONGEST_FIELD}}}+"?+)?+[^,]*+,?+')
+SLICE = 2**18  # bytes of lines that JSON's decoder reads in one step
+STRIDE = 2**13  # characters after which other connections have their turn
+LINE_ENDS = re.compile(rf"[\r\n]{{0,{2**16}}}+")  # passed over in one step
 
 
 def decode_csv(body: bytes, fields: Fields) -> Arrays:
@@ -47,16 +57,34 @@ def decode_csv(body: bytes, fields: Fields) -> Arrays:
 
 
 def _plain(body: bytes, fields: Fields) -> Arrays | None:
-    """The same of numbers as JSON writes them, by its decoder; None of any others."""
-    body = body[_header_length(body, fields) :]
-    if b"[" in body or not body:
+    """The same of numbers as JSON writes them, by its decoder; None of any others.
+
+    A long body is decoded some lines at a time, so that no step takes long.
+    """
+    at, count, width = _header_length(body, fields), 0, len(fields)
+    if b"[" in body or at == len(body):
         return None
-    lines = body.removesuffix(b"\n").removesuffix(b"\r").replace(b"\r\n", b"\n")
-    after_step(body)
-    lines = lines.replace(b"\n", b"],[")
-    after_step(body)
-    rows = decode_plain(b'{"instances":[[' + lines + b"]]}", len(fields))
-    return {FEATURES: rows} if rows is not None and fields.take(rows) else None
+    is_long = len(body) - at > SLICE
+    # Lines that end at once have fewer values than the model has columns.
+    most = signs(body, b"\n") + 1 if is_long else 0
+    if is_long and signs(body, b",") < (most - 2) * (width - 1):
+        return None
+    every = np.empty((most, width), np.float32)
+    while at < len(body):
+        end = len(body) if len(body) - at <= SLICE else body.rfind(b"\n", at, at + SLICE) + 1
+        if end <= at:  # a line of so many numbers is hardly one of the model's
+            return None
+        lines = body[at:end].removesuffix(b"\n").removesuffix(b"\r")
+        lines = lines.replace(b"\r\n", b"\n").replace(b"\n", b"],[")
+        rows = decode_plain(b'{"instances":[[' + lines + b"]]}", width)
+        if rows is None or not fields.take(rows):
+            return None
+        if not is_long:
+            return {FEATURES: rows}
+        every[count : count + len(rows)] = rows
+        at, count = end, count + len(rows)
+        give_way()
+    return {FEATURES: every[:count]}
 
 
 def _header_length(body: bytes, fields: Fields) -> int:
@@ -83,19 +111,17 @@ def _text(body: bytes) -> str:
 
 
 def _instances(text: str, fields: Fields) -> Iterator[list[object]]:
-    width, count = len(fields), 0
+    width = len(fields)
     order: Sequence[int] = range(width)
-    for place, row in enumerate(csv.reader(_lines(text, width), strict=True)):
-        if not row and width > 1:
-            continue
-        values = row or [""]  # of one column, whose value is a gap
-        if place == 0 and (named := _order(values, fields)) is not None:
+    rows = _Rows(text, width)
+    for place, values in enumerate(rows):
+        if place == 0 and len(values) <= rows.most and (named := _order(values, fields)):
             order = named
             continue
         if len(values) != width:
-            _refuse_width(width, count, len(values))
+            rows.refuse_width(len(values))
         yield [_value(values[at], field) for at, field in zip(order, fields.columns, strict=True)]
-        count += 1
+        rows.instance += 1
 
 
 def _order(values: Sequence[str], fields: Fields) -> Sequence[int] | None:
@@ -108,13 +134,14 @@ def _order(values: Sequence[str], fields: Fields) -> Sequence[int] | None:
         InvalidInstancesError: it is one of names, and of others than the columns'.
     """
     names = [value.strip() for value in values]
-    alike = {name.casefold() for name in names}
+    given, alike = set(names), {name.casefold() for name in names}
     known = [name for name in fields.places if name.casefold() in alike]
     if 2 * len(known) < len(fields):
         return None
-    if len(names) == len(fields) and set(names) == set(fields.places):
-        return [names.index(name) for name in fields.places]
-    missing = [name for name in fields.places if name not in names]
+    if len(names) == len(fields) and given == set(fields.places):
+        places = {name: place for place, name in enumerate(names)}
+        return [places[name] for name in fields.places]
+    missing = [name for name in fields.places if name not in given]
     others = [name for name in names if name not in fields.places]
     came = [f"no {quoted(name)}" for name in missing[:1]] + [quoted(name) for name in others[:1]]
     refuse(
@@ -124,35 +151,86 @@ def _order(values: Sequence[str], fields: Fields) -> Sequence[int] | None:
     )
 
 
-def _lines(text: str, width: int) -> Iterator[str]:
-    """The lines, none of so many values that it would cost more than it is long to tell."""
-    quoted = '"' in text
-    if width > 1 and not quoted and EMPTY_LINES.search(text):
-        text = EMPTY_LINES.sub("\n", text)  # there may be very many
-    most = 2 * width + LONGEST_FIELD * width * quoted
-    at, number = 0, 0
-    while at < len(text):
-        end = text.find("\n", at) + 1 or len(text)
-        if (commas := text.count(",", at, end)) > most:
-            _refuse_width(width, number, commas + 1)
-        yield text[at:end]
-        at, number = end, number + 1
+class _Rows:
+    """The rows of a CSV text, each a list of values.
 
+    Rows of very many values are refused before they are split, empty lines of a table of several
+    columns are passed over many at a time, and other connections have their turn after every
+    `STRIDE` characters: a body costs no more than its length.
 
-def _refuse_width(width: int, instance: int, got: int) -> None:
-    refuse(
-        f"expected {width} values in instance {instance}, one per column, with commas between "
-        f"them; got {got}",
-        instance=instance,
-        expected=width,
-        got=got,
-    )
+    Args:
+        text: The CSV text.
+        width: Number of the model's columns.
+
+    Attributes:
+        most: Largest number of values that a row is split into.
+        instance: Number of the next instance, for errors; the caller counts.
+    """
+
+    def __init__(self, text: str, width: int) -> None:
+        self.most = 2 * width
+        self.instance = 0
+        self._text, self._width = text, width
+        self._at = 0  # Where the next line begins.
+        self._in_row = False  # Whether that line continues a quoted value.
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for row in csv.reader(self._lines(), strict=True):
+            self._in_row = False
+            if row:
+                yield row
+            elif self._width == 1:
+                yield [""]  # a gap
+            else:
+                self._at = LINE_ENDS.match(self._text, self._at).end()  # type: ignore[union-attr]
+
+    def refuse_width(self, got: int | Literal["more"]) -> NoReturn:
+        """Refuse a row of another number of values than there are columns."""
+        refuse(
+            f"expected {self._width} values in instance {self.instance}, one per column, with "
+            f"commas between them; got {got}",
+            instance=self.instance,
+            expected=self._width,
+            got=got,
+        )
+
+    def _lines(self) -> Iterator[str]:
+        text, most, paused, continued = self._text, self.most, 0, 0
+        has_quotes = '"' in text
+        while (at := self._at) < len(text):
+            end = text.find("\n", at) + 1 or len(text)
+            if self._in_row:
+                continued += self._count_values(at, end)
+                if continued > most:
+                    self.refuse_width("more")
+            else:
+                continued = 0
+                # Commas within quotes separate nothing, and are only looked for where it matters.
+                if (commas := text.count(",", at, end)) >= most and (
+                    not has_quotes or self._count_values(at, end) > most
+                ):
+                    self.refuse_width("more" if has_quotes else commas + 1)
+            self._at, self._in_row = end, True
+            if end - paused > STRIDE:
+                give_way()
+                paused = end
+            yield text[at:end]
+
+    def _count_values(self, at: int, end: int) -> int:
+        """Return the number of values of a line, no more than one above `most`."""
+        text, count = self._text, 0
+        if self._in_row:
+            at = QUOTED_REST.match(text, at, end).end()  # type: ignore[union-attr]
+        while at < end and count <= self.most:
+            at = VALUE.match(text, at, end).end()  # type: ignore[union-attr]
+            count += 1
+        return count
 
 
 def _value(text: str, field: Field) -> object:
     """A value as JSON would have it; a text that is none of the column's stays one."""
     stripped = text.strip()
-    if stripped.lower() in GAPS:
+    if not stripped or stripped.lower() in GAPS:
         return None
     if isinstance(field, CategoryField):
         return text

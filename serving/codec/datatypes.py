@@ -6,14 +6,14 @@ https://github.com/kserve/open-inference-protocol, with Triton's extension for b
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.codec.columns import VALUES, refuse
+from serving.codec.columns import VALUES, in_turns, refuse
 from serving.codec.values import quoted
-from serving.turns import give_way
 
 BYTES, BOOL = "BYTES", "BOOL"
 BF16 = "BF16"  # the upper half of a float32
@@ -47,14 +47,26 @@ def numbers_of(content: memoryview, datatype: str, name: str) -> NDArray[Any]:
     return (array.astype("<u4") << 16).view("<f4") if datatype == BF16 else array
 
 
-def texts_of(content: memoryview, name: str) -> list[str]:
-    """The texts of a raw tensor of BYTES: of each its length in 32 bits, then itself.
+def texts_of(content: memoryview, name: str, most: int) -> Iterator[str]:
+    """Yield the texts of a raw tensor of BYTES: of each its length in 32 bits, then itself.
+
+    Args:
+        content: Bytes of the tensor.
+        name: Name of the input.
+        most: Largest number of texts, as the tensor's shape says.
 
     Raises:
-        InvalidInstancesError: it breaks off, or a text is not UTF-8.
+        InvalidInstancesError: If it breaks off, has more texts, or cannot have as many, or if a
+            text is not UTF-8.
     """
-    texts: list[str] = []
-    at = 0
+    at = count = 0
+    if 4 * most > len(content):
+        refuse(
+            f"expected {most} elements of input {quoted(name)}, as its shape says; got "
+            f"{len(content)} bytes, which hold fewer",
+            input=name,
+            expected=most,
+        )
     while at < len(content):
         end = at + 4
         if end <= len(content):
@@ -62,14 +74,17 @@ def texts_of(content: memoryview, name: str) -> list[str]:
         if end > len(content):
             refuse(
                 f"expected input {quoted(name)} in whole elements of BYTES; got one that breaks "
-                f"off after element {len(texts)}",
+                f"off after element {count}",
                 input=name,
             )
-        texts.append(text_of(content[at + 4 : end], name, len(texts)))
-        at = end
-        if len(texts) % VALUES == 0:
-            give_way()
-    return texts
+        if count == most:
+            refuse(
+                f"expected {most} elements of input {quoted(name)}, as its shape says; got more",
+                input=name,
+                expected=most,
+            )
+        yield text_of(content[at + 4 : end], name, count)
+        at, count = end, count + 1
 
 
 def text_of(content: memoryview, name: str, place: int) -> str:
@@ -93,5 +108,8 @@ def bytes_of(array: NDArray[Any]) -> bytes:
     """An output as a raw tensor."""
     if datatype_of(array) != BYTES:
         return array.astype(array.dtype.newbyteorder("<"), order="C", copy=False).tobytes()
-    texts = [str(text).encode() for text in array.ravel().tolist()]
-    return b"".join(struct.pack("<I", len(text)) + text for text in texts)
+    flat, parts = array.ravel(), []
+    for start in in_turns(range(0, len(flat), VALUES), VALUES):
+        texts = [str(text).encode() for text in flat[start : start + VALUES].tolist()]
+        parts += [struct.pack("<I", len(text)) + text for text in texts]
+    return b"".join(parts)

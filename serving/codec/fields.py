@@ -37,11 +37,12 @@ from serving.codec.values import quoted, shown
 
 FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
 EXACT = 2.0**53  # from here on a whole number may not be the one that was written
-FRACTIONLESS = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
+# Possessive quantifiers: a long text that does not match is looked at once.
+FRACTIONLESS = re.compile(r"(-?(?:0|[1-9][0-9]*+))\.0++")
 LONGEST_TRUTH = len("false")
 LONGEST_GAP = max(map(len, GAPS))  # characters
 DATE = re.compile(  # whose group is the digits of a second's fraction
-    r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.(\d+))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?",
+    r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?",
     re.ASCII,
 )
 FRACTION_DIGITS = 32  # of a second that are read; far more than a float64 tells apart

@@ -74,13 +74,14 @@ def read_request(
         if rows is not None and fields.take(rows):
             return {FEATURES: rows}, asked
         return inputs_of(tensor, fields), asked
+    # By what their shapes say, before they are decoded: too many rows are refused in no time.
+    lengths = {name: range(tensor.rows) for name, tensor in tensors.items()}
+    size = len(head) + sum(len(tensor.content) for tensor in tensors.values())
+    count = common_length(lengths, fields, size)
     columns = {
         name: column_of(tensor, fields.columns[fields.places[name]])
         for name, tensor in tensors.items()
     }
-    count = common_length(
-        columns, fields, len(head) + sum(len(t.content) for t in tensors.values())
-    )
     return inputs_of_columns(columns, count, fields), asked
 
 

@@ -10,7 +10,7 @@ import simdjson
 from numpy.typing import NDArray
 
 from serving.bundle import FEATURES, Arrays
-from serving.codec.columns import blocks, check_column, check_numbers, refuse
+from serving.codec.columns import blocks, check_column, check_long_column, check_numbers, refuse
 from serving.codec.datatypes import BOOL, BYTES, DTYPES, numbers_of, texts_of
 from serving.codec.fields import CategoryField, DateField, Field, Fields
 from serving.codec.json_arrays import built, leaves, list_of, unbuilt
@@ -23,6 +23,7 @@ LONGEST = 4096  # characters of parameters
 NUMBERS = {int, float, type(None)}  # that JSON has, or a gap
 TRUTHS = NUMBERS | {bool}
 PART = 2**20  # numbers that NumPy looks at in one turn
+UNCOUNTED = 2**24 - 1  # elements of a list from which on simdjson says no more than that
 TENSOR = ("name", "shape", "datatype", "parameters", "data")
 
 
@@ -167,10 +168,14 @@ def column_of(tensor: Tensor, field: Field) -> Sequence[Any]:
         return check_numbers(field, _numbers(tensor, 1))
     if not isinstance(field, CategoryField | DateField):
         refuse(f"expected input {quoted(tensor.name)} of numbers; got BYTES", input=tensor.name)
-    in_binary = tensor.data is None
-    texts = texts_of(tensor.content, tensor.name) if in_binary else list(_texts(tensor))
-    _require_count(tensor, 1, len(texts))
-    return check_column(field, texts)
+    if tensor.data is None:
+        texts: Iterator[object] = texts_of(tensor.content, tensor.name, tensor.rows)
+    else:
+        _require_length(tensor, 1)
+        texts = _texts(tensor)
+    column = check_long_column(field, texts)
+    _require_count(tensor, 1, len(column))
+    return column
 
 
 def _check_values(tensor: Tensor, field: Field) -> list[Any]:
@@ -207,6 +212,7 @@ def _numbers(tensor: Tensor, width: int) -> NDArray[Any]:
     if tensor.data is None:
         found = numbers_of(tensor.content, tensor.datatype, tensor.name)
     else:
+        _require_length(tensor, width)
         parts = [np.empty(0)]
         place = 0
         for block in blocks(leaves(tensor.data, width, _data_of(tensor))):
@@ -273,6 +279,16 @@ def _require_count(tensor: Tensor, width: int, got: int) -> None:
             expected=tensor.rows * width,
             got=got,
         )
+
+
+def _require_length(tensor: Tensor, width: int) -> None:
+    """Refuse data in JSON of another length before a value of it is read."""
+    length = len(tensor.data)
+    first: Any = tensor.data[0] if length else None
+    is_nested = isinstance(first, simdjson.Array)
+    # A row of another width is refused later, by its number.
+    if length < UNCOUNTED and not (is_nested and len(first) != width):
+        _require_count(tensor, width, length * width if is_nested else length)
 
 
 def _data_of(tensor: Tensor) -> str:

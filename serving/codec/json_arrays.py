@@ -5,17 +5,26 @@ They are walked through in blocks, so that a hostile body is never built as a wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
 import simdjson
 
 from serving.bundle import Arrays
-from serving.codec.columns import blocks, check_column, inputs_of_rows, refuse
+from serving.codec.columns import (
+    VALUES,
+    blocks,
+    check_long_column,
+    in_turns,
+    inputs_of_rows,
+    refuse,
+)
 from serving.codec.fields import Field, Fields
 from serving.codec.json_documents import text_of_part
 from serving.codec.values import Nest, shown
+
+SEARCHED = VALUES // 256  # values that a search for a key costs no more than
 
 
 def matrix_of(rows: Iterable[object], fields: Fields, what: str) -> Arrays:
@@ -32,7 +41,7 @@ def matrix_of(rows: Iterable[object], fields: Fields, what: str) -> Arrays:
     return inputs_of_rows(blocks(rows_of(rows, len(fields), what), len(fields)), fields)
 
 
-def column_of(values: object, field: Field, what: str) -> list[Any]:
+def column_of(values: object, field: Field, what: str) -> Sequence[Any]:
     """The checked values of a column, of `[…]` or `[[…], …]`.
 
     Args:
@@ -43,10 +52,7 @@ def column_of(values: object, field: Field, what: str) -> list[Any]:
     Raises:
         InvalidInstancesError: a value is not what the column takes.
     """
-    checked: list[Any] = []
-    for block in blocks(leaves(values, 1, what)):
-        checked += check_column(field, block, len(checked))
-    return checked
+    return check_long_column(field, leaves(values, 1, what))
 
 
 def leaves(values: object, width: int, what: str) -> Iterator[object]:
@@ -135,8 +141,9 @@ def members_of(value: object, known: Iterable[str], what: str) -> dict[str, Any]
     """
     if not isinstance(value, simdjson.Object):
         refuse(f"expected {what} to be an object; got {shown(unbuilt(value))}")
-    members = {}
-    for key in value:
+    members: dict[str, Any] = {}
+    # A key is searched for from the first on, and a table may have thousands of columns.
+    for key in in_turns(value, SEARCHED):
         if key not in known:
             refuse(
                 f"expected {what} to have no other keys than {', '.join(known)}; got {shown(key)}",

@@ -12,18 +12,19 @@ import json
 import re
 from array import array
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, Literal, NoReturn
 
 from serving.bundle import Arrays, join
 from serving.codec.beside import LONGEST, NOTHING, Beside
 from serving.codec.fields import CategoryField, Field, Fields, WrongValueError, most_cells
 from serving.codec.json_plain_records import decode_plain_records
-from serving.codec.values import NESTS, SHOWN, quoted, shown
+from serving.codec.values import NESTS, SHOWN, quoted, shown, suggestion
 from serving.errors import InvalidInstancesError, NotJsonError
 from serving.turns import give_way
 
 STRIDE = 2**16  # characters
+WIDTH = 32  # characters of a value, for which a stride of a few instances has room
+TURN = 2**14  # characters of instances that are looked at one by one, before others have a turn
 SPACES = re.compile(r"[ \t\n\r]*")
 DIGITS_OF_64_BITS = 20  # and a sign
 
@@ -116,7 +117,9 @@ class _Reader:
         self.fields = fields
         self.beside = beside
         self.at = 0
+        self.stride = max(STRIDE, WIDTH * len(fields))
         self.careful_until = 0  # a stride that is known to have a fault ends here
+        self.paused = 0  # where others had their turn last
         self.rows = _Rows(fields)
         self.most_rows = cells // len(fields)
         self.values = "numbers" if fields.all_numbers else "values"
@@ -174,6 +177,9 @@ class _Reader:
             else:
                 self._instance(count)
                 count += 1
+                if self.at - self.paused > TURN:
+                    self.paused = self.at
+                    give_way()
             if count > self.most_rows:
                 _refuse(
                     f"expected at most {self.most_rows} instances of {len(self.fields)} fields in "
@@ -183,13 +189,13 @@ class _Reader:
                 )
 
     def _faultless_instances(self) -> int:
-        """Step over the instances of the next `STRIDE` that have no fault, all of them or none.
+        """Step over the instances of the next stride that have no fault, all of them or none.
 
         In a large body the fault may be far off, and a server has others to answer.
         """
-        if self.at < self.careful_until or self.at + STRIDE > len(self.text):
+        if self.at < self.careful_until or self.at + self.stride > len(self.text):
             return 0
-        end = 1 + max(self.text.rfind(sign, self.at, self.at + STRIDE) for sign in "]}")
+        end = 1 + max(self.text.rfind(sign, self.at, self.at + self.stride) for sign in "]}")
         if not end:
             return 0
         self.careful_until, stride = end, self.text[self.at : end]
@@ -270,10 +276,9 @@ class _Reader:
         """The column of a key that the record does not have yet."""
         place = self.fields.places.get(key)
         if place is None:
-            close = get_close_matches(key[:SHOWN], self.fields.places, n=1)
             _refuse(
                 f"expected no other fields than the model's in instance {number}; got "
-                f"{quoted(key)}{f'; did you mean {quoted(close[0])}?' if close else ''}",
+                f"{quoted(key)}{suggestion(key, self.fields.places)}",
                 instance=number,
                 field=key[:SHOWN],
             )

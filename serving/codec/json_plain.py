@@ -26,7 +26,9 @@ def decode_plain(body: bytes, width: int) -> NDArray[np.float32] | None:
     """
 
     def use(document: Any) -> NDArray[np.float32] | None:
-        if not isinstance(document, simdjson.Object) or list(document.keys()) != ["instances"]:
+        if not isinstance(document, simdjson.Object) or len(document) != 1:
+            return None
+        if next(iter(document)) != "instances":
             return None
         return plain_rows(document["instances"], width, body, brackets=0)
 

@@ -21,6 +21,7 @@ from serving.codec.json_plain import plain_rows, signs
 Read = Callable[[simdjson.Object], dict[str, Any]]
 
 NEST = (simdjson.Object, simdjson.Array)
+WIDEST = 256  # keys of a record that are searched for one by one
 
 
 class _StrangeError(Exception):
@@ -45,7 +46,8 @@ def decode_plain_records(body: bytes, fields: Fields, beside: Beside = NOTHING) 
 
 
 def _decode(document: Any, body: bytes, fields: Fields, beside: Beside) -> Arrays | None:
-    if not isinstance(document, simdjson.Object):
+    # The number of keys is known at once; a list of millions of them takes its time.
+    if not isinstance(document, simdjson.Object) or len(document) > len(beside.keys) + 1:
         return None
     brackets = 0
     if list(document.keys()) != ["instances"]:
@@ -102,6 +104,9 @@ def _records(
 
 def _read_unbuilt(instance: simdjson.Object) -> dict[str, object]:
     """A record whose lists and objects, if it holds any, stay unbuilt."""
+    # Each key is searched for from the first on; `items` would build what the values hold.
+    if len(instance) > WIDEST:
+        raise _StrangeError
     return {key: instance[key] for key in instance}
 
 

@@ -10,6 +10,7 @@ from serving.bundle import Arrays
 from serving.codec.beside import NOTHING, Beside
 from serving.codec.fields import Fields
 from serving.codec.json_careful import decode_carefully
+from serving.codec.json_documents import LONG
 from serving.codec.json_plain_records import decode_plain_records
 
 
@@ -30,5 +31,6 @@ def decode_rows(body: bytes, fields: Fields, beside: Beside = NOTHING) -> Arrays
         NotJsonError: the body is not JSON.
         InvalidInstancesError: it is JSON of another form; the message names instance and field.
     """
-    inputs = decode_plain_records(body, fields, beside)
+    # The careful decoder hands a long body to the plain one some instances at a time.
+    inputs = decode_plain_records(body, fields, beside) if len(body) <= LONG else None
     return decode_carefully(body, fields, beside) if inputs is None else inputs

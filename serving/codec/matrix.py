@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import FEATURES, Arrays
-from serving.codec.columns import check_numbers, in_turns, refuse
+from serving.codec.columns import NUMBERS, check_numbers, in_turns, refuse
 from serving.codec.fields import Fields
 
 EXACT_INTEGER_BYTES = 4  # of integers that a float64 holds, all of them
@@ -28,10 +28,13 @@ def inputs_of_matrix(numbers: NDArray[Any], fields: Fields) -> Arrays:
         InvalidInstancesError: a number is not what its column takes; the message says which.
     """
     rows = _as_float32(numbers)
-    if not np.isfinite(rows).all() or not fields.take(rows):
-        columns = zip(fields.columns, numbers.T, strict=True)
-        for field, column in in_turns(columns, len(numbers)):
-            check_numbers(field, column)
+    step = max(NUMBERS // len(fields), 1)
+    for start in in_turns(range(0, len(rows), step), NUMBERS):
+        part = rows[start : start + step]
+        if not np.isfinite(part).all() or not fields.take(part):
+            columns = numbers[start : start + step].T
+            for field, column in zip(fields.columns, columns, strict=True):
+                check_numbers(field, column, start)
     return {FEATURES: rows}
 
 

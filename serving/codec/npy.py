@@ -19,9 +19,11 @@ from serving.errors import MalformedBodyError
 
 MAGIC = b"\x93NUMPY"
 LENGTHS = {1: 2, 2: 4, 3: 4}  # bytes that tell how long the header is, by version
+LONGEST_HEADER = 10_000  # bytes, as NumPy reads them of a file that it does not trust
+# All quantifiers are possessive: a header that does not match is given up after one look at it.
 HEADER = re.compile(
-    rb"\s*\{\s*'descr'\s*:\s*'([^']{1,40})'\s*,\s*'fortran_order'\s*:\s*(True|False)\s*,"
-    rb"\s*'shape'\s*:\s*\(((?:\s*\d{1,20}\s*,)*\s*\d{0,20})\s*\)\s*,?\s*\}\s*"
+    rb"\s*+\{\s*+'descr'\s*+:\s*+'([^']{1,40}+)'\s*+,\s*+'fortran_order'\s*+:\s*+(True|False)\s*+,"
+    rb"\s*+'shape'\s*+:\s*+\(((?:\s*+\d{1,20}+\s*+,)*+(?:\s*+\d{1,20}+)?+)\s*+\)\s*+,?+\s*+\}\s*+"
 )
 NUMBERS = re.compile(r"[<>|=]?(f[248]|[iu][1248]|b1)")
 
@@ -53,7 +55,8 @@ def _header(body: bytes) -> tuple[np.dtype[Any], Literal["C", "F"], tuple[int, .
     """Type, layout and shape of the array, and where it begins."""
     start = 8 + LENGTHS.get(body[6] if body.startswith(MAGIC) and len(body) > 7 else 0, 0)
     end = start + int.from_bytes(body[8:start], "little")
-    found = HEADER.fullmatch(body, start, end) if end <= len(body) else None
+    short = start <= end <= min(len(body), start + LONGEST_HEADER)
+    found = HEADER.fullmatch(body, start, end) if short else None
     if found is None:
         raise MalformedBodyError(
             f"expected a file of NumPy's format with an array of numbers; got {body[:80]!r}; write "

@@ -16,8 +16,8 @@ import orjson
 import simdjson
 from numpy.typing import NDArray
 
-from serving.bundle import FEATURES, Arrays, Manifest
-from serving.codec.answers import OPTIONS, plain
+from serving.bundle import FEATURES, Arrays, Manifest, slices
+from serving.codec.answers import ENCODED_AT_ONCE, OPTIONS, list_in_turns, plain
 from serving.codec.beside import LONGEST, Beside
 from serving.codec.columns import common_length, in_turns, inputs_of_columns, refuse
 from serving.codec.fields import Fields
@@ -110,8 +110,12 @@ def _columns(values: Any, body: bytes, fields: Fields) -> Arrays:
             values = members_of(values, (FEATURES,), '"inputs"').get(FEATURES)
         return _matrix(values, body, fields)
     tensors = members_of(values, fields.places, '"inputs"')
+    whats = {name: f'{quoted(name)} in "inputs"' for name in tensors}
+    # Before they are decoded: a column of too many values is refused in no time.
+    lengths = {name: range(len(list_of(array, whats[name]))) for name, array in tensors.items()}
+    common_length(lengths, fields, len(body))
     columns = {
-        name: column_of(array, fields.columns[fields.places[name]], f'{quoted(name)} in "inputs"')
+        name: column_of(array, fields.columns[fields.places[name]], whats[name])
         for name, array in tensors.items()
     }
     return inputs_of_columns(columns, common_length(columns, fields, len(body)), fields)
@@ -137,9 +141,7 @@ def _plain_named(instances: object, width: int, body: bytes) -> NDArray[np.float
         return None
     rows = np.empty((len(instances), width))
     for number, instance in enumerate(in_turns(instances, width + NESTS)):
-        if not isinstance(instance, simdjson.Object) or list(instance.keys()) != [FEATURES]:
-            return None
-        row = instance[FEATURES]
+        row = _only_member(instance)
         if not isinstance(row, simdjson.Array) or len(row) != width:
             return None
         try:
@@ -149,6 +151,13 @@ def _plain_named(instances: object, width: int, body: bytes) -> NDArray[np.float
     after_step(body)
     flat = narrow(rows.ravel())
     return None if flat is None else flat.reshape(rows.shape)
+
+
+def _only_member(instance: object) -> object:
+    """Return what `{"features": …}` holds; None of anything else."""
+    if not isinstance(instance, simdjson.Object) or len(instance) != 1:
+        return None
+    return instance[FEATURES] if next(iter(instance)) == FEATURES else None
 
 
 def _named(instances: object) -> Iterator[object]:
@@ -162,19 +171,33 @@ def _short(value: Any) -> str:
     return quoted(json.dumps(value))
 
 
-def _elements(output: Any) -> Any:
-    """Each instance's part of an output; a number by itself as Python's own."""
-    return output.tolist() if isinstance(output, np.ndarray) and output.ndim == 1 else output
+def _elements(output: NDArray[Any]) -> Any:
+    """Each instance's part of an output; a number or a text by itself as Python's own."""
+    return output.tolist() if output.ndim == 1 else np.ascontiguousarray(output)
+
+
+def _by_rows(outputs: Arrays) -> Any:
+    """Return the outputs row by row, each under its name; others have their turn in between."""
+    count, size = len(next(iter(outputs.values()))), sum(a.size for a in outputs.values())
+    if size <= ENCODED_AT_ONCE:
+        return _rows(outputs)
+    step = max(ENCODED_AT_ONCE * count // size // NESTS, 1)
+    return list_in_turns(map(_rows, slices(outputs, step)))
+
+
+def _rows(outputs: Arrays) -> list[dict[str, Any]]:
+    rows = zip(*map(_elements, outputs.values()), strict=True)
+    return [dict(zip(outputs, row, strict=True)) for row in rows]
 
 
 def _reply(names: tuple[str, ...], manifest: Manifest, outputs: Arrays, *, by_rows: bool) -> Reply:
     del manifest
-    answered = {name: plain(array) for name, array in chosen(outputs, names).items()}
-    single = next(iter(answered.values())) if len(answered) == 1 else None
+    asked = chosen(outputs, names)
     if by_rows:
-        predictions = single
-        if single is None:
-            rows = zip(*map(_elements, answered.values()), strict=True)
-            predictions = [dict(zip(answered, row, strict=True)) for row in rows]
+        single = next(iter(asked.values())) if len(asked) == 1 else None
+        predictions = _by_rows(asked) if single is None else plain(single)
         return Reply(orjson.dumps({"predictions": predictions}, option=OPTIONS))
-    return Reply(orjson.dumps({"outputs": answered if single is None else single}, option=OPTIONS))
+    answered: Any = {name: plain(array) for name, array in asked.items()}
+    if len(answered) == 1:
+        (answered,) = answered.values()
+    return Reply(orjson.dumps({"outputs": answered}, option=OPTIONS))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import Enum
+from heapq import nlargest
 
 SHOWN = 40  # characters of a wrong value that an error repeats
+COMPARED = 64  # names that a wrong one is compared with letter by letter, some 50 µs each
 
 
 class Nest(Enum):
@@ -32,3 +36,21 @@ def shown(value: object) -> str:
 def quoted(text: str) -> str:
     """The beginning of a text, in quotation marks."""
     return f"{json.dumps(text[:SHOWN])}{'...' * (len(text) > SHOWN)}"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean ...?" with the known name that is most like a wrong one, or "".
+
+    A table may have thousands of columns. Only those that begin most like the wrong name are
+    compared with it, so that a typo costs the server no more than a right request.
+    """
+    short = name[:SHOWN]
+    alike = nlargest(COMPARED, known, key=lambda other: _common_letters(short, other))
+    close = get_close_matches(short, alike, n=1)
+    return f"; did you mean {quoted(close[0])}?" if close else ""
+
+
+def _common_letters(one: str, other: str) -> int:
+    """Return with how many letters both begin."""
+    pairs = zip(one, other, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

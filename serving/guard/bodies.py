@@ -17,6 +17,7 @@ from serving.turns import give_way
 # would cost the client its connection, and often the answer that says why.
 DRAINED_AT_MOST = 64 * 2**20
 CHUNK = 256 * 2**10  # bytes that are read of a body at a time, before others have a turn
+DIGITS = 18  # of a length
 GRACE = 0.5  # seconds that a body for which there is no room is thrown away, for the same reason
 SMALL = 64 * 2**10  # bytes; such a body costs nothing to hold or to read
 BODIES_AT_ONCE = 4  # of the largest size, as far as they have come, in one process
@@ -143,7 +144,11 @@ def _declared(environ: Mapping[str, Any]) -> int | None:
     if "HTTP_TRANSFER_ENCODING" in environ:
         return None
     text = environ.get("CONTENT_LENGTH", "")
-    return int(text) if text.isascii() and text.isdigit() else None
+    if not (text.isascii() and text.isdigit()):
+        return None
+    # Python refuses to read thousands of digits; of more than these no body is that long.
+    digits = text.lstrip("0")
+    return int(digits[:DIGITS] or "0")
 
 
 def _read(stream: Any, count: int, step: int) -> Iterator[bytes]:

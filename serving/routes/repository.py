@@ -18,6 +18,8 @@ from serving.guard import read_body
 from serving.repository import Repository
 from serving.settings import Settings
 
+LONGEST = 128 * 2**10  # bytes of a body: it holds an option or two, and is parsed in one step
+
 
 def repository_routes(repository: Repository, settings: Settings) -> Blueprint:
     """The routes of this protocol."""
@@ -61,7 +63,7 @@ def _refuse_parameters(limit: int) -> None:
 
 def _options(known: Collection[str], limit: int) -> dict[str, Any]:
     """The body, an object of no other keys; an empty one says nothing."""
-    body = read_body(request.environ, limit)
+    body = read_body(request.environ, min(limit, LONGEST))
     try:
         options = json.loads(body or b"{}")
     except (ValueError, RecursionError):

@@ -366,3 +366,12 @@ def test_a_model_is_let_go_when_no_request_holds_it(model, rows):
     versions.clear()
     gc.collect()
     assert gone() is None
+
+
+def test_batcher_small_request_waits_for_one_slice_of_many_large_ones(model, rows):
+    batcher, large = Batcher(), np.tile(rows[:100], (3, 1))
+    several = [lambda: ask(batcher, model, large) for _ in range(4)]
+    answers = together(*several, lambda: ask(batcher, model, rows[:2]))
+    assert model.session.runs.index(2) == 1
+    assert sorted(model.session.runs) == [2] + [100] * 12
+    assert_own(model, rows[:2], answers[-1])

@@ -4,12 +4,13 @@ import io
 import json
 
 import gevent
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from serving.bundle import Number
-from serving.codec import csv_rows, inference_tensor
-from serving.codec.columns import VALUES
+from serving.codec import csv_rows, inference_tensor, tensorflow
+from serving.codec.columns import NUMBERS, VALUES
 from serving.codec.fields import Fields
 from serving.codec.inference_v2 import ask_inference
 from serving.codec.rows import ask_rows
@@ -132,3 +133,118 @@ def test_lines_below_a_header_are_read_by_numpy(header, monkeypatch):
     found = ask_rows(Message(body, "text/csv"), WIDE).inputs["features"]
     assert found[:, 0].tolist() == [1, 2]
     assert (found[:, 1:] == 1).all()
+
+
+LINES = {
+    "line ends": b"\n" * 2_000_000,
+    "carriage returns": b"\r\n" * 1_000_000,
+    "line ends below a quoted value": b'"",' + b"," * 498 + b"\n" * 2_000_000,
+    "empty lines between rows": (b"," * 499 + b"\n\n") * 2_000,
+}
+
+
+@pytest.mark.parametrize("case", LINES)
+def test_csv_body_of_empty_lines_yields_to_others(case):
+    _, turns = turns_during(lambda: ask_rows(Message(LINES[case], "text/csv"), WIDE))
+    assert turns >= 10
+
+
+def test_bytes_tensor_in_json_yields_to_others(table):
+    count = 100_000
+    tensors = [
+        {"name": "work", "shape": [count], "datatype": "BYTES", "data": ["private"] * count},
+        {"name": "grade", "shape": [count], "datatype": "BYTES", "data": ["1"] * count},
+    ]
+    message = Message(json.dumps({"inputs": tensors}).encode())
+    question, turns = turns_during(lambda: ask_inference(message, table.fields))
+    assert question.inputs["work"].shape == (count, 1)
+    assert turns >= 2 * count // VALUES
+
+
+@pytest.mark.parametrize("value", [1.0, np.nan])
+def test_long_matrix_yields_to_others_by_its_numbers(value):
+    numbers = np.full((4000, 500), value, "<f4").tobytes()
+    message = Message(numbers, "application/octet-stream")
+    question, turns = turns_during(lambda: ask_rows(message, WIDE))
+    assert question.inputs["features"].shape == (4000, 500)
+    assert turns >= 4000 * 500 // NUMBERS // 2
+
+
+ASKED = {
+    "rows": (ask_rows, instances([[0] * 3]), ""),
+    "csv": (ask_rows, instances([[0] * 3]), "text/csv"),
+    "tensorflow rows": (ask_tensorflow, instances([[0] * 3]), ""),
+    "tensorflow columns": (ask_tensorflow, b'{"inputs":[[0,0,0]]}', ""),
+    "open inference": (
+        ask_inference,
+        b'{"inputs":[{"name":"features","shape":[1,3],"datatype":"FP32","data":[0,0,0]}]}',
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ASKED)
+@pytest.mark.parametrize("kind", ["texts", "numbers"])
+def test_long_answer_is_the_short_ones_joined_and_yields_to_others(case, kind, vector, rng):
+    ask, body, accept = ASKED[case]
+    question = ask(Message(body, accept=accept), vector.fields)
+    labels = np.array(["no", 'y"es', "a,b"]) if kind == "texts" else np.arange(3)
+    outputs = {
+        "label": labels[rng.integers(0, 3, 60_000)],
+        "probabilities": rng.random((60_000, 3), np.float32),
+    }
+
+    def encode(rows):
+        return question.encode(vector.manifest, {n: a[rows] for n, a in outputs.items()}).content
+
+    whole, turns = turns_during(lambda: encode(slice(None)))
+    assert turns >= 4
+    parts = [encode(slice(at, at + 1000)) for at in range(0, 60_000, 1000)]
+    if accept:
+        assert whole == b"".join(parts)
+    else:
+        assert flat(json.loads(whole)) == flat(*map(json.loads, parts))
+
+
+def flat(*answers):
+    """Every number and text of answers, by where it is; rows one after the other."""
+    found = {}
+
+    def walk(value, path):
+        if isinstance(value, list):
+            for item in value:
+                is_named = isinstance(item, dict) and "name" in item
+                walk(item, (*path, item["name"]) if is_named else path)
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                if key != "shape":
+                    walk(item, (*path, key))
+        else:
+            found.setdefault(path, []).append(value)
+
+    for answer in answers:
+        walk(answer, ())
+    once = {"model", "version", "model_name", "model_version", "name", "datatype"}
+    return {path: set(v) if path[-1] in once else v for path, v in found.items()}
+
+
+def test_tensors_of_another_length_than_their_shape_are_refused_undecoded(table, monkeypatch):
+    monkeypatch.delattr(inference_tensor, "check_long_column")
+    short = {"name": "grade", "shape": [3], "datatype": "BYTES", "data": ["1", "2"]}
+    binary = {"name": "grade", "shape": [3], "datatype": "BYTES",
+              "parameters": {"binary_data_size": 8}}  # fmt: skip
+    head = json.dumps({"inputs": [binary]}).encode()
+    with pytest.raises(InvalidInstancesError, match="expected 3 elements of .*; got 2"):
+        ask_inference(Message(json.dumps({"inputs": [short]}).encode()), table.fields)
+    monkeypatch.undo()
+    message = Message(head + bytes(8), json_bytes=len(head))
+    with pytest.raises(InvalidInstancesError, match="expected 3 elements of .*; got 8 bytes"):
+        ask_inference(message, table.fields)
+
+
+def test_more_rows_than_a_body_may_have_are_refused_undecoded(table, monkeypatch):
+    monkeypatch.delattr(tensorflow, "column_of")
+    count = 2**20 // len(table.fields) + 1
+    body = b'{"inputs":{"grade":[' + b'"1",' * (count - 1) + b'"1"]}}'
+    with pytest.raises(InvalidInstancesError, match=f"expected at most {count - 1} instances"):
+        ask_tensorflow(Message(body), table.fields)

@@ -1,0 +1,1 @@
+"""Stalls: how long an innocent client waits while hostile bodies are decoded."""

@@ -1,0 +1,283 @@
+"""The CPU time of a body or a header grows with its length, whatever is in it."""
+
+import io
+import time
+
+import numpy as np
+import pytest
+
+from benchmarks.stalls.bodies import BODIES, NUMBERS
+from serving import create_app
+from serving.bundle import Boolean, Category, Date, Number
+from serving.codec import compression
+from serving.codec.csv_rows import decode_csv
+from serving.codec.fields import UNSEEN_CHARACTERS, Fields
+from serving.codec.npy import LONGEST_HEADER, decode_npy
+from serving.codec.values import suggestion
+from serving.errors import InvalidInstancesError, MalformedBodyError, ServingError
+from serving.fastpath import _PATTERNS
+from serving.guard import KeysError, new_key, read_body, read_keys
+from serving.observe.logs import LONGEST, plain
+from serving.plain_request import TARGET
+from serving.predict import DECODERS
+from serving.wire import Message
+
+SIZE = 20_000  # bytes of the smaller of two bodies, and of a header
+LIMIT = 10 * 2**20
+NOISE = 0.005  # seconds by which the CPU time of two equal runs may differ
+PER_BYTE = 20e-6  # seconds; a hundred times what the slowest body takes on a slow machine
+
+
+def number(name, missing="impute"):
+    return Number(name=name, type="number", missing=missing, minimum=0, maximum=1)
+
+
+FIELDS = {
+    "numbers": Fields([number(name, "refuse") for name in NUMBERS]),
+    "table": Fields(
+        [
+            number("age"),
+            Boolean(name="member", type="boolean", missing="impute"),
+            Category(name="work", type="category", missing="impute", unseen="unknown",
+                     categories=["private", "self", "state"]),
+            Date(name="since", type="date", missing="impute", minimum="2000-01-01",
+                 maximum="2024-01-01"),
+        ]
+    ),
+}  # fmt: skip
+
+
+def cpu_seconds(act, size):
+    """The least CPU time of three runs of `act(size)`; the first decides if it is long."""
+    best = float("inf")
+    for _ in range(3):
+        run = act(size)
+        began = time.thread_time()
+        run()
+        best = min(best, time.thread_time() - began)
+        if best > 1:
+            break
+    return best
+
+
+def assert_grows_with_length(act, size=SIZE):
+    """`act` makes, of a size, what is timed."""
+    once, twice = cpu_seconds(act, size), cpu_seconds(act, 2 * size)
+    assert twice <= 3 * once + NOISE, f"{once:.4f} s, and {twice:.4f} s for twice the length"
+    assert twice <= 2 * size * PER_BYTE
+
+
+def decoding(body, size):
+    content = body.make(size)
+    headers = body.headers(content)
+    length = headers.get("Inference-Header-Content-Length")
+
+    def decode():
+        try:
+            unpacked = content
+            if body.encoding:
+                unpacked = b"".join(compression.unpacked(content, body.encoding, LIMIT))
+            message = Message(unpacked, body.media, body.accept, int(length) if length else None)
+            DECODERS[body.protocol](message, FIELDS[body.model])
+        except ServingError as error:
+            assert 400 <= error.status < 500
+            assert len(error.message) < 2000
+
+    return decode
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: body.name)
+def test_decoder_body_twice_as_long_takes_at_most_thrice_the_time(body):
+    assert_grows_with_length(lambda size: decoding(body, size))
+
+
+def test_bodies_names_are_unique():
+    assert len({body.name for body in BODIES}) == len(BODIES)
+
+
+# What a header or a part of a URL is filled with.
+FILLINGS = {
+    "digits": lambda size: "1" * size,
+    "digits and a letter": lambda size: "1" * size + "x",
+    "zeros": lambda size: "0" * size + "1",
+    "fraction": lambda size: "1." + "1" * size + "x",
+    "exponent": lambda size: "1e" + "9" * size,
+    "underscores": lambda size: "1_" * (size // 2) + "1",
+    "spaces": lambda size: " " * size + "x",
+    "commas": lambda size: "," * size,
+    "gzip, ": lambda size: "gzip, " * (size // 6),
+    "semicolons": lambda size: "a/b" + ";" * size,
+    "parameters": lambda size: "a/b" + "; q=1" * (size // 5),
+    "open quote": lambda size: 'a/b; c="' + "\\" * size,
+    "letters": lambda size: "a" * size + "!",
+    "dots": lambda size: "." * size + "!",
+    "slashes": lambda size: "/" * size,
+    "ampersands": lambda size: "&" * size,
+    "pairs": lambda size: "a=b&" * (size // 4),
+    "percent": lambda size: "%" * size,
+    "bearer": lambda size: "Bearer " + " " * size,
+    "colons": lambda size: ":" * size,
+}
+KEYS = [
+    "CONTENT_TYPE",
+    "CONTENT_LENGTH",
+    "QUERY_STRING",
+    "HTTP_ACCEPT",
+    "HTTP_ACCEPT_ENCODING",
+    "HTTP_CONTENT_ENCODING",
+    "HTTP_X_REQUEST_TIMEOUT",
+    "HTTP_X_REQUEST_ID",
+    "HTTP_AUTHORIZATION",
+    "HTTP_X_API_KEY",
+    "HTTP_INFERENCE_HEADER_CONTENT_LENGTH",
+    "HTTP_COOKIE",
+]
+PREFIXES = ["/", "/v1/models/", "/v1/models/digits/versions/", "/v2/models/digits/versions/"]
+
+
+@pytest.fixture(scope="module")
+def app(shipped, tmp_path_factory):
+    key, line = new_key("me", "predict")
+    path = tmp_path_factory.mktemp("keys") / "keys"
+    path.write_text(line)
+    return create_app(models=shipped, keys=path), key
+
+
+def request(app, key, changes):
+    body = b'{"instances":[]}'
+    environ = {
+        "REQUEST_METHOD": "POST", "PATH_INFO": "/predict", "QUERY_STRING": "",
+        "SERVER_NAME": "localhost", "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(body), "wsgi.errors": io.StringIO(),
+        "CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(body)),
+        "HTTP_X_API_KEY": key, **changes,
+    }  # fmt: skip
+    statuses = []
+
+    def answer():
+        environ["wsgi.input"].seek(0)
+        parts = app(environ, lambda status, headers, _=None: statuses.append(int(status[:3])))
+        assert len(b"".join(parts)) < 5000
+        assert statuses[-1] < 500
+
+    return answer
+
+
+@pytest.mark.parametrize("filling", FILLINGS)
+@pytest.mark.parametrize("key", KEYS)
+def test_header_twice_as_long_takes_at_most_thrice_the_time(app, key, filling):
+    assert_grows_with_length(lambda size: request(*app, {key: FILLINGS[filling](size)}), 8000)
+
+
+@pytest.mark.parametrize("filling", FILLINGS)
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_path_twice_as_long_takes_at_most_thrice_the_time(app, prefix, filling):
+    path = prefix + "{}:predict"
+    assert_grows_with_length(
+        lambda size: request(*app, {"PATH_INFO": path.format(FILLINGS[filling](size))}), 8000
+    )
+
+
+@pytest.mark.parametrize("filling", FILLINGS)
+def test_other_grammars_twice_as_long_take_at_most_thrice_the_time(filling, tmp_path):
+    path = tmp_path / "keys"
+
+    def read(size):
+        text = FILLINGS[filling](size)
+        path.write_text(f"{text} predict sha256:{text}\n")
+
+        def all_of_them():
+            TARGET.fullmatch(f"/{text}".encode())
+            for pattern, _, _ in _PATTERNS:
+                pattern.fullmatch(f"/v1/models/{text}:predict")
+            plain(text, LONGEST)
+            suggestion(text, FIELDS["numbers"].places)
+            with pytest.raises(KeysError):
+                read_keys(path)
+
+        return all_of_them
+
+    assert_grows_with_length(read)
+
+
+@pytest.mark.parametrize("digits", [19, 4300, 5000, 100_000])
+def test_content_length_of_very_many_digits_is_refused_as_too_large(app, digits):
+    environ = {"CONTENT_LENGTH": "9" * digits, "wsgi.input": io.BytesIO(b"x")}
+    with pytest.raises(ServingError) as refusal:
+        read_body(environ, LIMIT)
+    assert (refusal.value.status, refusal.value.code) == (413, "body_too_large")
+    request(*app, {"CONTENT_LENGTH": "9" * digits})()
+
+
+def test_content_length_of_leading_zeros_is_read():
+    assert (
+        read_body({"CONTENT_LENGTH": "0" * 5000 + "2", "wsgi.input": io.BytesIO(b"ab")}, 9) == b"ab"
+    )
+
+
+def test_repository_options_longer_than_any_are_refused(app):
+    application, key = app
+    answer = application.test_client().post(
+        "/v2/repository/index", data=b"[" + b"[]," * 100_000 + b"[]]", headers={"X-API-Key": key}
+    )
+    assert (answer.status_code, answer.json["code"]) == (413, "body_too_large")
+    assert answer.json["details"] == {"limit": 128 * 2**10}
+
+
+def columns(body):
+    return {name: a[:, 0].tolist() for name, a in decode_csv(body, FIELDS["table"]).items()}
+
+
+def test_csv_quoted_commas_and_line_ends_separate_no_values():
+    text = "a,b\n" * 1000 + ',"",' * 100
+    body = f'1,true,"{text.replace(chr(34), 2 * chr(34))}",\n2,,"{"," * 50}",\n'.encode()
+    found = columns(body)
+    # Of a text that the model does not know, the graph is given the first characters.
+    assert found["work"] == [text.strip()[:UNSEEN_CHARACTERS], "," * 50]
+    assert found["age"] == [1, 2]
+
+
+def test_csv_empty_lines_between_and_within_rows_are_told_apart():
+    body = b'\n\r\n1,,"a\n\nb",\r\n\n\n\n2,,c,\n\n\n'
+    assert columns(body)["work"] == ["a\n\nb", "c"]
+
+
+@pytest.mark.parametrize(
+    "line", ["," * 100, '""' + "," * 100, '"a\n"' + "," * 7 + '"\n"' + "," * 7, 'a"' + "," * 100]
+)
+def test_csv_row_of_far_too_many_values_is_refused_by_its_number(line):
+    with pytest.raises(InvalidInstancesError, match="expected 4 values in instance 1") as refusal:
+        columns(f'1,,"x",\n{line}\n'.encode())
+    assert refusal.value.details["expected"] == 4
+
+
+def test_csv_slices_of_a_long_body_give_the_rows_of_the_whole():
+    rows = np.arange(64 * 20_000, dtype=np.float32).reshape(-1, 64)
+    lines = "\r\n".join(",".join(map(str, row)) for row in rows.astype(int).tolist())
+    assert len(lines) > 5 * 2**20
+    found = decode_csv(f"{','.join(NUMBERS)}\r\n{lines}\r\n".encode(), FIELDS["numbers"])
+    np.testing.assert_array_equal(found["features"], rows)
+
+
+def test_npy_header_longer_than_numpy_reads_is_refused():
+    file = io.BytesIO()
+    np.save(file, np.zeros((2, 64), np.float32))
+    content = file.getvalue()
+    header, numbers = content[10:128], content[128:]
+
+    def padded(length):
+        head = header.rstrip() + b" " * (length - len(header.rstrip()))
+        return b"\x93NUMPY\x01\0" + length.to_bytes(2, "little") + head + numbers
+
+    assert decode_npy(padded(LONGEST_HEADER), FIELDS["numbers"])["features"].shape == (2, 64)
+    with pytest.raises(MalformedBodyError, match="expected a file of NumPy's format"):
+        decode_npy(padded(LONGEST_HEADER + 1), FIELDS["numbers"])
+
+
+@pytest.mark.parametrize("count", [64, 1000, 20_000])
+def test_suggestion_among_very_many_names_is_the_one_meant(count):
+    known = [f"column {place} of the table" for place in range(count)]
+    assert suggestion(f"column {count - 1} of the tabel", known) == (
+        f'; did you mean "column {count - 1} of the table"?'
+    )
+    assert suggestion("zzz", known) == ""
