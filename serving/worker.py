@@ -87,7 +87,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             self._evict_idle,
             self._fail,
             limit=self.worker_connections,
-            spare=0,
+            spare=settings.spare_descriptors,
             is_shared=not self.cfg.reuse_port,
         )
         self.server_class = self.acceptor.add
@@ -146,7 +146,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if self.acceptor is not None:
             self.acceptor.look()
         if len(self.connections) >= self.worker_connections:
-            self._evict_idle(self.worker_connections // 10, "connections", 0.0)
+            self._evict_idle(max(1, self.worker_connections // 10), "connections", 0.0)
         for connection in list(self.connections):
             waited = now - connection.since
             if connection.busy:

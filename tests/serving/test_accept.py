@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import select
 import signal
 import socket
@@ -173,6 +174,40 @@ def test_accept_new_worker_after_a_death_fills_up_first(serve, shipped):
         for client in connect_at_once(clients, server, 4):
             assert health(client) == b"200"
         assert list(connections_by_process(server).values()) == [4, 4]
+
+
+FILES = 60  # that a worker may have open: most of them are the server's own
+
+
+def test_accept_out_of_descriptors_longest_idle_are_closed(serve, only_digits):
+    server = serve(only_digits, "--workers", "1", "--poll", "0.1")
+    wait_until_serving(server, 1)
+    (worker,) = worker_pids(server)
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (FILES, FILES))
+    with ExitStack() as clients:
+        idle = connect_at_once(clients, server, FILES)
+        wait_for(lambda: is_closed(idle[0]), "the first connection was closed")
+        for _ in range(3):
+            client = clients.enter_context(socket.create_connection(address(server), DEADLINE))
+            assert health(client) == b"200"
+            assert not is_closed(client)
+        closed = [is_closed(client) for client in idle]
+        assert closed == sorted(closed, reverse=True)  # none before one that came before it
+        # A quarter of the descriptors is left for files: a version can still be loaded.
+        files = Path(f"/proc/{worker}/fd")
+        wait_for(lambda: len([*files.iterdir()]) <= FILES * 3 // 4, "descriptors became free")
+        version = only_digits / "digits" / "2"
+        manifest = (only_digits / "digits" / "1" / "bundle.json").read_text()
+        version.mkdir()
+        for file in (only_digits / "digits" / "1").iterdir():
+            (version / file.name).write_bytes(file.read_bytes())
+        (version / "bundle.json").write_text(manifest.replace('"version": 1', '"version": 2'))
+        wait_for(lambda: "serving digits/2" in "".join(server.log), "a new version was loaded")
+        asker = HTTPConnection(*address(server), timeout=DEADLINE)
+        evicted = metrics(asker)['forwardpass_connections_evicted_total{reason="descriptors"}']
+        asker.close()
+    assert evicted >= sum(closed)
+    assert len([line for line in server.log if "out of descriptors" in line]) == 1
 
 
 def is_closed(client):
