@@ -114,10 +114,10 @@ class _Now(Collector):
             value=max(0.0, now - min(began)) if began else 0.0,
         )
         yield self._open_connections()
-        if accepted := sum(self._table.loads.accepted):  # none under another server
-            yield CounterMetricFamily(
-                "forwardpass_connections_accepted", "Connections accepted.", value=accepted
-            )
+        accepted = sum(self._table.loads.accepted) or None  # no sample under another server
+        yield CounterMetricFamily(
+            "forwardpass_connections_accepted", "Connections accepted.", value=accepted
+        )
 
     def _open_connections(self) -> Metric:
         gauge = GaugeMetricFamily(
