@@ -17,6 +17,7 @@ from gevent import get_hub
 from gunicorn import http, util
 from gunicorn.http import wsgi
 
+from serving.acceptor import is_readable
 from serving.observe.front import FINISH, WORKER
 from serving.plain_request import Input, base_environ, environ_of
 from serving.turns import give_way
@@ -85,6 +86,10 @@ class Connection:
         finally:
             if self._ready is not None:
                 self._ready.close()
+
+    def has_arrived(self) -> bool:
+        """Return whether bytes of the client, or its end, wait to be read."""
+        return is_readable(self._client.fileno())
 
     def _answer_next(self, data: bytes) -> bytes | None:
         """Answer one request that begins with `data`; what came after it, None to close."""

@@ -96,6 +96,13 @@ class Settings(BaseSettings):
     queue_seconds: float = Field(
         1, gt=0, description="seconds a request may wait for its run; above it 503"
     )
+    spare_descriptors: int = Field(
+        32,
+        ge=0,
+        description="file descriptors that each worker keeps free for files of models and keys: "
+        "with fewer left it closes connections that have been idle for longest, or accepts no "
+        "more; at most a quarter of the limit of open files",
+    )
     max_manifest_bytes: int = Field(
         2 * 2**20, ge=1, description="largest bundle.json of a version, in bytes"
     )

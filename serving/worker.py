@@ -12,6 +12,7 @@ import errno
 import os
 import signal
 import ssl
+from heapq import nsmallest
 from time import perf_counter
 from typing import Any
 
@@ -21,8 +22,10 @@ from gunicorn import util
 from gunicorn.http.errors import NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
+from serving.acceptor import Acceptor
 from serving.call import ENVIRON, too_late
 from serving.connection import Connection, TimeUpError
+from serving.observe.counts import count_evicted
 from serving.observe.logs import log_failure
 from serving.settings import Settings
 
@@ -33,6 +36,8 @@ GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ECONNA
 
 class Worker(GeventWorker):  # type: ignore[misc]
     """Serves as its parent does, and stops as soon as every request has been answered."""
+
+    acceptor: Acceptor | None = None
 
     def init_process(self) -> None:
         """Become a server; a signal to stop counts from here on."""
@@ -65,7 +70,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def run(self) -> None:
         """Serve until told to stop."""
         get_hub().print_exception = log_failure
-        self.request_seconds = Settings().request_seconds
+        settings = Settings()
+        self.request_seconds = settings.request_seconds
         self.connections: set[Connection] = set()
         self.unsent = 0  # bytes of answers that clients have not read yet
         self.limits = {
@@ -76,7 +82,25 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self.stopped: float | None = None
         self.looked = perf_counter()
         get_hub().loop.timer(LOOK, LOOK).start(self._look_after)
+        self.acceptor = Acceptor(
+            self.handle,
+            self._evict_idle,
+            self._fail,
+            limit=self.worker_connections,
+            spare=settings.spare_descriptors,
+            is_shared=not self.cfg.reuse_port,
+        )
+        self.server_class = self.acceptor.add
         super().run()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Begin to stop: new connections are left to the other workers."""
+        super().handle_exit(sig, frame)
+        if self.acceptor is not None:
+            self.acceptor.stop_competing()
+
+    def _fail(self) -> None:
+        self.alive = False  # the arbiter starts another worker
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve a connection."""
@@ -119,8 +143,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self.looked = now
         if not self.alive and self.stopped is None:
             self.stopped = now
+        if self.acceptor is not None:
+            self.acceptor.look()
         if len(self.connections) >= self.worker_connections:
-            self._make_room()
+            self._evict_idle(max(1, self.worker_connections // 10), "connections", 0.0)
         for connection in list(self.connections):
             waited = now - connection.since
             if connection.busy:
@@ -134,13 +160,28 @@ class Worker(GeventWorker):  # type: ignore[misc]
             ):
                 connection.greenlet.throw(NoMoreData(b""))
 
-    def _make_room(self) -> None:
-        """No one else is let in: those that have been idle for longest go."""
-        idle = sorted(
-            (c for c in self.connections if not c.busy), key=lambda connection: connection.since
-        )
-        for connection in idle[: self.worker_connections // 10]:
-            connection.greenlet.throw(NoMoreData(b""))
+    def _evict_idle(self, count: int, reason: str, least: float) -> int:
+        """Close the connections that have been idle for longest, to make room for new ones.
+
+        Args:
+            count: Number of connections to close, if so many are idle.
+            reason: What ran out: "connections" or "descriptors".
+            least: Seconds that a connection must have been idle.
+
+        Returns:
+            Number of connections closed.
+        """
+        latest = perf_counter() - least
+        idle = (c for c in self.connections if not c.busy and c.since <= latest)
+        evicted = 0
+        # Some more than wanted: a connection whose next request has just arrived is not idle.
+        for connection in nsmallest(2 * count + 8, idle, key=lambda connection: connection.since):
+            if evicted < count and not connection.has_arrived():
+                connection.greenlet.throw(NoMoreData(b""))
+                evicted += 1
+        if evicted:
+            count_evicted(reason, evicted)
+        return evicted
 
 
 def give_back() -> None:

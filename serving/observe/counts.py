@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from serving.call import Call
 from serving.observe.families import (
+    ACCEPT_ERRORS,
     BATCH_ROWS,
+    CONNECTIONS_EVICTED,
     REQUEST_SECONDS,
     REQUESTS,
     ROWS,
@@ -98,6 +100,27 @@ def count_refused(status: int) -> None:
     """A request is about to be refused that never came to be a call, such as a malformed one."""
     slot = Table.here().own
     slot.numbers[slot.series(REQUESTS, (NONE, "", "", "", str(status)))] += 1.0
+
+
+def count_accept_error(name: str) -> None:
+    """Count a failed attempt to accept a connection.
+
+    Args:
+        name: The system's name of the error, such as `EMFILE`.
+    """
+    slot = Table.here().own
+    slot.numbers[slot.series(ACCEPT_ERRORS, (name,))] += 1.0
+
+
+def count_evicted(reason: str, connections: int) -> None:
+    """Count idle connections that were closed to make room for new ones.
+
+    Args:
+        reason: What ran out: "connections" or "descriptors".
+        connections: Number of connections closed.
+    """
+    slot = Table.here().own
+    slot.numbers[slot.series(CONNECTIONS_EVICTED, (reason,))] += connections
 
 
 def _add_seconds(numbers: memoryview[float], at: int, seconds: float) -> None:

@@ -38,4 +38,23 @@ RELOADS = Family(
     "Attempts of each worker to take up, or go back to, a version, by outcome.",
     ("model", "outcome"),
 )
-FAMILIES = (REQUESTS, ROWS_ANSWERED, REQUEST_SECONDS, STAGE_SECONDS, BATCH_ROWS, RELOADS)
+CONNECTIONS_EVICTED = Family(
+    "forwardpass_connections_evicted",
+    "Idle connections closed to make room for new ones, by what ran out: connections, descriptors.",
+    ("reason",),
+)
+ACCEPT_ERRORS = Family(
+    "forwardpass_accept_errors",
+    "Failed attempts to accept a connection, by name of the system's error.",
+    ("error",),
+)
+FAMILIES = (
+    REQUESTS,
+    ROWS_ANSWERED,
+    REQUEST_SECONDS,
+    STAGE_SECONDS,
+    BATCH_ROWS,
+    RELOADS,
+    CONNECTIONS_EVICTED,
+    ACCEPT_ERRORS,
+)

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from serving.observe.families import FAMILIES
+from serving.observe.loads import NO_WORKER
 from serving.observe.table import IN_FLIGHT, WAITING_ROWS, WAITING_SINCE, Family, Table
 from serving.repository import Repository
 
@@ -112,6 +113,22 @@ class _Now(Collector):
             # Processes of one machine have this clock in common.
             value=max(0.0, now - min(began)) if began else 0.0,
         )
+        yield self._open_connections()
+        accepted = sum(self._table.loads.accepted) or None  # no sample under another server
+        yield CounterMetricFamily(
+            "forwardpass_connections_accepted", "Connections accepted.", value=accepted
+        )
+
+    def _open_connections(self) -> Metric:
+        gauge = GaugeMetricFamily(
+            "forwardpass_open_connections",
+            "Connections that are open in each worker, idle ones among them.",
+            labels=("worker",),
+        )
+        for number, connections in enumerate(self._table.loads.open):
+            if connections != NO_WORKER:
+                gauge.add_metric((str(number),), connections)
+        return gauge
 
 
 class _Variants(Collector):

@@ -16,6 +16,8 @@ from itertools import takewhile
 from mmap import mmap
 from typing import ClassVar, NamedTuple
 
+from serving.observe.loads import WorkerLoads
+
 NUMBERS = 16_384  # float64 a slot; pages that no one has touched take no memory
 NAMES = 2**18  # bytes for the names of a slot's series
 NUMBER = 8  # bytes
@@ -124,6 +126,8 @@ class Table:
     Attributes:
         shared: the one that gunicorn's arbiter makes for its workers; None under other servers.
         own: the slot of this process.
+        number: Number of that slot.
+        loads: Open connections of each worker, by number of its slot.
     """
 
     shared: ClassVar[Table | None] = None
@@ -132,6 +136,7 @@ class Table:
         memory = memoryview(mmap(-1, slots * SLOT))
         self._memory = [memory[i * SLOT : (i + 1) * SLOT] for i in range(slots)]
         self._busy: set[int] = set()
+        self.loads = WorkerLoads(slots)
         self.take()
 
     @classmethod
@@ -149,15 +154,17 @@ class Table:
         free = (i for i in range(len(self._memory)) if i not in self._busy)
         number = next(free, len(self._memory) - 1)
         self._busy.add(number)
-        self.own = Slot(self._memory[number])
+        self.number, self.own = number, Slot(self._memory[number])
         self.own.numbers[TAKEN] = 1.0
         self.own.rest()
+        self.loads.clear(number)
         return number
 
     def give_back(self, number: int) -> None:
         """The process of that slot is no more; what it counted stays."""
         self._busy.discard(number)
         Slot(self._memory[number]).rest()
+        self.loads.clear(number)
 
     def slots(self) -> Iterator[Slot]:
         """All that were ever taken, which are the first."""

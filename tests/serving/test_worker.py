@@ -148,6 +148,27 @@ def test_in_a_full_pool_those_that_have_been_idle_for_longest_make_room(running)
     assert answered(newest) == (1, True)
 
 
+@pytest.mark.parametrize("limit", [1, 9])
+def test_worker_full_with_few_connections_closes_one(limit, running):
+    running.serve(echo, worker_connections=limit)
+    idle = [running.connect() for _ in range(limit)]
+    assert idle[0].recv(1) == b""
+
+
+def test_evict_idle_request_has_arrived_keeps_connection(running):
+    running.serve(echo)
+    asking, idle = running.connect(), running.connect()
+    asking.sendall(b"POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")  # not yet read
+    evicted = []
+    # In the hub, as the loop calls it, and before any connection reads.
+    gevent.get_hub().loop.run_callback(
+        lambda: evicted.append(running.worker._evict_idle(2, "descriptors", 0.0))
+    )
+    assert idle.recv(1) == b""
+    assert evicted == [1]
+    assert answered(asking) == (1, True)
+
+
 def test_a_handshake_that_never_ends_is_given_up(running, monkeypatch):
     # As gunicorn's worker has it, which patches the library.
     monkeypatch.setattr(worker, "ssl", gevent.ssl)
