@@ -33,6 +33,8 @@ settings.load_profile("test")
 PROCESS_FIXTURES = {"certificate", "live", "processes", "serve", "shared_server"}
 # Models that are trained for a session take seconds, which the first test to ask pays.
 TRAINED_FIXTURES = {"made", "zoo"}
+# By which the standard library and joblib ask for the processor, in a millisecond, once.
+LIBRARIES_COMMANDS = {"lscpu", "uname"}
 PROCESS_EVENTS = {"os.fork", "os.forkpty", "os.posix_spawn", "subprocess.Popen"}
 
 
@@ -49,8 +51,9 @@ def pytest_configure(config: pytest.Config) -> None:
         sys.addaudithook(_refuse_processes)
 
 
-def _refuse_processes(event: str, _arguments: tuple[Any, ...]) -> None:
-    if event in PROCESS_EVENTS and "PYTEST_CURRENT_TEST" in os.environ:
+def _refuse_processes(event: str, arguments: tuple[Any, ...]) -> None:
+    is_of_a_library = event == "subprocess.Popen" and arguments[0] in LIBRARIES_COMMANDS
+    if "PYTEST_CURRENT_TEST" in os.environ and event in PROCESS_EVENTS and not is_of_a_library:
         raise AssertionError(
             f"expected a fast test to start no process; got {event}; ask for one of the fixtures "
             f"{', '.join(sorted(PROCESS_FIXTURES))}"
