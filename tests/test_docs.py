@@ -52,6 +52,7 @@ def test_the_rows_shown_are_those_of_the_file():
     assert (DOCS / "people.csv").read_text().splitlines()[: len(shown)] == shown
 
 
+@pytest.mark.slow
 def test_the_identifier_is_noticed(folder, monkeypatch):
     monkeypatch.chdir(folder)
     done = CliRunner().invoke(

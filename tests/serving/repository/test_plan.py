@@ -11,7 +11,10 @@ from serving.repository import plan
 from serving.repository.plan import Agenda, Edition, Refusal
 from tests.serving.test_agreement import answer, forked
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+    pytest.mark.usefixtures("processes"),  # other members are forked
+]
 
 ONE = Edition(version=1, stamp="a", verdict=Verdict(variant="fp32", why="it is"))
 TWO = Edition(version=2, stamp="b", verdict=Verdict(variant="fp32", why="it is"))

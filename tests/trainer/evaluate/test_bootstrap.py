@@ -182,6 +182,7 @@ def test_of_equal_answers_nothing_is_lost_whatever_the_metric(metric, rng):
     ) == (0, 0)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_it_is_the_difference_of_metrics_of_each_resample(rng):
     # By scikit-learn, resample by resample, of values.
     truth = rng.normal(size=(80, 1))
