@@ -12,7 +12,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve bench-before bench-load bench-page bench-swaps bench-guarantees bench-stalls soak-metrics soak clean
+.PHONY: help install serve test test-fast test-random fuzz lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve bench-before bench-load bench-page bench-swaps bench-guarantees bench-stalls soak-metrics soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -35,9 +35,24 @@ serve: install  ## serve MODELS on HOST:PORT; trains the embedded default first 
 
 # Two processes share the tests; each multiplies on one thread, or they would wait for each other's.
 # The sources are compiled once, and not by every process that a test starts.
+TESTS := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+SUITE := not container and not browser and not packages and not clients
+SEED  ?= $(shell date +%s)
+FUZZ  ?= tests/serving/codec
+
 test: install  ## run the test suite
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
-	  $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(TESTS) --numprocesses 2 --dist worksteal
+
+test-fast: install  ## run the tests that start no process and take less than half a second each
+	$(TESTS) --numprocesses 2 --dist worksteal -m "$(SUITE) and not slow"
+
+test-random: install  ## run the test suite in a random order; SEED=N repeats one
+	$(TESTS) --numprocesses 2 --dist worksteal \
+	  --random-order-bucket=global --random-order-seed=$(SEED)
+
+fuzz: install  ## try new random examples, 30 times as many as the suite; FUZZ=tests/… chooses
+	$(TESTS) --numprocesses 2 --dist worksteal -m "$(SUITE) and hypothesis" \
+	  --hypothesis-profile=fuzz $(FUZZ)
 
 lint: install  ## check style, types, the walls of the house, the Dockerfile
 	$(BIN)/ruff check .

@@ -45,7 +45,7 @@ CLIENTS, REQUESTS_A_CONNECTION = 4, 25  # connections are made anew, so that bot
 BODIES, ROWS = 16, 4
 TOLERANCE = 1e-5  # of a probability; those of two versions are farther apart, and it is checked
 SETTLED = 0.3  # seconds without an answer of the version before
-PATIENCE = 20.0  # seconds for a swap
+PATIENCE = 120.0  # seconds after which a swap or a start is taken for hung
 KEPT = 200  # lines of a server's log
 # KiB that two workers may grow by in a swap: a kept session of this small model is 10 times that.
 FLAT = 20.0
@@ -179,7 +179,7 @@ class Crowd:
         self.answers.append((sent, time.monotonic(), found["version"]))
 
     def _connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
 
 
 @dataclass
@@ -200,7 +200,13 @@ class Swap:
 
 
 def swap(
-    crowd: Crowd, master: int, kind: str, cause: Callable[[], Any], old: int, new: int
+    crowd: Crowd,
+    master: int,
+    kind: str,
+    cause: Callable[[], Any],
+    old: int,
+    new: int,
+    settled: float = SETTLED,
 ) -> Swap:
     """Cause a swap, and wait until all workers have made it."""
     begin, place = time.monotonic(), len(crowd.answers)
@@ -213,7 +219,7 @@ def swap(
         if firsts:
             lasts = [sent for sent, _, version in answers if version == old]
             last = max(lasts, default=begin)
-            if now - last > SETTLED and now - min(firsts) > SETTLED:
+            if now - last > settled and now - min(firsts) > settled:
                 break
         if now - begin > PATIENCE:
             raise AssertionError(f"expected version {new} to answer; got none: {crowd.faults[:3]}")
@@ -281,16 +287,26 @@ def server(
         yield process.pid, ports[0]
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)
         reader.join()
         if process.stdout is not None:
             process.stdout.close()
 
 
 def run(
-    count: int, config: str = "serving.gunicorn_conf", poll: float = 1
+    count: int,
+    config: str = "serving.gunicorn_conf",
+    poll: float = 1,
+    settled: float = SETTLED,
 ) -> tuple[list[Swap], Crowd]:
-    """So many swaps against a server, and what its clients saw."""
+    """So many swaps against a server, and what its clients saw.
+
+    Args:
+        count: Number of swaps.
+        config: Module of gunicorn's settings.
+        poll: Seconds between two looks of the server at its models.
+        settled: Seconds without an answer of the version before that end a swap.
+    """
     with tempfile.TemporaryDirectory() as folder:
         models, staging = Path(folder) / "models" / "digits", Path(folder) / "staging"
         models.mkdir(parents=True)
@@ -312,7 +328,7 @@ def run(
                         crowd.add(version)
                         path, answers = version.write(staging), highest
                         cause = partial(path.rename, models / path.name)
-                    swaps.append(swap(crowd, master, kind, cause, old, answers))
+                    swaps.append(swap(crowd, master, kind, cause, old, answers, settled))
         return swaps, crowd
 
 

@@ -86,6 +86,11 @@ def pre_fork(_server: Any, worker: Any) -> None:
     worker.slot = Table.here().take()
 
 
+def post_worker_init(worker: Any) -> None:
+    """Log that a worker has loaded its models and accepts connections from here on."""
+    worker.log.info("worker ready")
+
+
 def worker_exit(_server: Any, _worker: Any) -> None:
     """In a worker that ends."""
     gc.unfreeze()  # what is left to the interpreter's end meets modules that are gone

@@ -3,25 +3,70 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import signal
-import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from sklearn.datasets import load_digits, load_iris
 
 from serving import create_app
+from tests import outlivers
+from tests.processes import Processes, Server, start_server
 from trainer.choices import Config
 from trainer.recipe import fit
 
+__all__ = ["Server", "start_server"]
+
 ROOT = Path(__file__).parent.parent
+
+# `make test` tries the same examples everywhere and takes its time; `make fuzz` tries new ones.
+settings.register_profile("test", deadline=None, derandomize=True)
+settings.register_profile("fuzz", deadline=None, max_examples=3000, print_blob=True)
+settings.load_profile("test")
+
+# What a test must ask for to start a server or another process; whoever does is slow.
+PROCESS_FIXTURES = {"certificate", "live", "processes", "serve", "shared_server"}
+# Models that are trained for a session take seconds, which the first test to ask pays.
+TRAINED_FIXTURES = {"made", "zoo"}
+# By which the standard library and joblib ask for the processor, in a millisecond, once.
+LIBRARIES_COMMANDS = {"lscpu", "uname"}
+PROCESS_EVENTS = {"os.fork", "os.forkpty", "os.posix_spawn", "subprocess.Popen"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that start processes, or ask for trained models, as slow."""
+    for item in items:
+        if (PROCESS_FIXTURES | TRAINED_FIXTURES).intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let no test start a process in a run that leaves the slow ones out."""
+    if "not slow" in config.option.markexpr:
+        sys.addaudithook(_refuse_processes)
+
+
+def _refuse_processes(event: str, arguments: tuple[Any, ...]) -> None:
+    is_of_a_library = event == "subprocess.Popen" and arguments[0] in LIBRARIES_COMMANDS
+    if "PYTEST_CURRENT_TEST" in os.environ and event in PROCESS_EVENTS and not is_of_a_library:
+        raise AssertionError(
+            f"expected a fast test to start no process; got {event}; ask for one of the fixtures "
+            f"{', '.join(sorted(PROCESS_FIXTURES))}"
+        )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outlives_its_test() -> Iterator[None]:
+    """Fail if a test leaves threads, processes, timers, log handlers, or another environment."""
+    before = outlivers.snapshot()
+    yield
+    left = outlivers.left_since(before)
+    assert not left, f"left behind by this test: {', '.join(left)}"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,8 +115,10 @@ def zoo(tmp_path_factory, shipped) -> Path:
         ("diabetes", "progress"),
         ("linnerud", "physique"),
     ):
-        fit(Config(data=data, name=name, models=models, hidden=(16, 8), epochs=30,
-                   skip_baselines=True))  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("serving.runtime.TIMED_RUNS", 3)  # its speed is no one's question
+            fit(Config(data=data, name=name, models=models, hidden=(16, 8), epochs=30,
+                       skip_baselines=True))  # fmt: skip
     return models
 
 
@@ -88,72 +135,49 @@ def client(shipped):
     return create_app(models=shipped).test_client()
 
 
-@dataclass
-class Server:
-    """A real server process, its address, and what it has said so far."""
-
-    process: subprocess.Popen[str]
-    url: str = ""
-    log: list[str] = field(default_factory=list)
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
-
-
-def start_server(models: Path, *arguments: str) -> Server:
-    """`python -m serving run` on a free port, once it answers."""
-    command = [sys.executable, "-m", "serving", "run", "--models", str(models), "--port", "0"]
-    # As a user would run it: `CI` hides what libraries do at home.
-    environment = {k: v for k, v in os.environ.items() if k != "CI"}
-    process = subprocess.Popen(
-        [*command, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-    )
-    server = Server(process)
-    listening = threading.Event()
-
-    def read() -> None:
-        assert process.stdout is not None
-        with process.stdout as lines:
-            for line in lines:
-                server.log.append(line)
-                if found := re.search(r"Listening at: (https?://\S+)", line):
-                    server.url = found[1]
-                    listening.set()
-
-    threading.Thread(target=read, daemon=True).start()
-    if not listening.wait(20):
-        process.kill()
-        raise AssertionError("the server did not start: " + "".join(server.log))
-    return server
-
-
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    """Starts servers, and ends those a test leaves running."""
+    """Start servers, and end those a test leaves running."""
     started: list[Server] = []
 
-    def start(models: Path, *arguments: str) -> Server:
-        started.append(start_server(models, *arguments))
+    def start(models: Path, *arguments: str, until: str = "ready") -> Server:
+        started.append(start_server(models, *arguments, until=until))
         return started[-1]
 
     yield start
     for server in started:
-        if server.process.poll() is None:
-            server.stop()
+        server.kill()
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    """Start other processes, or fork; what a test leaves running ends."""
+    found = Processes()
+    yield found
+    found.end()
 
 
 @pytest.fixture(scope="session")
-def live(shipped) -> Iterator[Server]:
+def shared_server() -> Iterator[Callable[..., Server]]:
+    """Start a server once for all tests that ask for one with the same models and arguments.
+
+    Only for tests that leave it as it was; those that harm a server ask for `serve`.
+    """
+    started: dict[tuple[Any, ...], Server] = {}
+
+    def find(models: Path, *arguments: str) -> Server:
+        key = (models, *arguments)
+        if key not in started:
+            started[key] = start_server(models, *arguments)
+            outlivers.shared_processes.add(started[key].process.pid)
+        return started[key]
+
+    yield find
+    for server in started.values():
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def live(shared_server, shipped) -> Server:
     """One server of the embedded default for the whole session."""
-    server = start_server(shipped, "--workers", "1")
-    yield server
-    server.stop()
+    return shared_server(shipped, "--workers", "1")

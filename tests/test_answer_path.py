@@ -52,7 +52,7 @@ def write(path: Path, people: list[dict]) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=TASKS)
+@pytest.fixture(scope="session", params=TASKS)
 def trained(request, tmp_path_factory):
     rng, folder = np.random.default_rng(1), tmp_path_factory.mktemp("people")
     people = [person(rng) for _ in range(1500)]
@@ -103,6 +103,7 @@ def alike(found: dict, expected: dict) -> None:
             np.testing.assert_allclose(found[name], wanted, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl"])
 def test_a_scored_file_holds_what_numpy_answers(ending, trained, tmp_path, rng):
     bundle, model, _ = trained

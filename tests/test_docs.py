@@ -29,7 +29,7 @@ def commands(word):
     return [shlex.split(line)[1:] for line in lines if line.startswith(f"trainer {word}")]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("newcomer")
     shutil.copy(DOCS / "people.csv", folder)
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trained(folder):
     """What the page's second `fit` prints, run as it stands there."""
     with pytest.MonkeyPatch.context() as patch:
@@ -52,6 +52,7 @@ def test_the_rows_shown_are_those_of_the_file():
     assert (DOCS / "people.csv").read_text().splitlines()[: len(shown)] == shown
 
 
+@pytest.mark.slow
 def test_the_identifier_is_noticed(folder, monkeypatch):
     monkeypatch.chdir(folder)
     done = CliRunner().invoke(
@@ -65,6 +66,7 @@ def test_the_identifier_is_noticed(folder, monkeypatch):
         )
 
 
+@pytest.mark.slow
 def test_training_prints_what_is_shown(trained):
     (shown,) = (b for b in blocks("") if b.startswith("task"))
     for line in shown.splitlines():
@@ -86,6 +88,7 @@ def test_the_requests_are_answered_as_shown(trained, folder):
     assert refused.text.strip() == blocks("json")[1].strip()
 
 
+@pytest.mark.slow
 def test_a_file_is_scored_and_a_report_written(trained, folder, monkeypatch):
     monkeypatch.chdir(folder)
     shutil.copy("people.csv", "new.csv")
@@ -99,6 +102,7 @@ def test_a_file_is_scored_and_a_report_written(trained, folder, monkeypatch):
     assert "people" in Path("report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_search_finds_a_candidate(folder, monkeypatch):
     monkeypatch.chdir(folder)
     (command,) = commands("search")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+SLOW_TO_IMPORT = {"sklearn", "scipy", "matplotlib", "pandas", "numba"}
 
 
 def imports(path):
@@ -28,17 +29,32 @@ def test_the_network_imports_numpy_the_standard_library_and_itself_only():
             assert known or name.startswith("trainer.nn"), f"{path.name} imports {name}"
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("module", ["serving.app", "serving.cli", "serving.gunicorn_conf"])
 def test_a_server_loads_no_training_code(module):
     code = f"import sys, {module}; print(*sorted({{n.split('.')[0] for n in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"trainer", "onnx", "sklearn", "scipy", "pyarrow", "rich"} & set(done.stdout.split())
+    assert not {"trainer", "onnx", "pyarrow", "rich", *SLOW_TO_IMPORT} & set(done.stdout.split())
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_trainer_loads_no_web_framework():
     code = "import sys, trainer.cli; print(*sorted({n.split('.')[0] for n in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"flask", "werkzeug", "gunicorn"} & set(done.stdout.split())
+
+
+@pytest.mark.usefixtures("processes")
+def test_trainer_help_imports_nothing_slow():
+    code = (
+        "import sys\nfrom trainer.cli import main\n"
+        "try: main(['--help'])\n"
+        "finally: print('loaded:', *{name.split('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    shown, loaded = done.stdout.split("loaded:")
+    assert "Train a network in NumPy" in shown
+    assert not SLOW_TO_IMPORT & set(loaded.split())
 
 
 @pytest.mark.parametrize("lock", ["all.lock", "serving.lock"])
@@ -59,6 +75,7 @@ def test_the_image_gets_no_training_package():
         assert not re.search(rf"^{package}==", text, re.M)
 
 
+@pytest.mark.slow
 def test_no_source_unpickles_or_evaluates():
     for path in [*ROOT.glob("trainer/**/*.py"), *ROOT.glob("serving/**/*.py")]:
         names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
@@ -67,6 +84,7 @@ def test_no_source_unpickles_or_evaluates():
         assert "allow_pickle=True" not in path.read_text()
 
 
+@pytest.mark.usefixtures("processes")
 def test_make_help_lists_every_target_with_a_line():
     makefile = (ROOT / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.M)[1].split()

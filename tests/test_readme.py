@@ -47,7 +47,7 @@ def test_the_curl_gets_the_answer_that_is_shown(live):
     shown = reader.parse_args(shlex.split(command)[1:])
     url = shown.url.replace("http://127.0.0.1:8000", live.url)
     headers = dict([shown.header.split(": ", 1)])
-    answer = requests.post(url, data=shown.body, headers=headers, timeout=30)
+    answer = requests.post(url, data=shown.body, headers=headers, timeout=120)
     assert same(answer.json(), json.loads(blocks("json")[0]))
 
 
@@ -57,10 +57,11 @@ def test_the_error_is_the_one_that_is_shown(client):
     assert answer.text.strip() == blocks("json")[1].strip()
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.split("\n")[0])
 def test_the_programs_print_what_is_shown(code):
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     shown = float(re.search(r"# ([\d.]+)$", code.strip())[1])
     assert np.isclose(float(done.stdout), shown, atol=0.005)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.class_weight import compute_class_weight
 
 from serving.bundle import Bundle, Manifest, Training
 from trainer.choices import Config
@@ -18,7 +17,6 @@ from trainer.data.memory import room
 from trainer.data.sources import default_name, load
 from trainer.data.splits import Split, some, split
 from trainer.data.tables import DataError, Table
-from trainer.evaluate import beside
 from trainer.evaluate.temperature import fit_temperature
 from trainer.evaluate.threshold import Aim, choose
 from trainer.export.graph import require_other_names
@@ -177,6 +175,8 @@ def _fetcher(
     """What makes rows for the network, and for the loss their weights, of row numbers."""
     if config.class_weight is None:
         return lambda numbers: model.rows(table, numbers)
+    from sklearn.utils.class_weight import compute_class_weight  # noqa: PLC0415 - slow to import
+
     classes = np.asarray(model.classes)
     known = table.target[parts.train]
     weights = compute_class_weight(config.class_weight, classes=classes, y=known)
@@ -295,6 +295,8 @@ def fit(
     trained = learn(config, learning, callbacks=callbacks, checkpoint=checkpoint, announce=announce)
     baselines = {}
     if not config.skip_baselines:
+        from trainer.evaluate.baselines import beside  # noqa: PLC0415 - slow to import: scikit-learn
+
         baselines = beside(trained.table, trained.parts, seed=config.seed)
     bundle = export_bundle(
         trained.model,

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-from sklearn.utils.class_weight import compute_sample_weight
 
 from trainer import nn
 from trainer.fit.arrays import read_arrays, write_arrays
@@ -301,6 +300,8 @@ class Network:
         weights = None if sample is None else np.asarray(sample, self.dtype)
         if classes is None:
             return weights
+        from sklearn.utils.class_weight import compute_sample_weight  # noqa: PLC0415 - slow to import
+
         own: Array = compute_sample_weight(classes, np.asarray(y)).astype(self.dtype)
         return own if weights is None else own * weights
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def results():
     return read(RESULTS)
 
@@ -149,6 +149,7 @@ def test_a_plot_that_is_missing_is_noticed(copied):
     assert "docs/benchmarks/serve.svg" in done.output
 
 
+@pytest.mark.slow
 def test_writing_leaves_nothing_for_the_check(copied):
     (copied / "docs" / "benchmarks.md").unlink()
     shutil.rmtree(copied / "docs" / "benchmarks")
@@ -321,6 +322,7 @@ def test_the_soak_says_its_verdict_and_what_it_rests_on(soaked):
     assert "leaks on purpose" in soak.render(soaked | {"server": "leaking"})
 
 
+@pytest.mark.slow
 def test_plots_are_the_same_for_the_same_results(results, measured, soaked, tmp_path):
     drawn = []
     for name in ("one", "other"):

@@ -205,6 +205,7 @@ def test_a_long_series_is_thinned():
     assert len(found["windows"]["p99_ms"]) == 80
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_short_soak_of_a_real_server(tmp_path):
     out = tmp_path / "soak.json"
     done = CliRunner().invoke(main, ["--minutes", "0.1", "--out", str(out)])

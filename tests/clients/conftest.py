@@ -50,7 +50,7 @@ class Server:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(timeout=15)
+        self.process.wait(timeout=120)
 
     def _read(self, listening: threading.Event) -> None:
         assert self.process.stdout is not None

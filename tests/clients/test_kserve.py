@@ -15,7 +15,7 @@ def ask(protocol, question):
     """The answer to a question that is put to a client."""
 
     async def put():
-        client = InferenceRESTClient(RESTConfig(protocol=protocol, timeout=20))
+        client = InferenceRESTClient(RESTConfig(protocol=protocol, timeout=120))
         try:
             return await question(client)
         finally:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from serving.bundle import Expected, Manifest, SelfTest
+from serving.observe import request_log
 from serving.observe.table import Table
 
 COLUMNS = [
@@ -214,3 +217,38 @@ def mixed():
 def _counts_begin_at_zero(monkeypatch):
     """What a process counts is its own; tests share one."""
     monkeypatch.setattr(Table, "shared", None)
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Write a self-signed certificate for 127.0.0.1 and its key; return both files."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = (
+        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 "
+        f"-subj /CN=forwardpass -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {cert}"
+    )
+    subprocess.run(command.split(), check=True, capture_output=True)
+    return cert, key
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory) -> tuple[Path, Path]:
+    """Files of a self-signed certificate for 127.0.0.1 and of its key."""
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(autouse=True)
+def _flood_timers_end_with_their_test(monkeypatch) -> Iterator[None]:
+    """A log of requests sums a flood up a second later: not into the log of the next test."""
+    timers = []
+
+    class Timer(request_log.Timer):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            timers.append(self)
+
+    monkeypatch.setattr(request_log, "Timer", Timer)
+    yield
+    for timer in timers:
+        timer.cancel()
+        if timer.ident is not None:
+            timer.join()

@@ -8,7 +8,10 @@ import pytest
 from serving.agreement import Ledger
 
 # The test server's reader is a thread; what is forked here does nothing but a few system calls.
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+    pytest.mark.usefixtures("processes"),
+]
 
 
 def forked(action):
@@ -100,7 +103,7 @@ def test_a_writer_that_is_killed_leaves_the_text_as_it_was_and_others_go_on():
         with ledger.writing():
             os.pwrite(ledger._file, b"half a te", os.fstat(ledger._file).st_size)
             os.write(begin, b"!")
-            time.sleep(60)
+            signal.pause()
         return ""
 
     pid, read = forked(hang)
@@ -120,7 +123,7 @@ def test_members_are_those_that_live():
     def member():
         ledger.join()
         os.write(join, b"!")
-        time.sleep(60)
+        signal.pause()
         return ""
 
     members = [forked(member) for _ in range(2)]

@@ -17,6 +17,7 @@ from serving.errors import ClientGoneError, DeadlineError, OverloadedError
 from serving.pace import Pace
 from serving.repository import Repository
 from serving.runtime import GraphError
+from tests.processes import HANG_SECONDS
 
 PACE = Pace({}, batch_rows=8, alone_rows=8, slice_rows=100, row_seconds=1e-5)
 
@@ -52,7 +53,7 @@ def together(*functions):
     """Their results, all begun in the same turn of the loop; an error is a result."""
     gevent.sleep(1e-9)  # the loop knows what time it is
     greenlets = [gevent.spawn(function) for function in functions]
-    gevent.joinall(greenlets, timeout=10)
+    gevent.joinall(greenlets, timeout=HANG_SECONDS)
     assert all(greenlet.ready() for greenlet in greenlets), "one waits for ever"
     return [greenlet.exception or greenlet.value for greenlet in greenlets]
 
@@ -220,13 +221,13 @@ def test_a_large_request_takes_no_room_from_those_that_are_joined(model, rows):
 
 
 def test_a_deadline_is_kept_while_others_are_waited_for(model, rows):
-    batcher = Batcher(max_delay=0.5)
-    start = perf_counter()
+    batcher = Batcher(max_delay=10 * HANG_SECONDS, max_batch_rows=2)
     (found,) = together(
         lambda: ask(batcher, model, rows[:1], deadline=perf_counter() + 0.05),
     )
     assert isinstance(found, DeadlineError)
-    assert perf_counter() - start < 0.3
+    (full,) = together(lambda: ask(batcher, model, rows[:2]))  # what is full waits for no one
+    assert_own(model, rows[:2], full)
 
 
 def test_a_request_whose_time_is_over_is_not_run(model, rows):
@@ -287,14 +288,14 @@ def test_a_request_that_was_given_up_is_left_out_and_holds_no_one(model, rows):
     other = gevent.spawn(lambda: ask(batcher, model, rows[:2]))
     before = list(model.session.runs)
     gevent.get_hub().loop.run_callback(greenlet.kill, gevent.GreenletExit, False)
-    gevent.joinall([greenlet, other], timeout=10)
+    gevent.joinall([greenlet, other], timeout=120)
     assert_own(model, rows[:2], other.value)
     assert batcher.rows == 0
     assert sum(model.session.runs[len(before) :]) in (2, 5)
 
 
 def test_a_delay_waits_for_others_and_no_longer(model, rows):
-    batcher = Batcher(max_delay=0.05)
+    batcher = Batcher(max_delay=0.2)
 
     def later():
         gevent.sleep(0.02)
@@ -302,17 +303,15 @@ def test_a_delay_waits_for_others_and_no_longer(model, rows):
 
     start = perf_counter()
     first, second = together(lambda: ask(batcher, model, rows[:1]), later)
-    assert 0.045 < perf_counter() - start < 1
+    assert perf_counter() - start > 0.19
     assert model.session.runs == [2]
     assert_own(model, rows[:1], first)
     assert_own(model, rows[1:2], second)
 
 
 def test_a_full_batch_does_not_wait_for_the_delay(model, rows):
-    batcher = Batcher(max_delay=1, max_batch_rows=4)
-    start = perf_counter()
+    batcher = Batcher(max_delay=10 * HANG_SECONDS, max_batch_rows=4)
     together(*(lambda: ask(batcher, model, rows[:2]) for _ in range(2)))
-    assert perf_counter() - start < 0.5
     assert model.session.runs == [4]
 
 
@@ -336,9 +335,9 @@ def test_parked_rows_are_run_though_a_connection_is_ready_at_every_turn(model, r
 def test_the_loop_sleeps_when_no_one_waits(model, rows):
     batcher = Batcher()
     together(lambda: ask(batcher, model, rows[:1]))
-    before = time.process_time()
+    before = time.thread_time()
     gevent.sleep(0.3)
-    assert time.process_time() - before < 0.15
+    assert time.thread_time() - before < 0.15  # which a loop that does not sleep takes whole
 
 
 def test_answers_never_cross(model, rows, rng):

@@ -8,6 +8,8 @@ import pytest
 
 from serving.runtime.bounded_process import run_bounded
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 MEMORY = 64 * 2**20  # bytes
 
 

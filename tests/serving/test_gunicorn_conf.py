@@ -7,6 +7,8 @@ import pytest
 
 from serving import gunicorn_conf
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 # A process of its own: what the arbiter imports stays, and so do the limits it sets.
 START = """import os, sys
 from serving import gunicorn_conf
@@ -20,7 +22,7 @@ def arbiter(script, *, limit="", files=gunicorn_conf.FILES):
     script = START.format(files=files) + script
     done = subprocess.run(
         ["/bin/sh", "-c", f'{limit} exec "$@"', "sh", sys.executable, "-c", script],
-        capture_output=True, text=True, timeout=30, check=False,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.split()

@@ -3,7 +3,6 @@
 import itertools
 import json
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -17,7 +16,10 @@ from tests.harmful_graphs import (
     loop_as_often_as_asked,
     loop_without_end,
 )
+from tests.processes import start_server, wait_until
 from tests.variants import same, with_variants
+
+pytestmark = pytest.mark.usefixtures("processes")
 
 REASONS = {
     fold_for_hours: "took more than 1 seconds of processor time",
@@ -42,21 +44,12 @@ def write_model(models, shipped, name, **variants):
     return name
 
 
-def wait_until(condition, what):
-    """Wait for an event; the bound only ends a test that would hang."""
-    end = time.monotonic() + 120
-    while not (found := condition()):
-        assert time.monotonic() < end, f"expected {what}"
-        time.sleep(0.05)
-    return found
-
-
 def readiness(url):
     return requests.get(f"{url}/readyz", timeout=60).json()
 
 
 def wait_refused(url, key):
-    return wait_until(lambda: readiness(url).get("refused", {}).get(key), f"{key} refused")
+    return wait_until(lambda: readiness(url).get("refused", {}).get(key), lambda: f"{key} refused")
 
 
 def ask(url, name, rows):
@@ -70,8 +63,6 @@ ROWS = np.zeros((1, 64)).tolist()
 @pytest.fixture(scope="module")
 def guarded(shipped, tmp_path_factory):
     """A server of the embedded default and of a harmful model that was there before it started."""
-    from tests.conftest import start_server  # noqa: PLC0415
-
     models = tmp_path_factory.mktemp("guarded") / "models"
     shutil.copytree(shipped, models)
     write_model(models, shipped, "at-start", fp32=fold_for_hours)
@@ -82,7 +73,7 @@ def guarded(shipped, tmp_path_factory):
 
 def test_start_beside_an_endless_version_serves_the_others(guarded):
     url, _ = guarded
-    wait_until(lambda: readiness(url)["ready"], "the server ready")
+    wait_until(lambda: readiness(url)["ready"], lambda: "the server ready")
     assert ask(url, "digits", ROWS)[0] == 200
     assert REASONS[fold_for_hours] in wait_refused(url, "at-start/1")
 
@@ -91,12 +82,12 @@ def test_start_beside_an_endless_version_serves_the_others(guarded):
 def test_reload_harmful_version_is_refused_and_the_next_good_one_served(harm, guarded, shipped):
     url, models = guarded
     make = HARMFUL_AT_LOAD[harm]
-    wait_until(lambda: readiness(url)["ready"], "the server ready")
+    wait_until(lambda: readiness(url)["ready"], lambda: "the server ready")
     bad = write_model(models, shipped, make.__name__.replace("_", "-"), fp32=make)
     good = write_model(models, shipped, f"after-{bad}", fp32=same)
-    wait_until(lambda: good in readiness(url)["models"], "the good model served")
+    wait_until(lambda: good in readiness(url)["models"], lambda: "the good model served")
     assert REASONS[make] in wait_refused(url, f"{bad}/1")
-    wait_until(lambda: ask(url, bad, ROWS)[0] == 503, "both workers to know of it")
+    wait_until(lambda: ask(url, bad, ROWS)[0] == 503, lambda: "both workers to know of it")
     assert ask(url, good, ROWS)[0] == 200
     metrics = requests.get(f"{url}/metrics", timeout=60).text
     assert f'forwardpass_reloads_total{{model="{bad}",outcome="refused"}}' in metrics
@@ -104,7 +95,7 @@ def test_reload_harmful_version_is_refused_and_the_next_good_one_served(harm, gu
 
 def test_reload_one_harmful_variant_leaves_the_others_served(guarded, shipped):
     url, models = guarded
-    wait_until(lambda: readiness(url)["ready"], "the server ready")
+    wait_until(lambda: readiness(url)["ready"], lambda: "the server ready")
     name = write_model(models, shipped, "mixed", fp32=same, int8=fold_for_hours)
     refused = wait_refused(url, f"{name}/1/int8")
     assert REASONS[fold_for_hours] in refused
@@ -118,7 +109,7 @@ def test_request_whose_run_does_not_end_gets_504_and_others_their_answers(serve,
     models.mkdir()
     write_model(models, shipped, "asked", fp32=loop_as_often_as_asked)
     server = serve(models, "--workers", "1", "--allow-loops", "true", "--run-seconds", "0.5")
-    wait_until(lambda: readiness(server.url)["ready"], "the server ready")
+    wait_until(lambda: readiness(server.url)["ready"], lambda: "the server ready")
     before = ask(server.url, "asked", ROWS)
     status, answer = ask(server.url, "asked", np.full((1, 64), 1e18).tolist())
     assert (status, answer["code"]) == (504, "run_too_long")
@@ -146,9 +137,9 @@ def test_session_run_longer_than_its_limit_is_ended_and_the_next_one_runs(shippe
 
 def test_reload_version_removed_while_it_is_proved_leaves_nothing_behind(guarded, shipped):
     url, models = guarded
-    wait_until(lambda: readiness(url)["ready"], "the server ready")
+    wait_until(lambda: readiness(url)["ready"], lambda: "the server ready")
     name = write_model(models, shipped, "removed", fp32=fold_for_hours)
     shutil.rmtree(models / name)
     write_model(models, shipped, name, fp32=same)
-    wait_until(lambda: readiness(url)["models"].get(name) == 1, "the good content served")
+    wait_until(lambda: readiness(url)["models"].get(name) == 1, lambda: "the good content served")
     assert ask(url, name, ROWS)[0] == 200

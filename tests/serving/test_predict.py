@@ -12,7 +12,7 @@ from serving.wire import Message
 from trainer.data.sources import load
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def models(zoo):
     return Repository(zoo)
 
@@ -83,7 +83,7 @@ def test_an_answer_that_overflows_is_an_error_that_names_the_instance(models):
     assert raised.value.details == {"instance": 2}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def table(adults):
     return Repository(adults).find(None)
 

@@ -62,6 +62,7 @@ def test_a_containers_share_of_the_cores_counts(content, cores, tmp_path, monkey
     assert usable_cores(tmp_path / "absent") == 4
 
 
+@pytest.mark.usefixtures("processes")
 def test_no_more_cores_than_this_process_may_use():
     assert 1 <= usable_cores() <= os.cpu_count()
     pinned = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); " \

@@ -23,6 +23,7 @@ def graphs(models):
     return found
 
 
+@pytest.mark.slow
 def test_each_version_is_a_number_that_holds_model_onnx(models):
     for model in models.iterdir():
         assert model.is_dir()

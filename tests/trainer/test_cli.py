@@ -44,6 +44,7 @@ def test_fit_says_which_baselines_do_better(trainer, tmp_path):
     assert Bundle.open(tmp_path / "diabetes" / "2").manifest.baselines == {}
 
 
+@pytest.mark.slow
 def test_every_choice_is_an_option(trainer, tmp_path):
     done = trainer(
         "fit", "wine", "--models", tmp_path, "--json", "--epochs", 4, "--hidden", "8,6",
@@ -62,6 +63,7 @@ def test_every_choice_is_an_option(trainer, tmp_path):
     assert (config["schedule"], config["max_norm"]) == ("cosine", 3.0)
 
 
+@pytest.mark.slow
 def test_fit_keeps_logs_where_it_is_told_to(trainer, tmp_path):
     log, events = tmp_path / "run.jsonl", tmp_path / "events"
     done = trainer(
@@ -108,16 +110,17 @@ def test_check_of_a_run_that_diverges_says_so(trainer):
     assert "exploding_loss" in done.stdout
 
 
+@pytest.mark.slow
 def test_check_without_data_checks_every_gradient(trainer, monkeypatch):
     # Of each kind a few: tests/trainer/nn checks them all.
-    for name, few in (("ACTIVATIONS", ("tanh", "relu", "gelu")), ("PENALTIES", ("none", "l2"))):
+    for name, few in (("ACTIVATIONS", ("tanh", "relu")), ("PENALTIES", ("l2",))):
         every = getattr(check, name)
         monkeypatch.setattr(check, name, {kind: every[kind] for kind in few})
     done = trainer("check", "--json")
     assert done.exit_code == 0
     told = json.loads(done.stdout)
     assert told["healthy"] is True
-    assert told["cases"] == 5 * 3 * len(LOSSES) * 2
+    assert told["cases"] == 5 * 2 * len(LOSSES)
     assert told["worst"]["central"] < 1e-6
 
 
@@ -139,10 +142,12 @@ def test_another_runs_checkpoint_is_refused_by_name(trainer, tmp_path):
     assert "expected a whole checkpoint; got a damaged file" in done.stderr
 
 
+@pytest.mark.usefixtures("processes")
 def test_fit_prints_one_json_object_on_stdout_and_nothing_on_stderr_but_to_a_terminal(tmp_path):
     # in a process of its own, so that nothing hides what is written to the real streams
-    command = [sys.executable, "-m", "trainer", "fit", "wine", "--models", tmp_path, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    command = [sys.executable, "-m", "trainer", "fit", "wine", "--models", tmp_path, "--json",
+               "--epochs", "30", "--skip-baselines"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert done.stderr == ""
     found = json.loads(done.stdout)
     assert found["bundle"] == f"{tmp_path}/wine/1"

@@ -35,6 +35,7 @@ for estimator in (MLPClassifier(), MLPRegressor()):
 """
 
 
+@pytest.mark.usefixtures("processes")
 def test_scikit_learns_own_checks_pass_and_none_is_skipped():
     # In a process of its own: one of the checks wants a variable set before SciPy is imported.
     environment = os.environ | {"SCIPY_ARRAY_API": "1"}
@@ -58,6 +59,7 @@ def scaled(data):
     return StandardScaler().fit_transform(X), y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "least"), [(load_iris, 0.93), (load_breast_cancer, 0.95)])
 def test_it_is_as_good_as_scikit_learns(data, least):
     X, y = scaled(data)

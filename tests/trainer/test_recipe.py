@@ -16,6 +16,7 @@ from trainer.nn import ACTIVATIONS
 from trainer.recipe import fit, learn
 
 
+@pytest.mark.slow
 def test_training_digits_anew_reaches_the_accuracy_of_the_shipped_one(tmp_path, shipped):
     shipped_bundle = Bundle.open(shipped / "digits" / "1")
     bundle, _ = fit(Config(data="digits", models=tmp_path))
@@ -36,6 +37,7 @@ def test_the_shipped_model_is_as_good_as_its_manifest_says(shipped, digits):
     assert np.mean(label == digits[1]) >= 0.99
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_graph(tmp_path):
     first, second, other = (
         fit(Config(data="wine", models=tmp_path, seed=seed, epochs=20, skip_baselines=True))[0]
@@ -46,6 +48,7 @@ def test_the_same_seed_gives_the_same_graph(tmp_path):
     assert [b.manifest.version for b in (first, second, other)] == [1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "metric", "least"),
     [
@@ -134,6 +137,7 @@ def test_statistics_come_from_the_training_rows_only(tmp_path):
     assert json.loads(bundle.content("reference.json"))["rows"] == len(known)
 
 
+@pytest.mark.slow
 def test_the_manifest_says_what_the_model_is(tmp_path):
     binary = fit(Config(data="breast_cancer", models=tmp_path, epochs=2))[0].manifest
     assert (binary.task, binary.classes, binary.threshold) == (
@@ -218,6 +222,7 @@ def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
     assert list(tmp_path.rglob("*")) == []
 
 
+@pytest.mark.slow
 def test_a_bundle_that_does_not_prove_itself_is_not_written(tmp_path, monkeypatch):
     right = package.golden_selftest
 

@@ -31,7 +31,7 @@ def sums(folder):
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def people(tmp_path_factory):
     """A file of every kind of column, its run, and the rows as Python reads them."""
     folder = tmp_path_factory.mktemp("people")
@@ -58,6 +58,7 @@ def people(tmp_path_factory):
     return config, rows, *keep(config)
 
 
+@pytest.mark.slow
 def test_the_test_rows_come_back_as_they_were(people):
     _, _, _, trained, path = people
     run, judged = read_run(path), trained.table.records.take(trained.parts.test)

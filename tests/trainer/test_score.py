@@ -20,7 +20,7 @@ PEOPLE = "age,job,pay\n" + "".join(
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("score")
     (folder / "people.csv").write_text(PEOPLE)

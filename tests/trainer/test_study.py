@@ -14,25 +14,29 @@ def run(*arguments):
     return CliRunner().invoke(main, ["study", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_exclusive_or_needs_a_hidden_layer():
     line, hidden = exclusive_or(20)  # as many as the command takes
     assert all(0.5 <= accuracy <= 0.75 for accuracy in line.accuracies)
     assert hidden.accuracies == [1.0] * 20
 
 
+@pytest.mark.slow
 def test_the_learning_rate_decides_on_moons():
-    median = dict(zip(RATES, (o.median for o in learning_rates("moons", 5)), strict=True))
+    median = dict(zip(RATES, (o.median for o in learning_rates("moons", 2)), strict=True))
     assert min(median[0.1], median[0.5], median[1.0]) >= 0.96
     assert median[0.001] <= 0.90
     assert median[0.01] <= 0.93
 
 
+@pytest.mark.slow
 def test_circles_are_solved():
     median = dict(zip(RATES, (o.median for o in learning_rates("circles", 2)), strict=True))
     assert min(median[0.1], median[0.5], median[1.0]) >= 0.98
     assert median[0.001] < 0.7
 
 
+@pytest.mark.slow
 def test_an_outcome_answers_as_it_was_judged():
     outcome = next(o for o in learning_rates("moons", 1) if o.setting == "learning rate 0.1")
     X, y = moons(seed=0)
@@ -42,6 +46,7 @@ def test_an_outcome_answers_as_it_was_judged():
     assert len(outcome.losses) == 2000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_the_command_prints_a_table_and_draws(ending, tmp_path):
     plot = tmp_path / f"xor.{ending}"
@@ -54,6 +59,7 @@ def test_the_command_prints_a_table_and_draws(ending, tmp_path):
         assert len(np.unique(pixels.view(np.uint32))) > 100  # not a blank page
 
 
+@pytest.mark.slow
 def test_the_command_speaks_json(tmp_path):
     done = run("xor", "--seeds", 1, "-o", tmp_path / "xor.png", "--json")
     told = json.loads(done.stdout)

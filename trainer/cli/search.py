@@ -7,7 +7,7 @@ import math
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -26,12 +26,13 @@ from trainer.search import (
     Grid,
     Journal,
     JournalError,
-    Outcome,
     RefusedError,
     read_grid,
 )
-from trainer.search import search as run_search
 from trainer.search.candidates import shown
+
+if TYPE_CHECKING:
+    from trainer.search.run import Outcome
 
 
 @click.command(epilog=SOURCES)
@@ -69,6 +70,8 @@ def search(
     metric. Candidates are scored by cross-validation on the training and validation rows. The best
     is trained anew on them, and judged on the test rows, which no candidate has seen.
     """
+    from trainer.search.run import search as run_search  # noqa: PLC0415 - slow to import: scikit-learn
+
     chosen = configure(config, options)
     name = chosen.name or default_name(chosen.data)
     try:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.tree import DecisionTreeClassifier
 
 from trainer.data.records import MISSING, Column, Records
 from trainer.data.splits import Split, class_codes
@@ -329,6 +328,8 @@ class _TellsClass:
 
     def _parted(self, ranks: NDArray[np.float64]) -> NDArray[Any]:
         """What a tree with this column alone says; ranks, for its float32 holds no dates."""
+        from sklearn.tree import DecisionTreeClassifier  # noqa: PLC0415 - slow to import
+
         tree = DecisionTreeClassifier(max_depth=12, random_state=SEED)
         tree.fit(ranks[self.half, None], self.classes[self.half])
         answers: NDArray[Any] = tree.predict(ranks[~self.half, None])

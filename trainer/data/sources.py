@@ -7,7 +7,6 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
-from sklearn import datasets
 
 from trainer.data.files.numpy_files import IDX_SUFFIXES, find_idx, read_idx, read_npz
 from trainer.data.files.read import read_file
@@ -21,14 +20,7 @@ from trainer.data.toys import TOYS
 __all__ = ["BUILT_IN", "REAL", "SUFFIXES", "TOYS", "Reading", "default_name", "load"]
 
 # All of these lie inside scikit-learn: nothing is downloaded.
-REAL = {
-    "breast_cancer": datasets.load_breast_cancer,
-    "diabetes": datasets.load_diabetes,
-    "digits": datasets.load_digits,
-    "iris": datasets.load_iris,
-    "linnerud": datasets.load_linnerud,
-    "wine": datasets.load_wine,
-}
+REAL = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
 # Likewise nothing is downloaded for any of these; the packaged ones ask for their package.
 BUILT_IN = (*REAL, *TOYS, *PACKAGED)
 SUFFIXES = (*ROWS, ".npz", *IDX_SUFFIXES)
@@ -92,7 +84,9 @@ def _refuse_columns(data: str, reading: Reading) -> None:
 def _built_in(name: str, task: str | None) -> Table:
     if name in TOYS:
         return _toy(name, task)
-    bunch = REAL[name]()
+    from sklearn import datasets  # noqa: PLC0415 - slow to import
+
+    bunch = getattr(datasets, f"load_{name}")()
     target, names = np.asarray(bunch.target), getattr(bunch, "target_names", None)
     target_names = ("target",)
     if target.dtype.kind == "f" and names is not None:

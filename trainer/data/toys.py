@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import datasets
 
 Toy = tuple[NDArray[Any], NDArray[np.int64]]
 
@@ -16,12 +15,16 @@ ROWS = 500
 
 def moons(rows: int = ROWS, noise: float = 0.2, seed: int = 0) -> Toy:
     """Two interleaving half circles: features float64 `(rows, 2)`, classes 0 and 1."""
+    from sklearn import datasets  # noqa: PLC0415 - slow to import
+
     X, y = datasets.make_moons(rows, noise=noise, random_state=seed)
     return X, y.astype(np.int64)
 
 
 def circles(rows: int = ROWS, noise: float = 0.05, seed: int = 0) -> Toy:
     """A circle of half the radius within another: features float64 `(rows, 2)`, classes 0, 1."""
+    from sklearn import datasets  # noqa: PLC0415 - slow to import
+
     X, y = datasets.make_circles(rows, noise=noise, factor=0.5, random_state=seed)
     return X, y.astype(np.int64)
 

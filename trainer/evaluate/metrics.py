@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import metrics
 
 from trainer.data.tables import Task
 from trainer.model import Answers
@@ -44,6 +43,8 @@ def leading(task: Task, found: dict[str, float]) -> str:
 def _classification(
     truth: NDArray[Any], label: NDArray[Any], p: NDArray[np.float64], classes: NDArray[Any]
 ) -> dict[str, float]:
+    from sklearn import metrics  # noqa: PLC0415 - slow to import
+
     present = np.unique(truth)
     # Of the classes there are; one that is neither there nor answered has neither figure.
     macro: dict[str, Any] = {"average": "macro", "zero_division": 0}
@@ -83,6 +84,8 @@ def _calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]
 
 
 def _regression(truth: NDArray[Any], value: NDArray[np.float64]) -> dict[str, float]:
+    from sklearn import metrics  # noqa: PLC0415 - slow to import
+
     found = {
         "r2": metrics.r2_score(truth, value),
         "mae": metrics.mean_absolute_error(truth, value),

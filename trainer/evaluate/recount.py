@@ -7,15 +7,17 @@ depend on the resample, the order of the scores for one, is found once, and what
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from trainer.data.tables import Task
 from trainer.evaluate.metrics import BINS
 from trainer.model import Answers
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Counts = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -55,6 +57,8 @@ class _Classification:
         Of each class the rows that are of it, that are said to be and that rightly are; of each bin
         of confidence the gaps to accuracy; the log losses and the Brier scores.
         """
+        from scipy import sparse  # noqa: PLC0415 - slow to import
+
         rows = np.arange(len(actual))
         hits = np.flatnonzero(actual == label)
         confidence = p.max(axis=1)

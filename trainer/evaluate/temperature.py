@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
 from trainer.data.tables import Task
 
@@ -42,6 +41,8 @@ def fit_temperature(
     Raises:
         ValueError: the task has no classes, or the logits are not of its shape.
     """
+    from scipy import optimize  # noqa: PLC0415 - slow to import
+
     if task == "regression":
         raise ValueError("expected a classification to fit a temperature to; got regression")
     if logits.ndim != 2 or (logits.shape[1] == 1) != (task == "binary"):

@@ -1,9 +1,11 @@
-"""The search: which choices make the best model, by cross-validation, without the test rows."""
+"""The search: which choices make the best model, by cross-validation, without the test rows.
+
+`run` is imported where a search is run: scikit-learn takes a second.
+"""
 
 from trainer.search.candidates import Candidate, RefusedError
-from trainer.search.grid import Grid, read_grid
+from trainer.search.grid import ENGINES, Engine, Grid, read_grid
 from trainer.search.journal import Entry, Journal, JournalError
-from trainer.search.run import ENGINES, Engine, Outcome, search
 
 __all__ = [
     "ENGINES",
@@ -13,8 +15,6 @@ __all__ = [
     "Grid",
     "Journal",
     "JournalError",
-    "Outcome",
     "RefusedError",
     "read_grid",
-    "search",
 ]

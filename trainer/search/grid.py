@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import fields as fields_of
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from scipy import stats
-from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from trainer.choices import Config, faults
 from trainer.data.reading import Reading
@@ -52,6 +50,8 @@ class Plan(BaseModel):
         return self
 
 
+Engine = Literal["local"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 LARGEST = 2**53  # from here on not every whole number is a float64
 
 
@@ -71,6 +71,8 @@ class Range:
 
     def rvs(self, *, random_state: Any = None) -> float:
         """One value."""
+        from scipy import stats  # noqa: PLC0415 - slow to import
+
         whole = isinstance(self.low, int) and isinstance(self.high, int)
         if self.log:
             drawn = stats.loguniform.rvs(self.low, self.high, random_state=random_state)
@@ -95,6 +97,8 @@ class Grid:
 
     def candidates(self, seed: int) -> list[dict[str, Any]]:
         """Every combination or, at random, the very ones that the search will draw."""
+        from sklearn.model_selection import ParameterGrid, ParameterSampler  # noqa: PLC0415 - slow to import
+
         if self.plan.method != "random":
             return list(ParameterGrid(dict(self.values)))
         return list(ParameterSampler(dict(self.values), self.trials, random_state=seed))

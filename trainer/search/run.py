@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,6 @@ from trainer.search.folds import Folds
 from trainer.search.grid import Grid
 from trainer.search.journal import Journal
 from trainer.search.scoring import default_metric, metrics_of, sign
-
-Engine = Literal["local"]
-ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from trainer.data.preprocess import Scaler
 from trainer.data.toys import circles, moons, xor
@@ -66,6 +65,8 @@ def learning_rates(toy: str, seeds: int) -> Iterator[Outcome]:
 
     Standardised, full batch, plain gradient descent, 2000 epochs, at each of `RATES`.
     """
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415 - slow to import
+
     generate = {"moons": moons, "circles": circles}[toy]
     for rate in RATES:
         runs = []

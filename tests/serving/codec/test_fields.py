@@ -140,6 +140,7 @@ values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_s
 values |= st.sampled_from([*WORDS, "1", "2", "true", "2024-01-01", 0, 1, 1.0, 1e38, -0.0])
 
 
+@pytest.mark.slow
 @given(values)
 def test_many_values_are_judged_as_one_is(value):
     for column in (number(), boolean("impute"), category(*WORDS, unseen="refuse"), date("impute"),

@@ -6,13 +6,14 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.codec import inference_tensor
 from serving.codec.inference_v2 import ask_inference, face
 from serving.errors import ServingError
 from serving.wire import Message
+from tests.fuzzing import examples
 
 ROWS = np.array([[1.5, 1, -2], [0, 0, 3e38]], "f4")
 OUTPUTS = {"label": np.array([1, 0]), "probabilities": np.array([[0.25, 0.75], [1, 0]], "f4")}
@@ -327,7 +328,8 @@ VALID = [
 ]  # fmt: skip
 
 
-@settings(max_examples=300, deadline=2000)
+@pytest.mark.slow
+@examples(300)
 @given(st.data())
 def test_a_damaged_body_is_a_question_or_refused(vector, table, damage, data):
     name, (body, length) = data.draw(st.sampled_from(VALID))

@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.bundle import Number
@@ -14,6 +14,7 @@ from serving.codec.json_careful import decode_carefully
 from serving.codec.json_plain import decode_plain
 from serving.codec.json_rows import decode_rows
 from serving.errors import ServingError
+from tests.fuzzing import examples
 
 FIELDS = Fields(
     [Number(name=name, missing="refuse", type="number", minimum=0, maximum=1) for name in "ab"]
@@ -73,7 +74,8 @@ def test_every_table_of_numbers_takes_the_fast_way_to_the_same_array(rows):
     np.testing.assert_array_equal(fast, read_carefully(body(rows)))
 
 
-@settings(max_examples=500)
+@pytest.mark.slow
+@examples(500)
 @given(anything | st.lists(st.lists(anything, min_size=2, max_size=2), max_size=4).map(
     lambda rows: {"instances": rows}))  # fmt: skip
 def test_the_fast_way_takes_nothing_that_the_careful_one_refuses(document):
@@ -97,7 +99,8 @@ def careful(text, stride):
             return error.body()
 
 
-@settings(max_examples=300)
+@pytest.mark.slow
+@examples(300)
 @given(st.data())
 def test_strides_over_what_is_plain_change_neither_rows_nor_errors(data):
     rows = data.draw(st.lists(st.tuples(numbers, numbers), max_size=30))
@@ -132,7 +135,7 @@ def test_no_bytes_whatever_are_more_than_refused(text):
         decode_rows(text, FIELDS)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.data())
 def test_a_damaged_body_is_read_alike_or_refused(data):
     text = bytearray(body([[1.5, 2], [3, 4]]))

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.bundle import Number
@@ -16,6 +16,7 @@ from serving.codec.fields import Fields
 from serving.codec.rows import ask_rows
 from serving.errors import InvalidInstancesError, MalformedBodyError, ServingError
 from serving.wire import Message
+from tests.fuzzing import examples
 
 NPY, RAW, CSV = "application/x-npy", "application/octet-stream", "text/csv"
 ARROW = "application/vnd.apache.arrow.stream"
@@ -127,7 +128,7 @@ def as_graph(name, values):
     return [[np.nan if v is None else float(v)] for v in values]
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.data())
 def test_an_arrow_stream_is_the_table_it_was_written_from(table, data):
     count = data.draw(st.integers(0, 9))
@@ -220,7 +221,7 @@ def written(rows, **options):
     return stream.getvalue().encode()
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.data())
 def test_csv_is_what_the_standard_library_wrote(table, data):
     count = data.draw(st.integers(0, 6))
@@ -358,7 +359,8 @@ VALID = [
 ]  # fmt: skip
 
 
-@settings(max_examples=600, deadline=2000)
+@pytest.mark.slow
+@examples(600)
 @given(st.data())
 def test_a_damaged_body_is_a_question_or_refused(vector, table, damage, data):
     media, name, body = data.draw(st.sampled_from(VALID))

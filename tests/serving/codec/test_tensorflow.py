@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.codec.tensorflow import ask_tensorflow
 from serving.errors import ServingError
 from serving.wire import Message
+from tests.fuzzing import examples
 
 ROWS = [[1.5, 1, 2], [0, 0, 3]]
 RECORD = {"age": 39, "member": True, "work": "private", "grade": 2, "since": "1970-01-02"}
@@ -163,7 +164,8 @@ def test_a_text_of_a_row_may_say_inputs(table):
     assert found["work"].tolist() == [["inputs"]]
 
 
-@settings(max_examples=300, deadline=2000)
+@pytest.mark.slow
+@examples(300)
 @given(st.data())
 def test_a_damaged_body_is_a_question_or_refused(vector, table, damage, data):
     model, bodies = data.draw(st.sampled_from([(vector, VECTORS), (table, TABLES)]))

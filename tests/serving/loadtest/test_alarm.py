@@ -22,7 +22,7 @@ def test_an_alarm_goes_off_in_time_and_not_before(kind):
             done.clear()
             asked = time.perf_counter() + wait
             set_up.set(asked)
-            await asyncio.wait_for(done.wait(), 2)
+            await asyncio.wait_for(done.wait(), 120)
             assert rung[-1] >= asked - 0.001
         set_up.close()
         return rung

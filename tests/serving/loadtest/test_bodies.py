@@ -15,7 +15,6 @@ from serving.loadtest.bodies import calls, wire
 from serving.loadtest.call import Address
 from serving.loadtest.instances import instances
 from serving.loadtest.target import TargetError, read_target
-from tests.conftest import start_server
 from trainer.choices import Config
 from trainer.recipe import fit
 
@@ -44,7 +43,7 @@ def write(path, head, rows):
     return str(path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def menagerie(zoo, adults, tmp_path_factory):
     folder = tmp_path_factory.mktemp("menagerie")
     rng = np.random.default_rng(5)
@@ -54,20 +53,21 @@ def menagerie(zoo, adults, tmp_path_factory):
                         visits(rng)),
     }  # fmt: skip
     for name, data in tables.items():
-        fit(Config(data=data, name=name, models=folder / "models", hidden=(4,), epochs=3,
-                   skip_baselines=True))  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("serving.runtime.TIMED_RUNS", 3)
+            fit(Config(data=data, name=name, models=folder / "models", hidden=(4,), epochs=3,
+                       skip_baselines=True))  # fmt: skip
     for models in (zoo, adults):
         shutil.copytree(models, folder / "models", dirs_exist_ok=True)
     return folder / "models"
 
 
-@pytest.fixture(scope="module")
-def url(menagerie):
-    server = start_server(menagerie, "--workers", "1")
-    yield server.url
-    server.stop()
+@pytest.fixture(scope="session")
+def url(shared_server, menagerie):
+    return shared_server(menagerie, "--workers", "1").url
 
 
+@pytest.mark.slow
 def test_the_models_have_columns_of_every_kind_with_gaps_and_without(url):
     targets = [read_target(url, model=name) for name in NAMES]
     columns = [column for target in targets for column in target.columns]
@@ -81,7 +81,7 @@ def test_the_models_have_columns_of_every_kind_with_gaps_and_without(url):
 
 def replies(address, wires):
     """Status and body of each, of one connection."""
-    with socket.create_connection((address.host, address.port), timeout=10) as connection:
+    with socket.create_connection((address.host, address.port), timeout=120) as connection:
         for each in wires:
             connection.sendall(each)
             answer = HTTPResponse(connection)

@@ -44,6 +44,7 @@ class Queue:
         return figures_of(self.rng.exponential(mean, count)), IDLE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", [5, 20, 100])
 @pytest.mark.parametrize("start", [10, 900, 50_000])
 def test_the_highest_rate_is_where_the_formula_has_it(bound, start):
@@ -53,6 +54,7 @@ def test_the_highest_rate_is_where_the_formula_has_it(bound, start):
     assert held == pytest.approx(right, rel=0.08)
 
 
+@pytest.mark.slow
 def test_a_hiccup_of_the_machine_decides_nothing():
     clean, shaken = Queue(5000), Queue(5000, hiccups=[1, 4])
     objectives = parse(["p99=20ms"])
@@ -73,6 +75,7 @@ def test_a_queue_that_grows_is_not_held_though_it_is_within_the_bound():
     assert 4700 < held < 5100
 
 
+@pytest.mark.slow
 def test_what_was_tried_for_one_bound_counts_for_the_next():
     queue = Queue(5000)
     search = Search(queue)
@@ -97,6 +100,7 @@ def test_a_server_that_refuses_quickly_holds_nothing():
     assert Search(refuse, most=4).highest(parse(["p99=20ms"]), 100) == 0
 
 
+@pytest.mark.slow
 def test_probes_are_told_by_rate_and_judged():
     search = Search(Queue(5000))
     objectives = parse(["p99=20ms"])

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from serving.loadtest import arrivals
 from serving.loadtest.engine import Engine, EngineError
 from serving.loadtest.record import BROKEN, TIMED_OUT, WRONG
 from tests.calls import BODY, make_address, make_call
-from tests.serving.test_tls import made_in
 
 ALL = np.zeros(1, np.int32)
 
@@ -25,7 +23,7 @@ ALL = np.zeros(1, np.int32)
 def right(live):
     """The right answer to `BODY`, as another client gets it."""
     headers = {"Content-Type": "application/json"}
-    return requests.post(f"{live.url}/predict", BODY, headers=headers, timeout=10).content
+    return requests.post(f"{live.url}/predict", BODY, headers=headers, timeout=120).content
 
 
 def zeros(due):
@@ -34,37 +32,57 @@ def zeros(due):
 
 @pytest.fixture
 def one_worker(serve, shipped):
-    """A server to do harm to, once its worker answers."""
-    server = serve(shipped, "--workers", "1")
-    assert requests.get(f"{server.url}/readyz", timeout=10).ok
-    return server
+    """A server to do harm to."""
+    return serve(shipped, "--workers", "1")
 
 
-def workers_of(server):
-    pid = server.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *map(int, children)]
+def signal_all(server, number):
+    """Send a signal to all processes of a server."""
+    for pid in (server.process.pid, *server.workers()):
+        os.kill(pid, number)
 
 
-def stall(server, after, seconds):
-    """Stop all processes of a server for a while, from another thread."""
+class FirstAnswer:
+    """A call that does harm to a server when its first answer comes, before the next is read.
 
-    def stop():
-        time.sleep(after)
-        found = workers_of(server)
-        for pid in found:
-            os.kill(pid, signal.SIGSTOP)
-        time.sleep(seconds)
-        for pid in found:
-            os.kill(pid, signal.SIGCONT)
+    Attributes:
+        call: The call; all its answers count as right.
+    """
 
-    thread = threading.Thread(target=stop)
-    thread.start()
-    return thread
+    def __init__(self, harm):
+        self._harm = harm
+        self.call = make_call(fault=self._answered)
+
+    def _answered(self, _body):
+        if self._harm is not None:
+            harm, self._harm = self._harm, None
+            harm()
+
+
+class Stall(FirstAnswer):
+    """Stops all processes of a server at the first answer, for so many seconds or longer."""
+
+    def __init__(self, server, seconds):
+        super().__init__(self._stop)
+        self._server = server
+        self._end = threading.Timer(seconds, signal_all, (server, signal.SIGCONT))
+
+    def _stop(self):
+        signal_all(self._server, signal.SIGSTOP)
+        self._end.start()
+
+    def wait(self):
+        self._end.join()
+
+
+def death_of(server):
+    """A call that kills all processes of a server at the first answer."""
+    return FirstAnswer(lambda: signal_all(server, signal.SIGKILL)).call
 
 
 def test_every_request_of_an_open_loop_is_sent_and_answered(live, right, rng):
-    due = arrivals.poisson(300, 1, rng)
+    due = arrivals.poisson(60, 0.9, rng)
+    assert len(due) <= 64  # connections, so that none ever waits for one
     record = Engine(make_address(live.url), [make_call(expected=right)]).open_loop(
         due, zeros(due), 1
     )
@@ -92,34 +110,37 @@ def test_users_of_a_closed_loop_ask_again_when_they_are_answered(live, right):
     assert (busy.sum(axis=1) <= 3).all()
 
 
-def test_the_server_counts_as_many_requests_as_the_record(one_worker):
-    due = arrivals.constant(400, 0.5)
-    Engine(make_address(one_worker.url), [make_call()]).open_loop(due, zeros(due), 1)
-    said = requests.get(f"{one_worker.url}/metrics", timeout=10).text
-    line = next(x for x in said.splitlines() if x.startswith("forwardpass_requests_total{")
-                and 'protocol="rows"' in x)  # fmt: skip
-    assert float(line.split()[-1]) == 200
+def test_the_server_counts_as_many_requests_as_the_record(live):
+    def counted():
+        said = requests.get(f"{live.url}/metrics", timeout=120).text
+        lines = [x for x in said.splitlines() if x.startswith("forwardpass_requests_total{")]
+        return sum(float(x.split()[-1]) for x in lines if 'protocol="rows"' in x)
+
+    before, due = counted(), arrivals.constant(400, 0.5)
+    Engine(make_address(live.url), [make_call()]).open_loop(due, zeros(due), 1)
+    assert counted() - before == 200
 
 
-def test_an_open_loop_shows_a_stall_that_a_closed_loop_hides(one_worker):
-    engine = Engine(make_address(one_worker.url), [make_call()])
-    due = arrivals.constant(300, 3)
-    thread = stall(one_worker, 1, 1)
-    opened = engine.open_loop(due, zeros(due), 1)
-    thread.join()
-    thread = stall(one_worker, 1, 1)
-    closed = engine.closed_loop(1, 3, ALL)
-    thread.join()
+@pytest.mark.slow
+def test_an_open_loop_shows_a_stall_that_a_closed_loop_hides(live):
+    seconds = 0.8  # of a stall, in 1.6 of load
+    stall, due = Stall(live, seconds), arrivals.constant(300, 2 * seconds)
+    opened = Engine(make_address(live.url), [stall.call]).open_loop(due, zeros(due), 1)
+    stall.wait()
+    stall = Stall(live, seconds)
+    closed = Engine(make_address(live.url), [stall.call]).closed_loop(1, 2 * seconds, ALL)
+    stall.wait()
     assert (opened.status == 200).all()
     assert (closed.status == 200).all()
-    p999 = np.percentile(opened.latency, 99.9)
-    assert 0.9 < p999 < 2
-    # A third of the time nothing was answered, so a third of the users had to wait.
-    assert np.mean(opened.latency > 0.05) > 0.25
-    assert closed.latency.max() > 0.9
-    assert np.percentile(closed.latency, 99.9) < p999 / 2
-    # The very same open loop, timed as such clients time it: from the moment a request left.
-    assert np.mean(opened.service > 0.05) < 0.25
+    assert np.percentile(opened.latency, 99.9) > 0.9 * seconds
+    # Half of the time nothing was answered, so a quarter of the users waited for half of that.
+    shown = np.mean(opened.latency > seconds / 2)
+    assert shown > 0.2
+    assert closed.latency.max() > 0.9 * seconds
+    assert np.mean(closed.latency > seconds / 2) < shown / 2
+    # The very same open loop, timed as such clients time it: from the moment a request left. Each
+    # of its 64 connections had one request on its way.
+    assert np.mean(opened.service > seconds / 2) < 64 / len(due) + 0.01 < shown
 
 
 def test_a_wrong_answer_is_told_from_a_right_one(live, right):
@@ -156,26 +177,25 @@ def test_answers_that_close_the_connection_cost_a_new_one_and_no_request(live):
     assert record.connections <= 4
 
 
-def test_a_request_that_finds_no_connection_waits_with_the_clock_running(one_worker):
-    engine = Engine(make_address(one_worker.url), [make_call()], connections=1)
-    due = arrivals.constant(100, 1)
-    thread = stall(one_worker, 0.2, 0.5)
+def test_a_request_that_finds_no_connection_waits_with_the_clock_running(live):
+    stall, due = Stall(live, 1), arrivals.constant(50, 1)
+    engine = Engine(make_address(live.url), [stall.call], connections=1)
     record = engine.open_loop(due, zeros(due), 1)
-    thread.join()
-    assert record.latency.max() > 0.4
+    stall.wait()
+    assert record.latency.max() > 0.9
     # One of them waited for the answer; the others, for the connection: the generator was in time.
-    assert np.sum(record.service > 0.2) == 1
-    assert record.late.max() < 0.2
+    assert np.sum(record.service > 0.5) == 1
+    assert np.sum(record.latency > 0.5) > 10
+    assert record.late.max() < 0.5
 
 
-def test_what_takes_too_long_is_given_up(one_worker):
-    engine = Engine(make_address(one_worker.url), [make_call()], connections=2, timeout=0.3)
-    due = arrivals.constant(50, 1)
-    thread = stall(one_worker, 0.2, 0.7)
+def test_what_takes_too_long_is_given_up(live):
+    stall, due = Stall(live, 0.7), arrivals.constant(50, 1)
+    engine = Engine(make_address(live.url), [stall.call], connections=2, timeout=0.3)
     record = engine.open_loop(due, zeros(due), 1)
-    thread.join()
+    stall.wait()
     late = record.status == TIMED_OUT
-    assert 10 < late.sum() < 45
+    assert 10 < late.sum() < len(due)
     assert (record.latency[late] >= 0.3).all()
     assert set(record.status[~late]) == {200}
     assert np.isnan(record.sent[late]).any()  # some never found a connection
@@ -183,22 +203,13 @@ def test_what_takes_too_long_is_given_up(one_worker):
 
 @pytest.mark.parametrize("loop", ["open", "closed"])
 def test_a_server_that_dies_ends_no_run(one_worker, loop):
-    engine = Engine(make_address(one_worker.url), [make_call()], connections=4, timeout=0.5)
-
-    def die():
-        time.sleep(0.4)
-        for pid in workers_of(one_worker):
-            os.kill(pid, signal.SIGKILL)
-
-    thread = threading.Thread(target=die)
-    thread.start()
-    due = arrivals.constant(200, 1)
-    start = time.monotonic()
-    record = (
-        engine.open_loop(due, zeros(due), 1) if loop == "open" else engine.closed_loop(4, 1, ALL)
+    engine = Engine(
+        make_address(one_worker.url), [death_of(one_worker)], connections=4, timeout=0.5
     )
-    thread.join()
-    assert time.monotonic() - start < 5
+    due = arrivals.constant(200, 0.5)
+    record = (
+        engine.open_loop(due, zeros(due), 1) if loop == "open" else engine.closed_loop(4, 0.5, ALL)
+    )
     assert (record.status == 200).any()
     assert set(record.status) <= {200, BROKEN, TIMED_OUT}
     assert BROKEN in record.status
@@ -207,19 +218,14 @@ def test_a_server_that_dies_ends_no_run(one_worker, loop):
 
 
 def test_users_of_a_dead_server_fail_and_are_not_forgotten(one_worker):
-    engine = Engine(make_address(one_worker.url), [make_call()], connections=4, timeout=0.5)
-
-    def die():
-        time.sleep(0.3)
-        for pid in workers_of(one_worker):
-            os.kill(pid, signal.SIGKILL)
-
-    thread = threading.Thread(target=die)
-    thread.start()
-    record = engine.closed_loop(4, 1.3, ALL)
-    thread.join()
-    # For a second each of the four tries again every 20 ms, and more slowly on a busy machine.
-    assert np.sum(record.status == BROKEN) > 40
+    engine = Engine(
+        make_address(one_worker.url), [death_of(one_worker)], connections=4, timeout=0.5
+    )
+    record = engine.closed_loop(4, 1, ALL)
+    broken = record.status == BROKEN
+    # Each of the four tries again every 20 ms, and more slowly on a busy machine, to the end.
+    assert broken.sum() > 3 * 4
+    assert record.due[broken].max() > 0.5
 
 
 def answering(answer, requests=3):
@@ -253,7 +259,7 @@ def test_answers_of_other_forms_are_read(answer):
     address, thread = answering(answer)
     call = make_call(expected=b"{}", fault=lambda body: f"got {body!r}")
     due = np.array([0.0, 0.05, 0.1])
-    record = Engine(address, [call], connections=1, timeout=2).open_loop(due, zeros(due), 1)
+    record = Engine(address, [call], connections=1, timeout=120).open_loop(due, zeros(due), 1)
     thread.join()
     assert record.status.tolist() == [200, 200, 200], record.faults
 
@@ -278,7 +284,7 @@ def test_what_is_no_http_breaks_the_request_and_not_the_run():
         thread = threading.Thread(target=babble)
         thread.start()
         address = make_address(f"http://127.0.0.1:{server.getsockname()[1]}")
-        record = Engine(address, [make_call()], connections=1, timeout=1).open_loop(
+        record = Engine(address, [make_call()], connections=1, timeout=120).open_loop(
             np.zeros(1), np.zeros(1, np.int32), 1
         )
         thread.join()
@@ -288,9 +294,11 @@ def test_what_is_no_http_breaks_the_request_and_not_the_run():
     assert count == 1
 
 
-def test_a_server_is_asked_over_tls(serve, shipped, tmp_path):
-    cert, key = made_in(tmp_path)
-    server = serve(shipped, "--workers", "1", "--tls-cert", str(cert), "--tls-key", str(key))
+def test_a_server_is_asked_over_tls(shared_server, shipped, certificate):
+    cert, key = certificate
+    server = shared_server(
+        shipped, "--workers", "1", "--tls-cert", str(cert), "--tls-key", str(key)
+    )
     due = arrivals.constant(100, 0.2)
     address = make_address(server.url, tls=True, ca=str(cert))
     record = Engine(address, [make_call()], connections=2).open_loop(due, zeros(due), 1)
@@ -302,8 +310,8 @@ def test_a_server_is_asked_over_tls(serve, shipped, tmp_path):
 def test_progress_is_told_and_garbage_is_collected_again(live, right):
     told = []
     engine = Engine(make_address(live.url), [make_call()], tell=lambda *what: told.append(what))
-    engine.closed_loop(2, 0.5, ALL)
-    assert len(told) >= 3
+    engine.closed_loop(2, 0.8, ALL)
+    assert len(told) >= 2
     assert [seconds for seconds, _ in told] == sorted(seconds for seconds, _ in told)
     assert told[-1][1] > 0
     assert gc.isenabled()

@@ -73,6 +73,7 @@ def test_a_run_without_requests_has_nothing_to_be_blamed_for():
     assert limits(record, 100.0).verdict is None
 
 
+@pytest.mark.usefixtures("processes")
 def test_what_it_can_send_depends_on_what_it_sends():
     small = Call(make_call().wire, 1, b"{}", lambda _: None)
     large = Call(make_call(b" " * 2_000_000).wire, 1, b"{}", lambda _: None)

@@ -13,7 +13,7 @@ ROW = [0.0] * 64
 
 
 def metrics(live):
-    return requests.get(f"{live.url}/metrics", timeout=10).text
+    return requests.get(f"{live.url}/metrics", timeout=120).text
 
 
 def told(values, model="digits"):
@@ -29,13 +29,13 @@ def told(values, model="digits"):
 
 def test_a_real_server_counts_what_was_sent(live):
     url = f"{live.url}/predict"
-    requests.post(url, json={"instances": [ROW]}, timeout=10)
+    requests.post(url, json={"instances": [ROW]}, timeout=120)
     before = metrics(live)
     for _ in range(7):
-        requests.post(url, json={"instances": [ROW] * 3}, timeout=10)
-    requests.post(url, json={"instances": [[1]]}, timeout=10)
-    requests.post(url, data=b"{", headers={"Content-Type": "application/json"}, timeout=10)
-    requests.get(f"{live.url}/nowhere", timeout=10)
+        requests.post(url, json={"instances": [ROW] * 3}, timeout=120)
+    requests.post(url, json={"instances": [[1]]}, timeout=120)
+    requests.post(url, data=b"{", headers={"Content-Type": "application/json"}, timeout=120)
+    requests.get(f"{live.url}/nowhere", timeout=120)
     found = server_side(before, metrics(live), "digits")
 
     assert found.requests == 9
@@ -52,7 +52,7 @@ def test_a_real_server_counts_what_was_sent(live):
 
 
 def test_two_looks_with_nothing_between_count_nothing(live):
-    requests.post(f"{live.url}/predict", json={"instances": [ROW]}, timeout=10)
+    requests.post(f"{live.url}/predict", json={"instances": [ROW]}, timeout=120)
     same = metrics(live)
     found = server_side(same, same, "digits")
     assert (found.requests, found.seconds.percentiles, found.refused) == (0, {}, {})

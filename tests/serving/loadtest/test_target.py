@@ -94,6 +94,7 @@ def test_of_several_models_one_is_named_and_its_columns_told(serve, shipped, adu
     assert json.loads(answer)["model"] == "adults"
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_server_behind_tls_and_keys_is_asked_with_both(serve, shipped, tmp_path):
     cert, secret, keys = (tmp_path / name for name in ("cert.pem", "key.pem", "keys.txt"))
     subprocess.run(

@@ -119,6 +119,7 @@ def connection():
     return tuple(end.detach() for end in socket.socketpair())
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("ends", "before"),
     [(pipe, ""), (pipe, NO_OTHER_WAY_IN), (connection, "")],
@@ -132,11 +133,11 @@ def test_a_reader_that_stalls_holds_up_no_one_and_what_it_missed_is_counted(ends
         cwd=Path(__file__).parents[3],
     ) as talker:  # fmt: skip
         try:
-            assert select.select([talker.stderr], [], [], 20)[0], "it hangs in a write"
+            assert select.select([talker.stderr], [], [], 120)[0], "it hangs in a write"
             assert os.read(talker.stderr.fileno(), 100) == b"stalled"
             assert os.get_blocking(writer)  # whoever shares it finds it as it was
             taken = all_there_is(reader)
-            assert talker.communicate(b"\n", timeout=20) == (None, b"")
+            assert talker.communicate(b"\n", timeout=120) == (None, b"")
             *first, loss, last = map(json.loads, (taken + all_there_is(reader)).splitlines())
         finally:
             talker.kill()

@@ -58,6 +58,7 @@ def test_series_have_their_own_numbers():
     assert places == {(f, kind): slot.series(f, (kind,)) for f, kind in places}
 
 
+@pytest.mark.usefixtures("processes")
 def test_what_processes_count_is_added_up():
     shared = Table(4)
     add(shared.own, "a", 0.5)
@@ -71,6 +72,7 @@ def test_what_processes_count_is_added_up():
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("processes")
 def test_what_a_killed_process_counted_stays_and_its_successor_adds_to_it():
     shared = Table(2)
     ready, tell = os.pipe()
@@ -124,6 +126,7 @@ def test_more_workers_than_slots_share_the_last():
     assert [shared.take() for _ in range(4)] == [1, 2, 2, 2]
 
 
+@pytest.mark.usefixtures("processes")
 def test_what_no_one_has_touched_takes_no_memory():
     code = (
         "from serving.observe.table import SLOT, Table; "

@@ -40,6 +40,7 @@ except ZeroDivisionError:
 """
 
 
+@pytest.mark.usefixtures("processes")
 def test_in_a_loop_others_go_on_meanwhile():
     command = [sys.executable, "-c", IN_A_LOOP]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import pytest
 
@@ -12,7 +11,10 @@ from serving.repository import plan
 from serving.repository.plan import Agenda, Edition, Refusal
 from tests.serving.test_agreement import answer, forked
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+    pytest.mark.usefixtures("processes"),  # other members are forked
+]
 
 ONE = Edition(version=1, stamp="a", verdict=Verdict(variant="fp32", why="it is"))
 TWO = Edition(version=2, stamp="b", verdict=Verdict(variant="fp32", why="it is"))
@@ -33,7 +35,7 @@ def other(agenda, action):
         agenda.join()
         action()
         os.write(do, b"!")
-        time.sleep(60)
+        signal.pause()
         return ""
 
     pid, read = forked(live)

@@ -5,8 +5,8 @@ import json
 import os
 import shutil
 import threading
-import time
 import weakref
+from functools import partial
 
 import numpy as np
 import onnx
@@ -23,6 +23,7 @@ from serving.repository import Repository, loader
 from serving.repository.repository import Repository as Whole
 from serving.wire import Message
 from tests.editions import add_version, damage
+from tests.processes import wait_until
 from tests.variants import same, slow, with_variants
 
 GOOD = json.dumps({"instances": [[0.0] * 64]}).encode()
@@ -287,22 +288,19 @@ def unknown_opset(path):
     with_variants(path, fp32=of_the_future)
 
 
+def serves_second(client):
+    return client.get("/readyz").get_json()["models"] == {"digits": 2}
+
+
 def test_the_watch_takes_up_versions_by_itself_and_ends_with_its_application(only_digits):
     app = create_app(models=only_digits, poll=0.05)
     client = app.test_client()
     add_version(only_digits, 2)
-    deadline = time.monotonic() + 5
-    while client.get("/readyz").get_json()["models"] != {"digits": 2}:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(partial(serves_second, client))
     watches = [thread for thread in threading.enumerate() if thread.name == "repository"]
     assert watches
     del app, client
-    deadline = time.monotonic() + 5
-    while any(thread in threading.enumerate() for thread in watches[-1:]):
-        gc.collect()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: gc.collect() >= 0 and watches[-1] not in threading.enumerate())
 
 
 def test_a_fault_in_a_turn_does_not_end_the_watch(only_digits, monkeypatch, caplog):
@@ -317,10 +315,7 @@ def test_a_fault_in_a_turn_does_not_end_the_watch(only_digits, monkeypatch, capl
     repository = Repository(only_digits, poll=0.05)
     repository.watch()
     add_version(only_digits, 2)
-    deadline = time.monotonic() + 5
-    while answers(repository) != 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: answers(repository) == 2)
     assert "RuntimeError: odd" in caplog.text
 
 
@@ -358,9 +353,8 @@ def test_rights_that_were_corrected_are_noticed_after_a_while(load, only_digits,
         patch.setattr("serving.bundle.files.os.open", denied)
         turn(repository)
         assert answers(repository) == 1
-    time.sleep(0.1)
-    turn(repository)
-    assert (answers(repository), repository.refused) == (2, {})
+    wait_until(lambda: turn(repository) or answers(repository) == 2)
+    assert repository.refused == {}
 
 
 def test_a_fault_of_ours_in_proving_a_version_concerns_that_one_alone(
@@ -408,11 +402,7 @@ def test_who_comes_later_and_cannot_read_it_does_without_and_catches_up(only_dig
         turn(second)
     assert answers(first) == 1
     only_digits.with_name("away").rename(only_digits)
-    deadline = time.monotonic() + 5
-    while not second.served:
-        assert time.monotonic() < deadline
-        second.turn()
-        time.sleep(0.02)
+    wait_until(lambda: second.turn() or second.served)
     turn(first)
     assert answers(first) == answers(second) == 1
     assert first.refused == second.refused == {}

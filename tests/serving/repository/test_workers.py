@@ -5,39 +5,37 @@ import shutil
 import signal
 import time
 
+import pytest
 import requests
 
 from benchmarks import swaps
 from benchmarks.keys import HEADERS, keys_file
 from tests.editions import add_version, damage
-from tests.serving.test_server import children, said
+from tests.processes import wait_until
+from tests.serving.test_server import said
 
 
 def post(url, what):
-    return requests.post(f"{url}/v2/repository/{what}", headers=HEADERS, timeout=30)
+    return requests.post(f"{url}/v2/repository/{what}", headers=HEADERS, timeout=120)
 
 
 def answering(url, count=20):
     """The versions that answer, each asked over a connection of its own."""
-    ready = (requests.get(f"{url}/readyz", timeout=10).json() for _ in range(count))
+    ready = (requests.get(f"{url}/readyz", timeout=120).json() for _ in range(count))
     return {found["models"].get("digits") for found in ready}
 
 
-def agree_on(url, version, seconds):
-    """Whether all workers serve the version, and no other, in time."""
-    deadline = time.monotonic() + seconds
-    while answering(url) != {version}:
-        assert time.monotonic() < deadline, answering(url)
-    return True
+def agree_on(url, version):
+    """Wait until all workers serve the version, and no other."""
+    return wait_until(lambda: answering(url) == {version}, lambda: answering(url))
 
 
+@pytest.mark.usefixtures("processes")
 def test_twenty_swaps_under_load_fail_no_request_and_mix_no_answers():
-    done, crowd = swaps.run(20, poll=0.1)
+    done, crowd = swaps.run(20, poll=0.05, settled=0.05)
     assert crowd.faults == []
     assert len(done) == 20
-    assert len(crowd.answers) > 1000
     assert {version for *_, version in crowd.answers} == set(range(1, len(crowd.versions) + 1))
-    assert max(found.disagreement for found in done) < 1
 
 
 def test_a_rollback_is_one_call_which_all_workers_follow_and_survives_a_restart(
@@ -46,23 +44,23 @@ def test_a_rollback_is_one_call_which_all_workers_follow_and_survives_a_restart(
     add_version(only_digits, 2)
     keys = str(keys_file(tmp_path))
     server = serve(only_digits, "--workers", "2", "--keys", keys)
-    assert agree_on(server.url, 2, 10)
+    assert agree_on(server.url, 2)
     done = post(server.url, "models/digits/rollback")
     assert (done.status_code, done.json()["version"]) == (200, 1)
-    assert agree_on(server.url, 1, 1)
-    os.kill(children(server.process.pid)[0], signal.SIGKILL)
-    said(server, "serving digits/1", 3)  # the worker that came in its place
+    assert agree_on(server.url, 1)
+    os.kill(server.workers()[0], signal.SIGKILL)
+    server.wait_until_ready(3)  # with the worker that came in its place
     assert answering(server.url) == {1}
     assert server.stop() == 0
     server = serve(only_digits, "--workers", "2", "--keys", keys)
-    assert agree_on(server.url, 1, 10)
+    assert agree_on(server.url, 1)
     assert post(server.url, "models/digits/load").json()["version"] == 2
-    assert agree_on(server.url, 2, 1)
+    assert agree_on(server.url, 2)
 
 
 def test_a_version_that_appears_is_taken_up_and_one_that_fails_stays_out(serve, only_digits):
-    server = serve(only_digits, "--workers", "2")
-    assert agree_on(server.url, 1, 10)
+    server = serve(only_digits, "--workers", "2", "--poll", "0.05")
+    assert agree_on(server.url, 1)
     whole = add_version(only_digits, 2)
     shutil.copytree(whole, only_digits / "whole")
     shutil.rmtree(whole)
@@ -71,11 +69,11 @@ def test_a_version_that_appears_is_taken_up_and_one_that_fails_stays_out(serve, 
     assert answering(server.url) == {1}
     whole.mkdir()
     for file in sorted((only_digits / "whole").iterdir()):  # the graph is the second last
-        time.sleep(0.3)
+        time.sleep(0.1)  # in which the server looks and finds a part of it
         shutil.copy(file, whole)
-    assert agree_on(server.url, 2, 5)
+    assert agree_on(server.url, 2)
     refused = [
-        requests.get(f"{server.url}/readyz", timeout=10).json()["refused"] for _ in range(10)
+        requests.get(f"{server.url}/readyz", timeout=120).json()["refused"] for _ in range(10)
     ]
     assert all(list(found) == ["digits/3"] for found in refused)
     index = post(server.url, "index").json()
@@ -84,33 +82,41 @@ def test_a_version_that_appears_is_taken_up_and_one_that_fails_stays_out(serve, 
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("processes")
 def test_what_one_worker_refuses_no_worker_serves(only_digits, tmp_path, monkeypatch):
     monkeypatch.setenv("ODD_WORKER", str(tmp_path / "odd"))
     with swaps.server(only_digits, "tests.one_worker_refuses", poll=0.1) as (_, port):
         url = f"http://127.0.0.1:{port}"
-        assert agree_on(url, 1, 10)
+        assert agree_on(url, 1)
         add_version(only_digits, 2)
-        deadline = time.monotonic() + 10
-        while not (found := requests.get(f"{url}/readyz", timeout=10).json())["refused"]:
-            assert found["models"] == {"digits": 1}
-            assert time.monotonic() < deadline
+
+        def refusing():
+            ready = requests.get(f"{url}/readyz", timeout=120).json()
+            assert ready["models"] == {"digits": 1}
+            return ready if ready["refused"] else None
+
+        found = wait_until(refusing)
         assert "expected what this worker is not" in found["refused"]["digits/2"]
-        time.sleep(0.5)  # and they look again
-        assert answering(url) == {1}
         done = post(url, "models/digits/load")
         assert (done.status_code, done.json()["code"]) == (409, "version_refused")
+        assert answering(url, 100) == {1}  # while they look again and again
         add_version(only_digits, 3)
-        assert agree_on(url, 3, 5)
+        assert agree_on(url, 3)
 
 
-def test_a_worker_that_hangs_holds_a_version_up_until_it_is_dead(serve, only_digits):
-    server = serve(only_digits, "--workers", "2", "--poll", "0.1")
-    assert agree_on(server.url, 1, 10)
-    said(server, "serving digits/1", 2)
-    hanging = children(server.process.pid)[0]
+def test_a_worker_that_hangs_holds_a_version_up_until_it_is_dead(serve, only_digits, tmp_path):
+    keys = str(keys_file(tmp_path))
+    server = serve(only_digits, "--workers", "2", "--poll", "0.1", "--keys", keys)
+    assert agree_on(server.url, 1)
+    hanging = server.workers()[0]
     os.kill(hanging, signal.SIGSTOP)
     add_version(only_digits, 2)
-    time.sleep(1)
+
+    def state():
+        return {each["version"]: each["state"] for each in post(server.url, "index").json()}
+
+    wait_until(lambda: state().get("2") == "LOADING", state)  # the other worker has proved it
+    assert answering(server.url) == {1}
     assert not [line for line in server.log if "serving digits/2" in line]
     os.kill(hanging, signal.SIGKILL)
-    assert agree_on(server.url, 2, 5)
+    assert agree_on(server.url, 2)

@@ -63,6 +63,7 @@ SCORES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SCORES)
 def test_every_trial_is_judged_by_what_its_file_answers_to_the_validation_rows(kind, tried):
     budget, held, told = tried(kind, **WHOLE)
@@ -133,6 +134,7 @@ def test_a_share_that_cannot_be_removed_is_refused_before_the_work(reopened):
     Budget(reopened("digits"), Goal(prune=most), tell=lambda _: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["digits", "deep"])
 def test_auto_halves_as_long_as_anything_holds_and_there_is_something_to_remove(kind, tried):
     # Deep networks cannot be made as small as others.
@@ -233,6 +235,7 @@ def test_what_holds_without_is_trained_with_its_rounding_only_if_asked(qat, runs
     assert names(budget.trials) == ["fp32", *["int8"] * (1 + runs)]
 
 
+@pytest.mark.slow
 def test_what_does_not_hold_is_trained_with_its_rounding_if_floats_hold_or_it_has_4_bits(tried):
     trials = tried("digits", max_drop=0, epochs=1, prune=0.75)[0].trials
     in_floats = next(trial for trial in trials if trial.name == "pruned")
@@ -250,6 +253,7 @@ def test_the_dense_network_is_left_as_it_is(tried, reopened, made):
     assert len(dense_layers(network)) == 3
 
 
+@pytest.mark.slow
 def test_a_seed_decides_it_all(reopened, tried):
     choices = {"prune": 0.5, "epochs": 1, "max_drop": 0}
 
@@ -291,6 +295,7 @@ def test_a_drop_comes_with_its_standard_error(tried):
         assert trial.error == pytest.approx(difference.std() / np.sqrt(len(truth)), rel=0.3)
 
 
+@pytest.mark.slow
 def test_networks_learn_by_the_truth_under_the_noise_of_their_training(reopened, monkeypatch):
     pruned_by, learned = [], []
 

@@ -41,6 +41,7 @@ def test_entropy_keeps_a_uniform_range(low, high, rng):
     assert entropy(found) == (min(found.min(), 0), max(found.max(), 0))
 
 
+@pytest.mark.slow
 def test_entropy_is_that_of_the_range_whose_bytes_tell_most(rng):
     # Of all that are tried, with histograms made by hand and scipy's divergence.
     found = np.append(rng.exponential(size=20_000), 30).astype(np.float32)

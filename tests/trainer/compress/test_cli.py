@@ -31,6 +31,7 @@ def one_sentence(done, status):
     return lines[-1]
 
 
+@pytest.mark.slow
 def test_it_prints_a_table_and_tells_of_its_trials_meanwhile(trainer, copied):
     bundle = copied("digits")
     done = trainer("compress", bundle.path.parent, *QUICK, "--max-drop", 0.2, "--prune", 0.5)
@@ -63,6 +64,7 @@ def test_it_prints_a_table_and_tells_of_its_trials_meanwhile(trainer, copied):
     assert rows[-1].startswith(f"bundle {bundle.path.parent}/2; ")
 
 
+@pytest.mark.slow
 def test_of_versions_the_highest_is_compressed_unless_one_is_named(trainer, copied):
     folder = copied("digits").path.parent
     choices = (*QUICK, "--max-drop", 0.5, "--prune", "none")
@@ -73,11 +75,12 @@ def test_of_versions_the_highest_is_compressed_unless_one_is_named(trainer, copi
     assert trainer("verify", folder).exit_code == 0
 
 
+@pytest.mark.usefixtures("processes")
 def test_json_is_one_object_in_a_process_of_its_own(copied):
     folder = copied("digits").path.parent
     command = [sys.executable, "-m", "trainer", "compress", folder, "--json", "--prune", "none",
                "--max-drop", "0.5", "--epochs", "2"]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert all(line.startswith("tried ") for line in done.stderr.splitlines())
     told = json.loads(done.stdout)
     assert set(told) == {"bundle", "compression"}
@@ -86,6 +89,7 @@ def test_json_is_one_object_in_a_process_of_its_own(copied):
     assert Compression.model_validate(told["compression"]) == new.manifest.compression
 
 
+@pytest.mark.slow
 def test_the_last_column_tells_what_became_of_each(trainer, copied, monkeypatch):
     # Of what holds on the validation rows not all is kept: test rows may refute it.
     lost = Drop(drop=0.7, interval=(0.6, 0.8))
@@ -99,6 +103,7 @@ def test_the_last_column_tells_what_became_of_each(trainer, copied, monkeypatch)
     assert [row.split()[-1] for row in done.stdout.splitlines()[3:5]] == ["kept", "fails"]
 
 
+@pytest.mark.slow
 def test_where_nothing_holds_it_says_so_and_that_is_no_error(trainer, copied, monkeypatch):
     folder = copied("digits").path.parent
     monkeypatch.setattr("trainer.compress.budget.Budget.holds", lambda _, t: t.name == "fp32")

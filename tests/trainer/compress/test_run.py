@@ -56,6 +56,7 @@ def numbers_of(content):
     return {c.name: numpy_helper.to_array(c) for c in graph.initializer}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GOALS)
 def test_the_new_version_holds_what_there_was_and_what_was_kept(kind, compressed):
     dense, found, told = compressed(kind)
@@ -177,6 +178,7 @@ def test_a_compressed_bundle_can_be_compressed_again(compressed, tmp_path):
     assert again.compression.tried[0].drop == 0
 
 
+@pytest.mark.slow
 def test_a_seed_decides_every_file_but_the_manifest(copied):
     bundle = copied("digits")
     first, second = (done(bundle, prune=0.5, max_drop=0.9, seed=1)[0].bundle for _ in range(2))
@@ -184,6 +186,7 @@ def test_a_seed_decides_every_file_but_the_manifest(copied):
     assert len(first.manifest.variants) >= 3
 
 
+@pytest.mark.slow
 def test_where_nothing_holds_nothing_is_written(copied, monkeypatch):
     bundle = copied("digits")
     monkeypatch.setattr("trainer.compress.budget.Budget.holds", lambda _, t: t.name == "fp32")
@@ -220,6 +223,7 @@ def test_what_saves_neither_bytes_nor_weights_is_not_kept(copied):
     assert found.compression.verdict(int8) == "holds"
 
 
+@pytest.mark.slow
 def test_options_show_in_what_is_written(compressed, copied):
     _, found, _ = compressed("digits")
     sparse = numbers_of(found.bundle.graph("sparse"))
@@ -239,6 +243,7 @@ def test_a_place_that_cannot_be_written_to_is_named_before_the_work(copied, monk
         done(bundle)
 
 
+@pytest.mark.slow
 def test_a_version_that_does_not_prove_itself_is_not_left_behind(copied, monkeypatch):
     bundle = copied("digits")
     right = Bundle.selftest
@@ -269,6 +274,7 @@ def test_a_bundle_without_its_dense_graph_is_refused(copied):
         done(bundle)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "choices"),
     [

@@ -382,6 +382,7 @@ def test_of_a_large_table_a_sample_is_looked_at_and_the_sentence_says_so(rng, mo
     assert find(table, parts) == find(table, parts)
 
 
+@pytest.mark.slow
 def test_a_large_table_is_searched_in_memory_for_a_few_row_numbers_a_row(rng):
     n = 300_000
     records = Records.of_numbers("abcd", rng.normal(size=(n, 4)))

@@ -10,6 +10,7 @@ from trainer.data import memory
 PROGRAM = "from trainer.data.memory import room; print(room())"
 
 
+@pytest.mark.usefixtures("processes")
 def test_there_is_less_room_under_a_limit():
     limit = 2**32
 

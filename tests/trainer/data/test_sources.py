@@ -75,6 +75,7 @@ def test_the_target_may_be_any_column(write):
     np.testing.assert_array_equal(table.target[:3], [[0], [0.5], [1]])
 
 
+@pytest.mark.slow
 def test_a_column_that_turns_to_text_late_is_text(write):
     rows = "\n".join(f"{i},{i % 2}" for i in range(200_000))
     with pytest.raises(DataError, match="different texts in 'x'.*got 'late' in row 200001"):

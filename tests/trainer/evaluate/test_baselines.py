@@ -5,7 +5,8 @@ from sklearn.linear_model import LinearRegression
 
 from trainer.data.sources import load
 from trainer.data.splits import split
-from trainer.evaluate import baselines, beside
+from trainer.evaluate import baselines
+from trainer.evaluate.baselines import beside
 
 
 def judged(name):
@@ -45,6 +46,7 @@ def test_a_line_beats_the_mean_where_there_is_one():
     assert found["ridge"].metrics["r2"] == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.slow
 def test_of_very_many_rows_they_learn_from_fewer(monkeypatch):
     monkeypatch.setattr(baselines, "LARGEST", 64 * 10 * 1100)
     _, parts, found = judged("digits")

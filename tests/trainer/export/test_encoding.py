@@ -68,6 +68,7 @@ def test_the_graph_takes_one_input_a_column_as_it_comes(rng):
     assert {(o.domain, o.version) for o in proto.opset_import} == {("", 17), ("ai.onnx.ml", 3)}
 
 
+@pytest.mark.slow
 def test_the_calendar_is_that_of_pandas_on_every_day_of_four_centuries(rng):
     model = model_of(records(rng), rng)
     proto = onnx.load_from_string(build_graph(model))

@@ -58,6 +58,7 @@ COMPRESSION = Compression(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_version_holds_every_variant_beside_what_there_was(dense, variants, rng):
     models, graphs = variants
     found = export_variants(dense, models, graphs, COMPRESSION, rng=rng)
@@ -90,6 +91,7 @@ def test_a_variant_that_answers_as_another_is_no_version(dense, variants, rng):
     assert [path.name for path in dense.path.parent.iterdir()] == ["1"]
 
 
+@pytest.mark.slow
 def test_a_damaged_reference_is_not_passed_on(dense, variants, rng):
     (dense.path / "reference.json").write_text("{}")
     with pytest.raises(BundleError, match=r"reference\.json was altered"):

@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -121,13 +120,15 @@ def test_a_manifest_that_no_one_could_read_leaves_nothing(tmp_path, template):
     assert list((tmp_path / "digits").iterdir()) == []
 
 
+# Forks a writer for each line it reads, which is killed at the step that the line names, and
+# answers with the writer's exit status and steps.
 KILLED_AT_STEP = """
 import os, pathlib, signal, sys
 from serving.bundle import Bundle
 from trainer.export import write
 
-source, models, fatal = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
-steps = 0
+source, models = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+steps = fatal = 0
 
 def counted(function):
     def step(*args, **kwargs):
@@ -146,31 +147,50 @@ pathlib.Path.rename = counted(pathlib.Path.rename)
 
 bundle = Bundle.open(source)
 files = {file: (source / file).read_bytes() for file in bundle.sums}
-steps = 0
-write.write_bundle(models, "digits", files,
-                   lambda v: bundle.manifest.model_copy(update={"version": v}), lambda built: None)
-print(steps)
+for line in sys.stdin:
+    if child := os.fork():
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print("ended", status, flush=True)
+        continue
+    steps, fatal = 0, int(line)
+    write.write_bundle(models, "digits", files,
+                       lambda v: bundle.manifest.model_copy(update={"version": v}),
+                       lambda built: None)
+    print("steps", steps, flush=True)
+    os._exit(0)
 """
 
 
-def test_a_writer_killed_at_any_step_leaves_no_half_written_version(tmp_path, shipped):
+def test_a_writer_killed_at_any_step_leaves_no_half_written_version(tmp_path, shipped, processes):
     source, models = shipped / "digits" / "1", tmp_path / "models"
+    writers = processes.start(
+        [sys.executable, "-c", KILLED_AT_STEP, source, models],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
 
     def run(fatal):
-        command = [sys.executable, "-c", KILLED_AT_STEP, source, models, str(fatal)]
-        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        """The exit status of a writer, and its steps if it came to its end."""
+        writers.stdin.write(f"{fatal}\n")
+        writers.stdin.flush()
+        steps = None
+        for line in writers.stdout:
+            what, number = line.split()
+            if what == "ended":
+                return int(number), steps
+            steps = int(number)
+        raise AssertionError("the process ended")
 
     run(0)
-    steps = int(run(0).stdout)  # when the model's folder is there already
+    _, steps = run(0)  # when the model's folder is there already
     assert steps >= 12
     for fatal in range(1, steps + 1):
         before = versions(models / "digits")
-        assert run(fatal).returncode == -signal.SIGKILL
+        assert run(fatal) == (-signal.SIGKILL, None)
         for version in versions(models / "digits"):
             _assert_whole(models / "digits" / str(version))
         assert len(versions(models / "digits")) - len(before) in (0, 1)
     # and the next one is not in the way of what they left
-    assert run(0).returncode == 0
+    assert run(0)[0] == 0
     assert not (models / "digits" / BUILDING).exists()
 
 
@@ -181,14 +201,56 @@ def _assert_whole(path):
     assert prove(bundle, "fp32").passed
 
 
-@pytest.mark.parametrize("delay", [0.3, 0.8, 1.2, 1.5, 1.7, 1.9, 2.1, 2.3])
-def test_fit_killed_at_any_moment_leaves_no_half_written_version(delay, tmp_path):
-    command = [sys.executable, "-m", "trainer", "fit", "wine", "--models", tmp_path]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-    time.sleep(delay)
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+# Forks a fit for each line it reads, which is killed at the event of the interpreter that the line
+# names, of those that open, make, rename or remove something below the repository.
+KILLED_AT_EVENT = """
+import os, signal, sys
+from trainer.cli import main
+
+models, events, fatal = sys.argv[1], 0, 0
+command = ["fit", "wine", "--models", models, "--epochs", "3", "--skip-baselines"]
+
+def count(event, arguments):
+    global events
+    if fatal and event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"):
+        if any(str(argument).startswith(models) for argument in arguments):
+            events += 1
+            if events == fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(count)
+main(command, standalone_mode=False)  # so that all is imported before the first fork
+for line in sys.stdin:
+    if not (child := os.fork()):
+        fatal = int(line)
+        main(command, standalone_mode=False)
+        os._exit(0)
+    print("ended", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_fit_killed_at_any_moment_leaves_no_half_written_version(tmp_path, processes):
+    fits = processes.start(
+        [sys.executable, "-c", KILLED_AT_EVENT, tmp_path],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+
+    def is_killed_at(event):
+        fits.stdin.write(f"{event}\n")
+        fits.stdin.flush()
+        status = next(int(line.split()[1]) for line in fits.stdout if line.startswith("ended"))
+        assert status in (0, -signal.SIGKILL)
+        return status != 0
+
+    event = 1
+    while is_killed_at(event):
+        assert_no_half_written_version(tmp_path)
+        event += 1
+    assert event > 8
+    assert_no_half_written_version(tmp_path)
+
+
+def assert_no_half_written_version(tmp_path):
     for version in versions(tmp_path / "wine"):
         _assert_whole(tmp_path / "wine" / str(version))
     for path in tmp_path.rglob(MANIFEST):

@@ -1,14 +1,14 @@
 import io
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from trainer.cli import main
 from trainer.fit.arrays import write_arrays
 from trainer.fit.callbacks import EarlyStopping
 from trainer.fit.checkpoint import Checkpoint, CheckpointError, content
@@ -73,6 +73,7 @@ def outcome(run):
     return arrays, run.history, [g.bit_generator.state for g in run.network.generators()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update", UPDATES)
 @pytest.mark.parametrize("every", [1, 3])
 def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(update, every, tmp_path):
@@ -158,28 +159,49 @@ def test_saves_within_an_epoch_are_seconds_apart(tmp_path, monkeypatch):
         Checkpoint(tmp_path / "run.npz", every=0)
 
 
-def test_fit_killed_and_started_again_ends_in_the_same_graph(tmp_path):
-    def command(name):
-        return [
-            sys.executable, "-m", "trainer", "fit", "digits", "--models", tmp_path, "--name", name,
-            "--dropout", "0.2", "--epochs", "40", "--patience", "40", "--skip-baselines",
-        ]  # fmt: skip
+STOPPED_AT_THIRD_SAVE = """
+import os, signal, sys
+from trainer.cli import main
+from trainer.fit.checkpoint import Checkpoint
 
-    subprocess.run(command("whole"), check=True, capture_output=True, timeout=120)
+saves = 0
+
+def save(self, run, real=Checkpoint._save):
+    global saves
+    real(self, run)
+    saves += 1
+    if saves == 3:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+Checkpoint._save = save
+main(sys.argv[1:])
+"""
+
+
+def test_fit_killed_and_started_again_ends_in_the_same_graph(tmp_path, processes):
+    def command(name):
+        return ["fit", "digits", "--models", str(tmp_path), "--name", name, "--dropout", "0.2",
+                "--epochs", "12", "--patience", "12", "--skip-baselines"]  # fmt: skip
+
+    def fit(*arguments):
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 0, done.output
+
+    fit(*command("whole"))
     checkpoint = tmp_path / "run.npz"
-    again = [*command("killed"), "--checkpoint", checkpoint]
-    for _ in range(5):  # until one is killed before its end
-        shutil.rmtree(tmp_path / "killed", ignore_errors=True)
-        process = subprocess.Popen(again, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        if process.wait() == -signal.SIGKILL:
-            break
-    assert process.returncode == -signal.SIGKILL
+    again = [*command("killed"), "--checkpoint", str(checkpoint)]
+    # It stops itself at its third save, where it is killed, so that it is never too late.
+    process = processes.start(
+        [sys.executable, "-c", STOPPED_AT_THIRD_SAVE, *again],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
     assert checkpoint.exists()
-    subprocess.run(again, check=True, capture_output=True, timeout=120)
+    assert not (tmp_path / "killed" / "1").exists()
+    fit(*again)
     whole, killed = ((tmp_path / n / "1" / "model.onnx").read_bytes() for n in ("whole", "killed"))
     assert whole == killed
     assert not checkpoint.exists()  # done with

@@ -181,6 +181,7 @@ LAYER = {"wrong_gradient": "W of layer 1", "saturation": "layer 2", "dead_relu":
          "vanishing_gradient": "layer 1", "symmetry": "layer 1"}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", SEEDED, ids=lambda f: f.__name__)
 def test_a_planted_fault_is_found_by_its_name(fault):
     name = fault.__name__
@@ -210,6 +211,7 @@ def test_healthy_runs_raise_none(data):
     assert set(FAULTS) - sometimes <= {m.fault for m in measured}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["tanh", "leaky_relu", "gelu", "selu", "swish", "elu"])
 @pytest.mark.parametrize("extra", [{}, {"batch_norm": True}, {"dropout": 0.3}], ids=str)
 def test_healthy_runs_of_other_networks_raise_none(activation, extra):

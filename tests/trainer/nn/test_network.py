@@ -197,6 +197,7 @@ def test_twenty_rows_can_be_learned_by_heart(digits, rng):
     assert last < 1e-3
 
 
+@pytest.mark.slow
 def test_a_training_step_allocates_no_array():
     rng = np.random.default_rng(0)
     layers = [

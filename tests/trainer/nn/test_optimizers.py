@@ -62,6 +62,7 @@ def test_blocks_change_nothing(name, rng, monkeypatch):
     np.testing.assert_allclose(whole, expected, rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_the_compiled_update_is_numpys(name, dtype, rng, monkeypatch):

@@ -85,7 +85,9 @@ def made(tmp_path_factory):
             config = Config(
                 data=data, name=kind, models=folder / "models", runs=folder / "runs", **choices
             )
-            bundle, trained = fit(config)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("serving.runtime.TIMED_RUNS", 3)
+                bundle, trained = fit(config)
             run = write_run(config.runs, bundle, config=config, model=trained.model,
                             table=trained.table, parts=trained.parts,
                             history=trained.history)  # fmt: skip
@@ -102,10 +104,12 @@ def compressed(made, tmp_path_factory):
     dense = made("digits")
     models = tmp_path_factory.mktemp("compressed") / "models"
     shutil.copytree(dense.bundle.path.parent, models / "digits")
-    done = compress(
-        Bundle.open(models / "digits" / "1"), Goal(epochs=2, max_drop=0.042, sparse=0.5),
-        tell=lambda _: None,
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("serving.runtime.TIMED_RUNS", 3)
+        done = compress(
+            Bundle.open(models / "digits" / "1"), Goal(epochs=2, max_drop=0.042, sparse=0.5),
+            tell=lambda _: None,
+        )  # fmt: skip
     assert done.bundle is not None
     evidence = Evidence.gather(done.bundle, dense.config.runs)
     return Made(done.bundle, dense.trained, dense.config, dense.run, evidence)

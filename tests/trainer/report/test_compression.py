@@ -54,6 +54,7 @@ def words(section):
     return " ".join(block.text for block in of(section, Paragraph))
 
 
+@pytest.mark.slow
 def test_kept_variants_have_the_figures_of_their_files(compressed):
     bundle = compressed.bundle
     table = of(compression(compressed.evidence), Table)[0]
@@ -75,6 +76,7 @@ def test_kept_variants_have_the_figures_of_their_files(compressed):
     assert float(faster) == pytest.approx(before / after, abs=0.06)
 
 
+@pytest.mark.slow
 def test_every_trial_is_a_row_and_stands_out_as_it_fared(compressed):
     found = compressed.bundle.manifest.compression
     first, rest, _ = of(compression(compressed.evidence), Table)
@@ -95,6 +97,7 @@ def test_every_trial_is_a_row_and_stands_out_as_it_fared(compressed):
         assert not any(tones(row)[:-2])
 
 
+@pytest.mark.slow
 def test_few_trials_are_one_table_in_their_order(told):
     tried = (
         candidate("pruned", kept=False, drop=0.02), candidate("int8", kept=False, drop=0.01),
@@ -107,6 +110,7 @@ def test_few_trials_are_one_table_in_their_order(told):
     assert "twice" in table.caption
 
 
+@pytest.mark.slow
 def test_it_says_what_was_allowed_kept_and_saved(told):
     section = told(
         candidate(latency_us={"1": 10, "64": 5}),
@@ -121,6 +125,7 @@ def test_it_says_what_was_allowed_kept_and_saved(told):
     )
 
 
+@pytest.mark.slow
 def test_it_says_where_nothing_is_saved(told):
     assert "of 1 trial, 0 were kept." in words(told(candidate(kept=False)))
     slow = {"1": 13.0, "64": 20.5}
@@ -135,6 +140,7 @@ def test_it_says_where_nothing_is_saved(told):
     assert "did not pay" not in words(told(refused))
 
 
+@pytest.mark.slow
 def test_zeros_are_not_said_to_save_more_than_they_do(told):
     zeros = "zeros save compressed size only, neither the file's own size nor time"
     assert zeros in words(told(candidate("sparse", bits=32, size_bytes=10_000)))

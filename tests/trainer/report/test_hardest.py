@@ -30,6 +30,7 @@ def test_of_several_targets_no_unit_counts_more_than_another(made):
     assert hardest(judged)[0].row == errors.mean(axis=1).argmax()
 
 
+@pytest.mark.slow
 def test_a_case_shows_what_its_columns_hold(made):
     judged = made("mixed").evidence.judged
     row = int(np.flatnonzero(np.isnan(judged.records.column("member")))[0])

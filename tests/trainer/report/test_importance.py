@@ -23,6 +23,7 @@ class Face:
         return r2_score(y, answers["value"])
 
 
+@pytest.mark.slow
 def test_drops_are_those_of_scikit_learn_but_for_the_draws(made, monkeypatch):
     judged = made("diabetes").evidence.judged
     monkeypatch.setattr(importance, "REPEATS", 80)
@@ -41,6 +42,7 @@ def test_drops_are_those_of_scikit_learn_but_for_the_draws(made, monkeypatch):
     assert ranked == sorted(ranked, reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tumours", "diabetes", "digits", "mixed", "physique"])
 def test_the_leading_metric_is_that_of_the_manifest(made, kind):
     judged = made(kind).evidence.judged
@@ -59,6 +61,7 @@ def test_a_column_that_decides_is_told_from_one_that_does_not(made):
     assert names[-1] == "joined"  # drawn apart from all else
 
 
+@pytest.mark.slow
 def test_a_column_of_one_value_is_worth_nothing_and_rows_are_left_as_they_were(made):
     judged = made("tumours").evidence.judged
     numbers = judged.records.numbers.copy()
@@ -73,6 +76,7 @@ def test_a_column_of_one_value_is_worth_nothing_and_rows_are_left_as_they_were(m
     np.testing.assert_array_equal(numbers, before)
 
 
+@pytest.mark.slow
 def test_of_many_rows_some_are_taken(made, monkeypatch):
     monkeypatch.setattr(importance, "MOST_ROWS", 40)
     assert importances(made("tumours").evidence.judged, np.random.default_rng(0)).rows == 40

@@ -67,6 +67,7 @@ class Page(HTMLParser):
         return [rows for name, rows in self.tables if name == section]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "sections"),
     [("tumours", CLASSES), ("digits", CLASSES), ("mixed", CLASSES), ("diabetes", VALUES),
@@ -88,6 +89,7 @@ def test_every_section_is_there_and_nothing_is_asked_of_the_network(made, kind, 
     assert len(text.encode()) < 1_500_000
 
 
+@pytest.mark.slow
 def test_a_compressed_version_has_all_of_it_too(compressed):
     page = Page(compressed.page)
     assert page.sections == CLASSES
@@ -180,10 +182,12 @@ def test_a_run_of_another_bundle_is_not_taken_for_its_own(made, tmp_path):
     assert "expected the run that led to the graph" in evidence.absent
 
 
+@pytest.mark.slow
 def test_the_same_evidence_makes_the_same_page(made):
     assert render(made("diabetes").evidence) == made("diabetes").page
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page(made, tmp_path):
     def report(*arguments):
         return CliRunner().invoke(main, ["report", *map(str, arguments)])

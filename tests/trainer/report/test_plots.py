@@ -45,6 +45,7 @@ def test_a_drawing_takes_the_pages_colours_and_names_no_other_place():
     assert not ids & {e.attrib["id"] for e in parsed(drawing("other")).iter() if "id" in e.attrib}
 
 
+@pytest.mark.slow
 def test_many_points_are_an_image_and_stay_small():
     few, many = drawing(points=100), drawing(points=20 * DENSE)
     assert "data:image/png;base64," not in few

@@ -15,7 +15,8 @@ from trainer.choices import Config
 from trainer.cli import main
 from trainer.data.sources import load
 from trainer.data.splits import split
-from trainer.search import Journal, read_grid, search
+from trainer.search import Journal, read_grid
+from trainer.search.run import search
 
 ROOT = Path(__file__).parents[3]
 QUICK = ("--epochs", "6", "--hidden", "4", "--skip-baselines", "--folds", "2")
@@ -52,6 +53,7 @@ def test_the_winner_becomes_a_bundle(trainer, tmp_path):
     assert (tmp_path / "runs" / "iris" / "1" / "history.csv").is_file()
 
 
+@pytest.mark.slow
 def test_json_is_one_object(trainer, tmp_path):
     done = trainer("breast_cancer", *QUICK, "--nested", "--json", "--journal", "j.jsonl",
                    "--log", "log.csv")  # fmt: skip
@@ -68,6 +70,7 @@ def test_json_is_one_object(trainer, tmp_path):
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 7
 
 
+@pytest.mark.slow
 def test_a_second_search_runs_no_fit_twice(trainer):
     first, second = (json.loads(trainer("iris", *QUICK, "--json").stdout) for _ in range(2))
     assert first["candidates"] == second["candidates"]
@@ -77,6 +80,7 @@ def test_a_second_search_runs_no_fit_twice(trainer):
     assert (journal["run"], journal["found"]) == (2, 4)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_killed_search_goes_on_where_it_was(trainer, tmp_path):
     slow = ("--epochs", "15", "--batch-size", "1", "--skip-baselines", "--folds", "2")
     grid = "hidden = [[4], [6], [8]]"

@@ -11,7 +11,8 @@ from trainer.data.splits import Split, hold_out, split
 from trainer.data.tables import DataError
 from trainer.fit.loop import TrainingDivergedError
 from trainer.recipe import learn_on, streams
-from trainer.search import Journal, RefusedError, run, search
+from trainer.search import Journal, RefusedError, run
+from trainer.search.run import search
 
 VALUES = {"hidden": [[4], [16, 8]], "learning_rate": [0.003, 0.03]}
 FEWER = {"learning_rate": [0.003, 0.03]}
@@ -70,6 +71,7 @@ def test_scores_are_those_of_a_loop_over_the_same_folds(config, grid, journal):
     assert (journal.added, journal.reused) == (12, 0)
 
 
+@pytest.mark.slow
 def test_nested_scores_are_of_winners_on_rows_they_have_not_seen(config, grid, journal):
     table = load("iris")
     rows, _ = searched_rows(config(), table)
@@ -82,6 +84,7 @@ def test_nested_scores_are_of_winners_on_rows_they_have_not_seen(config, grid, j
     assert outcome.nested == tuple(expected)
 
 
+@pytest.mark.slow
 def test_the_test_rows_are_not_looked_at(config, grid, tmp_path, monkeypatch, poisoned):
     table = load("iris")
     _, test = searched_rows(config(), table)
@@ -117,6 +120,7 @@ def test_random_trials_are_those_that_were_checked(config, grid, journal):
     assert len(found) == 3
 
 
+@pytest.mark.slow
 def test_halving_gives_more_epochs_to_fewer(config, grid, journal):
     asked = grid({"learning_rate": [1e-6, 1e-5, 1e-4, 0.03]}, method="halving", factor=2)
     outcome = search(config(epochs=8), asked, folds=2, journal=journal)

@@ -79,6 +79,7 @@ def test_it_holds_every_figure(undrawn, report, probes):
     assert "31,234 requests/s at most" in " ".join(words)
 
 
+@pytest.mark.slow
 def test_it_asks_no_network_and_runs_no_script(report, probes):
     found = Page(page(report(probes=probes)))
     assert not {"script", "link", "img", "iframe", "object"} & set(found.elements)

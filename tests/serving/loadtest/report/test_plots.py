@@ -26,6 +26,7 @@ def drawn(run_of, probes):
     }
 
 
+@pytest.mark.slow
 def test_percentiles_are_drawn_in_nines_with_the_objective(drawn):
     said = words(drawn["percentiles"])
     assert {"0 %", "50 %", "90 %", "99 %", "99.9 %", "p99 ≤ 50 ms"} <= set(said)

@@ -35,6 +35,7 @@ def test_what_is_no_number(text):
     assert cells.numbers(pa.array(["1", text])) is None
 
 
+@pytest.mark.slow
 @given(st.lists(st.datetimes(min_value=datetime(1, 1, 2), timezones=st.just(UTC)), max_size=9))
 def test_dates_are_seconds_since_1970(moments):
     expected = [moment.timestamp() for moment in moments]

@@ -207,6 +207,7 @@ print(len(table), type(table.records.numbers).__name__, used() - before)
 """
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_large_file_takes_little_memory(tmp_path):
     block = "".join(",".join(str((i * j) % 7) for j in range(40)) + "\n" for i in range(1000))
