@@ -116,7 +116,7 @@ def zoo(tmp_path_factory, shipped) -> Path:
         ("linnerud", "physique"),
     ):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("serving.runtime.TIMED_RUNS", 3)  # its speed is no one's question
+            patch.setattr("serving.runtime.timing.TIMED_RUNS", 3)  # its speed is no one's question
             fit(Config(data=data, name=name, models=models, hidden=(16, 8), epochs=30,
                        skip_baselines=True))  # fmt: skip
     return models

@@ -54,7 +54,7 @@ def menagerie(zoo, adults, tmp_path_factory):
     }  # fmt: skip
     for name, data in tables.items():
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("serving.runtime.TIMED_RUNS", 3)
+            patch.setattr("serving.runtime.timing.TIMED_RUNS", 3)
             fit(Config(data=data, name=name, models=folder / "models", hidden=(4,), epochs=3,
                        skip_baselines=True))  # fmt: skip
     for models in (zoo, adults):
