@@ -4,10 +4,11 @@ from serving.runtime.comparison import Difference, compare
 from serving.runtime.limits import ProofLimits
 from serving.runtime.self_test import Proof, prove
 from serving.runtime.session import GraphError, RunTimeoutError, Session, run_in_slices
-from serving.runtime.timing import TIMED_ROWS, race
+from serving.runtime.timing import TIMED_ROWS, TIMED_SECONDS, race
 
 __all__ = [
     "TIMED_ROWS",
+    "TIMED_SECONDS",
     "Difference",
     "GraphError",
     "Proof",

@@ -88,5 +88,8 @@ def _make_outliers(values: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return rows of the same shape and type that are far from the given ones."""
     if values.dtype.kind != "f":
         return values[::-1]  # texts: those of other rows
-    far = np.where(np.isfinite(values), values, 1) * OUTLIER_FACTOR + OUTLIER_FACTOR
-    return far.astype(values.dtype)
+    largest = np.finfo(values.dtype).max
+    near = np.where(np.isfinite(values), values, 1).astype(np.float64)
+    with np.errstate(over="ignore"):
+        far = near * OUTLIER_FACTOR + OUTLIER_FACTOR
+    return np.clip(far, -largest, largest).astype(values.dtype)
