@@ -1,10 +1,11 @@
-"""How long an innocent client waits while hostile bodies are decoded.
+"""How long an innocent client waits while hostile bodies and bundles are dealt with.
 
 A real server of one worker serves two small models. Each hostile body of `bodies.BODIES` is sent
 to it, several times at once, while a client in another process sends one row every 5 ms. Printed
 are the body's name, the statuses that it was answered with, the seconds until all answers were
 read, the client's longest wait, and the most CPU time that the worker took during one wait, which
-is what the wait would be on a machine with nothing else to do.
+is what the wait would be on a machine with nothing else to do. Then hostile bundles are put into
+the folder of models, one after the other, until they are refused.
 
     python -m benchmarks.stalls --parallel 4 --only csv
 """
@@ -21,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from benchmarks.stalls.bodies import BODIES, Body
+from benchmarks.stalls.bundles import MAKERS, put
 from benchmarks.stalls.innocent import Innocent
 from benchmarks.stalls.server import NAMES, Server, server
 
@@ -74,6 +76,8 @@ def acts(size: int, parallel: int) -> Iterator[tuple[str, Act]]:
     """Yield the name of each hostile act, and the function that does it."""
     for body in BODIES:
         yield body.name, partial(send, body, size, parallel)
+    for name, make in MAKERS.items():
+        yield name, partial(put, make)
 
 
 def main() -> int:
