@@ -8,6 +8,7 @@ differently from request to request. So the golden rows are asked again in other
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,11 +85,11 @@ def _ask(session: Session, pool: Arrays, batch: Rows, golden_rows: int) -> Array
     return {name: array[batch < golden_rows] for name, array in outputs.items()}
 
 
-def _make_outliers(values: NDArray[np.generic]) -> NDArray[np.generic]:
+def _make_outliers(values: NDArray[Any]) -> NDArray[Any]:
     """Return rows of the same shape and type that are far from the given ones."""
     if values.dtype.kind != "f":
         return values[::-1]  # texts: those of other rows
-    largest = np.finfo(values.dtype).max
+    largest = float(np.finfo(values.dtype).max)
     near = np.where(np.isfinite(values), values, 1).astype(np.float64)
     with np.errstate(over="ignore"):
         far = near * OUTLIER_FACTOR + OUTLIER_FACTOR
