@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from pydantic import BaseModel
 
-from serving.bundle import Bundle, BundleError
+from serving.bundle import Bundle, BundleError, TransientBundleError
 from serving.runtime import (
     TIMED_ROWS,
     Difference,
@@ -100,6 +100,7 @@ def choose(
 
     Raises:
         BundleError: none passes.
+        TransientBundleError: If one took too long, and may pass another time.
     """
     unsafe = dict(unsafe) if verdict is None else verdict.unsafe
     proofs = {
@@ -112,7 +113,9 @@ def choose(
         variant: proof.session for variant, proof in proofs.items() if proof.session is not None
     }
     if not sessions:
-        raise BundleError("; ".join(proof.reason for proof in proofs.values()))
+        reasons = "; ".join(proof.reason for proof in proofs.values())
+        is_transient = any(proof.is_transient for proof in proofs.values())
+        raise TransientBundleError(reasons) if is_transient else BundleError(reasons)
     if verdict is None:
         verdict = _verdict(bundle, sessions, wanted).model_copy(update={"unsafe": unsafe})
     variant, why = verdict.variant, verdict.why

@@ -22,7 +22,7 @@ class SpareDescriptors:
     """
 
     def __init__(self, spare: int) -> None:
-        self._spare, self._limit = spare, inf
+        self._spare, self._limit, self._first = spare, inf, inf
         self.capacity = inf
         self.read_limit()
 

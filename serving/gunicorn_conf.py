@@ -7,6 +7,7 @@ import importlib
 import json
 import logging
 import resource
+import signal
 import socket
 import ssl
 from collections.abc import Callable
@@ -57,7 +58,9 @@ def on_starting(_server: Any) -> None:
 
 
 def _start_proof_server() -> None:
-    # After the imports that it shares with the workers, of which it is one.
+    # Fork it after the shared imports; importing this module is one of them. Where the parent
+    # process ignored the end of its children, so would this one, and could not wait for any.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     server = importlib.import_module("serving.runtime.proof_server").ProofServer
     server.shared = server()
 
@@ -93,6 +96,8 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(_server: Any, _worker: Any) -> None:
     """In a worker that ends."""
+    if Ledger.shared is not None:  # in what it was loading, a thread does not end by itself
+        importlib.import_module("serving.repository.plan").Agenda(Ledger.shared).end_attempt()
     gc.unfreeze()  # what is left to the interpreter's end meets modules that are gone
 
 

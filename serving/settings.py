@@ -99,9 +99,9 @@ class Settings(BaseSettings):
     spare_descriptors: int = Field(
         32,
         ge=0,
-        description="file descriptors that each worker keeps free for files of models and keys: "
-        "with fewer left it closes connections that have been idle for longest, or accepts no "
-        "more; at most a quarter of the limit of open files",
+        description="file descriptors that each worker keeps free for files of models and keys; "
+        "when fewer are left, the connections that have been idle for longest are closed; at most "
+        "a quarter of the limit of open files",
     )
     max_manifest_bytes: int = Field(
         2 * 2**20, ge=1, description="largest bundle.json of a version, in bytes"
@@ -115,7 +115,10 @@ class Settings(BaseSettings):
         512 * 2**20, ge=1, le=2**31, description="largest ONNX file of a version, in bytes"
     )
     run_seconds: float = Field(
-        5, gt=0, description="longest run of a graph, in seconds; then 504, and it is ended"
+        5,
+        gt=0,
+        description="longest run of a graph, in seconds; a longer one is stopped and answered "
+        "with 504",
     )
     proof_seconds: float = Field(
         10,
@@ -126,7 +129,7 @@ class Settings(BaseSettings):
     max_proof_memory: int = Field(
         256 * 2**20,
         ge=1,
-        description="memory that the proof of a new variant may take, in bytes, and 8 times its "
+        description="memory for the proof of a new variant, in bytes, in addition to 8 times its "
         "ONNX file; a variant that needs more is refused",
     )
     allow_loops: bool = Field(

@@ -43,6 +43,7 @@ from serving.bundle.manifest import (
     Parity,
     Task,
     Training,
+    TransientBundleError,
     Variant,
 )
 from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Expected, SelfTest
@@ -79,6 +80,7 @@ __all__ = [
     "SelfTest",
     "Task",
     "Training",
+    "TransientBundleError",
     "Variant",
     "join",
     "names",

@@ -22,6 +22,10 @@ class BundleError(Exception):
     """The bundle is missing, damaged or of another schema; the message says which and why."""
 
 
+class TransientBundleError(BundleError):
+    """The bundle cannot be used now, and may be another time: the machine was too busy."""
+
+
 class _Part(BaseModel):
     # JSON has no word for NaN: it would be written as null and refused on reading.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

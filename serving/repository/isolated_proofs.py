@@ -73,6 +73,9 @@ class IsolatedProofs:
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EMFILE, errno.ENFILE):
                 return None  # very many wait already: next time
-            reason = f"{version}: the process that proves versions is gone; restart the server"
+            reason = (
+                f"{version}: expected the process serving-proofs, which proves new versions; it "
+                f"has ended ({error.strerror}); restart the server"
+            )
             self._reports[key] = ProofReport(reason, is_transient=True)
         return self._reports.get(key)

@@ -19,7 +19,7 @@ from serving.repository.aside import aside
 from serving.repository.catalogue import Catalogue
 from serving.repository.loader import Loaded, Loader
 from serving.repository.outlook import Outlook
-from serving.repository.plan import Agenda, Edition, Line, Refusal
+from serving.repository.plan import PATIENCE, Agenda, Edition, Line, Refusal
 from serving.repository.served import ServedModel, public
 from serving.repository.state import Change
 
@@ -173,7 +173,13 @@ class Keeper:
             line = self.outlook.wish(name, state, plan)
             if version is not None and (not line or line[0].version != version):
                 raise self._refusal(name, version)
+            deadline = time.monotonic() + PATIENCE
             while not self._loader.is_safe_to_load(name, line, self._served.get(name, [])):
+                if time.monotonic() > deadline:
+                    raise NoAgreementError(
+                        f"expected {name} to be proved within {PATIENCE:g} seconds; the proof goes "
+                        f"on; nothing was changed; try again"
+                    )
                 self.follow()
                 self.agenda.renew(name)
                 time.sleep(STEP)
@@ -225,7 +231,7 @@ class Keeper:
                 plan.lines.get(name, []),
             )
             if len(line) == len(served) and all(map(Edition.same, line, served)):
-                if self.agenda.has_claimed(name):  # for what has gone while it was being proved
+                if self.agenda.has_claimed(name):  # the version was removed during its proof
                     self.agenda.withdraw(name)
                 return
             if not self.agenda.claim(name):

@@ -6,7 +6,7 @@ import errno
 import logging
 from collections.abc import Callable, Set
 
-from serving.bundle import BundleError
+from serving.bundle import BundleError, TransientBundleError
 from serving.choice import Verdict
 from serving.repository.aside import aside
 from serving.repository.isolated_proofs import IsolatedProofs
@@ -128,7 +128,7 @@ class Loader:
             log.error("refused %s/%s: %s", name, edition.version, error)
             on_refused(name, edition, public(str(error), self._models), _is_transient(error))
             return None
-        except Exception as error:  # bundles are not trusted, to be at fault in known ways neither
+        except Exception as error:  # bundles are not trusted, and may fail in ways no one foresaw
             log.exception("refused %s/%s", name, edition.version)
             on_refused(name, edition, f"an internal error came: {error!r}"[:SHOWN], False)
             return None
@@ -146,6 +146,8 @@ def _is_transient(error: Exception) -> bool:
     Rights are changed, disks recover. A file that is not there, though, leaves another stamp when
     it comes.
     """
+    if isinstance(error, TransientBundleError):
+        return True
     cause = error if isinstance(error, OSError) else error.__cause__
     absent = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
     return isinstance(cause, OSError) and cause.errno not in absent

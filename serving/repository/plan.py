@@ -23,6 +23,7 @@ from serving.choice import Verdict
 PATIENCE = 60.0
 # One may be killed for another reason, as by an operator; a version that kills two is refused.
 MOST_DEATHS = 2
+SERVED_AGAIN = 600.0  # seconds until one that had been served before is tried again
 
 
 class Edition(BaseModel, frozen=True):
@@ -229,6 +230,12 @@ class Agenda:
                 plan.attempts.pop(os.getpid(), None)
                 plan.deaths.get(found.key, {}).pop(found.stamp, None)
 
+    def end_attempt(self) -> None:
+        """Say that this process, which ends for another reason, does not die of what it loads."""
+        if os.getpid() in self.read().attempts:
+            with self.ledger.writing(), self._changed() as plan:
+                plan.attempts.pop(os.getpid(), None)
+
     def count_deaths(self) -> list[str]:
         """Refuse editions that too many processes did not survive; the names of their models."""
         if not self.read().attempts:
@@ -240,8 +247,17 @@ class Agenda:
                 counts = plan.deaths.setdefault(attempt.key, {})
                 counts[attempt.stamp] = counts.get(attempt.stamp, 0) + 1
                 if counts[attempt.stamp] >= MOST_DEATHS:
-                    reason = f"{counts[attempt.stamp]} workers ended while they loaded it"
-                    plan.refused.setdefault(attempt.key, {})[attempt.stamp] = Refusal(reason=reason)
+                    reason = (
+                        f"expected a version that can be loaded; got {counts[attempt.stamp]} "
+                        f"workers that ended while they loaded it; replace its files, or load it "
+                        f"again if they were killed for another reason"
+                    )
+                    name, _, version = attempt.key.partition("/")
+                    edition = Edition(version=int(version), stamp=attempt.stamp)
+                    is_served = any(edition.same(other) for other in plan.lines.get(name, []))
+                    until = time.monotonic() + SERVED_AGAIN if is_served else None
+                    found = Refusal(reason=reason, until=until)
+                    plan.refused.setdefault(attempt.key, {})[attempt.stamp] = found
         return [attempt.key.partition("/")[0] for attempt in dead]
 
     def proposes(self, name: str, line: Line) -> bool:

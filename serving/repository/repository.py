@@ -26,8 +26,8 @@ from serving.runtime.proof_server import ProofServer
 
 log = logging.getLogger(__name__)
 
-START_SECONDS = 2.0  # seconds at start for which models wait for each other's proofs
-EMPTY_START_SECONDS = 30.0  # and for which clients wait until there is one
+START_SECONDS = 2.0  # seconds that start-up waits for pending proofs while a model is served
+EMPTY_START_SECONDS = 30.0  # and while none is served
 TICK = 0.1  # seconds between looks at the state and at what other workers do
 STATE = Path(".serving.json")
 DEFAULT_LIMITS = ProofLimits()

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from serving.bundle import MANIFEST, Bundle, BundleError, Manifest
+from serving.bundle import MANIFEST, Bundle, BundleError, Manifest, TransientBundleError
 from serving.choice import Trial, Verdict, choose
 from serving.pace import Pace
 from serving.repository.plan import Edition
 from serving.repository.shelf import stamp
-from serving.runtime import GraphError, ProofLimits, Session
+from serving.runtime import GraphError, ProofLimits, RunTimeoutError, Session
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +79,8 @@ def prove(
     }
     try:
         pace = Pace.measure(choice.session, bundle.selftest().inputs)
+    except RunTimeoutError as error:
+        raise TransientBundleError(f"{path}: {error}") from error
     except GraphError as error:
         raise BundleError(f"{path}: {error}") from error
     model = ServedModel(bundle.manifest, choice.variant, choice.session, choice.why, trials, pace)

@@ -8,28 +8,32 @@ differently from request to request. So the golden rows are asked again in other
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays, Expected, join
+from serving.bundle import FEATURES, Arrays, Expected, Input, join
 from serving.runtime.comparison import compare
 from serving.runtime.session import GraphError, Session
 
 SMALL_BATCH = 7  # rows: a size that no kernel is tuned for
-OUTLIER_FACTOR = 1000  # of the golden numbers
+OUTLIER_FACTOR = 1000  # times the golden numbers
 
 Rows = NDArray[np.int64]  # (n,), indices into the golden rows followed by as many outliers
 
 
 def find_batch_dependence(
-    session: Session, inputs: Arrays, expected: Expected, largest_batch: int
+    session: Session,
+    columns: Sequence[Input],
+    inputs: Arrays,
+    expected: Expected,
+    largest_batch: int,
 ) -> str | None:
     """Ask for the golden rows alone, in small and large batches, and among outliers.
 
     Args:
         session: The loaded graph.
+        columns: The model's columns.
         inputs: The golden rows by input name, each array of shape (rows, …).
         expected: The answers to them, with their tolerances.
         largest_batch: Rows of the largest batch that the server will join.
@@ -42,7 +46,7 @@ def find_batch_dependence(
         GraphError: If the graph does not run on such a batch or answers another number of rows.
     """
     rows = len(next(iter(inputs.values())))
-    pool = join([inputs, {name: _make_outliers(array) for name, array in inputs.items()}])
+    pool = join([inputs, _make_outliers(columns, inputs)])
     for how, batches in _list_batches(rows, largest_batch):
         asked = np.concatenate([batch[batch < rows] for batch in batches])
         found = join([_ask(session, pool, batch, rows) for batch in batches])
@@ -85,12 +89,18 @@ def _ask(session: Session, pool: Arrays, batch: Rows, golden_rows: int) -> Array
     return {name: array[batch < golden_rows] for name, array in outputs.items()}
 
 
-def _make_outliers(values: NDArray[Any]) -> NDArray[Any]:
-    """Return rows of the same shape and type that are far from the given ones."""
-    if values.dtype.kind != "f":
-        return values[::-1]  # texts: those of other rows
-    largest = float(np.finfo(values.dtype).max)
-    near = np.where(np.isfinite(values), values, 1).astype(np.float64)
-    with np.errstate(over="ignore"):
-        far = near * OUTLIER_FACTOR + OUTLIER_FACTOR
-    return np.clip(far, -largest, largest).astype(values.dtype)
+def _make_outliers(columns: Sequence[Input], inputs: Arrays) -> Arrays:
+    """Return as many rows, which requests could bring, with numbers far from the golden ones.
+
+    Booleans, dates and texts are those of other rows.
+    """
+    outliers = {name: array[::-1].copy() for name, array in inputs.items()}
+    for place, column in enumerate(columns):
+        if column.type == "number":
+            is_matrix = column.name not in inputs
+            array = outliers[FEATURES if is_matrix else column.name]
+            values = array[:, place if is_matrix else 0]
+            largest = float(np.finfo(values.dtype).max)
+            near = np.where(np.isfinite(values), values, 1).astype(np.float64)
+            values[:] = np.clip(near * OUTLIER_FACTOR + OUTLIER_FACTOR, -largest, largest)
+    return outliers

@@ -1,4 +1,4 @@
-"""Proofs in processes of their own, which a graph without end can neither stop nor fill.
+"""Proofs of new versions in separate processes, where an endless or oversized graph harms no one.
 
 A graph that folds constants for hours, allocates all memory or crashes the library would take the
 worker that loads it along, and a session being created cannot be interrupted. So a version that no
@@ -15,8 +15,10 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import signal
 import socket
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -29,6 +31,9 @@ from serving.runtime.limits import ProofLimits
 from serving.runtime.self_test import prove
 
 MOST_AT_ONCE = 4  # versions that are proved at the same time; more wait their turn
+REAP_MILLISECONDS = 200  # between two looks for proofs that have ended
+VERSION_FACTOR = 2  # times the processor time of one variant's proof, for all of a version's
+REPORT_SECONDS_FACTOR = 40  # times the same, until a report that has not come is given up
 NICENESS = 5  # answering requests comes first
 # ONNX Runtime keeps several copies of a graph while it loads: bytes, protobuf, weights, packed.
 MEMORY_PER_GRAPH_BYTE = 8
@@ -37,9 +42,9 @@ OUT_OF_MEMORY = "alloc"  # part of what the C++ library and ONNX Runtime say the
 
 @dataclass(frozen=True)
 class ProofReport:
-    """Which variants of a version can be loaded by a worker without harm.
+    """Which variants of a version a worker can load without harm.
 
-    Whether they answer as they should is for the worker to see, which proves them again.
+    It does not say that they answer as they should: the worker runs the self-test again.
 
     Attributes:
         error: Why the version must not be loaded at all; empty if one of its variants may be.
@@ -57,10 +62,13 @@ class PendingProof:
 
     Args:
         connection: Non-blocking; the report comes by it.
+        seconds: Time after which it is given up, in seconds: a process that reads a file system
+            which does not answer cannot be ended.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
         self._connection, self._received = connection, b""
+        self._deadline = time.monotonic() + seconds
 
     def poll(self) -> ProofReport | None:
         """Return the report; None as long as it has not come. Does not wait."""
@@ -68,21 +76,25 @@ class PendingProof:
             while part := self._connection.recv(65_536):
                 self._received += part
         except BlockingIOError:
-            return None
+            if time.monotonic() < self._deadline:
+                return None
         except OSError:
             pass  # as if it had ended: what has come counts
         self._connection.close()
         try:
             return ProofReport(**json.loads(self._received))
         except ValueError:
-            return ProofReport("the process that proved it ended without a report", {}, True)
+            return ProofReport(
+                "expected a report of the process that proved it; got none; it is tried again",
+                is_transient=True,
+            )
 
 
 class ProofServer:
     """Hands versions to processes that prove them.
 
     Attributes:
-        shared: The one that gunicorn's arbiter starts for its workers; None under other servers.
+        shared: Instance started by gunicorn's arbiter for its workers; None under other servers.
     """
 
     shared: ClassVar[ProofServer | None] = None
@@ -119,34 +131,53 @@ class ProofServer:
             ours.shutdown(socket.SHUT_WR)
             ours.setblocking(False)
             socket.send_fds(self._client, [b"\0"], [theirs.fileno()], socket.MSG_DONTWAIT)
-        return PendingProof(ours)
+        return PendingProof(ours, REPORT_SECONDS_FACTOR * limits.proof_seconds)
 
 
 def _serve(server: socket.socket) -> None:
     """Fork a supervisor for each request until no one is left to make any."""
+    os.setpgid(0, 0)  # not to get the signals of a terminal, and to end all proofs at once
+    _close_all_but(server.fileno())
     with suppress(OSError):
         Path("/proc/self/comm").write_text("serving-proofs")
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)  # a terminal sends these to all
     supervisors: set[int] = set()
+    poll = select.poll()
     while True:
-        message, descriptors, *_ = socket.recv_fds(server, 1, 1)
-        if not message:
-            return
+        is_full = len(supervisors) >= MOST_AT_ONCE
+        poll.register(server, 0 if is_full else select.POLLIN)
+        events = poll.poll(REAP_MILLISECONDS if supervisors else None)
         supervisors = {pid for pid in supervisors if not os.waitpid(pid, os.WNOHANG)[0]}
-        if len(supervisors) >= MOST_AT_ONCE:
-            supervisors.discard(os.wait()[0])
-        with socket.socket(fileno=descriptors[0]) as connection, suppress(OSError):
-            # Where no process can be forked, the worker sees its connection end without a report.
-            if (pid := os.fork()) == 0:
-                server.close()
-                exit_after(_supervise, connection)
-            supervisors.add(pid)
+        if any(event & select.POLLHUP for _, event in events):
+            os.killpg(0, signal.SIGKILL)
+        if events:
+            supervisors |= _accept(server)
+
+
+def _accept(server: socket.socket) -> set[int]:
+    """Fork a supervisor for the next request, and return its process id."""
+    _, descriptors, *_ = socket.recv_fds(server, 1, 1)
+    # Where no process can be forked, the worker sees its connection end without a report.
+    with suppress(OSError, IndexError), socket.socket(fileno=descriptors[0]) as connection:
+        if (pid := os.fork()) == 0:
+            server.close()
+            exit_after(_supervise, connection)
+        return {pid}
+    return set()
+
+
+def _close_all_but(kept: int) -> None:
+    """Close what was inherited, such as listening sockets, but the standard streams."""
+    for path in Path("/dev/fd").iterdir():
+        if int(path.name) > 2 and int(path.name) != kept:  # 2 is standard error
+            with suppress(OSError):
+                os.close(int(path.name))
 
 
 def _supervise(connection: socket.socket) -> None:
     """Prove the variants of one version, each in a process of its own, and report."""
     os.nice(NICENESS)
+    with suppress(OSError):  # where memory runs out, this process goes before any worker
+        Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     received = b""
     while part := connection.recv(65_536):
@@ -186,8 +217,12 @@ def _check_version(version: Path, models: Path, limits: ProofLimits) -> ProofRep
         return ProofReport(f"{version}: {reason}", {}, ended.is_transient)
     unsafe, is_transient = {}, False
     for variant, file in files.items():
+        seconds = min(limits.proof_seconds, VERSION_FACTOR * limits.proof_seconds - _spent())
+        if seconds <= 0:
+            unsafe[variant] = f"{version}: the proofs of its other variants took too long"
+            continue
         memory = limits.memory_bytes + MEMORY_PER_GRAPH_BYTE * _file_size(version / file, limits)
-        reason, ended = run_bounded(partial(prove_variant, variant), limits.proof_seconds, memory)
+        reason, ended = run_bounded(partial(prove_variant, variant), seconds, memory)
         if ended is None and OUT_OF_MEMORY in reason:
             ended = EarlyEnd("could get no more memory", is_transient=False)
         if ended is not None:
@@ -198,10 +233,17 @@ def _check_version(version: Path, models: Path, limits: ProofLimits) -> ProofRep
     return ProofReport(error, unsafe, is_transient)
 
 
+def _spent() -> float:
+    """Return the processor time of the proofs that this process has had done, in seconds."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def _name_limits(limits: ProofLimits, memory: int) -> str:
     return (
-        f"it may take {limits.proof_seconds:g} seconds (--proof-seconds) and {memory / 2**20:.0f} "
-        f"MiB (--max-proof-memory)"
+        f"expected at most {limits.proof_seconds:g} seconds of processor time (--proof-seconds) "
+        f"and {memory / 2**20:.0f} MiB (--max-proof-memory, and {MEMORY_PER_GRAPH_BYTE} times its "
+        f"file); export a smaller graph or raise the option"
     )
 
 

@@ -20,7 +20,7 @@ from serving.bundle import (
 from serving.runtime.batch_invariance import find_batch_dependence
 from serving.runtime.comparison import Difference, compare
 from serving.runtime.limits import ProofLimits
-from serving.runtime.session import GraphError, Session
+from serving.runtime.session import GraphError, RunTimeoutError, Session
 from serving.runtime.timing import TIMED_ROWS
 
 DEFAULT_LIMITS = ProofLimits()
@@ -38,12 +38,15 @@ class Proof:
         session: ready to answer; None unless `passed`.
         difference: from the expected outputs; None when it did not come to a comparison.
         reason: why it is not to be served; empty when it passed.
+        is_transient: Whether the reason may pass by itself: a run took too long, as on a machine
+            that was busy.
     """
 
     variant: str
     session: Session | None
     difference: Difference | None
     reason: str
+    is_transient: bool = False
 
     @property
     def passed(self) -> bool:
@@ -83,7 +86,9 @@ def prove(
                 f"{bundle.path}: {variant} does not reproduce its self-test on this CPU: "
                 f"{difference.describe()}"
             )
-        how = find_batch_dependence(session, selftest.inputs, expected, limits.largest_batch)
+        how = find_batch_dependence(
+            session, bundle.manifest.inputs, selftest.inputs, expected, limits.largest_batch
+        )
         if how is not None:
             raise BundleError(
                 f"{bundle.path}: expected {variant} to answer a row whatever else is in its "
@@ -91,7 +96,8 @@ def prove(
                 f"operations across rows"
             )
     except (BundleError, GraphError) as error:
-        return Proof(variant, None, difference, str(error))
+        is_transient = isinstance(error, RunTimeoutError)
+        return Proof(variant, None, difference, str(error), is_transient)
     return Proof(variant, session, difference, "")
 
 

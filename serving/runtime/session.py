@@ -114,17 +114,23 @@ class Session:
         spare = self._spare_options
         options = spare.pop() if spare else _onnxruntime().RunOptions()
         watchdog.begin(options, self._run_seconds or 0)
+        results: list[Any] = []
+        failure: Exception | None = None
         try:
-            results: list[Any] = self._session.run(None, inputs, options)
+            results = self._session.run(None, inputs, options)
         except _refusals() as error:
-            if watchdog.end(options):
-                raise
-            raise RunTimeoutError(
-                f"expected a run of at most {self._run_seconds:g} seconds; it was ended after "
-                f"those; see --run-seconds"
-            ) from error
-        if watchdog.end(options):
+            failure = error
+        finally:
+            is_in_time = watchdog.end(options)
+        if is_in_time:
             spare.append(options)
+        elif failure is not None:
+            raise RunTimeoutError(
+                f"expected a run of at most {self._run_seconds:g} seconds; got a longer one, which "
+                f"was stopped; send fewer rows or raise --run-seconds"
+            ) from failure
+        if failure is not None:
+            raise failure
         return results
 
 

@@ -7,6 +7,7 @@ of the system's, which gevent knows nothing of, raises that flag.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from time import perf_counter
 from typing import Any
@@ -41,15 +42,18 @@ class RunWatchdog:
 
     def end(self, options: Any) -> bool:
         """Stop watching a run. Return whether it was in time, and its options can be used again."""
-        return perf_counter() < self._deadlines.pop(options)
+        # Taken out before the clock is read: then the thread cannot have seen it too late.
+        deadline = self._deadlines.pop(options)
+        return perf_counter() < deadline
 
     def _watch(self) -> None:
         while True:
             self._sleep(self._pause)
             now = perf_counter()
-            for options, deadline in list(self._deadlines.items()):
-                if now > deadline:
-                    options.terminate = True
+            with suppress(RuntimeError):  # the runs changed meanwhile: next time
+                for options, deadline in list(self._deadlines.items()):
+                    if now > deadline:
+                        options.terminate = True
 
 
 @cache

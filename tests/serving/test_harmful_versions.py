@@ -3,6 +3,8 @@
 import itertools
 import json
 import shutil
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from tests.harmful_graphs import (
     loop_as_often_as_asked,
     loop_without_end,
 )
-from tests.processes import start_server, wait_until
+from tests.processes import is_running, start_server, wait_until
 from tests.variants import same, with_variants
 
 pytestmark = pytest.mark.usefixtures("processes")
@@ -141,3 +143,25 @@ def test_reload_version_removed_while_it_is_proved_leaves_nothing_behind(guarded
     shutil.rmtree(models / name)
     write_model(models, shipped, name, fp32=same)
     wait_until(lambda: ask(url, name, ROWS)[0] == 200, lambda: "the good content served")
+
+
+def proof_processes(models):
+    """Return the process ids of the proofs of a server of this folder."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (folder / "comm").read_text() == "serving-proofs\n" and (
+                f"FORWARDPASS_MODELS={models}\0" in (folder / "environ").read_text()
+            ):
+                found.append(int(folder.name))
+    return [pid for pid in found if is_running(pid)]
+
+
+def test_server_killed_during_a_proof_leaves_no_process_behind(serve, shipped, tmp_path):
+    models = tmp_path / "models"
+    shutil.copytree(shipped, models)
+    write_model(models, shipped, "endless", fp32=fold_for_hours)
+    server = serve(models, "--workers", "1", "--proof-seconds", "1000")
+    wait_until(lambda: len(proof_processes(models)) >= 3, lambda: "a proof in progress")
+    server.kill()
+    wait_until(lambda: not proof_processes(models), lambda: f"{proof_processes(models)} to end")
