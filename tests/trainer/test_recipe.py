@@ -139,7 +139,9 @@ def test_statistics_come_from_the_training_rows_only(tmp_path):
 
 @pytest.mark.slow
 def test_the_manifest_says_what_the_model_is(tmp_path):
-    binary = fit(Config(data="breast_cancer", models=tmp_path, epochs=2, skip_baselines=True))[0].manifest
+    binary = fit(Config(data="breast_cancer", models=tmp_path, epochs=2, skip_baselines=True))[
+        0
+    ].manifest
     assert (binary.task, binary.classes, binary.threshold) == (
         "binary",
         ["benign", "malignant"],
@@ -162,7 +164,9 @@ def test_the_manifest_says_what_the_model_is(tmp_path):
 def test_features_of_any_size_end_in_a_proved_bundle(size, tmp_path, rng):
     X = rng.normal(size=(60, 3)) * size
     np.savez(tmp_path / "data.npz", X=X, y=np.arange(60) % 3)
-    bundle, _ = fit(Config(data=str(tmp_path / "data.npz"), models=tmp_path, epochs=5, skip_baselines=True))
+    bundle, _ = fit(
+        Config(data=str(tmp_path / "data.npz"), models=tmp_path, epochs=5, skip_baselines=True)
+    )
     assert prove(bundle, "fp32").passed
 
 
@@ -170,7 +174,9 @@ def test_features_of_any_size_end_in_a_proved_bundle(size, tmp_path, rng):
 def test_ten_rows_are_enough(target, tmp_path, rng):
     X = rng.normal(size=(10, 2))
     np.savez(tmp_path / "ten.npz", X=X, y=np.arange(10) % 2 if target == "classes" else X[:, 0])
-    bundle, _ = fit(Config(data=str(tmp_path / "ten.npz"), models=tmp_path, epochs=5, skip_baselines=True))
+    bundle, _ = fit(
+        Config(data=str(tmp_path / "ten.npz"), models=tmp_path, epochs=5, skip_baselines=True)
+    )
     assert prove(bundle, "fp32").passed
 
 
