@@ -340,6 +340,7 @@ def test_acceptor_stopping_is_no_candidate_and_still_accepts(one_worker):
     wait_for(lambda: worker.served)
 
 
+@pytest.mark.slow
 def test_acceptor_full_waits_without_spinning_and_goes_on(one_worker):
     worker = one_worker(limit=2)
     server = worker.listen()

@@ -33,6 +33,7 @@ def test_fit_prints_a_readable_summary(trainer, tmp_path):
         assert line in done.stdout
 
 
+@pytest.mark.slow
 def test_fit_says_which_baselines_do_better(trainer, tmp_path):
     done = trainer("fit", "diabetes", "--models", tmp_path, *QUICK, "--learning-rate", 1e-5)
     assert "baselines   r2 " in done.stdout

@@ -198,6 +198,7 @@ def seconds(body, fields):
     return time.process_time() - start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worst", WORST, ids=lambda worst: worst.__name__)
 def test_decode_arrow_time_grows_with_the_bytes_and_no_faster(worst):
     fields, size = WORST[worst], 2**16
@@ -214,6 +215,7 @@ def test_decode_arrow_time_grows_with_the_bytes_and_no_faster(worst):
     raise AssertionError(f"expected less than {most:.3f} s; got {second:.3f} s")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worst", WORST, ids=lambda worst: worst.__name__)
 def test_decode_arrow_worst_streams_take_memory_by_their_bytes(worst):
     body = worst(2**19)
@@ -225,6 +227,7 @@ def test_decode_arrow_worst_streams_take_memory_by_their_bytes(worst):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worst", WORST, ids=lambda worst: worst.__name__)
 def test_decode_arrow_gives_way_after_a_bounded_piece_of_work(worst, monkeypatch):
     # Calls and returns between two turns: unlike seconds they are the same on every machine.
@@ -251,6 +254,7 @@ def test_decode_arrow_gives_way_after_a_bounded_piece_of_work(worst, monkeypatch
     assert most < 300_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worst", [small_batches, inline_views, times], ids=lambda w: w.__name__)
 def test_decode_arrow_others_have_turns_meanwhile(worst):
     turns = 0
@@ -415,6 +419,7 @@ def assert_sound(body):
     return True
 
 
+@pytest.mark.slow
 def test_decode_arrow_mutated_streams_are_rows_or_refused():
     rng, bodies = random.Random(15), list(valid_streams())
     assert all(assert_sound(body) for body in bodies)

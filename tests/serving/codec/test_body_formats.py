@@ -190,6 +190,7 @@ MOMENTS = st.datetimes(timezones=st.just(UTC)) | st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @examples(30)
 @given(st.data())
 def test_table_in_every_format_is_the_same_arrays(data):

@@ -80,6 +80,7 @@ vectors = st.fixed_dictionaries(
 ) | st.tuples(st.none() | numbers, st.none() | booleans, numbers)
 
 
+@pytest.mark.slow
 @examples(100)
 @given(instances)
 def test_every_sound_table_is_read_alike_by_both_decoders(rows):
@@ -260,6 +261,7 @@ def test_gaps_that_are_not_written_do_not_multiply_a_body():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "head",
     ["{},", "[],", '{"age":[', '{"age":{', '{"age":{},', "[[],", '{"work":"', '{"work":"a"},',

@@ -116,6 +116,7 @@ def test_strides_over_what_is_plain_change_neither_rows_nor_errors(data):
     assert careful(bytes(text), stride) == careful(bytes(text), 10**9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["{},", "[],", "[[],", "[1,1],[1,1,", '"a":'])
 def test_the_size_of_a_hostile_body_does_not_show_in_the_memory_its_refusal_takes(head):
     # What it would be as Python objects: 21 bytes and more for each of these.
@@ -135,6 +136,7 @@ def test_no_bytes_whatever_are_more_than_refused(text):
         decode_rows(text, FIELDS)
 
 
+@pytest.mark.slow
 @examples(150)
 @given(st.data())
 def test_a_damaged_body_is_read_alike_or_refused(data):

@@ -78,6 +78,7 @@ BODIES = {  # each of 200,000 values
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BODIES)
 def test_others_have_turns_by_the_values_of_a_wide_table(case):
     ask, body, media = BODIES[case]
@@ -143,6 +144,7 @@ LINES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", LINES)
 def test_csv_body_of_empty_lines_yields_to_others(case):
     _, turns = turns_during(lambda: ask_rows(Message(LINES[case], "text/csv"), WIDE))
@@ -183,6 +185,7 @@ ASKED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ASKED)
 @pytest.mark.parametrize("kind", ["texts", "numbers"])
 def test_long_answer_is_the_short_ones_joined_and_yields_to_others(case, kind, vector, rng):
