@@ -49,10 +49,10 @@ def test_a_line_beats_the_mean_where_there_is_one():
 
 @pytest.mark.slow
 def test_of_very_many_rows_they_learn_from_fewer(monkeypatch):
-    monkeypatch.setattr(baselines, "LARGEST", 64 * 10 * 300)
+    monkeypatch.setattr(baselines, "LARGEST", 64 * 10 * 1100)
     _, parts, found = judged("digits")
-    assert len(parts.train) > 300
-    assert {b.rows for b in found.values()} == {300}
+    assert len(parts.train) > 1100
+    assert {b.rows for b in found.values()} == {1100}
 
 
 def test_a_class_of_which_no_row_was_taken_is_never_answered():
