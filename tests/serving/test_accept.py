@@ -23,7 +23,6 @@ from serving.acceptor import Acceptor
 from serving.observe.loads import NO_WORKER, WorkerLoads
 from serving.observe.table import Table
 from serving.waits import Waits
-from tests.conftest import start_server
 
 DEADLINE = 30  # seconds until a test that waits for an event fails
 OTHER = 1  # slot of the other worker
@@ -84,12 +83,11 @@ def open_connections(connection):
 
 
 @pytest.fixture(scope="module")
-def pair(shipped):
+def pair(shared_server, shipped):
     """A server of two workers."""
-    server = start_server(shipped, "--workers", "2", "--poll", "0")
+    server = shared_server(shipped, "--workers", "2", "--poll", "0")
     wait_until_serving(server, 2)
-    yield server
-    server.stop()
+    return server
 
 
 def wait_until_serving(server, workers):
@@ -340,6 +338,7 @@ def test_acceptor_stopping_is_no_candidate_and_still_accepts(one_worker):
     wait_for(lambda: worker.served)
 
 
+@pytest.mark.slow
 def test_acceptor_full_waits_without_spinning_and_goes_on(one_worker):
     worker = one_worker(limit=2)
     server = worker.listen()

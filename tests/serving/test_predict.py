@@ -22,6 +22,7 @@ def answer(model, rows):
     return json.loads(Predictor(Batcher())("rows", model, message, Call()).content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [4095, 4096, 4097, 9000])
 def test_a_body_of_many_rows_is_answered_in_slices_to_the_same_answers(size, models, digits):
     model = models.find("digits")

@@ -187,6 +187,7 @@ def test_a_table_of_mixed_columns_can_be_timed(adults):
     assert list(times) == [1, 8, 64, 256]
 
 
+@pytest.mark.slow
 def test_graphs_take_turns_and_no_longer_than_they_may():
     turns = []
 

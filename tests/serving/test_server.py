@@ -190,8 +190,8 @@ def test_clients_at_once_get_each_their_own_answer(live, digits):
         assert answer["probabilities"] == expected["probabilities"]
 
 
-def test_onnx_runtime_lives_in_the_workers_only(serve, shipped):
-    server = serve(shipped, "--workers", "2")
+def test_onnx_runtime_lives_in_the_workers_only(shared_server, shipped):
+    server = shared_server(shipped, "--workers", "2")
     workers = server.workers()
     assert len(workers) == 2
     for pid in workers:

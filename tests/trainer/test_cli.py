@@ -33,6 +33,7 @@ def test_fit_prints_a_readable_summary(trainer, tmp_path):
         assert line in done.stdout
 
 
+@pytest.mark.slow
 def test_fit_says_which_baselines_do_better(trainer, tmp_path):
     done = trainer("fit", "diabetes", "--models", tmp_path, *QUICK, "--learning-rate", 1e-5)
     assert "baselines   r2 " in done.stdout
@@ -146,7 +147,7 @@ def test_another_runs_checkpoint_is_refused_by_name(trainer, tmp_path):
 def test_fit_prints_one_json_object_on_stdout_and_nothing_on_stderr_but_to_a_terminal(tmp_path):
     # in a process of its own, so that nothing hides what is written to the real streams
     command = [sys.executable, "-m", "trainer", "fit", "wine", "--models", tmp_path, "--json",
-               "--epochs", "30", "--skip-baselines"]  # fmt: skip
+               "--epochs", "5", "--skip-baselines"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert done.stderr == ""
     found = json.loads(done.stdout)

@@ -59,7 +59,7 @@ def test_the_same_seed_gives_the_same_graph(tmp_path):
     ],
 )
 def test_built_in_data_are_learned(data, metric, least, tmp_path):
-    bundle, _ = fit(Config(data=data, models=tmp_path))
+    bundle, _ = fit(Config(data=data, models=tmp_path, skip_baselines=True))
     assert bundle.manifest.metrics["test"][metric] >= least
     assert prove(bundle, "fp32").passed
 
@@ -127,7 +127,7 @@ def test_every_choice_of_the_split_is_heeded():
 
 
 def test_statistics_come_from_the_training_rows_only(tmp_path):
-    bundle, trained = fit(Config(data="wine", models=tmp_path, epochs=2))
+    bundle, trained = fit(Config(data="wine", models=tmp_path, epochs=2, skip_baselines=True))
     known = trained.table.records.numbers[trained.parts.train]
     np.testing.assert_allclose(
         trained.model.encoder.numbers.scaler.offset, known.mean(axis=0), rtol=1e-5
@@ -139,19 +139,21 @@ def test_statistics_come_from_the_training_rows_only(tmp_path):
 
 @pytest.mark.slow
 def test_the_manifest_says_what_the_model_is(tmp_path):
-    binary = fit(Config(data="breast_cancer", models=tmp_path, epochs=2))[0].manifest
+    binary = fit(Config(data="breast_cancer", models=tmp_path, epochs=2, skip_baselines=True))[
+        0
+    ].manifest
     assert (binary.task, binary.classes, binary.threshold) == (
         "binary",
         ["benign", "malignant"],
         0.5,
     )
-    several = fit(Config(data="iris", models=tmp_path, epochs=2))[0].manifest
+    several = fit(Config(data="iris", models=tmp_path, epochs=2, skip_baselines=True))[0].manifest
     assert (several.task, several.classes, several.threshold) == (
         "multiclass",
         ["setosa", "versicolor", "virginica"],
         None,
     )
-    value = fit(Config(data="diabetes", models=tmp_path, epochs=2))[0].manifest
+    value = fit(Config(data="diabetes", models=tmp_path, epochs=2, skip_baselines=True))[0].manifest
     assert (value.task, value.classes, value.threshold) == ("regression", None, None)
     assert value.data.rows == {"train": 310, "validation": 44, "test": 88}
     assert several.inputs[0].name == "sepal length (cm)"
@@ -162,7 +164,9 @@ def test_the_manifest_says_what_the_model_is(tmp_path):
 def test_features_of_any_size_end_in_a_proved_bundle(size, tmp_path, rng):
     X = rng.normal(size=(60, 3)) * size
     np.savez(tmp_path / "data.npz", X=X, y=np.arange(60) % 3)
-    bundle, _ = fit(Config(data=str(tmp_path / "data.npz"), models=tmp_path, epochs=5))
+    bundle, _ = fit(
+        Config(data=str(tmp_path / "data.npz"), models=tmp_path, epochs=5, skip_baselines=True)
+    )
     assert prove(bundle, "fp32").passed
 
 
@@ -170,7 +174,9 @@ def test_features_of_any_size_end_in_a_proved_bundle(size, tmp_path, rng):
 def test_ten_rows_are_enough(target, tmp_path, rng):
     X = rng.normal(size=(10, 2))
     np.savez(tmp_path / "ten.npz", X=X, y=np.arange(10) % 2 if target == "classes" else X[:, 0])
-    bundle, _ = fit(Config(data=str(tmp_path / "ten.npz"), models=tmp_path, epochs=5))
+    bundle, _ = fit(
+        Config(data=str(tmp_path / "ten.npz"), models=tmp_path, epochs=5, skip_baselines=True)
+    )
     assert prove(bundle, "fp32").passed
 
 
@@ -218,7 +224,7 @@ def test_a_graph_that_answers_otherwise_is_not_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(variant, "build_graph", faulty)
     with pytest.raises(ParityError):
-        fit(Config(data="wine", models=tmp_path, epochs=2))
+        fit(Config(data="wine", models=tmp_path, epochs=2, skip_baselines=True))
     assert list(tmp_path.rglob("*")) == []
 
 
@@ -233,7 +239,7 @@ def test_a_bundle_that_does_not_prove_itself_is_not_written(tmp_path, monkeypatc
 
     monkeypatch.setattr(package, "golden_selftest", faulty)
     with pytest.raises(ParityError, match="does not reproduce its self-test"):
-        fit(Config(data="wine", models=tmp_path, epochs=2))
+        fit(Config(data="wine", models=tmp_path, epochs=2, skip_baselines=True))
     assert list((tmp_path / "wine").iterdir()) == []
 
 

@@ -16,14 +16,20 @@ def run(*arguments):
 
 @pytest.mark.slow
 def test_exclusive_or_needs_a_hidden_layer():
-    line, hidden = exclusive_or(20)  # as many as the command takes
+    line, hidden = exclusive_or(6)
     assert all(0.5 <= accuracy <= 0.75 for accuracy in line.accuracies)
-    assert hidden.accuracies == [1.0] * 20
+    assert hidden.accuracies == [1.0] * 6
+
+
+@pytest.fixture(scope="module")
+def on_moons():
+    """Outcomes of every learning rate on moons, from one seed."""
+    return list(learning_rates("moons", 1))
 
 
 @pytest.mark.slow
-def test_the_learning_rate_decides_on_moons():
-    median = dict(zip(RATES, (o.median for o in learning_rates("moons", 2)), strict=True))
+def test_the_learning_rate_decides_on_moons(on_moons):
+    median = dict(zip(RATES, (o.median for o in on_moons), strict=True))
     assert min(median[0.1], median[0.5], median[1.0]) >= 0.96
     assert median[0.001] <= 0.90
     assert median[0.01] <= 0.93
@@ -31,14 +37,14 @@ def test_the_learning_rate_decides_on_moons():
 
 @pytest.mark.slow
 def test_circles_are_solved():
-    median = dict(zip(RATES, (o.median for o in learning_rates("circles", 2)), strict=True))
+    median = dict(zip(RATES, (o.median for o in learning_rates("circles", 1)), strict=True))
     assert min(median[0.1], median[0.5], median[1.0]) >= 0.98
     assert median[0.001] < 0.7
 
 
 @pytest.mark.slow
-def test_an_outcome_answers_as_it_was_judged():
-    outcome = next(o for o in learning_rates("moons", 1) if o.setting == "learning rate 0.1")
+def test_an_outcome_answers_as_it_was_judged(on_moons):
+    outcome = next(o for o in on_moons if o.setting == "learning rate 0.1")
     X, y = moons(seed=0)
     right = (outcome.probability(X) >= 0.5) == y
     assert right.mean() > 0.93

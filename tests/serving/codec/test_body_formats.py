@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.bundle import Boolean, Category, Date, Number
@@ -29,6 +29,7 @@ from serving.codec.rows import ask_rows
 from serving.codec.tensorflow import ask_tensorflow
 from serving.errors import InvalidInstancesError
 from serving.wire import Message
+from tests.fuzzing import examples
 
 ARROW = "application/vnd.apache.arrow.stream"
 NPY, RAW, CSV = "application/x-npy", "application/octet-stream", "text/csv"
@@ -89,13 +90,13 @@ def tensorflow_columns(columns):
     return ask_tensorflow, Message(json.dumps({"inputs": columns}).encode())
 
 
-def arrow(arrays, **options):
+def arrow(arrays, *, rows_of_a_batch=3, **options):
     stream = io.BytesIO()
     table = pa.table(arrays)
     with pa.ipc.new_stream(
         stream, table.schema, options=pa.ipc.IpcWriteOptions(**options)
     ) as writer:
-        writer.write_table(table, max_chunksize=3)
+        writer.write_table(table, max_chunksize=rows_of_a_batch)
     return ask_rows, Message(stream.getvalue(), ARROW)
 
 
@@ -189,7 +190,8 @@ MOMENTS = st.datetimes(timezones=st.just(UTC)) | st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.slow
+@examples(30)
 @given(st.data())
 def test_table_in_every_format_is_the_same_arrays(data):
     count = data.draw(st.integers(1, 9))
@@ -268,7 +270,7 @@ def test_table_in_every_format_is_the_same_arrays(data):
     np.testing.assert_allclose(seconds, expected, rtol=1e-15, atol=0)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(st.data())
 def test_matrix_in_every_format_is_the_same_rows(data):
     count = data.draw(st.integers(1, 9))
@@ -341,7 +343,7 @@ def since(ticks, unit):
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(data=st.data())
 def test_date_in_every_time_unit_is_the_same_seconds(unit, data):
     low, high = FIRST * UNITS[unit], END * UNITS[unit] - 1
@@ -385,7 +387,9 @@ def test_midnight_of_every_day_is_that_day(kind):
     days = np.arange(-30_000, 30_000)
     ticks = days.astype("datetime64[D]").astype("datetime64[ns]")
     column = pa.array(ticks).cast(pa.timestamp("s")).cast(kind)
-    found = ask_rows(arrow({"date": column})[1], DATE).inputs["date"].ravel()
+    found = (
+        ask_rows(arrow({"date": column}, rows_of_a_batch=10_000)[1], DATE).inputs["date"].ravel()
+    )
     np.testing.assert_array_equal(found, days * 86400.0)
 
 

@@ -80,6 +80,7 @@ vectors = st.fixed_dictionaries(
 ) | st.tuples(st.none() | numbers, st.none() | booleans, numbers)
 
 
+@pytest.mark.slow
 @examples(100)
 @given(instances)
 def test_every_sound_table_is_read_alike_by_both_decoders(rows):
@@ -107,7 +108,7 @@ anything = st.recursive(
 
 
 @pytest.mark.slow
-@examples(200)
+@examples(100)
 @given(st.lists(anything | records | vectors, max_size=3))
 def test_the_fast_way_takes_nothing_that_the_careful_one_refuses(rows):
     text = body(rows)
@@ -122,7 +123,7 @@ def test_the_fast_way_takes_nothing_that_the_careful_one_refuses(rows):
 
 
 @pytest.mark.slow
-@examples(100)
+@examples(60)
 @given(st.data())
 def test_strides_over_what_is_sound_change_neither_arrays_nor_errors(data):
     rows = data.draw(st.lists(records | st.tuples(*some.values()), max_size=20))
@@ -260,6 +261,7 @@ def test_gaps_that_are_not_written_do_not_multiply_a_body():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "head",
     ["{},", "[],", '{"age":[', '{"age":{', '{"age":{},', "[[],", '{"work":"', '{"work":"a"},',

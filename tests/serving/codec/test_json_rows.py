@@ -75,7 +75,7 @@ def test_every_table_of_numbers_takes_the_fast_way_to_the_same_array(rows):
 
 
 @pytest.mark.slow
-@examples(500)
+@examples(250)
 @given(anything | st.lists(st.lists(anything, min_size=2, max_size=2), max_size=4).map(
     lambda rows: {"instances": rows}))  # fmt: skip
 def test_the_fast_way_takes_nothing_that_the_careful_one_refuses(document):
@@ -100,7 +100,7 @@ def careful(text, stride):
 
 
 @pytest.mark.slow
-@examples(300)
+@examples(150)
 @given(st.data())
 def test_strides_over_what_is_plain_change_neither_rows_nor_errors(data):
     rows = data.draw(st.lists(st.tuples(numbers, numbers), max_size=30))
@@ -116,6 +116,7 @@ def test_strides_over_what_is_plain_change_neither_rows_nor_errors(data):
     assert careful(bytes(text), stride) == careful(bytes(text), 10**9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["{},", "[],", "[[],", "[1,1],[1,1,", '"a":'])
 def test_the_size_of_a_hostile_body_does_not_show_in_the_memory_its_refusal_takes(head):
     # What it would be as Python objects: 21 bytes and more for each of these.
@@ -135,7 +136,8 @@ def test_no_bytes_whatever_are_more_than_refused(text):
         decode_rows(text, FIELDS)
 
 
-@examples(300)
+@pytest.mark.slow
+@examples(150)
 @given(st.data())
 def test_a_damaged_body_is_read_alike_or_refused(data):
     text = bytearray(body([[1.5, 2], [3, 4]]))

@@ -128,6 +128,7 @@ def as_graph(name, values):
     return [[np.nan if v is None else float(v)] for v in values]
 
 
+@pytest.mark.slow
 @examples(60)
 @given(st.data())
 def test_an_arrow_stream_is_the_table_it_was_written_from(table, data):
@@ -221,6 +222,7 @@ def written(rows, **options):
     return stream.getvalue().encode()
 
 
+@pytest.mark.slow
 @examples(60)
 @given(st.data())
 def test_csv_is_what_the_standard_library_wrote(table, data):

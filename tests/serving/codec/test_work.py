@@ -86,6 +86,7 @@ def decoding(body, size):
     return decode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: body.name)
 def test_decoder_body_twice_as_long_takes_at_most_thrice_the_time(body):
     assert_grows_with_length(lambda size: decoding(body, size))
@@ -251,6 +252,7 @@ def test_csv_row_of_far_too_many_values_is_refused_by_its_number(line):
     assert refusal.value.details["expected"] == 4
 
 
+@pytest.mark.slow
 def test_csv_slices_of_a_long_body_give_the_rows_of_the_whole():
     rows = np.arange(64 * 20_000, dtype=np.float32).reshape(-1, 64)
     lines = "\r\n".join(",".join(map(str, row)) for row in rows.astype(int).tolist())

@@ -292,6 +292,7 @@ def serves_second(client):
     return client.get("/readyz").get_json()["models"] == {"digits": 2}
 
 
+@pytest.mark.slow
 def test_the_watch_takes_up_versions_by_itself_and_ends_with_its_application(only_digits):
     app = create_app(models=only_digits, poll=0.05)
     client = app.test_client()
@@ -390,6 +391,7 @@ def test_who_comes_later_serves_what_the_others_do(only_digits, monkeypatch):
     assert first.find("digits").trials == second.find("digits").trials
 
 
+@pytest.mark.slow
 def test_who_comes_later_and_cannot_read_it_does_without_and_catches_up(only_digits):
     ledger = Ledger()
     first = Repository(only_digits, ledger=ledger, poll=ALWAYS)

@@ -31,10 +31,10 @@ def agree_on(url, version):
 
 
 @pytest.mark.usefixtures("processes")
-def test_twenty_swaps_under_load_fail_no_request_and_mix_no_answers():
-    done, crowd = swaps.run(20, poll=0.05, settled=0.05)
+def test_swaps_under_load_fail_no_request_and_mix_no_answers():
+    done, crowd = swaps.run(6, poll=0.05, settled=0.05)
     assert crowd.faults == []
-    assert len(done) == 20
+    assert len(done) == 6
     assert {version for *_, version in crowd.answers} == set(range(1, len(crowd.versions) + 1))
 
 

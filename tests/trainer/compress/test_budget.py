@@ -31,7 +31,7 @@ def tried(reopened):
         key = (kind, *sorted(choices.items()))
         if key not in known:
             told = []
-            goal = Goal(**({"epochs": 2, "batch_size": 64} | choices))
+            goal = Goal(**({"epochs": 1, "batch_size": 64} | choices))
             budget = Budget(reopened(kind), goal, tell=told.append)
             known[key] = budget, budget.search(), told
         return known[key]

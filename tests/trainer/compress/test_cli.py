@@ -10,7 +10,7 @@ from serving.bundle import Bundle, Compression, Drop, versions
 from trainer.cli import main
 from trainer.compress.goal import Goal
 
-QUICK = ("--epochs", 2, "--batch-size", 64)
+QUICK = ("--epochs", 1, "--batch-size", 64)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_of_versions_the_highest_is_compressed_unless_one_is_named(trainer, copi
 def test_json_is_one_object_in_a_process_of_its_own(copied):
     folder = copied("digits").path.parent
     command = [sys.executable, "-m", "trainer", "compress", folder, "--json", "--prune", "none",
-               "--max-drop", "0.5", "--epochs", "2"]  # fmt: skip
+               "--max-drop", "0.5", "--epochs", "1"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert all(line.startswith("tried ") for line in done.stderr.splitlines())
     told = json.loads(done.stdout)

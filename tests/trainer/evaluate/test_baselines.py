@@ -15,6 +15,7 @@ def judged(name):
     return table, parts, beside(table, parts, seed=0)
 
 
+@pytest.mark.slow
 def test_baselines_of_classes_are_a_constant_a_line_and_trees():
     table, parts, found = judged("breast_cancer")
     assert list(found) == ["majority", "logistic_regression", "gradient_boosting"]

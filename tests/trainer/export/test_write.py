@@ -205,8 +205,10 @@ def _assert_whole(path):
 # names, of those that open, make, rename or remove something below the repository.
 KILLED_AT_EVENT = """
 import os, signal, sys
+from serving.runtime import timing
 from trainer.cli import main
 
+timing.TIMED_RUNS = 3
 models, events, fatal = sys.argv[1], 0, 0
 command = ["fit", "wine", "--models", models, "--epochs", "3", "--skip-baselines"]
 

@@ -181,7 +181,7 @@ main(sys.argv[1:])
 def test_fit_killed_and_started_again_ends_in_the_same_graph(tmp_path, processes):
     def command(name):
         return ["fit", "digits", "--models", str(tmp_path), "--name", name, "--dropout", "0.2",
-                "--epochs", "12", "--patience", "12", "--skip-baselines"]  # fmt: skip
+                "--epochs", "6", "--patience", "6", "--skip-baselines"]  # fmt: skip
 
     def fit(*arguments):
         done = CliRunner().invoke(main, arguments)

@@ -216,7 +216,7 @@ def test_healthy_runs_raise_none(data):
 @pytest.mark.parametrize("extra", [{}, {"batch_norm": True}, {"dropout": 0.3}], ids=str)
 def test_healthy_runs_of_other_networks_raise_none(activation, extra):
     for data in ("digits", "diabetes"):
-        config = Config(data=data, epochs=8, hidden=(64, 32), activation=(activation,), **extra)
+        config = Config(data=data, epochs=5, hidden=(64, 32), activation=(activation,), **extra)
         assert [str(m) for m in check_run(config) if not m.healthy] == []
 
 

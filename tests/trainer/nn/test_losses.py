@@ -225,6 +225,7 @@ def test_a_loss_that_has_seen_many_rows_is_small_when_pickled(rng):
         assert len(pickle.dumps(loss)) < 1000
 
 
+@pytest.mark.slow
 def test_batches_of_every_size_leave_no_more_than_the_largest(rng):
     loss = CategoricalCrossEntropy()
     tracemalloc.start()

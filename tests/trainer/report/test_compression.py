@@ -163,6 +163,7 @@ def test_the_test_rows_have_a_say(told):
     assert [tones(row)[-1] for row in table.rows] == ["good", "good", "bad"]
 
 
+@pytest.mark.slow
 def test_kept_ones_are_named_in_the_drawings_and_the_budget_is(told):
     section = told(
         candidate(), candidate("pruned", kept=False, drop=0.5), candidate("sparse", bits=32)

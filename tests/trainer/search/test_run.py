@@ -52,6 +52,7 @@ def by_hand(config, table, rows, values):
     ]
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_a_loop_over_the_same_folds(config, grid, journal):
     table = load("iris")
     rows, _ = searched_rows(config(), table)

@@ -19,6 +19,7 @@ def test_gaps_are_gaps_of_every_kind(parse):
     assert cells.missing(pa.array([*GAPS, "x"])).tolist() == [True] * len(GAPS) + [False]
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=20))
 def test_numbers_are_read_as_python_reads_them(values):
     found = cells.numbers(pa.array([f"  {v!r} " for v in values], pa.string()))
