@@ -6,6 +6,7 @@ import gc
 import importlib
 import json
 import logging
+import os
 import resource
 import signal
 import socket
@@ -44,6 +45,7 @@ control_socket_disable = True  # it needs a writable file system
 # The heartbeat file of a worker belongs in memory: on a slow disk it looks like a hung worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT}
 FILES = 65_536  # that a process may have open, a connection each
 
 
@@ -53,8 +55,13 @@ def on_starting(_server: Any) -> None:
     _import_what_workers_share()
     Ledger.shared = Ledger()
     _start_proof_server()
+    os.register_at_fork(after_in_parent=_unblock_stop_signals)
     # On SIGHUP all workers are there twice for a while, and SIGTTIN adds some.
     Table.shared = Table(2 * workers + 8)
+
+
+def _unblock_stop_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def _start_proof_server() -> None:
@@ -86,6 +93,9 @@ def _import_what_workers_share() -> None:
 
 def pre_fork(_server: Any, worker: Any) -> None:
     """In the arbiter, before it forks a worker."""
+    # In the worker these wait for its own handlers: the arbiter's, which it has until then, would
+    # put them into a queue that no one reads there.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     worker.slot = Table.here().take()
 
 

@@ -41,11 +41,13 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         """Become a server; a signal to stop counts from here on."""
-        # Until gunicorn sets its own, this process still has the arbiter's handlers, which would
-        # put the signals into a queue that no one reads here.
+        # Until gunicorn sets its own, this process still has the arbiter's handlers.
         signal.signal(signal.SIGTERM, self.handle_exit)
         signal.signal(signal.SIGQUIT, lambda *_: os._exit(0))  # nothing has been begun
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Held back since before the fork: see `pre_fork` in gunicorn_conf.
+        stop_signals = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals)
         super().init_process()
 
     def init_signals(self) -> None:

@@ -1,11 +1,14 @@
 """How gunicorn runs the application: what its arbiter does before there are workers."""
 
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from serving import gunicorn_conf
+from serving.observe.table import Table
 
 pytestmark = pytest.mark.usefixtures("processes")
 
@@ -57,3 +60,16 @@ def test_as_many_files_may_be_open_as_the_system_grants(soft, hard, bound, allow
         files=bound,
     )
     assert found == [str(allowed), str(hard)]
+
+
+def test_pre_fork_signals_to_stop_wait_until_the_worker_handles_them(monkeypatch):
+    monkeypatch.setattr(Table, "shared", Table(1))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        gunicorn_conf.pre_fork(None, SimpleNamespace())
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        gunicorn_conf._unblock_stop_signals()  # as the arbiter does after the fork
+        assert blocked - before == {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT}
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
