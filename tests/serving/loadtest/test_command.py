@@ -135,7 +135,7 @@ def test_capacity_that_the_generator_limits_is_not_the_servers(monkeypatch, url)
     monkeypatch.setattr(limits, "FULL", 0.0)
     monkeypatch.setattr(session, "Search", partial(Search, most=4))
     found, _ = document(
-        url, "--find-capacity", "--rows", 512, "--slo", "p50=100ms", "--duration", 0.1
+        url, "--find-capacity", "--rows", 512, "--slo", "p50=1us", "--duration", 0.1
     )
     assert found["warnings"]
     assert any("may hold more" in warning for warning in found["warnings"])
