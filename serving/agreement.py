@@ -31,7 +31,7 @@ class Ledger:
     shared: ClassVar[Ledger | None] = None
 
     def __init__(self) -> None:
-        self._file = _memory()
+        self._file = open_memory_file("agreement")
         # Not at exit, where a thread may still read, and the system closes it.
         weakref.finalize(self, os.close, self._file).atexit = False
 
@@ -99,9 +99,13 @@ class Ledger:
         return False
 
 
-def _memory() -> int:
-    """The descriptor of a file that has no name and needs no writable file system."""
+def open_memory_file(name: str) -> int:
+    """Return the descriptor of a new file in memory, which needs no writable file system.
+
+    Args:
+        name: What the system's lists of open files call it.
+    """
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("agreement")
+        return os.memfd_create(name)
     with TemporaryFile() as file:  # as on macOS
         return os.dup(file.fileno())

@@ -13,10 +13,11 @@ import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from gunicorn import util
+from gunicorn.workers import base
+from gunicorn.workers.workertmp import WorkerTmp
 
 from serving.agreement import Ledger
 from serving.observe import logs
@@ -42,8 +43,6 @@ logger_class = "serving.observe.logs.GunicornLogger"
 certfile = _settings.tls_cert and str(_settings.tls_cert)
 keyfile = _settings.tls_key and str(_settings.tls_key)
 control_socket_disable = True  # it needs a writable file system
-# The heartbeat file of a worker belongs in memory: on a slow disk it looks like a hung worker.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT}
 FILES = 65_536  # that a process may have open, a connection each
@@ -144,3 +143,16 @@ def _write_json_error(client: socket.socket, status: int, reason: str, fault: st
 
 
 util.write_error = _write_json_error  # gunicorn's own is HTML, and it has no setting for it
+
+
+class Heartbeat(WorkerTmp):  # type: ignore[misc]
+    """The file whose time of change says that a worker lives; in memory, and in no folder.
+
+    gunicorn puts it into a folder, which may be missing, full, read-only or slow.
+    """
+
+    def __init__(self, _config: Any) -> None:
+        self._tmp = os.fdopen(open_memory_file("heartbeat"), "w+b", 0)
+
+
+base.WorkerTmp = Heartbeat  # gunicorn has a setting for the folder only

@@ -3,9 +3,12 @@
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from gunicorn.workers import base
 
 from serving import gunicorn_conf
 from serving.observe.table import Table
@@ -60,6 +63,22 @@ def test_as_many_files_may_be_open_as_the_system_grants(soft, hard, bound, allow
         files=bound,
     )
     assert found == [str(allowed), str(hard)]
+
+
+def test_heartbeat_needs_no_folder():
+    # gunicorn's own takes the folder of this setting, and ends the server where it cannot.
+    beat = base.WorkerTmp(SimpleNamespace(worker_tmp_dir="/nowhere", umask=0))
+    before = time.monotonic()
+    beat.notify()
+    assert before - 1e-6 <= beat.last_update() <= time.monotonic()
+    beat.close()
+
+
+def test_worker_keeps_no_file_in_a_folder_that_may_be_read_only(live):
+    (worker,) = live.workers()
+    files = [str(file.readlink()) for file in Path(f"/proc/{worker}/fd").iterdir()]
+    assert any("heartbeat" in file for file in files)
+    assert [f for f in files if f.startswith(("/dev/shm", "/tmp", "/var/tmp"))] == []  # noqa: S108
 
 
 def test_pre_fork_signals_to_stop_wait_until_the_worker_handles_them(monkeypatch):
