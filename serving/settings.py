@@ -13,20 +13,13 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from serving.cores import usable_cores
+from serving.environment import ENV_PREFIX, EnvironmentSettings, is_blank, is_service_link
 VERSION = "0.1.0"  # of the server; an image holds no metadata of the package
 ENV_PREFIX = "FORWARDPASS_"
 
 
-def usable_cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores this process may use: its affinity, and its container's share where that is less."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    try:
-        quota, period = cpu_max.read_text(encoding="ascii").split()
-        return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):  # no cgroup v2 here
-        return cores
+VERSION = "0.1.0"  # of the server; an image holds no metadata of the package
 
 
 def unknown_twins() -> list[str]:
