@@ -1,8 +1,10 @@
 # Each target does its own set-up: `make serve` and `make test` need Python >= 3.11 and make, nothing else.
 
-HOST    ?= 127.0.0.1
-PORT    ?= 8000
-MODELS  ?= models
+# Of the command line, `make serve HOST=… PORT=… MODELS=…`. Shells, conda and others set variables
+# of these names, which do not count; those that do are the server's own: FORWARDPASS_HOST and so on.
+HOST    :=
+PORT    :=
+MODELS  := $(or $(strip $(FORWARDPASS_MODELS)),models)
 BEFORE  ?= HEAD~1
 VENV    ?= .venv
 PYTHON  ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -31,7 +33,7 @@ $(INSTALLED): requirements/all.lock requirements/parser.lock pyproject.toml
 
 serve: install  ## serve MODELS on HOST:PORT; trains the embedded default first if there is no bundle
 	@ls "$(MODELS)"/*/[1-9]*/bundle.json >/dev/null 2>&1 || $(BIN)/trainer fit digits --models "$(MODELS)"
-	exec $(BIN)/serving run --models "$(MODELS)" --host $(HOST) --port $(PORT)
+	exec $(BIN)/serving run --models "$(MODELS)" $(if $(HOST),--host "$(HOST)") $(if $(PORT),--port "$(PORT)")
 
 # Two processes share the tests; each multiplies on one thread, or they would wait for each other's.
 # The sources are compiled once, and not by every process that a test starts.

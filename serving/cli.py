@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import ssl
@@ -162,6 +163,11 @@ def _start(**options: Any) -> None:
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     arguments = ["-m", "gunicorn", "--config", "python:serving.gunicorn_conf"]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606
+    drop_blank()
+    # gunicorn's twin of --workers, without a say here; were it no number, gunicorn would not start.
+    os.environ.pop("WEB_CONCURRENCY", None)
+    if links := service_links(os.environ):
+        _warn_of_links(links, settings.log_level)
 
 
 def _given(options: dict[str, str | None]) -> dict[str, str]:
@@ -171,6 +177,18 @@ def _given(options: dict[str, str | None]) -> dict[str, str]:
 @main.command()
 @_knobs()
 def run(**options: str | None) -> None:
+def _warn_of_links(names: list[str], level: str) -> None:
+    """Warn of variables that are no settings, and take them out of the environment.
+
+    Before the settings are written there, since one may have the same name, `FORWARDPASS_PORT`.
+    """
+    # Imported for these lines alone: it takes a while, and few have such variables.
+    import_module("serving.observe.logs").configure(level)
+    logging.getLogger(__name__).warning("%s", describe_links(names))
+    for name in names:
+        del os.environ[name]
+
+
     """Serve the repository until SIGTERM or Ctrl-C.
 
     Where Vertex AI starts it, AIP_HTTP_PORT and AIP_STORAGE_URI come before the environment.

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from serving.environment import VERTEX_PREFIX, EnvironmentSettings
 
 SAGEMAKER: dict[str, Any] = {"host": "0.0.0.0", "port": 8080, "models": "/opt/ml/model"}  # noqa: S104
-VERTEX_PREFIX = "AIP_"
 # Of a URL's path, and none of what a route's rule reads as a placeholder.
 ROUTE = r"^/[A-Za-z0-9._~:@!$&'()*+,;=/-]*$"
 
@@ -38,10 +39,10 @@ def _local(uri: str) -> str:
     return uri
 
 
-class Vertex(BaseSettings):
-    """Google Vertex AI's variables, as far as they concern a server; all empty elsewhere."""
+class Vertex(EnvironmentSettings):
+    """Google Vertex AI's variables, as far as they concern a server; unset elsewhere."""
 
-    model_config = SettingsConfigDict(env_prefix=VERTEX_PREFIX, env_ignore_empty=True, frozen=True)
+    model_config = SettingsConfigDict(env_prefix=VERTEX_PREFIX, frozen=True)
 
     http_port: int | None = Field(None, ge=1, le=65535, description="port to listen on")
     health_route: Route | None = Field(None, description="path that is asked for readiness")

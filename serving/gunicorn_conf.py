@@ -19,7 +19,8 @@ from gunicorn import util
 from gunicorn.workers import base
 from gunicorn.workers.workertmp import WorkerTmp
 
-from serving.agreement import Ledger
+from serving.agreement import Ledger, open_memory_file
+from serving.environment import describe_links, service_links
 from serving.observe import logs
 from serving.observe.counts import count_refused
 from serving.observe.table import Table
@@ -28,8 +29,10 @@ from serving.settings import Settings, unknown_twins
 _settings = Settings()
 logs.configure(_settings.log_level)
 for _name in unknown_twins():
-    # Not refused: an orchestrator may put variables of a service's name there.
+    # Not refused: an orchestrator may put variables of its own there.
     logging.getLogger(__name__).warning("expected a variable of a setting; got %s; ignored", _name)
+if _links := service_links(os.environ):  # `serving run` has warned of them and taken them out
+    logging.getLogger(__name__).warning("%s", describe_links(_links))
 
 wsgi_app = "serving.app:create_app()"
 bind = [f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host

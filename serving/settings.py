@@ -1,23 +1,20 @@
 """Every knob of the server, declared once: name, default, unit, check, meaning.
 
 Each is an option of `serving run`, an argument of `create_app`, and an environment variable:
-`FORWARDPASS_` and its name, in capitals.
+`FORWARDPASS_` and its name, in capitals. A blank variable is unset; an argument may not be blank.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, field_validator
+from pydantic_settings import SettingsConfigDict
 
 from serving.cores import usable_cores
 from serving.environment import ENV_PREFIX, EnvironmentSettings, is_blank, is_service_link
-VERSION = "0.1.0"  # of the server; an image holds no metadata of the package
-ENV_PREFIX = "FORWARDPASS_"
-
 
 VERSION = "0.1.0"  # of the server; an image holds no metadata of the package
 
@@ -25,10 +22,17 @@ VERSION = "0.1.0"  # of the server; an image holds no metadata of the package
 def unknown_twins() -> list[str]:
     """Environment variables that look like a knob of ours and are none: most likely a typo."""
     known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
-    return sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
+    return sorted(
+        name
+        for name, value in os.environ.items()
+        if name.startswith(ENV_PREFIX)
+        and name not in known
+        and not is_blank(value)
+        and not is_service_link(name, value)
+    )
 
 
-class Settings(BaseSettings):
+class Settings(EnvironmentSettings):
     """How the server runs."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
@@ -152,3 +156,10 @@ class Settings(BaseSettings):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)
     ] = Field("info", description="least severity that is logged")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _require_text(cls, value: Any) -> Any:
+        if isinstance(value, str) and is_blank(value):
+            raise ValueError("expected a value; got a blank one; leave it out for the default")
+        return value

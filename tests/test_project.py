@@ -1,6 +1,7 @@
 """Promises of the project as a whole."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -93,3 +94,36 @@ def test_make_help_lists_every_target_with_a_line():
     ).stdout
     for target in phony:
         assert re.search(rf"^  make {target} +\w", shown, re.M), target
+
+
+# What conda, shells and other tools set for purposes of their own.
+OF_OTHERS = {"HOST": "x86_64-conda-linux-gnu", "PORT": "1", "MODELS": "elsewhere", "WORKERS": "9",
+             "VARIANT": "other"}  # fmt: skip
+
+
+def serve_command(*arguments, **variables):
+    """The command that `make serve` would end with."""
+    kept = {k: v for k, v in os.environ.items() if k != "MAKEOVERRIDES" and "FLAGS" not in k}
+    done = subprocess.run(
+        ["make", "--dry-run", "serve", *arguments],
+        cwd=ROOT, env=kept | variables, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.splitlines()[-1].split("serving run ")[1].strip()
+
+
+@pytest.mark.usefixtures("processes")
+def test_make_serve_reads_its_command_line_and_no_bare_variable():
+    assert serve_command(**OF_OTHERS) == '--models "models"'
+    assert serve_command(FORWARDPASS_MODELS="mine", **OF_OTHERS) == '--models "mine"'
+    assert serve_command(FORWARDPASS_MODELS="", HOST="") == '--models "models"'
+    own = serve_command("HOST=::1", "PORT=9000", "MODELS=a b", **OF_OTHERS)
+    assert own == '--models "a b" --host "::1" --port "9000"'
+    assert serve_command("HOST=", "PORT=", **OF_OTHERS) == '--models "models"'
+
+
+def test_compose_reads_no_bare_variable_and_no_blank_one():
+    text = (ROOT / "docker-compose.yml").read_text()
+    found = dict(re.findall(r"\$\{?(\w*)(.*?)\}", text))
+    assert all(name.startswith("FORWARDPASS_") for name in found)
+    assert all(re.fullmatch(r":-[^ ]+", default) for default in found.values())
+    assert found["FORWARDPASS_HOST"] == ":-127.0.0.1"

@@ -27,7 +27,8 @@ def _onnxruntime() -> Any:
     So that one which forks can import all else for its children: the library has threads.
     """
     # Before the import: it looks up a telemetry host as it loads.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    if not os.environ.get("ORT_DISABLE_TELEMETRY", "").strip():  # blank is unset
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime  # noqa: PLC0415
 
     return onnxruntime

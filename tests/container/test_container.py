@@ -71,7 +71,11 @@ def image():
 def stack(image):
     """The compose stack, healthy: its address and its container."""
     port = free_port()
-    environment = os.environ | {"PORT": str(port), "COMPOSE_PROJECT_NAME": "forwardpass-test"}
+    # HOST and PORT are what other programs set, and no business of the stack's.
+    environment = os.environ | {
+        "FORWARDPASS_PORT": str(port), "COMPOSE_PROJECT_NAME": "forwardpass-test",
+        "HOST": "0.0.0.0", "PORT": "1", "FORWARDPASS_HOST": "",  # noqa: S104
+    }  # fmt: skip
     docker("compose", "up", "--detach", "--no-build", env=environment)
     try:
         container = docker("compose", "ps", "--quiet", "forwardpass", env=environment)

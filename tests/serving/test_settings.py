@@ -1,14 +1,13 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from serving.bundle import BundleLimits
+from serving.cores import usable_cores
+from serving.environment import ENV_PREFIX
 from serving.runtime import ProofLimits
-from serving.settings import ENV_PREFIX, Settings, usable_cores
+from serving.settings import Settings, unknown_twins
 
 
 def test_defaults_are_the_documented_ones(monkeypatch):
@@ -51,24 +50,30 @@ def test_every_knob_says_what_it_means():
     assert all(field.description for field in Settings.model_fields.values())
 
 
-@pytest.mark.parametrize(
-    ("content", "cores"),
-    [("max 100000", 4), ("200000 100000", 2), ("50000 100000", 1), ("900000 100000", 4), ("?", 4)],
-)
-def test_a_containers_share_of_the_cores_counts(content, cores, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
-    (tmp_path / "cpu.max").write_text(content)
-    assert usable_cores(tmp_path / "cpu.max") == cores
-    assert usable_cores(tmp_path / "absent") == 4
+BLANK = ["", " ", "\t\n"]
 
 
-@pytest.mark.usefixtures("processes")
-def test_no_more_cores_than_this_process_may_use():
-    assert 1 <= usable_cores() <= os.cpu_count()
-    pinned = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); " \
-        "from serving.settings import usable_cores; print(usable_cores())"  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", pinned], capture_output=True, check=True)
-    assert done.stdout == b"1\n"
+@pytest.mark.parametrize("blank", BLANK)
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_settings_blank_variable_is_unset(name, blank, monkeypatch):
+    default = Settings()
+    monkeypatch.setenv(f"{ENV_PREFIX}{name.upper()}", blank)
+    assert Settings() == default
+
+
+@pytest.mark.parametrize("blank", BLANK)
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_settings_blank_argument_is_refused(name, blank):
+    with pytest.raises(ValidationError, match="expected a value; got a blank one; leave it out"):
+        Settings(**{name: blank})
+
+
+def test_unknown_twins_are_variables_that_say_something(monkeypatch):
+    variables = {"HOTS": "0.0.0.0", "WORKER": " ", "SERVICE_HOST": "10.0.0.1", "POLL": "2",  # noqa: S104
+                 "X_PORT": "tcp://10.0.0.1:80", "Y_PORT": "80"}  # fmt: skip
+    for name, value in variables.items():
+        monkeypatch.setenv(f"{ENV_PREFIX}{name}", value)
+    assert unknown_twins() == ["FORWARDPASS_HOTS", "FORWARDPASS_Y_PORT"]
 
 
 def test_settings_bundle_limits_default_to_those_of_the_bundle():

@@ -1,0 +1,101 @@
+"""Environment variables as settings: blank ones are unset, and links of Kubernetes are no settings.
+
+For a service named `forwardpass`, Kubernetes puts variables such as
+`FORWARDPASS_PORT=tcp://10.0.0.1:8000` and `FORWARDPASS_SERVICE_HOST=10.0.0.1` into every container
+of its namespace, unless the pod says `enableServiceLinks: false`. Docker's links do the same.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
+
+ENV_PREFIX = "FORWARDPASS_"
+VERTEX_PREFIX = "AIP_"
+PREFIXES = (ENV_PREFIX, VERTEX_PREFIX)
+# Variables that gunicorn and the C library take for a fault, or for a value, where they are blank.
+OF_LIBRARIES = ("GUNICORN_", "LISTEN_", "MALLOC_", "NOTIFY_SOCKET", "ORT_")
+
+# Of the first kind of names only an address makes a link, since a setting may have such a name.
+ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+", re.IGNORECASE)
+LINK_OF_A_PORT = re.compile(r".*_PORT(_\d+_(TCP|UDP|SCTP))?")
+LINK_OF_A_PART = re.compile(
+    r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)_(ADDR|PORT|PROTO))"
+)
+
+
+def is_blank(value: str) -> bool:
+    """Return whether a variable of this value counts as unset."""
+    return not value.strip()
+
+
+def is_service_link(name: str, value: str) -> bool:
+    """Return whether a variable is one that Kubernetes makes for a service of this project's name.
+
+    Args:
+        name: The variable's name, in capitals.
+        value: Its value.
+    """
+    if not name.startswith(PREFIXES):
+        return False
+    if LINK_OF_A_PORT.fullmatch(name) and ADDRESS.fullmatch(value.strip()):
+        return True
+    return LINK_OF_A_PART.fullmatch(name) is not None
+
+
+def service_links(environ: Mapping[str, str]) -> list[str]:
+    """Return the names of all variables that `is_service_link`, sorted."""
+    return sorted(name for name, value in environ.items() if is_service_link(name, value))
+
+
+def describe_links(names: list[str]) -> str:
+    """Return the warning that names variables made by Kubernetes, and the remedy."""
+    return (
+        f"expected settings; got variables that Kubernetes makes for a service of this name, "
+        f"which are ignored; set enableServiceLinks: false in the pod's specification: "
+        f"{', '.join(names)}"
+    )
+
+
+def drop_blank() -> None:
+    """Take blank variables out of this process's environment.
+
+    Those of settings, and those of libraries to which a blank variable is not an unset one.
+    """
+    for name, value in list(os.environ.items()):
+        if name.startswith((*PREFIXES, *OF_LIBRARIES)) and is_blank(value):
+            del os.environ[name]
+
+
+class Variables(EnvSettingsSource):
+    """Environment variables as values of settings, without blank ones and links of Kubernetes."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return a variable's value, None where it does not count; and what the parent returns."""
+        value, key, is_complex = super().get_field_value(field, field_name)
+        if value is not None:
+            name = f"{self.env_prefix}{field_name}".upper()
+            if is_blank(value) or is_service_link(name, value):
+                value = None
+        return value, key, is_complex
+
+
+class EnvironmentSettings(BaseSettings):
+    """Settings that are read from arguments first, then from `Variables`, and from nowhere else."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources, the first of which counts."""
+        return init_settings, Variables(settings_cls)
