@@ -14,12 +14,15 @@ import os
 import re
 import select
 import stat
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from gevent.monkey import get_original
 from gunicorn.glogging import Logger
+
+from serving.observe.line_limit import FloodFilter
 
 # The system's own: gevent's gives way to other greenlets, which its hub, that logs too, cannot.
 _poll = get_original("select", "poll")
@@ -108,8 +111,23 @@ def _without_waiting(file: int) -> int:
     return file
 
 
+# How gunicorn begins what it logs of a request that it cannot parse, before address and reason.
+UNPARSED = "Invalid request from ip="
+
+
 class GunicornLogger(Logger):  # type: ignore[misc]
     """Hands gunicorn's own events to the same handler, and logs no requests: that is ours to do."""
+
+    def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """Log a warning; of a malformed request nothing that it holds, which may be a key."""
+        if not msg.startswith(UNPARSED):
+            super().warning(msg, *args, **kwargs)
+            return
+        fields = {
+            "client": msg.removeprefix(UNPARSED).partition(": ")[0],
+            "fault": getattr(sys.exc_info()[0], "__name__", None),
+        }
+        self.error_log.warning("malformed request", extra={"fields": fields})
 
     def setup(self, cfg: Any) -> None:
         """As its parent, without handlers of its own."""
@@ -126,6 +144,8 @@ def configure(level: str) -> None:
     """
     handler = Stdout()
     handler.setFormatter(JsonFormatter())
+    # Not those of versions that are refused, of which there may be many at the start.
+    handler.addFilter(FloodFilter("gunicorn", "serving.errors", __name__))
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from serving.bundle import Expected, Manifest, SelfTest
-from serving.observe import request_log
+from serving.observe import line_limit
 from serving.observe.table import Table
 
 COLUMNS = [
@@ -241,12 +241,12 @@ def _flood_timers_end_with_their_test(monkeypatch) -> Iterator[None]:
     """A log of requests sums a flood up a second later: not into the log of the next test."""
     timers = []
 
-    class Timer(request_log.Timer):
+    class Timer(line_limit.Timer):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             timers.append(self)
 
-    monkeypatch.setattr(request_log, "Timer", Timer)
+    monkeypatch.setattr(line_limit, "Timer", Timer)
     yield
     for timer in timers:
         timer.cancel()

@@ -1,0 +1,89 @@
+"""The limit of log lines of one kind: the first of a second are written, the rest summed up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from threading import Lock, Timer
+from time import monotonic
+from typing import Generic, TypeVar
+
+FIRST = 20  # lines of a kind that are written each
+PERIOD = 1.0  # in so many seconds; more of them are only counted until these are over
+
+Kind = TypeVar("Kind", bound=Hashable)
+
+
+@dataclass
+class Period:
+    """Seconds in which there were lines of one kind.
+
+    Attributes:
+        begun: at the first of them, seconds of the monotonic clock.
+        count: of the lines.
+    """
+
+    begun: float
+    count: int = 0
+
+
+class LineLimit(Generic[Kind]):
+    """Limits the lines of each kind, in one process.
+
+    Args:
+        sum_up: Writes how many lines of a kind were not written; called once their period is over.
+    """
+
+    def __init__(self, sum_up: Callable[[Kind, int], None]) -> None:
+        self._sum_up = sum_up
+        self._periods: dict[Kind, Period] = {}
+        self._counting = Lock()  # under a server that has threads
+
+    def admits(self, kind: Kind) -> bool:
+        """Count a line, and return whether it is to be written."""
+        with self._counting:
+            now = monotonic()
+            period = self._periods.get(kind)
+            # One in which some are not written ends when their number is.
+            if period is None or (period.count <= FIRST and now >= period.begun + PERIOD):
+                period = self._periods[kind] = Period(now)
+            period.count += 1
+            count = period.count
+        if count == FIRST + 1:
+            timer = Timer(period.begun + PERIOD - now, self._over, (kind,))
+            timer.daemon = True
+            timer.start()
+        return count <= FIRST
+
+    def _over(self, kind: Kind) -> None:
+        with self._counting:
+            period = self._periods.pop(kind)
+        self._sum_up(kind, period.count - FIRST)
+
+
+class FloodFilter(logging.Filter):
+    """Limits warnings and errors from each place in the code that clients can bring about.
+
+    A malformed request, for one, can be sent 10,000 times a second.
+
+    Args:
+        loggers: Names of the loggers that are limited, and of those above them.
+    """
+
+    def __init__(self, *loggers: str) -> None:
+        super().__init__()
+        self._loggers = tuple(f"{name}." for name in loggers)
+        self._limit: LineLimit[tuple[str, int, int, str]] = LineLimit(self._sum_up)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is to be written."""
+        if record.levelno < logging.WARNING or not f"{record.name}.".startswith(self._loggers):
+            return True
+        place = f"{record.module}.{record.funcName}"
+        return self._limit.admits((record.pathname, record.lineno, record.levelno, place))
+
+    def _sum_up(self, kind: tuple[str, int, int, str], count: int) -> None:
+        _, line, level, place = kind
+        fields = {"place": f"{place}, line {line}", "count": count, "seconds": PERIOD}
+        logging.getLogger(__name__).log(level, "lines not logged", extra={"fields": fields})
