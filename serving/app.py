@@ -53,6 +53,7 @@ def create_app(**knobs: Any) -> Flask:
     """
     settings = Settings(**knobs)
     keys, table = Keys(settings.keys), Table.here()
+    keys.watch()
     repository = Repository(
         settings.models,
         settings.variant,
@@ -82,14 +83,14 @@ def create_app(**knobs: Any) -> Flask:
     app.register_blueprint(inference_v2_routes(repository, predict, settings))
     app.register_blueprint(tensorflow_routes(repository, predict, settings))
     app.register_blueprint(models_routes(repository))
-    app.register_blueprint(status_routes(repository))
+    app.register_blueprint(status_routes(repository, keys))
     app.register_blueprint(metrics_routes(repository, table))
     app.register_blueprint(repository_routes(repository, settings))
     vertex = Vertex()
     app.register_blueprint(openapi_routes(repository, vertex))
     app.register_blueprint(clouds_routes(repository, predict, settings, vertex))
     app.register_error_handler(ServingError, _serving_error)
-    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(HTTPException, partial(_http_error, keys))
     app.register_error_handler(Exception, _unexpected)
     app.before_request(partial(_enter, keys))
     fast = FastPath(app.wsgi_app, repository, predict, settings, keys)
@@ -127,12 +128,15 @@ def _serving_error(error: ServingError) -> Response:
     return _tell(error.body(), error.status, error.headers)
 
 
-def _http_error(error: HTTPException) -> Response:
+def _http_error(keys: Keys, error: HTTPException) -> Response:
     """A fault found by Flask: unknown URL, wrong method, a body that breaks off."""
     status, name = error.code or 500, error.name or "Error"
     path = request.path[:64]
     if status == 404:
-        message = f"expected one of {', '.join(_urls())}; got {path!r}"
+        there_is = f"one of {', '.join(_urls())}"
+        if not keys.may_see_details(request.environ):
+            there_is = "a path of this server's API, which docs/serving.md lists"
+        message = f"expected {there_is}; got {path!r}"
     elif status == 405:
         allowed = _by_hand(getattr(error, "valid_methods", None) or [])
         message = f"expected {allowed} for {path!r}; got {request.method}"

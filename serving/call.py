@@ -21,6 +21,8 @@ class Call:
         request_id: that logs and the client know it by.
         protocol: of whose routes it came by, one of a few words.
         model: that answers, `NAME/VERSION/VARIANT` apart; empty until it is found.
+        key_name: of the key it was sent with, as the file of keys has it; empty without a known
+            key, or where none was looked for.
         rows: instances it holds.
         code: of the error that answers it; empty if none does.
         batch_rows: of the run that answered it, those of others among them.
@@ -30,14 +32,14 @@ class Call:
     """
 
     __slots__ = (
-        "batch_rows", "began", "client", "code", "deadline", "decoded", "encoded", "model",
-        "protocol", "ran", "request_id", "rows", "started",
+        "batch_rows", "began", "client", "code", "deadline", "decoded", "encoded", "key_name",
+        "model", "protocol", "ran", "request_id", "rows", "started",
     )  # fmt: skip
 
     def __init__(self, deadline: float | None = None, client: int | None = None) -> None:
         self.began = perf_counter()
         self.deadline, self.client = deadline, client
-        self.request_id = self.protocol = self.code = ""
+        self.request_id = self.protocol = self.code = self.key_name = ""
         self.model: tuple[str, str, str] = ("", "", "")
         self.rows = self.batch_rows = 0
         self.decoded = self.started = self.ran = self.encoded = 0.0

@@ -16,9 +16,16 @@ import click
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from serving.clouds import SAGEMAKER, VERTEX_PREFIX, Vertex
-from serving.guard import SCOPES, KeysError, Scope, new_key, read_keys
-from serving.settings import ENV_PREFIX, Settings
+from serving.clouds import SAGEMAKER, Vertex
+from serving.environment import (
+    ENV_PREFIX,
+    VERTEX_PREFIX,
+    describe_links,
+    drop_blank,
+    service_links,
+)
+from serving.guard import SCOPES, KeysError, Scope, new_key, require_keys
+from serving.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -115,7 +122,7 @@ def _require_readable(settings: Settings) -> None:
     """Say at once that keys or a certificate are none, rather than in the log of each worker."""
     if settings.keys is not None:
         try:
-            read_keys(settings.keys)
+            require_keys(settings.keys)
         except KeysError as error:
             raise click.ClickException(f"--keys: {error}") from error
     if settings.tls_cert is None and settings.tls_key is None:
@@ -156,6 +163,11 @@ def _start(**options: Any) -> None:
         raise click.UsageError("; ".join(map(_fault, error.errors()))) from error
     _require_free(settings.host, settings.port)
     _require_readable(settings)
+    drop_blank()
+    # gunicorn's twin of --workers, without a say here; were it no number, gunicorn would not start.
+    os.environ.pop("WEB_CONCURRENCY", None)
+    if links := service_links(os.environ):
+        _warn_of_links(links, settings.log_level)
     # gunicorn takes this process over; it and its workers read the settings from the environment.
     for name, value in settings.model_dump(mode="json", exclude_none=True).items():
         os.environ[f"{ENV_PREFIX}{name.upper()}"] = str(value)
@@ -163,20 +175,8 @@ def _start(**options: Any) -> None:
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     arguments = ["-m", "gunicorn", "--config", "python:serving.gunicorn_conf"]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606
-    drop_blank()
-    # gunicorn's twin of --workers, without a say here; were it no number, gunicorn would not start.
-    os.environ.pop("WEB_CONCURRENCY", None)
-    if links := service_links(os.environ):
-        _warn_of_links(links, settings.log_level)
 
 
-def _given(options: dict[str, str | None]) -> dict[str, str]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-@main.command()
-@_knobs()
-def run(**options: str | None) -> None:
 def _warn_of_links(names: list[str], level: str) -> None:
     """Warn of variables that are no settings, and take them out of the environment.
 
@@ -189,6 +189,13 @@ def _warn_of_links(names: list[str], level: str) -> None:
         del os.environ[name]
 
 
+def _given(options: dict[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+@main.command()
+@_knobs()
+def run(**options: str | None) -> None:
     """Serve the repository until SIGTERM or Ctrl-C.
 
     Where Vertex AI starts it, AIP_HTTP_PORT and AIP_STORAGE_URI come before the environment.

@@ -1,66 +1,62 @@
-"""Keys: who may ask for what.
+"""Keys: who may ask for what, as the file of keys says it now.
 
-A file has a line for each key: `NAME SCOPE sha256:HEX`; blank lines and comments, from `#`, are
-passed over. It holds no secret: `serving key` prints a key once, and of it only the hash is kept. A
-slow hash, as passwords need, would guard nothing here and cost every request its time: keys are
-drawn from 2²⁵⁶, and no one tries them all.
+The file is followed while the server runs; what it says counts within a second, in every worker:
 
-The file is followed while the server runs: a line that is added or taken out counts within a
-second, in every worker. One that is not understood changes nothing but the log: a slip in an editor
-neither locks everyone out nor lets anyone in.
+- A line that is added or taken out. Where no key is left, every request that needs one is refused;
+  so it is where a folder, a pipe or a file that may not be read has taken the file's place.
+- A file that is missing gives no keys after two seconds: editors and deployments replace files.
+- A file with a line that is not understood is damaged: the keys of before stay, and the log says
+  why. A slip in an editor neither locks everyone out nor lets anyone in.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import re
-import secrets
+import threading
 import time
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Mapping
 from hmac import compare_digest
 from math import inf
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
+from serving.call import call_in
 from serving.errors import AdministrationOffError, ForbiddenError, UnauthorizedError
+from serving.guard.key_file import Key, KeysError, NoKeysFileError, Scope, read_keys
 
 log = logging.getLogger(__name__)
 
-Scope = Literal["predict", "admin"]  # the second includes the first
-SCOPES: tuple[Scope, ...] = get_args(Scope)
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-HASH = re.compile(r"sha256:[0-9a-f]{64}")
-BYTES = 32  # of a key
-LOOK = 1.0  # seconds between two looks at the file
+LOOK = 0.25  # seconds between two looks at the file
+# Seconds after which keys that are no longer in the file are gone: an editor that writes a file
+# anew empties it first.
+QUIET = 0.25
+MISSING = 2.0  # seconds that a file may be missing before its keys are gone
 # Seconds after which a file that changes once more has another time of change, on any file system.
 SETTLED = 2.0
 
 
-class KeysError(ValueError):
-    """A file of keys that cannot be read, or a line of it that is not understood."""
-
-
-class Key(NamedTuple):
-    """What is known of a key.
+class Loss(NamedTuple):
+    """A file of keys that lacks one which was known.
 
     Attributes:
-        name: whose it is.
-        scope: what it opens.
-        digest: of SHA-256, 32 bytes.
+        begun: When a key was first missed, in seconds of `perf_counter`'s clock.
+        since: When the file was found to be as it is now, likewise.
+        written: When it was written last, in seconds since 1970; None if there is no file.
     """
 
-    name: str
-    scope: Scope
-    digest: bytes
+    begun: float
+    since: float
+    written: float | None
 
 
 class Keys:
     """Those that a server knows, as their file has them now.
 
-    It raises nothing when the file is bad: the keys that were good last are known further, and none
-    if there never were any. What is wrong is logged, once.
+    It raises nothing when the file is bad: see above which keys count then. What is wrong is
+    logged, once.
 
     Args:
         path: of the file; None where prediction is open to all, and administration to no one.
@@ -70,12 +66,25 @@ class Keys:
         self._path = path
         self._known: tuple[Key, ...] = ()
         self._seen: tuple[int, ...] | None = None  # the file's stat, when it was last read
-        self._fault = ""  # what is wrong with it
+        self._loss: Loss | None = None  # of a key that was known, while it may be undone
+        self._logged = ""  # the last thing that was said of it
         self._next_look = inf if path is None else 0.0
-        self._follow()
+        self._following = threading.Lock()
+        self.follow()
 
-    def check(self, environ: Mapping[str, Any], scope: Scope) -> None:
-        """Let a request pass.
+    def watch(self) -> None:
+        """Follow the file from here on, for as long as someone holds this, asked or not.
+
+        How long a file has been missing, only one who looks can tell. In a worker of ours this is
+        a greenlet, since there threads are; under another server a thread.
+        """
+        if self._path is not None:
+            threading.Thread(
+                target=_follow, args=(weakref.ref(self),), name="keys", daemon=True
+            ).start()
+
+    def check(self, environ: dict[str, Any], scope: Scope) -> None:
+        """Let a request pass, and note the name of its key.
 
         Args:
             environ: WSGI's, with the key as `Authorization: Bearer KEY` or as `X-API-Key`.
@@ -93,85 +102,114 @@ class Keys:
                     "`serving key NAME --scope admin` makes one, `serving run --keys FILE` takes it"
                 )
             return
-        self._follow()
-        held = self._scope_of(_given(environ))
-        if held not in ("admin", scope):
+        given = _given(environ)
+        key = self._find(given)
+        if key is None:
+            raise UnauthorizedError(
+                "expected a key, as Authorization: Bearer KEY or as X-API-Key: KEY; "
+                f"got {'one that is not known' if given else 'none'}; ask for one"
+            )
+        call_in(environ).key_name = key.name
+        if key.scope not in ("admin", scope):
             raise ForbiddenError(
                 "expected a key with the scope admin; got one with the scope predict; "
                 "ask for another"
             )
 
-    def _follow(self) -> None:
-        """Look at the file, if it is time to, and read it if it has changed."""
-        if self._path is None or perf_counter() < self._next_look:
-            return
-        self._next_look = perf_counter() + LOOK
-        seen = _stat(self._path)
-        if seen is not None and seen == self._seen:
-            return
-        try:
-            known = read_keys(self._path)
-        except KeysError as error:
-            if str(error) != self._fault:
-                log.error("%s; %d keys are known as before", error, len(self._known))
-            self._fault = str(error)
-        else:
-            if known != self._known or self._fault:
-                log.info("%d keys are known from %s", len(known), self._path)
-            self._known, self._fault = known, ""
-        self._seen = seen
+    def may_see_details(self, environ: dict[str, Any]) -> bool:
+        """Return whether a request that needs no key may be told names of models, and reasons.
 
-    def _scope_of(self, given: str) -> Scope:
+        Where there are keys, that takes one, of any scope.
+
+        Args:
+            environ: WSGI's, as of `check`.
+        """
+        if self._path is None:
+            return True
+        key = self._find(_given(environ))
+        if key is not None:
+            call_in(environ).key_name = key.name
+        return key is not None
+
+    def follow(self) -> None:
+        """Look at the file, if it is time to, and read it if it has changed."""
+        now = perf_counter()
+        if self._path is None or now < self._next_look:
+            return
+        if self._following.acquire(blocking=False):  # or another thread is at it
+            try:
+                self._next_look = now + LOOK
+                seen = _stat(self._path)
+                if seen is None or seen != self._seen:
+                    self._seen = seen if self._read(self._path, now) else None
+            finally:
+                self._following.release()
+
+    def _read(self, path: Path, now: float) -> bool:
+        """Take over what the file says; whether it has to change before it says anything else."""
+        patience = QUIET
+        try:
+            keys, said = read_keys(path), f"no key is left in {path}"
+        except NoKeysFileError as error:
+            keys, said = (), str(error)
+            if error.is_missing:
+                patience = MISSING
+        except KeysError as error:
+            self._loss = None
+            self._say(f"{error}; {_count(self._known)} known as before")
+            return not isinstance(error.__cause__, OSError)
+        if not set(self._known) <= set(keys) and self._may_be_undone(path, now, patience):
+            if patience == MISSING:
+                self._say(f"{said}; {_count(self._known)} known for {MISSING:g} seconds more")
+            return False
+        self._loss = None
+        if keys != self._known:
+            self._known, self._logged = keys, ""
+        if keys:
+            self._say(f"{_count(keys)} known from {path}", logging.INFO)
+        else:
+            self._say(f"{said}; every request that needs a key is refused")
+        return True
+
+    def _may_be_undone(self, path: Path, now: float, patience: float) -> bool:
+        """Return whether a file that lacks a key may be one that an editor is writing anew."""
+        written = _written(path)
+        if self._loss is None:
+            self._loss = Loss(now, now, written)
+        elif self._loss.written != written:
+            self._loss = self._loss._replace(since=now, written=written)
+        if now - self._loss.begun >= MISSING or now - self._loss.since >= patience:
+            return False
+        # One that was emptied before anyone looked has had its time.
+        return written is None or time.time() - written < QUIET
+
+    def _say(self, text: str, level: int = logging.ERROR) -> None:
+        if text != self._logged:
+            self._logged = text
+            log.log(level, "%s", text)
+
+    def _find(self, given: str) -> Key | None:
+        """Return what is known of a key, None if nothing is."""
+        self.follow()
         # The hash of what was given, so that nothing can be learned of a key but whether it is
         # right; and against all of them, to the end, whichever it is.
         digest = hashlib.sha256(given.encode("latin-1", "replace")).digest()
-        held: Scope | None = None
+        found: Key | None = None
         for key in self._known:
             if compare_digest(digest, key.digest):
-                held = key.scope
-        if held is None:
-            raise UnauthorizedError(
-                "expected a key, as Authorization: Bearer KEY or as X-API-Key: KEY; "
-                f"got {'one that is not known' if given else 'none'}; ask for one"
-            )
-        return held
+                found = key
+        return found
 
 
-def read_keys(path: Path) -> tuple[Key, ...]:
-    """The keys of a file.
-
-    Raises:
-        KeysError: it cannot be read, a line is not understood, or there is no key in it.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise KeysError(f"expected a file of keys; got {path}: {error}") from error
-    known: dict[str, Key] = {}
-    for number, line in enumerate(lines, 1):
-        words = line.partition("#")[0].split()
-        if words:
-            key = _key(words, f"{path}, line {number}")
-            if key.name in known:
-                raise KeysError(
-                    f"expected every name once; got {key.name} again in {path}, line {number}"
-                )
-            known[key.name] = key
-    if not known:
-        raise KeysError(f"expected a key in {path}; got none; `serving key NAME` makes one")
-    return tuple(known.values())
+def _follow(found: weakref.ref[Keys]) -> None:
+    while (keys := found()) is not None:
+        keys.follow()
+        del keys  # or it would be held while this sleeps
+        time.sleep(LOOK)
 
 
-def new_key(name: str, scope: Scope) -> tuple[str, str]:
-    """A key, drawn at random, and the line that makes it known.
-
-    Raises:
-        KeysError: that is no name.
-    """
-    if not NAME.fullmatch(name):
-        raise KeysError(f"expected a name of 1 to 64 letters, digits, '.', '_', '-'; got {name!r}")
-    key = secrets.token_urlsafe(BYTES)
-    return key, f"{name} {scope} sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+def _count(keys: tuple[Key, ...]) -> str:
+    return "1 key is" if len(keys) == 1 else f"{len(keys) or 'no'} keys are"
 
 
 def _stat(path: Path) -> tuple[int, ...] | None:
@@ -189,15 +227,13 @@ def _stat(path: Path) -> tuple[int, ...] | None:
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
 
 
-def _key(words: Sequence[str], place: str) -> Key:
-    name, scope, digest = words if len(words) == 3 else ("", "", "")
-    if not NAME.fullmatch(name) or scope not in SCOPES or not HASH.fullmatch(digest):
-        # What it is instead might be a key, and is not shown.
-        raise KeysError(
-            f"expected NAME predict|admin sha256:HEX in {place}; got something else; "
-            f"`serving key NAME` makes such a line"
-        )
-    return Key(name, scope, bytes.fromhex(digest.removeprefix("sha256:")))
+def _written(path: Path) -> float | None:
+    """Return when a file was changed last, in seconds since 1970; None if it is not found."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return max(found.st_mtime, found.st_ctime)
 
 
 def _given(environ: Mapping[str, Any]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from serving.guard.keys import Scope
+from serving.guard.key_file import Scope
 
-# Asked by orchestrators and load balancers, which have no keys; they say alive, ready, or not.
+# Asked by orchestrators and load balancers, which have no keys; they say alive, ready, or not, and
+# names of models and reasons only to a request with a key.
 OPEN = {"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
 OPEN |= {"/docs", "/docs/<file>"}  # a page that shows nothing before it has asked for a key
 OPEN_ENDPOINTS = {"clouds.vertex_health"}  # likewise, where a platform chooses the path

@@ -72,3 +72,6 @@ def _fields(call: Call, status: int, environ: dict[str, Any]) -> dict[str, Any]:
         "status": status,
         "microseconds": call.microseconds(),
     }
+    if call.key_name:
+        fields["key_name"] = call.key_name
+    return fields

@@ -49,7 +49,8 @@ READY = """\
 200 if at least one model is loaded and has passed its self-test, else 503: for readiness probes. It
 needs no key."""
 READY_AND_WHY = f"""\
-{READY} The body names the versions that answer, and why others are refused."""
+{READY} The body names the versions that answer, and why others are refused; where the
+server has keys, only to a request with one of them."""
 MODEL_READY = """\
 200 if the model, or that version of it, answers predictions. Otherwise 404 where it is not served,
 503 where no model is."""

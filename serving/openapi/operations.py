@@ -129,6 +129,7 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 TEXT, TRUTH, LIST = {"type": "string"}, {"type": "boolean"}, {"type": "array"}
 OBJECT = {"type": "object"}
+READINESS = _object(ready=TRUTH, models=OBJECT, refused=OBJECT) | {"required": ["ready"]}
 NUMBER_OR_NONE = {"type": ["integer", "null"]}
 DONE = _object(name=TEXT, version=NUMBER_OR_NONE, before=NUMBER_OR_NONE, versions=LIST)
 TENSOR = _object(name=TEXT, datatype=TEXT, shape={"type": "array", "items": {"type": "integer"}})
@@ -166,7 +167,7 @@ def _own() -> list[Operation]:
                   gives={JSON: _object(alive=TRUTH)}),
         Operation("GET", "/readyz", "forwardpass", "Whether a model is ready, and why not",
                   descriptions.READY_AND_WHY, "open",
-                  gives={JSON: _object(ready=TRUTH, models=OBJECT, refused=OBJECT)}, unready=True),
+                  gives={JSON: READINESS}, unready=True),
         Operation("GET", "/metrics", "forwardpass", "What Prometheus reads", descriptions.METRICS,
                   gives={"text/plain": TEXT}),
         Operation("GET", "/openapi.json", "forwardpass", "This description", descriptions.DOCUMENT,

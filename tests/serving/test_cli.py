@@ -208,3 +208,43 @@ def test_a_key_has_a_name_and_a_scope(arguments):
     done = serving("key", *arguments)
     assert done.exit_code == 2
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("change", ["emptied", "deleted", "a pipe"])
+def test_taking_out_the_last_key_refuses_all_in_every_worker(change, tmp_path, serve, shipped):
+    done = serving("key", "me")
+    path, key = tmp_path / "keys", done.stderr.split()[-1]
+    path.write_text(done.stdout)
+    server = serve(shipped, "--workers", "2", "--keys", str(path))
+    url, headers = f"{server.url}/models", {"X-API-Key": key}
+
+    def statuses(count=20):
+        # Each on a connection of its own: they go to one worker and the other.
+        return {requests.get(url, headers=headers, timeout=120).status_code for _ in range(count)}
+
+    assert statuses() == {200}
+    if change == "emptied":
+        path.write_text("# none left\n")
+    else:
+        path.unlink()
+    if change == "a pipe":
+        os.mkfifo(path)
+    # No one asks meanwhile: both see it by themselves.
+    server.wait_for_log("every request that needs a key is refused", times=2)
+    assert statuses() == {401}
+    assert requests.get(f"{server.url}/readyz", timeout=120).json() == {"ready": True}
+    path.unlink(missing_ok=True)
+    path.write_text(done.stdout)
+    server.wait_for_log(f"1 key is known from {path}", times=4)
+    assert statuses() == {200}
+    assert key[:8] not in "".join(server.log)
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("option", ["--host", "--state", "--keys", "--port", "--tls-cert"])
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_blank_option_is_an_error(option, blank):
+    done = process("run", option, blank)
+    assert done.returncode == 2
+    assert option in done.stderr
+    assert "expected a value; got a blank one; leave it out for the default" in done.stderr

@@ -1,5 +1,7 @@
 """What a key must open for each route."""
 
+import re
+
 import pytest
 
 from serving import create_app

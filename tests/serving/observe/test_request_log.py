@@ -8,9 +8,11 @@ import pytest
 
 from serving import create_app
 from serving.call import Call
-from serving.observe import request_log
+from serving.guard import new_key
+from serving.observe import line_limit, request_log
+from serving.observe.line_limit import FIRST
 from serving.observe.logs import JsonFormatter
-from serving.observe.request_log import FIRST, RequestLog
+from serving.observe.request_log import RequestLog
 
 SECRET = 12345.678
 BODY = {"instances": [[SECRET] * 64] * 3}
@@ -50,6 +52,32 @@ def test_a_request_is_told_whole(client, lines):
         "route": "/predict", "protocol": "rows", "model": "digits", "version": "1",
         "variant": "fp32", "rows": 3, "status": 200,
     }  # fmt: skip
+
+
+def test_the_key_of_a_request_is_told_by_its_name(shipped, tmp_path, lines):
+    made = {name: new_key(name, scope) for name, scope in (("app", "predict"), ("ops", "admin"))}
+    (tmp_path / "keys").write_text("".join(f"{line}\n" for _, line in made.values()))
+    client = create_app(models=shipped, keys=tmp_path / "keys", log_sample=1).test_client()
+    unload = "/v2/repository/models/digits/unload"
+    digits = {"instances": [[0] * 64]}
+    for key, path, body, status, name in (
+        ("app", unload, {}, 403, "app"),
+        ("app", "/predict", {"instances": 1}, 400, "app"),  # by the fast path, and by Flask
+        ("app", "/predict?model=roses", digits, 404, "app"),
+        ("app", "/no/such", {}, 404, "app"),
+        ("app", "/healthz", {}, 405, "app"),
+        ("ops", "/v2/repository/models/roses/load", {}, 404, "ops"),
+        ("app", "/predict", digits, 200, "app"),
+        (None, "/predict", digits, 401, None),
+        ("x" * 43, "/predict", digits, 401, None),
+    ):  # fmt: skip
+        secret = made[key][0] if key in made else key
+        headers = {} if key is None else {"X-API-Key": secret}
+        assert client.post(path, json=body, headers=headers).status_code in (status, 422), path
+        (line,) = lines()
+        assert (line["status"] in (status, 422), line.get("key_name")) == (True, name), path
+        for secret, _ in made.values():
+            assert secret[:8] not in json.dumps(line)
 
 
 def test_the_route_is_told_and_not_the_path(client, lines):
@@ -110,15 +138,15 @@ def test_a_share_of_what_went_well_and_all_that_did_not(lines):
 @pytest.fixture
 def timers(monkeypatch):
     """Those that the log has set, with a second that is short."""
-    monkeypatch.setattr(request_log, "PERIOD", 0.1)
+    monkeypatch.setattr(line_limit, "PERIOD", 0.1)
     made = []
 
-    class Timer(request_log.Timer):
+    class Timer(line_limit.Timer):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr(request_log, "Timer", Timer)
+    monkeypatch.setattr(line_limit, "Timer", Timer)
     return made
 
 
@@ -155,8 +183,8 @@ def test_each_status_has_its_own_flood(lines, timers):
 
 
 def test_what_fails_at_an_ordinary_rate_is_all_logged(lines, timers, monkeypatch):
-    log, clock = RequestLog(1), count(0, request_log.PERIOD / (FIRST - 1))
-    monkeypatch.setattr(request_log, "monotonic", lambda: next(clock))
+    log, clock = RequestLog(1), count(0, line_limit.PERIOD / (FIRST - 1))
+    monkeypatch.setattr(line_limit, "monotonic", lambda: next(clock))
     for _ in range(10 * FIRST):
         log.add(Call(), 500, {})
     assert (len(lines()), timers) == (10 * FIRST, [])

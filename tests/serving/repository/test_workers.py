@@ -19,10 +19,13 @@ def post(url, what):
     return requests.post(f"{url}/v2/repository/{what}", headers=HEADERS, timeout=120)
 
 
+def readiness(url):
+    return requests.get(f"{url}/readyz", headers=HEADERS, timeout=120).json()
+
+
 def answering(url, count=20):
     """The versions that answer, each asked over a connection of its own."""
-    ready = (requests.get(f"{url}/readyz", timeout=120).json() for _ in range(count))
-    return {found["models"].get("digits") for found in ready}
+    return {readiness(url)["models"].get("digits") for _ in range(count)}
 
 
 def agree_on(url, version):
@@ -72,9 +75,7 @@ def test_a_version_that_appears_is_taken_up_and_one_that_fails_stays_out(serve, 
         time.sleep(0.1)  # in which the server looks and finds a part of it
         shutil.copy(file, whole)
     assert agree_on(server.url, 2)
-    refused = [
-        requests.get(f"{server.url}/readyz", timeout=120).json()["refused"] for _ in range(10)
-    ]
+    refused = [readiness(server.url)["refused"] for _ in range(10)]
     assert all(list(found) == ["digits/3"] for found in refused)
     index = post(server.url, "index").json()
     assert {entry["version"]: entry["state"] for entry in index} == {
@@ -91,7 +92,7 @@ def test_what_one_worker_refuses_no_worker_serves(only_digits, tmp_path, monkeyp
         add_version(only_digits, 2)
 
         def refusing():
-            ready = requests.get(f"{url}/readyz", timeout=120).json()
+            ready = readiness(url)
             assert ready["models"] == {"digits": 1}
             return ready if ready["refused"] else None
 
