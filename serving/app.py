@@ -114,14 +114,28 @@ def _proof_limits(settings: Settings) -> ProofLimits:
     )
 
 
-def _enter(keys: Keys) -> None:
+def _enter(keys: Keys) -> Response | None:
     """Before every view, and every error about the URL: who is asked, and may this client ask."""
     rule = request.url_rule.rule if request.url_rule else None
     request.environ[ROUTE] = rule
     call_in(request.environ).protocol = request.blueprint or ""
+    if request.method == "OPTIONS":
+        return _allow() if rule is not None else None  # what there is not, is not found
     scope = scope_of(rule, request.endpoint)
     if scope is not None:
         keys.check(request.environ, scope)
+    return None
+
+
+def _allow() -> Response:
+    """The methods of a route, for anyone: browsers ask without a key before they send one.
+
+    Without a word of Access-Control, which says that no other site's page may read an answer.
+    """
+    answer: Response = current_app.make_default_options_response()
+    answer.status_code = 204
+    del answer.headers["Content-Type"]
+    return answer
 
 
 def _serving_error(error: ServingError) -> Response:

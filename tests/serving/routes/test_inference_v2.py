@@ -194,7 +194,7 @@ def test_another_method_is_refused_with_the_right_one(client):
     assert answer.status_code == 405
     assert set(answer.headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
     assert set(answer.get_json()) == {"error"}
-    assert client.options("/v2/models/digits/infer").status_code == 200
+    assert client.options("/v2/models/digits/infer").status_code == 204
     assert client.head("/v2/health/ready").status_code == 200
 
 
