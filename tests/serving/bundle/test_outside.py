@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.bundle import Bundle, BundleError, BundleLimits
-from serving.bundle.outside import LOOPS, MalformedError, find_loop, outside_data
+from serving.bundle.outside import (
+    _LEADS,
+    LOOPS,
+    MalformedError,
+    find_loop,
+    outside_data,
+)
 from serving.runtime import Session
 from tests.variants import with_variants
 
@@ -37,6 +43,15 @@ def graph(nodes, initializers=(), **parts):
     return helper.make_graph(nodes, "g", [X], [Y], list(initializers), **parts)
 
 
+def message(number, content):
+    """A field of a protobuf message, by hand."""
+
+    def varint(value):
+        return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint(value >> 7)
+
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
 PRODUCT = helper.make_node("MatMul", ["x", "w"], ["y"])
 
 
@@ -58,8 +73,8 @@ def sparse(tensor):
     return found
 
 
-def function():
-    constant = helper.make_node("Constant", [], ["w"], value=outside())
+def function(tensor):
+    constant = helper.make_node("Constant", [], ["w"], value=tensor)
     opsets = [helper.make_opsetid("", 17)]
     return helper.make_function("ours", "F", ["x"], ["y"], [constant, PRODUCT], opsets)
 
@@ -85,10 +100,77 @@ HIDING = {
     ),
     "a sparse one": model(graph([PRODUCT], sparse_initializer=[sparse(outside())])),
     "a function": model(graph([helper.make_node("F", ["x"], ["y"], domain="ours")]),
-                        functions=[function()]),
+                        functions=[function(outside())]),
     "what it is trained with": model(graph([PRODUCT], [numpy_helper.from_array(WEIGHTS, "w")]),
                                      training_info=[training()]),
 }  # fmt: skip
+
+
+def fields_to_tensors():
+    """The fields of ONNX's own messages that lead to a tensor: number and target, by message."""
+    fields, waiting = {}, [onnx.ModelProto.DESCRIPTOR]
+    while waiting:
+        found = waiting.pop()
+        if found.name not in fields:
+            inner = [field for field in found.fields if field.message_type is not None]
+            fields[found.name] = [(field.number, field.message_type.name) for field in inner]
+            waiting += [field.message_type for field in inner]
+    leading = {"TensorProto"}
+    while (
+        more := {name for name in fields if any(target in leading for _, target in fields[name])}
+        - leading
+    ):
+        leading |= more
+    return {name: {n: to for n, to in fields[name] if to in leading} for name in leading}
+
+
+FIELDS = fields_to_tensors()
+
+
+def shortest_way(start, end):
+    """Numbers of the fields that lead from one message to another, the fewest there are."""
+    ways = [(start, [])]
+    for name, way in ways:
+        if name == end:
+            return way
+        ways += [(target, [*way, number]) for number, target in FIELDS[name].items()]
+    raise AssertionError(f"no way from {start} to {end}")
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [(name, number) for name in sorted(FIELDS) for number in FIELDS[name]]
+)
+def test_outside_data_behind_any_field_of_onnx_is_found(name, number):
+    way = [
+        *shortest_way("ModelProto", name),
+        number,
+        *shortest_way(FIELDS[name][number], "TensorProto"),
+    ]
+    content = outside().SerializeToString()
+    for step in reversed(way):
+        content = message(step, content)
+    onnx.ModelProto.FromString(content)  # which ONNX reads as well
+    assert outside_data(content) == "w"
+
+
+def test_outside_data_knows_the_fields_that_onnx_has():
+    assert sum(map(len, FIELDS.values())) >= 19
+    assert _LEADS == FIELDS
+
+
+@pytest.mark.parametrize("sign", ["external_data", "data_location"])
+def test_outside_data_either_sign_of_it_is_enough(sign):
+    tensor = outside(says_so=sign == "data_location")
+    if sign == "data_location":
+        del tensor.external_data[:]
+    assert outside_data(model(graph([PRODUCT], [tensor])).SerializeToString()) == "w"
+
+
+def test_outside_data_a_tensor_that_says_it_is_inside_is_no_fault():
+    tensor = numpy_helper.from_array(WEIGHTS, "w")
+    tensor.data_location = TensorProto.DEFAULT
+    assert b"p\x00" in tensor.SerializeToString()  # written, though it is the default
+    assert outside_data(model(graph([PRODUCT], [tensor])).SerializeToString()) is None
 
 
 @pytest.mark.parametrize("where", HIDING)
@@ -96,11 +178,35 @@ def test_weights_outside_are_found_wherever_they_are(where):
     assert outside_data(HIDING[where].SerializeToString()) == "w"
 
 
-def test_the_runtime_would_read_them_below_the_folder_it_works_in(tmp_path, monkeypatch):
+def chosen(inner):
+    """A graph that answers as its branch does."""
+    always = helper.make_tensor("always", TensorProto.BOOL, [], [True])
+    nodes = [
+        helper.make_node("Constant", [], ["c"], value=always),
+        helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner),
+    ]
+    return model(graph(nodes))
+
+
+BELOW = outside("below/w.bin")
+CONSTANT = helper.make_node("Constant", [], ["w"], value=BELOW)
+READ_BY_THE_RUNTIME = {
+    "an initializer": model(graph([PRODUCT], [BELOW])),
+    "a constant": model(graph([CONSTANT, PRODUCT])),
+    "an initializer of a branch": chosen(branch(BELOW)),
+    "a constant of a branch": chosen(branch(nodes=[CONSTANT])),
+    "a function": model(
+        graph([helper.make_node("F", ["x"], ["y"], domain="ours")]), functions=[function(BELOW)]
+    ),
+}
+
+
+@pytest.mark.parametrize("where", READ_BY_THE_RUNTIME)
+def test_the_runtime_would_read_them_below_the_folder_it_works_in(where, tmp_path, monkeypatch):
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "w.bin").write_bytes(WEIGHTS.tobytes())
     monkeypatch.chdir(tmp_path)
-    content = model(graph([PRODUCT], [outside("below/w.bin")])).SerializeToString()
+    content = READ_BY_THE_RUNTIME[where].SerializeToString()
     got = Session(content).run({"x": np.eye(4, dtype=np.float32)})
     np.testing.assert_equal(got["y"], WEIGHTS)  # if it no longer does, the check may go
     assert outside_data(content) == "w"
@@ -127,21 +233,17 @@ def test_a_bundle_with_weights_outside_is_refused_before_a_session_is_made(only_
         Bundle.open(folder).graph("fp32")
 
 
-def message(number, content):
-    """A field of a protobuf message, by hand."""
-    size, length = len(content), b""
-    while size > 127:
-        length += bytes([size & 127 | 128])
-        size >>= 7
-    return bytes([number << 3 | 2]) + length + bytes([size]) + content
-
-
-def test_graphs_in_graphs_without_end_are_refused():
-    inner = b""
-    for _ in range(40):
+@pytest.mark.parametrize(("innermost", "depth"), [(b"", 100), (message(1, b""), 101)])
+def test_graphs_in_graphs_are_read_100_messages_deep_and_refused_beyond(innermost, depth):
+    inner = innermost
+    for _ in range(33):
         inner = message(1, message(5, message(6, inner)))  # a graph's node's attribute's graph
-    with pytest.raises(MalformedError, match="at most 100 deep"):
-        outside_data(message(7, inner))
+    content = message(7, inner)
+    if depth > 100:
+        with pytest.raises(MalformedError, match="at most 100 deep"):
+            outside_data(content)
+    else:
+        assert outside_data(content) is None
 
 
 @pytest.mark.parametrize(
@@ -174,7 +276,17 @@ def repeating(operator, **attributes):
     return helper.make_node(operator, ["x"], ["y"], domain="", body=body, **attributes)
 
 
-@pytest.mark.parametrize("operator", sorted(LOOPS))
+# ONNX's operators whose body runs more than once, and ONNX Runtime's, which run a decoder a token.
+REPEATING = [
+    "Loop", "Scan", "SequenceMap", "BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch",
+]  # fmt: skip
+
+
+def test_find_loop_knows_these_operators_and_no_others():
+    assert sorted(REPEATING) == sorted(LOOPS)
+
+
+@pytest.mark.parametrize("operator", REPEATING)
 @pytest.mark.parametrize("place", ["graph", "branch", "function"])
 def test_find_loop_anywhere_in_a_model_is_found(operator, place):
     node = repeating(operator)
