@@ -372,7 +372,12 @@ def test_acceptor_full_waits_without_spinning_and_goes_on(one_worker):
     wait_for(lambda: len(worker.served) == 4)
 
 
-ERRORS = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "ECONNABORTED", "EPERM", "EPROTO", "ENETDOWN"]
+# accept(2): what the system is short of, and errors of a connection that is already gone.
+SHORT_OF = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]
+GONE = [
+    "ECONNABORTED", "ECONNRESET", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET",
+    "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH", "ETIMEDOUT", "EINTR",
+]  # fmt: skip
 
 
 class Failing:
@@ -388,7 +393,7 @@ class Failing:
         return self.listener._accept()
 
 
-@pytest.mark.parametrize("name", ERRORS)
+@pytest.mark.parametrize("name", [*SHORT_OF, *GONE, "EPERM"])
 def test_acceptor_error_is_survived_counted_and_logged_once(name, one_worker, caplog):
     worker = one_worker()
     server = worker.listen()
@@ -397,16 +402,25 @@ def test_acceptor_error_is_survived_counted_and_logged_once(name, one_worker, ca
     wait_for(lambda: worker.served)
     counted = {labels: numbers for family, labels, numbers in Table.here().own.listed()
                if family == "forwardpass_accept_errors"}  # fmt: skip
-    assert counted[(name,)] == [3.0]
-    assert len([r for r in caplog.records if "could not be accepted" in r.getMessage()]) <= 1
-    assert bool(worker.evicted) == (name in ERRORS[:4])
+    assert counted[(errno.errorcode[getattr(errno, name)],)] == [3.0]  # 95 has two names
+    logged = [r for r in caplog.records if "could not be accepted" in r.getMessage()]
+    assert len(logged) == (name not in GONE)  # which is no fault of the server's
+    assert bool(worker.evicted) == (name in SHORT_OF)
     assert not worker.failed
 
 
-def test_acceptor_listener_unusable_ends_the_worker(one_worker):
+def test_acceptor_knows_these_errors_and_no_others():
+    numbers = {getattr(errno, name) for name in SHORT_OF}
+    assert numbers == set(acceptor_module.OUT_OF_RESOURCES)
+    assert {getattr(errno, name) for name in GONE} == set(acceptor_module.CLIENT_GONE)
+    assert {errno.EBADF, errno.EINVAL, errno.ENOTSOCK} == set(acceptor_module.LISTENER_GONE)
+
+
+@pytest.mark.parametrize("name", ["EBADF", "EINVAL", "ENOTSOCK"])
+def test_acceptor_listener_unusable_ends_the_worker(name, one_worker):
     worker = one_worker()
     server = worker.listen()
-    server.raw = Failing(server.raw, "EINVAL", 1)
+    server.raw = Failing(server.raw, name, 1)
     worker.connect(server)
     wait_for(lambda: worker.failed)
 
@@ -419,6 +433,8 @@ def test_acceptor_listener_unusable_ends_the_worker(one_worker):
         ("R", 0.1, 0.012, False),  # it is in a long run
         ("S", 0.0, 0.02, True),
         ("S", 0.0, 0.06, False),
+        ("D", 0.0, 0.02, True),
+        ("D", 0.0, 0.06, False),
         ("T", 0.0, 0.005, True),  # not yet looked at
         ("T", 0.0, 0.012, False),
         ("Z", 0.0, 0.012, False),

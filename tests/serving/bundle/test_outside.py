@@ -247,6 +247,16 @@ def test_graphs_in_graphs_are_read_100_messages_deep_and_refused_beyond(innermos
 
 
 @pytest.mark.parametrize(
+    "before",
+    [b"\x08\x96\x01", b"\x09" + b"8 bytes ", b"\x0d" + b"four", b"\x12\x03abc"],
+    ids=["an integer", "8 bytes", "4 bytes", "a length"],
+)
+def test_outside_data_fields_of_every_wire_type_are_passed_over(before):
+    content = model(graph([PRODUCT], [outside()])).SerializeToString()
+    assert outside_data(before + content) == outside_data(content + before) == "w"
+
+
+@pytest.mark.parametrize(
     ("content", "fault"),
     [
         (b"no graph", "wire type of protobuf; got 6"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.bundle import Boolean, Category, Date, Number
+from serving.bundle import GAPS, Boolean, Category, Date, Number
 from serving.codec.fields import Fields, WrongValueError
 from serving.codec.values import Nest
 
@@ -35,6 +35,8 @@ A_DATE = (
     "a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z, or a number of seconds since "
     "1970-01-01 UTC"
 )
+# The texts that Pandas reads as missing values, as far as no category is named so, and "?" of UCI.
+GAP_TEXTS = ["", "NA", "N/A", "#N/A", "<NA>", "NaN", "NaT", "null", "None", "?"]
 OUTSIDE = ", which in seconds is not of the years 1 to 9999; were "
 IN_UTC = ", which in UTC is not of the years 1 to 9999"
 TAKEN = [  # column, value, as the graph takes it
@@ -171,3 +173,26 @@ def test_numbers_and_booleans_are_one_input_and_other_tables_one_a_column():
 def test_no_rows_have_the_shape_of_rows():
     assert Fields([number(name="x"), number(name="y")]).inputs([[], []])["features"].shape == (0, 2)
     assert Fields([category("a")]).inputs([[]])["c"].shape == (0, 1)
+
+
+@pytest.mark.parametrize("write", [str, str.upper, str.lower, " {} ".format])
+@pytest.mark.parametrize("text", GAP_TEXTS)
+def test_text_that_stands_for_a_gap_is_one_in_any_case(text, write):
+    for column, gap in ((category(*WORDS, missing="impute"), ""), (date("impute"), math.nan)):
+        (field,) = Fields([column]).columns
+        np.testing.assert_equal(field.check(write(text)), gap)
+        np.testing.assert_equal(field.check_all([write(text)]), [gap])
+
+
+def test_texts_that_stand_for_a_gap_are_these():
+    assert sorted(map(str.lower, GAP_TEXTS)) == sorted(GAPS)
+
+
+@pytest.mark.parametrize(
+    ("factor", "unit"), [(10**3, "milliseconds"), (10**6, "microseconds"), (10**9, "nanoseconds")]
+)
+def test_date_in_a_finer_unit_is_refused_with_the_unit_it_may_have_been(factor, unit):
+    (field,) = Fields([date()]).columns
+    seconds = 1_715_904_000  # of the year 2024
+    with pytest.raises(WrongValueError, match=f"were {unit} meant"):
+        field.check(seconds * factor)

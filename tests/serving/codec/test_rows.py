@@ -161,13 +161,27 @@ KINDS = [
     ("age", np.array([3, 0.5], "f2"), pa.float16(), [3, 0.5]),
     ("age", [3.5, float("nan")], pa.float64(), [3.5, np.nan]),
     ("age", [None, None], pa.null(), [np.nan, np.nan]),
-    ("member", [1, 0], pa.int32(), [1, 0]),
+    *(
+        ("age", [3, None], kind, [3, np.nan])
+        for kind in (pa.int8(), pa.int16(), pa.int32(), pa.uint16(), pa.uint32(), pa.uint64())
+    ),
+    ("age", [0.5, None], pa.float32(), [0.5, np.nan]),
+    ("member", [1, 0], pa.int32(), [1, 0]), ("member", [True, None], pa.bool_(), [1, np.nan]),
+    *(
+        ("work", ["state", None], kind, ["state", ""])
+        for kind in (pa.string(), pa.string_view())
+    ),
+    *(
+        ("work", [b"state", None], kind, ["state", ""])
+        for kind in (pa.binary(), pa.large_binary(), pa.binary_view())
+    ),
     ("work", ["state", None], pa.large_string(), ["state", ""]),
     ("since", [datetime.date(1970, 1, 2), None], pa.date32(), [86400, np.nan]),
     ("since", [datetime.date(1970, 1, 2), None], pa.date64(), [86400, np.nan]),
     ("since", ["1970-01-02", None], pa.string(), [86400, np.nan]),
     ("since", [1, None], pa.timestamp("s", "Asia/Tokyo"), [1, np.nan]),
     ("since", [1500, None], pa.timestamp("ms"), [1.5, np.nan]),
+    ("since", [1_500_000, None], pa.timestamp("us"), [1.5, np.nan]),
     ("since", [1, None], pa.timestamp("ns"), [1e-9, np.nan]),
 ]  # fmt: skip
 
