@@ -19,7 +19,8 @@ from serving.repository import Repository
 from serving.runtime import GraphError
 from tests.processes import HANG_SECONDS
 
-PACE = Pace({}, batch_rows=8, alone_rows=8, slice_rows=100, row_seconds=1e-5)
+# No limit is another one, nor the rows that wait at most in the tests below.
+PACE = Pace({}, batch_rows=8, alone_rows=7, slice_rows=100, row_seconds=1e-5)
 
 
 class Recorded:
@@ -107,6 +108,17 @@ def test_a_run_holds_no_more_rows_than_it_may_and_the_rest_goes_next(model, rows
     assert model.session.runs == [3] * 10
     for part, answer in zip(parts, answers, strict=True):
         assert_own(model, part, answer)
+
+
+def test_batcher_request_of_many_rows_runs_alone_though_a_batch_would_hold_it(model, rows):
+    for many, runs in ((6, [7]), (7, [1, 7])):
+        batcher = Batcher()
+        model.session.runs.clear()
+        parts = [rows[:many], rows[many : many + 1]]
+        answers = together(*(lambda b=batcher, p=p: ask(b, model, p) for p in parts))
+        assert sorted(model.session.runs) == runs
+        for part, answer in zip(parts, answers, strict=True):
+            assert_own(model, part, answer)
 
 
 def test_a_run_of_one_joins_none(model, rows):

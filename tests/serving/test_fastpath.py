@@ -141,6 +141,15 @@ def test_it_knows_the_rules_of_the_routes_it_is_fast_for(app):
     assert {rule for rule, _ in RULES} <= rules
 
 
+@pytest.mark.parametrize("path", ["/predict", "/predict?model=digits"])  # by Flask the second
+def test_both_ways_log_the_code_of_an_error(path, client, caplog):
+    client.post(path, data=b"{", content_type=JSON)
+    (record,) = [record for record in caplog.records if record.getMessage() == "request"]
+    assert record.fields["code"] == "not_json"
+    assert record.fields["protocol"] == "rows"
+    assert record.fields["route"] == "/predict"
+
+
 def test_keys_are_asked_for_alike(shipped, tmp_path):
     app = create_app(models=shipped, keys=keys_file(tmp_path))
     body = json.dumps({"instances": [ROW]})

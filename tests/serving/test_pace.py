@@ -59,6 +59,20 @@ def test_it_is_measured_of_the_session_itself(shipped):
     assert model.pace.seconds
 
 
+def test_measure_runs_of_up_to_256_rows_are_timed():
+    class Instant:
+        def __init__(self):
+            self.runs = []
+
+        def run(self, inputs):
+            self.runs.append(len(inputs["features"]))
+
+    session = Instant()
+    pace = Pace.measure(session, {"features": np.ones((3, 64), np.float32)})
+    assert sorted(set(session.runs)) == [1, 2, 4, 8, 16, 32, 64, 128, 256] == list(pace.seconds)
+    assert set(map(session.runs.count, pace.seconds)) <= {*range(4, 22)}  # with one to warm up
+
+
 def test_inputs_of_another_model_are_refused(shipped):
     model = Repository(shipped).find(None)
     with pytest.raises(GraphError):

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
@@ -44,6 +45,51 @@ def test_every_knob_has_an_environment_twin_and_arguments_win(monkeypatch):
 def test_a_value_out_of_range_is_refused(name, value):
     with pytest.raises(ValidationError, match=name):
         Settings(**{name: value})
+
+
+MIB = 2**20
+# Default; values at the bounds, which are taken; values beyond them, which are not.
+NUMBERS = {
+    "keep": (1, [1, 99], [0]),
+    "poll": (1, [0, 3600], [-0.001]),
+    "port": (8000, [0, 65535], [-1, 65536]),
+    "workers": (None, [1, 256], [0, 257]),  # one for each core
+    "max_body": (10 * MIB, [1, 2**40], [0]),
+    "request_seconds": (60, [0.001, 3600], [0]),
+    "timeout": (None, [0.001, 3600], [0]),
+    "max_batch_rows": (0, [0, 10**6], [-1]),
+    "max_delay": (0, [0, 1], [-0.001, 1.001]),
+    "queue_rows": (4096, [1, 10**6], [0]),
+    "queue_seconds": (1, [0.001, 3600], [0]),
+    "spare_descriptors": (32, [0, 10**6], [-1]),
+    "max_manifest_bytes": (2 * MIB, [1, 2**40], [0]),
+    "max_selftest_bytes": (64 * MIB, [1, 2**40], [0]),
+    "max_graph_bytes": (512 * MIB, [1, 2**31], [0, 2**31 + 1]),
+    "run_seconds": (5, [0.001, 3600], [0]),
+    "proof_seconds": (10, [0.001, 3600], [0]),
+    "max_proof_memory": (256 * MIB, [1, 2**40], [0]),
+    "log_sample": (0.01, [0, 1], [-0.001, 1.001]),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_number_is_taken_up_to_its_bounds_and_refused_beyond_them(name, monkeypatch):
+    monkeypatch.delenv(f"{ENV_PREFIX}{name.upper()}", raising=False)
+    default, taken, refused = NUMBERS[name]
+    assert getattr(Settings(), name) == (usable_cores() if name == "workers" else default)
+    for value in taken:
+        assert getattr(Settings(**{name: value}), name) == value
+    for value in refused:
+        with pytest.raises(ValidationError, match=name):
+            Settings(**{name: value})
+
+
+def test_every_number_has_its_bounds_here():
+    numbers = {
+        name for name, field in Settings.model_fields.items()
+        if {int, float} & {field.annotation, *get_args(field.annotation)}
+    }  # fmt: skip
+    assert numbers == set(NUMBERS)
 
 
 def test_every_knob_says_what_it_means():

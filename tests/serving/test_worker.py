@@ -1,6 +1,7 @@
 """The bounds on what clients can take of a worker: one in this process, its settings small."""
 
 import ctypes
+import errno
 import logging
 import os
 import resource
@@ -120,6 +121,34 @@ def answered(client):
 def is_closed(client):
     """Whether it has been let go; what was sent to it has been read."""
     return bool(select.select([client.fileno()], [], [], 0)[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "is_logged"),
+    [
+        ("EPIPE", False), ("ECONNRESET", False), ("ENOTCONN", False), ("EBADF", False),
+        ("ECONNABORTED", False), ("EIO", True), ("ENOMEM", True),
+    ],
+)  # fmt: skip
+def test_worker_socket_error_is_logged_unless_the_client_is_gone(name, is_logged, running, caplog):
+    running.serve(echo)
+
+    class Failing:
+        def __init__(self, server):
+            self.server = server
+
+        def __getattr__(self, attribute):
+            return getattr(self.server, attribute)
+
+        def sendall(self, *_):
+            raise OSError(getattr(errno, name), name)
+
+        send = sendmsg = sendall
+
+    client = running.connect(wrap=Failing)
+    ask(client)
+    gevent.joinall(running.greenlets, timeout=HANG_SECONDS)
+    assert ("socket error" in caplog.text) == is_logged
 
 
 def test_clients_that_read_nothing_are_let_go_when_too_much_waits_for_them(running, monkeypatch):

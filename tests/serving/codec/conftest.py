@@ -14,7 +14,7 @@ SHA = "0" * 64
 def manifest(columns, classes, target=("y",)):
     return Manifest.model_validate(
         {
-            "schema_version": 1, "name": "m", "version": 3, "created": "2026-01-01T00:00:00Z",
+            "schema_version": 1, "name": "m", "version": 17, "created": "2026-01-01T00:00:00Z",
             "task": "regression" if classes is None else "multiclass",
             "inputs": [column.model_dump() for column in columns], "classes": classes,
             "threshold": None, "parameters": 1, "metrics": {},
@@ -62,7 +62,7 @@ def table():
 @pytest.fixture(scope="session")
 def regression():
     """A model of two targets."""
-    columns = [number("a"), number("b")]
+    columns = [number("a"), number("b"), number("c")]
     return SimpleNamespace(
         fields=Fields(columns), manifest=manifest(columns, None, ("left", "right"))
     )

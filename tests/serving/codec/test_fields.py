@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.bundle import GAPS, Boolean, Category, Date, Number
+from serving.codec.columns import check_numbers
 from serving.codec.fields import Fields, WrongValueError
 from serving.codec.values import Nest
+from serving.errors import InvalidInstancesError
 
 
 def number(missing="refuse", name="n"):
@@ -196,3 +198,18 @@ def test_date_in_a_finer_unit_is_refused_with_the_unit_it_may_have_been(factor, 
     seconds = 1_715_904_000  # of the year 2024
     with pytest.raises(WrongValueError, match=f"were {unit} meant"):
         field.check(seconds * factor)
+
+
+def test_check_numbers_of_a_long_column_are_checked_in_blocks_by_the_same_rule():
+    rows, last = 3 * 2**17 + 5, 3 * 2**17 + 3
+    numbers = np.arange(rows, dtype=np.int64)
+    valid = numbers % 7 != 0
+    (filling,) = Fields([number("impute")]).columns
+    found = check_numbers(filling, numbers, 0, valid)
+    np.testing.assert_array_equal(found, np.where(valid, numbers, np.nan))
+    np.testing.assert_array_equal(check_numbers(filling, numbers), numbers)
+    (refusing,) = Fields([number()]).columns
+    valid = numbers != last
+    with pytest.raises(InvalidInstancesError) as refused:
+        check_numbers(refusing, numbers, 10, valid)
+    assert refused.value.details["instance"] == 10 + last

@@ -148,12 +148,12 @@ def test_the_answer_is_tensors_in_json(vector):
     assert (reply.media, reply.headers) == ("application/json", ())
     label = {"name": "label", "datatype": "INT64", "shape": [2], "data": [1, 0]}
     assert json.loads(reply.content) == {
-        "model_name": "m", "model_version": "3", "id": "my id",
+        "model_name": "m", "model_version": "17", "id": "my id",
         "outputs": [label, {"name": "probabilities", "datatype": "FP32", "shape": [2, 2],
                             "data": [0.25, 0.75, 1.0, 0.0]}],
     }  # fmt: skip
     one = ask(vector, inputs, outputs=[{"name": "label"}]).encode(vector.manifest, OUTPUTS)
-    assert json.loads(one.content) == {"model_name": "m", "model_version": "3", "outputs": [label]}
+    assert json.loads(one.content) == {"model_name": "m", "model_version": "17", "outputs": [label]}
 
 
 def test_outputs_are_raw_where_they_are_asked_to_be(vector):

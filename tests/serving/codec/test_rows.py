@@ -316,7 +316,7 @@ def test_outputs_are_those_that_are_asked_for(vector, where):
         body = f"{{{','.join(parts[:: 1 if where == 'behind' else -1])}}}"
         return json.loads(reply(body.encode(), model=vector).content)
 
-    head = {"model": "m", "version": 3}
+    head = {"model": "m", "version": 17}
     label, both = {"predictions": [1, 0]}, {"probabilities": [[0.25, 0.75], [1.0, 0.0]]}
     assert said({"outputs": ["label"]}) == head | label
     assert said({"outputs": ["probabilities"]}) == head | both
