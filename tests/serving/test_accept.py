@@ -458,6 +458,20 @@ def test_waits_worker_does_not_accept_is_passed_over(state, used, waited, goes_o
     assert Waits(loads).should_go_on([OTHER], 0.0, 101.0)
 
 
+def test_loads_of_workers_that_have_not_begun_hold_no_one_up():
+    loads = WorkerLoads(3)
+    assert list(loads.candidates) == [inf] * 3
+    assert list(loads.open) == [NO_WORKER] * 3
+    assert list(loads.seen) == [0.0] * 3
+    assert list(loads.unresponsive) == [-1.0] * 3
+    assert list(loads.accepted) == list(loads.pids) == [0.0] * 3
+    loads.candidates[1] = loads.open[1] = loads.seen[1] = loads.unresponsive[1] = 7.0
+    loads.accepted[1] = 9.0
+    loads.clear(1)
+    assert (loads.candidates[1], loads.open[1], loads.seen[1]) == (inf, NO_WORKER, 0.0)
+    assert (loads.unresponsive[1], loads.accepted[1]) == (-1.0, 9.0)  # what was counted stays
+
+
 def test_waits_someone_accepted_begins_anew(monkeypatch):
     monkeypatch.setattr(waits, "process_state", lambda _: "T")
     loads = WorkerLoads(2)

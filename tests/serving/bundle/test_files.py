@@ -6,6 +6,7 @@ import tracemalloc
 import pytest
 
 from serving.bundle import Bundle, BundleError, BundleLimits
+from serving.bundle.files import read
 
 
 @pytest.fixture
@@ -82,6 +83,15 @@ def test_content_file_above_its_limit_is_refused_unread(file, limits, option, fo
         BundleError, match=rf"expected {file} of at most \d+ bytes; got \d+.*larger {option}"
     ):
         Bundle.open(folder, limits=limits).content(file)
+
+
+@pytest.mark.parametrize("file", ["bundle.json", "reference.json", "selftest.npz", "model.onnx"])
+def test_read_file_of_just_its_limit_is_read_whole(file, folder):
+    content = (folder / file).read_bytes()
+    assert read(folder, file, None, len(content), "--option") == content
+    most = len(content) - 1
+    with pytest.raises(BundleError, match=f"at most {most} bytes; got {most + 1}; .* --option"):
+        read(folder, file, None, most, "--option")
 
 
 @pytest.mark.parametrize("file", [file for file, _, _ in LIMITS])

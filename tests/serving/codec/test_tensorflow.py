@@ -89,7 +89,7 @@ def test_rows_are_answered_by_rows_and_columns_by_columns(vector, regression):
     assert answer({"inputs": ROWS}, vector) == {
         "outputs": {"label": [1, 0], "probabilities": [[0.25, 0.75], [1.0, 0.0]]}
     }
-    pair = [[1, 2], [3, 4]]
+    pair = [[1, 2, 3], [4, 5, 6]]
     assert answer({"instances": pair}, regression, VALUES) == {"predictions": [[1.5], [3.0]]}
     assert answer({"inputs": pair}, regression, VALUES) == {"outputs": [[1.5], [3.0]]}
     texts = {**OUTPUTS, "label": np.array(["ü", "b"])}
