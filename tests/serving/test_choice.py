@@ -3,8 +3,10 @@ import re
 import onnx
 import pytest
 
+import serving.choice
 from serving.bundle import Bundle, BundleError
 from serving.choice import choose
+from serving.runtime import GraphError
 from tests.variants import flip_a_bit, fussy, same, saturate, slow, with_variants, wrong
 
 
@@ -50,6 +52,16 @@ def test_the_first_is_preferred_to_one_that_is_hardly_faster(made):
     )
     assert choice.trials["int8"].passed
     assert choice.trials["pruned"].microseconds[8] > 2 * choice.trials["int8"].microseconds[8]
+
+
+def test_a_graph_that_fails_while_it_is_timed_is_a_fault_of_its_bundle(made, monkeypatch):
+    def fail(*_):
+        raise GraphError("it took too long")
+
+    monkeypatch.setattr(serving.choice, "race", fail)
+    bundle = made(fp32=same, int8=same)
+    with pytest.raises(BundleError, match=rf"^{bundle.path}: it took too long$"):
+        choose(bundle)
 
 
 @pytest.mark.parametrize("fault", [flip_a_bit, saturate])

@@ -51,6 +51,7 @@ def test_names_that_are_not_the_columns_are_refused_and_never_answered(body, sai
     with pytest.raises(InvalidInstancesError, match="expected the names of the 2 columns") as found:
         decode_csv(body, TEXTS)
     assert said in str(found.value)
+    assert found.value.details == {"instance": 0}
 
 
 def test_a_first_line_of_values_is_an_instance():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from serving import create_app
+from tests.editions import add_version
 
 
 @pytest.fixture
@@ -121,3 +122,16 @@ def test_a_model_that_did_not_prove_itself_is_unavailable(only_digits):
     client = create_app(models=only_digits).test_client()
     assert ask(client, {"instances": []}).status_code == 503
     assert client.get("/v1/models/digits").status_code == 503
+
+
+def test_status_is_of_all_versions_that_are_served_or_of_the_one_that_is_named(only_digits):
+    for number in (2, 3):
+        add_version(only_digits, number)
+    client = create_app(models=only_digits, keep=2).test_client()
+
+    def versions(path):
+        return [s["version"] for s in client.get(path).get_json()["model_version_status"]]
+
+    assert versions("/v1/models/digits") == ["2", "3"]
+    assert versions("/v1/models/digits/versions/2") == ["2"]
+    assert versions("/v1/models/digits/versions/3") == ["3"]
