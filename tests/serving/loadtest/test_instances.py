@@ -110,6 +110,25 @@ def test_the_server_takes_every_row(adults, rng):
         assert answer.status_code == 200, answer.json
 
 
+@pytest.mark.parametrize(
+    "text", ["", "NA", "N/A", "#N/A", "<NA>", "NaN", "NaT", "null", "None", "?", " na "]
+)
+def test_text_that_stands_for_a_gap_is_one_in_a_table(text, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(f"{HEADER}\n39,40.5,true,{text},2,2012-06-01\n")
+    assert read_instances(path, TARGET) == [RECORD | {"work": None}]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("True", True), ("1", True), ("FALSE", False), ("0", False)]
+)
+def test_truth_is_written_as_a_word_or_a_number_in_a_table(text, value, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(f"{HEADER}\n39,40.5,{text},Private,2,2012-06-01\n")
+    (row,) = read_instances(path, TARGET)
+    assert row["member"] is value
+
+
 GAPPED = RECORD | {"age": None, "since": None}
 SPARSE = {"hours/week": 3, "grade": 2}
 FILLED = {"age": None, "hours/week": 3, "member": None, "work": None, "grade": "2", "since": None}
