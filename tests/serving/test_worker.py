@@ -151,6 +151,19 @@ def test_worker_socket_error_is_logged_unless_the_client_is_gone(name, is_logged
     assert ("socket error" in caplog.text) == is_logged
 
 
+def test_connection_application_that_writes_its_body_is_a_fault_and_nothing_of_it_is_sent(running):
+    def write(environ, start_response):
+        start_response("200 OK", [("Content-Length", "7")])(b"written")
+        return []
+
+    running.serve(write)
+    client = running.connect()
+    ask(client)
+    answer = client.recv(2**16)
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b"written" not in answer
+
+
 def test_clients_that_read_nothing_are_let_go_when_too_much_waits_for_them(running, monkeypatch):
     size = 2**20
     monkeypatch.setattr(connection, "UNSENT", size * 3 // 2)
