@@ -129,6 +129,7 @@ MALFORMED = [  # body, status, what the message says, what the details say
     ("", 400, "got an empty one", {}),
     ("   \n", 400, "got an empty one", {}),
     ("hello", 400, "line 1, column 1", {"line": 1, "column": 1}),
+    ("{\n   hello", 400, "line 2, column 4", {"line": 2, "column": 4}),
     (GOOD[:-1], 400, "expected a JSON body; got one that breaks off at line 1", {"line": 1}),
     (GOOD[:70], 400, "expected a JSON body; got one that breaks off", {}),
     (GOOD + "]", 400, "Extra data", {}),

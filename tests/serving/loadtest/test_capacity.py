@@ -20,7 +20,7 @@ def figures_of(latency, seconds=2.0, status=200):
     record = Record(
         due=due, sent=due, ended=due + latency, status=np.full(n, status, np.int16),
         call=np.zeros(n, np.int32), late=np.zeros(n), seconds=seconds, wall=seconds, processor=0.1,
-        busy=0.1, open_loop=True, connections=64,
+        busy=0.2, open_loop=True, connections=64,
     )  # fmt: skip
     return figures(record, CALLS, n / seconds)
 

@@ -23,7 +23,7 @@ def record(due, sent, ended, *, status=200, call=0, seconds=10.0, faults=()):
     return Record(
         due=due, sent=sent, ended=ended, status=filled(np.int16(status), due.shape),
         call=filled(np.int32(call), due.shape), late=np.maximum(sent - due, 0),
-        seconds=seconds, wall=seconds, processor=0.1, busy=0.1, open_loop=True, connections=64,
+        seconds=seconds, wall=seconds, processor=0.1, busy=0.2, open_loop=True, connections=64,
         faults=Counter(faults),
     )  # fmt: skip
 
@@ -171,6 +171,15 @@ def test_errors_are_named_and_only_right_answers_count():
     assert (found.requests, found.sent, found.answered) == (10, 9, 3)
     assert (found.rate, found.sent_rate, found.rows_per_second) == (1.5, 4.5, 32.5)
     assert found.error_share == 0.7
+
+
+def test_errors_of_each_kind_are_counted_by_its_name():
+    counts = {503: 5, UNANSWERED: 1, TIMED_OUT: 2, BROKEN: 3, WRONG: 4, 422: 6}
+    status = np.repeat([*counts], [*counts.values()])
+    due = np.arange(len(status)) / 10
+    assert figures(record(due, due, due + 0.01, status=status), CALLS, None).errors == {
+        "503": 5, "unanswered": 1, "timeout": 2, "connection": 3, "wrong": 4, "422": 6,
+    }  # fmt: skip
 
 
 def test_a_timeout_counts_with_the_time_it_was_given_up():

@@ -35,13 +35,13 @@ def test_a_slow_generator_says_so_and_not_that_the_server_is_slow(live):
     assert found.verdict.startswith("The generator was the bottleneck: it was busy")
 
 
-def made(late, latency, processor=0.1):
+def made(late, latency, processor=0.1, busy=0.2):
     n = 1000
     due = np.linspace(0, 1, n, endpoint=False)
     return Record(
         due=due, sent=due + late, ended=due + latency, status=np.full(n, 200, np.int16),
-        call=np.zeros(n, np.int32), late=np.full(n, late), seconds=1.0, wall=1.0, busy=0.1,
-        processor=processor, open_loop=True, connections=1,
+        call=np.zeros(n, np.int32), late=np.full(n, late), seconds=1.0, wall=1.25, busy=busy,
+        processor=processor, open_loop=True, connections=3,
     )  # fmt: skip
 
 
@@ -52,7 +52,8 @@ def made(late, latency, processor=0.1):
         (made(0.004, 0.005), 10_000, "left up to 4.0 ms after their time (p99), of 5.0 ms"),
         (made(0.004, 0.5), 10_000, None),  # next to nothing of it
         (made(0.0004, 0.001), 10_000, None),  # too short to matter
-        (made(0.0, 0.005, processor=0.97), 10_000, "it was busy 97% of the time"),
+        (made(0.0, 0.005, processor=0.97 * 1.25), 10_000, "it was busy 97% of the time"),
+        (made(0.0, 0.005, busy=0.96 * 1.25), 10_000, "it was busy 96% of the time"),
         (made(0.0, 0.005), 1_100, "it can send 1100 here"),
         (made(0.0, 0.005), None, None),
     ],
@@ -60,6 +61,12 @@ def made(late, latency, processor=0.1):
 def test_the_bottleneck_is_named(record, sendable, said):
     verdict = limits(record, sendable).verdict
     assert (verdict is None) if said is None else (said in verdict)
+
+
+def test_the_share_of_the_processor_is_that_of_the_whole_time():
+    found = limits(made(0.004, 0.5), 10_000)
+    assert found.processor_share == pytest.approx(0.1 / 1.25)
+    assert (found.late_p99_ms, found.most) == (pytest.approx(4.0), 10_000)
 
 
 def test_a_run_without_requests_has_nothing_to_be_blamed_for():
