@@ -7,7 +7,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from serving.bundle import Bundle, Expected, SelfTest
-from serving.runtime import ProofLimits, prove
+from serving.runtime import GraphError, ProofLimits, Session, prove
+from serving.runtime.batch_invariance import find_batch_dependence
 from tests.variants import sum_of, write_selftest
 
 
@@ -143,3 +144,20 @@ def test_prove_larger_batches_allowed_checks_the_largest(only_digits):
 
 def test_prove_mixed_columns_with_gaps_passes(adults):
     assert prove(Bundle.open(adults / "adults" / "1"), "fp32").passed
+
+
+@pytest.mark.parametrize("rows", [1, 7, 8, 300])
+def test_graph_that_answers_some_batch_with_fewer_rows_is_refused(rows, shipped):
+    bundle = Bundle.open(shipped / "digits" / "1")
+    selftest, session = bundle.selftest(), Session(bundle.graph("fp32"))
+
+    class Shorter:
+        def run(self, inputs):
+            outputs = session.run(inputs)
+            kept = slice(-1) if len(inputs["features"]) == rows else slice(None)
+            return {name: array[kept] for name, array in outputs.items()}
+
+    arguments = bundle.manifest.inputs, selftest.inputs, selftest.expected["fp32"], 300
+    assert find_batch_dependence(session, *arguments) is None
+    with pytest.raises(GraphError, match=f"of {rows} rows for as many; got the shape .{rows - 1},"):
+        find_batch_dependence(Shorter(), *arguments)

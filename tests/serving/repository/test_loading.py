@@ -1,4 +1,5 @@
 import shutil
+from functools import partial
 
 import pytest
 
@@ -7,7 +8,7 @@ from serving.bundle import Bundle
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
 from serving.repository import Repository
 from tests.editions import add_version, damage
-from tests.variants import flip_a_bit, same, saturate, slow, with_variants
+from tests.variants import flip_a_bit, fussy, same, saturate, slow, with_variants
 
 
 def test_the_highest_version_is_served(only_digits):
@@ -26,6 +27,14 @@ def test_a_version_that_does_not_prove_itself_gives_way_to_the_one_before(only_d
     assert all(str(only_digits) not in reason for reason in repository.refused.values())
     assert repository.refused["digits/3"].startswith("digits/3: ")
     assert "refused digits/2" in caplog.text
+
+
+@pytest.mark.parametrize("rows", [2, 4, 16, 32, 128])
+def test_a_version_that_fails_only_while_it_is_timed_gives_way_to_the_one_before(rows, only_digits):
+    with_variants(add_version(only_digits, 2), fp32=partial(fussy, rows=rows))
+    repository = Repository(only_digits)
+    assert repository.find("digits").manifest.version == 1
+    assert repository.refused["digits/2"].startswith("digits/2: ONNX Runtime does not run")
 
 
 def test_with_no_proved_version_nothing_is_served(only_digits):
