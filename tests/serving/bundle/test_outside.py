@@ -320,6 +320,12 @@ def test_find_loop_other_operators_are_no_loop():
     assert find_loop(model(graph(nodes)).SerializeToString()) is None
 
 
+def test_graph_that_is_no_protobuf_is_refused_though_its_sum_is_right(only_digits):
+    folder = with_variants(only_digits / "digits" / "1", fp32=lambda _: b"no graph")
+    with pytest.raises(BundleError, match=r"expected model.fp32.onnx as an ONNX graph; "):
+        Bundle.open(folder).graph("fp32")
+
+
 def test_graph_with_a_loop_is_refused_unless_it_is_allowed(only_digits):
     def add_loop(content):
         made = onnx.load_from_string(content)
