@@ -213,3 +213,24 @@ def test_check_numbers_of_a_long_column_are_checked_in_blocks_by_the_same_rule()
     with pytest.raises(InvalidInstancesError) as refused:
         check_numbers(refusing, numbers, 10, valid)
     assert refused.value.details["instance"] == 10 + last
+
+
+# Python's `fromisoformat` takes most of these; what is documented is narrower.
+@pytest.mark.parametrize(
+    "text",
+    [
+        "20240517", "2024-W20-5", "2024W205", "2024-05-17T12", "2024-05-17T123000",
+        "2024-05-17x12:30", "2024-05-17T12:30:00,5", "2024-05-17T12:30+02:00:30",
+    ],
+)  # fmt: skip
+def test_date_in_another_form_of_iso_8601_is_refused(text):
+    (field,) = Fields([date()]).columns
+    with pytest.raises(WrongValueError, match=r"^expected a date in ISO 8601, such as"):
+        field.check(text)
+
+
+@pytest.mark.parametrize("text", ["2024-02-30", "2024-05-17T25:00", "0000-01-01", "2024-13-01"])
+def test_date_that_no_calendar_has_is_refused(text):
+    (field,) = Fields([date()]).columns
+    with pytest.raises(WrongValueError, match=r"^expected a date in ISO 8601, such as"):
+        field.check(text)
