@@ -1,5 +1,8 @@
 """Each setting reaches the part that it is for, and no other: all values differ."""
 
+import pytest
+
+import serving
 from serving import create_app
 from serving.app import _proof_limits
 from serving.bundle import BundleLimits
@@ -30,3 +33,8 @@ def test_settings_of_the_queue_reach_the_batcher(shipped):
     found = batcher.max_batch_rows, batcher.max_delay, batcher.queue_rows, batcher.queue_seconds
     assert found == (11, 0.25, 13, 14)
     assert fast._repository.find("digits").manifest.version == 1
+
+
+def test_package_has_no_other_names():
+    with pytest.raises(AttributeError, match="has no attribute 'create_application'"):
+        serving.create_application  # noqa: B018

@@ -191,6 +191,17 @@ def test_limits_count_rows_and_refuse_at_once(model, rows):
     assert batcher.rows == 0
 
 
+@pytest.mark.parametrize(("waiting", "is_refused"), [(5, False), (6, True)])
+def test_batcher_whose_queue_is_full_refuses_a_request_before_its_body_is_read(
+    waiting, is_refused, model, rows
+):
+    batcher = Batcher(queue_rows=6)
+    first, second = together(lambda: ask(batcher, model, rows[:waiting]), batcher.require_room)
+    assert_own(model, rows[:waiting], first)
+    assert isinstance(second, OverloadedError) == is_refused
+    assert not is_refused or "got some more than the 6 that do" in str(second)
+
+
 def test_one_request_larger_than_the_queue_is_still_answered(model, rows):
     batcher = Batcher(queue_rows=6)
     (found,) = together(lambda: ask(batcher, model, rows[:50]))

@@ -310,3 +310,15 @@ def test_golden_rows_of_other_columns_are_refused(fault, adults, tmp_path, mixed
     fault(selftest.inputs)
     reason = mixed_reason(tmp_path, mixed, selftest=selftest)
     assert "expected golden rows of 6 features, as the manifest lists; got " in reason
+
+
+@pytest.mark.parametrize("run_seconds", [None, 60])
+def test_session_run_of_other_inputs_is_refused_whether_or_not_it_is_watched(run_seconds, shipped):
+    graph = (shipped / "digits" / "1" / "model.onnx").read_bytes()
+    session = Session(graph, run_seconds=run_seconds)
+    right = {"features": np.zeros((1, 64), np.float32)}
+    expected = session.run(right)
+    with pytest.raises(GraphError, match="ONNX Runtime does not run the graph") as refused:
+        session.run({"features": np.zeros((1, 65), np.float32)})
+    assert type(refused.value) is GraphError
+    np.testing.assert_equal(session.run(right), expected)

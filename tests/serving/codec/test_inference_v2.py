@@ -344,3 +344,11 @@ def test_a_damaged_body_is_a_question_or_refused(vector, table, damage, data):
         assert len({len(array) for array in inputs.values()}) == 1
         for array in inputs.values():
             assert array.dtype.kind == "O" or not np.isinf(array).any()
+
+
+def test_more_outputs_than_any_graph_has_are_refused_by_their_number(vector):
+    inputs = [tensor("features", [2, 3], "FP32", ROWS.tolist())]
+    for count in (16, 17):
+        outputs = [{"name": f"an output {place}"} for place in range(count)]
+        said = error(vector, inputs, outputs=outputs)
+        assert ('"outputs" to name each output once; got 17 names' in said) == (count == 17)

@@ -47,7 +47,9 @@ def test_openapi_promises_the_statuses_of_a_route(method, path, described):
     if 401 not in PROMISED[method, path]:
         assert {"401", "403"}.isdisjoint(responses)
     if "503" in responses and 401 in PROMISED[method, path] and not path.endswith("/ready"):
-        assert responses["503"]["headers"]["Retry-After"]["schema"] == {"type": "integer"}
+        header = responses["503"]["headers"]["Retry-After"]
+        assert header["schema"] == {"type": "integer"}
+        assert header["description"].startswith("Seconds")
 
 
 TYPES = {"string": str, "object": dict}
