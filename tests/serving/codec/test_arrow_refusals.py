@@ -13,6 +13,7 @@ from tests.serving.codec.arrow_messages import (
     DICTIONARY,
     INT,
     LARGE_UTF8,
+    SCHEMA,
     UTF8,
     Ref,
     batch,
@@ -22,6 +23,7 @@ from tests.serving.codec.arrow_messages import (
     records,
     schema,
     table,
+    tables,
 )
 
 INT8 = {0: ("<i", 8), 1: ("<B", 1)}
@@ -122,3 +124,23 @@ def test_dictionary_that_columns_of_two_types_share_is_refused(other, is_refused
 def test_name_longer_than_its_message_is_refused(length):
     with pytest.raises(MalformedBodyError):
         decode_arrow(column_of_a_name_as_long_as(length), NUMBER)
+
+
+def test_schema_of_numbers_in_big_endian_order_is_refused():
+    for order in (0, 1):
+        head = message(SCHEMA, table({0: ("<h", order), 1: tables([field("x", INT, INT8)])}))
+        body = head + records(8, [(8, 0)], [(0, 0), (0, 8)], bytes(8))
+        if order == 0:
+            assert len(decode_arrow(body, NUMBER)["features"]) == 8
+        else:
+            with pytest.raises(MalformedBodyError):
+                decode_arrow(body, NUMBER)
+
+
+def test_schema_of_no_column_or_one_twice_is_refused():
+    batch_of_two = records(8, [(8, 0)] * 2, [(0, 0), (0, 8)] * 2, bytes(8))
+    twice = schema(field("x", INT, INT8), field("x", INT, INT8)) + batch_of_two
+    with pytest.raises(InvalidInstancesError, match='every column once; got "x" twice'):
+        decode_arrow(twice, NUMBER)
+    with pytest.raises(InvalidInstancesError, match="the model's columns; got a stream of none"):
+        decode_arrow(schema() + records(8, [], []), NUMBER)

@@ -57,3 +57,11 @@ def test_names_that_are_not_the_columns_are_refused_and_never_answered(body, sai
 def test_a_first_line_of_values_is_an_instance():
     with pytest.raises(InvalidInstancesError, match="instance 0, field 'a'"):
         decode_csv(b"x,y,z\n1,2,3\n", NUMBERS)
+
+
+@pytest.mark.parametrize("values", [6, 9])
+def test_row_that_goes_on_in_another_line_is_counted_before_it_is_split(values):
+    body = b'"\n' + b'",' + b",".join([b"1"] * (values - 1)) + b"\n"
+    with pytest.raises(InvalidInstancesError, match="expected 3 values in instance 0") as refused:
+        decode_csv(body, NUMBERS)
+    assert refused.value.details["got"] == ("more" if values > 6 else values)

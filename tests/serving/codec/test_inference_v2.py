@@ -352,3 +352,26 @@ def test_more_outputs_than_any_graph_has_are_refused_by_their_number(vector):
         outputs = [{"name": f"an output {place}"} for place in range(count)]
         said = error(vector, inputs, outputs=outputs)
         assert ('"outputs" to name each output once; got 17 names' in said) == (count == 17)
+
+
+def test_number_among_the_texts_of_bytes_is_refused_by_its_place(table):
+    grades = tensor("grade", [2], "BYTES", ["1", "2"])
+    said = error(table, [grades, tensor("work", [2], "BYTES", ["private", 3])])
+    assert said == 'expected "data" of input "work" to be texts; got the number 3 at place 1'
+
+
+def test_value_in_the_place_of_a_row_is_refused_by_its_instance(vector):
+    said = error(vector, [tensor("features", [2, 3], "FP32", [[1, 1, 0], 5])])
+    assert said.startswith('expected "data" of input "features" to be lists of 3 values; got ')
+    assert said.endswith("the number 5 in instance 1")
+
+
+def test_parameters_of_more_than_4096_characters_are_refused(vector):
+    inputs = [tensor("features", [2, 3], "FP32", ROWS.tolist())]
+    empty = len(json.dumps({"a": ""}, separators=(",", ":")))
+    for size in (4096, 4097):
+        said = {"parameters": {"a": "x" * (size - empty)}}
+        if size <= 4096:
+            assert ask(vector, inputs, **said).inputs["features"].shape == (2, 3)
+        else:
+            assert "in at most 4096 characters; got more" in error(vector, inputs, **said)
