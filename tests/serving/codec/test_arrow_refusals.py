@@ -24,6 +24,7 @@ from tests.serving.codec.arrow_messages import (
     schema,
     table,
     tables,
+    text,
 )
 
 INT8 = {0: ("<i", 8), 1: ("<B", 1)}
@@ -144,3 +145,21 @@ def test_schema_of_no_column_or_one_twice_is_refused():
         decode_arrow(twice, NUMBER)
     with pytest.raises(InvalidInstancesError, match="the model's columns; got a stream of none"):
         decode_arrow(schema() + records(8, [], []), NUMBER)
+
+
+def test_column_without_a_type_is_refused():
+    head = schema(table({0: text(b"x"), 2: ("<B", INT)}))
+    with pytest.raises(MalformedBodyError):
+        decode_arrow(head + records(8, [(8, 0)], [(0, 0), (0, 8)], bytes(8)), NUMBER)
+
+
+@pytest.mark.parametrize("first", ["records", "schema twice", "another kind"])
+def test_message_out_of_place_is_refused_and_not_passed_over(first):
+    head, rows = schema(field("x", INT, INT8)), records(8, [(8, 0)], [(0, 0), (0, 8)], bytes(8))
+    body = {
+        "records": rows + head + rows,
+        "schema twice": head + head + rows,
+        "another kind": head + rows + message(4, table({})),  # a tensor
+    }[first]
+    with pytest.raises(MalformedBodyError):
+        decode_arrow(body, NUMBER)

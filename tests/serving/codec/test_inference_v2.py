@@ -375,3 +375,13 @@ def test_parameters_of_more_than_4096_characters_are_refused(vector):
             assert ask(vector, inputs, **said).inputs["features"].shape == (2, 3)
         else:
             assert "in at most 4096 characters; got more" in error(vector, inputs, **said)
+
+
+@pytest.mark.parametrize(
+    ("values", "came"), [(["1", "2", "1"], "as its shape says; got more"), (["1"], "hold fewer")]
+)
+def test_binary_texts_of_another_number_than_the_shape_says_are_refused(table, values, came):
+    content = texts(values)
+    said = error(table, [tensor("grade", [2], "BYTES", binary_data_size=len(content))], content)
+    assert said.startswith('expected 2 elements of input "grade", ')
+    assert came in said
