@@ -7,7 +7,9 @@ import os
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +22,7 @@ from serving import create_app
 from serving.agreement import Ledger
 from serving.errors import ServingError
 from serving.repository import plan
-from serving.repository.plan import Agenda
+from serving.repository.plan import Agenda, Refusal
 from serving.runtime import Session
 from tests.editions import add_version, damage
 from tests.harmful_graphs import loop_as_often_as_asked
@@ -144,26 +146,41 @@ def keep_no_state(server):
         (server.models / ".serving.json").unlink()
 
 
-def wait_for_a_worker_that_hangs(server):
-    """Another member of the ledger, which is never ready."""
+@contextmanager
+def another_worker(act):
+    """Another member of the ledger, a process that is never ready and does this."""
     joined, join = os.pipe()
 
-    def hang():
-        Agenda(Ledger.shared).join()
+    def live():
+        agenda = Agenda(Ledger.shared)
+        agenda.join()
         os.write(join, b"!")
+        act(agenda)
         signal.pause()
         return ""
 
-    server.monkeypatch.setattr(plan, "PATIENCE", 0.2)
-    pid, read = forked(hang)
+    pid, read = forked(live)
     try:
         assert os.read(joined, 1) == b"!"
-        return server.post(ADMINISTER + "unload", b"")
+        yield
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         for end in (joined, join, read):
             os.close(end)
+
+
+def wait_for_a_worker_that_hangs(server):
+    server.monkeypatch.setattr(plan, "PATIENCE", 0.2)
+    with another_worker(lambda _: None):
+        return server.post(ADMINISTER + "unload", b"")
+
+
+def refuse_what_is_proposed(agenda):
+    while not any(rollout.line for rollout in agenda.read().rollouts.values()):
+        time.sleep(0.01)
+    ((name, rollout),) = agenda.read().rollouts.items()
+    agenda.refuse(name, rollout.line[0], Refusal(reason="it crashes there"))
 
 
 def loop_for_ever(folder):
@@ -317,3 +334,18 @@ def test_error_is_answered_as_promised_and_leaves_all_as_it_was(name, start):
 @pytest.mark.usefixtures("processes")
 def test_so_is_that_of_a_worker_that_hangs(start):
     assert_kept("NoAgreementError", start("NoAgreementError"))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.usefixtures("processes")
+def test_version_that_another_worker_refuses_is_refused_for_its_reason(start):
+    server = start("VersionRefusedError")
+    add_version(server.models, 2)
+    before = server.state()
+    with another_worker(refuse_what_is_proposed):
+        response = server.post(ADMINISTER + "load", b"")
+    answer = response.get_json()
+    assert (response.status_code, answer["code"]) == (409, "version_refused")
+    assert "to prove itself; it crashes there; nothing was changed" in answer["error"]
+    assert answer["details"] == {"model": "digits", "version": 2}
+    assert server.state() == before
