@@ -134,3 +134,18 @@ def test_a_damaged_body_is_whole_or_refused(data):
 def test_body_that_begins_with_no_frame_of_zstd_is_refused_by_that(body):
     with pytest.raises(MalformedBodyError, match="in zstd; got one without a frame of it"):
         read(body, "zstd")
+
+
+@pytest.mark.parametrize("count", [4096, 4097])
+def test_zstd_of_more_blocks_than_the_limit_has_room_for_is_refused(count):
+    # https://datatracker.ietf.org/doc/html/rfc8878#section-3.1.1: a window of 1 KiB, no size said,
+    # and blocks of a byte as it is, the last of which says so.
+    blocks = [
+        (1 << 3 | (place == count - 1)).to_bytes(3, "little") + b"x" for place in range(count)
+    ]
+    body = b"\x28\xb5\x2f\xfd\0\0" + b"".join(blocks)
+    if count == 4096:
+        assert read(body, "zstd", 2**18) == b"x" * count
+    else:
+        with pytest.raises(MalformedBodyError, match="in zstd; got one of more than 4096 blocks"):
+            read(body, "zstd", 2**18)
