@@ -9,6 +9,7 @@ import ssl
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
@@ -16,6 +17,8 @@ import click
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from serving.bundle import PromotionError, promote, refusal
+from serving.bundle import versions as versions_of
 from serving.clouds import SAGEMAKER, Vertex
 from serving.environment import (
     ENV_PREFIX,
@@ -25,7 +28,8 @@ from serving.environment import (
     service_links,
 )
 from serving.guard import SCOPES, KeysError, Scope, new_key, require_keys
-from serving.settings import Settings
+from serving.repository.shelf import explain
+from serving.settings import VERSION, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,6 +65,7 @@ def _missing(error: ModuleNotFoundError) -> click.Command:
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="serving")
 def main() -> None:
     """Serve bundles over HTTP."""
 
@@ -90,7 +95,7 @@ def _knobs(fixed: Mapping[str, Any] = MappingProxyType({})) -> Callable[[F], F]:
 def _fault(error: ErrorDetails) -> str:
     name = str(error["loc"][0])
     twin = f"{ENV_PREFIX}{name.upper()}"
-    return f"--{name.replace('_', '-')} ({twin}): {error['msg']}, got {error['input']!r}"
+    return f"--{name.replace('_', '-')} ({twin}): {refusal(error, Settings)}"
 
 
 def _vertex() -> Vertex:
@@ -98,7 +103,7 @@ def _vertex() -> Vertex:
         return Vertex()
     except ValidationError as error:
         faults = [
-            f"{VERTEX_PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg']}, got {fault['input']!r}"
+            f"{VERTEX_PREFIX}{str(fault['loc'][0]).upper()}: {refusal(fault, Vertex)}"
             for fault in error.errors()
         ]
         raise click.UsageError("; ".join(faults)) from error
@@ -116,6 +121,20 @@ def _require_free(host: str, port: int) -> None:
                 f"expected an address to listen on; got {host}:{port}: {error.strerror}; "
                 f"choose another --host or --port"
             ) from error
+
+
+def _require_models(models: Path) -> None:
+    """Say at once that there is no folder of models: nothing would ever be served from it.
+
+    An empty folder is waited for, since models may come later.
+    """
+    try:
+        os.scandir(models).close()
+    except OSError as error:
+        raise click.ClickException(
+            f"expected a folder of models, NAME/VERSION; got {models}, {explain(models, error)}; "
+            f"choose another --models ({ENV_PREFIX}MODELS), or make the folder"
+        ) from error
 
 
 def _require_readable(settings: Settings) -> None:
@@ -156,11 +175,42 @@ def key(name: str, scope: Scope) -> None:
     click.echo(line)
 
 
+@main.command("promote")
+@click.argument("name")
+@click.argument("version", type=click.IntRange(1), required=False)
+@click.option("--models", type=click.Path(path_type=Path), default="models", show_default=True,
+              envvar=f"{ENV_PREFIX}MODELS", help="folder of models")  # fmt: skip
+def promote_version(name: str, version: int | None, models: Path) -> None:
+    """Make a staged version of the model NAME one that servers take up.
+
+    `trainer fit --stage` writes a version as NAME/staged-VERSION, which no server takes up. This
+    checks its files and renames the folder to NAME/VERSION. VERSION may be left out where one alone
+    is staged. A running server takes it up within --poll seconds, if it proves itself there; POST
+    /v2/repository/index says what has become of it.
+    """
+    try:
+        bundle = promote(models, name, version)
+    except PromotionError as error:
+        raise click.ClickException(str(error)) from error
+    number, highest = bundle.manifest.version, versions_of(models / name)[-1]
+    click.echo(
+        f"promoted version {number} of {name}: {bundle.path}; POST /v2/repository/index of a "
+        f"server says when it answers"
+    )
+    if highest > number:
+        click.echo(
+            f"version {highest} is higher and is served before it; to serve {number}, POST "
+            f'/v2/repository/models/{name}/rollback with {{"parameters": {{"version": {number}}}}}',
+            err=True,
+        )
+
+
 def _start(**options: Any) -> None:
     try:
         settings = Settings(**options)
     except ValidationError as error:
         raise click.UsageError("; ".join(map(_fault, error.errors()))) from error
+    _require_models(settings.models)
     _require_free(settings.host, settings.port)
     _require_readable(settings)
     drop_blank()

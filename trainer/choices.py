@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from serving.bundle import Name
+from serving.bundle import Name, refusal
 from trainer.data.preprocess import Encoding, Scaling
 from trainer.data.reading import Reading
 from trainer.data.tables import DataError, Task
@@ -277,7 +276,4 @@ def _fault(error: ErrorDetails, model: type[BaseModel]) -> str:
     name = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
         return f"expected a key out of {', '.join(model.model_fields)}; got {name!r}"
-    said = re.sub(r"^Value error, |^(Input|Value|String) should (be )?", "", error["msg"])
-    said = said.replace("match pattern", "a match of")
-    said = said if said.startswith("expected") else f"expected {said}"
-    return f"{name.replace('_', '-')}: {said}; got {error['input']!r}"
+    return f"{name.replace('_', '-')}: {refusal(error, model)}"

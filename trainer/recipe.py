@@ -281,8 +281,12 @@ def fit(
     callbacks: Sequence[Callback] = (),
     checkpoint: Path | None = None,
     announce: Announce | None = None,
+    stage: bool = False,
 ) -> tuple[Bundle, Trained]:
     """Learn, then export: a bundle, or an error and no bundle. A finished run's checkpoint is gone.
+
+    With `stage` the bundle is a staged version, which no server takes up; the other arguments are
+    those of `learn`.
 
     Raises:
         OSError: the repository cannot be written to; said before training.
@@ -309,6 +313,7 @@ def fit(
         refuse_gaps=config.gaps == "refuse",
         models=config.models,
         name=name,
+        stage=stage,
         rng=exporting,
     )
     if checkpoint is not None:

@@ -17,7 +17,7 @@ from serving.bundle.dates import (
     seconds_of_fraction,
     seconds_of_ticks,
 )
-from serving.bundle.folder import Bundle, names, versions
+from serving.bundle.folder import STAGED, Bundle, names, staged_versions, versions
 from serving.bundle.limits import BundleLimits
 from serving.bundle.manifest import (
     FEATURES,
@@ -46,6 +46,8 @@ from serving.bundle.manifest import (
     TransientBundleError,
     Variant,
 )
+from serving.bundle.phrases import count, refusal
+from serving.bundle.promotion import PromotionError, only_writer, promote
 from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Expected, SelfTest
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "REFERENCE",
     "SCHEMA_VERSION",
     "SELFTEST",
+    "STAGED",
     "Arrays",
     "Baseline",
     "Boolean",
@@ -77,15 +80,21 @@ __all__ = [
     "Name",
     "Number",
     "Parity",
+    "PromotionError",
     "SelfTest",
     "Task",
     "Training",
     "TransientBundleError",
     "Variant",
+    "count",
     "join",
     "names",
+    "only_writer",
+    "promote",
+    "refusal",
     "seconds_of_fraction",
     "seconds_of_ticks",
     "slices",
+    "staged_versions",
     "versions",
 ]

@@ -16,6 +16,10 @@ from serving.bundle.outside import MalformedError, find_loop, outside_data
 from serving.bundle.selftest import SelfTest
 
 DEFAULT_LIMITS = BundleLimits()
+# What the folder's name of a staged version begins with. No server takes such a version up, since
+# only folders named 1, 2, 3 … are versions; to promote it is to rename it to its number.
+STAGED = "staged-"
+NUMBER = r"[1-9][0-9]{0,8}"  # a version's
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Bundle:
     def open(
         cls, path: Path, within: Path | None = None, limits: BundleLimits = DEFAULT_LIMITS
     ) -> Bundle:
-        """Read and check the manifest of `path`, models/<name>/<version>.
+        """Read and check the manifest of `path`, models/<name>/<version> or `…/staged-<version>`.
 
         Args:
             path: the folder.
@@ -58,7 +62,8 @@ class Bundle:
             raise BundleError(
                 f"{path}: {MANIFEST} is not valid at {where}: {first['msg']}"
             ) from None
-        if (manifest.name, str(manifest.version)) != (path.parent.name, path.name):
+        own = (str(manifest.version), f"{STAGED}{manifest.version}")
+        if manifest.name != path.parent.name or path.name not in own:
             raise BundleError(
                 f"{path}: expected the manifest of {path.parent.name}/{path.name}; got that of "
                 f"{manifest.name}/{manifest.version}"
@@ -146,10 +151,19 @@ def versions(model: Path) -> list[int]:
     Only folders named 1, 2, 3 … count, and links, which may lead nowhere: whatever else lies there
     is no version.
     """
+    return _numbers(model, "")
+
+
+def staged_versions(model: Path) -> list[int]:
+    """Return the numbers of the staged versions in a model's folder, ascending."""
+    return _numbers(model, STAGED)
+
+
+def _numbers(model: Path, prefix: str) -> list[int]:
     if not model.is_dir():
         return []
     return sorted(
-        int(p.name)
+        int(p.name.removeprefix(prefix))
         for p in model.iterdir()
-        if re.fullmatch(r"[1-9][0-9]{0,8}", p.name) and (p.is_dir() or p.is_symlink())
+        if re.fullmatch(prefix + NUMBER, p.name) and (p.is_dir() or p.is_symlink())
     )

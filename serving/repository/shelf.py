@@ -42,13 +42,24 @@ class Shelf:
 
 def explain(models: Path, error: OSError | None = None) -> str:
     """Why no model was found in a folder."""
+    if isinstance(error, PermissionError):  # also of a folder on the way to it
+        return f"which cannot be read: {error.strerror}"
     if not models.is_dir():
-        return "which is a file" if models.exists() else "which does not exist"
+        kind = "a link that leads to no folder" if models.is_symlink() else "a file"
+        exists = models.is_symlink() or models.exists()
+        return f"which is {kind}" if exists else "which does not exist"
     if error is not None:
         return f"which cannot be read: {error.strerror}"
     if bundle.versions(models):
         return f"which is one model; give its parent, {models.parent}"
-    return f"which holds none; train one: trainer fit digits --models {models}"
+    folders = sorted(path for path in models.iterdir() if path.is_dir())
+    staged = next((path.name for path in folders if bundle.staged_versions(path)), None)
+    remedy = (
+        f"none; train one: trainer fit digits --models {models}"
+        if staged is None
+        else f"staged versions only; promote one: serving promote --models {models} {staged}"
+    )
+    return f"which holds {remedy}"
 
 
 def stamp(folder: Path) -> str:

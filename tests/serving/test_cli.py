@@ -4,13 +4,16 @@ import signal
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 import requests
 from click.testing import CliRunner
 
+import trainer.cli
 from serving import cli
-from serving.settings import Settings
+from serving.settings import VERSION, Settings
+from tests.editions import add_version
 from tests.processes import wait_until
 
 
@@ -47,9 +50,12 @@ def test_a_port_that_is_taken_is_named_at_once():
     [
         (
             ["--port", "70000"],
-            "--port (FORWARDPASS_PORT): Input should be less than or equal to 65535, got '70000'",
+            "--port (FORWARDPASS_PORT): expected a whole number from 0 to 65535; got '70000'",
         ),
-        (["--workers", "many"], "--workers (FORWARDPASS_WORKERS): Input should be a valid integer"),
+        (
+            ["--workers", "many"],
+            "--workers (FORWARDPASS_WORKERS): expected a whole number from 1 to 256; got 'many'",
+        ),
         (["--colour", "red"], "No such option"),
     ],
 )
@@ -58,6 +64,101 @@ def test_wrong_arguments_end_with_status_2_and_the_reason(arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def wrong_values():
+    """A value that each setting refuses, of those that do not take every text."""
+    found = []
+    for name, schema in Settings.model_json_schema()["properties"].items():
+        kind = next(k for k in schema.get("anyOf", [schema]) if k["type"] != "null")
+        if kind["type"] != "string" or "enum" in kind:
+            found.append((name, "?"))
+        elif "minLength" in kind:
+            found.append((name, ""))
+    return found
+
+
+@pytest.mark.parametrize(("name", "value"), wrong_values())
+def test_setting_that_is_refused_says_what_it_accepts_and_its_variable(name, value):
+    option, variable = f"--{name.replace('_', '-')}", f"FORWARDPASS_{name.upper()}"
+    done = serving("run", f"{option}={value}")
+    assert done.exit_code == 2
+    assert f"Error: {option} ({variable}): expected " in done.stderr
+    assert done.stderr.endswith(f"; got {value!r}\n")
+    assert "Input should" not in done.stderr
+
+
+def test_variable_that_is_refused_says_what_it_accepts():
+    done = CliRunner(env={"FORWARDPASS_KEEP": "0"}).invoke(cli.main, ["run"])
+    message = "Error: --keep (FORWARDPASS_KEEP): expected a whole number of at least 1; got '0'\n"
+    assert (done.exit_code, done.stderr[-len(message) :]) == (2, message)
+
+
+def test_version_is_that_of_the_package():
+    done = serving("--version")
+    assert (done.exit_code, done.stdout) == (0, f"serving, version {VERSION}\n")
+    assert version("forwardpass") == VERSION
+    done = CliRunner().invoke(trainer.cli.main, ["--version"], prog_name="trainer")
+    assert (done.exit_code, done.stdout) == (0, f"trainer, version {VERSION}\n")
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("command", ["run", "serve"])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nowhere", "which does not exist"),
+        ("file", "which is a file"),
+        ("link", "which is a link that leads to no folder"),
+        ("circle", "which is a link that leads to no folder"),
+    ],
+)
+def test_folder_of_models_that_is_none_ends_the_start_with_a_sentence(
+    command, name, reason, tmp_path
+):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "circle").symlink_to("circle")
+    done = process(command, "--port", "0", "--models", tmp_path / name)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"Error: expected a folder of models, NAME/VERSION; got {tmp_path / name}, {reason}; "
+        f"choose another --models (FORWARDPASS_MODELS), or make the folder\n"
+    )
+
+
+def test_folder_of_models_that_cannot_be_read_ends_the_start(monkeypatch, tmp_path):
+    def deny(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(cli.os, "scandir", deny)  # root may read everything: said for it
+    done = serving("run", "--models", str(tmp_path))
+    assert done.exit_code == 1
+    assert f"got {tmp_path}, which cannot be read: Permission denied" in done.stderr
+
+
+def test_promote_is_taken_up_by_a_running_server(only_digits, serve):
+    staged = add_version(only_digits, 2)
+    staged.rename(staged.with_name("staged-2"))
+    server = serve(only_digits, "--workers", "1", "--poll", "0.05")
+    assert requests.get(f"{server.url}/readyz", timeout=120).json()["models"] == {"digits": 1}
+    done = serving("promote", "--models", str(only_digits), "digits")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"promoted version 2 of digits: {only_digits / 'digits' / '2'};")
+    server.wait_for_log("serving digits/2")
+
+
+def test_promote_of_a_version_below_the_highest_says_how_to_serve_it(only_digits):
+    staged = add_version(only_digits, 2)
+    staged.rename(staged.with_name("staged-2"))
+    add_version(only_digits, 3)
+    runner = CliRunner(env={"FORWARDPASS_MODELS": str(only_digits)})
+    done = runner.invoke(cli.main, ["promote", "digits", "2"])
+    assert done.exit_code == 0
+    assert 'rollback with {"parameters": {"version": 2}}' in done.stderr
+    again = runner.invoke(cli.main, ["promote", "digits", "2"])
+    assert again.exit_code == 1
+    assert again.stderr.startswith("Error: expected a staged version of digits; got none in ")
 
 
 @pytest.fixture
@@ -72,6 +173,7 @@ def started(monkeypatch):
 
     monkeypatch.setattr(cli.os, "execv", replace)
     monkeypatch.setattr(cli, "_require_free", lambda *_: None)
+    monkeypatch.setattr(cli, "_require_models", lambda *_: None)
 
     def start(*arguments, **variables):
         for name, value in variables.items():
@@ -130,10 +232,10 @@ def test_run_elsewhere_listens_as_it_is_told(started):
 def test_a_bucket_is_refused_with_what_to_do(started):
     done = started("run", AIP_STORAGE_URI="gs://bucket/models", AIP_HTTP_PORT="x")
     assert done.exit_code == 2
-    assert "AIP_STORAGE_URI: Value error, expected a local folder" in done.output
+    assert "AIP_STORAGE_URI: expected a local folder" in done.output
     assert "put the models into the image under FORWARDPASS_MODELS" in done.output
     assert "got 'gs://bucket/models'" in done.output
-    assert "AIP_HTTP_PORT: Input should be a valid integer" in done.output
+    assert "AIP_HTTP_PORT: expected a whole number from 1 to 65535; got 'x'" in done.output
 
 
 def test_a_key_is_made_and_taken(tmp_path, serve, shipped):

@@ -33,6 +33,25 @@ def test_fit_prints_a_readable_summary(trainer, tmp_path):
         assert line in done.stdout
 
 
+def test_a_staged_version_can_be_used_before_it_is_promoted(trainer, tmp_path):
+    done = trainer("fit", "wine", "--models", tmp_path, *QUICK, "--skip-baselines", "--stage")
+    assert done.exit_code == 0, done.output
+    folder = tmp_path / "wine" / "staged-1"
+    assert f"bundle      {folder}\n" in done.stdout
+    assert done.stdout.endswith(f"\nserving promote --models {tmp_path} wine 1\n")
+    assert "reproduces" in trainer("verify", folder).stdout
+    rows = tmp_path / "rows.csv"
+    columns = Bundle.open(folder).manifest.inputs
+    rows.write_text("\n".join(",".join(line) for line in (
+        [column.name for column in columns], ["1"] * len(columns),
+    )))  # fmt: skip
+    assert "1 row scored" in trainer("score", folder, rows, "-o", tmp_path / "out.csv").stdout
+    refused = trainer("verify", tmp_path / "wine")
+    assert f"holds staged versions only; name one: {folder}" in refused.stderr
+    trainer("fit", "wine", "--models", tmp_path, *QUICK, "--skip-baselines")
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["2", "staged-1"]
+
+
 @pytest.mark.slow
 def test_fit_says_which_baselines_do_better(trainer, tmp_path):
     done = trainer("fit", "diabetes", "--models", tmp_path, *QUICK, "--learning-rate", 1e-5)
@@ -174,8 +193,14 @@ def test_options_win_over_the_config_file(trainer, tmp_path):
     ("arguments", "message"),
     [
         (["fit"], "expected DATA, a built-in name or a file; got none"),
-        (["fit", "wine", "--epochs", "0"], "epochs: expected greater than or equal to 1; got"),
-        (["fit", "wine", "--hidden", "8,x"], "hidden: expected a valid integer"),
+        (
+            ["fit", "wine", "--epochs", "0"],
+            "epochs: expected a whole number of at least 1; got '0'",
+        ),
+        (
+            ["fit", "wine", "--hidden", "8,x"],
+            "hidden: expected a list, separated by commas, each a whole number of at least 1; got",
+        ),
         (
             ["fit", "wine", "--optimizer", "magic"],
             "optimizer: expected one of sgd, momentum",
@@ -188,7 +213,7 @@ def test_options_win_over_the_config_file(trainer, tmp_path):
             ["fit", "wine", "--activation", "relu,tanh"],
             "expected one activation for all hidden layers, or one for each of the 1; got 2",
         ),
-        (["fit", "wine", "--name", "a/b"], "name: expected a match of '^[A-Za-z0-9]"),
+        (["fit", "wine", "--name", "a/b"], "name: expected a text that matches ^[A-Za-z0-9]"),
         (["fit", "wine", "--colour", "red"], "No such option"),
         (["verify"], "Missing argument"),
     ],

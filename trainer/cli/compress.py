@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from serving.bundle import Bundle, BundleError, Candidate, Compression, Drop
 from serving.runtime import GraphError
 from trainer.choices import faults
+from trainer.cli.fit import stage_option, uptake
 from trainer.cli.options import option
 from trainer.cli.verify import version_folder
 from trainer.compress.budget import Trial
@@ -39,9 +40,10 @@ def _goals(command: F) -> F:
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @_goals
+@stage_option
 @click.option("--data", help="where the data are now  [default: where they were]")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a table")
-def compress(bundle: Path, data: str | None, as_json: bool, **options: Any) -> None:
+def compress(bundle: Path, data: str | None, stage: bool, as_json: bool, **options: Any) -> None:
     """Make a model smaller and faster, to a stated budget.
 
     BUNDLE is models/NAME or models/NAME/VERSION, and its data lie where they lay when it was
@@ -60,6 +62,7 @@ def compress(bundle: Path, data: str | None, as_json: bool, **options: Any) -> N
             data=data,
             callbacks=[ProgressBar()],
             tell=_tell,
+            stage=stage,
         )
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error
@@ -85,7 +88,7 @@ def _summarise(done: Compressed) -> None:
     if done.bundle is None:
         click.echo("no variant holds the budget and saves anything; no version was written")
     else:
-        click.echo(f"bundle {done.bundle.path}; a server takes it up when it is started anew")
+        click.echo(f"bundle {done.bundle.path}; {uptake(done.bundle)}")
 
 
 def _tested(candidate: Candidate, tested: Drop, found: Compression) -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from serving.bundle import Bundle, BundleError, Manifest
+from serving.bundle import STAGED, Bundle, BundleError, Manifest
 from serving.runtime import GraphError
 from trainer.choices import Config
 from trainer.cli.announce import announce
@@ -41,6 +41,11 @@ REFUSALS = (
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+stage_option = click.option(
+    "--stage", is_flag=True,
+    help="write the version as staged-VERSION, which no server takes up until `serving promote`",
+)  # fmt: skip
+
 
 def following(command: F) -> F:
     """The options by which a run is kept and watched."""
@@ -51,6 +56,7 @@ def following(command: F) -> F:
                      help="a .csv or .jsonl file of what each epoch led to, written anew"),
         click.option("--checkpoint", type=NewFile(),
                      help="a file for the state of the run; one that was killed goes on"),
+        stage_option,
     ):  # fmt: skip
         command = option(command)
     return command
@@ -65,6 +71,7 @@ def fit(
     checkpoint: Path | None,
     log: Path | None,
     tensorboard: Path | None,
+    stage: bool,
     as_json: bool,
     **options: str | None,
 ) -> None:
@@ -75,7 +82,9 @@ def fit(
     """
     chosen = configure(config, options)
     try:
-        bundle, trained = fit_and_follow(chosen, checkpoint, log, tensorboard, announce)
+        bundle, trained = fit_and_follow(
+            chosen, checkpoint, log, tensorboard, announce, stage=stage
+        )
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error
     if as_json:
@@ -90,11 +99,13 @@ def fit_and_follow(
     log: Path | None,
     tensorboard: Path | None,
     announce: Announce | None = None,
+    *,
+    stage: bool = False,
 ) -> tuple[Bundle, Trained]:
     """Run the recipe with a progress bar, warnings, and the files of `following`; keep the run."""
     callbacks = [ProgressBar(), Diagnostics(_warn), *_logs(log, tensorboard)]
     bundle, trained = fit_recipe(
-        config, callbacks=callbacks, checkpoint=checkpoint, announce=announce
+        config, callbacks=callbacks, checkpoint=checkpoint, announce=announce, stage=stage
     )
     _keep(config, bundle, trained)
     return bundle, trained
@@ -169,6 +180,17 @@ def _compared(manifest: Manifest) -> dict[str, str]:
     return facts
 
 
+def uptake(bundle: Bundle) -> str:
+    """Return when servers take a new version up: by themselves, or once it is promoted."""
+    if not bundle.path.name.startswith(STAGED):
+        return "a running server takes it up by itself"
+    manifest, models = bundle.manifest, bundle.path.parent.parent
+    return (
+        f"no server takes it up until you run:\n"
+        f"serving promote --models {models} {manifest.name} {manifest.version}"
+    )
+
+
 def summarise(bundle: Bundle, trained: Trained) -> None:
     """Print what came of a run."""
     manifest = bundle.manifest
@@ -193,3 +215,5 @@ def summarise(bundle: Bundle, trained: Trained) -> None:
     click.echo(f"{trained.model.network.summary()}\n")
     for name, fact in facts.items():
         click.echo(textwrap.fill(f"{name:<11} {fact}", 100, subsequent_indent=12 * " "))
+    if bundle.path.name.startswith(STAGED):
+        click.echo(f"\n{uptake(bundle)}")

@@ -60,6 +60,7 @@ def search(
     checkpoint: Path | None,
     log: Path | None,
     tensorboard: Path | None,
+    stage: bool,
     **options: str | None,
 ) -> None:
     """Try choices on DATA, and write a bundle of the best.
@@ -83,7 +84,7 @@ def search(
         )
         if not as_json:
             _show(outcome, asked, finished)
-        bundle, trained = fit_and_follow(outcome.config, checkpoint, log, tensorboard)
+        bundle, trained = fit_and_follow(outcome.config, checkpoint, log, tensorboard, stage=stage)
     except RefusedError as error:
         raise click.UsageError(str(error)) from error
     except (JournalError, *REFUSALS) as error:

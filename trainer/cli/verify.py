@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from serving.bundle import MANIFEST, Bundle, BundleError, versions
+from serving.bundle import MANIFEST, STAGED, Bundle, BundleError, staged_versions, versions
 from serving.runtime import Proof, prove
 
 
@@ -50,6 +50,11 @@ def version_folder(path: Path) -> Path:
     path = Path(os.path.abspath(path))  # noqa: PTH100
     found = versions(path)
     if not found and not (path / MANIFEST).is_file():
+        if waiting := staged_versions(path):
+            raise BundleError(
+                f"expected a bundle, models/NAME or models/NAME/VERSION; got {path}, which holds "
+                f"staged versions only; name one: {path / STAGED}{waiting[-1]}"
+            )
         raise BundleError(
             f"expected a bundle, models/NAME or models/NAME/VERSION; got {path}, which holds none"
         )

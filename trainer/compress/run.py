@@ -45,6 +45,7 @@ def compress(
     data: str | None = None,
     callbacks: Sequence[Callback] = (),
     tell: Tell,
+    stage: bool = False,
 ) -> Compressed:
     """Make a model smaller and faster, and write a version that holds what kept within the budget.
 
@@ -54,6 +55,7 @@ def compress(
         data: where its data are now; None where they were.
         callbacks: they watch each training.
         tell: told of each variant that is tried.
+        stage: Whether to write a staged version, which no server takes up.
 
     Raises:
         BundleError, DataError: as `reopen` does.
@@ -98,6 +100,7 @@ def compress(
         references,
         {t.name: graph for t, graph in kept.items()},
         compression,
+        stage=stage,
         rng=golden,
     )
     return Compressed(bundle, compression, references)

@@ -41,6 +41,7 @@ def export_bundle(
     refuse_gaps: bool = False,
     models: Path,
     name: str,
+    stage: bool = False,
     rng: np.random.Generator,
 ) -> bundle.Bundle:
     """Build the graph, check its parity, judge the model, write the bundle.
@@ -56,6 +57,7 @@ def export_bundle(
         refuse_gaps: whether a record with a gap is refused even where it could be filled.
         models: the repository to write to.
         name: the model's name there.
+        stage: Whether to write a staged version, which no server takes up.
         rng: where golden inputs, parity rows and resamples are drawn from.
 
     Raises:
@@ -100,8 +102,9 @@ def export_bundle(
         )
 
     path = write_bundle(
-        models, name, {variant.file: graph.content, **files}, manifest, check=_require_proof
-    )
+        models, name, {variant.file: graph.content, **files}, manifest, check=_require_proof,
+        stage=stage,
+    )  # fmt: skip
     return bundle.Bundle.open(path)
 
 
@@ -111,6 +114,7 @@ def export_variants(
     graphs: Mapping[str, Graph],
     compression: bundle.Compression,
     *,
+    stage: bool = False,
     rng: np.random.Generator,
 ) -> bundle.Bundle:
     """Write the next version of a model: what it was, with more variants.
@@ -120,6 +124,7 @@ def export_variants(
         references: the model of each variant, the dense one first.
         graphs: of each of them.
         compression: what was tried, for the manifest; says how fast each of them is.
+        stage: Whether to write a staged version, which no server takes up.
         rng: where golden inputs are drawn from.
 
     Raises:
@@ -150,7 +155,7 @@ def export_variants(
     contents = {variants[name].file: graph.content for name, graph in graphs.items()}
     path = write_bundle(
         dense.path.parent.parent, dense.manifest.name, {**contents, **files}, manifest,
-        check=_require_proof,
+        check=_require_proof, stage=stage,
     )  # fmt: skip
     return bundle.Bundle.open(path)
 

@@ -6,14 +6,20 @@ most such a folder, which no reader takes for a version and the next export remo
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from serving.bundle import MANIFEST, Bundle, Manifest, versions
+from serving.bundle import (
+    MANIFEST,
+    STAGED,
+    Bundle,
+    Manifest,
+    only_writer,
+    staged_versions,
+    versions,
+)
 
 BUILDING = ".building"
 
@@ -26,6 +32,10 @@ def require_writable(folder: Path) -> None:
     """
     there = folder.absolute()
     while not there.exists():
+        if there.is_symlink():
+            raise FileNotFoundError(
+                f"expected a folder to write the bundle to; {there} is a link that leads nowhere"
+            )
         there = there.parent
     if not there.is_dir():
         raise NotADirectoryError(f"expected a folder to write the bundle to; {there} is a file")
@@ -41,6 +51,8 @@ def write_bundle(
     files: Mapping[str, bytes],
     manifest: Callable[[int], Manifest],
     check: Callable[[Bundle], None],
+    *,
+    stage: bool = False,
 ) -> Path:
     """Write the next version of a model.
 
@@ -50,6 +62,8 @@ def write_bundle(
         files: every file of the bundle but the manifest, by name.
         manifest: given the version's number, its manifest.
         check: given the bundle as it lies on the disk, raises if it must not become a version.
+        stage: Whether to write it beside the versions, as `staged-<version>`, which no server
+            takes up before `serving promote` renames it.
 
     Returns:
         The folder of the new version.
@@ -61,35 +75,25 @@ def write_bundle(
     folder = models / name
     folder.mkdir(parents=True, exist_ok=True)
     _sync_folder(models)
-    with _only_writer(folder):
+    with only_writer(folder):
         building = folder / BUILDING
         shutil.rmtree(building, ignore_errors=True)  # of a writer that was killed
         building.mkdir()
         try:
-            version = max(versions(folder), default=0) + 1
+            # Staged versions count, too: each of them is to get its number one day.
+            version = max([*versions(folder), *staged_versions(folder)], default=0) + 1
             content = manifest(version).model_dump_json(indent=1).encode() + b"\n"
             for file, data in {**files, MANIFEST: content}.items():
                 _write_synced(building / file, data)
             check(Bundle(building, Manifest.model_validate_json(content)))
             _sync_folder(building)
-            place = folder / str(version)
+            place = folder / (f"{STAGED}{version}" if stage else str(version))
             building.rename(place)
             _sync_folder(folder)
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
     return place
-
-
-@contextmanager
-def _only_writer(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: two exports at once get two versions, one after the other."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)  # which unlocks
 
 
 def _write_synced(path: Path, content: bytes) -> None:

@@ -75,6 +75,19 @@ def test_of_versions_the_highest_is_compressed_unless_one_is_named(trainer, copi
     assert trainer("verify", folder).exit_code == 0
 
 
+@pytest.mark.slow
+def test_compress_stage_writes_a_version_that_no_server_takes_up(trainer, copied):
+    folder = copied("digits").path.parent
+    choices = (*QUICK, "--max-drop", 0.5, "--prune", "none", "--stage")
+    done = trainer("compress", folder, *choices)
+    assert done.exit_code == 0, done.output
+    *_, bundle, command = done.stdout.splitlines()
+    assert bundle == f"bundle {folder / 'staged-2'}; no server takes it up until you run:"
+    assert command == f"serving promote --models {folder.parent} digits 2"
+    assert versions(folder) == [1]
+    assert "staged-3" in trainer("compress", folder / "staged-2", *choices).stdout
+
+
 @pytest.mark.usefixtures("processes")
 def test_json_is_one_object_in_a_process_of_its_own(copied):
     folder = copied("digits").path.parent
@@ -175,16 +188,16 @@ def test_a_training_that_diverges_is_told_in_a_sentence(trainer, copied):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--max-drop", "1.5"], "max-drop: expected less than 1; got '1.5'"),
-        (["--max-drop", "-1"], "max-drop: expected greater than or equal to 0; got '-1'"),
+        (["--max-drop", "1.5"], "max-drop: expected a number of at least 0 and below 1; got '1.5'"),
+        (["--max-drop", "-1"], "max-drop: expected a number of at least 0 and below 1; got"),
         (["--metric", "log_loss"], "metric: expected one of accuracy, "),
         (["--prune", "1"], "prune: expected "),
         (["--prune", "all"], "prune: expected "),
-        (["--sparse", "1"], "sparse: expected less than 1; got '1'"),
-        (["--epochs", "0"], "epochs: expected greater than or equal to 1; got '0'"),
-        (["--batch-size", "x"], "batch-size: expected a valid integer"),
-        (["--learning-rate", "0"], "learning-rate: expected greater than 0; got '0'"),
-        (["--seed", "-1"], "seed: expected greater than or equal to 0; got '-1'"),
+        (["--sparse", "1"], "sparse: expected a number above 0 and below 1; got '1'"),
+        (["--epochs", "0"], "epochs: expected a whole number of at least 1; got '0'"),
+        (["--batch-size", "x"], "batch-size: expected a whole number of at least 1; got 'x'"),
+        (["--learning-rate", "0"], "learning-rate: expected a number above 0; got '0'"),
+        (["--seed", "-1"], "seed: expected a whole number of at least 0 and below 4294967296"),
         (["--colour", "red"], "No such option"),
     ],
 )

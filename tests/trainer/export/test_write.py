@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from serving.bundle import MANIFEST, Bundle, Manifest, versions
 from serving.runtime import prove
-from trainer.export.write import BUILDING, write_bundle
+from trainer.export.write import BUILDING, require_writable, write_bundle
 
 
 @pytest.fixture
@@ -34,6 +34,25 @@ def test_versions_count_up_from_one(tmp_path, template):
         assert path == tmp_path / "digits" / str(expected)
         assert (path / "a.bin").read_bytes() == b"a"
         assert Bundle.open(path).manifest.version == expected
+
+
+def test_staged_versions_are_no_versions_and_keep_their_numbers(tmp_path, template):
+    def write(**options):
+        files = {"a.bin": b"a"}
+        return write_bundle(tmp_path, "digits", files, numbered(template), accept, **options).name
+
+    assert [write(), write(stage=True), write(stage=True), write()] == [
+        "1", "staged-2", "staged-3", "4",
+    ]  # fmt: skip
+    assert versions(tmp_path / "digits") == [1, 4]
+    (tmp_path / "digits" / "staged-3").rename(tmp_path / "digits" / "3")
+    assert write() == "5"
+
+
+def test_a_link_that_leads_nowhere_is_named_before_the_work(tmp_path):
+    (tmp_path / "models").symlink_to("nowhere")
+    with pytest.raises(FileNotFoundError, match=r"models is a link that leads nowhere"):
+        require_writable(tmp_path / "models" / "digits")
 
 
 def test_the_highest_version_is_followed_whatever_is_missing_below(tmp_path, template):

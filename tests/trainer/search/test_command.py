@@ -129,7 +129,12 @@ def test_the_winner_is_judged_on_rows_no_fit_has_seen(trainer, tmp_path):
     ("grid", "options", "status", "message"),
     [
         ("lerning_rate = [1]", (), 2, "expected keys out of"),
-        ("hidden = [0]", (), 2, "candidate hidden=0: hidden: expected greater than or equal to 1"),
+        (
+            "hidden = [0]",
+            (),
+            2,
+            "candidate hidden=0: hidden: expected a list, separated",
+        ),
         ("hidden = [8]", ("--engine", "ray"), 2, "'ray' is not"),
         ("hidden = [8]", ("--folds", "1"), 2, "1 is not in the range"),
         ("hidden = [8]", ("--folds", "100"), 1, "expected rows for 100 folds"),

@@ -78,7 +78,10 @@ def test_ranges_are_drawn_as_scikit_learn_asks():
         ("hidden = 8", "hidden: expected a list of values, one or more; got 8"),
         ("hidden = []", "expected a list of values, one or more"),
         ("dropout = {low = 0, high = 1}", "expected a list of values; got a range"),
-        ("hidden = [8]\n[search]\nmethod = 'gird'", r"\[search\]: method: expected 'grid', 'ran"),
+        (
+            "hidden = [8]\n[search]\nmethod = 'gird'",
+            r"\[search\]: method: expected one of grid, ran",
+        ),
         ("hidden = [8]\n[search]\nmetod = 'grid'", "expected a key out of method, trials, fac"),
         ("hidden = [8]\n[search]\ntrials = 3", "expected the method random for trials; got grid"),
         ("hidden = [8]\n[search]\nfactor = 3", "expected the method halving for factor; got grid"),

@@ -158,7 +158,13 @@ def test_values_may_be_lists_of_any_shape(values, config, grid, journal):
 @pytest.mark.parametrize(
     ("data", "values", "plan", "error", "message"),
     [
-        ("iris", {"epochs": [5, 0]}, {}, RefusedError, "candidate epochs=0: epochs: expected grea"),
+        (
+            "iris",
+            {"epochs": [5, 0]},
+            {},
+            RefusedError,
+            "candidate epochs=0: epochs: expected a who",
+        ),
         ("iris", {"loss": ["mse", "mae"]}, {}, DataError, "candidate loss=mae: expected values to"),
         ("iris", {"hidden": [[4]]}, {"metric": "r2"}, RefusedError, r"metric: .* accuracy.* 'r2'"),
     ],

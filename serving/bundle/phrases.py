@@ -1,0 +1,84 @@
+"""Phrases of messages to people: counts with their nouns, and what a setting may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+KINDS = {"boolean": "true or false", "integer": "a whole number", "number": "a number"}
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, `1 row` or `2,000 rows`.
+
+    Args:
+        number: Number of things.
+        noun: Their name in the singular, of which an s makes the plural.
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def refusal(error: ErrorDetails, model: type[BaseModel]) -> str:
+    """Return what a field of a pydantic model may be, and what came instead.
+
+    Args:
+        error: One of the errors of the model's `ValidationError`, about a field.
+        model: The model.
+    """
+    if error["type"] == "value_error":  # raised by a validator of ours, with a message of its own
+        expected = error["msg"].removeprefix("Value error, ")
+    elif error["type"] == "missing":
+        return "expected a value; got none"
+    else:
+        expected = f"expected {accepted(model.model_json_schema()['properties'][error['loc'][0]])}"
+    return f"{expected}; got {error['input']!r}"
+
+
+def accepted(schema: dict[str, Any]) -> str:
+    """Return what a JSON schema of a setting accepts, in words.
+
+    Args:
+        schema: Schema of a number, text, truth value or path, of a list of them, or of one of
+            several.
+    """
+    kind = schema.get("type")
+    if "anyOf" in schema:
+        kinds = [kind for kind in schema["anyOf"] if kind.get("type") != "null"]
+        found = " or ".join(map(accepted, kinds))
+    elif "enum" in schema or "const" in schema:
+        found = _one_of(schema.get("enum") or [schema["const"]])
+    elif kind == "array":
+        found = f"a list, separated by commas, each {accepted(schema['items'])}"
+    elif kind in KINDS:
+        found = KINDS[kind] + _bounds(schema)
+    elif "pattern" in schema:
+        found = f"a text that matches {schema['pattern']}"
+    elif schema.get("format") == "path":
+        found = "a path"
+    else:
+        found = "a text that is not empty" if schema.get("minLength") else "a text"
+    return found
+
+
+def _one_of(values: list[Any]) -> str:
+    *others, last = map(str, values)
+    if not others:
+        return last
+    return f"{'one of ' if len(others) > 1 else ''}{', '.join(others)} or {last}"
+
+
+def _bounds(schema: dict[str, Any]) -> str:
+    low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
+    high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
+    if low is not None and high is not None:
+        return f" from {low} to {high}"
+    least = f"of at least {low}" if low is not None else f"above {above}"
+    most = f"of at most {high}" if high is not None else f"below {below}"
+    found = [
+        phrase
+        for phrase, bounds in ((least, (low, above)), (most, (high, below)))
+        if bounds != (None, None)
+    ]
+    return " " + " and ".join(found) if found else ""

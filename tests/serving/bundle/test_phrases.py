@@ -1,0 +1,56 @@
+"""Counts and accepted values in words."""
+
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import BaseModel, Field, ValidationError
+
+from serving.bundle import count, refusal
+
+
+class Sample(BaseModel):
+    whole: int = Field(0, ge=0, le=9)
+    least: int = Field(1, ge=1)
+    most: int = Field(1, le=1)
+    positive: float = Field(1, gt=0)
+    share: float = Field(0, ge=0, lt=1)
+    free: float = 0
+    maybe: Annotated[int, Field(ge=1)] | None = None
+    flag: bool = False
+    pair: Literal["a", "b"] = "a"
+    several: Literal["a", "b", "c"] = "a"
+    named: str = Field("x", pattern="^x")
+    filled: str = Field("x", min_length=1)
+    listed: tuple[int, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("whole", 10, "a whole number from 0 to 9; got 10"),
+        ("whole", "x", "a whole number from 0 to 9; got 'x'"),
+        ("least", 0, "a whole number of at least 1; got 0"),
+        ("most", 2, "a whole number of at most 1; got 2"),
+        ("positive", 0, "a number above 0; got 0"),
+        ("share", 1, "a number of at least 0 and below 1; got 1"),
+        ("free", "x", "a number; got 'x'"),
+        ("maybe", 0, "a whole number of at least 1; got 0"),
+        ("flag", "x", "true or false; got 'x'"),
+        ("pair", "x", "a or b; got 'x'"),
+        ("several", "x", "one of a, b or c; got 'x'"),
+        ("named", "y", "a text that matches ^x; got 'y'"),
+        ("named", 1, "a text that matches ^x; got 1"),
+        ("filled", "", "a text that is not empty; got ''"),
+        ("listed", ["x"], "a list, separated by commas, each a whole number; got 'x'"),
+    ],
+)
+def test_refusal_says_what_is_accepted_and_what_came(field, value, expected):
+    with pytest.raises(ValidationError) as caught:
+        Sample(**{field: value})
+    (error,) = caught.value.errors()
+    assert refusal(error, Sample) == f"expected {expected}"
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 keys"), (1, "1 key"), (2000, "2,000 keys")])
+def test_count_has_its_noun_in_the_right_number(number, text):
+    assert count(number, "key") == text
