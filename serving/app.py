@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, current_app, request
@@ -25,6 +27,7 @@ from serving.observe.table import Table
 from serving.observe.waiting import WatchedBatcher
 from serving.predict import Predictor
 from serving.repository import Repository
+from serving.repository.shelf import explain
 from serving.routes.clouds import clouds_routes
 from serving.routes.exchange import respond
 from serving.routes.inference_v2 import inference_v2_routes
@@ -50,8 +53,11 @@ def create_app(**knobs: Any) -> Flask:
 
     Raises:
         pydantic.ValidationError: there is no such knob, or its value is out of range.
+        NotADirectoryError: If there is no folder of models that can be read.
     """
     settings = Settings(**knobs)
+    if Ledger.shared is None:  # else `serving run` looked, and other workers may serve already
+        _require_models(settings.models)
     keys, table = Keys(settings.keys), Table.here()
     keys.watch()
     repository = Repository(
@@ -61,6 +67,7 @@ def create_app(**knobs: Any) -> Flask:
         keep=settings.keep,
         poll=settings.poll,
         state=settings.state,
+        default_model=settings.default_model,
         tell=reloads.count,
         limits=_proof_limits(settings),
         proof_server=ProofServer.shared,
@@ -96,6 +103,20 @@ def create_app(**knobs: Any) -> Flask:
     fast = FastPath(app.wsgi_app, repository, predict, settings, keys)
     app.wsgi_app = Front(fast, table.own, settings.log_sample)  # type: ignore[method-assign]
     return app
+
+
+def _require_models(models: Path) -> None:
+    """Refuse a folder of models that does not exist or cannot be read; an empty one is waited for.
+
+    Raises:
+        NotADirectoryError: If it is no folder that can be read.
+    """
+    try:
+        os.scandir(models).close()
+    except OSError as error:
+        raise NotADirectoryError(
+            f"expected a folder of models, NAME/VERSION; got {models}, {explain(models, error)}"
+        ) from error
 
 
 def _proof_limits(settings: Settings) -> ProofLimits:

@@ -61,6 +61,12 @@ class Settings(EnvironmentSettings):
         description="file that keeps which versions are pinned and which models unloaded; a "
         "relative path starts in the folder of models",
     )
+    default_model: str | None = Field(
+        None,
+        min_length=1,
+        description="name of the model that answers requests that name none [the one that is "
+        "served alone, also after others have come]",
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: int = Field(

@@ -17,7 +17,7 @@ from serving.bundle.dates import (
     seconds_of_fraction,
     seconds_of_ticks,
 )
-from serving.bundle.folder import STAGED, Bundle, names, staged_versions, versions
+from serving.bundle.folder import NUMBER, STAGED, Bundle, names, staged_versions, versions
 from serving.bundle.limits import BundleLimits
 from serving.bundle.manifest import (
     FEATURES,
@@ -57,6 +57,7 @@ __all__ = [
     "FIRST_SECOND",
     "GAPS",
     "MANIFEST",
+    "NUMBER",
     "REFERENCE",
     "SCHEMA_VERSION",
     "SELFTEST",

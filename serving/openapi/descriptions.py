@@ -55,7 +55,8 @@ MODEL_READY = """\
 200 if the model, or that version of it, answers predictions. Otherwise 404 where it is not served,
 503 where no model is."""
 MODELS = """\
-Each model with the version and variant that answer, its task, classes, columns and self-test."""
+Each model with the version and variant that answer, its task, classes, columns and self-test;
+`default` marks the one that answers requests that name no model."""
 MODEL = """\
 The columns with their types, ranges, categories and rules for gaps; an example that is answered
 as it stands; metrics on the held-out rows; the decision threshold; and every variant with its
@@ -94,8 +95,10 @@ UNLOAD = f"""\
 No version of it answers until `load`, whatever comes into its folder. {KEPT}"""
 ROLLBACK = f"""\
 Pins the version before the one that answers: until `load`, no higher one answers requests that
-name no version, not even one that is new. Each further rollback goes back by one more. `409`:
-there is no earlier version, or it does not prove itself. {KEPT}"""
+name no version, not even one that is new. Each further rollback goes back by one more.
+`{{"parameters": {{"version": 2}}}}` pins that version instead, a lower or a higher one; if it
+answers already, it is merely pinned. `404`: the folder holds no such version. `409`: there is no
+earlier version, or it does not prove itself. {KEPT}"""
 VERSIONS = """\
 Those that can be asked for by number, as many as `--keep` says. All are `AVAILABLE`: others are not
 listed."""

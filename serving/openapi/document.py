@@ -20,7 +20,10 @@ RULES = re.compile(r"<(?:\w+:)?(\w+)>")  # placeholders of Werkzeug's
 
 
 def describe(
-    models: Sequence[Manifest], rules: Mapping[str, set[str]], vertex: Vertex
+    models: Sequence[Manifest],
+    rules: Mapping[str, set[str]],
+    vertex: Vertex,
+    default: str | None = None,
 ) -> dict[str, Any]:
     """The OpenAPI document.
 
@@ -28,16 +31,22 @@ def describe(
         models: that are served, by the versions that answer.
         rules: the methods of each URL there is, by Werkzeug's rule.
         vertex: what Vertex AI asks for.
+        default: Name of the model that answers requests that name none; None if none does.
 
     Returns:
         It, as JSON; of the table of operations those that there are.
     """
     names = [manifest.name for manifest in models]
     methods = {RULES.sub(r"{\1}", rule): allowed for rule, allowed in rules.items()}
-    example = _examples(models[0]) if len(models) == 1 else {}
+    # A path that names a model has an example where there is no other, one that need not where one
+    # answers without.
+    answering = next((manifest for manifest in models if manifest.name == default), None)
+    unnamed = _examples(answering) if answering is not None else {}
+    named = _examples(models[0]) if len(models) == 1 else {}
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations(vertex):
         if operation.method in methods.get(operation.path, ()):
+            example = named if "{name}" in operation.path else unnamed
             described = operation.described(names, example)
             paths.setdefault(operation.path, {})[operation.method.lower()] = described
     schemas = dict(SCHEMAS)
@@ -54,7 +63,7 @@ def describe(
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "parameters": _parameters(models),
+            "parameters": _parameters(models, default),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -63,7 +72,7 @@ def describe(
     }
 
 
-def _parameters(models: Sequence[Manifest]) -> dict[str, Any]:
+def _parameters(models: Sequence[Manifest], default: str | None) -> dict[str, Any]:
     names: dict[str, Any] = {"type": "string"}
     if models:
         names["enum"] = [manifest.name for manifest in models]
@@ -78,8 +87,17 @@ def _parameters(models: Sequence[Manifest]) -> dict[str, Any]:
             "examples": {"1": {"value": str(models[0].version) if models else "1"}},
         },
         "model": {
-            "name": "model", "in": "query", "required": len(models) > 1, "schema": names,
-            "description": "Which model answers; needed where there are several.",
+            "name": "model", "in": "query",
+            "required": bool(models) and default is None,
+            "schema": names if default is None else {**names, "default": default},
+            "description": "Which model answers; needed where there are several and none of them "
+            "is the default (`--default-model`, or the one that was served alone).",
+        },
+        "queried_version": {
+            "name": "version", "in": "query",
+            "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+            "description": "Which version of the model answers, of those that are served, as many "
+            "as `--keep` says; left out, the one that answers by default.",
         },
         "timeout": {
             "name": "X-Request-Timeout", "in": "header",

@@ -17,10 +17,23 @@ EMPTY: dict[str, Any] = {}
 NAME = {"$ref": "#/components/parameters/name"}
 VERSION = {"$ref": "#/components/parameters/version"}
 MODEL = {"$ref": "#/components/parameters/model"}
+QUERIED_VERSION = {"$ref": "#/components/parameters/queried_version"}
+QUERY = (MODEL, QUERIED_VERSION)
 TIMEOUT = {"$ref": "#/components/parameters/timeout"}
 JSON_BYTES = {"$ref": "#/components/parameters/json_bytes"}
 OPTIONS = {"type": "object", "properties": {"parameters": {"type": ["object", "null"],
            "maxProperties": 0}}, "additionalProperties": False}  # fmt: skip
+WHICH_VERSION = {
+    "type": "object", "additionalProperties": False,
+    "properties": {"parameters": {
+        "type": ["object", "null"], "additionalProperties": False,
+        "properties": {"version": {
+            "type": ["integer", "string"], "minimum": 1, "pattern": "^[1-9][0-9]{0,8}$",
+            "description": "Number of the version to pin; left out, the one before the one that "
+            "answers.",
+        }},
+    }},
+}  # fmt: skip
 ONLY_READY = {"type": "object", "properties": {"ready": {"type": "boolean"}},
               "additionalProperties": False}  # fmt: skip
 
@@ -156,12 +169,12 @@ def _own() -> list[Operation]:
     return [
         Operation("POST", "/predict", "forwardpass", "Predict from records or rows",
                   descriptions.ROWS,
-                  parameters=(MODEL, TIMEOUT), bodies=ROWS, gives=ANSWERS, statuses=PREDICTING),
+                  parameters=(*QUERY, TIMEOUT), bodies=ROWS, gives=ANSWERS, statuses=PREDICTING),
         Operation("GET", "/models", "forwardpass", "What is served", descriptions.MODELS,
                   gives={JSON: _object(models=LIST)}),
         Operation("GET", "/models/{name}", "forwardpass", "The whole face of a model",
                   descriptions.MODEL,
-                  parameters=(NAME,), gives={JSON: OBJECT}, statuses=FINDING),
+                  parameters=(NAME, QUERIED_VERSION), gives={JSON: OBJECT}, statuses=FINDING),
         Operation("GET", "/healthz", "forwardpass", "Whether the server is alive",
                   descriptions.ALIVE, "open",
                   gives={JSON: _object(alive=TRUTH)}),
@@ -229,8 +242,8 @@ def _administration() -> list[Operation]:
                   parameters=(NAME,), bodies={JSON: OPTIONS}, gives={JSON: DONE},
                   statuses=ADMINISTERING, required=False),
         Operation("POST", f"{model}/rollback", "administration",
-                  "Serve the version before the one that answers", descriptions.ROLLBACK, "admin",
-                  parameters=(NAME,), bodies={JSON: OPTIONS}, gives={JSON: DONE},
+                  "Serve an earlier version, or the one that is named", descriptions.ROLLBACK,
+                  "admin", parameters=(NAME,), bodies={JSON: WHICH_VERSION}, gives={JSON: DONE},
                   statuses=ADMINISTERING, required=False),
     ]  # fmt: skip
 
@@ -262,7 +275,7 @@ def _clouds(vertex: Vertex) -> list[Operation]:
                   descriptions.READY, "open",
                   unready=True),
         Operation("POST", "/invocations", "clouds", "Predict, for SageMaker", descriptions.ROWS,
-                  parameters=(MODEL, TIMEOUT), bodies=ROWS, gives=ANSWERS, statuses=PREDICTING),
+                  parameters=(*QUERY, TIMEOUT), bodies=ROWS, gives=ANSWERS, statuses=PREDICTING),
     ]  # fmt: skip
     if vertex.health_route is not None:
         found.append(
@@ -273,7 +286,7 @@ def _clouds(vertex: Vertex) -> list[Operation]:
         found.append(
             Operation("POST", vertex.predict_route, "clouds", "Predict, for Vertex AI",
                       descriptions.TENSORFLOW,
-                      parameters=(MODEL, TIMEOUT), bodies={JSON: "tensorflow"},
+                      parameters=(*QUERY, TIMEOUT), bodies={JSON: "tensorflow"},
                       gives={JSON: "predictions"}, statuses=PREDICTING)
         )  # fmt: skip
     return found

@@ -21,27 +21,34 @@ class Catalogue:
             who has it goes on with what it was.
         refused: reasons, by `name/version`, by `name/version/variant` where others of the version
             passed, by `name` of a folder that cannot be read, or by the name of the state's file.
+        preferred: Name of the model that answers requests that name none, whether it is served or
+            not; None while there is no such model.
+
+    Args:
+        default_model: Name of the model that answers requests that name none; None for the one
+            that is or was served alone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, default_model: str | None = None) -> None:
+        self.preferred, self.is_chosen = default_model, default_model is not None
         self.served: dict[str, ServedModel] = {}
         self.refused: dict[str, str] = {}
         self._versions: dict[str, dict[int, ServedModel]] = {}
 
     def find(self, name: str | None, version: int | None = None) -> ServedModel:
-        """The model of that name, or the only one there is, and its version or the one by default.
+        """The model of that name, or the default one, and its version or the one by default.
 
         Raises:
             NotReadyError: none is served.
             ModelNotFoundError: none of that name, or not that version, is served.
-            ModelRequiredError: several are served and no name is given.
+            ModelRequiredError: no name is given, and no model answers for that.
         """
-        served = self.served
-        if name is None and len(served) == 1:
-            name = next(iter(served))
+        served, asked = self.served, name
+        if name is None:
+            name = self.preferred or (next(iter(served)) if len(served) == 1 else None)
         model = served.get(name) if name is not None else None
         if model is None:
-            raise self._absent(name)
+            raise self._absent(asked)
         if version is None:
             return model
         versions = self._versions.get(model.manifest.name, {})
@@ -50,10 +57,23 @@ class Catalogue:
         except KeyError:
             known = sorted(versions)
             raise ModelNotFoundError(
-                f"expected a version of {name} out of {', '.join(map(str, known))}; got {version}; "
-                f"those that lie in the folder besides are served with a larger --keep",
+                f"expected a version of {model.manifest.name} out of "
+                f"{', '.join(map(str, known))}; got {version}; those that lie in the folder "
+                f"besides are served with a larger --keep",
                 versions=known,
             ) from None
+
+    @property
+    def default_model(self) -> str | None:
+        """Name of the served model that answers requests that name none; None if none does."""
+        if self.preferred is None and len(self.served) == 1:
+            return next(iter(self.served))
+        return self.preferred if self.preferred in self.served else None
+
+    def prefer(self, name: str | None) -> None:
+        """Have a model answer requests that name none, unless `default_model` was given."""
+        if not self.is_chosen:
+            self.preferred = name
 
     def versions(self, name: str) -> dict[int, ServedModel]:
         """The versions of a model that are served, by number; not to be changed."""
@@ -72,17 +92,35 @@ class Catalogue:
                 "expected a model that is loaded and passed its self-test; none is; "
                 "POST /v2/repository/index says why"
             )
-        if name is None:
-            return ModelRequiredError(
-                f"expected ?model=NAME, since several models are served; "
-                f"got none; choose one of {', '.join(known)}",
-                models=known,
-            )
-        reasons = [reason for key, reason in self.refused.items() if key.split("/")[0] == name]
+        wanted = self.preferred if name is None else name
+        reasons = [reason for key, reason in self.refused.items() if key.split("/")[0] == wanted]
         if reasons:
-            return NotReadyError(f"expected a version of {name} that proves itself; {reasons[0]}")
+            return NotReadyError(f"expected a version of {wanted} that proves itself; {reasons[0]}")
+        if name is None:
+            return self._no_default(known)
         return ModelNotFoundError(
             f"expected a model out of {', '.join(known)}; got {name[:SHOWN]!r}", models=known
+        )
+
+    def _no_default(self, known: list[str]) -> ModelNotFoundError | ModelRequiredError:
+        """What a request that names no model is told where none answers it."""
+        choose = f"choose one of {', '.join(known)}"
+        if self.is_chosen:
+            return ModelNotFoundError(
+                f"expected ?model=NAME, or the model {self.preferred} of --default-model to be "
+                f"served; got neither; {choose}",
+                models=known,
+            )
+        # Never another in its place: its answers would be of other classes, or of another unit.
+        why = (
+            "several models are served"
+            if self.preferred is None
+            else f"{self.preferred}, which answered requests that name none, is not served"
+        )
+        return ModelRequiredError(
+            f"expected ?model=NAME, since {why}; got none; {choose}, or start the server with "
+            f"--default-model NAME",
+            models=known,
         )
 
 

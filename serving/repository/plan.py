@@ -98,6 +98,8 @@ class Plan(BaseModel):
         refused: by `name/version` and stamp.
         attempts: What each process is loading just now, by process number.
         deaths: How many processes ended while they loaded an edition, by `name/version` and stamp.
+        alone: Name of the first model that was served alone, which answers requests that name none;
+            None if there was none yet.
     """
 
     members: list[int] = []
@@ -106,6 +108,7 @@ class Plan(BaseModel):
     refused: dict[str, dict[str, Refusal]] = {}
     attempts: dict[int, Attempt] = {}
     deaths: dict[str, dict[str, int]] = {}
+    alone: str | None = None
 
     def reason(self, name: str, edition: Edition) -> str | None:
         """Why an edition is refused; None if it is not."""
@@ -140,6 +143,19 @@ class Agenda:
             self.ledger.join()
             with self._changed() as plan:
                 plan.members = [*self.ledger.living(plan.members), os.getpid()]
+
+    def is_first(self) -> bool:
+        """Return whether this process is the oldest that serves, which logs what concerns all."""
+        with self.ledger.writing():
+            return self.ledger.living(self.read().members)[:1] == [os.getpid()]
+
+    def note_alone(self) -> None:
+        """Remember the model that is served alone, if it is the first and no other is to come."""
+        plan = self.read()
+        if plan.alone is None and len(plan.lines) == 1 and not plan.rollouts:
+            with self.ledger.writing(), self._changed() as plan:
+                if plan.alone is None and len(plan.lines) == 1 and not plan.rollouts:
+                    (plan.alone,) = plan.lines
 
     def claim(self, name: str) -> bool:
         """Begin a rollout of a model; False if there is one already.

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 2.0  # seconds that start-up waits for pending proofs while a model is served
 EMPTY_START_SECONDS = 30.0  # and while none is served
+REMINDER = 60.0  # seconds between two log lines about a folder that is still empty
 TICK = 0.1  # seconds between looks at the state and at what other workers do
 STATE = Path(".serving.json")
 DEFAULT_LIMITS = ProofLimits()
@@ -60,6 +61,8 @@ class Repository(Catalogue):
         keep: versions of each model that are served, the highest.
         poll: seconds between looks at the folder; 0 looks only when asked.
         state: file of pinned versions and unloaded models; relative to the folder.
+        default_model: Name of the model that answers requests that name none; None for the one
+            that is or was served alone.
         tell: is told of every model, by name, of which a version was "served", "refused" or
             "unloaded" in this process.
         limits: Limits within which versions are loaded and proved.
@@ -76,11 +79,12 @@ class Repository(Catalogue):
         keep: int = 1,
         poll: float = 1.0,
         state: Path = STATE,
+        default_model: str | None = None,
         tell: Tell = nothing,
         limits: ProofLimits = DEFAULT_LIMITS,
         proof_server: ProofServer | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(default_model)
         self._models, self._variant, self._poll = models, variant, poll
         self._state = StateFile(models / state)
         agenda = Agenda(ledger or Ledger())
@@ -90,6 +94,7 @@ class Repository(Catalogue):
         self._one_at_a_time = threading.Lock()
         self._seen = self._state.fingerprint()
         self._next_look = time.monotonic() + poll
+        self._next_reminder = 0.0
         self._begin()
 
     def turn(self) -> None:
@@ -104,6 +109,8 @@ class Repository(Catalogue):
             self._seen = seen
             self._keeper.follow()
             self._keeper.look_again()
+            self._keeper.note_default()
+            self._say_empty()
 
     @property
     def pause(self) -> float:
@@ -143,17 +150,30 @@ class Repository(Catalogue):
             self._known(name)
             return self._ask(name, None, lambda state: state.unload(name))
 
-    def roll_back(self, name: str) -> Done:
-        """Pin the highest version before the one that answers that proves itself.
+    def roll_back(self, name: str, version: int | None = None) -> Done:
+        """Pin a version, by default the highest before the one that answers that proves itself.
+
+        Args:
+            name: Name of the model.
+            version: Number of the version to pin, lower or higher than the one that answers; None
+                for one before it.
 
         Raises:
-            ModelNotFoundError: the model is not served.
+            ModelNotFoundError: the model is not served, or there is no such version in the folder.
             NoEarlierVersionError: there is none before it.
             VersionRefusedError: none of those proves itself; nothing was changed.
             StateNotKeptError, NoAgreementError: nothing was changed.
         """
         with self._one_at_a_time:
             known = self._known(name)
+            if version is not None:
+                if version not in known:
+                    raise ModelNotFoundError(
+                        f"expected a version of {name} out of {', '.join(map(str, known))}; got "
+                        f"{version}",
+                        versions=known,
+                    )
+                return self._pin(name, version)
             answers = self.find(name).manifest.version
             earlier = [version for version in known if version < answers]
             if not earlier:
@@ -164,9 +184,9 @@ class Repository(Catalogue):
                     versions=known,
                 )
             refusals = []
-            for version in reversed(earlier):
+            for candidate in reversed(earlier):
                 try:
-                    return self._pin(name, version)
+                    return self._pin(name, candidate)
                 except VersionRefusedError as error:
                     refusals.append(error)
             raise _joined(refusals)
@@ -197,17 +217,41 @@ class Repository(Catalogue):
                 time.sleep(STEP)
                 self._keeper.look_again()
                 self._keeper.follow()
-        if not self.served and not self.refused:
-            log.error(
-                "expected a folder of models, NAME/VERSION; got %s, %s",
-                self._models,
-                explain(self._models),
+            self._keeper.note_default()
+            self._say_empty()
+        is_first = self._keeper.agenda.is_first()
+        if self.is_chosen and self.default_model is None and is_first:
+            log.warning(
+                "expected the model %s of --default-model; got %s; requests that name no model are "
+                "refused until it is served",
+                self.preferred,
+                ", ".join(self.served) or "none",
+            )
+        if len(self.served) > 1 and self.preferred is None and is_first:
+            log.warning(
+                "several models are served: requests that name none are refused; --default-model "
+                "NAME has one of them answer"
             )
         known = sorted({name for model in self.served.values() for name in model.trials})
         if known and self._variant not in (AUTO, *known):  # a typo, most likely
             log.warning(
                 "expected a variant out of %s; got %s; ignored", ", ".join(known), self._variant
             )
+
+    def _say_empty(self) -> None:
+        """Say once, and again from time to time, that no model has come yet."""
+        if self.served or self.refused or self._outlook.shelf.versions:
+            self._next_reminder = 0.0
+        elif time.monotonic() >= self._next_reminder:
+            self._next_reminder = time.monotonic() + REMINDER
+            if self._keeper.agenda.is_first():
+                looks = f"it is looked at every {self._poll:g} s" if self._poll else "--poll is 0"
+                log.warning(
+                    "waiting for models: expected a folder of models, NAME/VERSION; got %s, %s; %s",
+                    self._models,
+                    explain(self._models),
+                    looks,
+                )
 
     def _known(self, name: str) -> list[int]:
         """A model's versions in the folder."""

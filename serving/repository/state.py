@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +19,8 @@ class State(BaseModel):
     Attributes:
         pinned: the version of a model that answers instead of the highest.
         unloaded: models that are not served.
+        default_model: Name of the model that answers requests that name none, since it was served
+            alone before others came; None if there is none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -26,19 +28,27 @@ class State(BaseModel):
     schema_version: Literal[1] = 1
     pinned: dict[str, Annotated[int, Field(ge=1)]] = {}
     unloaded: frozenset[str] = frozenset()
+    default_model: str | None = None
 
     def pin(self, name: str, version: int) -> State:
         """With this version pinned."""
-        return State(pinned=self.pinned | {name: version}, unloaded=self.unloaded - {name})
+        return self._with(pinned=self.pinned | {name: version}, unloaded=self.unloaded - {name})
 
     def unload(self, name: str) -> State:
         """Without this model."""
-        return State(pinned=self.pinned, unloaded=self.unloaded | {name})
+        return self._with(unloaded=self.unloaded | {name})
 
     def free(self, name: str) -> State:
         """With the highest version of this model."""
         pinned = {key: version for key, version in self.pinned.items() if key != name}
-        return State(pinned=pinned, unloaded=self.unloaded - {name})
+        return self._with(pinned=pinned, unloaded=self.unloaded - {name})
+
+    def prefer(self, name: str) -> State:
+        """Return the state in which this model answers requests that name none."""
+        return self._with(default_model=name)
+
+    def _with(self, **changes: Any) -> State:
+        return self.model_copy(update=changes)
 
     def differences(self, other: State) -> set[str]:
         """The models that something else was asked for."""
@@ -105,7 +115,8 @@ class StateFile:
         try:
             try:
                 with beside.open("w", encoding="utf-8") as file:
-                    file.write(state.model_dump_json(indent=2) + "\n")
+                    # Without what is None, so that a server that does not know it reads the file.
+                    file.write(state.model_dump_json(indent=2, exclude_none=True) + "\n")
                     file.flush()
                     os.fsync(file.fileno())
                 beside.replace(self.path)

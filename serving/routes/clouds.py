@@ -14,7 +14,7 @@ from werkzeug.routing import Map
 from serving.clouds import Vertex
 from serving.predict import Predictor
 from serving.repository import Repository
-from serving.routes.exchange import answer, named_model, respond
+from serving.routes.exchange import answer, find_queried, respond
 from serving.settings import Settings
 
 # Of what there is anyway, these answer what Vertex AI asks.
@@ -38,11 +38,11 @@ def clouds_routes(
 
     @routes.post("/invocations")
     def invocations() -> Response:
-        model = repository.find(named_model())
+        model = find_queried(repository)
         return respond(answer(request.environ, "rows", model, predict, settings))
 
     def vertex_predict() -> Response:
-        model = repository.find(named_model())
+        model = find_queried(repository)
         return respond(answer(request.environ, "tensorflow", model, predict, settings))
 
     @routes.record

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from flask import Response, request
 
+from serving.bundle import NUMBER
 from serving.call import call_of
 from serving.errors import InvalidHeaderError, InvalidQueryError, ModelNotFoundError
 from serving.guard import read_body
@@ -56,20 +57,41 @@ def respond(reply: Reply) -> Response:
     )
 
 
-def named_model() -> str | None:
-    """The value of `?model=`; anything else in the query is refused, lest a typo go unnoticed.
+QUERIES = {"model": "model=NAME", "version": "version=N"}
+
+
+def query_of(*known: Literal["model", "version"]) -> dict[str, str]:
+    """Return the query; anything unknown in it is refused, lest a typo go unnoticed.
+
+    Args:
+        known: Names that it may hold, each once.
 
     Raises:
-        InvalidQueryError: there is anything else.
+        InvalidQueryError: If it holds anything else, an empty value, or a version that is no
+            number.
     """
-    for key in request.args:
-        if key != "model" or len(request.args.getlist(key)) > 1:
-            came = request.query_string[:64].decode(errors="replace")
-            raise InvalidQueryError(f"expected no query but ?model=NAME, once; got {came!r}")
-    return request.args.get("model")
+    query = request.args
+    came = request.query_string[:64].decode(errors="replace")
+    if any(key not in known or len(query.getlist(key)) > 1 or not query[key] for key in query):
+        forms = " or ".join(QUERIES[name] for name in known)
+        raise InvalidQueryError(f"expected no query but {forms}, once and not empty; got {came!r}")
+    if "version" in query and not re.fullmatch(NUMBER, query["version"], re.ASCII):
+        raise InvalidQueryError(f"expected the number of a version, version=N; got {came!r}")
+    return query.to_dict()
 
 
-def find(repository: Repository, name: str, version: str | None) -> ServedModel:
+def find_queried(repository: Repository) -> ServedModel:
+    """Return the model of `?model=` and `?version=`, by default the one that answers without.
+
+    Raises:
+        InvalidQueryError: As `query_of` does.
+        ServingError: If it is not served; see `Repository.find`.
+    """
+    query = query_of("model", "version")
+    return find(repository, query.get("model"), query.get("version"))
+
+
+def find(repository: Repository, name: str | None, version: str | None) -> ServedModel:
     """The model that a URL names, of that version or, if it names none, the one that answers.
 
     Raises:
@@ -77,7 +99,7 @@ def find(repository: Repository, name: str, version: str | None) -> ServedModel:
     """
     if version is None:
         return repository.find(name)
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", version, re.ASCII):
+    if not re.fullmatch(NUMBER, version, re.ASCII):
         repository.find(name)  # an unknown model is the first thing to say
         raise ModelNotFoundError(f"expected a version, 1 or 2 or 3 …; got {version[:64]!r}")
     return repository.find(name, int(version))

@@ -11,6 +11,7 @@ from serving.bundle import Date, Input
 from serving.choice import Trial
 from serving.openapi import example_of
 from serving.repository import Repository, ServedModel
+from serving.routes.exchange import find, query_of
 
 
 def models_routes(repository: Repository) -> Blueprint:
@@ -19,18 +20,30 @@ def models_routes(repository: Repository) -> Blueprint:
 
     @routes.get("/models")
     def models() -> dict[str, Any]:
-        return {"models": [_short(model) for model in repository.served.values()]}
+        default = repository.default_model
+        return {"models": [_short(model, default) for model in repository.served.values()]}
 
     @routes.get("/models/<name>")
     def model(name: str) -> dict[str, Any]:
-        return _whole(repository.find(name))
+        return _whole(find(repository, name, query_of("version").get("version")))
 
     return routes
 
 
-def _short(model: ServedModel) -> dict[str, Any]:
+def _short(model: ServedModel, default: str | None) -> dict[str, Any]:
+    """Return a model's entry in the list.
+
+    Args:
+        model: The version that answers by default.
+        default: Name of the model that answers requests that name none, or None.
+    """
     features = [column.name for column in model.manifest.inputs]
-    return {**_head(model), "features": features, "selftest": _selftest(_served(model))}
+    return {
+        **_head(model),
+        "default": model.manifest.name == default,
+        "features": features,
+        "selftest": _selftest(_served(model)),
+    }
 
 
 def _whole(model: ServedModel) -> dict[str, Any]:

@@ -18,17 +18,17 @@ from serving.wire import JSON
 def openapi_routes(repository: Repository, vertex: Vertex) -> Blueprint:
     """The routes of this protocol."""
     routes = Blueprint("openapi", __name__)
-    last: tuple[list[ref[ServedModel]], bytes] = ([], b"")
+    last: tuple[list[ref[ServedModel]], str | None, bytes] = ([], None, b"")
 
     @routes.get("/openapi.json")
     def document() -> Response:
         nonlocal last  # for a table of many columns it takes a while
-        models = list(repository.served.values())
-        known, content = last
-        if not content or [model() for model in known] != models:
+        models, default = list(repository.served.values()), repository.default_model
+        known, known_default, content = last
+        if not content or [model() for model in known] != models or known_default != default:
             manifests = [model.manifest for model in models]
-            content = json.dumps(describe(manifests, _rules(), vertex)).encode()
-            last = [ref(model) for model in models], content
+            content = json.dumps(describe(manifests, _rules(), vertex, default)).encode()
+            last = [ref(model) for model in models], default, content
         return Response(content, content_type=JSON)
 
     @routes.get("/docs")

@@ -8,11 +8,13 @@ do outlives a restart.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
+from serving.bundle import NUMBER
 from serving.errors import InvalidOptionsError
 from serving.guard import read_body
 from serving.repository import Repository
@@ -46,8 +48,7 @@ def repository_routes(repository: Repository, settings: Settings) -> Blueprint:
 
     @routes.post("/v2/repository/models/<name>/rollback")
     def rollback(name: str) -> Response:
-        _refuse_parameters(limit)
-        return jsonify(repository.roll_back(name))
+        return jsonify(repository.roll_back(name, _version(limit)))
 
     return routes
 
@@ -59,6 +60,24 @@ def _refuse_parameters(limit: int) -> None:
         raise InvalidOptionsError(
             f"expected no parameters; got {_short(parameters)}; a model's folder says all of it"
         )
+
+
+def _version(limit: int) -> int | None:
+    """Return `{"parameters": {"version": 2}}` of the body, or None if it says nothing.
+
+    A text, as the index has it, is as good as a number.
+    """
+    parameters = _options(["parameters"], limit).get("parameters") or {}
+    if not parameters:
+        return None
+    if isinstance(parameters, dict) and set(parameters) == {"version"}:
+        version = parameters["version"]
+        if type(version) in (int, str) and re.fullmatch(NUMBER, str(version), re.ASCII):
+            return int(version)
+    raise InvalidOptionsError(
+        f"expected no parameters but the number of a version, {{'version': 2}}; got "
+        f"{_short(parameters)}"
+    )
 
 
 def _options(known: Collection[str], limit: int) -> dict[str, Any]:

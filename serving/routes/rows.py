@@ -6,7 +6,7 @@ from flask import Blueprint, Response, request
 
 from serving.predict import Predictor
 from serving.repository import Repository
-from serving.routes.exchange import answer, named_model, respond
+from serving.routes.exchange import answer, find_queried, respond
 from serving.settings import Settings
 
 
@@ -16,7 +16,7 @@ def rows_routes(repository: Repository, predict: Predictor, settings: Settings) 
 
     @routes.post("/predict")
     def predict_rows() -> Response:
-        model = repository.find(named_model())
+        model = find_queried(repository)
         return respond(answer(request.environ, "rows", model, predict, settings))
 
     return routes

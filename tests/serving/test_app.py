@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from serving import create_app
 from serving.runtime import Session
+from tests.editions import add_version
 from tests.growth import assert_linear
 from tests.variants import flip_a_bit, same, saturate, slow, with_variants
 
@@ -47,7 +48,37 @@ def test_a_model_is_chosen_by_name(zoo):
     assert unnamed.get_json()["code"] == "model_required"
 
 
-@pytest.mark.parametrize("query", ["?modle=digits", "?model=digits&version=1", "?model=a&model=b"])
+BAD_QUERIES = [
+    "?modle=digits", "?model=digits&versoin=1", "?model=a&model=b", "?version=1&version=1",
+    "?model=", "?version=", "?version", "?model=digits&version=", "?version=0", "?version=01",
+    "?version=-1", "?version=1.0", "?version=one", "?version=%D9%A1", "?version=1234567890",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/predict", "/invocations"])
+@pytest.mark.parametrize(
+    "query", ["?version=1", "?model=digits&version=1", "?version=1&model=digits"]
+)
+def test_a_version_is_chosen_by_number(path, query, only_digits):
+    add_version(only_digits, 2)
+    client = create_app(models=only_digits, keep=2).test_client()
+
+    def ask(query):
+        return client.post(path + query, data=GOOD, content_type="application/json")
+
+    assert ask("").get_json()["version"] == 2
+    assert ask(query).get_json()["version"] == 1
+    unknown = ask(query.replace("=1", "=7"))
+    assert (unknown.status_code, unknown.get_json()["code"]) == (404, "model_not_found")
+    assert unknown.get_json()["details"] == {"versions": [1, 2]}
+    described = client.get("/models/digits?version=1").get_json()
+    assert (described["version"], client.get("/models/digits").get_json()["version"]) == (1, 2)
+    for wrong in ("?version=x", "?model=digits", "?version="):
+        assert client.get(f"/models/digits{wrong}").get_json()["code"] == "invalid_query"
+    assert client.get("/models/digits?version=7").status_code == 404
+
+
+@pytest.mark.parametrize("query", BAD_QUERIES)
 def test_a_query_that_is_not_understood_is_refused(query, client):
     response = post(client, GOOD, query=query)
     assert response.status_code == 400

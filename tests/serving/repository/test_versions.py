@@ -17,7 +17,7 @@ from serving import create_app
 from serving.agreement import Ledger
 from serving.batching import Batcher
 from serving.call import Call
-from serving.errors import ModelNotFoundError, NotReadyError
+from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
 from serving.predict import Predictor
 from serving.repository import Repository, loader
 from serving.repository.repository import Repository as Whole
@@ -157,7 +157,8 @@ def test_models_come_and_go(load, only_digits, adults):
     shutil.rmtree(only_digits / "digits")
     turn(repository)
     assert list(repository.served) == ["adults"]
-    assert repository.find(None).manifest.name == "adults"
+    with pytest.raises(ModelRequiredError):  # it was digits that answered without a name
+        repository.find(None)
 
 
 def test_a_folder_that_cannot_be_read_leaves_all_as_it_is(load, only_digits, caplog):

@@ -242,7 +242,9 @@ def test_it_is_made_anew_when_other_models_are_served(shipped, adults):
         def __init__(self, path):
             self.manifest = Bundle.open(path).manifest
 
-    repository = SimpleNamespace(served={"digits": Model(shipped / "digits" / "1")})
+    repository = SimpleNamespace(
+        served={"digits": Model(shipped / "digits" / "1")}, default_model=None
+    )
     app = Flask("description")
     app.register_blueprint(openapi_routes(repository, Vertex()))
 

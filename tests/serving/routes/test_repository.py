@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks.keys import HEADERS, keys_file
 from serving import create_app
+from serving.repository.state import StateFile
 from tests.editions import add_version, damage
 
 
@@ -43,6 +44,43 @@ def test_load_unload_and_rollback_say_what_was_done(client, only_digits):
         {"name": "digits", "version": None, "before": 2, "versions": []},
         {"name": "digits", "version": 2, "before": None, "versions": [2]},
     ]
+
+
+def test_a_rollback_to_a_version_pins_it(client, only_digits):
+    for number in (3, 4):
+        add_version(only_digits, number)
+    assert post(client, "models/digits/load").get_json()["version"] == 4
+    for version, before, expected in ((2, 4, 2), ("3", 2, 3), (3, 3, 3), (1, 3, 1)):
+        answer = post(client, "models/digits/rollback", json={"parameters": {"version": version}})
+        assert answer.get_json() == {
+            "name": "digits", "version": expected, "before": before, "versions": [expected],
+        }  # fmt: skip
+        assert StateFile(only_digits / ".serving.json").read().pinned == {"digits": expected}
+    restarted = create_app(models=only_digits).test_client()
+    assert restarted.get("/readyz").get_json()["models"] == {"digits": 1}
+    damage(only_digits / "digits" / "2")
+    refused = post(client, "models/digits/rollback", json={"parameters": {"version": 2}})
+    assert (refused.status_code, refused.get_json()["code"]) == (409, "version_refused")
+    assert "was altered" in refused.get_json()["error"]
+    for version in (5, 999_999_999):
+        absent = post(client, "models/digits/rollback", json={"parameters": {"version": version}})
+        assert (absent.status_code, absent.get_json()["code"]) == (404, "model_not_found")
+        assert absent.get_json()["details"] == {"versions": [1, 2, 3, 4]}
+    assert client.get("/readyz").get_json()["models"] == {"digits": 1}
+
+
+@pytest.mark.parametrize("version", [0, -1, 1.0, True, None, "", "1x", "01", [1], 10**9])
+def test_a_rollback_to_what_is_no_version_is_refused(version, client):
+    answer = post(client, "models/digits/rollback", json={"parameters": {"version": version}})
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_options")
+    assert "expected no parameters but the number of a version" in answer.get_json()["error"]
+
+
+def test_an_unloaded_model_is_served_again_by_a_rollback_to_a_version(client):
+    assert post(client, "models/digits/unload").status_code == 200
+    answer = post(client, "models/digits/rollback", json={"parameters": {"version": 1}})
+    assert (answer.status_code, answer.get_json()["before"]) == (200, None)
+    assert client.get("/readyz").get_json()["models"] == {"digits": 1}
 
 
 def test_what_cannot_be_done_has_a_status_and_a_code(client, only_digits):
