@@ -29,6 +29,7 @@ AUTO = "auto"  # the variant to serve is the fastest
 RACED_ROWS = TIMED_ROWS[:3]  # what most requests hold; more would take the start-up's time
 # Timings are noisy: a variant must be faster by more than noise to be preferred to one before it.
 WORTHWHILE = 1.1
+MANY_TIMES = 1.995  # from here on "2 times as fast" says more than "100 % faster"
 DEFAULT_LIMITS = ProofLimits()
 NONE_UNSAFE: Mapping[str, str] = MappingProxyType({})
 
@@ -160,14 +161,26 @@ def _fastest(bundle: Bundle, sessions: Mapping[str, Session]) -> Verdict:
     batches = f"batches of {', '.join(most)} and {last} rows"
     if variant == first:
         why = (
-            f"{first}: {fastest}, the fastest of the others here, is {speeds[fastest]:.3g} times "
-            f"as fast over {batches}, and {WORTHWHILE} times would be worthwhile"
+            f"{first}: {fastest}, the fastest of the others, is {_compared(speeds[fastest], 'it')} "
+            f"here, over {batches}; another variant is served only if it is more than "
+            f"{100 * (WORTHWHILE - 1):.0f} % faster"
         )
     else:
-        why = f"{variant} is {speeds[variant]:.3g} times as fast as {first} here, over {batches}"
+        why = f"{variant} is {_compared(speeds[variant], first)} here, over {batches}"
         if variant != fastest:
-            why += f"; {fastest} is hardly faster, {speeds[fastest]:.3g} times"
+            more = _compared(speeds[fastest] / speeds[variant], variant)
+            why += f"; {fastest} is {more}, which is too little to prefer it"
     return Verdict(variant=variant, why=why, microseconds=times)
+
+
+def _compared(speed: float, other: str) -> str:
+    """Return in words how fast a variant is, beside another."""
+    percent = round(100 * (speed - 1))
+    if speed >= MANY_TIMES:
+        return f"{speed:.3g} times as fast as {other}"
+    if percent == 0:
+        return f"as fast as {other}"
+    return f"{abs(percent)} % {'faster' if percent > 0 else 'slower'} than {other}"
 
 
 def _speed(reference: Mapping[int, float], own: Mapping[int, float]) -> float:

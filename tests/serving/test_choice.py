@@ -46,8 +46,9 @@ def test_the_first_is_preferred_to_one_that_is_hardly_faster(made):
     choice = choose(made(fp32=same, int8=same, pruned=slow))
     assert choice.variant == "fp32"
     assert re.match(
-        r"fp32: int8, the fastest of the others here, is [\d.]+ times as fast over batches of 1, 8 "
-        r"and 64 rows, and 1.1 times would be worthwhile$",
+        r"fp32: int8, the fastest of the others, is (as fast as|\d+ % (fast|slow)er than) it here, "
+        r"over batches of 1, 8 and 64 rows; another variant is served only if it is more than 10 % "
+        r"faster$",
         choice.why,
     )
     assert choice.trials["int8"].passed
@@ -62,6 +63,36 @@ def test_a_graph_that_fails_while_it_is_timed_is_a_fault_of_its_bundle(made, mon
     bundle = made(fp32=same, int8=same)
     with pytest.raises(BundleError, match=rf"^{bundle.path}: it took too long$"):
         choose(bundle)
+
+
+@pytest.mark.parametrize(
+    ("speeds", "variant", "why"),
+    [
+        ((1, 1.004), "fp32", "fp32: int8, the fastest of the others, is as fast as it here, over"),
+        ((1, 1.09), "fp32", "fp32: int8, the fastest of the others, is 9 % faster than it here"),
+        ((1, 0.8), "fp32", "fp32: int8, the fastest of the others, is 20 % slower than it here"),
+        ((1, 1.11), "int8", "int8 is 11 % faster than fp32 here, over batches of 1, 8 and 64 rows"),
+        ((1, 2), "int8", "int8 is 2 times as fast as fp32 here, over batches of 1, 8 and 64 rows"),
+        (
+            (1, 3, 3.2),
+            "int8",
+            "int8 is 3 times as fast as fp32 here, over batches of 1, 8 and 64 rows; pruned is 7 % "
+            "faster than int8, which is too little to prefer it",
+        ),
+        ((1, 1.05, 3.5), "pruned", "pruned is 3.5 times as fast as fp32 here, over"),
+        ((1, 3, 3.31), "pruned", "pruned is 3.31 times as fast as fp32 here, over"),
+    ],
+)
+def test_the_reason_compares_measured_times_in_words(speeds, variant, why, made, monkeypatch):
+    names = ("fp32", "int8", "pruned")[: len(speeds)]
+    times = {
+        name: dict.fromkeys((1, 8, 64), 100 / speed)
+        for name, speed in zip(names, speeds, strict=True)
+    }
+    monkeypatch.setattr("serving.choice.race", lambda *_: times)  # these times were measured
+    choice = choose(made(**dict.fromkeys(names, same)))
+    assert choice.variant == variant
+    assert choice.why.startswith(why)
 
 
 @pytest.mark.parametrize("fault", [flip_a_bit, saturate])
