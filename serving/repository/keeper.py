@@ -14,9 +14,10 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from serving.errors import NoAgreementError, StateNotKeptError, VersionRefusedError
+from serving.errors import NoAgreementError, VersionRefusedError
 from serving.repository.aside import aside
 from serving.repository.catalogue import Catalogue
+from serving.repository.default_model import DefaultModel
 from serving.repository.loader import Loaded, Loader
 from serving.repository.outlook import Outlook
 from serving.repository.plan import PATIENCE, Agenda, Edition, Line, Refusal
@@ -64,12 +65,14 @@ class Keeper:
 
     Attributes:
         draining: versions that no longer answer; dead once no request holds them.
+        default_model: Which model answers requests that name none.
     """
 
     def __init__(
         self, outlook: Outlook, catalogue: Catalogue, agenda: Agenda, loader: Loader, tell: Tell
     ) -> None:
         self.outlook, self.catalogue, self.agenda = outlook, catalogue, agenda
+        self.default_model = DefaultModel(outlook, catalogue, agenda)
         self.draining: list[weakref.ref[ServedModel]] = []
         self._loader, self._tell = loader, tell
         self._served: dict[str, Loaded] = {}
@@ -130,8 +133,9 @@ class Keeper:
                 if self._prove_all(name, rollout.line) is not None:
                     self.agenda.say_ready(name, rollout.line)
             elif rollout.by == os.getpid() and name != self._asked and self.agenda.all_ready(name):
-                self._commit(name)
-        self._follow_default()
+                self.default_model.keep_before(name)
+                self.agenda.commit(name)
+        self.default_model.follow()
         plan, lines = self.agenda.read(), self._lines()
         for name in sorted({*plan.lines, *lines}):
             if plan.lines.get(name) != lines.get(name):
@@ -157,7 +161,8 @@ class Keeper:
             self.agenda.propose(name, line)
             self._await_all(name, line)
             aside(lambda: self._keep_state(change))
-            self._commit(name)
+            self.default_model.keep_before(name)
+            self.agenda.commit(name)
         finally:
             self._asked = ""
             self.agenda.withdraw(name)
@@ -209,31 +214,6 @@ class Keeper:
             model=name,
             version=version,
         )
-
-    def note_default(self) -> None:
-        """Once nothing is being rolled out, remember the model that is served alone."""
-        if self.settled:
-            self.agenda.note_alone()
-            self._follow_default()
-
-    def _follow_default(self) -> None:
-        self.catalogue.prefer(self.outlook.wished.default_model or self.agenda.read().alone)
-
-    def _commit(self, name: str) -> None:
-        """Have all serve what this process proposed.
-
-        Before another model joins the one that was alone, the latter is kept in the state: clients
-        that name no model are to be answered by it after a restart, too.
-        """
-        plan, has_default = self.agenda.read(), self.catalogue.is_chosen
-        has_default = has_default or self.outlook.wished.default_model is not None
-        if (alone := plan.alone) in plan.lines and name not in plan.lines and not has_default:
-            log.info("%s goes on answering requests that name no model: it was alone", alone)
-            try:
-                aside(lambda: self._keep_state(lambda state: state.prefer(alone)))
-            except StateNotKeptError as error:
-                log.warning("%s; or with --default-model %s", error.message, alone)
-        self.agenda.commit(name)
 
     def _keep_state(self, change: Change) -> None:
         with self.agenda.ledger.keeping():

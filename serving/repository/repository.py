@@ -109,7 +109,8 @@ class Repository(Catalogue):
             self._seen = seen
             self._keeper.follow()
             self._keeper.look_again()
-            self._keeper.note_default()
+            if self._keeper.settled:
+                self._keeper.default_model.note()
             self._say_empty()
 
     @property
@@ -217,7 +218,8 @@ class Repository(Catalogue):
                 time.sleep(STEP)
                 self._keeper.look_again()
                 self._keeper.follow()
-            self._keeper.note_default()
+            if self._keeper.settled:
+                self._keeper.default_model.note()
             self._say_empty()
         is_first = self._keeper.agenda.is_first()
         if self.is_chosen and self.default_model is None and is_first:

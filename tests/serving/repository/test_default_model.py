@@ -23,7 +23,7 @@ def add(only_digits, adults):
     """Adds a second model, whole at once."""
 
     def copy():
-        building = only_digits / ".building"
+        building = only_digits.with_name("building")  # where no server looks
         shutil.copytree(adults / "adults", building)
         building.rename(only_digits / "adults")
         return only_digits
@@ -151,9 +151,7 @@ def test_default_model_that_is_not_there_is_said_at_the_start(load, add, only_di
         load(default_model="adults").find(None)
 
 
-def test_default_holds_until_the_end_where_the_state_cannot_be_kept(
-    load, add, tmp_path, caplog
-):
+def test_default_holds_until_the_end_where_the_state_cannot_be_kept(load, add, tmp_path, caplog):
     (tmp_path / "file").touch()
     repository = load(state=tmp_path / "file" / "state.json")
     add()

@@ -2,8 +2,9 @@ import shutil
 from functools import partial
 
 import pytest
+import requests
 
-from serving import bundle
+from serving import bundle, create_app
 from serving.bundle import Bundle
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
 from serving.repository import Repository
@@ -119,6 +120,53 @@ def test_a_folder_without_models_is_answered_with_what_it_is(only_digits, tmp_pa
         caplog.clear()
         assert Repository(path).served == {}
         assert fault in caplog.text
+
+
+def test_an_empty_folder_is_waited_for_and_said_so_again_from_time_to_time(
+    shipped, tmp_path, caplog, monkeypatch
+):
+    caplog.set_level("INFO")
+    repository = Repository(tmp_path, poll=1e-9)
+    said = "waiting for models: expected a folder of models"
+    for _ in range(3):
+        repository.turn()
+    assert caplog.text.count(said) == 1
+    assert "it is looked at every 1e-09 s" in caplog.text
+    monkeypatch.setattr("serving.repository.repository.REMINDER", -1.0)  # seconds: it is over
+    repository._next_reminder = 0.0
+    repository.turn()
+    assert caplog.text.count(said) == 2
+    shutil.copytree(shipped / "digits", tmp_path / "digits")
+    for _ in range(3):
+        repository.turn()
+    assert caplog.text.count(said) == 2
+    assert "serving digits/1" in caplog.text
+    assert repository.find(None).manifest.name == "digits"
+
+
+def test_a_folder_of_staged_versions_alone_is_said(only_digits, caplog):
+    (only_digits / "digits" / "1").rename(only_digits / "digits" / "staged-1")
+    assert Repository(only_digits).served == {}
+    command = f"serving promote --models {only_digits} digits"
+    assert f"which holds staged versions only; promote one: {command}" in caplog.text
+
+
+def test_an_application_of_no_folder_of_models_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for name, reason in (("absent", "which does not exist"), ("file", "which is a file")):
+        with pytest.raises(NotADirectoryError, match=f"got {tmp_path / name}, {reason}"):
+            create_app(models=tmp_path / name)
+
+
+def test_two_workers_wait_for_an_empty_folder_with_one_line(tmp_path, serve, shipped):
+    models, building = tmp_path / "models", tmp_path / "building"
+    models.mkdir()
+    server = serve(models, "--workers", "2", "--poll", "0.05")
+    assert sum("waiting for models" in line for line in server.log) == 1
+    assert requests.get(f"{server.url}/readyz", timeout=120).status_code == 503
+    shutil.copytree(shipped / "digits", building)
+    building.rename(models / "digits")
+    server.wait_for_log("serving digits/1", times=2)
 
 
 def test_a_refused_model_is_not_said_to_be_unknown(zoo, tmp_path):

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import threading
 import time
 
 import pytest
@@ -13,6 +14,8 @@ from benchmarks.keys import HEADERS, keys_file
 from tests.editions import add_version, damage
 from tests.processes import wait_until
 from tests.serving.test_server import said
+
+ROW = {"instances": [[0] * 64]}
 
 
 def post(url, what):
@@ -39,6 +42,32 @@ def test_swaps_under_load_fail_no_request_and_mix_no_answers():
     assert crowd.faults == []
     assert len(done) == 6
     assert {version for *_, version in crowd.answers} == set(range(1, len(crowd.versions) + 1))
+
+
+def test_a_connection_never_goes_back_to_the_version_before(serve, only_digits):
+    server = serve(only_digits, "--workers", "2", "--poll", "0.05")
+    seen: list[list[int]] = [[] for _ in range(6)]  # of each connection; each worker holds three
+    stop = threading.Event()
+
+    def ask(versions):
+        with requests.Session() as session:
+            while not stop.is_set():
+                answer = session.post(f"{server.url}/predict", json=ROW, timeout=120)
+                versions.append(answer.json()["version"])
+
+    threads = [threading.Thread(target=ask, args=(versions,)) for versions in seen]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in (1, 2, 3):
+            if number > 1:
+                add_version(only_digits, number)
+            wait_until(lambda: all(found[-1:] == [number] for found in seen), lambda: seen)  # noqa: B023
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert all(versions == sorted(versions) for versions in seen)
 
 
 def test_a_rollback_is_one_call_which_all_workers_follow_and_survives_a_restart(

@@ -1,0 +1,64 @@
+"""The default model: the one that answers requests that name none, while others come and go.
+
+Unless `--default-model` names it, that is the first model that was served alone. The workers' plan
+remembers it, and the state file from when a second model is about to be served: before, a server
+that starts anew finds it alone again.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from serving.errors import StateNotKeptError
+from serving.repository.aside import aside
+from serving.repository.catalogue import Catalogue
+from serving.repository.outlook import Outlook
+from serving.repository.plan import Agenda
+
+log = logging.getLogger(__name__)
+
+
+class DefaultModel:
+    """Follows which model was served alone, and tells the catalogue.
+
+    Args:
+        outlook: What was asked for, and the state file.
+        catalogue: Is told which model answers requests that name none.
+        agenda: The plan of all workers.
+    """
+
+    def __init__(self, outlook: Outlook, catalogue: Catalogue, agenda: Agenda) -> None:
+        self._outlook, self._catalogue, self._agenda = outlook, catalogue, agenda
+
+    def note(self) -> None:
+        """Remember the model that is served alone; call it when nothing is being rolled out."""
+        self._agenda.note_alone()
+        self.follow()
+
+    def follow(self) -> None:
+        """Have the model answer that all workers agreed on; call it before others are served."""
+        self._catalogue.prefer(self._outlook.wished.default_model or self._agenda.read().alone)
+
+    def keep_before(self, name: str) -> None:
+        """Write the default model to the state file, if another is to join it.
+
+        Args:
+            name: Name of the model whose rollout is about to be committed.
+        """
+        plan = self._agenda.read()
+        alone, known = plan.alone, self._outlook.wished.default_model
+        if self._catalogue.is_chosen or known is not None or name in plan.lines:
+            return
+        if alone is None or alone not in plan.lines:
+            return
+        log.info("%s goes on answering requests that name no model: it was alone", alone)
+        try:
+            aside(lambda: self._write(alone))
+        except StateNotKeptError as error:
+            log.warning("%s; or with --default-model %s", error.message, alone)
+
+    def _write(self, name: str) -> None:
+        with self._agenda.ledger.keeping():
+            before = self._outlook.state.read()
+            if (after := before.prefer(name)) != before:
+                self._outlook.state.write(after)
