@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 from gevent import Greenlet, get_hub, getcurrent, monkey
 
-from serving.bundle import Arrays, join, slices
+from serving.bundle import Arrays, counted, join, slices
 from serving.call import Call, too_late
 from serving.errors import ClientGoneError, OverloadedError, RunTooLongError
 from serving.repository import ServedModel
@@ -189,14 +189,14 @@ class Batcher:
 
     def _too_many(self, came: str) -> OverloadedError:
         return OverloadedError(
-            f"expected at most {self.queue_rows} rows to wait; got {came} more than the "
+            f"expected at most {counted(self.queue_rows, 'row')} to wait; got {came} more than the "
             f"{self.rows} that do; try again in a second, or send fewer"
         )
 
     def _require_time(self, wait: float) -> None:
         if wait > self.queue_seconds:
             raise OverloadedError(
-                f"expected to begin within {self.queue_seconds:g} seconds; got {wait:.2g} seconds "
+                f"expected to begin within {self.queue_seconds:g} s; got {wait:.2g} s "
                 f"of work before this; try again in a second"
             )
 

@@ -92,8 +92,8 @@ def too_late(call: Call) -> DeadlineError:
     """What is said when a call's time is over."""
     waited = perf_counter() - call.began
     return DeadlineError(
-        f"expected to answer within {(call.deadline or 0) - call.began:.3g} seconds; it took "
-        f"{waited:.3g}; ask again later, or allow more with X-Request-Timeout"
+        f"expected to answer within {(call.deadline or 0) - call.began:.3g} s; it took "
+        f"{waited:.3g} s; ask again later, or allow more with X-Request-Timeout"
     )
 
 

@@ -130,7 +130,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _time_is_up(self, connection: Connection, client: Any) -> None:
         if getattr(connection.input, "length", 0) and not connection.answered:
-            fault = f"its body was not complete after {self.request_seconds:g} seconds"
+            fault = f"its body was not complete after {self.request_seconds:g} s"
             util.write_error(client, 408, "Request Timeout", fault)
 
     def _look_after(self) -> None:

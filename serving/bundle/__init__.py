@@ -46,7 +46,7 @@ from serving.bundle.manifest import (
     TransientBundleError,
     Variant,
 )
-from serving.bundle.phrases import count, refusal
+from serving.bundle.phrases import counted, refusal
 from serving.bundle.promotion import PromotionError, only_writer, promote
 from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Expected, SelfTest
 
@@ -87,7 +87,7 @@ __all__ = [
     "Training",
     "TransientBundleError",
     "Variant",
-    "count",
+    "counted",
     "join",
     "names",
     "only_writer",

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from serving.bundle.manifest import BundleError
+from serving.bundle.phrases import counted
 
 
 def read(folder: Path, file: str, within: Path | None, limit: int, option: str) -> bytes:
@@ -41,8 +42,8 @@ def read(folder: Path, file: str, within: Path | None, limit: int, option: str) 
             content = opened.read(found.st_size + 1) if found.st_size <= limit else b""
             if (size := max(found.st_size, len(content))) > limit:
                 raise BundleError(
-                    f"{folder}: expected {file} of at most {limit} bytes; got {size}; serve it "
-                    f"with a larger {option}"
+                    f"{folder}: expected {file} of at most {counted(limit, 'byte')}; got {size}; "
+                    f"serve it with a larger {option}"
                 )
             return content
     except OSError as error:

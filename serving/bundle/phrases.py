@@ -1,4 +1,4 @@
-"""Phrases of messages to people: counts with their nouns, and what a setting may be."""
+"""Phrases of messages to people: nouns behind numbers, and what a setting may be."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic_core import ErrorDetails
 KINDS = {"boolean": "true or false", "integer": "a whole number", "number": "a number"}
 
 
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun, `1 row` or `2,000 rows`.
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun: `1 row` or `2 rows`.
 
     Args:
         number: Number of things.
         noun: Their name in the singular, of which an s makes the plural.
     """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def refusal(error: ErrorDetails, model: type[BaseModel]) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from serving.bundle.arrays import Arrays
 from serving.bundle.limits import BundleLimits
 from serving.bundle.manifest import SELFTEST, BundleError
+from serving.bundle.phrases import counted
 
 FEWEST_GOLDEN_ROWS = 8  # fewer prove nothing
 SHOWN = 64  # characters of a name in an error
@@ -107,8 +108,8 @@ def _read_arrays(content: bytes, limit: int) -> Iterator[tuple[str, NDArray[Any]
         size = sum(member.file_size for member in archive.infolist())
         if size > limit:
             raise BundleError(
-                f"{SELFTEST}: expected at most {limit} bytes once unpacked; got {size}; serve it "
-                f"with a larger --max-selftest-bytes"
+                f"{SELFTEST}: expected at most {counted(limit, 'byte')} once unpacked; got {size}; "
+                "serve it with a larger --max-selftest-bytes"
             )
         for member in archive.infolist():
             with archive.open(member) as file:
@@ -124,7 +125,7 @@ def _read_array(content: bytes) -> NDArray[Any]:
     shape, _, dtype = read_header(file)
     claimed, found = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
     if claimed != found and not dtype.hasobject:  # which NumPy refuses by itself
-        raise ValueError(f"got {found} bytes for an array of {claimed}")
+        raise ValueError(f"got {counted(found, 'byte')} for an array of {claimed}")
     file.seek(0)
     array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
     return array

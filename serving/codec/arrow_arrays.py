@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import seconds_of_ticks
+from serving.bundle import counted, seconds_of_ticks
 from serving.codec.arrow_schema import Layout, refuse_stream
 from serving.codec.columns import VALUES, refuse
 from serving.codec.fields import Field, WrongValueError
@@ -86,7 +86,7 @@ class Batch:
         rows, nulls = self._nodes[self._node] if self._node < len(self._nodes) else (-1, 0)
         self._node += 1
         if rows != self.rows:
-            refuse_stream(f"a column of {rows} values in a batch of {self.rows}")
+            refuse_stream(f"a column of {counted(rows, 'value')} in a batch of {self.rows}")
         if layout.kind == "null":
             return Array(layout, rows, None, None, self)
         validity = self._take()
@@ -316,7 +316,7 @@ def _text(content: bytes | memoryview) -> str:
 def _numbers(buffer: memoryview, dtype: str, count: int) -> NDArray[Any]:
     size = np.dtype(dtype).itemsize
     if len(buffer) < count * size:
-        refuse_stream(f"{len(buffer)} bytes of {count} values")
+        refuse_stream(f"{counted(len(buffer), 'byte')} of {counted(count, 'value')}")
     return np.frombuffer(buffer, dtype, count)
 
 

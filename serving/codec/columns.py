@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays, join
+from serving.bundle import Arrays, counted, join
 from serving.codec.fields import (
     FLOAT32_LIMIT,
     NOT_FILLED,
@@ -252,12 +252,14 @@ def common_length(columns: Mapping[str, Sequence[Any]], fields: Fields, length: 
     for name in others:
         if len(columns[name]) != count:
             refuse(
-                f"expected columns of one length; got {count} values of {quoted(first)} and "
-                f"{len(columns[name])} of {quoted(name)}"
+                f"expected columns of one length; got {counted(count, 'value')} of {quoted(first)} "
+                f"and {len(columns[name])} of {quoted(name)}"
             )
     most = most_cells(length) // len(fields)
     if count > most:
-        refuse(f"expected at most {most} instances in a body of this length; got {count}")
+        refuse(
+            f"expected at most {counted(most, 'instance')} in a body of this length; got {count}"
+        )
     return count
 
 

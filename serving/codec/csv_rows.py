@@ -10,7 +10,7 @@ from typing import Literal, NoReturn
 
 import numpy as np
 
-from serving.bundle import FEATURES, GAPS, Arrays
+from serving.bundle import FEATURES, GAPS, Arrays, counted
 from serving.codec.columns import blocks, inputs_of_rows, refuse
 from serving.codec.fields import BooleanField, CategoryField, DateField, Field, Fields
 from serving.codec.json_plain import decode_plain, signs
@@ -145,8 +145,8 @@ def _order(values: Sequence[str], fields: Fields) -> Sequence[int] | None:
     others = [name for name in names if name not in fields.places]
     came = [f"no {quoted(name)}" for name in missing[:1]] + [quoted(name) for name in others[:1]]
     refuse(
-        f"expected the names of the {len(fields)} columns in the first line, or none of them; got "
-        f"{' and '.join(came) or 'one of them twice'}",
+        f"expected the names of the {counted(len(fields), 'column')} in the first line, or none of "
+        f"them; got {' and '.join(came) or 'one of them twice'}",
         instance=0,
     )
 
@@ -187,8 +187,8 @@ class _Rows:
     def refuse_width(self, got: int | Literal["more"]) -> NoReturn:
         """Refuse a row of another number of values than there are columns."""
         refuse(
-            f"expected {self._width} values in instance {self.instance}, one per column, with "
-            f"commas between them; got {got}",
+            f"expected {counted(self._width, 'value')} in instance {self.instance}, one "
+            f"per column, with commas between them; got {got}",
             instance=self.instance,
             expected=self._width,
             got=got,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.bundle import counted
 from serving.codec.columns import VALUES, in_turns, refuse
 from serving.codec.values import quoted
 
@@ -40,7 +41,7 @@ def numbers_of(content: memoryview, datatype: str, name: str) -> NDArray[Any]:
     if len(content) % dtype.itemsize:
         refuse(
             f"expected input {quoted(name)} in elements of {dtype.itemsize} bytes, {datatype}; got "
-            f"{len(content)} bytes",
+            f"{counted(len(content), 'byte')}",
             input=name,
         )
     array = np.frombuffer(content, dtype)
@@ -62,8 +63,8 @@ def texts_of(content: memoryview, name: str, most: int) -> Iterator[str]:
     at = count = 0
     if 4 * most > len(content):
         refuse(
-            f"expected {most} elements of input {quoted(name)}, as its shape says; got "
-            f"{len(content)} bytes, which hold fewer",
+            f"expected {counted(most, 'element')} of input {quoted(name)}, as its shape says; "
+            f"got fewer in {counted(len(content), 'byte')}",
             input=name,
             expected=most,
         )

@@ -9,7 +9,7 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
-from serving.bundle import FEATURES, Arrays
+from serving.bundle import FEATURES, Arrays, counted
 from serving.codec.columns import blocks, check_column, check_long_column, check_numbers, refuse
 from serving.codec.datatypes import BOOL, BYTES, DTYPES, numbers_of, texts_of
 from serving.codec.fields import CategoryField, DateField, Field, Fields
@@ -77,7 +77,8 @@ def read_tensor(
         )
     if size > len(rest):
         refuse(
-            f"expected {size} bytes of input {quoted(name)} behind the JSON; got {len(rest)}",
+            f"expected {counted(size, 'byte')} of input {quoted(name)} behind the JSON; got "
+            f"{len(rest)}",
             input=name,
         )
     return Tensor(name, datatype, count, None, rest[:size]), size

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from serving.bundle import FEATURES, Arrays, Category, Date, Input, Manifest
+from serving.bundle import FEATURES, Arrays, Category, Date, Input, Manifest, counted
 from serving.codec.answers import OPTIONS, plain
 from serving.codec.columns import check_column, check_numbers, inputs_of_columns, refuse
 from serving.codec.datatypes import BYTES, bytes_of, datatype_of, numbers_of, text_of
@@ -49,7 +49,8 @@ def ask_inference(message: Message, fields: Fields) -> Question:
         return Question(_raw_input(body, fields), partial(_reply, RAW))
     if length is not None and not 0 < length <= len(body):
         raise MalformedBodyError(
-            f"expected {length} bytes of JSON, as {JSON_BYTES} says; got a body of {len(body)}"
+            f"expected {counted(length, 'byte')} of JSON, as {JSON_BYTES} says; got a body of "
+            f"{len(body)}"
         )
     head = body if length is None else body[:length]
     rest = memoryview(body)[len(head) :]

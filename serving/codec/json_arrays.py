@@ -11,7 +11,7 @@ from typing import Any
 
 import simdjson
 
-from serving.bundle import Arrays
+from serving.bundle import Arrays, counted
 from serving.codec.columns import (
     VALUES,
     blocks,
@@ -77,13 +77,14 @@ def rows_of(rows: Iterable[object], width: int, what: str) -> Iterator[list[obje
     for number, row in enumerate(rows):
         if not isinstance(row, simdjson.Array):
             refuse(
-                f"expected {what} to be lists of {width} values; got {shown(unbuilt(row))} in "
-                f"instance {number}",
+                f"expected {what} to be lists of {counted(width, 'value')}; got "
+                f"{shown(unbuilt(row))} in instance {number}",
                 instance=number,
             )
         if len(row) != width:
             refuse(
-                f"expected {width} values in instance {number} of {what}, one per feature; got "
+                f"expected {counted(width, 'value')} in instance {number} of {what}, one per "
+                f"feature; got "
                 f"{len(row)}",
                 instance=number,
                 expected=width,

@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, Literal, NoReturn
 
-from serving.bundle import Arrays, join
+from serving.bundle import Arrays, counted, join
 from serving.codec.beside import LONGEST, NOTHING, Beside
 from serving.codec.fields import CategoryField, Field, Fields, WrongValueError, most_cells
 from serving.codec.json_plain_records import decode_plain_records
@@ -182,8 +182,9 @@ class _Reader:
                     give_way()
             if count > self.most_rows:
                 _refuse(
-                    f"expected at most {self.most_rows} instances of {len(self.fields)} fields in "
-                    f"a body of this length; got more; send fewer at a time",
+                    f"expected at most {counted(self.most_rows, 'instance')} of "
+                    f"{counted(len(self.fields), 'field')} in a body of this length; got more; "
+                    "send fewer at a time",
                     expected=self.most_rows,
                     got="more",
                 )

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays
+from serving.bundle import Arrays, counted
 from serving.codec.columns import refuse
 from serving.codec.fields import Fields
 from serving.codec.matrix import inputs_of_matrix, require_numbers_alone
@@ -46,7 +46,7 @@ def decode_npy(body: bytes, fields: Fields) -> Arrays:
     except (ValueError, OverflowError):
         raise MalformedBodyError(
             f"expected an array of {dtype} of the shape {str(shape)[:40]}, as its header says; got "
-            f"{len(body) - start} bytes"
+            f"{counted(len(body) - start, 'byte')}"
         ) from None
     return _inputs(numbers, fields)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from serving.bundle import Arrays
+from serving.bundle import Arrays, counted
 from serving.codec.columns import refuse
 from serving.codec.fields import Fields
 from serving.codec.matrix import inputs_of_matrix, require_numbers_alone
@@ -25,6 +25,7 @@ def decode_raw(body: bytes, fields: Fields) -> Arrays:
     width = len(fields)
     if len(body) % (4 * width):
         refuse(
-            f"expected rows of {4 * width} bytes, {width} numbers in float32; got {len(body)} bytes"
+            f"expected rows of {4 * width} bytes, {counted(width, 'number')} in float32; got "
+            f"{counted(len(body), 'byte')}"
         )
     return inputs_of_matrix(np.frombuffer(body, "<f4").reshape(-1, width), fields)

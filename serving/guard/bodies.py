@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 from gunicorn.http.errors import ParseException
 
+from serving.bundle import counted
 from serving.codec.compression import unpacked
 from serving.errors import BodyTooLargeError, IncompleteBodyError, OverloadedError
 from serving.turns import give_way
@@ -120,7 +121,7 @@ def _read_body(environ: Mapping[str, Any], limit: int) -> bytes:
     try:
         if declared is not None and declared > limit:
             _drain(stream, declared)
-            raise _too_large(limit, f"{declared} bytes")
+            raise _too_large(limit, counted(declared, "byte"))
         step = CHUNKED_READ if declared is None else CHUNK
         size = limit + 1 if declared is None else declared
         body = _join(_read(stream, size, step), limit)
@@ -135,7 +136,7 @@ def _read_body(environ: Mapping[str, Any], limit: int) -> bytes:
     except (OSError, ParseException) as error:  # a lost client, a malformed chunk
         raise _incomplete(str(error) or type(error).__name__) from error
     if declared is not None and len(body) < declared:
-        raise _incomplete(f"{len(body)} of {declared} bytes")
+        raise _incomplete(f"{len(body)} of {counted(declared, 'byte')}")
     return body
 
 
@@ -169,7 +170,8 @@ def _drain(stream: Any, count: int) -> None:
 
 def _too_large(limit: int, came: str) -> BodyTooLargeError:
     return BodyTooLargeError(
-        f"expected a body of at most {limit} bytes; got {came}; send fewer instances at a time",
+        f"expected a body of at most {counted(limit, 'byte')}; got {came}; send fewer instances at "
+        "a time",
         limit=limit,
     )
 

@@ -98,10 +98,10 @@ def _used_data_bytes() -> int | None:
 def _explain_end(status: int, seconds: float) -> EarlyEnd:
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if number == signal.SIGPROF:
-        return EarlyEnd(f"took more than {seconds:g} seconds of processor time", False)
+        return EarlyEnd(f"took more than {seconds:g} s of processor time", False)
     if number == signal.SIGALRM:
         lasted = WALL_TIME_FACTOR * seconds
-        return EarlyEnd(f"was not done after {lasted:g} seconds on a busy machine", True)
+        return EarlyEnd(f"was not done after {lasted:g} s on a busy machine", True)
     if number == signal.SIGKILL:
         return EarlyEnd("was killed, most likely for lack of memory", True)
     how = signal.Signals(number).name if number else f"status {os.waitstatus_to_exitcode(status)}"

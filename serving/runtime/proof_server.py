@@ -241,7 +241,7 @@ def _spent() -> float:
 
 def _name_limits(limits: ProofLimits, memory: int) -> str:
     return (
-        f"expected at most {limits.proof_seconds:g} seconds of processor time (--proof-seconds) "
+        f"expected at most {limits.proof_seconds:g} s of processor time (--proof-seconds) "
         f"and {memory / 2**20:.0f} MiB (--max-proof-memory, and {MEMORY_PER_GRAPH_BYTE} times its "
         f"file); export a smaller graph or raise the option"
     )

@@ -127,7 +127,7 @@ class Session:
             spare.append(options)
         elif failure is not None:
             raise RunTimeoutError(
-                f"expected a run of at most {self._run_seconds:g} seconds; got a longer one, which "
+                f"expected a run of at most {self._run_seconds:g} s; got a longer one, which "
                 f"was stopped; send fewer rows or raise --run-seconds"
             ) from failure
         if failure is not None:

@@ -213,7 +213,7 @@ def test_what_would_wait_too_long_is_refused(model, rows):
     batcher = Batcher(queue_seconds=0.25)
     found = together(*(lambda: ask(batcher, slow, rows[:1]) for _ in range(5)))
     assert [isinstance(f, OverloadedError) for f in found] == [False] * 3 + [True] * 2
-    assert "expected to begin within 0.25 seconds" in str(found[4])
+    assert "expected to begin within 0.25 s;" in str(found[4])
 
 
 def test_what_was_read_late_in_a_long_turn_has_waited_as_long_as_the_turn(model, rows):

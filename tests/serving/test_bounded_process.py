@@ -40,8 +40,8 @@ def test_run_bounded_result_larger_than_a_pipe_is_returned_whole():
 @pytest.mark.parametrize(
     ("work", "reason", "is_transient"),
     [
-        (spin, "took more than 0.2 seconds of processor time", False),
-        (signal.pause, "was not done after 2 seconds on a busy machine", True),
+        (spin, "took more than 0.2 s of processor time", False),
+        (signal.pause, "was not done after 2 s on a busy machine", True),
         (allocate, "crashed or could get no memory (status 1)", False),
         (lambda: end_by(signal.SIGSEGV), "crashed or could get no memory (SIGSEGV)", False),
         (lambda: end_by(signal.SIGKILL), "was killed, most likely for lack of memory", True),

@@ -24,9 +24,9 @@ from tests.variants import same, with_variants
 pytestmark = pytest.mark.usefixtures("processes")
 
 REASONS = {
-    fold_for_hours: "took more than 1 seconds of processor time",
+    fold_for_hours: "took more than 1 s of processor time",
     allocate_a_gigabyte: "could get no more memory",
-    loop_without_end: "took more than 1 seconds of processor time",
+    loop_without_end: "took more than 1 s of processor time",
 }
 LIMITS = ("--workers", "2", "--proof-seconds", "1", "--allow-loops", "true", "--run-seconds", "30")
 
@@ -113,7 +113,7 @@ def test_request_whose_run_does_not_end_gets_504_and_others_their_answers(serve,
     before = ask(server.url, "asked", ROWS)
     status, answer = ask(server.url, "asked", np.full((1, 64), 1e18).tolist())
     assert (status, answer["code"]) == (504, "run_too_long")
-    assert "at most 0.5 seconds" in answer["error"]
+    assert "at most 0.5 s;" in answer["error"]
     assert "--run-seconds" in answer["error"]
     assert ask(server.url, "asked", ROWS) == before
     assert before[0] == 200
@@ -129,7 +129,7 @@ def test_session_run_longer_than_its_limit_is_ended_and_the_next_one_runs(shippe
     expected = Session(graph).run(quick)
     for inputs in itertools.chain(*itertools.repeat((endless, quick), 2)):
         if inputs is endless:
-            with pytest.raises(RunTimeoutError, match=r"at most 0\.2 seconds"):
+            with pytest.raises(RunTimeoutError, match=r"at most 0\.2 s;"):
                 session.run(inputs)
         else:
             np.testing.assert_array_equal(session.run(inputs)["label"], expected["label"])

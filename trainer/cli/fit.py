@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from serving.bundle import STAGED, Bundle, BundleError, Manifest
+from serving.bundle import STAGED, Bundle, BundleError, Manifest, counted
 from serving.runtime import GraphError
 from trainer.choices import Config
 from trainer.cli.announce import announce
@@ -195,12 +195,12 @@ def summarise(bundle: Bundle, trained: Trained) -> None:
     """Print what came of a run."""
     manifest = bundle.manifest
     parity = manifest.variants["fp32"].parity
-    rows = manifest.data.rows
+    rows, epochs = manifest.data.rows, manifest.training.epochs_run
     same = "" if parity.label_agreement is None else f", labels equal {parity.label_agreement:.0%}"
     facts: dict[str, str] = {
         "task": f"{manifest.task} of {', '.join(manifest.data.target)}",
         "rows": ", ".join(f"{count} {part}" for part, count in rows.items()),
-        "training": f"{manifest.training.epochs_run} epochs, best {manifest.training.best_epoch}, "
+        "training": f"{counted(epochs, 'epoch')}, best {manifest.training.best_epoch}, "
         f"{manifest.training.seconds:.1f} s",
         **{
             part: ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())

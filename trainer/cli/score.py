@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from serving.bundle import Bundle, BundleError, count
+from serving.bundle import Bundle, BundleError
 from serving.runtime import GraphError
 from trainer.cli.options import NewFile
 from trainer.cli.verify import version_folder
@@ -56,7 +56,7 @@ def score(
             )
     except (BundleError, DataError, GraphError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{count(rows, 'row')} scored into {output}")
+    click.echo(f"{rows:,} row{'s' * (rows != 1)} scored into {output}")
 
 
 def _listed(names: str) -> list[str]:

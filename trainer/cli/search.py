@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from serving.bundle import counted
 from trainer.cli.announce import announce
 from trainer.cli.fit import REFUSALS, fit_and_follow, following, summarise
 from trainer.cli.options import SOURCES, NewFile, choices, configure
@@ -114,7 +115,8 @@ def _show(outcome: Outcome, grid: Grid, journal: Journal) -> None:
     facts = {
         "winner": f"{shown(winner.parameters)}: {outcome.metric} {winner.mean:.4f} ± "
         f"{winner.deviation:.4f} over {len(winner.scores)} folds",
-        "journal": f"{journal.path}, {journal.added} fits run, {journal.reused} found there",
+        "journal": f"{journal.path}, {counted(journal.added, 'fit')} run, {journal.reused} found "
+        "there",
     }
     if outcome.nested is not None:
         facts["nested"] = (

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.bundle import counted
 from trainer.data.tables import SLICE, DataError, Table
 
 # Ways to share out groups that are tried, the fewer the more there is to count in each.
@@ -154,8 +155,8 @@ class _Cuts:
         size = max(size, fewest)
         if len(rows) - size < fewest:
             raise DataError(
-                f"expected at least {fewest} rows to learn from; got {len(rows) - size} of "
-                f"{len(self.table)}; ask for smaller shares of validation and test rows"
+                f"expected at least {counted(fewest, 'row')} to learn from; got {len(rows) - size} "
+                f"of {len(self.table)}; ask for smaller shares of validation and test rows"
             )
         if self.table.times is not None:
             second = _latest(self.table.times[rows], size, leave)
@@ -241,7 +242,7 @@ def _latest(times: NDArray[np.float64], size: int, leave: int) -> NDArray[np.boo
     if len(starts) < leave:
         raise DataError(
             f"expected rows of at least {leave + 1} different times, one for each part; got "
-            f"{len(starts) + 1} in {len(times)} rows; leave out --time"
+            f"{len(starts) + 1} in {counted(len(times), 'row')}; leave out --time"
         )
     starts = starts[leave - 1 :]
     start = starts[np.argmin(np.abs(starts - (len(times) - size)))]
@@ -262,7 +263,7 @@ def _whole_groups(
     if len(sizes) <= leave:
         raise DataError(
             f"expected at least {leave + 1} groups, one for each part; got {len(sizes)} of "
-            f"{len(groups)} rows; choose another column for --group, or leave it out"
+            f"{counted(len(groups), 'row')}; choose another column for --group, or leave it out"
         )
     tally = _Tally.of(group, codes)
     wanted = tally.totals * (size / len(groups))

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.bundle import counted
 from trainer.data.reading import Inferred
 from trainer.data.records import Records, concatenate
 
@@ -110,8 +111,8 @@ def make_table(
     _check_records(records)
     if len(target) != len(records):
         raise DataError(
-            f"{source}: expected one target per row; got {len(records)} rows of features and "
-            f"{len(target)} targets"
+            f"{source}: expected one target per row; got {counted(len(records), 'row')} of "
+            f"features and {counted(len(target), 'target')}"
         )
     if target.dtype.kind not in "biufU":
         raise DataError(
@@ -215,7 +216,8 @@ def _check_records(records: Records) -> None:
     if infinite.any():
         columns = records.of_kind("number", "boolean")
         places = ", ".join(
-            f"{columns[i].name} ({infinite[i]} rows)" for i in np.flatnonzero(infinite)[:10]
+            f"{columns[i].name} ({counted(infinite[i], 'row')})"
+            for i in np.flatnonzero(infinite)[:10]
         )
         raise DataError(
             f"expected numbers that float32 can hold; got infinite or too large values in "
@@ -299,7 +301,7 @@ def _checked_values(target: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.
     if bad:
         raise DataError(
             f"expected finite float32 targets in {', '.join(names)}; got missing, infinite or too "
-            f"large values in {bad} rows; drop those rows, or rescale the target"
+            f"large values in {counted(int(bad), 'row')}; drop those rows, or rescale the target"
         )
     spread = values.std(axis=0)
     flat = [name for name, std in zip(names, spread, strict=True) if std < limits.tiny]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from serving.bundle import count, refusal
+from serving.bundle import counted, refusal
 
 
 class Sample(BaseModel):
@@ -51,6 +51,6 @@ def test_refusal_says_what_is_accepted_and_what_came(field, value, expected):
     assert refusal(error, Sample) == f"expected {expected}"
 
 
-@pytest.mark.parametrize(("number", "text"), [(0, "0 keys"), (1, "1 key"), (2000, "2,000 keys")])
-def test_count_has_its_noun_in_the_right_number(number, text):
-    assert count(number, "key") == text
+@pytest.mark.parametrize(("number", "text"), [(0, "0 keys"), (1, "1 key"), (2000, "2000 keys")])
+def test_counted_noun_stands_in_the_right_number(number, text):
+    assert counted(number, "key") == text

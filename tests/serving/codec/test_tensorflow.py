@@ -146,11 +146,11 @@ def test_a_fault_is_named(vector, body, came):
     [
         ({"agee": [1]}, 'got the text "agee"'),
         ({}, "expected at least one of the model's columns; got none"),
-        ({"age": [1], "grade": [1, 2]}, 'got 1 values of "age" and 2 of "grade"'),
+        ({"age": [1], "grade": [1, 2]}, 'got 1 value of "age" and 2 of "grade"'),
         ({"age": [1]}, "field 'grade'; got null"),
         ({"grade": [1, 3]}, "in instance 1, field 'grade'; got the text \"3\""),
         ({"grade": [1, {}]}, "in instance 1, field 'grade'; got an object"),
-        ({"grade": [[1], [1, 2]]}, 'expected 1 values in instance 1 of "grade" in "inputs"'),
+        ({"grade": [[1], [1, 2]]}, 'expected 1 value in instance 1 of "grade" in "inputs"'),
         ({"grade": 1}, '"grade" in "inputs" to be a list; got the number 1'),
         ([[1]], '"inputs" to be an object; got a list'),
     ],

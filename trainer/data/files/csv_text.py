@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 
-from serving.bundle import GAPS
+from serving.bundle import GAPS, counted
 from trainer.data.tables import DataError, check_names, listed
 
 BLOCK = 2**20  # bytes of text in memory at a time; a row must fit in
@@ -89,7 +89,7 @@ class CsvText:
         if ragged := RAGGED.search(said):
             row, expected, came = map(int, ragged.groups())
             row -= 0 if self._names else 1  # the header is the first
-            return f"got {came} columns instead of {expected} in row {row}"
+            return f"got {counted(came, 'column')} instead of {expected} in row {row}"
         if "straddl" in said:
             return f"got a row of more than {self._block} bytes: is a quotation mark left open?"
         return f"got none: {said}"
