@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, current_app, request
@@ -27,7 +25,7 @@ from serving.observe.table import Table
 from serving.observe.waiting import WatchedBatcher
 from serving.predict import Predictor
 from serving.repository import Repository
-from serving.repository.shelf import explain
+from serving.repository.shelf import require_models
 from serving.routes.clouds import clouds_routes
 from serving.routes.exchange import respond
 from serving.routes.inference_v2 import inference_v2_routes
@@ -53,11 +51,12 @@ def create_app(**knobs: Any) -> Flask:
 
     Raises:
         pydantic.ValidationError: there is no such knob, or its value is out of range.
-        NotADirectoryError: If there is no folder of models that can be read.
+        NotADirectoryError: If there is no folder of models that can be read, or it is that of one
+            model.
     """
     settings = Settings(**knobs)
     if Ledger.shared is None:  # else `serving run` looked, and other workers may serve already
-        _require_models(settings.models)
+        require_models(settings.models)
     keys, table = Keys(settings.keys), Table.here()
     keys.watch()
     repository = Repository(
@@ -103,20 +102,6 @@ def create_app(**knobs: Any) -> Flask:
     fast = FastPath(app.wsgi_app, repository, predict, settings, keys)
     app.wsgi_app = Front(fast, table.own, settings.log_sample)  # type: ignore[method-assign]
     return app
-
-
-def _require_models(models: Path) -> None:
-    """Refuse a folder of models that does not exist or cannot be read; an empty one is waited for.
-
-    Raises:
-        NotADirectoryError: If it is no folder that can be read.
-    """
-    try:
-        os.scandir(models).close()
-    except OSError as error:
-        raise NotADirectoryError(
-            f"expected a folder of models, NAME/VERSION; got {models}, {explain(models, error)}"
-        ) from error
 
 
 def _proof_limits(settings: Settings) -> ProofLimits:

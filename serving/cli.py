@@ -28,7 +28,7 @@ from serving.environment import (
     service_links,
 )
 from serving.guard import SCOPES, KeysError, Scope, new_key, require_keys
-from serving.repository.shelf import explain
+from serving.repository.shelf import require_models
 from serving.settings import VERSION, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -124,16 +124,12 @@ def _require_free(host: str, port: int) -> None:
 
 
 def _require_models(models: Path) -> None:
-    """Say at once that there is no folder of models: nothing would ever be served from it.
-
-    An empty folder is waited for, since models may come later.
-    """
+    """Say at once that nothing would ever be served from the folder of models."""
     try:
-        os.scandir(models).close()
-    except OSError as error:
+        require_models(models)
+    except NotADirectoryError as error:
         raise click.ClickException(
-            f"expected a folder of models, NAME/VERSION; got {models}, {explain(models, error)}; "
-            f"choose another --models ({ENV_PREFIX}MODELS), or make the folder"
+            f"{error}; choose another --models ({ENV_PREFIX}MODELS), or make the folder"
         ) from error
 
 

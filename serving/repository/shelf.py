@@ -40,6 +40,31 @@ class Shelf:
         return cls(found, unreadable)
 
 
+def require_models(models: Path) -> None:
+    """Refuse a folder from which nothing will ever be served; an empty one is waited for.
+
+    Raises:
+        NotADirectoryError: If it does not exist, is no folder that can be read, or is the folder of
+            one model or version.
+    """
+    try:
+        is_lower = not bundle.names(models) and _is_lower(models)
+        os.scandir(models).close()
+    except OSError as error:
+        raise NotADirectoryError(_none(models, error)) from error
+    if is_lower:
+        raise NotADirectoryError(_none(models))
+
+
+def _none(models: Path, error: OSError | None = None) -> str:
+    return f"expected a folder of models, NAME/VERSION; got {models}, {explain(models, error)}"
+
+
+def _is_lower(folder: Path) -> bool:
+    """Return whether a folder is that of one model, or of one version."""
+    return bool(bundle.versions(folder)) or (folder / bundle.MANIFEST).is_file()
+
+
 def explain(models: Path, error: OSError | None = None) -> str:
     """Why no model was found in a folder."""
     if isinstance(error, PermissionError):  # also of a folder on the way to it
@@ -50,8 +75,12 @@ def explain(models: Path, error: OSError | None = None) -> str:
         return f"which is {kind}" if exists else "which does not exist"
     if error is not None:
         return f"which cannot be read: {error.strerror}"
-    if bundle.versions(models):
-        return f"which is one model; give its parent, {models.parent}"
+    if _is_lower(models):
+        whole = models.absolute()
+        one, right = ("model", whole.parent) if bundle.versions(models) else (
+            "version", whole.parent.parent
+        )  # fmt: skip
+        return f"which is one {one}; give the folder of all models, {right}"
     folders = sorted(path for path in models.iterdir() if path.is_dir())
     staged = next((path.name for path in folders if bundle.staged_versions(path)), None)
     remedy = (

@@ -127,11 +127,18 @@ def test_folder_of_models_that_is_none_ends_the_start_with_a_sentence(
     )
 
 
+@pytest.mark.parametrize(("below", "kind"), [("digits", "model"), ("digits/1", "version")])
+def test_folder_of_one_model_ends_the_start_with_the_right_folder(below, kind, shipped):
+    done = serving("run", "--models", str(shipped / below))
+    assert done.exit_code == 1
+    assert f"which is one {kind}; give the folder of all models, {shipped};" in done.stderr
+
+
 def test_folder_of_models_that_cannot_be_read_ends_the_start(monkeypatch, tmp_path):
     def deny(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(cli.os, "scandir", deny)  # root may read everything: said for it
+    monkeypatch.setattr(os, "scandir", deny)  # root may read everything: said for it
     done = serving("run", "--models", str(tmp_path))
     assert done.exit_code == 1
     assert f"got {tmp_path}, which cannot be read: Permission denied" in done.stderr

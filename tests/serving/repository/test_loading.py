@@ -115,7 +115,10 @@ def test_a_folder_without_models_is_answered_with_what_it_is(only_digits, tmp_pa
         (tmp_path / "absent", "which does not exist"),
         (tmp_path / "file", "which is a file"),
         (tmp_path / "empty", f"train one: trainer fit digits --models {tmp_path / 'empty'}"),
-        (only_digits / "digits", f"which is one model; give its parent, {only_digits}"),
+        (
+            only_digits / "digits",
+            f"which is one model; give the folder of all models, {only_digits}",
+        ),
     ):
         caplog.clear()
         assert Repository(path).served == {}
