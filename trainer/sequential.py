@@ -187,7 +187,7 @@ class Network:
             raise ValueError(f"expected a validation_split in [0, 1); got {validation_split}")
         if len(targets) != len(features):
             raise ValueError(
-                f"expected as many targets as rows; got {len(targets)} and {len(features)}"
+                f"expected one target per row; got {len(features)} rows and {len(targets)} targets"
             )
         validation = None
         last = len(features) - int(len(features) * validation_split)

@@ -102,26 +102,26 @@ class Catalogue:
             f"expected a model out of {', '.join(known)}; got {name[:SHOWN]!r}", models=known
         )
 
-    def _no_default(self, known: list[str]) -> ModelNotFoundError | ModelRequiredError:
-        """What a request that names no model is told where none answers it."""
-        choose = f"choose one of {', '.join(known)}"
+    @property
+    def why_no_default(self) -> str:
+        """Why no model answers requests that name none, as a clause."""
+        if self.preferred is None:
+            return "several models are served"
         if self.is_chosen:
-            return ModelNotFoundError(
-                f"expected ?model=NAME, or the model {self.preferred} of --default-model to be "
-                f"served; got neither; {choose}",
-                models=known,
-            )
+            return f"{self.preferred}, the model of --default-model, is not served"
+        return f"{self.preferred}, which answered requests that name none, is not served"
+
+    def _no_default(self, known: list[str]) -> ModelNotFoundError | ModelRequiredError:
+        """Return the error of a request that names no model, where no default model is served."""
         # Never another in its place: its answers would be of other classes, or of another unit.
-        why = (
-            "several models are served"
-            if self.preferred is None
-            else f"{self.preferred}, which answered requests that name none, is not served"
+        message = (
+            f"expected ?model=NAME, since {self.why_no_default}; got none; choose one of "
+            f"{', '.join(known)}"
         )
-        return ModelRequiredError(
-            f"expected ?model=NAME, since {why}; got none; {choose}, or start the server with "
-            f"--default-model NAME",
-            models=known,
-        )
+        if self.is_chosen:
+            return ModelNotFoundError(message, models=known)
+        message += ", or start the server with --default-model NAME"
+        return ModelRequiredError(message, models=known)
 
 
 def _with(known: dict[str, T], name: str, value: T | None) -> dict[str, T]:

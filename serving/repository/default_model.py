@@ -22,8 +22,8 @@ class DefaultModel:
     """Follows which model was served alone, and tells the catalogue.
 
     Args:
-        outlook: What was asked for, and the state file.
-        catalogue: Is told which model answers requests that name none.
+        outlook: Source of the state, and the file it is kept in.
+        catalogue: Catalogue that answers requests by the default model.
         agenda: The plan of all workers.
     """
 

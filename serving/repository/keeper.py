@@ -65,7 +65,7 @@ class Keeper:
 
     Attributes:
         draining: versions that no longer answer; dead once no request holds them.
-        default_model: Which model answers requests that name none.
+        default_model: Rule by which one model answers requests that name none.
     """
 
     def __init__(

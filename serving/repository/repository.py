@@ -160,7 +160,7 @@ class Repository(Catalogue):
                 for one before it.
 
         Raises:
-            ModelNotFoundError: the model is not served, or there is no such version in the folder.
+            ModelNotFoundError: If the model is not served, or the folder has no such version.
             NoEarlierVersionError: there is none before it.
             VersionRefusedError: none of those proves itself; nothing was changed.
             StateNotKeptError, NoAgreementError: nothing was changed.
@@ -221,18 +221,12 @@ class Repository(Catalogue):
             if self._keeper.settled:
                 self._keeper.default_model.note()
             self._say_empty()
-        is_first = self._keeper.agenda.is_first()
-        if self.is_chosen and self.default_model is None and is_first:
+        lacks_default = (self.served or self.is_chosen) and self.default_model is None
+        if lacks_default and self._keeper.agenda.is_first():
             log.warning(
-                "expected the model %s of --default-model; got %s; requests that name no model are "
-                "refused until it is served",
-                self.preferred,
-                ", ".join(self.served) or "none",
-            )
-        if len(self.served) > 1 and self.preferred is None and is_first:
-            log.warning(
-                "several models are served: requests that name none are refused; --default-model "
-                "NAME has one of them answer"
+                "requests that name no model are refused, since %s; --default-model NAME has "
+                "another answer them",
+                self.why_no_default,
             )
         known = sorted({name for model in self.served.values() for name in model.trials})
         if known and self._variant not in (AUTO, *known):  # a typo, most likely

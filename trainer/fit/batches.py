@@ -48,7 +48,7 @@ class Rows:
             raise ValueError(f"expected features of {np.dtype(dtype)}; got {self.features.dtype}")
         if len(self.targets) != len(self):
             raise ValueError(
-                f"expected as many targets as rows; got {len(self.targets)} and {len(self)}"
+                f"expected one target per row; got {len(self)} rows and {len(self.targets)} targets"
             )
         require_finite("features", self.features)
         loss.check_targets(self.targets, n_outputs)

@@ -71,7 +71,7 @@ def test_several_models_at_the_start_and_no_default_require_a_name(load, add, on
     assert repository.default_model is None
     with pytest.raises(ModelRequiredError, match=r"several models .* or start .* --default-model"):
         repository.find(None)
-    assert "several models are served: requests that name none are refused" in caplog.text
+    assert "requests that name no model are refused, since several models are served" in caplog.text
     shutil.rmtree(only_digits / "adults")
     turn(repository)
     assert default(repository) == "digits"
@@ -135,14 +135,16 @@ def test_default_model_is_a_setting(load, add, only_digits):
     shutil.rmtree(only_digits / "adults")
     turn(repository)
     assert repository.default_model is None
-    with pytest.raises(ModelNotFoundError, match=r"the model adults of --default-model to be serv"):
+    with pytest.raises(
+        ModelNotFoundError, match=r"since adults, the model of --default-model, is no"
+    ):
         repository.find(None)
     assert default(load()) == "digits"  # once it is given no more
 
 
 def test_default_model_that_is_not_there_is_said_at_the_start(load, add, only_digits, caplog):
     repository = load(default_model="letters")
-    assert "expected the model letters of --default-model; got digits; requests" in caplog.text
+    assert "are refused, since letters, the model of --default-model, is not served" in caplog.text
     with pytest.raises(ModelNotFoundError, match=r"choose one of digits"):
         repository.find(None)
     add()

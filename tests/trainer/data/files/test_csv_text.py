@@ -60,8 +60,8 @@ def test_names_stand_in_for_a_header(write):
 GOOD = "x,k\n" + "1,a\n" * 9
 FAULTS = [
     ("ragged", GOOD + "1,2,3\n", "got 3 columns instead of 2 in row 10"),
-    ("short", GOOD + "1\n", "got 1 columns instead of 2 in row 10"),
-    ("ragged after blank lines", GOOD + "\n\n1\n", "got 1 columns instead of 2 in row 10"),
+    ("short", GOOD + "1\n", "got 1 column instead of 2 in row 10"),
+    ("ragged after blank lines", GOOD + "\n\n1\n", "got 1 column instead of 2 in row 10"),
     ("ragged, with semicolons", "a;b\n1,5;2\n", "2 columns instead of 1 in row 1.*by semicolons"),
     ("encoding", GOOD.encode() + b"\xe9,a\n", "a byte that is not in line 11; save the file as"),
     ("encoding of the header", b"caf\xe9,k\n1,2\n", "a byte that is not in line 1"),
