@@ -228,7 +228,7 @@ def _check_form(answer: Answer, target: Target, rows: int) -> None:
         raise FaultError(f"expected {what} [{rows}, …]; got {list(answer.numbers.shape)}")
     for told in (answer.numbers, answer.labels):
         if told is not None and len(told) != rows:
-            raise FaultError(f"expected predictions of {rows} instances; got {len(told)}")
+            raise FaultError(f"expected a prediction of each instance, {rows}; got {len(told)}")
     finite = np.isfinite(answer.numbers)
     if not finite.all():
         row, place = np.argwhere(~finite)[0]

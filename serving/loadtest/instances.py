@@ -185,8 +185,8 @@ def _csv_rows(text: str, path: Path, target: Target) -> Iterable[tuple[str, Any]
             where = f"line {lines.line_num}"
             if len(values) != len(names):
                 raise InstancesError(
-                    f"{path}, {where}: expected {len(names)} values, as in the first line; got "
-                    f"{len(values)}"
+                    f"{path}, {where}: expected as many values as names in the first line, "
+                    f"{len(names)}; got {len(values)}"
                 )
             record = zip(names, values, strict=True)
             yield (
@@ -227,7 +227,7 @@ def _row(found: Any, target: Target) -> Row:
     names = [column.name for column in target.columns]
     if isinstance(found, list):
         if len(found) != len(names):
-            raise ValueError(f"expected {len(names)} values, one a column; got {len(found)}")
+            raise ValueError(f"expected a value for each column, {len(names)}; got {len(found)}")
         found = dict(zip(names, found, strict=True))
     if not isinstance(found, dict):
         raise ValueError(f"expected a record or a list of values; got {found!r:.40}")

@@ -92,7 +92,7 @@ class Run:
                 connection.leave()
             raise EngineError(
                 f"expected a server at {self.address.host}:{self.address.port} that takes "
-                f"{connections} connections; got: {error}"
+                f"{connections} connection{'s' * (connections != 1)}; got: {error}"
             ) from error
         self.processor = time.process_time()
         self.start = time.perf_counter()

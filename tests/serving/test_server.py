@@ -33,6 +33,16 @@ def test_real_digits_are_answered_right(live, digits):
     assert np.mean(np.array(answer.json()["predictions"]) == labels) > 0.99
 
 
+def test_a_version_in_the_query_is_heeded_on_the_wire(live):
+    found = {
+        query: requests.post(f"{live.url}/predict{query}", data=GOOD, headers=JSON, timeout=120)
+        for query in ("?version=1", "?version=2", "?version=", "?model=digits&version=1")
+    }
+    assert [answer.status_code for answer in found.values()] == [200, 404, 400, 200]
+    assert found["?version=1"].json()["version"] == 1
+    assert found["?version=2"].json()["details"] == {"versions": [1]}
+
+
 MALFORMED = [
     (b"", 400), (b"{", 400), (b"\xff", 400), (b"[" * 50_000, 422), (b'{"instances":1}', 422),
     (b'{"instances":[[1],[2,3]]}', 422), (b'{"instances":[[NaN]]}', 422),

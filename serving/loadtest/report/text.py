@@ -11,6 +11,7 @@ from rich.text import Text
 from serving.loadtest.report.content import Report
 from serving.loadtest.report.wording import (
     between,
+    count,
     duration,
     milliseconds,
     percent,
@@ -148,7 +149,7 @@ def _server(server: ServerSide, service: float) -> Iterator[str]:
     """What it says of itself, and what of the client's time it does not account for."""
     mean = server.seconds.mean
     yield (
-        f"{server.requests:,} requests, {duration(mean)} on average; "
+        f"{count(server.requests, 'request')}, {duration(mean)} on average; "
         f"network, queues before it and generator {duration(max(0.0, service - mean))}"
     )
     if server.stages:

@@ -113,9 +113,9 @@ def test_values_of_a_regression_are_compared(form):
     [
         (["no", "maybe", "no"], PROBABILITIES, "a class out of .*; got 'maybe' in instance 1"),
         (["no", "no", "no"], PROBABILITIES, "expected the class 'yes' of instance 1; got 'no'"),
-        (LABELS[:2], PROBABILITIES, "expected predictions of 3 instances; got 2"),
-        (LABELS, changed(PROBABILITIES, 1), "expected predictions of 3 instances; got 2"),
-        (LABELS[:2], PROBABILITIES[:2], "expected predictions of 3 instances; got 2"),
+        (LABELS[:2], PROBABILITIES, "expected a prediction of each instance, 3; got 2"),
+        (LABELS, changed(PROBABILITIES, 1), "expected a prediction of each instance, 3; got 2"),
+        (LABELS[:2], PROBABILITIES[:2], "expected a prediction of each instance, 3; got 2"),
         ([*LABELS, "no"], [*PROBABILITIES, [1, 0]], "expected predictions of 3 .*; got 4"),
         (LABELS, changed(PROBABILITIES, 1, None, 0.875),
          "finite probabilities; got nan in instance 1"),
