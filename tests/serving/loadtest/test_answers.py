@@ -116,7 +116,7 @@ def test_values_of_a_regression_are_compared(form):
         (LABELS[:2], PROBABILITIES, "expected a prediction of each instance, 3; got 2"),
         (LABELS, changed(PROBABILITIES, 1), "expected a prediction of each instance, 3; got 2"),
         (LABELS[:2], PROBABILITIES[:2], "expected a prediction of each instance, 3; got 2"),
-        ([*LABELS, "no"], [*PROBABILITIES, [1, 0]], "expected predictions of 3 .*; got 4"),
+        ([*LABELS, "no"], [*PROBABILITIES, [1, 0]], "expected a prediction .* 3; got 4"),
         (LABELS, changed(PROBABILITIES, 1, None, 0.875),
          "finite probabilities; got nan in instance 1"),
         (LABELS, changed(PROBABILITIES, 0, 1.25, -0.25), "from 0 to 1; got 1.25 in instance 0"),
