@@ -85,8 +85,9 @@ KEPT = """\
 `503` with `Retry-After`: a worker neither proved the version nor refused it in time; nothing has
 changed.
 
-This outlives a restart. It is answered once it is done; all workers follow at once. Requests that
-had begun are answered by the version they began with."""
+This outlives a restart. It is answered once it is done in one worker; the others follow at their
+next turn, within some 30 ms where they are idle. Requests that had begun are answered by the
+version they began with."""
 LOAD = f"""\
 Looks for versions now, proves the highest and serves it; ends what a rollback pinned and an
 unload took away. `409`: that version does not prove itself; what was served before still is.
