@@ -1,8 +1,8 @@
 """The Open Inference Protocol's repository extension, and a way back.
 
 `POST /v2/repository/index` tells what has become of every version; `…/models/NAME/load`, `/unload`
-and `/rollback` answer once it is done here, and every other worker is bound to follow at its next turn.
-What they do outlives a restart.
+and `/rollback` answer once it is done here; every other worker is bound to follow at its next
+turn. What they do outlives a restart.
 """
 
 from __future__ import annotations
