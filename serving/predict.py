@@ -16,10 +16,11 @@ from serving.bundle import Arrays
 from serving.call import Call
 from serving.codec.fields import Fields
 from serving.codec.inference_v2 import ask_inference, face
-from serving.codec.question import Decoder
+from serving.codec.question import Decoder, Question
 from serving.codec.rows import ask_rows
 from serving.codec.tensorflow import ask_tensorflow
 from serving.errors import NotFiniteAnswerError
+from serving.heap import request_trim
 from serving.repository import ServedModel
 from serving.wire import Message, Reply
 
@@ -36,6 +37,7 @@ DECODERS: Mapping[Protocol, Decoder] = {
 # Bytes of a body that takes turns with others as it is decoded: of such, one is at a time, since
 # each takes many times its size until it is arrays.
 LARGE = 2**20
+TRIM_DELAY = 10.0  # seconds from a large message to the next trim of the heap, at most
 
 # Made once a model, and gone with it.
 _fields: WeakKeyDictionary[ServedModel, Fields] = WeakKeyDictionary()
@@ -70,9 +72,8 @@ class Predictor:
         if fields is None:
             fields = _fields[model] = Fields(model.manifest.inputs)
         call.protocol, call.model = protocol, model.label
-        if len(message.content) > LARGE and isinstance(getcurrent(), Greenlet):
-            with self._one_large:
-                question = DECODERS[protocol](message, fields)
+        if len(message.content) > LARGE:
+            question = self._decode_large(protocol, message, fields)
         else:
             question = DECODERS[protocol](message, fields)
         call.rows = len(next(iter(question.inputs.values())))
@@ -81,7 +82,16 @@ class Predictor:
         _refuse_overflow(outputs)
         reply = question.encode(model.manifest, outputs)
         call.encoded = perf_counter()
+        if len(reply.content) > LARGE:
+            request_trim(TRIM_DELAY)
         return reply
+
+    def _decode_large(self, protocol: Protocol, message: Message, fields: Fields) -> Question:
+        request_trim(TRIM_DELAY)
+        if not isinstance(getcurrent(), Greenlet):
+            return DECODERS[protocol](message, fields)
+        with self._one_large:
+            return DECODERS[protocol](message, fields)
 
 
 def _refuse_overflow(outputs: Arrays) -> None:

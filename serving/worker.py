@@ -7,7 +7,6 @@ for the rest of a body that has begun.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import signal
@@ -25,6 +24,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from serving.acceptor import Acceptor
 from serving.call import ENVIRON, too_late
 from serving.connection import Connection, TimeUpError
+from serving.heap import trim_heap
 from serving.observe.counts import count_evicted
 from serving.observe.logs import log_failure
 from serving.settings import Settings
@@ -62,7 +62,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             super().load_wsgi()
         finally:
             sign_of_life.kill()
-        give_back()
+        trim_heap()
 
     def _notify_until_killed(self) -> None:
         while True:
@@ -184,10 +184,3 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if evicted:
             count_evicted(reason, evicted)
         return evicted
-
-
-def give_back() -> None:
-    """What was freed goes back to the system, where the C library can: loading takes much once."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ def add_version(models: Path, number: int) -> Path:
     building = models / ".building"
     shutil.copytree(old, building)
     manifest = building / "bundle.json"
-    manifest.write_text(manifest.read_text().replace('"version": 1,', f'"version": {number},', 1))
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": number}))
     building.rename(new)
     return new
 

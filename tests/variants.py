@@ -60,6 +60,25 @@ def fussy(graph: bytes, rows: int = 8) -> bytes:
     return model.SerializeToString()
 
 
+def large(graph: bytes) -> bytes:
+    """The same answers to the bit, by a graph of 17 MB: the features pass a layer of 2048 units."""
+    model = onnx.load_from_string(graph)
+    (features,) = model.graph.input
+    width = features.type.tensor_type.shape.dim[1].dim_value
+    wide = np.eye(width, 2048, dtype=np.float32)
+    weights = {"widen": wide, "square": np.eye(2048, dtype=np.float32), "narrow": wide.T.copy()}
+    names = [features.name, *(f"{name} out" for name in weights)]
+    for node in model.graph.node:
+        node.input[:] = [names[-1] if name == features.name else name for name in node.input]
+    steps = zip(pairwise(names), weights, strict=True)
+    nodes = [helper.make_node("MatMul", [a, name], [b]) for (a, b), name in steps]
+    nodes += list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in weights.items())
+    return model.SerializeToString()
+
+
 def with_variants(folder: Path, **changes: Callable[[bytes], bytes]) -> Path:
     """Give a bundle these variants, each its fp32 graph changed so, to answer as that does."""
     bundle = Bundle.open(folder)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from serving.errors import NoAgreementError, VersionRefusedError
+from serving.heap import request_trim
 from serving.repository.aside import aside
 from serving.repository.catalogue import Catalogue
 from serving.repository.default_model import DefaultModel
@@ -301,7 +302,10 @@ class Keeper:
         """Let go of what came to nothing, and say what is refused."""
         plan = self.agenda.read()
         self._loader.forget_all_but(plan.rollouts.keys(), self._due | plan.rollouts.keys())
-        self.draining = [model for model in self.draining if model() is not None]
+        draining = [model for model in self.draining if model() is not None]
+        if len(draining) < len(self.draining):
+            request_trim()
+        self.draining = draining
         refused = plan.reasons() | {
             f"{name}/{stuck.version}": stuck.reason for name, stuck in self._stuck.items()
         }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Set
 
 from serving.bundle import BundleError, TransientBundleError
 from serving.choice import Verdict
+from serving.heap import request_trim
 from serving.repository.aside import aside
 from serving.repository.isolated_proofs import IsolatedProofs
 from serving.repository.outlook import Outlook
@@ -132,6 +133,8 @@ class Loader:
             log.exception("refused %s/%s", name, edition.version)
             on_refused(name, edition, f"an internal error came: {error!r}"[:SHOWN], False)
             return None
+        finally:
+            request_trim()  # whether it was loaded or refused, its files and trials took memory
         return edition.model_copy(update={"verdict": verdict}), model
 
 

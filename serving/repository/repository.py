@@ -12,6 +12,7 @@ from typing import TypedDict
 from serving.agreement import Ledger
 from serving.choice import AUTO
 from serving.errors import ModelNotFoundError, NoEarlierVersionError, VersionRefusedError
+from serving.heap import is_trim_due, trim_heap
 from serving.repository.aside import aside
 from serving.repository.catalogue import SHOWN, Catalogue
 from serving.repository.keeper import STEP, Keeper, Tell
@@ -112,6 +113,8 @@ class Repository(Catalogue):
             if self._keeper.settled:
                 self._keeper.default_model.note()
             self._say_empty()
+            if is_trim_due():
+                aside(trim_heap)
 
     @property
     def pause(self) -> float:

@@ -1,13 +1,10 @@
 """The bounds on what clients can take of a worker: one in this process, its settings small."""
 
-import ctypes
 import errno
 import logging
 import os
-import resource
 import select
 from http.client import HTTPResponse
-from pathlib import Path
 from types import SimpleNamespace
 
 import gevent
@@ -264,20 +261,3 @@ def test_after_the_stop_a_request_on_its_way_is_still_answered(running):
     assert not is_closed(never)
     running.wait(LINGER / 2)
     assert never.recv(1) == b""
-
-
-def resident():
-    """Bytes of this process's memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="it is glibc's")
-def test_what_loading_has_freed_goes_back_to_the_system():
-    size = 50 * 2**20
-    blocks = [bytes(1000) for _ in range(size // 1000)]
-    last = blocks[-1]  # above the others, which alone would not be given back
-    blocks.clear()
-    before = resident()
-    worker.give_back()
-    assert before - resident() > size // 2
-    assert last == bytes(1000)

@@ -1,0 +1,48 @@
+"""Memory of the workers: what a swap or an unload has freed is given back."""
+
+import pytest
+
+from benchmarks import swaps
+from tests.editions import add_version
+from tests.processes import wait_until
+from tests.variants import large, with_variants
+
+pytestmark = pytest.mark.usefixtures("processes")
+
+GROWTH = 1.2  # times the memory before
+SWAPS = 4
+
+
+@pytest.fixture
+def large_digits(only_digits, monkeypatch):
+    """Two versions of a model of 17 MB."""
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")  # as `serving run` does
+    with_variants(only_digits / "digits" / "1", fp32=large)
+    add_version(only_digits, 2)
+    return only_digits
+
+
+def swap_to_and_fro(port):
+    for what in ("rollback", "load") * (SWAPS // 2):
+        swaps.post(port, what)
+
+
+def test_swaps_and_an_unload_of_a_large_model_give_its_memory_back(large_digits):
+    with swaps.server(large_digits) as (master, port):
+        before = swaps.memory(master)
+        swap_to_and_fro(port)
+        wait_until(
+            lambda: swaps.memory(master) <= GROWTH * before, lambda: (before, swaps.memory(master))
+        )
+        swaps.post(port, "unload")
+        freed = 2 * 17_000  # KiB, in two workers
+        wait_until(
+            lambda: swaps.memory(master) < before - freed, lambda: (before, swaps.memory(master))
+        )
+
+
+def test_the_same_swaps_without_trimming_are_noticed(large_digits):
+    with swaps.server(large_digits, "tests.without_trim") as (master, port):
+        before = swaps.memory(master)
+        swap_to_and_fro(port)
+        assert swaps.memory(master) > GROWTH * before
