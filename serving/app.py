@@ -36,6 +36,7 @@ from serving.routes.repository import repository_routes
 from serving.routes.rows import rows_routes
 from serving.routes.status import status_routes
 from serving.routes.tensorflow import tensorflow_routes
+from serving.routes.triton import triton_routes
 from serving.runtime import ProofLimits
 from serving.runtime.proof_server import ProofServer
 from serving.settings import Settings
@@ -87,6 +88,7 @@ def create_app(**knobs: Any) -> Flask:
     )
     app.register_blueprint(rows_routes(repository, predict, settings))
     app.register_blueprint(inference_v2_routes(repository, predict, settings))
+    app.register_blueprint(triton_routes(repository, table, settings))
     app.register_blueprint(tensorflow_routes(repository, predict, settings))
     app.register_blueprint(models_routes(repository))
     app.register_blueprint(status_routes(repository, keys))

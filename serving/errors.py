@@ -176,6 +176,12 @@ class InvalidOptionsError(ServingError):
     status, code = 400, "invalid_options"
 
 
+class UnsupportedExtensionError(ServingError):
+    """The request is for a part of Triton's protocol that this server does not have."""
+
+    status, code = 400, "unsupported_extension"
+
+
 class NoEarlierVersionError(ServingError):
     """There is no version before the one that answers."""
 

@@ -15,6 +15,7 @@ from serving.codec.inference_tensor import (
     parameters_of,
     plain_rows,
     read_tensor,
+    refuse_shared_memory,
     required_text,
 )
 from serving.codec.json_arrays import list_of, members_of, unbuilt
@@ -107,6 +108,7 @@ def _asked(request: dict[str, Any]) -> Asked:
                 'expected outputs as tensors; got "classification" among the parameters of '
                 f'{quoted(names[-1])}; ask for "probabilities" and sort them'
             )
+        refuse_shared_memory(parameters, f"output {quoted(names[-1])}")
         if "binary_data" in parameters:
             each[names[-1]] = _flag(parameters, "binary_data")
     return Asked(known, distinct(names) if names else (), binary, each)

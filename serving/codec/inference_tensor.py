@@ -64,8 +64,10 @@ def read_tensor(
             input=name,
         )
     count = _count(members.get("shape"), name, fields)
-    size = parameters_of(members, what).get("binary_data_size")
+    parameters = parameters_of(members, what)
+    size = parameters.get("binary_data_size")
     if size is None:
+        refuse_shared_memory(parameters, what)
         data = list_of(members.get("data"), f'"data" of {what}')
         brackets = 1 + _brackets(members.get("parameters"))  # one of the shape, which is flat
         return Tensor(name, datatype, count, data, rest[:0], brackets), 0
@@ -304,6 +306,15 @@ def parameters_of(members: dict[str, Any], what: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         refuse(f'expected "parameters" of {what} to be an object; got another value')
     return found
+
+
+def refuse_shared_memory(parameters: dict[str, Any], what: str) -> None:
+    """Refuse a tensor that is to be read from, or written to, a region of shared memory."""
+    if "shared_memory_region" in parameters:
+        refuse(
+            f"expected {what} in a body; got a shared memory region; this server uses none; send "
+            f"and ask for binary tensors"
+        )
 
 
 def required_text(value: object, what: str) -> str:

@@ -6,7 +6,6 @@ repository, of which every worker knows the same: it does not matter which of th
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from time import perf_counter
@@ -59,13 +58,9 @@ class _Counted(Collector):
         self._table = table
 
     def collect(self) -> Iterator[Metric]:
-        counted: defaultdict[str, Counted] = defaultdict(dict)
-        for slot in self._table.slots():
-            for name, labels, numbers in slot.listed():
-                before = counted[name].get(labels, [0.0] * len(numbers))
-                counted[name][labels] = [a + b for a, b in zip(before, numbers, strict=True)]
+        totals = self._table.totals()
         for family in FAMILIES:
-            yield _metric(family, counted[family.name])
+            yield _metric(family, totals.get(family.name, {}))
 
 
 def _metric(family: Family, counted: Counted) -> Metric:

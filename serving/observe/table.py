@@ -11,6 +11,7 @@ A slot names its own series as it meets them; whoever reads adds up the series o
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import takewhile
 from mmap import mmap
@@ -165,6 +166,19 @@ class Table:
         self._busy.discard(number)
         Slot(self._memory[number]).rest()
         self.loads.clear(number)
+
+    def totals(self) -> dict[str, dict[tuple[str, ...], list[float]]]:
+        """Return what all processes have counted: the numbers of each series, summed.
+
+        Returns:
+            By name of the family, and by the values of its labels.
+        """
+        totals: defaultdict[str, dict[tuple[str, ...], list[float]]] = defaultdict(dict)
+        for slot in self.slots():
+            for name, labels, numbers in slot.listed():
+                before = totals[name].get(labels, [0.0] * len(numbers))
+                totals[name][labels] = [a + b for a, b in zip(before, numbers, strict=True)]
+        return totals
 
     def slots(self) -> Iterator[Slot]:
         """All that were ever taken, which are the first."""

@@ -93,7 +93,8 @@ Looks for versions now, proves the highest and serves it; ends what a rollback p
 unload took away. `409`: that version does not prove itself; what was served before still is.
 {KEPT}"""
 UNLOAD = f"""\
-No version of it answers until `load`, whatever comes into its folder. {KEPT}"""
+No version of it answers until `load`, whatever comes into its folder. Triton's parameter
+`unload_dependents` makes no difference: no model depends on another. {KEPT}"""
 ROLLBACK = f"""\
 Pins the version before the one that answers: until `load`, no higher one answers requests that
 name no version, not even one that is new. Each further rollback goes back by one more.
@@ -105,3 +106,19 @@ Those that can be asked for by number, as many as `--keep` says. All are `AVAILA
 listed."""
 SIGNATURE = """\
 Inputs and outputs of `serving_default`, the only signature, as TensorFlow Serving has them."""
+STATISTICS = """\
+Triton's statistics of each served version since the server started, over all workers: instances
+answered (`inference_count`), requests that went well and that failed, and seconds of each stage in
+nanoseconds, of a model of which one version has been asked. What is not counted is left out."""
+CONFIG = """\
+Triton's configuration of a model: its tensors, without the dimension of rows. `max_batch_size` is
+the number of rows that are joined in one run; a request may have more."""
+TRACES = """\
+Triton's trace settings: off, since this server keeps no traces. A change is refused with `400`;
+what each stage takes is in `/metrics`."""
+LOGGING = """\
+Triton's log settings, as `--log-level` has them. A change is refused with `400`: the level is
+chosen when the server is started."""
+SHARED_MEMORY = """\
+Triton's shared memory, of which this server has none: the list of regions is empty, to register one
+is refused with `400`, and there is nothing to unregister. Send binary tensors."""

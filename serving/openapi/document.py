@@ -14,6 +14,7 @@ from serving.openapi.faults import SCHEMAS
 from serving.openapi.models import model_schemas
 from serving.openapi.operations import operations
 from serving.openapi.page import PARTS
+from serving.openapi.triton import triton_operations
 from serving.settings import VERSION
 
 RULES = re.compile(r"<(?:\w+:)?(\w+)>")  # placeholders of Werkzeug's
@@ -44,7 +45,7 @@ def describe(
     unnamed = _examples(answering) if answering is not None else {}
     named = _examples(models[0]) if len(models) == 1 else {}
     paths: dict[str, dict[str, Any]] = {}
-    for operation in operations(vertex):
+    for operation in [*operations(vertex), *triton_operations()]:
         if operation.method in methods.get(operation.path, ()):
             example = named if "{name}" in operation.path else unnamed
             described = operation.described(names, example)

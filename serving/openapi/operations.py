@@ -34,6 +34,9 @@ WHICH_VERSION = {
         }},
     }},
 }  # fmt: skip
+UNLOAD_OPTIONS = {"type": "object", "properties": {"parameters": {"type": ["object", "null"],
+                  "properties": {"unload_dependents": {"type": "boolean"}},
+                  "additionalProperties": False}}, "additionalProperties": False}  # fmt: skip
 ONLY_READY = {"type": "object", "properties": {"ready": {"type": "boolean"}},
               "additionalProperties": False}  # fmt: skip
 
@@ -239,7 +242,7 @@ def _administration() -> list[Operation]:
                   statuses=ADMINISTERING, required=False),
         Operation("POST", f"{model}/unload", "administration", "Serve a model no more",
                   descriptions.UNLOAD, "admin",
-                  parameters=(NAME,), bodies={JSON: OPTIONS}, gives={JSON: DONE},
+                  parameters=(NAME,), bodies={JSON: UNLOAD_OPTIONS}, gives={JSON: DONE},
                   statuses=ADMINISTERING, required=False),
         Operation("POST", f"{model}/rollback", "administration",
                   "Serve an earlier version, or the one that is named", descriptions.ROLLBACK,

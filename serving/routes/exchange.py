@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -10,12 +12,19 @@ from flask import Response, request
 
 from serving.bundle import NUMBER
 from serving.call import call_of
-from serving.errors import InvalidHeaderError, InvalidQueryError, ModelNotFoundError
+from serving.errors import (
+    InvalidHeaderError,
+    InvalidOptionsError,
+    InvalidQueryError,
+    ModelNotFoundError,
+)
 from serving.guard import read_body
 from serving.predict import Predictor, Protocol
 from serving.repository import Repository, ServedModel
 from serving.settings import Settings
 from serving.wire import JSON_BYTES, STATUS_LINES, Message, Reply
+
+LONGEST_OPTIONS = 128 * 2**10  # bytes of a body that holds an option or two, parsed in one step
 
 
 def answer(
@@ -103,6 +112,36 @@ def find(repository: Repository, name: str | None, version: str | None) -> Serve
         repository.find(name)  # an unknown model is the first thing to say
         raise ModelNotFoundError(f"expected a version, 1 or 2 or 3 …; got {version[:64]!r}")
     return repository.find(name, int(version))
+
+
+def read_options(known: Collection[str] | None, limit: int) -> dict[str, Any]:
+    """Return the body of the request, a JSON object; an empty body is an empty object.
+
+    Args:
+        known: Keys that it may have; None for any.
+        limit: Bytes of the body.
+
+    Raises:
+        InvalidOptionsError: If it is no object, or has other keys.
+    """
+    body = read_body(request.environ, min(limit, LONGEST_OPTIONS))
+    try:
+        options = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        options = None
+    if not isinstance(options, dict) or not (known is None or set(options) <= set(known)):
+        keys = "" if known is None else f" of {', '.join(known)}"
+        raise InvalidOptionsError(
+            f"expected an empty body, or a JSON object{keys}; "
+            f"got {shown(body.decode(errors='replace'))}"
+        )
+    return options
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error message quotes it, shortened."""
+    text = repr(value)
+    return text if len(text) <= 64 else f"{text[:61]}..."
 
 
 @lru_cache(64)

@@ -7,20 +7,17 @@ turn. What they do outlives a restart.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify
 
 from serving.bundle import NUMBER
 from serving.errors import InvalidOptionsError
-from serving.guard import read_body
 from serving.repository import Repository
+from serving.routes.exchange import read_options, shown
 from serving.settings import Settings
-
-LONGEST = 128 * 2**10  # bytes of a body: it holds an option or two, and is parsed in one step
 
 
 def repository_routes(repository: Repository, settings: Settings) -> Blueprint:
@@ -30,9 +27,9 @@ def repository_routes(repository: Repository, settings: Settings) -> Blueprint:
 
     @routes.post("/v2/repository/index")
     def index() -> Response:
-        only_ready = _options(["ready"], limit).get("ready", False)
+        only_ready = read_options(["ready"], limit).get("ready", False)
         if not isinstance(only_ready, bool):
-            raise InvalidOptionsError(f"expected true or false for ready; got {_short(only_ready)}")
+            raise InvalidOptionsError(f"expected true or false for ready; got {shown(only_ready)}")
         entries = repository.index()
         return jsonify([e for e in entries if e["state"] == "READY" or not only_ready])
 
@@ -43,7 +40,7 @@ def repository_routes(repository: Repository, settings: Settings) -> Blueprint:
 
     @routes.post("/v2/repository/models/<name>/unload")
     def unload(name: str) -> Response:
-        _refuse_parameters(limit)
+        _refuse_parameters(limit, ["unload_dependents"])  # Triton's client sends it; none depends
         return jsonify(repository.unload(name))
 
     @routes.post("/v2/repository/models/<name>/rollback")
@@ -53,13 +50,14 @@ def repository_routes(repository: Repository, settings: Settings) -> Blueprint:
     return routes
 
 
-def _refuse_parameters(limit: int) -> None:
-    """None is known: one that was passed over would be taken for heeded."""
-    parameters = _options(["parameters"], limit).get("parameters") or {}
-    if parameters:
-        raise InvalidOptionsError(
-            f"expected no parameters; got {_short(parameters)}; a model's folder says all of it"
-        )
+def _parameters(limit: int) -> dict[str, Any]:
+    """Return the parameters of the request; empty where there are none."""
+    parameters = read_options(["parameters"], limit).get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise InvalidOptionsError(f"expected parameters as an object; got {shown(parameters)}")
+    return parameters
 
 
 def _version(limit: int) -> int | None:
@@ -67,34 +65,39 @@ def _version(limit: int) -> int | None:
 
     A text, as the index has it, is as good as a number.
     """
-    parameters = _options(["parameters"], limit).get("parameters") or {}
+    parameters = _parameters(limit)
     if not parameters:
         return None
-    if isinstance(parameters, dict) and set(parameters) == {"version"}:
+    if set(parameters) == {"version"}:
         version = parameters["version"]
         if type(version) in (int, str) and re.fullmatch(NUMBER, str(version), re.ASCII):
             return int(version)
     raise InvalidOptionsError(
         f"expected no parameters but the number of a version, {{'version': 2}}; got "
-        f"{_short(parameters)}"
+        f"{shown(parameters)}"
     )
 
 
-def _options(known: Collection[str], limit: int) -> dict[str, Any]:
-    """The body, an object of no other keys; an empty one says nothing."""
-    body = read_body(request.environ, min(limit, LONGEST))
-    try:
-        options = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        options = None
-    if not isinstance(options, dict) or not set(options) <= set(known):
-        raise InvalidOptionsError(
-            f"expected an empty body, or a JSON object of {', '.join(known)}; "
-            f"got {_short(body.decode(errors='replace'))}"
-        )
-    return options
+def _refuse_parameters(limit: int, known: Collection[str] = ()) -> None:
+    """Refuse parameters that would change something, and those that are not known.
 
+    Args:
+        limit: Bytes of the body.
+        known: Names of parameters that are true or false, and make no difference here.
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 64 else f"{text[:61]}..."
+    Raises:
+        InvalidOptionsError: If there is another one, or another value.
+    """
+    for name, value in _parameters(limit).items():
+        if name == "config" or name.startswith("file:"):
+            raise InvalidOptionsError(
+                f"expected a model as its folder has it; got the parameter {shown(name)}, which "
+                f"would replace parts of it; put a new version into the folder"
+            )
+        if name not in known:
+            raise InvalidOptionsError(
+                f"expected {'no parameters' + ''.join(f' but {name}' for name in known)}; got "
+                f"{shown(name)}; leave it out"
+            )
+        if not isinstance(value, bool):
+            raise InvalidOptionsError(f"expected {name} to be true or false; got {shown(value)}")

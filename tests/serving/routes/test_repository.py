@@ -106,12 +106,36 @@ def test_a_body_that_says_something_else_is_refused(body, client):
         assert len(answer.get_json()["error"]) < 200
 
 
-def test_parameters_are_refused_and_not_passed_over(client):
-    for parameters, status in (({}, 200), (None, 200), ({"config": "{}"}, 400)):
+def test_parameters_that_would_change_a_model_are_refused_and_not_passed_over(client):
+    for parameters, fault in (
+        ({"config": "{}"}, "the parameter 'config', which would replace parts of it"),
+        ({"file:1/model.onnx": "AA=="}, "'file:1/model.onnx', which would replace parts of it"),
+        ({"unload_dependents": True}, "expected no parameters; got 'unload_dependents'"),
+        ({"other": 1}, "expected no parameters; got 'other'; leave it out"),
+        ([], "expected parameters as an object; got []"),
+        (7, "expected parameters as an object; got 7"),
+    ):
         answer = post(client, "models/digits/load", json={"parameters": parameters})
-        assert answer.status_code == status
-    assert "expected no parameters; got {'config': '{}'}" in answer.get_json()["error"]
-    assert post(client, "index", json={"ready": "yes"}).status_code == 400
+        assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_options")
+        assert fault in answer.get_json()["error"]
+    for parameters in ({}, None):
+        assert (
+            post(client, "models/digits/load", json={"parameters": parameters}).status_code == 200
+        )
+
+
+def test_unload_dependents_of_tritons_client_makes_no_difference(client):
+    for value in (False, True):
+        body = {"parameters": {"unload_dependents": value}}
+        answer = post(client, "models/digits/unload", json=body)
+        assert (answer.status_code, answer.get_json()["version"]) == (200, None)
+    for body, fault in (
+        ({"unload_dependents": "yes"}, "unload_dependents to be true or false; got 'yes'"),
+        ({"force": True}, "expected no parameters but unload_dependents; got 'force'"),
+    ):
+        answer = post(client, "models/digits/unload", json={"parameters": body})
+        assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_options")
+        assert fault in answer.get_json()["error"]
 
 
 def test_administration_is_off_without_keys_and_the_index_open(only_digits):
