@@ -31,6 +31,8 @@ STATISTICS = _object(model_stats={"type": "array", "items": _object(
     name=TEXT, version=TEXT, inference_count={"type": "integer"}, inference_stats=OBJECT,
 )})  # fmt: skip
 TRACES = _object(trace_level=LIST)
+# Repeating a setting is answered as well; what that is depends on the server.
+NOTHING = {"type": "object", "additionalProperties": {"type": "null"}}
 LOGGING = _object(
     log_file=TEXT, log_info=TRUTH, log_warning=TRUTH, log_error=TRUTH,
     log_verbose_level={"type": "integer"},
@@ -63,7 +65,7 @@ def triton_operations() -> list[Operation]:
             Operation("GET", path, "triton", "Settings", text,
                       parameters=of, gives={JSON: gives}, statuses=FINDING),
             Operation("POST", path, "triton", "Refuse to change settings", text,
-                      parameters=of, bodies={JSON: OBJECT}, gives={JSON: gives},
+                      parameters=of, bodies={JSON: NOTHING}, gives={JSON: gives},
                       statuses=SETTING, required=False),
         ]  # fmt: skip
     for kind in ("systemsharedmemory", "cudasharedmemory"):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.keys import keys_file
+
 ROOT = Path(__file__).parent.parent.parent
 # These come from the clients' environment alone; elsewhere there is nothing to collect.
 if importlib.util.find_spec("tritonclient") is None:
@@ -28,10 +30,10 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 class Server:
     """A server process and its address."""
 
-    def __init__(self, models: Path) -> None:
+    def __init__(self, models: Path, *options: str) -> None:
         self.models = models
         command = [PYTHON, "-m", "serving", "run", "--models", str(models), "--port", "0",
-                   "--workers", "1"]  # fmt: skip
+                   "--workers", "1", *options]  # fmt: skip
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=ENVIRONMENT, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -62,8 +64,8 @@ class Server:
                     listening.set()
 
 
-def serve(models: Path) -> Iterator[Server]:
-    server = Server(models)
+def serve(models: Path, *options: str) -> Iterator[Server]:
+    server = Server(models, *options)
     yield server
     server.stop()
 
@@ -74,6 +76,14 @@ def digits(tmp_path_factory) -> Iterator[Server]:
     models = tmp_path_factory.mktemp("digits") / "models"
     shutil.copytree(ROOT / "models" / "digits" / "1", models / "digits" / "1")
     yield from serve(models)
+
+
+@pytest.fixture
+def keyed(tmp_path) -> Iterator[Server]:
+    """A server of the embedded default that knows an administrator's key."""
+    models = tmp_path / "models"
+    shutil.copytree(ROOT / "models" / "digits" / "1", models / "digits" / "1")
+    yield from serve(models, "--keys", str(keys_file(tmp_path)))
 
 
 @pytest.fixture(scope="session")
