@@ -17,7 +17,7 @@ from serving.clouds import Vertex
 from serving.errors import InternalError, ServingError
 from serving.fastpath import FastPath
 from serving.faults import form_of, told
-from serving.guard import Keys, scope_of
+from serving.guard import Keys, TrustedProxies, scope_of
 from serving.observe import reloads
 from serving.observe.front import Front
 from serving.observe.request_log import ROUTE
@@ -95,7 +95,8 @@ def create_app(**knobs: Any) -> Flask:
     app.register_blueprint(metrics_routes(repository, table))
     app.register_blueprint(repository_routes(repository, settings))
     vertex = Vertex()
-    app.register_blueprint(openapi_routes(repository, vertex))
+    proxies = TrustedProxies(settings.forwarded_allow_ips)
+    app.register_blueprint(openapi_routes(repository, vertex, proxies))
     app.register_blueprint(clouds_routes(repository, predict, settings, vertex))
     app.register_error_handler(ServingError, _serving_error)
     app.register_error_handler(HTTPException, partial(_http_error, keys))

@@ -111,6 +111,8 @@ class FastPath:
         return (reply.content,)
 
     def _look_up(self, path: str) -> Way | None:
+        if not path.isascii():
+            return None  # WSGI has it as Latin-1: Flask decodes it
         for pattern, rule, protocol in _PATTERNS:
             if found := pattern.fullmatch(path):
                 way = Way(rule, protocol, **found.groupdict())

@@ -42,6 +42,7 @@ worker_class = "serving.worker.Worker"  # gevent: a slow client keeps no one wai
 keepalive = 75  # seconds: longer than the 60 of common load balancers, so that they hang up first
 graceful_timeout = 8  # seconds for requests in progress: container engines kill after 10
 loglevel = _settings.log_level
+forwarded_allow_ips = _settings.forwarded_allow_ips
 logger_class = "serving.observe.logs.GunicornLogger"
 certfile = _settings.tls_cert and str(_settings.tls_cert)
 keyfile = _settings.tls_key and str(_settings.tls_key)

@@ -7,10 +7,11 @@ Each is an option of `serving run`, an argument of `create_app`, and an environm
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from serving.cores import usable_cores
@@ -30,6 +31,22 @@ def unknown_twins() -> list[str]:
         and not is_blank(value)
         and not is_service_link(name, value)
     )
+
+
+def read_networks(text: str) -> list[IPv4Network | IPv6Network] | None:
+    """Return the networks of a list separated by commas; None if `*`, which is all, is one of them.
+
+    Raises:
+        ValueError: If one is neither an address nor a network.
+    """
+    parts = list(filter(None, map(str.strip, text.split(","))))
+    networks = [ip_network(part) for part in parts if part != "*"]
+    return None if "*" in parts else networks
+
+
+def _of_networks(text: str) -> str:
+    read_networks(text)
+    return text
 
 
 class Settings(EnvironmentSettings):
@@ -152,6 +169,11 @@ class Settings(EnvironmentSettings):
     )
     tls_key: Path | None = Field(
         None, description="file of the certificate's private key; SIGHUP takes up a new one"
+    )
+    forwarded_allow_ips: Annotated[str, AfterValidator(_of_networks)] = Field(
+        default_factory=lambda: os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1",
+        description="addresses and networks of proxies whose X-Forwarded headers are heeded, "
+        "separated by commas; * for all [FORWARDED_ALLOW_IPS, else 127.0.0.1,::1]",
     )
     log_sample: float = Field(
         0.01,

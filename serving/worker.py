@@ -18,7 +18,7 @@ from typing import Any
 import gevent
 from gevent import get_hub
 from gunicorn import util
-from gunicorn.http.errors import NoMoreData
+from gunicorn.http.errors import ConfigurationProblem, NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
 from serving.acceptor import Acceptor
@@ -119,6 +119,9 @@ class Worker(GeventWorker):  # type: ignore[misc]
             self._time_is_up(connection, client)
         except ssl.SSLError as error:
             self.log.debug("TLS failed: %s", error)
+        except ConfigurationProblem:
+            fault = "its path does not begin with SCRIPT_NAME"
+            util.write_error(client, 404, "Not Found", fault)
         except OSError as error:
             if error.errno not in GONE:
                 self.log.exception("socket error")

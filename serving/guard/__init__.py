@@ -1,6 +1,7 @@
 """The guard: what is refused before it costs anything, by what is read and by who asks."""
 
 from serving.guard.bodies import read_body
+from serving.guard.forwarded import TrustedProxies
 from serving.guard.key_file import SCOPES, KeysError, Scope, new_key, require_keys
 from serving.guard.keys import Keys
 from serving.guard.scopes import scope_of
@@ -10,6 +11,7 @@ __all__ = [
     "Keys",
     "KeysError",
     "Scope",
+    "TrustedProxies",
     "new_key",
     "read_body",
     "require_keys",

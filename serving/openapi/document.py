@@ -25,6 +25,7 @@ def describe(
     rules: Mapping[str, set[str]],
     vertex: Vertex,
     default: str | None = None,
+    prefix: str = "",
 ) -> dict[str, Any]:
     """The OpenAPI document.
 
@@ -33,6 +34,7 @@ def describe(
         rules: the methods of each URL there is, by Werkzeug's rule.
         vertex: what Vertex AI asks for.
         default: Name of the model that answers requests that name none; None if none does.
+        prefix: Path below which clients see the server, without a slash at its end.
 
     Returns:
         It, as JSON; of the table of operations those that there are.
@@ -60,7 +62,7 @@ def describe(
             "version": VERSION,
             "description": "Predictions of the models that are served now, in several protocols.",
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": prefix or "/"}],
         "paths": paths,
         "components": {
             "schemas": schemas,

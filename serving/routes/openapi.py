@@ -5,30 +5,33 @@ from __future__ import annotations
 import json
 from weakref import ref
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response, current_app, request
 from werkzeug.exceptions import NotFound
 
 from serving.clouds import Vertex
+from serving.guard import TrustedProxies
 from serving.openapi import describe
 from serving.openapi.page import INDEX, PARTS, POLICY, Part
 from serving.repository import Repository, ServedModel
 from serving.wire import JSON
 
 
-def openapi_routes(repository: Repository, vertex: Vertex) -> Blueprint:
+def openapi_routes(repository: Repository, vertex: Vertex, proxies: TrustedProxies) -> Blueprint:
     """The routes of this protocol."""
     routes = Blueprint("openapi", __name__)
-    last: tuple[list[ref[ServedModel]], str | None, bytes] = ([], None, b"")
+    last: tuple[list[ref[ServedModel]], str | None, str, bytes] = ([], None, "", b"")
 
     @routes.get("/openapi.json")
     def document() -> Response:
         nonlocal last  # for a table of many columns it takes a while
         models, default = list(repository.served.values()), repository.default_model
-        known, known_default, content = last
-        if not content or [model() for model in known] != models or known_default != default:
+        prefix = proxies.prefix_of(request.environ)
+        known, known_default, known_prefix, content = last
+        is_known = (known_default, known_prefix) == (default, prefix)
+        if not content or not is_known or [model() for model in known] != models:
             manifests = [model.manifest for model in models]
-            content = json.dumps(describe(manifests, _rules(), vertex, default)).encode()
-            last = [ref(model) for model in models], default, content
+            content = json.dumps(describe(manifests, _rules(), vertex, default, prefix)).encode()
+            last = [ref(model) for model in models], default, prefix, content
         return Response(content, content_type=JSON)
 
     @routes.get("/docs")

@@ -2,13 +2,14 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from gunicorn.config import Config
 from pydantic import ValidationError
 
 from serving.bundle import BundleLimits
 from serving.cores import usable_cores
 from serving.environment import ENV_PREFIX
 from serving.runtime import ProofLimits
-from serving.settings import Settings, unknown_twins
+from serving.settings import Settings, read_networks, unknown_twins
 
 
 def test_defaults_are_the_documented_ones(monkeypatch):
@@ -134,3 +135,26 @@ def test_settings_proof_limits_default_to_those_of_a_proof():
     settings, limits = Settings(), ProofLimits()
     assert settings.proof_seconds == limits.proof_seconds
     assert settings.max_proof_memory == limits.memory_bytes
+
+
+def test_trusted_proxies_come_from_gunicorns_variable_unless_they_are_given(monkeypatch):
+    assert Settings().forwarded_allow_ips == "127.0.0.1,::1"
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.0/8")
+    assert Settings().forwarded_allow_ips == "10.0.0.0/8"
+    assert Settings(forwarded_allow_ips="*").forwarded_allow_ips == "*"
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")
+    assert Settings().forwarded_allow_ips == "127.0.0.1,::1"
+
+
+@pytest.mark.parametrize("value", ["proxy", "10.0.0.1/8", "10.0.0.0/8,proxy", "300.1.1.1", "10.1"])
+def test_what_is_no_list_of_addresses_is_refused(value):
+    with pytest.raises(ValidationError, match="forwarded_allow_ips"):
+        Settings(forwarded_allow_ips=value)
+
+
+def test_gunicorn_trusts_the_same_proxies():
+    for value in ("127.0.0.1,::1", "10.0.0.0/8, 192.0.2.1", "*"):
+        config = Config()
+        config.set("forwarded_allow_ips", value)
+        networks = read_networks(value)
+        assert networks is None if value == "*" else config.forwarded_allow_networks() == networks

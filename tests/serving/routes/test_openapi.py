@@ -12,7 +12,7 @@ from serving import create_app, errors
 from serving.bundle import Bundle, Category, Date
 from serving.clouds import Vertex
 from serving.codec.fields import Fields, WrongValueError
-from serving.guard import new_key
+from serving.guard import TrustedProxies, new_key
 from serving.openapi.columns import value_schema
 from serving.routes.openapi import openapi_routes
 
@@ -246,7 +246,7 @@ def test_it_is_made_anew_when_other_models_are_served(shipped, adults):
         served={"digits": Model(shipped / "digits" / "1")}, default_model=None
     )
     app = Flask("description")
-    app.register_blueprint(openapi_routes(repository, Vertex()))
+    app.register_blueprint(openapi_routes(repository, Vertex(), TrustedProxies("")))
 
     def schemas():
         return app.test_client().get("/openapi.json").get_json()["components"]["schemas"]
@@ -295,3 +295,38 @@ def test_a_missing_key_is_told_in_the_protocols_form(path, shipped, tmp_path):
 @pytest.mark.parametrize("name", ["index.html", "swagger-ui.js", "..%2findex.html", "%2fetc"])
 def test_nothing_else_of_the_package_is_shown(name, client):
     assert client.get(f"/docs/{name}").status_code == 404
+
+
+def servers(client, **headers):
+    described = client.get("/openapi.json", headers=headers).get_json()
+    return [server["url"] for server in described["servers"]]
+
+
+def test_the_servers_entry_is_the_prefix_that_a_trusted_proxy_has_removed(client):
+    assert servers(client) == ["/"]
+    assert servers(client, **{"X-Forwarded-Prefix": "/team/api"}) == ["/team/api"]
+    assert servers(client) == ["/"]  # the document of another client is not given
+    hostile = '/"><script>alert(1)</script>'
+    assert servers(client, **{"X-Forwarded-Prefix": hostile}) == ["/"]
+
+
+def test_the_servers_entry_heeds_no_prefix_of_a_proxy_that_is_not_trusted(shipped):
+    client = create_app(models=shipped, forwarded_allow_ips="192.0.2.0/24").test_client()
+    headers = {"X-Forwarded-Prefix": "/api"}
+    assert servers(client, **headers) == ["/"]
+    client.environ_base["REMOTE_ADDR"] = "192.0.2.7"
+    assert servers(client, **headers) == ["/api"]
+
+
+def test_the_servers_entry_is_the_script_name_of_wsgi(client):
+    described = client.get("/openapi.json", base_url="http://localhost/api").get_json()
+    assert described["servers"] == [{"url": "/api"}]
+
+
+def test_the_page_and_its_parts_lead_to_each_other_below_any_prefix(client):
+    """Its addresses are relative to /docs, and so to the prefix before it."""
+    page = client.get("/docs").get_data(as_text=True)
+    script = client.get("/docs/start.js").get_data(as_text=True)
+    found = re.findall(r'(?:src|href)="([^"]+)"', page) + re.findall(r'fetch\("([^"]+)"', script)
+    assert found
+    assert not [address for address in found if address.startswith("/") or ":" in address]
