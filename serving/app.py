@@ -172,12 +172,15 @@ def _http_error(keys: Keys, error: HTTPException) -> Response:
 
 
 def _urls() -> list[str]:
-    """Those there are of the protocol that was asked, for all of them are many."""
+    """Those there are of the protocol that was asked, for all of them are many.
+
+    Triton's extensions are left out, most of which only say that there is nothing.
+    """
     asked = form_of(request.path)
     return [
         f"{_by_hand(rule.methods or [])} {rule.rule}"
         for rule in current_app.url_map.iter_rules()
-        if form_of(rule.rule) is asked
+        if form_of(rule.rule) is asked and not rule.endpoint.startswith("triton.")
     ]
 
 

@@ -72,8 +72,8 @@ keeps it for this page alone."""
 PAGE_PARTS = """\
 Scripts, styles and the icon of `/docs`."""
 SERVER = """\
-The server's name and version, and the extensions of the Open Inference Protocol that it knows:
-binary tensors and the model repository."""
+The server's name and version, and the extensions of the Open Inference Protocol that it knows, by
+Triton's names: binary tensors, the model repository, statistics and configurations."""
 FACE = """\
 Names, datatypes and shapes of inputs and outputs, -1 for the number of instances, and the versions
 that can be asked for by number, as many as `--keep` says."""

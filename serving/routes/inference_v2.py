@@ -15,7 +15,15 @@ from serving.repository import Repository
 from serving.routes.exchange import answer, find, respond
 from serving.settings import VERSION, Settings
 
-EXTENSIONS = ["binary_tensor_data", "model_repository"]
+# As Triton names them.
+EXTENSIONS = [
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "parameters",
+    "statistics",
+]
 PLATFORM = "onnxruntime_onnx"
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from serving import heap
+from serving.errors import VersionRefusedError
 from serving.predict import TRIM_DELAY
+from serving.repository import Repository
+from tests.editions import add_version, damage
 
 
 @pytest.fixture
@@ -62,3 +65,41 @@ def test_trim_heap_gives_freed_memory_back_to_the_system():
     heap.trim_heap()
     assert before - resident() > size // 2
     assert last == bytes(1000)
+
+
+@pytest.fixture
+def trims(monkeypatch):
+    """The calls of the C library's function."""
+    calls = []
+    monkeypatch.setattr(heap, "_malloc_trim", calls.append)
+    monkeypatch.setattr(heap, "_trim_at", math.inf)
+    return calls
+
+
+def test_a_version_that_was_loaded_and_refused_is_followed_by_one_trim(only_digits, trims):
+    repository = Repository(only_digits, poll=0)
+    repository.turn()
+    trims.clear()
+    damage(add_version(only_digits, 2))
+    with pytest.raises(VersionRefusedError):
+        repository.take_up("digits")
+    for _ in range(3):
+        repository.turn()
+    assert trims == [0]
+
+
+def test_a_model_that_was_replaced_is_followed_by_a_trim_once_no_request_holds_it(
+    only_digits, trims
+):
+    repository = Repository(only_digits, poll=0)
+    held = repository.find("digits")
+    add_version(only_digits, 2)
+    assert repository.take_up("digits")["version"] == 2
+    repository.turn()
+    trims.clear()
+    repository.turn()
+    assert (held.manifest.version, trims) == (1, [])
+    del held
+    for _ in range(3):
+        repository.turn()
+    assert trims == [0]
