@@ -16,7 +16,8 @@ from serving.codec.npy import LONGEST_HEADER, decode_npy
 from serving.codec.values import suggestion
 from serving.errors import InvalidInstancesError, MalformedBodyError, ServingError
 from serving.fastpath import _PATTERNS
-from serving.guard import KeysError, new_key, read_body, read_keys
+from serving.guard import KeysError, new_key, read_body
+from serving.guard.key_file import read_keys
 from serving.observe.logs import LONGEST, plain
 from serving.plain_request import TARGET
 from serving.predict import DECODERS
