@@ -5,7 +5,12 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
-from serving.errors import DeadlineError, InvalidTimeoutError
+from serving.errors import (
+    DeadlineError,
+    InvalidTimeoutError,
+    RequestTimeoutError,
+    ServingError,
+)
 
 ENVIRON = "forwardpass.call"  # where a WSGI environ keeps its call
 LONGEST = 86_400.0  # seconds that a request may ask for
@@ -94,6 +99,24 @@ def too_late(call: Call) -> DeadlineError:
     return DeadlineError(
         f"expected to answer within {(call.deadline or 0) - call.began:.3g} s; it took "
         f"{waited:.3g} s; ask again later, or allow more with X-Request-Timeout"
+    )
+
+
+def time_is_up(seconds: float, *, is_complete: bool) -> ServingError:
+    """Return what a request is told that has taken longer than any request may.
+
+    Args:
+        seconds: Longest time from a request's head to the end of its answer.
+        is_complete: Whether all of its body has come.
+    """
+    if is_complete:
+        return DeadlineError(
+            f"expected to answer within {seconds:g} seconds, as --request-seconds says; it takes "
+            f"longer; ask again later, or for less"
+        )
+    return RequestTimeoutError(
+        f"expected a whole request within {seconds:g} seconds, as --request-seconds says; a "
+        f"part of it has not come; send it again, faster or in smaller parts"
     )
 
 

@@ -1,8 +1,9 @@
 """A connection: its requests, one after the other.
 
 A plain request, a POST with nothing unusual in its head, is read and answered here with little
-ceremony: gunicorn's C parser, an environ, the application, one send. Every other request goes
-gunicorn's own way. The application gets the same from both.
+ceremony: gunicorn's parser in C, an environ, the application, one send. Every other request is
+read by gunicorn's parser in Python, and its answer written by gunicorn. The application gets the
+same from both.
 """
 
 from __future__ import annotations
@@ -16,10 +17,15 @@ import gevent
 from gevent import get_hub
 from gunicorn import http, util
 from gunicorn.http import wsgi
+from gunicorn.http.body import ChunkedReader
+from gunicorn.http.errors import InvalidHeader
+from gunicorn.http.unreader import SocketUnreader
 
 from serving.acceptor import is_readable
+from serving.lingering import linger
 from serving.observe.front import FINISH, WORKER
-from serving.plain_request import Input, base_environ, environ_of
+from serving.plain_request import base_environ, environ_of
+from serving.request_body import ChunkedInput, Input
 from serving.turns import give_way
 
 try:
@@ -29,7 +35,6 @@ except ImportError:  # it comes as source, and not everyone has a compiler: then
 
 CHUNK = 64 * 2**10  # bytes of one read
 UNSENT = 64 * 2**20  # bytes of answers that wait in a process for clients to read them
-DRAINED = 2**20  # bytes of a body no one wanted that are read, to keep the connection
 
 
 class TimeUpError(BaseException):
@@ -47,24 +52,30 @@ class Connection:
 
     Attributes:
         greenlet: that serves it.
-        since: when its request, or its wait for one, began; on `perf_counter`'s clock, in seconds.
+        since: When its request, or its wait for one, began, or while it lingers, when bytes last
+            came; on `perf_counter`'s clock, in seconds.
         busy: a request's head has been read, and the next is not waited for yet.
+        is_reading_head: Whether a head, or a TLS handshake, has begun and is not complete.
+        is_late: Whether its request has been told that its time is up.
         answered: its answer is on its way: nothing else may be sent.
+        lingers_since: When its last answer was sent and it began to wait for the client to close,
+            on the same clock; None before.
         environ: of the request.
-        input: the body of its request, whose `length` has not come yet; None before the first.
-        request: that was left to gunicorn; None before the first.
+        input: The body of its request; None until its head is complete.
+        request: The request, if gunicorn's parser in Python read it; else None.
     """
 
     def __init__(self, worker: Any, client: Any, address: Any, server: Any) -> None:
         self.greenlet = gevent.getcurrent()
         self.since, self.busy, self.answered = perf_counter(), False, False
+        self.is_reading_head, self.is_late = worker.cfg.is_ssl, False
+        self.lingers_since: float | None = None
         self.environ: dict[str, Any] = {}
         self.request: Any = None
-        self.input: Any = None
+        self.input: Input | ChunkedInput | None = None
         self._worker, self._client = worker, client
         self._address, self._server = address, server
         self._tls = worker.cfg.is_ssl
-        self._parser: Any = None
         self._base = base_environ(worker.cfg, client, address, server)
         self._ready = None if self._tls else get_hub().loop.io(client.fileno(), 1)
         self._head = ""
@@ -81,11 +92,26 @@ class Connection:
         try:
             while data is not None:
                 self.since, self.busy, self.answered = perf_counter(), False, False
-                self.environ, self.input = {}, None
+                self.environ, self.input, self.is_reading_head = {}, None, False
                 data = self._answer_next(data)
         finally:
             if self._ready is not None:
                 self._ready.close()
+
+    def linger(self) -> None:
+        """Wait until the client closes, if an answer was sent to it and it may still be sending.
+
+        Raises:
+            OSError: If the client is gone.
+        """
+        body = self.input
+        if self.answered and (body is None or not body.is_complete or self.has_arrived()):
+            self.busy = False
+            self.lingers_since = self.since = perf_counter()
+            linger(self._client, self._note_progress)
+
+    def _note_progress(self) -> None:
+        self.since = perf_counter()
 
     def has_arrived(self) -> bool:
         """Return whether bytes of the client, or its end, wait to be read."""
@@ -107,16 +133,21 @@ class Connection:
                 head = gunicorn_h1c.parse_request(data, last_len=seen, **self._worker.limits)
                 break
             except gunicorn_h1c.IncompleteError:
+                self._begin_head()
                 if len(data) > CHUNK or not (more := self._receive()):
                     return self._answer_unusual(data)
                 seen, data = len(data), data + more
             except (gunicorn_h1c.ParseError, ValueError):
                 return self._answer_unusual(data)
-        environ = environ_of(head, self._base)
+        environ = environ_of(head, data, self._base)
         if environ is None:
             return self._answer_unusual(data)
         self.since, self.busy = perf_counter(), True
         return self._answer_plain(environ, data[head["consumed"] :])
+
+    def _begin_head(self) -> None:
+        if not self.is_reading_head:
+            self.since, self.is_reading_head = perf_counter(), True
 
     def _receive(self) -> bytes:
         """What comes next, after whoever is ready now had a turn."""
@@ -143,13 +174,13 @@ class Connection:
         finally:
             if hasattr(parts, "close"):
                 parts.close()
-        stays = self._worker.alive and body.length <= DRAINED
+        stays = self._worker.alive and body.can_be_discarded and not self.is_late
         head = (
             f"HTTP/1.1 {self._head}Server: gunicorn\r\nDate: {_date()}\r\n"
             f"Connection: {'keep-alive' if stays else 'close'}\r\n\r\n"
         )
         self._send(environ, head.encode("latin-1"), content)
-        return body.after if stays and body.drain() else None
+        return body.after if stays and body.discard() else None
 
     def _send(self, environ: dict[str, Any], head: bytes, content: bytes) -> None:
         """Answer; a client that does not read is let go when too much waits for such as it.
@@ -186,26 +217,33 @@ class Connection:
         return _no_write
 
     def _answer_unusual(self, data: bytes) -> bytes | None:
-        """As gunicorn does."""
-        worker = self._worker
-        if self._parser is None:
-            self._parser = http.get_parser(worker.cfg, self._client, self._address)
-        parser = self._parser
-        parser.unreader.unread(data)
-        self.request = request = next(parser)
-        request.proxy_protocol_info = {}
-        self.since, self.busy = perf_counter(), True
-        self.input = request.body.reader
-        response, environ = wsgi.create(
-            request, self._client, self._address, self._server, worker.cfg
-        )
+        """Answer a request as gunicorn does."""
+        worker, client = self._worker, self._client
+        self._begin_head()
+        self.request = None
+        unreader = SocketUnreader(client)
+        unreader.unread(data)
+        self.request = request = http.Request(worker.cfg, unreader, self._address)
+        _require_host(request)
+        self.since, self.busy, self.is_reading_head = perf_counter(), True, False
+        awaits_continue = request._expected_100_continue
+        request._expected_100_continue = False  # told when the body is first read
+        body: Input | ChunkedInput
+        if isinstance(request.body.reader, ChunkedReader):
+            body = ChunkedInput(client, request.body, unreader, awaits_continue=awaits_continue)
+        else:
+            begun = unreader.take_buffered()
+            length = request.body.reader.length
+            body = Input(client, begun, length, awaits_continue=awaits_continue)
+        self.input = request.body = body
+        response, environ = wsgi.create(request, client, self._address, self._server, worker.cfg)
         environ.update({"wsgi.multithread": True, WORKER: True})
         self.environ = environ
         response.sock = answer = _Gathered()
-        if not worker.alive:
-            response.force_close()
         parts = worker.wsgi(environ, response.start_response)
         try:
+            if not (worker.alive and body.can_be_discarded) or self.is_late or _says_close(request):
+                response.force_close()
             for part in parts:
                 response.write(part)
             response.close()
@@ -213,9 +251,25 @@ class Connection:
             if hasattr(parts, "close"):
                 parts.close()
         self._send(environ, b"", bytes(answer))
-        if response.should_close() or not parser.finish_body(max_bytes=DRAINED):
+        if response.should_close() or not body.discard():
             return None
-        return bytes(parser.unreader.take_buffered())
+        return body.after
+
+
+def _require_host(request: Any) -> None:
+    """Refuse a request of HTTP/1.1 without a Host: RFC 9112, section 3.2.
+
+    Raises:
+        InvalidHeader: If there is none.
+    """
+    if request.version >= (1, 1) and not any(name == "HOST" for name, _ in request.headers):
+        raise InvalidHeader("HOST", req=request)
+
+
+def _says_close(request: Any) -> bool:
+    """Return whether "close" is among the options of `Connection`: gunicorn reads only one."""
+    options = ",".join(value for name, value in request.headers if name == "CONNECTION")
+    return "close" in (option.strip(" \t").lower() for option in options.split(","))
 
 
 class _Gathered(bytearray):

@@ -96,6 +96,12 @@ class ModelNotFoundError(ServingError):
     status, code = 404, "model_not_found"
 
 
+class RequestTimeoutError(ServingError):
+    """The client did not send all of its request in time."""
+
+    status, code = 408, "request_timeout"
+
+
 class UnauthorizedError(ServingError):
     """The request brings no key, or one that is not known."""
 

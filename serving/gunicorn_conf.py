@@ -39,7 +39,9 @@ bind = [f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host
         else f"{_settings.host}:{_settings.port}"]  # fmt: skip
 workers = _settings.workers
 worker_class = "serving.worker.Worker"  # gevent: a slow client keeps no one waiting
-keepalive = 75  # seconds: longer than the 60 of common load balancers, so that they hang up first
+keepalive = _settings.keep_alive
+# Its parser in C takes bare LF, continued lines and more; `serving.plain_request` uses it strictly.
+http_parser = "python"
 graceful_timeout = 8  # seconds for requests in progress: container engines kill after 10
 loglevel = _settings.log_level
 forwarded_allow_ips = _settings.forwarded_allow_ips
@@ -130,10 +132,14 @@ def ssl_context(_config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLC
 
 
 def _write_json_error(client: socket.socket, status: int, reason: str, fault: str) -> None:
-    """What gunicorn answers to a request it cannot parse, and which no application sees."""
+    """Answer a request that gunicorn cannot parse, or that takes too long; no application does."""
+    if status not in (408, 504):  # whose fault is a whole sentence
+        fault = (
+            f"expected a well-formed HTTP request; got one that was refused: {fault or reason}; "
+            f"check what sent it"
+        )
     error = {
-        "error": f"expected a well-formed HTTP request; got one that was refused: "
-        f"{fault or reason}; check what sent it",
+        "error": fault,
         "code": reason.lower().replace(" ", "_"),
         "details": {},
     }

@@ -1,22 +1,20 @@
-"""A plain request: its environ, and its body as a stream.
+"""A plain request: what counts as one, and its environ.
 
-Plain is a POST with nothing unusual in its head; gunicorn reads every other.
+Plain is a POST with nothing unusual in its head, which gunicorn's parser in C reads; all others are
+read by its parser in Python. Where the one is less strict than the other, a request is not plain,
+so that the verdict never depends on whether there was a compiler.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from gunicorn.http import wsgi
 
 from serving.observe.front import WORKER
 
-MOST_READ = 2**20  # bytes of one read of a body
-WASTED = 64 * 2**10  # the same of one that no one wants
 TARGET = re.compile(rb"(/[A-Za-z0-9_.~:/-]*)(?:\?([A-Za-z0-9_.~:/=&-]*))?")
 # These change how a request is read, or who sent it: gunicorn's to judge.
 UNUSUAL = {
@@ -27,9 +25,8 @@ UNUSUAL = {
 DIGITS = 18  # of a length: more bytes than there are
 REMEMBERED = 256  # names of headers, and targets, that need not be looked at twice
 
-_waste = bytearray(WASTED)
 _keys: dict[bytes, str] = {b"Content-Type": "CONTENT_TYPE", b"Content-Length": "CONTENT_LENGTH"}
-_targets: dict[bytes, tuple[str, str, str]] = {}
+_targets: dict[bytes, tuple[str, str, str, bytes]] = {}
 
 
 def base_environ(cfg: Any, client: Any, address: Any, server: Any) -> dict[str, Any]:
@@ -59,26 +56,37 @@ def base_environ(cfg: Any, client: Any, address: Any, server: Any) -> dict[str, 
     }
 
 
-def environ_of(head: dict[str, Any], base: dict[str, Any]) -> dict[str, Any] | None:
-    """The environ of a plain request; None for any other.
+def environ_of(head: dict[str, Any], data: bytes, base: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the environ of a plain request; None for any other.
 
     Args:
-        head: as gunicorn's parser in C tells it.
-        base: what all of its connection have in common.
+        head: What gunicorn's parser in C makes of it.
+        data: Bytes that it has parsed, and perhaps more.
+        base: What all requests of the connection have in common.
     """
     if head["method"] != b"POST" or head["minor_version"] != 1:
         return None
     target = _targets.get(head["path"]) or _read_target(head["path"])
-    if target is None:
+    headers = head["headers"]
+    # The parser in C lets a bare LF end a line, empty lines lead and spaces be repeated. So the
+    # first line must be the one expected, and CRLF end it, each header and the head.
+    if (
+        target is None
+        or not data.startswith(target[3])
+        or data.count(b"\r\n", 0, head["consumed"]) != len(headers) + 2
+    ):
         return None
     environ = base.copy()
-    environ["PATH_INFO"], environ["QUERY_STRING"], environ["RAW_URI"] = target
-    for name, value in head["headers"]:
+    environ["PATH_INFO"], environ["QUERY_STRING"], environ["RAW_URI"], _ = target
+    for name, value in headers:
         key = _keys.get(name) or _key_of(name)
-        if not key or key in environ:
+        if not key or key in environ:  # a continued line, which is cut off, has an empty name
             return None
         environ[key] = value.decode("latin-1")
-    if environ.get("HTTP_CONNECTION", "keep-alive").lower() != "keep-alive":
+    if (
+        "HTTP_HOST" not in environ
+        or environ.get("HTTP_CONNECTION", "keep-alive").lower() != "keep-alive"
+    ):
         return None
     length = environ.get("CONTENT_LENGTH", "")
     known = length.isascii() and length.isdigit() and len(length) <= DIGITS
@@ -98,68 +106,16 @@ def _key_of(name: bytes) -> str:
     return key
 
 
-def _read_target(raw: bytes) -> tuple[str, str, str] | None:
-    """Path, query and all of it; None where something is to be unquoted, or strange."""
+def _read_target(raw: bytes) -> tuple[str, str, str, bytes] | None:
+    """Return path, query, both as they came, and the first line of a head with them.
+
+    None where something is to be unquoted, or strange.
+    """
     match = TARGET.fullmatch(raw)
     if match is None or os.environ.get("SCRIPT_NAME"):
         return None
-    target = match[1].decode(), (match[2] or b"").decode(), raw.decode()
+    line = b"POST %b HTTP/1.1\r\n" % raw
+    target = match[1].decode(), (match[2] or b"").decode(), raw.decode(), line
     if len(_targets) < REMEMBERED:
         _targets[raw] = target
     return target
-
-
-class Input:
-    """A request's body as a stream, `wsgi.input`: read when it is wanted, no further than its end.
-
-    Args:
-        client: its socket.
-        begun: what has been read already, and perhaps the beginning of the next request.
-        length: of the body, in bytes.
-
-    Attributes:
-        length: bytes that have not come yet.
-        after: what was read behind its end.
-    """
-
-    def __init__(self, client: Any, begun: bytes, length: int) -> None:
-        self._client = client
-        if len(begun) > length:
-            self._here, self.after = begun[:length], begun[length:]
-        else:
-            self._here, self.after = begun, b""
-        self.length = length - len(self._here)
-
-    def read(self, size: int = -1) -> bytes:
-        """So many bytes, all for -1; fewer only at the end, or when the client breaks off."""
-        here = self._here
-        wanted = len(here) + self.length if size < 0 else min(size, len(here) + self.length)
-        if wanted <= len(here):
-            self._here = here[wanted:]
-            return here[:wanted] if self._here else here
-        parts, self._here, missing = [here], b"", wanted - len(here)
-        while missing and (part := self._client.recv(min(missing, MOST_READ))):
-            parts.append(part)
-            missing -= len(part)
-            self.length -= len(part)
-        return b"".join(parts)
-
-    def drain(self) -> bool:
-        """Read what no one wanted; whether the body is behind us."""
-        while self.length and (count := self._client.recv_into(_waste, min(self.length, WASTED))):
-            self.length -= count
-        return self.length == 0
-
-    def readline(self, size: int = -1) -> bytes:
-        """A line of the rest, as WSGI demands."""
-        lines = io.BytesIO(self.read())
-        line = lines.readline(size)
-        self._here = lines.read()
-        return line
-
-    def readlines(self, hint: int = -1) -> list[bytes]:
-        """All lines, as WSGI demands."""
-        return io.BytesIO(self.read()).readlines(hint)
-
-    def __iter__(self) -> Iterable[bytes]:
-        return iter(self.readlines())

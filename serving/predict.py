@@ -17,7 +17,7 @@ from serving.call import Call
 from serving.codec.fields import Fields
 from serving.codec.inference_v2 import ask_inference, face
 from serving.codec.question import Decoder, Question
-from serving.codec.rows import ask_rows
+from serving.codec.rows import ask_rows, require_media
 from serving.codec.tensorflow import ask_tensorflow
 from serving.errors import NotFiniteAnswerError
 from serving.heap import request_trim
@@ -54,6 +54,19 @@ class Predictor:
         self.batcher = batcher
         self._one_large = Semaphore(1)
 
+    def require_media(self, protocol: Protocol, media: str) -> None:
+        """Refuse a body by its media type alone, before it is read.
+
+        Args:
+            protocol: Protocol of the request.
+            media: Media type of its body, in lower case, without parameters.
+
+        Raises:
+            UnsupportedMediaTypeError: If the protocol reads no such body.
+        """
+        if protocol == "rows":  # the others take any type for JSON
+            require_media(media)
+
     def __call__(
         self, protocol: Protocol, model: ServedModel, message: Message, call: Call
     ) -> Reply:
@@ -71,7 +84,6 @@ class Predictor:
         fields = _fields.get(model)
         if fields is None:
             fields = _fields[model] = Fields(model.manifest.inputs)
-        call.protocol, call.model = protocol, model.label
         if len(message.content) > LARGE:
             question = self._decode_large(protocol, message, fields)
         else:

@@ -94,7 +94,16 @@ class Settings(EnvironmentSettings):
     )
     max_body: int = Field(10 * 2**20, ge=1, description="bytes of a request body; above it 413")
     request_seconds: float = Field(
-        60, gt=0, description="seconds from a request's head to the end of its answer; then 408"
+        60,
+        gt=0,
+        description="seconds from a request's head to the end of its answer; then 408 while the "
+        "request is still coming, and 504 after that",
+    )
+    keep_alive: int = Field(
+        75,
+        ge=1,
+        description="seconds that a connection may be idle between two requests; longer than the "
+        "idle timeout of a load balancer in front, so that it hangs up first",
     )
     timeout: float | None = Field(
         None,

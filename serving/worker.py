@@ -12,6 +12,7 @@ import os
 import signal
 import ssl
 from heapq import nsmallest
+from operator import attrgetter
 from time import perf_counter
 from typing import Any
 
@@ -21,15 +22,20 @@ from gunicorn import util
 from gunicorn.http.errors import ConfigurationProblem, NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
+from serving import handshake
 from serving.acceptor import Acceptor
-from serving.call import ENVIRON, too_late
+from serving.call import ENVIRON, Call, time_is_up, too_late
 from serving.connection import Connection, TimeUpError
+from serving.errors import ServingError
 from serving.heap import trim_heap
+from serving.lingering import LINGER_SECONDS, SILENT_SECONDS
 from serving.observe.counts import count_evicted
 from serving.observe.logs import log_failure
 from serving.settings import Settings
 
-LINGER = 1.0  # seconds in which a request on its way to an idle connection is still answered
+# Seconds in which, after the stop, a request on its way to an idle connection is still answered, a
+# client still gets its last answer, and in which a late request is to be answered by itself.
+LINGER = 1.0
 LOOK = 0.25  # seconds between two looks at the connections
 GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ECONNABORTED)
 
@@ -110,31 +116,49 @@ class Worker(GeventWorker):  # type: ignore[misc]
         connection = Connection(self, client, addr, listener.getsockname())
         self.connections.add(connection)
         try:
-            if isinstance(client, ssl.SSLSocket):
-                client.do_handshake()  # here, where it is looked after
-            connection.serve()
-        except (NoMoreData, StopIteration) as error:
+            if handshake.shake_hands(client):  # here, where it is looked after
+                self._serve(connection, client, addr)
+                connection.linger()
+        except (NoMoreData, StopIteration, TimeUpError) as error:
             self.log.debug("connection ended: %s", error)
-        except TimeUpError:
-            self._time_is_up(connection, client)
         except ssl.SSLError as error:
             self.log.debug("TLS failed: %s", error)
-        except ConfigurationProblem:
-            fault = "its path does not begin with SCRIPT_NAME"
-            util.write_error(client, 404, "Not Found", fault)
         except OSError as error:
             if error.errno not in GONE:
                 self.log.exception("socket error")
-        except Exception as error:  # noqa: BLE001 - gunicorn knows what it refuses and how
-            self.handle_error(connection.request, client, addr, error)
         finally:
             self.connections.discard(connection)
             util.close(client)
 
-    def _time_is_up(self, connection: Connection, client: Any) -> None:
-        if getattr(connection.input, "length", 0) and not connection.answered:
-            fault = f"its body was not complete after {self.request_seconds:g} s"
-            util.write_error(client, 408, "Request Timeout", fault)
+    def _serve(self, connection: Connection, client: Any, addr: Any) -> None:
+        """Answer requests, and say what was wrong with the last one if no answer has begun."""
+        try:
+            connection.serve()
+        except (OSError, StopIteration):  # NoMoreData is an OSError
+            raise
+        except (TimeUpError, ServingError) as error:
+            if connection.answered:
+                raise TimeUpError from error
+            connection.answered = True
+            self._write_time_is_up(connection, client)
+        except ConfigurationProblem:
+            connection.answered = True
+            fault = "its path does not begin with SCRIPT_NAME"
+            util.write_error(client, 404, "Not Found", fault)
+        except Exception as error:  # gunicorn knows what it refuses and how
+            if connection.answered:
+                self.log.exception("an answer was broken off")
+                return
+            connection.answered = True
+            self.handle_error(connection.request, client, addr, error)
+
+    def _write_time_is_up(self, connection: Connection, client: Any) -> None:
+        """Answer for an application that has not: with 408 if the client is slow, else 504."""
+        body = connection.input
+        is_complete = body is not None and body.is_complete
+        error = time_is_up(self.request_seconds, is_complete=is_complete)
+        reason = "Gateway Timeout" if is_complete else "Request Timeout"
+        util.write_error(client, error.status, reason, error.message)
 
     def _look_after(self) -> None:
         """Let go of connections that have been idle for long, or busy with one request.
@@ -152,21 +176,52 @@ class Worker(GeventWorker):  # type: ignore[misc]
             self.acceptor.look()
         if len(self.connections) >= self.worker_connections:
             self._evict_idle(max(1, self.worker_connections // 10), "connections", 0.0)
+        handshake.failures.flush(now)
         for connection in list(self.connections):
-            waited = now - connection.since
-            if connection.busy:
-                call = connection.environ.get(ENVIRON)
-                if waited >= self.request_seconds:
-                    connection.greenlet.throw(TimeUpError)
-                elif call and call.deadline and now > call.deadline and not connection.answered:
-                    connection.greenlet.throw(too_late(call))
-            elif waited >= self.cfg.keepalive or (
-                self.stopped is not None and min(waited, now - self.stopped) >= LINGER
-            ):
-                connection.greenlet.throw(NoMoreData(b""))
+            if error := self._reason_to_end(connection, now):
+                connection.greenlet.throw(error)
+
+    def _reason_to_end(self, connection: Connection, now: float) -> BaseException | None:
+        """Return what is to be thrown at a connection that has taken too long; None for others."""
+        waited = now - connection.since
+        if connection.lingers_since is not None:
+            lingered = now - connection.lingers_since
+            limit = LINGER_SECONDS if self.stopped is None else LINGER
+            return TimeUpError() if lingered >= limit or waited >= SILENT_SECONDS else None
+        if connection.busy:
+            return self._reason_to_end_request(connection, now)
+        if connection.is_reading_head and waited >= self.request_seconds:
+            return TimeUpError()
+        is_idle = not connection.is_reading_head and waited >= self.cfg.keepalive
+        if is_idle or (self.stopped is not None and min(waited, now - self.stopped) >= LINGER):
+            error: BaseException = NoMoreData(b"")
+            return error
+        return None
+
+    def _reason_to_end_request(self, connection: Connection, now: float) -> BaseException | None:
+        """Return the same for a connection whose request is being answered.
+
+        The application is told first, and answers for itself: in the form of the protocol, and
+        counted and logged like any other answer.
+        """
+        waited = now - connection.since
+        call: Call | None = connection.environ.get(ENVIRON)  # none before the application runs
+        if waited >= self.request_seconds:
+            if connection.answered or waited >= self.request_seconds + LINGER:
+                return TimeUpError()
+            if not connection.is_late:
+                connection.is_late = True
+                body = connection.input
+                is_complete = body is None or body.is_complete
+                return time_is_up(self.request_seconds, is_complete=is_complete)
+        elif call and call.deadline and now > call.deadline and not connection.answered:
+            return too_late(call)
+        return None
 
     def _evict_idle(self, count: int, reason: str, least: float) -> int:
         """Close the connections that have been idle for longest, to make room for new ones.
+
+        First those that have their last answer and only wait for their client to close.
 
         Args:
             count: Number of connections to close, if so many are idle.
@@ -177,8 +232,18 @@ class Worker(GeventWorker):  # type: ignore[misc]
             Number of connections closed.
         """
         latest = perf_counter() - least
-        idle = (c for c in self.connections if not c.busy and c.since <= latest)
+        lingering = [
+            c for c in self.connections if c.lingers_since is not None and c.lingers_since <= latest
+        ]
         evicted = 0
+        for connection in sorted(lingering, key=attrgetter("lingers_since"))[:count]:
+            connection.greenlet.throw(NoMoreData(b""))
+            evicted += 1
+        idle = (
+            c
+            for c in self.connections
+            if not c.busy and c.lingers_since is None and c.since <= latest
+        )
         # Some more than wanted: a connection whose next request has just arrived is not idle.
         for connection in nsmallest(2 * count + 8, idle, key=lambda connection: connection.since):
             if evicted < count and not connection.has_arrived():

@@ -32,12 +32,23 @@ def unpacked(body: bytes, encoding: str, limit: int) -> Iterator[bytes]:
         UnsupportedMediaTypeError: the encoding is not known here.
         MalformedBodyError: the body is not of that encoding, breaks off, or goes on behind it.
     """
-    unpack = _UNPACK.get(encoding)
-    if unpack is None:
+    require_encoding(encoding)
+    return _UNPACK[encoding](body, limit)
+
+
+def require_encoding(encoding: str) -> None:
+    """Refuse an encoding that is not known here.
+
+    Args:
+        encoding: Value of `Content-Encoding`, in lower case.
+
+    Raises:
+        UnsupportedMediaTypeError: If it is not known.
+    """
+    if encoding not in _UNPACK:
         raise UnsupportedMediaTypeError(
             f"expected Content-Encoding: {' or '.join(_UNPACK)}, or none; got {encoding[:40]!r}"
         )
-    return unpack(body, limit)
 
 
 def _gunzip(body: bytes, limit: int) -> Iterator[bytes]:

@@ -44,18 +44,30 @@ def ask_rows(message: Message, fields: Fields) -> Question:
     """
     in_csv = message.accept == csv_rows.MEDIA
     if message.media != JSON:
-        decode = DECODERS.get(message.media)
-        if decode is None:
-            raise UnsupportedMediaTypeError(
-                f"expected Content-Type: application/json; got {message.media[:64] or 'none'}; "
-                f"with curl, add -H 'Content-Type: application/json'; what is taken else is "
-                f"{', '.join(DECODERS)}"
-            )
+        require_media(message.media)
+        decode = DECODERS[message.media]
         return Question(decode(message.content, fields), partial(_reply, (), in_csv=in_csv))
     beside = Beside("parameters")
     inputs = decode_rows(message.content, fields, beside)
     names = asked_outputs(beside.said.get("parameters"))
     return Question(inputs, partial(_reply, names, in_csv=in_csv))
+
+
+def require_media(media: str) -> None:
+    """Refuse a media type that no decoder reads.
+
+    Args:
+        media: Media type of a body, in lower case, without parameters.
+
+    Raises:
+        UnsupportedMediaTypeError: If there is no decoder for it.
+    """
+    if media != JSON and media not in DECODERS:
+        raise UnsupportedMediaTypeError(
+            f"expected Content-Type: application/json; got {media[:64] or 'none'}; "
+            f"with curl, add -H 'Content-Type: application/json'; what is taken else is "
+            f"{', '.join(DECODERS)}"
+        )
 
 
 def _reply(names: tuple[str, ...], manifest: Manifest, outputs: Arrays, *, in_csv: bool) -> Reply:

@@ -6,20 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import gevent
 from gunicorn.http.errors import ParseException
 
 from serving.bundle import counted
-from serving.codec.compression import unpacked
+from serving.codec.compression import require_encoding, unpacked
 from serving.errors import BodyTooLargeError, IncompleteBodyError, OverloadedError
 from serving.turns import give_way
 
-# A body over the limit is read to its end and thrown away, up to this many bytes: unread bytes
-# would cost the client its connection, and often the answer that says why.
-DRAINED_AT_MOST = 64 * 2**20
 CHUNK = 256 * 2**10  # bytes that are read of a body at a time, before others have a turn
 DIGITS = 18  # of a length
-GRACE = 0.5  # seconds that a body for which there is no room is thrown away, for the same reason
 SMALL = 64 * 2**10  # bytes; such a body costs nothing to hold or to read
 BODIES_AT_ONCE = 4  # of the largest size, as far as they have come, in one process
 # A chunked body may come in chunks of one byte, of which each costs a microsecond or two.
@@ -79,9 +74,11 @@ def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
         UnsupportedMediaTypeError: that is none we know.
         OverloadedError: too many large ones are being read.
     """
-    body = _read_body(environ, limit)
     encoding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
-    return body if encoding in ("", "identity") else _decompressed(body, encoding, limit)
+    if encoding in ("", "identity"):
+        return _read_body(environ, limit)
+    require_encoding(encoding)  # before it costs anything
+    return _decompressed(_read_body(environ, limit), encoding, limit)
 
 
 def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
@@ -120,19 +117,12 @@ def _read_body(environ: Mapping[str, Any], limit: int) -> bytes:
         return b""  # nothing is announced: a read would wait for ever
     try:
         if declared is not None and declared > limit:
-            _drain(stream, declared)
             raise _too_large(limit, counted(declared, "byte"))
         step = CHUNKED_READ if declared is None else CHUNK
         size = limit + 1 if declared is None else declared
         body = _join(_read(stream, size, step), limit)
         if len(body) > limit:
-            _drain(stream, DRAINED_AT_MOST)
             raise _too_large(limit, "more")
-    except OverloadedError:
-        if declared is not None:  # chunks cannot be left in the middle of one
-            with gevent.Timeout(GRACE, False):
-                _drain(stream, declared)
-        raise
     except (OSError, ParseException) as error:  # a lost client, a malformed chunk
         raise _incomplete(str(error) or type(error).__name__) from error
     if declared is not None and len(body) < declared:
@@ -159,13 +149,6 @@ def _read(stream: Any, count: int, step: int) -> Iterator[bytes]:
         count -= len(part)
         if count and len(part) == step:
             give_way()
-
-
-def _drain(stream: Any, count: int) -> None:
-    left = min(count, DRAINED_AT_MOST)
-    while left > 0 and (part := stream.read(min(left, CHUNK))):
-        left -= len(part)
-        give_way()
 
 
 def _too_large(limit: int, came: str) -> BodyTooLargeError:

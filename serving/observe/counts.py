@@ -21,6 +21,7 @@ from serving.observe.families import (
     ROWS_ANSWERED,
     SECONDS,
     STAGE_SECONDS,
+    TLS_FAILURES,
 )
 from serving.observe.table import Slot, Table
 
@@ -121,6 +122,16 @@ def count_evicted(reason: str, connections: int) -> None:
     """
     slot = Table.here().own
     slot.numbers[slot.series(CONNECTIONS_EVICTED, (reason,))] += connections
+
+
+def count_tls_failure(cause: str) -> None:
+    """Count a TLS handshake that failed.
+
+    Args:
+        cause: One of a few words for the cause.
+    """
+    slot = Table.here().own
+    slot.numbers[slot.series(TLS_FAILURES, (cause,))] += 1.0
 
 
 def _add_seconds(numbers: memoryview[float], at: int, seconds: float) -> None:

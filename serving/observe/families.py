@@ -48,6 +48,11 @@ ACCEPT_ERRORS = Family(
     "Failed attempts to accept a connection, by name of the system's error.",
     ("error",),
 )
+TLS_FAILURES = Family(
+    "forwardpass_tls_handshake_failures",
+    "TLS handshakes that failed, by cause: plain_http, not_tls, protocol, certificate, other.",
+    ("cause",),
+)
 FAMILIES = (
     REQUESTS,
     ROWS_ANSWERED,
@@ -57,4 +62,5 @@ FAMILIES = (
     RELOADS,
     CONNECTIONS_EVICTED,
     ACCEPT_ERRORS,
+    TLS_FAILURES,
 )

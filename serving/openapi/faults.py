@@ -45,7 +45,7 @@ CLASSES = _classes()
 EVERYWHERE = {401, 403, 500}
 FINDING = EVERYWHERE | {400, 404, 503}  # a model
 PREDICTING = frozenset(CLASSES) | EVERYWHERE | {408}
-ADMINISTERING = FINDING | {408, 409, 413}
+ADMINISTERING = FINDING | {408, 409, 413, 504}
 
 
 def answers(statuses: Iterable[int], form: Form) -> dict[str, Any]:

@@ -48,11 +48,13 @@ def answer(
     """
     call = call_of(environ, settings.timeout)
     predict.batcher.require_room()  # before the body costs anything
-    return predict(protocol, model, _message(environ, settings), call)
-
-
-def _message(environ: dict[str, Any], settings: Settings) -> Message:
+    call.protocol, call.model = protocol, model.label
     media = _media(environ.get("CONTENT_TYPE", ""))
+    predict.require_media(protocol, media)
+    return predict(protocol, model, _message(environ, media, settings), call)
+
+
+def _message(environ: dict[str, Any], media: str, settings: Settings) -> Message:
     accept = _media(environ.get("HTTP_ACCEPT", ""))
     json_bytes = _json_bytes(environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH"))
     body = read_body(environ, settings.max_body)

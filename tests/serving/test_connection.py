@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving import connection
-from serving.plain_request import Input
+from serving.request_body import Input
 from tests.conftest import Server
 
 GOOD = json.dumps({"instances": [[0] * 64]}).encode()

@@ -15,7 +15,7 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.workers.ggevent import GeventWorker
 
-from serving import connection, gunicorn_conf, worker
+from serving import connection, gunicorn_conf, handshake, worker
 from tests.processes import HANG_SECONDS
 
 LOOK = 0.02  # seconds
@@ -230,7 +230,9 @@ def test_evict_idle_request_has_arrived_keeps_connection(running):
 def test_a_handshake_that_never_ends_is_given_up(running, monkeypatch):
     # As gunicorn's worker has it, which patches the library.
     monkeypatch.setattr(worker, "ssl", gevent.ssl)
-    running.serve(echo, keepalive=0.2, certfile="cert.pem")
+    monkeypatch.setattr(handshake, "ssl", gevent.ssl)
+    running.serve(echo, certfile="cert.pem")
+    running.worker.request_seconds = 0.2
     context = gunicorn_conf.ssl_context(
         None, lambda: gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_SERVER)
     )

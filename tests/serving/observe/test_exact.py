@@ -80,7 +80,7 @@ def test_what_no_application_sees_is_counted_and_logged(serve, shipped):
     nasty = b'\x1b[31m"},{"level":"error'
     for request, status in (
         (b"GET /" + nasty + b" HTTP/9.9\r\n\r\n", 400),
-        (b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{", 408),
+        (b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n", 408),
     ):
         with socket.create_connection((host, int(port)), timeout=120) as client:
             client.sendall(request)

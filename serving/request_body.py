@@ -1,0 +1,156 @@
+"""The body of a request as a stream, `wsgi.input`, read from its connection when it is wanted.
+
+Both kinds know whether all of the body has come, which decides whether the connection can be kept,
+and send "100 Continue" to a client that waits for it when the application first reads: a request
+that is refused by its head alone gets its final status, and no body is asked for.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import Any
+
+MOST_READ = 2**20  # bytes of one read of a body
+WASTED = 64 * 2**10  # the same of one that no one wants
+DISCARDED = 2**20  # bytes of a body no one wanted that are read to keep the connection
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+waste = bytearray(WASTED)  # where bytes go that no one wants, of all connections
+
+
+class Input:
+    """A body whose length is known; it is read no further than its end.
+
+    Args:
+        client: Socket of the connection.
+        begun: Bytes that have been read already: of the body, and perhaps of the next request.
+        length: Bytes of the body.
+        awaits_continue: Whether the client waits for "100 Continue" before it sends the body.
+
+    Attributes:
+        length: Bytes that have not come yet.
+        after: Bytes that were read behind the end of the body.
+    """
+
+    def __init__(
+        self, client: Any, begun: bytes, length: int, *, awaits_continue: bool = False
+    ) -> None:
+        self._client = client
+        if len(begun) > length:
+            self._here, self.after = begun[:length], begun[length:]
+        else:
+            self._here, self.after = begun, b""
+        self.length = length - len(self._here)
+        self._awaits_continue = awaits_continue and not begun
+        self._is_cut_off = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of the body has come."""
+        return self.length == 0
+
+    @property
+    def can_be_discarded(self) -> bool:
+        """Whether what has not come is so little that it is read to keep the connection."""
+        return self.length == 0 or (
+            self.length <= DISCARDED and not self._is_cut_off and not self._awaits_continue
+        )
+
+    def read(self, size: int = -1) -> bytes:
+        """Return so many bytes, all for -1; fewer only at the end, or if the client breaks off."""
+        here = self._here
+        wanted = len(here) + self.length if size < 0 else min(size, len(here) + self.length)
+        if wanted <= len(here):
+            self._here = here[wanted:]
+            return here[:wanted] if self._here else here
+        if self._awaits_continue:
+            self._awaits_continue = False
+            self._client.sendall(CONTINUE)
+        parts, self._here, missing = [here], b"", wanted - len(here)
+        while missing:
+            part = self._client.recv(min(missing, MOST_READ))
+            if not part:
+                self._is_cut_off = True
+                break
+            parts.append(part)
+            missing -= len(part)
+            self.length -= len(part)
+        return b"".join(parts)
+
+    def discard(self) -> bool:
+        """Read what no one wanted; return whether all of the body has come."""
+        while self.length and (count := self._client.recv_into(waste, min(self.length, WASTED))):
+            self.length -= count
+        return self.length == 0
+
+    def readline(self, size: int = -1) -> bytes:
+        """Return a line of the rest, as WSGI demands."""
+        lines = io.BytesIO(self.read())
+        line = lines.readline(size)
+        self._here = lines.read()
+        return line
+
+    def readlines(self, hint: int = -1) -> list[bytes]:
+        """Return all lines, as WSGI demands."""
+        return io.BytesIO(self.read()).readlines(hint)
+
+    def __iter__(self) -> Iterable[bytes]:
+        return iter(self.readlines())
+
+
+class ChunkedInput:
+    """A body in chunks, which gunicorn puts together.
+
+    Args:
+        client: Socket of the connection.
+        body: gunicorn's `Body` of the request.
+        unreader: gunicorn's reader of the connection, which holds what was read too far.
+        awaits_continue: Whether the client waits for "100 Continue" before it sends the body.
+    """
+
+    def __init__(self, client: Any, body: Any, unreader: Any, *, awaits_continue: bool) -> None:
+        self._client, self._body, self._unreader = client, body, unreader
+        self._awaits_continue = awaits_continue
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of the body has come, its last chunk included."""
+        return self._body.reader.parser is None and not self._body.failed
+
+    @property
+    def can_be_discarded(self) -> bool:
+        """Whether the connection can be kept: nobody knows how much is still to come."""
+        return self.is_complete
+
+    @property
+    def after(self) -> bytes:
+        """Bytes that were read behind the end of the body."""
+        return bytes(self._unreader.take_buffered())
+
+    def discard(self) -> bool:
+        """Return whether all of the body has come; what has not is left where it is."""
+        return self.is_complete
+
+    def read(self, size: int = -1) -> bytes:
+        """Return so many bytes, all for -1; fewer only at the end."""
+        self._ask()
+        return bytes(self._body.read(size))
+
+    def readline(self, size: int = -1) -> bytes:
+        """Return a line of the rest, as WSGI demands."""
+        self._ask()
+        return bytes(self._body.readline(size))
+
+    def readlines(self, hint: int = -1) -> list[bytes]:
+        """Return all lines, as WSGI demands."""
+        self._ask()
+        return list(self._body.readlines(hint))
+
+    def __iter__(self) -> Iterable[bytes]:
+        return iter(self.readlines())
+
+    def _ask(self) -> None:
+        if self._awaits_continue:
+            self._awaits_continue = False
+            self._client.sendall(CONTINUE)
