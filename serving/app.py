@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Flask, Response, current_app, request
 from flask.json.provider import DefaultJSONProvider
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from serving.agreement import Ledger
 from serving.bundle import BundleLimits
@@ -125,14 +125,18 @@ def _proof_limits(settings: Settings) -> ProofLimits:
 
 def _enter(keys: Keys) -> Response | None:
     """Before every view, and every error about the URL: who is asked, and may this client ask."""
-    rule = request.url_rule.rule if request.url_rule else None
+    # Werkzeug takes several leading slashes for one: `//predict` would be a second URL of a route.
+    is_url = not request.environ["PATH_INFO"].startswith("//")
+    rule = request.url_rule.rule if request.url_rule and is_url else None
     request.environ[ROUTE] = rule
-    call_in(request.environ).protocol = request.blueprint or ""
-    if request.method == "OPTIONS":
-        return _allow() if rule is not None else None  # what there is not, is not found
-    scope = scope_of(rule, request.endpoint)
-    if scope is not None:
+    call_in(request.environ).protocol = (request.blueprint or "") if is_url else ""
+    if request.method == "OPTIONS" and rule is not None:
+        return _allow()
+    scope = scope_of(rule, request.endpoint if is_url else None)
+    if scope is not None and request.method != "OPTIONS":  # what there is not, is not found
         keys.check(request.environ, scope)
+    if not is_url:
+        raise NotFound
     return None
 
 
@@ -154,7 +158,7 @@ def _serving_error(error: ServingError) -> Response:
 def _http_error(keys: Keys, error: HTTPException) -> Response:
     """A fault found by Flask: unknown URL, wrong method, a body that breaks off."""
     status, name = error.code or 500, error.name or "Error"
-    path = request.path[:64]
+    path = request.environ["PATH_INFO"].encode("latin-1").decode(errors="replace")[:64]
     if status == 404:
         there_is = f"one of {', '.join(_urls())}"
         if not keys.may_see_details(request.environ):

@@ -22,6 +22,7 @@ UNUSUAL = {
     b"script-name", b"path-info", b"remote-user",
     b"x-forwarded-proto", b"x-forwarded-protocol", b"x-forwarded-ssl",
 }  # fmt: skip
+LONGEST = 8190  # bytes of a head; in longer ones a line may be longer than gunicorn allows
 DIGITS = 18  # of a length: more bytes than there are
 REMEMBERED = 256  # names of headers, and targets, that need not be looked at twice
 
@@ -72,6 +73,7 @@ def environ_of(head: dict[str, Any], data: bytes, base: dict[str, Any]) -> dict[
     # first line must be the one expected, and CRLF end it, each header and the head.
     if (
         target is None
+        or head["consumed"] > LONGEST
         or not data.startswith(target[3])
         or data.count(b"\r\n", 0, head["consumed"]) != len(headers) + 2
     ):
