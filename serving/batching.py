@@ -33,7 +33,9 @@ LINGER = 50e-6
 LATE = 0.01  # seconds that a deadline may be over before who waits for others is told
 LAST = -2  # a priority below all that gevent uses: after every ready connection of a turn
 _poll = monkey.get_original("select", "poll")  # gevent's own would wait in the loop, for the loop
-HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
+# Of a connection that was reset. One whose client has closed looks like one whose client has only
+# closed its sending side (POLLRDHUP), as HTTP allows after a request, and waits for the answer.
+HUNG_UP = select.POLLHUP | select.POLLERR
 
 
 class _Parked:
@@ -309,7 +311,7 @@ def _tell_the_late(parked: Iterable[_Parked]) -> None:
 
 
 def _gone(clients: Sequence[int]) -> set[int]:
-    """Those of the sockets whose other end has hung up."""
+    """Return those of the sockets whose connection has been reset."""
     poll = _poll()
     for client in clients:
         poll.register(client, HUNG_UP)
