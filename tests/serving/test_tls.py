@@ -1,9 +1,11 @@
 """HTTPS, with a certificate made for the occasion."""
 
 import signal
+import socket
 import ssl
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 import requests
@@ -76,3 +78,52 @@ def test_what_is_no_certificate_is_said_at_once(options, message, certificate):
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def said_of_handshakes(server):
+    return [r["event"] for r in server.records() if "TLS handshake failed" in r["event"]]
+
+
+def test_failed_handshakes_are_logged_once_by_cause_and_counted(serve, shipped, certificate):
+    cert, key = certificate
+    server = serve(shipped, "--workers", "1", "--tls-cert", str(cert), "--tls-key", str(key))
+    host, port = server.url.removeprefix("https://").split(":")
+
+    def meet(sent):
+        with socket.create_connection((host, int(port)), timeout=120) as client:
+            client.sendall(sent)
+            with suppress(ConnectionResetError):
+                while client.recv(2**16):
+                    pass
+
+    for _ in range(5):
+        meet(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        meet(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        with pytest.raises(requests.exceptions.SSLError):  # it does not know the authority
+            requests.get(f"{server.url}/healthz", timeout=120)
+        with socket.create_connection((host, int(port)), timeout=120):
+            pass  # as a load balancer that looks whether someone listens
+    speak(host, port, ssl.TLSVersion.TLSv1_1)
+    text = requests.get(f"{server.url}/metrics", timeout=120, verify=str(cert)).text
+    lines = said_of_handshakes(server)
+    assert sum("plain HTTP on the TLS port" in line for line in lines) == 1
+    assert sum("does not trust this certificate" in line for line in lines) == 1
+    assert sum("expected TLS 1.2 or 1.3" in line for line in lines) == 1
+    assert len(lines) == 3
+    for cause, times in (("plain_http", 10), ("certificate", 5), ("protocol", 1)):
+        assert f'forwardpass_tls_handshake_failures_total{{cause="{cause}"}} {times}.0' in text
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/nowhere?unusual=%20"])
+def test_early_answer_over_tls_reaches_a_client_that_is_still_sending(
+    path, shared_server, shipped, certificate
+):
+    cert, key = certificate
+    server = shared_server(
+        shipped, "--workers", "1", "--tls-cert", str(cert), "--tls-key", str(key)
+    )
+    for _ in range(5):
+        answer = requests.post(
+            f"{server.url}{path}", data=bytes(9 * 10**6), timeout=120, verify=str(cert)
+        )
+        assert (answer.status_code, answer.headers["Connection"]) == (404, "close")

@@ -1,0 +1,60 @@
+"""TLS handshakes, and what is said of those that fail."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from serving.observe.counts import count_tls_failure
+from serving.observe.failures import FailureLog
+
+# What OpenSSL calls a failure, what the metrics call it, and what is logged.
+CAUSES: dict[str, tuple[str, str]] = {
+    "HTTP_REQUEST": (
+        "plain_http", "expected TLS; got plain HTTP on the TLS port; let the client use https://"),
+    "HTTPS_PROXY_REQUEST": (
+        "plain_http", "expected TLS; got a plain HTTP CONNECT; this is no proxy"),
+    "WRONG_VERSION_NUMBER": (
+        "not_tls", "expected TLS; got other bytes; let the client use https://"),
+    "UNSUPPORTED_PROTOCOL": (
+        "protocol", "expected TLS 1.2 or 1.3; got an older version; update the client"),
+    "NO_SHARED_CIPHER": (
+        "protocol", "expected a cipher that both sides have; got none; update the client"),
+    "TLSV1_ALERT_UNKNOWN_CA": (
+        "certificate", "the client does not trust this certificate: give it the authority's"),
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": (
+        "certificate", "the client refuses this certificate; check its names and its authority"),
+    "SSLV3_ALERT_BAD_CERTIFICATE": (
+        "certificate", "the client refuses this certificate; check its names and its authority"),
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": (
+        "certificate", "the client says that this certificate has expired; renew it"),
+}  # fmt: skip
+OTHER = "other"
+
+failures = FailureLog("TLS handshake failed")
+
+
+def shake_hands(client: Any) -> bool:
+    """Shake hands, if the connection is to be encrypted; return whether it can be used.
+
+    A client that merely goes, as the check of a load balancer does, is no failure.
+
+    Args:
+        client: Socket of the connection.
+
+    Raises:
+        OSError: If the client is gone.
+    """
+    if not isinstance(client, ssl.SSLSocket):
+        return True
+    try:
+        client.do_handshake()
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        return False
+    except ssl.SSLError as error:
+        reason = error.reason or ""
+        name, text = CAUSES.get(reason, (OTHER, reason.lower().replace("_", " ") or str(error)))
+        count_tls_failure(name)
+        failures.add(text)
+        return False
+    return True
