@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import select
+from contextlib import suppress
 from http.client import HTTPResponse
 from types import SimpleNamespace
 
@@ -16,10 +17,13 @@ from gunicorn.config import Config
 from gunicorn.workers.ggevent import GeventWorker
 
 from serving import connection, gunicorn_conf, handshake, worker
+from serving.errors import ServingError
+from serving.lingering import LINGER_SECONDS, SILENT_SECONDS
 from tests.processes import HANG_SECONDS
 
 LOOK = 0.02  # seconds
 LINGER = 0.3  # seconds
+REAL_LINGER = worker.LINGER
 
 
 class Clock:
@@ -263,3 +267,229 @@ def test_after_the_stop_a_request_on_its_way_is_still_answered(running):
     assert not is_closed(never)
     running.wait(LINGER / 2)
     assert never.recv(1) == b""
+
+
+def test_worker_stopped_answer_on_a_new_request_says_that_it_closes(running):
+    running.serve(echo)
+    plain, unusual = running.connect(), running.connect()
+    running.worker.alive = False
+    ask(plain)
+    assert answered(plain) == (1, False)
+    unusual.sendall(b"POST /1 HTTP/1.1\r\nHost: x\r\nTE: trailers\r\nContent-Length: 0\r\n\r\n")
+    assert answered(unusual) == (1, False)
+
+
+def test_worker_stopped_new_connection_has_linger_of_its_own(running):
+    running.serve(echo)
+    running.worker.alive = False
+    running.wait(10 * LINGER)
+    late = running.connect()  # accepted by a worker that was told to stop long ago
+    running.wait(0.9 * LINGER)
+    assert not is_closed(late)
+    running.wait(0.1 * LINGER)
+    assert late.recv(1) == b""
+
+
+def test_linger_of_a_real_worker_is_a_second():
+    # As the docs have it; `Running` makes it shorter.
+    assert REAL_LINGER == 1.0
+
+
+def test_keep_alive_idle_connection_is_closed_after_it(running):
+    running.serve(echo, keepalive=600)
+    used, unused = running.connect(), running.connect()
+    ask(used)
+    assert answered(used) == (1, True)
+    running.wait(599)
+    assert not any(map(is_closed, [used, unused]))
+    ask(used)
+    assert answered(used) == (1, True)  # and its time begins anew
+    running.wait(1)
+    assert unused.recv(1) == b""
+    assert not is_closed(used)
+    running.wait(599)
+    assert used.recv(1) == b""
+
+
+HEAD = b"POST /1 HTTP/1.1\r\nHost: x\r\n"
+
+
+def test_head_that_is_never_complete_is_given_up_after_request_seconds(running):
+    running.serve(echo, keepalive=600)
+    slow, unusual = running.connect(), running.connect()
+    running.wait(100)  # idle, which does not count
+    slow.sendall(HEAD)
+    unusual.sendall(b"GET /1 HTTP/1.1\r\nHost: x\r\n")
+    running.wait(running.worker.request_seconds - 1)
+    assert not any(map(is_closed, [slow, unusual]))
+    running.wait(1)
+    for client in (slow, unusual):
+        assert answer_and_end(client) == (408, "close")
+
+
+def answer_and_end(client):
+    """Status and `Connection` of an answer, behind which the connection is closed."""
+    response = HTTPResponse(client, method="POST")
+    response.begin()
+    response.read()
+    assert client.recv(1) == b""
+    return response.status, response.headers["Connection"]
+
+
+BODY = {
+    "a length": b"Content-Length: 5\r\n\r\n",
+    "chunks": b"Transfer-Encoding: chunked\r\n\r\n5\r\n",
+}
+
+
+def reading(environ, start_response):
+    """An application that reads its body, and then takes for ever."""
+    while environ["wsgi.input"].read(100):
+        pass
+    gevent.event.Event().wait()
+    return echo(environ, start_response)
+
+
+@pytest.mark.parametrize("framing", BODY)
+def test_request_past_request_seconds_is_told_whose_fault_it_is(framing, running):
+    running.serve(reading)
+    complete, incomplete = running.connect(), running.connect()
+    complete.sendall(HEAD + BODY[framing] + b"12345" + b"\r\n0\r\n\r\n" * (framing == "chunks"))
+    incomplete.sendall(HEAD + BODY[framing] + b"123")
+    running.wait(running.worker.request_seconds - 1)
+    assert not any(map(is_closed, [complete, incomplete]))
+    running.wait(1)
+    assert answer_and_end(complete) == (504, "close")
+    assert answer_and_end(incomplete) == (408, "close")
+
+
+def test_application_answers_for_itself_when_its_time_is_up(running):
+    def telling(environ, start_response):
+        try:
+            gevent.event.Event().wait()
+        except ServingError as error:
+            start_response(f"{error.status} Late", [("Content-Length", "0")])
+        return []
+
+    running.serve(telling)
+    clients = [running.connect(), running.connect()]
+    clients[0].sendall(HEAD + b"Content-Length: 0\r\n\r\n")
+    clients[1].sendall(HEAD + b"TE: trailers\r\nContent-Length: 0\r\n\r\n")
+    gevent.sleep(LOOK)
+    running.wait(running.worker.request_seconds)
+    assert [answer_and_end(client) for client in clients] == [(504, "close")] * 2
+
+
+def test_application_that_does_not_heed_its_time_is_answered_for(running):
+    def stubborn(environ, start_response):
+        while True:
+            with suppress(ServingError):
+                gevent.event.Event().wait()
+
+    running.serve(stubborn)
+    client = running.connect()
+    client.sendall(HEAD + b"Content-Length: 0\r\n\r\n")
+    gevent.sleep(LOOK)
+    running.wait(running.worker.request_seconds)
+    assert not is_closed(client)
+    running.wait(LINGER)
+    assert answer_and_end(client) == (504, "close")
+
+
+def test_answer_that_a_client_does_not_read_is_broken_off_and_nothing_is_added(running):
+    size = 4 * 2**20
+    running.serve(echo)
+    deaf = running.connect()
+    ask(deaf, size)
+    running.wait(running.worker.request_seconds)
+    got = b"".join(iter(lambda: deaf.recv(size), b""))
+    assert got.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert got.count(b"HTTP/1.1") == 1
+    assert len(got) < size
+
+
+def lingering(running, *, unread=2**21):
+    """A client that has its answer before it has sent its body."""
+    client = running.connect()
+    client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % unread)
+    gevent.sleep(LOOK)
+    response = HTTPResponse(client, method="POST")
+    response.begin()
+    assert (response.status, response.headers["Connection"]) == (200, "close")
+    assert len(response.read()) == 1
+    assert client.recv(1) == b""  # the sending side of the server is closed, and no more
+    return client
+
+
+def test_linger_client_that_sends_on_is_not_reset(running):
+    running.serve(echo)
+    client = lingering(running)
+    for _ in range(100):
+        client.sendall(bytes(2**14))
+        gevent.sleep(0)
+    assert len(running.worker.connections) == 1
+    client.close()
+    gevent.sleep(LOOK)
+    assert not running.worker.connections
+
+
+def test_linger_ends_after_so_many_bytes(running, monkeypatch):
+    monkeypatch.setattr("serving.lingering.LINGER_BYTES", 2**18)
+    running.serve(echo)
+    client = lingering(running)
+    client.sendall(bytes(2**17))
+    gevent.sleep(LOOK)
+    assert len(running.worker.connections) == 1
+    with suppress(BrokenPipeError, ConnectionResetError):
+        client.sendall(bytes(2**18))
+    gevent.sleep(LOOK)
+    assert not running.worker.connections
+
+
+def test_linger_ends_when_the_client_is_silent(running):
+    running.serve(echo, keepalive=600)
+    client = lingering(running)
+    running.wait(SILENT_SECONDS - 1)
+    client.sendall(b"12345")
+    gevent.sleep(LOOK)
+    running.wait(SILENT_SECONDS - 1)
+    assert len(running.worker.connections) == 1
+    running.wait(1)
+    assert not running.worker.connections
+
+
+def test_linger_ends_in_any_case(running):
+    running.serve(echo, keepalive=600)
+    client = lingering(running)
+    for _ in range(int(LINGER_SECONDS) - 1):
+        running.wait(1)
+        client.sendall(b"12345")
+        gevent.sleep(LOOK)
+    assert len(running.worker.connections) == 1
+    running.wait(1)
+    assert not running.worker.connections
+
+
+def test_linger_in_a_worker_that_stops_ends_before_idle_connections(running):
+    running.serve(echo)
+    lingering(running)
+    idle = running.connect()
+    running.wait(2 * LINGER)
+    assert len(running.worker.connections) == 2
+    running.worker.alive = False
+    running.wait(0)
+    assert len(running.worker.connections) == 1
+    assert not is_closed(idle)
+    running.wait(LINGER)
+    assert idle.recv(1) == b""
+
+
+def test_linger_makes_room_before_idle_connections(running):
+    running.serve(echo)
+    idle = [running.connect() for _ in range(3)]
+    lingering(running)
+    assert running.worker._evict_idle(1, "connections", 0.0) == 1
+    assert not any(map(is_closed, idle))
+    assert len(running.worker.connections) == 3
+    assert running.worker._evict_idle(1, "connections", 0.0) == 1
+    assert is_closed(idle[0])
