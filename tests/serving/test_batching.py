@@ -12,6 +12,7 @@ import gevent
 import numpy as np
 import pytest
 
+from serving import batching
 from serving.batching import Batcher
 from serving.call import Call
 from serving.errors import ClientGoneError, DeadlineError, OverloadedError
@@ -345,6 +346,79 @@ def test_a_full_batch_does_not_wait_for_the_delay(model, rows):
     batcher = Batcher(max_delay=10 * HANG_SECONDS, max_batch_rows=4)
     together(*(lambda: ask(batcher, model, rows[:2]) for _ in range(2)))
     assert model.session.runs == [4]
+
+
+def active(batcher):
+    """Which watchers of the loop a batcher has started: at each turn's end, awake, late."""
+    turns = batcher._turns
+    return turns._end.active, turns._awake.active, bool(turns._late and turns._late.active)
+
+
+def turns_of_the_loop(count):
+    for _ in range(count):
+        gevent.sleep(1e-9)
+
+
+def wait_until_at_rest(batcher):
+    with gevent.Timeout(HANG_SECONDS):
+        while any(active(batcher)):
+            gevent.sleep(0.001)
+
+
+def test_linger_after_a_lone_request_the_loop_stays_awake_for_a_while(model, rows, monkeypatch):
+    monkeypatch.setattr(batching, "LINGER", HANG_SECONDS)
+    batcher = Batcher()
+    together(lambda: ask(batcher, model, rows[:1]))
+    turns_of_the_loop(20)
+    assert active(batcher) == (True, True, False)
+    together(lambda: ask(batcher, model, rows[:1]))  # and its while begins anew
+    monkeypatch.setattr(batching, "LINGER", 0.0)
+    wait_until_at_rest(batcher)
+    assert model.session.runs == [1, 1]
+
+
+def test_linger_is_so_short_that_no_processor_time_is_lost(model, rows):
+    assert batching.LINGER <= 1e-4
+    batcher = Batcher()
+    together(lambda: ask(batcher, model, rows[:1]))
+    wait_until_at_rest(batcher)
+    assert active(batcher) == (False, False, False)
+
+
+def test_linger_after_a_joint_run_is_none(model, rows, monkeypatch):
+    monkeypatch.setattr(batching, "LINGER", HANG_SECONDS)
+    batcher = Batcher()
+    together(*(lambda: ask(batcher, model, rows[:1]) for _ in range(2)))
+    turns_of_the_loop(5)
+    assert active(batcher) == (False, False, False)
+
+
+def test_delay_the_loop_sleeps_while_a_request_waits_for_others(model, rows, monkeypatch):
+    flushes = []
+    flush = Batcher.flush
+
+    def watched(batcher):
+        result = flush(batcher)
+        if result[0]:  # someone waits on
+            flushes.append(active(batcher))
+        return result
+
+    monkeypatch.setattr(Batcher, "flush", watched)
+    delay = 0.2
+    batcher = Batcher(max_delay=delay)
+    together(lambda: ask(batcher, model, rows[:1]))
+    assert model.session.runs == [1]
+    # By its timer alone, which is as often as a deadline may be late: no busy loop, no long sleep.
+    assert 2 <= len(flushes) <= 3 * delay / batching.LATE
+    assert set(flushes[1:]) == {(True, False, True)}
+    assert active(batcher) == (False, False, False)
+
+
+def test_delay_shorter_than_the_timers_interval_is_kept(model, rows):
+    batcher = Batcher(max_delay=batching.LATE / 10)
+    found = together(lambda: ask(batcher, model, rows[:1]))
+    assert_own(model, rows[:1], found[0])
+    assert active(batcher) == (False, False, False)
 
 
 def test_parked_rows_are_run_though_a_connection_is_ready_at_every_turn(model, rows):

@@ -40,6 +40,14 @@ def test_workers_share_all_libraries_but_onnx_runtime():
     assert found == ["flask", "numpy", "serving.predict"]
 
 
+def test_keep_alive_is_the_idle_time_of_gunicorns_connections(monkeypatch):
+    show = "print(gunicorn_conf.keepalive, gunicorn_conf.http_parser)"
+    monkeypatch.delenv("FORWARDPASS_KEEP_ALIVE", raising=False)
+    assert arbiter(show) == ["75", "python"]
+    monkeypatch.setenv("FORWARDPASS_KEEP_ALIVE", "620")
+    assert arbiter(show) == ["620", "python"]
+
+
 def test_numpy_multiplies_in_a_worker_as_it_does_before_the_fork():
     # Large enough for all of BLAS's threads, which no fork takes with it.
     found = arbiter(

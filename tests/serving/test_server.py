@@ -144,6 +144,33 @@ def test_a_body_that_is_never_complete_is_given_up(serve, shipped):
     assert requests.post(f"{server.url}/predict", data=GOOD, headers=JSON, timeout=120).ok
 
 
+LATE = {
+    "plain": ("/predict", b""),
+    "read by the parser in Python": ("/predict", b"TE: trailers\r\n"),
+    "answered by Flask": ("/predict?model=digits", b""),
+    "of TensorFlow's protocol": ("/v1/models/digits:predict", b""),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_complete_request_past_request_seconds_is_answered_with_504(name, shared_server, shipped):
+    server = shared_server(
+        shipped, "--workers", "1", "--request-seconds", "0.01", "--max-delay", "1"
+    )
+    path, head = LATE[name]
+    with socket.create_connection(address(server), timeout=120) as client:
+        client.sendall(
+            b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%b"
+            b"Content-Length: %d\r\n\r\n%b" % (path.encode(), head, len(GOOD), GOOD)
+        )
+        answer = HTTPResponse(client, method="POST")
+        answer.begin()
+        content = json.loads(answer.read())
+        assert (answer.status, answer.headers["Connection"]) == (504, "close")
+        assert "--request-seconds" in content["error"]
+        assert client.recv(1) == b""
+
+
 def test_half_sent_bodies_hold_no_more_memory_than_there_is(live):
     server = live
     size = 10 * 2**20

@@ -36,6 +36,7 @@ def test_every_knob_has_an_environment_twin_and_arguments_win(monkeypatch):
     [
         ("port", 70000),
         ("workers", 0),
+        ("keep_alive", 0),
         ("max_body", 0),
         ("keep", 0),
         ("poll", -1),
