@@ -24,7 +24,7 @@ from gunicorn.http.unreader import SocketUnreader
 from serving.acceptor import is_readable
 from serving.lingering import linger
 from serving.observe.front import FINISH, WORKER
-from serving.plain_request import base_environ, environ_of
+from serving.plain_request import base_environ, environ_of, is_host
 from serving.request_body import ChunkedInput, Input
 from serving.turns import give_way
 
@@ -257,12 +257,15 @@ class Connection:
 
 
 def _require_host(request: Any) -> None:
-    """Refuse a request of HTTP/1.1 without a Host: RFC 9112, section 3.2.
+    """Refuse a request of HTTP/1.1 without a `Host`, and any with one that is none.
+
+    RFC 9112, section 3.2; that there is one at most has been checked.
 
     Raises:
-        InvalidHeader: If there is none.
+        InvalidHeader: If there is none, or its value is not a host.
     """
-    if request.version >= (1, 1) and not any(name == "HOST" for name, _ in request.headers):
+    hosts = [value for name, value in request.headers if name == "HOST"]
+    if (request.version >= (1, 1) and not hosts) or not all(map(is_host, hosts)):
         raise InvalidHeader("HOST", req=request)
 
 

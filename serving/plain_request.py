@@ -16,6 +16,8 @@ from gunicorn.http import wsgi
 from serving.observe.front import WORKER
 
 TARGET = re.compile(rb"(/[A-Za-z0-9_.~:/-]*)(?:\?([A-Za-z0-9_.~:/=&-]*))?")
+# A name or an IPv4 address, without an empty part within; or an IPv6 address. And a port.
+HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?!.*\.\.)[A-Za-z0-9_.~!$&'()*+;=%-]*)(?::[0-9]{0,5})?")
 # These change how a request is read, or who sent it: gunicorn's to judge.
 UNUSUAL = {
     b"transfer-encoding", b"expect", b"upgrade", b"http2-settings", b"te", b"trailer",
@@ -27,6 +29,7 @@ DIGITS = 18  # of a length: more bytes than there are
 REMEMBERED = 256  # names of headers, and targets, that need not be looked at twice
 
 _keys: dict[bytes, str] = {b"Content-Type": "CONTENT_TYPE", b"Content-Length": "CONTENT_LENGTH"}
+_hosts: set[str] = set()
 _targets: dict[bytes, tuple[str, str, str, bytes]] = {}
 
 
@@ -85,14 +88,25 @@ def environ_of(head: dict[str, Any], data: bytes, base: dict[str, Any]) -> dict[
         if not key or key in environ:  # a continued line, which is cut off, has an empty name
             return None
         environ[key] = value.decode("latin-1")
+    host = environ.get("HTTP_HOST")
     if (
-        "HTTP_HOST" not in environ
+        host is None
+        or (host not in _hosts and not is_host(host))
         or environ.get("HTTP_CONNECTION", "keep-alive").lower() != "keep-alive"
     ):
         return None
     length = environ.get("CONTENT_LENGTH", "")
     known = length.isascii() and length.isdigit() and len(length) <= DIGITS
     return environ if known else None
+
+
+def is_host(value: str) -> bool:
+    """Return whether the value of a `Host` is one: RFC 9110, section 7.2; it may be empty."""
+    if HOST.fullmatch(value) is None:
+        return False
+    if len(_hosts) < REMEMBERED:
+        _hosts.add(value)
+    return True
 
 
 def _key_of(name: bytes) -> str:
