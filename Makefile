@@ -14,7 +14,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-fast test-random fuzz lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve bench-before bench-load bench-page bench-swaps bench-guarantees bench-stalls soak-metrics soak clean
+.PHONY: help install serve test test-fast test-random fuzz lint format lock test-docker test-browser test-packages test-clients packages data bench-train bench-tables bench-parity bench-memory bench-compress bench-serve bench-before bench-load bench-page bench-swaps bench-guarantees bench-stalls bench-early-answers soak-metrics soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -135,6 +135,9 @@ bench-page: install  ## docs/benchmarks.md and the README's tables anew, out of 
 bench-guarantees: install  ## start-up, memory, overload, the cost of watching, whose answers are whose, in some 6 minutes
 	command -v wrk >/dev/null || (apt-get update --quiet && apt-get install --yes wrk)
 	$(BIN)/python -m benchmarks.guarantees
+
+bench-early-answers: install  ## do Python, curl, Node and Java receive answers given before their body was read, in a minute
+	$(BIN)/python -m benchmarks.early_answers
 
 bench-stalls: install  ## an innocent client's longest wait while hostile bodies are decoded, in some 15 minutes
 	$(BIN)/python -m benchmarks.stalls
