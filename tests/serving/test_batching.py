@@ -414,6 +414,19 @@ def test_delay_the_loop_sleeps_while_a_request_waits_for_others(model, rows, mon
     assert active(batcher) == (False, False, False)
 
 
+def test_delay_the_loop_sleeps_again_once_a_full_batch_has_run(model, rows):
+    batcher = Batcher(max_delay=10 * HANG_SECONDS, max_batch_rows=4)
+    full = [gevent.spawn(ask, batcher, model, rows[at : at + 2]) for at in (0, 2)]
+    waiting = gevent.spawn(ask, batcher, model, rows[4:5])
+    gevent.joinall(full, timeout=HANG_SECONDS)
+    turns_of_the_loop(2)
+    assert model.session.runs == [4]
+    assert active(batcher) == (True, False, True)
+    together(lambda: ask(batcher, model, rows[5:8]))
+    assert_own(model, rows[4:5], waiting.get(timeout=HANG_SECONDS))
+    assert model.session.runs == [4, 4]
+
+
 def test_delay_shorter_than_the_timers_interval_is_kept(model, rows):
     batcher = Batcher(max_delay=batching.LATE / 10)
     found = together(lambda: ask(batcher, model, rows[:1]))

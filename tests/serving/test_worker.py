@@ -287,6 +287,7 @@ def test_worker_stopped_answer_on_a_new_request_says_that_it_closes(running):
 def test_worker_stopped_new_connection_has_linger_of_its_own(running):
     running.serve(echo)
     running.worker.alive = False
+    running.wait(0)
     running.wait(10 * LINGER)
     late = running.connect()  # accepted by a worker that was told to stop long ago
     running.wait(0.9 * LINGER)
@@ -319,10 +320,11 @@ def test_keep_alive_idle_connection_is_closed_after_it(running):
 HEAD = b"POST /1 HTTP/1.1\r\nHost: x\r\n"
 
 
-def test_head_that_is_never_complete_is_given_up_after_request_seconds(running):
-    running.serve(echo, keepalive=600)
+@pytest.mark.parametrize("keepalive", [600, 5])
+def test_head_that_is_never_complete_is_given_up_after_request_seconds(keepalive, running):
+    running.serve(echo, keepalive=keepalive)
     slow, unusual = running.connect(), running.connect()
-    running.wait(100)  # idle, which does not count
+    running.wait(keepalive - 1)  # idle, which does not count
     send(slow, HEAD)
     send(unusual, b"GET /1 HTTP/1.1\r\nHost: x\r\n")
     running.wait(running.worker.request_seconds - 1)

@@ -105,7 +105,7 @@ def test_every_operation_is_explained(shipped, monkeypatch):
             assert len(text) > 30, path
             if "503" in operation["responses"] and operation["tags"] == ["administration"]:
                 assert "READY" in text or "`503`" in text, path
-            if "504" in operation["responses"]:
+            if "504" in operation["responses"] and operation["tags"] != ["administration"]:
                 assert "`503`" in text, path
                 assert "X-Request-Timeout" in text, path
 
