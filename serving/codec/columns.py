@@ -162,7 +162,7 @@ def _check_block_of_numbers(
         is_null = valid is not None and not valid[place]
         refuse(
             f"expected {field.expected} in instance {first + place}, field {field.name!r}; got "
-            f"{f'null, {NOT_FILLED}' if is_null else _words(column[place])}",
+            f"{f'null, {NOT_FILLED}' if is_null else _words(column[place], field)}",
             instance=first + place,
             field=field.name,
         )
@@ -181,12 +181,12 @@ def with_gaps(numbers: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> 
     return listed
 
 
-def _words(number: float) -> str:
+def _words(number: float, field: Field) -> str:
     if np.isnan(number):
         return f"NaN, {NOT_FILLED}"
     if np.isfinite(number) and abs(number) >= FLOAT32_LIMIT:
         return "a number that float32 cannot hold"
-    return f"the number {number:g}"
+    return f"the number {number:g}{field.gap_advice(float(number))}"
 
 
 def inputs_of_rows(blocks: Iterable[Sequence[Sequence[object]]], fields: Fields) -> Arrays:

@@ -33,7 +33,7 @@ from serving.bundle import (
     Number,
     seconds_of_fraction,
 )
-from serving.codec.values import quoted, shown
+from serving.codec.values import means_no_value, quoted, shown
 
 FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
 EXACT = 2.0**53  # from here on a whole number may not be the one that was written
@@ -51,6 +51,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNSEEN_CHARACTERS = 256  # of an unseen text that the graph is given
 LISTED = 5  # categories that an error names
 NOT_FILLED = "and the model fills no gap here"
+HOW_TO_SEND_A_GAP = "for a gap send null (NaN in binary, an empty value in CSV)"
 
 
 class WrongValueError(Exception):
@@ -112,7 +113,13 @@ class Field(ABC):
 
     def refuse(self, value: object) -> NoReturn:
         """Say what was expected in place of `value`."""
-        raise WrongValueError(self.expected, shown(value))
+        raise WrongValueError(self.expected, shown(value) + self.gap_advice(value))
+
+    def gap_advice(self, value: object) -> str:
+        """Return how to send a gap, to be put behind a wrong value that seems to stand for one."""
+        if not means_no_value(value):
+            return ""
+        return f"; {HOW_TO_SEND_A_GAP}" if self.fills_gaps else f", {NOT_FILLED}"
 
 
 class NumberField(Field):
@@ -128,7 +135,8 @@ class NumberField(Field):
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.refuse(value)
         if abs(value) >= FLOAT32_LIMIT:
-            raise WrongValueError(self.expected, "a number that float32 cannot hold")
+            came = "a number that float32 cannot hold"
+            raise WrongValueError(self.expected, came + self.gap_advice(value))
         if math.isnan(value):  # which the standard library's parser takes for a number
             self.refuse(value)
         return float(value)
@@ -262,7 +270,9 @@ class DateField(Field):
         if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
             self.refuse(value)
         if not FIRST_SECOND <= value < END_OF_DATES:
-            raise WrongValueError(self.expected, shown(value) + _outside(value))
+            raise WrongValueError(
+                self.expected, shown(value) + _outside(value) + self.gap_advice(value)
+            )
         return float(value)
 
     def accepts(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:

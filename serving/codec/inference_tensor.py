@@ -106,7 +106,7 @@ def inputs_of(tensor: Tensor, fields: Fields) -> Arrays:
     """The one input of a model of numbers, each of them looked at."""
     if tensor.datatype == BYTES:
         refuse(f'expected input "{FEATURES}" of numbers, best of FP32; got BYTES')
-    numbers = _numbers(tensor, len(fields))
+    numbers = _numbers(tensor, fields.columns)
     return inputs_of_matrix(numbers.reshape(tensor.rows, len(fields)), fields)
 
 
@@ -168,7 +168,7 @@ def column_of(tensor: Tensor, field: Field) -> Sequence[Any]:
         is_truth = tensor.datatype == BOOL and isinstance(field, DateField)
         if tensor.data is not None and (isinstance(field, CategoryField) or is_truth):
             return _check_values(tensor, field)
-        return check_numbers(field, _numbers(tensor, 1))
+        return check_numbers(field, _numbers(tensor, (field,)))
     if not isinstance(field, CategoryField | DateField):
         refuse(f"expected input {quoted(tensor.name)} of numbers; got BYTES", input=tensor.name)
     if tensor.data is None:
@@ -188,7 +188,7 @@ def _check_values(tensor: Tensor, field: Field) -> list[Any]:
     """
     checked: list[Any] = []
     for block in blocks(leaves(tensor.data, 1, _data_of(tensor))):
-        _floats(block, tensor, len(checked))
+        _floats(block, tensor, len(checked), (field,))
         values = map(_truth, block) if tensor.datatype == BOOL else block
         checked += check_column(field, list(values), len(checked))
     _require_count(tensor, 1, len(checked))
@@ -210,8 +210,9 @@ def _texts(tensor: Tensor) -> Iterator[object]:
         yield value
 
 
-def _numbers(tensor: Tensor, width: int) -> NDArray[Any]:
-    """The numbers of a tensor, null as NaN."""
+def _numbers(tensor: Tensor, columns: Sequence[Field]) -> NDArray[Any]:
+    """The numbers of a tensor whose rows have a value for each of these columns, null as NaN."""
+    width = len(columns)
     if tensor.data is None:
         found = numbers_of(tensor.content, tensor.datatype, tensor.name)
     else:
@@ -219,15 +220,27 @@ def _numbers(tensor: Tensor, width: int) -> NDArray[Any]:
         parts = [np.empty(0)]
         place = 0
         for block in blocks(leaves(tensor.data, width, _data_of(tensor))):
-            parts.append(_floats(block, tensor, place))
+            parts.append(_floats(block, tensor, place, columns))
             place += len(block)
         found = np.concatenate(parts)
     _require_count(tensor, width, len(found))
     return found
 
 
-def _floats(values: list[Any], tensor: Tensor, first: int) -> NDArray[np.float64]:
-    """Numbers that came as JSON, each of its tensor's datatype."""
+def _floats(
+    values: list[Any], tensor: Tensor, first: int, columns: Sequence[Field]
+) -> NDArray[np.float64]:
+    """Return numbers that came as JSON, null as NaN.
+
+    Args:
+        values: Values of consecutive elements of the tensor.
+        tensor: Says of which datatype they have to be.
+        first: Place of the first value in the tensor.
+        columns: Columns that a row of the tensor has values for.
+
+    Raises:
+        InvalidInstancesError: If a value is of another datatype.
+    """
     if set(map(type, values)) <= (TRUTHS if tensor.datatype == "BOOL" else NUMBERS):
         numbers = np.array(values, np.float64)  # null becomes NaN
         if _are_of(numbers[~np.isnan(numbers)], tensor.datatype):
@@ -235,9 +248,10 @@ def _floats(values: list[Any], tensor: Tensor, first: int) -> NDArray[np.float64
     found = np.empty(len(values))
     for place, value in enumerate(values):
         if not _is_of(value, tensor.datatype):
+            field = columns[(first + place) % len(columns)]
             refuse(
                 f"expected {_data_of(tensor)} to be of {tensor.datatype}; got {shown(value)} at "
-                f"place {first + place}",
+                f"place {first + place}, field {quoted(field.name)}{field.gap_advice(value)}",
                 input=tensor.name,
                 place=first + place,
             )

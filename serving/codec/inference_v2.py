@@ -58,7 +58,7 @@ def ask_inference(message: Message, fields: Fields) -> Question:
     try:
         inputs, asked = read_document(head, read)
     except (ValueError, RuntimeError):
-        raise syntax_error(head) from None
+        raise syntax_error(head, fields) from None
     return Question(inputs, partial(_reply, asked))
 
 

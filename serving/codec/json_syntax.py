@@ -3,34 +3,50 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
+from serving.codec.fields import LISTED, Fields
 from serving.codec.json_careful import not_json, text_of
+from serving.codec.values import quoted
 from serving.errors import NotJsonError
 
 SEARCHED = 2**20  # bytes of a body that is read a second time to find the place
 
 
-def syntax_error(body: bytes) -> NotJsonError:
+def syntax_error(body: bytes, fields: Fields) -> NotJsonError:
     """Why simdjson does not take a body.
 
     Args:
         body: the text.
+        fields: The model's columns.
     """
     try:
         text = text_of(body)
         if len(body) <= SEARCHED:
-            json.loads(text, parse_int=float, parse_constant=_refuse_constant)
+            json.loads(text, parse_int=float, parse_constant=partial(_refuse_constant, fields))
     except json.JSONDecodeError as error:
         return not_json(error)
     except NotJsonError as error:
         return error
     except (RecursionError, ValueError) as error:
-        return NotJsonError(f"expected a JSON body; got one with {error!s:.100}")
+        return NotJsonError(f"expected a JSON body; got one with {error!s:.400}")
     return NotJsonError(
-        "expected a JSON body; got one that is damaged, or holds an integer beyond 64 bits, a "
+        "expected a JSON body; got one that is damaged, or holds NaN, an integer beyond 64 bits, a "
         "number beyond float64 or half of a surrogate pair"
     )
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name}, which is no JSON; write null for a gap")
+def _refuse_constant(fields: Fields, name: str) -> None:
+    raise ValueError(f"{name}, which is no JSON; {_gap_advice(fields)}")
+
+
+def _gap_advice(fields: Fields) -> str:
+    """Return how to send a gap, and which columns take one."""
+    filled = [quoted(field.name) for field in fields.columns if field.fills_gaps]
+    if not filled:
+        return "send a number, since the model fills no gap in any column"
+    if len(filled) == len(fields):
+        return "send null for a gap"
+    more = len(filled) - LISTED
+    rest = f" and {more} more" if more > 0 else ""
+    return f"send null for a gap, which the model fills in {', '.join(filled[:LISTED])}{rest}"

@@ -77,7 +77,7 @@ def _decode(body: bytes, fields: Fields, beside: Beside) -> tuple[Arrays, bool]:
         try:
             inputs = read_document(body, read)
         except (ValueError, RuntimeError):
-            raise syntax_error(body) from None
+            raise syntax_error(body, fields) from None
         if inputs is not None:
             return inputs
     return decode_rows(body, fields, beside), True

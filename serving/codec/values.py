@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import Enum
 from heapq import nlargest
 
+from serving.bundle import GAPS
+
 SHOWN = 40  # characters of a wrong value that an error repeats
+LONGEST_WORD = 32  # characters of a text that is compared with NO_VALUE
+# What programs write where they have no value, and a column of numbers takes none of.
+NO_VALUE = {*GAPS, *(f"{sign}{word}" for sign in ("", "+", "-") for word in ("inf", "infinity"))}
 COMPARED = 64  # names that a wrong one is compared with letter by letter, some 50 µs each
 
 
@@ -31,6 +37,13 @@ def shown(value: object) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"the number {json.dumps(value)}"
     return json.dumps(value)  # true, false, null
+
+
+def means_no_value(value: object) -> bool:
+    """Return whether a value is NaN, an infinity, or a text for them or for a gap."""
+    if isinstance(value, str):
+        return len(value) <= LONGEST_WORD and value.strip().lower() in NO_VALUE
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def quoted(text: str) -> str:

@@ -40,6 +40,8 @@ A_DATE = (
 # The texts that Pandas reads as missing values, as far as no category is named so, and "?" of UCI.
 GAP_TEXTS = ["", "NA", "N/A", "#N/A", "<NA>", "NaN", "NaT", "null", "None", "?"]
 OUTSIDE = ", which in seconds is not of the years 1 to 9999; were "
+NO_GAP = ", and the model fills no gap here"
+SEND_NULL = "; for a gap send null (NaN in binary, an empty value in CSV)"
 IN_UTC = ", which in UTC is not of the years 1 to 9999"
 TAKEN = [  # column, value, as the graph takes it
     (number(), 1.5, 1.5), (number(), -3, -3.0), (number(), 2**64, 2.0**64),
@@ -82,13 +84,24 @@ REFUSED = [  # column, value, expected, got
     (number(), True, "a finite number", "true"),
     (number(), "1", "a finite number", 'the text "1"'),
     (number(), None, "a finite number", "null, and the model fills no gap here"),
-    (number(), math.nan, "a finite number", "the number NaN"),
-    (number(), math.inf, "a finite number", "a number that float32 cannot hold"),
+    (number(), math.nan, "a finite number", f"the number NaN{NO_GAP}"),
+    (number("impute"), math.nan, "a finite number", f"the number NaN{SEND_NULL}"),
+    (number(), math.inf, "a finite number", f"a number that float32 cannot hold{NO_GAP}"),
+    (number("impute"), -math.inf, "a finite number",
+     f"a number that float32 cannot hold{SEND_NULL}"),
+    (number("impute"), " NaN", "a finite number", f'the text " NaN"{SEND_NULL}'),
+    (number("impute"), "-Infinity", "a finite number", f'the text "-Infinity"{SEND_NULL}'),
+    (number(), "N/A", "a finite number", f'the text "N/A"{NO_GAP}'),
+    (number("impute"), "nano", "a finite number", 'the text "nano"'),
     (number(), -1e39, "a finite number", "a number that float32 cannot hold"),
     (number("impute"), Nest.LIST, "a finite number", "a list"),
     (boolean(), 2, "true or false", "the number 2"),
     (boolean(), "true", "true or false", 'the text "true"'),
-    (boolean(), math.nan, "true or false", "the number NaN"),
+    (boolean(), math.nan, "true or false", f"the number NaN{NO_GAP}"),
+    (boolean("impute"), "nan", "true or false", f'the text "nan"{SEND_NULL}'),
+    (boolean("impute"), math.inf, "true or false", f"the number Infinity{SEND_NULL}"),
+    (category(*WORDS, missing="impute"), math.nan, "a text", f"the number NaN{SEND_NULL}"),
+    (category("1"), math.nan, "a text or a whole number", f"the number NaN{NO_GAP}"),
     (boolean(), None, "true or false", "null, and the model fills no gap here"),
     (category(*WORDS), 1, "a text", "the number 1"),
     (category(*WORDS), True, "a text", "true"),
@@ -108,8 +121,11 @@ REFUSED = [  # column, value, expected, got
      'the text "17.05.2024"'),
     (date(), "2023-02-29", A_DATE,
      'the text "2023-02-29"'),
-    (date(), True, A_DATE, "true"), (date("impute"), math.nan, A_DATE, "the number NaN"),
-    (date(), math.inf, A_DATE, "the number Infinity, which is not of the years 1 to 9999"),
+    (date(), True, A_DATE, "true"),
+    (date("impute"), math.nan, A_DATE, f"the number NaN{SEND_NULL}"),
+    (date(), math.inf, A_DATE,
+     f"the number Infinity, which is not of the years 1 to 9999{NO_GAP}"),
+    (date("impute"), "inf", A_DATE, f'the text "inf"{SEND_NULL}'),
     (date(), 1715904000e3, A_DATE,
      f"the number 1715904000000.0{OUTSIDE}milliseconds meant? divide by 1000"),
     (date(), -(10**16), A_DATE,
