@@ -28,6 +28,7 @@ from serving.repository import Repository
 from serving.repository.shelf import require_models
 from serving.routes.clouds import clouds_routes
 from serving.routes.exchange import respond
+from serving.routes.index import index_routes
 from serving.routes.inference_v2 import inference_v2_routes
 from serving.routes.metrics import metrics_routes
 from serving.routes.models import models_routes
@@ -96,6 +97,7 @@ def create_app(**knobs: Any) -> Flask:
     app.register_blueprint(repository_routes(repository, settings))
     vertex = Vertex()
     proxies = TrustedProxies(settings.forwarded_allow_ips)
+    app.register_blueprint(index_routes(vertex))
     app.register_blueprint(openapi_routes(repository, vertex, proxies))
     app.register_blueprint(clouds_routes(repository, predict, settings, vertex))
     app.register_error_handler(ServingError, _serving_error)

@@ -8,7 +8,8 @@ from serving.guard.key_file import Scope
 # names of models and reasons only to a request with a key.
 OPEN = {"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
 OPEN |= {"/docs", "/docs/<file>"}  # a page that shows nothing before it has asked for a key
-OPEN_ENDPOINTS = {"clouds.vertex_health"}  # likewise, where a platform chooses the path
+# By endpoint, where Vertex AI may choose the path for something else that does need a key.
+OPEN_ENDPOINTS = {"clouds.vertex_health", "index.index", "index.icon"}
 ADMIN = "/v2/repository/models/"  # and what follows: it changes which versions are served
 
 

@@ -66,6 +66,11 @@ Over all workers, those that died included, in Prometheus' text format. Series t
 anything are left out."""
 DOCUMENT = """\
 OpenAPI 3.1, made for the models that are served now: their columns, categories and limits."""
+INDEX_PAGE = """\
+Links to what else there is, for a program. A browser, which says that it accepts `text/html`, is
+sent to `/docs`. It needs no key."""
+ICON = """\
+The icon that browsers ask for by themselves. It needs no key."""
 PAGE = """\
 Swagger UI. It asks no other host for anything. Where the server has keys it asks for one, and
 keeps it for this page alone."""

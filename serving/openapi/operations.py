@@ -57,6 +57,7 @@ class Operation:
         gives: of success, likewise; nothing for an empty body.
         statuses: of errors.
         required: it needs a body.
+        redirects: Whether it sends a browser to another page.
         unready: it answers with 503 and its own body, or none, where nothing is ready.
     """
 
@@ -71,6 +72,7 @@ class Operation:
     gives: dict[str, str | dict[str, Any]] = field(default_factory=dict)
     statuses: frozenset[int] = frozenset(faults.EVERYWHERE)
     required: bool = True
+    redirects: bool = False
     unready: bool = False
 
     def described(self, models: Sequence[str], example: dict[str, Any]) -> dict[str, Any]:
@@ -81,6 +83,8 @@ class Operation:
         if self.gives:
             success["content"] = _content(self.gives, models, {})
         answers = {"200": success, **faults.answers(statuses, form)}
+        if self.redirects:
+            answers["303"] = REDIRECTED
         if self.unready:
             answers["503"] = {**success, "description": "Nothing is ready."}
         described: dict[str, Any] = {
@@ -101,6 +105,10 @@ class Operation:
         return described
 
 
+REDIRECTED = {
+    "description": "A browser is sent to the page for people.",
+    "headers": {"Location": {"schema": {"type": "string", "format": "uri-reference"}}},
+}
 # Open where the server has no keys; administration needs one everywhere.
 KEYS: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
 SECURITY: dict[str, list[dict[str, list[str]]]] = {
@@ -146,6 +154,7 @@ def _object(**properties: Any) -> dict[str, Any]:
 TEXT, TRUTH, LIST = {"type": "string"}, {"type": "boolean"}, {"type": "array"}
 OBJECT = {"type": "object"}
 READINESS = _object(ready=TRUTH, models=OBJECT, refused=OBJECT) | {"required": ["ready"]}
+LINKS = {"type": "object", "additionalProperties": {"type": "string", "format": "uri-reference"}}
 NUMBER_OR_NONE = {"type": ["integer", "null"]}
 DONE = _object(name=TEXT, version=NUMBER_OR_NONE, before=NUMBER_OR_NONE, versions=LIST)
 TENSOR = _object(name=TEXT, datatype=TEXT, shape={"type": "array", "items": {"type": "integer"}})
@@ -186,6 +195,12 @@ def _own() -> list[Operation]:
                   gives={JSON: READINESS}, unready=True),
         Operation("GET", "/metrics", "forwardpass", "What Prometheus reads", descriptions.METRICS,
                   gives={"text/plain": TEXT}),
+        Operation("GET", "/", "forwardpass", "Links to what else there is",
+                  descriptions.INDEX_PAGE, "open",
+                  gives={JSON: LINKS}, redirects=True),
+        Operation("GET", "/favicon.ico", "forwardpass", "The icon of its pages",
+                  descriptions.ICON, "open",
+                  gives={"image/png": EMPTY}),
         Operation("GET", "/openapi.json", "forwardpass", "This description", descriptions.DOCUMENT,
                   gives={JSON: OBJECT}),
         Operation("GET", "/docs", "forwardpass", "This description, to read and try",

@@ -18,10 +18,15 @@ OPEN = {
 }
 
 
+INDEX = {"/", "/favicon.ico"}
+
+
 @pytest.mark.parametrize("rule", sorted(OPEN))
 def test_health_needs_no_key(rule):
     assert scope_of(rule) is None
     assert scope_of("/as/a/platform/likes", "clouds.vertex_health") is None
+    assert scope_of("/", "index.index") is None
+    assert scope_of("/", "clouds.vertex_predict") == "predict"
 
 
 @pytest.mark.parametrize("rule", ["/predict", "/metrics", "/models/<name>", "/v2", None])
@@ -52,7 +57,7 @@ def test_every_route_but_health_asks_for_a_key(guarded):
         for method in methods - {"OPTIONS"}:
             path = rule.replace("<name>", "digits")
             bare = client.open(path, method=method)
-            assert (bare.status_code == 401) == (rule not in OPEN), (rule, method)
+            assert (bare.status_code == 401) == (rule not in OPEN | INDEX), (rule, method)
             assert client.open(path, method=method, headers=headers).status_code != 401
     assert client.get("/no/such").status_code == 401  # not even which paths there are
     assert client.get("/no/such", headers=headers).status_code == 404

@@ -1,0 +1,48 @@
+"""`GET /`: where to begin, for a person and for a program; and the icon that browsers ask for."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify, request
+
+from serving.clouds import Vertex
+from serving.openapi.page import ICON
+
+LINKS = {
+    "docs": "/docs",
+    "openapi": "/openapi.json",
+    "predict": "/predict",
+    "models": "/models",
+    "inference_v2": "/v2",
+    "live": "/healthz",
+    "ready": "/readyz",
+    "metrics": "/metrics",
+}
+
+
+def index_routes(vertex: Vertex) -> Blueprint:
+    """Return the routes, which need no key and name no model.
+
+    Args:
+        vertex: What Vertex AI asks for; where that is `/`, it is left to it.
+    """
+    routes = Blueprint("index", __name__)
+
+    def index() -> Response:
+        # A browser names HTML; programs, whose */* takes both, get JSON.
+        media = request.accept_mimetypes.best_match(("application/json", "text/html"))
+        if media == "text/html":
+            answer = Response(status=303, headers={"Location": "docs"})  # relative: any prefix fits
+        else:
+            answer = jsonify({name: request.script_root + path for name, path in LINKS.items()})
+        answer.vary.add("Accept")
+        return answer
+
+    if "/" not in (vertex.health_route, vertex.predict_route):
+        routes.add_url_rule("/", view_func=index)
+
+    @routes.get("/favicon.ico")
+    def icon() -> Response:
+        headers = {"Cache-Control": "max-age=86400"}  # seconds; it changes with Swagger UI alone
+        return Response(ICON.file.read_bytes(), headers=headers, content_type=ICON.media)
+
+    return routes
