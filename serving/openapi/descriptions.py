@@ -72,8 +72,9 @@ sent to `/docs`. It needs no key."""
 ICON = """\
 The icon that browsers ask for by themselves. It needs no key."""
 PAGE = """\
-Swagger UI. It asks no other host for anything. Where the server has keys it asks for one, and
-keeps it for this page alone."""
+Swagger UI. It asks no other host for anything. Where the server has keys it asks for one in a form,
+and keeps it in memory until it is closed or reloaded. An address such as
+`/docs#/forwardpass/post_predict` opens at that operation."""
 PAGE_PARTS = """\
 Scripts, styles and the icon of `/docs`."""
 SERVER = """\

@@ -32,6 +32,7 @@ ICON = Part(PACKAGE / "favicon-32x32.png", "image/png")
 INDEX = Part(OURS / "index.html", "text/html; charset=utf-8")
 PARTS = {
     "start.js": Part(OURS / "start.js", "text/javascript"),
+    "start.css": Part(OURS / "start.css", "text/css"),
     "swagger-ui-bundle.js": Part(PACKAGE / "swagger-ui-bundle.js", "text/javascript"),
     "swagger-ui.css": Part(PACKAGE / "swagger-ui.css", "text/css"),
     "favicon-32x32.png": ICON,

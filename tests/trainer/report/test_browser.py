@@ -7,15 +7,11 @@ import subprocess
 
 import pytest
 
-CHROMIUM = "chromium"
+from tests.chromium import CHROMIUM, FLAGS
+
 pytestmark = pytest.mark.browser
 
-QUIET = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND",  # not for its maker's sake either
-    "--enable-logging=stderr",
-)  # fmt: skip
+QUIET = (*FLAGS, "--enable-logging=stderr")
 # Frames are as wide as they are told to be; of a window the browser has its own opinion.
 MEASURE = """
 <pre id="found"></pre><script>addEventListener('load', () => {
