@@ -78,6 +78,7 @@ def create_app(**knobs: Any) -> Flask:
     app.url_map.merge_slashes = False  # two slashes are no URL here, rather than a page of HTML
     if isinstance(app.json, DefaultJSONProvider):  # as it is by default
         app.json.sort_keys, app.json.compact = False, True
+    ignores_extra = settings.extra == "ignore"
     predict = Predictor(
         WatchedBatcher(
             table.own,
@@ -85,7 +86,8 @@ def create_app(**knobs: Any) -> Flask:
             max_delay=settings.max_delay,
             queue_rows=settings.queue_rows,
             queue_seconds=settings.queue_seconds,
-        )
+        ),
+        ignores_extra=ignores_extra,
     )
     app.register_blueprint(rows_routes(repository, predict, settings))
     app.register_blueprint(inference_v2_routes(repository, predict, settings))
@@ -98,7 +100,7 @@ def create_app(**knobs: Any) -> Flask:
     vertex = Vertex()
     proxies = TrustedProxies(settings.forwarded_allow_ips)
     app.register_blueprint(index_routes(vertex))
-    app.register_blueprint(openapi_routes(repository, vertex, proxies))
+    app.register_blueprint(openapi_routes(repository, vertex, proxies, ignores_extra=ignores_extra))
     app.register_blueprint(clouds_routes(repository, predict, settings, vertex))
     app.register_error_handler(ServingError, _serving_error)
     app.register_error_handler(HTTPException, partial(_http_error, keys))

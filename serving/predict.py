@@ -39,19 +39,20 @@ DECODERS: Mapping[Protocol, Decoder] = {
 LARGE = 2**20
 TRIM_DELAY = 10.0  # seconds from a large message to the next trim of the heap, at most
 
-# Made once a model, and gone with it.
-_fields: WeakKeyDictionary[ServedModel, Fields] = WeakKeyDictionary()
-
 
 class Predictor:
     """Answers messages of all protocols.
 
     Args:
         batcher: joins what runs.
+        ignores_extra: Whether a request may name columns that the model does not have.
     """
 
-    def __init__(self, batcher: Batcher) -> None:
+    def __init__(self, batcher: Batcher, *, ignores_extra: bool = False) -> None:
         self.batcher = batcher
+        self._ignores_extra = ignores_extra
+        # Made once a model, and gone with it.
+        self._fields: WeakKeyDictionary[ServedModel, Fields] = WeakKeyDictionary()
         self._one_large = Semaphore(1)
 
     def require_media(self, protocol: Protocol, media: str) -> None:
@@ -81,9 +82,10 @@ class Predictor:
         Raises:
             ServingError: of a class that says what is wrong with it; see `errors`.
         """
-        fields = _fields.get(model)
+        fields = self._fields.get(model)
         if fields is None:
-            fields = _fields[model] = Fields(model.manifest.inputs)
+            fields = Fields(model.manifest.inputs, ignores_extra=self._ignores_extra)
+            self._fields[model] = fields
         if len(message.content) > LARGE:
             question = self._decode_large(protocol, message, fields)
         else:

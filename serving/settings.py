@@ -143,6 +143,12 @@ class Settings(EnvironmentSettings):
     max_graph_bytes: int = Field(
         512 * 2**20, ge=1, le=2**31, description="largest ONNX file of a version, in bytes"
     )
+    extra: Literal["refuse", "ignore"] = Field(
+        "refuse",
+        description="what to do with columns that the model does not have, by name, in a request: "
+        "refuse answers 422, ignore leaves them out; a row of values without names is held to the "
+        "number of columns in both cases",
+    )
     run_seconds: float = Field(
         5,
         gt=0,

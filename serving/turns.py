@@ -18,3 +18,21 @@ def give_way() -> None:
         gevent.sleep(1e-9)
     else:
         time.sleep(0)
+
+
+class Work:
+    """Work that is done in steps; others have their turn after so many units of it.
+
+    Args:
+        most: Units of a turn.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+
+    def spend(self, units: int) -> None:
+        """Count units as done, and give way if they are more than the turn has left."""
+        self._left -= units
+        if self._left < 0:
+            self._left = self._most
+            give_way()

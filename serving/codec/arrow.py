@@ -39,8 +39,9 @@ def decode_arrow(body: bytes, fields: Fields) -> Arrays:
     """Decode the rows of a stream of record batches.
 
     Args:
-        body: The stream, not compressed; columns by name, in any order. Null, and NaN, is a gap;
-            times without a zone are UTC.
+        body: The stream, not compressed; columns by name, in any order, others than the model's
+            among them if `fields` ignores those. Null, and NaN, is a gap; times without a zone are
+            UTC.
         fields: The model's columns.
 
     Raises:
@@ -145,6 +146,8 @@ class _Stream:
 
     def _keep(self, header: Table, content: memoryview) -> None:
         number, data = header.number(0, "<q"), header.table(1)
+        if self.fields.ignores_extra and number not in self.encoded:
+            return  # of a column that is left out
         if number not in self.encoded or data is None:
             refuse_stream("a dictionary of no column")
         if header.number(2, "<B"):
@@ -162,7 +165,11 @@ class _Stream:
                 f"{batch.rows}; send fewer at a time"
             )
         self.rows_left -= batch.rows
-        arrays = [batch.next_array(column.stored) for column in self.columns]
+        arrays = []
+        for column in self.columns:
+            if column.skipped is not None:
+                batch.skip(column.skipped)
+            arrays.append(batch.next_array(column.stored))
         self.is_shared = True
         for start in range(0, batch.rows, self.rows_at_once):
             stop = min(start + self.rows_at_once, batch.rows)

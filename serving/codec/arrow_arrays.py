@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import counted, seconds_of_ticks
-from serving.codec.arrow_schema import Layout, refuse_stream
+from serving.codec.arrow_schema import Layout, Skipped, refuse_stream
 from serving.codec.columns import VALUES, refuse
 from serving.codec.fields import Field, WrongValueError
 from serving.codec.flatbuffer import Structs, Table
@@ -103,6 +103,13 @@ class Batch:
                 return Array(layout, rows, bits, views, self, buffers=buffers)
             case _:
                 return Array(layout, rows, bits, _numbers(items, layout.dtype, rows), self)
+
+    def skip(self, skipped: Skipped) -> None:
+        """Step over the arrays of columns that are left out."""
+        self._node += skipped.nodes
+        self._buffer += skipped.buffers
+        for _ in range(skipped.views):
+            self._next_variadic()
 
     def buffer(self, place: int) -> memoryview:
         """Return one buffer by its place in the batch."""

@@ -5,14 +5,16 @@ https://github.com/apache/arrow/blob/main/format/Schema.fbs has the numbers of f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal, NamedTuple, NoReturn
 
-from serving.codec.columns import in_turns, refuse, require_known
+from serving.codec.columns import VALUES, in_turns, refuse, require_known
 from serving.codec.fields import DateField, Field, Fields
 from serving.codec.flatbuffer import Table
 from serving.codec.values import quoted
 from serving.errors import MalformedBodyError
+from serving.turns import Work
 
 
 class Layout(NamedTuple):
@@ -45,6 +47,28 @@ OTHERS = {
 
 
 VALUES_PER_COLUMN = 8  # that take as long to check as a column's declaration to read
+# Buffers of an array of each type, those of its children not counted. A union is missing: older
+# writers give it one more, and nothing in the schema says so.
+BUFFERS = {
+    1: 0, 2: 2, 3: 2, 4: 3, 5: 3, 6: 2, 7: 2, 8: 2, 9: 2, 10: 2, 11: 2, 12: 2, 13: 1, 15: 2, 16: 1,
+    17: 2, 18: 2, 19: 3, 20: 3, 21: 2, 22: 0, 23: 2, 24: 2, 25: 3, 26: 3,
+}  # fmt: skip
+VIEWS = (23, 24)  # types of which an array has further buffers, as many as each batch says
+BYTES_PER_FIELD = 16  # of a schema; a field takes more, unless several parents refer to it
+
+
+class Skipped(NamedTuple):
+    """What columns that are left out take up of a batch.
+
+    Attributes:
+        nodes: Number of arrays, those nested in others included.
+        buffers: Number of their buffers, those of `views` not included.
+        views: Number of arrays of views, which have a number of buffers that each batch says.
+    """
+
+    nodes: int = 0
+    buffers: int = 0
+    views: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,12 +80,15 @@ class Column:
         values: Layout of its values, or of its dictionary's.
         dictionary: Number of its dictionary; None where it has none.
         stored: Layout of what a batch holds: indices into the dictionary, or the values.
+        skipped: What lies before it in a batch, of columns that are left out; None for
+            nothing.
     """
 
     field: Field
     values: Layout
     dictionary: int | None
     stored: Layout
+    skipped: Skipped | None = None
 
 
 def read_schema(schema: Table, fields: Fields) -> list[Column]:
@@ -78,12 +105,22 @@ def read_schema(schema: Table, fields: Fields) -> list[Column]:
     if schema.number(0, "<h"):
         refuse_stream("big-endian numbers")
     columns: dict[str, Column] = {}
+    left_out: list[Table] = []  # that are declared since the last column that is read
+    count = 0
     for declared in in_turns(schema.tables(1), VALUES_PER_COLUMN):
         name = declared.text(0)
+        count += 1
+        if fields.ignores_extra and name not in fields.places:
+            if count > fields.most_names:
+                refuse(f"expected at most {fields.most_names} columns; got more")
+            left_out.append(declared)
+            continue
         require_known([name], fields, "column")
         if name in columns:
             refuse(f"expected every column once; got {quoted(name)} twice", field=name)
-        columns[name] = _column(declared, fields.columns[fields.places[name]])
+        column = _column(declared, fields.columns[fields.places[name]])
+        columns[name] = replace(column, skipped=_space_of(left_out)) if left_out else column
+        left_out = []
     if not columns:
         refuse("expected the model's columns; got a stream of none")
     return list(columns.values())
@@ -91,7 +128,38 @@ def read_schema(schema: Table, fields: Fields) -> list[Column]:
 
 def refuse_stream(came: str) -> NoReturn:
     """Refuse a body that is no Arrow stream, or of a kind that is not read."""
-    raise MalformedBodyError(f"expected an Arrow stream; got {came[:100]}")
+    raise MalformedBodyError(f"expected an Arrow stream; got {came[:200]}")
+
+
+def _space_of(left_out: list[Table]) -> Skipped:
+    """Return what columns take up of a batch.
+
+    Raises:
+        MalformedBodyError: If one is of a type that is not known, or they nest without end.
+    """
+    nodes = buffers = views = 0
+    most = len(left_out[0].content) // BYTES_PER_FIELD
+    waiting = list(left_out)
+    work = Work(VALUES // VALUES_PER_COLUMN)
+    while waiting:
+        declared = waiting.pop()
+        nodes += 1
+        work.spend(1)
+        if nodes + len(waiting) > most:
+            refuse_stream("columns nested in more than one other")
+        if declared.table(4) is not None:  # of a dictionary the batch holds the indices
+            buffers += BUFFERS[2]
+            continue
+        kind = declared.number(2, "<B")
+        if kind not in BUFFERS:
+            refuse_stream(
+                f"a column {quoted(declared.text(0))} of a type that cannot be left out; leave it "
+                f"out before the stream is written"
+            )
+        buffers += BUFFERS[kind]
+        views += kind in VIEWS
+        waiting += islice(declared.tables(5), most)
+    return Skipped(nodes, buffers, views)
 
 
 def _column(declared: Table, field: Field) -> Column:

@@ -39,9 +39,9 @@ def decode_csv(body: bytes, fields: Fields) -> Arrays:
 
     Args:
         body: in UTF-8, lines ended by LF or CRLF, values quoted as RFC 4180 has it where they need
-            be. A first line of the columns' names says their order; without one it is the
-            model's. Empty lines of a table of several columns are passed over. An empty value,
-            and one of `GAPS`, is a gap.
+            be. A first line of the columns' names says their order, and may name others that are
+            left out if `fields` ignores them; without one the order is the model's. Empty lines of
+            a table of several columns are passed over. An empty value, and one of `GAPS`, is a gap.
         fields: the model's columns.
 
     Raises:
@@ -111,14 +111,13 @@ def _text(body: bytes) -> str:
 
 
 def _instances(text: str, fields: Fields) -> Iterator[list[object]]:
-    width = len(fields)
-    order: Sequence[int] = range(width)
-    rows = _Rows(text, width)
+    order: Sequence[int] = range(len(fields))
+    rows = _Rows(text, len(fields), fields.most_names)
     for place, values in enumerate(rows):
         if place == 0 and len(values) <= rows.most and (named := _order(values, fields)):
-            order = named
+            order, rows.width = named, len(values)
             continue
-        if len(values) != width:
+        if len(values) != rows.width:
             rows.refuse_width(len(values))
         yield [_value(values[at], field) for at, field in zip(order, fields.columns, strict=True)]
         rows.instance += 1
@@ -138,12 +137,14 @@ def _order(values: Sequence[str], fields: Fields) -> Sequence[int] | None:
     known = [name for name in fields.places if name.casefold() in alike]
     if 2 * len(known) < len(fields):
         return None
-    if len(names) == len(fields) and given == set(fields.places):
-        places = {name: place for place, name in enumerate(names)}
-        return [places[name] for name in fields.places]
     missing = [name for name in fields.places if name not in given]
     others = [name for name in names if name not in fields.places]
-    came = [f"no {quoted(name)}" for name in missing[:1]] + [quoted(name) for name in others[:1]]
+    are_once = len(names) - len(others) == len(fields)
+    if not missing and are_once and (fields.ignores_extra or not others):
+        places = {name: place for place, name in enumerate(names)}
+        return [places[name] for name in fields.places]
+    came = [f"no {quoted(name)}" for name in missing[:1]]
+    came += [quoted(name) for name in others[:1] if not fields.ignores_extra]
     refuse(
         f"expected the names of the {counted(len(fields), 'column')} in the first line, or none of "
         f"them; got {' and '.join(came) or 'one of them twice'}",
@@ -160,17 +161,20 @@ class _Rows:
 
     Args:
         text: The CSV text.
-        width: Number of the model's columns.
+        width: Number of values that a row should have.
+        most_names: Largest number of columns that the first line may name.
 
     Attributes:
+        width: As above; the caller sets it to what a first line of names says.
         most: Largest number of values that a row is split into.
         instance: Number of the next instance, for errors; the caller counts.
     """
 
-    def __init__(self, text: str, width: int) -> None:
-        self.most = 2 * width
+    def __init__(self, text: str, width: int, most_names: int) -> None:
+        self.most = max(2 * width, most_names)
         self.instance = 0
-        self._text, self._width = text, width
+        self.width = width
+        self._text = text
         self._at = 0  # Where the next line begins.
         self._in_row = False  # Whether that line continues a quoted value.
 
@@ -179,7 +183,7 @@ class _Rows:
             self._in_row = False
             if row:
                 yield row
-            elif self._width == 1:
+            elif self.width == 1:
                 yield [""]  # a gap
             else:
                 self._at = LINE_ENDS.match(self._text, self._at).end()  # type: ignore[union-attr]
@@ -187,10 +191,10 @@ class _Rows:
     def refuse_width(self, got: int | Literal["more"]) -> NoReturn:
         """Refuse a row of another number of values than there are columns."""
         refuse(
-            f"expected {counted(self._width, 'value')} in instance {self.instance}, one "
+            f"expected {counted(self.width, 'value')} in instance {self.instance}, one "
             f"per column, with commas between them; got {got}",
             instance=self.instance,
-            expected=self._width,
+            expected=self.width,
             got=got,
         )
 

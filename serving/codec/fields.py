@@ -50,6 +50,7 @@ FINER_UNITS = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNSEEN_CHARACTERS = 256  # of an unseen text that the graph is given
 LISTED = 5  # categories that an error names
+MOST_EXTRA = 2**12  # columns that are left out of a request; each costs the time to step over it
 NOT_FILLED = "and the model fills no gap here"
 HOW_TO_SEND_A_GAP = "for a gap send null (NaN in binary, an empty value in CSV)"
 
@@ -331,13 +332,22 @@ def _field(column: Input) -> Field:
 class Fields:
     """The columns of a model.
 
+    Args:
+        inputs: Columns as the manifest declares them.
+        ignores_extra: Whether a request may name columns that the model does not have; they are
+            left out.
+
     Attributes:
+        ignores_extra: As above.
+        most_names: Largest number of columns that a record or another form of request may name.
         columns: in the order of a row.
         places: of each column in that order, by name.
         all_numbers: the graph takes a row as a vector; each column by itself otherwise.
     """
 
-    def __init__(self, inputs: Sequence[Input]) -> None:
+    def __init__(self, inputs: Sequence[Input], *, ignores_extra: bool = False) -> None:
+        self.ignores_extra = ignores_extra
+        self.most_names = len(inputs) + ignores_extra * MOST_EXTRA
         self.columns = tuple(_field(column) for column in inputs)
         self.places = {field.name: place for place, field in enumerate(self.columns)}
         self.all_numbers = all(field.dtype is np.float32 for field in self.columns)

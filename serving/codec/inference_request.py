@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from serving.bundle import FEATURES, Arrays
-from serving.codec.columns import common_length, inputs_of_columns, refuse
+from serving.codec.columns import common_length, in_turns, inputs_of_columns, refuse
 from serving.codec.fields import Fields
 from serving.codec.inference_tensor import (
     TENSOR,
     Tensor,
+    binary_size,
     column_of,
     inputs_of,
+    is_left_out,
     parameters_of,
     plain_rows,
     read_tensor,
@@ -23,6 +25,7 @@ from serving.codec.outputs import MOST, distinct
 from serving.codec.values import quoted, shown
 
 LONGEST_ID = 256  # characters
+INPUT_VALUES = 64  # values that take as long to check as the head of an input to read
 # The last two are not the protocol's: KServe's client repeats there what the URL has said.
 REQUEST = ("inputs", "id", "parameters", "outputs", "model_name", "model_version")
 
@@ -60,15 +63,21 @@ def read_request(
     request = members_of(document, REQUEST, "the request")
     asked = _asked(request)
     tensors: dict[str, Tensor] = {}
-    for value in list_of(request.get("inputs"), '"inputs"'):
+    inputs = list_of(request.get("inputs"), '"inputs"')
+    if fields.ignores_extra and len(inputs) > fields.most_names:
+        refuse(f"expected at most {fields.most_names} inputs; got {len(inputs)}")
+    for value in in_turns(inputs, INPUT_VALUES):
         members = members_of(value, TENSOR, "an input")
+        if is_left_out(members, fields):
+            rest = rest[binary_size(members, rest) or 0 :]
+            continue
         tensor, size = read_tensor(members, tensors, rest, fields)
         rest = rest[size:]
         tensors[tensor.name] = tensor
     if rest:
         refuse(f"expected no bytes behind the last tensor; got {len(rest)}")
     if fields.all_numbers:
-        if not tensors:
+        if FEATURES not in tensors:
             refuse(f'expected the input "{FEATURES}"; got none')
         tensor = tensors[FEATURES]
         rows = None if tensor.data is None else plain_rows(tensor, head, request, len(fields))

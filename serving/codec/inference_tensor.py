@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from serving.codec.json_arrays import built, leaves, list_of, unbuilt
 from serving.codec.json_documents import after_step, text_of_part
 from serving.codec.json_plain import has_signs, narrow, plain_numbers
 from serving.codec.matrix import inputs_of_matrix
-from serving.codec.values import quoted, shown
+from serving.codec.values import SHOWN, quoted, shown
 
 LONGEST = 4096  # characters of parameters
 NUMBERS = {int, float, type(None)}  # that JSON has, or a gap
@@ -50,7 +50,7 @@ def read_tensor(
 ) -> tuple[Tensor, int]:
     """An input, and how many of the binary bytes are its own."""
     name = required_text(members.get("name"), '"name" of an input')
-    known = [FEATURES] if fields.all_numbers else fields.places
+    known = names_of_inputs(fields)
     if name not in known or name in before:
         came = f"{quoted(name)} twice" if name in before else quoted(name)
         shows = ", ".join(map(quoted, list(known)[:5])) + ", ..." * (len(known) > 5)
@@ -64,26 +64,54 @@ def read_tensor(
             input=name,
         )
     count = _count(members.get("shape"), name, fields)
-    parameters = parameters_of(members, what)
-    size = parameters.get("binary_data_size")
+    size = binary_size(members, rest)
     if size is None:
-        refuse_shared_memory(parameters, what)
+        refuse_shared_memory(parameters_of(members, what), what)
         data = list_of(members.get("data"), f'"data" of {what}')
         brackets = 1 + _brackets(members.get("parameters"))  # one of the shape, which is flat
         return Tensor(name, datatype, count, data, rest[:0], brackets), 0
+    return Tensor(name, datatype, count, None, rest[:size]), size
+
+
+def names_of_inputs(fields: Fields) -> Collection[str]:
+    """Return the names of the inputs that a model takes."""
+    return (FEATURES,) if fields.all_numbers else fields.places
+
+
+def is_left_out(members: dict[str, Any], fields: Fields) -> bool:
+    """Return whether an input is none of the model's, and those are left out."""
+    if not fields.ignores_extra:
+        return False
+    return required_text(members.get("name"), '"name" of an input') not in names_of_inputs(fields)
+
+
+def binary_size(members: dict[str, Any], rest: memoryview) -> int | None:
+    """Return the number of bytes of an input behind the JSON, None if its data are in the JSON.
+
+    Args:
+        members: What the request says of the input; its name is a text.
+        rest: Binary bytes that no input before has taken.
+
+    Raises:
+        InvalidInstancesError: If that is no number of bytes, or there are not so many.
+    """
+    name = members["name"]
+    size = parameters_of(members, f"input {quoted(name)}").get("binary_data_size")
+    if size is None:
+        return None
     if "data" in members or isinstance(size, bool) or not isinstance(size, int) or size < 0:
         refuse(
             f'expected either "data" or the number of bytes in "binary_data_size" of input '
             f"{quoted(name)}; got {'both' if 'data' in members else 'another value'}",
-            input=name,
+            input=name[:SHOWN],
         )
     if size > len(rest):
         refuse(
             f"expected {counted(size, 'byte')} of input {quoted(name)} behind the JSON; got "
             f"{len(rest)}",
-            input=name,
+            input=name[:SHOWN],
         )
-    return Tensor(name, datatype, count, None, rest[:size]), size
+    return size
 
 
 def _count(shape: object, name: str, fields: Fields) -> int:

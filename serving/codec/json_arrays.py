@@ -129,23 +129,30 @@ def built(value: Any, most: int, what: str) -> Any:
     return value.as_dict() if isinstance(value, simdjson.Object) else value.as_list()
 
 
-def members_of(value: object, known: Iterable[str], what: str) -> dict[str, Any]:
+def members_of(
+    value: object, known: Iterable[str], what: str, most: int | None = None
+) -> dict[str, Any]:
     """The members of an object, which stay unbuilt.
 
     Args:
         value: simdjson's.
         known: keys that it may have, each once.
         what: it is called in an error.
+        most: Largest number of keys where others are left out; None refuses others.
 
     Raises:
-        InvalidInstancesError: it is none, or has others.
+        InvalidInstancesError: If it is none, or has others or too many keys.
     """
     if not isinstance(value, simdjson.Object):
         refuse(f"expected {what} to be an object; got {shown(unbuilt(value))}")
+    if most is not None and len(value) > most:
+        refuse(f"expected at most {most} keys in {what}; got {len(value)}")
     members: dict[str, Any] = {}
     # A key is searched for from the first on, and a table may have thousands of columns.
     for key in in_turns(value, SEARCHED):
         if key not in known:
+            if most is not None:
+                continue
             refuse(
                 f"expected {what} to have no other keys than {', '.join(known)}; got {shown(key)}",
                 key=key[:40],

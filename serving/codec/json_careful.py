@@ -18,6 +18,7 @@ from serving.bundle import Arrays, counted, join
 from serving.codec.beside import LONGEST, NOTHING, Beside
 from serving.codec.fields import CategoryField, Field, Fields, WrongValueError, most_cells
 from serving.codec.json_plain_records import decode_plain_records
+from serving.codec.json_skip import end_of_value
 from serving.codec.values import NESTS, SHOWN, quoted, shown, suggestion
 from serving.errors import InvalidInstancesError, NotJsonError
 from serving.turns import give_way
@@ -196,7 +197,7 @@ class _Reader:
         """
         if self.at < self.careful_until or self.at + self.stride > len(self.text):
             return 0
-        end = 1 + max(self.text.rfind(sign, self.at, self.at + self.stride) for sign in "]}")
+        end = self._stride_end()
         if not end:
             return 0
         self.careful_until, stride = end, self.text[self.at : end]
@@ -207,6 +208,15 @@ class _Reader:
         self.at = end
         self.rows.add_all(inputs)
         return len(next(iter(inputs.values())))
+
+    def _stride_end(self) -> int:
+        """Return where the last instance of the next stride seems to end, 0 if nowhere."""
+        stop = self.at + self.stride
+        if self.fields.ignores_extra:  # a list or an object in a record may end anywhere
+            between = max(self.text.rfind(signs, self.at, stop) for signs in ("},{", "}, {"))
+            if between >= 0:
+                return between + 1
+        return 1 + max(self.text.rfind(sign, self.at, stop) for sign in "]}")
 
     def _sound_instances(self, stride: str) -> int:
         """Step over a stride that is sound, if not plain: with integers beyond 64 bits, say."""
@@ -227,8 +237,9 @@ class _Reader:
         if isinstance(instance, tuple):
             record: dict[str, float | str] = {}
             for key, value in instance:
-                record[key] = self._check(value, 0, self._place(record, key, 0), named=True)
-            return self._filled(record, 0)
+                if not self._is_left_out(key):
+                    record[key] = self._check(value, 0, self._place(record, key, 0), named=True)
+            return self._filled(record, len(instance), 0)
         if not isinstance(instance, list) or len(instance) != len(self.fields):
             self._refuse_instance(0, "another")
         return [self._check(value, 0, place) for place, value in enumerate(instance)]
@@ -267,11 +278,27 @@ class _Reader:
     def _record(self, number: int) -> list[float | str]:
         """Named values whose brace is open, in the order of the columns."""
         record: dict[str, float | str] = {}
-        while self._another("}", first=not record):
+        count = 0
+        while self._another("}", first=not count):
             key = self._key()
+            count += 1
+            if self._is_left_out(key):
+                self._require_fewer_keys(count, number)
+                self.at = end_of_value(self.text, self.at)
+                continue
             place = self._place(record, key, number)
             record[key] = self._check(self._value(), number, place, named=True)
-        return self._filled(record, number)
+        return self._filled(record, count, number)
+
+    def _is_left_out(self, key: str) -> bool:
+        return self.fields.ignores_extra and key not in self.fields.places
+
+    def _require_fewer_keys(self, count: int, number: int) -> None:
+        if count > self.fields.most_names:
+            _refuse(
+                f"expected at most {self.fields.most_names} fields in instance {number}; got more",
+                instance=number,
+            )
 
     def _place(self, record: dict[str, float | str], key: str, number: int) -> int:
         """The column of a key that the record does not have yet."""
@@ -291,8 +318,21 @@ class _Reader:
             )
         return place
 
-    def _filled(self, record: dict[str, float | str], number: int) -> list[float | str]:
-        """The record's values in the order of the columns, gaps as the graph takes them."""
+    def _filled(self, record: dict[str, float | str], count: int, number: int) -> list[float | str]:
+        """Return a record's values in the order of the columns, gaps as the graph takes them.
+
+        Args:
+            record: Values of the model's columns.
+            count: Number of keys of the record, those that are left out included.
+            number: Number of the instance.
+        """
+        self._require_fewer_keys(count, number)
+        if count and not record:
+            _refuse(
+                f"expected at least one of the model's fields in instance {number}; got {count} "
+                f"others",
+                instance=number,
+            )
         for place, field in enumerate(self.fields.columns):
             if field.name not in record:
                 try:

@@ -12,11 +12,12 @@ import simdjson
 
 from serving.bundle import FEATURES, Arrays, join
 from serving.codec.beside import LONGEST, NOTHING, Beside
-from serving.codec.columns import blocks, in_turns
+from serving.codec.columns import VALUES, blocks, in_turns
 from serving.codec.fields import Fields, WrongValueError, most_cells
 from serving.codec.json_arrays import built
 from serving.codec.json_documents import read_document, text_of_part
 from serving.codec.json_plain import plain_rows, signs
+from serving.turns import Work
 
 Read = Callable[[simdjson.Object], dict[str, Any]]
 
@@ -25,7 +26,7 @@ WIDEST = 256  # keys of a record that are searched for one by one
 
 
 class _StrangeError(Exception):
-    """Something out of the ordinary: a key twice, a key of no column, another number of values."""
+    """Something out of the ordinary: a key twice, an unknown key, another number of values."""
 
 
 def decode_plain_records(body: bytes, fields: Fields, beside: Beside = NOTHING) -> Arrays | None:
@@ -119,13 +120,18 @@ def _inputs(block: Sequence[object], fields: Fields, read: Read) -> Arrays:
 
 def _rows(block: Sequence[object], fields: Fields, read: Read) -> Iterator[list[object]]:
     """Each instance's values in the order of the columns, None for a gap."""
-    width, names = len(fields), fields.places.keys()
+    width, names, most = len(fields), fields.places.keys(), fields.most_names
+    work = Work(VALUES)
     for instance in block:
-        if isinstance(instance, simdjson.Object) and len(instance) <= width:
+        if isinstance(instance, simdjson.Object) and len(instance) <= most:
             record = read(instance)
             # simdjson keeps every key, a dictionary each once.
-            if len(record) != len(instance) or not record.keys() <= names:
+            if len(record) != len(instance):
                 raise _StrangeError
+            if not record.keys() <= names:
+                if not fields.ignores_extra or names.isdisjoint(record):
+                    raise _StrangeError
+                work.spend(len(record))
             yield list(map(record.get, names))
         elif isinstance(instance, simdjson.Array) and len(instance) == width:
             yield list(instance)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from serving.bundle import FEATURES, Arrays, Manifest, slices
 from serving.codec.answers import ENCODED_AT_ONCE, OPTIONS, list_in_turns, plain
 from serving.codec.beside import LONGEST, Beside
-from serving.codec.columns import common_length, in_turns, inputs_of_columns, refuse
+from serving.codec.columns import VALUES, common_length, in_turns, inputs_of_columns, refuse
 from serving.codec.fields import Fields
 from serving.codec.json_arrays import built, column_of, list_of, matrix_of, members_of
 from serving.codec.json_documents import after_step, read_document
@@ -29,6 +29,7 @@ from serving.codec.json_syntax import syntax_error
 from serving.codec.outputs import asked_outputs, chosen
 from serving.codec.question import Question
 from serving.codec.values import quoted
+from serving.turns import Work
 from serving.wire import Message, Reply
 
 SIGNATURE = "serving_default"
@@ -70,6 +71,8 @@ def _decode(body: bytes, fields: Fields, beside: Beside) -> tuple[Arrays, bool]:
     """What the graph takes, and whether it came in rows."""
     first = ROWS_FIRST.match(body)
     named = first[1] if first else NAMED_TENSORS.search(body, 0, 2 * LONGEST)
+    if fields.ignores_extra:  # an instance may begin with a key that is left out
+        named = named or b'"features"' in body
     # A column may have that name, too.
     named = bool(named and fields.all_numbers and FEATURES not in fields.places)
     if named or (not first and b'"inputs"' in body):
@@ -97,19 +100,21 @@ def _read(
             beside.said[key] = built(members[key], LONGEST, f'"{key}"')
     if "inputs" in members:
         return _columns(members["inputs"], body, fields), False
+    if fields.ignores_extra and not _names_tensor(members.get("instances")):
+        return None
     rows = _plain_named(members["instances"], len(fields), body)
     if rows is not None and fields.take(rows):
         return {FEATURES: rows}, True
-    return matrix_of(_named(members["instances"]), fields, f'"{FEATURES}"'), True
+    return matrix_of(_named(members["instances"], fields), fields, f'"{FEATURES}"'), True
 
 
 def _columns(values: Any, body: bytes, fields: Fields) -> Arrays:
     """Inputs in columns."""
     if fields.all_numbers:
         if isinstance(values, simdjson.Object):
-            values = members_of(values, (FEATURES,), '"inputs"').get(FEATURES)
+            values = members_of(values, (FEATURES,), '"inputs"', _most(fields)).get(FEATURES)
         return _matrix(values, body, fields)
-    tensors = members_of(values, fields.places, '"inputs"')
+    tensors = members_of(values, fields.places, '"inputs"', _most(fields))
     whats = {name: f'{quoted(name)} in "inputs"' for name in tensors}
     # Before they are decoded: a column of too many values is refused in no time.
     lengths = {name: range(len(list_of(array, whats[name]))) for name, array in tensors.items()}
@@ -160,11 +165,25 @@ def _only_member(instance: object) -> object:
     return instance[FEATURES] if next(iter(instance)) == FEATURES else None
 
 
-def _named(instances: object) -> Iterator[object]:
+def _names_tensor(instances: object) -> bool:
+    """Return whether the first instance is `{"features": …}`, perhaps with other keys."""
+    first: Any = instances[0] if isinstance(instances, simdjson.Array) and len(instances) else None
+    return isinstance(first, simdjson.Object) and FEATURES in first
+
+
+def _named(instances: object, fields: Fields) -> Iterator[object]:
     """What instances hold that are each `{"features": [...]}`."""
+    work = Work(VALUES)
+    instance: Any
     for number, instance in enumerate(list_of(instances, '"instances"')):
-        found = members_of(instance, (FEATURES,), f"instance {number}")
+        found = members_of(instance, (FEATURES,), f"instance {number}", _most(fields))
+        work.spend(len(instance))  # keys that are left out
         yield found.get(FEATURES)
+
+
+def _most(fields: Fields) -> int | None:
+    """Return how many keys an object may have where others than the model's are left out."""
+    return fields.most_names if fields.ignores_extra else None
 
 
 def _short(value: Any) -> str:

@@ -26,6 +26,8 @@ def describe(
     vertex: Vertex,
     default: str | None = None,
     prefix: str = "",
+    *,
+    ignores_extra: bool = False,
 ) -> dict[str, Any]:
     """The OpenAPI document.
 
@@ -35,6 +37,7 @@ def describe(
         vertex: what Vertex AI asks for.
         default: Name of the model that answers requests that name none; None if none does.
         prefix: Path below which clients see the server, without a slash at its end.
+        ignores_extra: Whether requests may name columns that a model does not have.
 
     Returns:
         It, as JSON; of the table of operations those that there are.
@@ -54,7 +57,7 @@ def describe(
             paths.setdefault(operation.path, {})[operation.method.lower()] = described
     schemas = dict(SCHEMAS)
     for manifest in models:
-        schemas |= model_schemas(manifest)
+        schemas |= model_schemas(manifest, ignores_extra=ignores_extra)
     return {
         "openapi": "3.1.0",
         "info": {

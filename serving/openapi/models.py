@@ -27,32 +27,39 @@ def ref(model: str, part: str) -> Schema:
     return {"$ref": f"#/components/schemas/{model}.{part}"}
 
 
-def model_schemas(manifest: Manifest) -> dict[str, Schema]:
-    """The schemas of one model, by the names that `ref` gives."""
+def model_schemas(manifest: Manifest, *, ignores_extra: bool = False) -> dict[str, Schema]:
+    """Return the schemas of one model, by the names that `ref` gives.
+
+    Args:
+        manifest: The model's.
+        ignores_extra: Whether a request may name columns that the model does not have.
+    """
     name = manifest.name
     tensors = face(manifest)
     inputs, outputs = tensors["inputs"], tensors["outputs"]
     parts = {
-        "record": _record(manifest.inputs),
+        "record": _record(manifest.inputs, ignores_extra),
         "row": _row(manifest.inputs),
         "parameters": _parameters([tensor["name"] for tensor in outputs]),
         "rows": _rows(name),
         "answers": _answers(manifest),
-        "tensorflow": _tensorflow(manifest),
+        "tensorflow": _tensorflow(manifest, ignores_extra),
         "predictions": _predictions(),
-        "tensors": _tensors(inputs, outputs),
+        "tensors": _tensors(inputs, outputs, ignores_extra),
         "outputs": _outputs(outputs),
     }
     return {f"{name}.{part}": schema for part, schema in parts.items()}
 
 
-def _object(properties: dict[str, Schema], *, optional: tuple[str, ...] = ()) -> Schema:
-    """Of these properties and no other."""
+def _object(
+    properties: dict[str, Schema], *, optional: tuple[str, ...] = (), is_open: bool = False
+) -> Schema:
+    """Return the schema of an object of these properties, and of no other unless `is_open`."""
     return {
         "type": "object",
         "required": [name for name in properties if name not in optional],
         "properties": properties,
-        "additionalProperties": False,
+        "additionalProperties": is_open,
     }
 
 
@@ -60,10 +67,11 @@ def _list(items: Schema, **more: Any) -> Schema:
     return {"type": "array", "items": items, **more}
 
 
-def _record(inputs: list[Input]) -> Schema:
+def _record(inputs: list[Input], ignores_extra: bool) -> Schema:
     properties = {column.name: value_schema(column) for column in inputs}
     gaps = tuple(column.name for column in inputs if column.missing == "impute")
-    return {**_object(properties, optional=gaps), "description": "Values by their columns' names."}
+    text = "Values by their columns' names." + ignores_extra * " Other names are left out."
+    return {**_object(properties, optional=gaps, is_open=ignores_extra), "description": text}
 
 
 def _row(inputs: list[Input]) -> Schema:
@@ -124,7 +132,7 @@ def _answers(manifest: Manifest) -> Schema:
     return _object({**said, **chosen}, optional=tuple(chosen))
 
 
-def _tensorflow(manifest: Manifest) -> Schema:
+def _tensorflow(manifest: Manifest, ignores_extra: bool) -> Schema:
     name = manifest.name
     common: dict[str, Schema] = {
         "signature_name": {"const": "serving_default"},
@@ -133,12 +141,15 @@ def _tensorflow(manifest: Manifest) -> Schema:
     instances = _list({"anyOf": [ref(name, "record"), ref(name, "row")]})
     if manifest.all_numbers:
         columns: Schema = {
-            "anyOf": [_object({FEATURES: _list(ref(name, "row"))}), _list(ref(name, "row"))]
+            "anyOf": [
+                _object({FEATURES: _list(ref(name, "row"))}, is_open=ignores_extra),
+                _list(ref(name, "row")),
+            ]
         }
     else:
         by_name = {column.name: _list(value_schema(column)) for column in manifest.inputs}
         columns = {
-            **_object(by_name),
+            **_object(by_name, is_open=ignores_extra),
             "description": "A list of values for each column, all of one length.",
         }
     return {
@@ -160,7 +171,9 @@ def _predictions() -> Schema:
     }
 
 
-def _tensors(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> Schema:
+def _tensors(
+    inputs: list[dict[str, Any]], outputs: list[dict[str, Any]], ignores_extra: bool
+) -> Schema:
     wanted = _object(
         {
             "name": {"enum": [tensor["name"] for tensor in outputs]},
@@ -168,18 +181,26 @@ def _tensors(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> Sch
         },
         optional=("parameters",),
     )
+    taken: Schema = {
+        "type": "array",
+        "items": {"anyOf": [_input(tensor) for tensor in inputs]},
+        "minItems": len(inputs),
+    }
+    if ignores_extra:
+        names = {"enum": [tensor["name"] for tensor in inputs]}
+        other = {"type": "string", "not": names, "description": "An input that is left out."}
+        taken["items"]["anyOf"].append(
+            {"type": "object", "required": ["name"], "properties": {"name": other}}
+        )
+    else:
+        taken["maxItems"] = len(inputs)
     return _object(
         {
             "id": {"type": "string", "maxLength": LONGEST_ID},
             "parameters": _object(
                 {"binary_data_output": {"type": "boolean"}}, optional=("binary_data_output",)
             ),
-            "inputs": {
-                "type": "array",
-                "items": {"anyOf": [_input(tensor) for tensor in inputs]},
-                "minItems": len(inputs),
-                "maxItems": len(inputs),
-            },
+            "inputs": taken,
             "outputs": _list(wanted),
         },
         optional=("id", "parameters", "outputs"),

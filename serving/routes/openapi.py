@@ -16,8 +16,21 @@ from serving.repository import Repository, ServedModel
 from serving.wire import JSON
 
 
-def openapi_routes(repository: Repository, vertex: Vertex, proxies: TrustedProxies) -> Blueprint:
-    """The routes of this protocol."""
+def openapi_routes(
+    repository: Repository,
+    vertex: Vertex,
+    proxies: TrustedProxies,
+    *,
+    ignores_extra: bool = False,
+) -> Blueprint:
+    """Return the routes of this protocol.
+
+    Args:
+        repository: The models.
+        vertex: What Vertex AI asks for.
+        proxies: Proxies that may name the prefix below which clients see the server.
+        ignores_extra: Whether requests may name columns that a model does not have.
+    """
     routes = Blueprint("openapi", __name__)
     last: tuple[list[ref[ServedModel]], str | None, str, bytes] = ([], None, "", b"")
 
@@ -30,7 +43,10 @@ def openapi_routes(repository: Repository, vertex: Vertex, proxies: TrustedProxi
         is_known = (known_default, known_prefix) == (default, prefix)
         if not content or not is_known or [model() for model in known] != models:
             manifests = [model.manifest for model in models]
-            content = json.dumps(describe(manifests, _rules(), vertex, default, prefix)).encode()
+            described = describe(
+                manifests, _rules(), vertex, default, prefix, ignores_extra=ignores_extra
+            )
+            content = json.dumps(described).encode()
             last = [ref(model) for model in models], default, prefix, content
         return Response(content, content_type=JSON)
 

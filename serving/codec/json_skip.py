@@ -1,0 +1,77 @@
+"""Stepping over a JSON value that is left out, without building what is nested in it."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from serving.turns import give_way
+
+TURN = 2**14  # characters that are stepped over before others have a turn
+SPACES = re.compile(r"[ \t\n\r]*+")
+# Values of a list with the comma behind each; possessive, so that each is looked at once.
+PLAIN_VALUES = re.compile(
+    r"(?:(?:-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+|true|false|null"
+    r'|"[^"\\\x00-\x1f]*+")[ \t\n\r]*+,[ \t\n\r]*+)*+'
+)
+_decoder = json.JSONDecoder(parse_int=float)  # of digits without end, too
+
+
+def end_of_value(text: str, at: int) -> int:
+    """Return the place behind a JSON value, whose syntax is checked.
+
+    Args:
+        text: The document.
+        at: Place of the value, or of spaces before it.
+
+    Raises:
+        json.JSONDecodeError: If the value is no JSON.
+    """
+    nests = bytearray()  # brackets that close the open lists and objects, the outermost first
+    paused = at
+    while True:
+        if at - paused > TURN:
+            paused = at
+            give_way()
+        at = _behind_spaces(text, at)
+        sign = text[at : at + 1]
+        if sign in ("[", "{"):
+            closing = b"]" if sign == "[" else b"}"
+            at = _behind_spaces(text, at + 1)
+            if text[at : at + 1] != closing.decode():
+                nests += closing
+                at = _start_of_value(text, at, nests[-1])
+                continue
+            at += 1
+        else:
+            _, at = _decoder.raw_decode(text, at)
+        while nests:
+            at = _behind_spaces(text, at)
+            sign = text[at : at + 1]
+            if sign == ",":
+                at = _start_of_value(text, at + 1, nests[-1])
+                break
+            if sign != chr(nests[-1]):
+                raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+            nests.pop()
+            at += 1
+        else:
+            return at
+
+
+def _start_of_value(text: str, at: int, closing: int) -> int:
+    """Return where the next value of a list or an object may start, in an object behind the key."""
+    at = _behind_spaces(text, at)
+    if closing == ord("]"):
+        return PLAIN_VALUES.match(text, at, at + TURN).end()  # type: ignore[union-attr]
+    if text[at : at + 1] != '"':
+        raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
+    _, at = _decoder.raw_decode(text, at)
+    at = _behind_spaces(text, at)
+    if text[at : at + 1] != ":":
+        raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
+    return at + 1
+
+
+def _behind_spaces(text: str, at: int) -> int:
+    return SPACES.match(text, at).end()  # type: ignore[union-attr]
