@@ -259,6 +259,7 @@ ARROWS = {
     "half": pa.array(np.ones(COUNT, np.float16)),
     "boolean": pa.array([True, None, False, True, True]),
     "text": pa.array(["a", None, "c", "d", "e"]),
+    "large binary": pa.array([b"a", None, b"c", b"d", b"e"], pa.large_binary()),
     "large": pa.array(["a", None, "c", "d", "e"], pa.large_string()),
     "view": pa.array(VIEWS, pa.string_view()),
     "binary": pa.array([b"a", None, b"c", b"d", b"e"]),
