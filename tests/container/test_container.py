@@ -2,15 +2,21 @@
 
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import time
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import requests
+
+from serving.guard import new_key
+from tests.editions import add_version
 
 pytestmark = pytest.mark.container
 
@@ -86,6 +92,31 @@ def stack(image):
 
 
 @pytest.fixture
+def guarded(image, tmp_path):
+    """The compose stack with a file of keys and two versions of the model; not started yet."""
+    models, keys = tmp_path / "models", tmp_path / "keys"
+    shutil.copytree(ROOT / "models" / "digits" / "1", models / "digits" / "1")
+    add_version(models, 2)
+    keys.mkdir()
+    port = free_port()
+    environment = os.environ | {
+        "COMPOSE_PROJECT_NAME": "forwardpass-keys-test",
+        "COMPOSE_FILE": "docker-compose.yml:docker-compose.keys.yml",
+        "FORWARDPASS_KEYS_FOLDER": str(keys),
+        **dict.fromkeys(("PORT", "FORWARDPASS_PORT"), str(port)),
+        **dict.fromkeys(("MODELS", "FORWARDPASS_MODELS"), str(models)),
+    }
+
+    def compose(*arguments):
+        return docker("compose", *arguments, env=environment)
+
+    yield SimpleNamespace(
+        compose=compose, environment=environment, url=f"http://127.0.0.1:{port}", keys=keys
+    )
+    compose("down", "--volumes", "--timeout", "10")
+
+
+@pytest.fixture
 def run(image):
     """Runs containers of the image, and removes them."""
     started = []
@@ -130,6 +161,53 @@ def test_the_stack_has_no_rights_to_lose(stack):
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     assert fields["Uid"].split() == ["10001"] * 4
     assert int(fields["CapEff"], 16) == 0
+
+
+def test_compose_with_keys_guards_the_server_and_rolls_back(guarded):
+    added = subprocess.run(
+        ["docker", "compose", "run", "--rm", "-T", "--no-deps", "forwardpass", "key", "operator",
+         "--scope", "admin"],
+        cwd=ROOT, env=guarded.environment, capture_output=True, text=True, timeout=600, check=True,
+    )  # fmt: skip
+    key = re.search(r"shown only now: (\S+)", added.stderr)[1]
+    file = guarded.keys / "keys.txt"
+    file.write_text(added.stdout)
+    guarded.compose("up", "--detach", "--no-build")
+    container = guarded.compose("ps", "--quiet", "forwardpass")
+    seconds_to_healthy(container)
+    body, headers = {"instances": [[0] * 64]}, {"X-API-Key": key}
+
+    def ask(path="/predict", key=key):
+        headers = {"X-API-Key": key} if key else {}
+        return requests.post(f"{guarded.url}{path}", json=body, headers=headers, timeout=60)
+
+    assert ask(key=None).status_code == 401
+    assert ask().json()["version"] == 2
+    rolled = requests.post(
+        f"{guarded.url}/v2/repository/models/digits/rollback", headers=headers, timeout=120
+    )
+    assert (rolled.status_code, rolled.json()["version"]) == (200, 1), rolled.text
+    assert ask().json()["version"] == 1
+    # What was pinned outlives the container.
+    guarded.compose("up", "--detach", "--no-build", "--force-recreate")
+    container = guarded.compose("ps", "--quiet", "forwardpass")
+    seconds_to_healthy(container)
+    assert ask().json()["version"] == 1
+    # An editor replaces the file; the folder shows the new one.
+    other, line = new_key("reader", "predict")
+    replacement = guarded.keys / "new"
+    replacement.write_text(f"{line}\n")
+    replacement.replace(file)
+    deadline = time.monotonic() + 60
+    while ask(key=other).status_code != 200 or ask().status_code != 401:
+        assert time.monotonic() < deadline, docker("logs", container)
+        time.sleep(0.1)
+
+
+def test_compose_with_keys_of_a_folder_that_is_not_there_says_so(guarded):
+    guarded.keys.rmdir()
+    with pytest.raises(AssertionError, match="bind source path does not exist"):
+        guarded.compose("up", "--detach", "--no-build")
 
 
 def test_it_stays_far_below_its_memory(stack):
