@@ -16,7 +16,7 @@ from serving.bundle import FEATURES, Arrays, Category, Date, Input, Manifest, co
 from serving.codec.answers import OPTIONS, plain
 from serving.codec.columns import check_column, check_numbers, inputs_of_columns, refuse
 from serving.codec.datatypes import BYTES, bytes_of, datatype_of, numbers_of, text_of
-from serving.codec.fields import CategoryField, DateField, Fields
+from serving.codec.fields import CategoryField, Fields
 from serving.codec.inference_request import Asked, read_request
 from serving.codec.json_documents import read_document
 from serving.codec.json_syntax import syntax_error
@@ -69,12 +69,12 @@ def _raw_input(body: bytes, fields: Fields) -> Arrays:
     if len(fields) > 1:
         refuse(f"expected {JSON_BYTES} above 0, since the model has {len(fields)} inputs; got 0")
     (field,) = fields.columns
+    values: Sequence[Any]
     if isinstance(field, CategoryField):
         texts = [text_of(memoryview(body), field.name, 0)]
-        values: Sequence[Any] = check_column(field, texts)
-    else:
-        datatype = "FP64" if isinstance(field, DateField) else "FP32"
-        values = check_numbers(field, numbers_of(memoryview(body), datatype, field.name))
+        values = check_column(field, texts)
+    else:  # a date, since a graph of one number or boolean takes a vector
+        values = check_numbers(field, numbers_of(memoryview(body), "FP64", field.name))
     return inputs_of_columns({field.name: values}, len(values), fields)
 
 

@@ -3,13 +3,16 @@
 import json
 import struct
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.bundle import Boolean, Category, Date
 from serving.codec import inference_tensor
+from serving.codec.fields import Fields
 from serving.codec.inference_v2 import ask_inference, face
 from serving.errors import ServingError
 from serving.wire import Message
@@ -129,6 +132,56 @@ def test_raw_mode_is_one_input_and_nothing_else(vector, table):
         ask_inference(Message(b"", json_bytes=0), table.fields)
 
 
+def one(column):
+    """A model of this column alone."""
+    return SimpleNamespace(fields=Fields([column]))
+
+
+def test_raw_mode_of_one_text_column_is_one_text():
+    def city(missing="impute", unseen="unknown"):
+        return one(Category(name="city", type="category", missing=missing, unseen=unseen,
+                            categories=["Hull", "1"]))  # fmt: skip
+
+    def decoded(content, model):
+        return ask_inference(Message(content, json_bytes=0), model.fields).inputs
+
+    def refused(content, model):
+        with pytest.raises(ServingError) as raised:
+            decoded(content, model)
+        return raised.value.status, raised.value.message
+
+    # The body is the text itself: no length leads it, and no zero byte ends it.
+    for content, text in (
+        (b"Hull", "Hull"), (b" Hull\n", "Hull"), ("Łódź".encode(), "Łódź"), (b"", ""), (b"NA", ""),
+        (b"\4\0\0\0Hull", "\4\0\0\0Hull"), (b"Hull\nYork", "Hull\nYork"), (b"1", "1"),
+    ):  # fmt: skip
+        found = decoded(content, city())
+        assert list(found) == ["city"]
+        assert (found["city"].dtype, found["city"].tolist()) == (np.object_, [[text]])
+    status, message = refused(b"\xff", city())
+    assert (status, message) == (
+        422, 'expected BYTES in UTF-8; got other bytes in element 0 of input "city"'
+    )  # fmt: skip
+    assert (
+        'one of "Hull", "1" in instance 0, field \'city\''
+        in refused(b"York", city(unseen="refuse"))[1]
+    )
+    assert "an empty text, and the model fills no gap" in refused(b"", city(missing="refuse"))[1]
+
+
+def test_raw_mode_of_one_column_of_dates_or_numbers_is_an_array():
+    dates = one(Date(name="since", type="date", missing="impute", minimum="2000-01-01",
+                     maximum="2024-01-01"))  # fmt: skip
+    seconds = np.array([86400.25, np.nan], "<f8")
+    found = ask_inference(Message(seconds.tobytes(), json_bytes=0), dates.fields).inputs
+    np.testing.assert_array_equal(found["since"], seconds[:, None])
+    with pytest.raises(ServingError, match="in elements of 8 bytes, FP64; got 12 bytes"):
+        ask_inference(Message(bytes(12), json_bytes=0), dates.fields)
+    truths = one(Boolean(name="b", type="boolean", missing="impute"))
+    found = ask_inference(Message(np.ones(2, "<f4").tobytes(), json_bytes=0), truths.fields).inputs
+    np.testing.assert_array_equal(found["features"], [[1], [1]])
+
+
 def parts(reply):
     """The JSON of a binary answer, and its raw tensors by name."""
     ((name, length),) = reply.headers
@@ -204,6 +257,12 @@ FAULTS = [
     (features(shape=[1, 3, 1]), {}, "to be [n, 3]; got [1, 3, 1]"),
     (features(shape=[-1, 3]), {}, "to be [n, 3]; got another"),
     (features(shape=[True, 3]), {}, "to be [n, 3]; got another"),
+    *[
+        ([tensor("features", shape, "FP32", [1, 1, 1])], {}, "to be [n, 3]; got another")
+        for shape in (5, 1.5, "1,3", True, None, {}, {"0": 1}, [], [[1], 3], [None, 3], [1.0, 3],
+                      ["1", 3], [2**40, 3])
+    ],
+    ([{"name": "features", "datatype": "FP32", "data": [1, 1, 1]}], {}, "[n, 3]; got another"),
     (features(shape=[2, 3]), {}, 'expected 6 elements of input "features", as its shape says'),
     (features([[1, 1, 1]], [2, 3]), {}, "expected 6 elements"),
     (features([[1, 1], [1]], [1, 3]), {}, "expected 3 values in instance 0"),
