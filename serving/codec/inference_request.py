@@ -66,9 +66,10 @@ def read_request(
     inputs = list_of(request.get("inputs"), '"inputs"')
     if fields.ignores_extra and len(inputs) > fields.most_names:
         refuse(f"expected at most {fields.most_names} inputs; got {len(inputs)}")
-    for value in in_turns(inputs, INPUT_VALUES):
+    # Without those that are left out there are no more inputs than columns.
+    for value in in_turns(inputs, INPUT_VALUES) if fields.ignores_extra else inputs:
         members = members_of(value, TENSOR, "an input")
-        if is_left_out(members, fields):
+        if fields.ignores_extra and is_left_out(members, fields):
             rest = rest[binary_size(members, rest) or 0 :]
             continue
         tensor, size = read_tensor(members, tensors, rest, fields)

@@ -79,9 +79,7 @@ def names_of_inputs(fields: Fields) -> Collection[str]:
 
 
 def is_left_out(members: dict[str, Any], fields: Fields) -> bool:
-    """Return whether an input is none of the model's, and those are left out."""
-    if not fields.ignores_extra:
-        return False
+    """Return whether an input is none of the model's."""
     return required_text(members.get("name"), '"name" of an input') not in names_of_inputs(fields)
 
 
@@ -95,6 +93,8 @@ def binary_size(members: dict[str, Any], rest: memoryview) -> int | None:
     Raises:
         InvalidInstancesError: If that is no number of bytes, or there are not so many.
     """
+    if members.get("parameters") is None:
+        return None
     name = members["name"]
     size = parameters_of(members, f"input {quoted(name)}").get("binary_data_size")
     if size is None:
