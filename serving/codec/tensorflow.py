@@ -100,7 +100,7 @@ def _read(
             beside.said[key] = built(members[key], LONGEST, f'"{key}"')
     if "inputs" in members:
         return _columns(members["inputs"], body, fields), False
-    if fields.ignores_extra and not _names_tensor(members.get("instances")):
+    if fields.ignores_extra and not _names_tensor(members.get("instances"), fields):
         return None
     rows = _plain_named(members["instances"], len(fields), body)
     if rows is not None and fields.take(rows):
@@ -165,10 +165,12 @@ def _only_member(instance: object) -> object:
     return instance[FEATURES] if next(iter(instance)) == FEATURES else None
 
 
-def _names_tensor(instances: object) -> bool:
-    """Return whether the first instance is `{"features": …}`, perhaps with other keys."""
+def _names_tensor(instances: object, fields: Fields) -> bool:
+    """Return whether the first instance is `{"features": …}`, perhaps with keys of no column."""
     first: Any = instances[0] if isinstance(instances, simdjson.Array) and len(instances) else None
-    return isinstance(first, simdjson.Object) and FEATURES in first
+    if not isinstance(first, simdjson.Object) or FEATURES not in first:
+        return False
+    return fields.places.keys().isdisjoint(first)
 
 
 def _named(instances: object, fields: Fields) -> Iterator[object]:

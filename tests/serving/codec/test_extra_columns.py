@@ -176,6 +176,15 @@ def test_end_of_value_long_list_gives_way(monkeypatch):
     assert len(turns) >= 2 * 200_000 // json_skip.TURN
 
 
+@pytest.mark.parametrize("value", ["NaN", "[-Infinity]", str(10**30), "1e999"])
+def test_extra_value_beyond_json_is_left_out_of_records_and_refused_among_columns(value):
+    record = f'{{"instances":[{{"grade":"1","x":{value}}}]}}'.encode()
+    assert decode("rows", record, TABLE)["grade"] == [["1"]]
+    assert decode("tensorflow", record, TABLE)["grade"] == [["1"]]
+    column = f'{{"inputs":{{"grade":["1"],"x":[{value}]}}}}'.encode()
+    refusal("tensorflow", column, TABLE, kind=NotJsonError)
+
+
 # TensorFlow's columns and named tensors
 
 
@@ -207,8 +216,9 @@ def test_tensorflow_named_tensors_extra_keys_are_left_out(key):
 
 def test_tensorflow_records_with_an_extra_key_called_features_are_records():
     instances = [{"x": 1, "y": 0, "z": 2, "note": "features"}, {"x": 1, "features": [5]}]
-    found = decode("tensorflow", {"instances": instances}, VECTOR)["features"]
-    np.testing.assert_array_equal(found, [[1, 0, 2], [1, np.nan, np.nan]])
+    for order in (1, -1):
+        found = decode("tensorflow", {"instances": instances[::order]}, VECTOR)["features"]
+        np.testing.assert_array_equal(found, [[1, 0, 2], [1, np.nan, np.nan]][::order])
 
 
 # CSV
