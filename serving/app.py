@@ -99,7 +99,7 @@ def create_app(**knobs: Any) -> Flask:
     app.register_blueprint(repository_routes(repository, settings))
     vertex = Vertex()
     proxies = TrustedProxies(settings.forwarded_allow_ips)
-    app.register_blueprint(index_routes(vertex))
+    app.register_blueprint(index_routes(vertex, proxies))
     app.register_blueprint(openapi_routes(repository, vertex, proxies, ignores_extra=ignores_extra))
     app.register_blueprint(clouds_routes(repository, predict, settings, vertex))
     app.register_error_handler(ServingError, _serving_error)

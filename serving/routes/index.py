@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify, request
 
 from serving.clouds import Vertex
+from serving.guard import TrustedProxies
 from serving.openapi.page import ICON
 
 LINKS = {
@@ -19,21 +20,25 @@ LINKS = {
 }
 
 
-def index_routes(vertex: Vertex) -> Blueprint:
+def index_routes(vertex: Vertex, proxies: TrustedProxies) -> Blueprint:
     """Return the routes, which need no key and name no model.
 
     Args:
         vertex: What Vertex AI asks for; where that is `/`, it is left to it.
+        proxies: Proxies that may name the prefix below which clients see the server.
     """
     routes = Blueprint("index", __name__)
 
     def index() -> Response:
         # A browser names HTML; programs, whose */* takes both, get JSON.
         media = request.accept_mimetypes.best_match(("application/json", "text/html"))
+        prefix = proxies.prefix_of(request.environ)
         if media == "text/html":
-            answer = Response(status=303, headers={"Location": "docs"})  # relative: any prefix fits
+            # Relative where no prefix is known, for a proxy that removes one and does not say so.
+            target = f"{prefix}/docs" if prefix else "docs"
+            answer = Response(status=303, headers={"Location": target})
         else:
-            answer = jsonify({name: request.script_root + path for name, path in LINKS.items()})
+            answer = jsonify({name: prefix + path for name, path in LINKS.items()})
         answer.vary.add("Accept")
         return answer
 

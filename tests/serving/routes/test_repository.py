@@ -66,7 +66,7 @@ def test_a_rollback_to_a_version_pins_it(client, only_digits):
         absent = post(client, "models/digits/rollback", json={"parameters": {"version": version}})
         assert (absent.status_code, absent.get_json()["code"]) == (404, "model_not_found")
         assert absent.get_json()["details"] == {"versions": [1, 2, 3, 4]}
-    assert client.get("/readyz").get_json()["models"] == {"digits": 1}
+    assert client.get("/readyz", headers=HEADERS).get_json()["models"] == {"digits": 1}
 
 
 @pytest.mark.parametrize("version", [0, -1, 1.0, True, None, "", "1x", "01", [1], 10**9])
@@ -80,7 +80,7 @@ def test_an_unloaded_model_is_served_again_by_a_rollback_to_a_version(client):
     assert post(client, "models/digits/unload").status_code == 200
     answer = post(client, "models/digits/rollback", json={"parameters": {"version": 1}})
     assert (answer.status_code, answer.get_json()["before"]) == (200, None)
-    assert client.get("/readyz").get_json()["models"] == {"digits": 1}
+    assert client.get("/readyz", headers=HEADERS).get_json()["models"] == {"digits": 1}
 
 
 def test_what_cannot_be_done_has_a_status_and_a_code(client, only_digits):
