@@ -11,6 +11,7 @@ bundle holds statistics of its training data and synthetic golden inputs, never 
 """
 
 from serving.bundle.arrays import Arrays, join, slices
+from serving.bundle.compatibility import breaking_differences
 from serving.bundle.dates import (
     END_OF_DATES,
     FIRST_SECOND,
@@ -87,6 +88,7 @@ __all__ = [
     "Training",
     "TransientBundleError",
     "Variant",
+    "breaking_differences",
     "counted",
     "join",
     "names",

@@ -1,0 +1,116 @@
+"""Compatibility: what clients of one version could no longer do with another.
+
+A request names no version, as a rule: its client was written for the version that answered then.
+Another one may take its place if it accepts every request that was accepted and answers in the
+same form. Requests are matched to columns by name (records, Arrow, CSV with a header, tensors of a
+mixed table) and by position (rows of JSON, CSV, NumPy, raw floats, the tensor `features`);
+probabilities and values are matched to classes and targets by position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from serving.bundle.manifest import GAPS, Category, Input, Manifest
+
+MOST_SHOWN = 5  # names that one difference lists
+LONGEST_SHOWN = 40  # characters of a name
+
+
+def breaking_differences(before: Manifest, after: Manifest) -> list[str]:
+    """Return what requests and clients of one version meet in another, in a phrase each.
+
+    More is no difference: further categories, gaps that are filled now, another range of numbers.
+
+    Args:
+        before: Manifest of the version that clients were written for.
+        after: Manifest of the version that would answer them.
+
+    Returns:
+        The differences, those of the columns first; none if every request that `before` accepts is
+        accepted, and answered in the same form.
+    """
+    return [*_differences_of_columns(before, after), *_differences_of_answers(before, after)]
+
+
+def _differences_of_columns(before: Manifest, after: Manifest) -> Iterator[str]:
+    old = {column.name: column for column in before.inputs}
+    new = {column.name: column for column in after.inputs}
+    # The order counts as well: clients send rows without names, too.
+    yield from _differences_of_names("column", list(old), list(new))
+    for name, column in old.items():
+        if name in new:
+            yield from _differences_of_column(column, new[name])
+
+
+def _differences_of_column(before: Input, after: Input) -> Iterator[str]:
+    name = _quoted(before.name)
+    if after.type != before.type:
+        yield f"its column {name} is of type {after.type} instead of {before.type}"
+        return
+    if before.missing == "impute" and after.missing == "refuse":
+        yield f"its column {name} fills no gaps"
+    if isinstance(before, Category) and isinstance(after, Category):
+        yield from _differences_of_categories(name, before, after)
+
+
+def _differences_of_categories(name: str, before: Category, after: Category) -> Iterator[str]:
+    if after.unseen == "refuse":
+        if before.unseen == "unknown":
+            yield f"its column {name} refuses categories that it does not know"
+        known = set(after.categories)
+        spelled = {text.lower() for text in known} if after.truths else set()
+        refused = [
+            _typed(text)
+            for text in before.categories
+            if text not in known and text.lower() not in {*spelled, *GAPS}
+        ]
+        if refused:
+            yield f"its column {name} refuses the category {_listed(refused)}"
+    # What comes as a number or a truth value is a category only where all categories are such.
+    if before.whole and not after.whole:
+        yield f"its column {name} takes texts alone, and no numbers"
+    if before.truths and not after.truths:
+        yield f"its column {name} takes texts alone, and not true and false"
+
+
+def _differences_of_answers(before: Manifest, after: Manifest) -> Iterator[str]:
+    if after.task != before.task:
+        yield f"its task is {after.task} instead of {before.task}"
+    else:
+        yield from _differences_of_names("class", before.classes or [], after.classes or [])
+    yield from _differences_of_names("target", before.data.target, after.data.target)
+
+
+def _differences_of_names(
+    kind: str, before: Sequence[str | int], after: Sequence[str | int]
+) -> Iterator[str]:
+    """Yield what differs between two lists of distinct names, whose order counts."""
+    old, new = [dict.fromkeys(map(_typed, names)) for names in (before, after)]
+    if gone := [name for name in old if name not in new]:
+        yield f"it has no {kind} {_listed(gone)}"
+    if added := [name for name in new if name not in old]:
+        yield f"it has the new {kind} {_listed(added)}"
+    if not gone and not added:
+        for place, (was, now) in enumerate(zip(old, new, strict=True), 1):
+            if was != now:
+                yield f"its {kind} {place} is {_shown(now)} instead of {_shown(was)}"
+                break
+
+
+def _typed(name: str | int) -> tuple[type, str | int]:
+    return type(name), name  # the text "1" is another class than the number
+
+
+def _listed(names: Sequence[tuple[type, str | int]]) -> str:
+    more = len(names) - MOST_SHOWN
+    return ", ".join(map(_shown, names[:MOST_SHOWN])) + f" and {more} more" * (more > 0)
+
+
+def _shown(name: tuple[type, str | int]) -> str:
+    _, value = name
+    return str(value) if isinstance(value, int) else _quoted(value)
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "...")

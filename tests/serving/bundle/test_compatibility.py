@@ -1,0 +1,214 @@
+"""Which versions can answer the clients of another: against what the codec itself accepts."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.bundle import Boolean, Category, Date, Manifest, Number, breaking_differences
+from serving.codec.csv_rows import decode_csv
+from serving.codec.fields import Fields
+from serving.codec.inference_v2 import face
+from serving.codec.json_rows import decode_rows
+from serving.errors import ServingError
+from tests.fuzzing import examples
+
+VARIANT = {
+    "file": "model.onnx", "sha256": "0" * 64, "size_bytes": 1, "metrics": {}, "latency_us": {},
+    "parity": {"rows": 1, "max_abs": 0, "max_rel": 0, "label_agreement": None},
+}  # fmt: skip
+FILES = {"selftest.npz": "0" * 64, "reference.json": "0" * 64}
+
+
+def manifest(columns, task="binary", classes=("no", "yes"), target=("y",)):
+    return Manifest(
+        schema_version=1, name="m", version=1, created="", task=task, inputs=list(columns),
+        classes=None if classes is None else list(classes), threshold=None, parameters=1,
+        metrics={}, variants={"fp32": VARIANT}, files=FILES,
+        data={"source": "", "fingerprint": "", "target": list(target), "rows": {}},
+        training={"config": {}, "epochs_run": 1, "best_epoch": 1, "seconds": 1}, libraries={},
+    )  # fmt: skip
+
+
+def number(name="age", missing="impute", maximum=1):
+    return Number(name=name, type="number", missing=missing, minimum=0, maximum=maximum)
+
+
+def boolean(name="age", missing="impute"):
+    return Boolean(name=name, type="boolean", missing=missing)
+
+
+def category(*categories, name="work", unseen="refuse", missing="impute"):
+    return Category(
+        name=name, type="category", missing=missing, unseen=unseen, categories=list(categories)
+    )
+
+
+def date(name="age", missing="impute"):
+    return Date(name=name, type="date", missing=missing, minimum="2000-01-01", maximum="2001-01-01")
+
+
+BASE = (number(), category("a", "b"), number("pay"))
+
+
+def differences_of_columns(before, after):
+    return breaking_differences(manifest(before), manifest(after))
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (BASE[1:], ["it has no column 'age'"]),
+        ((*BASE, number("height")), ["it has the new column 'height'"]),
+        ((*BASE, number("height", "refuse")), ["it has the new column 'height'"]),
+        (
+            (number("years"), *BASE[1:]),
+            ["it has no column 'age'", "it has the new column 'years'"],
+        ),
+        ((BASE[2], BASE[1], BASE[0]), ["its column 1 is 'pay' instead of 'age'"]),
+        ((boolean(), *BASE[1:]), ["its column 'age' is of type boolean instead of number"]),
+        ((date(), *BASE[1:]), ["its column 'age' is of type date instead of number"]),
+        ((number(missing="refuse"), *BASE[1:]), ["its column 'age' fills no gaps"]),
+        (
+            (BASE[0], category("b", "c"), BASE[2]),
+            ["its column 'work' refuses the category 'a'"],
+        ),
+        ((BASE[0], category("a", "b", "c"), BASE[2]), []),
+        ((BASE[0], category("c", unseen="unknown"), BASE[2]), []),
+        ((number(maximum=0.5), *BASE[1:]), []),
+    ],
+)
+def test_breaking_differences_of_columns_names_what_requests_meet(after, expected):
+    assert differences_of_columns(BASE, after) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (
+            category("a", unseen="unknown"),
+            category("a"),
+            ["its column 'work' refuses categories that it does not know"],
+        ),
+        (
+            category("1", "2"),
+            category("1", "2", "other"),
+            ["its column 'work' takes texts alone, and no numbers"],
+        ),
+        (
+            category("true", "false", unseen="unknown"),
+            category("true", "false", "maybe", unseen="unknown"),
+            ["its column 'work' takes texts alone, and not true and false"],
+        ),
+        (category("true", "false"), category("True", "False"), []),
+        (category("a", "none"), category("a"), []),  # which stands for a gap in both
+    ],
+)
+def test_breaking_differences_of_categories(before, after, expected):
+    assert differences_of_columns([before], [after]) == expected
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ({"classes": ("yes", "no")}, ["its class 1 is 'yes' instead of 'no'"]),
+        ({"classes": ("no",)}, ["it has no class 'yes'"]),
+        ({"classes": ("no", "perhaps", "yes")}, ["it has the new class 'perhaps'"]),
+        ({"task": "multiclass"}, ["its task is multiclass instead of binary"]),
+        (
+            {"task": "regression", "classes": None},
+            ["its task is regression instead of binary"],
+        ),
+        ({"target": ("z",)}, ["it has no target 'y'", "it has the new target 'z'"]),
+    ],
+)
+def test_breaking_differences_of_answers(after, expected):
+    assert breaking_differences(manifest(BASE), manifest(BASE, **after)) == expected
+
+
+def test_breaking_differences_tells_classes_that_are_numbers_from_texts():
+    texts, numbers = [manifest(BASE, classes=classes) for classes in (("0", "1"), (0, 1))]
+    assert breaking_differences(texts, numbers) == [
+        "it has no class '0', '1'",
+        "it has the new class 0, 1",
+    ]
+
+
+def test_breaking_differences_of_several_targets_minds_their_order():
+    before, after = [
+        manifest(BASE, task="regression", classes=None, target=target) for target in ("xyz", "xzy")
+    ]
+    assert breaking_differences(before, after) == ["its target 2 is 'z' instead of 'y'"]
+
+
+def test_breaking_differences_are_short_however_many_and_long_the_names_are():
+    before = [category(*(f"{n}{'x' * 1000}" for n in range(1000)), name="n" * 1000)]
+    before += [number(f"{n}{'x' * 1000}") for n in range(1000)]
+    after = [category("other", name="n" * 1000)]
+    found = differences_of_columns(before, after)
+    assert len(found) == 2
+    assert all(len(difference) < 400 for difference in found)
+    assert "and 995 more" in found[0]
+
+
+NAMES = st.sampled_from(["a", "b", "c"])
+MISSING = st.sampled_from(["impute", "refuse"])
+TEXTS = ["1", "2", "3", "true", "false", "True", "x", "na"]
+COLUMNS = st.one_of(
+    st.builds(number, NAMES, MISSING),
+    st.builds(boolean, NAMES, MISSING),
+    st.builds(date, NAMES, MISSING),
+    st.builds(
+        lambda name, missing, unseen, texts: category(
+            *texts, name=name, missing=missing, unseen=unseen
+        ),
+        NAMES,
+        MISSING,
+        st.sampled_from(["refuse", "unknown"]),
+        st.lists(st.sampled_from(TEXTS), min_size=1, max_size=4, unique=True),
+    ),
+)
+TABLES = st.lists(COLUMNS, min_size=1, max_size=3, unique_by=lambda column: column.name)
+VALUES = st.sampled_from([None, True, False, 0, 1, 2, 7, 1.5, *TEXTS, "other", "2020-01-01", ""])
+
+
+@given(data=st.data())
+@examples(1000)
+def test_what_a_version_accepts_every_compatible_one_accepts_in_each_format(data):
+    before = data.draw(TABLES)
+    # Another table at random would hardly ever be compatible.
+    after = [data.draw(st.one_of(st.just(column), COLUMNS)) for column in before]
+    after = data.draw(st.sampled_from([after, after[::-1], after[1:], [*after, number("d")]]))
+    if not after or len({column.name for column in after}) < len(after):
+        return
+    if differences_of_columns(before, after):
+        return
+    assert face(manifest(before)) == face(manifest(after))
+    names = data.draw(st.lists(NAMES, max_size=3, unique=True))
+    record = {name: data.draw(VALUES) for name in names}
+    row = [data.draw(VALUES) for _ in before]
+    bodies = [
+        (decode_rows, json.dumps({"instances": [record]}).encode()),
+        (decode_rows, json.dumps({"instances": [row]}).encode()),
+        (decode_csv, ",".join("" if value is None else str(value) for value in row).encode()),
+    ]
+    for decode, body in bodies:
+        if is_accepted(decode, body, before):
+            assert is_accepted(decode, body, after), body
+
+
+def is_accepted(decode, body, columns):
+    try:
+        decode(body, Fields(columns))
+    except ServingError:
+        return False
+    return True
+
+
+@given(before=TABLES, after=TABLES)
+@examples(200)
+def test_a_version_without_differences_has_the_same_columns_in_the_same_order(before, after):
+    if not differences_of_columns(before, after):
+        assert [c.name for c in before] == [c.name for c in after]
+    assert differences_of_columns(before, before) == []
