@@ -67,6 +67,7 @@ def create_app(**knobs: Any) -> Flask:
         Ledger.shared,
         keep=settings.keep,
         poll=settings.poll,
+        take_up=settings.take_up,
         state=settings.state,
         default_model=settings.default_model,
         tell=reloads.count,

@@ -73,10 +73,16 @@ class Settings(EnvironmentSettings):
         description="seconds between looks for new versions; 0 looks only when asked to "
         "(POST /v2/repository/models/NAME/load)",
     )
+    take_up: Literal["compatible", "all"] = Field(
+        "compatible",
+        description="new versions that are served without being asked for: compatible holds one "
+        "that does not accept what the live version accepts, until POST "
+        "/v2/repository/models/NAME/load; all holds none",
+    )
     state: Path = Field(
         Path(".serving.json"),
-        description="file that keeps which versions are pinned and which models unloaded; a "
-        "relative path starts in the folder of models",
+        description="file that keeps which versions are pinned or live, and which models unloaded; "
+        "a relative path starts in the folder of models",
     )
     default_model: str | None = Field(
         None,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
-from serving.bundle.manifest import BundleError
+from serving.bundle.manifest import BundleError, TransientBundleError
 from serving.bundle.phrases import counted
 
 
@@ -26,6 +31,44 @@ def read(folder: Path, file: str, within: Path | None, limit: int, option: str) 
         BundleError: it cannot be read, is a pipe or a device, is larger than any bundle's, or lies
             elsewhere.
     """
+    with _opened(folder, file, within) as (opened, found_size):
+        content = opened.read(found_size + 1) if found_size <= limit else b""
+        if (size := max(found_size, len(content))) > limit:
+            raise BundleError(
+                f"{folder}: expected {file} of at most {counted(limit, 'byte')}; got {size}; serve "
+                f"it with a larger {option}"
+            )
+        return content
+
+
+def size(folder: Path, file: str, within: Path | None) -> int:
+    """Return the size of a file that can be read, in bytes; arguments and faults as of `read`."""
+    with _opened(folder, file, within) as (_, found_size):
+        return found_size
+
+
+def checksum(folder: Path, file: str, within: Path | None) -> str:
+    """Return the sha256 of a file, read in parts; arguments and faults as of `read`."""
+    with _opened(folder, file, within) as (opened, _):
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def is_transient(error: Exception) -> bool:
+    """Return whether a fault may pass by itself, or by a change that leaves files as they are.
+
+    Rights are changed, disks recover. A file that is not there, though, leaves another stamp when
+    it comes.
+    """
+    if isinstance(error, TransientBundleError):
+        return True
+    cause = error if isinstance(error, OSError) else error.__cause__
+    absent = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
+    return isinstance(cause, OSError) and cause.errno not in absent
+
+
+@contextmanager
+def _opened(folder: Path, file: str, within: Path | None) -> Iterator[tuple[BufferedReader, int]]:
+    """Open a plain file, and give its size in bytes besides."""
     try:
         place = (folder / file).resolve(strict=True)
         if within is not None and not place.is_relative_to(within.resolve()):
@@ -39,13 +82,7 @@ def read(folder: Path, file: str, within: Path | None, limit: int, option: str) 
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise BundleError(f"{folder}: expected {file} as a plain file; got another kind")
-            content = opened.read(found.st_size + 1) if found.st_size <= limit else b""
-            if (size := max(found.st_size, len(content))) > limit:
-                raise BundleError(
-                    f"{folder}: expected {file} of at most {counted(limit, 'byte')}; got {size}; "
-                    f"serve it with a larger {option}"
-                )
-            return content
+            yield opened, found.st_size
     except OSError as error:
         raise BundleError(f"{folder}: expected a readable {file}; {error.strerror}") from error
     except RuntimeError as error:  # what pathlib makes of links that lead in a circle, up to 3.12

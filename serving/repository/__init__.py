@@ -7,6 +7,9 @@
 - `outlook`: what lies in the folder and what was asked for, as it was read last
 - `wish`: which versions should be served, by the folder and the state
 - `shelf`: what lies in the folder
+- `stamps`: what tells one content of a version's folder from another
+- `admission`: which new versions are held, since clients of the live one could not use them
+- `live_record`: which versions were live, for the next start
 - `states`: what has become of every version, as the index tells it
 - `state`: pinned versions and unloaded models, in a file that outlives the server
 - `served`: a version that has proved itself here

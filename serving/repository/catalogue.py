@@ -21,6 +21,7 @@ class Catalogue:
             who has it goes on with what it was.
         refused: reasons, by `name/version`, by `name/version/variant` where others of the version
             passed, by `name` of a folder that cannot be read, or by the name of the state's file.
+        held: Reasons by `name/version` of those that proved themselves and wait to be asked for.
         preferred: Name of the model that answers requests that name none, whether it is served or
             not; None while there is no such model.
 
@@ -33,6 +34,7 @@ class Catalogue:
         self.preferred, self.is_chosen = default_model, default_model is not None
         self.served: dict[str, ServedModel] = {}
         self.refused: dict[str, str] = {}
+        self.held: dict[str, str] = {}
         self._versions: dict[str, dict[int, ServedModel]] = {}
 
     def find(self, name: str | None, version: int | None = None) -> ServedModel:
@@ -56,10 +58,11 @@ class Catalogue:
             return versions[version]
         except KeyError:
             known = sorted(versions)
+            more = "those that lie in the folder besides are served with a larger --keep"
             raise ModelNotFoundError(
                 f"expected a version of {model.manifest.name} out of "
-                f"{', '.join(map(str, known))}; got {version}; those that lie in the folder "
-                f"besides are served with a larger --keep",
+                f"{', '.join(map(str, known))}; got {version}; "
+                f"{self.held.get(f'{model.manifest.name}/{version}', more)}",
                 versions=known,
             ) from None
 
@@ -93,7 +96,8 @@ class Catalogue:
                 "POST /v2/repository/index says why"
             )
         wanted = self.preferred if name is None else name
-        reasons = [reason for key, reason in self.refused.items() if key.split("/")[0] == wanted]
+        known_reasons = {**self.refused, **self.held}
+        reasons = [reason for key, reason in known_reasons.items() if key.split("/")[0] == wanted]
         if reasons:
             return NotReadyError(f"expected a version of {wanted} that proves itself; {reasons[0]}")
         if name is None:

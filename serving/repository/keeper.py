@@ -16,9 +16,11 @@ from dataclasses import dataclass
 
 from serving.errors import NoAgreementError, VersionRefusedError
 from serving.heap import request_trim
+from serving.repository.admission import Admission
 from serving.repository.aside import aside
 from serving.repository.catalogue import Catalogue
 from serving.repository.default_model import DefaultModel
+from serving.repository.live_record import LiveRecord
 from serving.repository.loader import Loaded, Loader
 from serving.repository.outlook import Outlook
 from serving.repository.plan import PATIENCE, Agenda, Edition, Line, Refusal
@@ -61,7 +63,8 @@ class Keeper:
         catalogue: is told what answers from here on.
         agenda: the plan of all workers.
         loader: Loads and proves versions.
-        tell: is told of a model, by name, that a version of it was "served", "refused" or
+        admission: Says which of those that prove themselves are held.
+        tell: is told of a model, by name, that a version of it was "served", "held", "refused" or
             "unloaded" here.
 
     Attributes:
@@ -70,16 +73,23 @@ class Keeper:
     """
 
     def __init__(
-        self, outlook: Outlook, catalogue: Catalogue, agenda: Agenda, loader: Loader, tell: Tell
+        self,
+        outlook: Outlook,
+        catalogue: Catalogue,
+        agenda: Agenda,
+        loader: Loader,
+        admission: Admission,
+        tell: Tell,
     ) -> None:
         self.outlook, self.catalogue, self.agenda = outlook, catalogue, agenda
         self.default_model = DefaultModel(outlook, catalogue, agenda)
         self.draining: list[weakref.ref[ServedModel]] = []
-        self._loader, self._tell = loader, tell
+        self._loader, self._admission, self._tell = loader, admission, tell
         self._served: dict[str, Loaded] = {}
         self._due: set[str] = set()  # models to be looked at again
         self._stuck: dict[str, Stuck] = {}  # models that the others serve, and this one cannot
         self._asked = ""  # the model whose rollout someone waits for, and commits
+        self._record = LiveRecord(outlook, agenda)
 
     @property
     def settled(self) -> bool:
@@ -99,8 +109,8 @@ class Keeper:
         """Look for what should be served, and begin to roll it out."""
         self.outlook.look_at_shelf()
         self.outlook.read_state()
-        plan = self.agenda.read()
-        self.agenda.forgive(aside(lambda: self.outlook.out_of_date(plan)))
+        plan, now = self.agenda.read(), self.agenda.clock()
+        self.agenda.forgive(aside(lambda: self.outlook.out_of_date(plan, now)))
         self._due |= {*self.outlook.shelf.versions, *plan.lines}
         self.look_again()
 
@@ -136,6 +146,8 @@ class Keeper:
             elif rollout.by == os.getpid() and name != self._asked and self.agenda.all_ready(name):
                 self.default_model.keep_before(name)
                 self.agenda.commit(name)
+                self._record.is_stale = True
+        self._record.update()
         self.default_model.follow()
         plan, lines = self.agenda.read(), self._lines()
         for name in sorted({*plan.lines, *lines}):
@@ -161,9 +173,10 @@ class Keeper:
             line = self._prepare(name, change, version)
             self.agenda.propose(name, line)
             self._await_all(name, line)
-            aside(lambda: self._keep_state(change))
+            self._record.keep(change, name, version)
             self.default_model.keep_before(name)
             self.agenda.commit(name)
+            self._record.is_stale = True
         finally:
             self._asked = ""
             self.agenda.withdraw(name)
@@ -176,13 +189,14 @@ class Keeper:
             while not self.agenda.claim(name):
                 self.follow()
                 time.sleep(STEP)
+            self.agenda.release(name)
             state, plan = change(aside(self.outlook.state.read)), self.agenda.read()
             line = self.outlook.wish(name, state, plan)
             if version is not None and (not line or line[0].version != version):
                 raise self._refusal(name, version)
-            deadline = time.monotonic() + PATIENCE
+            deadline = self.agenda.clock() + PATIENCE
             while not self._loader.is_safe_to_load(name, line, self._served.get(name, [])):
-                if time.monotonic() > deadline:
+                if self.agenda.clock() > deadline:
                     raise NoAgreementError(
                         f"expected {name} to be proved within {PATIENCE:g} seconds; the proof goes "
                         f"on; nothing was changed; try again"
@@ -216,12 +230,6 @@ class Keeper:
             version=version,
         )
 
-    def _keep_state(self, change: Change) -> None:
-        with self.agenda.ledger.keeping():
-            before = self.outlook.state.read()
-            if (after := change(before)) != before:
-                self.outlook.state.write(after)
-
     def _roll_out(self, name: str) -> None:
         """Begin to have all serve what should be served of a model."""
         if name in self.outlook.shelf.unreadable:
@@ -249,18 +257,30 @@ class Keeper:
                     self._due.add(name)
                     return
                 proved = self._prove_all(name, line)
-                if proved is not None:
+                if proved is not None and not self._hold(name, proved, served):
                     self.agenda.propose(name, [edition for edition, _ in proved])
                     return
-            self.agenda.withdraw(name)  # it was refused, or someone else had been faster
+            # It was refused, or is held, or someone else had been faster.
+            self.agenda.withdraw(name)
 
     def _prove_all(self, name: str, line: Line) -> Loaded | None:
         """The editions, proved here; None if one is refused."""
         return self._loader.load_all(name, line, self._served.get(name, []), self._refuse)
 
+    def _hold(self, name: str, proved: Loaded, line: Line) -> bool:
+        """Return whether the first of these must not answer unless it is asked for."""
+        refusal = self._admission.hold(name, proved, line, self._served.get(name, []))
+        if refusal is None:
+            return False
+        edition = proved[0][0]
+        log.warning("%s/%s is %s", name, edition.version, refusal.reason)
+        self.agenda.refuse(name, edition, refusal)
+        self._tell(name, "held")
+        return True
+
     def _refuse(self, name: str, edition: Edition, reason: str, passes: bool) -> None:
         self._tell(name, "refused")
-        now = time.monotonic()
+        now = self.agenda.clock()
         if any(edition.same(other) for other in self.agenda.read().lines.get(name, [])):
             # The others serve it. That it cannot be read here and now is no fault of its own.
             self.outlook.look_at_shelf()
@@ -277,7 +297,7 @@ class Keeper:
     def _serve(self, name: str, line: Line) -> None:
         """Have the agreed line answer here."""
         stuck = self._stuck.get(name)
-        if stuck and time.monotonic() < stuck.until and any(map(stuck.by, line)):
+        if stuck and self.agenda.clock() < stuck.until and any(map(stuck.by, line)):
             return
         self._stuck.pop(name, None)
         proved = self._prove_all(name, line)
@@ -320,6 +340,7 @@ class Keeper:
             refused[name] = public(reason, self.outlook.models)
         if refused != self.catalogue.refused:
             self.catalogue.refused = refused
+        self.catalogue.held = plan.reasons(is_held=True)
 
     def _lines(self) -> dict[str, Line]:
         return {name: [edition for edition, _ in proved] for name, proved in self._served.items()}

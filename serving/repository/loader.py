@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Callable, Set
 
-from serving.bundle import BundleError, TransientBundleError
+from serving.bundle import BundleError
+from serving.bundle.files import is_transient
 from serving.choice import Verdict
 from serving.heap import request_trim
 from serving.repository.aside import aside
@@ -127,7 +127,7 @@ class Loader:
                 model, verdict = aside(load)
         except (BundleError, OSError) as error:
             log.error("refused %s/%s: %s", name, edition.version, error)
-            on_refused(name, edition, public(str(error), self._models), _is_transient(error))
+            on_refused(name, edition, public(str(error), self._models), is_transient(error))
             return None
         except Exception as error:  # bundles are not trusted, and may fail in ways no one foresaw
             log.exception("refused %s/%s", name, edition.version)
@@ -141,16 +141,3 @@ class Loader:
 def _may_stand_for(known: Edition, edition: Edition) -> bool:
     """Return whether it has the same content, and the same verdict if there is one already."""
     return known == edition if edition.verdict else known.same(edition)
-
-
-def _is_transient(error: Exception) -> bool:
-    """Return whether a fault may pass by itself, or by a change that leaves files as they are.
-
-    Rights are changed, disks recover. A file that is not there, though, leaves another stamp when
-    it comes.
-    """
-    if isinstance(error, TransientBundleError):
-        return True
-    cause = error if isinstance(error, OSError) else error.__cause__
-    absent = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
-    return isinstance(cause, OSError) and cause.errno not in absent

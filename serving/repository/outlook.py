@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 
 from serving.errors import StateNotKeptError
 from serving.repository.aside import aside
 from serving.repository.plan import Line, Plan
-from serving.repository.shelf import Shelf, explain, stamp
+from serving.repository.shelf import Shelf, explain
+from serving.repository.stamps import stamp
 from serving.repository.state import State, StateFile
 from serving.repository.wish import wish
 
@@ -62,12 +62,20 @@ class Outlook:
         """The editions of a model that should be served; see `wish`."""
         return aside(lambda: wish(self.models, name, self.shelf, state, plan, self._keep))
 
-    def out_of_date(self, plan: Plan) -> list[tuple[str, str]]:
-        """What was refused and is to be put to the proof again, by `name/version` and stamp.
+    def out_of_date(self, plan: Plan, now: float) -> list[tuple[str, str]]:
+        """Return what was refused and is to be put to the proof again.
 
-        That is what lies there no more as it was, and what could not be read for a while.
+        That is what lies there no more as it was, what could not be read for a while, and what
+        was held and is live by now on another server that has the same state.
+
+        Args:
+            plan: What was refused.
+            now: Seconds of the agenda's clock.
+
+        Returns:
+            `name/version` and stamp of each.
         """
-        gone, now = [], time.monotonic()
+        gone = []
         for key, reasons in plan.refused.items():
             name, _, version = key.partition("/")
             known = {edition.stamp for edition in plan.lines.get(name, [])}
@@ -76,7 +84,9 @@ class Outlook:
             gone += [
                 (key, found)
                 for found, refusal in reasons.items()
-                if found not in known or (refusal.until is not None and now > refusal.until)
+                if found not in known
+                or (refusal.until is not None and now > refusal.until)
+                or (refusal.against is not None and self.wished.live.get(name) == int(version))
             ]
         return gone
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from pydantic import BaseModel
@@ -82,10 +82,13 @@ class Refusal(BaseModel):
         reason: in a sentence.
         until: it is put to the proof again, seconds of the machine's monotonic clock; None for as
             long as its content is what it is.
+        against: Stamp of the version that answered when this one was found incompatible with it:
+            it is held. None of one that does not prove itself.
     """
 
     reason: str
     until: float | None = None
+    against: str | None = None
 
 
 class Plan(BaseModel):
@@ -115,9 +118,10 @@ class Plan(BaseModel):
         refusal = self.refused.get(f"{name}/{edition.version}", {}).get(edition.stamp)
         return None if refusal is None else refusal.reason
 
-    def reasons(self) -> dict[str, str]:
-        """Why versions are refused as they lie there now, by `name/version`."""
-        return {key: list(found.values())[-1].reason for key, found in self.refused.items()}
+    def reasons(self, *, is_held: bool = False) -> dict[str, str]:
+        """Why versions are refused, or held, as they lie there now, by `name/version`."""
+        last = {key: list(found.values())[-1] for key, found in self.refused.items()}
+        return {key: r.reason for key, r in last.items() if (r.against is not None) == is_held}
 
 
 class Agenda:
@@ -125,10 +129,11 @@ class Agenda:
 
     Attributes:
         ledger: holds the plan.
+        clock: Seconds of a clock that all workers have in common.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger, self._turn, self._plan = ledger, -1, Plan()
+    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
+        self.ledger, self.clock, self._turn, self._plan = ledger, clock, -1, Plan()
 
     def read(self) -> Plan:
         """The plan as it is now; not to be changed."""
@@ -167,16 +172,16 @@ class Agenda:
         with self.ledger.writing(), self._changed() as plan:
             if name in plan.rollouts:
                 return False
-            plan.rollouts[name] = Rollout(by=os.getpid(), since=time.monotonic())
+            plan.rollouts[name] = Rollout(by=os.getpid(), since=self.clock())
             return True
 
     def renew(self, name: str) -> None:
         """Have the others wait on for a rollout that this process has begun."""
         if self.has_claimed(name):
-            if time.monotonic() - self.read().rollouts[name].since < PATIENCE / 4:
+            if self.clock() - self.read().rollouts[name].since < PATIENCE / 4:
                 return
             with self._own(name) as rollout:
-                rollout.since = time.monotonic()
+                rollout.since = self.clock()
 
     def has_claimed(self, name: str) -> bool:
         """Return whether this process has begun a rollout, and proposed nothing yet."""
@@ -186,7 +191,7 @@ class Agenda:
     def propose(self, name: str, line: Line) -> None:
         """Tell the others of a line that is proved here."""
         with self._own(name) as rollout:
-            rollout.line, rollout.since = line, time.monotonic()
+            rollout.line, rollout.since = line, self.clock()
             rollout.ready = [os.getpid()]
 
     def say_ready(self, name: str, line: Line) -> None:
@@ -214,6 +219,7 @@ class Agenda:
             del plan.rollouts[name]
             if rollout.line:
                 plan.lines[name] = rollout.line
+                _release(plan, name, rollout.line[0].stamp)
             else:
                 plan.lines.pop(name, None)
 
@@ -232,6 +238,12 @@ class Agenda:
             rollout = plan.rollouts.get(name)
             if rollout is not None and any(edition.same(e) for e in rollout.line or []):
                 del plan.rollouts[name]
+
+    def release(self, name: str) -> None:
+        """Have the versions of a model that are held considered again."""
+        if any(key.rpartition("/")[0] == name for key in self.read().reasons(is_held=True)):
+            with self.ledger.writing(), self._changed() as plan:
+                _release(plan, name)
 
     @contextmanager
     def attempt(self, name: str, edition: Edition) -> Iterator[None]:
@@ -271,7 +283,7 @@ class Agenda:
                     name, _, version = attempt.key.partition("/")
                     edition = Edition(version=int(version), stamp=attempt.stamp)
                     is_served = any(edition.same(other) for other in plan.lines.get(name, []))
-                    until = time.monotonic() + SERVED_AGAIN if is_served else None
+                    until = self.clock() + SERVED_AGAIN if is_served else None
                     found = Refusal(reason=reason, until=until)
                     plan.refused.setdefault(attempt.key, {})[attempt.stamp] = found
         return [attempt.key.partition("/")[0] for attempt in dead]
@@ -293,7 +305,7 @@ class Agenda:
 
     def clear(self) -> list[str]:
         """End rollouts whose process died, and those that take too long; the models' names."""
-        plan, now = self.read(), time.monotonic()
+        plan, now = self.read(), self.clock()
         if not plan.rollouts:
             return []
         with self.ledger.writing():
@@ -330,3 +342,12 @@ class Agenda:
         changed = plan.model_dump_json()
         if changed != text:
             self.ledger.write(changed)
+
+
+def _release(plan: Plan, name: str, but_against: str | None = None) -> None:
+    """Forget which versions of a model are held, except against the content of that stamp."""
+    for key, found in plan.refused.items():
+        if key.rpartition("/")[0] == name:
+            kept = {s: r for s, r in found.items() if r.against in (None, but_against)}
+            plan.refused[key] = kept
+    plan.refused = {key: found for key, found in plan.refused.items() if found}

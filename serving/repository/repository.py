@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypedDict
 
@@ -13,6 +14,7 @@ from serving.agreement import Ledger
 from serving.choice import AUTO
 from serving.errors import ModelNotFoundError, NoEarlierVersionError, VersionRefusedError
 from serving.heap import is_trim_due, trim_heap
+from serving.repository.admission import Admission, TakeUp
 from serving.repository.aside import aside
 from serving.repository.catalogue import SHOWN, Catalogue
 from serving.repository.keeper import STEP, Keeper, Tell
@@ -61,14 +63,17 @@ class Repository(Catalogue):
         ledger: where several processes keep what they serve; this one decides alone without.
         keep: versions of each model that are served, the highest.
         poll: seconds between looks at the folder; 0 looks only when asked.
+        take_up: "compatible" holds a new version that does not accept what the live one accepts;
+            "all" takes up every one that proves itself.
         state: file of pinned versions and unloaded models; relative to the folder.
         default_model: Name of the model that answers requests that name none; None for the one
             that is or was served alone.
-        tell: is told of every model, by name, of which a version was "served", "refused" or
-            "unloaded" in this process.
+        tell: is told of every model, by name, of which a version was "served", "held", "refused"
+            or "unloaded" in this process.
         limits: Limits within which versions are loaded and proved.
         proof_server: Proves new versions in processes of their own first; None to load them at
             once.
+        clock: Seconds of a clock that all processes have in common.
     """
 
     def __init__(
@@ -79,19 +84,22 @@ class Repository(Catalogue):
         *,
         keep: int = 1,
         poll: float = 1.0,
+        take_up: TakeUp = "compatible",
         state: Path = STATE,
         default_model: str | None = None,
         tell: Tell = nothing,
         limits: ProofLimits = DEFAULT_LIMITS,
         proof_server: ProofServer | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(default_model)
         self._models, self._variant, self._poll = models, variant, poll
         self._state = StateFile(models / state)
-        agenda = Agenda(ledger or Ledger())
+        agenda = Agenda(ledger or Ledger(), clock)
         self._outlook = Outlook(models, self._state, keep)
         loader = Loader(self._outlook, agenda, variant, limits, proof_server)
-        self._keeper = Keeper(self._outlook, self, agenda, loader, tell)
+        admission = Admission(self._outlook, take_up, limits.bundle)
+        self._keeper = Keeper(self._outlook, self, agenda, loader, admission, tell)
         self._one_at_a_time = threading.Lock()
         self._seen = self._state.fingerprint()
         self._next_look = time.monotonic() + poll

@@ -11,7 +11,7 @@ from serving.bundle import MANIFEST, Bundle, BundleError, Manifest, TransientBun
 from serving.choice import Trial, Verdict, choose
 from serving.pace import Pace
 from serving.repository.plan import Edition
-from serving.repository.shelf import stamp
+from serving.repository.stamps import stamp_of_readable
 from serving.runtime import GraphError, ProofLimits, RunTimeoutError, Session
 
 
@@ -88,7 +88,7 @@ def prove(
 
 
 def _require_unchanged(path: Path, edition: Edition) -> None:
-    if stamp(path) != edition.stamp:
+    if stamp_of_readable(path) != edition.stamp:
         raise BundleError(f"{path}: expected a version that is complete; got one being written")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,26 +88,3 @@ def explain(models: Path, error: OSError | None = None) -> str:
         else f"staged versions only; promote one: serving promote --models {models} {staged}"
     )
     return f"which holds {remedy}"
-
-
-def stamp(folder: Path) -> str:
-    """Tells the content of a version's folder from what it was before, without reading it.
-
-    Files that are replaced have another number, those that are written to another time. Where it
-    cannot be looked into, that is its stamp: it changes when that does.
-    """
-    try:
-        parts = [str(folder.resolve(strict=True))]
-        with os.scandir(folder) as entries:
-            parts += sorted(map(_entry, entries))
-    except (OSError, RuntimeError) as error:  # the latter of links in a circle, up to Python 3.12
-        parts = [str(error)]
-    return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()[:16]
-
-
-def _entry(entry: os.DirEntry[str]) -> str:
-    try:
-        found = entry.stat()
-    except OSError as error:  # a link that leads nowhere
-        return f"{entry.name} {error.strerror}"
-    return f"{entry.name} {found.st_ino} {found.st_size} {found.st_mtime_ns}"

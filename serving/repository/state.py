@@ -1,10 +1,10 @@
-"""The state: which versions are pinned and which models unloaded, in a file that outlives us."""
+"""The state: versions pinned or live and models unloaded, in a file that outlives the server."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,8 @@ class State(BaseModel):
         unloaded: models that are not served.
         default_model: Name of the model that answers requests that name none, since it was served
             alone before others came; None if there is none.
+        live: Version of each model that answered by default when this was written. After a restart
+            a new version is compared with it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,6 +31,7 @@ class State(BaseModel):
     pinned: dict[str, Annotated[int, Field(ge=1)]] = {}
     unloaded: frozenset[str] = frozenset()
     default_model: str | None = None
+    live: dict[str, Annotated[int, Field(ge=1)]] = {}
 
     def pin(self, name: str, version: int) -> State:
         """With this version pinned."""
@@ -46,6 +49,11 @@ class State(BaseModel):
     def prefer(self, name: str) -> State:
         """Return the state in which this model answers requests that name none."""
         return self._with(default_model=name)
+
+    def record(self, live: Mapping[str, int], models: Collection[str]) -> State:
+        """Return the state with the versions that are live now, and of no models but these."""
+        known = {name: version for name, version in self.live.items() if name in models}
+        return self._with(live=known | dict(live))
 
     def _with(self, **changes: Any) -> State:
         return self.model_copy(update=changes)

@@ -57,6 +57,8 @@ def _absent(keeper: Keeper, plan: Plan, name: str, version: int) -> Entry:
         return _entry(name, version, "LOADING", "not every worker has proved it yet")
     if refused is not None:
         return _entry(name, version, "UNAVAILABLE", refused)
+    if (held := keeper.catalogue.held.get(f"{name}/{version}")) is not None:
+        return _entry(name, version, "UNAVAILABLE", held)
     if name in state.unloaded:
         reason = "the model was unloaded; load it to have it served"
     elif name in state.pinned:

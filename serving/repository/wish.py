@@ -7,7 +7,8 @@ from itertools import chain, islice
 from pathlib import Path
 
 from serving.repository.plan import Edition, Line, Plan
-from serving.repository.shelf import Shelf, stamp
+from serving.repository.shelf import Shelf
+from serving.repository.stamps import stamp
 from serving.repository.state import State
 
 

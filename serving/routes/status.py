@@ -24,7 +24,12 @@ def status_routes(repository: Repository, keys: Keys) -> Blueprint:
         if not keys.may_see_details(request.environ):
             return {"ready": ready}, 200 if ready else 503
         served = {name: model.manifest.version for name, model in repository.served.items()}
-        body = {"ready": ready, "models": served, "refused": repository.refused}
+        body = {
+            "ready": ready,
+            "models": served,
+            "refused": repository.refused,
+            "held": repository.held,
+        }
         return body, 200 if ready else 503
 
     return routes

@@ -1,0 +1,104 @@
+"""Admission: whether a new version that proved itself may answer without having been asked for.
+
+Clients send what the version that is live accepts. One that does not accept the same is held: it
+is passed over until an administrator loads it, or something else is live.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+from serving.bundle import Bundle, BundleError, BundleLimits, Manifest, breaking_differences
+from serving.repository.aside import aside
+from serving.repository.outlook import Outlook
+from serving.repository.plan import Edition, Line, Refusal
+from serving.repository.served import ServedModel
+from serving.repository.stamps import stamp
+
+log = logging.getLogger(__name__)
+
+TakeUp = Literal["compatible", "all"]
+MOST_TOLD = 5  # differences in one reason
+
+Loaded = list[tuple[Edition, ServedModel]]
+
+
+class Admission:
+    """Compares new versions with those that are live.
+
+    Args:
+        outlook: The folder of models, and what was asked for.
+        take_up: "all" to hold no version.
+        limits: Limits of a manifest that has to be read again.
+    """
+
+    def __init__(self, outlook: Outlook, take_up: TakeUp, limits: BundleLimits) -> None:
+        self._outlook, self._take_up, self._limits = outlook, take_up, limits
+
+    def hold(self, name: str, new: Loaded, line: Line, served: Loaded) -> Refusal | None:
+        """Return why a version is to be held; None if it may answer.
+
+        Lower versions than the live one always may: they take its place when it cannot answer. So
+        may one that an administrator pinned, or loaded on another server that has the same state.
+
+        Args:
+            name: Name of the model.
+            new: Editions that proved themselves; the first is to answer by default.
+            line: Editions that all workers serve now.
+            served: Editions that this worker serves now.
+        """
+        outlook = self._outlook
+        if self._take_up == "all" or not new or name in outlook.wished.pinned:
+            return None
+        edition, model = new[0]
+        recorded = outlook.wished.live.get(name)
+        live = line[0].version if line else recorded
+        if live is None or edition.version < live or (line and edition.same(line[0])):
+            return None
+        if edition.version == recorded and (not line or live != recorded):
+            return None
+        before = self._manifest(name, live, line, served)
+        if before is None:
+            log.warning(
+                "expected to compare %s/%s with version %d, which was live; its manifest cannot be "
+                "read any more; %s/%s is served whether or not it accepts the same requests",
+                *(name, edition.version, live, name, edition.version),
+            )
+            return None
+        found = breaking_differences(before, model.manifest)
+        if not found:
+            return None
+        reason = _reason(name, edition.version, live, found)
+        against = line[0].stamp if line else aside(lambda: stamp(self._folder(name, live)))
+        return Refusal(reason=reason, against=against)
+
+    def _manifest(self, name: str, live: int, line: Line, served: Loaded) -> Manifest | None:
+        """Return the manifest of the live version; None if it cannot be read any more."""
+        if line and served and served[0][0].same(line[0]):
+            return served[0][1].manifest
+        folder = self._folder(name, live)
+
+        def read() -> Manifest | None:
+            if line and stamp(folder) != line[0].stamp:
+                return None
+            try:
+                return Bundle.open(folder, self._outlook.models, self._limits).manifest
+            except BundleError:
+                return None
+
+        return aside(read)
+
+    def _folder(self, name: str, version: int) -> Path:
+        return self._outlook.models / name / str(version)
+
+
+def _reason(name: str, version: int, live: int, found: list[str]) -> str:
+    more = len(found) - MOST_TOLD
+    told = "; ".join(found[:MOST_TOLD]) + f"; and {more} more differences" * (more > 0)
+    same = " as it was before" * (live == version)
+    return (
+        f"held: requests for version {live}{same}, which is live, do not all fit it: {told}; "
+        f"POST /v2/repository/models/{name}/load serves it, and --take-up all holds none"
+    )

@@ -1,0 +1,158 @@
+"""When a version that was refused is put to the proof again, by a clock that the test sets."""
+
+import pytest
+
+from serving.agreement import Ledger
+from serving.bundle import TransientBundleError
+from serving.repository import Repository, loader
+from serving.repository.outlook import Outlook
+from serving.repository.plan import Agenda, Edition
+from serving.repository.stamps import stamp
+from serving.repository.state import StateFile
+from tests.editions import add_version, damage
+from tests.serving.repository.test_plan import other
+
+ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def attempts(monkeypatch):
+    """Versions in the order in which they were put to the proof; all but the first fail."""
+    found, real = [], loader.prove
+
+    def prove(models, name, edition, *options):
+        found.append(edition.version)
+        if edition.version > 1:
+            raise TransientBundleError("the machine was too busy")
+        return real(models, name, edition, *options)
+
+    monkeypatch.setattr(loader, "prove", prove)
+    return found
+
+
+def denied(path, *_):
+    raise PermissionError(13, "Permission denied", str(path))
+
+
+def answers(repository):
+    return repository.find("digits").manifest.version
+
+
+def test_keeper_fault_that_may_pass_is_tried_again_after_30_seconds(only_digits, clock, attempts):
+    repository = Repository(only_digits, poll=ALWAYS, clock=clock)
+    add_version(only_digits, 2)
+    repository.turn()
+    assert attempts == [1, 2]
+    clock.now += 29.9
+    repository.turn()
+    assert attempts == [1, 2]
+    clock.now += 0.2
+    repository.turn()
+    assert attempts == [1, 2, 2]
+    clock.now += 29.9  # which are counted from the last attempt on
+    repository.turn()
+    assert attempts == [1, 2, 2]
+    assert repository.refused == {"digits/2": "the machine was too busy"}
+
+
+def test_keeper_fault_that_may_pass_is_tried_at_once_if_asked_to(
+    only_digits, clock, monkeypatch, attempts
+):
+    repository = Repository(only_digits, poll=ALWAYS, clock=clock)
+    add_version(only_digits, 2)
+    repository.turn()
+    assert answers(repository) == 1
+    monkeypatch.undo()
+    assert repository.take_up("digits")["version"] == 2
+    assert attempts == [1, 2]
+
+
+def test_keeper_fault_of_the_content_is_never_tried_again_as_it_is(only_digits, clock, caplog):
+    repository = Repository(only_digits, poll=ALWAYS, clock=clock)
+    damage(add_version(only_digits, 2))
+    for _ in range(3):
+        repository.turn()
+        clock.now += 10**6
+    assert caplog.text.count("refused digits/2") == 1
+
+
+def test_keeper_file_that_cannot_be_read_is_taken_up_once_it_can_be(
+    only_digits, clock, monkeypatch
+):
+    repository = Repository(only_digits, poll=ALWAYS, clock=clock)
+    add_version(only_digits, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("serving.bundle.files.os.open", denied)  # root may read everything
+        repository.turn()
+        assert "Permission denied" in repository.refused["digits/2"]
+        assert answers(repository) == 1
+    repository.turn()
+    repository.turn()
+    assert (answers(repository), repository.refused) == (2, {})
+
+
+def test_keeper_version_that_the_others_serve_is_tried_again_here_after_a_second(
+    only_digits, clock, monkeypatch, caplog
+):
+    ledger = Ledger()
+    first = Repository(only_digits, ledger=ledger, poll=ALWAYS, clock=clock)
+
+    def attempts():
+        return caplog.text.count("refused digits/1")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("serving.bundle.files.os.open", denied)
+        second = Repository(only_digits, ledger=ledger, poll=ALWAYS, clock=clock)
+        assert (second.served, attempts()) == ({}, 1)
+        clock.now += 0.9
+        second.turn()
+        assert attempts() == 1
+        clock.now += 0.2
+        second.turn()
+        assert attempts() == 2
+    clock.now += 0.9
+    second.turn()
+    assert second.served == {}
+    clock.now += 0.2
+    second.turn()
+    assert answers(second) == answers(first) == 1
+    assert first.refused == second.refused == {}  # it was no fault of the version's
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize(("is_served", "expected"), [(True, [False, True]), (False, [False] * 2)])
+def test_count_deaths_edition_that_had_been_served_is_tried_again_after_600_seconds(
+    is_served, expected, only_digits, clock
+):
+    agenda = Agenda(Ledger(), clock)
+    agenda.join()
+    edition = Edition(version=1, stamp=stamp(only_digits / "digits" / "1"))
+    if is_served:
+        agenda.claim("digits")
+        agenda.propose("digits", [edition])
+        agenda.commit("digits")
+    for _ in range(2):
+        attempt = agenda.attempt("digits", edition)
+        other(agenda, attempt.__enter__)()
+        agenda.count_deaths()
+    assert "got 2 workers" in agenda.read().reason("digits", edition)
+    outlook = Outlook(only_digits, StateFile(only_digits / ".serving.json"), 1)
+    outlook.look_at_shelf()
+    due = [bool(outlook.out_of_date(agenda.read(), clock.now + wait)) for wait in (599.9, 600.1)]
+    assert due == expected
