@@ -78,7 +78,12 @@ class Outlook:
         gone = []
         for key, reasons in plan.refused.items():
             name, _, version = key.partition("/")
-            known = {edition.stamp for edition in plan.lines.get(name, [])}
+            served = plan.lines.get(name, [])
+            known = {edition.stamp for edition in served}
+            loaded = self.wished.live.get(name)  # here, or on another server that has this state
+            is_live_elsewhere = loaded == int(version) and not (
+                served and served[0].version == loaded
+            )
             if int(version) in self.shelf.versions.get(name, []):
                 known.add(stamp(self.models / key))
             gone += [
@@ -86,7 +91,7 @@ class Outlook:
                 for found, refusal in reasons.items()
                 if found not in known
                 or (refusal.until is not None and now > refusal.until)
-                or (refusal.against is not None and self.wished.live.get(name) == int(version))
+                or (refusal.against is not None and is_live_elsewhere)
             ]
         return gone
 

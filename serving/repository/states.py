@@ -32,7 +32,7 @@ def states(keeper: Keeper) -> list[Entry]:
         versions |= {version for model, version in gone if model == name}
         for version in sorted(versions):
             if version in served:
-                entries.append(_ready(catalogue.refused, served[version]))
+                entries.append(_ready({**catalogue.refused, **catalogue.held}, served[version]))
             elif (name, version) in gone:
                 reason = "requests that hold it are being answered"
                 entries.append(_entry(name, version, "UNLOADING", reason))
@@ -45,7 +45,7 @@ def states(keeper: Keeper) -> list[Entry]:
 def _ready(refused: dict[str, str], model: ServedModel) -> Entry:
     name, version = model.manifest.name, model.manifest.version
     faults = [why for key, why in refused.items() if key.startswith(f"{name}/{version}/")]
-    # An edition that was put in its place while it is served may have been refused as well.
+    # An edition that was put in its place while it is served may be refused or held as well.
     faults += [why for key, why in refused.items() if key == f"{name}/{version}"]
     return _entry(name, version, "READY", "; ".join(faults))
 

@@ -1,0 +1,363 @@
+"""A new version that clients of the live one could not use is held until it is asked for."""
+
+import gc
+import json
+import shutil
+import weakref
+
+import pytest
+
+from benchmarks.keys import HEADERS, keys_file
+from serving import create_app
+from serving.agreement import Ledger
+from serving.errors import ModelNotFoundError, NotReadyError, StateNotKeptError, VersionRefusedError
+from serving.repository import Repository, loader
+from serving.repository.state import State, StateFile
+from tests.editions import add_version, damage, rename_column
+
+ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
+REASON = (
+    "held: requests for version 1, which is live, do not all fit it: it has no column 'pixel_0_0'; "
+    "it has the new column 'a_pixel_0_0'; POST /v2/repository/models/digits/load serves it, and "
+    "--take-up all holds none"
+)
+
+
+@pytest.fixture
+def told():
+    """Outcomes in the order in which a repository told them."""
+    return []
+
+
+@pytest.fixture
+def load(only_digits, told):
+    def repository(**knobs):
+        def tell(_, outcome):
+            told.append(outcome)
+
+        return Repository(only_digits, **{"poll": ALWAYS, "tell": tell} | knobs)
+
+    return repository
+
+
+def turn(repository):
+    for _ in range(3):
+        repository.turn()
+
+
+def answers(repository):
+    return repository.find("digits").manifest.version
+
+
+def held(repository):
+    return sorted(repository.held)
+
+
+def reasons(repository):
+    entries = repository.index()
+    return {entry["version"]: (entry["state"], entry["reason"]) for entry in entries}
+
+
+def state(models):
+    return json.loads((models / ".serving.json").read_text())
+
+
+def test_an_incompatible_version_is_proved_and_held_and_the_log_says_why_once(
+    load, only_digits, caplog, told
+):
+    repository = load()
+    before = repository.find("digits")
+    add_version(only_digits, 2, "a_")
+    for _ in range(3):
+        turn(repository)
+    assert repository.find("digits") is before
+    assert repository.held == {"digits/2": REASON}
+    assert repository.refused == {}
+    assert reasons(repository) == {"1": ("READY", ""), "2": ("UNAVAILABLE", REASON)}
+    assert [r.message for r in caplog.records if "held" in r.message] == [f"digits/2 is {REASON}"]
+    assert told == ["served", "held"]
+
+
+def test_an_incompatible_version_that_does_not_prove_itself_is_refused(load, only_digits, told):
+    repository = load()
+    damage(add_version(only_digits, 2, "a_"))
+    turn(repository)
+    assert list(repository.refused) == ["digits/2"]
+    assert repository.held == {}
+    assert told == ["served", "refused"]
+
+
+def test_a_version_that_is_held_takes_no_memory(load, only_digits, monkeypatch):
+    sessions, real = [], loader.prove
+
+    def prove(*arguments):
+        model, verdict = real(*arguments)
+        sessions.append(weakref.ref(model.session))
+        return model, verdict
+
+    monkeypatch.setattr(loader, "prove", prove)
+    add_version(only_digits, 2, "a_")
+    StateFile(only_digits / ".serving.json").write(State(live={"digits": 1}))
+    repository = load()
+    turn(repository)
+    gc.collect()
+    assert held(repository) == ["digits/2"]
+    assert [session() is not None for session in sessions] == [False, True]
+
+
+def test_load_serves_a_version_that_is_held_and_later_ones_are_compared_with_it(load, only_digits):
+    repository = load()
+    add_version(only_digits, 2, "a_")
+    turn(repository)
+    assert repository.take_up("digits")["version"] == 2
+    turn(repository)
+    assert (answers(repository), repository.held) == (2, {})
+    add_version(only_digits, 3, "a_")
+    turn(repository)
+    assert answers(repository) == 3
+    add_version(only_digits, 4)
+    turn(repository)
+    assert (answers(repository), held(repository)) == (3, ["digits/4"])
+    assert answers(load()) == 3  # and a restart does not go back
+
+
+def test_several_held_versions_are_each_compared_with_the_live_one(load, only_digits):
+    repository = load()
+    add_version(only_digits, 2, "a_")
+    add_version(only_digits, 3, "a_")  # which accepts what version 2 does
+    turn(repository)
+    assert (answers(repository), held(repository)) == (1, ["digits/2", "digits/3"])
+    add_version(only_digits, 4)
+    turn(repository)
+    assert (answers(repository), repository.held) == (4, {})
+
+
+def test_take_up_all_holds_none(load, only_digits):
+    repository = load(take_up="all")
+    add_version(only_digits, 2, "a_")
+    turn(repository)
+    assert (answers(repository), repository.held) == (2, {})
+
+
+def test_the_first_version_of_a_model_is_compared_with_nothing(load, only_digits, adults):
+    repository = load()
+    shutil.copytree(adults / "adults", only_digits / "adults")
+    turn(repository)
+    assert list(repository.served) == ["adults", "digits"]
+    assert repository.held == {}
+
+
+def test_of_several_versions_the_first_start_serves_the_highest(load, only_digits):
+    add_version(only_digits, 2, "a_")
+    repository = load()
+    assert (answers(repository), repository.held) == (2, {})
+
+
+def test_a_restart_serves_no_version_that_was_held(load, only_digits, caplog):
+    repository = load()
+    add_version(only_digits, 2, "a_")
+    turn(repository)
+    assert state(only_digits)["live"] == {"digits": 1}
+    caplog.clear()
+    repository = load()
+    assert (answers(repository), held(repository)) == (1, ["digits/2"])
+    turn(repository)
+    assert (answers(repository), held(repository)) == (1, ["digits/2"])
+    assert caplog.text.count("digits/2 is held") == 1
+    repository.take_up("digits")
+    assert (answers(load()), state(only_digits)["live"]) == (2, {"digits": 2})
+
+
+def test_a_version_that_came_while_the_server_was_stopped_is_held(load, only_digits):
+    load()
+    add_version(only_digits, 2)
+    assert answers(load()) == 2
+    add_version(only_digits, 3, "a_")
+    repository = load()
+    assert (answers(repository), held(repository)) == (2, ["digits/3"])
+
+
+def test_a_worker_that_comes_later_serves_no_version_that_is_held(only_digits):
+    ledger = Ledger()
+    first = Repository(only_digits, ledger=ledger, poll=ALWAYS)
+    add_version(only_digits, 2, "a_")
+    turn(first)
+    second = Repository(only_digits, ledger=ledger, poll=ALWAYS)
+    turn(second)
+    turn(first)
+    for repository in (first, second):
+        assert (answers(repository), held(repository)) == (1, ["digits/2"])
+
+
+def test_where_the_state_cannot_be_written_the_log_says_once_what_a_restart_does(
+    load, only_digits, tmp_path, caplog
+):
+    (tmp_path / "file").touch()
+    where = tmp_path / "file" / "state.json"
+    repository = load(state=where)
+    add_version(only_digits, 2)
+    turn(repository)
+    assert answers(repository) == 2
+    assert caplog.text.count("expected to keep in state.json which versions are live; got") == 1
+    assert "start the server with --state FILE in a folder it may write to" in caplog.text
+    add_version(only_digits, 3, "a_")
+    turn(repository)
+    assert held(repository) == ["digits/3"]
+    assert repository.take_up("digits")["version"] == 3  # which a restart serves, too
+    assert answers(load(state=where)) == 3
+
+
+def test_load_changes_nothing_where_a_restart_would_go_back(load, only_digits, monkeypatch):
+    repository = load()
+    add_version(only_digits, 2, "a_")
+    turn(repository)
+
+    def fail(_, state):
+        raise StateNotKeptError("expected to write it; got no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StateFile, "write", fail)
+        with pytest.raises(StateNotKeptError):
+            repository.take_up("digits")
+        turn(repository)
+        assert (answers(repository), held(repository)) == (1, ["digits/2"])
+    assert state(only_digits)["live"] == {"digits": 1}
+
+
+def test_a_held_version_that_breaks_is_refused_by_load_and_one_that_is_mended_is_served(
+    load, only_digits
+):
+    repository = load()
+    path = add_version(only_digits, 2, "a_")
+    turn(repository)
+    damage(path)
+    turn(repository)
+    assert (held(repository), list(repository.refused)) == ([], ["digits/2"])
+    with pytest.raises(VersionRefusedError):
+        repository.take_up("digits")
+    damage(path)  # the same bit again: it is whole, and still what it was
+    turn(repository)
+    assert (held(repository), repository.refused) == (["digits/2"], {})
+    shutil.rmtree(path)
+    add_version(only_digits, 2)
+    turn(repository)
+    assert (answers(repository), repository.held) == (2, {})
+
+
+def test_a_held_version_that_is_removed_is_forgotten(load, only_digits):
+    repository = load()
+    shutil.rmtree(add_version(only_digits, 2, "a_"))
+    path = add_version(only_digits, 3, "a_")
+    turn(repository)
+    shutil.rmtree(path)
+    turn(repository)
+    assert repository.held == {}
+    assert list(reasons(repository)) == ["1"]
+
+
+def test_a_live_version_whose_files_are_replaced_by_incompatible_ones_serves_on(load, only_digits):
+    repository = load()
+    before = repository.find("digits")
+    rename_column(only_digits / "digits" / "1", "a_")
+    turn(repository)
+    assert repository.find("digits") is before
+    assert repository.held == {
+        "digits/1": REASON.replace("version 1,", "version 1 as it was before,")
+    }
+    assert reasons(repository)["1"] == ("READY", repository.held["digits/1"])
+
+
+def test_when_the_live_version_goes_a_lower_one_takes_its_place_and_no_held_one(load, only_digits):
+    add_version(only_digits, 2)
+    repository = load()
+    add_version(only_digits, 3, "a_")
+    turn(repository)
+    shutil.rmtree(only_digits / "digits" / "2")
+    turn(repository)
+    assert (answers(repository), held(repository)) == (1, ["digits/3"])
+    shutil.rmtree(only_digits / "digits" / "1")
+    turn(repository)
+    with pytest.raises(NotReadyError, match="POST /v2/repository/index says why"):
+        repository.find("digits")
+    assert held(repository) == ["digits/3"]
+    assert repository.take_up("digits")["version"] == 3
+
+
+def test_a_lower_version_that_takes_the_place_of_a_live_one_is_compared_with_nothing(
+    load, only_digits
+):
+    add_version(only_digits, 2, "a_")
+    repository = load()
+    shutil.rmtree(only_digits / "digits" / "2")
+    turn(repository)
+    assert (answers(repository), repository.held) == (1, {})
+
+
+def test_a_restart_without_the_live_version_says_that_it_compares_with_nothing(
+    load, only_digits, caplog
+):
+    load()
+    add_version(only_digits, 2, "a_")
+    shutil.rmtree(only_digits / "digits" / "1")
+    assert answers(load()) == 2
+    assert "expected to compare digits/2 with version 1, which was live" in caplog.text
+
+
+def test_a_rollback_is_explicit_and_compared_with_nothing(load, only_digits):
+    add_version(only_digits, 2, "a_")
+    repository = load()
+    assert repository.roll_back("digits")["version"] == 1
+    turn(repository)
+    assert (answers(repository), repository.held) == (1, {})
+    repository = load()
+    assert (answers(repository), repository.held) == (1, {})
+    assert repository.take_up("digits")["version"] == 2
+
+
+def test_with_several_versions_kept_the_held_one_takes_no_ones_place(load, only_digits):
+    add_version(only_digits, 2)
+    repository = load(keep=2)
+    add_version(only_digits, 3, "a_")
+    turn(repository)
+    assert sorted(repository.versions("digits")) == [1, 2]
+    with pytest.raises(ModelNotFoundError, match="got 3; held: requests for version 2"):
+        repository.find("digits", 3)
+
+
+def test_what_another_server_with_the_same_state_was_asked_to_load_is_followed(load, only_digits):
+    one, another = load(), load()
+    add_version(only_digits, 2, "a_")
+    turn(one)
+    turn(another)
+    assert held(one) == held(another) == ["digits/2"]
+    one.take_up("digits")
+    turn(another)
+    assert (answers(another), another.held) == (2, {})
+
+
+def test_an_unloaded_model_that_is_loaded_serves_the_highest(load, only_digits):
+    repository = load()
+    add_version(only_digits, 2, "a_")
+    turn(repository)
+    repository.unload("digits")
+    turn(repository)
+    assert repository.served == {}
+    assert repository.take_up("digits")["version"] == 2
+
+
+def test_readyz_metrics_and_the_log_tell_what_is_held(only_digits, tmp_path):
+    client = create_app(models=only_digits, keys=keys_file(tmp_path), poll=0.01).test_client()
+    record = {f"pixel_{i}_{j}": 0 for i in range(8) for j in range(8)}
+    add_version(only_digits, 2, "a_")
+    while not (ready := client.get("/readyz")).get_json()["held"]:
+        assert ready.status_code == 200
+    assert ready.get_json()["held"] == {"digits/2": REASON}
+    assert ready.status_code == 200
+    assert (
+        client.post("/predict", json={"instances": [record]}, headers=HEADERS).json["version"] == 1
+    )
+    done = client.post("/v2/repository/models/digits/load", headers=HEADERS)
+    assert done.get_json()["version"] == 2
+    assert client.get("/readyz").get_json()["held"] == {}
+    refused = client.post("/predict", json={"instances": [record]}, headers=HEADERS)
+    assert refused.status_code == 422
