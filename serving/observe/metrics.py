@@ -6,6 +6,7 @@ repository, of which every worker knows the same: it does not matter which of th
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from time import perf_counter
@@ -21,9 +22,10 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from serving.observe.families import FAMILIES
+from serving.observe.families import FAMILIES, RELOADS
 from serving.observe.loads import NO_WORKER
 from serving.observe.table import IN_FLIGHT, WAITING_ROWS, WAITING_SINCE, Family, Table
+from serving.observe.zeros import OUTCOMES, known_series
 from serving.repository import Repository
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -42,7 +44,7 @@ class Metrics:
 
     def __init__(self, repository: Repository, table: Table) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Counted(table))
+        self._registry.register(_Counted(table, repository))
         self._registry.register(_Now(table))
         self._registry.register(_Variants(repository))
 
@@ -54,19 +56,25 @@ class Metrics:
 class _Counted(Collector):
     """What all workers have counted, the dead ones among them."""
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    def __init__(self, table: Table, repository: Repository) -> None:
+        self._table, self._repository = table, repository
 
     def collect(self) -> Iterator[Metric]:
-        totals = self._table.totals()
+        counted = self._table.totals()
+        known: defaultdict[str, Counted] = defaultdict(dict)
+        for name, labels in known_series(self._repository):
+            known[name][labels] = [0.0]
+        for (model, _), numbers in counted.get(RELOADS.name, {}).items():
+            if any(numbers):  # also of a model of which no version is served
+                known[RELOADS.name] |= {(model, outcome): [0.0] for outcome in OUTCOMES}
         for family in FAMILIES:
-            yield _metric(family, totals.get(family.name, {}))
+            yield _metric(family, counted.get(family.name, {}), known[family.name])
 
 
-def _metric(family: Family, counted: Counted) -> Metric:
+def _metric(family: Family, counted: Counted, known: Counted) -> Metric:
     # A kind of request has all its series from the first one on; most of a health check's, which
     # is not decoded, run or of a model, would stay zero for ever.
-    used = {labels: numbers for labels, numbers in counted.items() if any(numbers)}
+    used = known | {labels: numbers for labels, numbers in counted.items() if any(numbers)}
     if not family.bounds:
         counter = CounterMetricFamily(family.name, family.help, labels=family.labels)
         for labels, numbers in used.items():
@@ -141,11 +149,19 @@ class _Variants(Collector):
         served = GaugeMetricFamily(
             "forwardpass_variant_served", "1 for the variant that answers, else 0.", labels=LABELS
         )
+        held = GaugeMetricFamily(
+            "forwardpass_held_versions",
+            "New versions that wait to be loaded, since they do not accept what the live one does.",
+            labels=("model",),
+        )
         seconds = GaugeMetricFamily(
             "forwardpass_variant_run_seconds",
             "Median of one run of so many rows, where variants were raced at start-up.",
             labels=(*LABELS, "rows"),
         )
+        waiting = Counter(key.rpartition("/")[0] for key in self._repository.held)
+        for name in sorted({*self._repository.served, *waiting}):
+            held.add_metric((name,), waiting[name])
         for name, model in self._repository.served.items():
             for variant, trial in model.trials.items():
                 labels = (name, str(model.manifest.version), variant)
@@ -153,4 +169,4 @@ class _Variants(Collector):
                 served.add_metric(labels, variant == model.variant)
                 for rows, microseconds in trial.microseconds.items():
                     seconds.add_metric((*labels, str(rows)), microseconds / 1e6)
-        yield from (passed, served, seconds)
+        yield from (held, passed, served, seconds)

@@ -11,7 +11,7 @@ def count(model: str, outcome: str) -> None:
 
     Args:
         model: its name, as a folder of the repository has it.
-        outcome: one of "served", "refused", "unloaded".
+        outcome: one of "served", "held", "refused", "unloaded".
     """
     slot = Table.here().own
     slot.numbers[slot.series(RELOADS, (model, outcome))] += 1.0

@@ -1,12 +1,15 @@
 """What Prometheus reads, by Prometheus' own parser."""
 
+import errno
 import re
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving import create_app
-from serving.observe import reloads
+from serving import acceptor, create_app, errors
+from serving.observe import reloads, zeros
+from tests.editions import add_version, damage
+from tests.processes import wait_until
 from tests.variants import flip_a_bit, same, slow, with_variants
 
 
@@ -49,18 +52,20 @@ def test_every_variant_is_counted(only_digits):
     }
 
 
-def test_without_a_model_there_is_nothing_to_tell(tmp_path):
+def test_without_a_model_all_there_is_to_tell_is_zero(tmp_path):
     answer = create_app(models=tmp_path).test_client().get("/metrics")
     assert answer.status_code == 200
     samples = [line for line in answer.text.splitlines() if not line.startswith("#")]
-    assert sorted(samples) == [
+    counters = [line for line in samples if "_total{" in line]
+    assert all(line.endswith(" 0.0") for line in counters)
+    assert sorted({*samples} - {*counters}) == [
         "forwardpass_in_flight_requests 1.0",
         "forwardpass_queue_oldest_seconds 0.0",
         "forwardpass_queue_rows 0.0",
     ]
 
 
-ORDER = ("stage", "protocol", "model", "version", "variant", "code", "outcome")
+ORDER = ("stage", "protocol", "model", "version", "variant", "code", "outcome", "reason", "error")
 
 
 def samples(client):
@@ -92,7 +97,7 @@ def test_requests_are_counted_by_what_became_of_them(client):
     requests = {
         tuple(labels): value
         for (name, *labels), value in found.items()
-        if name == "forwardpass_requests_total"
+        if name == "forwardpass_requests_total" and value
     }
     assert requests == {
         (*ANSWERED, "200"): 3,
@@ -109,23 +114,73 @@ def test_requests_are_counted_by_what_became_of_them(client):
     assert found["forwardpass_in_flight_requests",] == 1
 
 
-def test_what_never_counted_anything_is_not_told(client):
+def test_histograms_that_never_counted_anything_are_not_told(client):
     client.get("/healthz")
     client.get("/no/such")
     client.post("/predict", json={"instances": [[0]]})  # is not decoded, run or answered
-    found = {
-        key: value for key, value in samples(client).items() if "forwardpass_queue" not in key[0]
-    }
+    found = {key: value for key, value in samples(client).items() if "_seconds_" in key[0]}
     assert 0 not in found.values()
-    assert not [
-        key for key in found if key[0].startswith(("forwardpass_stage", "forwardpass_rows"))
-    ]
+    assert not [key for key in found if key[0].startswith("forwardpass_stage")]
     client.post("/predict", json=BODY)
     found = samples(client)
     stages = {key[1:] for key in found if key[0] == "forwardpass_stage_seconds_count"}
     assert stages == {(s, "rows", "digits") for s in ("decode", "queue", "run", "encode")}
-    rows = {key[1:] for key in found if key[0] == "forwardpass_rows_total"}
-    assert rows == {ANSWERED}
+    rows = {key[1:]: value for key, value in found.items() if key[0] == "forwardpass_rows_total"}
+    assert {key for key, value in rows.items() if value} == {ANSWERED}
+
+
+def test_counters_of_known_outcomes_begin_at_zero(client):
+    found = samples(client)
+    for protocol in ("rows", "inference_v2", "tensorflow", "clouds"):
+        served = (protocol, "digits", "1", "fp32")
+        for status in ("200", "400", "422", "499", "500", "503", "504"):
+            assert found["forwardpass_requests_total", *served, status] == 0
+        assert found["forwardpass_requests_total", protocol, "", "", "", "401"] == 0
+        assert found["forwardpass_rows_total", *served] == 0
+    for reason in ("connections", "descriptors"):
+        assert found["forwardpass_connections_evicted_total", reason] == 0
+    for error in ("EMFILE", "ENFILE", "ECONNABORTED", "EPERM"):
+        assert found["forwardpass_accept_errors_total", error] == 0
+    reloaded = {key[1:]: value for key, value in found.items() if "_reloads_" in key[0]}
+    assert reloaded == {
+        ("digits", "served"): 1, ("digits", "held"): 0, ("digits", "refused"): 0,
+        ("digits", "unloaded"): 0,
+    }  # fmt: skip
+    assert found["forwardpass_held_versions", "digits"] == 0
+
+
+def test_counters_that_begin_at_zero_are_those_that_the_server_can_count():
+    numbers = (*acceptor.OUT_OF_RESOURCES, *acceptor.CLIENT_GONE, *acceptor.LISTENER_GONE)
+    names = {errno.errorcode[number] for number in numbers} | {"EPERM"}
+    # On Linux two names of some errors are one number.
+    assert {errno.errorcode[getattr(errno, name)] for name in zeros.ERRORS} == names
+    told = {*zeros.STATUSES, *(s for each in zeros.STATUSES_WITHOUT_MODEL.values() for s in each)}
+    assert {error.status for error in errors.ServingError.__subclasses__()} <= told
+
+
+def test_reloads_are_counted_by_what_became_of_them(only_digits):
+    client = create_app(models=only_digits, poll=0.01).test_client()
+
+    def reloaded():
+        return {key[2]: value for key, value in samples(client).items() if "_reloads_" in key[0]}
+
+    add_version(only_digits, 2)
+    wait_until(lambda: reloaded()["served"] == 2)
+    damage(add_version(only_digits, 3))
+    wait_until(lambda: reloaded()["refused"] == 1)
+    add_version(only_digits, 4, "renamed_")
+    wait_until(lambda: reloaded()["held"] == 1)
+    assert samples(client)["forwardpass_held_versions", "digits"] == 1
+    (only_digits / "digits").rename(only_digits / ".digits")
+    wait_until(lambda: reloaded()["unloaded"] == 1)
+    assert reloaded() == {"served": 2, "refused": 1, "held": 1, "unloaded": 1}
+
+
+def test_reloads_of_a_model_that_was_only_refused_begin_at_zero_too(only_digits):
+    damage(only_digits / "digits" / "1")
+    found = samples(create_app(models=only_digits).test_client())
+    assert found["forwardpass_reloads_total", "digits", "refused"] == 1
+    assert found["forwardpass_reloads_total", "digits", "served"] == 0
 
 
 def test_no_path_or_name_of_a_client_becomes_a_label(client):

@@ -1,0 +1,59 @@
+"""Zeros: the series of counters that are told before there was anything to count.
+
+A counter that appears with its first event begins at 1 for Prometheus: `increase()` and `rate()` do
+not see that event, which may be the only one. So every series whose labels are known beforehand
+begins at 0: outcomes, reasons and errors, and the statuses of every served version. None of them
+takes memory of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+from serving.observe.counts import NONE
+from serving.observe.families import (
+    ACCEPT_ERRORS,
+    CONNECTIONS_EVICTED,
+    RELOADS,
+    REQUESTS,
+    ROWS_ANSWERED,
+)
+from serving.repository import Repository
+
+OUTCOMES = ("served", "held", "refused", "unloaded")
+EVICTION_REASONS = ("connections", "descriptors")
+# Of accept(2): what ran out, what became of a client before, what became of the listening socket.
+ERRORS = (
+    "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPERM",
+    "ECONNABORTED", "ECONNRESET", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET",
+    "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH", "ETIMEDOUT", "EINTR",
+    "EBADF", "EINVAL", "ENOTSOCK",
+)  # fmt: skip
+PREDICTION = ("rows", "inference_v2", "tensorflow", "clouds")  # protocols of requests for a model
+STATUSES = (200, 400, 413, 415, 422, 499, 500, 503, 504)  # of requests for a model
+NO_MODEL = ("", "", "")
+# Statuses of requests that never came to a model, by protocol.
+STATUSES_WITHOUT_MODEL = {
+    **dict.fromkeys(PREDICTION, (400, 401, 403, 404, 500, 503)),
+    "repository": (200, 400, 401, 403, 404, 409, 500, 503),
+    NONE: (400, 404, 405, 408, 413, 414, 431, 500),
+}
+
+
+def known_series(repository: Repository) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield name of the metric and values of the labels of each series that begins at 0."""
+    for reason in EVICTION_REASONS:
+        yield CONNECTIONS_EVICTED.name, (reason,)
+    for error in ERRORS:
+        yield ACCEPT_ERRORS.name, (error,)
+    for protocol, statuses in STATUSES_WITHOUT_MODEL.items():
+        for status in statuses:
+            yield REQUESTS.name, (protocol, *NO_MODEL, str(status))
+    for name in list(repository.served):
+        for outcome in OUTCOMES:
+            yield RELOADS.name, (name, outcome)
+        for model, protocol in product(repository.versions(name).values(), PREDICTION):
+            yield ROWS_ANSWERED.name, (protocol, *model.label)
+            for status in STATUSES:
+                yield REQUESTS.name, (protocol, *model.label, str(status))
