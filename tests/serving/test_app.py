@@ -96,7 +96,7 @@ def test_alive_and_ready(client):
     assert client.get("/healthz").get_json() == {"alive": True}
     ready = client.get("/readyz")
     assert ready.status_code == 200
-    assert ready.get_json() == {"ready": True, "models": {"digits": 1}, "refused": {}}
+    assert ready.get_json() == {"ready": True, "models": {"digits": 1}, "refused": {}, "held": {}}
 
 
 @pytest.mark.parametrize("fault", [flip_a_bit, saturate])
@@ -106,7 +106,12 @@ def test_ready_with_a_variant_that_failed(fault, only_digits):
     ready = client.get("/readyz")
     assert ready.status_code == 200
     refused = ready.get_json()["refused"]
-    assert ready.get_json() == {"ready": True, "models": {"digits": 1}, "refused": refused}
+    assert ready.get_json() == {
+        "ready": True,
+        "models": {"digits": 1},
+        "refused": refused,
+        "held": {},
+    }
     assert list(refused) == ["digits/1/int8"]
     assert refused["digits/1/int8"].startswith("digits/1: ")
     assert client.get("/models").get_json()["models"][0]["variant"] == "fp32"
