@@ -136,7 +136,8 @@ class Keeper:
 
     def follow(self) -> None:
         """Prove what is being rolled out, serve what is agreed on."""
-        self._due |= {*self.agenda.clear(), *self.agenda.count_deaths()}
+        # But not what someone asked for in vain: nothing is to change then.
+        self._due |= {*self.agenda.clear(), *self.agenda.count_deaths()} - {self._asked}
         for name, rollout in self.agenda.read().rollouts.items():
             if rollout.line is None:
                 continue

@@ -1,0 +1,152 @@
+"""What an administrator asks for while another worker neither proves a version nor refuses it."""
+
+import json
+import os
+import signal
+import socket
+
+import pytest
+
+from benchmarks.keys import HEADERS, keys_file
+from serving import create_app
+from serving.agreement import Ledger
+from serving.errors import NoAgreementError
+from serving.repository import Repository
+from serving.repository.plan import Agenda
+from serving.runtime.proof_server import PendingProof
+from tests.editions import add_version
+from tests.serving.repository.test_plan import other
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+    pytest.mark.usefixtures("processes"),  # the other worker is forked
+]
+
+
+class Clock:
+    """Seconds that pass by themselves once a test says so: some at every look."""
+
+    def __init__(self):
+        self.now, self.step = 1000.0, 0.0
+
+    def __call__(self):
+        self.now += self.step
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def two_versions(only_digits):
+    add_version(only_digits, 2)
+    return only_digits
+
+
+@pytest.fixture
+def ledger():
+    return Ledger()
+
+
+@pytest.fixture
+def silent_worker(ledger):
+    """Start another worker that lives, and proves nothing; it ends with the test."""
+    ends = []
+
+    def start():
+        ends.append(other(Agenda(ledger), lambda: None))
+
+    yield start
+    for end in ends:
+        end()
+
+
+ASKED = {
+    "load": lambda repository: repository.take_up("digits"),
+    "unload": lambda repository: repository.unload("digits"),
+    "rollback": lambda repository: repository.roll_back("digits"),
+}
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_ask_other_worker_silent_changes_nothing(what, two_versions, ledger, clock, silent_worker):
+    repository = Repository(two_versions, ledger=ledger, poll=0, clock=clock)
+    add_version(two_versions, 3)  # for `load`
+    before = repository.find("digits"), state(two_versions), Agenda(ledger).read().lines
+    silent_worker()
+    clock.step = 1.0
+    with pytest.raises(
+        NoAgreementError,
+        match=r"expected every worker to prove digits in time; "
+        r"one neither did nor refused it; nothing was changed; try again",
+    ):
+        ASKED[what](repository)
+    repository.turn()
+    after = repository.find("digits"), state(two_versions), Agenda(ledger).read().lines
+    assert after == before
+    assert Agenda(ledger).read().rollouts == {}
+    assert repository.refused == repository.held == {}
+
+
+def test_ask_other_worker_gone_is_done(two_versions, ledger, clock, silent_worker):
+    repository = Repository(two_versions, ledger=ledger, poll=0, clock=clock)
+    silent_worker()
+    clock.step = 1.0
+    with pytest.raises(NoAgreementError):
+        repository.roll_back("digits")
+    (silent,) = set(Agenda(ledger).read().members) - {os.getpid()}
+    os.kill(silent, signal.SIGKILL)
+    assert repository.roll_back("digits")["version"] == 1
+
+
+class EndlessProofs:
+    """A server of proofs whose proofs go on."""
+
+    def __init__(self):
+        self.ends = []
+
+    def submit(self, *_):
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.ends += [ours, theirs]
+        return PendingProof(ours, 10**6)
+
+
+def test_ask_proof_goes_on_changes_nothing(two_versions, ledger, clock):
+    served = Repository(two_versions, ledger=ledger, poll=0)
+    proofs = EndlessProofs()
+    repository = Repository(two_versions, ledger=ledger, poll=0, clock=clock, proof_server=proofs)
+    add_version(two_versions, 3)
+    before = repository.find("digits"), state(two_versions)
+    clock.step = 1.0
+    with pytest.raises(
+        NoAgreementError,
+        match=r"expected digits to be proved within 60 seconds; "
+        r"the proof goes on; nothing was changed; try again",
+    ):
+        repository.take_up("digits")
+    assert (repository.find("digits"), state(two_versions)) == before
+    assert Agenda(ledger).read().rollouts == {}
+    assert served.find("digits").manifest.version == 2
+    for end in proofs.ends:
+        end.close()
+
+
+def test_rollback_other_worker_silent_is_503_with_a_time_to_try_again(
+    two_versions, ledger, monkeypatch, silent_worker, tmp_path
+):
+    monkeypatch.setattr(Ledger, "shared", ledger)
+    client = create_app(models=two_versions, keys=keys_file(tmp_path), poll=0).test_client()
+    silent_worker()
+    monkeypatch.setattr("serving.repository.plan.PATIENCE", 0)
+    answer = client.post("/v2/repository/models/digits/rollback", headers=HEADERS)
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "no_agreement")
+    assert answer.headers["Retry-After"] == "10"
+    assert client.get("/readyz").get_json()["models"] == {"digits": 2}
+    assert state(two_versions)["pinned"] == {}
+
+
+def state(models):
+    return json.loads((models / ".serving.json").read_text())
