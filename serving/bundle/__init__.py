@@ -18,7 +18,7 @@ from serving.bundle.dates import (
     seconds_of_fraction,
     seconds_of_ticks,
 )
-from serving.bundle.folder import NUMBER, STAGED, Bundle, names, staged_versions, versions
+from serving.bundle.folder import NUMBER, STAGED, Bundle, ignored, names, staged_versions, versions
 from serving.bundle.limits import BundleLimits
 from serving.bundle.manifest import (
     FEATURES,
@@ -90,6 +90,7 @@ __all__ = [
     "Variant",
     "breaking_differences",
     "counted",
+    "ignored",
     "join",
     "names",
     "only_writer",

@@ -145,6 +145,37 @@ def _may_hold_a_version(model: Path) -> bool:
         return True
 
 
+def ignored(model: Path) -> dict[str, str]:
+    """Return what lies in a model's folder like a version and is none, with the reason by name.
+
+    Hidden entries are left out, such as what a desktop or an export leaves while it writes; so are
+    files, unless they are called like a version or are a bundle without a folder of its own.
+
+    Args:
+        model: Folder of the model.
+    """
+    found = {}
+    for path in sorted(model.iterdir()):
+        is_number, is_folder = bool(re.fullmatch(NUMBER, path.name)), path.is_dir()
+        if path.name.startswith(".") or (is_number and (is_folder or path.is_symlink())):
+            continue
+        if is_number:
+            found[path.name] = "ignored: expected a version's folder; got a file of that name"
+        elif path.name == MANIFEST:
+            found[path.name] = (
+                f"ignored: expected a bundle in the folder of its version, {model.name}/1; got it "
+                f"in that of the model; move its files there"
+            )
+        elif is_folder and re.fullmatch(STAGED + NUMBER, path.name):
+            found[path.name] = "staged: it is served once `serving promote` has made it a version"
+        elif is_folder or path.is_symlink():
+            found[path.name] = (
+                "ignored: expected a version's folder to be named by a whole number of 1 to 9 "
+                "digits, the first of them not 0, such as 3; rename it to have it served"
+            )
+    return found
+
+
 def versions(model: Path) -> list[int]:
     """The version numbers in a model's folder, ascending.
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving import bundle
+
+LONGEST_SHOWN = 64  # characters of a name that is none of a version's
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,32 @@ def _is_lower(folder: Path) -> bool:
     return bool(bundle.versions(folder)) or (folder / bundle.MANIFEST).is_file()
 
 
+def ignored(models: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield model, name and reason of what lies there like a version and is none.
+
+    Of a folder without a version only what holds a bundle counts: it may be of no model at all.
+    """
+    try:
+        folders = sorted(path for path in models.iterdir() if path.is_dir())
+    except OSError:
+        return
+    for folder in folders:
+        try:
+            found = {} if folder.name.startswith(".") else bundle.ignored(folder)
+            is_model = bool(bundle.versions(folder))
+        except OSError:
+            continue
+        for name, reason in found.items():
+            if is_model or name == bundle.MANIFEST or (folder / name / bundle.MANIFEST).exists():
+                yield _shown(folder.name), _shown(name), reason
+
+
+def _shown(name: str) -> str:
+    """Return a file's name as JSON can hold it, and not longer than an entry may be."""
+    text = name.encode(errors="surrogateescape").decode(errors="replace")
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
+
+
 def explain(models: Path, error: OSError | None = None) -> str:
     """Why no model was found in a folder."""
     if isinstance(error, PermissionError):  # also of a folder on the way to it
@@ -82,9 +111,9 @@ def explain(models: Path, error: OSError | None = None) -> str:
         return f"which is one {one}; give the folder of all models, {right}"
     folders = sorted(path for path in models.iterdir() if path.is_dir())
     staged = next((path.name for path in folders if bundle.staged_versions(path)), None)
-    remedy = (
-        f"none; train one: trainer fit digits --models {models}"
-        if staged is None
-        else f"staged versions only; promote one: serving promote --models {models} {staged}"
-    )
-    return f"which holds {remedy}"
+    if staged is not None:
+        remedy = f"promote one: serving promote --models {models} {staged}"
+        return f"which holds staged versions only; {remedy}"
+    for model, name, reason in ignored(models):
+        return f"which holds no version; {model}/{name} is {reason}"
+    return f"which holds none; train one: trainer fit digits --models {models}"

@@ -106,9 +106,9 @@ def _listed(content: bytes) -> dict[str, tuple[str, int | None]] | None:
         files: dict[str, Any] = {file: (sum_, None) for file, sum_ in found["files"].items()}
         for variant in found["variants"].values():
             files[variant["file"]] = variant["sha256"], variant["size_bytes"]
+        is_usual = len(files) <= MOST_FILES and all(map(FILE.fullmatch, files))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    is_usual = len(files) <= MOST_FILES and all(map(FILE.fullmatch, files))
     return files if is_usual else None
 
 

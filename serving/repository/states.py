@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from itertools import islice
+from pathlib import Path
 from typing import Literal, TypedDict
 
+from serving.repository.aside import aside
 from serving.repository.keeper import Keeper
 from serving.repository.plan import Plan
 from serving.repository.served import ServedModel
+from serving.repository.shelf import ignored
+
+MOST_IGNORED = 100  # entries of the index for folders that are no versions
 
 
 class Entry(TypedDict):
     """A version, in the words of the Open Inference Protocol's repository extension."""
 
     name: str
-    version: str  # empty for what is no version: a folder that cannot be read, the state's file
+    # Empty for what is no version, as a folder that cannot be read; the name of what is ignored.
+    version: str
     state: Literal["UNAVAILABLE", "LOADING", "READY", "UNLOADING"]
     reason: str
 
 
 def states(keeper: Keeper) -> list[Entry]:
-    """An entry for each version that lies in the folder, is served, or was until a moment ago."""
+    """An entry for each version that lies in the folder, is served, or was until a moment ago.
+
+    Behind them is one for each folder that could have been meant as a version and is ignored.
+    """
     catalogue, plan = keeper.catalogue, keeper.agenda.read()
     draining = [model for link in keeper.draining if (model := link()) is not None]
     gone = {(model.manifest.name, model.manifest.version) for model in draining}
@@ -38,8 +48,22 @@ def states(keeper: Keeper) -> list[Entry]:
                 entries.append(_entry(name, version, "UNLOADING", reason))
             else:
                 entries.append(_absent(keeper, plan, name, version))
+    entries += ignored_entries(keeper.outlook.models)
     of_no_version = {key: why for key, why in catalogue.refused.items() if "/" not in key}
     return entries + [_entry(name, None, "UNAVAILABLE", why) for name, why in of_no_version.items()]
+
+
+def ignored_entries(models: Path) -> list[Entry]:
+    """Return an entry for each of some folders that lie like a version and are none."""
+    found = aside(lambda: list(islice(ignored(models), MOST_IGNORED + 1)))
+    entries = [
+        Entry(name=name, version=version, state="UNAVAILABLE", reason=reason)
+        for name, version, reason in found[:MOST_IGNORED]
+    ]
+    if len(found) > MOST_IGNORED:
+        reason = f"ignored: there are more than {MOST_IGNORED} folders that are no versions"
+        entries.append(_entry(models.name, None, "UNAVAILABLE", reason))
+    return entries
 
 
 def _ready(refused: dict[str, str], model: ServedModel) -> Entry:
