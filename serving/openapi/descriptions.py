@@ -49,8 +49,9 @@ READY = """\
 200 if at least one model is loaded and has passed its self-test, else 503: for readiness probes. It
 needs no key."""
 READY_AND_WHY = f"""\
-{READY} The body names the versions that answer, and why others are refused; where the
-server has keys, only to a request with one of them."""
+{READY} The body names the versions that answer, why others are refused, and which are held: they
+proved themselves, but do not accept all that the live version accepts. Where the server has keys,
+it does so only for a request with one of them."""
 MODEL_READY = """\
 200 if the model, or that version of it, answers predictions. Otherwise 404 where it is not served,
 503 where no model is."""
@@ -85,8 +86,9 @@ Names, datatypes and shapes of inputs and outputs, -1 for the number of instance
 that can be asked for by number, as many as `--keep` says."""
 INDEX = """\
 Every version in the repository: `READY`, `LOADING`, `UNLOADING`, or `UNAVAILABLE` and the
-reason, such as a self-test that does not reproduce. `{"ready": true}` lists those that answer
-alone."""
+reason, such as a self-test that does not reproduce, or that it is held. Folders that could have
+been meant as a version and are ignored follow, by their names. `{"ready": true}` lists those that
+answer alone."""
 KEPT = """\
 `503` with `Retry-After`: a worker neither proved the version nor refused it in time; nothing has
 changed.
@@ -95,8 +97,9 @@ This outlives a restart. It is answered once it is done in one worker; the other
 next turn, within some 30 ms where they are idle. Requests that had begun are answered by the
 version they began with."""
 LOAD = f"""\
-Looks for versions now, proves the highest and serves it; ends what a rollback pinned and an
-unload took away. `409`: that version does not prove itself; what was served before still is.
+Looks for versions now, proves the highest and serves it, also one that is held since it does not
+accept all that the live version accepts; ends what a rollback pinned and an unload took away.
+`409`: that version does not prove itself; what was served before still is.
 {KEPT}"""
 UNLOAD = f"""\
 No version of it answers until `load`, whatever comes into its folder. Triton's parameter

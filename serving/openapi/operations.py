@@ -153,7 +153,9 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 TEXT, TRUTH, LIST = {"type": "string"}, {"type": "boolean"}, {"type": "array"}
 OBJECT = {"type": "object"}
-READINESS = _object(ready=TRUTH, models=OBJECT, refused=OBJECT) | {"required": ["ready"]}
+READINESS = _object(ready=TRUTH, models=OBJECT, refused=OBJECT, held=OBJECT) | {
+    "required": ["ready"]
+}
 LINKS = {"type": "object", "additionalProperties": {"type": "string", "format": "uri-reference"}}
 NUMBER_OR_NONE = {"type": ["integer", "null"]}
 DONE = _object(name=TEXT, version=NUMBER_OR_NONE, before=NUMBER_OR_NONE, versions=LIST)

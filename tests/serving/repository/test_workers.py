@@ -107,9 +107,65 @@ def test_a_version_that_appears_is_taken_up_and_one_that_fails_stays_out(serve, 
     refused = [readiness(server.url)["refused"] for _ in range(10)]
     assert all(list(found) == ["digits/3"] for found in refused)
     index = post(server.url, "index").json()
-    assert {entry["version"]: entry["state"] for entry in index} == {
+    states = {e["version"]: e["state"] for e in index if e["name"] == "digits"}
+    assert states == {
         "1": "UNAVAILABLE", "2": "READY", "3": "UNAVAILABLE",
     }  # fmt: skip
+
+
+def predicting(url, count=20):
+    """Statuses of a record that version 1 accepts, each over a connection of its own."""
+    record = {f"pixel_{row}_{column}": 0 for row in range(8) for column in range(8)}
+    body = {"instances": [record]}
+    return {
+        requests.post(f"{url}/predict", json=body, headers=HEADERS, timeout=120).status_code
+        for _ in range(count)
+    }
+
+
+def holding(url, count=20):
+    """The versions that are held, each worker asked over connections of its own."""
+    ready = (requests.get(f"{url}/readyz", headers=HEADERS, timeout=120) for _ in range(count))
+    return {(answer.status_code, *answer.json()["held"]) for answer in ready}
+
+
+def test_a_version_that_clients_cannot_use_is_held_by_all_workers_and_after_a_restart(
+    serve, only_digits, tmp_path
+):
+    arguments = ("--workers", "2", "--poll", "0.05", "--keys", str(keys_file(tmp_path)))
+    server = serve(only_digits, *arguments)
+    assert agree_on(server.url, 1)
+    add_version(only_digits, 2, "renamed_")
+    assert wait_until(lambda: holding(server.url) == {(200, "digits/2")})
+    os.kill(server.workers()[0], signal.SIGKILL)
+    server.wait_until_ready(3)  # with the worker that came in its place
+    assert answering(server.url) == {1}
+    assert holding(server.url) == {(200, "digits/2")}
+    assert predicting(server.url) == {200}
+    assert server.stop() == 0
+    assert sum("digits/2 is held" in line for line in server.log) == 1
+    server = serve(only_digits, *arguments)
+    assert agree_on(server.url, 1)
+    assert wait_until(lambda: holding(server.url) == {(200, "digits/2")})
+    assert predicting(server.url) == {200}
+    assert post(server.url, "models/digits/load").json()["version"] == 2
+    assert agree_on(server.url, 2)
+    assert holding(server.url) == {(200,)}
+    assert predicting(server.url) == {422}
+    assert server.stop() == 0
+    server = serve(only_digits, *arguments)
+    assert agree_on(server.url, 2)
+
+
+def test_take_up_all_serves_a_version_that_clients_cannot_use(serve, only_digits, tmp_path):
+    keys = str(keys_file(tmp_path))
+    server = serve(
+        only_digits, "--workers", "2", "--poll", "0.05", "--keys", keys, "--take-up", "all"
+    )
+    assert agree_on(server.url, 1)
+    add_version(only_digits, 2, "renamed_")
+    assert agree_on(server.url, 2)
+    assert predicting(server.url) == {422}
 
 
 @pytest.mark.usefixtures("processes")
