@@ -21,6 +21,7 @@ def test_defaults_are_the_documented_ones(monkeypatch):
     assert settings.max_body == 10 * 1024 * 1024
     assert settings.workers == usable_cores()
     assert (settings.keep, settings.poll, settings.state) == (1, 1.0, Path(".serving.json"))
+    assert settings.take_up == "compatible"
 
 
 def test_every_knob_has_an_environment_twin_and_arguments_win(monkeypatch):
@@ -41,6 +42,7 @@ def test_every_knob_has_an_environment_twin_and_arguments_win(monkeypatch):
         ("keep", 0),
         ("poll", -1),
         ("variant", ""),
+        ("take_up", "some"),
         ("log_level", "loud"),
     ],
 )

@@ -170,7 +170,7 @@ def test_reloads_are_counted_by_what_became_of_them(only_digits):
     wait_until(lambda: reloaded()["refused"] == 1)
     add_version(only_digits, 4, "renamed_")
     wait_until(lambda: reloaded()["held"] == 1)
-    assert samples(client)["forwardpass_held_versions", "digits"] == 1
+    wait_until(lambda: samples(client)["forwardpass_held_versions", "digits"] == 1)
     (only_digits / "digits").rename(only_digits.with_name("away"))
     wait_until(lambda: reloaded()["unloaded"] == 1)
     assert reloaded() == {"served": 2, "refused": 1, "held": 1, "unloaded": 1}
