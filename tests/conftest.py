@@ -126,7 +126,8 @@ def zoo(tmp_path_factory, shipped) -> Path:
 def only_digits(shipped, tmp_path) -> Path:
     """A repository of the embedded default, to damage at will."""
     models = tmp_path / "models"
-    shutil.copytree(shipped, models)
+    # Without the state that a server of another test may have left there.
+    shutil.copytree(shipped, models, ignore=shutil.ignore_patterns(".serving.json"))
     return models
 
 
