@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from typing import Any
 
 from serving.observe.counts import count_tls_failure
-from serving.observe.failures import FailureLog
+from serving.observe.line_limit import LineLimit
 
 # What OpenSSL calls a failure, what the metrics call it, and what is logged.
 CAUSES: dict[str, tuple[str, str]] = {
@@ -30,8 +31,9 @@ CAUSES: dict[str, tuple[str, str]] = {
         "certificate", "the client says that this certificate has expired; renew it"),
 }  # fmt: skip
 OTHER = "other"
+LOG_SECONDS = 60.0  # from a log line of a cause to the number of its repetitions
 
-failures = FailureLog("TLS handshake failed")
+log = logging.getLogger(__name__)
 
 
 def shake_hands(client: Any) -> bool:
@@ -55,6 +57,14 @@ def shake_hands(client: Any) -> bool:
         reason = error.reason or ""
         name, text = CAUSES.get(reason, (OTHER, reason.lower().replace("_", " ") or str(error)))
         count_tls_failure(name)
-        failures.add(text)
+        if _limit.admits(text):
+            log.warning("TLS handshake failed: %s", text)
         return False
     return True
+
+
+def _sum_up(text: str, count: int) -> None:
+    log.warning("TLS handshake failed: %s; %d more in %.0f s", text, count, LOG_SECONDS)
+
+
+_limit = LineLimit(_sum_up, first=1, period=LOG_SECONDS)

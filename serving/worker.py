@@ -176,7 +176,6 @@ class Worker(GeventWorker):  # type: ignore[misc]
             self.acceptor.look()
         if len(self.connections) >= self.worker_connections:
             self._evict_idle(max(1, self.worker_connections // 10), "connections", 0.0)
-        handshake.failures.flush(now)
         for connection in list(self.connections):
             if error := self._reason_to_end(connection, now):
                 connection.greenlet.throw(error)

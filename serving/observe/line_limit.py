@@ -1,4 +1,4 @@
-"""The limit of log lines of one kind: the first of a second are written, the rest summed up."""
+"""The limit of log lines of one kind: the first of a period are written, the rest summed up."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from threading import Lock, Timer
 from time import monotonic
 from typing import Generic, TypeVar
 
-FIRST = 20  # lines of a kind that are written each
-PERIOD = 1.0  # in so many seconds; more of them are only counted until these are over
+FIRST = 20  # lines of a kind that are written in a period
+PERIOD = 1.0  # seconds of a period
 
 Kind = TypeVar("Kind", bound=Hashable)
 
@@ -33,10 +33,15 @@ class LineLimit(Generic[Kind]):
 
     Args:
         sum_up: Writes how many lines of a kind were not written; called once their period is over.
+        first: Number of lines of a kind that are written in a period.
+        period: Seconds of a period; 1 if None.
     """
 
-    def __init__(self, sum_up: Callable[[Kind, int], None]) -> None:
-        self._sum_up = sum_up
+    def __init__(
+        self, sum_up: Callable[[Kind, int], None], first: int = FIRST, period: float | None = None
+    ) -> None:
+        self._sum_up, self._first = sum_up, first
+        self._seconds = PERIOD if period is None else period
         self._periods: dict[Kind, Period] = {}
         self._counting = Lock()  # under a server that has threads
 
@@ -46,20 +51,22 @@ class LineLimit(Generic[Kind]):
             now = monotonic()
             period = self._periods.get(kind)
             # One in which some are not written ends when their number is.
-            if period is None or (period.count <= FIRST and now >= period.begun + PERIOD):
+            if period is None or (
+                period.count <= self._first and now >= period.begun + self._seconds
+            ):
                 period = self._periods[kind] = Period(now)
             period.count += 1
             count = period.count
-        if count == FIRST + 1:
-            timer = Timer(period.begun + PERIOD - now, self._over, (kind,))
+        if count == self._first + 1:
+            timer = Timer(period.begun + self._seconds - now, self._over, (kind,))
             timer.daemon = True
             timer.start()
-        return count <= FIRST
+        return count <= self._first
 
     def _over(self, kind: Kind) -> None:
         with self._counting:
             period = self._periods.pop(kind)
-        self._sum_up(kind, period.count - FIRST)
+        self._sum_up(kind, period.count - self._first)
 
 
 class FloodFilter(logging.Filter):

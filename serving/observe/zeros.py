@@ -18,6 +18,7 @@ from serving.observe.families import (
     RELOADS,
     REQUESTS,
     ROWS_ANSWERED,
+    TLS_FAILURES,
 )
 from serving.repository import Repository
 
@@ -30,12 +31,14 @@ ERRORS = (
     "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH", "ETIMEDOUT", "EINTR",
     "EBADF", "EINVAL", "ENOTSOCK",
 )  # fmt: skip
+TLS_CAUSES = ("plain_http", "not_tls", "protocol", "certificate", "other")
 PREDICTION = ("rows", "inference_v2", "tensorflow", "clouds")  # protocols of requests for a model
-STATUSES = (200, 400, 413, 415, 422, 499, 500, 503, 504)  # of requests for a model
+STATUSES = (200, 400, 408, 413, 415, 422, 499, 500, 503, 504)  # of requests for a model
 NO_MODEL = ("", "", "")
 # Statuses of requests that never came to a model, by protocol.
 STATUSES_WITHOUT_MODEL = {
     **dict.fromkeys(PREDICTION, (400, 401, 403, 404, 500, 503)),
+    "triton": (200, 400, 401, 403, 404, 500),
     "repository": (200, 400, 401, 403, 404, 409, 500, 503),
     NONE: (400, 404, 405, 408, 413, 414, 431, 500),
 }
@@ -47,6 +50,8 @@ def known_series(repository: Repository) -> Iterator[tuple[str, tuple[str, ...]]
         yield CONNECTIONS_EVICTED.name, (reason,)
     for error in ERRORS:
         yield ACCEPT_ERRORS.name, (error,)
+    for cause in TLS_CAUSES:
+        yield TLS_FAILURES.name, (cause,)
     for protocol, statuses in STATUSES_WITHOUT_MODEL.items():
         for status in statuses:
             yield REQUESTS.name, (protocol, *NO_MODEL, str(status))

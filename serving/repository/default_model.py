@@ -52,13 +52,8 @@ class DefaultModel:
         if alone is None or alone not in plan.lines:
             return
         log.info("%s goes on answering requests that name no model: it was alone", alone)
+        file, lock = self._outlook.state, self._agenda.ledger.keeping()
         try:
-            aside(lambda: self._write(alone))
+            aside(lambda: file.change(lambda state: state.prefer(alone), lock))
         except StateNotKeptError as error:
             log.warning("%s; or with --default-model %s", error.message, alone)
-
-    def _write(self, name: str) -> None:
-        with self._agenda.ledger.keeping():
-            before = self._outlook.state.read()
-            if (after := before.prefer(name)) != before:
-                self._outlook.state.write(after)

@@ -74,7 +74,4 @@ class LiveRecord:
                 )
 
     def _write(self, change: Change) -> None:
-        with self._agenda.ledger.keeping():
-            before = self._outlook.state.read()
-            if (after := change(before)) != before:
-                self._outlook.state.write(after)
+        self._outlook.state.change(change, self._agenda.ledger.keeping())

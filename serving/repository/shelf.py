@@ -101,19 +101,23 @@ def explain(models: Path, error: OSError | None = None) -> str:
         kind = "a link that leads to no folder" if models.is_symlink() else "a file"
         exists = models.is_symlink() or models.exists()
         return f"which is {kind}" if exists else "which does not exist"
-    if error is not None:
-        return f"which cannot be read: {error.strerror}"
+    return (
+        f"which {'cannot be read: ' + str(error.strerror) if error else _explain_content(models)}"
+    )
+
+
+def _explain_content(models: Path) -> str:
     if _is_lower(models):
         whole = models.absolute()
         one, right = ("model", whole.parent) if bundle.versions(models) else (
             "version", whole.parent.parent
         )  # fmt: skip
-        return f"which is one {one}; give the folder of all models, {right}"
+        return f"is one {one}; give the folder of all models, {right}"
     folders = sorted(path for path in models.iterdir() if path.is_dir())
     staged = next((path.name for path in folders if bundle.staged_versions(path)), None)
     if staged is not None:
         remedy = f"promote one: serving promote --models {models} {staged}"
-        return f"which holds staged versions only; {remedy}"
+        return f"holds staged versions only; {remedy}"
     for model, name, reason in ignored(models):
-        return f"which holds no version; {model}/{name} is {reason}"
-    return f"which holds none; train one: trainer fit digits --models {models}"
+        return f"holds no version; {model}/{name} is {reason}"
+    return f"holds none; train one: trainer fit digits --models {models}"

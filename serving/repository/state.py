@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -111,6 +112,21 @@ class StateFile:
                 f"expected {self.path.name} as the server writes it; got one that is not valid at "
                 f"{where}: {first['msg']}; correct it or remove it"
             ) from None
+
+    def change(self, change: Change, lock: AbstractContextManager[None]) -> None:
+        """Read the state and write it as changed, if it differs.
+
+        Args:
+            change: Returns the state that is to be kept, from the one that is.
+            lock: Keeps other workers from doing the same meanwhile.
+
+        Raises:
+            StateNotKeptError: If the file cannot be read or written.
+        """
+        with lock:
+            before = self.read()
+            if (after := change(before)) != before:
+                self.write(after)
 
     def write(self, state: State) -> None:
         """Keep the state, so that it is there after a loss of power too.

@@ -40,6 +40,16 @@ def test_line_limit_sums_up_what_it_does_not_admit(timers):
     assert limit.admits("a")
 
 
+def test_line_limit_of_one_line_a_period_sums_up_the_others(timers):
+    sums = []
+    limit = LineLimit(lambda kind, count: sums.append((kind, count)), first=1, period=0.02)
+    for _ in range(3):
+        assert [limit.admits("a") for _ in range(10)] == [True] + [False] * 9
+        timers[-1].join()
+    assert [timer.interval for timer in timers] == pytest.approx([0.02] * 3)
+    assert sums == [("a", 9)] * 3
+
+
 @pytest.fixture
 def flooded(caplog, timers):
     """Log 100 lines by a function, and return the lines that were written."""

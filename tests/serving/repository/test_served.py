@@ -5,7 +5,7 @@ import pytest
 from serving.bundle import BundleError, TransientBundleError
 from serving.repository import served
 from serving.repository.plan import Edition
-from serving.repository.shelf import stamp
+from serving.repository.stamps import stamp
 from serving.runtime import GraphError, ProofLimits, RunTimeoutError
 
 
