@@ -51,7 +51,8 @@ def default(repository):
 def test_model_that_was_alone_goes_on_answering_when_others_come(load, add, only_digits, caplog):
     caplog.set_level("INFO")
     repository = load()
-    assert not (only_digits / ".serving.json").exists()  # there is nothing to remember yet
+    state = json.loads((only_digits / ".serving.json").read_text())
+    assert "default_model" not in state  # a restart would find it alone again
     add()
     turn(repository)
     assert list(repository.served) == ["adults", "digits"]

@@ -14,6 +14,7 @@ from serving.errors import ModelNotFoundError, NotReadyError, StateNotKeptError,
 from serving.repository import Repository, loader
 from serving.repository.state import State, StateFile
 from tests.editions import add_version, damage, rename_column
+from tests.processes import wait_until
 
 ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
 REASON = (
@@ -349,8 +350,13 @@ def test_readyz_metrics_and_the_log_tell_what_is_held(only_digits, tmp_path):
     client = create_app(models=only_digits, keys=keys_file(tmp_path), poll=0.01).test_client()
     record = {f"pixel_{i}_{j}": 0 for i in range(8) for j in range(8)}
     add_version(only_digits, 2, "a_")
-    while not (ready := client.get("/readyz")).get_json()["held"]:
+
+    def ready_while_held():
+        ready = client.get("/readyz", headers=HEADERS)
         assert ready.status_code == 200
+        return ready if ready.get_json()["held"] else None
+
+    ready = wait_until(ready_while_held)
     assert ready.get_json()["held"] == {"digits/2": REASON}
     assert ready.status_code == 200
     assert (
@@ -358,6 +364,6 @@ def test_readyz_metrics_and_the_log_tell_what_is_held(only_digits, tmp_path):
     )
     done = client.post("/v2/repository/models/digits/load", headers=HEADERS)
     assert done.get_json()["version"] == 2
-    assert client.get("/readyz").get_json()["held"] == {}
+    assert client.get("/readyz", headers=HEADERS).get_json()["held"] == {}
     refused = client.post("/predict", json={"instances": [record]}, headers=HEADERS)
     assert refused.status_code == 422

@@ -145,7 +145,7 @@ def test_rollback_other_worker_silent_is_503_with_a_time_to_try_again(
     answer = client.post("/v2/repository/models/digits/rollback", headers=HEADERS)
     assert (answer.status_code, answer.get_json()["code"]) == (503, "no_agreement")
     assert answer.headers["Retry-After"] == "10"
-    assert client.get("/readyz").get_json()["models"] == {"digits": 2}
+    assert client.get("/readyz", headers=HEADERS).get_json()["models"] == {"digits": 2}
     assert state(two_versions)["pinned"] == {}
 
 
