@@ -129,7 +129,9 @@ def test_a_damaged_body_is_whole_or_refused(data):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"PK\x03\x04", gzip.compress(b"x"), b"\x50\x2a\x4d\x18\0\0\0\0"]
+    "body",
+    [b"", b"PK\x03\x04", gzip.compress(b"x"), b"\x50\x2a\x4d\x18\0\0\0\0"],
+    ids=["nothing", "a ZIP file", "gzip", "a skippable frame"],
 )
 def test_body_that_begins_with_no_frame_of_zstd_is_refused_by_that(body):
     with pytest.raises(MalformedBodyError, match="in zstd; got one without a frame of it"):
