@@ -56,14 +56,6 @@ def test_read_body_of_unknown_encoding_is_refused_unread():
     assert other["wsgi.input"].tell() == 0
 
 
-def test_a_long_body_is_drained_in_many_turns(monkeypatch):
-    turns = []
-    monkeypatch.setattr(bodies, "give_way", lambda: turns.append(1))
-    with pytest.raises(BodyTooLargeError):
-        read_body(request(bytes(2**20), declared=2**20), LIMIT)
-    assert len(turns) == 4  # of 256 KiB each
-
-
 def test_bytes_of_the_next_request_are_left_alone():
     first = request(b"0123456789", declared=4)
     assert read_body(first, LIMIT) == b"0123"

@@ -20,11 +20,17 @@ NOT_PLAIN = [
 
 
 def read(*headers, method=b"POST", target=b"/predict", minor_version=1, server=SERVER):
+    lines = [
+        b"%s %s HTTP/1.%d" % (method, target, minor_version),
+        *(b"%s: %s" % header for header in [HOST, *headers]),
+        b"", b"",
+    ]  # fmt: skip
+    data = b"\r\n".join(lines)
     head = {
         "method": method, "path": target, "minor_version": minor_version,
-        "headers": [HOST, *headers],
+        "headers": [HOST, *headers], "consumed": len(data),
     }  # fmt: skip
-    return environ_of(head, base_environ(CONFIG, None, CLIENT, server))
+    return environ_of(head, data, base_environ(CONFIG, None, CLIENT, server))
 
 
 def test_environ_of_a_plain_request_says_all_of_it():

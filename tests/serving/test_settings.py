@@ -60,6 +60,7 @@ NUMBERS = {
     "workers": (None, [1, 256], [0, 257]),  # one for each core
     "max_body": (10 * MIB, [1, 2**40], [0]),
     "request_seconds": (60, [0.001, 3600], [0]),
+    "keep_alive": (75, [1, 3600], [0]),
     "timeout": (None, [0.001, 3600], [0]),
     "max_batch_rows": (0, [0, 10**6], [-1]),
     "max_delay": (0, [0, 1], [-0.001, 1.001]),

@@ -132,7 +132,7 @@ DAMAGED = {
     "fewer rows than none": (schema(NUMBER) + records(-1, [(-1, 0)], []), "a batch of -1 rows"),
     "a column of fewer rows": (
         schema(NUMBER) + records(2, [(1, 0)], [(0, 0), (0, 2)], bytes(8)),
-        "a column of 1 values in a batch of 2",
+        "a column of 1 value in a batch of 2",
     ),
     "a column that is not there": (
         schema(NUMBER, TEXT) + NUMBERS, "a column of -1 values in a batch of 2"
@@ -151,7 +151,7 @@ DAMAGED = {
         schema(NUMBER) + records(9, [(9, 0)], [(0, 0), (0, 8)], bytes(8)), "8 bytes of 9 values"
     ),
     "fewer bits than rows": (
-        schema(NUMBER) + records(9, [(9, 1)], [(0, 1), (0, 9)], bytes(16)), "1 bytes of 2 values"
+        schema(NUMBER) + records(9, [(9, 1)], [(0, 1), (0, 9)], bytes(16)), "1 byte of 2 values"
     ),
     "texts from before their buffer": (schema(TEXT) + texts(-1, 1), "texts outside their buffer"),
     "texts to behind their buffer": (schema(TEXT) + texts(0, 3), "texts outside their buffer"),
