@@ -177,7 +177,7 @@ def key(name: str, scope: Scope) -> None:
 @click.option("--models", type=click.Path(path_type=Path), default="models", show_default=True,
               envvar=f"{ENV_PREFIX}MODELS", help="folder of models")  # fmt: skip
 def promote_version(name: str, version: int | None, models: Path) -> None:
-    """Make a staged version of the model NAME one that servers take up.
+    """Promote a staged version of the model NAME, so that servers load it.
 
     `trainer fit --stage` writes a version as NAME/staged-VERSION, which no server takes up. This
     checks its files and renames the folder to NAME/VERSION. VERSION may be left out where one alone

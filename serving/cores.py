@@ -1,6 +1,6 @@
 """Cores that this process may use: its affinity, and the quotas of its control groups.
 
-A quota counts whole cores: with 1.5 cores there is one worker, which then is never slowed down.
+Quotas are rounded down: with 1.5 cores there is one worker, which is then never throttled.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 def usable_cores(proc: Path = Path("/proc/self")) -> int:
     """Return the number of cores this process may use, at least 1.
 
-    The least of its affinity and of the quotas of its control group and all groups around it, of
-    version 1 and 2 alike.
+    It is the smallest of its affinity and the quotas of its control group and of all groups above
+    it, in cgroup v1 and v2.
 
     Args:
-        proc: Folder of this process, which names its control groups and where they are mounted.
+        proc: Folder of this process in /proc, of which `cgroup` and `mountinfo` are read.
     """
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -43,7 +43,7 @@ def _groups(proc: Path) -> Iterator[Path]:
 
 
 def _paths(proc: Path) -> Iterator[tuple[str, str]]:
-    """Yield each controller, "" for version 2, and the path of this process's group."""
+    """Yield each controller ("" for cgroup v2) and the path of this process's group."""
     for line in _lines(proc / "cgroup"):
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -52,7 +52,7 @@ def _paths(proc: Path) -> Iterator[tuple[str, str]]:
 
 
 def _below(path: str, root: str) -> PurePosixPath:
-    """Return a group's path relative to what is mounted; of one that is not below it, no parts."""
+    """Return a group's path relative to the mounted group `root`; empty if it is not below it."""
     try:
         below = PurePosixPath(path).relative_to(root)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Environment variables as settings: blank ones are unset, and links of Kubernetes are no settings.
+"""Environment variables as settings: blank ones and Kubernetes service links are ignored.
 
 For a service named `forwardpass`, Kubernetes puts variables such as
 `FORWARDPASS_PORT=tcp://10.0.0.1:8000` and `FORWARDPASS_SERVICE_HOST=10.0.0.1` into every container
@@ -18,10 +18,10 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 ENV_PREFIX = "FORWARDPASS_"
 VERTEX_PREFIX = "AIP_"
 PREFIXES = (ENV_PREFIX, VERTEX_PREFIX)
-# Variables that gunicorn and the C library take for a fault, or for a value, where they are blank.
+# Prefixes of variables that gunicorn, ONNX Runtime and the C library do not ignore when blank.
 OF_LIBRARIES = ("GUNICORN_", "LISTEN_", "MALLOC_", "NOTIFY_SOCKET", "ORT_")
 
-# Of the first kind of names only an address makes a link, since a setting may have such a name.
+# FORWARDPASS_PORT may also be a setting: such a name is a link only if its value is an address.
 ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+", re.IGNORECASE)
 LINK_OF_A_PORT = re.compile(r".*_PORT(_\d+_(TCP|UDP|SCTP))?")
 LINK_OF_A_PART = re.compile(
@@ -35,11 +35,11 @@ def is_blank(value: str) -> bool:
 
 
 def is_service_link(name: str, value: str) -> bool:
-    """Return whether a variable is one that Kubernetes makes for a service of this project's name.
+    """Return whether Kubernetes made this variable, for a service of this project's name.
 
     Args:
-        name: The variable's name, in capitals.
-        value: Its value.
+        name: Name of the variable, in capitals.
+        value: Value of the variable.
     """
     if not name.startswith(PREFIXES):
         return False
@@ -49,12 +49,12 @@ def is_service_link(name: str, value: str) -> bool:
 
 
 def service_links(environ: Mapping[str, str]) -> list[str]:
-    """Return the names of all variables that `is_service_link`, sorted."""
+    """Return the sorted names of the variables that `is_service_link` finds."""
     return sorted(name for name, value in environ.items() if is_service_link(name, value))
 
 
 def describe_links(names: list[str]) -> str:
-    """Return the warning that names variables made by Kubernetes, and the remedy."""
+    """Return a warning that names variables made by Kubernetes and says how to prevent them."""
     return (
         f"expected settings; got variables that Kubernetes makes for a service of this name, "
         f"which are ignored; set enableServiceLinks: false in the pod's specification: "
@@ -63,9 +63,9 @@ def describe_links(names: list[str]) -> str:
 
 
 def drop_blank() -> None:
-    """Take blank variables out of this process's environment.
+    """Remove blank variables from this process's environment.
 
-    Those of settings, and those of libraries to which a blank variable is not an unset one.
+    Variables of settings, and of libraries that do not treat a blank variable as unset.
     """
     for name, value in list(os.environ.items()):
         if name.startswith((*PREFIXES, *OF_LIBRARIES)) and is_blank(value):
@@ -76,7 +76,7 @@ class Variables(EnvSettingsSource):
     """Environment variables as values of settings, without blank ones and links of Kubernetes."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Return a variable's value, None where it does not count; and what the parent returns."""
+        """Return a variable's value (None if blank or a link), and the parent's other results."""
         value, key, is_complex = super().get_field_value(field, field_name)
         if value is not None:
             name = f"{self.env_prefix}{field_name}".upper()
@@ -97,5 +97,5 @@ class EnvironmentSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the sources, the first of which counts."""
+        """Return the sources in order of precedence."""
         return init_settings, Variables(settings_cls)

@@ -30,7 +30,11 @@ _settings = Settings()
 logs.configure(_settings.log_level)
 for _name in unknown_twins():
     # Not refused: an orchestrator may put variables of its own there.
-    logging.getLogger(__name__).warning("expected a variable of a setting; got %s; ignored", _name)
+    logging.getLogger(__name__).warning(
+        "expected the variable of an option, as `serving run --help` lists them; got %s, which is "
+        "ignored",
+        _name,
+    )
 if _links := service_links(os.environ):  # `serving run` has warned of them and taken them out
     logging.getLogger(__name__).warning("%s", describe_links(_links))
 

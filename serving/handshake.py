@@ -1,4 +1,4 @@
-"""TLS handshakes, and what is said of those that fail."""
+"""TLS handshakes, and how failures are counted and logged."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ log = logging.getLogger(__name__)
 
 
 def shake_hands(client: Any) -> bool:
-    """Shake hands, if the connection is to be encrypted; return whether it can be used.
+    """Do the TLS handshake if the connection uses TLS; return whether it can be used.
 
-    A client that merely goes, as the check of a load balancer does, is no failure.
+    A client that only disconnects, such as a load balancer's check, is not counted as a failure.
 
     Args:
         client: Socket of the connection.

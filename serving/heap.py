@@ -1,4 +1,4 @@
-"""The heap of this process: memory that was freed goes back to the system.
+"""The heap of this process: returns freed memory to the system.
 
 The C library keeps what is freed, and may keep many times what the process needs: after a model
 has been replaced, or a large body answered. Giving it back takes milliseconds, in which no thread
@@ -24,7 +24,7 @@ def trim_heap() -> None:
 
 
 def request_trim(delay: float = 0.0) -> None:
-    """Note that much memory was freed, or will be soon.
+    """Ask for a trim, since much memory was freed or will be soon.
 
     Args:
         delay: Longest time until `is_trim_due`, in seconds.

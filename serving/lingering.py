@@ -1,4 +1,4 @@
-"""Closes a connection whose client may still be sending, without losing it the answer.
+"""Closes a connection whose client may still be sending, so that it receives the answer.
 
 An answer that is given before its request has been read (a key is missing, a body is too large, a
 queue is full) is followed by a close. If bytes of the client are unread by then, or come later, the
@@ -19,17 +19,17 @@ from gevent import get_hub
 
 from serving.request_body import waste
 
-LINGER_BYTES = 64 * 2**20  # that are thrown away of one connection
-LINGER_SECONDS = 30.0  # in which they are
-SILENT_SECONDS = 5.0  # without a byte, after which no more are waited for
+LINGER_BYTES = 64 * 2**20  # largest number of bytes discarded per connection
+LINGER_SECONDS = 30.0  # longest time of discarding
+SILENT_SECONDS = 5.0  # longest time without a byte
 READ = 1  # libev's EV_READ
 
 
 def linger(client: Any, on_progress: Callable[[], None]) -> None:
     """Close the sending side, and read until the client closes its own or sends too much.
 
-    The bounds in seconds are kept by the worker, which throws an exception into this greenlet.
-    Other connections have their turn before every read.
+    The worker enforces the bounds in seconds, by throwing an exception into this greenlet. Other
+    connections get a turn of the event loop before every read.
 
     Args:
         client: Socket of the connection, whose answer has been sent.
@@ -39,9 +39,9 @@ def linger(client: Any, on_progress: Callable[[], None]) -> None:
         OSError: If the client is gone.
     """
     if hasattr(client, "unwrap"):
-        # TLS says goodbye too; what comes now is thrown away without being decrypted.
+        # Sends close_notify; what still comes is discarded without being decrypted.
         client.settimeout(0)
-        with suppress(OSError):  # that it would wait for the client's goodbye, or got data
+        with suppress(OSError):  # it would wait for the client's close_notify, or got data
             client.unwrap()
     client.shutdown(socket.SHUT_WR)
     left, hub = LINGER_BYTES, get_hub()

@@ -1,8 +1,8 @@
-"""The body of a request as a stream, `wsgi.input`, read from its connection when it is wanted.
+"""The body of a request as a stream, `wsgi.input`, read from the connection on demand.
 
-Both kinds know whether all of the body has come, which decides whether the connection can be kept,
-and send "100 Continue" to a client that waits for it when the application first reads: a request
-that is refused by its head alone gets its final status, and no body is asked for.
+Both classes know whether the whole body has arrived, which decides whether the connection can be
+kept. They send "100 Continue" to a client that waits for it when the application first reads: a
+request that is refused by its head alone gets its final status, and its body is not requested.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from typing import Any
 
 MOST_READ = 2**20  # bytes of one read of a body
-WASTED = 64 * 2**10  # the same of one that no one wants
-DISCARDED = 2**20  # bytes of a body no one wanted that are read to keep the connection
+WASTED = 64 * 2**10  # bytes of one read of a body that is discarded
+DISCARDED = 2**20  # largest rest of a body, in bytes, that is discarded to keep the connection
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-waste = bytearray(WASTED)  # where bytes go that no one wants, of all connections
+waste = bytearray(WASTED)  # discarded bytes of all connections are read into it
 
 
 class Input:
@@ -25,12 +25,12 @@ class Input:
     Args:
         client: Socket of the connection.
         begun: Bytes that have been read already: of the body, and perhaps of the next request.
-        length: Bytes of the body.
+        length: Length of the body, in bytes.
         awaits_continue: Whether the client waits for "100 Continue" before it sends the body.
 
     Attributes:
-        length: Bytes that have not come yet.
-        after: Bytes that were read behind the end of the body.
+        length: Number of bytes that have not arrived yet.
+        after: Bytes after the end of the body that have been read already.
     """
 
     def __init__(
@@ -47,18 +47,18 @@ class Input:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of the body has come."""
+        """Whether the whole body has arrived."""
         return self.length == 0
 
     @property
     def can_be_discarded(self) -> bool:
-        """Whether what has not come is so little that it is read to keep the connection."""
+        """Whether the missing rest is small enough to discard it and keep the connection."""
         return self.length == 0 or (
             self.length <= DISCARDED and not self._is_cut_off and not self._awaits_continue
         )
 
     def read(self, size: int = -1) -> bytes:
-        """Return so many bytes, all for -1; fewer only at the end, or if the client breaks off."""
+        """Return `size` bytes, all for -1; fewer only at the end, or if the client disconnects."""
         here = self._here
         wanted = len(here) + self.length if size < 0 else min(size, len(here) + self.length)
         if wanted <= len(here):
@@ -79,20 +79,20 @@ class Input:
         return b"".join(parts)
 
     def discard(self) -> bool:
-        """Read what no one wanted; return whether all of the body has come."""
+        """Read and discard the rest; return whether the whole body has arrived."""
         while self.length and (count := self._client.recv_into(waste, min(self.length, WASTED))):
             self.length -= count
         return self.length == 0
 
     def readline(self, size: int = -1) -> bytes:
-        """Return a line of the rest, as WSGI demands."""
+        """Return the next line, as WSGI requires."""
         lines = io.BytesIO(self.read())
         line = lines.readline(size)
         self._here = lines.read()
         return line
 
     def readlines(self, hint: int = -1) -> list[bytes]:
-        """Return all lines, as WSGI demands."""
+        """Return all lines, as WSGI requires."""
         return io.BytesIO(self.read()).readlines(hint)
 
     def __iter__(self) -> Iterable[bytes]:
@@ -100,12 +100,12 @@ class Input:
 
 
 class ChunkedInput:
-    """A body in chunks, which gunicorn puts together.
+    """A chunked body, which gunicorn decodes.
 
     Args:
         client: Socket of the connection.
         body: gunicorn's `Body` of the request.
-        unreader: gunicorn's reader of the connection, which holds what was read too far.
+        unreader: gunicorn's reader of the connection, which buffers bytes read beyond the body.
         awaits_continue: Whether the client waits for "100 Continue" before it sends the body.
     """
 
@@ -115,35 +115,35 @@ class ChunkedInput:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of the body has come, its last chunk included."""
+        """Whether the whole body has arrived, its last chunk included."""
         return self._body.reader.parser is None and not self._body.failed
 
     @property
     def can_be_discarded(self) -> bool:
-        """Whether the connection can be kept: nobody knows how much is still to come."""
+        """Whether the whole body has arrived, since the length of a rest is unknown."""
         return self.is_complete
 
     @property
     def after(self) -> bytes:
-        """Bytes that were read behind the end of the body."""
+        """Bytes after the end of the body that have been read already."""
         return bytes(self._unreader.take_buffered())
 
     def discard(self) -> bool:
-        """Return whether all of the body has come; what has not is left where it is."""
+        """Return whether the whole body has arrived; nothing is read."""
         return self.is_complete
 
     def read(self, size: int = -1) -> bytes:
-        """Return so many bytes, all for -1; fewer only at the end."""
+        """Return `size` bytes, all for -1; fewer only at the end."""
         self._ask()
         return bytes(self._body.read(size))
 
     def readline(self, size: int = -1) -> bytes:
-        """Return a line of the rest, as WSGI demands."""
+        """Return the next line, as WSGI requires."""
         self._ask()
         return bytes(self._body.readline(size))
 
     def readlines(self, hint: int = -1) -> list[bytes]:
-        """Return all lines, as WSGI demands."""
+        """Return all lines, as WSGI requires."""
         self._ask()
         return list(self._body.readlines(hint))
 

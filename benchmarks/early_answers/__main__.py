@@ -39,7 +39,7 @@ CASES: dict[int, tuple[str, tuple[str, ...]]] = {
 
 
 def post_with_python(url: str, requests: int, size: int, _folder: Path) -> list[str]:
-    """Return what each request met, as "STATUS RETRY-AFTER" or the error."""
+    """Return the outcome of each request: "STATUS RETRY-AFTER", or the error."""
     parts, body, met = urlsplit(url), bytes(size), []
     for _ in range(requests):
         connection = HTTPConnection(str(parts.hostname), parts.port, timeout=CLIENT_SECONDS)
@@ -56,7 +56,7 @@ def post_with_python(url: str, requests: int, size: int, _folder: Path) -> list[
 
 
 def post_with_curl(url: str, requests: int, size: int, folder: Path, *extra: str) -> list[str]:
-    """Likewise, with curl; it waits for "100 Continue" unless told otherwise."""
+    """Post with curl, which waits for "100 Continue" unless `extra` forbids it."""
     body = folder / f"{size}.json"
     body.write_bytes(bytes(size))
     command = [
@@ -73,7 +73,7 @@ def post_with_curl(url: str, requests: int, size: int, folder: Path, *extra: str
 
 
 def post_with_curl_at_once(url: str, requests: int, size: int, folder: Path) -> list[str]:
-    """Likewise, with curl that does not wait for "100 Continue"."""
+    """Post with curl that does not wait for "100 Continue"."""
     return post_with_curl(url, requests, size, folder, "-H", "Expect:")
 
 

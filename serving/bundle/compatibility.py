@@ -1,10 +1,10 @@
-"""Compatibility: what clients of one version could no longer do with another.
+"""Compatibility: the differences between two versions that break clients of the first.
 
-A request names no version, as a rule: its client was written for the version that answered then.
-Another one may take its place if it accepts every request that was accepted and answers in the
-same form. Requests are matched to columns by name (records, Arrow, CSV with a header, tensors of a
-mixed table) and by position (rows of JSON, CSV, NumPy, raw floats, the tensor `features`);
-probabilities and values are matched to classes and targets by position.
+Most requests name no version, so a client of one version also meets the next. A version can replace
+another if it accepts every request that the other accepts, and answers in the same form. Requests
+are matched to columns by name (records, Arrow, CSV with a header, tensors of a mixed table) and by
+position (rows of JSON, CSV, NumPy, raw floats, the tensor `features`); probabilities and values are
+matched to classes and targets by position.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ from collections.abc import Iterator, Sequence
 
 from serving.bundle.manifest import GAPS, Category, Input, Manifest
 
-MOST_SHOWN = 5  # names that one difference lists
-LONGEST_SHOWN = 40  # characters of a name
+MOST_SHOWN = 5  # largest number of names that one difference lists
+LONGEST_SHOWN = 40  # characters of a name; longer ones are cut
 
 
 def breaking_differences(before: Manifest, after: Manifest) -> list[str]:
-    """Return what requests and clients of one version meet in another, in a phrase each.
+    """Return the differences that break clients of `before` when `after` answers them.
 
-    More is no difference: further categories, gaps that are filled now, another range of numbers.
+    Additions do not count: further categories, gaps that are now accepted, another range of
+    numbers.
 
     Args:
         before: Manifest of the version that clients were written for.
         after: Manifest of the version that would answer them.
 
     Returns:
-        The differences, those of the columns first; none if every request that `before` accepts is
-        accepted, and answered in the same form.
+        The differences, a phrase each, those of the columns first; none if every request that
+        `before` accepts is accepted, and answered in the same form.
     """
     return [*_differences_of_columns(before, after), *_differences_of_answers(before, after)]
 
@@ -67,7 +68,7 @@ def _differences_of_categories(name: str, before: Category, after: Category) -> 
         ]
         if refused:
             yield f"its column {name} refuses the category {_listed(refused)}"
-    # What comes as a number or a truth value is a category only where all categories are such.
+    # A JSON number or boolean matches a category only if all categories are numbers or booleans.
     if before.whole and not after.whole:
         yield f"its column {name} takes texts alone, and no numbers"
     if before.truths and not after.truths:

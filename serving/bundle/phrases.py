@@ -1,4 +1,4 @@
-"""Phrases of messages to people: nouns behind numbers, and what a setting may be."""
+"""Phrases for messages: a number with its noun, and the values that a setting accepts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def counted(number: int, noun: str) -> str:
 
 
 def refusal(error: ErrorDetails, model: type[BaseModel]) -> str:
-    """Return what a field of a pydantic model may be, and what came instead.
+    """Return the values that a field of a pydantic model accepts, and the one it got.
 
     Args:
         error: One of the errors of the model's `ValidationError`, about a field.
-        model: The model.
+        model: The model that refused the value.
     """
     if error["type"] == "value_error":  # raised by a validator of ours, with a message of its own
         expected = error["msg"].removeprefix("Value error, ")
@@ -37,11 +37,11 @@ def refusal(error: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def accepted(schema: dict[str, Any]) -> str:
-    """Return what a JSON schema of a setting accepts, in words.
+    """Describe the values that the JSON schema of a setting accepts, in words.
 
     Args:
-        schema: Schema of a number, text, truth value or path, of a list of them, or of one of
-            several.
+        schema: Schema of a number, string, boolean or path, of a list of these, or of a choice of
+            several (`anyOf`).
     """
     kind = schema.get("type")
     if "anyOf" in schema:

@@ -1,4 +1,4 @@
-"""Promotion: a staged version, `<name>/staged-<version>`, becomes one that servers take up."""
+"""Promotion: a staged version, `<name>/staged-<version>`, becomes one that servers load."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def promote(models: Path, name: str, version: int | None = None) -> Bundle:
     try:
         if not models.is_dir():
             raise PromotionError(f"expected a folder of models; got {models}, which is none")
-        # Compared with what lies there, so that no name leads elsewhere.
+        # Compared with the entries of the folder, so that a name such as `..` cannot lead out.
         if name not in {path.name for path in models.iterdir()} or not folder.is_dir():
             known = ", ".join(names(models)) or "none"
             raise PromotionError(
@@ -71,7 +71,7 @@ def _chosen(folder: Path, version: int | None) -> int:
 
 
 def _promote(folder: Path, version: int) -> Bundle:
-    """Promote a version that is staged; only while no one else writes to the folder."""
+    """Promote a staged version; the caller holds the lock of the folder."""
     staged, place = folder / f"{STAGED}{version}", folder / str(version)
     if version in versions(folder) or place.exists():
         raise PromotionError(

@@ -1,4 +1,4 @@
-"""Stepping over a JSON value that is left out, without building what is nested in it."""
+"""Skips a JSON value that is not used, without building the objects nested in it."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import re
 
 from serving.turns import give_way
 
-TURN = 2**14  # characters that are stepped over before others have a turn
+TURN = 2**14  # characters skipped before other requests get a turn of the event loop
 SPACES = re.compile(r"[ \t\n\r]*+")
-# Values of a list with the comma behind each; possessive, so that each is looked at once.
+# Scalars of a list, each with its comma; possessive, so that no character is matched twice.
 PLAIN_VALUES = re.compile(
     r"(?:(?:-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+|true|false|null"
     r'|"[^"\\\x00-\x1f]*+")[ \t\n\r]*+,[ \t\n\r]*+)*+'
 )
-_decoder = json.JSONDecoder(parse_int=float)  # of digits without end, too
+_decoder = json.JSONDecoder(parse_int=float)  # since int() refuses very many digits
 
 
 def end_of_value(text: str, at: int) -> int:
-    """Return the place behind a JSON value, whose syntax is checked.
+    """Return the position after a JSON value, and check its syntax.
 
     Args:
         text: The document.
-        at: Place of the value, or of spaces before it.
+        at: Position of the value, or of spaces before it.
 
     Raises:
-        json.JSONDecodeError: If the value is no JSON.
+        json.JSONDecodeError: If the value is not valid JSON.
     """
     nests = bytearray()  # brackets that close the open lists and objects, the outermost first
     paused = at
@@ -60,7 +60,7 @@ def end_of_value(text: str, at: int) -> int:
 
 
 def _start_of_value(text: str, at: int, closing: int) -> int:
-    """Return where the next value of a list or an object may start, in an object behind the key."""
+    """Return the position of the next value of a list or, after the key, of an object."""
     at = _behind_spaces(text, at)
     if closing == ord("]"):
         return PLAIN_VALUES.match(text, at, at + TURN).end()  # type: ignore[union-attr]

@@ -1,9 +1,9 @@
-"""The file of keys: what its lines say, and how it is read.
+"""The key file: its format, reading it, and making keys.
 
-It has a line for each key: `NAME SCOPE sha256:HEX`; blank lines and comments, from `#`, are passed
-over. It holds no secret: `serving key` prints a key once, and of it only the hash is kept. A slow
-hash, as passwords need, would guard nothing here and cost every request its time: keys are drawn
-from 2²⁵⁶, and no one tries them all.
+It has one line per key, `NAME SCOPE sha256:HEX`; blank lines and comments, from `#`, are ignored.
+It holds no secret: `serving key` prints the key once, and the file keeps only its hash. A slow
+hash, as passwords need, would add time to every request and no security: keys are 256 random bits,
+too many to try.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ Scope = Literal["predict", "admin"]  # the second includes the first
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HASH = re.compile(r"sha256:[0-9a-f]{64}")
-BYTES = 32  # of a key
+BYTES = 32  # random bytes of a key
 LARGEST_FILE = 2**20  # bytes; room for some ten thousand keys
 
 
 class KeysError(ValueError):
-    """A file of keys that cannot be read just now, or a line of it that is not understood."""
+    """A key file that cannot be read at the moment, or that is malformed."""
 
 
 class NoKeysFileError(KeysError):
-    """A path where there is no readable file: it gives no key to anyone.
+    """A path without a readable key file.
 
     Attributes:
-        is_missing: There is nothing at all, as for an instant while an editor replaces a file;
-            otherwise a folder, a pipe or a file that this process may not read.
+        is_missing: Whether nothing is at the path, as for an instant while an editor replaces a
+            file; False for a folder, a pipe or a file that this process may not read.
     """
 
     def __init__(self, message: str, *, is_missing: bool) -> None:
@@ -43,12 +43,12 @@ class NoKeysFileError(KeysError):
 
 
 class Key(NamedTuple):
-    """What is known of a key.
+    """A line of the key file.
 
     Attributes:
-        name: whose it is.
-        scope: what it opens.
-        digest: of SHA-256, 32 bytes.
+        name: Name of the key's holder.
+        scope: Scope of the key.
+        digest: SHA-256 of the key, 32 bytes.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Key(NamedTuple):
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
-    """Return the keys of a file, none if it has no line but blank ones and comments.
+    """Return the keys of a file; none if it has only blank lines and comments.
 
     Raises:
         NoKeysFileError: If there is no file that this process may read.
-        KeysError: If it cannot be read for another reason, a line is not understood, or a name or
-            a key is in it twice.
+        KeysError: If it cannot be read for another reason, a line is malformed, or a name or a key
+            occurs twice.
     """
     content = _read(path)
     if len(content) > LARGEST_FILE:
@@ -82,7 +82,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         if key.name in keys:
             raise KeysError(f"expected every name once; got {key.name} again in {place}")
         if key.digest in names:
-            # Which of two scopes would count, and is the key revoked when one line is taken out?
+            # Its scope would be ambiguous, and removing one line would not revoke the key.
             raise KeysError(
                 f"expected every key once; got the one of {names[key.digest]} again, as "
                 f"{key.name}, in {place}; take one of the lines out"
@@ -104,10 +104,10 @@ def require_keys(path: Path) -> tuple[Key, ...]:
 
 
 def new_key(name: str, scope: Scope) -> tuple[str, str]:
-    """A key, drawn at random, and the line that makes it known.
+    """Return a random key, and its line for the key file.
 
     Raises:
-        KeysError: that is no name.
+        KeysError: If `name` is not a valid name.
     """
     if not NAME.fullmatch(name):
         raise KeysError(f"expected a name of 1 to 64 letters, digits, '.', '_', '-'; got {name!r}")
@@ -116,9 +116,9 @@ def new_key(name: str, scope: Scope) -> tuple[str, str]:
 
 
 def _read(path: Path) -> bytes:
-    """Return what is in a file, up to one byte more than the largest may have."""
+    """Return the content of a file, at most one byte more than `LARGEST_FILE`."""
     try:
-        # A pipe in its place, which has no writer, would hold up whoever opens it.
+        # Opening a pipe that has no writer would block.
         with open(path, "rb", opener=_open_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise NoKeysFileError(
@@ -145,7 +145,7 @@ def _open_at_once(path: str, flags: int) -> int:
 def _key(words: Sequence[str], place: str) -> Key:
     name, scope, digest = words if len(words) == 3 else ("", "", "")
     if not NAME.fullmatch(name) or scope not in SCOPES or not HASH.fullmatch(digest):
-        # What it is instead might be a key, and is not shown.
+        # The line is not shown: it might hold a key.
         raise KeysError(
             f"expected NAME predict|admin sha256:HEX in {place}; got something else; "
             f"`serving key NAME` makes such a line"

@@ -107,7 +107,7 @@ class Keys:
         if key is None:
             raise UnauthorizedError(
                 "expected a key, as Authorization: Bearer KEY or as X-API-Key: KEY; "
-                f"got {'one that is not known' if given else 'none'}; ask for one"
+                f"got {'an unknown one' if given else 'none'}; ask the server's operator for one"
             )
         call_in(environ).key_name = key.name
         if key.scope not in ("admin", scope):

@@ -17,11 +17,11 @@ Kind = TypeVar("Kind", bound=Hashable)
 
 @dataclass
 class Period:
-    """Seconds in which there were lines of one kind.
+    """A period in which lines of one kind are counted.
 
     Attributes:
-        begun: at the first of them, seconds of the monotonic clock.
-        count: of the lines.
+        begun: Time of the first line, in seconds of the monotonic clock.
+        count: Number of lines so far.
     """
 
     begun: float
@@ -70,12 +70,12 @@ class LineLimit(Generic[Kind]):
 
 
 class FloodFilter(logging.Filter):
-    """Limits warnings and errors from each place in the code that clients can bring about.
+    """Limits the warnings and errors that clients can cause, for each place in the code.
 
-    A malformed request, for one, can be sent 10,000 times a second.
+    For example, a client can send 10,000 malformed requests a second.
 
     Args:
-        loggers: Names of the loggers that are limited, and of those above them.
+        loggers: Names of the loggers that are limited, with all loggers below them.
     """
 
     def __init__(self, *loggers: str) -> None:

@@ -1,4 +1,4 @@
-"""Statistics of a model, as Triton's protocol names them, from what all workers have counted.
+"""Statistics of a model in Triton's protocol, summed over all workers.
 
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md
 What this server does not count is left out, rather than given as zero.
@@ -21,7 +21,7 @@ STAGES = {
 
 
 class Statistics:
-    """What was counted until now.
+    """Statistics of all models, as of now.
 
     Args:
         table: Counters of all workers.
@@ -36,8 +36,8 @@ class Statistics:
     def of(self, name: str, version: int) -> dict[str, Any]:
         """Return the statistics of one version since the server started.
 
-        The times of stages are counted by model, and so are part of it only as long as no other
-        version of the model has been asked.
+        Times of stages are counted by model, not by version. They are included only as long as no
+        other version of the model has received a request.
         """
         counts = {"success": 0, "fail": 0}
         versions = set()
@@ -48,7 +48,7 @@ class Statistics:
                     counts["success" if int(code) < 400 else "fail"] += int(count)
         inferences: dict[str, Any] = {outcome: {"count": n} for outcome, n in counts.items()}
         if versions <= {str(version)}:
-            inferences |= {said: self._stage(stage, name) for stage, said in STAGES.items()}
+            inferences |= {key: self._stage(stage, name) for stage, key in STAGES.items()}
         rows = sum(
             count for (_, *labels, _), (count,) in self._rows.items()
             if labels == [name, str(version)]

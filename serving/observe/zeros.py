@@ -1,9 +1,9 @@
-"""Zeros: the series of counters that are told before there was anything to count.
+"""Counters that start at 0: the series that are exposed before their first event.
 
 A counter that appears with its first event begins at 1 for Prometheus: `increase()` and `rate()` do
 not see that event, which may be the only one. So every series whose labels are known beforehand
 begins at 0: outcomes, reasons and errors, and the statuses of every served version. None of them
-takes memory of the table.
+takes memory in the table of counters.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from serving.repository import Repository
 
 OUTCOMES = ("served", "held", "refused", "unloaded")
 EVICTION_REASONS = ("connections", "descriptors")
-# Of accept(2): what ran out, what became of a client before, what became of the listening socket.
+# Errors of accept(2): resources that ran out, connections that failed, an unusable socket.
 ERRORS = (
     "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPERM",
     "ECONNABORTED", "ECONNRESET", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET",
@@ -45,7 +45,7 @@ STATUSES_WITHOUT_MODEL = {
 
 
 def known_series(repository: Repository) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield name of the metric and values of the labels of each series that begins at 0."""
+    """Yield the metric's name and the label values of each series that begins at 0."""
     for reason in EVICTION_REASONS:
         yield CONNECTIONS_EVICTED.name, (reason,)
     for error in ERRORS:

@@ -63,13 +63,13 @@ The columns with their types, ranges, categories and rules for gaps; an example 
 as it stands; metrics on the held-out rows; the decision threshold; and every variant with its
 self-test, size and speed on this machine."""
 METRICS = """\
-Over all workers, those that died included, in Prometheus' text format. Series that never counted
-anything are left out."""
+Over all workers, including those that died, in Prometheus' text format. Counters start at 0 where
+their labels are known beforehand; other series appear with their first event."""
 DOCUMENT = """\
 OpenAPI 3.1, made for the models that are served now: their columns, categories and limits."""
 INDEX_PAGE = """\
-Links to what else there is, for a program. A browser, which says that it accepts `text/html`, is
-sent to `/docs`. It needs no key."""
+Links to the other endpoints, as JSON. A browser, which accepts `text/html` by name, is redirected
+to `/docs`. It needs no key."""
 ICON = """\
 The icon that browsers ask for by themselves. It needs no key."""
 PAGE = """\

@@ -31,7 +31,7 @@ STATISTICS = _object(model_stats={"type": "array", "items": _object(
     name=TEXT, version=TEXT, inference_count={"type": "integer"}, inference_stats=OBJECT,
 )})  # fmt: skip
 TRACES = _object(trace_level=LIST)
-# Repeating a setting is answered as well; what that is depends on the server.
+# The current value of a setting is accepted as well; it depends on the server.
 NOTHING = {"type": "object", "additionalProperties": {"type": "null"}}
 LOGGING = _object(
     log_file=TEXT, log_info=TRUTH, log_warning=TRUTH, log_error=TRUTH,
@@ -40,7 +40,7 @@ LOGGING = _object(
 
 
 def triton_operations() -> list[Operation]:
-    """Return all of them, those that are only shown as off or empty included."""
+    """Return Triton's operations, including those that only report a feature as off or empty."""
     found = [
         Operation("GET", "/v2/models/stats", "triton", "Statistics of all models",
                   descriptions.STATISTICS, gives={JSON: STATISTICS}),

@@ -1,7 +1,7 @@
-"""Admission: whether a new version that proved itself may answer without having been asked for.
+"""Admission: whether a new version that passed its self-test is served automatically.
 
-Clients send what the version that is live accepts. One that does not accept the same is held: it
-is passed over until an administrator loads it, or something else is live.
+Clients send what the live version accepts. A version that does not accept the same is held: it is
+not served until an administrator loads it, or a version is live that it is compatible with.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from serving.repository.stamps import stamp
 log = logging.getLogger(__name__)
 
 TakeUp = Literal["compatible", "all"]
-MOST_TOLD = 5  # differences in one reason
+MOST_TOLD = 5  # largest number of differences in one reason
 
 Loaded = list[tuple[Edition, ServedModel]]
 
@@ -29,25 +29,26 @@ class Admission:
     """Compares new versions with those that are live.
 
     Args:
-        outlook: The folder of models, and what was asked for.
-        take_up: "all" to hold no version.
-        limits: Limits of a manifest that has to be read again.
+        outlook: Scan of the folder of models, and the state (pins, unloads, live versions).
+        take_up: Setting of the same name; "all" holds no version.
+        limits: Limits of size for a manifest that has to be read again.
     """
 
     def __init__(self, outlook: Outlook, take_up: TakeUp, limits: BundleLimits) -> None:
         self._outlook, self._take_up, self._limits = outlook, take_up, limits
 
     def hold(self, name: str, new: Loaded, line: Line, served: Loaded) -> Refusal | None:
-        """Return why a version is to be held; None if it may answer.
+        """Return the reason to hold a version; None if it may be served.
 
-        Lower versions than the live one always may: they take its place when it cannot answer. So
-        may one that an administrator pinned, or loaded on another server that has the same state.
+        A lower version than the live one may always be served: it takes over if the live one
+        cannot answer. So may a version that an administrator pinned, or loaded on another server
+        that shares the state file.
 
         Args:
             name: Name of the model.
-            new: Editions that proved themselves; the first is to answer by default.
-            line: Editions that all workers serve now.
-            served: Editions that this worker serves now.
+            new: New editions that passed their self-test; the first would become the live one.
+            line: Editions that all workers serve now, the live one first.
+            served: Editions that this worker serves now, with their models.
         """
         outlook = self._outlook
         if self._take_up == "all" or not new or name in outlook.wished.pinned:
@@ -99,6 +100,7 @@ def _reason(name: str, version: int, live: int, found: list[str]) -> str:
     told = "; ".join(found[:MOST_TOLD]) + f"; and {more} more differences" * (more > 0)
     same = " as it was before" * (live == version)
     return (
-        f"held: requests for version {live}{same}, which is live, do not all fit it: {told}; "
+        f"held: it does not accept all requests that version {live}{same}, which is live, "
+        f"accepts: {told}; "
         f"POST /v2/repository/models/{name}/load serves it, and --take-up all holds none"
     )

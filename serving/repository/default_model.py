@@ -1,8 +1,8 @@
-"""The default model: the one that answers requests that name none, while others come and go.
+"""The default model, which answers requests that name no model.
 
-Unless `--default-model` names it, that is the first model that was served alone. The workers' plan
-remembers it, and the state file from when a second model is about to be served: before, a server
-that starts anew finds it alone again.
+Unless `--default-model` names it, it is the first model that was served alone. The plan that all
+workers share remembers it, and the state file does once a second model is about to be served: until
+then a restarted server finds it alone again.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 
 
 class DefaultModel:
-    """Follows which model was served alone, and tells the catalogue.
+    """Keeps track of the model that was served alone, and sets it in the catalogue.
 
     Args:
-        outlook: Source of the state, and the file it is kept in.
+        outlook: Reader of the state, and its file.
         catalogue: Catalogue that answers requests by the default model.
-        agenda: The plan of all workers.
+        agenda: Plan that all workers share.
     """
 
     def __init__(self, outlook: Outlook, catalogue: Catalogue, agenda: Agenda) -> None:
@@ -36,11 +36,11 @@ class DefaultModel:
         self.follow()
 
     def follow(self) -> None:
-        """Have the model answer that all workers agreed on; call it before others are served."""
+        """Set the default model that all workers agreed on; call it before others are served."""
         self._catalogue.prefer(self._outlook.wished.default_model or self._agenda.read().alone)
 
     def keep_before(self, name: str) -> None:
-        """Write the default model to the state file, if another is to join it.
+        """Write the default model to the state file before a second model is served.
 
         Args:
             name: Name of the model whose rollout is about to be committed.

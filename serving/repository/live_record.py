@@ -1,7 +1,8 @@
-"""The record of which versions are live, in the state's file.
+"""The live versions, recorded in the state file.
 
-After a restart nothing is live. New versions are compared with what was then, so that a restart
-takes up none that was held, nor one that came while the server was stopped.
+After a restart nothing is live yet. Versions are then compared with the recorded ones, so that a
+restart serves neither a version that was held, nor an incompatible one that was added while the
+server was stopped.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ log = logging.getLogger(__name__)
 
 
 class LiveRecord:
-    """Writes the state's file for one worker.
+    """Writes the state file for one worker.
 
     Args:
-        outlook: Reads the file.
-        agenda: The plan of all workers, which write one after the other.
+        outlook: Reader of the state file.
+        agenda: Plan that all workers share; its lock lets one of them write at a time.
 
     Attributes:
-        is_stale: Whether something else may be live than the file says.
+        is_stale: Whether the live versions may differ from those in the file.
     """
 
     def __init__(self, outlook: Outlook, agenda: Agenda) -> None:
         self.is_stale = False
         self._outlook, self._agenda = outlook, agenda
-        self._fault = ""  # why it could not be written, which is said once
+        self._fault = ""  # last reason that it could not be written, to log it once
 
     def keep(self, change: Change, name: str, version: int | None) -> None:
-        """Write what was asked for.
+        """Write a change that an administrator requested.
 
         Args:
             change: Change of the state.
@@ -46,14 +47,14 @@ class LiveRecord:
         """
 
         def changed(state: State) -> State:
-            # Where a restart would compare with what the file says, it has to be this version.
+            # A restart compares with the live version in the file: it has to be this one.
             live = {name: version} if version is not None and name in state.live else {}
             return change(state).record(live, state.live)
 
         aside(lambda: self._write(changed))
 
     def update(self) -> None:
-        """Write which versions are live, if that has changed; the log says so if it cannot be."""
+        """Record the live versions if they have changed; log it if that fails."""
         if not self.is_stale or self._outlook.faults:
             return
         self.is_stale = False

@@ -1,9 +1,9 @@
-"""Stamps: what tells one content of a version's folder from another.
+"""Stamps: fingerprints of the content of a version's folder.
 
-All workers and later starts must come to the same stamp, and a version is proved anew whenever it
-has another one. So a version that is whole is stamped by its content: files may be copied, touched
-or moved, and a desktop may leave its own beside them. It is read again only when names, sizes,
-times or numbers of its files change. One that is not whole, as while it is being written, is
+All workers, and later starts, have to compute the same stamp; a version is tested anew whenever its
+stamp changes. So a complete version is stamped by its content: files may be copied, touched or
+moved, and a desktop may add files of its own. The content is read again only when names, sizes,
+times or inodes of the files change. An incomplete version, such as one that is being written, is
 stamped by these.
 """
 
@@ -22,10 +22,10 @@ from serving.bundle import MANIFEST, BundleError, BundleLimits
 from serving.bundle.files import checksum, is_transient, read, size
 
 LENGTH = 16  # hexadecimal digits of a stamp
-MOST_KNOWN = 4096  # contents that are remembered, of one folder each
-MOST_FILES = 64  # that a manifest may list; 16 variants and what describes them
-MOST_BYTES = 2**31  # of all files of a version that are read to compare them: about two seconds
-# What the manifest may call a file. Anything else is none of the bundle's: .DS_Store, Thumbs.db.
+MOST_KNOWN = 4096  # largest number of stamps in the cache
+MOST_FILES = 64  # largest number of files that a manifest may list: 16 variants and their data
+MOST_BYTES = 2**31  # largest total size that is read for a stamp, in about two seconds
+# Names of files that a manifest may list. Others, such as .DS_Store, are not the bundle's.
 FILE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 LIMITS = BundleLimits()
 
@@ -33,7 +33,7 @@ LIMITS = BundleLimits()
 def stamp(folder: Path) -> str:
     """Return the stamp of a version's folder, models/NAME/VERSION.
 
-    Where it cannot be looked into, that is its stamp: it changes when that does.
+    If a file cannot be read, the stamp is that of an incomplete version.
     """
     try:
         return stamp_of_readable(folder)
@@ -42,7 +42,7 @@ def stamp(folder: Path) -> str:
 
 
 def stamp_of_readable(folder: Path) -> str:
-    """Return the same stamp, of a folder whose files can be read.
+    """Return the same stamp as `stamp` if all files can be read.
 
     Raises:
         BundleError: If a file cannot be read now, and may be readable at the next look.
@@ -51,12 +51,12 @@ def stamp_of_readable(folder: Path) -> str:
 
 
 def _state_of_folder(folder: Path) -> str:
-    """Return what changes whenever a file is written, replaced, added or taken away."""
+    """Return a hash that changes whenever a file is written, replaced, added or removed."""
     try:
         parts = [str(folder.resolve(strict=True))]
         with os.scandir(folder) as entries:
             parts += sorted(_state(entry) for entry in entries if FILE.fullmatch(entry.name))
-    except (OSError, RuntimeError) as error:  # the latter of links in a circle, up to Python 3.12
+    except (OSError, RuntimeError) as error:  # RuntimeError: circular links, up to Python 3.12
         parts = [str(error)]
     return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()[:LENGTH]
 
@@ -64,16 +64,16 @@ def _state_of_folder(folder: Path) -> str:
 def _state(entry: os.DirEntry[str]) -> str:
     try:
         found = entry.stat()
-    except OSError as error:  # a link that leads nowhere
+    except OSError as error:  # a dangling link
         return f"{entry.name} {error.strerror}"
-    # The time of the last change of its record, too: a copy can be given an older time of writing.
+    # ctime as well as mtime, since a copy can be given an older mtime.
     times = f"{found.st_mtime_ns} {found.st_ctime_ns}"
     return f"{entry.name} {found.st_ino} {found.st_size} {times}"
 
 
 @lru_cache(MOST_KNOWN)
 def _stamp_of_content(folder: Path, state: str) -> str:
-    """Return the stamp of a folder's content if it is whole, else that of its state.
+    """Return the hash of the manifest if all files match it, else `state`.
 
     Raises:
         BundleError: If a file cannot be read.
@@ -92,14 +92,14 @@ def _stamp_of_content(folder: Path, state: str) -> str:
         if is_transient(error):
             raise
         return state
-    # The manifest holds the sums of all other files.
+    # The manifest holds the checksums of all other files.
     return hashlib.sha256(content).hexdigest()[:LENGTH]
 
 
 def _listed(content: bytes) -> dict[str, tuple[str, int | None]] | None:
-    """Return checksum and, of a graph, size of each file that a manifest lists; None if unusual.
+    """Return the checksum of each listed file, and the size of a graph; None if malformed.
 
-    It is not checked like a manifest that is served: what is wrong with it is told by the proof.
+    The manifest is not fully checked here: loading the version reports its errors.
     """
     try:
         found = orjson.loads(content)
@@ -113,7 +113,7 @@ def _listed(content: bytes) -> dict[str, tuple[str, int | None]] | None:
 
 
 def _have_sizes(folder: Path, models: Path, listed: dict[str, tuple[str, int | None]]) -> bool:
-    """Return whether all files can be read, and are as large as they should be, in all not much."""
+    """Return whether all files have the expected sizes, and at most `MOST_BYTES` in total."""
     sizes = {file: size(folder, file, models) for file in listed}
     as_expected = all(expected in (None, sizes[file]) for file, (_, expected) in listed.items())
     return as_expected and sum(sizes.values()) <= MOST_BYTES

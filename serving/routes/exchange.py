@@ -132,9 +132,10 @@ def read_options(known: Collection[str] | None, limit: int) -> dict[str, Any]:
     except (ValueError, RecursionError):
         options = None
     if not isinstance(options, dict) or not (known is None or set(options) <= set(known)):
-        keys = "" if known is None else f" of {', '.join(known)}"
+        keys = ", ".join(f'"{key}": …' for key in known or ())
+        form = f" of the form {{{keys}}}" if keys else ""
         raise InvalidOptionsError(
-            f"expected an empty body, or a JSON object{keys}; "
+            f"expected an empty body, or a JSON object{form}; "
             f"got {shown(body.decode(errors='replace'))}"
         )
     return options

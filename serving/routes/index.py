@@ -1,4 +1,4 @@
-"""`GET /`: where to begin, for a person and for a program; and the icon that browsers ask for."""
+"""`GET /`: redirects browsers to `/docs` and gives other clients links; and `/favicon.ico`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def index_routes(vertex: Vertex, proxies: TrustedProxies) -> Blueprint:
     """Return the routes, which need no key and name no model.
 
     Args:
-        vertex: What Vertex AI asks for; where that is `/`, it is left to it.
+        vertex: Routes that Vertex AI chose; if one of them is `/`, it replaces this one.
         proxies: Proxies that may name the prefix below which clients see the server.
     """
     routes = Blueprint("index", __name__)
 
     def index() -> Response:
-        # A browser names HTML; programs, whose */* takes both, get JSON.
+        # Browsers accept text/html by name; the */* of other clients matches JSON first.
         media = request.accept_mimetypes.best_match(("application/json", "text/html"))
         prefix = proxies.prefix_of(request.environ)
         if media == "text/html":

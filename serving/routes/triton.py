@@ -1,8 +1,8 @@
-"""`/v2`: what Triton adds to the Open Inference Protocol, as far as it has a meaning here.
+"""`/v2`: Triton's extensions of the Open Inference Protocol, as far as they apply here.
 
 https://github.com/triton-inference-server/server/tree/main/docs/protocol
 Statistics and configurations are answered. Settings that this server does not have, and shared
-memory, are shown as off or empty; to change them is refused.
+memory, are shown as off or empty; a change is refused.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def triton_routes(repository: Repository, table: Table, settings: Settings) -> B
 
 
 def _config(model: ServedModel, settings: Settings) -> dict[str, Any]:
-    """Return a model's configuration, as Triton would complete it by itself."""
+    """Return a model's configuration, as Triton would auto-complete it."""
     tensors = face(model.manifest)
     return {
         "name": model.manifest.name,

@@ -18,9 +18,9 @@ from tests.processes import wait_until
 
 ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
 REASON = (
-    "held: requests for version 1, which is live, do not all fit it: it has no column 'pixel_0_0'; "
-    "it has the new column 'a_pixel_0_0'; POST /v2/repository/models/digits/load serves it, and "
-    "--take-up all holds none"
+    "held: it does not accept all requests that version 1, which is live, accepts: "
+    "it has no column 'pixel_0_0'; it has the new column 'a_pixel_0_0'; "
+    "POST /v2/repository/models/digits/load serves it, and --take-up all holds none"
 )
 
 
@@ -321,7 +321,7 @@ def test_with_several_versions_kept_the_held_one_takes_no_ones_place(load, only_
     add_version(only_digits, 3, "a_")
     turn(repository)
     assert sorted(repository.versions("digits")) == [1, 2]
-    with pytest.raises(ModelNotFoundError, match="got 3; held: requests for version 2"):
+    with pytest.raises(ModelNotFoundError, match="got 3; held: it does not accept all"):
         repository.find("digits", 3)
 
 
