@@ -88,7 +88,9 @@ def _absent(keeper: Keeper, plan: Plan, name: str, version: int) -> Entry:
     elif name in state.pinned:
         reason = f"version {state.pinned[name]} is pinned; load the model to end that"
     else:
-        reason = "it is not among the versions to be served; see --keep and --poll"
+        reason = (
+            "it is not among the versions to be served; see --keep and --poll, or roll back to it"
+        )
     return _entry(name, version, "UNAVAILABLE", reason)
 
 

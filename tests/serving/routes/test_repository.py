@@ -24,7 +24,8 @@ def test_the_index_lists_every_version(client, only_digits):
     first, second, third = post(client, "index").get_json()
     assert first == {
         "name": "digits", "version": "1", "state": "UNAVAILABLE",
-        "reason": "it is not among the versions to be served; see --keep and --poll",
+        "reason": "it is not among the versions to be served; see --keep and --poll, "
+                  "or roll back to it",
     }  # fmt: skip
     assert second == {"name": "digits", "version": "2", "state": "READY", "reason": ""}
     assert (third["version"], third["state"]) == ("3", "UNAVAILABLE")
