@@ -103,7 +103,7 @@ def too_late(call: Call) -> DeadlineError:
 
 
 def time_is_up(seconds: float, *, is_complete: bool) -> ServingError:
-    """Return what a request is told that has taken longer than any request may.
+    """Return the error for a request that has taken longer than `--request-seconds`.
 
     Args:
         seconds: Longest time from a request's head to the end of its answer.

@@ -257,9 +257,9 @@ class Connection:
 
 
 def _require_host(request: Any) -> None:
-    """Refuse a request of HTTP/1.1 without a `Host`, and any with one that is none.
+    """Refuse an HTTP/1.1 request without a `Host`, and any request with an invalid one.
 
-    RFC 9112, section 3.2; that there is one at most has been checked.
+    RFC 9112, section 3.2. The caller has checked that there is at most one.
 
     Raises:
         InvalidHeader: If there is none, or its value is not a host.

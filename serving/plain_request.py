@@ -125,7 +125,7 @@ def _key_of(name: bytes) -> str:
 def _read_target(raw: bytes) -> tuple[str, str, str, bytes] | None:
     """Return path, query, both as they came, and the first line of a head with them.
 
-    None where something is to be unquoted, or strange.
+    None if the target has to be unquoted or is unusual.
     """
     match = TARGET.fullmatch(raw)
     if match is None or os.environ.get("SCRIPT_NAME"):

@@ -181,7 +181,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 connection.greenlet.throw(error)
 
     def _reason_to_end(self, connection: Connection, now: float) -> BaseException | None:
-        """Return what is to be thrown at a connection that has taken too long; None for others."""
+        """Return the exception that ends a connection which took too long; None for others."""
         waited = now - connection.since
         if connection.lingers_since is not None:
             lingered = now - connection.lingers_since

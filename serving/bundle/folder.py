@@ -16,8 +16,8 @@ from serving.bundle.outside import MalformedError, find_loop, outside_data
 from serving.bundle.selftest import SelfTest
 
 DEFAULT_LIMITS = BundleLimits()
-# What the folder's name of a staged version begins with. No server takes such a version up, since
-# only folders named 1, 2, 3 … are versions; to promote it is to rename it to its number.
+# Prefix of the folder's name of a staged version. No server loads such a folder, since only folders
+# named 1, 2, 3 … are versions; promoting it renames it to its number.
 STAGED = "staged-"
 NUMBER = r"[1-9][0-9]{0,8}"  # a version's
 
@@ -146,7 +146,7 @@ def _may_hold_a_version(model: Path) -> bool:
 
 
 def ignored(model: Path) -> dict[str, str]:
-    """Return what lies in a model's folder like a version and is none, with the reason by name.
+    """Return entries of a model's folder that look like versions but are none, with the reasons.
 
     Hidden entries are left out, such as what a desktop or an export leaves while it writes; so are
     files, unless they are called like a version or are a bundle without a folder of its own.

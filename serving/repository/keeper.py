@@ -269,7 +269,7 @@ class Keeper:
         return self._loader.load_all(name, line, self._served.get(name, []), self._refuse)
 
     def _hold(self, name: str, proved: Loaded, line: Line) -> bool:
-        """Return whether the first of these must not answer unless it is asked for."""
+        """Return whether the first of these versions is held; record the reason if so."""
         refusal = self._admission.hold(name, proved, line, self._served.get(name, []))
         if refusal is None:
             return False

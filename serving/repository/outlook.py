@@ -63,17 +63,17 @@ class Outlook:
         return aside(lambda: wish(self.models, name, self.shelf, state, plan, self._keep))
 
     def out_of_date(self, plan: Plan, now: float) -> list[tuple[str, str]]:
-        """Return what was refused and is to be put to the proof again.
+        """Return refused and held versions that are to be tried again.
 
-        That is what lies there no more as it was, what could not be read for a while, and what
-        was held and is live by now on another server that has the same state.
+        They are versions whose files changed or are gone, versions that could not be read, and held
+        versions that have become live on another server that shares the state file.
 
         Args:
-            plan: What was refused.
-            now: Seconds of the agenda's clock.
+            plan: Plan with the refused versions.
+            now: Time on the agenda's clock, in seconds.
 
         Returns:
-            `name/version` and stamp of each.
+            Pairs of `name/version` and stamp.
         """
         gone = []
         for key, reasons in plan.refused.items():
