@@ -9,12 +9,14 @@ from http.client import HTTPResponse
 
 import numpy as np
 import pytest
+import requests
 
 from serving.loadtest.answers import FORMS, read_answer
 from serving.loadtest.bodies import calls, wire
 from serving.loadtest.call import Address
 from serving.loadtest.instances import instances
 from serving.loadtest.target import TargetError, read_target
+from tests.processes import wait_until
 from trainer.choices import Config
 from trainer.recipe import fit
 
@@ -64,7 +66,12 @@ def menagerie(zoo, adults, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def url(shared_server, menagerie):
-    return shared_server(menagerie, "--workers", "1").url
+    server = shared_server(menagerie, "--workers", "1")
+    # It is ready with the first of them: on a busy machine the proofs of eight take a while.
+    wait_until(
+        lambda: {*requests.get(f"{server.url}/readyz", timeout=120).json()["models"]} == {*NAMES}
+    )
+    return server.url
 
 
 @pytest.mark.slow
