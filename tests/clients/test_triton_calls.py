@@ -115,10 +115,10 @@ def calls(inputs):
         ),
         ("async_infer", asked, "answer"),
         ("get_inference_statistics", {}, lambda answer: len(answer["model_stats"]) == 1),
-        (  # a body in deflate was refused before it was any model's
+        (
             "get_inference_statistics",
             digits | {"model_version": "1"},
-            lambda answer: answer["model_stats"][0]["inference_stats"]["fail"]["count"] == 3,
+            lambda answer: answer["model_stats"][0]["inference_stats"]["fail"]["count"] == 4,
         ),
         ("get_inference_statistics", {"model_name": "letters"}, Refused("got 'letters'")),
         ("get_trace_settings", {}, {"trace_level": ["OFF"]}),
