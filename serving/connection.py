@@ -54,12 +54,13 @@ class Connection:
         greenlet: that serves it.
         since: When its request, or its wait for one, began, or while it lingers, when bytes last
             came; on `perf_counter`'s clock, in seconds.
-        busy: a request's head has been read, and the next is not waited for yet.
+        busy: Whether a request's head has been read, and it is not answered yet, or its answer is
+            not sent.
         is_reading_head: Whether a head, or a TLS handshake, has begun and is not complete.
         is_late: Whether its request has been told that its time is up.
         answered: its answer is on its way: nothing else may be sent.
-        lingers_since: When its last answer was sent and it began to wait for the client to close,
-            on the same clock; None before.
+        lingers_since: When, on the same clock, it began to throw away what its client still sends
+            though it has its answer: the rest of the body, or all until it closes; else None.
         environ: of the request.
         input: The body of its request; None until its head is complete.
         request: The request, if gunicorn's parser in Python read it; else None.
@@ -106,9 +107,20 @@ class Connection:
         """
         body = self.input
         if self.answered and (body is None or not body.is_complete or self.has_arrived()):
-            self.busy = False
-            self.lingers_since = self.since = perf_counter()
+            self._begin_lingering()
             linger(self._client, self._note_progress)
+
+    def _discard(self, body: Input | ChunkedInput) -> bool:
+        """Read what the answer did not need of a body; return whether all of it has come."""
+        if not body.is_complete:
+            self._begin_lingering()
+            body.discard(self._note_progress)
+            self.lingers_since = None
+        return body.is_complete
+
+    def _begin_lingering(self) -> None:
+        self.busy = False
+        self.lingers_since = self.since = perf_counter()
 
     def _note_progress(self) -> None:
         self.since = perf_counter()
@@ -180,7 +192,7 @@ class Connection:
             f"Connection: {'keep-alive' if stays else 'close'}\r\n\r\n"
         )
         self._send(environ, head.encode("latin-1"), content)
-        return body.after if stays and body.discard() else None
+        return body.after if stays and self._discard(body) else None
 
     def _send(self, environ: dict[str, Any], head: bytes, content: bytes) -> None:
         """Answer; a client that does not read is let go when too much waits for such as it.
@@ -251,7 +263,7 @@ class Connection:
             if hasattr(parts, "close"):
                 parts.close()
         self._send(environ, b"", bytes(answer))
-        if response.should_close() or not body.discard():
+        if response.should_close() or not self._discard(body):
             return None
         return body.after
 

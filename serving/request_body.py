@@ -8,7 +8,7 @@ request that is refused by its head alone gets its final status, and its body is
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 MOST_READ = 2**20  # bytes of one read of a body
@@ -78,11 +78,15 @@ class Input:
             self.length -= len(part)
         return b"".join(parts)
 
-    def discard(self) -> bool:
-        """Read and discard the rest; return whether the whole body has arrived."""
+    def discard(self, on_progress: Callable[[], None]) -> None:
+        """Read and discard the rest, to the end of the body or of what comes.
+
+        Args:
+            on_progress: Called after each read.
+        """
         while self.length and (count := self._client.recv_into(waste, min(self.length, WASTED))):
             self.length -= count
-        return self.length == 0
+            on_progress()
 
     def readline(self, size: int = -1) -> bytes:
         """Return the next line, as WSGI requires."""
@@ -128,9 +132,8 @@ class ChunkedInput:
         """Bytes after the end of the body that have been read already."""
         return bytes(self._unreader.take_buffered())
 
-    def discard(self) -> bool:
-        """Return whether the whole body has arrived; nothing is read."""
-        return self.is_complete
+    def discard(self, _on_progress: Callable[[], None]) -> None:
+        """Read nothing: the connection is not kept."""
 
     def read(self, size: int = -1) -> bytes:
         """Return `size` bytes, all for -1; fewer only at the end."""

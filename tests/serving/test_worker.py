@@ -509,3 +509,60 @@ def test_linger_makes_room_before_idle_connections(running):
     evict()
     assert evicted == [1, 1]
     assert is_closed(idle[0])
+
+
+def answered_early(running, head=HEAD):
+    """A client that has its answer before it has sent a body so small that the server reads it."""
+    client = running.connect()
+    send(client, head + b"Content-Length: 5\r\n\r\n1")
+    assert answered(client) == (1, True)
+    return client
+
+
+# Read by the parser in C, and by that in Python.
+HEADS = [HEAD, HEAD + b"TE: trailers\r\n"]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_rest_of_a_body_answered_early_leaves_the_connection_as_it_was(head, running):
+    running.serve(echo, keepalive=600)
+    client = answered_early(running, head)
+    running.wait(SILENT_SECONDS - 1)
+    send(client, b"234")
+    running.wait(SILENT_SECONDS - 1)
+    send(client, b"5")
+    running.wait(599)  # idle from here on
+    ask(client)
+    assert answered(client) == (1, True)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_rest_of_a_body_answered_early_is_not_waited_for_when_the_client_is_silent(head, running):
+    running.serve(echo, keepalive=600)
+    client = answered_early(running, head)
+    running.wait(SILENT_SECONDS - 1)
+    assert not is_closed(client)
+    running.wait(1)
+    assert client.recv(1) == b""
+
+
+def test_rest_of_a_body_answered_early_does_not_hold_up_the_stop(running):
+    running.serve(echo)
+    answered_early(running)
+    running.worker.alive = False
+    running.wait(0)
+    running.wait(LINGER)
+    assert not running.worker.connections
+
+
+def test_rest_of_a_body_answered_early_makes_room_before_idle_connections(running):
+    running.serve(echo)
+    idle, client = running.connect(), answered_early(running)
+    evicted = []
+    gevent.get_hub().loop.run_callback(
+        lambda: evicted.append(running.worker._evict_idle(1, "connections", 0.0))
+    )
+    gevent.sleep(LOOK)
+    assert evicted == [1]
+    assert client.recv(1) == b""
+    assert not is_closed(idle)
