@@ -18,7 +18,7 @@ from gevent import get_hub
 from gunicorn import http, util
 from gunicorn.http import wsgi
 from gunicorn.http.body import ChunkedReader
-from gunicorn.http.errors import InvalidHeader
+from gunicorn.http.errors import ConfigurationProblem, InvalidHeader
 from gunicorn.http.unreader import SocketUnreader
 
 from serving.acceptor import is_readable
@@ -249,6 +249,7 @@ class Connection:
             body = Input(client, begun, length, awaits_continue=awaits_continue)
         self.input = request.body = body
         response, environ = wsgi.create(request, client, self._address, self._server, worker.cfg)
+        _check_path(environ)
         environ.update({"wsgi.multithread": True, WORKER: True})
         self.environ = environ
         response.sock = answer = _Gathered()
@@ -279,6 +280,23 @@ def _require_host(request: Any) -> None:
     hosts = [value for name, value in request.headers if name == "HOST"]
     if (request.version >= (1, 1) and not hosts) or not all(map(is_host, hosts)):
         raise InvalidHeader("HOST", req=request)
+
+
+def _check_path(environ: dict[str, Any]) -> None:
+    """Refuse a path that goes on behind SCRIPT_NAME without a slash; an empty one becomes `/`.
+
+    gunicorn compares the characters alone, and Werkzeug adds a slash: with `/api` as SCRIPT_NAME
+    `/apipredict` would be `/api/predict`. A slash at the end of SCRIPT_NAME counts as the path's.
+
+    Raises:
+        ConfigurationProblem: If there is no slash.
+    """
+    path, name = environ["PATH_INFO"], environ["SCRIPT_NAME"]
+    prefix = name.rstrip("/")
+    path = f"{name[len(prefix) :]}{path}" or "/"
+    if prefix and not path.startswith("/"):
+        raise ConfigurationProblem(f"expected a path below {prefix!r}; got {path[:64]!r}")
+    environ["PATH_INFO"], environ["SCRIPT_NAME"] = path, prefix
 
 
 def _says_close(request: Any) -> bool:

@@ -159,7 +159,7 @@ ODD = {
     "a backslash": (target(b"/\\predict"), 404),
     "an absolute target": (target(b"http://x/predict"), 200),
     "an absolute target of another host": (target(b"http://y/predict"), 200),
-    "an absolute target without a path": (target(b"http://x"), 404),
+    "an absolute target without a path": (target(b"http://x"), 405),
     "an absolute target of two slashes": (target(b"http://x//predict"), 404),
     "an asterisk": (target(b"*"), 400),
     "an authority": (target(b"x:80"), 400),

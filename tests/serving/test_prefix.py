@@ -40,6 +40,8 @@ def test_script_name_is_the_prefix_of_all_paths(path, serve, shipped, monkeypatc
     for answer in (
         requests.post(f"{server.url}{path}", json=ROW, timeout=HANG_SECONDS),
         get(f"{server.url}/openapi.json"),
+        requests.post(f"{server.url}/api{path[1:]}", json=ROW, timeout=HANG_SECONDS),
+        get(f"{server.url}/apimetrics"),
     ):
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
         assert "its path does not begin with SCRIPT_NAME" in answer.json()["error"]
@@ -49,3 +51,19 @@ def test_a_script_name_header_that_the_path_lacks_is_no_fault_of_the_server(live
     answer = get(f"{live.url}/healthz", SCRIPT_NAME="/api")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert get(f"{live.url}/healthz").status_code == 200
+
+
+def test_a_script_name_may_end_with_a_slash_which_counts_once(live):
+    headers = {"SCRIPT_NAME": "/api/"}
+    assert get(f"{live.url}/api/healthz", **headers).status_code == 200
+    assert get(f"{live.url}/api//healthz", **headers).status_code == 404
+    assert get(f"{live.url}/apihealthz", **headers).status_code == 404
+    assert servers(f"{live.url}/api", **headers) == [{"url": "/api"}]
+
+
+def test_the_script_name_alone_is_the_index(live):
+    answer = requests.get(
+        f"{live.url}/api", headers={"SCRIPT_NAME": "/api"}, allow_redirects=False,
+        timeout=HANG_SECONDS,
+    )  # fmt: skip
+    assert (answer.status_code, answer.json()["predict"]) == (200, "/api/predict")
