@@ -251,6 +251,7 @@ class Connection:
         response, environ = wsgi.create(request, client, self._address, self._server, worker.cfg)
         _check_path(environ)
         environ.update({"wsgi.multithread": True, WORKER: True})
+        environ.pop("HTTP_UPGRADE", None)  # nothing is upgraded here; Flask would refuse WebSocket
         self.environ = environ
         response.sock = answer = _Gathered()
         parts = worker.wsgi(environ, response.start_response)

@@ -68,6 +68,10 @@ ODD = {
     "an escape in a value": (more(b"X-A: \x1b[31m"), 400),
     "a vertical tab in a value": (more(b"X-A: 1\x0b2"), 400),
     "DEL in a value": (more(b"X-A: 1\x7f"), 400),
+    "an upgrade to WebSocket": (more(b"Connection: Upgrade", b"Upgrade: websocket"), 200),
+    "an upgrade to WebSocket of a request that Flask answers": (
+        post(*HEADERS, b"Connection: Upgrade", b"Upgrade: websocket",
+             line=b"POST /predict?model=digits HTTP/1.1"), 200),
     "a continued line": (more(b"X-A: 1", b" 2"), 400),
     "a line continued by a tab": (more(b"X-A: 1", b"\t2"), 400),
     "a continued length": (length(LENGTH, b" 0"), 400),
