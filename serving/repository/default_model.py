@@ -2,7 +2,7 @@
 
 Unless `--default-model` names it, it is the first model that was served alone. The plan that all
 workers share remembers it, and the state file does once a second model is about to be served: until
-then a restarted server finds it alone again.
+then a restarted server finds it alone again, or finds that it was the only one that was live.
 """
 
 from __future__ import annotations
@@ -35,6 +35,17 @@ class DefaultModel:
         self._agenda.note_alone()
         self.follow()
 
+    def recall(self) -> None:
+        """Remember the only model that was live before a restart, before any is live after it.
+
+        Others may have come to the folder while no server ran.
+        """
+        wished = self._outlook.wished
+        if len(wished.live) == 1 and not self._outlook.faults:
+            (name,) = wished.live
+            if name in self._outlook.shelf.versions and name not in wished.unloaded:
+                self._agenda.recall_alone(name)
+
     def follow(self) -> None:
         """Set the default model that all workers agreed on; call it before others are served."""
         self._catalogue.prefer(self._outlook.wished.default_model or self._agenda.read().alone)
@@ -49,7 +60,7 @@ class DefaultModel:
         alone, known = plan.alone, self._outlook.wished.default_model
         if self._catalogue.is_chosen or known is not None or name in plan.lines:
             return
-        if alone is None or alone not in plan.lines:
+        if alone is None or alone not in {*plan.lines, name} or not {*plan.lines} - {name}:
             return
         log.info("%s goes on answering requests that name no model: it was alone", alone)
         file, lock = self._outlook.state, self._agenda.ledger.keeping()

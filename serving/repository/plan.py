@@ -101,8 +101,8 @@ class Plan(BaseModel):
         refused: by `name/version` and stamp.
         attempts: What each process is loading just now, by process number.
         deaths: How many processes ended while they loaded an edition, by `name/version` and stamp.
-        alone: Name of the first model that was served alone, which answers requests that name none;
-            None if there was none yet.
+        alone: Name of the first model that was served alone, here or before a restart, which
+            answers requests that name none; None if there was none yet.
     """
 
     members: list[int] = []
@@ -161,6 +161,12 @@ class Agenda:
             with self.ledger.writing(), self._changed() as plan:
                 if plan.alone is None and len(plan.lines) == 1 and not plan.rollouts:
                     (plan.alone,) = plan.lines
+
+    def recall_alone(self, name: str) -> None:
+        """Remember the model that was served alone before a restart, if none is served yet."""
+        with self.ledger.writing(), self._changed() as plan:
+            if plan.alone is None and not plan.lines:
+                plan.alone = name
 
     def claim(self, name: str) -> bool:
         """Begin a rollout of a model; False if there is one already.

@@ -220,6 +220,7 @@ class Repository(Catalogue):
                 self._keeper.look()
             else:
                 self._keeper.look_at_state()
+            self._keeper.default_model.recall()
             self._keeper.follow()
             began = time.monotonic()
             while not self._keeper.settled:

@@ -210,3 +210,34 @@ def test_workers_old_and_new_agree_on_the_model_that_was_alone(serve, add, only_
     assert server.stop() == 0
     server = serve(only_digits, "--workers", "2")
     assert unnamed() == {"digits"}
+
+
+def test_model_that_was_alone_before_a_restart_answers_when_others_came_meanwhile(
+    load, add, caplog
+):
+    turn(load())
+    models = add()
+    repository = load()
+    assert list(repository.served) == ["adults", "digits"]
+    assert default(repository) == "digits"
+    assert "requests that name no model are refused" not in caplog.text
+    assert json.loads((models / ".serving.json").read_text())["default_model"] == "digits"
+    assert default(load()) == "digits"
+
+
+def test_model_that_was_alone_and_gone_while_others_came_is_no_default(load, add):
+    turn(load())
+    models = add()
+    shutil.move(models / "digits", models / "gone")  # of another name
+    repository = load()
+    assert repository.preferred in (None, "adults")
+
+
+def test_model_that_was_alone_and_is_loaded_beside_another_is_kept_as_default(load, add):
+    repository = load()
+    turn(repository)
+    repository.unload("digits")
+    add()
+    turn(repository)
+    repository.take_up("digits")
+    assert default(repository) == default(load()) == "digits"
