@@ -42,7 +42,7 @@ class Admission:
 
         A lower version than the live one may always be served: it takes over if the live one
         cannot answer. So may a version that an administrator pinned, or loaded on another server
-        that shares the state file.
+        that shares the state file; but not other files that are put in its place while it answers.
 
         Args:
             name: Name of the model.
@@ -51,14 +51,14 @@ class Admission:
             served: Editions that this worker serves now, with their models.
         """
         outlook = self._outlook
-        if self._take_up == "all" or not new or name in outlook.wished.pinned:
+        if self._take_up == "all" or not new:
             return None
         edition, model = new[0]
-        recorded = outlook.wished.live.get(name)
+        recorded, pinned = outlook.wished.live.get(name), outlook.wished.pinned.get(name)
         live = line[0].version if line else recorded
         if live is None or edition.version < live or (line and edition.same(line[0])):
             return None
-        if edition.version == recorded and (not line or live != recorded):
+        if edition.version in (recorded, pinned) and not (line and edition.version == live):
             return None
         before = self._manifest(name, live, line, served)
         if before is None:
@@ -73,7 +73,7 @@ class Admission:
             return None
         reason = _reason(name, edition.version, live, found)
         against = line[0].stamp if line else aside(lambda: stamp(self._folder(name, live)))
-        return Refusal(reason=reason, against=against)
+        return Refusal(reason=reason, against=against, live=live)
 
     def _manifest(self, name: str, live: int, line: Line, served: Loaded) -> Manifest | None:
         """Return the manifest of the live version; None if it cannot be read any more."""

@@ -109,15 +109,15 @@ class Keeper:
         """Look for what should be served, and begin to roll it out."""
         self.outlook.look_at_shelf()
         self.outlook.read_state()
-        plan, now = self.agenda.read(), self.agenda.clock()
-        self.agenda.forgive(aside(lambda: self.outlook.out_of_date(plan, now)))
-        self._due |= {*self.outlook.shelf.versions, *plan.lines}
+        self._forgive_out_of_date()
+        self._due |= {*self.outlook.shelf.versions, *self.agenda.read().lines}
         self.look_again()
 
     def look_at_state(self) -> None:
         """Look for models that should be served otherwise since the state was read last."""
         if changed := self.outlook.read_state():
             self.outlook.look_at_shelf()
+            self._forgive_out_of_date()  # one that was held may be pinned now
             self._due |= changed
 
     def look_again(self) -> None:
@@ -183,6 +183,10 @@ class Keeper:
             self.agenda.withdraw(name)
             self._tidy()
         self.follow()
+
+    def _forgive_out_of_date(self) -> None:
+        plan, now = self.agenda.read(), self.agenda.clock()
+        self.agenda.forgive(aside(lambda: self.outlook.out_of_date(plan, now)))
 
     def _prepare(self, name: str, change: Change, version: int | None) -> Line:
         """What follows from a change, proved here; the model is claimed."""

@@ -66,7 +66,7 @@ class Outlook:
         """Return refused and held versions that are to be tried again.
 
         They are versions whose files changed or are gone, versions that could not be read, and held
-        versions that have become live on another server that shares the state file.
+        versions that are pinned by now, or live on another server that shares the state file.
 
         Args:
             plan: Plan with the refused versions.
@@ -80,10 +80,7 @@ class Outlook:
             name, _, version = key.partition("/")
             served = plan.lines.get(name, [])
             known = {edition.stamp for edition in served}
-            loaded = self.wished.live.get(name)  # here, or on another server that has this state
-            is_live_elsewhere = loaded == int(version) and not (
-                served and served[0].version == loaded
-            )
+            asked = {self.wished.live.get(name), self.wished.pinned.get(name)}
             if int(version) in self.shelf.versions.get(name, []):
                 known.add(stamp(self.models / key))
             gone += [
@@ -91,7 +88,8 @@ class Outlook:
                 for found, refusal in reasons.items()
                 if found not in known
                 or (refusal.until is not None and now > refusal.until)
-                or (refusal.against is not None and is_live_elsewhere)
+                # Where its own number was live, its files were replaced: no one asked for these.
+                or (refusal.against and int(version) in asked and int(version) != refusal.live)
             ]
         return gone
 

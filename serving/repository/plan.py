@@ -84,11 +84,13 @@ class Refusal(BaseModel):
             long as its content is what it is.
         against: Stamp of the version that answered when this one was found incompatible with it:
             it is held. None of one that does not prove itself.
+        live: Number of that version, which is its own where its files were replaced.
     """
 
     reason: str
     until: float | None = None
     against: str | None = None
+    live: int | None = None
 
 
 class Plan(BaseModel):

@@ -367,3 +367,57 @@ def test_readyz_metrics_and_the_log_tell_what_is_held(only_digits, tmp_path):
     assert client.get("/readyz", headers=HEADERS).get_json()["held"] == {}
     refused = client.post("/predict", json={"instances": [record]}, headers=HEADERS)
     assert refused.status_code == 422
+
+
+def test_files_put_in_the_place_of_a_pinned_version_are_held(load, only_digits):
+    add_version(only_digits, 2)
+    repository = load()
+    repository.roll_back("digits", 2)
+    before = repository.find("digits")
+    rename_column(only_digits / "digits" / "2", "a_")
+    turn(repository)
+    assert repository.find("digits") is before
+    assert held(repository) == ["digits/2"]
+
+
+def test_a_version_below_a_pinned_one_that_has_gone_is_held(load, only_digits):
+    add_version(only_digits, 3)
+    repository = load()
+    repository.roll_back("digits", 3)
+    shutil.rmtree(only_digits / "digits" / "3")
+    turn(repository)
+    add_version(only_digits, 2, "a_")
+    turn(repository)
+    assert (answers(repository), held(repository)) == (1, ["digits/2"])
+    add_version(only_digits, 3, "b_")  # which was asked for
+    turn(repository)
+    assert answers(repository) == 3
+
+
+@pytest.mark.parametrize("poll", [ALWAYS, 0])
+def test_a_held_version_that_the_state_file_pins_is_served(poll, load, only_digits):
+    load()
+    add_version(only_digits, 2, "a_")
+    repository = load(poll=poll)
+    assert held(repository) == ["digits/2"]
+    file = StateFile(only_digits / ".serving.json")
+    file.write(file.read().pin("digits", 2))
+    turn(repository)
+    assert (answers(repository), repository.held) == (2, {})
+
+
+def test_replaced_files_stay_held_when_the_ones_before_cannot_be_loaded_any_more(only_digits):
+    ledger = Ledger()
+    one = Repository(only_digits, ledger=ledger, poll=ALWAYS)
+    turn(one)
+    rename_column(only_digits / "digits" / "1", "a_")
+    turn(one)
+    assert held(one) == ["digits/1"]
+    # A worker that comes later has nothing to load but these.
+    another = Repository(only_digits, ledger=ledger, poll=ALWAYS)
+    for _ in range(3):
+        turn(another)
+        turn(one)
+    assert another.served == {}
+    assert held(another) == ["digits/1"]
+    assert another.take_up("digits")["version"] == 1
