@@ -212,9 +212,7 @@ def test_workers_old_and_new_agree_on_the_model_that_was_alone(serve, add, only_
     assert unnamed() == {"digits"}
 
 
-def test_model_that_was_alone_before_a_restart_answers_when_others_came_meanwhile(
-    load, add, caplog
-):
+def test_model_alone_before_a_restart_answers_when_others_came_meanwhile(load, add, caplog):
     turn(load())
     models = add()
     repository = load()
