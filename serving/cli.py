@@ -68,6 +68,7 @@ def _missing(error: ModuleNotFoundError) -> click.Command:
 @click.version_option(VERSION, prog_name="serving")
 def main() -> None:
     """Serve bundles over HTTP."""
+    drop_blank()  # before any command reads its options' variables
 
 
 def _knobs(fixed: Mapping[str, Any] = MappingProxyType({})) -> Callable[[F], F]:
@@ -209,7 +210,6 @@ def _start(**options: Any) -> None:
     _require_models(settings.models)
     _require_free(settings.host, settings.port)
     _require_readable(settings)
-    drop_blank()
     # gunicorn's twin of --workers, without a say here; were it no number, gunicorn would not start.
     os.environ.pop("WEB_CONCURRENCY", None)
     if links := service_links(os.environ):

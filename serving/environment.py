@@ -18,8 +18,11 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 ENV_PREFIX = "FORWARDPASS_"
 VERTEX_PREFIX = "AIP_"
 PREFIXES = (ENV_PREFIX, VERTEX_PREFIX)
-# Prefixes of variables that gunicorn, ONNX Runtime and the C library do not ignore when blank.
-OF_LIBRARIES = ("GUNICORN_", "LISTEN_", "MALLOC_", "NOTIFY_SOCKET", "ORT_")
+# Prefixes of variables of gunicorn, gevent and the C library, which fail on a blank value or use it.
+OF_LIBRARIES = (
+    "FORWARDED_ALLOW_IPS", "GEVENT_", "GUNICORN_", "LISTEN_", "MALLOC_", "NOTIFY_SOCKET", "ORT_",
+    "SCRIPT_NAME",
+)  # fmt: skip
 
 # FORWARDPASS_PORT may also be a setting: such a name is a link only if its value is an address.
 ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+", re.IGNORECASE)

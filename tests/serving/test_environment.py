@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -100,7 +101,8 @@ BLANK = dict.fromkeys(
     ["FORWARDPASS_HOST", "FORWARDPASS_STATE", "FORWARDPASS_KEYS", "FORWARDPASS_TIMEOUT",
      "FORWARDPASS_TLS_CERT", "FORWARDPASS_UNKNOWN", "AIP_HTTP_PORT", "AIP_STORAGE_URI", "PORT",
      "WEB_CONCURRENCY", "GUNICORN_CMD_ARGS", "GUNICORN_PID", "LISTEN_FDS", "LISTEN_PID",
-     "NOTIFY_SOCKET", "MALLOC_ARENA_MAX", "ORT_DISABLE_TELEMETRY"],
+     "NOTIFY_SOCKET", "MALLOC_ARENA_MAX", "ORT_DISABLE_TELEMETRY", "SCRIPT_NAME",
+     "FORWARDED_ALLOW_IPS", "GEVENT_LOOP"],
     "",
 )  # fmt: skip
 
@@ -114,6 +116,8 @@ def test_server_of_blank_variables_is_that_of_none(blank, run):
     lines = lines_until(server, "worker ready")
     (listening,) = (line["event"] for line in lines if "Listening at" in line["event"])
     assert "http://127.0.0.1:" in listening
+    (url,) = re.findall(r"http://[\d.:]+", listening)
+    assert requests.get(f"{url}/readyz", timeout=120).status_code == 200
     assert {line["level"] for line in lines} == {"info"}
     worker = lines[-1]["process"]
     made = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
