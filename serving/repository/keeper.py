@@ -246,10 +246,10 @@ class Keeper:
         # Once for each version, and not for ever: one that is being written changes all the time.
         for _ in range(len(self.outlook.shelf.versions.get(name, [])) + 1):
             plan = self.agenda.read()
-            line, served = (
-                self.outlook.wish(name, self.outlook.wished, plan),
-                plan.lines.get(name, []),
-            )
+            served = plan.lines.get(name, [])
+            if not {e.version for e in served} <= {*self.outlook.shelf.versions.get(name, [])}:
+                self.outlook.look_at_shelf()  # another worker may have looked later
+            line = self.outlook.wish(name, self.outlook.wished, plan)
             if len(line) == len(served) and all(map(Edition.same, line, served)):
                 if self.agenda.has_claimed(name):  # the version was removed during its proof
                     self.agenda.withdraw(name)

@@ -4,6 +4,7 @@ import gc
 import json
 import shutil
 import weakref
+from time import monotonic
 
 import pytest
 
@@ -12,6 +13,7 @@ from serving import create_app
 from serving.agreement import Ledger
 from serving.errors import ModelNotFoundError, NotReadyError, StateNotKeptError, VersionRefusedError
 from serving.repository import Repository, loader
+from serving.repository.plan import PATIENCE, Agenda
 from serving.repository.state import State, StateFile
 from tests.editions import add_version, damage, rename_column
 from tests.processes import wait_until
@@ -421,3 +423,24 @@ def test_replaced_files_stay_held_when_the_ones_before_cannot_be_loaded_any_more
     assert another.served == {}
     assert held(another) == ["digits/1"]
     assert another.take_up("digits")["version"] == 1
+
+
+def test_a_worker_that_has_not_seen_the_live_version_yet_serves_no_held_one_below_it(only_digits):
+    ledger, later = Ledger(), 0.0
+    one = Repository(only_digits, ledger=ledger, poll=ALWAYS)
+    add_version(only_digits, 2, "a_")
+    turn(one)
+    another = Repository(only_digits, ledger=ledger, poll=3600, clock=lambda: monotonic() + later)
+    assert held(another) == ["digits/2"]
+    add_version(only_digits, 3)
+    for _ in range(3):
+        one.turn()
+        another.turn()
+    assert (answers(one), answers(another)) == (3, 3)
+    # A rollout that came to nothing has the other one see what is to be done.
+    assert Agenda(ledger).claim("digits")
+    later = 2 * PATIENCE
+    for _ in range(3):
+        another.turn()
+        one.turn()
+    assert (answers(one), answers(another)) == (3, 3)
