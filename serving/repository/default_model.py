@@ -40,11 +40,10 @@ class DefaultModel:
 
         Others may have come to the folder while no server ran.
         """
-        wished = self._outlook.wished
-        if len(wished.live) == 1 and not self._outlook.faults:
-            (name,) = wished.live
-            if name in self._outlook.shelf.versions and name not in wished.unloaded:
-                self._agenda.recall_alone(name)
+        wished, versions = self._outlook.wished, self._outlook.shelf.versions
+        known = [name for name in wished.live if name in versions]
+        if len(known) == 1 and known[0] not in wished.unloaded and not self._outlook.faults:
+            self._agenda.recall_alone(known[0])
 
     def follow(self) -> None:
         """Set the default model that all workers agreed on; call it before others are served."""

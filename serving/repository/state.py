@@ -52,8 +52,16 @@ class State(BaseModel):
         return self._with(default_model=name)
 
     def record(self, live: Mapping[str, int], models: Collection[str]) -> State:
-        """Return the state with the versions that are live now, and of no models but these."""
-        known = {name: version for name, version in self.live.items() if name in models}
+        """Return the state with the versions that are live now.
+
+        Args:
+            live: Version of each model that is served.
+            models: Names of the models that are there. Of others `MOST_GONE` are remembered, since
+                a folder may be away for a moment, or be replaced.
+        """
+        gone = [name for name in self.live if name not in models and name not in live]
+        forgotten = set(gone[:-MOST_GONE])
+        known = {name: version for name, version in self.live.items() if name not in forgotten}
         return self._with(live=known | dict(live))
 
     def _with(self, **changes: Any) -> State:
@@ -66,6 +74,7 @@ class State(BaseModel):
 
 
 MOST_BYTES = 2**20  # of the file: thousands of models
+MOST_GONE = 100  # models that are not there, whose live version is remembered
 Change = Callable[[State], State]
 
 

@@ -444,3 +444,17 @@ def test_a_worker_that_has_not_seen_the_live_version_yet_serves_no_held_one_belo
         another.turn()
         one.turn()
     assert (answers(one), answers(another)) == (3, 3)
+
+
+def test_a_model_whose_folder_was_away_is_compared_with_what_was_live(load, only_digits):
+    repository = load()
+    turn(repository)
+    add_version(only_digits, 2, "a_")
+    turn(repository)
+    away = only_digits / ".away"
+    (only_digits / "digits").rename(away)
+    turn(repository)
+    assert repository.served == {}
+    away.rename(only_digits / "digits")
+    turn(repository)
+    assert (answers(repository), held(repository)) == (1, ["digits/2"])
