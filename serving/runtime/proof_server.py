@@ -186,7 +186,8 @@ def _supervise(connection: socket.socket) -> None:
     limits = request["limits"]
     limits = ProofLimits(**limits | {"bundle": BundleLimits(**limits["bundle"])})
     report = _check_version(Path(request["version"]), Path(request["models"]), limits)
-    connection.sendall(json.dumps(asdict(report)).encode())
+    with suppress(BrokenPipeError, ConnectionResetError):  # who asked has ended
+        connection.sendall(json.dumps(asdict(report)).encode())
 
 
 def _check_version(version: Path, models: Path, limits: ProofLimits) -> ProofReport:
