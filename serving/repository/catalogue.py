@@ -59,10 +59,11 @@ class Catalogue:
         except KeyError:
             known = sorted(versions)
             more = "those that lie in the folder besides are served with a larger --keep"
+            reasons = {**self.refused, **self.held}
             raise ModelNotFoundError(
                 f"expected a version of {model.manifest.name} out of "
                 f"{', '.join(map(str, known))}; got {version}; "
-                f"{self.held.get(f'{model.manifest.name}/{version}', more)}",
+                f"{reasons.get(f'{model.manifest.name}/{version}', more)}",
                 versions=known,
             ) from None
 

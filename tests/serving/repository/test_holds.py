@@ -327,6 +327,14 @@ def test_with_several_versions_kept_the_held_one_takes_no_ones_place(load, only_
         repository.find("digits", 3)
 
 
+def test_a_version_that_is_refused_is_not_found_with_the_reason(load, only_digits):
+    repository = load()
+    damage(add_version(only_digits, 2))
+    turn(repository)
+    with pytest.raises(ModelNotFoundError, match=r"got 2; .*was altered after export"):
+        repository.find("digits", 2)
+
+
 def test_what_another_server_with_the_same_state_was_asked_to_load_is_followed(load, only_digits):
     one, another = load(), load()
     add_version(only_digits, 2, "a_")
