@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 ENV_PREFIX = "FORWARDPASS_"
 VERTEX_PREFIX = "AIP_"
 PREFIXES = (ENV_PREFIX, VERTEX_PREFIX)
-# Prefixes of variables of gunicorn, gevent and the C library, which fail on a blank value or use it.
+# Prefixes of variables that gunicorn, gevent, ONNX Runtime and the C library do not ignore when blank.
 OF_LIBRARIES = (
     "FORWARDED_ALLOW_IPS", "GEVENT_", "GUNICORN_", "LISTEN_", "MALLOC_", "NOTIFY_SOCKET", "ORT_",
     "SCRIPT_NAME",
