@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 ENV_PREFIX = "FORWARDPASS_"
 VERTEX_PREFIX = "AIP_"
 PREFIXES = (ENV_PREFIX, VERTEX_PREFIX)
-# Prefixes of variables that gunicorn, gevent, ONNX Runtime and the C library do not ignore when blank.
+# Prefixes of variables that gunicorn, gevent, ONNX Runtime and the C library read even when blank.
 OF_LIBRARIES = (
     "FORWARDED_ALLOW_IPS", "GEVENT_", "GUNICORN_", "LISTEN_", "MALLOC_", "NOTIFY_SOCKET", "ORT_",
     "SCRIPT_NAME",
