@@ -109,7 +109,7 @@ def zoo(tmp_path_factory, shipped) -> Path:
     flowers.write_text("\n".join(["sepal l,sepal w,petal l,petal w,species", *rows]))
     models = folder / "models"
     # Without the state of servers that have served it alone.
-    shutil.copytree(shipped, models, ignore=shutil.ignore_patterns(".serving.json"))
+    shutil.copytree(shipped, models, ignore=shutil.ignore_patterns(".serving.*"))
     for data, name in (
         (str(flowers), "flowers"),
         ("breast_cancer", "tumours"),
@@ -128,7 +128,7 @@ def only_digits(shipped, tmp_path) -> Path:
     """A repository of the embedded default, to damage at will."""
     models = tmp_path / "models"
     # Without the state that a server of another test may have left there.
-    shutil.copytree(shipped, models, ignore=shutil.ignore_patterns(".serving.json"))
+    shutil.copytree(shipped, models, ignore=shutil.ignore_patterns(".serving.*"))
     return models
 
 

@@ -1,4 +1,4 @@
-"""The live versions, recorded in the state file.
+"""The live versions, recorded beside the state file.
 
 After a restart nothing is live yet. Versions are then compared with the recorded ones, so that a
 restart serves neither a version that was held, nor an incompatible one that was added while the
@@ -71,7 +71,7 @@ class LiveRecord:
                     "expected to keep in %s which versions are live; got %s; after a restart the "
                     "highest versions are served, also those that are held now; start the server "
                     "with --state FILE in a folder it may write to",
-                    *(self._outlook.state.path.name, fault),
+                    *(self._outlook.state.record_path.name, fault),
                 )
 
     def _write(self, change: Change) -> None:

@@ -1,4 +1,4 @@
-"""The state: versions pinned or live and models unloaded, in a file that outlives the server."""
+"""The state: versions pinned or live and models unloaded, in files that outlive the server."""
 
 from __future__ import annotations
 
@@ -7,19 +7,32 @@ import secrets
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.errors import StateNotKeptError
 
 
-class State(BaseModel):
-    """What was asked for.
+class Requested(BaseModel):
+    """What administrators asked for.
 
     Attributes:
-        pinned: the version of a model that answers instead of the highest.
-        unloaded: models that are not served.
+        pinned: Version of a model that answers instead of the highest.
+        unloaded: Models that are not served.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = 1
+    pinned: dict[str, Annotated[int, Field(ge=1)]] = {}
+    unloaded: frozenset[str] = frozenset()
+
+
+class Recorded(BaseModel):
+    """What the server records of itself, so that a restart changes nothing for clients.
+
+    Attributes:
         default_model: Name of the model that answers requests that name none, since it was served
             alone before others came; None if there is none.
         live: Version of each model that answered by default when this was written. After a restart
@@ -29,10 +42,12 @@ class State(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = 1
-    pinned: dict[str, Annotated[int, Field(ge=1)]] = {}
-    unloaded: frozenset[str] = frozenset()
     default_model: str | None = None
     live: dict[str, Annotated[int, Field(ge=1)]] = {}
+
+
+class State(Requested, Recorded):
+    """Both of them."""
 
     def pin(self, name: str, version: int) -> State:
         """With this version pinned."""
@@ -76,51 +91,39 @@ class State(BaseModel):
 MOST_BYTES = 2**20  # of the file: thousands of models
 MOST_GONE = 100  # models that are not there, whose live version is remembered
 Change = Callable[[State], State]
+Part = TypeVar("Part", Requested, Recorded)
 
 
 class StateFile:
-    """Where the state is kept: written whole or not at all, and never silently passed over."""
+    """Where the state is kept: written whole or not at all, and never silently passed over.
+
+    It is two files. Earlier servers read only the first, and refuse keys that they do not know: a
+    server can be replaced by one of them, too.
+
+    Args:
+        path: File of what was asked for.
+
+    Attributes:
+        path: The same.
+        record_path: File beside it of what the server records, `NAME.live.json` for `NAME.json`.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.record_path = path, path.with_suffix(f".live{path.suffix}")
 
-    def fingerprint(self) -> tuple[int, int, int] | None:
-        """Another one whenever the file has been written; None if there is none."""
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+    def fingerprint(self) -> tuple[tuple[int, int, int] | None, ...]:
+        """Return a value that differs whenever one of the files has been written."""
+        return _fingerprint(self.path), _fingerprint(self.record_path)
 
     def read(self) -> State:
-        """The state; nothing is pinned or unloaded if there is no file.
+        """Return the state; nothing is pinned, unloaded or recorded if there are no files.
 
         Raises:
-            StateNotKeptError: it cannot be read, or holds something else.
+            StateNotKeptError: If one cannot be read, or holds something else.
         """
-        try:
-            with self.path.open("rb") as file:
-                content = file.read(MOST_BYTES + 1)
-        except (FileNotFoundError, NotADirectoryError):
-            return State()
-        except OSError as error:
-            raise StateNotKeptError(
-                f"expected a readable {self.path.name}; got {error.strerror}; correct its rights"
-            ) from error
-        if len(content) > MOST_BYTES:
-            raise StateNotKeptError(
-                f"expected {self.path.name} of at most {MOST_BYTES} bytes; got more; correct it or "
-                f"remove it"
-            )
-        try:
-            return State.model_validate_json(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the whole"
-            raise StateNotKeptError(
-                f"expected {self.path.name} as the server writes it; got one that is not valid at "
-                f"{where}: {first['msg']}; correct it or remove it"
-            ) from None
+        requested = _parse(Requested, self.path) or Requested()
+        recorded = _parse(Recorded, self.record_path) or Recorded()
+        return State(**requested.model_dump(), **recorded.model_dump(exclude={"schema_version"}))
 
     def change(self, change: Change, lock: AbstractContextManager[None]) -> None:
         """Read the state and write it as changed, if it differs.
@@ -141,28 +144,77 @@ class StateFile:
         """Keep the state, so that it is there after a loss of power too.
 
         Raises:
-            StateNotKeptError: it cannot be written.
+            StateNotKeptError: If it cannot be written.
         """
-        # A name of its own: another server may write at the same time.
-        beside = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
+        _keep(Recorded, state, self.record_path)
+        _keep(Requested, state, self.path)
+
+
+def _fingerprint(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _parse(kind: type[Part], path: Path) -> Part | None:
+    """Return what a file holds; None if there is no file.
+
+    Raises:
+        StateNotKeptError: If it cannot be read, or holds something else.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StateNotKeptError(
+            f"expected a readable {path.name}; got {error.strerror}; correct its rights"
+        ) from error
+    if len(content) > MOST_BYTES:
+        raise StateNotKeptError(
+            f"expected {path.name} of at most {MOST_BYTES} bytes; got more; correct it or remove it"
+        )
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise StateNotKeptError(
+            f"expected {path.name} as the server writes it; got one that is not valid at "
+            f"{where}: {first['msg']}; correct it or remove it"
+        ) from None
+
+
+def _keep(kind: type[Part], state: State, path: Path) -> None:
+    """Write one part of the state to its file, if it differs from what is there."""
+    part = kind(**state.model_dump(include=set(kind.model_fields)))
+    if part != (_parse(kind, path) or kind()):
+        _write(part, path)
+
+
+def _write(part: BaseModel, path: Path) -> None:
+    # A name of its own: another server may write at the same time.
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
         try:
-            try:
-                with beside.open("w", encoding="utf-8") as file:
-                    # Without what is None, so that a server that does not know it reads the file.
-                    file.write(state.model_dump_json(indent=2, exclude_none=True) + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                beside.replace(self.path)
-            finally:
-                beside.unlink(missing_ok=True)
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as error:
-            raise StateNotKeptError(
-                f"expected to write {self.path.name}, which keeps this for the next start; got "
-                f"{error.strerror}; nothing was changed; start the server with --state FILE in a "
-                f"folder it may write to"
-            ) from error
+            with beside.open("w", encoding="utf-8") as file:
+                file.write(part.model_dump_json(indent=2, exclude_none=True) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise StateNotKeptError(
+            f"expected to write {path.name}, which keeps this for the next start; got "
+            f"{error.strerror}; nothing was changed; start the server with --state FILE in a "
+            f"folder it may write to"
+        ) from error

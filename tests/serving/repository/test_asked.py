@@ -1,6 +1,5 @@
 """What administrators ask for: load, unload, roll back; and what is kept of it."""
 
-import json
 import os
 import tracemalloc
 
@@ -38,7 +37,8 @@ def answers(repository):
 
 
 def state(models):
-    return json.loads((models / ".serving.json").read_text())
+    found = StateFile(models / ".serving.json").read()
+    return found.model_dump(mode="json", exclude_none=True)
 
 
 def reasons(repository):

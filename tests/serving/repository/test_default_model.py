@@ -51,14 +51,14 @@ def default(repository):
 def test_model_that_was_alone_goes_on_answering_when_others_come(load, add, only_digits, caplog):
     caplog.set_level("INFO")
     repository = load()
-    state = json.loads((only_digits / ".serving.json").read_text())
+    state = json.loads((only_digits / ".serving.live.json").read_text())
     assert "default_model" not in state  # a restart would find it alone again
     add()
     turn(repository)
     assert list(repository.served) == ["adults", "digits"]
     assert default(repository) == repository.default_model == "digits"
     assert caplog.text.count("digits goes on answering requests that name no model") == 1
-    state = json.loads((only_digits / ".serving.json").read_text())
+    state = json.loads((only_digits / ".serving.live.json").read_text())
     assert state["default_model"] == "digits"
     assert default(load()) == "digits"  # after a restart with both
     shutil.rmtree(only_digits / "adults")
@@ -219,7 +219,7 @@ def test_model_alone_before_a_restart_answers_when_others_came_meanwhile(load, a
     assert list(repository.served) == ["adults", "digits"]
     assert default(repository) == "digits"
     assert "requests that name no model are refused" not in caplog.text
-    assert json.loads((models / ".serving.json").read_text())["default_model"] == "digits"
+    assert json.loads((models / ".serving.live.json").read_text())["default_model"] == "digits"
     assert default(load()) == "digits"
 
 

@@ -1,7 +1,6 @@
 """A new version that clients of the live one could not use is held until it is asked for."""
 
 import gc
-import json
 import shutil
 import weakref
 from time import monotonic
@@ -62,7 +61,8 @@ def reasons(repository):
 
 
 def state(models):
-    return json.loads((models / ".serving.json").read_text())
+    found = StateFile(models / ".serving.json").read()
+    return found.model_dump(mode="json", exclude_none=True)
 
 
 def test_an_incompatible_version_is_proved_and_held_and_the_log_says_why_once(
@@ -201,7 +201,9 @@ def test_where_the_state_cannot_be_written_the_log_says_once_what_a_restart_does
     add_version(only_digits, 2)
     turn(repository)
     assert answers(repository) == 2
-    assert caplog.text.count("expected to keep in state.json which versions are live; got") == 1
+    assert (
+        caplog.text.count("expected to keep in state.live.json which versions are live; got") == 1
+    )
     assert "start the server with --state FILE in a folder it may write to" in caplog.text
     add_version(only_digits, 3, "a_")
     turn(repository)

@@ -1,6 +1,5 @@
 """What an administrator asks for while another worker neither proves a version nor refuses it."""
 
-import json
 import os
 import signal
 import socket
@@ -13,6 +12,7 @@ from serving.agreement import Ledger
 from serving.errors import NoAgreementError
 from serving.repository import Repository
 from serving.repository.plan import Agenda
+from serving.repository.state import StateFile
 from serving.runtime.proof_server import PendingProof
 from tests.editions import add_version
 from tests.serving.repository.test_plan import other
@@ -150,4 +150,5 @@ def test_rollback_other_worker_silent_is_503_with_a_time_to_try_again(
 
 
 def state(models):
-    return json.loads((models / ".serving.json").read_text())
+    found = StateFile(models / ".serving.json").read()
+    return found.model_dump(mode="json", exclude_none=True)
