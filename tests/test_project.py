@@ -105,7 +105,7 @@ def serve_command(*arguments, **variables):
     """The command that `make serve` would end with."""
     kept = {k: v for k, v in os.environ.items() if k != "MAKEOVERRIDES" and "FLAGS" not in k}
     done = subprocess.run(
-        ["make", "--dry-run", "serve", *arguments],
+        ["make", "--no-print-directory", "--dry-run", "serve", *arguments],
         cwd=ROOT, env=kept | variables, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return done.stdout.splitlines()[-1].split("serving run ")[1].strip()

@@ -19,8 +19,9 @@ from serving.errors import MalformedBodyError
 from serving.turns import give_way
 
 MEDIA = "text/csv"
-# All quantifiers are possessive: a text that does not match is given up after one look at it.
-NUMBER = re.compile(r"[+-]?+(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][+-]?+\d++)?+", re.ASCII)
+# Possessive quantifiers give up a text that does not match after one look at it. Groups that can
+# fail halfway have none: up to Python 3.11.4 what they read before they fail stays read.
+NUMBER = re.compile(r"[+-]?+(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?+\d++)?", re.ASCII)
 YEAR_DIGITS = 4
 COMPACT_DATE = re.compile(r"[12]\d{3}(\d{4})?", re.ASCII)  # a year, or a day
 TRUTHS = {"true": True, "false": False, "1": True, "0": False}

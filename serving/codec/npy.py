@@ -20,10 +20,11 @@ from serving.errors import MalformedBodyError
 MAGIC = b"\x93NUMPY"
 LENGTHS = {1: 2, 2: 4, 3: 4}  # bytes that tell how long the header is, by version
 LONGEST_HEADER = 10_000  # bytes, as NumPy reads them of a file that it does not trust
-# All quantifiers are possessive: a header that does not match is given up after one look at it.
+# Possessive quantifiers give up a header that does not match after one look at it. Groups that can
+# fail halfway have none: up to Python 3.11.4 what they read before they fail stays read.
 HEADER = re.compile(
     rb"\s*+\{\s*+'descr'\s*+:\s*+'([^']{1,40}+)'\s*+,\s*+'fortran_order'\s*+:\s*+(True|False)\s*+,"
-    rb"\s*+'shape'\s*+:\s*+\(((?:\s*+\d{1,20}+\s*+,)*+(?:\s*+\d{1,20}+)?+)\s*+\)\s*+,?+\s*+\}\s*+"
+    rb"\s*+'shape'\s*+:\s*+\(((?:\s*+\d{1,20}+\s*+,)*(?:\s*+\d{1,20}+)?)\s*+\)\s*+,?+\s*+\}\s*+"
 )
 NUMBERS = re.compile(r"[<>|=]?(f[248]|[iu][1248]|b1)")
 

@@ -11,7 +11,7 @@ from serving.settings import read_networks
 
 LONGEST = 256  # characters of a prefix; a longer one is ignored
 # Unreserved characters only: the prefix is put into a JSON document and an HTML page.
-PREFIX = re.compile(r"(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~-]++)*+", re.ASCII)
+PREFIX = re.compile(r"(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~-]++)*", re.ASCII)
 
 
 class TrustedProxies:

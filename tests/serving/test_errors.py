@@ -327,7 +327,7 @@ def start(only_digits, adults, tmp_path, monkeypatch):
         ]
         (tmp_path / "keys").write_text("\n".join(lines))
         if name == "ModelRequiredError":
-            shutil.copytree(adults, only_digits, dirs_exist_ok=True)
+            shutil.copytree(adults / "adults", only_digits / "adults")
         promise.prepare(only_digits)
         monkeypatch.setattr(Ledger, "shared", Ledger())
         settings = {"models": only_digits, "poll": 0, "keys": tmp_path / "keys"} | promise.settings

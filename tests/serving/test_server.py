@@ -375,7 +375,7 @@ def metrics(server):
 def test_a_misspelt_variable_is_said(serve, shipped, monkeypatch):
     monkeypatch.setenv("FORWARDPASS_MAX_BODYS", "7")
     server = serve(shipped, "--workers", "1", until="listening")
-    assert "got FORWARDPASS_MAX_BODYS; ignored" in "".join(server.log)
+    assert "got FORWARDPASS_MAX_BODYS, which is ignored" in "".join(server.log)
 
 
 def test_the_log_names_what_is_served(live):

@@ -205,12 +205,12 @@ def test_decode_arrow_time_grows_with_the_bytes_and_no_faster(worst):
     while seconds(worst(size), fields) < 0.01 and size < 2**20:
         size *= 2
     # Eight times the bytes: linear work takes 8 times as long, quadratic 64. Half way between them
-    # no other process matters that has a share of the caches.
+    # no other process matters that has a share of the caches; such have made it 26 times.
     small, large = worst(size), worst(8 * size)
     first = second = float("inf")
     for _ in range(6):
         first, second = min(first, seconds(small, fields)), min(second, seconds(large, fields))
-        if second < (most := max(24 * first, 0.1)):  # what takes no time at all has no ratio
+        if second < (most := max(36 * first, 0.1)):  # what takes no time at all has no ratio
             return
     raise AssertionError(f"expected less than {most:.3f} s; got {second:.3f} s")
 

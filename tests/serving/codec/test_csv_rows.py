@@ -65,3 +65,14 @@ def test_row_that_goes_on_in_another_line_is_counted_before_it_is_split(values):
     with pytest.raises(InvalidInstancesError, match="expected 3 values in instance 0") as refused:
         decode_csv(body, NUMBERS)
     assert refused.value.details["got"] == ("more" if values > 6 else values)
+
+
+@pytest.mark.parametrize("text", ["1e", "1e+", "1.5e-", "2.x", ".", "+", "-.", "1e5.", "1_0"])
+def test_a_text_that_begins_like_a_number_is_none(text):
+    with pytest.raises(InvalidInstancesError, match="instance 0, field 'b'"):
+        decode_csv(f"1,{text},3\n".encode(), NUMBERS)
+
+
+@pytest.mark.parametrize("text", ["1.", ".5", "+1e5", "-1.5E-03", "00.25"])
+def test_a_number_is_read_in_every_form(text):
+    assert decode_csv(f"1,{text},3\n".encode(), NUMBERS)["features"][0, 1] == float(text)
