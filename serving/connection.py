@@ -186,13 +186,16 @@ class Connection:
         finally:
             if hasattr(parts, "close"):
                 parts.close()
-        stays = self._worker.alive and body.can_be_discarded and not self.is_late
+        # The first question answers for nearly all requests.
+        stays = (body.length == 0 or body.can_be_discarded) and (
+            self._worker.alive and not self.is_late
+        )
         head = (
             f"HTTP/1.1 {self._head}Server: gunicorn\r\nDate: {_date()}\r\n"
             f"Connection: {'keep-alive' if stays else 'close'}\r\n\r\n"
         )
         self._send(environ, head.encode("latin-1"), content)
-        return body.after if stays and self._discard(body) else None
+        return body.after if stays and (body.length == 0 or self._discard(body)) else None
 
     def _send(self, environ: dict[str, Any], head: bytes, content: bytes) -> None:
         """Answer; a client that does not read is let go when too much waits for such as it.
