@@ -120,12 +120,14 @@ def _read(path: Path) -> bytes:
     try:
         # Opening a pipe that has no writer would block.
         with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
                 raise NoKeysFileError(
                     f"expected a file of keys; got {path}, which is no regular file",
                     is_missing=False,
                 )
-            return file.read(LARGEST_FILE + 1)
+            # A read of so many bytes allocates them first, and the file is looked at often.
+            return file.read(min(found.st_size, LARGEST_FILE) + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NoKeysFileError(
             f"expected a file of keys; got none at {path}", is_missing=True

@@ -166,7 +166,8 @@ def _parse(kind: type[Part], path: Path) -> Part | None:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(min(size, MOST_BYTES) + 1)  # a read allocates what it may return
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
