@@ -146,9 +146,9 @@ def _enter(keys: Keys) -> Response | None:
 
 
 def _allow() -> Response:
-    """The methods of a route, for anyone: browsers ask without a key before they send one.
+    """Return the methods of a route, which need no key: browsers ask for them without one.
 
-    Without a word of Access-Control, which says that no other site's page may read an answer.
+    There is no `Access-Control-…` header, so browsers let no page of another site read an answer.
     """
     answer: Response = current_app.make_default_options_response()
     answer.status_code = 204
@@ -181,9 +181,9 @@ def _http_error(keys: Keys, error: HTTPException) -> Response:
 
 
 def _urls() -> list[str]:
-    """Those there are of the protocol that was asked, for all of them are many.
+    """Return the routes of the protocol that was asked: those of all protocols are too many.
 
-    Triton's extensions are left out, most of which only say that there is nothing.
+    Triton's extensions are left out, since most of them only say that a feature is off.
     """
     asked = form_of(request.path)
     return [

@@ -148,6 +148,8 @@ def main() -> int:
     clients = {
         name: post for name, (program, post) in CLIENTS.items() if shutil.which(program) is not None
     }
+    for name in [name for name in CLIENTS if name not in clients]:
+        write(f"left out: {name}, since {CLIENTS[name][0]} is not installed", to=sys.stderr)
     lost = 0
     write("| client | status | " + " | ".join(f"{size} MB" for size in MEGABYTES) + " |")
     write("|---|---|" + "---|" * len(MEGABYTES))

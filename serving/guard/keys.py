@@ -38,7 +38,7 @@ MISSING = 2.0  # seconds that a file may be missing before its keys are gone
 SETTLED = 2.0
 
 
-class Loss(NamedTuple):
+class KeyLoss(NamedTuple):
     """A file of keys that lacks one which was known.
 
     Attributes:
@@ -66,7 +66,7 @@ class Keys:
         self._path = path
         self._known: tuple[Key, ...] = ()
         self._seen: tuple[int, ...] | None = None  # the file's stat, when it was last read
-        self._loss: Loss | None = None  # of a key that was known, while it may be undone
+        self._loss: KeyLoss | None = None  # of a key that was known, while it may be undone
         self._logged = ""  # the last thing that was said of it
         self._next_look = inf if path is None else 0.0
         self._following = threading.Lock()
@@ -175,7 +175,7 @@ class Keys:
         """Return whether a file that lacks a key may be one that an editor is writing anew."""
         written = _written(path)
         if self._loss is None:
-            self._loss = Loss(now, now, written)
+            self._loss = KeyLoss(now, now, written)
         elif self._loss.written != written:
             self._loss = self._loss._replace(since=now, written=written)
         if now - self._loss.begun >= MISSING or now - self._loss.since >= patience:

@@ -1,8 +1,8 @@
 """The default model, which answers requests that name no model.
 
 Unless `--default-model` names it, it is the first model that was served alone. The plan that all
-workers share remembers it, and the state file does once a second model is about to be served: until
-then a restarted server finds it alone again, or finds that it was the only one that was live.
+workers share remembers it. It is recorded beside the state file once a second model is about to be
+served: until then a restarted server finds it alone again, or finds that it alone was live.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class DefaultModel:
         self._catalogue.prefer(self._outlook.wished.default_model or self._agenda.read().alone)
 
     def keep_before(self, name: str) -> None:
-        """Write the default model to the state file before a second model is served.
+        """Record the default model beside the state file before a second model is served.
 
         Args:
             name: Name of the model whose rollout is about to be committed.

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from serving.errors import StateNotKeptError
 
 
-class Requested(BaseModel):
+class RequestedState(BaseModel):
     """What administrators asked for.
 
     Attributes:
@@ -29,7 +29,7 @@ class Requested(BaseModel):
     unloaded: frozenset[str] = frozenset()
 
 
-class Recorded(BaseModel):
+class RecordedState(BaseModel):
     """What the server records of itself, so that a restart changes nothing for clients.
 
     Attributes:
@@ -46,8 +46,8 @@ class Recorded(BaseModel):
     live: dict[str, Annotated[int, Field(ge=1)]] = {}
 
 
-class State(Requested, Recorded):
-    """Both of them."""
+class State(RequestedState, RecordedState):
+    """The state as the workers use it: what was requested, and what was recorded."""
 
     def pin(self, name: str, version: int) -> State:
         """With this version pinned."""
@@ -91,7 +91,7 @@ class State(Requested, Recorded):
 MOST_BYTES = 2**20  # of the file: thousands of models
 MOST_GONE = 100  # models that are not there, whose live version is remembered
 Change = Callable[[State], State]
-Part = TypeVar("Part", Requested, Recorded)
+Part = TypeVar("Part", RequestedState, RecordedState)
 
 
 class StateFile:
@@ -121,8 +121,8 @@ class StateFile:
         Raises:
             StateNotKeptError: If one cannot be read, or holds something else.
         """
-        requested = _parse(Requested, self.path) or Requested()
-        recorded = _parse(Recorded, self.record_path) or Recorded()
+        requested = _parse(RequestedState, self.path) or RequestedState()
+        recorded = _parse(RecordedState, self.record_path) or RecordedState()
         return State(**requested.model_dump(), **recorded.model_dump(exclude={"schema_version"}))
 
     def change(self, change: Change, lock: AbstractContextManager[None]) -> None:
@@ -146,8 +146,8 @@ class StateFile:
         Raises:
             StateNotKeptError: If it cannot be written.
         """
-        _keep(Recorded, state, self.record_path)
-        _keep(Requested, state, self.path)
+        _keep(RecordedState, state, self.record_path)
+        _keep(RequestedState, state, self.path)
 
 
 def _fingerprint(path: Path) -> tuple[int, int, int] | None:

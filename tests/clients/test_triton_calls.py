@@ -252,7 +252,7 @@ def test_a_body_made_by_the_client_is_answered_with_one_that_it_reads(digits):
     check("infer", {}, "answer", said, graph, inputs)
 
 
-class Key(triton.InferenceServerClientPlugin):
+class KeyPlugin(triton.InferenceServerClientPlugin):
     """Sends a key with each request."""
 
     def __call__(self, request):
@@ -263,7 +263,7 @@ def test_a_plugin_can_send_the_key(keyed):
     with triton.InferenceServerClient(keyed.address) as client:
         with pytest.raises(InferenceServerException, match="expected a key"):
             client.get_server_metadata()
-        client.register_plugin(Key())
-        assert isinstance(client.plugin(), Key)
+        client.register_plugin(KeyPlugin())
+        assert isinstance(client.plugin(), KeyPlugin)
         assert client.get_server_metadata()["name"] == "forwardpass"
         client.unregister_plugin()

@@ -138,15 +138,6 @@ def test_schema_of_numbers_in_big_endian_order_is_refused():
                 decode_arrow(body, NUMBER)
 
 
-def test_schema_of_no_column_or_one_twice_is_refused():
-    batch_of_two = records(8, [(8, 0)] * 2, [(0, 0), (0, 8)] * 2, bytes(8))
-    twice = schema(field("x", INT, INT8), field("x", INT, INT8)) + batch_of_two
-    with pytest.raises(InvalidInstancesError, match='every column once; got "x" twice'):
-        decode_arrow(twice, NUMBER)
-    with pytest.raises(InvalidInstancesError, match="the model's columns; got a stream of none"):
-        decode_arrow(schema() + records(8, [], []), NUMBER)
-
-
 def test_column_without_a_type_is_refused():
     head = schema(table({0: text(b"x"), 2: ("<B", INT)}))
     with pytest.raises(MalformedBodyError):

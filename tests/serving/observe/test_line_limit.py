@@ -6,27 +6,10 @@ import socket
 
 import pytest
 
-from serving.observe import line_limit
 from serving.observe.line_limit import FIRST, FloodFilter, LineLimit
 from serving.observe.logs import GunicornLogger, JsonFormatter
 
 SECRET = "Zk3vQ9-key-of-a-client"  # noqa: S105
-
-
-@pytest.fixture
-def timers(monkeypatch):
-    """Those that have been set, with a second that is short."""
-    monkeypatch.setattr(line_limit, "PERIOD", 0.05)
-    monkeypatch.setattr(line_limit, "monotonic", lambda: 7.0)  # however slow the machine is
-    made = []
-
-    class Timer(line_limit.Timer):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            made.append(self)
-
-    monkeypatch.setattr(line_limit, "Timer", Timer)
-    return made
 
 
 def test_line_limit_sums_up_what_it_does_not_admit(timers):

@@ -6,7 +6,7 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving import acceptor, create_app, errors
+from serving import acceptor, create_app, errors, handshake
 from serving.observe import reloads, zeros
 from tests.editions import add_version, damage
 from tests.processes import wait_until
@@ -156,6 +156,8 @@ def test_counters_that_begin_at_zero_are_those_that_the_server_can_count():
     assert {errno.errorcode[getattr(errno, name)] for name in zeros.ERRORS} == names
     told = {*zeros.STATUSES, *(s for each in zeros.STATUSES_WITHOUT_MODEL.values() for s in each)}
     assert {error.status for error in errors.ServingError.__subclasses__()} <= told
+    causes = {name for name, _ in handshake.CAUSES.values()} | {handshake.OTHER}
+    assert causes == {*zeros.TLS_CAUSES}
 
 
 def test_reloads_are_counted_by_what_became_of_them(only_digits):

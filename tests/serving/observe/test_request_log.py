@@ -135,21 +135,6 @@ def test_a_share_of_what_went_well_and_all_that_did_not(lines):
         assert [line["level"] for line in lines()] == ["warning", "error"]
 
 
-@pytest.fixture
-def timers(monkeypatch):
-    """Those that the log has set, with a second that is short."""
-    monkeypatch.setattr(line_limit, "PERIOD", 0.1)
-    made = []
-
-    class Timer(line_limit.Timer):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            made.append(self)
-
-    monkeypatch.setattr(line_limit, "Timer", Timer)
-    return made
-
-
 @pytest.mark.parametrize(
     ("status", "level"),
     [(400, "warning"), (401, "warning"), (429, "warning"), (499, "warning"), (500, "error"),

@@ -106,11 +106,14 @@ def test_a_version_that_appears_is_taken_up_and_one_that_fails_stays_out(serve, 
     assert agree_on(server.url, 2)
     refused = [readiness(server.url)["refused"] for _ in range(10)]
     assert all(list(found) == ["digits/3"] for found in refused)
-    index = post(server.url, "index").json()
-    states = {e["version"]: e["state"] for e in index if e["name"] == "digits"}
-    assert states == {
-        "1": "UNAVAILABLE", "2": "READY", "3": "UNAVAILABLE",
-    }  # fmt: skip
+
+    def states():
+        index = post(server.url, "index").json()
+        return {e["version"]: e["state"] for e in index if e["name"] == "digits"}
+
+    # Version 1 is UNLOADING for as long as an answer of a moment ago holds it.
+    expected = {"1": "UNAVAILABLE", "2": "READY", "3": "UNAVAILABLE"}
+    wait_until(lambda: states() == expected, states)
 
 
 def predicting(url, count=20):
