@@ -1,14 +1,16 @@
 """What the server of proofs does when the worker that asked has ended."""
 
+import os
 import sys
 from pathlib import Path
 
-from serving.runtime import ProofLimits
-from serving.runtime.proof_server import ProofServer
+import pytest
+
+from serving.runtime import ProofLimits, proof_server
 from tests.processes import wait_until
 
 
-def proofs(group):
+def processes_of(group):
     """Processes of a group."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -21,34 +23,42 @@ def proofs(group):
     return found
 
 
-def groups():
-    """Groups of servers of proofs."""
-    found = set()
-    for comm in Path("/proc").glob("[0-9]*/comm"):
-        try:
-            if comm.read_text() == "serving-proofs\n":
-                stat = comm.with_name("stat").read_text()
-                found.add(int(stat.rpartition(")")[2].split()[2]))
-        except OSError:
-            continue
-    return found
+@pytest.fixture
+def started(monkeypatch, capfd):
+    """A server of proofs and its process group.
 
-
-def test_a_report_that_no_one_waits_for_is_no_fault(only_digits, capfd, monkeypatch):
+    It is no child of this process, and other test runs have servers of the same name: so it says
+    its own number.
+    """
     # Of files but the standard streams, as pytest's is, the server of proofs leaves none open.
     monkeypatch.setattr(sys, "stderr", open(2, "w", buffering=1, closefd=False))  # noqa: SIM115
-    before = groups()
-    server = ProofServer()
-    wait_until(lambda: len(groups() - before) == 1)
-    (group,) = groups() - before
+    read, write = os.pipe()
+    serve = proof_server._serve
+
+    def announce_and_serve(server):
+        os.write(write, str(os.getpid()).encode())
+        serve(server)
+
+    monkeypatch.setattr(proof_server, "_serve", announce_and_serve)
+    server = proof_server.ProofServer()
+    os.close(write)
+    with os.fdopen(read) as announced:
+        group = int(announced.read())
+    try:
+        yield server, group
+    finally:
+        server._client.close()
+    wait_until(lambda: processes_of(group) == [])
+
+
+def test_a_report_that_no_one_waits_for_is_no_fault(started, only_digits, capfd):
+    server, group = started
     version, limits = only_digits / "digits" / "1", ProofLimits()
     pending = server.submit(version, only_digits, limits)
-    wait_until(lambda: len(proofs(group)) > 1)
+    wait_until(lambda: len(processes_of(group)) > 1)
     pending._connection.close()  # as the end of a worker does
-    wait_until(lambda: proofs(group) == [group])
+    wait_until(lambda: processes_of(group) == [group])
     assert capfd.readouterr().err == ""
     again = server.submit(version, only_digits, limits)
     report = wait_until(again.poll)
     assert report.error == ""
-    server._client.close()
-    wait_until(lambda: proofs(group) == [])
