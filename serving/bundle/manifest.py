@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
-SCHEMA_VERSION = 1
+# 2: numbers in float64, spellings of truth values, dates and categories, other names for inputs, a
+# positive class, a calibration with a bias. Files of version 1 have none of these and mean the same.
+SCHEMA_VERSION = 2
 MANIFEST, SELFTEST, REFERENCE = "bundle.json", "selftest.npz", "reference.json"
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -37,12 +39,16 @@ class _Column(_Part):
     name: Annotated[str, Field(min_length=1)]
     # A record without it is refused, or the graph fills the gap as it was fitted to.
     missing: Literal["refuse", "impute"]
+    # Name of the graph's input, where the column's own name is that of an output; else that name.
+    tensor: Annotated[str, Field(min_length=1)] | None = None
 
 
 class Number(_Column):
-    """A number; a float32 input whose NaN is a gap."""
+    """A number; a float32 or float64 input whose NaN is a gap."""
 
     type: Literal["number"]
+    # Float64 where float32 would make one number of several; such a column is an input of its own.
+    dtype: Literal["float32", "float64"] = "float32"
     minimum: float  # of training rows, very many of which are sampled; others are answered too
     maximum: float
 
@@ -51,6 +57,8 @@ class Boolean(_Column):
     """True or false; a float32 input of 1 or 0, whose NaN is a gap."""
 
     type: Literal["boolean"]
+    # Texts of the training data, in lower case, that mean true or false beside those two words.
+    texts: dict[str, bool] = {}
 
 
 class Category(_Column):
@@ -60,6 +68,11 @@ class Category(_Column):
     categories: Annotated[list[str], Field(min_length=1)]  # that the model tells apart
     # What an unseen text is: refused, or answered as one of the unknown bucket.
     unseen: Literal["refuse", "unknown"]
+    # Whether texts are compared in one spelling: Unicode's form NFC, and whole numbers without a
+    # fraction ("1" for "1.0"). Else they are compared as they were written in the training data.
+    normalized: bool = False
+    # Texts, in lower case, that stand for a gap in this column; None for all of `GAPS`.
+    gaps: list[str] | None = None
 
     @cached_property
     def whole(self) -> bool:
@@ -81,6 +94,9 @@ class Date(_Column):
     type: Literal["date"]
     minimum: str  # ISO 8601, of the training rows; others are answered too
     maximum: str
+    # How the training data write dates, accepted beside ISO 8601: a format of strptime's, or the
+    # unit of numbers since 1970-01-01 UTC: seconds, milliseconds, microseconds or nanoseconds.
+    format: str = "iso8601"
 
 
 Input = Annotated[Number | Boolean | Category | Date, Field(discriminator="type")]
@@ -186,17 +202,22 @@ class Training(_Part):
 class Manifest(_Part):
     """bundle.json."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
     name: Name
     version: Annotated[int, Field(ge=1)]
     created: str  # ISO 8601, UTC
     task: Task
     inputs: Annotated[list[Input], Field(min_length=1)]
     classes: list[int] | list[str] | None  # None for regression
-    # binary: the second class is answered from this probability up
+    # binary: the class that is answered from the threshold up; None for the second one
+    positive: int | str | None = None
+    class_shares: list[float] | None = None  # of the training rows, in the order of `classes`
+    # binary: the positive class is answered from this probability up
     threshold: Annotated[float, Field(gt=0, lt=1)] | None
     aim: str | None = None  # what the threshold was chosen for, on the validation rows
     temperature: Annotated[float, Field(gt=0)] = 1  # that the logits are divided by in the graph
+    # Added to the logits after the division, one for each logit of the network; None for zeros.
+    logit_bias: list[float] | None = None
     example: dict[str, JsonValue] = {}  # a record it answers, made of statistics
     parameters: int
     metrics: dict[Literal["validation", "test"], Metrics]  # of the NumPy model
@@ -213,7 +234,10 @@ class Manifest(_Part):
     @property
     def all_numbers(self) -> bool:
         """Whether the graph takes rows of numbers as one matrix, or each column by itself."""
-        return all(column.type in ("number", "boolean") for column in self.inputs)
+        return all(
+            column.type == "boolean" or (column.type == "number" and column.dtype == "float32")
+            for column in self.inputs
+        )
 
     @field_validator("inputs")
     @classmethod

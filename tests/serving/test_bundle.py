@@ -25,7 +25,7 @@ def test_the_shipped_bundle_opens(shipped):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 2}, "not valid at schema_version"),
+        ({"schema_version": 3}, "not valid at schema_version"),
         ({"surprise": 1}, "not valid at surprise: Extra inputs"),
         ({"version": 2}, "expected the manifest of digits/1; got that of digits/2"),
         ({"name": "letters"}, "got that of letters/1"),
