@@ -81,10 +81,22 @@ class Config(BaseModel):
     )
     names: Columns = Field((), description="the columns' names, of a file without a header")
     drop: Columns = Field((), description="columns to leave out")
-    number: Columns = Field((), description="columns that are numbers, whatever they look like")
+    number: Columns = Field(
+        (),
+        description="columns that are numbers, whatever they look like; they are read in float32",
+    )
+    precise: Columns = Field(
+        (),
+        description="columns that are numbers to be read in float64, each an input of its own "
+        "[where float32 would lose more than 1 % of the different values]",
+    )
     boolean: Columns = Field((), description="columns that are true or false")
     category: Columns = Field((), description="columns that are categories")
-    date: Columns = Field((), description="columns that are dates")
+    date: Columns = Field(
+        (),
+        description="columns that are dates: ISO 8601, 20230318, or numbers of seconds, "
+        "milliseconds, microseconds or nanoseconds since 1970",
+    )
     group: str | None = Field(
         None, description="column that says which rows belong together; no feature [none do]"
     )

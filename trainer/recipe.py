@@ -271,7 +271,9 @@ def learn_on(
 def _keeping(path: Path | None, config: Config, table: Table) -> list[Callback]:
     if path is None:
         return []
-    chosen = config.model_dump_json(exclude={"models", "runs", "name"})
+    # A choice that was not there when a checkpoint was written is only told where it was made.
+    later = {"precise"} if not config.precise else set()
+    chosen = config.model_dump_json(exclude={"models", "runs", "name"} | later)
     return [Checkpoint(path, identity=f"{table.fingerprint()} {chosen}")]
 
 

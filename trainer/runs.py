@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from serving.bundle import Bundle
 from trainer.choices import Config
-from trainer.data.records import MISSING, Column, Records
+from trainer.data.records import MISSING, Column, Kind, Records
 from trainer.data.splits import Split, some
 from trainer.data.tables import Table
 from trainer.fit.arrays import Arrays, DamagedFileError, read_arrays, write_arrays
@@ -279,7 +279,8 @@ def _arrow(column: Column, values: NDArray[Any]) -> pa.Array:
 def _unframe(rows: pa.Table) -> tuple[Records, NDArray[Any]]:
     n = int((rows.schema.metadata or {})[b"features"])
     columns: list[Column] = []
-    arrays: dict[str, list[NDArray[Any]]] = {"number": [], "date": [], "category": []}
+    kinds = ("number", "date", "category", "precise")
+    arrays: dict[str, list[NDArray[Any]]] = {kind: [] for kind in kinds}
     for field, values in zip(list(rows.schema)[:n], rows.columns[:n], strict=True):
         column, array = _column(field, values.combine_chunks())
         columns.append(column)
@@ -294,6 +295,7 @@ def _unframe(rows: pa.Table) -> tuple[Records, NDArray[Any]]:
         _beside(arrays["number"], rows.num_rows, np.float32),
         _beside(arrays["date"], rows.num_rows, np.float64),
         _beside(arrays["category"], rows.num_rows, np.int32),
+        _beside(arrays["precise"], rows.num_rows, np.float64),
     ), target
 
 
@@ -310,7 +312,8 @@ def _column(field: pa.Field, values: pa.Array) -> tuple[Column, NDArray[Any]]:
     if pa.types.is_boolean(field.type):
         truths = values.fill_null(False).to_numpy(zero_copy_only=False)
         return Column(field.name, "boolean"), np.where(gaps, np.nan, truths)
-    return Column(field.name), np.where(gaps, np.nan, values.fill_null(0).to_numpy())
+    kind: Kind = "precise" if pa.types.is_float64(field.type) else "number"
+    return Column(field.name, kind), np.where(gaps, np.nan, values.fill_null(0).to_numpy())
 
 
 def _beside(arrays: list[NDArray[Any]], rows: int, dtype: type) -> NDArray[Any]:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from serving.bundle.dates import (
     END_OF_DATES,
@@ -26,6 +28,8 @@ BASIC = "%Y%m%d"  # ISO 8601's basic form of a date
 # Units of numbers since 1970-01-01 UTC, and how many of each are a second.
 TICKS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAY = 86_400  # seconds
+MOST_TICKS = 2.0**63  # of an int64
 FRACTION_DIGITS = 32  # of a second that are read; far more than a float64 tells apart
 # Possessive quantifiers: a long text that does not match is looked at once.
 EXTENDED = re.compile(  # whose group is the digits of a second's fraction
@@ -35,7 +39,8 @@ EXTENDED = re.compile(  # whose group is the digits of a second's fraction
 BASIC_TIME = re.compile(
     r"\d{8}T\d{4}(?:\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?", re.ASCII
 )
-BASIC_DAY = re.compile(r"(\d{8})(?:\.0++)?", re.ASCII)  # with the fraction that gaps make tables write
+# Tables with gaps write a whole number with a fraction of zeros.
+BASIC_DAY = re.compile(r"(\d{8})(?:\.0++)?", re.ASCII)
 WHOLE = re.compile(r"([+-]?\d{1,20})(?:\.0++)?", re.ASCII)
 FRACTION = re.compile(r"[+-]?(?:\d{1,20}(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 
@@ -76,14 +81,52 @@ def parse_number(number: float, format: str) -> float | None:  # noqa: A002
     if not isinstance(number, int) and not math.isfinite(number):
         return None
     if format == BASIC:
-        found = BASIC_DAY.fullmatch(str(int(number))) if number == int(number) else None
-        return _seconds_of(found[1], "") if found else None
+        is_day = number == int(number) and 0 < number < 10_000_01_01
+        return _seconds_of(f"{int(number):08d}", "") if is_day else None
     ticks = TICKS.get(format, 1)
-    if not FIRST_SECOND * ticks <= number < END_OF_DATES * ticks:
+    if not FIRST_SECOND * ticks <= number < END_OF_DATES * ticks or abs(number) >= MOST_TICKS:
         return None
     if number != int(number):
         return number / ticks
     return float(seconds_of_ticks(np.array([int(number)]), ticks)[0])
+
+
+def parse_numbers(numbers: NDArray[Any], format: str) -> NDArray[np.float64]:  # noqa: A002
+    """Read many numbers as `parse_number` reads one.
+
+    Args:
+        numbers: Integers, or floats whose NaN is a gap, `(n,)`.
+        format: As of `parse_number`.
+
+    Returns:
+        Seconds since 1970-01-01 UTC, float64 `(n,)`; NaN for a gap, and for a number of no year
+        from 1 to 9999.
+    """
+    if numbers.dtype.kind not in "iu":
+        numbers = numbers.astype(np.float64)
+    ticks = TICKS.get(format, 1)
+    least, end = max(FIRST_SECOND * ticks, -MOST_TICKS), min(END_OF_DATES * ticks, MOST_TICKS)
+    if format == BASIC:
+        least, end = 1_01_01, 10_000_01_01
+    inside = (numbers >= least) & (numbers < end)
+    known = np.where(inside, numbers, numbers.dtype.type(0))
+    whole = known.astype(np.int64)
+    if format == BASIC:
+        found, is_day = _seconds_of_days(whole)
+        return np.where(inside & is_day & (whole == known), found, np.nan)
+    seconds = np.where(whole == known, seconds_of_ticks(whole, ticks), known / ticks)
+    return np.where(inside, seconds, np.nan)
+
+
+def _seconds_of_days(digits: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the seconds of days written as `20230318`, and whether they are in the calendar."""
+    year, month, day = digits // 10_000, digits // 100 % 100, digits % 100
+    first = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
+    starts, ends = (
+        months.astype("datetime64[D]").astype(np.int64) for months in (first, first + 1)
+    )
+    is_day = (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= ends - starts)
+    return (starts + day - 1) * float(DAY), is_day
 
 
 def seconds_per_unit(format: str) -> float | None:  # noqa: A002
@@ -102,5 +145,5 @@ def _seconds_of(text: str, fraction: str) -> float | None:
     except ValueError:
         return None
     since = (date if date.tzinfo else date.replace(tzinfo=UTC)) - EPOCH
-    seconds = seconds_of_fraction(since.days * 86400 + since.seconds, fraction[:FRACTION_DIGITS])
+    seconds = seconds_of_fraction(since.days * DAY + since.seconds, fraction[:FRACTION_DIGITS])
     return seconds if FIRST_SECOND <= seconds < END_OF_DATES else None

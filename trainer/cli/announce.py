@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
-from trainer.data.findings import find
+from trainer.data.findings import Finding, find
 from trainer.data.reading import Inferred
 from trainer.data.splits import Split
 from trainer.data.tables import Table
@@ -18,14 +18,20 @@ from trainer.export.columns import iso
 SHOWN = 40  # columns of a file that are listed at most
 
 
-def announce(table: Table, parts: Split) -> None:
-    """Say on stderr what was found in a file's columns, and what in the rows needs attention."""
+def announce(table: Table, parts: Split) -> list[Finding]:
+    """Say on stderr what was found in a file's columns, and what in the rows needs attention.
+
+    Returns:
+        The latter, for who also writes it elsewhere.
+    """
     if table.inferred:
         Console(file=sys.stderr, width=100, highlight=False).print(
             _columns(table.inferred, table.target_names)
         )
-    for finding in find(table, parts):
+    found = find(table, parts)
+    for finding in found:
         click.echo(f"warning: {finding.name}: {finding.detail}; {finding.remedy}", err=True)
+    return found
 
 
 def _columns(columns: tuple[Inferred, ...], targets: tuple[str, ...]) -> Grid:
@@ -49,6 +55,8 @@ def _values(column: Inferred) -> str:
         return f"for {column.oddity}"
     if column.minimum is None or column.maximum is None:
         return ", ".join(column.words[:4]) + (" …" if len(column.words) > 4 else "")
+    if column.kind == "precise":
+        return f"{column.minimum:.15g} to {column.maximum:.15g}"
     if column.kind == "date":
         return f"{iso(column.minimum)} to {iso(column.maximum)}"
     return f"{column.minimum:g} to {column.maximum:g}"

@@ -22,7 +22,8 @@ def without_scaling(model: Model) -> Model:
     """The same model but for rounding, its numbers unscaled where that can be; else itself."""
     encoder = model.encoder
     numbers, scaler = encoder.numbers, encoder.numbers.scaler
-    alone = not encoder.dates and not encoder.categories and not len(numbers.flagged)
+    others = encoder.precise or encoder.dates or encoder.categories
+    alone = not others and not len(numbers.flagged)
     if not alone or not isinstance(scaler, Scaler) or scaler.offset.any():
         return model
     scale = scaler.scale[0]

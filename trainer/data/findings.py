@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.bundle.date_formats import BASIC
+from trainer.data.precision import LOST
 from trainer.data.records import MISSING, Column, Records
 from trainer.data.splits import Split, class_codes
-from trainer.data.tables import SLICE, Table
+from trainer.data.tables import LARGEST_CLASS, SLICE, Table
 
 # Where a sample tells as much as all training rows, no more of them are looked at.
 MOST_ROWS, FEWEST_ROWS = 50_000, 2_000
@@ -35,12 +37,20 @@ REPEATED = 0.01  # share of rows to be judged on that shifts no metric by more
 RARE_ROWS = 10
 MOSTLY_MISSING = 0.95
 MANY_WORDS = 1000
+MOST_LOST = 0.5  # of a column's different values, where float64 would not help by itself
 LISTED = 10  # columns or classes named in one sentence
 
 # As people name what only tells rows apart: id, user_id, userId, PassengerId, index, row number.
 IDENTIFIER = re.compile(r"(?:.*[\W_])?(?:id|key|uuid|guid|index|number|no)|(?s:.*)[a-z](?:Id|ID)")
 
 REMEDIES = {
+    "precise_column": "nothing need be done: each is an input of its own, so that the model takes "
+    "records, and no matrix of numbers; --number NAME keeps it in float32 and loses them",
+    "imprecise_column": "--precise NAME reads it in float64; where it spans very different "
+    "magnitudes, with --scaling quantile",
+    "huge_integer": "where they are names of something, --category NAME or --drop NAME; else "
+    "subtract a constant from them",
+    "number_like_date": "if they are dates, --date NAME reads them so",
     "identifier_column": "leave out what only tells rows apart: --drop NAME",
     "constant_column": "leave out what teaches nothing: --drop NAME",
     "duplicate_column": "keep one of those that are equal: --drop NAME",
@@ -86,8 +96,22 @@ def find(table: Table, parts: Split) -> list[Finding]:
     look = _Look.of(table, parts)
     constant = _constant(look)
     varying = [pair for pair in look.columns if pair[0].name not in constant]
+    precise, imprecise = _precision(table)
+    constant = {name: said for name, said in constant.items() if name not in imprecise}
+    like_dates = _like_dates(table)
     identifiers = _identifiers(look, varying)
     found = [
+        look.finding(
+            "precise_column", precise, "float32 would make the same of different values: {}; read "
+            "in float64",
+        ),
+        look.finding(
+            "imprecise_column", imprecise, "float32 makes the same of different values: {}; read "
+            "in float32",
+        ),
+        look.finding("huge_integer", _huge(table, like_dates), "beyond 2^53, where float64 makes "
+                     "the same of different whole numbers: {}"),
+        look.finding("number_like_date", like_dates, "numbers that look like dates: {}"),
         look.finding("identifier_column", identifiers, "different from row to row in {rows}: {}"),
         look.finding("constant_column", constant, "at most one value in {all}: {}"),
         look.finding("duplicate_column", _duplicates(look, varying), "equal in {all}: {}"),
@@ -169,10 +193,10 @@ class _Look:
 
 def _pairs(records: Records) -> Iterator[Pair]:
     """The columns in the order of a row; found by place, for there may be thousands."""
-    of_numbers, of_dates, of_codes = records.numbers.T, records.dates.T, records.codes.T
-    numbers, dates, codes = iter(of_numbers), iter(of_dates), iter(of_codes)
+    numbers, dates, codes, precise = (iter(array.T) for array in records.arrays)
+    places = {"date": dates, "category": codes, "precise": precise}
     for column in records.columns:
-        yield column, next({"date": dates, "category": codes}.get(column.kind, numbers))
+        yield column, next(places.get(column.kind, numbers))
 
 
 def _gaps(values: NDArray[Any]) -> NDArray[np.bool_]:
@@ -183,6 +207,43 @@ def _gaps(values: NDArray[Any]) -> NDArray[np.bool_]:
 def _listed(texts: Sequence[str]) -> str:
     more = f" and {len(texts) - LISTED} more" if len(texts) > LISTED else ""
     return ", ".join(texts[:LISTED]) + more
+
+
+def _precision(table: Table) -> tuple[Named, Named]:
+    """Columns that are read in float64 for what float32 would lose, and those that lose it."""
+    kinds = {column.name: column.kind for column in table.records.columns}
+    precise: Named = {}
+    imprecise: Named = {}
+    for loss in table.losses:
+        if kinds.get(loss.name) == "precise" and loss.share > LOST:
+            precise[loss.name] = loss.in_words
+        elif kinds.get(loss.name) == "number" and (loss.needs_float64 or loss.share > MOST_LOST):
+            imprecise[loss.name] = loss.in_words
+    return precise, imprecise
+
+
+def _huge(table: Table, like_dates: Named) -> Named:
+    """Whole numbers that not even float64 tells apart."""
+    found: Named = {}
+    features = {column.name for column in table.records.of_kind("number", "precise")}
+    for column in table.inferred:
+        if column.name in features and column.name not in like_dates and column.whole:
+            largest = max(abs(column.minimum or 0.0), abs(column.maximum or 0.0))
+            if largest >= LARGEST_CLASS:
+                found[column.name] = f"{column.name} (up to {largest:.3g})"
+    return found
+
+
+def _like_dates(table: Table) -> Named:
+    """Numbers that are moments of our time in one unit, or days such as 20230318."""
+    found: Named = {}
+    features = {column.name for column in table.records.of_kind("number", "precise")}
+    for column in table.inferred:
+        if column.looks_like and column.name in features:
+            is_days = column.looks_like == BASIC
+            how = "days as 20230318 is" if is_days else f"{column.looks_like} since 1970"
+            found[column.name] = f"{column.name} ({how})"
+    return found
 
 
 def _constant(look: _Look) -> Named:
@@ -207,7 +268,7 @@ def _identifiers(look: _Look, columns: Iterable[Pair]) -> Named:
             continue
         if column.kind == "category":
             names = bool(different >= IDENTIFIES * n)
-        elif column.kind == "number" and (values[present] == np.round(values[present])).all():
+        elif column.kind in ("number", "precise") and (values[present] == np.round(values[present])).all():
             named = IDENTIFIER.fullmatch(column.name) or IDENTIFIER.fullmatch(column.name.lower())
             names = _counts_rows(values[present], look.rows[present])
             names |= named is not None and bool(different == n)
@@ -456,7 +517,7 @@ def _digests(table: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     records, target = table.records, table.target
     if table.task != "regression":
         target = class_codes(target)[1]
-    arrays = [a for a in (records.numbers, records.dates, records.codes) if a.shape[1]]
+    arrays = [array for array in records.arrays if array.shape[1]]
     width = sum(a.shape[1] * a.itemsize for a in arrays)
     features, answered = np.empty((2, len(table)), np.int64)
     step = max(1, HASHED // width)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from serving.bundle.date_formats import ISO8601
+from trainer.data.precision import Loss
 from trainer.data.records import Kind
 
 
@@ -16,10 +18,13 @@ class Reading:
         task: `classification` or `regression`; by default inferred (see `make_table`).
         names: of the columns, in order, for a file without a header.
         drop: columns that are no features.
-        number: columns that hold numbers, whatever they look like; likewise those below.
+        number: columns that hold numbers, whatever they look like; likewise those below. They are
+            kept in float32 even where it cannot tell their values apart.
+        precise: of numbers that are kept in float64.
         boolean: of true and false, or 1 and 0.
         category: of texts.
-        date: of ISO 8601 dates, or dates and times.
+        date: of dates, or dates and times: texts of ISO 8601, its basic form `20230318` among
+            them, or numbers of seconds, milliseconds, microseconds or nanoseconds since 1970.
         group: whose row each is; no feature.
         time: when each row came about, a date or a number; a feature unless dropped.
     """
@@ -29,20 +34,26 @@ class Reading:
     names: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     number: tuple[str, ...] = ()
+    precise: tuple[str, ...] = ()
     boolean: tuple[str, ...] = ()
     category: tuple[str, ...] = ()
     date: tuple[str, ...] = ()
     group: str | None = None
     time: str | None = None
 
+    def columns_of_kinds(self) -> dict[Kind, tuple[str, ...]]:
+        """The columns of which a kind is said, by that kind."""
+        return {
+            "number": self.number,
+            "precise": self.precise,
+            "boolean": self.boolean,
+            "category": self.category,
+            "date": self.date,
+        }
+
     def kinds(self) -> dict[str, Kind]:
         """The kind of each column of which one is said."""
-        said: dict[str, Kind] = {}
-        said |= dict.fromkeys(self.number, "number")
-        said |= dict.fromkeys(self.boolean, "boolean")
-        said |= dict.fromkeys(self.category, "category")
-        said |= dict.fromkeys(self.date, "date")
-        return said
+        return {name: kind for kind, names in self.columns_of_kinds().items() for name in names}
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,9 @@ class Inferred:
         whole: whether all are whole numbers.
         words: of a category, its texts, sorted.
         oddity: the value, and its row, for which numbers, dates or truth values became texts.
+        loss: of numbers, what float32 makes of their different values; None where it was not asked.
+        format: of a date, how it is written, as in the manifest.
+        looks_like: of numbers, the format of date that they may be meant for; "" if none.
     """
 
     name: str
@@ -76,3 +90,6 @@ class Inferred:
     whole: bool = False
     words: tuple[str, ...] = ()
     oddity: str = ""
+    loss: Loss | None = None
+    format: str = ISO8601
+    looks_like: str = ""

@@ -6,16 +6,18 @@ arrays mapped from files serve as well as arrays in memory. A gap stays a gap he
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import FEATURES
+from serving.bundle.date_formats import ISO8601
 
-Kind = Literal["number", "boolean", "category", "date"]
+# A precise number is one that float32 cannot tell from others; it is kept in float64.
+Kind = Literal["number", "precise", "boolean", "category", "date"]
 MISSING = -1  # the code of a category that is not there
 
 
@@ -27,11 +29,23 @@ class Column:
         name: as in the header.
         kind: what its values are.
         words: of a category, the texts that its codes stand for, distinct, none empty.
+        format: of a date, how its texts or numbers are written, as in the manifest.
     """
 
     name: str
     kind: Kind = "number"
     words: tuple[str, ...] = ()
+    format: str = ISO8601
+
+    def __repr__(self) -> str:
+        """Leave out what is as in every table before it could be said: fingerprints hold it."""
+        shown = [f"{key}={getattr(self, key)!r}" for key in ("name", "kind", "words")]
+        shown += [
+            f"{each.name}={getattr(self, each.name)!r}"
+            for each in fields(self)[len(shown) :]
+            if getattr(self, each.name) != each.default
+        ]
+        return f"Column({', '.join(shown)})"
 
 
 @dataclass(frozen=True)
@@ -44,18 +58,19 @@ class Records:
             NaN is a gap.
         dates: of the dates, seconds since 1970-01-01 UTC, float64 `(n, …)`; NaN is a gap.
         codes: of the categories, places in their words, int32 `(n, …)`; `MISSING` is a gap.
+        precise: of the precise numbers, float64 `(n, …)`; NaN is a gap.
     """
 
     columns: tuple[Column, ...]
     numbers: NDArray[np.float32]
     dates: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     codes: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 0), np.int32))
+    precise: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
 
     def __post_init__(self) -> None:
         """Give the kinds of which there are no columns arrays of their own length."""
-        n = max(len(self.numbers), len(self.dates), len(self.codes))
-        for name in ("numbers", "dates", "codes"):
-            array = getattr(self, name)
+        n = max(map(len, self.arrays))
+        for name, array in zip(("numbers", "dates", "codes", "precise"), self.arrays, strict=True):
             if array.size == 0 and len(array) != n:
                 object.__setattr__(self, name, np.empty((n, 0), array.dtype))
 
@@ -64,14 +79,33 @@ class Records:
 
     @classmethod
     def of_numbers(cls, names: Sequence[str], rows: NDArray[Any]) -> Records:
-        """Records whose columns are all numbers, `(n, len(names))`."""
-        single = np.ascontiguousarray(rows, dtype=np.float32)
-        return cls(tuple(Column(name) for name in names), single)
+        """Records whose columns are all numbers that float32 can hold, `(n, len(names))`."""
+        return cls.of_matrix(names, rows, ())
+
+    @classmethod
+    def of_matrix(
+        cls, names: Sequence[str], rows: NDArray[Any], precise: Collection[str]
+    ) -> Records:
+        """Records of numbers, `(n, len(names))`, those of the names in `precise` in float64."""
+        columns = tuple(Column(name, "precise" if name in precise else "number") for name in names)
+        kept = np.array([column.kind == "precise" for column in columns], bool)
+        if not kept.any():
+            return cls(columns, np.ascontiguousarray(rows, dtype=np.float32))
+        return cls(
+            columns,
+            rows[:, ~kept].astype(np.float32, order="C"),
+            precise=rows[:, kept].astype(np.float64, order="C"),
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
         """The columns' names, in the order of a row."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """The arrays of the kinds, in the order in which `Records` takes them."""
+        return self.numbers, self.dates, self.codes, self.precise
 
     @property
     def all_numbers(self) -> bool:
@@ -84,8 +118,7 @@ class Records:
 
     def take(self, rows: NDArray[np.int64] | slice) -> Records:
         """Those rows, in that order; a slice of arrays in memory is a view."""
-        taken = (_gather(array, rows) for array in (self.numbers, self.dates, self.codes))
-        return Records(self.columns, *taken)
+        return Records(self.columns, *(_gather(array, rows) for array in self.arrays))
 
     def column(self, name: str) -> NDArray[Any]:
         """One column's values, `(n,)`: float32, float64 or, of a category, its codes.
@@ -97,6 +130,7 @@ class Records:
             (("number", "boolean"), self.numbers),
             (("date",), self.dates),
             (("category",), self.codes),
+            (("precise",), self.precise),
         ]
         for kinds, array in arrays:
             for place, column in enumerate(self.of_kind(*kinds)):
@@ -110,8 +144,8 @@ class Records:
 
         Returns:
             Where all columns are numbers `features`, float32 `(n, n_columns)`; else each column
-            under its name, `(n, 1)`: float32 with NaN for a gap, float64 likewise for a date, and
-            of a category its text with "" for a gap, as objects.
+            under its name, `(n, 1)`: float32 with NaN for a gap, float64 likewise for a date or a
+            precise number, and of a category its text with "" for a gap, as objects.
         """
         if self.all_numbers:
             return {FEATURES: self.numbers}
@@ -136,9 +170,5 @@ def _gather(array: NDArray[Any], rows: NDArray[np.int64] | slice) -> NDArray[Any
 
 def concatenate(parts: Sequence[Records]) -> Records:
     """The rows of all parts, one after the other; their columns are alike."""
-    return Records(
-        parts[0].columns,
-        np.concatenate([part.numbers for part in parts]),
-        np.concatenate([part.dates for part in parts]),
-        np.concatenate([part.codes for part in parts]),
-    )
+    arrays = zip(*(part.arrays for part in parts), strict=True)
+    return Records(parts[0].columns, *(np.concatenate(of_kind) for of_kind in arrays))

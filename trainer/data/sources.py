@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def load(data: str, reading: Reading = WHATEVER) -> Table:
         data: a name in `BUILT_IN`; the path of a file of columns (`.csv`, `.csv.gz`, `.parquet`,
             `.arrow`, `.feather`), of an `.npz` file with the arrays `X` and `y`, of an IDX file of
             images beside which are its labels, or of a folder with such a `train-images-…`.
-        reading: what there is to say of a file's columns; of other sources only the task.
+        reading: what there is to say of a file's columns; of arrays in an `.npz` file the task and
+            kinds of numbers, of other sources only the task.
 
     Raises:
         DataError: there is no such source, or it cannot be trained on.
@@ -56,8 +58,11 @@ def load(data: str, reading: Reading = WHATEVER) -> Table:
         return read_file(path, reading)
     if images is None and path.suffix.lower() != ".npz":
         raise DataError(f"expected a file ending in {', '.join(SUFFIXES)}; got {path.name}")
+    if images is None:
+        _refuse_columns(data, reading, taken=("number", "precise"))
+        return read_npz(path, reading)
     _refuse_columns(data, reading)
-    return read_npz(path, reading.task) if images is None else read_idx(images, reading.task)
+    return read_idx(images, reading.task)
 
 
 def default_name(data: str) -> str:
@@ -71,10 +76,10 @@ def default_name(data: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._")[:64] or "model"
 
 
-def _refuse_columns(data: str, reading: Reading) -> None:
+def _refuse_columns(data: str, reading: Reading, taken: Collection[str] = ()) -> None:
     for field in fields(reading):
         said = getattr(reading, field.name)
-        if field.name != "task" and said != field.default:
+        if field.name not in ("task", *taken) and said != field.default:
             raise DataError(
                 f"expected no {field.name} column: {data} says itself what is to be predicted, and "
                 f"from what; got {said!r}; leave it out"

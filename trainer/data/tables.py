@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import counted
+from trainer.data.precision import Loss
 from trainer.data.reading import Inferred
-from trainer.data.records import Records, concatenate
+from trainer.data.records import Column, Records, concatenate
 
 Task = Literal["binary", "multiclass", "regression"]
 
@@ -24,6 +25,7 @@ MOST_INTEGER_CLASSES = 20
 LARGEST_CLASS = 2.0**53
 # A spread of fewer float32 steps would be rounded away in the answers.
 FEWEST_STEPS = 100
+LARGEST_PRECISE = 1e150  # of a number in float64, whose square a standard deviation needs
 SLICE = 2**20  # bytes of rows looked at in one go
 SHOWN = 20  # names that an error lists at most
 
@@ -49,6 +51,7 @@ class Table:
         times: when each row came about, float64 `(n,)`: later rows are kept to judge by; None where
             order means nothing.
         inferred: what was found in each column of a file; of other sources nothing.
+        losses: what float32 makes of the features' different numbers, of columns that lose some.
     """
 
     source: str
@@ -60,6 +63,7 @@ class Table:
     groups: NDArray[np.int64] | None = None
     times: NDArray[np.float64] | None = None
     inferred: tuple[Inferred, ...] = ()
+    losses: tuple[Loss, ...] = ()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -68,7 +72,7 @@ class Table:
         """A digest of columns, values and target: equal for equal data."""
         digest = hashlib.sha256()
         digest.update(repr((self.records.columns, self.target_names, self.task)).encode())
-        for array in (self.records.numbers, self.records.dates, self.records.codes):
+        for array in self.records.arrays:
             for part in slices(array):
                 digest.update(np.ascontiguousarray(part).tobytes())
         separator = b""
@@ -91,6 +95,7 @@ def make_table(
     groups: NDArray[np.int64] | None = None,
     times: NDArray[np.float64] | None = None,
     inferred: tuple[Inferred, ...] = (),
+    losses: tuple[Loss, ...] = (),
 ) -> Table:
     """Check the parts and put them together.
 
@@ -104,6 +109,7 @@ def make_table(
         groups: as of `Table`, as are the two after it.
         times: `(n,)`.
         inferred: one per column.
+        losses: as of `Table`.
 
     Raises:
         DataError: naming the first fault found.
@@ -134,6 +140,7 @@ def make_table(
         groups=groups,
         times=times,
         inferred=inferred,
+        losses=losses,
     )
 
 
@@ -203,24 +210,31 @@ def _check_records(records: Records) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise DataError(f"expected distinct column names; got {', '.join(repeated)} more than once")
-    infinite = np.zeros(records.numbers.shape[1], np.int64)
+    _check_numbers(records.of_kind("number", "boolean"), records.numbers, np.inf, "float32")
+    _check_numbers(records.of_kind("precise"), records.precise, LARGEST_PRECISE, "float64")
+
+
+def _check_numbers(
+    columns: Sequence[Column], rows: NDArray[Any], limit: float, dtype: str
+) -> None:
+    """Refuse columns `(n, len(columns))` without a value, or with one of `limit` or more."""
+    infinite = np.zeros(rows.shape[1], np.int64)
     values = np.zeros_like(infinite)
-    for part in slices(records.numbers):
-        infinite += np.isinf(part).sum(axis=0)
+    for part in slices(rows):
+        infinite += (np.abs(part) >= limit).sum(axis=0)
         values += (~np.isnan(part)).sum(axis=0)
     if not values.all():
-        empty = [records.of_kind("number", "boolean")[i].name for i in np.flatnonzero(values == 0)]
+        empty = [columns[i].name for i in np.flatnonzero(values == 0)]
         raise DataError(
             f"expected values in every column; got none at all in {listed(empty)}; drop them"
         )
     if infinite.any():
-        columns = records.of_kind("number", "boolean")
         places = ", ".join(
             f"{columns[i].name} ({counted(infinite[i], 'row')})"
             for i in np.flatnonzero(infinite)[:10]
         )
         raise DataError(
-            f"expected numbers that float32 can hold; got infinite or too large values in "
+            f"expected numbers that {dtype} can hold; got infinite or too large values in "
             f"{places}; drop those rows or columns"
         )
 

@@ -78,15 +78,15 @@ def beside(table: Table, parts: Split, *, seed: int) -> dict[str, Baseline]:
 def _plain(records: Records) -> NDArray[Any]:
     """Numbers, dates and places of categories side by side: trees take gaps and kinds as such."""
     codes = np.where(records.codes == MISSING, np.nan, records.codes)
-    return np.concatenate([records.numbers, records.dates, codes], axis=1)
+    return np.concatenate([records.numbers, records.precise, records.dates, codes], axis=1)
 
 
 def _estimators(table: Table, work: int, seed: int) -> dict[str, Any]:
     records = table.records
     # Trees split a category by its texts, up to 255 of them; others by their order.
-    numbers, dates = records.numbers.shape[1], records.dates.shape[1]
+    first = sum(array.shape[1] for array in (records.numbers, records.precise, records.dates))
     kinds: list[int] = [
-        numbers + dates + place
+        first + place
         for place, column in enumerate(records.of_kind("category"))
         if len(column.words) <= 255
     ]

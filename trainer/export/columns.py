@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any, Literal, TypedDict
 
@@ -41,9 +42,22 @@ def describe_columns(
             case "number":
                 low, high = _range(known.column(column.name))
                 described.append(Number(**said, type="number", minimum=low, maximum=high))
+            case "precise":
+                low, high = _range(known.column(column.name))
+                described.append(
+                    Number(**said, type="number", dtype="float64", minimum=low, maximum=high)
+                )
             case "date":
                 low, high = _range(known.column(column.name))
-                described.append(Date(**said, type="date", minimum=iso(low), maximum=iso(high)))
+                described.append(
+                    Date(
+                        **said,
+                        type="date",
+                        minimum=iso(low),
+                        maximum=iso(high),
+                        format=column.format,
+                    )
+                )
     return described
 
 
@@ -79,9 +93,15 @@ def _middle(column: Column, values: NDArray[Any]) -> JsonValue:
         return middle >= 0.5
     if column.kind == "date":
         return iso(middle - middle % DAY)
-    rounded = float(f"{middle:.2g}")
+    rounded = _rounded(middle, numbers) if column.kind == "precise" else float(f"{middle:.2g}")
     whole = bool((numbers == np.floor(numbers)).all()) and abs(rounded) < 2**53
     return round(rounded) if whole else rounded
+
+
+def _rounded(middle: float, numbers: NDArray[np.float64]) -> float:
+    """A number of the size of the column's, to about a tenth of their standard deviation."""
+    spread = float(numbers.std()) if numbers.size else 0.0
+    return middle if spread == 0 else round(middle, 1 - math.floor(math.log10(spread)))
 
 
 def _short(number: float) -> float:

@@ -2,6 +2,7 @@
 
 numbers    → Concat → IsNaN, Where (fill) → Sub, Div (scale), beside Gather, Cast (flags);
              or Sub, Div, Clip, Mul, ReduceSum (quantiles)
+a precise  → IsNaN, Where → Sub, Div, or the nodes of quantiles, in float64 → Cast
 a date     → IsNaN, Where → Sub, Div, Cast (time), beside the calendar in whole numbers → Gather
 a category → LabelEncoder → Gather of one-hot rows, or Cast for the embedding to look up
 """
@@ -12,13 +13,13 @@ import numpy as np
 import onnx
 
 from serving.bundle import FEATURES
-from trainer.data.preprocess import Categories, Dates, Encoder, Numbers, Quantiles, Scaler
+from trainer.data.preprocess import Categories, Dates, Encoder, Numbers, Precise, Quantiles, Scaler
 from trainer.data.preprocess.dates import DAY, FIRST, HALF_MONTH, HOUR, LAST, MIDDLE_OF_MONTH
 from trainer.data.records import Column
 from trainer.export.nodes import DOUBLE, FLOAT, INT64, STRING, Nodes, face
 
 ML_OPSET = 3  # of ai.onnx.ml, for the LabelEncoder
-KINDS = {"number": FLOAT, "boolean": FLOAT, "date": DOUBLE, "category": STRING}
+KINDS = {"number": FLOAT, "precise": DOUBLE, "boolean": FLOAT, "date": DOUBLE, "category": STRING}
 
 
 def inputs(columns: tuple[Column, ...]) -> list[onnx.ValueInfoProto]:
@@ -36,6 +37,7 @@ def encode(graph: Nodes, encoder: Encoder) -> str:
         alone = len(columns) == len(encoder.columns)
         rows = FEATURES if alone else graph.joined(columns, "numbers")
         parts.append(_numbers(graph, encoder.numbers, rows))
+    parts += [_precise(graph, precise) for precise in encoder.precise]
     parts += [_date(graph, dates) for dates in encoder.dates]
     encoded = [(c.embedded, _category(graph, c)) for c in encoder.categories]
     parts += [part for embedded, part in encoded if not embedded]
@@ -75,12 +77,34 @@ def _quantiles(graph: Nodes, quantiles: Quantiles, rows: str) -> str:
     past = graph.node("Sub", [column, graph.constant("knots", quantiles.knots)], "past_knot")
     ramps = graph.node("Div", [past, graph.constant("run", quantiles.run)], "ramps")
     low, high = (
-        graph.constant(name, np.array(end, np.float32)) for name, end in (("low", 0), ("high", 1))
+        graph.constant(name, np.array(end, quantiles.knots.dtype))
+        for name, end in (("low", 0), ("high", 1))
     )
     climbed = graph.node("Clip", [ramps, low, high], "climbed")
     risen = graph.node("Mul", [climbed, graph.constant("rise", quantiles.rise)], "risen")
     height = graph.node("ReduceSum", [risen, last], "height", keepdims=0)
     return graph.node("Add", [height, graph.constant("start", quantiles.start)], "scaled_features")
+
+
+def _precise(graph: Nodes, precise: Precise) -> str:
+    at = precise.name
+
+    def number(name: str, value: float) -> str:
+        return graph.constant(f"{at}_{name}", np.array(value, np.float64))
+
+    missing, filled = "", at
+    if not np.isnan(precise.fill):
+        missing = graph.node("IsNaN", [at], f"{at}_missing")
+        filled = graph.node("Where", [missing, number("fill", precise.fill), at], f"{at}_filled")
+    if precise.quantiles is not None:
+        scaled = _quantiles(graph, precise.quantiles, filled)
+    else:
+        moved = graph.node("Sub", [filled, number("offset", precise.offset)], f"{at}_moved")
+        scaled = graph.node("Div", [moved, number("scale", precise.scale)], f"{at}_scaled")
+    parts = [graph.node("Cast", [scaled], f"{at}_single", to=FLOAT)]
+    if precise.flagged:
+        parts.append(graph.node("Cast", [missing], f"{at}_flag", to=FLOAT))
+    return graph.joined(parts, f"{at}_encoded")
 
 
 def _date(graph: Nodes, dates: Dates) -> str:

@@ -6,14 +6,15 @@ Drawn from the training rows' statistics, never from the rows: a bundle gives no
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import FEWEST_GOLDEN_ROWS, Arrays, Expected, SelfTest
-from trainer.data.preprocess import Dates
+from trainer.data.preprocess import Dates, Precise
 from trainer.data.preprocess.dates import FIRST, LAST
-from trainer.data.records import MISSING, Column, Records
+from trainer.data.records import MISSING, Records
 from trainer.export.parity import ParityError, decided, tolerances
 from trainer.model import Model
 
@@ -31,10 +32,11 @@ def synthetic_records(model: Model, rng: np.random.Generator) -> Records:
     """
     encoder = model.encoder
     numbers, spreads = _numbers(model, rng)
+    precise = [_precise(p, spreads, rng) for p in encoder.precise]
     dates = [_seconds(d, spreads, rng) for d in encoder.dates]
     words = iter(encoder.categories)
     columns = tuple(
-        Column(c.name, c.kind, (*next(words).words, UNSEEN)) if c.kind == "category" else c
+        replace(c, words=(*next(words).words, UNSEEN)) if c.kind == "category" else c
         for c in encoder.columns
     )
     codes = [
@@ -47,6 +49,7 @@ def synthetic_records(model: Model, rng: np.random.Generator) -> Records:
         numbers,
         np.stack(dates, axis=1) if dates else np.empty((len(numbers), 0)),
         np.stack(codes, axis=1) if codes else np.empty((len(numbers), 0), np.int32),
+        np.stack(precise, axis=1) if precise else np.empty((len(numbers), 0)),
     )
     if model.classes is None:
         return records
@@ -78,6 +81,15 @@ def _numbers(
     gaps = rng.random((len(rows), len(filled))) < GAPS
     rows[:, filled] = np.where(gaps, np.float32(np.nan), rows[:, filled])
     return rows, np.array(spreads, np.float64)
+
+
+def _precise(
+    precise: Precise, spreads: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    drawn = rng.normal(precise.offset, spreads * precise.scale)
+    if np.isnan(precise.fill):
+        return drawn
+    return np.where(rng.random(len(drawn)) < GAPS, np.nan, drawn)
 
 
 def _seconds(

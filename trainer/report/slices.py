@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trainer.data.preprocess.dates import DAY
 from trainer.data.records import MISSING, Column
 from trainer.report.evidence import Judged
-from trainer.report.wording import moment, number, short
+from trainer.report.wording import moment, number, precise, short
 
 FEWEST_ROWS = 50  # fewer tell little
 Z = 1.959964  # of the normal distribution, beyond which 2.5 % lie
@@ -108,6 +108,8 @@ def _parts(column: Column, values: NDArray[np.generic]) -> Iterator[tuple[str, N
 
 def _shown(column: Column, edges: NDArray[np.float64]) -> Callable[[float], str]:
     """How the ends of a quarter are written: of dates far apart, the days alone."""
+    if column.kind == "precise":
+        return precise
     if column.kind != "date":
         return number
     return (lambda s: moment(s - s % DAY)) if edges[-1] - edges[0] > 100 * DAY else moment

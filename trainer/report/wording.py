@@ -64,6 +64,11 @@ def number(value: float | None, digits: int = 4) -> str:
     return text.replace("-", MINUS)
 
 
+def precise(value: float) -> str:
+    """All digits of a number whose last ones matter."""
+    return f"{value:,.15g}".replace("-", MINUS)
+
+
 def decimal(value: float | None) -> str:
     """With four decimals, so that figures under each other can be compared."""
     if value is None or not math.isfinite(value):
@@ -122,4 +127,6 @@ def value(column: Column, values: NDArray[np.generic], row: int) -> str:
         return "missing"
     if column.kind == "boolean":
         return "true" if held else "false"
+    if column.kind == "precise":
+        return precise(held)
     return moment(held) if column.kind == "date" else number(held)

@@ -6,6 +6,7 @@ Each function takes a column of a batch, `(n,)`, and gives None if some value is
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from serving.bundle import GAPS, seconds_of_ticks
+from serving.bundle.date_formats import ISO8601
+from trainer.data.files.date_numbers import numbers_to_dates
 from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import MISSING, Kind
 
@@ -20,6 +23,11 @@ ZONED = r"[T ].*(Z|[+-]\d{2}(:?\d{2})?)$"
 MICROSECONDS = r"(\.\d{6})\d+"  # with finer digits after them, which no float64 would hold
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # a second
 DAY = 86_400  # seconds
+ISO_TEXT = r"^\d{4}-|^\d{8}T"  # what begins as ISO 8601 writes a date that is no number
+BASIC_TIMES = (  # ISO 8601's basic form of dates and times, and what the extended form makes of it
+    (r"^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})", r"\1-\2-\3T\4:\5:\6"),
+    (r"^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})", r"\1-\2-\3T\4:\5"),
+)
 
 
 def texts(array: pa.Array) -> pa.Array:
@@ -67,12 +75,15 @@ def booleans(array: pa.Array) -> NDArray[np.float64] | None:
     return found if found is not None and np.isin(found[~np.isnan(found)], (0, 1)).all() else None
 
 
-def dates(array: pa.Array) -> NDArray[np.float64] | None:
-    """ISO 8601 dates, or dates and times, as seconds since 1970-01-01 UTC; NaN for a gap.
+def dates(array: pa.Array, format: str = ISO8601) -> NDArray[np.float64] | None:  # noqa: A002
+    """Dates, or dates and times, as seconds since 1970-01-01 UTC; NaN for a gap.
 
-    Those without a zone are taken for UTC.
+    Those without a zone are taken for UTC. Texts of ISO 8601 are read beside another format, as the
+    server does.
     """
     kind = array.type
+    if format != ISO8601 and not pa.types.is_temporal(kind):
+        return _formatted_dates(texts(array) if pa.types.is_string(kind) else array, format)
     if pa.types.is_timestamp(kind):
         found = _seconds(array, TICKS[kind.unit])
     elif pa.types.is_date32(kind):
@@ -108,8 +119,10 @@ def missing(array: pa.Array) -> NDArray[np.bool_]:
     return found
 
 
-PARSERS: dict[Kind, Callable[[pa.Array], NDArray[np.float64] | None]] = {
+Parser = Callable[[pa.Array], NDArray[np.float64] | None]
+PARSERS: dict[Kind, Parser] = {
     "number": numbers,
+    "precise": numbers,
     "boolean": booleans,
     "date": dates,
 }
@@ -129,7 +142,27 @@ def first_odd(
     return low, str(array[low].as_py()).strip()
 
 
+def parser(kind: Kind, format: str = ISO8601) -> Parser:  # noqa: A002
+    """What reads a column of a kind other than category; `format` is that of dates."""
+    return partial(dates, format=format) if kind == "date" else PARSERS[kind]
+
+
+def _formatted_dates(array: pa.Array, format: str) -> NDArray[np.float64] | None:  # noqa: A002
+    found = numbers_to_dates(array, format)
+    if found is not None or not pa.types.is_string(array.type):
+        return found
+    iso, nothing = pc.match_substring_regex(array, ISO_TEXT), pa.scalar(None, pa.string())
+    texts_of_iso = _parsed_dates(pc.if_else(iso, array, nothing))
+    others = numbers_to_dates(pc.if_else(iso, nothing, array), format)
+    if texts_of_iso is None or others is None:
+        return None
+    return np.where(np.isnan(others), texts_of_iso, others)
+
+
 def _parsed_dates(array: pa.Array) -> NDArray[np.float64] | None:
+    for basic, extended in BASIC_TIMES:
+        if pc.any(pc.match_substring_regex(array, basic)).as_py():
+            array = pc.replace_substring_regex(array, basic, extended)
     written = pc.replace_substring_regex(array, MICROSECONDS, r"\1")
     zoned, nothing = pc.match_substring_regex(written, ZONED), pa.scalar(None, pa.string())
     here = _cast(pc.if_else(zoned, nothing, written), pa.timestamp("us"))

@@ -12,9 +12,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from serving.bundle.date_formats import ISO8601, parse_numbers
 from trainer.data.files import cells
+from trainer.data.files.date_numbers import are_days, format_of
 from trainer.data.files.roles import roles
 from trainer.data.files.source import Source
+from trainer.data.precision import DistinctNumbers
 from trainer.data.reading import Inferred, Reading
 from trainer.data.records import Kind
 from trainer.data.tables import DataError
@@ -22,7 +25,12 @@ from trainer.data.tables import DataError
 MOST_WORDS = 100_000  # different texts of a category
 MOST_TEXT = 2**24  # bytes, of all of them together
 COUNTED = 1000  # different values of other columns are counted up to here
-CALLED = {"number": "numbers", "boolean": "truth values", "date": "ISO 8601 dates"}
+CALLED = {
+    "number": "numbers",
+    "precise": "numbers",
+    "boolean": "truth values",
+    "date": "ISO 8601 dates",
+}
 
 
 def infer(source: Source, reading: Reading) -> list[Inferred]:
@@ -30,7 +38,8 @@ def infer(source: Source, reading: Reading) -> list[Inferred]:
 
     Text is a number, a truth value or a date if all values of its column are, and else a category;
     typed columns are what their type says. A target of truth values is a category, so that the
-    classes keep the words of the file.
+    classes keep the words of the file. A feature of numbers of which float32 would lose more than
+    `precision.LOST` of the different values is precise, unless it is said to be a number.
 
     Args:
         source: read once, batch by batch, and once more if numbers turn to text late.
@@ -42,6 +51,8 @@ def infer(source: Source, reading: Reading) -> list[Inferred]:
     """
     found = roles(source, reading)
     said = reading.kinds()
+    if said.get(found.target) == "precise":
+        said[found.target] = "number"
     watches = {
         name: _Watch(
             source.name,
@@ -49,6 +60,9 @@ def infer(source: Source, reading: Reading) -> list[Inferred]:
             said.get(name),
             words=name == found.target,
             unbounded=name == found.group,
+            precision=DistinctNumbers.of_table(len(source.columns))
+            if name in found.features
+            else None,
         )
         for name in source.columns
         if name in found.used
@@ -86,6 +100,7 @@ class _Watch:
         words: bool = False,
         unbounded: bool = False,
         oddity: str = "",
+        precision: DistinctNumbers | None = None,
     ) -> None:
         """Begin.
 
@@ -96,6 +111,7 @@ class _Watch:
             words: take truth values for texts.
             unbounded: any number of different texts will do; they are not kept.
             oddity: why it is no column of numbers, where that is known.
+            precision: Counts what float32 tells apart, where that is asked.
         """
         self.name, self.kind, self.oddity = name, kind, oddity
         self.more = False  # different values than are in `distinct`
@@ -105,6 +121,10 @@ class _Watch:
         self._rows = self._gaps = self._first_gap = 0
         self._low, self._high, self._whole = np.inf, -np.inf, True
         self._infinite = ""
+        self._precision = precision
+        # A date of which it is said that it is one, and that is written in numbers.
+        self._is_numeric_date = False
+        self._days = True  # whether all numbers may be days such as 20230318
 
     def see(self, array: pa.Array, row: int) -> None:
         """Take in a batch's values, after `row` rows."""
@@ -129,7 +149,7 @@ class _Watch:
                 f"{self._source}: expected values in {self.name!r}; got no value at all; "
                 f"leave it out with --drop {shlex.quote(self.name)}"
             )
-        if self._infinite and self.kind == "number":
+        if self._infinite and self.kind in ("number", "precise"):
             raise DataError(
                 f"{self._source}: expected finite numbers in {self.name!r}; got {self._infinite}; "
                 f"leave that cell empty, or drop the row"
@@ -140,23 +160,59 @@ class _Watch:
                 f"{self._source}: expected text without NUL characters in {self.name!r}; got one "
                 f"with; is it a binary file?"
             )
-        values = None if self.kind == "category" else cells.PARSERS[self.kind](self._texts())
+        date_format = self._date_format()
+        kind, low, high = self.kind, float(self._low), float(self._high)
+        loss = None
+        if kind in ("number", "precise") and self._precision is not None:
+            loss = self._precision.loss(self.name)
+            if kind == "number" and not self._said and loss.needs_float64:
+                kind = "precise"
+        if self._is_numeric_date:
+            low, high = parse_numbers(np.array([low, high]), date_format).tolist()
+        values = None if kind == "category" else cells.parser(kind, date_format)(self._texts())
         distinct = len(texts if values is None else np.unique(values))  # 1 and 1.0 are one
-        ranged = self.kind in ("number", "date")
+        ranged = kind in ("number", "precise", "date")
         return Inferred(
             name=self.name,
-            kind=self.kind,
+            kind=kind,
             rows=self._rows,
             gaps=self._gaps,
             first_gap=self._first_gap,
             distinct=None if self.more else distinct,
             example=texts[0],
-            minimum=float(self._low) if ranged else None,
-            maximum=float(self._high) if ranged else None,
-            whole=self.kind == "number" and self._whole,
+            minimum=low if ranged else None,
+            maximum=high if ranged else None,
+            whole=kind in ("number", "precise") and self._whole,
             words=tuple(sorted(texts)) if self.kind == "category" and not self._unbounded else (),
             oddity=self.oddity,
+            loss=loss,
+            format=date_format,
+            looks_like=self._looks_like() if loss is not None else "",
         )
+
+    def _date_format(self) -> str:
+        """How a column of dates is written.
+
+        Raises:
+            DataError: it holds numbers that are dates in no unit.
+        """
+        if not self._is_numeric_date:
+            return ISO8601
+        found = format_of(self._low, self._high, days=self._days)
+        if found is None:
+            raise DataError(
+                f"{self._source}: expected {CALLED['date']}, days such as 20230318, or seconds, "
+                f"milliseconds, microseconds or nanoseconds since 1970 of the years 1990 to 2099 "
+                f"in {self.name!r}; got numbers from {self._low:g} to {self._high:g}; correct "
+                f"them, or leave --date {shlex.quote(self.name)} out"
+            )
+        return found
+
+    def _looks_like(self) -> str:
+        """The format of date that a column of numbers may be meant for; "" if none."""
+        if not self._whole or self._low == self._high:
+            return ""
+        return format_of(self._low, self._high, days=self._days) or ""
 
     def _kind_of(self, array: pa.Array) -> Kind | None:
         typed = array.type
@@ -190,6 +246,8 @@ class _Watch:
         # That ones and zeros are truth values has to be said.
         strict = self.kind == "boolean" and not self._said
         parse = cells.truths if strict else cells.PARSERS[self.kind]
+        if self.kind == "date" and self._said:
+            parse = self._parser_of_dates(array)
         values = parse(array)
         if values is None:
             place, text = cells.first_odd(array, parse)
@@ -203,6 +261,12 @@ class _Watch:
             self.kind = "category"
         return values
 
+    def _parser_of_dates(self, array: pa.Array) -> cells.Parser:
+        """What reads a column that is said to hold dates: numbers, if it begins with one."""
+        if self._low > self._high and cells.dates(array) is None:
+            self._is_numeric_date = cells.numbers(array) is not None
+        return cells.numbers if self._is_numeric_date else cells.dates
+
     def _see_values(self, array: pa.Array, values: NDArray[np.float64], row: int) -> None:
         there = values[~np.isnan(values)]
         if not there.size:
@@ -212,6 +276,9 @@ class _Watch:
             place = int(np.isinf(values).argmax())
             self._infinite = f"{str(array[place].as_py()).strip()!r} in row {row + place + 1}"
         self._whole = self._whole and bool((there == np.floor(there)).all())
+        self._days = self._days and self._whole and are_days(there)
+        if self._precision is not None and self.kind in ("number", "precise"):
+            self._precision.add(there)
 
     def _see_gaps(self, gaps: NDArray[np.bool_], row: int) -> None:
         if not self._first_gap and gaps.any():

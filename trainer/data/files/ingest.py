@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from serving.bundle.date_formats import ISO8601
 from trainer.data.files import cells
 from trainer.data.files.roles import roles
 from trainer.data.files.source import Source
@@ -22,6 +23,7 @@ from trainer.data.tables import LARGEST_CLASS, DataError, listed
 
 CALLED: dict[Kind, str] = {
     "number": "a number that float32 can hold",
+    "precise": "a number",
     "boolean": "true or false",
     "date": "an ISO 8601 date",
 }
@@ -47,7 +49,10 @@ def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> In
             too large for float32.
     """
     found, known = roles(source, reading), {column.name: column for column in inferred}
-    columns = [Column(name, known[name].kind, known[name].words) for name in found.features]
+    columns = [
+        Column(name, known[name].kind, known[name].words, known[name].format)
+        for name in found.features
+    ]
     readers = {found.target: _target(source, known[found.target])}
     if found.group is not None:
         _refuse_gaps(source, known[found.group])
@@ -96,8 +101,14 @@ def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -
     numbers = np.empty((n, kinds.count("number") + kinds.count("boolean")), np.float32)
     dates = np.empty((n, kinds.count("date")))
     codes = np.empty((n, kinds.count("category")), np.int32)
+    precise = np.empty((n, kinds.count("precise")))
     filled: list[Column] = []
-    places = {"number": iter(numbers.T), "date": iter(dates.T), "category": iter(codes.T)}
+    places = {
+        "number": iter(numbers.T),
+        "date": iter(dates.T),
+        "category": iter(codes.T),
+        "precise": iter(precise.T),
+    }
     places["boolean"] = places["number"]
     for column in columns:
         array, place = batch[column.name], next(places[column.kind])
@@ -107,15 +118,15 @@ def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -
         else:
             place[:] = _parsed(array, column, row)
             filled.append(column)
-    return Records(tuple(filled), numbers, dates, codes)
+    return Records(tuple(filled), numbers, dates, codes, precise)
 
 
 def _parsed(array: pa.Array, column: Column, row: int) -> NDArray[Any]:
-    parse = cells.PARSERS[column.kind]
+    parse = cells.parser(column.kind, column.format)
 
     def held(array: pa.Array) -> NDArray[Any] | None:
         values = parse(array)
-        if values is None or column.kind == "date":
+        if values is None or column.kind in ("date", "precise"):
             return values
         with np.errstate(over="ignore"):
             single = values.astype(np.float32)
@@ -125,10 +136,16 @@ def _parsed(array: pa.Array, column: Column, row: int) -> NDArray[Any]:
     if values is None:
         place, text = cells.first_odd(array, held)
         raise DataError(
-            f"expected {CALLED[column.kind]} in {column.name!r}; got {text!r} in row "
+            f"expected {_called(column)} in {column.name!r}; got {text!r} in row "
             f"{row + place + 1}; correct it, or leave that cell empty"
         )
     return values
+
+
+def _called(column: Column) -> str:
+    if column.kind == "date" and column.format != ISO8601:
+        return f"a date ({column.format}, or ISO 8601)"
+    return CALLED[column.kind]
 
 
 def _coded(array: pa.Array, column: Column, row: int) -> tuple[Column, NDArray[np.int32]]:
@@ -168,12 +185,12 @@ def _target(source: Source, column: Inferred) -> tuple[np.dtype[Any], Reader]:
 
 def _times(source: Source, column: Inferred) -> Reader:
     _refuse_gaps(source, column)
-    parse = cells.PARSERS.get(column.kind)
-    if parse is None or column.kind == "boolean":
+    if column.kind in ("category", "boolean"):
         raise DataError(
             f"{source.name}: expected dates or numbers in {column.name!r}, to know when each row "
             f"came about; got {column.example!r}; {column.oddity or 'choose another column'}"
         )
+    parse = cells.parser(column.kind, column.format)
     return lambda array: _filled(parse(array))
 
 
@@ -225,17 +242,17 @@ class _Stores:
             ((n, kinds.count("number") + kinds.count("boolean")), np.dtype(np.float32)),
             ((n, kinds.count("date")), np.dtype(np.float64)),
             ((n, kinds.count("category")), np.dtype(np.int32)),
+            ((n, kinds.count("precise")), np.dtype(np.float64)),
             *(((n,), dtype) for dtype in others.values()),
         ]
         size = sum(math.prod(shape) * dtype.itemsize for shape, dtype in shapes)
         stores = [Store(shape, dtype, in_file=size > IN_MEMORY) for shape, dtype in shapes]
-        self._records = stores[:3]
-        self._others = dict(zip(others, stores[3:], strict=True))
+        self._records = stores[: len(shapes) - len(others)]
+        self._others = dict(zip(others, stores[len(self._records) :], strict=True))
 
     def append(self, records: Records, others: Mapping[str, NDArray[Any]]) -> None:
         """Write the next rows."""
-        blocks: tuple[NDArray[Any], ...] = (records.numbers, records.dates, records.codes)
-        for store, block in zip(self._records, blocks, strict=True):
+        for store, block in zip(self._records, records.arrays, strict=True):
             store.append(block)
         for name, values in others.items():
             self._others[name].append(values)

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.files.store import IN_MEMORY, Store
+from trainer.data.precision import losses_of
+from trainer.data.reading import Reading
 from trainer.data.records import Column, Records
-from trainer.data.tables import DataError, Table, make_table
+from trainer.data.tables import DataError, Table, listed, make_table
 
 IDX_SUFFIXES = ("-images-idx3-ubyte", "-images-idx3-ubyte.gz")
 PICTURES = 1024  # in memory at a time, before they are stored
@@ -25,8 +27,13 @@ UNSIGNED_BYTES = 0x08  # the type in the third byte of an IDX file, as its inven
 TRAIN, JUDGED = "train", "t10k"  # what MNIST's files begin with
 
 
-def read_npz(path: Path, task: str | None) -> Table:
+def read_npz(path: Path, reading: Reading) -> Table:
     """The table in arrays `X`, numbers `(n, columns)`, NaN for a gap, and `y`.
+
+    Args:
+        path: of the file.
+        reading: says the task, and which of the columns `x0`, `x1` … are kept in float32 or float64
+            whatever float32 would make of their values.
 
     Raises:
         DataError: they are not there, of other shapes or types, or the file is damaged.
@@ -55,13 +62,24 @@ def read_npz(path: Path, task: str | None) -> Table:
         raise DataError(
             f"{path.name}: expected X as numbers of shape (rows, columns); got {X.dtype} {X.shape}"
         )
+    names = [f"x{i}" for i in range(X.shape[1])]
+    said = reading.kinds()
+    if unknown := [name for name in said if name not in names]:
+        raise DataError(
+            f"{path.name}: expected names of columns from 'x0' to {names[-1]!r}; got "
+            f"{listed(unknown)}"
+        )
+    losses = losses_of(names, X)
+    precise = {name for name, loss in losses.items() if loss.needs_float64 and name not in said}
+    precise.update(reading.precise)
     n_targets = 1 if y.ndim == 1 else y.shape[1]
     return make_table(
         source=path.name,
-        records=Records.of_numbers([f"x{i}" for i in range(X.shape[1])], X),
+        records=Records.of_matrix(names, X, precise),
         target=y,
         target_names=("y",) if n_targets == 1 else tuple(f"y{i}" for i in range(n_targets)),
-        task=task,
+        task=reading.task,
+        losses=tuple(losses.values()),
     )
 
 

@@ -30,4 +30,5 @@ def read_file(path: Path, reading: Reading) -> Table:
         groups=groups,
         times=times,
         inferred=tuple(inferred),
+        losses=tuple(found.loss for found in inferred if found.loss and found.loss.lost),
     )

@@ -74,7 +74,7 @@ def _check_said(source: Source, reading: Reading) -> None:
         raise DataError(
             f"{source.name}: expected a target out of {listed(there)}; got {reading.target!r}"
         )
-    kinds = (*reading.number, *reading.boolean, *reading.category, *reading.date)
+    kinds = [name for names in reading.columns_of_kinds().values() for name in names]
     said = [*reading.drop, *kinds, *(n for n in (reading.group, reading.time) if n is not None)]
     unknown = [name for name in dict.fromkeys(said) if name not in there]
     if unknown:

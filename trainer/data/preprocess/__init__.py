@@ -4,6 +4,7 @@ from trainer.data.preprocess.categories import Categories
 from trainer.data.preprocess.dates import Dates
 from trainer.data.preprocess.encoder import Encoder, Encoding
 from trainer.data.preprocess.numbers import Numbers
+from trainer.data.preprocess.precise import Precise
 from trainer.data.preprocess.quantiles import Quantiles
 from trainer.data.preprocess.scaler import Scaler, Scaling
 
@@ -13,6 +14,7 @@ __all__ = [
     "Encoder",
     "Encoding",
     "Numbers",
+    "Precise",
     "Quantiles",
     "Scaler",
     "Scaling",

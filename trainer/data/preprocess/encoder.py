@@ -1,6 +1,6 @@
 """The encoder: records to rows of numbers, one column's preprocessing beside the other's.
 
-numbers, scaled | their flags | dates | categories, one-hot | places for embeddings to look up
+numbers, scaled | their flags | precise numbers | dates | categories, one-hot | places for embeddings to look up
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from trainer.data.preprocess.categories import Categories
 from trainer.data.preprocess.dates import Dates
 from trainer.data.preprocess.numbers import Numbers
+from trainer.data.preprocess.precise import Precise
 from trainer.data.preprocess.quantiles import Quantiles
 from trainer.data.preprocess.scaler import Scaling
 from trainer.data.records import MISSING, Column, Records
@@ -48,6 +49,7 @@ class Encoder:
         columns: what a record holds, in order.
         filled: names of those whose gaps are filled; in others there must be none.
         numbers: of numbers and booleans together.
+        precise: of each precise number.
         dates: of each date.
         categories: of each category.
     """
@@ -55,6 +57,7 @@ class Encoder:
     columns: tuple[Column, ...]
     filled: frozenset[str]
     numbers: Numbers
+    precise: tuple[Precise, ...]
     dates: tuple[Dates, ...]
     categories: tuple[Categories, ...]
 
@@ -82,6 +85,15 @@ class Encoder:
                 np.array([c.name in filled for c in records.of_kind("number", "boolean")], bool),
             ),
             tuple(
+                Precise.fit(
+                    column.name,
+                    known.precise[:, place],
+                    encoding.scaling,
+                    gaps=column.name in filled,
+                )
+                for place, column in enumerate(records.of_kind("precise"))
+            ),
+            tuple(
                 Dates.fit(column.name, known.dates[:, place], gaps=column.name in filled)
                 for place, column in enumerate(records.of_kind("date"))
             ),
@@ -100,8 +112,8 @@ class Encoder:
     @property
     def width(self) -> int:
         """Numbers that a record becomes."""
-        dates = sum(dates.width for dates in self.dates)
-        return self.numbers.width + dates + sum(c.width for c in self.categories)
+        others = (*self.precise, *self.dates, *self.categories)
+        return self.numbers.width + sum(column.width for column in others)
 
     @property
     def embedded(self) -> tuple[Categories, ...]:
@@ -114,6 +126,10 @@ class Encoder:
         span = np.zeros(self.width)
         if isinstance(self.numbers.scaler, Quantiles):
             span[: len(self.numbers.fill)] = self.numbers.scaler.span
+        place = self.numbers.width
+        for precise in self.precise:
+            span[place] = precise.span
+            place += precise.width
         return span
 
     def transform(self, records: Records) -> NDArray[np.float32]:
@@ -124,6 +140,8 @@ class Encoder:
     def _parts(self, records: Records) -> Iterator[NDArray[np.float32]]:
         if len(self.numbers.fill):
             yield self.numbers.transform(records.numbers)
+        for place, precise in enumerate(self.precise):
+            yield precise.transform(records.precise[:, place])
         for place, dates in enumerate(self.dates):
             yield dates.transform(records.dates[:, place])
         encoded = [
@@ -142,6 +160,7 @@ def _columns_with_gaps(records: Records) -> list[str]:
         part = records.take(slice(start, start + SLICE))
         for columns, gaps in (
             (records.of_kind("number", "boolean"), np.isnan(part.numbers)),
+            (records.of_kind("precise"), np.isnan(part.precise)),
             (records.of_kind("date"), np.isnan(part.dates)),
             (records.of_kind("category"), part.codes == MISSING),
         ):

@@ -22,32 +22,32 @@ class Quantiles:
     better (Gorishniy et al. 2021, https://arxiv.org/abs/2106.11959, who use it throughout).
 
     Attributes:
-        offset: the mean of the training rows, float32 `(n_columns,)`.
-        scale: their standard deviation, or 1 if it is 0, float32 `(n_columns,)`.
-        start: z at the lowest value, float32 `(n_columns,)`.
-        knots: where ramps begin, float32 `(n_columns, n_ramps)`.
+        offset: the mean of the training rows, float32 or float64 `(n_columns,)`.
+        scale: their standard deviation, or 1 if it is 0, likewise.
+        start: z at the lowest value, likewise.
+        knots: where ramps begin, `(n_columns, n_ramps)` of that dtype.
         run: how long they are, likewise, above 0.
         rise: how high they are, likewise, 0 of those that a column has no use for.
     """
 
-    offset: NDArray[np.float32]
-    scale: NDArray[np.float32]
-    start: NDArray[np.float32]
-    knots: NDArray[np.float32]
-    run: NDArray[np.float32]
-    rise: NDArray[np.float32]
+    offset: NDArray[np.floating]
+    scale: NDArray[np.floating]
+    start: NDArray[np.floating]
+    knots: NDArray[np.floating]
+    run: NDArray[np.floating]
+    rise: NDArray[np.floating]
 
     @classmethod
-    def fit(cls, rows: NDArray[np.float32]) -> Quantiles:
-        """The quantiles of training rows, `(n, n_columns)`, none missing."""
+    def fit(cls, rows: NDArray[np.floating], dtype: type[np.floating] = np.float32) -> Quantiles:
+        """The quantiles of training rows, `(n, n_columns)`, none missing; `dtype` is their own."""
         from scipy.special import ndtri  # noqa: PLC0415 - slow to import
 
         shares = np.linspace(0, 1, KNOTS)
         places = ndtri(np.clip(shares, EDGE, 1 - EDGE))
         columns = rows.shape[1]
-        start = np.zeros(columns, np.float32)
-        knots, rise = np.zeros((2, columns, KNOTS - 1), np.float32)
-        run = np.ones((columns, KNOTS - 1), np.float32)
+        start = np.zeros(columns, dtype)
+        knots, rise = np.zeros((2, columns, KNOTS - 1), dtype)
+        run = np.ones((columns, KNOTS - 1), dtype)
         for column in range(columns):
             values = np.quantile(rows[:, column].astype(np.float64), shares, method="lower")
             at, first, count = np.unique(values, return_index=True, return_counts=True)
@@ -59,8 +59,8 @@ class Quantiles:
             rise[column, :ramps] = np.diff(z)
         scale = rows.std(axis=0, dtype=np.float64)
         return cls(
-            rows.mean(axis=0, dtype=np.float64).astype(np.float32),
-            np.where(scale > 0, scale, 1).astype(np.float32),
+            rows.mean(axis=0, dtype=np.float64).astype(dtype),
+            np.where(scale > 0, scale, 1).astype(dtype),
             start, knots, run, rise,
         )  # fmt: skip
 
@@ -70,8 +70,8 @@ class Quantiles:
         rise = self.rise.sum(axis=1, dtype=np.float64)
         return np.asarray(np.abs(self.start) + rise)
 
-    def transform(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """`(n, n_columns)` to the same shape."""
+    def transform(self, rows: NDArray[np.floating]) -> NDArray[np.float32]:
+        """`(n, n_columns)` of the quantiles' dtype to float32 of the same shape."""
         out = np.empty(rows.shape, np.float32)
         step = max(1, SLICE // max(1, self.knots.size))
         for first in range(0, len(rows), step):
