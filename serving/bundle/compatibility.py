@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from serving.bundle.manifest import GAPS, Category, Input, Manifest
+from serving.bundle.date_formats import ISO8601, words_of_numbers
+from serving.bundle.manifest import GAPS, Category, Date, Input, Manifest, Number
 
 MOST_SHOWN = 5  # largest number of names that one difference lists
+SECONDS = words_of_numbers(ISO8601)
 LONGEST_SHOWN = 40  # characters of a name; longer ones are cut
 
 
@@ -51,8 +53,21 @@ def _differences_of_column(before: Input, after: Input) -> Iterator[str]:
         return
     if before.missing == "impute" and after.missing == "refuse":
         yield f"its column {name} fills no gaps"
+    if isinstance(before, Number) and isinstance(after, Number) and after.dtype != before.dtype:
+        # A matrix of numbers, and tensors in float32, are not taken in float64; columns one by one
+        # may not be taken in float32.
+        yield f"its column {name} is a {after.dtype} input instead of a {before.dtype} one"
+    if isinstance(before, Date) and isinstance(after, Date):
+        yield from _differences_of_dates(name, before.format, after.format)
     if isinstance(before, Category) and isinstance(after, Category):
         yield from _differences_of_categories(name, before, after)
+
+
+def _differences_of_dates(name: str, before: str, after: str) -> Iterator[str]:
+    # What is written in ISO 8601 is taken by all; so are seconds, unless the format is of others.
+    if after == before or (before == ISO8601 and words_of_numbers(after) == SECONDS):
+        return
+    yield f"its column {name} holds dates in {after} instead of {before}"
 
 
 def _differences_of_categories(name: str, before: Category, after: Category) -> Iterator[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -127,6 +127,32 @@ def _seconds_of_days(digits: NDArray[np.int64]) -> tuple[NDArray[np.float64], ND
     )
     is_day = (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= ends - starts)
     return (starts + day - 1) * float(DAY), is_day
+
+
+def number_of(seconds: float, format: str) -> float:  # noqa: A002
+    """Return the number that `parse_number` reads as a moment; of `%Y%m%d` the day it is on."""
+    if format == BASIC:
+        return float(f"{EPOCH + timedelta(seconds=seconds):%Y%m%d}")
+    return seconds * TICKS.get(format, 1)
+
+
+def words_of_numbers(format: str) -> str:  # noqa: A002
+    """Return what numbers of a column are, in words."""
+    if format == BASIC:
+        return "a day as 20240517 is"
+    unit = format if format in TICKS else "seconds"
+    return f"a number of {unit} since 1970-01-01 UTC"
+
+
+def is_iso8601(text: str) -> bool:
+    """Whether a text is a date in ISO 8601, of whatever year."""
+    if not EXTENDED.fullmatch(text) and not BASIC_TIME.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def seconds_per_unit(format: str) -> float | None:  # noqa: A002

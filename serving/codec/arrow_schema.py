@@ -169,6 +169,8 @@ def _column(declared: Table, field: Field) -> Column:
             f"expected {field.expected} in field {field.name!r}; got a column of times",
             field=field.name,
         )
+    if values.kind == "time" and isinstance(field, DateField):
+        field = field.of_moments()
     encoding = declared.table(4)
     if encoding is None:
         return Column(field, values, None, values)

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from serving.bundle import Arrays, counted, join
 from serving.codec.fields import (
-    FLOAT32_LIMIT,
     NOT_FILLED,
     CategoryField,
     DateField,
     Field,
     Fields,
+    PreciseField,
     WrongValueError,
     most_cells,
 )
@@ -27,6 +27,7 @@ from serving.turns import give_way
 Item = TypeVar("Item")
 
 VALUES = 2**13  # that are Python objects at the same time, and are read in one turn
+FLOAT64_BYTES = 8
 NUMBERS = 2**17  # that NumPy checks in one turn
 
 
@@ -123,7 +124,7 @@ def check_numbers(
     """Apply the rule of a column to numbers that came in binary, as `check_column` does to values.
 
     Args:
-        field: The column's rule. A date is seconds since 1970-01-01 UTC.
+        field: The column's rule. A date is read by its format.
         numbers: Floats, whose NaN is a gap, integers or booleans, `(n,)`. An array that is declared
             to be of booleans holds the numbers 0 and 1; a date takes none.
         first: Number of the first instance, for errors.
@@ -133,6 +134,7 @@ def check_numbers(
         InvalidInstancesError: If a number is not what the column takes.
     """
     is_truth = numbers.dtype == np.bool_
+    require_digits(field, numbers.dtype)
     if isinstance(field, CategoryField) or (is_truth and isinstance(field, DateField)):
         return check_column(field, with_gaps(numbers, valid), first)
     if len(numbers) <= NUMBERS:
@@ -143,6 +145,20 @@ def check_numbers(
         known = None if valid is None else valid[block]
         parts.append(_check_block_of_numbers(field, numbers[block], first + start, known))
     return np.concatenate(parts)  # type: ignore[return-value]
+
+
+def require_digits(field: Field, dtype: np.dtype[Any]) -> None:
+    """Refuse floats of too few bits for a column of float64.
+
+    Raises:
+        InvalidInstancesError: If they are.
+    """
+    if isinstance(field, PreciseField) and dtype.kind == "f" and dtype.itemsize < FLOAT64_BYTES:
+        refuse(
+            f"expected float64 in field {field.name!r}, since float32 would make the same of "
+            f"different values; got {dtype.name}; send float64 or JSON numbers",
+            field=field.name,
+        )
 
 
 def _check_block_of_numbers(
@@ -166,6 +182,8 @@ def _check_block_of_numbers(
             instance=first + place,
             field=field.name,
         )
+    if isinstance(field, DateField):
+        return np.where(gaps, np.nan, field.convert(numbers))
     return column
 
 
@@ -184,8 +202,8 @@ def with_gaps(numbers: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> 
 def _words(number: float, field: Field) -> str:
     if np.isnan(number):
         return f"NaN, {NOT_FILLED}"
-    if np.isfinite(number) and abs(number) >= FLOAT32_LIMIT:
-        return "a number that float32 cannot hold"
+    if np.isfinite(number) and abs(number) >= field.limit:
+        return f"a number that {field.dtype.__name__} cannot hold"
     return f"the number {number:g}{field.gap_advice(float(number))}"
 
 

@@ -14,7 +14,6 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import numpy as np
@@ -31,23 +30,25 @@ from serving.bundle import (
     Date,
     Input,
     Number,
-    seconds_of_fraction,
+)
+from serving.bundle.date_formats import (
+    ISO8601,
+    is_iso8601,
+    parse_number,
+    parse_numbers,
+    parse_text,
+    words_of_numbers,
 )
 from serving.codec.values import means_no_value, quoted, shown
 
 FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
+FLOAT64_LIMIT = float(np.finfo(np.float64).max)
 EXACT = 2.0**53  # from here on a whole number may not be the one that was written
 # Possessive quantifiers: a long text that does not match is looked at once.
 FRACTIONLESS = re.compile(r"(-?(?:0|[1-9][0-9]*+))\.0++")
 LONGEST_TRUTH = len("false")
 LONGEST_GAP = max(map(len, GAPS))  # characters
-DATE = re.compile(  # whose group is the digits of a second's fraction
-    r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?",
-    re.ASCII,
-)
-FRACTION_DIGITS = 32  # of a second that are read; far more than a float64 tells apart
 FINER_UNITS = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNSEEN_CHARACTERS = 256  # of an unseen text that the graph is given
 LISTED = 5  # categories that an error names
 MOST_EXTRA = 2**12  # columns that are left out of a request; each costs the time to step over it
@@ -72,11 +73,13 @@ class Field(ABC):
         dtype: of the column as the graph takes it; texts are objects.
         gap: how the graph is told of a gap.
         expected: what a value should be, in words.
+        limit: Size from which on a number is not taken.
     """
 
     dtype: type
     gap: float | str = np.nan
     expected: str
+    limit = FLOAT32_LIMIT
 
     def __init__(self, column: Input) -> None:
         self.name = column.name
@@ -99,8 +102,12 @@ class Field(ABC):
 
         Of a category it knows nothing: which texts its numbers become is for `check` to say.
         """
-        inside: NDArray[np.bool_] = np.abs(numbers) < FLOAT32_LIMIT
+        inside: NDArray[np.bool_] = np.abs(numbers) < self.limit
         return inside
+
+    def convert(self, numbers: NDArray[Any]) -> NDArray[np.float64]:
+        """Return numbers `(n,)` that `accepts` takes as the graph takes them."""
+        return numbers.astype(np.float64)
 
     def fill(self, came: str) -> float | str:
         """The gap, where the graph takes one; else the refusal of what `came` instead."""
@@ -126,7 +133,7 @@ class Field(ABC):
 class NumberField(Field):
     """A number that float32 can hold."""
 
-    dtype = np.float32
+    dtype: type = np.float32
     expected = "a finite number"
 
     def check(self, value: object) -> Any:
@@ -135,8 +142,8 @@ class NumberField(Field):
             return self.fill("null")
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.refuse(value)
-        if abs(value) >= FLOAT32_LIMIT:
-            came = "a number that float32 cannot hold"
+        if abs(value) >= self.limit:
+            came = f"a number that {self.dtype.__name__} cannot hold"
             raise WrongValueError(self.expected, came + self.gap_advice(value))
         if math.isnan(value):  # which the standard library's parser takes for a number
             self.refuse(value)
@@ -145,9 +152,16 @@ class NumberField(Field):
     def check_all(self, values: Sequence[object]) -> list[Any]:
         """As `check`; what is written as a fraction and in range needs no second look."""
         return [
-            v if type(v) is float and -FLOAT32_LIMIT < v < FLOAT32_LIMIT else self.check(v)
+            v if type(v) is float and -self.limit < v < self.limit else self.check(v)
             for v in values
         ]
+
+
+class PreciseField(NumberField):
+    """A number that float64 can hold, where float32 would make one of several."""
+
+    dtype = np.float64
+    limit = FLOAT64_LIMIT
 
 
 class BooleanField(Field):
@@ -251,16 +265,34 @@ class CategoryField(Field):
 
 
 class DateField(Field):
-    """A date, or date and time, in ISO 8601, UTC where it names no zone; or a number of seconds.
+    """A date, or date and time, in ISO 8601, UTC where it names no zone; or a number.
 
+    Numbers are seconds, unless the column's format says otherwise; then they may be texts, too.
     Both end at the years 1 and 9999 in UTC: beyond them a number is most likely of another unit.
+
+    Attributes:
+        format: How the column's numbers and texts are written, beside ISO 8601.
     """
 
     dtype = np.float64
-    expected = (
-        "a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z, or a number of seconds "
-        "since 1970-01-01 UTC"
-    )
+
+    def __init__(self, column: Date) -> None:
+        super().__init__(column)
+        self._column = column
+        self.format = column.format
+        self.expected = (
+            f"a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z, or "
+            f"{words_of_numbers(self.format)}"
+        )
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether a number that is written as a text means what the number means."""
+        return self.format != ISO8601
+
+    def of_moments(self) -> DateField:
+        """Return the rule for moments of a binary format, which are seconds whatever the format."""
+        return DateField(self._column.model_copy(update={"format": ISO8601}))
 
     def check(self, value: object) -> Any:
         """Seconds since 1970-01-01 UTC, NaN for a gap."""
@@ -270,35 +302,34 @@ class DateField(Field):
             return self._check_text(value)
         if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
             self.refuse(value)
-        if not FIRST_SECOND <= value < END_OF_DATES:
-            raise WrongValueError(
-                self.expected, shown(value) + _outside(value) + self.gap_advice(value)
-            )
-        return float(value)
+        seconds = parse_number(value, self.format)
+        if seconds is None:
+            why = _outside(value) if self.format in (ISO8601, "seconds") else ""
+            raise WrongValueError(self.expected, shown(value) + why + self.gap_advice(value))
+        return seconds
 
     def accepts(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
         """As `Field.accepts`."""
-        return (numbers >= FIRST_SECOND) & (numbers < END_OF_DATES)
+        return ~np.isnan(parse_numbers(numbers, self.format))
+
+    def convert(self, numbers: NDArray[Any]) -> NDArray[np.float64]:
+        """As `Field.convert`: seconds since 1970-01-01 UTC."""
+        return parse_numbers(numbers, self.format)
 
     def _check_text(self, value: str) -> float | str:
         text = value.strip()
         if is_gap(text):
             return self.fill_text(text)
-        found = DATE.fullmatch(text)
-        if not found:
-            self.refuse(value)
-        try:
-            date = datetime.fromisoformat(text)
-        except ValueError:
-            self.refuse(value)
-        since = (date if date.tzinfo else date.replace(tzinfo=UTC)) - EPOCH
-        digits = (found[1] or "")[:FRACTION_DIGITS]
-        seconds = seconds_of_fraction(since.days * 86400 + since.seconds, digits)
-        if not FIRST_SECOND <= seconds < END_OF_DATES:
+        seconds = parse_text(text, self.format)
+        if seconds is None and self.format != ISO8601:
+            seconds = parse_text(text, ISO8601)
+        if seconds is not None:
+            return seconds
+        if is_iso8601(text):
             raise WrongValueError(
                 self.expected, f"{shown(value)}, which in UTC is not of the years 1 to 9999"
             )
-        return seconds
+        self.refuse(value)
 
 
 def is_gap(text: str) -> bool:
@@ -319,6 +350,8 @@ def _outside(number: float) -> str:
 
 def _field(column: Input) -> Field:
     match column:
+        case Number(dtype="float64"):
+            return PreciseField(column)
         case Number():
             return NumberField(column)
         case Boolean():

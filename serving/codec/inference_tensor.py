@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from serving.bundle import FEATURES, Arrays, counted
 from serving.codec.columns import blocks, check_column, check_long_column, check_numbers, refuse
 from serving.codec.datatypes import BOOL, BYTES, DTYPES, numbers_of, texts_of
-from serving.codec.fields import CategoryField, DateField, Field, Fields
+from serving.codec.fields import CategoryField, DateField, Field, Fields, PreciseField
 from serving.codec.json_arrays import built, leaves, list_of, unbuilt
 from serving.codec.json_documents import after_step, text_of_part
 from serving.codec.json_plain import has_signs, narrow, plain_numbers
@@ -23,6 +23,8 @@ LONGEST = 4096  # characters of parameters
 NUMBERS = {int, float, type(None)}  # that JSON has, or a gap
 TRUTHS = NUMBERS | {bool}
 PART = 2**20  # numbers that NumPy looks at in one turn
+NARROW = ("FP16", "BF16", "FP32")  # datatypes that have lost digits of a float64
+WHY_NO_MATRIX = "this model takes each column as an input of its own, and no matrix"
 UNCOUNTED = 2**24 - 1  # elements of a list from which on simdjson says no more than that
 TENSOR = ("name", "shape", "datatype", "parameters", "data")
 
@@ -54,7 +56,8 @@ def read_tensor(
     if name not in known or name in before:
         came = f"{quoted(name)} twice" if name in before else quoted(name)
         shows = ", ".join(map(quoted, list(known)[:5])) + ", ..." * (len(known) > 5)
-        refuse(f"expected inputs out of {shows}, each once; got {came}", input=name[:40])
+        hint = f"; {WHY_NO_MATRIX}" if name == FEATURES and name not in known else ""
+        refuse(f"expected inputs out of {shows}, each once; got {came}{hint}", input=name[:40])
     what = f'input "{name}"'  # a name of the model's own from here on
     datatype = required_text(members.get("datatype"), f'"datatype" of {what}')
     if datatype not in DTYPES and datatype != BYTES:
@@ -193,8 +196,14 @@ def _brackets(value: object) -> int:
 def column_of(tensor: Tensor, field: Field) -> Sequence[Any]:
     """The checked values of a column."""
     if tensor.datatype != BYTES:
-        is_truth = tensor.datatype == BOOL and isinstance(field, DateField)
-        if tensor.data is not None and (isinstance(field, CategoryField) or is_truth):
+        if isinstance(field, PreciseField) and tensor.datatype in NARROW:
+            refuse(
+                f"expected input {quoted(tensor.name)} of FP64, since float32 would make the same "
+                f"of different values; got {tensor.datatype}",
+                input=tensor.name,
+            )
+        is_date = isinstance(field, DateField) and (tensor.datatype == BOOL or field.reads_texts)
+        if tensor.data is not None and (isinstance(field, CategoryField) or is_date):
             return _check_values(tensor, field)
         return check_numbers(field, _numbers(tensor, (field,)))
     if not isinstance(field, CategoryField | DateField):

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from serving.bundle import FEATURES, Arrays, Category, Date, Input, Manifest, counted
+from serving.bundle import FEATURES, Arrays, Category, Date, Input, Manifest, Number, counted
 from serving.codec.answers import OPTIONS, plain
 from serving.codec.columns import check_column, check_numbers, inputs_of_columns, refuse
 from serving.codec.datatypes import BYTES, bytes_of, datatype_of, numbers_of, text_of
@@ -141,7 +141,7 @@ def _datatype(column: Input) -> str:
     match column:
         case Category():
             return BYTES
-        case Date():
+        case Date() | Number(dtype="float64"):
             return "FP64"
         case _:
             return "FP32"

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from serving.bundle import FEATURES, Arrays
 from serving.codec.columns import NUMBERS, check_numbers, in_turns, refuse
-from serving.codec.fields import Fields
+from serving.codec.fields import Fields, PreciseField
+from serving.codec.values import quoted
 
 EXACT_INTEGER_BYTES = 4  # of integers that a float64 holds, all of them
 
@@ -59,7 +60,11 @@ def require_numbers_alone(fields: Fields, form: str) -> None:
         InvalidInstancesError: a column is of another type.
     """
     if not fields.all_numbers:
+        precise = [field.name for field in fields.columns if isinstance(field, PreciseField)]
+        why = "this model's columns are of several types"
+        if precise:
+            why = f"this model reads {quoted(precise[0])} in float64, as an input of its own"
         refuse(
-            f"expected records, since this model's columns are of several types; got {form}; send "
-            f"JSON, CSV or an Arrow stream"
+            f"expected records, since {why}; got {form}; send JSON, CSV or an Arrow stream, or "
+            f"each column as a tensor"
         )

@@ -13,7 +13,7 @@ import orjson
 
 from serving.loadtest.answers import Form, Judge, read_answer
 from serving.loadtest.call import Address, Call
-from serving.loadtest.instances import Row, seconds_of
+from serving.loadtest.instances import Row, number_of_date
 from serving.loadtest.target import JSON, Column, Target, TargetError, bracketed, quoted
 
 COUNT = 64  # different requests
@@ -155,7 +155,7 @@ def _inputs(target: Target, rows: Sequence[Row]) -> list[dict[str, Any]]:
         {
             "name": column.name,
             "shape": [len(rows), 1],
-            "datatype": DATATYPES[column.kind],
+            "datatype": "FP64" if column.dtype == "float64" else DATATYPES[column.kind],
             "data": [_element(row, column) for row in rows],
         }
         for column in target.columns
@@ -171,7 +171,7 @@ def _element(row: Row, column: Column) -> float | str | None:
     """A value as its tensor has it; None for a gap."""
     value = row[column.name]
     if column.kind == "date" and isinstance(value, str):
-        return seconds_of(value)
+        return number_of_date(value, column)
     return int(value) if isinstance(value, bool) else value
 
 

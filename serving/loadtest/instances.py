@@ -20,7 +20,9 @@ Value = float | str | bool | None
 Row = dict[str, Value]
 
 GAPS = 0.1  # share of gaps where they are permitted
-DIGITS = 6  # of a number that is drawn
+DIGITS = {"float32": 6, "float64": 15}  # of a number that is drawn
+TICKS = {"milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}  # of a second
+DAYS = "%Y%m%d"  # the format of days that are written as numbers
 # Texts that stand for a gap in tables.
 EMPTY = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
 TRUTHS = {"true": True, "1": True, "false": False, "0": False}
@@ -78,8 +80,9 @@ def _numbers(column: Column, count: int, rng: np.random.Generator) -> list[Value
     drawn = rng.uniform(low, high, count).tolist()
     if column.whole:
         return [min(max(round(value), math.ceil(low)), math.floor(high)) for value in drawn]
+    digits = DIGITS[column.dtype]
     # As a client has them from a table, and not with all the digits of a float64.
-    return [min(max(float(f"{value:.{DIGITS}g}"), low), high) for value in drawn]
+    return [min(max(float(f"{value:.{digits}g}"), low), high) for value in drawn]
 
 
 def _dates(column: Column, count: int, rng: np.random.Generator) -> list[Value]:
@@ -97,6 +100,20 @@ def seconds_of(text: str) -> float:
     """Seconds since 1970-01-01 UTC of a date in ISO 8601; one without a zone is UTC."""
     date = datetime.fromisoformat(text)
     return ((date if date.tzinfo else date.replace(tzinfo=UTC)) - EPOCH).total_seconds()
+
+
+def number_of_date(text: str, column: Column) -> float:
+    """Return a date as the number that a tensor of its column has: in seconds, or as it says.
+
+    Args:
+        text: In ISO 8601, or a number as the column's format has it.
+        column: The column.
+    """
+    if not _is_iso8601(text):
+        return float(text)
+    if column.format == DAYS:
+        return float(text[:10].replace("-", ""))
+    return seconds_of(text) * TICKS.get(column.format, 1)
 
 
 def read_instances(path: Path, target: Target) -> list[Row]:
@@ -255,17 +272,29 @@ def _is_of(value: Any, column: Column) -> bool:
     match column.kind:
         case "number":
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            return is_number and abs(value) <= float(np.finfo(np.float32).max)
+            return is_number and abs(value) <= float(np.finfo(np.dtype(column.dtype)).max)
         case "boolean":
             return isinstance(value, bool | int | float) and value in (0, 1)
         case "category":
             written = isinstance(value, str) or (type(value) is int)
             return written and (column.takes_unseen or str(value).strip() in column.categories)
         case "date":
-            return isinstance(value, str) and _is_date(value)
+            if isinstance(value, str) and _is_iso8601(value):
+                return True
+            return column.format in ("seconds", *TICKS, DAYS) and _is_number(value)
 
 
-def _is_date(text: str) -> bool:
+def _is_number(value: Any) -> bool:
+    """Whether it is a number, or a text of one."""
+    try:
+        return not isinstance(value, bool) and math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
+
+
+def _is_iso8601(text: str) -> bool:
+    if text.isdecimal():
+        return False
     try:
         datetime.fromisoformat(text)
     except ValueError:
@@ -276,7 +305,7 @@ def _is_date(text: str) -> bool:
 def _words(column: Column) -> str:
     match column.kind:
         case "number":
-            return "a number that float32 can hold"
+            return f"a number that {column.dtype} can hold"
         case "boolean":
             return "true or false"
         case "date":

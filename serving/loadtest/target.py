@@ -40,6 +40,8 @@ class Column:
         maximum: likewise.
         categories: texts that the model tells apart; none of other kinds.
         takes_unseen: whether it takes other texts, too.
+        dtype: Type of its numbers, "float32" or "float64".
+        format: How its dates are written as numbers; "iso8601" and others are in seconds.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Column:
     maximum: float | str | None = None
     categories: tuple[str, ...] = ()
     takes_unseen: bool = False
+    dtype: str = "float32"
+    format: str = "iso8601"
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,10 @@ class Target:
     @property
     def all_numbers(self) -> bool:
         """Whether the model takes a row as one vector, or each column by itself."""
-        return all(column.kind in ("number", "boolean") for column in self.columns)
+        return all(
+            column.kind in ("number", "boolean") and column.dtype == "float32"
+            for column in self.columns
+        )
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body of a path of the server; raises as `fetch` does."""
@@ -332,6 +339,8 @@ def _column(said: Mapping[str, Any], example: Mapping[str, Any]) -> Column:
         maximum=said.get("maximum"),
         categories=tuple(said.get("categories", ())),
         takes_unseen=said.get("unseen") == "unknown",
+        dtype=said.get("dtype", "float32"),
+        format=said.get("format", "iso8601"),
     )
 
 

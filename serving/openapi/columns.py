@@ -18,7 +18,8 @@ from serving.bundle import (
     Input,
     Number,
 )
-from serving.codec.fields import EXACT, FLOAT32_LIMIT
+from serving.bundle.date_formats import BASIC, MOST_TICKS, TICKS, words_of_numbers
+from serving.codec.fields import EXACT, FLOAT32_LIMIT, FLOAT64_LIMIT
 
 # What is stripped off a text is more than the \s of a schema.
 SPACE = r"[\u0009-\u000d\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
@@ -37,11 +38,14 @@ def value_schema(column: Input) -> dict[str, Any]:
     gaps = column.missing == "impute"
     match column:
         case Number():
+            is_precise = column.dtype == "float64"
+            limit, digits = (FLOAT64_LIMIT, 15) if is_precise else (FLOAT32_LIMIT, 6)
             return {
                 "type": ["number", "null"] if gaps else "number",
-                "exclusiveMinimum": -FLOAT32_LIMIT,
-                "exclusiveMaximum": FLOAT32_LIMIT,
-                "description": f"A float32; in training {column.minimum:g} to {column.maximum:g}.",
+                "exclusiveMinimum": -limit,
+                "exclusiveMaximum": limit,
+                "description": f"A {column.dtype}; in training {column.minimum:.{digits}g} to "
+                f"{column.maximum:.{digits}g}.",
             }
         case Boolean():
             return {"enum": [True, False, 1, 0, *[None] * gaps]}
@@ -52,18 +56,31 @@ def value_schema(column: Input) -> dict[str, Any]:
                 "anyOf": [
                     {"type": "string", "format": "date"},
                     {"type": "string", "format": "date-time"},
-                    {
-                        "type": "number",
-                        "minimum": FIRST_SECOND,
-                        "exclusiveMaximum": END_OF_DATES,
-                        "description": "Seconds since 1970-01-01 UTC.",
-                    },
+                    _number_of_date(column.format),
                     *[{"type": "null"}] * gaps,
                 ],
-                "description": "ISO 8601, UTC where it names no zone, or a number of seconds since "
-                f"1970-01-01 UTC; years 1 to 9999; in training {column.minimum} to "
-                f"{column.maximum}.",
+                "description": "ISO 8601, UTC where it names no zone, or "
+                f"{words_of_numbers(column.format)}; years 1 to 9999; in training "
+                f"{column.minimum} to {column.maximum}.",
             }
+
+
+def _number_of_date(format: str) -> dict[str, Any]:  # noqa: A002
+    if format == BASIC:
+        return {
+            "type": "integer",
+            "minimum": 1_01_01,
+            "maximum": 9999_12_31,
+            "description": "A day, such as 20240517.",
+        }
+    ticks = TICKS.get(format, 1)
+    unit = format if format in TICKS else "seconds"
+    return {
+        "type": "number",
+        "minimum": max(FIRST_SECOND * ticks, -MOST_TICKS),
+        "exclusiveMaximum": min(END_OF_DATES * ticks, MOST_TICKS),
+        "description": f"{unit.capitalize()} since 1970-01-01 UTC.",
+    }
 
 
 def _category(column: Category, gaps: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from serving.bundle import Boolean, Category, Date, Input, Manifest, Number
+from serving.bundle.date_formats import number_of
 from serving.predict import face
 
 
@@ -34,7 +35,8 @@ def _element(column: Input, value: Any) -> Any:
             return str(value)
         case Date():
             date = datetime.fromisoformat(value)
-            return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+            seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+            return number_of(seconds, column.format)
         case _:
             return float(value)
 

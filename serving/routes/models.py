@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint
 
 from serving.bundle import Date, Input
+from serving.bundle.date_formats import words_of_numbers
 from serving.choice import Trial
 from serving.openapi import example_of
 from serving.repository import Repository, ServedModel
@@ -66,7 +67,8 @@ def _column(column: Input) -> dict[str, Any]:
     """Describe a column as the manifest does, and for a date what its numbers are."""
     described = column.model_dump()
     if isinstance(column, Date):
-        described["numbers"] = "seconds since 1970-01-01 UTC, years 1 to 9999"
+        numbers = words_of_numbers(column.format).removeprefix("a number of ")
+        described["numbers"] = f"{numbers}, years 1 to 9999"
     return described
 
 

@@ -16,6 +16,7 @@ from serving.bundle import (
     BundleError,
     Expected,
     Manifest,
+    Number,
 )
 from serving.runtime.batch_invariance import find_batch_dependence
 from serving.runtime.comparison import Difference, compare
@@ -26,7 +27,7 @@ from serving.runtime.timing import TIMED_ROWS
 DEFAULT_LIMITS = ProofLimits()
 SHOWN = 200  # characters of what an error lists
 
-_DTYPE_OF = {"number": "float32", "boolean": "float32", "date": "float64", "category": "str"}
+_DTYPE_OF = {"boolean": "float32", "date": "float64", "category": "str"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,10 @@ def _dtypes(manifest: Manifest) -> dict[str, str]:
     """The graph's inputs that the manifest promises, by name."""
     if manifest.all_numbers:
         return {FEATURES: "float32"}
-    return {column.name: _DTYPE_OF[column.type] for column in manifest.inputs}
+    return {
+        column.name: column.dtype if isinstance(column, Number) else _DTYPE_OF[column.type]
+        for column in manifest.inputs
+    }
 
 
 def _require_inputs(bundle: Bundle, session: Session) -> None:
