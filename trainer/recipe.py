@@ -78,7 +78,7 @@ class Task:
             raise DataError(f"{self.table.source}: {error}") from error
 
 
-Announce = Callable[[Table, Split], None]
+Announce = Callable[[Table, Split], object]  # what it returns is for its caller
 
 
 @dataclass(frozen=True)
@@ -104,19 +104,6 @@ def streams(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
     """Where learning draws from, and where exporting does; neither shifts the other."""
     learning, exporting = np.random.default_rng(seed).spawn(2)
     return learning, exporting
-
-
-def prepare(config: Config, rng: np.random.Generator) -> Task:
-    """Load and split the data, and draw the weights.
-
-    Args:
-        config: every choice.
-        rng: where weights and the order of rows are drawn from.
-
-    Raises:
-        DataError: the data cannot be trained on.
-    """
-    return prepare_on(*read(config), config, rng)
 
 
 def read(config: Config) -> tuple[Table, Split]:

@@ -126,7 +126,7 @@ def _seconds_of_days(digits: NDArray[np.int64]) -> tuple[NDArray[np.float64], ND
         months.astype("datetime64[D]").astype(np.int64) for months in (first, first + 1)
     )
     is_day = (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= ends - starts)
-    return (starts + day - 1) * float(DAY), is_day
+    return ((starts + day - 1) * DAY).astype(np.float64), is_day
 
 
 def number_of(seconds: float, format: str) -> float:  # noqa: A002

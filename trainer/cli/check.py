@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from trainer.check import GradientCase, check_library, check_run
+from trainer.cli.announce import announce
 from trainer.cli.options import SOURCES, choices, configure
+from trainer.data.findings import Finding
 from trainer.data.tables import DataError
 from trainer.fit.diagnostics import FAULTS, Measurement
 
@@ -32,13 +35,23 @@ def check(config: Path | None, as_json: bool, **options: str | None) -> None:
         _check_library(as_json)
         return
     try:
-        measurements = list(check_run(configure(config, options)))
+        found: list[Finding] = []
+        measurements = list(
+            check_run(
+                configure(config, options),
+                announce=lambda table, parts: found.extend(announce(table, parts)),
+            )
+        )
     except DataError as error:
         raise click.ClickException(str(error)) from error
     worst = _worst(measurements)
     findings = [m for m in worst if not m.healthy]
     if as_json:
-        report = {"healthy": not findings, "measurements": list(map(_described, worst))}
+        report = {
+            "healthy": not findings,
+            "measurements": list(map(_described, worst)),
+            "findings": list(map(asdict, found)),
+        }
         click.echo(json.dumps(report))
     else:
         for m in worst:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from serving.runtime import GraphError
 from trainer.choices import Config
 from trainer.cli.announce import announce
 from trainer.cli.options import SOURCES, NewFile, choices, configure
+from trainer.data.findings import Finding
 from trainer.data.tables import DataError
 from trainer.evaluate import MOST_JUDGED, leading
 from trainer.export.parity import ParityError
@@ -81,14 +83,16 @@ def fit(
     classes, other numbers are quantities; --task says otherwise.
     """
     chosen = configure(config, options)
+    findings: list[Finding] = []
     try:
         bundle, trained = fit_and_follow(
-            chosen, checkpoint, log, tensorboard, announce, stage=stage
-        )
+            chosen, checkpoint, log, tensorboard,
+            lambda table, parts: findings.extend(announce(table, parts)), stage=stage,
+        )  # fmt: skip
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(describe(bundle)))
+        click.echo(json.dumps(describe(bundle) | {"findings": list(map(asdict, findings))}))
     else:
         summarise(bundle, trained)
 

@@ -37,6 +37,7 @@ REPEATED = 0.01  # share of rows to be judged on that shifts no metric by more
 RARE_ROWS = 10
 MOSTLY_MISSING = 0.95
 MANY_WORDS = 1000
+NUMBERS = ("number", "precise")  # kinds
 MOST_LOST = 0.5  # of a column's different values, where float64 would not help by itself
 LISTED = 10  # columns or classes named in one sentence
 
@@ -268,7 +269,7 @@ def _identifiers(look: _Look, columns: Iterable[Pair]) -> Named:
             continue
         if column.kind == "category":
             names = bool(different >= IDENTIFIES * n)
-        elif column.kind in ("number", "precise") and (values[present] == np.round(values[present])).all():
+        elif column.kind in NUMBERS and (values[present] == np.round(values[present])).all():
             named = IDENTIFIER.fullmatch(column.name) or IDENTIFIER.fullmatch(column.name.lower())
             names = _counts_rows(values[present], look.rows[present])
             names |= named is not None and bool(different == n)

@@ -58,7 +58,8 @@ class Loss:
     def in_words(self) -> str:
         """The column and its numbers: "northing (1,000 different values, of which 997 lost)"."""
         about = "about " if self.is_sampled else ""
-        return f"{self.name} ({about}{self.distinct:,} different values, of which {self.lost:,} lost)"
+        lost = f"of which {self.lost:,} lost"
+        return f"{self.name} ({about}{self.distinct:,} different values, {lost})"
 
 
 class DistinctNumbers:

@@ -224,13 +224,13 @@ def _check_numbers(
         infinite += (np.abs(part) >= limit).sum(axis=0)
         values += (~np.isnan(part)).sum(axis=0)
     if not values.all():
-        empty = [columns[i].name for i in np.flatnonzero(values == 0)]
+        empty = [columns[int(i)].name for i in np.flatnonzero(values == 0)]
         raise DataError(
             f"expected values in every column; got none at all in {listed(empty)}; drop them"
         )
     if infinite.any():
         places = ", ".join(
-            f"{columns[i].name} ({counted(infinite[i], 'row')})"
+            f"{columns[int(i)].name} ({counted(infinite[i], 'row')})"
             for i in np.flatnonzero(infinite)[:10]
         )
         raise DataError(

@@ -1,6 +1,7 @@
 """The encoder: records to rows of numbers, one column's preprocessing beside the other's.
 
-numbers, scaled | their flags | precise numbers | dates | categories, one-hot | places for embeddings to look up
+numbers, scaled | their flags | precise numbers | dates | categories, one-hot |
+places for embeddings to look up
 """
 
 from __future__ import annotations
@@ -112,8 +113,9 @@ class Encoder:
     @property
     def width(self) -> int:
         """Numbers that a record becomes."""
-        others = (*self.precise, *self.dates, *self.categories)
-        return self.numbers.width + sum(column.width for column in others)
+        precise = sum(precise.width for precise in self.precise)
+        dates = sum(dates.width for dates in self.dates)
+        return self.numbers.width + precise + dates + sum(c.width for c in self.categories)
 
     @property
     def embedded(self) -> tuple[Categories, ...]:
