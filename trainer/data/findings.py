@@ -38,7 +38,6 @@ RARE_ROWS = 10
 MOSTLY_MISSING = 0.95
 MANY_WORDS = 1000
 NUMBERS = ("number", "precise")  # kinds
-MOST_LOST = 0.5  # of a column's different values, where float64 would not help by itself
 LISTED = 10  # columns or classes named in one sentence
 
 # As people name what only tells rows apart: id, user_id, userId, PassengerId, index, row number.
@@ -47,8 +46,8 @@ IDENTIFIER = re.compile(r"(?:.*[\W_])?(?:id|key|uuid|guid|index|number|no)|(?s:.
 REMEDIES = {
     "precise_column": "nothing need be done: each is an input of its own, so that the model takes "
     "records, and no matrix of numbers; --number NAME keeps it in float32 and loses them",
-    "imprecise_column": "--precise NAME reads it in float64; where it spans very different "
-    "magnitudes, with --scaling quantile",
+    "imprecise_column": "--precise NAME reads it in float64, as is done where --number NAME is "
+    "left out",
     "huge_integer": "where they are names of something, --category NAME or --drop NAME; else "
     "subtract a constant from them",
     "number_like_date": "if they are dates, --date NAME reads them so",
@@ -218,7 +217,7 @@ def _precision(table: Table) -> tuple[Named, Named]:
     for loss in table.losses:
         if kinds.get(loss.name) == "precise" and loss.share > LOST:
             precise[loss.name] = loss.in_words
-        elif kinds.get(loss.name) == "number" and (loss.needs_float64 or loss.share > MOST_LOST):
+        elif kinds.get(loss.name) == "number" and loss.needs_float64:
             imprecise[loss.name] = loss.in_words
     return precise, imprecise
 

@@ -8,18 +8,20 @@ digits if an offset is subtracted from it in float64.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 LOST = 0.01  # share of a column's different values that float32 may lose without a remedy
 CURED = 0.25  # share of the lost values that may stay lost after scaling in float64
-MOST_VALUES = 2**22  # different values of all columns together that are held, 8 bytes each
-FEWEST_VALUES, MOST_OF_COLUMN = 2**10, 2**16  # of one column
-CROWDED = 8  # values to one of float32 from which on the sample need not grow
+CROWDED = 16  # different values in one of float32, more than meet there by chance
+MOST_VALUES = 2**18  # different values of all columns together in a sample, 8 bytes each
+FEWEST_VALUES, MOST_OF_COLUMN = 2**10, 2**14  # of one column
+SETTLED = 8  # values to one of float32 from which on a sample need not grow
+DEVIATIONS = 4  # of an estimate, that chance does not explain
 SLICE = 2**16  # rows looked at in one go
 NAMED = 5  # columns in a warning
 
@@ -30,19 +32,22 @@ class Loss:
 
     Attributes:
         name: Name of the column.
-        distinct: Number of different values, in float64; an estimate if `is_sampled`.
-        lost: How many fewer different values there would be in float32; likewise.
-        is_sampled: Whether the numbers are of a sample of the values.
+        distinct: Number of different values, in float64.
+        lost: How many fewer different values there would be in float32.
+        exactness: What the two numbers are, in words: exact if empty, estimated from a sample of
+            the values, or the least they can be.
         is_curable: Whether most of the lost values are told apart once an offset and a scale are
-            applied in float64. They are not where one column spans very different magnitudes, or
-            where so many values were drawn that some of them meet by chance.
+            applied in float64.
+        is_crowded: Whether float32 makes one of so many values that it is no chance. Where it is
+            neither of the two, many values were drawn that lie everywhere, and some of them meet.
     """
 
     name: str
     distinct: int
     lost: int
-    is_sampled: bool = False
+    exactness: Literal["", "about ", "at least "] = ""
     is_curable: bool = False
+    is_crowded: bool = False
 
     @property
     def share(self) -> float:
@@ -52,33 +57,32 @@ class Loss:
     @property
     def needs_float64(self) -> bool:
         """Whether the column is worth an input of its own in float64."""
-        return self.share > LOST and self.is_curable
+        return self.share > LOST and (self.is_curable or self.is_crowded)
 
     @property
     def in_words(self) -> str:
         """The column and its numbers: "northing (1,000 different values, of which 997 lost)"."""
-        about = "about " if self.is_sampled else ""
         lost = f"of which {self.lost:,} lost"
-        return f"{self.name} ({about}{self.distinct:,} different values, {lost})"
+        if self.is_crowded and not self.is_curable:  # it spans very different magnitudes
+            lost += ", and told apart by --scaling quantile alone"
+        return f"{self.name} ({self.exactness}{self.distinct:,} different values, {lost})"
 
 
 class DistinctNumbers:
     """Counts the different values of a column in float64 and in float32, in bounded memory.
 
-    Values are kept by a hash of what float32 makes of them, so that those that meet are kept or
-    left out together; once there are more than `most`, half of them are left out, again and again.
+    All values are held until they are too many. Then there are two samples of them: one of values
+    drawn by a hash of themselves, which says how many there are; and one drawn by a hash of what
+    float32 makes of them, so that values that meet are in it together or not at all.
 
     Args:
-        most: Number of values to hold.
+        most: Number of values in a sample.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._kept = np.empty(0)
-        self._waiting: list[NDArray[np.float64]] = []
-        self._n_waiting = 0
-        self._halvings = 0
-        self._is_settled = False  # so crowded that no further value can change the verdict
+        self._values = _Sample(most, _hash_of_double)
+        self._meeting = _Sample(most, _hash_of_single, settles=True)
 
     @classmethod
     def of_table(cls, columns: int) -> DistinctNumbers:
@@ -87,54 +91,118 @@ class DistinctNumbers:
 
     def add(self, values: NDArray[np.float64]) -> None:
         """Take in values, float64 `(n,)`; NaN and infinity are no values."""
-        if self._is_settled:
-            return
         values = values[np.isfinite(values)]
-        if self._halvings:
-            values = values[_hash(values) >> np.uint32(32 - self._halvings) == 0]
-        self._waiting.append(values)
-        self._n_waiting += len(values)
-        if self._n_waiting > self._most:
-            self._merge()
+        self._values.add(values)
+        self._meeting.add(values)
 
     def loss(self, name: str) -> Loss:
         """Return the verdict on the column `name`."""
-        self._merge()
-        values, n = self._kept, len(self._kept)
-        if not n:
+        self._values.merge()
+        self._meeting.merge()
+        values, meeting = self._values, self._meeting
+        distinct = values.times * len(values.kept)
+        if not distinct:
             return Loss(name, 0, 0)
-        with np.errstate(over="ignore", invalid="ignore"):
-            lost = n - len(np.unique(values.astype(np.float32)))
-            scale = values.std()
-            scaled = ((values - values.mean()) / (scale if scale > 0 else 1)).astype(np.float32)
-        still_lost = n - len(np.unique(scaled))
-        times = 2**self._halvings
-        return Loss(
-            name, n * times, lost * times,
-            is_sampled=self._halvings > 0 or self._is_settled,
-            is_curable=lost > 0 and still_lost <= CURED * lost,
-        )  # fmt: skip
+        if values.times == 1:
+            lost, cured, crowded = _lost(values.kept)
+            return Loss(name, distinct, lost, "", cured, crowded)
+        lost, cured, crowded = _lost(meeting.kept)
+        if meeting.is_settled:
+            return Loss(name, len(meeting.kept), lost, "at least ", cured, crowded)
+        share = lost / max(len(meeting.kept), 1)
+        # One value of float32 that very many meet in is most likely not in the sample.
+        others = 1 - meeting.times * (len(meeting.kept) - lost) / distinct
+        if others - share > DEVIATIONS * (2 / self._most) ** 0.5:
+            _, cured, crowded = _lost(values.kept)
+            share = others
+        return Loss(name, distinct, round(share * distinct), "about ", cured, crowded)
 
-    def _merge(self) -> None:
-        self._kept = np.unique(np.concatenate([self._kept, *self._waiting]))
+
+class _Sample:
+    """Different values, of which half are left out whenever they are more than `most`.
+
+    Attributes:
+        kept: The values, float64, rising.
+        times: Of how many values one was kept.
+        is_settled: Whether float32 makes one of so many that no more are taken in.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        hash_of: Callable[[NDArray[np.float64]], NDArray[np.uint32]],
+        *,
+        settles: bool = False,
+    ) -> None:
+        self.kept = np.empty(0)
+        self.is_settled = False
+        self._most, self._hash, self._settles = most, hash_of, settles
+        self._halvings = 0
+        self._waiting: list[NDArray[np.float64]] = []
+        self._n_waiting = 0
+
+    @property
+    def times(self) -> int:
+        return int(2**self._halvings)
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        if self.is_settled:
+            return
+        if self._halvings:
+            values = self._half(values)
+        self._waiting.append(values)
+        self._n_waiting += len(values)
+        if self._n_waiting > self._most:
+            self.merge()
+
+    def merge(self) -> None:
+        """Take in what waits."""
+        self.kept = np.unique(np.concatenate([self.kept, *self._waiting]))
         self._waiting, self._n_waiting = [], 0
-        while len(self._kept) > self._most and not self._is_settled:
-            with np.errstate(over="ignore"):
-                singles = len(np.unique(self._kept.astype(np.float32)))
-            if singles * CROWDED < len(self._kept):
-                self._is_settled = True
+        while len(self.kept) > self._most and not self.is_settled:
+            if self._settles and _singles(self.kept) * SETTLED < len(self.kept):
+                self.is_settled = True
                 return
             self._halvings += 1
-            self._kept = self._kept[_hash(self._kept) >> np.uint32(32 - self._halvings) == 0]
+            self.kept = self._half(self.kept)
+
+    def _half(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return values[self._hash(values) >> np.uint32(32 - self._halvings) == 0]
 
 
-def _hash(values: NDArray[np.float64]) -> NDArray[np.uint32]:
-    """Hash what float32 makes of values (the finalizer of MurmurHash3, A. Appleby)."""
+def _lost(values: NDArray[np.float64]) -> tuple[int, bool, bool]:
+    """Return how many of some different values float32 loses, whether curably, and in a crowd."""
+    if not len(values):
+        return 0, False, False
+    with np.errstate(over="ignore", invalid="ignore"):
+        _, together = np.unique(values.astype(np.float32), return_counts=True)
+        scale = values.std()
+        scaled = ((values - values.mean()) / (scale if scale > 0 else 1)).astype(np.float32)
+    lost, still_lost = len(values) - len(together), len(values) - len(np.unique(scaled))
+    return lost, 0 < lost and still_lost <= CURED * lost, bool(together.max() >= CROWDED)
+
+
+def _singles(values: NDArray[np.float64]) -> int:
     with np.errstate(over="ignore"):
-        mixed = (values.astype(np.float32) + np.float32(0)).view(np.uint32)  # one zero
+        return len(np.unique(values.astype(np.float32)))
+
+
+def _hash_of_single(values: NDArray[np.float64]) -> NDArray[np.uint32]:
+    with np.errstate(over="ignore"):
+        return _mix((values.astype(np.float32) + np.float32(0)).view(np.uint32))  # one zero
+
+
+def _hash_of_double(values: NDArray[np.float64]) -> NDArray[np.uint32]:
+    bits = (values + 0.0).view(np.uint64)
+    upper = (bits >> np.uint64(32)).astype(np.uint32)
+    return _mix(bits.astype(np.uint32) ^ _mix(upper))
+
+
+def _mix(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Spread numbers over all of 32 bits (the finalizer of MurmurHash3, A. Appleby)."""
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        mixed = (mixed ^ (mixed >> np.uint32(shift))) * np.uint32(factor)
-    found: NDArray[np.uint32] = mixed ^ (mixed >> np.uint32(16))
+        bits = (bits ^ (bits >> np.uint32(shift))) * np.uint32(factor)
+    found: NDArray[np.uint32] = bits ^ (bits >> np.uint32(16))
     return found
 
 
