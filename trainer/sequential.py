@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from trainer import nn
+from trainer.data.precision import warn_of_losses
 from trainer.fit.arrays import read_arrays, write_arrays
 from trainer.fit.batches import Rows
 from trainer.fit.loop import Callback, Run
@@ -57,6 +58,7 @@ def mae(truth: Array, answers: Array) -> float:
     return float(np.mean(np.abs(answers - truth)))
 
 
+REMEDY = "subtract an offset from them first, or make the network with dtype=float64"
 METRICS: dict[str, Metric] = {f.__name__: f for f in (accuracy, mse, mae)}
 
 
@@ -284,6 +286,9 @@ class Network:
         if len({len(part) for part in parts}) > 1:
             raise ValueError(f"expected as many rows in each input; got {[len(p) for p in parts]}")
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        if self.dtype == np.float32:
+            names = [f"x{place}" for place in range(whole.shape[1])]
+            warn_of_losses(names, whole, REMEDY, stacklevel=3)
         return np.ascontiguousarray(whole, self.dtype)
 
     def _targets(self, y: ArrayLike, loss: Loss) -> Array:

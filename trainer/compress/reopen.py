@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from pydantic import ValidationError
 
-from serving.bundle import Bundle, BundleError
+from serving.bundle import Bundle, BundleError, Manifest, Number
 from trainer.choices import Config, faults
 from trainer.compress.plain import dense_layers, plain
 from trainer.data.splits import Split
@@ -78,7 +78,7 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
             f"{bundle.path}: expected the choices of a training run; {faults(error)}"
         ) from error
     try:
-        table, parts = read(config)
+        table, parts = _read(config, manifest)
     except DataError as error:
         raise DataError(
             f"{bundle.path}: expected the data it was trained on, {manifest.data.source}; {error}; "
@@ -104,6 +104,19 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
             f"model; got another; train the model again"
         )
     return Reopened(bundle, config, table, parts, model)
+
+
+def _read(config: Config, manifest: Manifest) -> tuple[Table, Split]:
+    """Load and split the data, numbers as precisely as the model takes them.
+
+    Before schema version 2, all were in float32.
+    """
+    table, parts = read(config)
+    single = {c.name for c in manifest.inputs if isinstance(c, Number) and c.dtype == "float32"}
+    coarser = [column.name for column in table.records.of_kind("precise") if column.name in single]
+    if not coarser:
+        return table, parts
+    return read(config.model_copy(update={"number": (*config.number, *coarser)}))
 
 
 def _constants(content: bytes) -> dict[str, NDArray[np.float32]]:

@@ -15,6 +15,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from trainer.data.precision import warn_of_losses
 from trainer.fit.batches import Rows
 from trainer.fit.loop import Callback, Run
 from trainer.fit.update import Update
@@ -45,6 +46,10 @@ from trainer.nn import (
 
 Array = NDArray[Any]
 
+LOSSY = (
+    "the network was trained on float32 and computes in it; train it on float64, or subtract an "
+    "offset from them first"
+)
 AUTO_BATCH = 200  # rows, as scikit-learn's
 SOLVERS = ("sgd", "rmsprop", "adam", "adamw", "nadam")
 # scikit-learn's names of activations that have another here.
@@ -172,10 +177,13 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     ) -> Self:
         self._check_choices()
         dtypes = (np.float64, np.float32) if fresh else self.network_.dtype
+        given = X
         X, y = validate_data(
             self, X, y, multi_output=True, dtype=dtypes, order="C", reset=fresh,
             y_numeric=isinstance(self, RegressorMixin),
         )  # fmt: skip
+        if not fresh:
+            self._warn_of_losses(given)
         targets, truth, strata = self._encode(y, fresh=fresh, classes=classes)
         if targets.dtype.kind == "f":
             targets = targets.astype(X.dtype)
@@ -357,5 +365,14 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
 
     def _raw(self, X: Any) -> Array:
         check_is_fitted(self, "network_")
-        X = validate_data(self, X, dtype=self.network_.dtype, order="C", reset=False)
-        return self.network_.logits(X)
+        found = validate_data(self, X, dtype=self.network_.dtype, order="C", reset=False)
+        self._warn_of_losses(X)
+        return self.network_.logits(found)
+
+    def _warn_of_losses(self, X: Any) -> None:
+        """Warn of features that are rounded to float32, as the network was trained in it."""
+        if self.network_.dtype != np.float32:
+            return
+        rows = np.asarray(X)
+        names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(rows.shape[1])])
+        warn_of_losses(list(names), rows, LOSSY, stacklevel=5)

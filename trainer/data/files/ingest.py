@@ -123,6 +123,11 @@ def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -
 
 def _parsed(array: pa.Array, column: Column, row: int) -> NDArray[Any]:
     parse = cells.parser(column.kind, column.format)
+    if column.kind == "precise" and pa.types.is_floating(array.type) and array.type.bit_width < 64:
+        raise DataError(
+            f"expected float64 in {column.name!r}, since float32 makes the same of different "
+            f"values; got a column of {array.type}; write it in float64"
+        )
 
     def held(array: pa.Array) -> NDArray[Any] | None:
         values = parse(array)

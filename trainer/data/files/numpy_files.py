@@ -69,6 +69,11 @@ def read_npz(path: Path, reading: Reading) -> Table:
             f"{path.name}: expected names of columns from 'x0' to {names[-1]!r}; got "
             f"{listed(unknown)}"
         )
+    if reading.precise and X.dtype.kind == "f" and X.dtype.itemsize < np.dtype(np.float64).itemsize:
+        raise DataError(
+            f"{path.name}: expected X in float64 for precise columns, since {X.dtype} makes the "
+            f"same of different values; write it in float64, or leave them out"
+        )
     losses = losses_of(names, X)
     precise = {name for name, loss in losses.items() if loss.needs_float64 and name not in said}
     precise.update(reading.precise)
