@@ -1,0 +1,106 @@
+"""Date formats: how the numbers and texts of one column are read as moments.
+
+A format (`Date.format` of the manifest) is `iso8601`, the unit of numbers since 1970-01-01 UTC, or a
+format of strptime's. `%Y%m%d`, ISO 8601's basic form, is written as a text or as the whole number
+that looks like it. Training, batch scoring and the server read with these functions, so that a
+record means the same moment to all of them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+
+import numpy as np
+
+from serving.bundle.dates import (
+    END_OF_DATES,
+    FIRST_SECOND,
+    seconds_of_fraction,
+    seconds_of_ticks,
+)
+
+ISO8601 = "iso8601"
+BASIC = "%Y%m%d"  # ISO 8601's basic form of a date
+# Units of numbers since 1970-01-01 UTC, and how many of each are a second.
+TICKS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FRACTION_DIGITS = 32  # of a second that are read; far more than a float64 tells apart
+# Possessive quantifiers: a long text that does not match is looked at once.
+EXTENDED = re.compile(  # whose group is the digits of a second's fraction
+    r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?",
+    re.ASCII,
+)
+BASIC_TIME = re.compile(
+    r"\d{8}T\d{4}(?:\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?", re.ASCII
+)
+BASIC_DAY = re.compile(r"(\d{8})(?:\.0++)?", re.ASCII)  # with the fraction that gaps make tables write
+WHOLE = re.compile(r"([+-]?\d{1,20})(?:\.0++)?", re.ASCII)
+FRACTION = re.compile(r"[+-]?(?:\d{1,20}(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d{1,3})?", re.ASCII)
+
+
+def parse_text(text: str, format: str) -> float | None:  # noqa: A002 -- the manifest's word
+    """Read a text by a format.
+
+    Args:
+        text: Text without spaces around it.
+        format: Format of the column. ISO 8601 is not read beside another one.
+
+    Returns:
+        Seconds since 1970-01-01 UTC; None if the text is not of the format, or of no year from 1
+        to 9999. A text without a zone is taken for UTC.
+    """
+    if format == ISO8601:
+        return _parse_iso8601(text)
+    if format == BASIC:
+        found = BASIC_DAY.fullmatch(text)
+        return _seconds_of(found[1], "") if found else None
+    if format in TICKS:
+        if whole := WHOLE.fullmatch(text):
+            return parse_number(int(whole[1]), format)
+        return parse_number(float(text), format) if FRACTION.fullmatch(text) else None
+    return None  # TODO(dates): other formats of strptime's
+
+
+def parse_number(number: float, format: str) -> float | None:  # noqa: A002
+    """Read a number by a format.
+
+    Args:
+        number: Whole number or fraction, finite or not, not a truth value.
+        format: Format of the column; `iso8601` and formats of texts read numbers as seconds.
+
+    Returns:
+        Seconds since 1970-01-01 UTC; None if the number is of no year from 1 to 9999.
+    """
+    if not isinstance(number, int) and not math.isfinite(number):
+        return None
+    if format == BASIC:
+        found = BASIC_DAY.fullmatch(str(int(number))) if number == int(number) else None
+        return _seconds_of(found[1], "") if found else None
+    ticks = TICKS.get(format, 1)
+    if not FIRST_SECOND * ticks <= number < END_OF_DATES * ticks:
+        return None
+    if number != int(number):
+        return number / ticks
+    return float(seconds_of_ticks(np.array([int(number)]), ticks)[0])
+
+
+def seconds_per_unit(format: str) -> float | None:  # noqa: A002
+    """Return how long one unit of a format of numbers is, in seconds; None of another format."""
+    return 1 / TICKS[format] if format in TICKS else None
+
+
+def _parse_iso8601(text: str) -> float | None:
+    found = EXTENDED.fullmatch(text) or BASIC_TIME.fullmatch(text)
+    return _seconds_of(text, found[1] or "") if found else None
+
+
+def _seconds_of(text: str, fraction: str) -> float | None:
+    try:
+        date = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    since = (date if date.tzinfo else date.replace(tzinfo=UTC)) - EPOCH
+    seconds = seconds_of_fraction(since.days * 86400 + since.seconds, fraction[:FRACTION_DIGITS])
+    return seconds if FIRST_SECOND <= seconds < END_OF_DATES else None
