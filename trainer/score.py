@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from serving.bundle import Arrays, Bundle, BundleError, Category, Manifest
+from serving.bundle import Arrays, Boolean, Bundle, BundleError, Category, Date, Input, Manifest
 from serving.runtime import Session, prove, run_in_slices
 from trainer.data.files.ingest import to_records
 from trainer.data.files.source import Source, open_file
@@ -60,7 +60,7 @@ def score(
     manifest = bundle.manifest
     session = _proved(bundle, variant)
     rows = open_file(source, names or _names(source, manifest))
-    columns = [Column(column.name, column.type) for column in manifest.inputs]
+    columns = [_column(declared) for declared in manifest.inputs]
     kept = list(dict.fromkeys(keep))
     if strange := [name for name in kept if name not in rows.columns]:
         raise DataError(
@@ -86,6 +86,17 @@ def score(
             if progress is not None:
                 progress(done)
     return done
+
+
+def _column(declared: Input) -> Column:
+    """The column of a record, with the spellings that the manifest admits."""
+    match declared:
+        case Boolean():
+            return Column(declared.name, "boolean", texts=declared.texts)
+        case Date():
+            return Column(declared.name, "date", format=declared.format)
+        case _:
+            return Column(declared.name, declared.type)
 
 
 def _proved(bundle: Bundle, variant: str | None) -> Session:

@@ -12,6 +12,8 @@ bundle holds statistics of its training data and synthetic golden inputs, never 
 
 from serving.bundle.arrays import Arrays, join, slices
 from serving.bundle.compatibility import breaking_differences
+from serving.bundle.date_formats import ISO8601, parse_text, require_format
+from serving.bundle.date_texts import LONGEST_TEXT as LONGEST_DATE
 from serving.bundle.dates import (
     END_OF_DATES,
     FIRST_SECOND,
@@ -57,6 +59,8 @@ __all__ = [
     "FEWEST_GOLDEN_ROWS",
     "FIRST_SECOND",
     "GAPS",
+    "ISO8601",
+    "LONGEST_DATE",
     "MANIFEST",
     "NUMBER",
     "REFERENCE",
@@ -94,8 +98,10 @@ __all__ = [
     "join",
     "names",
     "only_writer",
+    "parse_text",
     "promote",
     "refusal",
+    "require_format",
     "seconds_of_fraction",
     "seconds_of_ticks",
     "slices",

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from serving.bundle.date_texts import read_date, require_text_format
 from serving.bundle.dates import (
     END_OF_DATES,
     FIRST_SECOND,
@@ -60,7 +61,22 @@ def parse_text(text: str, format: str) -> float | None:  # noqa: A002 -- the man
         if whole := WHOLE.fullmatch(text):
             return parse_number(int(whole[1]), format)
         return parse_number(float(text), format) if FRACTION.fullmatch(text) else None
-    return None  # TODO(dates): other formats of strptime's
+    return read_date(text, format)
+
+
+def require_format(format: str) -> None:  # noqa: A002
+    """Refuse what is no format of dates.
+
+    Raises:
+        ValueError: If it is neither `iso8601`, a unit of numbers nor a format of texts.
+    """
+    if format in (ISO8601, *TICKS):
+        return
+    if "%" not in format:
+        raise ValueError(
+            f"expected {ISO8601}, {', '.join(TICKS)}, or a format such as %d/%m/%Y; got {format!r}"
+        )
+    require_text_format(format)
 
 
 def parse_number(number: float, format: str) -> float | None:  # noqa: A002

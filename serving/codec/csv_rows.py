@@ -243,6 +243,8 @@ def _value(text: str, field: Field) -> object:
         return TRUTHS[stripped.lower()]
     if not NUMBER.fullmatch(stripped):
         return text
+    if isinstance(field, DateField) and field.is_written(stripped):
+        return text
     if isinstance(field, DateField) and COMPACT_DATE.fullmatch(stripped):
         _refuse_compact_date(stripped, field)
     return float(stripped)

@@ -25,12 +25,14 @@ from serving.bundle import (
     FEATURES,
     FIRST_SECOND,
     GAPS,
+    ISO8601,
     Arrays,
     Boolean,
     Category,
     Date,
     Input,
     Number,
+    parse_text,
     seconds_of_fraction,
 )
 from serving.codec.values import means_no_value, quoted, shown
@@ -151,15 +153,28 @@ class NumberField(Field):
 
 
 class BooleanField(Field):
-    """True or false, which may be written as 1 or 0."""
+    """True or false, which may be written as 1 or 0, or in a text as the training data write it.
+
+    Attributes:
+        truths: What a text in lower case means; none where only JSON's truth values are taken.
+    """
 
     dtype = np.float32
     expected = "true or false"
+
+    def __init__(self, column: Boolean) -> None:
+        super().__init__(column)
+        self.truths = column.texts and {"true": True, "false": False} | column.texts
+        self._longest = max(map(len, self.truths), default=0)
+        if column.texts:
+            self.expected = f"{self.expected}, or {', '.join(map(quoted, column.texts))}"
 
     def check(self, value: object) -> Any:
         """1.0 or 0.0, NaN for a gap."""
         if value is None:
             return self.fill("null")
+        if isinstance(value, str) and self.truths:
+            return self._check_text(value)
         if not isinstance(value, int | float) or not self._is_truth(value):
             self.refuse(value)
         return float(value)
@@ -170,6 +185,15 @@ class BooleanField(Field):
             rounded = numbers.astype(np.float32)
         truths: NDArray[np.bool_] = (rounded == 0) | (rounded == 1)
         return truths
+
+    def _check_text(self, value: str) -> float | str:
+        text = value.strip()
+        if is_gap(text):
+            return self.fill_text(text)
+        truth = self.truths.get(text.lower()) if len(text) <= self._longest else None
+        if truth is None:
+            self.refuse(value)
+        return float(truth)
 
     @staticmethod
     def _is_truth(value: float) -> bool:
@@ -257,10 +281,17 @@ class DateField(Field):
     """
 
     dtype = np.float64
+    format = ISO8601
     expected = (
         "a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z, or a number of seconds "
         "since 1970-01-01 UTC"
     )
+
+    def __init__(self, column: Date) -> None:
+        super().__init__(column)
+        if column.format != ISO8601:
+            self.format = column.format
+            self.expected = f"a date written {column.format}, {self.expected.removeprefix('a date ')}"
 
     def check(self, value: object) -> Any:
         """Seconds since 1970-01-01 UTC, NaN for a gap."""
@@ -280,10 +311,16 @@ class DateField(Field):
         """As `Field.accepts`."""
         return (numbers >= FIRST_SECOND) & (numbers < END_OF_DATES)
 
+    def is_written(self, text: str) -> bool:
+        """Whether a text that may look like a number is a date as the training data write it."""
+        return "%" in self.format and parse_text(text, self.format) is not None
+
     def _check_text(self, value: str) -> float | str:
         text = value.strip()
         if is_gap(text):
             return self.fill_text(text)
+        if self.format != ISO8601 and (written := parse_text(text, self.format)) is not None:
+            return written
         found = DATE.fullmatch(text)
         if not found:
             self.refuse(value)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from serving.bundle import ISO8601, require_format
 from trainer.data.records import Kind
 
 
@@ -20,6 +22,9 @@ class Reading:
         boolean: of true and false, or 1 and 0.
         category: of texts.
         date: of ISO 8601 dates, or dates and times.
+        date_format: How texts write dates beside ISO 8601, each `COLUMN=FORMAT`, or one `FORMAT` for
+            all columns of dates; see `require_format`.
+        unread: Columns whose texts are categories even if they look like dates or truth values.
         group: whose row each is; no feature.
         time: when each row came about, a date or a number; a feature unless dropped.
     """
@@ -32,6 +37,8 @@ class Reading:
     boolean: tuple[str, ...] = ()
     category: tuple[str, ...] = ()
     date: tuple[str, ...] = ()
+    date_format: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
     group: str | None = None
     time: str | None = None
 
@@ -41,8 +48,52 @@ class Reading:
         said |= dict.fromkeys(self.number, "number")
         said |= dict.fromkeys(self.boolean, "boolean")
         said |= dict.fromkeys(self.category, "category")
-        said |= dict.fromkeys(self.date, "date")
+        said |= dict.fromkeys(self.dates(), "date")
         return said
+
+    def dates(self) -> tuple[str, ...]:
+        """Return the columns that are said to be dates, each once."""
+        return tuple(dict.fromkeys([*self.date, *self.formats()]))
+
+    def formats(self) -> dict[str, str]:
+        """Return the format of each column of dates for which one is said.
+
+        Raises:
+            ValueError: If a format is unknown, said twice for a column, or of no column.
+        """
+        own: dict[str, str] = {}
+        common: list[str] = []
+        for entry in self.date_format:
+            column, written = split_format(entry)
+            if column is None:
+                common.append(written)
+            elif own.setdefault(column, written) != written:
+                raise ValueError(f"expected one date format for {column!r}; got two")
+        if len(set(common)) > 1:
+            raise ValueError(
+                f"expected one date format for all columns, or COLUMN=FORMAT; got "
+                f"{' and '.join(map(repr, common))}"
+            )
+        others = {*self.number, *self.boolean, *self.category}
+        dates = [*self.date, *([] if self.time is None or self.time in others else [self.time])]
+        if common and not dates:
+            raise ValueError(
+                f"expected COLUMN={common[0]}, or the columns of dates with --date; got the date "
+                f"format alone"
+            )
+        return dict.fromkeys(dates, common[0]) | own if common else own
+
+
+def split_format(entry: str) -> tuple[str | None, str]:
+    """Return the column, None for all of them, and the format of an entry of `date_format`.
+
+    Raises:
+        ValueError: If it is no format.
+    """
+    column, sign, _ = entry.partition("%")[0].rpartition("=")
+    written = entry[len(column) + len(sign) :]
+    require_format(written)
+    return (column if sign else None), written
 
 
 @dataclass(frozen=True)
@@ -62,6 +113,8 @@ class Inferred:
         whole: whether all are whole numbers.
         words: of a category, its texts, sorted.
         oddity: the value, and its row, for which numbers, dates or truth values became texts.
+        texts: Of truth values, texts in lower case that mean true or false beside those words.
+        format: Of dates, how texts write them beside ISO 8601.
     """
 
     name: str
@@ -76,3 +129,5 @@ class Inferred:
     whole: bool = False
     words: tuple[str, ...] = ()
     oddity: str = ""
+    texts: Mapping[str, bool] = field(default_factory=dict)
+    format: str = ISO8601

@@ -6,14 +6,14 @@ arrays mapped from files serve as well as arrays in memory. A gap stays a gap he
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import FEATURES
+from serving.bundle import FEATURES, ISO8601
 
 Kind = Literal["number", "boolean", "category", "date"]
 MISSING = -1  # the code of a category that is not there
@@ -27,11 +27,16 @@ class Column:
         name: as in the header.
         kind: what its values are.
         words: of a category, the texts that its codes stand for, distinct, none empty.
+        texts: Of a boolean, texts in lower case that mean true or false beside those words.
+        format: Of a date, how texts write it beside ISO 8601, as in `Date.format`.
     """
 
     name: str
     kind: Kind = "number"
     words: tuple[str, ...] = ()
+    # How a value is written is no part of a table's fingerprint, which is made of this text.
+    texts: Mapping[str, bool] = field(default_factory=dict, repr=False, hash=False)
+    format: str = field(default=ISO8601, repr=False)
 
 
 @dataclass(frozen=True)

@@ -37,13 +37,21 @@ def describe_columns(
                     Category(**said, type="category", categories=words[column.name], unseen=unseen)
                 )
             case "boolean":
-                described.append(Boolean(**said, type="boolean"))
+                described.append(Boolean(**said, type="boolean", texts=dict(column.texts)))
             case "number":
                 low, high = _range(known.column(column.name))
                 described.append(Number(**said, type="number", minimum=low, maximum=high))
             case "date":
                 low, high = _range(known.column(column.name))
-                described.append(Date(**said, type="date", minimum=iso(low), maximum=iso(high)))
+                described.append(
+                    Date(
+                        **said,
+                        type="date",
+                        minimum=iso(low),
+                        maximum=iso(high),
+                        format=column.format,
+                    )
+                )
     return described
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from serving.bundle import ISO8601
 from trainer.data.files import cells
 from trainer.data.files.roles import roles
 from trainer.data.files.source import Source
@@ -47,7 +48,7 @@ def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> In
             too large for float32.
     """
     found, known = roles(source, reading), {column.name: column for column in inferred}
-    columns = [Column(name, known[name].kind, known[name].words) for name in found.features]
+    columns = [_column(known[name]) for name in found.features]
     readers = {found.target: _target(source, known[found.target])}
     if found.group is not None:
         _refuse_gaps(source, known[found.group])
@@ -110,8 +111,12 @@ def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -
     return Records(tuple(filled), numbers, dates, codes)
 
 
+def _column(found: Inferred) -> Column:
+    return Column(found.name, found.kind, found.words, found.texts, found.format)
+
+
 def _parsed(array: pa.Array, column: Column, row: int) -> NDArray[Any]:
-    parse = cells.PARSERS[column.kind]
+    parse = cells.parser(column)
 
     def held(array: pa.Array) -> NDArray[Any] | None:
         values = parse(array)
@@ -125,10 +130,17 @@ def _parsed(array: pa.Array, column: Column, row: int) -> NDArray[Any]:
     if values is None:
         place, text = cells.first_odd(array, held)
         raise DataError(
-            f"expected {CALLED[column.kind]} in {column.name!r}; got {text!r} in row "
+            f"expected {_called(column)} in {column.name!r}; got {text!r} in row "
             f"{row + place + 1}; correct it, or leave that cell empty"
         )
     return values
+
+
+def _called(column: Column) -> str:
+    if column.kind == "date" and column.format != ISO8601:
+        return f"a date written {column.format}, or in ISO 8601,"
+    also = f", or {listed(list(column.texts))}" if column.texts else ""
+    return f"{CALLED[column.kind]}{also}"
 
 
 def _coded(array: pa.Array, column: Column, row: int) -> tuple[Column, NDArray[np.int32]]:
@@ -168,12 +180,12 @@ def _target(source: Source, column: Inferred) -> tuple[np.dtype[Any], Reader]:
 
 def _times(source: Source, column: Inferred) -> Reader:
     _refuse_gaps(source, column)
-    parse = cells.PARSERS.get(column.kind)
-    if parse is None or column.kind == "boolean":
+    if column.kind not in ("number", "date"):
         raise DataError(
             f"{source.name}: expected dates or numbers in {column.name!r}, to know when each row "
             f"came about; got {column.example!r}; {column.oddity or 'choose another column'}"
         )
+    parse = cells.parser(column)
     return lambda array: _filled(parse(array))
 
 
