@@ -14,6 +14,7 @@ from serving.bundle.arrays import Arrays, join, slices
 from serving.bundle.compatibility import breaking_differences
 from serving.bundle.date_formats import ISO8601, parse_text, require_format
 from serving.bundle.date_texts import LONGEST_TEXT as LONGEST_DATE
+from serving.bundle.date_texts import pattern_of
 from serving.bundle.dates import (
     END_OF_DATES,
     FIRST_SECOND,
@@ -99,6 +100,7 @@ __all__ = [
     "names",
     "only_writer",
     "parse_text",
+    "pattern_of",
     "promote",
     "refusal",
     "require_format",

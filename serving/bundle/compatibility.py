@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from serving.bundle.manifest import GAPS, Category, Input, Manifest
+from serving.bundle.date_formats import ISO8601
+from serving.bundle.manifest import GAPS, Boolean, Category, Date, Input, Manifest
 
 MOST_SHOWN = 5  # largest number of names that one difference lists
 LONGEST_SHOWN = 40  # characters of a name; longer ones are cut
@@ -51,6 +52,13 @@ def _differences_of_column(before: Input, after: Input) -> Iterator[str]:
         return
     if before.missing == "impute" and after.missing == "refuse":
         yield f"its column {name} fills no gaps"
+    if isinstance(before, Boolean) and isinstance(after, Boolean):
+        gone = [(str, text) for text in before.texts if after.texts.get(text) != before.texts[text]]
+        if gone:
+            yield f"its column {name} refuses {_listed(gone)} as a truth value"
+    if isinstance(before, Date) and isinstance(after, Date):
+        if before.format not in (ISO8601, after.format):
+            yield f"its column {name} reads no dates written {_quoted(before.format)}"
     if isinstance(before, Category) and isinstance(after, Category):
         yield from _differences_of_categories(name, before, after)
 

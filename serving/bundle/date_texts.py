@@ -7,6 +7,7 @@ text longer than any date is not looked at. Month names, weekdays, AM and PM are
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 
@@ -37,6 +38,20 @@ OTHERS = {
     "z": r"z|[+-]\d{2}(?::?\d{2})?",
 }
 DIGITS = (*NUMBERS, "Y", "y", "f")  # directives that begin and end with a digit
+# The same for JSON Schema, which says how large a number is, too.
+SCHEMA = {
+    "d": "(0?[1-9]|[12][0-9]|3[01])",
+    "m": "(0?[1-9]|1[0-2])",
+    "H": "(0?[0-9]|1[0-9]|2[0-3])",
+    "I": "(0?[1-9]|1[0-2])",
+    "M": "(0?[0-9]|[1-5][0-9])",
+    "S": "(0?[0-9]|[1-5][0-9])",
+    "Y": "(?!0000)[0-9]{4}",
+    "y": "[0-9]{2}",
+    "f": "[0-9]{1,9}",
+    "z": "([Zz]|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)",
+}
+SPECIAL = r"\^$.|?*+()[]{}"
 # Directives of which a date has at most one.
 ALTERNATIVES = ("Yy", "mbB", "HI", "aA")
 
@@ -81,30 +96,55 @@ def require_text_format(format: str) -> None:  # noqa: A002
     _pattern(format)
 
 
+def pattern_of(format: str) -> str | None:  # noqa: A002
+    """Return a pattern of JSON Schema for the texts of a format; None if it is none of strptime's.
+
+    It knows how large each number may be, and not that the 30th of February is no day.
+    """
+    if "%" not in format:
+        return None
+    return f"^{_assembled(format, lambda name, exact: _in_schema(name, exact=exact))}$"
+
+
 @lru_cache(512)
 def _pattern(format: str) -> re.Pattern[str]:  # noqa: A002
     """Return the regular expression of a whole text, with a group for each directive."""
-    if len(format) > LONGEST_FORMAT:
-        raise ValueError(f"expected a date format of at most {LONGEST_FORMAT} characters")
-    pieces = re.findall(r"%.?|[^%]", format, re.DOTALL)
-    directives = [piece[1:] for piece in pieces if piece[0] == "%" and piece != "%%"]
-    _require_known(format, directives)
-    pattern = ""
-    for place, piece in enumerate(pieces):
-        if piece[0] != "%" or piece == "%%":
-            pattern += r"\s" if piece.isspace() else re.escape(piece[-1])
-            continue
-        name = piece[1:]
-        touching = pieces[max(0, place - 1) : place] + pieces[place + 1 : place + 2]
-        exact = any(other[0] == "%" and other[1:] in DIGITS for other in touching)
-        written = r"\d{2}" if exact and name in NUMBERS else (NUMBERS | OTHERS)[name]
-        pattern += f"(?P<{name}>{written})"
     # As ISO 8601 writes it, 2024-02-01 is of February: no client could tell that it is not here.
     if re.match(r"%Y-%d-%m", format):
         raise ValueError(
             f"expected a date format whose texts mean nothing else in ISO 8601; got {format!r}"
         )
-    return re.compile(pattern, re.ASCII | re.IGNORECASE)
+
+    def group(name: str, exact: bool) -> str:
+        written = r"\d{2}" if exact and name in NUMBERS else (NUMBERS | OTHERS)[name]
+        return f"(?P<{name}>{written})"
+
+    return re.compile(_assembled(format, group), re.ASCII | re.IGNORECASE)
+
+
+def _assembled(format: str, written: Callable[[str, bool], str]) -> str:  # noqa: A002
+    """Return a regular expression, given that of a directive, and whether it has two digits."""
+    if len(format) > LONGEST_FORMAT:
+        raise ValueError(f"expected a date format of at most {LONGEST_FORMAT} characters")
+    pieces = re.findall(r"%.?|[^%]", format, re.DOTALL)
+    names = [piece[1:] if piece[0] == "%" and piece != "%%" else "" for piece in pieces]
+    _require_known(format, [piece[1:] for piece in pieces if piece[0] == "%" and piece != "%%"])
+    pattern = ""
+    for place, (piece, name) in enumerate(zip(pieces, names, strict=True)):
+        if not name:
+            sign = piece[-1]
+            pattern += r"\s" if sign.isspace() else f"\\{sign}" if sign in SPECIAL else sign
+            continue
+        beside = names[max(0, place - 1) : place] + names[place + 1 : place + 2]
+        pattern += written(name, any(other in DIGITS for other in beside if other))
+    return pattern
+
+
+def _in_schema(name: str, *, exact: bool) -> str:
+    if name in OTHERS:
+        words = re.sub("[a-z]", lambda found: f"[{found[0].upper()}{found[0]}]", OTHERS[name])
+        return SCHEMA.get(name, f"({words})")
+    return SCHEMA[name].replace("0?", "0" if exact else "0?")
 
 
 def _require_known(format: str, directives: list[str]) -> None:  # noqa: A002

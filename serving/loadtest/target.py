@@ -40,6 +40,8 @@ class Column:
         maximum: likewise.
         categories: texts that the model tells apart; none of other kinds.
         takes_unseen: whether it takes other texts, too.
+        texts: What texts in lower case mean in a column of truth values, beside `true` and `false`.
+        format: How texts write dates beside ISO 8601, as the manifest has it.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Column:
     maximum: float | str | None = None
     categories: tuple[str, ...] = ()
     takes_unseen: bool = False
+    texts: Mapping[str, bool] = field(default_factory=dict)
+    format: str = "iso8601"
 
 
 @dataclass(frozen=True)
@@ -332,6 +336,8 @@ def _column(said: Mapping[str, Any], example: Mapping[str, Any]) -> Column:
         maximum=said.get("maximum"),
         categories=tuple(said.get("categories", ())),
         takes_unseen=said.get("unseen") == "unknown",
+        texts=said.get("texts", {}),
+        format=said.get("format", "iso8601"),
     )
 
 

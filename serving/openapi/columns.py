@@ -12,11 +12,13 @@ from serving.bundle import (
     END_OF_DATES,
     FIRST_SECOND,
     GAPS,
+    ISO8601,
     Boolean,
     Category,
     Date,
     Input,
     Number,
+    pattern_of,
 )
 from serving.codec.fields import EXACT, FLOAT32_LIMIT
 
@@ -44,7 +46,7 @@ def value_schema(column: Input) -> dict[str, Any]:
                 "description": f"A float32; in training {column.minimum:g} to {column.maximum:g}.",
             }
         case Boolean():
-            return {"enum": [True, False, 1, 0, *[None] * gaps]}
+            return _boolean(column, gaps)
         case Category():
             return _category(column, gaps)
         case Date():
@@ -52,6 +54,7 @@ def value_schema(column: Input) -> dict[str, Any]:
                 "anyOf": [
                     {"type": "string", "format": "date"},
                     {"type": "string", "format": "date-time"},
+                    *_written_date(column),
                     {
                         "type": "number",
                         "minimum": FIRST_SECOND,
@@ -60,10 +63,32 @@ def value_schema(column: Input) -> dict[str, Any]:
                     },
                     *[{"type": "null"}] * gaps,
                 ],
-                "description": "ISO 8601, UTC where it names no zone, or a number of seconds since "
-                f"1970-01-01 UTC; years 1 to 9999; in training {column.minimum} to "
+                "description": f"{_spelling(column)}ISO 8601, UTC where it names no zone, or a number "
+                f"of seconds since 1970-01-01 UTC; years 1 to 9999; in training {column.minimum} to "
                 f"{column.maximum}.",
             }
+
+
+def _boolean(column: Boolean, gaps: bool) -> dict[str, Any]:
+    allowed = [True, False, 1, 0, *[None] * gaps]
+    if not column.texts:
+        return {"enum": allowed}
+    words = ["true", "false", *column.texts]
+    pattern = "|".join("".join(f"[{c}{c.upper()}]" for c in word) for word in words)
+    return {
+        "anyOf": [{"enum": allowed}, {"type": "string", "pattern": f"^({pattern})$"}],
+        "description": f"True or false, also as a text in any case: {', '.join(words)}.",
+    }
+
+
+def _written_date(column: Date) -> list[dict[str, Any]]:
+    """The schema of texts that the training data write otherwise than ISO 8601 does."""
+    pattern = pattern_of(column.format)
+    return [{"type": "string", "pattern": pattern}] if pattern else []
+
+
+def _spelling(column: Date) -> str:
+    return f"Written {column.format}, " if column.format != ISO8601 else ""
 
 
 def _category(column: Category, gaps: bool) -> dict[str, Any]:
