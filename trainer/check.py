@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.choices import Config
+from trainer.data.splits import Split
+from trainer.data.tables import Table
 from trainer.fit.callbacks import EarlyStopping
 from trainer.fit.diagnostics import (
     Diagnostics,
@@ -38,17 +40,22 @@ from trainer.nn.gradient_check import STEPS
 from trainer.recipe import prepare, streams
 
 
-def check_run(config: Config) -> Iterator[Measurement]:
+def check_run(
+    config: Config, announce: Callable[[Table, Split], None] | None = None
+) -> Iterator[Measurement]:
     """Everything about one run: rows, start, gradients, a tiny set, and the training itself.
 
     Args:
         config: every choice, the number of epochs to watch among them.
+        announce: Called with the data before anything is trained on them.
 
     Raises:
         DataError: the data cannot be trained on.
     """
     learning, _ = streams(config.seed)  # the very run that `fit` would make
     task = prepare(config, learning)
+    if announce is not None:
+        announce(task.table, task.parts)
     network, loss, rows = task.model.network, task.model.loss, task.examined()
     start = check_start(network, rows, loss)
     yield from start

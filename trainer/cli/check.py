@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from trainer.check import GradientCase, check_library, check_run
+from trainer.cli.announce import warn
 from trainer.cli.options import SOURCES, choices, configure
+from trainer.data.findings import Finding, find
 from trainer.data.tables import DataError
 from trainer.fit.diagnostics import FAULTS, Measurement
 
@@ -24,21 +27,30 @@ def check(config: Path | None, as_json: bool, **options: str | None) -> None:
     """Examine a run on DATA: its rows, first weights, gradients, and the training itself.
 
     Takes the options of fit and writes nothing. Each fault has a name, a measure, a bound and a
-    remedy; exit status 0 only if there is none. Without DATA, the gradient of every kind of layer,
+    remedy; exit status 0 only if there is none. What should be known of the rows before training is
+    said on stderr. Without DATA, the gradient of every kind of layer,
     activation, loss and penalty is checked on this machine, by centred differences and by the
     complex step.
     """
     if config is None and all(value is None for value in options.values()):
         _check_library(as_json)
         return
+    chosen = configure(config, options)
+    about_rows: list[Finding] = []
     try:
-        measurements = list(check_run(configure(config, options)))
+        measurements = list(
+            check_run(
+                chosen,
+                lambda table, parts: about_rows.extend(find(table, parts, chosen.encoding())),
+            )
+        )
     except DataError as error:
         raise click.ClickException(str(error)) from error
     worst = _worst(measurements)
     findings = [m for m in worst if not m.healthy]
+    warn(about_rows)
     if as_json:
-        report = {"healthy": not findings, "measurements": list(map(_described, worst))}
+        report = {"healthy": not findings, "findings": list(map(asdict, about_rows)), "measurements": list(map(_described, worst))}
         click.echo(json.dumps(report))
     else:
         for m in worst:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,7 +84,12 @@ def fit(
     chosen = configure(config, options)
     try:
         bundle, trained = fit_and_follow(
-            chosen, checkpoint, log, tensorboard, announce, stage=stage
+            chosen,
+            checkpoint,
+            log,
+            tensorboard,
+            partial(announce, encoding=chosen.encoding()),
+            stage=stage,
         )
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error

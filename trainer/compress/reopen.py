@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from pydantic import ValidationError
 
-from serving.bundle import Bundle, BundleError
+from serving.bundle import Bundle, BundleError, Category
 from trainer.choices import Config, faults
 from trainer.compress.plain import dense_layers, plain
 from trainer.data.splits import Split
@@ -78,7 +78,9 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
             f"{bundle.path}: expected the choices of a training run; {faults(error)}"
         ) from error
     try:
-        table, parts = read(config)
+        # What was a category stays one, also where later versions take its texts for something else.
+        unread = tuple(c.name for c in manifest.inputs if isinstance(c, Category))
+        table, parts = read(config, replace(config.reading(), unread=unread))
     except DataError as error:
         raise DataError(
             f"{bundle.path}: expected the data it was trained on, {manifest.data.source}; {error}; "

@@ -115,6 +115,8 @@ class Inferred:
         oddity: the value, and its row, for which numbers, dates or truth values became texts.
         texts: Of truth values, texts in lower case that mean true or false beside those words.
         format: Of dates, how texts write them beside ISO 8601.
+        proposal: Options by which texts that look like dates, or were taken for them without being
+            asked, are read as such; empty where there is nothing to propose.
     """
 
     name: str
@@ -131,3 +133,4 @@ class Inferred:
     oddity: str = ""
     texts: Mapping[str, bool] = field(default_factory=dict)
     format: str = ISO8601
+    proposal: str = ""

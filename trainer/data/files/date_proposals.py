@@ -46,29 +46,32 @@ class Proposal:
     read: int
     others: tuple[str, ...]
 
+    @property
+    def is_certain(self) -> bool:
+        """Whether all texts are of one format, whose years have four digits."""
+        return not self.others and len(self.formats) == 1 and "%y" not in self.formats[0]
+
     def advice(self, column: str) -> str:
         """Return the options that have the column read as dates."""
         date = f"--date {shlex.quote(column)}"
-        options = [f"{date} --date-format {shlex.quote(f'{column}={f}')}" for f in self.formats]
-        said = ", or ".join(options)
-        if len(options) > 1:
-            said = f"say which is meant: {said}"
-        else:
-            said = f"say {said}"
+        options = [
+            f"{_meaning(f) if len(self.formats) > 1 else ''}{date} --date-format "
+            f"{shlex.quote(f'{column}={f}')}"
+            for f in self.formats
+        ]
+        said = f"{self.example!r}, {', or '.join(options)}"
         if self.others:
             shown = ", ".join(map(repr, self.others[:3]))
             more = f" and {len(self.others) - 3} more" if len(self.others) > 3 else ""
-            said += f", and correct or empty the cells {shown}{more}"
-        return f"{self.example!r} looks like a date: {said}"
+            said += f", once the cells {shown}{more} are corrected or empty"
+        return said
 
 
-def recognize(texts: Sequence[str]) -> str | None:
-    """Return the one common format that all texts are written in; None if none or several are."""
-    found = propose(texts)
-    if found is None or found.others or len(found.formats) > 1:
-        return None
-    short = "%y" in found.formats[0]
-    return None if short else found.formats[0]
+def _meaning(written: str) -> str:
+    places = {letter: written.lower().find(f"%{letter}") for letter in "dm"}
+    if written.lower().startswith("%y") or min(places.values()) < 0:
+        return ""
+    return f"{'day' if places['d'] < places['m'] else 'month'} first: "
 
 
 def propose(texts: Sequence[str]) -> Proposal | None:

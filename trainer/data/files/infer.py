@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from serving.bundle import ISO8601
 from trainer.data.files import cells
-from trainer.data.files.date_proposals import propose, recognize
+from trainer.data.files.date_proposals import Proposal, propose
 from trainer.data.files.roles import roles
 from trainer.data.files.source import Source
 from trainer.data.reading import Inferred, Reading
@@ -152,7 +152,8 @@ class _Watch:
                 f"{self._source}: expected text without NUL characters in {self.name!r}; got one "
                 f"with; is it a binary file?"
             )
-        kind, truths, written = self._read_words(texts)
+        proposal = propose(texts) if self.kind == "category" and not self._is_fixed else None
+        kind, truths, written = self._read_words(texts, proposal)
         found = Inferred(
             name=self.name,
             kind=kind,
@@ -166,6 +167,7 @@ class _Watch:
             oddity=self.oddity,
             texts=truths,
             format=written,
+            proposal=proposal.advice(self.name) if proposal else "",
         )
         values = None if kind == "category" else cells.parser(found)(self._texts())
         if not self.more:  # 1 and 1.0 are one
@@ -178,7 +180,14 @@ class _Watch:
             low, high = values.min(), values.max()
         return replace(found, minimum=float(low), maximum=float(high))
 
-    def _read_words(self, texts: list[str]) -> tuple[Kind, dict[str, bool], str]:
+    @property
+    def _is_fixed(self) -> bool:
+        """Whether texts are to be categories whatever they look like."""
+        return self._said or self._unread or self._unbounded
+
+    def _read_words(
+        self, texts: list[str], proposal: Proposal | None
+    ) -> tuple[Kind, dict[str, bool], str]:
         """The kind of the column now that all of its texts are known, and how they are written."""
         assert self.kind is not None  # noqa: S101
         if self.kind == "boolean":
@@ -187,12 +196,12 @@ class _Watch:
             if self._words and spelled:
                 return "category", {}, ISO8601  # so that the classes keep the words of the file
             return "boolean", spelled, ISO8601
-        if self.kind != "category" or self._said or self._unread or self._unbounded:
+        if self.kind != "category" or self._is_fixed:
             return self.kind, {}, self._format
         if truths := cells.truths_of(texts):
             return "boolean", truths, ISO8601
-        if written := recognize(texts):
-            return "date", {}, written
+        if proposal and proposal.is_certain:
+            return "date", {}, proposal.formats[0]
         return "category", {}, ISO8601
 
     def _kind_of(self, array: pa.Array) -> Kind | None:
@@ -289,7 +298,7 @@ class _Watch:
 
     def _proposal(self) -> str:
         """How to have texts read as dates that are too many for a category."""
-        found = None if self._said else propose(self._texts().to_pylist())
+        found = None if self._is_fixed else propose(self._texts().to_pylist())
         return f"; {found.advice(self.name)}" if found else ""
 
     def _correction(self) -> str:

@@ -70,11 +70,15 @@ def roles(source: Source, reading: Reading) -> Roles:
 
 def _check_said(source: Source, reading: Reading) -> None:
     there = source.columns
+    try:
+        dates = reading.dates()
+    except ValueError as error:
+        raise DataError(f"{source.name}: {error}") from error
     if reading.target is not None and reading.target not in there:
         raise DataError(
             f"{source.name}: expected a target out of {listed(there)}; got {reading.target!r}"
         )
-    kinds = (*reading.number, *reading.boolean, *reading.category, *reading.date)
+    kinds = (*reading.number, *reading.boolean, *reading.category, *dates)
     said = [*reading.drop, *kinds, *(n for n in (reading.group, reading.time) if n is not None)]
     unknown = [name for name in dict.fromkeys(said) if name not in there]
     if unknown:
