@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from serving.bundle import Name, refusal
 from trainer.data.preprocess import Encoding, Scaling
-from trainer.data.reading import Reading
+from trainer.data.reading import Reading, split_format
 from trainer.data.tables import DataError, Task
 from trainer.evaluate.threshold import Aim
 from trainer.fit.update import Update
@@ -66,6 +66,19 @@ def _an_aim(value: str) -> str:
     return value
 
 
+def _formats(value: object) -> object:
+    """Each as it is: a format may have commas."""
+    return [value] if isinstance(value, str) else value
+
+
+def _a_format(value: str) -> str:
+    split_format(value)
+    return value
+
+
+Formats = Annotated[
+    tuple[Annotated[str, AfterValidator(_a_format)], ...], BeforeValidator(_formats)
+]
 Columns = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
@@ -96,6 +109,11 @@ class Config(BaseModel):
         (),
         description="columns that are dates: ISO 8601, 20230318, or numbers of seconds, "
         "milliseconds, microseconds or nanoseconds since 1970",
+    )
+    date_format: Formats = Field(
+        (),
+        description="how columns write dates beside ISO 8601: COLUMN=FORMAT, or one FORMAT for all "
+        "of --date, in strptime's directives, such as joined=%d/%m/%Y; may be given several times",
     )
     group: str | None = Field(
         None, description="column that says which rows belong together; no feature [none do]"
@@ -188,6 +206,7 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _fitting(self) -> Config:
+        self.reading().formats()  # which of them are of which column
         if len(self.activation) not in (1, len(self.hidden)):
             raise ValueError(
                 f"expected one activation for all hidden layers, or one for each of the "
@@ -209,7 +228,7 @@ class Config(BaseModel):
 
     def reading(self) -> Reading:
         """How the data are to be read."""
-        asked = {f.name for f in fields(Reading)}
+        asked = {f.name for f in fields(Reading)} & set(Config.model_fields)
         return Reading(**{name: getattr(self, name) for name in asked})
 
     def encoding(self) -> Encoding:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from serving.bundle import Bundle, Manifest, Training
 from trainer.choices import Config
 from trainer.data.memory import room
+from trainer.data.reading import Reading
 from trainer.data.sources import default_name, load
 from trainer.data.splits import Split, some, split
 from trainer.data.tables import DataError, Table
@@ -106,13 +107,17 @@ def streams(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
     return learning, exporting
 
 
-def read(config: Config) -> tuple[Table, Split]:
+def read(config: Config, reading: Reading | None = None) -> tuple[Table, Split]:
     """Load and split the data.
+
+    Args:
+        config: Every choice.
+        reading: How a file is read; by default as `config` says.
 
     Raises:
         DataError: the data cannot be trained on.
     """
-    table = load(config.data, config.reading())
+    table = load(config.data, config.reading() if reading is None else reading)
     return table, split(table, validation=config.validation, test=config.test, seed=config.seed)
 
 

@@ -16,7 +16,17 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from serving.bundle import Arrays, Bundle, BundleError, Category, Date, Input, Manifest, Number
+from serving.bundle import (
+    Arrays,
+    Boolean,
+    Bundle,
+    BundleError,
+    Category,
+    Date,
+    Input,
+    Manifest,
+    Number,
+)
 from serving.runtime import Session, prove, run_in_slices
 from trainer.data.files.ingest import to_records
 from trainer.data.files.source import Source, open_file
@@ -89,10 +99,12 @@ def score(
 
 
 def _column(declared: Input) -> Column:
-    """The column as it is read."""
+    """The column of a record, with the spellings that the manifest admits."""
     match declared:
         case Number(dtype="float64"):
             return Column(declared.name, "precise")
+        case Boolean():
+            return Column(declared.name, "boolean", texts=declared.texts)
         case Date():
             return Column(declared.name, "date", format=declared.format)
         case _:

@@ -12,6 +12,21 @@ bundle holds statistics of its training data and synthetic golden inputs, never 
 
 from serving.bundle.arrays import Arrays, join, slices
 from serving.bundle.compatibility import breaking_differences
+from serving.bundle.date_formats import BASIC as BASIC_DATE
+from serving.bundle.date_formats import (
+    ISO8601,
+    MOST_TICKS,
+    is_iso8601,
+    number_of,
+    parse_number,
+    parse_numbers,
+    parse_text,
+    require_format,
+    words_of_numbers,
+)
+from serving.bundle.date_formats import TICKS as DATE_UNITS
+from serving.bundle.date_texts import LONGEST_TEXT as LONGEST_DATE
+from serving.bundle.date_texts import pattern_of
 from serving.bundle.dates import (
     END_OF_DATES,
     FIRST_SECOND,
@@ -52,12 +67,17 @@ from serving.bundle.promotion import PromotionError, only_writer, promote
 from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Expected, SelfTest
 
 __all__ = [
+    "BASIC_DATE",
+    "DATE_UNITS",
     "END_OF_DATES",
     "FEATURES",
     "FEWEST_GOLDEN_ROWS",
     "FIRST_SECOND",
     "GAPS",
+    "ISO8601",
+    "LONGEST_DATE",
     "MANIFEST",
+    "MOST_TICKS",
     "NUMBER",
     "REFERENCE",
     "SCHEMA_VERSION",
@@ -91,14 +111,22 @@ __all__ = [
     "breaking_differences",
     "counted",
     "ignored",
+    "is_iso8601",
     "join",
     "names",
+    "number_of",
     "only_writer",
+    "parse_number",
+    "parse_numbers",
+    "parse_text",
+    "pattern_of",
     "promote",
     "refusal",
+    "require_format",
     "seconds_of_fraction",
     "seconds_of_ticks",
     "slices",
     "staged_versions",
     "versions",
+    "words_of_numbers",
 ]

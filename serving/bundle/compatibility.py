@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from serving.bundle.date_formats import ISO8601, words_of_numbers
-from serving.bundle.manifest import GAPS, Category, Date, Input, Manifest, Number
+from serving.bundle.manifest import GAPS, Boolean, Category, Date, Input, Manifest, Number
 
 MOST_SHOWN = 5  # largest number of names that one difference lists
-SECONDS = words_of_numbers(ISO8601)
 LONGEST_SHOWN = 40  # characters of a name; longer ones are cut
 
 
@@ -57,6 +56,10 @@ def _differences_of_column(before: Input, after: Input) -> Iterator[str]:
         # A matrix of numbers, and tensors in float32, are not taken in float64; columns one by one
         # may not be taken in float32.
         yield f"its column {name} is a {after.dtype} input instead of a {before.dtype} one"
+    if isinstance(before, Boolean) and isinstance(after, Boolean):
+        gone = [(str, text) for text in before.texts if after.texts.get(text) != before.texts[text]]
+        if gone:
+            yield f"its column {name} refuses {_listed(gone)} as a truth value"
     if isinstance(before, Date) and isinstance(after, Date):
         yield from _differences_of_dates(name, before.format, after.format)
     if isinstance(before, Category) and isinstance(after, Category):
@@ -64,10 +67,11 @@ def _differences_of_column(before: Input, after: Input) -> Iterator[str]:
 
 
 def _differences_of_dates(name: str, before: str, after: str) -> Iterator[str]:
-    # What is written in ISO 8601 is taken by all; so are seconds, unless the format is of others.
-    if after == before or (before == ISO8601 and words_of_numbers(after) == SECONDS):
-        return
-    yield f"its column {name} holds dates in {after} instead of {before}"
+    # What is written in ISO 8601 is taken by all.
+    if before not in (ISO8601, after):
+        yield f"its column {name} reads no dates written {_quoted(before)}"
+    elif words_of_numbers(before) != words_of_numbers(after):
+        yield f"its column {name} reads numbers as {after} instead of seconds"
 
 
 def _differences_of_categories(name: str, before: Category, after: Category) -> Iterator[str]:

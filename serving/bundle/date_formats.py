@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.bundle.date_texts import read_date, require_text_format
 from serving.bundle.dates import (
     END_OF_DATES,
     FIRST_SECOND,
@@ -65,7 +66,22 @@ def parse_text(text: str, format: str) -> float | None:  # noqa: A002 -- the man
         if whole := WHOLE.fullmatch(text):
             return parse_number(int(whole[1]), format)
         return parse_number(float(text), format) if FRACTION.fullmatch(text) else None
-    return None  # TODO(dates): other formats of strptime's
+    return read_date(text, format)
+
+
+def require_format(format: str) -> None:  # noqa: A002
+    """Refuse what is no format of dates.
+
+    Raises:
+        ValueError: If it is neither `iso8601`, a unit of numbers nor a format of texts.
+    """
+    if format in (ISO8601, *TICKS):
+        return
+    if "%" not in format:
+        raise ValueError(
+            f"expected {ISO8601}, {', '.join(TICKS)}, or a format such as %d/%m/%Y; got {format!r}"
+        )
+    require_text_format(format)
 
 
 def parse_number(number: float, format: str) -> float | None:  # noqa: A002

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
+from serving.bundle.date_formats import require_format
+
 # 2: numbers in float64, spellings of truth values, dates and categories, other names for inputs, a
 # positive class, a calibration with a bias. Files of version 1 have none of these and mean the same.
 SCHEMA_VERSION = 2
@@ -18,6 +20,7 @@ FileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Task = Literal["binary", "multiclass", "regression"]
 Metrics = dict[str, float]
+Truth = Annotated[str, Field(pattern=r"^[a-z]{1,8}$")]
 
 
 class BundleError(Exception):
@@ -58,7 +61,7 @@ class Boolean(_Column):
 
     type: Literal["boolean"]
     # Texts of the training data, in lower case, that mean true or false beside those two words.
-    texts: dict[str, bool] = {}
+    texts: Annotated[dict[Truth, bool], Field(max_length=16)] = {}
 
 
 class Category(_Column):
@@ -97,6 +100,12 @@ class Date(_Column):
     # How the training data write dates, accepted beside ISO 8601: a format of strptime's, or the
     # unit of numbers since 1970-01-01 UTC: seconds, milliseconds, microseconds or nanoseconds.
     format: str = "iso8601"
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, format: str) -> str:  # noqa: A002
+        require_format(format)
+        return format
 
 
 Input = Annotated[Number | Boolean | Category | Date, Field(discriminator="type")]

@@ -241,7 +241,9 @@ def _value(text: str, field: Field) -> object:
         return text
     if isinstance(field, BooleanField) and stripped.lower() in TRUTHS:
         return TRUTHS[stripped.lower()]
-    if not NUMBER.fullmatch(stripped) or (isinstance(field, DateField) and field.reads_texts):
+    if not NUMBER.fullmatch(stripped):
+        return text
+    if isinstance(field, DateField) and field.is_written(stripped):
         return text
     if isinstance(field, DateField) and COMPACT_DATE.fullmatch(stripped):
         _refuse_compact_date(stripped, field)

@@ -24,15 +24,13 @@ from serving.bundle import (
     FEATURES,
     FIRST_SECOND,
     GAPS,
+    ISO8601,
     Arrays,
     Boolean,
     Category,
     Date,
     Input,
     Number,
-)
-from serving.bundle.date_formats import (
-    ISO8601,
     is_iso8601,
     parse_number,
     parse_numbers,
@@ -165,15 +163,28 @@ class PreciseField(NumberField):
 
 
 class BooleanField(Field):
-    """True or false, which may be written as 1 or 0."""
+    """True or false, which may be written as 1 or 0, or in a text as the training data write it.
+
+    Attributes:
+        truths: What a text in lower case means; none where only JSON's truth values are taken.
+    """
 
     dtype = np.float32
     expected = "true or false"
+
+    def __init__(self, column: Boolean) -> None:
+        super().__init__(column)
+        self.truths = column.texts and {"true": True, "false": False} | column.texts
+        self._longest = max(map(len, self.truths), default=0)
+        if column.texts:
+            self.expected = f"{self.expected}, or {', '.join(map(quoted, column.texts))}"
 
     def check(self, value: object) -> Any:
         """1.0 or 0.0, NaN for a gap."""
         if value is None:
             return self.fill("null")
+        if isinstance(value, str) and self.truths:
+            return self._check_text(value)
         if not isinstance(value, int | float) or not self._is_truth(value):
             self.refuse(value)
         return float(value)
@@ -184,6 +195,15 @@ class BooleanField(Field):
             rounded = numbers.astype(np.float32)
         truths: NDArray[np.bool_] = (rounded == 0) | (rounded == 1)
         return truths
+
+    def _check_text(self, value: str) -> float | str:
+        text = value.strip()
+        if is_gap(text):
+            return self.fill_text(text)
+        truth = self.truths.get(text.lower()) if len(text) <= self._longest else None
+        if truth is None:
+            self.refuse(value)
+        return float(truth)
 
     @staticmethod
     def _is_truth(value: float) -> bool:
@@ -280,14 +300,15 @@ class DateField(Field):
         super().__init__(column)
         self._column = column
         self.format = column.format
+        written = f"written {self.format}, " if "%" in self.format else ""
         self.expected = (
-            f"a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z, or "
+            f"a date {written}in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z, or "
             f"{words_of_numbers(self.format)}"
         )
 
     @property
-    def reads_texts(self) -> bool:
-        """Whether a number that is written as a text means what the number means."""
+    def has_numbers(self) -> bool:
+        """Whether numbers are in another unit than seconds, which a float64 may not tell apart."""
         return self.format != ISO8601
 
     def of_moments(self) -> DateField:
@@ -315,6 +336,10 @@ class DateField(Field):
     def convert(self, numbers: NDArray[Any]) -> NDArray[np.float64]:
         """As `Field.convert`: seconds since 1970-01-01 UTC."""
         return parse_numbers(numbers, self.format)
+
+    def is_written(self, text: str) -> bool:
+        """Whether a text that may look like a number is a date as the training data write it."""
+        return self.format != ISO8601 and parse_text(text, self.format) is not None
 
     def _check_text(self, value: str) -> float | str:
         text = value.strip()

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from serving.bundle import FEATURES, Arrays, counted
 from serving.codec.columns import blocks, check_column, check_long_column, check_numbers, refuse
 from serving.codec.datatypes import BOOL, BYTES, DTYPES, numbers_of, texts_of
-from serving.codec.fields import CategoryField, DateField, Field, Fields, PreciseField
+from serving.codec.fields import (
+    BooleanField,
+    CategoryField,
+    DateField,
+    Field,
+    Fields,
+    PreciseField,
+)
 from serving.codec.json_arrays import built, leaves, list_of, unbuilt
 from serving.codec.json_documents import after_step, text_of_part
 from serving.codec.json_plain import has_signs, narrow, plain_numbers
@@ -202,11 +209,14 @@ def column_of(tensor: Tensor, field: Field) -> Sequence[Any]:
                 f"of different values; got {tensor.datatype}",
                 input=tensor.name,
             )
-        is_date = isinstance(field, DateField) and (tensor.datatype == BOOL or field.reads_texts)
+        is_date = isinstance(field, DateField) and (tensor.datatype == BOOL or field.has_numbers)
         if tensor.data is not None and (isinstance(field, CategoryField) or is_date):
             return _check_values(tensor, field)
         return check_numbers(field, _numbers(tensor, (field,)))
-    if not isinstance(field, CategoryField | DateField):
+    takes_texts = isinstance(field, CategoryField | DateField) or (
+        isinstance(field, BooleanField) and bool(field.truths)
+    )
+    if not takes_texts:
         refuse(f"expected input {quoted(tensor.name)} of numbers; got BYTES", input=tensor.name)
     if tensor.data is None:
         texts: Iterator[object] = texts_of(tensor.content, tensor.name, tensor.rows)

@@ -260,12 +260,28 @@ def _checked(column: Column, value: Any) -> Value:
     """The same value, if the column takes it."""
     if value is None and column.fills_gaps:
         return None
+    if isinstance(value, str):
+        value = _spelled(value, column)
     if value is None or not _is_of(value, column):
         expected = f"{_words(column)}{' or a gap' if column.fills_gaps else ''}"
         came = "none, and the model fills no gap here" if value is None else f"{value!r:.40}"
         raise ValueError(f"expected {expected} in column {column.name!r}; got {came}")
     # A category of whole numbers may be written as one.
     return str(value) if column.kind == "category" else value
+
+
+def _spelled(text: str, column: Column) -> Value:
+    """A truth value or a date that is written as in the training data, as every server takes it."""
+    written = text.strip()
+    if column.kind == "boolean":
+        return column.texts.get(written.lower(), text)
+    if column.kind == "date" and "%" in column.format:
+        try:
+            moment = datetime.strptime(written, column.format)
+        except ValueError:
+            return text
+        return moment.isoformat()
+    return text
 
 
 def _is_of(value: Any, column: Column) -> bool:

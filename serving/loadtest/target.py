@@ -41,7 +41,8 @@ class Column:
         categories: texts that the model tells apart; none of other kinds.
         takes_unseen: whether it takes other texts, too.
         dtype: Type of its numbers, "float32" or "float64".
-        format: How its dates are written as numbers; "iso8601" and others are in seconds.
+        texts: What texts in lower case mean in a column of truth values, beside `true` and `false`.
+        format: How dates are written beside ISO 8601, as the manifest has it.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Column:
     categories: tuple[str, ...] = ()
     takes_unseen: bool = False
     dtype: str = "float32"
+    texts: Mapping[str, bool] = field(default_factory=dict)
     format: str = "iso8601"
 
 
@@ -340,6 +342,7 @@ def _column(said: Mapping[str, Any], example: Mapping[str, Any]) -> Column:
         categories=tuple(said.get("categories", ())),
         takes_unseen=said.get("unseen") == "unknown",
         dtype=said.get("dtype", "float32"),
+        texts=said.get("texts", {}),
         format=said.get("format", "iso8601"),
     )
 

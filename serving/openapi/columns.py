@@ -9,16 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 from serving.bundle import (
+    BASIC_DATE,
+    DATE_UNITS,
     END_OF_DATES,
     FIRST_SECOND,
     GAPS,
+    MOST_TICKS,
     Boolean,
     Category,
     Date,
     Input,
     Number,
+    pattern_of,
+    words_of_numbers,
 )
-from serving.bundle.date_formats import BASIC, MOST_TICKS, TICKS, words_of_numbers
 from serving.codec.fields import EXACT, FLOAT32_LIMIT, FLOAT64_LIMIT
 
 # What is stripped off a text is more than the \s of a schema.
@@ -48,7 +52,7 @@ def value_schema(column: Input) -> dict[str, Any]:
                 f"{column.maximum:.{digits}g}.",
             }
         case Boolean():
-            return {"enum": [True, False, 1, 0, *[None] * gaps]}
+            return _boolean(column, gaps)
         case Category():
             return _category(column, gaps)
         case Date():
@@ -56,31 +60,54 @@ def value_schema(column: Input) -> dict[str, Any]:
                 "anyOf": [
                     {"type": "string", "format": "date"},
                     {"type": "string", "format": "date-time"},
+                    *_written_date(column),
                     _number_of_date(column.format),
                     *[{"type": "null"}] * gaps,
                 ],
-                "description": "ISO 8601, UTC where it names no zone, or "
+                "description": f"{_spelling(column)}ISO 8601, UTC where it names no zone, or "
                 f"{words_of_numbers(column.format)}; years 1 to 9999; in training "
                 f"{column.minimum} to {column.maximum}.",
             }
 
 
 def _number_of_date(format: str) -> dict[str, Any]:  # noqa: A002
-    if format == BASIC:
+    if format == BASIC_DATE:
         return {
             "type": "integer",
             "minimum": 1_01_01,
             "maximum": 9999_12_31,
             "description": "A day, such as 20240517.",
         }
-    ticks = TICKS.get(format, 1)
-    unit = format if format in TICKS else "seconds"
+    ticks = DATE_UNITS.get(format, 1)
+    unit = format if format in DATE_UNITS else "seconds"
     return {
         "type": "number",
         "minimum": max(FIRST_SECOND * ticks, -MOST_TICKS),
         "exclusiveMaximum": min(END_OF_DATES * ticks, MOST_TICKS),
         "description": f"{unit.capitalize()} since 1970-01-01 UTC.",
     }
+
+
+def _boolean(column: Boolean, gaps: bool) -> dict[str, Any]:
+    allowed = [True, False, 1, 0, *[None] * gaps]
+    if not column.texts:
+        return {"enum": allowed}
+    words = ["true", "false", *column.texts]
+    pattern = "|".join("".join(f"[{c}{c.upper()}]" for c in word) for word in words)
+    return {
+        "anyOf": [{"enum": allowed}, {"type": "string", "pattern": f"^({pattern})$"}],
+        "description": f"True or false, also as a text in any case: {', '.join(words)}.",
+    }
+
+
+def _written_date(column: Date) -> list[dict[str, Any]]:
+    """The schema of texts that the training data write otherwise than ISO 8601 does."""
+    pattern = pattern_of(column.format)
+    return [{"type": "string", "pattern": pattern}] if pattern else []
+
+
+def _spelling(column: Date) -> str:
+    return f"Written {column.format}, " if "%" in column.format else ""
 
 
 def _category(column: Category, gaps: bool) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from serving.bundle import Boolean, Category, Date, Input, Manifest, Number
-from serving.bundle.date_formats import number_of
+from serving.bundle import Boolean, Category, Date, Input, Manifest, Number, number_of
 from serving.predict import face
 
 

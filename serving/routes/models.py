@@ -7,8 +7,7 @@ from typing import Any
 
 from flask import Blueprint
 
-from serving.bundle import Date, Input
-from serving.bundle.date_formats import words_of_numbers
+from serving.bundle import Date, Input, words_of_numbers
 from serving.choice import Trial
 from serving.openapi import example_of
 from serving.repository import Repository, ServedModel

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 
 import click
 from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
+from serving.bundle import ISO8601
 from trainer.data.findings import Finding, find
+from trainer.data.preprocess import Encoding
 from trainer.data.reading import Inferred
 from trainer.data.splits import Split
 from trainer.data.tables import Table
@@ -18,7 +21,7 @@ from trainer.export.columns import iso
 SHOWN = 40  # columns of a file that are listed at most
 
 
-def announce(table: Table, parts: Split) -> list[Finding]:
+def announce(table: Table, parts: Split, encoding: Encoding | None = None) -> list[Finding]:
     """Say on stderr what was found in a file's columns, and what in the rows needs attention.
 
     Returns:
@@ -28,10 +31,15 @@ def announce(table: Table, parts: Split) -> list[Finding]:
         Console(file=sys.stderr, width=100, highlight=False).print(
             _columns(table.inferred, table.target_names)
         )
-    found = find(table, parts)
-    for finding in found:
-        click.echo(f"warning: {finding.name}: {finding.detail}; {finding.remedy}", err=True)
+    found = find(table, parts, encoding)
+    warn(found)
     return found
+
+
+def warn(findings: Iterable[Finding]) -> None:
+    """Say on stderr what in the rows needs attention."""
+    for finding in findings:
+        click.echo(f"warning: {finding.name}: {finding.detail}; {finding.remedy}", err=True)
 
 
 def _columns(columns: tuple[Inferred, ...], targets: tuple[str, ...]) -> Grid:
@@ -53,10 +61,13 @@ def _columns(columns: tuple[Inferred, ...], targets: tuple[str, ...]) -> Grid:
 def _values(column: Inferred) -> str:
     if column.oddity:
         return f"for {column.oddity}"
+    if column.texts:
+        return ", ".join(column.texts)
     if column.minimum is None or column.maximum is None:
         return ", ".join(column.words[:4]) + (" …" if len(column.words) > 4 else "")
     if column.kind == "precise":
         return f"{column.minimum:.15g} to {column.maximum:.15g}"
     if column.kind == "date":
-        return f"{iso(column.minimum)} to {iso(column.maximum)}"
+        written = f", written {column.format}" if column.format != ISO8601 else ""
+        return f"{iso(column.minimum)} to {iso(column.maximum)}{written}"
     return f"{column.minimum:g} to {column.maximum:g}"

@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from trainer.check import GradientCase, check_library, check_run
-from trainer.cli.announce import announce
+from trainer.cli.announce import warn
 from trainer.cli.options import SOURCES, choices, configure
-from trainer.data.findings import Finding
+from trainer.data.findings import Finding, find
 from trainer.data.tables import DataError
 from trainer.fit.diagnostics import FAULTS, Measurement
 
@@ -27,30 +27,33 @@ def check(config: Path | None, as_json: bool, **options: str | None) -> None:
     """Examine a run on DATA: its rows, first weights, gradients, and the training itself.
 
     Takes the options of fit and writes nothing. Each fault has a name, a measure, a bound and a
-    remedy; exit status 0 only if there is none. Without DATA, the gradient of every kind of layer,
+    remedy; exit status 0 only if there is none. What should be known of the rows before training is
+    said on stderr. Without DATA, the gradient of every kind of layer,
     activation, loss and penalty is checked on this machine, by centred differences and by the
     complex step.
     """
     if config is None and all(value is None for value in options.values()):
         _check_library(as_json)
         return
+    chosen = configure(config, options)
+    about_rows: list[Finding] = []
     try:
-        found: list[Finding] = []
         measurements = list(
             check_run(
-                configure(config, options),
-                announce=lambda table, parts: found.extend(announce(table, parts)),
+                chosen,
+                lambda table, parts: about_rows.extend(find(table, parts, chosen.encoding())),
             )
         )
     except DataError as error:
         raise click.ClickException(str(error)) from error
     worst = _worst(measurements)
     findings = [m for m in worst if not m.healthy]
+    warn(about_rows)
     if as_json:
         report = {
             "healthy": not findings,
+            "findings": list(map(asdict, about_rows)),
             "measurements": list(map(_described, worst)),
-            "findings": list(map(asdict, found)),
         }
         click.echo(json.dumps(report))
     else:

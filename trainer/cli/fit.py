@@ -87,7 +87,8 @@ def fit(
     try:
         bundle, trained = fit_and_follow(
             chosen, checkpoint, log, tensorboard,
-            lambda table, parts: findings.extend(announce(table, parts)), stage=stage,
+            lambda table, parts: findings.extend(announce(table, parts, chosen.encoding())),
+            stage=stage,
         )  # fmt: skip
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error

@@ -66,9 +66,27 @@ def option(name: str, field: FieldInfo) -> Callable[[F], F]:
         flags = f"{flag}/--no-{flag[2:]}" if field.default else flag
         return click.option(flags, is_flag=True, default=None, help=field.description)
     default = "" if field.default in (None, ()) else f"  [default: {_shown(field.default)}]"
+    if get_origin(field.annotation) is tuple:
+        return click.option(
+            flag,
+            metavar=name.upper(),
+            multiple=True,
+            callback=_all_of if name != "date_format" else _each,
+            help=f"{field.description}{default}",
+        )
     words = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     described = f"{field.description}{': ' if words else ''}{', '.join(words)}"
     return click.option(flag, metavar=name.upper(), help=f"{described}{default}")
+
+
+def _all_of(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Return the entries of a list option that was given several times, None for never."""
+    return ",".join(values) if values else None
+
+
+def _each(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> list[str] | None:
+    """Return the values of an option that may be given several times, None for never."""
+    return list(values) or None
 
 
 def _shown(value: object) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,12 @@ def search(
         require_writable(chosen.models / name)
         finished = Journal(journal or chosen.runs / name / "search.jsonl", watch=_say)
         outcome = run_search(
-            chosen, asked, folds=folds, journal=finished, nested=nested, announce=announce
+            chosen,
+            asked,
+            folds=folds,
+            journal=finished,
+            nested=nested,
+            announce=partial(announce, encoding=chosen.encoding()),
         )
         if not as_json:
             _show(outcome, asked, finished)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from pydantic import ValidationError
 
-from serving.bundle import Bundle, BundleError, Manifest, Number
+from serving.bundle import Bundle, BundleError, Category, Manifest, Number
 from trainer.choices import Config, faults
 from trainer.compress.plain import dense_layers, plain
 from trainer.data.splits import Split
@@ -107,16 +107,19 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
 
 
 def _read(config: Config, manifest: Manifest) -> tuple[Table, Split]:
-    """Load and split the data, numbers as precisely as the model takes them.
+    """Load and split the data, their columns of the kinds that the model takes.
 
-    Before schema version 2, all were in float32.
+    What was a category stays one, also where later versions take its texts for something else, and
+    numbers that were all in float32 before schema version 2 stay so.
     """
-    table, parts = read(config)
+    unread = tuple(c.name for c in manifest.inputs if isinstance(c, Category))
+    reading = replace(config.reading(), unread=unread)
+    table, parts = read(config, reading)
     single = {c.name for c in manifest.inputs if isinstance(c, Number) and c.dtype == "float32"}
     coarser = [column.name for column in table.records.of_kind("precise") if column.name in single]
     if not coarser:
         return table, parts
-    return read(config.model_copy(update={"number": (*config.number, *coarser)}))
+    return read(config, replace(reading, number=(*reading.number, *coarser)))
 
 
 def _constants(content: bytes) -> dict[str, NDArray[np.float32]]:

@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle.date_formats import BASIC
+from serving.bundle import BASIC_DATE
+from trainer.data.checks.merged import find_merged
+from trainer.data.checks.sentinels import find_sentinels, in_words
 from trainer.data.precision import LOST
+from trainer.data.preprocess import Encoding
 from trainer.data.records import MISSING, Column, Records
 from trainer.data.splits import Split, class_codes
 from trainer.data.tables import LARGEST_CLASS, SLICE, Table
@@ -62,6 +65,15 @@ REMEDIES = {
     "those there are count",
     "mostly_missing_column": "unless it matters that it is missing, --drop NAME",
     "many_categories": "merge rare texts into fewer, or --drop NAME",
+    "merged_column": "the network learns next to nothing from it: tell rare texts apart with "
+    "--rare 1; where they are dates, say --date NAME --date-format NAME=%d/%m/%Y (day, month, year "
+    "as they are written); else --drop NAME",
+    "sentinel_value": "where it stands for a value that is not there, say --missing VALUE, such as "
+    "--missing -9999, or leave those cells empty",
+    "dates_as_text": "as a category each of them is a word by itself; say how they are written, or "
+    "--category NAME if they are no dates",
+    "recognized_dates": "say so with --date-format, and other files are read alike; --category NAME "
+    "if they are no dates",
 }
 
 
@@ -82,7 +94,7 @@ class Finding:
     remedy: str
 
 
-def find(table: Table, parts: Split) -> list[Finding]:
+def find(table: Table, parts: Split, encoding: Encoding | None = None) -> list[Finding]:
     """Look for what should be known before training; at most one finding of each kind.
 
     What can be told from a sample is told from up to 50,000 training rows drawn at random, fewer
@@ -92,6 +104,7 @@ def find(table: Table, parts: Split) -> list[Finding]:
     Args:
         table: the data.
         parts: which rows serve for what.
+        encoding: How categories are encoded; by default as `fit` does.
     """
     look = _Look.of(table, parts)
     constant = _constant(look)
@@ -130,6 +143,21 @@ def find(table: Table, parts: Split) -> list[Finding]:
             },
             f"more than {MANY_WORDS:,} different texts: {{}}",
         ),
+        look.finding(
+            "merged_column",
+            {
+                name: words
+                for name, words in find_merged(
+                    table.records, parts, encoding or Encoding()
+                ).items()
+                if name not in identifiers
+            },
+            "texts that are all answered as one, being rare or unseen: {}",
+        ),
+        look.finding(
+            "sentinel_value", _sentinels(look), "far outside all other values in {rows}: {}"
+        ),
+        *_written_dates(table),
     ]
     return [finding for finding in found if finding is not None]
 
@@ -240,7 +268,7 @@ def _like_dates(table: Table) -> Named:
     features = {column.name for column in table.records.of_kind("number", "precise")}
     for column in table.inferred:
         if column.looks_like and column.name in features:
-            is_days = column.looks_like == BASIC
+            is_days = column.looks_like == BASIC_DATE
             how = "days as 20230318 is" if is_days else f"{column.looks_like} since 1970"
             found[column.name] = f"{column.name} ({how})"
     return found
@@ -469,6 +497,32 @@ def _mostly_missing(look: _Look) -> Named:
     return {
         name: f"{name} ({share:.1%})" for name, share in shares.items() if share > MOSTLY_MISSING
     }
+
+
+def _sentinels(look: _Look) -> Named:
+    found = {}
+    for column, values in look.columns:
+        if column.kind in (*NUMBERS, "date"):
+            words = list(in_words(find_sentinels(values, dates=column.kind == "date")))
+            if words:
+                found[column.name] = f"{column.name} ({', '.join(words)})"
+    if look.table.task == "regression":
+        for name, values in zip(look.table.target_names, look.table.target.T, strict=True):
+            if words := list(in_words(find_sentinels(values[look.rows]))):
+                found[name] = f"the target {name} ({', '.join(words)})"
+    return found
+
+
+def _written_dates(table: Table) -> Iterator[Finding]:
+    """What is a date, or seems to be one, though it is written otherwise than in ISO 8601."""
+    for name, kind, sentence in (
+        ("dates_as_text", "category", "texts that look like dates: {}"),
+        ("recognized_dates", "date", "texts that are read as dates: {}"),
+    ):
+        found = {c.name: c.proposal for c in table.inferred if c.proposal and c.kind == kind}
+        if found:
+            shown = _listed([f"{column}: {proposal}" for column, proposal in found.items()])
+            yield Finding(name, tuple(found), sentence.format(shown), REMEDIES[name])
 
 
 def _rare_classes(table: Table, parts: Split) -> Finding | None:

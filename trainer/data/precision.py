@@ -167,7 +167,10 @@ class _Sample:
             self.kept = self._half(self.kept)
 
     def _half(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return values[self._hash(values) >> np.uint32(32 - self._halvings) == 0]
+        half: NDArray[np.float64] = values[
+            self._hash(values) >> np.uint32(32 - self._halvings) == 0
+        ]
+        return half
 
 
 def _lost(values: NDArray[np.float64]) -> tuple[int, bool, bool]:
@@ -179,7 +182,7 @@ def _lost(values: NDArray[np.float64]) -> tuple[int, bool, bool]:
         scale = values.std()
         scaled = ((values - values.mean()) / (scale if scale > 0 else 1)).astype(np.float32)
     lost, still_lost = len(values) - len(together), len(values) - len(np.unique(scaled))
-    return lost, 0 < lost and still_lost <= CURED * lost, bool(together.max() >= CROWDED)
+    return lost, lost > 0 and still_lost <= CURED * lost, bool(together.max() >= CROWDED)
 
 
 def _singles(values: NDArray[np.float64]) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from serving.bundle.date_formats import ISO8601
+from serving.bundle import ISO8601, require_format
 from trainer.data.precision import Loss
 from trainer.data.records import Kind
 
@@ -25,6 +26,9 @@ class Reading:
         category: of texts.
         date: of dates, or dates and times: texts of ISO 8601, its basic form `20230318` among
             them, or numbers of seconds, milliseconds, microseconds or nanoseconds since 1970.
+        date_format: How texts write dates beside ISO 8601, each `COLUMN=FORMAT`, or one `FORMAT` for
+            all columns of dates; see `require_format`.
+        unread: Columns whose texts are categories even if they look like dates or truth values.
         group: whose row each is; no feature.
         time: when each row came about, a date or a number; a feature unless dropped.
     """
@@ -38,6 +42,8 @@ class Reading:
     boolean: tuple[str, ...] = ()
     category: tuple[str, ...] = ()
     date: tuple[str, ...] = ()
+    date_format: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
     group: str | None = None
     time: str | None = None
 
@@ -48,12 +54,56 @@ class Reading:
             "precise": self.precise,
             "boolean": self.boolean,
             "category": self.category,
-            "date": self.date,
+            "date": self.dates(),
         }
 
     def kinds(self) -> dict[str, Kind]:
         """The kind of each column of which one is said."""
         return {name: kind for kind, names in self.columns_of_kinds().items() for name in names}
+
+    def dates(self) -> tuple[str, ...]:
+        """Return the columns that are said to be dates, each once."""
+        return tuple(dict.fromkeys([*self.date, *self.formats()]))
+
+    def formats(self) -> dict[str, str]:
+        """Return the format of each column of dates for which one is said.
+
+        Raises:
+            ValueError: If a format is unknown, said twice for a column, or of no column.
+        """
+        own: dict[str, str] = {}
+        common: list[str] = []
+        for entry in self.date_format:
+            column, written = split_format(entry)
+            if column is None:
+                common.append(written)
+            elif own.setdefault(column, written) != written:
+                raise ValueError(f"expected one date format for {column!r}; got two")
+        if len(set(common)) > 1:
+            raise ValueError(
+                f"expected one date format for all columns, or COLUMN=FORMAT; got "
+                f"{' and '.join(map(repr, common))}"
+            )
+        others = {*self.number, *self.precise, *self.boolean, *self.category}
+        dates = [*self.date, *([] if self.time is None or self.time in others else [self.time])]
+        if common and not dates:
+            raise ValueError(
+                f"expected COLUMN={common[0]}, or the columns of dates with --date; got the date "
+                f"format alone"
+            )
+        return dict.fromkeys(dates, common[0]) | own if common else own
+
+
+def split_format(entry: str) -> tuple[str | None, str]:
+    """Return the column, None for all of them, and the format of an entry of `date_format`.
+
+    Raises:
+        ValueError: If it is no format.
+    """
+    column, sign, _ = entry.partition("%")[0].rpartition("=")
+    written = entry[len(column) + len(sign) :]
+    require_format(written)
+    return (column if sign else None), written
 
 
 @dataclass(frozen=True)
@@ -73,9 +123,12 @@ class Inferred:
         whole: whether all are whole numbers.
         words: of a category, its texts, sorted.
         oddity: the value, and its row, for which numbers, dates or truth values became texts.
-        loss: of numbers, what float32 makes of their different values; None where it was not asked.
-        format: of a date, how it is written, as in the manifest.
-        looks_like: of numbers, the format of date that they may be meant for; "" if none.
+        texts: Of truth values, texts in lower case that mean true or false beside those words.
+        format: Of dates, how they are written beside ISO 8601, as in the manifest.
+        proposal: Options by which texts that look like dates, or were taken for them without being
+            asked, are read as such; empty where there is nothing to propose.
+        loss: Of numbers, what float32 makes of their different values; None where it was not asked.
+        looks_like: Of numbers, the format of date that they may be meant for; empty if none.
     """
 
     name: str
@@ -90,6 +143,8 @@ class Inferred:
     whole: bool = False
     words: tuple[str, ...] = ()
     oddity: str = ""
-    loss: Loss | None = None
+    texts: Mapping[str, bool] = field(default_factory=dict)
     format: str = ISO8601
+    proposal: str = ""
+    loss: Loss | None = None
     looks_like: str = ""

@@ -6,15 +6,14 @@ arrays mapped from files serve as well as arrays in memory. A gap stays a gap he
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import FEATURES
-from serving.bundle.date_formats import ISO8601
+from serving.bundle import FEATURES, ISO8601
 
 # A precise number is one that float32 cannot tell from others; it is kept in float64.
 Kind = Literal["number", "precise", "boolean", "category", "date"]
@@ -29,23 +28,16 @@ class Column:
         name: as in the header.
         kind: what its values are.
         words: of a category, the texts that its codes stand for, distinct, none empty.
-        format: of a date, how its texts or numbers are written, as in the manifest.
+        texts: Of a boolean, texts in lower case that mean true or false beside those words.
+        format: Of a date, how texts write it beside ISO 8601, as in `Date.format`.
     """
 
     name: str
     kind: Kind = "number"
     words: tuple[str, ...] = ()
-    format: str = ISO8601
-
-    def __repr__(self) -> str:
-        """Leave out what is as in every table before it could be said: fingerprints hold it."""
-        shown = [f"{key}={getattr(self, key)!r}" for key in ("name", "kind", "words")]
-        shown += [
-            f"{each.name}={getattr(self, each.name)!r}"
-            for each in fields(self)[len(shown) :]
-            if getattr(self, each.name) != each.default
-        ]
-        return f"Column({', '.join(shown)})"
+    # How a value is written is no part of a table's fingerprint, which is made of this text.
+    texts: Mapping[str, bool] = field(default_factory=dict, repr=False, hash=False)
+    format: str = field(default=ISO8601, repr=False)
 
 
 @dataclass(frozen=True)

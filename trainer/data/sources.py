@@ -79,7 +79,7 @@ def default_name(data: str) -> str:
 def _refuse_columns(data: str, reading: Reading, taken: Collection[str] = ()) -> None:
     for field in fields(reading):
         said = getattr(reading, field.name)
-        if field.name not in ("task", *taken) and said != field.default:
+        if field.name not in ("task", "unread", *taken) and said != field.default:
             raise DataError(
                 f"expected no {field.name} column: {data} says itself what is to be predicted, and "
                 f"from what; got {said!r}; leave it out"

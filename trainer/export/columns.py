@@ -38,7 +38,7 @@ def describe_columns(
                     Category(**said, type="category", categories=words[column.name], unseen=unseen)
                 )
             case "boolean":
-                described.append(Boolean(**said, type="boolean"))
+                described.append(Boolean(**said, type="boolean", texts=dict(column.texts)))
             case "number":
                 low, high = _range(known.column(column.name))
                 described.append(Number(**said, type="number", minimum=low, maximum=high))

@@ -5,17 +5,17 @@ Each function takes a column of a batch, `(n,)`, and gives None if some value is
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from serving.bundle import GAPS, seconds_of_ticks
-from serving.bundle.date_formats import ISO8601
-from trainer.data.files.date_numbers import numbers_to_dates
+from serving.bundle import GAPS, ISO8601, parse_text, seconds_of_ticks
+from trainer.data.files.date_numbers import NUMERIC, numbers_to_dates
 from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import MISSING, Kind
 
@@ -28,6 +28,15 @@ BASIC_TIMES = (  # ISO 8601's basic form of dates and times, and what the extend
     (r"^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})", r"\1-\2-\3T\4:\5:\6"),
     (r"^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})", r"\1-\2-\3T\4:\5"),
 )
+TRUTHS = {"true": True, "false": False}
+PAIRS = (
+    {"yes": True, "no": False},
+    {"y": True, "n": False},
+    {"t": True, "f": False},
+    {"on": True, "off": False},
+)
+SPELLED = {word: truth for pair in PAIRS for word, truth in pair.items()}
+MOST_SPELLINGS = 16  # of two words in upper and lower case; more different texts are no truths
 
 
 def texts(array: pa.Array) -> pa.Array:
@@ -67,23 +76,48 @@ def truths(array: pa.Array) -> NDArray[np.float64] | None:
     return np.where(gaps, np.nan, found)
 
 
-def booleans(array: pa.Array) -> NDArray[np.float64] | None:
-    """Like `truths`, or numbers 1 and 0."""
-    found = truths(array)
-    if found is None:
+def booleans(array: pa.Array, truths: Mapping[str, bool] = TRUTHS) -> NDArray[np.float64] | None:
+    """True and false, also as numbers or as texts in any case, as 1 and 0; NaN for a gap.
+
+    Args:
+        array: Column of a batch, `(n,)`.
+        truths: What texts in lower case mean, beside `true` and `false`.
+    """
+    if not pa.types.is_string(array.type):
         found = numbers(array)
+    else:
+        meaning = TRUTHS | truths
+        coded = codes(pc.utf8_lower(array), pa.array(list(meaning), pa.string()))
+        spelled = coded != MISSING
+        rest = numbers(pc.if_else(pa.array(spelled), pa.scalar(None, pa.string()), array))
+        if rest is None:
+            return None
+        # The last is of a code that is none, and is not taken.
+        found = np.where(spelled, np.array([*meaning.values(), np.nan])[coded], rest)
     return found if found is not None and np.isin(found[~np.isnan(found)], (0, 1)).all() else None
+
+
+def truths_of(texts: Collection[str]) -> dict[str, bool]:
+    """Return what texts mean if they are the two words of one pair, such as Y and N, in any case.
+
+    One word of a pair alone says nothing: it could as well be one of many categories.
+    """
+    words = {text.lower() for text in texts} if len(texts) <= MOST_SPELLINGS else set()
+    return next((pair for pair in PAIRS if words == set(pair)), {})
 
 
 def dates(array: pa.Array, format: str = ISO8601) -> NDArray[np.float64] | None:  # noqa: A002
     """Dates, or dates and times, as seconds since 1970-01-01 UTC; NaN for a gap.
 
-    Those without a zone are taken for UTC. Texts of ISO 8601 are read beside another format, as the
-    server does.
+    Those without a zone are taken for UTC.
+
+    Args:
+        array: Column of a batch, `(n,)`.
+        format: How texts are written; those that are not are read by ISO 8601.
     """
     kind = array.type
-    if format != ISO8601 and not pa.types.is_temporal(kind):
-        return _formatted_dates(texts(array) if pa.types.is_string(kind) else array, format)
+    if format in NUMERIC and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return numbers_to_dates(array, format)
     if pa.types.is_timestamp(kind):
         found = _seconds(array, TICKS[kind.unit])
     elif pa.types.is_date32(kind):
@@ -93,7 +127,7 @@ def dates(array: pa.Array, format: str = ISO8601) -> NDArray[np.float64] | None:
     elif pa.types.is_null(kind):
         return numbers(array)
     else:
-        parsed = _parsed_dates(texts(array)) if pa.types.is_string(kind) else None
+        parsed = _texts_as_dates(texts(array), format) if pa.types.is_string(kind) else None
         if parsed is None:
             return None
         found = parsed
@@ -119,17 +153,38 @@ def missing(array: pa.Array) -> NDArray[np.bool_]:
     return found
 
 
+class Typed(Protocol):
+    """What is known of how a column's values are written; `Column` and `Inferred` are such."""
+
+    @property
+    def kind(self) -> Kind:
+        """What the values are."""
+
+    @property
+    def texts(self) -> Mapping[str, bool]:
+        """Texts that mean true or false."""
+
+    @property
+    def format(self) -> str:
+        """How dates are written."""
+
+
 Parser = Callable[[pa.Array], NDArray[np.float64] | None]
-PARSERS: dict[Kind, Parser] = {
-    "number": numbers,
-    "precise": numbers,
-    "boolean": booleans,
-    "date": dates,
-}
+
+
+def parser(column: Typed) -> Parser:
+    """Return what reads the values of a column; of a category there is nothing to parse."""
+    match column.kind:
+        case "boolean":
+            return lambda array: booleans(array, column.texts)
+        case "date":
+            return lambda array: dates(array, column.format)
+        case _:
+            return numbers
 
 
 def first_odd(
-    array: pa.Array, parse: Callable[[pa.Array], NDArray[np.float64] | None]
+    array: pa.Array, parse: Parser
 ) -> tuple[int, str]:
     """The place and the text of the first value that `parse` refuses; there is one."""
     low, high = 0, len(array)  # the first `low` are well; among the first `high` one is not
@@ -142,18 +197,30 @@ def first_odd(
     return low, str(array[low].as_py()).strip()
 
 
-def parser(kind: Kind, format: str = ISO8601) -> Parser:  # noqa: A002
-    """What reads a column of a kind other than category; `format` is that of dates."""
-    return partial(dates, format=format) if kind == "date" else PARSERS[kind]
+def _texts_as_dates(array: pa.Array, format: str) -> NDArray[np.float64] | None:  # noqa: A002
+    if format == ISO8601:
+        return _parsed_dates(array)
+    if format in NUMERIC:
+        return _numeric_texts_as_dates(array, format)
+    encoded = array.dictionary_encode()
+    found = [_as_written(text, format) for text in encoded.dictionary.to_pylist()]
+    if None in found:
+        return None
+    table: NDArray[np.float64] = np.array([*found, np.nan])
+    return table[_indices(encoded)]
 
 
-def _formatted_dates(array: pa.Array, format: str) -> NDArray[np.float64] | None:  # noqa: A002
-    found = numbers_to_dates(array, format)
-    if found is not None or not pa.types.is_string(array.type):
-        return found
+@lru_cache(2**16)
+def _as_written(text: str, format: str) -> float | None:  # noqa: A002
+    """As the server reads it: by the column's format, or else by ISO 8601."""
+    seconds = parse_text(text, format)
+    return parse_text(text, ISO8601) if seconds is None else seconds
+
+
+def _numeric_texts_as_dates(array: pa.Array, format: str) -> NDArray[np.float64] | None:  # noqa: A002
     iso, nothing = pc.match_substring_regex(array, ISO_TEXT), pa.scalar(None, pa.string())
-    texts_of_iso = _parsed_dates(pc.if_else(iso, array, nothing))
     others = numbers_to_dates(pc.if_else(iso, nothing, array), format)
+    texts_of_iso = _parsed_dates(pc.if_else(iso, array, nothing))
     if texts_of_iso is None or others is None:
         return None
     return np.where(np.isnan(others), texts_of_iso, others)

@@ -7,7 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from serving.bundle.date_formats import BASIC, TICKS, parse_numbers
+from serving.bundle import BASIC_DATE, DATE_UNITS, parse_numbers
+
+NUMERIC = (BASIC_DATE, *DATE_UNITS)  # formats that numbers have
 
 # The first and the last second at which a number is taken for a moment of our time.
 FIRST_PLAUSIBLE, LAST_PLAUSIBLE = 631_152_000.0, 4_102_444_800.0  # 1990-01-01, 2100-01-01
@@ -44,7 +46,7 @@ def are_days(values: NDArray[np.float64]) -> bool:
     there = values[~np.isnan(values)]
     if not ((there >= FIRST_DAY) & (there <= LAST_DAY)).all():
         return False
-    return not np.isnan(parse_numbers(there, BASIC)).any()
+    return not np.isnan(parse_numbers(there, BASIC_DATE)).any()
 
 
 def format_of(low: float, high: float, *, days: bool) -> str | None:
@@ -60,8 +62,8 @@ def format_of(low: float, high: float, *, days: bool) -> str | None:
         is none.
     """
     if days:
-        return BASIC
-    for unit, ticks in TICKS.items():
+        return BASIC_DATE
+    for unit, ticks in DATE_UNITS.items():
         if FIRST_PLAUSIBLE * ticks <= low and high < LAST_PLAUSIBLE * ticks:
             return unit
     return None

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from serving.bundle.date_formats import ISO8601, parse_numbers
+from serving.bundle import ISO8601, parse_numbers
 from trainer.data.files import cells
 from trainer.data.files.date_numbers import are_days, format_of
+from trainer.data.files.date_proposals import Proposal, propose
 from trainer.data.files.roles import roles
 from trainer.data.files.source import Source
 from trainer.data.precision import DistinctNumbers
@@ -37,9 +40,11 @@ def infer(source: Source, reading: Reading) -> list[Inferred]:
     """What is found in the columns of `source`, in order; those dropped are left out.
 
     Text is a number, a truth value or a date if all values of its column are, and else a category;
-    typed columns are what their type says. A target of truth values is a category, so that the
-    classes keep the words of the file. A feature of numbers of which float32 would lose more than
-    `precision.LOST` of the different values is precise, unless it is said to be a number.
+    Y and N, and other words in pairs, are truth values, and so are dates those that are written in
+    exactly one of the common formats. Typed columns are what their type says. A target of truth
+    values is a category, so that the classes keep the words of the file. A feature of numbers of
+    which float32 would lose more than `precision.LOST` of the different values is precise, unless
+    it is said to be a number.
 
     Args:
         source: read once, batch by batch, and once more if numbers turn to text late.
@@ -50,7 +55,7 @@ def infer(source: Source, reading: Reading) -> list[Inferred]:
             that is none of a table's, or too many different texts; or there are no rows.
     """
     found = roles(source, reading)
-    said = reading.kinds()
+    said, formats = reading.kinds(), reading.formats()
     if said.get(found.target) == "precise":
         said[found.target] = "number"
     watches = {
@@ -58,7 +63,9 @@ def infer(source: Source, reading: Reading) -> list[Inferred]:
             source.name,
             name,
             said.get(name),
+            format=formats.get(name, ISO8601),
             words=name == found.target,
+            unread=name in reading.unread,
             unbounded=name == found.group,
             precision=DistinctNumbers.of_table(len(source.columns))
             if name in found.features
@@ -97,7 +104,9 @@ class _Watch:
         name: str,
         kind: Kind | None,
         *,
+        format: str = ISO8601,  # noqa: A002
         words: bool = False,
+        unread: bool = False,
         unbounded: bool = False,
         oddity: str = "",
         precision: DistinctNumbers | None = None,
@@ -108,7 +117,9 @@ class _Watch:
             source: for messages.
             name: the column's.
             kind: said to be its; else inferred.
+            format: How its texts write dates, where they are dates.
             words: take truth values for texts.
+            unread: Take texts for nothing else than texts.
             unbounded: any number of different texts will do; they are not kept.
             oddity: why it is no column of numbers, where that is known.
             precision: Counts what float32 tells apart, where that is asked.
@@ -117,6 +128,7 @@ class _Watch:
         self.more = False  # different values than are in `distinct`
         self._source, self._said = source, kind is not None
         self._words, self._unbounded = words, unbounded
+        self._format, self._unread = format, unread or words
         self._distinct = pa.array([], pa.string())
         self._rows = self._gaps = self._first_gap = 0
         self._low, self._high, self._whole = np.inf, -np.inf, True
@@ -160,44 +172,75 @@ class _Watch:
                 f"{self._source}: expected text without NUL characters in {self.name!r}; got one "
                 f"with; is it a binary file?"
             )
-        date_format = self._date_format()
-        kind, low, high = self.kind, float(self._low), float(self._high)
+        if self._is_numeric_date:
+            self._format = self._date_format()
+        proposal = propose(texts) if self.kind == "category" and not self._is_fixed else None
+        kind, truths, written = self._read_words(texts, proposal)
         loss = None
         if kind in ("number", "precise") and self._precision is not None:
             loss = self._precision.loss(self.name)
             if kind == "number" and not self._said and loss.needs_float64:
                 kind = "precise"
-        if self._is_numeric_date:
-            low, high = parse_numbers(np.array([low, high]), date_format).tolist()
-        values = None if kind == "category" else cells.parser(kind, date_format)(self._texts())
-        distinct = len(texts if values is None else np.unique(values))  # 1 and 1.0 are one
-        ranged = kind in ("number", "precise", "date")
-        return Inferred(
+        found = Inferred(
             name=self.name,
             kind=kind,
             rows=self._rows,
             gaps=self._gaps,
             first_gap=self._first_gap,
-            distinct=None if self.more else distinct,
+            distinct=None,
             example=texts[0],
-            minimum=low if ranged else None,
-            maximum=high if ranged else None,
             whole=kind in ("number", "precise") and self._whole,
-            words=tuple(sorted(texts)) if self.kind == "category" and not self._unbounded else (),
+            words=tuple(sorted(texts)) if kind == "category" and not self._unbounded else (),
             oddity=self.oddity,
+            texts=truths,
+            format=written,
+            proposal=proposal.advice(self.name) if proposal else "",
             loss=loss,
-            format=date_format,
             looks_like=self._looks_like() if loss is not None else "",
         )
+        values = None if kind == "category" else cells.parser(found)(self._texts())
+        if not self.more:  # 1 and 1.0 are one
+            different = len(texts if values is None else np.unique(values))
+            found = replace(found, distinct=different)
+        if kind not in ("number", "precise", "date"):
+            return found
+        low, high = self._low, self._high
+        if self._is_numeric_date:
+            low, high = parse_numbers(np.array([low, high]), written)
+        if self.kind == "category" and values is not None:
+            low, high = values.min(), values.max()
+        return replace(found, minimum=float(low), maximum=float(high))
+
+    @property
+    def _is_fixed(self) -> bool:
+        """Whether texts are to be categories whatever they look like."""
+        return self._said or self._unread or self._unbounded
+
+    def _read_words(
+        self, texts: list[str], proposal: Proposal | None
+    ) -> tuple[Kind, dict[str, bool], str]:
+        """The kind of the column now that all of its texts are known, and how they are written."""
+        assert self.kind is not None  # noqa: S101
+        if self.kind == "boolean":
+            met = {text.lower() for text in texts}
+            spelled = {w: t for pair in cells.PAIRS for w, t in pair.items() if met & set(pair)}
+            if self._words and spelled:
+                return "category", {}, ISO8601  # so that the classes keep the words of the file
+            return "boolean", spelled, ISO8601
+        if self.kind != "category" or self._is_fixed:
+            return self.kind, {}, self._format
+        if truths := cells.truths_of(texts):
+            return "boolean", truths, ISO8601
+        if proposal and proposal.is_certain:
+            return "date", {}, proposal.formats[0]
+        return "category", {}, ISO8601
 
     def _date_format(self) -> str:
-        """How a column of dates is written.
+        """How a column of dates writes its numbers.
 
         Raises:
-            DataError: it holds numbers that are dates in no unit.
+            DataError: they are dates in no unit.
         """
-        if not self._is_numeric_date:
-            return ISO8601
         found = format_of(self._low, self._high, days=self._days)
         if found is None:
             raise DataError(
@@ -243,18 +286,24 @@ class _Watch:
         """The values, or None of a category, which it is from the first odd value on."""
         if self.kind is None or self.kind == "category":
             return None
-        # That ones and zeros are truth values has to be said.
-        strict = self.kind == "boolean" and not self._said
-        parse = cells.truths if strict else cells.PARSERS[self.kind]
-        if self.kind == "date" and self._said:
+        parse: cells.Parser
+        if self.kind == "boolean":
+            # That ones and zeros are truth values has to be said.
+            parse = partial(cells.booleans, truths=cells.SPELLED) if self._said else cells.truths
+        elif self.kind == "date":
             parse = self._parser_of_dates(array)
+        else:
+            parse = cells.numbers
         values = parse(array)
         if values is None:
             place, text = cells.first_odd(array, parse)
             odd = f"{text!r} in row {row + place + 1}"
             if self._said:
+                called = CALLED[self.kind]
+                if self._format != ISO8601:
+                    called = f"dates written {self._format}, or in ISO 8601,"
                 raise DataError(
-                    f"{self._source}: expected {CALLED[self.kind]} in {self.name!r}; got {odd}; "
+                    f"{self._source}: expected {called} in {self.name!r}; got {odd}; "
                     f"correct it or leave that cell empty"
                 )
             self.oddity = f"expected {CALLED[self.kind]}; got {odd}"
@@ -262,10 +311,11 @@ class _Watch:
         return values
 
     def _parser_of_dates(self, array: pa.Array) -> cells.Parser:
-        """What reads a column that is said to hold dates: numbers, if it begins with one."""
-        if self._low > self._high and cells.dates(array) is None:
-            self._is_numeric_date = cells.numbers(array) is not None
-        return cells.numbers if self._is_numeric_date else cells.dates
+        """What reads a column of dates: as numbers, if it is said to be one and begins with one."""
+        if self._said and self._format == ISO8601 and self._low > self._high:
+            is_number = cells.dates(array) is None and cells.numbers(array) is not None
+            self._is_numeric_date = is_number
+        return cells.numbers if self._is_numeric_date else partial(cells.dates, format=self._format)
 
     def _see_values(self, array: pa.Array, values: NDArray[np.float64], row: int) -> None:
         there = values[~np.isnan(values)]
@@ -303,10 +353,16 @@ class _Watch:
                 f"of {MOST_TEXT} bytes together; got more up to row {row + len(array)}, such as "
                 f"{self._texts()[-1].as_py()[:40]!r}; it looks like an identifier or free text: "
                 f"leave it out with --drop {shlex.quote(self.name)}{self._correction()}"
+                f"{self._proposal()}"
             )
 
     def _texts(self) -> pa.Array:
         return cells.texts(self._distinct).drop_null().unique()
+
+    def _proposal(self) -> str:
+        """How to have texts read as dates that are too many for a category."""
+        found = None if self._is_fixed else propose(self._texts().to_pylist())
+        return f"; {found.advice(self.name)}" if found else ""
 
     def _correction(self) -> str:
         return f", or correct it if it is not one: {self.oddity}" if self.oddity else ""

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from serving.bundle.date_formats import ISO8601
+from serving.bundle import ISO8601
 from trainer.data.files import cells
 from trainer.data.files.roles import roles
 from trainer.data.files.source import Source
@@ -49,10 +49,7 @@ def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> In
             too large for float32.
     """
     found, known = roles(source, reading), {column.name: column for column in inferred}
-    columns = [
-        Column(name, known[name].kind, known[name].words, known[name].format)
-        for name in found.features
-    ]
+    columns = [_column(known[name]) for name in found.features]
     readers = {found.target: _target(source, known[found.target])}
     if found.group is not None:
         _refuse_gaps(source, known[found.group])
@@ -121,8 +118,12 @@ def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -
     return Records(tuple(filled), numbers, dates, codes, precise)
 
 
+def _column(found: Inferred) -> Column:
+    return Column(found.name, found.kind, found.words, found.texts, found.format)
+
+
 def _parsed(array: pa.Array, column: Column, row: int) -> NDArray[Any]:
-    parse = cells.parser(column.kind, column.format)
+    parse = cells.parser(column)
     if column.kind == "precise" and pa.types.is_floating(array.type) and array.type.bit_width < 64:
         raise DataError(
             f"expected float64 in {column.name!r}, since float32 makes the same of different "
@@ -149,8 +150,9 @@ def _parsed(array: pa.Array, column: Column, row: int) -> NDArray[Any]:
 
 def _called(column: Column) -> str:
     if column.kind == "date" and column.format != ISO8601:
-        return f"a date ({column.format}, or ISO 8601)"
-    return CALLED[column.kind]
+        return f"a date written {column.format}, or in ISO 8601,"
+    also = f", or {listed(list(column.texts))}" if column.texts else ""
+    return f"{CALLED[column.kind]}{also}"
 
 
 def _coded(array: pa.Array, column: Column, row: int) -> tuple[Column, NDArray[np.int32]]:
@@ -195,7 +197,7 @@ def _times(source: Source, column: Inferred) -> Reader:
             f"{source.name}: expected dates or numbers in {column.name!r}, to know when each row "
             f"came about; got {column.example!r}; {column.oddity or 'choose another column'}"
         )
-    parse = cells.parser(column.kind, column.format)
+    parse = cells.parser(column)
     return lambda array: _filled(parse(array))
 
 

@@ -70,6 +70,10 @@ def roles(source: Source, reading: Reading) -> Roles:
 
 def _check_said(source: Source, reading: Reading) -> None:
     there = source.columns
+    try:
+        reading.dates()
+    except ValueError as error:
+        raise DataError(f"{source.name}: {error}") from error
     if reading.target is not None and reading.target not in there:
         raise DataError(
             f"{source.name}: expected a target out of {listed(there)}; got {reading.target!r}"

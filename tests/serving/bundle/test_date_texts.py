@@ -1,0 +1,66 @@
+"""Dates as people write them, against the standard library's own strptime."""
+
+import json
+import re
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.bundle import Date, parse_text, pattern_of, require_format
+from tests.fuzzing import examples
+
+FORMATS = (
+    "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%b-%Y", "%B %d, %Y", "%d%b%Y", "%Y%m%d",
+    "%a, %d %b %Y %H:%M:%S %z", "%d/%m/%y %H:%M", "%m/%d/%Y %I:%M:%S %p", "%Y-%m-%dT%H:%M:%S.%f",
+)  # fmt: skip
+
+
+@examples(200)
+@given(st.datetimes(datetime(1969, 1, 1), datetime(2068, 12, 31)), st.sampled_from(FORMATS))
+def test_parse_text_reads_what_strptime_reads(moment, written):
+    text = moment.replace(tzinfo=UTC).strftime(written)
+    meant = datetime.strptime(text, written).replace(tzinfo=UTC)
+    assert parse_text(text, written) == meant.timestamp()
+    assert parse_text(text.upper(), written) == meant.timestamp()
+    assert re.search(pattern_of(written), text)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("31/02/2025", "%d/%m/%Y"), ("22/13/2025", "%d/%m/%Y"), ("22/06/25", "%d/%m/%Y"),
+        ("00/06/2025", "%d/%m/%Y"), ("22/06/0000", "%d/%m/%Y"), ("22/06/2025 ", "%d/%m/%Y"),
+        ("22-06-2025", "%d/%m/%Y"), ("22/06/2025 10:00", "%d/%m/%Y"), ("", "%d/%m/%Y"),
+        ("٢٢/06/2025", "%d/%m/%Y"), ("22-Juin-2025", "%d-%b-%Y"), ("1/6/2025 0:30 AM", "%d/%m/%Y %I:%M %p"),
+        ("1/6/2025 25:00", "%d/%m/%Y %H:%M"), ("01/01/0001 00:00 +01:00", "%d/%m/%Y %H:%M %z"),
+        ("31/12/9999 23:59 -00:01", "%d/%m/%Y %H:%M %z"), ("1" * 10**6, "%d/%m/%Y"),
+    ],
+)  # fmt: skip
+def test_parse_text_refuses_what_is_no_date_of_the_format(text, written):
+    assert parse_text(text, written) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("dd/mm/yyyy", "a format such as"), ("%d/%m", "a year and a month"), ("%Y", "a year and"),
+        ("%d/%m/%Y %d", "%d once"), ("%d/%m/%Y %y", "%Y or %y once"), ("%d/%m/%Y %I:%M", "together"),
+        ("%d/%m/%Y %c", "%c"), ("%d/%m/%", "directives"), ("%d%m%Y", "whose texts are numbers"),
+        ("%Y-%d-%m", "nothing else in ISO 8601"), ("%d/%m/%Y" + "x" * 64, "at most 64"),
+    ],
+)  # fmt: skip
+def test_require_format_names_what_is_wrong(written, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        require_format(written)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Date(name="d", type="date", missing="refuse", minimum="", maximum="", format=written)
+
+
+def test_pattern_of_is_of_json_schema():
+    assert re.search(pattern_of("%d.%m.%Y"), "22.06.2025")
+    assert not re.search(pattern_of("%d.%m.%Y"), "22/06/2025")
+    assert not re.search(pattern_of("%d.%m.%Y"), "32.06.2025")
+    assert "(?P" not in json.dumps(pattern_of("%d.%m.%Y"))
+    assert pattern_of("iso8601") is pattern_of("seconds") is None
