@@ -37,9 +37,7 @@ EXTENDED = re.compile(  # whose group is the digits of a second's fraction
     r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?",
     re.ASCII,
 )
-BASIC_TIME = re.compile(
-    r"\d{8}T\d{4}(?:\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?", re.ASCII
-)
+BASIC_TIME = re.compile(r"\d{8}T\d{4}(?:\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?", re.ASCII)
 # Tables with gaps write a whole number with a fraction of zeros.
 BASIC_DAY = re.compile(r"(\d{8})(?:\.0++)?", re.ASCII)
 WHOLE = re.compile(r"([+-]?\d{1,20})(?:\.0++)?", re.ASCII)

@@ -1,0 +1,203 @@
+"""Columns of float64, and dates in units of numbers, in every body format."""
+
+import io
+import json
+import struct
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from serving.bundle import Date, Number
+from serving.codec.fields import Fields
+from serving.codec.inference_v2 import ask_inference
+from serving.codec.rows import ask_rows
+from serving.codec.tensorflow import ask_tensorflow
+from serving.errors import InvalidInstancesError
+from serving.wire import Message
+
+ARROW, NPY = "application/vnd.apache.arrow.stream", "application/x-npy"
+RAW, CSV = "application/octet-stream", "text/csv"
+NORTHING = Number(
+    name="northing", type="number", missing="refuse", dtype="float64", minimum=0, maximum=1
+)
+X = Number(name="x", type="number", missing="impute", minimum=0, maximum=1)
+PRECISE = Fields([NORTHING, X])
+VALUES = [5812345.001, 5812345.002, -1e300]
+
+
+def json_body(columns):
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return ask_rows, Message(json.dumps({"instances": rows}).encode())
+
+
+def json_rows(columns):
+    rows = list(zip(*columns.values(), strict=True))
+    return ask_rows, Message(json.dumps({"instances": rows}).encode())
+
+
+def csv_body(columns):
+    lines = [",".join(columns)]
+    lines += [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
+    return ask_rows, Message("\n".join(lines).encode(), CSV)
+
+
+def arrow_body(columns):
+    table = pa.table(columns)
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return ask_rows, Message(sink.getvalue(), ARROW)
+
+
+def tensorflow_body(columns):
+    return ask_tensorflow, Message(json.dumps({"inputs": columns}).encode())
+
+
+def tensors(columns, datatypes):
+    inputs = [
+        {"name": name, "datatype": datatypes[name], "shape": [len(values)], "data": list(values)}
+        for name, values in columns.items()
+    ]
+    return ask_inference, Message(json.dumps({"inputs": inputs}).encode())
+
+
+def binary_tensor(name, values, datatype, code):
+    data = struct.pack(f"<{len(values)}{code}", *values)
+    head = json.dumps({
+        "inputs": [{"name": name, "datatype": datatype, "shape": [len(values), 1],
+                    "parameters": {"binary_data_size": len(data)}}]
+    }).encode()  # fmt: skip
+    return ask_inference, Message(head + data, RAW, json_bytes=len(head))
+
+
+def asked(ask_and_message, fields):
+    ask, message = ask_and_message
+    return ask(message, fields).inputs
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        json_body,
+        json_rows,
+        csv_body,
+        arrow_body,
+        tensorflow_body,
+        lambda columns: tensors(columns, {"northing": "FP64", "x": "FP32"}),
+    ],
+)
+def test_float64_arrives_with_all_of_its_digits(made):
+    inputs = asked(made({"northing": VALUES, "x": [1.0, 2.0, 3.0]}), PRECISE)
+    assert inputs["northing"].dtype == np.float64
+    assert inputs["northing"][:, 0].tolist() == VALUES
+    assert inputs["x"].dtype == np.float32
+
+
+@pytest.mark.parametrize("value", ["1e400", str(10**400)])
+def test_a_number_beyond_float64_is_refused(value):
+    message = Message(f'{{"instances": [{{"northing": {value}, "x": 1}}]}}'.encode())
+    with pytest.raises(InvalidInstancesError, match="float64 cannot hold|finite"):
+        ask_rows(message, PRECISE)
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP16", "BF16"])
+def test_tensors_that_have_lost_digits_are_refused(datatype):
+    columns = {"northing": [1.0], "x": [1.0]}
+    with pytest.raises(InvalidInstancesError, match=f"of FP64, since .* got {datatype}"):
+        asked(tensors(columns, {"northing": datatype, "x": "FP32"}), PRECISE)
+
+
+def test_arrow_columns_of_float32_are_refused():
+    columns = {"northing": pa.array([1.0], pa.float32()), "x": pa.array([1.0])}
+    with pytest.raises(InvalidInstancesError, match="expected float64 in field 'northing'"):
+        asked(arrow_body(columns), PRECISE)
+
+
+def test_integers_are_taken_for_float64():
+    columns = {"northing": pa.array([5812345], pa.int64()), "x": pa.array([1.0])}
+    assert asked(arrow_body(columns), PRECISE)["northing"][0, 0] == 5812345
+
+
+@pytest.mark.parametrize("media", [NPY, RAW])
+def test_a_matrix_is_refused_with_the_formats_that_are_taken(media):
+    file = io.BytesIO()
+    np.save(file, np.ones((1, 2)))
+    with pytest.raises(InvalidInstancesError, match='reads "northing" in float64.*JSON, CSV or'):
+        ask_rows(Message(file.getvalue() if media == NPY else bytes(8), media), PRECISE)
+
+
+def test_the_tensor_of_a_matrix_is_refused_with_the_inputs_there_are():
+    features = {"features": [1.0, 2.0]}
+    with pytest.raises(InvalidInstancesError, match='"northing", "x".*no matrix'):
+        asked(tensors(features, {"features": "FP32"}), PRECISE)
+
+
+MOMENT = 1679097600.0  # 2023-03-18T00:00:00Z
+NUMBERS = {
+    "iso8601": 1679097600,
+    "seconds": 1679097600,
+    "milliseconds": 1679097600000,
+    "microseconds": 1679097600000000,
+    "nanoseconds": 1679097600000000000,
+    "%Y%m%d": 20230318,
+}
+
+
+def dates(written):
+    return Fields([
+        Date(name="t", type="date", missing="impute", minimum="2020-01-01", maximum="2024-01-01",
+             format=written)
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(("written", "number"), NUMBERS.items())
+@pytest.mark.parametrize(
+    "made",
+    [
+        json_body,
+        json_rows,
+        arrow_body,
+        tensorflow_body,
+        lambda columns: tensors(columns, {"t": "INT64"}),
+        lambda columns: tensors(columns, {"t": "FP64"}),
+        lambda columns: binary_tensor("t", columns["t"], "INT64", "q"),
+        lambda columns: binary_tensor("t", columns["t"], "FP64", "d"),
+    ],
+)
+def test_a_number_is_the_moment_that_it_is_in_the_training_data(made, written, number):
+    assert asked(made({"t": [number]}), dates(written))["t"].tolist() == [[MOMENT]]
+
+
+@pytest.mark.parametrize("written", [w for w in NUMBERS if w != "iso8601"])
+@pytest.mark.parametrize("made", [json_body, csv_body, tensorflow_body])
+@pytest.mark.parametrize("text", ["2023-03-18", "2023-03-18T00:00:00Z", "20230318T000000Z", None])
+def test_texts_of_the_number_and_of_iso_8601_are_read_beside_it(made, written, text):
+    text = str(NUMBERS[written]) if text is None else text
+    assert asked(made({"t": [text]}), dates(written))["t"].tolist() == [[MOMENT]]
+
+
+@pytest.mark.parametrize("written", NUMBERS)
+def test_arrow_times_are_moments_whatever_the_unit_of_numbers(written):
+    times = pa.array([int(MOMENT)], pa.timestamp("s"))
+    assert asked(arrow_body({"t": times}), dates(written))["t"].tolist() == [[MOMENT]]
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [("%Y%m%d", 20231318), ("%Y%m%d", 20230229), ("%Y%m%d", 1679097600), ("%Y%m%d", 20230318.5),
+     ("milliseconds", 1e18), ("nanoseconds", 1e30), ("seconds", 1e12)],
+)  # fmt: skip
+@pytest.mark.parametrize("made", [json_body, arrow_body, csv_body])
+def test_numbers_of_no_moment_are_refused(made, written, number):
+    with pytest.raises(InvalidInstancesError, match="field 't'"):
+        asked(made({"t": [number]}), dates(written))
+
+
+@pytest.mark.parametrize("written", NUMBERS)
+def test_gaps_of_dates_stay_gaps(written):
+    inputs = asked(json_body({"t": [None, NUMBERS[written]]}), dates(written))
+    assert np.isnan(inputs["t"][0, 0])
+    columns = {"t": pa.array([None, NUMBERS[written]], pa.int64())}
+    inputs = asked(arrow_body(columns), dates(written))
+    np.testing.assert_array_equal(inputs["t"][:, 0], [np.nan, MOMENT])
