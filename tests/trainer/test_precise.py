@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
+from sklearn.exceptions import ConvergenceWarning
 
 from serving import create_app
 from serving.bundle import Number
@@ -22,8 +24,11 @@ from trainer.data.records import Column, Records
 from trainer.data.sources import Reading, load
 from trainer.data.splits import split
 from trainer.data.tables import DataError
+from trainer.estimators import MLPClassifier
+from trainer.nn import Dense
 from trainer.recipe import fit, learn, read, streams
 from trainer.score import score
+from trainer.sequential import Network
 
 N = 600
 QUICK = {"hidden": (16,), "epochs": 15, "learning_rate": 0.03, "skip_baselines": True}
@@ -239,3 +244,31 @@ def test_texts_of_the_basic_form_are_dates(tmp_path):
     found = load(str(tmp_path / "t.csv"))
     assert found.records.columns[0].kind == "date"
     assert found.records.column("t")[:2].tolist() == [1679134500, 1679220900]
+
+
+FAR = 5812345 + np.random.default_rng(0).permutation(N)[:, None] / N
+
+
+def test_a_network_of_float32_warns_of_what_it_cannot_tell_apart():
+    network = Network([Dense(2)])
+    network.compile()
+    with pytest.warns(UserWarning, match=r"x0 \(600 different values, of which 597 lost\)"):
+        network.fit(FAR, np.arange(N) % 2)
+    wide = Network([Dense(2)], dtype=np.float64)
+    wide.compile()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wide.fit(FAR, np.arange(N) % 2)
+        network.fit(FAR.astype(np.float32), np.arange(N) % 2)
+
+
+def test_an_estimator_of_float32_warns_of_float64_rows():
+    y = np.arange(N) % 2
+    single = MLPClassifier(max_iter=1, hidden_layer_sizes=(2,))
+    with pytest.warns(ConvergenceWarning):
+        single.fit(FAR.astype(np.float32), y)
+    with pytest.warns(UserWarning, match="of which 597 lost.*train it on float64") as found:
+        single.predict(FAR)
+    assert found[0].filename == __file__
+    with pytest.warns(UserWarning, match="of which 597 lost"):
+        single.partial_fit(FAR, y)

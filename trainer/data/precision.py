@@ -23,6 +23,7 @@ FEWEST_VALUES, MOST_OF_COLUMN = 2**10, 2**14  # of one column
 SETTLED = 8  # values to one of float32 from which on a sample need not grow
 DEVIATIONS = 4  # of an estimate, that chance does not explain
 SLICE = 2**16  # rows looked at in one go
+CLOSE = 16  # times the spread of a column that it must be away from zero
 NAMED = 5  # columns in a warning
 
 
@@ -236,7 +237,14 @@ def warn_of_losses(names: Sequence[str], rows: NDArray[Any], remedy: str, stackl
         remedy: What to do, the last part of the warning.
         stacklevel: Number of calls between the user and this function, as of `warnings.warn`.
     """
-    lossy = [loss for loss in losses_of(names, rows).values() if loss.needs_float64]
+    if not len(rows) or rows.dtype.kind not in "fiu" or np.can_cast(rows.dtype, np.float32):
+        return
+    # Only where values lie close together and far from zero is it worth to count them.
+    low, high = rows.min(axis=0).astype(np.float64), rows.max(axis=0).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        close = np.flatnonzero((high - low) * CLOSE < np.maximum(np.abs(low), np.abs(high)))
+    found = losses_of([names[place] for place in close], rows[:, close])
+    lossy = [loss for loss in found.values() if loss.needs_float64]
     if lossy:
         more = f" and {len(lossy) - NAMED} more" if len(lossy) > NAMED else ""
         warnings.warn(

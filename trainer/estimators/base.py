@@ -375,4 +375,4 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             return
         rows = np.asarray(X)
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(rows.shape[1])])
-        warn_of_losses(list(names), rows, LOSSY, stacklevel=5)
+        warn_of_losses(list(names), rows, LOSSY, stacklevel=4)

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import date, datetime
 
 import numpy as np
@@ -9,7 +10,12 @@ import pytest
 
 from serving import create_app
 from serving.loadtest.call import Address
-from serving.loadtest.instances import InstancesError, instances, read_instances
+from serving.loadtest.instances import (
+    InstancesError,
+    instances,
+    number_of_date,
+    read_instances,
+)
 from serving.loadtest.target import Column, Target
 
 COLUMNS = (
@@ -200,3 +206,15 @@ def test_what_is_no_text_is_named(tmp_path):
     for name in ("rows", "none"):
         with pytest.raises(InstancesError, match=f"expected a file of text in UTF-8; got .*{name}"):
             read_instances(tmp_path / name, TARGET)
+
+
+def test_a_date_is_the_number_that_its_column_has():
+    column = Column("t", "date", fills_gaps=False, minimum="2020-01-01", maximum="2024-01-01")
+    for written, number in (
+        ("iso8601", 1679097600), ("seconds", 1679097600), ("milliseconds", 1679097600000),
+        ("%Y%m%d", 20230318),
+    ):  # fmt: skip
+        of_format = replace(column, format=written)
+        assert number_of_date("2023-03-18", of_format) == number
+        assert number_of_date("2023-03-18T00:00:00+00:00", of_format) == number
+    assert number_of_date("1679097600000", replace(column, format="milliseconds")) == 1679097600000
