@@ -115,15 +115,20 @@ def find(table: Table, parts: Split, encoding: Encoding | None = None) -> list[F
     identifiers = _identifiers(look, varying)
     found = [
         look.finding(
-            "precise_column", precise, "float32 would make the same of different values: {}; read "
-            "in float64",
+            "precise_column",
+            precise,
+            "float32 would make the same of different values: {}; read in float64",
         ),
         look.finding(
-            "imprecise_column", imprecise, "float32 makes the same of different values: {}; read "
-            "in float32",
+            "imprecise_column",
+            imprecise,
+            "float32 makes the same of different values: {}; read in float32",
         ),
-        look.finding("huge_integer", _huge(table, like_dates), "beyond 2^53, where float64 makes "
-                     "the same of different whole numbers: {}"),
+        look.finding(
+            "huge_integer",
+            _huge(table, like_dates),
+            "beyond 2^53, where float64 makes the same of different whole numbers: {}",
+        ),
         look.finding("number_like_date", like_dates, "numbers that look like dates: {}"),
         look.finding("identifier_column", identifiers, "different from row to row in {rows}: {}"),
         look.finding("constant_column", constant, "at most one value in {all}: {}"),
@@ -147,9 +152,7 @@ def find(table: Table, parts: Split, encoding: Encoding | None = None) -> list[F
             "merged_column",
             {
                 name: words
-                for name, words in find_merged(
-                    table.records, parts, encoding or Encoding()
-                ).items()
+                for name, words in find_merged(table.records, parts, encoding or Encoding()).items()
                 if name not in identifiers
             },
             "texts that are all answered as one, being rare or unseen: {}",

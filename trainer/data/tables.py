@@ -214,9 +214,7 @@ def _check_records(records: Records) -> None:
     _check_numbers(records.of_kind("precise"), records.precise, LARGEST_PRECISE, "float64")
 
 
-def _check_numbers(
-    columns: Sequence[Column], rows: NDArray[Any], limit: float, dtype: str
-) -> None:
+def _check_numbers(columns: Sequence[Column], rows: NDArray[Any], limit: float, dtype: str) -> None:
     """Refuse columns `(n, len(columns))` without a value, or with one of `limit` or more."""
     infinite = np.zeros(rows.shape[1], np.int64)
     values = np.zeros_like(infinite)

@@ -183,9 +183,7 @@ def parser(column: Typed) -> Parser:
             return numbers
 
 
-def first_odd(
-    array: pa.Array, parse: Parser
-) -> tuple[int, str]:
+def first_odd(array: pa.Array, parse: Parser) -> tuple[int, str]:
     """The place and the text of the first value that `parse` refuses; there is one."""
     low, high = 0, len(array)  # the first `low` are well; among the first `high` one is not
     while high - low > 1:
