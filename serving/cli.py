@@ -71,6 +71,14 @@ def main() -> None:
     drop_blank()  # before any command reads its options' variables
 
 
+LISTED = ("forwarded_allow_ips",)  # settings of several values, which may be given one by one
+
+
+def _together(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Return all values of an option that was given several times, None for never."""
+    return ",".join(values) if values else None
+
+
 def _knobs(fixed: Mapping[str, Any] = MappingProxyType({})) -> Callable[[F], F]:
     """An option for every setting, declared once, in `Settings`.
 
@@ -85,7 +93,8 @@ def _knobs(fixed: Mapping[str, Any] = MappingProxyType({})) -> Callable[[F], F]:
             notes = [f"[default: {default}]"] if told else []
             if name not in fixed:
                 notes.append(f"[env: {ENV_PREFIX}{name.upper()}]")
-            option = click.option(f"--{name.replace('_', '-')}", metavar=name.upper(),
+            several = {"multiple": True, "callback": _together} if name in LISTED else {}
+            option = click.option(f"--{name.replace('_', '-')}", metavar=name.upper(), **several,
                                   help="  ".join([field.description or "", *notes]))  # fmt: skip
             command = option(command)
         return command

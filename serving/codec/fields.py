@@ -42,6 +42,7 @@ EXACT = 2.0**53  # from here on a whole number may not be the one that was writt
 # Possessive quantifiers: a long text that does not match is looked at once.
 FRACTIONLESS = re.compile(r"(-?(?:0|[1-9][0-9]*+))\.0++")
 LONGEST_TRUTH = len("false")
+TRUTHS = {"true": True, "false": False, "1": True, "0": False}  # as texts write them
 LONGEST_GAP = max(map(len, GAPS))  # characters
 DATE = re.compile(  # whose group is the digits of a second's fraction
     r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?",
@@ -164,7 +165,7 @@ class BooleanField(Field):
 
     def __init__(self, column: Boolean) -> None:
         super().__init__(column)
-        self.truths = column.texts and {"true": True, "false": False} | column.texts
+        self.truths = column.texts and TRUTHS | column.texts
         self._longest = max(map(len, self.truths), default=0)
         if column.texts:
             self.expected = f"{self.expected}, or {', '.join(map(quoted, column.texts))}"

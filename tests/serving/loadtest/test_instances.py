@@ -200,3 +200,19 @@ def test_what_is_no_text_is_named(tmp_path):
     for name in ("rows", "none"):
         with pytest.raises(InstancesError, match=f"expected a file of text in UTF-8; got .*{name}"):
             read_instances(tmp_path / name, TARGET)
+
+
+def test_instances_in_the_spelling_of_the_training_data_are_read(tmp_path):
+    target = target_of(
+        Column("paid", "boolean", fills_gaps=True, texts={"yes": True, "no": False}),
+        Column("since", "date", fills_gaps=True, format="%d/%m/%Y"),
+    )
+    (tmp_path / "rows.csv").write_text("paid,since\nYes,22/06/2025\nno,2025-06-22\n,\n")
+    assert read_instances(tmp_path / "rows.csv", target) == [
+        {"paid": True, "since": "2025-06-22T00:00:00"},
+        {"paid": False, "since": "2025-06-22"},
+        {"paid": None, "since": None},
+    ]
+    (tmp_path / "rows.csv").write_text("paid,since\nyes,06/22/2025\n")
+    with pytest.raises(InstancesError, match="a date in ISO 8601"):
+        read_instances(tmp_path / "rows.csv", target)
