@@ -53,6 +53,7 @@ from serving.bundle.manifest import (
 from serving.bundle.phrases import counted, refusal
 from serving.bundle.promotion import PromotionError, only_writer, promote
 from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Expected, SelfTest
+from serving.bundle.writing import fault_of_full_disk, made_folder, naming, whole_file
 
 __all__ = [
     "END_OF_DATES",
@@ -95,9 +96,12 @@ __all__ = [
     "Variant",
     "breaking_differences",
     "counted",
+    "fault_of_full_disk",
     "ignored",
     "join",
+    "made_folder",
     "names",
+    "naming",
     "only_writer",
     "parse_text",
     "pattern_of",
@@ -109,4 +113,5 @@ __all__ = [
     "slices",
     "staged_versions",
     "versions",
+    "whole_file",
 ]

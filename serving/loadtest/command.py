@@ -243,14 +243,20 @@ def loadtest(
     sizes = " or ".join(map(str, rows))
     load += f", {duration:g} s, {sizes} {'row' if rows == (1,) else 'rows'} a request, {form}"
     report = session.report(load, _command())
+    fault = ""  # of the page, told once the figures are
     if html is not None:
         from serving.loadtest.report.page import page  # noqa: PLC0415 - matplotlib takes its time
 
-        html.write_text(page(report), encoding="utf-8")
+        try:
+            html.write_text(page(report), encoding="utf-8")
+        except OSError as error:
+            fault = f"{html}: expected a page that can be written; got: {error.strerror or error}"
     if as_json:
         click.echo(json.dumps(document(report), indent=1))
     else:
         show(report, Console())
+    if fault:
+        raise LoadtestError(fault)
     sys.exit(_status(report))
 
 
