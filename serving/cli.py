@@ -104,7 +104,9 @@ def _knobs(fixed: Mapping[str, Any] = MappingProxyType({})) -> Callable[[F], F]:
             notes = [f"[default: {default}]"] if told else []
             if name not in fixed:
                 notes.append(f"[env: {ENV_PREFIX}{name.upper()}]")
-            several = {"multiple": True, "callback": _together} if name in LISTED else {}
+            several: dict[str, Any] = {}
+            if name in LISTED:
+                several = {"multiple": True, "callback": _together}
             option = click.option(f"--{name.replace('_', '-')}", metavar=name.upper(), **several,
                                   help="  ".join([field.description or "", *notes]))  # fmt: skip
             command = option(command)

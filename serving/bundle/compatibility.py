@@ -56,9 +56,12 @@ def _differences_of_column(before: Input, after: Input) -> Iterator[str]:
         gone = [(str, text) for text in before.texts if after.texts.get(text) != before.texts[text]]
         if gone:
             yield f"its column {name} refuses {_listed(gone)} as a truth value"
-    if isinstance(before, Date) and isinstance(after, Date):
-        if before.format not in (ISO8601, after.format):
-            yield f"its column {name} reads no dates written {_quoted(before.format)}"
+    if (
+        isinstance(before, Date)
+        and isinstance(after, Date)
+        and before.format not in (ISO8601, after.format)
+    ):
+        yield f"its column {name} reads no dates written {_quoted(before.format)}"
     if isinstance(before, Category) and isinstance(after, Category):
         yield from _differences_of_categories(name, before, after)
 

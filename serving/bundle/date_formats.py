@@ -1,7 +1,7 @@
 """Date formats: how the numbers and texts of one column are read as moments.
 
-A format (`Date.format` of the manifest) is `iso8601`, the unit of numbers since 1970-01-01 UTC, or a
-format of strptime's. `%Y%m%d`, ISO 8601's basic form, is written as a text or as the whole number
+A format (`Date.format` of the manifest) is `iso8601`, the unit of numbers since 1970-01-01 UTC, or
+a format of strptime's. `%Y%m%d`, ISO 8601's basic form, is written as a text or as the whole number
 that looks like it. Training, batch scoring and the server read with these functions, so that a
 record means the same moment to all of them.
 """
@@ -33,10 +33,10 @@ EXTENDED = re.compile(  # whose group is the digits of a second's fraction
     r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?",
     re.ASCII,
 )
-BASIC_TIME = re.compile(
-    r"\d{8}T\d{4}(?:\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?", re.ASCII
-)
-BASIC_DAY = re.compile(r"(\d{8})(?:\.0++)?", re.ASCII)  # with the fraction that gaps make tables write
+BASIC_TIME = re.compile(r"\d{8}T\d{4}(?:\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?", re.ASCII)
+BASIC_DAY = re.compile(
+    r"(\d{8})(?:\.0++)?", re.ASCII
+)  # with the fraction that gaps make tables write
 WHOLE = re.compile(r"([+-]?\d{1,20})(?:\.0++)?", re.ASCII)
 FRACTION = re.compile(r"[+-]?(?:\d{1,20}(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 

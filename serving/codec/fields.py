@@ -292,7 +292,9 @@ class DateField(Field):
         super().__init__(column)
         if column.format != ISO8601:
             self.format = column.format
-            self.expected = f"a date written {column.format}, {self.expected.removeprefix('a date ')}"
+            self.expected = (
+                f"a date written {column.format}, {self.expected.removeprefix('a date ')}"
+            )
 
     def check(self, value: object) -> Any:
         """Seconds since 1970-01-01 UTC, NaN for a gap."""

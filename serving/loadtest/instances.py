@@ -260,7 +260,7 @@ def _spelled(text: str, column: Column) -> Value:
         return column.texts.get(written.lower(), text)
     if column.kind == "date" and "%" in column.format:
         try:
-            moment = datetime.strptime(written, column.format)  # noqa: DTZ007 -- without one it is UTC
+            moment = datetime.strptime(written, column.format)
         except ValueError:
             return text
         return moment.isoformat()

@@ -63,9 +63,9 @@ def value_schema(column: Input) -> dict[str, Any]:
                     },
                     *[{"type": "null"}] * gaps,
                 ],
-                "description": f"{_spelling(column)}ISO 8601, UTC where it names no zone, or a number "
-                f"of seconds since 1970-01-01 UTC; years 1 to 9999; in training {column.minimum} to "
-                f"{column.maximum}.",
+                "description": f"{_spelling(column)}ISO 8601, UTC where it names no zone, or a "
+                "number of seconds since 1970-01-01 UTC; years 1 to 9999; in training "
+                f"{column.minimum} to {column.maximum}.",
             }
 
 

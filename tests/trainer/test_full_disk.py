@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow.csv
-import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
 
@@ -93,7 +91,12 @@ def test_fit_names_the_log(tmp_path, ending):
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl"])
 def test_score_names_the_output_and_leaves_none(made, tmp_path, monkeypatch, ending):
-    manifest_columns = ("sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)")
+    manifest_columns = (
+        "sepal length (cm)",
+        "sepal width (cm)",
+        "petal length (cm)",
+        "petal width (cm)",
+    )
     (tmp_path / "new.csv").write_text(f"{','.join(manifest_columns)}\n" + "1,2,3,4\n" * 50_000)
     make = score.WRITERS[ending]
     monkeypatch.setitem(score.WRITERS, ending, lambda _: make(FULL))
@@ -116,7 +119,9 @@ def test_report_keeps_the_page_there_was(made, tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.report.render", lambda evidence: "a page of text")
     done = trainer("report", made / "models" / "iris", "-o", page, "--runs", made / "runs")
     assert_one_line(done, page)
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("report.html", "before")]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [
+        ("report.html", "before")
+    ]
 
 
 def test_search_names_the_journal_and_leaves_no_folder(tmp_path, monkeypatch):

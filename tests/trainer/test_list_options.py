@@ -4,6 +4,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from serving import cli
 from serving.loadtest.command import loadtest
 from serving.settings import Settings
 from trainer.choices import Config
@@ -37,7 +38,10 @@ def test_a_list_option_given_twice_adds_up(name):
     one, other = VALUES.get(name, ("a", "b"))
     flag = f"--{name.replace('_', '-')}"
     more = ["--hidden", "8,8"] if name == "activation" else []
-    assert [str(v) for v in getattr(configured(flag, one, flag, other, *more), name)] == [one, other]
+    assert [str(v) for v in getattr(configured(flag, one, flag, other, *more), name)] == [
+        one,
+        other,
+    ]
 
 
 def test_list_options_may_mix_both_ways_and_win_over_a_file(tmp_path):
@@ -55,8 +59,6 @@ def test_sizes_of_a_loadtest_add_up():
 
 
 def test_networks_of_proxies_add_up(monkeypatch):
-    from serving import cli
-
     @click.command()
     @cli._knobs()
     def command(**options):

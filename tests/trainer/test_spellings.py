@@ -1,4 +1,4 @@
-"""Dates and truth values in the spelling of the file: trained on, served in every format, scored."""
+"""Dates and truth values in the spelling of the file: trained on, served, scored."""
 
 import csv
 import json
@@ -95,12 +95,16 @@ def test_every_format_and_score_answer_every_spelling_alike(made, tmp_path):
 
     for spelling in ("iso", "local"):
         columns = table_of(spelling)
-        records = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        records = [
+            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+        ]
         same(answers(client, json.dumps({"instances": records}), "application/json"))
         infer = client.post("/v2/models/data/infer", json=tensors(columns)).json
         (found,) = (out["data"] for out in infer["outputs"] if out["name"] == "probabilities")
         same(np.reshape(found, (ROWS, 2)))
-        texts = [b"".join(struct.pack("<I", len(t)) + t.encode() for t in c) for c in columns.values()]
+        texts = [
+            b"".join(struct.pack("<I", len(t)) + t.encode() for t in c) for c in columns.values()
+        ]
         head = tensors(columns)
         for each, content in zip(head["inputs"], texts, strict=True):
             del each["data"]
@@ -124,7 +128,9 @@ def test_every_format_and_score_answer_every_spelling_alike(made, tmp_path):
         pa.parquet.write_table(table, tmp_path / f"{spelling}.parquet")
     for file in ("iso.csv", "local.csv", "iso.parquet", "local.parquet", "typed.parquet"):
         output = tmp_path / "out.csv"
-        done = CliRunner().invoke(main, ["score", str(bundle.path), str(tmp_path / file), "-o", str(output)])
+        done = CliRunner().invoke(
+            main, ["score", str(bundle.path), str(tmp_path / file), "-o", str(output)]
+        )
         assert done.exit_code == 0, (file, done.output)
         scored = pa.csv.read_csv(output)
         same(np.column_stack([scored[f"probability_{c}"] for c in ("N", "Y")]))
@@ -144,7 +150,9 @@ def test_what_is_in_no_spelling_is_refused_by_server_and_score(made, tmp_path, r
     assert answer.status_code == 422
     assert said in answer.json["error"].replace('"', "'")
     new = write_csv(tmp_path / "new.csv", {name: [value] for name, value in record.items()})
-    done = CliRunner().invoke(main, ["score", str(bundle.path), str(new), "-o", str(tmp_path / "o.csv")])
+    done = CliRunner().invoke(
+        main, ["score", str(bundle.path), str(new), "-o", str(tmp_path / "o.csv")]
+    )
     assert done.exit_code == 1
     assert "row 1" in done.stderr
 
@@ -155,7 +163,9 @@ def test_reopen_keeps_categories_that_are_read_otherwise_now(made, tmp_path):
     options = dict(data=str(data), models=tmp_path / "models", **QUICK)
     bundle, _ = fit(Config(**options, category=("joined", "paid")))
     manifest = bundle.manifest
-    before = manifest.training.model_copy(update={"config": {**manifest.training.config, "category": []}})
+    before = manifest.training.model_copy(
+        update={"config": {**manifest.training.config, "category": []}}
+    )
     old = Bundle(bundle.path, manifest.model_copy(update={"training": before}))
     assert [column.kind for column in reopen(old).table.records.columns] == ["category"] * 2
 

@@ -50,7 +50,11 @@ def check(config: Path | None, as_json: bool, **options: str | None) -> None:
     findings = [m for m in worst if not m.healthy]
     warn(about_rows)
     if as_json:
-        report = {"healthy": not findings, "findings": list(map(asdict, about_rows)), "measurements": list(map(_described, worst))}
+        report = {
+            "healthy": not findings,
+            "findings": list(map(asdict, about_rows)),
+            "measurements": list(map(_described, worst)),
+        }
         click.echo(json.dumps(report))
     else:
         for m in worst:

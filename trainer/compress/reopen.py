@@ -78,7 +78,7 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
             f"{bundle.path}: expected the choices of a training run; {faults(error)}"
         ) from error
     try:
-        # What was a category stays one, also where later versions take its texts for something else.
+        # What was a category stays one, also where its texts would be read otherwise now.
         unread = tuple(c.name for c in manifest.inputs if isinstance(c, Category))
         table, parts = read(config, replace(config.reading(), unread=unread))
     except DataError as error:

@@ -62,8 +62,8 @@ REMEDIES = {
     "--missing -9999, or leave those cells empty",
     "dates_as_text": "as a category each of them is a word by itself; say how they are written, or "
     "--category NAME if they are no dates",
-    "recognized_dates": "say so with --date-format, and other files are read alike; --category NAME "
-    "if they are no dates",
+    "recognized_dates": "say so with --date-format, and other files are read alike; "
+    "--category NAME if they are no dates",
 }
 
 
@@ -123,9 +123,7 @@ def find(table: Table, parts: Split, encoding: Encoding | None = None) -> list[F
             "merged_column",
             {
                 name: words
-                for name, words in find_merged(
-                    table.records, parts, encoding or Encoding()
-                ).items()
+                for name, words in find_merged(table.records, parts, encoding or Encoding()).items()
                 if name not in identifiers
             },
             "texts that are all answered as one, being rare or unseen: {}",

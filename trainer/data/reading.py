@@ -22,8 +22,8 @@ class Reading:
         boolean: of true and false, or 1 and 0.
         category: of texts.
         date: of ISO 8601 dates, or dates and times.
-        date_format: How texts write dates beside ISO 8601, each `COLUMN=FORMAT`, or one `FORMAT` for
-            all columns of dates; see `require_format`.
+        date_format: How texts write dates beside ISO 8601, each `COLUMN=FORMAT`, or one `FORMAT`
+            for all columns of dates; see `require_format`.
         unread: Columns whose texts are categories even if they look like dates or truth values.
         group: whose row each is; no feature.
         time: when each row came about, a date or a number; a feature unless dropped.

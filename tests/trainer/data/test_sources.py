@@ -215,7 +215,9 @@ def test_built_in_classes_go_by_their_names():
 
 
 def test_what_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match="a folder with train-images-idx3-ubyte; got .*, a folder without it"):
+    with pytest.raises(
+        DataError, match="a folder with train-images-idx3-ubyte; got .*, a folder without it"
+    ):
         load(str(tmp_path))
     with pytest.raises(DataError, match=r"got 'digit', which is neither; did you mean digits\?$"):
         load("digit")

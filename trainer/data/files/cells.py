@@ -80,7 +80,7 @@ def booleans(array: pa.Array, truths: Mapping[str, bool] = TRUTHS) -> NDArray[np
     if not pa.types.is_string(array.type):
         found = numbers(array)
     else:
-        meaning = TRUTHS | truths
+        meaning = {**TRUTHS, **truths}
         coded = codes(pc.utf8_lower(array), pa.array(list(meaning), pa.string()))
         spelled = coded != MISSING
         rest = numbers(pc.if_else(pa.array(spelled), pa.scalar(None, pa.string()), array))
@@ -175,9 +175,7 @@ def parser(column: Typed) -> Parser:
             return numbers
 
 
-def first_odd(
-    array: pa.Array, parse: Parser
-) -> tuple[int, str]:
+def first_odd(array: pa.Array, parse: Parser) -> tuple[int, str]:
     """The place and the text of the first value that `parse` refuses; there is one."""
     low, high = 0, len(array)  # the first `low` are well; among the first `high` one is not
     while high - low > 1:

@@ -34,8 +34,8 @@ def infer(source: Source, reading: Reading) -> list[Inferred]:
 
     Text is a number, a truth value or a date if all values of its column are, and else a category;
     Y and N, and other words in pairs, are truth values, and so are dates those that are written in
-    exactly one of the common formats. Typed columns are what their type says. A target of truth values is a category, so that the
-    classes keep the words of the file.
+    exactly one of the common formats. Typed columns are what their type says. A target of truth
+    values is a category, so that the classes keep the words of the file.
 
     Args:
         source: read once, batch by batch, and once more if numbers turn to text late.
