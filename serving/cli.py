@@ -17,7 +17,7 @@ import click
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from serving.bundle import PromotionError, promote, refusal
+from serving.bundle import PromotionError, fault_of_full_disk, promote, refusal
 from serving.bundle import versions as versions_of
 from serving.clouds import SAGEMAKER, Vertex
 from serving.environment import (
@@ -36,6 +36,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 class _Commands(click.Group):
     """Those below, and one that needs what a server does without; imported when it is asked for."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command that was asked for; a full disk is told in one line."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            fault = fault_of_full_disk(error)
+            if fault is None:
+                raise
+            click.ClickException(fault).show()
+            sys.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*super().list_commands(ctx), "loadtest"]
@@ -71,6 +82,14 @@ def main() -> None:
     drop_blank()  # before any command reads its options' variables
 
 
+LISTED = ("forwarded_allow_ips",)  # settings of several values, which may be given one by one
+
+
+def _together(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Return all values of an option that was given several times, None for never."""
+    return ",".join(values) if values else None
+
+
 def _knobs(fixed: Mapping[str, Any] = MappingProxyType({})) -> Callable[[F], F]:
     """An option for every setting, declared once, in `Settings`.
 
@@ -85,7 +104,10 @@ def _knobs(fixed: Mapping[str, Any] = MappingProxyType({})) -> Callable[[F], F]:
             notes = [f"[default: {default}]"] if told else []
             if name not in fixed:
                 notes.append(f"[env: {ENV_PREFIX}{name.upper()}]")
-            option = click.option(f"--{name.replace('_', '-')}", metavar=name.upper(),
+            several: dict[str, Any] = {}
+            if name in LISTED:
+                several = {"multiple": True, "callback": _together}
+            option = click.option(f"--{name.replace('_', '-')}", metavar=name.upper(), **several,
                                   help="  ".join([field.description or "", *notes]))  # fmt: skip
             command = option(command)
         return command

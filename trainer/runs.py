@@ -31,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from serving.bundle import Bundle
+from serving.bundle import Bundle, made_folder, naming
 from trainer.choices import Config
 from trainer.data.records import MISSING, Column, Kind, Records
 from trainer.data.splits import Split, some
@@ -119,8 +119,30 @@ def write_run(
     place = runs / manifest.name / str(manifest.version)
     building = place.with_name(f".{place.name}.building")
     try:
+        with made_folder(place.parent):
+            _write_run(building, place, bundle, config, model, table, parts, history)
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(
+            f"expected to keep the run in {place}; {error}; the bundle is whole, and its report "
+            f"will say less"
+        ) from error
+    return place
+
+
+def _write_run(
+    building: Path,
+    place: Path,
+    bundle: Bundle,
+    config: Config,
+    model: Model,
+    table: Table,
+    parts: Split,
+    history: Sequence[Epoch],
+) -> None:
+    manifest = bundle.manifest
+    try:
         shutil.rmtree(building, ignore_errors=True)  # of a writer that was killed
-        building.mkdir(parents=True)
+        building.mkdir()
         for name, content in {
             "config": config.model_dump(mode="json"),
             "metrics": manifest.model_dump(include={"metrics", "intervals", "baselines"}),
@@ -128,21 +150,23 @@ def write_run(
             "health": [_described(m) for m in _health(config, model, table, parts)],
         }.items():
             text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-            (building / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
-        (building / "history.csv").write_text(_lines(history), encoding="utf-8")
+            _write_text(building / f"{name}.json", f"{text}\n")
+        _write_text(building / "history.csv", _lines(history))
         write_arrays(building / "weights.npz", model.network.snapshot())
         judged = some(parts.test, MOST_TEST_ROWS)
         rows = _frame(table.records.take(judged), table.target[judged])
-        pa.parquet.write_table(rows, building / "test.parquet")
+        with naming(building / "test.parquet"):
+            pa.parquet.write_table(rows, building / "test.parquet")
         shutil.rmtree(place, ignore_errors=True)  # of another repository's bundle of that name
         building.rename(place)
-    except (OSError, pa.ArrowException) as error:
+    except BaseException:
         shutil.rmtree(building, ignore_errors=True)
-        raise RunError(
-            f"expected to keep the run in {place}; {error}; the bundle is whole, and its report "
-            f"will say less"
-        ) from error
-    return place
+        raise
+
+
+def _write_text(path: Path, text: str) -> None:
+    with naming(path):
+        path.write_text(text, encoding="utf-8")
 
 
 def read_run(path: Path) -> RunFolder:

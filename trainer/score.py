@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from serving.bundle import (
     Input,
     Manifest,
     Number,
+    whole_file,
 )
 from serving.runtime import Session, prove, run_in_slices
 from trainer.data.files.ingest import to_records
@@ -85,7 +85,7 @@ def score(
     if output.exists() and output.samefile(source):
         raise DataError(f"expected another file to write than the one to read; got {output} twice")
     done = 0
-    with _whole(output) as building, WRITERS[output.suffix.lower()](building) as writer:
+    with whole_file(output) as building, WRITERS[output.suffix.lower()](building) as writer:
         for batch in _at_least_one(rows, columns):
             with _faults_named(rows.name):
                 records = to_records(_as_declared(batch, manifest), columns, done)
@@ -296,15 +296,3 @@ WRITERS: dict[str, Callable[[Path], _Writer]] = {
     ".parquet": lambda path: _Arrow(path, pa.parquet.ParquetWriter),
     ".jsonl": _JSONLines,
 }
-
-
-@contextmanager
-def _whole(output: Path) -> Iterator[Path]:
-    """A file beside `output` that takes its place if all goes well, and is gone if not."""
-    building = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        yield building
-        if building.exists():
-            building.replace(output)
-    finally:
-        building.unlink(missing_ok=True)

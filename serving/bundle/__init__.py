@@ -65,6 +65,7 @@ from serving.bundle.manifest import (
 from serving.bundle.phrases import counted, refusal
 from serving.bundle.promotion import PromotionError, only_writer, promote
 from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Expected, SelfTest
+from serving.bundle.writing import fault_of_full_disk, made_folder, naming, whole_file
 
 __all__ = [
     "BASIC_DATE",
@@ -110,10 +111,13 @@ __all__ = [
     "Variant",
     "breaking_differences",
     "counted",
+    "fault_of_full_disk",
     "ignored",
     "is_iso8601",
     "join",
+    "made_folder",
     "names",
+    "naming",
     "number_of",
     "only_writer",
     "parse_number",
@@ -128,5 +132,6 @@ __all__ = [
     "slices",
     "staged_versions",
     "versions",
+    "whole_file",
     "words_of_numbers",
 ]

@@ -1,8 +1,8 @@
 """Date formats: how the numbers and texts of one column are read as moments.
 
 A format (`Date.format` of the manifest) is `iso8601`, the unit of numbers since 1970-01-01 UTC, or
-one of strptime's. `%Y%m%d`, ISO 8601's basic form, is written as a text or as the whole number that
-looks like it. Training, batch scoring and the server read with these functions, so that a
+a format of strptime's. `%Y%m%d`, ISO 8601's basic form, is written as a text or as the whole number
+that looks like it. Training, batch scoring and the server read with these functions, so that a
 record means the same moment to all of them.
 """
 

@@ -1,7 +1,8 @@
 """Dates as people write them: a safe subset of strptime's formats, the same in every locale.
 
 `%d/%m/%Y` reads 22/06/2025. A format is compiled to one regular expression of bounded length, and a
-text longer than any date is not looked at. Month names, weekdays, AM and PM are English, in any case.
+text longer than any date is not looked at. Names of months and days, AM and PM are English, in any
+case.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import numpy as np
 
 from serving.bundle import FEATURES, GAPS, Arrays, counted
 from serving.codec.columns import blocks, inputs_of_rows, refuse
-from serving.codec.fields import BooleanField, CategoryField, DateField, Field, Fields
+from serving.codec.fields import TRUTHS, BooleanField, CategoryField, DateField, Field, Fields
 from serving.codec.json_plain import decode_plain, signs
 from serving.codec.values import quoted
 from serving.errors import MalformedBodyError
@@ -24,7 +24,6 @@ MEDIA = "text/csv"
 NUMBER = re.compile(r"[+-]?+(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?+\d++)?", re.ASCII)
 YEAR_DIGITS = 4
 COMPACT_DATE = re.compile(r"[12]\d{3}(\d{4})?", re.ASCII)  # a year, or a day
-TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 LONGEST_FIELD = 2**17  # characters, as the standard library has it
 # The rest of a value in quotes, and a value with the comma behind it. Of more doubled quotes than a
 # field may have characters the standard library's reader refuses the row.

@@ -45,6 +45,7 @@ EXACT = 2.0**53  # from here on a whole number may not be the one that was writt
 # Possessive quantifiers: a long text that does not match is looked at once.
 FRACTIONLESS = re.compile(r"(-?(?:0|[1-9][0-9]*+))\.0++")
 LONGEST_TRUTH = len("false")
+TRUTHS = {"true": True, "false": False, "1": True, "0": False}  # as texts write them
 LONGEST_GAP = max(map(len, GAPS))  # characters
 FINER_UNITS = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
 UNSEEN_CHARACTERS = 256  # of an unseen text that the graph is given
@@ -174,7 +175,7 @@ class BooleanField(Field):
 
     def __init__(self, column: Boolean) -> None:
         super().__init__(column)
-        self.truths = column.texts and {"true": True, "false": False} | column.texts
+        self.truths = column.texts and TRUTHS | column.texts
         self._longest = max(map(len, self.truths), default=0)
         if column.texts:
             self.expected = f"{self.expected}, or {', '.join(map(quoted, column.texts))}"

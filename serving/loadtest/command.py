@@ -58,13 +58,14 @@ class LoadtestError(click.ClickException):
     exit_code = UNUSABLE
 
 
-def _sizes(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
+def _sizes(_: click.Context, __: click.Parameter, values: Sequence[str]) -> tuple[int, ...]:
+    listed = ",".join(values)
     try:
-        sizes = tuple(int(part) for part in value.split(","))
+        sizes = tuple(int(part) for part in listed.split(","))
     except ValueError:
         sizes = ()
     if not sizes or min(sizes) < 1:
-        raise click.BadParameter(f"expected numbers of rows such as 1 or 1,32; got {value!r}")
+        raise click.BadParameter(f"expected numbers of rows such as 1 or 1,32; got {listed!r}")
     return sizes
 
 
@@ -143,10 +144,11 @@ def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | N
 @click.option(
     "--rows",
     callback=_sizes,
-    default="1",
+    multiple=True,
+    default=["1"],
     show_default=True,
     metavar="N,M",
-    help="instances of a request; of several sizes, each comes as often",
+    help="instances of a request; of several sizes, each comes as often; may come again",
 )
 @click.option(
     "--format",
@@ -241,14 +243,20 @@ def loadtest(
     sizes = " or ".join(map(str, rows))
     load += f", {duration:g} s, {sizes} {'row' if rows == (1,) else 'rows'} a request, {form}"
     report = session.report(load, _command())
+    fault = ""  # of the page, told once the figures are
     if html is not None:
         from serving.loadtest.report.page import page  # noqa: PLC0415 - matplotlib takes its time
 
-        html.write_text(page(report), encoding="utf-8")
+        try:
+            html.write_text(page(report), encoding="utf-8")
+        except OSError as error:
+            fault = f"{html}: expected a page that can be written; got: {error.strerror or error}"
     if as_json:
         click.echo(json.dumps(document(report), indent=1))
     else:
         show(report, Console())
+    if fault:
+        raise LoadtestError(fault)
     sys.exit(_status(report))
 
 

@@ -239,7 +239,10 @@ def test_unknown_keys_of_a_config_file_are_refused(trainer, tmp_path):
 def test_what_cannot_be_done_ends_with_status_1_and_the_reason(trainer, tmp_path):
     done = trainer("fit", "no-such-data", "--models", tmp_path)
     assert done.exit_code == 1
-    assert "Error: expected a built-in name (" in done.stderr
+    assert (
+        "Error: expected a file or a built-in name; got 'no-such-data', which is neither;"
+        in done.stderr
+    )
     assert done.stdout == ""
     (tmp_path / "file").touch()
     done = trainer("fit", "wine", "--models", tmp_path / "file", *QUICK)

@@ -46,6 +46,14 @@ def test_columns_may_come_in_any_order_beside_others(bundle, tmp_path):
     assert table["id"].to_pylist() == [7, 8]
 
 
+def test_columns_to_keep_and_names_may_be_given_one_by_one(bundle, tmp_path):
+    options = ("--names", "id", "--names", "age,job", "--keep", "id", "--keep", "job")
+    done = scored(bundle, "7,30,cook\n", *options, folder=tmp_path)
+    assert done.exit_code == 0, done.output
+    table = pyarrow.csv.read_csv(tmp_path / "out.csv")
+    assert table.column_names[:2] == ["id", "job"]
+
+
 def test_a_file_without_a_header_is_scored_by_the_names_given(bundle, tmp_path):
     done = scored(bundle, "30,cook\n50,nurse\n", "--names", "age,job", folder=tmp_path)
     assert done.exit_code == 0, done.output

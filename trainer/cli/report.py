@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from serving.bundle import Bundle, BundleError
+from serving.bundle import Bundle, BundleError, whole_file
 from serving.runtime import GraphError
 from trainer.choices import Config
 from trainer.cli.options import NewFile
@@ -32,7 +32,8 @@ def report(bundle: Path, output: Path, runs: Path | None) -> None:
     try:
         evidence = Evidence.gather(Bundle.open(version_folder(bundle)), place)
         page = render(evidence)
-        output.write_text(page, encoding="utf-8")
+        with whole_file(output) as building:
+            building.write_text(page, encoding="utf-8")
     except (BundleError, GraphError, OSError) as error:
         raise click.ClickException(str(error)) from error
     if evidence.absent:

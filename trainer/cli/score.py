@@ -25,11 +25,18 @@ from trainer.score import score as score_file
 @click.option("-o", "--output", type=NewFile(*WRITERS), required=True,
               help="the file to write: .csv, .parquet or .jsonl")  # fmt: skip
 @click.option("--variant", metavar="NAME", help="of the bundle  [default: the first, fp32]")
-@click.option("--names", default="", metavar="COLUMNS",
+@click.option("--names", multiple=True, metavar="COLUMNS",
               help="the columns' names, of a CSV file without a header: a,b")  # fmt: skip
-@click.option("--keep", default="", metavar="COLUMNS", help="columns of INPUT to copy into it: a,b")
+@click.option(
+    "--keep", multiple=True, metavar="COLUMNS", help="columns of INPUT to copy into it: a,b"
+)
 def score(
-    bundle: Path, source: Path, output: Path, variant: str | None, names: str, keep: str
+    bundle: Path,
+    source: Path,
+    output: Path,
+    variant: str | None,
+    names: tuple[str, ...],
+    keep: tuple[str, ...],
 ) -> None:
     """Answer every row of the file INPUT with a bundle, as a server would.
 
@@ -50,8 +57,8 @@ def score(
                 source,
                 output,
                 variant=variant,
-                names=_listed(names),
-                keep=_listed(keep),
+                names=_listed(",".join(names)),
+                keep=_listed(",".join(keep)),
                 progress=lambda done: bar.update(task, completed=done),
             )
     except (BundleError, DataError, GraphError, OSError) as error:

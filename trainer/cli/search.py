@@ -80,7 +80,9 @@ def search(
     try:
         asked = read_grid(grid)
         require_writable(chosen.models / name)
-        finished = Journal(journal or chosen.runs / name / "search.jsonl", watch=_say)
+        kept = journal or chosen.runs / name / "search.jsonl"
+        require_writable(kept.parent)
+        finished = Journal(kept, watch=_say)
         outcome = run_search(
             chosen,
             asked,

@@ -72,8 +72,8 @@ REMEDIES = {
     "--missing -9999, or leave those cells empty",
     "dates_as_text": "as a category each of them is a word by itself; say how they are written, or "
     "--category NAME if they are no dates",
-    "recognized_dates": "say so with --date-format, and other files are read alike; --category NAME "
-    "if they are no dates",
+    "recognized_dates": "say so with --date-format, and other files are read alike; "
+    "--category NAME if they are no dates",
 }
 
 

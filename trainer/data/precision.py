@@ -243,7 +243,7 @@ def warn_of_losses(names: Sequence[str], rows: NDArray[Any], remedy: str, stackl
     low, high = rows.min(axis=0).astype(np.float64), rows.max(axis=0).astype(np.float64)
     with np.errstate(invalid="ignore"):
         close = np.flatnonzero((high - low) * CLOSE < np.maximum(np.abs(low), np.abs(high)))
-    found = losses_of([names[place] for place in close], rows[:, close])
+    found = losses_of([names[int(place)] for place in close], rows[:, close])
     lossy = [loss for loss in found.values() if loss.needs_float64]
     if lossy:
         more = f" and {len(lossy) - NAMED} more" if len(lossy) > NAMED else ""

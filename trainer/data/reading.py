@@ -26,8 +26,8 @@ class Reading:
         category: of texts.
         date: of dates, or dates and times: texts of ISO 8601, its basic form `20230318` among
             them, or numbers of seconds, milliseconds, microseconds or nanoseconds since 1970.
-        date_format: How texts write dates beside ISO 8601, each `COLUMN=FORMAT`, or one `FORMAT` for
-            all columns of dates; see `require_format`.
+        date_format: How texts write dates beside ISO 8601, each `COLUMN=FORMAT`, or one `FORMAT`
+            for all columns of dates; see `require_format`.
         unread: Columns whose texts are categories even if they look like dates or truth values.
         group: whose row each is; no feature.
         time: when each row came about, a date or a number; a feature unless dropped.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import fields
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +29,8 @@ REAL = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
 BUILT_IN = (*REAL, *TOYS, *PACKAGED)
 SUFFIXES = (*ROWS, ".npz", *IDX_SUFFIXES)
 WHATEVER = Reading()
+MOST_LISTED = 10_000  # files of a folder that are looked at for a name that may have been meant
+MOST_MEANT = 3
 
 
 def load(data: str, reading: Reading = WHATEVER) -> Table:
@@ -49,11 +54,7 @@ def load(data: str, reading: Reading = WHATEVER) -> Table:
     path = Path(data)
     images = find_idx(path)
     if not path.is_file() and images is None:
-        came = f"a folder without train{IDX_SUFFIXES[0]}" if path.is_dir() else "neither"
-        raise DataError(
-            f"expected a built-in name ({', '.join(BUILT_IN)}) or a file; got {data!r}, which is "
-            f"{came}"
-        )
+        raise DataError(_no_such_source(data, path))
     if path.name.lower().endswith(ROWS):
         return read_file(path, reading)
     if images is None and path.suffix.lower() != ".npz":
@@ -74,6 +75,35 @@ def default_name(data: str) -> str:
     endings = "|".join(map(re.escape, SUFFIXES))
     name = re.sub(rf"({endings})$", "", name, flags=re.IGNORECASE)
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._")[:64] or "model"
+
+
+def _no_such_source(data: str, path: Path) -> str:
+    """Say that there is neither a file nor a built-in name, and what may have been meant."""
+    if path.is_dir():
+        return (
+            f"expected a file, or a folder with train{IDX_SUFFIXES[0]}; got {data!r}, a folder "
+            f"without it; name the file in it"
+        )
+    came = f"expected a file or a built-in name; got {data!r}, which is neither"
+    if path.is_symlink():
+        return f"{came}: it is a link that leads nowhere"
+    if not path.parent.is_dir():
+        return f"{came}: there is no folder {str(path.parent)!r}"
+    folder = "" if path.parent == Path() else f"{path.parent}/"
+    with suppress(OSError):  # of a folder that may not be read
+        files = [each.name for each in islice(path.parent.iterdir(), MOST_LISTED)]
+        readable = [name for name in files if name.lower().endswith(SUFFIXES)]
+        names = [*readable, *([] if folder else BUILT_IN)]
+        stems = {name: _stem(name) for name in names}
+        close = get_close_matches(_stem(path.name), set(stems.values()), n=MOST_MEANT, cutoff=0.7)
+        if close:
+            meant = [f"{folder}{name}" for stem in close for name in names if stems[name] == stem]
+            return f"{came}; did you mean {' or '.join(meant[:MOST_MEANT])}?"
+    return f"{came}; the built-in names are listed by trainer fit --help"
+
+
+def _stem(name: str) -> str:
+    return name.split(".", 1)[0].lower()
 
 
 def _refuse_columns(data: str, reading: Reading, taken: Collection[str] = ()) -> None:

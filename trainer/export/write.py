@@ -16,6 +16,8 @@ from serving.bundle import (
     STAGED,
     Bundle,
     Manifest,
+    made_folder,
+    naming,
     only_writer,
     staged_versions,
     versions,
@@ -73,9 +75,8 @@ def write_bundle(
         pydantic.ValidationError: no one could read the manifest.
     """
     folder = models / name
-    folder.mkdir(parents=True, exist_ok=True)
-    _sync_folder(models)
-    with only_writer(folder):
+    with made_folder(folder), only_writer(folder):
+        _sync_folder(models)
         building = folder / BUILDING
         shutil.rmtree(building, ignore_errors=True)  # of a writer that was killed
         building.mkdir()
@@ -97,7 +98,7 @@ def write_bundle(
 
 
 def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
+    with naming(path), path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -106,6 +107,7 @@ def _write_synced(path: Path, content: bytes) -> None:
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with naming(folder):
+            os.fsync(handle)
     finally:
         os.close(handle)

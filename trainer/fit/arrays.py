@@ -14,6 +14,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.bundle import naming
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -30,11 +32,15 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     building = path.with_name(f".{path.name}.building")
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type]
-    with building.open("wb") as file:
-        file.write(content.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    building.rename(path)
+    try:
+        with naming(path), building.open("wb") as file:
+            file.write(content.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
+        building.rename(path)
+    except BaseException:
+        building.unlink(missing_ok=True)
+        raise
 
 
 def read_arrays(path: Path) -> Arrays:

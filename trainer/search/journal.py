@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from serving.bundle import made_folder, naming
 from trainer.choices import Config
 
 # Choices that change no score.
@@ -93,7 +94,6 @@ class Journal:
     def __init__(self, path: Path, watch: Callable[[Entry], None] | None = None) -> None:
         self.path, self.watch = path, watch
         self.reused = self.added = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._entries = {(entry.fit, entry.scored): entry for entry in _read(path)}
         self._fits = {fit for fit, _ in self._entries}
 
@@ -110,10 +110,17 @@ class Journal:
     def add(self, entry: Entry) -> None:
         """Write a line, whole and synced."""
         line = entry.model_dump_json().encode() + b"\n"
-        with self.path.open("ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        with made_folder(self.path.parent):
+            is_new = not self.path.exists()
+            try:
+                with naming(self.path), self.path.open("ab") as file:
+                    file.write(line)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError:
+                if is_new:
+                    self.path.unlink(missing_ok=True)
+                raise
         self._entries[entry.fit, entry.scored] = entry
         self._fits.add(entry.fit)
         self.added += 1
@@ -134,6 +141,8 @@ def digest_of_rows(rows: NDArray[np.int64]) -> str:
 
 def _read(path: Path) -> list[Entry]:
     """The entries; what stands behind the last newline is cut off."""
+    if not path.exists():
+        return []
     with path.open("a+b") as file:
         file.seek(0)
         content = file.read()

@@ -242,3 +242,28 @@ def test_a_version_without_differences_has_the_same_columns_in_the_same_order(be
     if not differences_of_columns(before, after):
         assert [c.name for c in before] == [c.name for c in after]
     assert differences_of_columns(before, before) == []
+
+
+def test_a_spelling_that_is_no_longer_read_breaks_clients():
+    def truths(**texts):
+        return manifest([Boolean(name="paid", type="boolean", missing="impute", texts=texts)])
+
+    def dates(written):
+        return manifest(
+            [Date(name="since", type="date", missing="impute", minimum="2000-01-01",
+                  maximum="2024-01-01", format=written)]
+        )  # fmt: skip
+
+    yes, both = truths(yes=True, no=False), truths(yes=True, no=False, y=True, n=False)
+    assert breaking_differences(yes, both) == []
+    assert breaking_differences(truths(), yes) == []
+    assert breaking_differences(both, yes) == [
+        "its column 'paid' refuses 'y', 'n' as a truth value"
+    ]
+    assert breaking_differences(truths(on=True), truths(on=False))
+    assert breaking_differences(dates("iso8601"), dates("%d/%m/%Y")) == []
+    assert breaking_differences(dates("%d/%m/%Y"), dates("%d/%m/%Y")) == []
+    for after in ("iso8601", "%m/%d/%Y"):
+        assert breaking_differences(dates("%d/%m/%Y"), dates(after)) == [
+            "its column 'since' reads no dates written '%d/%m/%Y'"
+        ]

@@ -250,3 +250,27 @@ def test_date_that_no_calendar_has_is_refused(text):
     (field,) = Fields([date()]).columns
     with pytest.raises(WrongValueError, match=r"^expected a date in ISO 8601, such as"):
         field.check(text)
+
+
+def test_boolean_takes_the_texts_of_the_manifest_in_any_case():
+    spelled = Boolean(name="b", type="boolean", missing="impute", texts={"yes": True, "no": False})
+    (field,) = Fields([spelled]).columns
+    texts = ["yes", " No ", "YES", "1", "FALSE", True, 0, None, "NA"]
+    np.testing.assert_array_equal(
+        np.array(field.check_all(texts), float), [1, 0, 1, 1, 0, 1, 0, np.nan, np.nan]
+    )
+    for text in ("y", "maybe", "2", "yes" * 10**5):
+        with pytest.raises(WrongValueError, match='true or false, or "yes", "no"'):
+            field.check(text)
+    with pytest.raises(WrongValueError):
+        Fields([boolean()]).columns[0].check("true")
+
+
+def test_date_takes_the_format_of_the_manifest_before_iso_8601():
+    column = date(missing="impute").model_copy(update={"format": "%d/%m/%Y"})
+    (field,) = Fields([column]).columns
+    assert field.check(" 22/06/2025 ") == field.check("2025-06-22") == field.check(1750550400)
+    assert math.isnan(field.check("NA"))
+    for text in ("06/22/2025", "22/06/25", "2" * 10**6):
+        with pytest.raises(WrongValueError, match="a date written %d/%m/%Y, in ISO 8601"):
+            field.check(text)

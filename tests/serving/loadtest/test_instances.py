@@ -218,3 +218,19 @@ def test_a_date_is_the_number_that_its_column_has():
         assert number_of_date("2023-03-18", of_format) == number
         assert number_of_date("2023-03-18T00:00:00+00:00", of_format) == number
     assert number_of_date("1679097600000", replace(column, format="milliseconds")) == 1679097600000
+
+
+def test_instances_in_the_spelling_of_the_training_data_are_read(tmp_path):
+    target = target_of(
+        Column("paid", "boolean", fills_gaps=True, texts={"yes": True, "no": False}),
+        Column("since", "date", fills_gaps=True, format="%d/%m/%Y"),
+    )
+    (tmp_path / "rows.csv").write_text("paid,since\nYes,22/06/2025\nno,2025-06-22\n,\n")
+    assert read_instances(tmp_path / "rows.csv", target) == [
+        {"paid": True, "since": "2025-06-22T00:00:00"},
+        {"paid": False, "since": "2025-06-22"},
+        {"paid": None, "since": None},
+    ]
+    (tmp_path / "rows.csv").write_text("paid,since\nyes,06/22/2025\n")
+    with pytest.raises(InstancesError, match="a date in ISO 8601"):
+        read_instances(tmp_path / "rows.csv", target)

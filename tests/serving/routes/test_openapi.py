@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from serving import create_app, errors
-from serving.bundle import Bundle, Category, Date
+from serving.bundle import Boolean, Bundle, Category, Date
 from serving.clouds import Vertex
 from serving.codec.fields import Fields, WrongValueError
 from serving.guard import TrustedProxies, new_key
@@ -330,3 +330,17 @@ def test_the_page_and_its_parts_lead_to_each_other_below_any_prefix(client):
     found = re.findall(r'(?:src|href)="([^"]+)"', page) + re.findall(r'fetch\("([^"]+)"', script)
     assert found
     assert not [address for address in found if address.startswith("/") or ":" in address]
+
+
+def test_value_schema_has_the_spellings_of_the_training_data():
+    truths = Boolean(name="b", type="boolean", missing="impute", texts={"yes": True, "no": False})
+    words, pattern = value_schema(truths)["anyOf"]
+    assert words == {"enum": [True, False, 1, 0, None]}
+    for text in ("yes", "No", "TRUE"):
+        assert re.search(pattern["pattern"], text)
+    assert not re.search(pattern["pattern"], "yesno")
+    dates = Date(name="d", type="date", missing="refuse", minimum="2000-01-01",
+                 maximum="2024-01-01", format="%d/%m/%Y")  # fmt: skip
+    described = value_schema(dates)
+    assert described["description"].startswith("Written %d/%m/%Y, ISO 8601, UTC")
+    assert any(re.search(kind.get("pattern", "^$"), "22/06/2025") for kind in described["anyOf"])

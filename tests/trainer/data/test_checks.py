@@ -73,7 +73,9 @@ def merged(texts, train, rare=10):
     words, codes = np.unique(np.array(texts), return_inverse=True)
     column = Column("x", "category", tuple(words.tolist()))
     n = len(codes)
-    records = Records((column,), np.empty((n, 0), np.float32), codes=codes[:, None].astype(np.int32))
+    records = Records(
+        (column,), np.empty((n, 0), np.float32), codes=codes[:, None].astype(np.int32)
+    )
     rest = np.arange(train, n)
     parts = Split(np.arange(train), rest[::2], rest[1::2])
     return find_merged(records, parts, Encoding(rare=rare))

@@ -215,9 +215,11 @@ def test_built_in_classes_go_by_their_names():
 
 
 def test_what_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match="which is a folder without train-images-idx3-ubyte"):
+    with pytest.raises(
+        DataError, match="a folder with train-images-idx3-ubyte; got .*, a folder without it"
+    ):
         load(str(tmp_path))
-    with pytest.raises(DataError, match=r"built-in name \(breast_cancer, .*got 'digit'"):
+    with pytest.raises(DataError, match=r"got 'digit', which is neither; did you mean digits\?$"):
         load("digit")
     with pytest.raises(DataError, match="no target column.*got 'x'"):
         load("digits", Reading(target="x"))
@@ -291,3 +293,27 @@ def test_the_fingerprint_follows_the_data(write):
 )
 def test_a_model_is_named_after_its_data(data, name):
     assert default_name(data) == name
+
+
+def test_load_a_file_that_is_not_there_names_those_that_are_alike(write, tmp_path, monkeypatch):
+    for name in ("people.csv", "orders.parquet", "notes.txt"):
+        write(name, "x")
+    for given, said in {
+        "peple.csv": "did you mean {}/people.csv?",
+        "People.parquet": "did you mean {}/people.csv?",
+        "orders.csv": "did you mean {}/orders.parquet?",
+        "notes.csv": "which is neither; the built-in names are listed by trainer fit --help",
+        "no/people.csv": "which is neither: there is no folder '{}/no'",
+    }.items():
+        with pytest.raises(DataError) as error:
+            load(str(tmp_path / given))
+        assert str(error.value).endswith(said.format(tmp_path))
+        assert f"got '{tmp_path / given}'" in str(error.value)
+    (tmp_path / "link.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(DataError, match="it is a link that leads nowhere"):
+        load(str(tmp_path / "link.csv"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"got 'peple.csv', which is neither; did you mean people"):
+        load("peple.csv")
+    with pytest.raises(DataError, match=r"did you mean iris\?"):
+        load("iris.csv")

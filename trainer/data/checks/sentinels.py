@@ -59,9 +59,7 @@ def find_sentinels(values: NDArray[Any], *, dates: bool = False) -> list[Sentine
     while high - low > FEWEST_OTHERS and len(found) < MOST:
         for at, rest in ((low, slice(low + 1, high)), (high - 1, slice(low, high - 1))):
             value, others = float(different[at]), different[rest].astype(np.float64)
-            if value in known and _stands_apart(
-                value, int(rows[at]), others, dates=dates
-            ):
+            if value in known and _stands_apart(value, int(rows[at]), others, dates=dates):
                 shown = _day if dates else _number
                 found.append(
                     Sentinel(known[value], int(rows[at]), shown(others[0]), shown(others[-1]))
@@ -78,9 +76,7 @@ def _with_range(each: Sentinel, last: Sentinel) -> Sentinel:
     return Sentinel(each.written, each.rows, last.low, last.high)
 
 
-def _stands_apart(
-    value: float, rows: int, others: NDArray[np.float64], *, dates: bool
-) -> bool:
+def _stands_apart(value: float, rows: int, others: NDArray[np.float64], *, dates: bool) -> bool:
     if not dates and value in SMALL and len(others) < FEWEST_BESIDE_SMALL:
         return False
     gap = min(abs(value - others[0]), abs(value - others[-1]))

@@ -86,7 +86,7 @@ def booleans(array: pa.Array, truths: Mapping[str, bool] = TRUTHS) -> NDArray[np
     if not pa.types.is_string(array.type):
         found = numbers(array)
     else:
-        meaning = TRUTHS | truths
+        meaning = {**TRUTHS, **truths}
         coded = codes(pc.utf8_lower(array), pa.array(list(meaning), pa.string()))
         spelled = coded != MISSING
         rest = numbers(pc.if_else(pa.array(spelled), pa.scalar(None, pa.string()), array))

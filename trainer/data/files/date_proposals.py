@@ -111,7 +111,7 @@ def _order(written: str) -> int:
 
 def _read(texts: Sequence[str], written: str) -> dict[str, None]:
     """Return the texts that are of a format, none if those are not most of them."""
-    missed, found = 0.0, {}
+    missed, found = 0, dict[str, None]()
     for text in texts:
         if parse_text(text, written) is not None:
             found[text] = None

@@ -8,6 +8,7 @@ import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from serving.bundle import naming
 from trainer.fit.loop import Callback, Run
 
 Figures = dict[str, float | int | None]
@@ -49,9 +50,13 @@ class _Log(Callback, ABC):
             self._write(run)
 
     def _write(self, run: Run) -> None:
-        with self.path.open("a" if self._written else "w", encoding="utf-8", newline="") as file:
-            for number in range(self._written + 1, len(run.history) + 1):
-                file.write(self._line(figures(run, number), first=number == 1))
+        mode = "a" if self._written else "w"
+        lines = [
+            self._line(figures(run, number), first=number == 1)
+            for number in range(self._written + 1, len(run.history) + 1)
+        ]
+        with naming(self.path), self.path.open(mode, encoding="utf-8", newline="") as file:
+            file.writelines(lines)
         self._written = len(run.history)
 
     @abstractmethod

@@ -1,0 +1,92 @@
+"""Writing files: whole or not at all, and a fault that names the file.
+
+An error of `open` names its file; one of `write` or `fsync`, as on a full disk, does not.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk, or of what one may use of it
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the name of the file into an error of writing that has none.
+
+    Args:
+        path: File that is written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        if error.errno is None:
+            raise OSError(f"{path}: {error}") from error
+        error.filename = str(path)
+        raise
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a file beside `path` to write to, which takes its place if all goes well.
+
+    If not, it is removed, and what was at `path` stays. What is no regular file, such as a pipe, is
+    written to as it is.
+
+    Args:
+        path: File to write; its folder exists.
+    """
+    place = path.resolve()
+    if place.exists() and not place.is_file():
+        with naming(path):
+            yield place
+        return
+    building = place.with_name(f".{os.getpid()}.{place.name}")  # of the same ending
+    try:
+        with naming(path):
+            yield building
+        if building.exists():
+            building.replace(place)
+    finally:
+        building.unlink(missing_ok=True)
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder for what is written to it, and leave no empty one behind if that fails.
+
+    Args:
+        folder: Folder, made with those above it; folders that were there stay.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for each in made:
+            try:
+                each.rmdir()
+            except OSError:  # it holds something, or was never made
+                continue
+        raise
+
+
+def fault_of_full_disk(error: OSError) -> str | None:
+    """Return what to say of a full disk, None of another error.
+
+    An error without a file is one of standard output. What is left of that is discarded: the
+    interpreter would try to write it once more when it ends, and fail again.
+    """
+    if error.errno not in FULL:
+        return None
+    if error.filename is None and sys.stdout is sys.__stdout__:
+        with open(os.devnull, "wb") as nothing:  # noqa: PTH123
+            os.dup2(nothing.fileno(), 1)
+    return f"{error.filename or 'standard output'}: {error.strerror}; make room and try again"
