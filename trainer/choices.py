@@ -85,6 +85,11 @@ class Config(BaseModel):
     boolean: Columns = Field((), description="columns that are true or false")
     category: Columns = Field((), description="columns that are categories")
     date: Columns = Field((), description="columns that are dates")
+    missing: Columns | None = Field(
+        None,
+        description="texts of a CSV file that stand for a gap beside the empty cell, in any case; "
+        "'' for none [na, n/a, #n/a, <na>, nan, nat, null, none, ?]",
+    )
     group: str | None = Field(
         None, description="column that says which rows belong together; no feature [none do]"
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from serving.bundle import Bundle, Manifest, Training
 from trainer.choices import Config
@@ -271,8 +272,22 @@ def learn_on(
 def _keeping(path: Path | None, config: Config, table: Table) -> list[Callback]:
     if path is None:
         return []
-    chosen = config.model_dump_json(exclude={"models", "runs", "name"})
-    return [Checkpoint(path, identity=f"{table.fingerprint()} {chosen}")]
+    identity = _identity(table.fingerprint(), config)
+    return [Checkpoint(path, identity=identity, upgrade=_upgraded)]
+
+
+def _identity(fingerprint: str, config: Config) -> str:
+    """What tells a run from others: its data, and the choices that lead to its weights."""
+    return f"{fingerprint} {config.model_dump_json(exclude={'models', 'runs', 'name'})}"
+
+
+def _upgraded(identity: str) -> str:
+    """An identity of an earlier version, where choices that it did not have are the defaults."""
+    fingerprint, _, chosen = identity.partition(" ")
+    try:
+        return _identity(fingerprint, Config.model_validate_json(chosen))
+    except ValidationError:
+        return identity
 
 
 def fit(

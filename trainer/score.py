@@ -16,10 +16,12 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from serving.bundle import Arrays, Bundle, BundleError, Category, Manifest
+from serving.bundle import Arrays, Bundle, BundleError, Category, Manifest, nfc
 from serving.runtime import Session, prove, run_in_slices
+from trainer.data.files.declared import Declared
 from trainer.data.files.ingest import to_records
 from trainer.data.files.source import Source, open_file
+from trainer.data.reading import Reading
 from trainer.data.records import MISSING, Column, Records
 from trainer.data.tables import DataError, listed
 
@@ -34,6 +36,8 @@ def score(
     variant: str | None = None,
     names: Sequence[str] = (),
     keep: Sequence[str] = (),
+    missing: Sequence[str] | None = None,
+    warn: Callable[[str], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> int:
     """Answer every row of a file.
@@ -47,6 +51,8 @@ def score(
         variant: of the bundle; its first, the exact one, if left out.
         names: of the columns of a CSV file without a header; those it was trained with if left out.
         keep: columns of `source` to copy into it.
+        missing: texts of a CSV file that stand for a gap, in any case; None for those of training.
+        warn: told of each column of which a large share is none of the categories.
         progress: told, again and again, how many rows are done.
 
     Returns:
@@ -59,9 +65,11 @@ def score(
     """
     manifest = bundle.manifest
     session = _proved(bundle, variant)
-    rows = open_file(source, names or _names(source, manifest))
+    said = Reading(missing=None if missing is None else tuple(missing)).missing
+    rows = open_file(source, [nfc(name) for name in names or _names(source, manifest)], said)
+    declared = Declared(manifest.inputs, said)
     columns = [Column(column.name, column.type) for column in manifest.inputs]
-    kept = list(dict.fromkeys(keep))
+    kept = list(dict.fromkeys(map(nfc, keep)))
     if strange := [name for name in kept if name not in rows.columns]:
         raise DataError(
             f"{rows.name}: expected columns to keep out of {listed(rows.columns)}; got "
@@ -78,13 +86,18 @@ def score(
     with _whole(output) as building, WRITERS[output.suffix.lower()](building) as writer:
         for batch in _at_least_one(rows, columns):
             with _faults_named(rows.name):
-                records = to_records(_as_declared(batch, manifest), columns, done)
+                records = to_records(
+                    declared.read(batch), columns, done, gaps=declared.gaps, spelled=True
+                )
                 _require_admitted(manifest, records, done)
+                declared.count(records)
                 answers = _answers(session, records, done)
                 writer.write(_table(manifest, batch.select(kept), answers))
             done += batch.num_rows
             if progress is not None:
                 progress(done)
+    for warning in declared.unseen() if warn is not None else ():
+        warn(warning)
     return done
 
 
@@ -106,7 +119,8 @@ def _at_least_one(rows: Source, columns: Sequence[Column]) -> Iterator[pa.Record
         empty = False
         yield batch
     if empty:
-        names = [*rows.columns, *(c.name for c in columns if c.name not in rows.columns)]
+        lacking = (nfc(column.name) for column in columns)
+        names = [*rows.columns, *(name for name in lacking if name not in rows.columns)]
         yield pa.RecordBatch.from_pydict({name: pa.array([], pa.string()) for name in names})
 
 
@@ -116,7 +130,7 @@ def _names(source: Path, manifest: Manifest) -> list[str]:
     if not isinstance(names, list) or not source.name.lower().endswith((".csv", ".csv.gz")):
         return []
     try:
-        has_them = set(names) <= set(open_file(source).columns)
+        has_them = set(map(nfc, names)) <= set(open_file(source).columns)
     except DataError:  # whose first line is no header
         has_them = False
     return [] if has_them else [str(name) for name in names]
@@ -130,30 +144,6 @@ def _faults_named(source: str) -> Iterator[None]:
         raise DataError(
             f"{source}: expected columns of numbers, truth values, text or dates; {error}"
         ) from error
-
-
-def _as_declared(batch: pa.RecordBatch, manifest: Manifest) -> pa.RecordBatch:
-    """Categories in the spelling of the manifest, as a server takes them in a request.
-
-    Truth values, also of a text in any case, are written as the categories are, and where these are
-    whole numbers 1.0 is 1, as tables write it once there are gaps.
-    """
-    for declared in manifest.inputs:
-        if not isinstance(declared, Category) or declared.name not in batch.schema.names:
-            continue
-        place = batch.schema.get_field_index(declared.name)
-        column = batch.column(place)
-        if pa.types.is_boolean(column.type) and declared.truths:
-            spelled = (pa.scalar(declared.truths[truth]) for truth in (True, False))
-            column = pc.if_else(column, *spelled)
-        elif pa.types.is_string(column.type) and declared.whole:
-            column = pc.replace_substring_regex(column, r"^(\s*-?\d+)\.0+(\s*)$", r"\1\2")
-        elif pa.types.is_string(column.type) and declared.truths:
-            written = pc.utf8_lower(pc.utf8_trim_whitespace(column))
-            for truth, text in declared.truths.items():
-                column = pc.if_else(pc.equal(written, str(truth).lower()), text, column)
-        batch = batch.set_column(place, declared.name, column)
-    return batch
 
 
 def _require_admitted(manifest: Manifest, records: Records, before: int) -> None:

@@ -50,6 +50,7 @@ from serving.bundle.manifest import (
 from serving.bundle.phrases import counted, refusal
 from serving.bundle.promotion import PromotionError, only_writer, promote
 from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Expected, SelfTest
+from serving.bundle.spelling import Spelling, canonical_text, gap_words, is_gap_word, nfc
 
 __all__ = [
     "END_OF_DATES",
@@ -84,15 +85,20 @@ __all__ = [
     "Parity",
     "PromotionError",
     "SelfTest",
+    "Spelling",
     "Task",
     "Training",
     "TransientBundleError",
     "Variant",
     "breaking_differences",
+    "canonical_text",
     "counted",
+    "gap_words",
     "ignored",
+    "is_gap_word",
     "join",
     "names",
+    "nfc",
     "only_writer",
     "promote",
     "refusal",

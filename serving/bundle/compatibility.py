@@ -9,9 +9,11 @@ matched to classes and targets by position.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 
-from serving.bundle.manifest import GAPS, Category, Input, Manifest
+from serving.bundle.manifest import Category, Input, Manifest
+from serving.bundle.spelling import Spelling, gap_words
 
 MOST_SHOWN = 5  # largest number of names that one difference lists
 LONGEST_SHOWN = 40  # characters of a name; longer ones are cut
@@ -53,26 +55,44 @@ def _differences_of_column(before: Input, after: Input) -> Iterator[str]:
         yield f"its column {name} fills no gaps"
     if isinstance(before, Category) and isinstance(after, Category):
         yield from _differences_of_categories(name, before, after)
+    elif before.missing == after.missing == "impute":
+        words = sorted(gap_words(before.gaps) - gap_words(after.gaps))
+        if words:
+            yield f"its column {name} takes {_listed(list(map(_typed, words)))} for no gap"
 
 
 def _differences_of_categories(name: str, before: Category, after: Category) -> Iterator[str]:
-    if after.unseen == "refuse":
-        if before.unseen == "unknown":
-            yield f"its column {name} refuses categories that it does not know"
-        known = set(after.categories)
-        spelled = {text.lower() for text in known} if after.truths else set()
-        refused = [
-            _typed(text)
-            for text in before.categories
-            if text not in known and text.lower() not in {*spelled, *GAPS}
-        ]
-        if refused:
-            yield f"its column {name} refuses the category {_listed(refused)}"
-    # A JSON number or boolean matches a category only if all categories are numbers or booleans.
-    if before.whole and not after.whole:
+    if after.unseen == "refuse" and before.unseen == "unknown":
+        yield f"its column {name} refuses categories that it does not know"
+    old, new = Spelling(before), Spelling(after)
+
+    def is_refused(text: str) -> bool:
+        return old.accepts(text) and not new.accepts(text)
+
+    refused = [_typed(text) for text in before.categories
+               if any(map(is_refused, _spellings(text)))]  # fmt: skip
+    if refused:
+        yield f"its column {name} refuses the category {_listed(refused)}"
+    fills_none = before.missing == "impute" and after.missing == "refuse"  # which is said already
+    words = [
+        _typed(word)
+        for word in sorted(old.gaps | new.gaps)
+        if is_refused(word) and not (fills_none and old.is_gap(word))
+    ]
+    if words:
+        yield f"its column {name} refuses {_listed(words)}, another word for a gap"
+    # A JSON number or boolean matches a category only if categories are numbers or booleans.
+    if before.number_type and not after.number_type:
         yield f"its column {name} takes texts alone, and no numbers"
+    if before.number_type == "number" and after.number_type == "integer":
+        yield f"its column {name} takes whole numbers alone"
     if before.truths and not after.truths:
         yield f"its column {name} takes texts alone, and not true and false"
+
+
+def _spellings(text: str) -> list[str]:
+    """Texts that may stand for a category."""
+    return [text, unicodedata.normalize("NFD", text), f"{text}.0"]
 
 
 def _differences_of_answers(before: Manifest, after: Manifest) -> Iterator[str]:

@@ -41,6 +41,9 @@ class _Column(_Part):
     missing: Literal["refuse", "impute"]
     # Name of the graph's input, where the column's own name is that of an output; else that name.
     tensor: Annotated[str, Field(min_length=1)] | None = None
+    # Texts, in lower case, that stand for a gap in this column, beside the empty one: in a column
+    # of numbers or booleans in CSV, in others in any format. None for all of `GAPS`.
+    gaps: list[str] | None = None
 
 
 class Number(_Column):
@@ -71,13 +74,29 @@ class Category(_Column):
     # Whether texts are compared in one spelling: Unicode's form NFC, and whole numbers without a
     # fraction ("1" for "1.0"). Else they are compared as they were written in the training data.
     normalized: bool = False
-    # Texts, in lower case, that stand for a gap in this column; None for all of `GAPS`.
-    gaps: list[str] | None = None
 
     @cached_property
     def whole(self) -> bool:
         """Whether all categories are whole numbers, which may then be written as numbers, too."""
         return all(re.fullmatch(r"0|-?[1-9][0-9]*", text) for text in self.categories)
+
+    @cached_property
+    def number_type(self) -> Literal["integer", "number"] | None:
+        """JSON's type of numbers that a value may be written as; None where only texts are taken.
+
+        Of a normalized column some of the categories have to be numbers, of others all.
+        """
+        if self.whole or not self.normalized:
+            return "integer" if self.whole else None
+        numbers = list(filter(self.is_number, self.categories))
+        if any(re.search("[.e]", text) for text in numbers):
+            return "number"
+        return "integer" if numbers else None
+
+    @staticmethod
+    def is_number(text: str) -> bool:
+        """Whether a text is a number as programs write it, without leading zeros."""
+        return bool(re.fullmatch(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:e[+-]?[0-9]{1,3})?", text))
 
     @cached_property
     def truths(self) -> dict[bool, str]:

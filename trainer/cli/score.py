@@ -27,9 +27,18 @@ from trainer.score import score as score_file
 @click.option("--variant", metavar="NAME", help="of the bundle  [default: the first, fp32]")
 @click.option("--names", default="", metavar="COLUMNS",
               help="the columns' names, of a CSV file without a header: a,b")  # fmt: skip
+@click.option("--missing", default=None, metavar="WORDS",
+              help="texts of a CSV file that stand for a gap beside the empty cell: na,-; '' for "
+              "none  [default: as in training]")  # fmt: skip
 @click.option("--keep", default="", metavar="COLUMNS", help="columns of INPUT to copy into it: a,b")
 def score(
-    bundle: Path, source: Path, output: Path, variant: str | None, names: str, keep: str
+    bundle: Path,
+    source: Path,
+    output: Path,
+    variant: str | None,
+    names: str,
+    missing: str | None,
+    keep: str,
 ) -> None:
     """Answer every row of the file INPUT with a bundle, as a server would.
 
@@ -52,6 +61,8 @@ def score(
                 variant=variant,
                 names=_listed(names),
                 keep=_listed(keep),
+                missing=None if missing is None else _listed(missing),
+                warn=lambda warning: click.echo(f"warning: {warning}", err=True),
                 progress=lambda done: bar.update(task, completed=done),
             )
     except (BundleError, DataError, GraphError, OSError) as error:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+from serving.bundle import nfc
 from trainer.data.records import Kind
 
 
@@ -22,6 +23,10 @@ class Reading:
         date: of ISO 8601 dates, or dates and times.
         group: whose row each is; no feature.
         time: when each row came about, a date or a number; a feature unless dropped.
+        missing: texts of a CSV file that stand for a gap, in any case, beside the empty cell; None
+            for all of `GAPS`.
+
+    Names may be in any of Unicode's normal forms; here they are in NFC, as a source has them.
     """
 
     target: str | None = None
@@ -34,6 +39,19 @@ class Reading:
     date: tuple[str, ...] = ()
     group: str | None = None
     time: str | None = None
+    missing: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Write names, and the words for gaps, in one way."""
+        for field in fields(self):
+            said = getattr(self, field.name)
+            if isinstance(said, str):
+                object.__setattr__(self, field.name, nfc(said))
+            elif isinstance(said, tuple):
+                object.__setattr__(self, field.name, tuple(map(nfc, said)))
+        if self.missing is not None:
+            words = dict.fromkeys(nfc(word.strip().lower()) for word in self.missing)
+            object.__setattr__(self, "missing", tuple(filter(None, words)))
 
     def kinds(self) -> dict[str, Kind]:
         """The kind of each column of which one is said."""

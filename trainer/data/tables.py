@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import counted
+from serving.bundle import canonical_text, counted, nfc
 from trainer.data.reading import Inferred
 from trainer.data.records import Records, concatenate
 
@@ -49,6 +49,8 @@ class Table:
         times: when each row came about, float64 `(n,)`: later rows are kept to judge by; None where
             order means nothing.
         inferred: what was found in each column of a file; of other sources nothing.
+        gaps: texts, in lower case, that were said to stand for a gap; None for all of `GAPS`.
+        has_nulls: whether no text of a category stands for a gap, since the file has nulls.
     """
 
     source: str
@@ -60,6 +62,8 @@ class Table:
     groups: NDArray[np.int64] | None = None
     times: NDArray[np.float64] | None = None
     inferred: tuple[Inferred, ...] = ()
+    gaps: tuple[str, ...] | None = None
+    has_nulls: bool = False
 
     def __len__(self) -> int:
         return len(self.records)
@@ -151,6 +155,25 @@ def listed(names: Sequence[str]) -> str:
     """Names as an error shows them: the first `SHOWN`, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(map(repr, names[:SHOWN])) + more
+
+
+def columns_named(source: str, written: Sequence[str]) -> tuple[str, ...]:
+    """The columns' names of a file in Unicode's form NFC.
+
+    Raises:
+        DataError: one is empty or there twice, be it in two normal forms.
+    """
+    names = tuple(map(nfc, written))
+    spelled: dict[str, str] = {}
+    for name, as_written in zip(names, written, strict=True):
+        first = spelled.setdefault(name, as_written)
+        if first != as_written:
+            raise DataError(
+                f"{source}: expected distinct column names; got {name!r} in two of Unicode's normal "
+                f"forms, {ascii(first)} and {ascii(as_written)}; rename one of them"
+            )
+    check_names(source, names)
+    return names
 
 
 def check_names(source: str, names: Sequence[str]) -> None:
@@ -245,6 +268,9 @@ def _checked_classes(target: NDArray[Any], name: str) -> NDArray[Any]:
     if target.dtype.kind == "b":  # as "False" and "True": a graph has no truth-valued labels
         target = target.astype(np.str_)
     counts = _counts(target)
+    if target.dtype.kind == "U" and any(word != canonical_text(word) for word in counts):
+        target = _spelled_alike(target)
+        counts = _counts(target)
     classes = np.array(list(counts))
     if target.dtype.kind == "f":
         if not (np.isfinite(classes) & (classes == np.round(classes))).all():
@@ -276,6 +302,13 @@ def _checked_classes(target: NDArray[Any], name: str) -> NDArray[Any]:
             f"merge or drop them{'' if text else ', or choose the task regression'}"
         )
     return target
+
+
+def _spelled_alike(target: NDArray[Any]) -> NDArray[Any]:
+    """Texts in the one spelling of classes, which files give them as they are read."""
+    words, places = np.unique(target, return_inverse=True)
+    found: NDArray[Any] = np.array([canonical_text(word) for word in words.tolist()])[places]
+    return found
 
 
 def _counts(target: NDArray[Any], most: int | None = None) -> dict[Any, int]:

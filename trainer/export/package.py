@@ -84,7 +84,10 @@ def export_bundle(
             version=number,
             created=_now(),
             task=model.task,
-            inputs=describe_columns(model.encoder, known, unseen=unseen, refuse_gaps=refuse_gaps),
+            inputs=describe_columns(
+                model.encoder, known, unseen=unseen, refuse_gaps=refuse_gaps,
+                gaps=table.gaps, has_nulls=table.has_nulls,
+            ),  # fmt: skip
             classes=None if model.classes is None else model.classes.tolist(),
             threshold=model.threshold if model.task == "binary" else None,
             aim=aim,

@@ -1,40 +1,66 @@
 """Cells: texts, and Arrow's types, as numbers, truth values, dates and codes.
 
 Each function takes a column of a batch, `(n,)`, and gives None if some value is none of its kind.
+Where it takes `gaps`, these are the texts that stand for a gap, in lower case, beside the empty one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from serving.bundle import GAPS, seconds_of_ticks
+from serving.bundle import GAPS, gap_words, nfc, seconds_of_ticks
 from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import MISSING, Kind
 
 ZONED = r"[T ].*(Z|[+-]\d{2}(:?\d{2})?)$"
 MICROSECONDS = r"(\.\d{6})\d+"  # with finer digits after them, which no float64 would hold
+FRACTIONLESS = r"^(-?(?:0|[1-9][0-9]*))\.0+$"
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # a second
 DAY = 86_400  # seconds
 
 
-def texts(array: pa.Array) -> pa.Array:
-    """As strings without spaces around them; a gap is null."""
+def texts(array: pa.Array, gaps: Collection[str] = GAPS) -> pa.Array:
+    """As strings in the one spelling of `canonical_text`, of numbers too; a gap is null.
+
+    A number that is no text in the file is written as Python writes it.
+    """
+    if pa.types.is_floating(array.type):
+        array = _spelled(array)
+    elif not pa.types.is_string(array.type):
+        gaps = ()  # the texts of other types are values
+    trimmed = trim(array, gaps)
+    if not (pc.all(pc.string_is_ascii(trimmed)).as_py() in (True, None)):
+        trimmed = pa.array([None if t is None else nfc(t) for t in trimmed.to_pylist()], pa.string())
+    whole = pc.replace_substring_regex(trimmed, FRACTIONLESS, r"\1")
+    return pc.if_else(pc.equal(whole, "-0"), "0", whole)
+
+
+def trim(array: pa.Array, gaps: Collection[str] = GAPS) -> pa.Array:
+    """As strings without spaces around them, else as they are written; a gap is null."""
     trimmed = pc.utf8_trim_whitespace(array.cast(pa.string()))
-    gap = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(GAPS))
-    return pc.if_else(gap, pa.scalar(None, pa.string()), trimmed)
+    return pc.if_else(_are_gaps(trimmed, gaps), pa.scalar(None, pa.string()), trimmed)
 
 
-def numbers(array: pa.Array) -> NDArray[np.float64] | None:
+def spelled_gaps(array: pa.Array, gaps: Collection[str]) -> pa.Array:
+    """The cells, as they are written, whose texts stand for a gap; those that are empty are not."""
+    if not gaps or not pa.types.is_string(array.type):
+        return pa.array([], pa.string())
+    trimmed = pc.utf8_trim_whitespace(array)
+    words = pc.and_(_are_gaps(trimmed, gaps), pc.not_equal(trimmed, ""))
+    return trimmed.filter(words.fill_null(False))
+
+
+def numbers(array: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.float64] | None:
     """As float64, NaN for a gap."""
     kind = array.type
     if pa.types.is_string(kind):
         parsed = _cast(array, pa.float64())  # most often there is nothing to trim
-        return _floats(_cast(texts(array), pa.float64()) if parsed is None else parsed)
+        return _floats(_cast(trim(array, gaps), pa.float64()) if parsed is None else parsed)
     if (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
@@ -46,28 +72,30 @@ def numbers(array: pa.Array) -> NDArray[np.float64] | None:
     return None
 
 
-def truths(array: pa.Array) -> NDArray[np.float64] | None:
+def truths(array: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.float64] | None:
     """True and false, in any case, as 1 and 0; NaN for a gap."""
     if pa.types.is_boolean(array.type):
         return numbers(array)
     if not pa.types.is_string(array.type):
         return None
-    found = codes(pc.utf8_lower(array), pa.array(["false", "true"]))
-    gaps = found == MISSING
-    if gaps.any() and texts(array.filter(pa.array(gaps))).null_count < np.count_nonzero(gaps):
-        return None
-    return np.where(gaps, np.nan, found)
+    found = codes(pc.utf8_lower(array), pa.array(["false", "true"]), gaps)
+    others = found == MISSING
+    if others.any():
+        left = trim(array.filter(pa.array(others)), gaps)
+        if left.null_count < np.count_nonzero(others):
+            return None
+    return np.where(others, np.nan, found)
 
 
-def booleans(array: pa.Array) -> NDArray[np.float64] | None:
+def booleans(array: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.float64] | None:
     """Like `truths`, or numbers 1 and 0."""
-    found = truths(array)
+    found = truths(array, gaps)
     if found is None:
-        found = numbers(array)
+        found = numbers(array, gaps)
     return found if found is not None and np.isin(found[~np.isnan(found)], (0, 1)).all() else None
 
 
-def dates(array: pa.Array) -> NDArray[np.float64] | None:
+def dates(array: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.float64] | None:
     """ISO 8601 dates, or dates and times, as seconds since 1970-01-01 UTC; NaN for a gap.
 
     Those without a zone are taken for UTC.
@@ -82,7 +110,7 @@ def dates(array: pa.Array) -> NDArray[np.float64] | None:
     elif pa.types.is_null(kind):
         return numbers(array)
     else:
-        parsed = _parsed_dates(texts(array)) if pa.types.is_string(kind) else None
+        parsed = _parsed_dates(trim(array, gaps)) if pa.types.is_string(kind) else None
         if parsed is None:
             return None
         found = parsed
@@ -91,24 +119,26 @@ def dates(array: pa.Array) -> NDArray[np.float64] | None:
     return None if outside.any() else found
 
 
-def codes(array: pa.Array, words: pa.Array) -> NDArray[np.int32]:
+def codes(
+    array: pa.Array, words: pa.Array, gaps: Collection[str] = GAPS
+) -> NDArray[np.int32]:
     """The places of texts among `words`; `MISSING` for a gap, and for what is not among them."""
-    encoded = array.cast(pa.string()).dictionary_encode()
-    places = pc.index_in(texts(encoded.dictionary), value_set=words)
+    coded = encoded(array)
+    places = pc.index_in(texts(coded.dictionary, gaps), value_set=words)
     table = places.fill_null(MISSING).to_numpy(zero_copy_only=False)
-    found: NDArray[np.int32] = np.append(table, np.int32(MISSING))[_indices(encoded)]
+    found: NDArray[np.int32] = np.append(table, np.int32(MISSING))[_indices(coded)]
     return found
 
 
-def missing(array: pa.Array) -> NDArray[np.bool_]:
+def missing(array: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.bool_]:
     """Where there are gaps."""
-    encoded = array.cast(pa.string()).dictionary_encode()
-    gaps = texts(encoded.dictionary).is_null().to_numpy(zero_copy_only=False)
-    found: NDArray[np.bool_] = np.append(gaps, True)[_indices(encoded)]
+    coded = encoded(array)
+    nulls = texts(coded.dictionary, gaps).is_null().to_numpy(zero_copy_only=False)
+    found: NDArray[np.bool_] = np.append(nulls, True)[_indices(coded)]
     return found
 
 
-PARSERS: dict[Kind, Callable[[pa.Array], NDArray[np.float64] | None]] = {
+PARSERS: dict[Kind, Callable[..., NDArray[np.float64] | None]] = {
     "number": numbers,
     "boolean": booleans,
     "date": dates,
@@ -139,6 +169,26 @@ def _parsed_dates(array: pa.Array) -> NDArray[np.float64] | None:
     if there is None:
         return None
     return _seconds(pc.coalesce(here.cast(pa.int64()), there.cast(pa.int64())), TICKS["us"])
+
+
+def _are_gaps(trimmed: pa.Array, gaps: Collection[str]) -> pa.Array:
+    words = pa.array(sorted(gap_words(gaps)), pa.string())
+    lower = pc.utf8_lower(trimmed)
+    if not all(map(str.isascii, gaps)):
+        lower = pc.utf8_normalize(lower, form="NFC")
+    return pc.is_in(lower, value_set=words)
+
+
+def _spelled(array: pa.Array) -> pa.Array:
+    """Floats as Python writes them, with the fewest digits that read back as the same."""
+    values = array.to_numpy(zero_copy_only=False)  # NaN for a null
+    return pa.array(values.astype(np.str_), pa.string(), mask=np.isnan(values))
+
+
+def encoded(array: pa.Array) -> pa.DictionaryArray:
+    """Each value once, floats as they are and others as texts, and where it is."""
+    known = pa.types.is_string(array.type) or pa.types.is_floating(array.type)
+    return (array if known else array.cast(pa.string())).dictionary_encode()
 
 
 def _indices(encoded: pa.DictionaryArray) -> NDArray[np.int32]:

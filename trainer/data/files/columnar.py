@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from trainer.data.tables import DataError, check_names
+from trainer.data.tables import DataError, columns_named
 
 CELLS = 2**19  # in memory at a time
 BUFFER = 2**20  # bytes read ahead for a column
@@ -18,20 +18,21 @@ BUFFER = 2**20  # bytes read ahead for a column
 class ParquetFile:
     """A `.parquet` file."""
 
+    gaps = ()  # it has nulls for them
+
     def __init__(self, path: Path) -> None:
         """Read the schema."""
         self.name = path.name
         self._path = path
         with self._opened() as file:
-            self.columns = tuple(file.schema_arrow.names)
-        check_names(self.name, self.columns)
+            self.columns = columns_named(self.name, file.schema_arrow.names)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows in order; see `Source`."""
         with self._opened() as file:
             rows = _rows_in_one_go(len(self.columns))
             for batch in file.iter_batches(batch_size=rows, use_threads=False):
-                yield plain(batch)
+                yield plain(batch).rename_columns(list(self.columns))
 
     @contextmanager
     def _opened(self) -> Iterator[pa.parquet.ParquetFile]:
@@ -46,13 +47,14 @@ class ParquetFile:
 class ArrowFile:
     """An `.arrow` or `.feather` file: Arrow's IPC format, as a file or as a stream."""
 
+    gaps = ()  # it has nulls for them
+
     def __init__(self, path: Path) -> None:
         """Read the schema."""
         self.name = path.name
         self._path = path
         with self._opened() as (schema, _):
-            self.columns = tuple(schema.names)
-        check_names(self.name, self.columns)
+            self.columns = columns_named(self.name, schema.names)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows in order; see `Source`."""
@@ -60,7 +62,8 @@ class ArrowFile:
         with self._opened() as (_, found):
             for batch in found:
                 for start in range(0, batch.num_rows, rows):
-                    yield plain(batch.slice(start, rows))
+                    part = plain(batch.slice(start, rows))
+                    yield part.rename_columns(list(self.columns))
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:

@@ -6,43 +6,41 @@ import codecs
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import product
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
 
 from serving.bundle import GAPS, counted
-from trainer.data.tables import DataError, check_names, listed
+from trainer.data.tables import DataError, columns_named, listed
 
 BLOCK = 2**20  # bytes of text in memory at a time; a row must fit in
 COLUMN = 2**15  # and more where columns are many: each is looked at block by block
 RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")  # as the parser says it
-# The parser knows no upper and lower case.
-GAPS_IN_ANY_CASE = sorted(
-    {"".join(cased) for gap in GAPS for cased in product(*((c, c.upper()) for c in gap))}
-)
 
 
 class CsvText:
-    """A `.csv` or `.csv.gz` file: batches of text columns, of which some gaps are null already."""
+    """A `.csv` or `.csv.gz` file: batches of text columns, whose empty cells are null."""
 
-    def __init__(self, path: Path, names: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: Path, names: Sequence[str] = (), gaps: Sequence[str] = GAPS
+    ) -> None:
         """Read the header.
 
         Args:
             path: the file.
             names: of its columns, if the file has no header.
+            gaps: texts that stand for a gap, in lower case.
         """
+        self.gaps = tuple(gaps)
         self.name = path.name
         self._path = path
         self._names = list(names)
         self._block = BLOCK
         with self._faults_named(), self._stream({}) as reader:
             self._raw = reader.schema.names
-        self.columns = tuple(name.strip() for name in self._raw)
+        self.columns = columns_named(self.name, [name.strip() for name in self._raw])
         self._block = max(BLOCK, COLUMN * len(self.columns))
-        check_names(self.name, self.columns)
         if not names:
             _refuse_numbers(self.name, self.columns)
 
@@ -65,7 +63,7 @@ class CsvText:
                 ),
                 pa.csv.ParseOptions(newlines_in_values=True),
                 pa.csv.ConvertOptions(
-                    column_types=types, null_values=GAPS_IN_ANY_CASE, strings_can_be_null=True
+                    column_types=types, null_values=[""], strings_can_be_null=True
                 ),
             ) as reader,
         ):

@@ -6,7 +6,10 @@ A column is of a kind if all its values are; the rows that come last count like 
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -49,13 +52,20 @@ def infer(source: Source, reading: Reading) -> list[Inferred]:
             said.get(name),
             words=name == found.target,
             unbounded=name == found.group,
+            gaps=source.gaps,
+            # A word may be a value of theirs, unless it is said to stand for a gap.
+            doubted=reading.missing is None
+            and name in (found.target, found.group, *reading.category),
         )
         for name in source.columns
         if name in found.used
     }
     _show(source, list(watches.values()))
     late = {
-        name: _Watch(source.name, name, "category", oddity=watch.oddity)
+        name: _Watch(
+            source.name, name, "category", oddity=watch.oddity, gaps=source.gaps,
+            doubted=reading.missing is None and name == found.target,
+        )  # fmt: skip
         for name, watch in watches.items()
         if watch.oddity and watch.more and name != found.group
     }
@@ -86,6 +96,8 @@ class _Watch:
         words: bool = False,
         unbounded: bool = False,
         oddity: str = "",
+        gaps: Sequence[str] = (),
+        doubted: bool = False,
     ) -> None:
         """Begin.
 
@@ -96,11 +108,15 @@ class _Watch:
             words: take truth values for texts.
             unbounded: any number of different texts will do; they are not kept.
             oddity: why it is no column of numbers, where that is known.
+            gaps: texts that stand for a gap.
+            doubted: refuse a text that does, for it may be a value.
         """
         self.name, self.kind, self.oddity = name, kind, oddity
         self.more = False  # different values than are in `distinct`
         self._source, self._said = source, kind is not None
         self._words, self._unbounded = words, unbounded
+        self._gap_words, self._doubted = tuple(gaps), doubted
+        self._doubtful: Counter[str] = Counter()
         self._distinct = pa.array([], pa.string())
         self._rows = self._gaps = self._first_gap = 0
         self._low, self._high, self._whole = np.inf, -np.inf, True
@@ -115,7 +131,9 @@ class _Watch:
         values = None if self.kind is None else self._parsed(array, row)
         if values is not None:
             self._see_values(array, values, row)
-        self._see_gaps(cells.missing(array) if values is None else np.isnan(values), row)
+        if self._doubted:
+            self._doubtful.update(cells.spelled_gaps(array, self._gap_words).to_pylist())
+        self._see_gaps(cells.missing(array, self._gap_words) if values is None else np.isnan(values), row)
         self._count(array, row)
 
     def result(self) -> Inferred:
@@ -124,6 +142,8 @@ class _Watch:
         Raises:
             DataError: there was no value at all, or an infinite one.
         """
+        if self._doubtful:
+            self._refuse_doubtful()
         if self.kind is None or self._gaps == self._rows:
             raise DataError(
                 f"{self._source}: expected values in {self.name!r}; got no value at all; "
@@ -140,7 +160,7 @@ class _Watch:
                 f"{self._source}: expected text without NUL characters in {self.name!r}; got one "
                 f"with; is it a binary file?"
             )
-        values = None if self.kind == "category" else cells.PARSERS[self.kind](self._texts())
+        values = None if self.kind == "category" else cells.PARSERS[self.kind](self._texts(), ())
         distinct = len(texts if values is None else np.unique(values))  # 1 and 1.0 are one
         ranged = self.kind in ("number", "date")
         return Inferred(
@@ -161,7 +181,7 @@ class _Watch:
     def _kind_of(self, array: pa.Array) -> Kind | None:
         typed = array.type
         if pa.types.is_string(typed):
-            first = cells.texts(array.unique()).drop_null()[:1]
+            first = cells.texts(array.unique(), self._gap_words).drop_null()[:1]
             return self._kind_of_text(first) if len(first) else None
         if pa.types.is_null(typed):
             return None
@@ -177,11 +197,11 @@ class _Watch:
         )
 
     def _kind_of_text(self, text: pa.Array) -> Kind:
-        if cells.truths(text) is not None:
+        if cells.truths(text, ()) is not None:
             return "category" if self._words else "boolean"
-        if cells.numbers(text) is not None:
+        if cells.numbers(text, ()) is not None:
             return "number"
-        return "category" if cells.dates(text) is None else "date"
+        return "category" if cells.dates(text, ()) is None else "date"
 
     def _parsed(self, array: pa.Array, row: int) -> NDArray[np.float64] | None:
         """The values, or None of a category, which it is from the first odd value on."""
@@ -189,7 +209,9 @@ class _Watch:
             return None
         # That ones and zeros are truth values has to be said.
         strict = self.kind == "boolean" and not self._said
-        parse = cells.truths if strict else cells.PARSERS[self.kind]
+        parse = partial(
+            cells.truths if strict else cells.PARSERS[self.kind], gaps=self._gap_words
+        )
         values = parse(array)
         if values is None:
             place, text = cells.first_odd(array, parse)
@@ -224,7 +246,7 @@ class _Watch:
             return
         new = array.unique()
         if not pa.types.is_string(array.type):
-            new = new.cast(pa.string())
+            new = cells.texts(new)
         self._distinct = pa.concat_arrays([self._distinct, new]).unique()
         if self.kind != "category" or self._unbounded:
             if len(self._distinct) > COUNTED:
@@ -239,7 +261,20 @@ class _Watch:
             )
 
     def _texts(self) -> pa.Array:
-        return cells.texts(self._distinct).drop_null().unique()
+        return cells.texts(self._distinct, self._gap_words).drop_null().unique()
+
+    def _refuse_doubtful(self) -> NoReturn:
+        words = ", ".join(f"{word!r} ({count})" for word, count in sorted(self._doubtful.items()))
+        remedy = (
+            "drop those rows"
+            if self._words or self._unbounded
+            else "leave those cells empty or name the texts with --missing"
+        )
+        raise DataError(
+            f"{self._source}: expected values, or empty cells for gaps, in {self.name!r}; got "
+            f"{words}, which may be values or stand for gaps; if values, say with --missing which "
+            f"texts do stand for gaps, --missing '' for none; if gaps, {remedy}"
+        )
 
     def _correction(self) -> str:
         return f", or correct it if it is not one: {self.oddity}" if self.oddity else ""

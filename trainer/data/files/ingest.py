@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from serving.bundle import GAPS
 from trainer.data.files import cells
 from trainer.data.files.roles import roles
 from trainer.data.files.source import Source
@@ -48,10 +50,11 @@ def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> In
     """
     found, known = roles(source, reading), {column.name: column for column in inferred}
     columns = [Column(name, known[name].kind, known[name].words) for name in found.features]
+    gaps = source.gaps
     readers = {found.target: _target(source, known[found.target])}
     if found.group is not None:
         _refuse_gaps(source, known[found.group])
-        readers[found.group] = np.dtype(np.int64), _Groups()
+        readers[found.group] = np.dtype(np.int64), _Groups(gaps)
     if found.time is not None:
         readers[found.time] = np.dtype(np.float64), _times(source, known[found.time])
     room = _Stores(inferred[0].rows, columns, {n: dtype for n, (dtype, _) in readers.items()})
@@ -59,7 +62,7 @@ def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> In
         row = 0
         for batch in source.batches():
             stores.append(
-                to_records(batch, columns, row),
+                to_records(batch, columns, row, gaps=gaps),
                 {name: read(batch[name]) for name, (_, read) in readers.items()},
             )
             row += batch.num_rows
@@ -73,13 +76,22 @@ def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> In
     )
 
 
-def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -> Records:
+def to_records(
+    batch: pa.RecordBatch,
+    columns: Sequence[Column],
+    row: int = 0,
+    *,
+    gaps: Collection[str] = GAPS,
+    spelled: bool = False,
+) -> Records:
     """A batch's rows as records.
 
     Args:
         batch: typed, or text to be parsed; what is not among `columns` is left out.
         columns: of the records; a category without words takes those of the batch, sorted.
         row: how many rows came before the batch, for messages.
+        gaps: texts that stand for a gap, in lower case.
+        spelled: whether texts of categories are taken as they are, null alone for a gap.
 
     Raises:
         DataError: a column is not there, or a value is not of its kind; the message names column,
@@ -102,16 +114,16 @@ def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -
     for column in columns:
         array, place = batch[column.name], next(places[column.kind])
         if column.kind == "category":
-            coded, place[:] = _coded(array, column, row)
+            coded, place[:] = (_as_they_are if spelled else _coded)(array, column, row, gaps)
             filled.append(coded)
         else:
-            place[:] = _parsed(array, column, row)
+            place[:] = _parsed(array, column, row, gaps)
             filled.append(column)
     return Records(tuple(filled), numbers, dates, codes)
 
 
-def _parsed(array: pa.Array, column: Column, row: int) -> NDArray[Any]:
-    parse = cells.PARSERS[column.kind]
+def _parsed(array: pa.Array, column: Column, row: int, gaps: Collection[str]) -> NDArray[Any]:
+    parse = partial(cells.PARSERS[column.kind], gaps=gaps)
 
     def held(array: pa.Array) -> NDArray[Any] | None:
         values = parse(array)
@@ -131,12 +143,14 @@ def _parsed(array: pa.Array, column: Column, row: int) -> NDArray[Any]:
     return values
 
 
-def _coded(array: pa.Array, column: Column, row: int) -> tuple[Column, NDArray[np.int32]]:
+def _coded(
+    array: pa.Array, column: Column, row: int, gaps: Collection[str]
+) -> tuple[Column, NDArray[np.int32]]:
     if not column.words:
-        there = cells.texts(array.unique()).drop_null().unique()
+        there = cells.texts(array.unique(), gaps).drop_null().unique()
         column = Column(column.name, column.kind, tuple(sorted(there.to_pylist())))
-    found = cells.codes(array, pa.array(column.words, pa.string()))
-    unknown = (found == MISSING) & ~cells.missing(array)
+    found = cells.codes(array, pa.array(column.words, pa.string()), gaps)
+    unknown = (found == MISSING) & ~cells.missing(array, gaps)
     if unknown.any():
         place = int(unknown.argmax())
         raise DataError(
@@ -144,6 +158,16 @@ def _coded(array: pa.Array, column: Column, row: int) -> tuple[Column, NDArray[n
             f"{array[place].as_py()!r} in row {row + place + 1}: the file is being changed"
         )
     return column, found
+
+
+def _as_they_are(
+    array: pa.Array, column: Column, row: int, gaps: Collection[str]
+) -> tuple[Column, NDArray[np.int32]]:
+    """Codes of texts that another has written as the categories are."""
+    del row, gaps
+    encoded = array.dictionary_encode()
+    words = tuple(encoded.dictionary.to_pylist())
+    return Column(column.name, column.kind, words), encoded.indices.fill_null(MISSING).to_numpy()
 
 
 def _target(source: Source, column: Inferred) -> tuple[np.dtype[Any], Reader]:
@@ -158,12 +182,14 @@ def _target(source: Source, column: Inferred) -> tuple[np.dtype[Any], Reader]:
     if not words:
         whole = column.whole and _largest(column) <= LARGEST_CLASS
         dtype = np.dtype(np.int64 if whole else np.float64)
-        return dtype, lambda array: _filled(cells.numbers(array)).astype(dtype)
+        return dtype, lambda array: _filled(cells.numbers(array, source.gaps)).astype(dtype)
     table = np.array(words)
     if column.kind == "boolean":
-        return table.dtype, lambda array: table[_filled(cells.booleans(array)).astype(np.int64)]
+        return table.dtype, lambda array: table[
+            _filled(cells.booleans(array, source.gaps)).astype(np.int64)
+        ]
     texts = pa.array(words)
-    return table.dtype, lambda array: table[cells.codes(array, texts)]
+    return table.dtype, lambda array: table[cells.codes(array, texts, source.gaps)]
 
 
 def _times(source: Source, column: Inferred) -> Reader:
@@ -174,7 +200,7 @@ def _times(source: Source, column: Inferred) -> Reader:
             f"{source.name}: expected dates or numbers in {column.name!r}, to know when each row "
             f"came about; got {column.example!r}; {column.oddity or 'choose another column'}"
         )
-    return lambda array: _filled(parse(array))
+    return lambda array: _filled(parse(array, source.gaps))
 
 
 def _refuse_gaps(source: Source, column: Inferred) -> None:
@@ -200,16 +226,17 @@ def _filled(values: NDArray[np.float64] | None) -> NDArray[np.float64]:
 class _Groups:
     """Texts as numbers in the order in which they first came; all of them are remembered."""
 
-    def __init__(self) -> None:
+    def __init__(self, gaps: Collection[str]) -> None:
+        self._gaps = gaps
         self._numbers: dict[str, int] = {}
 
     def __call__(self, array: pa.Array) -> NDArray[np.int64]:
         """The groups of a batch, int64 `(n,)`."""
-        words = cells.texts(array.unique()).drop_null().unique()
+        words = cells.texts(array.unique(), self._gaps).drop_null().unique()
         for word in words.to_pylist():
             self._numbers.setdefault(word, len(self._numbers))
         table = np.array([self._numbers[word] for word in words.to_pylist()], np.int64)
-        return table[cells.codes(array, words)]
+        return table[cells.codes(array, words, self._gaps)]
 
 
 class _Stores:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from trainer.data.files.infer import infer
 from trainer.data.files.ingest import ingest
 from trainer.data.files.roles import roles
-from trainer.data.files.source import open_file
+from trainer.data.files.source import CSV, open_file
 from trainer.data.reading import Reading
 from trainer.data.tables import Table, make_table
 
@@ -18,10 +19,10 @@ def read_file(path: Path, reading: Reading) -> Table:
     Raises:
         DataError: it cannot be read or trained on.
     """
-    source = open_file(path, reading.names)
+    source = open_file(path, reading.names, reading.missing)
     inferred = infer(source, reading)
     records, target, groups, times = ingest(source, inferred, reading)
-    return make_table(
+    table = make_table(
         source=source.name,
         records=records,
         target=target,
@@ -31,3 +32,4 @@ def read_file(path: Path, reading: Reading) -> Table:
         times=times,
         inferred=tuple(inferred),
     )
+    return replace(table, gaps=reading.missing, has_nulls=not path.name.lower().endswith(CSV))

@@ -8,11 +8,13 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from serving.bundle import GAPS
 from trainer.data.files.columnar import ArrowFile, ParquetFile
 from trainer.data.files.csv_text import CsvText
-from trainer.data.tables import DataError
+from trainer.data.tables import DataError, listed
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet", ".arrow", ".feather")
+CSV = (".csv", ".csv.gz")
+SUFFIXES = (*CSV, ".parquet", ".arrow", ".feather")
 
 
 class Source(Protocol):
@@ -26,6 +28,10 @@ class Source(Protocol):
     def columns(self) -> tuple[str, ...]:
         """Their columns' names: distinct, none empty."""
 
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """The texts that stand for a gap, in lower case, beside the empty one."""
+
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows in order, a few megabytes at a time.
 
@@ -34,24 +40,32 @@ class Source(Protocol):
         """
 
 
-def open_file(path: Path, names: Sequence[str] = ()) -> Source:
+def open_file(
+    path: Path, names: Sequence[str] = (), missing: Sequence[str] | None = None
+) -> Source:
     """The source in a file of one of `SUFFIXES`.
 
     Args:
         path: the file.
         names: of the columns of a CSV file that has no header.
+        missing: texts of a CSV file that stand for a gap, in lower case; None for all of `GAPS`.
 
     Raises:
         DataError: it is none of these, its header cannot be used, or it is damaged.
     """
     ending = path.name.lower()
-    if ending.endswith((".csv", ".csv.gz")):
-        return CsvText(path, names)
+    if ending.endswith(CSV):
+        return CsvText(path, names, GAPS if missing is None else missing)
     if not ending.endswith(SUFFIXES):
         raise DataError(f"expected a file ending in {', '.join(SUFFIXES)}; got {path.name}")
     if names:
         raise DataError(
             f"{path.name}: expected no names: the file holds those of its columns; got "
             f"{len(names)}; leave them out"
+        )
+    if missing:
+        raise DataError(
+            f"{path.name}: expected no texts that stand for a gap: the file has nulls of its own; "
+            f"got {listed(missing)}; leave out --missing, and write nulls for them"
         )
     return ParquetFile(path) if ending.endswith(".parquet") else ArrowFile(path)

@@ -3,6 +3,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pytest
 
+from serving.bundle import GAPS
+
 
 @dataclass
 class Rows:
@@ -10,6 +12,7 @@ class Rows:
 
     given: list
     name: str = "rows"
+    gaps: tuple = GAPS
     asked: int = 0
 
     @property

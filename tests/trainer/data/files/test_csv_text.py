@@ -20,7 +20,7 @@ def test_cells_come_as_they_are_written(write):
     source = open_file(write("t.csv", text))
     assert source.columns == ("a", "b", "c")
     expected = [row for row in csv.reader(io.StringIO(text)) if row][1:]
-    assert cells(source) == [tuple(c if c not in ("", "na") else None for c in r) for r in expected]
+    assert cells(source) == [tuple(c or None for c in r) for r in expected]
     assert cells(source) == cells(source)  # again from the first row
 
 
