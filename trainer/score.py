@@ -96,8 +96,9 @@ def score(
             done += batch.num_rows
             if progress is not None:
                 progress(done)
-    for warning in declared.unseen() if warn is not None else ():
-        warn(warning)
+    if warn is not None:
+        for warning in declared.unseen():
+            warn(warning)
     return done
 
 
@@ -130,7 +131,7 @@ def _names(source: Path, manifest: Manifest) -> list[str]:
     if not isinstance(names, list) or not source.name.lower().endswith((".csv", ".csv.gz")):
         return []
     try:
-        has_them = set(map(nfc, names)) <= set(open_file(source).columns)
+        has_them = {nfc(str(name)) for name in names} <= set(open_file(source).columns)
     except DataError:  # whose first line is no header
         has_them = False
     return [] if has_them else [str(name) for name in names]

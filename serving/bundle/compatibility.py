@@ -69,14 +69,19 @@ def _differences_of_categories(name: str, before: Category, after: Category) -> 
     def is_refused(text: str) -> bool:
         return old.accepts(text) and not new.accepts(text)
 
-    refused = [_typed(text) for text in before.categories
-               if any(map(is_refused, _spellings(text)))]  # fmt: skip
+    refused = [
+        _typed(text)
+        for text in before.categories
+        # Only where both forms are one category does a client write either.
+        if is_refused(text)
+        or (before.normalized and is_refused(unicodedata.normalize("NFD", text)))
+    ]
     if refused:
         yield f"its column {name} refuses the category {_listed(refused)}"
     fills_none = before.missing == "impute" and after.missing == "refuse"  # which is said already
     words = [
         _typed(word)
-        for word in sorted(old.gaps | new.gaps)
+        for word in sorted((old.gaps | new.gaps) - set(before.categories))
         if is_refused(word) and not (fills_none and old.is_gap(word))
     ]
     if words:
@@ -88,11 +93,6 @@ def _differences_of_categories(name: str, before: Category, after: Category) -> 
         yield f"its column {name} takes whole numbers alone"
     if before.truths and not after.truths:
         yield f"its column {name} takes texts alone, and not true and false"
-
-
-def _spellings(text: str) -> list[str]:
-    """Texts that may stand for a category."""
-    return [text, unicodedata.normalize("NFD", text), f"{text}.0"]
 
 
 def _differences_of_answers(before: Manifest, after: Manifest) -> Iterator[str]:

@@ -42,8 +42,8 @@ def decode_csv(body: bytes, fields: Fields) -> Arrays:
         body: in UTF-8, lines ended by LF or CRLF, values quoted as RFC 4180 has it where they need
             be. A first line of the columns' names says their order, and may name others that are
             left out if `fields` ignores them; without one the order is the model's. Empty lines of
-            a table of several columns are passed over. An empty value, and one that stands for a gap
-            in its column, is a gap.
+            a table of several columns are passed over. An empty value, and one that stands for a
+            gap in its column, is a gap.
         fields: the model's columns.
 
     Raises:

@@ -24,6 +24,11 @@ def announce(table: Table, parts: Split) -> None:
         Console(file=sys.stderr, width=100, highlight=False).print(
             _columns(table.inferred, table.target_names)
         )
+    announce_findings(table, parts)
+
+
+def announce_findings(table: Table, parts: Split) -> None:
+    """Say on stderr what in the rows needs attention."""
     for finding in find(table, parts):
         click.echo(f"warning: {finding.name}: {finding.detail}; {finding.remedy}", err=True)
 

@@ -7,13 +7,14 @@ it is, or to learn less than it could.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.bundle import nfc
 from trainer.data.records import MISSING, Column, Records
 from trainer.data.splits import Split, class_codes
 from trainer.data.tables import SLICE, Table
@@ -35,6 +36,7 @@ REPEATED = 0.01  # share of rows to be judged on that shifts no metric by more
 RARE_ROWS = 10
 MOSTLY_MISSING = 0.95
 MANY_WORDS = 1000
+UNSEEN = 0.5  # share of a column's values in the rows to choose with and to be judged on
 LISTED = 10  # columns or classes named in one sentence
 
 # As people name what only tells rows apart: id, user_id, userId, PassengerId, index, row number.
@@ -50,6 +52,12 @@ REMEDIES = {
     "these in one part: --group NAME; where few features can meet by chance, all is well",
     "rare_class": "merge rare classes or find more rows of them; --class-weight balanced makes "
     "those there are count",
+    "class_variants": "write each class in one way, and train again; where they are different "
+    "classes, all is well; where they are no classes at all, name another column: --target NAME",
+    "category_variants": "write each text in one way; where they are different ones, all is well; "
+    "or --drop NAME",
+    "unseen_categories": "where rows are split by time or group, such texts will come later too; "
+    "a model knows nothing of them: use texts that stay, or --drop NAME",
     "mostly_missing_column": "unless it matters that it is missing, --drop NAME",
     "many_categories": "merge rare texts into fewer, or --drop NAME",
 }
@@ -96,6 +104,17 @@ def find(table: Table, parts: Split) -> list[Finding]:
         ),
         _duplicate_rows(table, parts),
         _rare_classes(table, parts),
+        _class_variants(table),
+        look.finding(
+            "category_variants",
+            _category_variants(look, identifiers),
+            "alike but for upper and lower case or white space, in {rows}: {}",
+        ),
+        look.finding(
+            "unseen_categories",
+            _unseen(look, parts, identifiers),
+            "in validation and test rows, of texts that {all} do not have: {}",
+        ),
         look.finding("mostly_missing_column", _mostly_missing(look), "missing in {rows}: {}"),
         look.finding(
             "many_categories",
@@ -420,6 +439,59 @@ def _rare_classes(table: Table, parts: Split) -> Finding | None:
         return None
     detail = f"of {_listed(rare)} there are fewer than {RARE_ROWS} training rows"
     return Finding("rare_class", table.target_names, detail, REMEDIES["rare_class"])
+
+
+def _class_variants(table: Table) -> Finding | None:
+    if table.target.dtype.kind != "U":
+        return None
+    classes, codes = class_codes(table.target)
+    variants = _variants(classes.tolist(), np.bincount(codes, minlength=len(classes)))
+    if not variants:
+        return None
+    detail = f"classes alike but for upper and lower case or white space: {_listed(variants)}"
+    return Finding("class_variants", table.target_names, detail, REMEDIES["class_variants"])
+
+
+def _category_variants(look: _Look, identifiers: Collection[str]) -> Named:
+    found = {}
+    for column, values in look.columns:
+        if column.kind == "category" and column.name not in identifiers:
+            rows = np.bincount(values[values >= 0], minlength=len(column.words))
+            if variants := _variants(column.words, rows):
+                found[column.name] = f"{column.name} ({_listed(variants)})"
+    return found
+
+
+def _variants(words: Sequence[str], rows: NDArray[np.int64]) -> list[str]:
+    """The texts of several spellings, each with its rows; of white space one is like another."""
+    alike: dict[str, list[int]] = {}
+    for place in np.flatnonzero(rows).tolist():
+        alike.setdefault(" ".join(nfc(words[place].casefold()).split()), []).append(place)
+    return [
+        " and ".join(f"{str(words[place])!r} ({rows[place]:,})" for place in places)
+        for places in alike.values()
+        if len(places) > 1
+    ]
+
+
+def _unseen(look: _Look, parts: Split, identifiers: Collection[str]) -> Named:
+    rows = np.sort(np.concatenate([parts.validation, parts.test]))
+    records, found = look.table.records, {}
+    for place, column in enumerate(records.of_kind("category")):
+        if column.name in identifiers:
+            continue
+        known = np.zeros(len(column.words) + 1, np.bool_)  # the last of a gap, −1
+        known[-1] = True
+        known[np.asarray(records.codes[look.train, place])] = True
+        codes = np.asarray(records.codes[rows, place])
+        strange = codes[~known[codes]]
+        values = int(np.count_nonzero(codes != MISSING))
+        if values >= FEWEST_NAMED and len(strange) > UNSEEN * values:
+            share = len(strange) / values
+            found[column.name] = (
+                f"{column.name} ({share:.0%}, such as {str(column.words[strange[0]])!r})"
+            )
+    return found
 
 
 def _duplicate_rows(table: Table, parts: Split) -> Finding | None:

@@ -169,8 +169,8 @@ def columns_named(source: str, written: Sequence[str]) -> tuple[str, ...]:
         first = spelled.setdefault(name, as_written)
         if first != as_written:
             raise DataError(
-                f"{source}: expected distinct column names; got {name!r} in two of Unicode's normal "
-                f"forms, {ascii(first)} and {ascii(as_written)}; rename one of them"
+                f"{source}: expected distinct column names; got {name!r} in two of Unicode's "
+                f"normal forms, {first!a} and {as_written!a}; rename one of them"
             )
     check_names(source, names)
     return names

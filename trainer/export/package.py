@@ -85,9 +85,13 @@ def export_bundle(
             created=_now(),
             task=model.task,
             inputs=describe_columns(
-                model.encoder, known, unseen=unseen, refuse_gaps=refuse_gaps,
-                gaps=table.gaps, has_nulls=table.has_nulls,
-            ),  # fmt: skip
+                model.encoder,
+                known,
+                unseen=unseen,
+                refuse_gaps=refuse_gaps,
+                gaps=table.gaps,
+                has_nulls=table.has_nulls,
+            ),
             classes=None if model.classes is None else model.classes.tolist(),
             threshold=model.threshold if model.task == "binary" else None,
             aim=aim,

@@ -96,9 +96,7 @@ def content(run: Run, identity: str) -> Arrays:
     return arrays | {"progress": np.array(json.dumps(progress))}
 
 
-def restore(
-    run: Run, path: Path, identity: str, upgrade: Callable[[str], str] = str
-) -> None:
+def restore(run: Run, path: Path, identity: str, upgrade: Callable[[str], str] = str) -> None:
     """Put a run where another like it stood.
 
     Args:

@@ -1,7 +1,7 @@
 """Cells: texts, and Arrow's types, as numbers, truth values, dates and codes.
 
 Each function takes a column of a batch, `(n,)`, and gives None if some value is none of its kind.
-Where it takes `gaps`, these are the texts that stand for a gap, in lower case, beside the empty one.
+Those called `gaps` are the texts that stand for a gap, in lower case, beside the empty one.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ def texts(array: pa.Array, gaps: Collection[str] = GAPS) -> pa.Array:
     elif not pa.types.is_string(array.type):
         gaps = ()  # the texts of other types are values
     trimmed = trim(array, gaps)
-    if not (pc.all(pc.string_is_ascii(trimmed)).as_py() in (True, None)):
-        trimmed = pa.array([None if t is None else nfc(t) for t in trimmed.to_pylist()], pa.string())
+    if pc.any(pc.invert(pc.string_is_ascii(trimmed))).as_py():
+        trimmed = pa.array(
+            [None if t is None else nfc(t) for t in trimmed.to_pylist()], pa.string()
+        )
     whole = pc.replace_substring_regex(trimmed, FRACTIONLESS, r"\1")
     return pc.if_else(pc.equal(whole, "-0"), "0", whole)
 
@@ -119,9 +121,7 @@ def dates(array: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.float64] 
     return None if outside.any() else found
 
 
-def codes(
-    array: pa.Array, words: pa.Array, gaps: Collection[str] = GAPS
-) -> NDArray[np.int32]:
+def codes(array: pa.Array, words: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.int32]:
     """The places of texts among `words`; `MISSING` for a gap, and for what is not among them."""
     coded = encoded(array)
     places = pc.index_in(texts(coded.dictionary, gaps), value_set=words)

@@ -22,9 +22,7 @@ RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")  # as the 
 class CsvText:
     """A `.csv` or `.csv.gz` file: batches of text columns, whose empty cells are null."""
 
-    def __init__(
-        self, path: Path, names: Sequence[str] = (), gaps: Sequence[str] = GAPS
-    ) -> None:
+    def __init__(self, path: Path, names: Sequence[str] = (), gaps: Sequence[str] = GAPS) -> None:
         """Read the header.
 
         Args:

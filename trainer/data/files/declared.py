@@ -1,4 +1,4 @@
-"""Declared: a file's columns as a bundle's manifest declares them, read as a server reads a request."""
+"""Declared: a file's columns as a bundle's manifest declares them, read as a server reads them."""
 
 from __future__ import annotations
 
@@ -58,10 +58,7 @@ class Declared:
             place = batch.schema.get_field_index(column.name)
             spelling = self._spellings.get(column.name)
             array = batch.column(place)
-            if spelling is None:
-                read = _as_written(array, column)
-            else:
-                read = _spelled(array, spelling)
+            read = _as_written(array, column) if spelling is None else _spelled(array, spelling)
             batch = batch.set_column(place, column.name, read)
         return batch
 

@@ -63,9 +63,13 @@ def infer(source: Source, reading: Reading) -> list[Inferred]:
     _show(source, list(watches.values()))
     late = {
         name: _Watch(
-            source.name, name, "category", oddity=watch.oddity, gaps=source.gaps,
+            source.name,
+            name,
+            "category",
+            oddity=watch.oddity,
+            gaps=source.gaps,
             doubted=reading.missing is None and name == found.target,
-        )  # fmt: skip
+        )
         for name, watch in watches.items()
         if watch.oddity and watch.more and name != found.group
     }
@@ -133,7 +137,9 @@ class _Watch:
             self._see_values(array, values, row)
         if self._doubted:
             self._doubtful.update(cells.spelled_gaps(array, self._gap_words).to_pylist())
-        self._see_gaps(cells.missing(array, self._gap_words) if values is None else np.isnan(values), row)
+        self._see_gaps(
+            cells.missing(array, self._gap_words) if values is None else np.isnan(values), row
+        )
         self._count(array, row)
 
     def result(self) -> Inferred:
@@ -209,9 +215,7 @@ class _Watch:
             return None
         # That ones and zeros are truth values has to be said.
         strict = self.kind == "boolean" and not self._said
-        parse = partial(
-            cells.truths if strict else cells.PARSERS[self.kind], gaps=self._gap_words
-        )
+        parse = partial(cells.truths if strict else cells.PARSERS[self.kind], gaps=self._gap_words)
         values = parse(array)
         if values is None:
             place, text = cells.first_odd(array, parse)
