@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from serving.bundle.manifest import Category, Input, Manifest
-from serving.bundle.spelling import Spelling, gap_words
+from serving.bundle.spelling import Spelling, gap_words, nfc
 
 MOST_SHOWN = 5  # largest number of names that one difference lists
 LONGEST_SHOWN = 40  # characters of a name; longer ones are cut
@@ -39,6 +39,9 @@ def breaking_differences(before: Manifest, after: Manifest) -> list[str]:
 def _differences_of_columns(before: Manifest, after: Manifest) -> Iterator[str]:
     old = {column.name: column for column in before.inputs}
     new = {column.name: column for column in after.inputs}
+    # Another of Unicode's normal forms is taken for the name in NFC.
+    old = {nfc(name) if name not in new and nfc(name) in new else name: column
+           for name, column in old.items()}  # fmt: skip
     # The order counts as well: clients send rows without names, too.
     yield from _differences_of_names("column", list(old), list(new))
     for name, column in old.items():
@@ -100,7 +103,8 @@ def _differences_of_answers(before: Manifest, after: Manifest) -> Iterator[str]:
         yield f"its task is {after.task} instead of {before.task}"
     else:
         yield from _differences_of_names("class", before.classes or [], after.classes or [])
-    yield from _differences_of_names("target", before.data.target, after.data.target)
+    targets = [list(map(nfc, manifest.data.target)) for manifest in (before, after)]
+    yield from _differences_of_names("target", *targets)
 
 
 def _differences_of_names(

@@ -150,6 +150,12 @@ def test_breaking_differences_of_categories(before, after, expected):
     assert differences_of_columns([before], [after]) == expected
 
 
+def test_breaking_differences_of_names_minds_the_normal_form_only_where_a_server_does():
+    split, joined = number("cafe\u0301"), number("caf\u00e9")
+    assert differences_of_columns([split], [joined]) == []
+    assert len(differences_of_columns([joined], [split])) == 2
+
+
 @pytest.mark.parametrize(
     ("after", "expected"),
     [
