@@ -67,3 +67,11 @@ def test_fit_checkpoint_of_schema_1_goes_on_to_the_same_model(tmp_path, monkeypa
     run("fit", "plain.csv", *options.split(), "--checkpoint", "plain_checkpoint.npz")
     run("score", "models/plain", "plain.csv", "-o", "scored.csv")
     require_same_answers("scored.csv", BEFORE / "plain_scored.csv")
+
+
+def test_compress_bundle_of_schema_1_whose_texts_are_read_otherwise_says_so(tmp_path):
+    shutil.copytree(BEFORE / "visits", tmp_path / "visits")
+    command = ["compress", str(tmp_path / "visits"), "--data", str(BEFORE / "visits.csv")]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 1
+    assert "or train again, as is needed where it has texts that earlier versions" in done.stderr

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from pydantic import ValidationError
 
-from serving.bundle import Bundle, BundleError
+from serving.bundle import GAPS, Bundle, BundleError
 from trainer.choices import Config, faults
 from trainer.compress.plain import dense_layers, plain
+from trainer.data.files.source import CSV
 from trainer.data.splits import Split
 from trainer.data.tables import DataError, Table
 from trainer.export.encoding import inputs
@@ -28,6 +29,7 @@ from trainer.nn import Embedding
 from trainer.recipe import prepare_on, read
 
 DENSE = "fp32"  # the variant that was trained
+BEFORE = ", as is needed where it has texts that earlier versions read in another spelling"
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,9 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
     chosen = {**manifest.training.config, "models": bundle.path.parent.parent}
     if data is not None:
         chosen["data"] = data
+    if manifest.schema_version == 1 and str(chosen.get("data")).lower().endswith(CSV):
+        # Then no option said so, and nothing else was possible.
+        chosen.setdefault("missing", list(filter(None, GAPS)))
     try:
         config = Config.model_validate(chosen)
     except ValidationError as error:
@@ -88,6 +93,7 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
         raise BundleError(
             f"{bundle.path}: expected the data it was trained on, {manifest.data.source}; got "
             f"others from {config.data}; name the file with --data, or train again"
+            + BEFORE * (manifest.schema_version == 1)
         )
     untrained = prepare_on(table, parts, config, np.random.default_rng(0)).model
     model = replace(
