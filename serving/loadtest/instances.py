@@ -209,7 +209,8 @@ def _written(text: str, column: Column | None) -> Value:
     text = text.strip()
     if column is None:
         return text
-    if text not in column.categories and text.lower() in EMPTY:
+    words = EMPTY if column.gaps is None else ("", *column.gaps)
+    if text not in column.categories and text.lower() in words:
         return None
     if column.kind == "boolean":
         return TRUTHS.get(text.lower(), text)
@@ -280,9 +281,9 @@ def _is_of(value: Any, column: Column) -> bool:
         case "boolean":
             return isinstance(value, bool | int | float) and value in (0, 1)
         case "category":
-            if not isinstance(value, str) and type(value) not in (int, float):
-                return False
-            return column.takes_unseen or _category(str(value), column).strip() in column.categories
+            known = _category(str(value), column).strip() in column.categories
+            written = isinstance(value, str) or type(value) is int
+            return (written and (column.takes_unseen or known)) or (type(value) is float and known)
         case "date":
             return isinstance(value, str) and _is_date(value)
 

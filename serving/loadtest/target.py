@@ -40,6 +40,7 @@ class Column:
         maximum: likewise.
         categories: texts that the model tells apart; none of other kinds.
         takes_unseen: whether it takes other texts, too.
+        gaps: Texts, in lower case, that stand for a gap beside the empty one; None for the usual.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Column:
     maximum: float | str | None = None
     categories: tuple[str, ...] = ()
     takes_unseen: bool = False
+    gaps: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -332,6 +334,7 @@ def _column(said: Mapping[str, Any], example: Mapping[str, Any]) -> Column:
         maximum=said.get("maximum"),
         categories=tuple(said.get("categories", ())),
         takes_unseen=said.get("unseen") == "unknown",
+        gaps=None if said.get("gaps") is None else tuple(said["gaps"]),
     )
 
 
