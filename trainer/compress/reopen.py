@@ -93,7 +93,7 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
         raise BundleError(
             f"{bundle.path}: expected the data it was trained on, {manifest.data.source}; got "
             f"others from {config.data}; name the file with --data, or train again"
-            + BEFORE * (manifest.schema_version == 1)
+            f"{BEFORE if manifest.schema_version == 1 else ''}"
         )
     untrained = prepare_on(table, parts, config, np.random.default_rng(0)).model
     model = replace(

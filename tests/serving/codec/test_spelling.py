@@ -39,7 +39,8 @@ COLUMN = category(*WORDS)
 TAKEN = [
     ("1", "1"), ("1.0", "1"), (" 1.000\n", "1"), (1, "1"), (1.0, "1"), (-2.0, "-2"), ("-2.0", "-2"),
     (2.5, "2.5"), ("2.5", "2.5"), (1.5, "1.50"), (float(np.float32(2.5)), "2.5"), (3.25, "3.25"),
-    ("2.50", "2.50"), ("007", "007"), ("007.0", "007.0"), (7, "7"), (-0.0, "0"), (2**60 + 1, str(2**60 + 1)),
+    ("2.50", "2.50"), ("007", "007"), ("007.0", "007.0"), (7, "7"), (-0.0, "0"),
+    (2**60 + 1, str(2**60 + 1)),
     ("cafe\u0301", "café"), ("NA", "NA"), ("na", "na"), ("-", ""), (" ", ""), (None, ""),
     ("e\u0301" * 40, "e\u0301" * 40),
 ]  # fmt: skip
@@ -165,19 +166,17 @@ def test_named_a_column_of_an_earlier_bundle_keeps_its_form():
     assert fields.named(NAME) == NAME  # which is refused, as it was
 
 
-@given(value=st.one_of(st.sampled_from([*WORDS, "1.0", "na", "-", "e\u0301", ""]), st.text(), st.integers(),
-                       st.floats(allow_nan=False), st.booleans(), st.none()))  # fmt: skip
+@given(text=st.one_of(st.sampled_from([*WORDS, "1.0", "na", "-", "cafe\u0301", ""]), st.text()))
 @examples(300)
-def test_accepts_says_what_the_codec_does(value):
+def test_accepts_says_what_the_codec_does(text):
     column = category(*WORDS, missing="refuse", unseen="refuse")
-    if isinstance(value, str):
-        (field,) = Fields([column]).columns
-        try:
-            field.check(value)
-        except WrongValueError:
-            assert not Spelling(column).accepts(value)
-        else:
-            assert Spelling(column).accepts(value)
+    (field,) = Fields([column]).columns
+    try:
+        field.check(text)
+    except WrongValueError:
+        assert not Spelling(column).accepts(text)
+    else:
+        assert Spelling(column).accepts(text)
 
 
 def test_value_schema_of_a_category_has_its_own_words_for_gaps_and_its_numbers():
