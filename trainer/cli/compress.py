@@ -85,6 +85,11 @@ def _summarise(done: Compressed) -> None:
     for candidate in found.tried:
         if (tested := candidate.tested) is not None:
             click.echo(_tested(candidate, tested, found))
+    if any(candidate.bits == 7 for candidate in found.tried):
+        click.echo(
+            "int8 and pruned-int8 have weights of 7 bits: sums of products of 8 bits overflow on "
+            "processors without VNNI"
+        )
     if done.bundle is None:
         click.echo("no variant holds the budget and saves anything; no version was written")
     else:
