@@ -29,6 +29,9 @@ class CheckpointError(Exception):
 class Checkpoint(Callback):
     """Saves the run after each epoch, and within one every now and then. Name it last.
 
+    A new one goes on from the file there is. One that has seen a run to its end begins the next
+    run anew, and writes over the file of the last.
+
     Args:
         path: the file; its folder must exist.
         identity: what tells this run from others, say a digest of its data and choices; a
@@ -50,12 +53,21 @@ class Checkpoint(Callback):
             raise ValueError(f"expected at least 1 step between two saves; got {every}")
         self.path, self.identity, self.every = path, identity, every
         self.normalize = normalize
+        self._ended = False  # a run of which the file is now
+        self.reset()
+
+    def reset(self) -> None:
+        """Count the time to the next save from now."""
         self._saved_at = time.monotonic()
 
     def on_start(self, run: Run) -> None:
-        """Go on from the file, if it is there."""
-        if self.path.exists():
+        """Go on from the file, if it is there and not of a run that is over."""
+        self.reset()
+        if self._ended:
+            self.path.unlink(missing_ok=True)
+        elif self.path.exists():
             restore(run, self.path, self.identity, self.normalize)
+        self._ended = False
 
     def on_step(self, run: Run) -> None:
         """Save if it is time."""
@@ -69,6 +81,10 @@ class Checkpoint(Callback):
     def on_epoch(self, run: Run) -> None:
         """Save."""
         self._save(run)
+
+    def on_end(self, run: Run) -> None:
+        """Note whether the run is over, or was killed and may go on."""
+        self._ended = run.stop or len(run.history) >= run.epochs
 
     def _save(self, run: Run) -> None:
         write_arrays(self.path, content(run, self.identity))
