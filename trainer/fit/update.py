@@ -55,7 +55,7 @@ class Update:
             (average, WeightAverage),
         ):  # fmt: skip
             if value is not None and not isinstance(value, kind):
-                raise ValueError(f"expected a {kind.__name__} of trainer.nn; got {value!r}")
+                raise ValueError(f"expected a trainer.nn.{kind.__name__}; got {value!r}")
         self.optimizer, self.schedule = optimizer, schedule or Constant()
         self.penalty, self.max_norm, self.average = penalty, max_norm, average
         self.clip_norm, self.clip_value = clip_norm, clip_value
