@@ -46,7 +46,7 @@ def score(
             regression `prediction`, or one `prediction_TARGET` for each of several.
         variant: of the bundle; its first, the exact one, if left out.
         names: of the columns of a CSV file without a header; those it was trained with if left out.
-        keep: columns of `source` to copy into it.
+        keep: columns of `source` to copy into it, under the names of `kept_names`.
         progress: told, again and again, how many rows are done.
 
     Returns:
@@ -67,11 +67,7 @@ def score(
             f"{rows.name}: expected columns to keep out of {listed(rows.columns)}; got "
             f"{listed(strange)}"
         )
-    if taken := [name for name in kept if name in _answered(manifest)]:
-        raise DataError(
-            f"{rows.name}: expected columns to keep of other names than those of the answers; got "
-            f"{listed(taken)}; rename it in the file, or leave it out"
-        )
+    written = kept_names(manifest, kept)
     if output.exists() and output.samefile(source):
         raise DataError(f"expected another file to write than the one to read; got {output} twice")
     done = 0
@@ -80,8 +76,8 @@ def score(
             with _faults_named(rows.name):
                 records = to_records(_as_declared(batch, manifest), columns, done)
                 _require_admitted(manifest, records, done)
-                answers = _answers(session, records, done)
-                writer.write(_table(manifest, batch.select(kept), answers))
+                answers = _answers(session, records, manifest, done)
+                writer.write(_table(manifest, {written[n]: batch[n] for n in kept}, answers))
             done += batch.num_rows
             if progress is not None:
                 progress(done)
@@ -179,8 +175,9 @@ def _require_admitted(manifest: Manifest, records: Records, before: int) -> None
                 )
 
 
-def _answers(session: Session, records: Records, before: int) -> Arrays:
-    answers = run_in_slices(session, records.inputs(), ROWS_A_RUN)
+def _answers(session: Session, records: Records, manifest: Manifest, before: int) -> Arrays:
+    names = {column.name: column.input_name for column in manifest.inputs}
+    answers = run_in_slices(session, records.inputs(names), ROWS_A_RUN)
     finite = np.isfinite(answers["value" if "value" in answers else "probabilities"]).all(axis=1)
     if not finite.all():
         raise DataError(
@@ -198,8 +195,26 @@ def _answered(manifest: Manifest) -> list[str]:
     return ["prediction"] if len(targets) == 1 else [f"prediction_{name}" for name in targets]
 
 
-def _table(manifest: Manifest, kept: pa.RecordBatch, answers: Arrays) -> pa.Table:
-    columns = {name: kept[name] for name in kept.schema.names}
+def kept_names(manifest: Manifest, keep: Sequence[str]) -> dict[str, str]:
+    """Names under which kept columns are written: their own, unless an answer's.
+
+    Returns:
+        By the column's name that in the output, all distinct: `prediction_input` for `prediction`.
+    """
+    answered = set(_answered(manifest))
+    taken, found = answered.union(keep), {}
+    for name in dict.fromkeys(keep):
+        own = name
+        if own in answered:
+            own += "_input"
+            while own in taken:
+                own += "_"
+            taken.add(own)
+        found[name] = own
+    return found
+
+
+def _table(manifest: Manifest, columns: dict[str, pa.Array], answers: Arrays) -> pa.Table:
     arrays = list(answers.get("value", answers.get("probabilities", np.empty((0, 0)))).T)
     if manifest.classes is not None:
         arrays = [answers["label"], *arrays]

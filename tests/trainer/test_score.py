@@ -119,9 +119,16 @@ def test_the_file_that_is_read_is_not_written_over(bundle, tmp_path):
 
 @pytest.mark.parametrize("name", ["prediction", "probability_low"])
 def test_a_column_to_keep_does_not_vanish_behind_an_answer(name, bundle, tmp_path):
-    done = scored(bundle, f"age,job,{name}\n30,cook,7\n", "--keep", name, folder=tmp_path)
-    assert done.exit_code == 1
-    assert "other names than those of the answers" in done.stderr
+    columns = f"age,job,{name},{name}_input"
+    done = scored(bundle, f"{columns}\n30,cook,7,8\n", "--keep", f"{name},{name}_input",
+                  folder=tmp_path)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert f"{name} of {tmp_path / 'new.csv'} is written as {name}_input_" in done.stderr
+    table = pyarrow.csv.read_csv(tmp_path / "out.csv")
+    answers = ["prediction", "probability_high", "probability_low"]
+    assert table.column_names == [f"{name}_input_", f"{name}_input", *answers]
+    assert (table[f"{name}_input_"][0].as_py(), table[f"{name}_input"][0].as_py()) == (7, 8)
+    assert table[name][0].as_py() not in (7, 8)
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl"])

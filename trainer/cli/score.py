@@ -14,7 +14,7 @@ from serving.runtime import GraphError
 from trainer.cli.options import NewFile
 from trainer.cli.verify import version_folder
 from trainer.data.tables import DataError
-from trainer.score import WRITERS
+from trainer.score import WRITERS, kept_names
 from trainer.score import score as score_file
 
 
@@ -44,9 +44,10 @@ def score(
     )  # fmt: skip
     task = bar.add_task("", total=None)
     try:
+        opened = Bundle.open(version_folder(bundle))
         with bar:
             rows = score_file(
-                Bundle.open(version_folder(bundle)),
+                opened,
                 source,
                 output,
                 variant=variant,
@@ -56,6 +57,9 @@ def score(
             )
     except (BundleError, DataError, GraphError, OSError) as error:
         raise click.ClickException(str(error)) from error
+    for name, own in kept_names(opened.manifest, _listed(keep)).items():
+        if own != name:
+            click.echo(f"{name} of {source} is written as {own}, beside the answer", err=True)
     click.echo(f"{rows:,} row{'s' * (rows != 1)} scored into {output}")
 
 

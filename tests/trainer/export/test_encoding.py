@@ -6,8 +6,8 @@ import pytest
 from serving.runtime import Session
 from trainer.data.preprocess import Encoding
 from trainer.data.preprocess.dates import FIRST, LAST
-from trainer.data.records import Column, Records
-from trainer.data.tables import DataError, make_table
+from trainer.data.records import Column, Records, input_names
+from trainer.data.tables import make_table
 from trainer.export.graph import build_graph
 from trainer.export.parity import check_parity, tolerances
 from trainer.model import Model
@@ -120,6 +120,20 @@ def test_a_column_may_have_the_name_of_something_inside(name, rng):
 
 
 @pytest.mark.parametrize("name", ["label", "probabilities", "value"])
-def test_a_column_of_the_name_of_an_answer_is_refused(name, rng):
-    with pytest.raises(DataError, match=f"of other names than those of the answers; got {name}"):
-        build_graph(model_of(records(rng, name=name), rng))
+def test_a_column_of_the_name_of_an_answer_is_an_input_of_another_name(name, rng):
+    rows = records(rng, name=name)
+    model = model_of(rows, rng)
+    graph = build_graph(model)
+    inputs = [i.name for i in onnx.load_from_string(graph).graph.input]
+    assert inputs == ["few", f"{name}_input", "many", "yes", "when"]
+    check_parity(model, Session(graph), rows, rows.take(slice(0)))
+
+
+def test_names_of_inputs_are_distinct_whatever_the_columns_are_called():
+    names = ["label", "label_input", "label_input_", "value", "features", "probabilities", "x"]
+    found = input_names([Column(name, "category") for name in names])
+    assert found == {
+        "label": "label_input__", "label_input": "label_input", "label_input_": "label_input_",
+        "value": "value_input", "features": "features", "probabilities": "probabilities_input",
+        "x": "x",
+    }  # fmt: skip
