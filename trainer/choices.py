@@ -14,12 +14,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
-from serving.bundle import Name, positive_index, refusal
+from serving.bundle import Name, positive_index
 from trainer.data.preprocess import Encoding, Scaling
 from trainer.data.reading import Reading
 from trainer.data.tables import DataError, Task
@@ -196,21 +194,21 @@ class Config(BaseModel):
     def _fitting(self) -> Config:
         if len(self.activation) not in (1, len(self.hidden)):
             raise ValueError(
-                f"expected one activation for all hidden layers, or one for each of the "
-                f"{len(self.hidden)}; got {len(self.activation)}"
+                f"activation: expected one activation for all hidden layers, or one for each of "
+                f"the {len(self.hidden)}; got {len(self.activation)}"
             )
         if self.weight_decay and self.optimizer != "adamw":
             raise ValueError(
-                f"expected the optimizer adamw for a weight decay; got {self.optimizer}; "
-                f"choose it, or l2 instead"
+                f"weight_decay: expected the optimizer adamw for a weight decay; got "
+                f"{self.optimizer}; choose it, or l2 instead"
             )
         if self.target_scaling == "log" and self.loss == "poisson":
             raise ValueError(
-                "expected no logarithm of the target for the loss poisson, which takes one itself; "
-                "got log; leave it out"
+                "target_scaling: expected no logarithm of the target for the loss poisson, "
+                "which takes one itself; got log; leave it out"
             )
         if self.batch_norm and self.batch_size < 2:
-            raise ValueError("expected a batch size of at least 2 for batch norm; got 1")
+            raise ValueError("batch_size: expected at least 2 for batch norm; got 1")
         return self
 
     def reading(self) -> Reading:
@@ -307,19 +305,3 @@ class Config(BaseModel):
             max_norm=None if self.max_norm is None else MaxNorm(self.max_norm),
             average=WeightAverage(self.average) if self.average else None,
         )
-
-
-def faults(error: ValidationError, model: type[BaseModel] = Config) -> str:
-    """What a model, by default `Config`, refuses, said of its keys as they are options."""
-    # A list whose entries are wrong is not also too short.
-    found = [e for e in error.errors() if e["type"] != "too_short" or not e["input"]]
-    return "; ".join(_fault(e, model) for e in found)
-
-
-def _fault(error: ErrorDetails, model: type[BaseModel]) -> str:
-    if not error["loc"]:  # of several options together
-        return error["msg"].removeprefix("Value error, ")
-    name = str(error["loc"][0])
-    if error["type"] == "extra_forbidden":
-        return f"expected a key out of {', '.join(model.model_fields)}; got {name!r}"
-    return f"{name.replace('_', '-')}: {refusal(error, model)}"

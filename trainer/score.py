@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from serving.bundle import Arrays, Bundle, BundleError, Category, Manifest
+from serving.bundle import Arrays, Bundle, BundleError, Category, Manifest, closest
 from serving.runtime import Session, prove, run_in_slices
 from trainer.data.files.ingest import to_records
 from trainer.data.files.source import Source, open_file
@@ -65,7 +65,7 @@ def score(
     if strange := [name for name in kept if name not in rows.columns]:
         raise DataError(
             f"{rows.name}: expected columns to keep out of {listed(rows.columns)}; got "
-            f"{listed(strange)}"
+            f"{listed(strange)} for --keep{closest(strange[0], rows.columns)}"
         )
     written = kept_names(manifest, kept)
     if output.exists() and output.samefile(source):

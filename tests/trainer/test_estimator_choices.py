@@ -56,8 +56,8 @@ def test_sparse_rows_are_taken_by_partial_fit_values_and_labels_at_once():
     np.testing.assert_array_equal(values.predict(sp.coo_array(dense)), expected.predict(dense))
     labels = np.stack([Y == 0, Y == 1], axis=1).astype(int)
     several = MLPClassifier(**SMALL).fit(dense, sp.csr_matrix(labels))
-    np.testing.assert_array_equal(several.predict(dense),
-                                  MLPClassifier(**SMALL).fit(dense, labels).predict(dense))  # fmt: skip
+    alike = MLPClassifier(**SMALL).fit(dense, labels)
+    np.testing.assert_array_equal(several.predict(dense), alike.predict(dense))
 
 
 def test_no_more_of_a_sparse_matrix_is_dense_than_a_slice(monkeypatch):

@@ -218,7 +218,7 @@ def _compared(manifest: Manifest) -> dict[str, str]:
 def uptake(bundle: Bundle) -> str:
     """Return when servers take a new version up: by themselves, or once it is promoted."""
     if not bundle.path.name.startswith(STAGED):
-        return "a running server takes it up by itself"
+        return f"a running server of {bundle.path.parent.parent} takes it up by itself"
     manifest, models = bundle.manifest, bundle.path.parent.parent
     return (
         f"no server takes it up until you run:\n"
@@ -250,5 +250,4 @@ def summarise(bundle: Bundle, trained: Trained) -> None:
     click.echo(f"{trained.model.network.summary()}\n")
     for name, fact in facts.items():
         click.echo(textwrap.fill(f"{name:<11} {fact}", 100, subsequent_indent=12 * " "))
-    if bundle.path.name.startswith(STAGED):
-        click.echo(f"\n{uptake(bundle)}")
+    click.echo(f"\n{uptake(bundle)}")

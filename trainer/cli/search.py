@@ -32,12 +32,19 @@ from trainer.search import (
     read_grid,
 )
 from trainer.search.candidates import shown
+from trainer.search.grid import Plan
 
 if TYPE_CHECKING:
     from trainer.search.run import Outcome
 
 
-@click.command(epilog=SOURCES)
+PLAN = "; ".join(
+    f"{name} ({' '.join(str(field.description).split())})"
+    for name, field in Plan.model_fields.items()
+)
+
+
+@click.command(epilog=f"{SOURCES}\n\nKeys of [search]: {PLAN}.")
 @choices()
 @following
 @click.option("--grid", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),

@@ -132,8 +132,8 @@ class Records:
 
         Returns:
             Where all columns are numbers `features`, float32 `(n, n_columns)`; else each column
-            under the name of its input, `(n, 1)`: float32 with NaN for a gap, float64 likewise for a date, and
-            of a category its text with "" for a gap, as objects.
+            under the name of its input, `(n, 1)`: float32 with NaN for a gap, float64 likewise
+            for a date, and of a category its text with "" for a gap, as objects.
         """
         if self.all_numbers:
             return {FEATURES: self.numbers}

@@ -17,7 +17,12 @@ LEARNING_RATES = ("invscaling", "adaptive", *SCHEDULES)
 OF_A_WHOLE_RUN = ("step", "exponential", "cosine", "one_cycle")
 BOOLEANS = ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping", "batch_norm")
 INTEGERS = ("max_iter", "n_iter_no_change", "batch_size")
-INSTEAD_OF = {"batch_size": "auto", "n_iter_no_change": math.inf, "max_norm": None, "clip_norm": None}
+INSTEAD_OF = {
+    "batch_size": "auto",
+    "n_iter_no_change": math.inf,
+    "max_norm": None,
+    "clip_norm": None,
+}
 # Each number's bounds: at least, or above; and below.
 AT_LEAST_0 = ("alpha", "power_t", "tol", "l1")
 ABOVE_0 = ("learning_rate_init", "epsilon", "max_norm", "clip_norm")
@@ -67,8 +72,8 @@ def _check_names(choices: dict[str, Any]) -> None:
     if solver == "lbfgs":
         raise ValueError(
             f"expected a solver out of {', '.join(SOLVERS)}; got 'lbfgs', which is not here: it "
-            f"steps on all rows at once; use adam, for few rows with batch_size the number of rows, "
-            f"or sklearn.neural_network"
+            f"steps on all rows at once; use adam, with few rows batch_size=len(X), or "
+            f"sklearn.neural_network"
         )
     if solver not in SOLVERS:
         raise ValueError(f"expected a solver out of {', '.join(SOLVERS)}; got {solver!r}")

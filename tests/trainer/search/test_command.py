@@ -133,7 +133,7 @@ def test_the_winner_is_judged_on_rows_no_fit_has_seen(trainer, tmp_path):
             "hidden = [0]",
             (),
             2,
-            "candidate hidden=0: hidden: expected a list, separated",
+            "candidate hidden=0: hidden: expected integers of at least 1 such as",
         ),
         ("hidden = [8]", ("--engine", "ray"), 2, "'ray' is not"),
         ("hidden = [8]", ("--folds", "1"), 2, "1 is not in the range"),

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from serving.bundle import closest
 from trainer.data.files import cells
 from trainer.data.files.roles import roles
 from trainer.data.files.source import Source
@@ -90,7 +91,7 @@ def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -
     if lacking:
         raise DataError(
             f"expected the columns {listed([column.name for column in columns])}; got none called "
-            f"{listed(lacking)}; add them"
+            f"{listed(lacking)}{closest(lacking[0], there)}; add them"
         )
     n, kinds = batch.num_rows, [column.kind for column in columns]
     numbers = np.empty((n, kinds.count("number") + kinds.count("boolean")), np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from serving.bundle import closest
 from trainer.data.files.source import Source
 from trainer.data.reading import Reading
 from trainer.data.tables import DataError, listed
@@ -68,19 +69,34 @@ def roles(source: Source, reading: Reading) -> Roles:
     return Roles(target, features, reading.group, reading.time)
 
 
+def _named(reading: Reading) -> dict[str, tuple[str, ...]]:
+    """The columns that options name, by option."""
+    lists = ("drop", "number", "boolean", "category", "date")
+    singles = {name: getattr(reading, name) for name in ("group", "time")}
+    return {name: getattr(reading, name) for name in lists} | {
+        name: () if value is None else (value,) for name, value in singles.items()
+    }
+
+
 def _check_said(source: Source, reading: Reading) -> None:
     there = source.columns
     if reading.target is not None and reading.target not in there:
         raise DataError(
             f"{source.name}: expected a target out of {listed(there)}; got {reading.target!r}"
+            f"{closest(reading.target, there)}; say it with --target"
         )
     kinds = (*reading.number, *reading.boolean, *reading.category, *reading.date)
-    said = [*reading.drop, *kinds, *(n for n in (reading.group, reading.time) if n is not None)]
-    unknown = [name for name in dict.fromkeys(said) if name not in there]
+    unknown = {
+        option: strange
+        for option, names in _named(reading).items()
+        if (strange := [name for name in dict.fromkeys(names) if name not in there])
+    }
     if unknown:
+        got = " and ".join(f"{listed(names)} for --{option}" for option, names in unknown.items())
+        first = next(iter(unknown.values()))[0]
         raise DataError(
-            f"{source.name}: expected names of columns out of {listed(there)}; got "
-            f"{listed(unknown)}"
+            f"{source.name}: expected names of columns out of {listed(there)}; got {got}"
+            f"{closest(first, there)}"
         )
     twice = sorted({name for name in kinds if kinds.count(name) > 1})
     if twice:
