@@ -138,6 +138,13 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     average: float
     callbacks: Sequence[Callback]
 
+    # Of the network that is there: the choices it and its steps were made of, and how many of these
+    # its schedule has seen.
+    _built_of: dict[str, Any]
+    _made_of: dict[str, Any] | None
+    _update: Update
+    _steps: int
+
     # What the two do differently.
 
     def _encode(
@@ -275,7 +282,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         chosen = {name: getattr(self, name) for name in OF_THE_STEPS}
         if not anew and chosen == self._made_of:
             return
-        self._made_of: dict[str, Any] | None = chosen
+        self._made_of = chosen
         self._steps = 0
         self._update = Update(
             self._optimizer(),
@@ -395,7 +402,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         X = validate_data(
             self, X, accept_sparse="csr", dtype=self.network_.dtype, order="C", reset=False
         )
-        return self.network_.logits(SparseRows(X) if issparse(X) else X)
+        rows: Any = SparseRows(X) if issparse(X) else X
+        return self.network_.logits(rows)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -404,7 +412,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
 
 
 def _part(rows: Rows, places: NDArray[np.int64]) -> Rows:
-    X = rows.features
+    X: Any = rows.features
     features: Any = X.part(places) if isinstance(X, SparseRows) else X[places]
     weights = None if rows.weights is None else rows.weights[places]
     return Rows(features, rows.targets[places], weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
@@ -27,6 +28,11 @@ INSTEAD_OF = {
 AT_LEAST_0 = ("alpha", "power_t", "tol", "l1")
 ABOVE_0 = ("learning_rate_init", "epsilon", "max_norm", "clip_norm")
 BELOW_1 = ("momentum", "beta_1", "beta_2", "dropout", "average", "label_smoothing")
+RANGES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
+    (AT_LEAST_0, "of at least 0", lambda v: 0 <= v < math.inf),
+    (ABOVE_0, "above 0", lambda v: 0 < v < math.inf),
+    (BELOW_1, "in [0, 1)", lambda v: 0 <= v < 1),
+)
 
 
 def check_choices(choices: dict[str, Any], *, incremental: bool) -> None:
@@ -49,19 +55,16 @@ def check_choices(choices: dict[str, Any], *, incremental: bool) -> None:
             continue
         if not isinstance(value, Integral) or value < 1:
             raise ValueError(f"expected {name} of at least 1, a whole number; got {value!r}")
-    for names, words, fits in (
-        (AT_LEAST_0, "of at least 0", lambda v: 0 <= v < math.inf),
-        (ABOVE_0, "above 0", lambda v: 0 < v < math.inf),
-        (BELOW_1, "in [0, 1)", lambda v: 0 <= v < 1),
-    ):
+    for names, words, fits in RANGES:
         for name in names:
             value = choices.get(name, 0.5)
             if value is None and name in INSTEAD_OF:
                 continue
             if not isinstance(value, Real) or not fits(value):
                 raise ValueError(f"expected {name} {words}; got {value!r}")
-    share = choices["validation_fraction"]
-    if not isinstance(share, Real) or not (0 < share < 1 or not choices["early_stopping"]):
+    share: Any = choices["validation_fraction"]
+    is_share = isinstance(share, Real) and 0 < float(share) < 1
+    if not is_share and (choices["early_stopping"] or share != 0):
         raise ValueError(f"expected a validation_fraction in (0, 1); got {share!r}")
     if incremental:
         _check_incremental(choices)

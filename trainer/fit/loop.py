@@ -121,7 +121,8 @@ class Run:
         steps_per_epoch: int | None = None,
         first_step: int = 0,
     ) -> None:
-        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        sizes: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
+        for name, value in sizes.items():
             if not isinstance(value, Integral):
                 raise ValueError(f"expected {name}, a whole number; got {value!r}")
             if value < 1:
