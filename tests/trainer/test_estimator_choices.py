@@ -278,3 +278,12 @@ def test_wide_rows_pass_the_network_in_smaller_slices(monkeypatch, rng):
     wide = Network(10, MLPClassifier()._hidden(), rng=rng, dtype=np.float64)
     expected = np.concatenate([wide.logits(x[i : i + 3]) for i in range(0, 25, 3)])
     np.testing.assert_array_equal(wide.logits(x), expected)
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_the_score_counts_rows_by_their_weights(kind):
+    model = kind(**SMALL).fit(X, Y)
+    weights = np.where(Y == 0, 9.0, 0.1)
+    assert model.score(X, Y, weights) != model.score(X, Y)
+    with pytest.raises(ValueError, match="inconsistent"):
+        model.score(X, Y, weights[1:])

@@ -6,7 +6,6 @@ import pytest
 from click.testing import CliRunner
 from pydantic import ValidationError
 
-from serving.bundle import closest
 from trainer.choices import Config
 from trainer.cli import main
 from trainer.compress.goal import Goal
@@ -138,11 +137,3 @@ def test_the_help_of_search_has_the_keys_of_its_table():
     keys = text[text.index("Keys of [search]:") :]
     for name in Plan.model_fields:
         assert f"{name} (" in keys
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("AGE", "; did you mean Age?"), ("jobs", "; did you mean job?"), ("zebra", ""), ("", "")],
-)
-def test_the_closest_name_is_proposed_if_there_is_one(name, expected):
-    assert closest(name, ["Age", "job", "income"]) == expected

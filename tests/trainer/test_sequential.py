@@ -369,3 +369,17 @@ def test_a_callback_serves_a_second_network(tmp_path):
     read = compiled()
     read.load_weights(tmp_path / "best.npz", n_inputs=4)
     np.testing.assert_array_equal(read.predict(X), second.predict(X))
+
+
+def test_evaluate_weighs_the_loss_and_refuses_wrong_weights(rng):
+    X, y = standard(load_iris)
+    network = compiled()
+    network.fit(X, y, epochs=3)
+    weights = (y == 0) + 0.01
+    found, plain = network.evaluate(X, y, sample_weight=weights), network.evaluate(X, y)
+    p = network.predict(X)[np.arange(150), y]
+    assert found["loss"] == pytest.approx(np.average(-np.log(p), weights=weights), rel=1e-4)
+    assert found["accuracy"] == plain["accuracy"]  # which counts every row alike
+    for wrong in (np.ones(149), np.zeros(150), -weights, np.full(150, np.nan), 2.0):
+        with pytest.raises(ValueError, match="weights?"):
+            network.evaluate(X, y, sample_weight=wrong)

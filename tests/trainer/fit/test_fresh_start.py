@@ -25,7 +25,7 @@ from trainer.fit.callbacks import (
     ProgressBar,
     TensorBoard,
 )
-from trainer.fit.checkpoint import Checkpoint
+from trainer.fit.checkpoint import Checkpoint, CheckpointError
 from trainer.fit.diagnostics import Diagnostics
 from trainer.fit.loop import Callback, Rows, Run
 from trainer.fit.update import Update
@@ -157,6 +157,21 @@ def test_a_resumed_run_keeps_what_its_callbacks_knew_wherever_the_checkpoint_sta
     assert seen[0] == 2  # of the two epochs before the kill
     assert resumed.best_epoch == whole.best_epoch
     np.testing.assert_equal(resumed._best, whole._best)
+
+
+def test_the_checkpoint_of_a_run_that_is_over_is_not_taken_for_that_of_another_network(tmp_path):
+    path = tmp_path / "run.npz"
+    first = a_run(1, [Checkpoint(path)])
+    first.go()
+    same = a_run(1, [Checkpoint(path)])
+    same.go()
+    np.testing.assert_equal(same.network.snapshot(), first.network.snapshot())
+    same_weights, same_rows = a_run(1, [Checkpoint(path)]), a_run(1, [Checkpoint(path)])
+    same_weights.source.rows.features[0] += 1
+    same_rows.network.parameters[0] += 1
+    for other in (same_weights, same_rows):
+        with pytest.raises(CheckpointError, match="expected a checkpoint of this very run"):
+            other.go()
 
 
 UPDATES = {
