@@ -176,7 +176,7 @@ def _digest(run: Run) -> int:
     found = 0
     for array in arrays:
         if isinstance(array, np.ndarray):
-            found = zlib.crc32(np.ascontiguousarray(array), found)
+            found = zlib.crc32(np.ascontiguousarray(array).data, found)
     return found
 
 
