@@ -204,8 +204,8 @@ class Network:
             sample_weight: of the rows, `(n,)`, at least 0, in training and in `val_loss`; metrics
                 count every row alike.
             class_weight: of each class, or `balanced`, by how often the rows to learn from are of
-                it. In training alone, as in Keras: `val_loss` is of the rows as they are. Probabilities
-                are then those of classes so weighted.
+                it. In training alone, as in Keras: `val_loss` is of the rows as they are.
+                Probabilities are then those of classes so weighted.
             callbacks: of `trainer.fit`.
             shuffle: a new order of rows each epoch.
 
