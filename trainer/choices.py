@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from serving.bundle import Name, positive_index
+from trainer.data.column_names import split_names
 from trainer.data.preprocess import Encoding, Scaling
 from trainer.data.reading import Reading
 from trainer.data.tables import DataError, Task
@@ -72,7 +73,37 @@ def _a_name(value: object) -> object:
     return str(value) if isinstance(value, int) else value
 
 
-Columns = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+def _column_names(value: object) -> object:
+    """Names of columns as people list them: `a,b`, `"Revenue, USD",id`, or a list."""
+    return split_names(value) if isinstance(value, str) else value
+
+
+def _named(value: object) -> object:
+    """Names for columns, of which a last comma is none."""
+    return [name for name in split_names(value) if name] if isinstance(value, str) else value
+
+
+def _a_delimiter(value: str) -> str:
+    sign = "\t" if value in ("tab", "\\t") else value
+    if len(sign) != 1 or not sign.isascii() or sign in '"\r\n\0':
+        raise ValueError(f"expected one character such as ; or the word tab; got {value!r}")
+    return sign
+
+
+def _an_encoding(value: str) -> str:
+    try:
+        "a,1\n".encode(value)
+    except (LookupError, UnicodeError) as error:
+        raise ValueError(
+            f"expected an encoding such as utf-8, utf-16, cp1252 or latin-1; got {value!r}"
+        ) from error
+    return value
+
+
+Columns = Annotated[tuple[str, ...], BeforeValidator(_column_names)]
+Delimiter = Annotated[str, AfterValidator(_a_delimiter)]
+Decimal = Annotated[str, _one_of((".", ","))]
+TextEncoding = Annotated[str, AfterValidator(_an_encoding)]
 
 
 class Config(BaseModel):
@@ -85,7 +116,9 @@ class Config(BaseModel):
     task: Literal["classification", "regression"] | None = Field(
         None, description="classification or regression [inferred from the target]"
     )
-    names: Columns = Field((), description="the columns' names, of a file without a header")
+    names: Annotated[tuple[str, ...], BeforeValidator(_named)] = Field(
+        (), description="the columns' names, of a file without a header"
+    )
     drop: Columns = Field((), description="columns to leave out")
     number: Columns = Field((), description="columns that are numbers, whatever they look like")
     boolean: Columns = Field((), description="columns that are true or false")
@@ -96,6 +129,17 @@ class Config(BaseModel):
     )
     time: str | None = Field(
         None, description="column by which later rows are kept to judge the model on [none]"
+    )
+    delimiter: Delimiter | None = Field(
+        None, description="character between the cells of a CSV file, or tab [a comma]"
+    )
+    decimal: Decimal | None = Field(
+        None,
+        description="decimal sign of the numbers in a CSV file, . or , which may then have "
+        "thousands separators too: 1.234,56 with a comma [a point, without them]",
+    )
+    encoding: TextEncoding | None = Field(
+        None, description="encoding of a CSV file, such as cp1252, latin-1 or utf-16 [utf-8]"
     )
     name: Name | None = Field(None, description="the model's name [that of the data]")
     models: Path = Field(Path("models"), description="the repository to write to")
@@ -213,10 +257,10 @@ class Config(BaseModel):
 
     def reading(self) -> Reading:
         """How the data are to be read."""
-        asked = {f.name for f in fields(Reading)}
+        asked = {f.name for f in fields(Reading)} & set(Config.model_fields)
         return Reading(**{name: getattr(self, name) for name in asked})
 
-    def encoding(self) -> Encoding:
+    def feature_encoding(self) -> Encoding:
         """How columns are to be encoded."""
         # What is refused when it is served must not be merged in training.
         rare = 1 if self.unseen == "refuse" else self.rare

@@ -151,7 +151,7 @@ def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Genera
         layers=config.layers,
         loss=loss,
         rng=weights,
-        encoding=config.encoding(),
+        encoding=config.feature_encoding(),
         logarithmic=config.target_scaling == "log",
     )
     if model.classes is not None and table.task == "binary":

@@ -61,10 +61,10 @@ def test_no_rows_have_no_answers(bundle, tmp_path):
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        ("age,job\n30,cook\n,nurse\n", [], r"a value in every row of 'age'.*got none in row 2"),
-        ("age,job\n30,\n", [], r"a value in every row of 'job'.*row 1"),
-        ("age,job\n30,diver\n", [], r"one of the texts of 'job'.*got 'diver' in row 1"),
-        ("age,job\nold,cook\n", [], r"'?age'?.*'?old'?.*row 1"),
+        ("age,job\n30,cook\n,nurse\n", [], r"a value in every row of 'age'.*got none in row 3"),
+        ("age,job\n30,\n", [], r"a value in every row of 'job'.*row 2"),
+        ("age,job\n30,diver\n", [], r"one of the texts of 'job'.*got 'diver' in row 2"),
+        ("age,job\nold,cook\n", [], r"'?age'?.*'?old'?.*row 2"),
         ("age\n30\n", [], r"got none called 'job'"),
         ("age,job\n30,cook\n", ["--keep", "id"], r"columns to keep out of 'age', 'job'; got 'id'"),
         ("age,job\n30,cook,7\n", [], r"2.*3|3.*2"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -70,6 +71,33 @@ def option(name: str, field: FieldInfo) -> Callable[[F], F]:
     words = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     described = f"{field.description}{': ' if words else ''}{', '.join(words)}"
     return click.option(flag, metavar=name.upper(), help=f"{described}{default}")
+
+
+def as_written(*names: str) -> Callable[[F], F]:
+    """Those choices of how a file is written as options of a command that takes no others."""
+
+    def decorate(command: F) -> F:
+        for name in reversed(names):
+            field = Config.model_fields[name]
+            text = re.sub(r" \[.*\]$", "", field.description or "")
+            help_text = f"{text}  [default: as in training]"
+            command = click.option(f"--{name}", metavar=name.upper(), help=help_text)(command)
+        return command
+
+    return decorate
+
+
+def checked(options: dict[str, str | None]) -> dict[str, Any]:
+    """Options of `as_written`, checked.
+
+    Raises:
+        click.UsageError: If one is none of its choices.
+    """
+    try:
+        config = Config.model_validate({"data": "-", **options})
+    except ValidationError as error:
+        raise click.UsageError(faults(error)) from error
+    return {name: getattr(config, name) for name in options}
 
 
 def _shown(value: object) -> str:

@@ -11,8 +11,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from serving.bundle import Bundle, BundleError
 from serving.runtime import GraphError
-from trainer.cli.options import NewFile
+from trainer.cli.options import NewFile, as_written, checked
 from trainer.cli.verify import version_folder
+from trainer.data.column_names import split_names
 from trainer.data.tables import DataError
 from trainer.score import WRITERS, kept_names
 from trainer.score import score as score_file
@@ -28,8 +29,15 @@ from trainer.score import score as score_file
 @click.option("--names", default="", metavar="COLUMNS",
               help="the columns' names, of a CSV file without a header: a,b")  # fmt: skip
 @click.option("--keep", default="", metavar="COLUMNS", help="columns of INPUT to copy into it: a,b")
+@as_written("delimiter", "decimal", "encoding")
 def score(
-    bundle: Path, source: Path, output: Path, variant: str | None, names: str, keep: str
+    bundle: Path,
+    source: Path,
+    output: Path,
+    variant: str | None,
+    names: str,
+    keep: str,
+    **written: str | None,
 ) -> None:
     """Answer every row of the file INPUT with a bundle, as a server would.
 
@@ -53,6 +61,7 @@ def score(
                 variant=variant,
                 names=_listed(names),
                 keep=_listed(keep),
+                **checked(written),
                 progress=lambda done: bar.update(task, completed=done),
             )
     except (BundleError, DataError, GraphError, OSError) as error:
@@ -64,4 +73,4 @@ def score(
 
 
 def _listed(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
+    return [name for name in split_names(names) if name]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from trainer.data.column_names import resolve
 from trainer.data.records import Kind
+
+LISTS = ("drop", "number", "boolean", "category", "date")  # of names of columns
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,11 @@ class Reading:
         date: of ISO 8601 dates, or dates and times.
         group: whose row each is; no feature.
         time: when each row came about, a date or a number; a feature unless dropped.
+        delimiter: Character between two cells of a CSV file [default: a comma].
+        decimal: Decimal sign of numbers in texts, `.` or `,`, which may then have thousands
+            separators too; by default a point, without them.
+        encoding: Encoding of a CSV file [default: UTF-8].
+        index: Columns that only number the rows, and are left out; found in the file, never said.
     """
 
     target: str | None = None
@@ -34,6 +43,15 @@ class Reading:
     date: tuple[str, ...] = ()
     group: str | None = None
     time: str | None = None
+    delimiter: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    index: tuple[str, ...] = ()
+
+    def resolved(self, columns: Sequence[str]) -> Reading:
+        """Return the reading with columns whose names hold commas as the file spells them."""
+        lists = {name: getattr(self, name) for name in LISTS}
+        return replace(self, **{name: resolve(said, columns) for name, said in lists.items()})
 
     def kinds(self) -> dict[str, Kind]:
         """The kind of each column of which one is said."""

@@ -244,7 +244,7 @@ def taught():
     everything = np.arange(len(table))
     model = Model.untrained(
         table, everything, layers=config.layers, loss=config.loss_for(table.task), rng=rng,
-        encoding=config.encoding(),
+        encoding=config.feature_encoding(),
     )  # fmt: skip
     rows = model.rows(table, everything)
     known = Rows(rows.features[:1200], rows.targets[:1200])

@@ -78,7 +78,7 @@ def test_the_target_may_be_any_column(write):
 @pytest.mark.slow
 def test_a_column_that_turns_to_text_late_is_text(write):
     rows = "\n".join(f"{i},{i % 2}" for i in range(200_000))
-    with pytest.raises(DataError, match="different texts in 'x'.*got 'late' in row 200001"):
+    with pytest.raises(DataError, match="different texts in 'x'.*got 'late' in row 200002"):
         load(write("data.csv", f"x,kind\n{rows}\nlate,1\n"))
 
 
@@ -141,19 +141,19 @@ CSV_FAULTS = [
     ("empty", "", "expected a comma-separated file with a header.*Empty CSV"),
     ("header only", HEAD, "expected rows under the header; got none"),
     ("few rows", HEAD + "1,a\n2,b\n", "expected at least 10 rows.*got 2"),
-    ("ragged", HEAD + BOTH + "1,2,3\n", "got 3 columns instead of 2 in row 21"),
+    ("ragged", HEAD + BOTH + "1,2,3\n", "got 3 columns instead of 2 in row 22"),
     ("semicolons", "x;kind\n1;a\n", "only 'x;kind'; it seems to be separated by semicolons"),
-    ("decimal commas", "x;kind\n1,5;a\n", "separated by semicolons: save it with commas"),
+    ("decimal commas", "x;kind\n1,5;a\n", "separated by semicolons: say --delimiter ';' --decimal ,"),
     ("no header", "39,13.5,a\n" * 20, "names in the first line; got the numbers '39', '13.5'"),
-    ("index", ",x,kind\n" + "1,2,a\n", "a name for every column; got none for column 1"),
+    ("no index", ",x,kind\n" + "3,2,a\n", "none for column 1; .*with --drop ''"),
     ("empty column", HEAD + ",a\n" * 20, "'x'; got no value at all; leave it out with --drop x"),
     (
         "gap in the target",
         HEAD + BOTH + "1,\n",
-        "row of 'kind'; got 1 missing, the first in row 21",
+        "row of 'kind'; got 1 missing, the first in row 22",
     ),
-    ("too large", HEAD + BOTH + "1e39,a\n", "float32 can hold in 'x'; got '1e39' in row 21"),
-    ("infinite", HEAD + BOTH + "-inf,a\n", "finite numbers in 'x'; got '-inf' in row 21"),
+    ("too large", HEAD + BOTH + "1e39,a\n", "float32 can hold in 'x'; got '1e39' in row 22"),
+    ("infinite", HEAD + BOTH + "-inf,a\n", "finite numbers in 'x'; got '-inf' in row 22"),
     ("twice named", "x,x,kind\n" + "1,1,a\n" * 10, "expected distinct column names; got"),
     ("one class", HEAD + "1,a\n" * 20, "expected at least two classes in kind; got only"),
     ("rare class", HEAD + BOTH + "1,c\n", "at least 5 rows of every class of kind.*fewer of c"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from trainer.data.files.index import find_index
 from trainer.data.files.infer import infer
 from trainer.data.files.ingest import ingest
 from trainer.data.files.roles import roles
@@ -18,7 +20,11 @@ def read_file(path: Path, reading: Reading) -> Table:
     Raises:
         DataError: it cannot be read or trained on.
     """
-    source = open_file(path, reading.names)
+    source = open_file(
+        path, reading.names, delimiter=reading.delimiter, encoding=reading.encoding
+    )
+    reading = reading.resolved(source.columns)
+    reading = replace(reading, index=find_index(source, reading))
     inferred = infer(source, reading)
     records, target, groups, times = ingest(source, inferred, reading)
     return make_table(
@@ -30,4 +36,5 @@ def read_file(path: Path, reading: Reading) -> Table:
         groups=groups,
         times=times,
         inferred=tuple(inferred),
+        index=reading.index,
     )

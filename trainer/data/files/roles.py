@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from serving.bundle import closest
+from trainer.data.column_names import column_option
 from trainer.data.files.source import Source
 from trainer.data.reading import Reading
 from trainer.data.tables import DataError, listed
@@ -41,10 +42,13 @@ def roles(source: Source, reading: Reading) -> Roles:
             nothing is left to predict from.
     """
     _check_said(source, reading)
-    kept = [n for n in source.columns if n not in (*reading.drop, reading.group)]
+    columns = [name for name in source.columns if name not in reading.index]
+    kept = [name for name in columns if name not in (*reading.drop, reading.group)]
     target = reading.target
     if target is None:
-        target = source.columns[-1]
+        if not columns:
+            raise DataError(f"{source.name}: expected columns beside an index; got none")
+        target = columns[-1]
         if target not in kept:
             raise DataError(
                 f"{source.name}: expected a target; got the last column, {target!r}, as one to "
@@ -65,6 +69,12 @@ def roles(source: Source, reading: Reading) -> Roles:
         raise DataError(
             f"{source.name}: expected columns beside the target, separated by commas and not all "
             f"dropped; got only {target!r}"
+        )
+    if "" in (*features, target, reading.time):
+        raise DataError(
+            f"{source.name}: expected a name for every column; got none for column "
+            f"{source.columns.index('') + 1}; name it in the header, or leave it out with "
+            f"{column_option('drop', [''])}"
         )
     return Roles(target, features, reading.group, reading.time)
 
