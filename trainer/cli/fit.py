@@ -13,7 +13,7 @@ import click
 from serving.bundle import STAGED, Bundle, BundleError, Manifest, counted
 from serving.runtime import GraphError
 from trainer.choices import Config
-from trainer.cli.announce import announce
+from trainer.cli.announce import Announcement
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.tables import DataError
 from trainer.evaluate import MOST_JUDGED, leading
@@ -81,7 +81,7 @@ def fit(
     DATA is a built-in name or a file. Text, truth values and up to 20 different integers are
     classes, other numbers are quantities; --task says otherwise.
     """
-    chosen = configure(config, options)
+    chosen, announce = configure(config, options), Announcement()
     try:
         bundle, trained = fit_and_follow(
             chosen, checkpoint, log, tensorboard, announce, stage=stage
@@ -89,7 +89,7 @@ def fit(
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(describe(bundle)))
+        click.echo(json.dumps(describe(bundle) | announce.described()))
     else:
         summarise(bundle, trained)
 

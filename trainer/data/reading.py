@@ -64,6 +64,21 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Suspicion:
+    """What says that a column of texts is meant for numbers or dates.
+
+    Attributes:
+        name: Name of the column.
+        detail: What was found, with its numbers and some cells.
+        remedy: What to do.
+    """
+
+    name: str
+    detail: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class Inferred:
     """What one look at all rows found in a column.
 
@@ -80,6 +95,7 @@ class Inferred:
         whole: whether all are whole numbers.
         words: of a category, its texts, sorted.
         oddity: the value, and its row, for which numbers, dates or truth values became texts.
+        suspicion: What says that its texts are meant for numbers or dates, if anything does.
     """
 
     name: str
@@ -94,3 +110,4 @@ class Inferred:
     whole: bool = False
     words: tuple[str, ...] = ()
     oddity: str = ""
+    suspicion: Suspicion | None = None

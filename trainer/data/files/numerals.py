@@ -27,6 +27,11 @@ class Notation(NamedTuple):
     remedy: str
 
 
+EITHER = Notation(
+    "a comma that may be a decimal sign or a thousands separator",
+    r"[+-]?[1-9]\d{0,2},\d{3}",
+    "say --decimal , or --decimal . to have it read as the one or the other",
+)
 NOTATIONS = (
     Notation("a percent sign", rf"[+-]?{NUMBER}\s?%", "leave the percent signs out of the file"),
     Notation(
@@ -40,11 +45,7 @@ NOTATIONS = (
         rf"[+-]?\d{{1,3}}({GROUPS})\.\d+",
         "say --decimal . to have them read as in 1,234.56",
     ),
-    Notation(
-        "a comma as decimal sign or thousands separator",
-        r"[+-]?[1-9]\d{0,2},\d{3}",
-        "say --decimal , or --decimal . to have it read as the one or the other",
-    ),
+    EITHER,
     Notation(
         "a decimal comma",
         rf"[+-]?(\d*,\d+|\d{{1,3}}(\.\d{{3}})+,\d+|\d{{1,3}}(\.\d{{3}}){{2,}}|"
@@ -53,9 +54,9 @@ NOTATIONS = (
     ),
 )
 NOT_ISO = Notation(
-    "a date that is not written as ISO 8601 has it",
+    "day and month in another order or with other signs",
     r"\d{1,2}[./-]\d{1,2}[./-](\d{4}|\d{2})([ T]\d.*)?|\d{4}[./]\d{1,2}[./]\d{1,2}([ T]\d.*)?",
-    "write dates such as 2024-12-31, or say --date-format NAME=%d.%m.%Y, or what it is",
+    "write dates such as 2024-12-31, or say how they are with --date-format, such as %d.%m.%Y",
 )
 
 
@@ -64,13 +65,11 @@ def matches(texts: pa.Array, notation: Notation) -> pa.Array:
     return pc.match_substring_regex(texts, rf"^\s*({notation.pattern})\s*$")
 
 
-def advice(text: str, *, dates: bool = True) -> str:
-    """Return what a text has that no number has, and what to do; nothing if it is no numeral."""
-    for notation in (*NOTATIONS, *([NOT_ISO] if dates else [])):
+def advice(text: str) -> str:
+    """Return how a text writes a number or a date otherwise, and what to do; else nothing."""
+    for notation in (NOT_ISO, *NOTATIONS):
         if matches(pa.array([text]), notation)[0].as_py():
-            return f"it has {notation.called}: {notation.remedy}".replace(
-                f"it has {NOT_ISO.called}", f"it is {NOT_ISO.called}"
-            )
+            return f"it has {notation.called}: {notation.remedy}"
     return ""
 
 
