@@ -35,7 +35,7 @@ from trainer.nn import (
     check_gradients,
 )
 from trainer.nn.gradient_check import STEPS
-from trainer.recipe import Announce, prepare_on, read, streams
+from trainer.recipe import Announce, prepare, streams
 
 
 def check_run(config: Config, announce: Announce | None = None) -> Iterator[Measurement]:
@@ -49,10 +49,9 @@ def check_run(config: Config, announce: Announce | None = None) -> Iterator[Meas
         DataError: the data cannot be trained on.
     """
     learning, _ = streams(config.seed)  # the very run that `fit` would make
-    table, parts = read(config)
+    task = prepare(config, learning)
     if announce is not None:
-        announce(table, parts)
-    task = prepare_on(table, parts, config, learning)
+        announce(task.table, task.parts)
     network, loss, rows = task.model.network, task.model.loss, task.examined()
     start = check_start(network, rows, loss)
     yield from start

@@ -86,23 +86,27 @@ def _named(value: object) -> object:
 def _a_delimiter(value: str) -> str:
     sign = "\t" if value in ("tab", "\\t") else value
     if len(sign) != 1 or not sign.isascii() or sign in '"\r\n\0':
-        raise ValueError(f"expected one character such as ; or the word tab; got {value!r}")
+        raise ValueError("expected one character such as ; or the word tab")
     return sign
+
+
+def _a_decimal(value: str) -> str:
+    if value not in (".", ","):
+        raise ValueError("expected a point or a comma")
+    return value
 
 
 def _an_encoding(value: str) -> str:
     try:
         "a,1\n".encode(value)
     except (LookupError, UnicodeError) as error:
-        raise ValueError(
-            f"expected an encoding such as utf-8, utf-16, cp1252 or latin-1; got {value!r}"
-        ) from error
+        raise ValueError("expected an encoding such as utf-8, utf-16, cp1252 or latin-1") from error
     return value
 
 
 Columns = Annotated[tuple[str, ...], BeforeValidator(_column_names)]
 Delimiter = Annotated[str, AfterValidator(_a_delimiter)]
-Decimal = Annotated[str, _one_of((".", ","))]
+Decimal = Annotated[str, AfterValidator(_a_decimal)]
 TextEncoding = Annotated[str, AfterValidator(_an_encoding)]
 
 

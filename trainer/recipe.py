@@ -108,6 +108,19 @@ def streams(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
     return learning, exporting
 
 
+def prepare(config: Config, rng: np.random.Generator) -> Task:
+    """Load and split the data, and draw the weights.
+
+    Args:
+        config: every choice.
+        rng: where weights and the order of rows are drawn from.
+
+    Raises:
+        DataError: the data cannot be trained on.
+    """
+    return prepare_on(*read(config), config, rng)
+
+
 def read(config: Config) -> tuple[Table, Split]:
     """Load and split the data.
 

@@ -7,6 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,12 @@ def score(
     """
     manifest = bundle.manifest
     session = _proved(bundle, variant)
-    said = {"delimiter": delimiter, "encoding": encoding}
     if source.name.lower().endswith((".csv", ".csv.gz")):
-        said = {option: value or _recorded(manifest, option) for option, value in said.items()}
+        delimiter = delimiter or _recorded(manifest, "delimiter")
+        encoding = encoding or _recorded(manifest, "encoding")
     decimal = decimal or _recorded(manifest, "decimal")
-    rows = open_file(source, names or _names(source, manifest, said), **said)
+    opened = partial(open_file, source, delimiter=delimiter, encoding=encoding)
+    rows = opened(names or _names(source, manifest, opened))
     columns = [Column(column.name, column.type) for column in manifest.inputs]
     kept = list(dict.fromkeys(resolve(keep, rows.columns)))
     if strange := [name for name in kept if name not in rows.columns]:
@@ -129,13 +131,13 @@ def _recorded(manifest: Manifest, option: str) -> str | None:
     return said if isinstance(said, str) and said else None
 
 
-def _names(source: Path, manifest: Manifest, said: dict[str, str | None]) -> list[str]:
+def _names(source: Path, manifest: Manifest, opened: Callable[[], Source]) -> list[str]:
     """Those of a CSV file without a header, if it was trained on one."""
     names = manifest.training.config.get("names")
     if not isinstance(names, list) or not source.name.lower().endswith((".csv", ".csv.gz")):
         return []
     try:
-        has_them = set(names) <= set(open_file(source, **said).columns)
+        has_them = set(names) <= set(opened().columns)
     except DataError:  # whose first line is no header
         has_them = False
     return [] if has_them else [str(name) for name in names]

@@ -24,10 +24,10 @@ LIMITS = {"central": 1e-6, "complex": 1e-11}
 def check(config: Path | None, as_json: bool, **options: str | None) -> None:
     """Examine a run on DATA: its rows, first weights, gradients, and the training itself.
 
-    Takes the options of fit and writes nothing; says of the data what fit says of them. Each fault has a name, a measure, a bound and a
-    remedy; exit status 0 only if there is none. Without DATA, the gradient of every kind of layer,
-    activation, loss and penalty is checked on this machine, by centred differences and by the
-    complex step.
+    Takes the options of fit and writes nothing; says of the data what fit says. Each fault has a
+    name, a measure, a bound and a remedy; exit status 0 only if there is none. Without DATA, the
+    gradient of every kind of layer, activation, loss and penalty is checked on this machine, by
+    centred differences and by the complex step.
     """
     if config is None and all(value is None for value in options.values()):
         _check_library(as_json)

@@ -124,7 +124,7 @@ def of_file(table: Table) -> Iterator[Finding]:
         detail = f"left out, for it only numbers the rows: {called}"
         remedy = REMEDIES["index_column"]
         if "" in table.index:
-            remedy = "to have it as a feature, name it in the header; to have nothing said, --drop ''"
+            remedy = "to have it as a feature, name it in the header; to hear nothing, --drop ''"
         yield Finding("index_column", table.index, detail, remedy)
     suspicions = [column.suspicion for column in table.inferred if column.suspicion is not None]
     for remedy in dict.fromkeys(found.remedy for found in suspicions):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from trainer.data.column_names import resolve
 from trainer.data.records import Kind
@@ -50,8 +51,8 @@ class Reading:
 
     def resolved(self, columns: Sequence[str]) -> Reading:
         """Return the reading with columns whose names hold commas as the file spells them."""
-        lists = {name: getattr(self, name) for name in LISTS}
-        return replace(self, **{name: resolve(said, columns) for name, said in lists.items()})
+        lists: dict[str, Any] = {name: resolve(getattr(self, name), columns) for name in LISTS}
+        return replace(self, **lists)
 
     def kinds(self) -> dict[str, Kind]:
         """The kind of each column of which one is said."""

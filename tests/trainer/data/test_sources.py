@@ -143,7 +143,11 @@ CSV_FAULTS = [
     ("few rows", HEAD + "1,a\n2,b\n", "expected at least 10 rows.*got 2"),
     ("ragged", HEAD + BOTH + "1,2,3\n", "got 3 columns instead of 2 in row 22"),
     ("semicolons", "x;kind\n1;a\n", "only 'x;kind'; it seems to be separated by semicolons"),
-    ("decimal commas", "x;kind\n1,5;a\n", "separated by semicolons: say --delimiter ';' --decimal ,"),
+    (
+        "decimal commas",
+        "x;kind\n1,5;a\n",
+        "separated by semicolons: say --delimiter ';' --decimal ,",
+    ),
     ("no header", "39,13.5,a\n" * 20, "names in the first line; got the numbers '39', '13.5'"),
     ("no index", ",x,kind\n" + "3,2,a\n", "none for column 1; .*with --drop ''"),
     ("empty column", HEAD + ",a\n" * 20, "'x'; got no value at all; leave it out with --drop x"),

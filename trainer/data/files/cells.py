@@ -123,8 +123,11 @@ def parsers(decimal: str | None) -> dict[Kind, Parser]:
     """Return the functions of `PARSERS`, which read numbers with the decimal sign that is said."""
     if decimal is None:
         return PARSERS
-    signed = {"number": partial(numbers, decimal=decimal)}
-    return PARSERS | signed | {"boolean": partial(booleans, decimal=decimal)}
+    signed: dict[Kind, Parser] = {
+        "number": partial(numbers, decimal=decimal),
+        "boolean": partial(booleans, decimal=decimal),
+    }
+    return PARSERS | signed
 
 
 def first_odd(

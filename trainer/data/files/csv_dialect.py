@@ -100,6 +100,11 @@ def refuse_undecodable(name: str, path: Path, encoding: str) -> None:
                     f"{name}: expected text in {encoding.upper()}; got a byte that is not in line "
                     f"{line + before.count(chr(10))}; {_other_encoding(error, encoding)}"
                 ) from None
+            except UnicodeError as error:  # it lacks the mark of its encoding
+                raise DataError(
+                    f"{name}: expected text in {encoding.upper()}; {error}; say another with "
+                    f"--encoding, such as utf-8"
+                ) from None
             if not block:
                 return
 

@@ -41,8 +41,7 @@ def refuse_data_as_header(source: str, names: Sequence[str], sample: pa.RecordBa
     elif _counted(numbers):
         is_header = not compared.repeats and (not compared.like or compared.unlike > 0)
     elif _rise(numbers) or all(int(name) in YEARS for name in numbers):
-        evidence = compared.unlike or compared.outside
-        is_header = bool(evidence) and not compared.like
+        is_header = not compared.like and (compared.unlike > 0 or compared.outside)
     else:
         is_header = False
     if not is_header:
@@ -61,7 +60,7 @@ class _Compared:
     Attributes:
         unlike: Texts that are no values of their columns.
         like: Texts that are.
-        outside: Whether every number is none that its column has, nor near.
+        outside: Whether every number is beyond what its column has.
         repeats: Whether a line of nothing but one or two numbers has values of its columns.
     """
 
@@ -73,7 +72,7 @@ class _Compared:
 
 def _compare(names: Sequence[str], sample: pa.RecordBatch | None) -> _Compared:
     if sample is None or not sample.num_rows:
-        return _Compared()
+        return _Compared(outside=True)
     unlike = like = 0
     inside, repeated = [], []
     for name, column in zip(names, sample.columns, strict=True):

@@ -28,14 +28,15 @@ def find_index(source: Source, reading: Reading) -> tuple[str, ...]:
         reading: What is said of its columns.
     """
     said = {reading.target, reading.group, reading.time, *reading.drop, *reading.kinds()}
-    declared = [
-        name
-        for name in source.columns
-        if (name in source.index or RESERVED.fullmatch(name)) and name not in said
-    ]
+    declared = [name for name in declared_index(source) if name not in said]
     asked = [name for name in source.columns if UNNAMED.fullmatch(name) and name not in said]
     counting = {*_counting(source, asked), *declared}
     return tuple(name for name in source.columns if name in counting)
+
+
+def declared_index(source: Source) -> list[str]:
+    """Return the columns that are an index by what the file or their names say."""
+    return [n for n in source.columns if n in source.index or RESERVED.fullmatch(n)]
 
 
 def _counting(source: Source, names: Sequence[str]) -> set[str]:

@@ -183,25 +183,25 @@ class _Watch:
         Raises:
             DataError: there was an infinite one.
         """
-        assert self.kind is not None
-        if self._infinite and self.kind == "number":
+        kind: Kind = self.kind or "category"
+        if self._infinite and kind == "number":
             text, row = self._infinite
             raise DataError(
                 f"{self._source}: expected finite numbers in {self.name!r}; got {text!r} in "
                 f"{self._row(row)}; leave that cell empty, or drop the row"
             )
         texts = self._texts().to_pylist()
-        if self.kind == "category" and any("\0" in text for text in texts):
+        if kind == "category" and any("\0" in text for text in texts):
             raise DataError(
                 f"{self._source}: expected text without NUL characters in {self.name!r}; got one "
                 f"with; is it a binary file?"
             )
-        values = None if self.kind == "category" else self._parsers[self.kind](self._texts())
+        values = None if kind == "category" else self._parsers[kind](self._texts())
         distinct = len(texts if values is None else np.unique(values))  # 1 and 1.0 are one
-        ranged = self.kind in ("number", "date")
+        ranged = kind in ("number", "date")
         return Inferred(
             name=self.name,
-            kind=self.kind,
+            kind=kind,
             rows=self._rows,
             gaps=self._gaps,
             first_gap=self._first_gap,
@@ -209,8 +209,8 @@ class _Watch:
             example=texts[0],
             minimum=float(self._low) if ranged else None,
             maximum=float(self._high) if ranged else None,
-            whole=self.kind == "number" and self._whole,
-            words=tuple(sorted(texts)) if self.kind == "category" and not self._unbounded else (),
+            whole=kind == "number" and self._whole,
+            words=tuple(sorted(texts)) if kind == "category" and not self._unbounded else (),
             oddity=oddity,
         )
 

@@ -57,7 +57,10 @@ def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> In
         _refuse_gaps(source, known[found.group])
         readers[found.group] = np.dtype(np.int64), _Groups()
     if found.time is not None:
-        readers[found.time] = np.dtype(np.float64), _times(source, known[found.time], reading.decimal)
+        readers[found.time] = (
+            np.dtype(np.float64),
+            _times(source, known[found.time], reading.decimal),
+        )
     room = _Stores(inferred[0].rows, columns, {n: dtype for n, (dtype, _) in readers.items()})
     with closing(room) as stores:
         row = 0
@@ -167,9 +170,7 @@ def _coded(
     return column, found
 
 
-def _target(
-    source: Source, column: Inferred, decimal: str | None
-) -> tuple[np.dtype[Any], Reader]:
+def _target(source: Source, column: Inferred, decimal: str | None) -> tuple[np.dtype[Any], Reader]:
     """How the target is held, and read."""
     _refuse_gaps(source, column)
     if column.kind == "date":

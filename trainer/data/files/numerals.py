@@ -86,9 +86,7 @@ def to_points(texts: pa.Array, decimal: str) -> pa.Array:
     grouped = pc.match_substring_regex(
         texts, rf"^\s*[+-]?[1-9]\d{{0,2}}((\{other}\d{{3}})+|{GROUPS})(\{decimal}\d*)?\s*$"
     )
-    plain = pc.replace_substring_regex(
-        pc.utf8_trim_whitespace(texts), rf"[\{other}{SPACES}'’]", ""
-    )
+    plain = pc.replace_substring_regex(pc.utf8_trim_whitespace(texts), rf"[\{other}{SPACES}'’]", "")
     found = pc.if_else(pc.fill_null(grouped, False), plain, texts)
     if decimal == ",":
         found = pc.replace_substring(pc.replace_substring(found, ".", "?."), ",", ".")

@@ -21,9 +21,7 @@ def read_file(path: Path, reading: Reading) -> Table:
     Raises:
         DataError: it cannot be read or trained on.
     """
-    source = open_file(
-        path, reading.names, delimiter=reading.delimiter, encoding=reading.encoding
-    )
+    source = open_file(path, reading.names, delimiter=reading.delimiter, encoding=reading.encoding)
     reading = reading.resolved(source.columns)
     reading = replace(reading, index=find_index(source, reading))
     inferred = suspect(source, infer(source, reading), reading)

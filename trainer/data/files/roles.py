@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from serving.bundle import closest
 from trainer.data.column_names import column_option
+from trainer.data.files.index import declared_index
 from trainer.data.files.source import Source
 from trainer.data.reading import Reading
 from trainer.data.tables import DataError, listed
@@ -42,10 +43,12 @@ def roles(source: Source, reading: Reading) -> Roles:
             nothing is left to predict from.
     """
     _check_said(source, reading)
-    columns = [name for name in source.columns if name not in reading.index]
-    kept = [name for name in columns if name not in (*reading.drop, reading.group)]
+    left_out = (*reading.index, *reading.drop, reading.group)
+    kept = [name for name in source.columns if name not in left_out]
     target = reading.target
     if target is None:
+        index = {"", *reading.index, *declared_index(source)}  # never what is to be predicted
+        columns = [name for name in source.columns if name not in index]
         if not columns:
             raise DataError(f"{source.name}: expected columns beside an index; got none")
         target = columns[-1]

@@ -41,8 +41,9 @@ def suspect(source: Source, inferred: Sequence[Inferred], reading: Reading) -> l
     for column in inferred:
         if column.kind == "category" and column.name not in said:
             words = pa.array(column.words, pa.string())
-            possible = (_Count(words, "number", reading.decimal), _Count(words, "date"))
-            counts |= {column.name: count for count in possible if count.is_possible}
+            for count in (_Count(words, "number", reading.decimal), _Count(words, "date")):
+                if count.is_possible:
+                    counts[column.name] = count
     if not counts:
         return list(inferred)
     row = 0

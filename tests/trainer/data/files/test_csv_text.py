@@ -62,8 +62,16 @@ FAULTS = [
     ("ragged", GOOD + "1,2,3\n", "got 3 columns instead of 2 in row 11"),
     ("short", GOOD + "1\n", "got 1 column instead of 2 in row 11"),
     ("ragged after blank lines", GOOD + "\n\n1\n", "got 1 column instead of 2 in row 13"),
-    ("ragged, with semicolons", "a;b\n1,5;2\n", "2 columns instead of 1 in row 2.*by semicolons: say --delimiter ';' --decimal ,"),
-    ("encoding", GOOD.encode() + b"\xe9,a\n", "a byte that is not in line 11; .*'é', say --encoding cp1252"),
+    (
+        "ragged, with semicolons",
+        "a;b\n1,5;2\n",
+        "2 columns instead of 1 in row 2.*by semicolons: say --delimiter ';' --decimal ,",
+    ),
+    (
+        "encoding",
+        GOOD.encode() + b"\xe9,a\n",
+        "a byte that is not in line 11; .*'é', say --encoding cp1252",
+    ),
     ("encoding of the header", b"caf\xe9,k\n1,2\n", "a byte that is not in line 1"),
     ("UTF-16", GOOD.encode("utf-16"), "looks like UTF-16; say --encoding utf-16,"),
     ("breaks off in a letter", GOOD.encode() + b"1,\xc3", "a byte that is not in line 11"),
