@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from trainer.choices import Config
 from trainer.data import tables
 from trainer.data.packages import PACKAGED
 from trainer.data.records import Column
@@ -164,6 +165,50 @@ CSV_FAULTS = [
     ("only a target", "kind\n" + "a\n" * 20, "expected columns beside the target"),
     ("not utf-8", (HEAD + BOTH).encode() + b"1,\xff\n", "got a byte that is not in line 22"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            {"target": "kind"},
+            "values in 'a', 'b, c', 'd'; .*; leave them out with --drop 'a,\"b, c\",d'",
+        ),
+        ({"target": "a"}, "values in the target 'a'; .*; say another column with --target"),
+        ({"target": "kind", "group": "d"}, "values in the group 'd'; .* with --group"),
+        ({"target": "kind", "time": "d"}, "values in the time 'd'; .* with --time"),
+    ],
+)
+def test_all_columns_without_a_value_are_named_at_once(said, message, write):
+    rows = "".join(f",{i},,{'ab'[i % 2]},\n" for i in range(20))
+    path = write("data.csv", f'a,x,"b, c",kind,d\n{rows}')
+    with pytest.raises(DataError, match=message):
+        load(path, Reading(**said))
+    drop = Config(data=path, target="kind", drop='a,"b, c",d').reading()
+    assert load(path, drop).records.names == ("x",)
+
+
+@pytest.mark.parametrize("drop", ["Revenue, USD", '"Revenue, USD"', ["Revenue, USD"]])
+def test_a_column_with_a_comma_in_its_name_is_dropped(drop, write):
+    rows = "".join(f"{i},{i % 5},{'ab'[i % 2]}\n" for i in range(20))
+    path = write("data.csv", f'"Revenue, USD",x,kind\n{rows}')
+    reading = Config.model_validate({"data": path, "drop": drop}).reading()
+    assert load(path, reading).records.names == ("x",)
+
+
+def test_a_target_that_is_meant_for_numbers_is_not_called_rare_classes(write):
+    rows = "".join(f'{i},"{i},5"\n' for i in range(20))
+    path = write("data.csv", f"x,price\n{rows}")
+    with pytest.raises(DataError, match="5 rows of every class.*decimal comma; say --decimal ,"):
+        load(path)
+    target = load(path, Reading(decimal=",")).target
+    assert target.ravel().tolist() == [i + 0.5 for i in range(20)]
+
+
+@pytest.mark.parametrize("said", [{"decimal": ","}, {"delimiter": ";"}, {"encoding": "utf-8"}])
+def test_how_a_file_is_written_is_not_said_of_built_in_data(said):
+    with pytest.raises(DataError, match="which only a CSV file has"):
+        load("iris", Reading(**said))
 
 
 @pytest.mark.parametrize(("name", "content", "message"), CSV_FAULTS, ids=[f[0] for f in CSV_FAULTS])
