@@ -99,7 +99,7 @@ def _a_decimal(value: str) -> str:
 def _an_encoding(value: str) -> str:
     try:
         "a,1\n".encode(value)
-    except (LookupError, UnicodeError) as error:
+    except (LookupError, ValueError) as error:
         raise ValueError("expected an encoding such as utf-8, utf-16, cp1252 or latin-1") from error
     return value
 

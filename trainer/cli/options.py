@@ -96,7 +96,7 @@ def checked(options: dict[str, str | None]) -> dict[str, Any]:
     try:
         config = Config.model_validate({"data": "-", **options})
     except ValidationError as error:
-        raise click.UsageError(faults(error)) from error
+        raise click.UsageError(faults(error, Config)) from error
     return {name: getattr(config, name) for name in options}
 
 
