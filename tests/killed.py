@@ -108,8 +108,11 @@ def tree(folder: Path) -> Tree:
 
 def restore(state: Tree, folder: Path) -> None:
     """Make a folder hold a state and nothing else."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    for path in folder.iterdir():  # the folder itself may be the working one
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     for name, content in state.items():
         if content is None:
             (folder / name).mkdir()
