@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pandas as pd
 import pytest
 
 from serving.runtime import Session
-from trainer.data.preprocess import Encoding
+from trainer.data.preprocess import Encoding, Scaler
 from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import Column, Records, input_names
 from trainer.data.tables import make_table
@@ -54,6 +56,33 @@ def test_mixed_columns_answer_as_numpy_does(scaling, one_hot, rng):
     found = check_parity(model, Session(build_graph(model)), rows, rows.take(slice(0)))
     assert found.max_abs < 1e-6
     assert found.label_agreement == 1
+
+
+@pytest.mark.parametrize("offset, scale, nodes", [
+    ([0, 0], [4, 4], {"Sub", "Div"}),
+    ([0, 0], [1, 4], {"Sub", "Div"}),
+    ([3, 0], [1, 1], {"Sub", "Div"}),
+    ([0, 0], [1, 1], set()),
+])  # fmt: skip
+def test_numbers_are_scaled_unless_it_would_change_none(offset, scale, nodes, rng):
+    rows = Records.of_numbers(["a", "b"], rng.normal(2, 3, size=(ROWS, 2)))
+    model = model_of(rows, rng)
+    scaler = Scaler(np.array(offset, np.float32), np.array(scale, np.float32))
+    numbers = replace(model.encoder.numbers, scaler=scaler)
+    model = replace(model, encoder=replace(model.encoder, numbers=numbers))
+    graph = build_graph(model)
+    made = {node.op_type for node in onnx.load_from_string(graph).graph.node}
+    assert made & {"Sub", "Div"} >= nodes
+    assert any("offset" in i.name for i in onnx.load_from_string(graph).graph.initializer) == bool(
+        nodes
+    )
+    # By hand, so that the two cannot be wrong alike.
+    dense, last = model.network.layers
+    x = (rows.numbers.astype(np.float64) - offset) / scale
+    z = np.maximum(x @ dense.W + dense.b, 0) @ last.W + last.b
+    got = Session(graph).run(rows.inputs())["probabilities"][:, 1]
+    np.testing.assert_allclose(got, 1 / (1 + np.exp(-z[:, 0])), atol=1e-5)
+    assert check_parity(model, Session(graph), rows, rows.take(slice(0))).max_abs < 1e-6
 
 
 def test_the_graph_takes_one_input_a_column_as_it_comes(rng):
