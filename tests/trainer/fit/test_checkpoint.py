@@ -158,6 +158,13 @@ def test_saves_within_an_epoch_are_seconds_apart(tmp_path, monkeypatch):
         Checkpoint(tmp_path / "run.npz", every=0)
 
 
+def test_saves_are_as_many_steps_apart_as_was_said(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(Checkpoint, "_save", lambda self, run: saved.append(run.steps))
+    a_run(callbacks=[Checkpoint(tmp_path / "run.npz", every=3)]).go()
+    assert saved == [3, 4, 6, 8, 9, 12, 12, 15, 16]  # and after each epoch of four
+
+
 @pytest.mark.slow
 def test_fit_killed_and_started_again_ends_in_the_same_graph(tmp_path):
     checkpoint = tmp_path / "run.npz"

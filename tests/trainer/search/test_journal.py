@@ -42,6 +42,13 @@ def test_what_was_written_is_found_again(tmp_path):
     assert lines[0]["scores"] == {"accuracy": 1 / 3}
 
 
+def test_what_was_just_written_is_known(tmp_path):
+    journal = filled(tmp_path / "journal.jsonl", 1)
+    assert journal.knows(entry(0).fit)
+    assert journal.find(entry(0).fit, "s") == entry(0)
+    assert (journal.added, journal.reused) == (1, 1)
+
+
 def test_wherever_the_last_line_is_torn_the_others_hold(tmp_path):
     path = tmp_path / "journal.jsonl"
     filled(path)
