@@ -76,7 +76,9 @@ def test_everything_is_on_disk_before_the_version_appears(tmp_path, template, mo
     steps = []
 
     def fsync(handle, call=os.fsync):
-        steps.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        steps.append(path.name)
+        assert path.is_dir() or path.stat().st_size  # what was written has left the process
         call(handle)
 
     def rename(path, target, call=Path.rename):

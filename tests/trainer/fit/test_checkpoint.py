@@ -212,3 +212,11 @@ def test_write_arrays_killed_at_any_moment_leaves_the_old_file_or_the_new_one(fi
         assert list(tmp_path.iterdir()) == [path]
     before = None if first else [0, 1, 2, 3, 4]
     assert [x for x, _ in itertools.groupby(found)] == [before, [7.5, 8.5, 9.5]]
+
+
+def test_arrays_are_in_the_file_before_the_disk_is_waited_for(tmp_path, monkeypatch):
+    synced = []
+    building = tmp_path / ".a.npz.building"
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(building.read_bytes()))
+    write_arrays(tmp_path / "a.npz", {"x": np.arange(5)})
+    assert synced == [(tmp_path / "a.npz").read_bytes()]

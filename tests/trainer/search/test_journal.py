@@ -90,3 +90,11 @@ def test_choices_that_change_a_score_change_the_digest(config):
 def test_the_digest_of_rows_is_of_their_order_too():
     assert digest_of_rows(np.array([1, 2])) == digest_of_rows(np.array([1, 2]))
     assert digest_of_rows(np.array([1, 2])) != digest_of_rows(np.array([2, 1]))
+
+
+def test_a_line_is_in_the_file_before_the_disk_is_waited_for(tmp_path, monkeypatch):
+    path, synced = tmp_path / "journal.jsonl", []
+    monkeypatch.setattr("os.fsync", lambda handle: synced.append(path.read_bytes()))
+    filled(path, 2)
+    whole = path.read_bytes()
+    assert synced == [whole[: whole.index(b"\n") + 1], whole]
