@@ -43,7 +43,7 @@ def check_run(config: Config, announce: Announce | None = None) -> Iterator[Meas
 
     Args:
         config: every choice, the number of epochs to watch among them.
-        announce: told of the rows before they are trained on.
+        announce: Told what the data are before anything is measured.
 
     Raises:
         DataError: the data cannot be trained on.

@@ -24,6 +24,7 @@ from serving.bundle.manifest import (
     FEATURES,
     GAPS,
     MANIFEST,
+    OUTPUTS,
     REFERENCE,
     SCHEMA_VERSION,
     SELFTEST,
@@ -47,7 +48,8 @@ from serving.bundle.manifest import (
     TransientBundleError,
     Variant,
 )
-from serving.bundle.phrases import counted, refusal
+from serving.bundle.phrases import closest, counted, refusal
+from serving.bundle.positive import positive_index
 from serving.bundle.promotion import PromotionError, only_writer, promote
 from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Expected, SelfTest
 from serving.bundle.spelling import Spelling, canonical_text, gap_words, is_gap_word, nfc
@@ -60,6 +62,7 @@ __all__ = [
     "GAPS",
     "MANIFEST",
     "NUMBER",
+    "OUTPUTS",
     "REFERENCE",
     "SCHEMA_VERSION",
     "SELFTEST",
@@ -92,6 +95,7 @@ __all__ = [
     "Variant",
     "breaking_differences",
     "canonical_text",
+    "closest",
     "counted",
     "gap_words",
     "ignored",
@@ -100,6 +104,7 @@ __all__ = [
     "names",
     "nfc",
     "only_writer",
+    "positive_index",
     "promote",
     "refusal",
     "seconds_of_fraction",

@@ -6,10 +6,10 @@ import re
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 # 2: numbers in float64, spellings of truth values, dates and categories, other names for inputs, a
-# positive class, a calibration with a bias. Files of version 1 have none of these and mean the same.
+# positive class, a calibration with a bias. Files of version 1 have none and mean the same.
 SCHEMA_VERSION = 2
 MANIFEST, SELFTEST, REFERENCE = "bundle.json", "selftest.npz", "reference.json"
 
@@ -44,6 +44,11 @@ class _Column(_Part):
     # Texts, in lower case, that stand for a gap in this column, beside the empty one: in a column
     # of numbers or booleans in CSV, in others in any format. None for all of `GAPS`.
     gaps: list[str] | None = None
+
+    @property
+    def input_name(self) -> str:
+        """Name of the graph's input, where the column is an input of its own."""
+        return self.tensor or self.name
 
 
 class Number(_Column):
@@ -121,6 +126,7 @@ class Date(_Column):
 Input = Annotated[Number | Boolean | Category | Date, Field(discriminator="type")]
 # What stands for a category that is not there, in any case; files and requests say it alike.
 GAPS = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
+OUTPUTS = ("label", "probabilities", "value")  # names of a graph's outputs, whichever it has
 FEATURES = "features"  # the one input of a graph whose columns are all numbers and booleans
 
 
@@ -234,6 +240,7 @@ class Manifest(_Part):
     # binary: the positive class is answered from this probability up
     threshold: Annotated[float, Field(gt=0, lt=1)] | None
     aim: str | None = None  # what the threshold was chosen for, on the validation rows
+    aim_unmet: str | None = None  # why none meets the aim, so that the threshold is the default
     temperature: Annotated[float, Field(gt=0)] = 1  # that the logits are divided by in the graph
     # Added to the logits after the division, one for each logit of the network; None for zeros.
     logit_bias: list[float] | None = None
@@ -251,6 +258,13 @@ class Manifest(_Part):
     libraries: dict[str, str]
 
     @property
+    def positive_class(self) -> int | str | None:
+        """The class that a binary model answers from the threshold up; None for other tasks."""
+        if self.task != "binary" or self.classes is None:
+            return None
+        return self.classes[1] if self.positive is None else self.positive
+
+    @property
     def all_numbers(self) -> bool:
         """Whether the graph takes rows of numbers as one matrix, or each column by itself."""
         return all(
@@ -258,12 +272,31 @@ class Manifest(_Part):
             for column in self.inputs
         )
 
+    @model_validator(mode="after")
+    def _positive_is_a_class(self) -> Manifest:
+        if self.positive is not None and self.positive not in (self.classes or ()):
+            raise ValueError(f"expected a positive class out of the classes; got {self.positive!r}")
+        return self
+
     @field_validator("inputs")
     @classmethod
     def _distinct(cls, inputs: list[Input]) -> list[Input]:
         if len({column.name for column in inputs}) < len(inputs):
             raise ValueError("expected distinct names; got one twice")
         return inputs
+
+    @model_validator(mode="after")
+    def _inputs_apart(self) -> Manifest:
+        if self.all_numbers:
+            return self
+        outputs = ("value",) if self.classes is None else ("label", "probabilities")
+        names = [*outputs, *(column.input_name for column in self.inputs)]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(
+                f"expected names of the graph's inputs that differ from each other and from its "
+                f"outputs; got {twice!r} twice"
+            )
+        return self
 
     @field_validator("files")
     @classmethod

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from serving.bundle import Bundle, BundleError, Candidate, Compression, Drop
 from serving.runtime import GraphError
-from trainer.choices import faults
+from trainer.choices import Config
 from trainer.cli.fit import stage_option, uptake
 from trainer.cli.options import option
 from trainer.cli.verify import version_folder
@@ -21,9 +21,12 @@ from trainer.compress.goal import Goal, GoalError
 from trainer.compress.run import Compressed
 from trainer.compress.run import compress as run_compression
 from trainer.data.tables import DataError
+from trainer.evaluate.metrics import with_class
 from trainer.export.parity import ParityError
 from trainer.fit.callbacks import ProgressBar
 from trainer.fit.loop import TrainingDivergedError
+from trainer.refusals import faults
+from trainer.runs import RunError, copy_run
 
 F = TypeVar("F", bound=Callable[..., Any])
 REFUSALS = (
@@ -41,9 +44,14 @@ def _goals(command: F) -> F:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @_goals
 @stage_option
+@click.option("--runs", type=click.Path(file_okay=False, path_type=Path),
+              help="where fit kept the run, which is kept for the new version too  "
+              "[default: runs]")  # fmt: skip
 @click.option("--data", help="where the data are now  [default: where they were]")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a table")
-def compress(bundle: Path, data: str | None, stage: bool, as_json: bool, **options: Any) -> None:
+def compress(
+    bundle: Path, runs: Path | None, data: str | None, stage: bool, as_json: bool, **options: Any
+) -> None:
     """Make a model smaller and faster, to a stated budget.
 
     BUNDLE is models/NAME or models/NAME/VERSION, and its data lie where they lay when it was
@@ -56,8 +64,9 @@ def compress(bundle: Path, data: str | None, stage: bool, as_json: bool, **optio
     except ValidationError as error:
         raise click.UsageError(faults(error, Goal)) from error
     try:
+        dense = Bundle.open(version_folder(bundle))
         done = run_compression(
-            Bundle.open(version_folder(bundle)),
+            dense,
             goal,
             data=data,
             callbacks=[ProgressBar()],
@@ -66,11 +75,23 @@ def compress(bundle: Path, data: str | None, stage: bool, as_json: bool, **optio
         )
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error
+    if done.bundle is not None:
+        _keep(runs, dense, done.bundle)
     if as_json:
         place = None if done.bundle is None else str(done.bundle.path)
         click.echo(json.dumps({"bundle": place, "compression": done.compression.model_dump()}))
     else:
-        _summarise(done)
+        _summarise(done, dense.manifest.positive_class)
+
+
+def _keep(runs: Path | None, dense: Bundle, made: Bundle) -> None:
+    """Keep the run of the dense version for the new one too, lest its report depend on the old."""
+    place: Path = Config.model_fields["runs"].default if runs is None else runs
+    try:
+        copy_run(place, dense, made)
+    except RunError as error:
+        if runs is not None:  # it was asked for
+            click.echo(f"warning: {error}", err=True)
 
 
 def _tell(trial: Trial) -> None:
@@ -78,13 +99,19 @@ def _tell(trial: Trial) -> None:
     click.echo(f"tried {trial.name}: {len(trial.content):,} bytes, {trial.value:.4f}", err=True)
 
 
-def _summarise(done: Compressed) -> None:
+def _summarise(done: Compressed, positive: int | str | None) -> None:
     found = done.compression
-    click.echo(f"{found.metric} on the validation rows; up to {found.max_drop:g} may be lost\n")
+    metric = with_class(found.metric, positive)
+    click.echo(f"{metric} on the validation rows; up to {found.max_drop:g} may be lost\n")
     click.echo(_table(found))
     for candidate in found.tried:
         if (tested := candidate.tested) is not None:
             click.echo(_tested(candidate, tested, found))
+    if any(candidate.bits == 7 for candidate in found.tried):
+        click.echo(
+            "int8 and pruned-int8 have weights of 7 bits: sums of products of 8 bits overflow on "
+            "processors without VNNI"
+        )
     if done.bundle is None:
         click.echo("no variant holds the budget and saves anything; no version was written")
     else:

@@ -13,7 +13,7 @@ import click
 from serving.bundle import STAGED, Bundle, BundleError, Manifest, counted
 from serving.runtime import GraphError
 from trainer.choices import Config
-from trainer.cli.announce import announce
+from trainer.cli.announce import Announcement
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.tables import DataError
 from trainer.evaluate import MOST_JUDGED, leading
@@ -27,6 +27,7 @@ from trainer.recipe import fit as fit_recipe
 from trainer.runs import RunError, write_run
 
 LOGS: dict[str, type[CSVLog] | type[JSONLog]] = {".csv": CSVLog, ".jsonl": JSONLog}
+MOST_BIASES = 10  # that are printed
 # What a run can rightly end in; anything else is a fault of ours and shows its traceback.
 REFUSALS = (
     BundleError,
@@ -80,7 +81,7 @@ def fit(
     DATA is a built-in name or a file. Text, truth values and up to 20 different integers are
     classes, other numbers are quantities; --task says otherwise.
     """
-    chosen = configure(config, options)
+    chosen, announce = configure(config, options), Announcement()
     try:
         bundle, trained = fit_and_follow(
             chosen, checkpoint, log, tensorboard, announce, stage=stage
@@ -88,7 +89,7 @@ def fit(
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(describe(bundle)))
+        click.echo(json.dumps(describe(bundle) | announce.described()))
     else:
         summarise(bundle, trained)
 
@@ -108,6 +109,12 @@ def fit_and_follow(
         config, callbacks=callbacks, checkpoint=checkpoint, announce=announce, stage=stage
     )
     _keep(config, bundle, trained)
+    if trained.aim_unmet is not None:
+        kept = "" if checkpoint is None else f" from {checkpoint}, which is kept"
+        _warn(
+            f"the aim {config.aim} is not met: {trained.aim_unmet}; the model was written with the "
+            f"threshold {bundle.manifest.threshold:g}; run again with another --aim{kept}"
+        )
     return bundle, trained
 
 
@@ -156,10 +163,38 @@ def _interval(manifest: Manifest) -> dict[str, str]:
 def _settled(manifest: Manifest) -> dict[str, str]:
     """What was chosen on the validation rows after training."""
     facts = {}
-    if manifest.aim is not None:
-        facts["threshold"] = f"{manifest.threshold:.4f}, chosen for {manifest.aim}"
+    if manifest.positive_class is not None:
+        facts["positive"] = f"{manifest.positive_class}; roc_auc, pr_auc and threshold are its"
+    if manifest.aim_unmet is not None:
+        facts["threshold"] = (
+            f"{manifest.positive_class} from a probability of {manifest.threshold:.4f} up; the aim "
+            f"{manifest.aim} is not met: {manifest.aim_unmet}"
+        )
+    elif manifest.aim is not None:
+        facts["threshold"] = (
+            f"{manifest.positive_class} from a probability of {manifest.threshold:.4f} up, chosen "
+            f"for {manifest.aim}"
+        )
+    elif manifest.threshold not in (None, 0.5):
+        facts["threshold"] = (
+            f"{manifest.positive_class} from a probability of {manifest.threshold:.4f} up, its "
+            f"share of the training rows: where classes of equal weight are level"
+        )
     if manifest.temperature != 1:
         facts["temperature"] = f"{manifest.temperature:.4f}"
+    if manifest.logit_bias is not None:
+        shown = ", ".join(f"{bias:+.4f}" for bias in manifest.logit_bias[:MOST_BIASES])
+        facts["bias"] = shown + " …" * (len(manifest.logit_bias) > MOST_BIASES)
+    config = manifest.training.config
+    if config.get("class_weight") and not config.get("calibrate"):
+        facts["probability"] = (
+            "is of weighted classes and not to be taken at its word; --calibrate corrects it"
+        )
+    elif config.get("class_weight") and manifest.task == "multiclass":
+        facts["labels"] = (
+            "are the likeliest classes by the calibrated probabilities, among which rare ones are "
+            "seldom; without --calibrate the weighted classes decide"
+        )
     return facts
 
 
@@ -183,7 +218,7 @@ def _compared(manifest: Manifest) -> dict[str, str]:
 def uptake(bundle: Bundle) -> str:
     """Return when servers take a new version up: by themselves, or once it is promoted."""
     if not bundle.path.name.startswith(STAGED):
-        return "a running server takes it up by itself"
+        return f"a running server of {bundle.path.parent.parent} takes it up by itself"
     manifest, models = bundle.manifest, bundle.path.parent.parent
     return (
         f"no server takes it up until you run:\n"
@@ -215,5 +250,4 @@ def summarise(bundle: Bundle, trained: Trained) -> None:
     click.echo(f"{trained.model.network.summary()}\n")
     for name, fact in facts.items():
         click.echo(textwrap.fill(f"{name:<11} {fact}", 100, subsequent_indent=12 * " "))
-    if bundle.path.name.startswith(STAGED):
-        click.echo(f"\n{uptake(bundle)}")
+    click.echo(f"\n{uptake(bundle)}")

@@ -11,10 +11,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from serving.bundle import Bundle, BundleError
 from serving.runtime import GraphError
-from trainer.cli.options import NewFile
+from trainer.cli.options import NewFile, as_written, checked
 from trainer.cli.verify import version_folder
+from trainer.data.column_names import split_names
 from trainer.data.tables import DataError
-from trainer.score import WRITERS
+from trainer.score import WRITERS, kept_names
 from trainer.score import score as score_file
 
 
@@ -31,6 +32,7 @@ from trainer.score import score as score_file
               help="texts of a CSV file that stand for a gap beside the empty cell: na,-; '' for "
               "none  [default: as in training]")  # fmt: skip
 @click.option("--keep", default="", metavar="COLUMNS", help="columns of INPUT to copy into it: a,b")
+@as_written("delimiter", "decimal", "encoding")
 def score(
     bundle: Path,
     source: Path,
@@ -39,6 +41,7 @@ def score(
     names: str,
     missing: str | None,
     keep: str,
+    **written: str | None,
 ) -> None:
     """Answer every row of the file INPUT with a bundle, as a server would.
 
@@ -53,9 +56,10 @@ def score(
     )  # fmt: skip
     task = bar.add_task("", total=None)
     try:
+        opened = Bundle.open(version_folder(bundle))
         with bar:
             rows = score_file(
-                Bundle.open(version_folder(bundle)),
+                opened,
                 source,
                 output,
                 variant=variant,
@@ -63,12 +67,16 @@ def score(
                 keep=_listed(keep),
                 missing=None if missing is None else _listed(missing),
                 warn=lambda warning: click.echo(f"warning: {warning}", err=True),
+                **checked(written),
                 progress=lambda done: bar.update(task, completed=done),
             )
     except (BundleError, DataError, GraphError, OSError) as error:
         raise click.ClickException(str(error)) from error
+    for name, own in kept_names(opened.manifest, _listed(keep)).items():
+        if own != name:
+            click.echo(f"{name} of {source} is written as {own}, beside the answer", err=True)
     click.echo(f"{rows:,} row{'s' * (rows != 1)} scored into {output}")
 
 
 def _listed(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
+    return [name for name in split_names(names) if name]

@@ -13,10 +13,11 @@ import click
 import numpy as np
 
 from serving.bundle import counted
-from trainer.cli.announce import announce
+from trainer.cli.announce import Announcement
 from trainer.cli.fit import REFUSALS, fit_and_follow, following, summarise
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.sources import default_name
+from trainer.evaluate.metrics import with_class
 from trainer.export.write import require_writable
 from trainer.recipe import describe
 from trainer.search import (
@@ -31,12 +32,19 @@ from trainer.search import (
     read_grid,
 )
 from trainer.search.candidates import shown
+from trainer.search.grid import Plan
 
 if TYPE_CHECKING:
     from trainer.search.run import Outcome
 
 
-@click.command(epilog=SOURCES)
+PLAN = "; ".join(
+    f"{name} ({' '.join(str(field.description).split())})"
+    for name, field in Plan.model_fields.items()
+)
+
+
+@click.command(epilog=f"{SOURCES}\n\nKeys of [search]: {PLAN}.")
 @choices()
 @following
 @click.option("--grid", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -74,7 +82,7 @@ def search(
     """
     from trainer.search.run import search as run_search  # noqa: PLC0415 - slow to import: scikit-learn
 
-    chosen = configure(config, options)
+    chosen, announce = configure(config, options), Announcement()
     name = chosen.name or default_name(chosen.data)
     try:
         asked = read_grid(grid)
@@ -91,7 +99,12 @@ def search(
     except (JournalError, *REFUSALS) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        report = {"engine": engine, **_described(outcome, asked, finished), "fit": describe(bundle)}
+        report = {
+            "engine": engine,
+            **_described(outcome, asked, finished),
+            **announce.described(),
+            "fit": describe(bundle),
+        }
         click.echo(json.dumps(report))
     else:
         summarise(bundle, trained)
@@ -111,16 +124,16 @@ def _show(outcome: Outcome, grid: Grid, journal: Journal) -> None:
         lasted = f"{candidate.epochs:>10}" if epochs else ""
         figures = f"{candidate.mean:>18.4f}{candidate.deviation:>10.4f}{lasted}"
         click.echo(f"{figures}   {shown(candidate.parameters)}")
-    winner = outcome.winner
+    winner, metric = outcome.winner, with_class(outcome.metric, outcome.positive)
     facts = {
-        "winner": f"{shown(winner.parameters)}: {outcome.metric} {winner.mean:.4f} ± "
+        "winner": f"{shown(winner.parameters)}: {metric} {winner.mean:.4f} ± "
         f"{winner.deviation:.4f} over {len(winner.scores)} folds",
         "journal": f"{journal.path}, {counted(journal.added, 'fit')} run, {journal.reused} found "
         "there",
     }
     if outcome.nested is not None:
         facts["nested"] = (
-            f"{outcome.metric} {np.mean(outcome.nested):.4f} ± {np.std(outcome.nested):.4f} of the "
+            f"{metric} {np.mean(outcome.nested):.4f} ± {np.std(outcome.nested):.4f} of the "
             f"search as a whole, on rows it has not seen: the honest estimate"
         )
     click.echo()
@@ -140,6 +153,7 @@ def _described(outcome: Outcome, grid: Grid, journal: Journal) -> dict[str, Any]
     return {
         "method": grid.plan.method,
         "metric": outcome.metric,
+        "positive": outcome.positive,
         "folds": len(outcome.winner.scores),
         "candidates": [_row(candidate) for candidate in outcome.candidates],
         "winner": _row(outcome.winner),

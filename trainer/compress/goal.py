@@ -65,8 +65,10 @@ class Goal(BaseModel):
     qat: bool = Field(
         False, description="train every variant in bytes with its rounding, even if it does without"
     )
-    reduce_range: bool = Field(
-        False, description="weights of 7 bits: for processors without VNNI, where 8 can overflow"
+    reduce_range: bool | None = Field(
+        None,
+        description="weights of 7 bits, not 8, in `int8` and `pruned-int8`: processors without "
+        "VNNI answer those of 8 wrongly [where this processor does]",
     )
     sparse: Share | None = Field(
         None,
@@ -80,7 +82,11 @@ class Goal(BaseModel):
     @model_validator(mode="after")
     def _something(self) -> Goal:
         if not self.int8 and self.qat:
-            raise ValueError("expected int8 with qat, which trains it; got no int8; leave one out")
+            raise ValueError(
+                "qat: expected int8 with qat, which trains it; got no int8; leave one out"
+            )
         if not self.int8 and self.prune == "none" and self.sparse is None:
-            raise ValueError("expected something to try; got neither int8 nor prune nor sparse")
+            raise ValueError(
+                "prune: expected something to try; got neither int8 nor prune nor sparse"
+            )
         return self

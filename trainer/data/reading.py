@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from serving.bundle import nfc
+from trainer.data.column_names import resolve
 from trainer.data.records import Kind
+
+LISTS = ("drop", "number", "boolean", "category", "date")  # of names of columns
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,11 @@ class Reading:
         time: when each row came about, a date or a number; a feature unless dropped.
         missing: texts of a CSV file that stand for a gap, in any case, beside the empty cell; None
             for all of `GAPS`.
+        delimiter: Character between two cells of a CSV file [default: a comma].
+        decimal: Decimal sign of numbers in texts, `.` or `,`, which may then have thousands
+            separators too; by default a point, without them.
+        encoding: Encoding of a CSV file [default: UTF-8].
+        index: Columns that only number the rows, and are left out; found in the file, never said.
 
     Names may be in any of Unicode's normal forms; here they are in NFC, as a source has them.
     """
@@ -40,6 +50,10 @@ class Reading:
     group: str | None = None
     time: str | None = None
     missing: tuple[str, ...] | None = None
+    delimiter: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    index: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Write names, and the words for gaps, in one way."""
@@ -53,6 +67,11 @@ class Reading:
             words = dict.fromkeys(nfc(word.strip().lower()) for word in self.missing)
             object.__setattr__(self, "missing", tuple(filter(None, words)))
 
+    def resolved(self, columns: Sequence[str]) -> Reading:
+        """Return the reading with columns whose names hold commas as the file spells them."""
+        lists: dict[str, Any] = {name: resolve(getattr(self, name), columns) for name in LISTS}
+        return replace(self, **lists)
+
     def kinds(self) -> dict[str, Kind]:
         """The kind of each column of which one is said."""
         said: dict[str, Kind] = {}
@@ -61,6 +80,21 @@ class Reading:
         said |= dict.fromkeys(self.category, "category")
         said |= dict.fromkeys(self.date, "date")
         return said
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """What says that a column of texts is meant for numbers or dates.
+
+    Attributes:
+        name: Name of the column.
+        detail: What was found, with its numbers and some cells.
+        remedy: What to do.
+    """
+
+    name: str
+    detail: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -80,6 +114,7 @@ class Inferred:
         whole: whether all are whole numbers.
         words: of a category, its texts, sorted.
         oddity: the value, and its row, for which numbers, dates or truth values became texts.
+        suspicion: What says that its texts are meant for numbers or dates, if anything does.
     """
 
     name: str
@@ -94,3 +129,4 @@ class Inferred:
     whole: bool = False
     words: tuple[str, ...] = ()
     oddity: str = ""
+    suspicion: Suspicion | None = None

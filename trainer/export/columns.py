@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from serving.bundle import Boolean, Category, Date, Input, Number, canonical_text
 from trainer.data.preprocess import Encoder
 from trainer.data.preprocess.dates import DAY
-from trainer.data.records import Column, Records
+from trainer.data.records import Column, Records, input_names
 
 
 def describe_columns(
@@ -35,14 +35,18 @@ def describe_columns(
         gaps: texts that stand for a gap, as of `Table`.
         has_nulls: whether none of a category does, likewise.
     """
+    # Where all columns are numbers the graph has one input, under no column's name.
+    names = {} if known.all_numbers else input_names(encoder.columns)
     words = {categories.name: list(categories.words) for categories in encoder.categories}
     described: list[Input] = []
     for column in encoder.columns:
         fills = column.name in encoder.filled and not refuse_gaps
+        own = names.get(column.name, column.name)
         said = _Said(
             name=column.name,
             missing="impute" if fills else "refuse",
             gaps=None if gaps is None else list(gaps),
+            tensor=None if own == column.name else own,
         )
         match column.kind:
             case "category":
@@ -74,6 +78,7 @@ class _Said(TypedDict):
     name: str
     missing: Literal["refuse", "impute"]
     gaps: list[str] | None
+    tensor: str | None
 
 
 def _range(values: NDArray[Any]) -> tuple[float, float]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.records import MISSING, Column
+from trainer.evaluate.metrics import OF_POSITIVE
 
 METRICS = {
     "accuracy": "accuracy",
@@ -19,6 +20,7 @@ METRICS = {
     "log_loss": "log loss",
     "brier": "Brier score",
     "calibration_error": "calibration error",
+    "classwise_calibration_error": "calibration error, class by class",
     "roc_auc": "ROC AUC",
     "pr_auc": "PR AUC",
     "r2": "R²",
@@ -34,16 +36,25 @@ BASELINES = {
     "ridge": "ridge regression",
     "gradient_boosting": "gradient boosting",
 }
-LOWER_IS_BETTER = frozenset(
-    ("log_loss", "brier", "calibration_error", "mae", "rmse", "pinball_10", "pinball_90")
-)
+LOWER_IS_BETTER = frozenset((
+    "log_loss", "brier", "calibration_error", "classwise_calibration_error", "mae", "rmse",
+    "pinball_10", "pinball_90",
+))  # fmt: skip
 LONGEST = 60  # letters of a text in a table
 MINUS = "\N{MINUS SIGN}"
 
 
-def metric_name(key: str) -> str:
-    """As people call it."""
-    return METRICS.get(key, key.replace("_", " "))
+def metric_name(key: str, positive: int | str | None = None) -> str:
+    """As people call it.
+
+    Args:
+        key: Name of the metric.
+        positive: The positive class, which metrics of one class alone then name; None to leave it.
+    """
+    name = METRICS.get(key, key.replace("_", " "))
+    if positive is None or key not in OF_POSITIVE:
+        return name
+    return f"{name} of “{short(str(positive), 16)}”"
 
 
 def baseline_name(key: str) -> str:

@@ -20,6 +20,7 @@ from sklearn.model_selection import (
     cross_val_score,
 )
 
+from serving.bundle import closest
 from trainer.choices import Config
 from trainer.fit.loop import TrainingDivergedError
 from trainer.recipe import Announce, read
@@ -41,12 +42,14 @@ class Outcome:
         config: the winner's, with every choice.
         nested: the metric on each outer fold, of the winner of a search on the other folds; None
             where it was not asked for.
+        positive: Positive class of a binary task, which roc_auc and pr_auc are of; else None.
     """
 
     metric: str
     candidates: tuple[Candidate, ...]
     config: Config
     nested: tuple[float, ...] | None
+    positive: int | str | None = None
 
     @property
     def winner(self) -> Candidate:
@@ -86,13 +89,14 @@ def search(
     table, parts = read(config)
     if announce is not None:
         announce(table, parts)
+    classes = np.unique(table.target).tolist() if table.task == "binary" else None
     for parameters in tried:
-        require_fitting(config, parameters, table.task)
+        require_fitting(config, parameters, table.task, classes)
     metric = grid.plan.metric or default_metric(table.task)
     if metric not in metrics_of(table.task):
         raise RefusedError(
             f"[search], metric: expected one of {', '.join(metrics_of(table.task))} for a "
-            f"{table.task} task; got {metric!r}"
+            f"{table.task} task; got {metric!r}{closest(metric, metrics_of(table.task))}"
         )
     bench = Bench(table, table.fingerprint(), config, metric, journal)
     # In order, so that a fold is the same whatever share of the rows validates.
@@ -108,7 +112,10 @@ def search(
             "rates, or clip gradients"
         )
     outer = _nested(bench, grid, splitter, rows) if nested else None
-    return Outcome(metric, candidates, chosen(config, candidates[0].parameters), outer)
+    winner, positive = chosen(config, candidates[0].parameters), None
+    if classes is not None:
+        positive = classes[winner.positive_among(classes)]
+    return Outcome(metric, candidates, winner, outer, positive)
 
 
 def _searcher(bench: Bench, grid: Grid, splitter: Folds, *, refit: bool) -> Any:

@@ -97,3 +97,14 @@ def test_pinball_losses_lean_to_either_side():
     found = measure("regression", truth, low, None)
     assert found["pinball_90"] == pytest.approx(0.9 * 4)
     assert found["pinball_10"] == pytest.approx(0.1 * 4)
+
+
+def test_two_classes_are_ranked_by_the_second_alone(rng):
+    truth = np.array([0, 0, 0, 0, 0, 0, 0, 1, 0, 1])
+    p = np.arange(10) / 10
+    found = measure("binary", truth, {"label": (p >= 0.5).astype(int),
+                                      "probabilities": np.column_stack([1 - p, p])},
+                    np.arange(2))  # fmt: skip
+    # The positives are first and third from the top: a precision of 1 and of 2/3.
+    assert found["pr_auc"] == pytest.approx((1 + 2 / 3) / 2)
+    assert found["roc_auc"] == pytest.approx(15 / 16)

@@ -7,6 +7,7 @@ Those called `gaps` are the texts that stand for a gap, in lower case, beside th
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from serving.bundle import GAPS, gap_words, nfc, seconds_of_ticks
+from trainer.data.files.numerals import to_points
 from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import MISSING, Kind
 
@@ -57,10 +59,13 @@ def spelled_gaps(array: pa.Array, gaps: Collection[str]) -> pa.Array:
     return trimmed.filter(words.fill_null(False))
 
 
-def numbers(array: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.float64] | None:
-    """As float64, NaN for a gap."""
+def numbers(
+    array: pa.Array, gaps: Collection[str] = GAPS, decimal: str | None = None
+) -> NDArray[np.float64] | None:
+    """As float64, NaN for a gap; of texts with the decimal sign that is said, else with a point."""
     kind = array.type
     if pa.types.is_string(kind):
+        array = array if decimal is None else to_points(array, decimal)
         parsed = _cast(array, pa.float64())  # most often there is nothing to trim
         return _floats(_cast(trim(array, gaps), pa.float64()) if parsed is None else parsed)
     if (
@@ -89,11 +94,13 @@ def truths(array: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.float64]
     return np.where(others, np.nan, found)
 
 
-def booleans(array: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.float64] | None:
+def booleans(
+    array: pa.Array, gaps: Collection[str] = GAPS, decimal: str | None = None
+) -> NDArray[np.float64] | None:
     """Like `truths`, or numbers 1 and 0."""
     found = truths(array, gaps)
     if found is None:
-        found = numbers(array, gaps)
+        found = numbers(array, gaps, decimal)
     return found if found is not None and np.isin(found[~np.isnan(found)], (0, 1)).all() else None
 
 
@@ -138,16 +145,24 @@ def missing(array: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.bool_]:
     return found
 
 
-PARSERS: dict[Kind, Callable[..., NDArray[np.float64] | None]] = {
-    "number": numbers,
-    "boolean": booleans,
-    "date": dates,
-}
+Parser = Callable[[pa.Array], NDArray[np.float64] | None]
 
 
-def first_odd(
-    array: pa.Array, parse: Callable[[pa.Array], NDArray[np.float64] | None]
-) -> tuple[int, str]:
+def parsers(decimal: str | None = None, gaps: Collection[str] = GAPS) -> dict[Kind, Parser]:
+    """Return the function that reads each kind of value.
+
+    Args:
+        decimal: Decimal sign of numbers in texts; None for a plain point.
+        gaps: Texts that stand for a gap, in lower case, beside the empty one.
+    """
+    return {
+        "number": partial(numbers, gaps=gaps, decimal=decimal),
+        "boolean": partial(booleans, gaps=gaps, decimal=decimal),
+        "date": partial(dates, gaps=gaps),
+    }
+
+
+def first_odd(array: pa.Array, parse: Parser) -> tuple[int, str]:
     """The place and the text of the first value that `parse` refuses; there is one."""
     low, high = 0, len(array)  # the first `low` are well; among the first `high` one is not
     while high - low > 1:

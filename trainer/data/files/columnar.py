@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ class ParquetFile:
         self._path = path
         with self._opened() as file:
             self.columns = columns_named(self.name, file.schema_arrow.names)
+            self.index = index_of_pandas(file.schema_arrow)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows in order; see `Source`."""
@@ -33,6 +35,10 @@ class ParquetFile:
             rows = _rows_in_one_go(len(self.columns))
             for batch in file.iter_batches(batch_size=rows, use_threads=False):
                 yield plain(batch).rename_columns(list(self.columns))
+
+    def row_names(self, *rows: int) -> list[str]:
+        """What rows are called; see `Source`."""
+        return counted_rows(*rows)
 
     @contextmanager
     def _opened(self) -> Iterator[pa.parquet.ParquetFile]:
@@ -55,6 +61,7 @@ class ArrowFile:
         self._path = path
         with self._opened() as (schema, _):
             self.columns = columns_named(self.name, schema.names)
+            self.index = index_of_pandas(schema)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows in order; see `Source`."""
@@ -64,6 +71,10 @@ class ArrowFile:
                 for start in range(0, batch.num_rows, rows):
                     part = plain(batch.slice(start, rows))
                     yield part.rename_columns(list(self.columns))
+
+    def row_names(self, *rows: int) -> list[str]:
+        """What rows are called; see `Source`."""
+        return counted_rows(*rows)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
@@ -75,6 +86,24 @@ class ArrowFile:
                 stream.seek(0)
                 reader = pa.ipc.open_stream(stream)
                 yield reader.schema, iter(reader)
+
+
+def counted_rows(*rows: int) -> list[str]:
+    """Return what rows are called where there is no header, given by their places from 0."""
+    return [f"row {row + 1}" for row in rows]
+
+
+def index_of_pandas(schema: pa.Schema) -> tuple[str, ...]:
+    """Return the columns that pandas' metadata of a schema call its index.
+
+    An index that only counts is described there without a column, and needs none.
+    """
+    try:
+        said = json.loads((schema.metadata or {})[b"pandas"])["index_columns"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return ()
+    columns = said if isinstance(said, list) else []
+    return tuple(name for name in columns if isinstance(name, str) and name in schema.names)
 
 
 def plain(batch: pa.RecordBatch) -> pa.RecordBatch:

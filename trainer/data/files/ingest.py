@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from serving.bundle import GAPS
+from serving.bundle import GAPS, closest
+from trainer.data.column_names import column_option
 from trainer.data.files import cells
+from trainer.data.files.columnar import counted_rows
+from trainer.data.files.numerals import advice
 from trainer.data.files.roles import roles
 from trainer.data.files.source import Source
 from trainer.data.files.store import IN_MEMORY, Store
@@ -29,6 +30,7 @@ CALLED: dict[Kind, str] = {
 }
 Ingested = tuple[Records, NDArray[Any], NDArray[np.int64] | None, NDArray[np.float64] | None]
 Reader = Callable[[pa.Array], NDArray[Any]]
+RowNames = Callable[..., list[str]]  # see `Source.row_names`
 
 
 def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> Ingested:
@@ -51,18 +53,28 @@ def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> In
     found, known = roles(source, reading), {column.name: column for column in inferred}
     columns = [Column(name, known[name].kind, known[name].words) for name in found.features]
     gaps = source.gaps
-    readers = {found.target: _target(source, known[found.target])}
+    readers = {found.target: _target(source, known[found.target], reading.decimal)}
     if found.group is not None:
         _refuse_gaps(source, known[found.group])
         readers[found.group] = np.dtype(np.int64), _Groups(gaps)
     if found.time is not None:
-        readers[found.time] = np.dtype(np.float64), _times(source, known[found.time])
+        readers[found.time] = (
+            np.dtype(np.float64),
+            _times(source, known[found.time], reading.decimal),
+        )
     room = _Stores(inferred[0].rows, columns, {n: dtype for n, (dtype, _) in readers.items()})
     with closing(room) as stores:
         row = 0
         for batch in source.batches():
             stores.append(
-                to_records(batch, columns, row, gaps=gaps),
+                to_records(
+                    batch,
+                    columns,
+                    row,
+                    gaps=gaps,
+                    decimal=reading.decimal,
+                    row_names=source.row_names,
+                ),
                 {name: read(batch[name]) for name, (_, read) in readers.items()},
             )
             row += batch.num_rows
@@ -83,6 +95,8 @@ def to_records(
     *,
     gaps: Collection[str] = GAPS,
     spelled: bool = False,
+    decimal: str | None = None,
+    row_names: RowNames = counted_rows,
 ) -> Records:
     """A batch's rows as records.
 
@@ -92,6 +106,8 @@ def to_records(
         row: how many rows came before the batch, for messages.
         gaps: texts that stand for a gap, in lower case.
         spelled: whether texts of categories are taken as they are, null alone for a gap.
+        decimal: Decimal sign of numbers in texts; None for a plain point.
+        row_names: How messages call rows.
 
     Raises:
         DataError: a column is not there, or a value is not of its kind; the message names column,
@@ -102,7 +118,7 @@ def to_records(
     if lacking:
         raise DataError(
             f"expected the columns {listed([column.name for column in columns])}; got none called "
-            f"{listed(lacking)}; add them"
+            f"{listed(lacking)}{closest(lacking[0], there)}; add them"
         )
     n, kinds = batch.num_rows, [column.kind for column in columns]
     numbers = np.empty((n, kinds.count("number") + kinds.count("boolean")), np.float32)
@@ -114,16 +130,20 @@ def to_records(
     for column in columns:
         array, place = batch[column.name], next(places[column.kind])
         if column.kind == "category":
-            coded, place[:] = (_as_they_are if spelled else _coded)(array, column, row, gaps)
+            coded, place[:] = (_as_they_are if spelled else _coded)(
+                array, column, row, gaps, row_names
+            )
             filled.append(coded)
         else:
-            place[:] = _parsed(array, column, row, gaps)
+            parse = cells.parsers(decimal, gaps)[column.kind]
+            place[:] = _parsed(array, column, row, parse, row_names)
             filled.append(column)
     return Records(tuple(filled), numbers, dates, codes)
 
 
-def _parsed(array: pa.Array, column: Column, row: int, gaps: Collection[str]) -> NDArray[Any]:
-    parse = partial(cells.PARSERS[column.kind], gaps=gaps)
+def _parsed(
+    array: pa.Array, column: Column, row: int, parse: cells.Parser, row_names: RowNames
+) -> NDArray[Any]:
 
     def held(array: pa.Array) -> NDArray[Any] | None:
         values = parse(array)
@@ -136,15 +156,16 @@ def _parsed(array: pa.Array, column: Column, row: int, gaps: Collection[str]) ->
     values = held(array)
     if values is None:
         place, text = cells.first_odd(array, held)
+        (called,) = row_names(row + place)
         raise DataError(
-            f"expected {CALLED[column.kind]} in {column.name!r}; got {text!r} in row "
-            f"{row + place + 1}; correct it, or leave that cell empty"
+            f"expected {CALLED[column.kind]} in {column.name!r}; got {text!r} in {called}; "
+            f"{advice(text) or 'correct it, or leave that cell empty'}"
         )
     return values
 
 
 def _coded(
-    array: pa.Array, column: Column, row: int, gaps: Collection[str]
+    array: pa.Array, column: Column, row: int, gaps: Collection[str], row_names: RowNames
 ) -> tuple[Column, NDArray[np.int32]]:
     if not column.words:
         there = cells.texts(array.unique(), gaps).drop_null().unique()
@@ -153,36 +174,38 @@ def _coded(
     unknown = (found == MISSING) & ~cells.missing(array, gaps)
     if unknown.any():
         place = int(unknown.argmax())
+        (called,) = row_names(row + place)
         raise DataError(
             f"expected one of {len(column.words)} texts in {column.name!r}; got "
-            f"{array[place].as_py()!r} in row {row + place + 1}: the file is being changed"
+            f"{array[place].as_py()!r} in {called}: the file is being changed"
         )
     return column, found
 
 
 def _as_they_are(
-    array: pa.Array, column: Column, row: int, gaps: Collection[str]
+    array: pa.Array, column: Column, row: int, gaps: Collection[str], row_names: RowNames
 ) -> tuple[Column, NDArray[np.int32]]:
     """Codes of texts that another has written as the categories are."""
-    del row, gaps
+    del row, gaps, row_names
     encoded = array.dictionary_encode()
     words = tuple(encoded.dictionary.to_pylist())
     return Column(column.name, column.kind, words), encoded.indices.fill_null(MISSING).to_numpy()
 
 
-def _target(source: Source, column: Inferred) -> tuple[np.dtype[Any], Reader]:
+def _target(source: Source, column: Inferred, decimal: str | None) -> tuple[np.dtype[Any], Reader]:
     """How the target is held, and read."""
     _refuse_gaps(source, column)
     if column.kind == "date":
         raise DataError(
             f"{source.name}: expected text, truth values or numbers in the target {column.name!r}; "
-            f"got dates; say --category {shlex.quote(column.name)} if they are classes"
+            f"got dates; say {column_option('category', [column.name])} if they are classes"
         )
     words = ("false", "true") if column.kind == "boolean" else column.words
     if not words:
         whole = column.whole and _largest(column) <= LARGEST_CLASS
         dtype = np.dtype(np.int64 if whole else np.float64)
-        return dtype, lambda array: _filled(cells.numbers(array, source.gaps)).astype(dtype)
+        numbers = cells.parsers(decimal, source.gaps)["number"]
+        return dtype, lambda array: _filled(numbers(array)).astype(dtype)
     table = np.array(words)
     if column.kind == "boolean":
         return table.dtype, lambda array: table[
@@ -192,22 +215,23 @@ def _target(source: Source, column: Inferred) -> tuple[np.dtype[Any], Reader]:
     return table.dtype, lambda array: table[cells.codes(array, texts, source.gaps)]
 
 
-def _times(source: Source, column: Inferred) -> Reader:
+def _times(source: Source, column: Inferred, decimal: str | None) -> Reader:
     _refuse_gaps(source, column)
-    parse = cells.PARSERS.get(column.kind)
+    parse = cells.parsers(decimal, source.gaps).get(column.kind)
     if parse is None or column.kind == "boolean":
         raise DataError(
             f"{source.name}: expected dates or numbers in {column.name!r}, to know when each row "
             f"came about; got {column.example!r}; {column.oddity or 'choose another column'}"
         )
-    return lambda array: _filled(parse(array, source.gaps))
+    return lambda array: _filled(parse(array))
 
 
 def _refuse_gaps(source: Source, column: Inferred) -> None:
     if column.gaps:
+        (called,) = source.row_names(column.first_gap - 1)
         raise DataError(
             f"{source.name}: expected a value in every row of {column.name!r}; got {column.gaps} "
-            f"missing, the first in row {column.first_gap}; drop those rows"
+            f"missing, the first in {called}; drop those rows"
         )
 
 

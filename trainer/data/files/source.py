@@ -26,7 +26,11 @@ class Source(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Their columns' names: distinct, none empty."""
+        """Their columns' names: distinct; one may be empty, which is no feature then."""
+
+    @property
+    def index(self) -> tuple[str, ...]:
+        """The columns that the file itself says are an index of its rows."""
 
     @property
     def gaps(self) -> tuple[str, ...]:
@@ -39,9 +43,21 @@ class Source(Protocol):
             DataError: the file is damaged.
         """
 
+    def row_names(self, *rows: int) -> list[str]:
+        """Return how messages call rows, given by their places from 0.
+
+        Rows of a CSV file go by the numbers that a spreadsheet shows, the header being row 1, with
+        the line of the file where that is another; rows of other files count from 1.
+        """
+
 
 def open_file(
-    path: Path, names: Sequence[str] = (), missing: Sequence[str] | None = None
+    path: Path,
+    names: Sequence[str] = (),
+    missing: Sequence[str] | None = None,
+    *,
+    delimiter: str | None = None,
+    encoding: str | None = None,
 ) -> Source:
     """The source in a file of one of `SUFFIXES`.
 
@@ -49,13 +65,16 @@ def open_file(
         path: the file.
         names: of the columns of a CSV file that has no header.
         missing: texts of a CSV file that stand for a gap, in lower case; None for all of `GAPS`.
+        delimiter: Character between two cells of a CSV file [default: a comma].
+        encoding: Encoding of a CSV file [default: UTF-8].
 
     Raises:
         DataError: it is none of these, its header cannot be used, or it is damaged.
     """
     ending = path.name.lower()
     if ending.endswith(CSV):
-        return CsvText(path, names, GAPS if missing is None else missing)
+        gaps = GAPS if missing is None else missing
+        return CsvText(path, names, gaps, delimiter=delimiter, encoding=encoding)
     if not ending.endswith(SUFFIXES):
         raise DataError(f"expected a file ending in {', '.join(SUFFIXES)}; got {path.name}")
     if names:
@@ -68,4 +87,10 @@ def open_file(
             f"{path.name}: expected no texts that stand for a gap: the file has nulls of its own; "
             f"got {listed(missing)}; leave out --missing, and write nulls for them"
         )
+    for option, said in (("delimiter", delimiter), ("encoding", encoding)):
+        if said is not None:
+            raise DataError(
+                f"{path.name}: expected no {option}, which only a CSV file has; got {said!r}; "
+                f"leave it out"
+            )
     return ParquetFile(path) if ending.endswith(".parquet") else ArrowFile(path)
