@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from trainer.data.memory import room
 from trainer.data.sources import default_name, load
 from trainer.data.splits import Split, some, split
 from trainer.data.tables import DataError, Table
+from trainer.evaluate.cautions import cautions
+from trainer.evaluate.naming import MACRO_AVERAGES, positive_class
 from trainer.evaluate.temperature import fit_temperature
 from trainer.evaluate.threshold import Aim, choose
 from trainer.export.graph import require_other_names
@@ -329,13 +331,18 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "name": manifest.name,
         "version": manifest.version,
         "task": manifest.task,
+        "classes": manifest.classes,
+        "class_shares": manifest.class_shares,
+        "positive": positive_class(manifest),
         "parameters": manifest.parameters,
         "training": manifest.training.model_dump(exclude={"config"}),
         "metrics": manifest.metrics,
+        "macro_averages": [] if manifest.classes is None else MACRO_AVERAGES,
         "intervals": manifest.intervals,
         "threshold": manifest.threshold,
         "temperature": manifest.temperature,
         "baselines": {name: b.model_dump() for name, b in manifest.baselines.items()},
         "parity": manifest.variants["fp32"].parity.model_dump(),
         "variants": {name: v.model_dump() for name, v in manifest.variants.items()},
+        "warnings": [asdict(caution) for caution in cautions(manifest)],
     }

@@ -1,0 +1,37 @@
+import pytest
+
+from tests.manifests import manifest_of
+from trainer.evaluate.naming import class_text, metric_figures, metric_label, positive_class
+
+
+def test_metric_label_says_whose_it_is_and_what_is_a_mean():
+    assert metric_label("positive_recall", 1) == "recall of 1"
+    assert metric_label("positive_f1", "fraud") == "f1 of fraud"
+    assert metric_label("recall", 1) == "macro recall"
+    assert metric_label("roc_auc", 1) == "roc_auc"
+
+
+def test_metric_figures_puts_the_positive_class_before_means():
+    found = {"accuracy": 0.94, "recall": 0.5, "log_loss": 0.2, "positive_recall": 0.0}
+    told = metric_figures(found, 1)
+    assert told == "accuracy 0.9400, recall of 1 0.0000, log_loss 0.2000, macro recall 0.5000"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (0, "0"), ("-1", "-1"), ("fraud", "fraud"), ("über", "über"), ("not fraud", "“not fraud”"),
+        ("a,b", "“a,b”"), ("a\nb", "“a\\nb”"), ("\x1b[31m", "“\\x1b[31m”"), ("", "“”"),
+        ("x" * 24, "x" * 24), ("x" * 25, "x" * 23 + "…"),
+    ],
+)  # fmt: skip
+def test_class_text_is_one_printable_short_phrase(name, text):
+    assert class_text(name) == text
+
+
+def test_positive_class_is_the_second_unless_the_manifest_says_another():
+    assert positive_class(manifest_of({"accuracy": 1}, classes=("bad", "good"))) == "good"
+    said = manifest_of({"accuracy": 1}, classes=("bad", "good"), positive="bad")
+    assert positive_class(said) == "bad"
+    assert positive_class(manifest_of({"accuracy": 1}, classes=("a", "b", "c"))) is None
+    assert positive_class(manifest_of({"r2": 1}, classes=None)) is None
