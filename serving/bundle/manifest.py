@@ -147,7 +147,7 @@ class Baseline(_Part):
 
 
 class Drop(_Part):
-    """How much lower a metric is than the dense network's."""
+    """How much lower a metric is than the dense network's; above 0 if something was lost."""
 
     drop: float
     interval: tuple[float, float]  # 95 %, of rows drawn in pairs

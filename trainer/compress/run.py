@@ -15,6 +15,7 @@ from serving.bundle import Bundle, Compression, Drop
 from trainer.compress.budget import SPARSE, Budget, Tell, Trial
 from trainer.compress.goal import Goal
 from trainer.compress.reopen import DENSE, reopen
+from trainer.evaluate.naming import positive_class
 from trainer.export.golden import synthetic_records
 from trainer.export.package import export_variants
 from trainer.export.variant import Graph
@@ -31,11 +32,13 @@ class Compressed:
         bundle: the new version; None where no variant was worth one.
         compression: what was tried.
         references: of each variant that was kept, the model in NumPy that its graph is held to.
+        positive: The class that figures of a binary model speak of; else None.
     """
 
     bundle: Bundle | None
     compression: Compression
     references: Mapping[str, Model]
+    positive: int | str | None = None
 
 
 def compress(
@@ -93,8 +96,9 @@ def compress(
         ],
     )
     references = {t.name: t.model for t in kept}
+    positive = positive_class(dense.manifest)
     if len(kept) == 1:
-        return Compressed(None, compression, references)
+        return Compressed(None, compression, references, positive)
     bundle = export_variants(
         dense,
         references,
@@ -103,7 +107,7 @@ def compress(
         stage=stage,
         rng=golden,
     )
-    return Compressed(bundle, compression, references)
+    return Compressed(bundle, compression, references, positive)
 
 
 def _beats(other: Trial, trial: Trial) -> bool:

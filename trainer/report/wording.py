@@ -68,7 +68,9 @@ def decimal(value: float | None) -> str:
     """With four decimals, so that figures under each other can be compared."""
     if value is None or not math.isfinite(value):
         return "–"
-    return (number(value) if abs(value) >= 1000 else f"{value:.4f}").replace("-", MINUS)
+    # What rounds to 0 has no sign.
+    text = number(value) if abs(value) >= 1000 else f"{round(value, 4) + 0.0:.4f}"
+    return text.replace("-", MINUS)
 
 
 def percent(share: float) -> str:
