@@ -153,6 +153,8 @@ def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Genera
         encoding=config.encoding(),
         logarithmic=config.target_scaling == "log",
     )
+    if model.classes is not None and table.task == "binary":
+        model = replace(model, positive=_positive(config, table, model.classes))
     fetch = _fetcher(config, table, parts, model)
     most = room() // (4 * model.encoder.width)  # rows that may be kept in memory
     learned: Rows | Streamed
@@ -167,6 +169,13 @@ def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Genera
             row_bytes=4 * model.encoder.width,
         )
     return Task(table, parts, model, learned, fetch(some(parts.validation, most)), order)
+
+
+def _positive(config: Config, table: Table, classes: NDArray[Any]) -> int:
+    try:
+        return config.positive_among(classes.tolist())
+    except DataError as error:
+        raise DataError(f"{table.source}: {error}") from error
 
 
 def _fetcher(
@@ -203,10 +212,10 @@ def settle(model: Model, table: Table, rows: NDArray[np.int64], config: Config) 
         logits = model.logits(table.records.take(rows))
         model = replace(model, temperature=fit_temperature(logits, places, model.task))
     if config.aim:
-        second = table.target[rows] == np.asarray(model.classes)[1]
-        p = model.answers(table.records.take(rows))["probabilities"][:, 1]
+        positive = table.target[rows] == model.positive_class
+        p = model.answers(table.records.take(rows))["probabilities"][:, model.positive]
         try:
-            model = replace(model, threshold=choose(Aim.parse(config.aim), second, p))
+            model = replace(model, threshold=choose(Aim.parse(config.aim), positive, p))
         except ValueError as error:
             raise DataError(f"{table.source}: {error}") from error
     return model
@@ -301,7 +310,8 @@ def fit(
     if not config.skip_baselines:
         from trainer.evaluate.baselines import beside  # noqa: PLC0415 - slow to import: scikit-learn
 
-        baselines = beside(trained.table, trained.parts, seed=config.seed)
+        positive = trained.model.positive
+        baselines = beside(trained.table, trained.parts, seed=config.seed, positive=positive)
     bundle = export_bundle(
         trained.model,
         trained.table,
@@ -333,6 +343,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "training": manifest.training.model_dump(exclude={"config"}),
         "metrics": manifest.metrics,
         "intervals": manifest.intervals,
+        "positive": manifest.positive_class,
         "threshold": manifest.threshold,
         "temperature": manifest.temperature,
         "baselines": {name: b.model_dump() for name, b in manifest.baselines.items()},

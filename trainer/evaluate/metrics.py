@@ -14,14 +14,25 @@ BINS = 15  # of confidence, for the calibration error
 
 
 def measure(
-    task: Task, truth: NDArray[Any], answers: Answers, classes: NDArray[Any] | None
+    task: Task,
+    truth: NDArray[Any],
+    answers: Answers,
+    classes: NDArray[Any] | None,
+    positive: int = 1,
 ) -> dict[str, float]:
     """Metrics of answers, named as the graph's outputs, to rows whose truth is known.
+
+    Args:
+        task: Kind of the target.
+        truth: Targets, `(n,)` of classes, `(n, n_targets)` of values.
+        answers: Answers to these rows.
+        classes: Classes in the order of the probabilities; None for regression.
+        positive: Place of the positive class among two classes.
 
     Returns:
         For classification accuracy, balanced_accuracy, precision, recall and f1 (macro: every class
         counts alike), log_loss, brier, calibration_error and, where rows of every class are there,
-        roc_auc and pr_auc (of the second class of two, else one class against the rest, macro).
+        roc_auc and pr_auc (of the positive class of two, else one class against the rest, macro).
         For regression r2, mae, rmse and the pinball losses of the 10 % and 90 % quantiles, in
         original units.
     """
@@ -30,7 +41,7 @@ def measure(
     probabilities = answers["probabilities"].astype(np.float64)
     probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 sums to 1 only nearly
     true, label = (np.searchsorted(classes, given) for given in (truth, answers["label"]))
-    return _classification(true, label, probabilities, np.arange(len(classes)))
+    return _classification(true, label, probabilities, np.arange(len(classes)), positive)
 
 
 def leading(task: Task, found: dict[str, float]) -> str:
@@ -41,7 +52,11 @@ def leading(task: Task, found: dict[str, float]) -> str:
 
 
 def _classification(
-    truth: NDArray[Any], label: NDArray[Any], p: NDArray[np.float64], classes: NDArray[Any]
+    truth: NDArray[Any],
+    label: NDArray[Any],
+    p: NDArray[np.float64],
+    classes: NDArray[Any],
+    positive: int,
 ) -> dict[str, float]:
     from sklearn import metrics  # noqa: PLC0415 - slow to import
 
@@ -63,7 +78,7 @@ def _classification(
         found["brier"] /= 2  # as of the one probability
     if len(present) == len(classes):
         is_class = truth[:, None] == classes
-        columns = [1] if len(classes) == 2 else range(len(classes))
+        columns = [positive] if len(classes) == 2 else range(len(classes))
         found["roc_auc"] = np.mean(
             [metrics.roc_auc_score(is_class[:, k], p[:, k]) for k in columns]
         )

@@ -25,7 +25,11 @@ Recount = Callable[[Counts], dict[str, Floats]]
 
 
 def recount(
-    task: Task, truth: NDArray[Any], answers: Answers, classes: NDArray[Any] | None
+    task: Task,
+    truth: NDArray[Any],
+    answers: Answers,
+    classes: NDArray[Any] | None,
+    positive: int = 1,
 ) -> Recount:
     """What finds the metrics of resamples; arguments as of `measure`.
 
@@ -36,17 +40,19 @@ def recount(
     """
     if task == "regression" or classes is None:
         return _Regression(truth, answers["value"])
-    return _Classification(truth, answers, classes)
+    return _Classification(truth, answers, classes, positive)
 
 
 class _Classification:
-    def __init__(self, truth: NDArray[Any], answers: Answers, classes: NDArray[Any]) -> None:
+    def __init__(
+        self, truth: NDArray[Any], answers: Answers, classes: NDArray[Any], positive: int
+    ) -> None:
         p = answers["probabilities"].astype(np.float64)
         p /= p.sum(axis=1, keepdims=True)
         self.classes = len(classes)
         actual = np.searchsorted(classes, truth)
         self._sums = self._make_sums(actual, np.searchsorted(classes, answers["label"]), p)
-        columns = [1] if self.classes == 2 else range(self.classes)
+        columns = [positive] if self.classes == 2 else range(self.classes)
         self._rankings = [_ranking(p[:, k], actual == k) for k in columns]
 
     def _make_sums(

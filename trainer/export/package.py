@@ -86,6 +86,7 @@ def export_bundle(
             task=model.task,
             inputs=describe_columns(model.encoder, known, unseen=unseen, refuse_gaps=refuse_gaps),
             classes=None if model.classes is None else model.classes.tolist(),
+            positive=model.positive_class,
             threshold=model.threshold if model.task == "binary" else None,
             aim=aim,
             temperature=model.temperature,
