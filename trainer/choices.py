@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from serving.bundle import Name, refusal
+from serving.bundle import Name, positive_index, refusal
 from trainer.data.preprocess import Encoding, Scaling
 from trainer.data.reading import Reading
 from trainer.data.tables import DataError, Task
@@ -64,6 +65,13 @@ def _one_of(names: Collection[str]) -> AfterValidator:
 def _an_aim(value: str) -> str:
     Aim.parse(value)
     return value
+
+
+def _a_name(value: object) -> object:
+    """A class as people write it in TOML: 1 or true as well as a text."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else value
 
 
 Columns = Annotated[tuple[str, ...], BeforeValidator(_listed)]
@@ -140,6 +148,12 @@ class Config(BaseModel):
     label_smoothing: float = Field(0, ge=0, lt=1, description="for classes: share of certainty")
     class_weight: Literal["balanced"] | None = Field(
         None, description="balanced: rare classes count as much as common ones [each row alike]"
+    )
+    positive: Annotated[str, BeforeValidator(_a_name)] | None = Field(
+        None,
+        description="of two classes: the one that is looked for, of which the threshold, an aim, "
+        "precision and recall are [1, true, t, yes, y or on; of other names the second, and no "
+        "aim is taken]",
     )
     aim: Annotated[str, AfterValidator(_an_aim)] | None = Field(
         None,
@@ -229,6 +243,11 @@ class Config(BaseModel):
             raise DataError(
                 f"expected two classes for the aim {self.aim}; got a {task} task; leave it out"
             )
+        if self.positive is not None and task != "binary":
+            raise DataError(
+                f"expected two classes for the positive class {self.positive}; got a {task} task; "
+                f"leave it out"
+            )
         if task == "regression":
             if self.class_weight or self.label_smoothing or self.calibrate:
                 raise DataError(
@@ -246,6 +265,29 @@ class Config(BaseModel):
             )
         kind = BinaryCrossEntropy if task == "binary" else CategoricalCrossEntropy
         return kind(self.label_smoothing)
+
+    def positive_among(self, classes: list[int] | list[str]) -> int:
+        """Place of the positive class among the two classes of a binary task.
+
+        Args:
+            classes: Both, in the order of the model's.
+
+        Raises:
+            DataError: If `positive` is neither, or if an aim is given and nothing says which of
+                them it is for.
+        """
+        try:
+            found = positive_index(classes, self.positive)
+        except ValueError as error:
+            raise DataError(f"--positive: {error}") from error
+        if found is None and self.aim:
+            first, second = classes
+            raise DataError(
+                f"expected to know which class the aim {self.aim} is for; got {first} and "
+                f"{second}; say --positive {shlex.quote(str(first))} or --positive "
+                f"{shlex.quote(str(second))}"
+            )
+        return 1 if found is None else found
 
     def update(self) -> Update:
         """What happens to the network between two batches, fresh."""

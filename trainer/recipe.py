@@ -18,7 +18,7 @@ from trainer.data.sources import default_name, load
 from trainer.data.splits import Split, some, split
 from trainer.data.tables import DataError, Table
 from trainer.evaluate.cautions import cautions
-from trainer.evaluate.naming import MACRO_AVERAGES, positive_class
+from trainer.evaluate.naming import MACRO_AVERAGES
 from trainer.evaluate.temperature import fit_temperature
 from trainer.evaluate.threshold import Aim, choose
 from trainer.export.graph import require_other_names
@@ -155,6 +155,8 @@ def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Genera
         encoding=config.encoding(),
         logarithmic=config.target_scaling == "log",
     )
+    if model.classes is not None and table.task == "binary":
+        model = replace(model, positive=_positive(config, table, model.classes))
     fetch = _fetcher(config, table, parts, model)
     most = room() // (4 * model.encoder.width)  # rows that may be kept in memory
     learned: Rows | Streamed
@@ -169,6 +171,13 @@ def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Genera
             row_bytes=4 * model.encoder.width,
         )
     return Task(table, parts, model, learned, fetch(some(parts.validation, most)), order)
+
+
+def _positive(config: Config, table: Table, classes: NDArray[Any]) -> int:
+    try:
+        return config.positive_among(classes.tolist())
+    except DataError as error:
+        raise DataError(f"{table.source}: {error}") from error
 
 
 def _fetcher(
@@ -205,10 +214,10 @@ def settle(model: Model, table: Table, rows: NDArray[np.int64], config: Config) 
         logits = model.logits(table.records.take(rows))
         model = replace(model, temperature=fit_temperature(logits, places, model.task))
     if config.aim:
-        second = table.target[rows] == np.asarray(model.classes)[1]
-        p = model.answers(table.records.take(rows))["probabilities"][:, 1]
+        positive = table.target[rows] == model.positive_class
+        p = model.answers(table.records.take(rows))["probabilities"][:, model.positive]
         try:
-            model = replace(model, threshold=choose(Aim.parse(config.aim), second, p))
+            model = replace(model, threshold=choose(Aim.parse(config.aim), positive, p))
         except ValueError as error:
             raise DataError(f"{table.source}: {error}") from error
     return model
@@ -303,7 +312,8 @@ def fit(
     if not config.skip_baselines:
         from trainer.evaluate.baselines import beside  # noqa: PLC0415 - slow to import: scikit-learn
 
-        baselines = beside(trained.table, trained.parts, seed=config.seed)
+        positive = trained.model.positive
+        baselines = beside(trained.table, trained.parts, seed=config.seed, positive=positive)
     bundle = export_bundle(
         trained.model,
         trained.table,
@@ -333,12 +343,12 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "task": manifest.task,
         "classes": manifest.classes,
         "class_shares": manifest.class_shares,
-        "positive": positive_class(manifest),
         "parameters": manifest.parameters,
         "training": manifest.training.model_dump(exclude={"config"}),
         "metrics": manifest.metrics,
         "macro_averages": [] if manifest.classes is None else MACRO_AVERAGES,
         "intervals": manifest.intervals,
+        "positive": manifest.positive_class,
         "threshold": manifest.threshold,
         "temperature": manifest.temperature,
         "baselines": {name: b.model_dump() for name, b in manifest.baselines.items()},

@@ -48,6 +48,7 @@ from serving.bundle.manifest import (
     Variant,
 )
 from serving.bundle.phrases import counted, refusal
+from serving.bundle.positive import positive_index
 from serving.bundle.promotion import PromotionError, only_writer, promote
 from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Expected, SelfTest
 
@@ -94,6 +95,7 @@ __all__ = [
     "join",
     "names",
     "only_writer",
+    "positive_index",
     "promote",
     "refusal",
     "seconds_of_fraction",

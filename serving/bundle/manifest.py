@@ -6,10 +6,10 @@ import re
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 # 2: numbers in float64, spellings of truth values, dates and categories, other names for inputs, a
-# positive class, a calibration with a bias. Files of version 1 have none of these and mean the same.
+# positive class, a calibration with a bias. Files of version 1 have none and mean the same.
 SCHEMA_VERSION = 2
 MANIFEST, SELFTEST, REFERENCE = "bundle.json", "selftest.npz", "reference.json"
 
@@ -234,12 +234,25 @@ class Manifest(_Part):
     libraries: dict[str, str]
 
     @property
+    def positive_class(self) -> int | str | None:
+        """The class that a binary model answers from the threshold up; None for other tasks."""
+        if self.task != "binary" or self.classes is None:
+            return None
+        return self.classes[1] if self.positive is None else self.positive
+
+    @property
     def all_numbers(self) -> bool:
         """Whether the graph takes rows of numbers as one matrix, or each column by itself."""
         return all(
             column.type == "boolean" or (column.type == "number" and column.dtype == "float32")
             for column in self.inputs
         )
+
+    @model_validator(mode="after")
+    def _positive_is_a_class(self) -> Manifest:
+        if self.positive is not None and self.positive not in (self.classes or ()):
+            raise ValueError(f"expected a positive class out of the classes; got {self.positive!r}")
+        return self
 
     @field_validator("inputs")
     @classmethod

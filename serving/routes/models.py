@@ -50,6 +50,7 @@ def _whole(model: ServedModel) -> dict[str, Any]:
     manifest = model.manifest
     return {
         **_head(model),
+        "positive": manifest.positive_class,  # answered where its probability reaches the threshold
         "threshold": manifest.variants[model.variant].threshold or manifest.threshold,
         "aim": manifest.aim,
         "inputs": [_column(column) for column in manifest.inputs],

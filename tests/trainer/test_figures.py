@@ -8,9 +8,9 @@ from trainer.cli.figures import baselines_fact, classes_fact, constant_fact, int
 OWN = {"accuracy": 0.95, "roc_auc": 0.7}
 
 
-def test_classes_fact_gives_shares_and_the_positive_class():
+def test_classes_fact_gives_the_share_of_each():
     told = classes_fact(manifest_of(OWN))["classes"]
-    assert told == "0 95.0%, 1 5.0% of the training rows; the positive class is 1"
+    assert told == "0 95.0%, 1 5.0% of the training rows"
 
 
 def test_classes_fact_of_a_thousand_names_the_commonest_and_the_rarest():

@@ -12,7 +12,6 @@ from trainer.evaluate.naming import (
     class_text,
     metric_figures,
     metric_label,
-    positive_class,
 )
 
 LISTED = 4  # classes whose shares are printed
@@ -20,12 +19,12 @@ LISTED = 4  # classes whose shares are printed
 
 def metrics_fact(manifest: Manifest) -> dict[str, str]:
     """Return the metrics of each part of the rows."""
-    positive = positive_class(manifest)
+    positive = manifest.positive_class
     return {part: metric_figures(found, positive) for part, found in manifest.metrics.items()}
 
 
 def classes_fact(manifest: Manifest) -> dict[str, str]:
-    """Return the share of each class, or of the commonest and the rarest of many."""
+    """Return the share of each class, or of the commonest and the rarest."""
     if manifest.classes is None or manifest.class_shares is None:
         return {}
     pairs = zip(manifest.classes, manifest.class_shares, strict=True)
@@ -35,14 +34,12 @@ def classes_fact(manifest: Manifest) -> dict[str, str]:
     if len(ordered) > LISTED:
         name, share = ordered[-1]
         text += f" and {len(ordered) - LISTED:,} more, the rarest {class_text(name)} {share:.2%}"
-    positive = positive_class(manifest)
-    which = "" if positive is None else f"; the positive class is {class_text(positive)}"
-    return {"classes": f"{text} of the training rows{which}"}
+    return {"classes": f"{text} of the training rows"}
 
 
 def interval_fact(manifest: Manifest) -> dict[str, str]:
     """Return how far the leading figure, and those of the positive class, can be trusted."""
-    positive, test = positive_class(manifest), manifest.metrics["test"]
+    positive, test = manifest.positive_class, manifest.metrics["test"]
     found = [
         f"{metric_label(metric, positive)} {low:.4f} to {high:.4f}"
         for metric in (leading(manifest.task, test), *OF_POSITIVE)

@@ -154,8 +154,13 @@ def _logs(file: Path | None, folder: Path | None) -> list[Callback]:
 def _settled(manifest: Manifest) -> dict[str, str]:
     """What was chosen on the validation rows after training."""
     facts = {}
+    if manifest.positive_class is not None:
+        facts["positive"] = f"{manifest.positive_class}; roc_auc, pr_auc and threshold are its"
     if manifest.aim is not None:
-        facts["threshold"] = f"{manifest.threshold:.4f}, chosen for {manifest.aim}"
+        facts["threshold"] = (
+            f"{manifest.positive_class} from a probability of {manifest.threshold:.4f} up, chosen "
+            f"for {manifest.aim}"
+        )
     if manifest.temperature != 1:
         facts["temperature"] = f"{manifest.temperature:.4f}"
     return facts

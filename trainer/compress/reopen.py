@@ -71,6 +71,8 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
     chosen = {**manifest.training.config, "models": bundle.path.parent.parent}
     if data is not None:
         chosen["data"] = data
+    if manifest.positive_class is not None:  # bundles of version 1 do not say it in their choices
+        chosen["positive"] = str(manifest.positive_class)
     try:
         config = Config.model_validate(chosen)
     except ValidationError as error:

@@ -15,7 +15,6 @@ from serving.bundle import Bundle, Compression, Drop
 from trainer.compress.budget import SPARSE, Budget, Tell, Trial
 from trainer.compress.goal import Goal
 from trainer.compress.reopen import DENSE, reopen
-from trainer.evaluate.naming import positive_class
 from trainer.export.golden import synthetic_records
 from trainer.export.package import export_variants
 from trainer.export.variant import Graph
@@ -96,7 +95,7 @@ def compress(
         ],
     )
     references = {t.name: t.model for t in kept}
-    positive = positive_class(dense.manifest)
+    positive = dense.manifest.positive_class
     if len(kept) == 1:
         return Compressed(None, compression, references, positive)
     bundle = export_variants(

@@ -28,7 +28,7 @@ class Judgement:
         answers: named as the graph's outputs.
         classes: for classification, sorted; else None.
         groups: whose row each is; None where each is by itself.
-        positive: Index of the positive class among two.
+        positive: place of the positive class among two classes.
     """
 
     task: Task
@@ -61,7 +61,8 @@ class Judgement:
                 f"scale otherwise"
             )
         groups = None if table.groups is None else table.groups[rows]
-        return cls(model.task, table.target[rows], answers, model.classes, groups)
+        truth = table.target[rows]
+        return cls(model.task, truth, answers, model.classes, groups, model.positive)
 
     def metrics(self) -> dict[str, float]:
         """As of `measure`."""

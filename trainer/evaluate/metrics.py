@@ -23,11 +23,11 @@ def measure(
     """Metrics of answers, named as the graph's outputs, to rows whose truth is known.
 
     Args:
-        task: What was answered.
-        truth: Target of each row, `(n,)` of the classes' type or float64 `(n, n_targets)`.
-        answers: Answers to the same rows.
-        classes: Sorted classes; None for regression.
-        positive: Index of the positive class among two; of no meaning for more.
+        task: Kind of the target.
+        truth: Targets, `(n,)` of classes, `(n, n_targets)` of values.
+        answers: Answers to these rows.
+        classes: Classes in the order of the probabilities; None for regression.
+        positive: Place of the positive class among two classes.
 
     Returns:
         For classification accuracy, balanced_accuracy, precision, recall and f1 (macro: every class

@@ -5,19 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from serving.bundle import Manifest
-
 # Means over the classes, each of which counts alike; of two classes, easily read as the rare one's.
 MACRO_AVERAGES = ("precision", "recall", "f1")
 OF_POSITIVE = ("positive_precision", "positive_recall", "positive_f1")
 LONGEST_CLASS = 24  # characters of a class that a name of a metric shows
-
-
-def positive_class(manifest: Manifest) -> int | str | None:
-    """Return the class that the figures of a binary model speak of; None for other tasks."""
-    if manifest.task != "binary" or manifest.classes is None:
-        return None
-    return manifest.classes[1] if manifest.positive is None else manifest.positive
 
 
 def class_text(name: object, most: int = LONGEST_CLASS) -> str:

@@ -1,7 +1,8 @@
 """The graph: a model as ONNX, records in and answers out.
 
 records (`encoding` says how) → Gemm, f, … Gemm (logits) → Div (temperature)
-  binary       → Mul (0, z) → Softmax          = probabilities [N, 2] → p ≥ threshold → label [N]
+  binary       → Mul (0, z) → Softmax          = probabilities [N, 2]
+                 p of the positive class ≥ threshold                  → label [N]
   multiclass   → Softmax                       = probabilities [N, K] → ArgMax        → label [N]
   regression   → Mul, Add (original units)     = value [N, T], of logarithms → Exp
   counts       → Exp                           = value [N, T]
@@ -206,10 +207,14 @@ def _binary(graph: Nodes, model: Model, logits: str) -> tuple[str, onnx.ValueInf
     # Sigmoid keeps absolute precision only.
     sides = graph.constant("sides", np.array([[0, 1]], np.float32))
     graph.answer("Softmax", [graph.node("Mul", [logits, sides], "pair")], "probabilities", axis=1)
-    second = graph.constant("second", np.array(1))
-    p = graph.node("Gather", ["probabilities", second], "p", axis=1)
+    # "second" where it is, as in all graphs before there was a choice: compression compares bytes.
+    name = "second" if model.positive else "first"
+    column = graph.constant(name, np.array(model.positive))
+    p = graph.node("Gather", ["probabilities", column], "p", axis=1)
     threshold = graph.constant("threshold", np.asarray(model.threshold, np.float32))
     above = graph.node("GreaterOrEqual", [p, threshold], "above")
+    if not model.positive:  # the label is then the first class where p is above
+        above = graph.node("Not", [above], "below")
     choice = graph.node("Cast", [above], "choice", to=INT64)
     return choice, face("probabilities", FLOAT, 2)
 

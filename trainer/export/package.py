@@ -87,6 +87,7 @@ def export_bundle(
             inputs=describe_columns(model.encoder, known, unseen=unseen, refuse_gaps=refuse_gaps),
             classes=None if model.classes is None else model.classes.tolist(),
             class_shares=None if model.classes is None else class_shares(table, parts.train),
+            positive=model.positive_class,
             threshold=model.threshold if model.task == "binary" else None,
             aim=aim,
             temperature=model.temperature,

@@ -116,7 +116,7 @@ def decided(model: Model, records: Records) -> NDArray[np.bool_]:
     """
     p = model.answers(records)["probabilities"]
     if model.task == "binary":
-        lead = np.abs(p[:, 1] - np.float32(model.threshold))
+        lead = np.abs(p[:, model.positive] - np.float32(model.threshold))
     else:
         first = np.partition(p, -2, axis=1)
         lead = first[:, -1] - first[:, -2]

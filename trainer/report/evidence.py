@@ -31,6 +31,7 @@ class Judged:
         answers: named as the graph's outputs.
         classes: sorted as in the manifest; None for regression.
         targets: names of what is predicted.
+        positive: place of the positive class among two classes.
     """
 
     session: Session
@@ -40,6 +41,7 @@ class Judged:
     answers: Arrays
     classes: NDArray[Any] | None
     targets: tuple[str, ...]
+    positive: int = 1
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -79,7 +81,7 @@ class Judged:
         answers = {name: array[rows] for name, array in self.answers.items()}
         return Judged(
             self.session, self.task, self.records.take(rows), self.truth[rows], answers,
-            self.classes, self.targets,
+            self.classes, self.targets, self.positive,
         )  # fmt: skip
 
 
@@ -158,6 +160,8 @@ def _require_same(run: RunFolder, manifest: Manifest) -> None:
 
 
 def _judged(run: RunFolder, manifest: Manifest, session: Session) -> Judged:
+    positive = manifest.positive_class
+    place = 1 if positive is None else [*(manifest.classes or ())].index(positive)
     return Judged(
         session,
         manifest.task,
@@ -166,4 +170,5 @@ def _judged(run: RunFolder, manifest: Manifest, session: Session) -> Judged:
         session.run(run.records.inputs()),
         None if manifest.classes is None else np.asarray(manifest.classes),
         tuple(manifest.data.target),
+        place,
     )

@@ -37,13 +37,22 @@ BASELINES = {
 LOWER_IS_BETTER = frozenset(
     ("log_loss", "brier", "calibration_error", "mae", "rmse", "pinball_10", "pinball_90")
 )
+OF_POSITIVE = frozenset(("roc_auc", "pr_auc"))  # with two classes, of the positive one alone
 LONGEST = 60  # letters of a text in a table
 MINUS = "\N{MINUS SIGN}"
 
 
-def metric_name(key: str) -> str:
-    """As people call it."""
-    return METRICS.get(key, key.replace("_", " "))
+def metric_name(key: str, positive: int | str | None = None) -> str:
+    """As people call it.
+
+    Args:
+        key: Name of the metric.
+        positive: The positive class, which metrics of one class alone then name; None to leave it.
+    """
+    name = METRICS.get(key, key.replace("_", " "))
+    if positive is None or key not in OF_POSITIVE:
+        return name
+    return f"{name} of “{short(str(positive), 16)}”"
 
 
 def baseline_name(key: str) -> str:

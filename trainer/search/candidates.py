@@ -58,13 +58,27 @@ def chosen(config: Config, parameters: Mapping[str, Any]) -> Config:
         raise RefusedError(f"candidate {shown(parameters)}: {faults(error)}") from error
 
 
-def require_fitting(config: Config, parameters: Mapping[str, Any], task: Task) -> None:
+def require_fitting(
+    config: Config,
+    parameters: Mapping[str, Any],
+    task: Task,
+    classes: list[int] | list[str] | None = None,
+) -> None:
     """Refuse parameters that are of another task.
+
+    Args:
+        config: Every choice, where the candidate has none of its own.
+        parameters: The candidate's own choices.
+        task: Kind of the target.
+        classes: Both classes of a binary task; None to leave it open which is positive.
 
     Raises:
         DataError: naming the candidate.
     """
     try:
-        chosen(config, parameters).loss_for(task)
+        tried = chosen(config, parameters)
+        tried.loss_for(task)
+        if task == "binary" and classes is not None:
+            tried.positive_among(classes)
     except DataError as error:
         raise DataError(f"candidate {shown(parameters)}: {error}") from error

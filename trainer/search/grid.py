@@ -20,7 +20,7 @@ from trainer.search.candidates import RefusedError
 # searched for.
 FIXED = {
     *(field.name for field in fields_of(Reading)),
-    *("data", "name", "models", "runs", "test", "seed", "skip_baselines"),
+    *("data", "name", "models", "runs", "test", "seed", "positive", "skip_baselines"),
 }
 SEARCHED = tuple(name for name in Config.model_fields if name not in FIXED)
 

@@ -86,8 +86,9 @@ def search(
     table, parts = read(config)
     if announce is not None:
         announce(table, parts)
+    classes = np.unique(table.target).tolist() if table.task == "binary" else None
     for parameters in tried:
-        require_fitting(config, parameters, table.task)
+        require_fitting(config, parameters, table.task, classes)
     metric = grid.plan.metric or default_metric(table.task)
     if metric not in metrics_of(table.task):
         raise RefusedError(

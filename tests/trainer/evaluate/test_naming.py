@@ -1,7 +1,6 @@
 import pytest
 
-from tests.manifests import manifest_of
-from trainer.evaluate.naming import class_text, metric_figures, metric_label, positive_class
+from trainer.evaluate.naming import class_text, metric_figures, metric_label
 
 
 def test_metric_label_says_whose_it_is_and_what_is_a_mean():
@@ -27,11 +26,3 @@ def test_metric_figures_puts_the_positive_class_before_means():
 )  # fmt: skip
 def test_class_text_is_one_printable_short_phrase(name, text):
     assert class_text(name) == text
-
-
-def test_positive_class_is_the_second_unless_the_manifest_says_another():
-    assert positive_class(manifest_of({"accuracy": 1}, classes=("bad", "good"))) == "good"
-    said = manifest_of({"accuracy": 1}, classes=("bad", "good"), positive="bad")
-    assert positive_class(said) == "bad"
-    assert positive_class(manifest_of({"accuracy": 1}, classes=("a", "b", "c"))) is None
-    assert positive_class(manifest_of({"r2": 1}, classes=None)) is None

@@ -13,10 +13,11 @@ from trainer.report.wording import number, short
 
 
 def calibration(evidence: Evidence, judged: Judged) -> Section:
-    """The curve over a histogram: of two classes of the second, of more of the answered class."""
+    """The curve over a histogram: of two classes of the positive one, else of the answer."""
     if len(judged.known) == 2:
-        said, hit = judged.probabilities[:, 1], judged.truth == judged.known[1]
-        name = short(str(judged.known[1]), 24)
+        positive = judged.known[judged.positive]
+        said, hit = judged.probabilities[:, judged.positive], judged.truth == positive
+        name = short(str(positive), 24)
         axis, what = f"said probability of “{name}”", f"rows that are “{name}”"
     else:
         places = judged.probabilities.argmax(axis=1)

@@ -60,9 +60,9 @@ def _goodness(evidence: Evidence) -> str:
             else f"R² would lie from {number(interval[0], 3)} to {number(interval[1], 3)}"
         )
     elif metric == "roc_auc":
-        second = short(str((manifest.classes or ["", ""])[1]))
+        positive = short(str(manifest.positive_class))
         said = (
-            f"Given one row that is “{second}” and one that is not, it tells which is which "
+            f"Given one row that is “{positive}” and one that is not, it tells which is which "
             f"{percent(figure)} of the time (ROC AUC), and rightly labels "
             f"{percent(own['accuracy'])} of {rows} it has never seen"
         )
@@ -84,10 +84,11 @@ def _tiles(evidence: Evidence) -> Tiles:
     own = manifest.metrics["test"]
     items = []
     for metric in TILES[manifest.task]:
+        name = metric_name(metric, manifest.positive_class)
         if metric in own:
             ends = manifest.intervals.get(metric)
             remark = f"{number(ends[0], 3)} to {number(ends[1], 3)}" if ends else ""
-            items.append((metric_name(metric), number(own[metric], 3), remark))
+            items.append((name, number(own[metric], 3), remark))
     return Tiles(items)
 
 
@@ -105,7 +106,8 @@ def _comparison(evidence: Evidence) -> Paragraph:
     best = max(others, key=lambda name: others[name], default=None)
     if best is None:
         return Paragraph("Its baselines were judged by other figures than it.", "quiet")
-    said = f"{baseline_name(best)} ({metric_name(metric)} {decimal(others[best])})"
+    name = metric_name(metric, manifest.positive_class)
+    said = f"{baseline_name(best)} ({name} {decimal(others[best])})"
     near = low <= others[best] <= high
     chance = "The difference is within the interval: on so few rows it may be chance."
     if better:
@@ -130,15 +132,15 @@ def _capital(text: str) -> str:
 
 def _threshold(evidence: Evidence) -> str:
     manifest = evidence.manifest
-    if manifest.threshold is None or manifest.classes is None:
+    if manifest.threshold is None or manifest.positive_class is None:
         return ""
-    second = short(str(manifest.classes[1]))
+    positive = short(str(manifest.positive_class))
     chosen = (
         f"chosen on the validation rows for {manifest.aim}"
         if manifest.aim
         else "no aim was given to choose another by"
     )
-    return f"It answers “{second}” from a probability of {manifest.threshold:.4g} up; {chosen}."
+    return f"It answers “{positive}” from a probability of {manifest.threshold:.4g} up; {chosen}."
 
 
 def _beside(evidence: Evidence) -> Figure:
@@ -172,8 +174,8 @@ def _beside(evidence: Evidence) -> Figure:
         axes.tick_params(axis="y", length=0, labelcolor=INK)
     return Figure(
         drawing.svg,
-        f"{_capital(metric_name(metric))} on the test rows; further right is better. The band is "
-        f"the network's 95 % interval: a point inside it may do as well.",
+        f"{_capital(metric_name(metric, manifest.positive_class))} on the test rows; further right "
+        f"is better. The band is the network's 95 % interval: a point inside it may do as well.",
     )
 
 
@@ -196,7 +198,8 @@ def _metrics(evidence: Evidence) -> Table:
         better = " ↓" if metric in LOWER_IS_BETTER else ""
         between = f"{decimal(ends[0])} to {decimal(ends[1])}" if ends else "–"
         own_cell = Cell(decimal(figure), 0, "good")
-        rows.append([f"{metric_name(metric)}{better}", own_cell, between, *cells])
+        name = metric_name(metric, manifest.positive_class)
+        rows.append([f"{name}{better}", own_cell, between, *cells])
     caption = "On the test rows. Higher is better, but of those marked ↓."
     if baselines:
         caption += " Tinted: where a baseline does better than the network."
