@@ -34,6 +34,7 @@ def score(
     variant: str | None = None,
     names: Sequence[str] = (),
     keep: Sequence[str] = (),
+    watch: Callable[[pa.RecordBatch, Arrays], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> int:
     """Answer every row of a file.
@@ -47,6 +48,7 @@ def score(
         variant: of the bundle; its first, the exact one, if left out.
         names: of the columns of a CSV file without a header; those it was trained with if left out.
         keep: columns of `source` to copy into it.
+        watch: Called with the rows of each batch, as they were read, and the answers to them.
         progress: told, again and again, how many rows are done.
 
     Returns:
@@ -81,6 +83,8 @@ def score(
                 records = to_records(_as_declared(batch, manifest), columns, done)
                 _require_admitted(manifest, records, done)
                 answers = _answers(session, records, done)
+                if watch is not None:
+                    watch(batch, answers)
                 writer.write(_table(manifest, batch.select(kept), answers))
             done += batch.num_rows
             if progress is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from serving.bundle import Manifest
 from trainer.data.findings import Finding
@@ -27,14 +28,20 @@ def classes_fact(manifest: Manifest) -> dict[str, str]:
     """Return the share of each class, or of the commonest and the rarest."""
     if manifest.classes is None or manifest.class_shares is None:
         return {}
-    pairs = zip(manifest.classes, manifest.class_shares, strict=True)
-    ordered = sorted(pairs, key=lambda pair: -pair[1])
+    return {
+        "classes": f"{shares_text(manifest.classes, manifest.class_shares)} of the training rows"
+    }
+
+
+def shares_text(classes: Sequence[int] | Sequence[str], shares: Sequence[float]) -> str:
+    """Return classes with their shares, of many the commonest few and the rarest."""
+    ordered = sorted(zip(classes, shares, strict=True), key=lambda pair: -pair[1])
     shown = [f"{class_text(name)} {share:.1%}" for name, share in ordered[:LISTED]]
     text = ", ".join(shown)
     if len(ordered) > LISTED:
         name, share = ordered[-1]
         text += f" and {len(ordered) - LISTED:,} more, the rarest {class_text(name)} {share:.2%}"
-    return {"classes": f"{text} of the training rows"}
+    return text
 
 
 def interval_fact(manifest: Manifest) -> dict[str, str]:

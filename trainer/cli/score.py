@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from serving.bundle import Bundle, BundleError
 from serving.runtime import GraphError
+from trainer.cli.evaluation import evaluation_json, evaluation_lines
 from trainer.cli.options import NewFile
 from trainer.cli.verify import version_folder
 from trainer.data.tables import DataError
+from trainer.evaluate.file_truth import FileTruth
 from trainer.score import WRITERS
 from trainer.score import score as score_file
 
@@ -28,14 +31,27 @@ from trainer.score import score as score_file
 @click.option("--names", default="", metavar="COLUMNS",
               help="the columns' names, of a CSV file without a header: a,b")  # fmt: skip
 @click.option("--keep", default="", metavar="COLUMNS", help="columns of INPUT to copy into it: a,b")
+@click.option("--evaluate", is_flag=True,
+              help="compare the answers with the target, a column of INPUT")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of text")
 def score(
-    bundle: Path, source: Path, output: Path, variant: str | None, names: str, keep: str
+    bundle: Path,
+    source: Path,
+    output: Path,
+    variant: str | None,
+    names: str,
+    keep: str,
+    evaluate: bool,
+    as_json: bool,
 ) -> None:
     """Answer every row of the file INPUT with a bundle, as a server would.
 
     BUNDLE is models/NAME or models/NAME/VERSION; INPUT a .csv, .csv.gz, .parquet, .arrow or
     .feather file with the model's columns, and any others. Files of any size pass in constant
     memory.
+
+    With --evaluate INPUT has the target, too, and the metrics are those that fit prints; of a file
+    of more than 200,000 rows they are of so many, drawn at random.
     """
     console = Console(file=sys.stderr)
     bar = Progress(
@@ -44,19 +60,35 @@ def score(
     )  # fmt: skip
     task = bar.add_task("", total=None)
     try:
+        opened = Bundle.open(version_folder(bundle))
+        truth = FileTruth(opened.manifest) if evaluate else None
         with bar:
             rows = score_file(
-                Bundle.open(version_folder(bundle)),
+                opened,
                 source,
                 output,
                 variant=variant,
                 names=_listed(names),
                 keep=_listed(keep),
+                watch=None if truth is None else truth.add,
                 progress=lambda done: bar.update(task, completed=done),
             )
+        found = None if truth is None else truth.result()
     except (BundleError, DataError, GraphError, OSError) as error:
         raise click.ClickException(str(error)) from error
+    manifest = opened.manifest
+    if as_json:
+        told = {
+            "rows": rows,
+            "output": str(output),
+            "variant": variant or next(iter(manifest.variants)),
+        }
+        click.echo(json.dumps(told | ({} if found is None else evaluation_json(manifest, found))))
+        return
     click.echo(f"{rows:,} row{'s' * (rows != 1)} scored into {output}")
+    if found is not None:
+        for line in evaluation_lines(manifest, found):
+            click.echo(line)
 
 
 def _listed(names: str) -> list[str]:
