@@ -20,6 +20,11 @@ def write(path, rows, head):
         csv.writer(file).writerows([head, *rows])
 
 
+def records(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.fixture(scope="module")
 def rare(tmp_path_factory):
     """A folder with rare.csv, of 5 % ones that nothing tells, and a model that answers zeros."""
@@ -64,8 +69,8 @@ def test_score_evaluate_json_has_the_metrics_of_the_file_it_wrote(rare, score):
     done, out = score("rare", rare / "rare.csv", "--json")
     told = json.loads(done.stdout)
     found = told["evaluation"]
-    answered = list(csv.DictReader(out.open()))
-    truth = [int(row["y"]) for row in csv.DictReader((rare / "rare.csv").open())]
+    answered = records(out)
+    truth = [int(row["y"]) for row in records(rare / "rare.csv")]
     label = [int(row["prediction"]) for row in answered]
     assert found["metrics"]["accuracy"] == metrics.accuracy_score(truth, label)
     area = metrics.roc_auc_score(truth, [float(row["probability_1"]) for row in answered])
@@ -78,8 +83,8 @@ def test_score_evaluate_json_has_the_metrics_of_the_file_it_wrote(rare, score):
 def test_score_evaluate_values_gives_their_metrics(rare, score):
     done, out = score("values", rare / "rare.csv", "--json")
     found = json.loads(done.stdout)["evaluation"]
-    value = [float(row["prediction"]) for row in csv.DictReader(out.open())]
-    truth = [float(row["y"]) for row in csv.DictReader((rare / "rare.csv").open())]
+    value = [float(row["prediction"]) for row in records(out)]
+    truth = [float(row["y"]) for row in records(rare / "rare.csv")]
     assert found["metrics"]["mae"] == pytest.approx(metrics.mean_absolute_error(truth, value))
     assert found["classes"] is found["positive"] is None
     done, _ = score("values", rare / "rare.csv")

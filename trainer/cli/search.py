@@ -17,6 +17,7 @@ from trainer.cli.announce import announce
 from trainer.cli.fit import REFUSALS, fit_and_follow, following, summarise
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.sources import default_name
+from trainer.evaluate.naming import OF_POSITIVE, metric_label
 from trainer.export.write import require_writable
 from trainer.recipe import describe
 from trainer.search import (
@@ -106,21 +107,29 @@ def _say(fit: Entry) -> None:
 
 def _show(outcome: Outcome, grid: Grid, journal: Journal) -> None:
     epochs = "epochs" if grid.plan.method == "halving" else ""
-    click.echo(f"{outcome.metric:>18}{'sd':>10}{epochs:>10}".rstrip())
+    metric = metric_label(outcome.metric, outcome.positive)
+    beside = [] if outcome.positive is None else [m for m in OF_POSITIVE if m != outcome.metric]
+    heads = [metric_label(name, outcome.positive) for name in beside]
+    widths = [len(head) + 3 for head in heads]
+    width = max(18, len(metric) + 1)
+    more = "".join(f"{head:>{w}}" for head, w in zip(heads, widths, strict=True))
+    click.echo(f"{metric:>{width}}{'sd':>10}{epochs:>{10 if epochs else 0}}{more}".rstrip())
     for candidate in outcome.candidates:
         lasted = f"{candidate.epochs:>10}" if epochs else ""
-        figures = f"{candidate.mean:>18.4f}{candidate.deviation:>10.4f}{lasted}"
+        figures = f"{candidate.mean:>{width}.4f}{candidate.deviation:>10.4f}{lasted}"
+        for name, w in zip(beside, widths, strict=True):
+            figures += f"{candidate.metrics.get(name, math.nan):>{w}.4f}"
         click.echo(f"{figures}   {shown(candidate.parameters)}")
     winner = outcome.winner
     facts = {
-        "winner": f"{shown(winner.parameters)}: {outcome.metric} {winner.mean:.4f} ± "
+        "winner": f"{shown(winner.parameters)}: {metric} {winner.mean:.4f} ± "
         f"{winner.deviation:.4f} over {len(winner.scores)} folds",
         "journal": f"{journal.path}, {counted(journal.added, 'fit')} run, {journal.reused} found "
         "there",
     }
     if outcome.nested is not None:
         facts["nested"] = (
-            f"{outcome.metric} {np.mean(outcome.nested):.4f} ± {np.std(outcome.nested):.4f} of the "
+            f"{metric} {np.mean(outcome.nested):.4f} ± {np.std(outcome.nested):.4f} of the "
             f"search as a whole, on rows it has not seen: the honest estimate"
         )
     click.echo()
@@ -140,6 +149,7 @@ def _described(outcome: Outcome, grid: Grid, journal: Journal) -> dict[str, Any]
     return {
         "method": grid.plan.method,
         "metric": outcome.metric,
+        "positive": outcome.positive,
         "folds": len(outcome.winner.scores),
         "candidates": [_row(candidate) for candidate in outcome.candidates],
         "winner": _row(outcome.winner),
@@ -154,6 +164,7 @@ def _row(candidate: Candidate) -> dict[str, Any]:
         "mean": _finite(candidate.mean),
         "sd": _finite(candidate.deviation),
         "scores": [_finite(score) for score in candidate.scores],
+        "metrics": dict(candidate.metrics),
     }
     return row if candidate.epochs is None else row | {"epochs": candidate.epochs}
 
