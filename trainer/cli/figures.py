@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from serving.bundle import Manifest
 from trainer.data.findings import Finding
 from trainer.evaluate import MOST_JUDGED, leading
+from trainer.evaluate.comparison import compare, constant
 from trainer.evaluate.naming import (
     OF_POSITIVE,
     class_text,
@@ -73,40 +73,29 @@ def constant_fact(manifest: Manifest) -> dict[str, str]:
         ]
         theirs, ours = (" and ".join(texts) for texts in zip(*pairs, strict=True))
         return {"constant": f"always answering the mean scores {theirs}; this network {ours}"}
-    if manifest.classes is None or manifest.class_shares is None:
+    found = constant(manifest)
+    if found is None:
         return {}
-    share = max(manifest.class_shares)
-    name = class_text(manifest.classes[manifest.class_shares.index(share)])
-    baseline = manifest.baselines.get("majority")
-    accuracy = share if baseline is None else baseline.metrics["accuracy"]
-    about = "about " if baseline is None else ""
-    worse = own["accuracy"] <= accuracy
+    about = "" if found.exact else "about "
+    worse = ", which is no more" if own["accuracy"] <= found.accuracy else ""
     return {
-        "constant": f"always answering {name} scores accuracy {about}{accuracy:.4f}; "
-        f"this network {own['accuracy']:.4f}{', which is no more' if worse else ''}"
+        "constant": f"always answering {class_text(found.answer)} scores accuracy "
+        f"{about}{found.accuracy:.4f}; this network {own['accuracy']:.4f}{worse}"
     }
 
 
 def baselines_fact(manifest: Manifest) -> dict[str, str]:
     """Return the baselines' leading figure, and plainly which of them are as good or better."""
-    own = manifest.metrics["test"]
-    metric = leading(manifest.task, own)
-    others = {
-        name: baseline.metrics[metric]
-        for name, baseline in manifest.baselines.items()
-        if math.isfinite(baseline.metrics.get(metric, math.nan))
-    }
-    if not others:
+    found = compare(manifest)
+    if not found.others:
         return {}
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in others.items())
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in found.others.items())
     fewer = {b.rows for b in manifest.baselines.values()} - {manifest.data.rows["train"]}
     note = f" (learned from {fewer.pop():,} of the rows)" if fewer else ""
-    facts = {"baselines": f"{metric} {own[metric]:.4f}; {shown}{note}"}
-    better = [name for name, value in others.items() if value > own[metric]]
-    equal = [name for name, value in others.items() if value == own[metric]]
+    facts = {"baselines": f"{found.metric} {found.own:.4f}; {shown}{note}"}
     said = [
         f"{' and '.join(names)} did {how} this network"
-        for names, how in ((better, "better than"), (equal, "as well as"))
+        for names, how in ((found.better, "better than"), (found.equal, "as well as"))
         if names
     ]
     if said:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -16,6 +18,9 @@ METRICS = {
     "precision": "precision, macro",
     "recall": "recall, macro",
     "f1": "F1, macro",
+    "positive_precision": "precision",
+    "positive_recall": "recall",
+    "positive_f1": "F1",
     "log_loss": "log loss",
     "brier": "Brier score",
     "calibration_error": "calibration error",
@@ -37,7 +42,10 @@ BASELINES = {
 LOWER_IS_BETTER = frozenset(
     ("log_loss", "brier", "calibration_error", "mae", "rmse", "pinball_10", "pinball_90")
 )
-OF_POSITIVE = frozenset(("roc_auc", "pr_auc"))  # with two classes, of the positive one alone
+# With two classes, of the positive one alone.
+OF_POSITIVE = frozenset(
+    ("roc_auc", "pr_auc", "positive_precision", "positive_recall", "positive_f1")
+)
 LONGEST = 60  # letters of a text in a table
 MINUS = "\N{MINUS SIGN}"
 
@@ -50,6 +58,8 @@ def metric_name(key: str, positive: int | str | None = None) -> str:
         positive: The positive class, which metrics of one class alone then name; None to leave it.
     """
     name = METRICS.get(key, key.replace("_", " "))
+    if positive is None and key.startswith("positive_"):
+        return f"{name} of the positive class"
     if positive is None or key not in OF_POSITIVE:
         return name
     return f"{name} of “{short(str(positive), 16)}”"
@@ -102,6 +112,25 @@ def listed(words: list[str]) -> str:
 def short(text: str, most: int = LONGEST) -> str:
     """Its beginning, if it is too long for a table."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def shorts(texts: Sequence[str], most: int = LONGEST) -> list[str]:
+    """Return texts short enough for a table, and still different from each other if they were.
+
+    Those that begin alike keep their ends, too; those that end alike as well get their number.
+    """
+    half = (most - 1) // 2
+    found = [short(text, most) for text in texts]
+    for shorten in (
+        lambda text, _: text if len(text) <= most else f"{text[:half]}…{text[-half:]}",
+        lambda text, place: f"{short(text, most - len(str(place)) - 4)} (#{place})",
+    ):
+        counts = Counter(found)
+        found = [
+            shorten(text, place) if counts[shown] > 1 and len(text) > most else shown
+            for place, (text, shown) in enumerate(zip(texts, found, strict=True), start=1)
+        ]
+    return found
 
 
 def size(n: int) -> str:
