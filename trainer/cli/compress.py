@@ -97,6 +97,11 @@ def _summarise(done: Compressed) -> None:
     for candidate in found.tried:
         if (tested := candidate.tested) is not None:
             click.echo(_tested(candidate, tested, found, metric))
+    if any(candidate.bits == 7 for candidate in found.tried):
+        click.echo(
+            "int8 and pruned-int8 have weights of 7 bits: sums of products of 8 bits overflow on "
+            "processors without VNNI"
+        )
     for line in caution_lines(_cautions(done)):
         click.echo(line)
     if done.bundle is None:

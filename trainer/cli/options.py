@@ -62,8 +62,8 @@ class NewFile(click.Path):
 def option(name: str, field: FieldInfo) -> Callable[[F], F]:
     """The option for a choice; left out, it is None, and the choice's own default counts."""
     flag = f"--{name.replace('_', '-')}"
-    if field.annotation is bool:
-        flags = f"{flag}/--no-{flag[2:]}" if field.default else flag
+    if field.annotation in (bool, bool | None):
+        flags = flag if field.default is False else f"{flag}/--no-{flag[2:]}"
         return click.option(flags, is_flag=True, default=None, help=field.description)
     default = "" if field.default in (None, ()) else f"  [default: {_shown(field.default)}]"
     words = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()

@@ -19,6 +19,7 @@ from serving.runtime import TIMED_ROWS, Session, race
 from trainer.compress.distill import distill
 from trainer.compress.goal import METRICS, Goal, GoalError
 from trainer.compress.plain import dense_layers
+from trainer.compress.processor import overflows_with_8_bits
 from trainer.compress.prune import fewest, prune
 from trainer.compress.qat import whole_numbers
 from trainer.compress.quantize import quantized
@@ -113,6 +114,7 @@ class Budget:
         dense: the model as it is.
         judged: its answers to the validation rows.
         removable: weights and biases of its dense layers, which pruning removes shares of.
+        reduces_range: Whether weights of 8 bits have 7 instead.
         trials: every variant that was tried, in order, the dense one first.
 
     Raises:
@@ -123,6 +125,9 @@ class Budget:
         self, reopened: Reopened, goal: Goal, *, callbacks: Sequence[Callback] = (), tell: Tell
     ) -> None:
         self.goal, self.callbacks, self.tell = goal, callbacks, tell
+        self.reduces_range = (
+            overflows_with_8_bits() if goal.reduce_range is None else goal.reduce_range
+        )
         self.table, self.parts = reopened.table, reopened.parts
         self.config = reopened.config
         model = reopened.model
@@ -220,7 +225,7 @@ class Budget:
         self, name: str, network: Network, *, bits: Bits = 8, trains: bool = True
     ) -> Trial:
         """In whole numbers; trained with its rounding if that may help and it does not hold."""
-        if bits == 8 and self.goal.reduce_range:
+        if bits == 8 and self.reduces_range:
             bits = 7
         rounding = quantized(network, self.sample.features, self._score, bits=bits)
         trial = self._try(name, whole_numbers(rounding), bits)

@@ -66,8 +66,10 @@ class Goal(BaseModel):
     qat: bool = Field(
         False, description="train every variant in bytes with its rounding, even if it does without"
     )
-    reduce_range: bool = Field(
-        False, description="weights of 7 bits: for processors without VNNI, where 8 can overflow"
+    reduce_range: bool | None = Field(
+        None,
+        description="weights of 7 bits, not 8, in `int8` and `pruned-int8`: processors without "
+        "VNNI answer those of 8 wrongly [where this processor does]",
     )
     sparse: Share | None = Field(
         None,

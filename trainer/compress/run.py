@@ -13,7 +13,8 @@ import numpy as np
 
 from serving.bundle import Bundle, Compression, Drop
 from trainer.compress.budget import SPARSE, Budget, Tell, Trial
-from trainer.compress.goal import Goal
+from trainer.compress.goal import Goal, GoalError
+from trainer.compress.processor import overflows_with_8_bits
 from trainer.compress.reopen import DENSE, reopen
 from trainer.export.golden import synthetic_records
 from trainer.export.package import export_variants
@@ -67,6 +68,7 @@ def compress(
         TrainingDivergedError: a loss became infinite or NaN.
     """
     require_writable(dense.path.parent)
+    _require_processor(goal)
     reopened = reopen(dense, data)
     budget = Budget(reopened, goal, callbacks=callbacks, tell=tell)
     found, times = budget.search(), budget.race()
@@ -107,6 +109,14 @@ def compress(
         rng=golden,
     )
     return Compressed(bundle, compression, references, positive)
+
+
+def _require_processor(goal: Goal) -> None:
+    if goal.int8 and goal.reduce_range is False and overflows_with_8_bits():
+        raise GoalError(
+            "expected --reduce-range on this processor, where sums of products of weights of "
+            "8 bits overflow and no such variant can be proved; got --no-reduce-range; leave it out"
+        )
 
 
 def _beats(other: Trial, trial: Trial) -> bool:

@@ -179,8 +179,11 @@ def test_sparse_weights_are_zeros_that_only_a_compressed_file_saves(tried):
     assert abs(len(sparse.content) - len(whole)) < 1000
 
 
-def test_a_reduced_range_has_weights_of_7_bits(tried):
-    for reduced, bits, most in ((True, 7, 63), (False, 8, 127)):
+def test_a_reduced_range_has_weights_of_7_bits(tried, monkeypatch):
+    for reduced, overflows, bits, most in (
+        (True, False, 7, 63), (False, True, 8, 127), (None, True, 7, 63)
+    ):  # fmt: skip
+        monkeypatch.setattr("trainer.compress.budget.overflows_with_8_bits", lambda o=overflows: o)
         budget, _, _ = tried("iris", prune=0.5, reduce_range=reduced)
         found = {}
         for trial in budget.trials:

@@ -13,7 +13,7 @@ from serving.repository import Repository
 from serving.runtime import Session, prove
 from trainer.choices import Config
 from trainer.compress import run
-from trainer.compress.goal import Goal
+from trainer.compress.goal import Goal, GoalError
 from trainer.compress.run import compress
 from trainer.evaluate import Judgement
 from trainer.export.parity import ParityError
@@ -235,6 +235,13 @@ def test_options_show_in_what_is_written(compressed, copied):
     assert reduced.bundle.manifest.variants["int8"].bits == 7
     whole = [a for a in numbers_of(reduced.bundle.graph("int8")).values() if a.dtype == np.int8]
     assert max(int(np.abs(a.astype(int)).max()) for a in whole) <= 63
+
+
+def test_compress_no_reduce_range_where_8_bits_overflow_refused(copied, monkeypatch):
+    monkeypatch.setattr(run, "overflows_with_8_bits", lambda: True)
+    monkeypatch.setattr(run, "reopen", None)
+    with pytest.raises(GoalError, match="leave it out"):
+        done(copied("iris"), reduce_range=False)
 
 
 def test_a_place_that_cannot_be_written_to_is_named_before_the_work(copied, monkeypatch):
