@@ -19,6 +19,7 @@ METRICS = {
     "log_loss": "log loss",
     "brier": "Brier score",
     "calibration_error": "calibration error",
+    "classwise_calibration_error": "calibration error, class by class",
     "roc_auc": "ROC AUC",
     "pr_auc": "PR AUC",
     "r2": "R²",
@@ -34,9 +35,10 @@ BASELINES = {
     "ridge": "ridge regression",
     "gradient_boosting": "gradient boosting",
 }
-LOWER_IS_BETTER = frozenset(
-    ("log_loss", "brier", "calibration_error", "mae", "rmse", "pinball_10", "pinball_90")
-)
+LOWER_IS_BETTER = frozenset((
+    "log_loss", "brier", "calibration_error", "classwise_calibration_error", "mae", "rmse",
+    "pinball_10", "pinball_90",
+))  # fmt: skip
 OF_POSITIVE = frozenset(("roc_auc", "pr_auc"))  # with two classes, of the positive one alone
 LONGEST = 60  # letters of a text in a table
 MINUS = "\N{MINUS SIGN}"

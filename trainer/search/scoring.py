@@ -8,12 +8,13 @@ from trainer.evaluate import leading
 # Of `trainer.evaluate.measure`.
 OF_CLASSES = (
     "accuracy", "balanced_accuracy", "precision", "recall", "f1", "log_loss", "brier",
-    "calibration_error", "roc_auc", "pr_auc",
+    "calibration_error", "classwise_calibration_error", "roc_auc", "pr_auc",
 )  # fmt: skip
 OF_VALUES = ("r2", "mae", "rmse", "pinball_10", "pinball_90")
-LOWER_IS_BETTER = frozenset(
-    {"log_loss", "brier", "calibration_error", "mae", "rmse", "pinball_10", "pinball_90"}
-)
+LOWER_IS_BETTER = frozenset({
+    "log_loss", "brier", "calibration_error", "classwise_calibration_error", "mae", "rmse",
+    "pinball_10", "pinball_90",
+})  # fmt: skip
 
 
 def metrics_of(task: Task) -> tuple[str, ...]:

@@ -140,6 +140,8 @@ def _threshold(evidence: Evidence) -> str:
         if manifest.aim
         else "no aim was given to choose another by"
     )
+    if manifest.aim_unmet is not None:
+        chosen = f"the aim {manifest.aim} could not be met ({manifest.aim_unmet})"
     return f"It answers “{positive}” from a probability of {manifest.threshold:.4g} up; {chosen}."
 
 
