@@ -157,7 +157,7 @@ def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Genera
         logarithmic=config.target_scaling == "log",
     )
     if model.classes is not None and table.task == "binary":
-        model = replace(model, positive=_positive(config, table, model.classes))
+        model = replace(model, positive=config.positive_among(model.classes.tolist()))
     fetch = _fetcher(config, table, parts, model)
     most = room() // (4 * model.encoder.width)  # rows that may be kept in memory
     learned: Rows | Streamed
@@ -172,13 +172,6 @@ def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Genera
             row_bytes=4 * model.encoder.width,
         )
     return Task(table, parts, model, learned, fetch(some(parts.validation, most)), order)
-
-
-def _positive(config: Config, table: Table, classes: NDArray[Any]) -> int:
-    try:
-        return config.positive_among(classes.tolist())
-    except DataError as error:
-        raise DataError(f"{table.source}: {error}") from error
 
 
 def _fetcher(

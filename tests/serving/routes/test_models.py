@@ -20,7 +20,7 @@ def test_a_model_says_what_it_takes_and_gives(table, mixed):
     answer = table.get("/models/adults").get_json()
     assert list(answer) == [
         "name", "version", "variant", "task", "classes", "targets", "positive", "threshold", "aim",
-        "inputs", "example", "metrics", "intervals", "selftest", "why", "variants",
+        "aim_unmet", "inputs", "example", "metrics", "intervals", "selftest", "why", "variants",
     ]  # fmt: skip
     assert (answer["name"], answer["version"], answer["variant"]) == ("adults", 1, "fp32")
     assert (answer["task"], answer["classes"]) == ("binary", ["<=50K", ">50K"])

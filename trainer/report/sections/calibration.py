@@ -49,10 +49,14 @@ def _sentence(evidence: Evidence) -> str:
         )
     else:
         cooled = "Its probabilities were not calibrated; the option calibrate of fit does so."
-    off = "" if error is None else (
-        f"What it says of the class it finds likeliest is off by {number(error, 3)} on average "
-        f"(expected calibration error, {BINS} bins). "
-    )  # fmt: skip
+    off = ""
+    if error is not None:
+        off = (
+            f"What it says of the class it finds likeliest is off by {number(error, 3)} on average "
+            f"(expected calibration error, {BINS} bins)"
+        )
+        by_class = manifest.metrics["test"].get("classwise_calibration_error")
+        off += ". " if by_class is None else f"; of each class, by {number(by_class, 3)}. "
     return off + cooled
 
 
