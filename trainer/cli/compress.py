@@ -21,6 +21,7 @@ from trainer.compress.goal import Goal, GoalError
 from trainer.compress.run import Compressed
 from trainer.compress.run import compress as run_compression
 from trainer.data.tables import DataError
+from trainer.evaluate.metrics import with_class
 from trainer.export.parity import ParityError
 from trainer.fit.callbacks import ProgressBar
 from trainer.fit.loop import TrainingDivergedError
@@ -56,8 +57,9 @@ def compress(bundle: Path, data: str | None, stage: bool, as_json: bool, **optio
     except ValidationError as error:
         raise click.UsageError(faults(error, Goal)) from error
     try:
+        dense = Bundle.open(version_folder(bundle))
         done = run_compression(
-            Bundle.open(version_folder(bundle)),
+            dense,
             goal,
             data=data,
             callbacks=[ProgressBar()],
@@ -70,7 +72,7 @@ def compress(bundle: Path, data: str | None, stage: bool, as_json: bool, **optio
         place = None if done.bundle is None else str(done.bundle.path)
         click.echo(json.dumps({"bundle": place, "compression": done.compression.model_dump()}))
     else:
-        _summarise(done)
+        _summarise(done, dense.manifest.positive_class)
 
 
 def _tell(trial: Trial) -> None:
@@ -78,9 +80,10 @@ def _tell(trial: Trial) -> None:
     click.echo(f"tried {trial.name}: {len(trial.content):,} bytes, {trial.value:.4f}", err=True)
 
 
-def _summarise(done: Compressed) -> None:
+def _summarise(done: Compressed, positive: int | str | None) -> None:
     found = done.compression
-    click.echo(f"{found.metric} on the validation rows; up to {found.max_drop:g} may be lost\n")
+    metric = with_class(found.metric, positive)
+    click.echo(f"{metric} on the validation rows; up to {found.max_drop:g} may be lost\n")
     click.echo(_table(found))
     for candidate in found.tried:
         if (tested := candidate.tested) is not None:

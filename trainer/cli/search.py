@@ -17,6 +17,7 @@ from trainer.cli.announce import announce
 from trainer.cli.fit import REFUSALS, fit_and_follow, following, summarise
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.sources import default_name
+from trainer.evaluate.metrics import with_class
 from trainer.export.write import require_writable
 from trainer.recipe import describe
 from trainer.search import (
@@ -111,16 +112,16 @@ def _show(outcome: Outcome, grid: Grid, journal: Journal) -> None:
         lasted = f"{candidate.epochs:>10}" if epochs else ""
         figures = f"{candidate.mean:>18.4f}{candidate.deviation:>10.4f}{lasted}"
         click.echo(f"{figures}   {shown(candidate.parameters)}")
-    winner = outcome.winner
+    winner, metric = outcome.winner, with_class(outcome.metric, outcome.positive)
     facts = {
-        "winner": f"{shown(winner.parameters)}: {outcome.metric} {winner.mean:.4f} ± "
+        "winner": f"{shown(winner.parameters)}: {metric} {winner.mean:.4f} ± "
         f"{winner.deviation:.4f} over {len(winner.scores)} folds",
         "journal": f"{journal.path}, {counted(journal.added, 'fit')} run, {journal.reused} found "
         "there",
     }
     if outcome.nested is not None:
         facts["nested"] = (
-            f"{outcome.metric} {np.mean(outcome.nested):.4f} ± {np.std(outcome.nested):.4f} of the "
+            f"{metric} {np.mean(outcome.nested):.4f} ± {np.std(outcome.nested):.4f} of the "
             f"search as a whole, on rows it has not seen: the honest estimate"
         )
     click.echo()
@@ -140,6 +141,7 @@ def _described(outcome: Outcome, grid: Grid, journal: Journal) -> dict[str, Any]
     return {
         "method": grid.plan.method,
         "metric": outcome.metric,
+        "positive": outcome.positive,
         "folds": len(outcome.winner.scores),
         "candidates": [_row(candidate) for candidate in outcome.candidates],
         "winner": _row(outcome.winner),

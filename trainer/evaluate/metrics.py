@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from trainer.data.tables import Task
 from trainer.model import Answers
 
+OF_POSITIVE = frozenset({"roc_auc", "pr_auc"})  # with two classes, of the positive one alone
 BINS = 15  # of confidence, for the calibration error
 
 
@@ -43,6 +44,16 @@ def measure(
     probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 sums to 1 only nearly
     true, label = (np.searchsorted(classes, given) for given in (truth, answers["label"]))
     return _classification(true, label, probabilities, np.arange(len(classes)), positive)
+
+
+def with_class(metric: str, positive: int | str | None) -> str:
+    """Return a metric with the class it is of: `pr_auc of fraud`.
+
+    Args:
+        metric: Name of the metric.
+        positive: Positive class of a binary model; None for other tasks.
+    """
+    return f"{metric} of {positive}" if positive is not None and metric in OF_POSITIVE else metric
 
 
 def leading(task: Task, found: dict[str, float]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.records import MISSING, Column
+from trainer.evaluate.metrics import OF_POSITIVE
 
 METRICS = {
     "accuracy": "accuracy",
@@ -39,7 +40,6 @@ LOWER_IS_BETTER = frozenset((
     "log_loss", "brier", "calibration_error", "classwise_calibration_error", "mae", "rmse",
     "pinball_10", "pinball_90",
 ))  # fmt: skip
-OF_POSITIVE = frozenset(("roc_auc", "pr_auc"))  # with two classes, of the positive one alone
 LONGEST = 60  # letters of a text in a table
 MINUS = "\N{MINUS SIGN}"
 

@@ -41,12 +41,14 @@ class Outcome:
         config: the winner's, with every choice.
         nested: the metric on each outer fold, of the winner of a search on the other folds; None
             where it was not asked for.
+        positive: Positive class of a binary task, which roc_auc and pr_auc are of; else None.
     """
 
     metric: str
     candidates: tuple[Candidate, ...]
     config: Config
     nested: tuple[float, ...] | None
+    positive: int | str | None = None
 
     @property
     def winner(self) -> Candidate:
@@ -109,7 +111,10 @@ def search(
             "rates, or clip gradients"
         )
     outer = _nested(bench, grid, splitter, rows) if nested else None
-    return Outcome(metric, candidates, chosen(config, candidates[0].parameters), outer)
+    winner, positive = chosen(config, candidates[0].parameters), None
+    if classes is not None:
+        positive = classes[winner.positive_among(classes)]
+    return Outcome(metric, candidates, winner, outer, positive)
 
 
 def _searcher(bench: Bench, grid: Grid, splitter: Folds, *, refit: bool) -> Any:
