@@ -147,7 +147,9 @@ class Config(BaseModel):
     )
     label_smoothing: float = Field(0, ge=0, lt=1, description="for classes: share of certainty")
     class_weight: Literal["balanced"] | None = Field(
-        None, description="balanced: rare classes count as much as common ones [each row alike]"
+        None,
+        description="balanced: rare classes count as much as common ones; probabilities are then "
+        "true with --calibrate only [each row alike]",
     )
     positive: Annotated[str, BeforeValidator(_a_name)] | None = Field(
         None,
@@ -162,7 +164,9 @@ class Config(BaseModel):
         "cost=FALSE_POSITIVE:FALSE_NEGATIVE [the threshold 0.5]",
     )
     calibrate: bool = Field(
-        False, description="fit a temperature for the probabilities on the validation rows"
+        False,
+        description="fit a temperature and a bias for the probabilities on the validation rows; of "
+        "two weighted classes the positive one is then answered from its share of the rows up",
     )
     optimizer: Annotated[str, _one_of(OPTIMIZERS)] = Field(
         "adam", description=f"how weights are updated: {', '.join(OPTIMIZERS)}"

@@ -39,6 +39,7 @@ class Model:
         positive: place in `classes` of a binary model's positive class; other tasks have none.
         temperature: what a classifier's logits are divided by, for probabilities that can be taken
             at their word.
+        logit_bias: what is added to them then, float32 `(n_logits,)`; None for nothing.
     """
 
     task: Task
@@ -51,6 +52,7 @@ class Model:
     threshold: float = 0.5
     positive: int = 1
     temperature: float = 1.0
+    logit_bias: NDArray[np.float32] | None = None
 
     @classmethod
     def untrained(
@@ -127,7 +129,7 @@ class Model:
         return Rows(features, indices)
 
     def logits(self, records: Records) -> NDArray[np.float32]:
-        """What the network makes of records, before any temperature: `(n, n_outputs)`."""
+        """What the network makes of records, before any calibration: `(n, n_outputs)`."""
         logits = [
             self.network.logits(self.encoder.transform(records.take(slice(start, start + SLICE))))
             for start in range(0, max(len(records), 1), SLICE)
@@ -144,6 +146,8 @@ class Model:
         logits = self.logits(records)
         if self.temperature != 1:
             logits /= np.float32(self.temperature)
+        if self.logit_bias is not None:
+            logits += self.logit_bias
         outputs = self.loss.answers(logits)
         if self.task == "regression":
             value = outputs if self.targets is None else self.targets.inverse(outputs)

@@ -170,7 +170,8 @@ class Network:
             validation_split: the share of rows, the last of them, that is only measured.
             validation_data: rows to measure instead, x and y.
             sample_weight: of the rows, `(n,)`.
-            class_weight: of each class, or `balanced`.
+            class_weight: of each class, or `balanced`; probabilities are then those of classes
+                so weighted, and not the rows' own.
             callbacks: of `trainer.fit`.
             shuffle: a new order of rows each epoch.
 

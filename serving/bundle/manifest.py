@@ -217,6 +217,7 @@ class Manifest(_Part):
     # binary: the positive class is answered from this probability up
     threshold: Annotated[float, Field(gt=0, lt=1)] | None
     aim: str | None = None  # what the threshold was chosen for, on the validation rows
+    aim_unmet: str | None = None  # why none meets the aim, so that the threshold is the default
     temperature: Annotated[float, Field(gt=0)] = 1  # that the logits are divided by in the graph
     # Added to the logits after the division, one for each logit of the network; None for zeros.
     logit_bias: list[float] | None = None

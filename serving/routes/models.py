@@ -53,6 +53,7 @@ def _whole(model: ServedModel) -> dict[str, Any]:
         "positive": manifest.positive_class,  # answered where its probability reaches the threshold
         "threshold": manifest.variants[model.variant].threshold or manifest.threshold,
         "aim": manifest.aim,
+        "aim_unmet": manifest.aim_unmet,
         "inputs": [_column(column) for column in manifest.inputs],
         "example": example_of(manifest),
         "metrics": manifest.variants[model.variant].metrics,  # on the held-out rows

@@ -64,7 +64,7 @@ def test_baselines_fact_says_which_are_better_and_which_as_good(line, trees, sai
         name: {"accuracy": 0.5, "roc_auc": auc} for name, auc in (("line", line), ("trees", trees))
     }
     facts = baselines_fact(manifest_of(OWN, baselines=found))
-    assert facts["baselines"].startswith(f"roc_auc 0.7000; line {line:.4f}, trees {trees:.4f}")
+    assert facts["baselines"].startswith(f"roc_auc of 1 0.7000; line {line:.4f}, trees {trees:.4f}")
     assert facts.get("") == said
 
 
@@ -76,6 +76,6 @@ def test_interval_fact_has_the_positive_classs_recall_beside_the_leading_figure(
     ends = {"roc_auc": (0.6, 0.8), "positive_recall": (0.1, 0.5), "accuracy": (0.9, 1)}
     told = interval_fact(manifest_of(OWN, intervals=ends))["interval"]
     assert told == (
-        "roc_auc 0.6000 to 0.8000, recall of 1 0.1000 to 0.5000: 95 % of draws of 20 test rows"
+        "roc_auc of 1 0.6000 to 0.8000, recall of 1 0.1000 to 0.5000: 95 % of draws of 20 test rows"
     )
     assert interval_fact(manifest_of(OWN)) == {}

@@ -1,6 +1,7 @@
 """The positive class, from the option to every place that speaks of it."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 from pydantic import ValidationError
 from sklearn.metrics import average_precision_score
 
+from serving import create_app
 from serving.bundle import Bundle, Manifest, positive_index
 from serving.runtime import Session
 from trainer.choices import Config
@@ -168,9 +170,10 @@ def test_reopening_keeps_the_positive_class(fraud):
     assert reopen(fraud[0]).model.positive_class == "fraud"
 
 
-def test_compression_keeps_the_positive_class_in_every_variant(fraud):
+def test_compression_keeps_the_positive_class_in_every_variant(fraud, tmp_path):
+    own = shutil.copytree(fraud[0].path, tmp_path / "fraud" / "1")  # other tests read the folder
     told = CliRunner().invoke(main, [
-        "compress", str(fraud[0].path), "--max-drop", "0.9", "--prune", "none", "--no-int8",
+        "compress", str(own), "--max-drop", "0.9", "--prune", "none", "--no-int8",
         "--sparse", "0.2", "--epochs", "1", "--json",
     ])  # fmt: skip
     assert told.exit_code == 0, told.output
@@ -189,6 +192,36 @@ def test_a_bundle_of_version_1_is_reopened_with_its_second_class():
     assert bundle.manifest.positive is None
     model = reopen(bundle, str(folder / "visits.csv")).model
     assert model.positive_class == bundle.manifest.classes[1] == bundle.manifest.positive_class
+
+
+@pytest.mark.slow
+def test_the_report_names_the_class_it_speaks_of(fraud, tmp_path):
+    bundle, _, folder = fraud
+    told = CliRunner().invoke(main, [
+        "report", str(bundle.path), "--runs", str(folder / "runs"), "-o", str(tmp_path / "r.html"),
+    ])  # fmt: skip
+    assert told.exit_code == 0, told.output
+    page = (tmp_path / "r.html").read_text()
+    for words in (
+        "Given one row that is “fraud”", "It answers “fraud” from a probability of",
+        "ROC AUC of “fraud”", "PR AUC of “fraud”", "fewer rows are answered “fraud”",
+    ):  # fmt: skip
+        assert words in page
+    assert "“good”" not in page
+
+
+def test_a_server_says_which_class_its_threshold_is_of(fraud):
+    bundle, _, folder = fraud
+    client = create_app(models=folder / "models").test_client()
+    said = client.get("/models/fraud").get_json()
+    assert (said["classes"], said["positive"]) == (["fraud", "good"], "fraud")
+    assert said["threshold"] == bundle.manifest.threshold
+    parameters = client.get("/v2/models/fraud/config").get_json()["parameters"]
+    assert parameters["positive"] == {"string_value": "fraud"}
+    assert float(parameters["threshold"]["string_value"]) == bundle.manifest.threshold
+    schemas = client.get("/openapi.json").get_json()["components"]["schemas"]
+    labels = schemas["fraud.answers"]["properties"]["predictions"]["items"]
+    assert labels["description"].startswith("fraud where its probability reaches the threshold")
 
 
 def test_areas_are_of_the_positive_class():

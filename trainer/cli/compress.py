@@ -61,8 +61,9 @@ def compress(bundle: Path, data: str | None, stage: bool, as_json: bool, **optio
     except ValidationError as error:
         raise click.UsageError(faults(error, Goal)) from error
     try:
+        dense = Bundle.open(version_folder(bundle))
         done = run_compression(
-            Bundle.open(version_folder(bundle)),
+            dense,
             goal,
             data=data,
             callbacks=[ProgressBar()],

@@ -9,7 +9,7 @@ from trainer.data.findings import Finding
 from trainer.evaluate import MOST_JUDGED, leading
 from trainer.evaluate.comparison import compare, constant
 from trainer.evaluate.naming import (
-    OF_POSITIVE,
+    LABELS_OF_POSITIVE,
     class_text,
     metric_figures,
     metric_label,
@@ -49,7 +49,7 @@ def interval_fact(manifest: Manifest) -> dict[str, str]:
     positive, test = manifest.positive_class, manifest.metrics["test"]
     found = [
         f"{metric_label(metric, positive)} {low:.4f} to {high:.4f}"
-        for metric in (leading(manifest.task, test), *OF_POSITIVE)
+        for metric in (leading(manifest.task, test), *LABELS_OF_POSITIVE)
         if (ends := manifest.intervals.get(metric)) is not None
         for low, high in (ends,)
     ]
@@ -87,12 +87,13 @@ def constant_fact(manifest: Manifest) -> dict[str, str]:
 def baselines_fact(manifest: Manifest) -> dict[str, str]:
     """Return the baselines' leading figure, and plainly which of them are as good or better."""
     found = compare(manifest)
+    metric = metric_label(found.metric, manifest.positive_class)
     if not found.others:
         return {}
     shown = ", ".join(f"{name} {value:.4f}" for name, value in found.others.items())
     fewer = {b.rows for b in manifest.baselines.values()} - {manifest.data.rows["train"]}
     note = f" (learned from {fewer.pop():,} of the rows)" if fewer else ""
-    facts = {"baselines": f"{found.metric} {found.own:.4f}; {shown}{note}"}
+    facts = {"baselines": f"{metric} {found.own:.4f}; {shown}{note}"}
     said = [
         f"{' and '.join(names)} did {how} this network"
         for names, how in ((found.better, "better than"), (found.equal, "as well as"))

@@ -35,6 +35,7 @@ from trainer.recipe import fit as fit_recipe
 from trainer.runs import RunError, write_run
 
 LOGS: dict[str, type[CSVLog] | type[JSONLog]] = {".csv": CSVLog, ".jsonl": JSONLog}
+MOST_BIASES = 10  # that are printed
 # What a run can rightly end in; anything else is a fault of ours and shows its traceback.
 REFUSALS = (
     BundleError,
@@ -116,6 +117,12 @@ def fit_and_follow(
         config, callbacks=callbacks, checkpoint=checkpoint, announce=announce, stage=stage
     )
     _keep(config, bundle, trained)
+    if trained.aim_unmet is not None:
+        kept = "" if checkpoint is None else f" from {checkpoint}, which is kept"
+        _warn(
+            f"the aim {config.aim} is not met: {trained.aim_unmet}; the model was written with the "
+            f"threshold {bundle.manifest.threshold:g}; run again with another --aim{kept}"
+        )
     return bundle, trained
 
 
@@ -156,13 +163,36 @@ def _settled(manifest: Manifest) -> dict[str, str]:
     facts = {}
     if manifest.positive_class is not None:
         facts["positive"] = f"{manifest.positive_class}; roc_auc, pr_auc and threshold are its"
-    if manifest.aim is not None:
+    if manifest.aim_unmet is not None:
+        facts["threshold"] = (
+            f"{manifest.positive_class} from a probability of {manifest.threshold:.4f} up; the aim "
+            f"{manifest.aim} is not met: {manifest.aim_unmet}"
+        )
+    elif manifest.aim is not None:
         facts["threshold"] = (
             f"{manifest.positive_class} from a probability of {manifest.threshold:.4f} up, chosen "
             f"for {manifest.aim}"
         )
+    elif manifest.threshold not in (None, 0.5):
+        facts["threshold"] = (
+            f"{manifest.positive_class} from a probability of {manifest.threshold:.4f} up, its "
+            f"share of the training rows: where classes of equal weight are level"
+        )
     if manifest.temperature != 1:
         facts["temperature"] = f"{manifest.temperature:.4f}"
+    if manifest.logit_bias is not None:
+        shown = ", ".join(f"{bias:+.4f}" for bias in manifest.logit_bias[:MOST_BIASES])
+        facts["bias"] = shown + " …" * (len(manifest.logit_bias) > MOST_BIASES)
+    config = manifest.training.config
+    if config.get("class_weight") and not config.get("calibrate"):
+        facts["probability"] = (
+            "is of weighted classes and not to be taken at its word; --calibrate corrects it"
+        )
+    elif config.get("class_weight") and manifest.task == "multiclass":
+        facts["labels"] = (
+            "are the likeliest classes by the calibrated probabilities, among which rare ones are "
+            "seldom; without --calibrate the weighted classes decide"
+        )
     return facts
 
 

@@ -17,7 +17,7 @@ from trainer.cli.announce import announce
 from trainer.cli.fit import REFUSALS, fit_and_follow, following, summarise
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.sources import default_name
-from trainer.evaluate.naming import OF_POSITIVE, metric_label
+from trainer.evaluate.naming import LABELS_OF_POSITIVE, metric_label
 from trainer.export.write import require_writable
 from trainer.recipe import describe
 from trainer.search import (
@@ -108,7 +108,9 @@ def _say(fit: Entry) -> None:
 def _show(outcome: Outcome, grid: Grid, journal: Journal) -> None:
     epochs = "epochs" if grid.plan.method == "halving" else ""
     metric = metric_label(outcome.metric, outcome.positive)
-    beside = [] if outcome.positive is None else [m for m in OF_POSITIVE if m != outcome.metric]
+    beside = [m for m in LABELS_OF_POSITIVE if m != outcome.metric]
+    if outcome.positive is None:
+        beside = []
     heads = [metric_label(name, outcome.positive) for name in beside]
     widths = [len(head) + 3 for head in heads]
     width = max(18, len(metric) + 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from trainer.cli.options import NewFile
-from trainer.evaluate.naming import OF_POSITIVE, metric_label
+from trainer.evaluate.naming import LABELS_OF_POSITIVE, metric_label
 from trainer.study.experiments import exclusive_or, learning_rates
 
 TITLES = {
@@ -47,7 +47,7 @@ def study(toy: str, seeds: int | None, output: Path | None, as_json: bool) -> No
                     for o in outcomes]  # fmt: skip
         click.echo(json.dumps({"study": toy, "plot": str(output), "settings": settings}))
         return
-    of_one = [metric_label(name, 1) for name in OF_POSITIVE]
+    of_one = [metric_label(name, 1) for name in LABELS_OF_POSITIVE]
     heads = ("accuracy", "lowest", "highest", "at 100 %", "training loss", *of_one)
     widths = (9, 9, 9, 10, 15, *(len(head) + 2 for head in of_one))
     click.echo(f"{'':<22}" + "".join(f"{h:>{w}}" for h, w in zip(heads, widths, strict=True)))

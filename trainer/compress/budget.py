@@ -130,6 +130,8 @@ class Budget:
         )
         self.table, self.parts = reopened.table, reopened.parts
         self.config = reopened.config
+        if reopened.bundle.manifest.aim_unmet is not None:  # the threshold stays the dense one's
+            self.config = self.config.model_copy(update={"aim": None})
         model = reopened.model
         most = room() // (4 * model.encoder.width)
         self.rows = model.rows(self.table, np.sort(some(self.parts.train, most)))
@@ -259,7 +261,9 @@ class Budget:
         model = without_scaling(replace(self.dense.model, network=network))
         value = error = 0.0
         try:
-            model = settle(model, self.table, self.parts.validation, self.config)
+            model, unmet = settle(model, self.table, self.parts, self.config)
+            if unmet is not None:
+                raise DataError(unmet)
             judged = Judgement.of(model, self.table, self.parts.validation)
             value = judged.metrics()[self.metric]
             error = self.judged.error_of_drop(judged, self.metric, np.random.default_rng(0))

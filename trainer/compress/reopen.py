@@ -97,6 +97,9 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
         network=plain(untrained.network),
         threshold=0.5 if manifest.threshold is None else manifest.threshold,
         temperature=manifest.temperature,
+        logit_bias=(
+            None if manifest.logit_bias is None else np.array(manifest.logit_bias, np.float32)
+        ),
     )
     content = bundle.graph(DENSE)
     _restore(model, _constants(content))

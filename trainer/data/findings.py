@@ -49,7 +49,7 @@ REMEDIES = {
     "duplicate_rows": "remove repeated rows; where they are of the same person or thing, keep "
     "these in one part: --group NAME; where few features can meet by chance, all is well",
     "rare_class": "merge rare classes or find more rows of them; --class-weight balanced makes "
-    "those there are count",
+    "those there are count, and with it --calibrate keeps the probabilities true",
     "mostly_missing_column": "unless it matters that it is missing, --drop NAME",
     "many_categories": "merge rare texts into fewer, or --drop NAME",
 }

@@ -54,7 +54,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         beta_2: of the Adam family.
         epsilon: of the Adam family and `rmsprop`.
         n_iter_no_change: epochs without getting better by `tol` before it stops.
-        class_weight: `balanced`, or a weight for each class.
+        class_weight: `balanced`, or a weight for each class; `predict_proba` is then of classes so
+            weighted: wrap it in scikit-learn's `CalibratedClassifierCV` for those of the rows.
         label_smoothing: share of certainty spread over all classes.
         l1: L1 penalty, divided by the rows of a batch.
         dropout: share of each hidden layer silenced in training.
@@ -65,7 +66,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         callbacks: of `trainer.fit.loop`, called during training.
 
     Attributes:
-        classes_: sorted, `(n_classes,)`.
+        classes_: sorted, `(n_classes,)`; of two, the second is the positive one, as everywhere in
+            scikit-learn.
         network_: the trained `trainer.nn.Network`.
         coefs_, intercepts_: its weights and biases.
         loss_curve_: training loss of each epoch.

@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from trainer.data.tables import Task
 from trainer.model import Answers
 
+# With two classes, of the positive one alone.
+OF_POSITIVE = frozenset(
+    {"roc_auc", "pr_auc", "positive_precision", "positive_recall", "positive_f1"}
+)
 BINS = 15  # of confidence, for the calibration error
 
 
@@ -31,7 +35,8 @@ def measure(
 
     Returns:
         For classification accuracy, balanced_accuracy, precision, recall and f1 (macro: every class
-        counts alike), log_loss, brier, calibration_error and, where rows of every class are there,
+        counts alike), log_loss, brier, calibration_error,
+        classwise_calibration_error and, where rows of every class are there,
         roc_auc and pr_auc (of the positive class of two, else one class against the rest, macro).
         Of two classes, where there are rows of the positive one, its own positive_precision (0 if
         it is never answered), positive_recall and positive_f1.
@@ -103,6 +108,9 @@ def _classification(
         "brier": float(np.mean(np.sum((p - (truth[:, None] == classes)) ** 2, axis=1))),
         "calibration_error": _calibration_error(p.max(axis=1), classes[p.argmax(axis=1)] == truth),
     }
+    found["classwise_calibration_error"] = np.mean(
+        [_calibration_error(p[:, k], truth == k) for k in classes]
+    )
     if len(classes) == 2:
         found["brier"] /= 2  # as of the one probability
         found |= measure_positive(truth == positive, label == positive)
@@ -121,7 +129,9 @@ def _classification(
 def _calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
     """The mean distance of confidence and accuracy, over bins of confidence.
 
-    Naeini et al. 2015; with 15 bins as Guo et al. 2017, https://arxiv.org/abs/1706.04599.
+    Naeini et al. 2015; with 15 bins as Guo et al. 2017, https://arxiv.org/abs/1706.04599. Class by
+    class, of each one's probability, as Kull et al. 2019, https://arxiv.org/abs/1910.12656: what is
+    said of a rare class is in no confidence, which is that of the class found likeliest.
     """
     number = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
     gaps = np.bincount(number, confidence - right, minlength=BINS)

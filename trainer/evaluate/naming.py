@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.evaluate.metrics import OF_POSITIVE
+
 # Means over the classes, each of which counts alike; of two classes, easily read as the rare one's.
 MACRO_AVERAGES = ("precision", "recall", "f1")
-OF_POSITIVE = ("positive_precision", "positive_recall", "positive_f1")
+# Of the positive class of two and the labels it is answered by.
+LABELS_OF_POSITIVE = ("positive_precision", "positive_recall", "positive_f1")
 LONGEST_CLASS = 24  # characters of a class that a name of a metric shows
 
 
@@ -49,6 +52,6 @@ def metric_figures(metrics: Mapping[str, float], positive: object = None) -> str
 
 
 _ORDER: dict[str, Any] = {
-    "accuracy": 0, "balanced_accuracy": 0, **dict.fromkeys(OF_POSITIVE, 0),
+    "accuracy": 0, "balanced_accuracy": 0, **dict.fromkeys(LABELS_OF_POSITIVE, 0),
     **dict.fromkeys(MACRO_AVERAGES, 2),
 }  # fmt: skip

@@ -53,6 +53,7 @@ class _Classification:
         actual = np.searchsorted(classes, truth)
         self._sums = self._make_sums(actual, np.searchsorted(classes, answers["label"]), p)
         columns = [positive] if self.classes == 2 else range(self.classes)
+        self._classwise = _gaps_by_class(p, actual)
         self._rankings = [_ranking(p[:, k], actual == k) for k in columns]
 
     def _make_sums(
@@ -104,6 +105,8 @@ class _Classification:
             "brier": brier / n,
             "calibration_error": np.abs(sums[3 * self.classes : -2]).sum(axis=0) / n,
         }
+        gaps = np.abs(self._classwise @ counts.astype(np.float64)).sum(axis=0)
+        found["classwise_calibration_error"] = gaps / n / self.classes
         if self.classes == 2:
             found |= self._of_positive(true, said, hit)
         areas = np.mean([_areas(ranking, counts) for ranking in self._rankings], axis=0)
@@ -119,6 +122,19 @@ class _Classification:
             "positive_recall": hit / true,
             "positive_f1": 2 * hit / (true + said),
         }
+
+
+def _gaps_by_class(p: Floats, actual: NDArray[np.intp]) -> sparse.csr_array:
+    """What turns counts into gaps of each class's probability to its share: `(classes BINS, n)`."""
+    from scipy import sparse  # noqa: PLC0415 - slow to import
+
+    n, k = p.shape
+    first = BINS * np.arange(k, dtype=np.int32)
+    numbers = np.minimum((p * BINS).astype(np.int32), BINS - 1) + first
+    gaps = p - (actual[:, None] == np.arange(k))
+    starts = np.arange(0, n * k + 1, k)
+    by_row = sparse.csr_array((gaps.ravel(), numbers.ravel(), starts), shape=(n, k * BINS))
+    return by_row.T.tocsr()
 
 
 class _Ranking(NamedTuple):

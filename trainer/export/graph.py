@@ -1,6 +1,6 @@
 """The graph: a model as ONNX, records in and answers out.
 
-records (`encoding` says how) → Gemm, f, … Gemm (logits) → Div (temperature)
+records (`encoding` says how) → Gemm, f, … Gemm (logits) → Div (temperature) → Add (bias)
   binary       → Mul (0, z) → Softmax          = probabilities [N, 2]
                  p of the positive class ≥ threshold                  → label [N]
   multiclass   → Softmax                       = probabilities [N, K] → ArgMax        → label [N]
@@ -79,6 +79,9 @@ def build_graph(model: Model) -> bytes:
     if model.temperature != 1:
         temperature = graph.constant("temperature", np.asarray(model.temperature, np.float32))
         logits = graph.node("Div", [logits, temperature], "cooled")
+    if model.logit_bias is not None:
+        bias = graph.constant("logit_bias", model.logit_bias)
+        logits = graph.node("Add", [logits, bias], "calibrated")
     if model.task == "regression":
         outputs = [_value(graph, model, logits)]
     else:

@@ -37,6 +37,7 @@ def export_bundle(
     *,
     baselines: Mapping[str, bundle.Baseline] | None = None,
     aim: str | None = None,
+    aim_unmet: str | None = None,
     unseen: Literal["refuse", "unknown"] = "unknown",
     refuse_gaps: bool = False,
     models: Path,
@@ -53,6 +54,7 @@ def export_bundle(
         training: how it was trained, for the manifest.
         baselines: what simpler models made of the same rows, for the manifest.
         aim: what its threshold was chosen for.
+        aim_unmet: why no threshold meets the aim; None if one does.
         unseen: what a text is that is none of a category's.
         refuse_gaps: whether a record with a gap is refused even where it could be filled.
         models: the repository to write to.
@@ -90,7 +92,9 @@ def export_bundle(
             positive=model.positive_class,
             threshold=model.threshold if model.task == "binary" else None,
             aim=aim,
+            aim_unmet=aim_unmet,
             temperature=model.temperature,
+            logit_bias=None if model.logit_bias is None else model.logit_bias.tolist(),
             example=example(known),
             parameters=model.network.n_parameters,
             metrics=metrics,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -33,18 +34,28 @@ class Checkpoint(Callback):
         identity: what tells this run from others, say a digest of its data and choices; a
             checkpoint of another identity is refused.
         every: steps between two saves; by default as many as take `SECONDS`.
+        normalize: Applied to a checkpoint's identity before it is compared, so that one of an
+            earlier version, written otherwise, can be recognised.
     """
 
-    def __init__(self, path: Path, *, identity: str = "", every: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        identity: str = "",
+        every: int | None = None,
+        normalize: Callable[[str], str] = str,
+    ) -> None:
         if every is not None and every < 1:
             raise ValueError(f"expected at least 1 step between two saves; got {every}")
         self.path, self.identity, self.every = path, identity, every
+        self.normalize = normalize
         self._saved_at = time.monotonic()
 
     def on_start(self, run: Run) -> None:
         """Go on from the file, if it is there."""
         if self.path.exists():
-            restore(run, self.path, self.identity)
+            restore(run, self.path, self.identity, self.normalize)
 
     def on_step(self, run: Run) -> None:
         """Save if it is time."""
@@ -86,13 +97,14 @@ def content(run: Run, identity: str) -> Arrays:
     return arrays | {"progress": np.array(json.dumps(progress))}
 
 
-def restore(run: Run, path: Path, identity: str) -> None:
+def restore(run: Run, path: Path, identity: str, normalize: Callable[[str], str] = str) -> None:
     """Put a run where another like it stood.
 
     Args:
         run: fresh, made of the same parts.
         path: a file of what `content` gave.
         identity: must be the one it was saved under.
+        normalize: Applied to the one it was saved under before they are compared.
 
     Raises:
         CheckpointError: it is damaged, or of another run.
@@ -104,7 +116,7 @@ def restore(run: Run, path: Path, identity: str) -> None:
         raise CheckpointError(
             f"{path}: expected a whole checkpoint; got a damaged file; delete it to begin anew"
         ) from error
-    if (progress["identity"], progress["run"]) != (identity, _description(run)):
+    if (normalize(progress["identity"]), progress["run"]) != (identity, _description(run)):
         raise CheckpointError(
             f"{path}: expected a checkpoint of this very run; got one of other data or choices; "
             f"delete it to begin anew"

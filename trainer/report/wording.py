@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.records import MISSING, Column
+from trainer.evaluate.metrics import OF_POSITIVE
 
 METRICS = {
     "accuracy": "accuracy",
@@ -24,6 +25,7 @@ METRICS = {
     "log_loss": "log loss",
     "brier": "Brier score",
     "calibration_error": "calibration error",
+    "classwise_calibration_error": "calibration error, class by class",
     "roc_auc": "ROC AUC",
     "pr_auc": "PR AUC",
     "r2": "R²",
@@ -39,13 +41,10 @@ BASELINES = {
     "ridge": "ridge regression",
     "gradient_boosting": "gradient boosting",
 }
-LOWER_IS_BETTER = frozenset(
-    ("log_loss", "brier", "calibration_error", "mae", "rmse", "pinball_10", "pinball_90")
-)
-# With two classes, of the positive one alone.
-OF_POSITIVE = frozenset(
-    ("roc_auc", "pr_auc", "positive_precision", "positive_recall", "positive_f1")
-)
+LOWER_IS_BETTER = frozenset((
+    "log_loss", "brier", "calibration_error", "classwise_calibration_error", "mae", "rmse",
+    "pinball_10", "pinball_90",
+))  # fmt: skip
 LONGEST = 60  # letters of a text in a table
 MINUS = "\N{MINUS SIGN}"
 

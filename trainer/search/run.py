@@ -41,7 +41,7 @@ class Outcome:
         config: the winner's, with every choice.
         nested: the metric on each outer fold, of the winner of a search on the other folds; None
             where it was not asked for.
-        positive: The positive class of two; None for other tasks.
+        positive: Positive class of a binary task, which roc_auc and pr_auc are of; else None.
     """
 
     metric: str

@@ -20,8 +20,8 @@ def test_a_model_says_what_it_takes_and_gives(table, mixed):
     answer = table.get("/models/adults").get_json()
     assert list(answer) == [
         "name", "version", "variant", "task", "classes", "targets", "positive", "threshold", "aim",
-        "inputs", "example", "metrics", "macro_averages", "intervals", "class_shares", "selftest",
-        "why", "variants",
+        "aim_unmet", "inputs", "example", "metrics", "macro_averages", "intervals", "class_shares",
+        "selftest", "why", "variants",
     ]  # fmt: skip
     assert (answer["name"], answer["version"], answer["variant"]) == ("adults", 1, "fp32")
     assert (answer["task"], answer["classes"]) == ("binary", ["<=50K", ">50K"])

@@ -331,10 +331,9 @@ def test_a_threshold_is_chosen_anew_for_what_is_compressed(reopened):
     aimed = replace(found, config=found.config.model_copy(update={"aim": "f1"}))
     budget = Budget(aimed, Goal(prune=0.9, epochs=1), tell=lambda _: None)
     budget.search()
-    rows = budget.parts.validation
     for trial in budget.trials[1:]:
-        again = settle(trial.model, budget.table, rows, aimed.config)
-        assert trial.model.threshold == again.threshold
+        again = settle(trial.model, budget.table, budget.parts, aimed.config)
+        assert trial.model.threshold == again.model.threshold
     assert len({trial.model.threshold for trial in budget.trials}) > 1
 
 

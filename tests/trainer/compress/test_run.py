@@ -98,8 +98,9 @@ def test_what_it_says_outlasts_being_written(kind, compressed):
     manifest = Manifest.model_validate_json(text)
     assert manifest == found.bundle.manifest
     assert manifest.compression == found.compression
-    same = {"inputs", "classes", "threshold", "temperature", "training", "metrics", "intervals",
-            "baselines", "data", "example", "parameters", "task", "aim"}  # fmt: skip
+    same = {"inputs", "classes", "positive", "threshold", "temperature", "logit_bias",
+            "training", "metrics", "intervals", "baselines", "data", "example", "parameters",
+            "task", "aim", "aim_unmet", "class_shares"}  # fmt: skip
     before = dense.manifest.model_dump()
     assert all(manifest.model_dump()[name] == before[name] for name in same)
     assert manifest.files["reference.json"] == dense.manifest.files["reference.json"]

@@ -7,7 +7,8 @@ def test_metric_label_says_whose_it_is_and_what_is_a_mean():
     assert metric_label("positive_recall", 1) == "recall of 1"
     assert metric_label("positive_f1", "fraud") == "f1 of fraud"
     assert metric_label("recall", 1) == "macro recall"
-    assert metric_label("roc_auc", 1) == "roc_auc"
+    assert metric_label("roc_auc", 1) == "roc_auc of 1"
+    assert metric_label("roc_auc") == "roc_auc"
 
 
 def test_metric_figures_puts_the_positive_class_before_means():

@@ -101,11 +101,13 @@ def test_dearer_misses_lower_it(rng):
 def test_an_aim_out_of_reach_says_how_near_one_comes():
     p, positive = np.float32([0.1, 0.4, 0.6, 0.8]), np.array([True, False, True, False])
     with pytest.raises(
-        ValueError, match="precision of at least 0.9 on these rows; got 0.5 at best"
+        ValueError, match="precision of at least 0.9 on the validation rows; got 0.5 at best"
     ):
         choose(Aim.parse("recall@precision=0.9"), positive, p)
     p[0] = 0  # which no threshold above 0 reaches
-    with pytest.raises(ValueError, match="recall of at least 0.8 on these rows; got 0.5 at best"):
+    with pytest.raises(
+        ValueError, match="recall of at least 0.8 on the validation rows; got 0.5 at best"
+    ):
         choose(Aim.parse("precision@recall=0.8"), positive, p)
 
 

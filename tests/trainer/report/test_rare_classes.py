@@ -143,7 +143,7 @@ def test_verdict_says_what_always_answering_the_commonest_class_scores(accuracy,
     found = section_of({"accuracy": accuracy, "roc_auc": 0.9}, baselines=others(majority=0.5))
     (said,) = [b for b in found.blocks if isinstance(b, Paragraph) and "Always answering" in b.text]
     assert said.text.replace("\N{NO-BREAK SPACE}", " ") == (
-        f"Always answering “0” would be right on 95.0 % of rows like these; it is right on "
+        f"Always answering 0 would be right on 95.0 % of rows like these; it is right on "
         f"{accuracy:.1%}.".replace("%.", " %.")
     )
     assert said.tone == tone

@@ -58,9 +58,9 @@ def _shares(evidence: Evidence) -> list[tuple[str, str]]:
     found = sorted(
         zip(manifest.classes, manifest.class_shares, strict=True), key=lambda pair: -pair[1]
     )
-    shown = [f"“{short(str(c), 24)}” {percent(share)}" for c, share in found[:MOST_WORDS]]
+    shown = [f"{short(str(c), 24)} {percent(share)}" for c, share in found[:MOST_WORDS]]
     more = len(found) - len(shown)
-    rarest = f"“{short(str(found[-1][0]), 24)}” {percent(found[-1][1])}"
+    rarest = f"{short(str(found[-1][0]), 24)} {percent(found[-1][1])}"
     text = ", ".join(shown) + (f" and {more:,} more, the rarest {rarest}" if more else "")
     return [("classes in the training rows", text)]
 

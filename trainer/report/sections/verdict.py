@@ -154,7 +154,7 @@ def _constant(evidence: Evidence) -> list[Paragraph]:
         return []
     about = "" if found.exact else "about "
     return [Paragraph(
-        f"Always answering “{short(str(found.answer), 24)}” would be right on {about}"
+        f"Always answering {short(str(found.answer), 24)} would be right on {about}"
         f"{percent(found.accuracy)} of rows like these; it is right on {percent(own['accuracy'])}.",
         "bad" if own["accuracy"] <= found.accuracy else "plain",
     )]  # fmt: skip
@@ -181,6 +181,8 @@ def _threshold(evidence: Evidence) -> str:
         if manifest.aim
         else "no aim was given to choose another by"
     )
+    if manifest.aim_unmet is not None:
+        chosen = f"the aim {manifest.aim} could not be met ({manifest.aim_unmet})"
     return f"It answers “{positive}” from a probability of {manifest.threshold:.4g} up; {chosen}."
 
 
