@@ -64,7 +64,7 @@ def measure_positive(truth: NDArray[np.bool_], answered: NDArray[np.bool_]) -> d
     """
     if not truth.any():
         return {}
-    hits, said, true = (np.count_nonzero(rows) for rows in (truth & answered, answered, truth))
+    hits, said, true = (int(np.count_nonzero(rows)) for rows in (truth & answered, answered, truth))
     return {
         "positive_precision": hits / max(said, 1),
         "positive_recall": hits / true,

@@ -119,11 +119,15 @@ def shorts(texts: Sequence[str], most: int = LONGEST) -> list[str]:
     Those that begin alike keep their ends, too; those that end alike as well get their number.
     """
     half = (most - 1) // 2
+
+    def both_ends(text: str, _place: int) -> str:
+        return f"{text[:half]}…{text[-half:]}"
+
+    def numbered(text: str, place: int) -> str:
+        return f"{short(text, most - len(str(place)) - 4)} (#{place})"
+
     found = [short(text, most) for text in texts]
-    for shorten in (
-        lambda text, _: text if len(text) <= most else f"{text[:half]}…{text[-half:]}",
-        lambda text, place: f"{short(text, most - len(str(place)) - 4)} (#{place})",
-    ):
+    for shorten in (both_ends, numbered):
         counts = Counter(found)
         found = [
             shorten(text, place) if counts[shown] > 1 and len(text) > most else shown
