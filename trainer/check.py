@@ -35,20 +35,23 @@ from trainer.nn import (
     check_gradients,
 )
 from trainer.nn.gradient_check import STEPS
-from trainer.recipe import prepare, streams
+from trainer.recipe import Announce, prepare, streams
 
 
-def check_run(config: Config) -> Iterator[Measurement]:
+def check_run(config: Config, announce: Announce | None = None) -> Iterator[Measurement]:
     """Everything about one run: rows, start, gradients, a tiny set, and the training itself.
 
     Args:
         config: every choice, the number of epochs to watch among them.
+        announce: Told what the data are before anything is measured.
 
     Raises:
         DataError: the data cannot be trained on.
     """
     learning, _ = streams(config.seed)  # the very run that `fit` would make
     task = prepare(config, learning)
+    if announce is not None:
+        announce(task.table, task.parts)
     network, loss, rows = task.model.network, task.model.loss, task.examined()
     start = check_start(network, rows, loss)
     yield from start

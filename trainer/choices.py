@@ -14,12 +14,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
-from serving.bundle import Name, positive_index, refusal
+from serving.bundle import Name, positive_index
+from trainer.data.column_names import split_names
 from trainer.data.preprocess import Encoding, Scaling
 from trainer.data.reading import Reading
 from trainer.data.tables import DataError, Task
@@ -74,7 +73,41 @@ def _a_name(value: object) -> object:
     return str(value) if isinstance(value, int) else value
 
 
-Columns = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+def _column_names(value: object) -> object:
+    """Names of columns as people list them: `a,b`, `"Revenue, USD",id`, or a list."""
+    return split_names(value) if isinstance(value, str) else value
+
+
+def _named(value: object) -> object:
+    """Names for columns, of which a last comma is none."""
+    return [name for name in split_names(value) if name] if isinstance(value, str) else value
+
+
+def _a_delimiter(value: str) -> str:
+    sign = "\t" if value in ("tab", "\\t") else value
+    if len(sign) != 1 or not sign.isascii() or sign in '"\r\n\0':
+        raise ValueError("expected one character such as ; or the word tab")
+    return sign
+
+
+def _a_decimal(value: str) -> str:
+    if value not in (".", ","):
+        raise ValueError("expected a point or a comma")
+    return value
+
+
+def _an_encoding(value: str) -> str:
+    try:
+        "a,1\n".encode(value)
+    except (LookupError, ValueError) as error:
+        raise ValueError("expected an encoding such as utf-8, utf-16, cp1252 or latin-1") from error
+    return value
+
+
+Columns = Annotated[tuple[str, ...], BeforeValidator(_column_names)]
+Delimiter = Annotated[str, AfterValidator(_a_delimiter)]
+Decimal = Annotated[str, AfterValidator(_a_decimal)]
+TextEncoding = Annotated[str, AfterValidator(_an_encoding)]
 
 
 class Config(BaseModel):
@@ -87,7 +120,9 @@ class Config(BaseModel):
     task: Literal["classification", "regression"] | None = Field(
         None, description="classification or regression [inferred from the target]"
     )
-    names: Columns = Field((), description="the columns' names, of a file without a header")
+    names: Annotated[tuple[str, ...], BeforeValidator(_named)] = Field(
+        (), description="the columns' names, of a file without a header"
+    )
     drop: Columns = Field((), description="columns to leave out")
     number: Columns = Field((), description="columns that are numbers, whatever they look like")
     boolean: Columns = Field((), description="columns that are true or false")
@@ -98,6 +133,17 @@ class Config(BaseModel):
     )
     time: str | None = Field(
         None, description="column by which later rows are kept to judge the model on [none]"
+    )
+    delimiter: Delimiter | None = Field(
+        None, description="character between the cells of a CSV file, or tab [a comma]"
+    )
+    decimal: Decimal | None = Field(
+        None,
+        description="decimal sign of the numbers in a CSV file, . or , which may then have "
+        "thousands separators too: 1.234,56 with a comma [a point, without them]",
+    )
+    encoding: TextEncoding | None = Field(
+        None, description="encoding of a CSV file, such as cp1252, latin-1 or utf-16 [utf-8]"
     )
     name: Name | None = Field(None, description="the model's name [that of the data]")
     models: Path = Field(Path("models"), description="the repository to write to")
@@ -196,29 +242,29 @@ class Config(BaseModel):
     def _fitting(self) -> Config:
         if len(self.activation) not in (1, len(self.hidden)):
             raise ValueError(
-                f"expected one activation for all hidden layers, or one for each of the "
-                f"{len(self.hidden)}; got {len(self.activation)}"
+                f"activation: expected one activation for all hidden layers, or one for each of "
+                f"the {len(self.hidden)}; got {len(self.activation)}"
             )
         if self.weight_decay and self.optimizer != "adamw":
             raise ValueError(
-                f"expected the optimizer adamw for a weight decay; got {self.optimizer}; "
-                f"choose it, or l2 instead"
+                f"weight_decay: expected the optimizer adamw for a weight decay; got "
+                f"{self.optimizer}; choose it, or l2 instead"
             )
         if self.target_scaling == "log" and self.loss == "poisson":
             raise ValueError(
-                "expected no logarithm of the target for the loss poisson, which takes one itself; "
-                "got log; leave it out"
+                "target_scaling: expected no logarithm of the target for the loss poisson, "
+                "which takes one itself; got log; leave it out"
             )
         if self.batch_norm and self.batch_size < 2:
-            raise ValueError("expected a batch size of at least 2 for batch norm; got 1")
+            raise ValueError("batch_size: expected at least 2 for batch norm; got 1")
         return self
 
     def reading(self) -> Reading:
         """How the data are to be read."""
-        asked = {f.name for f in fields(Reading)}
+        asked = {f.name for f in fields(Reading)} & set(Config.model_fields)
         return Reading(**{name: getattr(self, name) for name in asked})
 
-    def encoding(self) -> Encoding:
+    def feature_encoding(self) -> Encoding:
         """How columns are to be encoded."""
         # What is refused when it is served must not be merged in training.
         rare = 1 if self.unseen == "refuse" else self.rare
@@ -307,19 +353,3 @@ class Config(BaseModel):
             max_norm=None if self.max_norm is None else MaxNorm(self.max_norm),
             average=WeightAverage(self.average) if self.average else None,
         )
-
-
-def faults(error: ValidationError, model: type[BaseModel] = Config) -> str:
-    """What a model, by default `Config`, refuses, said of its keys as they are options."""
-    # A list whose entries are wrong is not also too short.
-    found = [e for e in error.errors() if e["type"] != "too_short" or not e["input"]]
-    return "; ".join(_fault(e, model) for e in found)
-
-
-def _fault(error: ErrorDetails, model: type[BaseModel]) -> str:
-    if not error["loc"]:  # of several options together
-        return error["msg"].removeprefix("Value error, ")
-    name = str(error["loc"][0])
-    if error["type"] == "extra_forbidden":
-        return f"expected a key out of {', '.join(model.model_fields)}; got {name!r}"
-    return f"{name.replace('_', '-')}: {refusal(error, model)}"

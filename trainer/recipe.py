@@ -22,7 +22,6 @@ from trainer.evaluate.calibration import fit_calibration
 from trainer.evaluate.cautions import cautions
 from trainer.evaluate.naming import MACRO_AVERAGES
 from trainer.evaluate.threshold import Aim, choose
-from trainer.export.graph import require_other_names
 from trainer.export.package import export_bundle
 from trainer.export.write import require_writable
 from trainer.fit.batches import Rows
@@ -141,7 +140,6 @@ def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Genera
         DataError: the data cannot be trained on.
     """
     loss = config.loss_for(table.task)
-    require_other_names(table.records.columns)
     if config.target_scaling == "log" and not (table.target > 0).all():
         raise DataError(
             f"{table.source}: expected targets above 0 to take logarithms of; got "
@@ -155,7 +153,7 @@ def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Genera
         layers=config.layers,
         loss=loss,
         rng=weights,
-        encoding=config.encoding(),
+        encoding=config.feature_encoding(),
         logarithmic=config.target_scaling == "log",
     )
     if model.classes is not None and table.task == "binary":

@@ -24,6 +24,7 @@ from serving.bundle.manifest import (
     FEATURES,
     GAPS,
     MANIFEST,
+    OUTPUTS,
     REFERENCE,
     SCHEMA_VERSION,
     SELFTEST,
@@ -47,7 +48,7 @@ from serving.bundle.manifest import (
     TransientBundleError,
     Variant,
 )
-from serving.bundle.phrases import counted, refusal
+from serving.bundle.phrases import closest, counted, refusal
 from serving.bundle.positive import positive_index
 from serving.bundle.promotion import PromotionError, only_writer, promote
 from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Expected, SelfTest
@@ -60,6 +61,7 @@ __all__ = [
     "GAPS",
     "MANIFEST",
     "NUMBER",
+    "OUTPUTS",
     "REFERENCE",
     "SCHEMA_VERSION",
     "SELFTEST",
@@ -90,6 +92,7 @@ __all__ = [
     "TransientBundleError",
     "Variant",
     "breaking_differences",
+    "closest",
     "counted",
     "ignored",
     "join",

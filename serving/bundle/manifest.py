@@ -42,6 +42,11 @@ class _Column(_Part):
     # Name of the graph's input, where the column's own name is that of an output; else that name.
     tensor: Annotated[str, Field(min_length=1)] | None = None
 
+    @property
+    def input_name(self) -> str:
+        """Name of the graph's input, where the column is an input of its own."""
+        return self.tensor or self.name
+
 
 class Number(_Column):
     """A number; a float32 or float64 input whose NaN is a gap."""
@@ -102,6 +107,7 @@ class Date(_Column):
 Input = Annotated[Number | Boolean | Category | Date, Field(discriminator="type")]
 # What stands for a category that is not there, in any case; files and requests say it alike.
 GAPS = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
+OUTPUTS = ("label", "probabilities", "value")  # names of a graph's outputs, whichever it has
 FEATURES = "features"  # the one input of a graph whose columns are all numbers and booleans
 
 
@@ -261,6 +267,19 @@ class Manifest(_Part):
         if len({column.name for column in inputs}) < len(inputs):
             raise ValueError("expected distinct names; got one twice")
         return inputs
+
+    @model_validator(mode="after")
+    def _inputs_apart(self) -> Manifest:
+        if self.all_numbers:
+            return self
+        outputs = ("value",) if self.classes is None else ("label", "probabilities")
+        names = [*outputs, *(column.input_name for column in self.inputs)]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(
+                f"expected names of the graph's inputs that differ from each other and from its "
+                f"outputs; got {twice!r} twice"
+            )
+        return self
 
     @field_validator("files")
     @classmethod

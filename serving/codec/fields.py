@@ -68,6 +68,7 @@ class Field(ABC):
 
     Attributes:
         name: the column's.
+        tensor: Name of the graph's input, where the column is an input of its own.
         fills_gaps: whether the graph takes a gap.
         dtype: of the column as the graph takes it; texts are objects.
         gap: how the graph is told of a gap.
@@ -79,7 +80,7 @@ class Field(ABC):
     expected: str
 
     def __init__(self, column: Input) -> None:
-        self.name = column.name
+        self.name, self.tensor = column.name, column.input_name
         self.fills_gaps = column.missing == "impute"
 
     @abstractmethod
@@ -372,14 +373,14 @@ class Fields:
             columns: the n values of each, checked.
 
         Returns:
-            `features`, float32 `(n, len(self))`, or each column under its name, `(n, 1)` of its
-            own dtype.
+            `features`, float32 `(n, len(self))`, or each column under the name of its input,
+            `(n, 1)` of its own dtype.
         """
         if self.all_numbers:
             across = np.array(columns, dtype=np.float64)
             return {FEATURES: across.T.astype(np.float32, order="C")}
         return {
-            field.name: np.array(column, dtype=field.dtype)[:, None]
+            field.tensor: np.array(column, dtype=field.dtype)[:, None]
             for field, column in zip(self.columns, columns, strict=True)
         }
 

@@ -105,7 +105,7 @@ def _dtypes(manifest: Manifest) -> dict[str, str]:
     """The graph's inputs that the manifest promises, by name."""
     if manifest.all_numbers:
         return {FEATURES: "float32"}
-    return {column.name: _DTYPE_OF[column.type] for column in manifest.inputs}
+    return {column.input_name: _DTYPE_OF[column.type] for column in manifest.inputs}
 
 
 def _require_inputs(bundle: Bundle, session: Session) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
+from typing import Any
 
 import click
 from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
-from trainer.data.findings import find
+from trainer.data.findings import Finding, find
 from trainer.data.reading import Inferred
 from trainer.data.splits import Split, class_codes, class_shares
 from trainer.data.tables import Table
@@ -19,14 +21,40 @@ from trainer.export.columns import iso
 SHOWN = 40  # columns of a file that are listed at most
 
 
-def announce(table: Table, parts: Split) -> None:
-    """Say on stderr what was found in a file's columns, and what in the rows needs attention."""
+class Announcement:
+    """Says what is known of the data before training, and keeps the findings for `--json`.
+
+    Attributes:
+        findings: What was said to need attention.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no findings."""
+        self.findings: list[Finding] = []
+
+    def __call__(self, table: Table, parts: Split) -> None:
+        """Say it."""
+        self.findings += announce(table, parts)
+
+    def described(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the findings as they stand in a JSON object."""
+        return {"findings": [asdict(finding) for finding in self.findings]}
+
+
+def announce(table: Table, parts: Split) -> list[Finding]:
+    """Say on stderr what was found in a file's columns, and what in the rows needs attention.
+
+    Returns:
+        The latter.
+    """
     if table.inferred:
         # Names are names: neither markup nor emoji.
         console = Console(file=sys.stderr, width=100, highlight=False, markup=False, emoji=False)
         console.print(_columns(table, parts))
-    for finding in find(table, parts):
+    findings = find(table, parts)
+    for finding in findings:
         click.echo(f"warning: {finding.name}: {finding.detail}; {finding.remedy}", err=True)
+    return findings
 
 
 def _columns(table: Table, parts: Split) -> Grid:

@@ -11,6 +11,7 @@ import click
 
 from serving.bundle import counted
 from trainer.check import GradientCase, check_library, check_run
+from trainer.cli.announce import Announcement
 from trainer.cli.options import SOURCES, choices, configure
 from trainer.data.tables import DataError
 from trainer.fit.diagnostics import FAULTS, Measurement
@@ -24,22 +25,27 @@ LIMITS = {"central": 1e-6, "complex": 1e-11}
 def check(config: Path | None, as_json: bool, **options: str | None) -> None:
     """Examine a run on DATA: its rows, first weights, gradients, and the training itself.
 
-    Takes the options of fit and writes nothing. Each fault has a name, a measure, a bound and a
-    remedy; exit status 0 only if there is none. Without DATA, the gradient of every kind of layer,
-    activation, loss and penalty is checked on this machine, by centred differences and by the
-    complex step.
+    Takes the options of fit and writes nothing; says of the data what fit says. Each fault has a
+    name, a measure, a bound and a remedy; exit status 0 only if there is none. Without DATA, the
+    gradient of every kind of layer, activation, loss and penalty is checked on this machine, by
+    centred differences and by the complex step.
     """
     if config is None and all(value is None for value in options.values()):
         _check_library(as_json)
         return
+    announce = Announcement()
     try:
-        measurements = list(check_run(configure(config, options)))
+        measurements = list(check_run(configure(config, options), announce))
     except DataError as error:
         raise click.ClickException(str(error)) from error
     worst = _worst(measurements)
     findings = [m for m in worst if not m.healthy]
     if as_json:
-        report = {"healthy": not findings, "measurements": list(map(_described, worst))}
+        report = {
+            "healthy": not findings,
+            "measurements": list(map(_described, worst)),
+            **announce.described(),
+        }
         click.echo(json.dumps(report))
     else:
         for m in worst:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from serving.bundle import Bundle, BundleError, Candidate, Compression, Drop
 from serving.runtime import GraphError
-from trainer.choices import faults
+from trainer.choices import Config
 from trainer.cli.figures import caution_lines
 from trainer.cli.fit import stage_option, uptake
 from trainer.cli.options import option
@@ -29,6 +29,8 @@ from trainer.evaluate.naming import metric_label
 from trainer.export.parity import ParityError
 from trainer.fit.callbacks import ProgressBar
 from trainer.fit.loop import TrainingDivergedError
+from trainer.refusals import faults
+from trainer.runs import RunError, copy_run
 
 F = TypeVar("F", bound=Callable[..., Any])
 REFUSALS = (
@@ -46,9 +48,14 @@ def _goals(command: F) -> F:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @_goals
 @stage_option
+@click.option("--runs", type=click.Path(file_okay=False, path_type=Path),
+              help="where fit kept the run, which is kept for the new version too  "
+              "[default: runs]")  # fmt: skip
 @click.option("--data", help="where the data are now  [default: where they were]")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a table")
-def compress(bundle: Path, data: str | None, stage: bool, as_json: bool, **options: Any) -> None:
+def compress(
+    bundle: Path, runs: Path | None, data: str | None, stage: bool, as_json: bool, **options: Any
+) -> None:
     """Make a model smaller and faster, to a stated budget.
 
     BUNDLE is models/NAME or models/NAME/VERSION, and its data lie where they lay when it was
@@ -72,6 +79,8 @@ def compress(bundle: Path, data: str | None, stage: bool, as_json: bool, **optio
         )
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error
+    if done.bundle is not None:
+        _keep(runs, dense, done.bundle)
     if as_json:
         place = None if done.bundle is None else str(done.bundle.path)
         warnings = [asdict(caution) for caution in _cautions(done)]
@@ -79,6 +88,16 @@ def compress(bundle: Path, data: str | None, stage: bool, as_json: bool, **optio
         click.echo(json.dumps(told | {"positive": done.positive}))
     else:
         _summarise(done)
+
+
+def _keep(runs: Path | None, dense: Bundle, made: Bundle) -> None:
+    """Keep the run of the dense version for the new one too, lest its report depend on the old."""
+    place: Path = Config.model_fields["runs"].default if runs is None else runs
+    try:
+        copy_run(place, dense, made)
+    except RunError as error:
+        if runs is not None:  # it was asked for
+            click.echo(f"warning: {error}", err=True)
 
 
 def _tell(trial: Trial) -> None:

@@ -13,7 +13,7 @@ import click
 from serving.bundle import STAGED, Bundle, BundleError, Manifest, counted
 from serving.runtime import GraphError
 from trainer.choices import Config
-from trainer.cli.announce import announce
+from trainer.cli.announce import Announcement
 from trainer.cli.figures import (
     baselines_fact,
     caution_lines,
@@ -89,7 +89,7 @@ def fit(
     DATA is a built-in name or a file. Text, truth values and up to 20 different integers are
     classes, other numbers are quantities; --task says otherwise.
     """
-    chosen = configure(config, options)
+    chosen, announce = configure(config, options), Announcement()
     try:
         bundle, trained = fit_and_follow(
             chosen, checkpoint, log, tensorboard, announce, stage=stage
@@ -97,7 +97,7 @@ def fit(
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(describe(bundle)))
+        click.echo(json.dumps(describe(bundle) | announce.described()))
     else:
         summarise(bundle, trained)
 
@@ -199,7 +199,7 @@ def _settled(manifest: Manifest) -> dict[str, str]:
 def uptake(bundle: Bundle) -> str:
     """Return when servers take a new version up: by themselves, or once it is promoted."""
     if not bundle.path.name.startswith(STAGED):
-        return "a running server takes it up by itself"
+        return f"a running server of {bundle.path.parent.parent} takes it up by itself"
     manifest, models = bundle.manifest, bundle.path.parent.parent
     return (
         f"no server takes it up until you run:\n"
@@ -232,5 +232,4 @@ def summarise(bundle: Bundle, trained: Trained) -> None:
         click.echo(textwrap.fill(f"{name:<11} {fact}", 100, subsequent_indent=12 * " "))
     for line in caution_lines(cautions(manifest)):
         click.echo(textwrap.fill(line, 100, subsequent_indent=12 * " "))
-    if bundle.path.name.startswith(STAGED):
-        click.echo(f"\n{uptake(bundle)}")
+    click.echo(f"\n{uptake(bundle)}")

@@ -13,11 +13,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from serving.bundle import Bundle, BundleError
 from serving.runtime import GraphError
 from trainer.cli.evaluation import evaluation_json, evaluation_lines
-from trainer.cli.options import NewFile
+from trainer.cli.options import NewFile, as_written, checked
 from trainer.cli.verify import version_folder
+from trainer.data.column_names import split_names
 from trainer.data.tables import DataError
 from trainer.evaluate.file_truth import FileTruth
-from trainer.score import WRITERS
+from trainer.score import WRITERS, kept_names
 from trainer.score import score as score_file
 
 
@@ -34,6 +35,7 @@ from trainer.score import score as score_file
 @click.option("--evaluate", is_flag=True,
               help="compare the answers with the target, a column of INPUT")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of text")
+@as_written("delimiter", "decimal", "encoding")
 def score(
     bundle: Path,
     source: Path,
@@ -43,6 +45,7 @@ def score(
     keep: str,
     evaluate: bool,
     as_json: bool,
+    **written: str | None,
 ) -> None:
     """Answer every row of the file INPUT with a bundle, as a server would.
 
@@ -71,12 +74,16 @@ def score(
                 names=_listed(names),
                 keep=_listed(keep),
                 watch=None if truth is None else truth.add,
+                **checked(written),
                 progress=lambda done: bar.update(task, completed=done),
             )
         found = None if truth is None else truth.result()
     except (BundleError, DataError, GraphError, OSError) as error:
         raise click.ClickException(str(error)) from error
     manifest = opened.manifest
+    for name, own in kept_names(manifest, _listed(keep)).items():
+        if own != name:
+            click.echo(f"{name} of {source} is written as {own}, beside the answer", err=True)
     if as_json:
         told = {
             "rows": rows,
@@ -92,4 +99,4 @@ def score(
 
 
 def _listed(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
+    return [name for name in split_names(names) if name]

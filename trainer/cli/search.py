@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from serving.bundle import counted
-from trainer.cli.announce import announce
+from trainer.cli.announce import Announcement
 from trainer.cli.fit import REFUSALS, fit_and_follow, following, summarise
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.sources import default_name
@@ -32,12 +32,19 @@ from trainer.search import (
     read_grid,
 )
 from trainer.search.candidates import shown
+from trainer.search.grid import Plan
 
 if TYPE_CHECKING:
     from trainer.search.run import Outcome
 
 
-@click.command(epilog=SOURCES)
+PLAN = "; ".join(
+    f"{name} ({' '.join(str(field.description).split())})"
+    for name, field in Plan.model_fields.items()
+)
+
+
+@click.command(epilog=f"{SOURCES}\n\nKeys of [search]: {PLAN}.")
 @choices()
 @following
 @click.option("--grid", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -75,7 +82,7 @@ def search(
     """
     from trainer.search.run import search as run_search  # noqa: PLC0415 - slow to import: scikit-learn
 
-    chosen = configure(config, options)
+    chosen, announce = configure(config, options), Announcement()
     name = chosen.name or default_name(chosen.data)
     try:
         asked = read_grid(grid)
@@ -92,7 +99,12 @@ def search(
     except (JournalError, *REFUSALS) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        report = {"engine": engine, **_described(outcome, asked, finished), "fit": describe(bundle)}
+        report = {
+            "engine": engine,
+            **_described(outcome, asked, finished),
+            **announce.described(),
+            "fit": describe(bundle),
+        }
         click.echo(json.dumps(report))
     else:
         summarise(bundle, trained)

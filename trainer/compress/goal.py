@@ -83,7 +83,11 @@ class Goal(BaseModel):
     @model_validator(mode="after")
     def _something(self) -> Goal:
         if not self.int8 and self.qat:
-            raise ValueError("expected int8 with qat, which trains it; got no int8; leave one out")
+            raise ValueError(
+                "qat: expected int8 with qat, which trains it; got no int8; leave one out"
+            )
         if not self.int8 and self.prune == "none" and self.sparse is None:
-            raise ValueError("expected something to try; got neither int8 nor prune nor sparse")
+            raise ValueError(
+                "prune: expected something to try; got neither int8 nor prune nor sparse"
+            )
         return self

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from pydantic import ValidationError
 
 from serving.bundle import Bundle, BundleError
-from trainer.choices import Config, faults
+from trainer.choices import Config
 from trainer.compress.plain import dense_layers, plain
 from trainer.data.splits import Split
 from trainer.data.tables import DataError, Table
@@ -26,6 +26,7 @@ from trainer.export.graph import build_graph
 from trainer.model import Model
 from trainer.nn import Embedding
 from trainer.recipe import prepare_on, read
+from trainer.refusals import faults
 
 DENSE = "fp32"  # the variant that was trained
 
@@ -77,7 +78,7 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
         config = Config.model_validate(chosen)
     except ValidationError as error:
         raise BundleError(
-            f"{bundle.path}: expected the choices of a training run; {faults(error)}"
+            f"{bundle.path}: expected the choices of a training run; {faults(error, Config, str)}"
         ) from error
     try:
         table, parts = read(config)

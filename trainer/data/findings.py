@@ -38,7 +38,9 @@ MANY_WORDS = 1000
 LISTED = 10  # columns or classes named in one sentence
 
 # As people name what only tells rows apart: id, user_id, userId, PassengerId, index, row number.
-IDENTIFIER = re.compile(r"(?:.*[\W_])?(?:id|key|uuid|guid|index|number|no)|(?s:.*)[a-z](?:Id|ID)")
+IDENTIFIER = re.compile(
+    r"(?:.*[\W_])?(?:id|key|uuid|guid|index|number|no)|(?s:.*)[a-z](?:Id|ID)|unnamed: [\d.]+"
+)
 
 REMEDIES = {
     "identifier_column": "leave out what only tells rows apart: --drop NAME",
@@ -50,6 +52,8 @@ REMEDIES = {
     "these in one part: --group NAME; where few features can meet by chance, all is well",
     "rare_class": "merge rare classes or find more rows of them; --class-weight balanced makes "
     "those there are count, and with it --calibrate keeps the probabilities true",
+    "index_column": "to have it as a feature, say its kind, such as --number NAME; to have nothing "
+    "said, --drop NAME",
     "mostly_missing_column": "unless it matters that it is missing, --drop NAME",
     "many_categories": "merge rare texts into fewer, or --drop NAME",
 }
@@ -60,7 +64,7 @@ class Finding:
     """Something that should be known before training.
 
     Attributes:
-        name: which kind, a key of `REMEDIES`.
+        name: which kind, such as a key of `REMEDIES`.
         columns: that it is about, in the order of a row; of a rare class the target; of rows none.
         detail: what was found, in one sentence with its numbers.
         remedy: what to do, with the option that does it.
@@ -86,8 +90,11 @@ def find(table: Table, parts: Split) -> list[Finding]:
     look = _Look.of(table, parts)
     constant = _constant(look)
     varying = [pair for pair in look.columns if pair[0].name not in constant]
-    identifiers = _identifiers(look, varying)
+    # Texts that are meant for numbers differ as numbers do, and are not to be dropped for that.
+    suspected = {column.name for column in table.inferred if column.suspicion is not None}
+    identifiers = _identifiers(look, [pair for pair in varying if pair[0].name not in suspected])
     found = [
+        *of_file(table),
         look.finding("identifier_column", identifiers, "different from row to row in {rows}: {}"),
         look.finding("constant_column", constant, "at most one value in {all}: {}"),
         look.finding("duplicate_column", _duplicates(look, varying), "equal in {all}: {}"),
@@ -108,6 +115,22 @@ def find(table: Table, parts: Split) -> list[Finding]:
         ),
     ]
     return [finding for finding in found if finding is not None]
+
+
+def of_file(table: Table) -> Iterator[Finding]:
+    """Yield what was found when a file was read: its index, and texts meant for something else."""
+    if table.index:
+        called = _listed([name or "a column without a name" for name in table.index])
+        detail = f"left out, for it only numbers the rows: {called}"
+        remedy = REMEDIES["index_column"]
+        if "" in table.index:
+            remedy = "to have it as a feature, name it in the header; to hear nothing, --drop ''"
+        yield Finding("index_column", table.index, detail, remedy)
+    suspicions = [column.suspicion for column in table.inferred if column.suspicion is not None]
+    for remedy in dict.fromkeys(found.remedy for found in suspicions):
+        alike = [found for found in suspicions if found.remedy == remedy]
+        names = tuple(found.name for found in alike)
+        yield Finding("numbers_as_text", names, _listed([f.detail for f in alike]), remedy)
 
 
 Pair = tuple[Column, NDArray[Any]]  # a column and its values, as `Records.column` has them

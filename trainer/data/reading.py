@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+from trainer.data.column_names import resolve
 from trainer.data.records import Kind
+
+LISTS = ("drop", "number", "boolean", "category", "date")  # of names of columns
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,11 @@ class Reading:
         date: of ISO 8601 dates, or dates and times.
         group: whose row each is; no feature.
         time: when each row came about, a date or a number; a feature unless dropped.
+        delimiter: Character between two cells of a CSV file [default: a comma].
+        decimal: Decimal sign of numbers in texts, `.` or `,`, which may then have thousands
+            separators too; by default a point, without them.
+        encoding: Encoding of a CSV file [default: UTF-8].
+        index: Columns that only number the rows, and are left out; found in the file, never said.
     """
 
     target: str | None = None
@@ -34,6 +44,15 @@ class Reading:
     date: tuple[str, ...] = ()
     group: str | None = None
     time: str | None = None
+    delimiter: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    index: tuple[str, ...] = ()
+
+    def resolved(self, columns: Sequence[str]) -> Reading:
+        """Return the reading with columns whose names hold commas as the file spells them."""
+        lists: dict[str, Any] = {name: resolve(getattr(self, name), columns) for name in LISTS}
+        return replace(self, **lists)
 
     def kinds(self) -> dict[str, Kind]:
         """The kind of each column of which one is said."""
@@ -43,6 +62,21 @@ class Reading:
         said |= dict.fromkeys(self.category, "category")
         said |= dict.fromkeys(self.date, "date")
         return said
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """What says that a column of texts is meant for numbers or dates.
+
+    Attributes:
+        name: Name of the column.
+        detail: What was found, with its numbers and some cells.
+        remedy: What to do.
+    """
+
+    name: str
+    detail: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -62,6 +96,7 @@ class Inferred:
         whole: whether all are whole numbers.
         words: of a category, its texts, sorted.
         oddity: the value, and its row, for which numbers, dates or truth values became texts.
+        suspicion: What says that its texts are meant for numbers or dates, if anything does.
     """
 
     name: str
@@ -76,3 +111,4 @@ class Inferred:
     whole: bool = False
     words: tuple[str, ...] = ()
     oddity: str = ""
+    suspicion: Suspicion | None = None

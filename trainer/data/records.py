@@ -6,14 +6,14 @@ arrays mapped from files serve as well as arrays in memory. A gap stays a gap he
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import FEATURES
+from serving.bundle import FEATURES, OUTPUTS
 
 Kind = Literal["number", "boolean", "category", "date"]
 MISSING = -1  # the code of a category that is not there
@@ -32,6 +32,25 @@ class Column:
     name: str
     kind: Kind = "number"
     words: tuple[str, ...] = ()
+
+
+def input_names(columns: Sequence[Column]) -> dict[str, str]:
+    """Names of a graph's inputs where each column is one: the column's own, unless an output's.
+
+    Returns:
+        By the column's name that of its input, all distinct: `label_input` for `label`.
+    """
+    taken = {*OUTPUTS, *(column.name for column in columns)}
+    found = {}
+    for column in columns:
+        name = column.name
+        if name in OUTPUTS:
+            name += "_input"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+        found[column.name] = name
+    return found
 
 
 @dataclass(frozen=True)
@@ -105,22 +124,26 @@ class Records:
                     return values
         raise KeyError(name)
 
-    def inputs(self) -> dict[str, NDArray[Any]]:
+    def inputs(self, names: Mapping[str, str] | None = None) -> dict[str, NDArray[Any]]:
         """The rows as a graph takes them.
+
+        Args:
+            names: of the graph's inputs by column; those of `input_names` if left out.
 
         Returns:
             Where all columns are numbers `features`, float32 `(n, n_columns)`; else each column
-            under its name, `(n, 1)`: float32 with NaN for a gap, float64 likewise for a date, and
-            of a category its text with "" for a gap, as objects.
+            under the name of its input, `(n, 1)`: float32 with NaN for a gap, float64 likewise
+            for a date, and of a category its text with "" for a gap, as objects.
         """
         if self.all_numbers:
             return {FEATURES: self.numbers}
+        names = input_names(self.columns) if names is None else names
         found: dict[str, NDArray[Any]] = {}
         for column in self.columns:
             values = self.column(column.name)
             if column.kind == "category":
                 values = np.array([*column.words, ""], dtype=object)[values]  # −1 is the last
-            found[column.name] = np.ascontiguousarray(values[:, None])
+            found[names[column.name]] = np.ascontiguousarray(values[:, None])
         return found
 
 

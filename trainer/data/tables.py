@@ -49,6 +49,7 @@ class Table:
         times: when each row came about, float64 `(n,)`: later rows are kept to judge by; None where
             order means nothing.
         inferred: what was found in each column of a file; of other sources nothing.
+        index: Columns of the file that were left out because they only number its rows.
     """
 
     source: str
@@ -60,6 +61,7 @@ class Table:
     groups: NDArray[np.int64] | None = None
     times: NDArray[np.float64] | None = None
     inferred: tuple[Inferred, ...] = ()
+    index: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -91,6 +93,7 @@ def make_table(
     groups: NDArray[np.int64] | None = None,
     times: NDArray[np.float64] | None = None,
     inferred: tuple[Inferred, ...] = (),
+    index: tuple[str, ...] = (),
 ) -> Table:
     """Check the parts and put them together.
 
@@ -104,6 +107,7 @@ def make_table(
         groups: as of `Table`, as are the two after it.
         times: `(n,)`.
         inferred: one per column.
+        index: as of `Table`.
 
     Raises:
         DataError: naming the first fault found.
@@ -134,6 +138,7 @@ def make_table(
         groups=groups,
         times=times,
         inferred=inferred,
+        index=index,
     )
 
 
@@ -157,15 +162,17 @@ def check_names(source: str, names: Sequence[str]) -> None:
     """Hold the columns' names of a file to what a record can have.
 
     Raises:
-        DataError: one is empty or there twice.
+        DataError: one is there twice, or several are empty.
     """
     repeated = sorted({name for name in names if name and names.count(name) > 1})
     if repeated:
         raise DataError(f"{source}: expected distinct column names; got {listed(repeated)} twice")
-    if "" in names:
+    unnamed = [str(place) for place, name in enumerate(names, 1) if not name]
+    if len(unnamed) > 1:
+        more = f" and {len(unnamed) - SHOWN} more" if len(unnamed) > SHOWN else ""
         raise DataError(
-            f"{source}: expected a name for every column; got none for column "
-            f"{names.index('') + 1}; name it, or drop it if it is an index"
+            f"{source}: expected a name for every column; got none for columns "
+            f"{', '.join(unnamed[:SHOWN])}{more}; name them in the header, or remove them"
         )
 
 

@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 
 from serving.bundle import GAPS, Arrays, Manifest, counted
 from trainer.data.files import cells
+from trainer.data.files.columnar import counted_rows
+from trainer.data.files.ingest import RowNames
 from trainer.data.tables import DataError, listed
 from trainer.evaluate.judgement import MOST_JUDGED
 from trainer.evaluate.metrics import measure, never_answered
@@ -56,14 +59,11 @@ class FileTruth:
 
     Args:
         manifest: Of the bundle that answers.
-        numbers: Reads numbers of a column of a file, None if there is something else.
         most: Rows kept at most.
     """
 
-    def __init__(
-        self, manifest: Manifest, *, numbers: Reader = cells.numbers, most: int = MOST_JUDGED
-    ) -> None:
-        self._manifest, self._numbers = manifest, numbers
+    def __init__(self, manifest: Manifest, *, most: int = MOST_JUDGED) -> None:
+        self._manifest = manifest
         classes = manifest.classes
         self._labels = None if classes is None else _Labels(classes, manifest.data.target[0])
         self._most = max(1, min(most, MOST_NUMBERS // len(classes or [0])))
@@ -71,18 +71,27 @@ class FileTruth:
         self._kept: list[tuple[NDArray[Any], ...]] = []  # keys, truth and answers of rows
         self._held = self._rows = 0
 
-    def add(self, batch: pa.RecordBatch, answers: Arrays) -> None:
+    def add(
+        self,
+        batch: pa.RecordBatch,
+        answers: Arrays,
+        *,
+        decimal: str | None = None,
+        row_names: RowNames = counted_rows,
+    ) -> None:
         """Take in the next rows.
 
         Args:
             batch: The rows as they were read, the target among them.
             answers: The graph's outputs for them.
+            decimal: Decimal sign of numbers in texts; None for a plain point.
+            row_names: How messages call rows.
 
         Raises:
             DataError: If the target is not there, has gaps, or holds what is none of the model's
                 classes or no number.
         """
-        truth = self._truth(batch)
+        truth = self._truth(batch, decimal, row_names)
         if self._labels is None:
             found: tuple[NDArray[Any], ...] = (truth, answers["value"])
         else:
@@ -131,7 +140,9 @@ class FileTruth:
             joined = tuple(array[rows] for array in joined)
         self._kept, self._held = [joined], len(joined[0])
 
-    def _truth(self, batch: pa.RecordBatch) -> NDArray[Any]:
+    def _truth(
+        self, batch: pa.RecordBatch, decimal: str | None, row_names: RowNames
+    ) -> NDArray[Any]:
         targets = self._manifest.data.target
         # Files are read with their names in one normal form.
         there = {unicodedata.normalize("NFC", name): name for name in batch.schema.names}
@@ -143,24 +154,31 @@ class FileTruth:
             )
         columns = [batch[name] for name in names]
         if self._labels is not None:
-            return self._labels.read(columns[0], self._rows)
+            return self._labels.read(columns[0], self._rows, row_names)
         return np.stack(
-            [self._values(c, name) for c, name in zip(columns, targets, strict=True)], axis=1
+            [
+                self._values(c, name, partial(cells.numbers, decimal=decimal), row_names)
+                for c, name in zip(columns, targets, strict=True)
+            ],
+            axis=1,
         )
 
-    def _values(self, column: pa.Array, name: str) -> NDArray[np.float64]:
-        values = self._numbers(column)
+    def _values(
+        self, column: pa.Array, name: str, numbers: Reader, row_names: RowNames
+    ) -> NDArray[np.float64]:
+        values = numbers(column)
         if values is None:
-            place, text = cells.first_odd(column, self._numbers)
+            place, text = cells.first_odd(column, numbers)
+            (called,) = row_names(self._rows + place)
             raise DataError(
-                f"expected numbers in the target {name!r}; got {text!r} in row "
-                f"{self._rows + place + 1}; correct it, or leave out --evaluate"
+                f"expected numbers in the target {name!r}; got {text!r} in {called}; "
+                f"correct it, or leave out --evaluate"
             )
         if not np.isfinite(values).all():
-            place = int(np.isfinite(values).argmin())
+            (called,) = row_names(self._rows + int(np.isfinite(values).argmin()))
             raise DataError(
-                f"expected a finite number in every row of the target {name!r}; got none in row "
-                f"{self._rows + place + 1}; fill it, or drop that row"
+                f"expected a finite number in every row of the target {name!r}; got none in "
+                f"{called}; fill it, or drop that row"
             )
         return values
 
@@ -181,12 +199,13 @@ class _Labels:
                 for place, word in enumerate(words):
                     self._places.setdefault(word, place)
 
-    def read(self, column: pa.Array, before: int) -> NDArray[np.int32]:
+    def read(self, column: pa.Array, before: int, row_names: RowNames) -> NDArray[np.int32]:
         """Return each row's place among the classes, `(n,)`.
 
         Args:
             column: The target in a batch.
             before: Rows before the batch, for messages.
+            row_names: How these call rows.
 
         Raises:
             DataError: If a row has none, or one that is none of the model's; it names them.
@@ -199,12 +218,14 @@ class _Labels:
             return found
         if (found == _GAP).any():
             gaps = np.flatnonzero(found == _GAP)
+            (called,) = row_names(before + int(gaps[0]))
             raise DataError(
                 f"expected a class in every row of the target {self._target!r}; got "
-                f"{counted(len(gaps), 'gap')}, the first in row {before + int(gaps[0]) + 1}; fill "
+                f"{counted(len(gaps), 'gap')}, the first in {called}; fill "
                 f"them, drop those rows, or leave out --evaluate"
             )
         rows = np.flatnonzero(found == _UNKNOWN)
+        (called,) = row_names(before + int(rows[0]))
         counts = Counter(encoded.dictionary[int(i)].as_py() for i in indices[rows])
         named = ", ".join(f"{text!r} ({n:,})" for text, n in counts.most_common(LISTED))
         more = f" and {len(counts) - LISTED} more" if len(counts) > LISTED else ""
@@ -212,7 +233,7 @@ class _Labels:
         beyond = f" and {len(self._names) - LISTED} more" if len(self._names) > LISTED else ""
         raise DataError(
             f"expected the classes that the model knows, {known}{beyond}, in the target "
-            f"{self._target!r}; got {named}{more}, the first in row {before + int(rows[0]) + 1}; "
+            f"{self._target!r}; got {named}{more}, the first in {called}; "
             f"drop those rows, train on data that have them, or leave out --evaluate"
         )
 

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from serving.bundle import Boolean, Category, Date, Input, Number
 from trainer.data.preprocess import Encoder
 from trainer.data.preprocess.dates import DAY
-from trainer.data.records import Column, Records
+from trainer.data.records import Column, Records, input_names
 
 
 def describe_columns(
@@ -26,11 +26,18 @@ def describe_columns(
         unseen: what a text is that is none of a category's.
         refuse_gaps: whether gaps are refused that could be filled.
     """
+    # Where all columns are numbers the graph has one input, under no column's name.
+    names = {} if known.all_numbers else input_names(encoder.columns)
     words = {categories.name: list(categories.words) for categories in encoder.categories}
     described: list[Input] = []
     for column in encoder.columns:
         fills = column.name in encoder.filled and not refuse_gaps
-        said = _Said(name=column.name, missing="impute" if fills else "refuse")
+        own = names.get(column.name, column.name)
+        said = _Said(
+            name=column.name,
+            missing="impute" if fills else "refuse",
+            tensor=None if own == column.name else own,
+        )
         match column.kind:
             case "category":
                 described.append(
@@ -50,6 +57,7 @@ def describe_columns(
 class _Said(TypedDict):
     name: str
     missing: Literal["refuse", "impute"]
+    tensor: str | None
 
 
 def _range(values: NDArray[Any]) -> tuple[float, float]:

@@ -11,14 +11,12 @@ records (`encoding` says how) → Gemm, f, … Gemm (logits) → Div (temperatur
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import onnx
 from onnx import helper
 
-from trainer.data.records import Column
-from trainer.data.tables import DataError
+from serving.bundle import OUTPUTS
 from trainer.export.encoding import ML_OPSET, encode, inputs
 from trainer.export.folding import Affine, Fork, Lookup, Matrix, Operation, Scale, fold
 from trainer.export.integer import integer_dense
@@ -47,34 +45,15 @@ OPSET = 17
 IR_VERSION = 9
 
 
-ANSWERS = ("label", "probabilities", "value")
-
-
-def require_other_names(columns: Sequence[Column]) -> None:
-    """See, before any work, that the graph's inputs and outputs will have names of their own.
-
-    Raises:
-        DataError: a column has the name of an answer.
-    """
-    taken = {value.name for value in inputs(tuple(columns))}.intersection(ANSWERS)
-    if taken:
-        raise DataError(
-            f"expected columns of other names than those of the answers; got "
-            f"{', '.join(sorted(taken))}; rename it in the file, or --drop it"
-        )
-
-
 def build_graph(model: Model) -> bytes:
     """The model as a serialized ONNX file, checked by onnx's own checker.
 
     Raises:
-        DataError: a column has the name of an answer.
         onnx.checker.ValidationError: the graph is malformed.
     """
-    require_other_names(model.encoder.columns)
     faces = inputs(model.encoder.columns)
     names = {value.name for value in faces}
-    graph = Nodes(names.union(ANSWERS))
+    graph = Nodes(names.union(OUTPUTS))
     logits = _operations(graph, fold(model.network.layers), encode(graph, model.encoder), "")
     if model.temperature != 1:
         temperature = graph.constant("temperature", np.asarray(model.temperature, np.float32))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays, Bundle, Manifest, versions
+from serving.bundle import Arrays, Bundle, Manifest
 from serving.runtime import Proof, Session, prove
 from trainer.data.records import Records
 from trainer.data.tables import Task
-from trainer.runs import RunError, RunFolder, read_run
+from trainer.runs import RunError, RunFolder, find_run
 
 REFERENCE = "fp32"  # the variant whose answers are looked at
 
@@ -124,39 +123,11 @@ class Evidence:
         manifest = bundle.manifest
         proofs = tuple(prove(bundle, variant) for variant in manifest.variants)
         try:
-            run = _find(runs / manifest.name, manifest)
+            run = find_run(runs, manifest)
         except RunError as error:
             return cls(bundle, proofs, None, None, str(error))
         session = Session(bundle.graph(REFERENCE))
         return cls(bundle, proofs, run, _judged(run, manifest, session))
-
-
-def _find(kept: Path, manifest: Manifest) -> RunFolder:
-    """The run that led to the graph: its own or, of a compressed version, an earlier one's."""
-    try:
-        return _read(kept / str(manifest.version), manifest)
-    except RunError:
-        for version in reversed(versions(kept)):
-            if version < manifest.version:
-                with suppress(RunError):
-                    return _read(kept / str(version), manifest)
-        raise
-
-
-def _read(path: Path, manifest: Manifest) -> RunFolder:
-    run = read_run(path)
-    _require_same(run, manifest)
-    return run
-
-
-def _require_same(run: RunFolder, manifest: Manifest) -> None:
-    """A run of another repository may have the same name and number."""
-    expected, got = manifest.variants[REFERENCE].sha256, run.environment.get("graph")
-    if got != expected:
-        raise RunError(
-            f"{run.path}: expected the run that led to the graph {expected[:12]}…; got that of "
-            f"{str(got)[:12]}…; name its folder with --runs"
-        )
 
 
 def _judged(run: RunFolder, manifest: Manifest, session: Session) -> Judged:

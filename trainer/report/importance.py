@@ -13,6 +13,7 @@ import numpy as np
 from sklearn import metrics
 
 from serving.bundle import Arrays
+from trainer.data.records import input_names
 from trainer.evaluate import leading
 from trainer.report.evidence import Judged
 
@@ -67,11 +68,12 @@ def importances(judged: Judged, rng: np.random.Generator) -> Importances:
     base = score(judged, judged.answers)
     orders = [rng.permutation(len(judged)) for _ in range(REPEATS)]
     inputs = {name: array.copy() for name, array in judged.records.inputs().items()}
+    names = input_names(judged.records.columns)
     found = []
     for place, name in enumerate(judged.records.names):
         # One of a matrix's columns, or an input by itself: either way a view to write through.
         view = next(iter(inputs.values()))[:, place] if judged.records.all_numbers else (
-            inputs[name][:, 0]
+            inputs[names[name]][:, 0]
         )  # fmt: skip
         held = view.copy()
         drops = []

@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trainer.choices import Config, faults
+from trainer.choices import Config
 from trainer.data.tables import DataError, Task
+from trainer.refusals import faults
 
 
 class RefusedError(ValueError):
@@ -57,7 +58,8 @@ def chosen(config: Config, parameters: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(config.model_dump() | dict(parameters))
     except ValidationError as error:
-        raise RefusedError(f"candidate {shown(parameters)}: {faults(error)}") from error
+        found = faults(error, Config, str)
+        raise RefusedError(f"candidate {shown(parameters)}: {found}") from error
 
 
 def require_fitting(

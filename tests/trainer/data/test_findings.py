@@ -116,6 +116,18 @@ def test_columns_that_tell_rows_apart_are_identifiers(rng, target, noise):
     assert "row (420 different values in 420)" in found["identifier_column"].detail
 
 
+def test_columns_too_sparse_to_judge_hide_none_behind_them(rng, target, noise):
+    few = np.where(np.arange(N) % 100 == 0, noise, np.nan)
+    kept = np.where(np.arange(N) % 100 == 0, "a note", "")
+    found = found_in(
+        table_of(
+            target, few=few, kept=kept, noise=noise, user_id=rng.permutation(N), row=np.arange(N)
+        )
+    )
+    assert found["identifier_column"].columns == ("user_id", "row")
+    assert found["mostly_missing_column"].columns == ("few", "kept")
+
+
 def test_columns_of_one_value_in_the_training_rows_are_constant(rng, target, noise):
     parts = Split(np.arange(400), np.arange(400, 500), np.arange(500, N))
     gaps = rng.random(N) < 0.5

@@ -145,3 +145,14 @@ def test_never_answered_names_classes_with_rows_that_no_answer_is():
     classes = np.array(["a", "b", "c", "d"])
     truth, label = np.array(["a", "b", "b", "c"]), np.array(["a", "c", "a", "c"])
     assert never_answered(truth, label, classes) == ["b"]  # there is no row of d
+
+
+def test_two_classes_are_ranked_by_the_second_alone(rng):
+    truth = np.array([0, 0, 0, 0, 0, 0, 0, 1, 0, 1])
+    p = np.arange(10) / 10
+    found = measure("binary", truth, {"label": (p >= 0.5).astype(int),
+                                      "probabilities": np.column_stack([1 - p, p])},
+                    np.arange(2))  # fmt: skip
+    # The positives are first and third from the top: a precision of 1 and of 2/3.
+    assert found["pr_auc"] == pytest.approx((1 + 2 / 3) / 2)
+    assert found["roc_auc"] == pytest.approx(15 / 16)

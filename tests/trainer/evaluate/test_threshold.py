@@ -59,6 +59,15 @@ def test_it_lies_midway_between_the_probabilities_it_parts():
     assert choose(Aim.parse("f1"), np.array([False, True, True, True]), p) == np.float32(0.175)
 
 
+@pytest.mark.parametrize(
+    "p", [[0.1, 0.25, 0.75, 0.9], [0.5, 0.5, 0.5, 0.5], [0.01, 0.2, 0.4, 0.98]]
+)
+def test_where_alarms_or_misses_cost_too_much_there_are_none(p):
+    p, positive = np.float32(p), np.array([True, False, True, False])
+    assert (p < choose(Aim.parse("cost=1000:1"), positive, p)).all()
+    assert (p >= choose(Aim.parse("cost=1:1000"), positive, p)).all()
+
+
 def test_of_as_good_ones_the_nearest_to_a_half_is_taken():
     positive = np.array([False, True, False, True])
     for p, t in (([0.1, 0.2, 0.4, 0.8], 0.6), ([0.2, 0.6, 0.8, 0.9], 0.4)):

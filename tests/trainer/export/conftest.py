@@ -77,7 +77,7 @@ def export(tmp_path_factory):
             config = Config(data=data, learning_rate=0.01, **choices)
             model = Model.untrained(
                 table, rows, layers=config.layers, loss=config.loss_for(table.task), rng=rng,
-                encoding=config.encoding(),
+                encoding=config.feature_encoding(),
             )  # fmt: skip
             Run(model.network, model.loss, config.update(), model.rows(table, rows),
                 epochs=10, batch_size=32, rng=rng).go()  # fmt: skip

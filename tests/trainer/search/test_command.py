@@ -1,25 +1,17 @@
 import json
 import re
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from serving.bundle import Bundle
+from serving.bundle import MANIFEST, Bundle
 from serving.runtime import prove
-from trainer.choices import Config
+from tests.killed import every_moment, restore
 from trainer.cli import main
 from trainer.data.sources import load
 from trainer.data.splits import split
-from trainer.search import Journal, read_grid
-from trainer.search.run import search
 
-ROOT = Path(__file__).parents[3]
 QUICK = ("--epochs", "6", "--hidden", "4", "--skip-baselines", "--folds", "2")
 
 
@@ -131,38 +123,24 @@ def test_a_second_search_runs_no_fit_twice(trainer):
     assert (journal["run"], journal["found"]) == (2, 4)
 
 
-@pytest.mark.usefixtures("processes")
+@pytest.mark.slow
 def test_a_killed_search_goes_on_where_it_was(trainer, tmp_path):
-    slow = ("--epochs", "15", "--batch-size", "1", "--skip-baselines", "--folds", "2")
-    grid = "hidden = [[4], [6], [8]]"
-    (tmp_path / "grid.toml").write_text(grid)
-    path = tmp_path / "killed.jsonl"
-    command = ["-m", "trainer", "search", "iris", *slow, "--grid", tmp_path / "grid.toml",
-               "--journal", path, "--models", tmp_path / "models",
-               "--runs", tmp_path / "runs"]  # fmt: skip
-    process = subprocess.Popen([sys.executable, *command], cwd=ROOT)
-    while not path.exists() or path.read_bytes().count(b"\n") < 2:
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    finished = path.read_bytes().count(b"\n")
-    assert finished < 6
-    assert not (tmp_path / "models" / "iris" / "1").exists()
-    with path.open("ab") as file:
-        file.write(b'{"table":"sha256:68c4')  # as a kill within a write leaves it
-    report = json.loads(trainer("iris", *slow, "--json", "--journal", path, grid=grid).stdout)
-    assert report["journal"] == {"path": str(path), "run": 6 - finished, "found": finished}
-    config = Config(data="iris", epochs=15, batch_size=1)
-    whole = search(
-        config,
-        read_grid(tmp_path / "grid.toml"),
-        folds=2,
-        journal=Journal(tmp_path / "whole.jsonl"),
-    )
-    assert [tuple(c["scores"]) for c in report["candidates"]] == [
-        candidate.scores for candidate in whole.candidates
-    ]
+    quick = ("iris", "--epochs", "2", "--skip-baselines", "--folds", "2", "--json")
+    command, grid = (*quick, "--journal", "journal.jsonl"), "hidden = [[4], [6], [8]]"
+    with every_moment(tmp_path) as moments:
+        whole = json.loads(trainer(*command, grid=grid).stdout)
+    assert whole["journal"] == {"path": "journal.jsonl", "run": 6, "found": 0}
+    # Killed while it wrote the line of its third fit.
+    third = next(
+        state for state in moments.states
+        if (journal := state.get("journal.jsonl", b"")).count(b"\n") == 2
+        and not journal.endswith(b"\n")
+    )  # fmt: skip
+    assert not any(MANIFEST in path for path in third)
+    restore(third, tmp_path)
+    report = json.loads(trainer(*command, grid=grid).stdout)
+    assert report["journal"] == {"path": "journal.jsonl", "run": 4, "found": 2}
+    assert report["candidates"] == whole["candidates"]
 
 
 def test_the_winner_is_judged_on_rows_no_fit_has_seen(trainer, tmp_path):
@@ -184,7 +162,7 @@ def test_the_winner_is_judged_on_rows_no_fit_has_seen(trainer, tmp_path):
             "hidden = [0]",
             (),
             2,
-            "candidate hidden=0: hidden: expected a list, separated",
+            "candidate hidden=0: hidden: expected integers of at least 1 such as",
         ),
         ("hidden = [8]", ("--engine", "ray"), 2, "'ray' is not"),
         ("hidden = [8]", ("--folds", "1"), 2, "1 is not in the range"),

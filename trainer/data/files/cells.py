@@ -6,6 +6,7 @@ Each function takes a column of a batch, `(n,)`, and gives None if some value is
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from serving.bundle import GAPS, seconds_of_ticks
+from trainer.data.files.numerals import to_points
 from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import MISSING, Kind
 
@@ -29,10 +31,11 @@ def texts(array: pa.Array) -> pa.Array:
     return pc.if_else(gap, pa.scalar(None, pa.string()), trimmed)
 
 
-def numbers(array: pa.Array) -> NDArray[np.float64] | None:
-    """As float64, NaN for a gap."""
+def numbers(array: pa.Array, decimal: str | None = None) -> NDArray[np.float64] | None:
+    """As float64, NaN for a gap; of texts with the decimal sign that is said, else with a point."""
     kind = array.type
     if pa.types.is_string(kind):
+        array = array if decimal is None else to_points(array, decimal)
         parsed = _cast(array, pa.float64())  # most often there is nothing to trim
         return _floats(_cast(texts(array), pa.float64()) if parsed is None else parsed)
     if (
@@ -59,11 +62,11 @@ def truths(array: pa.Array) -> NDArray[np.float64] | None:
     return np.where(gaps, np.nan, found)
 
 
-def booleans(array: pa.Array) -> NDArray[np.float64] | None:
+def booleans(array: pa.Array, decimal: str | None = None) -> NDArray[np.float64] | None:
     """Like `truths`, or numbers 1 and 0."""
     found = truths(array)
     if found is None:
-        found = numbers(array)
+        found = numbers(array, decimal)
     return found if found is not None and np.isin(found[~np.isnan(found)], (0, 1)).all() else None
 
 
@@ -108,11 +111,23 @@ def missing(array: pa.Array) -> NDArray[np.bool_]:
     return found
 
 
-PARSERS: dict[Kind, Callable[[pa.Array], NDArray[np.float64] | None]] = {
+Parser = Callable[[pa.Array], NDArray[np.float64] | None]
+PARSERS: dict[Kind, Parser] = {
     "number": numbers,
     "boolean": booleans,
     "date": dates,
 }
+
+
+def parsers(decimal: str | None) -> dict[Kind, Parser]:
+    """Return the functions of `PARSERS`, which read numbers with the decimal sign that is said."""
+    if decimal is None:
+        return PARSERS
+    signed: dict[Kind, Parser] = {
+        "number": partial(numbers, decimal=decimal),
+        "boolean": partial(booleans, decimal=decimal),
+    }
+    return PARSERS | signed
 
 
 def first_odd(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ class ParquetFile:
         self._path = path
         with self._opened() as file:
             self.columns = tuple(file.schema_arrow.names)
+            self.index = index_of_pandas(file.schema_arrow)
         check_names(self.name, self.columns)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -32,6 +34,10 @@ class ParquetFile:
             rows = _rows_in_one_go(len(self.columns))
             for batch in file.iter_batches(batch_size=rows, use_threads=False):
                 yield plain(batch)
+
+    def row_names(self, *rows: int) -> list[str]:
+        """What rows are called; see `Source`."""
+        return counted_rows(*rows)
 
     @contextmanager
     def _opened(self) -> Iterator[pa.parquet.ParquetFile]:
@@ -52,6 +58,7 @@ class ArrowFile:
         self._path = path
         with self._opened() as (schema, _):
             self.columns = tuple(schema.names)
+            self.index = index_of_pandas(schema)
         check_names(self.name, self.columns)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -61,6 +68,10 @@ class ArrowFile:
             for batch in found:
                 for start in range(0, batch.num_rows, rows):
                     yield plain(batch.slice(start, rows))
+
+    def row_names(self, *rows: int) -> list[str]:
+        """What rows are called; see `Source`."""
+        return counted_rows(*rows)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
@@ -72,6 +83,24 @@ class ArrowFile:
                 stream.seek(0)
                 reader = pa.ipc.open_stream(stream)
                 yield reader.schema, iter(reader)
+
+
+def counted_rows(*rows: int) -> list[str]:
+    """Return what rows are called where there is no header, given by their places from 0."""
+    return [f"row {row + 1}" for row in rows]
+
+
+def index_of_pandas(schema: pa.Schema) -> tuple[str, ...]:
+    """Return the columns that pandas' metadata of a schema call its index.
+
+    An index that only counts is described there without a column, and needs none.
+    """
+    try:
+        said = json.loads((schema.metadata or {})[b"pandas"])["index_columns"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return ()
+    columns = said if isinstance(said, list) else []
+    return tuple(name for name in columns if isinstance(name, str) and name in schema.names)
 
 
 def plain(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -12,7 +11,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from serving.bundle import closest
+from trainer.data.column_names import column_option
 from trainer.data.files import cells
+from trainer.data.files.columnar import counted_rows
+from trainer.data.files.numerals import advice
 from trainer.data.files.roles import roles
 from trainer.data.files.source import Source
 from trainer.data.files.store import IN_MEMORY, Store
@@ -27,6 +30,7 @@ CALLED: dict[Kind, str] = {
 }
 Ingested = tuple[Records, NDArray[Any], NDArray[np.int64] | None, NDArray[np.float64] | None]
 Reader = Callable[[pa.Array], NDArray[Any]]
+RowNames = Callable[..., list[str]]  # see `Source.row_names`
 
 
 def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> Ingested:
@@ -48,18 +52,23 @@ def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> In
     """
     found, known = roles(source, reading), {column.name: column for column in inferred}
     columns = [Column(name, known[name].kind, known[name].words) for name in found.features]
-    readers = {found.target: _target(source, known[found.target])}
+    readers = {found.target: _target(source, known[found.target], reading.decimal)}
     if found.group is not None:
         _refuse_gaps(source, known[found.group])
         readers[found.group] = np.dtype(np.int64), _Groups()
     if found.time is not None:
-        readers[found.time] = np.dtype(np.float64), _times(source, known[found.time])
+        readers[found.time] = (
+            np.dtype(np.float64),
+            _times(source, known[found.time], reading.decimal),
+        )
     room = _Stores(inferred[0].rows, columns, {n: dtype for n, (dtype, _) in readers.items()})
     with closing(room) as stores:
         row = 0
         for batch in source.batches():
             stores.append(
-                to_records(batch, columns, row),
+                to_records(
+                    batch, columns, row, decimal=reading.decimal, row_names=source.row_names
+                ),
                 {name: read(batch[name]) for name, (_, read) in readers.items()},
             )
             row += batch.num_rows
@@ -73,13 +82,22 @@ def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> In
     )
 
 
-def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -> Records:
+def to_records(
+    batch: pa.RecordBatch,
+    columns: Sequence[Column],
+    row: int = 0,
+    *,
+    decimal: str | None = None,
+    row_names: RowNames = counted_rows,
+) -> Records:
     """A batch's rows as records.
 
     Args:
         batch: typed, or text to be parsed; what is not among `columns` is left out.
         columns: of the records; a category without words takes those of the batch, sorted.
         row: how many rows came before the batch, for messages.
+        decimal: Decimal sign of numbers in texts; None for a plain point.
+        row_names: How messages call rows.
 
     Raises:
         DataError: a column is not there, or a value is not of its kind; the message names column,
@@ -90,7 +108,7 @@ def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -
     if lacking:
         raise DataError(
             f"expected the columns {listed([column.name for column in columns])}; got none called "
-            f"{listed(lacking)}; add them"
+            f"{listed(lacking)}{closest(lacking[0], there)}; add them"
         )
     n, kinds = batch.num_rows, [column.kind for column in columns]
     numbers = np.empty((n, kinds.count("number") + kinds.count("boolean")), np.float32)
@@ -102,16 +120,18 @@ def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -
     for column in columns:
         array, place = batch[column.name], next(places[column.kind])
         if column.kind == "category":
-            coded, place[:] = _coded(array, column, row)
+            coded, place[:] = _coded(array, column, row, row_names)
             filled.append(coded)
         else:
-            place[:] = _parsed(array, column, row)
+            place[:] = _parsed(array, column, row, decimal, row_names)
             filled.append(column)
     return Records(tuple(filled), numbers, dates, codes)
 
 
-def _parsed(array: pa.Array, column: Column, row: int) -> NDArray[Any]:
-    parse = cells.PARSERS[column.kind]
+def _parsed(
+    array: pa.Array, column: Column, row: int, decimal: str | None, row_names: RowNames
+) -> NDArray[Any]:
+    parse = cells.parsers(decimal)[column.kind]
 
     def held(array: pa.Array) -> NDArray[Any] | None:
         values = parse(array)
@@ -124,14 +144,17 @@ def _parsed(array: pa.Array, column: Column, row: int) -> NDArray[Any]:
     values = held(array)
     if values is None:
         place, text = cells.first_odd(array, held)
+        (called,) = row_names(row + place)
         raise DataError(
-            f"expected {CALLED[column.kind]} in {column.name!r}; got {text!r} in row "
-            f"{row + place + 1}; correct it, or leave that cell empty"
+            f"expected {CALLED[column.kind]} in {column.name!r}; got {text!r} in {called}; "
+            f"{advice(text) or 'correct it, or leave that cell empty'}"
         )
     return values
 
 
-def _coded(array: pa.Array, column: Column, row: int) -> tuple[Column, NDArray[np.int32]]:
+def _coded(
+    array: pa.Array, column: Column, row: int, row_names: RowNames
+) -> tuple[Column, NDArray[np.int32]]:
     if not column.words:
         there = cells.texts(array.unique()).drop_null().unique()
         column = Column(column.name, column.kind, tuple(sorted(there.to_pylist())))
@@ -139,26 +162,27 @@ def _coded(array: pa.Array, column: Column, row: int) -> tuple[Column, NDArray[n
     unknown = (found == MISSING) & ~cells.missing(array)
     if unknown.any():
         place = int(unknown.argmax())
+        (called,) = row_names(row + place)
         raise DataError(
             f"expected one of {len(column.words)} texts in {column.name!r}; got "
-            f"{array[place].as_py()!r} in row {row + place + 1}: the file is being changed"
+            f"{array[place].as_py()!r} in {called}: the file is being changed"
         )
     return column, found
 
 
-def _target(source: Source, column: Inferred) -> tuple[np.dtype[Any], Reader]:
+def _target(source: Source, column: Inferred, decimal: str | None) -> tuple[np.dtype[Any], Reader]:
     """How the target is held, and read."""
     _refuse_gaps(source, column)
     if column.kind == "date":
         raise DataError(
             f"{source.name}: expected text, truth values or numbers in the target {column.name!r}; "
-            f"got dates; say --category {shlex.quote(column.name)} if they are classes"
+            f"got dates; say {column_option('category', [column.name])} if they are classes"
         )
     words = ("false", "true") if column.kind == "boolean" else column.words
     if not words:
         whole = column.whole and _largest(column) <= LARGEST_CLASS
         dtype = np.dtype(np.int64 if whole else np.float64)
-        return dtype, lambda array: _filled(cells.numbers(array)).astype(dtype)
+        return dtype, lambda array: _filled(cells.numbers(array, decimal)).astype(dtype)
     table = np.array(words)
     if column.kind == "boolean":
         return table.dtype, lambda array: table[_filled(cells.booleans(array)).astype(np.int64)]
@@ -166,9 +190,9 @@ def _target(source: Source, column: Inferred) -> tuple[np.dtype[Any], Reader]:
     return table.dtype, lambda array: table[cells.codes(array, texts)]
 
 
-def _times(source: Source, column: Inferred) -> Reader:
+def _times(source: Source, column: Inferred, decimal: str | None) -> Reader:
     _refuse_gaps(source, column)
-    parse = cells.PARSERS.get(column.kind)
+    parse = cells.parsers(decimal).get(column.kind)
     if parse is None or column.kind == "boolean":
         raise DataError(
             f"{source.name}: expected dates or numbers in {column.name!r}, to know when each row "
@@ -179,9 +203,10 @@ def _times(source: Source, column: Inferred) -> Reader:
 
 def _refuse_gaps(source: Source, column: Inferred) -> None:
     if column.gaps:
+        (called,) = source.row_names(column.first_gap - 1)
         raise DataError(
             f"{source.name}: expected a value in every row of {column.name!r}; got {column.gaps} "
-            f"missing, the first in row {column.first_gap}; drop those rows"
+            f"missing, the first in {called}; drop those rows"
         )
 
 

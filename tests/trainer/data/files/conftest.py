@@ -16,6 +16,11 @@ class Rows:
     def columns(self):
         return tuple(self.given[0].schema.names)
 
+    index = ()
+
+    def row_names(self, *rows):
+        return [f"row {row + 1}" for row in rows]
+
     def batches(self):
         for batch in self.given:
             self.asked += 1
