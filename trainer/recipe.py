@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,8 @@ from trainer.data.sources import default_name, load
 from trainer.data.splits import Split, some, split
 from trainer.data.tables import DataError, Table
 from trainer.evaluate.calibration import fit_calibration
+from trainer.evaluate.cautions import cautions
+from trainer.evaluate.naming import MACRO_AVERAGES
 from trainer.evaluate.threshold import Aim, choose
 from trainer.export.package import export_bundle
 from trainer.export.write import require_writable
@@ -388,9 +390,12 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "name": manifest.name,
         "version": manifest.version,
         "task": manifest.task,
+        "classes": manifest.classes,
+        "class_shares": manifest.class_shares,
         "parameters": manifest.parameters,
         "training": manifest.training.model_dump(exclude={"config"}),
         "metrics": manifest.metrics,
+        "macro_averages": [] if manifest.classes is None else MACRO_AVERAGES,
         "intervals": manifest.intervals,
         "positive": manifest.positive_class,
         "threshold": manifest.threshold,
@@ -401,4 +406,5 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "baselines": {name: b.model_dump() for name, b in manifest.baselines.items()},
         "parity": manifest.variants["fp32"].parity.model_dump(),
         "variants": {name: v.model_dump() for name, v in manifest.variants.items()},
+        "warnings": [asdict(caution) for caution in cautions(manifest)],
     }

@@ -43,6 +43,7 @@ def score(
     delimiter: str | None = None,
     decimal: str | None = None,
     encoding: str | None = None,
+    watch: Callable[..., None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> int:
     """Answer every row of a file.
@@ -61,6 +62,8 @@ def score(
         delimiter: Character between two cells of a CSV file; as in training if left out.
         decimal: Decimal sign of numbers in texts; likewise.
         encoding: Encoding of a CSV file; likewise.
+        watch: Called with the rows of each batch as they were read, the answers to them, the
+            decimal sign and what names rows, as `FileTruth.add` takes them.
         progress: told, again and again, how many rows are done.
 
     Returns:
@@ -108,6 +111,8 @@ def score(
                 _require_admitted(manifest, records, done, rows)
                 declared.count(records)
                 answers = _answers(session, records, manifest, done, rows)
+                if watch is not None:
+                    watch(batch, answers, decimal=decimal, row_names=rows.row_names)
                 writer.write(_table(manifest, {written[n]: batch[n] for n in kept}, answers))
             done += batch.num_rows
             if progress is not None:

@@ -151,6 +151,8 @@ class Variant(_Part):
     bits: Literal[4, 7, 8, 32] = 32  # of a weight; floats have 32
     # binary: its own, where it was chosen anew; else the manifest's
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    # Classes that test rows are of and that none of them is answered as; None where not looked for.
+    never_answered: list[int] | list[str] | None = None
 
 
 class Data(_Part):
@@ -170,7 +172,7 @@ class Baseline(_Part):
 
 
 class Drop(_Part):
-    """How much lower a metric is than the dense network's."""
+    """How much lower a metric is than the dense network's; above 0 if something was lost."""
 
     drop: float
     interval: tuple[float, float]  # 95 %, of rows drawn in pairs

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from matplotlib.image import imread
+from sklearn import metrics
+from sklearn.model_selection import train_test_split
 
 from trainer.cli import main
 from trainer.data.toys import moons
@@ -26,6 +28,16 @@ def test_exclusive_or_needs_a_hidden_layer():
     line, hidden = exclusive_or(3)
     assert all(0.5 <= accuracy <= 0.75 for accuracy in line.accuracies)
     assert hidden.accuracies == [1.0] * 3
+
+
+@pytest.mark.slow
+def test_the_figures_of_class_one_are_its_own(on_moons):
+    X, y = moons(seed=0)
+    split = train_test_split(X, y, test_size=0.2, stratify=y, random_state=0)
+    for outcome in on_moons:
+        label = outcome.probability(split[1]) >= 0.5
+        assert outcome.of_one["positive_recall"] == [metrics.recall_score(split[3], label)]
+        assert outcome.medians_of_one["positive_f1"] == metrics.f1_score(split[3], label)
 
 
 @pytest.fixture(scope="module")

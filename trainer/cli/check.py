@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from serving.bundle import counted
 from trainer.check import GradientCase, check_library, check_run
 from trainer.cli.announce import Announcement
 from trainer.cli.options import SOURCES, choices, configure
@@ -50,10 +51,13 @@ def check(config: Path | None, as_json: bool, **options: str | None) -> None:
         for m in worst:
             verdict = "ok" if m.healthy else "FAULT"
             click.echo(
-                f"{m.fault:<20}{m.value:>10.3g}   {m.kind.bounds:<32}{verdict:<7}{m.where or ''}"
+                f"{m.fault:<20}{m.value:>10.3g}   {m.kind.bounds:<32}{verdict:<7}"
+                f"{m.where or ''}".rstrip()
             )
         for m in findings:
             click.echo(f"\n{m}")
+        faults = counted(len(findings), "fault") if findings else "no fault"
+        click.echo(f"\n{faults} in {counted(len(worst), 'measure')}")
     raise SystemExit(1 if findings else 0)
 
 

@@ -14,9 +14,17 @@ from serving.bundle import STAGED, Bundle, BundleError, Manifest, counted
 from serving.runtime import GraphError
 from trainer.choices import Config
 from trainer.cli.announce import Announcement
+from trainer.cli.figures import (
+    baselines_fact,
+    caution_lines,
+    classes_fact,
+    constant_fact,
+    interval_fact,
+    metrics_fact,
+)
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.tables import DataError
-from trainer.evaluate import MOST_JUDGED, leading
+from trainer.evaluate.cautions import cautions
 from trainer.export.parity import ParityError
 from trainer.fit.callbacks import CSVLog, JSONLog, ProgressBar, TensorBoard
 from trainer.fit.checkpoint import CheckpointError
@@ -150,16 +158,6 @@ def _logs(file: Path | None, folder: Path | None) -> list[Callback]:
     return logs
 
 
-def _interval(manifest: Manifest) -> dict[str, str]:
-    """How far the leading figure can be trusted."""
-    metric = leading(manifest.task, manifest.metrics["test"])
-    if metric not in manifest.intervals:
-        return {}
-    low, high = manifest.intervals[metric]
-    rows = min(manifest.data.rows["test"], MOST_JUDGED)
-    return {"interval": f"{metric} {low:.4f} to {high:.4f}, 95 % of draws of {rows} test rows"}
-
-
 def _settled(manifest: Manifest) -> dict[str, str]:
     """What was chosen on the validation rows after training."""
     facts = {}
@@ -198,23 +196,6 @@ def _settled(manifest: Manifest) -> dict[str, str]:
     return facts
 
 
-def _compared(manifest: Manifest) -> dict[str, str]:
-    """The baselines, and plainly which of them are better."""
-    if not manifest.baselines:
-        return {}
-    own = manifest.metrics["test"]
-    metric = leading(manifest.task, own)
-    others = {name: baseline.metrics[metric] for name, baseline in manifest.baselines.items()}
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in others.items())
-    fewer = {b.rows for b in manifest.baselines.values()} - {manifest.data.rows["train"]}
-    note = f" (learned from {fewer.pop():,} of the rows)" if fewer else ""
-    facts = {"baselines": f"{metric} {own[metric]:.4f}; {shown}{note}"}
-    better = [name for name, value in others.items() if value > own[metric]]
-    if better:
-        facts[""] = f"on the test rows {' and '.join(better)} did better than this network"
-    return facts
-
-
 def uptake(bundle: Bundle) -> str:
     """Return when servers take a new version up: by themselves, or once it is promoted."""
     if not bundle.path.name.startswith(STAGED):
@@ -237,12 +218,11 @@ def summarise(bundle: Bundle, trained: Trained) -> None:
         "rows": ", ".join(f"{count} {part}" for part, count in rows.items()),
         "training": f"{counted(epochs, 'epoch')}, best {manifest.training.best_epoch}, "
         f"{manifest.training.seconds:.1f} s",
-        **{
-            part: ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-            for part, metrics in manifest.metrics.items()
-        },
-        **_interval(manifest),
-        **_compared(manifest),
+        **classes_fact(manifest),
+        **metrics_fact(manifest),
+        **interval_fact(manifest),
+        **constant_fact(manifest),
+        **baselines_fact(manifest),
         **_settled(manifest),
         "parity": f"max |Δ| {parity.max_abs:.1e} from NumPy over {parity.rows} rows{same}",
         "bundle": str(bundle.path),
@@ -250,4 +230,6 @@ def summarise(bundle: Bundle, trained: Trained) -> None:
     click.echo(f"{trained.model.network.summary()}\n")
     for name, fact in facts.items():
         click.echo(textwrap.fill(f"{name:<11} {fact}", 100, subsequent_indent=12 * " "))
+    for line in caution_lines(cautions(manifest)):
+        click.echo(textwrap.fill(line, 100, subsequent_indent=12 * " "))
     click.echo(f"\n{uptake(bundle)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from serving.bundle import Bundle, BundleError
 from serving.runtime import GraphError
+from trainer.cli.evaluation import evaluation_json, evaluation_lines
 from trainer.cli.options import NewFile, as_written, checked
 from trainer.cli.verify import version_folder
 from trainer.data.column_names import split_names
 from trainer.data.tables import DataError
+from trainer.evaluate.file_truth import FileTruth
 from trainer.score import WRITERS, kept_names
 from trainer.score import score as score_file
 
@@ -32,6 +35,9 @@ from trainer.score import score as score_file
               help="texts of a CSV file that stand for a gap beside the empty cell: na,-; '' for "
               "none  [default: as in training]")  # fmt: skip
 @click.option("--keep", default="", metavar="COLUMNS", help="columns of INPUT to copy into it: a,b")
+@click.option("--evaluate", is_flag=True,
+              help="compare the answers with the target, a column of INPUT")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of text")
 @as_written("delimiter", "decimal", "encoding")
 def score(
     bundle: Path,
@@ -41,6 +47,8 @@ def score(
     names: str,
     missing: str | None,
     keep: str,
+    evaluate: bool,
+    as_json: bool,
     **written: str | None,
 ) -> None:
     """Answer every row of the file INPUT with a bundle, as a server would.
@@ -48,6 +56,9 @@ def score(
     BUNDLE is models/NAME or models/NAME/VERSION; INPUT a .csv, .csv.gz, .parquet, .arrow or
     .feather file with the model's columns, and any others. Files of any size pass in constant
     memory.
+
+    With --evaluate INPUT has the target, too, and the metrics are those that fit prints; of a file
+    of more than 200,000 rows they are of so many, drawn at random.
     """
     console = Console(file=sys.stderr)
     bar = Progress(
@@ -57,6 +68,7 @@ def score(
     task = bar.add_task("", total=None)
     try:
         opened = Bundle.open(version_folder(bundle))
+        truth = FileTruth(opened.manifest) if evaluate else None
         with bar:
             rows = score_file(
                 opened,
@@ -67,15 +79,29 @@ def score(
                 keep=_listed(keep),
                 missing=None if missing is None else _listed(missing),
                 warn=lambda warning: click.echo(f"warning: {warning}", err=True),
+                watch=None if truth is None else truth.add,
                 **checked(written),
                 progress=lambda done: bar.update(task, completed=done),
             )
+        found = None if truth is None else truth.result()
     except (BundleError, DataError, GraphError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    for name, own in kept_names(opened.manifest, _listed(keep)).items():
+    manifest = opened.manifest
+    for name, own in kept_names(manifest, _listed(keep)).items():
         if own != name:
             click.echo(f"{name} of {source} is written as {own}, beside the answer", err=True)
+    if as_json:
+        told = {
+            "rows": rows,
+            "output": str(output),
+            "variant": variant or next(iter(manifest.variants)),
+        }
+        click.echo(json.dumps(told | ({} if found is None else evaluation_json(manifest, found))))
+        return
     click.echo(f"{rows:,} row{'s' * (rows != 1)} scored into {output}")
+    if found is not None:
+        for line in evaluation_lines(manifest, found):
+            click.echo(line)
 
 
 def _listed(names: str) -> list[str]:

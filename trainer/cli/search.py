@@ -17,7 +17,7 @@ from trainer.cli.announce import Announcement
 from trainer.cli.fit import REFUSALS, fit_and_follow, following, summarise
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.sources import default_name
-from trainer.evaluate.metrics import with_class
+from trainer.evaluate.naming import LABELS_OF_POSITIVE, metric_label
 from trainer.export.write import require_writable
 from trainer.recipe import describe
 from trainer.search import (
@@ -119,12 +119,22 @@ def _say(fit: Entry) -> None:
 
 def _show(outcome: Outcome, grid: Grid, journal: Journal) -> None:
     epochs = "epochs" if grid.plan.method == "halving" else ""
-    click.echo(f"{outcome.metric:>18}{'sd':>10}{epochs:>10}".rstrip())
+    metric = metric_label(outcome.metric, outcome.positive)
+    beside = [m for m in LABELS_OF_POSITIVE if m != outcome.metric]
+    if outcome.positive is None:
+        beside = []
+    heads = [metric_label(name, outcome.positive) for name in beside]
+    widths = [len(head) + 3 for head in heads]
+    width = max(18, len(metric) + 1)
+    more = "".join(f"{head:>{w}}" for head, w in zip(heads, widths, strict=True))
+    click.echo(f"{metric:>{width}}{'sd':>10}{epochs:>{10 if epochs else 0}}{more}".rstrip())
     for candidate in outcome.candidates:
         lasted = f"{candidate.epochs:>10}" if epochs else ""
-        figures = f"{candidate.mean:>18.4f}{candidate.deviation:>10.4f}{lasted}"
+        figures = f"{candidate.mean:>{width}.4f}{candidate.deviation:>10.4f}{lasted}"
+        for name, w in zip(beside, widths, strict=True):
+            figures += f"{candidate.metrics.get(name, math.nan):>{w}.4f}"
         click.echo(f"{figures}   {shown(candidate.parameters)}")
-    winner, metric = outcome.winner, with_class(outcome.metric, outcome.positive)
+    winner = outcome.winner
     facts = {
         "winner": f"{shown(winner.parameters)}: {metric} {winner.mean:.4f} ± "
         f"{winner.deviation:.4f} over {len(winner.scores)} folds",
@@ -168,6 +178,7 @@ def _row(candidate: Candidate) -> dict[str, Any]:
         "mean": _finite(candidate.mean),
         "sd": _finite(candidate.deviation),
         "scores": [_finite(score) for score in candidate.scores],
+        "metrics": dict(candidate.metrics),
     }
     return row if candidate.epochs is None else row | {"epochs": candidate.epochs}
 

@@ -37,7 +37,8 @@ def _a_prune(value: object) -> object:
 
 # Of which more is better.
 METRICS = (
-    "accuracy", "balanced_accuracy", "f1", "precision", "recall", "roc_auc", "pr_auc", "r2",
+    "accuracy", "balanced_accuracy", "f1", "precision", "recall", "positive_f1",
+    "positive_precision", "positive_recall", "roc_auc", "pr_auc", "r2",
 )  # fmt: skip
 
 
@@ -51,7 +52,7 @@ class Goal(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_drop: float = Field(
-        0.002, ge=0, lt=1, description="what the metric may lose on the validation rows"
+        0.002, ge=0, lt=1, description="by how much the metric may drop on the validation rows"
     )
     metric: Annotated[str, AfterValidator(_a_metric)] | None = Field(
         None, description=f"out of {', '.join(METRICS)} [the one that led the training]"

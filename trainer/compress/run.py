@@ -32,11 +32,13 @@ class Compressed:
         bundle: the new version; None where no variant was worth one.
         compression: what was tried.
         references: of each variant that was kept, the model in NumPy that its graph is held to.
+        positive: The class that figures of a binary model speak of; else None.
     """
 
     bundle: Bundle | None
     compression: Compression
     references: Mapping[str, Model]
+    positive: int | str | None = None
 
 
 def compress(
@@ -95,8 +97,9 @@ def compress(
         ],
     )
     references = {t.name: t.model for t in kept}
+    positive = dense.manifest.positive_class
     if len(kept) == 1:
-        return Compressed(None, compression, references)
+        return Compressed(None, compression, references, positive)
     bundle = export_variants(
         dense,
         references,
@@ -105,7 +108,7 @@ def compress(
         stage=stage,
         rng=golden,
     )
-    return Compressed(bundle, compression, references)
+    return Compressed(bundle, compression, references, positive)
 
 
 def _require_processor(goal: Goal) -> None:

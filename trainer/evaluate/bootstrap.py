@@ -52,16 +52,19 @@ def intervals(
     Returns:
         Lower and upper end by the names of `measure`. A resample without any row of some class
         leaves out the metrics that need one; a metric that nine in ten leave out has no interval.
+        Nor has one that is the same in every resample, such as a recall of 0 or an accuracy of 1:
+        an interval of no width would say that it is known exactly.
     """
     resamples = _feasible(resamples, len(truth), classes)
     counts = _resamples(len(truth), resamples, groups, rng)
     metrics_of = recount(task, truth, answers, classes, positive)
     parts = [metrics_of(drawn) for drawn in counts]
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    there = {name: values[np.isfinite(values)] for name, values in found.items()}
     return {
-        name: interval(values[np.isfinite(values)])
-        for name, values in found.items()
-        if np.isfinite(values).sum() > resamples // 10
+        name: interval(values)
+        for name, values in there.items()
+        if len(values) > resamples // 10 and values.min() < values.max()
     }
 
 

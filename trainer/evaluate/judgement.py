@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from trainer.data.splits import some
 from trainer.data.tables import DataError, Table, Task
 from trainer.evaluate.bootstrap import FEWEST, RESAMPLES, drops, interval, intervals
-from trainer.evaluate.metrics import measure
+from trainer.evaluate.metrics import measure, never_answered
 from trainer.model import SLICE, Answers, Model
 
 # More rows tell no more: of so many, the accuracy is known to 0.2 %, whatever it is.
@@ -68,11 +68,17 @@ class Judgement:
         """As of `measure`."""
         return measure(self.task, self.truth, self.answers, self.classes, self.positive)
 
+    def never_answered(self) -> list[Any]:
+        """Return the classes that rows are of and that no row is answered as; none of values."""
+        if self.classes is None:
+            return []
+        return never_answered(self.truth, self.answers["label"], self.classes)
+
     def intervals(self, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
         """Where each metric would lie in 95 % of other draws of as many rows."""
         return intervals(
-            self.task, self.truth, self.answers, self.classes, rng=rng, groups=self.groups,
-            positive=self.positive,
+            self.task, self.truth, self.answers, self.classes,
+            rng=rng, groups=self.groups, positive=self.positive,
         )  # fmt: skip
 
     def interval_of_drop(

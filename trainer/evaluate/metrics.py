@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from trainer.data.tables import Task
 from trainer.model import Answers
 
-OF_POSITIVE = frozenset({"roc_auc", "pr_auc"})  # with two classes, of the positive one alone
+# With two classes, of the positive one alone.
+OF_POSITIVE = frozenset(
+    {"roc_auc", "pr_auc", "positive_precision", "positive_recall", "positive_f1"}
+)
 BINS = 15  # of confidence, for the calibration error
 
 
@@ -35,6 +38,8 @@ def measure(
         counts alike), log_loss, brier, calibration_error,
         classwise_calibration_error and, where rows of every class are there,
         roc_auc and pr_auc (of the positive class of two, else one class against the rest, macro).
+        Of two classes, where there are rows of the positive one, its own positive_precision (0 if
+        it is never answered), positive_recall and positive_f1.
         For regression r2, mae, rmse and the pinball losses of the 10 % and 90 % quantiles, in
         original units.
     """
@@ -46,14 +51,31 @@ def measure(
     return _classification(true, label, probabilities, np.arange(len(classes)), positive)
 
 
-def with_class(metric: str, positive: int | str | None) -> str:
-    """Return a metric with the class it is of: `pr_auc of fraud`.
+def measure_positive(truth: NDArray[np.bool_], answered: NDArray[np.bool_]) -> dict[str, float]:
+    """Return precision, recall and F1 of the positive class alone.
 
     Args:
-        metric: Name of the metric.
-        positive: Positive class of a binary model; None for other tasks.
+        truth: Whether each row is of the positive class, `(n,)`.
+        answered: Whether each row was answered so, `(n,)`.
+
+    Returns:
+        The three by their metrics' names; nothing where no row is of the positive class. The
+        precision of a class that is never answered is 0, as scikit-learn's `zero_division=0`.
     """
-    return f"{metric} of {positive}" if positive is not None and metric in OF_POSITIVE else metric
+    if not truth.any():
+        return {}
+    hits, said, true = (int(np.count_nonzero(rows)) for rows in (truth & answered, answered, truth))
+    return {
+        "positive_precision": hits / max(said, 1),
+        "positive_recall": hits / true,
+        "positive_f1": 2 * hits / (said + true),
+    }
+
+
+def never_answered(truth: NDArray[Any], label: NDArray[Any], classes: NDArray[Any]) -> list[Any]:
+    """Return the classes that some row is of and no row is answered as, in their order."""
+    lost: list[Any] = classes[np.isin(classes, truth) & ~np.isin(classes, label)].tolist()
+    return lost
 
 
 def leading(task: Task, found: dict[str, float]) -> str:
@@ -91,6 +113,7 @@ def _classification(
     )
     if len(classes) == 2:
         found["brier"] /= 2  # as of the one probability
+        found |= measure_positive(truth == positive, label == positive)
     if len(present) == len(classes):
         is_class = truth[:, None] == classes
         columns = [positive] if len(classes) == 2 else range(len(classes))
@@ -118,8 +141,10 @@ def _calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]
 def _regression(truth: NDArray[Any], value: NDArray[np.float64]) -> dict[str, float]:
     from sklearn import metrics  # noqa: PLC0415 - slow to import
 
+    # Of one row there is no variance: 1 if it is met and else 0, as of rows that are all alike.
+    one = float(np.array_equal(truth.reshape(value.shape), value))
     found = {
-        "r2": metrics.r2_score(truth, value),
+        "r2": metrics.r2_score(truth, value) if len(truth) > 1 else one,
         "mae": metrics.mean_absolute_error(truth, value),
         "rmse": metrics.root_mean_squared_error(truth, value),
         "pinball_10": metrics.mean_pinball_loss(truth, value, alpha=0.1),

@@ -49,7 +49,7 @@ class _Classification:
     ) -> None:
         p = answers["probabilities"].astype(np.float64)
         p /= p.sum(axis=1, keepdims=True)
-        self.classes = len(classes)
+        self.classes, self.positive = len(classes), positive
         actual = np.searchsorted(classes, truth)
         self._sums = self._make_sums(actual, np.searchsorted(classes, answers["label"]), p)
         columns = [positive] if self.classes == 2 else range(self.classes)
@@ -107,9 +107,21 @@ class _Classification:
         }
         gaps = np.abs(self._classwise @ counts.astype(np.float64)).sum(axis=0)
         found["classwise_calibration_error"] = gaps / n / self.classes
+        if self.classes == 2:
+            found |= self._of_positive(true, said, hit)
         areas = np.mean([_areas(ranking, counts) for ranking in self._rankings], axis=0)
         areas[:, ~present.all(axis=0)] = np.nan
         return found | dict(zip(("roc_auc", "pr_auc"), areas, strict=True))
+
+    def _of_positive(self, *counts: Floats) -> dict[str, Floats]:
+        """As `measure_positive`, of rows that are so, are answered so, and rightly are."""
+        true, said, hit = (of_classes[self.positive] for of_classes in counts)
+        true = np.where(true > 0, true, np.nan)
+        return {
+            "positive_precision": hit / np.maximum(said, 1) + 0 * true,
+            "positive_recall": hit / true,
+            "positive_f1": 2 * hit / (true + said),
+        }
 
 
 def _gaps_by_class(p: Floats, actual: NDArray[np.intp]) -> sparse.csr_array:

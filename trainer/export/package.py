@@ -14,7 +14,7 @@ import numpy as np
 
 from serving import bundle
 from serving.runtime import prove
-from trainer.data.splits import Split, some
+from trainer.data.splits import Split, class_shares, some
 from trainer.data.tables import Table
 from trainer.evaluate import Judgement
 from trainer.export.columns import describe_columns, example
@@ -95,6 +95,7 @@ def export_bundle(
                 has_nulls=table.has_nulls,
             ),
             classes=None if model.classes is None else model.classes.tolist(),
+            class_shares=None if model.classes is None else class_shares(table, parts.train),
             positive=model.positive_class,
             threshold=model.threshold if model.task == "binary" else None,
             aim=aim,

@@ -73,6 +73,7 @@ class Graph:
             latency_us=dict(latency_us),
             bits=self.bits,
             threshold=self.threshold,
+            never_answered=self.tested.never_answered(),
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -17,6 +19,9 @@ METRICS = {
     "precision": "precision, macro",
     "recall": "recall, macro",
     "f1": "F1, macro",
+    "positive_precision": "precision",
+    "positive_recall": "recall",
+    "positive_f1": "F1",
     "log_loss": "log loss",
     "brier": "Brier score",
     "calibration_error": "calibration error",
@@ -52,6 +57,8 @@ def metric_name(key: str, positive: int | str | None = None) -> str:
         positive: The positive class, which metrics of one class alone then name; None to leave it.
     """
     name = METRICS.get(key, key.replace("_", " "))
+    if positive is None and key.startswith("positive_"):
+        return f"{name} of the positive class"
     if positive is None or key not in OF_POSITIVE:
         return name
     return f"{name} of “{short(str(positive), 16)}”"
@@ -79,7 +86,9 @@ def decimal(value: float | None) -> str:
     """With four decimals, so that figures under each other can be compared."""
     if value is None or not math.isfinite(value):
         return "–"
-    return (number(value) if abs(value) >= 1000 else f"{value:.4f}").replace("-", MINUS)
+    # What rounds to 0 has no sign.
+    text = number(value) if abs(value) >= 1000 else f"{round(value, 4) + 0.0:.4f}"
+    return text.replace("-", MINUS)
 
 
 def percent(share: float) -> str:
@@ -102,6 +111,29 @@ def listed(words: list[str]) -> str:
 def short(text: str, most: int = LONGEST) -> str:
     """Its beginning, if it is too long for a table."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def shorts(texts: Sequence[str], most: int = LONGEST) -> list[str]:
+    """Return texts short enough for a table, and still different from each other if they were.
+
+    Those that begin alike keep their ends, too; those that end alike as well get their number.
+    """
+    half = (most - 1) // 2
+
+    def both_ends(text: str, _place: int) -> str:
+        return f"{text[:half]}…{text[-half:]}"
+
+    def numbered(text: str, place: int) -> str:
+        return f"{short(text, most - len(str(place)) - 4)} (#{place})"
+
+    found = [short(text, most) for text in texts]
+    for shorten in (both_ends, numbered):
+        counts = Counter(found)
+        found = [
+            shorten(text, place) if counts[shown] > 1 and len(text) > most else shown
+            for place, (text, shown) in enumerate(zip(texts, found, strict=True), start=1)
+        ]
+    return found
 
 
 def size(n: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -27,6 +27,7 @@ class Candidate:
         mean: of the scores.
         deviation: the standard deviation of the scores, divided by their number.
         epochs: it was last trained for, where they were shared out by halving; else None.
+        metrics: Mean over the folds of every metric that all of them have, by name.
     """
 
     parameters: dict[str, Any]
@@ -34,6 +35,7 @@ class Candidate:
     mean: float
     deviation: float
     epochs: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def shown(parameters: Mapping[str, Any]) -> str:

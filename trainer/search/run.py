@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,9 @@ from trainer.fit.loop import TrainingDivergedError
 from trainer.recipe import Announce, read
 from trainer.search.candidates import Candidate, RefusedError, chosen, require_fitting
 from trainer.search.estimator import Bench, ConfiguredModel
-from trainer.search.folds import Folds
+from trainer.search.folds import Folds, Pair
 from trainer.search.grid import Grid
-from trainer.search.journal import Journal
+from trainer.search.journal import Fit, Journal, digest_of_choices, digest_of_rows
 from trainer.search.scoring import default_metric, metrics_of, sign
 
 
@@ -111,11 +111,34 @@ def search(
             "expected a candidate whose training ends in every fold; got none; lower the learning "
             "rates, or clip gradients"
         )
+    pairs = list(splitter.split(rows))
+    candidates = tuple(
+        replace(candidate, metrics=_means(bench, candidate, rows, pairs))
+        for candidate in candidates
+    )
     outer = _nested(bench, grid, splitter, rows) if nested else None
-    winner, positive = chosen(config, candidates[0].parameters), None
-    if classes is not None:
-        positive = classes[winner.positive_among(classes)]
+    winner = chosen(config, candidates[0].parameters)
+    positive = None if classes is None else classes[winner.positive_among(classes)]
     return Outcome(metric, candidates, winner, outer, positive)
+
+
+def _means(
+    bench: Bench, candidate: Candidate, rows: NDArray[np.int64], pairs: Sequence[Pair]
+) -> dict[str, float]:
+    """The mean of each metric over the folds, of which the journal knows all by now."""
+    own = candidate.parameters
+    if candidate.epochs is not None:
+        own = own | {"epochs": candidate.epochs}
+    choices = digest_of_choices(chosen(bench.config, own))
+    found = [
+        bench.journal.scores(
+            Fit(bench.fingerprint, choices, digest_of_rows(rows[known, 0])),
+            digest_of_rows(rows[scored, 0]),
+        )
+        for known, scored in pairs
+    ]
+    shared = [name for name in found[0] if all(name in scores for scores in found)]
+    return {name: float(np.mean([scores[name] for scores in found])) for name in shared}
 
 
 def _searcher(bench: Bench, grid: Grid, splitter: Folds, *, refit: bool) -> Any:

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -43,6 +44,56 @@ def test_the_winner_becomes_a_bundle(trainer, tmp_path):
     assert prove(bundle, "fp32").passed
     assert len((tmp_path / "runs" / "iris" / "search.jsonl").read_text().splitlines()) == 4
     assert (tmp_path / "runs" / "iris" / "1" / "history.csv").is_file()
+
+
+@pytest.mark.slow
+def test_two_classes_show_the_positive_classs_figures_beside_the_metric(trainer, tmp_path):
+    grid = 'learning_rate = [0.0001, 0.03]\n[search]\nmetric = "f1"'
+    done = trainer("breast_cancer", *QUICK, "--positive", "malignant", grid=grid)
+    assert done.exit_code == 0, done.output
+    head, *rows = done.stdout.splitlines()[:3]
+    names = [f"{name} of malignant" for name in ("precision", "recall", "f1")]
+    assert re.split(r"  +", head.strip()) == ["macro f1", "sd", *names]
+    entries = [
+        json.loads(line)
+        for line in (tmp_path / "runs" / "breast_cancer" / "search.jsonl").read_text().splitlines()
+    ]
+    for row in rows:
+        *figures, name = row.split()
+        scores = [
+            e["scores"]
+            for e in entries
+            if f"learning_rate={e['parameters']['learning_rate']}" == name
+        ]
+        wanted = [
+            np.mean([s[f"positive_{m}"] for s in scores]) for m in ("precision", "recall", "f1")
+        ]
+        assert len(scores) == 2
+        assert figures[2:] == [f"{value:.4f}" for value in wanted]
+    assert ": macro f1 0." in done.stdout
+
+
+@pytest.mark.slow
+def test_a_metric_that_an_earlier_journal_lacks_is_measured_again(trainer, tmp_path):
+    assert trainer("moons", *QUICK).exit_code == 0
+    journal = tmp_path / "runs" / "moons" / "search.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        line["scores"] = {n: v for n, v in line["scores"].items() if "positive" not in n}
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    grid = 'learning_rate = [0.0001, 0.03]\n[search]\nmetric = "positive_recall"'
+    done = trainer("moons", *QUICK, "--json", grid=grid)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["positive"] == 1
+    for candidate in told["candidates"]:
+        assert candidate["metrics"]["positive_recall"] == pytest.approx(candidate["mean"])
+
+
+def test_a_metric_of_one_class_is_refused_for_more_than_two(trainer):
+    done = trainer("iris", *QUICK, grid='dropout = [0]\n[search]\nmetric = "positive_recall"')
+    assert done.exit_code == 2
+    assert "for a multiclass task; got 'positive_recall'" in done.stderr
 
 
 @pytest.mark.slow
