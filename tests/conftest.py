@@ -72,6 +72,7 @@ def _nothing_outlives_its_test() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _runs_are_kept_elsewhere(tmp_path_factory):
     """What `trainer fit` leaves of a run does not go where the user keeps theirs."""
+    assert Config.model_fields["runs"].default == Path("runs")  # which no test sees after this
     Config.model_fields["runs"].default = tmp_path_factory.mktemp("runs")
     Config.model_rebuild(force=True)
 

@@ -64,6 +64,7 @@ def trained(request, tmp_path_factory):
     config = Config(
         data=str(file), models=folder / "models", runs=folder / "runs", epochs=8, hidden=(32, 16),
         gaps="impute", skip_baselines=True, calibrate=request.param == "pay",
+        positive="high" if request.param == "pay" else None,
         aim="f1" if request.param == "pay" else None,
     )  # fmt: skip
     bundle, found = fit(config)
@@ -168,4 +169,5 @@ def test_a_bundle_of_mixed_columns_proves_itself_and_names_its_columns(trained):
     assert [column.type for column in opened.inputs] == [c.kind for c in COLUMNS]
     assert {column.missing for column in opened.inputs} == {"impute"}
     assert opened.temperature == model.temperature
+    assert opened.logit_bias == model.logit_bias
     assert opened.threshold == (model.threshold if model.task == "binary" else None)

@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.choices import Config
-from trainer.data.splits import Split
-from trainer.data.tables import Table
 from trainer.fit.callbacks import EarlyStopping
 from trainer.fit.diagnostics import (
     Diagnostics,
@@ -37,17 +35,15 @@ from trainer.nn import (
     check_gradients,
 )
 from trainer.nn.gradient_check import STEPS
-from trainer.recipe import prepare_on, read, streams
+from trainer.recipe import Announce, prepare_on, read, streams
 
 
-def check_run(
-    config: Config, announce: Callable[[Table, Split], object] | None = None
-) -> Iterator[Measurement]:
+def check_run(config: Config, announce: Announce | None = None) -> Iterator[Measurement]:
     """Everything about one run: rows, start, gradients, a tiny set, and the training itself.
 
     Args:
         config: every choice, the number of epochs to watch among them.
-        announce: Called with the data before anything is trained on them.
+        announce: Told what the data are before anything is measured.
 
     Raises:
         DataError: the data cannot be trained on.

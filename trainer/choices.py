@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
@@ -13,12 +14,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
-from serving.bundle import Name, refusal
+from serving.bundle import Name, positive_index
+from trainer.data.column_names import split_names
 from trainer.data.preprocess import Encoding, Scaling
 from trainer.data.reading import Reading, split_format
 from trainer.data.tables import DataError, Task
@@ -79,7 +79,50 @@ def _a_format(value: str) -> str:
 Formats = Annotated[
     tuple[Annotated[str, AfterValidator(_a_format)], ...], BeforeValidator(_formats)
 ]
-Columns = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
+def _a_name(value: object) -> object:
+    """A class as people write it in TOML: 1 or true as well as a text."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else value
+
+
+def _column_names(value: object) -> object:
+    """Names of columns as people list them: `a,b`, `"Revenue, USD",id`, or a list."""
+    return split_names(value) if isinstance(value, str) else value
+
+
+def _named(value: object) -> object:
+    """Names for columns, of which a last comma is none."""
+    return [name for name in split_names(value) if name] if isinstance(value, str) else value
+
+
+def _a_delimiter(value: str) -> str:
+    sign = "\t" if value in ("tab", "\\t") else value
+    if len(sign) != 1 or not sign.isascii() or sign in '"\r\n\0':
+        raise ValueError("expected one character such as ; or the word tab")
+    return sign
+
+
+def _a_decimal(value: str) -> str:
+    if value not in (".", ","):
+        raise ValueError("expected a point or a comma")
+    return value
+
+
+def _an_encoding(value: str) -> str:
+    try:
+        "a,1\n".encode(value)
+    except (LookupError, ValueError) as error:
+        raise ValueError("expected an encoding such as utf-8, utf-16, cp1252 or latin-1") from error
+    return value
+
+
+Columns = Annotated[tuple[str, ...], BeforeValidator(_column_names)]
+Delimiter = Annotated[str, AfterValidator(_a_delimiter)]
+Decimal = Annotated[str, AfterValidator(_a_decimal)]
+TextEncoding = Annotated[str, AfterValidator(_an_encoding)]
 
 
 class Config(BaseModel):
@@ -92,7 +135,9 @@ class Config(BaseModel):
     task: Literal["classification", "regression"] | None = Field(
         None, description="classification or regression [inferred from the target]"
     )
-    names: Columns = Field((), description="the columns' names, of a file without a header")
+    names: Annotated[tuple[str, ...], BeforeValidator(_named)] = Field(
+        (), description="the columns' names, of a file without a header"
+    )
     drop: Columns = Field((), description="columns to leave out")
     number: Columns = Field(
         (),
@@ -115,11 +160,27 @@ class Config(BaseModel):
         description="how columns write dates beside ISO 8601: COLUMN=FORMAT, or one FORMAT for all "
         "of --date, in strptime's directives, such as joined=%d/%m/%Y; may be given several times",
     )
+    missing: Columns | None = Field(
+        None,
+        description="texts of a CSV file that stand for a gap beside the empty cell, in any case; "
+        "'' for none [na, n/a, #n/a, <na>, nan, nat, null, none, ?]",
+    )
     group: str | None = Field(
         None, description="column that says which rows belong together; no feature [none do]"
     )
     time: str | None = Field(
         None, description="column by which later rows are kept to judge the model on [none]"
+    )
+    delimiter: Delimiter | None = Field(
+        None, description="character between the cells of a CSV file, or tab [a comma]"
+    )
+    decimal: Decimal | None = Field(
+        None,
+        description="decimal sign of the numbers in a CSV file, . or , which may then have "
+        "thousands separators too: 1.234,56 with a comma [a point, without them]",
+    )
+    encoding: TextEncoding | None = Field(
+        None, description="encoding of a CSV file, such as cp1252, latin-1 or utf-16 [utf-8]"
     )
     name: Name | None = Field(None, description="the model's name [that of the data]")
     models: Path = Field(Path("models"), description="the repository to write to")
@@ -169,7 +230,15 @@ class Config(BaseModel):
     )
     label_smoothing: float = Field(0, ge=0, lt=1, description="for classes: share of certainty")
     class_weight: Literal["balanced"] | None = Field(
-        None, description="balanced: rare classes count as much as common ones [each row alike]"
+        None,
+        description="balanced: rare classes count as much as common ones; probabilities are then "
+        "true with --calibrate only [each row alike]",
+    )
+    positive: Annotated[str, BeforeValidator(_a_name)] | None = Field(
+        None,
+        description="of two classes: the one that is looked for, of which the threshold, an aim, "
+        "precision and recall are [1, true, t, yes, y or on; of other names the second, and no "
+        "aim is taken]",
     )
     aim: Annotated[str, AfterValidator(_an_aim)] | None = Field(
         None,
@@ -178,7 +247,9 @@ class Config(BaseModel):
         "cost=FALSE_POSITIVE:FALSE_NEGATIVE [the threshold 0.5]",
     )
     calibrate: bool = Field(
-        False, description="fit a temperature for the probabilities on the validation rows"
+        False,
+        description="fit a temperature and a bias for the probabilities on the validation rows; of "
+        "two weighted classes the positive one is then answered from its share of the rows up",
     )
     optimizer: Annotated[str, _one_of(OPTIMIZERS)] = Field(
         "adam", description=f"how weights are updated: {', '.join(OPTIMIZERS)}"
@@ -209,21 +280,21 @@ class Config(BaseModel):
         self.reading().formats()  # which of them are of which column
         if len(self.activation) not in (1, len(self.hidden)):
             raise ValueError(
-                f"expected one activation for all hidden layers, or one for each of the "
-                f"{len(self.hidden)}; got {len(self.activation)}"
+                f"activation: expected one activation for all hidden layers, or one for each of "
+                f"the {len(self.hidden)}; got {len(self.activation)}"
             )
         if self.weight_decay and self.optimizer != "adamw":
             raise ValueError(
-                f"expected the optimizer adamw for a weight decay; got {self.optimizer}; "
-                f"choose it, or l2 instead"
+                f"weight_decay: expected the optimizer adamw for a weight decay; got "
+                f"{self.optimizer}; choose it, or l2 instead"
             )
         if self.target_scaling == "log" and self.loss == "poisson":
             raise ValueError(
-                "expected no logarithm of the target for the loss poisson, which takes one itself; "
-                "got log; leave it out"
+                "target_scaling: expected no logarithm of the target for the loss poisson, "
+                "which takes one itself; got log; leave it out"
             )
         if self.batch_norm and self.batch_size < 2:
-            raise ValueError("expected a batch size of at least 2 for batch norm; got 1")
+            raise ValueError("batch_size: expected at least 2 for batch norm; got 1")
         return self
 
     def reading(self) -> Reading:
@@ -231,7 +302,7 @@ class Config(BaseModel):
         asked = {f.name for f in fields(Reading)} & set(Config.model_fields)
         return Reading(**{name: getattr(self, name) for name in asked})
 
-    def encoding(self) -> Encoding:
+    def feature_encoding(self) -> Encoding:
         """How columns are to be encoded."""
         # What is refused when it is served must not be merged in training.
         rare = 1 if self.unseen == "refuse" else self.rare
@@ -260,6 +331,11 @@ class Config(BaseModel):
             raise DataError(
                 f"expected two classes for the aim {self.aim}; got a {task} task; leave it out"
             )
+        if self.positive is not None and task != "binary":
+            raise DataError(
+                f"expected two classes for the positive class {self.positive}; got a {task} task; "
+                f"leave it out"
+            )
         if task == "regression":
             if self.class_weight or self.label_smoothing or self.calibrate:
                 raise DataError(
@@ -278,6 +354,29 @@ class Config(BaseModel):
         kind = BinaryCrossEntropy if task == "binary" else CategoricalCrossEntropy
         return kind(self.label_smoothing)
 
+    def positive_among(self, classes: list[int] | list[str]) -> int:
+        """Place of the positive class among the two classes of a binary task.
+
+        Args:
+            classes: Both, in the order of the model's.
+
+        Raises:
+            DataError: If `positive` is neither, or if an aim is given and nothing says which of
+                them it is for.
+        """
+        try:
+            found = positive_index(classes, self.positive)
+        except ValueError as error:
+            raise DataError(f"--positive: {error}") from error
+        if found is None and self.aim:
+            first, second = classes
+            raise DataError(
+                f"expected to know which class the aim {self.aim} is for; got {first} and "
+                f"{second}; say --positive {shlex.quote(str(first))} or --positive "
+                f"{shlex.quote(str(second))}"
+            )
+        return 1 if found is None else found
+
     def update(self) -> Update:
         """What happens to the network between two batches, fresh."""
         options: dict[str, Any] = (
@@ -292,19 +391,3 @@ class Config(BaseModel):
             max_norm=None if self.max_norm is None else MaxNorm(self.max_norm),
             average=WeightAverage(self.average) if self.average else None,
         )
-
-
-def faults(error: ValidationError, model: type[BaseModel] = Config) -> str:
-    """What a model, by default `Config`, refuses, said of its keys as they are options."""
-    # A list whose entries are wrong is not also too short.
-    found = [e for e in error.errors() if e["type"] != "too_short" or not e["input"]]
-    return "; ".join(_fault(e, model) for e in found)
-
-
-def _fault(error: ErrorDetails, model: type[BaseModel]) -> str:
-    if not error["loc"]:  # of several options together
-        return error["msg"].removeprefix("Value error, ")
-    name = str(error["loc"][0])
-    if error["type"] == "extra_forbidden":
-        return f"expected a key out of {', '.join(model.model_fields)}; got {name!r}"
-    return f"{name.replace('_', '-')}: {refusal(error, model)}"

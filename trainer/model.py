@@ -35,9 +35,11 @@ class Model:
         targets: for regression of values, standardises them for the network; else None.
         logarithmic: whether it is the targets' logarithms that are standardised.
         classes: for classification, sorted, int64 or str `(n_classes,)`; else None.
-        threshold: a binary answer is the second class from this probability up.
+        threshold: a binary answer is the positive class where its probability is at least this.
+        positive: place in `classes` of a binary model's positive class; other tasks have none.
         temperature: what a classifier's logits are divided by, for probabilities that can be taken
             at their word.
+        logit_bias: what is added to them then, float32 `(n_logits,)`; None for nothing.
     """
 
     task: Task
@@ -48,7 +50,9 @@ class Model:
     classes: NDArray[Any] | None = None
     logarithmic: bool = False
     threshold: float = 0.5
+    positive: int = 1
     temperature: float = 1.0
+    logit_bias: NDArray[np.float32] | None = None
 
     @classmethod
     def untrained(
@@ -97,6 +101,14 @@ class Model:
         )
 
     @property
+    def positive_class(self) -> int | str | None:
+        """The class that a binary model answers from the threshold up; None for other tasks."""
+        if self.task != "binary" or self.classes is None:
+            return None
+        found: int | str = self.classes[self.positive].item()
+        return found
+
+    @property
     def exponential(self) -> bool:
         """Whether a value is the exponential of what the network says."""
         return self.logarithmic or self.loss.link == "exp"
@@ -117,7 +129,7 @@ class Model:
         return Rows(features, indices)
 
     def logits(self, records: Records) -> NDArray[np.float32]:
-        """What the network makes of records, before any temperature: `(n, n_outputs)`."""
+        """What the network makes of records, before any calibration: `(n, n_outputs)`."""
         logits = [
             self.network.logits(self.encoder.transform(records.take(slice(start, start + SLICE))))
             for start in range(0, max(len(records), 1), SLICE)
@@ -134,6 +146,8 @@ class Model:
         logits = self.logits(records)
         if self.temperature != 1:
             logits /= np.float32(self.temperature)
+        if self.logit_bias is not None:
+            logits += self.logit_bias
         outputs = self.loss.answers(logits)
         if self.task == "regression":
             value = outputs if self.targets is None else self.targets.inverse(outputs)
@@ -144,7 +158,8 @@ class Model:
         if self.task == "binary":
             # Not 1 − p, whose digits are gone where p is near 1.
             outputs = np.concatenate([self.loss.answers(-logits), outputs], axis=1)
-            choice = (outputs[:, 1] >= np.float32(self.threshold)).astype(np.int64)
+            above = outputs[:, self.positive] >= np.float32(self.threshold)
+            choice = np.where(above, self.positive, 1 - self.positive)
         else:
             choice = outputs.argmax(axis=1)
         return {"label": self.classes[choice], "probabilities": outputs}  # type: ignore[index]

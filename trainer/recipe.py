@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,10 @@ from trainer.data.reading import Reading
 from trainer.data.sources import default_name, load
 from trainer.data.splits import Split, some, split
 from trainer.data.tables import DataError, Table
-from trainer.evaluate.temperature import fit_temperature
+from trainer.evaluate.calibration import fit_calibration
+from trainer.evaluate.cautions import cautions
+from trainer.evaluate.naming import MACRO_AVERAGES
 from trainer.evaluate.threshold import Aim, choose
-from trainer.export.graph import require_other_names
 from trainer.export.package import export_bundle
 from trainer.export.write import require_writable
 from trainer.fit.batches import Rows
@@ -92,6 +94,7 @@ class Trained:
         model: the reference of all that follows.
         history: one entry per epoch.
         summary: of the run, for the manifest.
+        aim_unmet: why no threshold meets the aim; None if one does, or there is no aim.
     """
 
     table: Table
@@ -99,6 +102,7 @@ class Trained:
     model: Model
     history: list[Epoch]
     summary: Training
+    aim_unmet: str | None = None
 
 
 def streams(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
@@ -128,7 +132,6 @@ def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Genera
         DataError: the data cannot be trained on.
     """
     loss = config.loss_for(table.task)
-    require_other_names(table.records.columns)
     if config.target_scaling == "log" and not (table.target > 0).all():
         raise DataError(
             f"{table.source}: expected targets above 0 to take logarithms of; got "
@@ -142,9 +145,11 @@ def prepare_on(table: Table, parts: Split, config: Config, rng: np.random.Genera
         layers=config.layers,
         loss=loss,
         rng=weights,
-        encoding=config.encoding(),
+        encoding=config.feature_encoding(),
         logarithmic=config.target_scaling == "log",
     )
+    if model.classes is not None and table.task == "binary":
+        model = replace(model, positive=config.positive_among(model.classes.tolist()))
     fetch = _fetcher(config, table, parts, model)
     most = room() // (4 * model.encoder.width)  # rows that may be kept in memory
     learned: Rows | Streamed
@@ -165,14 +170,10 @@ def _fetcher(
     config: Config, table: Table, parts: Split, model: Model
 ) -> Callable[[NDArray[np.int64]], Rows]:
     """What makes rows for the network, and for the loss their weights, of row numbers."""
-    if config.class_weight is None:
+    weights = _class_weights(config, table, parts, model)
+    if weights is None:
         return lambda numbers: model.rows(table, numbers)
-    from sklearn.utils.class_weight import compute_class_weight  # noqa: PLC0415 - slow to import
-
-    classes = np.asarray(model.classes)
-    known = table.target[parts.train]
-    weights = compute_class_weight(config.class_weight, classes=classes, y=known)
-    single = weights.astype(np.float32)
+    classes, single = np.asarray(model.classes), weights.astype(np.float32)
 
     def fetch(numbers: NDArray[np.int64]) -> Rows:
         places = np.searchsorted(classes, table.target[numbers])
@@ -181,27 +182,62 @@ def _fetcher(
     return fetch
 
 
-def settle(model: Model, table: Table, rows: NDArray[np.int64], config: Config) -> Model:
-    """Choose, on validation rows, what training does not: the temperature, then the threshold.
+def _class_weights(
+    config: Config, table: Table, parts: Split, model: Model
+) -> NDArray[np.float64] | None:
+    """How much a training row of each class counts, `(classes,)`; None where all count alike."""
+    if config.class_weight is None:
+        return None
+    from sklearn.utils.class_weight import compute_class_weight  # noqa: PLC0415 - slow to import
 
-    Of very many rows, `SETTLED` of them say it as well.
+    classes, known = np.asarray(model.classes), table.target[parts.train]
+    weights = compute_class_weight(config.class_weight, classes=classes, y=known)
+    return np.asarray(weights, np.float64)
 
-    Raises:
-        DataError: the aim cannot be met on these rows.
+
+def settle(model: Model, table: Table, parts: Split, config: Config) -> Settled:
+    """Choose, on validation rows, what training does not: the calibration, then the threshold.
+
+    Of very many rows, `SETTLED` of them say it as well. Weights of the classes are undone by the
+    calibration; the threshold is then the positive class's share of the training rows, where the
+    weighted network is undecided, unless an aim says otherwise.
     """
-    rows = some(rows, SETTLED)
+    rows = some(parts.validation, SETTLED)
     if config.calibrate:
         places = np.searchsorted(np.asarray(model.classes), table.target[rows])
         logits = model.logits(table.records.take(rows))
-        model = replace(model, temperature=fit_temperature(logits, places, model.task))
+        weights = _class_weights(config, table, parts, model)
+        found = fit_calibration(logits, places, model.task, class_weights=weights)
+        bias = found.bias.astype(np.float32)
+        model = replace(
+            model,
+            temperature=found.temperature,
+            logit_bias=bias if bias.any() else None,
+        )
+        if weights is not None and model.task == "binary":
+            share = float(np.mean(table.target[parts.train] == model.positive_class))
+            model = replace(model, threshold=float(np.float32(share)))
     if config.aim:
-        second = table.target[rows] == np.asarray(model.classes)[1]
-        p = model.answers(table.records.take(rows))["probabilities"][:, 1]
+        positive = table.target[rows] == model.positive_class
+        p = model.answers(table.records.take(rows))["probabilities"][:, model.positive]
         try:
-            model = replace(model, threshold=choose(Aim.parse(config.aim), second, p))
+            model = replace(model, threshold=choose(Aim.parse(config.aim), positive, p))
         except ValueError as error:
-            raise DataError(f"{table.source}: {error}") from error
-    return model
+            return Settled(model, str(error))
+    return Settled(model)
+
+
+class Settled(NamedTuple):
+    """A model with what was chosen after training.
+
+    Attributes:
+        model: It.
+        aim_unmet: Why no threshold meets the aim, so that there is none but the default; None if
+            one does, or there is no aim.
+    """
+
+    model: Model
+    aim_unmet: str | None = None
 
 
 def learn(
@@ -256,17 +292,36 @@ def learn_on(
         best_epoch=stopping.best_epoch,
         seconds=round(time.perf_counter() - started, 3),
     )
-    model = settle(task.model, task.table, task.parts.validation, config)
-    return Trained(task.table, task.parts, model, history, summary)
+    model, aim_unmet = settle(task.model, task.table, task.parts, config)
+    return Trained(task.table, task.parts, model, history, summary, aim_unmet)
+
+
+# Choices that leave no trace in what is learned: a checkpoint goes on whatever they are.
+WITHOUT_TRACE = frozenset(
+    {"models", "runs", "name", "skip_baselines", "aim", "positive", "calibrate"}
+)
 
 
 def _keeping(path: Path | None, config: Config, table: Table) -> list[Callback]:
     if path is None:
         return []
-    # A choice that was not there when a checkpoint was written is only told where it was made.
-    later = {"precise"} if not config.precise else set()
-    chosen = config.model_dump_json(exclude={"models", "runs", "name"} | later)
-    return [Checkpoint(path, identity=f"{table.fingerprint()} {chosen}")]
+    identity = _identity(f"{table.fingerprint()} {config.model_dump_json()}")
+    return [Checkpoint(path, identity=identity, normalize=_identity)]
+
+
+def _identity(saved: str) -> str:
+    """The identity of a run as it is compared: a fingerprint, and the choices that leave a trace.
+
+    Checkpoints of earlier versions do not know every choice, and were made with its default.
+    """
+    fingerprint, _, text = saved.partition(" ")
+    try:
+        known = dict(json.loads(text))
+    except (TypeError, ValueError):
+        return saved
+    chosen = Config(data="any").model_dump(mode="json") | known
+    kept = {name: value for name, value in chosen.items() if name not in WITHOUT_TRACE}
+    return f"{fingerprint} {json.dumps(kept, sort_keys=True)}"
 
 
 def fit(
@@ -278,6 +333,8 @@ def fit(
     stage: bool = False,
 ) -> tuple[Bundle, Trained]:
     """Learn, then export: a bundle, or an error and no bundle. A finished run's checkpoint is gone.
+
+    It is kept where the aim could not be met: a run with another aim goes on from there.
 
     With `stage` the bundle is a staged version, which no server takes up; the other arguments are
     those of `learn`.
@@ -295,7 +352,8 @@ def fit(
     if not config.skip_baselines:
         from trainer.evaluate.baselines import beside  # noqa: PLC0415 - slow to import: scikit-learn
 
-        baselines = beside(trained.table, trained.parts, seed=config.seed)
+        positive = trained.model.positive
+        baselines = beside(trained.table, trained.parts, seed=config.seed, positive=positive)
     bundle = export_bundle(
         trained.model,
         trained.table,
@@ -303,6 +361,7 @@ def fit(
         trained.summary,
         baselines=baselines,
         aim=config.aim,
+        aim_unmet=trained.aim_unmet,
         unseen=config.unseen,
         refuse_gaps=config.gaps == "refuse",
         models=config.models,
@@ -310,7 +369,7 @@ def fit(
         stage=stage,
         rng=exporting,
     )
-    if checkpoint is not None:
+    if checkpoint is not None and trained.aim_unmet is None:
         checkpoint.unlink(missing_ok=True)
     return bundle, trained
 
@@ -323,13 +382,21 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "name": manifest.name,
         "version": manifest.version,
         "task": manifest.task,
+        "classes": manifest.classes,
+        "class_shares": manifest.class_shares,
         "parameters": manifest.parameters,
         "training": manifest.training.model_dump(exclude={"config"}),
         "metrics": manifest.metrics,
+        "macro_averages": [] if manifest.classes is None else MACRO_AVERAGES,
         "intervals": manifest.intervals,
+        "positive": manifest.positive_class,
         "threshold": manifest.threshold,
+        "aim": manifest.aim,
+        "aim_unmet": manifest.aim_unmet,
         "temperature": manifest.temperature,
+        "logit_bias": manifest.logit_bias,
         "baselines": {name: b.model_dump() for name, b in manifest.baselines.items()},
         "parity": manifest.variants["fp32"].parity.model_dump(),
         "variants": {name: v.model_dump() for name, v in manifest.variants.items()},
+        "warnings": [asdict(caution) for caution in cautions(manifest)],
     }

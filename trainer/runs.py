@@ -22,6 +22,7 @@ import os
 import platform
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from serving.bundle import Bundle, made_folder, naming
+from serving.bundle import Bundle, Manifest, made_folder, naming, versions
 from trainer.choices import Config
 from trainer.data.records import MISSING, Column, Kind, Records
 from trainer.data.splits import Split, some
@@ -167,6 +168,57 @@ def _write_run(
 def _write_text(path: Path, text: str) -> None:
     with naming(path):
         path.write_text(text, encoding="utf-8")
+
+
+def find_run(runs: Path, manifest: Manifest) -> RunFolder:
+    """The run that led to a graph: its own or, of a compressed version, an earlier one's.
+
+    Raises:
+        RunError: there is none.
+    """
+    kept = runs / manifest.name
+    try:
+        return _read(kept / str(manifest.version), manifest)
+    except RunError:
+        for version in reversed(versions(kept)):
+            if version < manifest.version:
+                with suppress(RunError):
+                    return _read(kept / str(version), manifest)
+        raise
+
+
+def _read(path: Path, manifest: Manifest) -> RunFolder:
+    run = read_run(path)
+    expected, got = manifest.variants["fp32"].sha256, run.environment.get("graph")
+    if got != expected:  # a run of another repository may have the same name and number
+        raise RunError(
+            f"{path}: expected the run that led to the graph {expected[:12]}…; got that of "
+            f"{str(got)[:12]}…; name its folder with --runs"
+        )
+    return run
+
+
+def copy_run(runs: Path, dense: Bundle, made: Bundle) -> Path:
+    """Keep the run of a version for another with the same graph, that was made of it.
+
+    Returns:
+        The new run's folder.
+
+    Raises:
+        RunError: there is no such run, or it cannot be copied.
+    """
+    found = find_run(runs, dense.manifest).path
+    place = runs / made.manifest.name / str(made.manifest.version)
+    building = place.with_name(f".{place.name}.building")
+    try:
+        shutil.rmtree(building, ignore_errors=True)
+        shutil.copytree(found, building)
+        shutil.rmtree(place, ignore_errors=True)
+        building.rename(place)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise RunError(f"expected to keep the run in {place}; {error}") from error
+    return place
 
 
 def read_run(path: Path) -> RunFolder:

@@ -6,6 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,16 @@ from serving.bundle import (
     Input,
     Manifest,
     Number,
+    closest,
+    nfc,
     whole_file,
 )
 from serving.runtime import Session, prove, run_in_slices
+from trainer.data.column_names import resolve
+from trainer.data.files.declared import Declared
 from trainer.data.files.ingest import to_records
-from trainer.data.files.source import Source, open_file
+from trainer.data.files.source import CSV, Source, open_file
+from trainer.data.reading import Reading
 from trainer.data.records import MISSING, Column, Records
 from trainer.data.tables import DataError, listed
 
@@ -44,6 +50,12 @@ def score(
     variant: str | None = None,
     names: Sequence[str] = (),
     keep: Sequence[str] = (),
+    missing: Sequence[str] | None = None,
+    warn: Callable[[str], None] | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
+    encoding: str | None = None,
+    watch: Callable[..., None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> int:
     """Answer every row of a file.
@@ -56,7 +68,14 @@ def score(
             regression `prediction`, or one `prediction_TARGET` for each of several.
         variant: of the bundle; its first, the exact one, if left out.
         names: of the columns of a CSV file without a header; those it was trained with if left out.
-        keep: columns of `source` to copy into it.
+        keep: columns of `source` to copy into it, under the names of `kept_names`.
+        missing: texts of a CSV file that stand for a gap, in any case; None for those of training.
+        warn: told of each column of which a large share is none of the categories.
+        delimiter: Character between two cells of a CSV file; as in training if left out.
+        decimal: Decimal sign of numbers in texts; likewise.
+        encoding: Encoding of a CSV file; likewise.
+        watch: Called with the rows of each batch as they were read, the answers to them, the
+            decimal sign and what names rows, as `FileTruth.add` takes them.
         progress: told, again and again, how many rows are done.
 
     Returns:
@@ -69,32 +88,50 @@ def score(
     """
     manifest = bundle.manifest
     session = _proved(bundle, variant)
-    rows = open_file(source, names or _names(source, manifest))
-    columns = [_column(declared) for declared in manifest.inputs]
-    kept = list(dict.fromkeys(keep))
+    if source.name.lower().endswith(CSV):
+        delimiter = delimiter or _recorded(manifest, "delimiter")
+        encoding = encoding or _recorded(manifest, "encoding")
+    decimal = decimal or _recorded(manifest, "decimal")
+    said = Reading(missing=None if missing is None else tuple(missing)).missing
+    opened = partial(open_file, source, delimiter=delimiter, encoding=encoding)
+    names = names or _names(source, manifest, opened)
+    rows = opened([nfc(name) for name in names], said)
+    declared = Declared(manifest.inputs, said)
+    columns = [_column(column) for column in manifest.inputs]
+    kept = list(dict.fromkeys(resolve([nfc(name) for name in keep], rows.columns)))
     if strange := [name for name in kept if name not in rows.columns]:
         raise DataError(
             f"{rows.name}: expected columns to keep out of {listed(rows.columns)}; got "
-            f"{listed(strange)}"
+            f"{listed(strange)} for --keep{closest(strange[0], rows.columns)}"
         )
-    if taken := [name for name in kept if name in _answered(manifest)]:
-        raise DataError(
-            f"{rows.name}: expected columns to keep of other names than those of the answers; got "
-            f"{listed(taken)}; rename it in the file, or leave it out"
-        )
+    written = kept_names(manifest, kept)
     if output.exists() and output.samefile(source):
         raise DataError(f"expected another file to write than the one to read; got {output} twice")
     done = 0
     with whole_file(output) as building, WRITERS[output.suffix.lower()](building) as writer:
         for batch in _at_least_one(rows, columns):
             with _faults_named(rows.name):
-                records = to_records(_as_declared(batch, manifest), columns, done)
-                _require_admitted(manifest, records, done)
-                answers = _answers(session, records, done)
-                writer.write(_table(manifest, batch.select(kept), answers))
+                records = to_records(
+                    declared.read(batch),
+                    columns,
+                    done,
+                    gaps=declared.gaps,
+                    spelled=True,
+                    decimal=decimal,
+                    row_names=rows.row_names,
+                )
+                _require_admitted(manifest, records, done, rows)
+                declared.count(records)
+                answers = _answers(session, records, manifest, done, rows)
+                if watch is not None:
+                    watch(batch, answers, decimal=decimal, row_names=rows.row_names)
+                writer.write(_table(manifest, {written[n]: batch[n] for n in kept}, answers))
             done += batch.num_rows
             if progress is not None:
                 progress(done)
+    if warn is not None:
+        for warning in declared.unseen():
+            warn(warning)
     return done
 
 
@@ -129,17 +166,24 @@ def _at_least_one(rows: Source, columns: Sequence[Column]) -> Iterator[pa.Record
         empty = False
         yield batch
     if empty:
-        names = [*rows.columns, *(c.name for c in columns if c.name not in rows.columns)]
+        lacking = (nfc(column.name) for column in columns)
+        names = [*rows.columns, *(name for name in lacking if name not in rows.columns)]
         yield pa.RecordBatch.from_pydict({name: pa.array([], pa.string()) for name in names})
 
 
-def _names(source: Path, manifest: Manifest) -> list[str]:
+def _recorded(manifest: Manifest, option: str) -> str | None:
+    """What was said in training of how its files are written."""
+    said = manifest.training.config.get(option)
+    return said if isinstance(said, str) and said else None
+
+
+def _names(source: Path, manifest: Manifest, opened: Callable[[], Source]) -> list[str]:
     """Those of a CSV file without a header, if it was trained on one."""
     names = manifest.training.config.get("names")
-    if not isinstance(names, list) or not source.name.lower().endswith((".csv", ".csv.gz")):
+    if not isinstance(names, list) or not source.name.lower().endswith(CSV):
         return []
     try:
-        has_them = set(names) <= set(open_file(source).columns)
+        has_them = {nfc(str(name)) for name in names} <= set(opened().columns)
     except DataError:  # whose first line is no header
         has_them = False
     return [] if has_them else [str(name) for name in names]
@@ -155,60 +199,41 @@ def _faults_named(source: str) -> Iterator[None]:
         ) from error
 
 
-def _as_declared(batch: pa.RecordBatch, manifest: Manifest) -> pa.RecordBatch:
-    """Categories in the spelling of the manifest, as a server takes them in a request.
-
-    Truth values, also of a text in any case, are written as the categories are, and where these are
-    whole numbers 1.0 is 1, as tables write it once there are gaps.
-    """
-    for declared in manifest.inputs:
-        if not isinstance(declared, Category) or declared.name not in batch.schema.names:
-            continue
-        place = batch.schema.get_field_index(declared.name)
-        column = batch.column(place)
-        if pa.types.is_boolean(column.type) and declared.truths:
-            spelled = (pa.scalar(declared.truths[truth]) for truth in (True, False))
-            column = pc.if_else(column, *spelled)
-        elif pa.types.is_string(column.type) and declared.whole:
-            column = pc.replace_substring_regex(column, r"^(\s*-?\d+)\.0+(\s*)$", r"\1\2")
-        elif pa.types.is_string(column.type) and declared.truths:
-            written = pc.utf8_lower(pc.utf8_trim_whitespace(column))
-            for truth, text in declared.truths.items():
-                column = pc.if_else(pc.equal(written, str(truth).lower()), text, column)
-        batch = batch.set_column(place, declared.name, column)
-    return batch
-
-
-def _require_admitted(manifest: Manifest, records: Records, before: int) -> None:
+def _require_admitted(manifest: Manifest, records: Records, before: int, rows: Source) -> None:
     """Hold the rows to what the manifest says of gaps and unseen texts."""
     for declared, column in zip(manifest.inputs, records.columns, strict=True):
         values = records.column(column.name)
         gaps = values == MISSING if column.kind == "category" else np.isnan(values)
         if declared.missing == "refuse" and gaps.any():
+            (called,) = rows.row_names(before + int(gaps.argmax()))
             raise DataError(
                 f"expected a value in every row of {column.name!r}, which had no gaps in training; "
-                f"got none in row {before + int(gaps.argmax()) + 1}; fill it, or train on data "
-                f"with gaps"
+                f"got none in {called}; fill it, or train on data with gaps"
             )
         if isinstance(declared, Category) and declared.unseen == "refuse":
             known = set(declared.categories)
             strange = np.array([word not in known for word in column.words] + [False])[values]
             if strange.any():
                 row = int(strange.argmax())
+                (called,) = rows.row_names(before + row)
                 raise DataError(
                     f"expected one of the texts of {column.name!r} that were there in training; "
-                    f"got {column.words[values[row]]!r} in row {before + row + 1}; train with "
+                    f"got {column.words[values[row]]!r} in {called}; train with "
                     f"--unseen unknown to have such rows answered"
                 )
 
 
-def _answers(session: Session, records: Records, before: int) -> Arrays:
-    answers = run_in_slices(session, records.inputs(), ROWS_A_RUN)
+def _answers(
+    session: Session, records: Records, manifest: Manifest, before: int, rows: Source
+) -> Arrays:
+    names = {column.name: column.input_name for column in manifest.inputs}
+    answers = run_in_slices(session, records.inputs(names), ROWS_A_RUN)
     finite = np.isfinite(answers["value" if "value" in answers else "probabilities"]).all(axis=1)
     if not finite.all():
+        (called,) = rows.row_names(before + int(finite.argmin()))
         raise DataError(
-            f"expected numbers of the size the model was trained on; got row "
-            f"{before + int(finite.argmin()) + 1}, whose answer overflows float32; check its units"
+            f"expected numbers of the size the model was trained on; got {called}, whose answer "
+            f"overflows float32; check its units"
         )
     return answers
 
@@ -221,8 +246,26 @@ def _answered(manifest: Manifest) -> list[str]:
     return ["prediction"] if len(targets) == 1 else [f"prediction_{name}" for name in targets]
 
 
-def _table(manifest: Manifest, kept: pa.RecordBatch, answers: Arrays) -> pa.Table:
-    columns = {name: kept[name] for name in kept.schema.names}
+def kept_names(manifest: Manifest, keep: Sequence[str]) -> dict[str, str]:
+    """Names under which kept columns are written: their own, unless an answer's.
+
+    Returns:
+        By the column's name that in the output, all distinct: `prediction_input` for `prediction`.
+    """
+    answered = set(_answered(manifest))
+    taken, found = answered.union(keep), {}
+    for name in dict.fromkeys(keep):
+        own = name
+        if own in answered:
+            own += "_input"
+            while own in taken:
+                own += "_"
+            taken.add(own)
+        found[name] = own
+    return found
+
+
+def _table(manifest: Manifest, columns: dict[str, pa.Array], answers: Arrays) -> pa.Table:
     arrays = list(answers.get("value", answers.get("probabilities", np.empty((0, 0)))).T)
     if manifest.classes is not None:
         arrays = [answers["label"], *arrays]

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,16 @@ from trainer.fit.arrays import read_arrays, write_arrays
 from trainer.fit.batches import Rows
 from trainer.fit.loop import Callback, Run
 from trainer.fit.update import Update
-from trainer.nn import LOSSES, OPTIMIZERS, SCHEDULES, Layer, Loss, Optimizer, Schedule
+from trainer.nn import (
+    LOSSES,
+    OPTIMIZERS,
+    SCHEDULES,
+    Layer,
+    Loss,
+    Optimizer,
+    Schedule,
+    WeightAverage,
+)
 from trainer.nn.lookup import lookup
 
 Array = NDArray[Any]
@@ -60,6 +70,9 @@ def mae(truth: Array, answers: Array) -> float:
 
 REMEDY = "subtract an offset from them first, or make the network with dtype=float64"
 METRICS: dict[str, Metric] = {f.__name__: f for f in (accuracy, mse, mae)}
+# By the link of a loss, the metrics of ours that its targets and answers have no use for.
+MEANINGLESS = {"softmax": (mse, mae), "identity": (accuracy,), "exp": (accuracy,)}
+FLOATS = ("float32", "float64")
 
 
 @dataclass
@@ -93,14 +106,25 @@ class Network:
     ) -> None:
         self.layers = list(layers)
         self.dtype = np.dtype(dtype)
+        if self.dtype.name not in FLOATS:
+            raise ValueError(f"expected a dtype out of {', '.join(FLOATS)}; got {self.dtype}")
         self._weights, self._order = np.random.default_rng(seed).spawn(2)
         self.core: nn.Network | None = None
         self._compiled: tuple[Update, Loss, dict[str, Metric]] | None = None
 
     def build(self, n_inputs: int) -> nn.Network:
-        """Make the weights for rows of so many features; `fit` does it by itself."""
+        """Make the weights for rows of so many features; `fit` does it by itself.
+
+        Raises:
+            ValueError: it is built for another number of features.
+        """
         if self.core is None:
             self.core = nn.Network(n_inputs, self.layers, rng=self._weights, dtype=self.dtype)
+        if self.core.n_inputs != n_inputs:
+            raise ValueError(
+                f"expected features of shape (n, {self.core.n_inputs}), which the network is built "
+                f"for; got {n_inputs} features"
+            )
         return self.core
 
     def compile(
@@ -113,27 +137,36 @@ class Network:
         schedule: str | Schedule = "constant",
         **update: Any,
     ) -> None:
-        """Choose how it learns.
+        """Choose how it learns; compiled again, it begins without what its optimizer remembered.
 
         Args:
-            optimizer: a name or an optimizer of `trainer.nn`.
+            optimizer: a name or an optimizer of `trainer.nn`. Of it, of the schedule and of the
+                average a fresh copy is taken, so that several networks may be given the same one.
             loss: likewise a loss.
-            metrics: names (`accuracy`, `mse`, `mae`) or functions of targets and answers; by
-                default accuracy for cross-entropies and mae for values.
+            metrics: names (`accuracy`, `mse`, `mae`) or functions of targets and answers, each of
+                another name; by default accuracy for cross-entropies and mae for values.
             learning_rate: of an optimizer given by its name.
             schedule: of the learning rate, a name or a schedule of `trainer.nn`.
             update: penalty, clip_norm, clip_value, max_norm, average, as of `Update`.
 
         Raises:
-            ValueError: there is none of that name, or the loss does not fit the last layer.
+            ValueError: there is none of that name, the loss does not fit the last layer, a metric
+                does not fit the loss, or a choice has no effect.
         """
         if isinstance(optimizer, str):
             kind: Any = lookup("optimizer", OPTIMIZERS, optimizer)
             steps: Optimizer = kind() if learning_rate is None else kind(learning_rate)
+        elif learning_rate is not None:
+            raise ValueError(
+                f"expected learning_rate with the name of an optimizer; got {learning_rate} with "
+                f"{optimizer!r}; give it the rate itself"
+            )
         else:
-            steps = optimizer
+            steps = _fresh(optimizer)
         if isinstance(loss, str):
             loss = lookup("loss", LOSSES, loss)()
+        if not isinstance(loss, Loss):
+            raise ValueError(f"expected a loss of trainer.nn, or its name; got {loss!r}")
         if isinstance(schedule, str):
             schedule = lookup("schedule", SCHEDULES, schedule)()
         activation = getattr(self.layers[-1], "activation", None)
@@ -141,12 +174,10 @@ class Network:
             nn.check_pairing(loss, activation.name)
         if metrics is None:
             metrics = ["accuracy"] if loss.link in ("sigmoid", "softmax") else ["mae"]
-        named = {m if isinstance(m, str) else m.__name__: m for m in metrics}
-        functions = {
-            name: lookup("metric", METRICS, m) if isinstance(m, str) else m
-            for name, m in named.items()
-        }
-        self._compiled = Update(steps, schedule=schedule, **update), loss, functions
+        functions = _by_name(metrics, loss)
+        if "average" in update:
+            update["average"] = _fresh(update["average"])
+        self._compiled = Update(steps, schedule=_fresh(schedule), **update), loss, functions
 
     def fit(
         self,
@@ -156,7 +187,7 @@ class Network:
         batch_size: int = 32,
         epochs: int = 1,
         validation_split: float = 0.0,
-        validation_data: tuple[Inputs, ArrayLike] | None = None,
+        validation_data: Sequence[Any] | None = None,
         sample_weight: ArrayLike | None = None,
         class_weight: Mapping[int, float] | str | None = None,
         callbacks: Sequence[Callback] = (),
@@ -169,10 +200,14 @@ class Network:
             y: class indices `(n,)`, or numbers `(n,)` or `(n, k)`.
             batch_size: rows per step.
             epochs: passes over the rows.
-            validation_split: the share of rows, the last of them, that is only measured.
-            validation_data: rows to measure instead, x and y.
-            sample_weight: of the rows, `(n,)`.
-            class_weight: of each class, or `balanced`.
+            validation_split: the share of rows, the last of them, that is only measured, each by
+                its `sample_weight`.
+            validation_data: rows to measure instead: (x, y), or (x, y, sample_weight).
+            sample_weight: of the rows, `(n,)`, at least 0, in training and in `val_loss`; metrics
+                count every row alike.
+            class_weight: of each class, or `balanced`, by how often the rows to learn from are of
+                it. In training alone, as in Keras: `val_loss` is of the rows as they are.
+                Probabilities are then those of classes so weighted.
             callbacks: of `trainer.fit`.
             shuffle: a new order of rows each epoch.
 
@@ -184,23 +219,32 @@ class Network:
         update, loss, metrics = self._require_compiled()
         features = self._features(x)
         core = self.build(features.shape[1])
-        targets, weights = self._targets(y, loss), self._row_weights(y, sample_weight, class_weight)
+        rows = Rows(features, self._targets(y, loss), self._row_weights(sample_weight))
+        rows.check(loss, core.n_inputs, core.n_outputs, core.dtype)
         if not 0 <= validation_split < 1:
             raise ValueError(f"expected a validation_split in [0, 1); got {validation_split}")
-        if len(targets) != len(features):
-            raise ValueError(
-                f"expected one target per row; got {len(features)} rows and {len(targets)} targets"
-            )
-        validation = None
-        last = len(features) - int(len(features) * validation_split)
+        learned, validation = rows, None
         if validation_data is not None:
-            validation = Rows(
-                self._features(validation_data[0]), self._targets(validation_data[1], loss)
-            )
-        elif last < len(features):
-            validation = Rows(features[last:], targets[last:])
-            _refuse_new_classes(targets[:last], targets[last:])
-        learned = Rows(features[:last], targets[:last], None if weights is None else weights[:last])
+            if validation_split:
+                raise ValueError(
+                    f"expected validation_split or validation_data; got both, a split of "
+                    f"{validation_split}; leave one out"
+                )
+            validation = self._validation(validation_data, loss)
+        elif validation_split:
+            last = len(rows) - int(len(rows) * validation_split)
+            if not 0 < last < len(rows):
+                raise ValueError(
+                    f"expected a validation_split that leaves rows to learn from and to measure; "
+                    f"got {validation_split} of {len(rows)}"
+                )
+            learned, validation = rows[:last], rows[last:]
+            _refuse_new_classes(learned.targets, validation.targets)
+        if class_weight is not None:
+            own = _class_weights(class_weight, learned.targets, loss, core.n_outputs)
+            own = own.astype(self.dtype)
+            weights = own if learned.weights is None else own * learned.weights
+            learned = Rows(learned.features, learned.targets, weights)
         watch = _Watch(metrics)
         run = Run(
             core, loss, update, learned, epochs=epochs, batch_size=batch_size, rng=self._order,
@@ -215,7 +259,7 @@ class Network:
         """The loss and the metrics on these rows; the metrics count every row alike."""
         _, loss, metrics = self._require_compiled()
         features, targets = self._features(x), self._targets(y, loss)
-        weights = self._row_weights(y, sample_weight, None)
+        weights = self._row_weights(sample_weight)
         core = self.build(features.shape[1])
         Rows(features, targets, weights).check(loss, core.n_inputs, core.n_outputs, core.dtype)
         logits = core.logits(features)
@@ -299,16 +343,66 @@ class Network:
             raise ValueError(f"expected numbers as targets of {loss.name}; got {targets.dtype}")
         return targets.reshape(len(targets), -1).astype(self.dtype)
 
-    def _row_weights(
-        self, y: ArrayLike, sample: ArrayLike | None, classes: Mapping[int, float] | str | None
-    ) -> Array | None:
-        weights = None if sample is None else np.asarray(sample, self.dtype)
-        if classes is None:
-            return weights
-        from sklearn.utils.class_weight import compute_sample_weight  # noqa: PLC0415 - slow to import
+    def _row_weights(self, sample: ArrayLike | None) -> Array | None:
+        return None if sample is None else np.asarray(sample, self.dtype)
 
-        own: Array = compute_sample_weight(classes, np.asarray(y)).astype(self.dtype)
-        return own if weights is None else own * weights
+    def _validation(self, data: Sequence[Any], loss: Loss) -> Rows:
+        if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+            came = f"{len(data)} of them" if isinstance(data, tuple | list) else repr(data)[:80]
+            raise ValueError(
+                f"expected validation_data of (x, y) or (x, y, sample_weight); got {came}"
+            )
+        weights = self._row_weights(data[2]) if len(data) == 3 else None
+        return Rows(self._features(data[0]), self._targets(data[1], loss), weights)
+
+
+def _class_weights(
+    classes: Mapping[int, float] | str, targets: Array, loss: Loss, n_outputs: int
+) -> Array:
+    """The weight of each row's class, `(n,)`; balanced of several labels, the product of theirs."""
+    from sklearn.utils.class_weight import compute_sample_weight  # noqa: PLC0415 - slow to import
+
+    if loss.link not in ("sigmoid", "softmax"):
+        raise ValueError(
+            f"expected classes for class_weight; got values to regress on by {loss.name}; "
+            f"leave it out, or give sample_weight"
+        )
+    truth = targets[:, 0] if targets.ndim == 2 and targets.shape[1] == 1 else targets
+    if isinstance(classes, str):
+        if classes != "balanced":
+            raise ValueError(f"expected class_weight balanced, or by class; got {classes!r}")
+        balanced: Array = compute_sample_weight(classes, truth)
+        return balanced
+    known = range(n_outputs) if loss.link == "softmax" else range(2)
+    if truth.ndim == 2 or (strange := [c for c in classes if c not in known]):
+        came = "several labels at once" if truth.ndim == 2 else f"{strange} too"
+        raise ValueError(f"expected class_weight of the classes {[*known]}; got {came}")
+    weights = np.ones(len(truth))
+    for name, weight in classes.items():
+        weights[truth == name] = weight
+    return weights
+
+
+def _fresh(part: Any) -> Any:
+    """A copy of an optimizer, a schedule or an average, which has seen no step."""
+    if not isinstance(part, Optimizer | Schedule | WeightAverage):
+        return part  # for `Update` to refuse
+    own = copy.deepcopy(part)
+    own.reset()
+    return own
+
+
+def _by_name(metrics: Sequence[str | Metric], loss: Loss) -> dict[str, Metric]:
+    functions: dict[str, Metric] = {}
+    for metric in metrics:
+        name = metric if isinstance(metric, str) else metric.__name__
+        function = lookup("metric", METRICS, metric) if isinstance(metric, str) else metric
+        if name in functions or name == "loss":
+            raise ValueError(f"expected metrics of names of their own; got {name!r} twice")
+        if function in MEANINGLESS.get(loss.link, ()):
+            raise ValueError(f"expected metrics that fit the loss {loss.name}; got {name!r}")
+        functions[name] = function
+    return functions
 
 
 def _refuse_new_classes(learned: Array, measured: Array) -> None:
@@ -323,7 +417,11 @@ class _Watch(Callback):
     """Keeps the history, with the metrics on the validation rows."""
 
     def __init__(self, metrics: dict[str, Metric]) -> None:
-        self.metrics, self.history = metrics, History()
+        self.metrics = metrics
+        self.reset()
+
+    def reset(self) -> None:
+        self.history = History()
 
     def on_epoch(self, run: Run) -> None:
         epoch = run.history[-1]

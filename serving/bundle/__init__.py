@@ -39,6 +39,7 @@ from serving.bundle.manifest import (
     FEATURES,
     GAPS,
     MANIFEST,
+    OUTPUTS,
     REFERENCE,
     SCHEMA_VERSION,
     SELFTEST,
@@ -62,9 +63,11 @@ from serving.bundle.manifest import (
     TransientBundleError,
     Variant,
 )
-from serving.bundle.phrases import counted, refusal
+from serving.bundle.phrases import closest, counted, refusal
+from serving.bundle.positive import positive_index
 from serving.bundle.promotion import PromotionError, only_writer, promote
 from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Expected, SelfTest
+from serving.bundle.spelling import Spelling, canonical_text, gap_words, is_gap_word, nfc
 from serving.bundle.writing import fault_of_full_disk, made_folder, naming, whole_file
 
 __all__ = [
@@ -80,6 +83,7 @@ __all__ = [
     "MANIFEST",
     "MOST_TICKS",
     "NUMBER",
+    "OUTPUTS",
     "REFERENCE",
     "SCHEMA_VERSION",
     "SELFTEST",
@@ -105,25 +109,32 @@ __all__ = [
     "Parity",
     "PromotionError",
     "SelfTest",
+    "Spelling",
     "Task",
     "Training",
     "TransientBundleError",
     "Variant",
     "breaking_differences",
+    "canonical_text",
+    "closest",
     "counted",
     "fault_of_full_disk",
+    "gap_words",
     "ignored",
+    "is_gap_word",
     "is_iso8601",
     "join",
     "made_folder",
     "names",
     "naming",
+    "nfc",
     "number_of",
     "only_writer",
     "parse_number",
     "parse_numbers",
     "parse_text",
     "pattern_of",
+    "positive_index",
     "promote",
     "refusal",
     "require_format",

@@ -9,10 +9,12 @@ matched to classes and targets by position.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 from serving.bundle.date_formats import ISO8601, words_of_numbers
-from serving.bundle.manifest import GAPS, Boolean, Category, Date, Input, Manifest, Number
+from serving.bundle.manifest import Boolean, Category, Date, Input, Manifest, Number
+from serving.bundle.spelling import Spelling, gap_words, nfc
 
 MOST_SHOWN = 5  # largest number of names that one difference lists
 LONGEST_SHOWN = 40  # characters of a name; longer ones are cut
@@ -38,6 +40,9 @@ def breaking_differences(before: Manifest, after: Manifest) -> list[str]:
 def _differences_of_columns(before: Manifest, after: Manifest) -> Iterator[str]:
     old = {column.name: column for column in before.inputs}
     new = {column.name: column for column in after.inputs}
+    # Another of Unicode's normal forms is taken for the name in NFC.
+    old = {nfc(name) if name not in new and nfc(name) in new else name: column
+           for name, column in old.items()}  # fmt: skip
     # The order counts as well: clients send rows without names, too.
     yield from _differences_of_names("column", list(old), list(new))
     for name, column in old.items():
@@ -64,6 +69,10 @@ def _differences_of_column(before: Input, after: Input) -> Iterator[str]:
         yield from _differences_of_dates(name, before.format, after.format)
     if isinstance(before, Category) and isinstance(after, Category):
         yield from _differences_of_categories(name, before, after)
+    elif before.missing == after.missing == "impute":
+        words = sorted(gap_words(before.gaps) - gap_words(after.gaps))
+        if words:
+            yield f"its column {name} takes {_listed(list(map(_typed, words)))} for no gap"
 
 
 def _differences_of_dates(name: str, before: str, after: str) -> Iterator[str]:
@@ -75,21 +84,35 @@ def _differences_of_dates(name: str, before: str, after: str) -> Iterator[str]:
 
 
 def _differences_of_categories(name: str, before: Category, after: Category) -> Iterator[str]:
-    if after.unseen == "refuse":
-        if before.unseen == "unknown":
-            yield f"its column {name} refuses categories that it does not know"
-        known = set(after.categories)
-        spelled = {text.lower() for text in known} if after.truths else set()
-        refused = [
-            _typed(text)
-            for text in before.categories
-            if text not in known and text.lower() not in {*spelled, *GAPS}
-        ]
-        if refused:
-            yield f"its column {name} refuses the category {_listed(refused)}"
-    # A JSON number or boolean matches a category only if all categories are numbers or booleans.
-    if before.whole and not after.whole:
+    if after.unseen == "refuse" and before.unseen == "unknown":
+        yield f"its column {name} refuses categories that it does not know"
+    old, new = Spelling(before), Spelling(after)
+
+    def is_refused(text: str) -> bool:
+        return old.accepts(text) and not new.accepts(text)
+
+    refused = [
+        _typed(text)
+        for text in before.categories
+        # Only where both forms are one category does a client write either.
+        if is_refused(text)
+        or (before.normalized and is_refused(unicodedata.normalize("NFD", text)))
+    ]
+    if refused:
+        yield f"its column {name} refuses the category {_listed(refused)}"
+    fills_none = before.missing == "impute" and after.missing == "refuse"  # which is said already
+    words = [
+        _typed(word)
+        for word in sorted((old.gaps | new.gaps) - set(before.categories))
+        if is_refused(word) and not (fills_none and old.is_gap(word))
+    ]
+    if words:
+        yield f"its column {name} refuses {_listed(words)}, another word for a gap"
+    # A JSON number or boolean matches a category only if categories are numbers or booleans.
+    if before.number_type and not after.number_type:
         yield f"its column {name} takes texts alone, and no numbers"
+    if before.number_type == "number" and after.number_type == "integer":
+        yield f"its column {name} takes whole numbers alone"
     if before.truths and not after.truths:
         yield f"its column {name} takes texts alone, and not true and false"
 
@@ -99,7 +122,8 @@ def _differences_of_answers(before: Manifest, after: Manifest) -> Iterator[str]:
         yield f"its task is {after.task} instead of {before.task}"
     else:
         yield from _differences_of_names("class", before.classes or [], after.classes or [])
-    yield from _differences_of_names("target", before.data.target, after.data.target)
+    targets = [list(map(nfc, manifest.data.target)) for manifest in (before, after)]
+    yield from _differences_of_names("target", *targets)
 
 
 def _differences_of_names(

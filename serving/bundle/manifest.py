@@ -6,12 +6,12 @@ import re
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from serving.bundle.date_formats import require_format
 
 # 2: numbers in float64, spellings of truth values, dates and categories, other names for inputs, a
-# positive class, a calibration with a bias. Files of version 1 have none of these and mean the same.
+# positive class, a calibration with a bias. Files of version 1 have none and mean the same.
 SCHEMA_VERSION = 2
 MANIFEST, SELFTEST, REFERENCE = "bundle.json", "selftest.npz", "reference.json"
 
@@ -44,6 +44,14 @@ class _Column(_Part):
     missing: Literal["refuse", "impute"]
     # Name of the graph's input, where the column's own name is that of an output; else that name.
     tensor: Annotated[str, Field(min_length=1)] | None = None
+    # Texts, in lower case, that stand for a gap in this column, beside the empty one: in a column
+    # of numbers or booleans in CSV, in others in any format. None for all of `GAPS`.
+    gaps: list[str] | None = None
+
+    @property
+    def input_name(self) -> str:
+        """Name of the graph's input, where the column is an input of its own."""
+        return self.tensor or self.name
 
 
 class Number(_Column):
@@ -74,13 +82,29 @@ class Category(_Column):
     # Whether texts are compared in one spelling: Unicode's form NFC, and whole numbers without a
     # fraction ("1" for "1.0"). Else they are compared as they were written in the training data.
     normalized: bool = False
-    # Texts, in lower case, that stand for a gap in this column; None for all of `GAPS`.
-    gaps: list[str] | None = None
 
     @cached_property
     def whole(self) -> bool:
         """Whether all categories are whole numbers, which may then be written as numbers, too."""
         return all(re.fullmatch(r"0|-?[1-9][0-9]*", text) for text in self.categories)
+
+    @cached_property
+    def number_type(self) -> Literal["integer", "number"] | None:
+        """JSON's type of numbers that a value may be written as; None where only texts are taken.
+
+        Of a normalized column some of the categories have to be numbers, of others all.
+        """
+        if self.whole or not self.normalized:
+            return "integer" if self.whole else None
+        numbers = list(filter(self.is_number, self.categories))
+        if any(re.search("[.e]", text) for text in numbers):
+            return "number"
+        return "integer" if numbers else None
+
+    @staticmethod
+    def is_number(text: str) -> bool:
+        """Whether a text is a number as programs write it, without leading zeros."""
+        return bool(re.fullmatch(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:e[+-]?[0-9]{1,3})?", text))
 
     @cached_property
     def truths(self) -> dict[bool, str]:
@@ -111,6 +135,7 @@ class Date(_Column):
 Input = Annotated[Number | Boolean | Category | Date, Field(discriminator="type")]
 # What stands for a category that is not there, in any case; files and requests say it alike.
 GAPS = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
+OUTPUTS = ("label", "probabilities", "value")  # names of a graph's outputs, whichever it has
 FEATURES = "features"  # the one input of a graph whose columns are all numbers and booleans
 
 
@@ -135,6 +160,8 @@ class Variant(_Part):
     bits: Literal[4, 7, 8, 32] = 32  # of a weight; floats have 32
     # binary: its own, where it was chosen anew; else the manifest's
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    # Classes that test rows are of and that none of them is answered as; None where not looked for.
+    never_answered: list[int] | list[str] | None = None
 
 
 class Data(_Part):
@@ -154,7 +181,7 @@ class Baseline(_Part):
 
 
 class Drop(_Part):
-    """How much lower a metric is than the dense network's."""
+    """How much lower a metric is than the dense network's; above 0 if something was lost."""
 
     drop: float
     interval: tuple[float, float]  # 95 %, of rows drawn in pairs
@@ -224,6 +251,7 @@ class Manifest(_Part):
     # binary: the positive class is answered from this probability up
     threshold: Annotated[float, Field(gt=0, lt=1)] | None
     aim: str | None = None  # what the threshold was chosen for, on the validation rows
+    aim_unmet: str | None = None  # why none meets the aim, so that the threshold is the default
     temperature: Annotated[float, Field(gt=0)] = 1  # that the logits are divided by in the graph
     # Added to the logits after the division, one for each logit of the network; None for zeros.
     logit_bias: list[float] | None = None
@@ -241,6 +269,13 @@ class Manifest(_Part):
     libraries: dict[str, str]
 
     @property
+    def positive_class(self) -> int | str | None:
+        """The class that a binary model answers from the threshold up; None for other tasks."""
+        if self.task != "binary" or self.classes is None:
+            return None
+        return self.classes[1] if self.positive is None else self.positive
+
+    @property
     def all_numbers(self) -> bool:
         """Whether the graph takes rows of numbers as one matrix, or each column by itself."""
         return all(
@@ -248,12 +283,31 @@ class Manifest(_Part):
             for column in self.inputs
         )
 
+    @model_validator(mode="after")
+    def _positive_is_a_class(self) -> Manifest:
+        if self.positive is not None and self.positive not in (self.classes or ()):
+            raise ValueError(f"expected a positive class out of the classes; got {self.positive!r}")
+        return self
+
     @field_validator("inputs")
     @classmethod
     def _distinct(cls, inputs: list[Input]) -> list[Input]:
         if len({column.name for column in inputs}) < len(inputs):
             raise ValueError("expected distinct names; got one twice")
         return inputs
+
+    @model_validator(mode="after")
+    def _inputs_apart(self) -> Manifest:
+        if self.all_numbers:
+            return self
+        outputs = ("value",) if self.classes is None else ("label", "probabilities")
+        names = [*outputs, *(column.input_name for column in self.inputs)]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(
+                f"expected names of the graph's inputs that differ from each other and from its "
+                f"outputs; got {twice!r} twice"
+            )
+        return self
 
     @field_validator("files")
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel
@@ -33,7 +35,21 @@ def refusal(error: ErrorDetails, model: type[BaseModel]) -> str:
         return "expected a value; got none"
     else:
         expected = f"expected {accepted(model.model_json_schema()['properties'][error['loc'][0]])}"
+    if "; got " in expected:  # as it may well say itself
+        return expected
     return f"{expected}; got {error['input']!r}"
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean …?` with the known name that a wrong one is most like, or nothing.
+
+    Args:
+        name: Name that is none of the known ones; the case of letters is not looked at.
+        known: Names that there are.
+    """
+    by_lower = {other.lower(): other for other in known}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean {by_lower[found[0]]}?" if found else ""
 
 
 def accepted(schema: dict[str, Any]) -> str:

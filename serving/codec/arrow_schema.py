@@ -108,7 +108,7 @@ def read_schema(schema: Table, fields: Fields) -> list[Column]:
     left_out: list[Table] = []  # that are declared since the last column that is read
     count = 0
     for declared in in_turns(schema.tables(1), VALUES_PER_COLUMN):
-        name = declared.text(0)
+        name = fields.named(declared.text(0))
         count += 1
         if fields.ignores_extra and name not in fields.places:
             if count > fields.most_names:

@@ -10,7 +10,7 @@ from typing import Literal, NoReturn
 
 import numpy as np
 
-from serving.bundle import FEATURES, GAPS, Arrays, counted
+from serving.bundle import FEATURES, Arrays, counted
 from serving.codec.columns import blocks, inputs_of_rows, refuse
 from serving.codec.fields import TRUTHS, BooleanField, CategoryField, DateField, Field, Fields
 from serving.codec.json_plain import decode_plain, signs
@@ -41,7 +41,8 @@ def decode_csv(body: bytes, fields: Fields) -> Arrays:
         body: in UTF-8, lines ended by LF or CRLF, values quoted as RFC 4180 has it where they need
             be. A first line of the columns' names says their order, and may name others that are
             left out if `fields` ignores them; without one the order is the model's. Empty lines of
-            a table of several columns are passed over. An empty value, and one of `GAPS`, is a gap.
+            a table of several columns are passed over. An empty value, and one that stands for a
+            gap in its column, is a gap.
         fields: the model's columns.
 
     Raises:
@@ -96,7 +97,7 @@ def _header_length(body: bytes, fields: Fields) -> int:
         rows = list(csv.reader([body[:length].decode("utf-8-sig")], strict=True))
     except (UnicodeDecodeError, csv.Error):  # the careful path says what is wrong
         return 0
-    names = [value.strip() for value in rows[0]] if rows else []
+    names = [fields.named(value.strip()) for value in rows[0]] if rows else []
     return length if names == list(fields.places) else 0
 
 
@@ -132,7 +133,7 @@ def _order(values: Sequence[str], fields: Fields) -> Sequence[int] | None:
     Raises:
         InvalidInstancesError: it is one of names, and of others than the columns'.
     """
-    names = [value.strip() for value in values]
+    names = [fields.named(value.strip()) for value in values]
     given, alike = set(names), {name.casefold() for name in names}
     known = [name for name in fields.places if name.casefold() in alike]
     if 2 * len(known) < len(fields):
@@ -234,7 +235,7 @@ class _Rows:
 def _value(text: str, field: Field) -> object:
     """A value as JSON would have it; a text that is none of the column's stays one."""
     stripped = text.strip()
-    if not stripped or stripped.lower() in GAPS:
+    if not stripped or field.is_gap(stripped):
         return None
     if isinstance(field, CategoryField):
         return text

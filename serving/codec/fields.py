@@ -4,14 +4,13 @@ One class a kind. `check` is the rule, and refuses precisely; `check_all` is the
 many values, and quick over those that need no second look.
 
 A gap is `null`, a key that is not there, or in a column of texts (categories, dates) a text that
-stands for one, as "" and "NA".
+stands for one, as "" and "NA", unless it is a category.
 Where the manifest says that the graph fills it, it goes in as NaN or ""; elsewhere it is refused.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -23,7 +22,6 @@ from serving.bundle import (
     END_OF_DATES,
     FEATURES,
     FIRST_SECOND,
-    GAPS,
     ISO8601,
     Arrays,
     Boolean,
@@ -31,22 +29,22 @@ from serving.bundle import (
     Date,
     Input,
     Number,
+    Spelling,
+    gap_words,
+    is_gap_word,
     is_iso8601,
+    nfc,
     parse_number,
     parse_numbers,
     parse_text,
     words_of_numbers,
 )
+from serving.bundle.spelling import EXPANSION
 from serving.codec.values import means_no_value, quoted, shown
 
 FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
 FLOAT64_LIMIT = float(np.finfo(np.float64).max)
-EXACT = 2.0**53  # from here on a whole number may not be the one that was written
-# Possessive quantifiers: a long text that does not match is looked at once.
-FRACTIONLESS = re.compile(r"(-?(?:0|[1-9][0-9]*+))\.0++")
-LONGEST_TRUTH = len("false")
 TRUTHS = {"true": True, "false": False, "1": True, "0": False}  # as texts write them
-LONGEST_GAP = max(map(len, GAPS))  # characters
 FINER_UNITS = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
 UNSEEN_CHARACTERS = 256  # of an unseen text that the graph is given
 LISTED = 5  # categories that an error names
@@ -68,6 +66,7 @@ class Field(ABC):
 
     Attributes:
         name: the column's.
+        tensor: Name of the graph's input, where the column is an input of its own.
         fills_gaps: whether the graph takes a gap.
         dtype: of the column as the graph takes it; texts are objects.
         gap: how the graph is told of a gap.
@@ -81,8 +80,14 @@ class Field(ABC):
     limit = FLOAT32_LIMIT
 
     def __init__(self, column: Input) -> None:
-        self.name = column.name
+        self.name, self.tensor = column.name, column.input_name
         self.fills_gaps = column.missing == "impute"
+        self._gaps = gap_words(column.gaps)
+        self._longest_gap = max(map(len, self._gaps))
+
+    def is_gap(self, text: str) -> bool:
+        """Whether a text without spaces around it stands for a gap."""
+        return is_gap_word(text, self._gaps, self._longest_gap)
 
     @abstractmethod
     def check(self, value: object) -> Any:
@@ -115,7 +120,7 @@ class Field(ABC):
         raise WrongValueError(self.expected, f"{came}, {NOT_FILLED}")
 
     def fill_text(self, text: str) -> float | str:
-        """The same where the gap came as a text, one of `GAPS`."""
+        """The same where the gap came as a text that stands for one."""
         return self.fill(shown(text) if text else "an empty text")
 
     def refuse(self, value: object) -> NoReturn:
@@ -199,7 +204,7 @@ class BooleanField(Field):
 
     def _check_text(self, value: str) -> float | str:
         text = value.strip()
-        if is_gap(text):
+        if self.is_gap(text):
             return self.fill_text(text)
         truth = self.truths.get(text.lower()) if len(text) <= self._longest else None
         if truth is None:
@@ -221,28 +226,32 @@ class CategoryField(Field):
     def __init__(self, column: Category) -> None:
         super().__init__(column)
         self.takes_unseen = column.unseen == "unknown"
-        self.categories = {text: text for text in column.categories}
+        self.spelling = Spelling(column)
+        self.categories = self.spelling.categories
         # Longer than any category: what a text is cut to is none of them, if the text was none.
         self.longest = max(UNSEEN_CHARACTERS, 1 + max(map(len, column.categories)))
-        self.whole = column.whole
-        self.truths = column.truths
-        self.truths_spelled = {str(truth).lower(): text for truth, text in self.truths.items()}
-        also = " or a whole number" * self.whole + ", true or false" * bool(self.truths)
-        self.expected = f"a text{also}"
+        numbers = {None: "", "integer": " or a whole number", "number": " or a number"}
+        self.expected = f"a text{numbers[column.number_type]}" + ", true or false" * bool(
+            column.truths
+        )
+
+    def is_gap(self, text: str) -> bool:
+        """As `Field.is_gap`; a category stands for none, however it is written."""
+        return self.spelling.is_gap(text)
 
     def check(self, value: object) -> Any:
-        """The text without spaces around it, "" for a gap.
+        """The text as the categories are written, "" for a gap.
 
         A long unseen text is cut: in some formats many rows can refer to one text, and the graph is
         given a copy for each.
         """
         if value is None:
             return self.fill("null")
-        text = self._text(value)
-        if is_gap(text):
-            return self.fill_text(text)
+        text = self.spelling.of_text(value) if isinstance(value, str) else self._text(value)
         known = self.categories.get(text)
         if known is None:
+            if self.spelling.is_gap(text):
+                return self.fill_text(text)
             self._require_unseen(text)
         return known or text[: self.longest]
 
@@ -252,26 +261,14 @@ class CategoryField(Field):
         return [(known(v) if type(v) is str else None) or self.check(v) for v in values]
 
     def _text(self, value: object) -> str:
-        if isinstance(value, str):
-            text = value.strip()
-            if self.whole:
-                # As tables write whole numbers once there are gaps between them.
-                found = FRACTIONLESS.fullmatch(text)
-                text = found[1] if found else text
-                return "0" if text == "-0" else text
-            if self.truths and len(text) <= LONGEST_TRUTH:
-                # As pandas, or another writer, spells truth values in CSV.
-                return self.truths_spelled.get(text.lower(), text)
-            return text
+        text: str | None = None
         if isinstance(value, bool):
-            if self.truths:
-                return self.truths[value]
-        elif self.whole and isinstance(value, int | float):
-            if isinstance(value, int):
-                return str(value)
-            if abs(value) < EXACT and value.is_integer():
-                return str(int(value))
-        self.refuse(value)
+            text = self.spelling.of_truth(value)
+        elif isinstance(value, int | float):
+            text = self.spelling.of_number(value)
+        if text is None:
+            self.refuse(value)
+        return text
 
     def _require_unseen(self, text: str) -> None:
         if not self.takes_unseen:
@@ -344,7 +341,7 @@ class DateField(Field):
 
     def _check_text(self, value: str) -> float | str:
         text = value.strip()
-        if is_gap(text):
+        if self.is_gap(text):
             return self.fill_text(text)
         seconds = parse_text(text, self.format)
         if seconds is None and self.format != ISO8601:
@@ -356,11 +353,6 @@ class DateField(Field):
                 self.expected, f"{shown(value)}, which in UTC is not of the years 1 to 9999"
             )
         self.refuse(value)
-
-
-def is_gap(text: str) -> bool:
-    """Whether a text without spaces around it stands for a gap."""
-    return len(text) <= LONGEST_GAP and text.lower() in GAPS
 
 
 def _outside(number: float) -> str:
@@ -410,12 +402,23 @@ class Fields:
         self.columns = tuple(_field(column) for column in inputs)
         self.places = {field.name: place for place, field in enumerate(self.columns)}
         self.all_numbers = all(field.dtype is np.float32 for field in self.columns)
+        self._longest_name = EXPANSION * max(map(len, self.places), default=0)
         self._booleans = [
             place for place, field in enumerate(self.columns) if isinstance(field, BooleanField)
         ]
 
     def __len__(self) -> int:
         return len(self.columns)
+
+    def named(self, name: str) -> str:
+        """Return the column's name for one that is not in Unicode's form NFC, others as they are.
+
+        A name of a column is left as it is, whatever its form.
+        """
+        if name.isascii() or name in self.places or len(name) > self._longest_name:
+            return name
+        normal = nfc(name)
+        return normal if normal in self.places else name
 
     def take(self, rows: NDArray[np.float32]) -> bool:
         """Whether numbers `(n, len(self))` are values of these columns, all of one vector."""
@@ -431,14 +434,14 @@ class Fields:
             columns: the n values of each, checked.
 
         Returns:
-            `features`, float32 `(n, len(self))`, or each column under its name, `(n, 1)` of its
-            own dtype.
+            `features`, float32 `(n, len(self))`, or each column under the name of its input,
+            `(n, 1)` of its own dtype.
         """
         if self.all_numbers:
             across = np.array(columns, dtype=np.float64)
             return {FEATURES: across.T.astype(np.float32, order="C")}
         return {
-            field.name: np.array(column, dtype=field.dtype)[:, None]
+            field.tensor: np.array(column, dtype=field.dtype)[:, None]
             for field, column in zip(self.columns, columns, strict=True)
         }
 

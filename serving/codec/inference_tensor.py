@@ -58,7 +58,7 @@ def read_tensor(
     members: dict[str, Any], before: dict[str, Tensor], rest: memoryview, fields: Fields
 ) -> tuple[Tensor, int]:
     """An input, and how many of the binary bytes are its own."""
-    name = required_text(members.get("name"), '"name" of an input')
+    name = fields.named(required_text(members.get("name"), '"name" of an input'))
     known = names_of_inputs(fields)
     if name not in known or name in before:
         came = f"{quoted(name)} twice" if name in before else quoted(name)
@@ -90,7 +90,8 @@ def names_of_inputs(fields: Fields) -> Collection[str]:
 
 def is_left_out(members: dict[str, Any], fields: Fields) -> bool:
     """Return whether an input is none of the model's."""
-    return required_text(members.get("name"), '"name" of an input') not in names_of_inputs(fields)
+    name = required_text(members.get("name"), '"name" of an input')
+    return fields.named(name) not in names_of_inputs(fields)
 
 
 def binary_size(members: dict[str, Any], rest: memoryview) -> int | None:

@@ -5,7 +5,7 @@ They are walked through in blocks, so that a hostile body is never built as a wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -130,7 +130,11 @@ def built(value: Any, most: int, what: str) -> Any:
 
 
 def members_of(
-    value: object, known: Iterable[str], what: str, most: int | None = None
+    value: object,
+    known: Iterable[str],
+    what: str,
+    most: int | None = None,
+    named: Callable[[str], str] = str,
 ) -> dict[str, Any]:
     """The members of an object, which stay unbuilt.
 
@@ -139,6 +143,7 @@ def members_of(
         known: keys that it may have, each once.
         what: it is called in an error.
         most: Largest number of keys where others are left out; None refuses others.
+        named: Gives the known key that a key stands for.
 
     Raises:
         InvalidInstancesError: If it is none, or has others or too many keys.
@@ -149,7 +154,8 @@ def members_of(
         refuse(f"expected at most {most} keys in {what}; got {len(value)}")
     members: dict[str, Any] = {}
     # A key is searched for from the first on, and a table may have thousands of columns.
-    for key in in_turns(value, SEARCHED):
+    for written in in_turns(value, SEARCHED):
+        key = named(written)
         if key not in known:
             if most is not None:
                 continue
@@ -159,5 +165,5 @@ def members_of(
             )
         if key in members:
             refuse(f"expected every key once in {what}; got {shown(key)} twice", key=key)
-        members[key] = value[key]
+        members[key] = value[written]
     return members

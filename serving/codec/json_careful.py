@@ -236,7 +236,8 @@ class _Reader:
         """A row of an instance that was built; its refusal is seen by no one."""
         if isinstance(instance, tuple):
             record: dict[str, float | str] = {}
-            for key, value in instance:
+            for written, value in instance:
+                key = self.fields.named(written)
                 if not self._is_left_out(key):
                     record[key] = self._check(value, 0, self._place(record, key, 0), named=True)
             return self._filled(record, len(instance), 0)
@@ -280,7 +281,7 @@ class _Reader:
         record: dict[str, float | str] = {}
         count = 0
         while self._another("}", first=not count):
-            key = self._key()
+            key = self.fields.named(self._key())
             count += 1
             if self._is_left_out(key):
                 self._require_fewer_keys(count, number)

@@ -129,6 +129,8 @@ def _rows(block: Sequence[object], fields: Fields, read: Read) -> Iterator[list[
             if len(record) != len(instance):
                 raise _StrangeError
             if not record.keys() <= names:
+                record = _renamed(record, fields)
+            if not record.keys() <= names:
                 if not fields.ignores_extra or names.isdisjoint(record):
                     raise _StrangeError
                 work.spend(len(record))
@@ -137,3 +139,11 @@ def _rows(block: Sequence[object], fields: Fields, read: Read) -> Iterator[list[
             yield list(instance)
         else:
             raise _StrangeError
+
+
+def _renamed(record: dict[str, object], fields: Fields) -> dict[str, object]:
+    """A record with the columns' names for those in another of Unicode's normal forms."""
+    renamed = {fields.named(name): value for name, value in record.items()}
+    if len(renamed) < len(record):  # two names have become one
+        raise _StrangeError
+    return renamed

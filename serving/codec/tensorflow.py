@@ -114,7 +114,7 @@ def _columns(values: Any, body: bytes, fields: Fields) -> Arrays:
         if isinstance(values, simdjson.Object):
             values = members_of(values, (FEATURES,), '"inputs"', _most(fields)).get(FEATURES)
         return _matrix(values, body, fields)
-    tensors = members_of(values, fields.places, '"inputs"', _most(fields))
+    tensors = members_of(values, fields.places, '"inputs"', _most(fields), fields.named)
     whats = {name: f'{quoted(name)} in "inputs"' for name in tensors}
     # Before they are decoded: a column of too many values is refused in no time.
     lengths = {name: range(len(list_of(array, whats[name]))) for name, array in tensors.items()}
@@ -170,7 +170,7 @@ def _names_tensor(instances: object, fields: Fields) -> bool:
     first: Any = instances[0] if isinstance(instances, simdjson.Array) and len(instances) else None
     if not isinstance(first, simdjson.Object) or FEATURES not in first:
         return False
-    return fields.places.keys().isdisjoint(first)
+    return fields.places.keys().isdisjoint(map(fields.named, first))
 
 
 def _named(instances: object, fields: Fields) -> Iterator[object]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+import re
+import unicodedata
+from collections.abc import Container, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from io import StringIO
@@ -26,6 +28,7 @@ DAYS = "%Y%m%d"  # the format of days that are written as numbers
 # Texts that stand for a gap in tables.
 EMPTY = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
 TRUTHS = {"true": True, "1": True, "false": False, "0": False}
+FRACTIONLESS = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -192,10 +195,10 @@ def _csv_rows(text: str, path: Path, target: Target) -> Iterable[tuple[str, Any]
     """Each line of CSV as a record, and where it is."""
     lines = csv.reader(StringIO(text, newline=""), strict=True)
     try:
-        names = next(lines, [])
+        columns = {column.name: column for column in target.columns}
+        names = [_name(name, columns) for name in next(lines, [])]
         if len(set(names)) < len(names):
             raise InstancesError(f"{path}, line 1: expected every column once; got one twice")
-        columns = {column.name: column for column in target.columns}
         for values in lines:
             if not values:
                 continue
@@ -223,7 +226,8 @@ def _written(text: str, column: Column | None) -> Value:
     text = text.strip()
     if column is None:
         return text
-    if text not in column.categories and text.lower() in EMPTY:
+    words = EMPTY if column.gaps is None else ("", *column.gaps)
+    if text not in column.categories and text.lower() in words:
         return None
     if column.kind == "boolean":
         return TRUTHS.get(text.lower(), text)
@@ -248,6 +252,9 @@ def _row(found: Any, target: Target) -> Row:
         found = dict(zip(names, found, strict=True))
     if not isinstance(found, dict):
         raise ValueError(f"expected a record or a list of values; got {found!r:.40}")
+    if len({_name(name, names) for name in found}) < len(found):
+        raise ValueError("expected every column once; got one in two of Unicode's normal forms")
+    found = {_name(name, names): value for name, value in found.items()}
     for name in found:
         if name not in names:
             close = get_close_matches(name, names, n=1)
@@ -267,7 +274,22 @@ def _checked(column: Column, value: Any) -> Value:
         came = "none, and the model fills no gap here" if value is None else f"{value!r:.40}"
         raise ValueError(f"expected {expected} in column {column.name!r}; got {came}")
     # A category of whole numbers may be written as one.
-    return str(value) if column.kind == "category" else value
+    return _category(str(value), column) if column.kind == "category" else value
+
+
+def _name(name: str, names: Container[str]) -> str:
+    """Return the column's name that a name stands for in another of Unicode's normal forms."""
+    return name if name in names else unicodedata.normalize("NFC", name)
+
+
+def _category(text: str, column: Column) -> str:
+    """Return the category that a text stands for, as servers compare them; else the text."""
+    if text.strip() in column.categories:
+        return text
+    normal = unicodedata.normalize("NFC", text.strip())
+    whole = FRACTIONLESS.fullmatch(normal)
+    found = whole[1] if whole else normal
+    return found if found in column.categories else text
 
 
 def _spelled(text: str, column: Column) -> Value:
@@ -292,8 +314,9 @@ def _is_of(value: Any, column: Column) -> bool:
         case "boolean":
             return isinstance(value, bool | int | float) and value in (0, 1)
         case "category":
-            written = isinstance(value, str) or (type(value) is int)
-            return written and (column.takes_unseen or str(value).strip() in column.categories)
+            known = _category(str(value), column).strip() in column.categories
+            written = isinstance(value, str) or type(value) is int
+            return (written and (column.takes_unseen or known)) or (type(value) is float and known)
         case "date":
             if isinstance(value, str) and _is_iso8601(value):
                 return True

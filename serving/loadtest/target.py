@@ -43,6 +43,7 @@ class Column:
         dtype: Type of its numbers, "float32" or "float64".
         texts: What texts in lower case mean in a column of truth values, beside `true` and `false`.
         format: How dates are written beside ISO 8601, as the manifest has it.
+        gaps: Texts, in lower case, that stand for a gap beside the empty one; None for the usual.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Column:
     dtype: str = "float32"
     texts: Mapping[str, bool] = field(default_factory=dict)
     format: str = "iso8601"
+    gaps: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -344,6 +346,7 @@ def _column(said: Mapping[str, Any], example: Mapping[str, Any]) -> Column:
         dtype=said.get("dtype", "float32"),
         texts=said.get("texts", {}),
         format=said.get("format", "iso8601"),
+        gaps=None if said.get("gaps") is None else tuple(said["gaps"]),
     )
 
 

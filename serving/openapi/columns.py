@@ -13,28 +13,23 @@ from serving.bundle import (
     DATE_UNITS,
     END_OF_DATES,
     FIRST_SECOND,
-    GAPS,
     MOST_TICKS,
     Boolean,
     Category,
     Date,
     Input,
     Number,
+    Spelling,
+    gap_words,
     pattern_of,
     words_of_numbers,
 )
-from serving.codec.fields import EXACT, FLOAT32_LIMIT, FLOAT64_LIMIT
+from serving.bundle.spelling import EXACT
+from serving.codec.fields import FLOAT32_LIMIT, FLOAT64_LIMIT
 
 # What is stripped off a text is more than the \s of a schema.
 SPACE = r"[\u0009-\u000d\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
-NO_GAP = {
-    "not": {
-        "pattern": f"^{SPACE}*("
-        + "|".join("".join(f"[{c}{c.upper()}]" if c.isalpha() else f"[{c}]" for c in gap)
-                   for gap in GAPS)
-        + f"){SPACE}*$"
-    }
-}  # fmt: skip
+SPECIAL = r"\^]-["  # in a set of a pattern
 
 
 def value_schema(column: Input) -> dict[str, Any]:
@@ -113,23 +108,49 @@ def _spelling(column: Date) -> str:
 def _category(column: Category, gaps: bool) -> dict[str, Any]:
     known: list[Any] = list(column.categories)
     if column.unseen == "refuse":
-        if column.whole:
-            known += [int(text) for text in column.categories]
+        known += _numbers(column)
         written = column.truths.items()
         known += [truth for truth, text in written if text in column.categories]
         return {"enum": [*known, *[None, ""] * gaps]}
     kinds = ["string"]
-    if column.whole:
-        kinds.append("integer")
+    if column.number_type is not None:
+        kinds.append(column.number_type)
     if column.truths:
         kinds.append("boolean")
     if gaps:
         kinds.append("null")
-    bounds = {"exclusiveMinimum": -EXACT, "exclusiveMaximum": EXACT} if column.whole else {}
+    bounds = {"exclusiveMinimum": -EXACT, "exclusiveMaximum": EXACT} if column.number_type else {}
     return {
         "type": kinds,
         **bounds,
-        **({} if gaps else NO_GAP),
+        **({} if gaps else no_gap(column)),
         "examples": known[:5],
         "description": f"One of {len(known)} that the model tells apart, or any other.",
     }
+
+
+def _numbers(column: Category) -> list[int | float]:
+    """The categories that may be written as numbers."""
+    if column.number_type is None:
+        return []
+    spelling = Spelling(column)
+    numbers: list[int | float] = []
+    for text in filter(column.is_number, column.categories):
+        number: int | float = int(text) if text.lstrip("-").isdecimal() else float(text)
+        if spelling.of_number(number) == text:
+            numbers.append(number)
+    return numbers
+
+
+def no_gap(column: Category) -> dict[str, Any]:
+    """The schema of texts that stand for no gap in this column."""
+    words = "|".join("".join(map(_in_either_case, word)) for word in sorted(gap_words(column.gaps)))
+    return {"not": {"pattern": f"^{SPACE}*({words}){SPACE}*$"}}
+
+
+def _in_either_case(letter: str) -> str:
+    """A set of a pattern that holds a letter in lower and upper case."""
+    upper = letter.upper()
+    both = letter + upper if len(upper) == 1 and upper != letter else letter
+    escaped = (f"\\{one}" if one in SPECIAL else one for one in both)
+    return f"[{''.join(escaped)}]"

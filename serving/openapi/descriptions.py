@@ -60,8 +60,9 @@ Each model with the version and variant that answer, its task, classes, columns 
 `default` marks the one that answers requests that name no model."""
 MODEL = """\
 The columns with their types, ranges, categories and rules for gaps; an example that is answered
-as it stands; metrics on the held-out rows; the decision threshold; and every variant with its
-self-test, size and speed on this machine."""
+as it stands; metrics on the held-out rows; of two classes the positive one, and the
+threshold from which it is answered; and every variant with its self-test, size and speed on this
+machine."""
 METRICS = """\
 Over all workers, including those that died, in Prometheus' text format. Counters start at 0 where
 their labels are known beforehand; other series appear with their first event."""

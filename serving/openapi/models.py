@@ -104,12 +104,22 @@ def _rows(model: str) -> Schema:
 
 
 def _labels(manifest: Manifest) -> Schema:
-    return {"enum": list(manifest.classes or [])}
+    labels: Schema = {"enum": list(manifest.classes or [])}
+    if manifest.positive_class is not None:
+        labels["description"] = (
+            f"{manifest.positive_class} where its probability reaches the threshold, which "
+            f"`GET /models/{manifest.name}` says."
+        )
+    return labels
 
 
 def _probabilities(manifest: Manifest) -> Schema:
     count = len(manifest.classes or [])
-    return _list({"type": "number", "minimum": 0, "maximum": 1}, minItems=count, maxItems=count)
+    return {
+        **_list({"type": "number", "minimum": 0, "maximum": 1}, minItems=count, maxItems=count),
+        "description": "Of each class, in the order of `classes` in "
+        f"`GET /models/{manifest.name}`.",
+    }
 
 
 def _value(manifest: Manifest) -> Schema:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint
 
-from serving.bundle import Date, Input, words_of_numbers
+from serving.bundle import Date, Input, Manifest, words_of_numbers
 from serving.choice import Trial
 from serving.openapi import example_of
 from serving.repository import Repository, ServedModel
@@ -50,16 +50,25 @@ def _whole(model: ServedModel) -> dict[str, Any]:
     manifest = model.manifest
     return {
         **_head(model),
+        "positive": manifest.positive_class,  # answered where its probability reaches the threshold
         "threshold": manifest.variants[model.variant].threshold or manifest.threshold,
         "aim": manifest.aim,
+        "aim_unmet": manifest.aim_unmet,
         "inputs": [_column(column) for column in manifest.inputs],
         "example": example_of(manifest),
         "metrics": manifest.variants[model.variant].metrics,  # on the held-out rows
+        "macro_averages": _macro_averages(manifest),
         "intervals": manifest.intervals,
+        "class_shares": manifest.class_shares,  # of the training rows, in the order of classes
         "selftest": _selftest(_served(model)),
         "why": model.why,
         "variants": {name: _variant(model, name) for name in model.trials},
     }
+
+
+def _macro_averages(manifest: Manifest) -> list[str]:
+    """Return the metrics that are means over the classes, each of which counts alike."""
+    return [] if manifest.classes is None else ["precision", "recall", "f1"]
 
 
 def _column(column: Input) -> dict[str, Any]:
@@ -97,6 +106,7 @@ def _variant(model: ServedModel, name: str) -> dict[str, Any]:
         "size_bytes": described.size_bytes,
         "microseconds": {str(rows): time for rows, time in times.items()} or None,
         "metrics": described.metrics,  # on the held-out rows
+        "never_answered": described.never_answered,  # classes that held-out rows are of
         "selftest": _selftest(trial),
     }
 

@@ -86,6 +86,13 @@ def triton_routes(repository: Repository, table: Table, settings: Settings) -> B
 def _config(model: ServedModel, settings: Settings) -> dict[str, Any]:
     """Return a model's configuration, as Triton would auto-complete it."""
     tensors = face(model.manifest)
+    threshold = model.manifest.variants[model.variant].threshold or model.manifest.threshold
+    said = {} if threshold is None else {
+        "parameters": {
+            "positive": {"string_value": str(model.manifest.positive_class)},
+            "threshold": {"string_value": repr(threshold)},
+        }
+    }  # fmt: skip
     return {
         "name": model.manifest.name,
         "platform": PLATFORM,
@@ -94,6 +101,7 @@ def _config(model: ServedModel, settings: Settings) -> dict[str, Any]:
         "input": [_tensor(tensor) for tensor in tensors["inputs"]],
         "output": [_tensor(tensor) for tensor in tensors["outputs"]],
         "dynamic_batching": {},
+        **said,
     }
 
 

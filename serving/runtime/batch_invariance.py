@@ -97,8 +97,8 @@ def _make_outliers(columns: Sequence[Input], inputs: Arrays) -> Arrays:
     outliers = {name: array[::-1].copy() for name, array in inputs.items()}
     for place, column in enumerate(columns):
         if column.type == "number":
-            is_matrix = column.name not in inputs
-            array = outliers[FEATURES if is_matrix else column.name]
+            is_matrix = column.input_name not in inputs
+            array = outliers[FEATURES if is_matrix else column.input_name]
             values = array[:, place if is_matrix else 0]
             largest = float(np.finfo(values.dtype).max)
             near = np.where(np.isfinite(values), values, 1).astype(np.float64)

@@ -107,7 +107,7 @@ def _dtypes(manifest: Manifest) -> dict[str, str]:
     if manifest.all_numbers:
         return {FEATURES: "float32"}
     return {
-        column.name: column.dtype if isinstance(column, Number) else _DTYPE_OF[column.type]
+        column.input_name: column.dtype if isinstance(column, Number) else _DTYPE_OF[column.type]
         for column in manifest.inputs
     }
 

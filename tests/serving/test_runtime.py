@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import math
 import os
 import subprocess
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from serving.bundle import Bundle, SelfTest
-from serving.runtime import TIMED_SECONDS, GraphError, Session, compare, prove, race
+from serving.runtime import TIMED_SECONDS, GraphError, Session, compare, prove, race, timing
 from tests.variants import same, slow, with_variants
 
 N_GOLDEN = 132  # rows of the shipped self-test
@@ -185,6 +186,20 @@ def test_a_table_of_mixed_columns_can_be_timed(adults):
     bundle = Bundle.open(adults / "adults" / "1")
     times = race({"it": Session(bundle.graph("fp32"))}, bundle.selftest().inputs)["it"]
     assert list(times) == [1, 8, 64, 256]
+
+
+def test_the_time_of_a_graph_is_the_median_of_its_runs(monkeypatch):
+    monkeypatch.setattr(timing, "TIMED_RUNS", 5)
+    lengths = iter([7.0, 1.0, 2.0, 90.0, 3.0])  # seconds of the runs that are timed
+    now, timed = [0.0], itertools.cycle([False, True])
+
+    class Clocked:
+        def run(self, rows):
+            now[0] += next(lengths) if next(timed) else 1000.0
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing, "TIMED_SECONDS", 1e9)
+    assert race({"a": Clocked()}, {"features": np.ones((1, 2))}, (8,)) == {"a": {8: 3e6}}
 
 
 @pytest.mark.slow

@@ -196,8 +196,11 @@ def test_a_fingerprint_of_other_tables_is_as_before():
 def test_a_model_of_float32_is_opened_with_its_numbers_as_they_were(files, tmp_path):
     # As before schema version 2, when all numbers were in float32 without being asked.
     chosen = {"hidden": (4,), "epochs": 1, "skip_baselines": True}
-    bundle, found = fit(Config(data=str(files / "t.csv"), models=tmp_path,
-                               drop=("milliseconds", "day"), number=("northing",), **chosen))  # fmt: skip
+    config = Config(
+        data=str(files / "t.csv"), models=tmp_path, drop=("milliseconds", "day"),
+        number=("northing",), **chosen,
+    )  # fmt: skip
+    bundle, found = fit(config)
     training = bundle.manifest.training
     config = {**training.config, "number": []}
     object.__setattr__(training, "config", config)

@@ -1,7 +1,9 @@
+import json
 import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
@@ -69,10 +71,10 @@ def test_no_rows_have_no_answers(bundle, tmp_path):
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        ("age,job\n30,cook\n,nurse\n", [], r"a value in every row of 'age'.*got none in row 2"),
-        ("age,job\n30,\n", [], r"a value in every row of 'job'.*row 1"),
-        ("age,job\n30,diver\n", [], r"one of the texts of 'job'.*got 'diver' in row 1"),
-        ("age,job\nold,cook\n", [], r"'?age'?.*'?old'?.*row 1"),
+        ("age,job\n30,cook\n,nurse\n", [], r"a value in every row of 'age'.*got none in row 3"),
+        ("age,job\n30,\n", [], r"a value in every row of 'job'.*row 2"),
+        ("age,job\n30,diver\n", [], r"one of the texts of 'job'.*got 'diver' in row 2"),
+        ("age,job\nold,cook\n", [], r"'?age'?.*'?old'?.*row 2"),
         ("age\n30\n", [], r"got none called 'job'"),
         ("age,job\n30,cook\n", ["--keep", "id"], r"columns to keep out of 'age', 'job'; got 'id'"),
         ("age,job\n30,cook,7\n", [], r"2.*3|3.*2"),
@@ -127,9 +129,16 @@ def test_the_file_that_is_read_is_not_written_over(bundle, tmp_path):
 
 @pytest.mark.parametrize("name", ["prediction", "probability_low"])
 def test_a_column_to_keep_does_not_vanish_behind_an_answer(name, bundle, tmp_path):
-    done = scored(bundle, f"age,job,{name}\n30,cook,7\n", "--keep", name, folder=tmp_path)
-    assert done.exit_code == 1
-    assert "other names than those of the answers" in done.stderr
+    columns = f"age,job,{name},{name}_input"
+    done = scored(bundle, f"{columns}\n30,cook,7,8\n", "--keep", f"{name},{name}_input",
+                  folder=tmp_path)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert f"{name} of {tmp_path / 'new.csv'} is written as {name}_input_" in done.stderr
+    table = pyarrow.csv.read_csv(tmp_path / "out.csv")
+    answers = ["prediction", "probability_high", "probability_low"]
+    assert table.column_names == [f"{name}_input_", f"{name}_input", *answers]
+    assert (table[f"{name}_input_"][0].as_py(), table[f"{name}_input"][0].as_py()) == (7, 8)
+    assert table[name][0].as_py() not in (7, 8)
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl"])
@@ -192,3 +201,114 @@ def test_files_and_requests_take_a_category_in_the_same_spellings(kind, tmp_path
     table = pyarrow.parquet.read_table(output)
     found = np.column_stack([table[f"probability_{name}"].to_numpy() for name in "ab"])
     np.testing.assert_allclose(found, served, rtol=1e-6)
+
+
+INDEXED = pd.DataFrame(
+    {
+        "x": [float(i % 7) for i in range(60)],
+        "city": [("Köln", "Bern")[i % 2] for i in range(60)],
+        "kind": [("no", "yes")[i % 7 > 3] for i in range(60)],
+    }
+)
+# How tables come with the index that pandas adds, and without it.
+INDEXED_FILES = {
+    "plain.csv": lambda frame, path: frame.to_csv(path, index=False),
+    "index.csv": lambda frame, path: frame.to_csv(path),
+    "again.csv": lambda frame, path: frame.rename_axis("Unnamed: 0").to_csv(path),
+    "plain.parquet": lambda frame, path: frame.to_parquet(path, index=False),
+    "index.parquet": lambda frame, path: (
+        frame.sample(frac=1, random_state=0).sort_values(["x", "city"]).to_parquet(path)
+    ),
+    "named.parquet": lambda frame, path: (
+        frame.set_index(frame.index[::-1]).rename_axis("key").to_parquet(path)
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def indexed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("indexed")
+    for name, write in INDEXED_FILES.items():
+        write(INDEXED, folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("name", INDEXED_FILES)
+def test_an_index_is_neither_learned_from_nor_asked_for(name, indexed, tmp_path):
+    options = dict(epochs=1, hidden=(4,), skip_baselines=True, target="kind")
+    made, _ = fit(Config(data=str(indexed / name), models=tmp_path, name="m", **options))
+    assert [column.name for column in made.manifest.inputs] == ["x", "city"]
+    for other in ("plain.csv", "index.csv", "index.parquet"):
+        output = str(tmp_path / "out.csv")
+        done = CliRunner().invoke(
+            main, ["score", str(made.path), str(indexed / other), "-o", output]
+        )
+        assert done.exit_code == 0, done.output
+        assert "60 rows scored" in done.stdout
+    served = (
+        create_app(models=tmp_path)
+        .test_client()
+        .post("/predict", json={"instances": [{"x": 1.0, "city": "Köln"}]})
+    )
+    assert served.status_code == 200
+
+
+@pytest.mark.parametrize("command", ["fit", "check"])
+def test_that_an_index_was_left_out_is_said(command, indexed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = [command, str(indexed / "index.csv"), "--epochs", "1", "--hidden", "4", "--json"]
+    skip = ["--skip-baselines"] if command == "fit" else []
+    done = CliRunner().invoke(main, [*arguments, *skip])
+    assert "warning: index_column: left out" in done.stderr
+    (found,) = (f for f in json.loads(done.stdout)["findings"] if f["name"] == "index_column")
+    assert found["columns"] == [""]
+    assert "--drop ''" in found["remedy"]
+
+
+WRITTEN = {  # how a file is written, and what says so
+    "semicolons": (";", ".", "utf-8", ["--delimiter", ";"]),
+    "German": (";", ",", "cp1252", ["--delimiter", ";", "--decimal", ",", "--encoding", "cp1252"]),
+    "UTF-16": ("\t", ".", "utf-16", ["--delimiter", "tab", "--encoding", "utf-16"]),
+}
+
+
+def write_as(path, sign, decimal, encoding):
+    frame = INDEXED.assign(x=INDEXED.x * 1000.5)
+    frame.to_csv(path, index=False, sep=sign, decimal=decimal, encoding=encoding)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_how_files_are_written_is_said_once(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    *how, options = WRITTEN[name]
+    write_as(tmp_path / "t.csv", *how)
+    short = ["--epochs", "1", "--hidden", "4", "--skip-baselines"]
+    done = CliRunner().invoke(main, ["fit", "t.csv", *options, *short])
+    assert done.exit_code == 0, done.output
+    write_as(tmp_path / "plain.csv", ",", ".", "utf-8")
+    INDEXED.assign(x=INDEXED.x * 1000.5).to_parquet(tmp_path / "typed.parquet")
+    plainly = ["--delimiter", ",", "--decimal", ".", "--encoding", "utf-8"]
+    answers = []
+    for source, said in (("t.csv", []), ("plain.csv", plainly), ("typed.parquet", [])):
+        done = CliRunner().invoke(main, ["score", "models/t", source, "-o", "out.csv", *said])
+        assert done.exit_code == 0, done.output
+        answers.append((tmp_path / "out.csv").read_text())
+    assert answers[0] == answers[1] == answers[2]
+    done = CliRunner().invoke(main, ["score", "models/t", "plain.csv", "-o", "out.csv"])
+    assert done.exit_code == 1
+    assert "say " in done.stderr
+    assert "--delimiter ," in done.stderr or "--encoding" in done.stderr
+
+
+def test_what_says_no_way_to_write_a_file_is_refused(bundle, tmp_path):
+    for option, value in (("--delimiter", ";;"), ("--decimal", ";"), ("--encoding", "rot13")):
+        done = scored(bundle, "age,job\n30,cook\n", option, value, folder=tmp_path)
+        assert (done.exit_code, option[2:] in done.stderr) == (2, True)
+
+
+def test_a_column_with_a_comma_in_its_name_can_be_kept(bundle, tmp_path):
+    text = 'age,job,"Revenue, USD"\n30,cook,7\n'
+    for keep in ("Revenue, USD", '"Revenue, USD"'):
+        done = scored(bundle, text, "--keep", keep, folder=tmp_path)
+        assert done.exit_code == 0, done.output
+        assert pyarrow.csv.read_csv(tmp_path / "out.csv")["Revenue, USD"].to_pylist() == [7]

@@ -222,3 +222,164 @@ def test_a_split_that_takes_a_class_away_is_refused():
     X, y = load_iris(return_X_y=True)  # in the order of the classes
     with pytest.raises(ValueError, match=r"got \[2\] only among the last ones.*shuffle"):
         irises().fit(X, y, validation_split=0.34)
+
+
+def compiled(seed=0, **choices):
+    network = Network([Dense(6, "relu"), Dense(3)], seed=seed)
+    network.compile(**{"learning_rate": 0.01} | choices)
+    return network
+
+
+def test_validation_counts_rows_by_their_weights_as_evaluate_does(rng):
+    X, y = standard(load_iris)
+    weights = rng.random(150) * 5
+    split = compiled()
+    split.fit(X, y, sample_weight=weights, validation_split=0.2, epochs=2)
+    given = compiled()
+    curves = given.fit(
+        X[:120], y[:120], sample_weight=weights[:120], epochs=2,
+        validation_data=(X[120:], y[120:], weights[120:]),
+    ).curves  # fmt: skip
+    expected = given.evaluate(X[120:], y[120:], sample_weight=weights[120:])["loss"]
+    assert curves["val_loss"][-1] == pytest.approx(expected, rel=1e-6)
+    assert curves["val_loss"][-1] != pytest.approx(given.evaluate(X[120:], y[120:])["loss"])
+    assert split.evaluate(X[120:], y[120:], sample_weight=weights[120:])["loss"] == (
+        pytest.approx(expected)
+    )
+    # A class's weight is one of training, as in Keras.
+    by_class = compiled().fit(
+        X[:120], y[:120], validation_data=[X[120:], y[120:]], class_weight={0: 0, 2: 9}
+    )
+    assert by_class.curves["val_loss"]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"batch_size": 7}, {"epochs": 3}, {"sample_weight": np.arange(150) % 2},
+        {"class_weight": {2: 5.0}}, {"validation_split": 0.3}, {"shuffle": False},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_choice_of_fit_is_heeded(choice):
+    X, y = standard(load_iris)
+    plain, other = compiled(), compiled()
+    plain.fit(X, y)
+    other.fit(X, y, **choice)
+    assert (plain.predict(X) != other.predict(X)).any()
+
+
+HALF = (np.zeros((4, 4)), np.zeros(4, int))
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"batch_size": 0}, "batch_size of at least 1"),
+        ({"batch_size": 2.5}, "batch_size, a whole number"),
+        ({"epochs": 0}, "epochs of at least 1"),
+        ({"epochs": 1.5}, "epochs, a whole number"),
+        ({"sample_weight": np.ones(120), "validation_split": 0.2}, "one weight per row"),
+        ({"sample_weight": np.ones((150, 1))}, "one weight per row"),
+        ({"sample_weight": 1.0, "class_weight": "balanced"}, "one weight per row"),
+        ({"sample_weight": np.full(150, -1)}, "weights of at least 0"),
+        ({"sample_weight": np.zeros(150)}, "not all of them 0"),
+        ({"sample_weight": np.full(150, np.nan)}, "finite weights"),
+        ({"validation_data": (np.zeros((4, 4)),)}, "got 1 of them"),
+        ({"validation_data": (*HALF, np.ones(4), 0)}, "got 4 of them"),
+        ({"validation_data": (*HALF, np.ones(3))}, "one weight per row"),
+        ({"validation_data": "test"}, "got 'test'"),
+        ({"validation_data": HALF, "validation_split": 0.1}, "got both"),
+        ({"validation_split": 0.001}, "leaves rows to learn from and to measure"),
+        ({"validation_split": float("nan")}, "validation_split in"),
+        ({"class_weight": {0: 1, 7: 2}}, r"the classes \[0, 1, 2\]; got \[7\] too"),
+        ({"class_weight": "equal"}, "class_weight balanced, or by class"),
+        ({"class_weight": {1: -1}}, "weights of at least 0"),
+    ],
+    ids=str,
+)
+def test_what_fit_cannot_heed_is_refused(choice, message):
+    X, y = standard(load_iris)
+    with pytest.raises(ValueError, match=message):
+        compiled().fit(X, y, **choice)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"optimizer": Adam(), "learning_rate": 0.1}, "give it the rate itself"),
+        ({"optimizer": 3}, r"expected a trainer\.nn\.Optimizer; got 3"),
+        ({"loss": len}, "a loss of trainer.nn"),
+        ({"metrics": ["accuracy", "accuracy"]}, "'accuracy' twice"),
+        ({"metrics": ["mae"]}, "fit the loss categorical_cross_entropy; got 'mae'"),
+        ({"loss": "mse", "metrics": ["accuracy"]}, "fit the loss mse; got 'accuracy'"),
+        ({"average": 0.9}, r"a trainer\.nn\.WeightAverage"),
+        ({"penalty": 0.1}, r"a trainer\.nn\.Penalty"),
+        ({"clip_norm": 0}, "clip_norm above 0"),
+    ],
+    ids=str,
+)
+def test_what_compile_cannot_heed_is_refused(choice, message):
+    with pytest.raises(ValueError, match=message):
+        Network([Dense(3)]).compile(**choice)
+
+
+def test_values_have_no_class_weights_and_a_built_network_keeps_its_inputs(tmp_path):
+    X, y = standard(load_diabetes)
+    network = Network([Dense(1)])
+    network.compile(loss="mse")
+    with pytest.raises(ValueError, match="expected classes for class_weight"):
+        network.fit(X, y, class_weight="balanced")
+    network.fit(X, y)
+    network.save_weights(tmp_path / "w.npz")
+    with pytest.raises(ValueError, match=r"\(n, 10\), which the network is built for; got 3"):
+        network.load_weights(tmp_path / "w.npz", n_inputs=3)
+    with pytest.raises(ValueError, match="a dtype out of float32, float64; got int64"):
+        Network([Dense(1)], dtype=int)
+
+
+def test_networks_may_be_given_the_same_optimizer_schedule_and_average():
+    X, y = standard(load_iris)
+
+    def trained(**shared):
+        network = Network([Dense(5, "relu"), Dense(3)], seed=4)
+        network.compile(**shared)
+        network.fit(X, y, epochs=2)
+        return network.predict(X)
+
+    def parts():
+        return {"optimizer": Adam(0.05), "schedule": Cosine(), "average": WeightAverage(0.9)}
+
+    shared = parts()
+    other = Network([Dense(2, "relu"), Dense(3)], seed=9)
+    other.compile(**shared)
+    other.fit(X, y)
+    np.testing.assert_array_equal(trained(**shared), trained(**parts()))
+    assert shared["optimizer"].learning_rate == 0.05
+
+
+def test_a_callback_serves_a_second_network(tmp_path):
+    X, y = standard(load_iris)
+    stopping, saving = EarlyStopping(50), ModelCheckpoint(tmp_path / "best.npz")
+    easy = compiled(learning_rate=0.05)
+    easy.fit(X, y, epochs=20, validation_split=0.2, callbacks=[stopping, saving])
+    second = compiled(seed=1, learning_rate=1e-4)
+    second.fit(X, y, epochs=2, validation_split=0.2, callbacks=[stopping, saving])
+    assert (second.predict(X) != easy.predict(X)).any()
+    read = compiled()
+    read.load_weights(tmp_path / "best.npz", n_inputs=4)
+    np.testing.assert_array_equal(read.predict(X), second.predict(X))
+
+
+def test_evaluate_weighs_the_loss_and_refuses_wrong_weights(rng):
+    X, y = standard(load_iris)
+    network = compiled()
+    network.fit(X, y, epochs=3)
+    weights = (y == 0) + 0.01
+    found, plain = network.evaluate(X, y, sample_weight=weights), network.evaluate(X, y)
+    p = network.predict(X)[np.arange(150), y]
+    assert found["loss"] == pytest.approx(np.average(-np.log(p), weights=weights), rel=1e-4)
+    assert found["accuracy"] == plain["accuracy"]  # which counts every row alike
+    for wrong in (np.ones(149), np.zeros(150), -weights, np.full(150, np.nan), 2.0):
+        with pytest.raises(ValueError, match="weights?"):
+            network.evaluate(X, y, sample_weight=wrong)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
 
 import click
 from rich import box
@@ -14,48 +15,85 @@ from serving.bundle import ISO8601
 from trainer.data.findings import Finding, find
 from trainer.data.preprocess import Encoding
 from trainer.data.reading import Inferred
-from trainer.data.splits import Split
+from trainer.data.splits import Split, class_codes, class_shares
 from trainer.data.tables import Table
+from trainer.evaluate.naming import class_text
 from trainer.export.columns import iso
 
 SHOWN = 40  # columns of a file that are listed at most
+
+
+class Announcement:
+    """Says what is known of the data before training, and keeps the findings for `--json`.
+
+    Args:
+        encoding: How columns are to be encoded, which some findings are about.
+
+    Attributes:
+        findings: What was said to need attention.
+    """
+
+    def __init__(self, encoding: Encoding | None = None) -> None:
+        self._encoding = encoding
+        self.findings: list[Finding] = []
+
+    def __call__(self, table: Table, parts: Split) -> None:
+        """Say it."""
+        self.findings += announce(table, parts, self._encoding)
+
+    def described(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the findings as they stand in a JSON object."""
+        return {"findings": [asdict(finding) for finding in self.findings]}
 
 
 def announce(table: Table, parts: Split, encoding: Encoding | None = None) -> list[Finding]:
     """Say on stderr what was found in a file's columns, and what in the rows needs attention.
 
     Returns:
-        The latter, for who also writes it elsewhere.
+        The latter.
     """
     if table.inferred:
-        Console(file=sys.stderr, width=100, highlight=False).print(
-            _columns(table.inferred, table.target_names)
-        )
-    found = find(table, parts, encoding)
-    warn(found)
-    return found
-
-
-def warn(findings: Iterable[Finding]) -> None:
-    """Say on stderr what in the rows needs attention."""
+        # Names are names: neither markup nor emoji.
+        console = Console(file=sys.stderr, width=100, highlight=False, markup=False, emoji=False)
+        console.print(_columns(table, parts))
+    findings = find(table, parts, encoding)
     for finding in findings:
         click.echo(f"warning: {finding.name}: {finding.detail}; {finding.remedy}", err=True)
+    return findings
 
 
-def _columns(columns: tuple[Inferred, ...], targets: tuple[str, ...]) -> Grid:
-    table = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+def _columns(table: Table, parts: Split) -> Grid:
+    columns, targets = table.inferred, table.target_names
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading, justify in (
         ("column", "left"), ("kind", "left"), ("gaps", "right"), ("different", "right"),
         ("values", "left"),
     ):  # fmt: skip
-        table.add_column(heading, justify=justify, no_wrap=heading == "kind")  # type: ignore[arg-type]
-    for column in columns[:SHOWN]:
-        kind = f"{column.kind} (target)" if column.name in targets else column.kind
+        grid.add_column(heading, justify=justify, no_wrap=heading == "kind")  # type: ignore[arg-type]
+    # The target is often the last of many.
+    shown = [c for place, c in enumerate(columns) if place < SHOWN or c.name in targets]
+    for column in shown:
+        kind: str = column.kind
+        values = _values(column)
+        if column.name in targets and table.task != "regression":
+            kind = "classes (target)"
+            values = f"{_classes(table, parts)}{f', {values}' if column.oddity else ''}"
+        elif column.name in targets:
+            kind = f"{kind} (target)"
         distinct = "many" if column.distinct is None else f"{column.distinct:,}"
-        table.add_row(column.name, kind, f"{column.gaps:,}", distinct, _values(column))
-    if len(columns) > SHOWN:
-        table.add_row(f"… and {len(columns) - SHOWN} more")
-    return table
+        grid.add_row(column.name, kind, f"{column.gaps:,}", distinct, values)
+    if len(columns) > len(shown):
+        grid.add_row(f"… and {len(columns) - len(shown)} more")
+    return grid
+
+
+def _classes(table: Table, parts: Split) -> str:
+    """The commonest classes and their shares of the training rows, whatever they are written as."""
+    shares = class_shares(table, parts.train)
+    found = sorted(zip(class_codes(table.target)[0].tolist(), shares, strict=True),
+                   key=lambda pair: -pair[1])  # fmt: skip
+    shown = [f"{class_text(name)} {share:.1%}" for name, share in found[:4]]
+    return ", ".join(shown) + (" …" if len(found) > 4 else "")
 
 
 def _values(column: Inferred) -> str:

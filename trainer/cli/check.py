@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from serving.bundle import counted
 from trainer.check import GradientCase, check_library, check_run
-from trainer.cli.announce import warn
+from trainer.cli.announce import Announcement
 from trainer.cli.options import SOURCES, choices, configure
-from trainer.data.findings import Finding, find
 from trainer.data.tables import DataError
 from trainer.fit.diagnostics import FAULTS, Measurement
 
@@ -26,44 +25,40 @@ LIMITS = {"central": 1e-6, "complex": 1e-11}
 def check(config: Path | None, as_json: bool, **options: str | None) -> None:
     """Examine a run on DATA: its rows, first weights, gradients, and the training itself.
 
-    Takes the options of fit and writes nothing. Each fault has a name, a measure, a bound and a
-    remedy; exit status 0 only if there is none. What should be known of the rows before training is
-    said on stderr. Without DATA, the gradient of every kind of layer,
-    activation, loss and penalty is checked on this machine, by centred differences and by the
-    complex step.
+    Takes the options of fit and writes nothing; says of the data what fit says. Each fault has a
+    name, a measure, a bound and a remedy; exit status 0 only if there is none. Without DATA, the
+    gradient of every kind of layer, activation, loss and penalty is checked on this machine, by
+    centred differences and by the complex step.
     """
     if config is None and all(value is None for value in options.values()):
         _check_library(as_json)
         return
     chosen = configure(config, options)
-    about_rows: list[Finding] = []
+    announce = Announcement(chosen.feature_encoding())
     try:
-        measurements = list(
-            check_run(
-                chosen,
-                lambda table, parts: about_rows.extend(find(table, parts, chosen.encoding())),
-            )
-        )
+        measurements = list(check_run(chosen, announce))
     except DataError as error:
         raise click.ClickException(str(error)) from error
     worst = _worst(measurements)
     findings = [m for m in worst if not m.healthy]
-    warn(about_rows)
     if as_json:
         report = {
             "healthy": not findings,
-            "findings": list(map(asdict, about_rows)),
             "measurements": list(map(_described, worst)),
+            **announce.described(),
         }
         click.echo(json.dumps(report))
     else:
         for m in worst:
             verdict = "ok" if m.healthy else "FAULT"
             click.echo(
-                f"{m.fault:<20}{m.value:>10.3g}   {m.kind.bounds:<32}{verdict:<7}{m.where or ''}"
+                f"{m.fault:<20}{m.value:>10.3g}   {m.kind.bounds:<32}{verdict:<7}"
+                f"{m.where or ''}".rstrip()
             )
         for m in findings:
             click.echo(f"\n{m}")
+        faults = counted(len(findings), "fault") if findings else "no fault"
+        click.echo(f"\n{faults} in {counted(len(worst), 'measure')}")
     raise SystemExit(1 if findings else 0)
 
 

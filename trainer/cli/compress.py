@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,8 @@ from pydantic import ValidationError
 
 from serving.bundle import Bundle, BundleError, Candidate, Compression, Drop
 from serving.runtime import GraphError
-from trainer.choices import faults
+from trainer.choices import Config
+from trainer.cli.figures import caution_lines
 from trainer.cli.fit import stage_option, uptake
 from trainer.cli.options import option
 from trainer.cli.verify import version_folder
@@ -20,10 +22,15 @@ from trainer.compress.budget import Trial
 from trainer.compress.goal import Goal, GoalError
 from trainer.compress.run import Compressed
 from trainer.compress.run import compress as run_compression
+from trainer.data.findings import Finding
 from trainer.data.tables import DataError
+from trainer.evaluate.cautions import cautions
+from trainer.evaluate.naming import metric_label
 from trainer.export.parity import ParityError
 from trainer.fit.callbacks import ProgressBar
 from trainer.fit.loop import TrainingDivergedError
+from trainer.refusals import faults
+from trainer.runs import RunError, copy_run
 
 F = TypeVar("F", bound=Callable[..., Any])
 REFUSALS = (
@@ -41,9 +48,14 @@ def _goals(command: F) -> F:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @_goals
 @stage_option
+@click.option("--runs", type=click.Path(file_okay=False, path_type=Path),
+              help="where fit kept the run, which is kept for the new version too  "
+              "[default: runs]")  # fmt: skip
 @click.option("--data", help="where the data are now  [default: where they were]")
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object instead of a table")
-def compress(bundle: Path, data: str | None, stage: bool, as_json: bool, **options: Any) -> None:
+def compress(
+    bundle: Path, runs: Path | None, data: str | None, stage: bool, as_json: bool, **options: Any
+) -> None:
     """Make a model smaller and faster, to a stated budget.
 
     BUNDLE is models/NAME or models/NAME/VERSION, and its data lie where they lay when it was
@@ -56,8 +68,9 @@ def compress(bundle: Path, data: str | None, stage: bool, as_json: bool, **optio
     except ValidationError as error:
         raise click.UsageError(faults(error, Goal)) from error
     try:
+        dense = Bundle.open(version_folder(bundle))
         done = run_compression(
-            Bundle.open(version_folder(bundle)),
+            dense,
             goal,
             data=data,
             callbacks=[ProgressBar()],
@@ -66,44 +79,83 @@ def compress(bundle: Path, data: str | None, stage: bool, as_json: bool, **optio
         )
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error
+    if done.bundle is not None:
+        _keep(runs, dense, done.bundle)
     if as_json:
         place = None if done.bundle is None else str(done.bundle.path)
-        click.echo(json.dumps({"bundle": place, "compression": done.compression.model_dump()}))
+        warnings = [asdict(caution) for caution in _cautions(done)]
+        told = {"bundle": place, "compression": done.compression.model_dump(), "warnings": warnings}
+        click.echo(json.dumps(told | {"positive": done.positive}))
     else:
         _summarise(done)
 
 
+def _keep(runs: Path | None, dense: Bundle, made: Bundle) -> None:
+    """Keep the run of the dense version for the new one too, lest its report depend on the old."""
+    place: Path = Config.model_fields["runs"].default if runs is None else runs
+    try:
+        copy_run(place, dense, made)
+    except RunError as error:
+        if runs is not None:  # it was asked for
+            click.echo(f"warning: {error}", err=True)
+
+
 def _tell(trial: Trial) -> None:
     """A line on stderr while it goes on."""
-    click.echo(f"tried {trial.name}: {len(trial.content):,} bytes, {trial.value:.4f}", err=True)
+    click.echo(
+        f"tried {trial.name}: {len(trial.content):,} bytes, {trial.value:.4f}, "
+        f"drop {_decimals(trial.drop)}",
+        err=True,
+    )
 
 
 def _summarise(done: Compressed) -> None:
     found = done.compression
-    click.echo(f"{found.metric} on the validation rows; up to {found.max_drop:g} may be lost\n")
-    click.echo(_table(found))
+    metric = metric_label(found.metric, done.positive)
+    click.echo(f"{metric} on the validation rows; it may drop by up to {found.max_drop:g}\n")
+    click.echo(_table(found, metric))
     for candidate in found.tried:
         if (tested := candidate.tested) is not None:
-            click.echo(_tested(candidate, tested, found))
+            click.echo(_tested(candidate, tested, found, metric))
+    if any(candidate.bits == 7 for candidate in found.tried):
+        click.echo(
+            "int8 and pruned-int8 have weights of 7 bits: sums of products of 8 bits overflow on "
+            "processors without VNNI"
+        )
+    for line in caution_lines(_cautions(done)):
+        click.echo(line)
     if done.bundle is None:
         click.echo("no variant holds the budget and saves anything; no version was written")
     else:
         click.echo(f"bundle {done.bundle.path}; {uptake(done.bundle)}")
 
 
-def _tested(candidate: Candidate, tested: Drop, found: Compression) -> str:
-    change, low, high = (0 - lost for lost in (tested.drop, *reversed(tested.interval)))
+def _cautions(done: Compressed) -> list[Finding]:
+    """What should be known of the variants that the new version holds."""
+    if done.bundle is None:
+        return []
+    manifest = done.bundle.manifest
+    return [caution for variant in manifest.variants for caution in cautions(manifest, variant)]
+
+
+def _tested(candidate: Candidate, tested: Drop, found: Compression, metric: str) -> str:
+    drop, low, high = map(_decimals, (tested.drop, *tested.interval))
     return (
-        f"{candidate.name} of {candidate.size_bytes:,} bytes, on the test rows: {found.metric} "
-        f"{change:+.4f}, 95 % {low:+.4f} to {high:+.4f}; {found.verdict(candidate)}"
+        f"{candidate.name} of {candidate.size_bytes:,} bytes, on the test rows: {metric} "
+        f"drop {drop}, 95 % {low} to {high}; {found.verdict(candidate)}"
     )
 
 
-def _table(found: Compression) -> str:
+def _decimals(drop: float) -> str:
+    """A drop with four decimals: above 0 if something was lost, never -0.0000."""
+    return f"{round(drop, 4) + 0.0:.4f}"
+
+
+def _table(found: Compression, metric: str) -> str:
     dense = found.tried[0]
     sizes = list(dense.latency_us)
     rows = [["variant", "layers", "weights", "bytes", "smaller", "zipped",
-             *(f"µs at {size}" for size in sizes), found.metric, "lost", ""]]  # fmt: skip
+             *(f"µs at {size}" for size in sizes), metric, "drop", ""]]  # fmt: skip
     rows += [_row(candidate, dense, sizes, found.verdict(candidate)) for candidate in found.tried]
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
     words = (0, 1, len(wide) - 1)
@@ -127,6 +179,6 @@ def _row(candidate: Candidate, dense: Candidate, sizes: list[str], verdict: str)
         f"{candidate.zipped_bytes:,}",
         *(f"{candidate.latency_us[size]:g}" for size in sizes),
         f"{candidate.validation:.4f}",
-        f"{candidate.drop:.4f} ±{candidate.error:.4f}",
+        f"{_decimals(candidate.drop)} ±{candidate.error:.4f}",
         verdict,
     ]

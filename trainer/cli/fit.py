@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,11 +13,18 @@ import click
 from serving.bundle import STAGED, Bundle, BundleError, Manifest, counted
 from serving.runtime import GraphError
 from trainer.choices import Config
-from trainer.cli.announce import announce
+from trainer.cli.announce import Announcement
+from trainer.cli.figures import (
+    baselines_fact,
+    caution_lines,
+    classes_fact,
+    constant_fact,
+    interval_fact,
+    metrics_fact,
+)
 from trainer.cli.options import SOURCES, NewFile, choices, configure
-from trainer.data.findings import Finding
 from trainer.data.tables import DataError
-from trainer.evaluate import MOST_JUDGED, leading
+from trainer.evaluate.cautions import cautions
 from trainer.export.parity import ParityError
 from trainer.fit.callbacks import CSVLog, JSONLog, ProgressBar, TensorBoard
 from trainer.fit.checkpoint import CheckpointError
@@ -29,6 +35,7 @@ from trainer.recipe import fit as fit_recipe
 from trainer.runs import RunError, write_run
 
 LOGS: dict[str, type[CSVLog] | type[JSONLog]] = {".csv": CSVLog, ".jsonl": JSONLog}
+MOST_BIASES = 10  # that are printed
 # What a run can rightly end in; anything else is a fault of ours and shows its traceback.
 REFUSALS = (
     BundleError,
@@ -83,17 +90,15 @@ def fit(
     classes, other numbers are quantities; --task says otherwise.
     """
     chosen = configure(config, options)
-    findings: list[Finding] = []
+    announce = Announcement(chosen.feature_encoding())
     try:
         bundle, trained = fit_and_follow(
-            chosen, checkpoint, log, tensorboard,
-            lambda table, parts: findings.extend(announce(table, parts, chosen.encoding())),
-            stage=stage,
-        )  # fmt: skip
+            chosen, checkpoint, log, tensorboard, announce, stage=stage
+        )
     except REFUSALS as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        click.echo(json.dumps(describe(bundle) | {"findings": list(map(asdict, findings))}))
+        click.echo(json.dumps(describe(bundle) | announce.described()))
     else:
         summarise(bundle, trained)
 
@@ -113,6 +118,12 @@ def fit_and_follow(
         config, callbacks=callbacks, checkpoint=checkpoint, announce=announce, stage=stage
     )
     _keep(config, bundle, trained)
+    if trained.aim_unmet is not None:
+        kept = "" if checkpoint is None else f" from {checkpoint}, which is kept"
+        _warn(
+            f"the aim {config.aim} is not met: {trained.aim_unmet}; the model was written with the "
+            f"threshold {bundle.manifest.threshold:g}; run again with another --aim{kept}"
+        )
     return bundle, trained
 
 
@@ -148,47 +159,48 @@ def _logs(file: Path | None, folder: Path | None) -> list[Callback]:
     return logs
 
 
-def _interval(manifest: Manifest) -> dict[str, str]:
-    """How far the leading figure can be trusted."""
-    metric = leading(manifest.task, manifest.metrics["test"])
-    if metric not in manifest.intervals:
-        return {}
-    low, high = manifest.intervals[metric]
-    rows = min(manifest.data.rows["test"], MOST_JUDGED)
-    return {"interval": f"{metric} {low:.4f} to {high:.4f}, 95 % of draws of {rows} test rows"}
-
-
 def _settled(manifest: Manifest) -> dict[str, str]:
     """What was chosen on the validation rows after training."""
     facts = {}
-    if manifest.aim is not None:
-        facts["threshold"] = f"{manifest.threshold:.4f}, chosen for {manifest.aim}"
+    if manifest.positive_class is not None:
+        facts["positive"] = f"{manifest.positive_class}; roc_auc, pr_auc and threshold are its"
+    if manifest.aim_unmet is not None:
+        facts["threshold"] = (
+            f"{manifest.positive_class} from a probability of {manifest.threshold:.4f} up; the aim "
+            f"{manifest.aim} is not met: {manifest.aim_unmet}"
+        )
+    elif manifest.aim is not None:
+        facts["threshold"] = (
+            f"{manifest.positive_class} from a probability of {manifest.threshold:.4f} up, chosen "
+            f"for {manifest.aim}"
+        )
+    elif manifest.threshold not in (None, 0.5):
+        facts["threshold"] = (
+            f"{manifest.positive_class} from a probability of {manifest.threshold:.4f} up, its "
+            f"share of the training rows: where classes of equal weight are level"
+        )
     if manifest.temperature != 1:
         facts["temperature"] = f"{manifest.temperature:.4f}"
-    return facts
-
-
-def _compared(manifest: Manifest) -> dict[str, str]:
-    """The baselines, and plainly which of them are better."""
-    if not manifest.baselines:
-        return {}
-    own = manifest.metrics["test"]
-    metric = leading(manifest.task, own)
-    others = {name: baseline.metrics[metric] for name, baseline in manifest.baselines.items()}
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in others.items())
-    fewer = {b.rows for b in manifest.baselines.values()} - {manifest.data.rows["train"]}
-    note = f" (learned from {fewer.pop():,} of the rows)" if fewer else ""
-    facts = {"baselines": f"{metric} {own[metric]:.4f}; {shown}{note}"}
-    better = [name for name, value in others.items() if value > own[metric]]
-    if better:
-        facts[""] = f"on the test rows {' and '.join(better)} did better than this network"
+    if manifest.logit_bias is not None:
+        shown = ", ".join(f"{bias:+.4f}" for bias in manifest.logit_bias[:MOST_BIASES])
+        facts["bias"] = shown + " …" * (len(manifest.logit_bias) > MOST_BIASES)
+    config = manifest.training.config
+    if config.get("class_weight") and not config.get("calibrate"):
+        facts["probability"] = (
+            "is of weighted classes and not to be taken at its word; --calibrate corrects it"
+        )
+    elif config.get("class_weight") and manifest.task == "multiclass":
+        facts["labels"] = (
+            "are the likeliest classes by the calibrated probabilities, among which rare ones are "
+            "seldom; without --calibrate the weighted classes decide"
+        )
     return facts
 
 
 def uptake(bundle: Bundle) -> str:
     """Return when servers take a new version up: by themselves, or once it is promoted."""
     if not bundle.path.name.startswith(STAGED):
-        return "a running server takes it up by itself"
+        return f"a running server of {bundle.path.parent.parent} takes it up by itself"
     manifest, models = bundle.manifest, bundle.path.parent.parent
     return (
         f"no server takes it up until you run:\n"
@@ -207,12 +219,11 @@ def summarise(bundle: Bundle, trained: Trained) -> None:
         "rows": ", ".join(f"{count} {part}" for part, count in rows.items()),
         "training": f"{counted(epochs, 'epoch')}, best {manifest.training.best_epoch}, "
         f"{manifest.training.seconds:.1f} s",
-        **{
-            part: ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-            for part, metrics in manifest.metrics.items()
-        },
-        **_interval(manifest),
-        **_compared(manifest),
+        **classes_fact(manifest),
+        **metrics_fact(manifest),
+        **interval_fact(manifest),
+        **constant_fact(manifest),
+        **baselines_fact(manifest),
         **_settled(manifest),
         "parity": f"max |Δ| {parity.max_abs:.1e} from NumPy over {parity.rows} rows{same}",
         "bundle": str(bundle.path),
@@ -220,5 +231,6 @@ def summarise(bundle: Bundle, trained: Trained) -> None:
     click.echo(f"{trained.model.network.summary()}\n")
     for name, fact in facts.items():
         click.echo(textwrap.fill(f"{name:<11} {fact}", 100, subsequent_indent=12 * " "))
-    if bundle.path.name.startswith(STAGED):
-        click.echo(f"\n{uptake(bundle)}")
+    for line in caution_lines(cautions(manifest)):
+        click.echo(textwrap.fill(line, 100, subsequent_indent=12 * " "))
+    click.echo(f"\n{uptake(bundle)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -12,8 +13,9 @@ import click
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from trainer.choices import Config, faults
+from trainer.choices import Config
 from trainer.data.sources import BUILT_IN, SUFFIXES
+from trainer.refusals import as_option, faults, unknown_key
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,8 +64,8 @@ class NewFile(click.Path):
 def option(name: str, field: FieldInfo) -> Callable[[F], F]:
     """The option for a choice; left out, it is None, and the choice's own default counts."""
     flag = f"--{name.replace('_', '-')}"
-    if field.annotation is bool:
-        flags = f"{flag}/--no-{flag[2:]}" if field.default else flag
+    if field.annotation in (bool, bool | None):
+        flags = flag if field.default is False else f"{flag}/--no-{flag[2:]}"
         return click.option(flags, is_flag=True, default=None, help=field.description)
     default = "" if field.default in (None, ()) else f"  [default: {_shown(field.default)}]"
     if get_origin(field.annotation) is tuple:
@@ -89,6 +91,33 @@ def _each(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> lis
     return list(values) or None
 
 
+def as_written(*names: str) -> Callable[[F], F]:
+    """Those choices of how a file is written as options of a command that takes no others."""
+
+    def decorate(command: F) -> F:
+        for name in reversed(names):
+            field = Config.model_fields[name]
+            text = re.sub(r" \[.*\]$", "", field.description or "")
+            help_text = f"{text}  [default: as in training]"
+            command = click.option(f"--{name}", metavar=name.upper(), help=help_text)(command)
+        return command
+
+    return decorate
+
+
+def checked(options: dict[str, str | None]) -> dict[str, Any]:
+    """Options of `as_written`, checked.
+
+    Raises:
+        click.UsageError: If one is none of its choices.
+    """
+    try:
+        config = Config.model_validate({"data": "-", **options})
+    except ValidationError as error:
+        raise click.UsageError(faults(error, Config)) from error
+    return {name: getattr(config, name) for name in options}
+
+
 def _shown(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
@@ -105,11 +134,21 @@ def configure(file: Path | None, options: dict[str, str | None]) -> Config:
             chosen = tomllib.loads(file.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise click.UsageError(f"{file}: expected a TOML file; {error}") from error
-    chosen = {name.replace("-", "_"): value for name, value in chosen.items()}
-    chosen |= {name: value for name, value in options.items() if value is not None}
+    keys = {name.replace("-", "_"): name for name in chosen}
+    for name, key in keys.items():
+        if name not in Config.model_fields:
+            raise click.UsageError(f"{file}: {unknown_key(key, list(Config.model_fields))}")
+    chosen = {name: chosen[key] for name, key in keys.items()}
+    typed = {name: value for name, value in options.items() if value is not None}
+    chosen |= typed
     if "data" not in chosen:
         raise click.UsageError("expected DATA, a built-in name or a file; got none")
     try:
         return Config.model_validate(chosen)
     except ValidationError as error:
-        raise click.UsageError(faults(error)) from error
+
+        def said(name: str) -> str:
+            written_in_file = name in keys and name not in typed
+            return f"{file}: {keys[name]}" if written_in_file else as_option(name)
+
+        raise click.UsageError(faults(error, Config, said if keys else as_option)) from error

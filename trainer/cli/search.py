@@ -6,7 +6,6 @@ import json
 import math
 import sys
 import textwrap
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,11 @@ import click
 import numpy as np
 
 from serving.bundle import counted
-from trainer.cli.announce import announce
+from trainer.cli.announce import Announcement
 from trainer.cli.fit import REFUSALS, fit_and_follow, following, summarise
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.sources import default_name
+from trainer.evaluate.naming import LABELS_OF_POSITIVE, metric_label
 from trainer.export.write import require_writable
 from trainer.recipe import describe
 from trainer.search import (
@@ -32,12 +32,19 @@ from trainer.search import (
     read_grid,
 )
 from trainer.search.candidates import shown
+from trainer.search.grid import Plan
 
 if TYPE_CHECKING:
     from trainer.search.run import Outcome
 
 
-@click.command(epilog=SOURCES)
+PLAN = "; ".join(
+    f"{name} ({' '.join(str(field.description).split())})"
+    for name, field in Plan.model_fields.items()
+)
+
+
+@click.command(epilog=f"{SOURCES}\n\nKeys of [search]: {PLAN}.")
 @choices()
 @following
 @click.option("--grid", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -76,6 +83,7 @@ def search(
     from trainer.search.run import search as run_search  # noqa: PLC0415 - slow to import: scikit-learn
 
     chosen = configure(config, options)
+    announce = Announcement(chosen.feature_encoding())
     name = chosen.name or default_name(chosen.data)
     try:
         asked = read_grid(grid)
@@ -89,7 +97,7 @@ def search(
             folds=folds,
             journal=finished,
             nested=nested,
-            announce=partial(announce, encoding=chosen.encoding()),
+            announce=announce,
         )
         if not as_json:
             _show(outcome, asked, finished)
@@ -99,7 +107,12 @@ def search(
     except (JournalError, *REFUSALS) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        report = {"engine": engine, **_described(outcome, asked, finished), "fit": describe(bundle)}
+        report = {
+            "engine": engine,
+            **_described(outcome, asked, finished),
+            **announce.described(),
+            "fit": describe(bundle),
+        }
         click.echo(json.dumps(report))
     else:
         summarise(bundle, trained)
@@ -114,21 +127,31 @@ def _say(fit: Entry) -> None:
 
 def _show(outcome: Outcome, grid: Grid, journal: Journal) -> None:
     epochs = "epochs" if grid.plan.method == "halving" else ""
-    click.echo(f"{outcome.metric:>18}{'sd':>10}{epochs:>10}".rstrip())
+    metric = metric_label(outcome.metric, outcome.positive)
+    beside = [m for m in LABELS_OF_POSITIVE if m != outcome.metric]
+    if outcome.positive is None:
+        beside = []
+    heads = [metric_label(name, outcome.positive) for name in beside]
+    widths = [len(head) + 3 for head in heads]
+    width = max(18, len(metric) + 1)
+    more = "".join(f"{head:>{w}}" for head, w in zip(heads, widths, strict=True))
+    click.echo(f"{metric:>{width}}{'sd':>10}{epochs:>{10 if epochs else 0}}{more}".rstrip())
     for candidate in outcome.candidates:
         lasted = f"{candidate.epochs:>10}" if epochs else ""
-        figures = f"{candidate.mean:>18.4f}{candidate.deviation:>10.4f}{lasted}"
+        figures = f"{candidate.mean:>{width}.4f}{candidate.deviation:>10.4f}{lasted}"
+        for name, w in zip(beside, widths, strict=True):
+            figures += f"{candidate.metrics.get(name, math.nan):>{w}.4f}"
         click.echo(f"{figures}   {shown(candidate.parameters)}")
     winner = outcome.winner
     facts = {
-        "winner": f"{shown(winner.parameters)}: {outcome.metric} {winner.mean:.4f} ± "
+        "winner": f"{shown(winner.parameters)}: {metric} {winner.mean:.4f} ± "
         f"{winner.deviation:.4f} over {len(winner.scores)} folds",
         "journal": f"{journal.path}, {counted(journal.added, 'fit')} run, {journal.reused} found "
         "there",
     }
     if outcome.nested is not None:
         facts["nested"] = (
-            f"{outcome.metric} {np.mean(outcome.nested):.4f} ± {np.std(outcome.nested):.4f} of the "
+            f"{metric} {np.mean(outcome.nested):.4f} ± {np.std(outcome.nested):.4f} of the "
             f"search as a whole, on rows it has not seen: the honest estimate"
         )
     click.echo()
@@ -148,6 +171,7 @@ def _described(outcome: Outcome, grid: Grid, journal: Journal) -> dict[str, Any]
     return {
         "method": grid.plan.method,
         "metric": outcome.metric,
+        "positive": outcome.positive,
         "folds": len(outcome.winner.scores),
         "candidates": [_row(candidate) for candidate in outcome.candidates],
         "winner": _row(outcome.winner),
@@ -162,6 +186,7 @@ def _row(candidate: Candidate) -> dict[str, Any]:
         "mean": _finite(candidate.mean),
         "sd": _finite(candidate.deviation),
         "scores": [_finite(score) for score in candidate.scores],
+        "metrics": dict(candidate.metrics),
     }
     return row if candidate.epochs is None else row | {"epochs": candidate.epochs}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from trainer.cli.options import NewFile
+from trainer.evaluate.naming import LABELS_OF_POSITIVE, metric_label
 from trainer.study.experiments import exclusive_or, learning_rates
 
 TITLES = {
@@ -42,18 +43,22 @@ def study(toy: str, seeds: int | None, output: Path | None, as_json: bool) -> No
         raise click.ClickException(f"expected a file to draw to; {error}") from error
     if as_json:
         settings = [{"setting": o.setting, "accuracies": o.accuracies, "median": o.median,
-                     "loss": o.losses[-1]} for o in outcomes]  # fmt: skip
+                     "positive": 1, **o.medians_of_one, "loss": o.losses[-1]}
+                    for o in outcomes]  # fmt: skip
         click.echo(json.dumps({"study": toy, "plot": str(output), "settings": settings}))
         return
-    heads = ("accuracy", "lowest", "highest", "at 100 %", "training loss")
-    click.echo(
-        f"{'':<22}" + "".join(f"{h:>{w}}" for h, w in zip(heads, (9, 9, 9, 10, 15), strict=True))
-    )
+    of_one = [metric_label(name, 1) for name in LABELS_OF_POSITIVE]
+    heads = ("accuracy", "lowest", "highest", "at 100 %", "training loss", *of_one)
+    widths = (9, 9, 9, 10, 15, *(len(head) + 2 for head in of_one))
+    click.echo(f"{'':<22}" + "".join(f"{h:>{w}}" for h, w in zip(heads, widths, strict=True)))
     for o in outcomes:
         solved = f"{sum(a == 1 for a in o.accuracies)} of {seeds}"
         low, high = min(o.accuracies), max(o.accuracies)
         click.echo(
             f"{o.setting:<22}{o.median:>9.1%}{low:>9.1%}{high:>9.1%}{solved:>10}"
             f"{o.losses[-1]:>15.4f}"
+            + "".join(
+                f"{v:>{w}.1%}" for v, w in zip(o.medians_of_one.values(), widths[5:], strict=True)
+            )
         )
     click.echo(f"\nmedians of {seeds} seeds; plot: {output}")

@@ -19,6 +19,7 @@ from serving.runtime import TIMED_ROWS, Session, race
 from trainer.compress.distill import distill
 from trainer.compress.goal import METRICS, Goal, GoalError
 from trainer.compress.plain import dense_layers
+from trainer.compress.processor import overflows_with_8_bits
 from trainer.compress.prune import fewest, prune
 from trainer.compress.qat import whole_numbers
 from trainer.compress.quantize import quantized
@@ -55,7 +56,7 @@ class Trial:
         bits: of a weight.
         parameters: weights and biases that are stored.
         value: the metric on the validation rows.
-        drop: of it below the dense model's.
+        drop: How far it is below the dense model's; above 0 if something was lost.
         error: the standard error of the drop.
         qat: whether it was trained with its rounding.
     """
@@ -113,6 +114,7 @@ class Budget:
         dense: the model as it is.
         judged: its answers to the validation rows.
         removable: weights and biases of its dense layers, which pruning removes shares of.
+        reduces_range: Whether weights of 8 bits have 7 instead.
         trials: every variant that was tried, in order, the dense one first.
 
     Raises:
@@ -123,8 +125,13 @@ class Budget:
         self, reopened: Reopened, goal: Goal, *, callbacks: Sequence[Callback] = (), tell: Tell
     ) -> None:
         self.goal, self.callbacks, self.tell = goal, callbacks, tell
+        self.reduces_range = (
+            overflows_with_8_bits() if goal.reduce_range is None else goal.reduce_range
+        )
         self.table, self.parts = reopened.table, reopened.parts
         self.config = reopened.config
+        if reopened.bundle.manifest.aim_unmet is not None:  # the threshold stays the dense one's
+            self.config = self.config.model_copy(update={"aim": None})
         model = reopened.model
         most = room() // (4 * model.encoder.width)
         self.rows = model.rows(self.table, np.sort(some(self.parts.train, most)))
@@ -220,7 +227,7 @@ class Budget:
         self, name: str, network: Network, *, bits: Bits = 8, trains: bool = True
     ) -> Trial:
         """In whole numbers; trained with its rounding if that may help and it does not hold."""
-        if bits == 8 and self.goal.reduce_range:
+        if bits == 8 and self.reduces_range:
             bits = 7
         rounding = quantized(network, self.sample.features, self._score, bits=bits)
         trial = self._try(name, whole_numbers(rounding), bits)
@@ -254,7 +261,9 @@ class Budget:
         model = without_scaling(replace(self.dense.model, network=network))
         value = error = 0.0
         try:
-            model = settle(model, self.table, self.parts.validation, self.config)
+            model, unmet = settle(model, self.table, self.parts, self.config)
+            if unmet is not None:
+                raise DataError(unmet)
             judged = Judgement.of(model, self.table, self.parts.validation)
             value = judged.metrics()[self.metric]
             error = self.judged.error_of_drop(judged, self.metric, np.random.default_rng(0))

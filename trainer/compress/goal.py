@@ -37,7 +37,8 @@ def _a_prune(value: object) -> object:
 
 # Of which more is better.
 METRICS = (
-    "accuracy", "balanced_accuracy", "f1", "precision", "recall", "roc_auc", "pr_auc", "r2",
+    "accuracy", "balanced_accuracy", "f1", "precision", "recall", "positive_f1",
+    "positive_precision", "positive_recall", "roc_auc", "pr_auc", "r2",
 )  # fmt: skip
 
 
@@ -51,7 +52,7 @@ class Goal(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_drop: float = Field(
-        0.002, ge=0, lt=1, description="what the metric may lose on the validation rows"
+        0.002, ge=0, lt=1, description="by how much the metric may drop on the validation rows"
     )
     metric: Annotated[str, AfterValidator(_a_metric)] | None = Field(
         None, description=f"out of {', '.join(METRICS)} [the one that led the training]"
@@ -65,8 +66,10 @@ class Goal(BaseModel):
     qat: bool = Field(
         False, description="train every variant in bytes with its rounding, even if it does without"
     )
-    reduce_range: bool = Field(
-        False, description="weights of 7 bits: for processors without VNNI, where 8 can overflow"
+    reduce_range: bool | None = Field(
+        None,
+        description="weights of 7 bits, not 8, in `int8` and `pruned-int8`: processors without "
+        "VNNI answer those of 8 wrongly [where this processor does]",
     )
     sparse: Share | None = Field(
         None,
@@ -80,7 +83,11 @@ class Goal(BaseModel):
     @model_validator(mode="after")
     def _something(self) -> Goal:
         if not self.int8 and self.qat:
-            raise ValueError("expected int8 with qat, which trains it; got no int8; leave one out")
+            raise ValueError(
+                "qat: expected int8 with qat, which trains it; got no int8; leave one out"
+            )
         if not self.int8 and self.prune == "none" and self.sparse is None:
-            raise ValueError("expected something to try; got neither int8 nor prune nor sparse")
+            raise ValueError(
+                "prune: expected something to try; got neither int8 nor prune nor sparse"
+            )
         return self

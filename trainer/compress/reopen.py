@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from pydantic import ValidationError
 
-from serving.bundle import Bundle, BundleError, Category, Manifest, Number
-from trainer.choices import Config, faults
+from serving.bundle import GAPS, Bundle, BundleError, Category, Manifest, Number
+from trainer.choices import Config
 from trainer.compress.plain import dense_layers, plain
+from trainer.data.files.source import CSV
 from trainer.data.splits import Split
 from trainer.data.tables import DataError, Table
 from trainer.export.encoding import inputs
@@ -26,8 +27,10 @@ from trainer.export.graph import build_graph
 from trainer.model import Model
 from trainer.nn import Embedding
 from trainer.recipe import prepare_on, read
+from trainer.refusals import faults
 
 DENSE = "fp32"  # the variant that was trained
+BEFORE = ", as is needed where it has texts that earlier versions read in another spelling"
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,16 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
     chosen = {**manifest.training.config, "models": bundle.path.parent.parent}
     if data is not None:
         chosen["data"] = data
+    if manifest.schema_version == 1 and str(chosen.get("data")).lower().endswith(CSV):
+        # Then no option said so, and nothing else was possible.
+        chosen.setdefault("missing", list(filter(None, GAPS)))
+    if manifest.positive_class is not None:  # bundles of version 1 do not say it in their choices
+        chosen["positive"] = str(manifest.positive_class)
     try:
         config = Config.model_validate(chosen)
     except ValidationError as error:
         raise BundleError(
-            f"{bundle.path}: expected the choices of a training run; {faults(error)}"
+            f"{bundle.path}: expected the choices of a training run; {faults(error, Config, str)}"
         ) from error
     try:
         table, parts = _read(config, manifest)
@@ -88,6 +96,7 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
         raise BundleError(
             f"{bundle.path}: expected the data it was trained on, {manifest.data.source}; got "
             f"others from {config.data}; name the file with --data, or train again"
+            f"{BEFORE if manifest.schema_version == 1 else ''}"
         )
     untrained = prepare_on(table, parts, config, np.random.default_rng(0)).model
     model = replace(
@@ -95,6 +104,9 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
         network=plain(untrained.network),
         threshold=0.5 if manifest.threshold is None else manifest.threshold,
         temperature=manifest.temperature,
+        logit_bias=(
+            None if manifest.logit_bias is None else np.array(manifest.logit_bias, np.float32)
+        ),
     )
     content = bundle.graph(DENSE)
     _restore(model, _constants(content))

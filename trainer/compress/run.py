@@ -13,7 +13,8 @@ import numpy as np
 
 from serving.bundle import Bundle, Compression, Drop
 from trainer.compress.budget import SPARSE, Budget, Tell, Trial
-from trainer.compress.goal import Goal
+from trainer.compress.goal import Goal, GoalError
+from trainer.compress.processor import overflows_with_8_bits
 from trainer.compress.reopen import DENSE, reopen
 from trainer.export.golden import synthetic_records
 from trainer.export.package import export_variants
@@ -31,11 +32,13 @@ class Compressed:
         bundle: the new version; None where no variant was worth one.
         compression: what was tried.
         references: of each variant that was kept, the model in NumPy that its graph is held to.
+        positive: The class that figures of a binary model speak of; else None.
     """
 
     bundle: Bundle | None
     compression: Compression
     references: Mapping[str, Model]
+    positive: int | str | None = None
 
 
 def compress(
@@ -65,6 +68,7 @@ def compress(
         TrainingDivergedError: a loss became infinite or NaN.
     """
     require_writable(dense.path.parent)
+    _require_processor(goal)
     reopened = reopen(dense, data)
     budget = Budget(reopened, goal, callbacks=callbacks, tell=tell)
     found, times = budget.search(), budget.race()
@@ -93,8 +97,9 @@ def compress(
         ],
     )
     references = {t.name: t.model for t in kept}
+    positive = dense.manifest.positive_class
     if len(kept) == 1:
-        return Compressed(None, compression, references)
+        return Compressed(None, compression, references, positive)
     bundle = export_variants(
         dense,
         references,
@@ -103,7 +108,15 @@ def compress(
         stage=stage,
         rng=golden,
     )
-    return Compressed(bundle, compression, references)
+    return Compressed(bundle, compression, references, positive)
+
+
+def _require_processor(goal: Goal) -> None:
+    if goal.int8 and goal.reduce_range is False and overflows_with_8_bits():
+        raise GoalError(
+            "expected --reduce-range on this processor, where sums of products of weights of "
+            "8 bits overflow and no such variant can be proved; got --no-reduce-range; leave it out"
+        )
 
 
 def _beats(other: Trial, trial: Trial) -> bool:

@@ -7,14 +7,14 @@ it is, or to learn less than it could.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import BASIC_DATE
+from serving.bundle import BASIC_DATE, nfc
 from trainer.data.checks.merged import find_merged
 from trainer.data.checks.sentinels import find_sentinels, in_words
 from trainer.data.precision import LOST
@@ -41,10 +41,13 @@ RARE_ROWS = 10
 MOSTLY_MISSING = 0.95
 MANY_WORDS = 1000
 NUMBERS = ("number", "precise")  # kinds
+UNSEEN = 0.5  # share of a column's values in the rows to choose with and to be judged on
 LISTED = 10  # columns or classes named in one sentence
 
 # As people name what only tells rows apart: id, user_id, userId, PassengerId, index, row number.
-IDENTIFIER = re.compile(r"(?:.*[\W_])?(?:id|key|uuid|guid|index|number|no)|(?s:.*)[a-z](?:Id|ID)")
+IDENTIFIER = re.compile(
+    r"(?:.*[\W_])?(?:id|key|uuid|guid|index|number|no)|(?s:.*)[a-z](?:Id|ID)|unnamed: [\d.]+"
+)
 
 REMEDIES = {
     "precise_column": "nothing need be done: each is an input of its own, so that the model takes "
@@ -62,7 +65,15 @@ REMEDIES = {
     "duplicate_rows": "remove repeated rows; where they are of the same person or thing, keep "
     "these in one part: --group NAME; where few features can meet by chance, all is well",
     "rare_class": "merge rare classes or find more rows of them; --class-weight balanced makes "
-    "those there are count",
+    "those there are count, and with it --calibrate keeps the probabilities true",
+    "class_variants": "write each class in one way, and train again; where they are different "
+    "classes, all is well; where they are no classes at all, name another column: --target NAME",
+    "category_variants": "write each text in one way; where they are different ones, all is well; "
+    "or --drop NAME",
+    "unseen_categories": "where rows are split by time or group, such texts will come later too; "
+    "a model knows nothing of them: use texts that stay, or --drop NAME",
+    "index_column": "to have it as a feature, say its kind, such as --number NAME; to have nothing "
+    "said, --drop NAME",
     "mostly_missing_column": "unless it matters that it is missing, --drop NAME",
     "many_categories": "merge rare texts into fewer, or --drop NAME",
     "merged_column": "the network learns next to nothing from it: tell rare texts apart with "
@@ -82,7 +93,7 @@ class Finding:
     """Something that should be known before training.
 
     Attributes:
-        name: which kind, a key of `REMEDIES`.
+        name: which kind, such as a key of `REMEDIES`.
         columns: that it is about, in the order of a row; of a rare class the target; of rows none.
         detail: what was found, in one sentence with its numbers.
         remedy: what to do, with the option that does it.
@@ -109,11 +120,14 @@ def find(table: Table, parts: Split, encoding: Encoding | None = None) -> list[F
     look = _Look.of(table, parts)
     constant = _constant(look)
     varying = [pair for pair in look.columns if pair[0].name not in constant]
+    # Texts that are meant for numbers differ as numbers do, and are not to be dropped for that.
+    suspected = {column.name for column in table.inferred if column.suspicion is not None}
     precise, imprecise = _precision(table)
     constant = {name: said for name, said in constant.items() if name not in imprecise}
     like_dates = _like_dates(table)
-    identifiers = _identifiers(look, varying)
+    identifiers = _identifiers(look, [pair for pair in varying if pair[0].name not in suspected])
     found = [
+        *of_file(table),
         look.finding(
             "precise_column",
             precise,
@@ -138,6 +152,17 @@ def find(table: Table, parts: Split, encoding: Encoding | None = None) -> list[F
         ),
         _duplicate_rows(table, parts),
         _rare_classes(table, parts),
+        _class_variants(table),
+        look.finding(
+            "category_variants",
+            _category_variants(look, identifiers),
+            "alike but for upper and lower case or white space, in {rows}: {}",
+        ),
+        look.finding(
+            "unseen_categories",
+            _unseen(look, parts, identifiers),
+            "in validation and test rows, of texts that {all} do not have: {}",
+        ),
         look.finding("mostly_missing_column", _mostly_missing(look), "missing in {rows}: {}"),
         look.finding(
             "many_categories",
@@ -163,6 +188,22 @@ def find(table: Table, parts: Split, encoding: Encoding | None = None) -> list[F
         *_written_dates(table),
     ]
     return [finding for finding in found if finding is not None]
+
+
+def of_file(table: Table) -> Iterator[Finding]:
+    """Yield what was found when a file was read: its index, and texts meant for something else."""
+    if table.index:
+        called = _listed([name or "a column without a name" for name in table.index])
+        detail = f"left out, for it only numbers the rows: {called}"
+        remedy = REMEDIES["index_column"]
+        if "" in table.index:
+            remedy = "to have it as a feature, name it in the header; to hear nothing, --drop ''"
+        yield Finding("index_column", table.index, detail, remedy)
+    suspicions = [column.suspicion for column in table.inferred if column.suspicion is not None]
+    for remedy in dict.fromkeys(found.remedy for found in suspicions):
+        alike = [found for found in suspicions if found.remedy == remedy]
+        names = tuple(found.name for found in alike)
+        yield Finding("numbers_as_text", names, _listed([f.detail for f in alike]), remedy)
 
 
 Pair = tuple[Column, NDArray[Any]]  # a column and its values, as `Records.column` has them
@@ -538,6 +579,59 @@ def _rare_classes(table: Table, parts: Split) -> Finding | None:
         return None
     detail = f"of {_listed(rare)} there are fewer than {RARE_ROWS} training rows"
     return Finding("rare_class", table.target_names, detail, REMEDIES["rare_class"])
+
+
+def _class_variants(table: Table) -> Finding | None:
+    if table.target.dtype.kind != "U":
+        return None
+    classes, codes = class_codes(table.target)
+    variants = _variants(classes.tolist(), np.bincount(codes, minlength=len(classes)))
+    if not variants:
+        return None
+    detail = f"classes alike but for upper and lower case or white space: {_listed(variants)}"
+    return Finding("class_variants", table.target_names, detail, REMEDIES["class_variants"])
+
+
+def _category_variants(look: _Look, identifiers: Collection[str]) -> Named:
+    found = {}
+    for column, values in look.columns:
+        if column.kind == "category" and column.name not in identifiers:
+            rows = np.bincount(values[values >= 0], minlength=len(column.words))
+            if variants := _variants(column.words, rows):
+                found[column.name] = f"{column.name} ({_listed(variants)})"
+    return found
+
+
+def _variants(words: Sequence[str], rows: NDArray[np.int64]) -> list[str]:
+    """The texts of several spellings, each with its rows; of white space one is like another."""
+    alike: dict[str, list[int]] = {}
+    for place in np.flatnonzero(rows).tolist():
+        alike.setdefault(" ".join(nfc(words[place].casefold()).split()), []).append(place)
+    return [
+        " and ".join(f"{str(words[place])!r} ({rows[place]:,})" for place in places)
+        for places in alike.values()
+        if len(places) > 1
+    ]
+
+
+def _unseen(look: _Look, parts: Split, identifiers: Collection[str]) -> Named:
+    rows = np.sort(np.concatenate([parts.validation, parts.test]))
+    records, found = look.table.records, {}
+    for place, column in enumerate(records.of_kind("category")):
+        if column.name in identifiers:
+            continue
+        known = np.zeros(len(column.words) + 1, np.bool_)  # the last of a gap, −1
+        known[-1] = True
+        known[np.asarray(records.codes[look.train, place])] = True
+        codes = np.asarray(records.codes[rows, place])
+        strange = codes[~known[codes]]
+        values = int(np.count_nonzero(codes != MISSING))
+        if values >= FEWEST_NAMED and len(strange) > UNSEEN * values:
+            share = len(strange) / values
+            found[column.name] = (
+                f"{column.name} ({share:.0%}, such as {str(column.words[strange[0]])!r})"
+            )
+    return found
 
 
 def _duplicate_rows(table: Table, parts: Split) -> Finding | None:

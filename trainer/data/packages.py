@@ -113,5 +113,5 @@ def load_packaged(name: str, said: Reading) -> Table:
 
 def _combined(usual: Reading, said: Reading) -> Reading:
     asked = {f.name: getattr(said, f.name) for f in fields(said)}
-    asked = {name: value for name, value in asked.items() if value}
+    asked = {name: value for name, value in asked.items() if value or name == "missing"}
     return replace(usual, **asked | {"drop": (*usual.drop, *said.drop)})

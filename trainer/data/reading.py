@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
-from serving.bundle import ISO8601, require_format
+from serving.bundle import ISO8601, nfc, require_format
+from trainer.data.column_names import resolve
 from trainer.data.precision import Loss
 from trainer.data.records import Kind
+
+LISTS = ("drop", "number", "precise", "boolean", "category", "date")  # of names of columns
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,15 @@ class Reading:
         unread: Columns whose texts are categories even if they look like dates or truth values.
         group: whose row each is; no feature.
         time: when each row came about, a date or a number; a feature unless dropped.
+        missing: texts of a CSV file that stand for a gap, in any case, beside the empty cell; None
+            for all of `GAPS`.
+        delimiter: Character between two cells of a CSV file [default: a comma].
+        decimal: Decimal sign of numbers in texts, `.` or `,`, which may then have thousands
+            separators too; by default a point, without them.
+        encoding: Encoding of a CSV file [default: UTF-8].
+        index: Columns that only number the rows, and are left out; found in the file, never said.
+
+    Names may be in any of Unicode's normal forms; here they are in NFC, as a source has them.
     """
 
     target: str | None = None
@@ -46,6 +59,28 @@ class Reading:
     unread: tuple[str, ...] = ()
     group: str | None = None
     time: str | None = None
+    missing: tuple[str, ...] | None = None
+    delimiter: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    index: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Write names, and the words for gaps, in one way."""
+        for each in fields(self):
+            said = getattr(self, each.name)
+            if isinstance(said, str):
+                object.__setattr__(self, each.name, nfc(said))
+            elif isinstance(said, tuple):
+                object.__setattr__(self, each.name, tuple(map(nfc, said)))
+        if self.missing is not None:
+            words = dict.fromkeys(nfc(word.strip().lower()) for word in self.missing)
+            object.__setattr__(self, "missing", tuple(filter(None, words)))
+
+    def resolved(self, columns: Sequence[str]) -> Reading:
+        """Return the reading with columns whose names hold commas as the file spells them."""
+        lists: dict[str, Any] = {name: resolve(getattr(self, name), columns) for name in LISTS}
+        return replace(self, **lists)
 
     def columns_of_kinds(self) -> dict[Kind, tuple[str, ...]]:
         """The columns of which a kind is said, by that kind."""
@@ -107,6 +142,21 @@ def split_format(entry: str) -> tuple[str | None, str]:
 
 
 @dataclass(frozen=True)
+class Suspicion:
+    """What says that a column of texts is meant for numbers or dates.
+
+    Attributes:
+        name: Name of the column.
+        detail: What was found, with its numbers and some cells.
+        remedy: What to do.
+    """
+
+    name: str
+    detail: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class Inferred:
     """What one look at all rows found in a column.
 
@@ -129,6 +179,7 @@ class Inferred:
             asked, are read as such; empty where there is nothing to propose.
         loss: Of numbers, what float32 makes of their different values; None where it was not asked.
         looks_like: Of numbers, the format of date that they may be meant for; empty if none.
+        suspicion: What says that its texts are meant for numbers or dates, if anything does.
     """
 
     name: str
@@ -148,3 +199,4 @@ class Inferred:
     proposal: str = ""
     loss: Loss | None = None
     looks_like: str = ""
+    suspicion: Suspicion | None = None

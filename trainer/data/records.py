@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import FEATURES, ISO8601
+from serving.bundle import FEATURES, ISO8601, OUTPUTS
 
 # A precise number is one that float32 cannot tell from others; it is kept in float64.
 Kind = Literal["number", "precise", "boolean", "category", "date"]
@@ -38,6 +38,25 @@ class Column:
     # How a value is written is no part of a table's fingerprint, which is made of this text.
     texts: Mapping[str, bool] = field(default_factory=dict, repr=False, hash=False)
     format: str = field(default=ISO8601, repr=False)
+
+
+def input_names(columns: Sequence[Column]) -> dict[str, str]:
+    """Names of a graph's inputs where each column is one: the column's own, unless an output's.
+
+    Returns:
+        By the column's name that of its input, all distinct: `label_input` for `label`.
+    """
+    taken = {*OUTPUTS, *(column.name for column in columns)}
+    found = {}
+    for column in columns:
+        name = column.name
+        if name in OUTPUTS:
+            name += "_input"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+        found[column.name] = name
+    return found
 
 
 @dataclass(frozen=True)
@@ -131,22 +150,27 @@ class Records:
                     return values
         raise KeyError(name)
 
-    def inputs(self) -> dict[str, NDArray[Any]]:
+    def inputs(self, names: Mapping[str, str] | None = None) -> dict[str, NDArray[Any]]:
         """The rows as a graph takes them.
+
+        Args:
+            names: of the graph's inputs by column; those of `input_names` if left out.
 
         Returns:
             Where all columns are numbers `features`, float32 `(n, n_columns)`; else each column
-            under its name, `(n, 1)`: float32 with NaN for a gap, float64 likewise for a date or a
-            precise number, and of a category its text with "" for a gap, as objects.
+            under the name of its input, `(n, 1)`: float32 with NaN for a gap, float64 likewise
+            for a date or a precise number, and of a category its text with "" for a gap, as
+            objects.
         """
         if self.all_numbers:
             return {FEATURES: self.numbers}
+        names = input_names(self.columns) if names is None else names
         found: dict[str, NDArray[Any]] = {}
         for column in self.columns:
             values = self.column(column.name)
             if column.kind == "category":
                 values = np.array([*column.words, ""], dtype=object)[values]  # −1 is the last
-            found[column.name] = np.ascontiguousarray(values[:, None])
+            found[names[column.name]] = np.ascontiguousarray(values[:, None])
         return found
 
 

@@ -109,6 +109,11 @@ def _stem(name: str) -> str:
 def _refuse_columns(data: str, reading: Reading, taken: Collection[str] = ()) -> None:
     for field in fields(reading):
         said = getattr(reading, field.name)
+        if field.name in ("delimiter", "decimal", "encoding") and said is not None:
+            raise DataError(
+                f"expected no {field.name}, which only a CSV file has; got {said!r} for {data}; "
+                f"leave it out"
+            )
         if field.name not in ("task", "unread", *taken) and said != field.default:
             raise DataError(
                 f"expected no {field.name} column: {data} says itself what is to be predicted, and "

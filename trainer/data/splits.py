@@ -94,6 +94,14 @@ def class_codes(target: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int32]]:
     return classes, codes
 
 
+def class_shares(table: Table, rows: NDArray[np.int64]) -> list[float]:
+    """Return the share of each class of the table among some of its rows, in sorted order."""
+    classes, codes = class_codes(table.target)
+    counts = np.bincount(codes[rows], minlength=len(classes))
+    shares: list[float] = (counts / max(len(rows), 1)).tolist()
+    return shares
+
+
 def _cuts(table: Table, seed: int) -> _Cuts:
     _check(table)
     return _Cuts(table, None if table.task == "regression" else class_codes(table.target), seed)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import counted
+from serving.bundle import canonical_text, counted, nfc
 from trainer.data.precision import Loss
 from trainer.data.reading import Inferred
 from trainer.data.records import Column, Records, concatenate
@@ -52,6 +52,9 @@ class Table:
             order means nothing.
         inferred: what was found in each column of a file; of other sources nothing.
         losses: what float32 makes of the features' different numbers, of columns that lose some.
+        gaps: texts, in lower case, that were said to stand for a gap; None for all of `GAPS`.
+        has_nulls: whether no text of a category stands for a gap, since the file has nulls.
+        index: Columns of the file that were left out because they only number its rows.
     """
 
     source: str
@@ -64,6 +67,9 @@ class Table:
     times: NDArray[np.float64] | None = None
     inferred: tuple[Inferred, ...] = ()
     losses: tuple[Loss, ...] = ()
+    gaps: tuple[str, ...] | None = None
+    has_nulls: bool = False
+    index: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -96,6 +102,7 @@ def make_table(
     times: NDArray[np.float64] | None = None,
     inferred: tuple[Inferred, ...] = (),
     losses: tuple[Loss, ...] = (),
+    index: tuple[str, ...] = (),
 ) -> Table:
     """Check the parts and put them together.
 
@@ -110,6 +117,7 @@ def make_table(
         times: `(n,)`.
         inferred: one per column.
         losses: as of `Table`.
+        index: as of `Table`.
 
     Raises:
         DataError: naming the first fault found.
@@ -141,6 +149,7 @@ def make_table(
         times=times,
         inferred=inferred,
         losses=losses,
+        index=index,
     )
 
 
@@ -160,19 +169,40 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:SHOWN])) + more
 
 
+def columns_named(source: str, written: Sequence[str]) -> tuple[str, ...]:
+    """The columns' names of a file in Unicode's form NFC.
+
+    Raises:
+        DataError: one is empty or there twice, be it in two normal forms.
+    """
+    names = tuple(map(nfc, written))
+    spelled: dict[str, str] = {}
+    for name, as_written in zip(names, written, strict=True):
+        first = spelled.setdefault(name, as_written)
+        if first != as_written:
+            raise DataError(
+                f"{source}: expected distinct column names; got {name!r} in two of Unicode's "
+                f"normal forms, {first!a} and {as_written!a}; rename one of them"
+            )
+    check_names(source, names)
+    return names
+
+
 def check_names(source: str, names: Sequence[str]) -> None:
     """Hold the columns' names of a file to what a record can have.
 
     Raises:
-        DataError: one is empty or there twice.
+        DataError: one is there twice, or several are empty.
     """
     repeated = sorted({name for name in names if name and names.count(name) > 1})
     if repeated:
         raise DataError(f"{source}: expected distinct column names; got {listed(repeated)} twice")
-    if "" in names:
+    unnamed = [str(place) for place, name in enumerate(names, 1) if not name]
+    if len(unnamed) > 1:
+        more = f" and {len(unnamed) - SHOWN} more" if len(unnamed) > SHOWN else ""
         raise DataError(
-            f"{source}: expected a name for every column; got none for column "
-            f"{names.index('') + 1}; name it, or drop it if it is an index"
+            f"{source}: expected a name for every column; got none for columns "
+            f"{', '.join(unnamed[:SHOWN])}{more}; name them in the header, or remove them"
         )
 
 
@@ -257,6 +287,9 @@ def _checked_classes(target: NDArray[Any], name: str) -> NDArray[Any]:
     if target.dtype.kind == "b":  # as "False" and "True": a graph has no truth-valued labels
         target = target.astype(np.str_)
     counts = _counts(target)
+    if target.dtype.kind == "U" and any(word != canonical_text(word) for word in counts):
+        target = _spelled_alike(target)
+        counts = _counts(target)
     classes = np.array(list(counts))
     if target.dtype.kind == "f":
         if not (np.isfinite(classes) & (classes == np.round(classes))).all():
@@ -288,6 +321,13 @@ def _checked_classes(target: NDArray[Any], name: str) -> NDArray[Any]:
             f"merge or drop them{'' if text else ', or choose the task regression'}"
         )
     return target
+
+
+def _spelled_alike(target: NDArray[Any]) -> NDArray[Any]:
+    """Texts in the one spelling of classes, which files give them as they are read."""
+    words, places = np.unique(target, return_inverse=True)
+    found: NDArray[Any] = np.array([canonical_text(word) for word in words.tolist()])[places]
+    return found
 
 
 def _counts(target: NDArray[Any], most: int | None = None) -> dict[Any, int]:

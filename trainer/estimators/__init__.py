@@ -2,8 +2,9 @@
 
 Arguments and attributes have scikit-learn's names wherever it has one. Beyond them: class weights,
 dropout, batch normalisation, label smoothing, absolute and Huber losses, an activation per layer
-and leaky ones, more solvers and schedules, validation-loss curves, and callbacks. The solver lbfgs
-is not here.
+and leaky ones, more solvers and schedules, validation-loss curves, and callbacks. Sparse rows are
+taken, a batch at a time made dense. The solver lbfgs is not here, and what would have no effect is
+refused.
 """
 
 from trainer.estimators.classifier import MLPClassifier

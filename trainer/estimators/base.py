@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -16,6 +18,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from trainer.data.precision import warn_of_losses
+from trainer.estimators.choices import check_choices
+from trainer.estimators.sparse import SparseRows
 from trainer.fit.batches import Rows
 from trainer.fit.loop import Callback, Run
 from trainer.fit.update import Update
@@ -51,9 +55,16 @@ LOSSY = (
     "offset from them first"
 )
 AUTO_BATCH = 200  # rows, as scikit-learn's
-SOLVERS = ("sgd", "rmsprop", "adam", "adamw", "nadam")
 # scikit-learn's names of activations that have another here.
 ACTIVATION_NAMES = {"logistic": "sigmoid"}
+# What the steps are made of; changed, a network that is there goes on with other steps.
+OF_THE_STEPS = (
+    "solver", "alpha", "learning_rate", "learning_rate_init", "power_t", "momentum",
+    "nesterovs_momentum", "beta_1", "beta_2", "epsilon", "n_iter_no_change", "max_norm",
+    "clip_norm", "average",
+)  # fmt: skip
+# What the network is made of, by scikit-learn's names; changed, it would have to be another one.
+OF_THE_NETWORK = ("hidden_layer_sizes", "activation", "dropout", "batch_norm", "loss")
 
 
 class _Watch(Callback):
@@ -62,8 +73,13 @@ class _Watch(Callback):
     Judged by the training loss, or by the score on validation rows, whose best weights it keeps.
     """
 
-    def __init__(self, estimator: BaseMLP, validation: tuple[Array, Array] | None) -> None:
+    def __init__(
+        self, estimator: BaseMLP, validation: tuple[Any, Array, Array | None] | None
+    ) -> None:
         self.estimator, self.validation = estimator, validation
+        self.reset()
+
+    def reset(self) -> None:
         self.best, self.waited = -np.inf, 0
         self.scores: list[float] = []
         self.converged = False
@@ -73,9 +89,9 @@ class _Watch(Callback):
         estimator, loss = self.estimator, run.history[-1].train_loss
         value = -loss
         if self.validation is not None:
-            X, y = self.validation
+            X, y, weights = self.validation
             with run.as_ended():
-                value = estimator._score(estimator._predict(run.network, run.loss, X), y)
+                value = estimator._score(estimator._predict(run.network, run.loss, X), y, weights)
             self.scores.append(value)
         if estimator.verbose:
             print(f"Iteration {run.history[-1].number}, loss = {loss:.8f}")  # noqa: T201
@@ -127,6 +143,13 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     average: float
     callbacks: Sequence[Callback]
 
+    # Of the network that is there: the choices it and its steps were made of, and how many of these
+    # its schedule has seen.
+    _built_of: dict[str, Any]
+    _made_of: dict[str, Any] | None
+    _update: Update
+    _steps: int
+
     # What the two do differently.
 
     def _encode(
@@ -141,7 +164,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     def _predict(self, network: Network, loss: Loss, X: Array) -> Array:
         raise NotImplementedError
 
-    def _score(self, predicted: Array, y: Array) -> float:
+    def _score(self, predicted: Array, y: Array, weights: Array | None) -> float:
         raise NotImplementedError
 
     def _weights(self, y: Array, given: Array | None) -> Array | None:
@@ -153,9 +176,11 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         """Train on rows X `(n, n_features)` and targets y; with `warm_start`, from where it stands.
 
         Args:
-            X: numbers, all finite; float32 is trained in float32, anything else in float64.
+            X: numbers, all finite; float32 is trained in float32, anything else in float64. Of a
+                sparse matrix or array, a batch at a time is made dense.
             y: `(n,)` or `(n, n_outputs)`.
-            sample_weight: of the rows, `(n,)`, none below 0.
+            sample_weight: of the rows, `(n,)`, none below 0; with `early_stopping` also of the
+                score on the rows held out.
 
         Raises:
             ValueError: naming what cannot be trained on.
@@ -163,7 +188,7 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
                 before is kept.
         """
         again = self.warm_start and hasattr(self, "network_")
-        return self._train(X, y, sample_weight, fresh=not again, epochs=self.max_iter)
+        return self._train(X, y, sample_weight, fresh=not again)
 
     def _train(
         self,
@@ -172,18 +197,22 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         sample_weight: ArrayLike | None,
         *,
         fresh: bool,
-        epochs: int,
+        incremental: bool = False,
         classes: ArrayLike | None = None,
     ) -> Self:
-        self._check_choices()
+        check_choices(self.get_params(deep=False), incremental=incremental)
+        if not fresh:
+            self._require_same_network()
         dtypes = (np.float64, np.float32) if fresh else self.network_.dtype
-        given = X
+        received = X
         X, y = validate_data(
-            self, X, y, multi_output=True, dtype=dtypes, order="C", reset=fresh,
-            y_numeric=isinstance(self, RegressorMixin),
+            self, X, y, accept_sparse="csr", multi_output=True, dtype=dtypes, order="C",
+            reset=fresh, y_numeric=isinstance(self, RegressorMixin),
         )  # fmt: skip
         if not fresh:
-            self._warn_of_losses(given)
+            self._warn_of_losses(received)
+        y = y.toarray() if issparse(y) else y
+        X = SparseRows(X) if issparse(X) else X
         targets, truth, strata = self._encode(y, fresh=fresh, classes=classes)
         if targets.dtype.kind == "f":
             targets = targets.astype(X.dtype)
@@ -192,37 +221,45 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             weights = _check_sample_weight(
                 sample_weight, X, dtype=X.dtype, ensure_non_negative=True
             )
-        weights = self._weights(y, weights)
+        given, weights = weights, self._weights(y, weights)
         rng = check_random_state(self.random_state)
         learned, held_out, watch = Rows(X, targets, weights), None, _Watch(self, None)
-        if self.early_stopping and epochs > 1:
+        if self.early_stopping:
             parts = train_test_split(
                 np.arange(len(X)), test_size=self.validation_fraction, stratify=strata,
                 random_state=rng,
             )  # fmt: skip
-            learned, held_out = (
-                Rows(X[part], targets[part], None if weights is None else weights[part])
-                for part in parts
-            )
-            watch = _Watch(self, (held_out.features, truth[parts[1]]))
+            if len(parts[1]) < 2:
+                raise ValueError(
+                    f"expected at least 2 rows to hold out; got {len(parts[1])} of {len(X)}; raise "
+                    f"validation_fraction"
+                )
+            learned, held_out = (_part(learned, part) for part in parts)
+            counted = None if given is None else given[parts[1]]
+            watch = _Watch(self, (held_out.features, truth[parts[1]], counted))
+        self._loss = self._make_loss()
         if fresh:
             self._build(X, targets, np.random.default_rng(rng.randint(2**31)))
-        network, loss = self.network_, self._loss
+        self._require_update(anew=fresh or not incremental)
+        network, loss, epochs = self.network_, self._loss, 1 if incremental else self.max_iter
         batch = self._batch_rows(len(learned))
         self._update.penalty = self._penalty(learned, batch)
         run = Run(
             network, loss, self._update, learned, epochs=epochs, batch_size=batch,
             rng=self._order, validation=held_out,
             callbacks=[watch, *self.callbacks], shuffle=self.shuffle,
+            first_step=self._steps,
         )  # fmt: skip
         kept = network.snapshot()
         try:
             run.go()
         except ArithmeticError:
             network.restore(kept)
+            self._made_of = None  # nor does the optimizer go on with what went wrong
             raise
-        self._remember(run, watch, fresh=fresh, rows=len(learned), of_one=epochs == 1)
-        if epochs > 1 and not run.stop:
+        self._steps += run.steps
+        self._remember(run, watch, anew=fresh or not incremental, rows=len(learned))
+        if not incremental and not run.stop:
             warnings.warn(
                 f"expected to converge; reached max_iter={self.max_iter} first; raise it, or tol",
                 ConvergenceWarning,
@@ -231,10 +268,30 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
         return self
 
     def _build(self, X: Array, targets: Array, rng: np.random.Generator) -> None:
-        self._loss = self._make_loss()
         weights, self._order = rng.spawn(2)
         layers = [*self._hidden(), Dense(self._logits(targets))]
         self.network_ = Network(X.shape[1], layers, rng=weights, dtype=X.dtype)
+        self._built_of = self._network_choices()
+
+    def _network_choices(self) -> dict[str, Any]:
+        chosen = {name: getattr(self, name) for name in OF_THE_NETWORK if hasattr(self, name)}
+        return {**chosen, "hidden_layer_sizes": self._sizes()}
+
+    def _require_same_network(self) -> None:
+        for name, value in self._network_choices().items():
+            if value != self._built_of[name]:
+                raise ValueError(
+                    f"expected the {name} of the network that is there, {self._built_of[name]!r}, "
+                    f"to go on with it; got {value!r}; set warm_start=False and fit anew"
+                )
+
+    def _require_update(self, *, anew: bool) -> None:
+        """Steps as they are chosen now; a `partial_fit` goes on with those it has, if they are."""
+        chosen = {name: getattr(self, name) for name in OF_THE_STEPS}
+        if not anew and chosen == self._made_of:
+            return
+        self._made_of = chosen
+        self._steps = 0
         self._update = Update(
             self._optimizer(),
             schedule=self._schedule(),
@@ -266,6 +323,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     def _sizes(self) -> list[int]:
         given = self.hidden_layer_sizes
         sizes = list(given) if hasattr(given, "__iter__") else [given]
+        if any(not isinstance(size, Integral) for size in sizes):
+            raise ValueError(f"expected hidden_layer_sizes of whole numbers; got {sizes}")
         if any(size < 1 for size in sizes):
             raise ValueError(f"expected hidden_layer_sizes of at least 1 unit each; got {sizes}")
         return [int(size) for size in sizes]
@@ -291,7 +350,9 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     def _schedule(self) -> Schedule:
         match self.learning_rate:
             case Schedule():
-                return copy.deepcopy(self.learning_rate)
+                own = copy.deepcopy(self.learning_rate)
+                own.reset()
+                return own
             case "invscaling":
                 return InverseScaling(self.power_t)
             case "adaptive":
@@ -309,8 +370,6 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
     def _batch_rows(self, n: int) -> int:
         if self.batch_size == "auto":
             return min(AUTO_BATCH, n)
-        if self.batch_size < 1:
-            raise ValueError(f"expected a batch_size of at least 1; got {self.batch_size}")
         if self.batch_size > n:
             warnings.warn(
                 f"expected a batch_size of at most the {n} rows; got {self.batch_size}; cut to {n}",
@@ -318,25 +377,8 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
             )
         return min(self.batch_size, n)
 
-    def _check_choices(self) -> None:
-        if self.solver not in SOLVERS:
-            raise ValueError(f"expected a solver out of {', '.join(SOLVERS)}; got {self.solver!r}")
-        known = {"invscaling", "adaptive", *SCHEDULES}
-        if not isinstance(self.learning_rate, Schedule) and self.learning_rate not in known:
-            raise ValueError(
-                f"expected a learning_rate out of {', '.join(sorted(known))}; got "
-                f"{self.learning_rate!r}"
-            )
-        for name in ("max_iter", "n_iter_no_change"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected {name} of at least 1; got {getattr(self, name)}")
-        if self.early_stopping and not 0 < self.validation_fraction < 1:
-            raise ValueError(
-                f"expected a validation_fraction in (0, 1); got {self.validation_fraction}"
-            )
-
-    def _remember(self, run: Run, watch: _Watch, *, fresh: bool, rows: int, of_one: bool) -> None:
-        if fresh or not of_one:
+    def _remember(self, run: Run, watch: _Watch, *, anew: bool, rows: int) -> None:
+        if anew:
             self.loss_curve_: list[float] = []
             self.n_iter_ = self.t_ = 0
         self.loss_curve_ += [epoch.train_loss for epoch in run.history]
@@ -365,14 +407,29 @@ class BaseMLP(BaseEstimator):  # type: ignore[misc]
 
     def _raw(self, X: Any) -> Array:
         check_is_fitted(self, "network_")
-        found = validate_data(self, X, dtype=self.network_.dtype, order="C", reset=False)
         self._warn_of_losses(X)
-        return self.network_.logits(found)
+        X = validate_data(
+            self, X, accept_sparse="csr", dtype=self.network_.dtype, order="C", reset=False
+        )
+        rows: Any = SparseRows(X) if issparse(X) else X
+        return self.network_.logits(rows)
 
     def _warn_of_losses(self, X: Any) -> None:
         """Warn of features that are rounded to float32, as the network was trained in it."""
-        if self.network_.dtype != np.float32:
+        if self.network_.dtype != np.float32 or issparse(X):
             return
         rows = np.asarray(X)
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(rows.shape[1])])
         warn_of_losses(list(names), rows, LOSSY, stacklevel=4)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _part(rows: Rows, places: NDArray[np.int64]) -> Rows:
+    X: Any = rows.features
+    features: Any = X.part(places) if isinstance(X, SparseRows) else X[places]
+    weights = None if rows.weights is None else rows.weights[places]
+    return Rows(features, rows.targets[places], weights)

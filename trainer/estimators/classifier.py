@@ -54,7 +54,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         beta_2: of the Adam family.
         epsilon: of the Adam family and `rmsprop`.
         n_iter_no_change: epochs without getting better by `tol` before it stops.
-        class_weight: `balanced`, or a weight for each class.
+        class_weight: `balanced`, or a weight for each class; `predict_proba` is then of classes so
+            weighted: wrap it in scikit-learn's `CalibratedClassifierCV` for those of the rows.
         label_smoothing: share of certainty spread over all classes.
         l1: L1 penalty, divided by the rows of a batch.
         dropout: share of each hidden layer silenced in training.
@@ -65,7 +66,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         callbacks: of `trainer.fit.loop`, called during training.
 
     Attributes:
-        classes_: sorted, `(n_classes,)`.
+        classes_: sorted, `(n_classes,)`; of two, the second is the positive one, as everywhere in
+            scikit-learn.
         network_: the trained `trainer.nn.Network`.
         coefs_, intercepts_: its weights and biases.
         loss_curve_: training loss of each epoch.
@@ -144,14 +146,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         self,
         X: ArrayLike,
         y: ArrayLike,
-        classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
     ) -> Self:
         """One epoch over these rows, from where it stands; the first call names all `classes`."""
         fresh = not hasattr(self, "network_")
         if fresh and classes is None:
             raise ValueError("expected classes, all there will be, at the first partial_fit")
-        return self._train(X, y, sample_weight, fresh=fresh, epochs=1, classes=classes)
+        if not fresh and classes is not None and not np.array_equal(
+            self.classes_, np.unique(np.asarray(classes))
+        ):  # fmt: skip
+            raise ValueError(
+                f"expected the classes of the first partial_fit, {self.classes_}; got "
+                f"{np.unique(np.asarray(classes))}"
+            )
+        return self._train(X, y, sample_weight, fresh=fresh, incremental=True, classes=classes)
 
     def predict(self, X: ArrayLike) -> Array:
         """The class of each row, `(n,)`; multilabel 0 or 1 for each, `(n, n_classes)`."""
@@ -184,8 +193,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     def _predict(self, network: Network, loss: Loss, X: Array) -> Array:
         return self._choose(network.logits(X))
 
-    def _score(self, predicted: Array, y: Array) -> float:
-        return float(accuracy_score(y, predicted))
+    def _score(self, predicted: Array, y: Array, weights: Array | None) -> float:
+        return float(accuracy_score(y, predicted, sample_weight=weights))
 
     def _encode(
         self, y: Array, *, fresh: bool, classes: ArrayLike | None
@@ -223,8 +232,24 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     def _weights(self, y: Array, given: Array | None) -> Array | None:
         if self.class_weight is None:
             return given
-        own: Array = compute_sample_weight(self.class_weight, y)
+        own = self._class_weights(y)
         return own if given is None else own * given
+
+    def _class_weights(self, y: Array) -> Array:
+        if isinstance(self.class_weight, str) or y.ndim == 2:
+            balanced: Array = compute_sample_weight(self.class_weight, y)
+            return balanced
+        if not isinstance(self.class_weight, Mapping):
+            raise ValueError(
+                f"expected class_weight balanced, or by class; got {self.class_weight!r}"
+            )
+        known = self.classes_.tolist()
+        if strange := [name for name in self.class_weight if name not in known]:
+            raise ValueError(f"expected class_weight of the classes {known}; got {strange} too")
+        weights = np.ones(len(y))
+        for name, weight in self.class_weight.items():
+            weights[y == name] = weight
+        return weights
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -106,7 +106,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     ) -> Self:
         """One epoch over these rows, from where it stands."""
         fresh = not hasattr(self, "network_")
-        return self._train(X, y, sample_weight, fresh=fresh, epochs=1)
+        return self._train(X, y, sample_weight, fresh=fresh, incremental=True)
 
     def predict(self, X: ArrayLike) -> Array:
         """The value of each row, `(n,)`, or `(n, n_outputs)` if it was trained on several."""
@@ -119,8 +119,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     def _predict(self, network: Network, loss: Loss, X: Array) -> Array:
         return self._shaped(loss.answers(network.logits(X)))
 
-    def _score(self, predicted: Array, y: Array) -> float:
-        return float(r2_score(y, predicted))
+    def _score(self, predicted: Array, y: Array, weights: Array | None) -> float:
+        return float(r2_score(y, predicted, sample_weight=weights))
 
     def _encode(
         self, y: Array, *, fresh: bool, classes: ArrayLike | None

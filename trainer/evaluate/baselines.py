@@ -39,13 +39,14 @@ COPIES = 12  # bytes that learning and answering take for a number: as float64, 
 MOST_PLACES = 10_000  # of a category, for lines
 
 
-def beside(table: Table, parts: Split, *, seed: int) -> dict[str, Baseline]:
+def beside(table: Table, parts: Split, *, seed: int, positive: int = 1) -> dict[str, Baseline]:
     """Train the baselines on the training rows and judge them on the test rows.
 
     Args:
         table: the data.
         parts: which rows serve for what.
         seed: of those that draw random numbers, and of the rows taken where there are too many.
+        positive: place of the positive class among two classes.
 
     Returns:
         Of classes `majority`, `logistic_regression`, `gradient_boosting`; of values `mean`,
@@ -71,7 +72,8 @@ def beside(table: Table, parts: Split, *, seed: int) -> dict[str, Baseline]:
             estimator.fit(take(table.records.take(rows)).astype(np.float64), target)
         slices = (test[start : start + most] for start in range(0, len(test), most))
         answers = _answers(estimator, (take(table.records.take(s)) for s in slices), classes)
-        found[name] = Baseline(metrics=measure(table.task, truth, answers, classes), rows=len(rows))
+        metrics = measure(table.task, truth, answers, classes, positive)
+        found[name] = Baseline(metrics=metrics, rows=len(rows))
     return found
 
 

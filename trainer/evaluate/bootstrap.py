@@ -29,6 +29,7 @@ def intervals(
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
     groups: NDArray[np.int64] | None = None,
+    positive: int = 1,
 ) -> dict[str, tuple[float, float]]:
     """95 % percentile intervals of the metrics, of rows drawn anew with replacement.
 
@@ -44,22 +45,26 @@ def intervals(
         rng: where the rows are drawn from.
         groups: whose row each is, `(n,)`: whole groups are drawn, whose rows are alike and tell
             less than as many rows of their own; None where each row is by itself.
+        positive: as of `measure`.
         resamples: how many; fewer, down to 200, where rows and classes are so many that it takes
             too long.
 
     Returns:
         Lower and upper end by the names of `measure`. A resample without any row of some class
         leaves out the metrics that need one; a metric that nine in ten leave out has no interval.
+        Nor has one that is the same in every resample, such as a recall of 0 or an accuracy of 1:
+        an interval of no width would say that it is known exactly.
     """
     resamples = _feasible(resamples, len(truth), classes)
     counts = _resamples(len(truth), resamples, groups, rng)
-    metrics_of = recount(task, truth, answers, classes)
+    metrics_of = recount(task, truth, answers, classes, positive)
     parts = [metrics_of(drawn) for drawn in counts]
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    there = {name: values[np.isfinite(values)] for name, values in found.items()}
     return {
-        name: interval(values[np.isfinite(values)])
-        for name, values in found.items()
-        if np.isfinite(values).sum() > resamples // 10
+        name: interval(values)
+        for name, values in there.items()
+        if len(values) > resamples // 10 and values.min() < values.max()
     }
 
 
@@ -73,6 +78,7 @@ def drops(
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
     groups: NDArray[np.int64] | None = None,
+    positive: int = 1,
 ) -> NDArray[np.float64]:
     """How much less a metric is of the second answers than of the first, in each resample.
 
@@ -81,7 +87,7 @@ def drops(
     Arguments else as of `intervals`.
     """
     resamples = _feasible(resamples, len(truth), classes)
-    before, after = (recount(task, truth, given, classes) for given in answers)
+    before, after = (recount(task, truth, given, classes, positive) for given in answers)
     found = [
         before(drawn)[metric] - after(drawn)[metric]
         for drawn in _resamples(len(truth), resamples, groups, rng)

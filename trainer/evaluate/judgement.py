@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from trainer.data.splits import some
 from trainer.data.tables import DataError, Table, Task
 from trainer.evaluate.bootstrap import FEWEST, RESAMPLES, drops, interval, intervals
-from trainer.evaluate.metrics import measure
+from trainer.evaluate.metrics import measure, never_answered
 from trainer.model import SLICE, Answers, Model
 
 # More rows tell no more: of so many, the accuracy is known to 0.2 %, whatever it is.
@@ -28,6 +28,7 @@ class Judgement:
         answers: named as the graph's outputs.
         classes: for classification, sorted; else None.
         groups: whose row each is; None where each is by itself.
+        positive: place of the positive class among two classes.
     """
 
     task: Task
@@ -35,6 +36,7 @@ class Judgement:
     answers: Answers
     classes: NDArray[Any] | None
     groups: NDArray[np.int64] | None = None
+    positive: int = 1
 
     @classmethod
     def of(cls, model: Model, table: Table, rows: NDArray[np.int64]) -> Judgement:
@@ -59,17 +61,25 @@ class Judgement:
                 f"scale otherwise"
             )
         groups = None if table.groups is None else table.groups[rows]
-        return cls(model.task, table.target[rows], answers, model.classes, groups)
+        truth = table.target[rows]
+        return cls(model.task, truth, answers, model.classes, groups, model.positive)
 
     def metrics(self) -> dict[str, float]:
         """As of `measure`."""
-        return measure(self.task, self.truth, self.answers, self.classes)
+        return measure(self.task, self.truth, self.answers, self.classes, self.positive)
+
+    def never_answered(self) -> list[Any]:
+        """Return the classes that rows are of and that no row is answered as; none of values."""
+        if self.classes is None:
+            return []
+        return never_answered(self.truth, self.answers["label"], self.classes)
 
     def intervals(self, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
         """Where each metric would lie in 95 % of other draws of as many rows."""
         return intervals(
-            self.task, self.truth, self.answers, self.classes, rng=rng, groups=self.groups
-        )
+            self.task, self.truth, self.answers, self.classes,
+            rng=rng, groups=self.groups, positive=self.positive,
+        )  # fmt: skip
 
     def interval_of_drop(
         self, other: Judgement, metric: str, rng: np.random.Generator
@@ -86,5 +96,5 @@ class Judgement:
     ) -> NDArray[np.float64]:
         return drops(
             self.task, self.truth, (self.answers, other.answers), self.classes, metric,
-            rng=rng, resamples=resamples, groups=self.groups,
+            rng=rng, resamples=resamples, groups=self.groups, positive=self.positive,
         )  # fmt: skip

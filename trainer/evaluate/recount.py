@@ -25,7 +25,11 @@ Recount = Callable[[Counts], dict[str, Floats]]
 
 
 def recount(
-    task: Task, truth: NDArray[Any], answers: Answers, classes: NDArray[Any] | None
+    task: Task,
+    truth: NDArray[Any],
+    answers: Answers,
+    classes: NDArray[Any] | None,
+    positive: int = 1,
 ) -> Recount:
     """What finds the metrics of resamples; arguments as of `measure`.
 
@@ -36,17 +40,20 @@ def recount(
     """
     if task == "regression" or classes is None:
         return _Regression(truth, answers["value"])
-    return _Classification(truth, answers, classes)
+    return _Classification(truth, answers, classes, positive)
 
 
 class _Classification:
-    def __init__(self, truth: NDArray[Any], answers: Answers, classes: NDArray[Any]) -> None:
+    def __init__(
+        self, truth: NDArray[Any], answers: Answers, classes: NDArray[Any], positive: int
+    ) -> None:
         p = answers["probabilities"].astype(np.float64)
         p /= p.sum(axis=1, keepdims=True)
-        self.classes = len(classes)
+        self.classes, self.positive = len(classes), positive
         actual = np.searchsorted(classes, truth)
         self._sums = self._make_sums(actual, np.searchsorted(classes, answers["label"]), p)
-        columns = [1] if self.classes == 2 else range(self.classes)
+        columns = [positive] if self.classes == 2 else range(self.classes)
+        self._classwise = _gaps_by_class(p, actual)
         self._rankings = [_ranking(p[:, k], actual == k) for k in columns]
 
     def _make_sums(
@@ -98,9 +105,36 @@ class _Classification:
             "brier": brier / n,
             "calibration_error": np.abs(sums[3 * self.classes : -2]).sum(axis=0) / n,
         }
+        gaps = np.abs(self._classwise @ counts.astype(np.float64)).sum(axis=0)
+        found["classwise_calibration_error"] = gaps / n / self.classes
+        if self.classes == 2:
+            found |= self._of_positive(true, said, hit)
         areas = np.mean([_areas(ranking, counts) for ranking in self._rankings], axis=0)
         areas[:, ~present.all(axis=0)] = np.nan
         return found | dict(zip(("roc_auc", "pr_auc"), areas, strict=True))
+
+    def _of_positive(self, *counts: Floats) -> dict[str, Floats]:
+        """As `measure_positive`, of rows that are so, are answered so, and rightly are."""
+        true, said, hit = (of_classes[self.positive] for of_classes in counts)
+        true = np.where(true > 0, true, np.nan)
+        return {
+            "positive_precision": hit / np.maximum(said, 1) + 0 * true,
+            "positive_recall": hit / true,
+            "positive_f1": 2 * hit / (true + said),
+        }
+
+
+def _gaps_by_class(p: Floats, actual: NDArray[np.intp]) -> sparse.csr_array:
+    """What turns counts into gaps of each class's probability to its share: `(classes BINS, n)`."""
+    from scipy import sparse  # noqa: PLC0415 - slow to import
+
+    n, k = p.shape
+    first = BINS * np.arange(k, dtype=np.int32)
+    numbers = np.minimum((p * BINS).astype(np.int32), BINS - 1) + first
+    gaps = p - (actual[:, None] == np.arange(k))
+    starts = np.arange(0, n * k + 1, k)
+    by_row = sparse.csr_array((gaps.ravel(), numbers.ravel(), starts), shape=(n, k * BINS))
+    return by_row.T.tocsr()
 
 
 class _Ranking(NamedTuple):

@@ -86,8 +86,9 @@ def choose(aim: Aim, positive: NDArray[np.bool_], p: NDArray[np.float32]) -> flo
     """
     if not 0 < np.count_nonzero(positive) < len(positive):
         raise ValueError(
-            f"expected rows of both classes to choose a threshold on; got "
-            f"{np.count_nonzero(positive)} positive ones of {len(positive)}"
+            f"expected validation rows of both classes to choose a threshold on; got "
+            f"{np.count_nonzero(positive)} positive ones of {len(positive)}; hold out more with "
+            f"--validation"
         )
     thresholds, counts = _candidates(positive, p.astype(np.float32))
     merit, then = _merits(aim, counts)
@@ -152,7 +153,7 @@ def _merits(aim: Aim, counts: _Counts) -> tuple[Floats, Floats]:
 def _bounded(name: str, held: Floats, least: float, wanted: Floats) -> tuple[Floats, Floats]:
     if held.max() < least:
         raise ValueError(
-            f"expected a threshold with a {name} of at least {least:g} on these rows; got "
+            f"expected a threshold with a {name} of at least {least:g} on the validation rows; got "
             f"{held.max():.4g} at best; aim lower"
         )
     return np.where(held >= least, wanted, -1), held

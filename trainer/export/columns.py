@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TypedDict
 
@@ -10,14 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from serving.bundle import Boolean, Category, Date, Input, Number
+from serving.bundle import Boolean, Category, Date, Input, Number, canonical_text
 from trainer.data.preprocess import Encoder
 from trainer.data.preprocess.dates import DAY
-from trainer.data.records import Column, Records
+from trainer.data.records import Column, Records, input_names
 
 
 def describe_columns(
-    encoder: Encoder, known: Records, *, unseen: Literal["refuse", "unknown"], refuse_gaps: bool
+    encoder: Encoder,
+    known: Records,
+    *,
+    unseen: Literal["refuse", "unknown"],
+    refuse_gaps: bool,
+    gaps: Sequence[str] | None = None,
+    has_nulls: bool = False,
 ) -> list[Input]:
     """The columns as the manifest lists them.
 
@@ -26,16 +33,36 @@ def describe_columns(
         known: training rows, for the ranges.
         unseen: what a text is that is none of a category's.
         refuse_gaps: whether gaps are refused that could be filled.
+        gaps: texts that stand for a gap, as of `Table`.
+        has_nulls: whether none of a category does, likewise.
     """
+    # Where all columns are numbers the graph has one input, under no column's name.
+    names = {} if known.all_numbers else input_names(encoder.columns)
     words = {categories.name: list(categories.words) for categories in encoder.categories}
     described: list[Input] = []
     for column in encoder.columns:
         fills = column.name in encoder.filled and not refuse_gaps
-        said = _Said(name=column.name, missing="impute" if fills else "refuse")
+        own = names.get(column.name, column.name)
+        said = _Said(
+            name=column.name,
+            missing="impute" if fills else "refuse",
+            gaps=None if gaps is None else list(gaps),
+            tensor=None if own == column.name else own,
+        )
         match column.kind:
             case "category":
+                known_words = words[column.name]
+                if has_nulls:
+                    said["gaps"] = []
                 described.append(
-                    Category(**said, type="category", categories=words[column.name], unseen=unseen)
+                    Category(
+                        **said,
+                        type="category",
+                        categories=known_words,
+                        unseen=unseen,
+                        # Those of an earlier version's tables need not be written so.
+                        normalized=all(word == canonical_text(word) for word in known_words),
+                    )
                 )
             case "boolean":
                 described.append(Boolean(**said, type="boolean", texts=dict(column.texts)))
@@ -64,6 +91,8 @@ def describe_columns(
 class _Said(TypedDict):
     name: str
     missing: Literal["refuse", "impute"]
+    gaps: list[str] | None
+    tensor: str | None
 
 
 def _range(values: NDArray[Any]) -> tuple[float, float]:

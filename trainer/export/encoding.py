@@ -15,7 +15,7 @@ import onnx
 from serving.bundle import FEATURES
 from trainer.data.preprocess import Categories, Dates, Encoder, Numbers, Precise, Quantiles, Scaler
 from trainer.data.preprocess.dates import DAY, FIRST, HALF_MONTH, HOUR, LAST, MIDDLE_OF_MONTH
-from trainer.data.records import Column
+from trainer.data.records import Column, input_names
 from trainer.export.nodes import DOUBLE, FLOAT, INT64, STRING, Nodes, face
 
 ML_OPSET = 3  # of ai.onnx.ml, for the LabelEncoder
@@ -26,20 +26,22 @@ def inputs(columns: tuple[Column, ...]) -> list[onnx.ValueInfoProto]:
     """The graph's face: one matrix where all columns are numbers, else one input a column."""
     if all(column.kind in ("number", "boolean") for column in columns):
         return [face(FEATURES, FLOAT, len(columns))]
-    return [face(column.name, KINDS[column.kind], 1) for column in columns]
+    names = input_names(columns)
+    return [face(names[column.name], KINDS[column.kind], 1) for column in columns]
 
 
 def encode(graph: Nodes, encoder: Encoder) -> str:
     """Add the nodes that make of the graph's inputs what the encoder makes of records."""
-    columns = [c.name for c in encoder.columns if c.kind in ("number", "boolean")]
+    names = input_names(encoder.columns)
+    columns = [names[c.name] for c in encoder.columns if c.kind in ("number", "boolean")]
     parts: list[str] = []
     if columns:
         alone = len(columns) == len(encoder.columns)
         rows = FEATURES if alone else graph.joined(columns, "numbers")
         parts.append(_numbers(graph, encoder.numbers, rows))
-    parts += [_precise(graph, precise) for precise in encoder.precise]
-    parts += [_date(graph, dates) for dates in encoder.dates]
-    encoded = [(c.embedded, _category(graph, c)) for c in encoder.categories]
+    parts += [_precise(graph, precise, names[precise.name]) for precise in encoder.precise]
+    parts += [_date(graph, dates, names[dates.name]) for dates in encoder.dates]
+    encoded = [(c.embedded, _category(graph, c, names[c.name])) for c in encoder.categories]
     parts += [part for embedded, part in encoded if not embedded]
     parts += [part for embedded, part in encoded if embedded]
     return graph.joined(parts, "encoded")
@@ -86,9 +88,7 @@ def _quantiles(graph: Nodes, quantiles: Quantiles, rows: str) -> str:
     return graph.node("Add", [height, graph.constant("start", quantiles.start)], "scaled_features")
 
 
-def _precise(graph: Nodes, precise: Precise) -> str:
-    at = precise.name
-
+def _precise(graph: Nodes, precise: Precise, at: str) -> str:
     def number(name: str, value: float) -> str:
         return graph.constant(f"{at}_{name}", np.array(value, np.float64))
 
@@ -107,9 +107,7 @@ def _precise(graph: Nodes, precise: Precise) -> str:
     return graph.joined(parts, f"{at}_encoded")
 
 
-def _date(graph: Nodes, dates: Dates) -> str:
-    at = dates.name
-
+def _date(graph: Nodes, dates: Dates, at: str) -> str:
     def number(name: str, value: float) -> str:
         return graph.constant(f"{at}_{name}", np.array(value, np.float64))
 
@@ -188,8 +186,7 @@ def _calendar(graph: Nodes, at: str, seconds: str, *, hours: bool) -> list[str]:
     return parts
 
 
-def _category(graph: Nodes, categories: Categories) -> str:
-    at = categories.name
+def _category(graph: Nodes, categories: Categories, at: str) -> str:
     words = ["", *categories.words]
     place = graph.node(
         "LabelEncoder",

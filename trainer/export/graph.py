@@ -1,7 +1,8 @@
 """The graph: a model as ONNX, records in and answers out.
 
-records (`encoding` says how) → Gemm, f, … Gemm (logits) → Div (temperature)
-  binary       → Mul (0, z) → Softmax          = probabilities [N, 2] → p ≥ threshold → label [N]
+records (`encoding` says how) → Gemm, f, … Gemm (logits) → Div (temperature) → Add (bias)
+  binary       → Mul (0, z) → Softmax          = probabilities [N, 2]
+                 p of the positive class ≥ threshold                  → label [N]
   multiclass   → Softmax                       = probabilities [N, K] → ArgMax        → label [N]
   regression   → Mul, Add (original units)     = value [N, T], of logarithms → Exp
   counts       → Exp                           = value [N, T]
@@ -10,14 +11,12 @@ records (`encoding` says how) → Gemm, f, … Gemm (logits) → Div (temperatur
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import onnx
 from onnx import helper
 
-from trainer.data.records import Column
-from trainer.data.tables import DataError
+from serving.bundle import OUTPUTS
 from trainer.export.encoding import ML_OPSET, encode, inputs
 from trainer.export.folding import Affine, Fork, Lookup, Matrix, Operation, Scale, fold
 from trainer.export.integer import integer_dense
@@ -46,38 +45,22 @@ OPSET = 17
 IR_VERSION = 9
 
 
-ANSWERS = ("label", "probabilities", "value")
-
-
-def require_other_names(columns: Sequence[Column]) -> None:
-    """See, before any work, that the graph's inputs and outputs will have names of their own.
-
-    Raises:
-        DataError: a column has the name of an answer.
-    """
-    taken = {value.name for value in inputs(tuple(columns))}.intersection(ANSWERS)
-    if taken:
-        raise DataError(
-            f"expected columns of other names than those of the answers; got "
-            f"{', '.join(sorted(taken))}; rename it in the file, or --drop it"
-        )
-
-
 def build_graph(model: Model) -> bytes:
     """The model as a serialized ONNX file, checked by onnx's own checker.
 
     Raises:
-        DataError: a column has the name of an answer.
         onnx.checker.ValidationError: the graph is malformed.
     """
-    require_other_names(model.encoder.columns)
     faces = inputs(model.encoder.columns)
     names = {value.name for value in faces}
-    graph = Nodes(names.union(ANSWERS))
+    graph = Nodes(names.union(OUTPUTS))
     logits = _operations(graph, fold(model.network.layers), encode(graph, model.encoder), "")
     if model.temperature != 1:
         temperature = graph.constant("temperature", np.asarray(model.temperature, np.float32))
         logits = graph.node("Div", [logits, temperature], "cooled")
+    if model.logit_bias is not None:
+        bias = graph.constant("logit_bias", model.logit_bias)
+        logits = graph.node("Add", [logits, bias], "calibrated")
     if model.task == "regression":
         outputs = [_value(graph, model, logits)]
     else:
@@ -206,10 +189,14 @@ def _binary(graph: Nodes, model: Model, logits: str) -> tuple[str, onnx.ValueInf
     # Sigmoid keeps absolute precision only.
     sides = graph.constant("sides", np.array([[0, 1]], np.float32))
     graph.answer("Softmax", [graph.node("Mul", [logits, sides], "pair")], "probabilities", axis=1)
-    second = graph.constant("second", np.array(1))
-    p = graph.node("Gather", ["probabilities", second], "p", axis=1)
+    # "second" where it is, as in all graphs before there was a choice: compression compares bytes.
+    name = "second" if model.positive else "first"
+    column = graph.constant(name, np.array(model.positive))
+    p = graph.node("Gather", ["probabilities", column], "p", axis=1)
     threshold = graph.constant("threshold", np.asarray(model.threshold, np.float32))
     above = graph.node("GreaterOrEqual", [p, threshold], "above")
+    if not model.positive:  # the label is then the first class where p is above
+        above = graph.node("Not", [above], "below")
     choice = graph.node("Cast", [above], "choice", to=INT64)
     return choice, face("probabilities", FLOAT, 2)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from serving import bundle
 from serving.runtime import prove
-from trainer.data.splits import Split, some
+from trainer.data.splits import Split, class_shares, some
 from trainer.data.tables import Table
 from trainer.evaluate import Judgement
 from trainer.export.columns import describe_columns, example
@@ -37,6 +37,7 @@ def export_bundle(
     *,
     baselines: Mapping[str, bundle.Baseline] | None = None,
     aim: str | None = None,
+    aim_unmet: str | None = None,
     unseen: Literal["refuse", "unknown"] = "unknown",
     refuse_gaps: bool = False,
     models: Path,
@@ -53,6 +54,7 @@ def export_bundle(
         training: how it was trained, for the manifest.
         baselines: what simpler models made of the same rows, for the manifest.
         aim: what its threshold was chosen for.
+        aim_unmet: why no threshold meets the aim; None if one does.
         unseen: what a text is that is none of a category's.
         refuse_gaps: whether a record with a gap is refused even where it could be filled.
         models: the repository to write to.
@@ -84,11 +86,22 @@ def export_bundle(
             version=number,
             created=_now(),
             task=model.task,
-            inputs=describe_columns(model.encoder, known, unseen=unseen, refuse_gaps=refuse_gaps),
+            inputs=describe_columns(
+                model.encoder,
+                known,
+                unseen=unseen,
+                refuse_gaps=refuse_gaps,
+                gaps=table.gaps,
+                has_nulls=table.has_nulls,
+            ),
             classes=None if model.classes is None else model.classes.tolist(),
+            class_shares=None if model.classes is None else class_shares(table, parts.train),
+            positive=model.positive_class,
             threshold=model.threshold if model.task == "binary" else None,
             aim=aim,
+            aim_unmet=aim_unmet,
             temperature=model.temperature,
+            logit_bias=None if model.logit_bias is None else model.logit_bias.tolist(),
             example=example(known),
             parameters=model.network.n_parameters,
             metrics=metrics,

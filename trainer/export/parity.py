@@ -116,7 +116,7 @@ def decided(model: Model, records: Records) -> NDArray[np.bool_]:
     """
     p = model.answers(records)["probabilities"]
     if model.task == "binary":
-        lead = np.abs(p[:, 1] - np.float32(model.threshold))
+        lead = np.abs(p[:, model.positive] - np.float32(model.threshold))
     else:
         first = np.partition(p, -2, axis=1)
         lead = first[:, -1] - first[:, -2]
@@ -145,7 +145,10 @@ def _logit_rounding(model: Model, records: Records) -> NDArray[np.float64]:
     """How far two float32 forward passes may differ in each logit, `(n, n_outputs)`."""
     a = model.encoder.transform(records).astype(np.float64)
     _, error = _through(fold(model.network.layers), a, EPSILON * (np.abs(a) + model.encoder.span))
-    return np.asarray(SAFETY * error / model.temperature)
+    error = error / model.temperature
+    if model.logit_bias is not None:
+        error = error + EPSILON * np.abs(model.logit_bias)
+    return np.asarray(SAFETY * error)
 
 
 Rounded = tuple[NDArray[np.float64], NDArray[np.float64]]  # values, and how far off they may be

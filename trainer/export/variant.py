@@ -29,7 +29,7 @@ class Graph:
         session: it, loaded.
         parity: how far its answers are from the model's, on the test rows and on synthetic ones.
         tested: what the model answers to the test rows.
-        threshold: of a binary model, from which the second class is answered; else None.
+        threshold: of a binary model, from which the positive class is answered; else None.
         bits: of a weight.
     """
 
@@ -73,6 +73,7 @@ class Graph:
             latency_us=dict(latency_us),
             bits=self.bits,
             threshold=self.threshold,
+            never_answered=self.tested.never_answered(),
         )
 
 

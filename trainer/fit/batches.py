@@ -33,6 +33,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.features)
 
+    def __getitem__(self, part: slice) -> Rows:
+        """Neighbouring rows, as views."""
+        weights = None if self.weights is None else self.weights[part]
+        return Rows(self.features[part], self.targets[part], weights)
+
     def check(self, loss: Loss, n_inputs: int, n_outputs: int, dtype: DTypeLike) -> None:
         """Refuse what the network cannot learn from, by name.
 

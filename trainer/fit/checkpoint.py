@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from trainer.fit.arrays import Arrays, DamagedFileError, read_arrays, write_arrays
+from trainer.fit.batches import Shuffled
 from trainer.fit.loop import Callback, Epoch, Run
 
 SECONDS = 10.0  # between two saves within an epoch
@@ -28,23 +31,48 @@ class CheckpointError(Exception):
 class Checkpoint(Callback):
     """Saves the run after each epoch, and within one every now and then. Name it last.
 
+    A new one goes on from the file there is. One that has seen a run to its end begins the next
+    run anew, and writes over the file of the last.
+
     Args:
         path: the file; its folder must exist.
         identity: what tells this run from others, say a digest of its data and choices; a
-            checkpoint of another identity is refused.
+            checkpoint of another identity is refused. Without one, that of a run which is over
+            is taken only by a run of the same first weights and rows.
         every: steps between two saves; by default as many as take `SECONDS`.
+        normalize: Applied to a checkpoint's identity before it is compared, so that one of an
+            earlier version, written otherwise, can be recognised.
     """
 
-    def __init__(self, path: Path, *, identity: str = "", every: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        identity: str = "",
+        every: int | None = None,
+        normalize: Callable[[str], str] = str,
+    ) -> None:
         if every is not None and every < 1:
             raise ValueError(f"expected at least 1 step between two saves; got {every}")
         self.path, self.identity, self.every = path, identity, every
+        self.normalize = normalize
+        self._ended = False  # a run of which the file is now
+        self._start: int | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Count the time to the next save from now."""
         self._saved_at = time.monotonic()
 
     def on_start(self, run: Run) -> None:
-        """Go on from the file, if it is there."""
-        if self.path.exists():
-            restore(run, self.path, self.identity)
+        """Go on from the file, if it is there and not of a run that is over."""
+        self.reset()
+        self._start = None if self.identity or run.steps else _digest(run)
+        if self._ended:
+            self.path.unlink(missing_ok=True)
+        elif self.path.exists():
+            restore(run, self.path, self.identity, self.normalize, start=self._start)
+        self._ended = False
 
     def on_step(self, run: Run) -> None:
         """Save if it is time."""
@@ -59,12 +87,16 @@ class Checkpoint(Callback):
         """Save."""
         self._save(run)
 
+    def on_end(self, run: Run) -> None:
+        """Note whether the run is over, or was killed and may go on."""
+        self._ended = run.stop or len(run.history) >= run.epochs
+
     def _save(self, run: Run) -> None:
-        write_arrays(self.path, content(run, self.identity))
+        write_arrays(self.path, content(run, self.identity, self._start))
         self._saved_at = time.monotonic()
 
 
-def content(run: Run, identity: str) -> Arrays:
+def content(run: Run, identity: str, start: int | None = None) -> Arrays:
     """All that `restore` needs."""
     arrays: Arrays = {f"network/{k}": v for k, v in run.network.snapshot().items()}
     arrays |= {f"update/{k}": v for k, v in run.update.state().items()}
@@ -73,6 +105,7 @@ def content(run: Run, identity: str) -> Arrays:
     progress = {
         "identity": identity,
         "run": _description(run),
+        "start": start,
         "history": [asdict(epoch) for epoch in run.history],
         "steps": run.steps,
         "stop": run.stop,
@@ -86,13 +119,22 @@ def content(run: Run, identity: str) -> Arrays:
     return arrays | {"progress": np.array(json.dumps(progress))}
 
 
-def restore(run: Run, path: Path, identity: str) -> None:
+def restore(
+    run: Run,
+    path: Path,
+    identity: str,
+    normalize: Callable[[str], str] = str,
+    *,
+    start: int | None = None,
+) -> None:
     """Put a run where another like it stood.
 
     Args:
         run: fresh, made of the same parts.
         path: a file of what `content` gave.
         identity: must be the one it was saved under.
+        normalize: Applied to the one it was saved under before they are compared.
+        start: what the run begins with, as a digest; that of a run that is over must be the same.
 
     Raises:
         CheckpointError: it is damaged, or of another run.
@@ -104,7 +146,11 @@ def restore(run: Run, path: Path, identity: str) -> None:
         raise CheckpointError(
             f"{path}: expected a whole checkpoint; got a damaged file; delete it to begin anew"
         ) from error
-    if (progress["identity"], progress["run"]) != (identity, _description(run)):
+    begun = progress.get("start")  # which older files do not hold
+    is_over = progress["stop"] or len(progress["history"]) >= run.epochs
+    strange = is_over and None not in (start, begun) and start != begun
+    saved = normalize(progress["identity"])
+    if strange or (saved, progress["run"]) != (identity, _description(run)):
         raise CheckpointError(
             f"{path}: expected a checkpoint of this very run; got one of other data or choices; "
             f"delete it to begin anew"
@@ -120,6 +166,18 @@ def restore(run: Run, path: Path, identity: str) -> None:
     run.rng.bit_generator.state = progress["rng"]
     for generator, stream in zip(run.network.generators(), progress["streams"], strict=True):
         generator.bit_generator.state = stream
+
+
+def _digest(run: Run) -> int:
+    """Of the first weights, and of the rows if they are in memory."""
+    arrays = [run.network.parameters]
+    if isinstance(run.source, Shuffled):
+        arrays += [run.source.rows.features, run.source.rows.targets]
+    found = 0
+    for array in arrays:
+        if isinstance(array, np.ndarray):
+            found = zlib.crc32(np.ascontiguousarray(array).data, found)
+    return found
 
 
 def _remembering(run: Run) -> list[Callback]:

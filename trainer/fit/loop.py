@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, NoReturn
 
 import numpy as np
@@ -46,8 +47,17 @@ class Callback:
     None is needed against NaN: a run whose loss or weights are not finite ends by itself.
     """
 
+    def reset(self) -> None:
+        """Forget what an earlier run left, as if just made."""
+
     def on_start(self, run: Run) -> None:
-        """Before the first epoch."""
+        """Before the first epoch: begin anew, unless the run goes on from a checkpoint.
+
+        One that comes after this brings back what it must; one that came before has made the steps
+        of the run more than none.
+        """
+        if run.steps == 0:
+            self.reset()
 
     def on_step(self, run: Run) -> None:
         """After each step; `run.batch` and `run.batch_loss` are of it."""
@@ -82,6 +92,7 @@ class Run:
         callbacks: called in this order.
         shuffle: draw a new order for each epoch.
         steps_per_epoch: of a callable, if the schedule of the update follows the progress.
+        first_step: steps that earlier runs have made, from which the schedule goes on.
 
     Raises:
         ValueError: the rows, or the last activation, do not fit the loss; or a number is too small.
@@ -108,8 +119,12 @@ class Run:
         callbacks: Sequence[Callback] = (),
         shuffle: bool = True,
         steps_per_epoch: int | None = None,
+        first_step: int = 0,
     ) -> None:
-        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        sizes: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
+        for name, value in sizes.items():
+            if not isinstance(value, Integral):
+                raise ValueError(f"expected {name}, a whole number; got {value!r}")
             if value < 1:
                 raise ValueError(f"expected {name} of at least 1; got {value}")
         activation = getattr(network.layers[-1], "activation", None)
@@ -135,7 +150,7 @@ class Run:
                 f"a stream of unknown length"
             )
         self.history: list[Epoch] = []
-        self.steps = 0
+        self.steps, self.first_step = 0, first_step
         self.stop = False
         self.batch: Batch | None = None
         self.batch_loss = np.nan
@@ -153,6 +168,8 @@ class Run:
         Raises:
             TrainingDivergedError: the loss or a weight became infinite or NaN.
         """
+        if self.steps == 0:
+            self.update.start(self.network, goes_on=self.first_step > 0)
         for callback in self.callbacks:
             callback.on_start(self)
         try:
@@ -165,6 +182,7 @@ class Run:
             average = self.update.averaged
             if average is not None:
                 self.network.parameters[...] = average
+            self.update.finish()
             for callback in self.callbacks:
                 callback.on_end(self)
         return self.history
@@ -208,7 +226,8 @@ class Run:
                 )
             self.batch_loss = self.update.step(
                 self.network, self.loss, features, targets, weights,
-                number=self.steps, of=max(planned, self.steps + 1),
+                number=self.first_step + self.steps,
+                of=self.first_step + max(planned, self.steps + 1),
             )  # fmt: skip
             if not math.isfinite(self.batch_loss):
                 self._diverged("training loss", self.batch_loss)

@@ -50,11 +50,34 @@ class Update:
         for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value)):
             if limit is not None and not limit > 0:
                 raise ValueError(f"expected {name} above 0; got {limit}")
+        for value, kind in (
+            (optimizer, Optimizer), (schedule, Schedule), (penalty, Penalty), (max_norm, MaxNorm),
+            (average, WeightAverage),
+        ):  # fmt: skip
+            if value is not None and not isinstance(value, kind):
+                raise ValueError(f"expected a trainer.nn.{kind.__name__}; got {value!r}")
         self.optimizer, self.schedule = optimizer, schedule or Constant()
         self.penalty, self.max_norm, self.average = penalty, max_norm, average
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.full_rate = optimizer.learning_rate
         self._constant = isinstance(self.schedule, Constant)
+
+    def start(self, network: Network, *, goes_on: bool = False) -> None:
+        """Begin a new run: at the full rate, and with nothing that was learned by another network.
+
+        What the optimizer keeps of the same network's last run, it goes on with; so does the
+        schedule if the run `goes_on` from the last one.
+        """
+        self.optimizer.start(network.parameters)
+        self.optimizer.learning_rate = self.full_rate
+        if not goes_on:
+            self.schedule.reset()
+        if self.average is not None:
+            self.average.start(network.parameters)
+
+    def finish(self) -> None:
+        """End a run: the optimizer has its full rate again, whoever it is given to next."""
+        self.optimizer.learning_rate = self.full_rate
 
     def step(
         self,

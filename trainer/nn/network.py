@@ -20,6 +20,7 @@ from trainer.nn.regularizers import Penalty
 Array = NDArray[Any]
 
 SLICE = 8192  # rows that pass at a time when there is nothing to learn from them
+CELLS = 2**25  # inputs that do, of very wide rows
 
 
 class Network:
@@ -86,9 +87,10 @@ class Network:
         """
         self._require_rows(x)
         out = np.empty((len(x), self.n_outputs), self.dtype)
-        for start in range(0, len(x), SLICE):
-            part = x[start : start + SLICE]
-            out[start : start + SLICE] = self.chain.forward(part, training=False)
+        size = min(SLICE, max(1, CELLS // self.n_inputs))
+        for start in range(0, len(x), size):
+            part = x[start : start + size]
+            out[start : start + size] = self.chain.forward(part, training=False)
         return out
 
     def training_loss(

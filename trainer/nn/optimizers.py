@@ -8,6 +8,7 @@ step allocates nothing but the state at the first.
 from __future__ import annotations
 
 import math
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -46,6 +47,17 @@ class Optimizer(ABC):
         self.steps = 0
         self._vectors: list[Array] = []
         self._blocks: list[tuple[Array, ...]] = []
+        self._of: weakref.ref[Array] | None = None  # the parameters that it is used for
+
+    def reset(self) -> None:
+        """Forget all steps that were made; the learning rate stays."""
+        self.steps, self._vectors, self._blocks, self._of = 0, [], [], None
+
+    def start(self, parameters: Array) -> None:
+        """Make ready for these parameters: what was kept of others is forgotten."""
+        if self._of is not None and self._of() is not parameters:
+            self.reset()
+        self._of = weakref.ref(parameters)
 
     def step(self, parameters: Array, gradients: Array) -> None:
         """Update `parameters` in place; both `(n_parameters,)` and of one dtype."""
@@ -96,7 +108,7 @@ class Optimizer(ABC):
         return self._blocks
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_blocks": []}
+        return self.__dict__ | {"_blocks": [], "_of": None}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.learning_rate})"

@@ -107,9 +107,22 @@ class WeightAverage:
         if not 0 <= decay < 1:
             raise ValueError(f"expected a decay in [0, 1); got {decay}")
         self.decay = decay
+        self._buffers = Buffers()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all steps."""
         self.steps = 0
         self.average: Array | None = None
-        self._buffers = Buffers()
+
+    def start(self, parameters: Array) -> None:
+        """Make ready for a run from these parameters: begin anew unless they are the average.
+
+        They are where the last run ended with it; loaded weights, the best ones or those of another
+        network are not.
+        """
+        if self.average is None or not np.array_equal(self.average, parameters):
+            self.reset()
 
     def follow(self, parameters: Array) -> None:
         """Take the parameters of one more step into the average."""

@@ -19,6 +19,10 @@ class Schedule(ABC):
     def factor(self, step: int, steps: int) -> float:
         """The share at `step` of `steps`, counted from 0."""
 
+    def reset(self) -> None:
+        """Forget an earlier run."""
+        return
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
@@ -177,6 +181,10 @@ class ReduceOnPlateau(Schedule):
             raise ValueError(f"expected a patience of at least 1 epoch; got {patience}")
         self.patience, self.gamma = patience, _fraction("gamma", gamma)
         self.threshold = threshold
+        self.reset()
+
+    def reset(self) -> None:
+        """As `Schedule.reset`."""
         self.level, self.best, self.waited = 1.0, math.inf, 0
 
     def factor(self, step: int, steps: int) -> float:

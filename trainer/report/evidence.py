@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays, Bundle, Manifest, versions
+from serving.bundle import Arrays, Bundle, Manifest
 from serving.runtime import Proof, Session, prove
 from trainer.data.records import Records
 from trainer.data.tables import Task
-from trainer.runs import RunError, RunFolder, read_run
+from trainer.runs import RunError, RunFolder, find_run
 
 REFERENCE = "fp32"  # the variant whose answers are looked at
 
@@ -31,6 +30,7 @@ class Judged:
         answers: named as the graph's outputs.
         classes: sorted as in the manifest; None for regression.
         targets: names of what is predicted.
+        positive: place of the positive class among two classes.
     """
 
     session: Session
@@ -40,6 +40,7 @@ class Judged:
     answers: Arrays
     classes: NDArray[Any] | None
     targets: tuple[str, ...]
+    positive: int = 1
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -79,7 +80,7 @@ class Judged:
         answers = {name: array[rows] for name, array in self.answers.items()}
         return Judged(
             self.session, self.task, self.records.take(rows), self.truth[rows], answers,
-            self.classes, self.targets,
+            self.classes, self.targets, self.positive,
         )  # fmt: skip
 
 
@@ -122,42 +123,16 @@ class Evidence:
         manifest = bundle.manifest
         proofs = tuple(prove(bundle, variant) for variant in manifest.variants)
         try:
-            run = _find(runs / manifest.name, manifest)
+            run = find_run(runs, manifest)
         except RunError as error:
             return cls(bundle, proofs, None, None, str(error))
         session = Session(bundle.graph(REFERENCE))
         return cls(bundle, proofs, run, _judged(run, manifest, session))
 
 
-def _find(kept: Path, manifest: Manifest) -> RunFolder:
-    """The run that led to the graph: its own or, of a compressed version, an earlier one's."""
-    try:
-        return _read(kept / str(manifest.version), manifest)
-    except RunError:
-        for version in reversed(versions(kept)):
-            if version < manifest.version:
-                with suppress(RunError):
-                    return _read(kept / str(version), manifest)
-        raise
-
-
-def _read(path: Path, manifest: Manifest) -> RunFolder:
-    run = read_run(path)
-    _require_same(run, manifest)
-    return run
-
-
-def _require_same(run: RunFolder, manifest: Manifest) -> None:
-    """A run of another repository may have the same name and number."""
-    expected, got = manifest.variants[REFERENCE].sha256, run.environment.get("graph")
-    if got != expected:
-        raise RunError(
-            f"{run.path}: expected the run that led to the graph {expected[:12]}…; got that of "
-            f"{str(got)[:12]}…; name its folder with --runs"
-        )
-
-
 def _judged(run: RunFolder, manifest: Manifest, session: Session) -> Judged:
+    positive = manifest.positive_class
+    place = 1 if positive is None else [*(manifest.classes or ())].index(positive)
     return Judged(
         session,
         manifest.task,
@@ -166,4 +141,5 @@ def _judged(run: RunFolder, manifest: Manifest, session: Session) -> Judged:
         session.run(run.records.inputs()),
         None if manifest.classes is None else np.asarray(manifest.classes),
         tuple(manifest.data.target),
+        place,
     )

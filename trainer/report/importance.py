@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn import metrics
 
 from serving.bundle import Arrays
+from trainer.data.records import input_names
 from trainer.evaluate import leading
 from trainer.report.evidence import Judged
 
@@ -66,40 +65,41 @@ def importances(judged: Judged, rng: np.random.Generator) -> Importances:
     both = judged.classes is not None and len(np.unique(judged.truth)) == len(judged.classes)
     metric = leading(judged.task, {"roc_auc": 0.0} if both else {})
     score = SCORES[metric]
-    base = score(judged.truth, judged.answers, judged.classes)
+    base = score(judged, judged.answers)
     orders = [rng.permutation(len(judged)) for _ in range(REPEATS)]
     inputs = {name: array.copy() for name, array in judged.records.inputs().items()}
+    names = input_names(judged.records.columns)
     found = []
     for place, name in enumerate(judged.records.names):
         # One of a matrix's columns, or an input by itself: either way a view to write through.
         view = next(iter(inputs.values()))[:, place] if judged.records.all_numbers else (
-            inputs[name][:, 0]
+            inputs[names[name]][:, 0]
         )  # fmt: skip
         held = view.copy()
         drops = []
         for order in orders:
             view[:] = held[order]
-            drops.append(base - score(judged.truth, judged.session.run(inputs), judged.classes))
+            drops.append(base - score(judged, judged.session.run(inputs)))
         view[:] = held
         found.append(Importance(name, float(np.mean(drops)), float(np.std(drops))))
     found.sort(key=lambda importance: -importance.drop)
     return Importances(metric, base, len(judged), found)
 
 
-Score = Callable[[NDArray[Any], Arrays, NDArray[Any] | None], float]
+Score = Callable[[Judged, Arrays], float]
 
 
-def _accuracy(truth: NDArray[Any], answers: Arrays, _classes: NDArray[Any] | None) -> float:
-    return float(metrics.accuracy_score(truth, answers["label"]))
+def _accuracy(judged: Judged, answers: Arrays) -> float:
+    return float(metrics.accuracy_score(judged.truth, answers["label"]))
 
 
-def _roc_auc(truth: NDArray[Any], answers: Arrays, classes: NDArray[Any] | None) -> float:
-    second = None if classes is None else classes[1]
-    return float(metrics.roc_auc_score(truth == second, answers["probabilities"][:, 1]))
+def _roc_auc(judged: Judged, answers: Arrays) -> float:
+    positive = judged.truth == judged.known[judged.positive]
+    return float(metrics.roc_auc_score(positive, answers["probabilities"][:, judged.positive]))
 
 
-def _r2(truth: NDArray[Any], answers: Arrays, _classes: NDArray[Any] | None) -> float:
-    return float(metrics.r2_score(truth, answers["value"]))
+def _r2(judged: Judged, answers: Arrays) -> float:
+    return float(metrics.r2_score(judged.truth, answers["value"]))
 
 
 SCORES: dict[str, Score] = {"accuracy": _accuracy, "roc_auc": _roc_auc, "r2": _r2}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.records import MISSING, Column
+from trainer.evaluate.metrics import OF_POSITIVE
 
 METRICS = {
     "accuracy": "accuracy",
@@ -16,9 +19,13 @@ METRICS = {
     "precision": "precision, macro",
     "recall": "recall, macro",
     "f1": "F1, macro",
+    "positive_precision": "precision",
+    "positive_recall": "recall",
+    "positive_f1": "F1",
     "log_loss": "log loss",
     "brier": "Brier score",
     "calibration_error": "calibration error",
+    "classwise_calibration_error": "calibration error, class by class",
     "roc_auc": "ROC AUC",
     "pr_auc": "PR AUC",
     "r2": "R²",
@@ -34,16 +41,27 @@ BASELINES = {
     "ridge": "ridge regression",
     "gradient_boosting": "gradient boosting",
 }
-LOWER_IS_BETTER = frozenset(
-    ("log_loss", "brier", "calibration_error", "mae", "rmse", "pinball_10", "pinball_90")
-)
+LOWER_IS_BETTER = frozenset((
+    "log_loss", "brier", "calibration_error", "classwise_calibration_error", "mae", "rmse",
+    "pinball_10", "pinball_90",
+))  # fmt: skip
 LONGEST = 60  # letters of a text in a table
 MINUS = "\N{MINUS SIGN}"
 
 
-def metric_name(key: str) -> str:
-    """As people call it."""
-    return METRICS.get(key, key.replace("_", " "))
+def metric_name(key: str, positive: int | str | None = None) -> str:
+    """As people call it.
+
+    Args:
+        key: Name of the metric.
+        positive: The positive class, which metrics of one class alone then name; None to leave it.
+    """
+    name = METRICS.get(key, key.replace("_", " "))
+    if positive is None and key.startswith("positive_"):
+        return f"{name} of the positive class"
+    if positive is None or key not in OF_POSITIVE:
+        return name
+    return f"{name} of “{short(str(positive), 16)}”"
 
 
 def baseline_name(key: str) -> str:
@@ -73,7 +91,9 @@ def decimal(value: float | None) -> str:
     """With four decimals, so that figures under each other can be compared."""
     if value is None or not math.isfinite(value):
         return "–"
-    return (number(value) if abs(value) >= 1000 else f"{value:.4f}").replace("-", MINUS)
+    # What rounds to 0 has no sign.
+    text = number(value) if abs(value) >= 1000 else f"{round(value, 4) + 0.0:.4f}"
+    return text.replace("-", MINUS)
 
 
 def percent(share: float) -> str:
@@ -96,6 +116,29 @@ def listed(words: list[str]) -> str:
 def short(text: str, most: int = LONGEST) -> str:
     """Its beginning, if it is too long for a table."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def shorts(texts: Sequence[str], most: int = LONGEST) -> list[str]:
+    """Return texts short enough for a table, and still different from each other if they were.
+
+    Those that begin alike keep their ends, too; those that end alike as well get their number.
+    """
+    half = (most - 1) // 2
+
+    def both_ends(text: str, _place: int) -> str:
+        return f"{text[:half]}…{text[-half:]}"
+
+    def numbered(text: str, place: int) -> str:
+        return f"{short(text, most - len(str(place)) - 4)} (#{place})"
+
+    found = [short(text, most) for text in texts]
+    for shorten in (both_ends, numbered):
+        counts = Counter(found)
+        found = [
+            shorten(text, place) if counts[shown] > 1 and len(text) > most else shown
+            for place, (text, shown) in enumerate(zip(texts, found, strict=True), start=1)
+        ]
+    return found
 
 
 def size(n: int) -> str:

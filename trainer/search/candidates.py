@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
-from trainer.choices import Config, faults
+from trainer.choices import Config
 from trainer.data.tables import DataError, Task
+from trainer.refusals import faults
 
 
 class RefusedError(ValueError):
@@ -26,6 +27,7 @@ class Candidate:
         mean: of the scores.
         deviation: the standard deviation of the scores, divided by their number.
         epochs: it was last trained for, where they were shared out by halving; else None.
+        metrics: Mean over the folds of every metric that all of them have, by name.
     """
 
     parameters: dict[str, Any]
@@ -33,6 +35,7 @@ class Candidate:
     mean: float
     deviation: float
     epochs: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def shown(parameters: Mapping[str, Any]) -> str:
@@ -55,16 +58,31 @@ def chosen(config: Config, parameters: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(config.model_dump() | dict(parameters))
     except ValidationError as error:
-        raise RefusedError(f"candidate {shown(parameters)}: {faults(error)}") from error
+        found = faults(error, Config, str)
+        raise RefusedError(f"candidate {shown(parameters)}: {found}") from error
 
 
-def require_fitting(config: Config, parameters: Mapping[str, Any], task: Task) -> None:
+def require_fitting(
+    config: Config,
+    parameters: Mapping[str, Any],
+    task: Task,
+    classes: list[int] | list[str] | None = None,
+) -> None:
     """Refuse parameters that are of another task.
+
+    Args:
+        config: Every choice, where the candidate has none of its own.
+        parameters: The candidate's own choices.
+        task: Kind of the target.
+        classes: Both classes of a binary task; None to leave it open which is positive.
 
     Raises:
         DataError: naming the candidate.
     """
     try:
-        chosen(config, parameters).loss_for(task)
+        tried = chosen(config, parameters)
+        tried.loss_for(task)
+        if task == "binary" and classes is not None:
+            tried.positive_among(classes)
     except DataError as error:
         raise DataError(f"candidate {shown(parameters)}: {error}") from error

@@ -12,15 +12,17 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from trainer.choices import Config, faults
+from serving.bundle import closest
+from trainer.choices import Config
 from trainer.data.reading import Reading
+from trainer.refusals import faults
 from trainer.search.candidates import RefusedError
 
 # What the data are, which rows the model is judged on, and where things are written is not
 # searched for.
 FIXED = {
     *(field.name for field in fields_of(Reading)),
-    *("data", "name", "models", "runs", "test", "seed", "skip_baselines"),
+    *("data", "name", "models", "runs", "test", "seed", "positive", "skip_baselines"),
 }
 SEARCHED = tuple(name for name in Config.model_fields if name not in FIXED)
 
@@ -31,7 +33,9 @@ class Plan(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: Literal["grid", "random", "halving"] = Field(
-        "grid", description="all combinations, some drawn at random, or ever fewer for ever longer"
+        "grid",
+        description="grid: all combinations; random: some of them, drawn; or halving: ever "
+        "fewer for ever longer [grid]",
     )
     trials: int | None = Field(None, ge=1, description="random: candidates drawn [20]")
     factor: int | None = Field(
@@ -45,7 +49,8 @@ class Plan(BaseModel):
         for name, method in (("trials", "random"), ("factor", "halving")):
             if getattr(self, name) is not None and self.method != method:
                 raise ValueError(
-                    f"expected the method {method} for {name}; got {self.method}; leave it out"
+                    f"{name}: expected the method {method} for {name}; got {self.method}; leave it "
+                    f"out"
                 )
         return self
 
@@ -128,11 +133,14 @@ def read_grid(path: Path) -> Grid:
     try:
         plan = Plan.model_validate(content.pop("search", {}))
     except ValidationError as error:
-        raise RefusedError(f"{path}, [search]: {faults(error, Plan)}") from error
+        raise RefusedError(f"{path}, [search]: {faults(error, Plan, str)}") from error
     content = {name.replace("-", "_"): value for name, value in content.items()}
     for name in content:
         if name not in SEARCHED:
-            raise RefusedError(f"{path}: expected keys out of {', '.join(SEARCHED)}; got {name!r}")
+            raise RefusedError(
+                f"{path}: expected keys out of {', '.join(SEARCHED)}; got {name!r}"
+                f"{closest(name, SEARCHED)}"
+            )
     if not content:
         raise RefusedError(f"{path}: expected keys with lists of values; got none")
     if plan.method == "halving" and "epochs" in content:

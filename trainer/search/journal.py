@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,6 +106,11 @@ class Journal:
         entry = self._entries.get((fit, scored))
         self.reused += entry is not None
         return entry
+
+    def scores(self, fit: Fit, scored: str) -> Mapping[str, float]:
+        """Return every metric of those rows scored by that fit; nothing if it is not known."""
+        entry = self._entries.get((fit, scored))
+        return {} if entry is None else entry.scores
 
     def add(self, entry: Entry) -> None:
         """Write a line, whole and synced."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,15 @@ from sklearn.model_selection import (
     cross_val_score,
 )
 
+from serving.bundle import closest
 from trainer.choices import Config
 from trainer.fit.loop import TrainingDivergedError
 from trainer.recipe import Announce, read
 from trainer.search.candidates import Candidate, RefusedError, chosen, require_fitting
 from trainer.search.estimator import Bench, ConfiguredModel
-from trainer.search.folds import Folds
+from trainer.search.folds import Folds, Pair
 from trainer.search.grid import Grid
-from trainer.search.journal import Journal
+from trainer.search.journal import Fit, Journal, digest_of_choices, digest_of_rows
 from trainer.search.scoring import default_metric, metrics_of, sign
 
 
@@ -41,12 +42,14 @@ class Outcome:
         config: the winner's, with every choice.
         nested: the metric on each outer fold, of the winner of a search on the other folds; None
             where it was not asked for.
+        positive: Positive class of a binary task, which roc_auc and pr_auc are of; else None.
     """
 
     metric: str
     candidates: tuple[Candidate, ...]
     config: Config
     nested: tuple[float, ...] | None
+    positive: int | str | None = None
 
     @property
     def winner(self) -> Candidate:
@@ -86,13 +89,14 @@ def search(
     table, parts = read(config)
     if announce is not None:
         announce(table, parts)
+    classes = np.unique(table.target).tolist() if table.task == "binary" else None
     for parameters in tried:
-        require_fitting(config, parameters, table.task)
+        require_fitting(config, parameters, table.task, classes)
     metric = grid.plan.metric or default_metric(table.task)
     if metric not in metrics_of(table.task):
         raise RefusedError(
             f"[search], metric: expected one of {', '.join(metrics_of(table.task))} for a "
-            f"{table.task} task; got {metric!r}"
+            f"{table.task} task; got {metric!r}{closest(metric, metrics_of(table.task))}"
         )
     bench = Bench(table, table.fingerprint(), config, metric, journal)
     # In order, so that a fold is the same whatever share of the rows validates.
@@ -107,8 +111,34 @@ def search(
             "expected a candidate whose training ends in every fold; got none; lower the learning "
             "rates, or clip gradients"
         )
+    pairs = list(splitter.split(rows))
+    candidates = tuple(
+        replace(candidate, metrics=_means(bench, candidate, rows, pairs))
+        for candidate in candidates
+    )
     outer = _nested(bench, grid, splitter, rows) if nested else None
-    return Outcome(metric, candidates, chosen(config, candidates[0].parameters), outer)
+    winner = chosen(config, candidates[0].parameters)
+    positive = None if classes is None else classes[winner.positive_among(classes)]
+    return Outcome(metric, candidates, winner, outer, positive)
+
+
+def _means(
+    bench: Bench, candidate: Candidate, rows: NDArray[np.int64], pairs: Sequence[Pair]
+) -> dict[str, float]:
+    """The mean of each metric over the folds, of which the journal knows all by now."""
+    own = candidate.parameters
+    if candidate.epochs is not None:
+        own = own | {"epochs": candidate.epochs}
+    choices = digest_of_choices(chosen(bench.config, own))
+    found = [
+        bench.journal.scores(
+            Fit(bench.fingerprint, choices, digest_of_rows(rows[known, 0])),
+            digest_of_rows(rows[scored, 0]),
+        )
+        for known, scored in pairs
+    ]
+    shared = [name for name in found[0] if all(name in scores for scores in found)]
+    return {name: float(np.mean([scores[name] for scores in found])) for name in shared}
 
 
 def _searcher(bench: Bench, grid: Grid, splitter: Folds, *, refit: bool) -> Any:

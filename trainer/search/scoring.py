@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from trainer.data.tables import Task
 from trainer.evaluate import leading
+from trainer.evaluate.naming import LABELS_OF_POSITIVE
 
 # Of `trainer.evaluate.measure`.
 OF_CLASSES = (
     "accuracy", "balanced_accuracy", "precision", "recall", "f1", "log_loss", "brier",
-    "calibration_error", "roc_auc", "pr_auc",
+    "calibration_error", "classwise_calibration_error", "roc_auc", "pr_auc",
 )  # fmt: skip
+# Of the positive class of two alone.
+OF_TWO_CLASSES = (*OF_CLASSES, *LABELS_OF_POSITIVE)
 OF_VALUES = ("r2", "mae", "rmse", "pinball_10", "pinball_90")
-LOWER_IS_BETTER = frozenset(
-    {"log_loss", "brier", "calibration_error", "mae", "rmse", "pinball_10", "pinball_90"}
-)
+LOWER_IS_BETTER = frozenset({
+    "log_loss", "brier", "calibration_error", "classwise_calibration_error", "mae", "rmse",
+    "pinball_10", "pinball_90",
+})  # fmt: skip
 
 
 def metrics_of(task: Task) -> tuple[str, ...]:
     """The metrics that models of the task have."""
-    return OF_VALUES if task == "regression" else OF_CLASSES
+    if task == "regression":
+        return OF_VALUES
+    return OF_TWO_CLASSES if task == "binary" else OF_CLASSES
 
 
 def default_metric(task: Task) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from trainer.data.preprocess import Scaler
 from trainer.data.toys import circles, moons, xor
+from trainer.evaluate.metrics import measure_positive
 from trainer.fit.batches import Rows
 from trainer.fit.loop import Run
 from trainer.fit.update import Update
@@ -35,6 +36,8 @@ class Outcome:
     Attributes:
         setting: what it is called in tables and plots.
         accuracies: on the test rows, one per seed; of exclusive or, on its four rows.
+        of_one: Precision, recall and F1 of class 1 on the same rows, one of each per seed, by the
+            metrics' names.
         losses: the training loss of every epoch, of the first seed.
         rows: features float64 `(n, 2)` and classes `(n,)` of the first seed, before scaling.
         scaler: of the first seed's features.
@@ -43,6 +46,7 @@ class Outcome:
 
     setting: str
     accuracies: list[float]
+    of_one: dict[str, list[float]]
     losses: list[float]
     rows: tuple[Rows2D, NDArray[np.int64]]
     scaler: Scaler
@@ -52,6 +56,11 @@ class Outcome:
     def median(self) -> float:
         """The median accuracy."""
         return float(np.median(self.accuracies))
+
+    @property
+    def medians_of_one(self) -> dict[str, float]:
+        """The medians of the figures of class 1."""
+        return {name: float(np.median(values)) for name, values in self.of_one.items()}
 
     def probability(self, rows: Rows2D) -> NDArray[np.float32]:
         """Of class 1, for rows `(n, 2)`, by the first seed's network."""
@@ -97,6 +106,7 @@ def exclusive_or(seeds: int) -> Iterator[Outcome]:
 @dataclass
 class _Finished:
     accuracy: float
+    of_one: dict[str, float]
     losses: list[float]
     scaler: Scaler
     network: Network
@@ -118,7 +128,8 @@ def _run(
                   rng=rng, shuffle=False).go()  # fmt: skip
     answers = loss.answers(network.logits(scaler.transform(held_out[0])))[:, 0] >= 0.5
     accuracy = float(np.mean(answers == held_out[1]))
-    return _Finished(accuracy, [epoch.train_loss for epoch in history], scaler, network)
+    of_one = measure_positive(held_out[1] == 1, answers)
+    return _Finished(accuracy, of_one, [epoch.train_loss for epoch in history], scaler, network)
 
 
 def _joined(
@@ -126,4 +137,5 @@ def _joined(
 ) -> Outcome:
     first = runs[0]
     accuracies = [run.accuracy for run in runs]
-    return Outcome(setting, accuracies, first.losses, rows, first.scaler, first.network)
+    of_one = {name: [run.of_one[name] for run in runs] for name in first.of_one}
+    return Outcome(setting, accuracies, of_one, first.losses, rows, first.scaler, first.network)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.bundle import Boolean, Category, Date, Manifest, Number, breaking_differences
+from serving.bundle import GAPS, Boolean, Category, Date, Manifest, Number, breaking_differences
 from serving.codec.csv_rows import decode_csv
 from serving.codec.fields import Fields
 from serving.codec.inference_v2 import face
@@ -39,10 +39,14 @@ def boolean(name="age", missing="impute"):
     return Boolean(name=name, type="boolean", missing=missing)
 
 
-def category(*categories, name="work", unseen="refuse", missing="impute"):
+def category(*categories, name="work", unseen="refuse", missing="impute", **more):
     return Category(
-        name=name, type="category", missing=missing, unseen=unseen, categories=list(categories)
-    )
+        name=name, type="category", missing=missing, unseen=unseen, categories=list(categories),
+        **more,
+    )  # fmt: skip
+
+
+NORMALIZED = {"normalized": True}
 
 
 def date(name="age", missing="impute"):
@@ -102,11 +106,54 @@ def test_breaking_differences_of_columns_names_what_requests_meet(after, expecte
             ["its column 'work' takes texts alone, and not true and false"],
         ),
         (category("true", "false"), category("True", "False"), []),
-        (category("a", "none"), category("a"), []),  # which stands for a gap in both
+        (category("a", "none"), category("a"), []),  # which stands for a gap in the second
+        (
+            category("a", "none"),
+            category("a", missing="refuse"),
+            ["its column 'work' fills no gaps", "its column 'work' refuses the category 'none'"],
+        ),
+        # Trained again after the upgrade: the same requests are accepted.
+        (category("1.0", "2.0"), category("1", "2", **NORMALIZED), []),
+        (category("1", "2"), category("1", "2", "A", **NORMALIZED), []),
+        (category("cafe\u0301"), category("caf\u00e9", **NORMALIZED), []),
+        (
+            category("caf\u00e9", **NORMALIZED),
+            category("caf\u00e9"),
+            ["its column 'work' refuses the category 'caf\u00e9'"],
+        ),
+        (
+            category("1.5", "2", **NORMALIZED),
+            category("1.5", "2"),
+            ["its column 'work' takes texts alone, and no numbers"],
+        ),
+        (
+            category("1.5", **NORMALIZED),
+            category("1", "1.5x", unseen="unknown", **NORMALIZED),
+            ["its column 'work' takes whole numbers alone"],
+        ),
+        (
+            category("a"),
+            category("a", gaps=["na"]),
+            [
+                "its column 'work' refuses '#n/a', '<na>', '?', 'n/a', 'nan' and 3 more, another "
+                "word for a gap"
+            ],
+        ),
+        (
+            date(name="work"),
+            date(name="work").model_copy(update={"gaps": list(GAPS[:-1])}),
+            ["its column 'work' takes '?' for no gap"],
+        ),
     ],
 )
 def test_breaking_differences_of_categories(before, after, expected):
     assert differences_of_columns([before], [after]) == expected
+
+
+def test_breaking_differences_of_names_minds_the_normal_form_only_where_a_server_does():
+    split, joined = number("cafe\u0301"), number("caf\u00e9")
+    assert differences_of_columns([split], [joined]) == []
+    assert len(differences_of_columns([joined], [split])) == 2
 
 
 @pytest.mark.parametrize(
@@ -154,19 +201,22 @@ def test_breaking_differences_are_short_however_many_and_long_the_names_are():
 
 NAMES = st.sampled_from(["a", "b", "c"])
 MISSING = st.sampled_from(["impute", "refuse"])
-TEXTS = ["1", "2", "3", "true", "false", "True", "x", "na"]
+ACCENTED = "\u00e9"
+TEXTS = ["1", "2", "3", "true", "false", "True", "x", "na", "1.5", ACCENTED]
+HOW = st.sampled_from([{}, {"normalized": True}, {"normalized": True, "gaps": []}, {"gaps": ["x"]}])
 COLUMNS = st.one_of(
     st.builds(number, NAMES, MISSING),
     st.builds(boolean, NAMES, MISSING),
     st.builds(date, NAMES, MISSING),
     st.builds(
-        lambda name, missing, unseen, texts: category(
-            *texts, name=name, missing=missing, unseen=unseen
+        lambda name, missing, unseen, texts, how: category(
+            *texts, name=name, missing=missing, unseen=unseen, **how
         ),
         NAMES,
         MISSING,
         st.sampled_from(["refuse", "unknown"]),
         st.lists(st.sampled_from(TEXTS), min_size=1, max_size=4, unique=True),
+        HOW,
     ),
 )
 
@@ -177,20 +227,23 @@ def like(column):
         return MISSING.map(lambda missing: column.model_copy(update={"missing": missing}))
     more = st.lists(st.sampled_from(TEXTS), max_size=2)
     return st.builds(
-        lambda kept, more, unseen: category(
+        lambda kept, more, unseen, how: category(
             *dict.fromkeys([*column.categories[:kept], *more]),
             name=column.name,
             missing=column.missing,
             unseen=unseen,
+            **how,
         ),
         st.integers(1, 4),
         more,
         st.sampled_from(["refuse", "unknown"]),
+        HOW,
     )
 
 
 TABLES = st.lists(COLUMNS, min_size=1, max_size=3, unique_by=lambda column: column.name)
-VALUES = st.sampled_from([None, True, False, 0, 1, 2, 7, 1.5, *TEXTS, "other", "2020-01-01", ""])
+VALUES = st.sampled_from([None, True, False, 0, 1, 2, 7, 1.5, *TEXTS, "other", "2020-01-01", "",
+                          "1.0", "-0.0", "none", "e\u0301"])  # fmt: skip
 
 
 @given(data=st.data())

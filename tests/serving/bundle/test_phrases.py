@@ -3,9 +3,9 @@
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from serving.bundle import counted, refusal
+from serving.bundle import closest, counted, refusal
 
 
 class Sample(BaseModel):
@@ -49,6 +49,26 @@ def test_refusal_says_what_is_accepted_and_what_came(field, value, expected):
         Sample(**{field: value})
     (error,) = caught.value.errors()
     assert refusal(error, Sample) == f"expected {expected}"
+
+
+def test_refusal_does_not_say_twice_what_came():
+    def refuse(value):
+        raise ValueError(f"expected f1, as in f1; got {value!r}")
+
+    class Own(BaseModel):
+        aim: Annotated[str, AfterValidator(refuse)]
+
+    with pytest.raises(ValidationError) as caught:
+        Own(aim="f2")
+    assert refusal(caught.value.errors()[0], Own) == "expected f1, as in f1; got 'f2'"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("AGE", "; did you mean Age?"), ("jobs", "; did you mean job?"), ("zebra", ""), ("", "")],
+)
+def test_closest_proposes_a_name_if_one_is_like_it(name, expected):
+    assert closest(name, ["Age", "job", "income"]) == expected
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 keys"), (1, "1 key"), (2000, "2000 keys")])

@@ -234,3 +234,21 @@ def test_instances_in_the_spelling_of_the_training_data_are_read(tmp_path):
     (tmp_path / "rows.csv").write_text("paid,since\nyes,06/22/2025\n")
     with pytest.raises(InstancesError, match="a date in ISO 8601"):
         read_instances(tmp_path / "rows.csv", target)
+
+
+def test_a_file_in_another_spelling_is_read_as_a_server_reads_it(tmp_path):
+    target = target_of(
+        Column("código", "category", True, categories=("1", "café", "NA"), gaps=("-",)),
+        Column("n", "number", True, gaps=("-",)),
+    )
+    (tmp_path / "t.csv").write_text("co\u0301digo,n\n1.0,2\ncafe\u0301,-\nNA,3\n-,4\n")
+    assert read_instances(tmp_path / "t.csv", target) == [
+        {"código": "1", "n": 2}, {"código": "café", "n": None},
+        {"código": "NA", "n": 3}, {"código": None, "n": 4},
+    ]  # fmt: skip
+    record = '{"instances": [{"co\u0301digo": 1.0, "n": 2}]}'
+    (tmp_path / "t.json").write_text(record)
+    assert read_instances(tmp_path / "t.json", target) == [{"código": "1", "n": 2}]
+    (tmp_path / "t.json").write_text(record.replace('"n"', '"código"'))
+    with pytest.raises(InstancesError, match="every column once"):
+        read_instances(tmp_path / "t.json", target)

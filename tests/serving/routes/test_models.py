@@ -19,8 +19,9 @@ def table(adults):
 def test_a_model_says_what_it_takes_and_gives(table, mixed):
     answer = table.get("/models/adults").get_json()
     assert list(answer) == [
-        "name", "version", "variant", "task", "classes", "targets", "threshold", "aim", "inputs",
-        "example", "metrics", "intervals", "selftest", "why", "variants",
+        "name", "version", "variant", "task", "classes", "targets", "positive", "threshold", "aim",
+        "aim_unmet", "inputs", "example", "metrics", "macro_averages", "intervals", "class_shares",
+        "selftest", "why", "variants",
     ]  # fmt: skip
     assert (answer["name"], answer["version"], answer["variant"]) == ("adults", 1, "fp32")
     assert (answer["task"], answer["classes"]) == ("binary", ["<=50K", ">50K"])
@@ -39,8 +40,23 @@ def test_a_model_says_what_it_takes_and_gives(table, mixed):
     assert variant == ("fp32", {
         "served": True, "passed": True, "reason": None,
         "size_bytes": len(mixed.graph()), "microseconds": None, "metrics": {"accuracy": 0.85},
-        "selftest": answer["selftest"],
+        "never_answered": None, "selftest": answer["selftest"],
     })  # fmt: skip
+
+
+def test_a_model_of_a_rare_class_says_its_share_and_that_it_is_never_answered(adults):
+    path = next(adults.glob("*/1/bundle.json"))
+    manifest = json.loads(path.read_text())
+    manifest["class_shares"] = [0.94, 0.06]
+    manifest["variants"]["fp32"]["never_answered"] = [">50K"]
+    manifest["variants"]["fp32"]["metrics"]["positive_recall"] = 0.0
+    path.write_text(json.dumps(manifest))
+    answer = create_app(models=adults).test_client().get("/models/adults").get_json()
+    assert answer["class_shares"] == [0.94, 0.06]
+    assert answer["metrics"]["positive_recall"] == 0
+    assert answer["positive"] == ">50K"
+    assert answer["macro_averages"] == ["precision", "recall", "f1"]
+    assert answer["variants"]["fp32"]["never_answered"] == [">50K"]
 
 
 def test_every_variant_says_how_it_did_here(only_digits):

@@ -21,7 +21,13 @@ RACES = "serving.runtime.timing.TIMED_RUNS"  # how fast a graph is, no test here
 KINDS: dict[str, dict[str, Any]] = {
     "digits": {"data": "digits", "hidden": (32, 16), "scaling": "range", "learning_rate": 0.005},
     "iris": {"data": "iris", "hidden": (16,), "learning_rate": 0.01},
-    "tumours": {"data": "breast_cancer", "hidden": (16, 8), "aim": "f1", "calibrate": True},
+    "tumours": {
+        "data": "breast_cancer",
+        "hidden": (16, 8),
+        "positive": "malignant",
+        "aim": "f1",
+        "calibrate": True,
+    },
     "progress": {"data": "diabetes", "hidden": (16,), "learning_rate": 0.01},
     "deep": {"data": "digits", "hidden": (16, 12, 12, 8), "learning_rate": 0.01},
     "wages": {"data": "mixed", "hidden": (16, 8), "one_hot": 4, "learning_rate": 0.01},

@@ -179,8 +179,11 @@ def test_sparse_weights_are_zeros_that_only_a_compressed_file_saves(tried):
     assert abs(len(sparse.content) - len(whole)) < 1000
 
 
-def test_a_reduced_range_has_weights_of_7_bits(tried):
-    for reduced, bits, most in ((True, 7, 63), (False, 8, 127)):
+def test_a_reduced_range_has_weights_of_7_bits(tried, monkeypatch):
+    for reduced, overflows, bits, most in (
+        (True, False, 7, 63), (False, True, 8, 127), (None, True, 7, 63)
+    ):  # fmt: skip
+        monkeypatch.setattr("trainer.compress.budget.overflows_with_8_bits", lambda o=overflows: o)
         budget, _, _ = tried("iris", prune=0.5, reduce_range=reduced)
         found = {}
         for trial in budget.trials:
@@ -328,10 +331,9 @@ def test_a_threshold_is_chosen_anew_for_what_is_compressed(reopened):
     aimed = replace(found, config=found.config.model_copy(update={"aim": "f1"}))
     budget = Budget(aimed, Goal(prune=0.9, epochs=1), tell=lambda _: None)
     budget.search()
-    rows = budget.parts.validation
     for trial in budget.trials[1:]:
-        again = settle(trial.model, budget.table, rows, aimed.config)
-        assert trial.model.threshold == again.threshold
+        again = settle(trial.model, budget.table, budget.parts, aimed.config)
+        assert trial.model.threshold == again.model.threshold
     assert len({trial.model.threshold for trial in budget.trials}) > 1
 
 

@@ -2,13 +2,18 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
-from serving.bundle import Bundle, Compression, Drop, versions
+from serving.bundle import Bundle, Candidate, Compression, Drop, versions
+from tests.manifests import manifest_of
 from trainer.cli import main
+from trainer.cli.compress import _summarise
 from trainer.compress.goal import Goal
+from trainer.compress.run import Compressed
 
 QUICK = ("--epochs", 1, "--batch-size", 64)
 
@@ -31,6 +36,42 @@ def one_sentence(done, status):
     return lines[-1]
 
 
+def a_candidate(name, drop, **more):
+    return Candidate(
+        name=name, bits=8, inputs=1, hidden=[2], parameters=5, size_bytes=10, zipped_bytes=9,
+        latency_us={}, validation=0.9, drop=drop, kept=True, **more,
+    )  # fmt: skip
+
+
+def test_summary_a_drop_has_one_sign_and_one_word(capsys):
+    # Less than what the dense network has is a drop above 0, on validation and on test rows.
+    worse = Drop(drop=0.0123, interval=(0.004, 0.02))
+    better = Drop(drop=-0.0123, interval=(-0.02, -0.00001))
+    found = Compression(
+        metric="positive_recall",
+        max_drop=0.02,
+        tried=[
+            a_candidate("fp32", 0.0),
+            a_candidate("int8", 0.0045, error=0.001, tested=worse),
+            a_candidate("pruned", -0.0045, tested=better),
+            a_candidate("pruned-int8", -0.00001),
+        ],
+    )
+    made = manifest_of({"accuracy": 0.9, "roc_auc": 0.9}, variants={"fp32": [], "int8": [1]})
+    bundle = SimpleNamespace(path=Path("models/made/2"), manifest=made)
+    _summarise(Compressed(bundle, found, {}, positive=1))
+    told = capsys.readouterr().out
+    first, _, head, dense, int8, pruned, both, *rest = told.splitlines()
+    assert first == "recall of 1 on the validation rows; it may drop by up to 0.02"
+    assert re.split(r" {2,}", head)[-2:] == ["recall of 1", "drop"]
+    drops = [re.split(r" {2,}", line)[-2] for line in (dense, int8, pruned, both)]
+    assert drops == ["0.0000 ±0.0000", "0.0045 ±0.0010", "-0.0045 ±0.0000", "0.0000 ±0.0000"]
+    assert "int8 of 10 bytes, on the test rows: recall of 1 drop 0.0123, 95 % 0.0040 to" in told
+    assert "recall of 1 drop -0.0123, 95 % -0.0200 to 0.0000; kept" in told
+    assert "lost" not in told
+    assert [line for line in rest if line.startswith("warning: class_never_answered: by int8")]
+
+
 @pytest.mark.slow
 def test_it_prints_a_table_and_tells_of_its_trials_meanwhile(trainer, copied):
     bundle = copied("digits")
@@ -38,13 +79,14 @@ def test_it_prints_a_table_and_tells_of_its_trials_meanwhile(trainer, copied):
     assert done.exit_code == 0, done.output
     told = done.stderr.splitlines()
     assert [line.split(":")[0] for line in told[:2]] == ["tried fp32", "tried int8"]
-    assert all(re.fullmatch(r"tried [a-z0-9-]+: [\d,]+ bytes, \d\.\d{4}", line) for line in told)
+    trial = r"tried [a-z0-9-]+: [\d,]+ bytes, \d\.\d{4}, drop -?\d\.\d{4}"
+    assert all(re.fullmatch(trial, line) for line in told)
     first, empty, head, *rows = done.stdout.splitlines()
-    assert first == "accuracy on the validation rows; up to 0.2 may be lost"
+    assert first == "accuracy on the validation rows; it may drop by up to 0.2"
     assert empty == ""
     columns = re.split(r" {2,}", head)
     assert columns == ["variant", "layers", "weights", "bytes", "smaller", "zipped", "µs at 1",
-                       "µs at 8", "µs at 64", "µs at 256", "accuracy", "lost"]  # fmt: skip
+                       "µs at 8", "µs at 64", "µs at 256", "accuracy", "drop"]  # fmt: skip
     table = [re.split(r" {2,}", row) for row in rows[: rows.index("")]]
     assert len(table) == len(told)
     new = Bundle.open(bundle.path.parent / "2")
@@ -58,7 +100,8 @@ def test_it_prints_a_table_and_tells_of_its_trials_meanwhile(trainer, copied):
     for candidate in new.manifest.compression.tried:
         if candidate.tested is not None:
             said = (
-                f"{candidate.name} of {candidate.size_bytes:,} bytes, on the test rows: accuracy "
+                f"{candidate.name} of {candidate.size_bytes:,} bytes, on the test rows: "
+                "accuracy drop "
             )
             assert said in done.stdout
     assert rows[-1].startswith(f"bundle {bundle.path.parent}/2; ")
@@ -96,7 +139,7 @@ def test_json_is_one_object_in_a_process_of_its_own(copied):
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert all(line.startswith("tried ") for line in done.stderr.splitlines())
     told = json.loads(done.stdout)
-    assert set(told) == {"bundle", "compression"}
+    assert set(told) == {"bundle", "compression", "positive", "warnings"}
     new = Bundle.open(folder / "2")
     assert told["bundle"] == str(new.path)
     assert Compression.model_validate(told["compression"]) == new.manifest.compression

@@ -162,6 +162,17 @@ def test_what_only_rounding_moves_is_constant(rng):
     np.testing.assert_allclose(found.logits(x), network.logits(x), atol=1e-5)
 
 
+def test_a_constant_unit_follows_none_whatever_its_rounding_says(rng):
+    network = drawn(1, [2, 2], ReLU, rng)
+    first, last = dense_layers(network)
+    first.W[...], first.b[...] = [[1, 0.1]], [0, 1e6]  # float32 knows 1/16ths there
+    x = rng.integers(0, 3, size=(60, 1)).astype(np.float32)
+    assert np.ptp(first.forward(x, training=False)[:, 1]) > 0.1
+    found = without_idle(network, x)
+    assert widths(found) == [1, 1, 2]
+    np.testing.assert_array_equal(dense_layers(found)[1].W[0], last.W[0])
+
+
 def test_inputs_that_say_the_same_both_stay(rng):
     network = drawn(5, [6, 2], Tanh, rng)
     x = normal(rng, 300, 5)
@@ -244,7 +255,7 @@ def taught():
     everything = np.arange(len(table))
     model = Model.untrained(
         table, everything, layers=config.layers, loss=config.loss_for(table.task), rng=rng,
-        encoding=config.encoding(),
+        encoding=config.feature_encoding(),
     )  # fmt: skip
     rows = model.rows(table, everything)
     known = Rows(rows.features[:1200], rows.targets[:1200])

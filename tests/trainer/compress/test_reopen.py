@@ -46,6 +46,7 @@ def same_model(opened, trained):
         layer.activation.name for layer in dense_layers(wanted)
     ]
     assert (mine.threshold, mine.temperature) == (theirs.threshold, theirs.temperature)
+    assert (mine.positive, mine.logit_bias) == (theirs.positive, theirs.logit_bias)
     assert (mine.task, mine.logarithmic) == (theirs.task, theirs.logarithmic)
     records = trained.table.records.take(trained.parts.test)
     answers, expected = mine.answers(records), replace(theirs, network=wanted).answers(records)
@@ -67,6 +68,8 @@ def test_threshold_and_temperature_are_those_that_were_chosen(reopened):
     model = reopened("tumours").model
     assert model.threshold != 0.5
     assert model.temperature != 1
+    assert model.logit_bias is not None
+    assert model.positive_class == "malignant"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from serving.repository import Repository
 from serving.runtime import Session, prove
 from trainer.choices import Config
 from trainer.compress import run
-from trainer.compress.goal import Goal
+from trainer.compress.goal import Goal, GoalError
 from trainer.compress.run import compress
 from trainer.evaluate import Judgement
 from trainer.export.parity import ParityError
@@ -98,8 +98,9 @@ def test_what_it_says_outlasts_being_written(kind, compressed):
     manifest = Manifest.model_validate_json(text)
     assert manifest == found.bundle.manifest
     assert manifest.compression == found.compression
-    same = {"inputs", "classes", "threshold", "temperature", "training", "metrics", "intervals",
-            "baselines", "data", "example", "parameters", "task", "aim"}  # fmt: skip
+    same = {"inputs", "classes", "positive", "threshold", "temperature", "logit_bias",
+            "training", "metrics", "intervals", "baselines", "data", "example", "parameters",
+            "task", "aim", "aim_unmet", "class_shares"}  # fmt: skip
     before = dense.manifest.model_dump()
     assert all(manifest.model_dump()[name] == before[name] for name in same)
     assert manifest.files["reference.json"] == dense.manifest.files["reference.json"]
@@ -235,6 +236,13 @@ def test_options_show_in_what_is_written(compressed, copied):
     assert reduced.bundle.manifest.variants["int8"].bits == 7
     whole = [a for a in numbers_of(reduced.bundle.graph("int8")).values() if a.dtype == np.int8]
     assert max(int(np.abs(a.astype(int)).max()) for a in whole) <= 63
+
+
+def test_compress_no_reduce_range_where_8_bits_overflow_refused(copied, monkeypatch):
+    monkeypatch.setattr(run, "overflows_with_8_bits", lambda: True)
+    monkeypatch.setattr(run, "reopen", None)
+    with pytest.raises(GoalError, match="leave it out"):
+        done(copied("iris"), reduce_range=False)
 
 
 def test_a_place_that_cannot_be_written_to_is_named_before_the_work(copied, monkeypatch):

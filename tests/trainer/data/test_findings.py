@@ -116,6 +116,18 @@ def test_columns_that_tell_rows_apart_are_identifiers(rng, target, noise):
     assert "row (420 different values in 420)" in found["identifier_column"].detail
 
 
+def test_columns_too_sparse_to_judge_hide_none_behind_them(rng, target, noise):
+    few = np.where(np.arange(N) % 100 == 0, noise, np.nan)
+    kept = np.where(np.arange(N) % 100 == 0, "a note", "")
+    found = found_in(
+        table_of(
+            target, few=few, kept=kept, noise=noise, user_id=rng.permutation(N), row=np.arange(N)
+        )
+    )
+    assert found["identifier_column"].columns == ("user_id", "row")
+    assert found["mostly_missing_column"].columns == ("few", "kept")
+
+
 def test_columns_of_one_value_in_the_training_rows_are_constant(rng, target, noise):
     parts = Split(np.arange(400), np.arange(400, 500), np.arange(500, N))
     gaps = rng.random(N) < 0.5
@@ -395,3 +407,41 @@ def test_a_large_table_is_searched_in_memory_for_a_few_row_numbers_a_row(rng):
     tracemalloc.stop()
     fixed = 60e6  # the sample, and the rows that are hashed in one go
     assert peak < 6 * 8 * n + fixed
+
+
+def test_class_variants_are_named_with_their_rows(noise):
+    words = np.array(["Yes", "yes", "no", "No thanks", "no  thanks"])
+    target = np.resize(words, N)
+    (finding,) = [
+        f for f in find_named(table_of(target, noise=noise)) if f.name == "class_variants"
+    ]
+    assert finding.columns == ("y",)
+    assert finding.detail.endswith(
+        ": 'No thanks' (120) and 'no  thanks' (120), 'Yes' (120) and 'yes' (120)"
+    )
+    assert "class_variants" not in {f.name for f in find_named(table_of(["a", "b"] * 300, x=noise))}
+
+
+def test_category_variants_are_named_with_their_training_rows(target, noise):
+    town = np.resize(np.array(["Oslo", "oslo", "Bergen"]), N)
+    table = table_of(target, noise=noise, town=town)
+    parts = split(table, validation=0.15, test=0.15, seed=0)
+    (finding,) = [f for f in find(table, parts) if f.name == "category_variants"]
+    counts = {word: np.count_nonzero(town[parts.train] == word) for word in ("Oslo", "oslo")}
+    assert finding.columns == ("town",)
+    assert f"town ('Oslo' ({counts['Oslo']}) and 'oslo' ({counts['oslo']}))" in finding.detail
+
+
+@pytest.mark.parametrize(("later", "named"), [("new", True), ("old", False)])
+def test_texts_that_only_evaluation_rows_have_are_named(later, named, target, noise):
+    parts = Split(np.arange(400), np.arange(400, 500), np.arange(500, N))
+    shop = ["old"] * 200 + ["other"] * 250 + [later] * 150
+    found = {f.name: f for f in find(table_of(target, noise=noise, shop=shop), parts)}
+    assert ("unseen_categories" in found) == named
+    if named:
+        assert found["unseen_categories"].columns == ("shop",)
+        assert "shop (75%, such as 'new')" in found["unseen_categories"].detail
+
+
+def find_named(table):
+    return find(table, split(table, validation=0.15, test=0.15, seed=0))

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from trainer.choices import Config
 from trainer.data import tables
 from trainer.data.packages import PACKAGED
 from trainer.data.records import Column
@@ -78,7 +79,7 @@ def test_the_target_may_be_any_column(write):
 @pytest.mark.slow
 def test_a_column_that_turns_to_text_late_is_text(write):
     rows = "\n".join(f"{i},{i % 2}" for i in range(200_000))
-    with pytest.raises(DataError, match="different texts in 'x'.*got 'late' in row 200001"):
+    with pytest.raises(DataError, match="different texts in 'x'.*got 'late' in row 200002"):
         load(write("data.csv", f"x,kind\n{rows}\nlate,1\n"))
 
 
@@ -141,25 +142,73 @@ CSV_FAULTS = [
     ("empty", "", "expected a comma-separated file with a header.*Empty CSV"),
     ("header only", HEAD, "expected rows under the header; got none"),
     ("few rows", HEAD + "1,a\n2,b\n", "expected at least 10 rows.*got 2"),
-    ("ragged", HEAD + BOTH + "1,2,3\n", "got 3 columns instead of 2 in row 21"),
+    ("ragged", HEAD + BOTH + "1,2,3\n", "got 3 columns instead of 2 in row 22"),
     ("semicolons", "x;kind\n1;a\n", "only 'x;kind'; it seems to be separated by semicolons"),
-    ("decimal commas", "x;kind\n1,5;a\n", "separated by semicolons: save it with commas"),
+    (
+        "decimal commas",
+        "x;kind\n1,5;a\n",
+        "separated by semicolons: say --delimiter ';' --decimal ,",
+    ),
     ("no header", "39,13.5,a\n" * 20, "names in the first line; got the numbers '39', '13.5'"),
-    ("index", ",x,kind\n" + "1,2,a\n", "a name for every column; got none for column 1"),
+    ("no index", ",x,kind\n" + "3,2,a\n", "none for column 1; .*with --drop ''"),
     ("empty column", HEAD + ",a\n" * 20, "'x'; got no value at all; leave it out with --drop x"),
     (
         "gap in the target",
         HEAD + BOTH + "1,\n",
-        "row of 'kind'; got 1 missing, the first in row 21",
+        "row of 'kind'; got 1 missing, the first in row 22",
     ),
-    ("too large", HEAD + BOTH + "1e39,a\n", "float32 can hold in 'x'; got '1e39' in row 21"),
-    ("infinite", HEAD + BOTH + "-inf,a\n", "finite numbers in 'x'; got '-inf' in row 21"),
+    ("too large", HEAD + BOTH + "1e39,a\n", "float32 can hold in 'x'; got '1e39' in row 22"),
+    ("infinite", HEAD + BOTH + "-inf,a\n", "finite numbers in 'x'; got '-inf' in row 22"),
     ("twice named", "x,x,kind\n" + "1,1,a\n" * 10, "expected distinct column names; got"),
     ("one class", HEAD + "1,a\n" * 20, "expected at least two classes in kind; got only"),
     ("rare class", HEAD + BOTH + "1,c\n", "at least 5 rows of every class of kind.*fewer of c"),
     ("only a target", "kind\n" + "a\n" * 20, "expected columns beside the target"),
     ("not utf-8", (HEAD + BOTH).encode() + b"1,\xff\n", "got a byte that is not in line 22"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            {"target": "kind"},
+            "values in 'a', 'b, c', 'd'; .*; leave them out with --drop 'a,\"b, c\",d'",
+        ),
+        ({"target": "a"}, "values in the target 'a'; .*; say another column with --target"),
+        ({"target": "kind", "group": "d"}, "values in the group 'd'; .* with --group"),
+        ({"target": "kind", "time": "d"}, "values in the time 'd'; .* with --time"),
+    ],
+)
+def test_all_columns_without_a_value_are_named_at_once(said, message, write):
+    rows = "".join(f",{i},,{'ab'[i % 2]},\n" for i in range(20))
+    path = write("data.csv", f'a,x,"b, c",kind,d\n{rows}')
+    with pytest.raises(DataError, match=message):
+        load(path, Reading(**said))
+    drop = Config(data=path, target="kind", drop='a,"b, c",d').reading()
+    assert load(path, drop).records.names == ("x",)
+
+
+@pytest.mark.parametrize("drop", ["Revenue, USD", '"Revenue, USD"', ["Revenue, USD"]])
+def test_a_column_with_a_comma_in_its_name_is_dropped(drop, write):
+    rows = "".join(f"{i},{i % 5},{'ab'[i % 2]}\n" for i in range(20))
+    path = write("data.csv", f'"Revenue, USD",x,kind\n{rows}')
+    reading = Config.model_validate({"data": path, "drop": drop}).reading()
+    assert load(path, reading).records.names == ("x",)
+
+
+def test_a_target_that_is_meant_for_numbers_is_not_called_rare_classes(write):
+    rows = "".join(f'{i},"{i},5"\n' for i in range(20))
+    path = write("data.csv", f"x,price\n{rows}")
+    with pytest.raises(DataError, match="5 rows of every class.*decimal comma; say --decimal ,"):
+        load(path)
+    target = load(path, Reading(decimal=",")).target
+    assert target.ravel().tolist() == [i + 0.5 for i in range(20)]
+
+
+@pytest.mark.parametrize("said", [{"decimal": ","}, {"delimiter": ";"}, {"encoding": "utf-8"}])
+def test_how_a_file_is_written_is_not_said_of_built_in_data(said):
+    with pytest.raises(DataError, match="which only a CSV file has"):
+        load("iris", Reading(**said))
 
 
 @pytest.mark.parametrize(("name", "content", "message"), CSV_FAULTS, ids=[f[0] for f in CSV_FAULTS])

@@ -6,7 +6,7 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from trainer.data.records import Records
 from trainer.data.sources import load
-from trainer.data.splits import class_codes, split
+from trainer.data.splits import class_codes, hold_out, split
 from trainer.data.tables import DataError, Table
 
 
@@ -89,6 +89,14 @@ def test_classes_and_places_are_those_of_unique(rng):
         found, codes = class_codes(target)
         np.testing.assert_array_equal(found, classes)
         np.testing.assert_array_equal(codes, places)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.6])
+def test_the_share_held_out_is_that_of_the_rows_given(share):
+    table, rows = load("moons"), np.arange(40, 240)
+    learned, held = hold_out(table, rows, share=share, seed=3)
+    assert len(held) == round(200 * share)
+    np.testing.assert_array_equal(np.sort(np.concatenate([learned, held])), rows)
 
 
 def test_a_split_takes_memory_for_a_few_row_numbers_a_row(rng):

@@ -3,6 +3,7 @@ import pytest
 from sklearn import metrics
 
 from trainer.evaluate import Judgement, leading, measure
+from trainer.evaluate.metrics import never_answered
 
 
 def judged(task, truth, classes=None, **answers):
@@ -97,3 +98,61 @@ def test_pinball_losses_lean_to_either_side():
     found = measure("regression", truth, low, None)
     assert found["pinball_90"] == pytest.approx(0.9 * 4)
     assert found["pinball_10"] == pytest.approx(0.1 * 4)
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_measure_two_classes_gives_the_positive_classs_own_figures(positive, rng):
+    truth, label = (rng.random(200) < 0.2).astype(int), (rng.random(200) < 0.3).astype(int)
+    p = rng.dirichlet([1, 1], 200)
+    answers = {"label": label, "probabilities": p}
+    found = measure("binary", truth, answers, np.array([0, 1]), positive)
+    for name, function in (
+        ("precision", metrics.precision_score), ("recall", metrics.recall_score),
+        ("f1", metrics.f1_score),
+    ):  # fmt: skip
+        assert found[f"positive_{name}"] == function(truth, label, pos_label=positive)
+        assert found[name] == pytest.approx(function(truth, label, average="macro"))
+    area = metrics.average_precision_score(truth == positive, p[:, positive])
+    assert found["pr_auc"] == pytest.approx(area)
+
+
+def test_measure_positive_class_never_answered_scores_zero():
+    answers = {"label": np.zeros(4, int), "probabilities": np.tile([0.9, 0.1], (4, 1))}
+    found = measure("binary", np.array([0, 0, 0, 1]), answers, np.array([0, 1]))
+    assert [found[f"positive_{name}"] for name in ("precision", "recall", "f1")] == [0, 0, 0]
+
+
+def test_measure_no_row_of_the_positive_class_leaves_its_figures_out():
+    answers = {"label": np.array([0, 1]), "probabilities": np.array([[0.9, 0.1], [0.2, 0.8]])}
+    found = measure("binary", np.zeros(2, int), answers, np.array([0, 1]))
+    assert not [name for name in found if name.startswith("positive")]
+
+
+def test_measure_more_than_two_classes_has_no_positive_one(rng):
+    answers = {"label": np.array([0, 1, 2]), "probabilities": rng.dirichlet([1, 1, 1], 3)}
+    found = measure("multiclass", np.array([0, 1, 2]), answers, np.arange(3))
+    assert not [name for name in found if name.startswith("positive")]
+
+
+@pytest.mark.parametrize(("answer", "r2"), [(2.0, 1.0), (2.5, 0.0)])
+def test_measure_one_row_of_values_has_finite_metrics(answer, r2):
+    found = measure("regression", np.array([[2.0]]), {"value": np.array([[answer]])}, None)
+    assert found["r2"] == r2
+    assert all(np.isfinite(list(found.values())))
+
+
+def test_never_answered_names_classes_with_rows_that_no_answer_is():
+    classes = np.array(["a", "b", "c", "d"])
+    truth, label = np.array(["a", "b", "b", "c"]), np.array(["a", "c", "a", "c"])
+    assert never_answered(truth, label, classes) == ["b"]  # there is no row of d
+
+
+def test_two_classes_are_ranked_by_the_second_alone(rng):
+    truth = np.array([0, 0, 0, 0, 0, 0, 0, 1, 0, 1])
+    p = np.arange(10) / 10
+    found = measure("binary", truth, {"label": (p >= 0.5).astype(int),
+                                      "probabilities": np.column_stack([1 - p, p])},
+                    np.arange(2))  # fmt: skip
+    # The positives are first and third from the top: a precision of 1 and of 2/3.
+    assert found["pr_auc"] == pytest.approx((1 + 2 / 3) / 2)
+    assert found["roc_auc"] == pytest.approx(15 / 16)

@@ -28,10 +28,10 @@ def repeated(count, truth, answers):
     }
 
 
-def assert_as_repeated(task, truth, answers, classes, counts):
-    found = recount(task, truth, answers, classes)(counts)
+def assert_as_repeated(task, truth, answers, classes, counts, positive=1):
+    found = recount(task, truth, answers, classes, positive)(counts)
     for i, count in enumerate(counts.T):
-        expected = measure(task, *repeated(count, truth, answers), classes)
+        expected = measure(task, *repeated(count, truth, answers), classes, positive)
         for name, value in expected.items():
             assert found[name][i] == pytest.approx(value, rel=1e-10, abs=1e-10), name
         missing = [name for name in found if name not in expected]
@@ -44,6 +44,17 @@ def test_metrics_of_classes_are_those_of_the_repeated_rows(k, names, ties, rng):
     truth, answers, classes = answered(rng, 80, k, names, ties=ties)
     task = "binary" if k == 2 else "multiclass"
     assert_as_repeated(task, truth, answers, classes, drawn(rng, 80, 12))
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_recount_speaks_of_the_positive_class(positive, rng):
+    truth, answers, classes = answered(rng, 40, 2)
+    counts = drawn(rng, 40, 6)
+    counts[truth == 0, 0] = 0
+    counts[truth == 1, 1] = 0
+    counts[answers["label"] == 1, 2] = 0
+    counts[answers["label"] == 0, 3] = 0
+    assert_as_repeated("binary", truth, answers, classes, counts, positive)
 
 
 def test_areas_are_scikit_learns_with_weights(rng):

@@ -59,6 +59,15 @@ def test_it_lies_midway_between_the_probabilities_it_parts():
     assert choose(Aim.parse("f1"), np.array([False, True, True, True]), p) == np.float32(0.175)
 
 
+@pytest.mark.parametrize(
+    "p", [[0.1, 0.25, 0.75, 0.9], [0.5, 0.5, 0.5, 0.5], [0.01, 0.2, 0.4, 0.98]]
+)
+def test_where_alarms_or_misses_cost_too_much_there_are_none(p):
+    p, positive = np.float32(p), np.array([True, False, True, False])
+    assert (p < choose(Aim.parse("cost=1000:1"), positive, p)).all()
+    assert (p >= choose(Aim.parse("cost=1:1000"), positive, p)).all()
+
+
 def test_of_as_good_ones_the_nearest_to_a_half_is_taken():
     positive = np.array([False, True, False, True])
     for p, t in (([0.1, 0.2, 0.4, 0.8], 0.6), ([0.2, 0.6, 0.8, 0.9], 0.4)):
@@ -101,11 +110,13 @@ def test_dearer_misses_lower_it(rng):
 def test_an_aim_out_of_reach_says_how_near_one_comes():
     p, positive = np.float32([0.1, 0.4, 0.6, 0.8]), np.array([True, False, True, False])
     with pytest.raises(
-        ValueError, match="precision of at least 0.9 on these rows; got 0.5 at best"
+        ValueError, match="precision of at least 0.9 on the validation rows; got 0.5 at best"
     ):
         choose(Aim.parse("recall@precision=0.9"), positive, p)
     p[0] = 0  # which no threshold above 0 reaches
-    with pytest.raises(ValueError, match="recall of at least 0.8 on these rows; got 0.5 at best"):
+    with pytest.raises(
+        ValueError, match="recall of at least 0.8 on the validation rows; got 0.5 at best"
+    ):
         choose(Aim.parse("precision@recall=0.8"), positive, p)
 
 

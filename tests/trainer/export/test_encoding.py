@@ -1,13 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pandas as pd
 import pytest
 
 from serving.runtime import Session
-from trainer.data.preprocess import Encoding
+from trainer.data.preprocess import Encoding, Scaler
 from trainer.data.preprocess.dates import FIRST, LAST
-from trainer.data.records import Column, Records
-from trainer.data.tables import DataError, make_table
+from trainer.data.records import Column, Records, input_names
+from trainer.data.tables import make_table
 from trainer.export.graph import build_graph
 from trainer.export.parity import check_parity, tolerances
 from trainer.model import Model
@@ -54,6 +56,33 @@ def test_mixed_columns_answer_as_numpy_does(scaling, one_hot, rng):
     found = check_parity(model, Session(build_graph(model)), rows, rows.take(slice(0)))
     assert found.max_abs < 1e-6
     assert found.label_agreement == 1
+
+
+@pytest.mark.parametrize("offset, scale, nodes", [
+    ([0, 0], [4, 4], {"Sub", "Div"}),
+    ([0, 0], [1, 4], {"Sub", "Div"}),
+    ([3, 0], [1, 1], {"Sub", "Div"}),
+    ([0, 0], [1, 1], set()),
+])  # fmt: skip
+def test_numbers_are_scaled_unless_it_would_change_none(offset, scale, nodes, rng):
+    rows = Records.of_numbers(["a", "b"], rng.normal(2, 3, size=(ROWS, 2)))
+    model = model_of(rows, rng)
+    scaler = Scaler(np.array(offset, np.float32), np.array(scale, np.float32))
+    numbers = replace(model.encoder.numbers, scaler=scaler)
+    model = replace(model, encoder=replace(model.encoder, numbers=numbers))
+    graph = build_graph(model)
+    made = {node.op_type for node in onnx.load_from_string(graph).graph.node}
+    assert made & {"Sub", "Div"} >= nodes
+    assert any("offset" in i.name for i in onnx.load_from_string(graph).graph.initializer) == bool(
+        nodes
+    )
+    # By hand, so that the two cannot be wrong alike.
+    dense, last = model.network.layers
+    x = (rows.numbers.astype(np.float64) - offset) / scale
+    z = np.maximum(x @ dense.W + dense.b, 0) @ last.W + last.b
+    got = Session(graph).run(rows.inputs())["probabilities"][:, 1]
+    np.testing.assert_allclose(got, 1 / (1 + np.exp(-z[:, 0])), atol=1e-5)
+    assert check_parity(model, Session(graph), rows, rows.take(slice(0))).max_abs < 1e-6
 
 
 def test_the_graph_takes_one_input_a_column_as_it_comes(rng):
@@ -120,6 +149,20 @@ def test_a_column_may_have_the_name_of_something_inside(name, rng):
 
 
 @pytest.mark.parametrize("name", ["label", "probabilities", "value"])
-def test_a_column_of_the_name_of_an_answer_is_refused(name, rng):
-    with pytest.raises(DataError, match=f"of other names than those of the answers; got {name}"):
-        build_graph(model_of(records(rng, name=name), rng))
+def test_a_column_of_the_name_of_an_answer_is_an_input_of_another_name(name, rng):
+    rows = records(rng, name=name)
+    model = model_of(rows, rng)
+    graph = build_graph(model)
+    inputs = [i.name for i in onnx.load_from_string(graph).graph.input]
+    assert inputs == ["few", f"{name}_input", "many", "yes", "when"]
+    check_parity(model, Session(graph), rows, rows.take(slice(0)))
+
+
+def test_names_of_inputs_are_distinct_whatever_the_columns_are_called():
+    names = ["label", "label_input", "label_input_", "value", "features", "probabilities", "x"]
+    found = input_names([Column(name, "category") for name in names])
+    assert found == {
+        "label": "label_input__", "label_input": "label_input", "label_input_": "label_input_",
+        "value": "value_input", "features": "features", "probabilities": "probabilities_input",
+        "x": "x",
+    }  # fmt: skip

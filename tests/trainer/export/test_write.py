@@ -1,8 +1,5 @@
-import json
+import itertools
 import os
-import signal
-import subprocess
-import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,9 +7,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from serving.bundle import MANIFEST, Bundle, Manifest, versions
-from serving.runtime import prove
+from serving.bundle import MANIFEST, Bundle, Manifest, names, versions
+from tests.killed import every_moment, restore, tree
+from trainer.cli import main
 from trainer.export.write import BUILDING, require_writable, write_bundle
+from trainer.fit.arrays import read_arrays
+from trainer.runs import RunError, read_run
 
 
 @pytest.fixture
@@ -72,29 +72,13 @@ def test_writers_at_once_get_a_version_each(tmp_path, template):
     assert not (tmp_path / "digits" / BUILDING).exists()
 
 
-def test_a_reader_never_sees_half_a_version(tmp_path, shipped):
-    whole = Bundle.open(shipped / "digits" / "1")
-    files = {file: whole.content(file) for file in whole.sums}
-    with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(
-            lambda: [write_bundle(tmp_path, "digits", files, numbered(whole.manifest), accept)
-                     for _ in range(40)]
-        )  # fmt: skip
-        seen = set()
-        while not writing.done():
-            for version in set(versions(tmp_path / "digits")) - seen:
-                bundle = Bundle.open(tmp_path / "digits" / str(version))
-                assert all(bundle.content(file) for file in bundle.sums)
-                seen.add(version)
-        writing.result()
-    assert len(seen) > 1
-
-
 def test_everything_is_on_disk_before_the_version_appears(tmp_path, template, monkeypatch):
     steps = []
 
     def fsync(handle, call=os.fsync):
-        steps.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        steps.append(path.name)
+        assert path.is_dir() or path.stat().st_size  # what was written has left the process
         call(handle)
 
     def rename(path, target, call=Path.rename):
@@ -139,140 +123,77 @@ def test_a_manifest_that_no_one_could_read_leaves_nothing(tmp_path, template):
     assert list((tmp_path / "digits").iterdir()) == []
 
 
-# Forks a writer for each line it reads, which is killed at the step that the line names, and
-# answers with the writer's exit status and steps.
-KILLED_AT_STEP = """
-import os, pathlib, signal, sys
-from serving.bundle import Bundle
-from trainer.export import write
-
-source, models = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-steps = fatal = 0
-
-def counted(function):
-    def step(*args, **kwargs):
-        global steps
-        steps += 1
-        if steps == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return step
-
-# Every call of the writer that reaches the disk.
-os.fsync = counted(os.fsync)
-pathlib.Path.open = counted(pathlib.Path.open)
-pathlib.Path.mkdir = counted(pathlib.Path.mkdir)
-pathlib.Path.rename = counted(pathlib.Path.rename)
-
-bundle = Bundle.open(source)
-files = {file: (source / file).read_bytes() for file in bundle.sums}
-for line in sys.stdin:
-    if child := os.fork():
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print("ended", status, flush=True)
-        continue
-    steps, fatal = 0, int(line)
-    write.write_bundle(models, "digits", files,
-                       lambda v: bundle.manifest.model_copy(update={"version": v}),
-                       lambda built: None)
-    print("steps", steps, flush=True)
-    os._exit(0)
-"""
+# Killed at any moment; what is left then is also what a reader sees who comes at that moment
 
 
-def test_a_writer_killed_at_any_step_leaves_no_half_written_version(tmp_path, shipped, processes):
-    source, models = shipped / "digits" / "1", tmp_path / "models"
-    writers = processes.start(
-        [sys.executable, "-c", KILLED_AT_STEP, source, models],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+@pytest.mark.parametrize("first, stage", [(True, False), (False, False), (False, True)])
+def test_write_bundle_killed_at_any_moment_leaves_whole_versions_only(
+    first, stage, tmp_path, template
+):
+    models, folder = tmp_path / "models", tmp_path / "models" / "digits"
+    files = {"a.bin": b"some bytes", "b.bin": bytes(300)}
 
-    def run(fatal):
-        """The exit status of a writer, and its steps if it came to its end."""
-        writers.stdin.write(f"{fatal}\n")
-        writers.stdin.flush()
-        steps = None
-        for line in writers.stdout:
-            what, number = line.split()
-            if what == "ended":
-                return int(number), steps
-            steps = int(number)
-        raise AssertionError("the process ended")
+    def write(**options):
+        return write_bundle(models, "digits", files, numbered(template), accept, **options)
 
-    run(0)
-    _, steps = run(0)  # when the model's folder is there already
-    assert steps >= 12
-    for fatal in range(1, steps + 1):
-        before = versions(models / "digits")
-        assert run(fatal) == (-signal.SIGKILL, None)
-        for version in versions(models / "digits"):
-            _assert_whole(models / "digits" / str(version))
-        assert len(versions(models / "digits")) - len(before) in (0, 1)
-    # and the next one is not in the way of what they left
-    assert run(0)[0] == 0
-    assert not (models / "digits" / BUILDING).exists()
-
-
-def _assert_whole(path):
-    bundle = Bundle.open(path)
-    for file in bundle.sums:
-        bundle.content(file)
-    assert prove(bundle, "fp32").passed
+    if first:
+        models.mkdir()
+    else:
+        write()
+    with every_moment(models) as moments:
+        written = write(stage=stage)
+    assert moments.calls == {"mkdir", "write", "fsync", "rename"}
+    assert len(moments.states) >= 3 * 3  # each file empty, half and whole
+    seen = []
+    for state in moments.states:
+        restore(state, models)
+        there = sorted(path.name for path in folder.glob("[!.]*"))
+        seen.append(there)
+        for name in there:
+            content = tree(folder / name)
+            assert Bundle.open(folder / name).path.name == name
+            assert content.pop(MANIFEST) is not None
+            assert content == files
+        assert names(models) == (["digits"] if versions_of(folder) else [])
+        # The next one removes what was left.
+        following = write()
+        assert int(following.name) == len(there) + 1
+        assert sorted(path.name for path in folder.iterdir()) == sorted([*there, following.name])
+    before = [] if first else ["1"]
+    assert [there for there, _ in itertools.groupby(seen)] == [before, [*before, written.name]]
 
 
-# Forks a fit for each line it reads, which is killed at the event of the interpreter that the line
-# names, of those that open, make, rename or remove something below the repository.
-KILLED_AT_EVENT = """
-import os, signal, sys
-from serving.runtime import timing
-from trainer.cli import main
-
-timing.TIMED_RUNS = 3
-models, events, fatal = sys.argv[1], 0, 0
-command = ["fit", "wine", "--models", models, "--epochs", "3", "--skip-baselines"]
-
-def count(event, arguments):
-    global events
-    if fatal and event in ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"):
-        if any(str(argument).startswith(models) for argument in arguments):
-            events += 1
-            if events == fatal:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-sys.addaudithook(count)
-main(command, standalone_mode=False)  # so that all is imported before the first fork
-for line in sys.stdin:
-    if not (child := os.fork()):
-        fatal = int(line)
+def test_fit_killed_at_any_moment_leaves_whole_versions_and_runs(tmp_path):
+    """All that `trainer fit` writes: a checkpoint, the bundle, and what it keeps of the run."""
+    models, runs = tmp_path / "models", tmp_path / "runs"
+    command = [
+        "fit", "moons", "--models", str(models), "--runs", str(runs), "--epochs", "2", "--hidden",
+        "4", "--skip-baselines", "--checkpoint", str(tmp_path / "state.npz"),
+    ]  # fmt: skip
+    with every_moment(tmp_path) as moments:
         main(command, standalone_mode=False)
-        os._exit(0)
-    print("ended", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
+    assert moments.calls == {"mkdir", "write", "fsync", "rename", "unlink"}
+    last, found = tree(models / "moons" / "1"), set()
+    for state in moments.states:
+        restore(state, tmp_path)
+        try:
+            checkpoint = len(read_arrays(tmp_path / "state.npz")) > 0
+        except FileNotFoundError:
+            checkpoint = False
+        try:
+            run = len(read_run(runs / "moons" / "1").history) == 2
+        except RunError:
+            assert not (runs / "moons" / "1").exists()
+            run = False
+        for version in versions_of(models / "moons"):
+            assert tree(models / "moons" / str(version)) == last
+        found.add((checkpoint, versions_of(models / "moons") == [1], run))
+    assert found == {
+        (False, False, False), (True, False, False), (True, True, False), (False, True, False),
+        (False, True, True),
+    }  # fmt: skip
 
 
-def test_fit_killed_at_any_moment_leaves_no_half_written_version(tmp_path, processes):
-    fits = processes.start(
-        [sys.executable, "-c", KILLED_AT_EVENT, tmp_path],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-
-    def is_killed_at(event):
-        fits.stdin.write(f"{event}\n")
-        fits.stdin.flush()
-        status = next(int(line.split()[1]) for line in fits.stdout if line.startswith("ended"))
-        assert status in (0, -signal.SIGKILL)
-        return status != 0
-
-    event = 1
-    while is_killed_at(event):
-        assert_no_half_written_version(tmp_path)
-        event += 1
-    assert event > 8
-    assert_no_half_written_version(tmp_path)
-
-
-def assert_no_half_written_version(tmp_path):
-    for version in versions(tmp_path / "wine"):
-        _assert_whole(tmp_path / "wine" / str(version))
-    for path in tmp_path.rglob(MANIFEST):
-        assert path.parent.name == BUILDING or json.loads(path.read_text())
+def versions_of(folder):
+    """The versions of a model, of which there are none before its folder is made."""
+    return versions(folder) if folder.exists() else []

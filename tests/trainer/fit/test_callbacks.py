@@ -38,10 +38,15 @@ def a_run(epochs, rng):
                epochs=epochs, batch_size=1, rng=rng)  # fmt: skip
 
 
-def replay(callback, losses, rng):
-    """A run with these validation losses, whose weights are the number of the epoch."""
+def replay(callback, losses, rng, state=None):
+    """A run with these validation losses, whose weights are the number of the epoch.
+
+    A state is brought back where a checkpoint does it: once the run has started.
+    """
     run = a_run(len(losses), rng)
     callback.on_start(run)
+    if state is not None:
+        callback.restore(state)
     for number, loss in enumerate(losses, start=1):
         run.network.parameters[...] = number
         run.history.append(Epoch(number, 1.0, loss))
@@ -147,11 +152,10 @@ def test_a_resumed_model_checkpoint_remembers_its_best(rng, tmp_path):
     first = ModelCheckpoint(tmp_path / "best.npz")
     replay(first, [1], rng)
     second = ModelCheckpoint(tmp_path / "best.npz")
-    second.restore(first.state())
-    replay(second, [2], rng)
+    replay(second, [2], rng, first.state())
     assert second.state()["best"] == 1
     before = (tmp_path / "best.npz").stat().st_mtime_ns
-    replay(second, [1], rng)
+    replay(second, [1], rng, second.state())
     assert (tmp_path / "best.npz").stat().st_mtime_ns == before
 
 

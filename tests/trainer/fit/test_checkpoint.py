@@ -1,15 +1,14 @@
 import io
+import itertools
 import os
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tests.killed import every_moment, restore
 from trainer.cli import main
-from trainer.fit.arrays import write_arrays
+from trainer.fit.arrays import read_arrays, write_arrays
 from trainer.fit.callbacks import EarlyStopping
 from trainer.fit.checkpoint import Checkpoint, CheckpointError, content
 from trainer.fit.loop import Callback, Rows, Run
@@ -159,49 +158,65 @@ def test_saves_within_an_epoch_are_seconds_apart(tmp_path, monkeypatch):
         Checkpoint(tmp_path / "run.npz", every=0)
 
 
-STOPPED_AT_THIRD_SAVE = """
-import os, signal, sys
-from trainer.cli import main
-from trainer.fit.checkpoint import Checkpoint
-
-saves = 0
-
-def save(self, run, real=Checkpoint._save):
-    global saves
-    real(self, run)
-    saves += 1
-    if saves == 3:
-        os.kill(os.getpid(), signal.SIGSTOP)
-
-Checkpoint._save = save
-main(sys.argv[1:])
-"""
+def test_saves_are_as_many_steps_apart_as_was_said(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(Checkpoint, "_save", lambda self, run: saved.append(run.steps))
+    a_run(callbacks=[Checkpoint(tmp_path / "run.npz", every=3)]).go()
+    assert saved == [3, 4, 6, 8, 9, 12, 12, 15, 16]  # and after each epoch of four
 
 
-def test_fit_killed_and_started_again_ends_in_the_same_graph(tmp_path, processes):
-    def command(name):
-        return ["fit", "digits", "--models", str(tmp_path), "--name", name, "--dropout", "0.2",
-                "--epochs", "6", "--patience", "6", "--skip-baselines"]  # fmt: skip
-
-    def fit(*arguments):
-        done = CliRunner().invoke(main, arguments)
-        assert done.exit_code == 0, done.output
-
-    fit(*command("whole"))
+@pytest.mark.slow
+def test_fit_killed_and_started_again_ends_in_the_same_graph(tmp_path):
     checkpoint = tmp_path / "run.npz"
-    again = [*command("killed"), "--checkpoint", str(checkpoint)]
-    # It stops itself at its third save, where it is killed, so that it is never too late.
-    process = processes.start(
-        [sys.executable, "-c", STOPPED_AT_THIRD_SAVE, *again],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    _, status = os.waitpid(process.pid, os.WUNTRACED)
-    assert os.WIFSTOPPED(status)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    assert checkpoint.exists()
-    assert not (tmp_path / "killed" / "1").exists()
-    fit(*again)
-    whole, killed = ((tmp_path / n / "1" / "model.onnx").read_bytes() for n in ("whole", "killed"))
-    assert whole == killed
-    assert not checkpoint.exists()  # done with
+
+    def fit(name, *more):
+        """The graph, and each state that the disk was in."""
+        command = ["fit", "wine", "--models", str(tmp_path), "--name", name, "--dropout", "0.2",
+                   "--hidden", "8", "--epochs", "6", "--skip-baselines", *more]  # fmt: skip
+        with every_moment(tmp_path) as moments:
+            done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+        assert not checkpoint.exists()  # done with
+        return (tmp_path / name / "1" / "model.onnx").read_bytes(), moments.states
+
+    def saves(states):
+        return list(dict.fromkeys(state[checkpoint.name] for state in states
+                                  if checkpoint.name in state))  # fmt: skip
+
+    whole, _ = fit("whole")
+    _, states = fit("killed", "--checkpoint", str(checkpoint))
+    assert len(saves(states)) == 6
+    # Killed while it kept its state for the third time.
+    second = [s for s in states if s.get(checkpoint.name) == saves(states)[1]][1]
+    assert f".{checkpoint.name}.building" in second
+    assert "killed/1" not in second
+    restore(second, tmp_path)
+    graph, states = fit("killed", "--checkpoint", str(checkpoint))
+    assert graph == whole
+    assert len(saves(states)) == 1 + 4  # of the third epoch and those after it
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_write_arrays_killed_at_any_moment_leaves_the_old_file_or_the_new_one(first, tmp_path):
+    path, old, new = tmp_path / "a.npz", {"x": np.arange(5)}, {"x": np.arange(3) + 7.5}
+    if not first:
+        write_arrays(path, old)
+    with every_moment(tmp_path) as moments:
+        write_arrays(path, new)
+    assert moments.calls == {"write", "fsync", "rename"}
+    found = []
+    for state in moments.states:
+        restore(state, tmp_path)
+        found.append(read_arrays(path)["x"].tolist() if path.exists() else None)
+        write_arrays(path, old)  # what was left is not in the way
+        assert list(tmp_path.iterdir()) == [path]
+    before = None if first else [0, 1, 2, 3, 4]
+    assert [x for x, _ in itertools.groupby(found)] == [before, [7.5, 8.5, 9.5]]
+
+
+def test_arrays_are_in_the_file_before_the_disk_is_waited_for(tmp_path, monkeypatch):
+    synced = []
+    building = tmp_path / ".a.npz.building"
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(building.read_bytes()))
+    write_arrays(tmp_path / "a.npz", {"x": np.arange(5)})
+    assert synced == [(tmp_path / "a.npz").read_bytes()]

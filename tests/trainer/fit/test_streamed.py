@@ -80,3 +80,10 @@ def test_a_sample_comes_from_all_over(small_buffer):
     places = source.sample().features[:, 0]
     assert places.min() == 0
     assert places.max() == 50 * BLOCK - 1
+
+
+def test_a_buffer_holds_four_batches_however_long_their_rows_are():
+    long, _ = numbered(10 * BLOCK, 1000, row_bytes=2**30)
+    assert len(long.sample()) == 4 * BLOCK  # whole blocks, of 1024 rows
+    small, _ = numbered(10 * BLOCK, 10, row_bytes=2**30)
+    assert len(small.sample()) == BLOCK

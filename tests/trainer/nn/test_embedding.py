@@ -17,6 +17,7 @@ from trainer.nn import (
     check_gradients,
     embedding_width,
 )
+from trainer.nn.layers import embedding
 
 SIZES, UNITS = [7, 3], [4, 2]
 
@@ -58,21 +59,62 @@ def test_it_is_a_dense_layer_without_biases_on_one_hot_columns(passed, rng):
     assert out.shape == (20, layer.outputs(passed + 2)) == (20, passed + 6)
 
 
-# The larger take the other way to add up.
-@pytest.mark.parametrize("n, sizes", [(20, [7, 3]), (200, [5, 2000]), (1, [200_000, 1])])
+@pytest.fixture
+def ways(monkeypatch):
+    """The ways in which gradients were added up, with the sizes of their tables."""
+    taken = []
+    for way in ("product", "sorting"):
+        method = getattr(Embedding, f"_add_by_{way}")
+
+        def spied(layer, chosen, flow, dtable, way=way, method=method):
+            taken.append((way, len(dtable)))
+            method(layer, chosen, flow, dtable)
+
+        monkeypatch.setattr(Embedding, f"_add_by_{way}", spied)
+    return taken
+
+
+@pytest.mark.parametrize("way, most", [("product", 10**9), ("sorting", 0)])
+@pytest.mark.parametrize("n, sizes", [(20, [7, 3]), (200, [5, 2000]), (1, [20_000, 1])])
 @pytest.mark.parametrize("dtype, close", [(np.float32, 2e-5), (np.float64, 1e-13)])
-def test_its_gradient_sums_the_rows_of_each_category(n, sizes, dtype, close, rng):
+def test_its_gradient_sums_the_rows_of_each_category(
+    n, sizes, way, most, dtype, close, rng, ways, monkeypatch
+):
+    monkeypatch.setattr(embedding, "LARGEST_PRODUCT", most)
     net = network(rng, sizes=sizes, dtype=dtype)
     layer = net.layers[0]
-    for _ in range(2):  # nothing is left of the batch before
+    for last in (False, True):  # nothing is left of the batch before
         x = rows(rng, n, sizes, dtype=dtype)
+        # The unknown, twice, and the last category are there, too.
+        x[:2, 3:] = 0
+        x[-1, 3:] = np.array(sizes) - 1 if last else 0
         layer.forward(x, training=True)
         flow = rng.normal(size=(n, 9)).astype(dtype)
         layer.backward(flow.copy(), to_inputs=False)
+    assert ways == [(way, size) for size in sizes] * 2
     for k, columns in enumerate((slice(3, 7), slice(7, 9))):
         expected = np.zeros((sizes[k], UNITS[k]))
         np.add.at(expected, x[:, 3 + k].astype(int), flow[:, columns].astype(np.float64))
+        assert expected[-1].any()
         np.testing.assert_allclose(layer.dtables[k], expected, rtol=close, atol=close)
+
+
+def test_small_tables_are_added_up_by_products_and_large_ones_by_sorting(rng, ways, monkeypatch):
+    monkeypatch.setattr(embedding, "LARGEST_PRODUCT", 20 * 7)
+    net = network(rng, sizes=[7, 8])
+    x = rows(rng, 20, [7, 8])
+    net.loss_and_gradients(x, np.zeros((20, 2)), MeanSquaredError())
+    assert ways == [("product", 7), ("sorting", 8)]
+
+
+def test_the_unknown_category_is_learned_as_any_other(rng):
+    net = network(rng, dtype=np.float32)
+    x = rows(rng, 4, dtype=np.float32)
+    x[:, 3:] = 0
+    adam = Adam(0.01)
+    net.loss_and_gradients(x, np.ones((4, 2), np.float32), MeanSquaredError())
+    adam.step(net.parameters, net.gradients)
+    assert all(table[0].all() for table in net.layers[0].tables)
 
 
 def test_inputs_that_pass_through_get_their_gradient_and_categories_none(rng):

@@ -105,6 +105,14 @@ def test_a_batch_of_one_row_has_no_variance(rng):
     assert net.logits(np.ones((1, 3))).shape == (1, 1)
 
 
+def test_a_batch_of_two_rows_has_one():
+    norm = BatchNorm()
+    Network(1, [norm], rng=np.random.default_rng(0), dtype=np.float64)
+    out = norm.forward(np.array([[1.0], [5.0]]), training=True)
+    np.testing.assert_allclose(out, [[-1], [1]], atol=1e-4)
+    assert norm.variance[0] > 1  # from 1 towards 8
+
+
 def test_impossible_numbers_are_refused():
     with pytest.raises(ValueError, match=r"momentum in \[0, 1\); got 1"):
         BatchNorm(momentum=1)

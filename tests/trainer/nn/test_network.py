@@ -205,8 +205,8 @@ def test_a_training_step_allocates_no_array():
         Dense(256, LeakyReLU(0.1)), Dense(10),
     ]  # fmt: skip
     network = Network(256, layers, rng=rng)
-    x, y = rng.normal(size=(1024, 256)).astype(np.float32), rng.integers(0, 10, 1024)
-    weights = rng.random(1024).astype(np.float32)
+    x, y = rng.normal(size=(256, 256)).astype(np.float32), rng.integers(0, 10, 256)
+    weights = rng.random(256).astype(np.float32)
     loss, penalty, bound = CategoricalCrossEntropy(0.1), Penalty(1e-5, 1e-4), MaxNorm(3.0)
     for optimizer in (Adam(), Nadam(), Nesterov()):
 

@@ -1,5 +1,6 @@
 import copy
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -62,19 +63,92 @@ def test_blocks_change_nothing(name, rng, monkeypatch):
     np.testing.assert_allclose(whole, expected, rtol=1e-10, atol=1e-13)
 
 
+@pytest.fixture
+def updates(monkeypatch):
+    """Names of the updates that were made, `compiled` or `plain`, in their order."""
+    made = []
+
+    def spied(name, update):
+        return lambda *arguments: (made.append(name), update(*arguments))[1]
+
+    compiled = kernels.adam
+    monkeypatch.setattr(kernels, "adam", lambda: spied("compiled", compiled()))
+    monkeypatch.setattr(Adam, "_update", spied("plain", Adam._update))
+    return made
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_the_compiled_update_is_numpys(name, dtype, rng, monkeypatch):
+def test_the_compiled_update_is_numpys(name, dtype, rng, monkeypatch, updates):
     n = kernels.SHORTEST + 13
+    assert n <= BLOCK  # one plain update a step
     theta, curvature = rng.normal(size=n).astype(dtype), rng.uniform(0.1, 3, n).astype(dtype)
     assert kernels.AVAILABLE  # the tests are to be run with the extra `fast`
     compiled = walk(copy.deepcopy(AS_PYTORCH[name]), theta.copy(), curvature)
+    assert updates == ["compiled"] * 10
+    updates.clear()
     monkeypatch.setattr(kernels, "AVAILABLE", False)
     plain = walk(copy.deepcopy(AS_PYTORCH[name]), theta.copy(), curvature)
+    assert updates == ["plain"] * 10
     assert compiled.dtype == plain.dtype == dtype
     digits = 1e-5 if dtype == np.float32 else 1e-12
     np.testing.assert_allclose(compiled, plain, rtol=digits, atol=digits)
+
+
+class FakeNumba:
+    """Compiles nothing, and has no place for a cache."""
+
+    @staticmethod
+    def njit(*, cache=False, **options):
+        assert options == {"fastmath": True, "error_model": "numpy"}
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_the_kernel_walks_as_pytorch_without_a_compiler_or_a_cache(name, torch, monkeypatch):
+    kernel = kernels.adam.__wrapped__  # without what is kept of it
+    monkeypatch.setitem(sys.modules, "numba", FakeNumba)
+    monkeypatch.setattr(kernels, "adam", kernel)
+    monkeypatch.setattr(kernels, "SHORTEST", 1)
+    given = torch["optimizers"]
+    monkeypatch.setattr(Adam, "_update", None)  # NumPy's is not called
+    path = walk(copy.deepcopy(AS_PYTORCH[name]), given["start"].copy(), given["curvature"])
+    np.testing.assert_allclose(path, given["paths"][name], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("more, made", [(-1, "plain"), (0, "compiled")])
+def test_vectors_shorter_than_a_kernel_is_worth_are_numpys(more, made, monkeypatch, updates):
+    monkeypatch.setattr(kernels, "SHORTEST", 8)
+    monkeypatch.setattr(kernels, "adam", lambda: lambda *_: updates.append("compiled"))
+    theta = np.ones(8 + more)
+    Adam(0.1).step(theta, np.ones(8 + more))
+    assert updates == [made]
+    # A gradient check's numbers are complex, which the kernel is not for.
+    updates.clear()
+    Adam(0.1).step(np.ones(8, complex), np.ones(8, complex))
+    assert updates == ["plain"]
+
+
+@pytest.mark.parametrize(
+    "plain, other",
+    [
+        (SGD(0.05), Momentum(0.05, momentum=0)),
+        (SGD(0.05), Nesterov(0.05, momentum=0)),
+        (Adam(0.05), AdamW(0.05, weight_decay=0)),
+        # Dozat's schedule of the momentum is 0 with β₁, and what remains is Adam's.
+        (Adam(0.05, beta1=0), Nadam(0.05, beta1=0, beta2=0.999)),
+        # Without memory all steps are as long as the rate: g / |g|.
+        (RMSprop(0.05, decay=0), Adam(0.05, beta1=0, beta2=0)),
+    ],
+    ids=repr,
+)
+def test_a_share_of_zero_is_the_simpler_rule(plain, other, rng):
+    theta, curvature = rng.normal(size=9), rng.uniform(0.1, 3, 9)
+    paths = [walk(copy.deepcopy(one), theta.copy(), curvature) for one in (plain, other)]
+    np.testing.assert_allclose(paths[1], paths[0], rtol=1e-9)
 
 
 @ALL

@@ -13,15 +13,17 @@ from trainer.nn import (
 )
 
 
-def test_a_penalty_by_hand(rng):
+@pytest.mark.parametrize("l1, l2", [(0.1, 0.01), (0.1, 0), (0, 0.01), (0, 0)])
+def test_a_penalty_by_hand(l1, l2, rng):
     network = Network(2, [Dense(2), Dense(1)], rng=rng, dtype=np.float64)
-    network.parameters[...] = [1, -2, 3, -4, 9, 9, 5, -6, 9]  # the nines are biases
-    penalty = Penalty(l1=0.1, l2=0.01)
-    expected = 0.1 * (1 + 2 + 3 + 4 + 5 + 6) + 0.005 * (1 + 4 + 9 + 16 + 25 + 36)
+    network.parameters[...] = [1, -2, 3, -4, 9, 9, 5, 0, 9]  # the nines are biases
+    penalty = Penalty(l1=l1, l2=l2)
+    expected = l1 * (1 + 2 + 3 + 4 + 5) + l2 / 2 * (1 + 4 + 9 + 16 + 25)
     assert penalty.value(network.weights()) == pytest.approx(expected)
     network.gradients[...] = 1
     assert penalty.value_and_gradient(network.weights()) == pytest.approx(expected)
-    np.testing.assert_allclose(network.gradients, [1.11, 0.88, 1.13, 0.86, 1, 1, 1.15, 0.84, 1])
+    slopes = [l1 + l2, -l1 - 2 * l2, l1 + 3 * l2, -l1 - 4 * l2, 0, 0, l1 + 5 * l2, 0, 0]
+    np.testing.assert_allclose(network.gradients, 1 + np.array(slopes))
 
 
 def test_only_weight_matrices_are_penalised(rng):
@@ -79,6 +81,8 @@ def test_clipping_by_value_cuts_each_entry():
 def test_impossible_numbers_are_refused():
     with pytest.raises(ValueError, match="penalties of at least 0"):
         Penalty(l1=-1)
+    with pytest.raises(ValueError, match="got l1 0.0 and l2 -1"):
+        Penalty(l2=-1)
     with pytest.raises(ValueError, match="limit above 0"):
         MaxNorm(0)
     with pytest.raises(ValueError, match=r"decay in \[0, 1\)"):

@@ -1,8 +1,14 @@
 import json
 import shutil
+import sys
+from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
+from serving.bundle import Candidate, Compression
+from trainer.cli import main
+from trainer.compress.run import Compressed
 from trainer.report import Evidence
 
 
@@ -51,3 +57,50 @@ def test_an_earlier_run_that_led_elsewhere_is_none_of_its(compressed, runs):
 def test_a_later_run_is_none_of_its(compressed, runs):
     rename(runs, 1, 3)
     assert Evidence.gather(compressed.bundle, runs).run is None
+
+
+def compress(*arguments):
+    return CliRunner().invoke(main, ["compress", *map(str, arguments)])
+
+
+@pytest.fixture
+def next_version(made, monkeypatch):
+    """What `compress` writes, without the work: a version of the same graph."""
+    dense = made("digits").bundle
+    manifest = dense.manifest.model_copy(update={"version": 2})
+    candidate = Candidate(
+        name="fp32", bits=32, inputs=64, hidden=[8], parameters=1, size_bytes=1, zipped_bytes=1,
+        latency_us={"1": 1.0}, validation=0.9, drop=0, kept=True,
+    )  # fmt: skip
+    done = Compressed(
+        replace(dense, manifest=manifest),
+        Compression(metric="accuracy", max_drop=0.1, tried=[candidate]),
+        {},
+    )
+    monkeypatch.setattr(
+        sys.modules["trainer.cli.compress"], "run_compression", lambda *_, **__: done
+    )
+    return done.bundle
+
+
+def test_compress_keeps_the_run_for_its_version_where_it_is_told_to(next_version, made, runs):
+    done = compress(made("digits").bundle.path, "--runs", runs, "--json")
+    assert (done.exit_code, done.stderr) == (0, "")
+    shutil.rmtree(runs / "digits" / "1")
+    evidence = Evidence.gather(next_version, runs)
+    assert evidence.run.path == runs / "digits" / "2"
+    assert not list((runs / "digits").glob(".*"))
+
+
+def test_compress_says_that_there_is_no_run_to_keep_if_it_was_asked_to(
+    next_version, made, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    dense = made("digits").bundle.path
+    done = compress(dense, "--runs", tmp_path / "none")
+    assert done.exit_code == 0
+    assert "warning: " in done.stderr
+    assert str(tmp_path / "none") in done.stderr
+    assert f"a running server of {next_version.path.parent.parent} takes it up" in done.stdout
+    assert compress(dense).stderr == ""
+    assert list(tmp_path.iterdir()) == []

@@ -1,24 +1,17 @@
 import json
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+import re
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from serving.bundle import Bundle
+from serving.bundle import MANIFEST, Bundle
 from serving.runtime import prove
-from trainer.choices import Config
+from tests.killed import every_moment, restore
 from trainer.cli import main
 from trainer.data.sources import load
 from trainer.data.splits import split
-from trainer.search import Journal, read_grid
-from trainer.search.run import search
 
-ROOT = Path(__file__).parents[3]
 QUICK = ("--epochs", "6", "--hidden", "4", "--skip-baselines", "--folds", "2")
 
 
@@ -54,6 +47,56 @@ def test_the_winner_becomes_a_bundle(trainer, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_classes_show_the_positive_classs_figures_beside_the_metric(trainer, tmp_path):
+    grid = 'learning_rate = [0.0001, 0.03]\n[search]\nmetric = "f1"'
+    done = trainer("breast_cancer", *QUICK, "--positive", "malignant", grid=grid)
+    assert done.exit_code == 0, done.output
+    head, *rows = done.stdout.splitlines()[:3]
+    names = [f"{name} of malignant" for name in ("precision", "recall", "f1")]
+    assert re.split(r"  +", head.strip()) == ["macro f1", "sd", *names]
+    entries = [
+        json.loads(line)
+        for line in (tmp_path / "runs" / "breast_cancer" / "search.jsonl").read_text().splitlines()
+    ]
+    for row in rows:
+        *figures, name = row.split()
+        scores = [
+            e["scores"]
+            for e in entries
+            if f"learning_rate={e['parameters']['learning_rate']}" == name
+        ]
+        wanted = [
+            np.mean([s[f"positive_{m}"] for s in scores]) for m in ("precision", "recall", "f1")
+        ]
+        assert len(scores) == 2
+        assert figures[2:] == [f"{value:.4f}" for value in wanted]
+    assert ": macro f1 0." in done.stdout
+
+
+@pytest.mark.slow
+def test_a_metric_that_an_earlier_journal_lacks_is_measured_again(trainer, tmp_path):
+    assert trainer("moons", *QUICK).exit_code == 0
+    journal = tmp_path / "runs" / "moons" / "search.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        line["scores"] = {n: v for n, v in line["scores"].items() if "positive" not in n}
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    grid = 'learning_rate = [0.0001, 0.03]\n[search]\nmetric = "positive_recall"'
+    done = trainer("moons", *QUICK, "--json", grid=grid)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["positive"] == 1
+    for candidate in told["candidates"]:
+        assert candidate["metrics"]["positive_recall"] == pytest.approx(candidate["mean"])
+
+
+def test_a_metric_of_one_class_is_refused_for_more_than_two(trainer):
+    done = trainer("iris", *QUICK, grid='dropout = [0]\n[search]\nmetric = "positive_recall"')
+    assert done.exit_code == 2
+    assert "for a multiclass task; got 'positive_recall'" in done.stderr
+
+
+@pytest.mark.slow
 def test_json_is_one_object(trainer, tmp_path):
     done = trainer("breast_cancer", *QUICK, "--nested", "--json", "--journal", "j.jsonl",
                    "--log", "log.csv")  # fmt: skip
@@ -80,38 +123,24 @@ def test_a_second_search_runs_no_fit_twice(trainer):
     assert (journal["run"], journal["found"]) == (2, 4)
 
 
-@pytest.mark.usefixtures("processes")
+@pytest.mark.slow
 def test_a_killed_search_goes_on_where_it_was(trainer, tmp_path):
-    slow = ("--epochs", "15", "--batch-size", "1", "--skip-baselines", "--folds", "2")
-    grid = "hidden = [[4], [6], [8]]"
-    (tmp_path / "grid.toml").write_text(grid)
-    path = tmp_path / "killed.jsonl"
-    command = ["-m", "trainer", "search", "iris", *slow, "--grid", tmp_path / "grid.toml",
-               "--journal", path, "--models", tmp_path / "models",
-               "--runs", tmp_path / "runs"]  # fmt: skip
-    process = subprocess.Popen([sys.executable, *command], cwd=ROOT)
-    while not path.exists() or path.read_bytes().count(b"\n") < 2:
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    finished = path.read_bytes().count(b"\n")
-    assert finished < 6
-    assert not (tmp_path / "models" / "iris" / "1").exists()
-    with path.open("ab") as file:
-        file.write(b'{"table":"sha256:68c4')  # as a kill within a write leaves it
-    report = json.loads(trainer("iris", *slow, "--json", "--journal", path, grid=grid).stdout)
-    assert report["journal"] == {"path": str(path), "run": 6 - finished, "found": finished}
-    config = Config(data="iris", epochs=15, batch_size=1)
-    whole = search(
-        config,
-        read_grid(tmp_path / "grid.toml"),
-        folds=2,
-        journal=Journal(tmp_path / "whole.jsonl"),
-    )
-    assert [tuple(c["scores"]) for c in report["candidates"]] == [
-        candidate.scores for candidate in whole.candidates
-    ]
+    quick = ("iris", "--epochs", "2", "--skip-baselines", "--folds", "2", "--json")
+    command, grid = (*quick, "--journal", "journal.jsonl"), "hidden = [[4], [6], [8]]"
+    with every_moment(tmp_path) as moments:
+        whole = json.loads(trainer(*command, grid=grid).stdout)
+    assert whole["journal"] == {"path": "journal.jsonl", "run": 6, "found": 0}
+    # Killed while it wrote the line of its third fit.
+    third = next(
+        state for state in moments.states
+        if (journal := state.get("journal.jsonl", b"")).count(b"\n") == 2
+        and not journal.endswith(b"\n")
+    )  # fmt: skip
+    assert not any(MANIFEST in path for path in third)
+    restore(third, tmp_path)
+    report = json.loads(trainer(*command, grid=grid).stdout)
+    assert report["journal"] == {"path": "journal.jsonl", "run": 4, "found": 2}
+    assert report["candidates"] == whole["candidates"]
 
 
 def test_the_winner_is_judged_on_rows_no_fit_has_seen(trainer, tmp_path):
@@ -133,7 +162,7 @@ def test_the_winner_is_judged_on_rows_no_fit_has_seen(trainer, tmp_path):
             "hidden = [0]",
             (),
             2,
-            "candidate hidden=0: hidden: expected a list, separated",
+            "candidate hidden=0: hidden: expected integers of at least 1 such as",
         ),
         ("hidden = [8]", ("--engine", "ray"), 2, "'ray' is not"),
         ("hidden = [8]", ("--folds", "1"), 2, "1 is not in the range"),

@@ -121,7 +121,7 @@ def test_answers_that_overflow_have_no_score(bench, rng):
 
 
 def test_faults_name_the_candidate(bench, rows):
-    with pytest.raises(RefusedError, match=r"candidate hidden=0: hidden: expected a list"):
+    with pytest.raises(RefusedError, match=r"candidate hidden=0: hidden: expected integers"):
         ConfiguredModel(bench(), hidden=[0])
     with pytest.raises(DataError, match="candidate aim=f1: expected two classes for the aim f1"):
         ConfiguredModel(bench(), aim="f1").fit(rows)

@@ -81,3 +81,13 @@ def test_folds_that_cannot_be_are_named(change, n, message, rows):
     table = replace(load("iris"), **change)
     with pytest.raises(DataError, match=message):
         parted(table, np.sort(rows, axis=0)[:n])
+
+
+def test_a_class_of_fewer_rows_than_folds_is_in_some_of_them(rows):
+    table = load("iris")
+    target = table.target.copy()
+    setosa = rows[target[rows[:, 0]] == "setosa", 0]
+    target[setosa[2:]] = "versicolor"
+    pairs = parted(replace(table, target=target), rows)
+    scored = [np.count_nonzero(target[part] == "setosa") for _, part in pairs]
+    assert sorted(scored) == [0, 1, 1]

@@ -42,6 +42,13 @@ def test_what_was_written_is_found_again(tmp_path):
     assert lines[0]["scores"] == {"accuracy": 1 / 3}
 
 
+def test_what_was_just_written_is_known(tmp_path):
+    journal = filled(tmp_path / "journal.jsonl", 1)
+    assert journal.knows(entry(0).fit)
+    assert journal.find(entry(0).fit, "s") == entry(0)
+    assert (journal.added, journal.reused) == (1, 1)
+
+
 def test_wherever_the_last_line_is_torn_the_others_hold(tmp_path):
     path = tmp_path / "journal.jsonl"
     filled(path)
@@ -83,3 +90,11 @@ def test_choices_that_change_a_score_change_the_digest(config):
 def test_the_digest_of_rows_is_of_their_order_too():
     assert digest_of_rows(np.array([1, 2])) == digest_of_rows(np.array([1, 2]))
     assert digest_of_rows(np.array([1, 2])) != digest_of_rows(np.array([2, 1]))
+
+
+def test_a_line_is_in_the_file_before_the_disk_is_waited_for(tmp_path, monkeypatch):
+    path, synced = tmp_path / "journal.jsonl", []
+    monkeypatch.setattr("os.fsync", lambda handle: synced.append(path.read_bytes()))
+    filled(path, 2)
+    whole = path.read_bytes()
+    assert synced == [whole[: whole.index(b"\n") + 1], whole]

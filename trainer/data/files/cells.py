@@ -1,12 +1,13 @@
 """Cells: texts, and Arrow's types, as numbers, truth values, dates and codes.
 
 Each function takes a column of a batch, `(n,)`, and gives None if some value is none of its kind.
+Those called `gaps` are the texts that stand for a gap, in lower case, beside the empty one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
 import numpy as np
@@ -14,13 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from serving.bundle import GAPS, ISO8601, parse_text, seconds_of_ticks
+from serving.bundle import GAPS, ISO8601, gap_words, nfc, parse_text, seconds_of_ticks
 from trainer.data.files.date_numbers import NUMERIC, numbers_to_dates
+from trainer.data.files.numerals import to_points
 from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import MISSING, Kind
 
 ZONED = r"[T ].*(Z|[+-]\d{2}(:?\d{2})?)$"
 MICROSECONDS = r"(\.\d{6})\d+"  # with finer digits after them, which no float64 would hold
+FRACTIONLESS = r"^(-?(?:0|[1-9][0-9]*))\.0+$"
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # a second
 DAY = 86_400  # seconds
 ISO_TEXT = r"^\d{4}-|^\d{8}T"  # what begins as ISO 8601 writes a date that is no number
@@ -39,19 +42,48 @@ SPELLED = {word: truth for pair in PAIRS for word, truth in pair.items()}
 MOST_SPELLINGS = 16  # of two words in upper and lower case; more different texts are no truths
 
 
-def texts(array: pa.Array) -> pa.Array:
-    """As strings without spaces around them; a gap is null."""
+def texts(array: pa.Array, gaps: Collection[str] = GAPS) -> pa.Array:
+    """As strings in the one spelling of `canonical_text`, of numbers too; a gap is null.
+
+    A number that is no text in the file is written as Python writes it.
+    """
+    if pa.types.is_floating(array.type):
+        array = _spelled(array)
+    elif not pa.types.is_string(array.type):
+        gaps = ()  # the texts of other types are values
+    trimmed = trim(array, gaps)
+    if pc.any(pc.invert(pc.string_is_ascii(trimmed))).as_py():
+        trimmed = pa.array(
+            [None if t is None else nfc(t) for t in trimmed.to_pylist()], pa.string()
+        )
+    whole = pc.replace_substring_regex(trimmed, FRACTIONLESS, r"\1")
+    return pc.if_else(pc.equal(whole, "-0"), "0", whole)
+
+
+def trim(array: pa.Array, gaps: Collection[str] = GAPS) -> pa.Array:
+    """As strings without spaces around them, else as they are written; a gap is null."""
     trimmed = pc.utf8_trim_whitespace(array.cast(pa.string()))
-    gap = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(GAPS))
-    return pc.if_else(gap, pa.scalar(None, pa.string()), trimmed)
+    return pc.if_else(_are_gaps(trimmed, gaps), pa.scalar(None, pa.string()), trimmed)
 
 
-def numbers(array: pa.Array) -> NDArray[np.float64] | None:
-    """As float64, NaN for a gap."""
+def spelled_gaps(array: pa.Array, gaps: Collection[str]) -> pa.Array:
+    """The cells, as they are written, whose texts stand for a gap; those that are empty are not."""
+    if not gaps or not pa.types.is_string(array.type):
+        return pa.array([], pa.string())
+    trimmed = pc.utf8_trim_whitespace(array)
+    words = pc.and_(_are_gaps(trimmed, gaps), pc.not_equal(trimmed, ""))
+    return trimmed.filter(words.fill_null(False))
+
+
+def numbers(
+    array: pa.Array, gaps: Collection[str] = GAPS, decimal: str | None = None
+) -> NDArray[np.float64] | None:
+    """As float64, NaN for a gap; of texts with the decimal sign that is said, else with a point."""
     kind = array.type
     if pa.types.is_string(kind):
+        array = array if decimal is None else to_points(array, decimal)
         parsed = _cast(array, pa.float64())  # most often there is nothing to trim
-        return _floats(_cast(texts(array), pa.float64()) if parsed is None else parsed)
+        return _floats(_cast(trim(array, gaps), pa.float64()) if parsed is None else parsed)
     if (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
@@ -63,33 +95,44 @@ def numbers(array: pa.Array) -> NDArray[np.float64] | None:
     return None
 
 
-def truths(array: pa.Array) -> NDArray[np.float64] | None:
+def truths(array: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.float64] | None:
     """True and false, in any case, as 1 and 0; NaN for a gap."""
     if pa.types.is_boolean(array.type):
         return numbers(array)
     if not pa.types.is_string(array.type):
         return None
-    found = codes(pc.utf8_lower(array), pa.array(["false", "true"]))
-    gaps = found == MISSING
-    if gaps.any() and texts(array.filter(pa.array(gaps))).null_count < np.count_nonzero(gaps):
-        return None
-    return np.where(gaps, np.nan, found)
+    found = codes(pc.utf8_lower(array), pa.array(["false", "true"]), gaps)
+    others = found == MISSING
+    if others.any():
+        left = trim(array.filter(pa.array(others)), gaps)
+        if left.null_count < np.count_nonzero(others):
+            return None
+    return np.where(others, np.nan, found)
 
 
-def booleans(array: pa.Array, truths: Mapping[str, bool] = TRUTHS) -> NDArray[np.float64] | None:
+def booleans(
+    array: pa.Array,
+    gaps: Collection[str] = GAPS,
+    decimal: str | None = None,
+    *,
+    truths: Mapping[str, bool] = TRUTHS,
+) -> NDArray[np.float64] | None:
     """True and false, also as numbers or as texts in any case, as 1 and 0; NaN for a gap.
 
     Args:
         array: Column of a batch, `(n,)`.
+        gaps: Texts that stand for a gap.
+        decimal: Decimal sign of numbers in texts.
         truths: What texts in lower case mean, beside `true` and `false`.
     """
     if not pa.types.is_string(array.type):
         found = numbers(array)
     else:
         meaning = {**TRUTHS, **truths}
-        coded = codes(pc.utf8_lower(array), pa.array(list(meaning), pa.string()))
+        coded = codes(pc.utf8_lower(array), pa.array(list(meaning), pa.string()), gaps)
         spelled = coded != MISSING
-        rest = numbers(pc.if_else(pa.array(spelled), pa.scalar(None, pa.string()), array))
+        plain = pc.if_else(pa.array(spelled), pa.scalar(None, pa.string()), array)
+        rest = numbers(plain, gaps, decimal)
         if rest is None:
             return None
         # The last is of a code that is none, and is not taken.
@@ -106,13 +149,18 @@ def truths_of(texts: Collection[str]) -> dict[str, bool]:
     return next((pair for pair in PAIRS if words == set(pair)), {})
 
 
-def dates(array: pa.Array, format: str = ISO8601) -> NDArray[np.float64] | None:  # noqa: A002
+def dates(
+    array: pa.Array,
+    gaps: Collection[str] = GAPS,
+    format: str = ISO8601,  # noqa: A002
+) -> NDArray[np.float64] | None:
     """Dates, or dates and times, as seconds since 1970-01-01 UTC; NaN for a gap.
 
     Those without a zone are taken for UTC.
 
     Args:
         array: Column of a batch, `(n,)`.
+        gaps: Texts that stand for a gap.
         format: How texts are written; those that are not are read by ISO 8601.
     """
     kind = array.type
@@ -127,7 +175,7 @@ def dates(array: pa.Array, format: str = ISO8601) -> NDArray[np.float64] | None:
     elif pa.types.is_null(kind):
         return numbers(array)
     else:
-        parsed = _texts_as_dates(texts(array), format) if pa.types.is_string(kind) else None
+        parsed = _texts_as_dates(trim(array, gaps), format) if pa.types.is_string(kind) else None
         if parsed is None:
             return None
         found = parsed
@@ -136,20 +184,20 @@ def dates(array: pa.Array, format: str = ISO8601) -> NDArray[np.float64] | None:
     return None if outside.any() else found
 
 
-def codes(array: pa.Array, words: pa.Array) -> NDArray[np.int32]:
+def codes(array: pa.Array, words: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.int32]:
     """The places of texts among `words`; `MISSING` for a gap, and for what is not among them."""
-    encoded = array.cast(pa.string()).dictionary_encode()
-    places = pc.index_in(texts(encoded.dictionary), value_set=words)
+    coded = encoded(array)
+    places = pc.index_in(texts(coded.dictionary, gaps), value_set=words)
     table = places.fill_null(MISSING).to_numpy(zero_copy_only=False)
-    found: NDArray[np.int32] = np.append(table, np.int32(MISSING))[_indices(encoded)]
+    found: NDArray[np.int32] = np.append(table, np.int32(MISSING))[_indices(coded)]
     return found
 
 
-def missing(array: pa.Array) -> NDArray[np.bool_]:
+def missing(array: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.bool_]:
     """Where there are gaps."""
-    encoded = array.cast(pa.string()).dictionary_encode()
-    gaps = texts(encoded.dictionary).is_null().to_numpy(zero_copy_only=False)
-    found: NDArray[np.bool_] = np.append(gaps, True)[_indices(encoded)]
+    coded = encoded(array)
+    nulls = texts(coded.dictionary, gaps).is_null().to_numpy(zero_copy_only=False)
+    found: NDArray[np.bool_] = np.append(nulls, True)[_indices(coded)]
     return found
 
 
@@ -172,15 +220,21 @@ class Typed(Protocol):
 Parser = Callable[[pa.Array], NDArray[np.float64] | None]
 
 
-def parser(column: Typed) -> Parser:
-    """Return what reads the values of a column; of a category there is nothing to parse."""
+def parser(column: Typed, gaps: Collection[str] = GAPS, decimal: str | None = None) -> Parser:
+    """Return what reads the values of a column; of a category there is nothing to parse.
+
+    Args:
+        column: The column.
+        gaps: Texts that stand for a gap, in lower case, beside the empty one.
+        decimal: Decimal sign of numbers in texts; None for a plain point.
+    """
     match column.kind:
         case "boolean":
-            return lambda array: booleans(array, column.texts)
+            return partial(booleans, gaps=gaps, decimal=decimal, truths=column.texts)
         case "date":
-            return lambda array: dates(array, column.format)
+            return partial(dates, gaps=gaps, format=column.format)
         case _:
-            return numbers
+            return partial(numbers, gaps=gaps, decimal=decimal)
 
 
 def first_odd(array: pa.Array, parse: Parser) -> tuple[int, str]:
@@ -237,6 +291,26 @@ def _parsed_dates(array: pa.Array) -> NDArray[np.float64] | None:
     if there is None:
         return None
     return _seconds(pc.coalesce(here.cast(pa.int64()), there.cast(pa.int64())), TICKS["us"])
+
+
+def _are_gaps(trimmed: pa.Array, gaps: Collection[str]) -> pa.Array:
+    words = pa.array(sorted(gap_words(gaps)), pa.string())
+    lower = pc.utf8_lower(trimmed)
+    if not all(map(str.isascii, gaps)):
+        lower = pc.utf8_normalize(lower, form="NFC")
+    return pc.is_in(lower, value_set=words)
+
+
+def _spelled(array: pa.Array) -> pa.Array:
+    """Floats as Python writes them, with the fewest digits that read back as the same."""
+    values = array.to_numpy(zero_copy_only=False)  # NaN for a null
+    return pa.array(values.astype(np.str_), pa.string(), mask=np.isnan(values))
+
+
+def encoded(array: pa.Array) -> pa.DictionaryArray:
+    """Each value once, floats as they are and others as texts, and where it is."""
+    known = pa.types.is_string(array.type) or pa.types.is_floating(array.type)
+    return (array if known else array.cast(pa.string())).dictionary_encode()
 
 
 def _indices(encoded: pa.DictionaryArray) -> NDArray[np.int32]:

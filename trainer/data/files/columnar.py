@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from trainer.data.tables import DataError, check_names
+from trainer.data.tables import DataError, columns_named
 
 CELLS = 2**19  # in memory at a time
 BUFFER = 2**20  # bytes read ahead for a column
@@ -18,20 +19,26 @@ BUFFER = 2**20  # bytes read ahead for a column
 class ParquetFile:
     """A `.parquet` file."""
 
+    gaps = ()  # it has nulls for them
+
     def __init__(self, path: Path) -> None:
         """Read the schema."""
         self.name = path.name
         self._path = path
         with self._opened() as file:
-            self.columns = tuple(file.schema_arrow.names)
-        check_names(self.name, self.columns)
+            self.columns = columns_named(self.name, file.schema_arrow.names)
+            self.index = index_of_pandas(file.schema_arrow)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows in order; see `Source`."""
         with self._opened() as file:
             rows = _rows_in_one_go(len(self.columns))
             for batch in file.iter_batches(batch_size=rows, use_threads=False):
-                yield plain(batch)
+                yield plain(batch).rename_columns(list(self.columns))
+
+    def row_names(self, *rows: int) -> list[str]:
+        """What rows are called; see `Source`."""
+        return counted_rows(*rows)
 
     @contextmanager
     def _opened(self) -> Iterator[pa.parquet.ParquetFile]:
@@ -46,13 +53,15 @@ class ParquetFile:
 class ArrowFile:
     """An `.arrow` or `.feather` file: Arrow's IPC format, as a file or as a stream."""
 
+    gaps = ()  # it has nulls for them
+
     def __init__(self, path: Path) -> None:
         """Read the schema."""
         self.name = path.name
         self._path = path
         with self._opened() as (schema, _):
-            self.columns = tuple(schema.names)
-        check_names(self.name, self.columns)
+            self.columns = columns_named(self.name, schema.names)
+            self.index = index_of_pandas(schema)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows in order; see `Source`."""
@@ -60,7 +69,12 @@ class ArrowFile:
         with self._opened() as (_, found):
             for batch in found:
                 for start in range(0, batch.num_rows, rows):
-                    yield plain(batch.slice(start, rows))
+                    part = plain(batch.slice(start, rows))
+                    yield part.rename_columns(list(self.columns))
+
+    def row_names(self, *rows: int) -> list[str]:
+        """What rows are called; see `Source`."""
+        return counted_rows(*rows)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
@@ -72,6 +86,24 @@ class ArrowFile:
                 stream.seek(0)
                 reader = pa.ipc.open_stream(stream)
                 yield reader.schema, iter(reader)
+
+
+def counted_rows(*rows: int) -> list[str]:
+    """Return what rows are called where there is no header, given by their places from 0."""
+    return [f"row {row + 1}" for row in rows]
+
+
+def index_of_pandas(schema: pa.Schema) -> tuple[str, ...]:
+    """Return the columns that pandas' metadata of a schema call its index.
+
+    An index that only counts is described there without a column, and needs none.
+    """
+    try:
+        said = json.loads((schema.metadata or {})[b"pandas"])["index_columns"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return ()
+    columns = said if isinstance(said, list) else []
+    return tuple(name for name in columns if isinstance(name, str) and name in schema.names)
 
 
 def plain(batch: pa.RecordBatch) -> pa.RecordBatch:

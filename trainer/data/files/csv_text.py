@@ -1,50 +1,87 @@
-"""CSV: comma-separated text in UTF-8, streamed, each cell as it is written."""
+"""CSV: delimited text, streamed, each cell as it is written."""
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import product
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
 
-from serving.bundle import GAPS, counted
-from trainer.data.tables import DataError, check_names, listed
+from serving.bundle import GAPS, counted, nfc
+from trainer.data.files.csv_dialect import (
+    SEPARATOR_LINE,
+    SIGNS,
+    first_lines,
+    is_split_by_another,
+    opened,
+    other_delimiter,
+    refuse_undecodable,
+    refuse_utf8,
+    refuse_utf16,
+)
+from trainer.data.files.csv_header import refuse_data_as_header
+from trainer.data.files.csv_rows import name_rows
+from trainer.data.tables import DataError, columns_named
 
 BLOCK = 2**20  # bytes of text in memory at a time; a row must fit in
 COLUMN = 2**15  # and more where columns are many: each is looked at block by block
 RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")  # as the parser says it
-# The parser knows no upper and lower case.
-GAPS_IN_ANY_CASE = sorted(
-    {"".join(cased) for gap in GAPS for cased in product(*((c, c.upper()) for c in gap))}
-)
 
 
 class CsvText:
-    """A `.csv` or `.csv.gz` file: batches of text columns, of which some gaps are null already."""
+    """A `.csv` or `.csv.gz` file: batches of text columns, whose empty cells are null."""
 
-    def __init__(self, path: Path, names: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        names: Sequence[str] = (),
+        gaps: Sequence[str] = GAPS,
+        *,
+        delimiter: str | None = None,
+        encoding: str | None = None,
+    ) -> None:
         """Read the header.
 
         Args:
-            path: the file.
-            names: of its columns, if the file has no header.
+            path: The file.
+            names: Names of its columns, if it has no header; a first line of just these names is
+                a header all the same.
+            gaps: Texts that stand for a gap, in lower case.
+            delimiter: Character between two cells [default: a comma]; what a first line `sep=;`
+                says, as Excel writes it, counts for more.
+            encoding: Encoding of the text [default: UTF-8].
         """
+        self.gaps = tuple(gaps)
         self.name = path.name
+        self.index: tuple[str, ...] = ()
         self._path = path
-        self._names = list(names)
+        self._encoding = encoding or "utf-8"
+        self._names: list[str] = []
         self._block = BLOCK
+        self._start, self._delimiter, self._skipped = "", delimiter or ",", 0
+        with self._faults_named():
+            if encoding is None:
+                refuse_utf16(self.name, path)
+            else:
+                refuse_utf8(self.name, path, encoding)
+            self._start = first_lines(path, self._encoding)
+        separator = SEPARATOR_LINE.match(self._start)
+        if separator is not None:
+            self._start = self._start[separator.end() :]
+            self._delimiter, self._skipped = separator[1], 1
         with self._faults_named(), self._stream({}) as reader:
             self._raw = reader.schema.names
-        self.columns = tuple(name.strip() for name in self._raw)
+        if names and [nfc(name.strip()) for name in self._raw] != list(names):
+            self._names = list(names)
+            with self._faults_named(), self._stream({}) as reader:
+                self._raw = reader.schema.names
+        self.columns = columns_named(self.name, [name.strip() for name in self._raw])
         self._block = max(BLOCK, COLUMN * len(self.columns))
-        check_names(self.name, self.columns)
         if not names:
-            _refuse_numbers(self.name, self.columns)
+            self._require_header(is_sure=delimiter is not None or separator is not None)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows in order; see `Source`."""
@@ -53,34 +90,70 @@ class CsvText:
             for batch in reader:
                 yield batch.rename_columns(list(self.columns))
 
+    def row_names(self, *rows: int) -> list[str]:
+        """What rows are called; see `Source`."""
+        return name_rows(
+            self._path,
+            rows,
+            delimiter=self._delimiter,
+            encoding=self._encoding,
+            header=not self._names,
+            skipped=self._skipped,
+        )
+
     @contextmanager
     def _stream(self, types: dict[str, pa.DataType]) -> Iterator[pa.csv.CSVStreamingReader]:
         with (
-            _opened(self._path) as stream,
+            opened(self._path) as stream,
             pa.csv.open_csv(
                 stream,
                 # One thread: rows can be numbered, and blocks are not read far ahead.
                 pa.csv.ReadOptions(
-                    use_threads=False, block_size=self._block, column_names=self._names or None
+                    use_threads=False,
+                    block_size=self._block,
+                    column_names=self._names or None,
+                    skip_rows=self._skipped,
+                    encoding=self._encoding,
                 ),
-                pa.csv.ParseOptions(newlines_in_values=True),
+                pa.csv.ParseOptions(newlines_in_values=True, delimiter=self._delimiter),
                 pa.csv.ConvertOptions(
-                    column_types=types, null_values=GAPS_IN_ANY_CASE, strings_can_be_null=True
+                    column_types=types, null_values=[""], strings_can_be_null=True
                 ),
             ) as reader,
         ):
             yield reader
+
+    def _require_header(self, *, is_sure: bool) -> None:
+        """Refuse a first line that is none, and one that seems to be split by another sign."""
+        hint = other_delimiter(self._start, self._delimiter)
+        if hint and len(self.columns) == 1:
+            raise DataError(
+                f"{self.name}: expected columns beside the target, separated by {self._called()}s; "
+                f"got only {self.columns[0]!r}{hint}"
+            )
+        if hint and not is_sure and is_split_by_another(self._start, list(self.columns)):
+            raise DataError(
+                f"{self.name}: expected columns separated by commas; got names such as "
+                f"{self.columns[0]!r}{hint}, or --delimiter , if it is not"
+            )
+        text = dict.fromkeys(self._raw, pa.string())
+        with self._faults_named(), self._stream(text) as reader:
+            refuse_data_as_header(self.name, self.columns, next(iter(reader), None))
+
+    def _called(self) -> str:
+        return SIGNS.get(self._delimiter, f"{self._delimiter!r}")
 
     @contextmanager
     def _faults_named(self) -> Iterator[None]:
         try:
             try:
                 yield
-            except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-                self._refuse_other_encodings()
+            except (pa.ArrowInvalid, UnicodeError) as error:
+                refuse_undecodable(self.name, self._path, self._encoding)
                 raise DataError(
-                    f"{self.name}: expected a comma-separated file with a header and as many "
-                    f"columns in every row; {self._fault(str(error))}{self._hint()}"
+                    f"{self.name}: expected a {self._called()}-separated file with a header and as "
+                    f"many columns in every row; {self._fault(str(error))}"
+                    f"{other_delimiter(self._start, self._delimiter)}"
                 ) from error
         except OSError as error:
             raise DataError(f"{self.name}: expected a readable file; {error}") from error
@@ -88,68 +161,9 @@ class CsvText:
     def _fault(self, said: str) -> str:
         if ragged := RAGGED.search(said):
             row, expected, came = map(int, ragged.groups())
-            row -= 0 if self._names else 1  # the header is the first
-            return f"got {counted(came, 'column')} instead of {expected} in row {row}"
+            place = row - 1 - self._skipped - (0 if self._names else 1)
+            (called,) = self.row_names(place)
+            return f"got {counted(came, 'column')} instead of {expected} in {called}"
         if "straddl" in said:
             return f"got a row of more than {self._block} bytes: is a quotation mark left open?"
         return f"got none: {said}"
-
-    def _refuse_other_encodings(self) -> None:
-        decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
-        with _opened(self._path) as stream:
-            while True:
-                block = stream.read(BLOCK)
-                try:
-                    line += decoder.decode(block, final=not block).count("\n")
-                except UnicodeDecodeError as error:
-                    line += error.object.count(b"\n", 0, error.start)
-                    raise DataError(
-                        f"{self.name}: expected text in UTF-8; got a byte that is not in line "
-                        f"{line}; save the file as UTF-8"
-                    ) from None
-                if not block:
-                    return
-
-    def _hint(self) -> str:
-        with _opened(self._path) as stream:
-            line = stream.read(2**16).split(b"\n", 1)[0]
-        return _hint(line.decode("utf-8", errors="replace"))
-
-
-def _opened(path: Path) -> pa.NativeFile:
-    packed = path.suffix.lower() == ".gz"
-    return pa.input_stream(str(path), compression="gzip" if packed else None)
-
-
-def _hint(header: str) -> str:
-    for sign, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-        if sign in header:
-            return f"; it seems to be separated by {name}: save it with commas"
-    return ""
-
-
-def _refuse_numbers(source: str, names: Sequence[str]) -> None:
-    if len(names) == 1 and (hint := _hint(names[0])):
-        raise DataError(
-            f"{source}: expected columns beside the target, separated by commas; got only "
-            f"{names[0]!r}{hint}"
-        )
-    numbers = [name for name in names if _is_number(name)]
-    counted = all(name.isdecimal() for name in numbers) and (
-        [int(name) for name in numbers] == list(range(int(numbers[0]), int(numbers[-1]) + 1))
-        if numbers
-        else True
-    )
-    if not counted:  # 0, 1, 2 … are names that people give
-        raise DataError(
-            f"{source}: expected column names in the first line; got the numbers "
-            f"{listed(numbers)}; add a header, or say the names with --names"
-        )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

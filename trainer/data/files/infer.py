@@ -5,25 +5,28 @@ A column is of a kind if all its values are; the rows that come last count like 
 
 from __future__ import annotations
 
-import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from serving.bundle import ISO8601, parse_numbers
+from trainer.data.column_names import column_option
 from trainer.data.files import cells
 from trainer.data.files.date_numbers import are_days, format_of
 from trainer.data.files.date_proposals import Proposal, propose
-from trainer.data.files.roles import roles
+from trainer.data.files.numerals import advice
+from trainer.data.files.roles import Roles, roles
 from trainer.data.files.source import Source
 from trainer.data.precision import DistinctNumbers
 from trainer.data.reading import Inferred, Reading
 from trainer.data.records import Kind
-from trainer.data.tables import DataError
+from trainer.data.tables import DataError, listed
 
 MOST_WORDS = 100_000  # different texts of a category
 MOST_TEXT = 2**24  # bytes, of all of them together
@@ -60,13 +63,18 @@ def infer(source: Source, reading: Reading) -> list[Inferred]:
         said[found.target] = "number"
     watches = {
         name: _Watch(
-            source.name,
+            source,
             name,
             said.get(name),
             format=formats.get(name, ISO8601),
+            decimal=reading.decimal,
             words=name == found.target,
             unread=name in reading.unread,
             unbounded=name == found.group,
+            gaps=source.gaps,
+            # A word may be a value of theirs, unless it is said to stand for a gap.
+            doubted=reading.missing is None
+            and name in (found.target, found.group, *reading.category),
             precision=DistinctNumbers.of_table(len(source.columns))
             if name in found.features
             else None,
@@ -76,13 +84,66 @@ def infer(source: Source, reading: Reading) -> list[Inferred]:
     }
     _show(source, list(watches.values()))
     late = {
-        name: _Watch(source.name, name, "category", oddity=watch.oddity)
+        name: _Watch(
+            source,
+            name,
+            "category",
+            decimal=reading.decimal,
+            odd=watch.odd,
+            gaps=source.gaps,
+            doubted=reading.missing is None and name == found.target,
+        )
         for name, watch in watches.items()
-        if watch.oddity and watch.more and name != found.group
+        if watch.odd and watch.more and name != found.group
     }
     if late:
         _show(source, list(late.values()))
-    return [(watches | late)[name].result() for name in watches]
+    _refuse_empty(source, [watch for watch in watches.values() if watch.is_empty], found)
+    return _results([(watches | late)[name] for name in watches], source)
+
+
+def _refuse_empty(source: Source, empty: Sequence[_Watch], found: Roles) -> None:
+    """Refuse columns without a single value, all at once."""
+    names = [watch.name for watch in empty]
+    roles = {"target": found.target, "group": found.group, "time": found.time}
+    for role, name in roles.items():
+        if name in names:
+            raise DataError(
+                f"{source.name}: expected values in the {role} {name!r}; got no value at all; say "
+                f"another column with --{role}"
+            )
+    if names:
+        raise DataError(
+            f"{source.name}: expected values in {listed(names)}; got no value at all; leave "
+            f"{'it' if len(names) == 1 else 'them'} out with {column_option('drop', names)}"
+        )
+
+
+def _results(watches: Sequence[_Watch], source: Source) -> list[Inferred]:
+    """Return what was found, with the rows of odd values called as the source calls them."""
+    odd = [watch.odd for watch in watches if watch.odd is not None]
+    called = iter(source.row_names(*(cell.row for cell in odd)))
+    return [
+        watch.result("" if watch.odd is None else watch.odd.said(next(called))) for watch in watches
+    ]
+
+
+class _Odd(NamedTuple):
+    """The first value for which a column is not of the kind that those before it are.
+
+    Attributes:
+        kind: That kind.
+        text: The value.
+        row: Place of its row, from 0.
+    """
+
+    kind: Kind
+    text: str
+    row: int
+
+    def said(self, row: str) -> str:
+        """Return it in words, of a row that is called so."""
+        return f"expected {CALLED[self.kind]}; got {self.text!r} in {row}"
 
 
 def _show(source: Source, watches: Sequence[_Watch]) -> None:
@@ -100,7 +161,7 @@ class _Watch:
 
     def __init__(
         self,
-        source: str,
+        source: Source,
         name: str,
         kind: Kind | None,
         *,
@@ -108,35 +169,49 @@ class _Watch:
         words: bool = False,
         unread: bool = False,
         unbounded: bool = False,
-        oddity: str = "",
+        gaps: Sequence[str] = (),
+        doubted: bool = False,
+        decimal: str | None = None,
+        odd: _Odd | None = None,
         precision: DistinctNumbers | None = None,
     ) -> None:
         """Begin.
 
         Args:
-            source: for messages.
+            source: Where the column is, for messages.
             name: the column's.
             kind: said to be its; else inferred.
             format: How its texts write dates, where they are dates.
             words: take truth values for texts.
             unread: Take texts for nothing else than texts.
             unbounded: any number of different texts will do; they are not kept.
-            oddity: why it is no column of numbers, where that is known.
+            gaps: texts that stand for a gap.
+            doubted: refuse a text that does, for it may be a value.
+            decimal: Decimal sign of numbers in texts; None for a plain point.
+            odd: Why it is no column of numbers, where that is known.
             precision: Counts what float32 tells apart, where that is asked.
         """
-        self.name, self.kind, self.oddity = name, kind, oddity
+        self.name, self.kind, self.odd = name, kind, odd
         self.more = False  # different values than are in `distinct`
-        self._source, self._said = source, kind is not None
+        self._file, self._source, self._said = source, source.name, kind is not None
+        self._decimal = decimal
         self._words, self._unbounded = words, unbounded
         self._format, self._unread = format, unread or words
+        self._gap_words, self._doubted = tuple(gaps), doubted
+        self._doubtful: Counter[str] = Counter()
         self._distinct = pa.array([], pa.string())
         self._rows = self._gaps = self._first_gap = 0
         self._low, self._high, self._whole = np.inf, -np.inf, True
-        self._infinite = ""
+        self._infinite: tuple[str, int] | None = None  # and its row
         self._precision = precision
         # A date of which it is said that it is one, and that is written in numbers.
         self._is_numeric_date = False
         self._days = True  # whether all numbers may be days such as 20230318
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was no value at all."""
+        return self.kind is None or self._gaps == self._rows
 
     def see(self, array: pa.Array, row: int) -> None:
         """Take in a batch's values, after `row` rows."""
@@ -147,24 +222,29 @@ class _Watch:
         values = None if self.kind is None else self._parsed(array, row)
         if values is not None:
             self._see_values(array, values, row)
-        self._see_gaps(cells.missing(array) if values is None else np.isnan(values), row)
+        if self._doubted:
+            self._doubtful.update(cells.spelled_gaps(array, self._gap_words).to_pylist())
+        self._see_gaps(
+            cells.missing(array, self._gap_words) if values is None else np.isnan(values), row
+        )
         self._count(array, row)
 
-    def result(self) -> Inferred:
-        """All that was found.
+    def result(self, oddity: str) -> Inferred:
+        """All that was found in a column with values.
+
+        Args:
+            oddity: The odd value in words.
 
         Raises:
-            DataError: there was no value at all, or an infinite one.
+            DataError: there was an infinite one.
         """
-        if self.kind is None or self._gaps == self._rows:
-            raise DataError(
-                f"{self._source}: expected values in {self.name!r}; got no value at all; "
-                f"leave it out with --drop {shlex.quote(self.name)}"
-            )
+        if self._doubtful:
+            self._refuse_doubtful()
         if self._infinite and self.kind in ("number", "precise"):
+            text, row = self._infinite
             raise DataError(
-                f"{self._source}: expected finite numbers in {self.name!r}; got {self._infinite}; "
-                f"leave that cell empty, or drop the row"
+                f"{self._source}: expected finite numbers in {self.name!r}; got {text!r} in "
+                f"{self._row(row)}; leave that cell empty, or drop the row"
             )
         texts = self._texts().to_pylist()
         if self.kind == "category" and any("\0" in text for text in texts):
@@ -191,14 +271,15 @@ class _Watch:
             example=texts[0],
             whole=kind in ("number", "precise") and self._whole,
             words=tuple(sorted(texts)) if kind == "category" and not self._unbounded else (),
-            oddity=self.oddity,
+            oddity=oddity,
             texts=truths,
             format=written,
             proposal=proposal.advice(self.name) if proposal else "",
             loss=loss,
             looks_like=self._looks_like() if loss is not None else "",
         )
-        values = None if kind == "category" else cells.parser(found)(self._texts())
+        parse = cells.parser(found, (), self._decimal)
+        values = None if kind == "category" else parse(self._texts())
         if not self.more:  # 1 and 1.0 are one
             different = len(texts if values is None else np.unique(values))
             found = replace(found, distinct=different)
@@ -247,7 +328,7 @@ class _Watch:
                 f"{self._source}: expected {CALLED['date']}, days such as 20230318, or seconds, "
                 f"milliseconds, microseconds or nanoseconds since 1970 of the years 1990 to 2099 "
                 f"in {self.name!r}; got numbers from {self._low:g} to {self._high:g}; correct "
-                f"them, or leave --date {shlex.quote(self.name)} out"
+                f"them, or leave {column_option('date', [self.name])} out"
             )
         return found
 
@@ -260,7 +341,7 @@ class _Watch:
     def _kind_of(self, array: pa.Array) -> Kind | None:
         typed = array.type
         if pa.types.is_string(typed):
-            first = cells.texts(array.unique()).drop_null()[:1]
+            first = cells.texts(array.unique(), self._gap_words).drop_null()[:1]
             return self._kind_of_text(first) if len(first) else None
         if pa.types.is_null(typed):
             return None
@@ -272,50 +353,56 @@ class _Watch:
             return "date"
         raise DataError(
             f"{self._source}: expected numbers, truth values, text or dates in {self.name!r}; got "
-            f"{typed}; convert it, or leave it out with --drop {shlex.quote(self.name)}"
+            f"{typed}; convert it, or leave it out with {column_option('drop', [self.name])}"
         )
 
     def _kind_of_text(self, text: pa.Array) -> Kind:
-        if cells.truths(text) is not None:
+        if cells.truths(text, ()) is not None:
             return "category" if self._words else "boolean"
-        if cells.numbers(text) is not None:
+        if cells.numbers(text, (), self._decimal) is not None:
             return "number"
-        return "category" if cells.dates(text) is None else "date"
+        return "category" if cells.dates(text, ()) is None else "date"
 
     def _parsed(self, array: pa.Array, row: int) -> NDArray[np.float64] | None:
         """The values, or None of a category, which it is from the first odd value on."""
         if self.kind is None or self.kind == "category":
             return None
-        parse: cells.Parser
-        if self.kind == "boolean":
-            # That ones and zeros are truth values has to be said.
-            parse = partial(cells.booleans, truths=cells.SPELLED) if self._said else cells.truths
-        elif self.kind == "date":
-            parse = self._parser_of_dates(array)
-        else:
-            parse = cells.numbers
+        parse = self._parser(array)
         values = parse(array)
         if values is None:
             place, text = cells.first_odd(array, parse)
-            odd = f"{text!r} in row {row + place + 1}"
             if self._said:
                 called = CALLED[self.kind]
                 if self._format != ISO8601:
                     called = f"dates written {self._format}, or in ISO 8601,"
+                called = CALLED[self.kind]
+                if self._format != ISO8601:
+                    called = f"dates written {self._format}, or in ISO 8601,"
                 raise DataError(
-                    f"{self._source}: expected {called} in {self.name!r}; got {odd}; "
-                    f"correct it or leave that cell empty"
+                    f"{self._source}: expected {called} in {self.name!r}; got {text!r} in "
+                    f"{self._row(row + place)}; "
+                    f"{advice(text) or 'correct it or leave that cell empty'}"
                 )
-            self.oddity = f"expected {CALLED[self.kind]}; got {odd}"
+            self.odd = _Odd(self.kind, text, row + place)
             self.kind = "category"
         return values
 
-    def _parser_of_dates(self, array: pa.Array) -> cells.Parser:
-        """What reads a column of dates: as numbers, if it is said to be one and begins with one."""
+    def _parser(self, array: pa.Array) -> cells.Parser:
+        """What reads the column's values as what it is, beginning with those of a batch."""
+        gaps, decimal = self._gap_words, self._decimal
+        numbers = partial(cells.numbers, gaps=gaps, decimal=decimal)
+        if self.kind == "boolean":
+            # That ones and zeros are truth values has to be said.
+            if not self._said:
+                return partial(cells.truths, gaps=gaps)
+            return partial(cells.booleans, gaps=gaps, decimal=decimal, truths=cells.SPELLED)
+        if self.kind != "date":
+            return numbers
+        dates = partial(cells.dates, gaps=gaps, format=self._format)
+        # As numbers, if it is said to be a column of dates and begins with one.
         if self._said and self._format == ISO8601 and self._low > self._high:
-            is_number = cells.dates(array) is None and cells.numbers(array) is not None
-            self._is_numeric_date = is_number
-        return cells.numbers if self._is_numeric_date else partial(cells.dates, format=self._format)
+            self._is_numeric_date = dates(array) is None and numbers(array) is not None
+        return numbers if self._is_numeric_date else dates
 
     def _see_values(self, array: pa.Array, values: NDArray[np.float64], row: int) -> None:
         there = values[~np.isnan(values)]
@@ -324,7 +411,7 @@ class _Watch:
         self._low, self._high = min(self._low, there.min()), max(self._high, there.max())
         if np.isinf([self._low, self._high]).any() and not self._infinite:
             place = int(np.isinf(values).argmax())
-            self._infinite = f"{str(array[place].as_py()).strip()!r} in row {row + place + 1}"
+            self._infinite = str(array[place].as_py()).strip(), row + place
         self._whole = self._whole and bool((there == np.floor(there)).all())
         self._days = self._days and self._whole and are_days(there)
         if self._precision is not None and self.kind in ("number", "precise"):
@@ -341,23 +428,38 @@ class _Watch:
             return
         new = array.unique()
         if not pa.types.is_string(array.type):
-            new = new.cast(pa.string())
+            new = cells.texts(new)
         self._distinct = pa.concat_arrays([self._distinct, new]).unique()
         if self.kind != "category" or self._unbounded:
             if len(self._distinct) > COUNTED:
                 self.more = True
                 self._distinct = pa.array(self._texts()[:1].to_pylist())  # an example
         elif len(self._distinct) > MOST_WORDS or self._distinct.nbytes > MOST_TEXT:
+            last = self._texts()[-1].as_py()[:40]
+            numeral = advice(last)
             raise DataError(
                 f"{self._source}: expected at most {MOST_WORDS} different texts in {self.name!r}, "
-                f"of {MOST_TEXT} bytes together; got more up to row {row + len(array)}, such as "
-                f"{self._texts()[-1].as_py()[:40]!r}; it looks like an identifier or free text: "
-                f"leave it out with --drop {shlex.quote(self.name)}{self._correction()}"
-                f"{self._proposal()}"
+                f"of {MOST_TEXT} bytes together; got more up to {self._row(row + len(array) - 1)}, "
+                f"such as {last!r}; {numeral or 'it looks like an identifier or free text'}"
+                f"{'; or' if numeral else ':'} leave it out with "
+                f"{column_option('drop', [self.name])}{self._correction()}{self._proposal()}"
             )
 
     def _texts(self) -> pa.Array:
-        return cells.texts(self._distinct).drop_null().unique()
+        return cells.texts(self._distinct, self._gap_words).drop_null().unique()
+
+    def _refuse_doubtful(self) -> NoReturn:
+        words = ", ".join(f"{word!r} ({count})" for word, count in sorted(self._doubtful.items()))
+        remedy = (
+            "drop those rows"
+            if self._words or self._unbounded
+            else "leave those cells empty or name the texts with --missing"
+        )
+        raise DataError(
+            f"{self._source}: expected values, or empty cells for gaps, in {self.name!r}; got "
+            f"{words}, which may be values or stand for gaps; if values, say with --missing which "
+            f"texts do stand for gaps, --missing '' for none; if gaps, {remedy}"
+        )
 
     def _proposal(self) -> str:
         """How to have texts read as dates that are too many for a category."""
@@ -365,4 +467,10 @@ class _Watch:
         return f"; {found.advice(self.name)}" if found else ""
 
     def _correction(self) -> str:
-        return f", or correct it if it is not one: {self.oddity}" if self.oddity else ""
+        if self.odd is None:
+            return ""
+        return f", or correct it if it is not one: {self.odd.said(self._row(self.odd.row))}"
+
+    def _row(self, place: int) -> str:
+        (called,) = self._file.row_names(place)
+        return called

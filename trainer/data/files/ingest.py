@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -12,8 +11,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from serving.bundle import ISO8601
+from serving.bundle import GAPS, ISO8601, closest
+from trainer.data.column_names import column_option
 from trainer.data.files import cells
+from trainer.data.files.columnar import counted_rows
+from trainer.data.files.numerals import advice
 from trainer.data.files.roles import roles
 from trainer.data.files.source import Source
 from trainer.data.files.store import IN_MEMORY, Store
@@ -29,6 +31,7 @@ CALLED: dict[Kind, str] = {
 }
 Ingested = tuple[Records, NDArray[Any], NDArray[np.int64] | None, NDArray[np.float64] | None]
 Reader = Callable[[pa.Array], NDArray[Any]]
+RowNames = Callable[..., list[str]]  # see `Source.row_names`
 
 
 def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> Ingested:
@@ -50,18 +53,29 @@ def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> In
     """
     found, known = roles(source, reading), {column.name: column for column in inferred}
     columns = [_column(known[name]) for name in found.features]
-    readers = {found.target: _target(source, known[found.target])}
+    gaps = source.gaps
+    readers = {found.target: _target(source, known[found.target], reading.decimal)}
     if found.group is not None:
         _refuse_gaps(source, known[found.group])
-        readers[found.group] = np.dtype(np.int64), _Groups()
+        readers[found.group] = np.dtype(np.int64), _Groups(gaps)
     if found.time is not None:
-        readers[found.time] = np.dtype(np.float64), _times(source, known[found.time])
+        readers[found.time] = (
+            np.dtype(np.float64),
+            _times(source, known[found.time], reading.decimal),
+        )
     room = _Stores(inferred[0].rows, columns, {n: dtype for n, (dtype, _) in readers.items()})
     with closing(room) as stores:
         row = 0
         for batch in source.batches():
             stores.append(
-                to_records(batch, columns, row),
+                to_records(
+                    batch,
+                    columns,
+                    row,
+                    gaps=gaps,
+                    decimal=reading.decimal,
+                    row_names=source.row_names,
+                ),
                 {name: read(batch[name]) for name, (_, read) in readers.items()},
             )
             row += batch.num_rows
@@ -75,13 +89,26 @@ def ingest(source: Source, inferred: Sequence[Inferred], reading: Reading) -> In
     )
 
 
-def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -> Records:
+def to_records(
+    batch: pa.RecordBatch,
+    columns: Sequence[Column],
+    row: int = 0,
+    *,
+    gaps: Collection[str] = GAPS,
+    spelled: bool = False,
+    decimal: str | None = None,
+    row_names: RowNames = counted_rows,
+) -> Records:
     """A batch's rows as records.
 
     Args:
         batch: typed, or text to be parsed; what is not among `columns` is left out.
         columns: of the records; a category without words takes those of the batch, sorted.
         row: how many rows came before the batch, for messages.
+        gaps: texts that stand for a gap, in lower case.
+        spelled: whether texts of categories are taken as they are, null alone for a gap.
+        decimal: Decimal sign of numbers in texts; None for a plain point.
+        row_names: How messages call rows.
 
     Raises:
         DataError: a column is not there, or a value is not of its kind; the message names column,
@@ -92,7 +119,7 @@ def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -
     if lacking:
         raise DataError(
             f"expected the columns {listed([column.name for column in columns])}; got none called "
-            f"{listed(lacking)}; add them"
+            f"{listed(lacking)}{closest(lacking[0], there)}; add them"
         )
     n, kinds = batch.num_rows, [column.kind for column in columns]
     numbers = np.empty((n, kinds.count("number") + kinds.count("boolean")), np.float32)
@@ -110,10 +137,13 @@ def to_records(batch: pa.RecordBatch, columns: Sequence[Column], row: int = 0) -
     for column in columns:
         array, place = batch[column.name], next(places[column.kind])
         if column.kind == "category":
-            coded, place[:] = _coded(array, column, row)
+            coded, place[:] = (_as_they_are if spelled else _coded)(
+                array, column, row, gaps, row_names
+            )
             filled.append(coded)
         else:
-            place[:] = _parsed(array, column, row)
+            parse = cells.parser(column, gaps, decimal)
+            place[:] = _parsed(array, column, row, parse, row_names)
             filled.append(column)
     return Records(tuple(filled), numbers, dates, codes, precise)
 
@@ -122,8 +152,9 @@ def _column(found: Inferred) -> Column:
     return Column(found.name, found.kind, found.words, found.texts, found.format)
 
 
-def _parsed(array: pa.Array, column: Column, row: int) -> NDArray[Any]:
-    parse = cells.parser(column)
+def _parsed(
+    array: pa.Array, column: Column, row: int, parse: cells.Parser, row_names: RowNames
+) -> NDArray[Any]:
     if column.kind == "precise" and pa.types.is_floating(array.type) and array.type.bit_width < 64:
         raise DataError(
             f"expected float64 in {column.name!r}, since float32 makes the same of different "
@@ -141,9 +172,10 @@ def _parsed(array: pa.Array, column: Column, row: int) -> NDArray[Any]:
     values = held(array)
     if values is None:
         place, text = cells.first_odd(array, held)
+        (called,) = row_names(row + place)
         raise DataError(
-            f"expected {_called(column)} in {column.name!r}; got {text!r} in row "
-            f"{row + place + 1}; correct it, or leave that cell empty"
+            f"expected {_called(column)} in {column.name!r}; got {text!r} in {called}; "
+            f"{advice(text) or 'correct it, or leave that cell empty'}"
         )
     return values
 
@@ -155,57 +187,74 @@ def _called(column: Column) -> str:
     return f"{CALLED[column.kind]}{also}"
 
 
-def _coded(array: pa.Array, column: Column, row: int) -> tuple[Column, NDArray[np.int32]]:
+def _coded(
+    array: pa.Array, column: Column, row: int, gaps: Collection[str], row_names: RowNames
+) -> tuple[Column, NDArray[np.int32]]:
     if not column.words:
-        there = cells.texts(array.unique()).drop_null().unique()
+        there = cells.texts(array.unique(), gaps).drop_null().unique()
         column = Column(column.name, column.kind, tuple(sorted(there.to_pylist())))
-    found = cells.codes(array, pa.array(column.words, pa.string()))
-    unknown = (found == MISSING) & ~cells.missing(array)
+    found = cells.codes(array, pa.array(column.words, pa.string()), gaps)
+    unknown = (found == MISSING) & ~cells.missing(array, gaps)
     if unknown.any():
         place = int(unknown.argmax())
+        (called,) = row_names(row + place)
         raise DataError(
             f"expected one of {len(column.words)} texts in {column.name!r}; got "
-            f"{array[place].as_py()!r} in row {row + place + 1}: the file is being changed"
+            f"{array[place].as_py()!r} in {called}: the file is being changed"
         )
     return column, found
 
 
-def _target(source: Source, column: Inferred) -> tuple[np.dtype[Any], Reader]:
+def _as_they_are(
+    array: pa.Array, column: Column, row: int, gaps: Collection[str], row_names: RowNames
+) -> tuple[Column, NDArray[np.int32]]:
+    """Codes of texts that another has written as the categories are."""
+    del row, gaps, row_names
+    encoded = array.dictionary_encode()
+    words = tuple(encoded.dictionary.to_pylist())
+    return Column(column.name, column.kind, words), encoded.indices.fill_null(MISSING).to_numpy()
+
+
+def _target(source: Source, column: Inferred, decimal: str | None) -> tuple[np.dtype[Any], Reader]:
     """How the target is held, and read."""
     _refuse_gaps(source, column)
     if column.kind == "date":
         raise DataError(
             f"{source.name}: expected text, truth values or numbers in the target {column.name!r}; "
-            f"got dates; say --category {shlex.quote(column.name)} if they are classes"
+            f"got dates; say {column_option('category', [column.name])} if they are classes"
         )
     words = ("false", "true") if column.kind == "boolean" else column.words
     if not words:
         whole = column.whole and _largest(column) <= LARGEST_CLASS
         dtype = np.dtype(np.int64 if whole else np.float64)
-        return dtype, lambda array: _filled(cells.numbers(array)).astype(dtype)
+        parse = cells.parser(column, source.gaps, decimal)
+        return dtype, lambda array: _filled(parse(array)).astype(dtype)
     table = np.array(words)
     if column.kind == "boolean":
-        return table.dtype, lambda array: table[_filled(cells.booleans(array)).astype(np.int64)]
+        return table.dtype, lambda array: table[
+            _filled(cells.booleans(array, source.gaps)).astype(np.int64)
+        ]
     texts = pa.array(words)
-    return table.dtype, lambda array: table[cells.codes(array, texts)]
+    return table.dtype, lambda array: table[cells.codes(array, texts, source.gaps)]
 
 
-def _times(source: Source, column: Inferred) -> Reader:
+def _times(source: Source, column: Inferred, decimal: str | None) -> Reader:
     _refuse_gaps(source, column)
     if column.kind in ("category", "boolean"):
         raise DataError(
             f"{source.name}: expected dates or numbers in {column.name!r}, to know when each row "
             f"came about; got {column.example!r}; {column.oddity or 'choose another column'}"
         )
-    parse = cells.parser(column)
+    parse = cells.parser(column, source.gaps, decimal)
     return lambda array: _filled(parse(array))
 
 
 def _refuse_gaps(source: Source, column: Inferred) -> None:
     if column.gaps:
+        (called,) = source.row_names(column.first_gap - 1)
         raise DataError(
             f"{source.name}: expected a value in every row of {column.name!r}; got {column.gaps} "
-            f"missing, the first in row {column.first_gap}; drop those rows"
+            f"missing, the first in {called}; drop those rows"
         )
 
 
@@ -224,16 +273,17 @@ def _filled(values: NDArray[np.float64] | None) -> NDArray[np.float64]:
 class _Groups:
     """Texts as numbers in the order in which they first came; all of them are remembered."""
 
-    def __init__(self) -> None:
+    def __init__(self, gaps: Collection[str]) -> None:
+        self._gaps = gaps
         self._numbers: dict[str, int] = {}
 
     def __call__(self, array: pa.Array) -> NDArray[np.int64]:
         """The groups of a batch, int64 `(n,)`."""
-        words = cells.texts(array.unique()).drop_null().unique()
+        words = cells.texts(array.unique(), self._gaps).drop_null().unique()
         for word in words.to_pylist():
             self._numbers.setdefault(word, len(self._numbers))
         table = np.array([self._numbers[word] for word in words.to_pylist()], np.int64)
-        return table[cells.codes(array, words)]
+        return table[cells.codes(array, words, self._gaps)]
 
 
 class _Stores:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from trainer.data.files.index import find_index
 from trainer.data.files.infer import infer
 from trainer.data.files.ingest import ingest
 from trainer.data.files.roles import roles
-from trainer.data.files.source import open_file
+from trainer.data.files.source import CSV, open_file
+from trainer.data.files.suspects import suspect
 from trainer.data.reading import Reading
-from trainer.data.tables import Table, make_table
+from trainer.data.tables import DataError, Table, make_table
 
 
 def read_file(path: Path, reading: Reading) -> Table:
@@ -18,17 +21,34 @@ def read_file(path: Path, reading: Reading) -> Table:
     Raises:
         DataError: it cannot be read or trained on.
     """
-    source = open_file(path, reading.names)
-    inferred = infer(source, reading)
-    records, target, groups, times = ingest(source, inferred, reading)
-    return make_table(
-        source=source.name,
-        records=records,
-        target=target,
-        target_names=(roles(source, reading).target,),
-        task=reading.task,
-        groups=groups,
-        times=times,
-        inferred=tuple(inferred),
-        losses=tuple(found.loss for found in inferred if found.loss and found.loss.lost),
+    source = open_file(
+        path,
+        reading.names,
+        missing=reading.missing,
+        delimiter=reading.delimiter,
+        encoding=reading.encoding,
     )
+    reading = reading.resolved(source.columns)
+    reading = replace(reading, index=find_index(source, reading))
+    inferred = suspect(source, infer(source, reading), reading)
+    records, target, groups, times = ingest(source, inferred, reading)
+    name = roles(source, reading).target
+    try:
+        table = make_table(
+            source=source.name,
+            records=records,
+            target=target,
+            target_names=(name,),
+            task=reading.task,
+            groups=groups,
+            times=times,
+            inferred=tuple(inferred),
+            losses=tuple(found.loss for found in inferred if found.loss and found.loss.lost),
+            index=reading.index,
+        )
+    except DataError as error:
+        (found,) = (column.suspicion for column in inferred if column.name == name)
+        if found is None:
+            raise
+        raise DataError(f"{error}; or, {found.detail}; {found.remedy}") from error
+    return replace(table, gaps=reading.missing, has_nulls=not path.name.lower().endswith(CSV))

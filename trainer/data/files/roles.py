@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from serving.bundle import closest
+from trainer.data.column_names import column_option
+from trainer.data.files.index import declared_index
 from trainer.data.files.source import Source
-from trainer.data.reading import Reading
+from trainer.data.reading import LISTS, Reading
 from trainer.data.tables import DataError, listed
 
 
@@ -40,10 +43,15 @@ def roles(source: Source, reading: Reading) -> Roles:
             nothing is left to predict from.
     """
     _check_said(source, reading)
-    kept = [n for n in source.columns if n not in (*reading.drop, reading.group)]
+    left_out = (*reading.index, *reading.drop, reading.group)
+    kept = [name for name in source.columns if name not in left_out]
     target = reading.target
     if target is None:
-        target = source.columns[-1]
+        index = {"", *reading.index, *declared_index(source)}  # never what is to be predicted
+        columns = [name for name in source.columns if name not in index]
+        if not columns:
+            raise DataError(f"{source.name}: expected columns beside an index; got none")
+        target = columns[-1]
         if target not in kept:
             raise DataError(
                 f"{source.name}: expected a target; got the last column, {target!r}, as one to "
@@ -65,7 +73,24 @@ def roles(source: Source, reading: Reading) -> Roles:
             f"{source.name}: expected columns beside the target, separated by commas and not all "
             f"dropped; got only {target!r}"
         )
+    if "" in (*features, target, reading.time):
+        raise DataError(
+            f"{source.name}: expected a name for every column; got none for column "
+            f"{source.columns.index('') + 1}; name it in the header, or leave it out with "
+            f"{column_option('drop', [''])}"
+        )
     return Roles(target, features, reading.group, reading.time)
+
+
+def _named(reading: Reading) -> dict[str, tuple[str, ...]]:
+    """The columns that options name, by option."""
+    singles = {name: getattr(reading, name) for name in ("group", "time")}
+    lists = {name: getattr(reading, name) for name in LISTS}
+    return (
+        lists
+        | {"date-format": tuple(reading.formats())}
+        | {name: () if value is None else (value,) for name, value in singles.items()}
+    )
 
 
 def _check_said(source: Source, reading: Reading) -> None:
@@ -77,14 +102,20 @@ def _check_said(source: Source, reading: Reading) -> None:
     if reading.target is not None and reading.target not in there:
         raise DataError(
             f"{source.name}: expected a target out of {listed(there)}; got {reading.target!r}"
+            f"{closest(reading.target, there)}; say it with --target"
         )
     kinds = [name for names in reading.columns_of_kinds().values() for name in names]
-    said = [*reading.drop, *kinds, *(n for n in (reading.group, reading.time) if n is not None)]
-    unknown = [name for name in dict.fromkeys(said) if name not in there]
+    unknown = {
+        option: strange
+        for option, names in _named(reading).items()
+        if (strange := [name for name in dict.fromkeys(names) if name not in there])
+    }
     if unknown:
+        got = " and ".join(f"{listed(names)} for --{option}" for option, names in unknown.items())
+        first = next(iter(unknown.values()))[0]
         raise DataError(
-            f"{source.name}: expected names of columns out of {listed(there)}; got "
-            f"{listed(unknown)}"
+            f"{source.name}: expected names of columns out of {listed(there)}; got {got}"
+            f"{closest(first, there)}"
         )
     twice = sorted({name for name in kinds if kinds.count(name) > 1})
     if twice:

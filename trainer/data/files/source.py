@@ -8,11 +8,13 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from serving.bundle import GAPS
 from trainer.data.files.columnar import ArrowFile, ParquetFile
 from trainer.data.files.csv_text import CsvText
-from trainer.data.tables import DataError
+from trainer.data.tables import DataError, listed
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet", ".arrow", ".feather")
+CSV = (".csv", ".csv.gz")
+SUFFIXES = (*CSV, ".parquet", ".arrow", ".feather")
 
 
 class Source(Protocol):
@@ -24,7 +26,15 @@ class Source(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Their columns' names: distinct, none empty."""
+        """Their columns' names: distinct; one may be empty, which is no feature then."""
+
+    @property
+    def index(self) -> tuple[str, ...]:
+        """The columns that the file itself says are an index of its rows."""
+
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """The texts that stand for a gap, in lower case, beside the empty one."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows in order, a few megabytes at a time.
@@ -33,20 +43,38 @@ class Source(Protocol):
             DataError: the file is damaged.
         """
 
+    def row_names(self, *rows: int) -> list[str]:
+        """Return how messages call rows, given by their places from 0.
 
-def open_file(path: Path, names: Sequence[str] = ()) -> Source:
+        Rows of a CSV file go by the numbers that a spreadsheet shows, the header being row 1, with
+        the line of the file where that is another; rows of other files count from 1.
+        """
+
+
+def open_file(
+    path: Path,
+    names: Sequence[str] = (),
+    missing: Sequence[str] | None = None,
+    *,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+) -> Source:
     """The source in a file of one of `SUFFIXES`.
 
     Args:
         path: the file.
         names: of the columns of a CSV file that has no header.
+        missing: texts of a CSV file that stand for a gap, in lower case; None for all of `GAPS`.
+        delimiter: Character between two cells of a CSV file [default: a comma].
+        encoding: Encoding of a CSV file [default: UTF-8].
 
     Raises:
         DataError: it is none of these, its header cannot be used, or it is damaged.
     """
     ending = path.name.lower()
-    if ending.endswith((".csv", ".csv.gz")):
-        return CsvText(path, names)
+    if ending.endswith(CSV):
+        gaps = GAPS if missing is None else missing
+        return CsvText(path, names, gaps, delimiter=delimiter, encoding=encoding)
     if not ending.endswith(SUFFIXES):
         raise DataError(f"expected a file ending in {', '.join(SUFFIXES)}; got {path.name}")
     if names:
@@ -54,4 +82,15 @@ def open_file(path: Path, names: Sequence[str] = ()) -> Source:
             f"{path.name}: expected no names: the file holds those of its columns; got "
             f"{len(names)}; leave them out"
         )
+    if missing:
+        raise DataError(
+            f"{path.name}: expected no texts that stand for a gap: the file has nulls of its own; "
+            f"got {listed(missing)}; leave out --missing, and write nulls for them"
+        )
+    for option, said in (("delimiter", delimiter), ("encoding", encoding)):
+        if said is not None:
+            raise DataError(
+                f"{path.name}: expected no {option}, which only a CSV file has; got {said!r}; "
+                f"leave it out"
+            )
     return ParquetFile(path) if ending.endswith(".parquet") else ArrowFile(path)

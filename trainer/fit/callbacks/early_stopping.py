@@ -25,6 +25,10 @@ class EarlyStopping(Callback):
         if patience < 1:
             raise ValueError(f"expected a patience of at least 1 epoch; got {patience}")
         self.patience = patience
+        self.reset()
+
+    def reset(self) -> None:
+        """Know of no best weights."""
         self.best_epoch = 0
         self._best_loss = np.inf
         self._best: dict[str, NDArray[Any]] | None = None

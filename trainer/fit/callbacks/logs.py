@@ -35,10 +35,14 @@ class _Log(Callback, ABC):
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self.reset()
+
+    def reset(self) -> None:
+        """Write the file anew."""
         self._written = 0
 
     def on_start(self, run: Run) -> None:
-        self._written = 0
+        self.reset()
 
     def on_epoch(self, run: Run) -> None:
         """Add the epochs since the last line."""

@@ -27,6 +27,10 @@ class ModelCheckpoint(Callback):
 
     def __init__(self, path: Path | str, *, best_only: bool = True) -> None:
         self.path, self.best_only = Path(path), best_only
+        self.reset()
+
+    def reset(self) -> None:
+        """Know of no best loss: a new run writes the file anew."""
         self._best = np.inf
 
     def on_epoch(self, run: Run) -> None:

@@ -25,8 +25,15 @@ class ProgressBar(Callback):
         )
         self._task: TaskID | None = None
 
+    def reset(self) -> None:
+        """Take the bar of an earlier run away."""
+        for task in self._progress.task_ids:
+            self._progress.remove_task(task)
+        self._task = None
+
     def on_start(self, run: Run) -> None:
         """Draw the empty bar."""
+        self.reset()
         self._task = self._progress.add_task("", total=run.epochs)
         self._progress.start()
 

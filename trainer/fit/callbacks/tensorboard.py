@@ -29,6 +29,10 @@ class TensorBoard(Callback):
             ) from error
         self.folder = Path(folder)
         self._open = SummaryWriter
+        self.reset()
+
+    def reset(self) -> None:
+        """Have no event file open; a new run opens one of its own."""
         self._writer: Any = None
 
     def on_start(self, run: Run) -> None:

@@ -39,9 +39,10 @@ class Diagnostics(Callback):
 
     def __init__(self, report: Callable[[Measurement], None] | None = None) -> None:
         self.report = report
-        self._forget()
+        self.reset()
 
-    def _forget(self) -> None:
+    def reset(self) -> None:
+        """Know of no measurement."""
         self.measurements: list[Measurement] = []
         self.findings: list[Measurement] = []
         self._fresh = False
@@ -54,7 +55,7 @@ class Diagnostics(Callback):
 
     def on_start(self, run: Run) -> None:
         """Examine the rows and the first weights."""
-        self._forget()
+        self.reset()
         self._fresh = run.steps == 0
         if isinstance(run.source, Shuffled):
             if self._fresh:

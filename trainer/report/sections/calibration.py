@@ -9,14 +9,17 @@ from trainer.evaluate.metrics import BINS
 from trainer.report.blocks import Figure, Figures, Paragraph, Section
 from trainer.report.evidence import Evidence, Judged
 from trainer.report.plots import ACCENT, MUTED, WIDE, canvas, counted, grid
-from trainer.report.wording import number, short
+from trainer.report.wording import listed, number, short
+
+MOST_BIASES = 10  # that are written out
 
 
 def calibration(evidence: Evidence, judged: Judged) -> Section:
-    """The curve over a histogram: of two classes of the second, of more of the answered class."""
+    """The curve over a histogram: of two classes of the positive one, else of the answer."""
     if len(judged.known) == 2:
-        said, hit = judged.probabilities[:, 1], judged.truth == judged.known[1]
-        name = short(str(judged.known[1]), 24)
+        positive = judged.known[judged.positive]
+        said, hit = judged.probabilities[:, judged.positive], judged.truth == positive
+        name = short(str(positive), 24)
         axis, what = f"said probability of “{name}”", f"rows that are “{name}”"
     else:
         places = judged.probabilities.argmax(axis=1)
@@ -30,18 +33,30 @@ def calibration(evidence: Evidence, judged: Judged) -> Section:
 
 
 def _sentence(evidence: Evidence) -> str:
-    error = evidence.manifest.metrics["test"].get("calibration_error")
-    temperature = evidence.manifest.temperature
-    cooled = (
-        "No temperature was fitted to its probabilities; the option calibrate of fit does."
-        if temperature == 1
-        else f"The logits are divided by a temperature of {number(temperature)}, fitted on the "
-        f"validation rows."
-    )
-    off = "" if error is None else (
-        f"What it says of the class it finds likeliest is off by {number(error, 3)} on average "
-        f"(expected calibration error, {BINS} bins). "
-    )  # fmt: skip
+    manifest = evidence.manifest
+    error = manifest.metrics["test"].get("calibration_error")
+    bias = manifest.logit_bias or []
+    if manifest.training.config.get("calibrate"):
+        cooled = f"The logits are divided by a temperature of {number(manifest.temperature)}"
+        if bias:
+            cooled += f" and moved by {listed([number(b, 3) for b in bias[:MOST_BIASES]])}"
+            cooled += f" and {len(bias) - MOST_BIASES} more" * (len(bias) > MOST_BIASES)
+        cooled += ", fitted on the validation rows."
+    elif manifest.training.config.get("class_weight"):
+        cooled = (
+            "It learned from weighted classes, so its probabilities are of another mix of classes "
+            "than there is; the option calibrate of fit corrects them."
+        )
+    else:
+        cooled = "Its probabilities were not calibrated; the option calibrate of fit does so."
+    off = ""
+    if error is not None:
+        off = (
+            f"What it says of the class it finds likeliest is off by {number(error, 3)} on average "
+            f"(expected calibration error, {BINS} bins)"
+        )
+        by_class = manifest.metrics["test"].get("classwise_calibration_error")
+        off += ". " if by_class is None else f"; of each class, by {number(by_class, 3)}. "
     return off + cooled
 
 

@@ -67,8 +67,8 @@ def _allowed(found: Compression) -> str:
     dense = found.tried[0].name
     left = f"kept beside {dense}: {listed(kept)}" if kept else "kept"
     return (
-        f"Of its {metric_name(found.metric)}, {found.max_drop:g} could be lost on the validation "
-        f"rows; of {count(len(found.tried) - 1, 'trial')}, {len(kept)} "
+        f"Its {metric_name(found.metric)} was allowed to drop by up to {found.max_drop:g} on the "
+        f"validation rows; of {count(len(found.tried) - 1, 'trial')}, {len(kept)} "
         f"{'was' if len(kept) == 1 else 'were'} {left}."
     )
 
@@ -142,7 +142,7 @@ def _frontier(found: Compression) -> list[Table]:
     caption = (
         f"Layers: inputs that are looked at, then hidden units. µs: median of one run, by rows in "
         f"the batch. {metric[:1].upper()}{metric[1:]} is of the validation rows, drop how much "
-        f"lower than {dense.name}'s."
+        f"lower than {dense.name}'s, above 0 if something was lost."
     )
     verdicts = (
         "holds: within the budget even if it lost a standard error (±) more, but a smaller one of "
@@ -246,7 +246,7 @@ def _against(found: Compression, costs: list[float], name: str, caption: str) ->
                 zorder=3 if candidate.kept else 2,
             )  # fmt: skip
         axes.axhline(found.max_drop, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
-        axes.set(xlabel=name, ylabel=f"{metric_name(found.metric)} lost")
+        axes.set(xlabel=name, ylabel=f"{metric_name(found.metric)}: drop")
         axes.margins(x=0.12, y=0.16)
         axes.annotate(f"allowed: {found.max_drop:g}", (1, found.max_drop), (-2, 3),
                       xycoords=axes.get_yaxis_transform(), textcoords="offset points",

@@ -6,25 +6,50 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from trainer.report.blocks import Block, Cell, Section, Table
+from trainer.report.blocks import Block, Cell, Paragraph, Section, Table
 from trainer.report.evidence import Judged
-from trainer.report.wording import count, decimal, short
+from trainer.report.wording import count, decimal, listed, shorts
 
 MOST_CLASSES = 20  # that a matrix is drawn of
 MOST_PAIRS = 20
+MOST_NAMED = 10  # classes in one sentence
 
 
 def confusion(judged: Judged) -> Section:
     """The matrix, or of many classes its worst entries; and each class by itself."""
     classes = judged.known
     matrix = metrics.confusion_matrix(judged.truth, judged.answers["label"], labels=classes)
-    names = [short(str(c), 24) for c in classes.tolist()]
+    names = shorts([str(c) for c in classes.tolist()], 24)
     wrong = int(matrix.sum() - np.trace(matrix))
-    blocks: list[Block] = [
-        _matrix(matrix, names, wrong) if len(names) <= MOST_CLASSES else _pairs(matrix, names),
-        _classes(judged, classes, names),
-    ]
-    return Section("confusion", blocks)
+    if len(names) <= MOST_CLASSES:
+        blocks: list[Block] = [_matrix(matrix, names, wrong)]
+    elif wrong:
+        blocks = [_pairs(matrix, names, wrong)]
+    else:
+        said = f"None of {count(int(matrix.sum()), 'test row')} is taken for another class."
+        blocks = [Paragraph(said, "good")]
+    return Section("confusion", [*blocks, *_lacks(matrix, names), _classes(judged, classes, names)])
+
+
+def _lacks(matrix: NDArray[np.int64], names: list[str]) -> list[Paragraph]:
+    """What is said of classes that no row is answered as, and of those that no row is of."""
+    true, answered = matrix.sum(axis=1), matrix.sum(axis=0)
+    blocks = []
+    if lost := [names[i] for i in np.flatnonzero((true > 0) & (answered == 0))]:
+        blocks.append(Paragraph(
+            f"Never answered, though some test rows are so: {_some(lost)}. Their recall is 0.",
+            "bad"))  # fmt: skip
+    if absent := [names[i] for i in np.flatnonzero(true == 0)]:
+        blocks.append(
+            Paragraph(f"Without test rows: {_some(absent)}. Nothing here speaks of them.", "quiet")
+        )
+    return blocks
+
+
+def _some(names: list[str]) -> str:
+    quoted = [f"“{name}”" for name in names[:MOST_NAMED]]
+    more = len(names) - len(quoted)
+    return listed([*quoted, f"{more:,} more"] if more else quoted)
 
 
 def _matrix(matrix: NDArray[np.int64], names: list[str], wrong: int) -> Table:
@@ -46,7 +71,7 @@ def _matrix(matrix: NDArray[np.int64], names: list[str], wrong: int) -> Table:
     )
 
 
-def _pairs(matrix: NDArray[np.int64], names: list[str]) -> Table:
+def _pairs(matrix: NDArray[np.int64], names: list[str], wrong: int) -> Table:
     off = matrix - np.diag(np.diag(matrix))
     order = np.argsort(-off, axis=None, kind="stable")[:MOST_PAIRS]
     rows = []
@@ -56,14 +81,16 @@ def _pairs(matrix: NDArray[np.int64], names: list[str]) -> Table:
     return Table(
         ["truth", "answer", "rows", "of the class"],
         rows,
-        f"The commonest mistakes; with {len(names)} classes a matrix would not be readable.",
+        f"The {count(len(rows), 'commonest mistake')}; {count(wrong)} of "
+        f"{count(int(matrix.sum()), 'row')} are wrong in all. With {count(len(names))} classes a "
+        f"matrix would not be readable.",
         words=range(2),
     )
 
 
 def _classes(judged: Judged, classes: NDArray[np.generic], names: list[str]) -> Table:
     found = metrics.precision_recall_fscore_support(
-        judged.truth, judged.answers["label"], labels=classes, zero_division=0
+        judged.truth, judged.answers["label"], labels=classes, zero_division=np.nan
     )
     rows = [
         [name, decimal(precision), decimal(recall), decimal(f1), f"{support:,}"]
@@ -73,6 +100,6 @@ def _classes(judged: Judged, classes: NDArray[np.generic], names: list[str]) -> 
         ["class", "precision", "recall", "F1", "test rows"],
         rows,
         "Precision: of the rows answered so, the share that is. Recall: of the rows that are, the "
-        "share answered so.",
-        folded=f"All {len(rows)} classes" if len(rows) > MOST_CLASSES else "",
+        "share answered so. –: there are no such rows.",
+        folded=f"All {count(len(rows))} classes" if len(rows) > MOST_CLASSES else "",
     )

@@ -21,7 +21,7 @@ MOST_POINTS = 400  # of a curve; no eye sees more
 def curves(evidence: Evidence, judged: Judged) -> Section:
     """ROC and PR curves, and of two classes what each threshold does."""
     classes = judged.known
-    shown = [1] if len(classes) == 2 else list(range(len(classes)))
+    shown = [judged.positive] if len(classes) == 2 else list(range(len(classes)))
     present = [k for k in shown if 0 < np.count_nonzero(judged.truth == classes[k]) < len(judged)]
     if not present:
         said = "A curve needs test rows of a class and of another; there are none."
@@ -103,13 +103,13 @@ def _pr(judged: Judged, drawn: list[int], more: str) -> Figure:
 
 
 def _thresholds(judged: Judged, chosen: float) -> Figure:
-    """Precision, recall and F1 of the second class, as the threshold moves."""
-    truth, p = _is(judged, 1)
+    """Precision, recall and F1 of the positive class, as the threshold moves."""
+    truth, p = _is(judged, judged.positive)
     precision, recall, at = metrics.precision_recall_curve(truth, p)
     precision, recall = precision[:-1], recall[:-1]  # the last point has no threshold
     total = precision + recall
     f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
-    name = short(str(judged.known[1]), 24)
+    name = short(str(judged.known[judged.positive]), 24)
     with canvas(width=WIDE, height=3.0) as drawing:
         axes = drawing.only
         _square(axes, f"threshold on the probability of “{name}”", "on the test rows")
@@ -121,7 +121,7 @@ def _thresholds(judged: Judged, chosen: float) -> Figure:
         axes.annotate(f"chosen: {chosen:.4g}", (chosen, 1.03), (0, 3), fontsize=8.5, ha="center",
                       textcoords="offset points", color=MUTED)  # fmt: skip
         axes.legend(loc="lower center", ncols=3)
-    label = judged.answers["label"] == judged.known[1]
+    label = judged.answers["label"] == judged.known[judged.positive]
     found = percent(float(np.mean(label[truth]))) if truth.any() else "–"
     right = percent(float(np.mean(truth[label]))) if label.any() else "–"
     return Figure(

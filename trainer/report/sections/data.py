@@ -35,6 +35,7 @@ def data(evidence: Evidence) -> Section:
                 ("rows", count(total)),
                 *((f"{part} rows", f"{n:,} ({percent(n / total)})") for part, n in rows.items()),
                 ("columns", count(len(manifest.inputs))),
+                *_shares(evidence),
             ]
         )
     ]
@@ -47,6 +48,21 @@ def data(evidence: Evidence) -> Section:
             "training rows.", "quiet"))  # fmt: skip
         blocks.append(_answers(evidence))
     return Section("data", [*blocks, _columns(evidence)])
+
+
+def _shares(evidence: Evidence) -> list[tuple[str, str]]:
+    """The share of each class among the training rows, of many the commonest and the rarest."""
+    manifest = evidence.manifest
+    if manifest.classes is None or manifest.class_shares is None:
+        return []
+    found = sorted(
+        zip(manifest.classes, manifest.class_shares, strict=True), key=lambda pair: -pair[1]
+    )
+    shown = [f"{short(str(c), 24)} {percent(share)}" for c, share in found[:MOST_WORDS]]
+    more = len(found) - len(shown)
+    rarest = f"{short(str(found[-1][0]), 24)} {percent(found[-1][1])}"
+    text = ", ".join(shown) + (f" and {more:,} more, the rarest {rarest}" if more else "")
+    return [("classes in the training rows", text)]
 
 
 def _targets(judged: Judged) -> list[Figure]:

@@ -51,7 +51,10 @@ def variants(evidence: Evidence) -> Section:
     quality = Table(
         ["metric", *found],
         [
-            [metric_name(metric), *(decimal(v.metrics.get(metric)) for v in found.values())]
+            [
+                metric_name(metric, evidence.manifest.positive_class),
+                *(decimal(v.metrics.get(metric)) for v in found.values()),
+            ]
             for metric in metrics
         ],
         "Of each variant, on the test rows.",

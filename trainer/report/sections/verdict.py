@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from trainer.evaluate import leading
+from trainer.evaluate.cautions import cautions
+from trainer.evaluate.comparison import compare, constant
 from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, Table, Tiles
 from trainer.report.evidence import Evidence
 from trainer.report.plots import ACCENT, INK, MUTED, WIDE, canvas, grid
@@ -19,7 +21,7 @@ from trainer.report.wording import (
 )
 
 TILES = {
-    "binary": ("roc_auc", "accuracy", "recall", "calibration_error"),
+    "binary": ("roc_auc", "positive_precision", "positive_recall", "accuracy", "calibration_error"),
     "multiclass": ("accuracy", "balanced_accuracy", "f1", "calibration_error"),
     "regression": ("r2", "mae", "rmse"),
 }
@@ -28,6 +30,8 @@ TILES = {
 def verdict(evidence: Evidence) -> Section:
     """How good it is, beside its baselines."""
     blocks: list[Block] = [Paragraph(_goodness(evidence)), _tiles(evidence)]
+    blocks += _cautions(evidence)
+    blocks += _constant(evidence)
     blocks.append(_comparison(evidence))
     if said := _threshold(evidence):
         blocks.append(Paragraph(said))
@@ -60,9 +64,9 @@ def _goodness(evidence: Evidence) -> str:
             else f"R² would lie from {number(interval[0], 3)} to {number(interval[1], 3)}"
         )
     elif metric == "roc_auc":
-        second = short(str((manifest.classes or ["", ""])[1]))
+        positive = short(str(manifest.positive_class))
         said = (
-            f"Given one row that is “{second}” and one that is not, it tells which is which "
+            f"Given one row that is “{positive}” and one that is not, it tells which is which "
             f"{percent(figure)} of the time (ROC AUC), and rightly labels "
             f"{percent(own['accuracy'])} of {rows} it has never seen"
         )
@@ -84,10 +88,11 @@ def _tiles(evidence: Evidence) -> Tiles:
     own = manifest.metrics["test"]
     items = []
     for metric in TILES[manifest.task]:
+        name = metric_name(metric, manifest.positive_class)
         if metric in own:
             ends = manifest.intervals.get(metric)
             remark = f"{number(ends[0], 3)} to {number(ends[1], 3)}" if ends else ""
-            items.append((metric_name(metric), number(own[metric], 3), remark))
+            items.append((name, number(own[metric], 3), remark))
     return Tiles(items)
 
 
@@ -96,32 +101,70 @@ def _comparison(evidence: Evidence) -> Paragraph:
     if not manifest.baselines:
         return Paragraph("No baseline was trained beside it: what is simpler may do as well.",
                          "quiet")  # fmt: skip
-    own = manifest.metrics["test"]
-    metric = leading(manifest.task, own)
-    others = {name: b.metrics[metric] for name, b in manifest.baselines.items()
-              if metric in b.metrics}  # fmt: skip
-    better = [name for name, figure in others.items() if figure > own[metric]]
-    low, high = manifest.intervals.get(metric, (own[metric], own[metric]))
+    found = compare(manifest)
+    others, own = found.others, found.own
+    low, high = manifest.intervals.get(found.metric, (own, own))
     best = max(others, key=lambda name: others[name], default=None)
     if best is None:
         return Paragraph("Its baselines were judged by other figures than it.", "quiet")
-    said = f"{baseline_name(best)} ({metric_name(metric)} {decimal(others[best])})"
+    name = metric_name(found.metric, manifest.positive_class)
+    said = f"{baseline_name(best)} ({name} {decimal(others[best])})"
     near = low <= others[best] <= high
     chance = "The difference is within the interval: on so few rows it may be chance."
-    if better:
-        names = _capital(listed([baseline_name(name) for name in better]))
-        verb = "does" if len(better) == 1 else "do"
+    if found.better:
+        names = _capital(listed([baseline_name(name) for name in found.better]))
+        verb = "does" if len(found.better) == 1 else "do"
         return Paragraph(
-            f"{names} {verb} better on the same rows than this network's {decimal(own[metric])}; "
+            f"{names} {verb} better on the same rows than this network's {decimal(own)}; "
             f"the best is {said}. {f'{chance} Where less does as well, s' if near else 'S'}erve "
             f"that, or give the network what it lacks.",
             "bad",
         )
+    if found.equal:
+        names = _capital(listed([baseline_name(name) for name in found.equal]))
+        verb = "does" if len(found.equal) == 1 else "do"
+        return Paragraph(
+            f"{names} {verb} as well on the same rows as this network: {name} {decimal(own)}. "
+            f"Where less does as well, serve that, or give the network what it lacks.",
+            "bad",
+        )
     ahead = (
-        f"It is ahead of every baseline; the best of them is {said}, against its "
-        f"{decimal(own[metric])}."
+        f"By {name} it is ahead of every baseline; the best of them is {said}, against its "
+        f"{decimal(own)}."
     )
     return Paragraph(f"{ahead} {chance}", "plain") if near else Paragraph(ahead, "good")
+
+
+def _constant(evidence: Evidence) -> list[Paragraph]:
+    """What always giving one answer would score: an accuracy says little without it."""
+    manifest = evidence.manifest
+    own = manifest.metrics["test"]
+    if manifest.task == "regression":
+        mean = manifest.baselines.get("mean")
+        if mean is None:
+            return []
+        theirs, ours = number(mean.metrics["mae"], 3), number(own["mae"], 3)
+        return [Paragraph(
+            f"Always answering the mean of the training rows would be off by {theirs} on average; "
+            f"it is off by {ours}.",
+            "bad" if own["mae"] >= mean.metrics["mae"] else "plain",
+        )]  # fmt: skip
+    found = constant(manifest)
+    if found is None:
+        return []
+    about = "" if found.exact else "about "
+    return [Paragraph(
+        f"Always answering {short(str(found.answer), 24)} would be right on {about}"
+        f"{percent(found.accuracy)} of rows like these; it is right on {percent(own['accuracy'])}.",
+        "bad" if own["accuracy"] <= found.accuracy else "plain",
+    )]  # fmt: skip
+
+
+def _cautions(evidence: Evidence) -> list[Paragraph]:
+    """What the figures of any variant do not say by themselves."""
+    manifest = evidence.manifest
+    found = [caution for name in manifest.variants for caution in cautions(manifest, name)]
+    return [Paragraph(f"{_capital(c.detail)}; {c.remedy}.", "bad") for c in found]
 
 
 def _capital(text: str) -> str:
@@ -130,15 +173,17 @@ def _capital(text: str) -> str:
 
 def _threshold(evidence: Evidence) -> str:
     manifest = evidence.manifest
-    if manifest.threshold is None or manifest.classes is None:
+    if manifest.threshold is None or manifest.positive_class is None:
         return ""
-    second = short(str(manifest.classes[1]))
+    positive = short(str(manifest.positive_class))
     chosen = (
         f"chosen on the validation rows for {manifest.aim}"
         if manifest.aim
         else "no aim was given to choose another by"
     )
-    return f"It answers “{second}” from a probability of {manifest.threshold:.4g} up; {chosen}."
+    if manifest.aim_unmet is not None:
+        chosen = f"the aim {manifest.aim} could not be met ({manifest.aim_unmet})"
+    return f"It answers “{positive}” from a probability of {manifest.threshold:.4g} up; {chosen}."
 
 
 def _beside(evidence: Evidence) -> Figure:
@@ -147,8 +192,7 @@ def _beside(evidence: Evidence) -> Figure:
     own = manifest.metrics["test"]
     metric = leading(manifest.task, own)
     named = {"this network": own[metric]}
-    named |= {baseline_name(name): b.metrics[metric] for name, b in manifest.baselines.items()
-              if metric in b.metrics}  # fmt: skip
+    named |= {baseline_name(name): figure for name, figure in compare(manifest).others.items()}
     names = list(named)
     ends = manifest.intervals.get(metric)
     with canvas(width=WIDE, height=0.5 + 0.38 * len(names)) as drawing:
@@ -172,8 +216,8 @@ def _beside(evidence: Evidence) -> Figure:
         axes.tick_params(axis="y", length=0, labelcolor=INK)
     return Figure(
         drawing.svg,
-        f"{_capital(metric_name(metric))} on the test rows; further right is better. The band is "
-        f"the network's 95 % interval: a point inside it may do as well.",
+        f"{_capital(metric_name(metric, manifest.positive_class))} on the test rows; further right "
+        f"is better. The band is the network's 95 % interval: a point inside it may do as well.",
     )
 
 
@@ -196,8 +240,16 @@ def _metrics(evidence: Evidence) -> Table:
         better = " ↓" if metric in LOWER_IS_BETTER else ""
         between = f"{decimal(ends[0])} to {decimal(ends[1])}" if ends else "–"
         own_cell = Cell(decimal(figure), 0, "good")
-        rows.append([f"{metric_name(metric)}{better}", own_cell, between, *cells])
+        name = metric_name(metric, manifest.positive_class)
+        rows.append([f"{name}{better}", own_cell, between, *cells])
     caption = "On the test rows. Higher is better, but of those marked ↓."
     if baselines:
         caption += " Tinted: where a baseline does better than the network."
+    if baselines and manifest.threshold not in (None, 0.5):
+        caption += (
+            f" The network answers from a probability of {number(manifest.threshold)} up, the "
+            f"baselines from 0.5: of the metrics of labels that is part of the difference."
+        )
+    if manifest.classes is not None:
+        caption += " Macro: the mean over the classes, each of which counts alike."
     return Table(head, rows, caption)

@@ -3,6 +3,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pytest
 
+from serving.bundle import GAPS
+
 
 @dataclass
 class Rows:
@@ -10,11 +12,17 @@ class Rows:
 
     given: list
     name: str = "rows"
+    gaps: tuple = GAPS
     asked: int = 0
 
     @property
     def columns(self):
         return tuple(self.given[0].schema.names)
+
+    index = ()
+
+    def row_names(self, *rows):
+        return [f"row {row + 1}" for row in rows]
 
     def batches(self):
         for batch in self.given:

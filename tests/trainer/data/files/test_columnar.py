@@ -71,8 +71,9 @@ def test_names_are_not_asked_for(tmp_path):
 
 
 def test_unnamed_columns_are_refused(tmp_path):
-    pa.parquet.write_table(pa.table([np.arange(3)], names=[""]), tmp_path / "t.parquet")
-    with pytest.raises(DataError, match="a name for every column; got none for column 1"):
+    table = pa.table([np.arange(3)] * 2, names=["", ""])
+    pa.parquet.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="a name for every column; got none for columns 1, 2"):
         open_file(tmp_path / "t.parquet")
 
 

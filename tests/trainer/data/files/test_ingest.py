@@ -167,7 +167,11 @@ def test_dates_and_gaps_are_no_targets(rows):
     with pytest.raises(DataError, match="in the target 'y'; got dates; say --category y"):
         target_of(rows, ["2020-01-01", "2020-01-02"])
     with pytest.raises(DataError, match="in every row of 'y'; got 2 missing, the first in row 2"):
-        target_of(rows, ["1", "", "na"])
+        target_of(rows, ["1", "", ""])
+    with pytest.raises(
+        DataError, match=r"'y'; got 'NA' \(1\), which may be .* --missing ''.* rows"
+    ):
+        target_of(rows, ["a", "NA", "b"])
 
 
 @pytest.mark.parametrize("role", ["group", "time"])

@@ -35,7 +35,7 @@ def test_dates_without_a_time_of_day_have_no_hours():
     fitted = Dates.fit("d", days, gaps=False)
     assert not fitted.hours
     encoded = fitted.transform(days)
-    assert encoded.shape == (4, 21)
+    assert encoded.shape == (4, fitted.width) == (4, 21)
     assert encoded[:, 2:14].argmax(axis=1).tolist() == [1, 1, 2, 11]
     assert encoded[:, 14:].argmax(axis=1).tolist() == [2, 3, 4, 2]  # 0 is Monday
 
@@ -52,3 +52,23 @@ def test_a_gap_is_the_median_and_flagged():
 def test_the_ends_of_the_calendar_can_be_encoded(far):
     fitted = Dates.fit("d", seconds("2024-01-01", "2024-01-03"), gaps=False)
     assert np.isfinite(fitted.transform(np.array([far]))).all()
+
+
+def test_a_second_not_yet_over_is_of_the_hour_and_day_it_is_in(rng):
+    whole = rng.integers(-4_000_000_000, 4_000_000_000, 500).astype(np.float64)
+    midnights = whole - whole % 86_400
+    fitted = Dates.fit("d", whole, gaps=False)
+    assert fitted.hours
+    encoded = fitted.transform(midnights - 0.25)
+    np.testing.assert_array_equal(encoded[:, 1:], fitted.transform(midnights - 1)[:, 1:])
+    assert (encoded[:, 21 + 23] == 1).all()
+
+
+def test_a_column_of_one_date_or_of_none_is_no_time_at_all():
+    one = Dates.fit("d", seconds("2024-01-03", "2024-01-03"), gaps=False)
+    assert one.transform(seconds("2024-01-03", "2024-01-04"))[:, 0].tolist() == [0, 86_400]
+    none = Dates.fit("d", np.full(3, np.nan), gaps=True)
+    (gap,), (epoch,) = none.transform(np.array([np.nan])), none.transform(np.array([0.0]))
+    assert gap[0] == 0
+    np.testing.assert_array_equal(gap[:-1], epoch[:-1])
+    assert gap[-1] - epoch[-1] == 1

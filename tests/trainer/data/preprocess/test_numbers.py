@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
 
 from trainer.data.preprocess import Numbers
 
@@ -64,3 +70,20 @@ def test_a_column_whose_quartiles_are_one_value_is_scaled_by_its_deviation():
     known[:10] = 1000
     scaler = Numbers.fit(known, "robust", np.array([False])).scaler
     assert scaler.scale == pytest.approx(known.std())
+
+
+@pytest.mark.parametrize("scaling", ["standard", "minmax", "robust", "quantile", "range"])
+def test_each_scaling_is_another_one(scaling, rng):
+    known = rng.lognormal(size=(400, 2)).astype(np.float32) * np.float32([1, 3])
+    ours = Numbers.fit(known, scaling, np.array([False, False])).transform(known)
+    theirs = {
+        "standard": StandardScaler,
+        "minmax": MinMaxScaler,
+        "robust": RobustScaler,
+        "quantile": lambda: QuantileTransformer(output_distribution="normal", n_quantiles=200),
+        "range": lambda: FunctionTransformer(lambda x: (x - x.min()) / np.ptp(x)),
+    }
+    near = {name: np.abs(ours - make().fit_transform(known.astype(np.float64))).mean()
+            for name, make in theirs.items()}  # fmt: skip
+    assert min(near, key=near.get) == scaling
+    assert scaling == "quantile" or near[scaling] < 1e-6

@@ -40,3 +40,12 @@ def test_a_constant_column_stays_one():
     bent = fitted.transform(np.array([[7], [-3], [1e9]], np.float32))
     assert np.isfinite(bent).all()
     assert np.ptp(bent) == 0
+
+
+def test_no_value_reaches_beyond_the_span_that_rounding_is_measured_by(rng):
+    known = rng.lognormal(size=(500, 3)).astype(np.float32)
+    fitted = Quantiles.fit(known)
+    far = np.float32([[-1e9] * 3, [1e9] * 3])
+    reached = np.abs(fitted.transform(far)).max(axis=0)
+    assert (fitted.span >= reached).all()
+    assert (fitted.span <= 4 * reached).all()

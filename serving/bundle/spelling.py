@@ -1,0 +1,139 @@
+"""Spelling: how the texts, numbers and truth values that come are compared with a category's texts.
+
+One rule for training, scoring and serving: what is one value in a table must be one category,
+whatever program wrote it. Columns of bundles before it (`Category.normalized` is False) compare
+texts as they were written in the training data.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Collection
+
+import numpy as np
+
+from serving.bundle.manifest import GAPS, Category
+
+# Possessive quantifiers: a long text that does not match is looked at once.
+FRACTIONLESS = re.compile(r"(-?(?:0|[1-9][0-9]*+))\.0++")
+EXACT = 2.0**53  # from here on a whole number may not be the one that was written
+LONGEST_TRUTH = len("false")
+# Most characters that one character of the form NFC has in another form. A longer text is none of
+# those known, and is not normalised, which takes the square of its length if it is hostile.
+EXPANSION = 4
+
+
+def nfc(text: str) -> str:
+    """Return a text in Unicode's normal form NFC."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def canonical_text(text: str) -> str:
+    """Return a text as categories and classes are compared.
+
+    Without white space around it, in Unicode's form NFC, and a whole number without a fraction: "1"
+    for "1.0", as tables write it once there are gaps between numbers. "007" stays as it is.
+    """
+    return _without_fraction(nfc(text.strip()))
+
+
+def gap_words(gaps: Collection[str] | None) -> frozenset[str]:
+    """Return the texts that stand for a gap, in lower case; None stands for all of `GAPS`."""
+    return frozenset(GAPS if gaps is None else gaps) | {""}
+
+
+def is_gap_word(text: str, words: Collection[str], longest: int) -> bool:
+    """Return whether a text without white space around it stands for a gap.
+
+    Args:
+        text: The text.
+        words: Words that do, in lower case.
+        longest: Length of the longest of them, in characters.
+    """
+    if len(text) > longest and (text.isascii() or len(text) > EXPANSION * longest):
+        return False
+    return nfc(text.lower()) in words
+
+
+class Spelling:
+    """What a column of categories makes of a value that is written in another way.
+
+    Args:
+        column: The column as the manifest declares it.
+
+    Attributes:
+        categories: The categories, each under itself.
+        gaps: Texts, in lower case, that stand for a gap, unless a category is written so.
+    """
+
+    def __init__(self, column: Category) -> None:
+        self.categories = {text: text for text in column.categories}
+        self.gaps = gap_words(column.gaps)
+        self._column = column
+        self._longest_gap = max(map(len, self.gaps))
+        self._longest = EXPANSION * max(map(len, column.categories))
+        self._has_fractions = column.normalized or column.whole
+        self._truths = {str(truth).lower(): text for truth, text in column.truths.items()}
+        self._fractions = _by_value(column) if column.number_type == "number" else {}
+
+    def of_text(self, text: str) -> str:
+        """Return a text as the categories are written; one of none of them may stay as it is."""
+        text = text.strip()
+        if self._column.normalized and len(text) <= self._longest:
+            text = nfc(text)
+        if self._has_fractions:
+            text = _without_fraction(text)
+        if self._truths and len(text) <= LONGEST_TRUTH:
+            # As pandas, or another writer, spells truth values in CSV.
+            return self._truths.get(text.lower(), text)
+        return text
+
+    def of_number(self, value: float) -> str | None:
+        """Return a number, no boolean, as the categories are written; None if none is a number."""
+        kind = self._column.number_type
+        if kind is None or not math.isfinite(value):
+            return None
+        if isinstance(value, int):
+            return str(value)
+        if value.is_integer():
+            return str(int(value)) if abs(value) < EXACT else None
+        if kind == "integer":
+            return None
+        text = repr(value)
+        return text if text in self.categories else self._fractions.get(value, text)
+
+    def of_truth(self, value: bool) -> str | None:
+        """Return true or false as the categories are written; None if they are other texts."""
+        return self._column.truths.get(value)
+
+    def is_gap(self, text: str) -> bool:
+        """Return whether a text without white space around it stands for a gap."""
+        return text not in self.categories and is_gap_word(text, self.gaps, self._longest_gap)
+
+    def accepts(self, text: str) -> bool:
+        """Return whether the model answers a request with this text."""
+        found = self.of_text(text)
+        if found in self.categories:
+            return True
+        column = self._column
+        return column.missing == "impute" if self.is_gap(found) else column.unseen == "unknown"
+
+
+def _without_fraction(text: str) -> str:
+    found = FRACTIONLESS.fullmatch(text)
+    text = found[1] if found else text
+    return "0" if text == "-0" else text
+
+
+def _by_value(column: Category) -> dict[float, str]:
+    """Return the categories with a fraction by their value, as float64 and as float32 have it."""
+    found: dict[float, str] = {}
+    with np.errstate(over="ignore", under="ignore"):
+        for single in (False, True):
+            for text in column.categories:
+                if column.is_number(text):
+                    value = float(text)
+                    found.setdefault(float(np.float32(value)) if single else value, text)
+    return found

@@ -1,0 +1,190 @@
+"""One spelling of categories and names, in every format and for new bundles alone."""
+
+import io
+import json
+import re
+import unicodedata
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.bundle import Category, Number, Spelling
+from serving.codec import json_rows
+from serving.codec.arrow import decode_arrow
+from serving.codec.csv_rows import decode_csv
+from serving.codec.fields import Fields, WrongValueError
+from serving.codec.inference_v2 import ask_inference
+from serving.codec.json_plain_records import decode_plain_records
+from serving.codec.json_rows import decode_rows
+from serving.codec.tensorflow import ask_tensorflow
+from serving.errors import InvalidInstancesError
+from serving.openapi.columns import value_schema
+from serving.wire import Message
+from tests.fuzzing import examples
+
+NAME = "código"
+SPLIT = unicodedata.normalize("NFD", NAME)
+WORDS = ("1", "-2", "2.5", "1.50", "007", "A", "café", "NA")
+
+
+def category(*categories, name=NAME, **more):
+    more = {"missing": "impute", "unseen": "unknown", "normalized": True, "gaps": ["-"]} | more
+    return Category(name=name, type="category", categories=list(categories), **more)
+
+
+COLUMN = category(*WORDS)
+TAKEN = [
+    ("1", "1"), ("1.0", "1"), (" 1.000\n", "1"), (1, "1"), (1.0, "1"), (-2.0, "-2"), ("-2.0", "-2"),
+    (2.5, "2.5"), ("2.5", "2.5"), (1.5, "1.50"), (float(np.float32(2.5)), "2.5"), (3.25, "3.25"),
+    ("2.50", "2.50"), ("007", "007"), ("007.0", "007.0"), (7, "7"), (-0.0, "0"),
+    (2**60 + 1, str(2**60 + 1)),
+    ("cafe\u0301", "café"), ("NA", "NA"), ("na", "na"), ("-", ""), (" ", ""), (None, ""),
+    ("e\u0301" * 40, "e\u0301" * 40),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "expected"), TAKEN)
+def test_check_normalized_category_has_one_spelling(value, expected):
+    (field,) = Fields([COLUMN]).columns
+    assert field.check(value) == expected
+    assert field.check_all([value]) == [expected]
+
+
+@pytest.mark.parametrize("value", [2.0**53, True, float("nan"), float("inf")])
+def test_check_number_that_may_be_another_is_refused(value):
+    (field,) = Fields([COLUMN]).columns
+    with pytest.raises(WrongValueError, match="expected a text or a number"):
+        field.check(value)
+
+
+@pytest.mark.parametrize("value", [1, 1.0, "1.0", "cafe\u0301", 2.5])
+def test_check_category_of_an_earlier_bundle_is_compared_as_it_was_written(value):
+    (field,) = Fields([category(*WORDS, unseen="refuse", normalized=False)]).columns
+    with pytest.raises(WrongValueError):
+        field.check(value)
+
+
+@pytest.mark.parametrize("size", [np.float16, np.float32, np.float64])
+def test_check_numbers_of_every_width_are_the_category(size):
+    column = category("0.1", "2", "1.7")
+    (field,) = Fields([column]).columns
+    found = [field.check(size(text).item()) for text in ("2", "1.7")]
+    assert found == (["2", "1.7"] if size != np.float16 else ["2", repr(np.float16("1.7").item())])
+
+
+FIELDS = Fields([COLUMN, Number(name="año", type="number", missing="impute", minimum=0, maximum=1)])
+YEAR = "an\u0303o"
+
+
+def stream(**columns):
+    table = pa.table(columns)
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def as_json(**members):
+    return json.dumps(members).encode()
+
+
+BODIES = {
+    "record": (decode_rows, as_json(instances=[{SPLIT: "1.0", YEAR: 3}])),
+    "record, careful": (json_rows.decode_carefully, as_json(instances=[{SPLIT: "1.0", YEAR: 3}])),
+    "CSV": (decode_csv, f"{YEAR},{SPLIT}\n3,1.0\n".encode()),
+    "Arrow": (decode_arrow, stream(**{SPLIT: ["1.0"], YEAR: [3.0]})),
+    "Arrow, dictionary": (
+        decode_arrow, stream(**{SPLIT: pa.array(["1.0"]).dictionary_encode(), YEAR: [3.0]}),
+    ),
+    "Arrow, dictionary of floats": (
+        decode_arrow, stream(**{SPLIT: pa.array([1.0]).dictionary_encode(), YEAR: [3.0]}),
+    ),
+    "tensors": (
+        lambda body, fields: ask_inference(Message(body), fields).inputs,
+        as_json(inputs=[
+            {"name": SPLIT, "shape": [1], "datatype": "BYTES", "data": ["1.0"]},
+            {"name": YEAR, "shape": [1], "datatype": "FP32", "data": [3]},
+        ]),
+    ),
+    "tensors of integers": (
+        lambda body, fields: ask_inference(Message(body), fields).inputs,
+        as_json(inputs=[
+            {"name": SPLIT, "shape": [1], "datatype": "INT64", "data": [1]},
+            {"name": YEAR, "shape": [1], "datatype": "FP32", "data": [3]},
+        ]),
+    ),
+    "columns": (
+        lambda body, fields: ask_tensorflow(Message(body), fields).inputs,
+        as_json(inputs={SPLIT: ["1.0"], YEAR: [3]}),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("extra", [False, True])
+@pytest.mark.parametrize("form", BODIES)
+def test_decode_names_in_another_normal_form_are_the_columns(form, extra):
+    decode, body = BODIES[form]
+    inputs = decode(body, Fields(
+        [COLUMN, Number(name="año", type="number", missing="refuse", minimum=0, maximum=1)],
+        ignores_extra=extra,
+    ))  # fmt: skip
+    assert {name: array.tolist() for name, array in inputs.items()} == {
+        NAME: [["1"]], "año": [[3.0]],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("extra", [False, True])
+@pytest.mark.parametrize("decode", [decode_rows, json_rows.decode_carefully])
+def test_decode_a_name_in_two_normal_forms_is_refused(decode, extra):
+    fields = Fields([COLUMN], ignores_extra=extra)
+    with pytest.raises(InvalidInstancesError, match="every field once"):
+        decode(as_json(instances=[{SPLIT: "1", NAME: "A"}]), fields)
+
+
+def test_decode_records_in_another_normal_form_are_plain_to_the_fast_decoder():
+    body = as_json(instances=[{SPLIT: "cafe\u0301", YEAR: 3}])
+    assert decode_plain_records(body, FIELDS)[NAME].tolist() == [["café"]]
+
+
+def test_named_an_endless_name_is_not_normalised(monkeypatch):
+    def refuse(text):
+        raise AssertionError(f"{len(text)} characters were normalised")
+
+    for module in ("serving.bundle.spelling", "serving.codec.fields"):
+        monkeypatch.setattr(f"{module}.nfc", refuse)
+    hostile = "a" + "\u0316\u0301" * 10_000
+    assert FIELDS.named(hostile) == hostile
+    assert FIELDS.columns[0].check(hostile) == hostile[:256]
+
+
+def test_named_a_column_of_an_earlier_bundle_keeps_its_form():
+    fields = Fields([category("a", name=SPLIT)])
+    assert fields.named(SPLIT) == SPLIT
+    assert fields.named(NAME) == NAME  # which is refused, as it was
+
+
+@given(text=st.one_of(st.sampled_from([*WORDS, "1.0", "na", "-", "cafe\u0301", ""]), st.text()))
+@examples(300)
+def test_accepts_says_what_the_codec_does(text):
+    column = category(*WORDS, missing="refuse", unseen="refuse")
+    (field,) = Fields([column]).columns
+    try:
+        field.check(text)
+    except WrongValueError:
+        assert not Spelling(column).accepts(text)
+    else:
+        assert Spelling(column).accepts(text)
+
+
+def test_value_schema_of_a_category_has_its_own_words_for_gaps_and_its_numbers():
+    schema = value_schema(category("1", "2.5", "A", missing="refuse", gaps=["-", "não", "[x]"]))
+    assert schema["type"] == ["string", "number"]
+    gap = re.compile(schema["not"]["pattern"])
+    assert all(gap.search(text) for text in ("-", " NÃO", "não", "[X]", ""))
+    assert not any(gap.search(text) for text in ("NA", "x", "--"))
+    refused = value_schema(category("1", "2.5", "007", "A", unseen="refuse", missing="refuse"))
+    assert refused == {"enum": ["1", "2.5", "007", "A", 1, 2.5]}
+    assert value_schema(category("1", "A"))["type"] == ["string", "integer", "null"]

@@ -1,0 +1,160 @@
+"""What stands for a gap: said by --missing, doubted where it may be a value, never in Parquet."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from click.testing import CliRunner
+
+from serving import create_app
+from trainer.cli import main
+from trainer.data.sources import Reading, load
+from trainer.data.tables import DataError
+
+ROWS = 60
+
+
+def csv_of(path, **columns):
+    rows = zip(*columns.values(), strict=True)
+    path.write_text("\n".join([",".join(columns), *map(",".join, rows)]) + "\n")
+    return str(path)
+
+
+def repeated(*values):
+    return [values[i % len(values)] for i in range(ROWS)]
+
+
+NUMBERS = [str(i / 7) for i in range(ROWS)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said", "named"),
+    [
+        ({"y": repeated("None", "Some")}, {}, r"'y'; got 'None' \(30\).*--missing ''.*drop those"),
+        ({"y": repeated("1.5", "NA", "2")}, {}, r"'y'; got 'NA' \(20\)"),
+        (
+            {"land": repeated("NA", "DE", "na"), "y": repeated("a", "b")},
+            {"category": ("land",)},
+            r"'land'; got 'NA' \(20\), 'na' \(20\).*leave those cells empty or name.*--missing",
+        ),
+        (
+            {"who": repeated("null", "b", "c"), "y": repeated("a", "b")},
+            {"group": "who"},
+            r"'who'; got 'null' \(20\)",
+        ),
+    ],
+)
+def test_load_word_that_may_be_a_value_is_refused(columns, said, named, tmp_path):
+    path = csv_of(tmp_path / "t.csv", x=NUMBERS, **columns)
+    with pytest.raises(DataError, match=named):
+        load(path, Reading(**said))
+
+
+def test_load_words_said_decide_in_any_case_and_normal_form(tmp_path):
+    path = csv_of(
+        tmp_path / "t.csv",
+        x=repeated("-", "1", " Não ", "2.5"),
+        land=repeated("NA", "DE", "", "não"),
+        y=repeated("None", "Some"),
+    )
+    table = load(path, Reading(missing=("-", "NA\u0303O")))
+    assert [(c.kind, c.gaps) for c in table.inferred] == [
+        ("number", 30), ("category", 30), ("category", 0),
+    ]  # fmt: skip
+    assert table.records.columns[1].words == ("DE", "NA")
+    assert sorted(set(table.target.tolist())) == ["None", "Some"]
+
+
+def test_load_no_words_leaves_the_empty_cell_alone_a_gap(tmp_path):
+    path = csv_of(tmp_path / "t.csv", land=repeated("?", "nan", ""), y=repeated("a", "b"))
+    table = load(path, Reading(missing=()))
+    assert table.records.columns[0].words == ("?", "nan")
+    assert table.inferred[0].gaps == 20
+
+
+@pytest.mark.parametrize("encode", [False, True])
+def test_load_texts_of_parquet_are_values_and_nulls_are_gaps(encode, tmp_path):
+    land = pa.array(repeated("NA", None, "DE"), pa.string())
+    answer = pa.array(repeated("None", "null"))
+    if encode:
+        land, answer = land.dictionary_encode(), answer.dictionary_encode()
+    path = tmp_path / "t.parquet"
+    pyarrow.parquet.write_table(pa.table({"land": land, "y": answer}), path)
+    table = load(str(path))
+    assert table.records.columns[0].words == ("DE", "NA")
+    assert table.inferred[0].gaps == 20
+    assert sorted(set(table.target.tolist())) == ["None", "null"]
+    with pytest.raises(DataError, match="got 'na'; leave out --missing"):
+        load(str(path), Reading(missing=("NA",)))
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A model of codes and numbers, trained with words of its own for gaps."""
+
+    def made(missing):
+        path = csv_of(
+            tmp_path / "t.csv",
+            land=repeated("NA", "DE", "-", "FR"),
+            size=repeated("1", "2", "-", "30"),
+            y=repeated("low", "low", "high", "high"),
+        )
+        command = ["fit", path, "--models", str(tmp_path / "models"), "--hidden", "4",
+                   "--epochs", "2", "--skip-baselines", "--rare", "1", "--category", "land",
+                   "--runs", str(tmp_path / "runs"), "--missing", missing]  # fmt: skip
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+        (bundle,) = (tmp_path / "models" / "t").iterdir()
+        return bundle
+
+    return made
+
+
+def test_score_and_predict_read_the_words_of_the_training_data(model, tmp_path):
+    bundle = model("-")
+    inputs = json.loads((bundle / "bundle.json").read_text())["inputs"]
+    assert [(c["name"], c["gaps"], c["missing"]) for c in inputs] == [
+        ("land", ["-"], "impute"), ("size", ["-"], "impute"),
+    ]  # fmt: skip
+    assert inputs[0]["categories"] == ["DE", "FR", "NA"]
+    client = create_app(models=bundle.parent.parent).test_client()
+
+    def predicted(body, media="application/json"):
+        answer = client.post("/predict", data=body, content_type=media)
+        assert answer.status_code == 200, answer.text
+        return answer.json["probabilities"]
+
+    records = [{"land": "NA", "size": 1}, {"land": None, "size": None}, {"size": 2, "land": "DE"}]
+    expected = predicted(json.dumps({"instances": records}))
+    assert expected[0] != expected[1]
+    written = "land,size\nNA,1\n-,-\nDE,2\n"
+    assert predicted(written, "text/csv") == expected
+    records[1]["land"] = "-"
+    assert predicted(json.dumps({"instances": records})) == expected
+    (tmp_path / "new.csv").write_text(written)
+    output = str(tmp_path / "out.csv")
+    command = ["score", str(bundle), str(tmp_path / "new.csv"), "-o", output]
+    assert CliRunner().invoke(main, command).exit_code == 0
+    found = pyarrow.csv.read_csv(output)
+    for row, *shares in zip(
+        expected, found["probability_high"], found["probability_low"], strict=True
+    ):
+        assert [share.as_py() for share in shares] == pytest.approx(row, abs=1e-6)
+    # Where the file has another word for a gap, it can be said.
+    (tmp_path / "new.csv").write_text(written.replace("-,-", "unknown,unknown"))
+    assert CliRunner().invoke(main, [*command, "--missing", "Unknown"]).exit_code == 0
+    assert pyarrow.csv.read_csv(output).equals(found)
+
+
+def test_score_says_when_a_large_share_of_a_column_is_unseen(model, tmp_path):
+    bundle = model("-")
+    rows = ["land,size", "France,1", "Spain,2", "DE,2", "-,3", "NA,-"]
+    (tmp_path / "new.csv").write_text("\n".join(rows))
+    command = ["score", str(bundle), str(tmp_path / "new.csv"), "-o", str(tmp_path / "out.csv")]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0
+    assert "warning: 50% of the values of 'land' (2 of 4) are none" in done.stderr
+    assert "such as 'France'" in done.stderr
+    assert "such as 'DE', or train on data that have them" in done.stderr

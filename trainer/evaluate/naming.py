@@ -1,0 +1,57 @@
+"""Names of metrics and classes as summaries print them: whose recall it is, and what is a mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trainer.evaluate.metrics import OF_POSITIVE
+
+# Means over the classes, each of which counts alike; of two classes, easily read as the rare one's.
+MACRO_AVERAGES = ("precision", "recall", "f1")
+# Of the positive class of two and the labels it is answered by.
+LABELS_OF_POSITIVE = ("positive_precision", "positive_recall", "positive_f1")
+LONGEST_CLASS = 24  # characters of a class that a name of a metric shows
+
+
+def class_text(name: object, most: int = LONGEST_CLASS) -> str:
+    """Return a class as a line of text shows it: printable, not too long, quoted if not one word.
+
+    Args:
+        name: The class.
+        most: Characters after which a longer one is cut.
+    """
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(name))
+    text = text if len(text) <= most else f"{text[: most - 1]}…"
+    return text if text and all(c.isalnum() or c in "_-.…" for c in text) else f"“{text}”"
+
+
+def metric_label(metric: str, positive: object = None) -> str:
+    """Return a metric's name with what it is of: `recall of fraud`, `macro recall`.
+
+    Args:
+        metric: Its key in a manifest.
+        positive: The positive class; None where there is none, or it is not known.
+    """
+    if metric in MACRO_AVERAGES:
+        return f"macro {metric}"
+    if metric in OF_POSITIVE and positive is not None:
+        return f"{metric.removeprefix('positive_')} of {class_text(positive)}"
+    return metric
+
+
+def metric_figures(metrics: Mapping[str, float], positive: object = None) -> str:
+    """Return metrics in one line, each with its name, those of the positive class before means.
+
+    Args:
+        metrics: Values by the metrics' keys.
+        positive: As of `metric_label`.
+    """
+    ordered = sorted(metrics, key=lambda metric: _ORDER.get(metric, 1))
+    return ", ".join(f"{metric_label(name, positive)} {metrics[name]:.4f}" for name in ordered)
+
+
+_ORDER: dict[str, Any] = {
+    "accuracy": 0, "balanced_accuracy": 0, **dict.fromkeys(LABELS_OF_POSITIVE, 0),
+    **dict.fromkeys(MACRO_AVERAGES, 2),
+}  # fmt: skip
