@@ -23,7 +23,7 @@ LONG = "layer 1, Dense(8, 'relu') after a branch of " + 200 * "x"
 def check(monkeypatch):
     def run(*measurements, options=()):
         module = sys.modules["trainer.cli.check"]
-        monkeypatch.setattr(module, "check_run", lambda _: iter(measurements))
+        monkeypatch.setattr(module, "check_run", lambda *_: iter(measurements))
         return CliRunner().invoke(main, ["check", "iris", *options])
 
     return run

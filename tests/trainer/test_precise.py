@@ -11,6 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
+from sklearn.exceptions import ConvergenceWarning
 
 from serving import create_app
 from serving.bundle import Number
@@ -267,7 +268,8 @@ def test_a_network_of_float32_warns_of_what_it_cannot_tell_apart():
 def test_an_estimator_of_float32_warns_of_float64_rows():
     y = np.arange(N) % 2
     single = MLPClassifier(max_iter=1, hidden_layer_sizes=(2,))
-    single.fit(FAR.astype(np.float32), y)
+    with pytest.warns(ConvergenceWarning):
+        single.fit(FAR.astype(np.float32), y)
     with pytest.warns(UserWarning, match="of which 597 lost.*train it on float64") as found:
         single.predict(FAR)
     assert found[0].filename == __file__

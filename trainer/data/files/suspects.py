@@ -12,7 +12,7 @@ import pyarrow as pa
 from serving.bundle import counted
 from trainer.data.column_names import column_option
 from trainer.data.files import cells
-from trainer.data.files.numerals import EITHER, NOT_ISO, NOTATIONS, Notation, matches, to_points
+from trainer.data.files.numerals import EITHER, NOTATIONS, Notation, matches, to_points
 from trainer.data.files.source import Source
 from trainer.data.reading import Inferred, Reading, Suspicion
 
@@ -69,7 +69,8 @@ class _Count:
             decimal: Decimal sign of numbers; None for a plain point.
         """
         self._kind, self._words = kind, words
-        others = NOTATIONS if kind == "number" else (NOT_ISO,)
+        # Dates that are written otherwise are for `date_proposals`.
+        others = NOTATIONS if kind == "number" else ()
         self._notations = (READ[kind], *others, ODD)
         self._places = np.full(len(words), len(others) + 1)  # among the notations
         for place in range(len(others), -1, -1):

@@ -35,7 +35,7 @@ from trainer.data.files.numerals import advice
     ],
 )
 def test_numbers_are_read_with_the_decimal_sign_that_is_said(decimal, text, value):
-    found = cells.parsers(decimal)["number"](pa.array([text, None, "NA"]))
+    found = cells.numbers(pa.array([text, None, "NA"]), decimal=decimal)
     if value is None:
         assert found is None
     else:
