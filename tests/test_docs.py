@@ -69,7 +69,7 @@ def test_the_identifier_is_noticed(folder, monkeypatch):
 @pytest.mark.slow
 def test_training_prints_what_is_shown(trained):
     (shown,) = (b for b in blocks("") if b.startswith("task"))
-    for line in shown.splitlines():
+    for line in filter(str.strip, shown.splitlines()):
         word = line.split()[0]
         got = next((x for x in trained.stdout.splitlines() if x.split()[:1] == [word]), "")
         numbers = [float(n) for n in re.findall(r"\d\.\d{4}", line)]

@@ -72,8 +72,12 @@ def _macro_averages(manifest: Manifest) -> list[str]:
 
 
 def _column(column: Input) -> dict[str, Any]:
-    """Describe a column as the manifest does, and for a date what its numbers are."""
-    described = column.model_dump()
+    """Describe a column as the manifest does, and for a date what its numbers are.
+
+    Fields that are as in every column of earlier versions are left out, and so is the name of the
+    graph's input, which no client needs.
+    """
+    described = column.model_dump(exclude_defaults=True, exclude={"tensor"})
     if isinstance(column, Date):
         numbers = words_of_numbers(column.format).removeprefix("a number of ")
         described["numbers"] = f"{numbers}, years 1 to 9999"

@@ -154,7 +154,7 @@ def test_what_is_in_no_spelling_is_refused_by_server_and_score(made, tmp_path, r
         main, ["score", str(bundle.path), str(new), "-o", str(tmp_path / "o.csv")]
     )
     assert done.exit_code == 1
-    assert "row 1" in done.stderr
+    assert "row 2" in done.stderr
 
 
 def test_reopen_keeps_categories_that_are_read_otherwise_now(made, tmp_path):

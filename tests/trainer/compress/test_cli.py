@@ -202,7 +202,7 @@ def test_what_is_tried_can_be_chosen(arguments, names, trainer, copied):
             ["--data", "wine"],
             "expected the data it was trained on, iris; got others from wine",
         ),
-        ("iris", ["--data", "none.csv"], "got 'none.csv', which is neither; name the file with"),
+        ("iris", ["--data", "none.csv"], "got 'none.csv', which is neither"),
     ],
 )
 def test_what_cannot_be_done_ends_with_status_1_and_the_reason(

@@ -374,14 +374,14 @@ def test_long_runs_are_remembered_in_short():
 
 
 def test_a_check_of_rows_the_loss_cannot_take_ends_there(monkeypatch):
-    prepared = check.prepare
+    prepared = check.prepare_on
 
-    def spoiled(config, rng):
-        task = prepared(config, rng)
+    def spoiled(*arguments):
+        task = prepared(*arguments)
         wrong = Rows(task.learned.features, task.learned.targets.astype(np.float32))
         return replace(task, learned=wrong)
 
-    monkeypatch.setattr(check, "prepare", spoiled)
+    monkeypatch.setattr(check, "prepare_on", spoiled)
     (found,) = check_run(Config(data="iris"))
     assert found.fault == "label_shape"
     assert "expected class indices" in str(found)

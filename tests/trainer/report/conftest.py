@@ -28,7 +28,16 @@ KINDS = {
         {"hidden": (16,), "epochs": 4, "schedule": "cosine", "skip_baselines": True},
     ),
     "physique": ("linnerud", {"hidden": (4,), "epochs": 5, "skip_baselines": True}),
-    "mixed": ("mixed.csv", {"hidden": (8,), "epochs": 8, "aim": "f1", "learning_rate": 0.01}),
+    "mixed": (
+        "mixed.csv",
+        {
+            "hidden": (8,),
+            "epochs": 8,
+            "aim": "f1",
+            "positive": f"<b>yes</b>{EVIL}",
+            "learning_rate": 0.01,
+        },
+    ),
 }
 
 

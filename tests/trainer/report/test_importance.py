@@ -49,7 +49,7 @@ def test_the_leading_metric_is_that_of_the_manifest(made, kind):
     found = importances(judged, np.random.default_rng(0))
     manifest = made(kind).bundle.manifest
     assert found.base == pytest.approx(manifest.metrics["test"][found.metric], abs=1e-5)
-    assert found.base == SCORES[found.metric](judged.truth, judged.answers, judged.classes)
+    assert found.base == SCORES[found.metric](judged, judged.answers)
     assert found.rows == len(judged)
     assert {i.column for i in found.columns} == {c.name for c in manifest.inputs}
 
