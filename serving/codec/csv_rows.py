@@ -106,7 +106,7 @@ def _text(body: bytes) -> str:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise MalformedBodyError(
-            f"expected CSV in UTF-8; got a byte that is not at position {error.start}",
+            f"expected CSV in UTF-8; got an invalid byte at position {error.start}",
             position=error.start,
         ) from None
 

@@ -72,7 +72,7 @@ def text_of(body: bytes) -> str:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise NotJsonError(
-            f"expected JSON in UTF-8; got a byte that is not at position {error.start}",
+            f"expected JSON in UTF-8; got an invalid byte at position {error.start}",
             position=error.start,
         ) from None
 

@@ -171,7 +171,7 @@ MALFORMED = [  # body, status, what the message says, what the details say
     (GOOD + "]", 400, "Extra data", {}),
     (GOOD + GOOD, 400, "Extra data", {}),
     ("{'instances': [[1]]}", 400, "line 1, column 2", {}),
-    (b"\xff\xfe{}", 400, "UTF-8; got a byte that is not at position 0", {"position": 0}),
+    (b"\xff\xfe{}", 400, "UTF-8; got an invalid byte at position 0", {"position": 0}),
     (GOOD.encode("utf-16"), 400, "UTF-8", {}),
     (b"\xef\xbb\xbf{", 400, "expected a JSON body", {}),
     ("[" * 100_000, 422, "expected an object", {}),

@@ -290,7 +290,7 @@ def test_csv_of_numbers(vector, body):
         (b"1,1,1e39", "float32 cannot hold"),
         (b'1,1,"1', "expected a CSV body; got another: unexpected end of data"),
         (b'1,1,"1"2', "expected a CSV body"),
-        (b"1,1,\xff", "a byte that is not at position 4"),
+        (b"1,1,\xff", "an invalid byte at position 4"),
         (b"1" + b"," * 2**20, "expected 3 values in instance 0"),
         (b"1\r2,1,1", "expected a CSV body; got another: new-line character"),
     ],

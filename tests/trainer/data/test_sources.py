@@ -163,7 +163,7 @@ CSV_FAULTS = [
     ("one class", HEAD + "1,a\n" * 20, "expected at least two classes in kind; got only"),
     ("rare class", HEAD + BOTH + "1,c\n", "at least 5 rows of every class of kind.*fewer of c"),
     ("only a target", "kind\n" + "a\n" * 20, "expected columns beside the target"),
-    ("not utf-8", (HEAD + BOTH).encode() + b"1,\xff\n", "got a byte that is not in line 22"),
+    ("not utf-8", (HEAD + BOTH).encode() + b"1,\xff\n", "got an invalid byte in line 22"),
 ]
 
 

@@ -97,7 +97,7 @@ def refuse_undecodable(name: str, path: Path, encoding: str) -> None:
             except UnicodeDecodeError as error:
                 before = error.object[: error.start].decode(encoding, "replace")
                 raise DataError(
-                    f"{name}: expected text in {encoding.upper()}; got a byte that is not in line "
+                    f"{name}: expected text in {encoding.upper()}; got an invalid byte in line "
                     f"{line + before.count(chr(10))}; {_other_encoding(error, encoding)}"
                 ) from None
             except UnicodeError as error:  # it lacks the mark of its encoding
