@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
-from serving.bundle import ISO8601
+from serving.bundle import DATE_UNITS, ISO8601
 from trainer.data.findings import Finding, find
 from trainer.data.preprocess import Encoding
 from trainer.data.reading import Inferred
@@ -96,6 +97,13 @@ def _classes(table: Table, parts: Split) -> str:
     return ", ".join(shown) + (" …" if len(found) > 4 else "")
 
 
+def _written(format: str) -> str:  # noqa: A002
+    """Return how dates are written, unless in ISO 8601."""
+    if format == ISO8601:
+        return ""
+    return f", in {format} since 1970" if format in DATE_UNITS else f", written {format}"
+
+
 def _values(column: Inferred) -> str:
     if column.oddity:
         return f"for {column.oddity}"
@@ -106,6 +114,6 @@ def _values(column: Inferred) -> str:
     if column.kind == "precise":
         return f"{column.minimum:.15g} to {column.maximum:.15g}"
     if column.kind == "date":
-        written = f", written {column.format}" if column.format != ISO8601 else ""
-        return f"{iso(column.minimum)} to {iso(column.maximum)}{written}"
+        first, last = (iso(math.floor(end)) for end in (column.minimum, column.maximum))
+        return f"{first} to {last}{_written(column.format)}"
     return f"{column.minimum:g} to {column.maximum:g}"

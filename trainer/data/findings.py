@@ -57,6 +57,8 @@ REMEDIES = {
     "huge_integer": "where they are names of something, --category NAME or --drop NAME; else "
     "subtract a constant from them",
     "number_like_date": "if they are dates, --date NAME reads them so",
+    "leading_zeros": "--category NAME keeps codes, such as postal codes, as they are written; "
+    "--number NAME if they are quantities",
     "identifier_column": "leave out what only tells rows apart: --drop NAME",
     "constant_column": "leave out what teaches nothing: --drop NAME",
     "duplicate_column": "keep one of those that are equal: --drop NAME",
@@ -79,11 +81,11 @@ REMEDIES = {
     "merged_column": "the network learns next to nothing from it: tell rare texts apart with "
     "--rare 1; where they are dates, say --date NAME --date-format NAME=%d/%m/%Y (day, month, year "
     "as they are written); else --drop NAME",
-    "sentinel_value": "where it stands for a value that is not there, say --missing VALUE, such as "
+    "sentinel_value": "if it marks a missing value, say --missing VALUE, such as "
     "--missing -9999, or leave those cells empty",
-    "dates_as_text": "as a category each of them is a word by itself; say how they are written, or "
+    "dates_as_text": "as a category each date is a separate text; name the format as shown, or say "
     "--category NAME if they are no dates",
-    "recognized_dates": "say so with --date-format, and other files are read alike; "
+    "recognized_dates": "with these options files of other dates are read in the same way; "
     "--category NAME if they are no dates",
 }
 
@@ -122,28 +124,36 @@ def find(table: Table, parts: Split, encoding: Encoding | None = None) -> list[F
     varying = [pair for pair in look.columns if pair[0].name not in constant]
     # Texts that are meant for numbers differ as numbers do, and are not to be dropped for that.
     suspected = {column.name for column in table.inferred if column.suspicion is not None}
+    dates = {c.name for c in table.inferred if c.proposal and c.kind == "category"}
     precise, imprecise = _precision(table)
     constant = {name: said for name, said in constant.items() if name not in imprecise}
     like_dates = _like_dates(table)
     identifiers = _identifiers(look, [pair for pair in varying if pair[0].name not in suspected])
+    # Once these are left out or read as what they are, they have no texts to speak of.
+    explained = {*identifiers, *suspected, *dates}
     found = [
         *of_file(table),
         look.finding(
             "precise_column",
             precise,
-            "float32 would make the same of different values: {}; read in float64",
+            "float32 cannot tell some values apart: {}; read in float64",
         ),
         look.finding(
             "imprecise_column",
             imprecise,
-            "float32 makes the same of different values: {}; read in float32",
+            "float32 cannot tell some values apart: {}; read in float32",
         ),
         look.finding(
             "huge_integer",
             _huge(table, like_dates),
-            "beyond 2^53, where float64 makes the same of different whole numbers: {}",
+            "beyond 2^53, where float64 cannot tell all whole numbers apart: {}",
         ),
         look.finding("number_like_date", like_dates, "numbers that look like dates: {}"),
+        look.finding(
+            "leading_zeros",
+            _zero_padded(table),
+            "codes with leading zeros that are read as numbers: {}",
+        ),
         look.finding("identifier_column", identifiers, "different from row to row in {rows}: {}"),
         look.finding("constant_column", constant, "at most one value in {all}: {}"),
         look.finding("duplicate_column", _duplicates(look, varying), "equal in {all}: {}"),
@@ -160,8 +170,8 @@ def find(table: Table, parts: Split, encoding: Encoding | None = None) -> list[F
         ),
         look.finding(
             "unseen_categories",
-            _unseen(look, parts, identifiers),
-            "in validation and test rows, of texts that {all} do not have: {}",
+            _unseen(look, parts, explained),
+            "texts in validation and test rows that none of {all} has: {}",
         ),
         look.finding("mostly_missing_column", _mostly_missing(look), "missing in {rows}: {}"),
         look.finding(
@@ -169,7 +179,7 @@ def find(table: Table, parts: Split, encoding: Encoding | None = None) -> list[F
             {
                 column.name: f"{column.name} ({len(column.words):,})"
                 for column in table.records.of_kind("category")
-                if len(column.words) > MANY_WORDS and column.name not in identifiers
+                if len(column.words) > MANY_WORDS and column.name not in explained
             },
             f"more than {MANY_WORDS:,} different texts: {{}}",
         ),
@@ -178,9 +188,9 @@ def find(table: Table, parts: Split, encoding: Encoding | None = None) -> list[F
             {
                 name: words
                 for name, words in find_merged(table.records, parts, encoding or Encoding()).items()
-                if name not in identifiers
+                if name not in explained
             },
-            "texts that are all answered as one, being rare or unseen: {}",
+            "texts that are rare or unseen, so that the network sees one value for all: {}",
         ),
         look.finding(
             "sentinel_value", _sentinels(look), "far outside all other values in {rows}: {}"
@@ -316,6 +326,16 @@ def _like_dates(table: Table) -> Named:
             how = "days as 20230318 is" if is_days else f"{column.looks_like} since 1970"
             found[column.name] = f"{column.name} ({how})"
     return found
+
+
+def _zero_padded(table: Table) -> Named:
+    """Return number columns with texts such as 01234, each with the first of these texts."""
+    features = {column.name for column in table.records.of_kind("number", "precise")}
+    return {
+        column.name: f"{column.name} (such as {column.zero_padded!r})"
+        for column in table.inferred
+        if column.zero_padded and column.name in features
+    }
 
 
 def _constant(look: _Look) -> Named:
@@ -614,11 +634,11 @@ def _variants(words: Sequence[str], rows: NDArray[np.int64]) -> list[str]:
     ]
 
 
-def _unseen(look: _Look, parts: Split, identifiers: Collection[str]) -> Named:
+def _unseen(look: _Look, parts: Split, explained: Collection[str]) -> Named:
     rows = np.sort(np.concatenate([parts.validation, parts.test]))
     records, found = look.table.records, {}
     for place, column in enumerate(records.of_kind("category")):
-        if column.name in identifiers:
+        if column.name in explained:
             continue
         known = np.zeros(len(column.words) + 1, np.bool_)  # the last of a gap, −1
         known[-1] = True

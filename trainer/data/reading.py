@@ -179,6 +179,8 @@ class Inferred:
             asked, are read as such; empty where there is nothing to propose.
         loss: Of numbers, what float32 makes of their different values; None where it was not asked.
         looks_like: Of numbers, the format of date that they may be meant for; empty if none.
+        zero_padded: Of numbers, the first text with leading zeros, such as `01234`, as codes have
+            them; empty if there is none, or if the column is said to hold numbers.
         suspicion: What says that its texts are meant for numbers or dates, if anything does.
     """
 
@@ -199,4 +201,5 @@ class Inferred:
     proposal: str = ""
     loss: Loss | None = None
     looks_like: str = ""
+    zero_padded: str = ""
     suspicion: Suspicion | None = None

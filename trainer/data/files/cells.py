@@ -24,6 +24,7 @@ from trainer.data.records import MISSING, Kind
 ZONED = r"[T ].*(Z|[+-]\d{2}(:?\d{2})?)$"
 MICROSECONDS = r"(\.\d{6})\d+"  # with finer digits after them, which no float64 would hold
 FRACTIONLESS = r"^(-?(?:0|[1-9][0-9]*))\.0+$"
+ZERO_PADDED = r"^0\d{2,}\s*$"  # two digits are often months or hours
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # a second
 DAY = 86_400  # seconds
 ISO_TEXT = r"^\d{4}-|^\d{8}T"  # what begins as ISO 8601 writes a date that is no number
@@ -235,6 +236,16 @@ def parser(column: Typed, gaps: Collection[str] = GAPS, decimal: str | None = No
             return partial(dates, gaps=gaps, format=column.format)
         case _:
             return partial(numbers, gaps=gaps, decimal=decimal)
+
+
+def first_zero_padded(array: pa.Array) -> str:
+    """Return the first text of three digits or more that begins with 0, such as `01234`, or ""."""
+    if not pa.types.is_string(array.type):
+        return ""
+    # Few numbers begin with 0, so that the pattern is matched with few of them.
+    candidates = array.filter(pc.starts_with(array, "0"))
+    found = candidates.filter(pc.match_substring_regex(candidates, ZERO_PADDED))
+    return str(found[0].as_py()).strip() if len(found) else ""
 
 
 def first_odd(array: pa.Array, parse: Parser) -> tuple[int, str]:

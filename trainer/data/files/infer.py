@@ -207,6 +207,7 @@ class _Watch:
         # A date of which it is said that it is one, and that is written in numbers.
         self._is_numeric_date = False
         self._days = True  # whether all numbers may be days such as 20230318
+        self._zero_padded = ""  # the first text such as 01234, if it is asked for
 
     @property
     def is_empty(self) -> bool:
@@ -276,7 +277,8 @@ class _Watch:
             format=written,
             proposal=proposal.advice(self.name) if proposal else "",
             loss=loss,
-            looks_like=self._looks_like() if loss is not None else "",
+            looks_like=self._looks_like() if loss is not None and not self._said else "",
+            zero_padded=self._zero_padded if kind in ("number", "precise") else "",
         )
         parse = cells.parser(found, (), self._decimal)
         values = None if kind == "category" else parse(self._texts())
@@ -375,9 +377,6 @@ class _Watch:
                 called = CALLED[self.kind]
                 if self._format != ISO8601:
                     called = f"dates written {self._format}, or in ISO 8601,"
-                called = CALLED[self.kind]
-                if self._format != ISO8601:
-                    called = f"dates written {self._format}, or in ISO 8601,"
                 raise DataError(
                     f"{self._source}: expected {called} in {self.name!r}; got {text!r} in "
                     f"{self._row(row + place)}; "
@@ -416,6 +415,8 @@ class _Watch:
         self._days = self._days and self._whole and are_days(there)
         if self._precision is not None and self.kind in ("number", "precise"):
             self._precision.add(there)
+            if not (self._said or self._zero_padded):
+                self._zero_padded = cells.first_zero_padded(array)
 
     def _see_gaps(self, gaps: NDArray[np.bool_], row: int) -> None:
         if not self._first_gap and gaps.any():
