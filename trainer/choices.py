@@ -136,9 +136,9 @@ class Config(BaseModel):
         None, description="classification or regression [inferred from the target]"
     )
     names: Annotated[tuple[str, ...], BeforeValidator(_named)] = Field(
-        (), description="the columns' names, of a file without a header"
+        (), description="names of the columns of a file without a header: a,b"
     )
-    drop: Columns = Field((), description="columns to leave out")
+    drop: Columns = Field((), description="columns to leave out, separated by commas: a,b")
     number: Columns = Field(
         (),
         description="columns that are numbers, whatever they look like; they are read in float32",
@@ -157,13 +157,15 @@ class Config(BaseModel):
     )
     date_format: Formats = Field(
         (),
-        description="how columns write dates beside ISO 8601: COLUMN=FORMAT, or one FORMAT for all "
-        "of --date, in strptime's directives, such as joined=%d/%m/%Y; may be given several times",
+        description="format of dates that are not in ISO 8601: COLUMN=FORMAT, or one FORMAT for "
+        "all columns of --date, with the directives of strptime, such as joined=%d/%m/%Y; may be "
+        "given several times",
     )
     missing: Columns | None = Field(
         None,
-        description="texts of a CSV file that stand for a gap beside the empty cell, in any case; "
-        "'' for none [na, n/a, #n/a, <na>, nan, nat, null, none, ?]",
+        description="texts of a CSV file that mean a missing value, separated by commas, in upper "
+        "or lower case; the empty cell always does; '' for no others "
+        "[na, n/a, #n/a, <na>, nan, nat, null, none, ?]",
     )
     group: str | None = Field(
         None, description="column that says which rows belong together; no feature [none do]"
@@ -176,8 +178,8 @@ class Config(BaseModel):
     )
     decimal: Decimal | None = Field(
         None,
-        description="decimal sign of the numbers in a CSV file, . or , which may then have "
-        "thousands separators too: 1.234,56 with a comma [a point, without them]",
+        description="decimal sign of the numbers in a CSV file: . or , and with it thousands "
+        "separators are read too, 1,234.56 or 1.234,56 [a point, no thousands separators]",
     )
     encoding: TextEncoding | None = Field(
         None, description="encoding of a CSV file, such as cp1252, latin-1 or utf-16 [utf-8]"
@@ -219,8 +221,12 @@ class Config(BaseModel):
         description="of the hidden layers' weights [what suits the activation]: "
         f"{', '.join(INITIALIZERS)}",
     )
-    dropout: float = Field(0, ge=0, lt=1, description="share of each hidden layer silenced")
-    input_dropout: float = Field(0, ge=0, lt=1, description="share of the features silenced")
+    dropout: float = Field(
+        0, ge=0, lt=1, description="share of each hidden layer's units dropped in training"
+    )
+    input_dropout: float = Field(
+        0, ge=0, lt=1, description="share of the features dropped in training"
+    )
     batch_norm: bool = Field(False, description="normalise each hidden layer over the batch")
     loss: Annotated[str, _one_of(VALUE_LOSSES)] = Field(
         "mse", description=f"for regression: {', '.join(VALUE_LOSSES)}"
@@ -236,20 +242,20 @@ class Config(BaseModel):
     )
     positive: Annotated[str, BeforeValidator(_a_name)] | None = Field(
         None,
-        description="of two classes: the one that is looked for, of which the threshold, an aim, "
-        "precision and recall are [1, true, t, yes, y or on; of other names the second, and no "
-        "aim is taken]",
+        description="for two classes: the positive one, which the threshold, --aim, precision, "
+        "recall and ROC AUC refer to [1, true, t, yes, y or on; with other names the second in "
+        "sorted order, and --aim is refused]",
     )
     aim: Annotated[str, AfterValidator(_an_aim)] | None = Field(
         None,
-        description="of two classes: choose the threshold on the validation rows for f1, "
+        description="for two classes: choose the threshold on the validation rows for f1, "
         "balanced_accuracy, accuracy, recall@precision=0.9, precision@recall=0.8 or "
         "cost=FALSE_POSITIVE:FALSE_NEGATIVE [the threshold 0.5]",
     )
     calibrate: bool = Field(
         False,
-        description="fit a temperature and a bias for the probabilities on the validation rows; of "
-        "two weighted classes the positive one is then answered from its share of the rows up",
+        description="fit a temperature and a bias of the logits on the validation rows; with two "
+        "classes and --class-weight the threshold is then the positive class's share of the rows",
     )
     optimizer: Annotated[str, _one_of(OPTIMIZERS)] = Field(
         "adam", description=f"how weights are updated: {', '.join(OPTIMIZERS)}"

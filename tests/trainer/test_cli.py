@@ -55,7 +55,7 @@ def test_a_staged_version_can_be_used_before_it_is_promoted(trainer, tmp_path):
 @pytest.mark.slow
 def test_fit_says_which_baselines_do_better(trainer, tmp_path):
     done = trainer("fit", "diabetes", "--models", tmp_path, *QUICK, "--learning-rate", 1e-5)
-    assert "baselines   r2 " in done.stdout
+    assert "baselines   r2: this network " in done.stdout
     assert re.search(r"on the test rows .*ridge.* did better\s+than this network", done.stdout)
     manifest = Bundle.open(tmp_path / "diabetes" / "1").manifest
     assert manifest.baselines["ridge"].metrics["r2"] > manifest.metrics["test"]["r2"]

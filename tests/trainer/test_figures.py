@@ -1,9 +1,17 @@
 """Figures of a model as commands print them."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from tests.manifests import manifest_of
-from trainer.cli.figures import baselines_fact, classes_fact, constant_fact, interval_fact
+from trainer.cli.figures import (
+    baselines_fact,
+    classes_fact,
+    constant_fact,
+    interval_fact,
+    positive_text,
+)
 
 OWN = {"accuracy": 0.95, "roc_auc": 0.7}
 
@@ -25,7 +33,7 @@ def test_classes_fact_of_a_bundle_before_is_none():
     assert classes_fact(manifest_of(OWN, class_shares=None)) == {}
 
 
-@pytest.mark.parametrize(("accuracy", "end"), [(0.96, ""), (0.95, ", which is no more")])
+@pytest.mark.parametrize(("accuracy", "end"), [(0.96, ""), (0.95, ", which is no better")])
 def test_constant_fact_compares_with_always_answering_the_commonest(accuracy, end):
     own = {"accuracy": accuracy, "roc_auc": 0.7}
     majority = {"majority": {"accuracy": 0.95, "roc_auc": 0.5}}
@@ -64,7 +72,8 @@ def test_baselines_fact_says_which_are_better_and_which_as_good(line, trees, sai
         name: {"accuracy": 0.5, "roc_auc": auc} for name, auc in (("line", line), ("trees", trees))
     }
     facts = baselines_fact(manifest_of(OWN, baselines=found))
-    assert facts["baselines"].startswith(f"roc_auc of 1 0.7000; line {line:.4f}, trees {trees:.4f}")
+    shown = f"roc_auc of 1: this network 0.7000, line {line:.4f}, trees {trees:.4f}"
+    assert facts["baselines"].startswith(shown)
     assert facts.get("") == said
 
 
@@ -79,3 +88,23 @@ def test_interval_fact_has_the_positive_classs_recall_beside_the_leading_figure(
         "roc_auc of 1 0.6000 to 0.8000, recall of 1 0.1000 to 0.5000: 95 % of draws of 20 test rows"
     )
     assert interval_fact(manifest_of(OWN)) == {}
+
+
+@pytest.mark.parametrize(
+    ("classes", "config", "end"),
+    [
+        (["fraud", "good"], {}, ", the second by name; --positive fraud chooses the other"),
+        (["no fraud", "rest"], {}, ", the second by name; --positive 'no fraud' chooses the other"),
+        ([3, 4], {}, ", the second by name; --positive 3 chooses the other"),
+        (["fraud", "good"], {"positive": "good"}, ""),
+        (["no", "yes"], {}, ""),
+    ],
+)
+def test_positive_fact_nobody_chose_the_class_says_how_to(classes, config, end):
+    manifest = SimpleNamespace(
+        classes=classes,
+        positive_class=classes[1],
+        training=SimpleNamespace(config=config),
+    )
+    expected = f"{classes[1]}: roc_auc, pr_auc and the threshold refer to this class{end}"
+    assert positive_text(manifest) == expected

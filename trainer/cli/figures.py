@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
-from serving.bundle import Manifest
+from serving.bundle import Manifest, positive_index
 from trainer.data.findings import Finding
 from trainer.evaluate import MOST_JUDGED, leading
 from trainer.evaluate.comparison import compare, constant
@@ -44,6 +45,18 @@ def shares_text(classes: Sequence[int] | Sequence[str], shares: Sequence[float])
     return text
 
 
+def positive_text(manifest: Manifest) -> str:
+    """Return which class is the positive one, and how to choose the other if nobody chose."""
+    classes = manifest.classes
+    text = f"{manifest.positive_class}: roc_auc, pr_auc and the threshold refer to this class"
+    if not classes or manifest.training.config.get("positive") is not None:
+        return text
+    if positive_index(classes) is not None:
+        return text
+    other = next(str(name) for name in classes if name != manifest.positive_class)
+    return f"{text}, the second by name; --positive {shlex.quote(other)} chooses the other"
+
+
 def interval_fact(manifest: Manifest) -> dict[str, str]:
     """Return how far the leading figure, and those of the positive class, can be trusted."""
     positive, test = manifest.positive_class, manifest.metrics["test"]
@@ -77,7 +90,7 @@ def constant_fact(manifest: Manifest) -> dict[str, str]:
     if found is None:
         return {}
     about = "" if found.exact else "about "
-    worse = ", which is no more" if own["accuracy"] <= found.accuracy else ""
+    worse = ", which is no better" if own["accuracy"] <= found.accuracy else ""
     return {
         "constant": f"always answering {class_text(found.answer)} scores accuracy "
         f"{about}{found.accuracy:.4f}; this network {own['accuracy']:.4f}{worse}"
@@ -93,7 +106,7 @@ def baselines_fact(manifest: Manifest) -> dict[str, str]:
     shown = ", ".join(f"{name} {value:.4f}" for name, value in found.others.items())
     fewer = {b.rows for b in manifest.baselines.values()} - {manifest.data.rows["train"]}
     note = f" (learned from {fewer.pop():,} of the rows)" if fewer else ""
-    facts = {"baselines": f"{metric} {found.own:.4f}; {shown}{note}"}
+    facts = {"baselines": f"{metric}: this network {found.own:.4f}, {shown}{note}"}
     said = [
         f"{' and '.join(names)} did {how} this network"
         for names, how in ((found.better, "better than"), (found.equal, "as well as"))

@@ -21,6 +21,7 @@ from trainer.cli.figures import (
     constant_fact,
     interval_fact,
     metrics_fact,
+    positive_text,
 )
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.tables import DataError
@@ -163,7 +164,7 @@ def _settled(manifest: Manifest) -> dict[str, str]:
     """What was chosen on the validation rows after training."""
     facts = {}
     if manifest.positive_class is not None:
-        facts["positive"] = f"{manifest.positive_class}; roc_auc, pr_auc and threshold are its"
+        facts["positive"] = positive_text(manifest)
     if manifest.aim_unmet is not None:
         facts["threshold"] = (
             f"{manifest.positive_class} from a probability of {manifest.threshold:.4f} up; the aim "

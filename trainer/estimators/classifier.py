@@ -58,7 +58,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             weighted: wrap it in scikit-learn's `CalibratedClassifierCV` for those of the rows.
         label_smoothing: share of certainty spread over all classes.
         l1: L1 penalty, divided by the rows of a batch.
-        dropout: share of each hidden layer silenced in training.
+        dropout: Share of each hidden layer's units dropped in training, 0 to 1.
         batch_norm: normalise each hidden layer over the batch.
         max_norm: bound on the weights into a unit.
         clip_norm: longest gradient.
