@@ -27,22 +27,22 @@ from serving.errors import MalformedBodyError
 from serving.wire import JSON_BYTES, Message, Reply
 
 BINARY = "application/octet-stream"
-RAW = Asked(None, (), True, {})  # of an answer to a body without JSON
+RAW = Asked(None, (), True, {})  # how a body without JSON is answered
 
 
 def ask_inference(message: Message, fields: Fields) -> Question:
-    """The question of `{"inputs": [{"name", "shape", "datatype", "data"}, …], "outputs"?, "id"?}`.
+    """Decode `{"inputs": [{"name", "shape", "datatype", "data"}, …], "outputs"?, "id"?}`.
 
-    An input is `features` `[n, f]`, or of tables of several types a column `[n, 1]` or `[n]`. What
-    it is of is cast to what the graph takes: a date may be seconds since 1970 in UTC, or BYTES in
-    ISO 8601. Null, and NaN in binary, is a gap; so is a column that is not there.
+    An input is `features` `[n, f]` if all columns are float32 numbers or booleans, else one column,
+    `[n, 1]` or `[n]`. Its values are cast to the type that the graph takes: a date may be seconds
+    since 1970 in UTC, or BYTES in ISO 8601. A gap is null, NaN in binary, or an absent column.
 
     Where `message.json_bytes` is 0, the body is the model's one input and nothing else.
 
     Raises:
-        NotJsonError: what should be JSON is not.
-        MalformedBodyError: the body is shorter than its JSON.
-        InvalidInstancesError: anything is not what the model or the protocol takes.
+        NotJsonError: If the JSON part is not JSON.
+        MalformedBodyError: If the body is shorter than its JSON part should be.
+        InvalidInstancesError: If the model or the protocol does not take an input.
     """
     body, length = message.content, message.json_bytes
     if length == 0:
@@ -63,7 +63,7 @@ def ask_inference(message: Message, fields: Fields) -> Question:
 
 
 def _raw_input(body: bytes, fields: Fields) -> Arrays:
-    """The one input of a model, raw; of BYTES it is one text."""
+    """Decode a body that is the model's one input without JSON; of BYTES it is one text."""
     if fields.all_numbers:
         return decode_raw(body, fields)
     if len(fields) > 1:
@@ -79,7 +79,7 @@ def _raw_input(body: bytes, fields: Fields) -> Arrays:
 
 
 def _reply(asked: Asked, manifest: Manifest, outputs: Arrays) -> Reply:
-    told: list[dict[str, Any]] = []
+    tensors: list[dict[str, Any]] = []
     parts: list[bytes] = []
     for name, array in chosen(outputs, asked.names).items():
         tensor: dict[str, Any] = {
@@ -92,12 +92,12 @@ def _reply(asked: Asked, manifest: Manifest, outputs: Arrays) -> Reply:
             tensor["parameters"] = {"binary_data_size": len(parts[-1])}
         else:
             tensor["data"] = plain(array.ravel())
-        told.append(tensor)
+        tensors.append(tensor)
     answer: dict[str, Any] = {
         "model_name": manifest.name,
         "model_version": str(manifest.version),
         **({} if asked.id is None else {"id": asked.id}),
-        "outputs": told,
+        "outputs": tensors,
     }
     head = orjson.dumps(answer, option=OPTIONS)
     if not parts:
@@ -106,10 +106,10 @@ def _reply(asked: Asked, manifest: Manifest, outputs: Arrays) -> Reply:
 
 
 def face(manifest: Manifest) -> dict[str, list[dict[str, Any]]]:
-    """A model's inputs and outputs as the protocol's metadata have them; -1 is the batch.
+    """Return a model's inputs and outputs as in the protocol's metadata; -1 is the batch size.
 
     Args:
-        manifest: the model's.
+        manifest: Manifest of the model.
 
     Returns:
         `{"inputs": [{"name", "datatype", "shape"}, …], "outputs": […]}`.

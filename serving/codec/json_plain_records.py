@@ -26,16 +26,16 @@ WIDEST = 256  # keys of a record that are searched for one by one
 
 
 class _StrangeError(Exception):
-    """Something out of the ordinary: a key twice, an unknown key, another number of values."""
+    """The body has a duplicate key, an unknown key or a wrong number of values."""
 
 
 def decode_plain_records(body: bytes, fields: Fields, beside: Beside = NOTHING) -> Arrays | None:
-    """The instances of a body, or None where anything at all is out of the ordinary.
+    """Decode a body, or return None where `json_careful` has to read it.
 
     Args:
-        body: the JSON text, UTF-8: `{"instances": [{…} or […], …]}`.
-        fields: the model's columns.
-        beside: what else the body may hold; it is told what it does.
+        body: JSON text in UTF-8: `{"instances": [{…} or […], …]}`.
+        fields: Columns of the model.
+        beside: Keys that are allowed next to `instances`; their values are stored in it.
 
     Returns:
         The graph's inputs, as `Fields.inputs` says.
@@ -70,7 +70,7 @@ def _decode(document: Any, body: bytes, fields: Fields, beside: Beside) -> Array
 
 
 def _brackets_beside(document: simdjson.Object, body: bytes, beside: Beside) -> int | None:
-    """How many open in what a body says beside its instances, or None where it is strange."""
+    """Count the `[` in the values of extra keys; None where `json_careful` has to read them."""
     # A bracket that is written as an escape is not one of the body's.
     keys = list(document.keys())
     if "instances" not in keys or len(set(keys)) < len(keys) or b"\\" in body:
@@ -104,7 +104,7 @@ def _records(
 
 
 def _read_unbuilt(instance: simdjson.Object) -> dict[str, object]:
-    """A record whose lists and objects, if it holds any, stay unbuilt."""
+    """Return a record whose nested lists and objects, if any, are not parsed."""
     # Each key is searched for from the first on; `items` would build what the values hold.
     if len(instance) > WIDEST:
         raise _StrangeError
@@ -119,7 +119,7 @@ def _inputs(block: Sequence[object], fields: Fields, read: Read) -> Arrays:
 
 
 def _rows(block: Sequence[object], fields: Fields, read: Read) -> Iterator[list[object]]:
-    """Each instance's values in the order of the columns, None for a gap."""
+    """Yield each instance's values in the order of the columns, None for a gap."""
     width, names, most = len(fields), fields.places.keys(), fields.most_names
     work = Work(VALUES)
     for instance in block:
@@ -142,7 +142,7 @@ def _rows(block: Sequence[object], fields: Fields, read: Read) -> Iterator[list[
 
 
 def _renamed(record: dict[str, object], fields: Fields) -> dict[str, object]:
-    """A record with the columns' names for those in another of Unicode's normal forms."""
+    """Return a record whose keys are the columns' names, for keys in another Unicode form."""
     renamed = {fields.named(name): value for name, value in record.items()}
     if len(renamed) < len(record):  # two names have become one
         raise _StrangeError

@@ -1,4 +1,4 @@
-"""The matrix: numbers that came in binary, to rows as a graph of numbers takes them."""
+"""The matrix: decode binary numbers into the one float32 input of an all-numbers model."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ EXACT_INTEGER_BYTES = 4  # of integers that a float64 holds, all of them
 
 
 def inputs_of_matrix(numbers: NDArray[Any], fields: Fields) -> Arrays:
-    """The graph's input of numbers; a view of them where that is possible.
+    """Return the graph's `features` input; a view of `numbers` where that is possible.
 
     Args:
         numbers: `(n, len(fields))`, floats, integers or booleans of any byte order and layout.
-        fields: of a model whose columns are all numbers and booleans.
+        fields: Columns of a model that are all float32 numbers or booleans.
 
     Returns:
         `features`, float32 `(n, len(fields))`. NaN is a gap where the graph fills one.
 
     Raises:
-        InvalidInstancesError: a number is not what its column takes; the message says which.
+        InvalidInstancesError: If a column refuses a number; the message names both.
     """
     rows = _as_float32(numbers)
     step = max(NUMBERS // len(fields), 1)
@@ -42,22 +42,22 @@ def inputs_of_matrix(numbers: NDArray[Any], fields: Fields) -> Arrays:
 def _as_float32(numbers: NDArray[Any]) -> NDArray[np.float32]:
     if numbers.dtype == np.float32 and numbers.flags.c_contiguous and numbers.flags.aligned:
         return numbers
-    with np.errstate(over="ignore", invalid="ignore"):  # they are seen to by the caller
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller refuses infinities
         if numbers.dtype.kind in "iu" and numbers.dtype.itemsize > EXACT_INTEGER_BYTES:
-            # JSON has a number become float64 first, and the two roundings can differ from one.
+            # JSON numbers become float64 first; rounding twice can differ from rounding once.
             numbers = numbers.astype(np.float64)
         return numbers.astype(np.float32, order="C")
 
 
 def require_numbers_alone(fields: Fields, form: str) -> None:
-    """Refuse a form that only numbers can have.
+    """Refuse a body format that holds one float32 matrix, for a model that does not take one.
 
     Args:
-        fields: the model's columns.
-        form: that came.
+        fields: Columns of the model.
+        form: Body format of the request, such as `.npy`, for the message.
 
     Raises:
-        InvalidInstancesError: a column is of another type.
+        InvalidInstancesError: If a column is neither a float32 number nor a boolean.
     """
     if not fields.all_numbers:
         precise = [field.name for field in fields.columns if isinstance(field, PreciseField)]

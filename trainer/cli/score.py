@@ -33,8 +33,8 @@ from trainer.score import score as score_file
 @click.option("--names", multiple=True, metavar="COLUMNS",
               help="the columns' names, of a CSV file without a header: a,b")  # fmt: skip
 @click.option("--missing", default=None, metavar="WORDS",
-              help="texts of a CSV file that stand for a gap beside the empty cell: na,-; '' for "
-              "none  [default: as in training]")  # fmt: skip
+              help="texts of a CSV file that mean a missing value, such as na,-; the empty cell "
+              "always does; '' for no others  [default: as in training]")  # fmt: skip
 @click.option(
     "--keep", multiple=True, metavar="COLUMNS", help="columns of INPUT to copy into it: a,b"
 )

@@ -95,10 +95,11 @@ class Finding:
     """Something that should be known before training.
 
     Attributes:
-        name: which kind, such as a key of `REMEDIES`.
-        columns: that it is about, in the order of a row; of a rare class the target; of rows none.
-        detail: what was found, in one sentence with its numbers.
-        remedy: what to do, with the option that does it.
+        name: Kind of finding, such as a key of `REMEDIES`.
+        columns: Names of the columns concerned, in the order of a row; the target for a finding
+            about classes, none for one about rows.
+        detail: What was found, in one sentence with its numbers.
+        remedy: What to do, with the option that does it.
     """
 
     name: str
@@ -115,9 +116,9 @@ def find(table: Table, parts: Split, encoding: Encoding | None = None) -> list[F
     a row.
 
     Args:
-        table: the data.
-        parts: which rows serve for what.
-        encoding: How categories are encoded; by default as `fit` does.
+        table: All rows of the data.
+        parts: Rows for training, validation and testing.
+        encoding: How categories are encoded [default: as in `fit`].
     """
     look = _Look.of(table, parts)
     constant = _constant(look)

@@ -1,4 +1,4 @@
-"""Precision: how many different numbers of a column float32 would make the same.
+"""Precision: how many different numbers of a column float32 cannot tell apart.
 
 A network computes in float32, but its scaling can be done before that: a column whose values lie
 close together and far from zero, as coordinates in metres or times in milliseconds do, keeps its
