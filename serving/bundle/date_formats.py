@@ -118,11 +118,12 @@ def parse_numbers(numbers: NDArray[Any], format: str) -> NDArray[np.float64]:  #
     """
     if numbers.dtype.kind not in "iu":
         numbers = numbers.astype(np.float64)
-    ticks = TICKS.get(format, 1)
-    least, end = max(FIRST_SECOND * ticks, -MOST_TICKS), min(END_OF_DATES * ticks, MOST_TICKS)
+    ticks, most = TICKS.get(format, 1), int(MOST_TICKS)
+    # Whole bounds: NumPy compares integers with them exactly, and with a float64 as rounded ones.
+    least, end = max(int(FIRST_SECOND) * ticks, -most), min(int(END_OF_DATES) * ticks, most)
     if format == BASIC:
         least, end = 1_01_01, 10_000_01_01
-    inside = (numbers >= least) & (numbers < end)
+    inside = (numbers >= least) & (numbers < end) & (numbers > -most)
     known = np.where(inside, numbers, numbers.dtype.type(0))
     whole = known.astype(np.int64)
     if format == BASIC:

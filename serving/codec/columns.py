@@ -169,7 +169,12 @@ def _check_block_of_numbers(
     if valid is not None:
         column = np.where(valid, column, np.nan)
     gaps = np.isnan(column)
-    wrong = ~field.accepts(column)
+    if isinstance(field, DateField):
+        # Integers as they are: beyond 2**53 a float64 may be the next moment, or no moment.
+        seconds = field.convert(numbers if numbers.dtype.kind in "iu" else column)
+        wrong = np.isnan(seconds)
+    else:
+        wrong = ~field.accepts(column)
     wrong[gaps] = not field.fills_gaps
     if wrong.any():
         place = int(wrong.argmax())
@@ -183,7 +188,7 @@ def _check_block_of_numbers(
             field=field.name,
         )
     if isinstance(field, DateField):
-        return np.where(gaps, np.nan, field.convert(numbers))
+        return np.where(gaps, np.nan, seconds)
     return column
 
 

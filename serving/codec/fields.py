@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import (
+    DATE_UNITS,
     END_OF_DATES,
     FEATURES,
     FIRST_SECOND,
@@ -336,7 +337,12 @@ class DateField(Field):
         return parse_numbers(numbers, self.format)
 
     def is_written(self, text: str) -> bool:
-        """Whether a text that may look like a number is a date as the training data write it."""
+        """Whether a text that looks like a number is read as a text, and not as a float64.
+
+        Numbers of a unit always are: a float64 does not hold all of their digits.
+        """
+        if self.format in DATE_UNITS:
+            return True
         return self.format != ISO8601 and parse_text(text, self.format) is not None
 
     def _check_text(self, value: str) -> float | str:

@@ -201,3 +201,36 @@ def test_gaps_of_dates_stay_gaps(written):
     columns = {"t": pa.array([None, NUMBERS[written]], pa.int64())}
     inputs = asked(arrow_body(columns), dates(written))
     np.testing.assert_array_equal(inputs["t"][:, 0], [np.nan, MOMENT])
+
+
+# The first and last moments of a unit, and their neighbours that are none; a float64 holds neither.
+EDGES = [
+    ("microseconds", 253402300799999999, True),  # 9999-12-31T23:59:59.999999
+    ("microseconds", 253402300800000000, False),
+    ("microseconds", -62135596800000000, True),  # 0001-01-01
+    ("microseconds", -62135596800000001, False),
+    ("nanoseconds", 2**63 - 1, True),
+    ("nanoseconds", -(2**63) + 1, True),
+    ("nanoseconds", -(2**63), False),  # which pandas and NumPy write for no moment
+    ("seconds", 253402300799, True),
+    ("seconds", 253402300800, False),
+]
+
+
+@pytest.mark.parametrize(("written", "number", "is_moment"), EDGES)
+def test_the_edges_of_a_unit_are_the_same_in_every_format(written, number, is_moment):
+    bodies = [
+        json_body({"t": [number]}),
+        csv_body({"t": [number]}),
+        arrow_body({"t": pa.array([number], pa.int64())}),
+        tensors({"t": [number]}, {"t": "INT64"}),
+        binary_tensor("t", [number], "INT64", "q"),
+    ]
+    found = []
+    for body in bodies:
+        try:
+            found.append(asked(body, dates(written))["t"].tolist())
+        except InvalidInstancesError:
+            found.append(None)
+    assert found == [found[0]] * len(bodies)
+    assert (found[0] is not None) == is_moment
