@@ -49,7 +49,9 @@ def decode_csv(body: bytes, fields: Fields) -> Arrays:
         MalformedBodyError: it is no CSV.
         InvalidInstancesError: a line is not what the model takes.
     """
-    if fields.all_numbers and (inputs := _plain(body, fields)) is not None:
+    # The decoder of JSON knows no texts that stand for gaps.
+    is_plain = fields.all_numbers and not fields.has_number_gaps
+    if is_plain and (inputs := _plain(body, fields)) is not None:
         return inputs
     try:
         return inputs_of_rows(blocks(_instances(_text(body), fields), len(fields)), fields)

@@ -90,6 +90,11 @@ class Field(ABC):
         """Whether a text without spaces around it stands for a gap."""
         return is_gap_word(text, self._gaps, self._longest_gap)
 
+    @property
+    def has_number_gaps(self) -> bool:
+        """Whether a text of a number, such as -999, stands for a gap."""
+        return any(word[-1:].isdigit() or word[-1:] == "." for word in self._gaps)
+
     @abstractmethod
     def check(self, value: object) -> Any:
         """One value as the graph takes it, a float or a text.
@@ -400,6 +405,7 @@ class Fields:
         columns: in the order of a row.
         places: of each column in that order, by name.
         all_numbers: the graph takes a row as a vector; each column by itself otherwise.
+        has_number_gaps: Whether a text of a number stands for a gap in one of the columns.
     """
 
     def __init__(self, inputs: Sequence[Input], *, ignores_extra: bool = False) -> None:
@@ -408,6 +414,7 @@ class Fields:
         self.columns = tuple(_field(column) for column in inputs)
         self.places = {field.name: place for place, field in enumerate(self.columns)}
         self.all_numbers = all(field.dtype is np.float32 for field in self.columns)
+        self.has_number_gaps = any(field.has_number_gaps for field in self.columns)
         self._longest_name = EXPANSION * max(map(len, self.places), default=0)
         self._booleans = [
             place for place, field in enumerate(self.columns) if isinstance(field, BooleanField)

@@ -1,5 +1,6 @@
 """CSV bodies: a first line of names says the order of the columns, and is never an instance."""
 
+import numpy as np
 import pytest
 
 from serving.bundle import Category, Number
@@ -76,3 +77,16 @@ def test_a_text_that_begins_like_a_number_is_none(text):
 @pytest.mark.parametrize("text", ["1.", ".5", "+1e5", "-1.5E-03", "00.25"])
 def test_a_number_is_read_in_every_form(text):
     assert decode_csv(f"1,{text},3\n".encode(), NUMBERS)["features"][0, 1] == float(text)
+
+
+@pytest.mark.parametrize("word", ["-999", "9999.0", "-1e9", "7."])
+@pytest.mark.parametrize("other", ["1", "-", "1.5"])
+def test_a_number_that_stands_for_a_gap_does_so_beside_any_other_value(word, other):
+    columns = [
+        Number(name="a", type="number", missing="impute", minimum=0, maximum=1, gaps=[word, "-"]),
+        Number(name="b", type="number", missing="impute", minimum=0, maximum=1, gaps=["-"]),
+    ]
+    body = f"a,b\n{word},{other}\n1,1\n".encode()
+    found = decode_csv(body, Fields(columns))["features"]
+    expected = [[np.nan, np.nan if other == "-" else float(other)], [1, 1]]
+    np.testing.assert_array_equal(found, np.array(expected, np.float32))
