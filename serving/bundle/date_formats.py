@@ -100,7 +100,7 @@ def parse_number(number: float, format: str) -> float | None:  # noqa: A002
     ticks = TICKS.get(format, 1)
     if not FIRST_SECOND * ticks <= number < END_OF_DATES * ticks or abs(number) >= MOST_TICKS:
         return None
-    if number != int(number):
+    if ticks == 1 or number != int(number):
         return number / ticks
     return float(seconds_of_ticks(np.array([int(number)]), ticks)[0])
 

@@ -161,10 +161,8 @@ class NumberField(Field):
 
     def check_all(self, values: Sequence[object]) -> list[Any]:
         """As `check`; what is written as a fraction and in range needs no second look."""
-        return [
-            v if type(v) is float and -self.limit < v < self.limit else self.check(v)
-            for v in values
-        ]
+        limit = self.limit  # looked up once, and not for each value
+        return [v if type(v) is float and -limit < v < limit else self.check(v) for v in values]
 
 
 class PreciseField(NumberField):

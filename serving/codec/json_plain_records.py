@@ -128,7 +128,8 @@ def _rows(block: Sequence[object], fields: Fields, read: Read) -> Iterator[list[
             # simdjson keeps every key, a dictionary each once.
             if len(record) != len(instance):
                 raise _StrangeError
-            if not record.keys() <= names:
+            # Names in ASCII alone have one form: extra ones are not looked at one by one.
+            if not record.keys() <= names and not "".join(record).isascii():
                 record = _renamed(record, fields)
             if not record.keys() <= names:
                 if not fields.ignores_extra or names.isdisjoint(record):
