@@ -29,6 +29,7 @@ from serving.codec.fields import FLOAT32_LIMIT, FLOAT64_LIMIT
 
 # What is stripped off a text is more than the \s of a schema.
 SPACE = r"[\u0009-\u000d\u001c-\u0020\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+INTEGERS = 2.0**63  # from here on parsers of JSON read no integer, and clients send the text
 SPECIAL = r"\^]-["  # in a set of a pattern
 
 
@@ -136,7 +137,11 @@ def _numbers(column: Category) -> list[int | float]:
     spelling = Spelling(column)
     numbers: list[int | float] = []
     for text in filter(column.is_number, column.categories):
-        number: int | float = int(text) if text.lstrip("-").isdecimal() else float(text)
+        number: int | float = float(text)
+        if text.lstrip("-").isdecimal():
+            if abs(number) >= INTEGERS:
+                continue
+            number = int(text)
         if spelling.of_number(number) == text:
             numbers.append(number)
     return numbers

@@ -344,3 +344,12 @@ def test_value_schema_has_the_spellings_of_the_training_data():
     described = value_schema(dates)
     assert described["description"].startswith("Written %d/%m/%Y, ISO 8601, UTC")
     assert any(re.search(kind.get("pattern", "^$"), "22/06/2025") for kind in described["anyOf"])
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_value_schema_leaves_out_numbers_that_json_parsers_cannot_read(normalized):
+    texts = ["7", str(2**63 - 1025), str(2**64), "1" * 5000]
+    column = Category(name="c", type="category", missing="refuse", unseen="refuse",
+                      categories=texts, normalized=normalized)  # fmt: skip
+    assert value_schema(column) == {"enum": [*texts, 7, 2**63 - 1025]}
+    Fields([column]).columns[0].check(2**63 - 1025)
