@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal, NamedTuple, NoReturn
 
-from serving.codec.columns import VALUES, in_turns, refuse, require_known
+import numpy as np
+
+from serving.codec.columns import VALUES, in_turns, refuse, require_digits, require_known
 from serving.codec.fields import DateField, Field, Fields
 from serving.codec.flatbuffer import Table
 from serving.codec.values import quoted
@@ -171,6 +173,8 @@ def _column(declared: Table, field: Field) -> Column:
         )
     if values.kind == "time" and isinstance(field, DateField):
         field = field.of_moments()
+    if values.kind == "number":  # in a dictionary, too
+        require_digits(field, np.dtype(values.dtype))
     encoding = declared.table(4)
     if encoding is None:
         return Column(field, values, None, values)

@@ -108,8 +108,13 @@ def test_tensors_that_have_lost_digits_are_refused(datatype):
         asked(tensors(columns, {"northing": datatype, "x": "FP32"}), PRECISE)
 
 
-def test_arrow_columns_of_float32_are_refused():
-    columns = {"northing": pa.array([1.0], pa.float32()), "x": pa.array([1.0])}
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float16()])
+@pytest.mark.parametrize("is_encoded", [False, True])
+def test_arrow_columns_of_few_digits_are_refused(kind, is_encoded):
+    northing = pa.array(np.ones(1), pa.float64()).cast(kind)
+    if is_encoded:
+        northing = pa.DictionaryArray.from_arrays(pa.array([0]), northing)
+    columns = {"northing": northing, "x": pa.array([1.0])}
     with pytest.raises(InvalidInstancesError, match="expected float64 in field 'northing'"):
         asked(arrow_body(columns), PRECISE)
 
@@ -234,3 +239,10 @@ def test_the_edges_of_a_unit_are_the_same_in_every_format(written, number, is_mo
             found.append(None)
     assert found == [found[0]] * len(bodies)
     assert (found[0] is not None) == is_moment
+
+
+def test_no_day_in_a_column_of_days_is_refused_without_advice_on_seconds():
+    for text in ("2024", "20240230"):
+        with pytest.raises(InvalidInstancesError, match="a day such as 20240517") as raised:
+            asked(csv_body({"t": [text]}), dates("%Y%m%d"))
+        assert "seconds" not in raised.value.message
