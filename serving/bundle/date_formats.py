@@ -154,7 +154,7 @@ def number_of(seconds: float, format: str) -> float:  # noqa: A002
 def words_of_numbers(format: str) -> str:  # noqa: A002
     """Return what numbers of a column are, in words."""
     if format == BASIC:
-        return "a day as 20240517 is"
+        return "a day such as 20240517"
     unit = format if format in TICKS else "seconds"
     return f"a number of {unit} since 1970-01-01 UTC"
 

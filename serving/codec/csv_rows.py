@@ -10,7 +10,7 @@ from typing import Literal, NoReturn
 
 import numpy as np
 
-from serving.bundle import FEATURES, Arrays, counted
+from serving.bundle import BASIC_DATE, FEATURES, Arrays, counted
 from serving.codec.columns import blocks, inputs_of_rows, refuse
 from serving.codec.fields import TRUTHS, BooleanField, CategoryField, DateField, Field, Fields
 from serving.codec.json_plain import decode_plain, signs
@@ -247,8 +247,9 @@ def _value(text: str, field: Field) -> object:
         return text
     if isinstance(field, DateField) and field.is_written(stripped):
         return text
-    if isinstance(field, DateField) and COMPACT_DATE.fullmatch(stripped):
-        _refuse_compact_date(stripped, field)
+    if isinstance(field, DateField) and field.format != BASIC_DATE:
+        if COMPACT_DATE.fullmatch(stripped):
+            _refuse_compact_date(stripped, field)
     return float(stripped)
 
 
