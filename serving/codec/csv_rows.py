@@ -247,9 +247,9 @@ def _value(text: str, field: Field) -> object:
         return text
     if isinstance(field, DateField) and field.is_written(stripped):
         return text
-    if isinstance(field, DateField) and field.format != BASIC_DATE:
-        if COMPACT_DATE.fullmatch(stripped):
-            _refuse_compact_date(stripped, field)
+    has_seconds = isinstance(field, DateField) and field.format != BASIC_DATE
+    if has_seconds and COMPACT_DATE.fullmatch(stripped):
+        _refuse_compact_date(stripped, field)
     return float(stripped)
 
 

@@ -115,7 +115,7 @@ def number_of_date(text: str, column: Column) -> float:
     if not _is_iso8601(text):
         return float(text)
     if column.format == DAYS:
-        return float(text[:10].replace("-", ""))
+        return float(f"{EPOCH + timedelta(seconds=seconds_of(text)):%Y%m%d}")
     return seconds_of(text) * TICKS.get(column.format, 1)
 
 

@@ -217,6 +217,8 @@ def test_a_date_is_the_number_that_its_column_has():
         of_format = replace(column, format=written)
         assert number_of_date("2023-03-18", of_format) == number
         assert number_of_date("2023-03-18T00:00:00+00:00", of_format) == number
+        assert number_of_date("20230318T0000", of_format) == number
+        assert number_of_date("2023-03-17T23:00-01:00", of_format) == number
     assert number_of_date("1679097600000", replace(column, format="milliseconds")) == 1679097600000
 
 
