@@ -67,7 +67,14 @@ from serving.bundle.phrases import closest, counted, refusal
 from serving.bundle.positive import positive_index
 from serving.bundle.promotion import PromotionError, only_writer, promote
 from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Expected, SelfTest
-from serving.bundle.spelling import Spelling, canonical_text, gap_words, is_gap_word, nfc
+from serving.bundle.spelling import (
+    Spelling,
+    canonical_text,
+    gap_numbers,
+    gap_words,
+    is_gap_word,
+    nfc,
+)
 from serving.bundle.writing import fault_of_full_disk, made_folder, naming, whole_file
 
 __all__ = [
@@ -119,6 +126,7 @@ __all__ = [
     "closest",
     "counted",
     "fault_of_full_disk",
+    "gap_numbers",
     "gap_words",
     "ignored",
     "is_gap_word",

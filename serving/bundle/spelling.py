@@ -44,6 +44,19 @@ def gap_words(gaps: Collection[str] | None) -> frozenset[str]:
     return frozenset(GAPS if gaps is None else gaps) | {""}
 
 
+def gap_numbers(gaps: Collection[str] | None) -> frozenset[float]:
+    """Return the numbers that stand for a gap, however a text writes them: -9999 and -9999.0."""
+    found = set()
+    for word in gap_words(gaps):
+        try:
+            number = float(word)
+        except ValueError:
+            continue
+        if not math.isnan(number):
+            found.add(number)
+    return frozenset(found)
+
+
 def is_gap_word(text: str, words: Collection[str], longest: int) -> bool:
     """Return whether a text without white space around it stands for a gap.
 

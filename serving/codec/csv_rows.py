@@ -49,8 +49,7 @@ def decode_csv(body: bytes, fields: Fields) -> Arrays:
         MalformedBodyError: it is no CSV.
         InvalidInstancesError: a line is not what the model takes.
     """
-    # The decoder of JSON knows no texts that stand for gaps.
-    is_plain = fields.all_numbers and not fields.has_number_gaps
+    is_plain = fields.all_numbers and not fields.has_gap_numbers  # JSON has no texts for gaps
     if is_plain and (inputs := _plain(body, fields)) is not None:
         return inputs
     try:
@@ -245,6 +244,8 @@ def _value(text: str, field: Field) -> object:
         return TRUTHS[stripped.lower()]
     if not NUMBER.fullmatch(stripped):
         return text
+    if float(stripped) in field.gap_numbers:
+        return None
     if isinstance(field, DateField) and field.is_written(stripped):
         return text
     has_seconds = isinstance(field, DateField) and field.format != BASIC_DATE

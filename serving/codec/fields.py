@@ -31,6 +31,7 @@ from serving.bundle import (
     Input,
     Number,
     Spelling,
+    gap_numbers,
     gap_words,
     is_gap_word,
     is_iso8601,
@@ -71,6 +72,7 @@ class Field(ABC):
         fills_gaps: whether the graph takes a gap.
         dtype: of the column as the graph takes it; texts are objects.
         gap: how the graph is told of a gap.
+        gap_numbers: Numbers that stand for a gap where they come as texts, as in CSV.
         expected: what a value should be, in words.
         limit: Size from which on a number is not taken.
     """
@@ -85,15 +87,11 @@ class Field(ABC):
         self.fills_gaps = column.missing == "impute"
         self._gaps = gap_words(column.gaps)
         self._longest_gap = max(map(len, self._gaps))
+        self.gap_numbers = gap_numbers(column.gaps)
 
     def is_gap(self, text: str) -> bool:
         """Whether a text without spaces around it stands for a gap."""
         return is_gap_word(text, self._gaps, self._longest_gap)
-
-    @property
-    def has_number_gaps(self) -> bool:
-        """Whether a text of a number, such as -999, stands for a gap."""
-        return any(word[-1:].isdigit() or word[-1:] == "." for word in self._gaps)
 
     @abstractmethod
     def check(self, value: object) -> Any:
@@ -403,7 +401,7 @@ class Fields:
         columns: in the order of a row.
         places: of each column in that order, by name.
         all_numbers: the graph takes a row as a vector; each column by itself otherwise.
-        has_number_gaps: Whether a text of a number stands for a gap in one of the columns.
+        has_gap_numbers: Whether texts of some numbers stand for a gap in a column.
     """
 
     def __init__(self, inputs: Sequence[Input], *, ignores_extra: bool = False) -> None:
@@ -412,7 +410,7 @@ class Fields:
         self.columns = tuple(_field(column) for column in inputs)
         self.places = {field.name: place for place, field in enumerate(self.columns)}
         self.all_numbers = all(field.dtype is np.float32 for field in self.columns)
-        self.has_number_gaps = any(field.has_number_gaps for field in self.columns)
+        self.has_gap_numbers = any(field.gap_numbers for field in self.columns)
         self._longest_name = EXPANSION * max(map(len, self.places), default=0)
         self._booleans = [
             place for place, field in enumerate(self.columns) if isinstance(field, BooleanField)

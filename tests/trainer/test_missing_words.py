@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
@@ -158,3 +159,46 @@ def test_score_says_when_a_large_share_of_a_column_is_unseen(model, tmp_path):
     assert "warning: 50% of the values of 'land' (2 of 4) are none" in done.stderr
     assert "such as 'France'" in done.stderr
     assert "such as 'DE', or train on data that have them" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("cells", "said", "kind", "gaps"),
+    [
+        (("-9999", "1", "2"), {}, "number", [-9999]),
+        (("-9999.0", "1.5", "-9999"), {}, "number", [-9999]),
+        (("-9999", "1", "0"), {"boolean": ("a",)}, "boolean", [-9999]),
+        (("-9999", "yes", "no"), {"boolean": ("a",)}, "boolean", []),
+        (("-9999", "20230318", "20230401"), {"date": ("a",)}, "date", []),
+        (("-9999.0", "20230318.0", "20230401.0"), {"date": ("a",)}, "date", []),
+        (("-9999", "1700000000000", "1700000001000"), {"date": ("a",)}, "date", []),
+        (("-9999", "1", "2"), {"precise": ("a",)}, "precise", []),
+        (("-9999.0", "x", "-9999"), {}, "category", []),
+    ],
+)
+def test_load_number_that_stands_for_a_gap_is_one_in_every_kind(cells, said, kind, gaps, tmp_path):
+    path = csv_of(tmp_path / "t.csv", a=repeated(*cells), y=repeated("p", "q"))
+    table = load(path, Reading(missing=("-9999",), **said))
+    column = table.inferred[0]
+    expected = sum(cell.startswith("-9999") for cell in repeated(*cells))
+    assert (column.kind, column.gaps) == (kind, expected)
+    values = table.records.column("a")
+    assert (values == -1 if kind == "category" else np.isnan(values)).sum() == expected
+
+
+def test_load_gaps_in_numbers_with_decimal_commas_are_found_before_points_are(tmp_path):
+    path = tmp_path / "t.csv"
+    rows = [
+        f"{a};{b};{d};{'pq'[i % 2]}"
+        for i, (a, b, d) in enumerate(
+            [("n.a.", "-9999,0", "20230318,0"), ("1.234,5", "2,5", ""), ("7", "-9999", "-9999,0")]
+            * 20
+        )
+    ]
+    path.write_text("a;b;d;y\n" + "\n".join(rows) + "\n")
+    reading = Reading(delimiter=";", decimal=",", missing=("n.a.", "-9999"), date=("d",))
+    table = load(str(path), reading)
+    assert [(c.kind, c.gaps) for c in table.inferred[:3]] == [
+        ("number", 20), ("number", 40), ("date", 40),
+    ]  # fmt: skip
+    assert table.records.column("a")[1] == np.float32(1234.5)
+    assert table.records.column("d")[0] == 1_679_097_600  # 2023-03-18

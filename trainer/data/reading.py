@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from serving.bundle import ISO8601, nfc, require_format
+from serving.bundle import ISO8601, canonical_text, nfc, require_format
 from trainer.data.column_names import resolve
 from trainer.data.precision import Loss
 from trainer.data.records import Kind
@@ -74,7 +74,7 @@ class Reading:
             elif isinstance(said, tuple):
                 object.__setattr__(self, each.name, tuple(map(nfc, said)))
         if self.missing is not None:
-            words = dict.fromkeys(nfc(word.strip().lower()) for word in self.missing)
+            words = dict.fromkeys(canonical_text(word.lower()) for word in self.missing)
             object.__setattr__(self, "missing", tuple(filter(None, words)))
 
     def resolved(self, columns: Sequence[str]) -> Reading:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from serving.bundle import GAPS, ISO8601, gap_words, nfc, parse_text, seconds_of_ticks
+from serving.bundle import GAPS, ISO8601, gap_numbers, gap_words, nfc, parse_text, seconds_of_ticks
 from trainer.data.files.date_numbers import NUMERIC, numbers_to_dates
 from trainer.data.files.numerals import to_points
 from trainer.data.preprocess.dates import FIRST, LAST
@@ -82,9 +82,11 @@ def numbers(
     """As float64, NaN for a gap; of texts with the decimal sign that is said, else with a point."""
     kind = array.type
     if pa.types.is_string(kind):
-        array = array if decimal is None else to_points(array, decimal)
+        if decimal is not None:  # gaps first: a word such as "n.a." has a point of its own
+            array = to_points(trim(array, gaps), decimal)
         parsed = _cast(array, pa.float64())  # most often there is nothing to trim
-        return _floats(_cast(trim(array, gaps), pa.float64()) if parsed is None else parsed)
+        found = _floats(_cast(trim(array, gaps), pa.float64()) if parsed is None else parsed)
+        return found if found is None else _without(found, gap_numbers(gaps))
     if (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
@@ -154,6 +156,7 @@ def dates(
     array: pa.Array,
     gaps: Collection[str] = GAPS,
     format: str = ISO8601,  # noqa: A002
+    decimal: str | None = None,
 ) -> NDArray[np.float64] | None:
     """Dates, or dates and times, as seconds since 1970-01-01 UTC; NaN for a gap.
 
@@ -163,6 +166,7 @@ def dates(
         array: Column of a batch, `(n,)`.
         gaps: Texts that stand for a gap.
         format: How texts are written; those that are not are read by ISO 8601.
+        decimal: Decimal sign of texts of numbers, where the format is one of numbers.
     """
     kind = array.type
     if format in NUMERIC and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
@@ -176,7 +180,12 @@ def dates(
     elif pa.types.is_null(kind):
         return numbers(array)
     else:
-        parsed = _texts_as_dates(trim(array, gaps), format) if pa.types.is_string(kind) else None
+        if not pa.types.is_string(kind):
+            return None
+        array = trim(array, gaps)
+        if decimal is not None and format in NUMERIC:
+            array = trim(_pointed(array, decimal), gaps)
+        parsed = _texts_as_dates(array, format)
         if parsed is None:
             return None
         found = parsed
@@ -233,7 +242,7 @@ def parser(column: Typed, gaps: Collection[str] = GAPS, decimal: str | None = No
         case "boolean":
             return partial(booleans, gaps=gaps, decimal=decimal, truths=column.texts)
         case "date":
-            return partial(dates, gaps=gaps, format=column.format)
+            return partial(dates, gaps=gaps, format=column.format, decimal=decimal)
         case _:
             return partial(numbers, gaps=gaps, decimal=decimal)
 
@@ -304,9 +313,23 @@ def _parsed_dates(array: pa.Array) -> NDArray[np.float64] | None:
     return _seconds(pc.coalesce(here.cast(pa.int64()), there.cast(pa.int64())), TICKS["us"])
 
 
+def _without(values: NDArray[np.float64], numbers: Collection[float]) -> NDArray[np.float64]:
+    """Values, with NaN for those that stand for a gap."""
+    return np.where(np.isin(values, list(numbers)), np.nan, values) if numbers else values
+
+
+def _pointed(array: pa.Array, decimal: str) -> pa.Array:
+    """Texts of numbers with a point as decimal sign; what is written as ISO 8601 stays."""
+    return pc.if_else(
+        pc.match_substring_regex(array, ISO_TEXT), array, to_points(array, decimal)
+    )
+
+
 def _are_gaps(trimmed: pa.Array, gaps: Collection[str]) -> pa.Array:
     words = pa.array(sorted(gap_words(gaps)), pa.string())
     lower = pc.utf8_lower(trimmed)
+    if gap_numbers(gaps):
+        lower = pc.replace_substring_regex(lower, FRACTIONLESS, r"\1")
     if not all(map(str.isascii, gaps)):
         lower = pc.utf8_normalize(lower, form="NFC")
     return pc.is_in(lower, value_set=words)

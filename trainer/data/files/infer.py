@@ -280,8 +280,10 @@ class _Watch:
             looks_like=self._looks_like() if loss is not None and not self._said else "",
             zero_padded=self._zero_padded if kind in ("number", "precise") else "",
         )
-        parse = cells.parser(found, (), self._decimal)
+        parse = cells.parser(found, self._gap_words, self._decimal)
         values = None if kind == "category" else parse(self._texts())
+        if values is not None:
+            values = values[~np.isnan(values)]
         if not self.more:  # 1 and 1.0 are one
             different = len(texts if values is None else np.unique(values))
             found = replace(found, distinct=different)
@@ -397,7 +399,7 @@ class _Watch:
             return partial(cells.booleans, gaps=gaps, decimal=decimal, truths=cells.SPELLED)
         if self.kind != "date":
             return numbers
-        dates = partial(cells.dates, gaps=gaps, format=self._format)
+        dates = partial(cells.dates, gaps=gaps, format=self._format, decimal=decimal)
         # As numbers, if it is said to be a column of dates and begins with one.
         if self._said and self._format == ISO8601 and self._low > self._high:
             self._is_numeric_date = dates(array) is None and numbers(array) is not None
