@@ -69,6 +69,7 @@ from serving.bundle.promotion import PromotionError, only_writer, promote
 from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Expected, SelfTest
 from serving.bundle.spelling import (
     Spelling,
+    are_gaps,
     canonical_text,
     gap_numbers,
     gap_words,
@@ -121,6 +122,7 @@ __all__ = [
     "Training",
     "TransientBundleError",
     "Variant",
+    "are_gaps",
     "breaking_differences",
     "canonical_text",
     "closest",

@@ -11,8 +11,10 @@ import math
 import re
 import unicodedata
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from serving.bundle.manifest import GAPS, Category
 
@@ -55,6 +57,24 @@ def gap_numbers(gaps: Collection[str] | None) -> frozenset[float]:
         if not math.isnan(number):
             found.add(number)
     return frozenset(found)
+
+
+def are_gaps(numbers: NDArray[Any], gaps: Collection[float]) -> NDArray[np.bool_]:
+    """Return which numbers stand for a gap.
+
+    Args:
+        numbers: Integers or floats, short ones of which are compared at their own precision.
+            Truth values are none.
+        gaps: Numbers that do.
+    """
+    if not gaps or numbers.dtype == np.bool_:
+        return np.zeros(numbers.shape, np.bool_)
+    known = np.array(list(gaps), np.float64)
+    if numbers.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            known = known.astype(numbers.dtype)
+    found: NDArray[np.bool_] = np.isin(numbers, known)
+    return found
 
 
 def is_gap_word(text: str, words: Collection[str], longest: int) -> bool:

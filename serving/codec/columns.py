@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays, counted, join
+from serving.bundle import Arrays, are_gaps, counted, join
 from serving.codec.fields import (
     NOT_FILLED,
     CategoryField,
@@ -168,6 +168,8 @@ def _check_block_of_numbers(
         column = numbers.astype(np.float64)
     if valid is not None:
         column = np.where(valid, column, np.nan)
+    if field.gap_numbers:
+        column[are_gaps(numbers, field.gap_numbers)] = np.nan
     gaps = np.isnan(column)
     if isinstance(field, DateField):
         # Integers as they are: beyond 2**53 a float64 may be the next moment, or no moment.

@@ -49,8 +49,7 @@ def decode_csv(body: bytes, fields: Fields) -> Arrays:
         MalformedBodyError: it is no CSV.
         InvalidInstancesError: a line is not what the model takes.
     """
-    is_plain = fields.all_numbers and not fields.has_gap_numbers  # JSON has no texts for gaps
-    if is_plain and (inputs := _plain(body, fields)) is not None:
+    if fields.all_numbers and (inputs := _plain(body, fields)) is not None:
         return inputs
     try:
         return inputs_of_rows(blocks(_instances(_text(body), fields), len(fields)), fields)
@@ -244,14 +243,13 @@ def _value(text: str, field: Field) -> object:
         return TRUTHS[stripped.lower()]
     if not NUMBER.fullmatch(stripped):
         return text
-    if float(stripped) in field.gap_numbers:
-        return None
-    if isinstance(field, DateField) and field.is_written(stripped):
-        return text
-    has_seconds = isinstance(field, DateField) and field.format != BASIC_DATE
-    if has_seconds and COMPACT_DATE.fullmatch(stripped):
-        _refuse_compact_date(stripped, field)
-    return float(stripped)
+    value = float(stripped)
+    if isinstance(field, DateField) and not field.is_gap_number(value):
+        if field.is_written(stripped):
+            return text
+        if field.format != BASIC_DATE and COMPACT_DATE.fullmatch(stripped):
+            _refuse_compact_date(stripped, field)
+    return value
 
 
 def _refuse_compact_date(digits: str, field: Field) -> None:

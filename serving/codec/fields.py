@@ -31,6 +31,7 @@ from serving.bundle import (
     Input,
     Number,
     Spelling,
+    are_gaps,
     gap_numbers,
     gap_words,
     is_gap_word,
@@ -72,7 +73,7 @@ class Field(ABC):
         fills_gaps: whether the graph takes a gap.
         dtype: of the column as the graph takes it; texts are objects.
         gap: how the graph is told of a gap.
-        gap_numbers: Numbers that stand for a gap where they come as texts, as in CSV.
+        gap_numbers: Numbers that stand for a gap, however they come.
         expected: what a value should be, in words.
         limit: Size from which on a number is not taken.
     """
@@ -92,6 +93,15 @@ class Field(ABC):
     def is_gap(self, text: str) -> bool:
         """Whether a text without spaces around it stands for a gap."""
         return is_gap_word(text, self._gaps, self._longest_gap)
+
+    def is_gap_number(self, value: object) -> bool:
+        """Whether a value is a number that stands for a gap."""
+        return (
+            bool(self.gap_numbers)
+            and isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and value in self.gap_numbers
+        )
 
     @abstractmethod
     def check(self, value: object) -> Any:
@@ -148,6 +158,8 @@ class NumberField(Field):
         """A float, NaN for a gap."""
         if value is None:
             return self.fill("null")
+        if self.is_gap_number(value):
+            return self.fill(shown(value))
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.refuse(value)
         if abs(value) >= self.limit:
@@ -159,6 +171,8 @@ class NumberField(Field):
 
     def check_all(self, values: Sequence[object]) -> list[Any]:
         """As `check`; what is written as a fraction and in range needs no second look."""
+        if self.gap_numbers:
+            return super().check_all(values)
         limit = self.limit  # looked up once, and not for each value
         return [v if type(v) is float and -limit < v < limit else self.check(v) for v in values]
 
@@ -191,6 +205,8 @@ class BooleanField(Field):
         """1.0 or 0.0, NaN for a gap."""
         if value is None:
             return self.fill("null")
+        if self.is_gap_number(value):
+            return self.fill(shown(value))
         if isinstance(value, str) and self.truths:
             return self._check_text(value)
         if not isinstance(value, int | float) or not self._is_truth(value):
@@ -319,6 +335,8 @@ class DateField(Field):
         """Seconds since 1970-01-01 UTC, NaN for a gap."""
         if value is None:
             return self.fill("null")
+        if self.is_gap_number(value):
+            return self.fill(shown(value))
         if isinstance(value, str):
             return self._check_text(value)
         if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
@@ -401,7 +419,7 @@ class Fields:
         columns: in the order of a row.
         places: of each column in that order, by name.
         all_numbers: the graph takes a row as a vector; each column by itself otherwise.
-        has_gap_numbers: Whether texts of some numbers stand for a gap in a column.
+        gap_numbers: Numbers that stand for a gap in some column.
     """
 
     def __init__(self, inputs: Sequence[Input], *, ignores_extra: bool = False) -> None:
@@ -410,7 +428,7 @@ class Fields:
         self.columns = tuple(_field(column) for column in inputs)
         self.places = {field.name: place for place, field in enumerate(self.columns)}
         self.all_numbers = all(field.dtype is np.float32 for field in self.columns)
-        self.has_gap_numbers = any(field.gap_numbers for field in self.columns)
+        self.gap_numbers = frozenset().union(*(field.gap_numbers for field in self.columns))
         self._longest_name = EXPANSION * max(map(len, self.places), default=0)
         self._booleans = [
             place for place, field in enumerate(self.columns) if isinstance(field, BooleanField)
@@ -430,7 +448,12 @@ class Fields:
         return normal if normal in self.places else name
 
     def take(self, rows: NDArray[np.float32]) -> bool:
-        """Whether numbers `(n, len(self))` are values of these columns, all of one vector."""
+        """Whether numbers `(n, len(self))` are values of these columns, all of one vector.
+
+        Numbers that stand for a gap are none.
+        """
+        if self.gap_numbers and are_gaps(rows, self.gap_numbers).any():
+            return False
         if not self._booleans:
             return True
         truths = rows[:, self._booleans]

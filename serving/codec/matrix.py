@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import FEATURES, Arrays
+from serving.bundle import FEATURES, Arrays, are_gaps
 from serving.codec.columns import NUMBERS, check_numbers, in_turns, refuse
 from serving.codec.fields import Fields, PreciseField
 from serving.codec.values import quoted
@@ -28,6 +28,8 @@ def inputs_of_matrix(numbers: NDArray[Any], fields: Fields) -> Arrays:
     Raises:
         InvalidInstancesError: If a column refuses a number; the message names both.
     """
+    if fields.gap_numbers:
+        numbers = _without_gap_numbers(numbers, fields)
     rows = _as_float32(numbers)
     step = max(NUMBERS // len(fields), 1)
     for start in in_turns(range(0, len(rows), step), NUMBERS):
@@ -37,6 +39,17 @@ def inputs_of_matrix(numbers: NDArray[Any], fields: Fields) -> Arrays:
             for field, column in zip(fields.columns, columns, strict=True):
                 check_numbers(field, column, start)
     return {FEATURES: rows}
+
+
+def _without_gap_numbers(numbers: NDArray[Any], fields: Fields) -> NDArray[np.float64]:
+    """Return the numbers with NaN for those that stand for a gap in their column."""
+    found = numbers.astype(np.float64)
+    step = max(NUMBERS // len(fields), 1)
+    for start in in_turns(range(0, len(found), step), NUMBERS):
+        part = slice(start, start + step)
+        for place, field in enumerate(fields.columns):
+            found[part, place][are_gaps(numbers[part, place], field.gap_numbers)] = np.nan
+    return found
 
 
 def _as_float32(numbers: NDArray[Any]) -> NDArray[np.float32]:

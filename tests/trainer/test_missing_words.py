@@ -202,3 +202,56 @@ def test_load_gaps_in_numbers_with_decimal_commas_are_found_before_points_are(tm
     ]  # fmt: skip
     assert table.records.column("a")[1] == np.float32(1234.5)
     assert table.records.column("d")[0] == 1_679_097_600  # 2023-03-18
+
+
+def test_number_that_stands_for_a_gap_is_one_in_all_formats_and_requests(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    rows = [
+        {"a": value, "c": c, "d": day, "y": "pq"[i % 3 == 0]}
+        for i, (value, c, day) in enumerate(
+            zip(
+                np.where(np.arange(90) % 3 == 0, -9999, generator.integers(0, 9, 90)).tolist(),
+                generator.choice([-9999, 1, 2], 90).tolist(),
+                generator.choice([-9999, 20230318, 20230401], 90).tolist(),
+                strict=True,
+            )
+        )
+    ]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    table = pa.table(columns)
+    pa.csv.write_csv(table, "t.csv")
+    pa.csv.write_csv(table.select(["a", "y"]), "n.csv")
+    pa.parquet.write_table(table, "t.parquet")
+    runner = CliRunner()
+    for name, data, more in (
+        ("all", "t.csv", ["--category", "c", "--date", "d"]),
+        ("a", "n.csv", []),
+    ):
+        options = ["--missing=-9999", "--epochs", "40", "--rare", "1", "--skip-baselines", "--json"]
+        fitted = runner.invoke(main, ["fit", data, "--name", name, *options, *more])
+        assert fitted.exit_code == 0, fitted.output
+        answers = []
+        for source in ("t.csv", "t.parquet"):
+            scored = runner.invoke(main, ["score", f"models/{name}", source, "-o", "s.csv"])
+            assert scored.exit_code == 0, scored.output
+            answers.append(pa.csv.read_csv("s.csv")["prediction"].to_pylist())
+        assert answers[0] == columns["y"]  # a gap tells the class
+        client = create_app(models=tmp_path / "models").test_client()
+        features = ["a"] if name == "a" else ["a", "c", "d"]
+        records = [{key: row[key] for key in features} for row in rows]
+        values = [[row[key] for key in features] for row in rows]
+        stream = pa.BufferOutputStream()
+        with pa.ipc.new_stream(stream, (few := table.select(features)).schema) as writer:
+            writer.write_table(few)
+        text = "\n".join([",".join(features), *(",".join(map(str, row)) for row in values)])
+        for body, media in (
+            (json.dumps({"instances": records}), "application/json"),
+            (json.dumps({"instances": values}), "application/json"),
+            (text, "text/csv"),
+            (stream.getvalue().to_pybytes(), "application/vnd.apache.arrow.stream"),
+        ):
+            got = client.post(f"/predict?model={name}", data=body, content_type=media)
+            assert got.status_code == 200, got.text
+            answers.append(got.get_json()["predictions"])
+        assert all(answer == answers[0] for answer in answers), (name, media)

@@ -81,8 +81,8 @@ REMEDIES = {
     "merged_column": "the network learns next to nothing from it: tell rare texts apart with "
     "--rare 1; where they are dates, say --date NAME --date-format NAME=%d/%m/%Y (day, month, year "
     "as they are written); else --drop NAME",
-    "sentinel_value": "if it marks a missing value, say --missing VALUE, such as "
-    "--missing -9999, or leave those cells empty",
+    "sentinel_value": "if it marks a missing value, say --missing with it and with the words that "
+    "stand for a gap already, such as --missing -9999,NA, or leave those cells empty",
     "dates_as_text": "as a category each date is a separate text; name the format as shown, or say "
     "--category NAME if they are no dates",
     "recognized_dates": "with these options files of other dates are read in the same way; "

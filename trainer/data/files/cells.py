@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache, partial
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from serving.bundle import GAPS, ISO8601, gap_numbers, gap_words, nfc, parse_text, seconds_of_ticks
+from serving.bundle import (
+    GAPS,
+    ISO8601,
+    are_gaps,
+    gap_numbers,
+    gap_words,
+    nfc,
+    parse_text,
+    seconds_of_ticks,
+)
 from trainer.data.files.date_numbers import NUMERIC, numbers_to_dates
 from trainer.data.files.numerals import to_points
 from trainer.data.preprocess.dates import FIRST, LAST
@@ -85,8 +94,9 @@ def numbers(
         if decimal is not None:  # gaps first: a word such as "n.a." has a point of its own
             array = to_points(trim(array, gaps), decimal)
         parsed = _cast(array, pa.float64())  # most often there is nothing to trim
-        found = _floats(_cast(trim(array, gaps), pa.float64()) if parsed is None else parsed)
-        return found if found is None else _without(found, gap_numbers(gaps))
+        if parsed is None:
+            parsed = _cast(trim(array, gaps), pa.float64())
+        return _without(_floats(parsed), gaps)
     if (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
@@ -94,7 +104,8 @@ def numbers(
         or pa.types.is_boolean(kind)
         or pa.types.is_null(kind)
     ):
-        return _floats(array.cast(pa.float64(), safe=False))
+        found = _floats(array.cast(pa.float64(), safe=False))
+        return found if pa.types.is_boolean(kind) else _without(found, gaps, array)
     return None
 
 
@@ -170,6 +181,12 @@ def dates(
     """
     kind = array.type
     if format in NUMERIC and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        if gap_numbers(gaps):
+            array = pc.if_else(
+                pa.array(np.isnan(cast(NDArray[np.float64], numbers(array, gaps)))),
+                pa.scalar(None, array.type),
+                array,
+            )
         return numbers_to_dates(array, format)
     if pa.types.is_timestamp(kind):
         found = _seconds(array, TICKS[kind.unit])
@@ -313,16 +330,22 @@ def _parsed_dates(array: pa.Array) -> NDArray[np.float64] | None:
     return _seconds(pc.coalesce(here.cast(pa.int64()), there.cast(pa.int64())), TICKS["us"])
 
 
-def _without(values: NDArray[np.float64], numbers: Collection[float]) -> NDArray[np.float64]:
-    """Values, with NaN for those that stand for a gap."""
-    return np.where(np.isin(values, list(numbers)), np.nan, values) if numbers else values
+def _without(
+    values: NDArray[np.float64] | None, gaps: Collection[str], array: pa.Array | None = None
+) -> NDArray[np.float64] | None:
+    """Values, with NaN for numbers that stand for a gap, as they are in a column of numbers."""
+    numbers = gap_numbers(gaps)
+    if values is None or not numbers:
+        return values
+    single = array is not None and array.type in (pa.float16(), pa.float32())
+    return np.where(
+        are_gaps(values.astype(np.float32) if single else values, numbers), np.nan, values
+    )
 
 
 def _pointed(array: pa.Array, decimal: str) -> pa.Array:
     """Texts of numbers with a point as decimal sign; what is written as ISO 8601 stays."""
-    return pc.if_else(
-        pc.match_substring_regex(array, ISO_TEXT), array, to_points(array, decimal)
-    )
+    return pc.if_else(pc.match_substring_regex(array, ISO_TEXT), array, to_points(array, decimal))
 
 
 def _are_gaps(trimmed: pa.Array, gaps: Collection[str]) -> pa.Array:

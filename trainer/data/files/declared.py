@@ -104,7 +104,8 @@ def _spelled(array: pa.Array, spelling: Spelling) -> pa.Array:
             words.append(None)
         elif numbers:
             whole = text.lstrip("-").isdecimal()
-            words.append(spelling.of_number(int(text) if whole else float(text)) or text)
+            found = spelling.of_number(int(text) if whole else float(text)) or text
+            words.append(None if spelling.is_gap(found) else found)
         elif pa.types.is_boolean(array.type):
             words.append(spelling.of_truth(text == "true") or text)
         else:

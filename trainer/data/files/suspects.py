@@ -49,7 +49,7 @@ def suspect(source: Source, inferred: Sequence[Inferred], reading: Reading) -> l
     row = 0
     for batch in source.batches():
         for name, count in counts.items():
-            count.see(batch[name], row)
+            count.see(batch[name], row, source.gaps)
         row += batch.num_rows
     found = {name: count.result(name, source) for name, count in counts.items()}
     return [replace(column, suspicion=found.get(column.name)) for column in inferred]
@@ -90,9 +90,9 @@ class _Count:
     def _n_odd(self) -> int:
         return int(np.count_nonzero(self._places == len(self._notations) - 1))
 
-    def see(self, array: pa.Array, row: int) -> None:
-        """Count a batch's values, after `row` rows."""
-        codes = cells.codes(array, self._words)
+    def see(self, array: pa.Array, row: int, gaps: Sequence[str]) -> None:
+        """Count a batch's values, after `row` rows; texts in `gaps` are none."""
+        codes = cells.codes(array, self._words, gaps)
         rows = np.flatnonzero(codes >= 0)
         places = self._places[codes[rows]]
         self._rows += np.bincount(places, minlength=len(self._rows))

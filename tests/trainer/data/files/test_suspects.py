@@ -2,7 +2,9 @@ import pytest
 
 from trainer.data.files.infer import infer
 from trainer.data.files.suspects import suspect
+from trainer.data.findings import of_file
 from trainer.data.reading import Reading
+from trainer.data.sources import load
 
 
 def suspicion(rows, cells, **said):
@@ -84,3 +86,13 @@ def test_nothing_is_read_again_for_columns_that_are_well(rows):
     asked = source.asked
     assert suspect(source, inferred, Reading()) == inferred
     assert source.asked == asked
+
+
+def test_load_words_that_are_gaps_no_more_are_named_as_no_numbers(tmp_path):
+    path = tmp_path / "t.csv"
+    cells = [str(i / 7) if i % 8 else "NA" for i in range(40)]
+    path.write_text("x,y\n" + "".join(f"{c},{'pq'[i % 2]}\n" for i, c in enumerate(cells)))
+    (found,) = of_file(load(str(path), Reading(missing=("-9999",))))
+    assert found.detail == (
+        "x: 5 of 40 values are no numbers: 'NA' in row 2, 'NA' in row 10, 'NA' in row 18 and others"
+    )
