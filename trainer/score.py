@@ -34,6 +34,7 @@ from serving.runtime import Session, prove, run_in_slices
 from trainer.data.column_names import resolve
 from trainer.data.files.declared import Declared
 from trainer.data.files.ingest import to_records
+from trainer.data.files.numerals import without_fractions
 from trainer.data.files.source import CSV, Source, open_file
 from trainer.data.reading import Reading
 from trainer.data.records import MISSING, Column, Records
@@ -112,7 +113,7 @@ def score(
         for batch in _at_least_one(rows, columns):
             with _faults_named(rows.name):
                 records = to_records(
-                    declared.read(batch),
+                    declared.read(without_fractions(batch, decimal)),
                     columns,
                     done,
                     gaps=declared.gaps,
@@ -124,7 +125,12 @@ def score(
                 declared.count(records)
                 answers = _answers(session, records, manifest, done, rows)
                 if watch is not None:
-                    watch(batch, answers, decimal=decimal, row_names=rows.row_names)
+                    watch(
+                        without_fractions(batch, decimal),
+                        answers,
+                        decimal=decimal,
+                        row_names=rows.row_names,
+                    )
                 writer.write(_table(manifest, {written[n]: batch[n] for n in kept}, answers))
             done += batch.num_rows
             if progress is not None:

@@ -255,3 +255,31 @@ def test_number_that_stands_for_a_gap_is_one_in_all_formats_and_requests(tmp_pat
             assert got.status_code == 200, got.text
             answers.append(got.get_json()["predictions"])
         assert all(answer == answers[0] for answer in answers), (name, media)
+
+
+def test_whole_number_category_with_decimal_comma_is_that_of_parquet(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stores, y = repeated("1,0", "2,0", ""), repeated("p", "q", "p")
+    lines = [f"{a};{c}" for a, c in zip(stores, y, strict=True)]
+    (tmp_path / "t.csv").write_text("store;y\n" + "\n".join(lines) + "\n")
+    table = load("t.csv", Reading(delimiter=";", decimal=",", category=("store",)))
+    assert table.records.columns[0].words == ("1", "2")
+    options = [
+        "--category",
+        "store",
+        "--rare",
+        "1",
+        "--epochs",
+        "40",
+        "--skip-baselines",
+        "--name",
+        "m",
+    ]
+    runner = CliRunner()
+    fitted = runner.invoke(main, ["fit", "t.csv", "--delimiter", ";", "--decimal", ",", *options])
+    assert fitted.exit_code == 0, fitted.output
+    pa.parquet.write_table(pa.table({"store": repeated(1, 2, None), "y": y}), "t.parquet")
+    for source in ("t.csv", "t.parquet"):
+        scored = runner.invoke(main, ["score", "models/m", source, "-o", "s.csv"])
+        assert scored.exit_code == 0, scored.output
+        assert pa.csv.read_csv("s.csv")["prediction"].to_pylist() == y

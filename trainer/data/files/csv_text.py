@@ -24,6 +24,7 @@ from trainer.data.files.csv_dialect import (
 )
 from trainer.data.files.csv_header import refuse_data_as_header
 from trainer.data.files.csv_rows import name_rows
+from trainer.data.files.numerals import without_fractions
 from trainer.data.tables import DataError, columns_named
 
 BLOCK = 2**20  # bytes of text in memory at a time; a row must fit in
@@ -42,6 +43,7 @@ class CsvText:
         *,
         delimiter: str | None = None,
         encoding: str | None = None,
+        decimal: str | None = None,
     ) -> None:
         """Read the header.
 
@@ -53,7 +55,9 @@ class CsvText:
             delimiter: Character between two cells [default: a comma]; what a first line `sep=;`
                 says, as Excel writes it, counts for more.
             encoding: Encoding of the text [default: UTF-8].
+            decimal: Decimal sign; with a comma whole numbers come without a fraction: `1,0` as `1`.
         """
+        self._decimal = decimal
         self.gaps = tuple(gaps)
         self.name = path.name
         self.index: tuple[str, ...] = ()
@@ -88,7 +92,8 @@ class CsvText:
         text = dict.fromkeys(self._raw, pa.string())
         with self._faults_named(), self._stream(text) as reader:
             for batch in reader:
-                yield batch.rename_columns(list(self.columns))
+                named = batch.rename_columns(list(self.columns))
+                yield without_fractions(named, self._decimal)
 
     def row_names(self, *rows: int) -> list[str]:
         """What rows are called; see `Source`."""

@@ -65,6 +65,24 @@ def matches(texts: pa.Array, notation: Notation) -> pa.Array:
     return pc.match_substring_regex(texts, rf"^\s*({notation.pattern})\s*$")
 
 
+def without_fractions(batch: pa.RecordBatch, decimal: str | None) -> pa.RecordBatch:
+    """Return texts with whole numbers such as `1,0` as `1`, as categories are compared.
+
+    Args:
+        batch: Columns, those of texts among them.
+        decimal: Decimal sign of numbers in texts; only a comma changes anything.
+    """
+    if decimal != ",":
+        return batch
+    columns = [
+        pc.replace_substring_regex(column, r"^(\s*-?(?:0|[1-9][0-9]*)),0+(\s*)$", r"\1\2")
+        if pa.types.is_string(column.type)
+        else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
 def advice(text: str) -> str:
     """Return how a text writes a number or a date otherwise, and what to do; else nothing."""
     for notation in (NOT_ISO, *NOTATIONS):

@@ -27,6 +27,7 @@ def read_file(path: Path, reading: Reading) -> Table:
         missing=reading.missing,
         delimiter=reading.delimiter,
         encoding=reading.encoding,
+        decimal=reading.decimal,
     )
     reading = reading.resolved(source.columns)
     reading = replace(reading, index=find_index(source, reading))

@@ -58,6 +58,7 @@ def open_file(
     *,
     delimiter: str | None = None,
     encoding: str | None = None,
+    decimal: str | None = None,
 ) -> Source:
     """The source in a file of one of `SUFFIXES`.
 
@@ -67,6 +68,7 @@ def open_file(
         missing: texts of a CSV file that stand for a gap, in lower case; None for all of `GAPS`.
         delimiter: Character between two cells of a CSV file [default: a comma].
         encoding: Encoding of a CSV file [default: UTF-8].
+        decimal: Decimal sign of numbers in a CSV file, as `CsvText` takes it.
 
     Raises:
         DataError: it is none of these, its header cannot be used, or it is damaged.
@@ -74,7 +76,7 @@ def open_file(
     ending = path.name.lower()
     if ending.endswith(CSV):
         gaps = GAPS if missing is None else missing
-        return CsvText(path, names, gaps, delimiter=delimiter, encoding=encoding)
+        return CsvText(path, names, gaps, delimiter=delimiter, encoding=encoding, decimal=decimal)
     if not ending.endswith(SUFFIXES):
         raise DataError(f"expected a file ending in {', '.join(SUFFIXES)}; got {path.name}")
     if names:
