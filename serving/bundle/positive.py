@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from serving.bundle.spelling import canonical_text
+
 # Pairs of names, in lower case, of which everyone takes the second for the positive one.
 PAIRS = frozenset({
     ("0", "1"), ("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y"), ("off", "on"),
@@ -16,8 +18,9 @@ def positive_index(classes: Sequence[int] | Sequence[str], said: str | None = No
 
     Args:
         classes: Classes of the model, in their order.
-        said: Name of the positive class; None to go by what the classes are called: of 0 and 1,
-            false and true, f and t, no and yes, n and y, off and on, in any case, the latter.
+        said: Name of the positive class, spelled as in the data or as it is compared, so that 1.0
+            is 1; None to go by what the classes are called: of 0 and 1, false and true, f and t,
+            no and yes, n and y, off and on, in any case, the latter.
 
     Returns:
         0 or 1; None where there are not two classes, or neither was named and their names do not
@@ -27,6 +30,11 @@ def positive_index(classes: Sequence[int] | Sequence[str], said: str | None = No
         ValueError: If `said` is none of the classes.
     """
     names = [str(name) for name in classes]
+    if said is not None and said not in names:
+        canonical = canonical_text(said)
+        alike = [place for place, name in enumerate(names) if canonical_text(name) == canonical]
+        if len(alike) == 1:
+            said = names[alike[0]]
     if said is not None and said not in names:
         raise ValueError(
             f"expected a positive class out of {', '.join(names)}; got {said!r}{_like(said, names)}"

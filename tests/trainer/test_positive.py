@@ -52,6 +52,20 @@ def test_what_is_said_wins_over_what_names_mean():
     assert positive_index([0, 1], "0") == 0
 
 
+@pytest.mark.parametrize(
+    ("classes", "said", "place"),
+    [
+        ([0, 1], "1.0", 1),  # as a column of floats is written, whose classes are whole numbers
+        ([-1, 1], "-1.00", 0),
+        (["zut", "\u00e9clat"], "e\u0301clat", 1),  # NFD, as macOS types it
+        (["fraud", "good"], " fraud ", 0),
+        (["1", "1.0"], "1.0", 1),  # of bundles that told them apart
+    ],
+)
+def test_positive_index_class_spelled_as_in_the_data_is_that_class(classes, said, place):
+    assert positive_index(classes, said) == place
+
+
 @pytest.mark.parametrize(("said", "like"), [("Fraud", "fraud"), ("god", "good")])
 def test_a_positive_class_that_is_none_is_refused_with_the_classes(said, like):
     with pytest.raises(ValueError, match=rf"fraud, good; got '{said}'; did you mean '{like}'\?"):
