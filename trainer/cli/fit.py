@@ -26,6 +26,7 @@ from trainer.cli.figures import (
 from trainer.cli.options import SOURCES, NewFile, choices, configure
 from trainer.data.tables import DataError
 from trainer.evaluate.cautions import cautions
+from trainer.evaluate.naming import biased_logits
 from trainer.export.parity import ParityError
 from trainer.fit.callbacks import CSVLog, JSONLog, ProgressBar, TensorBoard
 from trainer.fit.checkpoint import CheckpointError
@@ -182,9 +183,10 @@ def _settled(manifest: Manifest) -> dict[str, str]:
         )
     if manifest.temperature != 1:
         facts["temperature"] = f"{manifest.temperature:.4f}"
-    if manifest.logit_bias is not None:
-        shown = ", ".join(f"{bias:+.4f}" for bias in manifest.logit_bias[:MOST_BIASES])
-        facts["bias"] = shown + " …" * (len(manifest.logit_bias) > MOST_BIASES)
+    if manifest.logit_bias is not None and manifest.classes is not None:
+        biases = biased_logits(manifest.classes, manifest.logit_bias)
+        shown = ", ".join(f"{bias:+.4f} for {name}" for name, bias in biases[:MOST_BIASES])
+        facts["bias"] = shown + " …" * (len(biases) > MOST_BIASES)
     config = manifest.training.config
     if config.get("class_weight") and not config.get("calibrate"):
         facts["probability"] = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.evaluate.metrics import OF_POSITIVE
@@ -49,6 +49,19 @@ def metric_figures(metrics: Mapping[str, float], positive: object = None) -> str
     """
     ordered = sorted(metrics, key=lambda metric: _ORDER.get(metric, 1))
     return ", ".join(f"{metric_label(name, positive)} {metrics[name]:.4f}" for name in ordered)
+
+
+def biased_logits(
+    classes: Sequence[int] | Sequence[str], bias: Sequence[float]
+) -> list[tuple[str, float]]:
+    """Return the class whose logit each bias of a calibration is added to, with the bias.
+
+    Args:
+        classes: Classes of the model, in their order.
+        bias: One number for each of them; of two classes one, for the logit of the second.
+    """
+    named = classes[1:] if len(bias) == 1 else classes
+    return [(class_text(name), number) for name, number in zip(named, bias, strict=True)]
 
 
 _ORDER: dict[str, Any] = {

@@ -43,7 +43,8 @@ def _judged(evidence: Evidence) -> list[Section]:
         if judged.classes is None
         else [confusion(judged), curves(evidence, judged), calibration(evidence, judged)]
     )
-    return [*looked_at, importance(found), cases(judged, found), worst_slices(judged)]
+    columns = importance(found, evidence.manifest.positive_class)
+    return [*looked_at, columns, cases(judged, found), worst_slices(judged)]
 
 
 def _absent() -> Block:

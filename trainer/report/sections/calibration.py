@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.evaluate.metrics import BINS
+from trainer.evaluate.naming import biased_logits
 from trainer.report.blocks import Figure, Figures, Paragraph, Section
 from trainer.report.evidence import Evidence, Judged
 from trainer.report.plots import ACCENT, MUTED, WIDE, canvas, counted, grid
@@ -35,11 +36,12 @@ def calibration(evidence: Evidence, judged: Judged) -> Section:
 def _sentence(evidence: Evidence) -> str:
     manifest = evidence.manifest
     error = manifest.metrics["test"].get("calibration_error")
-    bias = manifest.logit_bias or []
+    bias = biased_logits(manifest.classes or [], manifest.logit_bias or [])
     if manifest.training.config.get("calibrate"):
         cooled = f"The logits are divided by a temperature of {number(manifest.temperature)}"
         if bias:
-            cooled += f" and moved by {listed([number(b, 3) for b in bias[:MOST_BIASES]])}"
+            shown = [f"{number(b, 3)} for {name}" for name, b in bias[:MOST_BIASES]]
+            cooled += f" and moved by {listed(shown)}"
             cooled += f" and {len(bias) - MOST_BIASES} more" * (len(bias) > MOST_BIASES)
         cooled += ", fitted on the validation rows."
     elif manifest.training.config.get("class_weight"):

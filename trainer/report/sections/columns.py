@@ -18,8 +18,14 @@ MOST_COLUMNS = 10  # of a hard case
 MOST_SLICES = 20
 
 
-def importance(found: Importances) -> Section:
-    """Bars of the most important columns, and all in a table."""
+def importance(found: Importances, positive: int | str | None) -> Section:
+    """Bars of the most important columns, and all in a table.
+
+    Args:
+        found: What shuffling each column loses.
+        positive: Positive class of a binary model; else None.
+    """
+    metric = metric_name(found.metric, positive)
     shown = found.columns[:MOST_BARS]
     names = [short(column.column, 28) for column in shown]
     with canvas(width=WIDE, height=0.9 + 0.25 * len(shown)) as drawing:
@@ -32,7 +38,7 @@ def importance(found: Importances) -> Section:
         axes.axvline(0, color=MUTED, linewidth=0.8)
         axes.set_yticks(range(len(shown)), names)
         axes.invert_yaxis()
-        axes.set_xlabel(f"{metric_name(found.metric)} lost when the column is shuffled")
+        axes.set_xlabel(f"{metric} lost when the column is shuffled")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
     more = f" The {len(shown)} highest of {len(found.columns)}." if (
@@ -40,7 +46,7 @@ def importance(found: Importances) -> Section:
     ) else ""  # fmt: skip
     said = (
         f"Each column in turn was shuffled among {count(found.rows, 'test row')}, {REPEATS} times, "
-        f"and the graph asked again; {metric_name(found.metric)} is {decimal(found.base)} when "
+        f"and the graph asked again; {metric} is {decimal(found.base)} when "
         f"nothing is shuffled."
     )
     caption = (
@@ -48,7 +54,7 @@ def importance(found: Importances) -> Section:
         f"deviation. Columns that say the same share their importance, so each looks small.{more}"
     )
     rows = [[short(c.column), decimal(c.drop), decimal(c.spread)] for c in found.columns]
-    table = Table(["column", f"{metric_name(found.metric)} lost", "standard deviation"], rows,
+    table = Table(["column", f"{metric} lost", "standard deviation"], rows,
                   folded="Every column as a table")  # fmt: skip
     return Section("importance",
                    [Paragraph(said), Figures([Figure(drawing.svg, caption)]), table])  # fmt: skip

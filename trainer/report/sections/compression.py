@@ -47,14 +47,16 @@ def compression(evidence: Evidence) -> Section:
             f"models/{evidence.manifest.name}."
         )
         return Section("compression", [Paragraph(said, "quiet")])
-    told = [f"{_allowed(found)} {_savings(found)}".strip(), _slowness(found)]
+    metric = metric_name(found.metric, evidence.manifest.positive_class)
+    told = [f"{_allowed(found, metric)} {_savings(found)}".strip(), _slowness(found)]
     blocks: list[Block] = [Paragraph(text) for text in told if text]
     if any(candidate.name == SPARSE for candidate in found.tried):
         blocks.append(Paragraph(
             f"Of {SPARSE}, single weights are set to 0 and stay in the file: zeros save compressed "
             f"size only, neither the file's own size nor time.", "quiet"))  # fmt: skip
-    blocks.append(_figures(found))
-    return Section("compression", [*blocks, *_frontier(found), *_confirmations(found)])
+    blocks.append(_figures(found, metric))
+    tables = [*_frontier(found, metric), *_confirmations(found, metric)]
+    return Section("compression", [*blocks, *tables])
 
 
 def _kept(found: Compression) -> list[Candidate]:
@@ -62,12 +64,12 @@ def _kept(found: Compression) -> list[Candidate]:
     return [candidate for candidate in found.tried[1:] if candidate.kept]
 
 
-def _allowed(found: Compression) -> str:
+def _allowed(found: Compression, metric: str) -> str:
     kept = [candidate.name for candidate in _kept(found)]
     dense = found.tried[0].name
     left = f"kept beside {dense}: {listed(kept)}" if kept else "kept"
     return (
-        f"Its {metric_name(found.metric)} was allowed to drop by up to {found.max_drop:g} on the "
+        f"Its {metric} was allowed to drop by up to {found.max_drop:g} on the "
         f"validation rows; of {count(len(found.tried) - 1, 'trial')}, {len(kept)} "
         f"{'was' if len(kept) == 1 else 'were'} {left}."
     )
@@ -126,10 +128,9 @@ def _slower(candidate: Candidate, dense: Candidate) -> tuple[str, ...]:
     )
 
 
-def _frontier(found: Compression) -> list[Table]:
+def _frontier(found: Compression, metric: str) -> list[Table]:
     """The dense variant and the kept ones; the others below, folded where they are many."""
     dense, *tried = found.tried
-    metric = metric_name(found.metric)
     batches = list(dense.latency_us)
     head = ["variant", "bits", "layers", "weights", "size", f"×{JOINED}smaller", "gzip",
             *(f"µs at{JOINED}{batch}" for batch in batches), f"×{JOINED}faster at{JOINED}{BATCH}",
@@ -184,7 +185,7 @@ def _row(candidate: Candidate, found: Compression, batches: list[str]) -> list[s
             for place, cell in enumerate(cells)]  # fmt: skip
 
 
-def _confirmations(found: Compression) -> list[Table]:
+def _confirmations(found: Compression, metric: str) -> list[Table]:
     rows: list[list[str | Cell]] = [
         [
             candidate.name,
@@ -202,7 +203,7 @@ def _confirmations(found: Compression) -> list[Table]:
     return [Table(
         ["variant", "size", "drop", "95 % interval", f"no more than {found.max_drop:g}", "verdict"],
         rows,
-        f"How much lower than {found.tried[0].name}'s the {metric_name(found.metric)} is on the "
+        f"How much lower than {found.tried[0].name}'s the {metric} is on the "
         f"test rows, which were asked once, after the choice. Intervals: of rows drawn in pairs. "
         f"What surely loses more than was allowed is refuted.",
         words=(0, 4, 5), narrow=True,
@@ -216,20 +217,22 @@ def _confirmation(tested: Drop, allowed: float) -> Cell:
     return Cell("surely not", *TONES["fails"]) if low > allowed else Cell("perhaps")
 
 
-def _figures(found: Compression) -> Figures:
+def _figures(found: Compression, metric: str) -> Figures:
     sizes = [candidate.size_bytes / 1000 for candidate in found.tried]
     times = [candidate.latency_us.get(BATCH, 0) for candidate in found.tried]
-    figures = [_against(found, sizes, "file, kB",
+    figures = [_against(found, metric, sizes, "file, kB",
                         "What each trial loses, against its file: the lower and the further left, "
                         "the better. Full points are kept; a triangle at the edge loses more than "
                         "is drawn.")]  # fmt: skip
     if min(times) > 0:
-        figures.append(_against(found, times, f"µs, batch {BATCH}",
+        figures.append(_against(found, metric, times, f"µs, batch {BATCH}",
                                 "The same against the median time of one run."))  # fmt: skip
     return Figures(figures)
 
 
-def _against(found: Compression, costs: list[float], name: str, caption: str) -> Figure:
+def _against(
+    found: Compression, metric: str, costs: list[float], name: str, caption: str
+) -> Figure:
     """The drops upwards, the costs to the right in powers."""
     drops = [candidate.drop for candidate in found.tried]
     top = max(found.max_drop, min(max(drops), SEEN * (found.max_drop or LEAST_BUDGET)))
@@ -246,7 +249,7 @@ def _against(found: Compression, costs: list[float], name: str, caption: str) ->
                 zorder=3 if candidate.kept else 2,
             )  # fmt: skip
         axes.axhline(found.max_drop, color=MUTED, linewidth=1.2, linestyle=(0, (3, 3)))
-        axes.set(xlabel=name, ylabel=f"{metric_name(found.metric)}: drop")
+        axes.set(xlabel=name, ylabel=f"{metric}: drop")
         axes.margins(x=0.12, y=0.16)
         axes.annotate(f"allowed: {found.max_drop:g}", (1, found.max_drop), (-2, 3),
                       xycoords=axes.get_yaxis_transform(), textcoords="offset points",
