@@ -33,6 +33,9 @@ from trainer.fit.streamed import Streamed
 from trainer.model import Model
 
 SETTLED = 100_000  # validation rows that say which temperature and threshold as well as any more
+# Logits that a calibration is fitted on: of 1,000 classes and 100,000 rows, each step of it would
+# take 4 GB and ten seconds.
+MOST_LOGITS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -198,14 +201,17 @@ def _class_weights(
 def settle(model: Model, table: Table, parts: Split, config: Config) -> Settled:
     """Choose, on validation rows, what training does not: the calibration, then the threshold.
 
-    Of very many rows, `SETTLED` of them say it as well. Weights of the classes are undone by the
+    Of very many rows, `SETTLED` of them say it as well; of very many classes a calibration takes
+    fewer. Weights of the classes are undone by the
     calibration; the threshold is then the positive class's share of the training rows, where the
     weighted network is undecided, unless an aim says otherwise.
     """
     rows = some(parts.validation, SETTLED)
     if config.calibrate:
-        places = np.searchsorted(np.asarray(model.classes), table.target[rows])
-        logits = model.logits(table.records.take(rows))
+        classes = np.asarray(model.classes)
+        taken = some(rows, max(1, MOST_LOGITS // len(classes)))
+        places = np.searchsorted(classes, table.target[taken])
+        logits = model.logits(table.records.take(taken))
         weights = _class_weights(config, table, parts, model)
         found = fit_calibration(logits, places, model.task, class_weights=weights)
         bias = found.bias.astype(np.float32)

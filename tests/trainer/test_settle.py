@@ -19,6 +19,7 @@ from trainer.choices import Config
 from trainer.cli import main
 from trainer.data.records import Records
 from trainer.evaluate import Judgement
+from trainer.evaluate.calibration import fit_calibration
 from trainer.export.graph import build_graph
 from trainer.fit.checkpoint import CheckpointError
 from trainer.fit.loop import Callback
@@ -81,6 +82,23 @@ def test_a_calibrated_rare_class_is_answered_from_its_share_of_the_rows_up(judge
               for n, (_, f) in judged.items()}  # fmt: skip
     assert recall["calibrated"] > 0.6 > recall["plain"]
     assert recall["calibrated"] == pytest.approx(recall["weighted"], abs=0.1)
+
+
+def test_settle_many_logits_calibrates_on_as_many_rows_as_memory_and_time_allow(
+    judged, monkeypatch
+):
+    trained, _ = judged["calibrated"]
+    config = Config(**trained.summary.config)
+    shapes = []
+
+    def seen(logits, places, *args, **options):
+        shapes.append((logits.shape, places.shape))
+        return fit_calibration(logits, places, *args, **options)
+
+    monkeypatch.setattr(recipe, "fit_calibration", seen)
+    monkeypatch.setattr(recipe, "MOST_LOGITS", 100)
+    recipe.settle(trained.model, trained.table, trained.parts, config)
+    assert shapes == [((50, 1), (50,))]  # of two classes
 
 
 def test_an_aim_wins_over_the_share(judged):
