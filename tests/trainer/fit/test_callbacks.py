@@ -1,7 +1,6 @@
 import io
 import json
 import struct
-import sys
 
 import numpy as np
 import pandas
@@ -94,8 +93,12 @@ def test_the_progress_bar_speaks_to_terminals_only(terminal, rng):
     assert terminal or out.getvalue() == ""
 
 
-def test_the_progress_bar_leaves_stdout_to_results():
-    assert ProgressBar()._progress.console.file is sys.stderr
+def test_the_progress_bar_leaves_stdout_to_results(monkeypatch, capsys, rng):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    replay(ProgressBar(), [0.5, 0.25], rng)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "validation 0.2500" in told.err
 
 
 def test_the_bar_of_a_run_that_stopped_early_is_full(rng):

@@ -1,9 +1,11 @@
 """What is used for a second run begins it as if it had never seen a first one."""
 
+import copy
 import dataclasses
 import importlib
 import inspect
 import io
+import pickle
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,8 +95,6 @@ def a_run(seed, callbacks=(), update=None, epochs=4, loss=None):
 
 def plain(value):
     """What is comparable of a callback's memory: no clocks, open files or functions."""
-    if isinstance(value, ProgressBar):
-        return [(t.completed, t.total, t.description) for t in value._progress.tasks]
     if dataclasses.is_dataclass(value):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Callback):
@@ -130,6 +130,15 @@ def test_a_callback_that_was_used_ends_a_second_run_as_a_new_one_does(kind, tmp_
             np.testing.assert_equal(read_arrays(other), read_arrays(file))
         else:
             assert other.read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("kind", MAKERS, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_callback_new_or_used_can_be_copied_as_clone_and_processes_do(kind, tmp_path):
+    callback = ProgressBar() if kind is ProgressBar else MAKERS[kind](tmp_path)
+    copy.deepcopy(callback)
+    a_run(1, [callback]).go()
+    copied = pickle.loads(pickle.dumps(callback))  # noqa: S301 - its own, as joblib's workers do
+    a_run(2, [copied]).go()
 
 
 @pytest.mark.parametrize("order", ["first", "last"])

@@ -50,3 +50,4 @@ class TensorBoard(Callback):
         """Close it."""
         if self._writer is not None:
             self._writer.close()
+            self.reset()
