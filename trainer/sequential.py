@@ -341,6 +341,8 @@ class Network:
             return targets
         if targets.dtype.kind not in "fiub":
             raise ValueError(f"expected numbers as targets of {loss.name}; got {targets.dtype}")
+        if not targets.size:
+            raise ValueError(f"expected rows; got targets of shape {targets.shape}")
         return targets.reshape(len(targets), -1).astype(self.dtype)
 
     def _row_weights(self, sample: ArrayLike | None) -> Array | None:
@@ -373,6 +375,8 @@ def _class_weights(
             raise ValueError(f"expected class_weight balanced, or by class; got {classes!r}")
         balanced: Array = compute_sample_weight(classes, truth)
         return balanced
+    if not isinstance(classes, Mapping):
+        raise ValueError(f"expected class_weight balanced, or by class; got {classes!r}")
     known = range(n_outputs) if loss.link == "softmax" else range(2)
     if truth.ndim == 2 or (strange := [c for c in classes if c not in known]):
         came = "several labels at once" if truth.ndim == 2 else f"{strange} too"

@@ -383,3 +383,13 @@ def test_evaluate_weighs_the_loss_and_refuses_wrong_weights(rng):
     for wrong in (np.ones(149), np.zeros(150), -weights, np.full(150, np.nan), 2.0):
         with pytest.raises(ValueError, match="weights?"):
             network.evaluate(X, y, sample_weight=wrong)
+
+
+def test_fit_rows_or_weights_of_nothing_are_refused_in_words():
+    x, y = np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1])
+    network = Network([Dense(1)])
+    network.compile("adam", "binary_cross_entropy")
+    with pytest.raises(ValueError, match=r"expected rows; got targets of shape \(0,\)"):
+        network.fit(x, y, validation_data=(x[:0], y[:0]))
+    with pytest.raises(ValueError, match="expected class_weight balanced, or by class; got 3"):
+        network.fit(x, y, class_weight=3)
