@@ -58,8 +58,11 @@ def biased_logits(
 
     Args:
         classes: Classes of the model, in their order.
-        bias: One number for each of them; of two classes one, for the logit of the second.
+        bias: One number for each of them; of two classes one, for the logit of the second; none
+            at all if the calibration has no bias, or there is none.
     """
+    if not bias:
+        return []
     named = classes[1:] if len(bias) == 1 else classes
     return [(class_text(name), number) for name, number in zip(named, bias, strict=True)]
 

@@ -51,3 +51,10 @@ def test_a_bias_is_shown_with_the_class_whose_logit_it_moves(classes, bias, prin
     )
     assert _settled(manifest)["bias"] == printed
     assert on_page in _sentence(SimpleNamespace(manifest=manifest))
+
+
+def test_calibration_without_a_bias_speaks_of_none():
+    for config in ({"calibrate": True}, {}):
+        manifest = manifest_of({}, classes=("fraud", "good"), temperature=2.0, config=config)
+        assert "bias" not in _settled(manifest)
+        assert "moved" not in _sentence(SimpleNamespace(manifest=manifest))
