@@ -170,11 +170,6 @@ def is_iso8601(text: str) -> bool:
     return True
 
 
-def seconds_per_unit(format: str) -> float | None:  # noqa: A002
-    """Return how long one unit of a format of numbers is, in seconds; None of another format."""
-    return 1 / TICKS[format] if format in TICKS else None
-
-
 def _parse_iso8601(text: str) -> float | None:
     found = EXTENDED.fullmatch(text) or BASIC_TIME.fullmatch(text)
     return _seconds_of(text, found[1] or "") if found else None
