@@ -96,7 +96,7 @@ def test_a_set_without_test_rows_or_header_is_read_as_it_is_said_to_be(tmp_path,
 SHAPES = {
     "adult": (32561, 6, 8, 4262, "binary"),
     "magic": (19020, 10, 0, 0, "binary"),
-    "bank": (4521, 6, 9, 0, "binary"),
+    "bank": (4521, 9, 6, 0, "binary"),
     "caravan": (5822, 85, 0, 0, "binary"),
     "diamonds": (53940, 6, 3, 0, "regression"),
     "penguins": (344, 5, 2, 19, "multiclass"),
