@@ -17,7 +17,7 @@ import click
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from serving.bundle import PromotionError, fault_of_full_disk, promote, refusal
+from serving.bundle import PromotionError, exit_on_full_disk, promote, refusal
 from serving.bundle import versions as versions_of
 from serving.clouds import SAGEMAKER, Vertex
 from serving.environment import (
@@ -38,15 +38,9 @@ class _Commands(click.Group):
     """Those below, and one that needs what a server does without; imported when it is asked for."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command that was asked for; a full disk is told in one line."""
-        try:
+        """Run the command of the command line."""
+        with exit_on_full_disk():
             return super().main(*args, **kwargs)
-        except OSError as error:
-            fault = fault_of_full_disk(error)
-            if fault is None:
-                raise
-            click.ClickException(fault).show()
-            sys.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*super().list_commands(ctx), "loadtest"]

@@ -21,8 +21,8 @@ import math
 import os
 import platform
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,10 +118,22 @@ def write_run(
     """
     manifest = bundle.manifest
     place = runs / manifest.name / str(manifest.version)
-    building = place.with_name(f".{place.name}.building")
     try:
-        with made_folder(place.parent):
-            _write_run(building, place, bundle, config, model, table, parts, history)
+        with made_folder(place.parent), _replacing(place) as building:
+            for name, content in {
+                "config": config.model_dump(mode="json"),
+                "metrics": manifest.model_dump(include={"metrics", "intervals", "baselines"}),
+                "environment": _environment(bundle),
+                "health": [_described(m) for m in _health(config, model, table, parts)],
+            }.items():
+                text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+                _write_text(building / f"{name}.json", f"{text}\n")
+            _write_text(building / "history.csv", _lines(history))
+            write_arrays(building / "weights.npz", model.network.snapshot())
+            judged = some(parts.test, MOST_TEST_ROWS)
+            rows = _frame(table.records.take(judged), table.target[judged])
+            with naming(building / "test.parquet"):
+                pa.parquet.write_table(rows, building / "test.parquet")
     except (OSError, pa.ArrowException) as error:
         raise RunError(
             f"expected to keep the run in {place}; {error}; the bundle is whole, and its report "
@@ -130,34 +142,14 @@ def write_run(
     return place
 
 
-def _write_run(
-    building: Path,
-    place: Path,
-    bundle: Bundle,
-    config: Config,
-    model: Model,
-    table: Table,
-    parts: Split,
-    history: Sequence[Epoch],
-) -> None:
-    manifest = bundle.manifest
+@contextmanager
+def _replacing(place: Path) -> Iterator[Path]:
+    """Give a folder to write to, which takes the place of the one there is if all goes well."""
+    building = place.with_name(f".{place.name}.building")
     try:
         shutil.rmtree(building, ignore_errors=True)  # of a writer that was killed
         building.mkdir()
-        for name, content in {
-            "config": config.model_dump(mode="json"),
-            "metrics": manifest.model_dump(include={"metrics", "intervals", "baselines"}),
-            "environment": _environment(bundle),
-            "health": [_described(m) for m in _health(config, model, table, parts)],
-        }.items():
-            text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-            _write_text(building / f"{name}.json", f"{text}\n")
-        _write_text(building / "history.csv", _lines(history))
-        write_arrays(building / "weights.npz", model.network.snapshot())
-        judged = some(parts.test, MOST_TEST_ROWS)
-        rows = _frame(table.records.take(judged), table.target[judged])
-        with naming(building / "test.parquet"):
-            pa.parquet.write_table(rows, building / "test.parquet")
+        yield building
         shutil.rmtree(place, ignore_errors=True)  # of another repository's bundle of that name
         building.rename(place)
     except BaseException:
@@ -209,14 +201,10 @@ def copy_run(runs: Path, dense: Bundle, made: Bundle) -> Path:
     """
     found = find_run(runs, dense.manifest).path
     place = runs / made.manifest.name / str(made.manifest.version)
-    building = place.with_name(f".{place.name}.building")
     try:
-        shutil.rmtree(building, ignore_errors=True)
-        shutil.copytree(found, building)
-        shutil.rmtree(place, ignore_errors=True)
-        building.rename(place)
+        with made_folder(place.parent), _replacing(place) as building:
+            shutil.copytree(found, building, dirs_exist_ok=True)
     except OSError as error:
-        shutil.rmtree(building, ignore_errors=True)
         raise RunError(f"expected to keep the run in {place}; {error}") from error
     return place
 

@@ -112,8 +112,9 @@ def score(
     with whole_file(output) as building, WRITERS[output.suffix.lower()](building) as writer:
         for batch in _at_least_one(rows, columns):
             with _faults_named(rows.name):
+                values = without_fractions(batch, decimal)
                 records = to_records(
-                    declared.read(without_fractions(batch, decimal)),
+                    declared.read(values),
                     columns,
                     done,
                     gaps=declared.gaps,
@@ -125,12 +126,7 @@ def score(
                 declared.count(records)
                 answers = _answers(session, records, manifest, done, rows)
                 if watch is not None:
-                    watch(
-                        without_fractions(batch, decimal),
-                        answers,
-                        decimal=decimal,
-                        row_names=rows.row_names,
-                    )
+                    watch(values, answers, decimal=decimal, row_names=rows.row_names)
                 writer.write(_table(manifest, {written[n]: batch[n] for n in kept}, answers))
             done += batch.num_rows
             if progress is not None:

@@ -12,8 +12,9 @@ bundle holds statistics of its training data and synthetic golden inputs, never 
 
 from serving.bundle.arrays import Arrays, join, slices
 from serving.bundle.compatibility import breaking_differences
-from serving.bundle.date_formats import BASIC as BASIC_DATE
 from serving.bundle.date_formats import (
+    BASIC_DATE,
+    DATE_UNITS,
     ISO8601,
     MOST_TICKS,
     is_iso8601,
@@ -24,9 +25,7 @@ from serving.bundle.date_formats import (
     require_format,
     words_of_numbers,
 )
-from serving.bundle.date_formats import TICKS as DATE_UNITS
-from serving.bundle.date_texts import LONGEST_TEXT as LONGEST_DATE
-from serving.bundle.date_texts import pattern_of
+from serving.bundle.date_texts import LONGEST_DATE, pattern_of
 from serving.bundle.dates import (
     END_OF_DATES,
     FIRST_SECOND,
@@ -76,7 +75,7 @@ from serving.bundle.spelling import (
     is_gap_word,
     nfc,
 )
-from serving.bundle.writing import fault_of_full_disk, made_folder, naming, whole_file
+from serving.bundle.writing import exit_on_full_disk, made_folder, naming, whole_file
 
 __all__ = [
     "BASIC_DATE",
@@ -127,7 +126,7 @@ __all__ = [
     "canonical_text",
     "closest",
     "counted",
-    "fault_of_full_disk",
+    "exit_on_full_disk",
     "gap_numbers",
     "gap_words",
     "ignored",

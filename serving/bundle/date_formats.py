@@ -25,9 +25,9 @@ from serving.bundle.dates import (
 )
 
 ISO8601 = "iso8601"
-BASIC = "%Y%m%d"  # ISO 8601's basic form of a date
+BASIC_DATE = "%Y%m%d"  # ISO 8601's basic form of a date
 # Units of numbers since 1970-01-01 UTC, and how many of each are a second.
-TICKS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
+DATE_UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = 86_400  # seconds
 MOST_TICKS = 2.0**63  # of an int64
@@ -57,10 +57,10 @@ def parse_text(text: str, format: str) -> float | None:  # noqa: A002 -- the man
     """
     if format == ISO8601:
         return _parse_iso8601(text)
-    if format == BASIC:
+    if format == BASIC_DATE:
         found = BASIC_DAY.fullmatch(text)
         return _seconds_of(found[1], "") if found else None
-    if format in TICKS:
+    if format in DATE_UNITS:
         if whole := WHOLE.fullmatch(text):
             return parse_number(int(whole[1]), format)
         return parse_number(float(text), format) if FRACTION.fullmatch(text) else None
@@ -73,11 +73,12 @@ def require_format(format: str) -> None:  # noqa: A002
     Raises:
         ValueError: If it is neither `iso8601`, a unit of numbers nor a format of texts.
     """
-    if format in (ISO8601, *TICKS):
+    if format in (ISO8601, *DATE_UNITS):
         return
     if "%" not in format:
         raise ValueError(
-            f"expected {ISO8601}, {', '.join(TICKS)}, or a format such as %d/%m/%Y; got {format!r}"
+            f"expected {ISO8601}, {', '.join(DATE_UNITS)}, or a format such as %d/%m/%Y; got "
+            f"{format!r}"
         )
     require_text_format(format)
 
@@ -94,10 +95,10 @@ def parse_number(number: float, format: str) -> float | None:  # noqa: A002
     """
     if not isinstance(number, int) and not math.isfinite(number):
         return None
-    if format == BASIC:
+    if format == BASIC_DATE:
         is_day = number == int(number) and 0 < number < 10_000_01_01
         return _seconds_of(f"{int(number):08d}", "") if is_day else None
-    ticks = TICKS.get(format, 1)
+    ticks = DATE_UNITS.get(format, 1)
     if not FIRST_SECOND * ticks <= number < END_OF_DATES * ticks or abs(number) >= MOST_TICKS:
         return None
     if ticks == 1 or number != int(number):
@@ -118,15 +119,15 @@ def parse_numbers(numbers: NDArray[Any], format: str) -> NDArray[np.float64]:  #
     """
     if numbers.dtype.kind not in "iu":
         numbers = numbers.astype(np.float64)
-    ticks, most = TICKS.get(format, 1), int(MOST_TICKS)
+    ticks, most = DATE_UNITS.get(format, 1), int(MOST_TICKS)
     # Whole bounds: NumPy compares integers with them exactly, and with a float64 as rounded ones.
     least, end = max(int(FIRST_SECOND) * ticks, -most), min(int(END_OF_DATES) * ticks, most)
-    if format == BASIC:
+    if format == BASIC_DATE:
         least, end = 1_01_01, 10_000_01_01
     inside = (numbers >= least) & (numbers < end) & (numbers > -most)
     known = np.where(inside, numbers, numbers.dtype.type(0))
     whole = known.astype(np.int64)
-    if format == BASIC:
+    if format == BASIC_DATE:
         found, is_day = _seconds_of_days(whole)
         return np.where(inside & is_day & (whole == known), found, np.nan)
     seconds = np.where(whole == known, seconds_of_ticks(whole, ticks), known / ticks)
@@ -146,16 +147,16 @@ def _seconds_of_days(digits: NDArray[np.int64]) -> tuple[NDArray[np.float64], ND
 
 def number_of(seconds: float, format: str) -> float:  # noqa: A002
     """Return the number that `parse_number` reads as a moment; of `%Y%m%d` the day it is on."""
-    if format == BASIC:
+    if format == BASIC_DATE:
         return float(f"{EPOCH + timedelta(seconds=seconds):%Y%m%d}")
-    return seconds * TICKS.get(format, 1)
+    return seconds * DATE_UNITS.get(format, 1)
 
 
 def words_of_numbers(format: str) -> str:  # noqa: A002
     """Return what numbers of a column are, in words."""
-    if format == BASIC:
+    if format == BASIC_DATE:
         return "a day such as 20240517"
-    unit = format if format in TICKS else "seconds"
+    unit = format if format in DATE_UNITS else "seconds"
     return f"a number of {unit} since 1970-01-01 UTC"
 
 

@@ -16,7 +16,7 @@ from serving.bundle.dates import END_OF_DATES, FIRST_SECOND, seconds_of_fraction
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_FORMAT = 64  # characters
-LONGEST_TEXT = 96  # characters of a date; longer texts are none
+LONGEST_DATE = 96  # characters of a date; longer texts are none
 PIVOT = 69  # years of two digits from here on are of the 20th century, as POSIX has it
 MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september",
@@ -68,7 +68,7 @@ def read_date(text: str, format: str) -> float | None:  # noqa: A002 -- the mani
         Seconds since 1970-01-01 UTC, None if the text is no date of that format; a text without a
         zone is taken for UTC.
     """
-    if len(text) > LONGEST_TEXT:
+    if len(text) > LONGEST_DATE:
         return None
     found = _pattern(format).fullmatch(text)
     if found is None:

@@ -78,15 +78,20 @@ def made_folder(folder: Path) -> Iterator[None]:
         raise
 
 
-def fault_of_full_disk(error: OSError) -> str | None:
-    """Return what to say of a full disk, None of another error.
+@contextmanager
+def exit_on_full_disk() -> Iterator[None]:
+    """End the process with status 1, and one line on stderr, if a disk is full; for commands.
 
-    An error without a file is one of standard output. What is left of that is discarded: the
+    An error without a file name is one of standard output. The rest of that is discarded, since the
     interpreter would try to write it once more when it ends, and fail again.
     """
-    if error.errno not in FULL:
-        return None
-    if error.filename is None and sys.stdout is sys.__stdout__:
-        with open(os.devnull, "wb") as nothing:  # noqa: PTH123
-            os.dup2(nothing.fileno(), 1)
-    return f"{error.filename or 'standard output'}: {error.strerror}; make room and try again"
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        if error.filename is None and sys.stdout is sys.__stdout__:
+            with open(os.devnull, "wb") as nothing:  # noqa: PTH123
+                os.dup2(nothing.fileno(), 1)
+        path = error.filename or "standard output"
+        sys.exit(f"Error: {path}: {error.strerror}; make room and try again")

@@ -6,12 +6,11 @@ what was asked or the answer is no; 2 means it was asked wrongly.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
-from serving.bundle import fault_of_full_disk
+from serving.bundle import exit_on_full_disk
 from trainer.cli.check import check
 from trainer.cli.compress import compress
 from trainer.cli.fit import fit
@@ -23,18 +22,12 @@ from trainer.cli.verify import verify
 
 
 class _Commands(click.Group):
-    """The commands; one that meets a full disk says which file had no room, in one line."""
+    """Group of the commands; one that cannot write to a full disk names the file and ends."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command that was asked for; a full disk is told in one line."""
-        try:
+        """Run the command of the command line."""
+        with exit_on_full_disk():
             return super().main(*args, **kwargs)
-        except OSError as error:
-            fault = fault_of_full_disk(error)
-            if fault is None:
-                raise
-            click.ClickException(fault).show()
-            sys.exit(1)
 
 
 @click.group(

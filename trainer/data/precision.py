@@ -28,7 +28,7 @@ NAMED = 5  # columns in a warning
 
 
 @dataclass(frozen=True)
-class Loss:
+class PrecisionLoss:
     """What float32 would make of a column.
 
     Attributes:
@@ -96,27 +96,27 @@ class DistinctNumbers:
         self._values.add(values)
         self._meeting.add(values)
 
-    def loss(self, name: str) -> Loss:
+    def loss(self, name: str) -> PrecisionLoss:
         """Return the verdict on the column `name`."""
         self._values.merge()
         self._meeting.merge()
         values, meeting = self._values, self._meeting
         distinct = values.times * len(values.kept)
         if not distinct:
-            return Loss(name, 0, 0)
+            return PrecisionLoss(name, 0, 0)
         if values.times == 1:
             lost, cured, crowded = _lost(values.kept)
-            return Loss(name, distinct, lost, "", cured, crowded)
+            return PrecisionLoss(name, distinct, lost, "", cured, crowded)
         lost, cured, crowded = _lost(meeting.kept)
         if meeting.is_settled:
-            return Loss(name, len(meeting.kept), lost, "at least ", cured, crowded)
+            return PrecisionLoss(name, len(meeting.kept), lost, "at least ", cured, crowded)
         share = lost / max(len(meeting.kept), 1)
         # One value of float32 that very many meet in is most likely not in the sample.
         others = 1 - meeting.times * (len(meeting.kept) - lost) / distinct
         if others - share > DEVIATIONS * (2 / self._most) ** 0.5:
             _, cured, crowded = _lost(values.kept)
             share = others
-        return Loss(name, distinct, round(share * distinct), "about ", cured, crowded)
+        return PrecisionLoss(name, distinct, round(share * distinct), "about ", cured, crowded)
 
 
 class _Sample:
@@ -210,7 +210,7 @@ def _mix(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return found
 
 
-def losses_of(names: Sequence[str], rows: NDArray[Any]) -> dict[str, Loss]:
+def losses_of(names: Sequence[str], rows: NDArray[Any]) -> dict[str, PrecisionLoss]:
     """Return what float32 would make of the columns of `rows`, `(n, len(names))`.
 
     Only columns that lose a value are in it: of arrays in float32 and of short integers none is.

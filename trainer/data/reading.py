@@ -8,7 +8,7 @@ from typing import Any
 
 from serving.bundle import ISO8601, canonical_text, nfc, require_format
 from trainer.data.column_names import resolve
-from trainer.data.precision import Loss
+from trainer.data.precision import PrecisionLoss
 from trainer.data.records import Kind
 
 LISTS = ("drop", "number", "precise", "boolean", "category", "date")  # of names of columns
@@ -199,7 +199,7 @@ class Inferred:
     texts: Mapping[str, bool] = field(default_factory=dict)
     format: str = ISO8601
     proposal: str = ""
-    loss: Loss | None = None
+    loss: PrecisionLoss | None = None
     looks_like: str = ""
     zero_padded: str = ""
     suspicion: Suspicion | None = None

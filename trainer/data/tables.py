@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import canonical_text, counted, nfc
-from trainer.data.precision import Loss
+from trainer.data.precision import PrecisionLoss
 from trainer.data.reading import Inferred
 from trainer.data.records import Column, Records, concatenate
 
@@ -66,7 +66,7 @@ class Table:
     groups: NDArray[np.int64] | None = None
     times: NDArray[np.float64] | None = None
     inferred: tuple[Inferred, ...] = ()
-    losses: tuple[Loss, ...] = ()
+    losses: tuple[PrecisionLoss, ...] = ()
     gaps: tuple[str, ...] | None = None
     has_nulls: bool = False
     index: tuple[str, ...] = ()
@@ -101,7 +101,7 @@ def make_table(
     groups: NDArray[np.int64] | None = None,
     times: NDArray[np.float64] | None = None,
     inferred: tuple[Inferred, ...] = (),
-    losses: tuple[Loss, ...] = (),
+    losses: tuple[PrecisionLoss, ...] = (),
     index: tuple[str, ...] = (),
 ) -> Table:
     """Check the parts and put them together.

@@ -13,7 +13,7 @@ DECIMALS = 4  # figures that are printed alike are called equal
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BaselineComparison:
     """The leading metric on the test rows, of the network and of its baselines.
 
     Attributes:
@@ -31,7 +31,7 @@ class Comparison:
     equal: list[str]
 
 
-def compare(manifest: Manifest) -> Comparison:
+def compare(manifest: Manifest) -> BaselineComparison:
     """Compare a network with its baselines."""
     test = manifest.metrics["test"]
     metric = leading(manifest.task, test)
@@ -42,7 +42,7 @@ def compare(manifest: Manifest) -> Comparison:
         if math.isfinite(baseline.metrics.get(metric, math.nan))
     }
     ahead = {name: round(value, DECIMALS) - round(own, DECIMALS) for name, value in others.items()}
-    return Comparison(
+    return BaselineComparison(
         metric,
         own,
         others,
@@ -52,7 +52,7 @@ def compare(manifest: Manifest) -> Comparison:
 
 
 @dataclass(frozen=True)
-class Constant:
+class ConstantAnswer:
     """What always answering the commonest class would score.
 
     Attributes:
@@ -66,7 +66,7 @@ class Constant:
     exact: bool
 
 
-def constant(manifest: Manifest) -> Constant | None:
+def constant(manifest: Manifest) -> ConstantAnswer | None:
     """Return what the commonest class alone would score; None for regression or if not known."""
     if manifest.classes is None or manifest.class_shares is None:
         return None
@@ -74,5 +74,5 @@ def constant(manifest: Manifest) -> Constant | None:
     answer = manifest.classes[manifest.class_shares.index(share)]
     baseline = manifest.baselines.get("majority")
     if baseline is None:
-        return Constant(answer, share, exact=False)
-    return Constant(answer, baseline.metrics["accuracy"], exact=True)
+        return ConstantAnswer(answer, share, exact=False)
+    return ConstantAnswer(answer, baseline.metrics["accuracy"], exact=True)
