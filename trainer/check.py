@@ -46,7 +46,7 @@ def check_run(config: Config, announce: Announce | None = None) -> Iterator[Meas
         announce: Told what the data are before anything is measured.
 
     Raises:
-        DataError: the data cannot be trained on.
+        DataError: If the data cannot be trained on.
     """
     learning, _ = streams(config.seed)  # the very run that `fit` would make
     table, parts = read(config)

@@ -331,7 +331,7 @@ class Config(BaseModel):
         """The loss that fits the task.
 
         Raises:
-            DataError: a choice is of another task.
+            DataError: If an option is for another task.
         """
         if self.aim and task != "binary":
             raise DataError(

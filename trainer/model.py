@@ -39,7 +39,7 @@ class Model:
         positive: place in `classes` of a binary model's positive class; other tasks have none.
         temperature: what a classifier's logits are divided by, for probabilities that can be taken
             at their word.
-        logit_bias: what is added to them then, float32 `(n_logits,)`; None for nothing.
+        logit_bias: Bias added to the divided logits, float32 `(n_logits,)`; None for zeros.
     """
 
     task: Task

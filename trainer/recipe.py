@@ -97,7 +97,7 @@ class Trained:
         model: the reference of all that follows.
         history: one entry per epoch.
         summary: of the run, for the manifest.
-        aim_unmet: why no threshold meets the aim; None if one does, or there is no aim.
+        aim_unmet: Reason why no threshold meets the aim; None if one does or there is no aim.
     """
 
     table: Table
@@ -119,7 +119,7 @@ def read(config: Config, reading: Reading | None = None) -> tuple[Table, Split]:
 
     Args:
         config: Every choice.
-        reading: How a file is read; by default as `config` says.
+        reading: Options for reading a file [default: those of `config`].
 
     Raises:
         DataError: the data cannot be trained on.
@@ -237,7 +237,7 @@ class Settled(NamedTuple):
     """A model with what was chosen after training.
 
     Attributes:
-        model: It.
+        model: Model with its temperature, bias and threshold.
         aim_unmet: Why no threshold meets the aim, so that there is none but the default; None if
             one does, or there is no aim.
     """

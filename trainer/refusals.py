@@ -29,9 +29,9 @@ def faults(
     """What a model of choices refuses.
 
     Args:
-        error: of its validation.
-        model: that was to be made.
-        said: how the name of a choice was written, by its name.
+        error: Error of pydantic's validation.
+        model: Class of the options that were validated.
+        said: Function from an option's name to how the user wrote it.
     """
     # A list whose entries are wrong is not also too short.
     found = [e for e in error.errors() if e["type"] != "too_short" or not e["input"]]

@@ -166,7 +166,7 @@ def find_run(runs: Path, manifest: Manifest) -> RunFolder:
     """The run that led to a graph: its own or, of a compressed version, an earlier one's.
 
     Raises:
-        RunError: there is none.
+        RunError: If there is none.
     """
     kept = runs / manifest.name
     try:
@@ -197,7 +197,7 @@ def copy_run(runs: Path, dense: Bundle, made: Bundle) -> Path:
         The new run's folder.
 
     Raises:
-        RunError: there is no such run, or it cannot be copied.
+        RunError: If there is no such run, or it cannot be copied.
     """
     found = find_run(runs, dense.manifest).path
     place = runs / made.manifest.name / str(made.manifest.version)

@@ -111,7 +111,7 @@ def parse_numbers(numbers: NDArray[Any], format: str) -> NDArray[np.float64]:  #
 
     Args:
         numbers: Integers, or floats whose NaN is a gap, `(n,)`.
-        format: As of `parse_number`.
+        format: Format of the column, see `parse_number`.
 
     Returns:
         Seconds since 1970-01-01 UTC, float64 `(n,)`; NaN for a gap, and for a number of no year

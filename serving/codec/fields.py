@@ -188,7 +188,7 @@ class BooleanField(Field):
     """True or false, which may be written as 1 or 0, or in a text as the training data write it.
 
     Attributes:
-        truths: What a text in lower case means; none where only JSON's truth values are taken.
+        truths: Truth value of each text, in lower case; empty if only JSON's values are taken.
     """
 
     dtype = np.float32
@@ -307,7 +307,7 @@ class DateField(Field):
     Both end at the years 1 and 9999 in UTC: beyond them a number is most likely of another unit.
 
     Attributes:
-        format: How the column's numbers and texts are written, beside ISO 8601.
+        format: Date format of the column's numbers and texts beside ISO 8601.
     """
 
     dtype = np.float64

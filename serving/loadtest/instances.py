@@ -109,7 +109,7 @@ def number_of_date(text: str, column: Column) -> float:
     """Return a date as the number that a tensor of its column has: in seconds, or as it says.
 
     Args:
-        text: In ISO 8601, or a number as the column's format has it.
+        text: Date in ISO 8601, or a number in the column's format.
         column: The column.
     """
     if not _is_iso8601(text):

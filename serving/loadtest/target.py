@@ -41,8 +41,8 @@ class Column:
         categories: texts that the model tells apart; none of other kinds.
         takes_unseen: whether it takes other texts, too.
         dtype: Type of its numbers, "float32" or "float64".
-        texts: What texts in lower case mean in a column of truth values, beside `true` and `false`.
-        format: How dates are written beside ISO 8601, as the manifest has it.
+        texts: Truth value of each text, in lower case, beside `true` and `false`.
+        format: Date format beside ISO 8601, as in the manifest.
         gaps: Texts, in lower case, that stand for a gap beside the empty one; None for the usual.
     """
 

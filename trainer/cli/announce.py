@@ -28,10 +28,10 @@ class Announcement:
     """Says what is known of the data before training, and keeps the findings for `--json`.
 
     Args:
-        encoding: How columns are to be encoded, which some findings are about.
+        encoding: Encoding of the columns, which some findings are about; None for the default.
 
     Attributes:
-        findings: What was said to need attention.
+        findings: Findings that were reported so far.
     """
 
     def __init__(self, encoding: Encoding | None = None) -> None:
@@ -39,7 +39,7 @@ class Announcement:
         self.findings: list[Finding] = []
 
     def __call__(self, table: Table, parts: Split) -> None:
-        """Say it."""
+        """Report the columns and the findings of a table on stderr."""
         self.findings += announce(table, parts, self._encoding)
 
     def described(self) -> dict[str, list[dict[str, Any]]]:

@@ -212,7 +212,7 @@ def uptake(bundle: Bundle) -> str:
 
 
 def summarise(bundle: Bundle, trained: Trained) -> None:
-    """Print what came of a run."""
+    """Print the summary of a finished run."""
     manifest = bundle.manifest
     parity = manifest.variants["fp32"].parity
     rows, epochs = manifest.data.rows, manifest.training.epochs_run

@@ -51,7 +51,7 @@ class NewFile(click.Path):
         """The path.
 
         Raises:
-            click.BadParameter: its folder is missing, or it ends otherwise than it may.
+            click.BadParameter: If the folder is missing, or the ending is none of `endings`.
         """
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if not path.parent.is_dir():
@@ -126,7 +126,7 @@ def configure(file: Path | None, options: dict[str, str | None]) -> Config:
     """The choices of a command line and its file, checked.
 
     Raises:
-        click.UsageError: naming what was asked wrongly.
+        click.UsageError: If an option is refused; the message names it.
     """
     chosen: dict[str, Any] = {}
     if file is not None:

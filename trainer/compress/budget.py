@@ -56,7 +56,7 @@ class Trial:
         bits: of a weight.
         parameters: weights and biases that are stored.
         value: the metric on the validation rows.
-        drop: How far it is below the dense model's; above 0 if something was lost.
+        drop: The dense model's metric minus this one's; above 0 if something was lost.
         error: the standard error of the drop.
         qat: whether it was trained with its rounding.
     """

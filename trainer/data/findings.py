@@ -98,8 +98,8 @@ class Finding:
         name: Kind of finding, such as a key of `REMEDIES`.
         columns: Names of the columns concerned, in the order of a row; the target for a finding
             about classes, none for one about rows.
-        detail: What was found, in one sentence with its numbers.
-        remedy: What to do, with the option that does it.
+        detail: Sentence with the numbers of the finding.
+        remedy: Advice, with the option to use.
     """
 
     name: str
@@ -118,7 +118,7 @@ def find(table: Table, parts: Split, encoding: Encoding | None = None) -> list[F
     Args:
         table: All rows of the data.
         parts: Rows for training, validation and testing.
-        encoding: How categories are encoded [default: as in `fit`].
+        encoding: Encoding of the columns [default: that of `fit`].
     """
     look = _Look.of(table, parts)
     constant = _constant(look)

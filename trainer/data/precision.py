@@ -124,7 +124,7 @@ class _Sample:
 
     Attributes:
         kept: The values, float64, rising.
-        times: Of how many values one was kept.
+        times: Number of values for each one kept.
         is_settled: Whether float32 makes one of so many that no more are taken in.
     """
 
@@ -234,7 +234,7 @@ def warn_of_losses(names: Sequence[str], rows: NDArray[Any], remedy: str, stackl
     Args:
         names: Names of the columns.
         rows: Features as they came, `(n, len(names))`.
-        remedy: What to do, the last part of the warning.
+        remedy: Advice, the last part of the warning.
         stacklevel: Number of calls between the user and this function, as of `warnings.warn`.
     """
     if not len(rows) or rows.dtype.kind not in "fiu" or np.can_cast(rows.dtype, np.float32):

@@ -25,7 +25,7 @@ class Reading:
         drop: columns that are no features.
         number: columns that hold numbers, whatever they look like; likewise those below. They are
             kept in float32 even where it cannot tell their values apart.
-        precise: of numbers that are kept in float64.
+        precise: Columns of numbers that are kept in float64.
         boolean: of true and false, or 1 and 0.
         category: of texts.
         date: of dates, or dates and times: texts of ISO 8601, its basic form `20230318` among
@@ -147,8 +147,8 @@ class Suspicion:
 
     Attributes:
         name: Name of the column.
-        detail: What was found, with its numbers and some cells.
-        remedy: What to do.
+        detail: Sentence with the numbers of odd cells and some of them.
+        remedy: Advice, with the option to use.
     """
 
     name: str
@@ -173,15 +173,15 @@ class Inferred:
         whole: whether all are whole numbers.
         words: of a category, its texts, sorted.
         oddity: the value, and its row, for which numbers, dates or truth values became texts.
-        texts: Of truth values, texts in lower case that mean true or false beside those words.
-        format: Of dates, how they are written beside ISO 8601, as in the manifest.
+        texts: Truth value of each text, in lower case, beside `true` and `false`.
+        format: Date format beside ISO 8601, as `Date.format` of the manifest.
         proposal: Options by which texts that look like dates, or were taken for them without being
             asked, are read as such; empty where there is nothing to propose.
-        loss: Of numbers, what float32 makes of their different values; None where it was not asked.
-        looks_like: Of numbers, the format of date that they may be meant for; empty if none.
+        loss: Distinct numbers that float32 cannot tell apart; None if they were not counted.
+        looks_like: Date format that the numbers may be meant for; empty if none.
         zero_padded: Of numbers, the first text with leading zeros, such as `01234`, as codes have
             them; empty if there is none, or if the column is said to hold numbers.
-        suspicion: What says that its texts are meant for numbers or dates, if anything does.
+        suspicion: Cells by which the texts seem to be numbers or dates; None if there are none.
     """
 
     name: str

@@ -28,8 +28,8 @@ class Column:
         name: as in the header.
         kind: what its values are.
         words: of a category, the texts that its codes stand for, distinct, none empty.
-        texts: Of a boolean, texts in lower case that mean true or false beside those words.
-        format: Of a date, how texts write it beside ISO 8601, as in `Date.format`.
+        texts: Truth value of each text, in lower case, beside `true` and `false`.
+        format: Date format of texts beside ISO 8601, as `Date.format` of the manifest.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Records:
             NaN is a gap.
         dates: of the dates, seconds since 1970-01-01 UTC, float64 `(n, …)`; NaN is a gap.
         codes: of the categories, places in their words, int32 `(n, …)`; `MISSING` is a gap.
-        precise: of the precise numbers, float64 `(n, …)`; NaN is a gap.
+        precise: Values of the float64 columns, in order, float64 `(n, …)`; NaN is a gap.
     """
 
     columns: tuple[Column, ...]
@@ -154,7 +154,7 @@ class Records:
         """The rows as a graph takes them.
 
         Args:
-            names: of the graph's inputs by column; those of `input_names` if left out.
+            names: Names of the graph's inputs by column [default: those of `input_names`].
 
         Returns:
             Where all columns are numbers `features`, float32 `(n, n_columns)`; else each column

@@ -51,7 +51,7 @@ class Table:
         times: when each row came about, float64 `(n,)`: later rows are kept to judge by; None where
             order means nothing.
         inferred: what was found in each column of a file; of other sources nothing.
-        losses: what float32 makes of the features' different numbers, of columns that lose some.
+        losses: Distinct numbers lost in float32, for each feature that loses some.
         gaps: texts, in lower case, that were said to stand for a gap; None for all of `GAPS`.
         has_nulls: whether no text of a category stands for a gap, since the file has nulls.
         index: Columns of the file that were left out because they only number its rows.
@@ -116,8 +116,8 @@ def make_table(
         groups: as of `Table`, as are the two after it.
         times: `(n,)`.
         inferred: one per column.
-        losses: as of `Table`.
-        index: as of `Table`.
+        losses: See `Table`.
+        index: See `Table`.
 
     Raises:
         DataError: naming the first fault found.
@@ -173,7 +173,7 @@ def columns_named(source: str, written: Sequence[str]) -> tuple[str, ...]:
     """The columns' names of a file in Unicode's form NFC.
 
     Raises:
-        DataError: one is empty or there twice, be it in two normal forms.
+        DataError: If a name is empty or occurs twice, also in two normal forms.
     """
     names = tuple(map(nfc, written))
     spelled: dict[str, str] = {}
@@ -192,7 +192,7 @@ def check_names(source: str, names: Sequence[str]) -> None:
     """Hold the columns' names of a file to what a record can have.
 
     Raises:
-        DataError: one is there twice, or several are empty.
+        DataError: If a name occurs twice, or several are empty.
     """
     repeated = sorted({name for name in names if name and names.count(name) > 1})
     if repeated:

@@ -43,7 +43,7 @@ def check_choices(choices: dict[str, Any], *, incremental: bool) -> None:
         incremental: whether they are for `partial_fit`.
 
     Raises:
-        ValueError: naming the first such choice.
+        ValueError: If a parameter is out of its range; the message names the first.
     """
     _check_names(choices)
     for name in BOOLEANS:

@@ -45,7 +45,7 @@ def intervals(
         rng: where the rows are drawn from.
         groups: whose row each is, `(n,)`: whole groups are drawn, whose rows are alike and tell
             less than as many rows of their own; None where each row is by itself.
-        positive: as of `measure`.
+        positive: Index of the positive class, see `measure`.
         resamples: how many; fewer, down to 200, where rows and classes are so many that it takes
             too long.
 

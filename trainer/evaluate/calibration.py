@@ -53,7 +53,7 @@ def fit_calibration(
             n ≥ 1.
         target_indices: Class of each row, from 0, `(n,)`.
         task: Kind of the target, a classification.
-        class_weights: How much a row of each class counted in training, `(classes,)`, all above 0;
+        class_weights: Weights of the classes in training, `(classes,)`, all above 0;
             all alike if left out. A network that learned so answers probabilities times these
             weights, so the bias is expected at minus their logarithms.
 

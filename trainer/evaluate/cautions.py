@@ -27,7 +27,7 @@ def never_answered_detail(lost: list[int] | list[str], rows: int, what: str = "t
     """Return the sentence that says which classes no row was answered as.
 
     Args:
-        lost: Those classes, at least one.
+        lost: Names of these classes, at least one.
         rows: How many rows were answered.
         what: Noun for one of them.
     """

@@ -17,7 +17,7 @@ class BaselineComparison:
     """The leading metric on the test rows, of the network and of its baselines.
 
     Attributes:
-        metric: Its name; more is better.
+        metric: Name of the metric; higher is better.
         own: The network's figure.
         others: The baselines' figures by name, those that have one.
         better: Names of the baselines with a higher figure.
@@ -57,7 +57,7 @@ class ConstantAnswer:
 
     Attributes:
         answer: The class.
-        accuracy: Its accuracy.
+        accuracy: Accuracy of that answer.
         exact: Whether that is of the test rows, or its share of the training rows.
     """
 

@@ -41,7 +41,7 @@ class Evaluation:
     Attributes:
         rows: Rows of the file.
         judged: How many of them the metrics are of.
-        metrics: As of `measure`.
+        metrics: Metrics by name, see `measure`.
         shares: Share of each class among the rows judged, in the order of the classes; None for
             regression.
         never_answered: Classes that rows are of and none is answered as.
@@ -58,7 +58,7 @@ class FileTruth:
     """Takes in the batches of a file with their answers, and measures them in the end.
 
     Args:
-        manifest: Of the bundle that answers.
+        manifest: Manifest of the bundle that answers.
         most: Rows kept at most.
     """
 
@@ -85,7 +85,7 @@ class FileTruth:
             batch: The rows as they were read, the target among them.
             answers: The graph's outputs for them.
             decimal: Decimal sign of numbers in texts; None for a plain point.
-            row_names: How messages call rows.
+            row_names: Function that names rows for messages.
 
         Raises:
             DataError: If the target is not there, has gaps, or holds what is none of the model's
@@ -205,7 +205,7 @@ class _Labels:
         Args:
             column: The target in a batch.
             before: Rows before the batch, for messages.
-            row_names: How these call rows.
+            row_names: Function that names rows for messages.
 
         Raises:
             DataError: If a row has none, or one that is none of the model's; it names them.

@@ -30,7 +30,7 @@ def metric_label(metric: str, positive: object = None) -> str:
     """Return a metric's name with what it is of: `recall of fraud`, `macro recall`.
 
     Args:
-        metric: Its key in a manifest.
+        metric: Key of the metric in a manifest.
         positive: The positive class; None where there is none, or it is not known.
     """
     if metric in MACRO_AVERAGES:
@@ -45,7 +45,7 @@ def metric_figures(metrics: Mapping[str, float], positive: object = None) -> str
 
     Args:
         metrics: Values by the metrics' keys.
-        positive: As of `metric_label`.
+        positive: Name of the positive class, see `metric_label`.
     """
     ordered = sorted(metrics, key=lambda metric: _ORDER.get(metric, 1))
     return ", ".join(f"{metric_label(name, positive)} {metrics[name]:.4f}" for name in ordered)

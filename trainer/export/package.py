@@ -54,7 +54,7 @@ def export_bundle(
         training: how it was trained, for the manifest.
         baselines: what simpler models made of the same rows, for the manifest.
         aim: what its threshold was chosen for.
-        aim_unmet: why no threshold meets the aim; None if one does.
+        aim_unmet: Reason why no threshold meets the aim; None if one does.
         unseen: what a text is that is none of a category's.
         refuse_gaps: whether a record with a gap is refused even where it could be filled.
         models: the repository to write to.

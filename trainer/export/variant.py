@@ -29,7 +29,7 @@ class Graph:
         session: it, loaded.
         parity: how far its answers are from the model's, on the test rows and on synthetic ones.
         tested: what the model answers to the test rows.
-        threshold: of a binary model, from which the positive class is answered; else None.
+        threshold: Least probability at which the positive class is answered; None unless binary.
         bits: of a weight.
     """
 

@@ -134,7 +134,7 @@ def restore(
         path: a file of what `content` gave.
         identity: must be the one it was saved under.
         normalize: Applied to the one it was saved under before they are compared.
-        start: what the run begins with, as a digest; that of a run that is over must be the same.
+        start: Digest of the run's first weights and rows; that of a finished run must be equal.
 
     Raises:
         CheckpointError: it is damaged, or of another run.

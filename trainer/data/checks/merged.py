@@ -19,8 +19,8 @@ def find_merged(records: Records, parts: Split, encoding: Encoding) -> dict[str,
 
     Args:
         records: All rows.
-        parts: Which of them are trained and judged on.
-        encoding: Says which texts are rare.
+        parts: Rows for training, validation and testing.
+        encoding: Encoding of the columns, with the limit of rare texts.
     """
     judged = np.concatenate([parts.validation, parts.test])
     found = {}

@@ -137,7 +137,7 @@ def booleans(
         array: Column of a batch, `(n,)`.
         gaps: Texts that stand for a gap.
         decimal: Decimal sign of numbers in texts.
-        truths: What texts in lower case mean, beside `true` and `false`.
+        truths: Truth value of each text, in lower case, beside `true` and `false`.
     """
     if not pa.types.is_string(array.type):
         found = numbers(array)
@@ -176,7 +176,7 @@ def dates(
     Args:
         array: Column of a batch, `(n,)`.
         gaps: Texts that stand for a gap.
-        format: How texts are written; those that are not are read by ISO 8601.
+        format: Date format of the texts; others are read as ISO 8601.
         decimal: Decimal sign of texts of numbers, where the format is one of numbers.
     """
     kind = array.type

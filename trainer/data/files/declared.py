@@ -47,8 +47,8 @@ class Declared:
         """Return the batch with the names and the categories of the manifest; a gap is null.
 
         Args:
-            batch: Of a source, whose names are in Unicode's form NFC; those of a manifest need not
-                be, if it is of an earlier version.
+            batch: Rows of a source, whose names are in Unicode's form NFC; the names of an earlier
+                manifest may be in another form.
         """
         names = {nfc(column.name): column.name for column in self._columns}
         batch = batch.rename_columns([names.get(name, name) for name in batch.schema.names])

@@ -25,7 +25,7 @@ def find_index(source: Source, reading: Reading) -> tuple[str, ...]:
 
     Args:
         source: The file; columns without a name are read from it once more.
-        reading: What is said of its columns.
+        reading: Options for reading the file.
     """
     said = {reading.target, reading.group, reading.time, *reading.drop, *reading.kinds()}
     declared = [name for name in declared_index(source) if name not in said]

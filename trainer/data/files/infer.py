@@ -132,7 +132,7 @@ class _Odd(NamedTuple):
     """The first value for which a column is not of the kind that those before it are.
 
     Attributes:
-        kind: That kind.
+        kind: Kind of the values before it.
         text: The value.
         row: Place of its row, from 0.
     """
@@ -178,17 +178,17 @@ class _Watch:
         """Begin.
 
         Args:
-            source: Where the column is, for messages.
+            source: File of the column, for messages.
             name: the column's.
             kind: said to be its; else inferred.
-            format: How its texts write dates, where they are dates.
+            format: Date format of its texts, if they are dates.
             words: take truth values for texts.
             unread: Take texts for nothing else than texts.
             unbounded: any number of different texts will do; they are not kept.
             gaps: texts that stand for a gap.
             doubted: refuse a text that does, for it may be a value.
             decimal: Decimal sign of numbers in texts; None for a plain point.
-            odd: Why it is no column of numbers, where that is known.
+            odd: First value that is no number, if it is known.
             precision: Counts what float32 tells apart, where that is asked.
         """
         self.name, self.kind, self.odd = name, kind, odd
@@ -237,7 +237,7 @@ class _Watch:
             oddity: The odd value in words.
 
         Raises:
-            DataError: there was an infinite one.
+            DataError: If a value is infinite.
         """
         if self._doubtful:
             self._refuse_doubtful()
@@ -324,7 +324,7 @@ class _Watch:
         """How a column of dates writes its numbers.
 
         Raises:
-            DataError: they are dates in no unit.
+            DataError: If the numbers are dates in no unit.
         """
         found = format_of(self._low, self._high, days=self._days)
         if found is None:

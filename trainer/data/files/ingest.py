@@ -108,7 +108,7 @@ def to_records(
         gaps: texts that stand for a gap, in lower case.
         spelled: whether texts of categories are taken as they are, null alone for a gap.
         decimal: Decimal sign of numbers in texts; None for a plain point.
-        row_names: How messages call rows.
+        row_names: Function that names rows for messages, as `Source.row_names`.
 
     Raises:
         DataError: a column is not there, or a value is not of its kind; the message names column,

@@ -17,9 +17,9 @@ class Notation(NamedTuple):
     """A way to write numbers or dates that is not read unless it is said, or not at all.
 
     Attributes:
-        called: What is found in the text.
+        called: Name of the notation, for messages.
         pattern: Regular expression (RE2) of a whole text.
-        remedy: What to do.
+        remedy: Advice for messages.
     """
 
     called: str

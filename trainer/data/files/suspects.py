@@ -33,7 +33,7 @@ def suspect(source: Source, inferred: Sequence[Inferred], reading: Reading) -> l
 
     Args:
         source: Read once more, if the different texts of a column look like it.
-        inferred: What was found in its columns.
+        inferred: Profiles of its columns, as `infer` returns them.
         reading: Columns whose kind it says are what they are said to be.
     """
     said = reading.kinds()
@@ -65,7 +65,7 @@ class _Count:
 
         Args:
             words: Different texts of the column.
-            kind: What they may be meant for.
+            kind: Kind that the texts may be meant for.
             decimal: Decimal sign of numbers; None for a plain point.
         """
         self._kind, self._words = kind, words

@@ -50,7 +50,7 @@ class Encoder:
         columns: what a record holds, in order.
         filled: names of those whose gaps are filled; in others there must be none.
         numbers: of numbers and booleans together.
-        precise: of each precise number.
+        precise: Preprocessing of each float64 column.
         dates: of each date.
         categories: of each category.
     """

@@ -19,12 +19,12 @@ class Precise:
 
     Attributes:
         name: Name of the column.
-        fill: What a gap becomes; NaN where a gap stays one.
+        fill: Value that replaces a gap, float64; NaN if gaps are kept.
         offset: Number subtracted first.
         scale: Number divided by then, above 0.
         quantiles: Float64 quantiles of the column; they take the place of offset and scale. None
             for the other scalings.
-        flagged: Whether gaps are told to the network.
+        flagged: Whether the network has an input that is 1 for a gap and 0 otherwise.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Precise:
 
         Args:
             name: Name of the column.
-            known: Its values, float64 `(n,)`, NaN for a gap.
+            known: Values of the training rows, float64 `(n,)`, NaN for a gap.
             scaling: As of `Scaler.fit`, or `quantile`. By `range`, lowest and highest value of this
                 column alone become 0 and 1: it has other units than the pixels it may stand beside.
             gaps: Whether a gap is to be filled.

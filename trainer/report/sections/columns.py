@@ -22,7 +22,7 @@ def importance(found: Importances, positive: int | str | None) -> Section:
     """Bars of the most important columns, and all in a table.
 
     Args:
-        found: What shuffling each column loses.
+        found: Drop of the metric by shuffling each column.
         positive: Positive class of a binary model; else None.
     """
     metric = metric_name(found.metric, positive)
