@@ -46,10 +46,22 @@ OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # The client was gone before its connection could be accepted, or its network was (accept(2)).
 CLIENT_GONE = tuple(
     getattr(errno, name)
-    for name in ("ECONNABORTED", "ECONNRESET", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN",
-                 "ENONET", "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH", "ETIMEDOUT", "EINTR")
+    for name in (
+        "ECONNABORTED",
+        "ECONNRESET",
+        "EPROTO",
+        "ENETDOWN",
+        "ENOPROTOOPT",
+        "EHOSTDOWN",
+        "ENONET",
+        "EHOSTUNREACH",
+        "EOPNOTSUPP",
+        "ENETUNREACH",
+        "ETIMEDOUT",
+        "EINTR",
+    )
     if hasattr(errno, name)
-)  # fmt: skip
+)
 LISTENER_GONE = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 
 _poll = get_original("select", "poll")

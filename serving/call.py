@@ -37,9 +37,21 @@ class Call:
     """
 
     __slots__ = (
-        "batch_rows", "began", "client", "code", "deadline", "decoded", "encoded", "key_name",
-        "model", "protocol", "ran", "request_id", "rows", "started",
-    )  # fmt: skip
+        "batch_rows",
+        "began",
+        "client",
+        "code",
+        "deadline",
+        "decoded",
+        "encoded",
+        "key_name",
+        "model",
+        "protocol",
+        "ran",
+        "request_id",
+        "rows",
+        "started",
+    )
 
     def __init__(self, deadline: float | None = None, client: int | None = None) -> None:
         self.began = perf_counter()

@@ -101,8 +101,12 @@ def _knobs(fixed: Mapping[str, Any] = MappingProxyType({})) -> Callable[[F], F]:
             several: dict[str, Any] = {}
             if name in LISTED:
                 several = {"multiple": True, "callback": _together}
-            option = click.option(f"--{name.replace('_', '-')}", metavar=name.upper(), **several,
-                                  help="  ".join([field.description or "", *notes]))  # fmt: skip
+            option = click.option(
+                f"--{name.replace('_', '-')}",
+                metavar=name.upper(),
+                **several,
+                help="  ".join([field.description or "", *notes]),
+            )
             command = option(command)
         return command
 
@@ -172,8 +176,13 @@ def _require_readable(settings: Settings) -> None:
 
 @main.command()
 @click.argument("name")
-@click.option("--scope", type=click.Choice(SCOPES), default="predict", show_default=True,
-              help="what it opens; admin includes predict")  # fmt: skip
+@click.option(
+    "--scope",
+    type=click.Choice(SCOPES),
+    default="predict",
+    show_default=True,
+    help="what it opens; admin includes predict",
+)
 def key(name: str, scope: Scope) -> None:
     """Make an API key for NAME.
 
@@ -191,8 +200,14 @@ def key(name: str, scope: Scope) -> None:
 @main.command("promote")
 @click.argument("name")
 @click.argument("version", type=click.IntRange(1), required=False)
-@click.option("--models", type=click.Path(path_type=Path), default="models", show_default=True,
-              envvar=f"{ENV_PREFIX}MODELS", help="folder of models")  # fmt: skip
+@click.option(
+    "--models",
+    type=click.Path(path_type=Path),
+    default="models",
+    show_default=True,
+    envvar=f"{ENV_PREFIX}MODELS",
+    help="folder of models",
+)
 def promote_version(name: str, version: int | None, models: Path) -> None:
     """Promote a staged version of the model NAME, so that servers load it.
 

@@ -20,9 +20,15 @@ VERTEX_PREFIX = "AIP_"
 PREFIXES = (ENV_PREFIX, VERTEX_PREFIX)
 # Prefixes of variables that gunicorn, gevent, ONNX Runtime and the C library read even when blank.
 OF_LIBRARIES = (
-    "FORWARDED_ALLOW_IPS", "GEVENT_", "GUNICORN_", "LISTEN_", "MALLOC_", "NOTIFY_SOCKET", "ORT_",
+    "FORWARDED_ALLOW_IPS",
+    "GEVENT_",
+    "GUNICORN_",
+    "LISTEN_",
+    "MALLOC_",
+    "NOTIFY_SOCKET",
+    "ORT_",
     "SCRIPT_NAME",
-)  # fmt: skip
+)
 
 # FORWARDPASS_PORT may also be a setting: such a name is a link only if its value is an address.
 ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+", re.IGNORECASE)

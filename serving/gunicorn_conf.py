@@ -39,8 +39,11 @@ if _links := service_links(os.environ):  # `serving run` has warned of them and 
     logging.getLogger(__name__).warning("%s", describe_links(_links))
 
 wsgi_app = "serving.app:create_app()"
-bind = [f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host
-        else f"{_settings.host}:{_settings.port}"]  # fmt: skip
+bind = [
+    f"[{_settings.host}]:{_settings.port}"
+    if ":" in _settings.host
+    else f"{_settings.host}:{_settings.port}"
+]
 workers = _settings.workers
 worker_class = "serving.worker.Worker"  # gevent: a slow client keeps no one waiting
 keepalive = _settings.keep_alive

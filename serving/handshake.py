@@ -12,24 +12,42 @@ from serving.observe.line_limit import LineLimit
 # What OpenSSL calls a failure, what the metrics call it, and what is logged.
 CAUSES: dict[str, tuple[str, str]] = {
     "HTTP_REQUEST": (
-        "plain_http", "expected TLS; got plain HTTP on the TLS port; let the client use https://"),
+        "plain_http",
+        "expected TLS; got plain HTTP on the TLS port; let the client use https://",
+    ),
     "HTTPS_PROXY_REQUEST": (
-        "plain_http", "expected TLS; got a plain HTTP CONNECT; this is no proxy"),
+        "plain_http",
+        "expected TLS; got a plain HTTP CONNECT; this is no proxy",
+    ),
     "WRONG_VERSION_NUMBER": (
-        "not_tls", "expected TLS; got other bytes; let the client use https://"),
+        "not_tls",
+        "expected TLS; got other bytes; let the client use https://",
+    ),
     "UNSUPPORTED_PROTOCOL": (
-        "protocol", "expected TLS 1.2 or 1.3; got an older version; update the client"),
+        "protocol",
+        "expected TLS 1.2 or 1.3; got an older version; update the client",
+    ),
     "NO_SHARED_CIPHER": (
-        "protocol", "expected a cipher that both sides have; got none; update the client"),
+        "protocol",
+        "expected a cipher that both sides have; got none; update the client",
+    ),
     "TLSV1_ALERT_UNKNOWN_CA": (
-        "certificate", "the client does not trust this certificate: give it the authority's"),
+        "certificate",
+        "the client does not trust this certificate: give it the authority's",
+    ),
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": (
-        "certificate", "the client refuses this certificate; check its names and its authority"),
+        "certificate",
+        "the client refuses this certificate; check its names and its authority",
+    ),
     "SSLV3_ALERT_BAD_CERTIFICATE": (
-        "certificate", "the client refuses this certificate; check its names and its authority"),
+        "certificate",
+        "the client refuses this certificate; check its names and its authority",
+    ),
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": (
-        "certificate", "the client says that this certificate has expired; renew it"),
-}  # fmt: skip
+        "certificate",
+        "the client says that this certificate has expired; renew it",
+    ),
+}
 OTHER = "other"
 LOG_SECONDS = 60.0  # from a log line of a cause to the number of its repetitions
 

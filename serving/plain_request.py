@@ -20,10 +20,19 @@ TARGET = re.compile(rb"(/[A-Za-z0-9_.~:/-]*)(?:\?([A-Za-z0-9_.~:/=&-]*))?")
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?!.*\.\.)[A-Za-z0-9_.~!$&'()*+;=%-]*)(?::[0-9]{0,5})?")
 # These change how a request is read, or who sent it: gunicorn's to judge.
 UNUSUAL = {
-    b"transfer-encoding", b"expect", b"upgrade", b"http2-settings", b"te", b"trailer",
-    b"script-name", b"path-info", b"remote-user",
-    b"x-forwarded-proto", b"x-forwarded-protocol", b"x-forwarded-ssl",
-}  # fmt: skip
+    b"transfer-encoding",
+    b"expect",
+    b"upgrade",
+    b"http2-settings",
+    b"te",
+    b"trailer",
+    b"script-name",
+    b"path-info",
+    b"remote-user",
+    b"x-forwarded-proto",
+    b"x-forwarded-protocol",
+    b"x-forwarded-ssl",
+}
 LONGEST = 8190  # bytes of a head; in longer ones a line may be longer than gunicorn allows
 DIGITS = 18  # of a length: more bytes than there are
 REMEMBERED = 256  # names of headers, and targets, that need not be looked at twice

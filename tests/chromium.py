@@ -20,10 +20,15 @@ from tests.processes import HANG_SECONDS, wait_until
 
 CHROMIUM = "chromium"
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # not for its maker's sake either
-)  # fmt: skip
+)
 
 
 class Page:
@@ -117,12 +122,16 @@ class Page:
             event
             for event in self.events
             if event["method"] in ("Page.javascriptDialogOpening", "Runtime.exceptionThrown")
-            or (event["method"] == "Log.entryAdded"
+            or (
+                event["method"] == "Log.entryAdded"
                 and event["params"]["entry"]["source"] != "network"
-                and event["params"]["entry"]["level"] in ("error", "warning"))
-            or (event["method"] == "Runtime.consoleAPICalled"
-                and event["params"]["type"] in ("error", "assert"))
-        ]  # fmt: skip
+                and event["params"]["entry"]["level"] in ("error", "warning")
+            )
+            or (
+                event["method"] == "Runtime.consoleAPICalled"
+                and event["params"]["type"] in ("error", "assert")
+            )
+        ]
 
 
 @contextmanager

@@ -119,8 +119,16 @@ def zoo(tmp_path_factory, shipped) -> Path:
     ):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("serving.runtime.timing.TIMED_RUNS", 3)  # its speed is no one's question
-            fit(Config(data=data, name=name, models=models, hidden=(16, 8), epochs=30,
-                       skip_baselines=True))  # fmt: skip
+            fit(
+                Config(
+                    data=data,
+                    name=name,
+                    models=models,
+                    hidden=(16, 8),
+                    epochs=30,
+                    skip_baselines=True,
+                )
+            )
     return models
 
 

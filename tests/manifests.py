@@ -33,27 +33,42 @@ def manifest_of(
     shares = shares and shares + [0.05] * (len(classes) - 1)
     lost = variants or {"fp32": None}
     chosen = {
-        "schema_version": 2, "name": "made", "version": 1, "created": "", "task": task,
-        "inputs": [{"name": "x", "type": "number", "missing": "refuse", "minimum": 0,
-                    "maximum": 1}],
-        "classes": None if classes is None else list(classes), "class_shares": shares,
-        "threshold": 0.5 if task == "binary" else None, "parameters": 1,
+        "schema_version": 2,
+        "name": "made",
+        "version": 1,
+        "created": "",
+        "task": task,
+        "inputs": [
+            {"name": "x", "type": "number", "missing": "refuse", "minimum": 0, "maximum": 1}
+        ],
+        "classes": None if classes is None else list(classes),
+        "class_shares": shares,
+        "threshold": 0.5 if task == "binary" else None,
+        "parameters": 1,
         "metrics": {"validation": test, "test": test},
         "baselines": {
-            name: Baseline(metrics=metrics, rows=70)
-            for name, metrics in (baselines or {}).items()
+            name: Baseline(metrics=metrics, rows=70) for name, metrics in (baselines or {}).items()
         },
         "variants": {
             name: Variant(
-                file="model.onnx", sha256="0" * 64, size_bytes=1, metrics=test, parity=PARITY,
-                latency_us={}, never_answered=never,
+                file="model.onnx",
+                sha256="0" * 64,
+                size_bytes=1,
+                metrics=test,
+                parity=PARITY,
+                latency_us={},
+                never_answered=never,
             )
             for name, never in lost.items()
         },
         "files": {"selftest.npz": "0" * 64, "reference.json": "0" * 64},
-        "data": {"source": "", "fingerprint": "", "target": ["y"],
-                 "rows": {"train": 70, "validation": 10, "test": 20}},
+        "data": {
+            "source": "",
+            "fingerprint": "",
+            "target": ["y"],
+            "rows": {"train": 70, "validation": 10, "test": 20},
+        },
         "training": {"config": config or {}, "epochs_run": 1, "best_epoch": 1, "seconds": 1},
         "libraries": {},
-    }  # fmt: skip
+    }
     return Manifest.model_validate(chosen | more)

@@ -30,23 +30,35 @@ def snapshot() -> Set[str]:
     """
     loggers = [
         logging.getLogger(),
-        *(each for each in logging.root.manager.loggerDict.values()
-          if isinstance(each, logging.Logger) and each.handlers),
-    ]  # fmt: skip
+        *(
+            each
+            for each in logging.root.manager.loggerDict.values()
+            if isinstance(each, logging.Logger) and each.handlers
+        ),
+    ]
     return {
-        *(f"thread {thread!r}" for thread in threading.enumerate()
-          if not thread.daemon or isinstance(thread, threading.Timer)),
-        *(f"process {pid}" for pid in children_of(os.getpid())
-          if pid not in shared_processes),
-        *(f"handler {handler!r} of logger {logger.name}" for logger in loggers
-          for handler in logger.handlers if not type(handler).__module__.startswith("_pytest.")),
+        *(
+            f"thread {thread!r}"
+            for thread in threading.enumerate()
+            if not thread.daemon or isinstance(thread, threading.Timer)
+        ),
+        *(f"process {pid}" for pid in children_of(os.getpid()) if pid not in shared_processes),
+        *(
+            f"handler {handler!r} of logger {logger.name}"
+            for logger in loggers
+            for handler in logger.handlers
+            if not type(handler).__module__.startswith("_pytest.")
+        ),
         f"level {logging.root.level} of the root logger",
-        *(f"variable {name}={value}" for name, value in os.environ.items()
-          if name not in SET_BY_IMPORTS and not name.startswith("PYTEST_")),
+        *(
+            f"variable {name}={value}"
+            for name, value in os.environ.items()
+            if name not in SET_BY_IMPORTS and not name.startswith("PYTEST_")
+        ),
         f"working folder {Path.cwd()}",
         f"import path {sys.path}",
         *(f"watcher {number} of the event loop" for number in range(_active_watchers())),
-    }  # fmt: skip
+    }
 
 
 def left_since(before: Set[str]) -> list[str]:

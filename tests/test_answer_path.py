@@ -62,11 +62,17 @@ def trained(request, tmp_path_factory):
         record[request.param] = ("high" if value > 48 else "low") if is_class else value * 1000
     file = write(folder / "people.csv", people)
     config = Config(
-        data=str(file), models=folder / "models", runs=folder / "runs", epochs=8, hidden=(32, 16),
-        gaps="impute", skip_baselines=True, calibrate=request.param == "pay",
+        data=str(file),
+        models=folder / "models",
+        runs=folder / "runs",
+        epochs=8,
+        hidden=(32, 16),
+        gaps="impute",
+        skip_baselines=True,
+        calibrate=request.param == "pay",
         positive="high" if request.param == "pay" else None,
         aim="f1" if request.param == "pay" else None,
-    )  # fmt: skip
+    )
     bundle, found = fit(config)
     return bundle, found.model, folder
 

@@ -47,9 +47,13 @@ def trained(request, tmp_path_factory):
         r["prediction"] = gain if request.param == "regression" else "yn"[gain > 6]
     (folder / "table.csv").write_text(as_csv(records))
     config = Config(
-        data=str(folder / "table.csv"), target="prediction", models=folder / "models", epochs=3,
-        hidden=(6,), skip_baselines=True,
-    )  # fmt: skip
+        data=str(folder / "table.csv"),
+        target="prediction",
+        models=folder / "models",
+        epochs=3,
+        hidden=(6,),
+        skip_baselines=True,
+    )
     made, _ = fit(config)
     return made, folder
 
@@ -73,10 +77,14 @@ def by_hand(client, records):
     yield client.post("/predict", data=sink.getvalue(), headers=arrow).json["predictions"]
     seconds = [np.datetime64(d, "s").astype(float) for d in columns["probabilities"]]
     tensors = [
-        {"name": n, "shape": [len(records), 1], "datatype": kinds.get(n, "FP64"),
-         "data": seconds if n == "probabilities" else columns[n]}
+        {
+            "name": n,
+            "shape": [len(records), 1],
+            "datatype": kinds.get(n, "FP64"),
+            "data": seconds if n == "probabilities" else columns[n],
+        }
         for n in COLUMNS
-    ]  # fmt: skip
+    ]
     outputs = client.post(f"/v2/models/{name}/infer", json={"inputs": tensors}).json["outputs"]
     yield next(o["data"] for o in outputs if o["name"] in ("label", "value"))
     found = client.post(f"/v1/models/{name}:predict", json={"inputs": columns}).json["outputs"]
@@ -90,8 +98,9 @@ def test_every_form_of_a_request_names_the_columns_as_the_table_does(trained, tm
     records = [record(rng) for _ in range(12)]
     client = create_app(models=folder / "models").test_client()
     answers = list(by_hand(client, records))
-    (tmp_path / "in.csv").write_text(as_csv([{**r, "prediction": i} for i, r in
-                                             enumerate(records)]))  # fmt: skip
+    (tmp_path / "in.csv").write_text(
+        as_csv([{**r, "prediction": i} for i, r in enumerate(records)])
+    )
     score(made, tmp_path / "in.csv", tmp_path / "out.jsonl", keep=["prediction"])
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [int(row["prediction_input"]) for row in rows] == list(range(12))

@@ -84,11 +84,17 @@ def test_labels_are_the_same_in_every_format(kind, trained, tmp_path):
         write(table, str(tmp_path / f"data.{ending}"))
     made, learned = fit(
         Config(
-            data=str(tmp_path / f"data.{trained}"), models=tmp_path / "models", hidden=(8,),
-            epochs=12, learning_rate=0.1, category=("código",), rare=1, skip_baselines=True,
+            data=str(tmp_path / f"data.{trained}"),
+            models=tmp_path / "models",
+            hidden=(8,),
+            epochs=12,
+            learning_rate=0.1,
+            category=("código",),
+            rare=1,
+            skip_baselines=True,
             missing=() if trained == "csv" else None,
         )
-    )  # fmt: skip
+    )
     expected = table["answer"].to_pylist()
     found = {}
     for ending in WRITE:

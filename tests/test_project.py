@@ -97,8 +97,13 @@ def test_make_help_lists_every_target_with_a_line():
 
 
 # What conda, shells and other tools set for purposes of their own.
-OF_OTHERS = {"HOST": "x86_64-conda-linux-gnu", "PORT": "1", "MODELS": "elsewhere", "WORKERS": "9",
-             "VARIANT": "other"}  # fmt: skip
+OF_OTHERS = {
+    "HOST": "x86_64-conda-linux-gnu",
+    "PORT": "1",
+    "MODELS": "elsewhere",
+    "WORKERS": "9",
+    "VARIANT": "other",
+}
 
 
 def serve_command(*arguments, **variables):
@@ -106,8 +111,12 @@ def serve_command(*arguments, **variables):
     kept = {k: v for k, v in os.environ.items() if k != "MAKEOVERRIDES" and "FLAGS" not in k}
     done = subprocess.run(
         ["make", "--no-print-directory", "--dry-run", "serve", *arguments],
-        cwd=ROOT, env=kept | variables, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=kept | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return done.stdout.splitlines()[-1].split("serving run ")[1].strip()
 
 

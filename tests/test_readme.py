@@ -103,10 +103,13 @@ def test_the_table_of_compressed_networks_holds_what_was_measured():
     for found in results["results"].values():
         for variant in found["variants"].values():
             speed = variant["speed"]
-            measured.add((
-                variant["bytes"], f"{variant['test']:.4f}",
-                *(round(speed[size]["us"]) for size in ("1", "64")),
-            ))  # fmt: skip
+            measured.add(
+                (
+                    variant["bytes"],
+                    f"{variant['test']:.4f}",
+                    *(round(speed[size]["us"]) for size in ("1", "64")),
+                )
+            )
     rows = [line.split("|")[1:-1] for line in text.splitlines() if line.count("|") == 9][2:]
     assert len(rows) >= 15
     for row in rows:

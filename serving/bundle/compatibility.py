@@ -41,8 +41,10 @@ def _differences_of_columns(before: Manifest, after: Manifest) -> Iterator[str]:
     old = {column.name: column for column in before.inputs}
     new = {column.name: column for column in after.inputs}
     # Another of Unicode's normal forms is taken for the name in NFC.
-    old = {nfc(name) if name not in new and nfc(name) in new else name: column
-           for name, column in old.items()}  # fmt: skip
+    old = {
+        nfc(name) if name not in new and nfc(name) in new else name: column
+        for name, column in old.items()
+    }
     # The order counts as well: clients send rows without names, too.
     yield from _differences_of_names("column", list(old), list(new))
     for name, column in old.items():

@@ -19,14 +19,30 @@ LONGEST_FORMAT = 64  # characters
 LONGEST_DATE = 96  # characters of a date; longer texts are none
 PIVOT = 69  # years of two digits from here on are of the 20th century, as POSIX has it
 MONTHS = (
-    "january", "february", "march", "april", "may", "june", "july", "august", "september",
-    "october", "november", "december",
-)  # fmt: skip
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+)
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 # Directives of one or two digits; both digits are there where another number touches them.
-NUMBERS = {"d": r"\d{1,2}", "m": r"\d{1,2}", "H": r"\d{1,2}", "I": r"\d{1,2}", "M": r"\d{1,2}",
-           "S": r"\d{1,2}"}  # fmt: skip
+NUMBERS = {
+    "d": r"\d{1,2}",
+    "m": r"\d{1,2}",
+    "H": r"\d{1,2}",
+    "I": r"\d{1,2}",
+    "M": r"\d{1,2}",
+    "S": r"\d{1,2}",
+}
 OTHERS = {
     "Y": r"\d{4}",
     "y": r"\d{2}",
@@ -76,10 +92,14 @@ def read_date(text: str, format: str) -> float | None:  # noqa: A002 -- the mani
     parts = found.groupdict()
     try:
         moment = datetime(
-            _year(parts), _month(parts), int(parts.get("d", "1")),
-            _hour(parts), int(parts.get("M", "0")), int(parts.get("S", "0")),
+            _year(parts),
+            _month(parts),
+            int(parts.get("d", "1")),
+            _hour(parts),
+            int(parts.get("M", "0")),
+            int(parts.get("S", "0")),
             tzinfo=_zone(parts.get("z", "z")),
-        )  # fmt: skip
+        )
         since = moment - EPOCH
     except (ValueError, OverflowError):
         return None

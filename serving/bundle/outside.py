@@ -21,11 +21,16 @@ _LEADS: dict[str, dict[int, str]] = {
     "GraphProto": {1: "NodeProto", 5: _TENSOR, 15: _SPARSE},
     "NodeProto": {5: "AttributeProto"},
     "AttributeProto": {
-        5: _TENSOR, 6: "GraphProto", 10: _TENSOR, 11: "GraphProto", 22: _SPARSE, 23: _SPARSE,
+        5: _TENSOR,
+        6: "GraphProto",
+        10: _TENSOR,
+        11: "GraphProto",
+        22: _SPARSE,
+        23: _SPARSE,
     },
     _SPARSE: {1: _TENSOR, 2: _TENSOR},
     _TENSOR: {},
-}  # fmt: skip
+}
 _NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14  # fields of a TensorProto
 _OP_TYPE = 4  # field of a NodeProto
 # Operators that repeat a part of the graph, as often as an input says. SequenceMap is made of Loop.

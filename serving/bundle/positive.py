@@ -8,9 +8,16 @@ from difflib import get_close_matches
 from serving.bundle.spelling import canonical_text
 
 # Pairs of names, in lower case, of which everyone takes the second for the positive one.
-PAIRS = frozenset({
-    ("0", "1"), ("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y"), ("off", "on"),
-})  # fmt: skip
+PAIRS = frozenset(
+    {
+        ("0", "1"),
+        ("false", "true"),
+        ("f", "t"),
+        ("no", "yes"),
+        ("n", "y"),
+        ("off", "on"),
+    }
+)
 
 
 def positive_index(classes: Sequence[int] | Sequence[str], said: str | None = None) -> int | None:

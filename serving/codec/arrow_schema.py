@@ -43,18 +43,46 @@ SMALL_TEXT, LARGE_TEXT, VIEW = Layout("text", "<i4"), Layout("text", "<i8"), Lay
 # Binary columns are taken for texts, too: BYTES of the Open Inference Protocol are written so.
 OTHERS = {
     1: Layout("null"),
-    4: SMALL_TEXT, 5: SMALL_TEXT, 6: Layout("boolean"), 19: LARGE_TEXT, 20: LARGE_TEXT,
-    23: VIEW, 24: VIEW,
-}  # fmt: skip
+    4: SMALL_TEXT,
+    5: SMALL_TEXT,
+    6: Layout("boolean"),
+    19: LARGE_TEXT,
+    20: LARGE_TEXT,
+    23: VIEW,
+    24: VIEW,
+}
 
 
 VALUES_PER_COLUMN = 8  # that take as long to check as a column's declaration to read
 # Buffers of an array of each type, those of its children not counted. A union is missing: older
 # writers give it one more, and nothing in the schema says so.
 BUFFERS = {
-    1: 0, 2: 2, 3: 2, 4: 3, 5: 3, 6: 2, 7: 2, 8: 2, 9: 2, 10: 2, 11: 2, 12: 2, 13: 1, 15: 2, 16: 1,
-    17: 2, 18: 2, 19: 3, 20: 3, 21: 2, 22: 0, 23: 2, 24: 2, 25: 3, 26: 3,
-}  # fmt: skip
+    1: 0,
+    2: 2,
+    3: 2,
+    4: 3,
+    5: 3,
+    6: 2,
+    7: 2,
+    8: 2,
+    9: 2,
+    10: 2,
+    11: 2,
+    12: 2,
+    13: 1,
+    15: 2,
+    16: 1,
+    17: 2,
+    18: 2,
+    19: 3,
+    20: 3,
+    21: 2,
+    22: 0,
+    23: 2,
+    24: 2,
+    25: 3,
+    26: 3,
+}
 VIEWS = (23, 24)  # types of which an array has further buffers, as many as each batch says
 BYTES_PER_FIELD = 16  # of a schema; a field takes more, unless several parents refer to it
 

@@ -19,10 +19,20 @@ from serving.codec.values import quoted
 BYTES, BOOL = "BYTES", "BOOL"
 BF16 = "BF16"  # the upper half of a float32
 DTYPES = {
-    "BOOL": "?", "INT8": "i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8", "UINT8": "u1",
-    "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "FP16": "<f2", BF16: "<u2", "FP32": "<f4",
+    "BOOL": "?",
+    "INT8": "i1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "UINT8": "u1",
+    "UINT16": "<u2",
+    "UINT32": "<u4",
+    "UINT64": "<u8",
+    "FP16": "<f2",
+    BF16: "<u2",
+    "FP32": "<f4",
     "FP64": "<f8",
-}  # fmt: skip
+}
 WORDS = {"float32": "FP32", "float64": "FP64", "int64": "INT64"}
 
 

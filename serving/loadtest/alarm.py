@@ -46,9 +46,11 @@ class _Time(ctypes.Structure):
     """`struct itimerspec`, of two `struct timespec`, in seconds and nanoseconds."""
 
     _fields_ = (
-        ("again_s", ctypes.c_long), ("again_ns", ctypes.c_long),
-        ("s", ctypes.c_long), ("ns", ctypes.c_long),
-    )  # fmt: skip
+        ("again_s", ctypes.c_long),
+        ("again_ns", ctypes.c_long),
+        ("s", ctypes.c_long),
+        ("ns", ctypes.c_long),
+    )
 
 
 class _Timerfd:

@@ -60,9 +60,14 @@ class Search:
     """
 
     def __init__(
-        self, measure: Measure, *, step: float = 2.0, fall: float = 4.0,
-        lowest: float = LOWEST, most: int = 20,
-    ) -> None:  # fmt: skip
+        self,
+        measure: Measure,
+        *,
+        step: float = 2.0,
+        fall: float = 4.0,
+        lowest: float = LOWEST,
+        most: int = 20,
+    ) -> None:
         self._measure, self._step, self._fall = measure, step, fall
         self._lowest, self._most = lowest, most
         self._tried: list[tuple[float, Figures, Limits]] = []

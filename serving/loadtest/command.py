@@ -197,11 +197,26 @@ def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | N
 )
 @click.option("--json", "as_json", is_flag=True, help="print JSON instead of the tables")
 def loadtest(
-    url: str, rate: float | None, users: int | None, find_capacity: bool, duration: float,
-    warm_up: float, arrivals: Arrivals, connections: int, timeout: float, rows: tuple[int, ...],
-    form: Form, model: str | None, data: Path | None, key: str | None, ca: str | None,
-    objectives: tuple[Objective, ...], seed: int, html: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    url: str,
+    rate: float | None,
+    users: int | None,
+    find_capacity: bool,
+    duration: float,
+    warm_up: float,
+    arrivals: Arrivals,
+    connections: int,
+    timeout: float,
+    rows: tuple[int, ...],
+    form: Form,
+    model: str | None,
+    data: Path | None,
+    key: str | None,
+    ca: str | None,
+    objectives: tuple[Objective, ...],
+    seed: int,
+    html: Path | None,
+    as_json: bool,
+) -> None:
     """Put a load on the server at URL, and say what its users would feel.
 
     The schema is read from the server, valid instances are made from it, and each answer is
@@ -223,8 +238,15 @@ def loadtest(
         target = read_target(url, model=model, key=key, ca=ca)
         made = _calls(target, rows, form, data, seed)
         progress = Progress()
-        generator = Generator(target.address, made, connections=connections, timeout=timeout,
-                              arrivals=arrivals, seed=seed, tell=progress.tell)  # fmt: skip
+        generator = Generator(
+            target.address,
+            made,
+            connections=connections,
+            timeout=timeout,
+            arrivals=arrivals,
+            seed=seed,
+            tell=progress.tell,
+        )
         session = Session(generator, target, progress, objectives)
         if find_capacity:
             load = session.find_capacity(

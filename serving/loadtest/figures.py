@@ -146,9 +146,12 @@ class Second:
     def as_json(self) -> dict[str, Any]:
         """Times in milliseconds."""
         return {
-            "second": self.second, "rate": _told(self.rate), "p50_ms": _told(1000 * self.p50),
-            "p99_ms": _told(1000 * self.p99), "errors": self.errors,
-        }  # fmt: skip
+            "second": self.second,
+            "rate": _told(self.rate),
+            "p50_ms": _told(1000 * self.p50),
+            "p99_ms": _told(1000 * self.p99),
+            "errors": self.errors,
+        }
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,8 +53,9 @@ def most(calls: Sequence[Call]) -> float:
     body = calls[0].expected or b"{}"
     with subprocess.Popen(
         [sys.executable, "-m", "serving.loadtest.responder"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    ) as process:  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
         try:
             if process.stdin is None or process.stdout is None:
                 raise AssertionError("both are pipes")

@@ -85,10 +85,13 @@ class Verdict:
     def as_json(self) -> dict[str, Any]:
         """What `--json` shows; bound and found in seconds, a share, or a second."""
         return {
-            "objective": str(self.objective), "name": self.objective.name,
-            "bound": self.objective.bound, "found": self.found, "met": self.met,
+            "objective": str(self.objective),
+            "name": self.objective.name,
+            "bound": self.objective.bound,
+            "found": self.found,
+            "met": self.met,
             "reason": self.reason or None,
-        }  # fmt: skip
+        }
 
 
 def parse(texts: Iterable[str]) -> tuple[Objective, ...]:
@@ -172,7 +175,8 @@ def _judged_latency(figures: Figures, objective: Objective) -> Verdict:
     found = latency.percentile(percentile)
     if latency.rests_on_few(percentile):
         needed = math.ceil(round(FEW * 100 / (100 - percentile), 6))
-        reason = (f"{needed:,} requests are needed to tell, {latency.count:,} were timed; "
-                  "run it longer")  # fmt: skip
+        reason = (
+            f"{needed:,} requests are needed to tell, {latency.count:,} were timed; run it longer"
+        )
         return Verdict(objective, found, met=False, reason=reason)
     return Verdict(objective, found, found <= objective.bound)

@@ -111,11 +111,18 @@ class Run:
                 connection.leave()
             self.close()
         return Record(
-            due=np.array(self.due), sent=np.array(self.sent), ended=np.array(self.ended),
-            status=np.array(self.status, np.int16), call=np.array(self.which, np.int32),
-            late=np.array(self.late), seconds=self.seconds, **self.weighed,
-            open_loop=self.open_loop, connections=self.most, faults=self.faults,
-        )  # fmt: skip
+            due=np.array(self.due),
+            sent=np.array(self.sent),
+            ended=np.array(self.ended),
+            status=np.array(self.status, np.int16),
+            call=np.array(self.which, np.int32),
+            late=np.array(self.late),
+            seconds=self.seconds,
+            **self.weighed,
+            open_loop=self.open_loop,
+            connections=self.most,
+            faults=self.faults,
+        )
 
     def now(self) -> float:
         """Seconds of the run."""

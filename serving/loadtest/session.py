@@ -85,8 +85,9 @@ class Session:
         self._probes = search.probes(self._objectives)
         for _ in range(STEPS_BACK if rate else 1):
             shown = rate or lowest
-            self.once(partial(self._generator.rate, shown), 0.0,
-                      long_enough(shown, duration, percentile))  # fmt: skip
+            self.once(
+                partial(self._generator.rate, shown), 0.0, long_enough(shown, duration, percentile)
+            )
             figures, limits = self._found
             held = is_held(figures, self._objectives)
             self._probes.append(Probe(shown, figures, limits, held))

@@ -33,8 +33,10 @@ LONGEST = 4096
 EVENT, FIELD = 800, 256  # characters
 # All that is neither to be seen nor a plain space, but the two that JSON itself escapes: control
 # characters and those that turn or end lines.
-UNSEEN = re.compile(r"[^\S \n\t]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e"
-                    r"\u2060-\u206f\ufeff\ud800-\udfff]")  # fmt: skip
+UNSEEN = re.compile(
+    r"[^\S \n\t]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e"
+    r"\u2060-\u206f\ufeff\ud800-\udfff]"
+)
 
 
 class JsonFormatter(logging.Formatter):

@@ -50,9 +50,10 @@ class Statistics:
         if versions <= {str(version)}:
             inferences |= {key: self._stage(stage, name) for stage, key in STAGES.items()}
         rows = sum(
-            count for (_, *labels, _), (count,) in self._rows.items()
+            count
+            for (_, *labels, _), (count,) in self._rows.items()
             if labels == [name, str(version)]
-        )  # fmt: skip
+        )
         return {
             "name": name,
             "version": str(version),

@@ -26,11 +26,27 @@ OUTCOMES = ("served", "held", "refused", "unloaded")
 EVICTION_REASONS = ("connections", "descriptors")
 # Errors of accept(2): resources that ran out, connections that failed, an unusable socket.
 ERRORS = (
-    "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EPERM",
-    "ECONNABORTED", "ECONNRESET", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET",
-    "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH", "ETIMEDOUT", "EINTR",
-    "EBADF", "EINVAL", "ENOTSOCK",
-)  # fmt: skip
+    "EMFILE",
+    "ENFILE",
+    "ENOBUFS",
+    "ENOMEM",
+    "EPERM",
+    "ECONNABORTED",
+    "ECONNRESET",
+    "EPROTO",
+    "ENETDOWN",
+    "ENOPROTOOPT",
+    "EHOSTDOWN",
+    "ENONET",
+    "EHOSTUNREACH",
+    "EOPNOTSUPP",
+    "ENETUNREACH",
+    "ETIMEDOUT",
+    "EINTR",
+    "EBADF",
+    "EINVAL",
+    "ENOTSOCK",
+)
 TLS_CAUSES = ("plain_http", "not_tls", "protocol", "certificate", "other")
 PREDICTION = ("rows", "inference_v2", "tensorflow", "clouds")  # protocols of requests for a model
 STATUSES = (200, 400, 408, 413, 415, 422, 499, 500, 503, 504)  # of requests for a model

@@ -84,42 +84,53 @@ def _parameters(models: Sequence[Manifest], default: str | None) -> dict[str, An
         names["enum"] = [manifest.name for manifest in models]
     return {
         "name": {
-            "name": "name", "in": "path", "required": True, "schema": names,
+            "name": "name",
+            "in": "path",
+            "required": True,
+            "schema": names,
             "description": "Of a model.",
         },
         "version": {
-            "name": "version", "in": "path", "required": True,
+            "name": "version",
+            "in": "path",
+            "required": True,
             "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,8}$"},
             "examples": {"1": {"value": str(models[0].version) if models else "1"}},
         },
         "model": {
-            "name": "model", "in": "query",
+            "name": "model",
+            "in": "query",
             "required": bool(models) and default is None,
             "schema": names if default is None else {**names, "default": default},
             "description": "Which model answers; needed where there are several and none of them "
             "is the default (`--default-model`, or the one that was served alone).",
         },
         "queried_version": {
-            "name": "version", "in": "query",
+            "name": "version",
+            "in": "query",
             "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
             "description": "Which version of the model answers, of those that are served, as many "
             "as `--keep` says; left out, the one that answers by default.",
         },
         "timeout": {
-            "name": "X-Request-Timeout", "in": "header",
+            "name": "X-Request-Timeout",
+            "in": "header",
             "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST},
             "description": "Seconds in which the answer is of use; later it is 504.",
         },
         "json_bytes": {
-            "name": "Inference-Header-Content-Length", "in": "header",
+            "name": "Inference-Header-Content-Length",
+            "in": "header",
             "schema": {"type": "integer", "minimum": 0},
             "description": "Bytes of JSON that lead a body of binary tensors.",
         },
         "file": {
-            "name": "file", "in": "path", "required": True,
+            "name": "file",
+            "in": "path",
+            "required": True,
             "schema": {"type": "string", "enum": list(PARTS)},
         },
-    }  # fmt: skip
+    }
 
 
 def _examples(manifest: Manifest) -> dict[str, Any]:

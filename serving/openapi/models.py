@@ -18,8 +18,21 @@ DATATYPES: dict[str, Schema] = {
     "INT64": {"type": "integer"},
     "BYTES": {"type": "string"},
 }
-NUMERIC = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
-           "FP16", "BF16", "FP32", "FP64")  # fmt: skip
+NUMERIC = (
+    "BOOL",
+    "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
+    "FP16",
+    "BF16",
+    "FP32",
+    "FP64",
+)
 
 
 def ref(model: str, part: str) -> Schema:

@@ -21,24 +21,46 @@ QUERIED_VERSION = {"$ref": "#/components/parameters/queried_version"}
 QUERY = (MODEL, QUERIED_VERSION)
 TIMEOUT = {"$ref": "#/components/parameters/timeout"}
 JSON_BYTES = {"$ref": "#/components/parameters/json_bytes"}
-OPTIONS = {"type": "object", "properties": {"parameters": {"type": ["object", "null"],
-           "maxProperties": 0}}, "additionalProperties": False}  # fmt: skip
+OPTIONS = {
+    "type": "object",
+    "properties": {"parameters": {"type": ["object", "null"], "maxProperties": 0}},
+    "additionalProperties": False,
+}
 WHICH_VERSION = {
-    "type": "object", "additionalProperties": False,
-    "properties": {"parameters": {
-        "type": ["object", "null"], "additionalProperties": False,
-        "properties": {"version": {
-            "type": ["integer", "string"], "minimum": 1, "pattern": "^[1-9][0-9]{0,8}$",
-            "description": "Number of the version to pin; left out, the one before the one that "
-            "answers.",
-        }},
-    }},
-}  # fmt: skip
-UNLOAD_OPTIONS = {"type": "object", "properties": {"parameters": {"type": ["object", "null"],
-                  "properties": {"unload_dependents": {"type": "boolean"}},
-                  "additionalProperties": False}}, "additionalProperties": False}  # fmt: skip
-ONLY_READY = {"type": "object", "properties": {"ready": {"type": "boolean"}},
-              "additionalProperties": False}  # fmt: skip
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "parameters": {
+            "type": ["object", "null"],
+            "additionalProperties": False,
+            "properties": {
+                "version": {
+                    "type": ["integer", "string"],
+                    "minimum": 1,
+                    "pattern": "^[1-9][0-9]{0,8}$",
+                    "description": "Number of the version to pin; left out, the one before the one "
+                    "that answers.",
+                }
+            },
+        }
+    },
+}
+UNLOAD_OPTIONS = {
+    "type": "object",
+    "properties": {
+        "parameters": {
+            "type": ["object", "null"],
+            "properties": {"unload_dependents": {"type": "boolean"}},
+            "additionalProperties": False,
+        }
+    },
+    "additionalProperties": False,
+}
+ONLY_READY = {
+    "type": "object",
+    "properties": {"ready": {"type": "boolean"}},
+    "additionalProperties": False,
+}
 
 
 @dataclass(frozen=True)
@@ -112,8 +134,10 @@ REDIRECTED = {
 # Open where the server has no keys; administration needs one everywhere.
 KEYS: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
 SECURITY: dict[str, list[dict[str, list[str]]]] = {
-    "open": [], "predict": [{}, *KEYS], "admin": KEYS
-}  # fmt: skip
+    "open": [],
+    "predict": [{}, *KEYS],
+    "admin": KEYS,
+}
 
 
 def _operation_id(method: str, path: str) -> str:
@@ -162,9 +186,12 @@ DONE = _object(name=TEXT, version=NUMBER_OR_NONE, before=NUMBER_OR_NONE, version
 TENSOR = _object(name=TEXT, datatype=TEXT, shape={"type": "array", "items": {"type": "integer"}})
 STATUS = _object(version=TEXT, state=TEXT, status=OBJECT)
 FACE = _object(
-    name=TEXT, versions=LIST, platform=TEXT,
-    inputs={"type": "array", "items": TENSOR}, outputs={"type": "array", "items": TENSOR},
-)  # fmt: skip
+    name=TEXT,
+    versions=LIST,
+    platform=TEXT,
+    inputs={"type": "array", "items": TENSOR},
+    outputs={"type": "array", "items": TENSOR},
+)
 ENTRIES = {"type": "array", "items": _object(name=TEXT, version=TEXT, state=TEXT, reason=TEXT)}
 
 
@@ -181,91 +208,235 @@ def operations(vertex: Vertex) -> list[Operation]:
 
 def _own() -> list[Operation]:
     return [
-        Operation("POST", "/predict", "forwardpass", "Predict from records or rows",
-                  descriptions.ROWS,
-                  parameters=(*QUERY, TIMEOUT), bodies=ROWS, gives=ANSWERS, statuses=PREDICTING),
-        Operation("GET", "/models", "forwardpass", "List the served models", descriptions.MODELS,
-                  gives={JSON: _object(models=LIST)}),
-        Operation("GET", "/models/{name}", "forwardpass", "Describe a model",
-                  descriptions.MODEL,
-                  parameters=(NAME, QUERIED_VERSION), gives={JSON: OBJECT}, statuses=FINDING),
-        Operation("GET", "/healthz", "forwardpass", "Whether the server is alive",
-                  descriptions.ALIVE, "open",
-                  gives={JSON: _object(alive=TRUTH)}),
-        Operation("GET", "/readyz", "forwardpass", "Whether a model is ready, and why not",
-                  descriptions.READY_AND_WHY, "open",
-                  gives={JSON: READINESS}, unready=True),
-        Operation("GET", "/metrics", "forwardpass", "Metrics for Prometheus", descriptions.METRICS,
-                  gives={"text/plain": TEXT}),
-        Operation("GET", "/", "forwardpass", "Links to the other endpoints",
-                  descriptions.INDEX_PAGE, "open",
-                  gives={JSON: LINKS}, redirects=True),
-        Operation("GET", "/favicon.ico", "forwardpass", "Icon of the pages",
-                  descriptions.ICON, "open",
-                  gives={"image/png": EMPTY}),
-        Operation("GET", "/openapi.json", "forwardpass", "This description", descriptions.DOCUMENT,
-                  gives={JSON: OBJECT}),
-        Operation("GET", "/docs", "forwardpass", "This description, to read and try",
-                  descriptions.PAGE, "open",
-                  gives={"text/html": TEXT}),
-        Operation("GET", "/docs/{file}", "forwardpass", "Scripts and styles of /docs",
-                  descriptions.PAGE_PARTS, "open",
-                  parameters=({"$ref": "#/components/parameters/file"},),
-                  gives={"text/css": TEXT, "text/javascript": TEXT, "image/png": EMPTY},
-                  statuses=frozenset({404, 500})),
-    ]  # fmt: skip
+        Operation(
+            "POST",
+            "/predict",
+            "forwardpass",
+            "Predict from records or rows",
+            descriptions.ROWS,
+            parameters=(*QUERY, TIMEOUT),
+            bodies=ROWS,
+            gives=ANSWERS,
+            statuses=PREDICTING,
+        ),
+        Operation(
+            "GET",
+            "/models",
+            "forwardpass",
+            "List the served models",
+            descriptions.MODELS,
+            gives={JSON: _object(models=LIST)},
+        ),
+        Operation(
+            "GET",
+            "/models/{name}",
+            "forwardpass",
+            "Describe a model",
+            descriptions.MODEL,
+            parameters=(NAME, QUERIED_VERSION),
+            gives={JSON: OBJECT},
+            statuses=FINDING,
+        ),
+        Operation(
+            "GET",
+            "/healthz",
+            "forwardpass",
+            "Whether the server is alive",
+            descriptions.ALIVE,
+            "open",
+            gives={JSON: _object(alive=TRUTH)},
+        ),
+        Operation(
+            "GET",
+            "/readyz",
+            "forwardpass",
+            "Whether a model is ready, and why not",
+            descriptions.READY_AND_WHY,
+            "open",
+            gives={JSON: READINESS},
+            unready=True,
+        ),
+        Operation(
+            "GET",
+            "/metrics",
+            "forwardpass",
+            "Metrics for Prometheus",
+            descriptions.METRICS,
+            gives={"text/plain": TEXT},
+        ),
+        Operation(
+            "GET",
+            "/",
+            "forwardpass",
+            "Links to the other endpoints",
+            descriptions.INDEX_PAGE,
+            "open",
+            gives={JSON: LINKS},
+            redirects=True,
+        ),
+        Operation(
+            "GET",
+            "/favicon.ico",
+            "forwardpass",
+            "Icon of the pages",
+            descriptions.ICON,
+            "open",
+            gives={"image/png": EMPTY},
+        ),
+        Operation(
+            "GET",
+            "/openapi.json",
+            "forwardpass",
+            "This description",
+            descriptions.DOCUMENT,
+            gives={JSON: OBJECT},
+        ),
+        Operation(
+            "GET",
+            "/docs",
+            "forwardpass",
+            "This description, to read and try",
+            descriptions.PAGE,
+            "open",
+            gives={"text/html": TEXT},
+        ),
+        Operation(
+            "GET",
+            "/docs/{file}",
+            "forwardpass",
+            "Scripts and styles of /docs",
+            descriptions.PAGE_PARTS,
+            "open",
+            parameters=({"$ref": "#/components/parameters/file"},),
+            gives={"text/css": TEXT, "text/javascript": TEXT, "image/png": EMPTY},
+            statuses=frozenset({404, 500}),
+        ),
+    ]
 
 
 def _inference() -> list[Operation]:
     found: list[Operation] = [
-        Operation("GET", "/v2", "inference v2", "What the server is and can do",
-                  descriptions.SERVER,
-                  gives={JSON: _object(name=TEXT, version=TEXT, extensions=LIST)}),
-        Operation("GET", "/v2/health/live", "inference v2", "Whether the server is alive",
-                  descriptions.ALIVE, "open",
-                  gives={JSON: _object(live=TRUTH)}),
-        Operation("GET", "/v2/health/ready", "inference v2", "Whether a model is ready",
-                  descriptions.READY, "open",
-                  gives={JSON: _object(ready=TRUTH)}, unready=True),
-    ]  # fmt: skip
+        Operation(
+            "GET",
+            "/v2",
+            "inference v2",
+            "What the server is and can do",
+            descriptions.SERVER,
+            gives={JSON: _object(name=TEXT, version=TEXT, extensions=LIST)},
+        ),
+        Operation(
+            "GET",
+            "/v2/health/live",
+            "inference v2",
+            "Whether the server is alive",
+            descriptions.ALIVE,
+            "open",
+            gives={JSON: _object(live=TRUTH)},
+        ),
+        Operation(
+            "GET",
+            "/v2/health/ready",
+            "inference v2",
+            "Whether a model is ready",
+            descriptions.READY,
+            "open",
+            gives={JSON: _object(ready=TRUTH)},
+            unready=True,
+        ),
+    ]
     for at, parameters in (("", (NAME,)), ("/versions/{version}", (NAME, VERSION))):
         model = f"/v2/models/{{name}}{at}"
         found += [
-            Operation("GET", model, "inference v2", "The tensors of a model", descriptions.FACE,
-                      parameters=parameters, gives={JSON: FACE}, statuses=FINDING),
-            Operation("GET", f"{model}/ready", "inference v2", "Whether a model is ready",
-                      descriptions.MODEL_READY,
-                      parameters=parameters, gives={JSON: _object(name=TEXT, ready=TRUTH)},
-                      statuses=FINDING, unready=True),
-            Operation("POST", f"{model}/infer", "inference v2", "Predict from tensors",
-                      descriptions.TENSORS,
-                      parameters=(*parameters, TIMEOUT, JSON_BYTES),
-                      bodies={JSON: "tensors", OCTETS: EMPTY},
-                      gives={JSON: "outputs", OCTETS: EMPTY}, statuses=PREDICTING),
-        ]  # fmt: skip
+            Operation(
+                "GET",
+                model,
+                "inference v2",
+                "The tensors of a model",
+                descriptions.FACE,
+                parameters=parameters,
+                gives={JSON: FACE},
+                statuses=FINDING,
+            ),
+            Operation(
+                "GET",
+                f"{model}/ready",
+                "inference v2",
+                "Whether a model is ready",
+                descriptions.MODEL_READY,
+                parameters=parameters,
+                gives={JSON: _object(name=TEXT, ready=TRUTH)},
+                statuses=FINDING,
+                unready=True,
+            ),
+            Operation(
+                "POST",
+                f"{model}/infer",
+                "inference v2",
+                "Predict from tensors",
+                descriptions.TENSORS,
+                parameters=(*parameters, TIMEOUT, JSON_BYTES),
+                bodies={JSON: "tensors", OCTETS: EMPTY},
+                gives={JSON: "outputs", OCTETS: EMPTY},
+                statuses=PREDICTING,
+            ),
+        ]
     return found
 
 
 def _administration() -> list[Operation]:
     model = "/v2/repository/models/{name}"
     return [
-        Operation("POST", "/v2/repository/index", "administration",
-                  "What has become of every version", descriptions.INDEX,
-                  bodies={JSON: ONLY_READY}, gives={JSON: ENTRIES}, statuses=ADMINISTERING,
-                  required=False),
-        Operation("POST", f"{model}/load", "administration",
-                  "Serve the newest version, and forget a rollback", descriptions.LOAD, "admin",
-                  parameters=(NAME,), bodies={JSON: OPTIONS}, gives={JSON: DONE},
-                  statuses=ADMINISTERING, required=False),
-        Operation("POST", f"{model}/unload", "administration", "Serve a model no more",
-                  descriptions.UNLOAD, "admin",
-                  parameters=(NAME,), bodies={JSON: UNLOAD_OPTIONS}, gives={JSON: DONE},
-                  statuses=ADMINISTERING, required=False),
-        Operation("POST", f"{model}/rollback", "administration",
-                  "Serve an earlier version, or the one that is named", descriptions.ROLLBACK,
-                  "admin", parameters=(NAME,), bodies={JSON: WHICH_VERSION}, gives={JSON: DONE},
-                  statuses=ADMINISTERING, required=False),
-    ]  # fmt: skip
+        Operation(
+            "POST",
+            "/v2/repository/index",
+            "administration",
+            "What has become of every version",
+            descriptions.INDEX,
+            bodies={JSON: ONLY_READY},
+            gives={JSON: ENTRIES},
+            statuses=ADMINISTERING,
+            required=False,
+        ),
+        Operation(
+            "POST",
+            f"{model}/load",
+            "administration",
+            "Serve the newest version, and forget a rollback",
+            descriptions.LOAD,
+            "admin",
+            parameters=(NAME,),
+            bodies={JSON: OPTIONS},
+            gives={JSON: DONE},
+            statuses=ADMINISTERING,
+            required=False,
+        ),
+        Operation(
+            "POST",
+            f"{model}/unload",
+            "administration",
+            "Serve a model no more",
+            descriptions.UNLOAD,
+            "admin",
+            parameters=(NAME,),
+            bodies={JSON: UNLOAD_OPTIONS},
+            gives={JSON: DONE},
+            statuses=ADMINISTERING,
+            required=False,
+        ),
+        Operation(
+            "POST",
+            f"{model}/rollback",
+            "administration",
+            "Serve an earlier version, or the one that is named",
+            descriptions.ROLLBACK,
+            "admin",
+            parameters=(NAME,),
+            bodies={JSON: WHICH_VERSION},
+            gives={JSON: DONE},
+            statuses=ADMINISTERING,
+            required=False,
+        ),
+    ]
 
 
 def _tensorflow() -> list[Operation]:
@@ -274,39 +445,88 @@ def _tensorflow() -> list[Operation]:
         model = f"/v1/models/{{name}}{at}"
         statuses = _object(model_version_status={"type": "array", "items": STATUS})
         found += [
-            Operation("GET", model, "tensorflow", "Which versions of a model are served",
-                      descriptions.VERSIONS,
-                      parameters=parameters, gives={JSON: statuses}, statuses=FINDING),
-            Operation("GET", f"{model}/metadata", "tensorflow", "The signature of a model",
-                      descriptions.SIGNATURE,
-                      parameters=parameters, statuses=FINDING,
-                      gives={JSON: _object(model_spec=OBJECT, metadata=OBJECT)}),
-            Operation("POST", f"{model}:predict", "tensorflow", "Predict from instances or columns",
-                      descriptions.TENSORFLOW,
-                      parameters=(*parameters, TIMEOUT), bodies={JSON: "tensorflow"},
-                      gives={JSON: "predictions"}, statuses=PREDICTING),
-        ]  # fmt: skip
+            Operation(
+                "GET",
+                model,
+                "tensorflow",
+                "Which versions of a model are served",
+                descriptions.VERSIONS,
+                parameters=parameters,
+                gives={JSON: statuses},
+                statuses=FINDING,
+            ),
+            Operation(
+                "GET",
+                f"{model}/metadata",
+                "tensorflow",
+                "The signature of a model",
+                descriptions.SIGNATURE,
+                parameters=parameters,
+                statuses=FINDING,
+                gives={JSON: _object(model_spec=OBJECT, metadata=OBJECT)},
+            ),
+            Operation(
+                "POST",
+                f"{model}:predict",
+                "tensorflow",
+                "Predict from instances or columns",
+                descriptions.TENSORFLOW,
+                parameters=(*parameters, TIMEOUT),
+                bodies={JSON: "tensorflow"},
+                gives={JSON: "predictions"},
+                statuses=PREDICTING,
+            ),
+        ]
     return found
 
 
 def _clouds(vertex: Vertex) -> list[Operation]:
     found = [
-        Operation("GET", "/ping", "clouds", "Whether a model is ready, for SageMaker",
-                  descriptions.READY, "open",
-                  unready=True),
-        Operation("POST", "/invocations", "clouds", "Predict, for SageMaker", descriptions.ROWS,
-                  parameters=(*QUERY, TIMEOUT), bodies=ROWS, gives=ANSWERS, statuses=PREDICTING),
-    ]  # fmt: skip
+        Operation(
+            "GET",
+            "/ping",
+            "clouds",
+            "Whether a model is ready, for SageMaker",
+            descriptions.READY,
+            "open",
+            unready=True,
+        ),
+        Operation(
+            "POST",
+            "/invocations",
+            "clouds",
+            "Predict, for SageMaker",
+            descriptions.ROWS,
+            parameters=(*QUERY, TIMEOUT),
+            bodies=ROWS,
+            gives=ANSWERS,
+            statuses=PREDICTING,
+        ),
+    ]
     if vertex.health_route is not None:
         found.append(
-            Operation("GET", vertex.health_route, "clouds", "Whether a model is ready, for "
-                      "Vertex AI", descriptions.READY, "open", unready=True)
-        )  # fmt: skip
+            Operation(
+                "GET",
+                vertex.health_route,
+                "clouds",
+                "Whether a model is ready, for Vertex AI",
+                descriptions.READY,
+                "open",
+                unready=True,
+            )
+        )
     if vertex.predict_route is not None:
         found.append(
-            Operation("POST", vertex.predict_route, "clouds", "Predict, for Vertex AI",
-                      descriptions.TENSORFLOW,
-                      parameters=(*QUERY, TIMEOUT), bodies={JSON: "tensorflow"},
-                      gives={JSON: "predictions"}, statuses=PREDICTING)
-        )  # fmt: skip
+            Operation(
+                "POST",
+                vertex.predict_route,
+                "clouds",
+                "Predict, for Vertex AI",
+                descriptions.TENSORFLOW,
+                parameters=(*QUERY, TIMEOUT),
+                bodies={JSON: "tensorflow"},
+                gives={JSON: "predictions"},
+                statuses=PREDICTING,
+            )
+        )
     return found

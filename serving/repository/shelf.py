@@ -109,9 +109,9 @@ def explain(models: Path, error: OSError | None = None) -> str:
 def _explain_content(models: Path) -> str:
     if _is_lower(models):
         whole = models.absolute()
-        one, right = ("model", whole.parent) if bundle.versions(models) else (
-            "version", whole.parent.parent
-        )  # fmt: skip
+        one, right = (
+            ("model", whole.parent) if bundle.versions(models) else ("version", whole.parent.parent)
+        )
         return f"is one {one}; give the folder of all models, {right}"
     folders = sorted(path for path in models.iterdir() if path.is_dir())
     staged = next((path.name for path in folders if bundle.staged_versions(path)), None)

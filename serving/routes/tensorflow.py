@@ -51,11 +51,9 @@ def tensorflow_routes(repository: Repository, predict: Predictor, settings: Sett
             "method_name": "tensorflow/serving/predict",
         }
         return {
-            "model_spec": {
-                "name": name, "signature_name": "", "version": str(manifest.version)
-            },
+            "model_spec": {"name": name, "signature_name": "", "version": str(manifest.version)},
             "metadata": {"signature_def": {"signature_def": {"serving_default": signature}}},
-        }  # fmt: skip
+        }
 
     @routes.post("/v1/models/<model:name>:predict")
     @routes.post("/v1/models/<model:name>/versions/<model:version>:predict")

@@ -34,8 +34,11 @@ def triton_routes(repository: Repository, table: Table, settings: Settings) -> B
     @routes.get("/v2/models/<name>/versions/<version>/stats")
     def statistics(name: str | None = None, version: str | None = None) -> dict[str, Any]:
         if name is None:
-            known = [(found, number) for found in repository.served
-                     for number in sorted(repository.versions(found))]  # fmt: skip
+            known = [
+                (found, number)
+                for found in repository.served
+                for number in sorted(repository.versions(found))
+            ]
         else:
             chosen = find(repository, name, version).manifest.version
             numbers = repository.versions(name) if version is None else [chosen]
@@ -87,12 +90,16 @@ def _config(model: ServedModel, settings: Settings) -> dict[str, Any]:
     """Return a model's configuration, as Triton would auto-complete it."""
     tensors = face(model.manifest)
     threshold = model.manifest.variants[model.variant].threshold or model.manifest.threshold
-    said = {} if threshold is None else {
-        "parameters": {
-            "positive": {"string_value": str(model.manifest.positive_class)},
-            "threshold": {"string_value": repr(threshold)},
+    said = (
+        {}
+        if threshold is None
+        else {
+            "parameters": {
+                "positive": {"string_value": str(model.manifest.positive_class)},
+                "threshold": {"string_value": repr(threshold)},
+            }
         }
-    }  # fmt: skip
+    )
     return {
         "name": model.manifest.name,
         "platform": PLATFORM,

@@ -32,12 +32,27 @@ class Server:
 
     def __init__(self, models: Path, *options: str) -> None:
         self.models = models
-        command = [PYTHON, "-m", "serving", "run", "--models", str(models), "--port", "0",
-                   "--workers", "1", *options]  # fmt: skip
+        command = [
+            PYTHON,
+            "-m",
+            "serving",
+            "run",
+            "--models",
+            str(models),
+            "--port",
+            "0",
+            "--workers",
+            "1",
+            *options,
+        ]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=ENVIRONMENT, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            command,
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         self.log: list[str] = []
         self.url = ""
         listening = threading.Event()
@@ -90,9 +105,21 @@ def keyed(tmp_path) -> Iterator[Server]:
 def people(tmp_path_factory) -> Iterator[Server]:
     """A server of a table of numbers, texts and dates."""
     folder = tmp_path_factory.mktemp("people")
-    command = [PYTHON, "-m", "trainer", "fit", "docs/people.csv", "--target", "bought",
-               "--drop", "customer", "--models", str(folder / "models"),
-               "--runs", str(folder / "runs")]  # fmt: skip
+    command = [
+        PYTHON,
+        "-m",
+        "trainer",
+        "fit",
+        "docs/people.csv",
+        "--target",
+        "bought",
+        "--drop",
+        "customer",
+        "--models",
+        str(folder / "models"),
+        "--runs",
+        str(folder / "runs"),
+    ]
     done = subprocess.run(
         command, cwd=ROOT, env=ENVIRONMENT, text=True, capture_output=True, timeout=120, check=False
     )

@@ -29,12 +29,29 @@ def test_no_route_fails_what_it_promises(server, tmp_path):
     """Good and bad requests of every route: no 5xx, only described statuses, types and bodies."""
     hooks = {"SCHEMATHESIS_HOOKS": "tests.clients.hooks", "PYTHONPATH": str(HERE.parent.parent)}
     done = subprocess.run(
-        [Path(sys.executable).parent / "schemathesis", "--config-file", HERE / "schemathesis.toml",
-         "run", f"{server.url}/openapi.json", "--max-examples", "15", "--seed", "7",
-         "--max-time", "30", "--phases", "examples,coverage,fuzzing", "--no-color"],
-        capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path,
+        [
+            Path(sys.executable).parent / "schemathesis",
+            "--config-file",
+            HERE / "schemathesis.toml",
+            "run",
+            f"{server.url}/openapi.json",
+            "--max-examples",
+            "15",
+            "--seed",
+            "7",
+            "--max-time",
+            "30",
+            "--phases",
+            "examples,coverage,fuzzing",
+            "--no-color",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=tmp_path,
         env=os.environ | hooks,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     assert server.process.poll() is None
     assert requests.get(f"{server.url}/readyz", timeout=120).status_code == 200

@@ -39,8 +39,10 @@ def test_raw_numbers_are_a_body_too(digits):
     graph = Graph(digits.models)
     inputs = graph.rows(5)
     answer = requests.post(
-        f"{digits.url}/predict", data=inputs["features"].astype("<f4").tobytes(),
-        headers={"Content-Type": "application/octet-stream"}, timeout=120,
-    ).json()  # fmt: skip
+        f"{digits.url}/predict",
+        data=inputs["features"].astype("<f4").tobytes(),
+        headers={"Content-Type": "application/octet-stream"},
+        timeout=120,
+    ).json()
     got = {"label": answer["predictions"], "probabilities": answer["probabilities"]}
     same(got, graph.answers(inputs))

@@ -51,8 +51,12 @@ def test_it_finds_the_server_and_the_model(served):
 def test_the_metadata_is_that_of_the_graph(served):
     client, graph = served
     said = client.get_model_metadata(graph.name)
-    kinds = {"tensor(float)": "FP32", "tensor(double)": "FP64", "tensor(int64)": "INT64",
-             "tensor(string)": "BYTES"}  # fmt: skip
+    kinds = {
+        "tensor(float)": "FP32",
+        "tensor(double)": "FP64",
+        "tensor(int64)": "INT64",
+        "tensor(string)": "BYTES",
+    }
     for part, are in (
         ("inputs", graph.session.get_inputs()),
         ("outputs", graph.session.get_outputs()),

@@ -19,9 +19,12 @@ pytestmark = pytest.mark.clients
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "serving.md"
 LEVEL = {
-    "log_file": "", "log_info": True, "log_warning": True, "log_error": True,
+    "log_file": "",
+    "log_info": True,
+    "log_warning": True,
+    "log_error": True,
     "log_verbose_level": 0,
-}  # fmt: skip
+}
 
 STATUSES = ("400", "404", "415", "422", "503")  # the last of a server that has no model
 
@@ -58,8 +61,9 @@ def counts(rows, success):
     def check(answer):
         (found,) = answer["model_stats"]
         return (found["inference_count"], found["inference_stats"]["success"]["count"]) == (
-            rows, success
-        )  # fmt: skip
+            rows,
+            success,
+        )
 
     return check
 

@@ -27,9 +27,14 @@ MB = 10**6
 
 def docker(*arguments, **options):
     done = subprocess.run(
-        ["docker", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
+        ["docker", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
         **options,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -79,9 +84,12 @@ def stack(image):
     port = free_port()
     # HOST and PORT are what other programs set, and no business of the stack's.
     environment = os.environ | {
-        "FORWARDPASS_PORT": str(port), "COMPOSE_PROJECT_NAME": "forwardpass-test",
-        "HOST": "0.0.0.0", "PORT": "1", "FORWARDPASS_HOST": "",  # noqa: S104
-    }  # fmt: skip
+        "FORWARDPASS_PORT": str(port),
+        "COMPOSE_PROJECT_NAME": "forwardpass-test",
+        "HOST": "0.0.0.0",  # noqa: S104 - inside a container
+        "PORT": "1",
+        "FORWARDPASS_HOST": "",
+    }
     docker("compose", "up", "--detach", "--no-build", env=environment)
     try:
         container = docker("compose", "ps", "--quiet", "forwardpass", env=environment)
@@ -165,10 +173,26 @@ def test_the_stack_has_no_rights_to_lose(stack):
 
 def test_compose_with_keys_guards_the_server_and_rolls_back(guarded):
     added = subprocess.run(
-        ["docker", "compose", "run", "--rm", "-T", "--no-deps", "forwardpass", "key", "operator",
-         "--scope", "admin"],
-        cwd=ROOT, env=guarded.environment, capture_output=True, text=True, timeout=600, check=True,
-    )  # fmt: skip
+        [
+            "docker",
+            "compose",
+            "run",
+            "--rm",
+            "-T",
+            "--no-deps",
+            "forwardpass",
+            "key",
+            "operator",
+            "--scope",
+            "admin",
+        ],
+        cwd=ROOT,
+        env=guarded.environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=True,
+    )
     key = re.search(r"shown only now: (\S+)", added.stderr)[1]
     file = guarded.keys / "keys.txt"
     file.write_text(added.stdout)
@@ -250,9 +274,11 @@ def test_it_serves_as_sagemaker_starts_it(run, digits):
     assert wait_for(f"http://127.0.0.1:{port}/ping", 120).content == b""
     lines = "\n".join(",".join(map(str, row)) for row in digits[0][:20].tolist())
     answer = requests.post(
-        f"http://127.0.0.1:{port}/invocations", data=lines,
-        headers={"Content-Type": "text/csv"}, timeout=120,
-    ).json()  # fmt: skip
+        f"http://127.0.0.1:{port}/invocations",
+        data=lines,
+        headers={"Content-Type": "text/csv"},
+        timeout=120,
+    ).json()
     assert np.mean(np.array(answer["predictions"]) == digits[1][:20]) > 0.9
 
 

@@ -26,11 +26,13 @@ def optimizers():
         "nesterov": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.8, nesterov=True),
         "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.05, alpha=0.9, eps=1e-8),
         "adam": lambda p: torch.optim.Adam(p, lr=0.05, betas=(0.8, 0.95), eps=1e-6),
-        "adamw": lambda p: torch.optim.AdamW(p, lr=0.05, betas=(0.8, 0.95), eps=1e-6,
-                                             weight_decay=0.1),
-        "nadam": lambda p: torch.optim.NAdam(p, lr=0.05, betas=(0.8, 0.95), eps=1e-6,
-                                             momentum_decay=0.01),
-    }  # fmt: skip
+        "adamw": lambda p: torch.optim.AdamW(
+            p, lr=0.05, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1
+        ),
+        "nadam": lambda p: torch.optim.NAdam(
+            p, lr=0.05, betas=(0.8, 0.95), eps=1e-6, momentum_decay=0.01
+        ),
+    }
     paths = {}
     for name, make in made.items():
         theta = start.clone().requires_grad_()
@@ -78,22 +80,30 @@ def losses():
         "huber": functional.huber_loss(logits, values, reduction="none", delta=0.7).mean(1),
         "poisson": functional.poisson_nll_loss(logits, counts, reduction="none").mean(1),
         "binary_cross_entropy": functional.binary_cross_entropy_with_logits(
-            logits, marks, reduction="none").mean(1),
+            logits, marks, reduction="none"
+        ).mean(1),
         "categorical_cross_entropy": functional.cross_entropy(logits, classes, reduction="none"),
-        "smoothed": functional.cross_entropy(logits, classes, reduction="none",
-                                             label_smoothing=0.1),
-    }  # fmt: skip
+        "smoothed": functional.cross_entropy(
+            logits, classes, reduction="none", label_smoothing=0.1
+        ),
+    }
     found = {}
     for name, row in rows.items():
-        for kind, mean in (("plain", row.mean()),
-                           ("weighted", (row * weights).sum() / weights.sum())):  # fmt: skip
+        for kind, mean in (
+            ("plain", row.mean()),
+            ("weighted", (row * weights).sum() / weights.sum()),
+        ):
             (gradient,) = torch.autograd.grad(mean, logits, retain_graph=True)
             found[f"{name} {kind}"] = {"value": mean.item(), "gradient": gradient.tolist()}
     return {
-        "logits": logits.tolist(), "values": values.tolist(), "counts": counts.tolist(),
-        "marks": marks.tolist(), "classes": classes.tolist(), "weights": weights.tolist(),
+        "logits": logits.tolist(),
+        "values": values.tolist(),
+        "counts": counts.tolist(),
+        "marks": marks.tolist(),
+        "classes": classes.tolist(),
+        "weights": weights.tolist(),
         "losses": found,
-    }  # fmt: skip
+    }
 
 
 def batch_norm():
@@ -111,12 +121,17 @@ def batch_norm():
     gradients = torch.autograd.grad((out * flow).sum(), [x, layer.weight, layer.bias])
     layer.eval()
     return {
-        "first": batches[0].tolist(), "second": batches[1].tolist(), "flow": flow.tolist(),
+        "first": batches[0].tolist(),
+        "second": batches[1].tolist(),
+        "flow": flow.tolist(),
         "out": out.tolist(),
-        "dx": gradients[0].tolist(), "dgamma": gradients[1].tolist(),
-        "dbeta": gradients[2].tolist(), "mean": layer.running_mean.tolist(),
-        "variance": layer.running_var.tolist(), "answer": layer(batches[0]).tolist(),
-    }  # fmt: skip
+        "dx": gradients[0].tolist(),
+        "dgamma": gradients[1].tolist(),
+        "dbeta": gradients[2].tolist(),
+        "mean": layer.running_mean.tolist(),
+        "variance": layer.running_var.tolist(),
+        "answer": layer(batches[0]).tolist(),
+    }
 
 
 def schedules():

@@ -20,16 +20,37 @@ COLUMNS = [
     {"name": "age", "type": "number", "missing": "impute", "minimum": 17, "maximum": 90},
     {"name": "hours/week", "type": "number", "missing": "refuse", "minimum": 1, "maximum": 99},
     {"name": "member", "type": "boolean", "missing": "impute"},
-    {"name": "work", "type": "category", "missing": "impute", "unseen": "unknown",
-     "categories": ["Private", "Self-employed", "State"]},
-    {"name": "grade", "type": "category", "missing": "refuse", "unseen": "refuse",
-     "categories": ["1", "2", "3"]},
-    {"name": "since", "type": "date", "missing": "impute",
-     "minimum": "2000-01-01", "maximum": "2024-12-31"},
-]  # fmt: skip
+    {
+        "name": "work",
+        "type": "category",
+        "missing": "impute",
+        "unseen": "unknown",
+        "categories": ["Private", "Self-employed", "State"],
+    },
+    {
+        "name": "grade",
+        "type": "category",
+        "missing": "refuse",
+        "unseen": "refuse",
+        "categories": ["1", "2", "3"],
+    },
+    {
+        "name": "since",
+        "type": "date",
+        "missing": "impute",
+        "minimum": "2000-01-01",
+        "maximum": "2024-12-31",
+    },
+]
 CLASSES = ["<=50K", ">50K"]
-RECORD = {"age": 39, "hours/week": 40.5, "member": True, "work": "Private", "grade": "2",
-          "since": "2012-06-01"}  # fmt: skip
+RECORD = {
+    "age": 39,
+    "hours/week": 40.5,
+    "member": True,
+    "work": "Private",
+    "grade": "2",
+    "since": "2012-06-01",
+}
 YEAR = 365.25 * 86400  # seconds
 MEANS = {"age": 40.0, "hours/week": 38.0, "member": 0.5, "since": 40 * YEAR}
 SCALES = {"age": 13.0, "hours/week": 12.0, "member": 0.5, "since": 7 * YEAR}
@@ -63,9 +84,10 @@ def mixed_graph(columns=COLUMNS):
 
     def constant(name, array):
         constants.append(
-            helper.make_tensor(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape,
-                               array.ravel())
-        )  # fmt: skip
+            helper.make_tensor(
+                name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape, array.ravel()
+            )
+        )
         return name
 
     for number, column in enumerate(columns):
@@ -75,12 +97,18 @@ def mixed_graph(columns=COLUMNS):
             inputs.append(helper.make_tensor_value_info(name, TensorProto.STRING, ["N", 1]))
             table = constant(f"table {unique}", np.eye(5, dtype=np.float32))
             nodes += [
-                helper.make_node("LabelEncoder", [name], [f"code {unique}"], domain="ai.onnx.ml",
-                                 keys_strings=[*column["categories"], ""],
-                                 values_int64s=[0, 1, 2, 4], default_int64=3),
+                helper.make_node(
+                    "LabelEncoder",
+                    [name],
+                    [f"code {unique}"],
+                    domain="ai.onnx.ml",
+                    keys_strings=[*column["categories"], ""],
+                    values_int64s=[0, 1, 2, 4],
+                    default_int64=3,
+                ),
                 helper.make_node("Gather", [table, f"code {unique}"], [f"wide {unique}"]),
                 helper.make_node("Squeeze", [f"wide {unique}", "one"], [part]),
-            ]  # fmt: skip
+            ]
             continue
         kind = np.float64 if column["type"] == "date" else np.float32
         onnx_kind = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
@@ -102,9 +130,15 @@ def mixed_graph(columns=COLUMNS):
         helper.make_node("MatMul", ["features of all", "weights"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
         helper.make_node("ArgMax", ["logits"], ["place"], axis=1, keepdims=0),
-        helper.make_node("LabelEncoder", ["place"], ["label"], domain="ai.onnx.ml",
-                         keys_int64s=[0, 1], values_strings=CLASSES),
-    ]  # fmt: skip
+        helper.make_node(
+            "LabelEncoder",
+            ["place"],
+            ["label"],
+            domain="ai.onnx.ml",
+            keys_int64s=[0, 1],
+            values_strings=CLASSES,
+        ),
+    ]
     outputs = [
         helper.make_tensor_value_info("label", TensorProto.STRING, ["N"]),
         helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", 2]),
@@ -159,28 +193,49 @@ def write_bundle(models: Path, *, graph=None, selftest=None, **changes) -> Path:
     graph = graph or mixed_graph()
     selftest = selftest or SelfTest(
         graph_inputs(records),
-        {"fp32": Expected({"label": label, "probabilities": probabilities},
-                          {"probabilities": np.full_like(probabilities, 1e-5)})},
-    )  # fmt: skip
+        {
+            "fp32": Expected(
+                {"label": label, "probabilities": probabilities},
+                {"probabilities": np.full_like(probabilities, 1e-5)},
+            )
+        },
+    )
     files = {"model.onnx": graph, "selftest.npz": selftest.to_bytes(), "reference.json": b"{}"}
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = {
-        "schema_version": 1, "name": "adults", "version": 1, "created": "2026-01-01T00:00:00Z",
-        "task": "binary", "inputs": COLUMNS, "classes": CLASSES, "threshold": 0.5,
-        "aim": "f1 of >50K", "parameters": WEIGHTS.size,
-        "example": RECORD, "intervals": {"accuracy": [0.8, 0.9]},
+        "schema_version": 1,
+        "name": "adults",
+        "version": 1,
+        "created": "2026-01-01T00:00:00Z",
+        "task": "binary",
+        "inputs": COLUMNS,
+        "classes": CLASSES,
+        "threshold": 0.5,
+        "aim": "f1 of >50K",
+        "parameters": WEIGHTS.size,
+        "example": RECORD,
+        "intervals": {"accuracy": [0.8, 0.9]},
         "metrics": {"validation": {"accuracy": 0.8}, "test": {"accuracy": 0.85}},
-        "variants": {"fp32": {
-            "file": "model.onnx", "sha256": sums.pop("model.onnx"), "size_bytes": len(graph),
-            "metrics": {"accuracy": 0.85}, "latency_us": {},
-            "parity": {"rows": 77, "max_abs": 0, "max_rel": 0, "label_agreement": 1},
-        }},
+        "variants": {
+            "fp32": {
+                "file": "model.onnx",
+                "sha256": sums.pop("model.onnx"),
+                "size_bytes": len(graph),
+                "metrics": {"accuracy": 0.85},
+                "latency_us": {},
+                "parity": {"rows": 77, "max_abs": 0, "max_rel": 0, "label_agreement": 1},
+            }
+        },
         "files": sums,
-        "data": {"source": "adults.csv", "fingerprint": "0", "target": ["income"],
-                 "rows": {"train": 411}},
+        "data": {
+            "source": "adults.csv",
+            "fingerprint": "0",
+            "target": ["income"],
+            "rows": {"train": 411},
+        },
         "training": {"config": {}, "epochs_run": 9, "best_epoch": 5, "seconds": 2.5},
         "libraries": {},
-    }  # fmt: skip
+    }
     folder = models / "adults" / "1"
     folder.mkdir(parents=True)
     for name, content in files.items():

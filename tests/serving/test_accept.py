@@ -72,8 +72,10 @@ def metrics(connection):
     """Values by metric and labels, asked for over a connection that stays."""
     connection.request("GET", "/metrics")
     lines = connection.getresponse().read().decode().splitlines()
-    return {name: float(value) for name, value in (
-        line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}  # fmt: skip
+    return {
+        name: float(value)
+        for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    }
 
 
 def open_connections(connection):
@@ -375,9 +377,19 @@ def test_acceptor_full_waits_without_spinning_and_goes_on(one_worker):
 # accept(2): what the system is short of, and errors of a connection that is already gone.
 SHORT_OF = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]
 GONE = [
-    "ECONNABORTED", "ECONNRESET", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET",
-    "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH", "ETIMEDOUT", "EINTR",
-]  # fmt: skip
+    "ECONNABORTED",
+    "ECONNRESET",
+    "EPROTO",
+    "ENETDOWN",
+    "ENOPROTOOPT",
+    "EHOSTDOWN",
+    "ENONET",
+    "EHOSTUNREACH",
+    "EOPNOTSUPP",
+    "ENETUNREACH",
+    "ETIMEDOUT",
+    "EINTR",
+]
 
 
 class Failing:
@@ -400,8 +412,11 @@ def test_acceptor_error_is_survived_counted_and_logged_once(name, one_worker, ca
     server.raw = Failing(server.raw, name, 3)
     worker.connect(server)
     wait_for(lambda: worker.served)
-    counted = {labels: numbers for family, labels, numbers in Table.here().own.listed()
-               if family == "forwardpass_accept_errors"}  # fmt: skip
+    counted = {
+        labels: numbers
+        for family, labels, numbers in Table.here().own.listed()
+        if family == "forwardpass_accept_errors"
+    }
     assert counted[(errno.errorcode[getattr(errno, name)],)] == [3.0]  # 95 has two names
     logged = [r for r in caplog.records if "could not be accepted" in r.getMessage()]
     assert len(logged) == (name not in GONE)  # which is no fault of the server's

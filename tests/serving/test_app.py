@@ -49,10 +49,22 @@ def test_a_model_is_chosen_by_name(zoo):
 
 
 BAD_QUERIES = [
-    "?modle=digits", "?model=digits&versoin=1", "?model=a&model=b", "?version=1&version=1",
-    "?model=", "?version=", "?version", "?model=digits&version=", "?version=0", "?version=01",
-    "?version=-1", "?version=1.0", "?version=one", "?version=%D9%A1", "?version=1234567890",
-]  # fmt: skip
+    "?modle=digits",
+    "?model=digits&versoin=1",
+    "?model=a&model=b",
+    "?version=1&version=1",
+    "?model=",
+    "?version=",
+    "?version",
+    "?model=digits&version=",
+    "?version=0",
+    "?version=01",
+    "?version=-1",
+    "?version=1.0",
+    "?version=one",
+    "?version=%D9%A1",
+    "?version=1234567890",
+]
 
 
 @pytest.mark.parametrize("path", ["/predict", "/invocations"])
@@ -200,29 +212,55 @@ MALFORMED = [  # body, status, what the message says, what the details say
     (f"[[{ROW}]]", 422, "expected an object", {}),
     ("{}", 422, 'the key "instances"', {}),
     ('{"inputs":[[1]]}', 422, 'and no other; got the text "inputs"', {"key": "inputs"}),
-    (GOOD[:-1] + ',"parameters":' + "[" * 3000 + "]" * 1000 + "}", 422,
-     'expected "parameters" to be a short value; got one nested too deep', {"key": "parameters"}),
-    (GOOD[:-1] + ',"parameters":"' + "x" * 5000 + '"}', 422,
-     'expected "parameters" in less than 4096 characters; got more', {"key": "parameters"}),
+    (
+        GOOD[:-1] + ',"parameters":' + "[" * 3000 + "]" * 1000 + "}",
+        422,
+        'expected "parameters" to be a short value; got one nested too deep',
+        {"key": "parameters"},
+    ),
+    (
+        GOOD[:-1] + ',"parameters":"' + "x" * 5000 + '"}',
+        422,
+        'expected "parameters" in less than 4096 characters; got more',
+        {"key": "parameters"},
+    ),
     (GOOD[:-1] + ',"extra":1}', 422, 'got the text "extra"', {"key": "extra"}),
-    (GOOD[:-1] + "," + GOOD[1:], 422, 'every key once; got the text "instances" twice',
-     {"key": "instances"}),
+    (
+        GOOD[:-1] + "," + GOOD[1:],
+        422,
+        'every key once; got the text "instances" twice',
+        {"key": "instances"},
+    ),
     ('{"instances":null}', 422, "a list of instances; got null", {}),
     ('{"instances":{"a":1}}', 422, "a list of instances; got an object", {}),
     ('{"instances":"[[1]]"}', 422, 'got the text "[[1]]"', {}),
-    (f'{{"instances":[{ROW}]}}', 422, "instance 0 to be an object of named values or "
-     "a list of 64 numbers; got the number 0",
-     {"instance": 0}),
-    (f'{{"instances":[[{ROW}],null]}}', 422, "instance 1 to be an object of named values or "
-     "a list of 64 numbers; got null",
-     {"instance": 1}),
+    (
+        f'{{"instances":[{ROW}]}}',
+        422,
+        "instance 0 to be an object of named values or a list of 64 numbers; got the number 0",
+        {"instance": 0},
+    ),
+    (
+        f'{{"instances":[[{ROW}],null]}}',
+        422,
+        "instance 1 to be an object of named values or a list of 64 numbers; got null",
+        {"instance": 1},
+    ),
     (f'{{"instances":[[[{ROW}]]]}}', 422, "field 'pixel_0_0' (position 0); got a list", {}),
     ('{"instances":[[]]}', 422, "expected 64 numbers in instance 0, one per feature; got 0", {}),
-    (f'{{"instances":[[{ROW}],[{ROW},0]]}}', 422, "instance 1, one per feature; got 65",
-     {"instance": 1, "expected": 64, "got": 65}),
+    (
+        f'{{"instances":[[{ROW}],[{ROW},0]]}}',
+        422,
+        "instance 1, one per feature; got 65",
+        {"instance": 1, "expected": 64, "got": 65},
+    ),
     (f'{{"instances":[[{ROW}],[1,2]]}}', 422, "instance 1, one per feature; got 2", {}),
-    (row(_9='"7"'), 422, "instance 0, field 'pixel_1_1' (position 9); got the text \"7\"",
-     {"instance": 0, "field": "pixel_1_1", "position": 9}),
+    (
+        row(_9='"7"'),
+        422,
+        "instance 0, field 'pixel_1_1' (position 9); got the text \"7\"",
+        {"instance": 0, "field": "pixel_1_1", "position": 9},
+    ),
     (row(_0="null"), 422, "field 'pixel_0_0' (position 0); got null", {}),
     (row(_63="true"), 422, "field 'pixel_7_7' (position 63); got true", {}),
     (row(_1="[1]"), 422, "field 'pixel_0_1' (position 1); got a list", {}),
@@ -233,11 +271,15 @@ MALFORMED = [  # body, status, what the message says, what the details say
     (row(_2="1e400"), 422, "got a number that float32 cannot hold", {}),
     (row(_2="-1e39"), 422, "got a number that float32 cannot hold", {}),
     (row(_2="9" * 5000), 422, "got a number that float32 cannot hold", {}),
-    ('{"instances":[{"pixel_0_0":0}]}', 422, "field 'pixel_0_1'; got no such key, and the model "
-     "fills no gap here", {"instance": 0, "field": "pixel_0_1"}),
+    (
+        '{"instances":[{"pixel_0_0":0}]}',
+        422,
+        "field 'pixel_0_1'; got no such key, and the model fills no gap here",
+        {"instance": 0, "field": "pixel_0_1"},
+    ),
     ('{"instances":[{"pixel_00":0}]}', 422, 'got "pixel_00"; did you mean "pixel_', {}),
-    (row(_2='"' + "x" * 5000 + '"'), 422, "xxx\"...", {}),
-]  # fmt: skip
+    (row(_2='"' + "x" * 5000 + '"'), 422, 'xxx"...', {}),
+]
 
 
 def name_of(case):

@@ -12,15 +12,22 @@ from serving.settings import Settings
 
 def test_settings_of_proofs_reach_their_limits():
     settings = Settings(
-        max_manifest_bytes=1001, max_selftest_bytes=1002, max_graph_bytes=1003, allow_loops=True,
-        run_seconds=4, proof_seconds=5, max_proof_memory=1006, max_batch_rows=1007,
-    )  # fmt: skip
+        max_manifest_bytes=1001,
+        max_selftest_bytes=1002,
+        max_graph_bytes=1003,
+        allow_loops=True,
+        run_seconds=4,
+        proof_seconds=5,
+        max_proof_memory=1006,
+        max_batch_rows=1007,
+    )
     assert _proof_limits(settings) == ProofLimits(
-        BundleLimits(
-            manifest_bytes=1001, selftest_bytes=1002, graph_bytes=1003, allow_loops=True
-        ),
-        largest_batch=1007, run_seconds=4, proof_seconds=5, memory_bytes=1006,
-    )  # fmt: skip
+        BundleLimits(manifest_bytes=1001, selftest_bytes=1002, graph_bytes=1003, allow_loops=True),
+        largest_batch=1007,
+        run_seconds=4,
+        proof_seconds=5,
+        memory_bytes=1006,
+    )
     assert _proof_limits(Settings(max_batch_rows=3)).largest_batch == 256  # not fewer than timed
 
 

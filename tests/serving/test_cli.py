@@ -198,10 +198,14 @@ def started(monkeypatch):
 
 
 def test_serve_tells_the_defaults_that_are_its_own():
-    told = {command: " ".join(serving(command, "--help").stdout.split())
-            for command in ("run", "serve")}  # fmt: skip
-    own = {"host": ("127.0.0.1", "0.0.0.0"), "port": ("8000", "8080"),  # noqa: S104
-           "models": ("models", "/opt/ml/model")}  # fmt: skip
+    told = {
+        command: " ".join(serving(command, "--help").stdout.split()) for command in ("run", "serve")
+    }
+    own = {
+        "host": ("127.0.0.1", "0.0.0.0"),  # noqa: S104 - not bound here
+        "port": ("8000", "8080"),
+        "models": ("models", "/opt/ml/model"),
+    }
     for name, (run, serve) in own.items():
         twin = f"[env: FORWARDPASS_{name.upper()}]"
         assert f"[default: {run}] {twin}" in told["run"]
@@ -211,8 +215,11 @@ def test_serve_tells_the_defaults_that_are_its_own():
     assert told["serve"].count("[env: ") == len(Settings.model_fields) - len(own)
 
 
-IMAGE = {"FORWARDPASS_HOST": "0.0.0.0", "FORWARDPASS_PORT": "8000",  # noqa: S104
-         "FORWARDPASS_MODELS": "/models"}  # fmt: skip
+IMAGE = {
+    "FORWARDPASS_HOST": "0.0.0.0",  # noqa: S104 - not bound here
+    "FORWARDPASS_PORT": "8000",
+    "FORWARDPASS_MODELS": "/models",
+}
 
 
 def test_serve_is_what_sagemaker_expects_whatever_the_image_says(started):
@@ -276,8 +283,9 @@ def test_a_server_lives_on_with_a_bad_file_of_keys_and_takes_up_a_good_one(
 
     def status():
         try:
-            return requests.get(f"{server.url}/models", headers={"X-API-Key": key}, timeout=120
-                                ).status_code  # fmt: skip
+            return requests.get(
+                f"{server.url}/models", headers={"X-API-Key": key}, timeout=120
+            ).status_code
         except requests.ConnectionError:  # of the worker that was killed
             return 0
 

@@ -52,11 +52,15 @@ def test_any_other_is_refused_with_what_to_do(uri, monkeypatch):
 @pytest.mark.parametrize(
     "variables",
     [
-        {"HTTP_PORT": "0"}, {"HTTP_PORT": "web"}, {"HEALTH_ROUTE": "health"},
-        {"PREDICT_ROUTE": "/a/<name>"}, {"PREDICT_ROUTE": "/a?b"}, {"PREDICT_ROUTE": "/a\nb"},
+        {"HTTP_PORT": "0"},
+        {"HTTP_PORT": "web"},
+        {"HEALTH_ROUTE": "health"},
+        {"PREDICT_ROUTE": "/a/<name>"},
+        {"PREDICT_ROUTE": "/a?b"},
+        {"PREDICT_ROUTE": "/a\nb"},
         {"PREDICT_ROUTE": "/" + "a" * 512},
     ],
-)  # fmt: skip
+)
 def test_what_is_no_port_or_path_is_refused(variables, monkeypatch):
     with pytest.raises(ValidationError):
         vertex(monkeypatch, **variables)

@@ -22,7 +22,7 @@ def request(body=GOOD, *, head=b"", line=b"POST /predict HTTP/1.1", length=None)
     return (
         line + b"\r\nHost: x\r\nContent-Type: application/json\r\n"
         b"Content-Length: %d\r\n%s\r\n" % (length, head) + body
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture

@@ -55,10 +55,18 @@ V1 = {"cpu,cpuacct": ("cgroup", "cpu,cpuacct", "/"), "memory": ("cgroup", "memor
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("max 100000", 4), ("200000 100000", 2), ("150000 100000", 1), ("50000 100000", 1),
-        ("100000 50000", 2), ("900000 100000", 4), ("?", 4), ("", 4), ("1 0", 4), ("x y", 4),
+        ("max 100000", 4),
+        ("200000 100000", 2),
+        ("150000 100000", 1),
+        ("50000 100000", 1),
+        ("100000 50000", 2),
+        ("900000 100000", 4),
+        ("?", 4),
+        ("", 4),
+        ("1 0", 4),
+        ("x y", 4),
     ],
-)  # fmt: skip
+)
 def test_usable_cores_quota_of_version_2(text, expected, cores):
     assert cores(["0::/"], V2, {"": quota_v2(text)}) == expected
 
@@ -110,7 +118,9 @@ def test_usable_cores_without_control_groups_is_the_affinity(cores, tmp_path):
 @pytest.mark.usefixtures("processes")
 def test_usable_cores_no_more_than_this_process_may_use():
     assert 1 <= usable_cores() <= os.cpu_count()
-    pinned = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); " \
-        "from serving.settings import usable_cores; print(usable_cores())"  # fmt: skip
+    pinned = (
+        "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); "
+        "from serving.settings import usable_cores; print(usable_cores())"
+    )
     done = subprocess.run([sys.executable, "-c", pinned], capture_output=True, check=True)
     assert done.stdout == b"1\n"

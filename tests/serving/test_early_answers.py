@@ -100,7 +100,7 @@ MALFORMED = {
     b"POST /predict HTTP/1.1\r\nHost: x\r\nExpect: x\r\nContent-Length: 9000000\r\n\r\n": 417,
     b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
     b"Content-Type: application/json\r\n\r\nnot a size\r\n": 400,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("head", "status"), MALFORMED.items(), ids=lambda part: repr(part)[:50])
@@ -123,10 +123,22 @@ def test_early_answer_reaches_curl(size, options, guarded, processes, tmp_path):
     body.write_bytes(bytes(size * 10**6))
     for status, sent in ((401, []), (503, ["-H", f"X-API-Key: {key}"])):
         done = processes.run(
-            [shutil.which("curl"), "-sS", "-o", "/dev/null", "-w", "%{http_code}", *options, *sent,
-             "-H", "Content-Type: application/json", "--data-binary", f"@{body}",
-             f"{server.url}/predict"]
-        )  # fmt: skip
+            [
+                shutil.which("curl"),
+                "-sS",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                *options,
+                *sent,
+                "-H",
+                "Content-Type: application/json",
+                "--data-binary",
+                f"@{body}",
+                f"{server.url}/predict",
+            ]
+        )
         assert (done.returncode, done.stdout) == (0, str(status)), done.stderr
 
 
@@ -168,8 +180,10 @@ REFUSED_BY_HEAD = {
     "an unknown encoding": (head(media=b"application/json\r\nContent-Encoding: br"), 415),
     "a time that is none": (head(media=b"application/json\r\nX-Request-Timeout: x"), 400),
     "chunks of a wrong type": (
-        head(media=b"text/html", framing=b"Transfer-Encoding: chunked"), 415),
-}  # fmt: skip
+        head(media=b"text/html", framing=b"Transfer-Encoding: chunked"),
+        415,
+    ),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED_BY_HEAD)

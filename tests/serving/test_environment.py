@@ -43,10 +43,16 @@ def test_service_link_is_recognised(name):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("FORWARDPASS_PORT", "8000"), ("FORWARDPASS_PORT", "tcp"), ("AIP_HTTP_PORT", "8080"),
-     ("FORWARDPASS_HOST", "10.0.0.1"), ("FORWARDPASS_REPORT", "tcp://10.0.0.1:1"),
-     ("OTHER_SERVICE_HOST", "10.0.0.1"), ("FORWARDPASS_MODELS", "tcp://a")],
-)  # fmt: skip
+    [
+        ("FORWARDPASS_PORT", "8000"),
+        ("FORWARDPASS_PORT", "tcp"),
+        ("AIP_HTTP_PORT", "8080"),
+        ("FORWARDPASS_HOST", "10.0.0.1"),
+        ("FORWARDPASS_REPORT", "tcp://10.0.0.1:1"),
+        ("OTHER_SERVICE_HOST", "10.0.0.1"),
+        ("FORWARDPASS_MODELS", "tcp://a"),
+    ],
+)
 def test_setting_is_no_service_link(name, value):
     assert not is_service_link(name, value)
     assert service_links({name: value}) == []
@@ -98,13 +104,30 @@ def free_port():
 
 
 BLANK = dict.fromkeys(
-    ["FORWARDPASS_HOST", "FORWARDPASS_STATE", "FORWARDPASS_KEYS", "FORWARDPASS_TIMEOUT",
-     "FORWARDPASS_TLS_CERT", "FORWARDPASS_UNKNOWN", "AIP_HTTP_PORT", "AIP_STORAGE_URI", "PORT",
-     "WEB_CONCURRENCY", "GUNICORN_CMD_ARGS", "GUNICORN_PID", "LISTEN_FDS", "LISTEN_PID",
-     "NOTIFY_SOCKET", "MALLOC_ARENA_MAX", "ORT_DISABLE_TELEMETRY", "SCRIPT_NAME",
-     "FORWARDED_ALLOW_IPS", "GEVENT_LOOP"],
+    [
+        "FORWARDPASS_HOST",
+        "FORWARDPASS_STATE",
+        "FORWARDPASS_KEYS",
+        "FORWARDPASS_TIMEOUT",
+        "FORWARDPASS_TLS_CERT",
+        "FORWARDPASS_UNKNOWN",
+        "AIP_HTTP_PORT",
+        "AIP_STORAGE_URI",
+        "PORT",
+        "WEB_CONCURRENCY",
+        "GUNICORN_CMD_ARGS",
+        "GUNICORN_PID",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "NOTIFY_SOCKET",
+        "MALLOC_ARENA_MAX",
+        "ORT_DISABLE_TELEMETRY",
+        "SCRIPT_NAME",
+        "FORWARDED_ALLOW_IPS",
+        "GEVENT_LOOP",
+    ],
     "",
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("blank", ["", " "])

@@ -217,7 +217,8 @@ PROMISES = {
     ),
     "NotJsonError": Promise(400, "not_json", asking(data=b"{"), {"line", "column"}),
     "MalformedBodyError": Promise(
-        400, "malformed_body",
+        400,
+        "malformed_body",
         asking(data=gzip.compress(GOOD)[:-9], headers=ADMIN | {"Content-Encoding": "gzip"}),
     ),
     "InvalidQueryError": Promise(400, "invalid_query", asking("/predict?modle=digits")),
@@ -232,14 +233,19 @@ PROMISES = {
         404, "model_not_found", asking("/predict?model=letters"), {"models"}
     ),
     "UnauthorizedError": Promise(
-        401, "unauthorized", asking(headers={}),
+        401,
+        "unauthorized",
+        asking(headers={}),
         headers={"WWW-Authenticate": 'Bearer realm="forwardpass"'},
     ),
     "ForbiddenError": Promise(
         403, "forbidden", asking(ADMINISTER + "unload", b"", READER), path=ADMINISTER + "unload"
     ),
     "AdministrationOffError": Promise(
-        403, "administration_off", administer("unload"), settings={"keys": None},
+        403,
+        "administration_off",
+        administer("unload"),
+        settings={"keys": None},
         path=ADMINISTER + "unload",
     ),
     "BodyTooLargeError": Promise(
@@ -249,12 +255,16 @@ PROMISES = {
         415, "unsupported_media_type", asking(headers=ADMIN | {"Content-Type": "image/png"})
     ),
     "InvalidInstancesError": Promise(
-        422, "invalid_instances", asking(data=b'{"instances": [[0, 1]]}'),
+        422,
+        "invalid_instances",
+        asking(data=b'{"instances": [[0, 1]]}'),
         {"instance", "expected", "got"},
     ),
     "NotFiniteAnswerError": Promise(
-        422, "answer_not_finite",
-        asking(data=json.dumps({"instances": [[0] * 64, [3e38] * 64]})), {"instance"},
+        422,
+        "answer_not_finite",
+        asking(data=json.dumps({"instances": [[0] * 64, [3e38] * 64]})),
+        {"instance"},
     ),
     "OverloadedError": Promise(
         503, "overloaded", crowd, headers={"Retry-After": "1"}, settings={"queue_rows": 1}
@@ -263,8 +273,11 @@ PROMISES = {
         504, "deadline_exceeded", asking(headers=ADMIN | {"X-Request-Timeout": "0.000001"})
     ),
     "RunTooLongError": Promise(
-        504, "run_too_long", asking(data=json.dumps({"instances": [[1e15] + [0] * 63]})),
-        prepare=loop_for_ever, settings={"allow_loops": True, "run_seconds": 0.2},
+        504,
+        "run_too_long",
+        asking(data=json.dumps({"instances": [[1e15] + [0] * 63]})),
+        prepare=loop_for_ever,
+        settings={"allow_loops": True, "run_seconds": 0.2},
     ),
     "ClientGoneError": Promise(499, "client_gone", hang_up),
     "NotReadyError": Promise(
@@ -274,26 +287,35 @@ PROMISES = {
         400, "invalid_options", administer("unload", b'{"force": true}'), path=ADMINISTER + "unload"
     ),
     "UnsupportedExtensionError": Promise(
-        400, "unsupported_extension", asking("/v2/logging", b'{"log_verbose_level": 3}'),
+        400,
+        "unsupported_extension",
+        asking("/v2/logging", b'{"log_verbose_level": 3}'),
         path="/v2/logging",
     ),
     "NoEarlierVersionError": Promise(
-        409, "no_earlier_version", administer("rollback"), {"model", "versions"},
+        409,
+        "no_earlier_version",
+        administer("rollback"),
+        {"model", "versions"},
         path=ADMINISTER + "rollback",
     ),
     "VersionRefusedError": Promise(
-        409, "version_refused", load_a_damaged_version, {"model", "version"},
+        409,
+        "version_refused",
+        load_a_damaged_version,
+        {"model", "version"},
         path=ADMINISTER + "load",
     ),
     "RequestTimeoutError": Promise(408, "request_timeout", send_half_a_body),
-    "StateNotKeptError": Promise(
-        409, "state_not_kept", keep_no_state, path=ADMINISTER + "unload"
-    ),
+    "StateNotKeptError": Promise(409, "state_not_kept", keep_no_state, path=ADMINISTER + "unload"),
     "NoAgreementError": Promise(
-        503, "no_agreement", wait_for_a_worker_that_hangs, headers={"Retry-After": "10"},
+        503,
+        "no_agreement",
+        wait_for_a_worker_that_hangs,
+        headers={"Retry-After": "10"},
         path=ADMINISTER + "unload",
     ),
-}  # fmt: skip
+}
 
 
 def promised():

@@ -129,9 +129,10 @@ def test_binary_tensors_and_times_are_read_from_headers_alike(fast, view):
                 "path": "/v2/models/digits/infer",
                 "content_type": "application/octet-stream",
                 "headers": {
-                    "Inference-Header-Content-Length": json_bytes, "X-Request-Timeout": timeout
+                    "Inference-Header-Content-Length": json_bytes,
+                    "X-Request-Timeout": timeout,
                 },
-            }  # fmt: skip
+            }
             body = head.encode() + bytes(256)
             assert ask(fast, body, **options) == ask(view, body, **options)
 

@@ -10,13 +10,20 @@ BODY = {"error": "expected a, got b", "code": "c", "details": {"d": 1}}
 @pytest.mark.parametrize(
     ("path", "form"),
     [
-        ("/predict", OWN), ("/invocations", OWN), ("/v2x", OWN), ("/v2/repository/index", OWN),
-        ("/v1", OWN), ("/", OWN),
-        ("/v2", OPEN_INFERENCE), ("/v2/", OPEN_INFERENCE), ("/v2/models/a/infer", OPEN_INFERENCE),
+        ("/predict", OWN),
+        ("/invocations", OWN),
+        ("/v2x", OWN),
+        ("/v2/repository/index", OWN),
+        ("/v1", OWN),
+        ("/", OWN),
+        ("/v2", OPEN_INFERENCE),
+        ("/v2/", OPEN_INFERENCE),
+        ("/v2/models/a/infer", OPEN_INFERENCE),
         ("/v2/no/such", OPEN_INFERENCE),
-        ("/v1/models/a:predict", TENSORFLOW), ("/v1/no", TENSORFLOW),
+        ("/v1/models/a:predict", TENSORFLOW),
+        ("/v1/no", TENSORFLOW),
     ],
-)  # fmt: skip
+)
 def test_a_path_tells_its_form(path, form):
     assert form_of(path) is form
 

@@ -28,8 +28,11 @@ def arbiter(script, *, limit="", files=gunicorn_conf.FILES):
     script = START.format(files=files) + script
     done = subprocess.run(
         ["/bin/sh", "-c", f'{limit} exec "$@"', "sh", sys.executable, "-c", script],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
@@ -61,9 +64,13 @@ def test_numpy_multiplies_in_a_worker_as_it_does_before_the_fork():
 
 @pytest.mark.parametrize(
     ("soft", "hard", "bound", "allowed"),
-    [(256, 4000, 65_536, 4000), (256, 4000, 1000, 1000), (256, 256, 65_536, 256),
-     (2000, 4000, 1000, 2000)],
-)  # fmt: skip
+    [
+        (256, 4000, 65_536, 4000),
+        (256, 4000, 1000, 1000),
+        (256, 256, 65_536, 256),
+        (2000, 4000, 1000, 2000),
+    ],
+)
 def test_as_many_files_may_be_open_as_the_system_grants(soft, hard, bound, allowed):
     found = arbiter(
         "import resource; print(*resource.getrlimit(resource.RLIMIT_NOFILE))",

@@ -54,7 +54,9 @@ ODD = {
     "a leading space": (b" " + post(*HEADERS), 400),
     "bare LF after every line": (post(*HEADERS, end=b"\n"), 400),
     "bare LF after the request line": (
-        b"POST /predict HTTP/1.1\n" + b"\r\n".join([*HEADERS, b"", b""]), 400),
+        b"POST /predict HTTP/1.1\n" + b"\r\n".join([*HEADERS, b"", b""]),
+        400,
+    ),
     "bare LF after a header": (more(b"X-A: 1\nX-B: 2"), 400),
     "bare LF in the last header": (more(b"X-A: 1\n"), 400),
     "bare LF as the empty line": (b"\r\n".join([b"POST /predict HTTP/1.1", *HEADERS, b"\n"]), 400),
@@ -70,8 +72,14 @@ ODD = {
     "DEL in a value": (more(b"X-A: 1\x7f"), 400),
     "an upgrade to WebSocket": (more(b"Connection: Upgrade", b"Upgrade: websocket"), 200),
     "an upgrade to WebSocket of a request that Flask answers": (
-        post(*HEADERS, b"Connection: Upgrade", b"Upgrade: websocket",
-             line=b"POST /predict?model=digits HTTP/1.1"), 200),
+        post(
+            *HEADERS,
+            b"Connection: Upgrade",
+            b"Upgrade: websocket",
+            line=b"POST /predict?model=digits HTTP/1.1",
+        ),
+        200,
+    ),
     "a continued line": (more(b"X-A: 1", b" 2"), 400),
     "a line continued by a tab": (more(b"X-A: 1", b"\t2"), 400),
     "a continued length": (length(LENGTH, b" 0"), 400),
@@ -149,8 +157,7 @@ ODD = {
     "an empty coding": (length(b"Transfer-Encoding:"), 501),
     "a coding in quotes": (length(b'Transfer-Encoding: "chunked"'), 501),
     "a coding behind a vertical tab": (length(b"Transfer-Encoding: \x0bchunked"), 400),
-    "chunks in HTTP/1.0": (
-        version(b" HTTP/1.0", HOST, TYPE, b"Transfer-Encoding: chunked"), 400),
+    "chunks in HTTP/1.0": (version(b" HTTP/1.0", HOST, TYPE, b"Transfer-Encoding: chunked"), 400),
     "an unknown expectation": (more(b"Expect: 200-ok"), 417),
     "two expectations": (more(b"Expect: 100-continue, x"), 417),
     "an expectation of any case": (more(b"Expect: 100-CONTINUE"), 200),
@@ -173,8 +180,14 @@ ODD = {
     "DEL in the target": (target(b"/predict\x7f"), 400),
     "a query of odd signs": (target(b"/predict?{}|"), 400),
     "an unfinished bracket": (target(b"http://[x/predict"), 400),
-    "an upgrade": (more(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c",
-                        b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA"), 200),
+    "an upgrade": (
+        more(
+            b"Connection: Upgrade, HTTP2-Settings",
+            b"Upgrade: h2c",
+            b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA",
+        ),
+        200,
+    ),
     "a request line of 8191 bytes": (target(b"/" + b"x" * (8191 - len("POST / HTTP/1.1"))), 414),
     "a request line of 4094 bytes": (target(b"/" + b"x" * (4094 - len("POST / HTTP/1.1"))), 404),
     "a request line of 4095 bytes": (target(b"/" + b"x" * (4095 - len("POST / HTTP/1.1"))), 414),
@@ -183,7 +196,7 @@ ODD = {
     "a header of 9000 spaces": (more(b"X-A: " + b" " * 9000 + b"1"), 431),
     "100 headers": (more(*(b"X-%d: 1" % n for n in range(97))), 200),
     "101 headers": (more(*(b"X-%d: 1" % n for n in range(98))), 431),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,28 @@ from serving.repository import Repository
 from serving.runtime import GraphError
 
 # Seconds of a small, a middling and a heavy network by rows, as measured on a desk.
-SMALL = {1: 12e-6, 2: 13e-6, 4: 15e-6, 8: 20e-6, 16: 30e-6, 32: 52e-6, 64: 95e-6, 128: 190e-6,
-         256: 380e-6}  # fmt: skip
-HEAVY = {1: 8.3e-4, 2: 9e-4, 4: 1e-3, 8: 1.1e-3, 16: 1.7e-3, 32: 2.8e-3, 64: 5e-3, 128: 1e-2 + 1e-6,
-         256: 2.4e-2}  # fmt: skip
+SMALL = {
+    1: 12e-6,
+    2: 13e-6,
+    4: 15e-6,
+    8: 20e-6,
+    16: 30e-6,
+    32: 52e-6,
+    64: 95e-6,
+    128: 190e-6,
+    256: 380e-6,
+}
+HEAVY = {
+    1: 8.3e-4,
+    2: 9e-4,
+    4: 1e-3,
+    8: 1.1e-3,
+    16: 1.7e-3,
+    32: 2.8e-3,
+    64: 5e-3,
+    128: 1e-2 + 1e-6,
+    256: 2.4e-2,
+}
 
 
 def test_a_batch_grows_as_long_as_a_row_gets_cheaper():

@@ -127,18 +127,46 @@ def test_the_fast_path_and_flask_give_a_path_the_same_answer(target, both):
 
 
 parts = st.sampled_from(
-    ["/", ":", "v1", "v2", "models", "digits", "versions", "1", "infer", "predict", "invocations",
-     ";", "..", ".", " ", "\n", "\r", "\0", "\xc3\xa4", "\xff", "\x85", "%", "é", "x"]
-)  # fmt: skip
+    [
+        "/",
+        ":",
+        "v1",
+        "v2",
+        "models",
+        "digits",
+        "versions",
+        "1",
+        "infer",
+        "predict",
+        "invocations",
+        ";",
+        "..",
+        ".",
+        " ",
+        "\n",
+        "\r",
+        "\0",
+        "\xc3\xa4",
+        "\xff",
+        "\x85",
+        "%",
+        "é",
+        "x",
+    ]
+)
 
 
 @examples(300)
-@given(st.one_of(
-    st.lists(parts, max_size=12).map("".join),
-    st.tuples(st.sampled_from(["/v2/models/", "/v1/models/"]), st.lists(parts, max_size=3),
-              st.sampled_from(["/infer", ":predict", "/versions/1/infer", "/versions/1:predict"])
-              ).map(lambda found: found[0] + "".join(found[1]) + found[2]),
-))  # fmt: skip
+@given(
+    st.one_of(
+        st.lists(parts, max_size=12).map("".join),
+        st.tuples(
+            st.sampled_from(["/v2/models/", "/v1/models/"]),
+            st.lists(parts, max_size=3),
+            st.sampled_from(["/infer", ":predict", "/versions/1/infer", "/versions/1:predict"]),
+        ).map(lambda found: found[0] + "".join(found[1]) + found[2]),
+    )
+)
 def test_any_path_is_answered_alike(both, path):
     path = "/" + path.lstrip("/")
     fast, view = (ask(wsgi, path, body_of(path)) for wsgi in both)

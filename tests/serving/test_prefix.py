@@ -63,7 +63,9 @@ def test_a_script_name_may_end_with_a_slash_which_counts_once(live):
 
 def test_the_script_name_alone_is_the_index(live):
     answer = requests.get(
-        f"{live.url}/api", headers={"SCRIPT_NAME": "/api"}, allow_redirects=False,
+        f"{live.url}/api",
+        headers={"SCRIPT_NAME": "/api"},
+        allow_redirects=False,
         timeout=HANG_SECONDS,
-    )  # fmt: skip
+    )
     assert (answer.status_code, answer.json()["predict"]) == (200, "/api/predict")

@@ -265,9 +265,13 @@ def test_a_table_of_mixed_columns_reproduces_here(adults):
     proof = prove(Bundle.open(adults / "adults" / "1"), "fp32")
     assert proof.reason == ""
     assert proof.session.inputs == {
-        "age": "float32", "hours/week": "float32", "member": "float32", "work": "str",
-        "grade": "str", "since": "float64",
-    }  # fmt: skip
+        "age": "float32",
+        "hours/week": "float32",
+        "member": "float32",
+        "work": "str",
+        "grade": "str",
+        "since": "float64",
+    }
 
 
 def mixed_reason(folder, mixed, **parts):

@@ -44,9 +44,14 @@ def test_a_version_in_the_query_is_heeded_on_the_wire(live):
 
 
 MALFORMED = [
-    (b"", 400), (b"{", 400), (b"\xff", 400), (b"[" * 50_000, 422), (b'{"instances":1}', 422),
-    (b'{"instances":[[1],[2,3]]}', 422), (b'{"instances":[[NaN]]}', 422),
-]  # fmt: skip
+    (b"", 400),
+    (b"{", 400),
+    (b"\xff", 400),
+    (b"[" * 50_000, 422),
+    (b'{"instances":1}', 422),
+    (b'{"instances":[[1],[2,3]]}', 422),
+    (b'{"instances":[[NaN]]}', 422),
+]
 
 
 @pytest.mark.parametrize(("body", "status"), MALFORMED, ids=[repr(b[:20]) for b, _ in MALFORMED])

@@ -91,9 +91,10 @@ def test_number_is_taken_up_to_its_bounds_and_refused_beyond_them(name, monkeypa
 
 def test_every_number_has_its_bounds_here():
     numbers = {
-        name for name, field in Settings.model_fields.items()
+        name
+        for name, field in Settings.model_fields.items()
         if {int, float} & {field.annotation, *get_args(field.annotation)}
-    }  # fmt: skip
+    }
     assert numbers == set(NUMBERS)
 
 
@@ -120,8 +121,14 @@ def test_settings_blank_argument_is_refused(name, blank):
 
 
 def test_unknown_twins_are_variables_that_say_something(monkeypatch):
-    variables = {"HOTS": "0.0.0.0", "WORKER": " ", "SERVICE_HOST": "10.0.0.1", "POLL": "2",  # noqa: S104
-                 "X_PORT": "tcp://10.0.0.1:80", "Y_PORT": "80"}  # fmt: skip
+    variables = {
+        "HOTS": "0.0.0.0",  # noqa: S104 - not bound here
+        "WORKER": " ",
+        "SERVICE_HOST": "10.0.0.1",
+        "POLL": "2",
+        "X_PORT": "tcp://10.0.0.1:80",
+        "Y_PORT": "80",
+    }
     for name, value in variables.items():
         monkeypatch.setenv(f"{ENV_PREFIX}{name}", value)
     assert unknown_twins() == ["FORWARDPASS_HOTS", "FORWARDPASS_Y_PORT"]

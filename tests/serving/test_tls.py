@@ -73,8 +73,11 @@ def test_what_is_no_certificate_is_said_at_once(options, message, certificate):
     arguments = [option.format(cert=cert, key=key) for option in options]
     done = subprocess.run(
         [sys.executable, "-m", "serving", "run", "--port", "0", *arguments],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr

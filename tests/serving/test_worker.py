@@ -132,10 +132,15 @@ def is_closed(client):
 @pytest.mark.parametrize(
     ("name", "is_logged"),
     [
-        ("EPIPE", False), ("ECONNRESET", False), ("ENOTCONN", False), ("EBADF", False),
-        ("ECONNABORTED", False), ("EIO", True), ("ENOMEM", True),
+        ("EPIPE", False),
+        ("ECONNRESET", False),
+        ("ENOTCONN", False),
+        ("EBADF", False),
+        ("ECONNABORTED", False),
+        ("EIO", True),
+        ("ENOMEM", True),
     ],
-)  # fmt: skip
+)
 def test_worker_socket_error_is_logged_unless_the_client_is_gone(name, is_logged, running, caplog):
     running.serve(echo)
 

@@ -61,9 +61,10 @@ def _sentence(report: Report) -> str:
     if report.probes:
         highest = report.held
         return (
-            "No rate that was tried met the objectives." if highest is None
+            "No rate that was tried met the objectives."
+            if highest is None
             else f"{wording.rate(highest)} requests a second met the objectives."
-        )  # fmt: skip
+        )
     if report.met is None:
         return f"{did}; no objective was asked for."
     missed = sum(not verdict.met for verdict in report.verdicts)
@@ -79,12 +80,15 @@ def _tiles(figures: Figures) -> list[tuple[str, str, str]]:
     return [
         ("right answers/s", wording.rate(figures.rate), offered),
         *(
-            (name, wording.duration(latency.percentiles[name]),
-             "rests on few requests" if name in latency.few else "")
+            (
+                name,
+                wording.duration(latency.percentiles[name]),
+                "rests on few requests" if name in latency.few else "",
+            )
             for name in ("p50", "p99", "p99.9")
         ),
         ("errors", wording.percent(figures.error_share), f"of {figures.requests:,}"),
-    ]  # fmt: skip
+    ]
 
 
 def _times(figures: Figures, server: ServerSide | None) -> list[Sequence[str]]:
@@ -101,10 +105,22 @@ def _times(figures: Figures, server: ServerSide | None) -> list[Sequence[str]]:
         for name in figures.latency.percentiles
     ]
     own = wording.milliseconds(server.seconds.mean) if server else wording.NONE
-    rows.append(("max", *(wording.milliseconds(times.most) for times in told), wording.NONE,
-                 wording.milliseconds(figures.late.most)))  # fmt: skip
-    rows.append(("mean", *(wording.milliseconds(times.mean) for times in told), own,
-                 wording.milliseconds(figures.late.mean)))  # fmt: skip
+    rows.append(
+        (
+            "max",
+            *(wording.milliseconds(times.most) for times in told),
+            wording.NONE,
+            wording.milliseconds(figures.late.most),
+        )
+    )
+    rows.append(
+        (
+            "mean",
+            *(wording.milliseconds(times.mean) for times in told),
+            own,
+            wording.milliseconds(figures.late.mean),
+        )
+    )
     return rows
 
 

@@ -29,8 +29,15 @@ from serving.loadtest.objectives import Objective
 
 PAPER, INK, MUTED, RULE = "#fefefe", "#1c2024", "#6a7079", "#dfe2e6"
 ACCENT, SECOND, BAD = "#2563a8", "#c8691c", "#b93a32"
-VARIABLES = {PAPER: "paper", INK: "ink", MUTED: "muted", RULE: "rule", ACCENT: "accent",
-             SECOND: "second", BAD: "bad"}  # fmt: skip
+VARIABLES = {
+    PAPER: "paper",
+    INK: "ink",
+    MUTED: "muted",
+    RULE: "rule",
+    ACCENT: "accent",
+    SECOND: "second",
+    BAD: "bad",
+}
 # Told apart by all eyes, on white and on black (after Okabe and Ito 2008).
 MANY = (ACCENT, SECOND, "#009e73", "#b65a94", "#8a8a00", "#4aa3d8")
 WIDTH, HEIGHT = 7.2, 3.5  # inches
@@ -115,22 +122,50 @@ def time_plot(figures: Figures) -> Markup:
     at = [second.second + 0.5 for second in seconds]
     with _canvas(2, 4.2) as drawing:
         above, below = drawing.axes
-        above.plot(at, [1000 * s.p99 for s in seconds], color=SECOND, label="p99", marker="o",
-                   markersize=2.5)  # fmt: skip
-        above.plot(at, [1000 * s.p50 for s in seconds], color=ACCENT, label="p50", marker="o",
-                   markersize=2.5)  # fmt: skip
+        above.plot(
+            at,
+            [1000 * s.p99 for s in seconds],
+            color=SECOND,
+            label="p99",
+            marker="o",
+            markersize=2.5,
+        )
+        above.plot(
+            at,
+            [1000 * s.p50 for s in seconds],
+            color=ACCENT,
+            label="p50",
+            marker="o",
+            markersize=2.5,
+        )
         _upwards(above, "latency, ms")
-        below.plot(at, [s.rate for s in seconds], color=ACCENT, drawstyle="steps-mid",
-                   label="right answers/s")  # fmt: skip
+        below.plot(
+            at,
+            [s.rate for s in seconds],
+            color=ACCENT,
+            drawstyle="steps-mid",
+            label="right answers/s",
+        )
         if figures.offered is not None:
-            below.axhline(figures.offered, color=MUTED, linewidth=1, linestyle=DASHES,
-                          label="offered")  # fmt: skip
+            below.axhline(
+                figures.offered, color=MUTED, linewidth=1, linestyle=DASHES, label="offered"
+            )
         failed = [place for place, second in zip(at, seconds, strict=True) if second.errors]
         if failed:
-            below.plot(failed, np.zeros(len(failed)), "x", color=BAD, markersize=5, clip_on=False,
-                       label="seconds with errors")  # fmt: skip
-        below.set(xlabel="second that requests were due in", ylabel="answers/s",
-                  xlim=(0, max(1.0, figures.seconds)))  # fmt: skip
+            below.plot(
+                failed,
+                np.zeros(len(failed)),
+                "x",
+                color=BAD,
+                markersize=5,
+                clip_on=False,
+                label="seconds with errors",
+            )
+        below.set(
+            xlabel="second that requests were due in",
+            ylabel="answers/s",
+            xlim=(0, max(1.0, figures.seconds)),
+        )
         below.set_ylim(bottom=0)
         _grid(below)
         _legend(above)
@@ -167,8 +202,9 @@ def capacity_plot(
             axes.axhline(1000 * objective.bound, color=BAD, linewidth=1, linestyle=DASHES)
             _beside(axes, str(objective), (0.0, 1000 * objective.bound))
         if held is not None:
-            axes.axvline(held, color=INK, linewidth=1, linestyle=DASHES,
-                         label=f"held: {held:,.0f}/s")  # fmt: skip
+            axes.axvline(
+                held, color=INK, linewidth=1, linestyle=DASHES, label=f"held: {held:,.0f}/s"
+            )
         _legend(axes)
     return drawing.svg
 
@@ -198,8 +234,13 @@ def _canvas(rows: int, height: float) -> Iterator[Canvas]:
 def _curve(axes: Axes, times: Distribution, label: str, colour: str) -> None:
     curve = times.percentile_curve()
     # A scale of powers has no place for 0.
-    axes.plot(curve[:, 0], np.maximum(1000 * curve[:, 1], 1e-3), color=colour, label=label,
-              drawstyle="steps-pre")  # fmt: skip
+    axes.plot(
+        curve[:, 0],
+        np.maximum(1000 * curve[:, 1], 1e-3),
+        color=colour,
+        label=label,
+        drawstyle="steps-pre",
+    )
 
 
 def _nines(axes: Axes, most: int) -> None:
@@ -237,8 +278,15 @@ def _legend(axes: Axes) -> None:
 
 def _beside(axes: Axes, text: str, place: tuple[float, float], *, left: bool = False) -> None:
     """Words above a place, on its right unless there may be no room."""
-    axes.annotate(text, place, (-4 if left else 4, 3), textcoords="offset points", color=BAD,
-                  fontsize=8.5, ha="right" if left else "left")  # fmt: skip
+    axes.annotate(
+        text,
+        place,
+        (-4 if left else 4, 3),
+        textcoords="offset points",
+        color=BAD,
+        fontsize=8.5,
+        ha="right" if left else "left",
+    )
 
 
 def _of_latency(objectives: Sequence[Objective]) -> list[Objective]:

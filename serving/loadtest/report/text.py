@@ -86,9 +86,10 @@ def _probes(report: Report) -> RenderableType | None:
         )
     highest = report.held
     found = (
-        "No rate that was tried met the objectives." if highest is None
+        "No rate that was tried met the objectives."
+        if highest is None
         else f"{rate(highest)} requests a second met the objectives."
-    )  # fmt: skip
+    )
     return Group(Text(found, "bold"), table)
 
 
@@ -105,8 +106,9 @@ def _times(report: Report) -> RenderableType:
     if server is not None:
         bounds = server.seconds.percentiles
         mean = milliseconds(server.seconds.mean)
-        table.add_row("server", *(between(bounds[p]) if p in bounds else "" for p in SHOWN), "",
-                      mean)  # fmt: skip
+        table.add_row(
+            "server", *(between(bounds[p]) if p in bounds else "" for p in SHOWN), "", mean
+        )
     notes = ["latency from when a request was due, service from when it left"]
     if server is not None:
         notes.append("server: bounds of its buckets")

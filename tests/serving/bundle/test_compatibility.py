@@ -15,20 +15,34 @@ from serving.errors import ServingError
 from tests.fuzzing import examples
 
 VARIANT = {
-    "file": "model.onnx", "sha256": "0" * 64, "size_bytes": 1, "metrics": {}, "latency_us": {},
+    "file": "model.onnx",
+    "sha256": "0" * 64,
+    "size_bytes": 1,
+    "metrics": {},
+    "latency_us": {},
     "parity": {"rows": 1, "max_abs": 0, "max_rel": 0, "label_agreement": None},
-}  # fmt: skip
+}
 FILES = {"selftest.npz": "0" * 64, "reference.json": "0" * 64}
 
 
 def manifest(columns, task="binary", classes=("no", "yes"), target=("y",)):
     return Manifest(
-        schema_version=1, name="m", version=1, created="", task=task, inputs=list(columns),
-        classes=None if classes is None else list(classes), threshold=None, parameters=1,
-        metrics={}, variants={"fp32": VARIANT}, files=FILES,
+        schema_version=1,
+        name="m",
+        version=1,
+        created="",
+        task=task,
+        inputs=list(columns),
+        classes=None if classes is None else list(classes),
+        threshold=None,
+        parameters=1,
+        metrics={},
+        variants={"fp32": VARIANT},
+        files=FILES,
         data={"source": "", "fingerprint": "", "target": list(target), "rows": {}},
-        training={"config": {}, "epochs_run": 1, "best_epoch": 1, "seconds": 1}, libraries={},
-    )  # fmt: skip
+        training={"config": {}, "epochs_run": 1, "best_epoch": 1, "seconds": 1},
+        libraries={},
+    )
 
 
 def number(name="age", missing="impute", maximum=1):
@@ -41,9 +55,13 @@ def boolean(name="age", missing="impute"):
 
 def category(*categories, name="work", unseen="refuse", missing="impute", **more):
     return Category(
-        name=name, type="category", missing=missing, unseen=unseen, categories=list(categories),
+        name=name,
+        type="category",
+        missing=missing,
+        unseen=unseen,
+        categories=list(categories),
         **more,
-    )  # fmt: skip
+    )
 
 
 NORMALIZED = {"normalized": True}
@@ -242,8 +260,26 @@ def like(column):
 
 
 TABLES = st.lists(COLUMNS, min_size=1, max_size=3, unique_by=lambda column: column.name)
-VALUES = st.sampled_from([None, True, False, 0, 1, 2, 7, 1.5, *TEXTS, "other", "2020-01-01", "",
-                          "1.0", "-0.0", "none", "e\u0301"])  # fmt: skip
+VALUES = st.sampled_from(
+    [
+        None,
+        True,
+        False,
+        0,
+        1,
+        2,
+        7,
+        1.5,
+        *TEXTS,
+        "other",
+        "2020-01-01",
+        "",
+        "1.0",
+        "-0.0",
+        "none",
+        "e\u0301",
+    ]
+)
 
 
 @given(data=st.data())
@@ -303,9 +339,17 @@ def test_a_spelling_that_is_no_longer_read_breaks_clients():
 
     def dates(written):
         return manifest(
-            [Date(name="since", type="date", missing="impute", minimum="2000-01-01",
-                  maximum="2024-01-01", format=written)]
-        )  # fmt: skip
+            [
+                Date(
+                    name="since",
+                    type="date",
+                    missing="impute",
+                    minimum="2000-01-01",
+                    maximum="2024-01-01",
+                    format=written,
+                )
+            ]
+        )
 
     yes, both = truths(yes=True, no=False), truths(yes=True, no=False, y=True, n=False)
     assert breaking_differences(yes, both) == []

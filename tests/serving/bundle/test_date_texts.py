@@ -12,9 +12,19 @@ from serving.bundle import Date, parse_text, pattern_of, require_format
 from tests.fuzzing import examples
 
 FORMATS = (
-    "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%b-%Y", "%B %d, %Y", "%d%b%Y", "%Y%m%d",
-    "%a, %d %b %Y %H:%M:%S %z", "%d/%m/%y %H:%M", "%m/%d/%Y %I:%M:%S %p", "%Y-%m-%dT%H:%M:%S.%f",
-)  # fmt: skip
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d.%m.%Y",
+    "%Y/%m/%d",
+    "%d-%b-%Y",
+    "%B %d, %Y",
+    "%d%b%Y",
+    "%Y%m%d",
+    "%a, %d %b %Y %H:%M:%S %z",
+    "%d/%m/%y %H:%M",
+    "%m/%d/%Y %I:%M:%S %p",
+    "%Y-%m-%dT%H:%M:%S.%f",
+)
 
 
 @examples(200)
@@ -30,15 +40,24 @@ def test_parse_text_reads_what_strptime_reads(moment, written):
 @pytest.mark.parametrize(
     ("text", "written"),
     [
-        ("31/02/2025", "%d/%m/%Y"), ("22/13/2025", "%d/%m/%Y"), ("22/06/25", "%d/%m/%Y"),
-        ("00/06/2025", "%d/%m/%Y"), ("22/06/0000", "%d/%m/%Y"), ("22/06/2025 ", "%d/%m/%Y"),
-        ("22-06-2025", "%d/%m/%Y"), ("22/06/2025 10:00", "%d/%m/%Y"), ("", "%d/%m/%Y"),
-        ("٢٢/06/2025", "%d/%m/%Y"), ("22-Juin-2025", "%d-%b-%Y"),
+        ("31/02/2025", "%d/%m/%Y"),
+        ("22/13/2025", "%d/%m/%Y"),
+        ("22/06/25", "%d/%m/%Y"),
+        ("00/06/2025", "%d/%m/%Y"),
+        ("22/06/0000", "%d/%m/%Y"),
+        ("22/06/2025 ", "%d/%m/%Y"),
+        ("22-06-2025", "%d/%m/%Y"),
+        ("22/06/2025 10:00", "%d/%m/%Y"),
+        ("", "%d/%m/%Y"),
+        ("٢٢/06/2025", "%d/%m/%Y"),
+        ("22-Juin-2025", "%d-%b-%Y"),
         ("1/6/2025 0:30 AM", "%d/%m/%Y %I:%M %p"),
-        ("1/6/2025 25:00", "%d/%m/%Y %H:%M"), ("01/01/0001 00:00 +01:00", "%d/%m/%Y %H:%M %z"),
-        ("31/12/9999 23:59 -00:01", "%d/%m/%Y %H:%M %z"), ("1" * 10**6, "%d/%m/%Y"),
+        ("1/6/2025 25:00", "%d/%m/%Y %H:%M"),
+        ("01/01/0001 00:00 +01:00", "%d/%m/%Y %H:%M %z"),
+        ("31/12/9999 23:59 -00:01", "%d/%m/%Y %H:%M %z"),
+        ("1" * 10**6, "%d/%m/%Y"),
     ],
-)  # fmt: skip
+)
 def test_parse_text_refuses_what_is_no_date_of_the_format(text, written):
     assert parse_text(text, written) is None
 
@@ -46,13 +65,19 @@ def test_parse_text_refuses_what_is_no_date_of_the_format(text, written):
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("dd/mm/yyyy", "a format such as"), ("%d/%m", "a year and a month"), ("%Y", "a year and"),
-        ("%d/%m/%Y %d", "%d once"), ("%d/%m/%Y %y", "%Y or %y once"),
+        ("dd/mm/yyyy", "a format such as"),
+        ("%d/%m", "a year and a month"),
+        ("%Y", "a year and"),
+        ("%d/%m/%Y %d", "%d once"),
+        ("%d/%m/%Y %y", "%Y or %y once"),
         ("%d/%m/%Y %I:%M", "together"),
-        ("%d/%m/%Y %c", "%c"), ("%d/%m/%", "directives"), ("%d%m%Y", "whose texts are numbers"),
-        ("%Y-%d-%m", "nothing else in ISO 8601"), ("%d/%m/%Y" + "x" * 64, "at most 64"),
+        ("%d/%m/%Y %c", "%c"),
+        ("%d/%m/%", "directives"),
+        ("%d%m%Y", "whose texts are numbers"),
+        ("%Y-%d-%m", "nothing else in ISO 8601"),
+        ("%d/%m/%Y" + "x" * 64, "at most 64"),
     ],
-)  # fmt: skip
+)
 def test_require_format_names_what_is_wrong(written, said):
     with pytest.raises(ValueError, match=re.escape(said)):
         require_format(written)

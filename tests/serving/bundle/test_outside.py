@@ -88,9 +88,7 @@ def training():
 HIDING = {
     "an initializer": model(graph([PRODUCT], [outside()])),
     "one that does not say so": model(graph([PRODUCT], [outside(says_so=False)])),
-    "one among others": model(
-        graph([PRODUCT], [numpy_helper.from_array(WEIGHTS, "v"), outside()])
-    ),
+    "one among others": model(graph([PRODUCT], [numpy_helper.from_array(WEIGHTS, "v"), outside()])),
     "a constant": model(graph([helper.make_node("Constant", [], ["w"], value=outside()), PRODUCT])),
     "a list": model(graph([helper.make_node("Odd", [], ["w"], values=[outside()]), PRODUCT])),
     "a branch": model(deeply(branch(outside()), 1)),
@@ -99,11 +97,13 @@ HIDING = {
         deeply(branch(nodes=[helper.make_node("Constant", [], ["w"], value=outside())]), 3)
     ),
     "a sparse one": model(graph([PRODUCT], sparse_initializer=[sparse(outside())])),
-    "a function": model(graph([helper.make_node("F", ["x"], ["y"], domain="ours")]),
-                        functions=[function(outside())]),
-    "what it is trained with": model(graph([PRODUCT], [numpy_helper.from_array(WEIGHTS, "w")]),
-                                     training_info=[training()]),
-}  # fmt: skip
+    "a function": model(
+        graph([helper.make_node("F", ["x"], ["y"], domain="ours")]), functions=[function(outside())]
+    ),
+    "what it is trained with": model(
+        graph([PRODUCT], [numpy_helper.from_array(WEIGHTS, "w")]), training_info=[training()]
+    ),
+}
 
 
 def fields_to_tensors():
@@ -288,8 +288,14 @@ def repeating(operator, **attributes):
 
 # ONNX's operators whose body runs more than once, and ONNX Runtime's, which run a decoder a token.
 REPEATING = [
-    "Loop", "Scan", "SequenceMap", "BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch",
-]  # fmt: skip
+    "Loop",
+    "Scan",
+    "SequenceMap",
+    "BeamSearch",
+    "GreedySearch",
+    "Sampling",
+    "WhisperBeamSearch",
+]
 
 
 def test_find_loop_knows_these_operators_and_no_others():

@@ -26,8 +26,9 @@ def table(fields):
         vtable = len(out)
         size = 4 + 8 * len(fields)
         slots = {place: 4 + 8 * number for number, place in enumerate(fields)}
-        out += struct.pack(f"<HH{places}H", 4 + 2 * places, size,
-                           *(slots.get(place, 0) for place in range(places)))  # fmt: skip
+        out += struct.pack(
+            f"<HH{places}H", 4 + 2 * places, size, *(slots.get(place, 0) for place in range(places))
+        )
         at = len(out)
         out += struct.pack("<i", at - vtable) + bytes(size - 4)
         for place, value in fields.items():

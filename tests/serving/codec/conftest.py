@@ -14,21 +14,32 @@ SHA = "0" * 64
 def manifest(columns, classes, target=("y",)):
     return Manifest.model_validate(
         {
-            "schema_version": 1, "name": "m", "version": 17, "created": "2026-01-01T00:00:00Z",
+            "schema_version": 1,
+            "name": "m",
+            "version": 17,
+            "created": "2026-01-01T00:00:00Z",
             "task": "regression" if classes is None else "multiclass",
-            "inputs": [column.model_dump() for column in columns], "classes": classes,
-            "threshold": None, "parameters": 1, "metrics": {},
-            "variants": {"fp32": {
-                "file": "model.onnx", "sha256": SHA, "size_bytes": 1, "metrics": {},
-                "latency_us": {},
-                "parity": {"rows": 1, "max_abs": 0, "max_rel": 0, "label_agreement": 1},
-            }},
+            "inputs": [column.model_dump() for column in columns],
+            "classes": classes,
+            "threshold": None,
+            "parameters": 1,
+            "metrics": {},
+            "variants": {
+                "fp32": {
+                    "file": "model.onnx",
+                    "sha256": SHA,
+                    "size_bytes": 1,
+                    "metrics": {},
+                    "latency_us": {},
+                    "parity": {"rows": 1, "max_abs": 0, "max_rel": 0, "label_agreement": 1},
+                }
+            },
             "files": {"selftest.npz": SHA, "reference.json": SHA},
             "data": {"source": "", "fingerprint": "0", "target": list(target), "rows": {}},
             "training": {"config": {}, "epochs_run": 1, "best_epoch": 1, "seconds": 1},
             "libraries": {},
         }
-    )  # fmt: skip
+    )
 
 
 def number(name, missing="refuse"):
@@ -39,12 +50,18 @@ VECTOR = [number("x"), Boolean(name="y", type="boolean", missing="impute"), numb
 TABLE = [
     number("age", "impute"),
     Boolean(name="member", type="boolean", missing="impute"),
-    Category(name="work", type="category", missing="impute", unseen="unknown",
-             categories=["private", "state"]),
-    Category(name="grade", type="category", missing="refuse", unseen="refuse",
-             categories=["1", "2"]),
+    Category(
+        name="work",
+        type="category",
+        missing="impute",
+        unseen="unknown",
+        categories=["private", "state"],
+    ),
+    Category(
+        name="grade", type="category", missing="refuse", unseen="refuse", categories=["1", "2"]
+    ),
     Date(name="since", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01"),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,11 @@ def test_a_classifiers_answer(manifest):
     p = np.array([[0.25, 0.75]], np.float32)
     body = encode_answers(manifest, {"label": np.array([1]), "probabilities": p})
     assert json.loads(body) == {
-        "model": "digits", "version": 1, "predictions": [1], "probabilities": [[0.25, 0.75]],
-    }  # fmt: skip
+        "model": "digits",
+        "version": 1,
+        "predictions": [1],
+        "probabilities": [[0.25, 0.75]],
+    }
 
 
 def test_text_labels(manifest):

@@ -48,8 +48,9 @@ def category(name):
 
 
 NUMBER, CATEGORY = Fields([number("x")]), Fields([category("x")])
-DATE = Fields([Date(name="x", type="date", missing="impute", minimum="2000-01-01",
-                    maximum="2024-01-01")])  # fmt: skip
+DATE = Fields(
+    [Date(name="x", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01")]
+)
 NUMBERS = Fields([number(f"c{place}") for place in range(WIDTH)])
 CATEGORIES = Fields([category(f"c{place}") for place in range(WIDTH)])
 
@@ -174,14 +175,26 @@ def long_name(size):
 
 
 WORST = {
-    null_dictionaries: CATEGORY, used_dictionaries: CATEGORY, small_batches: CATEGORY,
-    empty_batches: NUMBER, small_wide_batches: NUMBERS, null_categories: CATEGORY,
-    packed_booleans: CATEGORY, times: DATE, empty_texts: CATEGORY, inline_views: CATEGORY,
-    same_views: CATEGORY, shifted_views: CATEGORY, long_text_of_a_dictionary: CATEGORY,
-    columns_of_one_text: CATEGORIES, columns_of_one_buffer: NUMBERS,
-    nodes_without_columns: NUMBER, unknown_columns: NUMBER, repeated_columns: NUMBER,
+    null_dictionaries: CATEGORY,
+    used_dictionaries: CATEGORY,
+    small_batches: CATEGORY,
+    empty_batches: NUMBER,
+    small_wide_batches: NUMBERS,
+    null_categories: CATEGORY,
+    packed_booleans: CATEGORY,
+    times: DATE,
+    empty_texts: CATEGORY,
+    inline_views: CATEGORY,
+    same_views: CATEGORY,
+    shifted_views: CATEGORY,
+    long_text_of_a_dictionary: CATEGORY,
+    columns_of_one_text: CATEGORIES,
+    columns_of_one_buffer: NUMBERS,
+    nodes_without_columns: NUMBER,
+    unknown_columns: NUMBER,
+    repeated_columns: NUMBER,
     long_name: NUMBER,
-}  # fmt: skip
+}
 
 
 def outcome(body, fields):
@@ -305,9 +318,15 @@ def test_decode_arrow_dictionary_replaced_between_batches_keeps_earlier_rows():
 
 
 VIEWS_OUTSIDE = [
-    view(13, 0, 1), view(13, 1, 0), view(13, -1, 0), view(13, 0, -1), view(-1, 0, 0),
-    view(2**31 - 1, 0, 0), view(13, 2**31 - 1, 0), view(13, 0, 2**31 - 1),
-]  # fmt: skip
+    view(13, 0, 1),
+    view(13, 1, 0),
+    view(13, -1, 0),
+    view(13, 0, -1),
+    view(-1, 0, 0),
+    view(2**31 - 1, 0, 0),
+    view(13, 2**31 - 1, 0),
+    view(13, 0, 2**31 - 1),
+]
 
 
 @pytest.mark.parametrize("outside", VIEWS_OUTSIDE)
@@ -333,8 +352,14 @@ def test_decode_arrow_variadic_counts_that_are_not_there_are_refused(counts):
         decode_arrow(schema(field("x", VIEW)) + part, CATEGORY)
 
 
-KINDS = [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(),
-         pa.binary_view()]  # fmt: skip
+KINDS = [
+    pa.string(),
+    pa.large_string(),
+    pa.string_view(),
+    pa.binary(),
+    pa.large_binary(),
+    pa.binary_view(),
+]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -357,14 +382,16 @@ def test_decode_arrow_texts_of_every_type_are_read(kind, is_dictionary):
 def valid_streams():
     texts = ["red", None, "a text that is longer than twelve", "x"]
     table = {
-        "age": pa.array([1.5, None, 3, 4]), "work": pa.array(texts, pa.string_view()),
+        "age": pa.array([1.5, None, 3, 4]),
+        "work": pa.array(texts, pa.string_view()),
         "grade": pa.array(["1", "2", "1", None]).dictionary_encode(),
         "since": pa.array([1, None, 3, 4], pa.timestamp("ns")),
         "member": pa.array([True, None, False, True]),
         "word": pa.array(texts, pa.string_view()).cast(pa.string()),
-        "whole": pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 1], pa.int8()),
-                                                pa.array(texts[2:], pa.string_view())),
-    }  # fmt: skip
+        "whole": pa.DictionaryArray.from_arrays(
+            pa.array([0, 1, None, 1], pa.int8()), pa.array(texts[2:], pa.string_view())
+        ),
+    }
     for options in ({}, {"use_legacy_format": True}):
         stream, batch = io.BytesIO(), pa.table(table)
         with pa.ipc.new_stream(
@@ -375,12 +402,25 @@ def valid_streams():
 
 
 FUZZED = Fields(
-    [number("age"), number("member"), Date(
-        name="since", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01"),
-     *map(category, ("work", "grade", "word", "whole"))]
-)  # fmt: skip
-EXTREMES = [b"\xff" * 4, b"\xff\xff\xff\x7f", bytes(4), b"\0\0\0\x80", b"\1\0\0\0", bytes(8),
-            b"\xff" * 8, b"\xff" * 7 + b"\x7f"]  # fmt: skip
+    [
+        number("age"),
+        number("member"),
+        Date(
+            name="since", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01"
+        ),
+        *map(category, ("work", "grade", "word", "whole")),
+    ]
+)
+EXTREMES = [
+    b"\xff" * 4,
+    b"\xff\xff\xff\x7f",
+    bytes(4),
+    b"\0\0\0\x80",
+    b"\1\0\0\0",
+    bytes(8),
+    b"\xff" * 8,
+    b"\xff" * 7 + b"\x7f",
+]
 
 
 def mutated(body, rng):

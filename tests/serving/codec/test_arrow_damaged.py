@@ -60,8 +60,12 @@ def words(*offsets, content=b"ab"):
 
 
 def coded(*places):
-    return records(len(places), [(len(places), 0)], [(0, 0), (0, len(places))],
-                   struct.pack(f"<{len(places)}b", *places) + bytes(8))  # fmt: skip
+    return records(
+        len(places),
+        [(len(places), 0)],
+        [(0, 0), (0, len(places))],
+        struct.pack(f"<{len(places)}b", *places) + bytes(8),
+    )
 
 
 def raw(*words_of_header):
@@ -89,8 +93,13 @@ def unsized(size):
     return bytes(found)
 
 
-FIT = [schema(NUMBER) + NUMBERS, schema(NUMBER) + NUMBERS + END, schema(NUMBER),
-       schema(TEXT) + texts(0, 1, 2), schema(CODED) + words(0, 1, 2) + coded(1, 0)]  # fmt: skip
+FIT = [
+    schema(NUMBER) + NUMBERS,
+    schema(NUMBER) + NUMBERS + END,
+    schema(NUMBER),
+    schema(TEXT) + texts(0, 1, 2),
+    schema(CODED) + words(0, 1, 2) + coded(1, 0),
+]
 DAMAGED = {
     "nothing": (b"", "no schema"),
     "an end alone": (END, "no schema"),
@@ -99,35 +108,38 @@ DAMAGED = {
     "two schemas": (schema(NUMBER) * 2, "a message out of place"),
     "a message of another kind": (schema(NUMBER) + message(4, table({})), "a message out of place"),
     "a message without a header": (
-        schema(NUMBER) + raw(12, 0, (0 << 16) | 4, 4, 0, 0), "a message that breaks off"
+        schema(NUMBER) + raw(12, 0, (0 << 16) | 4, 4, 0, 0),
+        "a message that breaks off",
     ),
     "a body that is longer than the stream": (schema(NUMBER) + unsized(9), "that breaks off"),
     "a body of less than nothing": (schema(NUMBER) + unsized(-8), "that breaks off"),
     "bytes behind the end": (schema(NUMBER) + END + b"\0", "bytes behind the end of the stream"),
     "a body of fewer bytes than come": (schema(NUMBER) + NUMBERS + b"\1", "a place behind the end"),
     "one dictionary of two types": (
-        schema(field("n", INT, INT8, 0), CODED), "a dictionary of two types"
+        schema(field("n", INT, INT8, 0), CODED),
+        "a dictionary of two types",
     ),
     "a dictionary of no column": (schema(TEXT) + words(0, 1), "a dictionary of no column"),
     "a dictionary without values": (
-        schema(CODED) + message(DICTIONARY, table({0: ("<q", 0)})), "a dictionary of no column"
+        schema(CODED) + message(DICTIONARY, table({0: ("<q", 0)})),
+        "a dictionary of no column",
     ),
     "a part of a dictionary": (
-        schema(CODED)
-        + message(DICTIONARY, table({0: ("<q", 0), 1: EMPTY_BATCH, 2: ("<B", 1)})),
+        schema(CODED) + message(DICTIONARY, table({0: ("<q", 0), 1: EMPTY_BATCH, 2: ("<B", 1)})),
         "a part of a dictionary",
     ),
     "an index behind its dictionary": (
-        schema(CODED) + words(0, 1, 2) + coded(0, 2), "values outside their dictionary"
+        schema(CODED) + words(0, 1, 2) + coded(0, 2),
+        "values outside their dictionary",
     ),
     "an index before its dictionary": (
-        schema(CODED) + words(0, 1, 2) + coded(-1), "values outside their dictionary"
+        schema(CODED) + words(0, 1, 2) + coded(-1),
+        "values outside their dictionary",
     ),
-    "indices without a dictionary": (
-        schema(CODED) + coded(0), "values outside their dictionary"
-    ),
+    "indices without a dictionary": (schema(CODED) + coded(0), "values outside their dictionary"),
     "compressed columns": (
-        schema(NUMBER) + message(RECORDS, table({0: ("<q", 0), 3: table({})})), "compressed columns"
+        schema(NUMBER) + message(RECORDS, table({0: ("<q", 0), 3: table({})})),
+        "compressed columns",
     ),
     "fewer rows than none": (schema(NUMBER) + records(-1, [(-1, 0)], []), "a batch of -1 rows"),
     "a column of fewer rows": (
@@ -135,10 +147,12 @@ DAMAGED = {
         "a column of 1 value in a batch of 2",
     ),
     "a column that is not there": (
-        schema(NUMBER, TEXT) + NUMBERS, "a column of -1 values in a batch of 2"
+        schema(NUMBER, TEXT) + NUMBERS,
+        "a column of -1 values in a batch of 2",
     ),
     "a buffer that is not there": (
-        schema(NUMBER) + records(2, [(2, 0)], [(0, 0)], bytes(8)), "a buffer outside its message"
+        schema(NUMBER) + records(2, [(2, 0)], [(0, 0)], bytes(8)),
+        "a buffer outside its message",
     ),
     **{
         f"a buffer from {start} of {length}": (
@@ -148,28 +162,35 @@ DAMAGED = {
         for start, length in ((-1, 2), (7, 2), (0, 9), (0, -1), (2**62, 2**62))
     },
     "fewer numbers than rows": (
-        schema(NUMBER) + records(9, [(9, 0)], [(0, 0), (0, 8)], bytes(8)), "8 bytes of 9 values"
+        schema(NUMBER) + records(9, [(9, 0)], [(0, 0), (0, 8)], bytes(8)),
+        "8 bytes of 9 values",
     ),
     "fewer bits than rows": (
-        schema(NUMBER) + records(9, [(9, 1)], [(0, 1), (0, 9)], bytes(16)), "1 byte of 2 values"
+        schema(NUMBER) + records(9, [(9, 1)], [(0, 1), (0, 9)], bytes(16)),
+        "1 byte of 2 values",
     ),
     "texts from before their buffer": (schema(TEXT) + texts(-1, 1), "texts outside their buffer"),
     "texts to behind their buffer": (schema(TEXT) + texts(0, 3), "texts outside their buffer"),
     "texts that go back": (schema(TEXT) + texts(0, 2, 1, 2), "texts outside their buffer"),
     "a word from before its buffer": (
-        schema(CODED) + words(-1, 1) + coded(0), "texts outside their buffer"
+        schema(CODED) + words(-1, 1) + coded(0),
+        "texts outside their buffer",
     ),
     "a word to behind its buffer": (
-        schema(CODED) + words(0, 3) + coded(0), "texts outside their buffer"
+        schema(CODED) + words(0, 3) + coded(0),
+        "texts outside their buffer",
     ),
     "a word that goes back": (
-        schema(CODED) + words(0, 2, 1) + coded(1), "texts outside their buffer"
+        schema(CODED) + words(0, 2, 1) + coded(1),
+        "texts outside their buffer",
     ),
     "big-endian numbers": (
-        message(SCHEMA, table({0: ("<h", 1), 1: tables([NUMBER])})), "big-endian numbers"
+        message(SCHEMA, table({0: ("<h", 1), 1: tables([NUMBER])})),
+        "big-endian numbers",
     ),
     "a column without a type": (
-        schema(table({0: text(b"n"), 2: ("<B", INT)})), "a column without a type"
+        schema(table({0: text(b"n"), 2: ("<B", INT)})),
+        "a column without a type",
     ),
     "integers of 24 bits": (schema(field("n", INT, {0: ("<i", 24)})), "integers of 24 bits"),
     "a name that is too long": (
@@ -177,10 +198,12 @@ DAMAGED = {
         "a text that is too long",
     ),
     "a name that is not UTF-8": (
-        schema(table({0: text(b"\xff"), 2: ("<B", NULL), 3: table({})})), "a text that is not UTF-8"
+        schema(table({0: text(b"\xff"), 2: ("<B", NULL), 3: table({})})),
+        "a text that is not UTF-8",
     ),
     "columns that are too many": (
-        message(SCHEMA, table({1: packed("<I", 2**20)})), "a vector that is too long"
+        message(SCHEMA, table({1: packed("<I", 2**20)})),
+        "a vector that is too long",
     ),
     "buffers that are too many": (
         schema(NUMBER)
@@ -191,7 +214,7 @@ DAMAGED = {
     "a root at the edge": (raw(6, 0), "a place behind the end"),
     "a vtable before the beginning": (raw(4, 100), "a place before the beginning"),
     "a vtable behind the end": (raw(4, -100), "a place behind the end"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("body", FIT)

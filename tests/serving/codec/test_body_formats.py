@@ -53,9 +53,10 @@ COLUMNS = {
     "text": category("text", "private", "self-employed, not in a company", "é"),
     "whole": category("whole", "0", "1", "-3", "12345678901234567"),
     "truth": category("truth", "True", "False", unseen="refuse"),
-    "date": Date(name="date", type="date", missing="impute", minimum="2000-01-01",
-                 maximum="2024-01-01"),
-}  # fmt: skip
+    "date": Date(
+        name="date", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01"
+    ),
+}
 TABLE = Fields(list(COLUMNS.values()))
 VECTOR = Fields([number("x"), Boolean(name="y", type="boolean", missing="impute"), number("z")])
 
@@ -102,10 +103,14 @@ def arrow(arrays, *, rows_of_a_batch=3, **options):
 
 def oip_json(tensors, *, nested):
     inputs = [
-        {"name": name, "datatype": datatype, "shape": [len(values), *[1] * nested],
-         "data": [[value] for value in values] if nested else values}
+        {
+            "name": name,
+            "datatype": datatype,
+            "shape": [len(values), *[1] * nested],
+            "data": [[value] for value in values] if nested else values,
+        }
         for name, (datatype, values) in tensors.items()
-    ]  # fmt: skip
+    ]
     return ask_inference, Message(json.dumps({"inputs": inputs}).encode())
 
 
@@ -118,8 +123,14 @@ def oip_binary(tensors):
         else:
             gaps = [math.nan if value is None else value for value in values]
             parts.append(np.array(gaps, DTYPES[datatype]).tobytes())
-        inputs.append({"name": name, "datatype": datatype, "shape": [len(values)],
-                       "parameters": {"binary_data_size": len(parts[-1])}})  # fmt: skip
+        inputs.append(
+            {
+                "name": name,
+                "datatype": datatype,
+                "shape": [len(values)],
+                "parameters": {"binary_data_size": len(parts[-1])},
+            }
+        )
     head = json.dumps({"inputs": inputs}).encode()
     return ask_inference, Message(b"".join([head, *parts]), json_bytes=len(head))
 
@@ -198,9 +209,13 @@ def test_table_in_every_format_is_the_same_arrays(data):
     columns = {
         name: data.draw(optional(values, count))
         for name, values in {
-            "number": FLOATS, "boolean": TRUTHS, "text": TEXTS, "whole": WHOLE, "truth": TRUTHS,
+            "number": FLOATS,
+            "boolean": TRUTHS,
+            "text": TEXTS,
+            "whole": WHOLE,
+            "truth": TRUTHS,
         }.items()
-    }  # fmt: skip
+    }
     moments = data.draw(optional(MOMENTS, count))
     columns["date"] = [moment and moment.isoformat() for moment in moments]
     typed = {
@@ -239,24 +254,33 @@ def test_table_in_every_format_is_the_same_arrays(data):
         "date": ("BYTES", columns["date"]),
     }
     tensors = spelled | {
-        "whole": ("INT64", columns["whole"]), "truth": ("BOOL", columns["truth"]),
+        "whole": ("INT64", columns["whole"]),
+        "truth": ("BOOL", columns["truth"]),
         "boolean": ("BOOL", columns["boolean"]),
-    }  # fmt: skip
+    }
     found = assert_same(
         {
-            "json rows": json_rows(columns), "json records": json_records(columns),
+            "json rows": json_rows(columns),
+            "json records": json_records(columns),
             "tensorflow rows": tensorflow_rows(columns),
             "tensorflow columns": tensorflow_columns(columns),
-            "csv": csv_text(columns, header=False), "csv, names": csv_text(columns, header=True),
-            "arrow": arrow(typed), "arrow, legacy": arrow(typed, use_legacy_format=True),
-            "arrow texts": arrow(texts), "arrow dictionaries": arrow(encoded),
+            "csv": csv_text(columns, header=False),
+            "csv, names": csv_text(columns, header=True),
+            "arrow": arrow(typed),
+            "arrow, legacy": arrow(typed, use_legacy_format=True),
+            "arrow texts": arrow(texts),
+            "arrow dictionaries": arrow(encoded),
             "oip flat": oip_json(tensors, nested=False),
-            "oip nested": oip_json(spelled, nested=True), "oip binary": oip_binary(spelled),
-            **({} if any(None in columns[name] for name in ("whole", "truth", "boolean")) else
-               {"oip binary, typed": oip_binary(tensors)}),
+            "oip nested": oip_json(spelled, nested=True),
+            "oip binary": oip_binary(spelled),
+            **(
+                {}
+                if any(None in columns[name] for name in ("whole", "truth", "boolean"))
+                else {"oip binary, typed": oip_binary(tensors)}
+            ),
         },
         TABLE,
-    )  # fmt: skip
+    )
     if found is None:
         limit = 2.0**128 - 2.0**103
         assert any(value is not None and abs(value) >= limit for value in columns["number"])
@@ -297,24 +321,32 @@ def test_matrix_in_every_format_is_the_same_rows(data):
     head = {**features, "shape": shape, "parameters": {"binary_data_size": array.nbytes}}
     head = json.dumps({"inputs": [head]}).encode()
     columns = dict(zip(columns, array.T.tolist(), strict=True))
-    typed = {name: pa.array(list(of), pa.from_numpy_dtype(array.dtype))
-             for name, of in columns.items()}  # fmt: skip
+    typed = {
+        name: pa.array(list(of), pa.from_numpy_dtype(array.dtype)) for name, of in columns.items()
+    }
     bodies = {
-        "json rows": json_rows(columns), "json records": json_records(columns),
+        "json rows": json_rows(columns),
+        "json records": json_records(columns),
         "tensorflow rows": tensorflow_rows(columns),
         "tensorflow columns": (ask_tensorflow, Message(json.dumps({"inputs": rows}).encode())),
-        "tensorflow named": (ask_tensorflow, Message(json.dumps(
-            {"instances": [{"features": row} for row in rows]}).encode())),
-        "csv": csv_text(columns, header=False), "csv, names": csv_text(columns, header=True),
-        "csv, quoted": (ask_rows, Message(
-            "\n".join(",".join(f'"{v}"' for v in row) for row in rows).encode(), CSV)),
-        "npy": npy(array), "npy, big-endian": npy(np.asfortranarray(array.astype(f">{kind}"))),
+        "tensorflow named": (
+            ask_tensorflow,
+            Message(json.dumps({"instances": [{"features": row} for row in rows]}).encode()),
+        ),
+        "csv": csv_text(columns, header=False),
+        "csv, names": csv_text(columns, header=True),
+        "csv, quoted": (
+            ask_rows,
+            Message("\n".join(",".join(f'"{v}"' for v in row) for row in rows).encode(), CSV),
+        ),
+        "npy": npy(array),
+        "npy, big-endian": npy(np.asfortranarray(array.astype(f">{kind}"))),
         "arrow": arrow(typed),
         "arrow dictionaries": arrow({n: a.dictionary_encode() for n, a in typed.items()}),
         "oip nested": (ask_inference, Message(json.dumps(as_list).encode())),
         "oip flat": (ask_inference, Message(json.dumps(flat).encode())),
         "oip binary": (ask_inference, Message(head + array.tobytes(), json_bytes=len(head))),
-    }  # fmt: skip
+    }
     if kind == "f4":
         bodies["raw"] = (ask_rows, Message(array.tobytes(), RAW))
         bodies["oip raw"] = (ask_inference, Message(array.tobytes(), json_bytes=0))
@@ -359,15 +391,18 @@ def test_date_in_every_time_unit_is_the_same_seconds(unit, data):
     columns, numbers = {"date": texts}, {"date": expected}
     found = assert_same(
         {
-            "arrow": arrow({"date": times}), "arrow, no zone": arrow({"date": naive}),
+            "arrow": arrow({"date": times}),
+            "arrow, no zone": arrow({"date": naive}),
             "arrow dictionary": arrow({"date": times.dictionary_encode()}),
             "arrow text": arrow({"date": pa.array(texts)}),
-            "json rows": json_rows(columns), "json records": json_records(columns),
+            "json rows": json_rows(columns),
+            "json records": json_records(columns),
             "csv": csv_text(columns, header=True),
             "zone": json_rows({"date": [f"{text}+00:00" for text in texts]}),
             "oip text": oip_json({"date": ("BYTES", texts)}, nested=True),
             "oip binary text": oip_binary({"date": ("BYTES", texts)}),
-            "seconds in rows": json_rows(numbers), "seconds in records": json_records(numbers),
+            "seconds in rows": json_rows(numbers),
+            "seconds in records": json_records(numbers),
             "seconds in tensorflow": tensorflow_columns(numbers),
             "seconds in csv": csv_text(numbers, header=False),
             "seconds in oip": oip_json({"date": ("FP64", expected)}, nested=False),
@@ -375,10 +410,11 @@ def test_date_in_every_time_unit_is_the_same_seconds(unit, data):
             "seconds alone": (ask_inference, Message(np.array(expected).tobytes(), json_bytes=0)),
             "seconds in arrow": arrow({"date": pa.array(expected, pa.float64())}),
             "seconds in a dictionary": arrow(
-                {"date": pa.array(expected, pa.float64()).dictionary_encode()}),
+                {"date": pa.array(expected, pa.float64()).dictionary_encode()}
+            ),
         },
         DATE,
-    )  # fmt: skip
+    )
     assert found["date"].ravel().tolist() == expected
 
 
@@ -394,8 +430,15 @@ def test_midnight_of_every_day_is_that_day(kind):
 
 
 VALUES = [  # of a date column, that no format takes
-    END, FIRST - 1, 1.7e12, -1.7e12, 1.7e18, 1e300, True, False,
-]  # fmt: skip
+    END,
+    FIRST - 1,
+    1.7e12,
+    -1.7e12,
+    1.7e18,
+    1e300,
+    True,
+    False,
+]
 
 
 @pytest.mark.parametrize("value", VALUES)
@@ -404,14 +447,21 @@ def test_date_beyond_its_bounds_is_refused_in_every_format(value):
     kind = "BOOL" if isinstance(value, bool) else "FP64"
     columns = {"date": [False, value]} if kind == "BOOL" else columns
     bodies = {
-        "rows": json_rows(columns), "records": json_records(columns),
-        "tensorflow": tensorflow_columns(columns), "csv": csv_text(columns, header=False),
+        "rows": json_rows(columns),
+        "records": json_records(columns),
+        "tensorflow": tensorflow_columns(columns),
+        "csv": csv_text(columns, header=False),
         "arrow": arrow({"date": pa.array(columns["date"], None if kind == "BOOL" else "f8")}),
-        "dictionary": arrow({"date": pa.array(columns["date"], None if kind == "BOOL" else "f8")
-                             .dictionary_encode()}),
+        "dictionary": arrow(
+            {
+                "date": pa.array(
+                    columns["date"], None if kind == "BOOL" else "f8"
+                ).dictionary_encode()
+            }
+        ),
         "oip": oip_json({"date": (kind, columns["date"])}, nested=False),
         "binary": oip_binary({"date": (kind, columns["date"])}),
-    }  # fmt: skip
+    }
     if abs(value) < 2**63 and kind != "BOOL" and value == int(value):
         ticks = {"date": [0, int(value)]}
         bodies["integers"] = arrow(ticks)
@@ -424,9 +474,12 @@ def test_date_beyond_its_bounds_is_refused_in_every_format(value):
 @pytest.mark.parametrize(("factor", "unit"), [(1e3, "milli"), (1e6, "micro"), (1e9, "nano")])
 def test_date_of_another_unit_is_asked_about(factor, unit):
     ticks = {"date": [1715904000 * factor]}
-    for ask, message in (json_rows(ticks), csv_text(ticks, header=False),
-                         arrow({"date": pa.array(ticks["date"])}),
-                         oip_binary({"date": ("FP64", ticks["date"])})):  # fmt: skip
+    for ask, message in (
+        json_rows(ticks),
+        csv_text(ticks, header=False),
+        arrow({"date": pa.array(ticks["date"])}),
+        oip_binary({"date": ("FP64", ticks["date"])}),
+    ):
         with pytest.raises(InvalidInstancesError, match=f"were {unit}seconds meant"):
             ask(message, DATE)
 
@@ -434,17 +487,27 @@ def test_date_of_another_unit_is_asked_about(factor, unit):
 @pytest.mark.parametrize("value", [math.inf, -math.inf])
 def test_infinite_date_is_refused_in_every_format(value):
     for ask, message in (
-        (ask_rows, Message(b'{"instances": [[1e999]]}')), (ask_rows, Message(b"inf\n", CSV)),
-        arrow({"date": pa.array([value])}), oip_binary({"date": ("FP64", [value])}),
-    ):  # fmt: skip
+        (ask_rows, Message(b'{"instances": [[1e999]]}')),
+        (ask_rows, Message(b"inf\n", CSV)),
+        arrow({"date": pa.array([value])}),
+        oip_binary({"date": ("FP64", [value])}),
+    ):
         with pytest.raises(InvalidInstancesError):
             ask(message, DATE)
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("20240517", None), ("20240517.0", 20240517.0), ("2024", None), ("2024.0", 2024.0),
-    ("20241399", 20241399.0), ("86400", 86400.0), ("1715904000", 1715904000.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("20240517", None),
+        ("20240517.0", 20240517.0),
+        ("2024", None),
+        ("2024.0", 2024.0),
+        ("20241399", 20241399.0),
+        ("86400", 86400.0),
+        ("1715904000", 1715904000.0),
+    ],
+)
 def test_csv_digits_that_may_be_a_date_or_seconds_are_refused(text, expected):
     message = Message(f"{text}\n".encode(), CSV)
     if expected is None:
@@ -456,10 +519,17 @@ def test_csv_digits_that_may_be_a_date_or_seconds_are_refused(text, expected):
 
 MIXED = Fields([COLUMNS["boolean"], COLUMNS["whole"], COLUMNS["date"]])
 JUDGED = [  # a column, a number, and whether it is one of its values
-    ("boolean", 2, False), ("boolean", 0.5, False), ("boolean", -1, False), ("boolean", 1.0, True),
-    ("boolean", 1 + 2**-40, True), ("whole", 3.0, True), ("whole", 3.5, False),
-    ("whole", 2**53 + 2, False), ("whole", -0.0, True), ("date", 0.5, True),
-]  # fmt: skip
+    ("boolean", 2, False),
+    ("boolean", 0.5, False),
+    ("boolean", -1, False),
+    ("boolean", 1.0, True),
+    ("boolean", 1 + 2**-40, True),
+    ("whole", 3.0, True),
+    ("whole", 3.5, False),
+    ("whole", 2**53 + 2, False),
+    ("whole", -0.0, True),
+    ("date", 0.5, True),
+]
 
 
 @pytest.mark.parametrize(("name", "value", "is_taken"), JUDGED)
@@ -469,14 +539,16 @@ def test_number_is_judged_by_its_column_in_every_typed_format(name, value, is_ta
     tensors = {name: ("FP64", [value])}
     found = assert_same(
         {
-            "rows": json_rows(columns), "records": json_records(columns),
+            "rows": json_rows(columns),
+            "records": json_records(columns),
             "tensorflow": tensorflow_columns({name: [value]}),
             "arrow": arrow({name: pa.array([value])}),
             "dictionary": arrow({name: pa.array([value]).dictionary_encode()}),
-            "oip": oip_json(tensors, nested=False), "binary": oip_binary(tensors),
+            "oip": oip_json(tensors, nested=False),
+            "binary": oip_binary(tensors),
         },
         MIXED,
-    )  # fmt: skip
+    )
     assert (found is not None) == is_taken
 
 
@@ -486,9 +558,21 @@ WRITTEN = SimpleNamespace(name="whole", same=["3", "3.0", " 3 "])
 def test_whole_category_is_the_same_however_it_is_written():
     bodies = {f"text {text}": json_rows({"whole": [text]}) for text in WRITTEN.same}
     bodies |= {f"csv {text}": csv_text({"whole": [text]}, header=True) for text in WRITTEN.same}
-    bodies |= {f"{kind}": arrow({"whole": pa.array([3], kind)}) for kind in
-               ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float",
-                "double")}  # fmt: skip
+    bodies |= {
+        f"{kind}": arrow({"whole": pa.array([3], kind)})
+        for kind in (
+            "int8",
+            "int16",
+            "int32",
+            "int64",
+            "uint8",
+            "uint16",
+            "uint32",
+            "uint64",
+            "float",
+            "double",
+        )
+    }
     bodies["half"] = arrow({"whole": pa.array(np.array([3], "f2"))})
     bodies["json"], bodies["json float"] = json_rows({"whole": [3]}), json_rows({"whole": [3.0]})
     found = assert_same(bodies, Fields([COLUMNS["whole"]]))

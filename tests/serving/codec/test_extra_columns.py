@@ -123,13 +123,26 @@ def test_rows_by_position_are_held_to_the_number_of_columns():
     for body in ({"instances": [row]}, {"instances": [{"x": 1, "id": 2}, row]}):
         assert "expected 3 numbers in instance" in refusal("rows", body, VECTOR)
     assert "expected 3 values in instance 0" in refusal("rows", b"1,1,1,1\n", VECTOR, CSV)
-    assert "rows of 12 bytes" in refusal(
-        "rows", bytes(16), VECTOR, "application/octet-stream"
-    )  # fmt: skip
+    assert "rows of 12 bytes" in refusal("rows", bytes(16), VECTOR, "application/octet-stream")
 
 
-@pytest.mark.parametrize("value", ["[1 2]", "[1,]", '{"a" 1}', '{"a":1,}', "[}", '{"a":[}', "[01]",
-                                   '{1:2}', '["a\nb"]', "[tru]", '[1,"\\x"]', "{,}"])  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[1 2]",
+        "[1,]",
+        '{"a" 1}',
+        '{"a":1,}',
+        "[}",
+        '{"a":[}',
+        "[01]",
+        "{1:2}",
+        '["a\nb"]',
+        "[tru]",
+        '[1,"\\x"]',
+        "{,}",
+    ],
+)
 def test_record_extra_value_that_is_no_json_is_refused(value):
     body = f'{{"instances":[{{"grade":"1","x":{value}}}]}}'.encode()
     with pytest.raises(ValueError, match="."):
@@ -150,11 +163,15 @@ def test_records_of_a_long_body_extra_keys_are_left_out(extra, spaces):
 
 
 @examples(100)
-@given(st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=30,
-), st.sampled_from([None, 1]), st.booleans())  # fmt: skip
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+        max_leaves=30,
+    ),
+    st.sampled_from([None, 1]),
+    st.booleans(),
+)
 def test_end_of_value_is_where_the_value_ends(value, indent, ascii_only):
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
     assert end_of_value(f" {text}]", 0) == len(text) + 1
@@ -250,9 +267,7 @@ def test_csv_extra_names_rows_are_held_to_the_first_line():
     message = refusal("rows", body, TABLE, CSV)
     assert message.startswith("expected 6 values in instance 1, one per column")
     assert 'got no "age"' in refusal("rows", b"id,grade,member,work,since\n", TABLE, CSV)
-    assert "one of them twice" in refusal(
-        "rows", b"age,grade,age,member,work,since\n", TABLE, CSV
-    )  # fmt: skip
+    assert "one of them twice" in refusal("rows", b"age,grade,age,member,work,since\n", TABLE, CSV)
 
 
 def test_csv_of_numbers_extra_names_are_left_out():
@@ -399,9 +414,11 @@ def tensors(columns):
 
 def test_inference_extra_inputs_are_left_out():
     extra = [
-        tensor("id", [1, 2], "INT64"), {"name": "bare"}, tensor("age2", [[]], "of a kind"),
+        tensor("id", [1, 2], "INT64"),
+        {"name": "bare"},
+        tensor("age2", [[]], "of a kind"),
         {"name": "bare", "shape": 5, "data": {"x": []}},
-    ]  # fmt: skip
+    ]
     body = {"inputs": [*extra, *tensors(COLUMNS), *extra]}
     assert_equal(decode("inference_v2", body, TABLE), EXPECTED)
     assert "expected inputs out of" in refusal("inference_v2", body, STRICT_TABLE)
@@ -417,8 +434,12 @@ def test_inference_extra_inputs_are_left_out():
 def test_inference_extra_binary_inputs_are_left_out():
     rows = np.array([[1, 1, 2], [3, 0, 4]], "<f4")
     extra = {"name": "id", "datatype": "INT64", "shape": [2]}
-    features = {"name": "features", "datatype": "FP32", "shape": [2, 3],
-                "parameters": {"binary_data_size": 24}}  # fmt: skip
+    features = {
+        "name": "features",
+        "datatype": "FP32",
+        "shape": [2, 3],
+        "parameters": {"binary_data_size": 24},
+    }
 
     def body(size, kept=24):
         head = json.dumps(
@@ -458,16 +479,25 @@ def many(count):
 
 OVER = {
     "record": ("rows", lambda n: {"instances": [{"grade": "1", **many(n)}]}, JSON),
-    "record, strange": ("rows", lambda n: {"instances": [{**many(n), "grade": 1, "x": 10**30}]},
-                        JSON),
+    "record, strange": (
+        "rows",
+        lambda n: {"instances": [{**many(n), "grade": 1, "x": 10**30}]},
+        JSON,
+    ),
     "record, nested": ("rows", lambda n: {"instances": [{**many(n), "grade": 1, "x": [1]}]}, JSON),
     "tensorflow": ("tensorflow", lambda n: {"inputs": {**many(n), "grade": ["1"]}}, JSON),
     "csv": ("rows", lambda n: ",".join([*many(n), *COLUMNS]).encode() + b"\n", CSV),
-    "arrow": ("rows", lambda n: schema(*(field(name, NULL) for name in many(n)),
-                                       field("grade", NULL)), ARROW),
-    "inputs": ("inference_v2", lambda n: {"inputs": [
-        *({"name": name} for name in many(n)), tensor("grade", ["1"])]}, JSON),
-}  # fmt: skip
+    "arrow": (
+        "rows",
+        lambda n: schema(*(field(name, NULL) for name in many(n)), field("grade", NULL)),
+        ARROW,
+    ),
+    "inputs": (
+        "inference_v2",
+        lambda n: {"inputs": [*({"name": name} for name in many(n)), tensor("grade", ["1"])]},
+        JSON,
+    ),
+}
 
 
 @pytest.mark.slow
@@ -537,10 +567,12 @@ def test_server_told_to_ignore_them_answers_records_with_extra_columns(adults, m
 def test_description_of_a_server_that_ignores_extra_columns_allows_them(models_of, request):
     folder = request.getfixturevalue(models_of)
     schemas = {
-        extra: create_app(models=folder, extra=extra).test_client().get("/openapi.json").get_json()
-        ["components"]["schemas"]
+        extra: create_app(models=folder, extra=extra)
+        .test_client()
+        .get("/openapi.json")
+        .get_json()["components"]["schemas"]
         for extra in ("refuse", "ignore")
-    }  # fmt: skip
+    }
     name = "adults" if models_of == "adults" else "digits"
     record, strict = (schemas[e][f"{name}.record"] for e in ("ignore", "refuse"))
     assert (record["additionalProperties"], strict["additionalProperties"]) == (True, False)

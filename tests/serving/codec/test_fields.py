@@ -44,31 +44,54 @@ NO_GAP = ", and the model fills no gap here"
 SEND_NULL = "; for a gap send null (NaN in binary, an empty value in CSV)"
 IN_UTC = ", which in UTC is not of the years 1 to 9999"
 TAKEN = [  # column, value, as the graph takes it
-    (number(), 1.5, 1.5), (number(), -3, -3.0), (number(), 2**64, 2.0**64),
-    (number(), 3.4028235e38, 3.4028235e38), (number("impute"), None, math.nan),
-    (boolean(), True, 1.0), (boolean(), False, 0.0), (boolean(), 1, 1.0), (boolean(), 0.0, 0.0),
+    (number(), 1.5, 1.5),
+    (number(), -3, -3.0),
+    (number(), 2**64, 2.0**64),
+    (number(), 3.4028235e38, 3.4028235e38),
+    (number("impute"), None, math.nan),
+    (boolean(), True, 1.0),
+    (boolean(), False, 0.0),
+    (boolean(), 1, 1.0),
+    (boolean(), 0.0, 0.0),
     (boolean("impute"), None, math.nan),
-    (category(*WORDS), "red", "red"), (category(*WORDS), " \t red\n", "red"),
-    (category(*WORDS), "blue", "blue"), (category(*WORDS), "RED", "RED"),
-    (category(*WORDS, missing="impute"), None, ""), (category(*WORDS, missing="impute"), " ", ""),
-    (category("1", "-2", "30"), 30, "30"), (category("1", "-2", "30"), -2.0, "-2"),
-    (category("1", "-2", "30"), 4, "4"), (category("1", "-2", "30"), "30", "30"),
-    (category("1"), 2**60 + 1, str(2**60 + 1)), (category("0"), -0.0, "0"),
-    (category("True", "False"), True, "True"), (category("true"), False, "false"),
+    (category(*WORDS), "red", "red"),
+    (category(*WORDS), " \t red\n", "red"),
+    (category(*WORDS), "blue", "blue"),
+    (category(*WORDS), "RED", "RED"),
+    (category(*WORDS, missing="impute"), None, ""),
+    (category(*WORDS, missing="impute"), " ", ""),
+    (category("1", "-2", "30"), 30, "30"),
+    (category("1", "-2", "30"), -2.0, "-2"),
+    (category("1", "-2", "30"), 4, "4"),
+    (category("1", "-2", "30"), "30", "30"),
+    (category("1"), 2**60 + 1, str(2**60 + 1)),
+    (category("0"), -0.0, "0"),
+    (category("True", "False"), True, "True"),
+    (category("true"), False, "false"),
     (category("true", "false"), "true", "true"),
-    (date(), "1970-01-02", 86400.0), (date(), "1969-12-31T23:59:59.5", -0.5),
-    (date(), "2024-02-29T12:30:00Z", 1709209800.0), (date(), " 1970-01-01T02:00+02:00 ", 0.0),
-    (date(), "0001-01-01T00:00Z", -62135596800.0), (date(), -62135596800, -62135596800.0),
-    (date(), "9999-12-31T23:59:59Z", 253402300799.0), (date(), 253402300799.5, 253402300799.5),
+    (date(), "1970-01-02", 86400.0),
+    (date(), "1969-12-31T23:59:59.5", -0.5),
+    (date(), "2024-02-29T12:30:00Z", 1709209800.0),
+    (date(), " 1970-01-01T02:00+02:00 ", 0.0),
+    (date(), "0001-01-01T00:00Z", -62135596800.0),
+    (date(), -62135596800, -62135596800.0),
+    (date(), "9999-12-31T23:59:59Z", 253402300799.0),
+    (date(), 253402300799.5, 253402300799.5),
     (date(), "2600-01-01T23:59:59.999999", math.nextafter(19880985600, 0)),
     (date(), "1969-12-31T23:59:59.9999999999999999999", -1e-19),
-    (date(), 0, 0.0), (date(), 1715904000.25, 1715904000.25),
-    (date("impute"), None, math.nan), (date("impute"), " N/A ", math.nan),
-    (date("impute"), "", math.nan), (boolean(), 1 + 2.0**-30, 1 + 2.0**-30),
-    (category("True", "False"), "TRUE", "True"), (category("true", "false"), " False", "false"),
-    (category("1", "0"), "1.0", "1"), (category("1", "0"), "-0.0", "0"),
-    (category("1"), "9" * 300, "9" * 256), (category("1" * 300), "9" * 400, "9" * 301),
-]  # fmt: skip
+    (date(), 0, 0.0),
+    (date(), 1715904000.25, 1715904000.25),
+    (date("impute"), None, math.nan),
+    (date("impute"), " N/A ", math.nan),
+    (date("impute"), "", math.nan),
+    (boolean(), 1 + 2.0**-30, 1 + 2.0**-30),
+    (category("True", "False"), "TRUE", "True"),
+    (category("true", "false"), " False", "false"),
+    (category("1", "0"), "1.0", "1"),
+    (category("1", "0"), "-0.0", "0"),
+    (category("1"), "9" * 300, "9" * 256),
+    (category("1" * 300), "9" * 400, "9" * 301),
+]
 
 
 @pytest.mark.parametrize(("column", "value", "expected"), TAKEN)
@@ -87,8 +110,12 @@ REFUSED = [  # column, value, expected, got
     (number(), math.nan, "a finite number", f"the number NaN{NO_GAP}"),
     (number("impute"), math.nan, "a finite number", f"the number NaN{SEND_NULL}"),
     (number(), math.inf, "a finite number", f"a number that float32 cannot hold{NO_GAP}"),
-    (number("impute"), -math.inf, "a finite number",
-     f"a number that float32 cannot hold{SEND_NULL}"),
+    (
+        number("impute"),
+        -math.inf,
+        "a finite number",
+        f"a number that float32 cannot hold{SEND_NULL}",
+    ),
     (number("impute"), " NaN", "a finite number", f'the text " NaN"{SEND_NULL}'),
     (number("impute"), "-Infinity", "a finite number", f'the text "-Infinity"{SEND_NULL}'),
     (number(), "N/A", "a finite number", f'the text "N/A"{NO_GAP}'),
@@ -109,41 +136,61 @@ REFUSED = [  # column, value, expected, got
     (category(*WORDS), "", "a text", "an empty text, and the model fills no gap here"),
     (category(*WORDS), "\ud800", "a text that UTF-8 can hold", 'the text "\\ud800"'),
     (category(*WORDS, unseen="refuse"), "blue", 'one of "red", "green"', 'the text "blue"'),
-    (category(*map(str, range(9)), unseen="refuse"), 9,
-     'one of "0", "1", "2", "3", "4" and 4 more', 'the text "9"'),
+    (
+        category(*map(str, range(9)), unseen="refuse"),
+        9,
+        'one of "0", "1", "2", "3", "4" and 4 more',
+        'the text "9"',
+    ),
     (category("1", "2"), 1.5, "a text or a whole number", "the number 1.5"),
     (category("1", "2"), 1e300, "a text or a whole number", "the number 1e+300"),
     (category("1", "2"), True, "a text or a whole number", "true"),
     (category("007", "008"), 7, "a text", "the number 7"),
     (category("True", "False"), 1, "a text, true or false", "the number 1"),
     (category("True", "true"), True, "a text", "true"),
-    (date(), "17.05.2024", A_DATE,
-     'the text "17.05.2024"'),
-    (date(), "2023-02-29", A_DATE,
-     'the text "2023-02-29"'),
+    (date(), "17.05.2024", A_DATE, 'the text "17.05.2024"'),
+    (date(), "2023-02-29", A_DATE, 'the text "2023-02-29"'),
     (date(), True, A_DATE, "true"),
     (date("impute"), math.nan, A_DATE, f"the number NaN{SEND_NULL}"),
-    (date(), math.inf, A_DATE,
-     f"the number Infinity, which is not of the years 1 to 9999{NO_GAP}"),
+    (date(), math.inf, A_DATE, f"the number Infinity, which is not of the years 1 to 9999{NO_GAP}"),
     (date("impute"), "inf", A_DATE, f'the text "inf"{SEND_NULL}'),
-    (date(), 1715904000e3, A_DATE,
-     f"the number 1715904000000.0{OUTSIDE}milliseconds meant? divide by 1000"),
-    (date(), -(10**16), A_DATE,
-     f"the number -10000000000000000{OUTSIDE}microseconds meant? divide by 1000000"),
-    (date(), 2 * 10**18, A_DATE,
-     f"the number 2000000000000000000{OUTSIDE}nanoseconds meant? divide by 1000000000"),
-    (date(), 253402300800, A_DATE,
-     f"the number 253402300800{OUTSIDE}milliseconds meant? divide by 1000"),
-    (date(), -62135596800.5, A_DATE,
-     f"the number -62135596800.5{OUTSIDE}milliseconds meant? divide by 1000"),
+    (
+        date(),
+        1715904000e3,
+        A_DATE,
+        f"the number 1715904000000.0{OUTSIDE}milliseconds meant? divide by 1000",
+    ),
+    (
+        date(),
+        -(10**16),
+        A_DATE,
+        f"the number -10000000000000000{OUTSIDE}microseconds meant? divide by 1000000",
+    ),
+    (
+        date(),
+        2 * 10**18,
+        A_DATE,
+        f"the number 2000000000000000000{OUTSIDE}nanoseconds meant? divide by 1000000000",
+    ),
+    (
+        date(),
+        253402300800,
+        A_DATE,
+        f"the number 253402300800{OUTSIDE}milliseconds meant? divide by 1000",
+    ),
+    (
+        date(),
+        -62135596800.5,
+        A_DATE,
+        f"the number -62135596800.5{OUTSIDE}milliseconds meant? divide by 1000",
+    ),
     (date(), "9999-12-31T23:00-01:00", A_DATE, f'the text "9999-12-31T23:00-01:00"{IN_UTC}'),
     (date(), "0001-01-01T00:00+23:59", A_DATE, f'the text "0001-01-01T00:00+23:59"{IN_UTC}'),
     (date(), "86400", A_DATE, 'the text "86400"'),
     (date(), "NA", A_DATE, 'the text "NA", and the model fills no gap here'),
     (boolean(), 1 + 2.0**-20, "true or false", "the number 1.0000009536743164"),
-    (date(), "\ud800", A_DATE,
-     'the text "\\ud800"'),
-]  # fmt: skip
+    (date(), "\ud800", A_DATE, 'the text "\\ud800"'),
+]
 
 
 @pytest.mark.parametrize(("column", "value", "expected", "got"), REFUSED)
@@ -163,8 +210,14 @@ values |= st.sampled_from([*WORDS, "1", "2", "true", "2024-01-01", 0, 1, 1.0, 1e
 @pytest.mark.slow
 @given(values)
 def test_many_values_are_judged_as_one_is(value):
-    for column in (number(), boolean("impute"), category(*WORDS, unseen="refuse"), date("impute"),
-                   category("1", "2", missing="impute"), category("true", "false")):  # fmt: skip
+    for column in (
+        number(),
+        boolean("impute"),
+        category(*WORDS, unseen="refuse"),
+        date("impute"),
+        category("1", "2", missing="impute"),
+        category("true", "false"),
+    ):
         (field,) = Fields([column]).columns
         try:
             alone = field.check(value)
@@ -184,8 +237,10 @@ def test_numbers_and_booleans_are_one_input_and_other_tables_one_a_column():
     table = Fields([number(name="x"), category(*WORDS, name="y"), date(name="z")])
     apart = table.inputs([[1.5, 2.5], ["red", ""], [1.0, math.nan]])
     assert {name: (a.dtype, a.shape) for name, a in apart.items()} == {
-        "x": (np.dtype("f4"), (2, 1)), "y": (np.dtype("O"), (2, 1)), "z": (np.dtype("f8"), (2, 1)),
-    }  # fmt: skip
+        "x": (np.dtype("f4"), (2, 1)),
+        "y": (np.dtype("O"), (2, 1)),
+        "z": (np.dtype("f8"), (2, 1)),
+    }
 
 
 def test_no_rows_have_the_shape_of_rows():
@@ -235,10 +290,16 @@ def test_check_numbers_of_a_long_column_are_checked_in_blocks_by_the_same_rule()
 @pytest.mark.parametrize(
     "text",
     [
-        "20240517", "2024-W20-5", "2024W205", "2024-05-17T12", "2024-05-17T123000",
-        "2024-05-17x12:30", "2024-05-17T12:30:00,5", "2024-05-17T12:30+02:00:30",
+        "20240517",
+        "2024-W20-5",
+        "2024W205",
+        "2024-05-17T12",
+        "2024-05-17T123000",
+        "2024-05-17x12:30",
+        "2024-05-17T12:30:00,5",
+        "2024-05-17T12:30+02:00:30",
     ],
-)  # fmt: skip
+)
 def test_date_in_another_form_of_iso_8601_is_refused(text):
     (field,) = Fields([date()]).columns
     with pytest.raises(WrongValueError, match=r"^expected a date in ISO 8601, such as"):

@@ -21,9 +21,19 @@ from tests.fuzzing import examples
 ROWS = np.array([[1.5, 1, -2], [0, 0, 3e38]], "f4")
 OUTPUTS = {"label": np.array([1, 0]), "probabilities": np.array([[0.25, 0.75], [1, 0]], "f4")}
 NUMBERS = {
-    "FP32": "<f4", "FP64": "<f8", "FP16": "<f2", "INT8": "i1", "INT16": "<i2", "INT32": "<i4",
-    "INT64": "<i8", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "BOOL": "?",
-}  # fmt: skip
+    "FP32": "<f4",
+    "FP64": "<f8",
+    "FP16": "<f2",
+    "INT8": "i1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "UINT8": "u1",
+    "UINT16": "<u2",
+    "UINT32": "<u4",
+    "UINT64": "<u8",
+    "BOOL": "?",
+}
 
 
 def tensor(name, shape, datatype, data=None, **parameters):
@@ -95,12 +105,19 @@ def test_binary_float32_is_read_where_it_is(vector):
 def test_columns_of_each_type_come_as_json_or_binary(table):
     day, two = 86400.0, [2]
     values = {
-        "age": ("FP32", np.array([1.5, np.nan], "f4")), "member": ("BOOL", np.array([True, False])),
-        "work": ("BYTES", ["private", ""]), "grade": ("INT64", np.array([1, 2])),
+        "age": ("FP32", np.array([1.5, np.nan], "f4")),
+        "member": ("BOOL", np.array([True, False])),
+        "work": ("BYTES", ["private", ""]),
+        "grade": ("INT64", np.array([1, 2])),
         "since": ("FP64", np.array([day, np.nan])),
-    }  # fmt: skip
-    expected = {"age": [1.5, np.nan], "member": [1, 0], "work": ["private", ""],
-                "grade": ["1", "2"], "since": [day, np.nan]}  # fmt: skip
+    }
+    expected = {
+        "age": [1.5, np.nan],
+        "member": [1, 0],
+        "work": ["private", ""],
+        "grade": ["1", "2"],
+        "since": [day, np.nan],
+    }
     content = {n: texts(v) if k == "BYTES" else v.tobytes() for n, (k, v) in values.items()}
     binary = [tensor(n, two, k, binary_data_size=len(content[n])) for n, (k, _) in values.items()]
 
@@ -112,9 +129,11 @@ def test_columns_of_each_type_come_as_json_or_binary(table):
     nested = [tensor(n, [2, 1], k, [[x] for x in plain(v)]) for n, (k, v) in values.items()]
     mixed = [binary[0], *flat[1:]]
     for question in (
-        ask(table, flat), ask(table, nested[::-1]), ask(table, binary, b"".join(content.values())),
+        ask(table, flat),
+        ask(table, nested[::-1]),
+        ask(table, binary, b"".join(content.values())),
         ask(table, mixed, content["age"]),
-    ):  # fmt: skip
+    ):
         assert list(question.inputs) == list(expected)
         for name, array in question.inputs.items():
             assert array.shape == (2, 1)
@@ -139,8 +158,15 @@ def one(column):
 
 def test_raw_mode_of_one_text_column_is_one_text():
     def city(missing="impute", unseen="unknown"):
-        return one(Category(name="city", type="category", missing=missing, unseen=unseen,
-                            categories=["Hull", "1"]))  # fmt: skip
+        return one(
+            Category(
+                name="city",
+                type="category",
+                missing=missing,
+                unseen=unseen,
+                categories=["Hull", "1"],
+            )
+        )
 
     def decoded(content, model):
         return ask_inference(Message(content, json_bytes=0), model.fields).inputs
@@ -152,16 +178,23 @@ def test_raw_mode_of_one_text_column_is_one_text():
 
     # The body is the text itself: no length leads it, and no zero byte ends it.
     for content, text in (
-        (b"Hull", "Hull"), (b" Hull\n", "Hull"), ("Łódź".encode(), "Łódź"), (b"", ""), (b"NA", ""),
-        (b"\4\0\0\0Hull", "\4\0\0\0Hull"), (b"Hull\nYork", "Hull\nYork"), (b"1", "1"),
-    ):  # fmt: skip
+        (b"Hull", "Hull"),
+        (b" Hull\n", "Hull"),
+        ("Łódź".encode(), "Łódź"),
+        (b"", ""),
+        (b"NA", ""),
+        (b"\4\0\0\0Hull", "\4\0\0\0Hull"),
+        (b"Hull\nYork", "Hull\nYork"),
+        (b"1", "1"),
+    ):
         found = decoded(content, city())
         assert list(found) == ["city"]
         assert (found["city"].dtype, found["city"].tolist()) == (np.object_, [[text]])
     status, message = refused(b"\xff", city())
     assert (status, message) == (
-        422, 'expected BYTES in UTF-8; got other bytes in element 0 of input "city"'
-    )  # fmt: skip
+        422,
+        'expected BYTES in UTF-8; got other bytes in element 0 of input "city"',
+    )
     assert (
         'one of "Hull", "1" in instance 0, field \'city\''
         in refused(b"York", city(unseen="refuse"))[1]
@@ -170,8 +203,11 @@ def test_raw_mode_of_one_text_column_is_one_text():
 
 
 def test_raw_mode_of_one_column_of_dates_or_numbers_is_an_array():
-    dates = one(Date(name="since", type="date", missing="impute", minimum="2000-01-01",
-                     maximum="2024-01-01"))  # fmt: skip
+    dates = one(
+        Date(
+            name="since", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01"
+        )
+    )
     seconds = np.array([86400.25, np.nan], "<f8")
     found = ask_inference(Message(seconds.tobytes(), json_bytes=0), dates.fields).inputs
     np.testing.assert_array_equal(found["since"], seconds[:, None])
@@ -201,10 +237,19 @@ def test_the_answer_is_tensors_in_json(vector):
     assert (reply.media, reply.headers) == ("application/json", ())
     label = {"name": "label", "datatype": "INT64", "shape": [2], "data": [1, 0]}
     assert json.loads(reply.content) == {
-        "model_name": "m", "model_version": "17", "id": "my id",
-        "outputs": [label, {"name": "probabilities", "datatype": "FP32", "shape": [2, 2],
-                            "data": [0.25, 0.75, 1.0, 0.0]}],
-    }  # fmt: skip
+        "model_name": "m",
+        "model_version": "17",
+        "id": "my id",
+        "outputs": [
+            label,
+            {
+                "name": "probabilities",
+                "datatype": "FP32",
+                "shape": [2, 2],
+                "data": [0.25, 0.75, 1.0, 0.0],
+            },
+        ],
+    }
     one = ask(vector, inputs, outputs=[{"name": "label"}]).encode(vector.manifest, OUTPUTS)
     assert json.loads(one.content) == {"model_name": "m", "model_version": "17", "outputs": [label]}
 
@@ -228,9 +273,11 @@ def test_outputs_are_raw_where_they_are_asked_to_be(vector):
 def test_the_face_is_that_of_the_graph(vector, table, regression):
     assert face(vector.manifest) == {
         "inputs": [{"name": "features", "datatype": "FP32", "shape": [-1, 3]}],
-        "outputs": [{"name": "label", "datatype": "INT64", "shape": [-1]},
-                    {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]}],
-    }  # fmt: skip
+        "outputs": [
+            {"name": "label", "datatype": "INT64", "shape": [-1]},
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]},
+        ],
+    }
     found = face(table.manifest)
     assert [i["datatype"] for i in found["inputs"]] == ["FP32", "FP32", "BYTES", "BYTES", "FP64"]
     assert all(i["shape"] == [-1, 1] for i in found["inputs"])
@@ -259,17 +306,30 @@ FAULTS = [
     (features(shape=[True, 3]), {}, "to be [n, 3]; got another"),
     *[
         ([tensor("features", shape, "FP32", [1, 1, 1])], {}, "to be [n, 3]; got another")
-        for shape in (5, 1.5, "1,3", True, None, {}, {"0": 1}, [], [[1], 3], [None, 3], [1.0, 3],
-                      ["1", 3], [2**40, 3])
+        for shape in (
+            5,
+            1.5,
+            "1,3",
+            True,
+            None,
+            {},
+            {"0": 1},
+            [],
+            [[1], 3],
+            [None, 3],
+            [1.0, 3],
+            ["1", 3],
+            [2**40, 3],
+        )
     ],
     ([{"name": "features", "datatype": "FP32", "data": [1, 1, 1]}], {}, "[n, 3]; got another"),
     (features(shape=[2, 3]), {}, 'expected 6 elements of input "features", as its shape says'),
     (features([[1, 1, 1]], [2, 3]), {}, "expected 6 elements"),
     (features([[1, 1], [1]], [1, 3]), {}, "expected 3 values in instance 0"),
-    (features([1, [1], 1]), {}, 'to be of FP32; got a list at place 1'),
-    (features([[1, [1], 1]]), {}, 'to be of FP32; got a list at place 1'),
-    (features([[1, [1], 1]]), {"id": "["}, 'to be of FP32; got a list at place 1'),
-    (features([1, [1], 1]), {"outputs": [{"name": "label"}]}, 'got a list at place 1'),
+    (features([1, [1], 1]), {}, "to be of FP32; got a list at place 1"),
+    (features([[1, [1], 1]]), {}, "to be of FP32; got a list at place 1"),
+    (features([[1, [1], 1]]), {"id": "["}, "to be of FP32; got a list at place 1"),
+    (features([1, [1], 1]), {"outputs": [{"name": "label"}]}, "got a list at place 1"),
     (features([1, 1, "1"]), {}, 'to be of FP32; got the text "1" at place 2'),
     (features([1, True, 1]), {}, "to be of FP32; got true at place 1"),
     (features([1, 1, 1.5], datatype="INT8"), {}, "to be of INT8; got the number 1.5 at place 2"),
@@ -282,16 +342,19 @@ FAULTS = [
     (features(), {"id": 5}, '"id" to be a text of at most 256 characters; got the number 5'),
     (features(), {"id": "x" * 257}, "of at most 256 characters"),
     (features(), {"ids": ""}, 'got the text "ids"'),
-    (features(), {"outputs": [{"name": "logits"}]}, "out of label, probabilities; got \"logits\""),
+    (features(), {"outputs": [{"name": "logits"}]}, 'out of label, probabilities; got "logits"'),
     (features(), {"outputs": [{"name": "label"}] * 2}, 'every output once; got "label" twice'),
-    (features(), {"outputs": [{"name": "label", "parameters": {"classification": 3}}]},
-     'got "classification" among the parameters of "label"'),
+    (
+        features(),
+        {"outputs": [{"name": "label", "parameters": {"classification": 3}}]},
+        'got "classification" among the parameters of "label"',
+    ),
     (features(), {"parameters": {"binary_data_output": 1}}, "to be true or false"),
     (features(), {"parameters": [1]}, '"parameters" of the request to be an object'),
     ([features()[0] | {"parameters": {"binary_data_size": 4}}], {}, "got both"),
     ([tensor("features", [1, 3], "FP32", binary_data_size=12)], {}, "behind the JSON; got 0"),
     ([tensor("features", [1, 3], "FP32", binary_data_size=-1)], {}, "got another value"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("inputs", "said", "came"), FAULTS)
@@ -379,12 +442,21 @@ VALID = [
     ("vector", whole([tensor("features", [2, 3], "FP32", binary_data_size=24)], ROWS.tobytes())),
     ("vector", whole([tensor("features", [1, 3], "FP16", binary_data_size=6)], bytes(6))),
     ("vector", (ROWS.tobytes(), 0)),
-    ("table", whole([tensor("grade", [2], "BYTES", ["1", "2"]),
-                     tensor("age", [2], "FP64", [1, 2])])),
-    ("table", whole([tensor("grade", [2], "BYTES", binary_data_size=10),
-                     tensor("since", [2, 1], "FP64", binary_data_size=16)],
-                    texts(["1", "2"]) + bytes(16))),
-]  # fmt: skip
+    (
+        "table",
+        whole([tensor("grade", [2], "BYTES", ["1", "2"]), tensor("age", [2], "FP64", [1, 2])]),
+    ),
+    (
+        "table",
+        whole(
+            [
+                tensor("grade", [2], "BYTES", binary_data_size=10),
+                tensor("since", [2, 1], "FP64", binary_data_size=16),
+            ],
+            texts(["1", "2"]) + bytes(16),
+        ),
+    ),
+]
 
 
 @pytest.mark.slow

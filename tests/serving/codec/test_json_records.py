@@ -26,22 +26,35 @@ def table(missing="impute", unseen="unknown"):
         [
             Number(name="age", type="number", missing=missing, minimum=0, maximum=1),
             Boolean(name="member", type="boolean", missing=missing),
-            Category(name="work", type="category", missing=missing, unseen=unseen,
-                     categories=["private", "state"]),
-            Category(name="grade", type="category", missing=missing, unseen=unseen,
-                     categories=["1", "2"]),
-            Date(name="since", type="date", missing=missing, minimum="2000-01-01",
-                 maximum="2024-01-01"),
+            Category(
+                name="work",
+                type="category",
+                missing=missing,
+                unseen=unseen,
+                categories=["private", "state"],
+            ),
+            Category(
+                name="grade", type="category", missing=missing, unseen=unseen, categories=["1", "2"]
+            ),
+            Date(
+                name="since",
+                type="date",
+                missing=missing,
+                minimum="2000-01-01",
+                maximum="2024-01-01",
+            ),
         ]
-    )  # fmt: skip
+    )
 
 
 TABLE, STRICT = table(), table("refuse", "refuse")
-VECTOR = Fields([
-    Number(name="x", type="number", missing="impute", minimum=0, maximum=1),
-    Boolean(name="y", type="boolean", missing="impute"),
-    Number(name="z", type="number", missing="refuse", minimum=0, maximum=1),
-])  # fmt: skip
+VECTOR = Fields(
+    [
+        Number(name="x", type="number", missing="impute", minimum=0, maximum=1),
+        Boolean(name="y", type="boolean", missing="impute"),
+        Number(name="z", type="number", missing="refuse", minimum=0, maximum=1),
+    ]
+)
 RECORD = {"age": 39, "member": True, "work": "private", "grade": 2, "since": "2012-06-01"}
 ROW = list(RECORD.values())
 
@@ -160,8 +173,12 @@ def test_a_record_and_a_row_are_the_same_instance_in_one_body():
     found = decode_rows(body([RECORD, ROW, shuffled]), TABLE)
     assert list(found) == list(RECORD)
     assert [column.ravel().tolist() for column in found.values()] == [
-        [39.0] * 3, [1.0] * 3, ["private"] * 3, ["2"] * 3, [1338508800.0] * 3
-    ]  # fmt: skip
+        [39.0] * 3,
+        [1.0] * 3,
+        ["private"] * 3,
+        ["2"] * 3,
+        [1338508800.0] * 3,
+    ]
 
 
 def test_a_key_that_is_not_there_and_null_are_the_same_gap():
@@ -181,43 +198,88 @@ def test_more_records_than_a_block_keep_their_order(monkeypatch):
 
 
 FAULTS = [  # instance, the error, the details beside its number
-    ({**RECORD, "aeg": 1}, "expected no other fields than the model's in instance 1; got \"aeg\"; "
-     'did you mean "age"?', {"field": "aeg"}),
-    ({"nothing like it": 1}, "expected no other fields than the model's in instance 1; got "
-     '"nothing like it"', {"field": "nothing like it"}),
-    ({"member": True}, "expected a finite number in instance 1, field 'age'; got no such key, and "
-     "the model fills no gap here", {"field": "age"}),
-    ({**RECORD, "grade": None}, "expected a text or a whole number in instance 1, field 'grade'; "
-     "got null, and the model fills no gap here", {"field": "grade"}),
-    ({**RECORD, "work": "mars"}, 'expected one of "private", "state" in instance 1, field '
-     "'work'; got the text \"mars\"", {"field": "work"}),
-    ({**RECORD, "since": "soon"}, "expected a date in ISO 8601, such as 2024-05-17 or "
-     "2024-05-17T12:30:00Z, or a number of seconds since 1970-01-01 UTC in instance 1, field "
-     "'since'; got the text \"soon\"",
-     {"field": "since"}),
-    ({**RECORD, "age": {"a": [1]}}, "expected a finite number in instance 1, field 'age'; got an "
-     "object", {"field": "age"}),
-    ([39, "yes", "private", 1, "2024-01-01"], "expected true or false in instance 1, field "
-     "'member' (position 1); got the text \"yes\"", {"field": "member", "position": 1}),
-    ([39, True, "private", 1], "expected 5 values in instance 1, one per feature; got 4",
-     {"expected": 5, "got": 4}),
-    ([39, True, 'a "word', 1], "expected one of \"private\", \"state\" in instance 1, field 'work' "
-     '(position 2); got the text "a \\"word"', {"field": "work", "position": 2}),
-    ([39, True, "private"], "expected 5 values in instance 1, one per feature; got 3",
-     {"expected": 5, "got": 3}),
-    ([*ROW, 1], "expected 5 values in instance 1, one per feature; got more",
-     {"expected": 5, "got": "more"}),
-    ("row", "expected instance 1 to be an object of named values or a list of 5 values; got the "
-     'text "row"', {}),
-]  # fmt: skip
+    (
+        {**RECORD, "aeg": 1},
+        'expected no other fields than the model\'s in instance 1; got "aeg"; did you mean "age"?',
+        {"field": "aeg"},
+    ),
+    (
+        {"nothing like it": 1},
+        'expected no other fields than the model\'s in instance 1; got "nothing like it"',
+        {"field": "nothing like it"},
+    ),
+    (
+        {"member": True},
+        "expected a finite number in instance 1, field 'age'; got no such key, and "
+        "the model fills no gap here",
+        {"field": "age"},
+    ),
+    (
+        {**RECORD, "grade": None},
+        "expected a text or a whole number in instance 1, field 'grade'; "
+        "got null, and the model fills no gap here",
+        {"field": "grade"},
+    ),
+    (
+        {**RECORD, "work": "mars"},
+        'expected one of "private", "state" in instance 1, field \'work\'; got the text "mars"',
+        {"field": "work"},
+    ),
+    (
+        {**RECORD, "since": "soon"},
+        "expected a date in ISO 8601, such as 2024-05-17 or "
+        "2024-05-17T12:30:00Z, or a number of seconds since 1970-01-01 UTC in instance 1, field "
+        "'since'; got the text \"soon\"",
+        {"field": "since"},
+    ),
+    (
+        {**RECORD, "age": {"a": [1]}},
+        "expected a finite number in instance 1, field 'age'; got an object",
+        {"field": "age"},
+    ),
+    (
+        [39, "yes", "private", 1, "2024-01-01"],
+        "expected true or false in instance 1, field 'member' (position 1); got the text \"yes\"",
+        {"field": "member", "position": 1},
+    ),
+    (
+        [39, True, "private", 1],
+        "expected 5 values in instance 1, one per feature; got 4",
+        {"expected": 5, "got": 4},
+    ),
+    (
+        [39, True, 'a "word', 1],
+        'expected one of "private", "state" in instance 1, field \'work\' '
+        '(position 2); got the text "a \\"word"',
+        {"field": "work", "position": 2},
+    ),
+    (
+        [39, True, "private"],
+        "expected 5 values in instance 1, one per feature; got 3",
+        {"expected": 5, "got": 3},
+    ),
+    (
+        [*ROW, 1],
+        "expected 5 values in instance 1, one per feature; got more",
+        {"expected": 5, "got": "more"},
+    ),
+    (
+        "row",
+        "expected instance 1 to be an object of named values or a list of 5 values; got the "
+        'text "row"',
+        {},
+    ),
+]
 
 
 @pytest.mark.parametrize(("instance", "message", "details"), FAULTS)
 def test_a_fault_is_named_with_its_instance_and_field(instance, message, details):
     answer = error_of(body([RECORD, instance]), STRICT)
     assert answer == {
-        "error": message, "code": "invalid_instances", "details": {"instance": 1} | details
-    }  # fmt: skip
+        "error": message,
+        "code": "invalid_instances",
+        "details": {"instance": 1} | details,
+    }
 
 
 def test_a_key_that_comes_twice_is_refused():
@@ -264,9 +326,20 @@ def test_gaps_that_are_not_written_do_not_multiply_a_body():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "head",
-    ["{},", "[],", '{"age":[', '{"age":{', '{"age":{},', "[[],", '{"work":"', '{"work":"a"},',
-     '{"a":1},', "[1,1],[1,1,", '"a":'],
-)  # fmt: skip
+    [
+        "{},",
+        "[],",
+        '{"age":[',
+        '{"age":{',
+        '{"age":{},',
+        "[[],",
+        '{"work":"',
+        '{"work":"a"},',
+        '{"a":1},',
+        "[1,1],[1,1,",
+        '"a":',
+    ],
+)
 def test_the_size_of_a_hostile_body_does_not_show_in_the_memory_its_refusal_takes(head):
     text = ('{"instances":[' + head * (2**20 // len(head))).encode()
     tracemalloc.start()

@@ -76,8 +76,12 @@ def test_every_table_of_numbers_takes_the_fast_way_to_the_same_array(rows):
 
 @pytest.mark.slow
 @examples(250)
-@given(anything | st.lists(st.lists(anything, min_size=2, max_size=2), max_size=4).map(
-    lambda rows: {"instances": rows}))  # fmt: skip
+@given(
+    anything
+    | st.lists(st.lists(anything, min_size=2, max_size=2), max_size=4).map(
+        lambda rows: {"instances": rows}
+    )
+)
 def test_the_fast_way_takes_nothing_that_the_careful_one_refuses(document):
     text = json.dumps(document).encode()
     fast = decode_plain(text, 2)
@@ -152,9 +156,17 @@ def test_a_damaged_body_is_read_alike_or_refused(data):
 
 @pytest.mark.parametrize(
     "nested",
-    ["[[1,[2]],[3,4]]", "[[1,[2,3]],[[],4]]", "[[[1,2]],[3,4]]", "[[1,2],3,4]", "[1,2,3,4]",
-     "[[1,2,3,4]]", "[[1],[2,3,4]]", "[[[1],2]]"],
-)  # fmt: skip
+    [
+        "[[1,[2]],[3,4]]",
+        "[[1,[2,3]],[[],4]]",
+        "[[[1,2]],[3,4]]",
+        "[[1,2],3,4]",
+        "[1,2,3,4]",
+        "[[1,2,3,4]]",
+        "[[1],[2,3,4]]",
+        "[[[1],2]]",
+    ],
+)
 def test_what_simdjson_would_flatten_is_refused(nested):
     text = f'{{"instances":{nested}}}'.encode()
     assert decode_plain(text, 2) is None

@@ -64,10 +64,18 @@ def tensors(columns, datatypes):
 
 def binary_tensor(name, values, datatype, code):
     data = struct.pack(f"<{len(values)}{code}", *values)
-    head = json.dumps({
-        "inputs": [{"name": name, "datatype": datatype, "shape": [len(values), 1],
-                    "parameters": {"binary_data_size": len(data)}}]
-    }).encode()  # fmt: skip
+    head = json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": name,
+                    "datatype": datatype,
+                    "shape": [len(values), 1],
+                    "parameters": {"binary_data_size": len(data)},
+                }
+            ]
+        }
+    ).encode()
     return ask_inference, Message(head + data, RAW, json_bytes=len(head))
 
 
@@ -150,10 +158,18 @@ NUMBERS = {
 
 
 def dates(written):
-    return Fields([
-        Date(name="t", type="date", missing="impute", minimum="2020-01-01", maximum="2024-01-01",
-             format=written)
-    ])  # fmt: skip
+    return Fields(
+        [
+            Date(
+                name="t",
+                type="date",
+                missing="impute",
+                minimum="2020-01-01",
+                maximum="2024-01-01",
+                format=written,
+            )
+        ]
+    )
 
 
 @pytest.mark.parametrize(("written", "number"), NUMBERS.items())
@@ -190,9 +206,16 @@ def test_arrow_times_are_moments_whatever_the_unit_of_numbers(written):
 
 @pytest.mark.parametrize(
     ("written", "number"),
-    [("%Y%m%d", 20231318), ("%Y%m%d", 20230229), ("%Y%m%d", 1679097600), ("%Y%m%d", 20230318.5),
-     ("milliseconds", 1e18), ("nanoseconds", 1e30), ("seconds", 1e12)],
-)  # fmt: skip
+    [
+        ("%Y%m%d", 20231318),
+        ("%Y%m%d", 20230229),
+        ("%Y%m%d", 1679097600),
+        ("%Y%m%d", 20230318.5),
+        ("milliseconds", 1e18),
+        ("nanoseconds", 1e30),
+        ("seconds", 1e12),
+    ],
+)
 @pytest.mark.parametrize("made", [json_body, arrow_body, csv_body])
 def test_numbers_of_no_moment_are_refused(made, written, number):
     with pytest.raises(InvalidInstancesError, match="field 't'"):

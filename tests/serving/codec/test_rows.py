@@ -79,8 +79,16 @@ def test_a_numpy_file_of_anything_else_is_refused(vector, table):
     assert "got one of '|O'" in error(npy(np.array([None] * 3), allow_pickle=True), NPY, vector)
     assert "expected a file of NumPy's format" in error(b"\x93NUMPY", NPY, vector)
     assert "as its header says; got 20 bytes" in error(npy(ROWS)[:-4], NPY, vector)
-    for shape in (b"(9999999999999,3)", b"(99999999999999999999999,)", b"(0, 7)", b"(-2, -3)",
-                  b"(2, ,3)", b"(2 3, 1)", b"((2, 3))", b"(2, 10**9)"):  # fmt: skip
+    for shape in (
+        b"(9999999999999,3)",
+        b"(99999999999999999999999,)",
+        b"(0, 7)",
+        b"(-2, -3)",
+        b"(2, ,3)",
+        b"(2 3, 1)",
+        b"((2, 3))",
+        b"(2, 10**9)",
+    ):
         wrong = npy(ROWS).replace(b"(2, 3), }" + b" " * (len(shape) - 6), shape + b", }")
         assert "expected a" in error(wrong, NPY, vector)
     assert "send JSON, CSV or an Arrow stream" in error(npy(ROWS), NPY, table)
@@ -157,7 +165,8 @@ def test_an_arrow_stream_is_the_table_it_was_written_from(table, data):
 
 
 KINDS = [
-    ("age", [3, None], pa.int64(), [3, np.nan]), ("age", [3, None], pa.uint8(), [3, np.nan]),
+    ("age", [3, None], pa.int64(), [3, np.nan]),
+    ("age", [3, None], pa.uint8(), [3, np.nan]),
     ("age", np.array([3, 0.5], "f2"), pa.float16(), [3, 0.5]),
     ("age", [3.5, float("nan")], pa.float64(), [3.5, np.nan]),
     ("age", [None, None], pa.null(), [np.nan, np.nan]),
@@ -166,11 +175,9 @@ KINDS = [
         for kind in (pa.int8(), pa.int16(), pa.int32(), pa.uint16(), pa.uint32(), pa.uint64())
     ),
     ("age", [0.5, None], pa.float32(), [0.5, np.nan]),
-    ("member", [1, 0], pa.int32(), [1, 0]), ("member", [True, None], pa.bool_(), [1, np.nan]),
-    *(
-        ("work", ["state", None], kind, ["state", ""])
-        for kind in (pa.string(), pa.string_view())
-    ),
+    ("member", [1, 0], pa.int32(), [1, 0]),
+    ("member", [True, None], pa.bool_(), [1, np.nan]),
+    *(("work", ["state", None], kind, ["state", ""]) for kind in (pa.string(), pa.string_view())),
     *(
         ("work", [b"state", None], kind, ["state", ""])
         for kind in (pa.binary(), pa.large_binary(), pa.binary_view())
@@ -183,7 +190,7 @@ KINDS = [
     ("since", [1500, None], pa.timestamp("ms"), [1.5, np.nan]),
     ("since", [1_500_000, None], pa.timestamp("us"), [1.5, np.nan]),
     ("since", [1, None], pa.timestamp("ns"), [1e-9, np.nan]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "values", "kind", "expected"), KINDS)
@@ -203,15 +210,15 @@ def test_columns_of_numbers_are_one_matrix(vector):
 @pytest.mark.parametrize(
     ("columns", "came"),
     [
-        ({"agee": [1]}, "expected no other columns than the model's; got \"agee\"; did you mean"),
+        ({"agee": [1]}, 'expected no other columns than the model\'s; got "agee"; did you mean'),
         ({"age": [1.0]}, "field 'grade'; got null, and the model fills no gap here"),
-        ({"grade": ["3"]}, "expected one of \"1\", \"2\" in instance 0, field 'grade'"),
+        ({"grade": ["3"]}, 'expected one of "1", "2" in instance 0, field \'grade\''),
         ({"grade": ["1"], "age": ["1"]}, "expected a finite number in instance 0, field 'age'"),
         ({"grade": ["1", "1"], "member": [1, 5]}, "instance 1, field 'member'; got the number 5"),
         ({"grade": ["1"], "age": [[1]]}, "got values of another type"),
         ({"grade": ["1"], "age": [datetime.date(2000, 1, 1)]}, "got a column of times"),
     ],
-)  # fmt: skip
+)
 def test_an_arrow_column_that_the_model_does_not_take_is_named(table, columns, came):
     assert came in error(arrow(pa.table(columns)), ARROW, table)
 
@@ -268,9 +275,14 @@ def test_csv_is_what_the_standard_library_wrote(table, data):
 
 @pytest.mark.parametrize(
     "body",
-    [b"1.5,1,2\n2,0,3\n", b"1.5,1,2\r\n2,0,3", b"x,y,z\n1.5,true,2\n\n2,false,3\n",
-     b'"1.5","1","+2."\n2,0,"3"\n', b"\xef\xbb\xbf1.5, 1 ,2\n\n\n2,0,3\n\n"],
-)  # fmt: skip
+    [
+        b"1.5,1,2\n2,0,3\n",
+        b"1.5,1,2\r\n2,0,3",
+        b"x,y,z\n1.5,true,2\n\n2,false,3\n",
+        b'"1.5","1","+2."\n2,0,"3"\n',
+        b"\xef\xbb\xbf1.5, 1 ,2\n\n\n2,0,3\n\n",
+    ],
+)
 def test_csv_of_numbers(vector, body):
     np.testing.assert_array_equal(ask(body, CSV, vector)["features"], [[1.5, 1, 2], [2, 0, 3]])
 
@@ -362,17 +374,32 @@ def test_an_unknown_media_type_is_refused_with_those_that_are_known(vector):
 
 
 VALID = [
-    (NPY, "vector", npy(ROWS)), (NPY, "vector", npy(ROWS.astype(">f8", order="F"))),
+    (NPY, "vector", npy(ROWS)),
+    (NPY, "vector", npy(ROWS.astype(">f8", order="F"))),
     (RAW, "vector", ROWS.tobytes()),
     (CSV, "vector", b"x,y,z\n1,1,1\n2,,3\n"),
     (CSV, "table", b'1,true,"a ""b""",1,2000-01-01\r\n'),
     ("application/json", "table", b'{"instances":[{"age":1,"grade":2}],"parameters":{"a":[1]}}'),
-    *((ARROW, "table", arrow(pa.table({
-        "age": [1.5, None], "member": [True, None],
-        "work": pa.array(["a", None]).dictionary_encode(),
-        "grade": ["1", "2"], "since": pa.array([datetime.date(2000, 1, 1), None]),
-    }), use_legacy_format=legacy)) for legacy in (True, False)),
-]  # fmt: skip
+    *(
+        (
+            ARROW,
+            "table",
+            arrow(
+                pa.table(
+                    {
+                        "age": [1.5, None],
+                        "member": [True, None],
+                        "work": pa.array(["a", None]).dictionary_encode(),
+                        "grade": ["1", "2"],
+                        "since": pa.array([datetime.date(2000, 1, 1), None]),
+                    }
+                ),
+                use_legacy_format=legacy,
+            ),
+        )
+        for legacy in (True, False)
+    ),
+]
 
 
 @pytest.mark.slow

@@ -37,13 +37,32 @@ def category(*categories, name=NAME, **more):
 
 COLUMN = category(*WORDS)
 TAKEN = [
-    ("1", "1"), ("1.0", "1"), (" 1.000\n", "1"), (1, "1"), (1.0, "1"), (-2.0, "-2"), ("-2.0", "-2"),
-    (2.5, "2.5"), ("2.5", "2.5"), (1.5, "1.50"), (float(np.float32(2.5)), "2.5"), (3.25, "3.25"),
-    ("2.50", "2.50"), ("007", "007"), ("007.0", "007.0"), (7, "7"), (-0.0, "0"),
+    ("1", "1"),
+    ("1.0", "1"),
+    (" 1.000\n", "1"),
+    (1, "1"),
+    (1.0, "1"),
+    (-2.0, "-2"),
+    ("-2.0", "-2"),
+    (2.5, "2.5"),
+    ("2.5", "2.5"),
+    (1.5, "1.50"),
+    (float(np.float32(2.5)), "2.5"),
+    (3.25, "3.25"),
+    ("2.50", "2.50"),
+    ("007", "007"),
+    ("007.0", "007.0"),
+    (7, "7"),
+    (-0.0, "0"),
     (2**60 + 1, str(2**60 + 1)),
-    ("cafe\u0301", "café"), ("NA", "NA"), ("na", "na"), ("-", ""), (" ", ""), (None, ""),
+    ("cafe\u0301", "café"),
+    ("NA", "NA"),
+    ("na", "na"),
+    ("-", ""),
+    (" ", ""),
+    (None, ""),
     ("e\u0301" * 40, "e\u0301" * 40),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("value", "expected"), TAKEN)
@@ -97,43 +116,53 @@ BODIES = {
     "CSV": (decode_csv, f"{YEAR},{SPLIT}\n3,1.0\n".encode()),
     "Arrow": (decode_arrow, stream(**{SPLIT: ["1.0"], YEAR: [3.0]})),
     "Arrow, dictionary": (
-        decode_arrow, stream(**{SPLIT: pa.array(["1.0"]).dictionary_encode(), YEAR: [3.0]}),
+        decode_arrow,
+        stream(**{SPLIT: pa.array(["1.0"]).dictionary_encode(), YEAR: [3.0]}),
     ),
     "Arrow, dictionary of floats": (
-        decode_arrow, stream(**{SPLIT: pa.array([1.0]).dictionary_encode(), YEAR: [3.0]}),
+        decode_arrow,
+        stream(**{SPLIT: pa.array([1.0]).dictionary_encode(), YEAR: [3.0]}),
     ),
     "tensors": (
         lambda body, fields: ask_inference(Message(body), fields).inputs,
-        as_json(inputs=[
-            {"name": SPLIT, "shape": [1], "datatype": "BYTES", "data": ["1.0"]},
-            {"name": YEAR, "shape": [1], "datatype": "FP32", "data": [3]},
-        ]),
+        as_json(
+            inputs=[
+                {"name": SPLIT, "shape": [1], "datatype": "BYTES", "data": ["1.0"]},
+                {"name": YEAR, "shape": [1], "datatype": "FP32", "data": [3]},
+            ]
+        ),
     ),
     "tensors of integers": (
         lambda body, fields: ask_inference(Message(body), fields).inputs,
-        as_json(inputs=[
-            {"name": SPLIT, "shape": [1], "datatype": "INT64", "data": [1]},
-            {"name": YEAR, "shape": [1], "datatype": "FP32", "data": [3]},
-        ]),
+        as_json(
+            inputs=[
+                {"name": SPLIT, "shape": [1], "datatype": "INT64", "data": [1]},
+                {"name": YEAR, "shape": [1], "datatype": "FP32", "data": [3]},
+            ]
+        ),
     ),
     "columns": (
         lambda body, fields: ask_tensorflow(Message(body), fields).inputs,
         as_json(inputs={SPLIT: ["1.0"], YEAR: [3]}),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("extra", [False, True])
 @pytest.mark.parametrize("form", BODIES)
 def test_decode_names_in_another_normal_form_are_the_columns(form, extra):
     decode, body = BODIES[form]
-    inputs = decode(body, Fields(
-        [COLUMN, Number(name="año", type="number", missing="refuse", minimum=0, maximum=1)],
-        ignores_extra=extra,
-    ))  # fmt: skip
+    inputs = decode(
+        body,
+        Fields(
+            [COLUMN, Number(name="año", type="number", missing="refuse", minimum=0, maximum=1)],
+            ignores_extra=extra,
+        ),
+    )
     assert {name: array.tolist() for name, array in inputs.items()} == {
-        NAME: [["1"]], "año": [[3.0]],
-    }  # fmt: skip
+        NAME: [["1"]],
+        "año": [[3.0]],
+    }
 
 
 @pytest.mark.parametrize("extra", [False, True])

@@ -55,8 +55,12 @@ def test_every_form_of_numbers_is_the_same_matrix(vector, body):
 
 def test_gaps_and_truths_may_be_in_every_form(vector):
     row = [1, True, None]
-    for body in ({"instances": [row]}, {"instances": [{"features": row}]}, {"inputs": [row]},
-                 {"instances": [{"x": 1, "y": True}]}):  # fmt: skip
+    for body in (
+        {"instances": [row]},
+        {"instances": [{"features": row}]},
+        {"inputs": [row]},
+        {"instances": [{"x": 1, "y": True}]},
+    ):
         np.testing.assert_array_equal(ask(body, vector).inputs["features"], [[1, 1, np.nan]])
 
 
@@ -72,9 +76,12 @@ TABLES = [
 def test_every_form_of_a_table_is_the_same_columns(table, body):
     found = {name: array.ravel().tolist() for name, array in ask(body, table).inputs.items()}
     assert found == {
-        "age": [39.0] * 2, "member": [1.0] * 2, "work": ["private"] * 2, "grade": ["2"] * 2,
+        "age": [39.0] * 2,
+        "member": [1.0] * 2,
+        "work": ["private"] * 2,
+        "grade": ["2"] * 2,
         "since": [86400.0] * 2,
-    }  # fmt: skip
+    }
 
 
 def test_a_column_that_is_not_there_is_full_of_gaps(table):
@@ -136,7 +143,7 @@ def test_a_single_output_drops_its_name(vector):
         (b'{"inputs":[[1,1,NaN]]}', "NaN, which is no JSON"),
         (b'{"inputs":[[1,1,1e400]]}', "expected a JSON body"),
     ],
-)  # fmt: skip
+)
 def test_a_fault_is_named(vector, body, came):
     assert came in error(body, vector)
 

@@ -234,8 +234,12 @@ def flat(*answers):
 def test_tensors_of_another_length_than_their_shape_are_refused_undecoded(table, monkeypatch):
     monkeypatch.delattr(inference_tensor, "check_long_column")
     short = {"name": "grade", "shape": [3], "datatype": "BYTES", "data": ["1", "2"]}
-    binary = {"name": "grade", "shape": [3], "datatype": "BYTES",
-              "parameters": {"binary_data_size": 8}}  # fmt: skip
+    binary = {
+        "name": "grade",
+        "shape": [3],
+        "datatype": "BYTES",
+        "parameters": {"binary_data_size": 8},
+    }
     head = json.dumps({"inputs": [binary]}).encode()
     with pytest.raises(InvalidInstancesError, match="expected 3 elements of .*; got 2"):
         ask_inference(Message(json.dumps({"inputs": [short]}).encode()), table.fields)

@@ -39,13 +39,23 @@ FIELDS = {
         [
             number("age"),
             Boolean(name="member", type="boolean", missing="impute"),
-            Category(name="work", type="category", missing="impute", unseen="unknown",
-                     categories=["private", "self", "state"]),
-            Date(name="since", type="date", missing="impute", minimum="2000-01-01",
-                 maximum="2024-01-01"),
+            Category(
+                name="work",
+                type="category",
+                missing="impute",
+                unseen="unknown",
+                categories=["private", "self", "state"],
+            ),
+            Date(
+                name="since",
+                type="date",
+                missing="impute",
+                minimum="2000-01-01",
+                maximum="2024-01-01",
+            ),
         ]
     ),
-}  # fmt: skip
+}
 
 
 def cpu_seconds(act, size):
@@ -148,12 +158,20 @@ def app(shipped, tmp_path_factory):
 def request(app, key, changes):
     body = b'{"instances":[]}'
     environ = {
-        "REQUEST_METHOD": "POST", "PATH_INFO": "/predict", "QUERY_STRING": "",
-        "SERVER_NAME": "localhost", "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1",
-        "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(body), "wsgi.errors": io.StringIO(),
-        "CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(body)),
-        "HTTP_X_API_KEY": key, **changes,
-    }  # fmt: skip
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/predict",
+        "QUERY_STRING": "",
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": io.StringIO(),
+        "CONTENT_TYPE": "application/json",
+        "CONTENT_LENGTH": str(len(body)),
+        "HTTP_X_API_KEY": key,
+        **changes,
+    }
     statuses = []
 
     def answer():

@@ -90,8 +90,11 @@ def test_a_path_without_a_file_is_told_apart_from_one_of_something_else(tmp_path
     (tmp_path / "dangling").symlink_to("nothing")
     (tmp_path / "file").touch()
     for path, is_missing in (
-        ("nothing", True), ("dangling", True), ("file/keys", True), ("folder", False),
-    ):  # fmt: skip
+        ("nothing", True),
+        ("dangling", True),
+        ("file/keys", True),
+        ("folder", False),
+    ):
         with pytest.raises(NoKeysFileError) as caught:
             read_keys(tmp_path / path)
         assert caught.value.is_missing is is_missing

@@ -19,8 +19,10 @@ from tests.processes import wait_until
 @pytest.fixture
 def keys(tmp_path):
     """Three keys by name, and what a server knows of them."""
-    made = {name: new_key(name, scope) for name, scope in
-            (("app", "predict"), ("other", "predict"), ("ops", "admin"))}  # fmt: skip
+    made = {
+        name: new_key(name, scope)
+        for name, scope in (("app", "predict"), ("other", "predict"), ("ops", "admin"))
+    }
     path = tmp_path / "keys"
     path.write_text("# who\n\n" + "".join(f"{line}  # mine\n" for _, line in made.values()))
     return {name: key for name, (key, _) in made.items()}, Keys(path)
@@ -233,9 +235,15 @@ def swapped_link(path):
 
 
 NO_KEY_LEFT = [
-    empty, only_comments, only_a_byte_order_mark, replaced_by_an_empty_file, replaced_by_a_folder,
-    replaced_by_a_pipe, replaced_by_a_device, swapped_link,
-]  # fmt: skip
+    empty,
+    only_comments,
+    only_a_byte_order_mark,
+    replaced_by_an_empty_file,
+    replaced_by_a_folder,
+    replaced_by_a_pipe,
+    replaced_by_a_device,
+    swapped_link,
+]
 
 
 @pytest.mark.parametrize("change", NO_KEY_LEFT)
@@ -391,8 +399,9 @@ def test_the_log_says_how_many_keys_are_known(followed, made, clock, caplog):
     path, known = followed
     caplog.clear()
     for text, expected in (
-        (made[1][1], "1 key is known"), (f"{made[1][1]}\n{made[0][1]}", "2 keys are known"),
-    ):  # fmt: skip
+        (made[1][1], "1 key is known"),
+        (f"{made[1][1]}\n{made[0][1]}", "2 keys are known"),
+    ):
         path.write_text(text)
         for _ in settle(clock):
             opens(known, "")

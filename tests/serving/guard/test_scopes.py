@@ -136,5 +136,8 @@ def test_health_without_a_key_names_no_model_and_no_reason(path, damaged, only_d
 
 def test_readiness_of_a_server_without_keys_names_models(client):
     assert client.get("/readyz").get_json() == {
-        "ready": True, "models": {"digits": 1}, "refused": {}, "held": {},
-    }  # fmt: skip
+        "ready": True,
+        "models": {"digits": 1},
+        "refused": {},
+        "held": {},
+    }

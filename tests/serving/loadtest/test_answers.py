@@ -18,8 +18,20 @@ VALUES = [[1.5, -2.0], [0.0, 3.25], [1e6, 7.0]]
 
 
 def target_of(classes=CLASSES, targets=("bought",)):
-    return Target(Address("127.0.0.1", 1), "", "people", True, 2, "binary", classes, targets, (),
-                  {}, {}, False)  # fmt: skip
+    return Target(
+        Address("127.0.0.1", 1),
+        "",
+        "people",
+        True,
+        2,
+        "binary",
+        classes,
+        targets,
+        (),
+        {},
+        {},
+        False,
+    )
 
 
 TARGET = target_of()
@@ -40,13 +52,20 @@ def body_of(form, labels=LABELS, numbers=PROBABILITIES, *, version=2, model="peo
             struct.pack("<I", len(t.encode())) + t.encode() if texts else struct.pack("<q", t)
             for t in labels
         )
-        outputs.append({"name": "label", "datatype": "BYTES" if texts else "INT64",
-                        "shape": [len(labels)], "data": labels})  # fmt: skip
+        outputs.append(
+            {
+                "name": "label",
+                "datatype": "BYTES" if texts else "INT64",
+                "shape": [len(labels)],
+                "data": labels,
+            }
+        )
         parts.append(raw)
     name = "value" if labels is None else "probabilities"
     flat = [value for row in numbers for value in row]
-    outputs.append({"name": name, "datatype": "FP32",
-                    "shape": [len(numbers), len(numbers[0])], "data": flat})  # fmt: skip
+    outputs.append(
+        {"name": name, "datatype": "FP32", "shape": [len(numbers), len(numbers[0])], "data": flat}
+    )
     said = {"model_name": model, "model_version": str(version), "outputs": outputs}
     if form == "oip":
         return json.dumps(said).encode()
@@ -117,15 +136,21 @@ def test_values_of_a_regression_are_compared(form):
         (LABELS, changed(PROBABILITIES, 1), "expected a prediction of each instance, 3; got 2"),
         (LABELS[:2], PROBABILITIES[:2], "expected a prediction of each instance, 3; got 2"),
         ([*LABELS, "no"], [*PROBABILITIES, [1, 0]], "expected a prediction .* 3; got 4"),
-        (LABELS, changed(PROBABILITIES, 1, None, 0.875),
-         "finite probabilities; got nan in instance 1"),
+        (
+            LABELS,
+            changed(PROBABILITIES, 1, None, 0.875),
+            "finite probabilities; got nan in instance 1",
+        ),
         (LABELS, changed(PROBABILITIES, 0, 1.25, -0.25), "from 0 to 1; got 1.25 in instance 0"),
         (LABELS, changed(PROBABILITIES, 2, 0.5, 0.502), "sum to 1; got 1.002 in instance 2"),
-        (LABELS, changed(PROBABILITIES, 1, 0.125244140625, 0.874755859375),
-         r"0\.125 for the probability of 'no' in instance 1; got 0\.125244141, 0\.000244 apart"),
+        (
+            LABELS,
+            changed(PROBABILITIES, 1, 0.125244140625, 0.874755859375),
+            r"0\.125 for the probability of 'no' in instance 1; got 0\.125244141, 0\.000244 apart",
+        ),
         (LABELS, [[0.5, 0.25, 0.25]] * 3, "expected 2 probabilities an instance; got 3"),
     ],
-)  # fmt: skip
+)
 def test_what_was_tampered_with_is_named(form, labels, numbers, message):
     said = judged(form, body_of(form, labels, numbers), right=body_of(form))
     assert re.search(message, said)
@@ -156,10 +181,20 @@ def test_another_model_is_named(form):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"null", b"[]", b"{}", b"\xff\xfe", b'{"predictions": 1}',
-             b'{"outputs": [1]}', b'{"outputs": [{"parameters": {"binary_data_size": 99}}]}',
-             b'{"model": "people", "version": 2, "predictions": [], "probabilities": [[1], 2]}']
-)  # fmt: skip
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b'{"predictions": 1}',
+        b'{"outputs": [1]}',
+        b'{"outputs": [{"parameters": {"binary_data_size": 99}}]}',
+        b'{"model": "people", "version": 2, "predictions": [], "probabilities": [[1], 2]}',
+    ],
+)
 def test_what_is_no_answer_is_named(form, body):
     assert judged(form, body).startswith("expected ")
 

@@ -51,14 +51,21 @@ def menagerie(zoo, adults, tmp_path_factory):
     rng = np.random.default_rng(5)
     tables = {
         "switches": write(folder / "switches.csv", ["load", "on", "way"], switches(rng)),
-        "visits": write(folder / "visits.csv", ["city", "at", "spent", "new", "kind"],
-                        visits(rng)),
-    }  # fmt: skip
+        "visits": write(folder / "visits.csv", ["city", "at", "spent", "new", "kind"], visits(rng)),
+    }
     for name, data in tables.items():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("serving.runtime.timing.TIMED_RUNS", 3)
-            fit(Config(data=data, name=name, models=folder / "models", hidden=(4,), epochs=3,
-                       skip_baselines=True))  # fmt: skip
+            fit(
+                Config(
+                    data=data,
+                    name=name,
+                    models=folder / "models",
+                    hidden=(4,),
+                    epochs=3,
+                    skip_baselines=True,
+                )
+            )
     for models in (zoo, adults):
         shutil.copytree(models, folder / "models", dirs_exist_ok=True)
     return folder / "models"

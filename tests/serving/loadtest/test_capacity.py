@@ -18,10 +18,19 @@ def figures_of(latency, seconds=2.0, status=200):
     n = len(latency)
     due = np.linspace(0, seconds, n, endpoint=False)
     record = Record(
-        due=due, sent=due, ended=due + latency, status=np.full(n, status, np.int16),
-        call=np.zeros(n, np.int32), late=np.zeros(n), seconds=seconds, wall=seconds, processor=0.1,
-        busy=0.2, open_loop=True, connections=64,
-    )  # fmt: skip
+        due=due,
+        sent=due,
+        ended=due + latency,
+        status=np.full(n, status, np.int16),
+        call=np.zeros(n, np.int32),
+        late=np.zeros(n),
+        seconds=seconds,
+        wall=seconds,
+        processor=0.1,
+        busy=0.2,
+        open_loop=True,
+        connections=64,
+    )
     return figures(record, CALLS, n / seconds)
 
 

@@ -319,8 +319,9 @@ def test_progress_is_told_and_garbage_is_collected_again(live, right):
 
 def test_long_bodies_go_out_and_come_back_whole(live):
     body = b'{"instances":[' + b",".join([BODY[14:-2]] * 500) + b"]}"
-    record = Engine(make_address(live.url), [make_call(body, fault=lambda b: str(len(b)))],
-                    connections=2).open_loop(np.zeros(4), np.zeros(4, np.int32), 1)  # fmt: skip
+    record = Engine(
+        make_address(live.url), [make_call(body, fault=lambda b: str(len(b)))], connections=2
+    ).open_loop(np.zeros(4), np.zeros(4, np.int32), 1)
     assert len(record.faults) == 1
     (length,) = record.faults
     assert int(length) > 50_000

@@ -21,11 +21,20 @@ def record(due, sent, ended, *, status=200, call=0, seconds=10.0, faults=()):
     due, sent, ended = np.broadcast_arrays(*(np.asarray(x, np.float64) for x in (due, sent, ended)))
     filled = np.broadcast_to
     return Record(
-        due=due, sent=sent, ended=ended, status=filled(np.int16(status), due.shape),
-        call=filled(np.int32(call), due.shape), late=np.maximum(sent - due, 0),
-        seconds=seconds, wall=seconds, processor=0.1, busy=0.2, open_loop=True, connections=64,
+        due=due,
+        sent=sent,
+        ended=ended,
+        status=filled(np.int16(status), due.shape),
+        call=filled(np.int32(call), due.shape),
+        late=np.maximum(sent - due, 0),
+        seconds=seconds,
+        wall=seconds,
+        processor=0.1,
+        busy=0.2,
+        open_loop=True,
+        connections=64,
         faults=Counter(faults),
-    )  # fmt: skip
+    )
 
 
 def stalled(rate=1000, seconds=10.0, service=1e-3, begin=4.0, stall=1.0):
@@ -166,8 +175,12 @@ def test_errors_are_named_and_only_right_answers_count():
     run = record(np.arange(10) / 10, sent, sent + 0.01, status=status, call=[0, 1] * 5, seconds=2.0)
     found = figures(run, CALLS, 5.0)
     assert found.errors == {
-        "503": 3, "unanswered": 1, "timeout": 1, "connection": 1, "wrong": 1,
-    }  # fmt: skip
+        "503": 3,
+        "unanswered": 1,
+        "timeout": 1,
+        "connection": 1,
+        "wrong": 1,
+    }
     assert (found.requests, found.sent, found.answered) == (10, 9, 3)
     assert (found.rate, found.sent_rate, found.rows_per_second) == (1.5, 4.5, 32.5)
     assert found.error_share == 0.7
@@ -178,8 +191,13 @@ def test_errors_of_each_kind_are_counted_by_its_name():
     status = np.repeat([*counts], [*counts.values()])
     due = np.arange(len(status)) / 10
     assert figures(record(due, due, due + 0.01, status=status), CALLS, None).errors == {
-        "503": 5, "unanswered": 1, "timeout": 2, "connection": 3, "wrong": 4, "422": 6,
-    }  # fmt: skip
+        "503": 5,
+        "unanswered": 1,
+        "timeout": 2,
+        "connection": 3,
+        "wrong": 4,
+        "422": 6,
+    }
 
 
 def test_a_timeout_counts_with_the_time_it_was_given_up():
@@ -208,8 +226,17 @@ def test_json_has_the_keys_that_others_read():
     run = record([0.0], [0.0], [0.002], faults={"no": 3, "nay": 9, "nope": 1, "never": 2})
     told = json.loads(json.dumps(figures(run, CALLS, None).as_json(), allow_nan=False))
     assert {"p50", "p90", "p99", "p99.9"} <= told["latency_ms"].keys()
-    assert {"rate", "errors", "service_ms", "late_ms", "sent", "answered", "rows_per_second",
-            "seconds", "by_second"} <= told.keys()  # fmt: skip
+    assert {
+        "rate",
+        "errors",
+        "service_ms",
+        "late_ms",
+        "sent",
+        "answered",
+        "rows_per_second",
+        "seconds",
+        "by_second",
+    } <= told.keys()
     assert told["latency_ms"]["p50"] == pytest.approx(2.0)
     assert told["latency_ms"]["max"] == pytest.approx(2.0)
     assert [example["fault"] for example in told["errors"]["examples"]] == ["nay", "no", "never"]

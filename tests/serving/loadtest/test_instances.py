@@ -22,19 +22,42 @@ COLUMNS = (
     Column("age", "number", True, True, 17.0, 90.0),
     Column("hours/week", "number", False, False, 1.25, 99.0),
     Column("member", "boolean", True),
-    Column("work", "category", True, categories=("Private", "Self-employed", "State"),
-           takes_unseen=True),
+    Column(
+        "work",
+        "category",
+        True,
+        categories=("Private", "Self-employed", "State"),
+        takes_unseen=True,
+    ),
     Column("grade", "category", False, categories=("1", "2", "3")),
     Column("since", "date", True, False, "2000-01-01", "2024-12-31"),
-)  # fmt: skip
-RECORD = {"age": 39, "hours/week": 40.5, "member": True, "work": "Private", "grade": "2",
-          "since": "2012-06-01"}  # fmt: skip
+)
+RECORD = {
+    "age": 39,
+    "hours/week": 40.5,
+    "member": True,
+    "work": "Private",
+    "grade": "2",
+    "since": "2012-06-01",
+}
 HEADER = ",".join(RECORD)
 
 
 def target_of(*columns):
-    return Target(Address("127.0.0.1", 1), "", "adults", True, 1, "binary", ("<=50K", ">50K"),
-                  ("income",), columns, {}, {}, False)  # fmt: skip
+    return Target(
+        Address("127.0.0.1", 1),
+        "",
+        "adults",
+        True,
+        1,
+        "binary",
+        ("<=50K", ">50K"),
+        ("income",),
+        columns,
+        {},
+        {},
+        False,
+    )
 
 
 TARGET = target_of(*COLUMNS)
@@ -150,12 +173,14 @@ FILLED = {"age": None, "hours/week": 3, "member": None, "work": None, "grade": "
         (f"\n{json.dumps(RECORD)}\n\n{json.dumps(SPARSE)}\n", [RECORD, FILLED]),
         (f"{json.dumps(list(GAPPED.values()))}\r\n{json.dumps(RECORD)}", [GAPPED, RECORD]),
         (f"{HEADER},income\n39,40.5,true,Private,2,2012-06-01,>50K\n", [RECORD]),
-        (f"\ufeff{HEADER}\r\nNA,40.5,1,\"Private\",2,\r\n\r\n", [GAPPED]),
+        (f'\ufeff{HEADER}\r\nNA,40.5,1,"Private",2,\r\n\r\n', [GAPPED]),
         ("grade,hours/week\n2,3", [FILLED]),
-        (json.dumps({"instances": [RECORD | {"work": "Ábroad\u2028"}]}, ensure_ascii=False),
-         [RECORD | {"work": "Ábroad\u2028"}]),
+        (
+            json.dumps({"instances": [RECORD | {"work": "Ábroad\u2028"}]}, ensure_ascii=False),
+            [RECORD | {"work": "Ábroad\u2028"}],
+        ),
     ],
-)  # fmt: skip
+)
 def test_rows_are_read_of_every_form_of_file(tmp_path, text, rows):
     path = tmp_path / "rows"
     path.write_bytes(text.encode())
@@ -193,7 +218,7 @@ def lines(*records):
         (f"{HEADER},id\n1,1,1,1,1,,7", "line 2: expected no other columns.*'id'; take it out"),
         (f'{HEADER}\n1,1,1,"1" x,1,\n', "line 2: expected CSV"),
     ],
-)  # fmt: skip
+)
 def test_what_the_model_does_not_take_is_named_by_its_line(tmp_path, text, message):
     path = tmp_path / "rows"
     path.write_text(text)
@@ -211,9 +236,11 @@ def test_what_is_no_text_is_named(tmp_path):
 def test_a_date_is_the_number_that_its_column_has():
     column = Column("t", "date", fills_gaps=False, minimum="2020-01-01", maximum="2024-01-01")
     for written, number in (
-        ("iso8601", 1679097600), ("seconds", 1679097600), ("milliseconds", 1679097600000),
+        ("iso8601", 1679097600),
+        ("seconds", 1679097600),
+        ("milliseconds", 1679097600000),
         ("%Y%m%d", 20230318),
-    ):  # fmt: skip
+    ):
         of_format = replace(column, format=written)
         assert number_of_date("2023-03-18", of_format) == number
         assert number_of_date("2023-03-18T00:00:00+00:00", of_format) == number
@@ -245,9 +272,11 @@ def test_a_file_in_another_spelling_is_read_as_a_server_reads_it(tmp_path):
     )
     (tmp_path / "t.csv").write_text("co\u0301digo,n\n1.0,2\ncafe\u0301,-\nNA,3\n-,4\n")
     assert read_instances(tmp_path / "t.csv", target) == [
-        {"código": "1", "n": 2}, {"código": "café", "n": None},
-        {"código": "NA", "n": 3}, {"código": None, "n": 4},
-    ]  # fmt: skip
+        {"código": "1", "n": 2},
+        {"código": "café", "n": None},
+        {"código": "NA", "n": 3},
+        {"código": None, "n": 4},
+    ]
     record = '{"instances": [{"co\u0301digo": 1.0, "n": 2}]}'
     (tmp_path / "t.json").write_text(record)
     assert read_instances(tmp_path / "t.json", target) == [{"código": "1", "n": 2}]

@@ -39,10 +39,19 @@ def made(late, latency, processor=0.1, busy=0.2):
     n = 1000
     due = np.linspace(0, 1, n, endpoint=False)
     return Record(
-        due=due, sent=due + late, ended=due + latency, status=np.full(n, 200, np.int16),
-        call=np.zeros(n, np.int32), late=np.full(n, late), seconds=1.0, wall=1.25, busy=busy,
-        processor=processor, open_loop=True, connections=3,
-    )  # fmt: skip
+        due=due,
+        sent=due + late,
+        ended=due + latency,
+        status=np.full(n, 200, np.int16),
+        call=np.zeros(n, np.int32),
+        late=np.full(n, late),
+        seconds=1.0,
+        wall=1.25,
+        busy=busy,
+        processor=processor,
+        open_loop=True,
+        connections=3,
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,10 +82,19 @@ def test_a_run_without_requests_has_nothing_to_be_blamed_for():
     empty = made(0, 0)
     none = np.zeros(len(empty.due), bool)
     record = Record(
-        due=empty.due[none], sent=empty.sent[none], ended=empty.ended[none],
-        status=empty.status[none], call=empty.call[none], late=empty.late[none], seconds=0.0,
-        wall=1.0, processor=0.0, busy=0.0, open_loop=True, connections=1,
-    )  # fmt: skip
+        due=empty.due[none],
+        sent=empty.sent[none],
+        ended=empty.ended[none],
+        status=empty.status[none],
+        call=empty.call[none],
+        late=empty.late[none],
+        seconds=0.0,
+        wall=1.0,
+        processor=0.0,
+        busy=0.0,
+        open_loop=True,
+        connections=1,
+    )
     assert limits(record, 100.0).verdict is None
 
 

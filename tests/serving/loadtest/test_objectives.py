@@ -12,9 +12,11 @@ from serving.loadtest.objectives import Objective, ObjectiveError, judge, parse
 def run(times=(0.01,) * 1000, *, rate=100.0, share=0.0, seconds=10.0):
     """As much of figures as is judged."""
     return SimpleNamespace(
-        latency=Distribution.of(np.array(times, np.float64)), rate=rate, error_share=share,
+        latency=Distribution.of(np.array(times, np.float64)),
+        rate=rate,
+        error_share=share,
         seconds=seconds,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,8 +94,9 @@ def test_a_run_is_held_to_it(figures, text, met):
 def test_a_server_that_refuses_all_is_not_fast():
     verdicts = judge(run(share=0.9), parse(["p99=50ms"]))
     assert [(str(v.objective), v.met) for v in verdicts] == [
-        ("p99 ≤ 50 ms", True), ("errors ≤ 0.1 %", False),
-    ]  # fmt: skip
+        ("p99 ≤ 50 ms", True),
+        ("errors ≤ 0.1 %", False),
+    ]
 
 
 @pytest.mark.parametrize("texts", [["errors=1%", "p99=1s"], ["rate=50"], []])

@@ -19,8 +19,13 @@ def metrics(live):
 def told(values, model="digits"):
     """/metrics of a server whose requests took so many seconds each."""
     registry = CollectorRegistry()
-    family = Histogram("forwardpass_request_seconds", "s", ("protocol", "model"),
-                       buckets=(0.001, 0.01, 0.1), registry=registry)  # fmt: skip
+    family = Histogram(
+        "forwardpass_request_seconds",
+        "s",
+        ("protocol", "model"),
+        buckets=(0.001, 0.01, 0.1),
+        registry=registry,
+    )
     series = family.labels("rows", model)
     for value in values:
         series.observe(value)
@@ -75,8 +80,13 @@ def test_beyond_the_last_bound_only_that_is_known():
     assert (p50.low, p50.high, p50.estimate) == (0.1, math.inf, 0.1)
 
 
-FOREIGN = ["", "<!doctype html><p>a {b}</p>", '{"detail": [1, 2]}', "up 1\n",
-           "# TYPE http_requests_total counter\nhttp_requests_total 5\n"]  # fmt: skip
+FOREIGN = [
+    "",
+    "<!doctype html><p>a {b}</p>",
+    '{"detail": [1, 2]}',
+    "up 1\n",
+    "# TYPE http_requests_total counter\nhttp_requests_total 5\n",
+]
 
 
 @pytest.mark.parametrize("text", FOREIGN)

@@ -80,11 +80,16 @@ def test_of_several_models_one_is_named_and_its_columns_told(serve, shipped, adu
         Column("age", "number", True, True, 17, 90),
         Column("hours/week", "number", False, False, 1, 99),
         Column("member", "boolean", True),
-        Column("work", "category", True, categories=("Private", "Self-employed", "State"),
-               takes_unseen=True),
+        Column(
+            "work",
+            "category",
+            True,
+            categories=("Private", "Self-employed", "State"),
+            takes_unseen=True,
+        ),
         Column("grade", "category", False, categories=("1", "2", "3")),
         Column("since", "date", True, False, "2000-01-01", "2024-12-31"),
-    )  # fmt: skip
+    )
     assert not target.all_numbers
     assert target.get("/healthz")[0] == 200
     assert target.get("/nowhere")[0] == 404
@@ -100,18 +105,28 @@ def test_a_server_behind_tls_and_keys_is_asked_with_both(serve, shipped, tmp_pat
     subprocess.run(
         f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj "
         f"/CN=forwardpass -addext subjectAltName=IP:127.0.0.1 -keyout {secret} -out {cert}".split(),
-        check=True, capture_output=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+    )
     made = subprocess.run(
         [sys.executable, "-m", "serving", "key", "me", "--scope", "predict"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     keys.write_text(made.stdout)
     key = made.stderr.split()[-1]
     server = serve(
-        shipped, "--workers", "1", "--keys", str(keys), "--tls-cert", str(cert),
-        "--tls-key", str(secret),
-    )  # fmt: skip
+        shipped,
+        "--workers",
+        "1",
+        "--keys",
+        str(keys),
+        "--tls-cert",
+        str(cert),
+        "--tls-key",
+        str(secret),
+    )
     target = read_target(server.url, key=key, ca=str(cert))
     assert target.model == "digits"
     assert target.metrics
@@ -159,17 +174,38 @@ def test_a_server_that_says_nothing_is_not_waited_for_for_ever():
         ({"models": (200, JSON, '{"models": [1]}')}, "of this project.*JSON of another form"),
         ({"models": (301, "text/html", "")}, "got 301 to https://elsewhere/"),
         ({"models": (503, JSON, '{"error": "not yet"}')}, "is ready.*got 503: not yet; wait"),
-        ({"models": (200, JSON, '{"models": []}'), "readyz": (503, JSON, '{"ready": false}')},
-         'is ready.*without a model: {"ready": false}; wait'),
-        ({"models": (200, JSON, '{"models": [{"name": "m"}]}'),
-          "models/m": (200, JSON, json.dumps(SHORT))}, "inputs and example.*KeyError"),
-        ({"models": (200, JSON, '{"models": [{"name": "m"}]}'),
-          "models/m": (200, JSON, json.dumps(
-              SHORT | {"classes": ["a", "b"], "targets": ["t"], "example": {},
-                       "inputs": [{"name": "x", "type": "image", "missing": "refuse"}]}))},
-         "an input of type 'image'"),
+        (
+            {"models": (200, JSON, '{"models": []}'), "readyz": (503, JSON, '{"ready": false}')},
+            'is ready.*without a model: {"ready": false}; wait',
+        ),
+        (
+            {
+                "models": (200, JSON, '{"models": [{"name": "m"}]}'),
+                "models/m": (200, JSON, json.dumps(SHORT)),
+            },
+            "inputs and example.*KeyError",
+        ),
+        (
+            {
+                "models": (200, JSON, '{"models": [{"name": "m"}]}'),
+                "models/m": (
+                    200,
+                    JSON,
+                    json.dumps(
+                        SHORT
+                        | {
+                            "classes": ["a", "b"],
+                            "targets": ["t"],
+                            "example": {},
+                            "inputs": [{"name": "x", "type": "image", "missing": "refuse"}],
+                        }
+                    ),
+                ),
+            },
+            "an input of type 'image'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_server_of_another_kind_is_named(stub, paths, message):
     with pytest.raises(TargetError, match=message):
         read_target(stub(**paths))
@@ -192,9 +228,20 @@ def test_a_path_before_the_servers_own_is_kept(stub):
 
 @pytest.mark.parametrize(
     "url",
-    ["127.0.0.1:8000", "localhost", "ftp://host", "http://", "http://host:port", "http://h:99999",
-     "http://h/?model=m", "http://me:secret@h", "http://h/a b", "http://[::1", ""],
-)  # fmt: skip
+    [
+        "127.0.0.1:8000",
+        "localhost",
+        "ftp://host",
+        "http://",
+        "http://host:port",
+        "http://h:99999",
+        "http://h/?model=m",
+        "http://me:secret@h",
+        "http://h/a b",
+        "http://[::1",
+        "",
+    ],
+)
 def test_what_is_no_url_is_refused(url):
     with pytest.raises(TargetError, match="expected a URL such as http://127.0.0.1:8000; got"):
         read_target(url)

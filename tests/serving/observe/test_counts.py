@@ -63,9 +63,10 @@ def test_a_request_counts_as_far_as_it_came():
     found = {key: numbers for key, numbers in listed(table.own).items() if any(numbers)}
     requests = {key[1:]: numbers for key, numbers in found.items() if "_requests" in key[0]}
     assert requests == {
-        ("none", "", "", "", "404"): [1], ("rows", "m", "1", "fp32", "422"): [1],
+        ("none", "", "", "", "404"): [1],
+        ("rows", "m", "1", "fp32", "422"): [1],
         ("rows", "m", "1", "fp32", "503"): [1],
-    }  # fmt: skip
+    }
     assert {key[1] for key in found if "_stage" in key[0]} == {"decode"}
     assert not [key for key in found if key[0] in ("forwardpass_rows", "forwardpass_batch_rows")]
 

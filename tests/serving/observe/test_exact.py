@@ -24,8 +24,11 @@ def test_totals_are_what_clients_saw_whoever_was_killed():
     script = [sys.executable, ROOT / "benchmarks/metrics_exact.py"]
     done = subprocess.run(
         [*script, "--requests", "800", "--kills", "2"],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 2 kills" in done.stdout
 

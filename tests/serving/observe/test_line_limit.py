@@ -61,16 +61,20 @@ def test_flood_filter_limits_each_place_in_the_code(flooded):
     sums = [record for record in records if record.getMessage() == "lines not logged"]
     assert len(records) == 2 * FIRST + 2
     assert {record.levelname: record.fields["count"] for record in sums} == {
-        "WARNING": 100 - FIRST, "ERROR": 100 - FIRST,
-    }  # fmt: skip
+        "WARNING": 100 - FIRST,
+        "ERROR": 100 - FIRST,
+    }
     assert all("test_line_limit.write, line" in record.fields["place"] for record in sums)
 
 
 @pytest.mark.parametrize(
     ("logger", "level"),
-    [("gunicorn.error", logging.INFO), ("serving.repository", logging.ERROR),
-     ("gunicornlike", logging.ERROR)],
-)  # fmt: skip
+    [
+        ("gunicorn.error", logging.INFO),
+        ("serving.repository", logging.ERROR),
+        ("gunicornlike", logging.ERROR),
+    ],
+)
 def test_flood_filter_leaves_what_no_client_brings_about(logger, level, flooded, caplog):
     caplog.set_level(logging.INFO)
     assert len(flooded(lambda n: logging.getLogger(logger).log(level, "%d", n))) == 100

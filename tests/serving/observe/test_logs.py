@@ -17,10 +17,22 @@ from serving.observe import logs
 from serving.observe.logs import LONGEST, JsonFormatter, Stdout, log_failure, plain
 
 NASTY = [
-    "line\nof\r\nlines", "\x1b[31mred\x1b[0m", '"},{"level":"error', "\x9b31m", "\u2028\u2029",
-    "\u202eright to left", "\x00\x7f\x85", "\ud800 alone", "\\", "é漢🙂", "\ufeff", "x" * 10_000,
-    "\ud800" * 10_000, '"' * 10_000, "漢" * 10_000,
-]  # fmt: skip
+    "line\nof\r\nlines",
+    "\x1b[31mred\x1b[0m",
+    '"},{"level":"error',
+    "\x9b31m",
+    "\u2028\u2029",
+    "\u202eright to left",
+    "\x00\x7f\x85",
+    "\ud800 alone",
+    "\\",
+    "é漢🙂",
+    "\ufeff",
+    "x" * 10_000,
+    "\ud800" * 10_000,
+    '"' * 10_000,
+    "漢" * 10_000,
+]
 
 
 def line_of(message, *args, level=logging.INFO, fields=None, exc_info=None):
@@ -129,9 +141,11 @@ def test_a_reader_that_stalls_holds_up_no_one_and_what_it_missed_is_counted(ends
     reader, writer = ends()
     with subprocess.Popen(
         [sys.executable, "-c", TALKER.format(before=before)],
-        stdin=subprocess.PIPE, stdout=writer, stderr=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        stdout=writer,
+        stderr=subprocess.PIPE,
         cwd=Path(__file__).parents[3],
-    ) as talker:  # fmt: skip
+    ) as talker:
         try:
             assert select.select([talker.stderr], [], [], 120)[0], "it hangs in a write"
             assert os.read(talker.stderr.fileno(), 100) == b"stalled"

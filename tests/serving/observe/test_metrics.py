@@ -40,10 +40,13 @@ def test_every_variant_is_counted(only_digits):
     }
     times = {key: values.pop(key) for key in list(values) if key[0] == "run_seconds"}
     assert values == {
-        ("selftest_passed", "fp32"): 1, ("selftest_passed", "int8"): 1,
-        ("selftest_passed", "pruned"): 0, ("served", "fp32"): 0, ("served", "int8"): 1,
+        ("selftest_passed", "fp32"): 1,
+        ("selftest_passed", "int8"): 1,
+        ("selftest_passed", "pruned"): 0,
+        ("served", "fp32"): 0,
+        ("served", "int8"): 1,
         ("served", "pruned"): 0,
-    }  # fmt: skip
+    }
     page = client.get("/models/digits").get_json()["variants"]
     assert times == {
         ("run_seconds", variant, rows): pytest.approx(page[variant]["microseconds"][rows] / 1e6)
@@ -143,9 +146,11 @@ def test_counters_of_known_outcomes_begin_at_zero(client):
         assert found["forwardpass_accept_errors_total", error] == 0
     reloaded = {key[1:]: value for key, value in found.items() if "_reloads_" in key[0]}
     assert reloaded == {
-        ("digits", "served"): 1, ("digits", "held"): 0, ("digits", "refused"): 0,
+        ("digits", "served"): 1,
+        ("digits", "held"): 0,
+        ("digits", "refused"): 0,
         ("digits", "unloaded"): 0,
-    }  # fmt: skip
+    }
     assert found["forwardpass_held_versions", "digits"] == 0
 
 

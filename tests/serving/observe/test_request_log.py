@@ -48,10 +48,18 @@ def test_a_request_is_told_whole(client, lines):
     for name in ("time", "process"):
         line.pop(name)
     assert line == {
-        "level": "info", "event": "request", "request_id": "mine", "method": "POST",
-        "route": "/predict", "protocol": "rows", "model": "digits", "version": "1",
-        "variant": "fp32", "rows": 3, "status": 200,
-    }  # fmt: skip
+        "level": "info",
+        "event": "request",
+        "request_id": "mine",
+        "method": "POST",
+        "route": "/predict",
+        "protocol": "rows",
+        "model": "digits",
+        "version": "1",
+        "variant": "fp32",
+        "rows": 3,
+        "status": 200,
+    }
 
 
 def test_the_key_of_a_request_is_told_by_its_name(shipped, tmp_path, lines):
@@ -70,7 +78,7 @@ def test_the_key_of_a_request_is_told_by_its_name(shipped, tmp_path, lines):
         ("app", "/predict", digits, 200, "app"),
         (None, "/predict", digits, 401, None),
         ("x" * 43, "/predict", digits, 401, None),
-    ):  # fmt: skip
+    ):
         secret = made[key][0] if key in made else key
         headers = {} if key is None else {"X-API-Key": secret}
         assert client.post(path, json=body, headers=headers).status_code in (status, 422), path
@@ -88,17 +96,23 @@ def test_the_route_is_told_and_not_the_path(client, lines):
     client.get("/models/roses")
     (line,) = lines()
     assert (line["route"], line["path"], line["level"]) == (
-        "/models/<name>", "/models/roses", "warning",
-    )  # fmt: skip
+        "/models/<name>",
+        "/models/roses",
+        "warning",
+    )
 
 
 def test_no_value_of_a_feature_is_ever_told(client, lines, caplog):
     bodies = [
-        json.dumps(BODY), f"[{SECRET}", f"{SECRET}", json.dumps({f"{SECRET}": 1}),
-        json.dumps({"instances": [[str(SECRET)] * 64]}), json.dumps({"instances": [[SECRET]]}),
+        json.dumps(BODY),
+        f"[{SECRET}",
+        f"{SECRET}",
+        json.dumps({f"{SECRET}": 1}),
+        json.dumps({"instances": [[str(SECRET)] * 64]}),
+        json.dumps({"instances": [[SECRET]]}),
         json.dumps({"instances": [{"pixel_0_0": f"{SECRET}"}]}),
         json.dumps({"instances": [[SECRET * 1e38] * 64]}),
-    ]  # fmt: skip
+    ]
     caplog.set_level(logging.DEBUG)
     for body in bodies:
         for path in ("/predict", "/predict?model=digits"):
@@ -112,9 +126,12 @@ def test_no_value_of_a_feature_is_ever_told(client, lines, caplog):
 )
 def test_nothing_that_a_client_sends_breaks_out_of_its_line(text, client, lines):
     environ = {
-        "PATH_INFO": text, "HTTP_X_REQUEST_ID": text, "REQUEST_METHOD": "BREW" + text[1:20],
-        "QUERY_STRING": text, "HTTP_USER_AGENT": text,
-    }  # fmt: skip
+        "PATH_INFO": text,
+        "HTTP_X_REQUEST_ID": text,
+        "REQUEST_METHOD": "BREW" + text[1:20],
+        "QUERY_STRING": text,
+        "HTTP_USER_AGENT": text,
+    }
     client.get("/", environ_overrides=environ)
     client.post("/predict", query_string={"model": text}, json=BODY)
     first, second = lines()
@@ -137,9 +154,16 @@ def test_a_share_of_what_went_well_and_all_that_did_not(lines):
 
 @pytest.mark.parametrize(
     ("status", "level"),
-    [(400, "warning"), (401, "warning"), (429, "warning"), (499, "warning"), (500, "error"),
-     (503, "warning"), (504, "error")],
-)  # fmt: skip
+    [
+        (400, "warning"),
+        (401, "warning"),
+        (429, "warning"),
+        (499, "warning"),
+        (500, "error"),
+        (503, "warning"),
+        (504, "error"),
+    ],
+)
 def test_a_flood_is_summed_up(status, level, lines, timers):
     log = RequestLog(1)
     for _ in range(500):

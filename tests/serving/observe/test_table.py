@@ -68,8 +68,10 @@ def test_what_processes_count_is_added_up():
     ]
     assert [ended(shared, *worker) for worker in workers] == [0, 0, 0]
     assert {k: v[0] for k, v in total(shared, COUNTER).items()} == {
-        ("a",): 2000.5, ("b",): 1000, ("other",): 0,
-    }  # fmt: skip
+        ("a",): 2000.5,
+        ("b",): 1000,
+        ("other",): 0,
+    }
 
 
 @pytest.mark.usefixtures("processes")

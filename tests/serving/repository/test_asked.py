@@ -51,8 +51,11 @@ def test_a_rollback_pins_the_version_before_and_survives_a_restart(models):
     assert done == {"name": "digits", "version": 2, "before": 3, "versions": [2]}
     assert answers(repository) == 2
     assert state(models) == {
-        "schema_version": 1, "pinned": {"digits": 2}, "unloaded": [], "live": {"digits": 2},
-    }  # fmt: skip
+        "schema_version": 1,
+        "pinned": {"digits": 2},
+        "unloaded": [],
+        "live": {"digits": 2},
+    }
     assert answers(load(models)) == 2
     assert "version 2 is pinned" in reasons(repository)["3"]
 
@@ -136,8 +139,11 @@ def test_an_unloaded_model_stays_so_until_it_is_loaded(models):
     assert load(models).served == {}
     assert "was unloaded" in reasons(repository)["4"]
     assert repository.take_up("digits") == {
-        "name": "digits", "version": 4, "before": None, "versions": [4],
-    }  # fmt: skip
+        "name": "digits",
+        "version": 4,
+        "before": None,
+        "versions": [4],
+    }
     assert state(models)["unloaded"] == []
 
 

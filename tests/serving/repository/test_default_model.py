@@ -195,12 +195,15 @@ def test_workers_old_and_new_agree_on_the_model_that_was_alone(serve, add, only_
     add()
 
     def served():
-        return [requests.get(f"{server.url}/readyz", timeout=120).json()["models"]
-                for _ in range(10)]  # fmt: skip
+        return [
+            requests.get(f"{server.url}/readyz", timeout=120).json()["models"] for _ in range(10)
+        ]
 
     def unnamed():
-        return {requests.post(f"{server.url}/predict", json=ROW, timeout=120).json().get("model")
-                for _ in range(20)}  # fmt: skip
+        return {
+            requests.post(f"{server.url}/predict", json=ROW, timeout=120).json().get("model")
+            for _ in range(20)
+        }
 
     wait_until(lambda: all(set(found) == {"adults", "digits"} for found in served()))
     assert unnamed() == {"digits"}

@@ -131,9 +131,14 @@ def without_its_selftest(folder):
 
 
 CHANGED = [
-    damage, damaged_with_its_old_time, damaged_copy_with_its_old_time, cut, without_its_selftest,
-    lambda folder: rename_column(folder, "other_"), shutil.rmtree,
-]  # fmt: skip
+    damage,
+    damaged_with_its_old_time,
+    damaged_copy_with_its_old_time,
+    cut,
+    without_its_selftest,
+    lambda folder: rename_column(folder, "other_"),
+    shutil.rmtree,
+]
 
 
 @pytest.mark.parametrize("change", CHANGED)
@@ -174,12 +179,16 @@ def test_stamp_reads_no_more_than_is_worth_it(folder, sums, monkeypatch):
 @pytest.mark.parametrize(
     "content",
     [
-        "", "{", "[]", "{}", '{"files": [], "variants": {}}',
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"files": [], "variants": {}}',
         '{"files": {"../x": "0"}, "variants": {}}',
         '{"files": {}, "variants": {"a": {"file": 7, "sha256": "", "size_bytes": 1}}}',
         '{"files": {}, "variants": {"a": {"file": [], "sha256": "", "size_bytes": 1}}}',
     ],
-)  # fmt: skip
+)
 def test_stamp_of_a_manifest_that_is_none_is_that_of_its_files(content, folder):
     (folder / "bundle.json").write_text(content)
     before = stamp(folder)

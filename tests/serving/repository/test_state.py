@@ -36,8 +36,10 @@ def test_state_file_that_earlier_servers_read_holds_no_key_that_they_refuse(tmp_
     file.write(changed)
     assert file.read() == changed
     assert json.loads(file.path.read_text()) == {
-        "schema_version": 1, "pinned": {"digits": 1}, "unloaded": ["letters"],
-    }  # fmt: skip
+        "schema_version": 1,
+        "pinned": {"digits": 1},
+        "unloaded": ["letters"],
+    }
     assert file.fingerprint() != before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state.json", "state.live.json"]
 

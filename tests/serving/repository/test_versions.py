@@ -204,8 +204,12 @@ def test_several_versions_are_served_at_once_and_found_by_number(load, only_digi
     turn(repository)
     assert (answers(repository), repository.find("digits", 3)) == (11, kept)
     assert states(repository) == {
-        "1": "UNAVAILABLE", "2": "UNAVAILABLE", "3": "READY", "10": "READY", "11": "READY",
-    }  # fmt: skip
+        "1": "UNAVAILABLE",
+        "2": "UNAVAILABLE",
+        "3": "READY",
+        "10": "READY",
+        "11": "READY",
+    }
     assert "--keep" in reason(repository, "2")
 
 
@@ -223,8 +227,11 @@ def test_with_poll_0_nothing_is_taken_up_until_it_is_asked_for(load, only_digits
     turn(repository)
     assert answers(repository) == 1
     assert repository.take_up("digits") == {
-        "name": "digits", "version": 2, "before": 1, "versions": [2],
-    }  # fmt: skip
+        "name": "digits",
+        "version": 2,
+        "before": 1,
+        "versions": [2],
+    }
     assert answers(repository) == 2
 
 

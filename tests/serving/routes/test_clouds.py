@@ -76,9 +76,12 @@ def test_vertex_chooses_its_routes(on_vertex, digits):
 
 @pytest.mark.parametrize(
     ("health", "answer"),
-    [("/ping", "/predict"), ("/readyz", "/invocations"),
-     ("/v2/health/ready", "/v1/models/digits:predict")],
-)  # fmt: skip
+    [
+        ("/ping", "/predict"),
+        ("/readyz", "/invocations"),
+        ("/v2/health/ready", "/v1/models/digits:predict"),
+    ],
+)
 def test_vertex_may_choose_those_there_are(health, answer, on_vertex):
     client = on_vertex(HEALTH_ROUTE=health, PREDICT_ROUTE=answer)
     assert client.get(health).status_code == 200
@@ -86,9 +89,14 @@ def test_vertex_may_choose_those_there_are(health, answer, on_vertex):
 
 
 @pytest.mark.parametrize(
-    "variables", [{"PREDICT_ROUTE": "/v2/models/digits/infer"}, {"HEALTH_ROUTE": "/models"},
-                  {"PREDICT_ROUTE": "/models"}, {"HEALTH_ROUTE": "/predict"}],
-)  # fmt: skip
+    "variables",
+    [
+        {"PREDICT_ROUTE": "/v2/models/digits/infer"},
+        {"HEALTH_ROUTE": "/models"},
+        {"PREDICT_ROUTE": "/models"},
+        {"HEALTH_ROUTE": "/predict"},
+    ],
+)
 def test_a_route_that_answers_something_else_is_refused(variables, on_vertex):
     with pytest.raises(ValueError, match=r"expected a route of Vertex AI's own"):
         on_vertex(**variables)

@@ -144,9 +144,11 @@ def test_docs_page_other_refusal_of_a_key_is_shown(page, guarded, keys, status, 
     (request,) = wait_until(paused)
     assert request["request"]["headers"]["X-API-Key"] == keys[1]
     page.call(
-        "Fetch.fulfillRequest", requestId=request["requestId"], responseCode=status,
+        "Fetch.fulfillRequest",
+        requestId=request["requestId"],
+        responseCode=status,
         body=base64.b64encode(body.encode()).decode(),
-    )  # fmt: skip
+    )
     page.wait_for(f"{MESSAGE}.includes({json.dumps(said)})")
     assert page.evaluate(f"Boolean({FORM})")
     page.call("Fetch.disable")

@@ -61,10 +61,13 @@ def test_a_models_tensors_are_those_of_its_graph(at, client, shipped):
     kinds = {"tensor(float)": "FP32", "tensor(int64)": "INT64"}
     for said, are in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
         assert answer[said] == [
-            {"name": t.name, "datatype": kinds[t.type],
-             "shape": [size if isinstance(size, int) else -1 for size in t.shape]}
+            {
+                "name": t.name,
+                "datatype": kinds[t.type],
+                "shape": [size if isinstance(size, int) else -1 for size in t.shape],
+            }
             for t in are
-        ]  # fmt: skip
+        ]
 
 
 def test_a_mixed_tables_tensors_are_its_columns(table, mixed):
@@ -104,14 +107,21 @@ def test_infer_answers_as_the_graph(at, flat, client, shipped, digits, graph_ans
 
 def test_binary_tensors_there_and_back(client, shipped, digits, graph_answers):
     rows = digits[0][:3].astype("<f4")
-    tensor = {"name": "features", "shape": [3, 64], "datatype": "FP32",
-              "parameters": {"binary_data_size": rows.nbytes}}  # fmt: skip
+    tensor = {
+        "name": "features",
+        "shape": [3, 64],
+        "datatype": "FP32",
+        "parameters": {"binary_data_size": rows.nbytes},
+    }
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     answer = client.post(
-        "/v2/models/digits/infer", data=head + rows.tobytes(),
-        headers={"Content-Type": "application/octet-stream",
-                 "Inference-Header-Content-Length": str(len(head))},
-    )  # fmt: skip
+        "/v2/models/digits/infer",
+        data=head + rows.tobytes(),
+        headers={
+            "Content-Type": "application/octet-stream",
+            "Inference-Header-Content-Length": str(len(head)),
+        },
+    )
     assert answer.status_code == 200, answer.text
     size = int(answer.headers["Inference-Header-Content-Length"])
     said, at = by_name(json.loads(answer.data[:size])), size
@@ -129,11 +139,17 @@ def test_a_mixed_table_in_texts_and_numbers(table, mixed, rng):
     records = [r for r in mixed.records(20, rng) if None not in r.values()]
     columns = mixed.inputs(records)
     kinds = {"category": "BYTES", "date": "FP64"}
-    body = {"inputs": [
-        {"name": column["name"], "datatype": kinds.get(column["type"], "FP32"),
-         "shape": [len(records), 1], "data": columns[column["name"]].ravel().tolist()}
-        for column in mixed.columns
-    ]}  # fmt: skip
+    body = {
+        "inputs": [
+            {
+                "name": column["name"],
+                "datatype": kinds.get(column["type"], "FP32"),
+                "shape": [len(records), 1],
+                "data": columns[column["name"]].ravel().tolist(),
+            }
+            for column in mixed.columns
+        ]
+    }
     said = by_name(infer(table, body, "adults").get_json())
     probabilities, labels = mixed.answers(records)
     assert said["label"]["datatype"] == "BYTES"
@@ -153,11 +169,20 @@ def test_texts_in_binary(table, mixed):
         else:
             kind, part = {4: "FP32", 8: "FP64"}[value.itemsize], value.tobytes()
         tail += part
-        tensors.append({"name": column["name"], "datatype": kind, "shape": [1, 1],
-                        "parameters": {"binary_data_size": len(part)}})  # fmt: skip
+        tensors.append(
+            {
+                "name": column["name"],
+                "datatype": kind,
+                "shape": [1, 1],
+                "parameters": {"binary_data_size": len(part)},
+            }
+        )
     head = json.dumps({"inputs": tensors, "outputs": [{"name": "label"}]}).encode()
-    answer = table.post("/v2/models/adults/infer", data=head + tail,
-                        headers={"Inference-Header-Content-Length": str(len(head))})  # fmt: skip
+    answer = table.post(
+        "/v2/models/adults/infer",
+        data=head + tail,
+        headers={"Inference-Header-Content-Length": str(len(head))},
+    )
     assert answer.status_code == 200, answer.text
     said = by_name(answer.get_json())
     assert list(said) == ["label"]
@@ -210,7 +235,8 @@ def test_a_malformed_body_is_the_clients_fault(body, status, client):
 
 @pytest.mark.parametrize("length", ["many", "-1", "1e2", "1" * 20, ""])
 def test_a_length_that_is_none_is_refused(length, client):
-    answer = client.post("/v2/models/digits/infer", data=b"{}",
-                         headers={"Inference-Header-Content-Length": length})  # fmt: skip
+    answer = client.post(
+        "/v2/models/digits/infer", data=b"{}", headers={"Inference-Header-Content-Length": length}
+    )
     assert answer.status_code == 400
     assert "Inference-Header-Content-Length" in answer.get_json()["error"]

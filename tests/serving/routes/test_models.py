@@ -20,10 +20,26 @@ def table(adults):
 def test_a_model_says_what_it_takes_and_gives(table, mixed):
     answer = table.get("/models/adults").get_json()
     assert list(answer) == [
-        "name", "version", "variant", "task", "classes", "targets", "positive", "threshold", "aim",
-        "aim_unmet", "inputs", "example", "metrics", "macro_averages", "intervals", "class_shares",
-        "selftest", "why", "variants",
-    ]  # fmt: skip
+        "name",
+        "version",
+        "variant",
+        "task",
+        "classes",
+        "targets",
+        "positive",
+        "threshold",
+        "aim",
+        "aim_unmet",
+        "inputs",
+        "example",
+        "metrics",
+        "macro_averages",
+        "intervals",
+        "class_shares",
+        "selftest",
+        "why",
+        "variants",
+    ]
     assert (answer["name"], answer["version"], answer["variant"]) == ("adults", 1, "fp32")
     assert (answer["task"], answer["classes"]) == ("binary", ["<=50K", ">50K"])
     assert (answer["threshold"], answer["aim"]) == (0.5, "f1 of >50K")
@@ -38,11 +54,19 @@ def test_a_model_says_what_it_takes_and_gives(table, mixed):
     assert answer["selftest"]["label_agreement"] == 1
     assert answer["why"] == "fp32 is the only variant"
     (variant,) = answer["variants"].items()
-    assert variant == ("fp32", {
-        "served": True, "passed": True, "reason": None,
-        "size_bytes": len(mixed.graph()), "microseconds": None, "metrics": {"accuracy": 0.85},
-        "never_answered": None, "selftest": answer["selftest"],
-    })  # fmt: skip
+    assert variant == (
+        "fp32",
+        {
+            "served": True,
+            "passed": True,
+            "reason": None,
+            "size_bytes": len(mixed.graph()),
+            "microseconds": None,
+            "metrics": {"accuracy": 0.85},
+            "never_answered": None,
+            "selftest": answer["selftest"],
+        },
+    )
 
 
 def test_a_model_of_a_rare_class_says_its_share_and_that_it_is_never_answered(adults, tmp_path):
@@ -69,8 +93,10 @@ def test_every_variant_says_how_it_did_here(only_digits):
     assert answer["why"].startswith("int8 is ")
     found = answer["variants"]
     assert {name: variant["served"] for name, variant in found.items()} == {
-        "fp32": False, "int8": True, "pruned": False,
-    }  # fmt: skip
+        "fp32": False,
+        "int8": True,
+        "pruned": False,
+    }
     assert [variant["passed"] for variant in found.values()] == [True, True, False]
     assert [variant["reason"] is None for variant in found.values()] == [True, True, False]
     assert found["pruned"]["reason"].startswith("digits/1: model.pruned.onnx was altered")
@@ -112,9 +138,13 @@ def test_a_bundle_without_an_example_gives_one_of_its_columns_middle_values(tmp_
     client = create_app(models=tmp_path).test_client()
     example = client.get("/models/adults").get_json()["example"]
     assert example == {
-        "age": 53.5, "hours/week": 50, "member": True, "work": "Private", "grade": "1",
+        "age": 53.5,
+        "hours/week": 50,
+        "member": True,
+        "work": "Private",
+        "grade": "1",
         "since": "2000-01-01",
-    }  # fmt: skip
+    }
     assert client.post("/predict", json={"instances": [example]}).status_code == 200
 
 

@@ -88,9 +88,10 @@ def test_references_lead_somewhere(zoo):
 def test_operations_have_names_of_their_own(client):
     described = document(client)
     names = [
-        operation["operationId"] for path in described["paths"].values()
+        operation["operationId"]
+        for path in described["paths"].values()
         for operation in path.values()
-    ]  # fmt: skip
+    ]
     assert len(set(names)) == len(names)
 
 
@@ -122,9 +123,10 @@ def test_bodies_are_as_they_are_explained(media, client):
     text = document(client)["paths"]["/predict"]["post"]["description"]
     assert f"`{media}`" in text
     answer = client.post("/predict", data=SAID[media], content_type=media)
-    assert answer.get_json()["predictions"] == client.post(
-        "/predict", json={"instances": [[0] * 64]}
-    ).get_json()["predictions"]  # fmt: skip
+    assert (
+        answer.get_json()["predictions"]
+        == client.post("/predict", json={"instances": [[0] * 64]}).get_json()["predictions"]
+    )
 
 
 def test_a_records_schema_is_that_of_its_columns(table):
@@ -143,8 +145,9 @@ def test_a_records_schema_is_that_of_its_columns(table):
 
 
 def test_no_schema_allows_a_gap_where_the_model_fills_none():
-    column = Category(name="city", type="category", missing="refuse", unseen="unknown",
-                      categories=["Hull"])  # fmt: skip
+    column = Category(
+        name="city", type="category", missing="refuse", unseen="unknown", categories=["Hull"]
+    )
     gap = re.compile(value_schema(column)["not"]["pattern"])
     for text in ("", " ", "NA", "n/A", "\x85", "\x1e", "\u2003?\n", "nUll", "#N/A", "<na>"):
         assert gap.search(text), text
@@ -156,8 +159,9 @@ def test_no_schema_allows_a_gap_where_the_model_fills_none():
 
 
 def test_value_schema_date_bounds_are_those_of_the_codec():
-    column = Date(name="since", type="date", missing="refuse", minimum="2000-01-01",
-                  maximum="2024-01-01")  # fmt: skip
+    column = Date(
+        name="since", type="date", missing="refuse", minimum="2000-01-01", maximum="2024-01-01"
+    )
     (field,) = Fields([column]).columns
     (numbers,) = [kind for kind in value_schema(column)["anyOf"] if kind["type"] == "number"]
     low, end = numbers["minimum"], numbers["exclusiveMaximum"]
@@ -339,8 +343,14 @@ def test_value_schema_has_the_spellings_of_the_training_data():
     for text in ("yes", "No", "TRUE"):
         assert re.search(pattern["pattern"], text)
     assert not re.search(pattern["pattern"], "yesno")
-    dates = Date(name="d", type="date", missing="refuse", minimum="2000-01-01",
-                 maximum="2024-01-01", format="%d/%m/%Y")  # fmt: skip
+    dates = Date(
+        name="d",
+        type="date",
+        missing="refuse",
+        minimum="2000-01-01",
+        maximum="2024-01-01",
+        format="%d/%m/%Y",
+    )
     described = value_schema(dates)
     assert described["description"].startswith("Written %d/%m/%Y, ISO 8601, UTC")
     assert any(re.search(kind.get("pattern", "^$"), "22/06/2025") for kind in described["anyOf"])
@@ -349,7 +359,13 @@ def test_value_schema_has_the_spellings_of_the_training_data():
 @pytest.mark.parametrize("normalized", [False, True])
 def test_value_schema_leaves_out_numbers_that_json_parsers_cannot_read(normalized):
     texts = ["7", str(2**63 - 1025), str(2**64), "1" * 5000]
-    column = Category(name="c", type="category", missing="refuse", unseen="refuse",
-                      categories=texts, normalized=normalized)  # fmt: skip
+    column = Category(
+        name="c",
+        type="category",
+        missing="refuse",
+        unseen="refuse",
+        categories=texts,
+        normalized=normalized,
+    )
     assert value_schema(column) == {"enum": [*texts, 7, 2**63 - 1025]}
     Fields([column]).columns[0].check(2**63 - 1025)

@@ -23,10 +23,12 @@ def test_the_index_lists_every_version(client, only_digits):
     assert post(client, "models/digits/load").status_code == 409
     first, second, third = post(client, "index").get_json()
     assert first == {
-        "name": "digits", "version": "1", "state": "UNAVAILABLE",
+        "name": "digits",
+        "version": "1",
+        "state": "UNAVAILABLE",
         "reason": "it is not among the versions to be served; see --keep and --poll, "
-                  "or roll back to it",
-    }  # fmt: skip
+        "or roll back to it",
+    }
     assert second == {"name": "digits", "version": "2", "state": "READY", "reason": ""}
     assert (third["version"], third["state"]) == ("3", "UNAVAILABLE")
     assert third["reason"].startswith("digits/3: model.onnx was altered after export")
@@ -54,8 +56,11 @@ def test_a_rollback_to_a_version_pins_it(client, only_digits):
     for version, before, expected in ((2, 4, 2), ("3", 2, 3), (3, 3, 3), (1, 3, 1)):
         answer = post(client, "models/digits/rollback", json={"parameters": {"version": version}})
         assert answer.get_json() == {
-            "name": "digits", "version": expected, "before": before, "versions": [expected],
-        }  # fmt: skip
+            "name": "digits",
+            "version": expected,
+            "before": before,
+            "versions": [expected],
+        }
         assert StateFile(only_digits / ".serving.json").read().pinned == {"digits": expected}
     restarted = create_app(models=only_digits).test_client()
     assert restarted.get("/readyz").get_json()["models"] == {"digits": 1}

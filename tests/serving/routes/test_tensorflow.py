@@ -17,9 +17,10 @@ def table(adults):
 def ask(client, body, model="digits", at=""):
     # As curl sends it: the protocol's clients do not say that it is JSON.
     return client.post(
-        f"/v1/models/{model}{at}:predict", data=json.dumps(body),
+        f"/v1/models/{model}{at}:predict",
+        data=json.dumps(body),
         content_type="application/x-www-form-urlencoded",
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("at", ["", "/versions/1"])
@@ -56,10 +57,13 @@ def test_a_mixed_tables_records(table, mixed, rng):
 def test_the_status_of_a_model(at, client):
     assert client.get(f"/v1/models/digits{at}").get_json() == {
         "model_version_status": [
-            {"version": "1", "state": "AVAILABLE",
-             "status": {"error_code": "OK", "error_message": ""}}
+            {
+                "version": "1",
+                "state": "AVAILABLE",
+                "status": {"error_code": "OK", "error_message": ""},
+            }
         ]
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("at", ["", "/versions/1"])
@@ -69,13 +73,17 @@ def test_the_signature_of_a_model(at, client):
     signature = answer["metadata"]["signature_def"]["signature_def"]["serving_default"]
     assert signature["method_name"] == "tensorflow/serving/predict"
     assert signature["inputs"]["features"] == {
-        "dtype": "DT_FLOAT", "name": "features",
-        "tensor_shape": {"dim": [{"size": "-1", "name": ""}, {"size": "64", "name": ""}],
-                         "unknown_rank": False},
-    }  # fmt: skip
+        "dtype": "DT_FLOAT",
+        "name": "features",
+        "tensor_shape": {
+            "dim": [{"size": "-1", "name": ""}, {"size": "64", "name": ""}],
+            "unknown_rank": False,
+        },
+    }
     assert {name: tensor["dtype"] for name, tensor in signature["outputs"].items()} == {
-        "label": "DT_INT64", "probabilities": "DT_FLOAT",
-    }  # fmt: skip
+        "label": "DT_INT64",
+        "probabilities": "DT_FLOAT",
+    }
 
 
 def test_the_signature_of_a_mixed_table(table, mixed):
@@ -108,9 +116,17 @@ def test_what_is_not_there_is_said_in_the_protocols_form(method, path, status, c
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"[]", b"{}", b'{"instances":[[1]]}', b'{"instances":[],"inputs":{}}',
-     b'{"instances":[],"signature_name":"other"}', b'{"instances":[["a"]]}'],
-)  # fmt: skip
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"instances":[[1]]}',
+        b'{"instances":[],"inputs":{}}',
+        b'{"instances":[],"signature_name":"other"}',
+        b'{"instances":[["a"]]}',
+    ],
+)
 def test_an_invalid_argument_is_400(body, client):
     answer = client.post("/v1/models/digits:predict", data=body)
     assert answer.status_code == 400

@@ -99,15 +99,22 @@ def test_traces_are_off_and_stay_off(path, client):
 
 @pytest.mark.parametrize(
     ("level", "verbose", "info", "warning"),
-    [("debug", 1, True, True), ("info", 0, True, True), ("warning", 0, False, True),
-     ("error", 0, False, False)],
-)  # fmt: skip
+    [
+        ("debug", 1, True, True),
+        ("info", 0, True, True),
+        ("warning", 0, False, True),
+        ("error", 0, False, False),
+    ],
+)
 def test_the_log_settings_are_those_of_the_server(level, verbose, info, warning, shipped):
     client = create_app(models=shipped, log_level=level).test_client()
     settings = {
-        "log_file": "", "log_info": info, "log_warning": warning, "log_error": True,
+        "log_file": "",
+        "log_info": info,
+        "log_warning": warning,
+        "log_error": True,
         "log_verbose_level": verbose,
-    }  # fmt: skip
+    }
     assert client.get("/v2/logging").get_json() == settings
     assert client.post("/v2/logging", json=settings).get_json() == settings
     assert "--log-level" in refusal(client.post("/v2/logging", json={"log_verbose_level": 3}))

@@ -30,19 +30,31 @@ def run(rate=200.0, *, seconds=10.0, stall=1.0, errors=True, open_loop=True, see
     faults = {"expected class 3 in instance 0, got 4": 9, "status 503: \x1b[31mfull": 21}
     return figures(
         Record(
-            due=due, sent=sent, ended=sent + rng.lognormal(-6, 0.5, len(due)), status=status,
-            call=np.zeros(len(due), np.int32), late=rng.exponential(2e-4, len(due)),
-            seconds=seconds, wall=seconds, busy=0.1, processor=0.3, open_loop=open_loop,
-            connections=64, faults=Counter(faults if errors else {}),
+            due=due,
+            sent=sent,
+            ended=sent + rng.lognormal(-6, 0.5, len(due)),
+            status=status,
+            call=np.zeros(len(due), np.int32),
+            late=rng.exponential(2e-4, len(due)),
+            seconds=seconds,
+            wall=seconds,
+            busy=0.1,
+            processor=0.3,
+            open_loop=open_loop,
+            connections=64,
+            faults=Counter(faults if errors else {}),
         ),
         CALLS,
         rate if open_loop else None,
-    )  # fmt: skip
+    )
 
 
 def spread(mean):
-    bounds = {"p50": Between(1e-3, 2.5e-3, 2e-3), "p90": Between(2.5e-3, 5e-3, 3e-3),
-              "p99": Between(10.0, float("inf"), 10.0)}  # fmt: skip
+    bounds = {
+        "p50": Between(1e-3, 2.5e-3, 2e-3),
+        "p90": Between(2.5e-3, 5e-3, 3e-3),
+        "p99": Between(10.0, float("inf"), 10.0),
+    }
     return Spread(1998, mean, bounds)
 
 
@@ -71,9 +83,12 @@ def report():
     def build(**given):
         found = given.pop("figures", None) or run()
         server = ServerSide(
-            1998, spread(1.83e-3), {"decode": spread(1.1e-4), "run": spread(4.2e-4)},
-            Spread(1998, 7.25, {}), {"503": 21, "429": 3},
-        )  # fmt: skip
+            1998,
+            spread(1.83e-3),
+            {"decode": spread(1.1e-4), "run": spread(4.2e-4)},
+            Spread(1998, 7.25, {}),
+            {"503": 21, "429": 3},
+        )
         held = {
             "target": "digits/1 at http://127.0.0.1:8000",
             "command": "python -m serving loadtest --rate 200",
@@ -103,10 +118,19 @@ def nothing():
     none = np.empty(0)
     return figures(
         Record(
-            due=none, sent=none, ended=none, status=none.astype(np.int16),
-            call=none.astype(np.int32), late=none, seconds=5.0, wall=5.0, processor=0.0, busy=0.0,
-            open_loop=True, connections=0,
+            due=none,
+            sent=none,
+            ended=none,
+            status=none.astype(np.int16),
+            call=none.astype(np.int32),
+            late=none,
+            seconds=5.0,
+            wall=5.0,
+            processor=0.0,
+            busy=0.0,
+            open_loop=True,
+            connections=0,
         ),
         CALLS,
         5.0,
-    )  # fmt: skip
+    )

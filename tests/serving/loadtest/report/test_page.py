@@ -71,9 +71,24 @@ def test_it_holds_every_figure(undrawn, report, probes):
         assert wording.milliseconds(probe.figures.latency.percentiles["p99.9"]) in words
     for verdict in built.verdicts:
         assert {str(verdict.objective), verdict.told} <= set(words)
-    for said in ("21", "10", "4", "196", "200/s, 2,000 requests", "786/s", "64", "7.25 on average",
-                 "refused with 429", "3", "1–2.5", "0.110", "0.420", "3.11.9", "Xeon <4>",
-                 "python -m serving loadtest --rate 200"):  # fmt: skip
+    for said in (
+        "21",
+        "10",
+        "4",
+        "196",
+        "200/s, 2,000 requests",
+        "786/s",
+        "64",
+        "7.25 on average",
+        "refused with 429",
+        "3",
+        "1–2.5",
+        "0.110",
+        "0.420",
+        "3.11.9",
+        "Xeon <4>",
+        "python -m serving loadtest --rate 200",
+    ):
         assert said in words
     assert "1,998 requests, of 1.83 ms on average" in " ".join(words)
     assert "31,234 requests/s at most" in " ".join(words)

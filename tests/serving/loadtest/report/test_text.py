@@ -20,19 +20,34 @@ def shown(report, width=100, **given):
 def test_one_look_tells_all(report):
     text = shown(report())
     for said in (
-        "digits/1 at http://127.0.0.1:8000", "open loop, 200 requests/s", "MISSED  p99 ≤ 50 ms",
-        "met     p50 ≤ 20 ms", "errors ≤ 0.1 %", "196/s answered rightly", "200/s offered",
-        "786 rows/s", "21 × 503", "10 × wrong", "4 × timeout", "expected class 3 in instance 0",
-        "1–2.5", "decode 110 µs", "7.25 rows a run", "3 × 429", "31,234 requests/s at most",
+        "digits/1 at http://127.0.0.1:8000",
+        "open loop, 200 requests/s",
+        "MISSED  p99 ≤ 50 ms",
+        "met     p50 ≤ 20 ms",
+        "errors ≤ 0.1 %",
+        "196/s answered rightly",
+        "200/s offered",
+        "786 rows/s",
+        "21 × 503",
+        "10 × wrong",
+        "4 × timeout",
+        "expected class 3 in instance 0",
+        "1–2.5",
+        "decode 110 µs",
+        "7.25 rows a run",
+        "3 × 429",
+        "31,234 requests/s at most",
         "late by 870 µs",
-    ):  # fmt: skip
+    ):
         assert said in text
 
 
 def test_the_server_stands_beside_the_client(report):
     lines = shown(report()).splitlines()
-    rows = [next(n for n, line in enumerate(lines) if line.startswith(name))
-            for name in ("latency", "service", "server")]  # fmt: skip
+    rows = [
+        next(n for n, line in enumerate(lines) if line.startswith(name))
+        for name in ("latency", "service", "server")
+    ]
     assert rows == list(range(rows[0], rows[0] + 3))
 
 
@@ -64,8 +79,11 @@ def test_a_search_tells_each_step_and_the_highest_rate_held(report, probes):
     text = shown(report(probes=probes, held=400.0))
     assert "400 requests a second met the objectives." in text
     steps = [line.split() for line in text.splitlines() if line.rstrip().endswith(("yes", "no"))]
-    assert [(step[0], step[-1]) for step in steps] == [("100", "yes"), ("400", "yes"),
-                                                       ("800", "no")]  # fmt: skip
+    assert [(step[0], step[-1]) for step in steps] == [
+        ("100", "yes"),
+        ("400", "yes"),
+        ("800", "no"),
+    ]
 
 
 @pytest.mark.parametrize("width", [60, 100, 240])
