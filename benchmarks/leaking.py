@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.gunicorn_conf import *  # noqa: F403
+from serving.server.gunicorn_conf import *  # noqa: F403
 
 wsgi_app = "benchmarks.leaking:create_app()"
 kept: list[Any] = []
@@ -16,8 +16,8 @@ kept: list[Any] = []
 def create_app() -> Any:
     """The server's application, whose catalogue lets no model go."""
     # In the worker, after fork.
-    from serving.app import create_app as honest  # noqa: PLC0415
-    from serving.repository.catalogue import Catalogue  # noqa: PLC0415
+    from serving.http.app import create_app as honest  # noqa: PLC0415
+    from serving.repository.loaded_models import Catalogue  # noqa: PLC0415
 
     swap = Catalogue.swap
 

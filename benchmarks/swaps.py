@@ -249,7 +249,7 @@ def growth(swaps: list[Swap]) -> float:
 
 @contextmanager
 def server(
-    models: Path, config: str = "serving.gunicorn_conf", poll: float = 1
+    models: Path, config: str = "serving.server.gunicorn_conf", poll: float = 1
 ) -> Iterator[tuple[int, int]]:
     """The process and the port of a server of two workers, as `serving run` starts it."""
     environment = os.environ | {
@@ -295,7 +295,7 @@ def server(
 
 def run(
     count: int,
-    config: str = "serving.gunicorn_conf",
+    config: str = "serving.server.gunicorn_conf",
     poll: float = 1,
     settled: float = SETTLED,
 ) -> tuple[list[Swap], Crowd]:

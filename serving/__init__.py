@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from serving.app import create_app
+    from serving.http.app import create_app
 
 __all__ = ["create_app"]
 
@@ -18,7 +18,7 @@ __all__ = ["create_app"]
 def __getattr__(name: str) -> Any:
     # On demand, so that the trainer can read `serving.bundle` without loading a web framework.
     if name == "create_app":
-        from serving.app import create_app  # noqa: PLC0415
+        from serving.http.app import create_app  # noqa: PLC0415
 
         return create_app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

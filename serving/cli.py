@@ -19,17 +19,17 @@ from pydantic_core import ErrorDetails
 
 from serving.bundle import PromotionError, exit_on_full_disk, promote, refusal
 from serving.bundle import versions as versions_of
-from serving.clouds import SAGEMAKER, Vertex
-from serving.environment import (
+from serving.http.key_file import SCOPES, KeysError, Scope, new_key, require_keys
+from serving.repository.folder_scan import require_models
+from serving.settings.cloud_platforms import SAGEMAKER, Vertex
+from serving.settings.environment import (
     ENV_PREFIX,
     VERTEX_PREFIX,
     describe_links,
     drop_blank,
     service_links,
 )
-from serving.guard import SCOPES, KeysError, Scope, new_key, require_keys
-from serving.repository.shelf import require_models
-from serving.settings import VERSION, Settings
+from serving.settings.options import VERSION, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -250,7 +250,7 @@ def _start(**options: Any) -> None:
         os.environ[f"{ENV_PREFIX}{name.upper()}"] = str(value)
     # One heap a process: the thread that loads versions would take a second one, and keep it.
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")
-    arguments = ["-m", "gunicorn", "--config", "python:serving.gunicorn_conf"]
+    arguments = ["-m", "gunicorn", "--config", "python:serving.server.gunicorn_conf"]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606
 
 
@@ -260,7 +260,7 @@ def _warn_of_links(names: list[str], level: str) -> None:
     Before the settings are written there, since one may have the same name, `FORWARDPASS_PORT`.
     """
     # Imported for these lines alone: it takes a while, and few have such variables.
-    import_module("serving.observe.logs").configure(level)
+    import_module("serving.telemetry.logs").configure(level)
     logging.getLogger(__name__).warning("%s", describe_links(names))
     for name in names:
         del os.environ[name]

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from serving.gunicorn_conf import *  # noqa: F403
+from serving.server.gunicorn_conf import *  # noqa: F403
 
 wsgi_app = "tests.one_worker_refuses:create_app()"
 
@@ -14,9 +14,9 @@ wsgi_app = "tests.one_worker_refuses:create_app()"
 def create_app() -> Any:
     """The server's application, whose proofs fail in one of the workers."""
     # In the worker, after fork.
-    from serving.app import create_app as honest  # noqa: PLC0415
     from serving.bundle import BundleError  # noqa: PLC0415
-    from serving.repository import loader  # noqa: PLC0415
+    from serving.http.app import create_app as honest  # noqa: PLC0415
+    from serving.repository import loading as loader  # noqa: PLC0415
 
     real, taken = loader.prove, Path(os.environ["ODD_WORKER"])
     try:

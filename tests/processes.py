@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from serving.settings import Settings
+from serving.settings.options import Settings
 
 # The only bound on time in the tests: it turns a hang into a failure and is never a measure of
 # speed, so that it holds on the slowest machine.

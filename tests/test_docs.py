@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from serving import create_app
-from serving.settings import Settings
+from serving.settings.options import Settings
 from tests.test_readme import same
 from trainer.cli import main
 

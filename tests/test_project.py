@@ -31,7 +31,9 @@ def test_the_network_imports_numpy_the_standard_library_and_itself_only():
 
 
 @pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize("module", ["serving.app", "serving.cli", "serving.gunicorn_conf"])
+@pytest.mark.parametrize(
+    "module", ["serving.http.app", "serving.cli", "serving.server.gunicorn_conf"]
+)
 def test_a_server_loads_no_training_code(module):
     code = f"import sys, {module}; print(*sorted({{n.split('.')[0] for n in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.gunicorn_conf import *  # noqa: F403
+from serving.server.gunicorn_conf import *  # noqa: F403
 
 wsgi_app = "benchmarks.guarantees.bare:create_app()"
 
 
 def create_app() -> Any:
     """The server's application, unwrapped."""
-    from serving.app import create_app as watched  # noqa: PLC0415 - in the worker, after fork
+    from serving.http.app import create_app as watched  # noqa: PLC0415 - in the worker, after fork
 
     app: Any = watched()
     app.wsgi_app = app.wsgi_app._rest

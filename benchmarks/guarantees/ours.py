@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.serve.peers.side import ROOT
 from benchmarks.serve.processes import end_all
-from serving.settings import ENV_PREFIX
+from serving.settings.options import ENV_PREFIX
 
 START = 30.0  # seconds until it answers, at most
 

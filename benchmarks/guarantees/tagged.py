@@ -22,11 +22,11 @@ import numpy as np
 
 from benchmarks.guarantees.ours import running
 from benchmarks.serve.peers.side import ROOT
-from serving.batching import Batcher
-from serving.call import Call
-from serving.predict import Predictor
+from serving.call_context import Call
+from serving.codec.messages import Message
+from serving.inference.batching import Batcher
+from serving.inference.predictor import Predictor
 from serving.repository import Repository
-from serving.wire import Message
 
 BODIES = 2000
 SIZES = (1, 1, 1, 1, 2, 3, 5, 8, 20, 64, 200)  # rows of a body

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.serve.encodings import Request
 from benchmarks.serve.peers.side import INSIDE, ROOT, Place, Side, StartError
 from benchmarks.serve.processes import end_all
-from serving.settings import ENV_PREFIX
+from serving.settings.options import ENV_PREFIX
 
 START = 90  # seconds until a first answer, at most
 SETTLE = 0.5  # second for the second worker to be there as well

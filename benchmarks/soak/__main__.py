@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "soak.json"
 LIBRARIES = ("gevent", "gunicorn", "gunicorn_h1c", "numpy", "onnxruntime", "orjson", "pysimdjson",
              "httptools", "uvloop", "scipy")  # fmt: skip
-HONEST, LEAKING = "serving.gunicorn_conf", "benchmarks.leaking"
+HONEST, LEAKING = "serving.server.gunicorn_conf", "benchmarks.leaking"
 RATE = 400.0  # requests a second: far from full, so that latency is of work and not of queues
 CONNECTIONS = 32
 # Seconds; in a soak of less than some minutes all of it comes more often, or there is none.

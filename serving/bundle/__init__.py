@@ -11,6 +11,7 @@ bundle holds statistics of its training data and synthetic golden inputs, never 
 """
 
 from serving.bundle.arrays import Arrays, join, slices
+from serving.bundle.atomic_writes import exit_on_full_disk, made_folder, naming, whole_file
 from serving.bundle.compatibility import breaking_differences
 from serving.bundle.date_formats import (
     BASIC_DATE,
@@ -32,6 +33,7 @@ from serving.bundle.dates import (
     seconds_of_fraction,
     seconds_of_ticks,
 )
+from serving.bundle.error_text import closest, counted, refusal
 from serving.bundle.folder import NUMBER, STAGED, Bundle, ignored, names, staged_versions, versions
 from serving.bundle.limits import BundleLimits
 from serving.bundle.manifest import (
@@ -62,8 +64,7 @@ from serving.bundle.manifest import (
     TransientBundleError,
     Variant,
 )
-from serving.bundle.phrases import closest, counted, refusal
-from serving.bundle.positive import positive_index
+from serving.bundle.positive_class import positive_index
 from serving.bundle.promotion import PromotionError, only_writer, promote
 from serving.bundle.selftest import FEWEST_GOLDEN_ROWS, Expected, SelfTest
 from serving.bundle.spelling import (
@@ -75,7 +76,6 @@ from serving.bundle.spelling import (
     is_gap_word,
     nfc,
 )
-from serving.bundle.writing import exit_on_full_disk, made_folder, naming, whole_file
 
 __all__ = [
     "BASIC_DATE",

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
+from serving.bundle.error_text import counted
 from serving.bundle.manifest import BundleError, TransientBundleError
-from serving.bundle.phrases import counted
 
 
 def read(folder: Path, file: str, within: Path | None, limit: int, option: str) -> bytes:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from serving.bundle.external_data import MalformedError, find_loop, outside_data
 from serving.bundle.files import read
 from serving.bundle.limits import BundleLimits
 from serving.bundle.manifest import MANIFEST, REFERENCE, SELFTEST, BundleError, Manifest
-from serving.bundle.outside import MalformedError, find_loop, outside_data
 from serving.bundle.selftest import SelfTest
 
 DEFAULT_LIMITS = BundleLimits()

@@ -16,9 +16,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from serving.bundle.arrays import Arrays
+from serving.bundle.error_text import counted
 from serving.bundle.limits import BundleLimits
 from serving.bundle.manifest import SELFTEST, BundleError
-from serving.bundle.phrases import counted
 
 FEWEST_GOLDEN_ROWS = 8  # fewer prove nothing
 SHOWN = 64  # characters of a name in an error

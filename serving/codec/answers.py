@@ -11,7 +11,7 @@ import orjson
 from numpy.typing import NDArray
 
 from serving.bundle import Arrays, Manifest, slices
-from serving.codec.columns import VALUES, in_turns
+from serving.codec.validation import VALUES, in_turns
 
 OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 ENCODED_AT_ONCE = 2**15  # numbers or texts of an output, some milliseconds

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from serving.bundle import counted, seconds_of_ticks
 from serving.codec.arrow_schema import Layout, Skipped, refuse_stream
-from serving.codec.columns import VALUES, refuse
-from serving.codec.fields import Field, WrongValueError
 from serving.codec.flatbuffer import Structs, Table
-from serving.codec.values import SHOWN
-from serving.turns import give_way
+from serving.codec.input_schema import Field, WrongValueError
+from serving.codec.quoting import SHOWN
+from serving.codec.validation import VALUES, refuse
+from serving.event_loop import give_way
 
 TEXT_BYTES = 4  # of all texts of a stream, for each byte of its body
 FEWEST_TEXT_BYTES = 2**20

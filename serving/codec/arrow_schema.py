@@ -11,12 +11,12 @@ from typing import Literal, NamedTuple, NoReturn
 
 import numpy as np
 
-from serving.codec.columns import VALUES, in_turns, refuse, require_digits, require_known
-from serving.codec.fields import DateField, Field, Fields
 from serving.codec.flatbuffer import Table
-from serving.codec.values import quoted
+from serving.codec.input_schema import DateField, Field, Fields
+from serving.codec.quoting import quoted
+from serving.codec.validation import VALUES, in_turns, refuse, require_digits, require_known
 from serving.errors import MalformedBodyError
-from serving.turns import Work
+from serving.event_loop import Work
 
 
 class Layout(NamedTuple):

@@ -9,7 +9,7 @@ from typing import NoReturn
 import zstandard
 
 from serving.errors import MalformedBodyError, UnsupportedMediaTypeError
-from serving.turns import give_way
+from serving.event_loop import give_way
 
 FED = 4096  # bytes of a gzip body at a time: what is left of them may be copied at each member
 MEMBERS = 4096  # of a gzip body, at most: each costs a decompressor of its own

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from serving.bundle import FEATURES, Arrays
-from serving.codec.columns import common_length, in_turns, inputs_of_columns, refuse
-from serving.codec.fields import Fields
-from serving.codec.inference_tensor import (
+from serving.codec.input_schema import Fields
+from serving.codec.json_values import list_of, members_of, unbuilt
+from serving.codec.open_inference_tensors import (
     TENSOR,
     Tensor,
     binary_size,
@@ -20,9 +20,9 @@ from serving.codec.inference_tensor import (
     refuse_shared_memory,
     required_text,
 )
-from serving.codec.json_arrays import list_of, members_of, unbuilt
 from serving.codec.outputs import MOST, distinct
-from serving.codec.values import quoted, shown
+from serving.codec.quoting import quoted, shown
+from serving.codec.validation import common_length, in_turns, inputs_of_columns, refuse
 
 LONGEST_ID = 256  # characters
 INPUT_VALUES = 64  # values that take as long to check as the head of an input to read

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import simdjson
 
-from serving.turns import give_way
+from serving.event_loop import give_way
 
 Answer = TypeVar("Answer")
 

@@ -12,12 +12,12 @@ import simdjson
 
 from serving.bundle import FEATURES, Arrays, join
 from serving.codec.beside import LONGEST, NOTHING, Beside
-from serving.codec.columns import VALUES, blocks, in_turns
-from serving.codec.fields import Fields, WrongValueError, most_cells
-from serving.codec.json_arrays import built
+from serving.codec.input_schema import Fields, WrongValueError, most_cells
 from serving.codec.json_documents import read_document, text_of_part
-from serving.codec.json_plain import plain_rows, signs
-from serving.turns import Work
+from serving.codec.json_fast import plain_rows, signs
+from serving.codec.json_values import built
+from serving.codec.validation import VALUES, blocks, in_turns
+from serving.event_loop import Work
 
 Read = Callable[[simdjson.Object], dict[str, Any]]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from serving.bundle import Arrays
 from serving.codec.beside import NOTHING, Beside
-from serving.codec.fields import Fields
-from serving.codec.json_careful import decode_carefully
+from serving.codec.input_schema import Fields
 from serving.codec.json_documents import LONG
 from serving.codec.json_plain_records import decode_plain_records
+from serving.codec.json_strict import decode_carefully
 
 
 def decode_rows(body: bytes, fields: Fields, beside: Beside = NOTHING) -> Arrays:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from serving.turns import give_way
+from serving.event_loop import give_way
 
 TURN = 2**14  # characters skipped before other requests get a turn of the event loop
 SPACES = re.compile(r"[ \t\n\r]*+")

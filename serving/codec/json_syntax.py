@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from functools import partial
 
-from serving.codec.fields import LISTED, Fields
-from serving.codec.json_careful import not_json, text_of
-from serving.codec.values import quoted
+from serving.codec.input_schema import LISTED, Fields
+from serving.codec.json_strict import not_json, text_of
+from serving.codec.quoting import quoted
 from serving.errors import NotJsonError
 
 SEARCHED = 2**20  # bytes of a body that is read a second time to find the place

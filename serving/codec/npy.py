@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import Arrays, counted
-from serving.codec.columns import refuse
-from serving.codec.fields import Fields
-from serving.codec.matrix import inputs_of_matrix, require_numbers_alone
+from serving.codec.binary import inputs_of_matrix, require_numbers_alone
+from serving.codec.input_schema import Fields
+from serving.codec.validation import refuse
 from serving.errors import MalformedBodyError
 
 MAGIC = b"\x93NUMPY"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.bundle import Arrays
-from serving.codec.columns import refuse
-from serving.codec.values import quoted, shown
+from serving.codec.quoting import quoted, shown
+from serving.codec.validation import refuse
 
 MOST = 16  # names; no graph has so many outputs
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from serving.bundle import Arrays, Manifest
-from serving.codec.fields import Fields
-from serving.wire import Message, Reply
+from serving.codec.input_schema import Fields
+from serving.codec.messages import Message, Reply
 
 
 class Question(NamedTuple):

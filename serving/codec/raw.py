@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from serving.bundle import Arrays, counted
-from serving.codec.columns import refuse
-from serving.codec.fields import Fields
-from serving.codec.matrix import inputs_of_matrix, require_numbers_alone
+from serving.codec.binary import inputs_of_matrix, require_numbers_alone
+from serving.codec.input_schema import Fields
+from serving.codec.validation import refuse
 
 
 def decode_raw(body: bytes, fields: Fields) -> Arrays:

@@ -6,19 +6,20 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from serving.bundle import Arrays, Manifest
-from serving.codec import arrow, csv_rows
+from serving.codec import arrow_stream as arrow
+from serving.codec import csv as csv_rows
 from serving.codec.answers import encode_answers, encode_csv
-from serving.codec.arrow import decode_arrow
+from serving.codec.arrow_stream import decode_arrow
 from serving.codec.beside import Beside
-from serving.codec.csv_rows import decode_csv
-from serving.codec.fields import Fields
+from serving.codec.csv import decode_csv
+from serving.codec.input_schema import Fields
 from serving.codec.json_rows import decode_rows
+from serving.codec.messages import JSON, Message, Reply
 from serving.codec.npy import decode_npy
 from serving.codec.outputs import asked_outputs, chosen
 from serving.codec.question import Question
 from serving.codec.raw import decode_raw
 from serving.errors import UnsupportedMediaTypeError
-from serving.wire import JSON, Message, Reply
 
 DECODERS: Mapping[str, Callable[[bytes, Fields], Arrays]] = {
     csv_rows.MEDIA: decode_csv,

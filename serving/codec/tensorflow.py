@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from serving.bundle import FEATURES, Arrays, Manifest, slices
 from serving.codec.answers import ENCODED_AT_ONCE, OPTIONS, list_in_turns, plain
 from serving.codec.beside import LONGEST, Beside
-from serving.codec.columns import VALUES, common_length, in_turns, inputs_of_columns, refuse
-from serving.codec.fields import Fields
-from serving.codec.json_arrays import built, column_of, list_of, matrix_of, members_of
+from serving.codec.input_schema import Fields
 from serving.codec.json_documents import after_step, read_document
-from serving.codec.json_plain import has_signs, narrow, plain_rows
+from serving.codec.json_fast import has_signs, narrow, plain_rows
 from serving.codec.json_rows import decode_rows
 from serving.codec.json_syntax import syntax_error
+from serving.codec.json_values import built, column_of, list_of, matrix_of, members_of
+from serving.codec.messages import Message, Reply
 from serving.codec.outputs import asked_outputs, chosen
 from serving.codec.question import Question
-from serving.codec.values import quoted
-from serving.turns import Work
-from serving.wire import Message, Reply
+from serving.codec.quoting import quoted
+from serving.codec.validation import VALUES, common_length, in_turns, inputs_of_columns, refuse
+from serving.event_loop import Work
 
 SIGNATURE = "serving_default"
 NESTS = 3  # an object, its key and its list cost what so many values do

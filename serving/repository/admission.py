@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from serving.bundle import Bundle, BundleError, BundleLimits, Manifest, breaking_differences
-from serving.repository.aside import aside
-from serving.repository.outlook import Outlook
-from serving.repository.plan import Edition, Line, Refusal
+from serving.event_loop_threads import aside
+from serving.repository.desired_versions import Outlook
+from serving.repository.rollout import Edition, Line, Refusal
 from serving.repository.served import ServedModel
 from serving.repository.stamps import stamp
 

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Set
 from pathlib import Path
 
-from serving.repository.plan import Edition
+from serving.repository.rollout import Edition
 from serving.runtime.limits import ProofLimits
 from serving.runtime.proof_server import PendingProof, ProofReport, ProofServer
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 
 from serving.errors import StateNotKeptError
-from serving.repository.aside import aside
-from serving.repository.outlook import Outlook
-from serving.repository.plan import Agenda
-from serving.repository.state import Change, State
+from serving.event_loop_threads import aside
+from serving.repository.desired_versions import Outlook
+from serving.repository.overrides import Change, State
+from serving.repository.rollout import Agenda
 
 log = logging.getLogger(__name__)
 

@@ -10,22 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypedDict
 
-from serving.agreement import Ledger
-from serving.choice import AUTO
 from serving.errors import ModelNotFoundError, NoEarlierVersionError, VersionRefusedError
-from serving.heap import is_trim_due, trim_heap
+from serving.event_loop_threads import aside
 from serving.repository.admission import Admission, TakeUp
-from serving.repository.aside import aside
-from serving.repository.catalogue import SHOWN, Catalogue
-from serving.repository.keeper import STEP, Keeper, Tell
-from serving.repository.loader import Loader
-from serving.repository.outlook import Outlook
-from serving.repository.plan import Agenda
-from serving.repository.shelf import explain
-from serving.repository.state import Change, StateFile
-from serving.repository.states import Entry, states
+from serving.repository.desired_versions import Outlook
+from serving.repository.folder_scan import explain
+from serving.repository.index import Entry, states
+from serving.repository.loaded_models import SHOWN, Catalogue
+from serving.repository.loading import Loader
+from serving.repository.overrides import Change, StateFile
+from serving.repository.reconciler import STEP, Keeper, Tell
+from serving.repository.rollout import Agenda
+from serving.repository.shared_state import Ledger
 from serving.runtime import ProofLimits
+from serving.runtime.heap import is_trim_due, trim_heap
 from serving.runtime.proof_server import ProofServer
+from serving.runtime.variant_selection import AUTO
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 
 from serving.bundle import MANIFEST, Bundle, BundleError, Manifest, TransientBundleError
-from serving.choice import Trial, Verdict, choose
-from serving.pace import Pace
-from serving.repository.plan import Edition
+from serving.repository.rollout import Edition
 from serving.repository.stamps import stamp_of_readable
 from serving.runtime import GraphError, ProofLimits, RunTimeoutError, Session
+from serving.runtime.latency_profile import Pace
+from serving.runtime.variant_selection import Trial, Verdict, choose
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from serving.repository.plan import Edition, Line, Plan
-from serving.repository.shelf import Shelf
+from serving.repository.folder_scan import Shelf
+from serving.repository.overrides import State
+from serving.repository.rollout import Edition, Line, Plan
 from serving.repository.stamps import stamp
-from serving.repository.state import State
 
 
 def wish(models: Path, name: str, shelf: Shelf, state: State, plan: Plan, keep: int) -> Line:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import requests
 
-from serving.guard import new_key
+from serving.http.key_file import new_key
 from tests.editions import add_version
 
 pytestmark = pytest.mark.container

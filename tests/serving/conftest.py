@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from serving.bundle import Expected, Manifest, SelfTest
-from serving.observe import line_limit
-from serving.observe.table import Table
+from serving.telemetry import line_limit
+from serving.telemetry.shared_counters import Table
 
 COLUMNS = [
     {"name": "age", "type": "number", "missing": "impute", "minimum": 17, "maximum": 90},

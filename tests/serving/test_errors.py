@@ -18,18 +18,18 @@ import gevent.event
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-import serving.app  # noqa: F401 - imports every module that could declare an error
+import serving.http.app  # noqa: F401 - imports every module that could declare an error
 from serving import create_app
-from serving.agreement import Ledger
-from serving.call import time_is_up
+from serving.call_context import time_is_up
 from serving.errors import ServingError
-from serving.repository import plan
-from serving.repository.plan import Agenda, Refusal
+from serving.repository import rollout as plan
+from serving.repository.rollout import Agenda, Refusal
+from serving.repository.shared_state import Ledger
 from serving.runtime import Session
 from tests.editions import add_version, damage
 from tests.harmful_graphs import loop_as_often_as_asked
 from tests.processes import HANG_SECONDS
-from tests.serving.test_agreement import forked
+from tests.serving.repository.test_shared_state import forked
 from tests.variants import with_variants
 
 GOOD = json.dumps({"instances": [[0] * 64]}).encode()

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from serving import cli
 from serving.loadtest.command import loadtest
-from serving.settings import Settings
+from serving.settings.options import Settings
 from trainer.choices import Config
 from trainer.cli.options import choices, configure
 

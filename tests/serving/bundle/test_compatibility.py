@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.bundle import GAPS, Boolean, Category, Date, Manifest, Number, breaking_differences
-from serving.codec.csv_rows import decode_csv
-from serving.codec.fields import Fields
-from serving.codec.inference_v2 import face
+from serving.codec.csv import decode_csv
+from serving.codec.input_schema import Fields
 from serving.codec.json_rows import decode_rows
+from serving.codec.open_inference import face
 from serving.errors import ServingError
 from tests.fuzzing import examples
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 
 from serving.bundle import Boolean, Category, Date, Manifest, Number
-from serving.codec.fields import Fields
+from serving.codec.input_schema import Fields
 
 SHA = "0" * 64
 

@@ -13,10 +13,11 @@ import pyarrow as pa
 import pytest
 
 from serving.bundle import Category, Date, Number
-from serving.codec import arrow as reader
-from serving.codec import arrow_arrays, columns
-from serving.codec.arrow import decode_arrow
-from serving.codec.fields import Fields
+from serving.codec import arrow_arrays
+from serving.codec import arrow_stream as reader
+from serving.codec import validation as columns
+from serving.codec.arrow_stream import decode_arrow
+from serving.codec.input_schema import Fields
 from serving.errors import InvalidInstancesError, MalformedBodyError, ServingError
 from tests.serving.codec.arrow_messages import (
     BOOL,

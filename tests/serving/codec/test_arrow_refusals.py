@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from serving.bundle import Category, Number
-from serving.codec.arrow import decode_arrow
-from serving.codec.fields import Fields
+from serving.codec.arrow_stream import decode_arrow
+from serving.codec.input_schema import Fields
 from serving.errors import InvalidInstancesError, MalformedBodyError
 from tests.serving.codec.arrow_messages import (
     DICTIONARY,

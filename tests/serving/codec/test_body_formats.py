@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 
 from serving.bundle import Boolean, Category, Date, Number
 from serving.codec.compression import unpacked
-from serving.codec.fields import Fields
-from serving.codec.inference_v2 import ask_inference
+from serving.codec.input_schema import Fields
+from serving.codec.messages import Message
+from serving.codec.open_inference import ask_inference
 from serving.codec.rows import ask_rows
 from serving.codec.tensorflow import ask_tensorflow
 from serving.errors import InvalidInstancesError
-from serving.wire import Message
 from tests.fuzzing import examples
 
 ARROW = "application/vnd.apache.arrow.stream"

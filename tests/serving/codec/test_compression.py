@@ -16,7 +16,7 @@ from serving.errors import (
     ServingError,
     UnsupportedMediaTypeError,
 )
-from serving.guard import read_body
+from serving.http.body_limits import read_body
 from tests.fuzzing import examples
 from tests.growth import cpu_seconds
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from serving import create_app
 from serving.codec import json_skip
-from serving.codec.fields import MOST_EXTRA, Fields
+from serving.codec.input_schema import MOST_EXTRA, Fields
 from serving.codec.json_skip import end_of_value
+from serving.codec.messages import Message
 from serving.errors import InvalidInstancesError, NotJsonError, ServingError
-from serving.predict import DECODERS
-from serving.wire import Message
+from serving.inference.predictor import DECODERS
 from tests.fuzzing import examples
 from tests.serving.codec import conftest as models
 from tests.serving.codec.arrow_messages import INT, NULL, Ref, field, records, schema, table

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 
 from serving.bundle import Number
-from serving.codec.fields import Fields
+from serving.codec.input_schema import Fields
+from serving.codec.messages import Message
 from serving.errors import ServingError
-from serving.predict import DECODERS
-from serving.wire import Message
+from serving.inference.predictor import DECODERS
 
 OCTETS, NPY, CSV = "application/octet-stream", "application/x-npy", "text/csv"
 ARROW = "application/vnd.apache.arrow.stream"

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.bundle import Boolean, Category, Date, Number
-from serving.codec import columns, json_careful
-from serving.codec.fields import Fields
-from serving.codec.json_careful import decode_carefully
+from serving.codec import json_strict as json_careful
+from serving.codec import validation as columns
+from serving.codec.input_schema import Fields
 from serving.codec.json_plain_records import decode_plain_records
 from serving.codec.json_rows import decode_rows
+from serving.codec.json_strict import decode_carefully
 from serving.errors import ServingError
 from tests.fuzzing import examples
 from tests.growth import assert_linear

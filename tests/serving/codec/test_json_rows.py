@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.bundle import Number
-from serving.codec import json_careful
-from serving.codec.fields import Fields
-from serving.codec.json_careful import decode_carefully
-from serving.codec.json_plain import decode_plain
+from serving.codec import json_strict as json_careful
+from serving.codec.input_schema import Fields
+from serving.codec.json_fast import decode_plain
 from serving.codec.json_rows import decode_rows
+from serving.codec.json_strict import decode_carefully
 from serving.errors import ServingError
 from tests.fuzzing import examples
 

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 
 from serving.bundle import Date, Number
-from serving.codec.fields import Fields
-from serving.codec.inference_v2 import ask_inference
+from serving.codec.input_schema import Fields
+from serving.codec.messages import Message
+from serving.codec.open_inference import ask_inference
 from serving.codec.rows import ask_rows
 from serving.codec.tensorflow import ask_tensorflow
 from serving.errors import InvalidInstancesError
-from serving.wire import Message
 
 ARROW, NPY = "application/vnd.apache.arrow.stream", "application/x-npy"
 RAW, CSV = "application/octet-stream", "text/csv"

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.bundle import Number
-from serving.codec.fields import Fields
+from serving.codec.input_schema import Fields
+from serving.codec.messages import Message
 from serving.codec.rows import ask_rows
 from serving.errors import InvalidInstancesError, MalformedBodyError, ServingError
-from serving.wire import Message
 from tests.fuzzing import examples
 
 NPY, RAW, CSV = "application/x-npy", "application/octet-stream", "text/csv"

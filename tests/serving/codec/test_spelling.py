@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 from serving.bundle import Category, Number, Spelling
 from serving.codec import json_rows
-from serving.codec.arrow import decode_arrow
-from serving.codec.csv_rows import decode_csv
-from serving.codec.fields import Fields, WrongValueError
-from serving.codec.inference_v2 import ask_inference
+from serving.codec.arrow_stream import decode_arrow
+from serving.codec.csv import decode_csv
+from serving.codec.input_schema import Fields, WrongValueError
 from serving.codec.json_plain_records import decode_plain_records
 from serving.codec.json_rows import decode_rows
+from serving.codec.messages import Message
+from serving.codec.open_inference import ask_inference
 from serving.codec.tensorflow import ask_tensorflow
 from serving.errors import InvalidInstancesError
-from serving.openapi.columns import value_schema
-from serving.wire import Message
+from serving.http.openapi.column_schemas import value_schema
 from tests.fuzzing import examples
 
 NAME = "código"
@@ -182,7 +182,7 @@ def test_named_an_endless_name_is_not_normalised(monkeypatch):
     def refuse(text):
         raise AssertionError(f"{len(text)} characters were normalised")
 
-    for module in ("serving.bundle.spelling", "serving.codec.fields"):
+    for module in ("serving.bundle.spelling", "serving.codec.input_schema"):
         monkeypatch.setattr(f"{module}.nfc", refuse)
     hostile = "a" + "\u0316\u0301" * 10_000
     assert FIELDS.named(hostile) == hostile

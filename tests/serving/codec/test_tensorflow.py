@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.codec.messages import Message
 from serving.codec.tensorflow import ask_tensorflow
 from serving.errors import ServingError
-from serving.wire import Message
 from tests.fuzzing import examples
 
 ROWS = [[1.5, 1, 2], [0, 0, 3]]

@@ -9,14 +9,16 @@ import pyarrow as pa
 import pytest
 
 from serving.bundle import Number
-from serving.codec import csv_rows, inference_tensor, tensorflow
-from serving.codec.columns import NUMBERS, VALUES
-from serving.codec.fields import Fields
-from serving.codec.inference_v2 import ask_inference
+from serving.codec import csv as csv_rows
+from serving.codec import open_inference_tensors as inference_tensor
+from serving.codec import tensorflow
+from serving.codec.input_schema import Fields
+from serving.codec.messages import Message
+from serving.codec.open_inference import ask_inference
 from serving.codec.rows import ask_rows
 from serving.codec.tensorflow import ask_tensorflow
+from serving.codec.validation import NUMBERS, VALUES
 from serving.errors import InvalidInstancesError
-from serving.wire import Message
 
 ARROW = "application/vnd.apache.arrow.stream"
 WIDE = Fields(

@@ -10,18 +10,18 @@ from benchmarks.stalls.bodies import BODIES, NUMBERS
 from serving import create_app
 from serving.bundle import Boolean, Category, Date, Number
 from serving.codec import compression
-from serving.codec.csv_rows import decode_csv
-from serving.codec.fields import UNSEEN_CHARACTERS, Fields
+from serving.codec.csv import decode_csv
+from serving.codec.input_schema import UNSEEN_CHARACTERS, Fields
+from serving.codec.messages import Message
 from serving.codec.npy import LONGEST_HEADER, decode_npy
-from serving.codec.values import suggestion
+from serving.codec.quoting import suggestion
 from serving.errors import InvalidInstancesError, MalformedBodyError, ServingError
-from serving.fastpath import _PATTERNS
-from serving.guard import KeysError, new_key, read_body
-from serving.guard.key_file import read_keys
-from serving.observe.logs import LONGEST, plain
-from serving.plain_request import TARGET
-from serving.predict import DECODERS
-from serving.wire import Message
+from serving.http.body_limits import read_body
+from serving.http.fast_path import _PATTERNS
+from serving.http.key_file import KeysError, new_key, read_keys
+from serving.inference.predictor import DECODERS
+from serving.server.request_head import TARGET
+from serving.telemetry.logs import LONGEST, plain
 
 SIZE = 20_000  # bytes of the smaller of two bodies, and of a header
 LIMIT = 10 * 2**20

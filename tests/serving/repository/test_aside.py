@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from serving.repository.aside import aside
+from serving.event_loop_threads import aside
 
 IN_A_LOOP = """
 from gevent import monkey

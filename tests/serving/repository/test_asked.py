@@ -13,7 +13,7 @@ from serving.errors import (
     VersionRefusedError,
 )
 from serving.repository import Repository
-from serving.repository.state import State, StateFile
+from serving.repository.overrides import State, StateFile
 from tests.editions import add_version, damage
 
 ALWAYS = 1e-9  # seconds between looks at the folder: at every turn

@@ -9,11 +9,12 @@ import pytest
 
 from benchmarks.keys import HEADERS, keys_file
 from serving import create_app
-from serving.agreement import Ledger
 from serving.errors import ModelNotFoundError, NotReadyError, StateNotKeptError, VersionRefusedError
-from serving.repository import Repository, loader
-from serving.repository.plan import PATIENCE, Agenda
-from serving.repository.state import State, StateFile
+from serving.repository import Repository
+from serving.repository import loading as loader
+from serving.repository.overrides import State, StateFile
+from serving.repository.rollout import PATIENCE, Agenda
+from serving.repository.shared_state import Ledger
 from tests.editions import add_version, damage, rename_column
 from tests.processes import wait_until
 

@@ -8,14 +8,14 @@ import pytest
 
 from benchmarks.keys import HEADERS, keys_file
 from serving import create_app
-from serving.agreement import Ledger
 from serving.errors import NoAgreementError
 from serving.repository import Repository
-from serving.repository.plan import Agenda
-from serving.repository.state import StateFile
+from serving.repository.overrides import StateFile
+from serving.repository.rollout import Agenda
+from serving.repository.shared_state import Ledger
 from serving.runtime.proof_server import PendingProof
 from tests.editions import add_version
-from tests.serving.repository.test_plan import other
+from tests.serving.repository.test_rollout import other
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
@@ -141,7 +141,7 @@ def test_rollback_other_worker_silent_is_503_with_a_time_to_try_again(
     monkeypatch.setattr(Ledger, "shared", ledger)
     client = create_app(models=two_versions, keys=keys_file(tmp_path), poll=0).test_client()
     silent_worker()
-    monkeypatch.setattr("serving.repository.plan.PATIENCE", 0)
+    monkeypatch.setattr("serving.repository.rollout.PATIENCE", 0)
     answer = client.post("/v2/repository/models/digits/rollback", headers=HEADERS)
     assert (answer.status_code, answer.get_json()["code"]) == (503, "no_agreement")
     assert answer.headers["Retry-After"] == "10"

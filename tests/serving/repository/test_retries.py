@@ -2,15 +2,16 @@
 
 import pytest
 
-from serving.agreement import Ledger
 from serving.bundle import TransientBundleError
-from serving.repository import Repository, loader
-from serving.repository.outlook import Outlook
-from serving.repository.plan import Agenda, Edition
+from serving.repository import Repository
+from serving.repository import loading as loader
+from serving.repository.desired_versions import Outlook
+from serving.repository.overrides import StateFile
+from serving.repository.rollout import Agenda, Edition
+from serving.repository.shared_state import Ledger
 from serving.repository.stamps import stamp
-from serving.repository.state import StateFile
 from tests.editions import add_version, damage
-from tests.serving.repository.test_plan import other
+from tests.serving.repository.test_rollout import other
 
 ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
 

@@ -14,14 +14,15 @@ import pytest
 
 from benchmarks import swaps
 from serving import create_app
-from serving.agreement import Ledger
-from serving.batching import Batcher
-from serving.call import Call
+from serving.call_context import Call
+from serving.codec.messages import Message
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
-from serving.predict import Predictor
-from serving.repository import Repository, loader
+from serving.inference.batching import Batcher
+from serving.inference.predictor import Predictor
+from serving.repository import Repository
+from serving.repository import loading as loader
 from serving.repository.repository import Repository as Whole
-from serving.wire import Message
+from serving.repository.shared_state import Ledger
 from tests.editions import add_version, damage
 from tests.processes import wait_until
 from tests.variants import same, slow, with_variants
@@ -366,7 +367,7 @@ def test_who_comes_later_serves_what_the_others_do(only_digits, monkeypatch):
     with_variants(only_digits / "digits" / "1", fp32=slow, int8=same)
     ledger = Ledger()
     first = Repository(only_digits, ledger=ledger)
-    monkeypatch.setattr("serving.choice.race", None)  # which is not asked again
+    monkeypatch.setattr("serving.runtime.variant_selection.race", None)  # which is not asked again
     add_version(only_digits, 2)  # and which is not looked for, without a poll
     second = Repository(only_digits, ledger=ledger, poll=0)
     assert answers(first) == answers(second) == 1

@@ -13,7 +13,7 @@ from benchmarks import swaps
 from benchmarks.keys import HEADERS, keys_file
 from tests.editions import add_version, damage
 from tests.processes import wait_until
-from tests.serving.test_server import said
+from tests.serving.server.test_server import said
 
 ROW = {"instances": [[0] * 64]}
 

@@ -6,12 +6,12 @@ import sys
 
 from benchmarks.serve.loads import LIGHT
 from benchmarks.serve.peers.side import ROOT, WORKERS, Command, Place, Side
-from serving.settings import ENV_PREFIX
+from serving.settings.options import ENV_PREFIX
 
 
 def _start(place: Place) -> Command:
     arguments = [
-        sys.executable, "-m", "gunicorn", "--config", "python:serving.gunicorn_conf",
+        sys.executable, "-m", "gunicorn", "--config", "python:serving.server.gunicorn_conf",
         "benchmarks.serve.peers.constant.app:app",
     ]  # fmt: skip
     chosen = {"PORT": str(place.ports[0]), "WORKERS": str(WORKERS)}

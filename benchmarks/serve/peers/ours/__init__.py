@@ -10,7 +10,7 @@ from functools import partial
 from benchmarks.serve.encodings import ROWS, V2_BINARY, Encoding
 from benchmarks.serve.loads import LIGHT, LOADS
 from benchmarks.serve.peers.side import ROOT, WORKERS, Command, Place, Side, StartError
-from serving.settings import ENV_PREFIX, Settings
+from serving.settings.options import ENV_PREFIX, Settings
 
 UNBATCHED = {"max_batch_rows": "1"}  # the setting that keeps requests apart
 NONE: frozenset[str] = frozenset()  # of the closed loops

@@ -1,0 +1,265 @@
+"""CSV: a line an instance, values in the order of the columns, as SageMaker's clients send it."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import Literal, NoReturn
+
+import numpy as np
+
+from serving.bundle import BASIC_DATE, FEATURES, Arrays, counted
+from serving.codec.input_schema import TRUTHS, BooleanField, CategoryField, DateField, Field, Fields
+from serving.codec.json_fast import decode_plain, signs
+from serving.codec.quoting import quoted
+from serving.codec.validation import blocks, inputs_of_rows, refuse
+from serving.errors import MalformedBodyError
+from serving.event_loop import give_way
+
+MEDIA = "text/csv"
+# Possessive quantifiers give up a text that does not match after one look at it. Groups that can
+# fail halfway have none: up to Python 3.11.4 what they read before they fail stays read.
+NUMBER = re.compile(r"[+-]?+(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?+\d++)?", re.ASCII)
+YEAR_DIGITS = 4
+COMPACT_DATE = re.compile(r"[12]\d{3}(\d{4})?", re.ASCII)  # a year, or a day
+LONGEST_FIELD = 2**17  # characters, as the standard library has it
+# The rest of a value in quotes, and a value with the comma behind it. Of more doubled quotes than a
+# field may have characters the standard library's reader refuses the row.
+QUOTED_REST = re.compile(rf'(?:[^"]++|""){{0,{LONGEST_FIELD}}}+"?+[^,]*+,?+')
+VALUE = re.compile(rf'(?:"(?:[^"]++|""){{0,{LONGEST_FIELD}}}+"?+)?+[^,]*+,?+')
+SLICE = 2**18  # bytes of lines that JSON's decoder reads in one step
+STRIDE = 2**13  # characters after which other connections have their turn
+LINE_ENDS = re.compile(rf"[\r\n]{{0,{2**16}}}+")  # passed over in one step
+
+
+def decode_csv(body: bytes, fields: Fields) -> Arrays:
+    """The rows of a CSV text.
+
+    Args:
+        body: in UTF-8, lines ended by LF or CRLF, values quoted as RFC 4180 has it where they need
+            be. A first line of the columns' names says their order, and may name others that are
+            left out if `fields` ignores them; without one the order is the model's. Empty lines of
+            a table of several columns are passed over. An empty value, and one that stands for a
+            gap in its column, is a gap.
+        fields: the model's columns.
+
+    Raises:
+        MalformedBodyError: it is no CSV.
+        InvalidInstancesError: a line is not what the model takes.
+    """
+    if fields.all_numbers and (inputs := _plain(body, fields)) is not None:
+        return inputs
+    try:
+        return inputs_of_rows(blocks(_instances(_text(body), fields), len(fields)), fields)
+    except csv.Error as error:
+        raise MalformedBodyError(f"expected a CSV body; got another: {error}") from None
+
+
+def _plain(body: bytes, fields: Fields) -> Arrays | None:
+    """The same of numbers as JSON writes them, by its decoder; None of any others.
+
+    A long body is decoded some lines at a time, so that no step takes long.
+    """
+    at, count, width = _header_length(body, fields), 0, len(fields)
+    if b"[" in body or at == len(body):
+        return None
+    is_long = len(body) - at > SLICE
+    # Lines that end at once have fewer values than the model has columns.
+    most = signs(body, b"\n") + 1 if is_long else 0
+    if is_long and signs(body, b",") < (most - 2) * (width - 1):
+        return None
+    every = np.empty((most, width), np.float32)
+    while at < len(body):
+        end = len(body) if len(body) - at <= SLICE else body.rfind(b"\n", at, at + SLICE) + 1
+        if end <= at:  # a line of so many numbers is hardly one of the model's
+            return None
+        lines = body[at:end].removesuffix(b"\n").removesuffix(b"\r")
+        lines = lines.replace(b"\r\n", b"\n").replace(b"\n", b"],[")
+        rows = decode_plain(b'{"instances":[[' + lines + b"]]}", width)
+        if rows is None or not fields.take(rows):
+            return None
+        if not is_long:
+            return {FEATURES: rows}
+        every[count : count + len(rows)] = rows
+        at, count = end, count + len(rows)
+        give_way()
+    return {FEATURES: every[:count]}
+
+
+def _header_length(body: bytes, fields: Fields) -> int:
+    """Bytes of the first line, where it is the columns' names on a line of their own; else 0."""
+    length = body.find(b"\n") + 1
+    if length > LONGEST_FIELD or body.count(b",", 0, length) < len(fields) - 1:
+        return 0
+    try:
+        rows = list(csv.reader([body[:length].decode("utf-8-sig")], strict=True))
+    except (UnicodeDecodeError, csv.Error):  # the careful path says what is wrong
+        return 0
+    names = [fields.named(value.strip()) for value in rows[0]] if rows else []
+    return length if names == list(fields.places) else 0
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MalformedBodyError(
+            f"expected CSV in UTF-8; got an invalid byte at position {error.start}",
+            position=error.start,
+        ) from None
+
+
+def _instances(text: str, fields: Fields) -> Iterator[list[object]]:
+    order: Sequence[int] = range(len(fields))
+    rows = _Rows(text, len(fields), fields.most_names)
+    for place, values in enumerate(rows):
+        if place == 0 and len(values) <= rows.most and (named := _order(values, fields)):
+            order, rows.width = named, len(values)
+            continue
+        if len(values) != rows.width:
+            rows.refuse_width(len(values))
+        yield [_value(values[at], field) for at, field in zip(order, fields.columns, strict=True)]
+        rows.instance += 1
+
+
+def _order(values: Sequence[str], fields: Fields) -> Sequence[int] | None:
+    """Where each column is, by a first line of names; None if it is one of values.
+
+    It is one of names if half of the columns' are in it, as people write them. Then all of them
+    have to be: a line of names must not be answered as an instance.
+
+    Raises:
+        InvalidInstancesError: it is one of names, and of others than the columns'.
+    """
+    names = [fields.named(value.strip()) for value in values]
+    given, alike = set(names), {name.casefold() for name in names}
+    known = [name for name in fields.places if name.casefold() in alike]
+    if 2 * len(known) < len(fields):
+        return None
+    missing = [name for name in fields.places if name not in given]
+    others = [name for name in names if name not in fields.places]
+    are_once = len(names) - len(others) == len(fields)
+    if not missing and are_once and (fields.ignores_extra or not others):
+        places = {name: place for place, name in enumerate(names)}
+        return [places[name] for name in fields.places]
+    came = [f"no {quoted(name)}" for name in missing[:1]]
+    came += [quoted(name) for name in others[:1] if not fields.ignores_extra]
+    refuse(
+        f"expected the names of the {counted(len(fields), 'column')} in the first line, or none of "
+        f"them; got {' and '.join(came) or 'one of them twice'}",
+        instance=0,
+    )
+
+
+class _Rows:
+    """The rows of a CSV text, each a list of values.
+
+    Rows of very many values are refused before they are split, empty lines of a table of several
+    columns are passed over many at a time, and other connections have their turn after every
+    `STRIDE` characters: a body costs no more than its length.
+
+    Args:
+        text: The CSV text.
+        width: Number of values that a row should have.
+        most_names: Largest number of columns that the first line may name.
+
+    Attributes:
+        width: As above; the caller sets it to what a first line of names says.
+        most: Largest number of values that a row is split into.
+        instance: Number of the next instance, for errors; the caller counts.
+    """
+
+    def __init__(self, text: str, width: int, most_names: int) -> None:
+        self.most = max(2 * width, most_names)
+        self.instance = 0
+        self.width = width
+        self._text = text
+        self._at = 0  # Where the next line begins.
+        self._in_row = False  # Whether that line continues a quoted value.
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for row in csv.reader(self._lines(), strict=True):
+            self._in_row = False
+            if row:
+                yield row
+            elif self.width == 1:
+                yield [""]  # a gap
+            else:
+                self._at = LINE_ENDS.match(self._text, self._at).end()  # type: ignore[union-attr]
+
+    def refuse_width(self, got: int | Literal["more"]) -> NoReturn:
+        """Refuse a row of another number of values than there are columns."""
+        refuse(
+            f"expected {counted(self.width, 'value')} in instance {self.instance}, one "
+            f"per column, with commas between them; got {got}",
+            instance=self.instance,
+            expected=self.width,
+            got=got,
+        )
+
+    def _lines(self) -> Iterator[str]:
+        text, most, paused, continued = self._text, self.most, 0, 0
+        has_quotes = '"' in text
+        while (at := self._at) < len(text):
+            end = text.find("\n", at) + 1 or len(text)
+            if self._in_row:
+                continued += self._count_values(at, end)
+                if continued > most:
+                    self.refuse_width("more")
+            else:
+                continued = 0
+                # Commas within quotes separate nothing, and are only looked for where it matters.
+                if (commas := text.count(",", at, end)) >= most and (
+                    not has_quotes or self._count_values(at, end) > most
+                ):
+                    self.refuse_width("more" if has_quotes else commas + 1)
+            self._at, self._in_row = end, True
+            if end - paused > STRIDE:
+                give_way()
+                paused = end
+            yield text[at:end]
+
+    def _count_values(self, at: int, end: int) -> int:
+        """Return the number of values of a line, no more than one above `most`."""
+        text, count = self._text, 0
+        if self._in_row:
+            at = QUOTED_REST.match(text, at, end).end()  # type: ignore[union-attr]
+        while at < end and count <= self.most:
+            at = VALUE.match(text, at, end).end()  # type: ignore[union-attr]
+            count += 1
+        return count
+
+
+def _value(text: str, field: Field) -> object:
+    """A value as JSON would have it; a text that is none of the column's stays one."""
+    stripped = text.strip()
+    if not stripped or field.is_gap(stripped):
+        return None
+    if isinstance(field, CategoryField):
+        return text
+    if isinstance(field, BooleanField) and stripped.lower() in TRUTHS:
+        return TRUTHS[stripped.lower()]
+    if not NUMBER.fullmatch(stripped):
+        return text
+    value = float(stripped)
+    if isinstance(field, DateField) and not field.is_gap_number(value):
+        if field.is_written(stripped):
+            return text
+        if field.format != BASIC_DATE and COMPACT_DATE.fullmatch(stripped):
+            _refuse_compact_date(stripped, field)
+    return value
+
+
+def _refuse_compact_date(digits: str, field: Field) -> None:
+    """Refuse what people also write for a year or a day, if it is one: as seconds it is in 1970."""
+    try:
+        day = date.fromisoformat(digits if len(digits) > YEAR_DIGITS else f"{digits}-01-01")
+    except ValueError:
+        return
+    refuse(
+        f"expected {field.expected} in field {field.name!r}; got {digits}, which may be either; "
+        f"write {day} for the day, or {digits}.0 for the seconds",
+        field=field.name,
+    )

@@ -1,0 +1,487 @@
+"""Fields: what one value of each column may be, and how it reaches the graph.
+
+One class a kind. `check` is the rule, and refuses precisely; `check_all` is the same rule over
+many values, and quick over those that need no second look.
+
+A gap is `null`, a key that is not there, or in a column of texts (categories, dates) a text that
+stands for one, as "" and "NA", unless it is a category.
+Where the manifest says that the graph fills it, it goes in as NaN or ""; elsewhere it is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.bundle import (
+    DATE_UNITS,
+    END_OF_DATES,
+    FEATURES,
+    FIRST_SECOND,
+    ISO8601,
+    Arrays,
+    Boolean,
+    Category,
+    Date,
+    Input,
+    Number,
+    Spelling,
+    are_gaps,
+    gap_numbers,
+    gap_words,
+    is_gap_word,
+    is_iso8601,
+    nfc,
+    parse_number,
+    parse_numbers,
+    parse_text,
+    words_of_numbers,
+)
+from serving.bundle.spelling import EXPANSION
+from serving.codec.quoting import means_no_value, quoted, shown
+
+FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
+FLOAT64_LIMIT = float(np.finfo(np.float64).max)
+TRUTHS = {"true": True, "false": False, "1": True, "0": False}  # as texts write them
+FINER_UNITS = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
+UNSEEN_CHARACTERS = 256  # of an unseen text that the graph is given
+LISTED = 5  # categories that an error names
+MOST_EXTRA = 2**12  # columns that are left out of a request; each costs the time to step over it
+NOT_FILLED = "and the model fills no gap here"
+HOW_TO_SEND_A_GAP = "for a gap send null (NaN in binary, an empty value in CSV)"
+
+
+class WrongValueError(Exception):
+    """A value that its column does not take: what was expected, and what came, in words."""
+
+    def __init__(self, expected: str, got: str) -> None:
+        super().__init__(f"expected {expected}; got {got}")
+        self.expected, self.got = expected, got
+
+
+class Field(ABC):
+    """What a column's values may be.
+
+    Attributes:
+        name: the column's.
+        tensor: Name of the graph's input, where the column is an input of its own.
+        fills_gaps: whether the graph takes a gap.
+        dtype: of the column as the graph takes it; texts are objects.
+        gap: how the graph is told of a gap.
+        gap_numbers: Numbers that stand for a gap, however they come.
+        expected: what a value should be, in words.
+        limit: Size from which on a number is not taken.
+    """
+
+    dtype: type
+    gap: float | str = np.nan
+    expected: str
+    limit = FLOAT32_LIMIT
+
+    def __init__(self, column: Input) -> None:
+        self.name, self.tensor = column.name, column.input_name
+        self.fills_gaps = column.missing == "impute"
+        self._gaps = gap_words(column.gaps)
+        self._longest_gap = max(map(len, self._gaps))
+        self.gap_numbers = gap_numbers(column.gaps)
+
+    def is_gap(self, text: str) -> bool:
+        """Whether a text without spaces around it stands for a gap."""
+        return is_gap_word(text, self._gaps, self._longest_gap)
+
+    def is_gap_number(self, value: object) -> bool:
+        """Whether a value is a number that stands for a gap."""
+        return (
+            bool(self.gap_numbers)
+            and isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and value in self.gap_numbers
+        )
+
+    @abstractmethod
+    def check(self, value: object) -> Any:
+        """One value as the graph takes it, a float or a text.
+
+        Raises:
+            WrongValueError: the column does not take it.
+        """
+
+    def check_all(self, values: Sequence[object]) -> list[Any]:
+        """Each value as the graph takes it; raises as `check` does."""
+        return [self.check(value) for value in values]
+
+    def accepts(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell which numbers `(n,)` `check` would take; NaN is left to the caller.
+
+        Of a category it knows nothing: which texts its numbers become is for `check` to say.
+        """
+        inside: NDArray[np.bool_] = np.abs(numbers) < self.limit
+        return inside
+
+    def convert(self, numbers: NDArray[Any]) -> NDArray[np.float64]:
+        """Return numbers `(n,)` that `accepts` takes as the graph takes them."""
+        return numbers.astype(np.float64)
+
+    def fill(self, came: str) -> float | str:
+        """The gap, where the graph takes one; else the refusal of what `came` instead."""
+        if self.fills_gaps:
+            return self.gap
+        raise WrongValueError(self.expected, f"{came}, {NOT_FILLED}")
+
+    def fill_text(self, text: str) -> float | str:
+        """The same where the gap came as a text that stands for one."""
+        return self.fill(shown(text) if text else "an empty text")
+
+    def refuse(self, value: object) -> NoReturn:
+        """Say what was expected in place of `value`."""
+        raise WrongValueError(self.expected, shown(value) + self.gap_advice(value))
+
+    def gap_advice(self, value: object) -> str:
+        """Return how to send a gap, to be put behind a wrong value that seems to stand for one."""
+        if not means_no_value(value):
+            return ""
+        return f"; {HOW_TO_SEND_A_GAP}" if self.fills_gaps else f", {NOT_FILLED}"
+
+
+class NumberField(Field):
+    """A number that float32 can hold."""
+
+    dtype: type = np.float32
+    expected = "a finite number"
+
+    def check(self, value: object) -> Any:
+        """A float, NaN for a gap."""
+        if value is None:
+            return self.fill("null")
+        if self.is_gap_number(value):
+            return self.fill(shown(value))
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.refuse(value)
+        if abs(value) >= self.limit:
+            came = f"a number that {self.dtype.__name__} cannot hold"
+            raise WrongValueError(self.expected, came + self.gap_advice(value))
+        if math.isnan(value):  # which the standard library's parser takes for a number
+            self.refuse(value)
+        return float(value)
+
+    def check_all(self, values: Sequence[object]) -> list[Any]:
+        """As `check`; what is written as a fraction and in range needs no second look."""
+        if self.gap_numbers:
+            return super().check_all(values)
+        limit = self.limit  # looked up once, and not for each value
+        return [v if type(v) is float and -limit < v < limit else self.check(v) for v in values]
+
+
+class PreciseField(NumberField):
+    """A number that float64 can hold, where float32 would make one of several."""
+
+    dtype = np.float64
+    limit = FLOAT64_LIMIT
+
+
+class BooleanField(Field):
+    """True or false, which may be written as 1 or 0, or in a text as the training data write it.
+
+    Attributes:
+        truths: Truth value of each text, in lower case; empty if only JSON's values are taken.
+    """
+
+    dtype = np.float32
+    expected = "true or false"
+
+    def __init__(self, column: Boolean) -> None:
+        super().__init__(column)
+        self.truths = column.texts and TRUTHS | column.texts
+        self._longest = max(map(len, self.truths), default=0)
+        if column.texts:
+            self.expected = f"{self.expected}, or {', '.join(map(quoted, column.texts))}"
+
+    def check(self, value: object) -> Any:
+        """1.0 or 0.0, NaN for a gap."""
+        if value is None:
+            return self.fill("null")
+        if self.is_gap_number(value):
+            return self.fill(shown(value))
+        if isinstance(value, str) and self.truths:
+            return self._check_text(value)
+        if not isinstance(value, int | float) or not self._is_truth(value):
+            self.refuse(value)
+        return float(value)
+
+    def accepts(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """As `Field.accepts`."""
+        with np.errstate(over="ignore"):
+            rounded = numbers.astype(np.float32)
+        truths: NDArray[np.bool_] = (rounded == 0) | (rounded == 1)
+        return truths
+
+    def _check_text(self, value: str) -> float | str:
+        text = value.strip()
+        if self.is_gap(text):
+            return self.fill_text(text)
+        truth = self.truths.get(text.lower()) if len(text) <= self._longest else None
+        if truth is None:
+            self.refuse(value)
+        return float(truth)
+
+    @staticmethod
+    def _is_truth(value: float) -> bool:
+        """Whether float32, as which the graph takes it, makes 0 or 1 of a number."""
+        return value in (0, 1) or (-1 < value < 2 and float(np.float32(value)) in (0, 1))
+
+
+class CategoryField(Field):
+    """A text, one of those the model tells apart or, where it knows what to do, another."""
+
+    dtype = np.object_
+    gap = ""
+
+    def __init__(self, column: Category) -> None:
+        super().__init__(column)
+        self.takes_unseen = column.unseen == "unknown"
+        self.spelling = Spelling(column)
+        self.categories = self.spelling.categories
+        # Longer than any category: what a text is cut to is none of them, if the text was none.
+        self.longest = max(UNSEEN_CHARACTERS, 1 + max(map(len, column.categories)))
+        numbers = {None: "", "integer": " or a whole number", "number": " or a number"}
+        self.expected = f"a text{numbers[column.number_type]}" + ", true or false" * bool(
+            column.truths
+        )
+
+    def is_gap(self, text: str) -> bool:
+        """As `Field.is_gap`; a category stands for none, however it is written."""
+        return self.spelling.is_gap(text)
+
+    def check(self, value: object) -> Any:
+        """The text as the categories are written, "" for a gap.
+
+        A long unseen text is cut: in some formats many rows can refer to one text, and the graph is
+        given a copy for each.
+        """
+        if value is None:
+            return self.fill("null")
+        text = self.spelling.of_text(value) if isinstance(value, str) else self._text(value)
+        known = self.categories.get(text)
+        if known is None:
+            if self.spelling.is_gap(text):
+                return self.fill_text(text)
+            self._require_unseen(text)
+        return known or text[: self.longest]
+
+    def check_all(self, values: Sequence[object]) -> list[Any]:
+        """As `check`; a category that is written as it is known needs no second look."""
+        known = self.categories.get
+        return [(known(v) if type(v) is str else None) or self.check(v) for v in values]
+
+    def _text(self, value: object) -> str:
+        text: str | None = None
+        if isinstance(value, bool):
+            text = self.spelling.of_truth(value)
+        elif isinstance(value, int | float):
+            text = self.spelling.of_number(value)
+        if text is None:
+            self.refuse(value)
+        return text
+
+    def _require_unseen(self, text: str) -> None:
+        if not self.takes_unseen:
+            some = list(self.categories)[:LISTED]
+            more = len(self.categories) - len(some)
+            rest = f" and {more} more" if more else ""
+            raise WrongValueError(f"one of {', '.join(map(quoted, some))}{rest}", shown(text))
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # half of a pair of surrogates, which no other text can hold
+            raise WrongValueError("a text that UTF-8 can hold", shown(text)) from None
+
+
+class DateField(Field):
+    """A date, or date and time, in ISO 8601, UTC where it names no zone; or a number.
+
+    Numbers are seconds, unless the column's format says otherwise; then they may be texts, too.
+    Both end at the years 1 and 9999 in UTC: beyond them a number is most likely of another unit.
+
+    Attributes:
+        format: Date format of the column's numbers and texts beside ISO 8601.
+    """
+
+    dtype = np.float64
+
+    def __init__(self, column: Date) -> None:
+        super().__init__(column)
+        self._column = column
+        self.format = column.format
+        written = f"written {self.format}, " if "%" in self.format else ""
+        self.expected = (
+            f"a date {written}in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z, or "
+            f"{words_of_numbers(self.format)}"
+        )
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether numbers are in another unit than seconds, which a float64 may not tell apart."""
+        return self.format != ISO8601
+
+    def of_moments(self) -> DateField:
+        """Return the rule for moments of a binary format, which are seconds whatever the format."""
+        return DateField(self._column.model_copy(update={"format": ISO8601}))
+
+    def check(self, value: object) -> Any:
+        """Seconds since 1970-01-01 UTC, NaN for a gap."""
+        if value is None:
+            return self.fill("null")
+        if self.is_gap_number(value):
+            return self.fill(shown(value))
+        if isinstance(value, str):
+            return self._check_text(value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+            self.refuse(value)
+        seconds = parse_number(value, self.format)
+        if seconds is None:
+            why = _outside(value) if self.format in (ISO8601, "seconds") else ""
+            raise WrongValueError(self.expected, shown(value) + why + self.gap_advice(value))
+        return seconds
+
+    def accepts(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """As `Field.accepts`."""
+        return ~np.isnan(parse_numbers(numbers, self.format))
+
+    def convert(self, numbers: NDArray[Any]) -> NDArray[np.float64]:
+        """As `Field.convert`: seconds since 1970-01-01 UTC."""
+        return parse_numbers(numbers, self.format)
+
+    def is_written(self, text: str) -> bool:
+        """Whether a text that looks like a number is read as a text, and not as a float64.
+
+        Numbers of a unit always are: a float64 does not hold all of their digits.
+        """
+        if self.format in DATE_UNITS:
+            return True
+        return self.format != ISO8601 and parse_text(text, self.format) is not None
+
+    def _check_text(self, value: str) -> float | str:
+        text = value.strip()
+        if self.is_gap(text):
+            return self.fill_text(text)
+        seconds = parse_text(text, self.format)
+        if seconds is None and self.format != ISO8601:
+            seconds = parse_text(text, ISO8601)
+        if seconds is not None:
+            return seconds
+        if is_iso8601(text):
+            raise WrongValueError(
+                self.expected, f"{shown(value)}, which in UTC is not of the years 1 to 9999"
+            )
+        self.refuse(value)
+
+
+def _outside(number: float) -> str:
+    """Say that seconds are of no year from 1 to 9999, and which finer unit would be."""
+    for parts, unit in FINER_UNITS.items():
+        if FIRST_SECOND <= number / parts < END_OF_DATES:
+            return (
+                f", which in seconds is not of the years 1 to 9999; were {unit} meant? divide by "
+                f"{parts}"
+            )
+    return ", which is not of the years 1 to 9999"
+
+
+def _field(column: Input) -> Field:
+    match column:
+        case Number(dtype="float64"):
+            return PreciseField(column)
+        case Number():
+            return NumberField(column)
+        case Boolean():
+            return BooleanField(column)
+        case Category():
+            return CategoryField(column)
+        case Date():
+            return DateField(column)
+
+
+class Fields:
+    """The columns of a model.
+
+    Args:
+        inputs: Columns as the manifest declares them.
+        ignores_extra: Whether a request may name columns that the model does not have; they are
+            left out.
+
+    Attributes:
+        ignores_extra: As above.
+        most_names: Largest number of columns that a record or another form of request may name.
+        columns: in the order of a row.
+        places: of each column in that order, by name.
+        all_numbers: the graph takes a row as a vector; each column by itself otherwise.
+        gap_numbers: Numbers that stand for a gap in some column.
+    """
+
+    def __init__(self, inputs: Sequence[Input], *, ignores_extra: bool = False) -> None:
+        self.ignores_extra = ignores_extra
+        self.most_names = len(inputs) + ignores_extra * MOST_EXTRA
+        self.columns = tuple(_field(column) for column in inputs)
+        self.places = {field.name: place for place, field in enumerate(self.columns)}
+        self.all_numbers = all(field.dtype is np.float32 for field in self.columns)
+        self.gap_numbers = frozenset().union(*(field.gap_numbers for field in self.columns))
+        self._longest_name = EXPANSION * max(map(len, self.places), default=0)
+        self._booleans = [
+            place for place, field in enumerate(self.columns) if isinstance(field, BooleanField)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def named(self, name: str) -> str:
+        """Return the column's name for one that is not in Unicode's form NFC, others as they are.
+
+        A name of a column is left as it is, whatever its form.
+        """
+        if name.isascii() or name in self.places or len(name) > self._longest_name:
+            return name
+        normal = nfc(name)
+        return normal if normal in self.places else name
+
+    def take(self, rows: NDArray[np.float32]) -> bool:
+        """Whether numbers `(n, len(self))` are values of these columns, all of one vector.
+
+        Numbers that stand for a gap are none.
+        """
+        if self.gap_numbers and are_gaps(rows, self.gap_numbers).any():
+            return False
+        if not self._booleans:
+            return True
+        truths = rows[:, self._booleans]
+        return bool(((truths == 0) | (truths == 1)).all())
+
+    def inputs(self, columns: Sequence[Sequence[Any]]) -> Arrays:
+        """The graph's inputs.
+
+        Args:
+            columns: the n values of each, checked.
+
+        Returns:
+            `features`, float32 `(n, len(self))`, or each column under the name of its input,
+            `(n, 1)` of its own dtype.
+        """
+        if self.all_numbers:
+            across = np.array(columns, dtype=np.float64)
+            return {FEATURES: across.T.astype(np.float32, order="C")}
+        return {
+            field.tensor: np.array(column, dtype=field.dtype)[:, None]
+            for field, column in zip(self.columns, columns, strict=True)
+        }
+
+
+def most_cells(body_length: int) -> int:
+    """Values, gaps among them, that a body of so many bytes may come to.
+
+    A value that is written takes two bytes and more. Gaps need not be written: without a bound a
+    small body of `{}` would become rows of any size.
+    """
+    return max(body_length // 2, 2**20)

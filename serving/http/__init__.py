@@ -1,0 +1,1 @@
+"""HTTP: the application, the fast path before it, authorisation, errors, handlers, OpenAPI."""

@@ -1,0 +1,245 @@
+"""Keys: who may ask for what, as the file of keys says it now.
+
+The file is followed while the server runs; what it says counts within a second, in every worker:
+
+- A line that is added or taken out. Where no key is left, every request that needs one is refused;
+  so it is where a folder, a pipe or a file that may not be read has taken the file's place.
+- A file that is missing gives no keys after two seconds: editors and deployments replace files.
+- A file with a line that is not understood is damaged: the keys of before stay, and the log says
+  why. A slip in an editor neither locks everyone out nor lets anyone in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from hmac import compare_digest
+from math import inf
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from serving.call_context import call_in
+from serving.errors import AdministrationOffError, ForbiddenError, UnauthorizedError
+from serving.http.key_file import Key, KeysError, NoKeysFileError, Scope, read_keys
+
+log = logging.getLogger(__name__)
+
+LOOK = 0.25  # seconds between two looks at the file
+# Seconds after which keys that are no longer in the file are gone: an editor that writes a file
+# anew empties it first.
+QUIET = 0.25
+MISSING = 2.0  # seconds that a file may be missing before its keys are gone
+# Seconds after which a file that changes once more has another time of change, on any file system.
+SETTLED = 2.0
+
+
+class KeyLoss(NamedTuple):
+    """A file of keys that lacks one which was known.
+
+    Attributes:
+        begun: When a key was first missed, in seconds of `perf_counter`'s clock.
+        since: When the file was found to be as it is now, likewise.
+        written: When it was written last, in seconds since 1970; None if there is no file.
+    """
+
+    begun: float
+    since: float
+    written: float | None
+
+
+class Keys:
+    """Those that a server knows, as their file has them now.
+
+    It raises nothing when the file is bad: see above which keys count then. What is wrong is
+    logged, once.
+
+    Args:
+        path: of the file; None where prediction is open to all, and administration to no one.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._known: tuple[Key, ...] = ()
+        self._seen: tuple[int, ...] | None = None  # the file's stat, when it was last read
+        self._loss: KeyLoss | None = None  # of a key that was known, while it may be undone
+        self._logged = ""  # the last thing that was said of it
+        self._next_look = inf if path is None else 0.0
+        self._following = threading.Lock()
+        self.follow()
+
+    def watch(self) -> None:
+        """Follow the file from here on, for as long as someone holds this, asked or not.
+
+        How long a file has been missing, only one who looks can tell. In a worker of ours this is
+        a greenlet, since there threads are; under another server a thread.
+        """
+        if self._path is not None:
+            threading.Thread(
+                target=_follow, args=(weakref.ref(self),), name="keys", daemon=True
+            ).start()
+
+    def check(self, environ: dict[str, Any], scope: Scope) -> None:
+        """Let a request pass, and note the name of its key.
+
+        Args:
+            environ: WSGI's, with the key as `Authorization: Bearer KEY` or as `X-API-Key`.
+            scope: that the request needs.
+
+        Raises:
+            UnauthorizedError: it has no key, or an unknown one.
+            ForbiddenError: its key does not go so far.
+            AdministrationOffError: there are no keys, and it is about administration.
+        """
+        if self._path is None:
+            if scope == "admin":
+                raise AdministrationOffError(
+                    "expected a server with keys; got none, which leaves administration off; "
+                    "`serving key NAME --scope admin` makes one, `serving run --keys FILE` takes it"
+                )
+            return
+        given = _given(environ)
+        key = self._find(given)
+        if key is None:
+            raise UnauthorizedError(
+                "expected a key, as Authorization: Bearer KEY or as X-API-Key: KEY; "
+                f"got {'an unknown one' if given else 'none'}; ask the server's operator for one"
+            )
+        call_in(environ).key_name = key.name
+        if key.scope not in ("admin", scope):
+            raise ForbiddenError(
+                "expected a key with the scope admin; got one with the scope predict; "
+                "ask for another"
+            )
+
+    def may_see_details(self, environ: dict[str, Any]) -> bool:
+        """Return whether a request that needs no key may be told names of models, and reasons.
+
+        Where there are keys, that takes one, of any scope.
+
+        Args:
+            environ: WSGI's, as of `check`.
+        """
+        if self._path is None:
+            return True
+        key = self._find(_given(environ))
+        if key is not None:
+            call_in(environ).key_name = key.name
+        return key is not None
+
+    def follow(self) -> None:
+        """Look at the file, if it is time to, and read it if it has changed."""
+        now = perf_counter()
+        if self._path is None or now < self._next_look:
+            return
+        if self._following.acquire(blocking=False):  # or another thread is at it
+            try:
+                self._next_look = now + LOOK
+                seen = _stat(self._path)
+                if seen is None or seen != self._seen:
+                    self._seen = seen if self._read(self._path, now) else None
+            finally:
+                self._following.release()
+
+    def _read(self, path: Path, now: float) -> bool:
+        """Take over what the file says; whether it has to change before it says anything else."""
+        patience = QUIET
+        try:
+            keys, said = read_keys(path), f"no key is left in {path}"
+        except NoKeysFileError as error:
+            keys, said = (), str(error)
+            if error.is_missing:
+                patience = MISSING
+        except KeysError as error:
+            self._loss = None
+            self._say(f"{error}; {_count(self._known)} known as before")
+            return not isinstance(error.__cause__, OSError)
+        if not set(self._known) <= set(keys) and self._may_be_undone(path, now, patience):
+            if patience == MISSING:
+                self._say(f"{said}; {_count(self._known)} known for {MISSING:g} seconds more")
+            return False
+        self._loss = None
+        if keys != self._known:
+            self._known, self._logged = keys, ""
+        if keys:
+            self._say(f"{_count(keys)} known from {path}", logging.INFO)
+        else:
+            self._say(f"{said}; every request that needs a key is refused")
+        return True
+
+    def _may_be_undone(self, path: Path, now: float, patience: float) -> bool:
+        """Return whether a file that lacks a key may be one that an editor is writing anew."""
+        written = _written(path)
+        if self._loss is None:
+            self._loss = KeyLoss(now, now, written)
+        elif self._loss.written != written:
+            self._loss = self._loss._replace(since=now, written=written)
+        if now - self._loss.begun >= MISSING or now - self._loss.since >= patience:
+            return False
+        # One that was emptied before anyone looked has had its time.
+        return written is None or time.time() - written < QUIET
+
+    def _say(self, text: str, level: int = logging.ERROR) -> None:
+        if text != self._logged:
+            self._logged = text
+            log.log(level, "%s", text)
+
+    def _find(self, given: str) -> Key | None:
+        """Return what is known of a key, None if nothing is."""
+        self.follow()
+        # The hash of what was given, so that nothing can be learned of a key but whether it is
+        # right; and against all of them, to the end, whichever it is.
+        digest = hashlib.sha256(given.encode("latin-1", "replace")).digest()
+        found: Key | None = None
+        for key in self._known:
+            if compare_digest(digest, key.digest):
+                found = key
+        return found
+
+
+def _follow(found: weakref.ref[Keys]) -> None:
+    while (keys := found()) is not None:
+        keys.follow()
+        del keys  # or it would be held while this sleeps
+        time.sleep(LOOK)
+
+
+def _count(keys: tuple[Key, ...]) -> str:
+    return "1 key is" if len(keys) == 1 else f"{len(keys) or 'no'} keys are"
+
+
+def _stat(path: Path) -> tuple[int, ...] | None:
+    """What differs when a file has been changed or replaced.
+
+    None where that cannot be told: there is no file, or one so young that what is written to it
+    next may bear the same time.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    if time.time() - max(found.st_mtime, found.st_ctime) < SETTLED:
+        return None
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
+
+
+def _written(path: Path) -> float | None:
+    """Return when a file was changed last, in seconds since 1970; None if it is not found."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return max(found.st_mtime, found.st_ctime)
+
+
+def _given(environ: Mapping[str, Any]) -> str:
+    """The key that a request brings; empty if none."""
+    header: str = environ.get("HTTP_AUTHORIZATION", "")
+    if header[:7].lower() == "bearer ":
+        return header[7:].strip()
+    given: str = environ.get("HTTP_X_API_KEY", "")
+    return given

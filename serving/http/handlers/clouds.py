@@ -1,0 +1,72 @@
+"""What clouds ask a container: Amazon SageMaker's paths, and those Google Vertex AI chooses.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
+https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+from flask.blueprints import BlueprintSetupState
+from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.routing import Map
+
+from serving.http.requests import answer, find_queried, respond
+from serving.inference.predictor import Predictor
+from serving.repository import Repository
+from serving.settings.cloud_platforms import Vertex
+from serving.settings.options import Settings
+
+# Of what there is anyway, these answer what Vertex AI asks.
+HEALTH = ("clouds.ping", "status.readyz", "inference_v2.ready")
+PREDICT = ("rows.predict_rows", "clouds.invocations", "tensorflow.predictions")
+
+
+def clouds_routes(
+    repository: Repository, predict: Predictor, settings: Settings, vertex: Vertex
+) -> Blueprint:
+    """The routes of these protocols; to be registered last.
+
+    Raises:
+        ValueError: when registered: a route of Vertex AI's is one that answers something else.
+    """
+    routes = Blueprint("clouds", __name__)
+
+    @routes.get("/ping")
+    def ping() -> Response:
+        return Response(status=200 if repository.served else 503)
+
+    @routes.post("/invocations")
+    def invocations() -> Response:
+        model = find_queried(repository)
+        return respond(answer(request.environ, "rows", model, predict, settings))
+
+    def vertex_predict() -> Response:
+        model = find_queried(repository)
+        return respond(answer(request.environ, "tensorflow", model, predict, settings))
+
+    @routes.record
+    def _as_told(state: BlueprintSetupState) -> None:
+        health, answer = vertex.health_route, vertex.predict_route
+        if health is not None and not _answers(state.app.url_map, health, "GET", HEALTH):
+            state.add_url_rule(health, "vertex_health", ping, methods=["GET"])
+        if answer is not None and not _answers(state.app.url_map, answer, "POST", PREDICT):
+            state.add_url_rule(answer, "vertex_predict", vertex_predict, methods=["POST"])
+
+    return routes
+
+
+def _answers(rules: Map, path: str, method: str, right: tuple[str, ...]) -> bool:
+    """Whether there is a route of this path that answers rightly."""
+    try:
+        endpoint, _ = rules.bind("").match(path, method)
+    except NotFound:
+        return False
+    except MethodNotAllowed:
+        endpoint = "another method"
+    if endpoint in right:
+        return True
+    raise ValueError(
+        f"expected a route of Vertex AI's own, or one that can answer for it; got {path!r}, which "
+        f"is {endpoint}'s; choose /ping and /predict, or others"
+    )

@@ -1,0 +1,75 @@
+"""`/v2`: the Open Inference Protocol, as Triton, KServe and others speak it.
+
+https://github.com/open-inference/open-inference-protocol, REST, with binary tensors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from serving.errors import NotReadyError
+from serving.http.requests import answer, find, respond
+from serving.inference.predictor import Predictor, face
+from serving.repository import Repository
+from serving.settings.options import VERSION, Settings
+
+# As Triton names them.
+EXTENSIONS = [
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "parameters",
+    "statistics",
+]
+PLATFORM = "onnxruntime_onnx"
+
+
+def inference_v2_routes(
+    repository: Repository, predict: Predictor, settings: Settings
+) -> Blueprint:
+    """The routes of this protocol."""
+    routes = Blueprint("inference_v2", __name__)
+
+    @routes.get("/v2")
+    def server() -> dict[str, Any]:
+        return {"name": "forwardpass", "version": VERSION, "extensions": EXTENSIONS}
+
+    @routes.get("/v2/health/live")
+    def live() -> dict[str, Any]:
+        return {"live": True}
+
+    @routes.get("/v2/health/ready")
+    def ready() -> Response:
+        # The status says it; but KServe's client reads the body.
+        return jsonify(ready=True) if repository.served else Response(status=503)
+
+    @routes.get("/v2/models/<name>")
+    @routes.get("/v2/models/<name>/versions/<version>")
+    def model(name: str, version: str | None = None) -> dict[str, Any]:
+        manifest = find(repository, name, version).manifest
+        return {
+            "name": manifest.name,
+            "versions": [str(number) for number in sorted(repository.versions(name))],
+            "platform": PLATFORM,
+            **face(manifest),
+        }
+
+    @routes.get("/v2/models/<name>/ready")
+    @routes.get("/v2/models/<name>/versions/<version>/ready")
+    def model_ready(name: str, version: str | None = None) -> tuple[dict[str, Any], int]:
+        try:
+            find(repository, name, version)
+        except NotReadyError:
+            return {"name": name, "ready": False}, 503
+        return {"name": name, "ready": True}, 200
+
+    @routes.post("/v2/models/<name>/infer")
+    @routes.post("/v2/models/<name>/versions/<version>/infer")
+    def infer(name: str, version: str | None = None) -> Response:
+        found = find(repository, name, version)
+        return respond(answer(request.environ, "inference_v2", found, predict, settings))
+
+    return routes

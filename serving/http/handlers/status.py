@@ -1,0 +1,35 @@
+"""What the server says of itself: alive, ready."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, request
+
+from serving.http.api_keys import Keys
+from serving.repository import Repository
+
+
+def status_routes(repository: Repository, keys: Keys) -> Blueprint:
+    """The routes of this protocol; whether it is ready is all that they say without a key."""
+    routes = Blueprint("status", __name__)
+
+    @routes.get("/healthz")
+    def healthz() -> dict[str, Any]:
+        return {"alive": True}
+
+    @routes.get("/readyz")
+    def readyz() -> tuple[dict[str, Any], int]:
+        ready = bool(repository.served)
+        if not keys.may_see_details(request.environ):
+            return {"ready": ready}, 200 if ready else 503
+        served = {name: model.manifest.version for name, model in repository.served.items()}
+        body = {
+            "ready": ready,
+            "models": served,
+            "refused": repository.refused,
+            "held": repository.held,
+        }
+        return body, 200 if ready else 503
+
+    return routes

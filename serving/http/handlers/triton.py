@@ -1,0 +1,146 @@
+"""`/v2`: Triton's extensions of the Open Inference Protocol, as far as they apply here.
+
+https://github.com/triton-inference-server/server/tree/main/docs/protocol
+Statistics and configurations are answered. Settings that this server does not have, and shared
+memory, are shown as off or empty; a change is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from serving.errors import UnsupportedExtensionError
+from serving.http.handlers.open_inference import PLATFORM
+from serving.http.handlers.statistics import Statistics
+from serving.http.requests import find, read_options, shown
+from serving.inference.predictor import face
+from serving.repository import Repository, ServedModel
+from serving.settings.options import Settings
+from serving.telemetry.shared_counters import Table
+
+TRACES = {"trace_level": ["OFF"]}
+
+
+def triton_routes(repository: Repository, table: Table, settings: Settings) -> Blueprint:
+    """Return the routes of these extensions."""
+    routes = Blueprint("triton", __name__)
+    logging = _log_settings(settings)
+
+    @routes.get("/v2/models/stats")
+    @routes.get("/v2/models/<name>/stats")
+    @routes.get("/v2/models/<name>/versions/<version>/stats")
+    def statistics(name: str | None = None, version: str | None = None) -> dict[str, Any]:
+        if name is None:
+            known = [
+                (found, number)
+                for found in repository.served
+                for number in sorted(repository.versions(found))
+            ]
+        else:
+            chosen = find(repository, name, version).manifest.version
+            numbers = repository.versions(name) if version is None else [chosen]
+            known = [(name, number) for number in sorted(numbers)]
+        counted = Statistics(table)
+        return {"model_stats": [counted.of(*version_of) for version_of in known]}
+
+    @routes.get("/v2/models/<name>/config")
+    @routes.get("/v2/models/<name>/versions/<version>/config")
+    def config(name: str, version: str | None = None) -> dict[str, Any]:
+        return _config(find(repository, name, version), settings)
+
+    @routes.route("/v2/trace/setting", methods=["GET", "POST"])
+    @routes.route("/v2/models/<name>/trace/setting", methods=["GET", "POST"])
+    def trace_settings(name: str | None = None) -> dict[str, Any]:
+        if name is not None:
+            find(repository, name, None)
+        why = "this server keeps no traces; GET /metrics tells the seconds of each stage"
+        _refuse_changes(TRACES, why, settings)
+        return TRACES
+
+    @routes.route("/v2/logging", methods=["GET", "POST"])
+    def log_settings() -> dict[str, Any]:
+        _refuse_changes(logging, "start the server with another --log-level", settings)
+        return logging
+
+    def no_regions() -> Response:
+        return jsonify([])
+
+    def no_region(name: str) -> Response:
+        raise UnsupportedExtensionError(
+            f"expected tensors in the body of a request; got the shared memory region "
+            f"{shown(name)}; this server reads none; send binary tensors"
+        )
+
+    def unregister(name: str = "") -> dict[str, Any]:  # noqa: ARG001
+        return {}  # as Triton answers for a region that is not registered
+
+    for kind in ("systemsharedmemory", "cudasharedmemory"):
+        routes.get(f"/v2/{kind}/status")(no_regions)
+        routes.get(f"/v2/{kind}/region/<name>/status")(no_region)
+        routes.post(f"/v2/{kind}/region/<name>/register")(no_region)
+        routes.post(f"/v2/{kind}/region/<name>/unregister")(unregister)
+        routes.post(f"/v2/{kind}/unregister")(unregister)
+    return routes
+
+
+def _config(model: ServedModel, settings: Settings) -> dict[str, Any]:
+    """Return a model's configuration, as Triton would auto-complete it."""
+    tensors = face(model.manifest)
+    threshold = model.manifest.variants[model.variant].threshold or model.manifest.threshold
+    said = (
+        {}
+        if threshold is None
+        else {
+            "parameters": {
+                "positive": {"string_value": str(model.manifest.positive_class)},
+                "threshold": {"string_value": repr(threshold)},
+            }
+        }
+    )
+    return {
+        "name": model.manifest.name,
+        "platform": PLATFORM,
+        "backend": "onnxruntime",
+        "max_batch_size": settings.max_batch_rows or model.pace.batch_rows,
+        "input": [_tensor(tensor) for tensor in tensors["inputs"]],
+        "output": [_tensor(tensor) for tensor in tensors["outputs"]],
+        "dynamic_batching": {},
+        **said,
+    }
+
+
+def _tensor(tensor: Mapping[str, Any]) -> dict[str, Any]:
+    kind = "STRING" if tensor["datatype"] == "BYTES" else tensor["datatype"]
+    described = {"name": tensor["name"], "data_type": f"TYPE_{kind}"}
+    dims = tensor["shape"][1:]  # the first counts the rows, which a configuration leaves out
+    # A tensor of one value a row has no further dimension, and dims must not be empty.
+    return described | ({"dims": dims} if dims else {"dims": [1], "reshape": {"shape": []}})
+
+
+def _log_settings(settings: Settings) -> dict[str, Any]:
+    level = settings.log_level
+    return {
+        "log_file": "",
+        "log_info": level in ("debug", "info"),
+        "log_warning": level != "error",
+        "log_error": True,
+        "log_verbose_level": int(level == "debug"),
+    }
+
+
+def _refuse_changes(current: Mapping[str, Any], why: str, settings: Settings) -> None:
+    """Refuse a request that would change a setting; one that repeats it, or clears it, is fine.
+
+    Raises:
+        UnsupportedExtensionError: If a value is neither null nor what it is already.
+    """
+    if request.method != "POST":
+        return
+    for name, value in read_options(None, settings.max_body).items():
+        if value is not None and value != current.get(name):
+            raise UnsupportedExtensionError(
+                f"expected no change of this setting; got {shown(value)} for {shown(name)}; {why}"
+            )

@@ -1,0 +1,1 @@
+"""Inference: requests are decoded, joined into batches, run and encoded."""

@@ -1,0 +1,361 @@
+"""The plan: which versions all workers serve, what is being rolled out, what was refused.
+
+It is the text of the workers' ledger. A version is rolled out in two steps. The worker that finds
+it claims the model, proves the version and says so; each of the others proves it too; once all who
+live are ready the first one commits, and each serves the version as soon as it sees that. If it
+fails in any of them it is refused in all, and what was served before still is.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+
+from pydantic import BaseModel
+
+from serving.repository.shared_state import Ledger
+from serving.runtime.variant_selection import Verdict
+
+# Seconds in which a worker is to have proved a version: more than the 30 after which gunicorn takes
+# one that hangs for dead, so that no rollout waits for it in vain.
+PATIENCE = 60.0
+# One may be killed for another reason, as by an operator; a version that kills two is refused.
+MOST_DEATHS = 2
+SERVED_AGAIN = 600.0  # seconds until one that had been served before is tried again
+
+
+class Edition(BaseModel, frozen=True):
+    """A version with the content it had when it was found.
+
+    Attributes:
+        version: its number.
+        stamp: tells one content of its folder from another.
+        verdict: which of its variants answers, in all workers; None until one has decided.
+    """
+
+    version: int
+    stamp: str
+    verdict: Verdict | None = None
+
+    def same(self, other: Edition) -> bool:
+        """Of the same content."""
+        return (self.version, self.stamp) == (other.version, other.stamp)
+
+
+Line = list[Edition]  # the editions of a model that are served; the first answers by default
+
+
+class Rollout(BaseModel):
+    """A line that is to be served.
+
+    Attributes:
+        by: the process that found it, and commits it.
+        since: when that was, seconds of the machine's monotonic clock.
+        line: what is to be served; None while `by` has not proved it.
+        ready: processes that have proved it.
+    """
+
+    by: int
+    since: float
+    line: Line | None = None
+    ready: list[int] = []
+
+
+class Attempt(BaseModel):
+    """A worker's attempt to load an edition.
+
+    Attributes:
+        key: `name/version`.
+        stamp: Content of the edition.
+    """
+
+    key: str
+    stamp: str
+
+
+class Refusal(BaseModel):
+    """Why an edition is not served.
+
+    Attributes:
+        reason: in a sentence.
+        until: it is put to the proof again, seconds of the machine's monotonic clock; None for as
+            long as its content is what it is.
+        against: Stamp of the version that answered when this one was found incompatible with it:
+            it is held. None of one that does not prove itself.
+        live: Number of that version, which is its own where its files were replaced.
+    """
+
+    reason: str
+    until: float | None = None
+    against: str | None = None
+    live: int | None = None
+
+
+class Plan(BaseModel):
+    """What the workers agree on.
+
+    Attributes:
+        members: the processes that serve, some of which may have died.
+        lines: what is served, by model.
+        rollouts: what is to be served, by model.
+        refused: by `name/version` and stamp.
+        attempts: What each process is loading just now, by process number.
+        deaths: How many processes ended while they loaded an edition, by `name/version` and stamp.
+        alone: Name of the first model that was served alone, here or before a restart, which
+            answers requests that name none; None if there was none yet.
+    """
+
+    members: list[int] = []
+    lines: dict[str, Line] = {}
+    rollouts: dict[str, Rollout] = {}
+    refused: dict[str, dict[str, Refusal]] = {}
+    attempts: dict[int, Attempt] = {}
+    deaths: dict[str, dict[str, int]] = {}
+    alone: str | None = None
+
+    def reason(self, name: str, edition: Edition) -> str | None:
+        """Why an edition is refused; None if it is not."""
+        refusal = self.refused.get(f"{name}/{edition.version}", {}).get(edition.stamp)
+        return None if refusal is None else refusal.reason
+
+    def reasons(self, *, is_held: bool = False) -> dict[str, str]:
+        """Why versions are refused, or held, as they lie there now, by `name/version`."""
+        last = {key: list(found.values())[-1] for key, found in self.refused.items()}
+        return {key: r.reason for key, r in last.items() if (r.against is not None) == is_held}
+
+
+class Agenda:
+    """The plan as one of the workers sees and changes it.
+
+    Attributes:
+        ledger: holds the plan.
+        clock: Seconds of a clock that all workers have in common.
+    """
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
+        self.ledger, self.clock, self._turn, self._plan = ledger, clock, -1, Plan()
+
+    def read(self) -> Plan:
+        """The plan as it is now; not to be changed."""
+        if self.ledger.turn != self._turn:
+            self._turn, text = self.ledger.read()
+            self._plan = Plan.model_validate_json(text or "{}")
+        return self._plan
+
+    def join(self) -> None:
+        """Have rollouts wait for this process too."""
+        with self.ledger.writing():
+            self.ledger.join()
+            with self._changed() as plan:
+                plan.members = [*self.ledger.living(plan.members), os.getpid()]
+
+    def is_first(self) -> bool:
+        """Return whether this process is the oldest that serves, which logs what concerns all."""
+        with self.ledger.writing():
+            return self.ledger.living(self.read().members)[:1] == [os.getpid()]
+
+    def note_alone(self) -> None:
+        """Remember the model that is served alone, if it is the first and no other is to come."""
+        plan = self.read()
+        if plan.alone is None and len(plan.lines) == 1 and not plan.rollouts:
+            with self.ledger.writing(), self._changed() as plan:
+                if plan.alone is None and len(plan.lines) == 1 and not plan.rollouts:
+                    (plan.alone,) = plan.lines
+
+    def recall_alone(self, name: str) -> None:
+        """Remember the model that was served alone before a restart, if none is served yet."""
+        with self.ledger.writing(), self._changed() as plan:
+            if plan.alone is None and not plan.lines:
+                plan.alone = name
+
+    def claim(self, name: str) -> bool:
+        """Begin a rollout of a model; False if there is one already.
+
+        One that this process has begun, and proposed nothing for yet, goes on.
+        """
+        if self.has_claimed(name):
+            return True
+        with self.ledger.writing(), self._changed() as plan:
+            if name in plan.rollouts:
+                return False
+            plan.rollouts[name] = Rollout(by=os.getpid(), since=self.clock())
+            return True
+
+    def renew(self, name: str) -> None:
+        """Have the others wait on for a rollout that this process has begun."""
+        if self.has_claimed(name):
+            if self.clock() - self.read().rollouts[name].since < PATIENCE / 4:
+                return
+            with self._own(name) as rollout:
+                rollout.since = self.clock()
+
+    def has_claimed(self, name: str) -> bool:
+        """Return whether this process has begun a rollout, and proposed nothing yet."""
+        rollout = self.read().rollouts.get(name)
+        return rollout is not None and rollout.by == os.getpid() and rollout.line is None
+
+    def propose(self, name: str, line: Line) -> None:
+        """Tell the others of a line that is proved here."""
+        with self._own(name) as rollout:
+            rollout.line, rollout.since = line, self.clock()
+            rollout.ready = [os.getpid()]
+
+    def say_ready(self, name: str, line: Line) -> None:
+        """Tell who proposed this line that it is proved here too."""
+        with self.ledger.writing(), self._changed() as plan:
+            rollout = plan.rollouts.get(name)
+            if rollout is not None and rollout.line == line and os.getpid() not in rollout.ready:
+                rollout.ready.append(os.getpid())
+
+    def all_ready(self, name: str) -> bool:
+        """Whether every living member has proved what this process proposed."""
+        rollout = self.read().rollouts[name]
+        if set(rollout.ready) >= set(self.read().members):
+            return True
+        with self.ledger.writing(), self._changed() as plan:
+            plan.members = self.ledger.living(plan.members)
+            return set(rollout.ready) >= set(plan.members)
+
+    def commit(self, name: str) -> None:
+        """Have all serve what this process proposed."""
+        with self.ledger.writing(), self._changed() as plan:
+            rollout = plan.rollouts.get(name)
+            if rollout is None or rollout.by != os.getpid() or rollout.line is None:
+                return
+            del plan.rollouts[name]
+            if rollout.line:
+                plan.lines[name] = rollout.line
+                _release(plan, name, rollout.line[0].stamp)
+            else:
+                plan.lines.pop(name, None)
+
+    def withdraw(self, name: str) -> None:
+        """End a rollout of this process, if there is one; nothing changes."""
+        if name not in self.read().rollouts:
+            return
+        with self.ledger.writing(), self._changed() as plan:
+            if name in plan.rollouts and plan.rollouts[name].by == os.getpid():
+                del plan.rollouts[name]
+
+    def refuse(self, name: str, edition: Edition, refusal: Refusal) -> None:
+        """Have no one serve an edition, and end the rollout that it is in."""
+        with self.ledger.writing(), self._changed() as plan:
+            plan.refused.setdefault(f"{name}/{edition.version}", {})[edition.stamp] = refusal
+            rollout = plan.rollouts.get(name)
+            if rollout is not None and any(edition.same(e) for e in rollout.line or []):
+                del plan.rollouts[name]
+
+    def release(self, name: str) -> None:
+        """Have the versions of a model that are held considered again."""
+        if any(key.rpartition("/")[0] == name for key in self.read().reasons(is_held=True)):
+            with self.ledger.writing(), self._changed() as plan:
+                _release(plan, name)
+
+    @contextmanager
+    def attempt(self, name: str, edition: Edition) -> Iterator[None]:
+        """Say that this process loads an edition, for the case that it does not survive that."""
+        found = Attempt(key=f"{name}/{edition.version}", stamp=edition.stamp)
+        with self.ledger.writing(), self._changed() as plan:
+            plan.attempts[os.getpid()] = found
+        try:
+            yield
+        finally:
+            with self.ledger.writing(), self._changed() as plan:
+                plan.attempts.pop(os.getpid(), None)
+                plan.deaths.get(found.key, {}).pop(found.stamp, None)
+
+    def end_attempt(self) -> None:
+        """Say that this process, which ends for another reason, does not die of what it loads."""
+        if os.getpid() in self.read().attempts:
+            with self.ledger.writing(), self._changed() as plan:
+                plan.attempts.pop(os.getpid(), None)
+
+    def count_deaths(self) -> list[str]:
+        """Refuse editions that too many processes did not survive; the names of their models."""
+        if not self.read().attempts:
+            return []
+        with self.ledger.writing(), self._changed() as plan:
+            living = self.ledger.living(plan.attempts)
+            dead = [plan.attempts.pop(pid) for pid in [*plan.attempts] if pid not in living]
+            for attempt in dead:
+                counts = plan.deaths.setdefault(attempt.key, {})
+                counts[attempt.stamp] = counts.get(attempt.stamp, 0) + 1
+                if counts[attempt.stamp] >= MOST_DEATHS:
+                    reason = (
+                        f"expected a version that can be loaded; got {counts[attempt.stamp]} "
+                        f"workers that ended while they loaded it; replace its files, or load it "
+                        f"again if they were killed for another reason"
+                    )
+                    name, _, version = attempt.key.partition("/")
+                    edition = Edition(version=int(version), stamp=attempt.stamp)
+                    is_served = any(edition.same(other) for other in plan.lines.get(name, []))
+                    until = self.clock() + SERVED_AGAIN if is_served else None
+                    found = Refusal(reason=reason, until=until)
+                    plan.refused.setdefault(attempt.key, {})[attempt.stamp] = found
+        return [attempt.key.partition("/")[0] for attempt in dead]
+
+    def proposes(self, name: str, line: Line) -> bool:
+        """Whether this process's proposal still stands."""
+        rollout = self.read().rollouts.get(name)
+        return rollout is not None and rollout.by == os.getpid() and rollout.line == line
+
+    def forgive(self, gone: Collection[tuple[str, str]]) -> None:
+        """Forget that editions, by `name/version` and stamp, were refused."""
+        if not gone:
+            return
+        with self.ledger.writing(), self._changed() as plan:
+            for key, stamp in gone:
+                plan.refused.get(key, {}).pop(stamp, None)
+                plan.deaths.pop(key, None)
+            plan.refused = {key: reasons for key, reasons in plan.refused.items() if reasons}
+
+    def clear(self) -> list[str]:
+        """End rollouts whose process died, and those that take too long; the models' names."""
+        plan, now = self.read(), self.clock()
+        if not plan.rollouts:
+            return []
+        with self.ledger.writing():
+            living = self.ledger.living({rollout.by for rollout in plan.rollouts.values()})
+            stale = [
+                name
+                for name, rollout in plan.rollouts.items()
+                if rollout.by not in living or now - rollout.since > PATIENCE
+            ]
+            if stale:
+                with self._changed() as current:
+                    current.rollouts = {
+                        name: rollout
+                        for name, rollout in current.rollouts.items()
+                        if name not in stale or rollout != plan.rollouts[name]
+                    }
+            return stale
+
+    @contextmanager
+    def _own(self, name: str) -> Iterator[Rollout]:
+        with self.ledger.writing(), self._changed() as plan:
+            rollout = plan.rollouts.get(name)
+            if rollout is not None and rollout.by == os.getpid():
+                yield rollout
+            else:
+                yield Rollout(by=os.getpid(), since=0)  # taken away meanwhile: nothing changes
+
+    @contextmanager
+    def _changed(self) -> Iterator[Plan]:
+        """The plan to be changed; only within `writing`."""
+        _, text = self.ledger.read()
+        plan = Plan.model_validate_json(text or "{}")
+        yield plan
+        changed = plan.model_dump_json()
+        if changed != text:
+            self.ledger.write(changed)
+
+
+def _release(plan: Plan, name: str, but_against: str | None = None) -> None:
+    """Forget which versions of a model are held, except against the content of that stamp."""
+    for key, found in plan.refused.items():
+        if key.rpartition("/")[0] == name:
+            kept = {s: r for s, r in found.items() if r.against in (None, but_against)}
+            plan.refused[key] = kept
+    plan.refused = {key: found for key, found in plan.refused.items() if found}

@@ -1,0 +1,331 @@
+"""A connection: its requests, one after the other.
+
+A plain request, a POST with nothing unusual in its head, is read and answered here with little
+ceremony: gunicorn's parser in C, an environ, the application, one send. Every other request is
+read by gunicorn's parser in Python, and its answer written by gunicorn. The application gets the
+same from both.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from time import perf_counter, time
+from typing import Any
+
+import gevent
+from gevent import get_hub
+from gunicorn import http, util
+from gunicorn.http import wsgi
+from gunicorn.http.body import ChunkedReader
+from gunicorn.http.errors import ConfigurationProblem, InvalidHeader
+from gunicorn.http.unreader import SocketUnreader
+
+from serving.event_loop import give_way
+from serving.http.middleware import FINISH, WORKER
+from serving.server.acceptor import is_readable
+from serving.server.lingering import linger
+from serving.server.request_body import ChunkedInput, Input
+from serving.server.request_head import base_environ, environ_of, is_host
+
+try:
+    import gunicorn_h1c
+except ImportError:  # it comes as source, and not everyone has a compiler: then all go the long way
+    gunicorn_h1c = None
+
+CHUNK = 64 * 2**10  # bytes of one read
+UNSENT = 64 * 2**20  # bytes of answers that wait in a process for clients to read them
+
+
+class TimeUpError(BaseException):
+    """A request took longer than it may; no error of the application's, which could answer it."""
+
+
+class Connection:
+    """One client's.
+
+    Args:
+        worker: whose it is.
+        client: its socket.
+        address: of the client, host and port.
+        server: the address it came to, likewise.
+
+    Attributes:
+        greenlet: that serves it.
+        since: When its request, or its wait for one, began, or while it lingers, when bytes last
+            came; on `perf_counter`'s clock, in seconds.
+        busy: Whether a request's head has been read, and it is not answered yet, or its answer is
+            not sent.
+        is_reading_head: Whether a head, or a TLS handshake, has begun and is not complete.
+        is_late: Whether its request has been told that its time is up.
+        answered: its answer is on its way: nothing else may be sent.
+        lingers_since: When, on the same clock, it began to throw away what its client still sends
+            though it has its answer: the rest of the body, or all until it closes; else None.
+        environ: of the request.
+        input: The body of its request; None until its head is complete.
+        request: The request, if gunicorn's parser in Python read it; else None.
+    """
+
+    def __init__(self, worker: Any, client: Any, address: Any, server: Any) -> None:
+        self.greenlet = gevent.getcurrent()
+        self.since, self.busy, self.answered = perf_counter(), False, False
+        self.is_reading_head, self.is_late = worker.cfg.is_ssl, False
+        self.lingers_since: float | None = None
+        self.environ: dict[str, Any] = {}
+        self.request: Any = None
+        self.input: Input | ChunkedInput | None = None
+        self._worker, self._client = worker, client
+        self._address, self._server = address, server
+        self._tls = worker.cfg.is_ssl
+        self._base = base_environ(worker.cfg, client, address, server)
+        self._ready = None if self._tls else get_hub().loop.io(client.fileno(), 1)
+        self._head = ""
+
+    def serve(self) -> None:
+        """Answer until either side has enough.
+
+        Raises:
+            TimeUpError: thrown in by the worker.
+            OSError: the client is gone.
+            Exception: gunicorn's, of a request it refuses; and what the application raises.
+        """
+        data: bytes | None = b""
+        try:
+            while data is not None:
+                self.since, self.busy, self.answered = perf_counter(), False, False
+                self.environ, self.input, self.is_reading_head = {}, None, False
+                data = self._answer_next(data)
+        finally:
+            if self._ready is not None:
+                self._ready.close()
+
+    def linger(self) -> None:
+        """Wait until the client closes, if an answer was sent to it and it may still be sending.
+
+        Raises:
+            OSError: If the client is gone.
+        """
+        body = self.input
+        if self.answered and (body is None or not body.is_complete or self.has_arrived()):
+            self._begin_lingering()
+            linger(self._client, self._note_progress)
+
+    def _discard(self, body: Input | ChunkedInput) -> bool:
+        """Read what the answer did not need of a body; return whether all of it has come."""
+        if not body.is_complete:
+            self._begin_lingering()
+            body.discard(self._note_progress)
+            self.lingers_since = None
+        return body.is_complete
+
+    def _begin_lingering(self) -> None:
+        self.busy = False
+        self.lingers_since = self.since = perf_counter()
+
+    def _note_progress(self) -> None:
+        self.since = perf_counter()
+
+    def has_arrived(self) -> bool:
+        """Return whether bytes of the client, or its end, wait to be read."""
+        return is_readable(self._client.fileno())
+
+    def _answer_next(self, data: bytes) -> bytes | None:
+        """Answer one request that begins with `data`; what came after it, None to close."""
+        if data:
+            give_way()  # a client that sends many at once has to wait for others, too
+        else:
+            data = self._receive()
+            if not data:
+                return None
+        seen = 0
+        while True:
+            if gunicorn_h1c is None:
+                return self._answer_unusual(data)
+            try:
+                head = gunicorn_h1c.parse_request(data, last_len=seen, **self._worker.limits)
+                break
+            except gunicorn_h1c.IncompleteError:
+                self._begin_head()
+                if len(data) > CHUNK or not (more := self._receive()):
+                    return self._answer_unusual(data)
+                seen, data = len(data), data + more
+            except (gunicorn_h1c.ParseError, ValueError):
+                return self._answer_unusual(data)
+        environ = environ_of(head, data, self._base)
+        if environ is None:
+            return self._answer_unusual(data)
+        self.since, self.busy = perf_counter(), True
+        return self._answer_plain(environ, data[head["consumed"] :])
+
+    def _begin_head(self) -> None:
+        if not self.is_reading_head:
+            self.since, self.is_reading_head = perf_counter(), True
+
+    def _receive(self) -> bytes:
+        """What comes next, after whoever is ready now had a turn."""
+        if self._ready is not None:
+            # Not tried before: most often there is nothing yet, and where there is, a client that
+            # is never idle would keep the loop to itself.
+            self._ready.start(self.greenlet.switch)
+            try:
+                get_hub().switch()
+            finally:
+                self._ready.stop()
+        else:
+            give_way()  # what TLS has read already makes no socket ready
+        data: bytes = self._client.recv(CHUNK)
+        return data
+
+    def _answer_plain(self, environ: dict[str, Any], rest: bytes) -> bytes | None:
+        length = int(environ["CONTENT_LENGTH"])
+        environ["wsgi.input"] = self.input = body = Input(self._client, rest, length)
+        self.environ = environ
+        parts = self._worker.wsgi(environ, self._start_response)
+        try:
+            content = b"".join(parts)
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
+        # The first question answers for nearly all requests.
+        stays = (body.length == 0 or body.can_be_discarded) and (
+            self._worker.alive and not self.is_late
+        )
+        head = (
+            f"HTTP/1.1 {self._head}Server: gunicorn\r\nDate: {_date()}\r\n"
+            f"Connection: {'keep-alive' if stays else 'close'}\r\n\r\n"
+        )
+        self._send(environ, head.encode("latin-1"), content)
+        return body.after if stays and (body.length == 0 or self._discard(body)) else None
+
+    def _send(self, environ: dict[str, Any], head: bytes, content: bytes) -> None:
+        """Answer; a client that does not read is let go when too much waits for such as it.
+
+        Raises:
+            OSError: the client is gone, or was let go.
+        """
+        self.answered = True
+        if (finish := environ.get(FINISH)) is not None:
+            finish()
+        if len(content) <= CHUNK:  # most answers: in one packet
+            head, content = head + content, b""
+        sent = self._client.send(head)
+        if sent == len(head) and not content:
+            return
+        left = len(head) - sent + len(content)
+        if self._worker.unsent + left > UNSENT:
+            raise ConnectionAbortedError(errno.ECONNABORTED, "too much is unsent")
+        self._worker.unsent += left
+        try:
+            self._client.sendall(memoryview(head)[sent:])
+            self._client.sendall(content)
+        finally:
+            self._worker.unsent -= left
+
+    def _start_response(
+        self, status: str, headers: list[tuple[str, str]], _error: Any = None
+    ) -> Callable[[bytes], None]:
+        """WSGI's; the response is written whole, once it is whole."""
+        head = f"{status}\r\n" + "".join([f"{name}: {value}\r\n" for name, value in headers])
+        if head.count("\n") != len(headers) + 1 or head.count("\r") != len(headers) + 1:
+            raise ValueError(f"expected headers of a line each; got {headers!r}")
+        self._head = head
+        return _no_write
+
+    def _answer_unusual(self, data: bytes) -> bytes | None:
+        """Answer a request as gunicorn does."""
+        worker, client = self._worker, self._client
+        self._begin_head()
+        self.request = None
+        unreader = SocketUnreader(client)
+        unreader.unread(data)
+        self.request = request = http.Request(worker.cfg, unreader, self._address)
+        _require_host(request)
+        self.since, self.busy, self.is_reading_head = perf_counter(), True, False
+        awaits_continue = request._expected_100_continue
+        request._expected_100_continue = False  # told when the body is first read
+        body: Input | ChunkedInput
+        if isinstance(request.body.reader, ChunkedReader):
+            body = ChunkedInput(client, request.body, unreader, awaits_continue=awaits_continue)
+        else:
+            begun = unreader.take_buffered()
+            length = request.body.reader.length
+            body = Input(client, begun, length, awaits_continue=awaits_continue)
+        self.input = request.body = body
+        response, environ = wsgi.create(request, client, self._address, self._server, worker.cfg)
+        _check_path(environ)
+        environ.update({"wsgi.multithread": True, WORKER: True})
+        environ.pop("HTTP_UPGRADE", None)  # nothing is upgraded here; Flask would refuse WebSocket
+        self.environ = environ
+        response.sock = answer = _Gathered()
+        parts = worker.wsgi(environ, response.start_response)
+        try:
+            if not (worker.alive and body.can_be_discarded) or self.is_late or _says_close(request):
+                response.force_close()
+            for part in parts:
+                response.write(part)
+            response.close()
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
+        self._send(environ, b"", bytes(answer))
+        if response.should_close() or not self._discard(body):
+            return None
+        return body.after
+
+
+def _require_host(request: Any) -> None:
+    """Refuse an HTTP/1.1 request without a `Host`, and any request with an invalid one.
+
+    RFC 9112, section 3.2. The caller has checked that there is at most one.
+
+    Raises:
+        InvalidHeader: If there is none, or its value is not a host.
+    """
+    hosts = [value for name, value in request.headers if name == "HOST"]
+    if (request.version >= (1, 1) and not hosts) or not all(map(is_host, hosts)):
+        raise InvalidHeader("HOST", req=request)
+
+
+def _check_path(environ: dict[str, Any]) -> None:
+    """Refuse a path that goes on behind SCRIPT_NAME without a slash; an empty one becomes `/`.
+
+    gunicorn compares the characters alone, and Werkzeug adds a slash: with `/api` as SCRIPT_NAME
+    `/apipredict` would be `/api/predict`. A slash at the end of SCRIPT_NAME counts as the path's.
+
+    Raises:
+        ConfigurationProblem: If there is no slash.
+    """
+    path, name = environ["PATH_INFO"], environ["SCRIPT_NAME"]
+    prefix = name.rstrip("/")
+    path = f"{name[len(prefix) :]}{path}" or "/"
+    if prefix and not path.startswith("/"):
+        raise ConfigurationProblem(f"expected a path below {prefix!r}; got {path[:64]!r}")
+    environ["PATH_INFO"], environ["SCRIPT_NAME"] = path, prefix
+
+
+def _says_close(request: Any) -> bool:
+    """Return whether "close" is among the options of `Connection`: gunicorn reads only one."""
+    options = ",".join(value for name, value in request.headers if name == "CONNECTION")
+    return "close" in (option.strip(" \t").lower() for option in options.split(","))
+
+
+class _Gathered(bytearray):
+    """What gunicorn would send in several parts: here it goes at once, after it is counted."""
+
+    sendall = bytearray.extend
+
+
+_now: tuple[int, str] = (0, "")
+
+
+def _date() -> str:
+    """The time as HTTP writes it; formatted once a second."""
+    global _now  # noqa: PLW0603
+    second = int(time())
+    if _now[0] != second:
+        _now = second, util.http_date(second)
+    return _now[1]
+
+
+def _no_write(_data: bytes) -> None:
+    raise NotImplementedError("expected an application that returns its body; it wrote it instead")

@@ -1,0 +1,77 @@
+"""The log of requests: a share of those that went well, and all that did not.
+
+But for floods: of each status that is refused the first twenty of a second are logged, and then how
+many more there were. No value of a feature is ever logged.
+"""
+
+from __future__ import annotations
+
+import logging
+from random import random
+from typing import Any
+
+from serving.call_context import Call
+from serving.telemetry.line_limit import PERIOD, LineLimit
+
+log = logging.getLogger(__name__)
+
+ROUTE = "forwardpass.route"  # where an environ keeps the rule that took the request
+OVERLOAD = (503, 499)  # what it is answered with, and no fault of ours
+
+
+class RequestLog:
+    """Logs the requests of one process.
+
+    Args:
+        share: of the requests that went well, from 0 to 1.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._limit: LineLimit[int] = LineLimit(_sum_up)  # of each status
+
+    def add(self, call: Call, status: int, environ: dict[str, Any]) -> None:
+        """A request is about to be answered.
+
+        Args:
+            call: the request.
+            status: of the answer.
+            environ: WSGI's.
+        """
+        if status < 400:
+            if random() < self._share:
+                log.info("request", extra={"fields": _fields(call, status, environ)})
+            return
+        if not self._limit.admits(status):
+            return
+        fields = _fields(call, status, environ)
+        fields |= {"code": call.code or None, "path": environ.get("PATH_INFO", "")}
+        log.log(_level(status), "request", extra={"fields": fields})
+
+
+def _sum_up(status: int, count: int) -> None:
+    fields = {"status": status, "count": count, "seconds": PERIOD}
+    log.log(_level(status), "requests not logged", extra={"fields": fields})
+
+
+def _level(status: int) -> int:
+    return logging.ERROR if status >= 500 and status not in OVERLOAD else logging.WARNING
+
+
+def _fields(call: Call, status: int, environ: dict[str, Any]) -> dict[str, Any]:
+    name, version, variant = call.model
+    fields = {
+        "request_id": call.request_id,
+        "method": environ.get("REQUEST_METHOD", ""),
+        "route": environ.get(ROUTE),
+        "protocol": call.protocol or None,
+        "model": name or None,
+        "version": version or None,
+        "variant": variant or None,
+        "rows": call.rows,
+        "status": status,
+        "microseconds": call.microseconds(),
+    }
+    if call.key_name:
+        fields["key_name"] = call.key_name
+    return fields

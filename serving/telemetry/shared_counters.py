@@ -1,0 +1,185 @@
+"""The table: numbers that several processes count up, each in a place of its own, and all can read.
+
+It lies in memory that gunicorn's arbiter maps before it forks: nothing is written to a file, and
+what a worker has counted stays when it is killed. Every worker has a slot which no one else writes,
+so that there are no locks, and counting is a plain store. The worker that comes after a dead one
+takes over its slot and goes on from there.
+
+A slot names its own series as it meets them; whoever reads adds up the series of the same name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import takewhile
+from mmap import mmap
+from typing import ClassVar, NamedTuple
+
+from serving.telemetry.loads import WorkerLoads
+
+NUMBERS = 16_384  # float64 a slot; pages that no one has touched take no memory
+NAMES = 2**18  # bytes for the names of a slot's series
+NUMBER = 8  # bytes
+SLOT = NUMBERS * NUMBER + NAMES
+OTHER = "other"  # the value of every label for what came when the slot was full
+
+# The first numbers of a slot: how many bytes of names count, whether the slot was ever taken, and
+# what is so just now, which a worker's death makes zero.
+NAMED, TAKEN, IN_FLIGHT, WAITING_ROWS, WAITING_SINCE = range(5)
+PASSING = (IN_FLIGHT, WAITING_ROWS, WAITING_SINCE)
+FIRST = 8  # where series begin
+
+
+class Family(NamedTuple):
+    """A metric: series that differ in the values of their labels.
+
+    Attributes:
+        name: as Prometheus shows it, without `_total`.
+        help: what it says, in a sentence.
+        labels: their names.
+        bounds: of a histogram's buckets but the last, which has none; none for a counter.
+    """
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    bounds: tuple[float, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Numbers of a series: a counter's one; a histogram's buckets, and the sum of values."""
+        return len(self.bounds) + 2 if self.bounds else 1
+
+
+class Slot:
+    """What one process counts.
+
+    Args:
+        memory: `SLOT` bytes.
+
+    Attributes:
+        numbers: float64, to be written by one process only.
+    """
+
+    def __init__(self, memory: memoryview) -> None:
+        self.numbers: memoryview[float] = memory[: NUMBERS * NUMBER].cast("d")
+        self._names = memory[NUMBERS * NUMBER :]
+        self._known: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._next = FIRST
+        for name, labels, at, width in self._listed():
+            self._known[name, labels] = at
+            self._next = at + width
+
+    def series(self, family: Family, labels: tuple[str, ...]) -> int:
+        """Where the numbers of a series begin; of the one for all others, when the slot is full.
+
+        Args:
+            family: that it belongs to.
+            labels: their values, in the order of their names.
+        """
+        others = (OTHER,) * len(labels)
+        if (family.name, others) not in self._known:
+            self._begin(family, others)  # first, so that there is one when it is needed
+        at = self._known.get((family.name, labels))
+        if at is None:
+            at = self._begin(family, labels)
+        return self._known[family.name, others] if at is None else at
+
+    def listed(self) -> Iterator[tuple[str, tuple[str, ...], list[float]]]:
+        """Family, values of the labels, and numbers of every series."""
+        for name, labels, at, width in self._listed():
+            yield name, labels, list(self.numbers[at : at + width])
+
+    def rest(self) -> None:
+        """No process counts here any more, or not yet."""
+        for number in PASSING:
+            self.numbers[number] = 0.0
+
+    def _begin(self, family: Family, labels: tuple[str, ...]) -> int | None:
+        line = json.dumps([family.name, family.width, *labels]).encode() + b"\n"
+        named = int(self.numbers[NAMED])
+        at = self._next
+        if named + len(line) > NAMES or at + family.width > NUMBERS:
+            return None
+        self._names[named : named + len(line)] = line
+        self.numbers[NAMED] = float(named + len(line))  # now it counts, and is whole
+        self._known[family.name, labels] = at
+        self._next = at + family.width
+        return at
+
+    def _listed(self) -> Iterator[tuple[str, tuple[str, ...], int, int]]:
+        at = FIRST
+        for line in bytes(self._names[: int(self.numbers[NAMED])]).splitlines():
+            name, width, *labels = json.loads(line)
+            yield name, tuple(labels), at, width
+            at += width
+
+
+class Table:
+    """The slots of all workers.
+
+    Args:
+        slots: as many as workers are there at the same time; those beyond share the last one, and
+            may lose counts.
+
+    Attributes:
+        shared: the one that gunicorn's arbiter makes for its workers; None under other servers.
+        own: the slot of this process.
+        number: Number of that slot.
+        loads: Open connections of each worker, by number of its slot.
+    """
+
+    shared: ClassVar[Table | None] = None
+
+    def __init__(self, slots: int = 1) -> None:
+        memory = memoryview(mmap(-1, slots * SLOT))
+        self._memory = [memory[i * SLOT : (i + 1) * SLOT] for i in range(slots)]
+        self._busy: set[int] = set()
+        self.loads = WorkerLoads(slots)
+        self.take()
+
+    @classmethod
+    def here(cls) -> Table:
+        """The one of this process: the arbiter's, or one of its own."""
+        if cls.shared is None:
+            cls.shared = Table()
+        return cls.shared
+
+    def take(self) -> int:
+        """The number of a slot that no living process has; it is `own` from now on.
+
+        The arbiter's to call, just before it forks a worker.
+        """
+        free = (i for i in range(len(self._memory)) if i not in self._busy)
+        number = next(free, len(self._memory) - 1)
+        self._busy.add(number)
+        self.number, self.own = number, Slot(self._memory[number])
+        self.own.numbers[TAKEN] = 1.0
+        self.own.rest()
+        self.loads.clear(number)
+        return number
+
+    def give_back(self, number: int) -> None:
+        """The process of that slot is no more; what it counted stays."""
+        self._busy.discard(number)
+        Slot(self._memory[number]).rest()
+        self.loads.clear(number)
+
+    def totals(self) -> dict[str, dict[tuple[str, ...], list[float]]]:
+        """Return what all processes have counted: the numbers of each series, summed.
+
+        Returns:
+            By name of the family, and by the values of its labels.
+        """
+        totals: defaultdict[str, dict[tuple[str, ...], list[float]]] = defaultdict(dict)
+        for slot in self.slots():
+            for name, labels, numbers in slot.listed():
+                before = totals[name].get(labels, [0.0] * len(numbers))
+                totals[name][labels] = [a + b for a, b in zip(before, numbers, strict=True)]
+        return totals
+
+    def slots(self) -> Iterator[Slot]:
+        """All that were ever taken, which are the first."""
+        return takewhile(lambda slot: slot.numbers[TAKEN], map(Slot, self._memory))

@@ -1,0 +1,337 @@
+"""What each kind of column takes, and in what words it refuses the rest."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.bundle import GAPS, Boolean, Category, Date, Number
+from serving.codec.input_schema import Fields, WrongValueError
+from serving.codec.quoting import Nest
+from serving.codec.validation import check_numbers
+from serving.errors import InvalidInstancesError
+
+
+def number(missing="refuse", name="n"):
+    return Number(name=name, type="number", missing=missing, minimum=0, maximum=1)
+
+
+def boolean(missing="refuse", name="b"):
+    return Boolean(name=name, type="boolean", missing=missing)
+
+
+def category(*categories, missing="refuse", unseen="unknown", name="c"):
+    return Category(
+        name=name, type="category", missing=missing, unseen=unseen, categories=list(categories)
+    )
+
+
+def date(missing="refuse", name="d"):
+    return Date(name=name, type="date", missing=missing, minimum="2000-01-01", maximum="2024-01-01")
+
+
+WORDS = ("red", "green")
+A_DATE = (
+    "a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z, or a number of seconds since "
+    "1970-01-01 UTC"
+)
+# The texts that Pandas reads as missing values, as far as no category is named so, and "?" of UCI.
+GAP_TEXTS = ["", "NA", "N/A", "#N/A", "<NA>", "NaN", "NaT", "null", "None", "?"]
+OUTSIDE = ", which in seconds is not of the years 1 to 9999; were "
+NO_GAP = ", and the model fills no gap here"
+SEND_NULL = "; for a gap send null (NaN in binary, an empty value in CSV)"
+IN_UTC = ", which in UTC is not of the years 1 to 9999"
+TAKEN = [  # column, value, as the graph takes it
+    (number(), 1.5, 1.5),
+    (number(), -3, -3.0),
+    (number(), 2**64, 2.0**64),
+    (number(), 3.4028235e38, 3.4028235e38),
+    (number("impute"), None, math.nan),
+    (boolean(), True, 1.0),
+    (boolean(), False, 0.0),
+    (boolean(), 1, 1.0),
+    (boolean(), 0.0, 0.0),
+    (boolean("impute"), None, math.nan),
+    (category(*WORDS), "red", "red"),
+    (category(*WORDS), " \t red\n", "red"),
+    (category(*WORDS), "blue", "blue"),
+    (category(*WORDS), "RED", "RED"),
+    (category(*WORDS, missing="impute"), None, ""),
+    (category(*WORDS, missing="impute"), " ", ""),
+    (category("1", "-2", "30"), 30, "30"),
+    (category("1", "-2", "30"), -2.0, "-2"),
+    (category("1", "-2", "30"), 4, "4"),
+    (category("1", "-2", "30"), "30", "30"),
+    (category("1"), 2**60 + 1, str(2**60 + 1)),
+    (category("0"), -0.0, "0"),
+    (category("True", "False"), True, "True"),
+    (category("true"), False, "false"),
+    (category("true", "false"), "true", "true"),
+    (date(), "1970-01-02", 86400.0),
+    (date(), "1969-12-31T23:59:59.5", -0.5),
+    (date(), "2024-02-29T12:30:00Z", 1709209800.0),
+    (date(), " 1970-01-01T02:00+02:00 ", 0.0),
+    (date(), "0001-01-01T00:00Z", -62135596800.0),
+    (date(), -62135596800, -62135596800.0),
+    (date(), "9999-12-31T23:59:59Z", 253402300799.0),
+    (date(), 253402300799.5, 253402300799.5),
+    (date(), "2600-01-01T23:59:59.999999", math.nextafter(19880985600, 0)),
+    (date(), "1969-12-31T23:59:59.9999999999999999999", -1e-19),
+    (date(), 0, 0.0),
+    (date(), 1715904000.25, 1715904000.25),
+    (date("impute"), None, math.nan),
+    (date("impute"), " N/A ", math.nan),
+    (date("impute"), "", math.nan),
+    (boolean(), 1 + 2.0**-30, 1 + 2.0**-30),
+    (category("True", "False"), "TRUE", "True"),
+    (category("true", "false"), " False", "false"),
+    (category("1", "0"), "1.0", "1"),
+    (category("1", "0"), "-0.0", "0"),
+    (category("1"), "9" * 300, "9" * 256),
+    (category("1" * 300), "9" * 400, "9" * 301),
+]
+
+
+@pytest.mark.parametrize(("column", "value", "expected"), TAKEN)
+def test_what_a_column_takes_reaches_the_graph(column, value, expected):
+    (field,) = Fields([column]).columns
+    found = field.check(value)
+    assert type(found) is type(expected)
+    np.testing.assert_equal(found, expected)
+    np.testing.assert_equal(field.check_all([value, value]), [expected, expected])
+
+
+REFUSED = [  # column, value, expected, got
+    (number(), True, "a finite number", "true"),
+    (number(), "1", "a finite number", 'the text "1"'),
+    (number(), None, "a finite number", "null, and the model fills no gap here"),
+    (number(), math.nan, "a finite number", f"the number NaN{NO_GAP}"),
+    (number("impute"), math.nan, "a finite number", f"the number NaN{SEND_NULL}"),
+    (number(), math.inf, "a finite number", f"a number that float32 cannot hold{NO_GAP}"),
+    (
+        number("impute"),
+        -math.inf,
+        "a finite number",
+        f"a number that float32 cannot hold{SEND_NULL}",
+    ),
+    (number("impute"), " NaN", "a finite number", f'the text " NaN"{SEND_NULL}'),
+    (number("impute"), "-Infinity", "a finite number", f'the text "-Infinity"{SEND_NULL}'),
+    (number(), "N/A", "a finite number", f'the text "N/A"{NO_GAP}'),
+    (number("impute"), "nano", "a finite number", 'the text "nano"'),
+    (number(), -1e39, "a finite number", "a number that float32 cannot hold"),
+    (number("impute"), Nest.LIST, "a finite number", "a list"),
+    (boolean(), 2, "true or false", "the number 2"),
+    (boolean(), "true", "true or false", 'the text "true"'),
+    (boolean(), math.nan, "true or false", f"the number NaN{NO_GAP}"),
+    (boolean("impute"), "nan", "true or false", f'the text "nan"{SEND_NULL}'),
+    (boolean("impute"), math.inf, "true or false", f"the number Infinity{SEND_NULL}"),
+    (category(*WORDS, missing="impute"), math.nan, "a text", f"the number NaN{SEND_NULL}"),
+    (category("1"), math.nan, "a text or a whole number", f"the number NaN{NO_GAP}"),
+    (boolean(), None, "true or false", "null, and the model fills no gap here"),
+    (category(*WORDS), 1, "a text", "the number 1"),
+    (category(*WORDS), True, "a text", "true"),
+    (category(*WORDS), Nest.OBJECT, "a text", "an object"),
+    (category(*WORDS), "", "a text", "an empty text, and the model fills no gap here"),
+    (category(*WORDS), "\ud800", "a text that UTF-8 can hold", 'the text "\\ud800"'),
+    (category(*WORDS, unseen="refuse"), "blue", 'one of "red", "green"', 'the text "blue"'),
+    (
+        category(*map(str, range(9)), unseen="refuse"),
+        9,
+        'one of "0", "1", "2", "3", "4" and 4 more',
+        'the text "9"',
+    ),
+    (category("1", "2"), 1.5, "a text or a whole number", "the number 1.5"),
+    (category("1", "2"), 1e300, "a text or a whole number", "the number 1e+300"),
+    (category("1", "2"), True, "a text or a whole number", "true"),
+    (category("007", "008"), 7, "a text", "the number 7"),
+    (category("True", "False"), 1, "a text, true or false", "the number 1"),
+    (category("True", "true"), True, "a text", "true"),
+    (date(), "17.05.2024", A_DATE, 'the text "17.05.2024"'),
+    (date(), "2023-02-29", A_DATE, 'the text "2023-02-29"'),
+    (date(), True, A_DATE, "true"),
+    (date("impute"), math.nan, A_DATE, f"the number NaN{SEND_NULL}"),
+    (date(), math.inf, A_DATE, f"the number Infinity, which is not of the years 1 to 9999{NO_GAP}"),
+    (date("impute"), "inf", A_DATE, f'the text "inf"{SEND_NULL}'),
+    (
+        date(),
+        1715904000e3,
+        A_DATE,
+        f"the number 1715904000000.0{OUTSIDE}milliseconds meant? divide by 1000",
+    ),
+    (
+        date(),
+        -(10**16),
+        A_DATE,
+        f"the number -10000000000000000{OUTSIDE}microseconds meant? divide by 1000000",
+    ),
+    (
+        date(),
+        2 * 10**18,
+        A_DATE,
+        f"the number 2000000000000000000{OUTSIDE}nanoseconds meant? divide by 1000000000",
+    ),
+    (
+        date(),
+        253402300800,
+        A_DATE,
+        f"the number 253402300800{OUTSIDE}milliseconds meant? divide by 1000",
+    ),
+    (
+        date(),
+        -62135596800.5,
+        A_DATE,
+        f"the number -62135596800.5{OUTSIDE}milliseconds meant? divide by 1000",
+    ),
+    (date(), "9999-12-31T23:00-01:00", A_DATE, f'the text "9999-12-31T23:00-01:00"{IN_UTC}'),
+    (date(), "0001-01-01T00:00+23:59", A_DATE, f'the text "0001-01-01T00:00+23:59"{IN_UTC}'),
+    (date(), "86400", A_DATE, 'the text "86400"'),
+    (date(), "NA", A_DATE, 'the text "NA", and the model fills no gap here'),
+    (boolean(), 1 + 2.0**-20, "true or false", "the number 1.0000009536743164"),
+    (date(), "\ud800", A_DATE, 'the text "\\ud800"'),
+]
+
+
+@pytest.mark.parametrize(("column", "value", "expected", "got"), REFUSED)
+def test_what_a_column_does_not_take_is_named(column, value, expected, got):
+    (field,) = Fields([column]).columns
+    with pytest.raises(WrongValueError) as raised:
+        field.check(value)
+    assert (raised.value.expected, raised.value.got) == (expected, got)
+    with pytest.raises(WrongValueError):
+        field.check_all([value])
+
+
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+values |= st.sampled_from([*WORDS, "1", "2", "true", "2024-01-01", 0, 1, 1.0, 1e38, -0.0])
+
+
+@pytest.mark.slow
+@given(values)
+def test_many_values_are_judged_as_one_is(value):
+    for column in (
+        number(),
+        boolean("impute"),
+        category(*WORDS, unseen="refuse"),
+        date("impute"),
+        category("1", "2", missing="impute"),
+        category("true", "false"),
+    ):
+        (field,) = Fields([column]).columns
+        try:
+            alone = field.check(value)
+        except WrongValueError:
+            with pytest.raises(WrongValueError):
+                field.check_all([value])
+        else:
+            np.testing.assert_equal(field.check_all([value]), [alone])
+
+
+def test_numbers_and_booleans_are_one_input_and_other_tables_one_a_column():
+    numbers = Fields([number(name="x"), boolean(name="y")])
+    (rows,) = (together := numbers.inputs([[1.5, math.nan], [1.0, 0.0]])).values()
+    assert list(together) == ["features"]
+    assert (rows.dtype, rows.flags.c_contiguous) == (np.float32, True)
+    np.testing.assert_array_equal(rows, np.array([[1.5, 1], [np.nan, 0]], "f4"))
+    table = Fields([number(name="x"), category(*WORDS, name="y"), date(name="z")])
+    apart = table.inputs([[1.5, 2.5], ["red", ""], [1.0, math.nan]])
+    assert {name: (a.dtype, a.shape) for name, a in apart.items()} == {
+        "x": (np.dtype("f4"), (2, 1)),
+        "y": (np.dtype("O"), (2, 1)),
+        "z": (np.dtype("f8"), (2, 1)),
+    }
+
+
+def test_no_rows_have_the_shape_of_rows():
+    assert Fields([number(name="x"), number(name="y")]).inputs([[], []])["features"].shape == (0, 2)
+    assert Fields([category("a")]).inputs([[]])["c"].shape == (0, 1)
+
+
+@pytest.mark.parametrize("write", [str, str.upper, str.lower, " {} ".format])
+@pytest.mark.parametrize("text", GAP_TEXTS)
+def test_text_that_stands_for_a_gap_is_one_in_any_case(text, write):
+    for column, gap in ((category(*WORDS, missing="impute"), ""), (date("impute"), math.nan)):
+        (field,) = Fields([column]).columns
+        np.testing.assert_equal(field.check(write(text)), gap)
+        np.testing.assert_equal(field.check_all([write(text)]), [gap])
+
+
+def test_texts_that_stand_for_a_gap_are_these():
+    assert sorted(map(str.lower, GAP_TEXTS)) == sorted(GAPS)
+
+
+@pytest.mark.parametrize(
+    ("factor", "unit"), [(10**3, "milliseconds"), (10**6, "microseconds"), (10**9, "nanoseconds")]
+)
+def test_date_in_a_finer_unit_is_refused_with_the_unit_it_may_have_been(factor, unit):
+    (field,) = Fields([date()]).columns
+    seconds = 1_715_904_000  # of the year 2024
+    with pytest.raises(WrongValueError, match=f"were {unit} meant"):
+        field.check(seconds * factor)
+
+
+def test_check_numbers_of_a_long_column_are_checked_in_blocks_by_the_same_rule():
+    rows, last = 3 * 2**17 + 5, 3 * 2**17 + 3
+    numbers = np.arange(rows, dtype=np.int64)
+    valid = numbers % 7 != 0
+    (filling,) = Fields([number("impute")]).columns
+    found = check_numbers(filling, numbers, 0, valid)
+    np.testing.assert_array_equal(found, np.where(valid, numbers, np.nan))
+    np.testing.assert_array_equal(check_numbers(filling, numbers), numbers)
+    (refusing,) = Fields([number()]).columns
+    valid = numbers != last
+    with pytest.raises(InvalidInstancesError) as refused:
+        check_numbers(refusing, numbers, 10, valid)
+    assert refused.value.details["instance"] == 10 + last
+
+
+# Python's `fromisoformat` takes most of these; what is documented is narrower.
+@pytest.mark.parametrize(
+    "text",
+    [
+        "20240517",
+        "2024-W20-5",
+        "2024W205",
+        "2024-05-17T12",
+        "2024-05-17T123000",
+        "2024-05-17x12:30",
+        "2024-05-17T12:30:00,5",
+        "2024-05-17T12:30+02:00:30",
+    ],
+)
+def test_date_in_another_form_of_iso_8601_is_refused(text):
+    (field,) = Fields([date()]).columns
+    with pytest.raises(WrongValueError, match=r"^expected a date in ISO 8601, such as"):
+        field.check(text)
+
+
+@pytest.mark.parametrize("text", ["2024-02-30", "2024-05-17T25:00", "0000-01-01", "2024-13-01"])
+def test_date_that_no_calendar_has_is_refused(text):
+    (field,) = Fields([date()]).columns
+    with pytest.raises(WrongValueError, match=r"^expected a date in ISO 8601, such as"):
+        field.check(text)
+
+
+def test_boolean_takes_the_texts_of_the_manifest_in_any_case():
+    spelled = Boolean(name="b", type="boolean", missing="impute", texts={"yes": True, "no": False})
+    (field,) = Fields([spelled]).columns
+    texts = ["yes", " No ", "YES", "1", "FALSE", True, 0, None, "NA"]
+    np.testing.assert_array_equal(
+        np.array(field.check_all(texts), float), [1, 0, 1, 1, 0, 1, 0, np.nan, np.nan]
+    )
+    for text in ("y", "maybe", "2", "yes" * 10**5):
+        with pytest.raises(WrongValueError, match='true or false, or "yes", "no"'):
+            field.check(text)
+    with pytest.raises(WrongValueError):
+        Fields([boolean()]).columns[0].check("true")
+
+
+def test_date_takes_the_format_of_the_manifest_before_iso_8601():
+    column = date(missing="impute").model_copy(update={"format": "%d/%m/%Y"})
+    (field,) = Fields([column]).columns
+    assert field.check(" 22/06/2025 ") == field.check("2025-06-22") == field.check(1750550400)
+    assert math.isnan(field.check("NA"))
+    for text in ("06/22/2025", "22/06/25", "2" * 10**6):
+        with pytest.raises(WrongValueError, match="a date written %d/%m/%Y, in ISO 8601"):
+            field.check(text)

@@ -1,0 +1,167 @@
+"""`/docs` in a real browser: what a person sees who has no key, a wrong one or the right one."""
+
+import base64
+import json
+
+import pytest
+
+from serving.http.key_file import new_key
+from tests.chromium import open_browser
+from tests.processes import wait_until
+
+pytestmark = pytest.mark.browser
+
+FORM = "document.querySelector('form:not([hidden]) input')"
+MESSAGE = "document.getElementById('message').textContent"
+OPERATIONS = "document.querySelectorAll('.opblock').length"
+IS_OPEN = "Boolean(document.querySelector('#operations-{}.is-open .opblock-body'))"
+PREDICT = "forwardpass-post_predict"
+INFER = "inference_v2-post_v2_models_name_infer"
+LOAD = "administration-post_v2_repository_models_name_load"
+
+
+@pytest.fixture
+def page(tmp_path):
+    with open_browser(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    """A file of keys, and the key with the scope predict that is in it."""
+    path = tmp_path_factory.mktemp("keys") / "keys.txt"
+    key, line = new_key("reader", "predict")
+    path.write_text(line)
+    return path, key
+
+
+@pytest.fixture(scope="module")
+def guarded(shared_server, shipped, keys):
+    """A server with keys."""
+    return shared_server(shipped, "--workers", "1", "--keys", str(keys[0]))
+
+
+def test_docs_page_without_keys_shows_the_operations_at_once(page, live):
+    page.open(f"{live.url}/docs")
+    assert page.wait_for(OPERATIONS) > 20
+    assert page.evaluate("document.querySelector('form#key-form')") is None
+    assert page.evaluate(MESSAGE) == ""
+    assert page.complaints() == []
+
+
+def test_docs_page_with_keys_asks_in_a_form_and_keeps_the_key_in_memory_alone(page, guarded, keys):
+    page.open(f"{guarded.url}/docs")
+    page.wait_for(f"Boolean({FORM})")
+    assert page.evaluate(f"{FORM}.type") == "password"
+    assert page.evaluate(f"{FORM}.labels[0].textContent") == "API key"
+    assert page.evaluate(f"{FORM} === document.activeElement")
+    assert page.evaluate(OPERATIONS) == 0
+    page.type(f" {keys[1]}\t")  # with what is pasted along
+    assert page.wait_for(OPERATIONS) > 20
+    assert page.evaluate(f"{FORM}") is None
+    assert keys[1] not in page.evaluate("document.documentElement.outerHTML + location.href")
+    assert (
+        page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length") == 0
+    )
+    assert page.complaints() == []
+    page.open(f"{guarded.url}/docs")
+    page.wait_for(f"Boolean({FORM})")  # it has forgotten it
+
+
+def test_docs_page_wrong_key_says_so_and_the_right_one_is_taken_then(page, guarded, keys):
+    page.open(f"{guarded.url}/docs")
+    page.wait_for(f"Boolean({FORM})")
+    for wrong, said in (("wrong", "does not know this key"), ("schlüssel €", "ASCII characters")):
+        page.type(wrong)
+        page.wait_for(f"{MESSAGE}.includes({json.dumps(said)})")
+        assert page.evaluate(f"Boolean({FORM})")
+        page.wait_for(
+            f"{FORM} === document.activeElement && !document.querySelector('button').disabled"
+        )
+    page.type(keys[1])
+    assert page.wait_for(OPERATIONS) > 20
+    assert page.evaluate(MESSAGE) == ""
+    assert page.complaints() == []
+
+
+@pytest.mark.parametrize(
+    ("fragment", "operation", "has_keys"),
+    [
+        ("forwardpass/post_predict", PREDICT, True),
+        ("forwardpass/post_predict", PREDICT, False),
+        ("inference%20v2/post_v2_models_name_infer", INFER, False),
+    ],
+)
+def test_docs_page_deep_link_opens_that_operation(
+    page, live, guarded, keys, fragment, operation, has_keys
+):
+    server = guarded if has_keys else live
+    page.open(f"{server.url}/docs#/{fragment}")
+    if has_keys:
+        page.wait_for(f"Boolean({FORM})")
+        page.type(keys[1])
+    page.wait_for(IS_OPEN.format(operation))
+    assert page.evaluate("document.querySelectorAll('.opblock.is-open').length") == 1
+
+
+def test_docs_page_requests_carry_the_key_and_a_small_scope_is_shown(page, guarded, keys):
+    page.open(f"{guarded.url}/docs#/{LOAD.replace('-', '/')}")
+    page.wait_for(f"Boolean({FORM})")
+    page.type(keys[1])
+    page.wait_for(IS_OPEN.format(LOAD))
+    page.click(f"#operations-{LOAD} .try-out__btn")
+    page.wait_for(f"Boolean(document.querySelector('#operations-{LOAD} .parameters select'))")
+    page.click(f"#operations-{LOAD} .execute")
+    answered = (
+        f"document.querySelector('#operations-{LOAD} .live-responses-table')?.innerText || ''"
+    )
+    page.wait_for(f"({answered}).includes('expected a key with the scope admin')")
+    assert "403" in page.evaluate(answered)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (
+            403,
+            '{"error":"expected a key of another scope"}',
+            "403: expected a key of another scope",
+        ),
+        (502, "<html>Bad gateway</html>", "The server answered with 502"),
+    ],
+)
+def test_docs_page_other_refusal_of_a_key_is_shown(page, guarded, keys, status, body, said):
+    """A proxy in front may refuse a key for reasons of its own."""
+    page.open(f"{guarded.url}/docs")
+    page.wait_for(f"Boolean({FORM})")
+    page.call("Fetch.enable", patterns=[{"urlPattern": "*/openapi.json"}])
+    page.type(keys[1])
+
+    def paused():
+        page.evaluate("0")
+        return [e["params"] for e in page.events if e["method"] == "Fetch.requestPaused"]
+
+    (request,) = wait_until(paused)
+    assert request["request"]["headers"]["X-API-Key"] == keys[1]
+    page.call(
+        "Fetch.fulfillRequest",
+        requestId=request["requestId"],
+        responseCode=status,
+        body=base64.b64encode(body.encode()).decode(),
+    )
+    page.wait_for(f"{MESSAGE}.includes({json.dumps(said)})")
+    assert page.evaluate(f"Boolean({FORM})")
+    page.call("Fetch.disable")
+    page.wait_for("!document.querySelector('button').disabled")
+    page.type(keys[1])
+    assert page.wait_for(OPERATIONS) > 20
+
+
+def test_docs_page_server_that_is_gone_is_reported(page, serve, shipped, keys):
+    server = serve(shipped, "--workers", "1", "--keys", str(keys[0]))
+    page.open(f"{server.url}/docs")
+    page.wait_for(f"Boolean({FORM})")
+    server.stop()
+    page.type(keys[1])
+    page.wait_for(f"{MESSAGE}.includes('The server could not be asked')")
+    assert page.evaluate(f"Boolean({FORM})")

@@ -1,0 +1,203 @@
+"""The fast path against the Flask view behind it: the same bytes, or it steps aside."""
+
+import io
+import json
+import logging
+
+import pytest
+from werkzeug.test import EnvironBuilder, run_wsgi_app
+
+from benchmarks.keys import HEADERS, keys_file
+from serving.http.app import create_app
+from serving.http.fast_path import RULES, FastPath
+from serving.runtime import Session
+
+JSON = "application/json"
+
+
+@pytest.fixture(scope="module")
+def app(shipped):
+    return create_app(models=shipped, max_body=2**20)
+
+
+@pytest.fixture(scope="module")
+def fast(app):
+    """The fast path with nothing behind it but a mark."""
+    found = app.wsgi_app
+    while not isinstance(found, FastPath):
+        found = found._rest
+
+    def rest(environ, start_response):
+        start_response("299 Handed on", [])
+        return [b""]
+
+    return FastPath(rest, found._repository, found._predict, found._settings, found._keys)
+
+
+@pytest.fixture(scope="module")
+def view(app):
+    """Flask without the fast path."""
+    return type(app).wsgi_app.__get__(app)
+
+
+def ask(wsgi, body, **options):
+    options = {"path": "/predict", "method": "POST", "content_type": JSON} | options
+    environ = EnvironBuilder(data=body, **options).get_environ()
+    content, status, headers = run_wsgi_app(wsgi, environ, buffered=True)
+    named = {k: v for k, v in headers if k.lower() != "x-request-id"}
+    return status, named, b"".join(content)
+
+
+ROW = [0] * 64
+TENSOR = {"name": "features", "shape": [1, 64], "datatype": "FP32"}
+BODIES = {
+    "a row": {"instances": [ROW]},
+    "rows": {"instances": [ROW, [1.5] * 64, [16] * 64]},
+    "none": {"instances": []},
+    "records": {"instances": [{}]},
+    "ragged": {"instances": [ROW, ROW[1:]]},
+    "text": {"instances": [["a"] * 64]},
+    "overflow": {"instances": [[3e38] * 64]},
+    "another key": {"rows": [ROW]},
+    "a list": [ROW],
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_what_it_answers_is_what_the_view_answers_byte_for_byte(name, fast, view):
+    body = json.dumps(BODIES[name]).encode()
+    found = ask(fast, body)
+    assert found == ask(view, body)
+    assert found[0] != "299 Handed on"
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 10_000, b" " * (2**20 + 1)])
+def test_bodies_that_are_no_json_or_too_long_are_refused_alike(body, fast, view):
+    found = ask(fast, body)
+    assert found == ask(view, body)
+    assert found[0][0] == "4"
+
+
+FORMS = {
+    "/predict": [
+        ("text/csv", ",".join(["0"] * 64)),
+        ("text/csv", "a,b"),
+        ("application/json; charset=utf-8", json.dumps({"instances": [ROW]})),
+        ("application/octet-stream", bytes(64 * 4)),
+        ("application/octet-stream", bytes(3)),
+        ("image/png", b"x"),
+    ],
+    "/invocations": [(JSON, json.dumps({"instances": [ROW]})), ("text/csv", "1"), ("", "1")],
+    "/v1/models/digits:predict": [
+        (JSON, json.dumps({"instances": [ROW]})),
+        ("", json.dumps({"inputs": [ROW]})),
+        (JSON, "{}"),
+    ],
+    "/v1/models/digits/versions/1:predict": [(JSON, json.dumps({"instances": [ROW]}))],
+    "/v1/models/digits/versions/7:predict": [(JSON, json.dumps({"instances": [ROW]}))],
+    "/v1/models/letters:predict": [(JSON, json.dumps({"instances": [ROW]}))],
+    "/v2/models/digits/infer": [
+        (JSON, json.dumps({"inputs": [TENSOR | {"data": ROW}]})),
+        (JSON, json.dumps({"id": "7", "inputs": [TENSOR | {"data": [ROW]}]})),
+        (JSON, "{}"),
+    ],
+    "/v2/models/digits/versions/1/infer": [
+        (JSON, json.dumps({"inputs": [TENSOR | {"data": ROW}]}))
+    ],
+    "/v2/models/digits/versions/one/infer": [(JSON, "{}")],
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "media", "body"),
+    [(path, media, body) for path, bodies in FORMS.items() for media, body in bodies],
+)
+def test_every_protocol_is_answered_as_its_view_answers_it(path, media, body, fast, view):
+    for accept in ("*/*", "text/csv"):
+        options = {"path": path, "content_type": media, "headers": {"Accept": accept}}
+        found = ask(fast, body, **options)
+        assert found == ask(view, body, **options)
+        assert found[0] != "299 Handed on"
+
+
+def test_binary_tensors_and_times_are_read_from_headers_alike(fast, view):
+    tensor = TENSOR | {"parameters": {"binary_data_size": 256}}
+    head = json.dumps({"inputs": [tensor]})
+    for json_bytes in (str(len(head)), "0", "x", "99999"):
+        for timeout in ("5", "0", "soon"):
+            options = {
+                "path": "/v2/models/digits/infer",
+                "content_type": "application/octet-stream",
+                "headers": {
+                    "Inference-Header-Content-Length": json_bytes,
+                    "X-Request-Timeout": timeout,
+                },
+            }
+            body = head.encode() + bytes(256)
+            assert ask(fast, body, **options) == ask(view, body, **options)
+
+
+def test_it_knows_the_rules_of_the_routes_it_is_fast_for(app):
+    rules = {rule.rule for rule in app.url_map.iter_rules() if "POST" in rule.methods}
+    assert {rule for rule, _ in RULES} <= rules
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict?model=digits"])  # by Flask the second
+def test_both_ways_log_the_code_of_an_error(path, client, caplog):
+    client.post(path, data=b"{", content_type=JSON)
+    (record,) = [record for record in caplog.records if record.getMessage() == "request"]
+    assert record.fields["code"] == "not_json"
+    assert record.fields["protocol"] == "rows"
+    assert record.fields["route"] == "/predict"
+
+
+def test_keys_are_asked_for_alike(shipped, tmp_path):
+    app = create_app(models=shipped, keys=keys_file(tmp_path))
+    body = json.dumps({"instances": [ROW]})
+    for headers in ({}, {"X-API-Key": "another"}, HEADERS):
+        found = ask(app.wsgi_app._rest, body, headers=headers)
+        assert found == ask(type(app).wsgi_app.__get__(app), body, headers=headers)
+        assert found[0][:3] == ("200" if headers == HEADERS else "401")
+
+
+def test_a_fault_of_ours_reads_alike(fast, view, monkeypatch, caplog):
+    caplog.set_level(logging.CRITICAL)
+
+    def explode(self, inputs):
+        raise KeyError("secret")
+
+    monkeypatch.setattr(Session, "run", explode)
+    body = json.dumps(BODIES["a row"]).encode()
+    answers = []
+    for wsgi in (fast, view):
+        status, headers, content = ask(wsgi, body)
+        answer = json.loads(content)
+        number = answer["details"]["request_id"]
+        answers.append((status, headers, content.replace(number.encode(), b"N")))
+    assert answers[0] == answers[1]
+    assert answers[0][0].startswith("500")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "GET"},
+        {"path": "/healthz"},
+        {"query_string": "model=digits"},
+        {"query_string": "modle=digits"},
+        {"path": "/v2/models/digits"},
+        {"path": "/v2/models/digits/ready"},
+        {"path": "/v1/models/digits"},
+        {"path": "/predict/"},
+        {"headers": {"Content-Encoding": "gzip"}},
+    ],
+)
+def test_whatever_is_out_of_the_ordinary_is_handed_on(options, fast):
+    assert ask(fast, b"{}", **options)[0] == "299 Handed on"
+
+
+def test_a_body_of_unknown_length_is_handed_on(fast):
+    environ = EnvironBuilder(path="/predict", method="POST", content_type=JSON).get_environ()
+    environ |= {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input": io.BytesIO(b"")}
+    environ.pop("CONTENT_LENGTH", None)
+    assert run_wsgi_app(fast, environ)[1] == "299 Handed on"

@@ -1,0 +1,144 @@
+"""What a key must open for each route."""
+
+import re
+
+import pytest
+
+from serving import create_app
+from serving.http.key_file import new_key
+from serving.http.scopes import scope_of
+
+OPEN = {
+    "/healthz",
+    "/readyz",
+    "/ping",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/docs",
+    "/docs/<file>",
+}
+
+
+INDEX = {"/", "/favicon.ico"}
+
+
+@pytest.mark.parametrize("rule", sorted(OPEN))
+def test_health_needs_no_key(rule):
+    assert scope_of(rule) is None
+    assert scope_of("/as/a/platform/likes", "clouds.vertex_health") is None
+    assert scope_of("/", "index.index") is None
+    assert scope_of("/", "clouds.vertex_predict") == "predict"
+
+
+@pytest.mark.parametrize("rule", ["/predict", "/metrics", "/models/<name>", "/v2", None])
+def test_the_rest_is_for_prediction(rule):
+    assert scope_of(rule) == "predict"
+
+
+@pytest.mark.parametrize("action", ["load", "unload", "rollback"])
+def test_what_changes_versions_is_for_administration(action):
+    assert scope_of(f"/v2/repository/models/<name>/{action}") == "admin"
+    assert scope_of("/v2/repository/index") == "predict"
+
+
+@pytest.fixture
+def guarded(shipped, tmp_path):
+    """A client of a server with keys, and the headers of one."""
+    key, line = new_key("app", "predict")
+    (tmp_path / "keys").write_text(line)
+    app = create_app(models=shipped, keys=tmp_path / "keys")
+    return app, {"X-API-Key": key}
+
+
+def test_every_route_but_health_asks_for_a_key(guarded):
+    app, headers = guarded
+    client = app.test_client()
+    rules = {rule.rule: rule.methods for rule in app.url_map.iter_rules()}
+    for rule, methods in rules.items():
+        for method in methods - {"OPTIONS"}:
+            path = rule.replace("<name>", "digits")
+            bare = client.open(path, method=method)
+            assert (bare.status_code == 401) == (rule not in OPEN | INDEX), (rule, method)
+            assert client.open(path, method=method, headers=headers).status_code != 401
+    assert client.get("/no/such").status_code == 401  # not even which paths there are
+    assert client.get("/no/such", headers=headers).status_code == 404
+
+
+@pytest.mark.parametrize("query", ["", "?model=digits"])  # by the fast path, and by Flask
+def test_both_ways_to_an_answer_ask_for_it(query, guarded):
+    app, headers = guarded
+    client = app.test_client()
+    body = {"instances": [[0] * 64]}
+    refused = client.post(f"/predict{query}", json=body)
+    assert refused.status_code == 401
+    assert refused.headers["WWW-Authenticate"] == 'Bearer realm="forwardpass"'
+    assert refused.get_json()["code"] == "unauthorized"
+    assert client.post(f"/predict{query}", json=body, headers=headers).status_code == 200
+
+
+PREFLIGHT = {
+    "Origin": "https://elsewhere.example",
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "x-api-key, content-type",
+}
+
+
+@pytest.mark.parametrize("headers", [{}, PREFLIGHT, PREFLIGHT | {"X-API-Key": "unknown"}])
+def test_options_of_every_route_are_told_to_anyone_and_no_other_site_is_let_in(headers, guarded):
+    app, _ = guarded
+    client = app.test_client()
+    rules = {}
+    for rule in app.url_map.iter_rules():
+        rules.setdefault(rule.rule, set()).update(rule.methods)
+    for rule, methods in rules.items():
+        path = re.sub("<[^>]+>", "1", rule)
+        answer = client.open(path, method="OPTIONS", headers=headers)
+        assert (answer.status_code, answer.data) == (204, b""), rule
+        assert set(answer.headers["Allow"].split(", ")) == methods
+        assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
+        assert "Content-Type" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/no/such", "/predict/", "*"])
+def test_options_of_what_there_is_not_are_not_found_nor_say_what_there_is(path, guarded):
+    app, headers = guarded
+    client = app.test_client()
+    bare = client.open(path, method="OPTIONS", headers=PREFLIGHT)
+    assert bare.status_code == 404
+    assert "/predict," not in bare.text
+    assert "POST /predict, " in client.open(path, method="OPTIONS", headers=headers).text
+    assert "/predict," not in client.get("/docs/nothing").text
+
+
+HEALTH = sorted(OPEN - {"/docs", "/docs/<file>"})
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("path", HEALTH)
+def test_health_without_a_key_names_no_model_and_no_reason(path, damaged, only_digits, tmp_path):
+    key, line = new_key("app", "predict")
+    (tmp_path / "keys").write_text(line)
+    if damaged:
+        (only_digits / "digits" / "1" / "model.onnx").write_bytes(b"secret reason")
+    client = create_app(models=only_digits, keys=tmp_path / "keys").test_client()
+    status = 503 if damaged and path not in ("/healthz", "/v2/health/live") else 200
+    for headers in ({}, {"X-API-Key": "unknown"}):
+        answer = client.get(path, headers=headers)
+        assert answer.status_code == status
+        assert not {"digits", "model", "refused", "onnx"} & set(re.findall(r"\w+", answer.text))
+    with_key = client.get(path, headers={"X-API-Key": key})
+    assert with_key.status_code == status
+    if path == "/readyz":
+        assert client.get(path).get_json() == {"ready": not damaged}
+        told = with_key.get_json()
+        assert told["models"] == ({} if damaged else {"digits": 1})
+        assert bool(told["refused"]) == damaged
+
+
+def test_readiness_of_a_server_without_keys_names_models(client):
+    assert client.get("/readyz").get_json() == {
+        "ready": True,
+        "models": {"digits": 1},
+        "refused": {},
+        "held": {},
+    }

@@ -1,0 +1,59 @@
+"""The file of pinned and unloaded models, where it cannot be read or written."""
+
+import json
+
+import pytest
+
+from serving.errors import StateNotKeptError
+from serving.repository.overrides import MOST_GONE, State, StateFile
+
+
+def test_state_file_that_cannot_be_read_is_refused_and_not_taken_for_none(tmp_path):
+    (tmp_path / "state.json").mkdir()
+    file = StateFile(tmp_path / "state.json")
+    with pytest.raises(StateNotKeptError, match=r"a readable state\.json; got Is a directory"):
+        file.read()
+    with pytest.raises(StateNotKeptError, match=r"a readable state\.json; got Is a directory"):
+        file.write(State().unload("digits"))
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+
+
+@pytest.mark.parametrize(
+    ("state", "name"),
+    [(State().unload("digits"), "state.json"), (State().prefer("digits"), "state.live.json")],
+)
+def test_state_file_that_cannot_be_written_is_named(state, name, tmp_path):
+    file = StateFile(tmp_path / "absent" / "state.json")
+    with pytest.raises(StateNotKeptError, match=f"expected to write {name}.*--state FILE"):
+        file.write(state)
+
+
+def test_state_file_that_earlier_servers_read_holds_no_key_that_they_refuse(tmp_path):
+    file = StateFile(tmp_path / "state.json")
+    file.write(State().pin("digits", 1).unload("letters"))
+    before = file.fingerprint()
+    changed = file.read().prefer("digits").record({"digits": 1}, ["digits"])
+    file.write(changed)
+    assert file.read() == changed
+    assert json.loads(file.path.read_text()) == {
+        "schema_version": 1,
+        "pinned": {"digits": 1},
+        "unloaded": ["letters"],
+    }
+    assert file.fingerprint() != before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["state.json", "state.live.json"]
+
+
+def test_state_file_that_is_not_there_says_nothing(tmp_path):
+    assert StateFile(tmp_path / "state.json").read() == State()
+    (tmp_path / "file").touch()
+    assert StateFile(tmp_path / "file" / "state.json").read() == State()
+
+
+def test_live_versions_of_models_that_are_not_there_are_kept_up_to_a_number():
+    state = State().record({f"m{number}": 1 for number in range(MOST_GONE + 1)}, {"m0"})
+    state = state.record({"new": 2}, {"m0", "new"})
+    assert len(state.live) == MOST_GONE + 2
+    state = state.record({}, {"m0"})
+    assert len(state.live) == MOST_GONE + 1
+    assert {"m0", "new"} <= state.live.keys()

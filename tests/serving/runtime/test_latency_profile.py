@@ -1,0 +1,97 @@
+"""What times of runs come to."""
+
+import numpy as np
+import pytest
+
+from serving.repository import Repository
+from serving.runtime import GraphError
+from serving.runtime.latency_profile import HOLD, TIMES_A_SIZE, Pace
+
+# Seconds of a small, a middling and a heavy network by rows, as measured on a desk.
+SMALL = {
+    1: 12e-6,
+    2: 13e-6,
+    4: 15e-6,
+    8: 20e-6,
+    16: 30e-6,
+    32: 52e-6,
+    64: 95e-6,
+    128: 190e-6,
+    256: 380e-6,
+}
+HEAVY = {
+    1: 8.3e-4,
+    2: 9e-4,
+    4: 1e-3,
+    8: 1.1e-3,
+    16: 1.7e-3,
+    32: 2.8e-3,
+    64: 5e-3,
+    128: 1e-2 + 1e-6,
+    256: 2.4e-2,
+}
+
+
+def test_a_batch_grows_as_long_as_a_row_gets_cheaper():
+    pace = Pace.of(SMALL)
+    assert pace.batch_rows == 64
+    assert pace.row_seconds == pytest.approx(95e-6 / 64)
+
+
+def test_a_batch_never_holds_the_loop_for_longer_than_it_may():
+    pace = Pace.of(HEAVY)
+    assert pace.batch_rows == 64
+    assert pace.batch_rows * pace.row_seconds <= HOLD
+    assert pace.slice_rows * pace.row_seconds <= HOLD * 1.001
+    assert Pace.of({1: 0.05}).batch_rows == 1
+    assert Pace.of({1: 0.05}).slice_rows == 1
+
+
+def test_requests_run_alone_from_where_joining_two_saves_little():
+    assert Pace.of(SMALL).alone_rows == 32  # 190 against 2 · 95 is nothing; 95 against 2 · 52, 9 %
+    linear = {size: size * 1e-4 for size in SMALL}
+    assert Pace.of(linear).alone_rows == 1
+    free = dict.fromkeys(SMALL, 0.0001)
+    assert Pace.of(free).alone_rows == 256
+
+
+def test_noise_makes_no_batch_smaller():
+    for size in (1, 8, 16, 64):
+        noisy = SMALL | {size: SMALL[size] * 20}
+        assert Pace.of(noisy).batch_rows >= 64
+
+
+def test_it_is_measured_of_the_session_itself(shipped):
+    model = Repository(shipped).find(None)
+    runs = []
+
+    class Counted:
+        def run(self, inputs):
+            runs.append(len(inputs["features"]))
+            return model.session.run(inputs)
+
+    pace = Pace.measure(Counted(), {"features": np.ones((3, 64), np.float32)})
+    assert max(map(runs.count, runs)) <= TIMES_A_SIZE[1] + 1  # and one to warm up
+    assert list(pace.seconds) == sorted(pace.seconds)
+    assert 1 < pace.alone_rows <= pace.batch_rows <= pace.slice_rows
+    assert model.pace.seconds
+
+
+def test_measure_runs_of_up_to_256_rows_are_timed():
+    class Instant:
+        def __init__(self):
+            self.runs = []
+
+        def run(self, inputs):
+            self.runs.append(len(inputs["features"]))
+
+    session = Instant()
+    pace = Pace.measure(session, {"features": np.ones((3, 64), np.float32)})
+    assert sorted(set(session.runs)) == [1, 2, 4, 8, 16, 32, 64, 128, 256] == list(pace.seconds)
+    assert set(map(session.runs.count, pace.seconds)) <= {*range(4, 22)}  # with one to warm up
+
+
+def test_inputs_of_another_model_are_refused(shipped):
+    model = Repository(shipped).find(None)
+    with pytest.raises(GraphError):
+        Pace.measure(model.session, {"features": np.ones((3, 65), np.float32)})

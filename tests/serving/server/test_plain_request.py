@@ -1,0 +1,129 @@
+"""Which heads of requests are plain, and what an application is told of those."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from serving.server.request_head import UNUSUAL, base_environ, environ_of
+
+CONFIG = SimpleNamespace(
+    errorlog="-", workers=1, is_ssl=False, forwarded_allow_ips=["127.0.0.1"], forwarder_headers=[]
+)
+HOST, LENGTH = (b"Host", b"example.org:8000"), (b"Content-Length", b"12")
+CLIENT, SERVER = ("192.0.2.7", 50123), ("192.0.2.1", 8000)
+# Headers by which gunicorn or a server before it changes how a request is read, or who sent it.
+NOT_PLAIN = [
+    "Transfer-Encoding",
+    "Expect",
+    "Upgrade",
+    "HTTP2-Settings",
+    "TE",
+    "Trailer",
+    "Script-Name",
+    "Path-Info",
+    "Remote-User",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Protocol",
+    "X-Forwarded-SSL",
+]
+
+
+def read(*headers, method=b"POST", target=b"/predict", minor_version=1, server=SERVER):
+    lines = [
+        b"%s %s HTTP/1.%d" % (method, target, minor_version),
+        *(b"%s: %s" % header for header in [HOST, *headers]),
+        b"",
+        b"",
+    ]
+    data = b"\r\n".join(lines)
+    head = {
+        "method": method,
+        "path": target,
+        "minor_version": minor_version,
+        "headers": [HOST, *headers],
+        "consumed": len(data),
+    }
+    return environ_of(head, data, base_environ(CONFIG, None, CLIENT, server))
+
+
+def test_environ_of_a_plain_request_says_all_of_it():
+    target = b"/v2/models/digits/infer?a=b&c=d"
+    headers = [LENGTH, (b"content-type", b"application/json"), (b"X-Request-Id", b"\xe9")]
+    environ = read(*headers, target=target)
+    expected = {
+        "REQUEST_METHOD": "POST",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/v2/models/digits/infer",
+        "QUERY_STRING": "a=b&c=d",
+        "RAW_URI": target.decode(),
+        "CONTENT_LENGTH": "12",
+        "CONTENT_TYPE": "application/json",
+        "HTTP_HOST": "example.org:8000",
+        "HTTP_X_REQUEST_ID": "é",
+        "REMOTE_ADDR": "192.0.2.7",
+        "REMOTE_PORT": "50123",
+        "SERVER_NAME": "192.0.2.1",
+        "SERVER_PORT": "8000",
+        "wsgi.url_scheme": "http",
+    }
+    assert {name: environ[name] for name in expected} == expected
+
+
+def test_environ_of_a_request_by_a_unix_socket_has_its_name_and_no_port():
+    environ = read(LENGTH, server="/run/socket")
+    assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("/run/socket", "")
+
+
+@pytest.mark.parametrize("write", [str, str.lower, str.upper])
+@pytest.mark.parametrize("name", NOT_PLAIN)
+def test_environ_of_a_request_with_an_unusual_header_is_left_to_gunicorn(name, write):
+    assert read(LENGTH, (write(name).encode(), b"x")) is None
+    assert read(LENGTH, (write(f"{name}s").encode(), b"x")) is not None
+
+
+def test_unusual_headers_are_these():
+    assert {name.lower().encode() for name in NOT_PLAIN} == UNUSUAL
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"method": b"GET"},
+        {"method": b"post"},
+        {"minor_version": 0},
+        {"target": b"/predict?model=%64igits"},
+        {"target": b"/%70redict"},
+        {"target": b"/predict#a"},
+        {"target": b"http://example.org/predict"},
+        {"target": b"*"},
+    ],
+)
+def test_environ_of_another_request_line_is_left_to_gunicorn(request_):
+    assert read(LENGTH, **request_) is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"Content-Length", b"")],
+        [(b"Content-Length", b"+5")],
+        [(b"Content-Length", "٣".encode())],
+        [(b"Content-Length", b"1" * 19)],
+        [LENGTH, LENGTH],
+        [LENGTH, (b"X_A", b"1")],
+        [LENGTH, (b"", b"1")],
+        [LENGTH, (b"Host", b"y")],
+        [LENGTH, (b"Connection", b"close")],
+        [LENGTH, (b"Connection", b"keep-alive, TE")],
+    ],
+)
+def test_environ_of_headers_of_another_meaning_is_left_to_gunicorn(headers):
+    assert read(*headers) is None
+
+
+@pytest.mark.parametrize("value", [b"keep-alive", b"Keep-Alive"])
+def test_environ_of_a_request_that_keeps_its_connection_is_plain(value):
+    assert read(LENGTH, (b"Connection", value)) is not None
+    assert read((b"Content-Length", b"1" * 18)) is not None

@@ -1,0 +1,126 @@
+"""Cores that a process may use: affinity, and quotas of control groups of either version."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from serving.settings.cores import usable_cores
+
+UNLIMITED_V1 = {"cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "100000"}
+
+
+def quota_v1(microseconds):
+    return UNLIMITED_V1 | {"cpu.cfs_quota_us": str(microseconds)}
+
+
+def quota_v2(text):
+    return {"cpu.max": text}
+
+
+@pytest.fixture
+def cores(tmp_path, monkeypatch):
+    """What a process of 4 cores may use, whose control groups lie in a folder.
+
+    Args:
+        own: Lines of `/proc/self/cgroup`.
+        mounts: Type, controllers, mounted root of each mount, by name of the folder where it is.
+        groups: Files of each control group, by its path from the folder of all mounts.
+    """
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
+
+    def find(own, mounts, groups):
+        for path, files in groups.items():
+            (tmp_path / "fs" / path).mkdir(parents=True, exist_ok=True)
+            for name, content in files.items():
+                (tmp_path / "fs" / path / name).write_text(content + "\n")
+        lines = [
+            f"31 23 0:28 {root} {tmp_path}/fs/{name} rw,relatime shared:9 - {kind} x rw,{words}\n"
+            for name, (kind, words, root) in mounts.items()
+        ]
+        proc = tmp_path / "proc"
+        proc.mkdir()
+        (proc / "cgroup").write_text("".join(f"{line}\n" for line in own))
+        (proc / "mountinfo").write_text("22 1 8:1 / / rw - ext4 /dev/sda rw\n" + "".join(lines))
+        return usable_cores(proc)
+
+    return find
+
+
+V2 = {"": ("cgroup2", "nsdelegate", "/")}
+V1 = {"cpu,cpuacct": ("cgroup", "cpu,cpuacct", "/"), "memory": ("cgroup", "memory", "/")}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("max 100000", 4),
+        ("200000 100000", 2),
+        ("150000 100000", 1),
+        ("50000 100000", 1),
+        ("100000 50000", 2),
+        ("900000 100000", 4),
+        ("?", 4),
+        ("", 4),
+        ("1 0", 4),
+        ("x y", 4),
+    ],
+)
+def test_usable_cores_quota_of_version_2(text, expected, cores):
+    assert cores(["0::/"], V2, {"": quota_v2(text)}) == expected
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "expected"), [(-1, 4), (200_000, 2), (150_000, 1), (1_000, 1), (0, 4)]
+)
+def test_usable_cores_quota_of_version_1(microseconds, expected, cores):
+    own = ["4:cpu,cpuacct:/", "3:memory:/"]
+    assert cores(own, V1, {"cpu,cpuacct": quota_v1(microseconds)}) == expected
+
+
+@pytest.mark.parametrize("limited", ["", "a.slice", "a.slice/b.service"])
+def test_usable_cores_least_quota_of_own_group_and_those_around_it(limited, cores):
+    groups = dict.fromkeys(["", "a.slice", "a.slice/b.service"], quota_v2("max 100000"))
+    groups |= {limited: quota_v2("200000 100000"), "other": quota_v2("100000 100000")}
+    assert cores(["0::/a.slice/b.service"], V2, groups) == 2
+
+
+@pytest.mark.parametrize("limited", ["cpu,cpuacct", "cpu,cpuacct/a", "cpu,cpuacct/a/b"])
+def test_usable_cores_version_1_group_below_the_mount(limited, cores):
+    groups = dict.fromkeys(["cpu,cpuacct", "cpu,cpuacct/a", "cpu,cpuacct/a/b"], UNLIMITED_V1)
+    groups |= {limited: quota_v1(300_000), "memory/a/b": quota_v1(100_000)}
+    assert cores(["4:cpu,cpuacct:/a/b", "3:memory:/a/b"], V1, groups) == 3
+
+
+def test_usable_cores_version_1_container_whose_own_group_is_mounted(cores):
+    mounts = {"cpu": ("cgroup", "cpu", "/docker/1234")}
+    assert cores(["4:cpu:/docker/1234"], mounts, {"cpu": quota_v1(200_000)}) == 2
+
+
+@pytest.mark.parametrize("own", ["/docker/1234", "/../sibling", "/gone"])
+def test_usable_cores_path_that_is_not_below_the_mount_takes_the_mount(own, cores):
+    groups = {"": quota_v2("200000 100000"), "sibling": quota_v2("100000 100000")}
+    assert cores([f"0::{own}"], V2, groups) == 2
+
+
+def test_usable_cores_both_versions_mounted(cores):
+    mounts = {"unified": ("cgroup2", "nsdelegate", "/"), "cpu": ("cgroup", "cpu", "/")}
+    groups = {"cpu/a": quota_v1(300_000), "unified/b": {"cgroup.procs": ""}}
+    assert cores(["4:cpu:/a", "1:name=systemd:/b", "0::/b"], mounts, groups) == 3
+
+
+def test_usable_cores_without_control_groups_is_the_affinity(cores, tmp_path):
+    assert cores(["0::/"], {}, {}) == 4
+    assert usable_cores(tmp_path / "absent") == 4
+
+
+@pytest.mark.usefixtures("processes")
+def test_usable_cores_no_more_than_this_process_may_use():
+    assert 1 <= usable_cores() <= os.cpu_count()
+    pinned = (
+        "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); "
+        "from serving.settings.options import usable_cores; print(usable_cores())"
+    )
+    done = subprocess.run([sys.executable, "-c", pinned], capture_output=True, check=True)
+    assert done.stdout == b"1\n"

@@ -1,0 +1,165 @@
+"""Which variables are settings: not blank ones, nor those that Kubernetes makes."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from serving.settings.cloud_platforms import Vertex
+from serving.settings.environment import drop_blank, is_service_link, service_links
+from serving.settings.options import Settings
+from tests.processes import wait_until
+
+ROOT = Path(__file__).parents[3]
+
+# As Kubernetes makes them for a service `forwardpass` with a named port, and for others whose names
+# begin with one of our prefixes.
+LINKS = {
+    "FORWARDPASS_SERVICE_HOST": "10.0.0.1",
+    "FORWARDPASS_SERVICE_PORT": "8000",
+    "FORWARDPASS_SERVICE_PORT_HTTP": "8000",
+    "FORWARDPASS_PORT": "tcp://10.0.0.1:8000",
+    "FORWARDPASS_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+    "FORWARDPASS_PORT_8000_TCP_PROTO": "tcp",
+    "FORWARDPASS_PORT_8000_TCP_PORT": "8000",
+    "FORWARDPASS_PORT_8000_TCP_ADDR": "10.0.0.1",
+    "FORWARDPASS_CANARY_SERVICE_HOST": "10.0.0.2",
+    "FORWARDPASS_CANARY_PORT": "udp://[fd00::2]:8000",
+    "AIP_HTTP_PORT": "tcp://10.0.0.3:80",
+}
+
+
+@pytest.mark.parametrize("name", sorted(LINKS))
+def test_service_link_is_recognised(name):
+    assert is_service_link(name, LINKS[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FORWARDPASS_PORT", "8000"),
+        ("FORWARDPASS_PORT", "tcp"),
+        ("AIP_HTTP_PORT", "8080"),
+        ("FORWARDPASS_HOST", "10.0.0.1"),
+        ("FORWARDPASS_REPORT", "tcp://10.0.0.1:1"),
+        ("OTHER_SERVICE_HOST", "10.0.0.1"),
+        ("FORWARDPASS_MODELS", "tcp://a"),
+    ],
+)
+def test_setting_is_no_service_link(name, value):
+    assert not is_service_link(name, value)
+    assert service_links({name: value}) == []
+
+
+def test_settings_service_links_are_ignored(monkeypatch):
+    default = Settings(), Vertex()
+    for name, value in LINKS.items():
+        monkeypatch.setenv(name, value)
+    assert (Settings(), Vertex()) == default
+    assert Settings(port=9).port == 9
+
+
+def test_drop_blank_leaves_what_says_something(monkeypatch):
+    names = ["FORWARDPASS_HOST", "AIP_HTTP_PORT", "MALLOC_ARENA_MAX", "LISTEN_FDS", "OTHER"]
+    monkeypatch.setattr(os, "environ", dict.fromkeys(names, " ") | {"FORWARDPASS_PORT": "1"})
+    drop_blank()
+    assert os.environ == {"OTHER": " ", "FORWARDPASS_PORT": "1"}
+
+
+@pytest.fixture
+def run(processes):
+    """Start `serving run` on the embedded default, in an environment of these variables more."""
+
+    def start(variables, *arguments):
+        command = [sys.executable, "-m", "serving", "run", "--workers", "1", *arguments]
+        environment = {k: v for k, v in os.environ.items() if k != "CI"} | variables
+        return processes.start(
+            command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    return start
+
+
+def lines_until(process, phrase):
+    """The lines that a process writes up to one with a phrase, as JSON."""
+    found = []
+    for line in process.stdout:
+        found.append(json.loads(line))
+        if phrase in line:
+            return found
+    raise AssertionError(f"ended before {phrase!r}: {found}")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+BLANK = dict.fromkeys(
+    [
+        "FORWARDPASS_HOST",
+        "FORWARDPASS_STATE",
+        "FORWARDPASS_KEYS",
+        "FORWARDPASS_TIMEOUT",
+        "FORWARDPASS_TLS_CERT",
+        "FORWARDPASS_UNKNOWN",
+        "AIP_HTTP_PORT",
+        "AIP_STORAGE_URI",
+        "PORT",
+        "WEB_CONCURRENCY",
+        "GUNICORN_CMD_ARGS",
+        "GUNICORN_PID",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "NOTIFY_SOCKET",
+        "MALLOC_ARENA_MAX",
+        "ORT_DISABLE_TELEMETRY",
+        "SCRIPT_NAME",
+        "FORWARDED_ALLOW_IPS",
+        "GEVENT_LOOP",
+    ],
+    "",
+)
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_server_of_blank_variables_is_that_of_none(blank, run):
+    variables = dict.fromkeys(BLANK, blank) | {"HOST": "0.0.0.0"}  # noqa: S104
+    if blank:
+        variables["WEB_CONCURRENCY"] = "auto"
+    server = run(variables, "--models", "models", "--port", "0")
+    lines = lines_until(server, "worker ready")
+    (listening,) = (line["event"] for line in lines if "Listening at" in line["event"])
+    assert "http://127.0.0.1:" in listening
+    (url,) = re.findall(r"http://[\d.:]+", listening)
+    assert requests.get(f"{url}/readyz", timeout=120).status_code == 200
+    assert {line["level"] for line in lines} == {"info"}
+    worker = lines[-1]["process"]
+    made = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
+    assert b"MALLOC_ARENA_MAX=1" in made
+    assert is_alive(worker)
+
+
+def is_alive(pid):
+    os.kill(pid, 0)
+    return True
+
+
+def test_server_with_service_links_listens_where_it_would_and_warns_once(run):
+    port = str(free_port())
+    server = run(LINKS | {"FORWARDPASS_MODELS": "models"}, "--port", port)
+    lines = lines_until(server, "worker ready")
+    (warning,) = (line["event"] for line in lines if line["level"] == "warning")
+    assert "enableServiceLinks: false" in warning
+    assert [name for name in LINKS if name not in warning] == []
+    assert requests.get(f"http://127.0.0.1:{port}/readyz", timeout=120).status_code == 200
+    server.send_signal(signal.SIGTERM)
+    wait_until(lambda: server.poll() is not None)

@@ -1,0 +1,62 @@
+"""Which metrics are counted, by which labels and in which buckets; what operators build on."""
+
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from serving.http.handlers.exposition import Metrics
+from serving.repository import Repository
+from serving.telemetry.metric_definitions import FAMILIES, ROWS, SECONDS
+from serving.telemetry.shared_counters import Table
+
+DOCUMENT = Path("docs/serving.md")
+MODEL = ("protocol", "model", "version", "variant")
+LABELS = {
+    "forwardpass_requests": (*MODEL, "code"),
+    "forwardpass_rows": MODEL,
+    "forwardpass_request_seconds": ("protocol", "model"),
+    "forwardpass_stage_seconds": ("stage", "protocol", "model"),
+    "forwardpass_batch_rows": ("model",),
+    "forwardpass_reloads": ("model", "outcome"),
+    "forwardpass_connections_evicted": ("reason",),
+    "forwardpass_accept_errors": ("error",),
+    "forwardpass_tls_handshake_failures": ("cause",),
+}
+MICROSECONDS = [25, 50, 100, 250, 500]
+MILLISECONDS = [1, 2.5, 5, 10, 25, 50, 100, 250, 500]
+WHOLE_SECONDS = [1, 2.5, 5, 10]
+TIMES = [*(t / 1e6 for t in MICROSECONDS), *(t / 1e3 for t in MILLISECONDS), *WHOLE_SECONDS]
+BUCKETS = {
+    "forwardpass_request_seconds": TIMES,
+    "forwardpass_stage_seconds": TIMES,
+    "forwardpass_batch_rows": [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096],
+}
+
+
+def test_families_are_these():
+    assert {family.name: family.labels for family in FAMILIES} == LABELS
+    assert list(SECONDS) == pytest.approx(BUCKETS["forwardpass_stage_seconds"])
+    assert list(ROWS) == BUCKETS["forwardpass_batch_rows"]
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_family_is_shown_by_its_labels_and_documented(name, tmp_path):
+    table = Table()
+    (family,) = [family for family in FAMILIES if family.name == name]
+    values = tuple(f"a {label}" for label in LABELS[name])
+    table.own.numbers[table.own.series(family, values)] = 3.0
+    text = Metrics(Repository(tmp_path), table).text().decode()
+    (found,) = [f for f in text_string_to_metric_families(text) if f.name == name]
+    assert found.documentation.endswith(".")
+    expected = dict(zip(LABELS[name], values, strict=True))
+    if name in BUCKETS:
+        buckets = [sample for sample in found.samples if sample.name == f"{name}_bucket"]
+        bounds = [float(sample.labels.pop("le")) for sample in buckets]
+        assert bounds == pytest.approx([*BUCKETS[name], float("inf")])
+        assert all((sample.labels, sample.value) == (expected, 3.0) for sample in buckets)
+        assert f"`{name}`" in DOCUMENT.read_text()
+    else:
+        counted = [sample[:3] for sample in found.samples if sample.value]
+        assert counted == [(f"{name}_total", expected, 3.0)]
+        assert f"`{name}_total`" in DOCUMENT.read_text()

@@ -1,0 +1,199 @@
+"""Which requests are logged, and what of them."""
+
+import json
+import logging
+from itertools import count
+
+import pytest
+
+from serving import create_app
+from serving.call_context import Call
+from serving.http.key_file import new_key
+from serving.telemetry import line_limit, request_log
+from serving.telemetry.line_limit import FIRST
+from serving.telemetry.logs import JsonFormatter
+from serving.telemetry.request_log import RequestLog
+
+SECRET = 12345.678
+BODY = {"instances": [[SECRET] * 64] * 3}
+
+
+@pytest.fixture
+def lines(caplog):
+    """What has been logged of requests, as JSON."""
+    caplog.set_level(logging.INFO, logger="serving.telemetry.request_log")
+
+    def found():
+        made = [JsonFormatter().format(r) for r in caplog.records if r.name == request_log.__name__]
+        assert all(len(line.splitlines()) == 1 for line in made)
+        caplog.clear()
+        return [json.loads(line) for line in made]
+
+    return found
+
+
+@pytest.fixture
+def client(shipped):
+    """Of a server that logs everything."""
+    return create_app(models=shipped, log_sample=1).test_client()
+
+
+def test_a_request_is_told_whole(client, lines):
+    client.post("/predict", json=BODY, headers={"X-Request-Id": "mine"})
+    (line,) = lines()
+    times = line.pop("microseconds")
+    assert set(times) == {"decode", "queue", "run", "encode", "whole"}
+    assert all(isinstance(time, int) and time >= 0 for time in times.values())
+    assert sum(times.values()) <= 2 * times["whole"] + 4
+    for name in ("time", "process"):
+        line.pop(name)
+    assert line == {
+        "level": "info",
+        "event": "request",
+        "request_id": "mine",
+        "method": "POST",
+        "route": "/predict",
+        "protocol": "rows",
+        "model": "digits",
+        "version": "1",
+        "variant": "fp32",
+        "rows": 3,
+        "status": 200,
+    }
+
+
+def test_the_key_of_a_request_is_told_by_its_name(shipped, tmp_path, lines):
+    made = {name: new_key(name, scope) for name, scope in (("app", "predict"), ("ops", "admin"))}
+    (tmp_path / "keys").write_text("".join(f"{line}\n" for _, line in made.values()))
+    client = create_app(models=shipped, keys=tmp_path / "keys", log_sample=1).test_client()
+    unload = "/v2/repository/models/digits/unload"
+    digits = {"instances": [[0] * 64]}
+    for key, path, body, status, name in (
+        ("app", unload, {}, 403, "app"),
+        ("app", "/predict", {"instances": 1}, 400, "app"),  # by the fast path, and by Flask
+        ("app", "/predict?model=roses", digits, 404, "app"),
+        ("app", "/no/such", {}, 404, "app"),
+        ("app", "/healthz", {}, 405, "app"),
+        ("ops", "/v2/repository/models/roses/load", {}, 404, "ops"),
+        ("app", "/predict", digits, 200, "app"),
+        (None, "/predict", digits, 401, None),
+        ("x" * 43, "/predict", digits, 401, None),
+    ):
+        secret = made[key][0] if key in made else key
+        headers = {} if key is None else {"X-API-Key": secret}
+        assert client.post(path, json=body, headers=headers).status_code in (status, 422), path
+        (line,) = lines()
+        assert (line["status"] in (status, 422), line.get("key_name")) == (True, name), path
+        for secret, _ in made.values():
+            assert secret[:8] not in json.dumps(line)
+
+
+def test_the_route_is_told_and_not_the_path(client, lines):
+    client.get("/models/digits")
+    (line,) = lines()
+    assert (line["route"], line["status"]) == ("/models/<name>", 200)
+    assert "path" not in line
+    client.get("/models/roses")
+    (line,) = lines()
+    assert (line["route"], line["path"], line["level"]) == (
+        "/models/<name>",
+        "/models/roses",
+        "warning",
+    )
+
+
+def test_no_value_of_a_feature_is_ever_told(client, lines, caplog):
+    bodies = [
+        json.dumps(BODY),
+        f"[{SECRET}",
+        f"{SECRET}",
+        json.dumps({f"{SECRET}": 1}),
+        json.dumps({"instances": [[str(SECRET)] * 64]}),
+        json.dumps({"instances": [[SECRET]]}),
+        json.dumps({"instances": [{"pixel_0_0": f"{SECRET}"}]}),
+        json.dumps({"instances": [[SECRET * 1e38] * 64]}),
+    ]
+    caplog.set_level(logging.DEBUG)
+    for body in bodies:
+        for path in ("/predict", "/predict?model=digits"):
+            client.post(path, data=body, content_type="application/json")
+    assert str(SECRET) not in "".join(map(JsonFormatter().format, caplog.records))
+    assert len(lines()) == 2 * len(bodies)
+
+
+@pytest.mark.parametrize(
+    "text", ["/a\nb", '/"},{"status":200', "/\x1b[31m", "/\xff\xfe", "/%0a%1b", "/" + "x" * 4000]
+)
+def test_nothing_that_a_client_sends_breaks_out_of_its_line(text, client, lines):
+    environ = {
+        "PATH_INFO": text,
+        "HTTP_X_REQUEST_ID": text,
+        "REQUEST_METHOD": "BREW" + text[1:20],
+        "QUERY_STRING": text,
+        "HTTP_USER_AGENT": text,
+    }
+    client.get("/", environ_overrides=environ)
+    client.post("/predict", query_string={"model": text}, json=BODY)
+    first, second = lines()
+    assert first["status"] in (404, 405)
+    assert first["path"].startswith(text[:1])
+    assert len(first["path"]) <= 256
+    assert (second["status"], second["model"]) == (404, None)
+
+
+def test_a_share_of_what_went_well_and_all_that_did_not(lines):
+    for share, least, most in ((0, 0, 0), (0.1, 50, 160), (1, 1000, 1000)):
+        log = RequestLog(share)
+        for _ in range(1000):
+            log.add(Call(), 200, {})
+        assert least <= len(lines()) <= most
+        log.add(Call(), 404, {})
+        log.add(Call(), 500, {})
+        assert [line["level"] for line in lines()] == ["warning", "error"]
+
+
+@pytest.mark.parametrize(
+    ("status", "level"),
+    [
+        (400, "warning"),
+        (401, "warning"),
+        (429, "warning"),
+        (499, "warning"),
+        (500, "error"),
+        (503, "warning"),
+        (504, "error"),
+    ],
+)
+def test_a_flood_is_summed_up(status, level, lines, timers):
+    log = RequestLog(1)
+    for _ in range(500):
+        log.add(Call(), status, {})
+    timers[0].join()
+    # Another test's flood, of another status, may end now as well.
+    *first, rest = (line for line in lines() if line["status"] == status)
+    assert [(line["event"], line["status"]) for line in first] == [("request", status)] * FIRST
+    assert (rest["event"], rest["status"]) == ("requests not logged", status)
+    assert (rest["count"], rest["level"]) == (500 - FIRST, level)
+    log.add(Call(), status, {})  # alone, which nothing follows
+    assert [line["event"] for line in lines() if line["status"] == status] == ["request"]
+    assert len(timers) == 1
+
+
+def test_each_status_has_its_own_flood(lines, timers):
+    log = RequestLog(1)
+    for _ in range(FIRST + 5):
+        log.add(Call(), 400, {})
+    log.add(Call(), 404, {})
+    for timer in timers:
+        timer.join()
+    told = lines()
+    assert [line["status"] for line in told if line["event"] == "request"] == [400] * FIRST + [404]
+    assert [(line["status"], line["count"]) for line in told if "count" in line] == [(400, 5)]
+
+
+def test_what_fails_at_an_ordinary_rate_is_all_logged(lines, timers, monkeypatch):
+    log, clock = RequestLog(1), count(0, line_limit.PERIOD / (FIRST - 1))
+    monkeypatch.setattr(line_limit, "monotonic", lambda: next(clock))
+    for _ in range(10 * FIRST):
+        log.add(Call(), 500, {})
+    assert (len(lines()), timers) == (10 * FIRST, [])
