@@ -24,7 +24,7 @@ def processes_of(group):
 
 
 @pytest.fixture
-def started(monkeypatch, capfd):
+def started(processes, monkeypatch, capfd):
     """A server of proofs and its process group.
 
     It is no child of this process, and other test runs have servers of the same name: so it says
