@@ -34,7 +34,7 @@ from tables import commands
 from train import HERE, commit, machine
 
 from serving.bundle import Arrays, Bundle
-from serving.runtime import TIMED_ROWS, Session, run_in_slices
+from serving.runtime import TIMED_BATCH_SIZES, GraphSession, run_in_slices
 from trainer.choices import Config
 from trainer.cli.options import configure
 from trainer.compress.goal import Goal
@@ -47,7 +47,7 @@ from trainer.recipe import fit
 
 ROUNDS, RUNS = 40, 20  # turns, and runs in each
 COMPARED = 10_000  # rows
-RACED = max(TIMED_ROWS)
+RACED = max(TIMED_BATCH_SIZES)
 AT_ONCE, SLOWEST = 2, "wide"  # networks in the making, and the one to begin with
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 OUTLIERS = 1000.0  # times as large
@@ -73,9 +73,9 @@ def rows_of(config: Config, count: int) -> Records:
 
 def race(graphs: dict[str, bytes], inputs: Arrays) -> dict[str, dict[str, dict[str, float]]]:
     """Of each graph and batch size: µs, and how many times as fast as the dense one."""
-    sessions = {name: Session(content) for name, content in graphs.items()}
+    sessions = {name: GraphSession(content) for name, content in graphs.items()}
     found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in graphs}
-    for size in TIMED_ROWS:
+    for size in TIMED_BATCH_SIZES:
         rows = {name: array[:size] for name, array in inputs.items()}
         rounds: dict[str, list[float]] = {name: [] for name in graphs}
         for _ in range(ROUNDS):
@@ -99,7 +99,7 @@ def parity(done: Compressed, name: str, records: Records) -> dict[str, float]:
     bundle = done.bundle
     if bundle is None:
         raise click.ClickException("expected a compressed bundle; got none")
-    session = Session(bundle.graph(name))
+    session = GraphSession(bundle.graph(name))
     inputs = records.inputs()
     got, expected = run_in_slices(session, inputs, 256), done.references[name].answers(records)
     output = "value" if "value" in expected else "probabilities"
@@ -117,7 +117,7 @@ def parity(done: Compressed, name: str, records: Records) -> dict[str, float]:
     return found | {"by_batch": by_batch(session, inputs, output)}
 
 
-def by_batch(session: Session, inputs: Arrays, output: str) -> dict[str, float]:
+def by_batch(session: GraphSession, inputs: Arrays, output: str) -> dict[str, float]:
     """How far answers move with the batch: each row alone, in 7s, in 256s, beside outliers."""
     alone = run_in_slices(session, inputs, 1)
     found = {"7": run_in_slices(session, inputs, 7), "256": run_in_slices(session, inputs, 256)}

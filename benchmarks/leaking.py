@@ -17,13 +17,13 @@ def create_app() -> Any:
     """The server's application, whose catalogue lets no model go."""
     # In the worker, after fork.
     from serving.http.app import create_app as honest  # noqa: PLC0415
-    from serving.repository.loaded_models import Catalogue  # noqa: PLC0415
+    from serving.repository.loaded_models import LoadedModels  # noqa: PLC0415
 
-    swap = Catalogue.swap
+    swap = LoadedModels.swap
 
-    def keep(self: Catalogue, name: str, models: Any) -> None:
+    def keep(self: LoadedModels, name: str, models: Any) -> None:
         kept.extend(models)
         swap(self, name, models)
 
-    Catalogue.swap = keep  # type: ignore[method-assign]
+    LoadedModels.swap = keep  # type: ignore[method-assign]
     return honest()

@@ -12,11 +12,11 @@ from serving.errors import (
     ServingError,
 )
 
-ENVIRON = "forwardpass.call"  # where a WSGI environ keeps its call
-LONGEST = 86_400.0  # seconds that a request may ask for
+CONTEXT_KEY = "forwardpass.call"  # where a WSGI environ keeps its call
+MAX_TIMEOUT_SECONDS = 86_400.0  # seconds that a request may ask for
 
 
-class Call:
+class CallContext:
     """One request.
 
     Attributes:
@@ -38,7 +38,6 @@ class Call:
 
     __slots__ = (
         "batch_rows",
-        "began",
         "client",
         "code",
         "deadline",
@@ -47,46 +46,47 @@ class Call:
         "key_name",
         "model",
         "protocol",
-        "ran",
         "request_id",
         "rows",
+        "run_ended_at",
         "started",
+        "started_at",
     )
 
     def __init__(self, deadline: float | None = None, client: int | None = None) -> None:
-        self.began = perf_counter()
+        self.started_at = perf_counter()
         self.deadline, self.client = deadline, client
         self.request_id = self.protocol = self.code = self.key_name = ""
         self.model: tuple[str, str, str] = ("", "", "")
         self.rows = self.batch_rows = 0
-        self.decoded = self.started = self.ran = self.encoded = 0.0
+        self.decoded = self.started = self.run_ended_at = self.encoded = 0.0
 
     def microseconds(self) -> dict[str, int]:
         """What each stage took that it came through, and the whole until now."""
-        times = {"whole": perf_counter() - self.began}
+        times = {"whole": perf_counter() - self.started_at}
         if self.decoded:
-            times["decode"] = self.decoded - self.began
-            if self.ran:
+            times["decode"] = self.decoded - self.started_at
+            if self.run_ended_at:
                 times["queue"] = self.started - self.decoded
-                times["run"] = self.ran - self.started
+                times["run"] = self.run_ended_at - self.started
                 if self.encoded:
-                    times["encode"] = self.encoded - self.ran
+                    times["encode"] = self.encoded - self.run_ended_at
         return {stage: round(seconds * 1e6) for stage, seconds in times.items()}
 
 
-def begin(environ: dict[str, Any]) -> Call:
+def create_context(environ: dict[str, Any]) -> CallContext:
     """A new call, for the request of this environ."""
     client = environ.get("gunicorn.socket")
-    call = environ[ENVIRON] = Call(client=None if client is None else client.fileno())
+    call = environ[CONTEXT_KEY] = CallContext(client=None if client is None else client.fileno())
     return call
 
 
-def call_in(environ: dict[str, Any]) -> Call:
+def get_context(environ: dict[str, Any]) -> CallContext:
     """The call of a request, made if no one has yet."""
-    return environ.get(ENVIRON) or begin(environ)
+    return environ.get(CONTEXT_KEY) or create_context(environ)
 
 
-def call_of(environ: dict[str, Any], timeout: float | None = None) -> Call:
+def set_deadline(environ: dict[str, Any], timeout: float | None = None) -> CallContext:
     """The call of a request, told how long it has.
 
     Args:
@@ -96,25 +96,25 @@ def call_of(environ: dict[str, Any], timeout: float | None = None) -> Call:
     Raises:
         InvalidTimeoutError: it says something that is not understood.
     """
-    call = call_in(environ)
+    call = get_context(environ)
     asked = environ.get("HTTP_X_REQUEST_TIMEOUT")
     if asked is not None:
-        timeout = _seconds(asked)
+        timeout = _parse_timeout(asked)
     if timeout is not None:
-        call.deadline = call.began + timeout
+        call.deadline = call.started_at + timeout
     return call
 
 
-def too_late(call: Call) -> DeadlineError:
+def make_deadline_error(call: CallContext) -> DeadlineError:
     """What is said when a call's time is over."""
-    waited = perf_counter() - call.began
+    waited = perf_counter() - call.started_at
     return DeadlineError(
-        f"expected to answer within {(call.deadline or 0) - call.began:.3g} s; it took "
+        f"expected to answer within {(call.deadline or 0) - call.started_at:.3g} s; it took "
         f"{waited:.3g} s; ask again later, or allow more with X-Request-Timeout"
     )
 
 
-def time_is_up(seconds: float, *, is_complete: bool) -> ServingError:
+def make_timeout_error(seconds: float, *, is_complete: bool) -> ServingError:
     """Return the error for a request that has taken longer than `--request-seconds`.
 
     Args:
@@ -132,14 +132,14 @@ def time_is_up(seconds: float, *, is_complete: bool) -> ServingError:
     )
 
 
-def _seconds(text: str) -> float:
+def _parse_timeout(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds <= LONGEST:  # NaN is not, either
+    if not 0 < seconds <= MAX_TIMEOUT_SECONDS:  # NaN is not, either
         raise InvalidTimeoutError(
-            f"expected X-Request-Timeout in seconds, above 0 and up to {LONGEST:g}; "
+            f"expected X-Request-Timeout in seconds, above 0 and up to {MAX_TIMEOUT_SECONDS:g}; "
             f"got {text[:32]!r}"
         )
     return seconds

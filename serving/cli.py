@@ -17,24 +17,24 @@ import click
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from serving.bundle import PromotionError, exit_on_full_disk, promote, refusal
-from serving.bundle import versions as versions_of
-from serving.http.key_file import SCOPES, KeysError, Scope, new_key, require_keys
-from serving.repository.folder_scan import require_models
-from serving.settings.cloud_platforms import SAGEMAKER, Vertex
+from serving.bundle import PromotionError, describe_invalid_value, exit_on_full_disk, promote
+from serving.bundle import list_versions as versions_of
+from serving.http.key_file import SCOPES, KeyFileError, Scope, generate_key, require_keys
+from serving.repository.folder_scan import require_models_folder
+from serving.settings.cloud_platforms import SAGEMAKER_SETTINGS, VertexSettings
 from serving.settings.environment import (
     ENV_PREFIX,
     VERTEX_PREFIX,
-    describe_links,
-    drop_blank,
-    service_links,
+    describe_service_links,
+    find_service_links,
+    remove_blank_variables,
 )
 from serving.settings.options import VERSION, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Commands(click.Group):
+class _CommandGroup(click.Group):
     """Those below, and one that needs what a server does without; imported when it is asked for."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -51,10 +51,10 @@ class _Commands(click.Group):
         try:
             return cast(click.Command, import_module("serving.loadtest.command").loadtest)
         except ModuleNotFoundError as error:
-            return _missing(error)
+            return _missing_loadtest(error)
 
 
-def _missing(error: ModuleNotFoundError) -> click.Command:
+def _missing_loadtest(error: ModuleNotFoundError) -> click.Command:
     """Stands for loadtest where its libraries are not installed, as in the server's image."""
 
     @click.command("loadtest", context_settings={"ignore_unknown_options": True})
@@ -69,22 +69,24 @@ def _missing(error: ModuleNotFoundError) -> click.Command:
     return missing
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="serving")
 def main() -> None:
     """Serve bundles over HTTP."""
-    drop_blank()  # before any command reads its options' variables
+    remove_blank_variables()  # before any command reads its options' variables
 
 
-LISTED = ("forwarded_allow_ips",)  # settings of several values, which may be given one by one
+REPEATABLE_SETTINGS = (
+    "forwarded_allow_ips",
+)  # settings of several values, which may be given one by one
 
 
-def _together(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str | None:
+def _join_values(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str | None:
     """Return all values of an option that was given several times, None for never."""
     return ",".join(values) if values else None
 
 
-def _knobs(fixed: Mapping[str, Any] = MappingProxyType({})) -> Callable[[F], F]:
+def _add_settings_options(fixed: Mapping[str, Any] = MappingProxyType({})) -> Callable[[F], F]:
     """An option for every setting, declared once, in `Settings`.
 
     Args:
@@ -99,8 +101,8 @@ def _knobs(fixed: Mapping[str, Any] = MappingProxyType({})) -> Callable[[F], F]:
             if name not in fixed:
                 notes.append(f"[env: {ENV_PREFIX}{name.upper()}]")
             several: dict[str, Any] = {}
-            if name in LISTED:
-                several = {"multiple": True, "callback": _together}
+            if name in REPEATABLE_SETTINGS:
+                several = {"multiple": True, "callback": _join_values}
             option = click.option(
                 f"--{name.replace('_', '-')}",
                 metavar=name.upper(),
@@ -113,24 +115,24 @@ def _knobs(fixed: Mapping[str, Any] = MappingProxyType({})) -> Callable[[F], F]:
     return add
 
 
-def _fault(error: ErrorDetails) -> str:
+def _describe_invalid_setting(error: ErrorDetails) -> str:
     name = str(error["loc"][0])
     twin = f"{ENV_PREFIX}{name.upper()}"
-    return f"--{name.replace('_', '-')} ({twin}): {refusal(error, Settings)}"
+    return f"--{name.replace('_', '-')} ({twin}): {describe_invalid_value(error, Settings)}"
 
 
-def _vertex() -> Vertex:
+def _read_vertex_settings() -> VertexSettings:
     try:
-        return Vertex()
+        return VertexSettings()
     except ValidationError as error:
         faults = [
-            f"{VERTEX_PREFIX}{str(fault['loc'][0]).upper()}: {refusal(fault, Vertex)}"
+            f"{VERTEX_PREFIX}{str(fault['loc'][0]).upper()}: {describe_invalid_value(fault, VertexSettings)}"
             for fault in error.errors()
         ]
         raise click.UsageError("; ".join(faults)) from error
 
 
-def _require_free(host: str, port: int) -> None:
+def _require_free_port(host: str, port: int) -> None:
     """Say at once that a port is taken: gunicorn tries for five seconds and blames the address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -144,22 +146,22 @@ def _require_free(host: str, port: int) -> None:
             ) from error
 
 
-def _require_models(models: Path) -> None:
+def _require_models_folder(models: Path) -> None:
     """Say at once that nothing would ever be served from the folder of models."""
     try:
-        require_models(models)
+        require_models_folder(models)
     except NotADirectoryError as error:
         raise click.ClickException(
             f"{error}; choose another --models ({ENV_PREFIX}MODELS), or make the folder"
         ) from error
 
 
-def _require_readable(settings: Settings) -> None:
+def _require_readable_files(settings: Settings) -> None:
     """Say at once that keys or a certificate are none, rather than in the log of each worker."""
     if settings.keys is not None:
         try:
             require_keys(settings.keys)
-        except KeysError as error:
+        except KeyFileError as error:
             raise click.ClickException(f"--keys: {error}") from error
     if settings.tls_cert is None and settings.tls_key is None:
         return
@@ -183,15 +185,15 @@ def _require_readable(settings: Settings) -> None:
     show_default=True,
     help="what it opens; admin includes predict",
 )
-def key(name: str, scope: Scope) -> None:
+def create_key(name: str, scope: Scope) -> None:
     """Make an API key for NAME.
 
     The line for the file of --keys goes to standard output, the key itself, which is shown only
     now, to standard error: `serving key NAME >> FILE` adds it. A server that runs takes it up.
     """
     try:
-        secret, line = new_key(name, scope)
-    except KeysError as error:
+        secret, line = generate_key(name, scope)
+    except KeyFileError as error:
         raise click.UsageError(str(error)) from error
     click.echo(f"key, shown only now: {secret}", err=True)
     click.echo(line)
@@ -233,18 +235,18 @@ def promote_version(name: str, version: int | None, models: Path) -> None:
         )
 
 
-def _start(**options: Any) -> None:
+def _exec_gunicorn(**options: Any) -> None:
     try:
         settings = Settings(**options)
     except ValidationError as error:
-        raise click.UsageError("; ".join(map(_fault, error.errors()))) from error
-    _require_models(settings.models)
-    _require_free(settings.host, settings.port)
-    _require_readable(settings)
+        raise click.UsageError("; ".join(map(_describe_invalid_setting, error.errors()))) from error
+    _require_models_folder(settings.models)
+    _require_free_port(settings.host, settings.port)
+    _require_readable_files(settings)
     # gunicorn's twin of --workers, without a say here; were it no number, gunicorn would not start.
     os.environ.pop("WEB_CONCURRENCY", None)
-    if links := service_links(os.environ):
-        _warn_of_links(links, settings.log_level)
+    if links := find_service_links(os.environ):
+        _remove_service_links(links, settings.log_level)
     # gunicorn takes this process over; it and its workers read the settings from the environment.
     for name, value in settings.model_dump(mode="json", exclude_none=True).items():
         os.environ[f"{ENV_PREFIX}{name.upper()}"] = str(value)
@@ -254,38 +256,38 @@ def _start(**options: Any) -> None:
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606
 
 
-def _warn_of_links(names: list[str], level: str) -> None:
+def _remove_service_links(names: list[str], level: str) -> None:
     """Warn of variables that are no settings, and take them out of the environment.
 
     Before the settings are written there, since one may have the same name, `FORWARDPASS_PORT`.
     """
     # Imported for these lines alone: it takes a while, and few have such variables.
     import_module("serving.telemetry.logs").configure(level)
-    logging.getLogger(__name__).warning("%s", describe_links(names))
+    logging.getLogger(__name__).warning("%s", describe_service_links(names))
     for name in names:
         del os.environ[name]
 
 
-def _given(options: dict[str, str | None]) -> dict[str, str]:
+def _drop_unset(options: dict[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in options.items() if value is not None}
 
 
 @main.command()
-@_knobs()
+@_add_settings_options()
 def run(**options: str | None) -> None:
     """Serve the repository until SIGTERM or Ctrl-C.
 
     Where Vertex AI starts it, AIP_HTTP_PORT and AIP_STORAGE_URI come before the environment.
     """
-    _start(**_vertex().settings() | _given(options))
+    _exec_gunicorn(**_read_vertex_settings().settings() | _drop_unset(options))
 
 
 @main.command()
-@_knobs(SAGEMAKER)
+@_add_settings_options(SAGEMAKER_SETTINGS)
 def serve(**options: str | None) -> None:
     """Serve as Amazon SageMaker starts a container.
 
     As run does, but on port 8080 of every address, and the models of /opt/ml/model: the archive
     of a model holds NAME/VERSION, as the folder models does. Only options change that.
     """
-    _start(**SAGEMAKER | _given(options))
+    _exec_gunicorn(**SAGEMAKER_SETTINGS | _drop_unset(options))

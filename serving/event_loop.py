@@ -8,7 +8,7 @@ import gevent
 from gevent import Greenlet, getcurrent
 
 
-def give_way() -> None:
+def yield_to_loop() -> None:
     """Let whoever is ready have a turn: other connections, or other threads.
 
     In a gevent loop by a timer, if the shortest: without one the loop would come back dozens of
@@ -20,19 +20,19 @@ def give_way() -> None:
         time.sleep(0)
 
 
-class Work:
+class TurnBudget:
     """Work that is done in steps; others have their turn after so many units of it.
 
     Args:
-        most: Units of a turn.
+        units_per_turn: Units of a turn.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = self._left = most
+    def __init__(self, units_per_turn: int) -> None:
+        self._most = self._units_left = units_per_turn
 
     def spend(self, units: int) -> None:
         """Count units as done, and give way if they are more than the turn has left."""
-        self._left -= units
-        if self._left < 0:
-            self._left = self._most
-            give_way()
+        self._units_left -= units
+        if self._units_left < 0:
+            self._units_left = self._most
+            yield_to_loop()

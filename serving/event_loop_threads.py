@@ -16,7 +16,7 @@ from gevent.threadpool import ThreadPool
 T = TypeVar("T")
 
 
-def aside(work: Callable[[], T]) -> T:
+def run_in_thread(work: Callable[[], T]) -> T:
     """What `work` returns or raises; other requests are answered meanwhile.
 
     In a process without gevent's loop, a test's or another server's, it is simply called: there
@@ -33,13 +33,13 @@ def aside(work: Callable[[], T]) -> T:
         except Exception as error:  # noqa: BLE001 - raised again, in the loop
             return None, error
 
-    done, error = _thread().apply(attempt)
+    done, error = _thread_pool().apply(attempt)
     if error is not None:
         raise error
     return done  # type: ignore[no-any-return]
 
 
 @cache
-def _thread() -> ThreadPool:
+def _thread_pool() -> ThreadPool:
     # One: two versions that are proved at the same time would slow down the answers twice.
     return ThreadPool(1)

@@ -118,7 +118,9 @@ def zoo(tmp_path_factory, shipped) -> Path:
         ("linnerud", "physique"),
     ):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("serving.runtime.timing.TIMED_RUNS", 3)  # its speed is no one's question
+            patch.setattr(
+                "serving.runtime.timing.MAX_TIMED_RUNS", 3
+            )  # its speed is no one's question
             fit(
                 Config(
                     data=data,

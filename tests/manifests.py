@@ -9,7 +9,7 @@ from serving.bundle import Baseline, Manifest, Parity, Variant
 PARITY = Parity(rows=1, max_abs=0, max_rel=0, label_agreement=None)
 
 
-def manifest_of(
+def make_manifest(
     test: dict[str, float],
     *,
     classes: Any = (0, 1),

@@ -18,7 +18,7 @@ def create_app() -> Any:
     from serving.http.app import create_app as honest  # noqa: PLC0415
     from serving.repository import loading as loader  # noqa: PLC0415
 
-    real, taken = loader.prove, Path(os.environ["ODD_WORKER"])
+    real, taken = loader.load_version, Path(os.environ["ODD_WORKER"])
     try:
         taken.touch(exist_ok=False)
     except FileExistsError:
@@ -29,5 +29,5 @@ def create_app() -> Any:
             raise BundleError(f"{models}/{name}/2: expected what this worker is not")
         return real(models, name, edition, *options)
 
-    loader.prove = prove
+    loader.load_version = prove
     return honest()

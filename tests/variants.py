@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from serving.bundle import Bundle, Expected, SelfTest
+from serving.bundle import Bundle, ExpectedAnswers, SelfTest
 
 
-def slow(graph: bytes) -> bytes:
+def slow_down(graph: bytes) -> bytes:
     """The same answers to the bit, in many times the time: each feature is negated 200 times."""
     model = onnx.load_from_string(graph)
     (features,) = model.graph.input
@@ -28,7 +28,7 @@ def slow(graph: bytes) -> bytes:
     return model.SerializeToString()
 
 
-def wrong(graph: bytes) -> bytes:
+def negate_weights(graph: bytes) -> bytes:
     """Of the same face, with other weights."""
     model = onnx.load_from_string(graph)
     for tensor in model.graph.initializer:
@@ -37,7 +37,7 @@ def wrong(graph: bytes) -> bytes:
     return model.SerializeToString()
 
 
-def fussy(graph: bytes, rows: int = 8) -> bytes:
+def refuse_row_count(graph: bytes, rows: int = 8) -> bytes:
     """The same answers to any number of rows but one, which it refuses."""
     model = onnx.load_from_string(graph)
     (features,) = model.graph.input
@@ -60,7 +60,7 @@ def fussy(graph: bytes, rows: int = 8) -> bytes:
     return model.SerializeToString()
 
 
-def large(graph: bytes) -> bytes:
+def enlarge(graph: bytes) -> bytes:
     """The same answers to the bit, by a graph of 17 MB: the features pass a layer of 2048 units."""
     model = onnx.load_from_string(graph)
     (features,) = model.graph.input
@@ -79,17 +79,17 @@ def large(graph: bytes) -> bytes:
     return model.SerializeToString()
 
 
-def with_variants(folder: Path, **changes: Callable[[bytes], bytes]) -> Path:
+def write_variants(folder: Path, **changes: Callable[[bytes], bytes]) -> Path:
     """Give a bundle these variants, each its fp32 graph changed so, to answer as that does."""
     bundle = Bundle.open(folder)
-    graph, selftest = bundle.graph("fp32"), bundle.selftest()
+    graph, selftest = bundle.graph("fp32"), bundle.read_selftest()
     fp32 = bundle.manifest.variants["fp32"]
     variants = {}
     for name, change in changes.items():
         content = change(graph)
         file = f"model.{name}.onnx"
         (folder / file).write_bytes(content)
-        described = {"file": file, "sha256": sum_of(content), "size_bytes": len(content)}
+        described = {"file": file, "sha256": compute_sha256(content), "size_bytes": len(content)}
         variants[name] = fp32.model_copy(update=described)
     manifest = bundle.manifest.model_copy(update={"variants": variants})
     (folder / "bundle.json").write_text(manifest.model_dump_json())
@@ -99,17 +99,17 @@ def with_variants(folder: Path, **changes: Callable[[bytes], bytes]) -> Path:
     return folder
 
 
-def saturate(folder: Path, variant: str) -> None:
+def expect_other_answers(folder: Path, variant: str) -> None:
     """Have a variant answer otherwise than expected: as on a CPU whose arithmetic saturates."""
-    selftest = Bundle.open(folder).selftest()
+    selftest = Bundle.open(folder).read_selftest()
     outputs = dict(selftest.expected[variant].outputs)
     outputs["probabilities"] = outputs["probabilities"][:, ::-1]
     tolerances = selftest.expected[variant].tolerances
-    expected = selftest.expected | {variant: Expected(outputs, tolerances)}
+    expected = selftest.expected | {variant: ExpectedAnswers(outputs, tolerances)}
     write_selftest(folder, SelfTest(selftest.inputs, expected))
 
 
-def flip_a_bit(folder: Path, variant: str) -> None:
+def flip_bit(folder: Path, variant: str) -> None:
     """Damage the file of a variant."""
     path = folder / Bundle.open(folder).manifest.variants[variant].file
     content = bytearray(path.read_bytes())
@@ -122,16 +122,16 @@ def write_selftest(folder: Path, selftest: SelfTest) -> None:
     content = selftest.to_bytes()
     (folder / "selftest.npz").write_bytes(content)
     manifest = Bundle.open(folder).manifest
-    files = manifest.files | {"selftest.npz": sum_of(content)}
+    files = manifest.files | {"selftest.npz": compute_sha256(content)}
     text = manifest.model_copy(update={"files": files}).model_dump_json()
     (folder / "bundle.json").write_text(text)
 
 
-def same(graph: bytes) -> bytes:
+def keep_unchanged(graph: bytes) -> bytes:
     """As it is."""
     return graph
 
 
-def sum_of(content: bytes) -> str:
+def compute_sha256(content: bytes) -> str:
     """Its sha256."""
     return hashlib.sha256(content).hexdigest()

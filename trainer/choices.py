@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from serving.bundle import Name, positive_index
+from serving.bundle import Name, find_positive_index
 from trainer.data.column_names import split_names
 from trainer.data.preprocess import Encoding, Scaling
 from trainer.data.reading import Reading, split_format
@@ -371,7 +371,7 @@ class Config(BaseModel):
                 them it is for.
         """
         try:
-            found = positive_index(classes, self.positive)
+            found = find_positive_index(classes, self.positive)
         except ValueError as error:
             raise DataError(f"--positive: {error}") from error
         if found is None and self.aim:

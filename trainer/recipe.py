@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Bundle, Manifest, Training
+from serving.bundle import Bundle, Manifest, TrainingSummary
 from trainer.choices import Config
 from trainer.data.memory import room
 from trainer.data.reading import Reading
@@ -104,7 +104,7 @@ class Trained:
     parts: Split
     model: Model
     history: list[Epoch]
-    summary: Training
+    summary: TrainingSummary
     aim_unmet: str | None = None
 
 
@@ -292,7 +292,7 @@ def learn_on(
     stopping = EarlyStopping(config.patience)
     kept = _keeping(checkpoint, config, task.table)
     history = task.run(config, [stopping, *callbacks, *kept]).go()
-    summary = Training(
+    summary = TrainingSummary(
         config=config.model_dump(mode="json", exclude={"models", "runs"}),
         epochs_run=len(history),
         best_epoch=stopping.best_epoch,

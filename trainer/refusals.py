@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from serving.bundle import closest, refusal
+from serving.bundle import describe_invalid_value, suggest_name
 
 NAME = "up to 64 letters, digits, dots, dashes and underscores, the first a letter or digit"
 INTEGERS = "64,32"  # as lists of them are written
@@ -42,7 +42,7 @@ def faults(
 
 def unknown_key(name: str, known: list[str]) -> str:
     """What to say of a key that is none."""
-    return f"expected a key out of {', '.join(known)}; got {name!r}{closest(name, known)}"
+    return f"expected a key out of {', '.join(known)}; got {name!r}{suggest_name(name, known)}"
 
 
 def _fault(error: ErrorDetails, model: type[BaseModel], said: Callable[[str], str]) -> str:
@@ -56,7 +56,7 @@ def _fault(error: ErrorDetails, model: type[BaseModel], said: Callable[[str], st
     field, schema = model.model_fields[name], model.model_json_schema()["properties"][name]
     text = _refused(error, model, schema)
     _, several, names = text.partition("; got ")[0].partition(" one of ")
-    text += closest(str(error["input"]), re.findall(r"[\w@]+", names)) if several else ""
+    text += suggest_name(str(error["input"]), re.findall(r"[\w@]+", names)) if several else ""
     example = _example(field, schema)
     shown = f"; for example {said(name)} {example}" if example and said is as_option else ""
     return f"{said(name)}: {text}{shown}"
@@ -71,7 +71,7 @@ def _refused(error: ErrorDetails, model: type[BaseModel], schema: dict[str, Any]
         return f"expected integers{least} such as {INTEGERS}; {got}"
     if error["type"] == "string_pattern_mismatch":
         return f"expected {NAME}; {got}"
-    return refusal(error, model)
+    return describe_invalid_value(error, model)
 
 
 def _example(field: FieldInfo, schema: dict[str, Any]) -> str:

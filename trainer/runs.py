@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from serving.bundle import Bundle, Manifest, made_folder, naming, versions
+from serving.bundle import Bundle, Manifest, add_path_to_errors, create_folder, list_versions
 from trainer.choices import Config
 from trainer.data.records import MISSING, Column, Kind, Records
 from trainer.data.splits import Split, some
@@ -119,7 +119,7 @@ def write_run(
     manifest = bundle.manifest
     place = runs / manifest.name / str(manifest.version)
     try:
-        with made_folder(place.parent), _replacing(place) as building:
+        with create_folder(place.parent), _replacing(place) as building:
             for name, content in {
                 "config": config.model_dump(mode="json"),
                 "metrics": manifest.model_dump(include={"metrics", "intervals", "baselines"}),
@@ -132,7 +132,7 @@ def write_run(
             write_arrays(building / "weights.npz", model.network.snapshot())
             judged = some(parts.test, MOST_TEST_ROWS)
             rows = _frame(table.records.take(judged), table.target[judged])
-            with naming(building / "test.parquet"):
+            with add_path_to_errors(building / "test.parquet"):
                 pa.parquet.write_table(rows, building / "test.parquet")
     except (OSError, pa.ArrowException) as error:
         raise RunError(
@@ -158,7 +158,7 @@ def _replacing(place: Path) -> Iterator[Path]:
 
 
 def _write_text(path: Path, text: str) -> None:
-    with naming(path):
+    with add_path_to_errors(path):
         path.write_text(text, encoding="utf-8")
 
 
@@ -172,7 +172,7 @@ def find_run(runs: Path, manifest: Manifest) -> RunFolder:
     try:
         return _read(kept / str(manifest.version), manifest)
     except RunError:
-        for version in reversed(versions(kept)):
+        for version in reversed(list_versions(kept)):
             if version < manifest.version:
                 with suppress(RunError):
                     return _read(kept / str(version), manifest)
@@ -202,7 +202,7 @@ def copy_run(runs: Path, dense: Bundle, made: Bundle) -> Path:
     found = find_run(runs, dense.manifest).path
     place = runs / made.manifest.name / str(made.manifest.version)
     try:
-        with made_folder(place.parent), _replacing(place) as building:
+        with create_folder(place.parent), _replacing(place) as building:
             shutil.copytree(found, building, dirs_exist_ok=True)
     except OSError as error:
         raise RunError(f"expected to keep the run in {place}; {error}") from error

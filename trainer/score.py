@@ -18,19 +18,19 @@ import pyarrow.parquet
 
 from serving.bundle import (
     Arrays,
-    Boolean,
+    BooleanColumn,
     Bundle,
     BundleError,
-    Category,
-    Date,
-    Input,
+    CategoryColumn,
+    DateColumn,
+    InputColumn,
     Manifest,
-    Number,
-    closest,
-    nfc,
-    whole_file,
+    NumberColumn,
+    suggest_name,
+    to_nfc,
+    write_atomically,
 )
-from serving.runtime import Session, prove, run_in_slices
+from serving.runtime import GraphSession, run_in_slices, run_self_test
 from trainer.data.column_names import resolve
 from trainer.data.files.declared import Declared
 from trainer.data.files.ingest import to_records
@@ -96,20 +96,20 @@ def score(
     said = Reading(missing=None if missing is None else tuple(missing)).missing
     opened = partial(open_file, source, delimiter=delimiter, encoding=encoding)
     names = names or _names(source, manifest, opened)
-    rows = opened([nfc(name) for name in names], said)
+    rows = opened([to_nfc(name) for name in names], said)
     declared = Declared(manifest.inputs, said)
     columns = [_column(column) for column in manifest.inputs]
-    kept = list(dict.fromkeys(resolve([nfc(name) for name in keep], rows.columns)))
+    kept = list(dict.fromkeys(resolve([to_nfc(name) for name in keep], rows.columns)))
     if strange := [name for name in kept if name not in rows.columns]:
         raise DataError(
             f"{rows.name}: expected columns to keep out of {listed(rows.columns)}; got "
-            f"{listed(strange)} for --keep{closest(strange[0], rows.columns)}"
+            f"{listed(strange)} for --keep{suggest_name(strange[0], rows.columns)}"
         )
     written = kept_names(manifest, kept)
     if output.exists() and output.samefile(source):
         raise DataError(f"expected another file to write than the one to read; got {output} twice")
     done = 0
-    with whole_file(output) as building, WRITERS[output.suffix.lower()](building) as writer:
+    with write_atomically(output) as building, WRITERS[output.suffix.lower()](building) as writer:
         for batch in _at_least_one(rows, columns):
             with _faults_named(rows.name):
                 values = without_fractions(batch, decimal)
@@ -137,25 +137,25 @@ def score(
     return done
 
 
-def _column(declared: Input) -> Column:
+def _column(declared: InputColumn) -> Column:
     """The column of a record, with the spellings that the manifest admits."""
     match declared:
-        case Number(dtype="float64"):
+        case NumberColumn(dtype="float64"):
             return Column(declared.name, "precise")
-        case Boolean():
+        case BooleanColumn():
             return Column(declared.name, "boolean", texts=declared.texts)
-        case Date():
+        case DateColumn():
             return Column(declared.name, "date", format=declared.format)
         case _:
             return Column(declared.name, declared.type)
 
 
-def _proved(bundle: Bundle, variant: str | None) -> Session:
+def _proved(bundle: Bundle, variant: str | None) -> GraphSession:
     variants = list(bundle.manifest.variants)
     there_are = f"{bundle.path} holds {', '.join(variants)}"
     if variant is not None and variant not in variants:
         raise BundleError(f"expected a variant of the bundle; got {variant!r}; {there_are}")
-    proof = prove(bundle, variant or variants[0])
+    proof = run_self_test(bundle, variant or variants[0])
     if proof.session is None:
         raise BundleError(f"{proof.reason}; {there_are}")
     return proof.session
@@ -168,7 +168,7 @@ def _at_least_one(rows: Source, columns: Sequence[Column]) -> Iterator[pa.Record
         empty = False
         yield batch
     if empty:
-        lacking = (nfc(column.name) for column in columns)
+        lacking = (to_nfc(column.name) for column in columns)
         names = [*rows.columns, *(name for name in lacking if name not in rows.columns)]
         yield pa.RecordBatch.from_pydict({name: pa.array([], pa.string()) for name in names})
 
@@ -185,7 +185,7 @@ def _names(source: Path, manifest: Manifest, opened: Callable[[], Source]) -> li
     if not isinstance(names, list) or not source.name.lower().endswith(CSV):
         return []
     try:
-        has_them = {nfc(str(name)) for name in names} <= set(opened().columns)
+        has_them = {to_nfc(str(name)) for name in names} <= set(opened().columns)
     except DataError:  # whose first line is no header
         has_them = False
     return [] if has_them else [str(name) for name in names]
@@ -212,7 +212,7 @@ def _require_admitted(manifest: Manifest, records: Records, before: int, rows: S
                 f"expected a value in every row of {column.name!r}, which had no gaps in training; "
                 f"got none in {called}; fill it, or train on data with gaps"
             )
-        if isinstance(declared, Category) and declared.unseen == "refuse":
+        if isinstance(declared, CategoryColumn) and declared.unseen == "refuse":
             known = set(declared.categories)
             strange = np.array([word not in known for word in column.words] + [False])[values]
             if strange.any():
@@ -226,7 +226,7 @@ def _require_admitted(manifest: Manifest, records: Records, before: int, rows: S
 
 
 def _answers(
-    session: Session, records: Records, manifest: Manifest, before: int, rows: Source
+    session: GraphSession, records: Records, manifest: Manifest, before: int, rows: Source
 ) -> Arrays:
     names = {column.name: column.input_name for column in manifest.inputs}
     answers = run_in_slices(session, records.inputs(names), ROWS_A_RUN)

@@ -22,8 +22,8 @@ import numpy as np
 
 from benchmarks.guarantees.ours import running
 from benchmarks.serve.peers.side import ROOT
-from serving.call_context import Call
-from serving.codec.messages import Message
+from serving.call_context import CallContext
+from serving.codec.messages import EncodedRequest
 from serving.inference.batching import Batcher
 from serving.inference.predictor import Predictor
 from serving.repository import Repository
@@ -43,7 +43,7 @@ def bodies(models: Path, seed: int = 6) -> list[tuple[bytes, bytes]]:
     for _ in range(BODIES):
         rows = rng.integers(0, 17, (int(rng.choice(SIZES)), len(model.manifest.inputs)))
         body = json.dumps({"instances": rows.tolist()}).encode()
-        found.append((body, predict("rows", model, Message(body), Call()).content))
+        found.append((body, predict("rows", model, EncodedRequest(body), CallContext()).content))
     if len({answer for _, answer in found}) < BODIES * 0.95:
         raise RuntimeError("expected answers that tell requests apart; got too many alike")
     return found

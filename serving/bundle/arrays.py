@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 Arrays = dict[str, NDArray[Any]]  # of as many rows each
 
 
-def join(parts: Sequence[Arrays]) -> Arrays:
+def concatenate_rows(parts: Sequence[Arrays]) -> Arrays:
     """The rows of all parts, at least one, one after the other."""
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def slices(arrays: Arrays, size: int) -> Iterator[Arrays]:
+def iter_row_slices(arrays: Arrays, size: int) -> Iterator[Arrays]:
     """So many rows at a time, views of them; one slice without rows, if there are none."""
     rows = len(next(iter(arrays.values())))
     for at in range(0, max(rows, 1), size):

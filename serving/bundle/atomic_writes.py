@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk, or of what one may use of it
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)  # of a disk, or of what one may use of it
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def add_path_to_errors(path: Path) -> Iterator[None]:
     """Put the name of the file into an error of writing that has none.
 
     Args:
@@ -34,7 +34,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def write_atomically(path: Path) -> Iterator[Path]:
     """Give a file beside `path` to write to, which takes its place if all goes well.
 
     If not, it is removed, and what was at `path` stays. What is no regular file, such as a pipe, is
@@ -45,12 +45,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     place = path.resolve()
     if place.exists() and not place.is_file():
-        with naming(path):
+        with add_path_to_errors(path):
             yield place
         return
     building = place.with_name(f".{os.getpid()}.{place.name}")  # of the same ending
     try:
-        with naming(path):
+        with add_path_to_errors(path):
             yield building
         if building.exists():
             building.replace(place)
@@ -59,7 +59,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def made_folder(folder: Path) -> Iterator[None]:
+def create_folder(folder: Path) -> Iterator[None]:
     """Make a folder for what is written to it, and leave no empty one behind if that fails.
 
     Args:
@@ -88,7 +88,7 @@ def exit_on_full_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL_ERRNOS:
             raise
         if error.filename is None and sys.stdout is sys.__stdout__:
             with open(os.devnull, "wb") as nothing:  # noqa: PTH123

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle.date_texts import read_date, require_text_format
+from serving.bundle.date_texts import parse_strptime_date, require_strptime_format
 from serving.bundle.dates import (
-    END_OF_DATES,
-    FIRST_SECOND,
-    seconds_of_fraction,
-    seconds_of_ticks,
+    END_DATE_SECONDS,
+    MIN_DATE_SECONDS,
+    add_decimal_fraction,
+    ticks_to_seconds,
 )
 
 ISO8601 = "iso8601"
@@ -29,22 +29,24 @@ BASIC_DATE = "%Y%m%d"  # ISO 8601's basic form of a date
 # Units of numbers since 1970-01-01 UTC, and how many of each are a second.
 DATE_UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-DAY = 86_400  # seconds
-MOST_TICKS = 2.0**63  # of an int64
-FRACTION_DIGITS = 32  # of a second that are read; far more than a float64 tells apart
+SECONDS_PER_DAY = 86_400  # seconds
+TICKS_LIMIT = 2.0**63  # of an int64
+MAX_FRACTION_DIGITS = 32  # of a second that are read; far more than a float64 tells apart
 # Possessive quantifiers: a long text that does not match is looked at once.
-EXTENDED = re.compile(  # whose group is the digits of a second's fraction
+EXTENDED_PATTERN = re.compile(  # whose group is the digits of a second's fraction
     r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?",
     re.ASCII,
 )
-BASIC_TIME = re.compile(r"\d{8}T\d{4}(?:\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?", re.ASCII)
+BASIC_TIME_PATTERN = re.compile(
+    r"\d{8}T\d{4}(?:\d{2}(?:\.(\d++))?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?", re.ASCII
+)
 # Tables with gaps write a whole number with a fraction of zeros.
-BASIC_DAY = re.compile(r"(\d{8})(?:\.0++)?", re.ASCII)
-WHOLE = re.compile(r"([+-]?\d{1,20})(?:\.0++)?", re.ASCII)
-FRACTION = re.compile(r"[+-]?(?:\d{1,20}(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d{1,3})?", re.ASCII)
+BASIC_DATE_PATTERN = re.compile(r"(\d{8})(?:\.0++)?", re.ASCII)
+WHOLE_NUMBER_PATTERN = re.compile(r"([+-]?\d{1,20})(?:\.0++)?", re.ASCII)
+NUMBER_PATTERN = re.compile(r"[+-]?(?:\d{1,20}(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 
 
-def parse_text(text: str, format: str) -> float | None:  # noqa: A002 -- the manifest's word
+def parse_date_text(text: str, format: str) -> float | None:  # noqa: A002 -- the manifest's word
     """Read a text by a format.
 
     Args:
@@ -58,16 +60,16 @@ def parse_text(text: str, format: str) -> float | None:  # noqa: A002 -- the man
     if format == ISO8601:
         return _parse_iso8601(text)
     if format == BASIC_DATE:
-        found = BASIC_DAY.fullmatch(text)
-        return _seconds_of(found[1], "") if found else None
+        found = BASIC_DATE_PATTERN.fullmatch(text)
+        return _parse_datetime(found[1], "") if found else None
     if format in DATE_UNITS:
-        if whole := WHOLE.fullmatch(text):
-            return parse_number(int(whole[1]), format)
-        return parse_number(float(text), format) if FRACTION.fullmatch(text) else None
-    return read_date(text, format)
+        if whole := WHOLE_NUMBER_PATTERN.fullmatch(text):
+            return parse_date_number(int(whole[1]), format)
+        return parse_date_number(float(text), format) if NUMBER_PATTERN.fullmatch(text) else None
+    return parse_strptime_date(text, format)
 
 
-def require_format(format: str) -> None:  # noqa: A002
+def require_date_format(format: str) -> None:  # noqa: A002
     """Refuse what is no format of dates.
 
     Raises:
@@ -80,10 +82,10 @@ def require_format(format: str) -> None:  # noqa: A002
             f"expected {ISO8601}, {', '.join(DATE_UNITS)}, or a format such as %d/%m/%Y; got "
             f"{format!r}"
         )
-    require_text_format(format)
+    require_strptime_format(format)
 
 
-def parse_number(number: float, format: str) -> float | None:  # noqa: A002
+def parse_date_number(number: float, format: str) -> float | None:  # noqa: A002
     """Read a number by a format.
 
     Args:
@@ -97,21 +99,24 @@ def parse_number(number: float, format: str) -> float | None:  # noqa: A002
         return None
     if format == BASIC_DATE:
         is_day = number == int(number) and 0 < number < 10_000_01_01
-        return _seconds_of(f"{int(number):08d}", "") if is_day else None
+        return _parse_datetime(f"{int(number):08d}", "") if is_day else None
     ticks = DATE_UNITS.get(format, 1)
-    if not FIRST_SECOND * ticks <= number < END_OF_DATES * ticks or abs(number) >= MOST_TICKS:
+    if (
+        not MIN_DATE_SECONDS * ticks <= number < END_DATE_SECONDS * ticks
+        or abs(number) >= TICKS_LIMIT
+    ):
         return None
     if ticks == 1 or number != int(number):
         return number / ticks
-    return float(seconds_of_ticks(np.array([int(number)]), ticks)[0])
+    return float(ticks_to_seconds(np.array([int(number)]), ticks)[0])
 
 
-def parse_numbers(numbers: NDArray[Any], format: str) -> NDArray[np.float64]:  # noqa: A002
-    """Read many numbers as `parse_number` reads one.
+def parse_date_numbers(numbers: NDArray[Any], format: str) -> NDArray[np.float64]:  # noqa: A002
+    """Read many numbers as `parse_date_number` reads one.
 
     Args:
         numbers: Integers, or floats whose NaN is a gap, `(n,)`.
-        format: Format of the column, see `parse_number`.
+        format: Format of the column, see `parse_date_number`.
 
     Returns:
         Seconds since 1970-01-01 UTC, float64 `(n,)`; NaN for a gap, and for a number of no year
@@ -119,22 +124,22 @@ def parse_numbers(numbers: NDArray[Any], format: str) -> NDArray[np.float64]:  #
     """
     if numbers.dtype.kind not in "iu":
         numbers = numbers.astype(np.float64)
-    ticks, most = DATE_UNITS.get(format, 1), int(MOST_TICKS)
+    ticks, most = DATE_UNITS.get(format, 1), int(TICKS_LIMIT)
     # Whole bounds: NumPy compares integers with them exactly, and with a float64 as rounded ones.
-    least, end = max(int(FIRST_SECOND) * ticks, -most), min(int(END_OF_DATES) * ticks, most)
+    least, end = max(int(MIN_DATE_SECONDS) * ticks, -most), min(int(END_DATE_SECONDS) * ticks, most)
     if format == BASIC_DATE:
         least, end = 1_01_01, 10_000_01_01
     inside = (numbers >= least) & (numbers < end) & (numbers > -most)
     known = np.where(inside, numbers, numbers.dtype.type(0))
     whole = known.astype(np.int64)
     if format == BASIC_DATE:
-        found, is_day = _seconds_of_days(whole)
+        found, is_day = _parse_basic_dates(whole)
         return np.where(inside & is_day & (whole == known), found, np.nan)
-    seconds = np.where(whole == known, seconds_of_ticks(whole, ticks), known / ticks)
+    seconds = np.where(whole == known, ticks_to_seconds(whole, ticks), known / ticks)
     return np.where(inside, seconds, np.nan)
 
 
-def _seconds_of_days(digits: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _parse_basic_dates(digits: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the seconds of days written as `20230318`, and whether they are in the calendar."""
     year, month, day = digits // 10_000, digits // 100 % 100, digits % 100
     first = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
@@ -142,17 +147,17 @@ def _seconds_of_days(digits: NDArray[np.int64]) -> tuple[NDArray[np.float64], ND
         months.astype("datetime64[D]").astype(np.int64) for months in (first, first + 1)
     )
     is_day = (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= ends - starts)
-    return ((starts + day - 1) * DAY).astype(np.float64), is_day
+    return ((starts + day - 1) * SECONDS_PER_DAY).astype(np.float64), is_day
 
 
-def number_of(seconds: float, format: str) -> float:  # noqa: A002
-    """Return the number that `parse_number` reads as a moment; of `%Y%m%d` the day it is on."""
+def encode_date_number(seconds: float, format: str) -> float:  # noqa: A002
+    """Return the number that `parse_date_number` reads as a moment; of `%Y%m%d` the day it is on."""
     if format == BASIC_DATE:
         return float(f"{EPOCH + timedelta(seconds=seconds):%Y%m%d}")
     return seconds * DATE_UNITS.get(format, 1)
 
 
-def words_of_numbers(format: str) -> str:  # noqa: A002
+def describe_date_numbers(format: str) -> str:  # noqa: A002
     """Return what numbers of a column are, in words."""
     if format == BASIC_DATE:
         return "a day such as 20240517"
@@ -162,7 +167,7 @@ def words_of_numbers(format: str) -> str:  # noqa: A002
 
 def is_iso8601(text: str) -> bool:
     """Whether a text is a date in ISO 8601, of whatever year."""
-    if not EXTENDED.fullmatch(text) and not BASIC_TIME.fullmatch(text):
+    if not EXTENDED_PATTERN.fullmatch(text) and not BASIC_TIME_PATTERN.fullmatch(text):
         return False
     try:
         datetime.fromisoformat(text)
@@ -172,15 +177,17 @@ def is_iso8601(text: str) -> bool:
 
 
 def _parse_iso8601(text: str) -> float | None:
-    found = EXTENDED.fullmatch(text) or BASIC_TIME.fullmatch(text)
-    return _seconds_of(text, found[1] or "") if found else None
+    found = EXTENDED_PATTERN.fullmatch(text) or BASIC_TIME_PATTERN.fullmatch(text)
+    return _parse_datetime(text, found[1] or "") if found else None
 
 
-def _seconds_of(text: str, fraction: str) -> float | None:
+def _parse_datetime(text: str, fraction: str) -> float | None:
     try:
         date = datetime.fromisoformat(text)
     except ValueError:
         return None
     since = (date if date.tzinfo else date.replace(tzinfo=UTC)) - EPOCH
-    seconds = seconds_of_fraction(since.days * DAY + since.seconds, fraction[:FRACTION_DIGITS])
-    return seconds if FIRST_SECOND <= seconds < END_OF_DATES else None
+    seconds = add_decimal_fraction(
+        since.days * SECONDS_PER_DAY + since.seconds, fraction[:MAX_FRACTION_DIGITS]
+    )
+    return seconds if MIN_DATE_SECONDS <= seconds < END_DATE_SECONDS else None

@@ -11,12 +11,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-FIRST_SECOND = -62135596800.0  # 0001-01-01T00:00:00Z, the first that ISO 8601 writes
-END_OF_DATES = 253402300800.0  # 10000-01-01T00:00:00Z, the first that it no longer writes
-EXACT_TICKS = 2**53  # from here on a float64 does not hold every whole number
+MIN_DATE_SECONDS = -62135596800.0  # 0001-01-01T00:00:00Z, the first that ISO 8601 writes
+END_DATE_SECONDS = 253402300800.0  # 10000-01-01T00:00:00Z, the first that it no longer writes
+EXACT_TICKS_LIMIT = 2**53  # from here on a float64 does not hold every whole number
 
 
-def seconds_of_ticks(ticks: NDArray[np.int64], per_second: int) -> NDArray[np.float64]:
+def ticks_to_seconds(ticks: NDArray[np.int64], per_second: int) -> NDArray[np.float64]:
     """Convert whole ticks to seconds, never across the end of a second.
 
     A product with 1e-9 puts some midnights on the day before, and a sum that is rounded to the
@@ -33,7 +33,7 @@ def seconds_of_ticks(ticks: NDArray[np.int64], per_second: int) -> NDArray[np.fl
         return ticks.astype(np.float64)
     whole, rest = np.divmod(ticks, per_second)
     seconds = ticks / per_second
-    inexact = (ticks >= EXACT_TICKS) | (ticks <= -EXACT_TICKS)
+    inexact = (ticks >= EXACT_TICKS_LIMIT) | (ticks <= -EXACT_TICKS_LIMIT)
     if inexact.any():
         seconds = np.where(inexact, whole + rest / per_second, seconds)
     following = whole + 1.0
@@ -41,7 +41,7 @@ def seconds_of_ticks(ticks: NDArray[np.int64], per_second: int) -> NDArray[np.fl
     return np.where(seconds >= following, below, seconds)
 
 
-def seconds_of_fraction(whole: int, digits: str) -> float:
+def add_decimal_fraction(whole: int, digits: str) -> float:
     """Return the seconds of a whole second and the decimal digits behind its point.
 
     Args:

@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-KINDS = {"boolean": "true or false", "integer": "a whole number", "number": "a number"}
+TYPE_PHRASES = {"boolean": "true or false", "integer": "a whole number", "number": "a number"}
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """Return a number and its noun: `1 row` or `2 rows`.
 
     Args:
@@ -22,7 +22,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def refusal(error: ErrorDetails, model: type[BaseModel]) -> str:
+def describe_invalid_value(error: ErrorDetails, model: type[BaseModel]) -> str:
     """Return the values that a field of a pydantic model accepts, and the one it got.
 
     Args:
@@ -34,13 +34,13 @@ def refusal(error: ErrorDetails, model: type[BaseModel]) -> str:
     elif error["type"] == "missing":
         return "expected a value; got none"
     else:
-        expected = f"expected {accepted(model.model_json_schema()['properties'][error['loc'][0]])}"
+        expected = f"expected {describe_accepted_values(model.model_json_schema()['properties'][error['loc'][0]])}"
     if "; got " in expected:  # as it may well say itself
         return expected
     return f"{expected}; got {error['input']!r}"
 
 
-def closest(name: str, known: Iterable[str]) -> str:
+def suggest_name(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean …?` with the known name that a wrong one is most like, or nothing.
 
     Args:
@@ -52,7 +52,7 @@ def closest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {by_lower[found[0]]}?" if found else ""
 
 
-def accepted(schema: dict[str, Any]) -> str:
+def describe_accepted_values(schema: dict[str, Any]) -> str:
     """Describe the values that the JSON schema of a setting accepts, in words.
 
     Args:
@@ -62,13 +62,13 @@ def accepted(schema: dict[str, Any]) -> str:
     kind = schema.get("type")
     if "anyOf" in schema:
         kinds = [kind for kind in schema["anyOf"] if kind.get("type") != "null"]
-        found = " or ".join(map(accepted, kinds))
+        found = " or ".join(map(describe_accepted_values, kinds))
     elif "enum" in schema or "const" in schema:
-        found = _one_of(schema.get("enum") or [schema["const"]])
+        found = _join_alternatives(schema.get("enum") or [schema["const"]])
     elif kind == "array":
-        found = f"a list, separated by commas, each {accepted(schema['items'])}"
-    elif kind in KINDS:
-        found = KINDS[kind] + _bounds(schema)
+        found = f"a list, separated by commas, each {describe_accepted_values(schema['items'])}"
+    elif kind in TYPE_PHRASES:
+        found = TYPE_PHRASES[kind] + _describe_bounds(schema)
     elif "pattern" in schema:
         found = f"a text that matches {schema['pattern']}"
     elif schema.get("format") == "path":
@@ -78,14 +78,14 @@ def accepted(schema: dict[str, Any]) -> str:
     return found
 
 
-def _one_of(values: list[Any]) -> str:
+def _join_alternatives(values: list[Any]) -> str:
     *others, last = map(str, values)
     if not others:
         return last
     return f"{'one of ' if len(others) > 1 else ''}{', '.join(others)} or {last}"
 
 
-def _bounds(schema: dict[str, Any]) -> str:
+def _describe_bounds(schema: dict[str, Any]) -> str:
     low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
     high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
     if low is not None and high is not None:

@@ -11,19 +11,19 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
-from serving.bundle.error_text import counted
+from serving.bundle.error_text import pluralize
 from serving.bundle.manifest import BundleError, TransientBundleError
 
 
-def read(folder: Path, file: str, within: Path | None, limit: int, option: str) -> bytes:
+def read_regular_file(folder: Path, file: str, root: Path | None, limit: int, option: str) -> bytes:
     """The content of a file of a version's folder.
 
-    Links are followed, as orchestrators mount folders by them, but not out of `within`.
+    Links are followed, as orchestrators mount folders by them, but not out of `root`.
 
     Args:
         folder: of the version.
         file: name in it.
-        within: the folder that the file must really lie in; anywhere if None.
+        root: the folder that the file must really lie in; anywhere if None.
         limit: Largest size of the file, in bytes.
         option: The server's option that sets the limit.
 
@@ -31,29 +31,29 @@ def read(folder: Path, file: str, within: Path | None, limit: int, option: str) 
         BundleError: it cannot be read, is a pipe or a device, is larger than any bundle's, or lies
             elsewhere.
     """
-    with _opened(folder, file, within) as (opened, found_size):
+    with _open_regular_file(folder, file, root) as (opened, found_size):
         content = opened.read(found_size + 1) if found_size <= limit else b""
         if (size := max(found_size, len(content))) > limit:
             raise BundleError(
-                f"{folder}: expected {file} of at most {counted(limit, 'byte')}; got {size}; serve "
+                f"{folder}: expected {file} of at most {pluralize(limit, 'byte')}; got {size}; serve "
                 f"it with a larger {option}"
             )
         return content
 
 
-def size(folder: Path, file: str, within: Path | None) -> int:
-    """Return the size of a file that can be read, in bytes; arguments and faults as of `read`."""
-    with _opened(folder, file, within) as (_, found_size):
+def get_file_size(folder: Path, file: str, within: Path | None) -> int:
+    """Return the size of a file that can be read, in bytes; arguments and faults as of `read_regular_file`."""
+    with _open_regular_file(folder, file, within) as (_, found_size):
         return found_size
 
 
-def checksum(folder: Path, file: str, within: Path | None) -> str:
-    """Return the sha256 of a file, read in parts; arguments and faults as of `read`."""
-    with _opened(folder, file, within) as (opened, _):
+def compute_checksum(folder: Path, file: str, within: Path | None) -> str:
+    """Return the sha256 of a file, read in parts; arguments and faults as of `read_regular_file`."""
+    with _open_regular_file(folder, file, within) as (opened, _):
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def is_transient(error: Exception) -> bool:
+def is_transient_error(error: Exception) -> bool:
     """Return whether a fault may pass by itself, or by a change that leaves files as they are.
 
     Rights are changed, disks recover. A file that is not there, though, leaves another stamp when
@@ -67,7 +67,9 @@ def is_transient(error: Exception) -> bool:
 
 
 @contextmanager
-def _opened(folder: Path, file: str, within: Path | None) -> Iterator[tuple[BufferedReader, int]]:
+def _open_regular_file(
+    folder: Path, file: str, within: Path | None
+) -> Iterator[tuple[BufferedReader, int]]:
     """Open a plain file, and give its size in bytes besides."""
     try:
         place = (folder / file).resolve(strict=True)

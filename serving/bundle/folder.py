@@ -9,17 +9,23 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from serving.bundle.external_data import MalformedError, find_loop, outside_data
-from serving.bundle.files import read
+from serving.bundle.external_data import MalformedGraphError, find_external_data, find_loop_operator
+from serving.bundle.files import read_regular_file
 from serving.bundle.limits import BundleLimits
-from serving.bundle.manifest import MANIFEST, REFERENCE, SELFTEST, BundleError, Manifest
+from serving.bundle.manifest import (
+    MANIFEST_FILE,
+    REFERENCE_FILE,
+    SELFTEST_FILE,
+    BundleError,
+    Manifest,
+)
 from serving.bundle.selftest import SelfTest
 
-DEFAULT_LIMITS = BundleLimits()
+DEFAULT_BUNDLE_LIMITS = BundleLimits()
 # Prefix of the folder's name of a staged version. No server loads such a folder, since only folders
 # named 1, 2, 3 … are versions; promoting it renames it to its number.
-STAGED = "staged-"
-NUMBER = r"[1-9][0-9]{0,8}"  # a version's
+STAGED_PREFIX = "staged-"
+VERSION_PATTERN = r"[1-9][0-9]{0,8}"  # a version's
 
 
 @dataclass(frozen=True)
@@ -36,39 +42,41 @@ class Bundle:
     path: Path
     manifest: Manifest
     within: Path | None = None
-    limits: BundleLimits = DEFAULT_LIMITS
+    limits: BundleLimits = DEFAULT_BUNDLE_LIMITS
 
     @classmethod
     def open(
-        cls, path: Path, within: Path | None = None, limits: BundleLimits = DEFAULT_LIMITS
+        cls, path: Path, root: Path | None = None, limits: BundleLimits = DEFAULT_BUNDLE_LIMITS
     ) -> Bundle:
         """Read and check the manifest of `path`, models/<name>/<version> or `…/staged-<version>`.
 
         Args:
             path: the folder.
-            within: what its files must really lie in, where others than the user put them there.
+            root: what its files must really lie in, where others than the user put them there.
             limits: Limits of what its files hold.
 
         Raises:
             BundleError: there is none, it is not valid, it lies elsewhere, or it belongs to
                 another folder.
         """
-        content = read(path, MANIFEST, within, limits.manifest_bytes, "--max-manifest-bytes")
+        content = read_regular_file(
+            path, MANIFEST_FILE, root, limits.manifest_bytes, "--max-manifest-bytes"
+        )
         try:
             manifest = Manifest.model_validate_json(content)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the whole"
             raise BundleError(
-                f"{path}: {MANIFEST} is not valid at {where}: {first['msg']}"
+                f"{path}: {MANIFEST_FILE} is not valid at {where}: {first['msg']}"
             ) from None
-        own = (str(manifest.version), f"{STAGED}{manifest.version}")
+        own = (str(manifest.version), f"{STAGED_PREFIX}{manifest.version}")
         if manifest.name != path.parent.name or path.name not in own:
             raise BundleError(
                 f"{path}: expected the manifest of {path.parent.name}/{path.name}; got that of "
                 f"{manifest.name}/{manifest.version}"
             )
-        return cls(path, manifest, within, limits)
+        return cls(path, manifest, root, limits)
 
     @property
     def sums(self) -> dict[str, str]:
@@ -87,11 +95,11 @@ class Bundle:
         if expected is None:
             raise BundleError(f"{self.path}: the manifest lists no {file}")
         limits = {
-            SELFTEST: (self.limits.selftest_bytes, "--max-selftest-bytes"),
-            REFERENCE: (self.limits.manifest_bytes, "--max-manifest-bytes"),
+            SELFTEST_FILE: (self.limits.selftest_bytes, "--max-selftest-bytes"),
+            REFERENCE_FILE: (self.limits.manifest_bytes, "--max-manifest-bytes"),
         }
         graph = self.limits.graph_bytes, "--max-graph-bytes"
-        content = read(self.path, file, self.within, *limits.get(file, graph))
+        content = read_regular_file(self.path, file, self.within, *limits.get(file, graph))
         got = hashlib.sha256(content).hexdigest()
         if got != expected:
             raise BundleError(
@@ -109,9 +117,9 @@ class Bundle:
         file = self.manifest.variants[variant].file
         content = self.content(file)
         try:
-            tensor = outside_data(content)
-            loop = None if self.limits.allow_loops else find_loop(content)
-        except MalformedError as error:
+            tensor = find_external_data(content)
+            loop = None if self.limits.allow_loops else find_loop_operator(content)
+        except MalformedGraphError as error:
             raise BundleError(f"{self.path}: expected {file} as an ONNX graph; {error}") from error
         if tensor is not None:
             raise BundleError(
@@ -126,26 +134,26 @@ class Bundle:
             )
         return content
 
-    def selftest(self) -> SelfTest:
+    def read_selftest(self) -> SelfTest:
         """The golden inputs and expected outputs; raises as `content` does."""
-        return SelfTest.from_bytes(self.content(SELFTEST), self.limits.selftest_bytes)
+        return SelfTest.from_bytes(self.content(SELFTEST_FILE), self.limits.selftest_bytes)
 
 
-def names(models: Path) -> list[str]:
+def list_models(models: Path) -> list[str]:
     """The models of a repository, sorted: its folders that hold a version, or cannot be read."""
     if not models.is_dir():
         return []
-    return sorted(p.name for p in models.iterdir() if p.is_dir() and _may_hold_a_version(p))
+    return sorted(p.name for p in models.iterdir() if p.is_dir() and _may_hold_version(p))
 
 
-def _may_hold_a_version(model: Path) -> bool:
+def _may_hold_version(model: Path) -> bool:
     try:
-        return bool(versions(model))
+        return bool(list_versions(model))
     except OSError:  # say so to who asks for it, and let the others be served
         return True
 
 
-def ignored(model: Path) -> dict[str, str]:
+def find_ignored_entries(model: Path) -> dict[str, str]:
     """Return entries of a model's folder that look like versions but are none, with the reasons.
 
     Hidden entries are left out, such as what a desktop or an export leaves while it writes; so are
@@ -156,17 +164,17 @@ def ignored(model: Path) -> dict[str, str]:
     """
     found = {}
     for path in sorted(model.iterdir()):
-        is_number, is_folder = bool(re.fullmatch(NUMBER, path.name)), path.is_dir()
+        is_number, is_folder = bool(re.fullmatch(VERSION_PATTERN, path.name)), path.is_dir()
         if path.name.startswith(".") or (is_number and (is_folder or path.is_symlink())):
             continue
         if is_number:
             found[path.name] = "ignored: expected a version's folder; got a file of that name"
-        elif path.name == MANIFEST:
+        elif path.name == MANIFEST_FILE:
             found[path.name] = (
                 f"ignored: expected a bundle in the folder of its version, {model.name}/1; got it "
                 f"in that of the model; move its files there"
             )
-        elif is_folder and re.fullmatch(STAGED + NUMBER, path.name):
+        elif is_folder and re.fullmatch(STAGED_PREFIX + VERSION_PATTERN, path.name):
             found[path.name] = "staged: it is served once `serving promote` has made it a version"
         elif is_folder or path.is_symlink():
             found[path.name] = (
@@ -176,25 +184,25 @@ def ignored(model: Path) -> dict[str, str]:
     return found
 
 
-def versions(model: Path) -> list[int]:
+def list_versions(model: Path) -> list[int]:
     """The version numbers in a model's folder, ascending.
 
     Only folders named 1, 2, 3 … count, and links, which may lead nowhere: whatever else lies there
     is no version.
     """
-    return _numbers(model, "")
+    return _list_numbered_folders(model, "")
 
 
-def staged_versions(model: Path) -> list[int]:
+def list_staged_versions(model: Path) -> list[int]:
     """Return the numbers of the staged versions in a model's folder, ascending."""
-    return _numbers(model, STAGED)
+    return _list_numbered_folders(model, STAGED_PREFIX)
 
 
-def _numbers(model: Path, prefix: str) -> list[int]:
+def _list_numbered_folders(model: Path, prefix: str) -> list[int]:
     if not model.is_dir():
         return []
     return sorted(
         int(p.name.removeprefix(prefix))
         for p in model.iterdir()
-        if re.fullmatch(prefix + NUMBER, p.name) and (p.is_dir() or p.is_symlink())
+        if re.fullmatch(prefix + VERSION_PATTERN, p.name) and (p.is_dir() or p.is_symlink())
     )

@@ -8,19 +8,19 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
-from serving.bundle.date_formats import require_format
+from serving.bundle.date_formats import require_date_format
 
 # 2: numbers in float64, spellings of truth values, dates and categories, other names for inputs, a
 # positive class, a calibration with a bias. Files of version 1 have none and mean the same.
 SCHEMA_VERSION = 2
-MANIFEST, SELFTEST, REFERENCE = "bundle.json", "selftest.npz", "reference.json"
+MANIFEST_FILE, SELFTEST_FILE, REFERENCE_FILE = "bundle.json", "selftest.npz", "reference.json"
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 FileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Task = Literal["binary", "multiclass", "regression"]
-Metrics = dict[str, float]
-Truth = Annotated[str, Field(pattern=r"^[a-z]{1,8}$")]
+MetricValues = dict[str, float]
+TruthText = Annotated[str, Field(pattern=r"^[a-z]{1,8}$")]
 
 
 class BundleError(Exception):
@@ -31,12 +31,12 @@ class TransientBundleError(BundleError):
     """The bundle cannot be used now, and may be another time: the machine was too busy."""
 
 
-class _Part(BaseModel):
+class _ManifestPart(BaseModel):
     # JSON has no word for NaN: it would be written as null and refused on reading.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class _Column(_Part):
+class _BaseColumn(_ManifestPart):
     """What every column of a record has."""
 
     name: Annotated[str, Field(min_length=1)]
@@ -45,7 +45,7 @@ class _Column(_Part):
     # Name of the graph's input, where the column's own name is that of an output; else that name.
     tensor: Annotated[str, Field(min_length=1)] | None = None
     # Texts, in lower case, that stand for a gap in this column, beside the empty one: in a column
-    # of numbers or booleans in CSV, in others in any format. None for all of `GAPS`.
+    # of numbers or booleans in CSV, in others in any format. None for all of `DEFAULT_GAP_TEXTS`.
     gaps: list[str] | None = None
 
     @property
@@ -54,7 +54,7 @@ class _Column(_Part):
         return self.tensor or self.name
 
 
-class Number(_Column):
+class NumberColumn(_BaseColumn):
     """A number; a float32 or float64 input whose NaN is a gap."""
 
     type: Literal["number"]
@@ -64,15 +64,15 @@ class Number(_Column):
     maximum: float
 
 
-class Boolean(_Column):
+class BooleanColumn(_BaseColumn):
     """True or false; a float32 input of 1 or 0, whose NaN is a gap."""
 
     type: Literal["boolean"]
     # Texts of the training data, in lower case, that mean true or false beside those two words.
-    texts: Annotated[dict[Truth, bool], Field(max_length=16)] = {}
+    texts: Annotated[dict[TruthText, bool], Field(max_length=16)] = {}
 
 
-class Category(_Column):
+class CategoryColumn(_BaseColumn):
     """One of some texts; a string input whose empty text is a gap."""
 
     type: Literal["category"]
@@ -89,7 +89,7 @@ class Category(_Column):
         return all(re.fullmatch(r"0|-?[1-9][0-9]*", text) for text in self.categories)
 
     @cached_property
-    def number_type(self) -> Literal["integer", "number"] | None:
+    def json_number_type(self) -> Literal["integer", "number"] | None:
         """JSON's type of numbers that a value may be written as; None where only texts are taken.
 
         Of a normalized column some of the categories have to be numbers, of others all.
@@ -115,7 +115,7 @@ class Category(_Column):
         return {True: written.get("true", "true"), False: written.get("false", "false")}
 
 
-class Date(_Column):
+class DateColumn(_BaseColumn):
     """A date, or date and time; a float64 input of seconds since 1970-01-01 UTC, NaN for a gap."""
 
     type: Literal["date"]
@@ -127,19 +127,21 @@ class Date(_Column):
 
     @field_validator("format")
     @classmethod
-    def _known_format(cls, format: str) -> str:  # noqa: A002
-        require_format(format)
+    def _require_known_format(cls, format: str) -> str:  # noqa: A002
+        require_date_format(format)
         return format
 
 
-Input = Annotated[Number | Boolean | Category | Date, Field(discriminator="type")]
+InputColumn = Annotated[
+    NumberColumn | BooleanColumn | CategoryColumn | DateColumn, Field(discriminator="type")
+]
 # What stands for a category that is not there, in any case; files and requests say it alike.
-GAPS = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
-OUTPUTS = ("label", "probabilities", "value")  # names of a graph's outputs, whichever it has
-FEATURES = "features"  # the one input of a graph whose columns are all numbers and booleans
+DEFAULT_GAP_TEXTS = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
+OUTPUT_NAMES = ("label", "probabilities", "value")  # names of a graph's outputs, whichever it has
+FEATURES_INPUT = "features"  # the one input of a graph whose columns are all numbers and booleans
 
 
-class Parity(_Part):
+class Parity(_ManifestPart):
     """How far the graph's answers are from the NumPy forward pass."""
 
     rows: int
@@ -148,13 +150,13 @@ class Parity(_Part):
     label_agreement: float | None  # share of rows; None for regression
 
 
-class Variant(_Part):
+class Variant(_ManifestPart):
     """One graph of the bundle."""
 
     file: FileName
     sha256: Sha256
     size_bytes: Annotated[int, Field(ge=1)]
-    metrics: Metrics  # on the held-out test rows
+    metrics: MetricValues  # on the held-out test rows
     parity: Parity
     latency_us: dict[str, float]  # median of one run, by batch size, where it was exported
     bits: Literal[4, 7, 8, 32] = 32  # of a weight; floats have 32
@@ -164,7 +166,7 @@ class Variant(_Part):
     never_answered: list[int] | list[str] | None = None
 
 
-class Data(_Part):
+class TrainingData(_ManifestPart):
     """What the model was trained on."""
 
     source: str
@@ -173,21 +175,21 @@ class Data(_Part):
     rows: dict[Literal["train", "validation", "test"], int]
 
 
-class Baseline(_Part):
+class Baseline(_ManifestPart):
     """What a model that needs no tuning made of the same rows."""
 
-    metrics: Metrics  # on the held-out test rows
+    metrics: MetricValues  # on the held-out test rows
     rows: int  # it learned from
 
 
-class Drop(_Part):
+class MetricDrop(_ManifestPart):
     """How much lower a metric is than the dense network's; above 0 if something was lost."""
 
     drop: float
     interval: tuple[float, float]  # 95 %, of rows drawn in pairs
 
 
-class Candidate(_Part):
+class CompressionCandidate(_ManifestPart):
     """A variant that compression tried, whether or not the bundle holds it."""
 
     name: Name
@@ -202,18 +204,20 @@ class Candidate(_Part):
     validation: float  # the metric on the validation rows
     drop: float  # of it below the dense network's
     error: float = 0.0  # the standard error of the drop
-    tested: Drop | None = None  # on the test rows, if they were asked
+    tested: MetricDrop | None = None  # on the test rows, if they were asked
     kept: bool
 
 
-class Compression(_Part):
+class CompressionSummary(_ManifestPart):
     """What was tried to make the model smaller, and what it cost."""
 
     metric: str
     max_drop: float  # that was allowed
-    tried: list[Candidate]
+    tried: list[CompressionCandidate]
 
-    def verdict(self, candidate: Candidate) -> Literal["kept", "refuted", "holds", "fails"]:
+    def verdict(
+        self, candidate: CompressionCandidate
+    ) -> Literal["kept", "refuted", "holds", "fails"]:
         """Whether it is in the bundle; if not, whether it lost no more than was allowed.
 
         It holds if its drop and the standard error of that are within it. One that holds on the
@@ -226,7 +230,7 @@ class Compression(_Part):
         return "holds" if candidate.tested is None else "refuted"
 
 
-class Training(_Part):
+class TrainingSummary(_ManifestPart):
     """How it was trained."""
 
     config: dict[str, JsonValue]
@@ -235,7 +239,7 @@ class Training(_Part):
     seconds: float
 
 
-class Manifest(_Part):
+class Manifest(_ManifestPart):
     """bundle.json."""
 
     schema_version: Literal[1, 2]
@@ -243,7 +247,7 @@ class Manifest(_Part):
     version: Annotated[int, Field(ge=1)]
     created: str  # ISO 8601, UTC
     task: Task
-    inputs: Annotated[list[Input], Field(min_length=1)]
+    inputs: Annotated[list[InputColumn], Field(min_length=1)]
     classes: list[int] | list[str] | None  # None for regression
     # binary: the class that is answered from the threshold up; None for the second one
     positive: int | str | None = None
@@ -257,15 +261,15 @@ class Manifest(_Part):
     logit_bias: list[float] | None = None
     example: dict[str, JsonValue] = {}  # a record it answers, made of statistics
     parameters: int
-    metrics: dict[Literal["validation", "test"], Metrics]  # of the NumPy model
+    metrics: dict[Literal["validation", "test"], MetricValues]  # of the NumPy model
     # 95 % bootstrap intervals of the metrics on the test rows
     intervals: dict[str, tuple[float, float]] = {}
     baselines: dict[Name, Baseline] = {}
     variants: Annotated[dict[Name, Variant], Field(min_length=1, max_length=16)]
-    compression: Compression | None = None
+    compression: CompressionSummary | None = None
     files: dict[FileName, Sha256]
-    data: Data
-    training: Training
+    data: TrainingData
+    training: TrainingSummary
     libraries: dict[str, str]
 
     @property
@@ -284,20 +288,20 @@ class Manifest(_Part):
         )
 
     @model_validator(mode="after")
-    def _positive_is_a_class(self) -> Manifest:
+    def _require_known_positive_class(self) -> Manifest:
         if self.positive is not None and self.positive not in (self.classes or ()):
             raise ValueError(f"expected a positive class out of the classes; got {self.positive!r}")
         return self
 
     @field_validator("inputs")
     @classmethod
-    def _distinct(cls, inputs: list[Input]) -> list[Input]:
+    def _distinct(cls, inputs: list[InputColumn]) -> list[InputColumn]:
         if len({column.name for column in inputs}) < len(inputs):
             raise ValueError("expected distinct names; got one twice")
         return inputs
 
     @model_validator(mode="after")
-    def _inputs_apart(self) -> Manifest:
+    def _require_distinct_tensors(self) -> Manifest:
         if self.all_numbers:
             return self
         outputs = ("value",) if self.classes is None else ("label", "probabilities")
@@ -312,6 +316,8 @@ class Manifest(_Part):
     @field_validator("files")
     @classmethod
     def _whole(cls, files: dict[str, str]) -> dict[str, str]:
-        if missing := {SELFTEST, REFERENCE} - set(files):
-            raise ValueError(f"expected {SELFTEST} and {REFERENCE}; got no {min(missing)}")
+        if missing := {SELFTEST_FILE, REFERENCE_FILE} - set(files):
+            raise ValueError(
+                f"expected {SELFTEST_FILE} and {REFERENCE_FILE}; got no {min(missing)}"
+            )
         return files

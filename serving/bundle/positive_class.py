@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from serving.bundle.spelling import canonical_text
+from serving.bundle.spelling import canonicalize_text
 
 # Pairs of names, in lower case, of which everyone takes the second for the positive one.
-PAIRS = frozenset(
+KNOWN_CLASS_PAIRS = frozenset(
     {
         ("0", "1"),
         ("false", "true"),
@@ -20,7 +20,9 @@ PAIRS = frozenset(
 )
 
 
-def positive_index(classes: Sequence[int] | Sequence[str], said: str | None = None) -> int | None:
+def find_positive_index(
+    classes: Sequence[int] | Sequence[str], said: str | None = None
+) -> int | None:
     """Return the place of the positive class among the classes of a model.
 
     Args:
@@ -38,25 +40,25 @@ def positive_index(classes: Sequence[int] | Sequence[str], said: str | None = No
     """
     names = [str(name) for name in classes]
     if said is not None and said not in names:
-        canonical = canonical_text(said)
-        alike = [place for place, name in enumerate(names) if canonical_text(name) == canonical]
+        canonical = canonicalize_text(said)
+        alike = [place for place, name in enumerate(names) if canonicalize_text(name) == canonical]
         if len(alike) == 1:
             said = names[alike[0]]
     if said is not None and said not in names:
         raise ValueError(
-            f"expected a positive class out of {', '.join(names)}; got {said!r}{_like(said, names)}"
+            f"expected a positive class out of {', '.join(names)}; got {said!r}{_suggest_class(said, names)}"
         )
     if len(names) != 2:
         return None
     if said is not None:
         return names.index(said)
     first, second = (name.lower() for name in names)
-    if (first, second) in PAIRS:
+    if (first, second) in KNOWN_CLASS_PAIRS:
         return 1
-    return 0 if (second, first) in PAIRS else None
+    return 0 if (second, first) in KNOWN_CLASS_PAIRS else None
 
 
-def _like(said: str, names: Sequence[str]) -> str:
+def _suggest_class(said: str, names: Sequence[str]) -> str:
     """Return "; did you mean ...?" with the name that is most like a wrong one, or ""."""
     folded = {name.strip().casefold(): name for name in names}
     close = get_close_matches(said.strip().casefold(), list(folded), n=1)

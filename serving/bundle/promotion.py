@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from serving.bundle.folder import STAGED, Bundle, names, staged_versions, versions
+from serving.bundle.folder import (
+    STAGED_PREFIX,
+    Bundle,
+    list_models,
+    list_staged_versions,
+    list_versions,
+)
 from serving.bundle.manifest import BundleError
 
 
@@ -37,12 +43,12 @@ def promote(models: Path, name: str, version: int | None = None) -> Bundle:
             raise PromotionError(f"expected a folder of models; got {models}, which is none")
         # Compared with the entries of the folder, so that a name such as `..` cannot lead out.
         if name not in {path.name for path in models.iterdir()} or not folder.is_dir():
-            known = ", ".join(names(models)) or "none"
+            known = ", ".join(list_models(models)) or "none"
             raise PromotionError(
                 f"expected a model in {models} (those with versions: {known}); got {name!r}"
             )
-        with only_writer(folder):
-            return _promote(folder, _chosen(folder, version))
+        with lock_model_folder(folder):
+            return _rename_staged_version(folder, _choose_staged_version(folder, version))
     except BundleError as error:
         raise PromotionError(f"{error}; nothing was changed") from error
     except OSError as error:
@@ -52,8 +58,8 @@ def promote(models: Path, name: str, version: int | None = None) -> Bundle:
         ) from error
 
 
-def _chosen(folder: Path, version: int | None) -> int:
-    staged = staged_versions(folder)
+def _choose_staged_version(folder: Path, version: int | None) -> int:
+    staged = list_staged_versions(folder)
     if version is None and len(staged) == 1:
         return staged[0]
     if version in staged:
@@ -70,10 +76,10 @@ def _chosen(folder: Path, version: int | None) -> int:
     )
 
 
-def _promote(folder: Path, version: int) -> Bundle:
+def _rename_staged_version(folder: Path, version: int) -> Bundle:
     """Promote a staged version; the caller holds the lock of the folder."""
-    staged, place = folder / f"{STAGED}{version}", folder / str(version)
-    if version in versions(folder) or place.exists():
+    staged, place = folder / f"{STAGED_PREFIX}{version}", folder / str(version)
+    if version in list_versions(folder) or place.exists():
         raise PromotionError(
             f"expected {place} not to exist yet; got a version of that number; nothing was "
             f"changed; remove one of the two"
@@ -91,7 +97,7 @@ def _promote(folder: Path, version: int) -> Bundle:
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def lock_model_folder(folder: Path) -> Iterator[None]:
     """Hold the lock of a model's folder, so that two writers take turns.
 
     Args:

@@ -16,16 +16,16 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from serving.bundle.arrays import Arrays
-from serving.bundle.error_text import counted
+from serving.bundle.error_text import pluralize
 from serving.bundle.limits import BundleLimits
-from serving.bundle.manifest import SELFTEST, BundleError
+from serving.bundle.manifest import SELFTEST_FILE, BundleError
 
-FEWEST_GOLDEN_ROWS = 8  # fewer prove nothing
-SHOWN = 64  # characters of a name in an error
+MIN_GOLDEN_ROWS = 8  # fewer prove nothing
+MAX_QUOTED_CHARACTERS = 64  # characters of a name in an error
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedAnswers:
     """What a variant must answer to the golden inputs.
 
     Attributes:
@@ -42,7 +42,7 @@ class SelfTest:
     """Golden inputs, and what each variant must answer to them."""
 
     inputs: Arrays
-    expected: dict[str, Expected]
+    expected: dict[str, ExpectedAnswers]
 
     def to_bytes(self) -> bytes:
         """As an .npz file, without pickles."""
@@ -70,7 +70,7 @@ class SelfTest:
             BundleError: If it is something else, or larger.
         """
         inputs: Arrays = {}
-        expected: dict[str, Expected] = {}
+        expected: dict[str, ExpectedAnswers] = {}
         try:
             for key, array in _read_arrays(content, limit):
                 kind, _, name = key.partition("/")
@@ -79,11 +79,15 @@ class SelfTest:
                     continue
                 match key.split("/"):
                     case ["expected", variant, name]:
-                        expected.setdefault(variant, Expected({}, {})).outputs[name] = array
+                        expected.setdefault(variant, ExpectedAnswers({}, {})).outputs[name] = array
                     case ["tolerance", variant, name]:
-                        expected.setdefault(variant, Expected({}, {})).tolerances[name] = array
+                        expected.setdefault(variant, ExpectedAnswers({}, {})).tolerances[name] = (
+                            array
+                        )
                     case _:
-                        raise BundleError(f"{SELFTEST}: unexpected array {key[:SHOWN]!r}")
+                        raise BundleError(
+                            f"{SELFTEST_FILE}: unexpected array {key[:MAX_QUOTED_CHARACTERS]!r}"
+                        )
         except (
             OSError,
             EOFError,
@@ -95,7 +99,7 @@ class SelfTest:
             ValueError,
             zlib.error,
         ) as error:
-            raise BundleError(f"{SELFTEST}: expected plain arrays; {error}") from error
+            raise BundleError(f"{SELFTEST_FILE}: expected plain arrays; {error}") from error
         return cls(inputs, expected)
 
 
@@ -108,7 +112,7 @@ def _read_arrays(content: bytes, limit: int) -> Iterator[tuple[str, NDArray[Any]
         size = sum(member.file_size for member in archive.infolist())
         if size > limit:
             raise BundleError(
-                f"{SELFTEST}: expected at most {counted(limit, 'byte')} once unpacked; got {size}; "
+                f"{SELFTEST_FILE}: expected at most {pluralize(limit, 'byte')} once unpacked; got {size}; "
                 "serve it with a larger --max-selftest-bytes"
             )
         for member in archive.infolist():
@@ -125,7 +129,7 @@ def _read_array(content: bytes) -> NDArray[Any]:
     shape, _, dtype = read_header(file)
     claimed, found = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
     if claimed != found and not dtype.hasobject:  # which NumPy refuses by itself
-        raise ValueError(f"got {counted(found, 'byte')} for an array of {claimed}")
+        raise ValueError(f"got {pluralize(found, 'byte')} for an array of {claimed}")
     file.seek(0)
     array: NDArray[Any] = npy.read_array(file, allow_pickle=False)
     return array

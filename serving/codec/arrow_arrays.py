@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import counted, seconds_of_ticks
-from serving.codec.arrow_schema import Layout, Skipped, refuse_stream
-from serving.codec.flatbuffer import Structs, Table
-from serving.codec.input_schema import Field, WrongValueError
-from serving.codec.quoting import SHOWN
-from serving.codec.validation import VALUES, refuse
-from serving.event_loop import give_way
+from serving.bundle import pluralize, ticks_to_seconds
+from serving.codec.arrow_schema import Layout, SkippedArrays, refuse_stream
+from serving.codec.flatbuffer import FlatbufferTable, StructVector
+from serving.codec.input_schema import ColumnValidator, WrongValueError
+from serving.codec.quoting import MAX_QUOTED_CHARACTERS
+from serving.codec.validation import VALUES_PER_BLOCK, refuse_instances
+from serving.event_loop import yield_to_loop
 
-TEXT_BYTES = 4  # of all texts of a stream, for each byte of its body
-FEWEST_TEXT_BYTES = 2**20
-INLINE = 12  # bytes of a text that a view holds in itself
-VIEW = struct.Struct("<i4sii")  # length, and of a longer text: first bytes, buffer, offset
+TEXT_BYTES_PER_BODY_BYTE = 4  # of all texts of a stream, for each byte of its body
+MIN_TEXT_BUDGET_BYTES = 2**20
+MAX_INLINE_TEXT_BYTES = 12  # bytes of a text that a view holds in itself
+VIEW_STRUCT = struct.Struct("<i4sii")  # length, and of a longer text: first bytes, buffer, offset
 
-Valid = NDArray[np.bool_] | None
+ValidityMask = NDArray[np.bool_] | None
 
 
 class TextBudget:
@@ -39,7 +39,9 @@ class TextBudget:
     """
 
     def __init__(self, length: int) -> None:
-        self.most = self.left = max(TEXT_BYTES * length, FEWEST_TEXT_BYTES)
+        self.most = self.remaining_bytes = max(
+            TEXT_BYTES_PER_BODY_BYTE * length, MIN_TEXT_BUDGET_BYTES
+        )
 
     def spend(self, count: int) -> None:
         """Take `count` bytes out of the budget.
@@ -47,15 +49,15 @@ class TextBudget:
         Raises:
             InvalidInstancesError: If there are fewer left.
         """
-        self.left -= count
-        if self.left < 0:
-            refuse(
+        self.remaining_bytes -= count
+        if self.remaining_bytes < 0:
+            refuse_instances(
                 f"expected at most {self.most} bytes of texts in a stream of this length; got "
                 f"more, since many values refer to the same bytes; send fewer rows at a time"
             )
 
 
-class Batch:
+class RecordBatch:
     """The buffers of one batch of rows, or of one dictionary, taken in their order.
 
     Args:
@@ -64,54 +66,60 @@ class Batch:
         budget: Of the stream.
     """
 
-    def __init__(self, table: Table, body: memoryview, budget: TextBudget) -> None:
+    def __init__(self, table: FlatbufferTable, body: memoryview, budget: TextBudget) -> None:
         if table.table(3) is not None:
             refuse_stream("compressed columns; write the stream without compression")
         self.rows = table.number(0, "<q")
         if self.rows < 0:
             refuse_stream(f"a batch of {self.rows} rows")
-        self.budget = budget
+        self.text_budget = budget
         self._body = body
         self._nodes = table.structs(1, "<qq")
         self._buffers = table.structs(2, "<qq")
-        self._variadic: Structs = table.structs(4, "<q")
-        self._node = self._buffer = self._view = 0
+        self._variadic_counts: StructVector = table.structs(4, "<q")
+        self._next_node = self._buffer = self._next_view = 0
 
-    def next_array(self, layout: Layout) -> Array:
+    def read_array(self, layout: Layout) -> ArrowArray:
         """Take the next column's buffers.
 
         Raises:
             MalformedBodyError: If there are none, or they are too short for its values.
         """
-        rows, nulls = self._nodes[self._node] if self._node < len(self._nodes) else (-1, 0)
-        self._node += 1
+        rows, nulls = (
+            self._nodes[self._next_node] if self._next_node < len(self._nodes) else (-1, 0)
+        )
+        self._next_node += 1
         if rows != self.rows:
-            refuse_stream(f"a column of {counted(rows, 'value')} in a batch of {self.rows}")
+            refuse_stream(f"a column of {pluralize(rows, 'value')} in a batch of {self.rows}")
         if layout.kind == "null":
-            return Array(layout, rows, None, None, self)
+            return ArrowArray(layout, rows, None, None, self)
         validity = self._take()
-        bits = _numbers(validity, "u1", (rows + 7) // 8) if nulls else None
+        bits = _view_numbers(validity, "u1", (rows + 7) // 8) if nulls else None
         items = self._take()
         match layout.kind:
             case "boolean":
-                return Array(layout, rows, bits, _numbers(items, "u1", (rows + 7) // 8), self)
+                return ArrowArray(
+                    layout, rows, bits, _view_numbers(items, "u1", (rows + 7) // 8), self
+                )
             case "text":
-                starts = _numbers(items, layout.dtype, rows + 1 if rows else 0)
-                return Array(layout, rows, bits, starts, self, content=self._take())
+                starts = _view_numbers(items, layout.dtype, rows + 1 if rows else 0)
+                return ArrowArray(layout, rows, bits, starts, self, content=self._take())
             case "view":
-                views, buffers = _numbers(items, "V16", rows), self._next_variadic()
-                return Array(layout, rows, bits, views, self, buffers=buffers)
+                views, buffers = _view_numbers(items, "V16", rows), self._read_variadic_buffers()
+                return ArrowArray(layout, rows, bits, views, self, buffers=buffers)
             case _:
-                return Array(layout, rows, bits, _numbers(items, layout.dtype, rows), self)
+                return ArrowArray(
+                    layout, rows, bits, _view_numbers(items, layout.dtype, rows), self
+                )
 
-    def skip(self, skipped: Skipped) -> None:
+    def skip_arrays(self, skipped: SkippedArrays) -> None:
         """Step over the arrays of columns that are left out."""
-        self._node += skipped.nodes
+        self._next_node += skipped.nodes
         self._buffer += skipped.buffers
         for _ in range(skipped.views):
-            self._next_variadic()
+            self._read_variadic_buffers()
 
-    def buffer(self, place: int) -> memoryview:
+    def get_buffer(self, place: int) -> memoryview:
         """Return one buffer by its place in the batch."""
         start, length = self._buffers[place] if place < len(self._buffers) else (-1, 0)
         if start < 0 or length < 0 or start + length > len(self._body):
@@ -119,13 +127,17 @@ class Batch:
         return self._body[start : start + length]
 
     def _take(self) -> memoryview:
-        found = self.buffer(self._buffer)
+        found = self.get_buffer(self._buffer)
         self._buffer += 1
         return found
 
-    def _next_variadic(self) -> range:
-        (count,) = self._variadic[self._view] if self._view < len(self._variadic) else (-1,)
-        self._view += 1
+    def _read_variadic_buffers(self) -> range:
+        (count,) = (
+            self._variadic_counts[self._next_view]
+            if self._next_view < len(self._variadic_counts)
+            else (-1,)
+        )
+        self._next_view += 1
         if not 0 <= count <= len(self._buffers) - self._buffer:
             refuse_stream(f"views into {count} buffers")
         first = self._buffer
@@ -133,14 +145,14 @@ class Batch:
         return range(first, self._buffer)
 
 
-class Array:
+class ArrowArray:
     """The values of one column of one batch.
 
     Args:
         layout: Layout of the values.
         rows: Number of values.
-        bits: Which are valid, packed, uint8 `(ceil(rows / 8),)`; None if all are, or none is null.
-        items: Numbers, packed booleans, offsets or views; None of the "null" layout.
+        validity_bits: Which are valid, packed, uint8 `(ceil(rows / 8),)`; None if all are, or none is null.
+        stored_values: Numbers, packed booleans, offsets or views; None of the "null" layout.
         batch: The batch that it is of.
         content: What the offsets of texts point into.
         buffers: Places of the buffers that views point into.
@@ -150,18 +162,18 @@ class Array:
         self,
         layout: Layout,
         rows: int,
-        bits: NDArray[np.uint8] | None,
-        items: NDArray[Any] | None,
-        batch: Batch,
+        validity_bits: NDArray[np.uint8] | None,
+        stored_values: NDArray[Any] | None,
+        batch: RecordBatch,
         content: memoryview | None = None,
         buffers: range = range(0),
     ) -> None:
         self.layout, self.rows = layout, rows
-        self._bits, self._batch = bits, batch
-        self._items: NDArray[Any] = np.empty(0) if items is None else items
+        self._bits, self._batch = validity_bits, batch
+        self._items: NDArray[Any] = np.empty(0) if stored_values is None else stored_values
         self._content, self._buffers = content or memoryview(b""), buffers
 
-    def valid(self, start: int, stop: int) -> Valid:
+    def read_validity(self, start: int, stop: int) -> ValidityMask:
         """Return where there are values, bool `(stop - start,)`, None for everywhere.
 
         Args:
@@ -170,7 +182,7 @@ class Array:
         """
         if self.layout.kind == "null":
             return np.zeros(stop - start, np.bool_)
-        return None if self._bits is None else _unpacked(self._bits, start, stop)
+        return None if self._bits is None else _unpack_bits(self._bits, start, stop)
 
     def numbers(self, start: int, stop: int) -> NDArray[Any]:
         """Return numbers, booleans, seconds of times, or NaN where the layout is "null".
@@ -183,7 +195,7 @@ class Array:
             case "null":
                 return np.full(stop - start, np.nan)
             case "boolean":
-                return _unpacked(self._items, start, stop)
+                return _unpack_bits(self._items, start, stop)
             case "time":
                 return self._seconds(self._items[start:stop])
             case _:
@@ -200,14 +212,14 @@ class Array:
         if stop > start:
             if starts[0] < 0 or starts[-1] > len(self._content) or (np.diff(starts) < 0).any():
                 refuse_stream("texts outside their buffer")
-            self._batch.budget.spend(int(starts[-1] - starts[0]))
+            self._batch.text_budget.spend(int(starts[-1] - starts[0]))
         texts: list[str | None] = []
-        for block in range(0, stop - start, VALUES):
+        for block in range(0, stop - start, VALUES_PER_BLOCK):
             if block:
-                give_way()
-            edges = pairwise(starts[block : block + VALUES + 1].tolist())
-            texts += [_text(self._content[left:right]) for left, right in edges]
-        self._drop_nulls(texts, start, stop)
+                yield_to_loop()
+            edges = pairwise(starts[block : block + VALUES_PER_BLOCK + 1].tolist())
+            texts += [_decode_utf8(self._content[left:right]) for left, right in edges]
+        self._replace_nulls_by_none(texts, start, stop)
         return texts
 
     def views(self, start: int, stop: int) -> list[bytes | None]:
@@ -218,67 +230,67 @@ class Array:
             stop: Row behind the last.
         """
         views: list[bytes | None] = self._items[start:stop].tolist()
-        self._drop_nulls(views, start, stop)
+        self._replace_nulls_by_none(views, start, stop)
         return views
 
-    def viewed(self, view: bytes) -> str:
+    def resolve_view(self, view: bytes) -> str:
         """Return the text that one of `views` points at."""
-        length, _, buffer, offset = VIEW.unpack(view)
-        if 0 <= length <= INLINE:
-            return _text(view[4 : 4 + length])
+        length, _, buffer, offset = VIEW_STRUCT.unpack(view)
+        if 0 <= length <= MAX_INLINE_TEXT_BYTES:
+            return _decode_utf8(view[4 : 4 + length])
         if length < 0 or offset < 0 or not 0 <= buffer < len(self._buffers):
             refuse_stream("a view outside its buffers")
-        content = self._batch.buffer(self._buffers[buffer])
+        content = self._batch.get_buffer(self._buffers[buffer])
         if offset + length > len(content):
             refuse_stream("a view outside its buffers")
-        self._batch.budget.spend(length)
-        return _text(content[offset : offset + length])
+        self._batch.text_budget.spend(length)
+        return _decode_utf8(content[offset : offset + length])
 
     def value(self, place: int) -> Any:
         """Return the value at a place of a dictionary, as JSON would have it; None for a null."""
         first = place // 8 * 8
-        valid = self.valid(first, place + 1)
+        valid = self.read_validity(first, place + 1)
         if valid is not None and not valid[-1]:
             return None
         match self.layout.kind:
             case "view":
-                return self.viewed(self._items[place : place + 1].tolist()[0])
+                return self.resolve_view(self._items[place : place + 1].tolist()[0])
             case "text":
-                return self._text_at(place)
+                return self._read_text_at(place)
             case _:
                 found = self.numbers(first, place + 1)[-1].item()
                 return None if found != found else found  # noqa: PLR0124
 
     def _seconds(self, ticks: NDArray[Any]) -> NDArray[np.float64]:
-        return seconds_of_ticks(
-            ticks.astype(np.int64) * self.layout.seconds, self.layout.per_second
+        return ticks_to_seconds(
+            ticks.astype(np.int64) * self.layout.seconds, self.layout.ticks_per_second
         )
 
-    def _text_at(self, place: int) -> str:
+    def _read_text_at(self, place: int) -> str:
         start, end = self._items[place : place + 2].tolist()
         if not 0 <= start <= end <= len(self._content):
             refuse_stream("texts outside their buffer")
-        self._batch.budget.spend(end - start)
-        return _text(self._content[start:end])
+        self._batch.text_budget.spend(end - start)
+        return _decode_utf8(self._content[start:end])
 
-    def _drop_nulls(self, found: list[Any], start: int, stop: int) -> None:
-        valid = self.valid(start, stop)
+    def _replace_nulls_by_none(self, found: list[Any], start: int, stop: int) -> None:
+        valid = self.read_validity(start, stop)
         if valid is not None:
             for place in np.flatnonzero(~valid).tolist():
                 found[place] = None
 
 
-class CheckedValues(dict[Any, Any]):
+class ValidatedValueCache(dict[Any, Any]):
     """Values of a column by key, each decoded and checked when it is asked for the first time.
 
     Args:
         field: The column's rule.
-        decode: Gives the value of a key; None stands for a null without it.
+        decode_key: Gives the value of a key; None stands for a null without it.
     """
 
-    def __init__(self, field: Field, decode: Callable[[Any], Any]) -> None:
+    def __init__(self, field: ColumnValidator, decode_key: Callable[[Any], Any]) -> None:
         super().__init__()
-        self.field, self.decode = field, decode
+        self.field, self.decode = field, decode_key
 
     def __missing__(self, key: Any) -> Any:
         found = self.field.check(None if key is None else self.decode(key))
@@ -296,15 +308,15 @@ class CheckedValues(dict[Any, Any]):
             InvalidInstancesError: If a value is not what the column takes.
         """
         found: list[Any] = []
-        for start in range(0, len(keys), VALUES):
+        for start in range(0, len(keys), VALUES_PER_BLOCK):
             if start:
-                give_way()
-            part = keys[start : start + VALUES]
+                yield_to_loop()
+            part = keys[start : start + VALUES_PER_BLOCK]
             try:
                 found += map(self.__getitem__, part)
             except WrongValueError as error:
                 at = first + start + next(at for at, key in enumerate(part) if key not in self)
-                refuse(
+                refuse_instances(
                     f"expected {error.expected} in instance {at}, field {self.field.name!r}; got "
                     f"{error.got}",
                     instance=at,
@@ -313,20 +325,22 @@ class CheckedValues(dict[Any, Any]):
         return found
 
 
-def _text(content: bytes | memoryview) -> str:
+def _decode_utf8(content: bytes | memoryview) -> str:
     try:
         return str(content, "utf-8")
     except UnicodeDecodeError:
-        refuse(f"expected texts in UTF-8; got the bytes {bytes(content[:SHOWN])!r}")
+        refuse_instances(
+            f"expected texts in UTF-8; got the bytes {bytes(content[:MAX_QUOTED_CHARACTERS])!r}"
+        )
 
 
-def _numbers(buffer: memoryview, dtype: str, count: int) -> NDArray[Any]:
+def _view_numbers(buffer: memoryview, dtype: str, count: int) -> NDArray[Any]:
     size = np.dtype(dtype).itemsize
     if len(buffer) < count * size:
-        refuse_stream(f"{counted(len(buffer), 'byte')} of {counted(count, 'value')}")
+        refuse_stream(f"{pluralize(len(buffer), 'byte')} of {pluralize(count, 'value')}")
     return np.frombuffer(buffer, dtype, count)
 
 
-def _unpacked(bits: NDArray[np.uint8], start: int, stop: int) -> NDArray[np.bool_]:
+def _unpack_bits(bits: NDArray[np.uint8], start: int, stop: int) -> NDArray[np.bool_]:
     part = bits[start // 8 : (stop + 7) // 8]
     return np.unpackbits(part, count=stop - start, bitorder="little").view(np.bool_)

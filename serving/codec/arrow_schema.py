@@ -11,12 +11,18 @@ from typing import Literal, NamedTuple, NoReturn
 
 import numpy as np
 
-from serving.codec.flatbuffer import Table
-from serving.codec.input_schema import DateField, Field, Fields
-from serving.codec.quoting import quoted
-from serving.codec.validation import VALUES, in_turns, refuse, require_digits, require_known
+from serving.codec.flatbuffer import FlatbufferTable
+from serving.codec.input_schema import ColumnValidator, DateValidator, InputSchema
+from serving.codec.quoting import quote_text
+from serving.codec.validation import (
+    VALUES_PER_BLOCK,
+    iterate_cooperatively,
+    refuse_instances,
+    require_float64,
+    require_known_names,
+)
 from serving.errors import MalformedBodyError
-from serving.event_loop import Work
+from serving.event_loop import TurnBudget
 
 
 class Layout(NamedTuple):
@@ -33,30 +39,37 @@ class Layout(NamedTuple):
     kind: Literal["number", "boolean", "time", "text", "view", "null"]
     dtype: str = ""
     seconds: int = 1
-    per_second: int = 1
+    ticks_per_second: int = 1
 
 
-FLOATS = {0: Layout("number", "<f2"), 1: Layout("number", "<f4"), 2: Layout("number", "<f8")}
-DATES = {0: Layout("time", "<i4", 86400), 1: Layout("time", "<i8", 1, 1000)}  # days, milliseconds
-TIMESTAMPS = {unit: Layout("time", "<i8", 1, 1000**unit) for unit in range(4)}
-SMALL_TEXT, LARGE_TEXT, VIEW = Layout("text", "<i4"), Layout("text", "<i8"), Layout("view")
+FLOAT_LAYOUTS = {0: Layout("number", "<f2"), 1: Layout("number", "<f4"), 2: Layout("number", "<f8")}
+DATE_LAYOUTS = {
+    0: Layout("time", "<i4", 86400),
+    1: Layout("time", "<i8", 1, 1000),
+}  # days, milliseconds
+TIMESTAMP_LAYOUTS = {unit: Layout("time", "<i8", 1, 1000**unit) for unit in range(4)}
+TEXT_LAYOUT, LARGE_TEXT_LAYOUT, TEXT_VIEW_LAYOUT = (
+    Layout("text", "<i4"),
+    Layout("text", "<i8"),
+    Layout("view"),
+)
 # Binary columns are taken for texts, too: BYTES of the Open Inference Protocol are written so.
-OTHERS = {
+OTHER_LAYOUTS = {
     1: Layout("null"),
-    4: SMALL_TEXT,
-    5: SMALL_TEXT,
+    4: TEXT_LAYOUT,
+    5: TEXT_LAYOUT,
     6: Layout("boolean"),
-    19: LARGE_TEXT,
-    20: LARGE_TEXT,
-    23: VIEW,
-    24: VIEW,
+    19: LARGE_TEXT_LAYOUT,
+    20: LARGE_TEXT_LAYOUT,
+    23: TEXT_VIEW_LAYOUT,
+    24: TEXT_VIEW_LAYOUT,
 }
 
 
-VALUES_PER_COLUMN = 8  # that take as long to check as a column's declaration to read
+COLUMN_COST_IN_VALUES = 8  # that take as long to check as a column's declaration to read
 # Buffers of an array of each type, those of its children not counted. A union is missing: older
 # writers give it one more, and nothing in the schema says so.
-BUFFERS = {
+BUFFERS_BY_TYPE = {
     1: 0,
     2: 2,
     3: 2,
@@ -83,11 +96,11 @@ BUFFERS = {
     25: 3,
     26: 3,
 }
-VIEWS = (23, 24)  # types of which an array has further buffers, as many as each batch says
-BYTES_PER_FIELD = 16  # of a schema; a field takes more, unless several parents refer to it
+VIEW_TYPES = (23, 24)  # types of which an array has further buffers, as many as each batch says
+MIN_FIELD_BYTES = 16  # of a schema; a field takes more, unless several parents refer to it
 
 
-class Skipped(NamedTuple):
+class SkippedArrays(NamedTuple):
     """What columns that are left out take up of a batch.
 
     Attributes:
@@ -102,7 +115,7 @@ class Skipped(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Column:
+class ArrowColumn:
     """A column as the schema declares it.
 
     Attributes:
@@ -114,14 +127,14 @@ class Column:
             nothing.
     """
 
-    field: Field
+    field: ColumnValidator
     values: Layout
     dictionary: int | None
-    stored: Layout
-    skipped: Skipped | None = None
+    stored_layout: Layout
+    skipped: SkippedArrays | None = None
 
 
-def read_schema(schema: Table, fields: Fields) -> list[Column]:
+def read_schema(schema: FlatbufferTable, fields: InputSchema) -> list[ArrowColumn]:
     """Read the columns of a stream.
 
     Args:
@@ -134,25 +147,29 @@ def read_schema(schema: Table, fields: Fields) -> list[Column]:
     """
     if schema.number(0, "<h"):
         refuse_stream("big-endian numbers")
-    columns: dict[str, Column] = {}
-    left_out: list[Table] = []  # that are declared since the last column that is read
+    columns: dict[str, ArrowColumn] = {}
+    left_out: list[FlatbufferTable] = []  # that are declared since the last column that is read
     count = 0
-    for declared in in_turns(schema.tables(1), VALUES_PER_COLUMN):
+    for declared in iterate_cooperatively(schema.tables(1), COLUMN_COST_IN_VALUES):
         name = fields.named(declared.text(0))
         count += 1
-        if fields.ignores_extra and name not in fields.places:
-            if count > fields.most_names:
-                refuse(f"expected at most {fields.most_names} columns; got more")
+        if fields.should_ignore_extra and name not in fields.places:
+            if count > fields.max_named_columns:
+                refuse_instances(f"expected at most {fields.max_named_columns} columns; got more")
             left_out.append(declared)
             continue
-        require_known([name], fields, "column")
+        require_known_names([name], fields, "column")
         if name in columns:
-            refuse(f"expected every column once; got {quoted(name)} twice", field=name)
-        column = _column(declared, fields.columns[fields.places[name]])
-        columns[name] = replace(column, skipped=_space_of(left_out)) if left_out else column
+            refuse_instances(
+                f"expected every column once; got {quote_text(name)} twice", field=name
+            )
+        column = _read_column(declared, fields.columns[fields.places[name]])
+        columns[name] = (
+            replace(column, skipped=_count_skipped_arrays(left_out)) if left_out else column
+        )
         left_out = []
     if not columns:
-        refuse("expected the model's columns; got a stream of none")
+        refuse_instances("expected the model's columns; got a stream of none")
     return list(columns.values())
 
 
@@ -161,16 +178,16 @@ def refuse_stream(came: str) -> NoReturn:
     raise MalformedBodyError(f"expected an Arrow stream; got {came[:200]}")
 
 
-def _space_of(left_out: list[Table]) -> Skipped:
+def _count_skipped_arrays(left_out: list[FlatbufferTable]) -> SkippedArrays:
     """Return what columns take up of a batch.
 
     Raises:
         MalformedBodyError: If one is of a type that is not known, or they nest without end.
     """
     nodes = buffers = views = 0
-    most = len(left_out[0].content) // BYTES_PER_FIELD
+    most = len(left_out[0].content) // MIN_FIELD_BYTES
     waiting = list(left_out)
-    work = Work(VALUES // VALUES_PER_COLUMN)
+    work = TurnBudget(VALUES_PER_BLOCK // COLUMN_COST_IN_VALUES)
     while waiting:
         declared = waiting.pop()
         nodes += 1
@@ -178,64 +195,64 @@ def _space_of(left_out: list[Table]) -> Skipped:
         if nodes + len(waiting) > most:
             refuse_stream("columns nested in more than one other")
         if declared.table(4) is not None:  # of a dictionary the batch holds the indices
-            buffers += BUFFERS[2]
+            buffers += BUFFERS_BY_TYPE[2]
             continue
         kind = declared.number(2, "<B")
-        if kind not in BUFFERS:
+        if kind not in BUFFERS_BY_TYPE:
             refuse_stream(
-                f"a column {quoted(declared.text(0))} of a type that cannot be left out; leave it "
+                f"a column {quote_text(declared.text(0))} of a type that cannot be left out; leave it "
                 f"out before the stream is written"
             )
-        buffers += BUFFERS[kind]
-        views += kind in VIEWS
+        buffers += BUFFERS_BY_TYPE[kind]
+        views += kind in VIEW_TYPES
         waiting += islice(declared.tables(5), most)
-    return Skipped(nodes, buffers, views)
+    return SkippedArrays(nodes, buffers, views)
 
 
-def _column(declared: Table, field: Field) -> Column:
-    values = _layout(declared, field)
-    if values.kind == "time" and not isinstance(field, DateField):
-        refuse(
+def _read_column(declared: FlatbufferTable, field: ColumnValidator) -> ArrowColumn:
+    values = _read_layout(declared, field)
+    if values.kind == "time" and not isinstance(field, DateValidator):
+        refuse_instances(
             f"expected {field.expected} in field {field.name!r}; got a column of times",
             field=field.name,
         )
-    if values.kind == "time" and isinstance(field, DateField):
-        field = field.of_moments()
+    if values.kind == "time" and isinstance(field, DateValidator):
+        field = field.for_timestamps()
     if values.kind == "number":  # in a dictionary, too
-        require_digits(field, np.dtype(values.dtype))
+        require_float64(field, np.dtype(values.dtype))
     encoding = declared.table(4)
     if encoding is None:
-        return Column(field, values, None, values)
+        return ArrowColumn(field, values, None, values)
     index = encoding.table(1)
-    indices = Layout("number", "<i4") if index is None else _integer(index)
-    return Column(field, values, encoding.number(0, "<q"), indices)
+    indices = Layout("number", "<i4") if index is None else _read_integer_layout(index)
+    return ArrowColumn(field, values, encoding.number(0, "<q"), indices)
 
 
-def _layout(declared: Table, field: Field) -> Layout:
+def _read_layout(declared: FlatbufferTable, field: ColumnValidator) -> Layout:
     of = declared.table(3)
     if of is None:
         refuse_stream("a column without a type")
     match declared.number(2, "<B"):
         case 2:
-            found: Layout | None = _integer(of)
+            found: Layout | None = _read_integer_layout(of)
         case 3:
-            found = FLOATS.get(of.number(0, "<h"))
+            found = FLOAT_LAYOUTS.get(of.number(0, "<h"))
         case 8:
-            found = DATES.get(of.number(0, "<h", 1))
+            found = DATE_LAYOUTS.get(of.number(0, "<h", 1))
         case 10:
-            found = TIMESTAMPS.get(of.number(0, "<h"))
+            found = TIMESTAMP_LAYOUTS.get(of.number(0, "<h"))
         case other:
-            found = OTHERS.get(other)
+            found = OTHER_LAYOUTS.get(other)
     if found is None:
-        refuse(
-            f"expected numbers, booleans, texts, dates or times in column {quoted(field.name)}; "
+        refuse_instances(
+            f"expected numbers, booleans, texts, dates or times in column {quote_text(field.name)}; "
             f"got values of another type; cast them before they are written",
             field=field.name,
         )
     return found
 
 
-def _integer(of: Table) -> Layout:
+def _read_integer_layout(of: FlatbufferTable) -> Layout:
     bits = of.number(0, "<i")
     if bits not in (8, 16, 32, 64):
         refuse_stream(f"integers of {bits} bits")

@@ -12,30 +12,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays, join
-from serving.codec.arrow_arrays import Array, Batch, CheckedValues, TextBudget
-from serving.codec.arrow_schema import Column, read_schema, refuse_stream
-from serving.codec.flatbuffer import FlatbufferError, Table
-from serving.codec.input_schema import Fields, most_cells
+from serving.bundle import Arrays, concatenate_rows
+from serving.codec.arrow_arrays import ArrowArray, RecordBatch, TextBudget, ValidatedValueCache
+from serving.codec.arrow_schema import ArrowColumn, read_schema, refuse_stream
+from serving.codec.flatbuffer import FlatbufferError, FlatbufferTable
+from serving.codec.input_schema import InputSchema, compute_max_cells
 from serving.codec.validation import (
-    check_column,
-    check_numbers,
-    in_turns,
-    inputs_of_columns,
-    refuse,
+    build_inputs_from_columns,
+    iterate_cooperatively,
+    refuse_instances,
+    validate_column,
+    validate_numbers,
 )
-from serving.event_loop import give_way
+from serving.event_loop import yield_to_loop
 
-MEDIA = "application/vnd.apache.arrow.stream"
-CONTINUES = b"\xff\xff\xff\xff"
-ROWS_PER_BYTE = 8  # of a body: no layout has less than a bit for a row, but that of nulls
-CELLS = 2**17  # that are checked at once; others have their turn in between
-FEWEST_ROWS = 512  # that are checked at once in a wide table
-COLUMNS = 2**11  # of batches that are opened before others have their turn
-WAITING = 2**11  # columns of small batches that are checked at once
+ARROW_MEDIA_TYPE = "application/vnd.apache.arrow.stream"
+CONTINUATION_INDICATOR = b"\xff\xff\xff\xff"
+MAX_ROWS_PER_BYTE = 8  # of a body: no layout has less than a bit for a row, but that of nulls
+CELLS_PER_BLOCK = 2**17  # that are checked at once; others have their turn in between
+MIN_ROWS_PER_BLOCK = 512  # that are checked at once in a wide table
+COLUMNS_BEFORE_YIELD = 2**11  # of batches that are opened before others have their turn
+MAX_PENDING_COLUMNS = 2**11  # columns of small batches that are checked at once
 
 
-def decode_arrow(body: bytes, fields: Fields) -> Arrays:
+def decode_arrow(body: bytes, fields: InputSchema) -> Arrays:
     """Decode the rows of a stream of record batches.
 
     Args:
@@ -49,7 +49,7 @@ def decode_arrow(body: bytes, fields: Fields) -> Arrays:
         InvalidInstancesError: If a column or a value is not what the model takes.
     """
     try:
-        return _Stream(body, fields).inputs()
+        return _StreamDecoder(body, fields).inputs()
     except FlatbufferError as error:
         refuse_stream(str(error))
 
@@ -57,41 +57,43 @@ def decode_arrow(body: bytes, fields: Fields) -> Arrays:
 class _Dictionary:
     """A dictionary, whose values are decoded where a row refers to them."""
 
-    def __init__(self, values: Array) -> None:
+    def __init__(self, values: ArrowArray) -> None:
         self.values = values
-        self._checked: dict[str, CheckedValues] = {}
+        self._checked: dict[str, ValidatedValueCache] = {}
 
-    def checked(self, column: Column) -> CheckedValues:
+    def checked(self, column: ArrowColumn) -> ValidatedValueCache:
         """Return its values as a column takes them; several columns may share one."""
         name = column.field.name
         if name not in self._checked:
-            self._checked[name] = CheckedValues(column.field, self.values.value)
+            self._checked[name] = ValidatedValueCache(column.field, self.values.value)
         return self._checked[name]
 
 
-class _Rows(NamedTuple):
+class _PendingRows(NamedTuple):
     """Some rows of a batch that are still to be checked, the first of them a multiple of 8."""
 
-    arrays: list[Array]
+    arrays: list[ArrowArray]
     dictionaries: dict[int, _Dictionary]
     start: int
     stop: int
 
 
-class _Stream:
+class _StreamDecoder:
     """A stream that is read message by message, and checked so many rows at a time."""
 
-    def __init__(self, body: bytes, fields: Fields) -> None:
+    def __init__(self, body: bytes, fields: InputSchema) -> None:
         self.body, self.fields = body, fields
-        self.columns: list[Column] = []
-        self.encoded: dict[int, Column] = {}  # a column of each dictionary
+        self.columns: list[ArrowColumn] = []
+        self.encoded: dict[int, ArrowColumn] = {}  # a column of each dictionary
         self.dictionaries: dict[int, _Dictionary] = {}
-        self.is_shared = False  # whether rows that wait refer to the dictionaries
-        self.budget = TextBudget(len(body))
-        self.rows_left = min(most_cells(len(body)) // len(fields), ROWS_PER_BYTE * len(body))
-        self.rows_at_once = max(CELLS // len(fields) // 8 * 8, FEWEST_ROWS)
-        self.waiting: list[_Rows] = []
-        self.rows_waiting = self.rows_checked = 0
+        self.are_dictionaries_shared = False  # whether rows that wait refer to the dictionaries
+        self.text_budget = TextBudget(len(body))
+        self.remaining_rows = min(
+            compute_max_cells(len(body)) // len(fields), MAX_ROWS_PER_BYTE * len(body)
+        )
+        self.rows_per_block = max(CELLS_PER_BLOCK // len(fields) // 8 * 8, MIN_ROWS_PER_BLOCK)
+        self.pending: list[_PendingRows] = []
+        self.pending_row_count = self.validated_row_count = 0
         self.parts: list[Arrays] = []
 
     def inputs(self) -> Arrays:
@@ -104,28 +106,30 @@ class _Stream:
                 case 2 if self.columns:  # a dictionary
                     self._keep(header, content)
                 case 3 if self.columns:  # records
-                    self._add(Batch(header, content, self.budget))
+                    self._read_record_batch(RecordBatch(header, content, self.text_budget))
                 case _:
                     refuse_stream("a message out of place")
             opened += len(self.columns) + 32  # columns that take as long as the message itself
-            if opened > COLUMNS:
+            if opened > COLUMNS_BEFORE_YIELD:
                 opened = 0
-                give_way()
+                yield_to_loop()
         if not self.columns:
             refuse_stream("no schema")
         self._check()
-        return join(self.parts or [self.fields.inputs([()] * len(self.fields))])
+        return concatenate_rows(self.parts or [self.fields.inputs([()] * len(self.fields))])
 
-    def _messages(self) -> Iterator[tuple[int, Table, memoryview]]:
+    def _messages(self) -> Iterator[tuple[int, FlatbufferTable, memoryview]]:
         """Yield the kind, header and content of each message, up to the end of the stream."""
         whole, at = memoryview(self.body), 0
         while at < len(self.body):
-            at += 4 * (self.body[at : at + 4] == CONTINUES)  # which older writers leave out
+            at += 4 * (
+                self.body[at : at + 4] == CONTINUATION_INDICATOR
+            )  # which older writers leave out
             length = int.from_bytes(self.body[at : at + 4], "little")
             at += 4
             if not length:
                 break
-            message = Table.root(self.body[at : at + length])
+            message = FlatbufferTable.root(self.body[at : at + length])
             at += length
             size = message.number(3, "<q")
             header = message.table(2)
@@ -136,7 +140,7 @@ class _Stream:
         if at != len(self.body):
             refuse_stream("bytes behind the end of the stream")
 
-    def _open(self, schema: Table) -> None:
+    def _open(self, schema: FlatbufferTable) -> None:
         self.columns = read_schema(schema, self.fields)
         for column in self.columns:
             if column.dictionary is None:
@@ -144,93 +148,102 @@ class _Stream:
             if self.encoded.setdefault(column.dictionary, column).values != column.values:
                 refuse_stream("a dictionary of two types")
 
-    def _keep(self, header: Table, content: memoryview) -> None:
+    def _keep(self, header: FlatbufferTable, content: memoryview) -> None:
         number, data = header.number(0, "<q"), header.table(1)
-        if self.fields.ignores_extra and number not in self.encoded:
+        if self.fields.should_ignore_extra and number not in self.encoded:
             return  # of a column that is left out
         if number not in self.encoded or data is None:
             refuse_stream("a dictionary of no column")
         if header.number(2, "<B"):
             refuse_stream("a part of a dictionary; write dictionaries as a whole")
-        if self.is_shared:
-            self.dictionaries, self.is_shared = self.dictionaries.copy(), False
-        values = Batch(data, content, self.budget).next_array(self.encoded[number].values)
+        if self.are_dictionaries_shared:
+            self.dictionaries, self.are_dictionaries_shared = self.dictionaries.copy(), False
+        values = RecordBatch(data, content, self.text_budget).read_array(
+            self.encoded[number].values
+        )
         self.dictionaries[number] = _Dictionary(values)
 
-    def _add(self, batch: Batch) -> None:
+    def _read_record_batch(self, batch: RecordBatch) -> None:
         """Take up the rows of a batch, and check as many as are checked at once."""
-        if batch.rows > self.rows_left:
-            refuse(
-                f"expected at most {self.rows_left} more rows in a stream of this length; got "
+        if batch.rows > self.remaining_rows:
+            refuse_instances(
+                f"expected at most {self.remaining_rows} more rows in a stream of this length; got "
                 f"{batch.rows}; send fewer at a time"
             )
-        self.rows_left -= batch.rows
+        self.remaining_rows -= batch.rows
         arrays = []
         for column in self.columns:
             if column.skipped is not None:
-                batch.skip(column.skipped)
-            arrays.append(batch.next_array(column.stored))
-        self.is_shared = True
-        for start in range(0, batch.rows, self.rows_at_once):
-            stop = min(start + self.rows_at_once, batch.rows)
-            self.waiting.append(_Rows(arrays, self.dictionaries, start, stop))
-            self.rows_waiting += stop - start
-            are_many = len(self.waiting) * len(self.columns) >= WAITING
-            if self.rows_waiting >= self.rows_at_once or are_many:
+                batch.skip_arrays(column.skipped)
+            arrays.append(batch.read_array(column.stored_layout))
+        self.are_dictionaries_shared = True
+        for start in range(0, batch.rows, self.rows_per_block):
+            stop = min(start + self.rows_per_block, batch.rows)
+            self.pending.append(_PendingRows(arrays, self.dictionaries, start, stop))
+            self.pending_row_count += stop - start
+            are_many = len(self.pending) * len(self.columns) >= MAX_PENDING_COLUMNS
+            if self.pending_row_count >= self.rows_per_block or are_many:
                 self._check()
-                give_way()
+                yield_to_loop()
 
     def _check(self) -> None:
         """Check the rows that wait."""
-        if not self.waiting:
+        if not self.pending:
             return
         columns = {
             column.field.name: self._checked(place, column)
-            for place, column in in_turns(enumerate(self.columns), 16 + self.rows_waiting // 4)
+            for place, column in iterate_cooperatively(
+                enumerate(self.columns), 16 + self.pending_row_count // 4
+            )
         }
-        self.parts.append(inputs_of_columns(columns, self.rows_waiting, self.fields))
-        self.rows_checked += self.rows_waiting
-        self.waiting, self.rows_waiting = [], 0
+        self.parts.append(build_inputs_from_columns(columns, self.pending_row_count, self.fields))
+        self.validated_row_count += self.pending_row_count
+        self.pending, self.pending_row_count = [], 0
 
-    def _checked(self, place: int, column: Column) -> Sequence[Any]:
+    def _checked(self, place: int, column: ArrowColumn) -> Sequence[Any]:
         """Return the values of a column in the rows that wait."""
         if column.dictionary is None and column.values.kind not in ("text", "view"):
-            numbers = [rows.arrays[place].numbers(rows.start, rows.stop) for rows in self.waiting]
-            return check_numbers(
-                column.field, _joined(numbers), self.rows_checked, self._valid(place)
+            numbers = [rows.arrays[place].numbers(rows.start, rows.stop) for rows in self.pending]
+            return validate_numbers(
+                column.field,
+                _concatenate(numbers),
+                self.validated_row_count,
+                self._join_validity(place),
             )
         found: list[Any] = []
-        views: tuple[Array, CheckedValues] | None = None
-        for rows in self.waiting:
-            array, first = rows.arrays[place], self.rows_checked + len(found)
+        views: tuple[ArrowArray, ValidatedValueCache] | None = None
+        for rows in self.pending:
+            array, first = rows.arrays[place], self.validated_row_count + len(found)
             if column.dictionary is not None:
-                keys, checked = _indices(rows, array, column)
+                keys, checked = _read_indices(rows, array, column)
                 found += checked.of(keys, first)
             elif column.values.kind == "text":
-                found += check_column(column.field, array.texts(rows.start, rows.stop), first)
+                found += validate_column(column.field, array.texts(rows.start, rows.stop), first)
             else:
                 if views is None or views[0] is not array:
-                    views = array, CheckedValues(column.field, array.viewed)
+                    views = array, ValidatedValueCache(column.field, array.resolve_view)
                 found += views[1].of(array.views(rows.start, rows.stop), first)
         return found
 
-    def _valid(self, place: int) -> NDArray[np.bool_] | None:
-        found = [rows.arrays[place].valid(rows.start, rows.stop) for rows in self.waiting]
+    def _join_validity(self, place: int) -> NDArray[np.bool_] | None:
+        found = [rows.arrays[place].read_validity(rows.start, rows.stop) for rows in self.pending]
         if all(valid is None for valid in found):
             return None
-        return _joined(
+        return _concatenate(
             [
                 np.ones(rows.stop - rows.start, np.bool_) if valid is None else valid
-                for rows, valid in zip(self.waiting, found, strict=True)
+                for rows, valid in zip(self.pending, found, strict=True)
             ]
         )
 
 
-def _indices(rows: _Rows, array: Array, column: Column) -> tuple[list[Any], CheckedValues]:
+def _read_indices(
+    rows: _PendingRows, array: ArrowArray, column: ArrowColumn
+) -> tuple[list[Any], ValidatedValueCache]:
     """Return each row's place in its dictionary, None for a null, and the dictionary's values."""
     number = -1 if column.dictionary is None else column.dictionary
     dictionary = rows.dictionaries.get(number)
-    places, valid = array.numbers(rows.start, rows.stop), array.valid(rows.start, rows.stop)
+    places, valid = array.numbers(rows.start, rows.stop), array.read_validity(rows.start, rows.stop)
     asked = places if valid is None else places[valid]
     length = 0 if dictionary is None else dictionary.values.rows
     if len(asked) and not 0 <= int(asked.min()) <= int(asked.max()) < length:
@@ -240,9 +253,9 @@ def _indices(rows: _Rows, array: Array, column: Column) -> tuple[list[Any], Chec
         for place in np.flatnonzero(~valid).tolist():
             keys[place] = None
     if dictionary is None:  # all are null
-        return keys, CheckedValues(column.field, lambda key: key)
+        return keys, ValidatedValueCache(column.field, lambda key: key)
     return keys, dictionary.checked(column)
 
 
-def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+def _concatenate(parts: list[NDArray[Any]]) -> NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-LONGEST = 4096  # characters of such a value
+MAX_OPTION_CHARACTERS = 4096  # characters of such a value
 
 
-class Beside:
+class BodyOptions:
     """Keys that a body may have, and what it says there.
 
     Args:
@@ -22,4 +22,4 @@ class Beside:
         self.said: dict[str, Any] = {}
 
 
-NOTHING = Beside()
+NO_OPTIONS = BodyOptions()

@@ -14,7 +14,7 @@ class FlatbufferError(Exception):
     """The bytes are no flatbuffer of that form."""
 
 
-class Table:
+class FlatbufferTable:
     """A table.
 
     Args:
@@ -24,13 +24,13 @@ class Table:
 
     def __init__(self, content: bytes, at: int) -> None:
         self.content, self.at = content, at
-        self._vtable = at - _read("<i", content, at)
-        self._length = _read("<H", content, self._vtable)
+        self._vtable = at - _unpack_number("<i", content, at)
+        self._length = _unpack_number("<H", content, self._vtable)
 
     @classmethod
-    def root(cls, content: bytes) -> Table:
+    def root(cls, content: bytes) -> FlatbufferTable:
         """The table that a buffer is about."""
-        return cls(content, _read("<I", content, 0))
+        return cls(content, _unpack_number("<I", content, 0))
 
     def number(self, field: int, form: str, default: int = 0) -> int:
         """A number.
@@ -41,19 +41,19 @@ class Table:
             default: where the table does not say.
         """
         at = self._place(field)
-        return default if at is None else _read(form, self.content, at)
+        return default if at is None else _unpack_number(form, self.content, at)
 
-    def table(self, field: int) -> Table | None:
+    def table(self, field: int) -> FlatbufferTable | None:
         """A table that this one refers to."""
         at = self._target(field)
-        return None if at is None else Table(self.content, at)
+        return None if at is None else FlatbufferTable(self.content, at)
 
     def text(self, field: int) -> str:
         """A text, empty where the table does not say."""
         at = self._target(field)
         if at is None:
             return ""
-        end = at + 4 + _read("<I", self.content, at)
+        end = at + 4 + _unpack_number("<I", self.content, at)
         if end > len(self.content):
             raise FlatbufferError("a text that is too long")
         try:
@@ -61,13 +61,13 @@ class Table:
         except UnicodeDecodeError:
             raise FlatbufferError("a text that is not UTF-8") from None
 
-    def tables(self, field: int) -> Iterator[Table]:
+    def tables(self, field: int) -> Iterator[FlatbufferTable]:
         """The tables of a vector."""
-        at, count = self._vector(field, 4)
+        at, count = self._locate_vector(field, 4)
         for place in range(at, at + 4 * count, 4):
-            yield Table(self.content, place + _read("<I", self.content, place))
+            yield FlatbufferTable(self.content, place + _unpack_number("<I", self.content, place))
 
-    def structs(self, field: int, form: str) -> Structs:
+    def structs(self, field: int, form: str) -> StructVector:
         """Return the structs of a vector, none where the table has no such vector.
 
         Args:
@@ -75,31 +75,31 @@ class Table:
             form: Layout of one struct in the `struct` module's notation, such as "<qq".
         """
         size = struct.calcsize(form)
-        at, count = self._vector(field, size)
-        return Structs(self.content, at, count, form, size)
+        at, count = self._locate_vector(field, size)
+        return StructVector(self.content, at, count, form, size)
 
     def _place(self, field: int) -> int | None:
         entry = 4 + 2 * field
         if entry + 2 > self._length:
             return None
-        distance = _read("<H", self.content, self._vtable + entry)
+        distance = _unpack_number("<H", self.content, self._vtable + entry)
         return self.at + distance if distance else None
 
     def _target(self, field: int) -> int | None:
         at = self._place(field)
-        return None if at is None else at + _read("<I", self.content, at)
+        return None if at is None else at + _unpack_number("<I", self.content, at)
 
-    def _vector(self, field: int, size: int) -> tuple[int, int]:
+    def _locate_vector(self, field: int, size: int) -> tuple[int, int]:
         at = self._target(field)
         if at is None:
             return 0, 0
-        count = _read("<I", self.content, at)
+        count = _unpack_number("<I", self.content, at)
         if at + 4 + size * count > len(self.content):
             raise FlatbufferError("a vector that is too long")
         return at + 4, count
 
 
-class Structs:
+class StructVector:
     """A vector of structs, each read when it is asked for: a vector may be as long as a body.
 
     Args:
@@ -120,7 +120,7 @@ class Structs:
         return struct.unpack_from(self.form, self.content, self.at + place * self.size)
 
 
-def _read(form: str, content: bytes, at: int) -> int:
+def _unpack_number(form: str, content: bytes, at: int) -> int:
     if at < 0:  # which `struct` takes for a place from the end
         raise FlatbufferError("a place before the beginning")
     try:

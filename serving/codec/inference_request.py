@@ -4,33 +4,38 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from serving.bundle import FEATURES, Arrays
-from serving.codec.input_schema import Fields
-from serving.codec.json_values import list_of, members_of, unbuilt
+from serving.bundle import FEATURES_INPUT, Arrays
+from serving.codec.input_schema import InputSchema
+from serving.codec.json_values import peek_value, read_members, require_list
 from serving.codec.open_inference_tensors import (
-    TENSOR,
-    Tensor,
-    binary_size,
-    column_of,
-    inputs_of,
-    is_left_out,
-    parameters_of,
-    plain_rows,
+    TENSOR_KEYS,
+    InputTensor,
+    decode_column_tensor,
+    decode_matrix_tensor,
+    decode_tensor_rows_fast,
+    is_extra_input,
+    read_binary_size,
+    read_parameters,
     read_tensor,
     refuse_shared_memory,
-    required_text,
+    require_text,
 )
-from serving.codec.outputs import MOST, distinct
-from serving.codec.quoting import quoted, shown
-from serving.codec.validation import common_length, in_turns, inputs_of_columns, refuse
+from serving.codec.outputs import MAX_OUTPUTS, require_distinct_outputs
+from serving.codec.quoting import describe_value, quote_text
+from serving.codec.validation import (
+    build_inputs_from_columns,
+    iterate_cooperatively,
+    refuse_instances,
+    require_common_length,
+)
 
-LONGEST_ID = 256  # characters
-INPUT_VALUES = 64  # values that take as long to check as the head of an input to read
+MAX_ID_CHARACTERS = 256  # characters
+INPUT_COST_IN_VALUES = 64  # values that take as long to check as the head of an input to read
 # The last two are not the protocol's: KServe's client repeats there what the URL has said.
-REQUEST = ("inputs", "id", "parameters", "outputs", "model_name", "model_version")
+REQUEST_KEYS = ("inputs", "id", "parameters", "outputs", "model_name", "model_version")
 
 
-class Asked(NamedTuple):
+class AnswerOptions(NamedTuple):
     """How the answer is to be told.
 
     Attributes:
@@ -43,12 +48,12 @@ class Asked(NamedTuple):
     id: str | None
     names: tuple[str, ...]
     binary: bool
-    each: dict[str, bool]
+    is_binary_by_output: dict[str, bool]
 
 
 def read_request(
-    document: Any, head: bytes, rest: memoryview, fields: Fields
-) -> tuple[Arrays, Asked]:
+    document: Any, head: bytes, rest: memoryview, fields: InputSchema
+) -> tuple[Arrays, AnswerOptions]:
     """The graph's inputs, and how its answer is to be told.
 
     Args:
@@ -60,72 +65,80 @@ def read_request(
     Raises:
         InvalidInstancesError: anything is not what the model or the protocol takes.
     """
-    request = members_of(document, REQUEST, "the request")
-    asked = _asked(request)
-    tensors: dict[str, Tensor] = {}
-    inputs = list_of(request.get("inputs"), '"inputs"')
-    if fields.ignores_extra and len(inputs) > fields.most_names:
-        refuse(f"expected at most {fields.most_names} inputs; got {len(inputs)}")
+    request = read_members(document, REQUEST_KEYS, "the request")
+    asked = _read_answer_options(request)
+    tensors: dict[str, InputTensor] = {}
+    inputs = require_list(request.get("inputs"), '"inputs"')
+    if fields.should_ignore_extra and len(inputs) > fields.max_named_columns:
+        refuse_instances(f"expected at most {fields.max_named_columns} inputs; got {len(inputs)}")
     # Without those that are left out there are no more inputs than columns.
-    for value in in_turns(inputs, INPUT_VALUES) if fields.ignores_extra else inputs:
-        members = members_of(value, TENSOR, "an input")
-        if fields.ignores_extra and is_left_out(members, fields):
-            rest = rest[binary_size(members, rest) or 0 :]
+    for value in (
+        iterate_cooperatively(inputs, INPUT_COST_IN_VALUES)
+        if fields.should_ignore_extra
+        else inputs
+    ):
+        members = read_members(value, TENSOR_KEYS, "an input")
+        if fields.should_ignore_extra and is_extra_input(members, fields):
+            rest = rest[read_binary_size(members, rest) or 0 :]
             continue
         tensor, size = read_tensor(members, tensors, rest, fields)
         rest = rest[size:]
         tensors[tensor.name] = tensor
     if rest:
-        refuse(f"expected no bytes behind the last tensor; got {len(rest)}")
+        refuse_instances(f"expected no bytes behind the last tensor; got {len(rest)}")
     if fields.all_numbers:
-        if FEATURES not in tensors:
-            refuse(f'expected the input "{FEATURES}"; got none')
-        tensor = tensors[FEATURES]
-        rows = None if tensor.data is None else plain_rows(tensor, head, request, len(fields))
+        if FEATURES_INPUT not in tensors:
+            refuse_instances(f'expected the input "{FEATURES_INPUT}"; got none')
+        tensor = tensors[FEATURES_INPUT]
+        rows = (
+            None
+            if tensor.data is None
+            else decode_tensor_rows_fast(tensor, head, request, len(fields))
+        )
         if rows is not None and fields.take(rows):
-            return {FEATURES: rows}, asked
-        return inputs_of(tensor, fields), asked
+            return {FEATURES_INPUT: rows}, asked
+        return decode_matrix_tensor(tensor, fields), asked
     # By what their shapes say, before they are decoded: too many rows are refused in no time.
     lengths = {name: range(tensor.rows) for name, tensor in tensors.items()}
     size = len(head) + sum(len(tensor.content) for tensor in tensors.values())
-    count = common_length(lengths, fields, size)
+    count = require_common_length(lengths, fields, size)
     columns = {
-        name: column_of(tensor, fields.columns[fields.places[name]])
+        name: decode_column_tensor(tensor, fields.columns[fields.places[name]])
         for name, tensor in tensors.items()
     }
-    return inputs_of_columns(columns, count, fields), asked
+    return build_inputs_from_columns(columns, count, fields), asked
 
 
-def _asked(request: dict[str, Any]) -> Asked:
+def _read_answer_options(request: dict[str, Any]) -> AnswerOptions:
     known = request.get("id")
-    if known is not None and not (isinstance(known, str) and len(known) <= LONGEST_ID):
-        refuse(
-            f'expected "id" to be a text of at most {LONGEST_ID} characters; got '
-            f"{shown(unbuilt(known))}"
+    if known is not None and not (isinstance(known, str) and len(known) <= MAX_ID_CHARACTERS):
+        refuse_instances(
+            f'expected "id" to be a text of at most {MAX_ID_CHARACTERS} characters; got '
+            f"{describe_value(peek_value(known))}"
         )
-    binary = _flag(parameters_of(request, "the request"), "binary_data_output")
-    outputs = list_of(request["outputs"], '"outputs"') if "outputs" in request else ()
-    if len(outputs) > MOST:
-        refuse(f'expected "outputs" to name each output once; got {len(outputs)} names')
+    binary = _read_flag(read_parameters(request, "the request"), "binary_data_output")
+    outputs = require_list(request["outputs"], '"outputs"') if "outputs" in request else ()
+    if len(outputs) > MAX_OUTPUTS:
+        refuse_instances(f'expected "outputs" to name each output once; got {len(outputs)} names')
     each: dict[str, bool] = {}
     names = []
     for value in outputs:
-        members = members_of(value, ("name", "parameters"), "an output")
-        names.append(required_text(members.get("name"), '"name" of an output'))
-        parameters = parameters_of(members, "an output")
+        members = read_members(value, ("name", "parameters"), "an output")
+        names.append(require_text(members.get("name"), '"name" of an output'))
+        parameters = read_parameters(members, "an output")
         if "classification" in parameters:
-            refuse(
+            refuse_instances(
                 'expected outputs as tensors; got "classification" among the parameters of '
-                f'{quoted(names[-1])}; ask for "probabilities" and sort them'
+                f'{quote_text(names[-1])}; ask for "probabilities" and sort them'
             )
-        refuse_shared_memory(parameters, f"output {quoted(names[-1])}")
+        refuse_shared_memory(parameters, f"output {quote_text(names[-1])}")
         if "binary_data" in parameters:
-            each[names[-1]] = _flag(parameters, "binary_data")
-    return Asked(known, distinct(names) if names else (), binary, each)
+            each[names[-1]] = _read_flag(parameters, "binary_data")
+    return AnswerOptions(known, require_distinct_outputs(names) if names else (), binary, each)
 
 
-def _flag(parameters: dict[str, Any], name: str) -> bool:
+def _read_flag(parameters: dict[str, Any], name: str) -> bool:
     found = parameters.get(name, False)
     if not isinstance(found, bool):
-        refuse(f'expected "{name}" to be true or false; got another value')
+        refuse_instances(f'expected "{name}" to be true or false; got another value')
     return found

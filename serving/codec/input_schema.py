@@ -20,40 +20,42 @@ from numpy.typing import NDArray
 
 from serving.bundle import (
     DATE_UNITS,
-    END_OF_DATES,
-    FEATURES,
-    FIRST_SECOND,
+    END_DATE_SECONDS,
+    FEATURES_INPUT,
     ISO8601,
+    MIN_DATE_SECONDS,
     Arrays,
-    Boolean,
-    Category,
-    Date,
-    Input,
-    Number,
-    Spelling,
-    are_gaps,
-    gap_numbers,
-    gap_words,
-    is_gap_word,
+    BooleanColumn,
+    CategoryColumn,
+    CategorySpelling,
+    DateColumn,
+    InputColumn,
+    NumberColumn,
+    are_gap_numbers,
+    describe_date_numbers,
+    is_gap_text,
     is_iso8601,
-    nfc,
-    parse_number,
-    parse_numbers,
-    parse_text,
-    words_of_numbers,
+    parse_date_number,
+    parse_date_numbers,
+    parse_date_text,
+    resolve_gap_numbers,
+    resolve_gap_texts,
+    to_nfc,
 )
-from serving.bundle.spelling import EXPANSION
-from serving.codec.quoting import means_no_value, quoted, shown
+from serving.bundle.spelling import MAX_NFC_EXPANSION
+from serving.codec.quoting import describe_value, means_no_value, quote_text
 
 FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
 FLOAT64_LIMIT = float(np.finfo(np.float64).max)
-TRUTHS = {"true": True, "false": False, "1": True, "0": False}  # as texts write them
-FINER_UNITS = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
-UNSEEN_CHARACTERS = 256  # of an unseen text that the graph is given
-LISTED = 5  # categories that an error names
-MOST_EXTRA = 2**12  # columns that are left out of a request; each costs the time to step over it
-NOT_FILLED = "and the model fills no gap here"
-HOW_TO_SEND_A_GAP = "for a gap send null (NaN in binary, an empty value in CSV)"
+BOOLEAN_TEXTS = {"true": True, "false": False, "1": True, "0": False}  # as texts write them
+FINER_TIME_UNITS = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
+MAX_UNSEEN_CHARACTERS = 256  # of an unseen text that the graph is given
+MAX_LISTED_NAMES = 5  # categories that an error names
+MAX_EXTRA_COLUMNS = (
+    2**12
+)  # columns that are left out of a request; each costs the time to step over it
+GAP_NOT_ACCEPTED = "and the model fills no gap here"
+GAP_ADVICE = "for a gap send null (NaN in binary, an empty value in CSV)"
 
 
 class WrongValueError(Exception):
@@ -64,7 +66,7 @@ class WrongValueError(Exception):
         self.expected, self.got = expected, got
 
 
-class Field(ABC):
+class ColumnValidator(ABC):
     """What a column's values may be.
 
     Attributes:
@@ -83,16 +85,16 @@ class Field(ABC):
     expected: str
     limit = FLOAT32_LIMIT
 
-    def __init__(self, column: Input) -> None:
+    def __init__(self, column: InputColumn) -> None:
         self.name, self.tensor = column.name, column.input_name
         self.fills_gaps = column.missing == "impute"
-        self._gaps = gap_words(column.gaps)
+        self._gaps = resolve_gap_texts(column.gaps)
         self._longest_gap = max(map(len, self._gaps))
-        self.gap_numbers = gap_numbers(column.gaps)
+        self.gap_numbers = resolve_gap_numbers(column.gaps)
 
     def is_gap(self, text: str) -> bool:
         """Whether a text without spaces around it stands for a gap."""
-        return is_gap_word(text, self._gaps, self._longest_gap)
+        return is_gap_text(text, self._gaps, self._longest_gap)
 
     def is_gap_number(self, value: object) -> bool:
         """Whether a value is a number that stands for a gap."""
@@ -131,24 +133,24 @@ class Field(ABC):
         """The gap, where the graph takes one; else the refusal of what `came` instead."""
         if self.fills_gaps:
             return self.gap
-        raise WrongValueError(self.expected, f"{came}, {NOT_FILLED}")
+        raise WrongValueError(self.expected, f"{came}, {GAP_NOT_ACCEPTED}")
 
-    def fill_text(self, text: str) -> float | str:
+    def fill_gap_text(self, text: str) -> float | str:
         """The same where the gap came as a text that stands for one."""
-        return self.fill(shown(text) if text else "an empty text")
+        return self.fill(describe_value(text) if text else "an empty text")
 
     def refuse(self, value: object) -> NoReturn:
         """Say what was expected in place of `value`."""
-        raise WrongValueError(self.expected, shown(value) + self.gap_advice(value))
+        raise WrongValueError(self.expected, describe_value(value) + self.advise_on_gap(value))
 
-    def gap_advice(self, value: object) -> str:
+    def advise_on_gap(self, value: object) -> str:
         """Return how to send a gap, to be put behind a wrong value that seems to stand for one."""
         if not means_no_value(value):
             return ""
-        return f"; {HOW_TO_SEND_A_GAP}" if self.fills_gaps else f", {NOT_FILLED}"
+        return f"; {GAP_ADVICE}" if self.fills_gaps else f", {GAP_NOT_ACCEPTED}"
 
 
-class NumberField(Field):
+class NumberValidator(ColumnValidator):
     """A number that float32 can hold."""
 
     dtype: type = np.float32
@@ -159,12 +161,12 @@ class NumberField(Field):
         if value is None:
             return self.fill("null")
         if self.is_gap_number(value):
-            return self.fill(shown(value))
+            return self.fill(describe_value(value))
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.refuse(value)
         if abs(value) >= self.limit:
             came = f"a number that {self.dtype.__name__} cannot hold"
-            raise WrongValueError(self.expected, came + self.gap_advice(value))
+            raise WrongValueError(self.expected, came + self.advise_on_gap(value))
         if math.isnan(value):  # which the standard library's parser takes for a number
             self.refuse(value)
         return float(value)
@@ -177,14 +179,14 @@ class NumberField(Field):
         return [v if type(v) is float and -limit < v < limit else self.check(v) for v in values]
 
 
-class PreciseField(NumberField):
+class Float64Validator(NumberValidator):
     """A number that float64 can hold, where float32 would make one of several."""
 
     dtype = np.float64
     limit = FLOAT64_LIMIT
 
 
-class BooleanField(Field):
+class BooleanValidator(ColumnValidator):
     """True or false, which may be written as 1 or 0, or in a text as the training data write it.
 
     Attributes:
@@ -194,22 +196,22 @@ class BooleanField(Field):
     dtype = np.float32
     expected = "true or false"
 
-    def __init__(self, column: Boolean) -> None:
+    def __init__(self, column: BooleanColumn) -> None:
         super().__init__(column)
-        self.truths = column.texts and TRUTHS | column.texts
+        self.truths = column.texts and BOOLEAN_TEXTS | column.texts
         self._longest = max(map(len, self.truths), default=0)
         if column.texts:
-            self.expected = f"{self.expected}, or {', '.join(map(quoted, column.texts))}"
+            self.expected = f"{self.expected}, or {', '.join(map(quote_text, column.texts))}"
 
     def check(self, value: object) -> Any:
         """1.0 or 0.0, NaN for a gap."""
         if value is None:
             return self.fill("null")
         if self.is_gap_number(value):
-            return self.fill(shown(value))
+            return self.fill(describe_value(value))
         if isinstance(value, str) and self.truths:
-            return self._check_text(value)
-        if not isinstance(value, int | float) or not self._is_truth(value):
+            return self._validate_text(value)
+        if not isinstance(value, int | float) or not self._is_boolean_number(value):
             self.refuse(value)
         return float(value)
 
@@ -220,36 +222,36 @@ class BooleanField(Field):
         truths: NDArray[np.bool_] = (rounded == 0) | (rounded == 1)
         return truths
 
-    def _check_text(self, value: str) -> float | str:
+    def _validate_text(self, value: str) -> float | str:
         text = value.strip()
         if self.is_gap(text):
-            return self.fill_text(text)
+            return self.fill_gap_text(text)
         truth = self.truths.get(text.lower()) if len(text) <= self._longest else None
         if truth is None:
             self.refuse(value)
         return float(truth)
 
     @staticmethod
-    def _is_truth(value: float) -> bool:
+    def _is_boolean_number(value: float) -> bool:
         """Whether float32, as which the graph takes it, makes 0 or 1 of a number."""
         return value in (0, 1) or (-1 < value < 2 and float(np.float32(value)) in (0, 1))
 
 
-class CategoryField(Field):
+class CategoryValidator(ColumnValidator):
     """A text, one of those the model tells apart or, where it knows what to do, another."""
 
     dtype = np.object_
     gap = ""
 
-    def __init__(self, column: Category) -> None:
+    def __init__(self, column: CategoryColumn) -> None:
         super().__init__(column)
         self.takes_unseen = column.unseen == "unknown"
-        self.spelling = Spelling(column)
+        self.spelling = CategorySpelling(column)
         self.categories = self.spelling.categories
         # Longer than any category: what a text is cut to is none of them, if the text was none.
-        self.longest = max(UNSEEN_CHARACTERS, 1 + max(map(len, column.categories)))
+        self.max_characters = max(MAX_UNSEEN_CHARACTERS, 1 + max(map(len, column.categories)))
         numbers = {None: "", "integer": " or a whole number", "number": " or a number"}
-        self.expected = f"a text{numbers[column.number_type]}" + ", true or false" * bool(
+        self.expected = f"a text{numbers[column.json_number_type]}" + ", true or false" * bool(
             column.truths
         )
 
@@ -265,13 +267,13 @@ class CategoryField(Field):
         """
         if value is None:
             return self.fill("null")
-        text = self.spelling.of_text(value) if isinstance(value, str) else self._text(value)
+        text = self.spelling.spell_text(value) if isinstance(value, str) else self._text(value)
         known = self.categories.get(text)
         if known is None:
             if self.spelling.is_gap(text):
-                return self.fill_text(text)
-            self._require_unseen(text)
-        return known or text[: self.longest]
+                return self.fill_gap_text(text)
+            self._require_accepted(text)
+        return known or text[: self.max_characters]
 
     def check_all(self, values: Sequence[object]) -> list[Any]:
         """As `check`; a category that is written as it is known needs no second look."""
@@ -281,26 +283,28 @@ class CategoryField(Field):
     def _text(self, value: object) -> str:
         text: str | None = None
         if isinstance(value, bool):
-            text = self.spelling.of_truth(value)
+            text = self.spelling.spell_truth(value)
         elif isinstance(value, int | float):
-            text = self.spelling.of_number(value)
+            text = self.spelling.spell_number(value)
         if text is None:
             self.refuse(value)
         return text
 
-    def _require_unseen(self, text: str) -> None:
+    def _require_accepted(self, text: str) -> None:
         if not self.takes_unseen:
-            some = list(self.categories)[:LISTED]
+            some = list(self.categories)[:MAX_LISTED_NAMES]
             more = len(self.categories) - len(some)
             rest = f" and {more} more" if more else ""
-            raise WrongValueError(f"one of {', '.join(map(quoted, some))}{rest}", shown(text))
+            raise WrongValueError(
+                f"one of {', '.join(map(quote_text, some))}{rest}", describe_value(text)
+            )
         try:
             text.encode()
         except UnicodeEncodeError:  # half of a pair of surrogates, which no other text can hold
-            raise WrongValueError("a text that UTF-8 can hold", shown(text)) from None
+            raise WrongValueError("a text that UTF-8 can hold", describe_value(text)) from None
 
 
-class DateField(Field):
+class DateValidator(ColumnValidator):
     """A date, or date and time, in ISO 8601, UTC where it names no zone; or a number.
 
     Numbers are seconds, unless the column's format says otherwise; then they may be texts, too.
@@ -312,78 +316,81 @@ class DateField(Field):
 
     dtype = np.float64
 
-    def __init__(self, column: Date) -> None:
+    def __init__(self, column: DateColumn) -> None:
         super().__init__(column)
         self._column = column
         self.format = column.format
         written = f"written {self.format}, " if "%" in self.format else ""
         self.expected = (
             f"a date {written}in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z, or "
-            f"{words_of_numbers(self.format)}"
+            f"{describe_date_numbers(self.format)}"
         )
 
     @property
-    def has_numbers(self) -> bool:
+    def has_number_unit(self) -> bool:
         """Whether numbers are in another unit than seconds, which a float64 may not tell apart."""
         return self.format != ISO8601
 
-    def of_moments(self) -> DateField:
+    def for_timestamps(self) -> DateValidator:
         """Return the rule for moments of a binary format, which are seconds whatever the format."""
-        return DateField(self._column.model_copy(update={"format": ISO8601}))
+        return DateValidator(self._column.model_copy(update={"format": ISO8601}))
 
     def check(self, value: object) -> Any:
         """Seconds since 1970-01-01 UTC, NaN for a gap."""
         if value is None:
             return self.fill("null")
         if self.is_gap_number(value):
-            return self.fill(shown(value))
+            return self.fill(describe_value(value))
         if isinstance(value, str):
-            return self._check_text(value)
+            return self._validate_text(value)
         if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
             self.refuse(value)
-        seconds = parse_number(value, self.format)
+        seconds = parse_date_number(value, self.format)
         if seconds is None:
-            why = _outside(value) if self.format in (ISO8601, "seconds") else ""
-            raise WrongValueError(self.expected, shown(value) + why + self.gap_advice(value))
+            why = _describe_out_of_range(value) if self.format in (ISO8601, "seconds") else ""
+            raise WrongValueError(
+                self.expected, describe_value(value) + why + self.advise_on_gap(value)
+            )
         return seconds
 
     def accepts(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
         """As `Field.accepts`."""
-        return ~np.isnan(parse_numbers(numbers, self.format))
+        return ~np.isnan(parse_date_numbers(numbers, self.format))
 
     def convert(self, numbers: NDArray[Any]) -> NDArray[np.float64]:
         """As `Field.convert`: seconds since 1970-01-01 UTC."""
-        return parse_numbers(numbers, self.format)
+        return parse_date_numbers(numbers, self.format)
 
-    def is_written(self, text: str) -> bool:
+    def is_read_as_text(self, text: str) -> bool:
         """Whether a text that looks like a number is read as a text, and not as a float64.
 
         Numbers of a unit always are: a float64 does not hold all of their digits.
         """
         if self.format in DATE_UNITS:
             return True
-        return self.format != ISO8601 and parse_text(text, self.format) is not None
+        return self.format != ISO8601 and parse_date_text(text, self.format) is not None
 
-    def _check_text(self, value: str) -> float | str:
+    def _validate_text(self, value: str) -> float | str:
         text = value.strip()
         if self.is_gap(text):
-            return self.fill_text(text)
-        seconds = parse_text(text, self.format)
+            return self.fill_gap_text(text)
+        seconds = parse_date_text(text, self.format)
         if seconds is None and self.format != ISO8601:
-            seconds = parse_text(text, ISO8601)
+            seconds = parse_date_text(text, ISO8601)
         if seconds is not None:
             return seconds
         if is_iso8601(text):
             raise WrongValueError(
-                self.expected, f"{shown(value)}, which in UTC is not of the years 1 to 9999"
+                self.expected,
+                f"{describe_value(value)}, which in UTC is not of the years 1 to 9999",
             )
         self.refuse(value)
 
 
-def _outside(number: float) -> str:
+def _describe_out_of_range(number: float) -> str:
     """Say that seconds are of no year from 1 to 9999, and which finer unit would be."""
-    for parts, unit in FINER_UNITS.items():
-        if FIRST_SECOND <= number / parts < END_OF_DATES:
+    for parts, unit in FINER_TIME_UNITS.items():
+        if MIN_DATE_SECONDS <= number / parts < END_DATE_SECONDS:
             return (
                 f", which in seconds is not of the years 1 to 9999; were {unit} meant? divide by "
                 f"{parts}"
@@ -391,30 +398,30 @@ def _outside(number: float) -> str:
     return ", which is not of the years 1 to 9999"
 
 
-def _field(column: Input) -> Field:
+def _create_validator(column: InputColumn) -> ColumnValidator:
     match column:
-        case Number(dtype="float64"):
-            return PreciseField(column)
-        case Number():
-            return NumberField(column)
-        case Boolean():
-            return BooleanField(column)
-        case Category():
-            return CategoryField(column)
-        case Date():
-            return DateField(column)
+        case NumberColumn(dtype="float64"):
+            return Float64Validator(column)
+        case NumberColumn():
+            return NumberValidator(column)
+        case BooleanColumn():
+            return BooleanValidator(column)
+        case CategoryColumn():
+            return CategoryValidator(column)
+        case DateColumn():
+            return DateValidator(column)
 
 
-class Fields:
+class InputSchema:
     """The columns of a model.
 
     Args:
         inputs: Columns as the manifest declares them.
-        ignores_extra: Whether a request may name columns that the model does not have; they are
+        should_ignore_extra: Whether a request may name columns that the model does not have; they are
             left out.
 
     Attributes:
-        ignores_extra: As above.
+        should_ignore_extra: As above.
         most_names: Largest number of columns that a record or another form of request may name.
         columns: in the order of a row.
         places: of each column in that order, by name.
@@ -422,16 +429,16 @@ class Fields:
         gap_numbers: Numbers that stand for a gap in some column.
     """
 
-    def __init__(self, inputs: Sequence[Input], *, ignores_extra: bool = False) -> None:
-        self.ignores_extra = ignores_extra
-        self.most_names = len(inputs) + ignores_extra * MOST_EXTRA
-        self.columns = tuple(_field(column) for column in inputs)
+    def __init__(self, inputs: Sequence[InputColumn], *, should_ignore_extra: bool = False) -> None:
+        self.should_ignore_extra = should_ignore_extra
+        self.max_named_columns = len(inputs) + should_ignore_extra * MAX_EXTRA_COLUMNS
+        self.columns = tuple(_create_validator(column) for column in inputs)
         self.places = {field.name: place for place, field in enumerate(self.columns)}
         self.all_numbers = all(field.dtype is np.float32 for field in self.columns)
         self.gap_numbers = frozenset().union(*(field.gap_numbers for field in self.columns))
-        self._longest_name = EXPANSION * max(map(len, self.places), default=0)
-        self._booleans = [
-            place for place, field in enumerate(self.columns) if isinstance(field, BooleanField)
+        self._max_name_characters = MAX_NFC_EXPANSION * max(map(len, self.places), default=0)
+        self._boolean_positions = [
+            place for place, field in enumerate(self.columns) if isinstance(field, BooleanValidator)
         ]
 
     def __len__(self) -> int:
@@ -442,9 +449,9 @@ class Fields:
 
         A name of a column is left as it is, whatever its form.
         """
-        if name.isascii() or name in self.places or len(name) > self._longest_name:
+        if name.isascii() or name in self.places or len(name) > self._max_name_characters:
             return name
-        normal = nfc(name)
+        normal = to_nfc(name)
         return normal if normal in self.places else name
 
     def take(self, rows: NDArray[np.float32]) -> bool:
@@ -452,11 +459,11 @@ class Fields:
 
         Numbers that stand for a gap are none.
         """
-        if self.gap_numbers and are_gaps(rows, self.gap_numbers).any():
+        if self.gap_numbers and are_gap_numbers(rows, self.gap_numbers).any():
             return False
-        if not self._booleans:
+        if not self._boolean_positions:
             return True
-        truths = rows[:, self._booleans]
+        truths = rows[:, self._boolean_positions]
         return bool(((truths == 0) | (truths == 1)).all())
 
     def inputs(self, columns: Sequence[Sequence[Any]]) -> Arrays:
@@ -471,14 +478,14 @@ class Fields:
         """
         if self.all_numbers:
             across = np.array(columns, dtype=np.float64)
-            return {FEATURES: across.T.astype(np.float32, order="C")}
+            return {FEATURES_INPUT: across.T.astype(np.float32, order="C")}
         return {
             field.tensor: np.array(column, dtype=field.dtype)[:, None]
             for field, column in zip(self.columns, columns, strict=True)
         }
 
 
-def most_cells(body_length: int) -> int:
+def compute_max_cells(body_length: int) -> int:
     """Values, gaps among them, that a body of so many bytes may come to.
 
     A value that is written takes two bytes and more. Gaps need not be written: without a bound a

@@ -11,49 +11,49 @@ from typing import Any, TypeVar
 
 import simdjson
 
-from serving.event_loop import give_way
+from serving.event_loop import yield_to_loop
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
-REUSED = 2**20  # bytes of the longest body that leaves its parser's memory with us
-LONG = 2**20  # bytes of a body through which a single step takes milliseconds
-KEPT = 4  # parsers; as many as decode at the same time, which is rarely more than one
+MAX_POOLED_BODY_BYTES = 2**20  # bytes of the longest body that leaves its parser's memory with us
+LONG_BODY_BYTES = 2**20  # bytes of a body through which a single step takes milliseconds
+MAX_FREE_PARSERS = 4  # parsers; as many as decode at the same time, which is rarely more than one
 
-_free: list[simdjson.Parser] = []
+_free_parsers: list[simdjson.Parser] = []
 
 
-def read_document(body: bytes, use: Callable[[Any], Answer]) -> Answer:
-    """What `use` makes of the document of a body.
+def read_document(body: bytes, read: Callable[[Any], Result]) -> Result:
+    """What `read` makes of the document of a body.
 
     Args:
         body: the JSON text, UTF-8.
-        use: is given the document, simdjson's own or a plain value; keeps no part of it.
+        read: is given the document, simdjson's own or a plain value; keeps no part of it.
 
     Raises:
         ValueError: simdjson does not take the body; UnicodeDecodeError is one.
         RuntimeError: likewise, as a body nested too deep.
     """
     try:
-        parser = _free.pop()
+        parser = _free_parsers.pop()
     except IndexError:
         parser = simdjson.Parser()
     # What is raised holds on to its frames, and they to the document: then the parser goes, too.
     document = parser.parse(body)
-    after_step(body)
-    answer = use(document)
+    yield_after_step(body)
+    answer = read(document)
     del document  # or it would be in the way of the next one
-    if len(body) <= REUSED and len(_free) < KEPT:
-        _free.append(parser)
+    if len(body) <= MAX_POOLED_BODY_BYTES and len(_free_parsers) < MAX_FREE_PARSERS:
+        _free_parsers.append(parser)
     return answer
 
 
-def after_step(body: bytes) -> None:
+def yield_after_step(body: bytes) -> None:
     """Let others have a turn between two steps that each go through the whole of a long body."""
-    if len(body) > LONG:
-        give_way()
+    if len(body) > LONG_BODY_BYTES:
+        yield_to_loop()
 
 
-def text_of_part(part: simdjson.Object | simdjson.Array) -> bytes:
+def serialize_part(part: simdjson.Object | simdjson.Array) -> bytes:
     """A part of a document as JSON again, without spaces."""
     text: Any = part.mini  # bytes, whatever its stub says
     return bytes(text)

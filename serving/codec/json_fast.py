@@ -8,13 +8,15 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
-from serving.codec.json_documents import after_step, read_document
-from serving.codec.validation import in_turns
+from serving.codec.json_documents import read_document, yield_after_step
+from serving.codec.validation import iterate_cooperatively
 
-FAR = 2048  # bytes from one sign to the next, from which on stepping is quicker than counting
+SPARSE_BYTES_PER_CHARACTER = (
+    2048  # bytes from one sign to the next, from which on stepping is quicker than counting
+)
 
 
-def decode_plain(body: bytes, width: int) -> NDArray[np.float32] | None:
+def decode_json_matrix(body: bytes, width: int) -> NDArray[np.float32] | None:
     """The rows of `{"instances": [[…], …]}`, or None where anything at all is out of the ordinary.
 
     Args:
@@ -30,7 +32,7 @@ def decode_plain(body: bytes, width: int) -> NDArray[np.float32] | None:
             return None
         if next(iter(document)) != "instances":
             return None
-        return plain_rows(document["instances"], width, body, brackets=0)
+        return read_float32_rows(document["instances"], width, body, brackets=0)
 
     try:
         return read_document(body, use)
@@ -38,7 +40,7 @@ def decode_plain(body: bytes, width: int) -> NDArray[np.float32] | None:
         return None
 
 
-def plain_rows(
+def read_float32_rows(
     instances: object, width: int, body: bytes, *, brackets: int
 ) -> NDArray[np.float32] | None:
     """A list of lists of numbers, or None where it is anything else.
@@ -56,15 +58,15 @@ def plain_rows(
         TypeError: a value is no number.
         ValueError: a number is none of float64's.
     """
-    numbers = plain_numbers(instances, width, body, brackets=brackets)
+    numbers = read_float64_numbers(instances, width, body, brackets=brackets)
     if numbers is None:
         return None
-    after_step(body)
-    rows = narrow(numbers)
+    yield_after_step(body)
+    rows = narrow_to_float32(numbers)
     return None if rows is None else rows.reshape(-1, width)
 
 
-def plain_numbers(
+def read_float64_numbers(
     instances: object, width: int, body: bytes, *, brackets: int
 ) -> NDArray[np.float64] | None:
     """The numbers of a list of lists, row after row, or None where it is anything else.
@@ -76,38 +78,38 @@ def plain_numbers(
         brackets: that open in the body elsewhere.
 
     Returns:
-        float64 `(n * width,)`, n ≥ 0; raises as `plain_rows` does.
+        float64 `(n * width,)`, n ≥ 0; raises as `read_float32_rows` does.
     """
     if not isinstance(instances, simdjson.Array):
         return None
     count = len(instances)
-    for row in in_turns(instances):
+    for row in iterate_cooperatively(instances):
         if type(row) is not simdjson.Array or len(row) != width:
             return None
     # `as_buffer` flattens whatever it is given. One bracket for the list and one for each
     # instance leaves none for nesting inside a row, once every instance is known to be a list.
-    if not has_signs(body, b"[", count + 1 + brackets):
+    if not has_character_count(body, b"[", count + 1 + brackets):
         return None
-    after_step(body)
+    yield_after_step(body)
     return np.frombuffer(instances.as_buffer(of_type="d"), np.float64)
 
 
-def narrow(numbers: NDArray[np.float64]) -> NDArray[np.float32] | None:
+def narrow_to_float32(numbers: NDArray[np.float64]) -> NDArray[np.float32] | None:
     """Finite numbers `(n,)` as float32, or None where one of them overflows it."""
     with np.errstate(over="ignore"):
         narrowed = numbers.astype(np.float32)
     return narrowed if np.isfinite(narrowed).all() else None
 
 
-def signs(body: bytes, sign: bytes) -> int:
+def count_character(body: bytes, sign: bytes) -> int:
     """How often a sign of ASCII comes in a body, texts and all."""
     return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(sign)))
 
 
-def has_signs(body: bytes, sign: bytes, count: int) -> bool:
+def has_character_count(body: bytes, sign: bytes, count: int) -> bool:
     """Whether it comes just so often."""
-    if len(body) < count * FAR:
-        return signs(body, sign) == count
+    if len(body) < count * SPARSE_BYTES_PER_CHARACTER:
+        return count_character(body, sign) == count
     at = -1
     for _ in range(count):
         at = body.find(sign, at + 1)

@@ -7,14 +7,14 @@ a precise error.
 from __future__ import annotations
 
 from serving.bundle import Arrays
-from serving.codec.beside import NOTHING, Beside
-from serving.codec.input_schema import Fields
-from serving.codec.json_documents import LONG
-from serving.codec.json_plain_records import decode_plain_records
-from serving.codec.json_strict import decode_carefully
+from serving.codec.beside import NO_OPTIONS, BodyOptions
+from serving.codec.input_schema import InputSchema
+from serving.codec.json_documents import LONG_BODY_BYTES
+from serving.codec.json_plain_records import decode_json_fast
+from serving.codec.json_strict import decode_json_strict
 
 
-def decode_rows(body: bytes, fields: Fields, beside: Beside = NOTHING) -> Arrays:
+def decode_json(body: bytes, fields: InputSchema, beside: BodyOptions = NO_OPTIONS) -> Arrays:
     """The instances of a request body.
 
     Args:
@@ -32,5 +32,5 @@ def decode_rows(body: bytes, fields: Fields, beside: Beside = NOTHING) -> Arrays
         InvalidInstancesError: it is JSON of another form; the message names instance and field.
     """
     # The careful decoder hands a long body to the plain one some instances at a time.
-    inputs = decode_plain_records(body, fields, beside) if len(body) <= LONG else None
-    return decode_carefully(body, fields, beside) if inputs is None else inputs
+    inputs = decode_json_fast(body, fields, beside) if len(body) <= LONG_BODY_BYTES else None
+    return decode_json_strict(body, fields, beside) if inputs is None else inputs

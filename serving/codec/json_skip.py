@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import re
 
-from serving.event_loop import give_way
+from serving.event_loop import yield_to_loop
 
-TURN = 2**14  # characters skipped before other requests get a turn of the event loop
-SPACES = re.compile(r"[ \t\n\r]*+")
+CHARACTERS_BEFORE_YIELD = (
+    2**14
+)  # characters skipped before other requests get a turn of the event loop
+WHITESPACE = re.compile(r"[ \t\n\r]*+")
 # Scalars of a list, each with its comma. Possessive quantifiers match no character twice. Groups
 # that can fail halfway have none: up to Python 3.11.4 what they read before they fail stays read.
-PLAIN_VALUES = re.compile(
+SCALARS_WITH_COMMAS = re.compile(
     r"(?:(?:-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?+[0-9]++)?|true|false|null"
     r'|"[^"\\\x00-\x1f]*+")[ \t\n\r]*+,[ \t\n\r]*+)*'
 )
-_decoder = json.JSONDecoder(parse_int=float)  # since int() refuses very many digits
+_scalar_decoder = json.JSONDecoder(parse_int=float)  # since int() refuses very many digits
 
 
-def end_of_value(text: str, at: int) -> int:
+def find_value_end(text: str, at: int) -> int:
     """Return the position after a JSON value, and check its syntax.
 
     Args:
@@ -31,26 +33,26 @@ def end_of_value(text: str, at: int) -> int:
     nests = bytearray()  # brackets that close the open lists and objects, the outermost first
     paused = at
     while True:
-        if at - paused > TURN:
+        if at - paused > CHARACTERS_BEFORE_YIELD:
             paused = at
-            give_way()
-        at = _behind_spaces(text, at)
+            yield_to_loop()
+        at = _skip_whitespace(text, at)
         sign = text[at : at + 1]
         if sign in ("[", "{"):
             closing = b"]" if sign == "[" else b"}"
-            at = _behind_spaces(text, at + 1)
+            at = _skip_whitespace(text, at + 1)
             if text[at : at + 1] != closing.decode():
                 nests += closing
-                at = _start_of_value(text, at, nests[-1])
+                at = _find_value_start(text, at, nests[-1])
                 continue
             at += 1
         else:
-            _, at = _decoder.raw_decode(text, at)
+            _, at = _scalar_decoder.raw_decode(text, at)
         while nests:
-            at = _behind_spaces(text, at)
+            at = _skip_whitespace(text, at)
             sign = text[at : at + 1]
             if sign == ",":
-                at = _start_of_value(text, at + 1, nests[-1])
+                at = _find_value_start(text, at + 1, nests[-1])
                 break
             if sign != chr(nests[-1]):
                 raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
@@ -60,19 +62,19 @@ def end_of_value(text: str, at: int) -> int:
             return at
 
 
-def _start_of_value(text: str, at: int, closing: int) -> int:
+def _find_value_start(text: str, at: int, closing: int) -> int:
     """Return the position of the next value of a list or, after the key, of an object."""
-    at = _behind_spaces(text, at)
+    at = _skip_whitespace(text, at)
     if closing == ord("]"):
-        return PLAIN_VALUES.match(text, at, at + TURN).end()  # type: ignore[union-attr]
+        return SCALARS_WITH_COMMAS.match(text, at, at + CHARACTERS_BEFORE_YIELD).end()  # type: ignore[union-attr]
     if text[at : at + 1] != '"':
         raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
-    _, at = _decoder.raw_decode(text, at)
-    at = _behind_spaces(text, at)
+    _, at = _scalar_decoder.raw_decode(text, at)
+    at = _skip_whitespace(text, at)
     if text[at : at + 1] != ":":
         raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
     return at + 1
 
 
-def _behind_spaces(text: str, at: int) -> int:
-    return SPACES.match(text, at).end()  # type: ignore[union-attr]
+def _skip_whitespace(text: str, at: int) -> int:
+    return WHITESPACE.match(text, at).end()  # type: ignore[union-attr]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from functools import partial
 
-from serving.codec.input_schema import LISTED, Fields
-from serving.codec.json_strict import not_json, text_of
-from serving.codec.quoting import quoted
+from serving.codec.input_schema import MAX_LISTED_NAMES, InputSchema
+from serving.codec.json_strict import decode_json_text, make_not_json_error
+from serving.codec.quoting import quote_text
 from serving.errors import NotJsonError
 
-SEARCHED = 2**20  # bytes of a body that is read a second time to find the place
+MAX_REPARSED_BYTES = 2**20  # bytes of a body that is read a second time to find the place
 
 
-def syntax_error(body: bytes, fields: Fields) -> NotJsonError:
+def explain_syntax_error(body: bytes, fields: InputSchema) -> NotJsonError:
     """Why simdjson does not take a body.
 
     Args:
@@ -21,11 +21,11 @@ def syntax_error(body: bytes, fields: Fields) -> NotJsonError:
         fields: The model's columns.
     """
     try:
-        text = text_of(body)
-        if len(body) <= SEARCHED:
+        text = decode_json_text(body)
+        if len(body) <= MAX_REPARSED_BYTES:
             json.loads(text, parse_int=float, parse_constant=partial(_refuse_constant, fields))
     except json.JSONDecodeError as error:
-        return not_json(error)
+        return make_not_json_error(error)
     except NotJsonError as error:
         return error
     except (RecursionError, ValueError) as error:
@@ -36,17 +36,17 @@ def syntax_error(body: bytes, fields: Fields) -> NotJsonError:
     )
 
 
-def _refuse_constant(fields: Fields, name: str) -> None:
-    raise ValueError(f"{name}, which is no JSON; {_gap_advice(fields)}")
+def _refuse_constant(fields: InputSchema, name: str) -> None:
+    raise ValueError(f"{name}, which is no JSON; {_advise_on_gaps(fields)}")
 
 
-def _gap_advice(fields: Fields) -> str:
+def _advise_on_gaps(fields: InputSchema) -> str:
     """Return how to send a gap, and which columns take one."""
-    filled = [quoted(field.name) for field in fields.columns if field.fills_gaps]
+    filled = [quote_text(field.name) for field in fields.columns if field.fills_gaps]
     if not filled:
         return "send a number, since the model fills no gap in any column"
     if len(filled) == len(fields):
         return "send null for a gap"
-    more = len(filled) - LISTED
+    more = len(filled) - MAX_LISTED_NAMES
     rest = f" and {more} more" if more > 0 else ""
-    return f"send null for a gap, which the model fills in {', '.join(filled[:LISTED])}{rest}"
+    return f"send null for a gap, which the model fills in {', '.join(filled[:MAX_LISTED_NAMES])}{rest}"

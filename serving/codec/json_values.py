@@ -11,23 +11,23 @@ from typing import Any
 
 import simdjson
 
-from serving.bundle import Arrays, counted
-from serving.codec.input_schema import Field, Fields
-from serving.codec.json_documents import text_of_part
-from serving.codec.quoting import Nest, shown
+from serving.bundle import Arrays, pluralize
+from serving.codec.input_schema import ColumnValidator, InputSchema
+from serving.codec.json_documents import serialize_part
+from serving.codec.quoting import UnparsedValue, describe_value
 from serving.codec.validation import (
-    VALUES,
-    blocks,
-    check_long_column,
-    in_turns,
-    inputs_of_rows,
-    refuse,
+    VALUES_PER_BLOCK,
+    build_inputs_from_rows,
+    iterate_cooperatively,
+    refuse_instances,
+    split_into_blocks,
+    validate_long_column,
 )
 
-SEARCHED = VALUES // 256  # values that a search for a key costs no more than
+VALUES_PER_KEY = VALUES_PER_BLOCK // 256  # values that a search for a key costs no more than
 
 
-def matrix_of(rows: Iterable[object], fields: Fields, what: str) -> Arrays:
+def decode_matrix(rows: Iterable[object], fields: InputSchema, what: str) -> Arrays:
     """The graph's inputs of lists of values.
 
     Args:
@@ -38,10 +38,12 @@ def matrix_of(rows: Iterable[object], fields: Fields, what: str) -> Arrays:
     Raises:
         InvalidInstancesError: a row or a value is not what the model takes.
     """
-    return inputs_of_rows(blocks(rows_of(rows, len(fields), what), len(fields)), fields)
+    return build_inputs_from_rows(
+        split_into_blocks(iterate_rows(rows, len(fields), what), len(fields)), fields
+    )
 
 
-def column_of(values: object, field: Field, what: str) -> Sequence[Any]:
+def decode_column(values: object, field: ColumnValidator, what: str) -> Sequence[Any]:
     """The checked values of a column, of `[…]` or `[[…], …]`.
 
     Args:
@@ -52,71 +54,71 @@ def column_of(values: object, field: Field, what: str) -> Sequence[Any]:
     Raises:
         InvalidInstancesError: a value is not what the column takes.
     """
-    return check_long_column(field, leaves(values, 1, what))
+    return validate_long_column(field, iterate_values(values, 1, what))
 
 
-def leaves(values: object, width: int, what: str) -> Iterator[object]:
+def iterate_values(values: object, width: int, description: str) -> Iterator[object]:
     """The values of `[…]`, or of `[[…], …]` with `width` of them in a row.
 
     Args:
         values: simdjson's.
         width: of a row.
-        what: they are called in an error.
+        description: they are called in an error.
 
     Raises:
         InvalidInstancesError: they are nested in another way.
     """
-    array = list_of(values, what)
+    array = require_list(values, description)
     if len(array) and isinstance(array[0], simdjson.Array):
-        return chain.from_iterable(rows_of(array, width, what))
-    return map(unbuilt, array)
+        return chain.from_iterable(iterate_rows(array, width, description))
+    return map(peek_value, array)
 
 
-def rows_of(rows: Iterable[object], width: int, what: str) -> Iterator[list[object]]:
-    """The values of each row; raises as `leaves` does."""
+def iterate_rows(rows: Iterable[object], width: int, what: str) -> Iterator[list[object]]:
+    """The values of each row; raises as `iterate_values` does."""
     for number, row in enumerate(rows):
         if not isinstance(row, simdjson.Array):
-            refuse(
-                f"expected {what} to be lists of {counted(width, 'value')}; got "
-                f"{shown(unbuilt(row))} in instance {number}",
+            refuse_instances(
+                f"expected {what} to be lists of {pluralize(width, 'value')}; got "
+                f"{describe_value(peek_value(row))} in instance {number}",
                 instance=number,
             )
         if len(row) != width:
-            refuse(
-                f"expected {counted(width, 'value')} in instance {number} of {what}, one per "
+            refuse_instances(
+                f"expected {pluralize(width, 'value')} in instance {number} of {what}, one per "
                 f"feature; got "
                 f"{len(row)}",
                 instance=number,
                 expected=width,
                 got=len(row),
             )
-        yield [unbuilt(value) for value in row]
+        yield [peek_value(value) for value in row]
 
 
-def list_of(values: object, what: str) -> simdjson.Array:
+def require_list(values: object, what: str) -> simdjson.Array:
     """The same values, or the refusal of what is no list."""
     if not isinstance(values, simdjson.Array):
-        refuse(f"expected {what} to be a list; got {shown(unbuilt(values))}")
+        refuse_instances(f"expected {what} to be a list; got {describe_value(peek_value(values))}")
     return values
 
 
-def unbuilt(value: object) -> object:
+def peek_value(value: object) -> object:
     """The value, or what it is called where it is a list or an object."""
     match value:
         case simdjson.Array():
-            return Nest.LIST
+            return UnparsedValue.LIST
         case simdjson.Object():
-            return Nest.OBJECT
+            return UnparsedValue.OBJECT
         case _:
             return value
 
 
-def built(value: Any, most: int, what: str) -> Any:
+def build_value(value: Any, max_characters: int, what: str) -> Any:
     """The value as Python has it.
 
     Args:
         value: simdjson's.
-        most: characters that it may have.
+        max_characters: characters that it may have.
         what: it is called in an error.
 
     Raises:
@@ -124,46 +126,50 @@ def built(value: Any, most: int, what: str) -> Any:
     """
     if not isinstance(value, simdjson.Object | simdjson.Array):
         return value
-    if len(text_of_part(value)) > most:
-        refuse(f"expected {what} in at most {most} characters; got more")
+    if len(serialize_part(value)) > max_characters:
+        refuse_instances(f"expected {what} in at most {max_characters} characters; got more")
     return value.as_dict() if isinstance(value, simdjson.Object) else value.as_list()
 
 
-def members_of(
+def read_members(
     value: object,
-    known: Iterable[str],
+    allowed_keys: Iterable[str],
     what: str,
-    most: int | None = None,
-    named: Callable[[str], str] = str,
+    max_keys: int | None = None,
+    resolve_key: Callable[[str], str] = str,
 ) -> dict[str, Any]:
     """The members of an object, which stay unbuilt.
 
     Args:
         value: simdjson's.
-        known: keys that it may have, each once.
+        allowed_keys: keys that it may have, each once.
         what: it is called in an error.
-        most: Largest number of keys where others are left out; None refuses others.
-        named: Gives the known key that a key stands for.
+        max_keys: Largest number of keys where others are left out; None refuses others.
+        resolve_key: Gives the known key that a key stands for.
 
     Raises:
         InvalidInstancesError: If it is none, or has others or too many keys.
     """
     if not isinstance(value, simdjson.Object):
-        refuse(f"expected {what} to be an object; got {shown(unbuilt(value))}")
-    if most is not None and len(value) > most:
-        refuse(f"expected at most {most} keys in {what}; got {len(value)}")
+        refuse_instances(
+            f"expected {what} to be an object; got {describe_value(peek_value(value))}"
+        )
+    if max_keys is not None and len(value) > max_keys:
+        refuse_instances(f"expected at most {max_keys} keys in {what}; got {len(value)}")
     members: dict[str, Any] = {}
     # A key is searched for from the first on, and a table may have thousands of columns.
-    for written in in_turns(value, SEARCHED):
-        key = named(written)
-        if key not in known:
-            if most is not None:
+    for written in iterate_cooperatively(value, VALUES_PER_KEY):
+        key = resolve_key(written)
+        if key not in allowed_keys:
+            if max_keys is not None:
                 continue
-            refuse(
-                f"expected {what} to have no other keys than {', '.join(known)}; got {shown(key)}",
+            refuse_instances(
+                f"expected {what} to have no other keys than {', '.join(allowed_keys)}; got {describe_value(key)}",
                 key=key[:40],
             )
         if key in members:
-            refuse(f"expected every key once in {what}; got {shown(key)} twice", key=key)
+            refuse_instances(
+                f"expected every key once in {what}; got {describe_value(key)} twice", key=key
+            )
         members[key] = value[written]
     return members

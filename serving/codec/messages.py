@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-JSON = "application/json"
-JSON_BYTES = "Inference-Header-Content-Length"  # of the Open Inference Protocol's binary bodies
-WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+JSON_MEDIA_TYPE = "application/json"
+JSON_LENGTH_HEADER = (
+    "Inference-Header-Content-Length"  # of the Open Inference Protocol's binary bodies
+)
+WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus} | {
     499: "499 Client Closed Request"
 }
 
 
-class Message(NamedTuple):
+class EncodedRequest(NamedTuple):
     """What a client sent.
 
     Attributes:
@@ -25,15 +27,15 @@ class Message(NamedTuple):
     """
 
     content: bytes
-    media: str = JSON
+    media: str = JSON_MEDIA_TYPE
     accept: str = ""
-    json_bytes: int | None = None
+    json_length: int | None = None
 
 
-class Reply(NamedTuple):
+class EncodedAnswer(NamedTuple):
     """What the client gets."""
 
     content: bytes
-    media: str = JSON
+    media: str = JSON_MEDIA_TYPE
     headers: tuple[tuple[str, str], ...] = ()
     status: int = 200

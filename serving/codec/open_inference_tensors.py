@@ -9,34 +9,46 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
-from serving.bundle import FEATURES, Arrays, counted
-from serving.codec.binary import inputs_of_matrix
+from serving.bundle import FEATURES_INPUT, Arrays, pluralize
+from serving.codec.binary import build_matrix_inputs
 from serving.codec.input_schema import (
-    BooleanField,
-    CategoryField,
-    DateField,
-    Field,
-    Fields,
-    PreciseField,
+    BooleanValidator,
+    CategoryValidator,
+    ColumnValidator,
+    DateValidator,
+    Float64Validator,
+    InputSchema,
 )
-from serving.codec.json_documents import after_step, text_of_part
-from serving.codec.json_fast import has_signs, narrow, plain_numbers
-from serving.codec.json_values import built, leaves, list_of, unbuilt
-from serving.codec.open_inference_binary import BOOL, BYTES, DTYPES, numbers_of, texts_of
-from serving.codec.quoting import SHOWN, quoted, shown
-from serving.codec.validation import blocks, check_column, check_long_column, check_numbers, refuse
+from serving.codec.json_documents import serialize_part, yield_after_step
+from serving.codec.json_fast import has_character_count, narrow_to_float32, read_float64_numbers
+from serving.codec.json_values import build_value, iterate_values, peek_value, require_list
+from serving.codec.open_inference_binary import (
+    BOOL,
+    BYTES,
+    NUMPY_DTYPES,
+    decode_numbers,
+    decode_texts,
+)
+from serving.codec.quoting import MAX_QUOTED_CHARACTERS, describe_value, quote_text
+from serving.codec.validation import (
+    refuse_instances,
+    split_into_blocks,
+    validate_column,
+    validate_long_column,
+    validate_numbers,
+)
 
-LONGEST = 4096  # characters of parameters
-NUMBERS = {int, float, type(None)}  # that JSON has, or a gap
-TRUTHS = NUMBERS | {bool}
-PART = 2**20  # numbers that NumPy looks at in one turn
-NARROW = ("FP16", "BF16", "FP32")  # datatypes that have lost digits of a float64
-WHY_NO_MATRIX = "this model takes each column as an input of its own, and no matrix"
-UNCOUNTED = 2**24 - 1  # elements of a list from which on simdjson says no more than that
-TENSOR = ("name", "shape", "datatype", "parameters", "data")
+MAX_TENSOR_PARAMETERS_CHARACTERS = 4096  # characters of parameters
+NUMBER_TYPES = {int, float, type(None)}  # that JSON has, or a gap
+NUMBER_OR_BOOLEAN_TYPES = NUMBER_TYPES | {bool}
+NUMBERS_BEFORE_YIELD = 2**20  # numbers that NumPy looks at in one turn
+NARROW_FLOAT_DATATYPES = ("FP16", "BF16", "FP32")  # datatypes that have lost digits of a float64
+NO_MATRIX_HINT = "this model takes each column as an input of its own, and no matrix"
+UNCOUNTED_LENGTH = 2**24 - 1  # elements of a list from which on simdjson says no more than that
+TENSOR_KEYS = ("name", "shape", "datatype", "parameters", "data")
 
 
-class Tensor(NamedTuple):
+class InputTensor(NamedTuple):
     """An input as it came.
 
     Attributes:
@@ -51,50 +63,52 @@ class Tensor(NamedTuple):
     rows: int
     data: Any
     content: memoryview
-    brackets: int = 0
+    other_brackets: int = 0
 
 
 def read_tensor(
-    members: dict[str, Any], before: dict[str, Tensor], rest: memoryview, fields: Fields
-) -> tuple[Tensor, int]:
+    members: dict[str, Any], before: dict[str, InputTensor], rest: memoryview, fields: InputSchema
+) -> tuple[InputTensor, int]:
     """An input, and how many of the binary bytes are its own."""
-    name = fields.named(required_text(members.get("name"), '"name" of an input'))
-    known = names_of_inputs(fields)
+    name = fields.named(require_text(members.get("name"), '"name" of an input'))
+    known = list_input_names(fields)
     if name not in known or name in before:
-        came = f"{quoted(name)} twice" if name in before else quoted(name)
-        shows = ", ".join(map(quoted, list(known)[:5])) + ", ..." * (len(known) > 5)
-        hint = f"; {WHY_NO_MATRIX}" if name == FEATURES and name not in known else ""
-        refuse(f"expected inputs out of {shows}, each once; got {came}{hint}", input=name[:40])
+        came = f"{quote_text(name)} twice" if name in before else quote_text(name)
+        shows = ", ".join(map(quote_text, list(known)[:5])) + ", ..." * (len(known) > 5)
+        hint = f"; {NO_MATRIX_HINT}" if name == FEATURES_INPUT and name not in known else ""
+        refuse_instances(
+            f"expected inputs out of {shows}, each once; got {came}{hint}", input=name[:40]
+        )
     what = f'input "{name}"'  # a name of the model's own from here on
-    datatype = required_text(members.get("datatype"), f'"datatype" of {what}')
-    if datatype not in DTYPES and datatype != BYTES:
-        refuse(
-            f"expected a datatype out of {', '.join(DTYPES)}, {BYTES}; got {quoted(datatype)} of "
-            f"input {quoted(name)}",
+    datatype = require_text(members.get("datatype"), f'"datatype" of {what}')
+    if datatype not in NUMPY_DTYPES and datatype != BYTES:
+        refuse_instances(
+            f"expected a datatype out of {', '.join(NUMPY_DTYPES)}, {BYTES}; got {quote_text(datatype)} of "
+            f"input {quote_text(name)}",
             input=name,
         )
-    count = _count(members.get("shape"), name, fields)
-    size = binary_size(members, rest)
+    count = _read_row_count(members.get("shape"), name, fields)
+    size = read_binary_size(members, rest)
     if size is None:
-        refuse_shared_memory(parameters_of(members, what), what)
-        data = list_of(members.get("data"), f'"data" of {what}')
-        brackets = 1 + _brackets(members.get("parameters"))  # one of the shape, which is flat
-        return Tensor(name, datatype, count, data, rest[:0], brackets), 0
-    return Tensor(name, datatype, count, None, rest[:size]), size
+        refuse_shared_memory(read_parameters(members, what), what)
+        data = require_list(members.get("data"), f'"data" of {what}')
+        brackets = 1 + _count_brackets(members.get("parameters"))  # one of the shape, which is flat
+        return InputTensor(name, datatype, count, data, rest[:0], brackets), 0
+    return InputTensor(name, datatype, count, None, rest[:size]), size
 
 
-def names_of_inputs(fields: Fields) -> Collection[str]:
+def list_input_names(fields: InputSchema) -> Collection[str]:
     """Return the names of the inputs that a model takes."""
-    return (FEATURES,) if fields.all_numbers else fields.places
+    return (FEATURES_INPUT,) if fields.all_numbers else fields.places
 
 
-def is_left_out(members: dict[str, Any], fields: Fields) -> bool:
+def is_extra_input(members: dict[str, Any], fields: InputSchema) -> bool:
     """Return whether an input is none of the model's."""
-    name = required_text(members.get("name"), '"name" of an input')
-    return fields.named(name) not in names_of_inputs(fields)
+    name = require_text(members.get("name"), '"name" of an input')
+    return fields.named(name) not in list_input_names(fields)
 
 
-def binary_size(members: dict[str, Any], rest: memoryview) -> int | None:
+def read_binary_size(members: dict[str, Any], rest: memoryview) -> int | None:
     """Return the number of bytes of an input behind the JSON, None if its data are in the JSON.
 
     Args:
@@ -107,33 +121,33 @@ def binary_size(members: dict[str, Any], rest: memoryview) -> int | None:
     if members.get("parameters") is None:
         return None
     name = members["name"]
-    size = parameters_of(members, f"input {quoted(name)}").get("binary_data_size")
+    size = read_parameters(members, f"input {quote_text(name)}").get("binary_data_size")
     if size is None:
         return None
     if "data" in members or isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        refuse(
+        refuse_instances(
             f'expected either "data" or the number of bytes in "binary_data_size" of input '
-            f"{quoted(name)}; got {'both' if 'data' in members else 'another value'}",
-            input=name[:SHOWN],
+            f"{quote_text(name)}; got {'both' if 'data' in members else 'another value'}",
+            input=name[:MAX_QUOTED_CHARACTERS],
         )
     if size > len(rest):
-        refuse(
-            f"expected {counted(size, 'byte')} of input {quoted(name)} behind the JSON; got "
+        refuse_instances(
+            f"expected {pluralize(size, 'byte')} of input {quote_text(name)} behind the JSON; got "
             f"{len(rest)}",
-            input=name[:SHOWN],
+            input=name[:MAX_QUOTED_CHARACTERS],
         )
     return size
 
 
-def _count(shape: object, name: str, fields: Fields) -> int:
+def _read_row_count(shape: object, name: str, fields: InputSchema) -> int:
     """The number of instances of a tensor."""
-    lengths = list(map(unbuilt, shape[:3])) if isinstance(shape, simdjson.Array) else []
+    lengths = list(map(peek_value, shape[:3])) if isinstance(shape, simdjson.Array) else []
     width = len(fields) if fields.all_numbers else 1
     sound = all(type(length) is int and 0 <= length < 2**40 for length in lengths)
     if not sound or not (lengths[1:] == [width] or (len(lengths) == 1 and not fields.all_numbers)):
         wanted = f"[n, {width}]" + " or [n]" * (not fields.all_numbers)
-        refuse(
-            f'expected "shape" of input {quoted(name)} to be {wanted}; got '
+        refuse_instances(
+            f'expected "shape" of input {quote_text(name)} to be {wanted}; got '
             f"{lengths if sound and lengths else 'another'}",
             input=name,
         )
@@ -141,16 +155,16 @@ def _count(shape: object, name: str, fields: Fields) -> int:
     return count
 
 
-def inputs_of(tensor: Tensor, fields: Fields) -> Arrays:
+def decode_matrix_tensor(tensor: InputTensor, fields: InputSchema) -> Arrays:
     """The one input of a model of numbers, each of them looked at."""
     if tensor.datatype == BYTES:
-        refuse(f'expected input "{FEATURES}" of numbers, best of FP32; got BYTES')
-    numbers = _numbers(tensor, fields.columns)
-    return inputs_of_matrix(numbers.reshape(tensor.rows, len(fields)), fields)
+        refuse_instances(f'expected input "{FEATURES_INPUT}" of numbers, best of FP32; got BYTES')
+    numbers = _read_numbers(tensor, fields.columns)
+    return build_matrix_inputs(numbers.reshape(tensor.rows, len(fields)), fields)
 
 
-def plain_rows(
-    tensor: Tensor, head: bytes, request: dict[str, Any], width: int
+def decode_tensor_rows_fast(
+    tensor: InputTensor, head: bytes, request: dict[str, Any], width: int
 ) -> NDArray[np.float32] | None:
     """The rows of JSON, without an object a number; None where they are not ordinary.
 
@@ -161,122 +175,128 @@ def plain_rows(
         width: numbers of a row.
     """
     try:
-        numbers = _plain_numbers(tensor, head, request, width)
+        numbers = _decode_tensor_numbers_fast(tensor, head, request, width)
     except (ValueError, TypeError):
         return None
     if numbers is None:
         return None
-    for start in range(0, len(numbers), PART):
-        after_step(head)
-        if not _are_of(numbers[start : start + PART], tensor.datatype):
+    for start in range(0, len(numbers), NUMBERS_BEFORE_YIELD):
+        yield_after_step(head)
+        if not are_of_datatype(numbers[start : start + NUMBERS_BEFORE_YIELD], tensor.datatype):
             return None
-    after_step(head)
-    flat = narrow(numbers)
+    yield_after_step(head)
+    flat = narrow_to_float32(numbers)
     return None if flat is None else flat.reshape(tensor.rows, width)
 
 
-def _plain_numbers(
-    tensor: Tensor, head: bytes, request: dict[str, Any], width: int
+def _decode_tensor_numbers_fast(
+    tensor: InputTensor, head: bytes, request: dict[str, Any], width: int
 ) -> NDArray[np.float64] | None:
-    """The same of whatever datatype, in one row; raises as `plain_numbers` does."""
+    """The same of whatever datatype, in one row; raises as `read_float64_numbers` does."""
     data = tensor.data
     # A bracket that is written as an escape is not one of the head's, and could not be counted.
     if tensor.datatype == BYTES or not len(data) or b"\\" in head:
         return None
-    brackets = tensor.brackets + sum(_brackets(request[key]) for key in request if key != "inputs")
+    brackets = tensor.other_brackets + sum(
+        _count_brackets(request[key]) for key in request if key != "inputs"
+    )
     if isinstance(data[0], simdjson.Array):
         if len(data) != tensor.rows:
             return None
-        return plain_numbers(data, width, head, brackets=brackets + 1)
-    if len(data) != tensor.rows * width or not has_signs(head, b"[", brackets + 2):
+        return read_float64_numbers(data, width, head, brackets=brackets + 1)
+    if len(data) != tensor.rows * width or not has_character_count(head, b"[", brackets + 2):
         return None
-    after_step(head)
+    yield_after_step(head)
     return np.frombuffer(data.as_buffer(of_type="d"), np.float64)
 
 
-def _brackets(value: object) -> int:
+def _count_brackets(value: object) -> int:
     """How many open in a short part of the head."""
     if isinstance(value, simdjson.Object | simdjson.Array):
-        return text_of_part(value).count(b"[")
+        return serialize_part(value).count(b"[")
     return str(value).count("[")
 
 
-def column_of(tensor: Tensor, field: Field) -> Sequence[Any]:
+def decode_column_tensor(tensor: InputTensor, field: ColumnValidator) -> Sequence[Any]:
     """The checked values of a column."""
     if tensor.datatype != BYTES:
-        if isinstance(field, PreciseField) and tensor.datatype in NARROW:
-            refuse(
-                f"expected input {quoted(tensor.name)} of FP64, since float32 would make the same "
+        if isinstance(field, Float64Validator) and tensor.datatype in NARROW_FLOAT_DATATYPES:
+            refuse_instances(
+                f"expected input {quote_text(tensor.name)} of FP64, since float32 would make the same "
                 f"of different values; got {tensor.datatype}",
                 input=tensor.name,
             )
-        is_date = isinstance(field, DateField) and (tensor.datatype == BOOL or field.has_numbers)
-        if tensor.data is not None and (isinstance(field, CategoryField) or is_date):
-            return _check_values(tensor, field)
-        return check_numbers(field, _numbers(tensor, (field,)))
-    takes_texts = isinstance(field, CategoryField | DateField) or (
-        isinstance(field, BooleanField) and bool(field.truths)
+        is_date = isinstance(field, DateValidator) and (
+            tensor.datatype == BOOL or field.has_number_unit
+        )
+        if tensor.data is not None and (isinstance(field, CategoryValidator) or is_date):
+            return _validate_json_values(tensor, field)
+        return validate_numbers(field, _read_numbers(tensor, (field,)))
+    takes_texts = isinstance(field, CategoryValidator | DateValidator) or (
+        isinstance(field, BooleanValidator) and bool(field.truths)
     )
     if not takes_texts:
-        refuse(f"expected input {quoted(tensor.name)} of numbers; got BYTES", input=tensor.name)
+        refuse_instances(
+            f"expected input {quote_text(tensor.name)} of numbers; got BYTES", input=tensor.name
+        )
     if tensor.data is None:
-        texts: Iterator[object] = texts_of(tensor.content, tensor.name, tensor.rows)
+        texts: Iterator[object] = decode_texts(tensor.content, tensor.name, tensor.rows)
     else:
-        _require_length(tensor, 1)
-        texts = _texts(tensor)
-    column = check_long_column(field, texts)
-    _require_count(tensor, 1, len(column))
+        _require_json_length(tensor, 1)
+        texts = _read_json_texts(tensor)
+    column = validate_long_column(field, texts)
+    _require_element_count(tensor, 1, len(column))
     return column
 
 
-def _check_values(tensor: Tensor, field: Field) -> list[Any]:
+def _validate_json_values(tensor: InputTensor, field: ColumnValidator) -> list[Any]:
     """Check JSON numbers and booleans as they are, where a float64 would say less than they do.
 
     An integer beyond 2**53 is another category than the next one, and `true` is not 1.
     """
     checked: list[Any] = []
-    for block in blocks(leaves(tensor.data, 1, _data_of(tensor))):
-        _floats(block, tensor, len(checked), (field,))
-        values = map(_truth, block) if tensor.datatype == BOOL else block
-        checked += check_column(field, list(values), len(checked))
-    _require_count(tensor, 1, len(checked))
+    for block in split_into_blocks(iterate_values(tensor.data, 1, _describe_data(tensor))):
+        _to_floats(block, tensor, len(checked), (field,))
+        values = map(_to_bool, block) if tensor.datatype == BOOL else block
+        checked += validate_column(field, list(values), len(checked))
+    _require_element_count(tensor, 1, len(checked))
     return checked
 
 
-def _truth(value: Any) -> bool | None:
+def _to_bool(value: Any) -> bool | None:
     return None if value is None else bool(value)
 
 
-def _texts(tensor: Tensor) -> Iterator[object]:
-    for place, value in enumerate(leaves(tensor.data, 1, _data_of(tensor))):
+def _read_json_texts(tensor: InputTensor) -> Iterator[object]:
+    for place, value in enumerate(iterate_values(tensor.data, 1, _describe_data(tensor))):
         if value is not None and not isinstance(value, str):
-            refuse(
-                f"expected {_data_of(tensor)} to be texts; got {shown(value)} at place {place}",
+            refuse_instances(
+                f"expected {_describe_data(tensor)} to be texts; got {describe_value(value)} at place {place}",
                 input=tensor.name,
                 instance=place,
             )
         yield value
 
 
-def _numbers(tensor: Tensor, columns: Sequence[Field]) -> NDArray[Any]:
+def _read_numbers(tensor: InputTensor, columns: Sequence[ColumnValidator]) -> NDArray[Any]:
     """The numbers of a tensor whose rows have a value for each of these columns, null as NaN."""
     width = len(columns)
     if tensor.data is None:
-        found = numbers_of(tensor.content, tensor.datatype, tensor.name)
+        found = decode_numbers(tensor.content, tensor.datatype, tensor.name)
     else:
-        _require_length(tensor, width)
+        _require_json_length(tensor, width)
         parts = [np.empty(0)]
         place = 0
-        for block in blocks(leaves(tensor.data, width, _data_of(tensor))):
-            parts.append(_floats(block, tensor, place, columns))
+        for block in split_into_blocks(iterate_values(tensor.data, width, _describe_data(tensor))):
+            parts.append(_to_floats(block, tensor, place, columns))
             place += len(block)
         found = np.concatenate(parts)
-    _require_count(tensor, width, len(found))
+    _require_element_count(tensor, width, len(found))
     return found
 
 
-def _floats(
-    values: list[Any], tensor: Tensor, first: int, columns: Sequence[Field]
+def _to_floats(
+    values: list[Any], tensor: InputTensor, first: int, columns: Sequence[ColumnValidator]
 ) -> NDArray[np.float64]:
     """Return numbers that came as JSON, null as NaN.
 
@@ -289,17 +309,19 @@ def _floats(
     Raises:
         InvalidInstancesError: If a value is of another datatype.
     """
-    if set(map(type, values)) <= (TRUTHS if tensor.datatype == "BOOL" else NUMBERS):
+    if set(map(type, values)) <= (
+        NUMBER_OR_BOOLEAN_TYPES if tensor.datatype == "BOOL" else NUMBER_TYPES
+    ):
         numbers = np.array(values, np.float64)  # null becomes NaN
-        if _are_of(numbers[~np.isnan(numbers)], tensor.datatype):
+        if are_of_datatype(numbers[~np.isnan(numbers)], tensor.datatype):
             return numbers
     found = np.empty(len(values))
     for place, value in enumerate(values):
-        if not _is_of(value, tensor.datatype):
+        if not is_of_datatype(value, tensor.datatype):
             field = columns[(first + place) % len(columns)]
-            refuse(
-                f"expected {_data_of(tensor)} to be of {tensor.datatype}; got {shown(value)} at "
-                f"place {first + place}, field {quoted(field.name)}{field.gap_advice(value)}",
+            refuse_instances(
+                f"expected {_describe_data(tensor)} to be of {tensor.datatype}; got {describe_value(value)} at "
+                f"place {first + place}, field {quote_text(field.name)}{field.advise_on_gap(value)}",
                 input=tensor.name,
                 place=first + place,
             )
@@ -307,19 +329,19 @@ def _floats(
     return found
 
 
-def _are_of(numbers: NDArray[np.float64], datatype: str) -> bool:
+def are_of_datatype(numbers: NDArray[np.float64], datatype: str) -> bool:
     """Whether all numbers `(n,)` surely are of a datatype; as floats, the largest might not be."""
     if datatype == "BOOL":
         return bool(((numbers == 0) | (numbers == 1)).all())
     if "INT" not in datatype:
         return True
-    limits = np.iinfo(DTYPES[datatype])
+    limits = np.iinfo(NUMPY_DTYPES[datatype])
     # The bound above the largest is a power of two, which a float is exactly.
     inside = (numbers >= float(limits.min)) & (numbers < float(limits.max + 1))
     return bool(inside.all() and (np.trunc(numbers) == numbers).all())
 
 
-def _is_of(value: Any, datatype: str) -> bool:
+def is_of_datatype(value: Any, datatype: str) -> bool:
     """Whether a value of JSON is one of a datatype, or null."""
     if value is None:
         return True
@@ -330,15 +352,15 @@ def _is_of(value: Any, datatype: str) -> bool:
     if isinstance(value, bool):
         return False
     if "INT" in datatype:
-        limits = np.iinfo(DTYPES[datatype])
+        limits = np.iinfo(NUMPY_DTYPES[datatype])
         return value == int(value) and limits.min <= value <= limits.max
     return True
 
 
-def _require_count(tensor: Tensor, width: int, got: int) -> None:
+def _require_element_count(tensor: InputTensor, width: int, got: int) -> None:
     if got != tensor.rows * width:
-        refuse(
-            f"expected {tensor.rows * width} elements of input {quoted(tensor.name)}, as its "
+        refuse_instances(
+            f"expected {tensor.rows * width} elements of input {quote_text(tensor.name)}, as its "
             f"shape says; got {got}",
             input=tensor.name,
             expected=tensor.rows * width,
@@ -346,41 +368,43 @@ def _require_count(tensor: Tensor, width: int, got: int) -> None:
         )
 
 
-def _require_length(tensor: Tensor, width: int) -> None:
+def _require_json_length(tensor: InputTensor, width: int) -> None:
     """Refuse data in JSON of another length before a value of it is read."""
     length = len(tensor.data)
     first: Any = tensor.data[0] if length else None
     is_nested = isinstance(first, simdjson.Array)
     # A row of another width is refused later, by its number.
-    if length < UNCOUNTED and not (is_nested and len(first) != width):
-        _require_count(tensor, width, length * width if is_nested else length)
+    if length < UNCOUNTED_LENGTH and not (is_nested and len(first) != width):
+        _require_element_count(tensor, width, length * width if is_nested else length)
 
 
-def _data_of(tensor: Tensor) -> str:
-    return f'"data" of input {quoted(tensor.name)}'
+def _describe_data(tensor: InputTensor) -> str:
+    return f'"data" of input {quote_text(tensor.name)}'
 
 
-def parameters_of(members: dict[str, Any], what: str) -> dict[str, Any]:
+def read_parameters(members: dict[str, Any], what: str) -> dict[str, Any]:
     """The parameters of the request, or of a tensor; empty where there are none."""
     if members.get("parameters") is None:
         return {}
-    found = built(members["parameters"], LONGEST, f'"parameters" of {what}')
+    found = build_value(
+        members["parameters"], MAX_TENSOR_PARAMETERS_CHARACTERS, f'"parameters" of {what}'
+    )
     if not isinstance(found, dict):
-        refuse(f'expected "parameters" of {what} to be an object; got another value')
+        refuse_instances(f'expected "parameters" of {what} to be an object; got another value')
     return found
 
 
 def refuse_shared_memory(parameters: dict[str, Any], what: str) -> None:
     """Refuse a tensor that is to be read from, or written to, a region of shared memory."""
     if "shared_memory_region" in parameters:
-        refuse(
+        refuse_instances(
             f"expected {what} in a body; got a shared memory region; this server uses none; send "
             f"and ask for binary tensors"
         )
 
 
-def required_text(value: object, what: str) -> str:
+def require_text(value: object, what: str) -> str:
     """A member that has to be a text."""
     if not isinstance(value, str):
-        refuse(f"expected {what} to be a text; got {shown(unbuilt(value))}")
+        refuse_instances(f"expected {what} to be a text; got {describe_value(peek_value(value))}")
     return value

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.bundle import Arrays
-from serving.codec.quoting import quoted, shown
-from serving.codec.validation import refuse
+from serving.codec.quoting import describe_value, quote_text
+from serving.codec.validation import refuse_instances
 
-MOST = 16  # names; no graph has so many outputs
+MAX_OUTPUTS = 16  # names; no graph has so many outputs
 
 
-def asked_outputs(parameters: Any) -> tuple[str, ...]:
+def parse_requested_outputs(parameters: Any) -> tuple[str, ...]:
     """The names in `{"outputs": [name, …]}`; none for all there are.
 
     Args:
@@ -24,33 +24,37 @@ def asked_outputs(parameters: Any) -> tuple[str, ...]:
     if parameters is None:
         return ()
     if not isinstance(parameters, dict) or not parameters.keys() <= {"outputs"}:
-        refuse(
+        refuse_instances(
             'expected "parameters" to be an object of the key "outputs" alone, a list of names; '
-            f"got {_kind(parameters)}"
+            f"got {_describe_json(parameters)}"
         )
     names = parameters.get("outputs")
     if names is None:
         return ()
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        refuse(f'expected "outputs" to be a list of names; got {_kind(names)}')
-    return distinct(names)
+        refuse_instances(f'expected "outputs" to be a list of names; got {_describe_json(names)}')
+    return require_distinct_outputs(names)
 
 
-def distinct(names: Sequence[str]) -> tuple[str, ...]:
+def require_distinct_outputs(names: Sequence[str]) -> tuple[str, ...]:
     """The same names, at least one and each once.
 
     Raises:
         InvalidInstancesError: one comes twice, or there is none.
     """
-    if not 0 < len(names) <= MOST:
-        refuse(f'expected "outputs" to name at least one output, each once; got {len(names)} names')
+    if not 0 < len(names) <= MAX_OUTPUTS:
+        refuse_instances(
+            f'expected "outputs" to name at least one output, each once; got {len(names)} names'
+        )
     for place, name in enumerate(names):
         if name in names[:place]:
-            refuse(f"expected every output once; got {quoted(name)} twice", output=name[:40])
+            refuse_instances(
+                f"expected every output once; got {quote_text(name)} twice", output=name[:40]
+            )
     return tuple(names)
 
 
-def chosen(outputs: Arrays, names: Sequence[str]) -> Arrays:
+def select_outputs(outputs: Arrays, names: Sequence[str]) -> Arrays:
     """Those of the graph's outputs that are asked for, in the order they are asked for.
 
     Args:
@@ -62,14 +66,14 @@ def chosen(outputs: Arrays, names: Sequence[str]) -> Arrays:
     """
     for name in names:
         if name not in outputs:
-            refuse(
-                f"expected outputs out of {', '.join(outputs)}; got {quoted(name)}",
+            refuse_instances(
+                f"expected outputs out of {', '.join(outputs)}; got {quote_text(name)}",
                 output=name[:40],
             )
     return {name: outputs[name] for name in names} if names else outputs
 
 
-def _kind(value: Any) -> str:
+def _describe_json(value: Any) -> str:
     if isinstance(value, dict):
-        return f"an object of {', '.join(map(quoted, list(value)[:3])) or 'nothing'}"
-    return "a list" if isinstance(value, list) else shown(value)
+        return f"an object of {', '.join(map(quote_text, list(value)[:3])) or 'nothing'}"
+    return "a list" if isinstance(value, list) else describe_value(value)

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from serving.bundle import Arrays, Manifest
-from serving.codec.input_schema import Fields
-from serving.codec.messages import Message, Reply
+from serving.codec.input_schema import InputSchema
+from serving.codec.messages import EncodedAnswer, EncodedRequest
 
 
-class Question(NamedTuple):
+class DecodedRequest(NamedTuple):
     """Instances for a graph, and how its answer is told.
 
     Attributes:
@@ -20,8 +20,8 @@ class Question(NamedTuple):
     """
 
     inputs: Arrays
-    encode: Callable[[Manifest, Arrays], Reply]
+    encode: Callable[[Manifest, Arrays], EncodedAnswer]
 
 
 # How each protocol reads a message.
-Decoder = Callable[[Message, Fields], Question]
+RequestDecoder = Callable[[EncodedRequest, InputSchema], DecodedRequest]

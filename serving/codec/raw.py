@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from serving.bundle import Arrays, counted
-from serving.codec.binary import inputs_of_matrix, require_numbers_alone
-from serving.codec.input_schema import Fields
-from serving.codec.validation import refuse
+from serving.bundle import Arrays, pluralize
+from serving.codec.binary import build_matrix_inputs, require_numeric_columns
+from serving.codec.input_schema import InputSchema
+from serving.codec.validation import refuse_instances
 
 
-def decode_raw(body: bytes, fields: Fields) -> Arrays:
+def decode_raw_float32(body: bytes, fields: InputSchema) -> Arrays:
     """The rows of `4 * n * len(fields)` bytes.
 
     Args:
@@ -21,11 +21,11 @@ def decode_raw(body: bytes, fields: Fields) -> Arrays:
         InvalidInstancesError: it is not as long as rows are, or a number is not what its column
             takes.
     """
-    require_numbers_alone(fields, "raw numbers")
+    require_numeric_columns(fields, "raw numbers")
     width = len(fields)
     if len(body) % (4 * width):
-        refuse(
-            f"expected rows of {4 * width} bytes, {counted(width, 'number')} in float32; got "
-            f"{counted(len(body), 'byte')}"
+        refuse_instances(
+            f"expected rows of {4 * width} bytes, {pluralize(width, 'number')} in float32; got "
+            f"{pluralize(len(body), 'byte')}"
         )
-    return inputs_of_matrix(np.frombuffer(body, "<f4").reshape(-1, width), fields)
+    return build_matrix_inputs(np.frombuffer(body, "<f4").reshape(-1, width), fields)

@@ -8,28 +8,28 @@ from functools import partial
 from serving.bundle import Arrays, Manifest
 from serving.codec import arrow_stream as arrow
 from serving.codec import csv as csv_rows
-from serving.codec.answers import encode_answers, encode_csv
+from serving.codec.answers import encode_csv_answer, encode_json_answer
 from serving.codec.arrow_stream import decode_arrow
-from serving.codec.beside import Beside
+from serving.codec.beside import BodyOptions
 from serving.codec.csv import decode_csv
-from serving.codec.input_schema import Fields
-from serving.codec.json_rows import decode_rows
-from serving.codec.messages import JSON, Message, Reply
+from serving.codec.input_schema import InputSchema
+from serving.codec.json_rows import decode_json
+from serving.codec.messages import JSON_MEDIA_TYPE, EncodedAnswer, EncodedRequest
 from serving.codec.npy import decode_npy
-from serving.codec.outputs import asked_outputs, chosen
-from serving.codec.question import Question
-from serving.codec.raw import decode_raw
+from serving.codec.outputs import parse_requested_outputs, select_outputs
+from serving.codec.question import DecodedRequest
+from serving.codec.raw import decode_raw_float32
 from serving.errors import UnsupportedMediaTypeError
 
-DECODERS: Mapping[str, Callable[[bytes, Fields], Arrays]] = {
-    csv_rows.MEDIA: decode_csv,
+BODY_DECODERS: Mapping[str, Callable[[bytes, InputSchema], Arrays]] = {
+    csv_rows.CSV_MEDIA_TYPE: decode_csv,
     "application/x-npy": decode_npy,
-    arrow.MEDIA: decode_arrow,
-    "application/octet-stream": decode_raw,
+    arrow.ARROW_MEDIA_TYPE: decode_arrow,
+    "application/octet-stream": decode_raw_float32,
 }
 
 
-def ask_rows(message: Message, fields: Fields) -> Question:
+def decode_rows_request(message: EncodedRequest, fields: InputSchema) -> DecodedRequest:
     """The question of `{"instances": [{…} or […], …], "parameters"?: {"outputs": [name, …]}}`.
 
     Or of the same instances as CSV, as a NumPy file, as an Arrow stream, or as raw float32.
@@ -43,18 +43,20 @@ def ask_rows(message: Message, fields: Fields) -> Question:
         MalformedBodyError: nor what else it says it is.
         InvalidInstancesError: an instance is not what the model takes.
     """
-    in_csv = message.accept == csv_rows.MEDIA
-    if message.media != JSON:
-        require_media(message.media)
-        decode = DECODERS[message.media]
-        return Question(decode(message.content, fields), partial(_reply, (), in_csv=in_csv))
-    beside = Beside("parameters")
-    inputs = decode_rows(message.content, fields, beside)
-    names = asked_outputs(beside.said.get("parameters"))
-    return Question(inputs, partial(_reply, names, in_csv=in_csv))
+    in_csv = message.accept == csv_rows.CSV_MEDIA_TYPE
+    if message.media != JSON_MEDIA_TYPE:
+        require_media_type(message.media)
+        decode = BODY_DECODERS[message.media]
+        return DecodedRequest(
+            decode(message.content, fields), partial(_encode_rows_answer, (), in_csv=in_csv)
+        )
+    beside = BodyOptions("parameters")
+    inputs = decode_json(message.content, fields, beside)
+    names = parse_requested_outputs(beside.said.get("parameters"))
+    return DecodedRequest(inputs, partial(_encode_rows_answer, names, in_csv=in_csv))
 
 
-def require_media(media: str) -> None:
+def require_media_type(media: str) -> None:
     """Refuse a media type that no decoder reads.
 
     Args:
@@ -63,16 +65,18 @@ def require_media(media: str) -> None:
     Raises:
         UnsupportedMediaTypeError: If there is no decoder for it.
     """
-    if media != JSON and media not in DECODERS:
+    if media != JSON_MEDIA_TYPE and media not in BODY_DECODERS:
         raise UnsupportedMediaTypeError(
             f"expected Content-Type: application/json; got {media[:64] or 'none'}; "
             f"with curl, add -H 'Content-Type: application/json'; what is taken else is "
-            f"{', '.join(DECODERS)}"
+            f"{', '.join(BODY_DECODERS)}"
         )
 
 
-def _reply(names: tuple[str, ...], manifest: Manifest, outputs: Arrays, *, in_csv: bool) -> Reply:
-    answered = chosen(outputs, names)
+def _encode_rows_answer(
+    names: tuple[str, ...], manifest: Manifest, outputs: Arrays, *, in_csv: bool
+) -> EncodedAnswer:
+    answered = select_outputs(outputs, names)
     if in_csv:
-        return Reply(encode_csv(answered), csv_rows.MEDIA)
-    return Reply(encode_answers(manifest, answered))
+        return EncodedAnswer(encode_csv_answer(answered), csv_rows.CSV_MEDIA_TYPE)
+    return EncodedAnswer(encode_json_answer(manifest, answered))

@@ -23,22 +23,22 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from serving.call_context import call_in
+from serving.call_context import get_context
 from serving.errors import AdministrationOffError, ForbiddenError, UnauthorizedError
-from serving.http.key_file import Key, KeysError, NoKeysFileError, Scope, read_keys
+from serving.http.key_file import ApiKey, KeyFileError, KeyFileUnavailableError, Scope, read_keys
 
 log = logging.getLogger(__name__)
 
-LOOK = 0.25  # seconds between two looks at the file
+POLL_SECONDS = 0.25  # seconds between two looks at the file
 # Seconds after which keys that are no longer in the file are gone: an editor that writes a file
 # anew empties it first.
-QUIET = 0.25
-MISSING = 2.0  # seconds that a file may be missing before its keys are gone
+REWRITE_SECONDS = 0.25
+MISSING_FILE_SECONDS = 2.0  # seconds that a file may be missing before its keys are gone
 # Seconds after which a file that changes once more has another time of change, on any file system.
-SETTLED = 2.0
+TIMESTAMP_SECONDS = 2.0
 
 
-class KeyLoss(NamedTuple):
+class KeyRemoval(NamedTuple):
     """A file of keys that lacks one which was known.
 
     Attributes:
@@ -52,7 +52,7 @@ class KeyLoss(NamedTuple):
     written: float | None
 
 
-class Keys:
+class ApiKeys:
     """Those that a server knows, as their file has them now.
 
     It raises nothing when the file is bad: see above which keys count then. What is wrong is
@@ -64,12 +64,12 @@ class Keys:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self._known: tuple[Key, ...] = ()
+        self._known: tuple[ApiKey, ...] = ()
         self._seen: tuple[int, ...] | None = None  # the file's stat, when it was last read
-        self._loss: KeyLoss | None = None  # of a key that was known, while it may be undone
-        self._logged = ""  # the last thing that was said of it
+        self._loss: KeyRemoval | None = None  # of a key that was known, while it may be undone
+        self._last_logged = ""  # the last thing that was said of it
         self._next_look = inf if path is None else 0.0
-        self._following = threading.Lock()
+        self._reload_lock = threading.Lock()
         self.follow()
 
     def watch(self) -> None:
@@ -80,7 +80,7 @@ class Keys:
         """
         if self._path is not None:
             threading.Thread(
-                target=_follow, args=(weakref.ref(self),), name="keys", daemon=True
+                target=_poll_until_collected, args=(weakref.ref(self),), name="keys", daemon=True
             ).start()
 
     def check(self, environ: dict[str, Any], scope: Scope) -> None:
@@ -102,14 +102,14 @@ class Keys:
                     "`serving key NAME --scope admin` makes one, `serving run --keys FILE` takes it"
                 )
             return
-        given = _given(environ)
+        given = _get_given_key(environ)
         key = self._find(given)
         if key is None:
             raise UnauthorizedError(
                 "expected a key, as Authorization: Bearer KEY or as X-API-Key: KEY; "
                 f"got {'an unknown one' if given else 'none'}; ask the server's operator for one"
             )
-        call_in(environ).key_name = key.name
+        get_context(environ).key_name = key.name
         if key.scope not in ("admin", scope):
             raise ForbiddenError(
                 "expected a key with the scope admin; got one with the scope predict; "
@@ -126,9 +126,9 @@ class Keys:
         """
         if self._path is None:
             return True
-        key = self._find(_given(environ))
+        key = self._find(_get_given_key(environ))
         if key is not None:
-            call_in(environ).key_name = key.name
+            get_context(environ).key_name = key.name
         return key is not None
 
     def follow(self) -> None:
@@ -136,83 +136,85 @@ class Keys:
         now = perf_counter()
         if self._path is None or now < self._next_look:
             return
-        if self._following.acquire(blocking=False):  # or another thread is at it
+        if self._reload_lock.acquire(blocking=False):  # or another thread is at it
             try:
-                self._next_look = now + LOOK
-                seen = _stat(self._path)
+                self._next_look = now + POLL_SECONDS
+                seen = _fingerprint(self._path)
                 if seen is None or seen != self._seen:
                     self._seen = seen if self._read(self._path, now) else None
             finally:
-                self._following.release()
+                self._reload_lock.release()
 
     def _read(self, path: Path, now: float) -> bool:
         """Take over what the file says; whether it has to change before it says anything else."""
-        patience = QUIET
+        patience = REWRITE_SECONDS
         try:
             keys, said = read_keys(path), f"no key is left in {path}"
-        except NoKeysFileError as error:
+        except KeyFileUnavailableError as error:
             keys, said = (), str(error)
             if error.is_missing:
-                patience = MISSING
-        except KeysError as error:
+                patience = MISSING_FILE_SECONDS
+        except KeyFileError as error:
             self._loss = None
-            self._say(f"{error}; {_count(self._known)} known as before")
+            self._say(f"{error}; {_count_keys(self._known)} known as before")
             return not isinstance(error.__cause__, OSError)
-        if not set(self._known) <= set(keys) and self._may_be_undone(path, now, patience):
-            if patience == MISSING:
-                self._say(f"{said}; {_count(self._known)} known for {MISSING:g} seconds more")
+        if not set(self._known) <= set(keys) and self._may_be_rewrite(path, now, patience):
+            if patience == MISSING_FILE_SECONDS:
+                self._say(
+                    f"{said}; {_count_keys(self._known)} known for {MISSING_FILE_SECONDS:g} seconds more"
+                )
             return False
         self._loss = None
         if keys != self._known:
-            self._known, self._logged = keys, ""
+            self._known, self._last_logged = keys, ""
         if keys:
-            self._say(f"{_count(keys)} known from {path}", logging.INFO)
+            self._say(f"{_count_keys(keys)} known from {path}", logging.INFO)
         else:
             self._say(f"{said}; every request that needs a key is refused")
         return True
 
-    def _may_be_undone(self, path: Path, now: float, patience: float) -> bool:
+    def _may_be_rewrite(self, path: Path, now: float, patience: float) -> bool:
         """Return whether a file that lacks a key may be one that an editor is writing anew."""
-        written = _written(path)
+        written = _get_change_time(path)
         if self._loss is None:
-            self._loss = KeyLoss(now, now, written)
+            self._loss = KeyRemoval(now, now, written)
         elif self._loss.written != written:
             self._loss = self._loss._replace(since=now, written=written)
-        if now - self._loss.begun >= MISSING or now - self._loss.since >= patience:
+        if now - self._loss.begun >= MISSING_FILE_SECONDS or now - self._loss.since >= patience:
             return False
         # One that was emptied before anyone looked has had its time.
-        return written is None or time.time() - written < QUIET
+        return written is None or time.time() - written < REWRITE_SECONDS
 
     def _say(self, text: str, level: int = logging.ERROR) -> None:
-        if text != self._logged:
-            self._logged = text
+        if text != self._last_logged:
+            self._last_logged = text
             log.log(level, "%s", text)
 
-    def _find(self, given: str) -> Key | None:
+    def _find(self, given: str) -> ApiKey | None:
         """Return what is known of a key, None if nothing is."""
         self.follow()
         # The hash of what was given, so that nothing can be learned of a key but whether it is
         # right; and against all of them, to the end, whichever it is.
         digest = hashlib.sha256(given.encode("latin-1", "replace")).digest()
-        found: Key | None = None
+        found: ApiKey | None = None
         for key in self._known:
             if compare_digest(digest, key.digest):
                 found = key
         return found
 
 
-def _follow(found: weakref.ref[Keys]) -> None:
+def _poll_until_collected(found: weakref.ref[ApiKeys]) -> None:
     while (keys := found()) is not None:
         keys.follow()
         del keys  # or it would be held while this sleeps
-        time.sleep(LOOK)
+        time.sleep(POLL_SECONDS)
 
 
-def _count(keys: tuple[Key, ...]) -> str:
+def _count_keys(keys: tuple[ApiKey, ...]) -> str:
     return "1 key is" if len(keys) == 1 else f"{len(keys) or 'no'} keys are"
 
 
-def _stat(path: Path) -> tuple[int, ...] | None:
+def _fingerprint(path: Path) -> tuple[int, ...] | None:
     """What differs when a file has been changed or replaced.
 
     None where that cannot be told: there is no file, or one so young that what is written to it
@@ -222,12 +224,12 @@ def _stat(path: Path) -> tuple[int, ...] | None:
         found = path.stat()
     except OSError:
         return None
-    if time.time() - max(found.st_mtime, found.st_ctime) < SETTLED:
+    if time.time() - max(found.st_mtime, found.st_ctime) < TIMESTAMP_SECONDS:
         return None
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
 
 
-def _written(path: Path) -> float | None:
+def _get_change_time(path: Path) -> float | None:
     """Return when a file was changed last, in seconds since 1970; None if it is not found."""
     try:
         found = path.stat()
@@ -236,7 +238,7 @@ def _written(path: Path) -> float | None:
     return max(found.st_mtime, found.st_ctime)
 
 
-def _given(environ: Mapping[str, Any]) -> str:
+def _get_given_key(environ: Mapping[str, Any]) -> str:
     """The key that a request brings; empty if none."""
     header: str = environ.get("HTTP_AUTHORIZATION", "")
     if header[:7].lower() == "bearer ":

@@ -11,69 +11,69 @@ from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException, NotFound
 
 from serving.bundle import BundleLimits
-from serving.call_context import call_in
+from serving.call_context import get_context
 from serving.errors import InternalError, ServingError
-from serving.http.api_keys import Keys
-from serving.http.error_rendering import form_of, told
+from serving.http.api_keys import ApiKeys
+from serving.http.error_rendering import render_error, select_error_format
 from serving.http.fast_path import FastPath
-from serving.http.handlers.clouds import clouds_routes
-from serving.http.handlers.docs import openapi_routes
-from serving.http.handlers.index import index_routes
-from serving.http.handlers.metrics import metrics_routes
-from serving.http.handlers.models import models_routes
-from serving.http.handlers.open_inference import inference_v2_routes
-from serving.http.handlers.predictions import rows_routes
-from serving.http.handlers.repository import repository_routes
-from serving.http.handlers.status import status_routes
-from serving.http.handlers.tensorflow import tensorflow_routes
-from serving.http.handlers.triton import triton_routes
-from serving.http.middleware import Front
-from serving.http.requests import respond
-from serving.http.scopes import scope_of
+from serving.http.handlers.clouds import create_clouds_blueprint
+from serving.http.handlers.docs import create_openapi_blueprint
+from serving.http.handlers.index import create_index_blueprint
+from serving.http.handlers.metrics import create_metrics_blueprint
+from serving.http.handlers.models import create_models_blueprint
+from serving.http.handlers.open_inference import create_open_inference_blueprint
+from serving.http.handlers.predictions import create_predictions_blueprint
+from serving.http.handlers.repository import create_repository_blueprint
+from serving.http.handlers.status import create_status_blueprint
+from serving.http.handlers.tensorflow import create_tensorflow_blueprint
+from serving.http.handlers.triton import create_triton_blueprint
+from serving.http.middleware import RequestMiddleware
+from serving.http.requests import to_flask_response
+from serving.http.scopes import get_required_scope
 from serving.http.trusted_proxies import TrustedProxies
 from serving.inference.predictor import Predictor
-from serving.inference.waiting import WatchedBatcher
+from serving.inference.waiting import InstrumentedBatcher
 from serving.repository import Repository
-from serving.repository.folder_scan import require_models
-from serving.repository.shared_state import Ledger
+from serving.repository.folder_scan import require_models_folder
+from serving.repository.shared_state import SharedState
 from serving.runtime import ProofLimits
 from serving.runtime.proof_server import ProofServer
-from serving.settings.cloud_platforms import Vertex
+from serving.settings.cloud_platforms import VertexSettings
 from serving.settings.options import Settings
 from serving.telemetry import reloads
-from serving.telemetry.request_log import ROUTE
-from serving.telemetry.shared_counters import Table
+from serving.telemetry.request_log import ROUTE_ENVIRON_KEY
+from serving.telemetry.shared_counters import SharedCounters
 
 
-def create_app(**knobs: Any) -> Flask:
+def create_app(**options: Any) -> Flask:
     """A WSGI application that answers for every model of the repository.
 
     It loads and proves the models before it returns: call it in the process that will answer.
 
     Args:
-        knobs: of `Settings`, say `models="models"`; those left out come from the environment.
+        options: of `Settings`, say `models="models"`; those left out come from the environment.
 
     Raises:
         pydantic.ValidationError: there is no such knob, or its value is out of range.
         NotADirectoryError: If there is no folder of models that can be read, or it is that of one
             model.
     """
-    settings = Settings(**knobs)
-    if Ledger.shared is None:  # else `serving run` looked, and other workers may serve already
-        require_models(settings.models)
-    keys, table = Keys(settings.keys), Table.here()
+    settings = Settings(**options)
+    if SharedState.shared is None:  # else `serving run` looked, and other workers may serve already
+        require_models_folder(settings.models)
+    keys, table = ApiKeys(settings.keys), SharedCounters.get_current()
     keys.watch()
     repository = Repository(
         settings.models,
         settings.variant,
-        Ledger.shared,
+        SharedState.shared,
         keep=settings.keep,
         poll=settings.poll,
         take_up=settings.take_up,
         state=settings.state,
         default_model=settings.default_model,
-        tell=reloads.count,
-        limits=_proof_limits(settings),
+        on_outcome=reloads.count_reload,
+        limits=_build_proof_limits(settings),
         proof_server=ProofServer.shared,
     )
     repository.watch()
@@ -83,7 +83,7 @@ def create_app(**knobs: Any) -> Flask:
         app.json.sort_keys, app.json.compact = False, True
     ignores_extra = settings.extra == "ignore"
     predict = Predictor(
-        WatchedBatcher(
+        InstrumentedBatcher(
             table.own,
             max_batch_rows=settings.max_batch_rows,
             max_delay=settings.max_delay,
@@ -92,29 +92,31 @@ def create_app(**knobs: Any) -> Flask:
         ),
         ignores_extra=ignores_extra,
     )
-    app.register_blueprint(rows_routes(repository, predict, settings))
-    app.register_blueprint(inference_v2_routes(repository, predict, settings))
-    app.register_blueprint(triton_routes(repository, table, settings))
-    app.register_blueprint(tensorflow_routes(repository, predict, settings))
-    app.register_blueprint(models_routes(repository))
-    app.register_blueprint(status_routes(repository, keys))
-    app.register_blueprint(metrics_routes(repository, table))
-    app.register_blueprint(repository_routes(repository, settings))
-    vertex = Vertex()
+    app.register_blueprint(create_predictions_blueprint(repository, predict, settings))
+    app.register_blueprint(create_open_inference_blueprint(repository, predict, settings))
+    app.register_blueprint(create_triton_blueprint(repository, table, settings))
+    app.register_blueprint(create_tensorflow_blueprint(repository, predict, settings))
+    app.register_blueprint(create_models_blueprint(repository))
+    app.register_blueprint(create_status_blueprint(repository, keys))
+    app.register_blueprint(create_metrics_blueprint(repository, table))
+    app.register_blueprint(create_repository_blueprint(repository, settings))
+    vertex = VertexSettings()
     proxies = TrustedProxies(settings.forwarded_allow_ips)
-    app.register_blueprint(index_routes(vertex, proxies))
-    app.register_blueprint(openapi_routes(repository, vertex, proxies, ignores_extra=ignores_extra))
-    app.register_blueprint(clouds_routes(repository, predict, settings, vertex))
-    app.register_error_handler(ServingError, _serving_error)
-    app.register_error_handler(HTTPException, partial(_http_error, keys))
-    app.register_error_handler(Exception, _unexpected)
-    app.before_request(partial(_enter, keys))
+    app.register_blueprint(create_index_blueprint(vertex, proxies))
+    app.register_blueprint(
+        create_openapi_blueprint(repository, vertex, proxies, ignores_extra=ignores_extra)
+    )
+    app.register_blueprint(create_clouds_blueprint(repository, predict, settings, vertex))
+    app.register_error_handler(ServingError, _render_serving_error)
+    app.register_error_handler(HTTPException, partial(_render_http_error, keys))
+    app.register_error_handler(Exception, _render_unexpected_error)
+    app.before_request(partial(_prepare_request, keys))
     fast = FastPath(app.wsgi_app, repository, predict, settings, keys)
-    app.wsgi_app = Front(fast, table.own, settings.log_sample)  # type: ignore[method-assign]
+    app.wsgi_app = RequestMiddleware(fast, table.own, settings.log_sample)  # type: ignore[method-assign]
     return app
 
 
-def _proof_limits(settings: Settings) -> ProofLimits:
+def _build_proof_limits(settings: Settings) -> ProofLimits:
     """Return the limits within which versions are loaded and proved."""
     return ProofLimits(
         BundleLimits(
@@ -123,23 +125,23 @@ def _proof_limits(settings: Settings) -> ProofLimits:
             settings.max_graph_bytes,
             settings.allow_loops,
         ),
-        largest_batch=max(settings.max_batch_rows, ProofLimits.largest_batch),
+        max_batch_rows=max(settings.max_batch_rows, ProofLimits.max_batch_rows),
         run_seconds=settings.run_seconds,
         proof_seconds=settings.proof_seconds,
         memory_bytes=settings.max_proof_memory,
     )
 
 
-def _enter(keys: Keys) -> Response | None:
+def _prepare_request(keys: ApiKeys) -> Response | None:
     """Before every view, and every error about the URL: who is asked, and may this client ask."""
     # Werkzeug takes several leading slashes for one: `//predict` would be a second URL of a route.
     is_url = not request.environ["PATH_INFO"].startswith("//")
     rule = request.url_rule.rule if request.url_rule and is_url else None
-    request.environ[ROUTE] = rule
-    call_in(request.environ).protocol = (request.blueprint or "") if is_url else ""
+    request.environ[ROUTE_ENVIRON_KEY] = rule
+    get_context(request.environ).protocol = (request.blueprint or "") if is_url else ""
     if request.method == "OPTIONS" and rule is not None:
-        return _allow()
-    scope = scope_of(rule, request.endpoint if is_url else None)
+        return _answer_options_request()
+    scope = get_required_scope(rule, request.endpoint if is_url else None)
     if scope is not None and request.method != "OPTIONS":  # what there is not, is not found
         keys.check(request.environ, scope)
     if not is_url:
@@ -147,7 +149,7 @@ def _enter(keys: Keys) -> Response | None:
     return None
 
 
-def _allow() -> Response:
+def _answer_options_request() -> Response:
     """Return the methods of a route, which need no key: browsers ask for them without one.
 
     There is no `Access-Control-…` header, so browsers let no page of another site read an answer.
@@ -158,55 +160,55 @@ def _allow() -> Response:
     return answer
 
 
-def _serving_error(error: ServingError) -> Response:
-    return _tell(error.body(), error.status, error.headers)
+def _render_serving_error(error: ServingError) -> Response:
+    return _render(error.body(), error.status, error.headers)
 
 
-def _http_error(keys: Keys, error: HTTPException) -> Response:
+def _render_http_error(keys: ApiKeys, error: HTTPException) -> Response:
     """A fault found by Flask: unknown URL, wrong method, a body that breaks off."""
     status, name = error.code or 500, error.name or "Error"
     path = request.environ["PATH_INFO"].encode("latin-1").decode(errors="replace")[:64]
     if status == 404:
-        there_is = f"one of {', '.join(_urls())}"
+        there_is = f"one of {', '.join(_list_routes())}"
         if not keys.may_see_details(request.environ):
             there_is = "a path of this server's API, which docs/serving.md lists"
         message = f"expected {there_is}; got {path!r}"
     elif status == 405:
-        allowed = _by_hand(getattr(error, "valid_methods", None) or [])
+        allowed = _join_methods(getattr(error, "valid_methods", None) or [])
         message = f"expected {allowed} for {path!r}; got {request.method}"
     else:
         message = f"expected a request for {path!r} that can be read; {error.description}"
     # Such as Allow, which 405 owes its client. The headers of the body are ours.
     headers = {k: v for k, v in error.get_headers() if not k.startswith("Content-")}
     code = name.lower().replace(" ", "_")
-    return _tell({"error": message, "code": code, "details": {}}, status, headers)
+    return _render({"error": message, "code": code, "details": {}}, status, headers)
 
 
-def _urls() -> list[str]:
+def _list_routes() -> list[str]:
     """Return the routes of the protocol that was asked: those of all protocols are too many.
 
     Triton's extensions are left out, since most of them only say that a feature is off.
     """
-    asked = form_of(request.path)
+    asked = select_error_format(request.path)
     return [
-        f"{_by_hand(rule.methods or [])} {rule.rule}"
+        f"{_join_methods(rule.methods or [])} {rule.rule}"
         for rule in current_app.url_map.iter_rules()
-        if form_of(rule.rule) is asked and not rule.endpoint.startswith("triton.")
+        if select_error_format(rule.rule) is asked and not rule.endpoint.startswith("triton.")
     ]
 
 
-def _by_hand(methods: Iterable[str]) -> str:
+def _join_methods(methods: Iterable[str]) -> str:
     """The methods a person would use, of all that are answered."""
     return " or ".join(sorted(set(methods) - {"HEAD", "OPTIONS"}))
 
 
-def _unexpected(error: Exception) -> Response:
+def _render_unexpected_error(error: Exception) -> Response:
     """A fault of ours: the client gets a number to quote, the log the traceback beside it."""
-    fault = InternalError(error, call_in(request.environ).request_id)
-    return _tell(fault.body(), fault.status, fault.headers)
+    fault = InternalError(error, get_context(request.environ).request_id)
+    return _render(fault.body(), fault.status, fault.headers)
 
 
-def _tell(body: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
+def _render(body: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
     """An error's answer, in the form of the protocol whose URL was asked."""
-    call_in(request.environ).code = body["code"]
-    return respond(told(body, status, headers, request.path))
+    get_context(request.environ).code = body["code"]
+    return to_flask_response(render_error(body, status, headers, request.path))

@@ -8,24 +8,24 @@ from typing import Any
 
 from gunicorn.http.errors import ParseException
 
-from serving.bundle import counted
-from serving.codec.compression import require_encoding, unpacked
+from serving.bundle import pluralize
+from serving.codec.compression import decompress, require_encoding
 from serving.errors import BodyTooLargeError, IncompleteBodyError, OverloadedError
-from serving.event_loop import give_way
+from serving.event_loop import yield_to_loop
 
-CHUNK = 256 * 2**10  # bytes that are read of a body at a time, before others have a turn
-DIGITS = 18  # of a length
-SMALL = 64 * 2**10  # bytes; such a body costs nothing to hold or to read
-BODIES_AT_ONCE = 4  # of the largest size, as far as they have come, in one process
+MAX_READ_BYTES = 256 * 2**10  # bytes that are read of a body at a time, before others have a turn
+MAX_LENGTH_DIGITS = 18  # of a length
+SMALL_BODY_BYTES = 64 * 2**10  # bytes; such a body costs nothing to hold or to read
+MAX_LARGE_BODIES = 4  # of the largest size, as far as they have come, in one process
 # A chunked body may come in chunks of one byte, of which each costs a microsecond or two.
-CHUNKED_READ = 16 * 2**10
+MAX_CHUNKED_READ_BYTES = 16 * 2**10
 
 
-class Budget:
+class BodyMemory:
     """Bytes of large bodies that a process holds at the same time."""
 
     def __init__(self) -> None:
-        self.taken = 0
+        self.held_bytes = 0
 
     @contextmanager
     def body(self, limit: int) -> Iterator[Callable[[int], None]]:
@@ -43,21 +43,21 @@ class Budget:
 
         def hold(count: int) -> None:
             nonlocal held
-            if self.taken + count > limit:
+            if self.held_bytes + count > limit:
                 raise OverloadedError(
-                    f"expected fewer large bodies at the same time; got {self.taken} bytes of them "
+                    f"expected fewer large bodies at the same time; got {self.held_bytes} bytes of them "
                     f"already; try again in a second, or send smaller ones"
                 )
-            self.taken += count
+            self.held_bytes += count
             held += count
 
         try:
             yield hold
         finally:
-            self.taken -= held
+            self.held_bytes -= held
 
 
-_budget = Budget()
+_body_memory = BodyMemory()
 
 
 def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
@@ -76,61 +76,61 @@ def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
     """
     encoding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if encoding in ("", "identity"):
-        return _read_body(environ, limit)
+        return _read_encoded_body(environ, limit)
     require_encoding(encoding)  # before it costs anything
-    return _decompressed(_read_body(environ, limit), encoding, limit)
+    return _decompress(_read_encoded_body(environ, limit), encoding, limit)
 
 
-def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
-    whole = _join(unpacked(body, encoding, limit), limit)
+def _decompress(body: bytes, encoding: str, limit: int) -> bytes:
+    whole = _join_parts(decompress(body, encoding, limit), limit)
     if len(whole) > limit:
-        raise _too_large(limit, "more once it is decompressed")
+        raise _make_too_large_error(limit, "more once it is decompressed")
     return whole
 
 
-def _join(parts: Iterator[bytes], limit: int) -> bytes:
+def _join_parts(parts: Iterator[bytes], limit: int) -> bytes:
     """The parts, up to the first with which they are of more than `limit` bytes.
 
     What is beyond the first of them that are small counts as held.
     """
     joined: list[bytes] = []
     size = 0
-    with _budget.body(BODIES_AT_ONCE * (limit + 1)) as hold:
+    with _body_memory.body(MAX_LARGE_BODIES * (limit + 1)) as hold:
         for part in parts:
             joined.append(part)
             size += len(part)
-            if size > SMALL:
+            if size > SMALL_BODY_BYTES:
                 hold(len(part))
             if size > limit:
                 break
         return b"".join(joined)
 
 
-def _read_body(environ: Mapping[str, Any], limit: int) -> bytes:
+def _read_encoded_body(environ: Mapping[str, Any], limit: int) -> bytes:
     """A request's body as it comes.
 
     Read from the server's own stream: Werkzeug's cuts a chunked body short at the limit and says
     nothing.
     """
-    stream, declared = environ["wsgi.input"], _declared(environ)
+    stream, declared = environ["wsgi.input"], _parse_content_length(environ)
     if declared is None and not environ.get("wsgi.input_terminated"):
         return b""  # nothing is announced: a read would wait for ever
     try:
         if declared is not None and declared > limit:
-            raise _too_large(limit, counted(declared, "byte"))
-        step = CHUNKED_READ if declared is None else CHUNK
+            raise _make_too_large_error(limit, pluralize(declared, "byte"))
+        step = MAX_CHUNKED_READ_BYTES if declared is None else MAX_READ_BYTES
         size = limit + 1 if declared is None else declared
-        body = _join(_read(stream, size, step), limit)
+        body = _join_parts(_read_parts(stream, size, step), limit)
         if len(body) > limit:
-            raise _too_large(limit, "more")
+            raise _make_too_large_error(limit, "more")
     except (OSError, ParseException) as error:  # a lost client, a malformed chunk
-        raise _incomplete(str(error) or type(error).__name__) from error
+        raise _make_incomplete_error(str(error) or type(error).__name__) from error
     if declared is not None and len(body) < declared:
-        raise _incomplete(f"{len(body)} of {counted(declared, 'byte')}")
+        raise _make_incomplete_error(f"{len(body)} of {pluralize(declared, 'byte')}")
     return body
 
 
-def _declared(environ: Mapping[str, Any]) -> int | None:
+def _parse_content_length(environ: Mapping[str, Any]) -> int | None:
     """How long the body is said to be; unknown where it comes in chunks."""
     if "HTTP_TRANSFER_ENCODING" in environ:
         return None
@@ -139,25 +139,25 @@ def _declared(environ: Mapping[str, Any]) -> int | None:
         return None
     # Python refuses to read thousands of digits; of more than these no body is that long.
     digits = text.lstrip("0")
-    return int(digits[:DIGITS] or "0")
+    return int(digits[:MAX_LENGTH_DIGITS] or "0")
 
 
-def _read(stream: Any, count: int, step: int) -> Iterator[bytes]:
+def _read_parts(stream: Any, count: int, step: int) -> Iterator[bytes]:
     """Up to `count` bytes, fewer only at the end; between steps others have their turn."""
     while count > 0 and (part := stream.read(min(count, step))):
         yield part
         count -= len(part)
         if count and len(part) == step:
-            give_way()
+            yield_to_loop()
 
 
-def _too_large(limit: int, came: str) -> BodyTooLargeError:
+def _make_too_large_error(limit: int, came: str) -> BodyTooLargeError:
     return BodyTooLargeError(
-        f"expected a body of at most {counted(limit, 'byte')}; got {came}; send fewer instances at "
+        f"expected a body of at most {pluralize(limit, 'byte')}; got {came}; send fewer instances at "
         "a time",
         limit=limit,
     )
 
 
-def _incomplete(came: str) -> IncompleteBodyError:
+def _make_incomplete_error(came: str) -> IncompleteBodyError:
     return IncompleteBodyError(f"expected a whole body; got {came[:80]}; send the request again")

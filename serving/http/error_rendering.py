@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from serving.codec.messages import Reply
+from serving.codec.messages import EncodedAnswer
 
 
-class Form(NamedTuple):
+class ErrorFormat(NamedTuple):
     """How a protocol tells errors.
 
     Attributes:
@@ -17,7 +17,7 @@ class Form(NamedTuple):
         statuses: that it says in place of others.
     """
 
-    terse: bool = False
+    has_only_message: bool = False
     statuses: Mapping[int, int] = {}
 
     def status(self, status: int) -> int:
@@ -26,25 +26,27 @@ class Form(NamedTuple):
 
     def body(self, body: dict[str, Any]) -> dict[str, Any]:
         """What it says of an error's body."""
-        return {"error": body["error"]} if self.terse else body
+        return {"error": body["error"]} if self.has_only_message else body
 
 
-OWN = Form()
-OPEN_INFERENCE = Form(terse=True)
+NATIVE_FORMAT = ErrorFormat()
+OPEN_INFERENCE_FORMAT = ErrorFormat(has_only_message=True)
 # An invalid argument is 400 there. What stays: 503 for a full queue, as its own batches have it.
-TENSORFLOW = Form(terse=True, statuses={422: 400})
+TENSORFLOW_FORMAT = ErrorFormat(has_only_message=True, statuses={422: 400})
 
 
-def form_of(path: str) -> Form:
+def select_error_format(path: str) -> ErrorFormat:
     """The form of the protocol that a URL's path belongs to, whether or not it is a known one."""
     if path.startswith("/v2/repository/"):
-        return OWN  # whose code tells one conflict from another; clients read "error" in it alike
+        return NATIVE_FORMAT  # whose code tells one conflict from another; clients read "error" in it alike
     if path == "/v2" or path.startswith("/v2/"):
-        return OPEN_INFERENCE
-    return TENSORFLOW if path.startswith("/v1/") else OWN
+        return OPEN_INFERENCE_FORMAT
+    return TENSORFLOW_FORMAT if path.startswith("/v1/") else NATIVE_FORMAT
 
 
-def told(body: dict[str, Any], status: int, headers: Mapping[str, str], path: str) -> Reply:
+def render_error(
+    body: dict[str, Any], status: int, headers: Mapping[str, str], path: str
+) -> EncodedAnswer:
     """An error's answer.
 
     Args:
@@ -53,6 +55,6 @@ def told(body: dict[str, Any], status: int, headers: Mapping[str, str], path: st
         headers: likewise.
         path: of the URL that was asked.
     """
-    form = form_of(path)
+    form = select_error_format(path)
     content = json.dumps(form.body(body), separators=(",", ":")).encode() + b"\n"
-    return Reply(content, headers=tuple(headers.items()), status=form.status(status))
+    return EncodedAnswer(content, headers=tuple(headers.items()), status=form.status(status))

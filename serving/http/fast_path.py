@@ -10,21 +10,21 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from serving.call_context import call_in
-from serving.codec.messages import STATUS_LINES, WSGI
+from serving.call_context import get_context
+from serving.codec.messages import STATUS_LINES, WSGIApplication
 from serving.errors import InternalError, ServingError
-from serving.http.api_keys import Keys
-from serving.http.error_rendering import told
-from serving.http.requests import answer, find
+from serving.http.api_keys import ApiKeys
+from serving.http.error_rendering import render_error
+from serving.http.requests import answer_prediction, find_model
 from serving.inference.predictor import Predictor, Protocol
 from serving.repository import Repository
 from serving.settings.options import Settings
-from serving.telemetry.request_log import ROUTE
+from serving.telemetry.request_log import ROUTE_ENVIRON_KEY
 
-REMEMBERED = 256  # paths that need not be looked at twice
+MAX_CACHED_PATHS = 256  # paths that need not be looked at twice
 
 
-class Way(NamedTuple):
+class RouteMatch(NamedTuple):
     """Where a path leads.
 
     Attributes:
@@ -40,7 +40,7 @@ class Way(NamedTuple):
     version: str | None = None
 
 
-RULES: tuple[tuple[str, Protocol], ...] = (
+FAST_ROUTES: tuple[tuple[str, Protocol], ...] = (
     ("/predict", "rows"),
     ("/invocations", "rows"),
     ("/v1/models/<model:name>:predict", "tensorflow"),
@@ -48,9 +48,9 @@ RULES: tuple[tuple[str, Protocol], ...] = (
     ("/v2/models/<name>/infer", "inference_v2"),
     ("/v2/models/<name>/versions/<version>/infer", "inference_v2"),
 )
-_PATTERNS = [
+_ROUTE_PATTERNS = [
     (re.compile(re.sub(r"<(?:model:)?(\w+)>", r"(?P<\1>[^/:]+)", rule)), rule, protocol)
-    for rule, protocol in RULES
+    for rule, protocol in FAST_ROUTES
 ]
 
 
@@ -58,50 +58,50 @@ class FastPath:
     """Answers some requests, and hands the others on.
 
     Args:
-        rest: answers those.
+        fallback: answers those.
         repository: of the models.
-        predict: the prediction path.
+        predictor: the prediction path.
         settings: of the server.
-        keys: that it knows.
+        api_keys: that it knows.
     """
 
     def __init__(
         self,
-        rest: WSGI,
+        fallback: WSGIApplication,
         repository: Repository,
-        predict: Predictor,
+        predictor: Predictor,
         settings: Settings,
-        keys: Keys,
+        api_keys: ApiKeys,
     ) -> None:
-        self._rest, self._repository, self._predict = rest, repository, predict
-        self._settings, self._keys = settings, keys
-        self._ways: dict[str, Way] = {}
+        self._rest, self._repository, self._predict = fallback, repository, predictor
+        self._settings, self._api_keys = settings, api_keys
+        self._matches: dict[str, RouteMatch] = {}
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """WSGI."""
         path = environ["PATH_INFO"]
-        way = self._ways.get(path) or self._look_up(path)
-        if way is None or not _is_plain(environ):
+        way = self._matches.get(path) or self._match_path(path)
+        if way is None or not _is_plain_post(environ):
             return self._rest(environ, start_response)
-        environ[ROUTE] = way.rule
-        call = call_in(environ)
+        environ[ROUTE_ENVIRON_KEY] = way.rule
+        call = get_context(environ)
         call.protocol = way.protocol  # whatever becomes of it
         try:
-            self._keys.check(environ, "predict")
+            self._api_keys.check(environ, "predict")
             if way.name is None:
                 model = self._repository.find(None)
             else:
-                model = find(self._repository, way.name, way.version)
-            reply = answer(environ, way.protocol, model, self._predict, self._settings)
+                model = find_model(self._repository, way.name, way.version)
+            reply = answer_prediction(environ, way.protocol, model, self._predict, self._settings)
         except ServingError as error:
             call.code = error.code
-            reply = told(error.body(), error.status, error.headers, path)
+            reply = render_error(error.body(), error.status, error.headers, path)
         except Exception as error:  # noqa: BLE001 - as Flask does, whatever it is
             fault = InternalError(error, call.request_id)
             call.code = fault.code
-            reply = told(fault.body(), fault.status, fault.headers, path)
+            reply = render_error(fault.body(), fault.status, fault.headers, path)
         headers = [
             ("Content-Type", reply.media),
             *reply.headers,
@@ -110,19 +110,19 @@ class FastPath:
         start_response(STATUS_LINES[reply.status], headers)
         return (reply.content,)
 
-    def _look_up(self, path: str) -> Way | None:
+    def _match_path(self, path: str) -> RouteMatch | None:
         if not path.isascii():
             return None  # WSGI has it as Latin-1: Flask decodes it
-        for pattern, rule, protocol in _PATTERNS:
+        for pattern, rule, protocol in _ROUTE_PATTERNS:
             if found := pattern.fullmatch(path):
-                way = Way(rule, protocol, **found.groupdict())
-                if len(self._ways) < REMEMBERED:
-                    self._ways[path] = way
+                way = RouteMatch(rule, protocol, **found.groupdict())
+                if len(self._matches) < MAX_CACHED_PATHS:
+                    self._matches[path] = way
                 return way
         return None
 
 
-def _is_plain(environ: dict[str, Any]) -> bool:
+def _is_plain_post(environ: dict[str, Any]) -> bool:
     return (
         environ["REQUEST_METHOD"] == "POST"
         and "CONTENT_LENGTH" in environ

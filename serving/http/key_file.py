@@ -19,17 +19,17 @@ from typing import Literal, NamedTuple, get_args
 
 Scope = Literal["predict", "admin"]  # the second includes the first
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-HASH = re.compile(r"sha256:[0-9a-f]{64}")
-BYTES = 32  # random bytes of a key
-LARGEST_FILE = 2**20  # bytes; room for some ten thousand keys
+KEY_NAME_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+KEY_HASH_PATTERN = re.compile(r"sha256:[0-9a-f]{64}")
+KEY_BYTES = 32  # random bytes of a key
+MAX_KEY_FILE_BYTES = 2**20  # bytes; room for some ten thousand keys
 
 
-class KeysError(ValueError):
+class KeyFileError(ValueError):
     """A key file that cannot be read at the moment, or that is malformed."""
 
 
-class NoKeysFileError(KeysError):
+class KeyFileUnavailableError(KeyFileError):
     """A path without a readable key file.
 
     Attributes:
@@ -42,7 +42,7 @@ class NoKeysFileError(KeysError):
         self.is_missing = is_missing
 
 
-class Key(NamedTuple):
+class ApiKey(NamedTuple):
     """A line of the key file.
 
     Attributes:
@@ -56,7 +56,7 @@ class Key(NamedTuple):
     digest: bytes
 
 
-def read_keys(path: Path) -> tuple[Key, ...]:
+def read_keys(path: Path) -> tuple[ApiKey, ...]:
     """Return the keys of a file; none if it has only blank lines and comments.
 
     Raises:
@@ -64,26 +64,28 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         KeysError: If it cannot be read for another reason, a line is malformed, or a name or a key
             occurs twice.
     """
-    content = _read(path)
-    if len(content) > LARGEST_FILE:
-        raise KeysError(f"expected a file of keys of at most {LARGEST_FILE} bytes; got {path}")
+    content = _read_file(path)
+    if len(content) > MAX_KEY_FILE_BYTES:
+        raise KeyFileError(
+            f"expected a file of keys of at most {MAX_KEY_FILE_BYTES} bytes; got {path}"
+        )
     try:
         text = content.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError as error:
-        raise KeysError(f"expected a file of keys, in UTF-8; got {path}: {error}") from error
-    keys: dict[str, Key] = {}
+        raise KeyFileError(f"expected a file of keys, in UTF-8; got {path}: {error}") from error
+    keys: dict[str, ApiKey] = {}
     names: dict[bytes, str] = {}  # by digest
     for number, line in enumerate(text.replace("\r", "\n").split("\n"), 1):
         words = line.partition("#")[0].split()
         if not words:
             continue
         place = f"{path}, line {number}"
-        key = _key(words, place)
+        key = _parse_line(words, place)
         if key.name in keys:
-            raise KeysError(f"expected every name once; got {key.name} again in {place}")
+            raise KeyFileError(f"expected every name once; got {key.name} again in {place}")
         if key.digest in names:
             # Its scope would be ambiguous, and removing one line would not revoke the key.
-            raise KeysError(
+            raise KeyFileError(
                 f"expected every key once; got the one of {names[key.digest]} again, as "
                 f"{key.name}, in {place}; take one of the lines out"
             )
@@ -91,7 +93,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     return tuple(keys.values())
 
 
-def require_keys(path: Path) -> tuple[Key, ...]:
+def require_keys(path: Path) -> tuple[ApiKey, ...]:
     """Return the keys of a file, at least one.
 
     Raises:
@@ -99,57 +101,63 @@ def require_keys(path: Path) -> tuple[Key, ...]:
     """
     keys = read_keys(path)
     if not keys:
-        raise KeysError(f"expected a key in {path}; got none; `serving key NAME` makes one")
+        raise KeyFileError(f"expected a key in {path}; got none; `serving key NAME` makes one")
     return keys
 
 
-def new_key(name: str, scope: Scope) -> tuple[str, str]:
+def generate_key(name: str, scope: Scope) -> tuple[str, str]:
     """Return a random key, and its line for the key file.
 
     Raises:
         KeysError: If `name` is not a valid name.
     """
-    if not NAME.fullmatch(name):
-        raise KeysError(f"expected a name of 1 to 64 letters, digits, '.', '_', '-'; got {name!r}")
-    key = secrets.token_urlsafe(BYTES)
+    if not KEY_NAME_PATTERN.fullmatch(name):
+        raise KeyFileError(
+            f"expected a name of 1 to 64 letters, digits, '.', '_', '-'; got {name!r}"
+        )
+    key = secrets.token_urlsafe(KEY_BYTES)
     return key, f"{name} {scope} sha256:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
-def _read(path: Path) -> bytes:
-    """Return the content of a file, at most one byte more than `LARGEST_FILE`."""
+def _read_file(path: Path) -> bytes:
+    """Return the content of a file, at most one byte more than `MAX_KEY_FILE_BYTES`."""
     try:
         # Opening a pipe that has no writer would block.
-        with open(path, "rb", opener=_open_at_once) as file:
+        with open(path, "rb", opener=_open_without_blocking) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
-                raise NoKeysFileError(
+                raise KeyFileUnavailableError(
                     f"expected a file of keys; got {path}, which is no regular file",
                     is_missing=False,
                 )
             # A read of so many bytes allocates them first, and the file is looked at often.
-            return file.read(min(found.st_size, LARGEST_FILE) + 1)
+            return file.read(min(found.st_size, MAX_KEY_FILE_BYTES) + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise NoKeysFileError(
+        raise KeyFileUnavailableError(
             f"expected a file of keys; got none at {path}", is_missing=True
         ) from error
     except (PermissionError, IsADirectoryError) as error:
-        raise NoKeysFileError(
+        raise KeyFileUnavailableError(
             f"expected a file of keys; got {path}: {error.strerror}", is_missing=False
         ) from error
     except OSError as error:
-        raise KeysError(f"expected a file of keys; got {path}: {error.strerror}") from error
+        raise KeyFileError(f"expected a file of keys; got {path}: {error.strerror}") from error
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def _open_without_blocking(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
-def _key(words: Sequence[str], place: str) -> Key:
+def _parse_line(words: Sequence[str], place: str) -> ApiKey:
     name, scope, digest = words if len(words) == 3 else ("", "", "")
-    if not NAME.fullmatch(name) or scope not in SCOPES or not HASH.fullmatch(digest):
+    if (
+        not KEY_NAME_PATTERN.fullmatch(name)
+        or scope not in SCOPES
+        or not KEY_HASH_PATTERN.fullmatch(digest)
+    ):
         # The line is not shown: it might hold a key.
-        raise KeysError(
+        raise KeyFileError(
             f"expected NAME predict|admin sha256:HEX in {place}; got something else; "
             f"`serving key NAME` makes such a line"
         )
-    return Key(name, scope, bytes.fromhex(digest.removeprefix("sha256:")))
+    return ApiKey(name, scope, bytes.fromhex(digest.removeprefix("sha256:")))

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from flask import Response, request
 
-from serving.bundle import NUMBER
-from serving.call_context import call_of
-from serving.codec.messages import JSON_BYTES, STATUS_LINES, Message, Reply
+from serving.bundle import VERSION_PATTERN
+from serving.call_context import set_deadline
+from serving.codec.messages import JSON_LENGTH_HEADER, STATUS_LINES, EncodedAnswer, EncodedRequest
 from serving.errors import (
     InvalidHeaderError,
     InvalidOptionsError,
@@ -24,16 +24,16 @@ from serving.inference.predictor import Predictor, Protocol
 from serving.repository import Repository, ServedModel
 from serving.settings.options import Settings
 
-LONGEST_OPTIONS = 128 * 2**10  # bytes of a body that holds an option or two, parsed in one step
+MAX_OPTIONS_BYTES = 128 * 2**10  # bytes of a body that holds an option or two, parsed in one step
 
 
-def answer(
+def answer_prediction(
     environ: dict[str, Any],
     protocol: Protocol,
     model: ServedModel,
     predict: Predictor,
     settings: Settings,
-) -> Reply:
+) -> EncodedAnswer:
     """The reply to a request for predictions, of whichever protocol.
 
     Args:
@@ -46,32 +46,32 @@ def answer(
     Raises:
         ServingError: it is refused, or cannot be answered.
     """
-    call = call_of(environ, settings.timeout)
-    predict.batcher.require_room()  # before the body costs anything
+    call = set_deadline(environ, settings.timeout)
+    predict.batcher.check_capacity()  # before the body costs anything
     call.protocol, call.model = protocol, model.label
-    media = _media(environ.get("CONTENT_TYPE", ""))
+    media = _parse_media_type(environ.get("CONTENT_TYPE", ""))
     predict.require_media(protocol, media)
-    return predict(protocol, model, _message(environ, media, settings), call)
+    return predict(protocol, model, _read_request(environ, media, settings), call)
 
 
-def _message(environ: dict[str, Any], media: str, settings: Settings) -> Message:
-    accept = _media(environ.get("HTTP_ACCEPT", ""))
-    json_bytes = _json_bytes(environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH"))
+def _read_request(environ: dict[str, Any], media: str, settings: Settings) -> EncodedRequest:
+    accept = _parse_media_type(environ.get("HTTP_ACCEPT", ""))
+    json_bytes = _parse_json_length(environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH"))
     body = read_body(environ, settings.max_body)
-    return Message(body, media, "" if accept == "*/*" else accept, json_bytes)
+    return EncodedRequest(body, media, "" if accept == "*/*" else accept, json_bytes)
 
 
-def respond(reply: Reply) -> Response:
+def to_flask_response(reply: EncodedAnswer) -> Response:
     """Flask's form of a reply."""
     return Response(
         reply.content, STATUS_LINES[reply.status], list(reply.headers), content_type=reply.media
     )
 
 
-QUERIES = {"model": "model=NAME", "version": "version=N"}
+QUERY_FORMS = {"model": "model=NAME", "version": "version=N"}
 
 
-def query_of(*known: Literal["model", "version"]) -> dict[str, str]:
+def parse_query(*known: Literal["model", "version"]) -> dict[str, str]:
     """Return the query; anything unknown in it is refused, lest a typo go unnoticed.
 
     Args:
@@ -84,25 +84,25 @@ def query_of(*known: Literal["model", "version"]) -> dict[str, str]:
     query = request.args
     came = request.query_string[:64].decode(errors="replace")
     if any(key not in known or len(query.getlist(key)) > 1 or not query[key] for key in query):
-        forms = " or ".join(QUERIES[name] for name in known)
+        forms = " or ".join(QUERY_FORMS[name] for name in known)
         raise InvalidQueryError(f"expected no query but {forms}, once and not empty; got {came!r}")
-    if "version" in query and not re.fullmatch(NUMBER, query["version"], re.ASCII):
+    if "version" in query and not re.fullmatch(VERSION_PATTERN, query["version"], re.ASCII):
         raise InvalidQueryError(f"expected the number of a version, version=N; got {came!r}")
     return query.to_dict()
 
 
-def find_queried(repository: Repository) -> ServedModel:
+def find_queried_model(repository: Repository) -> ServedModel:
     """Return the model of `?model=` and `?version=`, by default the one that answers without.
 
     Raises:
-        InvalidQueryError: As `query_of` does.
+        InvalidQueryError: As `parse_query` does.
         ServingError: If it is not served; see `Repository.find`.
     """
-    query = query_of("model", "version")
-    return find(repository, query.get("model"), query.get("version"))
+    query = parse_query("model", "version")
+    return find_model(repository, query.get("model"), query.get("version"))
 
 
-def find(repository: Repository, name: str | None, version: str | None) -> ServedModel:
+def find_model(repository: Repository, name: str | None, version: str | None) -> ServedModel:
     """The model that a URL names, of that version or, if it names none, the one that answers.
 
     Raises:
@@ -110,7 +110,7 @@ def find(repository: Repository, name: str | None, version: str | None) -> Serve
     """
     if version is None:
         return repository.find(name)
-    if not re.fullmatch(NUMBER, version, re.ASCII):
+    if not re.fullmatch(VERSION_PATTERN, version, re.ASCII):
         repository.find(name)  # an unknown model is the first thing to say
         raise ModelNotFoundError(f"expected a version, 1 or 2 or 3 …; got {version[:64]!r}")
     return repository.find(name, int(version))
@@ -126,7 +126,7 @@ def read_options(known: Collection[str] | None, limit: int) -> dict[str, Any]:
     Raises:
         InvalidOptionsError: If it is no object, or has other keys.
     """
-    body = read_body(request.environ, min(limit, LONGEST_OPTIONS))
+    body = read_body(request.environ, min(limit, MAX_OPTIONS_BYTES))
     try:
         options = json.loads(body or b"{}")
     except (ValueError, RecursionError):
@@ -136,29 +136,29 @@ def read_options(known: Collection[str] | None, limit: int) -> dict[str, Any]:
         form = f" of the form {{{keys}}}" if keys else ""
         raise InvalidOptionsError(
             f"expected an empty body, or a JSON object{form}; "
-            f"got {shown(body.decode(errors='replace'))}"
+            f"got {quote_option(body.decode(errors='replace'))}"
         )
     return options
 
 
-def shown(value: Any) -> str:
+def quote_option(value: Any) -> str:
     """Return a value as an error message quotes it, shortened."""
     text = repr(value)
     return text if len(text) <= 64 else f"{text[:61]}..."
 
 
 @lru_cache(64)
-def _media(header: str) -> str:
+def _parse_media_type(header: str) -> str:
     """The first media type of a header, without parameters."""
     return header.partition(",")[0].partition(";")[0].strip().lower()
 
 
-def _json_bytes(header: str | None) -> int | None:
+def _parse_json_length(header: str | None) -> int | None:
     if header is None:
         return None
     if not re.fullmatch(r"[0-9]{1,12}", header, re.ASCII):
         raise InvalidHeaderError(
-            f"expected {JSON_BYTES}, the bytes of JSON that lead the body, a whole number; "
+            f"expected {JSON_LENGTH_HEADER}, the bytes of JSON that lead the body, a whole number; "
             f"got {header[:32]!r}"
         )
     return int(header)

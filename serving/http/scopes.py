@@ -6,14 +6,16 @@ from serving.http.key_file import Scope
 
 # Asked by orchestrators and load balancers, which have no keys; they say alive, ready, or not, and
 # names of models and reasons only to a request with a key.
-OPEN = {"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
-OPEN |= {"/docs", "/docs/<file>"}  # a page that shows nothing before it has asked for a key
+OPEN_ROUTES = {"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
+OPEN_ROUTES |= {"/docs", "/docs/<file>"}  # a page that shows nothing before it has asked for a key
 # By endpoint, where Vertex AI may choose the path for something else that does need a key.
 OPEN_ENDPOINTS = {"clouds.vertex_health", "index.index", "index.icon"}
-ADMIN = "/v2/repository/models/"  # and what follows: it changes which versions are served
+ADMIN_ROUTE_PREFIX = (
+    "/v2/repository/models/"  # and what follows: it changes which versions are served
+)
 
 
-def scope_of(rule: str | None, endpoint: str | None = None) -> Scope | None:
+def get_required_scope(rule: str | None, endpoint: str | None = None) -> Scope | None:
     """What a request for a route needs.
 
     Args:
@@ -25,6 +27,6 @@ def scope_of(rule: str | None, endpoint: str | None = None) -> Scope | None:
     """
     if rule is None:
         return "predict"
-    if rule in OPEN or endpoint in OPEN_ENDPOINTS:
+    if rule in OPEN_ROUTES or endpoint in OPEN_ENDPOINTS:
         return None
-    return "admin" if rule.startswith(ADMIN) else "predict"
+    return "admin" if rule.startswith(ADMIN_ROUTE_PREFIX) else "predict"

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from serving.settings.options import read_networks
+from serving.settings.options import parse_networks
 
-LONGEST = 256  # characters of a prefix; a longer one is ignored
+MAX_PREFIX_CHARACTERS = 256  # characters of a prefix; a longer one is ignored
 # Unreserved characters only: the prefix is put into a JSON document and an HTML page.
-PREFIX = re.compile(r"(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~-]++)*", re.ASCII)
+PREFIX_PATTERN = re.compile(r"(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~-]++)*", re.ASCII)
 
 
 class TrustedProxies:
@@ -22,9 +22,9 @@ class TrustedProxies:
     """
 
     def __init__(self, allowed: str) -> None:
-        self._networks = read_networks(allowed)
+        self._networks = parse_networks(allowed)
 
-    def prefix_of(self, environ: Mapping[str, Any]) -> str:
+    def find_prefix(self, environ: Mapping[str, Any]) -> str:
         """Return the path prefix under which the client of a request sees this application.
 
         It is `X-Forwarded-Prefix` of a trusted proxy, followed by WSGI's SCRIPT_NAME. Of several
@@ -37,12 +37,16 @@ class TrustedProxies:
             The prefix without a slash at its end; empty for the root, and if it is no plain path.
         """
         forwarded = environ.get("HTTP_X_FORWARDED_PREFIX", "").rpartition(",")[2].strip()
-        if not (forwarded and self._trusts(environ.get("REMOTE_ADDR"))):
+        if not (forwarded and self._is_trusted(environ.get("REMOTE_ADDR"))):
             forwarded = ""
         prefix = forwarded.rstrip("/") + environ.get("SCRIPT_NAME", "").rstrip("/")
-        return prefix if len(prefix) <= LONGEST and PREFIX.fullmatch(prefix) else ""
+        return (
+            prefix
+            if len(prefix) <= MAX_PREFIX_CHARACTERS and PREFIX_PATTERN.fullmatch(prefix)
+            else ""
+        )
 
-    def _trusts(self, address: str | None) -> bool:
+    def _is_trusted(self, address: str | None) -> bool:
         if self._networks is None or address == "":  # a Unix socket
             return True
         try:

@@ -20,31 +20,37 @@ from weakref import WeakKeyDictionary
 
 from gevent import Greenlet, get_hub, getcurrent, monkey
 
-from serving.bundle import Arrays, counted, join, slices
-from serving.call_context import Call, too_late
+from serving.bundle import Arrays, concatenate_rows, iter_row_slices, pluralize
+from serving.call_context import CallContext, make_deadline_error
 from serving.errors import ClientGoneError, OverloadedError, RunTooLongError
 from serving.repository import ServedModel
-from serving.runtime import RunTimeoutError, Session, run_in_slices
+from serving.runtime import GraphSession, RunTimeoutError, run_in_slices
 
 # Seconds for which the loop looks for more before it sleeps, after it has answered a lone request.
 # A client that asks again at once would else wait for longer than that until this process is
 # woken: for another core's signal, and for caches that have gone cold.
-LINGER = 50e-6
-LATE = 0.01  # seconds that a deadline may be over before who waits for others is told
-LAST = -2  # a priority below all that gevent uses: after every ready connection of a turn
-_poll = monkey.get_original("select", "poll")  # gevent's own would wait in the loop, for the loop
+BUSY_POLL_SECONDS = 50e-6
+DEADLINE_CHECK_SECONDS = (
+    0.01  # seconds that a deadline may be over before who waits for others is told
+)
+LOWEST_LOOP_PRIORITY = (
+    -2
+)  # a priority below all that gevent uses: after every ready connection of a turn
+_system_poll = monkey.get_original(
+    "select", "poll"
+)  # gevent's own would wait in the loop, for the loop
 # Of a connection that was reset. One whose client has closed looks like one whose client has only
 # closed its sending side (POLLRDHUP), as HTTP allows after a request, and waits for the answer.
-HUNG_UP = select.POLLHUP | select.POLLERR
+CONNECTION_RESET_EVENTS = select.POLLHUP | select.POLLERR
 
 
-class _Parked:
+class PendingRequest:
     """Rows of a request that wait for their run."""
 
     __slots__ = ("alone", "call", "greenlet", "inputs", "rows", "since", "waits")
 
     def __init__(
-        self, greenlet: Greenlet, inputs: Arrays, rows: int, call: Call, *, alone: bool
+        self, greenlet: Greenlet, inputs: Arrays, rows: int, call: CallContext, *, alone: bool
     ) -> None:
         self.greenlet, self.inputs, self.rows, self.call = greenlet, inputs, rows, call
         self.alone = alone
@@ -52,42 +58,42 @@ class _Parked:
         self.waits = True
 
 
-class _Lane:
+class ModelQueue:
     """The rows that wait for the same model, in the order they came."""
 
     def __init__(self, model: ServedModel, max_batch_rows: int) -> None:
         # Not the model itself: it goes when no request holds it any more.
-        self.session: Session = model.session
-        self.pace = model.pace
-        self.most = max_batch_rows or self.pace.batch_rows
-        self.alone = min(self.most, self.pace.alone_rows)
-        self.parked: deque[_Parked] = deque()
+        self.session: GraphSession = model.session
+        self.latency_profile = model.latency_profile
+        self.most = max_batch_rows or self.latency_profile.batch_rows
+        self.alone = min(self.most, self.latency_profile.min_unbatched_rows)
+        self.pending: deque[PendingRequest] = deque()
         self.rows = 0
-        self._ran_alone = False
+        self._last_was_unbatched = False
 
     @property
     def full(self) -> bool:
         """There is nothing that the first of them could wait for."""
-        return self.rows >= self.most or (bool(self.parked) and self.parked[0].alone)
+        return self.rows >= self.most or (bool(self.pending) and self.pending[0].alone)
 
-    def park(self, parked: _Parked) -> None:
+    def append(self, parked: PendingRequest) -> None:
         """One more waits."""
-        self.parked.append(parked)
+        self.pending.append(parked)
         self.rows += parked.rows
 
-    def take(self) -> list[_Parked]:
+    def take(self) -> list[PendingRequest]:
         """The first of them, as many as one run takes; one alone that is to run alone."""
-        if self.parked[0].alone and self._ran_alone:
+        if self.pending[0].alone and self._last_was_unbatched:
             # After a slice of one large request the small ones have their turn, not the next large
             # one: however many are large, a small one waits for one slice.
-            self.parked = deque(sorted(self.parked, key=attrgetter("alone")))
-        self._ran_alone = self.parked[0].alone
-        batch = [self.parked.popleft()]
+            self.pending = deque(sorted(self.pending, key=attrgetter("alone")))
+        self._last_was_unbatched = self.pending[0].alone
+        batch = [self.pending.popleft()]
         rows, join = batch[0].rows, not batch[0].alone
-        while join and self.parked and rows + self.parked[0].rows <= self.most:
-            if self.parked[0].alone:
+        while join and self.pending and rows + self.pending[0].rows <= self.most:
+            if self.pending[0].alone:
                 break
-            batch.append(self.parked.popleft())
+            batch.append(self.pending.popleft())
             rows += batch[-1].rows
         self.rows -= rows
         return batch
@@ -118,12 +124,14 @@ class Batcher:
         self.max_batch_rows, self.max_delay = max_batch_rows, max_delay
         self.queue_rows, self.queue_seconds = queue_rows, queue_seconds
         self.rows = self.met = 0
-        self._work = 0.0  # seconds that all who wait are going to take
-        self._lanes: WeakKeyDictionary[ServedModel, _Lane] = WeakKeyDictionary()
-        self._crowd: dict[_Lane, None] = {}  # where someone is parked, in the order of their turns
-        self._turns: _Turns | None = None
+        self._pending_seconds = 0.0  # seconds that all who wait are going to take
+        self._queues: WeakKeyDictionary[ServedModel, ModelQueue] = WeakKeyDictionary()
+        self._active_queues: dict[
+            ModelQueue, None
+        ] = {}  # where someone is parked, in the order of their turns
+        self._flush_scheduler: FlushScheduler | None = None
 
-    def run(self, model: ServedModel, inputs: Arrays, call: Call) -> Arrays:
+    def run(self, model: ServedModel, inputs: Arrays, call: CallContext) -> Arrays:
         """The graph's outputs for these rows, whoever else's were run with them.
 
         Args:
@@ -138,36 +146,36 @@ class Batcher:
             ClientGoneError: its client has hung up.
             GraphError: the runtime refuses the run.
         """
-        lane = self._lanes.get(model)
+        lane = self._queues.get(model)
         if lane is None:
-            lane = self._lanes[model] = _Lane(model, self.max_batch_rows)
+            lane = self._queues[model] = ModelQueue(model, self.max_batch_rows)
         if not isinstance(getcurrent(), Greenlet):
             call.started, call.batch_rows = perf_counter(), call.rows
             try:
-                outputs = run_in_slices(lane.session, inputs, lane.pace.slice_rows)
+                outputs = run_in_slices(lane.session, inputs, lane.latency_profile.slice_rows)
             except RunTimeoutError as error:
                 raise RunTooLongError(str(error)) from error
-            call.ran = perf_counter()
+            call.run_ended_at = perf_counter()
         else:
-            self._admit(lane, call.rows)
-            outputs = self._wait_for_run(lane, inputs, call)
+            self._check_capacity_for(lane, call.rows)
+            outputs = self._run_in_loop(lane, inputs, call)
         if call.deadline is not None and perf_counter() > call.deadline:
-            raise too_late(call)
+            raise make_deadline_error(call)
         return outputs
 
-    def _wait_for_run(self, lane: _Lane, inputs: Arrays, call: Call) -> Arrays:
+    def _run_in_loop(self, lane: ModelQueue, inputs: Arrays, call: CallContext) -> Arrays:
         """Joined with others, or alone: then a slice at a time, with others in between."""
         if call.rows < lane.alone:
-            return self._park(lane, inputs, call.rows, call, alone=False)
+            return self._enqueue_and_wait(lane, inputs, call.rows, call, alone=False)
         parts, started = [], 0.0
-        for part in slices(inputs, lane.pace.slice_rows):
+        for part in iter_row_slices(inputs, lane.latency_profile.slice_rows):
             rows = len(next(iter(part.values())))
-            parts.append(self._park(lane, part, rows, call, alone=True))
+            parts.append(self._enqueue_and_wait(lane, part, rows, call, alone=True))
             started = started or call.started
         call.started, call.batch_rows = started, call.rows
-        return join(parts)
+        return concatenate_rows(parts)
 
-    def require_room(self) -> None:
+    def check_capacity(self) -> None:
         """Refuse at once what would have to wait for too long; what runs by itself never does.
 
         For a request that has only been seen to come: before it costs anything.
@@ -178,151 +186,159 @@ class Batcher:
         if not isinstance(getcurrent(), Greenlet):
             return
         if self.rows >= self.queue_rows:
-            raise self._too_many("some")
+            raise self._queue_full_error("some")
         # What is read in this turn of the loop has been there for as long as the turn lasts.
-        self._require_time(self._work + max(0.0, time.time() - get_hub().loop.now()))
+        self._check_queue_time(self._pending_seconds + max(0.0, time.time() - get_hub().loop.now()))
 
-    def _admit(self, lane: _Lane, rows: int) -> None:
+    def _check_capacity_for(self, lane: ModelQueue, rows: int) -> None:
         """The same once it is known how many rows there are."""
         # One that runs alone is parked a slice at a time, and bounded by the time that takes.
         if rows < lane.alone and self.rows and self.rows + rows > self.queue_rows:
-            raise self._too_many(str(rows))
-        self._require_time(self._work)
+            raise self._queue_full_error(str(rows))
+        self._check_queue_time(self._pending_seconds)
 
-    def _too_many(self, came: str) -> OverloadedError:
+    def _queue_full_error(self, came: str) -> OverloadedError:
         return OverloadedError(
-            f"expected at most {counted(self.queue_rows, 'row')} to wait; got {came} more than the "
+            f"expected at most {pluralize(self.queue_rows, 'row')} to wait; got {came} more than the "
             f"{self.rows} that do; try again in a second, or send fewer"
         )
 
-    def _require_time(self, wait: float) -> None:
+    def _check_queue_time(self, wait: float) -> None:
         if wait > self.queue_seconds:
             raise OverloadedError(
                 f"expected to begin within {self.queue_seconds:g} s; got {wait:.2g} s "
                 f"of work before this; try again in a second"
             )
 
-    def _park(self, lane: _Lane, inputs: Arrays, rows: int, call: Call, *, alone: bool) -> Arrays:
+    def _enqueue_and_wait(
+        self, lane: ModelQueue, inputs: Arrays, rows: int, call: CallContext, *, alone: bool
+    ) -> Arrays:
         """Wait for the end of the turn."""
-        parked = _Parked(getcurrent(), inputs, rows, call, alone=alone)
-        lane.park(parked)
-        self._crowd[lane] = None
-        if self._turns is None:
-            self._turns = _Turns(self, self.max_delay)
-        self._turns.watch(full=lane.full)
-        joined, work = 0 if alone else rows, rows * lane.pace.row_seconds
+        parked = PendingRequest(getcurrent(), inputs, rows, call, alone=alone)
+        lane.append(parked)
+        self._active_queues[lane] = None
+        if self._flush_scheduler is None:
+            self._flush_scheduler = FlushScheduler(self, self.max_delay)
+        self._flush_scheduler.watch(full=lane.full)
+        joined, work = 0 if alone else rows, rows * lane.latency_profile.seconds_per_row
         self.rows += joined
-        self._work += work
+        self._pending_seconds += work
         try:
             outputs: Arrays = get_hub().switch()
         finally:
             parked.waits = False
             self.rows -= joined
-            self._work -= work
+            self._pending_seconds -= work
         return outputs
 
     def flush(self) -> tuple[bool, bool]:
         """Run what has waited long enough, once a lane; whether someone is parked, and full."""
         latest = perf_counter() - self.max_delay
-        for lane in list(self._crowd):
-            if not lane.full and lane.parked[0].since > latest:
-                _tell_the_late(lane.parked)
+        for lane in list(self._active_queues):
+            if not lane.full and lane.pending[0].since > latest:
+                fail_expired(lane.pending)
                 continue
-            del self._crowd[lane]
-            batch = list(_still_wanted(lane.take()))
-            if lane.parked:
-                self._crowd[lane] = None  # behind the others
+            del self._active_queues[lane]
+            batch = list(drop_abandoned(lane.take()))
+            if lane.pending:
+                self._active_queues[lane] = None  # behind the others
             if batch:
                 self.met = len(batch)
-                _run_together(lane, batch)
-        return bool(self._crowd), any(lane.full for lane in self._crowd)
+                run_batch(lane, batch)
+        return bool(self._active_queues), any(lane.full for lane in self._active_queues)
 
 
-class _Turns:
+class FlushScheduler:
     """Has a batcher flush at the end of each turn of the event loop, until no one is parked."""
 
     def __init__(self, batcher: Batcher, delay: float) -> None:
         loop = get_hub().loop
         self._batcher = batcher
-        self._end = loop.check(priority=LAST)
+        self._end = loop.check(priority=LOWEST_LOOP_PRIORITY)
         # The loop would sleep until something comes in; with these it does not. They do nothing
         # else: an idle watcher is called only when no connection is ready, which may be never.
-        self._awake = loop.idle(priority=LAST)
-        self._since = 0.0  # when the last one was answered; 0 as long as someone is parked
-        self._late = loop.timer(min(delay, LATE), repeat=min(delay / 4, LATE)) if delay else None
+        self._keep_awake_watcher = loop.idle(priority=LOWEST_LOOP_PRIORITY)
+        self._idle_since = 0.0  # when the last one was answered; 0 as long as someone is parked
+        self._deadline_timer = (
+            loop.timer(
+                min(delay, DEADLINE_CHECK_SECONDS), repeat=min(delay / 4, DEADLINE_CHECK_SECONDS)
+            )
+            if delay
+            else None
+        )
 
     def watch(self, *, full: bool) -> None:
         """From now on someone is parked; there is nothing to wait for if a batch is full."""
-        self._since = 0.0
+        self._idle_since = 0.0
         if not self._end.active:
             self._end.start(self._over)
-            if self._late is not None:
-                self._late.start(_nothing)
-        if (full or self._late is None) and not self._awake.active:
-            self._awake.start(_nothing)
+            if self._deadline_timer is not None:
+                self._deadline_timer.start(_do_nothing)
+        if (full or self._deadline_timer is None) and not self._keep_awake_watcher.active:
+            self._keep_awake_watcher.start(_do_nothing)
 
     def _over(self) -> None:
         waits, full = self._batcher.flush()
         if waits:
-            if not (full or self._late is None):
-                self._awake.stop()
-        elif self._late is not None:
+            if not (full or self._deadline_timer is None):
+                self._keep_awake_watcher.stop()
+        elif self._deadline_timer is not None:
             self._rest()
-            self._late.stop()
-        elif not self._since:
-            self._since = perf_counter()
-        elif self._batcher.met > 1 or perf_counter() - self._since > LINGER:
+            self._deadline_timer.stop()
+        elif not self._idle_since:
+            self._idle_since = perf_counter()
+        elif self._batcher.met > 1 or perf_counter() - self._idle_since > BUSY_POLL_SECONDS:
             self._rest()
         else:
             os.sched_yield()  # to another process that wants this core
 
     def _rest(self) -> None:
-        self._awake.stop()
+        self._keep_awake_watcher.stop()
         self._end.stop()
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass
 
 
-def _still_wanted(batch: Sequence[_Parked]) -> Iterator[_Parked]:
+def drop_abandoned(batch: Sequence[PendingRequest]) -> Iterator[PendingRequest]:
     """Those whose answer someone waits for; the others are told, or their clients have gone."""
-    gone = _gone([p.call.client for p in batch if p.call.client is not None])
+    gone = find_reset_connections([p.call.client for p in batch if p.call.client is not None])
     now = perf_counter()
     for parked in batch:
         deadline = parked.call.deadline
         if not parked.waits:
             continue
         if deadline is not None and now > deadline:
-            parked.greenlet.throw(too_late(parked.call))
+            parked.greenlet.throw(make_deadline_error(parked.call))
         elif parked.call.client in gone:
             parked.greenlet.throw(ClientGoneError("expected a client that waits; it has hung up"))
         else:
             yield parked
 
 
-def _tell_the_late(parked: Iterable[_Parked]) -> None:
+def fail_expired(parked: Iterable[PendingRequest]) -> None:
     """End the wait of those whose time is over; they are passed over when their turn comes."""
     now = perf_counter()
     for late in parked:
         deadline = late.call.deadline
         if late.waits and deadline is not None and now > deadline:
-            late.greenlet.throw(too_late(late.call))
+            late.greenlet.throw(make_deadline_error(late.call))
 
 
-def _gone(clients: Sequence[int]) -> set[int]:
+def find_reset_connections(clients: Sequence[int]) -> set[int]:
     """Return those of the sockets whose connection has been reset."""
-    poll = _poll()
+    poll = _system_poll()
     for client in clients:
-        poll.register(client, HUNG_UP)
+        poll.register(client, CONNECTION_RESET_EVENTS)
     return {client for client, _ in poll.poll(0)}
 
 
-def _run_together(lane: _Lane, batch: Sequence[_Parked]) -> None:
+def run_batch(lane: ModelQueue, batch: Sequence[PendingRequest]) -> None:
     """One run for all of them; what it raises, each of them raises."""
     started = perf_counter()
     try:
-        outputs = lane.session.run(join([parked.inputs for parked in batch]))
+        outputs = lane.session.run(concatenate_rows([parked.inputs for parked in batch]))
     except Exception as error:  # noqa: BLE001 - whatever it is, no client may wait for ever
         told = RunTooLongError(str(error)) if isinstance(error, RunTimeoutError) else error
         for parked in batch:
@@ -331,7 +347,7 @@ def _run_together(lane: _Lane, batch: Sequence[_Parked]) -> None:
     ran, rows, at = perf_counter(), sum(parked.rows for parked in batch), 0
     for parked in batch:
         call = parked.call
-        call.started, call.ran, call.batch_rows = started, ran, rows
+        call.started, call.run_ended_at, call.batch_rows = started, ran, rows
         own = outputs
         if len(batch) > 1:
             own = {name: array[at : at + parked.rows] for name, array in outputs.items()}

@@ -12,32 +12,32 @@ from gevent import Greenlet, getcurrent
 from gevent.lock import Semaphore
 
 from serving.bundle import Arrays
-from serving.call_context import Call
-from serving.codec.input_schema import Fields
-from serving.codec.messages import Message, Reply
-from serving.codec.open_inference import ask_inference, face
-from serving.codec.question import Decoder, Question
-from serving.codec.rows import ask_rows, require_media
-from serving.codec.tensorflow import ask_tensorflow
+from serving.call_context import CallContext
+from serving.codec.input_schema import InputSchema
+from serving.codec.messages import EncodedAnswer, EncodedRequest
+from serving.codec.open_inference import build_tensor_metadata, decode_inference_request
+from serving.codec.question import DecodedRequest, RequestDecoder
+from serving.codec.rows import decode_rows_request, require_media_type
+from serving.codec.tensorflow import decode_tensorflow_request
 from serving.errors import NotFiniteAnswerError
 from serving.inference.batching import Batcher
 from serving.repository import ServedModel
 from serving.runtime.heap import request_trim
 
-__all__ = ["DECODERS", "Predictor", "Protocol", "face"]
+__all__ = ["PROTOCOL_DECODERS", "Predictor", "Protocol", "build_tensor_metadata"]
 
 Protocol = Literal["rows", "tensorflow", "inference_v2"]
 
-DECODERS: Mapping[Protocol, Decoder] = {
-    "rows": ask_rows,
-    "tensorflow": ask_tensorflow,
-    "inference_v2": ask_inference,
+PROTOCOL_DECODERS: Mapping[Protocol, RequestDecoder] = {
+    "rows": decode_rows_request,
+    "tensorflow": decode_tensorflow_request,
+    "inference_v2": decode_inference_request,
 }
 
 # Bytes of a body that takes turns with others as it is decoded: of such, one is at a time, since
 # each takes many times its size until it is arrays.
-LARGE = 2**20
-TRIM_DELAY = 10.0  # seconds from a large message to the next trim of the heap, at most
+LARGE_MESSAGE_BYTES = 2**20
+TRIM_DELAY_SECONDS = 10.0  # seconds from a large message to the next trim of the heap, at most
 
 
 class Predictor:
@@ -52,8 +52,8 @@ class Predictor:
         self.batcher = batcher
         self._ignores_extra = ignores_extra
         # Made once a model, and gone with it.
-        self._fields: WeakKeyDictionary[ServedModel, Fields] = WeakKeyDictionary()
-        self._one_large = Semaphore(1)
+        self._fields: WeakKeyDictionary[ServedModel, InputSchema] = WeakKeyDictionary()
+        self._large_decode_lock = Semaphore(1)
 
     def require_media(self, protocol: Protocol, media: str) -> None:
         """Refuse a body by its media type alone, before it is read.
@@ -66,11 +66,11 @@ class Predictor:
             UnsupportedMediaTypeError: If the protocol reads no such body.
         """
         if protocol == "rows":  # the others take any type for JSON
-            require_media(media)
+            require_media_type(media)
 
     def __call__(
-        self, protocol: Protocol, model: ServedModel, message: Message, call: Call
-    ) -> Reply:
+        self, protocol: Protocol, model: ServedModel, message: EncodedRequest, call: CallContext
+    ) -> EncodedAnswer:
         """The reply to a message.
 
         Args:
@@ -84,31 +84,33 @@ class Predictor:
         """
         fields = self._fields.get(model)
         if fields is None:
-            fields = Fields(model.manifest.inputs, ignores_extra=self._ignores_extra)
+            fields = InputSchema(model.manifest.inputs, should_ignore_extra=self._ignores_extra)
             self._fields[model] = fields
-        if len(message.content) > LARGE:
+        if len(message.content) > LARGE_MESSAGE_BYTES:
             question = self._decode_large(protocol, message, fields)
         else:
-            question = DECODERS[protocol](message, fields)
+            question = PROTOCOL_DECODERS[protocol](message, fields)
         call.rows = len(next(iter(question.inputs.values())))
         call.decoded = perf_counter()
         outputs = self.batcher.run(model, question.inputs, call)
-        _refuse_overflow(outputs)
+        _check_finite(outputs)
         reply = question.encode(model.manifest, outputs)
         call.encoded = perf_counter()
-        if len(reply.content) > LARGE:
-            request_trim(TRIM_DELAY)
+        if len(reply.content) > LARGE_MESSAGE_BYTES:
+            request_trim(TRIM_DELAY_SECONDS)
         return reply
 
-    def _decode_large(self, protocol: Protocol, message: Message, fields: Fields) -> Question:
-        request_trim(TRIM_DELAY)
+    def _decode_large(
+        self, protocol: Protocol, message: EncodedRequest, fields: InputSchema
+    ) -> DecodedRequest:
+        request_trim(TRIM_DELAY_SECONDS)
         if not isinstance(getcurrent(), Greenlet):
-            return DECODERS[protocol](message, fields)
-        with self._one_large:
-            return DECODERS[protocol](message, fields)
+            return PROTOCOL_DECODERS[protocol](message, fields)
+        with self._large_decode_lock:
+            return PROTOCOL_DECODERS[protocol](message, fields)
 
 
-def _refuse_overflow(outputs: Arrays) -> None:
+def _check_finite(outputs: Arrays) -> None:
     # Finite rows can overflow on the way, and JSON has no word for the NaN that comes out.
     answers = outputs["value" if "value" in outputs else "probabilities"]
     finite = np.isfinite(answers)

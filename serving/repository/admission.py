@@ -10,19 +10,19 @@ import logging
 from pathlib import Path
 from typing import Literal
 
-from serving.bundle import Bundle, BundleError, BundleLimits, Manifest, breaking_differences
-from serving.event_loop_threads import aside
-from serving.repository.desired_versions import Outlook
-from serving.repository.rollout import Edition, Line, Refusal
+from serving.bundle import Bundle, BundleError, BundleLimits, Manifest, find_breaking_changes
+from serving.event_loop_threads import run_in_thread
+from serving.repository.desired_versions import DesiredVersions
+from serving.repository.rollout import Refusal, ServedVersions, VersionSnapshot
 from serving.repository.served import ServedModel
-from serving.repository.stamps import stamp
+from serving.repository.stamps import compute_fingerprint
 
 log = logging.getLogger(__name__)
 
-TakeUp = Literal["compatible", "all"]
-MOST_TOLD = 5  # largest number of differences in one reason
+TakeUpPolicy = Literal["compatible", "all"]
+MAX_LISTED_DIFFERENCES = 5  # largest number of differences in one reason
 
-Loaded = list[tuple[Edition, ServedModel]]
+LoadedVersions = list[tuple[VersionSnapshot, ServedModel]]
 
 
 class Admission:
@@ -34,10 +34,14 @@ class Admission:
         limits: Limits of size for a manifest that has to be read again.
     """
 
-    def __init__(self, outlook: Outlook, take_up: TakeUp, limits: BundleLimits) -> None:
+    def __init__(
+        self, outlook: DesiredVersions, take_up: TakeUpPolicy, limits: BundleLimits
+    ) -> None:
         self._outlook, self._take_up, self._limits = outlook, take_up, limits
 
-    def hold(self, name: str, new: Loaded, line: Line, served: Loaded) -> Refusal | None:
+    def hold(
+        self, name: str, new: LoadedVersions, line: ServedVersions, served: LoadedVersions
+    ) -> Refusal | None:
         """Return the reason to hold a version; None if it may be served.
 
         A lower version than the live one may always be served: it takes over if the live one
@@ -54,7 +58,7 @@ class Admission:
         if self._take_up == "all" or not new:
             return None
         edition, model = new[0]
-        recorded, pinned = outlook.wished.live.get(name), outlook.wished.pinned.get(name)
+        recorded, pinned = outlook.saved_state.live.get(name), outlook.saved_state.pinned.get(name)
         live = line[0].version if line else recorded
         if live is None or edition.version < live or (line and edition.same(line[0])):
             return None
@@ -68,36 +72,42 @@ class Admission:
                 *(name, edition.version, live, name, edition.version),
             )
             return None
-        found = breaking_differences(before, model.manifest)
+        found = find_breaking_changes(before, model.manifest)
         if not found:
             return None
-        reason = _reason(name, edition.version, live, found)
-        against = line[0].stamp if line else aside(lambda: stamp(self._folder(name, live)))
-        return Refusal(reason=reason, against=against, live=live)
+        reason = _format_hold_reason(name, edition.version, live, found)
+        against = (
+            line[0].stamp
+            if line
+            else run_in_thread(lambda: compute_fingerprint(self._folder(name, live)))
+        )
+        return Refusal(reason=reason, live_fingerprint=against, live=live)
 
-    def _manifest(self, name: str, live: int, line: Line, served: Loaded) -> Manifest | None:
+    def _manifest(
+        self, name: str, live: int, line: ServedVersions, served: LoadedVersions
+    ) -> Manifest | None:
         """Return the manifest of the live version; None if it cannot be read any more."""
         if line and served and served[0][0].same(line[0]):
             return served[0][1].manifest
         folder = self._folder(name, live)
 
         def read() -> Manifest | None:
-            if line and stamp(folder) != line[0].stamp:
+            if line and compute_fingerprint(folder) != line[0].stamp:
                 return None
             try:
                 return Bundle.open(folder, self._outlook.models, self._limits).manifest
             except BundleError:
                 return None
 
-        return aside(read)
+        return run_in_thread(read)
 
     def _folder(self, name: str, version: int) -> Path:
         return self._outlook.models / name / str(version)
 
 
-def _reason(name: str, version: int, live: int, found: list[str]) -> str:
-    more = len(found) - MOST_TOLD
-    told = "; ".join(found[:MOST_TOLD]) + f"; and {more} more differences" * (more > 0)
+def _format_hold_reason(name: str, version: int, live: int, found: list[str]) -> str:
+    more = len(found) - MAX_LISTED_DIFFERENCES
+    told = "; ".join(found[:MAX_LISTED_DIFFERENCES]) + f"; and {more} more differences" * (more > 0)
     same = " as it was before" * (live == version)
     return (
         f"held: it does not accept all requests that version {live}{same}, which is live, "

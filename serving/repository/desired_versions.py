@@ -6,17 +6,17 @@ import logging
 from pathlib import Path
 
 from serving.errors import StateNotKeptError
-from serving.event_loop_threads import aside
-from serving.repository.folder_scan import Shelf, explain
-from serving.repository.overrides import State, StateFile
-from serving.repository.rollout import Line, Plan
-from serving.repository.stamps import stamp
-from serving.repository.wish import wish
+from serving.event_loop_threads import run_in_thread
+from serving.repository.folder_scan import FolderScan, explain_missing_models
+from serving.repository.overrides import SavedState, StateFile
+from serving.repository.rollout import RolloutPlan, ServedVersions
+from serving.repository.stamps import compute_fingerprint
+from serving.repository.wish import select_versions
 
 log = logging.getLogger(__name__)
 
 
-class Outlook:
+class DesiredVersions:
     """What should be served, as far as it can be read.
 
     Args:
@@ -33,36 +33,38 @@ class Outlook:
 
     def __init__(self, models: Path, state: StateFile, keep: int) -> None:
         self.models, self.state = models, state
-        self.shelf, self.wished = Shelf(), State()
+        self.folder_scan, self.saved_state = FolderScan(), SavedState()
         self.faults: dict[str, str] = {}
         self._keep = keep
 
-    def look_at_shelf(self) -> None:
+    def scan_folder(self) -> None:
         """Look at what lies in the folder; what cannot be read leaves all as it is."""
         try:
-            self.shelf = aside(lambda: Shelf.look(self.models))
+            self.folder_scan = run_in_thread(lambda: FolderScan.look(self.models))
         except OSError as error:
-            why = explain(self.models, error)
+            why = explain_missing_models(self.models, error)
             self._say(self.models.name, f"expected a folder of models, NAME/VERSION; got one {why}")
         else:
             self.faults.pop(self.models.name, None)
 
-    def read_state(self) -> set[str]:
+    def reload_saved_state(self) -> set[str]:
         """Read what was asked for; the models of which something else was before."""
-        before = self.wished
+        before = self.saved_state
         try:
-            self.wished = aside(self.state.read)
+            self.saved_state = run_in_thread(self.state.read)
         except StateNotKeptError as error:
             self._say(self.state.path.name, error.message)
         else:
             self.faults.pop(self.state.path.name, None)
-        return self.wished.differences(before)
+        return self.saved_state.find_changed_models(before)
 
-    def wish(self, name: str, state: State, plan: Plan) -> Line:
-        """The editions of a model that should be served; see `wish`."""
-        return aside(lambda: wish(self.models, name, self.shelf, state, plan, self._keep))
+    def wish(self, name: str, state: SavedState, plan: RolloutPlan) -> ServedVersions:
+        """The editions of a model that should be served; see `select_versions`."""
+        return run_in_thread(
+            lambda: select_versions(self.models, name, self.folder_scan, state, plan, self._keep)
+        )
 
-    def out_of_date(self, plan: Plan, now: float) -> list[tuple[str, str]]:
+    def find_outdated_refusals(self, plan: RolloutPlan, now: float) -> list[tuple[str, str]]:
         """Return refused and held versions that are to be tried again.
 
         They are versions whose files changed or are gone, versions that could not be read, and held
@@ -80,16 +82,20 @@ class Outlook:
             name, _, version = key.partition("/")
             served = plan.lines.get(name, [])
             known = {edition.stamp for edition in served}
-            asked = {self.wished.live.get(name), self.wished.pinned.get(name)}
-            if int(version) in self.shelf.versions.get(name, []):
-                known.add(stamp(self.models / key))
+            asked = {self.saved_state.live.get(name), self.saved_state.pinned.get(name)}
+            if int(version) in self.folder_scan.versions.get(name, []):
+                known.add(compute_fingerprint(self.models / key))
             gone += [
                 (key, found)
                 for found, refusal in reasons.items()
                 if found not in known
-                or (refusal.until is not None and now > refusal.until)
+                or (refusal.retry_at is not None and now > refusal.retry_at)
                 # Where its own number was live, its files were replaced: no one asked for these.
-                or (refusal.against and int(version) in asked and int(version) != refusal.live)
+                or (
+                    refusal.live_fingerprint
+                    and int(version) in asked
+                    and int(version) != refusal.live
+                )
             ]
         return gone
 

@@ -6,16 +6,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from serving.event_loop_threads import aside
-from serving.repository.folder_scan import ignored
-from serving.repository.reconciler import Keeper
-from serving.repository.rollout import Plan
+from serving.event_loop_threads import run_in_thread
+from serving.repository.folder_scan import find_ignored_folders
+from serving.repository.reconciler import Reconciler
+from serving.repository.rollout import RolloutPlan
 from serving.repository.served import ServedModel
 
-MOST_IGNORED = 100  # entries of the index for folders that are no versions
+MAX_IGNORED_FOLDERS = 100  # entries of the index for folders that are no versions
 
 
-class Entry(TypedDict):
+class IndexEntry(TypedDict):
     """A version, in the words of the Open Inference Protocol's repository extension."""
 
     name: str
@@ -25,64 +25,76 @@ class Entry(TypedDict):
     reason: str
 
 
-def states(keeper: Keeper) -> list[Entry]:
+def build_index(keeper: Reconciler) -> list[IndexEntry]:
     """An entry for each version that lies in the folder, is served, or was until a moment ago.
 
     Behind them is one for each folder that could have been meant as a version and is ignored.
     """
-    catalogue, plan = keeper.catalogue, keeper.agenda.read()
+    catalogue, plan = keeper.loaded_models, keeper.agenda.read()
     draining = [model for link in keeper.draining if (model := link()) is not None]
     gone = {(model.manifest.name, model.manifest.version) for model in draining}
     entries = []
     for name in sorted(
-        {*keeper.outlook.shelf.versions, *catalogue.served, *(name for name, _ in gone)}
+        {
+            *keeper.desired_versions.folder_scan.versions,
+            *catalogue.served,
+            *(name for name, _ in gone),
+        }
     ):
         served = catalogue.versions(name)
-        versions = {*keeper.outlook.shelf.versions.get(name, []), *served}
+        versions = {*keeper.desired_versions.folder_scan.versions.get(name, []), *served}
         versions |= {version for model, version in gone if model == name}
         for version in sorted(versions):
             if version in served:
-                entries.append(_ready({**catalogue.refused, **catalogue.held}, served[version]))
+                entries.append(
+                    _build_ready_entry({**catalogue.refused, **catalogue.held}, served[version])
+                )
             elif (name, version) in gone:
                 reason = "requests that hold it are being answered"
-                entries.append(_entry(name, version, "UNLOADING", reason))
+                entries.append(_build_entry(name, version, "UNLOADING", reason))
             else:
-                entries.append(_absent(keeper, plan, name, version))
-    entries += ignored_entries(keeper.outlook.models)
+                entries.append(_build_absent_entry(keeper, plan, name, version))
+    entries += list_ignored_folders(keeper.desired_versions.models)
     of_no_version = {key: why for key, why in catalogue.refused.items() if "/" not in key}
-    return entries + [_entry(name, None, "UNAVAILABLE", why) for name, why in of_no_version.items()]
-
-
-def ignored_entries(models: Path) -> list[Entry]:
-    """Return an entry for each of some folders that lie like a version and are none."""
-    found = aside(lambda: list(islice(ignored(models), MOST_IGNORED + 1)))
-    entries = [
-        Entry(name=name, version=version, state="UNAVAILABLE", reason=reason)
-        for name, version, reason in found[:MOST_IGNORED]
+    return entries + [
+        _build_entry(name, None, "UNAVAILABLE", why) for name, why in of_no_version.items()
     ]
-    if len(found) > MOST_IGNORED:
-        reason = f"ignored: there are more than {MOST_IGNORED} folders that are no versions"
-        entries.append(_entry(models.name, None, "UNAVAILABLE", reason))
+
+
+def list_ignored_folders(models: Path) -> list[IndexEntry]:
+    """Return an entry for each of some folders that lie like a version and are none."""
+    found = run_in_thread(
+        lambda: list(islice(find_ignored_folders(models), MAX_IGNORED_FOLDERS + 1))
+    )
+    entries = [
+        IndexEntry(name=name, version=version, state="UNAVAILABLE", reason=reason)
+        for name, version, reason in found[:MAX_IGNORED_FOLDERS]
+    ]
+    if len(found) > MAX_IGNORED_FOLDERS:
+        reason = f"ignored: there are more than {MAX_IGNORED_FOLDERS} folders that are no versions"
+        entries.append(_build_entry(models.name, None, "UNAVAILABLE", reason))
     return entries
 
 
-def _ready(refused: dict[str, str], model: ServedModel) -> Entry:
+def _build_ready_entry(refused: dict[str, str], model: ServedModel) -> IndexEntry:
     name, version = model.manifest.name, model.manifest.version
     faults = [why for key, why in refused.items() if key.startswith(f"{name}/{version}/")]
     # An edition that was put in its place while it is served may be refused or held as well.
     faults += [why for key, why in refused.items() if key == f"{name}/{version}"]
-    return _entry(name, version, "READY", "; ".join(faults))
+    return _build_entry(name, version, "READY", "; ".join(faults))
 
 
-def _absent(keeper: Keeper, plan: Plan, name: str, version: int) -> Entry:
-    refused = keeper.catalogue.refused.get(f"{name}/{version}")
-    rollout, state = plan.rollouts.get(name), keeper.outlook.wished
-    if rollout and any(edition.version == version for edition in rollout.line or []):
-        return _entry(name, version, "LOADING", "not every worker has proved it yet")
+def _build_absent_entry(
+    keeper: Reconciler, plan: RolloutPlan, name: str, version: int
+) -> IndexEntry:
+    refused = keeper.loaded_models.refused.get(f"{name}/{version}")
+    rollout, state = plan.rollouts.get(name), keeper.desired_versions.saved_state
+    if rollout and any(edition.version == version for edition in rollout.versions or []):
+        return _build_entry(name, version, "LOADING", "not every worker has proved it yet")
     if refused is not None:
-        return _entry(name, version, "UNAVAILABLE", refused)
-    if (held := keeper.catalogue.held.get(f"{name}/{version}")) is not None:
-        return _entry(name, version, "UNAVAILABLE", held)
+        return _build_entry(name, version, "UNAVAILABLE", refused)
+    if (held := keeper.loaded_models.held.get(f"{name}/{version}")) is not None:
+        return _build_entry(name, version, "UNAVAILABLE", held)
     if name in state.unloaded:
         reason = "the model was unloaded; load it to have it served"
     elif name in state.pinned:
@@ -91,15 +103,15 @@ def _absent(keeper: Keeper, plan: Plan, name: str, version: int) -> Entry:
         reason = (
             "it is not among the versions to be served; see --keep and --poll, or roll back to it"
         )
-    return _entry(name, version, "UNAVAILABLE", reason)
+    return _build_entry(name, version, "UNAVAILABLE", reason)
 
 
-def _entry(
+def _build_entry(
     name: str,
     version: int | None,
     state: Literal["UNAVAILABLE", "LOADING", "READY", "UNLOADING"],
     reason: str,
-) -> Entry:
-    return Entry(
+) -> IndexEntry:
+    return IndexEntry(
         name=name, version="" if version is None else str(version), state=state, reason=reason
     )

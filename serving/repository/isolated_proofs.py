@@ -6,13 +6,13 @@ import errno
 from collections.abc import Set
 from pathlib import Path
 
-from serving.repository.rollout import Edition
+from serving.repository.rollout import VersionSnapshot
 from serving.runtime.limits import ProofLimits
 from serving.runtime.proof_server import PendingProof, ProofReport, ProofServer
 
-NOTHING_UNSAFE = ProofReport()
+NO_UNSAFE_VARIANTS = ProofReport()
 
-Key = tuple[str, int, str]  # name, version and stamp of an edition
+ProofKey = tuple[str, int, str]  # name, version and stamp of an edition
 
 
 class IsolatedProofs:
@@ -26,13 +26,13 @@ class IsolatedProofs:
 
     def __init__(self, server: ProofServer | None, models: Path, limits: ProofLimits) -> None:
         self._server, self._models, self._limits = server, models, limits
-        self._pending: dict[Key, PendingProof] = {}
-        self._reports: dict[Key, ProofReport] = {}
+        self._pending: dict[ProofKey, PendingProof] = {}
+        self._reports: dict[ProofKey, ProofReport] = {}
 
-    def find(self, name: str, edition: Edition) -> ProofReport | None:
+    def find(self, name: str, edition: VersionSnapshot) -> ProofReport | None:
         """Return what came of an edition's proof, which begins if it is new; None until then."""
         if self._server is None or edition.verdict is not None:
-            return NOTHING_UNSAFE
+            return NO_UNSAFE_VARIANTS
         key = name, edition.version, edition.stamp
         if (report := self._reports.get(key)) is not None:
             return report
@@ -52,21 +52,21 @@ class IsolatedProofs:
             self._reports[key] = report
         return False
 
-    def take(self, name: str, edition: Edition) -> ProofReport:
+    def take(self, name: str, edition: VersionSnapshot) -> ProofReport:
         """Return what came of an edition's proof, and forget it.
 
         Raises:
             KeyError: If it was never found.
         """
         if self._server is None or edition.verdict is not None:
-            return NOTHING_UNSAFE
+            return NO_UNSAFE_VARIANTS
         return self._reports.pop((name, edition.version, edition.stamp))
 
     def forget_all_but(self, names: Set[str]) -> None:
         """Forget what came of the proofs of all other models."""
         self._reports = {key: found for key, found in self._reports.items() if key[0] in names}
 
-    def _begin(self, server: ProofServer, key: Key) -> ProofReport | None:
+    def _begin(self, server: ProofServer, key: ProofKey) -> ProofReport | None:
         version = self._models / key[0] / str(key[1])
         try:
             self._pending[key] = server.submit(version, self._models, self._limits)

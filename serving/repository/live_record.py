@@ -10,15 +10,15 @@ from __future__ import annotations
 import logging
 
 from serving.errors import StateNotKeptError
-from serving.event_loop_threads import aside
-from serving.repository.desired_versions import Outlook
-from serving.repository.overrides import Change, State
-from serving.repository.rollout import Agenda
+from serving.event_loop_threads import run_in_thread
+from serving.repository.desired_versions import DesiredVersions
+from serving.repository.overrides import SavedState, StateChange
+from serving.repository.rollout import RolloutStore
 
 log = logging.getLogger(__name__)
 
 
-class LiveRecord:
+class LiveVersionRecord:
     """Writes the state file for one worker.
 
     Args:
@@ -29,12 +29,12 @@ class LiveRecord:
         is_stale: Whether the live versions may differ from those in the file.
     """
 
-    def __init__(self, outlook: Outlook, agenda: Agenda) -> None:
+    def __init__(self, outlook: DesiredVersions, agenda: RolloutStore) -> None:
         self.is_stale = False
         self._outlook, self._agenda = outlook, agenda
         self._fault = ""  # last reason that it could not be written, to log it once
 
-    def keep(self, change: Change, name: str, version: int | None) -> None:
+    def keep(self, change: StateChange, name: str, version: int | None) -> None:
         """Write a change that an administrator requested.
 
         Args:
@@ -46,12 +46,12 @@ class LiveRecord:
             StateNotKeptError: If the file cannot be read or written.
         """
 
-        def changed(state: State) -> State:
+        def changed(state: SavedState) -> SavedState:
             # A restart compares with the live version in the file: it has to be this one.
             live = {name: version} if version is not None and name in state.live else {}
             return change(state).record(live, state.live)
 
-        aside(lambda: self._write(changed))
+        run_in_thread(lambda: self._write(changed))
 
     def update(self) -> None:
         """Record the live versions if they have changed; log it if that fails."""
@@ -59,10 +59,10 @@ class LiveRecord:
             return
         self.is_stale = False
         live = {name: line[0].version for name, line in self._agenda.read().lines.items()}
-        shelf = self._outlook.shelf
+        shelf = self._outlook.folder_scan
         models = {*live, *shelf.versions, *shelf.unreadable}
         try:
-            aside(lambda: self._write(lambda state: state.record(live, models)))
+            run_in_thread(lambda: self._write(lambda state: state.record(live, models)))
         except StateNotKeptError as error:
             fault = getattr(error.__cause__, "strerror", None) or error.message
             if fault != self._fault:
@@ -74,5 +74,5 @@ class LiveRecord:
                     *(self._outlook.state.record_path.name, fault),
                 )
 
-    def _write(self, change: Change) -> None:
-        self._outlook.state.change(change, self._agenda.ledger.keeping())
+    def _write(self, change: StateChange) -> None:
+        self._outlook.state.update(change, self._agenda.ledger.lock_files())

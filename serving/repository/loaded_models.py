@@ -10,10 +10,10 @@ from serving.repository.served import ServedModel
 
 T = TypeVar("T")
 
-SHOWN = 64  # characters of a name that came
+MAX_NAME_CHARACTERS = 64  # characters of a name that came
 
 
-class Catalogue:
+class LoadedModels:
     """The served versions of each model, and the reason for all that was refused.
 
     Attributes:
@@ -31,7 +31,7 @@ class Catalogue:
     """
 
     def __init__(self, default_model: str | None = None) -> None:
-        self.preferred, self.is_chosen = default_model, default_model is not None
+        self.intended_default, self.is_default_configured = default_model, default_model is not None
         self.served: dict[str, ServedModel] = {}
         self.refused: dict[str, str] = {}
         self.held: dict[str, str] = {}
@@ -47,7 +47,7 @@ class Catalogue:
         """
         served, asked = self.served, name
         if name is None:
-            name = self.preferred or (next(iter(served)) if len(served) == 1 else None)
+            name = self.intended_default or (next(iter(served)) if len(served) == 1 else None)
         model = served.get(name) if name is not None else None
         if model is None:
             raise self._absent(asked)
@@ -70,14 +70,14 @@ class Catalogue:
     @property
     def default_model(self) -> str | None:
         """Name of the served model that answers requests that name none; None if none does."""
-        if self.preferred is None and len(self.served) == 1:
+        if self.intended_default is None and len(self.served) == 1:
             return next(iter(self.served))
-        return self.preferred if self.preferred in self.served else None
+        return self.intended_default if self.intended_default in self.served else None
 
     def prefer(self, name: str | None) -> None:
         """Have a model answer requests that name none, unless `default_model` was given."""
-        if not self.is_chosen:
-            self.preferred = name
+        if not self.is_default_configured:
+            self.intended_default = name
 
     def versions(self, name: str) -> dict[int, ServedModel]:
         """The versions of a model that are served, by number; not to be changed."""
@@ -86,8 +86,8 @@ class Catalogue:
     def swap(self, name: str, models: Sequence[ServedModel]) -> None:
         """Have these versions of a model answer from here on, the first of them by default."""
         versions = {model.manifest.version: model for model in models}
-        self._versions = _with(self._versions, name, versions or None)
-        self.served = _with(self.served, name, models[0] if models else None)
+        self._versions = _copy_with(self._versions, name, versions or None)
+        self.served = _copy_with(self.served, name, models[0] if models else None)
 
     def _absent(self, name: str | None) -> NotReadyError | ModelNotFoundError | ModelRequiredError:
         known = sorted(self.served)
@@ -96,40 +96,41 @@ class Catalogue:
                 "expected a model that is loaded and passed its self-test; none is; "
                 "POST /v2/repository/index says why"
             )
-        wanted = self.preferred if name is None else name
+        wanted = self.intended_default if name is None else name
         known_reasons = {**self.refused, **self.held}
         reasons = [reason for key, reason in known_reasons.items() if key.split("/")[0] == wanted]
         if reasons:
             return NotReadyError(f"expected a version of {wanted} that proves itself; {reasons[0]}")
         if name is None:
-            return self._no_default(known)
+            return self._build_no_default_error(known)
         return ModelNotFoundError(
-            f"expected a model out of {', '.join(known)}; got {name[:SHOWN]!r}", models=known
+            f"expected a model out of {', '.join(known)}; got {name[:MAX_NAME_CHARACTERS]!r}",
+            models=known,
         )
 
     @property
-    def why_no_default(self) -> str:
+    def no_default_reason(self) -> str:
         """Why no model answers requests that name none, as a clause."""
-        if self.preferred is None:
+        if self.intended_default is None:
             return "several models are served"
-        if self.is_chosen:
-            return f"{self.preferred}, the model of --default-model, is not served"
-        return f"{self.preferred}, which answered requests that name none, is not served"
+        if self.is_default_configured:
+            return f"{self.intended_default}, the model of --default-model, is not served"
+        return f"{self.intended_default}, which answered requests that name none, is not served"
 
-    def _no_default(self, known: list[str]) -> ModelNotFoundError | ModelRequiredError:
+    def _build_no_default_error(self, known: list[str]) -> ModelNotFoundError | ModelRequiredError:
         """Return the error of a request that names no model, where no default model is served."""
         # Never another in its place: its answers would be of other classes, or of another unit.
         message = (
-            f"expected ?model=NAME, since {self.why_no_default}; got none; choose one of "
+            f"expected ?model=NAME, since {self.no_default_reason}; got none; choose one of "
             f"{', '.join(known)}"
         )
-        if self.is_chosen:
+        if self.is_default_configured:
             return ModelNotFoundError(message, models=known)
         message += ", or start the server with --default-model NAME"
         return ModelRequiredError(message, models=known)
 
 
-def _with(known: dict[str, T], name: str, value: T | None) -> dict[str, T]:
+def _copy_with(known: dict[str, T], name: str, value: T | None) -> dict[str, T]:
     """A copy in which the name has this value, or none; in the names' order."""
     changed = {key: found for key, found in known.items() if key != name}
     if value is not None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from serving.errors import StateNotKeptError
 
 
-class RequestedState(BaseModel):
+class Overrides(BaseModel):
     """What administrators asked for.
 
     Attributes:
@@ -29,7 +29,7 @@ class RequestedState(BaseModel):
     unloaded: frozenset[str] = frozenset()
 
 
-class RecordedState(BaseModel):
+class RecordedDefaults(BaseModel):
     """What the server records of itself, so that a restart changes nothing for clients.
 
     Attributes:
@@ -46,52 +46,52 @@ class RecordedState(BaseModel):
     live: dict[str, Annotated[int, Field(ge=1)]] = {}
 
 
-class State(RequestedState, RecordedState):
+class SavedState(Overrides, RecordedDefaults):
     """The state as the workers use it: what was requested, and what was recorded."""
 
-    def pin(self, name: str, version: int) -> State:
+    def pin_version(self, name: str, version: int) -> SavedState:
         """With this version pinned."""
         return self._with(pinned=self.pinned | {name: version}, unloaded=self.unloaded - {name})
 
-    def unload(self, name: str) -> State:
+    def unload_model(self, name: str) -> SavedState:
         """Without this model."""
         return self._with(unloaded=self.unloaded | {name})
 
-    def free(self, name: str) -> State:
+    def free(self, name: str) -> SavedState:
         """With the highest version of this model."""
         pinned = {key: version for key, version in self.pinned.items() if key != name}
         return self._with(pinned=pinned, unloaded=self.unloaded - {name})
 
-    def prefer(self, name: str) -> State:
+    def prefer(self, name: str) -> SavedState:
         """Return the state in which this model answers requests that name none."""
         return self._with(default_model=name)
 
-    def record(self, live: Mapping[str, int], models: Collection[str]) -> State:
+    def record(self, live: Mapping[str, int], models: Collection[str]) -> SavedState:
         """Return the state with the versions that are live now.
 
         Args:
             live: Version of each model that is served.
-            models: Names of the models that are there. Of others `MOST_GONE` are remembered, since
+            models: Names of the models that are there. Of others `MAX_ABSENT_MODELS` are remembered, since
                 a folder may be away for a moment, or be replaced.
         """
         gone = [name for name in self.live if name not in models and name not in live]
-        forgotten = set(gone[:-MOST_GONE])
+        forgotten = set(gone[:-MAX_ABSENT_MODELS])
         known = {name: version for name, version in self.live.items() if name not in forgotten}
         return self._with(live=known | dict(live))
 
-    def _with(self, **changes: Any) -> State:
+    def _with(self, **changes: Any) -> SavedState:
         return self.model_copy(update=changes)
 
-    def differences(self, other: State) -> set[str]:
+    def find_changed_models(self, other: SavedState) -> set[str]:
         """The models that something else was asked for."""
         pinned = self.pinned.items() ^ other.pinned.items()
         return {name for name, _ in pinned} | (self.unloaded ^ other.unloaded)
 
 
-MOST_BYTES = 2**20  # of the file: thousands of models
-MOST_GONE = 100  # models that are not there, whose live version is remembered
-Change = Callable[[State], State]
-Part = TypeVar("Part", RequestedState, RecordedState)
+MAX_STATE_BYTES = 2**20  # of the file: thousands of models
+MAX_ABSENT_MODELS = 100  # models that are not there, whose live version is remembered
+StateChange = Callable[[SavedState], SavedState]
+StatePart = TypeVar("StatePart", Overrides, RecordedDefaults)
 
 
 class StateFile:
@@ -113,19 +113,21 @@ class StateFile:
 
     def fingerprint(self) -> tuple[tuple[int, int, int] | None, ...]:
         """Return a value that differs whenever one of the files has been written."""
-        return _fingerprint(self.path), _fingerprint(self.record_path)
+        return _stat_file(self.path), _stat_file(self.record_path)
 
-    def read(self) -> State:
+    def read(self) -> SavedState:
         """Return the state; nothing is pinned, unloaded or recorded if there are no files.
 
         Raises:
             StateNotKeptError: If one cannot be read, or holds something else.
         """
-        requested = _parse(RequestedState, self.path) or RequestedState()
-        recorded = _parse(RecordedState, self.record_path) or RecordedState()
-        return State(**requested.model_dump(), **recorded.model_dump(exclude={"schema_version"}))
+        requested = _parse_file(Overrides, self.path) or Overrides()
+        recorded = _parse_file(RecordedDefaults, self.record_path) or RecordedDefaults()
+        return SavedState(
+            **requested.model_dump(), **recorded.model_dump(exclude={"schema_version"})
+        )
 
-    def change(self, change: Change, lock: AbstractContextManager[None]) -> None:
+    def update(self, change: StateChange, lock: AbstractContextManager[None]) -> None:
         """Read the state and write it as changed, if it differs.
 
         Args:
@@ -140,17 +142,17 @@ class StateFile:
             if (after := change(before)) != before:
                 self.write(after)
 
-    def write(self, state: State) -> None:
+    def write(self, state: SavedState) -> None:
         """Keep the state, so that it is there after a loss of power too.
 
         Raises:
             StateNotKeptError: If it cannot be written.
         """
-        _keep(RecordedState, state, self.record_path)
-        _keep(RequestedState, state, self.path)
+        _write_part(RecordedDefaults, state, self.record_path)
+        _write_part(Overrides, state, self.path)
 
 
-def _fingerprint(path: Path) -> tuple[int, int, int] | None:
+def _stat_file(path: Path) -> tuple[int, int, int] | None:
     try:
         found = path.stat()
     except OSError:
@@ -158,7 +160,7 @@ def _fingerprint(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _parse(kind: type[Part], path: Path) -> Part | None:
+def _parse_file(kind: type[StatePart], path: Path) -> StatePart | None:
     """Return what a file holds; None if there is no file.
 
     Raises:
@@ -167,16 +169,18 @@ def _parse(kind: type[Part], path: Path) -> Part | None:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            content = file.read(min(size, MOST_BYTES) + 1)  # a read allocates what it may return
+            content = file.read(
+                min(size, MAX_STATE_BYTES) + 1
+            )  # a read allocates what it may return
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise StateNotKeptError(
             f"expected a readable {path.name}; got {error.strerror}; correct its rights"
         ) from error
-    if len(content) > MOST_BYTES:
+    if len(content) > MAX_STATE_BYTES:
         raise StateNotKeptError(
-            f"expected {path.name} of at most {MOST_BYTES} bytes; got more; correct it or remove it"
+            f"expected {path.name} of at most {MAX_STATE_BYTES} bytes; got more; correct it or remove it"
         )
     try:
         return kind.model_validate_json(content)
@@ -189,14 +193,14 @@ def _parse(kind: type[Part], path: Path) -> Part | None:
         ) from None
 
 
-def _keep(kind: type[Part], state: State, path: Path) -> None:
+def _write_part(kind: type[StatePart], state: SavedState, path: Path) -> None:
     """Write one part of the state to its file, if it differs from what is there."""
     part = kind(**state.model_dump(include=set(kind.model_fields)))
-    if part != (_parse(kind, path) or kind()):
-        _write(part, path)
+    if part != (_parse_file(kind, path) or kind()):
+        _write_atomically(part, path)
 
 
-def _write(part: BaseModel, path: Path) -> None:
+def _write_atomically(part: BaseModel, path: Path) -> None:
     # A name of its own: another server may write at the same time.
     beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:

@@ -11,37 +11,37 @@ from pathlib import Path
 from typing import TypedDict
 
 from serving.errors import ModelNotFoundError, NoEarlierVersionError, VersionRefusedError
-from serving.event_loop_threads import aside
-from serving.repository.admission import Admission, TakeUp
-from serving.repository.desired_versions import Outlook
-from serving.repository.folder_scan import explain
-from serving.repository.index import Entry, states
-from serving.repository.loaded_models import SHOWN, Catalogue
-from serving.repository.loading import Loader
-from serving.repository.overrides import Change, StateFile
-from serving.repository.reconciler import STEP, Keeper, Tell
-from serving.repository.rollout import Agenda
-from serving.repository.shared_state import Ledger
+from serving.event_loop_threads import run_in_thread
+from serving.repository.admission import Admission, TakeUpPolicy
+from serving.repository.desired_versions import DesiredVersions
+from serving.repository.folder_scan import explain_missing_models
+from serving.repository.index import IndexEntry, build_index
+from serving.repository.loaded_models import MAX_NAME_CHARACTERS, LoadedModels
+from serving.repository.loading import VersionLoader
+from serving.repository.overrides import StateChange, StateFile
+from serving.repository.reconciler import ROLLOUT_POLL_SECONDS, OnOutcome, Reconciler
+from serving.repository.rollout import RolloutStore
+from serving.repository.shared_state import SharedState
 from serving.runtime import ProofLimits
 from serving.runtime.heap import is_trim_due, trim_heap
 from serving.runtime.proof_server import ProofServer
-from serving.runtime.variant_selection import AUTO
+from serving.runtime.variant_selection import AUTO_VARIANT
 
 log = logging.getLogger(__name__)
 
-START_SECONDS = 2.0  # seconds that start-up waits for pending proofs while a model is served
-EMPTY_START_SECONDS = 30.0  # and while none is served
-REMINDER = 60.0  # seconds between two log lines about a folder that is still empty
-TICK = 0.1  # seconds between looks at the state and at what other workers do
-STATE = Path(".serving.json")
-DEFAULT_LIMITS = ProofLimits()
+START_WAIT_SECONDS = 2.0  # seconds that start-up waits for pending proofs while a model is served
+EMPTY_START_WAIT_SECONDS = 30.0  # and while none is served
+REMINDER_SECONDS = 60.0  # seconds between two log lines about a folder that is still empty
+STATE_POLL_SECONDS = 0.1  # seconds between looks at the state and at what other workers do
+DEFAULT_STATE_FILE = Path(".serving.json")
+DEFAULT_PROOF_LIMITS = ProofLimits()
 
 
-def nothing(_model: str, _outcome: str) -> None:
+def ignore_outcome(_model: str, _outcome: str) -> None:
     """What no one wants to know."""
 
 
-class Done(TypedDict):
+class ChangeResult(TypedDict):
     """What was done."""
 
     name: str
@@ -50,7 +50,7 @@ class Done(TypedDict):
     versions: list[int]  # that are served
 
 
-class Repository(Catalogue):
+class Repository(LoadedModels):
     """Versions that come and go while the server answers.
 
     Once it is made it serves, of every model in the folder, the highest versions that prove
@@ -60,7 +60,7 @@ class Repository(Catalogue):
     Args:
         models: the folder.
         variant: to serve where there is one of that name, or "auto".
-        ledger: where several processes keep what they serve; this one decides alone without.
+        shared_state: where several processes keep what they serve; this one decides alone without.
         keep: versions of each model that are served, the highest.
         poll: seconds between looks at the folder; 0 looks only when asked.
         take_up: "compatible" holds a new version that does not accept what the live one accepts;
@@ -68,7 +68,7 @@ class Repository(Catalogue):
         state: file of pinned versions and unloaded models; relative to the folder.
         default_model: Name of the model that answers requests that name none; None for the one
             that is or was served alone.
-        tell: is told of every model, by name, of which a version was "served", "held", "refused"
+        on_outcome: is told of every model, by name, of which a version was "served", "held", "refused"
             or "unloaded" in this process.
         limits: Limits within which versions are loaded and proved.
         proof_server: Proves new versions in processes of their own first; None to load them at
@@ -79,28 +79,28 @@ class Repository(Catalogue):
     def __init__(
         self,
         models: Path,
-        variant: str = AUTO,
-        ledger: Ledger | None = None,
+        variant: str = AUTO_VARIANT,
+        shared_state: SharedState | None = None,
         *,
         keep: int = 1,
         poll: float = 1.0,
-        take_up: TakeUp = "compatible",
-        state: Path = STATE,
+        take_up: TakeUpPolicy = "compatible",
+        state: Path = DEFAULT_STATE_FILE,
         default_model: str | None = None,
-        tell: Tell = nothing,
-        limits: ProofLimits = DEFAULT_LIMITS,
+        on_outcome: OnOutcome = ignore_outcome,
+        limits: ProofLimits = DEFAULT_PROOF_LIMITS,
         proof_server: ProofServer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(default_model)
         self._models, self._variant, self._poll = models, variant, poll
         self._state = StateFile(models / state)
-        agenda = Agenda(ledger or Ledger(), clock)
-        self._outlook = Outlook(models, self._state, keep)
-        loader = Loader(self._outlook, agenda, variant, limits, proof_server)
+        agenda = RolloutStore(shared_state or SharedState(), clock)
+        self._outlook = DesiredVersions(models, self._state, keep)
+        loader = VersionLoader(self._outlook, agenda, variant, limits, proof_server)
         admission = Admission(self._outlook, take_up, limits.bundle)
-        self._keeper = Keeper(self._outlook, self, agenda, loader, admission, tell)
-        self._one_at_a_time = threading.Lock()
+        self._keeper = Reconciler(self._outlook, self, agenda, loader, admission, on_outcome)
+        self._lock = threading.Lock()
         self._seen = self._state.fingerprint()
         self._next_look = time.monotonic() + poll
         self._next_reminder = 0.0
@@ -108,26 +108,26 @@ class Repository(Catalogue):
 
     def turn(self) -> None:
         """Look for what has changed, if it is time to, and take a step towards serving it."""
-        with self._one_at_a_time:
-            seen = aside(self._state.fingerprint)
+        with self._lock:
+            seen = run_in_thread(self._state.fingerprint)
             if self._poll and time.monotonic() >= self._next_look:
                 self._next_look = time.monotonic() + self._poll
                 self._keeper.look()
             elif seen != self._seen:
-                self._keeper.look_at_state()
+                self._keeper.start_rollouts_of_changed_state()
             self._seen = seen
             self._keeper.follow()
-            self._keeper.look_again()
-            if self._keeper.settled:
+            self._keeper.start_pending_rollouts()
+            if self._keeper.is_settled:
                 self._keeper.default_model.note()
-            self._say_empty()
+            self._log_empty_folder()
             if is_trim_due():
-                aside(trim_heap)
+                run_in_thread(trim_heap)
 
     @property
-    def pause(self) -> float:
+    def reconcile_interval(self) -> float:
         """Seconds until the next turn: fewer while others wait for what is done in it."""
-        return TICK if self._keeper.settled else STEP
+        return STATE_POLL_SECONDS if self._keeper.is_settled else ROLLOUT_POLL_SECONDS
 
     def watch(self) -> None:
         """Take turns from here on, for as long as there is someone who holds this repository.
@@ -136,33 +136,33 @@ class Repository(Catalogue):
         server by a thread.
         """
         threading.Thread(
-            target=_take_turns, args=(weakref.ref(self),), name="repository", daemon=True
+            target=_reconcile_forever, args=(weakref.ref(self),), name="repository", daemon=True
         ).start()
 
-    def take_up(self, name: str) -> Done:
+    def take_up(self, name: str) -> ChangeResult:
         """Serve a model's highest version, whatever was pinned or unloaded.
 
         Raises:
             ModelNotFoundError: there is no such model in the folder.
             VersionRefusedError, StateNotKeptError, NoAgreementError: nothing was changed.
         """
-        with self._one_at_a_time:
+        with self._lock:
             highest = self._known(name)[-1]
             self._keeper.forgive(name, highest)  # what was in its way may have gone
             return self._ask(name, highest, lambda state: state.free(name))
 
-    def unload(self, name: str) -> Done:
+    def unload_model(self, name: str) -> ChangeResult:
         """Serve no version of a model until it is loaded; requests that hold one are answered.
 
         Raises:
             ModelNotFoundError: there is no such model in the folder.
             StateNotKeptError, NoAgreementError: nothing was changed.
         """
-        with self._one_at_a_time:
+        with self._lock:
             self._known(name)
-            return self._ask(name, None, lambda state: state.unload(name))
+            return self._ask(name, None, lambda state: state.unload_model(name))
 
-    def roll_back(self, name: str, version: int | None = None) -> Done:
+    def roll_back(self, name: str, version: int | None = None) -> ChangeResult:
         """Pin a version, by default the highest before the one that answers that proves itself.
 
         Args:
@@ -176,7 +176,7 @@ class Repository(Catalogue):
             VersionRefusedError: none of those proves itself; nothing was changed.
             StateNotKeptError, NoAgreementError: nothing was changed.
         """
-        with self._one_at_a_time:
+        with self._lock:
             known = self._known(name)
             if version is not None:
                 if version not in known:
@@ -201,86 +201,86 @@ class Repository(Catalogue):
                     return self._pin(name, candidate)
                 except VersionRefusedError as error:
                     refusals.append(error)
-            raise _joined(refusals)
+            raise _join_refusals(refusals)
 
-    def index(self) -> list[Entry]:
+    def index(self) -> list[IndexEntry]:
         """Every version in the folder, and what has become of it, in this worker."""
-        with self._one_at_a_time:
-            self._outlook.look_at_shelf()
-            self._keeper.look_at_state()
+        with self._lock:
+            self._outlook.scan_folder()
+            self._keeper.start_rollouts_of_changed_state()
             self._keeper.follow()
-            return states(self._keeper)
+            return build_index(self._keeper)
 
     def _begin(self) -> None:
-        with self._one_at_a_time:
+        with self._lock:
             self._keeper.agenda.join()
             self._keeper.follow()
             # Whoever comes later serves what the others do: it looks for more when they do.
             if self._poll or not self.served:
                 self._keeper.look()
             else:
-                self._keeper.look_at_state()
-            self._keeper.default_model.recall()
+                self._keeper.start_rollouts_of_changed_state()
+            self._keeper.default_model.restore()
             self._keeper.follow()
             began = time.monotonic()
-            while not self._keeper.settled:
-                waits = START_SECONDS if self.served else EMPTY_START_SECONDS
-                if self._keeper.is_only_proving and time.monotonic() - began > waits:
+            while not self._keeper.is_settled:
+                waits = START_WAIT_SECONDS if self.served else EMPTY_START_WAIT_SECONDS
+                if self._keeper.is_only_waiting_for_proofs and time.monotonic() - began > waits:
                     break  # what is served need not wait for versions whose proofs take long
-                time.sleep(STEP)
-                self._keeper.look_again()
+                time.sleep(ROLLOUT_POLL_SECONDS)
+                self._keeper.start_pending_rollouts()
                 self._keeper.follow()
-            if self._keeper.settled:
+            if self._keeper.is_settled:
                 self._keeper.default_model.note()
-            self._say_empty()
-        lacks_default = (self.served or self.is_chosen) and self.default_model is None
-        if lacks_default and self._keeper.agenda.is_first():
+            self._log_empty_folder()
+        lacks_default = (self.served or self.is_default_configured) and self.default_model is None
+        if lacks_default and self._keeper.agenda.is_oldest_worker():
             log.warning(
                 "requests that name no model are refused, since %s; --default-model NAME has "
                 "another answer them",
-                self.why_no_default,
+                self.no_default_reason,
             )
         known = sorted({name for model in self.served.values() for name in model.trials})
-        if known and self._variant not in (AUTO, *known):  # a typo, most likely
+        if known and self._variant not in (AUTO_VARIANT, *known):  # a typo, most likely
             log.warning(
                 "expected a variant out of %s; got %s; ignored", ", ".join(known), self._variant
             )
 
-    def _say_empty(self) -> None:
+    def _log_empty_folder(self) -> None:
         """Say once, and again from time to time, that no model has come yet."""
-        if self.served or self.refused or self._outlook.shelf.versions:
+        if self.served or self.refused or self._outlook.folder_scan.versions:
             self._next_reminder = 0.0
         elif time.monotonic() >= self._next_reminder:
-            self._next_reminder = time.monotonic() + REMINDER
-            if self._keeper.agenda.is_first():
+            self._next_reminder = time.monotonic() + REMINDER_SECONDS
+            if self._keeper.agenda.is_oldest_worker():
                 looks = f"it is looked at every {self._poll:g} s" if self._poll else "--poll is 0"
                 log.warning(
                     "waiting for models: expected a folder of models, NAME/VERSION; got %s, %s; %s",
                     self._models,
-                    explain(self._models),
+                    explain_missing_models(self._models),
                     looks,
                 )
 
     def _known(self, name: str) -> list[int]:
         """A model's versions in the folder."""
-        self._outlook.look_at_shelf()
-        versions = self._outlook.shelf.versions
+        self._outlook.scan_folder()
+        versions = self._outlook.folder_scan.versions
         if name not in versions:
             known = sorted(versions)
             raise ModelNotFoundError(
-                f"expected a model out of {', '.join(known) or 'none'}; got {name[:SHOWN]!r}",
+                f"expected a model out of {', '.join(known) or 'none'}; got {name[:MAX_NAME_CHARACTERS]!r}",
                 models=known,
             )
         return versions[name]
 
-    def _pin(self, name: str, version: int) -> Done:
+    def _pin(self, name: str, version: int) -> ChangeResult:
         self._keeper.forgive(name, version)
-        return self._ask(name, version, lambda state: state.pin(name, version))
+        return self._ask(name, version, lambda state: state.pin_version(name, version))
 
-    def _ask(self, name: str, version: int | None, change: Change) -> Done:
+    def _ask(self, name: str, version: int | None, change: StateChange) -> ChangeResult:
         before = self.served.get(name)
         self._keeper.ask(name, change, version)
-        return Done(
+        return ChangeResult(
             name=name,
             version=version,
             before=None if before is None else before.manifest.version,
@@ -288,17 +288,17 @@ class Repository(Catalogue):
         )
 
 
-def _joined(refusals: list[VersionRefusedError]) -> VersionRefusedError:
+def _join_refusals(refusals: list[VersionRefusedError]) -> VersionRefusedError:
     """The refusal of all; its details are those of the first, which was asked for."""
     return VersionRefusedError("; ".join(map(str, refusals)), **refusals[0].details)
 
 
-def _take_turns(watched: weakref.ref[Repository]) -> None:
+def _reconcile_forever(watched: weakref.ref[Repository]) -> None:
     while (repository := watched()) is not None:
         try:
             repository.turn()
         except Exception:  # whatever it is, the next version is to be found
             log.exception("expected to look for new versions; got a fault of ours; going on")
-        wait = repository.pause
+        wait = repository.reconcile_interval
         del repository
         time.sleep(wait)

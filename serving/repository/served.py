@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from serving.bundle import MANIFEST, Bundle, BundleError, Manifest, TransientBundleError
-from serving.repository.rollout import Edition
-from serving.repository.stamps import stamp_of_readable
-from serving.runtime import GraphError, ProofLimits, RunTimeoutError, Session
-from serving.runtime.latency_profile import Pace
-from serving.runtime.variant_selection import Trial, Verdict, choose
+from serving.bundle import MANIFEST_FILE, Bundle, BundleError, Manifest, TransientBundleError
+from serving.repository.rollout import VersionSnapshot
+from serving.repository.stamps import compute_readable_fingerprint
+from serving.runtime import GraphError, GraphSession, ProofLimits, RunTimeoutError
+from serving.runtime.latency_profile import LatencyProfile
+from serving.runtime.variant_selection import VariantCheck, VariantDecision, select_variant
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +32,10 @@ class ServedModel:
 
     manifest: Manifest
     variant: str
-    session: Session
+    session: GraphSession
     why: str
-    trials: dict[str, Trial]
-    pace: Pace
+    trials: dict[str, VariantCheck]
+    latency_profile: LatencyProfile
 
     @cached_property
     def label(self) -> tuple[str, str, str]:
@@ -43,21 +43,21 @@ class ServedModel:
         return self.manifest.name, str(self.manifest.version), self.variant
 
 
-def prove(
+def load_version(
     models: Path,
     name: str,
-    edition: Edition,
+    edition: VersionSnapshot,
     variant: str,
     limits: ProofLimits,
     unsafe: Mapping[str, str],
-) -> tuple[ServedModel, Verdict]:
+) -> tuple[ServedModel, VariantDecision]:
     """Load an edition, and put its variants to their self-test.
 
     Args:
         models: the folder of models.
         name: of the model.
         edition: abides by its verdict, if it has one.
-        variant: to serve if there is no verdict yet; see `choose`.
+        variant: to serve if there is no verdict yet; see `select_variant`.
         limits: Limits of the proof.
         unsafe: Reasons by name of variants that must not be loaded here.
 
@@ -68,17 +68,17 @@ def prove(
         BundleError: it does not prove itself, or is another one by now.
     """
     path = models / name / str(edition.version)
-    if (path / MANIFEST).exists():  # what is not there is for `open` to say
+    if (path / MANIFEST_FILE).exists():  # what is not there is for `open` to say
         _require_unchanged(path, edition)  # since it was proved in another process
     bundle = Bundle.open(path, models, limits.bundle)
-    choice = choose(bundle, variant, edition.verdict, limits, unsafe)
+    choice = select_variant(bundle, variant, edition.verdict, limits, unsafe)
     _require_unchanged(path, edition)
     trials = {
-        name: replace(trial, reason=public(trial.reason, models))
+        name: replace(trial, reason=strip_models_path(trial.reason, models))
         for name, trial in choice.trials.items()
     }
     try:
-        pace = Pace.measure(choice.session, bundle.selftest().inputs)
+        pace = LatencyProfile.measure(choice.session, bundle.read_selftest().inputs)
     except RunTimeoutError as error:
         raise TransientBundleError(f"{path}: {error}") from error
     except GraphError as error:
@@ -87,11 +87,11 @@ def prove(
     return model, choice.verdict
 
 
-def _require_unchanged(path: Path, edition: Edition) -> None:
-    if stamp_of_readable(path) != edition.stamp:
+def _require_unchanged(path: Path, edition: VersionSnapshot) -> None:
+    if compute_readable_fingerprint(path) != edition.stamp:
         raise BundleError(f"{path}: expected a version that is complete; got one being written")
 
 
-def public(reason: str, models: Path) -> str:
+def strip_models_path(reason: str, models: Path) -> str:
     """The reason without the server's own paths, which are the log's business."""
     return reason.replace(f"{models}/", "")

@@ -15,20 +15,25 @@ from contextlib import AbstractContextManager, contextmanager
 from tempfile import TemporaryFile
 from typing import ClassVar
 
-_HEAD = struct.Struct("<QQQ")  # how often it was written; where the text begins; its bytes
-_FIRST = 4096  # where a text may begin: the head has a page to itself, and is written whole
-_WRITER, _KEEPER = 0, 1  # bytes that are locked: to write, and to change what outlives the ledger
-_MEMBERS = 2**40  # and, far beyond the text, one for each member
+_HEADER = struct.Struct("<QQQ")  # how often it was written; where the text begins; its bytes
+_FIRST_TEXT_OFFSET = (
+    4096  # where a text may begin: the head has a page to itself, and is written whole
+)
+_TEXT_LOCK_OFFSET, _FILES_LOCK_OFFSET = (
+    0,
+    1,
+)  # bytes that are locked: to write, and to change what outlives the ledger
+_PROCESS_LOCKS_OFFSET = 2**40  # and, far beyond the text, one for each member
 
 
-class Ledger:
+class SharedState:
     """A text which processes forked after it was made share; it ends with the last of them.
 
     Attributes:
         shared: the one that gunicorn's arbiter makes for its workers; None under other servers.
     """
 
-    shared: ClassVar[Ledger | None] = None
+    shared: ClassVar[SharedState | None] = None
 
     def __init__(self) -> None:
         self._file = open_memory_file("agreement")
@@ -38,50 +43,50 @@ class Ledger:
     def read(self) -> tuple[int, str]:
         """How often it was written, and the text; waits for no one."""
         while True:
-            head = os.pread(self._file, _HEAD.size, 0)
+            head = os.pread(self._file, _HEADER.size, 0)
             if not head:
                 return 0, ""
-            turn, begin, size = _HEAD.unpack(head)
+            turn, begin, size = _HEADER.unpack(head)
             content = os.pread(self._file, size, begin)
             # Twice written meanwhile, and what was read is half one text and half another.
-            if os.pread(self._file, _HEAD.size, 0) == head:
+            if os.pread(self._file, _HEADER.size, 0) == head:
                 return turn, content.decode()
 
     @property
     def turn(self) -> int:
         """How often it was written."""
-        head = os.pread(self._file, _HEAD.size, 0)
-        return int(_HEAD.unpack(head)[0]) if head else 0
+        head = os.pread(self._file, _HEADER.size, 0)
+        return int(_HEADER.unpack(head)[0]) if head else 0
 
-    def writing(self) -> AbstractContextManager[None]:
+    def lock_text(self) -> AbstractContextManager[None]:
         """While no one else writes; a writer that is killed leaves the text as it was."""
-        return self._alone(_WRITER)
+        return self._hold_lock(_TEXT_LOCK_OFFSET)
 
-    def keeping(self) -> AbstractContextManager[None]:
+    def lock_files(self) -> AbstractContextManager[None]:
         """While no one else changes a file that outlives the ledger; this may take a while."""
-        return self._alone(_KEEPER)
+        return self._hold_lock(_FILES_LOCK_OFFSET)
 
     def write(self, text: str) -> None:
-        """Replace the text; only within `writing`."""
+        """Replace the text; only within `lock_text`."""
         content = text.encode()
-        head = os.pread(self._file, _HEAD.size, 0) or _HEAD.pack(0, _FIRST, 0)
-        turn, begin, size = _HEAD.unpack(head)
+        head = os.pread(self._file, _HEADER.size, 0) or _HEADER.pack(0, _FIRST_TEXT_OFFSET, 0)
+        turn, begin, size = _HEADER.unpack(head)
         # Beside the text that counts until the head is written: before it, where there is room.
-        begin = _FIRST if _FIRST + len(content) <= begin else begin + size
+        begin = _FIRST_TEXT_OFFSET if _FIRST_TEXT_OFFSET + len(content) <= begin else begin + size
         os.pwrite(self._file, content, begin)
-        os.pwrite(self._file, _HEAD.pack(turn + 1, begin, len(content)), 0)
+        os.pwrite(self._file, _HEADER.pack(turn + 1, begin, len(content)), 0)
         os.ftruncate(self._file, begin + len(content))
 
     def join(self) -> None:
         """Be a member for as long as this process lives."""
-        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, _MEMBERS + os.getpid())
+        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, _PROCESS_LOCKS_OFFSET + os.getpid())
 
-    def living(self, members: Iterable[int]) -> list[int]:
-        """Those of some process numbers that are members; only within `writing`."""
-        return [pid for pid in members if pid == os.getpid() or self._lives(pid)]
+    def filter_alive(self, members: Iterable[int]) -> list[int]:
+        """Those of some process numbers that are members; only within `lock_text`."""
+        return [pid for pid in members if pid == os.getpid() or self._is_alive(pid)]
 
     @contextmanager
-    def _alone(self, byte: int) -> Iterator[None]:
+    def _hold_lock(self, byte: int) -> Iterator[None]:
         # Not flock: its locks belong to the open file, which parent and children have in common.
         # These belong to a process, and go with one that is killed.
         fcntl.lockf(self._file, fcntl.LOCK_EX, 1, byte)
@@ -90,12 +95,12 @@ class Ledger:
         finally:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
 
-    def _lives(self, pid: int) -> bool:
+    def _is_alive(self, pid: int) -> bool:
         try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _MEMBERS + pid)
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _PROCESS_LOCKS_OFFSET + pid)
         except OSError:  # locked
             return True
-        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _MEMBERS + pid)
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _PROCESS_LOCKS_OFFSET + pid)
         return False
 
 

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from serving.repository.folder_scan import Shelf
-from serving.repository.overrides import State
-from serving.repository.rollout import Edition, Line, Plan
-from serving.repository.stamps import stamp
+from serving.repository.folder_scan import FolderScan
+from serving.repository.overrides import SavedState
+from serving.repository.rollout import RolloutPlan, ServedVersions, VersionSnapshot
+from serving.repository.stamps import compute_fingerprint
 
 
-def wish(models: Path, name: str, shelf: Shelf, state: State, plan: Plan, keep: int) -> Line:
+def select_versions(
+    models: Path, name: str, shelf: FolderScan, state: SavedState, plan: RolloutPlan, keep: int
+) -> ServedVersions:
     """The editions of a model that should be served; the first answers by default.
 
     That is the highest version, or the pinned one, or if that is refused the one before it: never
@@ -32,17 +34,19 @@ def wish(models: Path, name: str, shelf: Shelf, state: State, plan: Plan, keep: 
     pin = state.pinned.get(name)
     folder, served = models / name, plan.lines.get(name, [])
     below = (version for version in found if pin is None or version <= pin)
-    first = next(_editions(below, folder, served, plan), None)
+    first = next(_iterate_accepted(below, folder, served, plan), None)
     if first is None:
         return []
     others = (version for version in found if version != first.version)
-    return list(chain([first], islice(_editions(others, folder, served, plan), keep - 1)))
+    return list(chain([first], islice(_iterate_accepted(others, folder, served, plan), keep - 1)))
 
 
-def _editions(versions: Iterable[int], folder: Path, served: Line, plan: Plan) -> Iterator[Edition]:
+def _iterate_accepted(
+    versions: Iterable[int], folder: Path, served: ServedVersions, plan: RolloutPlan
+) -> Iterator[VersionSnapshot]:
     """Those versions that are not refused, as they lie there or else as they are served."""
     for version in versions:
-        lies = Edition(version=version, stamp=stamp(folder / str(version)))
+        lies = VersionSnapshot(version=version, stamp=compute_fingerprint(folder / str(version)))
         known = [edition for edition in served if edition.version == version]
         # As it is served, with the verdict on it; or as it was before someone began to change it.
         candidates = [edition for edition in known if edition.same(lies)] or [lies, *known]

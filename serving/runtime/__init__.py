@@ -1,22 +1,22 @@
 """ONNX Runtime: sessions, their timing, and the proof that a graph answers as it should."""
 
-from serving.runtime.comparison import Difference, compare
+from serving.runtime.comparison import OutputDifference, compare_outputs
 from serving.runtime.limits import ProofLimits
-from serving.runtime.self_test import Proof, prove
-from serving.runtime.session import GraphError, RunTimeoutError, Session, run_in_slices
-from serving.runtime.timing import TIMED_ROWS, TIMED_SECONDS, race
+from serving.runtime.self_test import SelfTestResult, run_self_test
+from serving.runtime.session import GraphError, GraphSession, RunTimeoutError, run_in_slices
+from serving.runtime.timing import MAX_TIMING_SECONDS, TIMED_BATCH_SIZES, measure_latencies
 
 __all__ = [
-    "TIMED_ROWS",
-    "TIMED_SECONDS",
-    "Difference",
+    "MAX_TIMING_SECONDS",
+    "TIMED_BATCH_SIZES",
     "GraphError",
-    "Proof",
+    "GraphSession",
+    "OutputDifference",
     "ProofLimits",
     "RunTimeoutError",
-    "Session",
-    "compare",
-    "prove",
-    "race",
+    "SelfTestResult",
+    "compare_outputs",
+    "measure_latencies",
     "run_in_slices",
+    "run_self_test",
 ]

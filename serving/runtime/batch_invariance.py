@@ -12,22 +12,22 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import FEATURES, Arrays, Expected, Input, join
-from serving.runtime.comparison import compare
-from serving.runtime.session import GraphError, Session
+from serving.bundle import FEATURES_INPUT, Arrays, ExpectedAnswers, InputColumn, concatenate_rows
+from serving.runtime.comparison import compare_outputs
+from serving.runtime.session import GraphError, GraphSession
 
-SMALL_BATCH = 7  # rows: a size that no kernel is tuned for
+SMALL_BATCH_ROWS = 7  # rows: a size that no kernel is tuned for
 OUTLIER_FACTOR = 1000  # times the golden numbers
 
-Rows = NDArray[np.int64]  # (n,), indices into the golden rows followed by as many outliers
+RowIndices = NDArray[np.int64]  # (n,), indices into the golden rows followed by as many outliers
 
 
 def find_batch_dependence(
-    session: Session,
-    columns: Sequence[Input],
+    session: GraphSession,
+    columns: Sequence[InputColumn],
     inputs: Arrays,
-    expected: Expected,
-    largest_batch: int,
+    expected: ExpectedAnswers,
+    max_batch_rows: int,
 ) -> str | None:
     """Ask for the golden rows alone, in small and large batches, and among outliers.
 
@@ -36,7 +36,7 @@ def find_batch_dependence(
         columns: The model's columns.
         inputs: The golden rows by input name, each array of shape (rows, …).
         expected: The answers to them, with their tolerances.
-        largest_batch: Rows of the largest batch that the server will join.
+        max_batch_rows: Rows of the largest batch that the server will join.
 
     Returns:
         How a row was asked when its answer was another one, as the end of a sentence; None if it
@@ -46,11 +46,13 @@ def find_batch_dependence(
         GraphError: If the graph does not run on such a batch or answers another number of rows.
     """
     rows = len(next(iter(inputs.values())))
-    pool = join([inputs, _make_outliers(columns, inputs)])
-    for how, batches in _list_batches(rows, largest_batch):
+    pool = concatenate_rows([inputs, _make_outliers(columns, inputs)])
+    for how, batches in _list_batches(rows, max_batch_rows):
         asked = np.concatenate([batch[batch < rows] for batch in batches])
-        found = join([_ask(session, pool, batch, rows) for batch in batches])
-        difference = compare(
+        found = concatenate_rows(
+            [_answer_golden_rows(session, pool, batch, rows) for batch in batches]
+        )
+        difference = compare_outputs(
             found,
             {name: array[asked] for name, array in expected.outputs.items()},
             {name: array[asked] for name, array in expected.tolerances.items()},
@@ -60,14 +62,14 @@ def find_batch_dependence(
     return None
 
 
-def _list_batches(rows: int, largest_batch: int) -> Iterator[tuple[str, Sequence[Rows]]]:
+def _list_batches(rows: int, largest_batch: int) -> Iterator[tuple[str, Sequence[RowIndices]]]:
     golden = np.arange(rows)
     outliers = golden + rows
-    sevens = [golden[at : at + SMALL_BATCH] for at in range(0, rows, SMALL_BATCH)]
+    sevens = [golden[at : at + SMALL_BATCH_ROWS] for at in range(0, rows, SMALL_BATCH_ROWS)]
     yield "alone", list(golden[:, np.newaxis])
-    yield f"in batches of {SMALL_BATCH} rows", sevens
+    yield f"in batches of {SMALL_BATCH_ROWS} rows", sevens
     yield (
-        f"in batches of {SMALL_BATCH} rows beside one {OUTLIER_FACTOR:,} times as large",
+        f"in batches of {SMALL_BATCH_ROWS} rows beside one {OUTLIER_FACTOR:,} times as large",
         [np.append(batch, outliers[at % rows]) for at, batch in enumerate(sevens)],
     )
     # Golden rows and outliers by turns, in the opposite order.
@@ -78,7 +80,9 @@ def _list_batches(rows: int, largest_batch: int) -> Iterator[tuple[str, Sequence
     )
 
 
-def _ask(session: Session, pool: Arrays, batch: Rows, golden_rows: int) -> Arrays:
+def _answer_golden_rows(
+    session: GraphSession, pool: Arrays, batch: RowIndices, golden_rows: int
+) -> Arrays:
     """Return the answers to the golden rows of a batch."""
     outputs = session.run({name: array[batch] for name, array in pool.items()})
     for name, array in outputs.items():
@@ -89,7 +93,7 @@ def _ask(session: Session, pool: Arrays, batch: Rows, golden_rows: int) -> Array
     return {name: array[batch < golden_rows] for name, array in outputs.items()}
 
 
-def _make_outliers(columns: Sequence[Input], inputs: Arrays) -> Arrays:
+def _make_outliers(columns: Sequence[InputColumn], inputs: Arrays) -> Arrays:
     """Return as many rows, which requests could bring, with numbers far from the golden ones.
 
     Booleans, dates and texts are those of other rows.
@@ -98,7 +102,7 @@ def _make_outliers(columns: Sequence[Input], inputs: Arrays) -> Arrays:
     for place, column in enumerate(columns):
         if column.type == "number":
             is_matrix = column.input_name not in inputs
-            array = outliers[FEATURES if is_matrix else column.input_name]
+            array = outliers[FEATURES_INPUT if is_matrix else column.input_name]
             values = array[:, place if is_matrix else 0]
             largest = float(np.finfo(values.dtype).max)
             near = np.where(np.isfinite(values), values, 1).astype(np.float64)

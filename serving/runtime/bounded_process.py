@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 WALL_TIME_FACTOR = 10
 
 
-def exit_after(work: Callable[..., object], *arguments: Any) -> NoReturn:
+def run_and_exit(work: Callable[..., object], *arguments: Any) -> NoReturn:
     """Do the work of a forked process, and leave it without a way back to its parent's code."""
     status = 1
     try:
@@ -33,7 +33,7 @@ def exit_after(work: Callable[..., object], *arguments: Any) -> NoReturn:
 
 
 @dataclass(frozen=True)
-class EarlyEnd:
+class AbnormalExit:
     """How a process ended without a result.
 
     Attributes:
@@ -47,7 +47,7 @@ class EarlyEnd:
 
 def run_bounded(
     work: Callable[[], Any], seconds: float, memory_bytes: int
-) -> tuple[Any, EarlyEnd | None]:
+) -> tuple[Any, AbnormalExit | None]:
     """Run work in a process that the kernel ends when it takes too much.
 
     Args:
@@ -60,22 +60,22 @@ def run_bounded(
     """
     reader, writer = os.pipe()
     if (pid := os.fork()) == 0:
-        exit_after(_work_bounded, work, seconds, memory_bytes, writer)
+        run_and_exit(_run_in_child, work, seconds, memory_bytes, writer)
     os.close(writer)
     with open(reader, "rb") as file:  # noqa: PTH123 - a descriptor
         content = file.read()
     _, status = os.waitpid(pid, 0)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0 and content:
         return json.loads(content), None
-    return None, _explain_end(status, seconds)
+    return None, _describe_exit(status, seconds)
 
 
-def _work_bounded(work: Callable[[], Any], seconds: float, memory_bytes: int, writer: int) -> None:
+def _run_in_child(work: Callable[[], Any], seconds: float, memory_bytes: int, writer: int) -> None:
     for number in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_PROF, seconds)
     signal.setitimer(signal.ITIMER_REAL, WALL_TIME_FACTOR * seconds)
-    if (used := _used_data_bytes()) is not None:
+    if (used := _read_data_segment_bytes()) is not None:
         most = used + memory_bytes
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         if hard != resource.RLIM_INFINITY:
@@ -86,7 +86,7 @@ def _work_bounded(work: Callable[[], Any], seconds: float, memory_bytes: int, wr
         file.write(result)
 
 
-def _used_data_bytes() -> int | None:
+def _read_data_segment_bytes() -> int | None:
     """Return the bytes of this process that `RLIMIT_DATA` counts; None where no one says."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
@@ -95,14 +95,14 @@ def _used_data_bytes() -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData")), None)
 
 
-def _explain_end(status: int, seconds: float) -> EarlyEnd:
+def _describe_exit(status: int, seconds: float) -> AbnormalExit:
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if number == signal.SIGPROF:
-        return EarlyEnd(f"took more than {seconds:g} s of processor time", False)
+        return AbnormalExit(f"took more than {seconds:g} s of processor time", False)
     if number == signal.SIGALRM:
         lasted = WALL_TIME_FACTOR * seconds
-        return EarlyEnd(f"was not done after {lasted:g} s on a busy machine", True)
+        return AbnormalExit(f"was not done after {lasted:g} s on a busy machine", True)
     if number == signal.SIGKILL:
-        return EarlyEnd("was killed, most likely for lack of memory", True)
+        return AbnormalExit("was killed, most likely for lack of memory", True)
     how = signal.Signals(number).name if number else f"status {os.waitstatus_to_exitcode(status)}"
-    return EarlyEnd(f"crashed or could get no memory ({how})", False)
+    return AbnormalExit(f"crashed or could get no memory ({how})", False)

@@ -11,7 +11,7 @@ from serving.runtime.session import GraphError
 
 
 @dataclass(frozen=True)
-class Difference:
+class OutputDifference:
     """How far some answers are from the expected ones.
 
     Attributes:
@@ -35,7 +35,7 @@ class Difference:
         return f"max |Δ| {self.max_abs:.1e}{share}"
 
 
-def compare(got: Arrays, expected: Arrays, tolerances: Arrays) -> Difference:
+def compare_outputs(got: Arrays, expected: Arrays, tolerances: Arrays) -> OutputDifference:
     """Compare answers output by output; outputs with a tolerance as floats, others exactly.
 
     Raises:
@@ -61,4 +61,4 @@ def compare(got: Arrays, expected: Arrays, tolerances: Arrays) -> Difference:
         max_abs = max(max_abs, float(delta.max(initial=0)))
         relative = delta / np.maximum(np.abs(wanted), 1e-3)
         max_rel = max(max_rel, float(relative.max(initial=0)))
-    return Difference(rows, max_abs, max_rel, agreement, within)
+    return OutputDifference(rows, max_abs, max_rel, agreement, within)

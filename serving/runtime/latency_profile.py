@@ -13,24 +13,26 @@ from time import thread_time
 import numpy as np
 
 from serving.bundle import Arrays
-from serving.runtime import Session
+from serving.runtime import GraphSession
 
-SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # rows of a run that is timed
-SECONDS_A_SIZE = 0.004  # that it is repeated for
-TIMES_A_SIZE = (3, 20)  # at least, and at most
-HOLD = 0.01  # seconds for which a run may keep the event loop from everyone else
-CHEAPER = 0.95  # a larger batch must bring a row below this share of its time
-SAVING = 0.9  # two requests joined must take less than this share of what they took apart
+PROFILED_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # rows of a run that is timed
+SECONDS_PER_SIZE = 0.004  # that it is repeated for
+RUNS_PER_SIZE = (3, 20)  # at least, and at most
+MAX_BLOCKING_SECONDS = 0.01  # seconds for which a run may keep the event loop from everyone else
+MAX_ROW_TIME_RATIO = 0.95  # a larger batch must bring a row below this share of its time
+MAX_JOINED_TIME_RATIO = (
+    0.9  # two requests joined must take less than this share of what they took apart
+)
 
 
 @dataclass(frozen=True)
-class Pace:
+class LatencyProfile:
     """What the times of a model's runs come to.
 
     Attributes:
         seconds: of one run, by rows.
         batch_rows: that a joint run holds at most: more would hardly be quicker a row, or would
-            keep the loop for longer than `HOLD`.
+            keep the loop for longer than `MAX_BLOCKING_SECONDS`.
         alone_rows: from which on a request gains nothing from being joined with another.
         slice_rows: of a request of very many that are run before others have their turn.
         row_seconds: of one row among `batch_rows`.
@@ -38,12 +40,12 @@ class Pace:
 
     seconds: Mapping[int, float]
     batch_rows: int
-    alone_rows: int
+    min_unbatched_rows: int
     slice_rows: int
-    row_seconds: float
+    seconds_per_row: float
 
     @classmethod
-    def measure(cls, session: Session, inputs: Arrays) -> Pace:
+    def measure(cls, session: GraphSession, inputs: Arrays) -> LatencyProfile:
         """The pace of a session.
 
         Args:
@@ -54,34 +56,35 @@ class Pace:
             GraphError: the inputs do not fit the graph.
         """
         seconds: dict[int, float] = {}
-        for size in SIZES:
+        for size in PROFILED_BATCH_SIZES:
             rows = {name: np.resize(a, (size, *a.shape[1:])) for name, a in inputs.items()}
-            seconds[size] = _quickest(session, rows)
-            if seconds[size] > 2 * HOLD:
+            seconds[size] = _measure_fastest_run(session, rows)
+            if seconds[size] > 2 * MAX_BLOCKING_SECONDS:
                 break
         return cls.of(seconds)
 
     @classmethod
-    def of(cls, seconds: Mapping[int, float]) -> Pace:
+    def of(cls, seconds: Mapping[int, float]) -> LatencyProfile:
         """The pace that such times by rows come to; the rows double from one to the next."""
-        seconds = _smooth(seconds)
-        held = [size for size in seconds if seconds[size] <= HOLD] or [1]
+        seconds = _smooth_noise(seconds)
+        held = [size for size in seconds if seconds[size] <= MAX_BLOCKING_SECONDS] or [1]
         best = min(seconds[size] / size for size in held)
-        batch = next(size for size in held if seconds[size] / size * CHEAPER <= best)
+        batch = next(size for size in held if seconds[size] / size * MAX_ROW_TIME_RATIO <= best)
         row = seconds[batch] / batch
         alone = next(
             (
                 size
                 for size in seconds
-                if 2 * size in seconds and seconds[2 * size] >= SAVING * 2 * seconds[size]
+                if 2 * size in seconds
+                and seconds[2 * size] >= MAX_JOINED_TIME_RATIO * 2 * seconds[size]
             ),
             batch,
         )
-        most = int(HOLD / row)
+        most = int(MAX_BLOCKING_SECONDS / row)
         return cls(seconds, batch, alone, max(batch, min(most, 4096)), row)
 
 
-def _smooth(seconds: Mapping[int, float]) -> dict[int, float]:
+def _smooth_noise(seconds: Mapping[int, float]) -> dict[int, float]:
     """The times without what noise alone can have made of them.
 
     A run takes no longer than one of more rows does, nor than two of half its rows.
@@ -94,14 +97,14 @@ def _smooth(seconds: Mapping[int, float]) -> dict[int, float]:
     return smooth
 
 
-def _quickest(session: Session, rows: Arrays) -> float:
+def _measure_fastest_run(session: GraphSession, rows: Arrays) -> float:
     """Seconds of the processor that a run takes in this thread, where it runs as a whole.
 
     Other processes can only make it look slower than it is.
     """
     session.run(rows)
-    least, most = TIMES_A_SIZE
-    best, end = float("inf"), thread_time() + SECONDS_A_SIZE
+    least, most = RUNS_PER_SIZE
+    best, end = float("inf"), thread_time() + SECONDS_PER_SIZE
     for time in range(most):
         start = thread_time()
         session.run(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from serving.bundle import BundleLimits
-from serving.runtime.timing import TIMED_ROWS
+from serving.runtime.timing import TIMED_BATCH_SIZES
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ProofLimits:
     """
 
     bundle: BundleLimits = field(default_factory=BundleLimits)
-    largest_batch: int = TIMED_ROWS[-1]
+    max_batch_rows: int = TIMED_BATCH_SIZES[-1]
     run_seconds: float | None = None
     proof_seconds: float = 10
     memory_bytes: int = 256 * 2**20

@@ -26,18 +26,20 @@ from pathlib import Path
 from typing import ClassVar
 
 from serving.bundle import Bundle, BundleError, BundleLimits
-from serving.runtime.bounded_process import EarlyEnd, exit_after, run_bounded
+from serving.runtime.bounded_process import AbnormalExit, run_and_exit, run_bounded
 from serving.runtime.limits import ProofLimits
-from serving.runtime.self_test import prove
+from serving.runtime.self_test import run_self_test
 
-MOST_AT_ONCE = 4  # versions that are proved at the same time; more wait their turn
-REAP_MILLISECONDS = 200  # between two looks for proofs that have ended
-VERSION_FACTOR = 2  # times the processor time of one variant's proof, for all of a version's
+MAX_CONCURRENT_PROOFS = 4  # versions that are proved at the same time; more wait their turn
+REAP_INTERVAL_MILLISECONDS = 200  # between two looks for proofs that have ended
+VERSION_SECONDS_FACTOR = (
+    2  # times the processor time of one variant's proof, for all of a version's
+)
 REPORT_SECONDS_FACTOR = 40  # times the same, until a report that has not come is given up
 NICENESS = 5  # answering requests comes first
 # ONNX Runtime keeps several copies of a graph while it loads: bytes, protobuf, weights, packed.
 MEMORY_PER_GRAPH_BYTE = 8
-OUT_OF_MEMORY = "alloc"  # part of what the C++ library and ONNX Runtime say then
+ALLOCATION_FAILURE_TEXT = "alloc"  # part of what the C++ library and ONNX Runtime say then
 
 
 @dataclass(frozen=True)
@@ -104,20 +106,20 @@ class ProofServer:
         # Twice, so that it is no child of the arbiter's, whose children are its workers. It ends
         # with the last process that holds the other end of its socket.
         if (child := os.fork()) == 0:
-            exit_after(self._start_server, server)
+            run_and_exit(self._start_server, server)
         os.waitpid(child, 0)
         server.close()
 
     def _start_server(self, server: socket.socket) -> None:
         if os.fork() == 0:
             self._client.close()
-            _serve(server)
+            _serve_requests(server)
 
-    def submit(self, version: Path, models: Path, limits: ProofLimits) -> PendingProof:
+    def submit(self, version_folder: Path, models: Path, limits: ProofLimits) -> PendingProof:
         """Begin to prove a version.
 
         Args:
-            version: Its folder.
+            version_folder: Its folder.
             models: The folder of models, which its files must really lie in.
             limits: Limits of the proof.
 
@@ -126,7 +128,11 @@ class ProofServer:
         """
         ours, theirs = socket.socketpair()
         with theirs:
-            request = {"version": str(version), "models": str(models), "limits": asdict(limits)}
+            request = {
+                "version": str(version_folder),
+                "models": str(models),
+                "limits": asdict(limits),
+            }
             ours.sendall(json.dumps(request).encode())
             ours.shutdown(socket.SHUT_WR)
             ours.setblocking(False)
@@ -134,38 +140,38 @@ class ProofServer:
         return PendingProof(ours, REPORT_SECONDS_FACTOR * limits.proof_seconds)
 
 
-def _serve(server: socket.socket) -> None:
+def _serve_requests(server: socket.socket) -> None:
     """Fork a supervisor for each request until no one is left to make any."""
     os.setpgid(0, 0)  # not to get the signals of a terminal, and to end all proofs at once
-    _close_all_but(server.fileno())
+    _close_inherited_files(server.fileno())
     with suppress(OSError):
         Path("/proc/self/comm").write_text("serving-proofs")
     supervisors: set[int] = set()
     poll = select.poll()
     while True:
-        is_full = len(supervisors) >= MOST_AT_ONCE
+        is_full = len(supervisors) >= MAX_CONCURRENT_PROOFS
         poll.register(server, 0 if is_full else select.POLLIN)
-        events = poll.poll(REAP_MILLISECONDS if supervisors else None)
+        events = poll.poll(REAP_INTERVAL_MILLISECONDS if supervisors else None)
         supervisors = {pid for pid in supervisors if not os.waitpid(pid, os.WNOHANG)[0]}
         if any(event & select.POLLHUP for _, event in events):
             os.killpg(0, signal.SIGKILL)
         if events:
-            supervisors |= _accept(server)
+            supervisors |= _fork_supervisor(server)
 
 
-def _accept(server: socket.socket) -> set[int]:
+def _fork_supervisor(server: socket.socket) -> set[int]:
     """Fork a supervisor for the next request, and return its process id."""
     _, descriptors, *_ = socket.recv_fds(server, 1, 1)
     # Where no process can be forked, the worker sees its connection end without a report.
     with suppress(OSError, IndexError), socket.socket(fileno=descriptors[0]) as connection:
         if (pid := os.fork()) == 0:
             server.close()
-            exit_after(_supervise, connection)
+            run_and_exit(_supervise, connection)
         return {pid}
     return set()
 
 
-def _close_all_but(kept: int) -> None:
+def _close_inherited_files(kept: int) -> None:
     """Close what was inherited, such as listening sockets, but the standard streams."""
     for path in Path("/dev/fd").iterdir():
         if int(path.name) > 2 and int(path.name) != kept:  # 2 is standard error
@@ -185,12 +191,12 @@ def _supervise(connection: socket.socket) -> None:
     request = json.loads(received)
     limits = request["limits"]
     limits = ProofLimits(**limits | {"bundle": BundleLimits(**limits["bundle"])})
-    report = _check_version(Path(request["version"]), Path(request["models"]), limits)
+    report = _prove_version(Path(request["version"]), Path(request["models"]), limits)
     with suppress(BrokenPipeError, ConnectionResetError):  # who asked has ended
         connection.sendall(json.dumps(asdict(report)).encode())
 
 
-def _check_version(version: Path, models: Path, limits: ProofLimits) -> ProofReport:
+def _prove_version(version: Path, models: Path, limits: ProofLimits) -> ProofReport:
     """Open a version and prove each variant, and see what becomes of the processes that do."""
 
     def open_bundle() -> Bundle:
@@ -204,43 +210,48 @@ def _check_version(version: Path, models: Path, limits: ProofLimits) -> ProofRep
 
     def prove_variant(variant: str) -> str:
         try:
-            return prove(open_bundle(), variant, limits=limits).reason
+            return run_self_test(open_bundle(), variant, limits=limits).reason
         except BundleError as error:
             return str(error)
         except MemoryError:
-            return OUT_OF_MEMORY
+            return ALLOCATION_FAILURE_TEXT
 
     # The manifest comes from outside, too: reading it is bounded like a proof.
     memory = limits.memory_bytes
     files, ended = run_bounded(list_files, limits.proof_seconds, memory)
     if ended is not None:
-        reason = f"reading its manifest {ended.reason}; {_name_limits(limits, memory)}"
+        reason = f"reading its manifest {ended.reason}; {_describe_limits(limits, memory)}"
         return ProofReport(f"{version}: {reason}", {}, ended.is_transient)
     unsafe, is_transient = {}, False
     for variant, file in files.items():
-        seconds = min(limits.proof_seconds, VERSION_FACTOR * limits.proof_seconds - _spent())
+        seconds = min(
+            limits.proof_seconds,
+            VERSION_SECONDS_FACTOR * limits.proof_seconds - _measure_children_cpu_seconds(),
+        )
         if seconds <= 0:
             unsafe[variant] = f"{version}: the proofs of its other variants took too long"
             continue
-        memory = limits.memory_bytes + MEMORY_PER_GRAPH_BYTE * _file_size(version / file, limits)
+        memory = limits.memory_bytes + MEMORY_PER_GRAPH_BYTE * _bounded_file_size(
+            version / file, limits
+        )
         reason, ended = run_bounded(partial(prove_variant, variant), seconds, memory)
-        if ended is None and OUT_OF_MEMORY in reason:
-            ended = EarlyEnd("could get no more memory", is_transient=False)
+        if ended is None and ALLOCATION_FAILURE_TEXT in reason:
+            ended = AbnormalExit("could get no more memory", is_transient=False)
         if ended is not None:
-            reason = f"the proof of {variant} {ended.reason}; {_name_limits(limits, memory)}"
+            reason = f"the proof of {variant} {ended.reason}; {_describe_limits(limits, memory)}"
             unsafe[variant] = f"{version}: {reason}"
             is_transient |= ended.is_transient
     error = "; ".join(unsafe.values()) if files and len(unsafe) == len(files) else ""
     return ProofReport(error, unsafe, is_transient)
 
 
-def _spent() -> float:
+def _measure_children_cpu_seconds() -> float:
     """Return the processor time of the proofs that this process has had done, in seconds."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
-def _name_limits(limits: ProofLimits, memory: int) -> str:
+def _describe_limits(limits: ProofLimits, memory: int) -> str:
     return (
         f"expected at most {limits.proof_seconds:g} s of processor time (--proof-seconds) "
         f"and {memory / 2**20:.0f} MiB (--max-proof-memory, and {MEMORY_PER_GRAPH_BYTE} times its "
@@ -248,7 +259,7 @@ def _name_limits(limits: ProofLimits, memory: int) -> str:
     )
 
 
-def _file_size(file: Path, limits: ProofLimits) -> int:
+def _bounded_file_size(file: Path, limits: ProofLimits) -> int:
     try:
         return min(file.stat().st_size, limits.bundle.graph_bytes)
     except OSError:

@@ -9,29 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import (
-    FEATURES,
-    FEWEST_GOLDEN_ROWS,
+    FEATURES_INPUT,
+    MIN_GOLDEN_ROWS,
     Arrays,
     Bundle,
     BundleError,
-    Expected,
+    ExpectedAnswers,
     Manifest,
-    Number,
+    NumberColumn,
 )
 from serving.runtime.batch_invariance import find_batch_dependence
-from serving.runtime.comparison import Difference, compare
+from serving.runtime.comparison import OutputDifference, compare_outputs
 from serving.runtime.limits import ProofLimits
-from serving.runtime.session import GraphError, RunTimeoutError, Session
-from serving.runtime.timing import TIMED_ROWS
+from serving.runtime.session import GraphError, GraphSession, RunTimeoutError
+from serving.runtime.timing import TIMED_BATCH_SIZES
 
-DEFAULT_LIMITS = ProofLimits()
-SHOWN = 200  # characters of what an error lists
+DEFAULT_PROOF_LIMITS = ProofLimits()
+MAX_QUOTED_CHARACTERS = 200  # characters of what an error lists
 
-_DTYPE_OF = {"boolean": "float32", "date": "float64", "category": "str"}
+_DTYPE_BY_COLUMN_TYPE = {"boolean": "float32", "date": "float64", "category": "str"}
 
 
 @dataclass(frozen=True)
-class Proof:
+class SelfTestResult:
     """What a variant's self-test said on this machine.
 
     Attributes:
@@ -44,8 +44,8 @@ class Proof:
     """
 
     variant: str
-    session: Session | None
-    difference: Difference | None
+    session: GraphSession | None
+    difference: OutputDifference | None
     reason: str
     is_transient: bool = False
 
@@ -55,9 +55,9 @@ class Proof:
         return self.session is not None
 
 
-def prove(
-    bundle: Bundle, variant: str, *, threads: int = 1, limits: ProofLimits = DEFAULT_LIMITS
-) -> Proof:
+def run_self_test(
+    bundle: Bundle, variant: str, *, threads: int = 1, limits: ProofLimits = DEFAULT_PROOF_LIMITS
+) -> SelfTestResult:
     """Load a variant, replay the bundle's self-test on it and check that batches change no answer.
 
     A variant that fails is reported, never raised: others may pass.
@@ -68,27 +68,29 @@ def prove(
         threads: Threads of one run.
         limits: Limits of the proof.
     """
-    difference: Difference | None = None
+    difference: OutputDifference | None = None
     try:
-        selftest = bundle.selftest()
+        selftest = bundle.read_selftest()
         expected = selftest.expected.get(variant)
         if expected is None or not expected.outputs:
             raise BundleError(f"{bundle.path}: the self-test expects nothing of {variant}")
-        _require_face(bundle, selftest.inputs, expected)
-        session = Session(bundle.graph(variant), threads=threads, run_seconds=limits.run_seconds)
-        _require_inputs(bundle, session)
+        _require_valid_self_test(bundle, selftest.inputs, expected)
+        session = GraphSession(
+            bundle.graph(variant), threads=threads, run_seconds=limits.run_seconds
+        )
+        _require_graph_inputs(bundle, session)
         # A graph of a fixed batch size could answer all rows, and no other number of them.
-        for size in TIMED_ROWS:
+        for size in TIMED_BATCH_SIZES:
             session.run({n: np.resize(a, (size, *a.shape[1:])) for n, a in selftest.inputs.items()})
         got = session.run(selftest.inputs)
-        difference = compare(got, expected.outputs, expected.tolerances)
+        difference = compare_outputs(got, expected.outputs, expected.tolerances)
         if not difference.within:
             raise BundleError(
                 f"{bundle.path}: {variant} does not reproduce its self-test on this CPU: "
                 f"{difference.describe()}"
             )
         how = find_batch_dependence(
-            session, bundle.manifest.inputs, selftest.inputs, expected, limits.largest_batch
+            session, bundle.manifest.inputs, selftest.inputs, expected, limits.max_batch_rows
         )
         if how is not None:
             raise BundleError(
@@ -98,23 +100,25 @@ def prove(
             )
     except (BundleError, GraphError) as error:
         is_transient = isinstance(error, RunTimeoutError)
-        return Proof(variant, None, difference, str(error), is_transient)
-    return Proof(variant, session, difference, "")
+        return SelfTestResult(variant, None, difference, str(error), is_transient)
+    return SelfTestResult(variant, session, difference, "")
 
 
-def _dtypes(manifest: Manifest) -> dict[str, str]:
+def _list_expected_inputs(manifest: Manifest) -> dict[str, str]:
     """The graph's inputs that the manifest promises, by name."""
     if manifest.all_numbers:
-        return {FEATURES: "float32"}
+        return {FEATURES_INPUT: "float32"}
     return {
-        column.input_name: column.dtype if isinstance(column, Number) else _DTYPE_OF[column.type]
+        column.input_name: column.dtype
+        if isinstance(column, NumberColumn)
+        else _DTYPE_BY_COLUMN_TYPE[column.type]
         for column in manifest.inputs
     }
 
 
-def _require_inputs(bundle: Bundle, session: Session) -> None:
+def _require_graph_inputs(bundle: Bundle, session: GraphSession) -> None:
     """The graph takes what the manifest promises, no input more and none less."""
-    promised = _dtypes(bundle.manifest)
+    promised = _list_expected_inputs(bundle.manifest)
     if session.inputs != promised:
         names = [*promised, *(name for name in session.inputs if name not in promised)]
         name = next(name for name in names if promised.get(name) != session.inputs.get(name))
@@ -125,33 +129,33 @@ def _require_inputs(bundle: Bundle, session: Session) -> None:
         )
 
 
-def _golden_rows(bundle: Bundle, inputs: Arrays) -> int:
+def _count_golden_rows(bundle: Bundle, inputs: Arrays) -> int:
     """How many golden rows there are, of the inputs that the manifest promises."""
-    dtypes = _dtypes(bundle.manifest)
+    dtypes = _list_expected_inputs(bundle.manifest)
     width = len(bundle.manifest.inputs) if bundle.manifest.all_numbers else 1
-    found = {name: _dtype(array) for name, array in inputs.items()}
+    found = {name: _name_dtype(array) for name, array in inputs.items()}
     shapes = {array.shape for array in inputs.values()}
     if found == dtypes and len(shapes) == 1 and (shape := shapes.pop())[1:] == (width,):
         rows: int = shape[0]
         return rows
-    came = ", ".join(f"{name} {_dtype(array)} {array.shape}" for name, array in inputs.items())
+    came = ", ".join(f"{name} {_name_dtype(array)} {array.shape}" for name, array in inputs.items())
     raise BundleError(
         f"{bundle.path}: expected golden rows of {len(bundle.manifest.inputs)} features, as the "
-        f"manifest lists; got {came[:SHOWN]}{'...' * (len(came) > SHOWN)}"
+        f"manifest lists; got {came[:MAX_QUOTED_CHARACTERS]}{'...' * (len(came) > MAX_QUOTED_CHARACTERS)}"
     )
 
 
-def _dtype(array: NDArray[Any]) -> str:
+def _name_dtype(array: NDArray[Any]) -> str:
     return "str" if array.dtype.kind == "U" else str(array.dtype)
 
 
-def _require_face(bundle: Bundle, inputs: Arrays, expected: Expected) -> None:
+def _require_valid_self_test(bundle: Bundle, inputs: Arrays, expected: ExpectedAnswers) -> None:
     """The self-test speaks of the inputs and answers that the manifest promises."""
     manifest = bundle.manifest
-    rows = _golden_rows(bundle, inputs)
-    if rows < FEWEST_GOLDEN_ROWS:
+    rows = _count_golden_rows(bundle, inputs)
+    if rows < MIN_GOLDEN_ROWS:
         raise BundleError(
-            f"{bundle.path}: expected at least {FEWEST_GOLDEN_ROWS} golden rows to prove it by; "
+            f"{bundle.path}: expected at least {MIN_GOLDEN_ROWS} golden rows to prove it by; "
             f"got {rows}"
         )
     promised: dict[str, tuple[int, ...]]

@@ -13,15 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import Arrays, join, slices
-from serving.runtime.watchdog import RunWatchdog, shared_watchdog
+from serving.bundle import Arrays, concatenate_rows, iter_row_slices
+from serving.runtime.watchdog import RunWatchdog, get_shared_watchdog
 
 # The element types a graph's input may have, in NumPy's words.
-_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(string)": "str"}
+_DTYPE_BY_TENSOR_TYPE = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(string)": "str",
+}
 
 
 @cache
-def _onnxruntime() -> Any:
+def _import_onnxruntime() -> Any:
     """The library, loaded when a process makes its first session.
 
     So that one which forks can import all else for its children: the library has threads.
@@ -35,9 +39,9 @@ def _onnxruntime() -> Any:
 
 
 @cache
-def _refusals() -> tuple[type[Exception], ...]:
+def _list_runtime_errors() -> tuple[type[Exception], ...]:
     """What the library raises: its exceptions share no base class; wrong arrays end in Python's."""
-    own = vars(_onnxruntime().capi.onnxruntime_pybind11_state).values()
+    own = vars(_import_onnxruntime().capi.onnxruntime_pybind11_state).values()
     return (
         *(e for e in own if isinstance(e, type) and issubclass(e, Exception)),
         RuntimeError,
@@ -54,7 +58,7 @@ class RunTimeoutError(GraphError):
     """A run took longer than it may, and was ended."""
 
 
-class Session:
+class GraphSession:
     """A loaded graph. Safe to run from several threads at once.
 
     Args:
@@ -73,7 +77,7 @@ class Session:
     """
 
     def __init__(self, graph: bytes, *, threads: int = 1, run_seconds: float | None = None) -> None:
-        onnxruntime = _onnxruntime()
+        onnxruntime = _import_onnxruntime()
         options = onnxruntime.SessionOptions()
         # Sized by us: the runtime's own pools follow the host's cores, not the container's share.
         options.intra_op_num_threads = threads
@@ -84,13 +88,15 @@ class Session:
             self._session = onnxruntime.InferenceSession(
                 graph, options, providers=["CPUExecutionProvider"]
             )
-        except _refusals() as error:
+        except _list_runtime_errors() as error:
             raise GraphError(f"ONNX Runtime does not load the graph: {error}") from error
         nodes = self._session.get_inputs()
-        self.inputs = {node.name: _DTYPES.get(node.type, str(node.type)) for node in nodes}
+        self.inputs = {
+            node.name: _DTYPE_BY_TENSOR_TYPE.get(node.type, str(node.type)) for node in nodes
+        }
         self.outputs = [node.name for node in self._session.get_outputs()]
         self._run_seconds = run_seconds
-        self._watchdog = None if run_seconds is None else shared_watchdog(run_seconds)
+        self._watchdog = None if run_seconds is None else get_shared_watchdog(run_seconds)
         self._spare_options: list[Any] = []  # of runs that are over, as making some takes a while
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
@@ -105,7 +111,7 @@ class Session:
                 results = self._session.run(None, inputs)
             else:
                 results = self._run_watched(self._watchdog, inputs)
-        except _refusals() as error:
+        except _list_runtime_errors() as error:
             raise GraphError(f"ONNX Runtime does not run the graph: {error}") from error
         # Text comes out as objects; as str it can be compared and gathered like any array.
         arrays = (r.astype(np.str_) if r.dtype == object else r for r in results)
@@ -113,13 +119,13 @@ class Session:
 
     def _run_watched(self, watchdog: RunWatchdog, inputs: Mapping[str, NDArray[Any]]) -> list[Any]:
         spare = self._spare_options
-        options = spare.pop() if spare else _onnxruntime().RunOptions()
+        options = spare.pop() if spare else _import_onnxruntime().RunOptions()
         watchdog.begin(options, self._run_seconds or 0)
         results: list[Any] = []
         failure: Exception | None = None
         try:
             results = self._session.run(None, inputs, options)
-        except _refusals() as error:
+        except _list_runtime_errors() as error:
             failure = error
         finally:
             is_in_time = watchdog.end(options)
@@ -135,9 +141,9 @@ class Session:
         return results
 
 
-def run_in_slices(session: Session, inputs: Arrays, size: int) -> Arrays:
+def run_in_slices(session: GraphSession, inputs: Arrays, size: int) -> Arrays:
     """The graph's outputs for all rows, given to it so many at a time; raises as `run` does.
 
     What the runtime once took for a large batch, it keeps.
     """
-    return join([session.run(part) for part in slices(inputs, size)])
+    return concatenate_rows([session.run(part) for part in iter_row_slices(inputs, size)])

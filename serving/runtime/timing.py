@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from serving.bundle import Arrays
-from serving.runtime.session import Session
+from serving.runtime.session import GraphSession
 
-TIMED_ROWS = (1, 8, 64, 256)  # of a run that is timed
-TIMED_RUNS = 200  # of each graph with so many rows, at most
-TIMED_SECONDS = 0.3  # for all graphs with so many rows, after which no further turn begins
+TIMED_BATCH_SIZES = (1, 8, 64, 256)  # of a run that is timed
+MAX_TIMED_RUNS = 200  # of each graph with so many rows, at most
+MAX_TIMING_SECONDS = 0.3  # for all graphs with so many rows, after which no further turn begins
 
 
-def race(
-    sessions: Mapping[str, Session], inputs: Arrays, sizes: Sequence[int] = TIMED_ROWS
+def measure_latencies(
+    sessions: Mapping[str, GraphSession], inputs: Arrays, sizes: Sequence[int] = TIMED_BATCH_SIZES
 ) -> dict[str, dict[int, float]]:
     """Time graphs of the same inputs; they take turns, so that a busy moment slows them alike.
 
@@ -35,8 +35,8 @@ def race(
     for size in sizes:
         rows = {name: np.resize(a, (size, *a.shape[1:])) for name, a in inputs.items()}
         seconds: dict[str, list[float]] = {name: [] for name in sessions}
-        end = time.perf_counter() + TIMED_SECONDS
-        for _ in range(TIMED_RUNS):
+        end = time.perf_counter() + MAX_TIMING_SECONDS
+        for _ in range(MAX_TIMED_RUNS):
             for name, session in sessions.items():
                 session.run(rows)  # not timed: it finds the caches full of another's weights
                 start = time.perf_counter()

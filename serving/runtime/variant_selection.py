@@ -15,27 +15,29 @@ from pydantic import BaseModel
 
 from serving.bundle import Bundle, BundleError, TransientBundleError
 from serving.runtime import (
-    TIMED_ROWS,
-    Difference,
+    TIMED_BATCH_SIZES,
     GraphError,
-    Proof,
+    GraphSession,
+    OutputDifference,
     ProofLimits,
-    Session,
-    prove,
-    race,
+    SelfTestResult,
+    measure_latencies,
+    run_self_test,
 )
 
-AUTO = "auto"  # the variant to serve is the fastest
-RACED_ROWS = TIMED_ROWS[:3]  # what most requests hold; more would take the start-up's time
+AUTO_VARIANT = "auto"  # the variant to serve is the fastest
+COMPARED_BATCH_SIZES = TIMED_BATCH_SIZES[
+    :3
+]  # what most requests hold; more would take the start-up's time
 # Timings are noisy: a variant must be faster by more than noise to be preferred to one before it.
-WORTHWHILE = 1.1
-MANY_TIMES = 1.995  # from here on "2 times as fast" says more than "100 % faster"
-DEFAULT_LIMITS = ProofLimits()
-NONE_UNSAFE: Mapping[str, str] = MappingProxyType({})
+MIN_SPEEDUP = 1.1
+MULTIPLE_WORDING_SPEEDUP = 1.995  # from here on "2 times as fast" says more than "100 % faster"
+DEFAULT_PROOF_LIMITS = ProofLimits()
+NO_UNSAFE_VARIANTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class Trial:
+class VariantCheck:
     """How a variant did on this machine.
 
     Attributes:
@@ -45,7 +47,7 @@ class Trial:
     """
 
     reason: str
-    difference: Difference | None
+    difference: OutputDifference | None
     microseconds: Mapping[int, float]
 
     @property
@@ -54,7 +56,7 @@ class Trial:
         return not self.reason
 
 
-class Verdict(BaseModel, frozen=True):
+class VariantDecision(BaseModel, frozen=True):
     """What several processes agree on."""
 
     variant: str
@@ -64,7 +66,7 @@ class Verdict(BaseModel, frozen=True):
 
 
 @dataclass(frozen=True)
-class Choice:
+class VariantSelection:
     """The variant that answers.
 
     Attributes:
@@ -76,26 +78,26 @@ class Choice:
     """
 
     variant: str
-    session: Session
-    verdict: Verdict
+    session: GraphSession
+    verdict: VariantDecision
     why: str
-    trials: dict[str, Trial]
+    trials: dict[str, VariantCheck]
 
 
-def choose(
+def select_variant(
     bundle: Bundle,
-    wanted: str = AUTO,
-    verdict: Verdict | None = None,
-    limits: ProofLimits = DEFAULT_LIMITS,
-    unsafe: Mapping[str, str] = NONE_UNSAFE,
-) -> Choice:
+    requested: str = AUTO_VARIANT,
+    decision: VariantDecision | None = None,
+    limits: ProofLimits = DEFAULT_PROOF_LIMITS,
+    unsafe: Mapping[str, str] = NO_UNSAFE_VARIANTS,
+) -> VariantSelection:
     """Prove all variants, and choose the one that answers.
 
     Args:
         bundle: opened.
-        wanted: the variant to serve if it passes; the fastest of those that do for "auto", or if
+        requested: the variant to serve if it passes; the fastest of those that do for "auto", or if
             the bundle has none of that name.
-        verdict: of the process that decides for this one too; this one times and decides without.
+        decision: of the process that decides for this one too; this one times and decides without.
         limits: Limits of the proofs.
         unsafe: Reasons by name of variants that must not be loaded here, unless a verdict says so.
 
@@ -103,11 +105,11 @@ def choose(
         BundleError: none passes.
         TransientBundleError: If one took too long, and may pass another time.
     """
-    unsafe = dict(unsafe) if verdict is None else verdict.unsafe
+    unsafe = dict(unsafe) if decision is None else decision.unsafe
     proofs = {
-        variant: Proof(variant, None, None, unsafe[variant])
+        variant: SelfTestResult(variant, None, None, unsafe[variant])
         if variant in unsafe
-        else prove(bundle, variant, limits=limits)
+        else run_self_test(bundle, variant, limits=limits)
         for variant in bundle.manifest.variants
     }
     sessions = {
@@ -117,72 +119,78 @@ def choose(
         reasons = "; ".join(proof.reason for proof in proofs.values())
         is_transient = any(proof.is_transient for proof in proofs.values())
         raise TransientBundleError(reasons) if is_transient else BundleError(reasons)
-    if verdict is None:
-        verdict = _verdict(bundle, sessions, wanted).model_copy(update={"unsafe": unsafe})
-    variant, why = verdict.variant, verdict.why
+    if decision is None:
+        decision = _decide_variant(bundle, sessions, requested).model_copy(
+            update={"unsafe": unsafe}
+        )
+    variant, why = decision.variant, decision.why
     if variant not in sessions:  # wanted, or agreed on where it passed
         first = next(iter(sessions))
         variant, why = first, f"{first}, since {variant} fails its self-test here"
     trials = {
-        variant: Trial(proof.reason, proof.difference, verdict.microseconds.get(variant, {}))
+        variant: VariantCheck(
+            proof.reason, proof.difference, decision.microseconds.get(variant, {})
+        )
         for variant, proof in proofs.items()
     }
-    return Choice(variant, sessions[variant], verdict, why, trials)
+    return VariantSelection(variant, sessions[variant], decision, why, trials)
 
 
-def _verdict(bundle: Bundle, sessions: Mapping[str, Session], wanted: str) -> Verdict:
+def _decide_variant(
+    bundle: Bundle, sessions: Mapping[str, GraphSession], wanted: str
+) -> VariantDecision:
     variants = list(bundle.manifest.variants)
     if wanted in variants:
-        return Verdict(variant=wanted, why=f"{wanted}, as asked for")
+        return VariantDecision(variant=wanted, why=f"{wanted}, as asked for")
     if len(variants) == 1:
-        verdict = Verdict(variant=variants[0], why=f"{variants[0]} is the only variant")
+        verdict = VariantDecision(variant=variants[0], why=f"{variants[0]} is the only variant")
     else:
-        verdict = _fastest(bundle, sessions)
-    if wanted == AUTO:
+        verdict = _decide_by_speed(bundle, sessions)
+    if wanted == AUTO_VARIANT:
         return verdict
     why = f"{verdict.why}; there is no {wanted}, which was asked for"
     return verdict.model_copy(update={"why": why})
 
 
-def _fastest(bundle: Bundle, sessions: Mapping[str, Session]) -> Verdict:
+def _decide_by_speed(bundle: Bundle, sessions: Mapping[str, GraphSession]) -> VariantDecision:
     """Of those that passed, the first that no other is worthwhile faster than."""
     first, *others = sessions
     if not others:
-        return Verdict(variant=first, why=f"{first} alone passed its self-test")
+        return VariantDecision(variant=first, why=f"{first} alone passed its self-test")
     try:
-        times = race(sessions, bundle.selftest().inputs, RACED_ROWS)
+        times = measure_latencies(sessions, bundle.read_selftest().inputs, COMPARED_BATCH_SIZES)
     except GraphError as error:
         raise BundleError(f"{bundle.path}: {error}") from error
-    speeds = {name: _speed(times[first], times[name]) for name in sessions}
+    speeds = {name: _compute_speedup(times[first], times[name]) for name in sessions}
     fastest = max(others, key=speeds.__getitem__)
     # The variants of a bundle go from the exact one to ever smaller ones.
-    variant = next(name for name in sessions if speeds[name] * WORTHWHILE >= speeds[fastest])
-    *most, last = map(str, RACED_ROWS)
+    variant = next(name for name in sessions if speeds[name] * MIN_SPEEDUP >= speeds[fastest])
+    *most, last = map(str, COMPARED_BATCH_SIZES)
     batches = f"batches of {', '.join(most)} and {last} rows"
     if variant == first:
         why = (
-            f"{first}: {fastest}, the fastest of the others, is {_compared(speeds[fastest], 'it')} "
+            f"{first}: {fastest}, the fastest of the others, is {_describe_speed(speeds[fastest], 'it')} "
             f"here, over {batches}; another variant is served only if it is more than "
-            f"{100 * (WORTHWHILE - 1):.0f} % faster"
+            f"{100 * (MIN_SPEEDUP - 1):.0f} % faster"
         )
     else:
-        why = f"{variant} is {_compared(speeds[variant], first)} here, over {batches}"
+        why = f"{variant} is {_describe_speed(speeds[variant], first)} here, over {batches}"
         if variant != fastest:
-            more = _compared(speeds[fastest] / speeds[variant], variant)
+            more = _describe_speed(speeds[fastest] / speeds[variant], variant)
             why += f"; {fastest} is {more}, which is too little to prefer it"
-    return Verdict(variant=variant, why=why, microseconds=times)
+    return VariantDecision(variant=variant, why=why, microseconds=times)
 
 
-def _compared(speed: float, other: str) -> str:
+def _describe_speed(speed: float, other: str) -> str:
     """Return in words how fast a variant is, beside another."""
     percent = round(100 * (speed - 1))
-    if speed >= MANY_TIMES:
+    if speed >= MULTIPLE_WORDING_SPEEDUP:
         return f"{speed:.3g} times as fast as {other}"
     if percent == 0:
         return f"as fast as {other}"
     return f"{abs(percent)} % {'faster' if percent > 0 else 'slower'} than {other}"
 
 
-def _speed(reference: Mapping[int, float], own: Mapping[int, float]) -> float:
+def _compute_speedup(reference: Mapping[int, float], own: Mapping[int, float]) -> float:
     """How many times as fast as the reference, over all sizes alike."""
     return geometric_mean(reference[size] / own[size] for size in own)

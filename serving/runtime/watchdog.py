@@ -12,7 +12,7 @@ from functools import cache
 from time import perf_counter
 from typing import Any
 
-LONGEST_PAUSE = 1.0  # seconds between two looks at the runs in progress
+MAX_PAUSE_SECONDS = 1.0  # seconds between two looks at the runs in progress
 
 
 class RunWatchdog:
@@ -57,6 +57,6 @@ class RunWatchdog:
 
 
 @cache
-def shared_watchdog(seconds: float) -> RunWatchdog:
+def get_shared_watchdog(seconds: float) -> RunWatchdog:
     """Return this process's watchdog of runs with such a limit. To be called after fork."""
-    return RunWatchdog(min(seconds / 4, LONGEST_PAUSE))
+    return RunWatchdog(min(seconds / 4, MAX_PAUSE_SECONDS))

@@ -13,14 +13,16 @@ from pathlib import Path
 
 from serving.telemetry.loads import WorkerLoads
 
-CHECK_AFTER = 0.01  # seconds until the system is asked about a worker
-LONG_TURN = 0.02  # seconds of processor time of one turn of the event loop, all in one piece
+CHECK_AFTER_SECONDS = 0.01  # seconds until the system is asked about a worker
+LONG_TURN_CPU_SECONDS = (
+    0.02  # seconds of processor time of one turn of the event loop, all in one piece
+)
 # Seconds for a worker that runs or waits for a processor (R), one that waits for something else (S,
 # D), and one of which the system does not tell. Stopped and dead ones (T, t, X, Z) get none.
-PATIENCE = {"R": 0.25, "S": 0.05, "D": 0.05, "": 0.05}
+MAX_WAIT_SECONDS = {"R": 0.25, "S": 0.05, "D": 0.05, "": 0.05}
 
 
-def cpu_seconds(pid: int) -> float:
+def read_cpu_seconds(pid: int) -> float:
     """Return the processor time that a process has used; 0 where the system does not tell."""
     try:
         return time.clock_gettime(~pid << 3 | 2)  # CPUCLOCK_SCHED of Linux: clock_getcpuclockid(3)
@@ -28,7 +30,7 @@ def cpu_seconds(pid: int) -> float:
         return 0.0
 
 
-def process_state(pid: int) -> str:
+def read_process_state(pid: int) -> str:
     """Return the state of a process as proc(5) names it; empty where the system does not tell."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2][1:2]
@@ -36,7 +38,7 @@ def process_state(pid: int) -> str:
         return ""
 
 
-class Waits:
+class PeerWaits:
     """The workers that one worker waits for.
 
     Args:
@@ -45,14 +47,16 @@ class Waits:
 
     def __init__(self, loads: WorkerLoads) -> None:
         self._loads = loads
-        self._accepted = -1.0
-        self._began: dict[int, tuple[float, float]] = {}  # time, and processor time, by slot
+        self._last_accepted = -1.0
+        self._waits_by_slot: dict[
+            int, tuple[float, float]
+        ] = {}  # time, and processor time, by slot
 
     def clear(self) -> None:
         """Forget the workers: it is no longer their turn."""
-        self._began.clear()
+        self._waits_by_slot.clear()
 
-    def should_go_on(self, rivals: Iterable[int], accepted: float, now: float) -> bool:
+    def should_keep_waiting(self, rivals: Iterable[int], accepted: float, now: float) -> bool:
         """Return whether to wait longer for one of the workers to accept a connection.
 
         Args:
@@ -60,24 +64,26 @@ class Waits:
             accepted: Connections that all workers have accepted; a change means progress.
             now: Time, in seconds of `perf_counter`.
         """
-        if accepted != self._accepted:
-            self._accepted = accepted
-            self._began.clear()
-        may_come = [self._may_come(slot, now) for slot in rivals]  # each of them is timed
+        if accepted != self._last_accepted:
+            self._last_accepted = accepted
+            self._waits_by_slot.clear()
+        may_come = [self._may_still_accept(slot, now) for slot in rivals]  # each of them is timed
         return any(may_come)
 
-    def _may_come(self, slot: int, now: float) -> bool:
+    def _may_still_accept(self, slot: int, now: float) -> bool:
         loads, pid = self._loads, int(self._loads.pids[slot])
         if loads.unresponsive[slot] == loads.seen[slot]:
             return False
-        if slot not in self._began:
-            self._began[slot] = now, cpu_seconds(pid)
+        if slot not in self._waits_by_slot:
+            self._waits_by_slot[slot] = now, read_cpu_seconds(pid)
             return True
-        since, used = self._began[slot]
-        if now - since < CHECK_AFTER:
+        since, used = self._waits_by_slot[slot]
+        if now - since < CHECK_AFTER_SECONDS:
             return True
-        if cpu_seconds(pid) - used < LONG_TURN and now - since < PATIENCE.get(
-            process_state(pid), 0.0
+        if read_cpu_seconds(
+            pid
+        ) - used < LONG_TURN_CPU_SECONDS and now - since < MAX_WAIT_SECONDS.get(
+            read_process_state(pid), 0.0
         ):
             return True
         loads.unresponsive[slot] = loads.seen[slot]

@@ -28,23 +28,31 @@ from gevent import socket as gevent_socket
 from gevent.monkey import get_original
 from gevent.pool import Group
 
-from serving.server.accept_turns import Waits
-from serving.server.descriptors import SpareDescriptors
+from serving.server.accept_turns import PeerWaits
+from serving.server.descriptors import DescriptorBudget
 from serving.telemetry.request_metrics import count_accept_error
-from serving.telemetry.shared_counters import Table
+from serving.telemetry.shared_counters import SharedCounters
 
-READ = 1  # libev's EV_READ
-AT_ONCE = 100  # connections accepted before the connections that are open get their turn
-CATCH_UP = 8  # connections fewer than the others hold, with which a worker accepts several at once
-STEP_ASIDE = 0.001  # seconds without listening, while a worker with fewer connections may accept
-SILENT = 1.0  # seconds without a sign of life, after which a worker is not waited for at all
-RETRY = 0.05  # seconds between two attempts while there is no room
-GRACE = 0.1  # seconds in which a connection is not closed again for being idle
-LOG_INTERVAL = 60.0  # seconds between two log lines about the same shortage
+EV_READ = 1  # libev's EV_READ
+MAX_ACCEPTS_PER_TURN = (
+    100  # connections accepted before the connections that are open get their turn
+)
+CATCH_UP_CONNECTIONS = (
+    8  # connections fewer than the others hold, with which a worker accepts several at once
+)
+YIELD_TURN_SECONDS = (
+    0.001  # seconds without listening, while a worker with fewer connections may accept
+)
+SILENT_WORKER_SECONDS = (
+    1.0  # seconds without a sign of life, after which a worker is not waited for at all
+)
+RETRY_SECONDS = 0.05  # seconds between two attempts while there is no room
+MIN_IDLE_SECONDS = 0.1  # seconds in which a connection is not closed again for being idle
+LOG_INTERVAL_SECONDS = 60.0  # seconds between two log lines about the same shortage
 
-OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+OUT_OF_RESOURCES_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # The client was gone before its connection could be accepted, or its network was (accept(2)).
-CLIENT_GONE = tuple(
+CLIENT_GONE_ERRNOS = tuple(
     getattr(errno, name)
     for name in (
         "ECONNABORTED",
@@ -62,14 +70,14 @@ CLIENT_GONE = tuple(
     )
     if hasattr(errno, name)
 )
-LISTENER_GONE = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
+LISTENER_UNUSABLE_ERRNOS = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 
-_poll = get_original("select", "poll")
+_unpatched_poll = get_original("select", "poll")
 
 
 def is_readable(file: int) -> bool:
     """Return whether a read, or an accept, of this file descriptor would find something now."""
-    poll = _poll()
+    poll = _unpatched_poll()
     poll.register(file, select.POLLIN)
     return bool(poll.poll(0))
 
@@ -80,11 +88,11 @@ class Acceptor:
     Args:
         handle: Serves a connection: called with its listening socket, its socket and its address,
             in a greenlet of its own.
-        evict: Closes idle connections: called with the least number to close, what they make room
+        evict_idle: Closes idle connections: called with the least number to close, what they make room
             for, and the least seconds they have been idle. Returns how many it closed.
-        fail: Called when a listening socket is unusable: the worker should end.
-        limit: Largest number of open connections.
-        spare: File descriptors that are left free for other files.
+        on_unusable_listener: Called when a listening socket is unusable: the worker should end.
+        max_connections: Largest number of open connections.
+        spare_descriptors: File descriptors that are left free for other files.
         is_shared: Whether other workers accept on the same sockets.
     """
 
@@ -93,30 +101,31 @@ class Acceptor:
     def __init__(
         self,
         handle: Callable[[Any, Any, Any], None],
-        evict: Callable[[int, str, float], int],
-        fail: Callable[[], None],
+        evict_idle: Callable[[int, str, float], int],
+        on_unusable_listener: Callable[[], None],
         *,
-        limit: int,
-        spare: int,
+        max_connections: int,
+        spare_descriptors: int,
         is_shared: bool = True,
     ) -> None:
-        self._limit, self._open, self._greenlets = limit, 0, Group()
-        self._handle, self._evict, self._fail = handle, evict, fail
-        self._spare, self._is_shared = SpareDescriptors(spare), is_shared
-        table = Table.here()
+        self._limit, self._open, self._greenlets = max_connections, 0, Group()
+        self._handle, self._evict, self._fail = handle, evict_idle, on_unusable_listener
+        self._spare, self._is_shared = DescriptorBudget(spare_descriptors), is_shared
+        table = SharedCounters.get_current()
         self._loads, self._slot = table.loads, table.number
         self._loads.pids[self._slot] = os.getpid()
-        self._candidates, self._open_of_all = self._loads.candidates, self._loads.open
+        self._candidates, self._open_counts = self._loads.candidates, self._loads.open
         self._others = self._candidates[: self._slot], self._candidates[self._slot + 1 :]
         self._listeners: list[Listener] = []
         # Repeating ones, of which `again` starts a whole interval; each is stopped when it is over.
         self._timers = {
-            seconds: get_hub().loop.timer(seconds, seconds) for seconds in (STEP_ASIDE, RETRY)
+            seconds: get_hub().loop.timer(seconds, seconds)
+            for seconds in (YIELD_TURN_SECONDS, RETRY_SECONDS)
         }
         self._is_listening = False
         self._is_stopping = False
         self._is_full = False
-        self._waits = Waits(self._loads)
+        self._peer_waits = PeerWaits(self._loads)
         self._last_logged: dict[str, float] = {}
         self.look()
 
@@ -130,12 +139,12 @@ class Acceptor:
         if self._is_listening:
             server.watcher.start(self._on_readable, server)
         else:
-            self.resume()
+            self.resume_listening()
 
     def look(self) -> None:
         """Show a sign of life, and see to it that there are file descriptors to spare.
 
-        To be called several times in `SILENT` seconds.
+        To be called several times in `SILENT_WORKER_SECONDS` seconds.
         """
         self._loads.seen[self._slot] = perf_counter()
         if too_many := self._spare.look(self._open):
@@ -144,9 +153,9 @@ class Acceptor:
     def stop_competing(self) -> None:
         """Accept from now on only what no other worker takes: this worker is about to end."""
         self._is_stopping = True
-        self._publish()
+        self._publish_load()
 
-    def resume(self) -> None:
+    def resume_listening(self) -> None:
         """Listen again."""
         self._stop_timers()
         self._is_full = False
@@ -154,7 +163,7 @@ class Acceptor:
             self._is_listening = True
             for server in self._listeners:
                 server.watcher.start(self._on_readable, server)
-        self._publish()
+        self._publish_load()
 
     def remove(self, server: Listener) -> None:
         """Close a listening socket."""
@@ -166,7 +175,7 @@ class Acceptor:
         if not self._listeners:
             self._stop_timers()
             self._is_listening = False
-        self._publish()
+        self._publish_load()
 
     def _stop_timers(self) -> None:
         for timer in self._timers.values():
@@ -178,19 +187,19 @@ class Acceptor:
         for server in self._listeners:
             server.watcher.stop()
         self._stop_timers()
-        self._timers[seconds].again(self.resume)
+        self._timers[seconds].again(self.resume_listening)
 
-    def _publish(self) -> None:
+    def _publish_load(self) -> None:
         """Tell the other workers how many connections this one holds, or is about to."""
-        self._open_of_all[self._slot] = self._open
+        self._open_counts[self._slot] = self._open
         competes = self._listeners and not (self._is_stopping or self._is_full)
         self._candidates[self._slot] = self._open if competes else inf
 
     def _on_readable(self, server: Listener) -> None:
         """Accept what is waiting, as far as it is this worker's turn."""
         self._loads.seen[self._slot] = now = perf_counter()
-        for _ in range(AT_ONCE):
-            if not self._has_room() or not self._has_turn(server, now):
+        for _ in range(MAX_ACCEPTS_PER_TURN):
+            if not self._check_capacity() or not self._claim_turn(server, now):
                 return
             if not self._accept(server):
                 return
@@ -201,21 +210,21 @@ class Acceptor:
 
     def _is_far_behind(self) -> bool:
         """Return whether every other worker that accepts holds many more connections."""
-        return self._open + CATCH_UP < min(self._others[0], default=inf) and (
-            self._open + CATCH_UP < min(self._others[1], default=inf)
+        return self._open + CATCH_UP_CONNECTIONS < min(self._others[0], default=inf) and (
+            self._open + CATCH_UP_CONNECTIONS < min(self._others[1], default=inf)
         )
 
-    def _has_turn(self, server: Listener, now: float) -> bool:
+    def _claim_turn(self, server: Listener, now: float) -> bool:
         """Return whether no other worker should accept; otherwise step aside for a moment."""
         loads = self._loads
         own = inf if self._is_stopping else self._open
         if not self._is_shared or own <= min(self._candidates):
-            self._waits.clear()
+            self._peer_waits.clear()
             return True
         alive = [
             slot
             for slot, held in enumerate(self._candidates)
-            if held < own and now - loads.seen[slot] < SILENT
+            if held < own and now - loads.seen[slot] < SILENT_WORKER_SECONDS
         ]
         if not alive:
             return True
@@ -224,10 +233,10 @@ class Acceptor:
             return False
         # Also before a connection is taken for a worker that is passed over: it may come back at
         # any time, and should find most of what has arrived at once.
-        self._pause(STEP_ASIDE)
-        return not self._waits.should_go_on(alive, accepted, now)
+        self._pause(YIELD_TURN_SECONDS)
+        return not self._peer_waits.should_keep_waiting(alive, accepted, now)
 
-    def _has_room(self) -> bool:
+    def _check_capacity(self) -> bool:
         """Return whether one more connection may be open; otherwise make room, or wait for it."""
         if self._open >= self._limit:
             self._make_room("connections")
@@ -241,9 +250,9 @@ class Acceptor:
         """Close connections that have been idle for longest; listen again once one has ended."""
         count = max(missing, self._open // 100)
         self._is_full = True
-        self._pause(RETRY)
-        self._publish()
-        closed = self._evict(count, short_of, GRACE)
+        self._pause(RETRY_SECONDS)
+        self._publish_load()
+        closed = self._evict(count, short_of, MIN_IDLE_SECONDS)
         self._log(
             short_of,
             "out of %s with %d connections open: %s; raise %s or add workers",
@@ -256,13 +265,13 @@ class Acceptor:
     def _accept(self, server: Listener) -> bool:
         """Accept a connection; return False if there was none, or none could be accepted."""
         self._open += 1  # before it is so: two workers see each other's claim
-        self._publish()
+        self._publish_load()
         try:
             file, address = server.raw._accept()
         except OSError as error:
             self._open -= 1
-            self._publish()
-            return not isinstance(error, BlockingIOError) and self._survive(error)
+            self._publish_load()
+            return not isinstance(error, BlockingIOError) and self._handle_accept_error(error)
         self._spare.note(file, self._open - 1)
         self._loads.accepted[self._slot] += 1.0
         client = gevent_socket.socket(
@@ -271,30 +280,30 @@ class Acceptor:
         self._greenlets.spawn(self._serve, server, client, address)
         return True
 
-    def _survive(self, error: OSError) -> bool:
+    def _handle_accept_error(self, error: OSError) -> bool:
         """Go on after an error of accept; return whether to try the next connection at once."""
         name = errno.errorcode.get(error.errno or 0, "other")
         count_accept_error(name)
-        if error.errno in CLIENT_GONE:
+        if error.errno in CLIENT_GONE_ERRNOS:
             return True
         if error.errno == errno.EMFILE:
-            self._spare.note_none_left(self._open)
-            if self._has_room():
-                self._pause(RETRY)
-        elif error.errno in OUT_OF_RESOURCES:
+            self._spare.record_exhaustion(self._open)
+            if self._check_capacity():
+                self._pause(RETRY_SECONDS)
+        elif error.errno in OUT_OF_RESOURCES_ERRNOS:
             self._make_room("descriptors")
-        elif error.errno in LISTENER_GONE:
+        elif error.errno in LISTENER_UNUSABLE_ERRNOS:
             self._is_stopping = True
-            self._pause(RETRY)
+            self._pause(RETRY_SECONDS)
             self._fail()
         else:  # such as EPERM of a firewall: the connection may still be there
-            self._pause(RETRY)
+            self._pause(RETRY_SECONDS)
         self._log(name, "a connection could not be accepted: %s", error)
         return False
 
     def _log(self, about: str, message: str, *values: object) -> None:
         now = perf_counter()
-        if now - self._last_logged.get(about, -inf) >= LOG_INTERVAL:
+        if now - self._last_logged.get(about, -inf) >= LOG_INTERVAL_SECONDS:
             self._last_logged[about] = now
             logging.getLogger(__name__).warning(message, *values)
 
@@ -309,9 +318,9 @@ class Acceptor:
             # First this: a client that has its answer may connect again at any moment.
             self._open -= 1
             if self._is_listening:
-                self._publish()
+                self._publish_load()
             else:
-                self.resume()
+                self.resume_listening()
             client.close()
 
     def free_count(self) -> int:
@@ -340,7 +349,7 @@ class Listener:
         self.socket, self.ssl_context = listener, ssl_context
         self.raw = getattr(listener, "_sock", listener)  # its accept does not wait in gevent
         self.file = listener.fileno()
-        self.watcher = get_hub().loop.io(self.file, READ)
+        self.watcher = get_hub().loop.io(self.file, EV_READ)
         self.pool = self._acceptor = acceptor
 
     def start(self) -> None:

@@ -21,27 +21,27 @@ from gunicorn.http.body import ChunkedReader
 from gunicorn.http.errors import ConfigurationProblem, InvalidHeader
 from gunicorn.http.unreader import SocketUnreader
 
-from serving.event_loop import give_way
-from serving.http.middleware import FINISH, WORKER
+from serving.event_loop import yield_to_loop
+from serving.http.middleware import FINISH_KEY, WORKER_KEY
 from serving.server.acceptor import is_readable
-from serving.server.lingering import linger
-from serving.server.request_body import ChunkedInput, Input
-from serving.server.request_head import base_environ, environ_of, is_host
+from serving.server.lingering import drain_until_close
+from serving.server.request_body import ChunkedBody, SizedBody
+from serving.server.request_head import build_base_environ, build_environ, is_valid_host
 
 try:
     import gunicorn_h1c
 except ImportError:  # it comes as source, and not everyone has a compiler: then all go the long way
     gunicorn_h1c = None
 
-CHUNK = 64 * 2**10  # bytes of one read
-UNSENT = 64 * 2**20  # bytes of answers that wait in a process for clients to read them
+CHUNK_BYTES = 64 * 2**10  # bytes of one read
+MAX_UNSENT_BYTES = 64 * 2**20  # bytes of answers that wait in a process for clients to read them
 
 
-class TimeUpError(BaseException):
+class ConnectionTimeoutError(BaseException):
     """A request took longer than it may; no error of the application's, which could answer it."""
 
 
-class Connection:
+class ServerConnection:
     """One client's.
 
     Args:
@@ -69,15 +69,15 @@ class Connection:
     def __init__(self, worker: Any, client: Any, address: Any, server: Any) -> None:
         self.greenlet = gevent.getcurrent()
         self.since, self.busy, self.answered = perf_counter(), False, False
-        self.is_reading_head, self.is_late = worker.cfg.is_ssl, False
-        self.lingers_since: float | None = None
+        self.is_reading_head, self.has_timed_out = worker.cfg.is_ssl, False
+        self.lingering_since: float | None = None
         self.environ: dict[str, Any] = {}
         self.request: Any = None
-        self.input: Input | ChunkedInput | None = None
+        self.body: SizedBody | ChunkedBody | None = None
         self._worker, self._client = worker, client
         self._address, self._server = address, server
         self._tls = worker.cfg.is_ssl
-        self._base = base_environ(worker.cfg, client, address, server)
+        self._base_environ = build_base_environ(worker.cfg, client, address, server)
         self._ready = None if self._tls else get_hub().loop.io(client.fileno(), 1)
         self._head = ""
 
@@ -93,8 +93,8 @@ class Connection:
         try:
             while data is not None:
                 self.since, self.busy, self.answered = perf_counter(), False, False
-                self.environ, self.input, self.is_reading_head = {}, None, False
-                data = self._answer_next(data)
+                self.environ, self.body, self.is_reading_head = {}, None, False
+                data = self._answer_next_request(data)
         finally:
             if self._ready is not None:
                 self._ready.close()
@@ -105,34 +105,34 @@ class Connection:
         Raises:
             OSError: If the client is gone.
         """
-        body = self.input
-        if self.answered and (body is None or not body.is_complete or self.has_arrived()):
-            self._begin_lingering()
-            linger(self._client, self._note_progress)
+        body = self.body
+        if self.answered and (body is None or not body.is_complete or self.has_unread_bytes()):
+            self._start_lingering()
+            drain_until_close(self._client, self._record_progress)
 
-    def _discard(self, body: Input | ChunkedInput) -> bool:
+    def _discard_body(self, body: SizedBody | ChunkedBody) -> bool:
         """Read what the answer did not need of a body; return whether all of it has come."""
         if not body.is_complete:
-            self._begin_lingering()
-            body.discard(self._note_progress)
-            self.lingers_since = None
+            self._start_lingering()
+            body.discard(self._record_progress)
+            self.lingering_since = None
         return body.is_complete
 
-    def _begin_lingering(self) -> None:
+    def _start_lingering(self) -> None:
         self.busy = False
-        self.lingers_since = self.since = perf_counter()
+        self.lingering_since = self.since = perf_counter()
 
-    def _note_progress(self) -> None:
+    def _record_progress(self) -> None:
         self.since = perf_counter()
 
-    def has_arrived(self) -> bool:
+    def has_unread_bytes(self) -> bool:
         """Return whether bytes of the client, or its end, wait to be read."""
         return is_readable(self._client.fileno())
 
-    def _answer_next(self, data: bytes) -> bytes | None:
+    def _answer_next_request(self, data: bytes) -> bytes | None:
         """Answer one request that begins with `data`; what came after it, None to close."""
         if data:
-            give_way()  # a client that sends many at once has to wait for others, too
+            yield_to_loop()  # a client that sends many at once has to wait for others, too
         else:
             data = self._receive()
             if not data:
@@ -140,24 +140,24 @@ class Connection:
         seen = 0
         while True:
             if gunicorn_h1c is None:
-                return self._answer_unusual(data)
+                return self._answer_through_gunicorn(data)
             try:
                 head = gunicorn_h1c.parse_request(data, last_len=seen, **self._worker.limits)
                 break
             except gunicorn_h1c.IncompleteError:
-                self._begin_head()
-                if len(data) > CHUNK or not (more := self._receive()):
-                    return self._answer_unusual(data)
+                self._start_reading_head()
+                if len(data) > CHUNK_BYTES or not (more := self._receive()):
+                    return self._answer_through_gunicorn(data)
                 seen, data = len(data), data + more
             except (gunicorn_h1c.ParseError, ValueError):
-                return self._answer_unusual(data)
-        environ = environ_of(head, data, self._base)
+                return self._answer_through_gunicorn(data)
+        environ = build_environ(head, data, self._base_environ)
         if environ is None:
-            return self._answer_unusual(data)
+            return self._answer_through_gunicorn(data)
         self.since, self.busy = perf_counter(), True
-        return self._answer_plain(environ, data[head["consumed"] :])
+        return self._answer_directly(environ, data[head["consumed"] :])
 
-    def _begin_head(self) -> None:
+    def _start_reading_head(self) -> None:
         if not self.is_reading_head:
             self.since, self.is_reading_head = perf_counter(), True
 
@@ -172,13 +172,13 @@ class Connection:
             finally:
                 self._ready.stop()
         else:
-            give_way()  # what TLS has read already makes no socket ready
-        data: bytes = self._client.recv(CHUNK)
+            yield_to_loop()  # what TLS has read already makes no socket ready
+        data: bytes = self._client.recv(CHUNK_BYTES)
         return data
 
-    def _answer_plain(self, environ: dict[str, Any], rest: bytes) -> bytes | None:
+    def _answer_directly(self, environ: dict[str, Any], rest: bytes) -> bytes | None:
         length = int(environ["CONTENT_LENGTH"])
-        environ["wsgi.input"] = self.input = body = Input(self._client, rest, length)
+        environ["wsgi.input"] = self.body = body = SizedBody(self._client, rest, length)
         self.environ = environ
         parts = self._worker.wsgi(environ, self._start_response)
         try:
@@ -188,14 +188,18 @@ class Connection:
                 parts.close()
         # The first question answers for nearly all requests.
         stays = (body.length == 0 or body.can_be_discarded) and (
-            self._worker.alive and not self.is_late
+            self._worker.alive and not self.has_timed_out
         )
         head = (
-            f"HTTP/1.1 {self._head}Server: gunicorn\r\nDate: {_date()}\r\n"
+            f"HTTP/1.1 {self._head}Server: gunicorn\r\nDate: {_format_date()}\r\n"
             f"Connection: {'keep-alive' if stays else 'close'}\r\n\r\n"
         )
         self._send(environ, head.encode("latin-1"), content)
-        return body.after if stays and (body.length == 0 or self._discard(body)) else None
+        return (
+            body.following_bytes
+            if stays and (body.length == 0 or self._discard_body(body))
+            else None
+        )
 
     def _send(self, environ: dict[str, Any], head: bytes, content: bytes) -> None:
         """Answer; a client that does not read is let go when too much waits for such as it.
@@ -204,15 +208,15 @@ class Connection:
             OSError: the client is gone, or was let go.
         """
         self.answered = True
-        if (finish := environ.get(FINISH)) is not None:
+        if (finish := environ.get(FINISH_KEY)) is not None:
             finish()
-        if len(content) <= CHUNK:  # most answers: in one packet
+        if len(content) <= CHUNK_BYTES:  # most answers: in one packet
             head, content = head + content, b""
         sent = self._client.send(head)
         if sent == len(head) and not content:
             return
         left = len(head) - sent + len(content)
-        if self._worker.unsent + left > UNSENT:
+        if self._worker.unsent + left > MAX_UNSENT_BYTES:
             raise ConnectionAbortedError(errno.ECONNABORTED, "too much is unsent")
         self._worker.unsent += left
         try:
@@ -229,37 +233,41 @@ class Connection:
         if head.count("\n") != len(headers) + 1 or head.count("\r") != len(headers) + 1:
             raise ValueError(f"expected headers of a line each; got {headers!r}")
         self._head = head
-        return _no_write
+        return _refuse_write
 
-    def _answer_unusual(self, data: bytes) -> bytes | None:
+    def _answer_through_gunicorn(self, data: bytes) -> bytes | None:
         """Answer a request as gunicorn does."""
         worker, client = self._worker, self._client
-        self._begin_head()
+        self._start_reading_head()
         self.request = None
         unreader = SocketUnreader(client)
         unreader.unread(data)
         self.request = request = http.Request(worker.cfg, unreader, self._address)
-        _require_host(request)
+        require_valid_host(request)
         self.since, self.busy, self.is_reading_head = perf_counter(), True, False
         awaits_continue = request._expected_100_continue
         request._expected_100_continue = False  # told when the body is first read
-        body: Input | ChunkedInput
+        body: SizedBody | ChunkedBody
         if isinstance(request.body.reader, ChunkedReader):
-            body = ChunkedInput(client, request.body, unreader, awaits_continue=awaits_continue)
+            body = ChunkedBody(client, request.body, unreader, awaits_continue=awaits_continue)
         else:
             begun = unreader.take_buffered()
             length = request.body.reader.length
-            body = Input(client, begun, length, awaits_continue=awaits_continue)
-        self.input = request.body = body
+            body = SizedBody(client, begun, length, awaits_continue=awaits_continue)
+        self.body = request.body = body
         response, environ = wsgi.create(request, client, self._address, self._server, worker.cfg)
-        _check_path(environ)
-        environ.update({"wsgi.multithread": True, WORKER: True})
+        normalize_path_info(environ)
+        environ.update({"wsgi.multithread": True, WORKER_KEY: True})
         environ.pop("HTTP_UPGRADE", None)  # nothing is upgraded here; Flask would refuse WebSocket
         self.environ = environ
-        response.sock = answer = _Gathered()
+        response.sock = answer = _ResponseBuffer()
         parts = worker.wsgi(environ, response.start_response)
         try:
-            if not (worker.alive and body.can_be_discarded) or self.is_late or _says_close(request):
+            if (
+                not (worker.alive and body.can_be_discarded)
+                or self.has_timed_out
+                or has_close_option(request)
+            ):
                 response.force_close()
             for part in parts:
                 response.write(part)
@@ -268,12 +276,12 @@ class Connection:
             if hasattr(parts, "close"):
                 parts.close()
         self._send(environ, b"", bytes(answer))
-        if response.should_close() or not self._discard(body):
+        if response.should_close() or not self._discard_body(body):
             return None
-        return body.after
+        return body.following_bytes
 
 
-def _require_host(request: Any) -> None:
+def require_valid_host(request: Any) -> None:
     """Refuse an HTTP/1.1 request without a `Host`, and any request with an invalid one.
 
     RFC 9112, section 3.2. The caller has checked that there is at most one.
@@ -282,11 +290,11 @@ def _require_host(request: Any) -> None:
         InvalidHeader: If there is none, or its value is not a host.
     """
     hosts = [value for name, value in request.headers if name == "HOST"]
-    if (request.version >= (1, 1) and not hosts) or not all(map(is_host, hosts)):
+    if (request.version >= (1, 1) and not hosts) or not all(map(is_valid_host, hosts)):
         raise InvalidHeader("HOST", req=request)
 
 
-def _check_path(environ: dict[str, Any]) -> None:
+def normalize_path_info(environ: dict[str, Any]) -> None:
     """Refuse a path that goes on behind SCRIPT_NAME without a slash; an empty one becomes `/`.
 
     gunicorn compares the characters alone, and Werkzeug adds a slash: with `/api` as SCRIPT_NAME
@@ -303,29 +311,29 @@ def _check_path(environ: dict[str, Any]) -> None:
     environ["PATH_INFO"], environ["SCRIPT_NAME"] = path, prefix
 
 
-def _says_close(request: Any) -> bool:
-    """Return whether "close" is among the options of `Connection`: gunicorn reads only one."""
+def has_close_option(request: Any) -> bool:
+    """Return whether "close" is among the options of `ServerConnection`: gunicorn reads only one."""
     options = ",".join(value for name, value in request.headers if name == "CONNECTION")
     return "close" in (option.strip(" \t").lower() for option in options.split(","))
 
 
-class _Gathered(bytearray):
+class _ResponseBuffer(bytearray):
     """What gunicorn would send in several parts: here it goes at once, after it is counted."""
 
     sendall = bytearray.extend
 
 
-_now: tuple[int, str] = (0, "")
+_cached_date: tuple[int, str] = (0, "")
 
 
-def _date() -> str:
+def _format_date() -> str:
     """The time as HTTP writes it; formatted once a second."""
-    global _now  # noqa: PLW0603
+    global _cached_date  # noqa: PLW0603
     second = int(time())
-    if _now[0] != second:
-        _now = second, util.http_date(second)
-    return _now[1]
+    if _cached_date[0] != second:
+        _cached_date = second, util.http_date(second)
+    return _cached_date[1]
 
 
-def _no_write(_data: bytes) -> None:
+def _refuse_write(_data: bytes) -> None:
     raise NotImplementedError("expected an application that returns its body; it wrote it instead")

@@ -10,7 +10,7 @@ import resource
 from math import inf
 
 
-class SpareDescriptors:
+class DescriptorBudget:
     """The last file descriptors of this process.
 
     Args:
@@ -44,7 +44,7 @@ class SpareDescriptors:
         if file >= self._first:  # all below are in use
             self.capacity = max(1, min(self.capacity, connections - (file - self._first)))
 
-    def note_none_left(self, connections: int) -> None:
+    def record_exhaustion(self, connections: int) -> None:
         """Learn that no descriptor was free."""
         self.read_limit()
         if self._limit < inf:

@@ -19,24 +19,24 @@ from gunicorn import util
 from gunicorn.workers import base
 from gunicorn.workers.workertmp import WorkerTmp
 
-from serving.repository.shared_state import Ledger, open_memory_file
-from serving.settings.environment import describe_links, service_links
-from serving.settings.options import Settings, unknown_twins
+from serving.repository.shared_state import SharedState, open_memory_file
+from serving.settings.environment import describe_service_links, find_service_links
+from serving.settings.options import Settings, find_unknown_variables
 from serving.telemetry import logs
-from serving.telemetry.request_metrics import count_refused
-from serving.telemetry.shared_counters import Table
+from serving.telemetry.request_metrics import count_refused_request
+from serving.telemetry.shared_counters import SharedCounters
 
 _settings = Settings()
-logs.configure(_settings.log_level)
-for _name in unknown_twins():
+logs.configure_logging(_settings.log_level)
+for _name in find_unknown_variables():
     # Not refused: an orchestrator may put variables of its own there.
     logging.getLogger(__name__).warning(
         "expected the variable of an option, as `serving run --help` lists them; got %s, which is "
         "ignored",
         _name,
     )
-if _links := service_links(os.environ):  # `serving run` has warned of them and taken them out
-    logging.getLogger(__name__).warning("%s", describe_links(_links))
+if _links := find_service_links(os.environ):  # `serving run` has warned of them and taken them out
+    logging.getLogger(__name__).warning("%s", describe_service_links(_links))
 
 wsgi_app = "serving.http.app:create_app()"
 bind = [
@@ -58,18 +58,18 @@ keyfile = _settings.tls_key and str(_settings.tls_key)
 control_socket_disable = True  # it needs a writable file system
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT}
-FILES = 65_536  # that a process may have open, a connection each
+MAX_OPEN_FILES = 65_536  # that a process may have open, a connection each
 
 
 def on_starting(_server: Any) -> None:
     """In the arbiter, before it forks the first worker."""
-    _allow_files()
-    _import_what_workers_share()
-    Ledger.shared = Ledger()
+    _raise_file_limit()
+    _import_shared_modules()
+    SharedState.shared = SharedState()
     _start_proof_server()
     os.register_at_fork(after_in_parent=_unblock_stop_signals)
     # On SIGHUP all workers are there twice for a while, and SIGTTIN adds some.
-    Table.shared = Table(2 * workers + 8)
+    SharedCounters.shared = SharedCounters(2 * workers + 8)
 
 
 def _unblock_stop_signals() -> None:
@@ -84,15 +84,15 @@ def _start_proof_server() -> None:
     server.shared = server()
 
 
-def _allow_files() -> None:
+def _raise_file_limit() -> None:
     """As many as are granted: shells give 1024, which a worker's connections alone can take."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    granted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    granted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < granted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
 
 
-def _import_what_workers_share() -> None:
+def _import_shared_modules() -> None:
     """What is imported before the fork is in memory once.
 
     All of it but ONNX Runtime, whose threads would not be there in a worker. NumPy's BLAS has some
@@ -108,7 +108,7 @@ def pre_fork(_server: Any, worker: Any) -> None:
     # In the worker these wait for its own handlers: the arbiter's, which it has until then, would
     # put them into a queue that no one reads there.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    worker.slot = Table.here().take()
+    worker.slot = SharedCounters.get_current().take()
 
 
 def post_worker_init(worker: Any) -> None:
@@ -118,14 +118,16 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(_server: Any, _worker: Any) -> None:
     """In a worker that ends."""
-    if Ledger.shared is not None:  # in what it was loading, a thread does not end by itself
-        importlib.import_module("serving.repository.rollout").Agenda(Ledger.shared).end_attempt()
+    if SharedState.shared is not None:  # in what it was loading, a thread does not end by itself
+        importlib.import_module("serving.repository.rollout").Agenda(
+            SharedState.shared
+        ).clear_load_attempt()
     gc.unfreeze()  # what is left to the interpreter's end meets modules that are gone
 
 
 def child_exit(_server: Any, worker: Any) -> None:
     """In the arbiter, after a worker has ended, however it did."""
-    Table.here().give_back(worker.slot)
+    SharedCounters.get_current().release_slot(worker.slot)
 
 
 def ssl_context(_config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
@@ -155,14 +157,14 @@ def _write_json_error(client: socket.socket, status: int, reason: str, fault: st
         f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
-    count_refused(status)
+    count_refused_request(status)
     util.write_nonblock(client, head.encode("latin-1") + body)
 
 
 util.write_error = _write_json_error  # gunicorn's own is HTML, and it has no setting for it
 
 
-class Heartbeat(WorkerTmp):  # type: ignore[misc]
+class HeartbeatFile(WorkerTmp):  # type: ignore[misc]
     """The file whose time of change says that a worker lives; in memory, and in no folder.
 
     gunicorn puts it into a folder, which may be missing, full, read-only or slow.
@@ -172,4 +174,4 @@ class Heartbeat(WorkerTmp):  # type: ignore[misc]
         self._tmp = os.fdopen(open_memory_file("heartbeat"), "w+b", 0)
 
 
-base.WorkerTmp = Heartbeat  # gunicorn has a setting for the folder only
+base.WorkerTmp = HeartbeatFile  # gunicorn has a setting for the folder only

@@ -11,12 +11,12 @@ import ssl
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
-PORT = 8000  # default of the image and of the server
-SECONDS = 2.0  # until the check fails
-LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+DEFAULT_PORT = 8000  # default of the image and of the server
+TIMEOUT_SECONDS = 2.0  # until the check fails
+LOOPBACK_ADDRESSES = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
-def address(environ: Mapping[str, str]) -> tuple[str, int]:
+def read_server_address(environ: Mapping[str, str]) -> tuple[str, int]:
     """Return the host and port where a server with these variables listens.
 
     A blank variable counts as unset, and a Kubernetes service link such as
@@ -25,19 +25,23 @@ def address(environ: Mapping[str, str]) -> tuple[str, int]:
     """
     host = environ.get("FORWARDPASS_HOST", "").strip()
     port = environ.get("FORWARDPASS_PORT", "").strip()
-    return LOOPBACK.get(host, host), int(port) if port.isascii() and port.isdigit() else PORT
+    return LOOPBACK_ADDRESSES.get(host, host), int(
+        port
+    ) if port.isascii() and port.isdigit() else DEFAULT_PORT
 
 
 def is_ready(environ: Mapping[str, str]) -> bool:
     """Return whether a server with these variables answers `GET /readyz` with 200."""
-    host, port = address(environ)
+    host, port = read_server_address(environ)
     if environ.get("FORWARDPASS_TLS_CERT", "").strip():
         # The certificate is for the name that clients use, not for this address.
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection: HTTPConnection = HTTPSConnection(host, port, timeout=SECONDS, context=context)
+        connection: HTTPConnection = HTTPSConnection(
+            host, port, timeout=TIMEOUT_SECONDS, context=context
+        )
     else:
-        connection = HTTPConnection(host, port, timeout=SECONDS)
+        connection = HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200

@@ -17,15 +17,15 @@ from typing import Any
 
 from gevent import get_hub
 
-from serving.server.request_body import waste
+from serving.server.request_body import discard_buffer
 
-LINGER_BYTES = 64 * 2**20  # largest number of bytes discarded per connection
-LINGER_SECONDS = 30.0  # longest time of discarding
-SILENT_SECONDS = 5.0  # longest time without a byte
-READ = 1  # libev's EV_READ
+MAX_LINGER_BYTES = 64 * 2**20  # largest number of bytes discarded per connection
+MAX_LINGER_SECONDS = 30.0  # longest time of discarding
+MAX_SILENT_SECONDS = 5.0  # longest time without a byte
+EV_READ = 1  # libev's EV_READ
 
 
-def linger(client: Any, on_progress: Callable[[], None]) -> None:
+def drain_until_close(client: Any, on_progress: Callable[[], None]) -> None:
     """Close the sending side, and read until the client closes its own or sends too much.
 
     The worker enforces the bounds in seconds, by throwing an exception into this greenlet. Other
@@ -44,13 +44,13 @@ def linger(client: Any, on_progress: Callable[[], None]) -> None:
         with suppress(OSError):  # it would wait for the client's close_notify, or got data
             client.unwrap()
     client.shutdown(socket.SHUT_WR)
-    left, hub = LINGER_BYTES, get_hub()
-    readable = hub.loop.io(client.fileno(), READ)
+    left, hub = MAX_LINGER_BYTES, get_hub()
+    readable = hub.loop.io(client.fileno(), EV_READ)
     try:
         while left > 0:
             hub.wait(readable)
             try:
-                count = os.readv(client.fileno(), [waste])
+                count = os.readv(client.fileno(), [discard_buffer])
             except BlockingIOError:
                 continue
             if count == 0:

@@ -11,20 +11,24 @@ import io
 from collections.abc import Callable, Iterable
 from typing import Any
 
-MOST_READ = 2**20  # bytes of one read of a body
-WASTED = 64 * 2**10  # bytes of one read of a body that is discarded
-DISCARDED = 2**20  # largest rest of a body, in bytes, that is discarded to keep the connection
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+MAX_BODY_READ_BYTES = 2**20  # bytes of one read of a body
+DISCARD_READ_BYTES = 64 * 2**10  # bytes of one read of a body that is discarded
+MAX_DISCARDED_BYTES = (
+    2**20
+)  # largest rest of a body, in bytes, that is discarded to keep the connection
+CONTINUE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-waste = bytearray(WASTED)  # discarded bytes of all connections are read into it
+discard_buffer = bytearray(
+    DISCARD_READ_BYTES
+)  # discarded bytes of all connections are read into it
 
 
-class Input:
+class SizedBody:
     """A body whose length is known; it is read no further than its end.
 
     Args:
         client: Socket of the connection.
-        begun: Bytes that have been read already: of the body, and perhaps of the next request.
+        buffered: Bytes that have been read already: of the body, and perhaps of the next request.
         length: Length of the body, in bytes.
         awaits_continue: Whether the client waits for "100 Continue" before it sends the body.
 
@@ -34,16 +38,16 @@ class Input:
     """
 
     def __init__(
-        self, client: Any, begun: bytes, length: int, *, awaits_continue: bool = False
+        self, client: Any, buffered: bytes, length: int, *, awaits_continue: bool = False
     ) -> None:
         self._client = client
-        if len(begun) > length:
-            self._here, self.after = begun[:length], begun[length:]
+        if len(buffered) > length:
+            self._buffered, self.following_bytes = buffered[:length], buffered[length:]
         else:
-            self._here, self.after = begun, b""
-        self.length = length - len(self._here)
-        self._awaits_continue = awaits_continue and not begun
-        self._is_cut_off = False
+            self._buffered, self.following_bytes = buffered, b""
+        self.length = length - len(self._buffered)
+        self._awaits_continue = awaits_continue and not buffered
+        self._has_disconnected = False
 
     @property
     def is_complete(self) -> bool:
@@ -54,24 +58,26 @@ class Input:
     def can_be_discarded(self) -> bool:
         """Whether the missing rest is small enough to discard it and keep the connection."""
         return self.length == 0 or (
-            self.length <= DISCARDED and not self._is_cut_off and not self._awaits_continue
+            self.length <= MAX_DISCARDED_BYTES
+            and not self._has_disconnected
+            and not self._awaits_continue
         )
 
     def read(self, size: int = -1) -> bytes:
         """Return `size` bytes, all for -1; fewer only at the end, or if the client disconnects."""
-        here = self._here
+        here = self._buffered
         wanted = len(here) + self.length if size < 0 else min(size, len(here) + self.length)
         if wanted <= len(here):
-            self._here = here[wanted:]
-            return here[:wanted] if self._here else here
+            self._buffered = here[wanted:]
+            return here[:wanted] if self._buffered else here
         if self._awaits_continue:
             self._awaits_continue = False
-            self._client.sendall(CONTINUE)
-        parts, self._here, missing = [here], b"", wanted - len(here)
+            self._client.sendall(CONTINUE_RESPONSE)
+        parts, self._buffered, missing = [here], b"", wanted - len(here)
         while missing:
-            part = self._client.recv(min(missing, MOST_READ))
+            part = self._client.recv(min(missing, MAX_BODY_READ_BYTES))
             if not part:
-                self._is_cut_off = True
+                self._has_disconnected = True
                 break
             parts.append(part)
             missing -= len(part)
@@ -84,7 +90,9 @@ class Input:
         Args:
             on_progress: Called after each read.
         """
-        while self.length and (count := self._client.recv_into(waste, min(self.length, WASTED))):
+        while self.length and (
+            count := self._client.recv_into(discard_buffer, min(self.length, DISCARD_READ_BYTES))
+        ):
             self.length -= count
             on_progress()
 
@@ -92,7 +100,7 @@ class Input:
         """Return the next line, as WSGI requires."""
         lines = io.BytesIO(self.read())
         line = lines.readline(size)
-        self._here = lines.read()
+        self._buffered = lines.read()
         return line
 
     def readlines(self, hint: int = -1) -> list[bytes]:
@@ -103,7 +111,7 @@ class Input:
         return iter(self.readlines())
 
 
-class ChunkedInput:
+class ChunkedBody:
     """A chunked body, which gunicorn decodes.
 
     Args:
@@ -128,7 +136,7 @@ class ChunkedInput:
         return self.is_complete
 
     @property
-    def after(self) -> bytes:
+    def following_bytes(self) -> bytes:
         """Bytes after the end of the body that have been read already."""
         return bytes(self._unreader.take_buffered())
 
@@ -156,4 +164,4 @@ class ChunkedInput:
     def _ask(self) -> None:
         if self._awaits_continue:
             self._awaits_continue = False
-            self._client.sendall(CONTINUE)
+            self._client.sendall(CONTINUE_RESPONSE)

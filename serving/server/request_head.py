@@ -13,13 +13,15 @@ from typing import Any
 
 from gunicorn.http import wsgi
 
-from serving.http.middleware import WORKER
+from serving.http.middleware import WORKER_KEY
 
-TARGET = re.compile(rb"(/[A-Za-z0-9_.~:/-]*)(?:\?([A-Za-z0-9_.~:/=&-]*))?")
+TARGET_PATTERN = re.compile(rb"(/[A-Za-z0-9_.~:/-]*)(?:\?([A-Za-z0-9_.~:/=&-]*))?")
 # A name or an IPv4 address, without an empty part within; or an IPv6 address. And a port.
-HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?!.*\.\.)[A-Za-z0-9_.~!$&'()*+;=%-]*)(?::[0-9]{0,5})?")
+HOST_PATTERN = re.compile(
+    r"(?:\[[0-9A-Fa-f:.]+\]|(?!.*\.\.)[A-Za-z0-9_.~!$&'()*+;=%-]*)(?::[0-9]{0,5})?"
+)
 # These change how a request is read, or who sent it: gunicorn's to judge.
-UNUSUAL = {
+GUNICORN_ONLY_HEADERS = {
     b"transfer-encoding",
     b"expect",
     b"upgrade",
@@ -33,16 +35,19 @@ UNUSUAL = {
     b"x-forwarded-protocol",
     b"x-forwarded-ssl",
 }
-LONGEST = 8190  # bytes of a head; in longer ones a line may be longer than gunicorn allows
-DIGITS = 18  # of a length: more bytes than there are
-REMEMBERED = 256  # names of headers, and targets, that need not be looked at twice
+MAX_HEAD_BYTES = 8190  # bytes of a head; in longer ones a line may be longer than gunicorn allows
+MAX_LENGTH_DIGITS = 18  # of a length: more bytes than there are
+MAX_CACHE_ENTRIES = 256  # names of headers, and targets, that need not be looked at twice
 
-_keys: dict[bytes, str] = {b"Content-Type": "CONTENT_TYPE", b"Content-Length": "CONTENT_LENGTH"}
-_hosts: set[str] = set()
-_targets: dict[bytes, tuple[str, str, str, bytes]] = {}
+_environ_keys: dict[bytes, str] = {
+    b"Content-Type": "CONTENT_TYPE",
+    b"Content-Length": "CONTENT_LENGTH",
+}
+_valid_hosts: set[str] = set()
+_parsed_targets: dict[bytes, tuple[str, str, str, bytes]] = {}
 
 
-def base_environ(cfg: Any, client: Any, address: Any, server: Any) -> dict[str, Any]:
+def build_base_environ(cfg: Any, client: Any, address: Any, server: Any) -> dict[str, Any]:
     """What all plain requests of a connection have in common.
 
     Args:
@@ -58,7 +63,7 @@ def base_environ(cfg: Any, client: Any, address: Any, server: Any) -> dict[str, 
         "wsgi.multithread": True,
         "wsgi.url_scheme": "https" if cfg.is_ssl else "http",
         "gunicorn.socket": client,
-        WORKER: True,
+        WORKER_KEY: True,
         "REQUEST_METHOD": "POST",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "SCRIPT_NAME": os.environ.get("SCRIPT_NAME", ""),
@@ -69,7 +74,7 @@ def base_environ(cfg: Any, client: Any, address: Any, server: Any) -> dict[str, 
     }
 
 
-def environ_of(head: dict[str, Any], data: bytes, base: dict[str, Any]) -> dict[str, Any] | None:
+def build_environ(head: dict[str, Any], data: bytes, base: dict[str, Any]) -> dict[str, Any] | None:
     """Return the environ of a plain request; None for any other.
 
     Args:
@@ -79,13 +84,13 @@ def environ_of(head: dict[str, Any], data: bytes, base: dict[str, Any]) -> dict[
     """
     if head["method"] != b"POST" or head["minor_version"] != 1:
         return None
-    target = _targets.get(head["path"]) or _read_target(head["path"])
+    target = _parsed_targets.get(head["path"]) or _parse_target(head["path"])
     headers = head["headers"]
     # The parser in C lets a bare LF end a line, empty lines lead and spaces be repeated. So the
     # first line must be the one expected, and CRLF end it, each header and the head.
     if (
         target is None
-        or head["consumed"] > LONGEST
+        or head["consumed"] > MAX_HEAD_BYTES
         or not data.startswith(target[3])
         or data.count(b"\r\n", 0, head["consumed"]) != len(headers) + 2
     ):
@@ -93,54 +98,54 @@ def environ_of(head: dict[str, Any], data: bytes, base: dict[str, Any]) -> dict[
     environ = base.copy()
     environ["PATH_INFO"], environ["QUERY_STRING"], environ["RAW_URI"], _ = target
     for name, value in headers:
-        key = _keys.get(name) or _key_of(name)
+        key = _environ_keys.get(name) or _find_environ_key(name)
         if not key or key in environ:  # a continued line, which is cut off, has an empty name
             return None
         environ[key] = value.decode("latin-1")
     host = environ.get("HTTP_HOST")
     if (
         host is None
-        or (host not in _hosts and not is_host(host))
+        or (host not in _valid_hosts and not is_valid_host(host))
         or environ.get("HTTP_CONNECTION", "keep-alive").lower() != "keep-alive"
     ):
         return None
     length = environ.get("CONTENT_LENGTH", "")
-    known = length.isascii() and length.isdigit() and len(length) <= DIGITS
+    known = length.isascii() and length.isdigit() and len(length) <= MAX_LENGTH_DIGITS
     return environ if known else None
 
 
-def is_host(value: str) -> bool:
+def is_valid_host(value: str) -> bool:
     """Return whether the value of a `Host` is one: RFC 9110, section 7.2; it may be empty."""
-    if HOST.fullmatch(value) is None:
+    if HOST_PATTERN.fullmatch(value) is None:
         return False
-    if len(_hosts) < REMEMBERED:
-        _hosts.add(value)
+    if len(_valid_hosts) < MAX_CACHE_ENTRIES:
+        _valid_hosts.add(value)
     return True
 
 
-def _key_of(name: bytes) -> str:
+def _find_environ_key(name: bytes) -> str:
     """Under which name a header is in an environ; empty for one that makes a request unusual."""
     lower = name.lower()
-    if not name or b"_" in name or lower in UNUSUAL:
+    if not name or b"_" in name or lower in GUNICORN_ONLY_HEADERS:
         return ""
     key = lower.decode("latin-1").upper().replace("-", "_")
     if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         key = f"HTTP_{key}"
-    if len(_keys) < REMEMBERED:
-        _keys[name] = key
+    if len(_environ_keys) < MAX_CACHE_ENTRIES:
+        _environ_keys[name] = key
     return key
 
 
-def _read_target(raw: bytes) -> tuple[str, str, str, bytes] | None:
+def _parse_target(raw: bytes) -> tuple[str, str, str, bytes] | None:
     """Return path, query, both as they came, and the first line of a head with them.
 
     None if the target has to be unquoted or is unusual.
     """
-    match = TARGET.fullmatch(raw)
+    match = TARGET_PATTERN.fullmatch(raw)
     if match is None or os.environ.get("SCRIPT_NAME"):
         return None
     line = b"POST %b HTTP/1.1\r\n" % raw
     target = match[1].decode(), (match[2] or b"").decode(), raw.decode(), line
-    if len(_targets) < REMEMBERED:
-        _targets[raw] = target
+    if len(_parsed_targets) < MAX_CACHE_ENTRIES:
+        _parsed_targets[raw] = target
     return target

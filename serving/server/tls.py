@@ -6,11 +6,11 @@ import logging
 import ssl
 from typing import Any
 
-from serving.telemetry.line_limit import LineLimit
+from serving.telemetry.line_limit import LogRateLimiter
 from serving.telemetry.request_metrics import count_tls_failure
 
 # What OpenSSL calls a failure, what the metrics call it, and what is logged.
-CAUSES: dict[str, tuple[str, str]] = {
+FAILURE_CAUSES: dict[str, tuple[str, str]] = {
     "HTTP_REQUEST": (
         "plain_http",
         "expected TLS; got plain HTTP on the TLS port; let the client use https://",
@@ -48,13 +48,13 @@ CAUSES: dict[str, tuple[str, str]] = {
         "the client says that this certificate has expired; renew it",
     ),
 }
-OTHER = "other"
-LOG_SECONDS = 60.0  # from a log line of a cause to the number of its repetitions
+OTHER_CAUSE = "other"
+LOG_PERIOD_SECONDS = 60.0  # from a log line of a cause to the number of its repetitions
 
 log = logging.getLogger(__name__)
 
 
-def shake_hands(client: Any) -> bool:
+def complete_handshake(client: Any) -> bool:
     """Do the TLS handshake if the connection uses TLS; return whether it can be used.
 
     A client that only disconnects, such as a load balancer's check, is not counted as a failure.
@@ -73,16 +73,18 @@ def shake_hands(client: Any) -> bool:
         return False
     except ssl.SSLError as error:
         reason = error.reason or ""
-        name, text = CAUSES.get(reason, (OTHER, reason.lower().replace("_", " ") or str(error)))
+        name, text = FAILURE_CAUSES.get(
+            reason, (OTHER_CAUSE, reason.lower().replace("_", " ") or str(error))
+        )
         count_tls_failure(name)
-        if _limit.admits(text):
+        if _log_limit.should_log(text):
             log.warning("TLS handshake failed: %s", text)
         return False
     return True
 
 
-def _sum_up(text: str, count: int) -> None:
-    log.warning("TLS handshake failed: %s; %d more in %.0f s", text, count, LOG_SECONDS)
+def _log_repetitions(text: str, count: int) -> None:
+    log.warning("TLS handshake failed: %s; %d more in %.0f s", text, count, LOG_PERIOD_SECONDS)
 
 
-_limit = LineLimit(_sum_up, first=1, period=LOG_SECONDS)
+_log_limit = LogRateLimiter(_log_repetitions, max_lines=1, period_seconds=LOG_PERIOD_SECONDS)

@@ -22,22 +22,22 @@ from gunicorn import util
 from gunicorn.http.errors import ConfigurationProblem, NoMoreData
 from gunicorn.workers.ggevent import GeventWorker
 
-from serving.call_context import ENVIRON, Call, time_is_up, too_late
+from serving.call_context import CONTEXT_KEY, CallContext, make_deadline_error, make_timeout_error
 from serving.errors import ServingError
 from serving.runtime.heap import trim_heap
 from serving.server import tls as handshake
 from serving.server.acceptor import Acceptor
-from serving.server.connection import Connection, TimeUpError
-from serving.server.lingering import LINGER_SECONDS, SILENT_SECONDS
+from serving.server.connection import ConnectionTimeoutError, ServerConnection
+from serving.server.lingering import MAX_LINGER_SECONDS, MAX_SILENT_SECONDS
 from serving.settings.options import Settings
-from serving.telemetry.logs import log_failure
-from serving.telemetry.request_metrics import count_evicted
+from serving.telemetry.logs import log_uncaught_error
+from serving.telemetry.request_metrics import count_evicted_connections
 
 # Seconds in which, after the stop, a request on its way to an idle connection is still answered, a
 # client still gets its last answer, and in which a late request is to be answered by itself.
-LINGER = 1.0
-LOOK = 0.25  # seconds between two looks at the connections
-GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ECONNABORTED)
+GRACE_SECONDS = 1.0
+CHECK_INTERVAL_SECONDS = 0.25  # seconds between two looks at the connections
+DISCONNECT_ERRNOS = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ECONNABORTED)
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -77,25 +77,27 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until told to stop."""
-        get_hub().print_exception = log_failure
+        get_hub().print_exception = log_uncaught_error
         settings = Settings()
         self.request_seconds = settings.request_seconds
-        self.connections: set[Connection] = set()
+        self.connections: set[ServerConnection] = set()
         self.unsent = 0  # bytes of answers that clients have not read yet
         self.limits = {
             "limit_request_line": self.cfg.limit_request_line,
             "limit_request_fields": self.cfg.limit_request_fields,
             "limit_request_field_size": self.cfg.limit_request_field_size,
         }
-        self.stopped: float | None = None
-        self.looked = perf_counter()
-        get_hub().loop.timer(LOOK, LOOK).start(self._look_after)
+        self.stopped_at: float | None = None
+        self.last_check_at = perf_counter()
+        get_hub().loop.timer(CHECK_INTERVAL_SECONDS, CHECK_INTERVAL_SECONDS).start(
+            self._reap_connections
+        )
         self.acceptor = Acceptor(
             self.handle,
-            self._evict_idle,
+            self.evict_idle_connections,
             self._fail,
-            limit=self.worker_connections,
-            spare=settings.spare_descriptors,
+            max_connections=self.worker_connections,
+            spare_descriptors=settings.spare_descriptors,
             is_shared=not self.cfg.reuse_port,
         )
         self.server_class = self.acceptor.add
@@ -113,34 +115,34 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve a connection."""
         client.setblocking(1)
-        connection = Connection(self, client, addr, listener.getsockname())
+        connection = ServerConnection(self, client, addr, listener.getsockname())
         self.connections.add(connection)
         try:
-            if handshake.shake_hands(client):  # here, where it is looked after
+            if handshake.complete_handshake(client):  # here, where it is looked after
                 self._serve(connection, client, addr)
                 connection.linger()
-        except (NoMoreData, StopIteration, TimeUpError) as error:
+        except (NoMoreData, StopIteration, ConnectionTimeoutError) as error:
             self.log.debug("connection ended: %s", error)
         except ssl.SSLError as error:
             self.log.debug("TLS failed: %s", error)
         except OSError as error:
-            if error.errno not in GONE:
+            if error.errno not in DISCONNECT_ERRNOS:
                 self.log.exception("socket error")
         finally:
             self.connections.discard(connection)
             util.close(client)
 
-    def _serve(self, connection: Connection, client: Any, addr: Any) -> None:
+    def _serve(self, connection: ServerConnection, client: Any, addr: Any) -> None:
         """Answer requests, and say what was wrong with the last one if no answer has begun."""
         try:
             connection.serve()
         except (OSError, StopIteration):  # NoMoreData is an OSError
             raise
-        except (TimeUpError, ServingError) as error:
+        except (ConnectionTimeoutError, ServingError) as error:
             if connection.answered:
-                raise TimeUpError from error
+                raise ConnectionTimeoutError from error
             connection.answered = True
-            self._write_time_is_up(connection, client)
+            self._write_timeout_error(connection, client)
         except ConfigurationProblem:
             connection.answered = True
             fault = "its path does not begin with SCRIPT_NAME"
@@ -152,72 +154,82 @@ class Worker(GeventWorker):  # type: ignore[misc]
             connection.answered = True
             self.handle_error(connection.request, client, addr, error)
 
-    def _write_time_is_up(self, connection: Connection, client: Any) -> None:
+    def _write_timeout_error(self, connection: ServerConnection, client: Any) -> None:
         """Answer for an application that has not: with 408 if the client is slow, else 504."""
-        body = connection.input
+        body = connection.body
         is_complete = body is not None and body.is_complete
-        error = time_is_up(self.request_seconds, is_complete=is_complete)
+        error = make_timeout_error(self.request_seconds, is_complete=is_complete)
         reason = "Gateway Timeout" if is_complete else "Request Timeout"
         util.write_error(client, error.status, reason, error.message)
 
-    def _look_after(self) -> None:
+    def _reap_connections(self) -> None:
         """Let go of connections that have been idle for long, or busy with one request.
 
         Called by the loop, between two turns: every connection waits for something now, and what
         is thrown at it meets it there.
         """
         now = perf_counter()
-        if now - self.looked > 2 * LOOK:
+        if now - self.last_check_at > 2 * CHECK_INTERVAL_SECONDS:
             self.notify()  # many long requests in a row are no reason to take the worker for dead
-        self.looked = now
-        if not self.alive and self.stopped is None:
-            self.stopped = now
+        self.last_check_at = now
+        if not self.alive and self.stopped_at is None:
+            self.stopped_at = now
         if self.acceptor is not None:
             self.acceptor.look()
         if len(self.connections) >= self.worker_connections:
-            self._evict_idle(max(1, self.worker_connections // 10), "connections", 0.0)
+            self.evict_idle_connections(max(1, self.worker_connections // 10), "connections", 0.0)
         for connection in list(self.connections):
-            if error := self._reason_to_end(connection, now):
+            if error := self._find_timeout(connection, now):
                 connection.greenlet.throw(error)
 
-    def _reason_to_end(self, connection: Connection, now: float) -> BaseException | None:
+    def _find_timeout(self, connection: ServerConnection, now: float) -> BaseException | None:
         """Return the exception that ends a connection which took too long; None for others."""
         waited = now - connection.since
-        if connection.lingers_since is not None:
-            lingered = now - connection.lingers_since
-            limit = LINGER_SECONDS if self.stopped is None else LINGER
-            return TimeUpError() if lingered >= limit or waited >= SILENT_SECONDS else None
+        if connection.lingering_since is not None:
+            lingered = now - connection.lingering_since
+            limit = MAX_LINGER_SECONDS if self.stopped_at is None else GRACE_SECONDS
+            return (
+                ConnectionTimeoutError()
+                if lingered >= limit or waited >= MAX_SILENT_SECONDS
+                else None
+            )
         if connection.busy:
-            return self._reason_to_end_request(connection, now)
+            return self._find_request_timeout(connection, now)
         if connection.is_reading_head and waited >= self.request_seconds:
-            return TimeUpError()
+            return ConnectionTimeoutError()
         is_idle = not connection.is_reading_head and waited >= self.cfg.keepalive
-        if is_idle or (self.stopped is not None and min(waited, now - self.stopped) >= LINGER):
+        if is_idle or (
+            self.stopped_at is not None and min(waited, now - self.stopped_at) >= GRACE_SECONDS
+        ):
             error: BaseException = NoMoreData(b"")
             return error
         return None
 
-    def _reason_to_end_request(self, connection: Connection, now: float) -> BaseException | None:
+    def _find_request_timeout(
+        self, connection: ServerConnection, now: float
+    ) -> BaseException | None:
         """Return the same for a connection whose request is being answered.
 
         The application is told first, and answers for itself: in the form of the protocol, and
         counted and logged like any other answer.
         """
         waited = now - connection.since
-        call: Call | None = connection.environ.get(ENVIRON)  # none before the application runs
+        call: CallContext | None = connection.environ.get(
+            CONTEXT_KEY
+        )  # none before the application runs
         if waited >= self.request_seconds:
-            if connection.answered or waited >= self.request_seconds + LINGER:
-                return TimeUpError()
-            if not connection.is_late:
-                connection.is_late = True
-                body = connection.input
+            if connection.answered or waited >= self.request_seconds + GRACE_SECONDS:
+                return ConnectionTimeoutError()
+            if not connection.has_timed_out:
+                connection.has_timed_out = True
+                body = connection.body
                 is_complete = body is None or body.is_complete
-                return time_is_up(self.request_seconds, is_complete=is_complete)
+                return make_timeout_error(self.request_seconds, is_complete=is_complete)
         elif call and call.deadline and now > call.deadline and not connection.answered:
-            return too_late(call)
+            return make_deadline_error(call)
         return None
 
-    def _evict_idle(self, count: int, reason: str, least: float) -> int:
+    def evict_idle_connections(self, count: int, reason: str, min_idle_seconds: float) -> int:
         """Close the connections that have been idle for longest, to make room for new ones.
 
         First those that have their last answer and only wait for their client to close.
@@ -225,29 +237,31 @@ class Worker(GeventWorker):  # type: ignore[misc]
         Args:
             count: Number of connections to close, if so many are idle.
             reason: What ran out: "connections" or "descriptors".
-            least: Seconds that a connection must have been idle.
+            min_idle_seconds: Seconds that a connection must have been idle.
 
         Returns:
             Number of connections closed.
         """
-        latest = perf_counter() - least
+        latest = perf_counter() - min_idle_seconds
         lingering = [
-            c for c in self.connections if c.lingers_since is not None and c.lingers_since <= latest
+            c
+            for c in self.connections
+            if c.lingering_since is not None and c.lingering_since <= latest
         ]
         evicted = 0
-        for connection in sorted(lingering, key=attrgetter("lingers_since"))[:count]:
+        for connection in sorted(lingering, key=attrgetter("lingering_since"))[:count]:
             connection.greenlet.throw(NoMoreData(b""))
             evicted += 1
         idle = (
             c
             for c in self.connections
-            if not c.busy and c.lingers_since is None and c.since <= latest
+            if not c.busy and c.lingering_since is None and c.since <= latest
         )
         # Some more than wanted: a connection whose next request has just arrived is not idle.
         for connection in nsmallest(2 * count + 8, idle, key=lambda connection: connection.since):
-            if evicted < count and not connection.has_arrived():
+            if evicted < count and not connection.has_unread_bytes():
                 connection.greenlet.throw(NoMoreData(b""))
                 evicted += 1
         if evicted:
-            count_evicted(reason, evicted)
+            count_evicted_connections(reason, evicted)
         return evicted

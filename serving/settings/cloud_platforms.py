@@ -14,14 +14,14 @@ from pydantic_settings import SettingsConfigDict
 
 from serving.settings.environment import VERTEX_PREFIX, EnvironmentSettings
 
-SAGEMAKER: dict[str, Any] = {"host": "0.0.0.0", "port": 8080, "models": "/opt/ml/model"}  # noqa: S104
+SAGEMAKER_SETTINGS: dict[str, Any] = {"host": "0.0.0.0", "port": 8080, "models": "/opt/ml/model"}  # noqa: S104
 # Of a URL's path, and none of what a route's rule reads as a placeholder.
-ROUTE = r"^/[A-Za-z0-9._~:@!$&'()*+,;=/-]*$"
+ROUTE_PATTERN = r"^/[A-Za-z0-9._~:@!$&'()*+,;=/-]*$"
 
-Route = Annotated[str, Field(pattern=ROUTE, max_length=512)]
+RoutePath = Annotated[str, Field(pattern=ROUTE_PATTERN, max_length=512)]
 
 
-def _local(uri: str) -> str:
+def _parse_local_folder(uri: str) -> str:
     """The folder that a URI names.
 
     Raises:
@@ -39,15 +39,15 @@ def _local(uri: str) -> str:
     return uri
 
 
-class Vertex(EnvironmentSettings):
+class VertexSettings(EnvironmentSettings):
     """Google Vertex AI's variables, as far as they concern a server; unset elsewhere."""
 
     model_config = SettingsConfigDict(env_prefix=VERTEX_PREFIX, frozen=True)
 
     http_port: int | None = Field(None, ge=1, le=65535, description="port to listen on")
-    health_route: Route | None = Field(None, description="path that is asked for readiness")
-    predict_route: Route | None = Field(None, description="path that is asked for predictions")
-    storage_uri: Annotated[str, AfterValidator(_local)] | None = Field(
+    health_route: RoutePath | None = Field(None, description="path that is asked for readiness")
+    predict_route: RoutePath | None = Field(None, description="path that is asked for predictions")
+    storage_uri: Annotated[str, AfterValidator(_parse_local_folder)] | None = Field(
         None, description="where the models are"
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 
-def usable_cores(proc: Path = Path("/proc/self")) -> int:
+def count_usable_cores(proc: Path = Path("/proc/self")) -> int:
     """Return the number of cores this process may use, at least 1.
 
     It is the smallest of its affinity and the quotas of its control group and of all groups above
@@ -22,14 +22,16 @@ def usable_cores(proc: Path = Path("/proc/self")) -> int:
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    quotas = [quota for folder in _groups(proc) if (quota := _quota(folder)) is not None]
+    quotas = [
+        quota for folder in _find_control_groups(proc) if (quota := _read_quota(folder)) is not None
+    ]
     return max(1, int(min([cores, *quotas])))
 
 
-def _groups(proc: Path) -> Iterator[Path]:
+def _find_control_groups(proc: Path) -> Iterator[Path]:
     """Yield the folders of the control groups that can limit this process's processor time."""
-    paths = dict(_paths(proc))
-    for line in _lines(proc / "mountinfo"):
+    paths = dict(_read_group_paths(proc))
+    for line in _read_lines(proc / "mountinfo"):
         # "36 35 0:31 /root /mount/point rw,relatime shared:9 - cgroup2 cgroup rw,cpu"
         before, _, after = line.partition(" - ")
         fields, kind = before.split(), after.split()
@@ -38,20 +40,20 @@ def _groups(proc: Path) -> Iterator[Path]:
         controller = "cpu" if kind[0] == "cgroup" else ""
         if controller in paths and (not controller or controller in kind[2].split(",")):
             mount = Path(fields[4])
-            below = _below(paths[controller], fields[3])
+            below = _relative_group_path(paths[controller], fields[3])
             yield from (mount / below, *(mount / parent for parent in below.parents))
 
 
-def _paths(proc: Path) -> Iterator[tuple[str, str]]:
+def _read_group_paths(proc: Path) -> Iterator[tuple[str, str]]:
     """Yield each controller ("" for cgroup v2) and the path of this process's group."""
-    for line in _lines(proc / "cgroup"):
+    for line in _read_lines(proc / "cgroup"):
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         for name in controllers.split(","):
             yield name, path
 
 
-def _below(path: str, root: str) -> PurePosixPath:
+def _relative_group_path(path: str, root: str) -> PurePosixPath:
     """Return a group's path relative to the mounted group `root`; empty if it is not below it."""
     try:
         below = PurePosixPath(path).relative_to(root)
@@ -60,11 +62,14 @@ def _below(path: str, root: str) -> PurePosixPath:
     return PurePosixPath() if ".." in below.parts else below
 
 
-def _quota(folder: Path) -> float | None:
+def _read_quota(folder: Path) -> float | None:
     """Return the cores that a control group may use, None where there is no limit."""
-    limit = _words(folder / "cpu.max")
+    limit = _read_words(folder / "cpu.max")
     if not limit:
-        quota, period = _words(folder / "cpu.cfs_quota_us"), _words(folder / "cpu.cfs_period_us")
+        quota, period = (
+            _read_words(folder / "cpu.cfs_quota_us"),
+            _read_words(folder / "cpu.cfs_period_us"),
+        )
         limit = [*quota, *period]
     try:
         microseconds, per = map(int, limit)
@@ -73,11 +78,11 @@ def _quota(folder: Path) -> float | None:
     return microseconds / per if microseconds > 0 and per > 0 else None
 
 
-def _words(path: Path) -> list[str]:
-    return " ".join(_lines(path)).split()
+def _read_words(path: Path) -> list[str]:
+    return " ".join(_read_lines(path)).split()
 
 
-def _lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

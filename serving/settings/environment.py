@@ -19,7 +19,7 @@ ENV_PREFIX = "FORWARDPASS_"
 VERTEX_PREFIX = "AIP_"
 PREFIXES = (ENV_PREFIX, VERTEX_PREFIX)
 # Prefixes of variables that gunicorn, gevent, ONNX Runtime and the C library read even when blank.
-OF_LIBRARIES = (
+LIBRARY_PREFIXES = (
     "FORWARDED_ALLOW_IPS",
     "GEVENT_",
     "GUNICORN_",
@@ -31,9 +31,9 @@ OF_LIBRARIES = (
 )
 
 # FORWARDPASS_PORT may also be a setting: such a name is a link only if its value is an address.
-ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+", re.IGNORECASE)
-LINK_OF_A_PORT = re.compile(r".*_PORT(_\d+_(TCP|UDP|SCTP))?")
-LINK_OF_A_PART = re.compile(
+ADDRESS_PATTERN = re.compile(r"(tcp|udp|sctp)://\S+", re.IGNORECASE)
+PORT_LINK_PATTERN = re.compile(r".*_PORT(_\d+_(TCP|UDP|SCTP))?")
+PORT_PART_LINK_PATTERN = re.compile(
     r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)_(ADDR|PORT|PROTO))"
 )
 
@@ -52,17 +52,17 @@ def is_service_link(name: str, value: str) -> bool:
     """
     if not name.startswith(PREFIXES):
         return False
-    if LINK_OF_A_PORT.fullmatch(name) and ADDRESS.fullmatch(value.strip()):
+    if PORT_LINK_PATTERN.fullmatch(name) and ADDRESS_PATTERN.fullmatch(value.strip()):
         return True
-    return LINK_OF_A_PART.fullmatch(name) is not None
+    return PORT_PART_LINK_PATTERN.fullmatch(name) is not None
 
 
-def service_links(environ: Mapping[str, str]) -> list[str]:
+def find_service_links(environ: Mapping[str, str]) -> list[str]:
     """Return the sorted names of the variables that `is_service_link` finds."""
     return sorted(name for name, value in environ.items() if is_service_link(name, value))
 
 
-def describe_links(names: list[str]) -> str:
+def describe_service_links(names: list[str]) -> str:
     """Return a warning that names variables made by Kubernetes and says how to prevent them."""
     return (
         f"expected settings; got variables that Kubernetes makes for a service of this name, "
@@ -71,17 +71,17 @@ def describe_links(names: list[str]) -> str:
     )
 
 
-def drop_blank() -> None:
+def remove_blank_variables() -> None:
     """Remove blank variables from this process's environment.
 
     Variables of settings, and of libraries that do not treat a blank variable as unset.
     """
     for name, value in list(os.environ.items()):
-        if name.startswith((*PREFIXES, *OF_LIBRARIES)) and is_blank(value):
+        if name.startswith((*PREFIXES, *LIBRARY_PREFIXES)) and is_blank(value):
             del os.environ[name]
 
 
-class Variables(EnvSettingsSource):
+class EnvironmentSource(EnvSettingsSource):
     """Environment variables as values of settings, without blank ones and links of Kubernetes."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
@@ -95,7 +95,7 @@ class Variables(EnvSettingsSource):
 
 
 class EnvironmentSettings(BaseSettings):
-    """Settings that are read from arguments first, then from `Variables`, and from nowhere else."""
+    """Settings that are read from arguments first, then from `EnvironmentSource`, and from nowhere else."""
 
     @classmethod
     def settings_customise_sources(
@@ -107,4 +107,4 @@ class EnvironmentSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources in order of precedence."""
-        return init_settings, Variables(settings_cls)
+        return init_settings, EnvironmentSource(settings_cls)

@@ -14,13 +14,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from serving.settings.cores import usable_cores
+from serving.settings.cores import count_usable_cores
 from serving.settings.environment import ENV_PREFIX, EnvironmentSettings, is_blank, is_service_link
 
 VERSION = "0.1.0"  # of the server; an image holds no metadata of the package
 
 
-def unknown_twins() -> list[str]:
+def find_unknown_variables() -> list[str]:
     """Environment variables that look like a knob of ours and are none: most likely a typo."""
     known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
     return sorted(
@@ -33,7 +33,7 @@ def unknown_twins() -> list[str]:
     )
 
 
-def read_networks(text: str) -> list[IPv4Network | IPv6Network] | None:
+def parse_networks(text: str) -> list[IPv4Network | IPv6Network] | None:
     """Return the networks of a list separated by commas; None if `*`, which is all, is one of them.
 
     Raises:
@@ -44,8 +44,8 @@ def read_networks(text: str) -> list[IPv4Network | IPv6Network] | None:
     return None if "*" in parts else networks
 
 
-def _of_networks(text: str) -> str:
-    read_networks(text)
+def _check_networks(text: str) -> str:
+    parse_networks(text)
     return text
 
 
@@ -93,7 +93,7 @@ class Settings(EnvironmentSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: int = Field(
-        default_factory=usable_cores,
+        default_factory=count_usable_cores,
         ge=1,
         le=256,
         description="processes [one per usable core]",
@@ -191,7 +191,7 @@ class Settings(EnvironmentSettings):
     tls_key: Path | None = Field(
         None, description="file of the certificate's private key; SIGHUP takes up a new one"
     )
-    forwarded_allow_ips: Annotated[str, AfterValidator(_of_networks)] = Field(
+    forwarded_allow_ips: Annotated[str, AfterValidator(_check_networks)] = Field(
         default_factory=lambda: os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1",
         description="addresses and networks of proxies whose X-Forwarded headers are heeded, "
         "separated by commas; * for all [FORWARDED_ALLOW_IPS, else 127.0.0.1,::1]",
@@ -208,7 +208,7 @@ class Settings(EnvironmentSettings):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _require_text(cls, value: Any) -> Any:
+    def _refuse_blank(cls, value: Any) -> Any:
         if isinstance(value, str) and is_blank(value):
             raise ValueError("expected a value; got a blank one; leave it out for the default")
         return value

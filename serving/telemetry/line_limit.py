@@ -9,14 +9,14 @@ from threading import Lock, Timer
 from time import monotonic
 from typing import Generic, TypeVar
 
-FIRST = 20  # lines of a kind that are written in a period
-PERIOD = 1.0  # seconds of a period
+MAX_LINES_PER_PERIOD = 20  # lines of a kind that are written in a period
+PERIOD_SECONDS = 1.0  # seconds of a period
 
 Kind = TypeVar("Kind", bound=Hashable)
 
 
 @dataclass
-class Period:
+class LimitPeriod:
     """A period in which lines of one kind are counted.
 
     Attributes:
@@ -28,24 +28,27 @@ class Period:
     count: int = 0
 
 
-class LineLimit(Generic[Kind]):
+class LogRateLimiter(Generic[Kind]):
     """Limits the lines of each kind, in one process.
 
     Args:
-        sum_up: Writes how many lines of a kind were not written; called once their period is over.
-        first: Number of lines of a kind that are written in a period.
-        period: Seconds of a period; 1 if None.
+        on_suppressed: Writes how many lines of a kind were not written; called once their period is over.
+        max_lines: Number of lines of a kind that are written in a period.
+        period_seconds: Seconds of a period; 1 if None.
     """
 
     def __init__(
-        self, sum_up: Callable[[Kind, int], None], first: int = FIRST, period: float | None = None
+        self,
+        on_suppressed: Callable[[Kind, int], None],
+        max_lines: int = MAX_LINES_PER_PERIOD,
+        period_seconds: float | None = None,
     ) -> None:
-        self._sum_up, self._first = sum_up, first
-        self._seconds = PERIOD if period is None else period
-        self._periods: dict[Kind, Period] = {}
+        self._sum_up, self._first = on_suppressed, max_lines
+        self._seconds = PERIOD_SECONDS if period_seconds is None else period_seconds
+        self._periods: dict[Kind, LimitPeriod] = {}
         self._counting = Lock()  # under a server that has threads
 
-    def admits(self, kind: Kind) -> bool:
+    def should_log(self, kind: Kind) -> bool:
         """Count a line, and return whether it is to be written."""
         with self._counting:
             now = monotonic()
@@ -54,7 +57,7 @@ class LineLimit(Generic[Kind]):
             if period is None or (
                 period.count <= self._first and now >= period.begun + self._seconds
             ):
-                period = self._periods[kind] = Period(now)
+                period = self._periods[kind] = LimitPeriod(now)
             period.count += 1
             count = period.count
         if count == self._first + 1:
@@ -69,7 +72,7 @@ class LineLimit(Generic[Kind]):
         self._sum_up(kind, period.count - self._first)
 
 
-class FloodFilter(logging.Filter):
+class RateLimitFilter(logging.Filter):
     """Limits the warnings and errors that clients can cause, for each place in the code.
 
     For example, a client can send 10,000 malformed requests a second.
@@ -81,16 +84,16 @@ class FloodFilter(logging.Filter):
     def __init__(self, *loggers: str) -> None:
         super().__init__()
         self._loggers = tuple(f"{name}." for name in loggers)
-        self._limit: LineLimit[tuple[str, int, int, str]] = LineLimit(self._sum_up)
+        self._limit: LogRateLimiter[tuple[str, int, int, str]] = LogRateLimiter(self._sum_up)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a record is to be written."""
         if record.levelno < logging.WARNING or not f"{record.name}.".startswith(self._loggers):
             return True
         place = f"{record.module}.{record.funcName}"
-        return self._limit.admits((record.pathname, record.lineno, record.levelno, place))
+        return self._limit.should_log((record.pathname, record.lineno, record.levelno, place))
 
     def _sum_up(self, kind: tuple[str, int, int, str], count: int) -> None:
         _, line, level, place = kind
-        fields = {"place": f"{place}, line {line}", "count": count, "seconds": PERIOD}
+        fields = {"place": f"{place}, line {line}", "count": count, "seconds": PERIOD_SECONDS}
         logging.getLogger(__name__).log(level, "lines not logged", extra={"fields": fields})

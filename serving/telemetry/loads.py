@@ -10,8 +10,8 @@ from __future__ import annotations
 from math import inf
 from mmap import mmap
 
-NUMBER = 8  # bytes of a float64
-PARTS = 6
+VALUE_BYTES = 8  # bytes of a float64
+LOAD_ARRAYS = 6
 NO_WORKER = -1.0  # open connections of a slot without a worker that serves
 
 
@@ -35,8 +35,8 @@ class WorkerLoads:
     """
 
     def __init__(self, slots: int) -> None:
-        memory = memoryview(mmap(-1, PARTS * slots * NUMBER)).cast("d")
-        parts = [memory[i * slots : (i + 1) * slots] for i in range(PARTS)]
+        memory = memoryview(mmap(-1, LOAD_ARRAYS * slots * VALUE_BYTES)).cast("d")
+        parts = [memory[i * slots : (i + 1) * slots] for i in range(LOAD_ARRAYS)]
         self.candidates, self.open, self.accepted = parts[:3]
         self.seen, self.pids, self.unresponsive = parts[3:]
         for slot in range(slots):

@@ -22,18 +22,18 @@ import orjson
 from gevent.monkey import get_original
 from gunicorn.glogging import Logger
 
-from serving.telemetry.line_limit import FloodFilter
+from serving.telemetry.line_limit import RateLimitFilter
 
 # The system's own: gevent's gives way to other greenlets, which its hub, that logs too, cannot.
-_poll = get_original("select", "poll")
+_system_poll = get_original("select", "poll")
 
-STDOUT = 1
+STDOUT_DESCRIPTOR = 1
 # Bytes of a line: what the system writes to a pipe at once, lest those of two workers mix.
-LONGEST = 4096
-EVENT, FIELD = 800, 256  # characters
+MAX_LINE_BYTES = 4096
+MAX_EVENT_CHARACTERS, MAX_FIELD_CHARACTERS = 800, 256  # characters
 # All that is neither to be seen nor a plain space, but the two that JSON itself escapes: control
 # characters and those that turn or end lines.
-UNSEEN = re.compile(
+INVISIBLE_CHARACTERS = re.compile(
     r"[^\S \n\t]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e"
     r"\u2060-\u206f\ufeff\ud800-\udfff]"
 )
@@ -47,27 +47,31 @@ class JsonFormatter(logging.Formatter):
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
             "level": record.levelname.lower(),
-            "event": plain(record.getMessage(), EVENT),
+            "event": sanitize_text(record.getMessage(), MAX_EVENT_CHARACTERS),
             "process": record.process,
         }
         for name, value in getattr(record, "fields", {}).items():
-            line[name] = plain(value) if isinstance(value, str) else value
-        trace = plain(self.formatException(record.exc_info), -LONGEST) if record.exc_info else ""
+            line[name] = sanitize_text(value) if isinstance(value, str) else value
+        trace = (
+            sanitize_text(self.formatException(record.exc_info), -MAX_LINE_BYTES)
+            if record.exc_info
+            else ""
+        )
         while trace:
             written = orjson.dumps(line | {"exception": trace})
-            if len(written) < LONGEST:
+            if len(written) < MAX_LINE_BYTES:
                 return written.decode()
             trace = trace[len(trace) // 4 + 1 :]  # its end says most
         return orjson.dumps(line).decode()
 
 
-class Stdout(logging.Handler):
+class StdoutHandler(logging.Handler):
     """Writes each line by one call of the system, or drops it if that would have to wait."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._file = _without_waiting(STDOUT)
-        self._ready = _poll()
+        self._file = _open_non_blocking(STDOUT_DESCRIPTOR)
+        self._ready = _system_poll()
         self._ready.register(self._file, select.POLLOUT)
         self._dropped = 0
 
@@ -98,7 +102,7 @@ class Stdout(logging.Handler):
         return False
 
 
-def _without_waiting(file: int) -> int:
+def _open_non_blocking(file: int) -> int:
     """A pipe opened anew, so that writing to it never waits; anything else as it is.
 
     To change the descriptor itself would change it for all who share it, as a shell does. Where a
@@ -114,7 +118,7 @@ def _without_waiting(file: int) -> int:
 
 
 # How gunicorn begins what it logs of a request that it cannot parse, before address and reason.
-UNPARSED = "Invalid request from ip="
+MALFORMED_REQUEST_PREFIX = "Invalid request from ip="
 
 
 class GunicornLogger(Logger):  # type: ignore[misc]
@@ -122,11 +126,11 @@ class GunicornLogger(Logger):  # type: ignore[misc]
 
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """Log a warning; of a malformed request nothing that it holds, which may be a key."""
-        if not msg.startswith(UNPARSED):
+        if not msg.startswith(MALFORMED_REQUEST_PREFIX):
             super().warning(msg, *args, **kwargs)
             return
         fields = {
-            "client": msg.removeprefix(UNPARSED).partition(": ")[0],
+            "client": msg.removeprefix(MALFORMED_REQUEST_PREFIX).partition(": ")[0],
             "fault": getattr(sys.exc_info()[0], "__name__", None),
         }
         self.error_log.warning("malformed request", extra={"fields": fields})
@@ -138,20 +142,20 @@ class GunicornLogger(Logger):  # type: ignore[misc]
         self.error_log.propagate = True
 
 
-def configure(level: str) -> None:
+def configure_logging(level: str) -> None:
     """From now on all that this process logs is JSON on stdout.
 
     Args:
         level: the least severity that is logged, as `logging` names it.
     """
-    handler = Stdout()
+    handler = StdoutHandler()
     handler.setFormatter(JsonFormatter())
     # Not those of versions that are refused, of which there may be many at the start.
-    handler.addFilter(FloodFilter("gunicorn", "serving.errors", __name__))
+    handler.addFilter(RateLimitFilter("gunicorn", "serving.errors", __name__))
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
-def log_failure(context: object, *error: Any) -> None:
+def log_uncaught_error(context: object, *error: Any) -> None:
     """In place of `Hub.print_exception`, by which gevent tells what no one has caught.
 
     Args:
@@ -162,8 +166,8 @@ def log_failure(context: object, *error: Any) -> None:
     logging.getLogger(__name__).error("%s failed", context, exc_info=exc_info)
 
 
-def plain(text: str, most: int = FIELD) -> str:
-    """The first `most` characters of a text, the last if negative; what is unseen by its number."""
-    short = text[most:] if most < 0 else text[:most]
-    seen = UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", short)
-    return seen[most:] if most < 0 else seen[:most]
+def sanitize_text(text: str, max_characters: int = MAX_FIELD_CHARACTERS) -> str:
+    """The first `max_characters` characters of a text, the last if negative; what is unseen by its number."""
+    short = text[max_characters:] if max_characters < 0 else text[:max_characters]
+    seen = INVISIBLE_CHARACTERS.sub(lambda found: f"\\u{ord(found[0]):04x}", short)
+    return seen[max_characters:] if max_characters < 0 else seen[:max_characters]

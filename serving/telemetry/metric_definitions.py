@@ -5,9 +5,9 @@ A path that no route knows, or a name that a client made up, is no label.
 
 from __future__ import annotations
 
-from serving.telemetry.shared_counters import Family
+from serving.telemetry.shared_counters import MetricDefinition
 
-SECONDS = (
+DURATION_BUCKETS = (
     25e-6,
     50e-6,
     100e-6,
@@ -27,49 +27,56 @@ SECONDS = (
     5.0,
     10.0,
 )
-ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
-VERSION = ("protocol", "model", "version", "variant")
+BATCH_ROWS_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
+VERSION_LABELS = ("protocol", "model", "version", "variant")
 
-REQUESTS = Family(
-    "forwardpass_requests", "Requests that were answered, by HTTP status.", (*VERSION, "code")
+REQUESTS = MetricDefinition(
+    "forwardpass_requests",
+    "Requests that were answered, by HTTP status.",
+    (*VERSION_LABELS, "code"),
 )
-ROWS_ANSWERED = Family("forwardpass_rows", "Instances that were answered.", VERSION)
-REQUEST_SECONDS = Family(
+ROWS_ANSWERED = MetricDefinition(
+    "forwardpass_rows", "Instances that were answered.", VERSION_LABELS
+)
+REQUEST_SECONDS = MetricDefinition(
     "forwardpass_request_seconds",
     "From the head of a request to its answer.",
     ("protocol", "model"),
-    SECONDS,
+    DURATION_BUCKETS,
 )
-STAGE_SECONDS = Family(
+STAGE_SECONDS = MetricDefinition(
     "forwardpass_stage_seconds",
     "Of that: decode to arrays, wait in the queue, run the graph, encode the answer.",
     ("stage", "protocol", "model"),
-    SECONDS,
+    DURATION_BUCKETS,
 )
-BATCH_ROWS = Family(
-    "forwardpass_batch_rows", "Rows of the run that answered a request.", ("model",), ROWS
+BATCH_ROWS = MetricDefinition(
+    "forwardpass_batch_rows",
+    "Rows of the run that answered a request.",
+    ("model",),
+    BATCH_ROWS_BUCKETS,
 )
-RELOADS = Family(
+RELOADS = MetricDefinition(
     "forwardpass_reloads",
     "Attempts of each worker to take up, or go back to, a version, by outcome.",
     ("model", "outcome"),
 )
-CONNECTIONS_EVICTED = Family(
+CONNECTIONS_EVICTED = MetricDefinition(
     "forwardpass_connections_evicted",
     "Idle connections closed to make room for new ones, by what ran out: connections, descriptors.",
     ("reason",),
 )
-ACCEPT_ERRORS = Family(
+ACCEPT_ERRORS = MetricDefinition(
     "forwardpass_accept_errors",
     "Failed attempts to accept a connection, by name of the system's error.",
     ("error",),
 )
-TLS_FAILURES = Family(
+TLS_FAILURES = MetricDefinition(
     "forwardpass_tls_handshake_failures",
     "TLS handshakes that failed, by cause: plain_http, not_tls, protocol, certificate, other.",
     ("cause",),
 )
-FAMILIES = (
+METRIC_DEFINITIONS = (
     REQUESTS,
     ROWS_ANSWERED,
     REQUEST_SECONDS,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from serving.telemetry.metric_definitions import RELOADS
-from serving.telemetry.shared_counters import Table
+from serving.telemetry.shared_counters import SharedCounters
 
 
-def count(model: str, outcome: str) -> None:
+def count_reload(model: str, outcome: str) -> None:
     """One more attempt to serve another version of a model.
 
     Args:
         model: its name, as a folder of the repository has it.
         outcome: one of "served", "held", "refused", "unloaded".
     """
-    slot = Table.here().own
+    slot = SharedCounters.get_current().own
     slot.numbers[slot.series(RELOADS, (model, outcome))] += 1.0

@@ -10,27 +10,29 @@ import logging
 from random import random
 from typing import Any
 
-from serving.call_context import Call
-from serving.telemetry.line_limit import PERIOD, LineLimit
+from serving.call_context import CallContext
+from serving.telemetry.line_limit import PERIOD_SECONDS, LogRateLimiter
 
 log = logging.getLogger(__name__)
 
-ROUTE = "forwardpass.route"  # where an environ keeps the rule that took the request
-OVERLOAD = (503, 499)  # what it is answered with, and no fault of ours
+ROUTE_ENVIRON_KEY = "forwardpass.route"  # where an environ keeps the rule that took the request
+OVERLOAD_STATUSES = (503, 499)  # what it is answered with, and no fault of ours
 
 
 class RequestLog:
     """Logs the requests of one process.
 
     Args:
-        share: of the requests that went well, from 0 to 1.
+        sample_rate: of the requests that went well, from 0 to 1.
     """
 
-    def __init__(self, share: float) -> None:
-        self._share = share
-        self._limit: LineLimit[int] = LineLimit(_sum_up)  # of each status
+    def __init__(self, sample_rate: float) -> None:
+        self._share = sample_rate
+        self._limit: LogRateLimiter[int] = LogRateLimiter(
+            _log_suppressed_requests
+        )  # of each status
 
-    def add(self, call: Call, status: int, environ: dict[str, Any]) -> None:
+    def add(self, call: CallContext, status: int, environ: dict[str, Any]) -> None:
         """A request is about to be answered.
 
         Args:
@@ -40,30 +42,30 @@ class RequestLog:
         """
         if status < 400:
             if random() < self._share:
-                log.info("request", extra={"fields": _fields(call, status, environ)})
+                log.info("request", extra={"fields": _log_fields(call, status, environ)})
             return
-        if not self._limit.admits(status):
+        if not self._limit.should_log(status):
             return
-        fields = _fields(call, status, environ)
+        fields = _log_fields(call, status, environ)
         fields |= {"code": call.code or None, "path": environ.get("PATH_INFO", "")}
-        log.log(_level(status), "request", extra={"fields": fields})
+        log.log(_log_level(status), "request", extra={"fields": fields})
 
 
-def _sum_up(status: int, count: int) -> None:
-    fields = {"status": status, "count": count, "seconds": PERIOD}
-    log.log(_level(status), "requests not logged", extra={"fields": fields})
+def _log_suppressed_requests(status: int, count: int) -> None:
+    fields = {"status": status, "count": count, "seconds": PERIOD_SECONDS}
+    log.log(_log_level(status), "requests not logged", extra={"fields": fields})
 
 
-def _level(status: int) -> int:
-    return logging.ERROR if status >= 500 and status not in OVERLOAD else logging.WARNING
+def _log_level(status: int) -> int:
+    return logging.ERROR if status >= 500 and status not in OVERLOAD_STATUSES else logging.WARNING
 
 
-def _fields(call: Call, status: int, environ: dict[str, Any]) -> dict[str, Any]:
+def _log_fields(call: CallContext, status: int, environ: dict[str, Any]) -> dict[str, Any]:
     name, version, variant = call.model
     fields = {
         "request_id": call.request_id,
         "method": environ.get("REQUEST_METHOD", ""),
-        "route": environ.get(ROUTE),
+        "route": environ.get(ROUTE_ENVIRON_KEY),
         "protocol": call.protocol or None,
         "model": name or None,
         "version": version or None,

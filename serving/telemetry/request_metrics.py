@@ -10,26 +10,29 @@ from bisect import bisect_left
 from time import perf_counter
 from typing import NamedTuple
 
-from serving.call_context import Call
+from serving.call_context import CallContext
 from serving.telemetry.metric_definitions import (
     ACCEPT_ERRORS,
     BATCH_ROWS,
+    BATCH_ROWS_BUCKETS,
     CONNECTIONS_EVICTED,
+    DURATION_BUCKETS,
     REQUEST_SECONDS,
     REQUESTS,
-    ROWS,
     ROWS_ANSWERED,
-    SECONDS,
     STAGE_SECONDS,
     TLS_FAILURES,
 )
-from serving.telemetry.shared_counters import Slot, Table
+from serving.telemetry.shared_counters import SharedCounters, WorkerSlot
 
-SUM_OF_SECONDS, SUM_OF_ROWS = len(SECONDS) + 1, len(ROWS) + 1  # after the buckets
-NONE = "none"  # the protocol of what no route took
+DURATION_SUM_OFFSET, BATCH_ROWS_SUM_OFFSET = (
+    len(DURATION_BUCKETS) + 1,
+    len(BATCH_ROWS_BUCKETS) + 1,
+)  # after the buckets
+NO_PROTOCOL = "none"  # the protocol of what no route took
 
 
-class _Places(NamedTuple):
+class _SeriesIndices(NamedTuple):
     """Where the numbers of one kind of request are."""
 
     requests: int
@@ -42,18 +45,18 @@ class _Places(NamedTuple):
     batch: int
 
 
-class Counts:
+class RequestMetrics:
     """Counts the requests of one process.
 
     Args:
         slot: where.
     """
 
-    def __init__(self, slot: Slot) -> None:
+    def __init__(self, slot: WorkerSlot) -> None:
         self._slot, self._numbers = slot, slot.numbers
-        self._places: dict[tuple[str, tuple[str, str, str], int], _Places] = {}
+        self._places: dict[tuple[str, tuple[str, str, str], int], _SeriesIndices] = {}
 
-    def add(self, call: Call, status: int) -> None:
+    def add(self, call: CallContext, status: int) -> None:
         """A request is about to be answered.
 
         Args:
@@ -64,30 +67,30 @@ class Counts:
         places = self._places.get(kind) or self._find(kind)
         numbers = self._numbers
         if call.decoded:
-            _add_seconds(numbers, places.decode, call.decoded - call.began)
-            if call.ran:
-                _add_seconds(numbers, places.queue, call.started - call.decoded)
-                _add_seconds(numbers, places.run, call.ran - call.started)
-                at = places.batch + bisect_left(ROWS, call.batch_rows)
+            _observe_seconds(numbers, places.decode, call.decoded - call.started_at)
+            if call.run_ended_at:
+                _observe_seconds(numbers, places.queue, call.started - call.decoded)
+                _observe_seconds(numbers, places.run, call.run_ended_at - call.started)
+                at = places.batch + bisect_left(BATCH_ROWS_BUCKETS, call.batch_rows)
                 numbers[at] += 1.0
-                numbers[places.batch + SUM_OF_ROWS] += call.batch_rows
+                numbers[places.batch + BATCH_ROWS_SUM_OFFSET] += call.batch_rows
                 if call.encoded:
-                    _add_seconds(numbers, places.encode, call.encoded - call.ran)
+                    _observe_seconds(numbers, places.encode, call.encoded - call.run_ended_at)
         if status < 400:
             numbers[places.rows] += call.rows
-        _add_seconds(numbers, places.request, now - call.began)
+        _observe_seconds(numbers, places.request, now - call.started_at)
         # The last: a worker may be killed at any time, and what follows is the answer.
         numbers[places.requests] += 1.0
 
-    def _find(self, kind: tuple[str, tuple[str, str, str], int]) -> _Places:
+    def _find(self, kind: tuple[str, tuple[str, str, str], int]) -> _SeriesIndices:
         protocol, model, status = kind
-        protocol = protocol or NONE
+        protocol = protocol or NO_PROTOCOL
         series = self._slot.series
         stages = {
             stage: series(STAGE_SECONDS, (stage, protocol, model[0]))
             for stage in ("decode", "queue", "run", "encode")
         }
-        places = self._places[kind] = _Places(
+        places = self._places[kind] = _SeriesIndices(
             requests=series(REQUESTS, (protocol, *model, str(status))),
             rows=series(ROWS_ANSWERED, (protocol, *model)),
             request=series(REQUEST_SECONDS, (protocol, model[0])),
@@ -97,10 +100,10 @@ class Counts:
         return places
 
 
-def count_refused(status: int) -> None:
+def count_refused_request(status: int) -> None:
     """A request is about to be refused that never came to be a call, such as a malformed one."""
-    slot = Table.here().own
-    slot.numbers[slot.series(REQUESTS, (NONE, "", "", "", str(status)))] += 1.0
+    slot = SharedCounters.get_current().own
+    slot.numbers[slot.series(REQUESTS, (NO_PROTOCOL, "", "", "", str(status)))] += 1.0
 
 
 def count_accept_error(name: str) -> None:
@@ -109,18 +112,18 @@ def count_accept_error(name: str) -> None:
     Args:
         name: The system's name of the error, such as `EMFILE`.
     """
-    slot = Table.here().own
+    slot = SharedCounters.get_current().own
     slot.numbers[slot.series(ACCEPT_ERRORS, (name,))] += 1.0
 
 
-def count_evicted(reason: str, connections: int) -> None:
+def count_evicted_connections(reason: str, connections: int) -> None:
     """Count idle connections that were closed to make room for new ones.
 
     Args:
         reason: What ran out: "connections" or "descriptors".
         connections: Number of connections closed.
     """
-    slot = Table.here().own
+    slot = SharedCounters.get_current().own
     slot.numbers[slot.series(CONNECTIONS_EVICTED, (reason,))] += connections
 
 
@@ -130,10 +133,10 @@ def count_tls_failure(cause: str) -> None:
     Args:
         cause: One of a few words for the cause.
     """
-    slot = Table.here().own
+    slot = SharedCounters.get_current().own
     slot.numbers[slot.series(TLS_FAILURES, (cause,))] += 1.0
 
 
-def _add_seconds(numbers: memoryview[float], at: int, seconds: float) -> None:
-    numbers[at + bisect_left(SECONDS, seconds)] += 1.0
-    numbers[at + SUM_OF_SECONDS] += seconds
+def _observe_seconds(numbers: memoryview[float], at: int, seconds: float) -> None:
+    numbers[at + bisect_left(DURATION_BUCKETS, seconds)] += 1.0
+    numbers[at + DURATION_SUM_OFFSET] += seconds

@@ -19,20 +19,20 @@ from typing import ClassVar, NamedTuple
 
 from serving.telemetry.loads import WorkerLoads
 
-NUMBERS = 16_384  # float64 a slot; pages that no one has touched take no memory
-NAMES = 2**18  # bytes for the names of a slot's series
-NUMBER = 8  # bytes
-SLOT = NUMBERS * NUMBER + NAMES
-OTHER = "other"  # the value of every label for what came when the slot was full
+VALUES_PER_SLOT = 16_384  # float64 a slot; pages that no one has touched take no memory
+MAX_NAME_BYTES = 2**18  # bytes for the names of a slot's series
+VALUE_BYTES = 8  # bytes
+SLOT_BYTES = VALUES_PER_SLOT * VALUE_BYTES + MAX_NAME_BYTES
+OVERFLOW_LABEL = "other"  # the value of every label for what came when the slot was full
 
 # The first numbers of a slot: how many bytes of names count, whether the slot was ever taken, and
 # what is so just now, which a worker's death makes zero.
-NAMED, TAKEN, IN_FLIGHT, WAITING_ROWS, WAITING_SINCE = range(5)
-PASSING = (IN_FLIGHT, WAITING_ROWS, WAITING_SINCE)
-FIRST = 8  # where series begin
+NAME_BYTES_USED, WAS_CLAIMED, IN_FLIGHT_REQUESTS, QUEUED_ROWS, OLDEST_QUEUED_TIME = range(5)
+GAUGES = (IN_FLIGHT_REQUESTS, QUEUED_ROWS, OLDEST_QUEUED_TIME)
+FIRST_SERIES_INDEX = 8  # where series begin
 
 
-class Family(NamedTuple):
+class MetricDefinition(NamedTuple):
     """A metric: series that differ in the values of their labels.
 
     Attributes:
@@ -53,33 +53,33 @@ class Family(NamedTuple):
         return len(self.bounds) + 2 if self.bounds else 1
 
 
-class Slot:
+class WorkerSlot:
     """What one process counts.
 
     Args:
-        memory: `SLOT` bytes.
+        memory: `SLOT_BYTES` bytes.
 
     Attributes:
         numbers: float64, to be written by one process only.
     """
 
     def __init__(self, memory: memoryview) -> None:
-        self.numbers: memoryview[float] = memory[: NUMBERS * NUMBER].cast("d")
-        self._names = memory[NUMBERS * NUMBER :]
+        self.numbers: memoryview[float] = memory[: VALUES_PER_SLOT * VALUE_BYTES].cast("d")
+        self._names = memory[VALUES_PER_SLOT * VALUE_BYTES :]
         self._known: dict[tuple[str, tuple[str, ...]], int] = {}
-        self._next = FIRST
+        self._next = FIRST_SERIES_INDEX
         for name, labels, at, width in self._listed():
             self._known[name, labels] = at
             self._next = at + width
 
-    def series(self, family: Family, labels: tuple[str, ...]) -> int:
+    def series(self, family: MetricDefinition, labels: tuple[str, ...]) -> int:
         """Where the numbers of a series begin; of the one for all others, when the slot is full.
 
         Args:
             family: that it belongs to.
             labels: their values, in the order of their names.
         """
-        others = (OTHER,) * len(labels)
+        others = (OVERFLOW_LABEL,) * len(labels)
         if (family.name, others) not in self._known:
             self._begin(family, others)  # first, so that there is one when it is needed
         at = self._known.get((family.name, labels))
@@ -92,32 +92,32 @@ class Slot:
         for name, labels, at, width in self._listed():
             yield name, labels, list(self.numbers[at : at + width])
 
-    def rest(self) -> None:
+    def reset_gauges(self) -> None:
         """No process counts here any more, or not yet."""
-        for number in PASSING:
+        for number in GAUGES:
             self.numbers[number] = 0.0
 
-    def _begin(self, family: Family, labels: tuple[str, ...]) -> int | None:
+    def _begin(self, family: MetricDefinition, labels: tuple[str, ...]) -> int | None:
         line = json.dumps([family.name, family.width, *labels]).encode() + b"\n"
-        named = int(self.numbers[NAMED])
+        named = int(self.numbers[NAME_BYTES_USED])
         at = self._next
-        if named + len(line) > NAMES or at + family.width > NUMBERS:
+        if named + len(line) > MAX_NAME_BYTES or at + family.width > VALUES_PER_SLOT:
             return None
         self._names[named : named + len(line)] = line
-        self.numbers[NAMED] = float(named + len(line))  # now it counts, and is whole
+        self.numbers[NAME_BYTES_USED] = float(named + len(line))  # now it counts, and is whole
         self._known[family.name, labels] = at
         self._next = at + family.width
         return at
 
     def _listed(self) -> Iterator[tuple[str, tuple[str, ...], int, int]]:
-        at = FIRST
-        for line in bytes(self._names[: int(self.numbers[NAMED])]).splitlines():
+        at = FIRST_SERIES_INDEX
+        for line in bytes(self._names[: int(self.numbers[NAME_BYTES_USED])]).splitlines():
             name, width, *labels = json.loads(line)
             yield name, tuple(labels), at, width
             at += width
 
 
-class Table:
+class SharedCounters:
     """The slots of all workers.
 
     Args:
@@ -131,20 +131,20 @@ class Table:
         loads: Open connections of each worker, by number of its slot.
     """
 
-    shared: ClassVar[Table | None] = None
+    shared: ClassVar[SharedCounters | None] = None
 
     def __init__(self, slots: int = 1) -> None:
-        memory = memoryview(mmap(-1, slots * SLOT))
-        self._memory = [memory[i * SLOT : (i + 1) * SLOT] for i in range(slots)]
+        memory = memoryview(mmap(-1, slots * SLOT_BYTES))
+        self._memory = [memory[i * SLOT_BYTES : (i + 1) * SLOT_BYTES] for i in range(slots)]
         self._busy: set[int] = set()
         self.loads = WorkerLoads(slots)
         self.take()
 
     @classmethod
-    def here(cls) -> Table:
+    def get_current(cls) -> SharedCounters:
         """The one of this process: the arbiter's, or one of its own."""
         if cls.shared is None:
-            cls.shared = Table()
+            cls.shared = SharedCounters()
         return cls.shared
 
     def take(self) -> int:
@@ -155,16 +155,16 @@ class Table:
         free = (i for i in range(len(self._memory)) if i not in self._busy)
         number = next(free, len(self._memory) - 1)
         self._busy.add(number)
-        self.number, self.own = number, Slot(self._memory[number])
-        self.own.numbers[TAKEN] = 1.0
-        self.own.rest()
+        self.number, self.own = number, WorkerSlot(self._memory[number])
+        self.own.numbers[WAS_CLAIMED] = 1.0
+        self.own.reset_gauges()
         self.loads.clear(number)
         return number
 
-    def give_back(self, number: int) -> None:
+    def release_slot(self, number: int) -> None:
         """The process of that slot is no more; what it counted stays."""
         self._busy.discard(number)
-        Slot(self._memory[number]).rest()
+        WorkerSlot(self._memory[number]).reset_gauges()
         self.loads.clear(number)
 
     def totals(self) -> dict[str, dict[tuple[str, ...], list[float]]]:
@@ -180,6 +180,6 @@ class Table:
                 totals[name][labels] = [a + b for a, b in zip(before, numbers, strict=True)]
         return totals
 
-    def slots(self) -> Iterator[Slot]:
+    def slots(self) -> Iterator[WorkerSlot]:
         """All that were ever taken, which are the first."""
-        return takewhile(lambda slot: slot.numbers[TAKEN], map(Slot, self._memory))
+        return takewhile(lambda slot: slot.numbers[WAS_CLAIMED], map(WorkerSlot, self._memory))

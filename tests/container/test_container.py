@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import requests
 
-from serving.http.key_file import new_key
+from serving.http.key_file import generate_key
 from tests.editions import add_version
 
 pytestmark = pytest.mark.container
@@ -218,7 +218,7 @@ def test_compose_with_keys_guards_the_server_and_rolls_back(guarded):
     seconds_to_healthy(container)
     assert ask().json()["version"] == 1
     # An editor replaces the file; the folder shows the new one.
-    other, line = new_key("reader", "predict")
+    other, line = generate_key("reader", "predict")
     replacement = guarded.keys / "new"
     replacement.write_text(f"{line}\n")
     replacement.replace(file)

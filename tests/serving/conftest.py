@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from serving.bundle import Expected, Manifest, SelfTest
+from serving.bundle import ExpectedAnswers, Manifest, SelfTest
 from serving.telemetry import line_limit
-from serving.telemetry.shared_counters import Table
+from serving.telemetry.shared_counters import SharedCounters
 
 COLUMNS = [
     {"name": "age", "type": "number", "missing": "impute", "minimum": 17, "maximum": 90},
@@ -194,7 +194,7 @@ def write_bundle(models: Path, *, graph=None, selftest=None, **changes) -> Path:
     selftest = selftest or SelfTest(
         graph_inputs(records),
         {
-            "fp32": Expected(
+            "fp32": ExpectedAnswers(
                 {"label": label, "probabilities": probabilities},
                 {"probabilities": np.full_like(probabilities, 1e-5)},
             )
@@ -271,7 +271,7 @@ def mixed():
 @pytest.fixture(autouse=True)
 def _counts_begin_at_zero(monkeypatch):
     """What a process counts is its own; tests share one."""
-    monkeypatch.setattr(Table, "shared", None)
+    monkeypatch.setattr(SharedCounters, "shared", None)
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:

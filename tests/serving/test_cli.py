@@ -180,8 +180,8 @@ def started(monkeypatch):
         raise Replaced
 
     monkeypatch.setattr(cli.os, "execv", replace)
-    monkeypatch.setattr(cli, "_require_free", lambda *_: None)
-    monkeypatch.setattr(cli, "_require_models", lambda *_: None)
+    monkeypatch.setattr(cli, "_require_free_port", lambda *_: None)
+    monkeypatch.setattr(cli, "_require_models_folder", lambda *_: None)
 
     def start(*arguments, **variables):
         for name, value in variables.items():

@@ -20,17 +20,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import serving.http.app  # noqa: F401 - imports every module that could declare an error
 from serving import create_app
-from serving.call_context import time_is_up
+from serving.call_context import make_timeout_error
 from serving.errors import ServingError
 from serving.repository import rollout as plan
-from serving.repository.rollout import Agenda, Refusal
-from serving.repository.shared_state import Ledger
-from serving.runtime import Session
+from serving.repository.rollout import Refusal, RolloutStore
+from serving.repository.shared_state import SharedState
+from serving.runtime import GraphSession
 from tests.editions import add_version, damage
 from tests.harmful_graphs import loop_as_often_as_asked
 from tests.processes import HANG_SECONDS
 from tests.serving.repository.test_shared_state import forked
-from tests.variants import with_variants
+from tests.variants import write_variants
 
 GOOD = json.dumps({"instances": [[0] * 64]}).encode()
 ADMIN, READER = {"X-API-Key": "an administrator"}, {"X-API-Key": "a client"}
@@ -111,7 +111,7 @@ def break_the_runtime(server):
         raise KeyError("not for clients")
 
     with server.monkeypatch.context() as patch:
-        patch.setattr(Session, "run", explode)
+        patch.setattr(GraphSession, "run", explode)
         return server.post()
 
 
@@ -152,7 +152,7 @@ def send_half_a_body(server):
     overrides = {"wsgi.input": body, "CONTENT_LENGTH": "100"}
     greenlet = gevent.spawn(server.post, environ_overrides=overrides)
     assert body.is_read.wait(HANG_SECONDS)
-    greenlet.kill(time_is_up(60, is_complete=False), block=False)
+    greenlet.kill(make_timeout_error(60, is_complete=False), block=False)
     return greenlet.get(timeout=HANG_SECONDS)
 
 
@@ -175,7 +175,7 @@ def another_worker(act):
     joined, join = os.pipe()
 
     def live():
-        agenda = Agenda(Ledger.shared)
+        agenda = RolloutStore(SharedState.shared)
         agenda.join()
         os.write(join, b"!")
         act(agenda)
@@ -194,20 +194,20 @@ def another_worker(act):
 
 
 def wait_for_a_worker_that_hangs(server):
-    server.monkeypatch.setattr(plan, "PATIENCE", 0.2)
+    server.monkeypatch.setattr(plan, "ROLLOUT_TIMEOUT_SECONDS", 0.2)
     with another_worker(lambda _: None):
         return server.post(ADMINISTER + "unload", b"")
 
 
 def refuse_what_is_proposed(agenda):
-    while not any(rollout.line for rollout in agenda.read().rollouts.values()):
+    while not any(rollout.versions for rollout in agenda.read().rollouts.values()):
         time.sleep(0.01)
     ((name, rollout),) = agenda.read().rollouts.items()
-    agenda.refuse(name, rollout.line[0], Refusal(reason="it crashes there"))
+    agenda.refuse(name, rollout.versions[0], Refusal(reason="it crashes there"))
 
 
 def loop_for_ever(folder):
-    with_variants(folder / "digits" / "1", fp32=loop_as_often_as_asked)
+    write_variants(folder / "digits" / "1", fp32=loop_as_often_as_asked)
 
 
 PROMISES = {
@@ -351,7 +351,7 @@ def start(only_digits, adults, tmp_path, monkeypatch):
         if name == "ModelRequiredError":
             shutil.copytree(adults / "adults", only_digits / "adults")
         promise.prepare(only_digits)
-        monkeypatch.setattr(Ledger, "shared", Ledger())
+        monkeypatch.setattr(SharedState, "shared", SharedState())
         settings = {"models": only_digits, "poll": 0, "keys": tmp_path / "keys"} | promise.settings
         return Server(only_digits, create_app(**settings).test_client(), monkeypatch)
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from serving.bundle import Bundle
-from tests.variants import same, with_variants, wrong
+from tests.variants import keep_unchanged, negate_weights, write_variants
 from trainer import check
 from trainer.choices import Config
 from trainer.cli import main
@@ -270,7 +270,12 @@ def test_verify_says_yes_to_what_was_exported(trainer, only_digits):
 
 
 def test_verify_tells_of_every_variant(trainer, only_digits):
-    folder = with_variants(only_digits / "digits" / "1", fp32=same, int8=wrong, pruned=same)
+    folder = write_variants(
+        only_digits / "digits" / "1",
+        fp32=keep_unchanged,
+        int8=negate_weights,
+        pruned=keep_unchanged,
+    )
     done = trainer("verify", folder)
     assert done.exit_code == 1
     first, second, third = done.stdout.splitlines()

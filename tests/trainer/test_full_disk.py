@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from serving.bundle import made_folder, naming, whole_file
+from serving.bundle import add_path_to_errors, create_folder, write_atomically
 from trainer import runs, score
 from trainer.cli import main
 
@@ -147,21 +147,24 @@ def test_standard_output_without_room_is_one_line(command):
 
 
 def test_naming_puts_the_file_into_an_error_without_one(tmp_path):
-    with pytest.raises(OSError, match=r"No space left on device: '.*x'"), naming(tmp_path / "x"):
+    with (
+        pytest.raises(OSError, match=r"No space left on device: '.*x'"),
+        add_path_to_errors(tmp_path / "x"),
+    ):
         no_room()
-    with pytest.raises(FileNotFoundError, match="'other'"), naming(tmp_path / "x"):
+    with pytest.raises(FileNotFoundError, match="'other'"), add_path_to_errors(tmp_path / "x"):
         raise FileNotFoundError(errno.ENOENT, "gone", "other")
-    with pytest.raises(OSError, match=r"x: what Arrow says"), naming(tmp_path / "x"):
+    with pytest.raises(OSError, match=r"x: what Arrow says"), add_path_to_errors(tmp_path / "x"):
         raise OSError("what Arrow says")
 
 
 def test_whole_file_is_written_whole_or_not_at_all(tmp_path):
     place = tmp_path / "x.txt"
     (tmp_path / "link.txt").symlink_to(place)
-    with whole_file(tmp_path / "link.txt") as building:
+    with write_atomically(tmp_path / "link.txt") as building:
         building.write_text("one")
     assert (place.read_text(), (tmp_path / "link.txt").is_symlink()) == ("one", True)
-    with pytest.raises(KeyError), whole_file(place) as building:
+    with pytest.raises(KeyError), write_atomically(place) as building:
         building.write_text("two")
         raise KeyError
     assert place.read_text() == "one"
@@ -171,10 +174,10 @@ def test_whole_file_is_written_whole_or_not_at_all(tmp_path):
 def test_made_folder_leaves_folders_that_were_there_or_hold_something(tmp_path):
     (tmp_path / "old").mkdir()
     for below, left in (("old/a/b", []), ("old", [])):
-        with pytest.raises(KeyError), made_folder(tmp_path / below):
+        with pytest.raises(KeyError), create_folder(tmp_path / below):
             raise KeyError
         assert [path.name for path in (tmp_path / "old").iterdir()] == left
-    with pytest.raises(KeyError), made_folder(tmp_path / "old/a/b"):
+    with pytest.raises(KeyError), create_folder(tmp_path / "old/a/b"):
         (tmp_path / "old/a/kept").touch()
         raise KeyError
     assert [path.name for path in (tmp_path / "old/a").iterdir()] == ["kept"]

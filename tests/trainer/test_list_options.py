@@ -60,7 +60,7 @@ def test_sizes_of_a_loadtest_add_up():
 
 def test_networks_of_proxies_add_up(monkeypatch):
     @click.command()
-    @cli._knobs()
+    @cli._add_settings_options()
     def command(**options):
         raise _Done(Settings(**{k: v for k, v in options.items() if v is not None}))
 

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from sklearn.metrics import average_precision_score
 
 from serving import create_app
-from serving.bundle import Bundle, Manifest, positive_index
-from serving.runtime import Session
+from serving.bundle import Bundle, Manifest, find_positive_index
+from serving.runtime import GraphSession
 from trainer.choices import Config
 from trainer.cli import main
 from trainer.compress.reopen import reopen
@@ -44,12 +44,12 @@ from trainer.recipe import learn
     ],
 )
 def test_names_that_mean_yes_and_no_say_which_class_is_positive(classes, place):
-    assert positive_index(classes) == place
+    assert find_positive_index(classes) == place
 
 
 def test_what_is_said_wins_over_what_names_mean():
-    assert positive_index(["no", "yes"], "no") == 0
-    assert positive_index([0, 1], "0") == 0
+    assert find_positive_index(["no", "yes"], "no") == 0
+    assert find_positive_index([0, 1], "0") == 0
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_what_is_said_wins_over_what_names_mean():
     ],
 )
 def test_positive_index_class_spelled_as_in_the_data_is_that_class(classes, said, place):
-    assert positive_index(classes, said) == place
+    assert find_positive_index(classes, said) == place
 
 
 @pytest.mark.parametrize(("said", "like"), [("Fraud", "fraud"), ("god", "good")])
 def test_a_positive_class_that_is_none_is_refused_with_the_classes(said, like):
     with pytest.raises(ValueError, match=rf"fraud, good; got '{said}'; did you mean '{like}'\?"):
-        positive_index(["fraud", "good"], said)
+        find_positive_index(["fraud", "good"], said)
 
 
 def transactions(path, *, names=("fraud", "good"), n=800):
@@ -159,7 +159,7 @@ def test_the_graph_answers_the_first_class_from_its_threshold_up(fraud):
     bundle = fraud[0]
     rng = np.random.default_rng(1)
     rows = rng.normal(size=(500, 2)).astype(np.float32)
-    got = Session(bundle.graph("fp32")).run({"features": rows})
+    got = GraphSession(bundle.graph("fp32")).run({"features": rows})
     above = got["probabilities"][:, 0] >= np.float32(bundle.manifest.threshold)
     assert 0 < above.sum() < 500
     assert got["label"].tolist() == np.where(above, "fraud", "good").tolist()
@@ -169,13 +169,13 @@ def test_numpy_and_graph_agree_at_the_border_of_a_positive_first_class(fraud):
     model = reopen(fraud[0]).model
     rows = np.random.default_rng(2).normal(size=(40, 2)).astype(np.float32)
     records = Records(model.encoder.columns, rows)
-    p = Session(build_graph(model)).run({"features": rows})["probabilities"][:, 0]
+    p = GraphSession(build_graph(model)).run({"features": rows})["probabilities"][:, 0]
     same = model.answers(records)["probabilities"][:, 0] == p
     assert same.sum() > 5  # where both compute the very same number, both must answer the same
     for row in np.flatnonzero(same)[:5]:
         for threshold, label in ((p[row], "fraud"), (np.nextafter(p[row], np.float32(1)), "good")):
             at = replace(model, threshold=float(threshold))
-            session = Session(build_graph(at))
+            session = GraphSession(build_graph(at))
             assert at.answers(records)["label"][row] == label
             assert session.run({"features": rows})["label"][row] == label
 
@@ -195,7 +195,7 @@ def test_compression_keeps_the_positive_class_in_every_variant(fraud, tmp_path):
     assert smaller.manifest.positive_class == "fraud"
     rows = np.random.default_rng(4).normal(size=(500, 2)).astype(np.float32)
     for name, variant in smaller.manifest.variants.items():
-        got = Session(smaller.graph(name)).run({"features": rows})
+        got = GraphSession(smaller.graph(name)).run({"features": rows})
         above = got["probabilities"][:, 0] >= np.float32(variant.threshold)
         assert got["label"].tolist() == np.where(above, "fraud", "good").tolist()
 

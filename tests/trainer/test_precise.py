@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from sklearn.exceptions import ConvergenceWarning
 
 from serving import create_app
-from serving.bundle import Number
+from serving.bundle import NumberColumn
 from trainer.choices import Config
 from trainer.cli import main
 from trainer.compress.reopen import reopen
@@ -78,7 +78,7 @@ def test_numbers_that_float32_cannot_tell_apart_are_learned_from(files):
 def test_the_manifest_says_what_is_read_in_float64(trained):
     bundle, _ = trained
     northing = next(c for c in bundle.manifest.inputs if c.name == "northing")
-    assert isinstance(northing, Number)
+    assert isinstance(northing, NumberColumn)
     assert (northing.dtype, bundle.manifest.all_numbers) == ("float64", False)
     assert 5812345 <= northing.minimum < northing.maximum < 5812346
     assert northing.minimum <= bundle.manifest.example["northing"] <= northing.maximum

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from serving.bundle import Bundle
-from serving.runtime import prove
+from serving.runtime import run_self_test
 from trainer.choices import Config
 from trainer.data.tables import DataError
 from trainer.export import graph, package, variant
@@ -39,7 +39,7 @@ def test_training_digits_anew_reaches_the_accuracy_of_the_shipped_one(
 
 def test_the_shipped_model_is_as_good_as_its_manifest_says(shipped, digits):
     # On all rows: those it learned and those it did not.
-    proof = prove(Bundle.open(shipped / "digits" / "1"), "fp32")
+    proof = run_self_test(Bundle.open(shipped / "digits" / "1"), "fp32")
     label = proof.session.run({"features": digits[0]})["label"]
     assert np.mean(label == digits[1]) >= 0.99
 
@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_graph(tmp_path):
 def test_built_in_data_are_learned(data, metric, least, tmp_path):
     bundle, _ = fit(Config(data=data, models=tmp_path, skip_baselines=True))
     assert bundle.manifest.metrics["test"][metric] >= least
-    assert prove(bundle, "fp32").passed
+    assert run_self_test(bundle, "fp32").passed
 
 
 @pytest.mark.parametrize("hidden", [(), (1,), (3, 3, 3)])
@@ -77,7 +77,7 @@ def test_every_shape_of_network_ends_in_a_proved_bundle(hidden, activation, tmp_
     config = Config(data="iris", models=tmp_path, hidden=hidden, activation=activation, epochs=3,
                     skip_baselines=True)  # fmt: skip
     bundle, trained = fit(config)
-    assert prove(bundle, "fp32").passed
+    assert run_self_test(bundle, "fp32").passed
     assert bundle.manifest.parameters == trained.model.network.n_parameters
 
 
@@ -174,7 +174,7 @@ def test_features_of_any_size_end_in_a_proved_bundle(size, tmp_path, rng):
     bundle, _ = fit(
         Config(data=str(tmp_path / "data.npz"), models=tmp_path, epochs=5, skip_baselines=True)
     )
-    assert prove(bundle, "fp32").passed
+    assert run_self_test(bundle, "fp32").passed
 
 
 @pytest.mark.parametrize("target", ["classes", "quantities"])
@@ -184,7 +184,7 @@ def test_ten_rows_are_enough(target, tmp_path, rng):
     bundle, _ = fit(
         Config(data=str(tmp_path / "ten.npz"), models=tmp_path, epochs=5, skip_baselines=True)
     )
-    assert prove(bundle, "fp32").passed
+    assert run_self_test(bundle, "fp32").passed
 
 
 def test_a_class_too_rare_for_validation_ends_in_a_bundle_that_opens(tmp_path, rng):
@@ -192,7 +192,7 @@ def test_a_class_too_rare_for_validation_ends_in_a_bundle_that_opens(tmp_path, r
     np.savez(tmp_path / "rare.npz", X=X, y=y.astype(int))
     bundle, _ = fit(Config(data=str(tmp_path / "rare.npz"), models=tmp_path, epochs=2))
     assert "roc_auc" not in bundle.manifest.metrics["validation"]
-    assert prove(bundle, "fp32").passed
+    assert run_self_test(bundle, "fp32").passed
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def test_no_byte_of_a_test_row_is_in_the_bundle(tmp_path):
                     runs=tmp_path / "runs", hidden=(4,))  # fmt: skip
     bundle, trained, path = keep(config)
     kept = pq.ParquetFile(path / "test.parquet").read().columns[0].to_numpy()
-    arrays = list(bundle.selftest().inputs.values())
+    arrays = list(bundle.read_selftest().inputs.values())
     manifest = (bundle.path / "bundle.json").read_text()
     for value in kept:
         assert not any((array == value).any() for array in arrays)

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from serving import create_app
-from tests.variants import flip_a_bit, same, with_variants, wrong
+from tests.variants import flip_bit, keep_unchanged, negate_weights, write_variants
 from trainer.choices import Config
 from trainer.cli import main
 from trainer.recipe import fit
@@ -101,7 +101,7 @@ def test_a_bundle_that_does_not_prove_itself_answers_nothing(bundle, tmp_path):
 def test_a_variant_is_chosen_by_name_and_the_first_answers_without(bundle, tmp_path):
     copied = tmp_path / "people" / "1"
     shutil.copytree(bundle, copied)
-    with_variants(copied, fp32=same, int8=wrong, pruned=same)
+    write_variants(copied, fp32=keep_unchanged, int8=negate_weights, pruned=keep_unchanged)
 
     def outcome(*options):
         done = scored(copied, "age,job\n30,cook\n", *options, folder=tmp_path)
@@ -114,7 +114,7 @@ def test_a_variant_is_chosen_by_name_and_the_first_answers_without(bundle, tmp_p
     code, said = outcome("--variant", "int4")
     assert (code, "expected a variant of the bundle; got 'int4'; " in said) == (1, True)
     assert said.endswith("people/1 holds fp32, int8, pruned\n")
-    flip_a_bit(copied, "fp32")  # others are not put in its place unasked
+    flip_bit(copied, "fp32")  # others are not put in its place unasked
     assert (outcome()[0], outcome("--variant", "pruned")[0]) == (1, 0)
 
 

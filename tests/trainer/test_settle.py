@@ -13,7 +13,7 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from serving.bundle import Bundle
-from serving.runtime import Session
+from serving.runtime import GraphSession
 from trainer import recipe
 from trainer.choices import Config
 from trainer.cli import main
@@ -121,7 +121,7 @@ def test_the_graph_divides_by_the_temperature_and_adds_the_bias(task, tmp_path):
     z = model.logits(records).astype(np.float64) / 2.5 + bias
     expected = softmax(np.hstack([np.zeros((50, 1)), z]) if task == "binary" else z, axis=1)
     for answers in (
-        model.answers(records), Session(build_graph(model)).run({"features": rows}),
+        model.answers(records), GraphSession(build_graph(model)).run({"features": rows}),
     ):  # fmt: skip
         np.testing.assert_allclose(answers["probabilities"], expected, rtol=1e-5, atol=1e-7)
         assert answers["label"].tolist() == np.array(names)[expected.argmax(axis=1)].tolist()

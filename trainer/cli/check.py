@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from serving.bundle import counted
+from serving.bundle import pluralize
 from trainer.check import GradientCase, check_library, check_run
 from trainer.cli.announce import Announcement
 from trainer.cli.options import SOURCES, choices, configure
@@ -57,8 +57,8 @@ def check(config: Path | None, as_json: bool, **options: str | None) -> None:
             )
         for m in findings:
             click.echo(f"\n{m}")
-        faults = counted(len(findings), "fault") if findings else "no fault"
-        click.echo(f"\n{faults} in {counted(len(worst), 'measure')}")
+        faults = pluralize(len(findings), "fault") if findings else "no fault"
+        click.echo(f"\n{faults} in {pluralize(len(worst), 'measure')}")
     raise SystemExit(1 if findings else 0)
 
 

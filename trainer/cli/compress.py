@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
-from serving.bundle import Bundle, BundleError, Candidate, Compression, Drop
+from serving.bundle import Bundle, BundleError, CompressionCandidate, CompressionSummary, MetricDrop
 from serving.runtime import GraphError
 from trainer.choices import Config
 from trainer.cli.figures import caution_lines
@@ -138,7 +138,9 @@ def _cautions(done: Compressed) -> list[Finding]:
     return [caution for variant in manifest.variants for caution in cautions(manifest, variant)]
 
 
-def _tested(candidate: Candidate, tested: Drop, found: Compression, metric: str) -> str:
+def _tested(
+    candidate: CompressionCandidate, tested: MetricDrop, found: CompressionSummary, metric: str
+) -> str:
     drop, low, high = map(_decimals, (tested.drop, *tested.interval))
     return (
         f"{candidate.name} of {candidate.size_bytes:,} bytes, on the test rows: {metric} "
@@ -151,7 +153,7 @@ def _decimals(drop: float) -> str:
     return f"{round(drop, 4) + 0.0:.4f}"
 
 
-def _table(found: Compression, metric: str) -> str:
+def _table(found: CompressionSummary, metric: str) -> str:
     dense = found.tried[0]
     sizes = list(dense.latency_us)
     rows = [["variant", "layers", "weights", "bytes", "smaller", "zipped",
@@ -169,7 +171,9 @@ def _table(found: Compression, metric: str) -> str:
     return "\n".join([*lines, ""])
 
 
-def _row(candidate: Candidate, dense: Candidate, sizes: list[str], verdict: str) -> list[str]:
+def _row(
+    candidate: CompressionCandidate, dense: CompressionCandidate, sizes: list[str], verdict: str
+) -> list[str]:
     return [
         f"{candidate.name}{' (qat)' * candidate.qat}",
         "-".join(map(str, (candidate.inputs, *candidate.hidden))),

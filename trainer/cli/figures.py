@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from serving.bundle import Manifest, positive_index
+from serving.bundle import Manifest, find_positive_index
 from trainer.data.findings import Finding
 from trainer.evaluate import MOST_JUDGED, leading
 from trainer.evaluate.comparison import compare, constant
@@ -51,7 +51,7 @@ def positive_text(manifest: Manifest) -> str:
     text = f"{manifest.positive_class}: roc_auc, pr_auc and the threshold refer to this class"
     if not classes or manifest.training.config.get("positive") is not None:
         return text
-    if positive_index(classes) is not None:
+    if find_positive_index(classes) is not None:
         return text
     other = next(str(name) for name in classes if name != manifest.positive_class)
     return f"{text}, the second by name; --positive {shlex.quote(other)} chooses the other"

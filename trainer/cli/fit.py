@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from serving.bundle import STAGED, Bundle, BundleError, Manifest, counted
+from serving.bundle import STAGED_PREFIX, Bundle, BundleError, Manifest, pluralize
 from serving.runtime import GraphError
 from trainer.choices import Config
 from trainer.cli.announce import Announcement
@@ -202,7 +202,7 @@ def _settled(manifest: Manifest) -> dict[str, str]:
 
 def uptake(bundle: Bundle) -> str:
     """Return when servers take a new version up: by themselves, or once it is promoted."""
-    if not bundle.path.name.startswith(STAGED):
+    if not bundle.path.name.startswith(STAGED_PREFIX):
         return f"a running server of {bundle.path.parent.parent} takes it up by itself"
     manifest, models = bundle.manifest, bundle.path.parent.parent
     return (
@@ -220,7 +220,7 @@ def summarise(bundle: Bundle, trained: Trained) -> None:
     facts: dict[str, str] = {
         "task": f"{manifest.task} of {', '.join(manifest.data.target)}",
         "rows": ", ".join(f"{count} {part}" for part, count in rows.items()),
-        "training": f"{counted(epochs, 'epoch')}, best {manifest.training.best_epoch}, "
+        "training": f"{pluralize(epochs, 'epoch')}, best {manifest.training.best_epoch}, "
         f"{manifest.training.seconds:.1f} s",
         **classes_fact(manifest),
         **metrics_fact(manifest),

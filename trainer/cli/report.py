@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from serving.bundle import Bundle, BundleError, whole_file
+from serving.bundle import Bundle, BundleError, write_atomically
 from serving.runtime import GraphError
 from trainer.choices import Config
 from trainer.cli.options import NewFile
@@ -32,7 +32,7 @@ def report(bundle: Path, output: Path, runs: Path | None) -> None:
     try:
         evidence = Evidence.gather(Bundle.open(version_folder(bundle)), place)
         page = render(evidence)
-        with whole_file(output) as building:
+        with write_atomically(output) as building:
             building.write_text(page, encoding="utf-8")
     except (BundleError, GraphError, OSError) as error:
         raise click.ClickException(str(error)) from error

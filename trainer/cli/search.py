@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from serving.bundle import counted
+from serving.bundle import pluralize
 from trainer.cli.announce import Announcement
 from trainer.cli.fit import REFUSALS, fit_and_follow, following, summarise
 from trainer.cli.options import SOURCES, NewFile, choices, configure
@@ -146,7 +146,7 @@ def _show(outcome: Outcome, grid: Grid, journal: Journal) -> None:
     facts = {
         "winner": f"{shown(winner.parameters)}: {metric} {winner.mean:.4f} ± "
         f"{winner.deviation:.4f} over {len(winner.scores)} folds",
-        "journal": f"{journal.path}, {counted(journal.added, 'fit')} run, {journal.reused} found "
+        "journal": f"{journal.path}, {pluralize(journal.added, 'fit')} run, {journal.reused} found "
         "there",
     }
     if outcome.nested is not None:

@@ -10,8 +10,15 @@ from typing import Any
 
 import click
 
-from serving.bundle import MANIFEST, STAGED, Bundle, BundleError, staged_versions, versions
-from serving.runtime import Proof, prove
+from serving.bundle import (
+    MANIFEST_FILE,
+    STAGED_PREFIX,
+    Bundle,
+    BundleError,
+    list_staged_versions,
+    list_versions,
+)
+from serving.runtime import SelfTestResult, run_self_test
 
 
 @click.command()
@@ -32,7 +39,7 @@ def verify(bundle: Path, as_json: bool) -> None:
             report = {"bundle": str(bundle), "passed": False, "reason": str(error)}
             click.echo(json.dumps(report))
         raise click.ClickException(str(error)) from error
-    proofs = [prove(opened, variant) for variant in opened.manifest.variants]
+    proofs = [run_self_test(opened, variant) for variant in opened.manifest.variants]
     passed = all(proof.passed for proof in proofs)
     if as_json:
         report = {"bundle": str(opened.path), "passed": passed,
@@ -48,12 +55,12 @@ def version_folder(path: Path) -> Path:
     """The version meant by models/NAME/VERSION, or the highest of models/NAME."""
     # So that it has a name, even as `.`; links stay links.
     path = Path(os.path.abspath(path))  # noqa: PTH100
-    found = versions(path)
-    if not found and not (path / MANIFEST).is_file():
-        if waiting := staged_versions(path):
+    found = list_versions(path)
+    if not found and not (path / MANIFEST_FILE).is_file():
+        if waiting := list_staged_versions(path):
             raise BundleError(
                 f"expected a bundle, models/NAME or models/NAME/VERSION; got {path}, which holds "
-                f"staged versions only; name one: {path / STAGED}{waiting[-1]}"
+                f"staged versions only; name one: {path / STAGED_PREFIX}{waiting[-1]}"
             )
         raise BundleError(
             f"expected a bundle, models/NAME or models/NAME/VERSION; got {path}, which holds none"
@@ -61,7 +68,7 @@ def version_folder(path: Path) -> Path:
     return path / str(found[-1]) if found else path
 
 
-def _verdict(proof: Proof) -> dict[str, Any]:
+def _verdict(proof: SelfTestResult) -> dict[str, Any]:
     verdict: dict[str, Any] = {"passed": proof.passed, "reason": proof.reason}
     if proof.difference is not None:
         verdict |= {
@@ -77,7 +84,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None  # JSON has no word for infinity
 
 
-def _sentence(proof: Proof) -> str:
+def _sentence(proof: SelfTestResult) -> str:
     if proof.difference is None or not proof.passed:
         return f"FAILED: {proof.reason}"
     return f"reproduces, max |Δ| {proof.difference.max_abs:.1e} over {proof.difference.rows} rows"

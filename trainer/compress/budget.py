@@ -14,8 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-from serving.bundle import Candidate, Drop
-from serving.runtime import TIMED_ROWS, Session, race
+from serving.bundle import CompressionCandidate, MetricDrop
+from serving.runtime import TIMED_BATCH_SIZES, GraphSession, measure_latencies
 from trainer.compress.distill import distill
 from trainer.compress.goal import METRICS, Goal, GoalError
 from trainer.compress.plain import dense_layers
@@ -77,9 +77,11 @@ class Trial:
         layers = self.model.network.layers[:-1]
         return [layer.n_out for layer in layers if isinstance(layer, Dense | IntegerDense)]
 
-    def described(self, latency: dict[int, float], *, tested: Drop | None, kept: bool) -> Candidate:
+    def described(
+        self, latency: dict[int, float], *, tested: MetricDrop | None, kept: bool
+    ) -> CompressionCandidate:
         """As the manifest lists it."""
-        return Candidate(
+        return CompressionCandidate(
             name=self.name,
             bits=self.bits,
             qat=self.qat,
@@ -182,9 +184,9 @@ class Budget:
 
     def race(self) -> dict[Trial, dict[int, float]]:
         """Median µs of one run by batch size, of all that was tried, in one race."""
-        sessions = {str(i): Session(trial.content) for i, trial in enumerate(self.trials)}
-        records = self.table.records.take(some(self.parts.validation, max(TIMED_ROWS)))
-        times = race(sessions, records.inputs())
+        sessions = {str(i): GraphSession(trial.content) for i, trial in enumerate(self.trials)}
+        records = self.table.records.take(some(self.parts.validation, max(TIMED_BATCH_SIZES)))
+        times = measure_latencies(sessions, records.inputs())
         return {trial: times[str(i)] for i, trial in enumerate(self.trials)}
 
     def _prune_as_far_as_it_goes(self, network: Network) -> None:

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from onnx import helper
 
-from serving.runtime import Session
+from serving.runtime import GraphSession
 from trainer.export.graph import IR_VERSION, OPSET
 from trainer.export.integer import integer_dense
 from trainer.export.nodes import FLOAT, Nodes, face
@@ -35,7 +35,7 @@ def overflows_with_8_bits() -> bool:
         source=Quantization(np.float32(1), 0),
     )
     network = Network(INPUTS, [layer], rng=np.random.default_rng(0))
-    session = Session(_graph(layer))
+    session = GraphSession(_graph(layer))
     for rows in BATCHES:
         x = np.full((rows, INPUTS), 255, np.float32)
         if not np.array_equal(session.run({"x": x})["z"], network.logits(x)):

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from pydantic import ValidationError
 
-from serving.bundle import GAPS, Bundle, BundleError, Category, Manifest, Number
+from serving.bundle import (
+    DEFAULT_GAP_TEXTS,
+    Bundle,
+    BundleError,
+    CategoryColumn,
+    Manifest,
+    NumberColumn,
+)
 from trainer.choices import Config
 from trainer.compress.plain import dense_layers, plain
 from trainer.data.files.source import CSV
@@ -76,7 +83,7 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
         chosen["data"] = data
     if manifest.schema_version == 1 and str(chosen.get("data")).lower().endswith(CSV):
         # Then no option said so, and nothing else was possible.
-        chosen.setdefault("missing", list(filter(None, GAPS)))
+        chosen.setdefault("missing", list(filter(None, DEFAULT_GAP_TEXTS)))
     if manifest.positive_class is not None:  # bundles of version 1 do not say it in their choices
         chosen["positive"] = str(manifest.positive_class)
     try:
@@ -124,10 +131,12 @@ def _read(config: Config, manifest: Manifest) -> tuple[Table, Split]:
     What was a category stays one, also where later versions take its texts for something else, and
     numbers that were all in float32 before schema version 2 stay so.
     """
-    unread = tuple(c.name for c in manifest.inputs if isinstance(c, Category))
+    unread = tuple(c.name for c in manifest.inputs if isinstance(c, CategoryColumn))
     reading = replace(config.reading(), unread=unread)
     table, parts = read(config, reading)
-    single = {c.name for c in manifest.inputs if isinstance(c, Number) and c.dtype == "float32"}
+    single = {
+        c.name for c in manifest.inputs if isinstance(c, NumberColumn) and c.dtype == "float32"
+    }
     coarser = [column.name for column in table.records.of_kind("precise") if column.name in single]
     if not coarser:
         return table, parts

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.bundle import Bundle, Compression, Drop
+from serving.bundle import Bundle, CompressionSummary, MetricDrop
 from trainer.compress.budget import SPARSE, Budget, Tell, Trial
 from trainer.compress.goal import Goal, GoalError
 from trainer.compress.processor import overflows_with_8_bits
@@ -36,7 +36,7 @@ class Compressed:
     """
 
     bundle: Bundle | None
-    compression: Compression
+    compression: CompressionSummary
     references: Mapping[str, Model]
     positive: int | str | None = None
 
@@ -80,7 +80,7 @@ def compress(
         return Graph.of(trial.model, table, parts, synthetic, trial.bits)
 
     kept = {budget.dense: graph_of(budget.dense)}
-    tested: dict[Trial, Drop] = {}
+    tested: dict[Trial, MetricDrop] = {}
     for trial in (trials[0] for name, trials in found.items() if name != DENSE):
         if any(_beats(other, trial) for other in kept):
             continue
@@ -88,7 +88,7 @@ def compress(
         tested[trial] = _drop(kept[budget.dense], graph, budget.metric, resampling)
         if tested[trial].interval[0] <= goal.max_drop:
             kept[trial] = graph
-    compression = Compression(
+    compression = CompressionSummary(
         metric=budget.metric,
         max_drop=goal.max_drop,
         tried=[
@@ -128,8 +128,8 @@ def _beats(other: Trial, trial: Trial) -> bool:
     return trial.name != SPARSE and not smaller
 
 
-def _drop(dense: Graph, graph: Graph, metric: str, rng: np.random.Generator) -> Drop:
+def _drop(dense: Graph, graph: Graph, metric: str, rng: np.random.Generator) -> MetricDrop:
     """What a variant loses on the test rows."""
     before, after = (g.tested.metrics()[metric] for g in (dense, graph))
     interval = dense.tested.interval_of_drop(graph.tested, metric, rng)
-    return Drop(drop=round(before - after, 9), interval=interval)
+    return MetricDrop(drop=round(before - after, 9), interval=interval)

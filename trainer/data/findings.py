@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import BASIC_DATE, nfc
+from serving.bundle import BASIC_DATE, to_nfc
 from trainer.data.checks.merged import find_merged
 from trainer.data.checks.sentinels import find_sentinels, in_words
 from trainer.data.precision import LOST
@@ -627,7 +627,7 @@ def _variants(words: Sequence[str], rows: NDArray[np.int64]) -> list[str]:
     """The texts of several spellings, each with its rows; of white space one is like another."""
     alike: dict[str, list[int]] = {}
     for place in np.flatnonzero(rows).tolist():
-        alike.setdefault(" ".join(nfc(words[place].casefold()).split()), []).append(place)
+        alike.setdefault(" ".join(to_nfc(words[place].casefold()).split()), []).append(place)
     return [
         " and ".join(f"{str(words[place])!r} ({rows[place]:,})" for place in places)
         for places in alike.values()

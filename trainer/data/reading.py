@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from serving.bundle import ISO8601, canonical_text, nfc, require_format
+from serving.bundle import ISO8601, canonicalize_text, require_date_format, to_nfc
 from trainer.data.column_names import resolve
 from trainer.data.precision import PrecisionLoss
 from trainer.data.records import Kind
@@ -31,7 +31,7 @@ class Reading:
         date: of dates, or dates and times: texts of ISO 8601, its basic form `20230318` among
             them, or numbers of seconds, milliseconds, microseconds or nanoseconds since 1970.
         date_format: How texts write dates beside ISO 8601, each `COLUMN=FORMAT`, or one `FORMAT`
-            for all columns of dates; see `require_format`.
+            for all columns of dates; see `require_date_format`.
         unread: Columns whose texts are categories even if they look like dates or truth values.
         group: whose row each is; no feature.
         time: when each row came about, a date or a number; a feature unless dropped.
@@ -70,11 +70,11 @@ class Reading:
         for each in fields(self):
             said = getattr(self, each.name)
             if isinstance(said, str):
-                object.__setattr__(self, each.name, nfc(said))
+                object.__setattr__(self, each.name, to_nfc(said))
             elif isinstance(said, tuple):
-                object.__setattr__(self, each.name, tuple(map(nfc, said)))
+                object.__setattr__(self, each.name, tuple(map(to_nfc, said)))
         if self.missing is not None:
-            words = dict.fromkeys(canonical_text(word.lower()) for word in self.missing)
+            words = dict.fromkeys(canonicalize_text(word.lower()) for word in self.missing)
             object.__setattr__(self, "missing", tuple(filter(None, words)))
 
     def resolved(self, columns: Sequence[str]) -> Reading:
@@ -137,7 +137,7 @@ def split_format(entry: str) -> tuple[str | None, str]:
     """
     column, sign, _ = entry.partition("%")[0].rpartition("=")
     written = entry[len(column) + len(sign) :]
-    require_format(written)
+    require_date_format(written)
     return (column if sign else None), written
 
 

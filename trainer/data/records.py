@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import FEATURES, ISO8601, OUTPUTS
+from serving.bundle import FEATURES_INPUT, ISO8601, OUTPUT_NAMES
 
 # A precise number is one that float32 cannot tell from others; it is kept in float64.
 Kind = Literal["number", "precise", "boolean", "category", "date"]
@@ -46,11 +46,11 @@ def input_names(columns: Sequence[Column]) -> dict[str, str]:
     Returns:
         By the column's name that of its input, all distinct: `label_input` for `label`.
     """
-    taken = {*OUTPUTS, *(column.name for column in columns)}
+    taken = {*OUTPUT_NAMES, *(column.name for column in columns)}
     found = {}
     for column in columns:
         name = column.name
-        if name in OUTPUTS:
+        if name in OUTPUT_NAMES:
             name += "_input"
             while name in taken:
                 name += "_"
@@ -163,7 +163,7 @@ class Records:
             objects.
         """
         if self.all_numbers:
-            return {FEATURES: self.numbers}
+            return {FEATURES_INPUT: self.numbers}
         names = input_names(self.columns) if names is None else names
         found: dict[str, NDArray[Any]] = {}
         for column in self.columns:

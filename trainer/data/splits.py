@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import counted
+from serving.bundle import pluralize
 from trainer.data.tables import SLICE, DataError, Table
 
 # Ways to share out groups that are tried, the fewer the more there is to count in each.
@@ -163,8 +163,8 @@ class _Cuts:
         size = max(size, fewest)
         if len(rows) - size < fewest:
             raise DataError(
-                f"expected at least {counted(fewest, 'row')} to learn from; got {len(rows) - size} "
-                f"of {len(self.table)}; ask for smaller shares of validation and test rows"
+                f"expected at least {pluralize(fewest, 'row')} to learn from; got "
+                f"{len(rows) - size} of {len(self.table)}; ask for smaller shares of validation and test rows"
             )
         if self.table.times is not None:
             second = _latest(self.table.times[rows], size, leave)
@@ -250,7 +250,7 @@ def _latest(times: NDArray[np.float64], size: int, leave: int) -> NDArray[np.boo
     if len(starts) < leave:
         raise DataError(
             f"expected rows of at least {leave + 1} different times, one for each part; got "
-            f"{len(starts) + 1} in {counted(len(times), 'row')}; leave out --time"
+            f"{len(starts) + 1} in {pluralize(len(times), 'row')}; leave out --time"
         )
     starts = starts[leave - 1 :]
     start = starts[np.argmin(np.abs(starts - (len(times) - size)))]
@@ -271,7 +271,7 @@ def _whole_groups(
     if len(sizes) <= leave:
         raise DataError(
             f"expected at least {leave + 1} groups, one for each part; got {len(sizes)} of "
-            f"{counted(len(groups), 'row')}; choose another column for --group, or leave it out"
+            f"{pluralize(len(groups), 'row')}; choose another column for --group, or leave it out"
         )
     tally = _Tally.of(group, codes)
     wanted = tally.totals * (size / len(groups))

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import canonical_text, counted, nfc
+from serving.bundle import canonicalize_text, pluralize, to_nfc
 from trainer.data.precision import PrecisionLoss
 from trainer.data.reading import Inferred
 from trainer.data.records import Column, Records, concatenate
@@ -125,8 +125,8 @@ def make_table(
     _check_records(records)
     if len(target) != len(records):
         raise DataError(
-            f"{source}: expected one target per row; got {counted(len(records), 'row')} of "
-            f"features and {counted(len(target), 'target')}"
+            f"{source}: expected one target per row; got {pluralize(len(records), 'row')} of "
+            f"features and {pluralize(len(target), 'target')}"
         )
     if target.dtype.kind not in "biufU":
         raise DataError(
@@ -175,7 +175,7 @@ def columns_named(source: str, written: Sequence[str]) -> tuple[str, ...]:
     Raises:
         DataError: If a name is empty or occurs twice, also in two normal forms.
     """
-    names = tuple(map(nfc, written))
+    names = tuple(map(to_nfc, written))
     spelled: dict[str, str] = {}
     for name, as_written in zip(names, written, strict=True):
         first = spelled.setdefault(name, as_written)
@@ -258,7 +258,7 @@ def _check_numbers(columns: Sequence[Column], rows: NDArray[Any], limit: float, 
         )
     if infinite.any():
         places = ", ".join(
-            f"{columns[int(i)].name} ({counted(infinite[i], 'row')})"
+            f"{columns[int(i)].name} ({pluralize(infinite[i], 'row')})"
             for i in np.flatnonzero(infinite)[:10]
         )
         raise DataError(
@@ -287,7 +287,7 @@ def _checked_classes(target: NDArray[Any], name: str) -> NDArray[Any]:
     if target.dtype.kind == "b":  # as "False" and "True": a graph has no truth-valued labels
         target = target.astype(np.str_)
     counts = _counts(target)
-    if target.dtype.kind == "U" and any(word != canonical_text(word) for word in counts):
+    if target.dtype.kind == "U" and any(word != canonicalize_text(word) for word in counts):
         target = _spelled_alike(target)
         counts = _counts(target)
     classes = np.array(list(counts))
@@ -326,7 +326,7 @@ def _checked_classes(target: NDArray[Any], name: str) -> NDArray[Any]:
 def _spelled_alike(target: NDArray[Any]) -> NDArray[Any]:
     """Texts in the one spelling of classes, which files give them as they are read."""
     words, places = np.unique(target, return_inverse=True)
-    found: NDArray[Any] = np.array([canonical_text(word) for word in words.tolist()])[places]
+    found: NDArray[Any] = np.array([canonicalize_text(word) for word in words.tolist()])[places]
     return found
 
 
@@ -353,7 +353,7 @@ def _checked_values(target: NDArray[Any], names: tuple[str, ...]) -> NDArray[np.
     if bad:
         raise DataError(
             f"expected finite float32 targets in {', '.join(names)}; got missing, infinite or too "
-            f"large values in {counted(int(bad), 'row')}; drop those rows, or rescale the target"
+            f"large values in {pluralize(int(bad), 'row')}; drop those rows, or rescale the target"
         )
     spread = values.std(axis=0)
     flat = [name for name, std in zip(names, spread, strict=True) if std < limits.tiny]

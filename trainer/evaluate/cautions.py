@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serving.bundle import Manifest, counted
+from serving.bundle import Manifest, pluralize
 from trainer.data.findings import Finding
 from trainer.evaluate.judgement import MOST_JUDGED
 from trainer.evaluate.naming import class_text
@@ -35,7 +35,7 @@ def never_answered_detail(lost: list[int] | list[str], rows: int, what: str = "t
     more = f" and {len(lost) - LISTED} more" if len(lost) > LISTED else ""
     them = "it" if len(lost) == 1 else "them"
     return (
-        f"none of {counted(rows, what)} is answered {names}{more}, though some of them are: "
+        f"none of {pluralize(rows, what)} is answered {names}{more}, though some of them are: "
         f"precision and recall of {them} are 0"
     )
 

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from serving.bundle import GAPS, Arrays, Manifest, counted
+from serving.bundle import DEFAULT_GAP_TEXTS, Arrays, Manifest, pluralize
 from trainer.data.files import cells
 from trainer.data.files.columnar import counted_rows
 from trainer.data.files.ingest import RowNames
@@ -221,7 +221,7 @@ class _Labels:
             (called,) = row_names(before + int(gaps[0]))
             raise DataError(
                 f"expected a class in every row of the target {self._target!r}; got "
-                f"{counted(len(gaps), 'gap')}, the first in {called}; fill "
+                f"{pluralize(len(gaps), 'gap')}, the first in {called}; fill "
                 f"them, drop those rows, or leave out --evaluate"
             )
         rows = np.flatnonzero(found == _UNKNOWN)
@@ -243,7 +243,7 @@ class _Labels:
         for spelling in self._spellings(text):
             if spelling in self._places:
                 return self._places[spelling]
-        return _GAP if text.strip().lower() in GAPS else _UNKNOWN
+        return _GAP if text.strip().lower() in DEFAULT_GAP_TEXTS else _UNKNOWN
 
     def _spellings(self, text: str) -> Iterator[str]:
         yield text

@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from serving.bundle import Boolean, Category, Date, Input, Number, canonical_text
+from serving.bundle import (
+    BooleanColumn,
+    CategoryColumn,
+    DateColumn,
+    InputColumn,
+    NumberColumn,
+    canonicalize_text,
+)
 from trainer.data.preprocess import Encoder
 from trainer.data.preprocess.dates import DAY
 from trainer.data.records import Column, Records, input_names
@@ -25,7 +32,7 @@ def describe_columns(
     refuse_gaps: bool,
     gaps: Sequence[str] | None = None,
     has_nulls: bool = False,
-) -> list[Input]:
+) -> list[InputColumn]:
     """The columns as the manifest lists them.
 
     Args:
@@ -39,7 +46,7 @@ def describe_columns(
     # Where all columns are numbers the graph has one input, under no column's name.
     names = {} if known.all_numbers else input_names(encoder.columns)
     words = {categories.name: list(categories.words) for categories in encoder.categories}
-    described: list[Input] = []
+    described: list[InputColumn] = []
     for column in encoder.columns:
         fills = column.name in encoder.filled and not refuse_gaps
         own = names.get(column.name, column.name)
@@ -55,29 +62,29 @@ def describe_columns(
                 if has_nulls:
                     said["gaps"] = []
                 described.append(
-                    Category(
+                    CategoryColumn(
                         **said,
                         type="category",
                         categories=known_words,
                         unseen=unseen,
                         # Those of an earlier version's tables need not be written so.
-                        normalized=all(word == canonical_text(word) for word in known_words),
+                        normalized=all(word == canonicalize_text(word) for word in known_words),
                     )
                 )
             case "boolean":
-                described.append(Boolean(**said, type="boolean", texts=dict(column.texts)))
+                described.append(BooleanColumn(**said, type="boolean", texts=dict(column.texts)))
             case "number":
                 low, high = _range(known.column(column.name))
-                described.append(Number(**said, type="number", minimum=low, maximum=high))
+                described.append(NumberColumn(**said, type="number", minimum=low, maximum=high))
             case "precise":
                 low, high = _range(known.column(column.name))
                 described.append(
-                    Number(**said, type="number", dtype="float64", minimum=low, maximum=high)
+                    NumberColumn(**said, type="number", dtype="float64", minimum=low, maximum=high)
                 )
             case "date":
                 low, high = _range(known.column(column.name))
                 described.append(
-                    Date(
+                    DateColumn(
                         **said,
                         type="date",
                         minimum=iso(low),

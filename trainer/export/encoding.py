@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from serving.bundle import FEATURES
+from serving.bundle import FEATURES_INPUT
 from trainer.data.preprocess import Categories, Dates, Encoder, Numbers, Precise, Quantiles, Scaler
 from trainer.data.preprocess.dates import DAY, FIRST, HALF_MONTH, HOUR, LAST, MIDDLE_OF_MONTH
 from trainer.data.records import Column, input_names
@@ -25,7 +25,7 @@ KINDS = {"number": FLOAT, "precise": DOUBLE, "boolean": FLOAT, "date": DOUBLE, "
 def inputs(columns: tuple[Column, ...]) -> list[onnx.ValueInfoProto]:
     """The graph's face: one matrix where all columns are numbers, else one input a column."""
     if all(column.kind in ("number", "boolean") for column in columns):
-        return [face(FEATURES, FLOAT, len(columns))]
+        return [face(FEATURES_INPUT, FLOAT, len(columns))]
     names = input_names(columns)
     return [face(names[column.name], KINDS[column.kind], 1) for column in columns]
 
@@ -37,7 +37,7 @@ def encode(graph: Nodes, encoder: Encoder) -> str:
     parts: list[str] = []
     if columns:
         alone = len(columns) == len(encoder.columns)
-        rows = FEATURES if alone else graph.joined(columns, "numbers")
+        rows = FEATURES_INPUT if alone else graph.joined(columns, "numbers")
         parts.append(_numbers(graph, encoder.numbers, rows))
     parts += [_precise(graph, precise, names[precise.name]) for precise in encoder.precise]
     parts += [_date(graph, dates, names[dates.name]) for dates in encoder.dates]

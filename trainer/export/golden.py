@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import FEWEST_GOLDEN_ROWS, Arrays, Expected, SelfTest
+from serving.bundle import MIN_GOLDEN_ROWS, Arrays, ExpectedAnswers, SelfTest
 from trainer.data.preprocess import Dates, Precise
 from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import MISSING, Records
@@ -117,7 +117,7 @@ def golden_selftest(variants: Mapping[str, Model], rng: np.random.Generator) -> 
     for model in others:
         if model.classes is not None:
             records = records.take(np.flatnonzero(decided(model, records)))
-    if len(records) < FEWEST_GOLDEN_ROWS:
+    if len(records) < MIN_GOLDEN_ROWS:
         raise ParityError(
             f"expected a model that prefers one class; got one that is undecided on all but "
             f"{len(records)} of its golden rows; train it longer"
@@ -125,7 +125,9 @@ def golden_selftest(variants: Mapping[str, Model], rng: np.random.Generator) -> 
     return SelfTest(
         inputs=_plain(records.inputs()),
         expected={
-            name: Expected(outputs=model.answers(records), tolerances=tolerances(model, records))
+            name: ExpectedAnswers(
+                outputs=model.answers(records), tolerances=tolerances(model, records)
+            )
             for name, model in variants.items()
         },
     )

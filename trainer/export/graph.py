@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from serving.bundle import OUTPUTS
+from serving.bundle import OUTPUT_NAMES
 from trainer.export.encoding import ML_OPSET, encode, inputs
 from trainer.export.folding import Affine, Fork, Lookup, Matrix, Operation, Scale, fold
 from trainer.export.integer import integer_dense
@@ -53,7 +53,7 @@ def build_graph(model: Model) -> bytes:
     """
     faces = inputs(model.encoder.columns)
     names = {value.name for value in faces}
-    graph = Nodes(names.union(OUTPUTS))
+    graph = Nodes(names.union(OUTPUT_NAMES))
     logits = _operations(graph, fold(model.network.layers), encode(graph, model.encoder), "")
     if model.temperature != 1:
         temperature = graph.constant("temperature", np.asarray(model.temperature, np.float32))

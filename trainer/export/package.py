@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from serving import bundle
-from serving.runtime import prove
+from serving.runtime import run_self_test
 from trainer.data.splits import Split, class_shares, some
 from trainer.data.tables import Table
 from trainer.evaluate import Judgement
@@ -33,7 +33,7 @@ def export_bundle(
     model: Model,
     table: Table,
     parts: Split,
-    training: bundle.Training,
+    training: bundle.TrainingSummary,
     *,
     baselines: Mapping[str, bundle.Baseline] | None = None,
     aim: str | None = None,
@@ -75,8 +75,8 @@ def export_bundle(
     }
     intervals = graph.tested.intervals(rng)
     files = {
-        bundle.SELFTEST: golden_selftest({"fp32": model}, rng).to_bytes(),
-        bundle.REFERENCE: json.dumps(drift_reference(model, known)).encode(),
+        bundle.SELFTEST_FILE: golden_selftest({"fp32": model}, rng).to_bytes(),
+        bundle.REFERENCE_FILE: json.dumps(drift_reference(model, known)).encode(),
     }
 
     def manifest(number: int) -> bundle.Manifest:
@@ -125,7 +125,7 @@ def export_variants(
     dense: bundle.Bundle,
     references: Mapping[str, Model],
     graphs: Mapping[str, Graph],
-    compression: bundle.Compression,
+    compression: bundle.CompressionSummary,
     *,
     stage: bool = False,
     rng: np.random.Generator,
@@ -150,8 +150,8 @@ def export_variants(
         for name, graph in graphs.items()
     }  # fmt: skip
     files = {
-        bundle.SELFTEST: golden_selftest(references, rng).to_bytes(),
-        bundle.REFERENCE: dense.content(bundle.REFERENCE),
+        bundle.SELFTEST_FILE: golden_selftest(references, rng).to_bytes(),
+        bundle.REFERENCE_FILE: dense.content(bundle.REFERENCE_FILE),
     }
 
     def manifest(number: int) -> bundle.Manifest:
@@ -176,7 +176,7 @@ def export_variants(
 def _require_proof(built: bundle.Bundle) -> None:
     """What a server would refuse to serve must not become a version."""
     for variant in built.manifest.variants:
-        proof = prove(built, variant)
+        proof = run_self_test(built, variant)
         if not proof.passed:
             raise ParityError(
                 f"expected a bundle that proves itself; {proof.reason}; this is a fault of the "
@@ -184,8 +184,8 @@ def _require_proof(built: bundle.Bundle) -> None:
             )
 
 
-def _data(table: Table, parts: Split) -> bundle.Data:
-    return bundle.Data(
+def _data(table: Table, parts: Split) -> bundle.TrainingData:
+    return bundle.TrainingData(
         source=table.source,
         fingerprint=table.fingerprint(),
         target=list(table.target_names),

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import Arrays, Parity
-from serving.runtime import Difference, Session, compare, run_in_slices
+from serving.runtime import GraphSession, OutputDifference, compare_outputs, run_in_slices
 from trainer.data.records import Records
 from trainer.export.folding import Affine, Fork, Lookup, Operation, Scale, fold
 from trainer.model import Model
@@ -39,7 +39,9 @@ class ParityError(ArithmeticError):
     """The exported graph does not answer as the NumPy forward pass does; it must not ship."""
 
 
-def check_parity(model: Model, session: Session, held_out: Records, synthetic: Records) -> Parity:
+def check_parity(
+    model: Model, session: GraphSession, held_out: Records, synthetic: Records
+) -> Parity:
     """Compare on held-out and synthetic rows: each alone, in sevens, in batches of 256, and none.
 
     Args:
@@ -67,17 +69,19 @@ def check_parity(model: Model, session: Session, held_out: Records, synthetic: R
     )
 
 
-def _compare_in_batches(model: Model, session: Session, rows: Records) -> list[Difference]:
+def _compare_in_batches(
+    model: Model, session: GraphSession, rows: Records
+) -> list[OutputDifference]:
     expected, allowed = model.answers(rows), tolerances(model, rows)
     firm = np.True_ if model.classes is None else decided(model, rows)
     inputs, found = rows.inputs(), []
     for size in BATCHES:
         got = run_in_slices(session, inputs, size)
-        difference = compare(got, expected, allowed)
+        difference = compare_outputs(got, expected, allowed)
         if model.classes is not None:
             right = ~firm & _excusable(model.classes, got["label"], expected, allowed)
             got["label"] = np.where(right, expected["label"], got["label"])
-        if not compare(got, expected, allowed).within:
+        if not compare_outputs(got, expected, allowed).within:
             raise ParityError(
                 f"expected the exported graph to answer {len(rows)} rows as the NumPy forward pass "
                 f"does; got max |Δ| {difference.max_abs:.1e} and labels equal "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from serving import bundle
-from serving.runtime import TIMED_ROWS, Session, race
+from serving.runtime import TIMED_BATCH_SIZES, GraphSession, measure_latencies
 from trainer.data.records import Records
 from trainer.data.splits import Split, some
 from trainer.data.tables import Table
@@ -34,7 +34,7 @@ class Graph:
     """
 
     content: bytes
-    session: Session
+    session: GraphSession
     parity: bundle.Parity
     tested: Judgement
     threshold: float | None
@@ -55,7 +55,7 @@ class Graph:
             ParityError: the graph does not answer as the model does.
         """
         content = build_graph(model)
-        session = Session(content)
+        session = GraphSession(content)
         held_out = table.records.take(some(parts.test, COMPARED))
         parity = check_parity(model, session, held_out, synthetic)
         tested = Judgement.of(model, table, parts.test)
@@ -79,8 +79,11 @@ class Graph:
 
 def latency(graph: Graph, table: Table, parts: Split) -> dict[str, float]:
     """Median µs of one run, by batch size."""
-    inputs = table.records.take(parts.test[: max(TIMED_ROWS)]).inputs()
-    return {str(size): found for size, found in race({"it": graph.session}, inputs)["it"].items()}
+    inputs = table.records.take(parts.test[: max(TIMED_BATCH_SIZES)]).inputs()
+    return {
+        str(size): found
+        for size, found in measure_latencies({"it": graph.session}, inputs)["it"].items()
+    }
 
 
 def sha256(content: bytes) -> str:

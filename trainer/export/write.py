@@ -12,15 +12,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from serving.bundle import (
-    MANIFEST,
-    STAGED,
+    MANIFEST_FILE,
+    STAGED_PREFIX,
     Bundle,
     Manifest,
-    made_folder,
-    naming,
-    only_writer,
-    staged_versions,
-    versions,
+    add_path_to_errors,
+    create_folder,
+    list_staged_versions,
+    list_versions,
+    lock_model_folder,
 )
 
 BUILDING = ".building"
@@ -75,20 +75,20 @@ def write_bundle(
         pydantic.ValidationError: no one could read the manifest.
     """
     folder = models / name
-    with made_folder(folder), only_writer(folder):
+    with create_folder(folder), lock_model_folder(folder):
         _sync_folder(models)
         building = folder / BUILDING
         shutil.rmtree(building, ignore_errors=True)  # of a writer that was killed
         building.mkdir()
         try:
             # Staged versions count, too: each of them is to get its number one day.
-            version = max([*versions(folder), *staged_versions(folder)], default=0) + 1
+            version = max([*list_versions(folder), *list_staged_versions(folder)], default=0) + 1
             content = manifest(version).model_dump_json(indent=1).encode() + b"\n"
-            for file, data in {**files, MANIFEST: content}.items():
+            for file, data in {**files, MANIFEST_FILE: content}.items():
                 _write_synced(building / file, data)
             check(Bundle(building, Manifest.model_validate_json(content)))
             _sync_folder(building)
-            place = folder / (f"{STAGED}{version}" if stage else str(version))
+            place = folder / (f"{STAGED_PREFIX}{version}" if stage else str(version))
             building.rename(place)
             _sync_folder(folder)
         except BaseException:
@@ -98,7 +98,7 @@ def write_bundle(
 
 
 def _write_synced(path: Path, content: bytes) -> None:
-    with naming(path), path.open("wb") as file:
+    with add_path_to_errors(path), path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -107,7 +107,7 @@ def _write_synced(path: Path, content: bytes) -> None:
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with naming(folder):
+        with add_path_to_errors(folder):
             os.fsync(handle)
     finally:
         os.close(handle)

@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle import naming
+from serving.bundle import add_path_to_errors
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -33,7 +33,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type]
     try:
-        with naming(path), building.open("wb") as file:
+        with add_path_to_errors(path), building.open("wb") as file:
             file.write(content.getvalue())
             file.flush()
             os.fsync(file.fileno())

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import Arrays, Bundle, Manifest
-from serving.runtime import Proof, Session, prove
+from serving.runtime import GraphSession, SelfTestResult, run_self_test
 from trainer.data.records import Records
 from trainer.data.tables import Task
 from trainer.runs import RunError, RunFolder, find_run
@@ -33,7 +33,7 @@ class Judged:
         positive: place of the positive class among two classes.
     """
 
-    session: Session
+    session: GraphSession
     task: Task
     records: Records
     truth: NDArray[Any]
@@ -98,7 +98,7 @@ class Evidence:
     """
 
     bundle: Bundle
-    proofs: tuple[Proof, ...]
+    proofs: tuple[SelfTestResult, ...]
     run: RunFolder | None
     judged: Judged | None
     absent: str = ""
@@ -121,16 +121,16 @@ class Evidence:
             GraphError: the graph does not load or does not answer.
         """
         manifest = bundle.manifest
-        proofs = tuple(prove(bundle, variant) for variant in manifest.variants)
+        proofs = tuple(run_self_test(bundle, variant) for variant in manifest.variants)
         try:
             run = find_run(runs, manifest)
         except RunError as error:
             return cls(bundle, proofs, None, None, str(error))
-        session = Session(bundle.graph(REFERENCE))
+        session = GraphSession(bundle.graph(REFERENCE))
         return cls(bundle, proofs, run, _judged(run, manifest, session))
 
 
-def _judged(run: RunFolder, manifest: Manifest, session: Session) -> Judged:
+def _judged(run: RunFolder, manifest: Manifest, session: GraphSession) -> Judged:
     positive = manifest.positive_class
     place = 1 if positive is None else [*(manifest.classes or ())].index(positive)
     return Judged(

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from serving.bundle import closest
+from serving.bundle import suggest_name
 from trainer.choices import Config
 from trainer.data.reading import Reading
 from trainer.refusals import faults
@@ -139,7 +139,7 @@ def read_grid(path: Path) -> Grid:
         if name not in SEARCHED:
             raise RefusedError(
                 f"{path}: expected keys out of {', '.join(SEARCHED)}; got {name!r}"
-                f"{closest(name, SEARCHED)}"
+                f"{suggest_name(name, SEARCHED)}"
             )
     if not content:
         raise RefusedError(f"{path}: expected keys with lists of values; got none")

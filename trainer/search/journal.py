@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from serving.bundle import made_folder, naming
+from serving.bundle import add_path_to_errors, create_folder
 from trainer.choices import Config
 
 # Choices that change no score.
@@ -115,10 +115,10 @@ class Journal:
     def add(self, entry: Entry) -> None:
         """Write a line, whole and synced."""
         line = entry.model_dump_json().encode() + b"\n"
-        with made_folder(self.path.parent):
+        with create_folder(self.path.parent):
             is_new = not self.path.exists()
             try:
-                with naming(self.path), self.path.open("ab") as file:
+                with add_path_to_errors(self.path), self.path.open("ab") as file:
                     file.write(line)
                     file.flush()
                     os.fsync(file.fileno())

@@ -20,7 +20,7 @@ from sklearn.model_selection import (
     cross_val_score,
 )
 
-from serving.bundle import closest
+from serving.bundle import suggest_name
 from trainer.choices import Config
 from trainer.fit.loop import TrainingDivergedError
 from trainer.recipe import Announce, read
@@ -96,7 +96,7 @@ def search(
     if metric not in metrics_of(table.task):
         raise RefusedError(
             f"[search], metric: expected one of {', '.join(metrics_of(table.task))} for a "
-            f"{table.task} task; got {metric!r}{closest(metric, metrics_of(table.task))}"
+            f"{table.task} task; got {metric!r}{suggest_name(metric, metrics_of(table.task))}"
         )
     bench = Bench(table, table.fingerprint(), config, metric, journal)
     # In order, so that a fold is the same whatever share of the rows validates.

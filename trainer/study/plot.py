@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from serving.bundle import whole_file
+from serving.bundle import write_atomically
 from trainer.study.experiments import Outcome
 
 CLASSES = ("#d55e00", "#0072b2")  # told apart by all eyes (Okabe and Ito 2008)
@@ -35,7 +35,7 @@ def draw(outcomes: Sequence[Outcome], title: str, path: Path) -> None:
     for i, outcome in enumerate(outcomes):
         _plane(figure.add_subplot(grid[0, i]), outcome)
     _losses(figure.add_subplot(grid[1, :]), outcomes)
-    with whole_file(path) as building:
+    with write_atomically(path) as building:
         figure.savefig(building, dpi=120)
 
 

@@ -11,19 +11,19 @@ from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map
 
-from serving.http.requests import answer, find_queried, respond
+from serving.http.requests import answer_prediction, find_queried_model, to_flask_response
 from serving.inference.predictor import Predictor
 from serving.repository import Repository
-from serving.settings.cloud_platforms import Vertex
+from serving.settings.cloud_platforms import VertexSettings
 from serving.settings.options import Settings
 
 # Of what there is anyway, these answer what Vertex AI asks.
-HEALTH = ("clouds.ping", "status.readyz", "inference_v2.ready")
-PREDICT = ("rows.predict_rows", "clouds.invocations", "tensorflow.predictions")
+VERTEX_HEALTH_ENDPOINTS = ("clouds.ping", "status.readyz", "inference_v2.ready")
+VERTEX_PREDICT_ENDPOINTS = ("rows.predict_rows", "clouds.invocations", "tensorflow.predictions")
 
 
-def clouds_routes(
-    repository: Repository, predict: Predictor, settings: Settings, vertex: Vertex
+def create_clouds_blueprint(
+    repository: Repository, predict: Predictor, settings: Settings, vertex: VertexSettings
 ) -> Blueprint:
     """The routes of these protocols; to be registered last.
 
@@ -38,25 +38,33 @@ def clouds_routes(
 
     @routes.post("/invocations")
     def invocations() -> Response:
-        model = find_queried(repository)
-        return respond(answer(request.environ, "rows", model, predict, settings))
+        model = find_queried_model(repository)
+        return to_flask_response(
+            answer_prediction(request.environ, "rows", model, predict, settings)
+        )
 
     def vertex_predict() -> Response:
-        model = find_queried(repository)
-        return respond(answer(request.environ, "tensorflow", model, predict, settings))
+        model = find_queried_model(repository)
+        return to_flask_response(
+            answer_prediction(request.environ, "tensorflow", model, predict, settings)
+        )
 
     @routes.record
     def _as_told(state: BlueprintSetupState) -> None:
         health, answer = vertex.health_route, vertex.predict_route
-        if health is not None and not _answers(state.app.url_map, health, "GET", HEALTH):
+        if health is not None and not _has_endpoint(
+            state.app.url_map, health, "GET", VERTEX_HEALTH_ENDPOINTS
+        ):
             state.add_url_rule(health, "vertex_health", ping, methods=["GET"])
-        if answer is not None and not _answers(state.app.url_map, answer, "POST", PREDICT):
+        if answer is not None and not _has_endpoint(
+            state.app.url_map, answer, "POST", VERTEX_PREDICT_ENDPOINTS
+        ):
             state.add_url_rule(answer, "vertex_predict", vertex_predict, methods=["POST"])
 
     return routes
 
 
-def _answers(rules: Map, path: str, method: str, right: tuple[str, ...]) -> bool:
+def _has_endpoint(rules: Map, path: str, method: str, right: tuple[str, ...]) -> bool:
     """Whether there is a route of this path that answers rightly."""
     try:
         endpoint, _ = rules.bind("").match(path, method)

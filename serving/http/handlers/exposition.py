@@ -22,19 +22,25 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from serving.http.handlers.zeros import OUTCOMES, known_series
+from serving.http.handlers.zeros import RELOAD_OUTCOMES, iterate_initial_series
 from serving.repository import Repository
 from serving.telemetry.loads import NO_WORKER
-from serving.telemetry.metric_definitions import FAMILIES, RELOADS
-from serving.telemetry.shared_counters import IN_FLIGHT, WAITING_ROWS, WAITING_SINCE, Family, Table
+from serving.telemetry.metric_definitions import METRIC_DEFINITIONS, RELOADS
+from serving.telemetry.shared_counters import (
+    IN_FLIGHT_REQUESTS,
+    OLDEST_QUEUED_TIME,
+    QUEUED_ROWS,
+    MetricDefinition,
+    SharedCounters,
+)
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-LABELS = ("model", "version", "variant")  # as many values as the repository has variants
+VARIANT_LABELS = ("model", "version", "variant")  # as many values as the repository has variants
 
-Counted = dict[tuple[str, ...], list[float]]
+SeriesValues = dict[tuple[str, ...], list[float]]
 
 
-class Metrics:
+class PrometheusMetrics:
     """All metrics of one application.
 
     Args:
@@ -42,36 +48,36 @@ class Metrics:
         table: that it counts in.
     """
 
-    def __init__(self, repository: Repository, table: Table) -> None:
+    def __init__(self, repository: Repository, table: SharedCounters) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Counted(table, repository))
-        self._registry.register(_Now(table))
-        self._registry.register(_Variants(repository))
+        self._registry.register(_CounterCollector(table, repository))
+        self._registry.register(_GaugeCollector(table))
+        self._registry.register(_VariantCollector(repository))
 
     def text(self) -> bytes:
         """In Prometheus' text format, of `CONTENT_TYPE`."""
         return generate_latest(self._registry)
 
 
-class _Counted(Collector):
+class _CounterCollector(Collector):
     """What all workers have counted, the dead ones among them."""
 
-    def __init__(self, table: Table, repository: Repository) -> None:
+    def __init__(self, table: SharedCounters, repository: Repository) -> None:
         self._table, self._repository = table, repository
 
     def collect(self) -> Iterator[Metric]:
         counted = self._table.totals()
-        known: defaultdict[str, Counted] = defaultdict(dict)
-        for name, labels in known_series(self._repository):
+        known: defaultdict[str, SeriesValues] = defaultdict(dict)
+        for name, labels in iterate_initial_series(self._repository):
             known[name][labels] = [0.0]
         for (model, _), numbers in counted.get(RELOADS.name, {}).items():
             if any(numbers):  # also of a model of which no version is served
-                known[RELOADS.name] |= {(model, outcome): [0.0] for outcome in OUTCOMES}
-        for family in FAMILIES:
-            yield _metric(family, counted.get(family.name, {}), known[family.name])
+                known[RELOADS.name] |= {(model, outcome): [0.0] for outcome in RELOAD_OUTCOMES}
+        for family in METRIC_DEFINITIONS:
+            yield _build_metric(family, counted.get(family.name, {}), known[family.name])
 
 
-def _metric(family: Family, counted: Counted, known: Counted) -> Metric:
+def _build_metric(family: MetricDefinition, counted: SeriesValues, known: SeriesValues) -> Metric:
     # A kind of request has all its series from the first one on; most of a health check's, which
     # is not decoded, run or of a model, would stay zero for ever.
     used = known | {labels: numbers for labels, numbers in counted.items() if any(numbers)}
@@ -82,19 +88,21 @@ def _metric(family: Family, counted: Counted, known: Counted) -> Metric:
         return counter
     histogram = HistogramMetricFamily(family.name, family.help, labels=family.labels)
     for labels, (*buckets, total) in used.items():
-        histogram.add_metric(labels, _cumulative(family, buckets), total)
+        histogram.add_metric(labels, _cumulate_buckets(family, buckets), total)
     return histogram
 
 
-def _cumulative(family: Family, buckets: Sequence[float]) -> list[tuple[str, float]]:
+def _cumulate_buckets(
+    family: MetricDefinition, buckets: Sequence[float]
+) -> list[tuple[str, float]]:
     bounds = [*map(floatToGoString, family.bounds), "+Inf"]
     return list(zip(bounds, accumulate(buckets), strict=True))
 
 
-class _Now(Collector):
+class _GaugeCollector(Collector):
     """What is so just now, in the workers that live."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: SharedCounters) -> None:
         self._table = table
 
     def collect(self) -> Iterator[Metric]:
@@ -102,14 +110,14 @@ class _Now(Collector):
         yield GaugeMetricFamily(
             "forwardpass_in_flight_requests",
             "Requests that are being answered, this one among them.",
-            value=sum(slot.numbers[IN_FLIGHT] for slot in slots),
+            value=sum(slot.numbers[IN_FLIGHT_REQUESTS] for slot in slots),
         )
         yield GaugeMetricFamily(
             "forwardpass_queue_rows",
             "Rows that wait for a run or are in one.",
-            value=sum(slot.numbers[WAITING_ROWS] for slot in slots),
+            value=sum(slot.numbers[QUEUED_ROWS] for slot in slots),
         )
-        began = [since for slot in slots if (since := slot.numbers[WAITING_SINCE])]
+        began = [since for slot in slots if (since := slot.numbers[OLDEST_QUEUED_TIME])]
         yield GaugeMetricFamily(
             "forwardpass_queue_oldest_seconds",
             "How long the first of these has been waiting.",
@@ -134,7 +142,7 @@ class _Now(Collector):
         return gauge
 
 
-class _Variants(Collector):
+class _VariantCollector(Collector):
     """How the variants of the served versions did on this machine."""
 
     def __init__(self, repository: Repository) -> None:
@@ -144,10 +152,12 @@ class _Variants(Collector):
         passed = GaugeMetricFamily(
             "forwardpass_variant_selftest_passed",
             "1 if the variant of a served version reproduces its self-test here, else 0.",
-            labels=LABELS,
+            labels=VARIANT_LABELS,
         )
         served = GaugeMetricFamily(
-            "forwardpass_variant_served", "1 for the variant that answers, else 0.", labels=LABELS
+            "forwardpass_variant_served",
+            "1 for the variant that answers, else 0.",
+            labels=VARIANT_LABELS,
         )
         held = GaugeMetricFamily(
             "forwardpass_held_versions",
@@ -157,7 +167,7 @@ class _Variants(Collector):
         seconds = GaugeMetricFamily(
             "forwardpass_variant_run_seconds",
             "Median of one run of so many rows, where variants were raced at start-up.",
-            labels=(*LABELS, "rows"),
+            labels=(*VARIANT_LABELS, "rows"),
         )
         waiting = Counter(key.rpartition("/")[0] for key in self._repository.held)
         for name in sorted({*self._repository.served, *waiting}):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify, request
 
-from serving.http.openapi.swagger_ui import ICON
+from serving.http.openapi.swagger_ui import FAVICON
 from serving.http.trusted_proxies import TrustedProxies
-from serving.settings.cloud_platforms import Vertex
+from serving.settings.cloud_platforms import VertexSettings
 
-LINKS = {
+INDEX_LINKS = {
     "docs": "/docs",
     "openapi": "/openapi.json",
     "predict": "/predict",
@@ -20,7 +20,7 @@ LINKS = {
 }
 
 
-def index_routes(vertex: Vertex, proxies: TrustedProxies) -> Blueprint:
+def create_index_blueprint(vertex: VertexSettings, proxies: TrustedProxies) -> Blueprint:
     """Return the routes, which need no key and name no model.
 
     Args:
@@ -32,13 +32,13 @@ def index_routes(vertex: Vertex, proxies: TrustedProxies) -> Blueprint:
     def index() -> Response:
         # Browsers accept text/html by name; the */* of other clients matches JSON first.
         media = request.accept_mimetypes.best_match(("application/json", "text/html"))
-        prefix = proxies.prefix_of(request.environ)
+        prefix = proxies.find_prefix(request.environ)
         if media == "text/html":
             # Relative where no prefix is known, for a proxy that removes one and does not say so.
             target = f"{prefix}/docs" if prefix else "docs"
             answer = Response(status=303, headers={"Location": target})
         else:
-            answer = jsonify({name: prefix + path for name, path in LINKS.items()})
+            answer = jsonify({name: prefix + path for name, path in INDEX_LINKS.items()})
         answer.vary.add("Accept")
         return answer
 
@@ -48,6 +48,6 @@ def index_routes(vertex: Vertex, proxies: TrustedProxies) -> Blueprint:
     @routes.get("/favicon.ico")
     def icon() -> Response:
         headers = {"Cache-Control": "max-age=86400"}  # seconds; it changes with Swagger UI alone
-        return Response(ICON.file.read_bytes(), headers=headers, content_type=ICON.media)
+        return Response(FAVICON.file.read_bytes(), headers=headers, content_type=FAVICON.media)
 
     return routes

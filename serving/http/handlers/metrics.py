@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from serving.http.handlers.exposition import CONTENT_TYPE, Metrics
+from serving.http.handlers.exposition import CONTENT_TYPE, PrometheusMetrics
 from serving.repository import Repository
-from serving.telemetry.shared_counters import Table
+from serving.telemetry.shared_counters import SharedCounters
 
 
-def metrics_routes(repository: Repository, table: Table) -> Blueprint:
+def create_metrics_blueprint(repository: Repository, table: SharedCounters) -> Blueprint:
     """The routes of this protocol."""
     routes = Blueprint("metrics", __name__)
-    of_all = Metrics(repository, table)
+    of_all = PrometheusMetrics(repository, table)
 
     @routes.get("/metrics")
     def metrics() -> Response:

@@ -10,13 +10,13 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from serving.errors import NotReadyError
-from serving.http.requests import answer, find, respond
-from serving.inference.predictor import Predictor, face
+from serving.http.requests import answer_prediction, find_model, to_flask_response
+from serving.inference.predictor import Predictor, build_tensor_metadata
 from serving.repository import Repository
 from serving.settings.options import VERSION, Settings
 
 # As Triton names them.
-EXTENSIONS = [
+OPEN_INFERENCE_EXTENSIONS = [
     "binary_tensor_data",
     "model_configuration",
     "model_repository",
@@ -27,7 +27,7 @@ EXTENSIONS = [
 PLATFORM = "onnxruntime_onnx"
 
 
-def inference_v2_routes(
+def create_open_inference_blueprint(
     repository: Repository, predict: Predictor, settings: Settings
 ) -> Blueprint:
     """The routes of this protocol."""
@@ -35,7 +35,7 @@ def inference_v2_routes(
 
     @routes.get("/v2")
     def server() -> dict[str, Any]:
-        return {"name": "forwardpass", "version": VERSION, "extensions": EXTENSIONS}
+        return {"name": "forwardpass", "version": VERSION, "extensions": OPEN_INFERENCE_EXTENSIONS}
 
     @routes.get("/v2/health/live")
     def live() -> dict[str, Any]:
@@ -49,19 +49,19 @@ def inference_v2_routes(
     @routes.get("/v2/models/<name>")
     @routes.get("/v2/models/<name>/versions/<version>")
     def model(name: str, version: str | None = None) -> dict[str, Any]:
-        manifest = find(repository, name, version).manifest
+        manifest = find_model(repository, name, version).manifest
         return {
             "name": manifest.name,
             "versions": [str(number) for number in sorted(repository.versions(name))],
             "platform": PLATFORM,
-            **face(manifest),
+            **build_tensor_metadata(manifest),
         }
 
     @routes.get("/v2/models/<name>/ready")
     @routes.get("/v2/models/<name>/versions/<version>/ready")
     def model_ready(name: str, version: str | None = None) -> tuple[dict[str, Any], int]:
         try:
-            find(repository, name, version)
+            find_model(repository, name, version)
         except NotReadyError:
             return {"name": name, "ready": False}, 503
         return {"name": name, "ready": True}, 200
@@ -69,7 +69,9 @@ def inference_v2_routes(
     @routes.post("/v2/models/<name>/infer")
     @routes.post("/v2/models/<name>/versions/<version>/infer")
     def infer(name: str, version: str | None = None) -> Response:
-        found = find(repository, name, version)
-        return respond(answer(request.environ, "inference_v2", found, predict, settings))
+        found = find_model(repository, name, version)
+        return to_flask_response(
+            answer_prediction(request.environ, "inference_v2", found, predict, settings)
+        )
 
     return routes

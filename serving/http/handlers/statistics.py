@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from serving.telemetry.metric_definitions import REQUESTS, ROWS_ANSWERED, STAGE_SECONDS
-from serving.telemetry.shared_counters import Table
+from serving.telemetry.shared_counters import SharedCounters
 
 # Triton's name of each stage of a request.
-STAGES = {
+TRITON_STAGES = {
     "queue": "queue",
     "decode": "compute_input",
     "run": "compute_infer",
@@ -20,14 +20,14 @@ STAGES = {
 }
 
 
-class Statistics:
+class ModelStatistics:
     """Statistics of all models, as of now.
 
     Args:
         table: Counters of all workers.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: SharedCounters) -> None:
         totals = table.totals()
         self._requests = totals.get(REQUESTS.name, {})
         self._rows = totals.get(ROWS_ANSWERED.name, {})
@@ -48,7 +48,9 @@ class Statistics:
                     counts["success" if int(code) < 400 else "fail"] += int(count)
         inferences: dict[str, Any] = {outcome: {"count": n} for outcome, n in counts.items()}
         if versions <= {str(version)}:
-            inferences |= {key: self._stage(stage, name) for stage, key in STAGES.items()}
+            inferences |= {
+                key: self._sum_stage(stage, name) for stage, key in TRITON_STAGES.items()
+            }
         rows = sum(
             count
             for (_, *labels, _), (count,) in self._rows.items()
@@ -61,7 +63,7 @@ class Statistics:
             "inference_stats": inferences,
         }
 
-    def _stage(self, stage: str, name: str) -> dict[str, int]:
+    def _sum_stage(self, stage: str, name: str) -> dict[str, int]:
         count = seconds = 0.0
         for (found, _, model), (*buckets, total) in self._stages.items():
             if (found, model) == (stage, name):

@@ -6,11 +6,11 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from serving.http.api_keys import Keys
+from serving.http.api_keys import ApiKeys
 from serving.repository import Repository
 
 
-def status_routes(repository: Repository, keys: Keys) -> Blueprint:
+def create_status_blueprint(repository: Repository, keys: ApiKeys) -> Blueprint:
     """The routes of this protocol; whether it is ready is all that they say without a key."""
     routes = Blueprint("status", __name__)
 

@@ -11,12 +11,17 @@ from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter
 
-from serving.http.requests import answer, find, respond
-from serving.inference.predictor import Predictor, face
+from serving.http.requests import answer_prediction, find_model, to_flask_response
+from serving.inference.predictor import Predictor, build_tensor_metadata
 from serving.repository import Repository
 from serving.settings.options import Settings
 
-TYPES = {"FP32": "DT_FLOAT", "FP64": "DT_DOUBLE", "INT64": "DT_INT64", "BYTES": "DT_STRING"}
+TENSORFLOW_DTYPES = {
+    "FP32": "DT_FLOAT",
+    "FP64": "DT_DOUBLE",
+    "INT64": "DT_INT64",
+    "BYTES": "DT_STRING",
+}
 
 
 class _ModelConverter(BaseConverter):
@@ -25,7 +30,9 @@ class _ModelConverter(BaseConverter):
     regex = "[^/:]+"
 
 
-def tensorflow_routes(repository: Repository, predict: Predictor, settings: Settings) -> Blueprint:
+def create_tensorflow_blueprint(
+    repository: Repository, predict: Predictor, settings: Settings
+) -> Blueprint:
     """The routes of this protocol."""
     routes = Blueprint("tensorflow", __name__)
 
@@ -36,18 +43,20 @@ def tensorflow_routes(repository: Repository, predict: Predictor, settings: Sett
     @routes.get("/v1/models/<model:name>")
     @routes.get("/v1/models/<model:name>/versions/<model:version>")
     def status(name: str, version: str | None = None) -> dict[str, Any]:
-        chosen = find(repository, name, version).manifest.version
+        chosen = find_model(repository, name, version).manifest.version
         served = repository.versions(name) if version is None else [chosen]
-        return {"model_version_status": [_status(number) for number in sorted(served)]}
+        return {
+            "model_version_status": [_describe_version_status(number) for number in sorted(served)]
+        }
 
     @routes.get("/v1/models/<model:name>/metadata")
     @routes.get("/v1/models/<model:name>/versions/<model:version>/metadata")
     def metadata(name: str, version: str | None = None) -> dict[str, Any]:
-        manifest = find(repository, name, version).manifest
-        tensors = face(manifest)
+        manifest = find_model(repository, name, version).manifest
+        tensors = build_tensor_metadata(manifest)
         signature = {
-            "inputs": _tensors(tensors["inputs"]),
-            "outputs": _tensors(tensors["outputs"]),
+            "inputs": _describe_tensors(tensors["inputs"]),
+            "outputs": _describe_tensors(tensors["outputs"]),
             "method_name": "tensorflow/serving/predict",
         }
         return {
@@ -58,22 +67,24 @@ def tensorflow_routes(repository: Repository, predict: Predictor, settings: Sett
     @routes.post("/v1/models/<model:name>:predict")
     @routes.post("/v1/models/<model:name>/versions/<model:version>:predict")
     def predictions(name: str, version: str | None = None) -> Response:
-        found = find(repository, name, version)
-        return respond(answer(request.environ, "tensorflow", found, predict, settings))
+        found = find_model(repository, name, version)
+        return to_flask_response(
+            answer_prediction(request.environ, "tensorflow", found, predict, settings)
+        )
 
     return routes
 
 
-def _status(version: int) -> dict[str, Any]:
+def _describe_version_status(version: int) -> dict[str, Any]:
     fine = {"error_code": "OK", "error_message": ""}
     return {"version": str(version), "state": "AVAILABLE", "status": fine}
 
 
-def _tensors(tensors: list[dict[str, Any]]) -> dict[str, Any]:
+def _describe_tensors(tensors: list[dict[str, Any]]) -> dict[str, Any]:
     """The tensors of a face as a signature's JSON, where 64-bit integers are texts."""
     return {
         tensor["name"]: {
-            "dtype": TYPES[tensor["datatype"]],
+            "dtype": TENSORFLOW_DTYPES[tensor["datatype"]],
             "tensor_shape": {
                 "dim": [{"size": str(size), "name": ""} for size in tensor["shape"]],
                 "unknown_rank": False,

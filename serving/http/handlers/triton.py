@@ -14,20 +14,22 @@ from flask import Blueprint, Response, jsonify, request
 
 from serving.errors import UnsupportedExtensionError
 from serving.http.handlers.open_inference import PLATFORM
-from serving.http.handlers.statistics import Statistics
-from serving.http.requests import find, read_options, shown
-from serving.inference.predictor import face
+from serving.http.handlers.statistics import ModelStatistics
+from serving.http.requests import find_model, quote_option, read_options
+from serving.inference.predictor import build_tensor_metadata
 from serving.repository import Repository, ServedModel
 from serving.settings.options import Settings
-from serving.telemetry.shared_counters import Table
+from serving.telemetry.shared_counters import SharedCounters
 
-TRACES = {"trace_level": ["OFF"]}
+TRACE_SETTINGS = {"trace_level": ["OFF"]}
 
 
-def triton_routes(repository: Repository, table: Table, settings: Settings) -> Blueprint:
+def create_triton_blueprint(
+    repository: Repository, table: SharedCounters, settings: Settings
+) -> Blueprint:
     """Return the routes of these extensions."""
     routes = Blueprint("triton", __name__)
-    logging = _log_settings(settings)
+    logging = _get_log_settings(settings)
 
     @routes.get("/v2/models/stats")
     @routes.get("/v2/models/<name>/stats")
@@ -40,25 +42,25 @@ def triton_routes(repository: Repository, table: Table, settings: Settings) -> B
                 for number in sorted(repository.versions(found))
             ]
         else:
-            chosen = find(repository, name, version).manifest.version
+            chosen = find_model(repository, name, version).manifest.version
             numbers = repository.versions(name) if version is None else [chosen]
             known = [(name, number) for number in sorted(numbers)]
-        counted = Statistics(table)
+        counted = ModelStatistics(table)
         return {"model_stats": [counted.of(*version_of) for version_of in known]}
 
     @routes.get("/v2/models/<name>/config")
     @routes.get("/v2/models/<name>/versions/<version>/config")
     def config(name: str, version: str | None = None) -> dict[str, Any]:
-        return _config(find(repository, name, version), settings)
+        return _describe_config(find_model(repository, name, version), settings)
 
     @routes.route("/v2/trace/setting", methods=["GET", "POST"])
     @routes.route("/v2/models/<name>/trace/setting", methods=["GET", "POST"])
     def trace_settings(name: str | None = None) -> dict[str, Any]:
         if name is not None:
-            find(repository, name, None)
+            find_model(repository, name, None)
         why = "this server keeps no traces; GET /metrics tells the seconds of each stage"
-        _refuse_changes(TRACES, why, settings)
-        return TRACES
+        _refuse_changes(TRACE_SETTINGS, why, settings)
+        return TRACE_SETTINGS
 
     @routes.route("/v2/logging", methods=["GET", "POST"])
     def log_settings() -> dict[str, Any]:
@@ -71,7 +73,7 @@ def triton_routes(repository: Repository, table: Table, settings: Settings) -> B
     def no_region(name: str) -> Response:
         raise UnsupportedExtensionError(
             f"expected tensors in the body of a request; got the shared memory region "
-            f"{shown(name)}; this server reads none; send binary tensors"
+            f"{quote_option(name)}; this server reads none; send binary tensors"
         )
 
     def unregister(name: str = "") -> dict[str, Any]:  # noqa: ARG001
@@ -86,9 +88,9 @@ def triton_routes(repository: Repository, table: Table, settings: Settings) -> B
     return routes
 
 
-def _config(model: ServedModel, settings: Settings) -> dict[str, Any]:
+def _describe_config(model: ServedModel, settings: Settings) -> dict[str, Any]:
     """Return a model's configuration, as Triton would auto-complete it."""
-    tensors = face(model.manifest)
+    tensors = build_tensor_metadata(model.manifest)
     threshold = model.manifest.variants[model.variant].threshold or model.manifest.threshold
     said = (
         {}
@@ -104,15 +106,15 @@ def _config(model: ServedModel, settings: Settings) -> dict[str, Any]:
         "name": model.manifest.name,
         "platform": PLATFORM,
         "backend": "onnxruntime",
-        "max_batch_size": settings.max_batch_rows or model.pace.batch_rows,
-        "input": [_tensor(tensor) for tensor in tensors["inputs"]],
-        "output": [_tensor(tensor) for tensor in tensors["outputs"]],
+        "max_batch_size": settings.max_batch_rows or model.latency_profile.batch_rows,
+        "input": [_describe_tensor(tensor) for tensor in tensors["inputs"]],
+        "output": [_describe_tensor(tensor) for tensor in tensors["outputs"]],
         "dynamic_batching": {},
         **said,
     }
 
 
-def _tensor(tensor: Mapping[str, Any]) -> dict[str, Any]:
+def _describe_tensor(tensor: Mapping[str, Any]) -> dict[str, Any]:
     kind = "STRING" if tensor["datatype"] == "BYTES" else tensor["datatype"]
     described = {"name": tensor["name"], "data_type": f"TYPE_{kind}"}
     dims = tensor["shape"][1:]  # the first counts the rows, which a configuration leaves out
@@ -120,7 +122,7 @@ def _tensor(tensor: Mapping[str, Any]) -> dict[str, Any]:
     return described | ({"dims": dims} if dims else {"dims": [1], "reshape": {"shape": []}})
 
 
-def _log_settings(settings: Settings) -> dict[str, Any]:
+def _get_log_settings(settings: Settings) -> dict[str, Any]:
     level = settings.log_level
     return {
         "log_file": "",
@@ -142,5 +144,5 @@ def _refuse_changes(current: Mapping[str, Any], why: str, settings: Settings) ->
     for name, value in read_options(None, settings.max_body).items():
         if value is not None and value != current.get(name):
             raise UnsupportedExtensionError(
-                f"expected no change of this setting; got {shown(value)} for {shown(name)}; {why}"
+                f"expected no change of this setting; got {quote_option(value)} for {quote_option(name)}; {why}"
             )

@@ -5,7 +5,7 @@
 routes, `document` puts them together, and `page` shows them. https://spec.openapis.org/oas/v3.1.1
 """
 
-from serving.http.openapi.document import describe
-from serving.http.openapi.examples import example_of
+from serving.http.openapi.document import build_document
+from serving.http.openapi.examples import build_example_record
 
-__all__ = ["describe", "example_of"]
+__all__ = ["build_document", "build_example_record"]

@@ -7,24 +7,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serving.bundle import Manifest
-from serving.call_context import LONGEST
-from serving.http.openapi.error_responses import SCHEMAS
-from serving.http.openapi.examples import example_of, tensors_of
+from serving.call_context import MAX_TIMEOUT_SECONDS
+from serving.http.openapi.error_responses import ERROR_SCHEMAS
+from serving.http.openapi.examples import build_example_record, build_example_tensors
 from serving.http.openapi.model_schemas import model_schemas
-from serving.http.openapi.operations import operations
-from serving.http.openapi.swagger_ui import PARTS
+from serving.http.openapi.operations import list_operations
+from serving.http.openapi.swagger_ui import PAGE_FILES
 from serving.http.openapi.triton_operations import triton_operations
-from serving.settings.cloud_platforms import Vertex
+from serving.settings.cloud_platforms import VertexSettings
 from serving.settings.options import VERSION
 
-RULES = re.compile(r"<(?:\w+:)?(\w+)>")  # placeholders of Werkzeug's
+WERKZEUG_PLACEHOLDER = re.compile(r"<(?:\w+:)?(\w+)>")  # placeholders of Werkzeug's
 
 
-def describe(
+def build_document(
     models: Sequence[Manifest],
-    rules: Mapping[str, set[str]],
-    vertex: Vertex,
-    default: str | None = None,
+    methods_by_rule: Mapping[str, set[str]],
+    vertex: VertexSettings,
+    default_model: str | None = None,
     prefix: str = "",
     *,
     ignores_extra: bool = False,
@@ -33,9 +33,9 @@ def describe(
 
     Args:
         models: that are served, by the versions that answer.
-        rules: the methods of each URL there is, by Werkzeug's rule.
+        methods_by_rule: the methods of each URL there is, by Werkzeug's rule.
         vertex: what Vertex AI asks for.
-        default: Name of the model that answers requests that name none; None if none does.
+        default_model: Name of the model that answers requests that name none; None if none does.
         prefix: Path below which clients see the server, without a slash at its end.
         ignores_extra: Whether requests may name columns that a model does not have.
 
@@ -43,19 +43,22 @@ def describe(
         It, as JSON; of the table of operations those that there are.
     """
     names = [manifest.name for manifest in models]
-    methods = {RULES.sub(r"{\1}", rule): allowed for rule, allowed in rules.items()}
+    methods = {
+        WERKZEUG_PLACEHOLDER.sub(r"{\1}", rule): allowed
+        for rule, allowed in methods_by_rule.items()
+    }
     # A path that names a model has an example where there is no other, one that need not where one
     # answers without.
-    answering = next((manifest for manifest in models if manifest.name == default), None)
-    unnamed = _examples(answering) if answering is not None else {}
-    named = _examples(models[0]) if len(models) == 1 else {}
+    answering = next((manifest for manifest in models if manifest.name == default_model), None)
+    unnamed = _example_bodies(answering) if answering is not None else {}
+    named = _example_bodies(models[0]) if len(models) == 1 else {}
     paths: dict[str, dict[str, Any]] = {}
-    for operation in [*operations(vertex), *triton_operations()]:
+    for operation in [*list_operations(vertex), *triton_operations()]:
         if operation.method in methods.get(operation.path, ()):
             example = named if "{name}" in operation.path else unnamed
             described = operation.described(names, example)
             paths.setdefault(operation.path, {})[operation.method.lower()] = described
-    schemas = dict(SCHEMAS)
+    schemas = dict(ERROR_SCHEMAS)
     for manifest in models:
         schemas |= model_schemas(manifest, ignores_extra=ignores_extra)
     return {
@@ -69,7 +72,7 @@ def describe(
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "parameters": _parameters(models, default),
+            "parameters": _shared_parameters(models, default_model),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -78,7 +81,7 @@ def describe(
     }
 
 
-def _parameters(models: Sequence[Manifest], default: str | None) -> dict[str, Any]:
+def _shared_parameters(models: Sequence[Manifest], default: str | None) -> dict[str, Any]:
     names: dict[str, Any] = {"type": "string"}
     if models:
         names["enum"] = [manifest.name for manifest in models]
@@ -115,7 +118,7 @@ def _parameters(models: Sequence[Manifest], default: str | None) -> dict[str, An
         "timeout": {
             "name": "X-Request-Timeout",
             "in": "header",
-            "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST},
+            "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_SECONDS},
             "description": "Seconds in which the answer is of use; later it is 504.",
         },
         "json_bytes": {
@@ -128,13 +131,13 @@ def _parameters(models: Sequence[Manifest], default: str | None) -> dict[str, An
             "name": "file",
             "in": "path",
             "required": True,
-            "schema": {"type": "string", "enum": list(PARTS)},
+            "schema": {"type": "string", "enum": list(PAGE_FILES)},
         },
     }
 
 
-def _examples(manifest: Manifest) -> dict[str, Any]:
+def _example_bodies(manifest: Manifest) -> dict[str, Any]:
     """A body of each protocol that the model answers."""
-    instances = {"instances": [example_of(manifest)]}
-    tensors = {"inputs": tensors_of(manifest)}
+    instances = {"instances": [build_example_record(manifest)]}
+    tensors = {"inputs": build_example_tensors(manifest)}
     return {"rows": instances, "tensorflow": instances, "tensors": tensors}

@@ -9,9 +9,9 @@ from typing import Any
 
 from serving import errors
 from serving.errors import ServingError
-from serving.http.error_rendering import Form
+from serving.http.error_rendering import ErrorFormat
 
-SCHEMAS: dict[str, Any] = {
+ERROR_SCHEMAS: dict[str, Any] = {
     "Fault": {
         "type": "object",
         "required": ["error", "code", "details"],
@@ -33,7 +33,7 @@ SCHEMAS: dict[str, Any] = {
 }
 
 
-def _classes() -> dict[int, list[type[ServingError]]]:
+def _group_errors_by_status() -> dict[int, list[type[ServingError]]]:
     found: dict[int, list[type[ServingError]]] = defaultdict(list)
     for thing in vars(errors).values():
         if isinstance(thing, type) and issubclass(thing, ServingError):
@@ -41,30 +41,35 @@ def _classes() -> dict[int, list[type[ServingError]]]:
     return found
 
 
-CLASSES = _classes()
-EVERYWHERE = {401, 403, 500}
-FINDING = EVERYWHERE | {400, 404, 503}  # a model
-PREDICTING = frozenset(CLASSES) | EVERYWHERE | {408}
-ADMINISTERING = FINDING | {408, 409, 413, 504}
+ERRORS_BY_STATUS = _group_errors_by_status()
+COMMON_STATUSES = {401, 403, 500}
+MODEL_LOOKUP_STATUSES = COMMON_STATUSES | {400, 404, 503}  # a model
+PREDICTION_STATUSES = frozenset(ERRORS_BY_STATUS) | COMMON_STATUSES | {408}
+ADMINISTRATION_STATUSES = MODEL_LOOKUP_STATUSES | {408, 409, 413, 504}
 
 
-def answers(statuses: Iterable[int], form: Form) -> dict[str, Any]:
+def build_error_responses(statuses: Iterable[int], form: ErrorFormat) -> dict[str, Any]:
     """The error answers of these statuses, as a protocol tells them, by status."""
     told: dict[str, list[str]] = defaultdict(list)
     for status in sorted(statuses):
-        for fault in CLASSES.get(status, []):
+        for fault in ERRORS_BY_STATUS.get(status, []):
             line = (fault.__doc__ or "").partition("\n")[0]
-            told[str(form.status(status))].append(line if form.terse else f"`{fault.code}`: {line}")
+            told[str(form.status(status))].append(
+                line if form.has_only_message else f"`{fault.code}`: {line}"
+            )
         told[str(form.status(status))] += []
-    schema = {"$ref": f"#/components/schemas/{'TerseFault' if form.terse else 'Fault'}"}
+    schema = {"$ref": f"#/components/schemas/{'TerseFault' if form.has_only_message else 'Fault'}"}
     return {
         status: {
             "description": "\n".join(lines) or HTTPStatus(int(status)).phrase,
             "content": {"application/json": {"schema": schema}},
-            **({"headers": {"Retry-After": RETRY_AFTER}} if status == "503" else {}),
+            **({"headers": {"Retry-After": RETRY_AFTER_HEADER}} if status == "503" else {}),
         }
         for status, lines in sorted(told.items())
     }
 
 
-RETRY_AFTER = {"schema": {"type": "integer"}, "description": "Seconds; of an overloaded server."}
+RETRY_AFTER_HEADER = {
+    "schema": {"type": "integer"},
+    "description": "Seconds; of an overloaded server.",
+}

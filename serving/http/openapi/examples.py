@@ -5,20 +5,28 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from serving.bundle import Boolean, Category, Date, Input, Manifest, Number, number_of
-from serving.inference.predictor import face
+from serving.bundle import (
+    BooleanColumn,
+    CategoryColumn,
+    DateColumn,
+    InputColumn,
+    Manifest,
+    NumberColumn,
+    encode_date_number,
+)
+from serving.inference.predictor import build_tensor_metadata
 
 
-def example_of(manifest: Manifest) -> dict[str, Any]:
+def build_example_record(manifest: Manifest) -> dict[str, Any]:
     """The bundle's own example, or one of its columns' ordinary values."""
-    return manifest.example or {column.name: _middle(column) for column in manifest.inputs}
+    return manifest.example or {column.name: _typical_value(column) for column in manifest.inputs}
 
 
-def tensors_of(manifest: Manifest) -> list[dict[str, Any]]:
+def build_example_tensors(manifest: Manifest) -> list[dict[str, Any]]:
     """The same as input tensors of the Open Inference Protocol."""
-    record = example_of(manifest)
-    values = [_element(column, record[column.name]) for column in manifest.inputs]
-    inputs = face(manifest)["inputs"]
+    record = build_example_record(manifest)
+    values = [_tensor_value(column, record[column.name]) for column in manifest.inputs]
+    inputs = build_tensor_metadata(manifest)["inputs"]
     if manifest.all_numbers:
         return [{**inputs[0], "shape": [1, len(values)], "data": values}]
     return [
@@ -27,26 +35,26 @@ def tensors_of(manifest: Manifest) -> list[dict[str, Any]]:
     ]
 
 
-def _element(column: Input, value: Any) -> Any:
+def _tensor_value(column: InputColumn, value: Any) -> Any:
     """A value as the graph takes it."""
     match column:
-        case Category():
+        case CategoryColumn():
             return str(value)
-        case Date():
+        case DateColumn():
             date = datetime.fromisoformat(value)
             seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
-            return number_of(seconds, column.format)
+            return encode_date_number(seconds, column.format)
         case _:
             return float(value)
 
 
-def _middle(column: Input) -> float | bool | str:
+def _typical_value(column: InputColumn) -> float | bool | str:
     match column:
-        case Number():
+        case NumberColumn():
             return column.minimum / 2 + column.maximum / 2  # whose sum might overflow
-        case Boolean():
+        case BooleanColumn():
             return True
-        case Category():
+        case CategoryColumn():
             return column.categories[0]
         case _:
             return column.minimum

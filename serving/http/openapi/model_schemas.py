@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.bundle import FEATURES, Input, Manifest
-from serving.codec.inference_request import LONGEST_ID
+from serving.bundle import FEATURES_INPUT, InputColumn, Manifest
+from serving.codec.inference_request import MAX_ID_CHARACTERS
 from serving.http.openapi.column_schemas import value_schema
-from serving.inference.predictor import face
+from serving.inference.predictor import build_tensor_metadata
 
 Schema = dict[str, Any]
 
 # How each datatype of the Open Inference Protocol that a graph has is written in JSON.
-DATATYPES: dict[str, Schema] = {
+SCHEMA_BY_DATATYPE: dict[str, Schema] = {
     "FP32": {"type": ["number", "null"]},
     "FP64": {"type": ["number", "null"]},
     "INT64": {"type": "integer"},
     "BYTES": {"type": "string"},
 }
-NUMERIC = (
+NUMERIC_DATATYPES = (
     "BOOL",
     "UINT8",
     "UINT16",
@@ -35,36 +35,36 @@ NUMERIC = (
 )
 
 
-def ref(model: str, part: str) -> Schema:
+def schema_reference(model: str, part: str) -> Schema:
     """Where the schema of this part of a model is."""
     return {"$ref": f"#/components/schemas/{model}.{part}"}
 
 
 def model_schemas(manifest: Manifest, *, ignores_extra: bool = False) -> dict[str, Schema]:
-    """Return the schemas of one model, by the names that `ref` gives.
+    """Return the schemas of one model, by the names that `schema_reference` gives.
 
     Args:
         manifest: The model's.
         ignores_extra: Whether a request may name columns that the model does not have.
     """
     name = manifest.name
-    tensors = face(manifest)
+    tensors = build_tensor_metadata(manifest)
     inputs, outputs = tensors["inputs"], tensors["outputs"]
     parts = {
-        "record": _record(manifest.inputs, ignores_extra),
-        "row": _row(manifest.inputs),
-        "parameters": _parameters([tensor["name"] for tensor in outputs]),
-        "rows": _rows(name),
-        "answers": _answers(manifest),
-        "tensorflow": _tensorflow(manifest, ignores_extra),
-        "predictions": _predictions(),
-        "tensors": _tensors(inputs, outputs, ignores_extra),
-        "outputs": _outputs(outputs),
+        "record": _record_schema(manifest.inputs, ignores_extra),
+        "row": _row_schema(manifest.inputs),
+        "parameters": _parameters_schema([tensor["name"] for tensor in outputs]),
+        "rows": _rows_request_schema(name),
+        "answers": _rows_answer_schema(manifest),
+        "tensorflow": _tensorflow_request_schema(manifest, ignores_extra),
+        "predictions": _tensorflow_answer_schema(),
+        "tensors": _open_inference_request_schema(inputs, outputs, ignores_extra),
+        "outputs": _open_inference_answer_schema(outputs),
     }
     return {f"{name}.{part}": schema for part, schema in parts.items()}
 
 
-def _object(
+def _object_schema(
     properties: dict[str, Schema], *, optional: tuple[str, ...] = (), is_open: bool = False
 ) -> Schema:
     """Return the schema of an object of these properties, and of no other unless `is_open`."""
@@ -76,18 +76,18 @@ def _object(
     }
 
 
-def _list(items: Schema, **more: Any) -> Schema:
+def _array_schema(items: Schema, **more: Any) -> Schema:
     return {"type": "array", "items": items, **more}
 
 
-def _record(inputs: list[Input], ignores_extra: bool) -> Schema:
+def _record_schema(inputs: list[InputColumn], ignores_extra: bool) -> Schema:
     properties = {column.name: value_schema(column) for column in inputs}
     gaps = tuple(column.name for column in inputs if column.missing == "impute")
     text = "Values by their columns' names." + ignores_extra * " Other names are left out."
-    return {**_object(properties, optional=gaps, is_open=ignores_extra), "description": text}
+    return {**_object_schema(properties, optional=gaps, is_open=ignores_extra), "description": text}
 
 
-def _row(inputs: list[Input]) -> Schema:
+def _row_schema(inputs: list[InputColumn]) -> Schema:
     count = len(inputs)
     values = [value_schema(column) for column in inputs]
     for value in values:
@@ -103,20 +103,22 @@ def _row(inputs: list[Input]) -> Schema:
     }
 
 
-def _parameters(outputs: list[str]) -> Schema:
-    chosen = _list({"enum": outputs}, minItems=1, uniqueItems=True)
-    return _object({"outputs": {**chosen, "description": "Of the answer."}}, optional=("outputs",))
+def _parameters_schema(outputs: list[str]) -> Schema:
+    chosen = _array_schema({"enum": outputs}, minItems=1, uniqueItems=True)
+    return _object_schema(
+        {"outputs": {**chosen, "description": "Of the answer."}}, optional=("outputs",)
+    )
 
 
-def _rows(model: str) -> Schema:
-    instance = {"anyOf": [ref(model, "record"), ref(model, "row")]}
-    return _object(
-        {"instances": _list(instance), "parameters": ref(model, "parameters")},
+def _rows_request_schema(model: str) -> Schema:
+    instance = {"anyOf": [schema_reference(model, "record"), schema_reference(model, "row")]}
+    return _object_schema(
+        {"instances": _array_schema(instance), "parameters": schema_reference(model, "parameters")},
         optional=("parameters",),
     )
 
 
-def _labels(manifest: Manifest) -> Schema:
+def _labels_schema(manifest: Manifest) -> Schema:
     labels: Schema = {"enum": list(manifest.classes or [])}
     if manifest.positive_class is not None:
         labels["description"] = (
@@ -126,87 +128,96 @@ def _labels(manifest: Manifest) -> Schema:
     return labels
 
 
-def _probabilities(manifest: Manifest) -> Schema:
+def _probabilities_schema(manifest: Manifest) -> Schema:
     count = len(manifest.classes or [])
     return {
-        **_list({"type": "number", "minimum": 0, "maximum": 1}, minItems=count, maxItems=count),
+        **_array_schema(
+            {"type": "number", "minimum": 0, "maximum": 1}, minItems=count, maxItems=count
+        ),
         "description": "Of each class, in the order of `classes` in "
         f"`GET /models/{manifest.name}`.",
     }
 
 
-def _value(manifest: Manifest) -> Schema:
+def _value_schema(manifest: Manifest) -> Schema:
     if len(manifest.data.target) == 1:
         return {"type": "number"}
-    return _list({"type": "number"})
+    return _array_schema({"type": "number"})
 
 
-def _answers(manifest: Manifest) -> Schema:
+def _rows_answer_schema(manifest: Manifest) -> Schema:
     said: dict[str, Schema] = {
         "model": {"const": manifest.name},
         "version": {"type": "integer", "minimum": 1},
     }
     if manifest.classes is None:
-        return _object({**said, "predictions": _list(_value(manifest))})
+        return _object_schema({**said, "predictions": _array_schema(_value_schema(manifest))})
     chosen: dict[str, Schema] = {
-        "predictions": _list(_labels(manifest)),
-        "probabilities": _list(_probabilities(manifest)),
+        "predictions": _array_schema(_labels_schema(manifest)),
+        "probabilities": _array_schema(_probabilities_schema(manifest)),
     }
-    return _object({**said, **chosen}, optional=tuple(chosen))
+    return _object_schema({**said, **chosen}, optional=tuple(chosen))
 
 
-def _tensorflow(manifest: Manifest, ignores_extra: bool) -> Schema:
+def _tensorflow_request_schema(manifest: Manifest, ignores_extra: bool) -> Schema:
     name = manifest.name
     common: dict[str, Schema] = {
         "signature_name": {"const": "serving_default"},
-        "parameters": ref(name, "parameters"),
+        "parameters": schema_reference(name, "parameters"),
     }
-    instances = _list({"anyOf": [ref(name, "record"), ref(name, "row")]})
+    instances = _array_schema(
+        {"anyOf": [schema_reference(name, "record"), schema_reference(name, "row")]}
+    )
     if manifest.all_numbers:
         columns: Schema = {
             "anyOf": [
-                _object({FEATURES: _list(ref(name, "row"))}, is_open=ignores_extra),
-                _list(ref(name, "row")),
+                _object_schema(
+                    {FEATURES_INPUT: _array_schema(schema_reference(name, "row"))},
+                    is_open=ignores_extra,
+                ),
+                _array_schema(schema_reference(name, "row")),
             ]
         }
     else:
-        by_name = {column.name: _list(value_schema(column)) for column in manifest.inputs}
+        by_name = {column.name: _array_schema(value_schema(column)) for column in manifest.inputs}
         columns = {
-            **_object(by_name, is_open=ignores_extra),
+            **_object_schema(by_name, is_open=ignores_extra),
             "description": "A list of values for each column, all of one length.",
         }
     return {
         "oneOf": [
-            _object({"instances": instances, **common}, optional=tuple(common)),
-            _object({"inputs": columns, **common}, optional=tuple(common)),
+            _object_schema({"instances": instances, **common}, optional=tuple(common)),
+            _object_schema({"inputs": columns, **common}, optional=tuple(common)),
         ]
     }
 
 
-def _predictions() -> Schema:
+def _tensorflow_answer_schema() -> Schema:
     return {
         "oneOf": [
-            _object({"predictions": _list({})}),
-            _object({"outputs": {"type": ["array", "object"]}}),
+            _object_schema({"predictions": _array_schema({})}),
+            _object_schema({"outputs": {"type": ["array", "object"]}}),
         ],
         "description": "`predictions` of `instances`, `outputs` of `inputs`; several outputs by "
         "name, a single one without.",
     }
 
 
-def _tensors(
+def _open_inference_request_schema(
     inputs: list[dict[str, Any]], outputs: list[dict[str, Any]], ignores_extra: bool
 ) -> Schema:
-    wanted = _object(
+    wanted = _object_schema(
         {
             "name": {"enum": [tensor["name"] for tensor in outputs]},
-            "parameters": _object({"binary_data": {"type": "boolean"}}, optional=("binary_data",)),
+            "parameters": _object_schema(
+                {"binary_data": {"type": "boolean"}}, optional=("binary_data",)
+            ),
         },
         optional=("parameters",),
     )
     taken: Schema = {
         "type": "array",
-        "items": {"anyOf": [_input(tensor) for tensor in inputs]},
+        "items": {"anyOf": [_input_tensor_schema(tensor) for tensor in inputs]},
         "minItems": len(inputs),
     }
     if ignores_extra:
@@ -217,57 +228,57 @@ def _tensors(
         )
     else:
         taken["maxItems"] = len(inputs)
-    return _object(
+    return _object_schema(
         {
-            "id": {"type": "string", "maxLength": LONGEST_ID},
-            "parameters": _object(
+            "id": {"type": "string", "maxLength": MAX_ID_CHARACTERS},
+            "parameters": _object_schema(
                 {"binary_data_output": {"type": "boolean"}}, optional=("binary_data_output",)
             ),
             "inputs": taken,
-            "outputs": _list(wanted),
+            "outputs": _array_schema(wanted),
         },
         optional=("id", "parameters", "outputs"),
     )
 
 
-def _input(tensor: dict[str, Any]) -> Schema:
+def _input_tensor_schema(tensor: dict[str, Any]) -> Schema:
     texts, width = tensor["datatype"] == "BYTES", tensor["shape"][-1]
-    return _object(
+    return _object_schema(
         {
             "name": {"const": tensor["name"]},
-            "datatype": {"const": "BYTES"} if texts else {"enum": list(NUMERIC)},
+            "datatype": {"const": "BYTES"} if texts else {"enum": list(NUMERIC_DATATYPES)},
             "shape": {
                 "type": "array",
                 "prefixItems": [{"type": "integer", "minimum": 0}, {"const": width}],
                 "items": False,
                 "minItems": 2 if width > 1 else 1,
             },
-            "data": _list({}, description="Row-major, nested or flat."),
+            "data": _array_schema({}, description="Row-major, nested or flat."),
         }
     )
 
 
-def _outputs(outputs: list[dict[str, Any]]) -> Schema:
+def _open_inference_answer_schema(outputs: list[dict[str, Any]]) -> Schema:
     tensors = [
-        _object(
+        _object_schema(
             {
                 "name": {"const": tensor["name"]},
                 "datatype": {"const": tensor["datatype"]},
-                "shape": _list({"type": "integer"}),
-                "data": _list(DATATYPES[tensor["datatype"]]),
+                "shape": _array_schema({"type": "integer"}),
+                "data": _array_schema(SCHEMA_BY_DATATYPE[tensor["datatype"]]),
                 "parameters": {"type": "object"},
             },
             optional=("data", "parameters"),
         )
         for tensor in outputs
     ]
-    return _object(
+    return _object_schema(
         {
             "model_name": {"type": "string"},
             "model_version": {"type": "string"},
             "id": {"type": "string"},
             "parameters": {"type": "object"},
-            "outputs": _list({"anyOf": tensors}),
+            "outputs": _array_schema({"anyOf": tensors}),
         },
         optional=("model_version", "id", "parameters"),
     )

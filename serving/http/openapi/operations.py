@@ -6,28 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from serving.codec.messages import JSON
-from serving.codec.rows import DECODERS
-from serving.http.error_rendering import form_of
+from serving.codec.messages import JSON_MEDIA_TYPE
+from serving.codec.rows import BODY_DECODERS
+from serving.http.error_rendering import select_error_format
 from serving.http.openapi import descriptions
 from serving.http.openapi import error_responses as faults
-from serving.settings.cloud_platforms import Vertex
+from serving.settings.cloud_platforms import VertexSettings
 
-OCTETS = "application/octet-stream"
-EMPTY: dict[str, Any] = {}
-NAME = {"$ref": "#/components/parameters/name"}
-VERSION = {"$ref": "#/components/parameters/version"}
-MODEL = {"$ref": "#/components/parameters/model"}
-QUERIED_VERSION = {"$ref": "#/components/parameters/queried_version"}
-QUERY = (MODEL, QUERIED_VERSION)
-TIMEOUT = {"$ref": "#/components/parameters/timeout"}
-JSON_BYTES = {"$ref": "#/components/parameters/json_bytes"}
-OPTIONS = {
+OCTET_STREAM = "application/octet-stream"
+ANY_SCHEMA: dict[str, Any] = {}
+NAME_PARAMETER = {"$ref": "#/components/parameters/name"}
+VERSION_PARAMETER = {"$ref": "#/components/parameters/version"}
+MODEL_QUERY_PARAMETER = {"$ref": "#/components/parameters/model"}
+VERSION_QUERY_PARAMETER = {"$ref": "#/components/parameters/queried_version"}
+MODEL_QUERY_PARAMETERS = (MODEL_QUERY_PARAMETER, VERSION_QUERY_PARAMETER)
+TIMEOUT_PARAMETER = {"$ref": "#/components/parameters/timeout"}
+JSON_LENGTH_PARAMETER = {"$ref": "#/components/parameters/json_bytes"}
+LOAD_OPTIONS_SCHEMA = {
     "type": "object",
     "properties": {"parameters": {"type": ["object", "null"], "maxProperties": 0}},
     "additionalProperties": False,
 }
-WHICH_VERSION = {
+ROLLBACK_OPTIONS_SCHEMA = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
@@ -46,7 +46,7 @@ WHICH_VERSION = {
         }
     },
 }
-UNLOAD_OPTIONS = {
+UNLOAD_OPTIONS_SCHEMA = {
     "type": "object",
     "properties": {
         "parameters": {
@@ -57,7 +57,7 @@ UNLOAD_OPTIONS = {
     },
     "additionalProperties": False,
 }
-ONLY_READY = {
+INDEX_OPTIONS_SCHEMA = {
     "type": "object",
     "properties": {"ready": {"type": "boolean"}},
     "additionalProperties": False,
@@ -92,52 +92,52 @@ class Operation:
     access: Literal["open", "predict", "admin"] = "predict"
     parameters: tuple[dict[str, Any], ...] = ()
     bodies: dict[str, str | dict[str, Any]] = field(default_factory=dict)
-    gives: dict[str, str | dict[str, Any]] = field(default_factory=dict)
-    statuses: frozenset[int] = frozenset(faults.EVERYWHERE)
-    required: bool = True
-    redirects: bool = False
-    unready: bool = False
+    success_content: dict[str, str | dict[str, Any]] = field(default_factory=dict)
+    statuses: frozenset[int] = frozenset(faults.COMMON_STATUSES)
+    is_body_required: bool = True
+    has_redirect: bool = False
+    has_unready_answer: bool = False
 
     def described(self, models: Sequence[str], example: dict[str, Any]) -> dict[str, Any]:
         """As OpenAPI says it, for these models."""
-        form = form_of(self.path)
+        form = select_error_format(self.path)
         statuses = self.statuses - ({401, 403} if self.access == "open" else set())
         success: dict[str, Any] = {"description": "It is done."}
-        if self.gives:
-            success["content"] = _content(self.gives, models, {})
-        answers = {"200": success, **faults.answers(statuses, form)}
-        if self.redirects:
-            answers["303"] = REDIRECTED
-        if self.unready:
+        if self.success_content:
+            success["content"] = _build_content(self.success_content, models, {})
+        answers = {"200": success, **faults.build_error_responses(statuses, form)}
+        if self.has_redirect:
+            answers["303"] = REDIRECT_RESPONSE
+        if self.has_unready_answer:
             answers["503"] = {**success, "description": "Nothing is ready."}
         described: dict[str, Any] = {
             "operationId": _operation_id(self.method, self.path),
             "tags": [self.tag],
             "summary": self.summary,
             "description": self.description,
-            "security": SECURITY[self.access],
+            "security": SECURITY_BY_ACCESS[self.access],
             "responses": dict(sorted(answers.items())),
         }
         if self.parameters:
             described["parameters"] = list(self.parameters)
         if self.bodies:
             described["requestBody"] = {
-                "required": self.required,
-                "content": _content(self.bodies, models, example),
+                "required": self.is_body_required,
+                "content": _build_content(self.bodies, models, example),
             }
         return described
 
 
-REDIRECTED = {
+REDIRECT_RESPONSE = {
     "description": "A browser is sent to the page for people.",
     "headers": {"Location": {"schema": {"type": "string", "format": "uri-reference"}}},
 }
 # Open where the server has no keys; administration needs one everywhere.
-KEYS: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
-SECURITY: dict[str, list[dict[str, list[str]]]] = {
+API_KEY_SCHEMES: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
+SECURITY_BY_ACCESS: dict[str, list[dict[str, list[str]]]] = {
     "open": [],
-    "predict": [{}, *KEYS],
-    "admin": KEYS,
+    "predict": [{}, *API_KEY_SCHEMES],
+    "admin": API_KEY_SCHEMES,
 }
 
 
@@ -146,68 +146,97 @@ def _operation_id(method: str, path: str) -> str:
     return "_".join([method.lower(), *words])
 
 
-def _content(
+def _build_content(
     parts: dict[str, str | dict[str, Any]], models: Sequence[str], example: dict[str, Any]
 ) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for media, part in parts.items():
-        schema = _of_all(part, models) if isinstance(part, str) else part
+        schema = _any_model_schema(part, models) if isinstance(part, str) else part
         content[media] = {"schema": schema} if schema else {}
-        if media == JSON and isinstance(part, str) and part in example:
+        if media == JSON_MEDIA_TYPE and isinstance(part, str) and part in example:
             content[media]["example"] = example[part]
     return content
 
 
-def _of_all(part: str, models: Sequence[str]) -> dict[str, Any]:
+def _any_model_schema(part: str, models: Sequence[str]) -> dict[str, Any]:
     """The schema of this part of whichever model is asked."""
     refs = [{"$ref": f"#/components/schemas/{model}.{part}"} for model in models]
     return refs[0] if len(refs) == 1 else {"anyOf": refs} if refs else {"type": "object"}
 
 
 # What a body of rows can be, beside JSON; its schema is of bytes, which OpenAPI does not know.
-ROWS: dict[str, str | dict[str, Any]] = {JSON: "rows", **dict.fromkeys(DECODERS, EMPTY)}
-ANSWERS: dict[str, str | dict[str, Any]] = {JSON: "answers", "text/csv": {"type": "string"}}
-PREDICTING = frozenset(faults.PREDICTING)
-FINDING = frozenset(faults.FINDING)
-ADMINISTERING = frozenset(faults.ADMINISTERING)
+ROWS_REQUEST: dict[str, str | dict[str, Any]] = {
+    JSON_MEDIA_TYPE: "rows",
+    **dict.fromkeys(BODY_DECODERS, ANY_SCHEMA),
+}
+ROWS_ANSWER: dict[str, str | dict[str, Any]] = {
+    JSON_MEDIA_TYPE: "answers",
+    "text/csv": {"type": "string"},
+}
+PREDICTION_STATUSES = frozenset(faults.PREDICTION_STATUSES)
+MODEL_LOOKUP_STATUSES = frozenset(faults.MODEL_LOOKUP_STATUSES)
+ADMINISTRATION_STATUSES = frozenset(faults.ADMINISTRATION_STATUSES)
 
 
-def _object(**properties: Any) -> dict[str, Any]:
+def object_schema(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
-TEXT, TRUTH, LIST = {"type": "string"}, {"type": "boolean"}, {"type": "array"}
-OBJECT = {"type": "object"}
-READINESS = _object(ready=TRUTH, models=OBJECT, refused=OBJECT, held=OBJECT) | {
-    "required": ["ready"]
-}
-LINKS = {"type": "object", "additionalProperties": {"type": "string", "format": "uri-reference"}}
-NUMBER_OR_NONE = {"type": ["integer", "null"]}
-DONE = _object(name=TEXT, version=NUMBER_OR_NONE, before=NUMBER_OR_NONE, versions=LIST)
-TENSOR = _object(name=TEXT, datatype=TEXT, shape={"type": "array", "items": {"type": "integer"}})
-STATUS = _object(version=TEXT, state=TEXT, status=OBJECT)
-FACE = _object(
-    name=TEXT,
-    versions=LIST,
-    platform=TEXT,
-    inputs={"type": "array", "items": TENSOR},
-    outputs={"type": "array", "items": TENSOR},
+STRING_SCHEMA, BOOLEAN_SCHEMA, ARRAY_SCHEMA = (
+    {"type": "string"},
+    {"type": "boolean"},
+    {"type": "array"},
 )
-ENTRIES = {"type": "array", "items": _object(name=TEXT, version=TEXT, state=TEXT, reason=TEXT)}
+OBJECT_SCHEMA = {"type": "object"}
+READINESS_SCHEMA = object_schema(
+    ready=BOOLEAN_SCHEMA, models=OBJECT_SCHEMA, refused=OBJECT_SCHEMA, held=OBJECT_SCHEMA
+) | {"required": ["ready"]}
+LINKS_SCHEMA = {
+    "type": "object",
+    "additionalProperties": {"type": "string", "format": "uri-reference"},
+}
+NULLABLE_INTEGER_SCHEMA = {"type": ["integer", "null"]}
+RELOAD_ANSWER_SCHEMA = object_schema(
+    name=STRING_SCHEMA,
+    version=NULLABLE_INTEGER_SCHEMA,
+    before=NULLABLE_INTEGER_SCHEMA,
+    versions=ARRAY_SCHEMA,
+)
+TENSOR_METADATA_SCHEMA = object_schema(
+    name=STRING_SCHEMA,
+    datatype=STRING_SCHEMA,
+    shape={"type": "array", "items": {"type": "integer"}},
+)
+VERSION_STATUS_SCHEMA = object_schema(
+    version=STRING_SCHEMA, state=STRING_SCHEMA, status=OBJECT_SCHEMA
+)
+MODEL_METADATA_SCHEMA = object_schema(
+    name=STRING_SCHEMA,
+    versions=ARRAY_SCHEMA,
+    platform=STRING_SCHEMA,
+    inputs={"type": "array", "items": TENSOR_METADATA_SCHEMA},
+    outputs={"type": "array", "items": TENSOR_METADATA_SCHEMA},
+)
+REPOSITORY_INDEX_SCHEMA = {
+    "type": "array",
+    "items": object_schema(
+        name=STRING_SCHEMA, version=STRING_SCHEMA, state=STRING_SCHEMA, reason=STRING_SCHEMA
+    ),
+}
 
 
-def operations(vertex: Vertex) -> list[Operation]:
+def list_operations(vertex: VertexSettings) -> list[Operation]:
     """All there are; those of Vertex AI where it asks for them."""
     return [
-        *_own(),
-        *_inference(),
-        *_administration(),
-        *_tensorflow(),
-        *_clouds(vertex),
+        *_own_operations(),
+        *_open_inference_operations(),
+        *_administration_operations(),
+        *_tensorflow_operations(),
+        *_cloud_operations(vertex),
     ]
 
 
-def _own() -> list[Operation]:
+def _own_operations() -> list[Operation]:
     return [
         Operation(
             "POST",
@@ -215,10 +244,10 @@ def _own() -> list[Operation]:
             "forwardpass",
             "Predict from records or rows",
             descriptions.ROWS,
-            parameters=(*QUERY, TIMEOUT),
-            bodies=ROWS,
-            gives=ANSWERS,
-            statuses=PREDICTING,
+            parameters=(*MODEL_QUERY_PARAMETERS, TIMEOUT_PARAMETER),
+            bodies=ROWS_REQUEST,
+            success_content=ROWS_ANSWER,
+            statuses=PREDICTION_STATUSES,
         ),
         Operation(
             "GET",
@@ -226,7 +255,7 @@ def _own() -> list[Operation]:
             "forwardpass",
             "List the served models",
             descriptions.MODELS,
-            gives={JSON: _object(models=LIST)},
+            success_content={JSON_MEDIA_TYPE: object_schema(models=ARRAY_SCHEMA)},
         ),
         Operation(
             "GET",
@@ -234,9 +263,9 @@ def _own() -> list[Operation]:
             "forwardpass",
             "Describe a model",
             descriptions.MODEL,
-            parameters=(NAME, QUERIED_VERSION),
-            gives={JSON: OBJECT},
-            statuses=FINDING,
+            parameters=(NAME_PARAMETER, VERSION_QUERY_PARAMETER),
+            success_content={JSON_MEDIA_TYPE: OBJECT_SCHEMA},
+            statuses=MODEL_LOOKUP_STATUSES,
         ),
         Operation(
             "GET",
@@ -245,7 +274,7 @@ def _own() -> list[Operation]:
             "Whether the server is alive",
             descriptions.ALIVE,
             "open",
-            gives={JSON: _object(alive=TRUTH)},
+            success_content={JSON_MEDIA_TYPE: object_schema(alive=BOOLEAN_SCHEMA)},
         ),
         Operation(
             "GET",
@@ -254,8 +283,8 @@ def _own() -> list[Operation]:
             "Whether a model is ready, and why not",
             descriptions.READY_AND_WHY,
             "open",
-            gives={JSON: READINESS},
-            unready=True,
+            success_content={JSON_MEDIA_TYPE: READINESS_SCHEMA},
+            has_unready_answer=True,
         ),
         Operation(
             "GET",
@@ -263,7 +292,7 @@ def _own() -> list[Operation]:
             "forwardpass",
             "Metrics for Prometheus",
             descriptions.METRICS,
-            gives={"text/plain": TEXT},
+            success_content={"text/plain": STRING_SCHEMA},
         ),
         Operation(
             "GET",
@@ -272,8 +301,8 @@ def _own() -> list[Operation]:
             "Links to the other endpoints",
             descriptions.INDEX_PAGE,
             "open",
-            gives={JSON: LINKS},
-            redirects=True,
+            success_content={JSON_MEDIA_TYPE: LINKS_SCHEMA},
+            has_redirect=True,
         ),
         Operation(
             "GET",
@@ -282,7 +311,7 @@ def _own() -> list[Operation]:
             "Icon of the pages",
             descriptions.ICON,
             "open",
-            gives={"image/png": EMPTY},
+            success_content={"image/png": ANY_SCHEMA},
         ),
         Operation(
             "GET",
@@ -290,7 +319,7 @@ def _own() -> list[Operation]:
             "forwardpass",
             "This description",
             descriptions.DOCUMENT,
-            gives={JSON: OBJECT},
+            success_content={JSON_MEDIA_TYPE: OBJECT_SCHEMA},
         ),
         Operation(
             "GET",
@@ -299,7 +328,7 @@ def _own() -> list[Operation]:
             "This description, to read and try",
             descriptions.PAGE,
             "open",
-            gives={"text/html": TEXT},
+            success_content={"text/html": STRING_SCHEMA},
         ),
         Operation(
             "GET",
@@ -309,13 +338,17 @@ def _own() -> list[Operation]:
             descriptions.PAGE_PARTS,
             "open",
             parameters=({"$ref": "#/components/parameters/file"},),
-            gives={"text/css": TEXT, "text/javascript": TEXT, "image/png": EMPTY},
+            success_content={
+                "text/css": STRING_SCHEMA,
+                "text/javascript": STRING_SCHEMA,
+                "image/png": ANY_SCHEMA,
+            },
             statuses=frozenset({404, 500}),
         ),
     ]
 
 
-def _inference() -> list[Operation]:
+def _open_inference_operations() -> list[Operation]:
     found: list[Operation] = [
         Operation(
             "GET",
@@ -323,7 +356,11 @@ def _inference() -> list[Operation]:
             "inference v2",
             "What the server is and can do",
             descriptions.SERVER,
-            gives={JSON: _object(name=TEXT, version=TEXT, extensions=LIST)},
+            success_content={
+                JSON_MEDIA_TYPE: object_schema(
+                    name=STRING_SCHEMA, version=STRING_SCHEMA, extensions=ARRAY_SCHEMA
+                )
+            },
         ),
         Operation(
             "GET",
@@ -332,7 +369,7 @@ def _inference() -> list[Operation]:
             "Whether the server is alive",
             descriptions.ALIVE,
             "open",
-            gives={JSON: _object(live=TRUTH)},
+            success_content={JSON_MEDIA_TYPE: object_schema(live=BOOLEAN_SCHEMA)},
         ),
         Operation(
             "GET",
@@ -341,11 +378,14 @@ def _inference() -> list[Operation]:
             "Whether a model is ready",
             descriptions.READY,
             "open",
-            gives={JSON: _object(ready=TRUTH)},
-            unready=True,
+            success_content={JSON_MEDIA_TYPE: object_schema(ready=BOOLEAN_SCHEMA)},
+            has_unready_answer=True,
         ),
     ]
-    for at, parameters in (("", (NAME,)), ("/versions/{version}", (NAME, VERSION))):
+    for at, parameters in (
+        ("", (NAME_PARAMETER,)),
+        ("/versions/{version}", (NAME_PARAMETER, VERSION_PARAMETER)),
+    ):
         model = f"/v2/models/{{name}}{at}"
         found += [
             Operation(
@@ -355,8 +395,8 @@ def _inference() -> list[Operation]:
                 "The tensors of a model",
                 descriptions.FACE,
                 parameters=parameters,
-                gives={JSON: FACE},
-                statuses=FINDING,
+                success_content={JSON_MEDIA_TYPE: MODEL_METADATA_SCHEMA},
+                statuses=MODEL_LOOKUP_STATUSES,
             ),
             Operation(
                 "GET",
@@ -365,9 +405,11 @@ def _inference() -> list[Operation]:
                 "Whether a model is ready",
                 descriptions.MODEL_READY,
                 parameters=parameters,
-                gives={JSON: _object(name=TEXT, ready=TRUTH)},
-                statuses=FINDING,
-                unready=True,
+                success_content={
+                    JSON_MEDIA_TYPE: object_schema(name=STRING_SCHEMA, ready=BOOLEAN_SCHEMA)
+                },
+                statuses=MODEL_LOOKUP_STATUSES,
+                has_unready_answer=True,
             ),
             Operation(
                 "POST",
@@ -375,16 +417,16 @@ def _inference() -> list[Operation]:
                 "inference v2",
                 "Predict from tensors",
                 descriptions.TENSORS,
-                parameters=(*parameters, TIMEOUT, JSON_BYTES),
-                bodies={JSON: "tensors", OCTETS: EMPTY},
-                gives={JSON: "outputs", OCTETS: EMPTY},
-                statuses=PREDICTING,
+                parameters=(*parameters, TIMEOUT_PARAMETER, JSON_LENGTH_PARAMETER),
+                bodies={JSON_MEDIA_TYPE: "tensors", OCTET_STREAM: ANY_SCHEMA},
+                success_content={JSON_MEDIA_TYPE: "outputs", OCTET_STREAM: ANY_SCHEMA},
+                statuses=PREDICTION_STATUSES,
             ),
         ]
     return found
 
 
-def _administration() -> list[Operation]:
+def _administration_operations() -> list[Operation]:
     model = "/v2/repository/models/{name}"
     return [
         Operation(
@@ -393,10 +435,10 @@ def _administration() -> list[Operation]:
             "administration",
             "What has become of every version",
             descriptions.INDEX,
-            bodies={JSON: ONLY_READY},
-            gives={JSON: ENTRIES},
-            statuses=ADMINISTERING,
-            required=False,
+            bodies={JSON_MEDIA_TYPE: INDEX_OPTIONS_SCHEMA},
+            success_content={JSON_MEDIA_TYPE: REPOSITORY_INDEX_SCHEMA},
+            statuses=ADMINISTRATION_STATUSES,
+            is_body_required=False,
         ),
         Operation(
             "POST",
@@ -405,11 +447,11 @@ def _administration() -> list[Operation]:
             "Serve the newest version, and forget a rollback",
             descriptions.LOAD,
             "admin",
-            parameters=(NAME,),
-            bodies={JSON: OPTIONS},
-            gives={JSON: DONE},
-            statuses=ADMINISTERING,
-            required=False,
+            parameters=(NAME_PARAMETER,),
+            bodies={JSON_MEDIA_TYPE: LOAD_OPTIONS_SCHEMA},
+            success_content={JSON_MEDIA_TYPE: RELOAD_ANSWER_SCHEMA},
+            statuses=ADMINISTRATION_STATUSES,
+            is_body_required=False,
         ),
         Operation(
             "POST",
@@ -418,11 +460,11 @@ def _administration() -> list[Operation]:
             "Serve a model no more",
             descriptions.UNLOAD,
             "admin",
-            parameters=(NAME,),
-            bodies={JSON: UNLOAD_OPTIONS},
-            gives={JSON: DONE},
-            statuses=ADMINISTERING,
-            required=False,
+            parameters=(NAME_PARAMETER,),
+            bodies={JSON_MEDIA_TYPE: UNLOAD_OPTIONS_SCHEMA},
+            success_content={JSON_MEDIA_TYPE: RELOAD_ANSWER_SCHEMA},
+            statuses=ADMINISTRATION_STATUSES,
+            is_body_required=False,
         ),
         Operation(
             "POST",
@@ -431,20 +473,25 @@ def _administration() -> list[Operation]:
             "Serve an earlier version, or the one that is named",
             descriptions.ROLLBACK,
             "admin",
-            parameters=(NAME,),
-            bodies={JSON: WHICH_VERSION},
-            gives={JSON: DONE},
-            statuses=ADMINISTERING,
-            required=False,
+            parameters=(NAME_PARAMETER,),
+            bodies={JSON_MEDIA_TYPE: ROLLBACK_OPTIONS_SCHEMA},
+            success_content={JSON_MEDIA_TYPE: RELOAD_ANSWER_SCHEMA},
+            statuses=ADMINISTRATION_STATUSES,
+            is_body_required=False,
         ),
     ]
 
 
-def _tensorflow() -> list[Operation]:
+def _tensorflow_operations() -> list[Operation]:
     found: list[Operation] = []
-    for at, parameters in (("", (NAME,)), ("/versions/{version}", (NAME, VERSION))):
+    for at, parameters in (
+        ("", (NAME_PARAMETER,)),
+        ("/versions/{version}", (NAME_PARAMETER, VERSION_PARAMETER)),
+    ):
         model = f"/v1/models/{{name}}{at}"
-        statuses = _object(model_version_status={"type": "array", "items": STATUS})
+        statuses = object_schema(
+            model_version_status={"type": "array", "items": VERSION_STATUS_SCHEMA}
+        )
         found += [
             Operation(
                 "GET",
@@ -453,8 +500,8 @@ def _tensorflow() -> list[Operation]:
                 "Which versions of a model are served",
                 descriptions.VERSIONS,
                 parameters=parameters,
-                gives={JSON: statuses},
-                statuses=FINDING,
+                success_content={JSON_MEDIA_TYPE: statuses},
+                statuses=MODEL_LOOKUP_STATUSES,
             ),
             Operation(
                 "GET",
@@ -463,8 +510,10 @@ def _tensorflow() -> list[Operation]:
                 "The signature of a model",
                 descriptions.SIGNATURE,
                 parameters=parameters,
-                statuses=FINDING,
-                gives={JSON: _object(model_spec=OBJECT, metadata=OBJECT)},
+                statuses=MODEL_LOOKUP_STATUSES,
+                success_content={
+                    JSON_MEDIA_TYPE: object_schema(model_spec=OBJECT_SCHEMA, metadata=OBJECT_SCHEMA)
+                },
             ),
             Operation(
                 "POST",
@@ -472,16 +521,16 @@ def _tensorflow() -> list[Operation]:
                 "tensorflow",
                 "Predict from instances or columns",
                 descriptions.TENSORFLOW,
-                parameters=(*parameters, TIMEOUT),
-                bodies={JSON: "tensorflow"},
-                gives={JSON: "predictions"},
-                statuses=PREDICTING,
+                parameters=(*parameters, TIMEOUT_PARAMETER),
+                bodies={JSON_MEDIA_TYPE: "tensorflow"},
+                success_content={JSON_MEDIA_TYPE: "predictions"},
+                statuses=PREDICTION_STATUSES,
             ),
         ]
     return found
 
 
-def _clouds(vertex: Vertex) -> list[Operation]:
+def _cloud_operations(vertex: VertexSettings) -> list[Operation]:
     found = [
         Operation(
             "GET",
@@ -490,7 +539,7 @@ def _clouds(vertex: Vertex) -> list[Operation]:
             "Whether a model is ready, for SageMaker",
             descriptions.READY,
             "open",
-            unready=True,
+            has_unready_answer=True,
         ),
         Operation(
             "POST",
@@ -498,10 +547,10 @@ def _clouds(vertex: Vertex) -> list[Operation]:
             "clouds",
             "Predict, for SageMaker",
             descriptions.ROWS,
-            parameters=(*QUERY, TIMEOUT),
-            bodies=ROWS,
-            gives=ANSWERS,
-            statuses=PREDICTING,
+            parameters=(*MODEL_QUERY_PARAMETERS, TIMEOUT_PARAMETER),
+            bodies=ROWS_REQUEST,
+            success_content=ROWS_ANSWER,
+            statuses=PREDICTION_STATUSES,
         ),
     ]
     if vertex.health_route is not None:
@@ -513,7 +562,7 @@ def _clouds(vertex: Vertex) -> list[Operation]:
                 "Whether a model is ready, for Vertex AI",
                 descriptions.READY,
                 "open",
-                unready=True,
+                has_unready_answer=True,
             )
         )
     if vertex.predict_route is not None:
@@ -524,10 +573,10 @@ def _clouds(vertex: Vertex) -> list[Operation]:
                 "clouds",
                 "Predict, for Vertex AI",
                 descriptions.TENSORFLOW,
-                parameters=(*QUERY, TIMEOUT),
-                bodies={JSON: "tensorflow"},
-                gives={JSON: "predictions"},
-                statuses=PREDICTING,
+                parameters=(*MODEL_QUERY_PARAMETERS, TIMEOUT_PARAMETER),
+                bodies={JSON_MEDIA_TYPE: "tensorflow"},
+                success_content={JSON_MEDIA_TYPE: "predictions"},
+                statuses=PREDICTION_STATUSES,
             )
         )
     return found

@@ -4,53 +4,53 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.codec.messages import JSON
+from serving.codec.messages import JSON_MEDIA_TYPE
 from serving.http.openapi import descriptions
 from serving.http.openapi import error_responses as faults
 from serving.http.openapi.operations import (
-    FINDING,
-    LIST,
-    NAME,
-    OBJECT,
-    TEXT,
-    TRUTH,
-    VERSION,
+    ARRAY_SCHEMA,
+    BOOLEAN_SCHEMA,
+    MODEL_LOOKUP_STATUSES,
+    NAME_PARAMETER,
+    OBJECT_SCHEMA,
+    STRING_SCHEMA,
+    VERSION_PARAMETER,
     Operation,
-    _object,
+    object_schema,
 )
 
-REGION = {"name": "name", "in": "path", "required": True, "schema": TEXT}
-UNSUPPORTED = frozenset(faults.EVERYWHERE | {400})
-SETTING = frozenset(faults.FINDING | {408, 413})
-TENSOR_CONFIG = _object(name=TEXT, data_type=TEXT, dims=LIST)
-CONFIG = _object(
-    name=TEXT,
-    platform=TEXT,
-    backend=TEXT,
+REGION_PARAMETER = {"name": "name", "in": "path", "required": True, "schema": STRING_SCHEMA}
+UNSUPPORTED_STATUSES = frozenset(faults.COMMON_STATUSES | {400})
+SETTING_STATUSES = frozenset(faults.MODEL_LOOKUP_STATUSES | {408, 413})
+TENSOR_CONFIG_SCHEMA = object_schema(name=STRING_SCHEMA, data_type=STRING_SCHEMA, dims=ARRAY_SCHEMA)
+MODEL_CONFIG_SCHEMA = object_schema(
+    name=STRING_SCHEMA,
+    platform=STRING_SCHEMA,
+    backend=STRING_SCHEMA,
     max_batch_size={"type": "integer", "minimum": 1},
-    input={"type": "array", "items": TENSOR_CONFIG},
-    output={"type": "array", "items": TENSOR_CONFIG},
-    dynamic_batching=OBJECT,
+    input={"type": "array", "items": TENSOR_CONFIG_SCHEMA},
+    output={"type": "array", "items": TENSOR_CONFIG_SCHEMA},
+    dynamic_batching=OBJECT_SCHEMA,
 )
-STATISTICS = _object(
+STATISTICS_SCHEMA = object_schema(
     model_stats={
         "type": "array",
-        "items": _object(
-            name=TEXT,
-            version=TEXT,
+        "items": object_schema(
+            name=STRING_SCHEMA,
+            version=STRING_SCHEMA,
             inference_count={"type": "integer"},
-            inference_stats=OBJECT,
+            inference_stats=OBJECT_SCHEMA,
         ),
     }
 )
-TRACES = _object(trace_level=LIST)
+TRACE_SETTINGS_SCHEMA = object_schema(trace_level=ARRAY_SCHEMA)
 # The current value of a setting is accepted as well; it depends on the server.
-NOTHING = {"type": "object", "additionalProperties": {"type": "null"}}
-LOGGING = _object(
-    log_file=TEXT,
-    log_info=TRUTH,
-    log_warning=TRUTH,
-    log_error=TRUTH,
+ONLY_NULLS_SCHEMA = {"type": "object", "additionalProperties": {"type": "null"}}
+LOG_SETTINGS_SCHEMA = object_schema(
+    log_file=STRING_SCHEMA,
+    log_info=BOOLEAN_SCHEMA,
+    log_warning=BOOLEAN_SCHEMA,
+    log_error=BOOLEAN_SCHEMA,
     log_verbose_level={"type": "integer"},
 )
 
@@ -64,10 +64,13 @@ def triton_operations() -> list[Operation]:
             "triton",
             "Statistics of all models",
             descriptions.STATISTICS,
-            gives={JSON: STATISTICS},
+            success_content={JSON_MEDIA_TYPE: STATISTICS_SCHEMA},
         ),
     ]
-    for at, parameters in (("", (NAME,)), ("/versions/{version}", (NAME, VERSION))):
+    for at, parameters in (
+        ("", (NAME_PARAMETER,)),
+        ("/versions/{version}", (NAME_PARAMETER, VERSION_PARAMETER)),
+    ):
         model = f"/v2/models/{{name}}{at}"
         found += [
             Operation(
@@ -77,8 +80,8 @@ def triton_operations() -> list[Operation]:
                 "Statistics of a model",
                 descriptions.STATISTICS,
                 parameters=parameters,
-                gives={JSON: STATISTICS},
-                statuses=FINDING,
+                success_content={JSON_MEDIA_TYPE: STATISTICS_SCHEMA},
+                statuses=MODEL_LOOKUP_STATUSES,
             ),
             Operation(
                 "GET",
@@ -87,14 +90,19 @@ def triton_operations() -> list[Operation]:
                 "Configuration of a model",
                 descriptions.CONFIG,
                 parameters=parameters,
-                gives={JSON: CONFIG},
-                statuses=FINDING,
+                success_content={JSON_MEDIA_TYPE: MODEL_CONFIG_SCHEMA},
+                statuses=MODEL_LOOKUP_STATUSES,
             ),
         ]
     settings: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any], str]] = [
-        ("/v2/trace/setting", (), TRACES, descriptions.TRACES),
-        ("/v2/models/{name}/trace/setting", (NAME,), TRACES, descriptions.TRACES),
-        ("/v2/logging", (), LOGGING, descriptions.LOGGING),
+        ("/v2/trace/setting", (), TRACE_SETTINGS_SCHEMA, descriptions.TRACES),
+        (
+            "/v2/models/{name}/trace/setting",
+            (NAME_PARAMETER,),
+            TRACE_SETTINGS_SCHEMA,
+            descriptions.TRACES,
+        ),
+        ("/v2/logging", (), LOG_SETTINGS_SCHEMA, descriptions.LOGGING),
     ]
     for path, of, gives, text in settings:
         found += [
@@ -105,8 +113,8 @@ def triton_operations() -> list[Operation]:
                 "Settings",
                 text,
                 parameters=of,
-                gives={JSON: gives},
-                statuses=FINDING,
+                success_content={JSON_MEDIA_TYPE: gives},
+                statuses=MODEL_LOOKUP_STATUSES,
             ),
             Operation(
                 "POST",
@@ -115,10 +123,10 @@ def triton_operations() -> list[Operation]:
                 "Refuse to change settings",
                 text,
                 parameters=of,
-                bodies={JSON: NOTHING},
-                gives={JSON: gives},
-                statuses=SETTING,
-                required=False,
+                bodies={JSON_MEDIA_TYPE: ONLY_NULLS_SCHEMA},
+                success_content={JSON_MEDIA_TYPE: gives},
+                statuses=SETTING_STATUSES,
+                is_body_required=False,
             ),
         ]
     for kind in ("systemsharedmemory", "cudasharedmemory"):
@@ -130,7 +138,7 @@ def triton_operations() -> list[Operation]:
                 "triton",
                 "Registered regions: none",
                 text,
-                gives={JSON: {"type": "array", "maxItems": 0}},
+                success_content={JSON_MEDIA_TYPE: {"type": "array", "maxItems": 0}},
             ),
             Operation(
                 "GET",
@@ -138,8 +146,8 @@ def triton_operations() -> list[Operation]:
                 "triton",
                 "Refuse to find a region",
                 text,
-                parameters=(REGION,),
-                statuses=UNSUPPORTED,
+                parameters=(REGION_PARAMETER,),
+                statuses=UNSUPPORTED_STATUSES,
             ),
             Operation(
                 "POST",
@@ -147,8 +155,8 @@ def triton_operations() -> list[Operation]:
                 "triton",
                 "Refuse to register a region",
                 text,
-                parameters=(REGION,),
-                statuses=UNSUPPORTED,
+                parameters=(REGION_PARAMETER,),
+                statuses=UNSUPPORTED_STATUSES,
             ),
             Operation(
                 "POST",
@@ -156,8 +164,8 @@ def triton_operations() -> list[Operation]:
                 "triton",
                 "Unregister a region",
                 text,
-                parameters=(REGION,),
-                gives={JSON: OBJECT},
+                parameters=(REGION_PARAMETER,),
+                success_content={JSON_MEDIA_TYPE: OBJECT_SCHEMA},
             ),
             Operation(
                 "POST",
@@ -165,7 +173,7 @@ def triton_operations() -> list[Operation]:
                 "triton",
                 "Unregister all regions",
                 text,
-                gives={JSON: OBJECT},
+                success_content={JSON_MEDIA_TYPE: OBJECT_SCHEMA},
             ),
         ]
     return found

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from serving.bundle import Bundle, BundleError, Expected, SelfTest, Variant, names, versions
+from serving.bundle import (
+    Bundle,
+    BundleError,
+    ExpectedAnswers,
+    SelfTest,
+    Variant,
+    list_models,
+    list_versions,
+)
 
 
 def edit(path, **changes):
@@ -94,11 +102,11 @@ def test_a_selftest_comes_back_as_it_was(rng):
     selftest = SelfTest(
         inputs={"features": rng.normal(size=(3, 2)).astype(np.float32)},
         expected={
-            "fp32": Expected(
+            "fp32": ExpectedAnswers(
                 {"label": np.array(["a", "ü", "b"]), "probabilities": np.ones((3, 2), np.float32)},
                 {"probabilities": np.full((3, 2), 1e-6, np.float32)},
             ),
-            "int8": Expected({"label": np.arange(3)}, {}),
+            "int8": ExpectedAnswers({"label": np.arange(3)}, {}),
         },
     )
     back = SelfTest.from_bytes(selftest.to_bytes())
@@ -138,8 +146,8 @@ def test_only_numbered_folders_are_versions(tmp_path):
     for name in ("1", "2", "10", "0", "03", "-1", "1.5", ".building", "latest", "9" * 12):
         (tmp_path / "m" / name).mkdir(parents=True)
     (tmp_path / "m" / "7").touch()  # a file
-    assert versions(tmp_path / "m") == [1, 2, 10]
-    assert versions(tmp_path / "absent") == []
+    assert list_versions(tmp_path / "m") == [1, 2, 10]
+    assert list_versions(tmp_path / "absent") == []
 
 
 def test_only_folders_with_versions_are_models(tmp_path):
@@ -147,13 +155,13 @@ def test_only_folders_with_versions_are_models(tmp_path):
     (tmp_path / "a" / "2").mkdir(parents=True)
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").touch()
-    assert names(tmp_path) == ["a", "b"]
-    assert names(tmp_path / "absent") == []
+    assert list_models(tmp_path) == ["a", "b"]
+    assert list_models(tmp_path / "absent") == []
 
 
 def test_a_fit_in_progress_is_not_a_version(only_digits):
     (only_digits / "digits" / "1").rename(only_digits / "digits" / ".building")
-    assert names(only_digits) == []
+    assert list_models(only_digits) == []
 
 
 def test_a_selftest_of_columns_survives_whatever_they_are_called_and_holds_no_pickle():

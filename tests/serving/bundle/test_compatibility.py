@@ -6,11 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.bundle import GAPS, Boolean, Category, Date, Manifest, Number, breaking_differences
+from serving.bundle import (
+    DEFAULT_GAP_TEXTS,
+    BooleanColumn,
+    CategoryColumn,
+    DateColumn,
+    Manifest,
+    NumberColumn,
+    find_breaking_changes,
+)
 from serving.codec.csv import decode_csv
-from serving.codec.input_schema import Fields
-from serving.codec.json_rows import decode_rows
-from serving.codec.open_inference import face
+from serving.codec.input_schema import InputSchema
+from serving.codec.json_rows import decode_json
+from serving.codec.open_inference import build_tensor_metadata
 from serving.errors import ServingError
 from tests.fuzzing import examples
 
@@ -46,15 +54,15 @@ def manifest(columns, task="binary", classes=("no", "yes"), target=("y",)):
 
 
 def number(name="age", missing="impute", maximum=1):
-    return Number(name=name, type="number", missing=missing, minimum=0, maximum=maximum)
+    return NumberColumn(name=name, type="number", missing=missing, minimum=0, maximum=maximum)
 
 
 def boolean(name="age", missing="impute"):
-    return Boolean(name=name, type="boolean", missing=missing)
+    return BooleanColumn(name=name, type="boolean", missing=missing)
 
 
 def category(*categories, name="work", unseen="refuse", missing="impute", **more):
-    return Category(
+    return CategoryColumn(
         name=name,
         type="category",
         missing=missing,
@@ -68,14 +76,16 @@ NORMALIZED = {"normalized": True}
 
 
 def date(name="age", missing="impute"):
-    return Date(name=name, type="date", missing=missing, minimum="2000-01-01", maximum="2001-01-01")
+    return DateColumn(
+        name=name, type="date", missing=missing, minimum="2000-01-01", maximum="2001-01-01"
+    )
 
 
 BASE = (number(), category("a", "b"), number("pay"))
 
 
 def differences_of_columns(before, after):
-    return breaking_differences(manifest(before), manifest(after))
+    return find_breaking_changes(manifest(before), manifest(after))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +169,7 @@ def test_breaking_differences_of_columns_names_what_requests_meet(after, expecte
         ),
         (
             date(name="work"),
-            date(name="work").model_copy(update={"gaps": list(GAPS[:-1])}),
+            date(name="work").model_copy(update={"gaps": list(DEFAULT_GAP_TEXTS[:-1])}),
             ["its column 'work' takes '?' for no gap"],
         ),
     ],
@@ -189,12 +199,12 @@ def test_breaking_differences_of_names_minds_the_normal_form_only_where_a_server
     ],
 )
 def test_breaking_differences_of_answers(after, expected):
-    assert breaking_differences(manifest(BASE), manifest(BASE, **after)) == expected
+    assert find_breaking_changes(manifest(BASE), manifest(BASE, **after)) == expected
 
 
 def test_breaking_differences_tells_classes_that_are_numbers_from_texts():
     texts, numbers = [manifest(BASE, classes=classes) for classes in (("0", "1"), (0, 1))]
-    assert breaking_differences(texts, numbers) == [
+    assert find_breaking_changes(texts, numbers) == [
         "it has no class '0', '1'",
         "it has the new class 0, 1",
     ]
@@ -204,7 +214,7 @@ def test_breaking_differences_of_several_targets_minds_their_order():
     before, after = [
         manifest(BASE, task="regression", classes=None, target=target) for target in ("xyz", "xzy")
     ]
-    assert breaking_differences(before, after) == ["its target 2 is 'z' instead of 'y'"]
+    assert find_breaking_changes(before, after) == ["its target 2 is 'z' instead of 'y'"]
 
 
 def test_breaking_differences_are_short_however_many_and_long_the_names_are():
@@ -241,7 +251,7 @@ COLUMNS = st.one_of(
 
 def like(column):
     """Columns of the same name and type."""
-    if not isinstance(column, Category):
+    if not isinstance(column, CategoryColumn):
         return MISSING.map(lambda missing: column.model_copy(update={"missing": missing}))
     more = st.lists(st.sampled_from(TEXTS), max_size=2)
     return st.builds(
@@ -293,15 +303,15 @@ def test_what_a_version_accepts_every_compatible_one_accepts_in_each_format(data
         return
     if differences_of_columns(before, after):
         return
-    assert face(manifest(before)) == face(manifest(after))
+    assert build_tensor_metadata(manifest(before)) == build_tensor_metadata(manifest(after))
     values = [data.draw(st.one_of(VALUES, st.sampled_from(usual(c)))) for c in before]
     names = data.draw(st.lists(NAMES, max_size=3, unique=True))
     named = {column.name: value for column, value in zip(before, values, strict=True)}
     record = {name: value for name, value in named.items() if name in names}
     row = values
     bodies = [
-        (decode_rows, json.dumps({"instances": [record]}).encode()),
-        (decode_rows, json.dumps({"instances": [row]}).encode()),
+        (decode_json, json.dumps({"instances": [record]}).encode()),
+        (decode_json, json.dumps({"instances": [row]}).encode()),
         (decode_csv, ",".join("" if value is None else str(value) for value in row).encode()),
     ]
     for decode, body in bodies:
@@ -311,7 +321,7 @@ def test_what_a_version_accepts_every_compatible_one_accepts_in_each_format(data
 
 def usual(column):
     """Values that a column accepts, most likely."""
-    if not isinstance(column, Category):
+    if not isinstance(column, CategoryColumn):
         return [0, 1]
     spelled = [{"true": True, "false": False}.get(text.lower(), text) for text in column.categories]
     return [int(text) if text in ("1", "2", "3") else text for text in spelled]
@@ -319,7 +329,7 @@ def usual(column):
 
 def is_accepted(decode, body, columns):
     try:
-        decode(body, Fields(columns))
+        decode(body, InputSchema(columns))
     except ServingError:
         return False
     return True
@@ -335,12 +345,12 @@ def test_a_version_without_differences_has_the_same_columns_in_the_same_order(be
 
 def test_a_spelling_that_is_no_longer_read_breaks_clients():
     def truths(**texts):
-        return manifest([Boolean(name="paid", type="boolean", missing="impute", texts=texts)])
+        return manifest([BooleanColumn(name="paid", type="boolean", missing="impute", texts=texts)])
 
     def dates(written):
         return manifest(
             [
-                Date(
+                DateColumn(
                     name="since",
                     type="date",
                     missing="impute",
@@ -352,15 +362,15 @@ def test_a_spelling_that_is_no_longer_read_breaks_clients():
         )
 
     yes, both = truths(yes=True, no=False), truths(yes=True, no=False, y=True, n=False)
-    assert breaking_differences(yes, both) == []
-    assert breaking_differences(truths(), yes) == []
-    assert breaking_differences(both, yes) == [
+    assert find_breaking_changes(yes, both) == []
+    assert find_breaking_changes(truths(), yes) == []
+    assert find_breaking_changes(both, yes) == [
         "its column 'paid' refuses 'y', 'n' as a truth value"
     ]
-    assert breaking_differences(truths(on=True), truths(on=False))
-    assert breaking_differences(dates("iso8601"), dates("%d/%m/%Y")) == []
-    assert breaking_differences(dates("%d/%m/%Y"), dates("%d/%m/%Y")) == []
+    assert find_breaking_changes(truths(on=True), truths(on=False))
+    assert find_breaking_changes(dates("iso8601"), dates("%d/%m/%Y")) == []
+    assert find_breaking_changes(dates("%d/%m/%Y"), dates("%d/%m/%Y")) == []
     for after in ("iso8601", "%m/%d/%Y"):
-        assert breaking_differences(dates("%d/%m/%Y"), dates(after)) == [
+        assert find_breaking_changes(dates("%d/%m/%Y"), dates(after)) == [
             "its column 'since' reads no dates written '%d/%m/%Y'"
         ]

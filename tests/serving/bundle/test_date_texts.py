@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.bundle import Date, parse_text, pattern_of, require_format
+from serving.bundle import DateColumn, build_date_pattern, parse_date_text, require_date_format
 from tests.fuzzing import examples
 
 FORMATS = (
@@ -32,9 +32,9 @@ FORMATS = (
 def test_parse_text_reads_what_strptime_reads(moment, written):
     text = moment.replace(tzinfo=UTC).strftime(written)
     meant = datetime.strptime(text, written).replace(tzinfo=UTC)
-    assert parse_text(text, written) == meant.timestamp()
-    assert parse_text(text.upper(), written) == meant.timestamp()
-    assert re.search(pattern_of(written), text)
+    assert parse_date_text(text, written) == meant.timestamp()
+    assert parse_date_text(text.upper(), written) == meant.timestamp()
+    assert re.search(build_date_pattern(written), text)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_parse_text_reads_what_strptime_reads(moment, written):
     ],
 )
 def test_parse_text_refuses_what_is_no_date_of_the_format(text, written):
-    assert parse_text(text, written) is None
+    assert parse_date_text(text, written) is None
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,14 @@ def test_parse_text_refuses_what_is_no_date_of_the_format(text, written):
 )
 def test_require_format_names_what_is_wrong(written, said):
     with pytest.raises(ValueError, match=re.escape(said)):
-        require_format(written)
+        require_date_format(written)
     with pytest.raises(ValueError, match=re.escape(said)):
-        Date(name="d", type="date", missing="refuse", minimum="", maximum="", format=written)
+        DateColumn(name="d", type="date", missing="refuse", minimum="", maximum="", format=written)
 
 
 def test_pattern_of_is_of_json_schema():
-    assert re.search(pattern_of("%d.%m.%Y"), "22.06.2025")
-    assert not re.search(pattern_of("%d.%m.%Y"), "22/06/2025")
-    assert not re.search(pattern_of("%d.%m.%Y"), "32.06.2025")
-    assert "(?P" not in json.dumps(pattern_of("%d.%m.%Y"))
-    assert pattern_of("iso8601") is pattern_of("seconds") is None
+    assert re.search(build_date_pattern("%d.%m.%Y"), "22.06.2025")
+    assert not re.search(build_date_pattern("%d.%m.%Y"), "22/06/2025")
+    assert not re.search(build_date_pattern("%d.%m.%Y"), "32.06.2025")
+    assert "(?P" not in json.dumps(build_date_pattern("%d.%m.%Y"))
+    assert build_date_pattern("iso8601") is build_date_pattern("seconds") is None

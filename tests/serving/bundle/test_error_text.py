@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from serving.bundle import closest, counted, refusal
+from serving.bundle import describe_invalid_value, pluralize, suggest_name
 
 
 class Sample(BaseModel):
@@ -48,7 +48,7 @@ def test_refusal_says_what_is_accepted_and_what_came(field, value, expected):
     with pytest.raises(ValidationError) as caught:
         Sample(**{field: value})
     (error,) = caught.value.errors()
-    assert refusal(error, Sample) == f"expected {expected}"
+    assert describe_invalid_value(error, Sample) == f"expected {expected}"
 
 
 def test_refusal_does_not_say_twice_what_came():
@@ -60,7 +60,9 @@ def test_refusal_does_not_say_twice_what_came():
 
     with pytest.raises(ValidationError) as caught:
         Own(aim="f2")
-    assert refusal(caught.value.errors()[0], Own) == "expected f1, as in f1; got 'f2'"
+    assert (
+        describe_invalid_value(caught.value.errors()[0], Own) == "expected f1, as in f1; got 'f2'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,9 +70,9 @@ def test_refusal_does_not_say_twice_what_came():
     [("AGE", "; did you mean Age?"), ("jobs", "; did you mean job?"), ("zebra", ""), ("", "")],
 )
 def test_closest_proposes_a_name_if_one_is_like_it(name, expected):
-    assert closest(name, ["Age", "job", "income"]) == expected
+    assert suggest_name(name, ["Age", "job", "income"]) == expected
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 keys"), (1, "1 key"), (2000, "2000 keys")])
 def test_counted_noun_stands_in_the_right_number(number, text):
-    assert counted(number, "key") == text
+    assert pluralize(number, "key") == text

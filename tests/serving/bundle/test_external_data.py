@@ -8,9 +8,15 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.bundle import Bundle, BundleError, BundleLimits
-from serving.bundle.external_data import _LEADS, LOOPS, MalformedError, find_loop, outside_data
-from serving.runtime import Session
-from tests.variants import with_variants
+from serving.bundle.external_data import (
+    _FIELDS_TO_TENSORS,
+    LOOP_OPERATORS,
+    MalformedGraphError,
+    find_external_data,
+    find_loop_operator,
+)
+from serving.runtime import GraphSession
+from tests.variants import write_variants
 
 WEIGHTS = np.arange(16, dtype=np.float32).reshape(4, 4)
 X = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4])
@@ -144,12 +150,12 @@ def test_outside_data_behind_any_field_of_onnx_is_found(name, number):
     for step in reversed(way):
         content = message(step, content)
     onnx.ModelProto.FromString(content)  # which ONNX reads as well
-    assert outside_data(content) == "w"
+    assert find_external_data(content) == "w"
 
 
 def test_outside_data_knows_the_fields_that_onnx_has():
     assert sum(map(len, FIELDS.values())) >= 19
-    assert _LEADS == FIELDS
+    assert _FIELDS_TO_TENSORS == FIELDS
 
 
 @pytest.mark.parametrize("sign", ["external_data", "data_location"])
@@ -157,19 +163,19 @@ def test_outside_data_either_sign_of_it_is_enough(sign):
     tensor = outside(says_so=sign == "data_location")
     if sign == "data_location":
         del tensor.external_data[:]
-    assert outside_data(model(graph([PRODUCT], [tensor])).SerializeToString()) == "w"
+    assert find_external_data(model(graph([PRODUCT], [tensor])).SerializeToString()) == "w"
 
 
 def test_outside_data_a_tensor_that_says_it_is_inside_is_no_fault():
     tensor = numpy_helper.from_array(WEIGHTS, "w")
     tensor.data_location = TensorProto.DEFAULT
     assert b"p\x00" in tensor.SerializeToString()  # written, though it is the default
-    assert outside_data(model(graph([PRODUCT], [tensor])).SerializeToString()) is None
+    assert find_external_data(model(graph([PRODUCT], [tensor])).SerializeToString()) is None
 
 
 @pytest.mark.parametrize("where", HIDING)
 def test_weights_outside_are_found_wherever_they_are(where):
-    assert outside_data(HIDING[where].SerializeToString()) == "w"
+    assert find_external_data(HIDING[where].SerializeToString()) == "w"
 
 
 def chosen(inner):
@@ -201,17 +207,17 @@ def test_the_runtime_would_read_them_below_the_folder_it_works_in(where, tmp_pat
     (tmp_path / "below" / "w.bin").write_bytes(WEIGHTS.tobytes())
     monkeypatch.chdir(tmp_path)
     content = READ_BY_THE_RUNTIME[where].SerializeToString()
-    got = Session(content).run({"x": np.eye(4, dtype=np.float32)})
+    got = GraphSession(content).run({"x": np.eye(4, dtype=np.float32)})
     np.testing.assert_equal(got["y"], WEIGHTS)  # if it no longer does, the check may go
-    assert outside_data(content) == "w"
+    assert find_external_data(content) == "w"
 
 
 def test_weights_inside_are_no_fault(shipped, adults, zoo):
     whole = model(deeply(branch(numpy_helper.from_array(WEIGHTS, "w")), 20))
-    assert outside_data(whole.SerializeToString()) is None
+    assert find_external_data(whole.SerializeToString()) is None
     graphs = [*shipped.rglob("*.onnx"), *adults.rglob("*.onnx"), *zoo.rglob("*.onnx")]
     assert len(graphs) > 5
-    assert all(outside_data(path.read_bytes()) is None for path in graphs)
+    assert all(find_external_data(path.read_bytes()) is None for path in graphs)
 
 
 def test_a_bundle_with_weights_outside_is_refused_before_a_session_is_made(only_digits):
@@ -222,7 +228,7 @@ def test_a_bundle_with_weights_outside_is_refused_before_a_session_is_made(only_
                 tensor.CopyFrom(outside(name="W1"))
         return found.SerializeToString()
 
-    folder = with_variants(only_digits / "digits" / "1", fp32=move_out)
+    folder = write_variants(only_digits / "digits" / "1", fp32=move_out)
     with pytest.raises(BundleError, match=r"hold all of its weights; got 'W1' as external data"):
         Bundle.open(folder).graph("fp32")
 
@@ -234,10 +240,10 @@ def test_graphs_in_graphs_are_read_100_messages_deep_and_refused_beyond(innermos
         inner = message(1, message(5, message(6, inner)))  # a graph's node's attribute's graph
     content = message(7, inner)
     if depth > 100:
-        with pytest.raises(MalformedError, match="at most 100 deep"):
-            outside_data(content)
+        with pytest.raises(MalformedGraphError, match="at most 100 deep"):
+            find_external_data(content)
     else:
-        assert outside_data(content) is None
+        assert find_external_data(content) is None
 
 
 @pytest.mark.parametrize(
@@ -247,7 +253,7 @@ def test_graphs_in_graphs_are_read_100_messages_deep_and_refused_beyond(innermos
 )
 def test_outside_data_fields_of_every_wire_type_are_passed_over(before):
     content = model(graph([PRODUCT], [outside()])).SerializeToString()
-    assert outside_data(before + content) == outside_data(content + before) == "w"
+    assert find_external_data(before + content) == find_external_data(content + before) == "w"
 
 
 @pytest.mark.parametrize(
@@ -263,15 +269,15 @@ def test_outside_data_fields_of_every_wire_type_are_passed_over(before):
     ],
 )
 def test_what_is_no_protobuf_is_refused(content, fault):
-    with pytest.raises(MalformedError, match=fault):
-        outside_data(content)
+    with pytest.raises(MalformedGraphError, match=fault):
+        find_external_data(content)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_to_an_end(content):
     try:
-        assert outside_data(content) is None or isinstance(outside_data(content), str)
-    except MalformedError as error:
+        assert find_external_data(content) is None or isinstance(find_external_data(content), str)
+    except MalformedGraphError as error:
         assert str(error).startswith("expected ")
 
 
@@ -293,7 +299,7 @@ REPEATING = [
 
 
 def test_find_loop_knows_these_operators_and_no_others():
-    assert sorted(REPEATING) == sorted(LOOPS)
+    assert sorted(REPEATING) == sorted(LOOP_OPERATORS)
 
 
 @pytest.mark.parametrize("operator", REPEATING)
@@ -311,17 +317,17 @@ def test_find_loop_anywhere_in_a_model_is_found(operator, place):
         function = helper.make_function("ours", "f", ["x"], ["y"], [node], [])
         made = model(graph([helper.make_node("f", ["x"], ["y"], domain="ours")]))
         made.functions.append(function)
-    assert find_loop(made.SerializeToString()) == operator
+    assert find_loop_operator(made.SerializeToString()) == operator
 
 
 def test_find_loop_other_operators_are_no_loop():
     names = ["Loops", "If", "MatMul", "LSTM"]
     nodes = [helper.make_node(name, ["x"], ["y"], name="Loop") for name in names]
-    assert find_loop(model(graph(nodes)).SerializeToString()) is None
+    assert find_loop_operator(model(graph(nodes)).SerializeToString()) is None
 
 
 def test_graph_that_is_no_protobuf_is_refused_though_its_sum_is_right(only_digits):
-    folder = with_variants(only_digits / "digits" / "1", fp32=lambda _: b"no graph")
+    folder = write_variants(only_digits / "digits" / "1", fp32=lambda _: b"no graph")
     with pytest.raises(BundleError, match=r"expected model.fp32.onnx as an ONNX graph; "):
         Bundle.open(folder).graph("fp32")
 
@@ -332,7 +338,7 @@ def test_graph_with_a_loop_is_refused_unless_it_is_allowed(only_digits):
         made.graph.node.append(repeating("Loop"))
         return made.SerializeToString()
 
-    folder = with_variants(only_digits / "digits" / "1", fp32=add_loop)
+    folder = write_variants(only_digits / "digits" / "1", fp32=add_loop)
     with pytest.raises(BundleError, match=r"repeat a part of the graph; got Loop.*--allow-loops"):
         Bundle.open(folder).graph("fp32")
     assert Bundle.open(folder, limits=BundleLimits(allow_loops=True)).graph("fp32")

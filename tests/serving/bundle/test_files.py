@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from serving.bundle import Bundle, BundleError, BundleLimits
-from serving.bundle.files import read
+from serving.bundle.files import read_regular_file
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def test_a_file_that_is_a_link_out_of_the_repository_is_refused(folder, only_dig
     (folder / "model.onnx").rename(tmp_path / "elsewhere.onnx")
     (folder / "model.onnx").symlink_to(tmp_path / "elsewhere.onnx")
     with pytest.raises(BundleError, match=r"model.onnx inside the repository; got a link that"):
-        Bundle.open(folder, within=only_digits).graph("fp32")
+        Bundle.open(folder, root=only_digits).graph("fp32")
     assert Bundle.open(folder).graph("fp32")  # the user's own, on the command line
 
 
@@ -26,7 +26,7 @@ def test_a_version_that_is_a_link_out_of_the_repository_is_refused(folder, only_
     folder.rename(tmp_path / "1")
     folder.symlink_to(tmp_path / "1")
     with pytest.raises(BundleError, match=r"bundle.json inside the repository; got a link that"):
-        Bundle.open(folder, within=only_digits)
+        Bundle.open(folder, root=only_digits)
 
 
 def test_links_inside_the_repository_are_followed_as_kubernetes_mounts_folders(folder, only_digits):
@@ -36,13 +36,13 @@ def test_links_inside_the_repository_are_followed_as_kubernetes_mounts_folders(f
         path.rename(data / path.name)
         path.symlink_to(f"..data/{path.name}")
     (folder / "..data").symlink_to(data.name)
-    assert Bundle.open(folder, within=only_digits).graph("fp32")
+    assert Bundle.open(folder, root=only_digits).graph("fp32")
 
 
 def test_a_repository_that_is_a_link_itself_is_its_users_affair(only_digits, tmp_path):
     (tmp_path / "current").symlink_to(only_digits)
     path = tmp_path / "current"
-    assert Bundle.open(path / "digits" / "1", within=path).graph("fp32")
+    assert Bundle.open(path / "digits" / "1", root=path).graph("fp32")
 
 
 @pytest.mark.parametrize("file", ["bundle.json", "model.onnx"])
@@ -88,10 +88,10 @@ def test_content_file_above_its_limit_is_refused_unread(file, limits, option, fo
 @pytest.mark.parametrize("file", ["bundle.json", "reference.json", "selftest.npz", "model.onnx"])
 def test_read_file_of_just_its_limit_is_read_whole(file, folder):
     content = (folder / file).read_bytes()
-    assert read(folder, file, None, len(content), "--option") == content
+    assert read_regular_file(folder, file, None, len(content), "--option") == content
     most = len(content) - 1
     with pytest.raises(BundleError, match=f"at most {most} bytes; got {most + 1}; .* --option"):
-        read(folder, file, None, most, "--option")
+        read_regular_file(folder, file, None, most, "--option")
 
 
 @pytest.mark.parametrize("file", [file for file, _, _ in LIMITS])

@@ -4,7 +4,14 @@ import shutil
 
 import pytest
 
-from serving.bundle import Bundle, BundleError, PromotionError, promote, staged_versions, versions
+from serving.bundle import (
+    Bundle,
+    BundleError,
+    PromotionError,
+    list_staged_versions,
+    list_versions,
+    promote,
+)
 from tests.editions import add_version, damage
 
 
@@ -27,8 +34,8 @@ def folders(models):
 
 def test_staged_versions_are_no_versions_and_can_be_opened(stage):
     models = stage(2, 11)
-    assert versions(models / "digits") == [1]
-    assert staged_versions(models / "digits") == [2, 11]
+    assert list_versions(models / "digits") == [1]
+    assert list_staged_versions(models / "digits") == [2, 11]
     assert Bundle.open(models / "digits" / "staged-11").manifest.version == 11
 
 
@@ -44,7 +51,7 @@ def test_promote_renames_the_only_staged_version(stage):
     bundle = promote(models, "digits")
     assert (bundle.path, bundle.manifest.version) == (models / "digits" / "2", 2)
     assert folders(models) == ["1", "2"]
-    assert Bundle.open(bundle.path).selftest()
+    assert Bundle.open(bundle.path).read_selftest()
 
 
 def test_promote_several_staged_needs_a_number(stage):

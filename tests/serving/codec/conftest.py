@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import strategies as st
 
-from serving.bundle import Boolean, Category, Date, Manifest, Number
-from serving.codec.input_schema import Fields
+from serving.bundle import BooleanColumn, CategoryColumn, DateColumn, Manifest, NumberColumn
+from serving.codec.input_schema import InputSchema
 
 SHA = "0" * 64
 
@@ -43,37 +43,43 @@ def manifest(columns, classes, target=("y",)):
 
 
 def number(name, missing="refuse"):
-    return Number(name=name, type="number", missing=missing, minimum=0, maximum=1)
+    return NumberColumn(name=name, type="number", missing=missing, minimum=0, maximum=1)
 
 
-VECTOR = [number("x"), Boolean(name="y", type="boolean", missing="impute"), number("z", "impute")]
+VECTOR = [
+    number("x"),
+    BooleanColumn(name="y", type="boolean", missing="impute"),
+    number("z", "impute"),
+]
 TABLE = [
     number("age", "impute"),
-    Boolean(name="member", type="boolean", missing="impute"),
-    Category(
+    BooleanColumn(name="member", type="boolean", missing="impute"),
+    CategoryColumn(
         name="work",
         type="category",
         missing="impute",
         unseen="unknown",
         categories=["private", "state"],
     ),
-    Category(
+    CategoryColumn(
         name="grade", type="category", missing="refuse", unseen="refuse", categories=["1", "2"]
     ),
-    Date(name="since", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01"),
+    DateColumn(
+        name="since", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01"
+    ),
 ]
 
 
 @pytest.fixture(scope="session")
 def vector():
     """A model of numbers: `x`, the boolean `y`, and `z`, which may be a gap as `y` may."""
-    return SimpleNamespace(fields=Fields(VECTOR), manifest=manifest(VECTOR, [0, 1]))
+    return SimpleNamespace(fields=InputSchema(VECTOR), manifest=manifest(VECTOR, [0, 1]))
 
 
 @pytest.fixture(scope="session")
 def table():
     """A model of columns of each type; all may be gaps but `grade`."""
-    return SimpleNamespace(fields=Fields(TABLE), manifest=manifest(TABLE, ["no", "yes"]))
+    return SimpleNamespace(fields=InputSchema(TABLE), manifest=manifest(TABLE, ["no", "yes"]))
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +87,7 @@ def regression():
     """A model of two targets."""
     columns = [number("a"), number("b"), number("c")]
     return SimpleNamespace(
-        fields=Fields(columns), manifest=manifest(columns, None, ("left", "right"))
+        fields=InputSchema(columns), manifest=manifest(columns, None, ("left", "right"))
     )
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from serving.bundle import Category, Date, Number
+from serving.bundle import CategoryColumn, DateColumn, NumberColumn
 from serving.codec import arrow_arrays
 from serving.codec import arrow_stream as reader
 from serving.codec import validation as columns
 from serving.codec.arrow_stream import decode_arrow
-from serving.codec.input_schema import Fields
+from serving.codec.input_schema import InputSchema
 from serving.errors import InvalidInstancesError, MalformedBodyError, ServingError
 from tests.serving.codec.arrow_messages import (
     BOOL,
@@ -39,21 +39,25 @@ WIDTH = 200
 
 
 def number(name):
-    return Number(name=name, type="number", missing="impute", minimum=0, maximum=1)
+    return NumberColumn(name=name, type="number", missing="impute", minimum=0, maximum=1)
 
 
 def category(name):
-    return Category(
+    return CategoryColumn(
         name=name, type="category", missing="impute", unseen="unknown", categories=["red", "green"]
     )
 
 
-NUMBER, CATEGORY = Fields([number("x")]), Fields([category("x")])
-DATE = Fields(
-    [Date(name="x", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01")]
+NUMBER, CATEGORY = InputSchema([number("x")]), InputSchema([category("x")])
+DATE = InputSchema(
+    [
+        DateColumn(
+            name="x", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01"
+        )
+    ]
 )
-NUMBERS = Fields([number(f"c{place}") for place in range(WIDTH)])
-CATEGORIES = Fields([category(f"c{place}") for place in range(WIDTH)])
+NUMBERS = InputSchema([number(f"c{place}") for place in range(WIDTH)])
+CATEGORIES = InputSchema([category(f"c{place}") for place in range(WIDTH)])
 
 
 def wide(kind, type_fields=None):
@@ -402,11 +406,11 @@ def valid_streams():
         yield stream.getvalue()
 
 
-FUZZED = Fields(
+FUZZED = InputSchema(
     [
         number("age"),
         number("member"),
-        Date(
+        DateColumn(
             name="since", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01"
         ),
         *map(category, ("work", "grade", "word", "whole")),

@@ -4,9 +4,9 @@ import struct
 
 import pytest
 
-from serving.bundle import Category, Number
+from serving.bundle import CategoryColumn, NumberColumn
 from serving.codec.arrow_stream import decode_arrow
-from serving.codec.input_schema import Fields
+from serving.codec.input_schema import InputSchema
 from serving.errors import InvalidInstancesError, MalformedBodyError
 from tests.serving.codec.arrow_messages import (
     DICTIONARY,
@@ -28,10 +28,12 @@ from tests.serving.codec.arrow_messages import (
     text,
 )
 
-FIELDS = Fields(
+FIELDS = InputSchema(
     [
-        Number(name="n", type="number", missing="impute", minimum=0, maximum=1),
-        Category(name="t", type="category", missing="impute", unseen="unknown", categories=["a"]),
+        NumberColumn(name="n", type="number", missing="impute", minimum=0, maximum=1),
+        CategoryColumn(
+            name="t", type="category", missing="impute", unseen="unknown", categories=["a"]
+        ),
     ]
 )
 INT8 = {0: ("<i", 8), 1: ("<B", 1)}

@@ -5,9 +5,9 @@ import struct
 import numpy as np
 import pytest
 
-from serving.bundle import Category, Number
+from serving.bundle import CategoryColumn, NumberColumn
 from serving.codec.arrow_stream import decode_arrow
-from serving.codec.input_schema import Fields
+from serving.codec.input_schema import InputSchema
 from serving.errors import InvalidInstancesError, MalformedBodyError
 from tests.serving.codec.arrow_messages import (
     DICTIONARY,
@@ -28,9 +28,15 @@ from tests.serving.codec.arrow_messages import (
 )
 
 INT8 = {0: ("<i", 8), 1: ("<B", 1)}
-NUMBER = Fields([Number(name="x", type="number", missing="impute", minimum=0, maximum=1)])
-CATEGORY = Fields(
-    [Category(name="x", type="category", missing="impute", unseen="unknown", categories=["red"])]
+NUMBER = InputSchema(
+    [NumberColumn(name="x", type="number", missing="impute", minimum=0, maximum=1)]
+)
+CATEGORY = InputSchema(
+    [
+        CategoryColumn(
+            name="x", type="category", missing="impute", unseen="unknown", categories=["red"]
+        )
+    ]
 )
 DATA = [(0, 0), (0, 8), (8, 3)]  # buffers of one text of three bytes: offsets, then content
 
@@ -108,7 +114,9 @@ def test_part_of_a_dictionary_is_refused_and_not_taken_for_the_whole():
 @pytest.mark.parametrize(("other", "is_refused"), [(UTF8, False), (LARGE_UTF8, True)])
 def test_dictionary_that_columns_of_two_types_share_is_refused(other, is_refused):
     columns = [
-        Category(name=name, type="category", missing="impute", unseen="unknown", categories=["red"])
+        CategoryColumn(
+            name=name, type="category", missing="impute", unseen="unknown", categories=["red"]
+        )
         for name in ("x", "y")
     ]
     body = schema(field("x", UTF8, None, 0), field("y", other, None, 0))
@@ -116,9 +124,11 @@ def test_dictionary_that_columns_of_two_types_share_is_refused(other, is_refused
     body += records(1, [(1, 0), (1, 0)], [(0, 0), (0, 1), (0, 0), (0, 1)], b"\0")
     if is_refused:
         with pytest.raises(MalformedBodyError):
-            decode_arrow(body, Fields(columns))
+            decode_arrow(body, InputSchema(columns))
     else:
-        assert [c.tolist() for c in decode_arrow(body, Fields(columns)).values()] == [[["red"]]] * 2
+        assert [c.tolist() for c in decode_arrow(body, InputSchema(columns)).values()] == [
+            [["red"]]
+        ] * 2
 
 
 @pytest.mark.parametrize("length", [2**20, 2**32 - 1])

@@ -21,13 +21,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.bundle import Boolean, Category, Date, Number
-from serving.codec.compression import unpacked
-from serving.codec.input_schema import Fields
-from serving.codec.messages import Message
-from serving.codec.open_inference import ask_inference
-from serving.codec.rows import ask_rows
-from serving.codec.tensorflow import ask_tensorflow
+from serving.bundle import BooleanColumn, CategoryColumn, DateColumn, NumberColumn
+from serving.codec.compression import decompress
+from serving.codec.input_schema import InputSchema
+from serving.codec.messages import EncodedRequest
+from serving.codec.open_inference import decode_inference_request
+from serving.codec.rows import decode_rows_request
+from serving.codec.tensorflow import decode_tensorflow_request
 from serving.errors import InvalidInstancesError
 from tests.fuzzing import examples
 
@@ -38,27 +38,29 @@ FIRST, END = -62135596800, 253402300800
 
 
 def category(name, *texts, unseen="unknown"):
-    return Category(
+    return CategoryColumn(
         name=name, type="category", missing="impute", unseen=unseen, categories=list(texts)
     )
 
 
 def number(name):
-    return Number(name=name, type="number", missing="impute", minimum=0, maximum=1)
+    return NumberColumn(name=name, type="number", missing="impute", minimum=0, maximum=1)
 
 
 COLUMNS = {
     "number": number("number"),
-    "boolean": Boolean(name="boolean", type="boolean", missing="impute"),
+    "boolean": BooleanColumn(name="boolean", type="boolean", missing="impute"),
     "text": category("text", "private", "self-employed, not in a company", "é"),
     "whole": category("whole", "0", "1", "-3", "12345678901234567"),
     "truth": category("truth", "True", "False", unseen="refuse"),
-    "date": Date(
+    "date": DateColumn(
         name="date", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01"
     ),
 }
-TABLE = Fields(list(COLUMNS.values()))
-VECTOR = Fields([number("x"), Boolean(name="y", type="boolean", missing="impute"), number("z")])
+TABLE = InputSchema(list(COLUMNS.values()))
+VECTOR = InputSchema(
+    [number("x"), BooleanColumn(name="y", type="boolean", missing="impute"), number("z")]
+)
 
 
 # Encoders, each from columns of Python values, None for a gap.
@@ -66,17 +68,17 @@ VECTOR = Fields([number("x"), Boolean(name="y", type="boolean", missing="impute"
 
 def json_rows(columns):
     rows = list(zip(*columns.values(), strict=True))
-    return ask_rows, Message(json.dumps({"instances": rows}).encode())
+    return decode_rows_request, EncodedRequest(json.dumps({"instances": rows}).encode())
 
 
 def json_records(columns):
     rows = zip(*columns.values(), strict=True)
     records = [dict(zip(columns, row, strict=True)) for row in rows]
-    return ask_rows, Message(json.dumps({"instances": records}).encode())
+    return decode_rows_request, EncodedRequest(json.dumps({"instances": records}).encode())
 
 
 def tensorflow_rows(columns):
-    return ask_tensorflow, json_rows(columns)[1]
+    return decode_tensorflow_request, json_rows(columns)[1]
 
 
 def csv_text(columns, *, header):
@@ -84,11 +86,11 @@ def csv_text(columns, *, header):
     writer = csv.writer(stream)
     writer.writerows([list(columns)] * header)
     writer.writerows(zip(*columns.values(), strict=True))
-    return ask_rows, Message(stream.getvalue().encode(), CSV)
+    return decode_rows_request, EncodedRequest(stream.getvalue().encode(), CSV)
 
 
 def tensorflow_columns(columns):
-    return ask_tensorflow, Message(json.dumps({"inputs": columns}).encode())
+    return decode_tensorflow_request, EncodedRequest(json.dumps({"inputs": columns}).encode())
 
 
 def arrow(arrays, *, rows_of_a_batch=3, **options):
@@ -98,7 +100,7 @@ def arrow(arrays, *, rows_of_a_batch=3, **options):
         stream, table.schema, options=pa.ipc.IpcWriteOptions(**options)
     ) as writer:
         writer.write_table(table, max_chunksize=rows_of_a_batch)
-    return ask_rows, Message(stream.getvalue(), ARROW)
+    return decode_rows_request, EncodedRequest(stream.getvalue(), ARROW)
 
 
 def oip_json(tensors, *, nested):
@@ -111,7 +113,7 @@ def oip_json(tensors, *, nested):
         }
         for name, (datatype, values) in tensors.items()
     ]
-    return ask_inference, Message(json.dumps({"inputs": inputs}).encode())
+    return decode_inference_request, EncodedRequest(json.dumps({"inputs": inputs}).encode())
 
 
 def oip_binary(tensors):
@@ -132,13 +134,13 @@ def oip_binary(tensors):
             }
         )
     head = json.dumps({"inputs": inputs}).encode()
-    return ask_inference, Message(b"".join([head, *parts]), json_bytes=len(head))
+    return decode_inference_request, EncodedRequest(b"".join([head, *parts]), json_length=len(head))
 
 
 def npy(array):
     stream = io.BytesIO()
     np.save(stream, array)
-    return ask_rows, Message(stream.getvalue(), NPY)
+    return decode_rows_request, EncodedRequest(stream.getvalue(), NPY)
 
 
 DTYPES = {"FP32": "f4", "FP64": "f8", "INT64": "i8", "INT32": "i4", "UINT64": "u8", "BOOL": "?"}
@@ -146,7 +148,7 @@ DTYPES = {"FP32": "f4", "FP64": "f8", "INT64": "i8", "INT32": "i4", "UINT64": "u
 
 def decoded(ask, message, fields):
     """The arrays, or None where the body is refused as instances of other values."""
-    squeezed = b"".join(unpacked(gzip.compress(message.content, 1), "gzip", 2**24))
+    squeezed = b"".join(decompress(gzip.compress(message.content, 1), "gzip", 2**24))
     assert zlib.crc32(squeezed) == zlib.crc32(message.content)
     try:
         return ask(message, fields).inputs
@@ -328,28 +330,39 @@ def test_matrix_in_every_format_is_the_same_rows(data):
         "json rows": json_rows(columns),
         "json records": json_records(columns),
         "tensorflow rows": tensorflow_rows(columns),
-        "tensorflow columns": (ask_tensorflow, Message(json.dumps({"inputs": rows}).encode())),
+        "tensorflow columns": (
+            decode_tensorflow_request,
+            EncodedRequest(json.dumps({"inputs": rows}).encode()),
+        ),
         "tensorflow named": (
-            ask_tensorflow,
-            Message(json.dumps({"instances": [{"features": row} for row in rows]}).encode()),
+            decode_tensorflow_request,
+            EncodedRequest(json.dumps({"instances": [{"features": row} for row in rows]}).encode()),
         ),
         "csv": csv_text(columns, header=False),
         "csv, names": csv_text(columns, header=True),
         "csv, quoted": (
-            ask_rows,
-            Message("\n".join(",".join(f'"{v}"' for v in row) for row in rows).encode(), CSV),
+            decode_rows_request,
+            EncodedRequest(
+                "\n".join(",".join(f'"{v}"' for v in row) for row in rows).encode(), CSV
+            ),
         ),
         "npy": npy(array),
         "npy, big-endian": npy(np.asfortranarray(array.astype(f">{kind}"))),
         "arrow": arrow(typed),
         "arrow dictionaries": arrow({n: a.dictionary_encode() for n, a in typed.items()}),
-        "oip nested": (ask_inference, Message(json.dumps(as_list).encode())),
-        "oip flat": (ask_inference, Message(json.dumps(flat).encode())),
-        "oip binary": (ask_inference, Message(head + array.tobytes(), json_bytes=len(head))),
+        "oip nested": (decode_inference_request, EncodedRequest(json.dumps(as_list).encode())),
+        "oip flat": (decode_inference_request, EncodedRequest(json.dumps(flat).encode())),
+        "oip binary": (
+            decode_inference_request,
+            EncodedRequest(head + array.tobytes(), json_length=len(head)),
+        ),
     }
     if kind == "f4":
-        bodies["raw"] = (ask_rows, Message(array.tobytes(), RAW))
-        bodies["oip raw"] = (ask_inference, Message(array.tobytes(), json_bytes=0))
+        bodies["raw"] = (decode_rows_request, EncodedRequest(array.tobytes(), RAW))
+        bodies["oip raw"] = (
+            decode_inference_request,
+            EncodedRequest(array.tobytes(), json_length=0),
+        )
     if kind == "f8":
         bodies["arrow of float32"] = None
         with np.errstate(over="ignore"):
@@ -364,7 +377,7 @@ def test_matrix_in_every_format_is_the_same_rows(data):
 
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-DATE = Fields([COLUMNS["date"]])
+DATE = InputSchema([COLUMNS["date"]])
 
 
 def since(ticks, unit):
@@ -407,7 +420,10 @@ def test_date_in_every_time_unit_is_the_same_seconds(unit, data):
             "seconds in csv": csv_text(numbers, header=False),
             "seconds in oip": oip_json({"date": ("FP64", expected)}, nested=False),
             "seconds in binary": oip_binary({"date": ("FP64", expected)}),
-            "seconds alone": (ask_inference, Message(np.array(expected).tobytes(), json_bytes=0)),
+            "seconds alone": (
+                decode_inference_request,
+                EncodedRequest(np.array(expected).tobytes(), json_length=0),
+            ),
             "seconds in arrow": arrow({"date": pa.array(expected, pa.float64())}),
             "seconds in a dictionary": arrow(
                 {"date": pa.array(expected, pa.float64()).dictionary_encode()}
@@ -424,7 +440,9 @@ def test_midnight_of_every_day_is_that_day(kind):
     ticks = days.astype("datetime64[D]").astype("datetime64[ns]")
     column = pa.array(ticks).cast(pa.timestamp("s")).cast(kind)
     found = (
-        ask_rows(arrow({"date": column}, rows_of_a_batch=10_000)[1], DATE).inputs["date"].ravel()
+        decode_rows_request(arrow({"date": column}, rows_of_a_batch=10_000)[1], DATE)
+        .inputs["date"]
+        .ravel()
     )
     np.testing.assert_array_equal(found, days * 86400.0)
 
@@ -487,8 +505,8 @@ def test_date_of_another_unit_is_asked_about(factor, unit):
 @pytest.mark.parametrize("value", [math.inf, -math.inf])
 def test_infinite_date_is_refused_in_every_format(value):
     for ask, message in (
-        (ask_rows, Message(b'{"instances": [[1e999]]}')),
-        (ask_rows, Message(b"inf\n", CSV)),
+        (decode_rows_request, EncodedRequest(b'{"instances": [[1e999]]}')),
+        (decode_rows_request, EncodedRequest(b"inf\n", CSV)),
         arrow({"date": pa.array([value])}),
         oip_binary({"date": ("FP64", [value])}),
     ):
@@ -509,15 +527,15 @@ def test_infinite_date_is_refused_in_every_format(value):
     ],
 )
 def test_csv_digits_that_may_be_a_date_or_seconds_are_refused(text, expected):
-    message = Message(f"{text}\n".encode(), CSV)
+    message = EncodedRequest(f"{text}\n".encode(), CSV)
     if expected is None:
         with pytest.raises(InvalidInstancesError, match="write 2024-0.* for the day"):
-            ask_rows(message, DATE)
+            decode_rows_request(message, DATE)
     else:
-        assert ask_rows(message, DATE).inputs["date"].tolist() == [[expected]]
+        assert decode_rows_request(message, DATE).inputs["date"].tolist() == [[expected]]
 
 
-MIXED = Fields([COLUMNS["boolean"], COLUMNS["whole"], COLUMNS["date"]])
+MIXED = InputSchema([COLUMNS["boolean"], COLUMNS["whole"], COLUMNS["date"]])
 JUDGED = [  # a column, a number, and whether it is one of its values
     ("boolean", 2, False),
     ("boolean", 0.5, False),
@@ -575,5 +593,5 @@ def test_whole_category_is_the_same_however_it_is_written():
     }
     bodies["half"] = arrow({"whole": pa.array(np.array([3], "f2"))})
     bodies["json"], bodies["json float"] = json_rows({"whole": [3]}), json_rows({"whole": [3.0]})
-    found = assert_same(bodies, Fields([COLUMNS["whole"]]))
+    found = assert_same(bodies, InputSchema([COLUMNS["whole"]]))
     assert found["whole"].tolist() == [["3"]]

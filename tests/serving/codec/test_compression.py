@@ -57,10 +57,10 @@ def test_a_packed_body_is_what_it_was(encoding, pack, content):
 @pytest.mark.parametrize(("size", "turns"), [(4096, 0), (4097, 1), (3 * 4096, 2), (50_000, 12)])
 def test_gunzip_gives_way_after_each_4096_bytes_but_the_last(size, turns, rng, monkeypatch):
     given_way = []
-    monkeypatch.setattr(compression, "give_way", lambda: given_way.append(1))
+    monkeypatch.setattr(compression, "yield_to_loop", lambda: given_way.append(1))
     body = gzip.compress(rng.bytes(size), 0)[:size]  # stored, and a few bytes longer
     with pytest.raises(MalformedBodyError, match="breaks off"):
-        b"".join(compression.unpacked(body, "gzip", LIMIT))
+        b"".join(compression.decompress(body, "gzip", LIMIT))
     assert len(given_way) == turns
 
 

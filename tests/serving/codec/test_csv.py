@@ -3,21 +3,24 @@
 import numpy as np
 import pytest
 
-from serving.bundle import Category, Number
+from serving.bundle import CategoryColumn, NumberColumn
 from serving.codec.csv import decode_csv
-from serving.codec.input_schema import Fields
+from serving.codec.input_schema import InputSchema
 from serving.errors import InvalidInstancesError
 
 
 def category(name):
-    return Category(
+    return CategoryColumn(
         name=name, type="category", missing="refuse", unseen="unknown", categories=["red", "big"]
     )
 
 
-TEXTS = Fields([category("size"), category("colour")])
-NUMBERS = Fields(
-    [Number(name=n, type="number", missing="impute", minimum=0, maximum=1) for n in ("a", "b", "c")]
+TEXTS = InputSchema([category("size"), category("colour")])
+NUMBERS = InputSchema(
+    [
+        NumberColumn(name=n, type="number", missing="impute", minimum=0, maximum=1)
+        for n in ("a", "b", "c")
+    ]
 )
 
 
@@ -83,10 +86,12 @@ def test_a_number_is_read_in_every_form(text):
 @pytest.mark.parametrize("other", ["1", "-", "1.5"])
 def test_a_number_that_stands_for_a_gap_does_so_beside_any_other_value(word, other):
     columns = [
-        Number(name="a", type="number", missing="impute", minimum=0, maximum=1, gaps=[word, "-"]),
-        Number(name="b", type="number", missing="impute", minimum=0, maximum=1, gaps=["-"]),
+        NumberColumn(
+            name="a", type="number", missing="impute", minimum=0, maximum=1, gaps=[word, "-"]
+        ),
+        NumberColumn(name="b", type="number", missing="impute", minimum=0, maximum=1, gaps=["-"]),
     ]
     body = f"a,b\n{word},{other}\n1,1\n".encode()
-    found = decode_csv(body, Fields(columns))["features"]
+    found = decode_csv(body, InputSchema(columns))["features"]
     expected = [[np.nan, np.nan if other == "-" else float(other)], [1, 1]]
     np.testing.assert_array_equal(found, np.array(expected, np.float32))

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from serving import create_app
 from serving.codec import json_skip
-from serving.codec.input_schema import MOST_EXTRA, Fields
-from serving.codec.json_skip import end_of_value
-from serving.codec.messages import Message
+from serving.codec.input_schema import MAX_EXTRA_COLUMNS, InputSchema
+from serving.codec.json_skip import find_value_end
+from serving.codec.messages import EncodedRequest
 from serving.errors import InvalidInstancesError, NotJsonError, ServingError
-from serving.inference.predictor import DECODERS
+from serving.inference.predictor import PROTOCOL_DECODERS
 from tests.fuzzing import examples
 from tests.serving.codec import conftest as models
 from tests.serving.codec.arrow_messages import INT, NULL, Ref, field, records, schema, table
@@ -28,8 +28,10 @@ from tests.serving.codec.test_arrow import mutated
 from tests.serving.codec.test_work import assert_grows_with_length
 
 JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow.stream"
-TABLE, VECTOR = (Fields(columns, ignores_extra=True) for columns in (models.TABLE, models.VECTOR))
-STRICT_TABLE, STRICT_VECTOR = Fields(models.TABLE), Fields(models.VECTOR)
+TABLE, VECTOR = (
+    InputSchema(columns, should_ignore_extra=True) for columns in (models.TABLE, models.VECTOR)
+)
+STRICT_TABLE, STRICT_VECTOR = InputSchema(models.TABLE), InputSchema(models.VECTOR)
 COUNT = 5
 COLUMNS = {
     "age": [20.0, None, 30.5, 40.0, 50.0],
@@ -60,7 +62,9 @@ def records_of(columns):
 
 def decode(protocol, content, fields, media=JSON, json_bytes=None):
     content = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return DECODERS[protocol](Message(content, media, json_bytes=json_bytes), fields).inputs
+    return PROTOCOL_DECODERS[protocol](
+        EncodedRequest(content, media, json_length=json_bytes), fields
+    ).inputs
 
 
 def refusal(*arguments, kind=InvalidInstancesError, **options):
@@ -107,7 +111,7 @@ def test_record_wrong_value_beside_extra_keys_is_refused_by_its_place():
 
 
 def test_record_of_none_of_the_models_columns_is_refused():
-    fields = Fields(models.VECTOR[1:], ignores_extra=True)  # it would be all gaps
+    fields = InputSchema(models.VECTOR[1:], should_ignore_extra=True)  # it would be all gaps
     assert np.isnan(decode("rows", b'{"instances":[{}]}', fields)["features"]).all()
     for body in (
         b'{"instances":[{"q":1,"r":2}]}',
@@ -174,23 +178,23 @@ def test_records_of_a_long_body_extra_keys_are_left_out(extra, spaces):
 )
 def test_end_of_value_is_where_the_value_ends(value, indent, ascii_only):
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
-    assert end_of_value(f" {text}]", 0) == len(text) + 1
+    assert find_value_end(f" {text}]", 0) == len(text) + 1
     if text[-1] in ']}"':
         with pytest.raises(json.JSONDecodeError):
-            end_of_value(text[:-1], 0)
+            find_value_end(text[:-1], 0)
 
 
 def test_end_of_value_nested_very_deep_is_found():
     text = '[{"a":' * 100_000 + "1" + "}]" * 100_000
-    assert end_of_value(text, 0) == len(text)
+    assert find_value_end(text, 0) == len(text)
 
 
 def test_end_of_value_long_list_gives_way(monkeypatch):
     turns = []
-    monkeypatch.setattr(json_skip, "give_way", lambda: turns.append(1))
-    end_of_value("[" + "1," * 200_000 + "1]", 0)
-    end_of_value("[" + "[]," * 200_000 + "1]", 0)
-    assert len(turns) >= 2 * 200_000 // json_skip.TURN
+    monkeypatch.setattr(json_skip, "yield_to_loop", lambda: turns.append(1))
+    find_value_end("[" + "1," * 200_000 + "1]", 0)
+    find_value_end("[" + "[]," * 200_000 + "1]", 0)
+    assert len(turns) >= 2 * 200_000 // json_skip.CHARACTERS_BEFORE_YIELD
 
 
 @pytest.mark.parametrize("value", ["NaN", "[-Infinity]", str(10**30), "1e999"])
@@ -504,10 +508,11 @@ OVER = {
 @pytest.mark.parametrize("form", OVER)
 def test_extra_columns_of_a_few_thousand_are_left_out_and_more_are_refused(form):
     protocol, make, media = OVER[form]
-    decode(protocol, make(MOST_EXTRA - 1), TABLE, media)
-    message = refusal(protocol, make(MOST_EXTRA + 10), TABLE, media)
+    decode(protocol, make(MAX_EXTRA_COLUMNS - 1), TABLE, media)
+    message = refusal(protocol, make(MAX_EXTRA_COLUMNS + 10), TABLE, media)
     assert (
-        f"expected at most {len(TABLE) + MOST_EXTRA}" in message or "expected 5 values" in message
+        f"expected at most {len(TABLE) + MAX_EXTRA_COLUMNS}" in message
+        or "expected 5 values" in message
     )
 
 

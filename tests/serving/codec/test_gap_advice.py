@@ -6,19 +6,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from serving.bundle import Number
-from serving.codec.input_schema import Fields
-from serving.codec.messages import Message
+from serving.bundle import NumberColumn
+from serving.codec.input_schema import InputSchema
+from serving.codec.messages import EncodedRequest
 from serving.errors import ServingError
-from serving.inference.predictor import DECODERS
+from serving.inference.predictor import PROTOCOL_DECODERS
 
 OCTETS, NPY, CSV = "application/octet-stream", "application/x-npy", "text/csv"
 ARROW = "application/vnd.apache.arrow.stream"
 TAKES_GAPS = "for a gap send null (NaN in binary, an empty value in CSV)"
 TAKES_NONE = "and the model fills no gap here"
 MODELS = {
-    missing: Fields(
-        [Number(name=n, type="number", missing=missing, minimum=0, maximum=1) for n in "ab"]
+    missing: InputSchema(
+        [NumberColumn(name=n, type="number", missing=missing, minimum=0, maximum=1) for n in "ab"]
     )
     for missing in ("impute", "refuse")
 }
@@ -61,7 +61,7 @@ def refusal(body, fields):
     protocol, content, media = body
     content = content.encode() if isinstance(content, str) else content
     with pytest.raises(ServingError) as raised:
-        DECODERS[protocol](Message(content, media), fields)
+        PROTOCOL_DECODERS[protocol](EncodedRequest(content, media), fields)
     return raised.value
 
 
@@ -111,9 +111,12 @@ def test_nan_among_columns_some_take_gaps_error_names_them(table):
 
 def test_nan_among_columns_of_very_many_the_error_names_a_few():
     names = [f"column {place}" for place in range(2000)]
-    fields = Fields(
-        [Number(name=name, type="number", missing="impute", minimum=0, maximum=1) for name in names]
-        + [Number(name="last", type="number", missing="refuse", minimum=0, maximum=1)]
+    fields = InputSchema(
+        [
+            NumberColumn(name=name, type="number", missing="impute", minimum=0, maximum=1)
+            for name in names
+        ]
+        + [NumberColumn(name="last", type="number", missing="refuse", minimum=0, maximum=1)]
     )
     body = b'{"inputs":[[NaN]]}'
     error = refusal(("tensorflow", body, "application/json"), fields)

@@ -7,29 +7,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.bundle import GAPS, Boolean, Category, Date, Number
-from serving.codec.input_schema import Fields, WrongValueError
-from serving.codec.quoting import Nest
-from serving.codec.validation import check_numbers
+from serving.bundle import (
+    DEFAULT_GAP_TEXTS,
+    BooleanColumn,
+    CategoryColumn,
+    DateColumn,
+    NumberColumn,
+)
+from serving.codec.input_schema import InputSchema, WrongValueError
+from serving.codec.quoting import UnparsedValue
+from serving.codec.validation import validate_numbers
 from serving.errors import InvalidInstancesError
 
 
 def number(missing="refuse", name="n"):
-    return Number(name=name, type="number", missing=missing, minimum=0, maximum=1)
+    return NumberColumn(name=name, type="number", missing=missing, minimum=0, maximum=1)
 
 
 def boolean(missing="refuse", name="b"):
-    return Boolean(name=name, type="boolean", missing=missing)
+    return BooleanColumn(name=name, type="boolean", missing=missing)
 
 
 def category(*categories, missing="refuse", unseen="unknown", name="c"):
-    return Category(
+    return CategoryColumn(
         name=name, type="category", missing=missing, unseen=unseen, categories=list(categories)
     )
 
 
 def date(missing="refuse", name="d"):
-    return Date(name=name, type="date", missing=missing, minimum="2000-01-01", maximum="2024-01-01")
+    return DateColumn(
+        name=name, type="date", missing=missing, minimum="2000-01-01", maximum="2024-01-01"
+    )
 
 
 WORDS = ("red", "green")
@@ -96,7 +104,7 @@ TAKEN = [  # column, value, as the graph takes it
 
 @pytest.mark.parametrize(("column", "value", "expected"), TAKEN)
 def test_what_a_column_takes_reaches_the_graph(column, value, expected):
-    (field,) = Fields([column]).columns
+    (field,) = InputSchema([column]).columns
     found = field.check(value)
     assert type(found) is type(expected)
     np.testing.assert_equal(found, expected)
@@ -121,7 +129,7 @@ REFUSED = [  # column, value, expected, got
     (number(), "N/A", "a finite number", f'the text "N/A"{NO_GAP}'),
     (number("impute"), "nano", "a finite number", 'the text "nano"'),
     (number(), -1e39, "a finite number", "a number that float32 cannot hold"),
-    (number("impute"), Nest.LIST, "a finite number", "a list"),
+    (number("impute"), UnparsedValue.LIST, "a finite number", "a list"),
     (boolean(), 2, "true or false", "the number 2"),
     (boolean(), "true", "true or false", 'the text "true"'),
     (boolean(), math.nan, "true or false", f"the number NaN{NO_GAP}"),
@@ -132,7 +140,7 @@ REFUSED = [  # column, value, expected, got
     (boolean(), None, "true or false", "null, and the model fills no gap here"),
     (category(*WORDS), 1, "a text", "the number 1"),
     (category(*WORDS), True, "a text", "true"),
-    (category(*WORDS), Nest.OBJECT, "a text", "an object"),
+    (category(*WORDS), UnparsedValue.OBJECT, "a text", "an object"),
     (category(*WORDS), "", "a text", "an empty text, and the model fills no gap here"),
     (category(*WORDS), "\ud800", "a text that UTF-8 can hold", 'the text "\\ud800"'),
     (category(*WORDS, unseen="refuse"), "blue", 'one of "red", "green"', 'the text "blue"'),
@@ -195,7 +203,7 @@ REFUSED = [  # column, value, expected, got
 
 @pytest.mark.parametrize(("column", "value", "expected", "got"), REFUSED)
 def test_what_a_column_does_not_take_is_named(column, value, expected, got):
-    (field,) = Fields([column]).columns
+    (field,) = InputSchema([column]).columns
     with pytest.raises(WrongValueError) as raised:
         field.check(value)
     assert (raised.value.expected, raised.value.got) == (expected, got)
@@ -218,7 +226,7 @@ def test_many_values_are_judged_as_one_is(value):
         category("1", "2", missing="impute"),
         category("true", "false"),
     ):
-        (field,) = Fields([column]).columns
+        (field,) = InputSchema([column]).columns
         try:
             alone = field.check(value)
         except WrongValueError:
@@ -229,12 +237,12 @@ def test_many_values_are_judged_as_one_is(value):
 
 
 def test_numbers_and_booleans_are_one_input_and_other_tables_one_a_column():
-    numbers = Fields([number(name="x"), boolean(name="y")])
+    numbers = InputSchema([number(name="x"), boolean(name="y")])
     (rows,) = (together := numbers.inputs([[1.5, math.nan], [1.0, 0.0]])).values()
     assert list(together) == ["features"]
     assert (rows.dtype, rows.flags.c_contiguous) == (np.float32, True)
     np.testing.assert_array_equal(rows, np.array([[1.5, 1], [np.nan, 0]], "f4"))
-    table = Fields([number(name="x"), category(*WORDS, name="y"), date(name="z")])
+    table = InputSchema([number(name="x"), category(*WORDS, name="y"), date(name="z")])
     apart = table.inputs([[1.5, 2.5], ["red", ""], [1.0, math.nan]])
     assert {name: (a.dtype, a.shape) for name, a in apart.items()} == {
         "x": (np.dtype("f4"), (2, 1)),
@@ -244,28 +252,31 @@ def test_numbers_and_booleans_are_one_input_and_other_tables_one_a_column():
 
 
 def test_no_rows_have_the_shape_of_rows():
-    assert Fields([number(name="x"), number(name="y")]).inputs([[], []])["features"].shape == (0, 2)
-    assert Fields([category("a")]).inputs([[]])["c"].shape == (0, 1)
+    assert InputSchema([number(name="x"), number(name="y")]).inputs([[], []])["features"].shape == (
+        0,
+        2,
+    )
+    assert InputSchema([category("a")]).inputs([[]])["c"].shape == (0, 1)
 
 
 @pytest.mark.parametrize("write", [str, str.upper, str.lower, " {} ".format])
 @pytest.mark.parametrize("text", GAP_TEXTS)
 def test_text_that_stands_for_a_gap_is_one_in_any_case(text, write):
     for column, gap in ((category(*WORDS, missing="impute"), ""), (date("impute"), math.nan)):
-        (field,) = Fields([column]).columns
+        (field,) = InputSchema([column]).columns
         np.testing.assert_equal(field.check(write(text)), gap)
         np.testing.assert_equal(field.check_all([write(text)]), [gap])
 
 
 def test_texts_that_stand_for_a_gap_are_these():
-    assert sorted(map(str.lower, GAP_TEXTS)) == sorted(GAPS)
+    assert sorted(map(str.lower, GAP_TEXTS)) == sorted(DEFAULT_GAP_TEXTS)
 
 
 @pytest.mark.parametrize(
     ("factor", "unit"), [(10**3, "milliseconds"), (10**6, "microseconds"), (10**9, "nanoseconds")]
 )
 def test_date_in_a_finer_unit_is_refused_with_the_unit_it_may_have_been(factor, unit):
-    (field,) = Fields([date()]).columns
+    (field,) = InputSchema([date()]).columns
     seconds = 1_715_904_000  # of the year 2024
     with pytest.raises(WrongValueError, match=f"were {unit} meant"):
         field.check(seconds * factor)
@@ -275,14 +286,14 @@ def test_check_numbers_of_a_long_column_are_checked_in_blocks_by_the_same_rule()
     rows, last = 3 * 2**17 + 5, 3 * 2**17 + 3
     numbers = np.arange(rows, dtype=np.int64)
     valid = numbers % 7 != 0
-    (filling,) = Fields([number("impute")]).columns
-    found = check_numbers(filling, numbers, 0, valid)
+    (filling,) = InputSchema([number("impute")]).columns
+    found = validate_numbers(filling, numbers, 0, valid)
     np.testing.assert_array_equal(found, np.where(valid, numbers, np.nan))
-    np.testing.assert_array_equal(check_numbers(filling, numbers), numbers)
-    (refusing,) = Fields([number()]).columns
+    np.testing.assert_array_equal(validate_numbers(filling, numbers), numbers)
+    (refusing,) = InputSchema([number()]).columns
     valid = numbers != last
     with pytest.raises(InvalidInstancesError) as refused:
-        check_numbers(refusing, numbers, 10, valid)
+        validate_numbers(refusing, numbers, 10, valid)
     assert refused.value.details["instance"] == 10 + last
 
 
@@ -301,21 +312,23 @@ def test_check_numbers_of_a_long_column_are_checked_in_blocks_by_the_same_rule()
     ],
 )
 def test_date_in_another_form_of_iso_8601_is_refused(text):
-    (field,) = Fields([date()]).columns
+    (field,) = InputSchema([date()]).columns
     with pytest.raises(WrongValueError, match=r"^expected a date in ISO 8601, such as"):
         field.check(text)
 
 
 @pytest.mark.parametrize("text", ["2024-02-30", "2024-05-17T25:00", "0000-01-01", "2024-13-01"])
 def test_date_that_no_calendar_has_is_refused(text):
-    (field,) = Fields([date()]).columns
+    (field,) = InputSchema([date()]).columns
     with pytest.raises(WrongValueError, match=r"^expected a date in ISO 8601, such as"):
         field.check(text)
 
 
 def test_boolean_takes_the_texts_of_the_manifest_in_any_case():
-    spelled = Boolean(name="b", type="boolean", missing="impute", texts={"yes": True, "no": False})
-    (field,) = Fields([spelled]).columns
+    spelled = BooleanColumn(
+        name="b", type="boolean", missing="impute", texts={"yes": True, "no": False}
+    )
+    (field,) = InputSchema([spelled]).columns
     texts = ["yes", " No ", "YES", "1", "FALSE", True, 0, None, "NA"]
     np.testing.assert_array_equal(
         np.array(field.check_all(texts), float), [1, 0, 1, 1, 0, 1, 0, np.nan, np.nan]
@@ -324,12 +337,12 @@ def test_boolean_takes_the_texts_of_the_manifest_in_any_case():
         with pytest.raises(WrongValueError, match='true or false, or "yes", "no"'):
             field.check(text)
     with pytest.raises(WrongValueError):
-        Fields([boolean()]).columns[0].check("true")
+        InputSchema([boolean()]).columns[0].check("true")
 
 
 def test_date_takes_the_format_of_the_manifest_before_iso_8601():
     column = date(missing="impute").model_copy(update={"format": "%d/%m/%Y"})
-    (field,) = Fields([column]).columns
+    (field,) = InputSchema([column]).columns
     assert field.check(" 22/06/2025 ") == field.check("2025-06-22") == field.check(1750550400)
     assert math.isnan(field.check("NA"))
     for text in ("06/22/2025", "22/06/25", "2" * 10**6):

@@ -5,13 +5,13 @@ import threading
 import pytest
 
 from serving.codec import json_documents
-from serving.codec.json_documents import REUSED, read_document
+from serving.codec.json_documents import MAX_POOLED_BODY_BYTES, read_document
 
 
 @pytest.fixture(autouse=True)
 def free(monkeypatch):
     parsers = []
-    monkeypatch.setattr(json_documents, "_free", parsers)
+    monkeypatch.setattr(json_documents, "_free_parsers", parsers)
     return parsers
 
 
@@ -27,7 +27,7 @@ def test_a_parser_is_used_again(free):
 
 
 def test_the_memory_of_a_large_body_is_given_back(free):
-    assert read(b'{"a":[1]}' + b" " * REUSED) == [1]
+    assert read(b'{"a":[1]}' + b" " * MAX_POOLED_BODY_BYTES) == [1]
     assert free == []
 
 
@@ -47,7 +47,7 @@ def test_a_document_that_outlives_its_reading_is_left_alone():
         with pytest.raises(RuntimeError, match="re-use"):
             read(b'{"a":[2]}')
         assert read(b'{"a":[2]}') == [2]
-        json_documents._free.clear()
+        json_documents._free_parsers.clear()
     assert [array.as_list() for array in kept] == [[1]] * 3
 
 
@@ -73,4 +73,4 @@ def test_threads_never_share_one():
     for thread in threads:
         thread.join()
     assert not wrong
-    assert len(json_documents._free) <= json_documents.KEPT + 8
+    assert len(json_documents._free_parsers) <= json_documents.MAX_FREE_PARSERS + 8

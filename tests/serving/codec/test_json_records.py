@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.bundle import Boolean, Category, Date, Number
+from serving.bundle import BooleanColumn, CategoryColumn, DateColumn, NumberColumn
 from serving.codec import json_strict as json_careful
 from serving.codec import validation as columns
-from serving.codec.input_schema import Fields
-from serving.codec.json_plain_records import decode_plain_records
-from serving.codec.json_rows import decode_rows
-from serving.codec.json_strict import decode_carefully
+from serving.codec.input_schema import InputSchema
+from serving.codec.json_plain_records import decode_json_fast
+from serving.codec.json_rows import decode_json
+from serving.codec.json_strict import decode_json_strict
 from serving.errors import ServingError
 from tests.fuzzing import examples
 from tests.growth import assert_linear
@@ -23,21 +23,21 @@ from tests.growth import assert_linear
 
 def table(missing="impute", unseen="unknown"):
     """Columns of each kind, as a manifest lists them."""
-    return Fields(
+    return InputSchema(
         [
-            Number(name="age", type="number", missing=missing, minimum=0, maximum=1),
-            Boolean(name="member", type="boolean", missing=missing),
-            Category(
+            NumberColumn(name="age", type="number", missing=missing, minimum=0, maximum=1),
+            BooleanColumn(name="member", type="boolean", missing=missing),
+            CategoryColumn(
                 name="work",
                 type="category",
                 missing=missing,
                 unseen=unseen,
                 categories=["private", "state"],
             ),
-            Category(
+            CategoryColumn(
                 name="grade", type="category", missing=missing, unseen=unseen, categories=["1", "2"]
             ),
-            Date(
+            DateColumn(
                 name="since",
                 type="date",
                 missing=missing,
@@ -49,11 +49,11 @@ def table(missing="impute", unseen="unknown"):
 
 
 TABLE, STRICT = table(), table("refuse", "refuse")
-VECTOR = Fields(
+VECTOR = InputSchema(
     [
-        Number(name="x", type="number", missing="impute", minimum=0, maximum=1),
-        Boolean(name="y", type="boolean", missing="impute"),
-        Number(name="z", type="number", missing="refuse", minimum=0, maximum=1),
+        NumberColumn(name="x", type="number", missing="impute", minimum=0, maximum=1),
+        BooleanColumn(name="y", type="boolean", missing="impute"),
+        NumberColumn(name="z", type="number", missing="refuse", minimum=0, maximum=1),
     ]
 )
 RECORD = {"age": 39, "member": True, "work": "private", "grade": 2, "since": "2012-06-01"}
@@ -66,7 +66,7 @@ def body(instances):
 
 def error_of(text, fields=TABLE):
     with pytest.raises(ServingError) as raised:
-        decode_rows(text, fields)
+        decode_json(text, fields)
     return raised.value.body()
 
 
@@ -98,17 +98,17 @@ vectors = st.fixed_dictionaries(
 @examples(100)
 @given(instances)
 def test_every_sound_table_is_read_alike_by_both_decoders(rows):
-    fast = decode_plain_records(body(rows), TABLE)
+    fast = decode_json_fast(body(rows), TABLE)
     assert fast is not None
-    assert_alike(fast, decode_carefully(body(rows), TABLE))
+    assert_alike(fast, decode_json_strict(body(rows), TABLE))
     assert all(len(column) == len(rows) for column in fast.values())
 
 
 @given(st.lists(vectors, max_size=6))
 def test_so_is_every_table_of_numbers_and_booleans(rows):
-    fast = decode_plain_records(body(rows), VECTOR)
+    fast = decode_json_fast(body(rows), VECTOR)
     assert fast is not None
-    assert_alike(fast, decode_carefully(body(rows), VECTOR))
+    assert_alike(fast, decode_json_strict(body(rows), VECTOR))
 
 
 anything = st.recursive(
@@ -127,9 +127,9 @@ anything = st.recursive(
 def test_the_fast_way_takes_nothing_that_the_careful_one_refuses(rows):
     text = body(rows)
     for fields in (TABLE, STRICT, VECTOR):
-        fast = decode_plain_records(text, fields)
+        fast = decode_json_fast(text, fields)
         try:
-            careful = decode_carefully(text, fields)
+            careful = decode_json_strict(text, fields)
         except ServingError:
             assert fast is None
         else:
@@ -150,9 +150,9 @@ def test_strides_over_what_is_sound_change_neither_arrays_nor_errors(data):
 
     def careful(stride):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(json_careful, "STRIDE", stride)
+            patch.setattr(json_careful, "STRIDE_CHARACTERS", stride)
             try:
-                return decode_carefully(bytes(text), TABLE)
+                return decode_json_strict(bytes(text), TABLE)
             except ServingError as error:
                 return error.body()
 
@@ -166,12 +166,12 @@ def test_strides_over_what_is_sound_change_neither_arrays_nor_errors(data):
 @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
 def test_no_bytes_whatever_are_more_than_refused(text):
     with pytest.raises(ServingError):
-        decode_rows(text, TABLE)
+        decode_json(text, TABLE)
 
 
 def test_a_record_and_a_row_are_the_same_instance_in_one_body():
     shuffled = dict(reversed(RECORD.items()))
-    found = decode_rows(body([RECORD, ROW, shuffled]), TABLE)
+    found = decode_json(body([RECORD, ROW, shuffled]), TABLE)
     assert list(found) == list(RECORD)
     assert [column.ravel().tolist() for column in found.values()] == [
         [39.0] * 3,
@@ -183,7 +183,7 @@ def test_a_record_and_a_row_are_the_same_instance_in_one_body():
 
 
 def test_a_key_that_is_not_there_and_null_are_the_same_gap():
-    found = decode_rows(body([{}, dict.fromkeys(RECORD), [None] * 5, {"work": ""}]), TABLE)
+    found = decode_json(body([{}, dict.fromkeys(RECORD), [None] * 5, {"work": ""}]), TABLE)
     for name, column in found.items():
         if name in ("work", "grade"):
             assert column.tolist() == [[""]] * 4
@@ -192,8 +192,8 @@ def test_a_key_that_is_not_there_and_null_are_the_same_gap():
 
 
 def test_more_records_than_a_block_keep_their_order(monkeypatch):
-    monkeypatch.setattr(columns, "VALUES", 14)
-    found = decode_plain_records(body([{"age": i, "work": str(i)} for i in range(30)]), TABLE)
+    monkeypatch.setattr(columns, "VALUES_PER_BLOCK", 14)
+    found = decode_json_fast(body([{"age": i, "work": str(i)} for i in range(30)]), TABLE)
     assert found["age"].ravel().tolist() == list(range(30))
     assert found["work"].ravel().tolist() == [str(i) for i in range(30)]
 
@@ -291,7 +291,7 @@ def test_a_key_that_comes_twice_is_refused():
 
 
 def test_a_boolean_in_a_vector_is_no_other_number():
-    assert decode_rows(b'{"instances":[[1,0,3]]}', VECTOR)["features"].tolist() == [[1, 0, 3]]
+    assert decode_json(b'{"instances":[[1,0,3]]}', VECTOR)["features"].tolist() == [[1, 0, 3]]
     answer = error_of(b'{"instances":[[1,2,3]]}', VECTOR)
     assert answer["error"].startswith("expected true or false in instance 0, field 'y'")
 
@@ -304,13 +304,13 @@ def test_a_record_that_breaks_off_is_no_json():
 
 @pytest.mark.slow
 def test_gaps_that_are_not_written_do_not_multiply_a_body():
-    wide = Fields(
+    wide = InputSchema(
         [
-            Number(name=f"x{i}", type="number", missing="impute", minimum=0, maximum=1)
+            NumberColumn(name=f"x{i}", type="number", missing="impute", minimum=0, maximum=1)
             for i in range(1000)
         ]
     )
-    assert len(decode_rows(body([{}] * 1000), wide)["features"]) == 1000
+    assert len(decode_json(body([{}] * 1000), wide)["features"]) == 1000
     text = b'{"instances":[' + b"{}," * 2**12 + b"{}]}"
     tracemalloc.start()
     try:

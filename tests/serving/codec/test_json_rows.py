@@ -7,26 +7,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.bundle import Number
+from serving.bundle import NumberColumn
 from serving.codec import json_strict as json_careful
-from serving.codec.input_schema import Fields
-from serving.codec.json_fast import decode_plain
-from serving.codec.json_rows import decode_rows
-from serving.codec.json_strict import decode_carefully
+from serving.codec.input_schema import InputSchema
+from serving.codec.json_fast import decode_json_matrix
+from serving.codec.json_rows import decode_json
+from serving.codec.json_strict import decode_json_strict
 from serving.errors import ServingError
 from tests.fuzzing import examples
 
-FIELDS = Fields(
-    [Number(name=name, missing="refuse", type="number", minimum=0, maximum=1) for name in "ab"]
+FIELDS = InputSchema(
+    [
+        NumberColumn(name=name, missing="refuse", type="number", minimum=0, maximum=1)
+        for name in "ab"
+    ]
 )
 
 
 def read_carefully(text):
-    return decode_carefully(text, FIELDS)["features"]
+    return decode_json_strict(text, FIELDS)["features"]
 
 
 def read(text):
-    return decode_rows(text, FIELDS)["features"]
+    return decode_json(text, FIELDS)["features"]
 
 
 def body(instances):
@@ -46,7 +49,7 @@ def body(instances):
     ],
 )
 def test_plain_bodies_are_read_alike_by_both_decoders(text):
-    fast = decode_plain(text, 2)
+    fast = decode_json_matrix(text, 2)
     assert fast is not None
     assert fast.dtype == np.float32
     np.testing.assert_array_equal(fast, read_carefully(text))
@@ -67,7 +70,7 @@ anything = st.recursive(
 
 @given(st.lists(st.tuples(numbers, numbers), max_size=6))
 def test_every_table_of_numbers_takes_the_fast_way_to_the_same_array(rows):
-    fast = decode_plain(body(rows), 2)
+    fast = decode_json_matrix(body(rows), 2)
     assert fast is not None
     expected = np.array(rows, np.float64).reshape(len(rows), 2).astype(np.float32)
     np.testing.assert_array_equal(fast, expected)
@@ -84,7 +87,7 @@ def test_every_table_of_numbers_takes_the_fast_way_to_the_same_array(rows):
 )
 def test_the_fast_way_takes_nothing_that_the_careful_one_refuses(document):
     text = json.dumps(document).encode()
-    fast = decode_plain(text, 2)
+    fast = decode_json_matrix(text, 2)
     try:
         careful = read_carefully(text)
     except ServingError:
@@ -96,7 +99,7 @@ def test_the_fast_way_takes_nothing_that_the_careful_one_refuses(document):
 
 def careful(text, stride):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_careful, "STRIDE", stride)
+        patch.setattr(json_careful, "STRIDE_CHARACTERS", stride)
         try:
             return read_carefully(text).tolist()
         except ServingError as error:
@@ -128,7 +131,7 @@ def test_the_size_of_a_hostile_body_does_not_show_in_the_memory_its_refusal_take
     tracemalloc.start()
     try:
         with pytest.raises(ServingError):
-            decode_carefully(text, FIELDS)
+            decode_json_strict(text, FIELDS)
         assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
     finally:
         tracemalloc.stop()
@@ -137,7 +140,7 @@ def test_the_size_of_a_hostile_body_does_not_show_in_the_memory_its_refusal_take
 @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
 def test_no_bytes_whatever_are_more_than_refused(text):
     with pytest.raises(ServingError):
-        decode_rows(text, FIELDS)
+        decode_json(text, FIELDS)
 
 
 @pytest.mark.slow
@@ -149,7 +152,7 @@ def test_a_damaged_body_is_read_alike_or_refused(data):
         text[data.draw(st.integers(0, len(text) - 1))] = data.draw(
             st.sampled_from(b'[]{},":0eE-. ')
         )
-    fast = decode_plain(bytes(text), 2)
+    fast = decode_json_matrix(bytes(text), 2)
     if fast is not None:
         np.testing.assert_array_equal(fast, read_carefully(bytes(text)))
 
@@ -169,9 +172,9 @@ def test_a_damaged_body_is_read_alike_or_refused(data):
 )
 def test_what_simdjson_would_flatten_is_refused(nested):
     text = f'{{"instances":{nested}}}'.encode()
-    assert decode_plain(text, 2) is None
+    assert decode_json_matrix(text, 2) is None
     with pytest.raises(ServingError):
-        decode_rows(text, FIELDS)
+        decode_json(text, FIELDS)
 
 
 def test_numbers_are_rounded_once_to_the_nearest_float32(rng):

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.bundle import Boolean, Category, Date
+from serving.bundle import BooleanColumn, CategoryColumn, DateColumn
 from serving.codec import open_inference_tensors as inference_tensor
-from serving.codec.input_schema import Fields
-from serving.codec.messages import Message
-from serving.codec.open_inference import ask_inference, face
+from serving.codec.input_schema import InputSchema
+from serving.codec.messages import EncodedRequest
+from serving.codec.open_inference import build_tensor_metadata, decode_inference_request
 from serving.errors import ServingError
 from tests.fuzzing import examples
 
@@ -48,8 +48,8 @@ def texts(values):
 
 def ask(model, inputs, content=b"", **request):
     head = json.dumps({"inputs": inputs, **request}).encode()
-    return ask_inference(
-        Message(head + content, json_bytes=len(head) if content else None), model.fields
+    return decode_inference_request(
+        EncodedRequest(head + content, json_length=len(head) if content else None), model.fields
     )
 
 
@@ -69,7 +69,7 @@ def test_numbers_in_json_nested_or_flat_are_rows(vector, data, said):
 
 @pytest.mark.parametrize("data", [ROWS.tolist(), ROWS.ravel().tolist()])
 def test_ordinary_numbers_never_are_python_objects(vector, data, monkeypatch):
-    monkeypatch.delattr(inference_tensor, "_numbers")
+    monkeypatch.delattr(inference_tensor, "_read_numbers")
     inputs = [tensor("features", [2, 3], "FP32", data)]
     for said in ({}, {"id": "[7]"}, {"outputs": [{"name": "label"}]}, {"parameters": {"a": []}}):
         np.testing.assert_array_equal(ask(vector, inputs, **said).inputs["features"], ROWS)
@@ -96,7 +96,9 @@ def test_binary_float32_is_read_where_it_is(vector):
         inputs = [tensor("features", [2, 3], "FP32", binary_data_size=24)]
         head = json.dumps({"inputs": inputs}).encode() + b" " * spaces
         body = head + ROWS.tobytes()
-        found = ask_inference(Message(body, json_bytes=len(head)), vector.fields).inputs["features"]
+        found = decode_inference_request(
+            EncodedRequest(body, json_length=len(head)), vector.fields
+        ).inputs["features"]
         np.testing.assert_array_equal(found, ROWS)
         aligned = (np.frombuffer(body, "u1").ctypes.data + len(head)) % 4 == 0
         assert np.shares_memory(found, np.frombuffer(body, "u1")) == aligned
@@ -143,23 +145,25 @@ def test_columns_of_each_type_come_as_json_or_binary(table):
 
 
 def test_raw_mode_is_one_input_and_nothing_else(vector, table):
-    question = ask_inference(Message(ROWS.tobytes(), json_bytes=0), vector.fields)
+    question = decode_inference_request(
+        EncodedRequest(ROWS.tobytes(), json_length=0), vector.fields
+    )
     np.testing.assert_array_equal(question.inputs["features"], ROWS)
     reply = question.encode(vector.manifest, OUTPUTS)
     assert reply.media == "application/octet-stream"
     with pytest.raises(ServingError, match="since the model has 5 inputs; got 0"):
-        ask_inference(Message(b"", json_bytes=0), table.fields)
+        decode_inference_request(EncodedRequest(b"", json_length=0), table.fields)
 
 
 def one(column):
     """A model of this column alone."""
-    return SimpleNamespace(fields=Fields([column]))
+    return SimpleNamespace(fields=InputSchema([column]))
 
 
 def test_raw_mode_of_one_text_column_is_one_text():
     def city(missing="impute", unseen="unknown"):
         return one(
-            Category(
+            CategoryColumn(
                 name="city",
                 type="category",
                 missing=missing,
@@ -169,7 +173,7 @@ def test_raw_mode_of_one_text_column_is_one_text():
         )
 
     def decoded(content, model):
-        return ask_inference(Message(content, json_bytes=0), model.fields).inputs
+        return decode_inference_request(EncodedRequest(content, json_length=0), model.fields).inputs
 
     def refused(content, model):
         with pytest.raises(ServingError) as raised:
@@ -204,17 +208,21 @@ def test_raw_mode_of_one_text_column_is_one_text():
 
 def test_raw_mode_of_one_column_of_dates_or_numbers_is_an_array():
     dates = one(
-        Date(
+        DateColumn(
             name="since", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01"
         )
     )
     seconds = np.array([86400.25, np.nan], "<f8")
-    found = ask_inference(Message(seconds.tobytes(), json_bytes=0), dates.fields).inputs
+    found = decode_inference_request(
+        EncodedRequest(seconds.tobytes(), json_length=0), dates.fields
+    ).inputs
     np.testing.assert_array_equal(found["since"], seconds[:, None])
     with pytest.raises(ServingError, match="in elements of 8 bytes, FP64; got 12 bytes"):
-        ask_inference(Message(bytes(12), json_bytes=0), dates.fields)
-    truths = one(Boolean(name="b", type="boolean", missing="impute"))
-    found = ask_inference(Message(np.ones(2, "<f4").tobytes(), json_bytes=0), truths.fields).inputs
+        decode_inference_request(EncodedRequest(bytes(12), json_length=0), dates.fields)
+    truths = one(BooleanColumn(name="b", type="boolean", missing="impute"))
+    found = decode_inference_request(
+        EncodedRequest(np.ones(2, "<f4").tobytes(), json_length=0), truths.fields
+    ).inputs
     np.testing.assert_array_equal(found["features"], [[1], [1]])
 
 
@@ -271,19 +279,19 @@ def test_outputs_are_raw_where_they_are_asked_to_be(vector):
 
 
 def test_the_face_is_that_of_the_graph(vector, table, regression):
-    assert face(vector.manifest) == {
+    assert build_tensor_metadata(vector.manifest) == {
         "inputs": [{"name": "features", "datatype": "FP32", "shape": [-1, 3]}],
         "outputs": [
             {"name": "label", "datatype": "INT64", "shape": [-1]},
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]},
         ],
     }
-    found = face(table.manifest)
+    found = build_tensor_metadata(table.manifest)
     assert [i["datatype"] for i in found["inputs"]] == ["FP32", "FP32", "BYTES", "BYTES", "FP64"]
     assert all(i["shape"] == [-1, 1] for i in found["inputs"])
     assert found["outputs"][0]["datatype"] == "BYTES"
     value = [{"name": "value", "datatype": "FP32", "shape": [-1, 2]}]
-    assert face(regression.manifest)["outputs"] == value
+    assert build_tensor_metadata(regression.manifest)["outputs"] == value
 
 
 def features(data=(1, 1, 1), shape=(1, 3), datatype="FP32"):
@@ -389,13 +397,13 @@ def test_a_fault_in_binary_is_named(vector, table):
 @pytest.mark.parametrize("length", [-1, 10**9])
 def test_a_length_that_the_body_does_not_have_is_refused(vector, length):
     with pytest.raises(ServingError, match="as Inference-Header-Content-Length says"):
-        ask_inference(Message(b"{}", json_bytes=length), vector.fields)
+        decode_inference_request(EncodedRequest(b"{}", json_length=length), vector.fields)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"inputs":[NaN]}', b"\xff", b"[" * 9999])
 def test_what_is_no_request_is_refused(vector, body):
     with pytest.raises(ServingError):
-        ask_inference(Message(body), vector.fields)
+        decode_inference_request(EncodedRequest(body), vector.fields)
 
 
 @pytest.mark.parametrize("filling", ["[],", "{},", '"",', "[[],[]],"])
@@ -406,7 +414,7 @@ def test_the_size_of_a_hostile_body_does_not_show_in_the_memory_its_refusal_take
     tracemalloc.start()
     try:
         with pytest.raises(ServingError):
-            ask_inference(Message(text), vector.fields)
+            decode_inference_request(EncodedRequest(text), vector.fields)
         assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
     finally:
         tracemalloc.stop()
@@ -423,7 +431,7 @@ def test_all_ways_lead_to_the_same_array(vector, rows):
     for question in (
         ask(vector, [tensor("features", shape, "FP32", array.tolist())]),
         ask(vector, [tensor("features", shape, "FP64", array.ravel().tolist())]),
-        ask_inference(Message(array.tobytes(), json_bytes=0), vector.fields),
+        decode_inference_request(EncodedRequest(array.tobytes(), json_length=0), vector.fields),
         *([ask(vector, [raw], array.tobytes())] if rows else []),
     ):
         found = question.inputs["features"]
@@ -468,7 +476,9 @@ def test_a_damaged_body_is_a_question_or_refused(vector, table, damage, data):
     if length and data.draw(st.booleans()):
         length += data.draw(st.integers(-3, 3))
     try:
-        inputs = ask_inference(Message(damage(data, body), json_bytes=length), model.fields).inputs
+        inputs = decode_inference_request(
+            EncodedRequest(damage(data, body), json_length=length), model.fields
+        ).inputs
     except ServingError as error:
         assert error.status in (400, 422)
     else:

@@ -8,38 +8,38 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from serving.bundle import Date, Number
-from serving.codec.input_schema import Fields
-from serving.codec.messages import Message
-from serving.codec.open_inference import ask_inference
-from serving.codec.rows import ask_rows
-from serving.codec.tensorflow import ask_tensorflow
+from serving.bundle import DateColumn, NumberColumn
+from serving.codec.input_schema import InputSchema
+from serving.codec.messages import EncodedRequest
+from serving.codec.open_inference import decode_inference_request
+from serving.codec.rows import decode_rows_request
+from serving.codec.tensorflow import decode_tensorflow_request
 from serving.errors import InvalidInstancesError
 
 ARROW, NPY = "application/vnd.apache.arrow.stream", "application/x-npy"
 RAW, CSV = "application/octet-stream", "text/csv"
-NORTHING = Number(
+NORTHING = NumberColumn(
     name="northing", type="number", missing="refuse", dtype="float64", minimum=0, maximum=1
 )
-X = Number(name="x", type="number", missing="impute", minimum=0, maximum=1)
-PRECISE = Fields([NORTHING, X])
+X = NumberColumn(name="x", type="number", missing="impute", minimum=0, maximum=1)
+PRECISE = InputSchema([NORTHING, X])
 VALUES = [5812345.001, 5812345.002, -1e300]
 
 
 def json_body(columns):
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return ask_rows, Message(json.dumps({"instances": rows}).encode())
+    return decode_rows_request, EncodedRequest(json.dumps({"instances": rows}).encode())
 
 
 def json_rows(columns):
     rows = list(zip(*columns.values(), strict=True))
-    return ask_rows, Message(json.dumps({"instances": rows}).encode())
+    return decode_rows_request, EncodedRequest(json.dumps({"instances": rows}).encode())
 
 
 def csv_body(columns):
     lines = [",".join(columns)]
     lines += [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
-    return ask_rows, Message("\n".join(lines).encode(), CSV)
+    return decode_rows_request, EncodedRequest("\n".join(lines).encode(), CSV)
 
 
 def arrow_body(columns):
@@ -47,11 +47,11 @@ def arrow_body(columns):
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return ask_rows, Message(sink.getvalue(), ARROW)
+    return decode_rows_request, EncodedRequest(sink.getvalue(), ARROW)
 
 
 def tensorflow_body(columns):
-    return ask_tensorflow, Message(json.dumps({"inputs": columns}).encode())
+    return decode_tensorflow_request, EncodedRequest(json.dumps({"inputs": columns}).encode())
 
 
 def tensors(columns, datatypes):
@@ -59,7 +59,7 @@ def tensors(columns, datatypes):
         {"name": name, "datatype": datatypes[name], "shape": [len(values)], "data": list(values)}
         for name, values in columns.items()
     ]
-    return ask_inference, Message(json.dumps({"inputs": inputs}).encode())
+    return decode_inference_request, EncodedRequest(json.dumps({"inputs": inputs}).encode())
 
 
 def binary_tensor(name, values, datatype, code):
@@ -76,7 +76,7 @@ def binary_tensor(name, values, datatype, code):
             ]
         }
     ).encode()
-    return ask_inference, Message(head + data, RAW, json_bytes=len(head))
+    return decode_inference_request, EncodedRequest(head + data, RAW, json_length=len(head))
 
 
 def asked(ask_and_message, fields):
@@ -104,9 +104,9 @@ def test_float64_arrives_with_all_of_its_digits(made):
 
 @pytest.mark.parametrize("value", ["1e400", str(10**400)])
 def test_a_number_beyond_float64_is_refused(value):
-    message = Message(f'{{"instances": [{{"northing": {value}, "x": 1}}]}}'.encode())
+    message = EncodedRequest(f'{{"instances": [{{"northing": {value}, "x": 1}}]}}'.encode())
     with pytest.raises(InvalidInstancesError, match="float64 cannot hold|finite"):
-        ask_rows(message, PRECISE)
+        decode_rows_request(message, PRECISE)
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP16", "BF16"])
@@ -137,7 +137,9 @@ def test_a_matrix_is_refused_with_the_formats_that_are_taken(media):
     file = io.BytesIO()
     np.save(file, np.ones((1, 2)))
     with pytest.raises(InvalidInstancesError, match='reads "northing" in float64.*JSON, CSV or'):
-        ask_rows(Message(file.getvalue() if media == NPY else bytes(8), media), PRECISE)
+        decode_rows_request(
+            EncodedRequest(file.getvalue() if media == NPY else bytes(8), media), PRECISE
+        )
 
 
 def test_the_tensor_of_a_matrix_is_refused_with_the_inputs_there_are():
@@ -158,9 +160,9 @@ NUMBERS = {
 
 
 def dates(written):
-    return Fields(
+    return InputSchema(
         [
-            Date(
+            DateColumn(
                 name="t",
                 type="date",
                 missing="impute",

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.bundle import Number
-from serving.codec.input_schema import Fields
-from serving.codec.messages import Message
-from serving.codec.rows import ask_rows
+from serving.bundle import NumberColumn
+from serving.codec.input_schema import InputSchema
+from serving.codec.messages import EncodedRequest
+from serving.codec.rows import decode_rows_request
 from serving.errors import InvalidInstancesError, MalformedBodyError, ServingError
 from tests.fuzzing import examples
 
@@ -24,7 +24,7 @@ OUTPUTS = {"label": np.array([1, 0]), "probabilities": np.array([[0.25, 0.75], [
 
 
 def ask(content, media, model):
-    return ask_rows(Message(content, media), model.fields).inputs
+    return decode_rows_request(EncodedRequest(content, media), model.fields).inputs
 
 
 def npy(array, **options):
@@ -312,13 +312,17 @@ def test_a_fault_in_csv_is_named(vector, body, came):
 
 
 def test_one_column_may_be_an_empty_line():
-    alone = Fields([Number(name="z", type="number", missing="impute", minimum=0, maximum=1)])
-    found = ask_rows(Message(b"1\n\n2\n", CSV), alone).inputs["features"]
+    alone = InputSchema(
+        [NumberColumn(name="z", type="number", missing="impute", minimum=0, maximum=1)]
+    )
+    found = decode_rows_request(EncodedRequest(b"1\n\n2\n", CSV), alone).inputs["features"]
     np.testing.assert_array_equal(found, np.array([[1], [np.nan], [2]], "f4"))
 
 
 def reply(body, accept="", model=None, outputs=OUTPUTS):
-    return ask_rows(Message(body, accept=accept), model.fields).encode(model.manifest, outputs)
+    return decode_rows_request(EncodedRequest(body, accept=accept), model.fields).encode(
+        model.manifest, outputs
+    )
 
 
 @pytest.mark.parametrize("where", ["before", "behind"])

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.bundle import Category, Number, Spelling
+from serving.bundle import CategoryColumn, CategorySpelling, NumberColumn
 from serving.codec import json_rows
 from serving.codec.arrow_stream import decode_arrow
 from serving.codec.csv import decode_csv
-from serving.codec.input_schema import Fields, WrongValueError
-from serving.codec.json_plain_records import decode_plain_records
-from serving.codec.json_rows import decode_rows
-from serving.codec.messages import Message
-from serving.codec.open_inference import ask_inference
-from serving.codec.tensorflow import ask_tensorflow
+from serving.codec.input_schema import InputSchema, WrongValueError
+from serving.codec.json_plain_records import decode_json_fast
+from serving.codec.json_rows import decode_json
+from serving.codec.messages import EncodedRequest
+from serving.codec.open_inference import decode_inference_request
+from serving.codec.tensorflow import decode_tensorflow_request
 from serving.errors import InvalidInstancesError
 from serving.http.openapi.column_schemas import value_schema
 from tests.fuzzing import examples
@@ -32,7 +32,7 @@ WORDS = ("1", "-2", "2.5", "1.50", "007", "A", "café", "NA")
 
 def category(*categories, name=NAME, **more):
     more = {"missing": "impute", "unseen": "unknown", "normalized": True, "gaps": ["-"]} | more
-    return Category(name=name, type="category", categories=list(categories), **more)
+    return CategoryColumn(name=name, type="category", categories=list(categories), **more)
 
 
 COLUMN = category(*WORDS)
@@ -67,21 +67,21 @@ TAKEN = [
 
 @pytest.mark.parametrize(("value", "expected"), TAKEN)
 def test_check_normalized_category_has_one_spelling(value, expected):
-    (field,) = Fields([COLUMN]).columns
+    (field,) = InputSchema([COLUMN]).columns
     assert field.check(value) == expected
     assert field.check_all([value]) == [expected]
 
 
 @pytest.mark.parametrize("value", [2.0**53, True, float("nan"), float("inf")])
 def test_check_number_that_may_be_another_is_refused(value):
-    (field,) = Fields([COLUMN]).columns
+    (field,) = InputSchema([COLUMN]).columns
     with pytest.raises(WrongValueError, match="expected a text or a number"):
         field.check(value)
 
 
 @pytest.mark.parametrize("value", [1, 1.0, "1.0", "cafe\u0301", 2.5])
 def test_check_category_of_an_earlier_bundle_is_compared_as_it_was_written(value):
-    (field,) = Fields([category(*WORDS, unseen="refuse", normalized=False)]).columns
+    (field,) = InputSchema([category(*WORDS, unseen="refuse", normalized=False)]).columns
     with pytest.raises(WrongValueError):
         field.check(value)
 
@@ -89,12 +89,14 @@ def test_check_category_of_an_earlier_bundle_is_compared_as_it_was_written(value
 @pytest.mark.parametrize("size", [np.float16, np.float32, np.float64])
 def test_check_numbers_of_every_width_are_the_category(size):
     column = category("0.1", "2", "1.7")
-    (field,) = Fields([column]).columns
+    (field,) = InputSchema([column]).columns
     found = [field.check(size(text).item()) for text in ("2", "1.7")]
     assert found == (["2", "1.7"] if size != np.float16 else ["2", repr(np.float16("1.7").item())])
 
 
-FIELDS = Fields([COLUMN, Number(name="año", type="number", missing="impute", minimum=0, maximum=1)])
+FIELDS = InputSchema(
+    [COLUMN, NumberColumn(name="año", type="number", missing="impute", minimum=0, maximum=1)]
+)
 YEAR = "an\u0303o"
 
 
@@ -111,8 +113,8 @@ def as_json(**members):
 
 
 BODIES = {
-    "record": (decode_rows, as_json(instances=[{SPLIT: "1.0", YEAR: 3}])),
-    "record, careful": (json_rows.decode_carefully, as_json(instances=[{SPLIT: "1.0", YEAR: 3}])),
+    "record": (decode_json, as_json(instances=[{SPLIT: "1.0", YEAR: 3}])),
+    "record, careful": (json_rows.decode_json_strict, as_json(instances=[{SPLIT: "1.0", YEAR: 3}])),
     "CSV": (decode_csv, f"{YEAR},{SPLIT}\n3,1.0\n".encode()),
     "Arrow": (decode_arrow, stream(**{SPLIT: ["1.0"], YEAR: [3.0]})),
     "Arrow, dictionary": (
@@ -124,7 +126,7 @@ BODIES = {
         stream(**{SPLIT: pa.array([1.0]).dictionary_encode(), YEAR: [3.0]}),
     ),
     "tensors": (
-        lambda body, fields: ask_inference(Message(body), fields).inputs,
+        lambda body, fields: decode_inference_request(EncodedRequest(body), fields).inputs,
         as_json(
             inputs=[
                 {"name": SPLIT, "shape": [1], "datatype": "BYTES", "data": ["1.0"]},
@@ -133,7 +135,7 @@ BODIES = {
         ),
     ),
     "tensors of integers": (
-        lambda body, fields: ask_inference(Message(body), fields).inputs,
+        lambda body, fields: decode_inference_request(EncodedRequest(body), fields).inputs,
         as_json(
             inputs=[
                 {"name": SPLIT, "shape": [1], "datatype": "INT64", "data": [1]},
@@ -142,7 +144,7 @@ BODIES = {
         ),
     ),
     "columns": (
-        lambda body, fields: ask_tensorflow(Message(body), fields).inputs,
+        lambda body, fields: decode_tensorflow_request(EncodedRequest(body), fields).inputs,
         as_json(inputs={SPLIT: ["1.0"], YEAR: [3]}),
     ),
 }
@@ -154,9 +156,12 @@ def test_decode_names_in_another_normal_form_are_the_columns(form, extra):
     decode, body = BODIES[form]
     inputs = decode(
         body,
-        Fields(
-            [COLUMN, Number(name="año", type="number", missing="refuse", minimum=0, maximum=1)],
-            ignores_extra=extra,
+        InputSchema(
+            [
+                COLUMN,
+                NumberColumn(name="año", type="number", missing="refuse", minimum=0, maximum=1),
+            ],
+            should_ignore_extra=extra,
         ),
     )
     assert {name: array.tolist() for name, array in inputs.items()} == {
@@ -166,16 +171,16 @@ def test_decode_names_in_another_normal_form_are_the_columns(form, extra):
 
 
 @pytest.mark.parametrize("extra", [False, True])
-@pytest.mark.parametrize("decode", [decode_rows, json_rows.decode_carefully])
+@pytest.mark.parametrize("decode", [decode_json, json_rows.decode_json_strict])
 def test_decode_a_name_in_two_normal_forms_is_refused(decode, extra):
-    fields = Fields([COLUMN], ignores_extra=extra)
+    fields = InputSchema([COLUMN], should_ignore_extra=extra)
     with pytest.raises(InvalidInstancesError, match="every field once"):
         decode(as_json(instances=[{SPLIT: "1", NAME: "A"}]), fields)
 
 
 def test_decode_records_in_another_normal_form_are_plain_to_the_fast_decoder():
     body = as_json(instances=[{SPLIT: "cafe\u0301", YEAR: 3}])
-    assert decode_plain_records(body, FIELDS)[NAME].tolist() == [["café"]]
+    assert decode_json_fast(body, FIELDS)[NAME].tolist() == [["café"]]
 
 
 def test_named_an_endless_name_is_not_normalised(monkeypatch):
@@ -183,14 +188,14 @@ def test_named_an_endless_name_is_not_normalised(monkeypatch):
         raise AssertionError(f"{len(text)} characters were normalised")
 
     for module in ("serving.bundle.spelling", "serving.codec.input_schema"):
-        monkeypatch.setattr(f"{module}.nfc", refuse)
+        monkeypatch.setattr(f"{module}.to_nfc", refuse)
     hostile = "a" + "\u0316\u0301" * 10_000
     assert FIELDS.named(hostile) == hostile
     assert FIELDS.columns[0].check(hostile) == hostile[:256]
 
 
 def test_named_a_column_of_an_earlier_bundle_keeps_its_form():
-    fields = Fields([category("a", name=SPLIT)])
+    fields = InputSchema([category("a", name=SPLIT)])
     assert fields.named(SPLIT) == SPLIT
     assert fields.named(NAME) == NAME  # which is refused, as it was
 
@@ -199,13 +204,13 @@ def test_named_a_column_of_an_earlier_bundle_keeps_its_form():
 @examples(300)
 def test_accepts_says_what_the_codec_does(text):
     column = category(*WORDS, missing="refuse", unseen="refuse")
-    (field,) = Fields([column]).columns
+    (field,) = InputSchema([column]).columns
     try:
         field.check(text)
     except WrongValueError:
-        assert not Spelling(column).accepts(text)
+        assert not CategorySpelling(column).accepts(text)
     else:
-        assert Spelling(column).accepts(text)
+        assert CategorySpelling(column).accepts(text)
 
 
 def test_value_schema_of_a_category_has_its_own_words_for_gaps_and_its_numbers():

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.codec.messages import Message
-from serving.codec.tensorflow import ask_tensorflow
+from serving.codec.messages import EncodedRequest
+from serving.codec.tensorflow import decode_tensorflow_request
 from serving.errors import ServingError
 from tests.fuzzing import examples
 
@@ -21,7 +21,7 @@ BOTH = [{"label": 1, "probabilities": [0.25, 0.75]}, {"label": 0, "probabilities
 
 def ask(body, model):
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return ask_tensorflow(Message(text), model.fields)
+    return decode_tensorflow_request(EncodedRequest(text), model.fields)
 
 
 def answer(body, model, outputs=OUTPUTS):

@@ -8,22 +8,22 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from serving.bundle import Number
+from serving.bundle import NumberColumn
 from serving.codec import csv as csv_rows
 from serving.codec import open_inference_tensors as inference_tensor
 from serving.codec import tensorflow
-from serving.codec.input_schema import Fields
-from serving.codec.messages import Message
-from serving.codec.open_inference import ask_inference
-from serving.codec.rows import ask_rows
-from serving.codec.tensorflow import ask_tensorflow
-from serving.codec.validation import NUMBERS, VALUES
+from serving.codec.input_schema import InputSchema
+from serving.codec.messages import EncodedRequest
+from serving.codec.open_inference import decode_inference_request
+from serving.codec.rows import decode_rows_request
+from serving.codec.tensorflow import decode_tensorflow_request
+from serving.codec.validation import NUMBERS_PER_BLOCK, VALUES_PER_BLOCK
 from serving.errors import InvalidInstancesError
 
 ARROW = "application/vnd.apache.arrow.stream"
-WIDE = Fields(
+WIDE = InputSchema(
     [
-        Number(name=f"c{i}", type="number", missing="impute", minimum=0, maximum=1)
+        NumberColumn(name=f"c{i}", type="number", missing="impute", minimum=0, maximum=1)
         for i in range(500)
     ]
 )
@@ -71,12 +71,12 @@ def instances(value):
 
 
 BODIES = {  # each of 200,000 values
-    "records": (ask_rows, instances([{"c0": 1.5}] * 400), ""),
-    "gaps in rows": (ask_rows, instances(GAPS), ""),
-    "gaps in columns": (ask_tensorflow, json.dumps({"inputs": GAPS}).encode(), ""),
-    "gaps in a tensor": (ask_inference, tensor("FP32", 400, [None] * 200_000), ""),
-    "truths in a tensor": (ask_inference, tensor("BOOL", 400, [True] * 200_000), ""),
-    "csv": (ask_rows, (NAMES + f"\nNA{LINE}" * 400).encode(), "text/csv"),
+    "records": (decode_rows_request, instances([{"c0": 1.5}] * 400), ""),
+    "gaps in rows": (decode_rows_request, instances(GAPS), ""),
+    "gaps in columns": (decode_tensorflow_request, json.dumps({"inputs": GAPS}).encode(), ""),
+    "gaps in a tensor": (decode_inference_request, tensor("FP32", 400, [None] * 200_000), ""),
+    "truths in a tensor": (decode_inference_request, tensor("BOOL", 400, [True] * 200_000), ""),
+    "csv": (decode_rows_request, (NAMES + f"\nNA{LINE}" * 400).encode(), "text/csv"),
 }
 
 
@@ -84,37 +84,41 @@ BODIES = {  # each of 200,000 values
 @pytest.mark.parametrize("case", BODIES)
 def test_others_have_turns_by_the_values_of_a_wide_table(case):
     ask, body, media = BODIES[case]
-    message = Message(body, media) if media else Message(body)
+    message = EncodedRequest(body, media) if media else EncodedRequest(body)
     question, turns = turns_during(lambda: ask(message, WIDE))
     assert question.inputs["features"].shape == (400, 500)
-    assert turns >= 200_000 // VALUES // 2
+    assert turns >= 200_000 // VALUES_PER_BLOCK // 2
 
 
 def test_others_have_turns_while_texts_are_decoded(table):
-    question, turns = turns_during(lambda: ask_rows(Message(arrow(100_000), ARROW), table.fields))
+    question, turns = turns_during(
+        lambda: decode_rows_request(EncodedRequest(arrow(100_000), ARROW), table.fields)
+    )
     assert question.inputs["work"].shape == (100_000, 1)
-    assert turns >= 4 * 100_000 // VALUES // 2  # two columns, each decoded and checked
+    assert turns >= 4 * 100_000 // VALUES_PER_BLOCK // 2  # two columns, each decoded and checked
 
 
 def test_others_have_turns_between_the_steps_of_numpy(vector):
     rows = b"[1.25,1,3.5]," * 100_000
     body = b'{"instances":[' + rows[:-1] + b"]}"
-    question, turns = turns_during(lambda: ask_rows(Message(body), vector.fields))
+    question, turns = turns_during(lambda: decode_rows_request(EncodedRequest(body), vector.fields))
     assert question.inputs["features"].shape == (100_000, 3)
     assert turns >= 3
 
 
 @pytest.mark.parametrize("datatype", ["INT64", "UINT8", "BOOL"])
 def test_integers_never_are_python_objects(datatype, monkeypatch):
-    monkeypatch.delattr(inference_tensor, "_numbers")
-    message = Message(tensor(datatype, 2, [0, 1] * 500))
-    found = ask_inference(message, WIDE).inputs["features"]
+    monkeypatch.delattr(inference_tensor, "_read_numbers")
+    message = EncodedRequest(tensor(datatype, 2, [0, 1] * 500))
+    found = decode_inference_request(message, WIDE).inputs["features"]
     assert found.tolist() == [[0, 1] * 250] * 2
 
 
 @pytest.mark.parametrize("value", [2**63 - 1, -(2**63), 2**53 + 1])
 def test_integers_up_to_the_last_are_taken(value):
-    found = ask_inference(Message(tensor("INT64", 1, [value] * 500)), WIDE).inputs["features"]
+    found = decode_inference_request(
+        EncodedRequest(tensor("INT64", 1, [value] * 500)), WIDE
+    ).inputs["features"]
     assert (found == float(value)).all()
 
 
@@ -126,14 +130,14 @@ def test_integers_up_to_the_last_are_taken(value):
 def test_the_one_number_of_another_datatype_is_named(datatype, value, others):
     values = [others] * 499 + [value]
     with pytest.raises(InvalidInstancesError, match=f"of {datatype}; got .* at place 499"):
-        ask_inference(Message(tensor(datatype, 1, values)), WIDE)
+        decode_inference_request(EncodedRequest(tensor(datatype, 1, values)), WIDE)
 
 
 @pytest.mark.parametrize("header", [NAMES, NAMES.replace(",", " , ") + "\r", f"\ufeff{NAMES}"])
 def test_lines_below_a_header_are_read_by_numpy(header, monkeypatch):
-    monkeypatch.delattr(csv_rows, "_instances")
+    monkeypatch.delattr(csv_rows, "_read_instances")
     body = f"{header}\n1{LINE}\n2{LINE}\n".encode()
-    found = ask_rows(Message(body, "text/csv"), WIDE).inputs["features"]
+    found = decode_rows_request(EncodedRequest(body, "text/csv"), WIDE).inputs["features"]
     assert found[:, 0].tolist() == [1, 2]
     assert (found[:, 1:] == 1).all()
 
@@ -149,7 +153,9 @@ LINES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("case", LINES)
 def test_csv_body_of_empty_lines_yields_to_others(case):
-    _, turns = turns_during(lambda: ask_rows(Message(LINES[case], "text/csv"), WIDE))
+    _, turns = turns_during(
+        lambda: decode_rows_request(EncodedRequest(LINES[case], "text/csv"), WIDE)
+    )
     assert turns >= 10
 
 
@@ -159,28 +165,28 @@ def test_bytes_tensor_in_json_yields_to_others(table):
         {"name": "work", "shape": [count], "datatype": "BYTES", "data": ["private"] * count},
         {"name": "grade", "shape": [count], "datatype": "BYTES", "data": ["1"] * count},
     ]
-    message = Message(json.dumps({"inputs": tensors}).encode())
-    question, turns = turns_during(lambda: ask_inference(message, table.fields))
+    message = EncodedRequest(json.dumps({"inputs": tensors}).encode())
+    question, turns = turns_during(lambda: decode_inference_request(message, table.fields))
     assert question.inputs["work"].shape == (count, 1)
-    assert turns >= 2 * count // VALUES
+    assert turns >= 2 * count // VALUES_PER_BLOCK
 
 
 @pytest.mark.parametrize("value", [1.0, np.nan])
 def test_long_matrix_yields_to_others_by_its_numbers(value):
     numbers = np.full((4000, 500), value, "<f4").tobytes()
-    message = Message(numbers, "application/octet-stream")
-    question, turns = turns_during(lambda: ask_rows(message, WIDE))
+    message = EncodedRequest(numbers, "application/octet-stream")
+    question, turns = turns_during(lambda: decode_rows_request(message, WIDE))
     assert question.inputs["features"].shape == (4000, 500)
-    assert turns >= 4000 * 500 // NUMBERS // 2
+    assert turns >= 4000 * 500 // NUMBERS_PER_BLOCK // 2
 
 
 ASKED = {
-    "rows": (ask_rows, instances([[0] * 3]), ""),
-    "csv": (ask_rows, instances([[0] * 3]), "text/csv"),
-    "tensorflow rows": (ask_tensorflow, instances([[0] * 3]), ""),
-    "tensorflow columns": (ask_tensorflow, b'{"inputs":[[0,0,0]]}', ""),
+    "rows": (decode_rows_request, instances([[0] * 3]), ""),
+    "csv": (decode_rows_request, instances([[0] * 3]), "text/csv"),
+    "tensorflow rows": (decode_tensorflow_request, instances([[0] * 3]), ""),
+    "tensorflow columns": (decode_tensorflow_request, b'{"inputs":[[0,0,0]]}', ""),
     "open inference": (
-        ask_inference,
+        decode_inference_request,
         b'{"inputs":[{"name":"features","shape":[1,3],"datatype":"FP32","data":[0,0,0]}]}',
         "",
     ),
@@ -192,7 +198,7 @@ ASKED = {
 @pytest.mark.parametrize("kind", ["texts", "numbers"])
 def test_long_answer_is_the_short_ones_joined_and_yields_to_others(case, kind, vector, rng):
     ask, body, accept = ASKED[case]
-    question = ask(Message(body, accept=accept), vector.fields)
+    question = ask(EncodedRequest(body, accept=accept), vector.fields)
     labels = np.array(["no", 'y"es', "a,b"]) if kind == "texts" else np.arange(3)
     outputs = {
         "label": labels[rng.integers(0, 3, 40_000)],
@@ -234,7 +240,7 @@ def flat(*answers):
 
 
 def test_tensors_of_another_length_than_their_shape_are_refused_undecoded(table, monkeypatch):
-    monkeypatch.delattr(inference_tensor, "check_long_column")
+    monkeypatch.delattr(inference_tensor, "validate_long_column")
     short = {"name": "grade", "shape": [3], "datatype": "BYTES", "data": ["1", "2"]}
     binary = {
         "name": "grade",
@@ -244,18 +250,20 @@ def test_tensors_of_another_length_than_their_shape_are_refused_undecoded(table,
     }
     head = json.dumps({"inputs": [binary]}).encode()
     with pytest.raises(InvalidInstancesError, match="expected 3 elements of .*; got 2"):
-        ask_inference(Message(json.dumps({"inputs": [short]}).encode()), table.fields)
+        decode_inference_request(
+            EncodedRequest(json.dumps({"inputs": [short]}).encode()), table.fields
+        )
     monkeypatch.undo()
-    message = Message(head + bytes(8), json_bytes=len(head))
+    message = EncodedRequest(head + bytes(8), json_length=len(head))
     with pytest.raises(
         InvalidInstancesError, match=r"expected 3 elements .*; got fewer in 8 bytes"
     ):
-        ask_inference(message, table.fields)
+        decode_inference_request(message, table.fields)
 
 
 def test_more_rows_than_a_body_may_have_are_refused_undecoded(table, monkeypatch):
-    monkeypatch.delattr(tensorflow, "column_of")
+    monkeypatch.delattr(tensorflow, "decode_column")
     count = 2**20 // len(table.fields) + 1
     body = b'{"inputs":{"grade":[' + b'"1",' * (count - 1) + b'"1"]}}'
     with pytest.raises(InvalidInstancesError, match=f"expected at most {count - 1} instances"):
-        ask_tensorflow(Message(body), table.fields)
+        decode_tensorflow_request(EncodedRequest(body), table.fields)

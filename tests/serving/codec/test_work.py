@@ -8,20 +8,20 @@ import pytest
 
 from benchmarks.stalls.bodies import BODIES, NUMBERS
 from serving import create_app
-from serving.bundle import Boolean, Category, Date, Number
+from serving.bundle import BooleanColumn, CategoryColumn, DateColumn, NumberColumn
 from serving.codec import compression
 from serving.codec.csv import decode_csv
-from serving.codec.input_schema import UNSEEN_CHARACTERS, Fields
-from serving.codec.messages import Message
-from serving.codec.npy import LONGEST_HEADER, decode_npy
-from serving.codec.quoting import suggestion
+from serving.codec.input_schema import MAX_UNSEEN_CHARACTERS, InputSchema
+from serving.codec.messages import EncodedRequest
+from serving.codec.npy import MAX_NPY_HEADER_BYTES, decode_npy
+from serving.codec.quoting import suggest_similar_name
 from serving.errors import InvalidInstancesError, MalformedBodyError, ServingError
 from serving.http.body_limits import read_body
-from serving.http.fast_path import _PATTERNS
-from serving.http.key_file import KeysError, new_key, read_keys
-from serving.inference.predictor import DECODERS
-from serving.server.request_head import TARGET
-from serving.telemetry.logs import LONGEST, plain
+from serving.http.fast_path import _ROUTE_PATTERNS
+from serving.http.key_file import KeyFileError, generate_key, read_keys
+from serving.inference.predictor import PROTOCOL_DECODERS
+from serving.server.request_head import TARGET_PATTERN
+from serving.telemetry.logs import MAX_LINE_BYTES, sanitize_text
 
 SIZE = 20_000  # bytes of the smaller of two bodies, and of a header
 LIMIT = 10 * 2**20
@@ -30,23 +30,23 @@ PER_BYTE = 20e-6  # seconds; a hundred times what the slowest body takes on a sl
 
 
 def number(name, missing="impute"):
-    return Number(name=name, type="number", missing=missing, minimum=0, maximum=1)
+    return NumberColumn(name=name, type="number", missing=missing, minimum=0, maximum=1)
 
 
 FIELDS = {
-    "numbers": Fields([number(name, "refuse") for name in NUMBERS]),
-    "table": Fields(
+    "numbers": InputSchema([number(name, "refuse") for name in NUMBERS]),
+    "table": InputSchema(
         [
             number("age"),
-            Boolean(name="member", type="boolean", missing="impute"),
-            Category(
+            BooleanColumn(name="member", type="boolean", missing="impute"),
+            CategoryColumn(
                 name="work",
                 type="category",
                 missing="impute",
                 unseen="unknown",
                 categories=["private", "self", "state"],
             ),
-            Date(
+            DateColumn(
                 name="since",
                 type="date",
                 missing="impute",
@@ -87,9 +87,11 @@ def decoding(body, size):
         try:
             unpacked = content
             if body.encoding:
-                unpacked = b"".join(compression.unpacked(content, body.encoding, LIMIT))
-            message = Message(unpacked, body.media, body.accept, int(length) if length else None)
-            DECODERS[body.protocol](message, FIELDS[body.model])
+                unpacked = b"".join(compression.decompress(content, body.encoding, LIMIT))
+            message = EncodedRequest(
+                unpacked, body.media, body.accept, int(length) if length else None
+            )
+            PROTOCOL_DECODERS[body.protocol](message, FIELDS[body.model])
         except ServingError as error:
             assert 400 <= error.status < 500
             assert len(error.message) < 2000
@@ -149,7 +151,7 @@ PREFIXES = ["/", "/v1/models/", "/v1/models/digits/versions/", "/v2/models/digit
 
 @pytest.fixture(scope="module")
 def app(shipped, tmp_path_factory):
-    key, line = new_key("me", "predict")
+    key, line = generate_key("me", "predict")
     path = tmp_path_factory.mktemp("keys") / "keys"
     path.write_text(line)
     return create_app(models=shipped, keys=path), key
@@ -207,12 +209,12 @@ def test_other_grammars_twice_as_long_take_at_most_thrice_the_time(filling, tmp_
         path.write_text(f"{text} predict sha256:{text}\n")
 
         def all_of_them():
-            TARGET.fullmatch(f"/{text}".encode())
-            for pattern, _, _ in _PATTERNS:
+            TARGET_PATTERN.fullmatch(f"/{text}".encode())
+            for pattern, _, _ in _ROUTE_PATTERNS:
                 pattern.fullmatch(f"/v1/models/{text}:predict")
-            plain(text, LONGEST)
-            suggestion(text, FIELDS["numbers"].places)
-            with pytest.raises(KeysError):
+            sanitize_text(text, MAX_LINE_BYTES)
+            suggest_similar_name(text, FIELDS["numbers"].places)
+            with pytest.raises(KeyFileError):
                 read_keys(path)
 
         return all_of_them
@@ -253,7 +255,7 @@ def test_csv_quoted_commas_and_line_ends_separate_no_values():
     body = f'1,true,"{text.replace(chr(34), 2 * chr(34))}",\n2,,"{"," * 50}",\n'.encode()
     found = columns(body)
     # Of a text that the model does not know, the graph is given the first characters.
-    assert found["work"] == [text.strip()[:UNSEEN_CHARACTERS], "," * 50]
+    assert found["work"] == [text.strip()[:MAX_UNSEEN_CHARACTERS], "," * 50]
     assert found["age"] == [1, 2]
 
 
@@ -290,15 +292,15 @@ def test_npy_header_longer_than_numpy_reads_is_refused():
         head = header.rstrip() + b" " * (length - len(header.rstrip()))
         return b"\x93NUMPY\x01\0" + length.to_bytes(2, "little") + head + numbers
 
-    assert decode_npy(padded(LONGEST_HEADER), FIELDS["numbers"])["features"].shape == (2, 64)
+    assert decode_npy(padded(MAX_NPY_HEADER_BYTES), FIELDS["numbers"])["features"].shape == (2, 64)
     with pytest.raises(MalformedBodyError, match="expected a file of NumPy's format"):
-        decode_npy(padded(LONGEST_HEADER + 1), FIELDS["numbers"])
+        decode_npy(padded(MAX_NPY_HEADER_BYTES + 1), FIELDS["numbers"])
 
 
 @pytest.mark.parametrize("count", [64, 1000, 20_000])
 def test_suggestion_among_very_many_names_is_the_one_meant(count):
     known = [f"column {place} of the table" for place in range(count)]
-    assert suggestion(f"column {count - 1} of the tabel", known) == (
+    assert suggest_similar_name(f"column {count - 1} of the tabel", known) == (
         f'; did you mean "column {count - 1} of the table"?'
     )
-    assert suggestion("zzz", known) == ""
+    assert suggest_similar_name("zzz", known) == ""

@@ -8,11 +8,11 @@ import weakref
 
 import pytest
 
-from serving.call_context import call_in
+from serving.call_context import get_context
 from serving.errors import AdministrationOffError, ForbiddenError, UnauthorizedError
 from serving.http import api_keys as module
-from serving.http.api_keys import Keys
-from serving.http.key_file import new_key, read_keys
+from serving.http.api_keys import ApiKeys
+from serving.http.key_file import generate_key, read_keys
 from tests.processes import wait_until
 
 
@@ -20,12 +20,12 @@ from tests.processes import wait_until
 def keys(tmp_path):
     """Three keys by name, and what a server knows of them."""
     made = {
-        name: new_key(name, scope)
+        name: generate_key(name, scope)
         for name, scope in (("app", "predict"), ("other", "predict"), ("ops", "admin"))
     }
     path = tmp_path / "keys"
     path.write_text("# who\n\n" + "".join(f"{line}  # mine\n" for _, line in made.values()))
-    return {name: key for name, (key, _) in made.items()}, Keys(path)
+    return {name: key for name, (key, _) in made.items()}, ApiKeys(path)
 
 
 def bearer(key):
@@ -91,7 +91,7 @@ def test_every_key_is_compared_with_every_request(keys, monkeypatch):
 
 
 def test_without_keys_prediction_is_open_and_administration_off():
-    known = Keys(None)
+    known = ApiKeys(None)
     known.check({}, "predict")
     with pytest.raises(AdministrationOffError, match="serving run --keys FILE"):
         known.check(bearer("anything"), "admin")
@@ -112,7 +112,7 @@ def clock(monkeypatch):
 @pytest.fixture
 def made():
     """Two keys, each with its line."""
-    return [new_key(name, "predict") for name in ("one", "two")]
+    return [generate_key(name, "predict") for name in ("one", "two")]
 
 
 def opens(known, key):
@@ -132,7 +132,7 @@ def followed(made, tmp_path, clock):
     """The path of a file with the first key, and what a server knows of it."""
     path = tmp_path / "keys"
     path.write_text(made[0][1] + "\n")
-    return path, Keys(path)
+    return path, ApiKeys(path)
 
 
 def settle(clock):
@@ -153,7 +153,7 @@ def test_keys_come_and_go_with_their_lines(replaced, made, clock, tmp_path):
         target.replace(path)
 
     write(first)
-    known = Keys(path)
+    known = ApiKeys(path)
     for text, expected in ((f"{first}\n{second}", (1, 1)), (second, (0, 1)), (first, (1, 0))):
         before = opens(known, one), opens(known, two)
         write(text)
@@ -171,7 +171,7 @@ def test_a_change_within_one_tick_of_the_file_systems_clock_is_seen(
     path.write_text(first)
     young = path.stat()
     monkeypatch.setattr(type(path), "stat", lambda *_, **__: young)
-    known = Keys(path)
+    known = ApiKeys(path)
     path.write_text(second)
     for _ in settle(clock):
         found = opens(known, one), opens(known, two)
@@ -184,7 +184,7 @@ def test_a_file_that_stays_as_it_is_is_not_read_again(made, clock, tmp_path, mon
     monkeypatch.setattr(module.time, "time", lambda: path.stat().st_ctime + 60)
     read = []
     monkeypatch.setattr(module, "read_keys", lambda path: read.append(path) or read_keys(path))
-    known = Keys(path)
+    known = ApiKeys(path)
     for _ in range(5):
         clock()
         assert opens(known, made[0][0])
@@ -272,7 +272,7 @@ def test_a_file_that_may_not_be_read_gives_no_keys(followed, made, clock, monkey
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("serving.http.key_file._open_at_once", refuse)  # root may read all
+    monkeypatch.setattr("serving.http.key_file._open_without_blocking", refuse)  # root may read all
     os.utime(path)
     assert [opens(known, made[0][0]) for _ in settle(clock)][-1] is False
     (told,) = logged(caplog)
@@ -385,7 +385,7 @@ def test_a_file_that_cannot_be_read_just_now_is_read_again(
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr("serving.http.key_file._open_at_once", fail)
+        patch.setattr("serving.http.key_file._open_without_blocking", fail)
         for _ in settle(clock):
             assert opens(known, one)
     assert "Too many open files; 1 key is known as before" in logged(caplog)[0]
@@ -419,7 +419,7 @@ def test_a_file_that_was_never_good_opens_nothing(content, made, clock, tmp_path
     path = tmp_path / "keys"
     if content is not None:
         path.write_bytes(content)
-    known = Keys(path)
+    known = ApiKeys(path)
     assert len(logged(caplog)) == 1
     for scope in ("predict", "admin"):
         with pytest.raises(UnauthorizedError):
@@ -432,7 +432,7 @@ def test_a_file_that_was_never_good_opens_nothing(content, made, clock, tmp_path
 def test_a_file_is_followed_where_no_one_asks_as_long_as_someone_may(made, tmp_path):
     path = tmp_path / "keys"
     path.write_text(made[0][1])
-    held = [Keys(path)]
+    held = [ApiKeys(path)]
     held[0].watch()
     path.write_text(made[1][1])
     wait_until(lambda: [key.name for key in held[0]._known] == ["two"])
@@ -445,21 +445,21 @@ def test_the_name_of_a_key_is_noted_of_whoever_brings_one(keys):
     for name, key in made.items():
         environ = bearer(key)
         known.check(environ, "predict")
-        assert call_in(environ).key_name == name
+        assert get_context(environ).key_name == name
     refused = bearer(made["app"])
     with pytest.raises(ForbiddenError):
         known.check(refused, "admin")
-    assert call_in(refused).key_name == "app"
+    assert get_context(refused).key_name == "app"
     unknown = bearer("x")
     with pytest.raises(UnauthorizedError):
         known.check(unknown, "predict")
-    assert call_in(unknown).key_name == ""
+    assert get_context(unknown).key_name == ""
 
 
 def test_following_costs_a_request_next_to_nothing(made, tmp_path):
     path = tmp_path / "keys"
     path.write_text(made[0][1])
-    known, environ = Keys(path), bearer(made[0][0])
+    known, environ = ApiKeys(path), bearer(made[0][0])
     many = 2000
     times = timeit.repeat(lambda: known.check(environ, "predict"), number=many, repeat=5)
     assert min(times) / many < 20e-6  # seconds; reading the file would take more

@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from serving import create_app
-from serving.runtime import Session
+from serving.runtime import GraphSession
 from tests.editions import add_version
 from tests.growth import assert_linear
-from tests.variants import flip_a_bit, same, saturate, slow, with_variants
+from tests.variants import expect_other_answers, flip_bit, keep_unchanged, slow_down, write_variants
 
 
 @pytest.fixture
@@ -111,9 +111,12 @@ def test_alive_and_ready(client):
     assert ready.get_json() == {"ready": True, "models": {"digits": 1}, "refused": {}, "held": {}}
 
 
-@pytest.mark.parametrize("fault", [flip_a_bit, saturate])
+@pytest.mark.parametrize("fault", [flip_bit, expect_other_answers])
 def test_ready_with_a_variant_that_failed(fault, only_digits):
-    fault(with_variants(only_digits / "digits" / "1", fp32=same, int8=same), "int8")
+    fault(
+        write_variants(only_digits / "digits" / "1", fp32=keep_unchanged, int8=keep_unchanged),
+        "int8",
+    )
     client = create_app(models=only_digits).test_client()
     ready = client.get("/readyz")
     assert ready.status_code == 200
@@ -131,7 +134,7 @@ def test_ready_with_a_variant_that_failed(fault, only_digits):
 
 
 def test_the_variant_to_serve_is_a_knob(only_digits, monkeypatch):
-    with_variants(only_digits / "digits" / "1", fp32=same, int8=slow)
+    write_variants(only_digits / "digits" / "1", fp32=keep_unchanged, int8=slow_down)
     client = create_app(models=only_digits, variant="int8").test_client()
     assert client.get("/models/digits").get_json()["why"] == "int8, as asked for"
     monkeypatch.setenv("FORWARDPASS_VARIANT", "fp32")
@@ -381,7 +384,7 @@ def test_a_fault_of_ours_shows_a_number_and_no_traceback(client, monkeypatch, ca
     def explode(self, inputs):
         raise KeyError("secret detail")
 
-    monkeypatch.setattr(Session, "run", explode)
+    monkeypatch.setattr(GraphSession, "run", explode)
     response = post(client, GOOD)
     assert response.status_code == 500
     answer = response.get_json()

@@ -5,7 +5,7 @@ import pytest
 import serving
 from serving import create_app
 from serving.bundle import BundleLimits
-from serving.http.app import _proof_limits
+from serving.http.app import _build_proof_limits
 from serving.runtime import ProofLimits
 from serving.settings.options import Settings
 
@@ -21,14 +21,16 @@ def test_settings_of_proofs_reach_their_limits():
         max_proof_memory=1006,
         max_batch_rows=1007,
     )
-    assert _proof_limits(settings) == ProofLimits(
+    assert _build_proof_limits(settings) == ProofLimits(
         BundleLimits(manifest_bytes=1001, selftest_bytes=1002, graph_bytes=1003, allow_loops=True),
-        largest_batch=1007,
+        max_batch_rows=1007,
         run_seconds=4,
         proof_seconds=5,
         memory_bytes=1006,
     )
-    assert _proof_limits(Settings(max_batch_rows=3)).largest_batch == 256  # not fewer than timed
+    assert (
+        _build_proof_limits(Settings(max_batch_rows=3)).max_batch_rows == 256
+    )  # not fewer than timed
 
 
 def test_settings_of_the_queue_reach_the_batcher(shipped):

@@ -89,7 +89,7 @@ def hold(content, budget):
 
     class Watched(io.BytesIO):
         def read(self, size=-1):
-            seen.append(budget.taken)
+            seen.append(budget.held_bytes)
             return super().read(size)
 
     with pytest.raises(IncompleteBodyError):
@@ -98,32 +98,32 @@ def hold(content, budget):
 
 
 def test_only_what_has_come_counts_as_held(monkeypatch):
-    budget = bodies.Budget()
-    monkeypatch.setattr(bodies, "_budget", budget)
+    budget = bodies.BodyMemory()
+    monkeypatch.setattr(bodies, "_body_memory", budget)
     assert set(hold(b"", budget)) == {0}
     assert max(hold(bytes(2**19), budget)) == 2**19
-    assert budget.taken == 0
+    assert budget.held_bytes == 0
 
 
 def test_more_than_there_is_room_for_is_refused_and_let_go(monkeypatch):
-    budget = bodies.Budget()
-    monkeypatch.setattr(bodies, "_budget", budget)
-    budget.taken = others = bodies.BODIES_AT_ONCE * 2**20 - 2**18
+    budget = bodies.BodyMemory()
+    monkeypatch.setattr(bodies, "_body_memory", budget)
+    budget.held_bytes = others = bodies.MAX_LARGE_BODIES * 2**20 - 2**18
     assert read_body(request(bytes(2**18), declared=2**18), 2**20) == bytes(2**18)
     for options in ({"declared": 2**19}, {"terminated": True}):
         with pytest.raises(OverloadedError, match="fewer large bodies at the same time"):
             read_body(request(bytes(2**19), **options), 2**20)
-    assert budget.taken == others
+    assert budget.held_bytes == others
 
 
 def test_a_long_body_is_read_in_many_turns(monkeypatch):
     turns = []
-    monkeypatch.setattr(bodies, "give_way", lambda: turns.append(1))
+    monkeypatch.setattr(bodies, "yield_to_loop", lambda: turns.append(1))
     read_body(request(bytes(2**20), declared=2**20), 2**20)
-    assert len(turns) == 2**20 // bodies.CHUNK - 1
+    assert len(turns) == 2**20 // bodies.MAX_READ_BYTES - 1
     turns.clear()
     read_body(request(bytes(2**20), terminated=True), 2**20)
-    assert len(turns) == 2**20 // bodies.CHUNKED_READ
+    assert len(turns) == 2**20 // bodies.MAX_CHUNKED_READ_BYTES
     turns.clear()
     read_body(request(bytes(100), terminated=True), 2**20)
     assert not turns

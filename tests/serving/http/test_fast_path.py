@@ -9,8 +9,8 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from benchmarks.keys import HEADERS, keys_file
 from serving.http.app import create_app
-from serving.http.fast_path import RULES, FastPath
-from serving.runtime import Session
+from serving.http.fast_path import FAST_ROUTES, FastPath
+from serving.runtime import GraphSession
 
 JSON = "application/json"
 
@@ -31,7 +31,7 @@ def fast(app):
         start_response("299 Handed on", [])
         return [b""]
 
-    return FastPath(rest, found._repository, found._predict, found._settings, found._keys)
+    return FastPath(rest, found._repository, found._predict, found._settings, found._api_keys)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_binary_tensors_and_times_are_read_from_headers_alike(fast, view):
 
 def test_it_knows_the_rules_of_the_routes_it_is_fast_for(app):
     rules = {rule.rule for rule in app.url_map.iter_rules() if "POST" in rule.methods}
-    assert {rule for rule, _ in RULES} <= rules
+    assert {rule for rule, _ in FAST_ROUTES} <= rules
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict?model=digits"])  # by Flask the second
@@ -166,7 +166,7 @@ def test_a_fault_of_ours_reads_alike(fast, view, monkeypatch, caplog):
     def explode(self, inputs):
         raise KeyError("secret")
 
-    monkeypatch.setattr(Session, "run", explode)
+    monkeypatch.setattr(GraphSession, "run", explode)
     body = json.dumps(BODIES["a row"]).encode()
     answers = []
     for wsgi in (fast, view):

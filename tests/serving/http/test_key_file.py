@@ -3,10 +3,10 @@
 import pytest
 
 from serving.http.key_file import (
-    LARGEST_FILE,
-    KeysError,
-    NoKeysFileError,
-    new_key,
+    MAX_KEY_FILE_BYTES,
+    KeyFileError,
+    KeyFileUnavailableError,
+    generate_key,
     read_keys,
     require_keys,
 )
@@ -35,7 +35,7 @@ GOOD = "ops admin sha256:" + "0" * 64
 def test_a_line_that_is_not_understood_is_named_and_not_shown(line, fault, tmp_path):
     path = tmp_path / "keys"
     path.write_text(f"{GOOD}\n{line}\n")
-    with pytest.raises(KeysError, match=fault) as caught:
+    with pytest.raises(KeyFileError, match=fault) as caught:
         read_keys(path)
     assert "my-secret-key" not in str(caught.value)
 
@@ -45,16 +45,16 @@ def test_a_file_without_keys_does_not_leave_the_server_open(content, tmp_path):
     path = tmp_path / "keys"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(KeysError, match="key"):
+    with pytest.raises(KeyFileError, match="key"):
         require_keys(path)
 
 
 def test_new_keys_are_long_and_all_different():
-    made = {new_key("a", "predict")[0] for _ in range(100)}
+    made = {generate_key("a", "predict")[0] for _ in range(100)}
     assert len(made) == 100
     assert min(map(len, made)) >= 43  # of 64 signs each: 256 bits
-    with pytest.raises(KeysError, match="expected a name"):
-        new_key("a b", "predict")
+    with pytest.raises(KeyFileError, match="expected a name"):
+        generate_key("a b", "predict")
 
 
 OTHER = "app predict sha256:" + "1" * 64
@@ -79,7 +79,7 @@ def test_a_comment_ends_with_its_line_and_nowhere_else(tmp_path):
 def test_a_file_of_utf_16_is_refused_with_the_reason(tmp_path):
     path = tmp_path / "keys"
     path.write_text(GOOD, encoding="utf-16")
-    with pytest.raises(KeysError, match="expected a file of keys, in UTF-8; got"):
+    with pytest.raises(KeyFileError, match="expected a file of keys, in UTF-8; got"):
         read_keys(path)
 
 
@@ -87,7 +87,7 @@ def test_a_file_without_end_is_not_read_to_its_end(tmp_path):
     path = tmp_path / "keys"
     with path.open("wb") as file:
         file.truncate(2**40)  # bytes, none of which take room
-    with pytest.raises(KeysError, match=f"of at most {LARGEST_FILE} bytes"):
+    with pytest.raises(KeyFileError, match=f"of at most {MAX_KEY_FILE_BYTES} bytes"):
         read_keys(path)
 
 
@@ -101,6 +101,6 @@ def test_a_path_without_a_file_is_told_apart_from_one_of_something_else(tmp_path
         ("file/keys", True),
         ("folder", False),
     ):
-        with pytest.raises(NoKeysFileError) as caught:
+        with pytest.raises(KeyFileUnavailableError) as caught:
             read_keys(tmp_path / path)
         assert caught.value.is_missing is is_missing

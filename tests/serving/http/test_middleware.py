@@ -5,9 +5,9 @@ import re
 import pytest
 
 from serving import create_app
-from serving.http.middleware import FINISH, WORKER, Front
-from serving.runtime import Session
-from serving.telemetry.shared_counters import IN_FLIGHT, Table
+from serving.http.middleware import FINISH_KEY, WORKER_KEY, RequestMiddleware
+from serving.runtime import GraphSession
+from serving.telemetry.shared_counters import IN_FLIGHT_REQUESTS, SharedCounters
 
 BODY = {"instances": [[0] * 64]}
 WAYS = [
@@ -83,7 +83,7 @@ def test_a_fault_of_ours_has_the_same_name(path, client, monkeypatch):
     def explode(self, inputs):
         raise KeyError("secret")
 
-    monkeypatch.setattr(Session, "run", explode)
+    monkeypatch.setattr(GraphSession, "run", explode)
     answer = client.post(path, json=BODY, headers={"X-Request-Id": "mine"})
     assert answer.status_code == 500
     assert answer.headers["X-Request-Id"] == "mine"
@@ -94,7 +94,7 @@ def test_what_no_one_within_has_caught_is_answered_too():
     def app(environ, start_response):
         raise KeyError("secret")
 
-    status, body = ask_wsgi(Front(app, Table().own, 0))
+    status, body = ask_wsgi(RequestMiddleware(app, SharedCounters().own, 0))
     assert status == "500 Internal Server Error"
     assert b"secret" not in body
 
@@ -111,19 +111,19 @@ def counted(slot):
 
 
 def test_it_is_counted_when_the_worker_says_that_it_is_about_to_be_sent():
-    slot = Table().own
+    slot = SharedCounters().own
     in_flight = []
 
     def app(environ, start_response):
-        in_flight.append(slot.numbers[IN_FLIGHT])
+        in_flight.append(slot.numbers[IN_FLIGHT_REQUESTS])
         start_response("200 OK", [])
         return (b"",)
 
-    front = Front(app, slot, 0)
-    environ = {"wsgi.url_scheme": "http", WORKER: True}
+    front = RequestMiddleware(app, slot, 0)
+    environ = {"wsgi.url_scheme": "http", WORKER_KEY: True}
     front(environ, lambda *_: None)
-    assert (counted(slot), in_flight, slot.numbers[IN_FLIGHT]) == (0, [1], 0)
-    environ[FINISH]()
+    assert (counted(slot), in_flight, slot.numbers[IN_FLIGHT_REQUESTS]) == (0, [1], 0)
+    environ[FINISH_KEY]()
     assert counted(slot) == 1
     ask_wsgi(front)  # another server says nothing: it is counted as the answer is given to it
     assert counted(slot) == 2
@@ -136,7 +136,7 @@ def test_who_is_thrown_out_is_in_flight_no_more():
     def app(environ, start_response):
         raise Stop
 
-    slot = Table().own
+    slot = SharedCounters().own
     with pytest.raises(Stop):
-        ask_wsgi(Front(app, slot, 0))
-    assert (counted(slot), slot.numbers[IN_FLIGHT]) == (0, 0)
+        ask_wsgi(RequestMiddleware(app, slot, 0))
+    assert (counted(slot), slot.numbers[IN_FLIGHT_REQUESTS]) == (0, 0)

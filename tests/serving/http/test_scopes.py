@@ -5,8 +5,8 @@ import re
 import pytest
 
 from serving import create_app
-from serving.http.key_file import new_key
-from serving.http.scopes import scope_of
+from serving.http.key_file import generate_key
+from serving.http.scopes import get_required_scope
 
 OPEN = {
     "/healthz",
@@ -24,27 +24,27 @@ INDEX = {"/", "/favicon.ico"}
 
 @pytest.mark.parametrize("rule", sorted(OPEN))
 def test_health_needs_no_key(rule):
-    assert scope_of(rule) is None
-    assert scope_of("/as/a/platform/likes", "clouds.vertex_health") is None
-    assert scope_of("/", "index.index") is None
-    assert scope_of("/", "clouds.vertex_predict") == "predict"
+    assert get_required_scope(rule) is None
+    assert get_required_scope("/as/a/platform/likes", "clouds.vertex_health") is None
+    assert get_required_scope("/", "index.index") is None
+    assert get_required_scope("/", "clouds.vertex_predict") == "predict"
 
 
 @pytest.mark.parametrize("rule", ["/predict", "/metrics", "/models/<name>", "/v2", None])
 def test_the_rest_is_for_prediction(rule):
-    assert scope_of(rule) == "predict"
+    assert get_required_scope(rule) == "predict"
 
 
 @pytest.mark.parametrize("action", ["load", "unload", "rollback"])
 def test_what_changes_versions_is_for_administration(action):
-    assert scope_of(f"/v2/repository/models/<name>/{action}") == "admin"
-    assert scope_of("/v2/repository/index") == "predict"
+    assert get_required_scope(f"/v2/repository/models/<name>/{action}") == "admin"
+    assert get_required_scope("/v2/repository/index") == "predict"
 
 
 @pytest.fixture
 def guarded(shipped, tmp_path):
     """A client of a server with keys, and the headers of one."""
-    key, line = new_key("app", "predict")
+    key, line = generate_key("app", "predict")
     (tmp_path / "keys").write_text(line)
     app = create_app(models=shipped, keys=tmp_path / "keys")
     return app, {"X-API-Key": key}
@@ -116,7 +116,7 @@ HEALTH = sorted(OPEN - {"/docs", "/docs/<file>"})
 @pytest.mark.parametrize("damaged", [False, True])
 @pytest.mark.parametrize("path", HEALTH)
 def test_health_without_a_key_names_no_model_and_no_reason(path, damaged, only_digits, tmp_path):
-    key, line = new_key("app", "predict")
+    key, line = generate_key("app", "predict")
     (tmp_path / "keys").write_text(line)
     if damaged:
         (only_digits / "digits" / "1" / "model.onnx").write_bytes(b"secret reason")

@@ -9,7 +9,7 @@ LOCAL = "127.0.0.1,::1"
 
 def prefix(allowed=LOCAL, address="127.0.0.1", script="", **headers):
     environ = {"REMOTE_ADDR": address, "SCRIPT_NAME": script} | headers
-    return TrustedProxies(allowed).prefix_of(environ)
+    return TrustedProxies(allowed).find_prefix(environ)
 
 
 def test_script_name_is_the_servers_own_and_needs_no_trust():

@@ -12,17 +12,17 @@ import gevent
 import numpy as np
 import pytest
 
-from serving.call_context import Call
+from serving.call_context import CallContext
 from serving.errors import ClientGoneError, DeadlineError, OverloadedError
 from serving.inference import batching
 from serving.inference.batching import Batcher
 from serving.repository import Repository
 from serving.runtime import GraphError
-from serving.runtime.latency_profile import Pace
+from serving.runtime.latency_profile import LatencyProfile
 from tests.processes import HANG_SECONDS
 
 # No limit is another one, nor the rows that wait at most in the tests below.
-PACE = Pace({}, batch_rows=8, alone_rows=7, slice_rows=100, row_seconds=1e-5)
+PACE = LatencyProfile({}, batch_rows=8, min_unbatched_rows=7, slice_rows=100, seconds_per_row=1e-5)
 
 
 class Recorded:
@@ -39,11 +39,11 @@ class Recorded:
 @pytest.fixture
 def model(shipped):
     found = Repository(shipped).find(None)
-    return replace(found, session=Recorded(found.session), pace=PACE)
+    return replace(found, session=Recorded(found.session), latency_profile=PACE)
 
 
 def call(rows, **options):
-    made = Call(**options)
+    made = CallContext(**options)
     made.rows = len(rows)
     return made
 
@@ -87,7 +87,7 @@ def test_each_call_is_told_of_the_run_that_answered_it(model, rows):
         *(lambda c=c: batcher.run(model, {"features": rows[: c.rows]}, c) for c in calls),
     )
     assert [c.batch_rows for c in calls] == [3, 3]
-    assert all(c.began < c.started < c.ran for c in calls)
+    assert all(c.started_at < c.started < c.run_ended_at for c in calls)
 
 
 def test_a_lone_request_waits_for_no_one(model, rows):
@@ -198,7 +198,7 @@ def test_batcher_whose_queue_is_full_refuses_a_request_before_its_body_is_read(
     waiting, is_refused, model, rows
 ):
     batcher = Batcher(queue_rows=6)
-    first, second = together(lambda: ask(batcher, model, rows[:waiting]), batcher.require_room)
+    first, second = together(lambda: ask(batcher, model, rows[:waiting]), batcher.check_capacity)
     assert_own(model, rows[:waiting], first)
     assert isinstance(second, OverloadedError) == is_refused
     assert not is_refused or "got some more than the 6 that do" in str(second)
@@ -211,7 +211,7 @@ def test_one_request_larger_than_the_queue_is_still_answered(model, rows):
 
 
 def test_what_would_wait_too_long_is_refused(model, rows):
-    slow = replace(model, pace=replace(PACE, row_seconds=0.1))
+    slow = replace(model, latency_profile=replace(PACE, seconds_per_row=0.1))
     batcher = Batcher(queue_seconds=0.25)
     found = together(*(lambda: ask(batcher, slow, rows[:1]) for _ in range(5)))
     assert [isinstance(f, OverloadedError) for f in found] == [False] * 3 + [True] * 2
@@ -226,7 +226,7 @@ def test_what_was_read_late_in_a_long_turn_has_waited_as_long_as_the_turn(model,
         while perf_counter() < end:
             pass
 
-    _, found = together(busy, batcher.require_room)
+    _, found = together(busy, batcher.check_capacity)
     assert isinstance(found, OverloadedError)
     # Not what one has spent on its own decoding, once it has been let in.
     found = together(lambda: busy() or ask(batcher, model, rows[:1]))
@@ -350,8 +350,12 @@ def test_a_full_batch_does_not_wait_for_the_delay(model, rows):
 
 def active(batcher):
     """Which watchers of the loop a batcher has started: at each turn's end, awake, late."""
-    turns = batcher._turns
-    return turns._end.active, turns._awake.active, bool(turns._late and turns._late.active)
+    turns = batcher._flush_scheduler
+    return (
+        turns._end.active,
+        turns._keep_awake_watcher.active,
+        bool(turns._deadline_timer and turns._deadline_timer.active),
+    )
 
 
 def turns_of_the_loop(count):
@@ -366,19 +370,19 @@ def wait_until_at_rest(batcher):
 
 
 def test_linger_after_a_lone_request_the_loop_stays_awake_for_a_while(model, rows, monkeypatch):
-    monkeypatch.setattr(batching, "LINGER", HANG_SECONDS)
+    monkeypatch.setattr(batching, "BUSY_POLL_SECONDS", HANG_SECONDS)
     batcher = Batcher()
     together(lambda: ask(batcher, model, rows[:1]))
     turns_of_the_loop(20)
     assert active(batcher) == (True, True, False)
     together(lambda: ask(batcher, model, rows[:1]))  # and its while begins anew
-    monkeypatch.setattr(batching, "LINGER", 0.0)
+    monkeypatch.setattr(batching, "BUSY_POLL_SECONDS", 0.0)
     wait_until_at_rest(batcher)
     assert model.session.runs == [1, 1]
 
 
 def test_linger_is_so_short_that_no_processor_time_is_lost(model, rows):
-    assert batching.LINGER <= 1e-4
+    assert batching.BUSY_POLL_SECONDS <= 1e-4
     batcher = Batcher()
     together(lambda: ask(batcher, model, rows[:1]))
     wait_until_at_rest(batcher)
@@ -386,7 +390,7 @@ def test_linger_is_so_short_that_no_processor_time_is_lost(model, rows):
 
 
 def test_linger_after_a_joint_run_is_none(model, rows, monkeypatch):
-    monkeypatch.setattr(batching, "LINGER", HANG_SECONDS)
+    monkeypatch.setattr(batching, "BUSY_POLL_SECONDS", HANG_SECONDS)
     batcher = Batcher()
     together(*(lambda: ask(batcher, model, rows[:1]) for _ in range(2)))
     turns_of_the_loop(5)
@@ -409,7 +413,7 @@ def test_delay_the_loop_sleeps_while_a_request_waits_for_others(model, rows, mon
     together(lambda: ask(batcher, model, rows[:1]))
     assert model.session.runs == [1]
     # By its timer alone, which is as often as a deadline may be late: no busy loop, no long sleep.
-    assert 2 <= len(flushes) <= 3 * delay / batching.LATE
+    assert 2 <= len(flushes) <= 3 * delay / batching.DEADLINE_CHECK_SECONDS
     assert set(flushes[1:]) == {(True, False, True)}
     assert active(batcher) == (False, False, False)
 
@@ -428,7 +432,7 @@ def test_delay_the_loop_sleeps_again_once_a_full_batch_has_run(model, rows):
 
 
 def test_delay_shorter_than_the_timers_interval_is_kept(model, rows):
-    batcher = Batcher(max_delay=batching.LATE / 10)
+    batcher = Batcher(max_delay=batching.DEADLINE_CHECK_SECONDS / 10)
     found = together(lambda: ask(batcher, model, rows[:1]))
     assert_own(model, rows[:1], found[0])
     assert active(batcher) == (False, False, False)

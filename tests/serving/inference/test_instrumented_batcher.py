@@ -4,28 +4,28 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from serving.call_context import Call
+from serving.call_context import CallContext
 from serving.inference.batching import Batcher
-from serving.inference.waiting import WatchedBatcher
-from serving.telemetry.shared_counters import WAITING_ROWS, WAITING_SINCE, Table
+from serving.inference.waiting import InstrumentedBatcher
+from serving.telemetry.shared_counters import OLDEST_QUEUED_TIME, QUEUED_ROWS, SharedCounters
 
 
 def call(rows, decoded):
-    made = Call()
+    made = CallContext()
     made.rows, made.decoded = rows, decoded
     return made
 
 
 def test_what_waits_is_shown_for_as_long_as_it_does(monkeypatch):
-    slot = Table().own
-    batcher = WatchedBatcher(slot)
+    slot = SharedCounters().own
+    batcher = InstrumentedBatcher(slot)
     calls = [call(2, 10.0), call(3, 11.0), call(5, 12.0)]
     done = {one: Event() for one in calls}
     monkeypatch.setattr(Batcher, "run", lambda self, model, inputs, call: done[call].wait())
 
     def shown():
         gevent.sleep(0.001)
-        return slot.numbers[WAITING_ROWS], slot.numbers[WAITING_SINCE]
+        return slot.numbers[QUEUED_ROWS], slot.numbers[OLDEST_QUEUED_TIME]
 
     for one in calls:
         gevent.spawn(batcher.run, None, {}, one)
@@ -43,7 +43,7 @@ def test_what_fails_waits_no_more(monkeypatch):
         raise KeyError("the run")
 
     monkeypatch.setattr(Batcher, "run", fail)
-    slot = Table().own
+    slot = SharedCounters().own
     with pytest.raises(KeyError):
-        WatchedBatcher(slot).run(None, {}, call(2, 10.0))
-    assert (slot.numbers[WAITING_ROWS], slot.numbers[WAITING_SINCE]) == (0, 0)
+        InstrumentedBatcher(slot).run(None, {}, call(2, 10.0))
+    assert (slot.numbers[QUEUED_ROWS], slot.numbers[OLDEST_QUEUED_TIME]) == (0, 0)

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from serving.call_context import Call
-from serving.codec.messages import Message
+from serving.call_context import CallContext
+from serving.codec.messages import EncodedRequest
 from serving.errors import NotFiniteAnswerError
 from serving.inference.batching import Batcher
 from serving.inference.predictor import Predictor
@@ -18,8 +18,8 @@ def models(zoo):
 
 
 def answer(model, rows):
-    message = Message(json.dumps({"instances": rows}).encode())
-    return json.loads(Predictor(Batcher())("rows", model, message, Call()).content)
+    message = EncodedRequest(json.dumps({"instances": rows}).encode())
+    return json.loads(Predictor(Batcher())("rows", model, message, CallContext()).content)
 
 
 @pytest.mark.slow

@@ -172,7 +172,7 @@ def test_a_server_with_keys_is_asked_with_one_which_is_not_shown(
     serve, shipped, tmp_path, monkeypatch
 ):
     keys = tmp_path / "keys"
-    secret, line = serving.cli.new_key("load", "predict")
+    secret, line = serving.cli.generate_key("load", "predict")
     keys.write_text(line + "\n")
     server = serve(shipped, "--workers", "1", "--keys", str(keys))
     denied = loadtest(server.url, *SHORT)

@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from serving.event_loop_threads import aside
+from serving.event_loop_threads import run_in_thread
 
 IN_A_LOOP = """
 from gevent import monkey
 monkey.patch_all()
 import gevent, hashlib, time
-from serving.repository.aside import aside
+from serving.event_loop import run_in_thread
 
 thread = monkey.get_original("_thread", "get_ident")
 ticks = []
@@ -28,8 +28,8 @@ def work():
         hashlib.sha256(bytes(10_000_000)).digest()
     return thread()
 
-here, there = thread(), aside(work)
-assert here != there == aside(thread), "it has one thread of its own"
+here, there = thread(), run_in_thread(work)
+assert here != there == run_in_thread(thread), "it has one thread of its own"
 longest = max(b - a for a, b in zip(ticks, ticks[1:]))
 whole = ticks[-1] - ticks[0]
 assert whole > 3 * longest and len(ticks) > 10, (whole, longest, len(ticks))
@@ -49,6 +49,6 @@ def test_in_a_loop_others_go_on_meanwhile():
 
 
 def test_elsewhere_it_is_simply_called():
-    assert aside(threading.get_ident) == threading.get_ident()
+    assert run_in_thread(threading.get_ident) == threading.get_ident()
     with pytest.raises(ZeroDivisionError):
-        aside(lambda: 1 / 0)
+        run_in_thread(lambda: 1 / 0)

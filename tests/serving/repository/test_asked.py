@@ -13,7 +13,7 @@ from serving.errors import (
     VersionRefusedError,
 )
 from serving.repository import Repository
-from serving.repository.overrides import State, StateFile
+from serving.repository.overrides import SavedState, StateFile
 from tests.editions import add_version, damage
 
 ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
@@ -129,9 +129,9 @@ def test_the_versions_beside_a_pinned_one_are_still_found_by_number(models):
 
 def test_an_unloaded_model_stays_so_until_it_is_loaded(models):
     repository = load(models)
-    done = repository.unload("digits")
+    done = repository.unload_model("digits")
     assert done == {"name": "digits", "version": None, "before": 3, "versions": []}
-    assert repository.unload("digits")["before"] is None  # as often as you like
+    assert repository.unload_model("digits")["before"] is None  # as often as you like
     add_version(models, 4)
     repository.turn()
     with pytest.raises(NotReadyError):
@@ -159,7 +159,7 @@ def test_loading_a_version_that_does_not_prove_itself_fails_and_changes_nothing(
 
 def test_what_is_not_there_cannot_be_asked_for(models):
     repository = load(models)
-    for ask in (repository.take_up, repository.unload, repository.roll_back):
+    for ask in (repository.take_up, repository.unload_model, repository.roll_back):
         with pytest.raises(ModelNotFoundError, match=r"out of digits; got '../letters'"):
             ask("../letters")
     assert state(models) == UNTOUCHED
@@ -171,7 +171,7 @@ def test_where_the_state_cannot_be_kept_nothing_is_changed_and_the_remedy_is_nam
     (tmp_path / "file").touch()
     repository = load(models, state=tmp_path / "file" / "state.json")
     before = repository.find("digits")
-    for ask in (repository.unload, repository.roll_back):
+    for ask in (repository.unload_model, repository.roll_back):
         with pytest.raises(StateNotKeptError, match=r"nothing was changed; start .* --state FILE"):
             ask("digits")
         repository.turn()
@@ -217,14 +217,14 @@ def test_a_state_that_goes_bad_leaves_all_as_it_is(models):
     assert answers(repository) == 2
     assert ".serving.json" in repository.refused
     with pytest.raises(StateNotKeptError):
-        repository.unload("digits")
+        repository.unload_model("digits")
     assert (models / ".serving.json").read_text() == "{"
 
 
 @pytest.mark.parametrize("poll", [0, ALWAYS])
 def test_a_pin_that_someone_else_writes_is_followed(poll, models):
     repository = load(models, poll=poll)
-    StateFile(models / ".serving.json").write(State().pin("digits", 1))
+    StateFile(models / ".serving.json").write(SavedState().pin_version("digits", 1))
     for _ in range(3):
         repository.turn()
     assert answers(repository) == 1
@@ -232,25 +232,27 @@ def test_a_pin_that_someone_else_writes_is_followed(poll, models):
 
 def test_the_state_is_written_whole_or_not_at_all(models, monkeypatch):
     file = StateFile(models / ".serving.json")
-    file.write(State().pin("digits", 1))
+    file.write(SavedState().pin_version("digits", 1))
 
     def fail(_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(StateNotKeptError, match="No space left on device"):
-        file.write(State().unload("digits"))
-    assert file.read() == State().pin("digits", 1)
+        file.write(SavedState().unload_model("digits"))
+    assert file.read() == SavedState().pin_version("digits", 1)
     assert sorted(path.name for path in models.iterdir()) == [".serving.json", "digits"]
 
 
 def test_who_reads_the_state_while_it_is_written_reads_the_one_before_whole(models):
     file = StateFile(models / ".serving.json")
-    file.write(State().pin("digits", 1))
+    file.write(SavedState().pin_version("digits", 1))
     with file.path.open() as reading:
-        file.write(State().pin("digits", 2))
-        assert State.model_validate_json(reading.read()) == State().pin("digits", 1)
-    assert file.read() == State().pin("digits", 2)
+        file.write(SavedState().pin_version("digits", 2))
+        assert SavedState.model_validate_json(reading.read()) == SavedState().pin_version(
+            "digits", 1
+        )
+    assert file.read() == SavedState().pin_version("digits", 2)
 
 
 def test_state_file_larger_than_any_is_not_read(tmp_path):

@@ -90,7 +90,7 @@ def test_no_other_model_answers_in_place_of_the_one_that_was_alone(how, load, ad
         (only_digits / "digits").rename(only_digits.with_name("away"))
         turn(repository)
     else:
-        repository.unload("digits")
+        repository.unload_model("digits")
     assert list(repository.served) == ["adults"]
     assert repository.default_model is None
     for found in (repository, load()):
@@ -231,13 +231,13 @@ def test_model_that_was_alone_and_gone_while_others_came_is_no_default(load, add
     models = add()
     shutil.move(models / "digits", models / "gone")  # of another name
     repository = load()
-    assert repository.preferred in (None, "adults")
+    assert repository.intended_default in (None, "adults")
 
 
 def test_model_that_was_alone_and_is_loaded_beside_another_is_kept_as_default(load, add):
     repository = load()
     turn(repository)
-    repository.unload("digits")
+    repository.unload_model("digits")
     add()
     turn(repository)
     repository.take_up("digits")

@@ -8,8 +8,8 @@ import pytest
 from serving.bundle import BundleError
 from serving.repository import Repository, stamps
 from serving.repository import loading as loader
-from serving.repository.shared_state import Ledger
-from serving.repository.stamps import stamp, stamp_of_readable
+from serving.repository.shared_state import SharedState
+from serving.repository.stamps import compute_fingerprint, compute_readable_fingerprint
 from tests.editions import add_version, damage, rename_column
 
 ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
@@ -24,26 +24,26 @@ def folder(only_digits):
 @pytest.fixture
 def proofs(monkeypatch):
     """Versions that were put to the proof."""
-    found, real = [], loader.prove
+    found, real = [], loader.load_version
 
     def prove(models, name, edition, *options):
         found.append(edition.version)
         return real(models, name, edition, *options)
 
-    monkeypatch.setattr(loader, "prove", prove)
+    monkeypatch.setattr(loader, "load_version", prove)
     return found
 
 
 @pytest.fixture
 def sums(monkeypatch):
     """Files whose checksum was computed."""
-    found, real = [], stamps.checksum
+    found, real = [], stamps.compute_checksum
 
     def checksum(folder, file, within):
         found.append(file)
         return real(folder, file, within)
 
-    monkeypatch.setattr(stamps, "checksum", checksum)
+    monkeypatch.setattr(stamps, "compute_checksum", checksum)
     return found
 
 
@@ -79,9 +79,9 @@ UNCHANGED = [copied, touched, strayed, linked]
 
 @pytest.mark.parametrize("change", UNCHANGED)
 def test_stamp_of_the_same_content_stays(change, folder):
-    before = stamp(folder)
+    before = compute_fingerprint(folder)
     change(folder)
-    assert stamp(folder) == before
+    assert compute_fingerprint(folder) == before
 
 
 @pytest.mark.parametrize("change", UNCHANGED)
@@ -97,11 +97,11 @@ def test_repository_proves_a_version_of_the_same_content_once(change, folder, on
 
 @pytest.mark.parametrize("change", UNCHANGED)
 def test_worker_that_comes_later_serves_the_same_content_as_the_others(change, folder, only_digits):
-    ledger = Ledger()
-    first = Repository(only_digits, ledger=ledger, poll=ALWAYS)
+    ledger = SharedState()
+    first = Repository(only_digits, shared_state=ledger, poll=ALWAYS)
     before = first.find("digits")
     change(folder)
-    second = Repository(only_digits, ledger=ledger, poll=ALWAYS)
+    second = Repository(only_digits, shared_state=ledger, poll=ALWAYS)
     first.turn()
     assert second.find("digits").manifest.version == 1
     assert first.find("digits") is before
@@ -144,37 +144,39 @@ CHANGED = [
 
 @pytest.mark.parametrize("change", CHANGED)
 def test_stamp_of_another_content_is_another(change, folder):
-    before = stamp(folder)
+    before = compute_fingerprint(folder)
     change(folder)
-    assert stamp(folder) != before
+    assert compute_fingerprint(folder) != before
 
 
 def test_stamp_of_two_versions_differ(only_digits):
-    assert stamp(only_digits / "digits" / "1") != stamp(add_version(only_digits, 2))
+    assert compute_fingerprint(only_digits / "digits" / "1") != compute_fingerprint(
+        add_version(only_digits, 2)
+    )
 
 
 def test_stamp_reads_files_again_only_when_something_changed(folder, sums):
     for _ in range(3):
-        stamp(folder)
+        compute_fingerprint(folder)
     assert sorted(sums) == ["model.onnx", "reference.json", "selftest.npz"]
     touched(folder)
-    stamp(folder)
+    compute_fingerprint(folder)
     assert len(sums) == 6
 
 
 @pytest.mark.parametrize("change", [cut, without_its_selftest])
 def test_stamp_reads_no_graph_while_a_version_is_being_written(change, folder, sums):
     change(folder)
-    stamp(folder)
+    compute_fingerprint(folder)
     assert sums == []
 
 
 def test_stamp_reads_no_more_than_is_worth_it(folder, sums, monkeypatch):
-    monkeypatch.setattr(stamps, "MOST_BYTES", 1000)
-    before = stamp(folder)
+    monkeypatch.setattr(stamps, "MAX_CONTENT_BYTES", 1000)
+    before = compute_fingerprint(folder)
     assert sums == []
     touched(folder)
-    assert stamp(folder) != before
+    assert compute_fingerprint(folder) != before
 
 
 @pytest.mark.parametrize(
@@ -192,20 +194,20 @@ def test_stamp_reads_no_more_than_is_worth_it(folder, sums, monkeypatch):
 )
 def test_stamp_of_a_manifest_that_is_none_is_that_of_its_files(content, folder):
     (folder / "bundle.json").write_text(content)
-    before = stamp(folder)
+    before = compute_fingerprint(folder)
     touched(folder)
-    assert stamp(folder) != before
+    assert compute_fingerprint(folder) != before
 
 
 def test_stamp_follows_no_link_out_of_the_repository(folder, tmp_path, sums):
     (folder / "model.onnx").rename(tmp_path / "model.onnx")
     (folder / "model.onnx").symlink_to(tmp_path / "model.onnx")
-    stamp(folder)
+    compute_fingerprint(folder)
     assert sums == []
 
 
 def test_stamp_of_files_that_cannot_be_read_now_is_not_remembered(folder, monkeypatch):
-    before = stamp(folder)
+    before = compute_fingerprint(folder)
     touched(folder)
 
     def denied(path, *_):
@@ -213,7 +215,7 @@ def test_stamp_of_files_that_cannot_be_read_now_is_not_remembered(folder, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr("serving.bundle.files.os.open", denied)  # root may read everything
-        assert stamp(folder) != before
+        assert compute_fingerprint(folder) != before
         with pytest.raises(BundleError, match="Permission denied"):
-            stamp_of_readable(folder)
-    assert stamp(folder) == before
+            compute_readable_fingerprint(folder)
+    assert compute_fingerprint(folder) == before

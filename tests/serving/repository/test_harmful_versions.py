@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import requests
 
-from serving.runtime import RunTimeoutError, Session
+from serving.runtime import GraphSession, RunTimeoutError
 from tests.harmful_graphs import (
     HARMFUL_AT_LOAD,
     allocate_a_gigabyte,
@@ -20,7 +20,7 @@ from tests.harmful_graphs import (
     loop_without_end,
 )
 from tests.processes import is_running, start_server, wait_until
-from tests.variants import same, with_variants
+from tests.variants import keep_unchanged, write_variants
 
 pytestmark = pytest.mark.usefixtures("processes")
 
@@ -42,7 +42,7 @@ def write_model(models, shipped, name, **variants):
     building = models / f".building-{name}" / name / "1"
     shutil.copytree(shipped / "digits" / "1", building)
     rename(building, name)
-    with_variants(building, **variants)
+    write_variants(building, **variants)
     (models / f".building-{name}" / name).rename(models / name)
     return name
 
@@ -87,7 +87,7 @@ def test_reload_harmful_version_is_refused_and_the_next_good_one_served(harm, gu
     make = HARMFUL_AT_LOAD[harm]
     wait_until(lambda: readiness(url)["ready"], lambda: "the server ready")
     bad = write_model(models, shipped, make.__name__.replace("_", "-"), fp32=make)
-    good = write_model(models, shipped, f"after-{bad}", fp32=same)
+    good = write_model(models, shipped, f"after-{bad}", fp32=keep_unchanged)
     wait_until(lambda: ask(url, good, ROWS)[0] == 200, lambda: "the good model served")
     assert REASONS[make] in wait_refused(url, f"{bad}/1")
     wait_until(lambda: ask(url, bad, ROWS)[0] == 503, lambda: "both workers to know of it")
@@ -100,7 +100,7 @@ def test_reload_harmful_version_is_refused_and_the_next_good_one_served(harm, gu
 def test_reload_one_harmful_variant_leaves_the_others_served(guarded, shipped):
     url, models = guarded
     wait_until(lambda: readiness(url)["ready"], lambda: "the server ready")
-    name = write_model(models, shipped, "mixed", fp32=same, int8=fold_for_hours)
+    name = write_model(models, shipped, "mixed", fp32=keep_unchanged, int8=fold_for_hours)
     refused = wait_refused(url, f"{name}/1/int8")
     assert REASONS[fold_for_hours] in refused
     assert "(--proof-seconds)" in refused
@@ -126,10 +126,10 @@ def test_request_whose_run_does_not_end_gets_504_and_others_their_answers(serve,
 
 def test_session_run_longer_than_its_limit_is_ended_and_the_next_one_runs(shipped):
     graph = (shipped / "digits" / "1" / "model.onnx").read_bytes()
-    session = Session(loop_as_often_as_asked(graph), run_seconds=0.2)
+    session = GraphSession(loop_as_often_as_asked(graph), run_seconds=0.2)
     endless = {"features": np.full((1, 64), 1e18, np.float32)}
     quick = {"features": np.zeros((1, 64), np.float32)}
-    expected = Session(graph).run(quick)
+    expected = GraphSession(graph).run(quick)
     for inputs in itertools.chain(*itertools.repeat((endless, quick), 2)):
         if inputs is endless:
             with pytest.raises(RunTimeoutError, match=r"at most 0\.2 s;"):
@@ -143,7 +143,7 @@ def test_reload_version_removed_while_it_is_proved_leaves_nothing_behind(guarded
     wait_until(lambda: readiness(url)["ready"], lambda: "the server ready")
     name = write_model(models, shipped, "removed", fp32=fold_for_hours)
     shutil.rmtree(models / name)
-    write_model(models, shipped, name, fp32=same)
+    write_model(models, shipped, name, fp32=keep_unchanged)
     wait_until(lambda: ask(url, name, ROWS)[0] == 200, lambda: "the good content served")
 
 

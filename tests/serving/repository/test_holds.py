@@ -12,9 +12,9 @@ from serving import create_app
 from serving.errors import ModelNotFoundError, NotReadyError, StateNotKeptError, VersionRefusedError
 from serving.repository import Repository
 from serving.repository import loading as loader
-from serving.repository.overrides import State, StateFile
-from serving.repository.rollout import PATIENCE, Agenda
-from serving.repository.shared_state import Ledger
+from serving.repository.overrides import SavedState, StateFile
+from serving.repository.rollout import ROLLOUT_TIMEOUT_SECONDS, RolloutStore
+from serving.repository.shared_state import SharedState
 from tests.editions import add_version, damage, rename_column
 from tests.processes import wait_until
 
@@ -38,7 +38,7 @@ def load(only_digits, told):
         def tell(_, outcome):
             told.append(outcome)
 
-        return Repository(only_digits, **{"poll": ALWAYS, "tell": tell} | knobs)
+        return Repository(only_digits, **{"poll": ALWAYS, "on_outcome": tell} | knobs)
 
     return repository
 
@@ -92,16 +92,16 @@ def test_an_incompatible_version_that_does_not_prove_itself_is_refused(load, onl
 
 
 def test_a_version_that_is_held_takes_no_memory(load, only_digits, monkeypatch):
-    sessions, real = [], loader.prove
+    sessions, real = [], loader.load_version
 
     def prove(*arguments):
         model, verdict = real(*arguments)
         sessions.append(weakref.ref(model.session))
         return model, verdict
 
-    monkeypatch.setattr(loader, "prove", prove)
+    monkeypatch.setattr(loader, "load_version", prove)
     add_version(only_digits, 2, "a_")
-    StateFile(only_digits / ".serving.json").write(State(live={"digits": 1}))
+    StateFile(only_digits / ".serving.json").write(SavedState(live={"digits": 1}))
     repository = load()
     turn(repository)
     gc.collect()
@@ -182,11 +182,11 @@ def test_a_version_that_came_while_the_server_was_stopped_is_held(load, only_dig
 
 
 def test_a_worker_that_comes_later_serves_no_version_that_is_held(only_digits):
-    ledger = Ledger()
-    first = Repository(only_digits, ledger=ledger, poll=ALWAYS)
+    ledger = SharedState()
+    first = Repository(only_digits, shared_state=ledger, poll=ALWAYS)
     add_version(only_digits, 2, "a_")
     turn(first)
-    second = Repository(only_digits, ledger=ledger, poll=ALWAYS)
+    second = Repository(only_digits, shared_state=ledger, poll=ALWAYS)
     turn(second)
     turn(first)
     for repository in (first, second):
@@ -351,7 +351,7 @@ def test_an_unloaded_model_that_is_loaded_serves_the_highest(load, only_digits):
     repository = load()
     add_version(only_digits, 2, "a_")
     turn(repository)
-    repository.unload("digits")
+    repository.unload_model("digits")
     turn(repository)
     assert repository.served == {}
     assert repository.take_up("digits")["version"] == 2
@@ -412,20 +412,20 @@ def test_a_held_version_that_the_state_file_pins_is_served(poll, load, only_digi
     repository = load(poll=poll)
     assert held(repository) == ["digits/2"]
     file = StateFile(only_digits / ".serving.json")
-    file.write(file.read().pin("digits", 2))
+    file.write(file.read().pin_version("digits", 2))
     turn(repository)
     assert (answers(repository), repository.held) == (2, {})
 
 
 def test_replaced_files_stay_held_when_the_ones_before_cannot_be_loaded_any_more(only_digits):
-    ledger = Ledger()
-    one = Repository(only_digits, ledger=ledger, poll=ALWAYS)
+    ledger = SharedState()
+    one = Repository(only_digits, shared_state=ledger, poll=ALWAYS)
     turn(one)
     rename_column(only_digits / "digits" / "1", "a_")
     turn(one)
     assert held(one) == ["digits/1"]
     # A worker that comes later has nothing to load but these.
-    another = Repository(only_digits, ledger=ledger, poll=ALWAYS)
+    another = Repository(only_digits, shared_state=ledger, poll=ALWAYS)
     for _ in range(3):
         turn(another)
         turn(one)
@@ -435,11 +435,13 @@ def test_replaced_files_stay_held_when_the_ones_before_cannot_be_loaded_any_more
 
 
 def test_a_worker_that_has_not_seen_the_live_version_yet_serves_no_held_one_below_it(only_digits):
-    ledger, later = Ledger(), 0.0
-    one = Repository(only_digits, ledger=ledger, poll=ALWAYS)
+    ledger, later = SharedState(), 0.0
+    one = Repository(only_digits, shared_state=ledger, poll=ALWAYS)
     add_version(only_digits, 2, "a_")
     turn(one)
-    another = Repository(only_digits, ledger=ledger, poll=3600, clock=lambda: monotonic() + later)
+    another = Repository(
+        only_digits, shared_state=ledger, poll=3600, clock=lambda: monotonic() + later
+    )
     assert held(another) == ["digits/2"]
     add_version(only_digits, 3)
     for _ in range(3):
@@ -447,8 +449,8 @@ def test_a_worker_that_has_not_seen_the_live_version_yet_serves_no_held_one_belo
         another.turn()
     assert (answers(one), answers(another)) == (3, 3)
     # A rollout that came to nothing has the other one see what is to be done.
-    assert Agenda(ledger).claim("digits")
-    later = 2 * PATIENCE
+    assert RolloutStore(ledger).claim_rollout("digits")
+    later = 2 * ROLLOUT_TIMEOUT_SECONDS
     for _ in range(3):
         another.turn()
         one.turn()

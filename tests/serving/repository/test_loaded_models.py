@@ -4,18 +4,18 @@ import pytest
 
 from serving.bundle import BundleError, TransientBundleError
 from serving.repository import served
-from serving.repository.rollout import Edition
-from serving.repository.stamps import stamp
+from serving.repository.rollout import VersionSnapshot
+from serving.repository.stamps import compute_fingerprint
 from serving.runtime import GraphError, ProofLimits, RunTimeoutError
 
 
 @pytest.fixture
 def edition(only_digits):
-    return Edition(version=1, stamp=stamp(only_digits / "digits" / "1"))
+    return VersionSnapshot(version=1, stamp=compute_fingerprint(only_digits / "digits" / "1"))
 
 
 def prove(models, edition):
-    return served.prove(models, "digits", edition, "auto", ProofLimits(), {})
+    return served.load_version(models, "digits", edition, "auto", ProofLimits(), {})
 
 
 def test_prove_edition_as_it_was_agreed_on_is_loaded(edition, only_digits):
@@ -34,14 +34,14 @@ def test_prove_edition_that_was_changed_since_is_refused(edition, only_digits):
 def test_prove_edition_that_changes_while_it_is_loaded_is_refused(
     edition, only_digits, monkeypatch
 ):
-    choose, path = served.choose, only_digits / "digits" / "1" / "reference.json"
+    choose, path = served.select_variant, only_digits / "digits" / "1" / "reference.json"
 
     def change(*arguments):
         found = choose(*arguments)
         path.write_bytes(path.read_bytes() + b" ")
         return found
 
-    monkeypatch.setattr(served, "choose", change)
+    monkeypatch.setattr(served, "select_variant", change)
     with pytest.raises(BundleError, match="a version that is complete; got one being written"):
         prove(only_digits, edition)
 
@@ -55,7 +55,7 @@ def test_prove_edition_that_fails_while_it_is_timed_is_refused(
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(served.Pace, "measure", fail)
+    monkeypatch.setattr(served.LatencyProfile, "measure", fail)
     with pytest.raises(BundleError, match=f"digits/1: {error}$") as refused:
         prove(only_digits, edition)
     assert isinstance(refused.value, TransientBundleError) == is_transient

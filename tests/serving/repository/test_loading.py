@@ -9,7 +9,14 @@ from serving.bundle import Bundle
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
 from serving.repository import Repository
 from tests.editions import add_version, damage
-from tests.variants import flip_a_bit, fussy, same, saturate, slow, with_variants
+from tests.variants import (
+    expect_other_answers,
+    flip_bit,
+    keep_unchanged,
+    refuse_row_count,
+    slow_down,
+    write_variants,
+)
 
 
 def test_the_highest_version_is_served(only_digits):
@@ -32,7 +39,7 @@ def test_a_version_that_does_not_prove_itself_gives_way_to_the_one_before(only_d
 
 @pytest.mark.parametrize("rows", [2, 4, 16, 32, 128])
 def test_a_version_that_fails_only_while_it_is_timed_gives_way_to_the_one_before(rows, only_digits):
-    with_variants(add_version(only_digits, 2), fp32=partial(fussy, rows=rows))
+    write_variants(add_version(only_digits, 2), fp32=partial(refuse_row_count, rows=rows))
     repository = Repository(only_digits)
     assert repository.find("digits").manifest.version == 1
     assert repository.refused["digits/2"].startswith("digits/2: ONNX Runtime does not run")
@@ -46,9 +53,9 @@ def test_with_no_proved_version_nothing_is_served(only_digits):
         repository.find(None)
 
 
-@pytest.mark.parametrize("fault", [flip_a_bit, saturate])
+@pytest.mark.parametrize("fault", [flip_bit, expect_other_answers])
 def test_a_variant_that_fails_is_reported_and_its_version_served(fault, only_digits, caplog):
-    folder = with_variants(only_digits / "digits" / "1", fp32=slow, int8=same)
+    folder = write_variants(only_digits / "digits" / "1", fp32=slow_down, int8=keep_unchanged)
     fault(folder, "int8")
     with caplog.at_level("INFO"):
         repository = Repository(only_digits)
@@ -65,9 +72,9 @@ def test_a_variant_that_fails_is_reported_and_its_version_served(fault, only_dig
 
 
 def test_a_version_whose_variants_all_fail_gives_way_to_the_one_before(only_digits):
-    folder = with_variants(add_version(only_digits, 2), fp32=same, int8=same)
+    folder = write_variants(add_version(only_digits, 2), fp32=keep_unchanged, int8=keep_unchanged)
     for variant in ("fp32", "int8"):
-        flip_a_bit(folder, variant)
+        flip_bit(folder, variant)
     repository = Repository(only_digits)
     assert repository.find("digits").manifest.version == 1
     assert set(repository.refused) == {"digits/2"}
@@ -78,7 +85,7 @@ def test_a_version_whose_variants_all_fail_gives_way_to_the_one_before(only_digi
 def test_the_variant_asked_for_is_served_of_models_that_have_it(zoo, tmp_path):
     models = tmp_path / "models"
     shutil.copytree(zoo, models)
-    with_variants(models / "digits" / "1", fp32=same, int8=slow)
+    write_variants(models / "digits" / "1", fp32=keep_unchanged, int8=slow_down)
     served = Repository(models, "int8").served
     assert served["digits"].variant == "int8"
     assert served["flowers"].variant == "fp32"
@@ -135,7 +142,9 @@ def test_an_empty_folder_is_waited_for_and_said_so_again_from_time_to_time(
         repository.turn()
     assert caplog.text.count(said) == 1
     assert "it is looked at every 1e-09 s" in caplog.text
-    monkeypatch.setattr("serving.repository.repository.REMINDER", -1.0)  # seconds: it is over
+    monkeypatch.setattr(
+        "serving.repository.repository.REMINDER_SECONDS", -1.0
+    )  # seconds: it is over
     repository._next_reminder = 0.0
     repository.turn()
     assert caplog.text.count(said) == 2
@@ -183,13 +192,13 @@ def test_a_refused_model_is_not_said_to_be_unknown(zoo, tmp_path):
 def test_an_unreadable_folder_does_not_keep_the_others_from_being_served(only_digits, monkeypatch):
     (only_digits / "lost+found").mkdir()
 
-    def denied(folder, call=bundle.versions):
+    def denied(folder, call=bundle.list_versions):
         if folder.name == "lost+found":
             raise PermissionError(13, "Permission denied", str(folder))
         return call(folder)
 
     for module in (bundle, bundle.folder):  # whoever asks
-        monkeypatch.setattr(module, "versions", denied)
+        monkeypatch.setattr(module, "list_versions", denied)
     repository = Repository(only_digits)
     assert repository.find(None).manifest.name == "digits"
     assert "Permission denied" in repository.refused["lost+found"]

@@ -5,7 +5,7 @@ import pytest
 from benchmarks import swaps
 from tests.editions import add_version
 from tests.processes import wait_until
-from tests.variants import large, with_variants
+from tests.variants import enlarge, write_variants
 
 pytestmark = pytest.mark.usefixtures("processes")
 
@@ -17,7 +17,7 @@ SWAPS = 4
 def large_digits(only_digits, monkeypatch):
     """Two versions of a model of 17 MB."""
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")  # as `serving run` does
-    with_variants(only_digits / "digits" / "1", fp32=large)
+    write_variants(only_digits / "digits" / "1", fp32=enlarge)
     add_version(only_digits, 2)
     return only_digits
 

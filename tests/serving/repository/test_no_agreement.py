@@ -11,8 +11,8 @@ from serving import create_app
 from serving.errors import NoAgreementError
 from serving.repository import Repository
 from serving.repository.overrides import StateFile
-from serving.repository.rollout import Agenda
-from serving.repository.shared_state import Ledger
+from serving.repository.rollout import RolloutStore
+from serving.repository.shared_state import SharedState
 from serving.runtime.proof_server import PendingProof
 from tests.editions import add_version
 from tests.serving.repository.test_rollout import other
@@ -48,7 +48,7 @@ def two_versions(only_digits):
 
 @pytest.fixture
 def ledger():
-    return Ledger()
+    return SharedState()
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def silent_worker(ledger):
     ends = []
 
     def start():
-        ends.append(other(Agenda(ledger), lambda: None))
+        ends.append(other(RolloutStore(ledger), lambda: None))
 
     yield start
     for end in ends:
@@ -66,16 +66,16 @@ def silent_worker(ledger):
 
 ASKED = {
     "load": lambda repository: repository.take_up("digits"),
-    "unload": lambda repository: repository.unload("digits"),
+    "unload": lambda repository: repository.unload_model("digits"),
     "rollback": lambda repository: repository.roll_back("digits"),
 }
 
 
 @pytest.mark.parametrize("what", ASKED)
 def test_ask_other_worker_silent_changes_nothing(what, two_versions, ledger, clock, silent_worker):
-    repository = Repository(two_versions, ledger=ledger, poll=0, clock=clock)
+    repository = Repository(two_versions, shared_state=ledger, poll=0, clock=clock)
     add_version(two_versions, 3)  # for `load`
-    before = repository.find("digits"), state(two_versions), Agenda(ledger).read().lines
+    before = repository.find("digits"), state(two_versions), RolloutStore(ledger).read().lines
     silent_worker()
     clock.step = 1.0
     with pytest.raises(
@@ -85,19 +85,19 @@ def test_ask_other_worker_silent_changes_nothing(what, two_versions, ledger, clo
     ):
         ASKED[what](repository)
     repository.turn()
-    after = repository.find("digits"), state(two_versions), Agenda(ledger).read().lines
+    after = repository.find("digits"), state(two_versions), RolloutStore(ledger).read().lines
     assert after == before
-    assert Agenda(ledger).read().rollouts == {}
+    assert RolloutStore(ledger).read().rollouts == {}
     assert repository.refused == repository.held == {}
 
 
 def test_ask_other_worker_gone_is_done(two_versions, ledger, clock, silent_worker):
-    repository = Repository(two_versions, ledger=ledger, poll=0, clock=clock)
+    repository = Repository(two_versions, shared_state=ledger, poll=0, clock=clock)
     silent_worker()
     clock.step = 1.0
     with pytest.raises(NoAgreementError):
         repository.roll_back("digits")
-    (silent,) = set(Agenda(ledger).read().members) - {os.getpid()}
+    (silent,) = set(RolloutStore(ledger).read().members) - {os.getpid()}
     os.kill(silent, signal.SIGKILL)
     assert repository.roll_back("digits")["version"] == 1
 
@@ -116,9 +116,11 @@ class EndlessProofs:
 
 
 def test_ask_proof_goes_on_changes_nothing(two_versions, ledger, clock):
-    served = Repository(two_versions, ledger=ledger, poll=0)
+    served = Repository(two_versions, shared_state=ledger, poll=0)
     proofs = EndlessProofs()
-    repository = Repository(two_versions, ledger=ledger, poll=0, clock=clock, proof_server=proofs)
+    repository = Repository(
+        two_versions, shared_state=ledger, poll=0, clock=clock, proof_server=proofs
+    )
     add_version(two_versions, 3)
     before = repository.find("digits"), state(two_versions)
     clock.step = 1.0
@@ -129,7 +131,7 @@ def test_ask_proof_goes_on_changes_nothing(two_versions, ledger, clock):
     ):
         repository.take_up("digits")
     assert (repository.find("digits"), state(two_versions)) == before
-    assert Agenda(ledger).read().rollouts == {}
+    assert RolloutStore(ledger).read().rollouts == {}
     assert served.find("digits").manifest.version == 2
     for end in proofs.ends:
         end.close()
@@ -138,10 +140,10 @@ def test_ask_proof_goes_on_changes_nothing(two_versions, ledger, clock):
 def test_rollback_other_worker_silent_is_503_with_a_time_to_try_again(
     two_versions, ledger, monkeypatch, silent_worker, tmp_path
 ):
-    monkeypatch.setattr(Ledger, "shared", ledger)
+    monkeypatch.setattr(SharedState, "shared", ledger)
     client = create_app(models=two_versions, keys=keys_file(tmp_path), poll=0).test_client()
     silent_worker()
-    monkeypatch.setattr("serving.repository.rollout.PATIENCE", 0)
+    monkeypatch.setattr("serving.repository.rollout.ROLLOUT_TIMEOUT_SECONDS", 0)
     answer = client.post("/v2/repository/models/digits/rollback", headers=HEADERS)
     assert (answer.status_code, answer.get_json()["code"]) == (503, "no_agreement")
     assert answer.headers["Retry-After"] == "10"

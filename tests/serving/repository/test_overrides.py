@@ -5,7 +5,7 @@ import json
 import pytest
 
 from serving.errors import StateNotKeptError
-from serving.repository.overrides import MOST_GONE, State, StateFile
+from serving.repository.overrides import MAX_ABSENT_MODELS, SavedState, StateFile
 
 
 def test_state_file_that_cannot_be_read_is_refused_and_not_taken_for_none(tmp_path):
@@ -14,13 +14,16 @@ def test_state_file_that_cannot_be_read_is_refused_and_not_taken_for_none(tmp_pa
     with pytest.raises(StateNotKeptError, match=r"a readable state\.json; got Is a directory"):
         file.read()
     with pytest.raises(StateNotKeptError, match=r"a readable state\.json; got Is a directory"):
-        file.write(State().unload("digits"))
+        file.write(SavedState().unload_model("digits"))
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
 
 @pytest.mark.parametrize(
     ("state", "name"),
-    [(State().unload("digits"), "state.json"), (State().prefer("digits"), "state.live.json")],
+    [
+        (SavedState().unload_model("digits"), "state.json"),
+        (SavedState().prefer("digits"), "state.live.json"),
+    ],
 )
 def test_state_file_that_cannot_be_written_is_named(state, name, tmp_path):
     file = StateFile(tmp_path / "absent" / "state.json")
@@ -30,7 +33,7 @@ def test_state_file_that_cannot_be_written_is_named(state, name, tmp_path):
 
 def test_state_file_that_earlier_servers_read_holds_no_key_that_they_refuse(tmp_path):
     file = StateFile(tmp_path / "state.json")
-    file.write(State().pin("digits", 1).unload("letters"))
+    file.write(SavedState().pin_version("digits", 1).unload_model("letters"))
     before = file.fingerprint()
     changed = file.read().prefer("digits").record({"digits": 1}, ["digits"])
     file.write(changed)
@@ -45,15 +48,17 @@ def test_state_file_that_earlier_servers_read_holds_no_key_that_they_refuse(tmp_
 
 
 def test_state_file_that_is_not_there_says_nothing(tmp_path):
-    assert StateFile(tmp_path / "state.json").read() == State()
+    assert StateFile(tmp_path / "state.json").read() == SavedState()
     (tmp_path / "file").touch()
-    assert StateFile(tmp_path / "file" / "state.json").read() == State()
+    assert StateFile(tmp_path / "file" / "state.json").read() == SavedState()
 
 
 def test_live_versions_of_models_that_are_not_there_are_kept_up_to_a_number():
-    state = State().record({f"m{number}": 1 for number in range(MOST_GONE + 1)}, {"m0"})
+    state = SavedState().record(
+        {f"m{number}": 1 for number in range(MAX_ABSENT_MODELS + 1)}, {"m0"}
+    )
     state = state.record({"new": 2}, {"m0", "new"})
-    assert len(state.live) == MOST_GONE + 2
+    assert len(state.live) == MAX_ABSENT_MODELS + 2
     state = state.record({}, {"m0"})
-    assert len(state.live) == MOST_GONE + 1
+    assert len(state.live) == MAX_ABSENT_MODELS + 1
     assert {"m0", "new"} <= state.live.keys()

@@ -5,11 +5,11 @@ import pytest
 from serving.bundle import TransientBundleError
 from serving.repository import Repository
 from serving.repository import loading as loader
-from serving.repository.desired_versions import Outlook
+from serving.repository.desired_versions import DesiredVersions
 from serving.repository.overrides import StateFile
-from serving.repository.rollout import Agenda, Edition
-from serving.repository.shared_state import Ledger
-from serving.repository.stamps import stamp
+from serving.repository.rollout import RolloutStore, VersionSnapshot
+from serving.repository.shared_state import SharedState
+from serving.repository.stamps import compute_fingerprint
 from tests.editions import add_version, damage
 from tests.serving.repository.test_rollout import other
 
@@ -36,7 +36,7 @@ def clock():
 @pytest.fixture
 def attempts(monkeypatch):
     """Versions in the order in which they were put to the proof; all but the first fail."""
-    found, real = [], loader.prove
+    found, real = [], loader.load_version
 
     def prove(models, name, edition, *options):
         found.append(edition.version)
@@ -44,7 +44,7 @@ def attempts(monkeypatch):
             raise TransientBundleError("the machine was too busy")
         return real(models, name, edition, *options)
 
-    monkeypatch.setattr(loader, "prove", prove)
+    monkeypatch.setattr(loader, "load_version", prove)
     return found
 
 
@@ -112,15 +112,15 @@ def test_keeper_file_that_cannot_be_read_is_taken_up_once_it_can_be(
 def test_keeper_version_that_the_others_serve_is_tried_again_here_after_a_second(
     only_digits, clock, monkeypatch, caplog
 ):
-    ledger = Ledger()
-    first = Repository(only_digits, ledger=ledger, poll=ALWAYS, clock=clock)
+    ledger = SharedState()
+    first = Repository(only_digits, shared_state=ledger, poll=ALWAYS, clock=clock)
 
     def attempts():
         return caplog.text.count("refused digits/1")
 
     with monkeypatch.context() as patch:
         patch.setattr("serving.bundle.files.os.open", denied)
-        second = Repository(only_digits, ledger=ledger, poll=ALWAYS, clock=clock)
+        second = Repository(only_digits, shared_state=ledger, poll=ALWAYS, clock=clock)
         assert (second.served, attempts()) == ({}, 1)
         clock.now += 0.9
         second.turn()
@@ -143,19 +143,22 @@ def test_keeper_version_that_the_others_serve_is_tried_again_here_after_a_second
 def test_count_deaths_edition_that_had_been_served_is_tried_again_after_600_seconds(
     is_served, expected, only_digits, clock
 ):
-    agenda = Agenda(Ledger(), clock)
+    agenda = RolloutStore(SharedState(), clock)
     agenda.join()
-    edition = Edition(version=1, stamp=stamp(only_digits / "digits" / "1"))
+    edition = VersionSnapshot(version=1, stamp=compute_fingerprint(only_digits / "digits" / "1"))
     if is_served:
-        agenda.claim("digits")
+        agenda.claim_rollout("digits")
         agenda.propose("digits", [edition])
         agenda.commit("digits")
     for _ in range(2):
-        attempt = agenda.attempt("digits", edition)
+        attempt = agenda.record_load_attempt("digits", edition)
         other(agenda, attempt.__enter__)()
-        agenda.count_deaths()
+        agenda.refuse_crashing_versions()
     assert "got 2 workers" in agenda.read().reason("digits", edition)
-    outlook = Outlook(only_digits, StateFile(only_digits / ".serving.json"), 1)
-    outlook.look_at_shelf()
-    due = [bool(outlook.out_of_date(agenda.read(), clock.now + wait)) for wait in (599.9, 600.1)]
+    outlook = DesiredVersions(only_digits, StateFile(only_digits / ".serving.json"), 1)
+    outlook.scan_folder()
+    due = [
+        bool(outlook.find_outdated_refusals(agenda.read(), clock.now + wait))
+        for wait in (599.9, 600.1)
+    ]
     assert due == expected

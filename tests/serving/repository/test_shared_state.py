@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.repository.shared_state import Ledger
+from serving.repository.shared_state import SharedState
 
 # The test server's reader is a thread; what is forked here does nothing but a few system calls.
 pytestmark = [
@@ -36,14 +36,14 @@ def answer(process):
 
 
 def add_one(ledger):
-    with ledger.writing():
+    with ledger.lock_text():
         count = int(ledger.read()[1] or 0)
         time.sleep(0.001)
         ledger.write(str(count + 1))
 
 
 def test_what_one_process_writes_the_others_read():
-    ledger = Ledger()
+    ledger = SharedState()
     assert ledger.read() == (0, "")
     answer(forked(lambda: (add_one(ledger), "")[1]))
     assert ledger.read() == (1, "1")
@@ -51,7 +51,7 @@ def test_what_one_process_writes_the_others_read():
 
 
 def test_processes_that_write_at_once_lose_nothing():
-    ledger = Ledger()
+    ledger = SharedState()
 
     def add_fifty():
         for _ in range(50):
@@ -65,13 +65,13 @@ def test_processes_that_write_at_once_lose_nothing():
 
 
 def test_a_reader_never_sees_half_a_text_and_waits_for_no_writer():
-    ledger = Ledger()
-    with ledger.writing():
+    ledger = SharedState()
+    with ledger.lock_text():
         ledger.write("a")
 
     def write():
         for number in range(3000):
-            with ledger.writing():
+            with ledger.lock_text():
                 ledger.write("abcdefgh"[number % 8] * (1 + number * 7919 % 20_000))
         return ""
 
@@ -87,20 +87,20 @@ def test_a_reader_never_sees_half_a_text_and_waits_for_no_writer():
 
 
 def test_it_does_not_grow_with_what_is_written():
-    ledger = Ledger()
+    ledger = SharedState()
     for number in range(1000):
-        with ledger.writing():
+        with ledger.lock_text():
             ledger.write("x" * (number * 7919 % 5000))
     assert os.fstat(ledger._file).st_size < 4096 + 4 * 5000
 
 
 def test_a_writer_that_is_killed_leaves_the_text_as_it_was_and_others_go_on():
-    ledger = Ledger()
+    ledger = SharedState()
     add_one(ledger)
     began, begin = os.pipe()
 
     def hang():
-        with ledger.writing():
+        with ledger.lock_text():
             os.pwrite(ledger._file, b"half a te", os.fstat(ledger._file).st_size)
             os.write(begin, b"!")
             signal.pause()
@@ -117,7 +117,7 @@ def test_a_writer_that_is_killed_leaves_the_text_as_it_was_and_others_go_on():
 
 
 def test_members_are_those_that_live():
-    ledger = Ledger()
+    ledger = SharedState()
     joined, join = os.pipe()
 
     def member():
@@ -129,13 +129,17 @@ def test_members_are_those_that_live():
     members = [forked(member) for _ in range(2)]
     assert len(os.read(joined, 1) + os.read(joined, 1)) == 2
     (dead, _), (living, _) = members
-    with ledger.writing():
-        assert ledger.living([dead, living, os.getpid(), 2**22 + 1]) == [dead, living, os.getpid()]
+    with ledger.lock_text():
+        assert ledger.filter_alive([dead, living, os.getpid(), 2**22 + 1]) == [
+            dead,
+            living,
+            os.getpid(),
+        ]
     os.kill(dead, signal.SIGKILL)
     os.waitpid(dead, 0)
-    with ledger.writing():
-        assert ledger.living([dead, living]) == [living]
-        assert ledger.living([dead, living]) == [living]  # the question changes nothing
+    with ledger.lock_text():
+        assert ledger.filter_alive([dead, living]) == [living]
+        assert ledger.filter_alive([dead, living]) == [living]  # the question changes nothing
     os.kill(living, signal.SIGKILL)
     for pid, read in members[1:]:
         os.waitpid(pid, 0)
@@ -143,13 +147,13 @@ def test_members_are_those_that_live():
 
 
 def test_who_keeps_a_file_keeps_no_one_from_writing():
-    ledger = Ledger()
-    with ledger.keeping():
+    ledger = SharedState()
+    with ledger.lock_files():
         assert answer(forked(lambda: (add_one(ledger), ledger.read()[1])[1])) == "1"
 
 
 def test_two_ledgers_have_nothing_in_common():
-    one, other = Ledger(), Ledger()
+    one, other = SharedState(), SharedState()
     add_one(one)
     assert (one.read(), other.read()) == ((1, "1"), (0, ""))
 
@@ -157,12 +161,12 @@ def test_two_ledgers_have_nothing_in_common():
 def test_its_file_is_closed_with_it():
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(10):
-        Ledger()
+        SharedState()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_it_needs_no_memory_files_of_linux(monkeypatch):
     monkeypatch.delattr(os, "memfd_create", raising=False)
-    ledger = Ledger()
+    ledger = SharedState()
     answer(forked(lambda: (add_one(ledger), "")[1]))
     assert ledger.read() == (1, "1")

@@ -14,18 +14,18 @@ import pytest
 
 from benchmarks import swaps
 from serving import create_app
-from serving.call_context import Call
-from serving.codec.messages import Message
+from serving.call_context import CallContext
+from serving.codec.messages import EncodedRequest
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
 from serving.inference.batching import Batcher
 from serving.inference.predictor import Predictor
 from serving.repository import Repository
 from serving.repository import loading as loader
 from serving.repository.repository import Repository as Whole
-from serving.repository.shared_state import Ledger
+from serving.repository.shared_state import SharedState
 from tests.editions import add_version, damage
 from tests.processes import wait_until
-from tests.variants import same, slow, with_variants
+from tests.variants import keep_unchanged, slow_down, write_variants
 
 GOOD = json.dumps({"instances": [[0.0] * 64]}).encode()
 ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
@@ -40,7 +40,7 @@ def load(only_digits):
 
 
 def predict(model, body):
-    return Predictor(Batcher())("rows", model, Message(body), Call()).content
+    return Predictor(Batcher())("rows", model, EncodedRequest(body), CallContext()).content
 
 
 def answers(repository):
@@ -293,7 +293,7 @@ def unknown_opset(path):
         found.opset_import[0].version = 999
         return found.SerializeToString()
 
-    with_variants(path, fp32=of_the_future)
+    write_variants(path, fp32=of_the_future)
 
 
 def serves_second(client):
@@ -346,14 +346,14 @@ def test_a_fault_of_ours_in_proving_a_version_concerns_that_one_alone(
     load, only_digits, adults, monkeypatch, caplog
 ):
     repository = load()
-    real = loader.prove
+    real = loader.load_version
 
     def odd(models, name, edition, *options):
         if name == "digits":
             raise KeyError("odd")
         return real(models, name, edition, *options)
 
-    monkeypatch.setattr(loader, "prove", odd)
+    monkeypatch.setattr(loader, "load_version", odd)
     shutil.copytree(adults / "adults", only_digits / "adults")
     add_version(only_digits, 2)
     turn(repository)
@@ -364,12 +364,14 @@ def test_a_fault_of_ours_in_proving_a_version_concerns_that_one_alone(
 
 
 def test_who_comes_later_serves_what_the_others_do(only_digits, monkeypatch):
-    with_variants(only_digits / "digits" / "1", fp32=slow, int8=same)
-    ledger = Ledger()
-    first = Repository(only_digits, ledger=ledger)
-    monkeypatch.setattr("serving.runtime.variant_selection.race", None)  # which is not asked again
+    write_variants(only_digits / "digits" / "1", fp32=slow_down, int8=keep_unchanged)
+    ledger = SharedState()
+    first = Repository(only_digits, shared_state=ledger)
+    monkeypatch.setattr(
+        "serving.runtime.variant_selection.measure_latencies", None
+    )  # which is not asked again
     add_version(only_digits, 2)  # and which is not looked for, without a poll
-    second = Repository(only_digits, ledger=ledger, poll=0)
+    second = Repository(only_digits, shared_state=ledger, poll=0)
     assert answers(first) == answers(second) == 1
     assert first.find("digits").variant == second.find("digits").variant == "int8"
     assert first.find("digits").trials == second.find("digits").trials
@@ -377,10 +379,10 @@ def test_who_comes_later_serves_what_the_others_do(only_digits, monkeypatch):
 
 @pytest.mark.slow
 def test_who_comes_later_and_cannot_read_it_does_without_and_catches_up(only_digits):
-    ledger = Ledger()
-    first = Repository(only_digits, ledger=ledger, poll=ALWAYS)
+    ledger = SharedState()
+    first = Repository(only_digits, shared_state=ledger, poll=ALWAYS)
     only_digits.rename(only_digits.with_name("away"))
-    second = Repository(only_digits, ledger=ledger, poll=ALWAYS)
+    second = Repository(only_digits, shared_state=ledger, poll=ALWAYS)
     assert second.served == {}
     assert "expected a readable bundle.json" in second.refused["digits/1"]
     for _ in range(3):
@@ -396,12 +398,12 @@ def test_who_comes_later_and_cannot_read_it_does_without_and_catches_up(only_dig
 
 def test_who_comes_later_to_what_was_damaged_has_all_do_without_it(only_digits):
     add_version(only_digits, 2)
-    ledger = Ledger()
-    first = Repository(only_digits, ledger=ledger, poll=ALWAYS)
+    ledger = SharedState()
+    first = Repository(only_digits, shared_state=ledger, poll=ALWAYS)
     damage(only_digits / "digits" / "2")
     turn(first)
     assert answers(first) == 2  # from memory
-    second = Repository(only_digits, ledger=ledger, poll=ALWAYS)
+    second = Repository(only_digits, shared_state=ledger, poll=ALWAYS)
     turn(first)
     assert answers(first) == answers(second) == 1
     assert "was altered" in first.refused["digits/2"]

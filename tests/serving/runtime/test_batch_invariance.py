@@ -6,10 +6,10 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from serving.bundle import Bundle, Expected, SelfTest
-from serving.runtime import GraphError, ProofLimits, Session, prove
+from serving.bundle import Bundle, ExpectedAnswers, SelfTest
+from serving.runtime import GraphError, GraphSession, ProofLimits, run_self_test
 from serving.runtime.batch_invariance import find_batch_dependence
-from tests.variants import sum_of, write_selftest
+from tests.variants import compute_sha256, write_selftest
 
 
 def constant(name, values, dtype=np.float32):
@@ -99,17 +99,17 @@ def insert_after_features(graph: bytes, nodes, constants) -> bytes:
 def replace_graph(folder, graph: bytes) -> Bundle:
     """Return the bundle with another graph, whose answers to all golden rows it expects."""
     bundle = Bundle.open(folder)
-    old = bundle.selftest()
+    old = bundle.read_selftest()
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     outputs = dict(zip(names, session.run(None, old.inputs), strict=True))
     (folder / "model.onnx").write_bytes(graph)
-    changed = {"sha256": sum_of(graph), "size_bytes": len(graph)}
+    changed = {"sha256": compute_sha256(graph), "size_bytes": len(graph)}
     fp32 = bundle.manifest.variants["fp32"].model_copy(update=changed)
     manifest = bundle.manifest.model_copy(update={"variants": {"fp32": fp32}})
     (folder / "bundle.json").write_text(manifest.model_dump_json())
     tolerances = old.expected["fp32"].tolerances
-    write_selftest(folder, SelfTest(old.inputs, {"fp32": Expected(outputs, tolerances)}))
+    write_selftest(folder, SelfTest(old.inputs, {"fp32": ExpectedAnswers(outputs, tolerances)}))
     return Bundle.open(folder)
 
 
@@ -117,7 +117,7 @@ def replace_graph(folder, graph: bytes) -> Bundle:
 def test_prove_answer_depends_on_batch_refuses(dependence, only_digits):
     folder = only_digits / "digits" / "1"
     graph = insert_after_features(Bundle.open(folder).graph("fp32"), *DEPENDENT[dependence])
-    proof = prove(replace_graph(folder, graph), "fp32")
+    proof = run_self_test(replace_graph(folder, graph), "fp32")
     assert not proof.passed
     assert proof.difference.within  # all golden rows at once are answered as expected
     assert "expected fp32 to answer a row whatever else is in its batch" in proof.reason
@@ -127,7 +127,7 @@ def test_prove_row_wise_graph_passes(only_digits):
     folder = only_digits / "digits" / "1"
     nodes = [helper.make_node("Mul", ["x", "share"], ["changed"])]
     graph = insert_after_features(Bundle.open(folder).graph("fp32"), nodes, [SHARE])
-    assert prove(replace_graph(folder, graph), "fp32").passed
+    assert run_self_test(replace_graph(folder, graph), "fp32").passed
 
 
 def test_prove_larger_batches_allowed_checks_the_largest(only_digits):
@@ -137,19 +137,19 @@ def test_prove_larger_batches_allowed_checks_the_largest(only_digits):
     folder = only_digits / "digits" / "1"
     graph = insert_after_features(Bundle.open(folder).graph("fp32"), nodes, constants)
     bundle = replace_graph(folder, graph)
-    limits = ProofLimits(largest_batch=512)
-    assert prove(bundle, "fp32").passed
-    assert "in a batch of 512 rows" in prove(bundle, "fp32", limits=limits).reason
+    limits = ProofLimits(max_batch_rows=512)
+    assert run_self_test(bundle, "fp32").passed
+    assert "in a batch of 512 rows" in run_self_test(bundle, "fp32", limits=limits).reason
 
 
 def test_prove_mixed_columns_with_gaps_passes(adults):
-    assert prove(Bundle.open(adults / "adults" / "1"), "fp32").passed
+    assert run_self_test(Bundle.open(adults / "adults" / "1"), "fp32").passed
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 300])
 def test_graph_that_answers_some_batch_with_fewer_rows_is_refused(rows, shipped):
     bundle = Bundle.open(shipped / "digits" / "1")
-    selftest, session = bundle.selftest(), Session(bundle.graph("fp32"))
+    selftest, session = bundle.read_selftest(), GraphSession(bundle.graph("fp32"))
 
     class Shorter:
         def run(self, inputs):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import VersionRefusedError
-from serving.inference.predictor import TRIM_DELAY
+from serving.inference.predictor import TRIM_DELAY_SECONDS
 from serving.repository import Repository
 from serving.runtime import heap
 from tests.editions import add_version, damage
@@ -46,7 +46,7 @@ def test_a_large_body_requests_a_trim_whether_or_not_it_is_answered(clock, clien
         body = json.dumps({"instances": [[0] * width] * 8000})
         answer = client.post("/predict", data=body, content_type="application/json")
         assert answer.status_code == status
-        assert heap._trim_at == clock[0] + TRIM_DELAY
+        assert heap._trim_at == clock[0] + TRIM_DELAY_SECONDS
         heap.trim_heap()
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from serving.repository import Repository
 from serving.runtime import GraphError
-from serving.runtime.latency_profile import HOLD, TIMES_A_SIZE, Pace
+from serving.runtime.latency_profile import MAX_BLOCKING_SECONDS, RUNS_PER_SIZE, LatencyProfile
 
 # Seconds of a small, a middling and a heavy network by rows, as measured on a desk.
 SMALL = {
@@ -33,32 +33,34 @@ HEAVY = {
 
 
 def test_a_batch_grows_as_long_as_a_row_gets_cheaper():
-    pace = Pace.of(SMALL)
+    pace = LatencyProfile.of(SMALL)
     assert pace.batch_rows == 64
-    assert pace.row_seconds == pytest.approx(95e-6 / 64)
+    assert pace.seconds_per_row == pytest.approx(95e-6 / 64)
 
 
 def test_a_batch_never_holds_the_loop_for_longer_than_it_may():
-    pace = Pace.of(HEAVY)
+    pace = LatencyProfile.of(HEAVY)
     assert pace.batch_rows == 64
-    assert pace.batch_rows * pace.row_seconds <= HOLD
-    assert pace.slice_rows * pace.row_seconds <= HOLD * 1.001
-    assert Pace.of({1: 0.05}).batch_rows == 1
-    assert Pace.of({1: 0.05}).slice_rows == 1
+    assert pace.batch_rows * pace.seconds_per_row <= MAX_BLOCKING_SECONDS
+    assert pace.slice_rows * pace.seconds_per_row <= MAX_BLOCKING_SECONDS * 1.001
+    assert LatencyProfile.of({1: 0.05}).batch_rows == 1
+    assert LatencyProfile.of({1: 0.05}).slice_rows == 1
 
 
 def test_requests_run_alone_from_where_joining_two_saves_little():
-    assert Pace.of(SMALL).alone_rows == 32  # 190 against 2 · 95 is nothing; 95 against 2 · 52, 9 %
+    assert (
+        LatencyProfile.of(SMALL).min_unbatched_rows == 32
+    )  # 190 against 2 · 95 is nothing; 95 against 2 · 52, 9 %
     linear = {size: size * 1e-4 for size in SMALL}
-    assert Pace.of(linear).alone_rows == 1
+    assert LatencyProfile.of(linear).min_unbatched_rows == 1
     free = dict.fromkeys(SMALL, 0.0001)
-    assert Pace.of(free).alone_rows == 256
+    assert LatencyProfile.of(free).min_unbatched_rows == 256
 
 
 def test_noise_makes_no_batch_smaller():
     for size in (1, 8, 16, 64):
         noisy = SMALL | {size: SMALL[size] * 20}
-        assert Pace.of(noisy).batch_rows >= 64
+        assert LatencyProfile.of(noisy).batch_rows >= 64
 
 
 def test_it_is_measured_of_the_session_itself(shipped):
@@ -70,11 +72,11 @@ def test_it_is_measured_of_the_session_itself(shipped):
             runs.append(len(inputs["features"]))
             return model.session.run(inputs)
 
-    pace = Pace.measure(Counted(), {"features": np.ones((3, 64), np.float32)})
-    assert max(map(runs.count, runs)) <= TIMES_A_SIZE[1] + 1  # and one to warm up
+    pace = LatencyProfile.measure(Counted(), {"features": np.ones((3, 64), np.float32)})
+    assert max(map(runs.count, runs)) <= RUNS_PER_SIZE[1] + 1  # and one to warm up
     assert list(pace.seconds) == sorted(pace.seconds)
-    assert 1 < pace.alone_rows <= pace.batch_rows <= pace.slice_rows
-    assert model.pace.seconds
+    assert 1 < pace.min_unbatched_rows <= pace.batch_rows <= pace.slice_rows
+    assert model.latency_profile.seconds
 
 
 def test_measure_runs_of_up_to_256_rows_are_timed():
@@ -86,7 +88,7 @@ def test_measure_runs_of_up_to_256_rows_are_timed():
             self.runs.append(len(inputs["features"]))
 
     session = Instant()
-    pace = Pace.measure(session, {"features": np.ones((3, 64), np.float32)})
+    pace = LatencyProfile.measure(session, {"features": np.ones((3, 64), np.float32)})
     assert sorted(set(session.runs)) == [1, 2, 4, 8, 16, 32, 64, 128, 256] == list(pace.seconds)
     assert set(map(session.runs.count, pace.seconds)) <= {*range(4, 22)}  # with one to warm up
 
@@ -94,4 +96,4 @@ def test_measure_runs_of_up_to_256_rows_are_timed():
 def test_inputs_of_another_model_are_refused(shipped):
     model = Repository(shipped).find(None)
     with pytest.raises(GraphError):
-        Pace.measure(model.session, {"features": np.ones((3, 65), np.float32)})
+        LatencyProfile.measure(model.session, {"features": np.ones((3, 65), np.float32)})

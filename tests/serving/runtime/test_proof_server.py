@@ -33,13 +33,13 @@ def started(processes, monkeypatch, capfd):
     # Of files but the standard streams, as pytest's is, the server of proofs leaves none open.
     monkeypatch.setattr(sys, "stderr", open(2, "w", buffering=1, closefd=False))  # noqa: SIM115
     read, write = os.pipe()
-    serve = proof_server._serve
+    serve = proof_server._serve_requests
 
     def announce_and_serve(server):
         os.write(write, str(os.getpid()).encode())
         serve(server)
 
-    monkeypatch.setattr(proof_server, "_serve", announce_and_serve)
+    monkeypatch.setattr(proof_server, "_serve_requests", announce_and_serve)
     server = proof_server.ProofServer()
     os.close(write)
     with os.fdopen(read) as announced:

@@ -19,10 +19,10 @@ import pytest
 
 from serving.server import accept_turns as waits
 from serving.server import acceptor as acceptor_module
-from serving.server.accept_turns import Waits
+from serving.server.accept_turns import PeerWaits
 from serving.server.acceptor import Acceptor
 from serving.telemetry.loads import NO_WORKER, WorkerLoads
-from serving.telemetry.shared_counters import Table
+from serving.telemetry.shared_counters import SharedCounters
 
 DEADLINE = 30  # seconds until a test that waits for an event fails
 OTHER = 1  # slot of the other worker
@@ -236,8 +236,8 @@ class OneWorker:
     """An acceptor on real sockets, in this process, beside another worker that is only numbers."""
 
     def __init__(self, monkeypatch, *, limit=100, other=None):
-        monkeypatch.setattr(Table, "shared", Table(3))
-        self.loads = Table.here().loads
+        monkeypatch.setattr(SharedCounters, "shared", SharedCounters(3))
+        self.loads = SharedCounters.get_current().loads
         if other is not None:
             self.loads.candidates[OTHER] = other
             self.loads.pids[OTHER] = os.getpid()
@@ -245,7 +245,11 @@ class OneWorker:
         self.served, self.evicted, self.failed, self.clients = [], [], [], []
         self.finish = gevent.event.Event()
         self.acceptor = Acceptor(
-            self.serve, self.evict, lambda: self.failed.append(True), limit=limit, spare=8
+            self.serve,
+            self.evict,
+            lambda: self.failed.append(True),
+            max_connections=limit,
+            spare_descriptors=8,
         )
         self.servers = []
 
@@ -304,7 +308,7 @@ def test_acceptor_other_worker_holds_fewer_leaves_connection(one_worker):
     worker.connect(server)
     for _ in range(100):
         worker.loads.seen[OTHER] = time.perf_counter()  # it shows signs of life meanwhile
-        worker.acceptor._waits.clear()  # and is given time again and again
+        worker.acceptor._peer_waits.clear()  # and is given time again and again
         gevent.sleep(0.001)
     assert len(worker.served) == 2
     worker.loads.candidates[OTHER] = 2.0  # it has taken one: now it is this worker's turn
@@ -322,7 +326,7 @@ def test_acceptor_no_other_worker_accepts_all(held, one_worker):
 
 
 def test_acceptor_other_worker_does_not_come_accepts(one_worker, monkeypatch):
-    monkeypatch.setattr(waits, "process_state", lambda _: "T")
+    monkeypatch.setattr(waits, "read_process_state", lambda _: "T")
     worker = one_worker(other=0.0)
     server = worker.listen()
     for _ in range(5):
@@ -342,7 +346,7 @@ def test_acceptor_several_listeners_share_one_number(one_worker, tmp_path):
     for server in (worker.listen(), worker.listen(local), worker.listen(ipv6)):
         worker.connect(server)
     wait_for(lambda: len(worker.served) == 3)
-    slot = Table.here().number
+    slot = SharedCounters.get_current().number
     assert worker.loads.candidates[slot] == worker.loads.open[slot] == 3
 
 
@@ -350,7 +354,7 @@ def test_acceptor_stopping_is_no_candidate_and_still_accepts(one_worker):
     worker = one_worker()
     server = worker.listen()
     worker.acceptor.stop_competing()
-    assert worker.loads.candidates[Table.here().number] == inf
+    assert worker.loads.candidates[SharedCounters.get_current().number] == inf
     worker.connect(server)
     wait_for(lambda: worker.served)
 
@@ -363,12 +367,12 @@ def test_acceptor_full_waits_without_spinning_and_goes_on(one_worker):
         worker.connect(server)
     wait_for(lambda: worker.evicted)
     assert worker.evicted[0] == (1, "connections")
-    slot = Table.here().number
+    slot = SharedCounters.get_current().number
     assert (worker.loads.candidates[slot], worker.loads.open[slot]) == (inf, 2)
     before, attempts = time.thread_time(), len(worker.evicted)
     gevent.sleep(0.5)
     assert time.thread_time() - before < 0.25  # it sleeps; a loop that spins takes all of it
-    assert len(worker.evicted) - attempts <= 0.5 / acceptor_module.RETRY + 1
+    assert len(worker.evicted) - attempts <= 0.5 / acceptor_module.RETRY_SECONDS + 1
     assert len(worker.served) == 2
     worker.finish.set()
     wait_for(lambda: len(worker.served) == 4)
@@ -414,7 +418,7 @@ def test_acceptor_error_is_survived_counted_and_logged_once(name, one_worker, ca
     wait_for(lambda: worker.served)
     counted = {
         labels: numbers
-        for family, labels, numbers in Table.here().own.listed()
+        for family, labels, numbers in SharedCounters.get_current().own.listed()
         if family == "forwardpass_accept_errors"
     }
     assert counted[(errno.errorcode[getattr(errno, name)],)] == [3.0]  # 95 has two names
@@ -426,9 +430,11 @@ def test_acceptor_error_is_survived_counted_and_logged_once(name, one_worker, ca
 
 def test_acceptor_knows_these_errors_and_no_others():
     numbers = {getattr(errno, name) for name in SHORT_OF}
-    assert numbers == set(acceptor_module.OUT_OF_RESOURCES)
-    assert {getattr(errno, name) for name in GONE} == set(acceptor_module.CLIENT_GONE)
-    assert {errno.EBADF, errno.EINVAL, errno.ENOTSOCK} == set(acceptor_module.LISTENER_GONE)
+    assert numbers == set(acceptor_module.OUT_OF_RESOURCES_ERRNOS)
+    assert {getattr(errno, name) for name in GONE} == set(acceptor_module.CLIENT_GONE_ERRNOS)
+    assert {errno.EBADF, errno.EINVAL, errno.ENOTSOCK} == set(
+        acceptor_module.LISTENER_UNUSABLE_ERRNOS
+    )
 
 
 @pytest.mark.parametrize("name", ["EBADF", "EINVAL", "ENOTSOCK"])
@@ -459,18 +465,18 @@ def test_acceptor_listener_unusable_ends_the_worker(name, one_worker):
 )
 def test_waits_worker_does_not_accept_is_passed_over(state, used, waited, goes_on, monkeypatch):
     clock = SimpleNamespace(cpu=5.0)
-    monkeypatch.setattr(waits, "process_state", lambda _: state)
-    monkeypatch.setattr(waits, "cpu_seconds", lambda _: clock.cpu)
+    monkeypatch.setattr(waits, "read_process_state", lambda _: state)
+    monkeypatch.setattr(waits, "read_cpu_seconds", lambda _: clock.cpu)
     loads = WorkerLoads(2)
     loads.seen[OTHER] = 99.0
-    found = Waits(loads)
-    assert found.should_go_on([OTHER], 0.0, 100.0)
+    found = PeerWaits(loads)
+    assert found.should_keep_waiting([OTHER], 0.0, 100.0)
     clock.cpu += used
-    assert found.should_go_on([OTHER], 0.0, 100.0 + waited) is goes_on
+    assert found.should_keep_waiting([OTHER], 0.0, 100.0 + waited) is goes_on
     # All workers know of one that is passed over, until it shows a sign of life.
-    assert Waits(loads).should_go_on([OTHER], 0.0, 101.0) is goes_on
+    assert PeerWaits(loads).should_keep_waiting([OTHER], 0.0, 101.0) is goes_on
     loads.seen[OTHER] = 100.5
-    assert Waits(loads).should_go_on([OTHER], 0.0, 101.0)
+    assert PeerWaits(loads).should_keep_waiting([OTHER], 0.0, 101.0)
 
 
 def test_loads_of_workers_that_have_not_begun_hold_no_one_up():
@@ -488,19 +494,19 @@ def test_loads_of_workers_that_have_not_begun_hold_no_one_up():
 
 
 def test_waits_someone_accepted_begins_anew(monkeypatch):
-    monkeypatch.setattr(waits, "process_state", lambda _: "T")
+    monkeypatch.setattr(waits, "read_process_state", lambda _: "T")
     loads = WorkerLoads(2)
     loads.seen[OTHER] = 99.0
-    found = Waits(loads)
-    assert found.should_go_on([OTHER], 0.0, 100.0)
-    assert found.should_go_on([OTHER], 1.0, 101.0)
-    assert not found.should_go_on([OTHER], 1.0, 102.0)
+    found = PeerWaits(loads)
+    assert found.should_keep_waiting([OTHER], 0.0, 100.0)
+    assert found.should_keep_waiting([OTHER], 1.0, 101.0)
+    assert not found.should_keep_waiting([OTHER], 1.0, 102.0)
 
 
 def test_process_state_is_the_systems():
-    assert waits.process_state(os.getpid()) == "R"
-    assert waits.process_state(2**30) == ""
-    assert waits.cpu_seconds(2**30) == 0.0
-    before = waits.cpu_seconds(os.getpid())
-    while waits.cpu_seconds(os.getpid()) <= before:
+    assert waits.read_process_state(os.getpid()) == "R"
+    assert waits.read_process_state(2**30) == ""
+    assert waits.read_cpu_seconds(2**30) == 0.0
+    before = waits.read_cpu_seconds(os.getpid())
+    while waits.read_cpu_seconds(os.getpid()) <= before:
         pass

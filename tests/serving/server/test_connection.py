@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving.server import connection
-from serving.server.request_body import Input
+from serving.server.request_body import SizedBody
 from tests.conftest import Server
 
 GOOD = json.dumps({"instances": [[0] * 64]}).encode()
@@ -233,15 +233,15 @@ class Source:
 
 
 def test_a_body_ends_where_it_says():
-    body = Input(Source(b"defghNEXT"), b"abc", 8)
+    body = SizedBody(Source(b"defghNEXT"), b"abc", 8)
     assert [body.read(2), body.read(3), body.read(99), body.read()] == [b"ab", b"cde", b"fgh", b""]
-    assert (body.length, body.after) == (0, b"")
-    assert Input(Source(b""), b"abcNEXT", 3).after == b"NEXT"
+    assert (body.length, body.following_bytes) == (0, b"")
+    assert SizedBody(Source(b""), b"abcNEXT", 3).following_bytes == b"NEXT"
 
 
 def test_a_body_is_read_in_lines_as_wsgi_demands():
     def body():
-        return Input(Source(b"b\nc"), b"a\n", 5)
+        return SizedBody(Source(b"b\nc"), b"a\n", 5)
 
     assert body().readlines() == [b"a\n", b"b\n", b"c"]
     assert list(body()) == [b"a\n", b"b\n", b"c"]
@@ -250,6 +250,6 @@ def test_a_body_is_read_in_lines_as_wsgi_demands():
 
 
 def test_a_body_that_breaks_off_is_short():
-    body = Input(Source(b"de"), b"abc", 9)
+    body = SizedBody(Source(b"de"), b"abc", 9)
     assert body.read() == b"abcde"
     assert body.length == 4

@@ -7,7 +7,7 @@ from http.client import HTTPConnection, HTTPResponse
 
 import pytest
 
-from serving.http.key_file import new_key
+from serving.http.key_file import generate_key
 
 GOOD = json.dumps({"instances": [[0] * 64]}).encode()
 MANY = bytes(9 * 10**6)
@@ -24,7 +24,7 @@ def address(server):
 @pytest.fixture(scope="module")
 def guarded(shared_server, shipped, tmp_path_factory):
     """A server that asks for a key and whose queue is always full; a key for prediction."""
-    key, line = new_key("someone", "predict")
+    key, line = generate_key("someone", "predict")
     keys = tmp_path_factory.mktemp("keys") / "keys.txt"
     keys.write_text(f"{line}\n")
     # Less than any turn of the event loop takes.

@@ -11,19 +11,19 @@ import pytest
 from gunicorn.workers import base
 
 from serving.server import gunicorn_conf
-from serving.telemetry.shared_counters import Table
+from serving.telemetry.shared_counters import SharedCounters
 
 pytestmark = pytest.mark.usefixtures("processes")
 
 # A process of its own: what the arbiter imports stays, and so do the limits it sets.
 START = """import os, sys
-from serving import gunicorn_conf
-gunicorn_conf.FILES = {files}
+from serving.server import gunicorn_conf
+gunicorn_conf.MAX_OPEN_FILES = {files}
 gunicorn_conf.on_starting(None)
 """
 
 
-def arbiter(script, *, limit="", files=gunicorn_conf.FILES):
+def arbiter(script, *, limit="", files=gunicorn_conf.MAX_OPEN_FILES):
     """What a process prints that has begun as the arbiter does."""
     script = START.format(files=files) + script
     done = subprocess.run(
@@ -97,7 +97,7 @@ def test_worker_keeps_no_file_in_a_folder_that_may_be_read_only(live):
 
 
 def test_pre_fork_signals_to_stop_wait_until_the_worker_handles_them(monkeypatch):
-    monkeypatch.setattr(Table, "shared", Table(1))
+    monkeypatch.setattr(SharedCounters, "shared", SharedCounters(1))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         gunicorn_conf.pre_fork(None, SimpleNamespace())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.server.health_check import address
+from serving.server.health_check import read_server_address
 
 ROOT = Path(__file__).parents[3]
 HEALTH = [sys.executable, "-IS", str(ROOT / "serving/server/health_check.py")]
@@ -38,8 +38,8 @@ def test_health_check_asks_where_the_server_listens(processes, live, monkeypatch
 @pytest.mark.parametrize("port", ["tcp://10.0.0.1:9000", "", " ", None])
 def test_health_check_without_a_port_asks_at_the_images(port):
     environ = {} if port is None else {"FORWARDPASS_PORT": port}
-    assert address(environ) == ("127.0.0.1", 8000)
-    assert address(environ | {"FORWARDPASS_HOST": "::"}) == ("::1", 8000)
+    assert read_server_address(environ) == ("127.0.0.1", 8000)
+    assert read_server_address(environ | {"FORWARDPASS_HOST": "::"}) == ("::1", 8000)
 
 
 def test_health_check_of_a_server_that_is_not_ready_or_speaks_tls(

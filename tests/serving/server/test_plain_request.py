@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serving.server.request_head import UNUSUAL, base_environ, environ_of
+from serving.server.request_head import GUNICORN_ONLY_HEADERS, build_base_environ, build_environ
 
 CONFIG = SimpleNamespace(
     errorlog="-", workers=1, is_ssl=False, forwarded_allow_ips=["127.0.0.1"], forwarder_headers=[]
@@ -43,7 +43,7 @@ def read(*headers, method=b"POST", target=b"/predict", minor_version=1, server=S
         "headers": [HOST, *headers],
         "consumed": len(data),
     }
-    return environ_of(head, data, base_environ(CONFIG, None, CLIENT, server))
+    return build_environ(head, data, build_base_environ(CONFIG, None, CLIENT, server))
 
 
 def test_environ_of_a_plain_request_says_all_of_it():
@@ -83,7 +83,7 @@ def test_environ_of_a_request_with_an_unusual_header_is_left_to_gunicorn(name, w
 
 
 def test_unusual_headers_are_these():
-    assert {name.lower().encode() for name in NOT_PLAIN} == UNUSUAL
+    assert {name.lower().encode() for name in NOT_PLAIN} == GUNICORN_ONLY_HEADERS
 
 
 @pytest.mark.parametrize(

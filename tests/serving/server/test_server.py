@@ -15,7 +15,7 @@ import requests
 
 from serving.http import body_limits as bodies
 from tests.processes import is_running, wait_until
-from tests.variants import flip_a_bit, same, slow, with_variants
+from tests.variants import flip_bit, keep_unchanged, slow_down, write_variants
 
 GOOD = json.dumps({"instances": [[0.0] * 64]}).encode()
 JSON = {"Content-Type": "application/json"}
@@ -195,7 +195,7 @@ def test_half_sent_bodies_hold_no_more_memory_than_there_is(live):
             send(clients, 0)
         # those that only announce much keep no one out
         assert requests.post(f"{server.url}/predict", data=body, headers=JSON, timeout=120).ok
-        for _ in range(bodies.BODIES_AT_ONCE):
+        for _ in range(bodies.MAX_LARGE_BODIES):
             send(clients, size - 10**5)
         answer = HTTPResponse(send(clients, size - 10**5))
         answer.begin()
@@ -265,7 +265,7 @@ def said(server, phrase, times, level=None):
 
 
 def test_workers_choose_alike_and_so_do_those_that_come_later(serve, only_digits):
-    with_variants(only_digits / "digits" / "1", fp32=slow, int8=same)
+    write_variants(only_digits / "digits" / "1", fp32=slow_down, int8=keep_unchanged)
     server = serve(only_digits, "--workers", "2")
     phrase = "serving digits/1: int8 "
     assert len(set(said(server, phrase, 2).values())) == 1  # its figures are one worker's
@@ -294,7 +294,10 @@ def test_workers_choose_alike_and_so_do_those_that_come_later(serve, only_digits
 
 
 def test_a_variant_that_was_damaged_is_not_served_and_said(serve, only_digits):
-    flip_a_bit(with_variants(only_digits / "digits" / "1", fp32=same, int8=same), "int8")
+    flip_bit(
+        write_variants(only_digits / "digits" / "1", fp32=keep_unchanged, int8=keep_unchanged),
+        "int8",
+    )
     server = serve(only_digits, "--workers", "1")
     ready = requests.get(f"{server.url}/readyz", timeout=120)
     assert ready.status_code == 200

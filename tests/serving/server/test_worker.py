@@ -19,12 +19,12 @@ from gunicorn.workers.ggevent import GeventWorker
 from serving.errors import ServingError
 from serving.server import connection, gunicorn_conf, worker
 from serving.server import tls as handshake
-from serving.server.lingering import LINGER_SECONDS, SILENT_SECONDS
+from serving.server.lingering import MAX_LINGER_SECONDS, MAX_SILENT_SECONDS
 from tests.processes import HANG_SECONDS
 
 LOOK = 0.02  # seconds
 LINGER = 0.3  # seconds
-REAL_LINGER = worker.LINGER
+REAL_LINGER = worker.GRACE_SECONDS
 
 
 class Clock:
@@ -50,8 +50,8 @@ class Running:
         # Not the hub's own: it would look after this worker in all tests that follow.
         loop = SimpleNamespace(timer=self._timer)
         monkeypatch.setattr(worker, "get_hub", lambda: SimpleNamespace(loop=loop))
-        monkeypatch.setattr(worker, "LOOK", LOOK)
-        monkeypatch.setattr(worker, "LINGER", LINGER)
+        monkeypatch.setattr(worker, "CHECK_INTERVAL_SECONDS", LOOK)
+        monkeypatch.setattr(worker, "GRACE_SECONDS", LINGER)
         monkeypatch.setattr(GeventWorker, "run", lambda _: None)
         self.worker = worker.Worker(
             1, os.getppid(), [], None, 30, self.cfg, logging.getLogger("worker")
@@ -178,7 +178,7 @@ def test_connection_application_that_writes_its_body_is_a_fault_and_nothing_of_i
 
 def test_clients_that_read_nothing_are_let_go_when_too_much_waits_for_them(running, monkeypatch):
     size = 2**20
-    monkeypatch.setattr(connection, "UNSENT", size * 3 // 2)
+    monkeypatch.setattr(connection, "MAX_UNSENT_BYTES", size * 3 // 2)
     running.serve(echo)
     patient, deaf, quick = (running.connect() for _ in range(3))
     ask(patient, size)
@@ -235,7 +235,7 @@ def test_evict_idle_request_has_arrived_keeps_connection(running):
     evicted = []
     # In the hub, as the loop calls it, and before any connection reads.
     gevent.get_hub().loop.run_callback(
-        lambda: evicted.append(running.worker._evict_idle(2, "descriptors", 0.0))
+        lambda: evicted.append(running.worker.evict_idle_connections(2, "descriptors", 0.0))
     )
     assert idle.recv(1) == b""
     assert evicted == [1]
@@ -445,7 +445,7 @@ def test_linger_client_that_sends_on_is_not_reset(running):
 
 
 def test_linger_ends_after_so_many_bytes(running, monkeypatch):
-    monkeypatch.setattr("serving.server.lingering.LINGER_BYTES", 2**18)
+    monkeypatch.setattr("serving.server.lingering.MAX_LINGER_BYTES", 2**18)
     running.serve(echo)
     client = lingering(running)
     client.sendall(bytes(2**17))
@@ -460,20 +460,20 @@ def test_linger_ends_after_so_many_bytes(running, monkeypatch):
 def test_linger_ends_when_the_client_is_silent(running):
     running.serve(echo, keepalive=600)
     client = lingering(running)
-    running.wait(SILENT_SECONDS - 1)
+    running.wait(MAX_SILENT_SECONDS - 1)
     send(client, b"12345")
-    running.wait(SILENT_SECONDS - 1)
+    running.wait(MAX_SILENT_SECONDS - 1)
     assert len(running.worker.connections) == 1
     running.wait(1)
     assert not running.worker.connections
 
 
 def test_linger_ends_in_any_case(running, monkeypatch):
-    assert LINGER_SECONDS == 30.0  # as the docs have it
-    monkeypatch.setattr(worker, "LINGER_SECONDS", SILENT_SECONDS + 2)
+    assert MAX_LINGER_SECONDS == 30.0  # as the docs have it
+    monkeypatch.setattr(worker, "MAX_LINGER_SECONDS", MAX_SILENT_SECONDS + 2)
     running.serve(echo, keepalive=600)
     client = lingering(running)
-    running.wait(SILENT_SECONDS - 1)
+    running.wait(MAX_SILENT_SECONDS - 1)
     send(client, b"12345")
     running.wait(2)
     assert len(running.worker.connections) == 1
@@ -504,7 +504,7 @@ def test_linger_makes_room_before_idle_connections(running):
     def evict():
         # In the hub, as the loop calls it.
         gevent.get_hub().loop.run_callback(
-            lambda: evicted.append(running.worker._evict_idle(1, "connections", 0.0))
+            lambda: evicted.append(running.worker.evict_idle_connections(1, "connections", 0.0))
         )
         gevent.sleep(LOOK)
 
@@ -533,9 +533,9 @@ HEADS = [HEAD, HEAD + b"TE: trailers\r\n"]
 def test_rest_of_a_body_answered_early_leaves_the_connection_as_it_was(head, running):
     running.serve(echo, keepalive=600)
     client = answered_early(running, head)
-    running.wait(SILENT_SECONDS - 1)
+    running.wait(MAX_SILENT_SECONDS - 1)
     send(client, b"234")
-    running.wait(SILENT_SECONDS - 1)
+    running.wait(MAX_SILENT_SECONDS - 1)
     send(client, b"5")
     running.wait(599)  # idle from here on
     ask(client)
@@ -546,7 +546,7 @@ def test_rest_of_a_body_answered_early_leaves_the_connection_as_it_was(head, run
 def test_rest_of_a_body_answered_early_is_not_waited_for_when_the_client_is_silent(head, running):
     running.serve(echo, keepalive=600)
     client = answered_early(running, head)
-    running.wait(SILENT_SECONDS - 1)
+    running.wait(MAX_SILENT_SECONDS - 1)
     assert not is_closed(client)
     running.wait(1)
     assert client.recv(1) == b""
@@ -566,7 +566,7 @@ def test_rest_of_a_body_answered_early_makes_room_before_idle_connections(runnin
     idle, client = running.connect(), answered_early(running)
     evicted = []
     gevent.get_hub().loop.run_callback(
-        lambda: evicted.append(running.worker._evict_idle(1, "connections", 0.0))
+        lambda: evicted.append(running.worker.evict_idle_connections(1, "connections", 0.0))
     )
     gevent.sleep(LOOK)
     assert evicted == [1]

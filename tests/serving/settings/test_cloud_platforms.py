@@ -5,23 +5,23 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from serving.settings.cloud_platforms import Vertex
+from serving.settings.cloud_platforms import VertexSettings
 
 
 def vertex(monkeypatch, **variables):
     for name, value in variables.items():
         monkeypatch.setenv(f"AIP_{name}", value)
-    return Vertex()
+    return VertexSettings()
 
 
 def test_elsewhere_nothing_is_said():
-    assert Vertex().settings() == {}
-    assert Vertex().health_route is Vertex().predict_route is None
+    assert VertexSettings().settings() == {}
+    assert VertexSettings().health_route is VertexSettings().predict_route is None
 
 
 def test_empty_variables_say_nothing(monkeypatch):
     names = ("HTTP_PORT", "HEALTH_ROUTE", "PREDICT_ROUTE", "STORAGE_URI")
-    assert vertex(monkeypatch, **dict.fromkeys(names, "")) == Vertex.model_construct()
+    assert vertex(monkeypatch, **dict.fromkeys(names, "")) == VertexSettings.model_construct()
 
 
 def test_the_port_is_listened_to_on_every_address(monkeypatch):

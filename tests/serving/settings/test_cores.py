@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from serving.settings.cores import usable_cores
+from serving.settings.cores import count_usable_cores
 
 UNLIMITED_V1 = {"cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "100000"}
 
@@ -43,7 +43,7 @@ def cores(tmp_path, monkeypatch):
         proc.mkdir()
         (proc / "cgroup").write_text("".join(f"{line}\n" for line in own))
         (proc / "mountinfo").write_text("22 1 8:1 / / rw - ext4 /dev/sda rw\n" + "".join(lines))
-        return usable_cores(proc)
+        return count_usable_cores(proc)
 
     return find
 
@@ -112,15 +112,15 @@ def test_usable_cores_both_versions_mounted(cores):
 
 def test_usable_cores_without_control_groups_is_the_affinity(cores, tmp_path):
     assert cores(["0::/"], {}, {}) == 4
-    assert usable_cores(tmp_path / "absent") == 4
+    assert count_usable_cores(tmp_path / "absent") == 4
 
 
 @pytest.mark.usefixtures("processes")
 def test_usable_cores_no_more_than_this_process_may_use():
-    assert 1 <= usable_cores() <= os.cpu_count()
+    assert 1 <= count_usable_cores() <= os.cpu_count()
     pinned = (
         "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); "
-        "from serving.settings.options import usable_cores; print(usable_cores())"
+        "from serving.settings.options import count_usable_cores; print(count_usable_cores())"
     )
     done = subprocess.run([sys.executable, "-c", pinned], capture_output=True, check=True)
     assert done.stdout == b"1\n"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from serving.settings.cloud_platforms import Vertex
-from serving.settings.environment import drop_blank, is_service_link, service_links
+from serving.settings.cloud_platforms import VertexSettings
+from serving.settings.environment import find_service_links, is_service_link, remove_blank_variables
 from serving.settings.options import Settings
 from tests.processes import wait_until
 
@@ -55,21 +55,21 @@ def test_service_link_is_recognised(name):
 )
 def test_setting_is_no_service_link(name, value):
     assert not is_service_link(name, value)
-    assert service_links({name: value}) == []
+    assert find_service_links({name: value}) == []
 
 
 def test_settings_service_links_are_ignored(monkeypatch):
-    default = Settings(), Vertex()
+    default = Settings(), VertexSettings()
     for name, value in LINKS.items():
         monkeypatch.setenv(name, value)
-    assert (Settings(), Vertex()) == default
+    assert (Settings(), VertexSettings()) == default
     assert Settings(port=9).port == 9
 
 
 def test_drop_blank_leaves_what_says_something(monkeypatch):
     names = ["FORWARDPASS_HOST", "AIP_HTTP_PORT", "MALLOC_ARENA_MAX", "LISTEN_FDS", "OTHER"]
     monkeypatch.setattr(os, "environ", dict.fromkeys(names, " ") | {"FORWARDPASS_PORT": "1"})
-    drop_blank()
+    remove_blank_variables()
     assert os.environ == {"OTHER": " ", "FORWARDPASS_PORT": "1"}
 
 

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from serving.bundle import BundleLimits
 from serving.runtime import ProofLimits
-from serving.settings.cores import usable_cores
+from serving.settings.cores import count_usable_cores
 from serving.settings.environment import ENV_PREFIX
-from serving.settings.options import Settings, read_networks, unknown_twins
+from serving.settings.options import Settings, find_unknown_variables, parse_networks
 
 
 def test_defaults_are_the_documented_ones(monkeypatch):
@@ -19,7 +19,7 @@ def test_defaults_are_the_documented_ones(monkeypatch):
     assert settings.models == Path("models")
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert settings.max_body == 10 * 1024 * 1024
-    assert settings.workers == usable_cores()
+    assert settings.workers == count_usable_cores()
     assert (settings.keep, settings.poll, settings.state) == (1, 1.0, Path(".serving.json"))
     assert settings.take_up == "compatible"
 
@@ -81,7 +81,7 @@ NUMBERS = {
 def test_number_is_taken_up_to_its_bounds_and_refused_beyond_them(name, monkeypatch):
     monkeypatch.delenv(f"{ENV_PREFIX}{name.upper()}", raising=False)
     default, taken, refused = NUMBERS[name]
-    assert getattr(Settings(), name) == (usable_cores() if name == "workers" else default)
+    assert getattr(Settings(), name) == (count_usable_cores() if name == "workers" else default)
     for value in taken:
         assert getattr(Settings(**{name: value}), name) == value
     for value in refused:
@@ -131,7 +131,7 @@ def test_unknown_twins_are_variables_that_say_something(monkeypatch):
     }
     for name, value in variables.items():
         monkeypatch.setenv(f"{ENV_PREFIX}{name}", value)
-    assert unknown_twins() == ["FORWARDPASS_HOTS", "FORWARDPASS_Y_PORT"]
+    assert find_unknown_variables() == ["FORWARDPASS_HOTS", "FORWARDPASS_Y_PORT"]
 
 
 def test_settings_bundle_limits_default_to_those_of_the_bundle():
@@ -167,5 +167,5 @@ def test_gunicorn_trusts_the_same_proxies():
     for value in ("127.0.0.1,::1", "10.0.0.0/8, 192.0.2.1", "*"):
         config = Config()
         config.set("forwarded_allow_ips", value)
-        networks = read_networks(value)
+        networks = parse_networks(value)
         assert networks is None if value == "*" else config.forwarded_allow_networks() == networks

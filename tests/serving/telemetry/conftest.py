@@ -8,7 +8,7 @@ from serving.telemetry import line_limit
 @pytest.fixture
 def timers(monkeypatch):
     """Return the timers that have been set; their period is short, and the clock stands."""
-    monkeypatch.setattr(line_limit, "PERIOD", 0.05)
+    monkeypatch.setattr(line_limit, "PERIOD_SECONDS", 0.05)
     monkeypatch.setattr(line_limit, "monotonic", lambda: 7.0)  # however slow the machine is
     made = []
 

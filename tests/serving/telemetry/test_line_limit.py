@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from serving.telemetry.line_limit import FIRST, FloodFilter, LineLimit
+from serving.telemetry.line_limit import MAX_LINES_PER_PERIOD, LogRateLimiter, RateLimitFilter
 from serving.telemetry.logs import GunicornLogger, JsonFormatter
 
 SECRET = "Zk3vQ9-key-of-a-client"  # noqa: S105
@@ -14,20 +14,22 @@ SECRET = "Zk3vQ9-key-of-a-client"  # noqa: S105
 
 def test_line_limit_sums_up_what_it_does_not_admit(timers):
     sums = []
-    limit = LineLimit(lambda kind, count: sums.append((kind, count)))
-    admitted = {kind: sum(limit.admits(kind) for _ in range(50)) for kind in "ab"}
-    assert admitted == {"a": FIRST, "b": FIRST}
+    limit = LogRateLimiter(lambda kind, count: sums.append((kind, count)))
+    admitted = {kind: sum(limit.should_log(kind) for _ in range(50)) for kind in "ab"}
+    assert admitted == {"a": MAX_LINES_PER_PERIOD, "b": MAX_LINES_PER_PERIOD}
     for timer in timers:
         timer.join()
-    assert sorted(sums) == [("a", 50 - FIRST), ("b", 50 - FIRST)]
-    assert limit.admits("a")
+    assert sorted(sums) == [("a", 50 - MAX_LINES_PER_PERIOD), ("b", 50 - MAX_LINES_PER_PERIOD)]
+    assert limit.should_log("a")
 
 
 def test_line_limit_of_one_line_a_period_sums_up_the_others(timers):
     sums = []
-    limit = LineLimit(lambda kind, count: sums.append((kind, count)), first=1, period=0.02)
+    limit = LogRateLimiter(
+        lambda kind, count: sums.append((kind, count)), max_lines=1, period_seconds=0.02
+    )
     for _ in range(3):
-        assert [limit.admits("a") for _ in range(10)] == [True] + [False] * 9
+        assert [limit.should_log("a") for _ in range(10)] == [True] + [False] * 9
         timers[-1].join()
     assert [timer.interval for timer in timers] == pytest.approx([0.02] * 3)
     assert sums == [("a", 9)] * 3
@@ -38,7 +40,7 @@ def flooded(caplog, timers):
     """Log 100 lines by a function, and return the lines that were written."""
 
     def flood(write):
-        found = FloodFilter("gunicorn")
+        found = RateLimitFilter("gunicorn")
         caplog.handler.addFilter(found)
         try:
             for number in range(100):
@@ -59,10 +61,10 @@ def test_flood_filter_limits_each_place_in_the_code(flooded):
 
     records = flooded(write)
     sums = [record for record in records if record.getMessage() == "lines not logged"]
-    assert len(records) == 2 * FIRST + 2
+    assert len(records) == 2 * MAX_LINES_PER_PERIOD + 2
     assert {record.levelname: record.fields["count"] for record in sums} == {
-        "WARNING": 100 - FIRST,
-        "ERROR": 100 - FIRST,
+        "WARNING": 100 - MAX_LINES_PER_PERIOD,
+        "ERROR": 100 - MAX_LINES_PER_PERIOD,
     }
     assert all("test_line_limit.write, line" in record.fields["place"] for record in sums)
 
@@ -126,7 +128,7 @@ def test_many_malformed_requests_are_some_lines_and_a_sum(serve, shipped):
     server.wait_for(lambda: told()[0] + sum(x["count"] for x in told()[1]) == sent)
     lines, sums = told()
     assert sums
-    assert lines <= FIRST * (len(sums) + 1)
+    assert lines <= MAX_LINES_PER_PERIOD * (len(sums) + 1)
     # No more than that: nothing else was logged of them.
     assert len([x for x in server.records() if x["level"] != "info"]) == lines + len(sums)
 

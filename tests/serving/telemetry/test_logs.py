@@ -14,7 +14,13 @@ import gevent
 import pytest
 
 from serving.telemetry import logs
-from serving.telemetry.logs import LONGEST, JsonFormatter, Stdout, log_failure, plain
+from serving.telemetry.logs import (
+    MAX_LINE_BYTES,
+    JsonFormatter,
+    StdoutHandler,
+    log_uncaught_error,
+    sanitize_text,
+)
 
 NASTY = [
     "line\nof\r\nlines",
@@ -55,7 +61,7 @@ def test_nothing_in_a_record_can_be_taken_for_more_than_text(text):
     line = line_of("got %s", text, fields={"path": text})
     assert line.isprintable()
     assert len(line.splitlines()) == 1
-    assert len(line.encode()) < LONGEST
+    assert len(line.encode()) < MAX_LINE_BYTES
     found = json.loads(line)
     assert set(found) == {"time", "level", "event", "process", "path"}
     assert found["level"] == "info"
@@ -63,9 +69,10 @@ def test_nothing_in_a_record_can_be_taken_for_more_than_text(text):
 
 def test_ordinary_text_is_left_as_it_is():
     assert (
-        plain("Ünïcode 漢字 🙂, 'quoted' \\ and so on") == "Ünïcode 漢字 🙂, 'quoted' \\ and so on"
+        sanitize_text("Ünïcode 漢字 🙂, 'quoted' \\ and so on")
+        == "Ünïcode 漢字 🙂, 'quoted' \\ and so on"
     )
-    assert plain("\x1b[31m") == "\\u001b[31m"
+    assert sanitize_text("\x1b[31m") == "\\u001b[31m"
 
 
 @pytest.mark.parametrize("size", [0, 100, 1000, 100_000])
@@ -75,13 +82,13 @@ def test_a_traceback_is_in_its_line_and_its_end_is_kept(sign, size):
         raise KeyError(sign * size + 'the\nlast "word"')
     except KeyError:
         line = line_of("failed", exc_info=sys.exc_info())
-    assert len(line.encode()) < LONGEST
+    assert len(line.encode()) < MAX_LINE_BYTES
     assert "\n" not in line
     assert json.loads(line)["exception"].endswith("""the\\nlast "word"'""")
 
 
 def test_lines_go_to_stdout_whole(capfd):
-    handler = Stdout()
+    handler = StdoutHandler()
     handler.setFormatter(JsonFormatter())
     for text in NASTY:
         handler.handle(logging.LogRecord("name", logging.INFO, "file.py", 1, "%s", (text,), None))
@@ -96,9 +103,9 @@ TALKER = """
 import logging, os, sys
 from gevent import monkey
 monkey.patch_all()
-from serving.observe import logs
+from serving.telemetry import logs
 {before}
-logs.configure("info")
+logs.configure_logging("info")
 for number in range(2000):
     logging.info("line %d", number, extra={{"fields": {{"padding": "x" * 200}}}})
 os.write(2, b"stalled")
@@ -166,8 +173,8 @@ def test_a_reader_that_stalls_holds_up_no_one_and_what_it_missed_is_counted(ends
 
 def test_a_reader_that_has_gone_holds_up_no_one(capfd, monkeypatch):
     reader, writer = os.pipe()
-    monkeypatch.setattr(logs, "STDOUT", writer)
-    handler = Stdout()
+    monkeypatch.setattr(logs, "STDOUT_DESCRIPTOR", writer)
+    handler = StdoutHandler()
     handler.setFormatter(JsonFormatter())
     os.close(reader)
     handler.handle(logging.makeLogRecord({"msg": "lost"}))
@@ -179,7 +186,7 @@ def test_what_fails_in_a_greenlet_is_a_record_too(monkeypatch, caplog, capfd):
     def fall():
         raise KeyError("in a greenlet")
 
-    monkeypatch.setattr(gevent.get_hub(), "print_exception", log_failure)
+    monkeypatch.setattr(gevent.get_hub(), "print_exception", log_uncaught_error)
     gevent.spawn(fall).join()
     (record,) = caplog.records
     found = json.loads(JsonFormatter().format(record))

@@ -5,10 +5,14 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.http.handlers.exposition import Metrics
+from serving.http.handlers.exposition import PrometheusMetrics
 from serving.repository import Repository
-from serving.telemetry.metric_definitions import FAMILIES, ROWS, SECONDS
-from serving.telemetry.shared_counters import Table
+from serving.telemetry.metric_definitions import (
+    BATCH_ROWS_BUCKETS,
+    DURATION_BUCKETS,
+    METRIC_DEFINITIONS,
+)
+from serving.telemetry.shared_counters import SharedCounters
 
 DOCUMENT = Path("docs/serving.md")
 MODEL = ("protocol", "model", "version", "variant")
@@ -35,18 +39,18 @@ BUCKETS = {
 
 
 def test_families_are_these():
-    assert {family.name: family.labels for family in FAMILIES} == LABELS
-    assert list(SECONDS) == pytest.approx(BUCKETS["forwardpass_stage_seconds"])
-    assert list(ROWS) == BUCKETS["forwardpass_batch_rows"]
+    assert {family.name: family.labels for family in METRIC_DEFINITIONS} == LABELS
+    assert list(DURATION_BUCKETS) == pytest.approx(BUCKETS["forwardpass_stage_seconds"])
+    assert list(BATCH_ROWS_BUCKETS) == BUCKETS["forwardpass_batch_rows"]
 
 
 @pytest.mark.parametrize("name", LABELS)
 def test_family_is_shown_by_its_labels_and_documented(name, tmp_path):
-    table = Table()
-    (family,) = [family for family in FAMILIES if family.name == name]
+    table = SharedCounters()
+    (family,) = [family for family in METRIC_DEFINITIONS if family.name == name]
     values = tuple(f"a {label}" for label in LABELS[name])
     table.own.numbers[table.own.series(family, values)] = 3.0
-    text = Metrics(Repository(tmp_path), table).text().decode()
+    text = PrometheusMetrics(Repository(tmp_path), table).text().decode()
     (found,) = [f for f in text_string_to_metric_families(text) if f.name == name]
     assert found.documentation.endswith(".")
     expected = dict(zip(LABELS[name], values, strict=True))

@@ -7,10 +7,10 @@ from itertools import count
 import pytest
 
 from serving import create_app
-from serving.call_context import Call
-from serving.http.key_file import new_key
+from serving.call_context import CallContext
+from serving.http.key_file import generate_key
 from serving.telemetry import line_limit, request_log
-from serving.telemetry.line_limit import FIRST
+from serving.telemetry.line_limit import MAX_LINES_PER_PERIOD
 from serving.telemetry.logs import JsonFormatter
 from serving.telemetry.request_log import RequestLog
 
@@ -63,7 +63,9 @@ def test_a_request_is_told_whole(client, lines):
 
 
 def test_the_key_of_a_request_is_told_by_its_name(shipped, tmp_path, lines):
-    made = {name: new_key(name, scope) for name, scope in (("app", "predict"), ("ops", "admin"))}
+    made = {
+        name: generate_key(name, scope) for name, scope in (("app", "predict"), ("ops", "admin"))
+    }
     (tmp_path / "keys").write_text("".join(f"{line}\n" for _, line in made.values()))
     client = create_app(models=shipped, keys=tmp_path / "keys", log_sample=1).test_client()
     unload = "/v2/repository/models/digits/unload"
@@ -145,10 +147,10 @@ def test_a_share_of_what_went_well_and_all_that_did_not(lines):
     for share, least, most in ((0, 0, 0), (0.1, 50, 160), (1, 1000, 1000)):
         log = RequestLog(share)
         for _ in range(1000):
-            log.add(Call(), 200, {})
+            log.add(CallContext(), 200, {})
         assert least <= len(lines()) <= most
-        log.add(Call(), 404, {})
-        log.add(Call(), 500, {})
+        log.add(CallContext(), 404, {})
+        log.add(CallContext(), 500, {})
         assert [line["level"] for line in lines()] == ["warning", "error"]
 
 
@@ -167,33 +169,37 @@ def test_a_share_of_what_went_well_and_all_that_did_not(lines):
 def test_a_flood_is_summed_up(status, level, lines, timers):
     log = RequestLog(1)
     for _ in range(500):
-        log.add(Call(), status, {})
+        log.add(CallContext(), status, {})
     timers[0].join()
     # Another test's flood, of another status, may end now as well.
     *first, rest = (line for line in lines() if line["status"] == status)
-    assert [(line["event"], line["status"]) for line in first] == [("request", status)] * FIRST
+    assert [(line["event"], line["status"]) for line in first] == [
+        ("request", status)
+    ] * MAX_LINES_PER_PERIOD
     assert (rest["event"], rest["status"]) == ("requests not logged", status)
-    assert (rest["count"], rest["level"]) == (500 - FIRST, level)
-    log.add(Call(), status, {})  # alone, which nothing follows
+    assert (rest["count"], rest["level"]) == (500 - MAX_LINES_PER_PERIOD, level)
+    log.add(CallContext(), status, {})  # alone, which nothing follows
     assert [line["event"] for line in lines() if line["status"] == status] == ["request"]
     assert len(timers) == 1
 
 
 def test_each_status_has_its_own_flood(lines, timers):
     log = RequestLog(1)
-    for _ in range(FIRST + 5):
-        log.add(Call(), 400, {})
-    log.add(Call(), 404, {})
+    for _ in range(MAX_LINES_PER_PERIOD + 5):
+        log.add(CallContext(), 400, {})
+    log.add(CallContext(), 404, {})
     for timer in timers:
         timer.join()
     told = lines()
-    assert [line["status"] for line in told if line["event"] == "request"] == [400] * FIRST + [404]
+    assert [line["status"] for line in told if line["event"] == "request"] == [
+        400
+    ] * MAX_LINES_PER_PERIOD + [404]
     assert [(line["status"], line["count"]) for line in told if "count" in line] == [(400, 5)]
 
 
 def test_what_fails_at_an_ordinary_rate_is_all_logged(lines, timers, monkeypatch):
-    log, clock = RequestLog(1), count(0, line_limit.PERIOD / (FIRST - 1))
+    log, clock = RequestLog(1), count(0, line_limit.PERIOD_SECONDS / (MAX_LINES_PER_PERIOD - 1))
     monkeypatch.setattr(line_limit, "monotonic", lambda: next(clock))
-    for _ in range(10 * FIRST):
-        log.add(Call(), 500, {})
-    assert (len(lines()), timers) == (10 * FIRST, [])
+    for _ in range(10 * MAX_LINES_PER_PERIOD):
+        log.add(CallContext(), 500, {})
+    assert (len(lines()), timers) == (10 * MAX_LINES_PER_PERIOD, [])

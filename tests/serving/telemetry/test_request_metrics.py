@@ -5,30 +5,30 @@ import timeit
 import numpy as np
 import pytest
 
-from serving.call_context import Call
-from serving.telemetry.metric_definitions import ROWS, SECONDS
-from serving.telemetry.request_metrics import Counts, count_refused
-from serving.telemetry.shared_counters import Slot, Table
+from serving.call_context import CallContext
+from serving.telemetry.metric_definitions import BATCH_ROWS_BUCKETS, DURATION_BUCKETS
+from serving.telemetry.request_metrics import RequestMetrics, count_refused_request
+from serving.telemetry.shared_counters import SharedCounters, WorkerSlot
 
 
 def finished(*, decode=2e-5, queue=1e-4, run=3e-3, encode=1e-6, rows=2, batch=5):
     """A call that went all the way, with these seconds a stage."""
-    call = Call()
+    call = CallContext()
     call.protocol, call.model, call.rows, call.batch_rows = "rows", ("m", "1", "fp32"), rows, batch
-    call.decoded = call.began + decode
+    call.decoded = call.started_at + decode
     call.started = call.decoded + queue
-    call.ran = call.started + run
-    call.encoded = call.ran + encode
+    call.run_ended_at = call.started + run
+    call.encoded = call.run_ended_at + encode
     return call
 
 
-def listed(slot: Slot):
+def listed(slot: WorkerSlot):
     return {(name, *labels): numbers for name, labels, numbers in slot.listed()}
 
 
 def test_every_stage_is_counted_in_its_bucket():
-    table = Table()
-    counts = Counts(table.own)
+    table = SharedCounters()
+    counts = RequestMetrics(table.own)
     rng = np.random.default_rng(0)
     stages = {s: 10 ** rng.uniform(-6, 1.5, 500) for s in ("decode", "queue", "run", "encode")}
     for times in zip(*stages.values(), strict=True):
@@ -36,7 +36,7 @@ def test_every_stage_is_counted_in_its_bucket():
     found = listed(table.own)
     for stage, times in stages.items():
         *buckets, total = found["forwardpass_stage_seconds", stage, "rows", "m"]
-        edges = [-np.inf, *SECONDS, np.inf]
+        edges = [-np.inf, *DURATION_BUCKETS, np.inf]
         # Times on a bound are as unlikely as the clock's rounding moving one across it.
         np.testing.assert_array_equal(buckets, np.histogram(times, edges)[0])
         assert total == pytest.approx(times.sum(), rel=1e-6)
@@ -44,20 +44,20 @@ def test_every_stage_is_counted_in_its_bucket():
 
 @pytest.mark.parametrize(("rows", "bucket"), [(1, 0), (2, 1), (3, 2), (4096, 11), (4097, 12)])
 def test_a_value_on_a_bound_counts_below_it(rows, bucket):
-    table = Table()
-    Counts(table.own).add(finished(batch=rows), 200)
+    table = SharedCounters()
+    RequestMetrics(table.own).add(finished(batch=rows), 200)
     *buckets, total = listed(table.own)["forwardpass_batch_rows", "m"]
     assert np.flatnonzero(buckets).tolist() == [bucket]
     assert total == rows
-    assert len(buckets) == len(ROWS) + 1
+    assert len(buckets) == len(BATCH_ROWS_BUCKETS) + 1
 
 
 def test_a_request_counts_as_far_as_it_came():
-    table = Table()
-    counts = Counts(table.own)
-    unknown, undecoded, late = Call(), Call(), finished()
+    table = SharedCounters()
+    counts = RequestMetrics(table.own)
+    unknown, undecoded, late = CallContext(), CallContext(), finished()
     undecoded.protocol, undecoded.model = "rows", ("m", "1", "fp32")
-    late.started = late.ran = late.encoded = 0.0
+    late.started = late.run_ended_at = late.encoded = 0.0
     for call, status in ((unknown, 404), (undecoded, 422), (late, 503)):
         counts.add(call, status)
     found = {key: numbers for key, numbers in listed(table.own).items() if any(numbers)}
@@ -72,13 +72,15 @@ def test_a_request_counts_as_far_as_it_came():
 
 
 def test_what_gunicorn_refuses_counts_too():
-    count_refused(400)
-    count_refused(400)
-    assert listed(Table.here().own)["forwardpass_requests", "none", "", "", "", "400"] == [2]
+    count_refused_request(400)
+    count_refused_request(400)
+    assert listed(SharedCounters.get_current().own)[
+        "forwardpass_requests", "none", "", "", "", "400"
+    ] == [2]
 
 
 def test_counting_is_cheap():
-    counts, call = Counts(Table().own), finished()
+    counts, call = RequestMetrics(SharedCounters().own), finished()
     counts.add(call, 200)
     seconds = min(timeit.repeat(lambda: counts.add(call, 200), number=1000, repeat=20)) / 1000
     assert seconds < 50e-6  # it takes 2; a machine that is busy with something else may need more

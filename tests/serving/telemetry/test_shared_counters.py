@@ -8,10 +8,15 @@ import sys
 import pytest
 
 from serving.telemetry import shared_counters as table
-from serving.telemetry.shared_counters import IN_FLIGHT, Family, Slot, Table
+from serving.telemetry.shared_counters import (
+    IN_FLIGHT_REQUESTS,
+    MetricDefinition,
+    SharedCounters,
+    WorkerSlot,
+)
 
-COUNTER = Family("apples", "Some.", ("kind",))
-HISTOGRAM = Family("weights", "Some.", ("kind",), (1.0, 2.0))
+COUNTER = MetricDefinition("apples", "Some.", ("kind",))
+HISTOGRAM = MetricDefinition("weights", "Some.", ("kind",), (1.0, 2.0))
 
 
 def total(shared, family):
@@ -42,12 +47,12 @@ def in_a_process(shared, work):
 
 def ended(shared, pid, number):
     status = os.waitpid(pid, 0)[1]
-    shared.give_back(number)
+    shared.release_slot(number)
     return status
 
 
 def test_series_have_their_own_numbers():
-    slot = Table().own
+    slot = SharedCounters().own
     places = {
         (family, kind): slot.series(family, (kind,))
         for family in (COUNTER, HISTOGRAM)
@@ -60,7 +65,7 @@ def test_series_have_their_own_numbers():
 
 @pytest.mark.usefixtures("processes")
 def test_what_processes_count_is_added_up():
-    shared = Table(4)
+    shared = SharedCounters(4)
     add(shared.own, "a", 0.5)
     workers = [
         in_a_process(shared, lambda slot, kind=kind: [add(slot, kind) for _ in range(1000)])
@@ -76,11 +81,11 @@ def test_what_processes_count_is_added_up():
 
 @pytest.mark.usefixtures("processes")
 def test_what_a_killed_process_counted_stays_and_its_successor_adds_to_it():
-    shared = Table(2)
+    shared = SharedCounters(2)
     ready, tell = os.pipe()
 
     def count_and_hang(slot):
-        slot.numbers[IN_FLIGHT] = 3
+        slot.numbers[IN_FLIGHT_REQUESTS] = 3
         add(slot, "a", 7)
         os.write(tell, b"!")
         signal.pause()
@@ -89,7 +94,7 @@ def test_what_a_killed_process_counted_stays_and_its_successor_adds_to_it():
     assert os.read(ready, 1) == b"!"
     os.kill(pid, signal.SIGKILL)
     assert os.WIFSIGNALED(ended(shared, pid, number))
-    assert sum(slot.numbers[IN_FLIGHT] for slot in shared.slots()) == 0
+    assert sum(slot.numbers[IN_FLIGHT_REQUESTS] for slot in shared.slots()) == 0
     pid, successor = in_a_process(shared, lambda slot: (add(slot, "b"), add(slot, "a")))
     assert successor == number
     ended(shared, pid, successor)
@@ -97,22 +102,24 @@ def test_what_a_killed_process_counted_stays_and_its_successor_adds_to_it():
 
 
 def test_a_process_that_died_while_it_named_a_series_leaves_no_half_name():
-    shared = Table()
+    shared = SharedCounters()
     slot = shared.own
     add(slot, "a")
-    named = int(slot.numbers[table.NAMED])
+    named = int(slot.numbers[table.NAME_BYTES_USED])
     slot._names[named : named + 9] = b'["apples"'  # and was killed
-    again = Slot(shared._memory[0])
+    again = WorkerSlot(shared._memory[0])
     add(again, "b", 2)
     add(again, "a", 3)
     assert {k: v[0] for k, v in total(shared, COUNTER).items() if v[0]} == {("a",): 4, ("b",): 2}
 
 
-@pytest.mark.parametrize(("limit", "size"), [("NUMBERS", 64), ("NAMES", 512)])
+@pytest.mark.parametrize(("limit", "size"), [("VALUES_PER_SLOT", 64), ("MAX_NAME_BYTES", 512)])
 def test_what_has_no_room_is_counted_as_other(limit, size, monkeypatch):
     monkeypatch.setattr(table, limit, size)
-    monkeypatch.setattr(table, "SLOT", table.NUMBERS * table.NUMBER + table.NAMES)
-    shared = Table()
+    monkeypatch.setattr(
+        table, "SLOT_BYTES", table.VALUES_PER_SLOT * table.VALUE_BYTES + table.MAX_NAME_BYTES
+    )
+    shared = SharedCounters()
     for number in range(1000):
         add(shared.own, f"kind {number}")
         at = shared.own.series(HISTOGRAM, (f"kind {number}",))
@@ -124,16 +131,16 @@ def test_what_has_no_room_is_counted_as_other(limit, size, monkeypatch):
 
 
 def test_more_workers_than_slots_share_the_last():
-    shared = Table(3)  # the arbiter has the first
+    shared = SharedCounters(3)  # the arbiter has the first
     assert [shared.take() for _ in range(4)] == [1, 2, 2, 2]
 
 
 @pytest.mark.usefixtures("processes")
 def test_what_no_one_has_touched_takes_no_memory():
     code = (
-        "from serving.telemetry.shared_counters import SLOT, Table; "
+        "from serving.telemetry.shared_counters import SLOT_BYTES, SharedCounters; "
         "rss = lambda: int(open('/proc/self/statm').read().split()[1]) * 4096; before = rss(); "
-        "t = Table(500); list(t.slots()); print(SLOT * 500, rss() - before)"
+        "t = SharedCounters(500); list(t.slots()); print(SLOT_BYTES * 500, rss() - before)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     mapped, resident = map(int, done.stdout.split())

@@ -8,8 +8,8 @@ import pytest
 from onnx import numpy_helper
 from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
-from serving.bundle import Drop
-from serving.runtime import Session
+from serving.bundle import MetricDrop
+from serving.runtime import GraphSession
 from trainer.compress.budget import FEWEST_WEIGHTS, Budget
 from trainer.compress.distill import distill
 from trainer.compress.goal import Goal
@@ -72,7 +72,7 @@ def test_every_trial_is_judged_by_what_its_file_answers_to_the_validation_rows(k
     records = budget.table.records.take(budget.parts.validation)
     truth = budget.table.target[budget.parts.validation]
     for trial in budget.trials:
-        value = SCORES[kind](truth, Session(trial.content).run(records.inputs()))
+        value = SCORES[kind](truth, GraphSession(trial.content).run(records.inputs()))
         assert trial.value == pytest.approx(value, abs=1e-4), trial.name
         assert trial.drop == pytest.approx(budget.dense.value - trial.value)
 
@@ -270,7 +270,7 @@ def test_a_seed_decides_it_all(reopened, tried):
 
 def test_what_was_tried_is_described_as_it_was(tried):
     budget, _, _ = tried("digits", **WHOLE)
-    trial, lost = budget.trials[-1], Drop(drop=0.01, interval=(0, 0.02))
+    trial, lost = budget.trials[-1], MetricDrop(drop=0.01, interval=(0, 0.02))
     times = budget.race()
     assert set(times) == set(budget.trials)
     assert all(set(found) == {1, 8, 64, 256} for found in times.values())

@@ -8,8 +8,14 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from serving.bundle import Bundle, Candidate, Compression, Drop, versions
-from tests.manifests import manifest_of
+from serving.bundle import (
+    Bundle,
+    CompressionCandidate,
+    CompressionSummary,
+    MetricDrop,
+    list_versions,
+)
+from tests.manifests import make_manifest
 from trainer.cli import main
 from trainer.cli.compress import _summarise
 from trainer.compress.goal import Goal
@@ -37,7 +43,7 @@ def one_sentence(done, status):
 
 
 def a_candidate(name, drop, **more):
-    return Candidate(
+    return CompressionCandidate(
         name=name, bits=8, inputs=1, hidden=[2], parameters=5, size_bytes=10, zipped_bytes=9,
         latency_us={}, validation=0.9, drop=drop, kept=True, **more,
     )  # fmt: skip
@@ -45,9 +51,9 @@ def a_candidate(name, drop, **more):
 
 def test_summary_a_drop_has_one_sign_and_one_word(capsys):
     # Less than what the dense network has is a drop above 0, on validation and on test rows.
-    worse = Drop(drop=0.0123, interval=(0.004, 0.02))
-    better = Drop(drop=-0.0123, interval=(-0.02, -0.00001))
-    found = Compression(
+    worse = MetricDrop(drop=0.0123, interval=(0.004, 0.02))
+    better = MetricDrop(drop=-0.0123, interval=(-0.02, -0.00001))
+    found = CompressionSummary(
         metric="positive_recall",
         max_drop=0.02,
         tried=[
@@ -57,7 +63,7 @@ def test_summary_a_drop_has_one_sign_and_one_word(capsys):
             a_candidate("pruned-int8", -0.00001),
         ],
     )
-    made = manifest_of({"accuracy": 0.9, "roc_auc": 0.9}, variants={"fp32": [], "int8": [1]})
+    made = make_manifest({"accuracy": 0.9, "roc_auc": 0.9}, variants={"fp32": [], "int8": [1]})
     bundle = SimpleNamespace(path=Path("models/made/2"), manifest=made)
     _summarise(Compressed(bundle, found, {}, positive=1))
     told = capsys.readouterr().out
@@ -127,7 +133,7 @@ def test_compress_stage_writes_a_version_that_no_server_takes_up(trainer, copied
     *_, bundle, command = done.stdout.splitlines()
     assert bundle == f"bundle {folder / 'staged-2'}; no server takes it up until you run:"
     assert command == f"serving promote --models {folder.parent} digits 2"
-    assert versions(folder) == [1]
+    assert list_versions(folder) == [1]
     assert "staged-3" in trainer("compress", folder / "staged-2", *choices).stdout
 
 
@@ -142,13 +148,13 @@ def test_json_is_one_object_in_a_process_of_its_own(copied):
     assert set(told) == {"bundle", "compression", "positive", "warnings"}
     new = Bundle.open(folder / "2")
     assert told["bundle"] == str(new.path)
-    assert Compression.model_validate(told["compression"]) == new.manifest.compression
+    assert CompressionSummary.model_validate(told["compression"]) == new.manifest.compression
 
 
 @pytest.mark.slow
 def test_the_last_column_tells_what_became_of_each(trainer, copied, monkeypatch):
     # Of what holds on the validation rows not all is kept: test rows may refute it.
-    lost = Drop(drop=0.7, interval=(0.6, 0.8))
+    lost = MetricDrop(drop=0.7, interval=(0.6, 0.8))
     monkeypatch.setattr("trainer.compress.run._drop", lambda *_: lost)
     folder = copied("digits").path.parent
     done = trainer("compress", folder, *QUICK, "--prune", "none", "--max-drop", 0.5)
@@ -169,7 +175,7 @@ def test_where_nothing_holds_it_says_so_and_that_is_no_error(trainer, copied, mo
         done.stdout.splitlines()[-1]
         == "no variant holds the budget and saves anything; no version was written"
     )
-    assert versions(folder) == [1]
+    assert list_versions(folder) == [1]
     done = trainer("compress", folder, *QUICK, "--prune", "none", "--json")
     assert json.loads(done.stdout)["bundle"] is None
 
@@ -225,7 +231,7 @@ def test_a_training_that_diverges_is_told_in_a_sentence(trainer, copied):
     assert done.exit_code == 1
     assert done.stdout == ""
     assert done.stderr.splitlines()[-1].startswith("Error: expected a finite ")
-    assert versions(folder) == [1]
+    assert list_versions(folder) == [1]
 
 
 @pytest.mark.parametrize(
@@ -247,7 +253,7 @@ def test_a_training_that_diverges_is_told_in_a_sentence(trainer, copied):
 def test_a_wrong_question_ends_with_status_2_and_the_reason(arguments, message, trainer, copied):
     folder = copied("iris").path.parent
     assert message in one_sentence(trainer("compress", folder, *arguments), 2)
-    assert versions(folder) == [1]
+    assert list_versions(folder) == [1]
 
 
 def test_every_choice_is_an_option_with_its_default(trainer):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from serving.runtime import Session
+from serving.runtime import GraphSession
 from trainer.choices import Config
 from trainer.compress.plain import assembled, dense_layers, plain
 from trainer.compress.prune import importances, prune, without_idle
@@ -471,6 +471,6 @@ def test_a_pruned_network_is_exported_proves_itself_and_is_smaller(taught, rng):
     small = replace(model, network=network)
     graph = build_graph(small)
     records = table.records.take(np.arange(300))
-    parity = check_parity(small, Session(graph), records, synthetic_records(small, rng))
+    parity = check_parity(small, GraphSession(graph), records, synthetic_records(small, rng))
     assert parity.label_agreement == 1
     assert len(graph) < 0.6 * len(build_graph(model))

@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from serving.bundle import Bundle, BundleError
-from tests.variants import sum_of
+from tests.variants import compute_sha256
 from trainer.choices import Config
 from trainer.compress.plain import dense_layers, plain
 from trainer.compress.reopen import DENSE, reopen
@@ -145,7 +145,7 @@ def changed(bundle, folder, change):
     content = proto.SerializeToString(deterministic=True)
     (place / "model.onnx").write_bytes(content)
     variant = bundle.manifest.variants[DENSE]
-    variants = {DENSE: variant.model_copy(update={"sha256": sum_of(content)})}
+    variants = {DENSE: variant.model_copy(update={"sha256": compute_sha256(content)})}
     manifest = bundle.manifest.model_copy(update={"variants": variants})
     (place / "bundle.json").write_text(manifest.model_dump_json())
     return Bundle.open(place)

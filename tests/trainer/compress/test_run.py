@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from serving import create_app
 from serving.bundle import Bundle, BundleError, Manifest
 from serving.repository import Repository
-from serving.runtime import Session, prove
+from serving.runtime import GraphSession, run_self_test
 from trainer.choices import Config
 from trainer.compress import run
 from trainer.compress.goal import Goal, GoalError
@@ -80,12 +80,12 @@ def test_the_new_version_holds_what_there_was_and_what_was_kept(kind, compressed
 def test_every_variant_proves_itself_and_is_told_of_as_it_answers(kind, compressed, reopened):
     _, found, _ = compressed(kind)
     table, parts = reopened(kind).table, reopened(kind).parts
-    selftest = found.bundle.selftest()
+    selftest = found.bundle.read_selftest()
     assert set(selftest.expected) == set(found.bundle.manifest.variants)
     records, truth = table.records.take(parts.test), table.target[parts.test]
     for name, variant in found.bundle.manifest.variants.items():
-        assert prove(found.bundle, name).passed
-        answers = Session(found.bundle.graph(name)).run(records.inputs())
+        assert run_self_test(found.bundle, name).passed
+        answers = GraphSession(found.bundle.graph(name)).run(records.inputs())
         model = reopened(kind).model
         judged = Judgement(model.task, truth, answers, model.classes).metrics()
         assert variant.metrics == pytest.approx(judged, abs=1e-4)
@@ -256,7 +256,7 @@ def test_a_place_that_cannot_be_written_to_is_named_before_the_work(copied, monk
 @pytest.mark.slow
 def test_a_version_that_does_not_prove_itself_is_not_left_behind(copied, monkeypatch):
     bundle = copied("digits")
-    right = Bundle.selftest
+    right = Bundle.read_selftest
 
     def spoiled(self):
         found = right(self)
@@ -264,7 +264,7 @@ def test_a_version_that_does_not_prove_itself_is_not_left_behind(copied, monkeyp
             found.expected["int8"].outputs["probabilities"] += 0.5
         return found
 
-    monkeypatch.setattr(Bundle, "selftest", spoiled)
+    monkeypatch.setattr(Bundle, "read_selftest", spoiled)
     with pytest.raises(ParityError, match="expected a bundle that proves itself; .*int8"):
         done(bundle, prune="none", max_drop=0.5)
     assert [path.name for path in bundle.path.parent.iterdir()] == ["1"]
@@ -302,4 +302,4 @@ def test_whatever_was_trained_can_be_compressed(data, choices, tmp_path):
     found, told = done(bundle, max_drop=0.95, prune=0.5, qat=True, sparse=0.5)
     assert len(told) == 9
     assert found.bundle is not None
-    assert all(prove(found.bundle, name).passed for name in found.bundle.manifest.variants)
+    assert all(run_self_test(found.bundle, name).passed for name in found.bundle.manifest.variants)

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from serving.runtime import Session
+from serving.runtime import GraphSession
 from trainer.compress.calibrate import calibrate
 from trainer.compress.plain import assembled
 from trainer.compress.processor import overflows_with_8_bits
@@ -74,7 +74,7 @@ def test_one_scale_without_an_offset_goes_into_the_weights(columns, rng):
     assert not {"Sub", "Div"} & operators(found)
     np.testing.assert_allclose(found.logits(records), model.logits(records), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(model.network.parameters, before)
-    got = Session(build_graph(found)).run(records.inputs())
+    got = GraphSession(build_graph(found)).run(records.inputs())
     np.testing.assert_allclose(
         got["probabilities"], model.answers(records)["probabilities"], atol=1e-6
     )
@@ -97,7 +97,7 @@ def test_of_whole_numbers_it_goes_into_the_step_of_the_bytes(columns, rng):
     delta = np.abs(found.logits(records) - model.logits(records)).max(axis=1)
     assert np.median(delta) < 1e-5
     assert np.mean(delta > 1e-4) < 0.05  # what lies between two bytes may become the other
-    got = Session(build_graph(found)).run(records.inputs())["probabilities"]
+    got = GraphSession(build_graph(found)).run(records.inputs())["probabilities"]
     np.testing.assert_allclose(got, found.answers(records)["probabilities"], atol=1e-6)
 
 

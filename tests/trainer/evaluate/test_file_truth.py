@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from sklearn import metrics
 
-from tests.manifests import manifest_of
+from tests.manifests import make_manifest
 from trainer.data.tables import DataError
 from trainer.evaluate.file_truth import FileTruth
 from trainer.evaluate.metrics import measure
@@ -28,7 +28,7 @@ def truth_of(target, classes=(0, 1)):
     known = list(classes)
     out = []
     for row in range(len(target)):
-        truth = FileTruth(manifest_of({"accuracy": 1}, classes=known))
+        truth = FileTruth(make_manifest({"accuracy": 1}, classes=known))
         truth.add(batch(target).slice(row, 1), answers(known, [known[1]]))
         out.append(truth.result().metrics["accuracy"] == 1)
     return out
@@ -37,7 +37,7 @@ def truth_of(target, classes=(0, 1)):
 def test_metrics_are_those_of_measure_whatever_the_batches(rng):
     truth, label = rng.integers(0, 2, 90), rng.integers(0, 2, 90)
     answered = answers([0, 1], label, rng)
-    found = FileTruth(manifest_of({"accuracy": 1}))
+    found = FileTruth(make_manifest({"accuracy": 1}))
     for start in (0, 40, 60):
         rows = slice(start, {0: 40, 40: 60, 60: 90}[start])
         found.add(batch(truth[rows]), {name: a[rows] for name, a in answered.items()})
@@ -50,7 +50,7 @@ def test_metrics_are_those_of_measure_whatever_the_batches(rng):
 
 def test_metrics_speak_of_the_positive_class_of_the_manifest(rng):
     truth, label = rng.choice(["bad", "good"], 50), rng.choice(["bad", "good"], 50)
-    made = manifest_of({"accuracy": 1}, classes=("bad", "good"), positive="bad")
+    made = make_manifest({"accuracy": 1}, classes=("bad", "good"), positive="bad")
     found = FileTruth(made)
     found.add(batch(truth), answers(["bad", "good"], label))
     expected = metrics.recall_score(truth, label, pos_label="bad")
@@ -85,7 +85,7 @@ def test_classes_are_read_however_they_are_spelled(classes, target):
 
 @pytest.mark.parametrize("target", [pa.array([1, 2]), pa.array(["1", "x"]), pa.array(["1", "YES"])])
 def test_a_class_the_model_does_not_know_is_named_with_its_row(target):
-    found = FileTruth(manifest_of({"accuracy": 1}))
+    found = FileTruth(make_manifest({"accuracy": 1}))
     found.add(batch([0, 1]), answers([0, 1], [0, 1]))
     with pytest.raises(
         DataError,
@@ -98,24 +98,24 @@ def test_a_class_the_model_does_not_know_is_named_with_its_row(target):
     "target", [pa.array([1, None]), pa.array(["1", " "]), pa.array(["1", "NA"])]
 )
 def test_a_gap_in_the_target_is_refused_with_its_row(target):
-    found = FileTruth(manifest_of({"accuracy": 1}))
+    found = FileTruth(make_manifest({"accuracy": 1}))
     with pytest.raises(DataError, match="got 1 gap, the first in row 2; fill"):
         found.add(batch(target), answers([0, 1], [0, 1]))
 
 
 def test_a_file_without_the_target_is_refused_with_its_columns():
-    found = FileTruth(manifest_of({"accuracy": 1}))
+    found = FileTruth(make_manifest({"accuracy": 1}))
     with pytest.raises(DataError, match="expected the target 'y' among the columns.*got 'x'; add"):
         found.add(batch([0, 1], "x"), answers([0, 1], [0, 1]))
 
 
 def test_a_file_without_rows_is_refused():
     with pytest.raises(DataError, match="expected rows"):
-        FileTruth(manifest_of({"accuracy": 1})).result()
+        FileTruth(make_manifest({"accuracy": 1})).result()
 
 
 def test_a_class_never_answered_is_listed():
-    found = FileTruth(manifest_of({"accuracy": 1}, classes=("a", "b", "c")))
+    found = FileTruth(make_manifest({"accuracy": 1}, classes=("a", "b", "c")))
     found.add(batch(["a", "b", "a"]), answers(["a", "b", "c"], ["a", "c", "c"]))
     assert found.result().never_answered == ["b"]
 
@@ -125,7 +125,7 @@ def test_of_more_rows_than_are_kept_a_fair_sample_is_measured(rng):
     most, n = 500, 20_000
     truth = np.arange(n) % 2
     answered = answers([0, 1], np.zeros(n, int), rng)
-    found = FileTruth(manifest_of({"accuracy": 1}), most=most)
+    found = FileTruth(make_manifest({"accuracy": 1}), most=most)
     held = 0
     for start in range(0, n, 250):
         rows = slice(start, start + 250)
@@ -139,7 +139,7 @@ def test_of_more_rows_than_are_kept_a_fair_sample_is_measured(rng):
 
 def test_of_very_many_classes_fewer_rows_are_kept(monkeypatch):
     monkeypatch.setattr("trainer.evaluate.file_truth.MOST_NUMBERS", 30)
-    found = FileTruth(manifest_of({"accuracy": 1}, classes=("a", "b", "c")))
+    found = FileTruth(make_manifest({"accuracy": 1}, classes=("a", "b", "c")))
     for _ in range(5):
         found.add(batch(["a", "b", "c"] * 3), answers(["a", "b", "c"], ["a", "b", "c"] * 3))
     assert found.result().judged == 10
@@ -148,7 +148,7 @@ def test_of_very_many_classes_fewer_rows_are_kept(monkeypatch):
 def regression(targets=("y",)):
     data = {"source": "", "fingerprint": "", "target": list(targets),
             "rows": {"train": 1, "validation": 1, "test": 1}}  # fmt: skip
-    return manifest_of({"r2": 1}, classes=None, data=data)
+    return make_manifest({"r2": 1}, classes=None, data=data)
 
 
 @pytest.mark.parametrize("spelled", [list, lambda values: [f" {v!r}" for v in values]])

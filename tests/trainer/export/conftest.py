@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from serving.runtime import Session
+from serving.runtime import GraphSession
 from trainer.choices import Config
 from trainer.compress.processor import overflows_with_8_bits
 from trainer.data.sources import load
@@ -49,7 +49,7 @@ class Exported:
     table: Table
     model: Model
     graph: bytes
-    session: Session
+    session: GraphSession
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +82,7 @@ def export(tmp_path_factory):
             Run(model.network, model.loss, config.update(), model.rows(table, rows),
                 epochs=10, batch_size=32, rng=rng).go()  # fmt: skip
             graph = build_graph(model)
-            made[kind] = Exported(table, model, graph, Session(graph))
+            made[kind] = Exported(table, model, graph, GraphSession(graph))
         return made[kind]
 
     return get

@@ -5,7 +5,7 @@ import onnx
 import pandas as pd
 import pytest
 
-from serving.runtime import Session
+from serving.runtime import GraphSession
 from trainer.data.preprocess import Encoding, Scaler
 from trainer.data.preprocess.dates import FIRST, LAST
 from trainer.data.records import Column, Records, input_names
@@ -53,7 +53,7 @@ def model_of(rows, rng, **encoding):
 def test_mixed_columns_answer_as_numpy_does(scaling, one_hot, rng):
     rows = records(rng)
     model = model_of(rows, rng, scaling=scaling, one_hot=one_hot)
-    found = check_parity(model, Session(build_graph(model)), rows, rows.take(slice(0)))
+    found = check_parity(model, GraphSession(build_graph(model)), rows, rows.take(slice(0)))
     assert found.max_abs < 1e-6
     assert found.label_agreement == 1
 
@@ -80,9 +80,9 @@ def test_numbers_are_scaled_unless_it_would_change_none(offset, scale, nodes, rn
     dense, last = model.network.layers
     x = (rows.numbers.astype(np.float64) - offset) / scale
     z = np.maximum(x @ dense.W + dense.b, 0) @ last.W + last.b
-    got = Session(graph).run(rows.inputs())["probabilities"][:, 1]
+    got = GraphSession(graph).run(rows.inputs())["probabilities"][:, 1]
     np.testing.assert_allclose(got, 1 / (1 + np.exp(-z[:, 0])), atol=1e-5)
-    assert check_parity(model, Session(graph), rows, rows.take(slice(0))).max_abs < 1e-6
+    assert check_parity(model, GraphSession(graph), rows, rows.take(slice(0))).max_abs < 1e-6
 
 
 def test_the_graph_takes_one_input_a_column_as_it_comes(rng):
@@ -120,7 +120,7 @@ def test_the_calendar_is_that_of_pandas_on_every_day_of_four_centuries(rng):
             "x": np.zeros((n, 1), np.float32), "yes": np.zeros((n, 1), np.float32),
             "when": seconds[:, None],
         }  # fmt: skip
-        got = Session(probe.SerializeToString()).run(inputs)[part]
+        got = GraphSession(probe.SerializeToString()).run(inputs)[part]
         found = got[:, 0] if part == "when_day" else got.argmax(axis=1)
         np.testing.assert_array_equal(found, expected)
 
@@ -129,7 +129,7 @@ def test_dates_beyond_the_calendar_are_answered_as_its_ends(rng):
     rows = records(rng)
     model = model_of(rows, rng)
     far = records(rng, dates=np.resize([FIRST, LAST, np.nan, 0.0, -0.5], (ROWS, 1)))
-    got, expected = Session(build_graph(model)).run(far.inputs()), model.answers(far)
+    got, expected = GraphSession(build_graph(model)).run(far.inputs()), model.answers(far)
     delta = np.abs(got["probabilities"] - expected["probabilities"])
     assert (delta <= tolerances(model, far)["probabilities"]).all()
 
@@ -138,14 +138,14 @@ def test_a_gap_that_is_filled_in_no_column_is_no_answer_and_never_a_wrong_one(rn
     whole = Records.of_numbers(["a", "b"], rng.normal(size=(50, 2)))
     model = model_of(whole, rng)
     gap = Records.of_numbers(["a", "b"], np.array([[np.nan, 1.0]]))
-    assert np.isnan(Session(build_graph(model)).run(gap.inputs())["probabilities"]).all()
+    assert np.isnan(GraphSession(build_graph(model)).run(gap.inputs())["probabilities"]).all()
 
 
 @pytest.mark.parametrize("name", ["W1", "encoded", "p", "pair", "few_place", "when_month"])
 def test_a_column_may_have_the_name_of_something_inside(name, rng):
     rows = records(rng, name=name)
     model = model_of(rows, rng)
-    check_parity(model, Session(build_graph(model)), rows, rows.take(slice(0)))
+    check_parity(model, GraphSession(build_graph(model)), rows, rows.take(slice(0)))
 
 
 @pytest.mark.parametrize("name", ["label", "probabilities", "value"])
@@ -155,7 +155,7 @@ def test_a_column_of_the_name_of_an_answer_is_an_input_of_another_name(name, rng
     graph = build_graph(model)
     inputs = [i.name for i in onnx.load_from_string(graph).graph.input]
     assert inputs == ["few", f"{name}_input", "many", "yes", "when"]
-    check_parity(model, Session(graph), rows, rows.take(slice(0)))
+    check_parity(model, GraphSession(graph), rows, rows.take(slice(0)))
 
 
 def test_names_of_inputs_are_distinct_whatever_the_columns_are_called():

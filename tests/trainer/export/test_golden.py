@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from serving.bundle import SelfTest
-from serving.runtime import compare
+from serving.runtime import compare_outputs
 from trainer.export.golden import golden_selftest, synthetic_records
 from trainer.export.parity import ParityError, decided
 from trainer.nn import Network
@@ -18,7 +18,7 @@ def test_the_graph_reproduces_its_selftest(kind, export, rng):
     selftest = SelfTest.from_bytes(golden_selftest({"fp32": exported.model}, rng).to_bytes())
     expected = selftest.expected["fp32"]
     got = exported.session.run(selftest.inputs)
-    found = compare(got, expected.outputs, expected.tolerances)
+    found = compare_outputs(got, expected.outputs, expected.tolerances)
     assert found.within
     assert found.rows >= 100
     assert set(expected.outputs) == set(exported.session.outputs)

@@ -6,7 +6,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from serving.runtime import Session
+from serving.runtime import GraphSession
 from trainer.data.preprocess import Scaler
 from trainer.data.records import Column, Records
 from trainer.export.graph import IR_VERSION, OPSET, build_graph
@@ -104,7 +104,7 @@ def answered_alike(model, layers, rng, rows=200):
     for _ in range(3):  # so that running means are not what they began with
         network.chain.forward(2 * x + 1, training=True)
     got, expected = (
-        Session(build_graph(model)).run({"features": x}),
+        GraphSession(build_graph(model)).run({"features": x}),
         model.answers(Records(columns, x)),
     )
     delta = np.abs(got["probabilities"] - expected["probabilities"])
@@ -155,7 +155,7 @@ def test_a_probability_at_the_threshold_is_the_second_class(threshold, export):
         above = replace(model, threshold=float(np.nextafter(p, np.float32(1))))
         for chosen, label in ((exact, 1), (above, 0)):
             assert chosen.answers(records)["label"].tolist() == [label]
-            got = Session(build_graph(chosen)).run({"features": rows})
+            got = GraphSession(build_graph(chosen)).run({"features": rows})
             if threshold == 0.5:  # which both sides compute exactly
                 assert got["label"].tolist() == [label]
     finally:

@@ -6,7 +6,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from serving.runtime import Session, run_in_slices
+from serving.runtime import GraphSession, run_in_slices
 from trainer.data.preprocess import Encoding
 from trainer.data.records import Column, Records
 from trainer.data.tables import make_table
@@ -149,7 +149,7 @@ def test_every_kind_of_layer_answers_as_numpy_does(
             last=last, columns=columns,
         )  # fmt: skip
         held_out = exported.table.records.take(slice(60))
-        session = Session(build_graph(model))
+        session = GraphSession(build_graph(model))
         found = check_parity(model, session, held_out, synthetic_records(model, rng))
         if kind != "regression" and activation == "relu":
             assert found.label_agreement == 1
@@ -211,7 +211,7 @@ def test_layers_of_every_kind_may_stand_beside_them(layers, export, in_bytes, rn
         network = Network(64, [*copy.deepcopy(network.layers), Dense(10)], rng=rng)
     model = replace(exported.model, network=network)
     rows, synthetic = exported.table.records.take(slice(60)), synthetic_records(model, rng)
-    found = check_parity(model, Session(build_graph(model)), rows, synthetic)
+    found = check_parity(model, GraphSession(build_graph(model)), rows, synthetic)
     assert found.label_agreement == 1
 
 
@@ -223,7 +223,7 @@ def test_layers_after_an_embedding_answer_as_numpy_does(
     columns, bits, last, activation, mixed, in_bytes, rng
 ):
     model = in_bytes(*mixed, rng, activation=activation, bits=bits, last=last, columns=columns)
-    session = Session(build_graph(model))
+    session = GraphSession(build_graph(model))
     found = check_parity(model, session, mixed[1], synthetic_records(model, rng))
     if activation == "relu":
         assert found.label_agreement == 1
@@ -236,7 +236,7 @@ def test_relu_networks_answer_to_the_last_digits_on_every_row(kind, bits, export
     exported = export(kind)
     model = in_bytes(exported.model, exported.table.records, rng, bits=bits)
     rows = crowd(model, rng, 5000)
-    got, expected = Session(build_graph(model)).run(rows.inputs()), model.answers(rows)
+    got, expected = GraphSession(build_graph(model)).run(rows.inputs()), model.answers(rows)
     name = "value" if kind == "regression" else "probabilities"
     unit = model.targets.scale if kind == "regression" else 1
     assert (np.abs(got[name] - expected[name]) <= 1e-6 * unit).all()
@@ -250,7 +250,7 @@ def test_other_networks_answer_within_what_rounding_explains(
     exported = export(kind)
     model = in_bytes(exported.model, exported.table.records, rng, activation=activation)
     rows = crowd(model, rng, 5000)
-    got, expected = Session(build_graph(model)).run(rows.inputs()), model.answers(rows)
+    got, expected = GraphSession(build_graph(model)).run(rows.inputs()), model.answers(rows)
     ((name, allowed),) = tolerances(model, rows).items()
     delta = np.abs(got[name] - expected[name])
     assert (delta <= allowed).all()
@@ -294,7 +294,7 @@ def test_a_row_has_the_same_answer_whatever_its_batch_mates(
     model = in_bytes(
         exported.model, exported.table.records, rng, activation=activation, bits=bits, hidden=(67,)
     )
-    session, rows = Session(build_graph(model)), crowd(model, rng, 5000)
+    session, rows = GraphSession(build_graph(model)), crowd(model, rng, 5000)
     alone = run_in_slices(session, rows.inputs(), 1)
     for size in (7, 256, 5000):
         # Each row among others, and among others a thousand times as large.

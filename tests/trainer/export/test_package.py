@@ -3,15 +3,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from serving.bundle import BundleError, Candidate, Compression, Drop, Training
-from serving.runtime import prove
+from serving.bundle import (
+    BundleError,
+    CompressionCandidate,
+    CompressionSummary,
+    MetricDrop,
+    TrainingSummary,
+)
+from serving.runtime import run_self_test
 from trainer.data.splits import split
 from trainer.export.golden import synthetic_records
 from trainer.export.package import export_bundle, export_variants
 from trainer.export.parity import ParityError
 from trainer.export.variant import Graph
 
-TRAINING = Training(config={}, epochs_run=1, best_epoch=1, seconds=0.1)
+TRAINING = TrainingSummary(config={}, epochs_run=1, best_epoch=1, seconds=0.1)
 
 
 @pytest.fixture
@@ -21,7 +27,7 @@ def parts(export):
 
 @pytest.fixture
 def dense(export, parts, tmp_path, rng, monkeypatch):
-    monkeypatch.setattr("serving.runtime.timing.TIMED_RUNS", 3)
+    monkeypatch.setattr("serving.runtime.timing.MAX_TIMED_RUNS", 3)
     exported = export("multiclass")
     return export_bundle(
         exported.model, exported.table, parts, TRAINING, models=tmp_path, name="digits", rng=rng
@@ -44,14 +50,14 @@ def variants(export, in_bytes, parts):
 
 
 TIMES = {"fp32": {"1": 9.5, "64": 30.0}, "int8": {"1": 2.5}, "pruned-int4": {"1": 1.5}}
-COMPRESSION = Compression(
+COMPRESSION = CompressionSummary(
     metric="accuracy",
     max_drop=0.01,
     tried=[
-        Candidate(
+        CompressionCandidate(
             name=name, bits=8, inputs=64, hidden=[24, 13], parameters=9, size_bytes=9,
             zipped_bytes=9, latency_us=times, validation=0.9, drop=0.001, kept=True,
-            tested=Drop(drop=0.002, interval=(-0.01, 0.02)),
+            tested=MetricDrop(drop=0.002, interval=(-0.01, 0.02)),
         )
         for name, times in TIMES.items()
     ],
@@ -78,7 +84,7 @@ def test_a_version_holds_every_variant_beside_what_there_was(dense, variants, rn
         assert variant.parity == graphs[name].parity
         assert variant.metrics == graphs[name].tested.metrics()
         assert variant.latency_us == TIMES[name]
-        assert prove(found, name).passed
+        assert run_self_test(found, name).passed
     assert found.manifest.metrics == dense.manifest.metrics
     assert found.manifest.training == dense.manifest.training
 

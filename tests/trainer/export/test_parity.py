@@ -6,7 +6,7 @@ import pytest
 from onnx import numpy_helper
 
 from serving.bundle import Bundle
-from serving.runtime import GraphError, Session, compare
+from serving.runtime import GraphError, GraphSession, compare_outputs
 from trainer.data.preprocess import Scaler
 from trainer.data.records import Records
 from trainer.export.golden import golden_selftest, synthetic_records
@@ -36,7 +36,7 @@ def numpy_forward(graph, x):
 @pytest.mark.parametrize("size", [1, 7, 256, 1797])
 def test_digits_differ_by_a_millionth_at_most_with_every_label_equal(size, shipped, digits):
     graph = Bundle.open(shipped / "digits" / "1").graph("fp32")
-    session, rows = Session(graph), digits[0]
+    session, rows = GraphSession(graph), digits[0]
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]
     got = [session.run({"features": batch}) for batch in batches]
     label, probabilities = numpy_forward(graph, rows)
@@ -47,7 +47,7 @@ def test_digits_differ_by_a_millionth_at_most_with_every_label_equal(size, shipp
 
 
 def test_no_digits_have_no_answers(shipped):
-    got = Session(Bundle.open(shipped / "digits" / "1").graph("fp32")).run(
+    got = GraphSession(Bundle.open(shipped / "digits" / "1").graph("fp32")).run(
         {"features": np.empty((0, 64), np.float32)}
     )
     assert got["label"].shape == (0,)
@@ -112,7 +112,7 @@ def test_a_faulty_export_is_caught(fault, export, rng):
     sound = exported.model
     parameters = sound.network.parameters.copy()
     try:
-        faulty = Session(build_graph(fault(sound)))
+        faulty = GraphSession(build_graph(fault(sound)))
     finally:
         sound.network.parameters[...] = parameters
     with pytest.raises(ParityError, match="expected the exported graph to answer"):
@@ -122,7 +122,7 @@ def test_a_faulty_export_is_caught(fault, export, rng):
 def check_spoiled(exported, rng, spoil):
     """Check the parity of a graph whose answers `spoil` has its way with."""
 
-    class Spoiled(Session):
+    class Spoiled(GraphSession):
         def run(self, inputs):
             return spoil(inputs["features"], super().run(inputs))
 
@@ -136,7 +136,7 @@ def test_a_label_may_tip_where_rounding_can_tip_it_and_nowhere_else(export):
     last = exported.model.network.layers[-1]
     W, b = last.W.copy(), last.b.copy()
 
-    class Tipped(Session):
+    class Tipped(GraphSession):
         def run(self, inputs):
             outputs = super().run(inputs)
             outputs["label"] = np.where(outputs["label"] == first, second, first)
@@ -164,7 +164,7 @@ def test_parity_reports_the_worst_of_all_batch_sizes(worst, export):
     rows = exported.table.records.take(slice(256))
     step = 2.0**-24  # what float32 tells apart from 1/2 on
 
-    class Differing(Session):
+    class Differing(GraphSession):
         """Off by a step, by two where batches are of the worst size; there labels are others."""
 
         def run(self, inputs):
@@ -178,7 +178,7 @@ def test_parity_reports_the_worst_of_all_batch_sizes(worst, export):
     try:
         last.W[...], last.b[...] = 0, 1e-8  # every row is 1/2, and as good as undecided
         graph = build_graph(exported.model)
-        assert (Session(graph).run(rows.inputs())["label"] == second).all()
+        assert (GraphSession(graph).run(rows.inputs())["label"] == second).all()
         found = check_parity(exported.model, Differing(graph), rows, rows.take(slice(0)))
     finally:
         last.W[...], last.b[...] = W, b
@@ -196,7 +196,7 @@ def test_a_tie_excuses_only_the_classes_that_are_level(export):
     none = rows.take(slice(0))
 
     def session(label):
-        class Otherwise(Session):
+        class Otherwise(GraphSession):
             def run(self, inputs):
                 outputs = super().run(inputs)
                 outputs["label"] = np.full_like(outputs["label"], label)
@@ -286,7 +286,7 @@ def test_rounding_stays_within_the_tolerance(seed, export):
     scaler = model.encoder.numbers.scaler
     rows = rng.normal(scaler.offset, spread * scaler.scale, size=(200, width))
     records = Records(model.encoder.columns, rows.astype(np.float32))
-    got, expected = Session(build_graph(model)).run(records.inputs()), model.answers(records)
+    got, expected = GraphSession(build_graph(model)).run(records.inputs()), model.answers(records)
     for name, tolerance in tolerances(model, records).items():
         assert (np.abs(got[name] - expected[name]) <= tolerance).all()
 
@@ -389,12 +389,12 @@ def test_a_byte_that_is_not_as_it_should_be_is_caught(bits, name, by, export, in
     rows = exported.table.records
     model = in_bytes(exported.model, rows, rng, bits=bits, hidden=(80, 40))
     graph, synthetic = build_graph(model), synthetic_records(model, rng)
-    check_parity(model, Session(graph), rows, synthetic)
+    check_parity(model, GraphSession(graph), rows, synthetic)
     # A place whose neighbours on either side leave room for one more.
     place = 0 if name.startswith("o") else 7
     with pytest.raises(ParityError, match="expected the exported graph to answer"):
         check_parity(
-            model, Session(with_one_changed(graph, name, place, by)), rows, synthetic
+            model, GraphSession(with_one_changed(graph, name, place, by)), rows, synthetic
         )  # fmt: skip
 
 
@@ -432,10 +432,10 @@ def test_the_selftest_tells_a_cpu_that_saturates(bits, sound, kind, export, in_b
     selftest = golden_selftest({"int8": model}, rng)
     golden = Records(model.encoder.columns, selftest.inputs["features"])
     got, expected = replace(model, network=network).answers(golden), selftest.expected["int8"]
-    assert compare(got, expected.outputs, expected.tolerances).within is sound
-    here = Session(build_graph(model)).run(selftest.inputs)
+    assert compare_outputs(got, expected.outputs, expected.tolerances).within is sound
+    here = GraphSession(build_graph(model)).run(selftest.inputs)
     if bits < 8:  # on any CPU
-        assert compare(here, expected.outputs, expected.tolerances).within
+        assert compare_outputs(here, expected.outputs, expected.tolerances).within
 
 
 @pytest.mark.parametrize("activation", ["tanh", "swish"])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from serving.runtime import Session
+from serving.runtime import GraphSession
 from trainer.compress.processor import overflows_with_8_bits
 from trainer.export.graph import build_graph
 from trainer.export.parity import tolerances
@@ -15,7 +15,10 @@ def test_overflows_with_8_bits_layers_of_large_bytes_answered_alike_only_if_not(
     for seed in range(5):
         rng = np.random.default_rng(seed)
         model = in_bytes(exported.model, records, rng, runs_here=False)
-        got, expected = Session(build_graph(model)).run(records.inputs()), model.answers(records)
+        got, expected = (
+            GraphSession(build_graph(model)).run(records.inputs()),
+            model.answers(records),
+        )
         delta = np.abs(got["probabilities"] - expected["probabilities"])
         agrees.append(bool((delta <= tolerances(model, records)["probabilities"]).all()))
     assert all(agrees) is not overflows_with_8_bits()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from serving.bundle import MANIFEST, Bundle, Manifest, names, versions
+from serving.bundle import MANIFEST_FILE, Bundle, Manifest, list_models, list_versions
 from tests.killed import every_moment, restore, tree
 from trainer.cli import main
 from trainer.export.write import BUILDING, require_writable, write_bundle
@@ -44,7 +44,7 @@ def test_staged_versions_are_no_versions_and_keep_their_numbers(tmp_path, templa
     assert [write(), write(stage=True), write(stage=True), write()] == [
         "1", "staged-2", "staged-3", "4",
     ]  # fmt: skip
-    assert versions(tmp_path / "digits") == [1, 4]
+    assert list_versions(tmp_path / "digits") == [1, 4]
     (tmp_path / "digits" / "staged-3").rename(tmp_path / "digits" / "3")
     assert write() == "5"
 
@@ -88,7 +88,7 @@ def test_everything_is_on_disk_before_the_version_appears(tmp_path, template, mo
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "rename", rename)
     write_bundle(tmp_path, "digits", {"a.bin": b"a"}, numbered(template), accept)
-    assert steps == [tmp_path.name, "a.bin", MANIFEST, BUILDING, "rename", "digits"]
+    assert steps == [tmp_path.name, "a.bin", MANIFEST_FILE, BUILDING, "rename", "digits"]
 
 
 def test_an_export_that_fails_leaves_nothing(tmp_path):
@@ -152,9 +152,9 @@ def test_write_bundle_killed_at_any_moment_leaves_whole_versions_only(
         for name in there:
             content = tree(folder / name)
             assert Bundle.open(folder / name).path.name == name
-            assert content.pop(MANIFEST) is not None
+            assert content.pop(MANIFEST_FILE) is not None
             assert content == files
-        assert names(models) == (["digits"] if versions_of(folder) else [])
+        assert list_models(models) == (["digits"] if versions_of(folder) else [])
         # The next one removes what was left.
         following = write()
         assert int(following.name) == len(there) + 1
@@ -196,4 +196,4 @@ def test_fit_killed_at_any_moment_leaves_whole_versions_and_runs(tmp_path):
 
 def versions_of(folder):
     """The versions of a model, of which there are none before its folder is made."""
-    return versions(folder) if folder.exists() else []
+    return list_versions(folder) if folder.exists() else []

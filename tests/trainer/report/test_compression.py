@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from serving.bundle import Candidate, Compression, Drop
+from serving.bundle import CompressionCandidate, CompressionSummary, MetricDrop
 from trainer.compress.processor import overflows_with_8_bits
 from trainer.report.blocks import Cell, Figures, Paragraph, Table
 from trainer.report.sections.compression import FEW, compression
@@ -32,7 +32,7 @@ def candidate(name="int8", **changes):
         "zipped_bytes": 900, "latency_us": {"1": 10.0, "64": 20.0}, "validation": 0.9,
         "drop": 0.0, "kept": True,
     }  # fmt: skip
-    return Candidate(name=name, **held | changes)
+    return CompressionCandidate(name=name, **held | changes)
 
 
 DENSE = candidate("fp32", bits=32, size_bytes=10_000)
@@ -44,7 +44,7 @@ def told(made):
     evidence = made("diabetes").evidence
 
     def tell(*tried, max_drop=0.01):
-        found = Compression(metric="r2", max_drop=max_drop, tried=[DENSE, *tried])
+        found = CompressionSummary(metric="r2", max_drop=max_drop, tried=[DENSE, *tried])
         manifest = evidence.manifest.model_copy(update={"compression": found})
         return compression(replace(evidence, bundle=replace(evidence.bundle, manifest=manifest)))
 
@@ -152,9 +152,9 @@ def test_zeros_are_not_said_to_save_more_than_they_do(told):
 
 def test_the_test_rows_have_a_say(told):
     section = told(
-        candidate("pruned", tested=Drop(drop=0.005, interval=(-0.01, 0.05))),
-        candidate(tested=Drop(drop=-0.001, interval=(-0.004, 0.01))),
-        candidate("pruned-int8", kept=False, tested=Drop(drop=0.2, interval=(0.1, 0.3))),
+        candidate("pruned", tested=MetricDrop(drop=0.005, interval=(-0.01, 0.05))),
+        candidate(tested=MetricDrop(drop=-0.001, interval=(-0.004, 0.01))),
+        candidate("pruned-int8", kept=False, tested=MetricDrop(drop=0.2, interval=(0.1, 0.3))),
     )  # fmt: skip
     table = of(section, Table)[-1]
     assert [[*map(text, row)][2:] for row in table.rows] == [

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from serving.bundle import Candidate, Compression
+from serving.bundle import CompressionCandidate, CompressionSummary
 from trainer.cli import main
 from trainer.compress.run import Compressed
 from trainer.report import Evidence
@@ -68,13 +68,13 @@ def next_version(made, monkeypatch):
     """What `compress` writes, without the work: a version of the same graph."""
     dense = made("digits").bundle
     manifest = dense.manifest.model_copy(update={"version": 2})
-    candidate = Candidate(
+    candidate = CompressionCandidate(
         name="fp32", bits=32, inputs=64, hidden=[8], parameters=1, size_bytes=1, zipped_bytes=1,
         latency_us={"1": 1.0}, validation=0.9, drop=0, kept=True,
     )  # fmt: skip
     done = Compressed(
         replace(dense, manifest=manifest),
-        Compression(metric="accuracy", max_drop=0.1, tried=[candidate]),
+        CompressionSummary(metric="accuracy", max_drop=0.1, tried=[candidate]),
         {},
     )
     monkeypatch.setattr(

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from serving.bundle import Candidate, Compression, Drop
-from tests.manifests import manifest_of
+from serving.bundle import CompressionCandidate, CompressionSummary, MetricDrop
+from tests.manifests import make_manifest
 from trainer.cli.fit import _settled
 from trainer.report.importance import Importance, Importances
 from trainer.report.sections.calibration import _sentence
@@ -14,16 +14,16 @@ from trainer.report.sections.compression import compression
 
 
 def candidate(name, **changes):
-    return Candidate(
+    return CompressionCandidate(
         name=name, bits=32, inputs=4, hidden=[8], parameters=9, size_bytes=1000, zipped_bytes=900,
         latency_us={"64": 20.0}, validation=0.9, drop=0.0, kept=True, **changes,
     )  # fmt: skip
 
 
 def test_compression_names_the_positive_class_of_its_metric():
-    tried = [candidate("fp32"), candidate("int8", tested=Drop(drop=0, interval=(0, 0)))]
-    found = Compression(metric="positive_f1", max_drop=0.01, tried=tried)
-    manifest = manifest_of({}, classes=("fraud", "good"), positive="fraud", compression=found)
+    tried = [candidate("fp32"), candidate("int8", tested=MetricDrop(drop=0, interval=(0, 0)))]
+    found = CompressionSummary(metric="positive_f1", max_drop=0.01, tried=tried)
+    manifest = make_manifest({}, classes=("fraud", "good"), positive="fraud", compression=found)
     page = repr(compression(SimpleNamespace(manifest=manifest)))
     assert "Its F1 of “fraud” was allowed to drop" in page
     assert "the F1 of “fraud” is on the test rows" in page
@@ -46,7 +46,7 @@ def test_importance_names_the_positive_class_of_its_metric():
     ],
 )
 def test_a_bias_is_shown_with_the_class_whose_logit_it_moves(classes, bias, printed, on_page):
-    manifest = manifest_of(
+    manifest = make_manifest(
         {}, classes=classes, logit_bias=bias, temperature=2.0, config={"calibrate": True}
     )
     assert _settled(manifest)["bias"] == printed
@@ -55,6 +55,6 @@ def test_a_bias_is_shown_with_the_class_whose_logit_it_moves(classes, bias, prin
 
 def test_calibration_without_a_bias_speaks_of_none():
     for config in ({"calibrate": True}, {}):
-        manifest = manifest_of({}, classes=("fraud", "good"), temperature=2.0, config=config)
+        manifest = make_manifest({}, classes=("fraud", "good"), temperature=2.0, config=config)
         assert "bias" not in _settled(manifest)
         assert "moved" not in _sentence(SimpleNamespace(manifest=manifest))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from tests.manifests import manifest_of
+from tests.manifests import make_manifest
 from trainer.report.blocks import Paragraph, Table, Tiles
 from trainer.report.sections.confusion import confusion
 from trainer.report.sections.verdict import verdict
@@ -92,7 +92,7 @@ OWN = {"accuracy": 0.95, "roc_auc": 0.9}
 
 
 def section_of(test=OWN, **options):
-    return verdict(SimpleNamespace(manifest=manifest_of(test, **options)))
+    return verdict(SimpleNamespace(manifest=make_manifest(test, **options)))
 
 
 def others(**figures):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from serving.bundle import MANIFEST, Bundle
-from serving.runtime import prove
+from serving.bundle import MANIFEST_FILE, Bundle
+from serving.runtime import run_self_test
 from tests.killed import every_moment, restore
 from trainer.cli import main
 from trainer.data.sources import load
@@ -41,7 +41,7 @@ def test_the_winner_becomes_a_bundle(trainer, tmp_path):
     bundle = Bundle.open(tmp_path / "models" / "iris" / "1")
     assert bundle.manifest.training.config["learning_rate"] == 0.03
     assert bundle.manifest.data.rows == {"train": 105, "validation": 15, "test": 30}
-    assert prove(bundle, "fp32").passed
+    assert run_self_test(bundle, "fp32").passed
     assert len((tmp_path / "runs" / "iris" / "search.jsonl").read_text().splitlines()) == 4
     assert (tmp_path / "runs" / "iris" / "1" / "history.csv").is_file()
 
@@ -136,7 +136,7 @@ def test_a_killed_search_goes_on_where_it_was(trainer, tmp_path):
         if (journal := state.get("journal.jsonl", b"")).count(b"\n") == 2
         and not journal.endswith(b"\n")
     )  # fmt: skip
-    assert not any(MANIFEST in path for path in third)
+    assert not any(MANIFEST_FILE in path for path in third)
     restore(third, tmp_path)
     report = json.loads(trainer(*command, grid=grid).stdout)
     assert report["journal"] == {"path": "journal.jsonl", "run": 4, "found": 2}
@@ -148,7 +148,7 @@ def test_the_winner_is_judged_on_rows_no_fit_has_seen(trainer, tmp_path):
     table = load("iris")
     parts = split(table, validation=0.1, test=0.2, seed=3)
     bundle = Bundle.open(tmp_path / report["fit"]["bundle"])
-    session = prove(bundle, "fp32").session
+    session = run_self_test(bundle, "fp32").session
     label = session.run(table.records.take(parts.test).inputs())["label"]
     judged = np.mean(label == table.target[parts.test])
     assert bundle.manifest.metrics["test"]["accuracy"] == judged

@@ -16,14 +16,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from serving.bundle import (
-    GAPS,
+    DEFAULT_GAP_TEXTS,
     ISO8601,
-    are_gaps,
-    gap_numbers,
-    gap_words,
-    nfc,
-    parse_text,
-    seconds_of_ticks,
+    are_gap_numbers,
+    parse_date_text,
+    resolve_gap_numbers,
+    resolve_gap_texts,
+    ticks_to_seconds,
+    to_nfc,
 )
 from trainer.data.files.date_numbers import NUMERIC, numbers_to_dates
 from trainer.data.files.numerals import to_points
@@ -52,7 +52,7 @@ SPELLED = {word: truth for pair in PAIRS for word, truth in pair.items()}
 MOST_SPELLINGS = 16  # of two words in upper and lower case; more different texts are no truths
 
 
-def texts(array: pa.Array, gaps: Collection[str] = GAPS) -> pa.Array:
+def texts(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> pa.Array:
     """As strings in the one spelling of `canonical_text`, of numbers too; a gap is null.
 
     A number that is no text in the file is written as Python writes it.
@@ -64,13 +64,13 @@ def texts(array: pa.Array, gaps: Collection[str] = GAPS) -> pa.Array:
     trimmed = trim(array, gaps)
     if pc.any(pc.invert(pc.string_is_ascii(trimmed))).as_py():
         trimmed = pa.array(
-            [None if t is None else nfc(t) for t in trimmed.to_pylist()], pa.string()
+            [None if t is None else to_nfc(t) for t in trimmed.to_pylist()], pa.string()
         )
     whole = pc.replace_substring_regex(trimmed, FRACTIONLESS, r"\1")
     return pc.if_else(pc.equal(whole, "-0"), "0", whole)
 
 
-def trim(array: pa.Array, gaps: Collection[str] = GAPS) -> pa.Array:
+def trim(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> pa.Array:
     """As strings without spaces around them, else as they are written; a gap is null."""
     trimmed = pc.utf8_trim_whitespace(array.cast(pa.string()))
     return pc.if_else(_are_gaps(trimmed, gaps), pa.scalar(None, pa.string()), trimmed)
@@ -86,7 +86,7 @@ def spelled_gaps(array: pa.Array, gaps: Collection[str]) -> pa.Array:
 
 
 def numbers(
-    array: pa.Array, gaps: Collection[str] = GAPS, decimal: str | None = None
+    array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS, decimal: str | None = None
 ) -> NDArray[np.float64] | None:
     """As float64, NaN for a gap; of texts with the decimal sign that is said, else with a point."""
     kind = array.type
@@ -109,7 +109,9 @@ def numbers(
     return None
 
 
-def truths(array: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.float64] | None:
+def truths(
+    array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS
+) -> NDArray[np.float64] | None:
     """True and false, in any case, as 1 and 0; NaN for a gap."""
     if pa.types.is_boolean(array.type):
         return numbers(array)
@@ -126,7 +128,7 @@ def truths(array: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.float64]
 
 def booleans(
     array: pa.Array,
-    gaps: Collection[str] = GAPS,
+    gaps: Collection[str] = DEFAULT_GAP_TEXTS,
     decimal: str | None = None,
     *,
     truths: Mapping[str, bool] = TRUTHS,
@@ -165,7 +167,7 @@ def truths_of(texts: Collection[str]) -> dict[str, bool]:
 
 def dates(
     array: pa.Array,
-    gaps: Collection[str] = GAPS,
+    gaps: Collection[str] = DEFAULT_GAP_TEXTS,
     format: str = ISO8601,  # noqa: A002
     decimal: str | None = None,
 ) -> NDArray[np.float64] | None:
@@ -181,7 +183,7 @@ def dates(
     """
     kind = array.type
     if format in NUMERIC and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        if gap_numbers(gaps):
+        if resolve_gap_numbers(gaps):
             array = pc.if_else(
                 pa.array(np.isnan(cast(NDArray[np.float64], numbers(array, gaps)))),
                 pa.scalar(None, array.type),
@@ -211,7 +213,9 @@ def dates(
     return None if outside.any() else found
 
 
-def codes(array: pa.Array, words: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.int32]:
+def codes(
+    array: pa.Array, words: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS
+) -> NDArray[np.int32]:
     """The places of texts among `words`; `MISSING` for a gap, and for what is not among them."""
     coded = encoded(array)
     places = pc.index_in(texts(coded.dictionary, gaps), value_set=words)
@@ -220,7 +224,7 @@ def codes(array: pa.Array, words: pa.Array, gaps: Collection[str] = GAPS) -> NDA
     return found
 
 
-def missing(array: pa.Array, gaps: Collection[str] = GAPS) -> NDArray[np.bool_]:
+def missing(array: pa.Array, gaps: Collection[str] = DEFAULT_GAP_TEXTS) -> NDArray[np.bool_]:
     """Where there are gaps."""
     coded = encoded(array)
     nulls = texts(coded.dictionary, gaps).is_null().to_numpy(zero_copy_only=False)
@@ -247,7 +251,9 @@ class Typed(Protocol):
 Parser = Callable[[pa.Array], NDArray[np.float64] | None]
 
 
-def parser(column: Typed, gaps: Collection[str] = GAPS, decimal: str | None = None) -> Parser:
+def parser(
+    column: Typed, gaps: Collection[str] = DEFAULT_GAP_TEXTS, decimal: str | None = None
+) -> Parser:
     """Return what reads the values of a column; of a category there is nothing to parse.
 
     Args:
@@ -302,8 +308,8 @@ def _texts_as_dates(array: pa.Array, format: str) -> NDArray[np.float64] | None:
 @lru_cache(2**16)
 def _as_written(text: str, format: str) -> float | None:  # noqa: A002
     """As the server reads it: by the column's format, or else by ISO 8601."""
-    seconds = parse_text(text, format)
-    return parse_text(text, ISO8601) if seconds is None else seconds
+    seconds = parse_date_text(text, format)
+    return parse_date_text(text, ISO8601) if seconds is None else seconds
 
 
 def _numeric_texts_as_dates(array: pa.Array, format: str) -> NDArray[np.float64] | None:  # noqa: A002
@@ -334,12 +340,12 @@ def _without(
     values: NDArray[np.float64] | None, gaps: Collection[str], array: pa.Array | None = None
 ) -> NDArray[np.float64] | None:
     """Values, with NaN for numbers that stand for a gap, as they are in a column of numbers."""
-    numbers = gap_numbers(gaps)
+    numbers = resolve_gap_numbers(gaps)
     if values is None or not numbers:
         return values
     single = array is not None and array.type in (pa.float16(), pa.float32())
     return np.where(
-        are_gaps(values.astype(np.float32) if single else values, numbers), np.nan, values
+        are_gap_numbers(values.astype(np.float32) if single else values, numbers), np.nan, values
     )
 
 
@@ -349,9 +355,9 @@ def _pointed(array: pa.Array, decimal: str) -> pa.Array:
 
 
 def _are_gaps(trimmed: pa.Array, gaps: Collection[str]) -> pa.Array:
-    words = pa.array(sorted(gap_words(gaps)), pa.string())
+    words = pa.array(sorted(resolve_gap_texts(gaps)), pa.string())
     lower = pc.utf8_lower(trimmed)
-    if gap_numbers(gaps):
+    if resolve_gap_numbers(gaps):
         lower = pc.replace_substring_regex(lower, FRACTIONLESS, r"\1")
     if not all(map(str.isascii, gaps)):
         lower = pc.utf8_normalize(lower, form="NFC")
@@ -392,6 +398,6 @@ def _floats(array: pa.Array | None) -> NDArray[np.float64] | None:
 
 def _seconds(ticks: pa.Array, per_second: int) -> NDArray[np.float64]:
     counted = ticks.cast(pa.int64())
-    found = seconds_of_ticks(counted.fill_null(0).to_numpy(), per_second)
+    found = ticks_to_seconds(counted.fill_null(0).to_numpy(), per_second)
     gaps: NDArray[np.bool_] = counted.is_null().to_numpy(zero_copy_only=False)
     return np.where(gaps, np.nan, found)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 
-from serving.bundle import GAPS, counted, nfc
+from serving.bundle import DEFAULT_GAP_TEXTS, pluralize, to_nfc
 from trainer.data.files.csv_dialect import (
     SEPARATOR_LINE,
     SIGNS,
@@ -39,7 +39,7 @@ class CsvText:
         self,
         path: Path,
         names: Sequence[str] = (),
-        gaps: Sequence[str] = GAPS,
+        gaps: Sequence[str] = DEFAULT_GAP_TEXTS,
         *,
         delimiter: str | None = None,
         encoding: str | None = None,
@@ -78,7 +78,7 @@ class CsvText:
             self._delimiter, self._skipped = separator[1], 1
         with self._faults_named(), self._stream({}) as reader:
             self._raw = reader.schema.names
-        if names and [nfc(name.strip()) for name in self._raw] != list(names):
+        if names and [to_nfc(name.strip()) for name in self._raw] != list(names):
             self._names = list(names)
             with self._faults_named(), self._stream({}) as reader:
                 self._raw = reader.schema.names
@@ -168,7 +168,7 @@ class CsvText:
             row, expected, came = map(int, ragged.groups())
             place = row - 1 - self._skipped - (0 if self._names else 1)
             (called,) = self.row_names(place)
-            return f"got {counted(came, 'column')} instead of {expected} in {called}"
+            return f"got {pluralize(came, 'column')} instead of {expected} in {called}"
         if "straddl" in said:
             return f"got a row of more than {self._block} bytes: is a quotation mark left open?"
         return f"got none: {said}"

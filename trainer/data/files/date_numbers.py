@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from serving.bundle import BASIC_DATE, DATE_UNITS, parse_numbers
+from serving.bundle import BASIC_DATE, DATE_UNITS, parse_date_numbers
 
 NUMERIC = (BASIC_DATE, *DATE_UNITS)  # formats that numbers have
 
@@ -36,7 +36,7 @@ def numbers_to_dates(array: pa.Array, format: str) -> NDArray[np.float64] | None
     there = known.is_valid().to_numpy(zero_copy_only=False)
     if pa.types.is_floating(known.type):
         there &= ~np.isnan(known.to_numpy(zero_copy_only=False))
-    found = parse_numbers(known.fill_null(0).to_numpy(zero_copy_only=False), format)
+    found = parse_date_numbers(known.fill_null(0).to_numpy(zero_copy_only=False), format)
     found = np.where(there, found, np.nan)
     return None if np.isnan(found[there]).any() else found
 
@@ -46,7 +46,7 @@ def are_days(values: NDArray[np.float64]) -> bool:
     there = values[~np.isnan(values)]
     if not ((there >= FIRST_DAY) & (there <= LAST_DAY)).all():
         return False
-    return not np.isnan(parse_numbers(there, BASIC_DATE)).any()
+    return not np.isnan(parse_date_numbers(there, BASIC_DATE)).any()
 
 
 def format_of(low: float, high: float, *, days: bool) -> str | None:

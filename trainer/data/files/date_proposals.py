@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serving.bundle import LONGEST_DATE, parse_text
+from serving.bundle import MAX_DATE_CHARACTERS, parse_date_text
 
 # Day and month orders of which another may fit the same texts, and others.
 DAYS = (
@@ -95,12 +95,12 @@ def _fitting(texts: Sequence[str]) -> list[str]:
     """Return the formats of which at least one text is."""
     found: dict[str, None] = {}
     for text in texts:
-        if len(text) > LONGEST_DATE:
+        if len(text) > MAX_DATE_CHARACTERS:
             continue
         clock = CLOCK.search(text)
         day, rest = (text[: clock.start()], clock[0]) if clock else (text, "")
-        days = [f for f in (*DAYS, *SHORT) if parse_text(day, f) is not None]
-        times = [f for f in TIMES if days and parse_text(f"2000-01-01{rest}", f"%Y-%m-%d{f}")]
+        days = [f for f in (*DAYS, *SHORT) if parse_date_text(day, f) is not None]
+        times = [f for f in TIMES if days and parse_date_text(f"2000-01-01{rest}", f"%Y-%m-%d{f}")]
         found |= dict.fromkeys(d + t for d in days for t in times)
     return sorted(found, key=_order)
 
@@ -113,7 +113,7 @@ def _read(texts: Sequence[str], written: str) -> dict[str, None]:
     """Return the texts that are of a format, none if those are not most of them."""
     missed, found = 0, dict[str, None]()
     for text in texts:
-        if parse_text(text, written) is not None:
+        if parse_date_text(text, written) is not None:
             found[text] = None
         elif (missed := missed + 1) > (1 - MOSTLY) * len(texts):
             return {}

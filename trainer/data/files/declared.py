@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from serving.bundle import Category, Input, Spelling, gap_words, nfc
+from serving.bundle import CategoryColumn, CategorySpelling, InputColumn, resolve_gap_texts, to_nfc
 from trainer.data.files import cells
 from trainer.data.records import MISSING, Records
 
@@ -26,19 +26,19 @@ class Declared:
             column.
     """
 
-    def __init__(self, inputs: Sequence[Input], gaps: Collection[str] | None = None) -> None:
+    def __init__(self, inputs: Sequence[InputColumn], gaps: Collection[str] | None = None) -> None:
         said = None if gaps is None else list(gaps)
         self._columns = [
             column if said is None else column.model_copy(update={"gaps": said})
             for column in inputs
         ]
         self._spellings = {
-            column.name: Spelling(column)
+            column.name: CategorySpelling(column)
             for column in self._columns
-            if isinstance(column, Category) and column.normalized
+            if isinstance(column, CategoryColumn) and column.normalized
         }
-        others = (column.gaps for column in self._columns if not isinstance(column, Category))
-        self.gaps = gap_words(next(others, said))
+        others = (column.gaps for column in self._columns if not isinstance(column, CategoryColumn))
+        self.gaps = resolve_gap_texts(next(others, said))
         self._values: Counter[str] = Counter()
         self._unseen: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
@@ -50,10 +50,10 @@ class Declared:
             batch: Rows of a source, whose names are in Unicode's form NFC; the names of an earlier
                 manifest may be in another form.
         """
-        names = {nfc(column.name): column.name for column in self._columns}
+        names = {to_nfc(column.name): column.name for column in self._columns}
         batch = batch.rename_columns([names.get(name, name) for name in batch.schema.names])
         for column in self._columns:
-            if not isinstance(column, Category) or column.name not in batch.schema.names:
+            if not isinstance(column, CategoryColumn) or column.name not in batch.schema.names:
                 continue
             place = batch.schema.get_field_index(column.name)
             spelling = self._spellings.get(column.name)
@@ -65,7 +65,7 @@ class Declared:
     def count(self, records: Records) -> None:
         """Take in how many values of the records are none of the categories."""
         for declared in self._columns:
-            if not isinstance(declared, Category):
+            if not isinstance(declared, CategoryColumn):
                 continue
             column = next(c for c in records.columns if c.name == declared.name)
             codes, known = records.column(column.name), set(declared.categories)
@@ -80,7 +80,7 @@ class Declared:
         """Say of which columns a large share of the values is none of the categories."""
         for column in self._columns:
             name = column.name
-            if not isinstance(column, Category) or not self._unseen[name]:
+            if not isinstance(column, CategoryColumn) or not self._unseen[name]:
                 continue
             share = self._unseen[name] / self._values[name]
             if share > MOST_UNSEEN:
@@ -93,7 +93,7 @@ class Declared:
                 )
 
 
-def _spelled(array: pa.Array, spelling: Spelling) -> pa.Array:
+def _spelled(array: pa.Array, spelling: CategorySpelling) -> pa.Array:
     """Texts, numbers and truth values as the categories are written."""
     encoded = cells.encoded(array)
     numbers = pa.types.is_integer(array.type) or pa.types.is_floating(array.type)
@@ -104,17 +104,17 @@ def _spelled(array: pa.Array, spelling: Spelling) -> pa.Array:
             words.append(None)
         elif numbers:
             whole = text.lstrip("-").isdecimal()
-            found = spelling.of_number(int(text) if whole else float(text)) or text
+            found = spelling.spell_number(int(text) if whole else float(text)) or text
             words.append(None if spelling.is_gap(found) else found)
         elif pa.types.is_boolean(array.type):
-            words.append(spelling.of_truth(text == "true") or text)
+            words.append(spelling.spell_truth(text == "true") or text)
         else:
-            found = spelling.of_text(text)
+            found = spelling.spell_text(text)
             words.append(None if spelling.is_gap(found) else found)
     return pa.array(words, pa.string()).take(encoded.indices)
 
 
-def _as_written(array: pa.Array, column: Category) -> pa.Array:
+def _as_written(array: pa.Array, column: CategoryColumn) -> pa.Array:
     """Texts as a bundle before the one spelling compares them.
 
     Truth values, also of a text in any case, are written as the categories are, and where these are
@@ -130,4 +130,4 @@ def _as_written(array: pa.Array, column: Category) -> pa.Array:
         written = pc.utf8_lower(pc.utf8_trim_whitespace(array))
         for truth, text in column.truths.items():
             found = pc.if_else(pc.equal(written, str(truth).lower()), text, found)
-    return cells.trim(found, gap_words(column.gaps))
+    return cells.trim(found, resolve_gap_texts(column.gaps))

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from serving.bundle import ISO8601, parse_numbers
+from serving.bundle import ISO8601, parse_date_numbers
 from trainer.data.column_names import column_option
 from trainer.data.files import cells
 from trainer.data.files.date_numbers import are_days, format_of
@@ -291,7 +291,7 @@ class _Watch:
             return found
         low, high = self._low, self._high
         if self._is_numeric_date:
-            low, high = parse_numbers(np.array([low, high]), written)
+            low, high = parse_date_numbers(np.array([low, high]), written)
         if self.kind == "category" and values is not None:
             low, high = values.min(), values.max()
         return replace(found, minimum=float(low), maximum=float(high))

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from serving.bundle import GAPS, ISO8601, closest
+from serving.bundle import DEFAULT_GAP_TEXTS, ISO8601, suggest_name
 from trainer.data.column_names import column_option
 from trainer.data.files import cells
 from trainer.data.files.columnar import counted_rows
@@ -94,7 +94,7 @@ def to_records(
     columns: Sequence[Column],
     row: int = 0,
     *,
-    gaps: Collection[str] = GAPS,
+    gaps: Collection[str] = DEFAULT_GAP_TEXTS,
     spelled: bool = False,
     decimal: str | None = None,
     row_names: RowNames = counted_rows,
@@ -119,7 +119,7 @@ def to_records(
     if lacking:
         raise DataError(
             f"expected the columns {listed([column.name for column in columns])}; got none called "
-            f"{listed(lacking)}{closest(lacking[0], there)}; add them"
+            f"{listed(lacking)}{suggest_name(lacking[0], there)}; add them"
         )
     n, kinds = batch.num_rows, [column.kind for column in columns]
     numbers = np.empty((n, kinds.count("number") + kinds.count("boolean")), np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from serving.bundle import closest
+from serving.bundle import suggest_name
 from trainer.data.column_names import column_option
 from trainer.data.files.index import declared_index
 from trainer.data.files.source import Source
@@ -102,7 +102,7 @@ def _check_said(source: Source, reading: Reading) -> None:
     if reading.target is not None and reading.target not in there:
         raise DataError(
             f"{source.name}: expected a target out of {listed(there)}; got {reading.target!r}"
-            f"{closest(reading.target, there)}; say it with --target"
+            f"{suggest_name(reading.target, there)}; say it with --target"
         )
     kinds = [name for names in reading.columns_of_kinds().values() for name in names]
     unknown = {
@@ -115,7 +115,7 @@ def _check_said(source: Source, reading: Reading) -> None:
         first = next(iter(unknown.values()))[0]
         raise DataError(
             f"{source.name}: expected names of columns out of {listed(there)}; got {got}"
-            f"{closest(first, there)}"
+            f"{suggest_name(first, there)}"
         )
     twice = sorted({name for name in kinds if kinds.count(name) > 1})
     if twice:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from serving.bundle import GAPS
+from serving.bundle import DEFAULT_GAP_TEXTS
 from trainer.data.files.columnar import ArrowFile, ParquetFile
 from trainer.data.files.csv_text import CsvText
 from trainer.data.tables import DataError, listed
@@ -65,7 +65,8 @@ def open_file(
     Args:
         path: the file.
         names: of the columns of a CSV file that has no header.
-        missing: texts of a CSV file that stand for a gap, in lower case; None for all of `GAPS`.
+        missing: texts of a CSV file that stand for a gap, in lower case; None for all of
+            `DEFAULT_GAP_TEXTS`.
         delimiter: Character between two cells of a CSV file [default: a comma].
         encoding: Encoding of a CSV file [default: UTF-8].
         decimal: Decimal sign of numbers in a CSV file, as `CsvText` takes it.
@@ -75,7 +76,7 @@ def open_file(
     """
     ending = path.name.lower()
     if ending.endswith(CSV):
-        gaps = GAPS if missing is None else missing
+        gaps = DEFAULT_GAP_TEXTS if missing is None else missing
         return CsvText(path, names, gaps, delimiter=delimiter, encoding=encoding, decimal=decimal)
     if not ending.endswith(SUFFIXES):
         raise DataError(f"expected a file ending in {', '.join(SUFFIXES)}; got {path.name}")

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from serving.bundle import counted
+from serving.bundle import pluralize
 from trainer.data.column_names import column_option
 from trainer.data.files import cells
 from trainer.data.files.numerals import EITHER, NOTATIONS, Notation, matches, to_points
@@ -106,7 +106,7 @@ class _Count:
         few = odd <= FEW * total or self._n_odd <= FEW_DIFFERENT
         if not few or total - odd < MEANT * total:
             return None
-        detail = f"{name}: {total - read:,} of {counted(total, 'value')} are no "
+        detail = f"{name}: {total - read:,} of {pluralize(total, 'value')} are no "
         detail += self._notations[0].called
         if total - read - odd > read:
             place = self._commonest()

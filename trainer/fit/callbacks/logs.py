@@ -8,7 +8,7 @@ import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from serving.bundle import naming
+from serving.bundle import add_path_to_errors
 from trainer.fit.loop import Callback, Run
 
 Figures = dict[str, float | int | None]
@@ -59,7 +59,10 @@ class _Log(Callback, ABC):
             self._line(figures(run, number), first=number == 1)
             for number in range(self._written + 1, len(run.history) + 1)
         ]
-        with naming(self.path), self.path.open(mode, encoding="utf-8", newline="") as file:
+        with (
+            add_path_to_errors(self.path),
+            self.path.open(mode, encoding="utf-8", newline="") as file,
+        ):
             file.writelines(lines)
         self._written = len(run.history)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from serving.bundle import Candidate, Compression, Drop
+from serving.bundle import CompressionCandidate, CompressionSummary, MetricDrop
 from trainer.report.blocks import Block, Cell, Figure, Figures, Paragraph, Section, Table, Tone
 from trainer.report.evidence import Evidence
 from trainer.report.plots import (
@@ -59,12 +59,12 @@ def compression(evidence: Evidence) -> Section:
     return Section("compression", [*blocks, *tables])
 
 
-def _kept(found: Compression) -> list[Candidate]:
+def _kept(found: CompressionSummary) -> list[CompressionCandidate]:
     """Beside the dense one."""
     return [candidate for candidate in found.tried[1:] if candidate.kept]
 
 
-def _allowed(found: Compression, metric: str) -> str:
+def _allowed(found: CompressionSummary, metric: str) -> str:
     kept = [candidate.name for candidate in _kept(found)]
     dense = found.tried[0].name
     left = f"kept beside {dense}: {listed(kept)}" if kept else "kept"
@@ -75,7 +75,7 @@ def _allowed(found: Compression, metric: str) -> str:
     )
 
 
-def _savings(found: Compression) -> str:
+def _savings(found: CompressionSummary) -> str:
     """What the kept ones save in size and in time."""
     dense, kept = found.tried[0], _kept(found)
     if not kept:
@@ -96,7 +96,7 @@ def _savings(found: Compression) -> str:
     return f"{size_said}; {time_said}."
 
 
-def _slowness(found: Compression) -> str:
+def _slowness(found: CompressionSummary) -> str:
     """Where the kept ones cost time."""
     dense = found.tried[0]
     by_batches: dict[tuple[str, ...], list[str]] = {}
@@ -109,17 +109,17 @@ def _slowness(found: Compression) -> str:
     )
 
 
-def _smaller(candidate: Candidate, dense: Candidate) -> float:
+def _smaller(candidate: CompressionCandidate, dense: CompressionCandidate) -> float:
     return dense.size_bytes / candidate.size_bytes
 
 
-def _faster(candidate: Candidate, dense: Candidate) -> float | None:
+def _faster(candidate: CompressionCandidate, dense: CompressionCandidate) -> float | None:
     """At batch `BATCH`; None where it was not timed."""
     before, after = dense.latency_us.get(BATCH), candidate.latency_us.get(BATCH)
     return before / after if before and after else None
 
 
-def _slower(candidate: Candidate, dense: Candidate) -> tuple[str, ...]:
+def _slower(candidate: CompressionCandidate, dense: CompressionCandidate) -> tuple[str, ...]:
     """The batches of which it is slower."""
     return tuple(
         batch
@@ -128,7 +128,7 @@ def _slower(candidate: Candidate, dense: Candidate) -> tuple[str, ...]:
     )
 
 
-def _frontier(found: Compression, metric: str) -> list[Table]:
+def _frontier(found: CompressionSummary, metric: str) -> list[Table]:
     """The dense variant and the kept ones; the others below, folded where they are many."""
     dense, *tried = found.tried
     batches = list(dense.latency_us)
@@ -137,7 +137,7 @@ def _frontier(found: Compression, metric: str) -> list[Table]:
             metric, "drop", "verdict"]  # fmt: skip
     words = (0, 2, len(head) - 1)
 
-    def rows(candidates: Sequence[Candidate]) -> list[list[str | Cell]]:
+    def rows(candidates: Sequence[CompressionCandidate]) -> list[list[str | Cell]]:
         return [_row(candidate, found, batches) for candidate in candidates]
 
     caption = (
@@ -162,7 +162,9 @@ def _frontier(found: Compression, metric: str) -> list[Table]:
     ]  # fmt: skip
 
 
-def _row(candidate: Candidate, found: Compression, batches: list[str]) -> list[str | Cell]:
+def _row(
+    candidate: CompressionCandidate, found: CompressionSummary, batches: list[str]
+) -> list[str | Cell]:
     dense = found.tried[0]
     cells = [
         candidate.name,
@@ -185,7 +187,7 @@ def _row(candidate: Candidate, found: Compression, batches: list[str]) -> list[s
             for place, cell in enumerate(cells)]  # fmt: skip
 
 
-def _confirmations(found: Compression, metric: str) -> list[Table]:
+def _confirmations(found: CompressionSummary, metric: str) -> list[Table]:
     rows: list[list[str | Cell]] = [
         [
             candidate.name,
@@ -210,14 +212,14 @@ def _confirmations(found: Compression, metric: str) -> list[Table]:
     )]  # fmt: skip
 
 
-def _confirmation(tested: Drop, allowed: float) -> Cell:
+def _confirmation(tested: MetricDrop, allowed: float) -> Cell:
     low, high = tested.interval
     if high <= allowed:
         return Cell("surely", *TONES["kept"])
     return Cell("surely not", *TONES["fails"]) if low > allowed else Cell("perhaps")
 
 
-def _figures(found: Compression, metric: str) -> Figures:
+def _figures(found: CompressionSummary, metric: str) -> Figures:
     sizes = [candidate.size_bytes / 1000 for candidate in found.tried]
     times = [candidate.latency_us.get(BATCH, 0) for candidate in found.tried]
     figures = [_against(found, metric, sizes, "file, kB",
@@ -231,7 +233,7 @@ def _figures(found: Compression, metric: str) -> Figures:
 
 
 def _against(
-    found: Compression, metric: str, costs: list[float], name: str, caption: str
+    found: CompressionSummary, metric: str, costs: list[float], name: str, caption: str
 ) -> Figure:
     """The drops upwards, the costs to the right in powers."""
     drops = [candidate.drop for candidate in found.tried]
@@ -260,7 +262,7 @@ def _against(
     return Figure(drawing.svg, caption)
 
 
-def _legend(axes: Axes, found: Compression) -> None:
+def _legend(axes: Axes, found: CompressionSummary) -> None:
     bits = sorted({candidate.bits for candidate in found.tried}, reverse=True)
     points = [Line2D([], [], marker="o", linestyle="", color=COLOURS[b]) for b in bits]
     axes.figure.legend(points, [f"{b} bits" for b in bits], loc="outside upper right",

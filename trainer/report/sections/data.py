@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.bundle import REFERENCE, Boolean, Category, Date, Input
+from serving.bundle import REFERENCE_FILE, BooleanColumn, CategoryColumn, DateColumn, InputColumn
 from trainer.report.blocks import Block, Facts, Figure, Figures, Paragraph, Section, Table
 from trainer.report.evidence import Evidence, Judged
 from trainer.report.plots import ACCENT, INK, canvas, counted, grid
@@ -106,7 +106,7 @@ def _targets(judged: Judged) -> list[Figure]:
 
 def _answers(evidence: Evidence) -> Facts:
     """What the drift reference counted of the answers to the training rows."""
-    outputs: dict[str, Any] = json.loads(evidence.bundle.content(REFERENCE))["outputs"]
+    outputs: dict[str, Any] = json.loads(evidence.bundle.content(REFERENCE_FILE))["outputs"]
     manifest = evidence.manifest
     if manifest.classes is not None:
         shares = zip(manifest.classes, outputs["label"], strict=True)
@@ -137,15 +137,15 @@ def _columns(evidence: Evidence) -> Table:
     )
 
 
-def _described(column: Input) -> tuple[str, str]:
+def _described(column: InputColumn) -> tuple[str, str]:
     gap = GAPS[column.missing]
-    if isinstance(column, Boolean):
+    if isinstance(column, BooleanColumn):
         return "true or false", gap
-    if isinstance(column, Category):
+    if isinstance(column, CategoryColumn):
         words = [short(word, 24) for word in column.categories[:MOST_WORDS]]
         more = len(column.categories) - len(words)
         shown = ", ".join(words) + (f" and {more:,} more" if more else "")
         return f"{shown}; {UNSEEN[column.unseen]}", gap
-    if isinstance(column, Date):
+    if isinstance(column, DateColumn):
         return f"{column.minimum} to {column.maximum}", gap
     return f"{number(column.minimum)} to {number(column.maximum)}", gap

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serving.bundle import Variant
-from serving.runtime import Proof
+from serving.runtime import SelfTestResult
 from trainer.report.blocks import Block, Facts, Paragraph, Section, Table
 from trainer.report.evidence import Evidence
 from trainer.report.wording import count, decimal, listed, metric_name, number, percent, size
@@ -26,7 +26,7 @@ def parity(evidence: Evidence) -> Section:
     return Section("parity", blocks)
 
 
-def _replayed(proof: Proof) -> Paragraph:
+def _replayed(proof: SelfTestResult) -> Paragraph:
     if not proof.passed or proof.difference is None:
         return Paragraph(f"{proof.variant} was replayed here and fails: {proof.reason}", "bad")
     return Paragraph(

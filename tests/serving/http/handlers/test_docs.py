@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from serving.http.key_file import new_key
+from serving.http.key_file import generate_key
 from tests.chromium import open_browser
 from tests.processes import wait_until
 
@@ -30,7 +30,7 @@ def page(tmp_path):
 def keys(tmp_path_factory):
     """A file of keys, and the key with the scope predict that is in it."""
     path = tmp_path_factory.mktemp("keys") / "keys.txt"
-    key, line = new_key("reader", "predict")
+    key, line = generate_key("reader", "predict")
     path.write_text(line)
     return path, key
 

@@ -7,7 +7,7 @@ import pytest
 from werkzeug.test import Client
 
 from serving import create_app
-from serving.http.key_file import new_key
+from serving.http.key_file import generate_key
 
 FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 CHROMIUM = f"{FIREFOX.partition(';')[0]};q=0.9,image/avif,image/webp,*/*;q=0.8"
@@ -52,7 +52,7 @@ def test_index_below_a_prefix_names_it(shipped):
 
 
 def test_index_and_icon_need_no_key_and_other_urls_do(shipped, tmp_path):
-    (tmp_path / "keys").write_text(new_key("someone", "predict")[1])
+    (tmp_path / "keys").write_text(generate_key("someone", "predict")[1])
     client = create_app(models=shipped, keys=tmp_path / "keys").test_client()
     assert client.get("/").status_code == 200
     assert client.get("/", headers={"Accept": FIREFOX}).status_code == 303

@@ -13,7 +13,7 @@ from serving.server import tls as handshake
 from serving.telemetry import reloads
 from tests.editions import add_version, damage
 from tests.processes import wait_until
-from tests.variants import flip_a_bit, same, slow, with_variants
+from tests.variants import flip_bit, keep_unchanged, slow_down, write_variants
 
 
 def scrape(client):
@@ -32,8 +32,10 @@ def scrape(client):
 
 
 def test_every_variant_is_counted(only_digits):
-    folder = with_variants(only_digits / "digits" / "1", fp32=slow, int8=same, pruned=same)
-    flip_a_bit(folder, "pruned")
+    folder = write_variants(
+        only_digits / "digits" / "1", fp32=slow_down, int8=keep_unchanged, pruned=keep_unchanged
+    )
+    flip_bit(folder, "pruned")
     client = create_app(models=only_digits).test_client()
     types, values = scrape(client)
     assert types == {
@@ -158,14 +160,21 @@ def test_counters_of_known_outcomes_begin_at_zero(client):
 
 
 def test_counters_that_begin_at_zero_are_those_that_the_server_can_count():
-    numbers = (*acceptor.OUT_OF_RESOURCES, *acceptor.CLIENT_GONE, *acceptor.LISTENER_GONE)
+    numbers = (
+        *acceptor.OUT_OF_RESOURCES_ERRNOS,
+        *acceptor.CLIENT_GONE_ERRNOS,
+        *acceptor.LISTENER_UNUSABLE_ERRNOS,
+    )
     names = {errno.errorcode[number] for number in numbers} | {"EPERM"}
     # On Linux two names of some errors are one number.
-    assert {errno.errorcode[getattr(errno, name)] for name in zeros.ERRORS} == names
-    told = {*zeros.STATUSES, *(s for each in zeros.STATUSES_WITHOUT_MODEL.values() for s in each)}
+    assert {errno.errorcode[getattr(errno, name)] for name in zeros.ACCEPT_ERROR_NAMES} == names
+    told = {
+        *zeros.PREDICTION_STATUSES,
+        *(s for each in zeros.STATUSES_WITHOUT_MODEL.values() for s in each),
+    }
     assert {error.status for error in errors.ServingError.__subclasses__()} <= told
-    causes = {name for name, _ in handshake.CAUSES.values()} | {handshake.OTHER}
-    assert causes == {*zeros.TLS_CAUSES}
+    causes = {name for name, _ in handshake.FAILURE_CAUSES.values()} | {handshake.OTHER_CAUSE}
+    assert causes == {*zeros.TLS_FAILURE_CAUSES}
 
 
 def test_reloads_are_counted_by_what_became_of_them(only_digits):
@@ -204,7 +213,7 @@ def test_no_path_or_name_of_a_client_becomes_a_label(client):
 
 
 def test_a_name_that_prometheus_would_misread_is_escaped(client):
-    reloads.count('a"b\\c\nd{}', "served")
+    reloads.count_reload('a"b\\c\nd{}', "served")
     assert samples(client)["forwardpass_reloads_total", 'a"b\\c\nd{}', "served"] == 1
 
 

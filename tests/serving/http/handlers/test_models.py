@@ -9,7 +9,7 @@ import pytest
 from onnx import numpy_helper
 
 from serving import create_app
-from tests.variants import flip_a_bit, same, slow, with_variants
+from tests.variants import flip_bit, keep_unchanged, slow_down, write_variants
 
 
 @pytest.fixture
@@ -86,8 +86,10 @@ def test_a_model_of_a_rare_class_says_its_share_and_that_it_is_never_answered(ad
 
 
 def test_every_variant_says_how_it_did_here(only_digits):
-    folder = with_variants(only_digits / "digits" / "1", fp32=slow, int8=same, pruned=same)
-    flip_a_bit(folder, "pruned")
+    folder = write_variants(
+        only_digits / "digits" / "1", fp32=slow_down, int8=keep_unchanged, pruned=keep_unchanged
+    )
+    flip_bit(folder, "pruned")
     answer = create_app(models=only_digits).test_client().get("/models/digits").get_json()
     assert answer["variant"] == "int8"
     assert answer["why"].startswith("int8 is ")
@@ -113,7 +115,7 @@ def test_a_variant_that_answers_no_number_is_off_by_no_number(only_digits):
         bias.CopyFrom(numpy_helper.from_array(np.full(bias.dims, np.nan, np.float32), bias.name))
         return model.SerializeToString()
 
-    with_variants(only_digits / "digits" / "1", fp32=same, int8=nan)
+    write_variants(only_digits / "digits" / "1", fp32=keep_unchanged, int8=nan)
     answer = create_app(models=only_digits).test_client().get("/models/digits")
     found = json.loads(answer.text, parse_constant=pytest.fail)["variants"]["int8"]
     assert "does not reproduce" in found["reason"]

@@ -9,13 +9,13 @@ import pytest
 from flask import Flask
 
 from serving import create_app, errors
-from serving.bundle import Boolean, Bundle, Category, Date
-from serving.codec.input_schema import Fields, WrongValueError
-from serving.http.handlers.docs import openapi_routes
-from serving.http.key_file import new_key
+from serving.bundle import BooleanColumn, Bundle, CategoryColumn, DateColumn
+from serving.codec.input_schema import InputSchema, WrongValueError
+from serving.http.handlers.docs import create_openapi_blueprint
+from serving.http.key_file import generate_key
 from serving.http.openapi.column_schemas import value_schema
 from serving.http.trusted_proxies import TrustedProxies
-from serving.settings.cloud_platforms import Vertex
+from serving.settings.cloud_platforms import VertexSettings
 
 METHODS = {"GET", "POST"}
 
@@ -146,24 +146,24 @@ def test_a_records_schema_is_that_of_its_columns(table):
 
 
 def test_no_schema_allows_a_gap_where_the_model_fills_none():
-    column = Category(
+    column = CategoryColumn(
         name="city", type="category", missing="refuse", unseen="unknown", categories=["Hull"]
     )
     gap = re.compile(value_schema(column)["not"]["pattern"])
     for text in ("", " ", "NA", "n/A", "\x85", "\x1e", "\u2003?\n", "nUll", "#N/A", "<na>"):
         assert gap.search(text), text
         with pytest.raises(WrongValueError):
-            Fields([column]).columns[0].check(text)
+            InputSchema([column]).columns[0].check(text)
     for text in ("Hull", "nap", "Tirana", "\ufeff", "n a", "??"):
         assert not gap.search(text), text
-        assert Fields([column]).columns[0].check(text)
+        assert InputSchema([column]).columns[0].check(text)
 
 
 def test_value_schema_date_bounds_are_those_of_the_codec():
-    column = Date(
+    column = DateColumn(
         name="since", type="date", missing="refuse", minimum="2000-01-01", maximum="2024-01-01"
     )
-    (field,) = Fields([column]).columns
+    (field,) = InputSchema([column]).columns
     (numbers,) = [kind for kind in value_schema(column)["anyOf"] if kind["type"] == "number"]
     low, end = numbers["minimum"], numbers["exclusiveMaximum"]
     assert field.check(low) == low == field.check("0001-01-01")
@@ -251,7 +251,9 @@ def test_it_is_made_anew_when_other_models_are_served(shipped, adults):
         served={"digits": Model(shipped / "digits" / "1")}, default_model=None
     )
     app = Flask("description")
-    app.register_blueprint(openapi_routes(repository, Vertex(), TrustedProxies("")))
+    app.register_blueprint(
+        create_openapi_blueprint(repository, VertexSettings(), TrustedProxies(""))
+    )
 
     def schemas():
         return app.test_client().get("/openapi.json").get_json()["components"]["schemas"]
@@ -280,7 +282,7 @@ def test_the_page_needs_no_other_host_and_no_script_within(client):
 
 
 def test_where_there_are_keys_the_page_is_open_and_the_description_is_not(shipped, tmp_path):
-    secret, line = new_key("someone", "predict")
+    secret, line = generate_key("someone", "predict")
     (tmp_path / "keys").write_text(line)
     client = create_app(models=shipped, keys=tmp_path / "keys").test_client()
     assert client.get("/docs").status_code == client.get("/docs/start.js").status_code == 200
@@ -290,7 +292,7 @@ def test_where_there_are_keys_the_page_is_open_and_the_description_is_not(shippe
 
 @pytest.mark.parametrize("path", ["/v2/models/digits/infer", "/v1/models/digits:predict", "/v2"])
 def test_a_missing_key_is_told_in_the_protocols_form(path, shipped, tmp_path):
-    (tmp_path / "keys").write_text(new_key("someone", "predict")[1])
+    (tmp_path / "keys").write_text(generate_key("someone", "predict")[1])
     client = create_app(models=shipped, keys=tmp_path / "keys").test_client()
     answer = client.open(path, method="GET" if path == "/v2" else "POST")
     assert answer.status_code == 401
@@ -338,13 +340,15 @@ def test_the_page_and_its_parts_lead_to_each_other_below_any_prefix(client):
 
 
 def test_value_schema_has_the_spellings_of_the_training_data():
-    truths = Boolean(name="b", type="boolean", missing="impute", texts={"yes": True, "no": False})
+    truths = BooleanColumn(
+        name="b", type="boolean", missing="impute", texts={"yes": True, "no": False}
+    )
     words, pattern = value_schema(truths)["anyOf"]
     assert words == {"enum": [True, False, 1, 0, None]}
     for text in ("yes", "No", "TRUE"):
         assert re.search(pattern["pattern"], text)
     assert not re.search(pattern["pattern"], "yesno")
-    dates = Date(
+    dates = DateColumn(
         name="d",
         type="date",
         missing="refuse",
@@ -360,7 +364,7 @@ def test_value_schema_has_the_spellings_of_the_training_data():
 @pytest.mark.parametrize("normalized", [False, True])
 def test_value_schema_leaves_out_numbers_that_json_parsers_cannot_read(normalized):
     texts = ["7", str(2**63 - 1025), str(2**64), "1" * 5000]
-    column = Category(
+    column = CategoryColumn(
         name="c",
         type="category",
         missing="refuse",
@@ -369,4 +373,4 @@ def test_value_schema_leaves_out_numbers_that_json_parsers_cannot_read(normalize
         normalized=normalized,
     )
     assert value_schema(column) == {"enum": [*texts, 7, 2**63 - 1025]}
-    Fields([column]).columns[0].check(2**63 - 1025)
+    InputSchema([column]).columns[0].check(2**63 - 1025)

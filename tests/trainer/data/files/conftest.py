@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pytest
 
-from serving.bundle import GAPS
+from serving.bundle import DEFAULT_GAP_TEXTS
 
 
 @dataclass
@@ -12,7 +12,7 @@ class Rows:
 
     given: list
     name: str = "rows"
-    gaps: tuple = GAPS
+    gaps: tuple = DEFAULT_GAP_TEXTS
     asked: int = 0
 
     @property

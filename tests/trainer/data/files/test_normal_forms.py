@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.bundle import canonical_text
+from serving.bundle import canonicalize_text
 from tests.fuzzing import examples
 from trainer.choices import Config
 from trainer.data.files import cells
@@ -90,13 +90,13 @@ TEXTS = st.one_of(
 @examples(300)
 def test_texts_of_a_column_have_the_spelling_of_canonical_text(given):
     found = cells.texts(pa.array(given, pa.string()), ()).to_pylist()
-    assert found == [canonical_text(text) or None for text in given]
+    assert found == [canonicalize_text(text) or None for text in given]
 
 
 @given(text=TEXTS)
 @examples(300)
 def test_canonical_text_is_its_own_spelling(text):
-    assert canonical_text(canonical_text(text)) == canonical_text(text)
+    assert canonicalize_text(canonicalize_text(text)) == canonicalize_text(text)
 
 
 @pytest.mark.parametrize(
