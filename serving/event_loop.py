@@ -1,11 +1,15 @@
-"""Turns: how long work lets others have theirs."""
+"""Work that shares the event loop: yielding to others, and running in a thread."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import cache
+from typing import TypeVar
 
 import gevent
-from gevent import Greenlet, getcurrent
+from gevent import Greenlet, getcurrent, monkey
+from gevent.threadpool import ThreadPool
 
 
 def yield_to_loop() -> None:
@@ -36,3 +40,35 @@ class TurnBudget:
         if self._units_left < 0:
             self._units_left = self._most
             yield_to_loop()
+
+
+T = TypeVar("T")
+
+
+def run_in_thread(work: Callable[[], T]) -> T:
+    """What `work` returns or raises; other requests are answered meanwhile.
+
+    In a process without gevent's loop, a test's or another server's, it is simply called: there
+    other threads go on by themselves.
+    """
+    if not monkey.is_module_patched("threading"):
+        return work()
+
+    # What it raises comes as a value: gevent would print it as well, as it does with what no one
+    # waits for.
+    def attempt() -> tuple[T | None, Exception | None]:
+        try:
+            return work(), None
+        except Exception as error:  # noqa: BLE001 - raised again, in the loop
+            return None, error
+
+    done, error = _thread_pool().apply(attempt)
+    if error is not None:
+        raise error
+    return done  # type: ignore[no-any-return]
+
+
+@cache
+def _thread_pool() -> ThreadPool:
+    # One: two versions that are proved at the same time would slow down the answers twice.
+    return ThreadPool(1)

@@ -119,7 +119,7 @@ def zoo(tmp_path_factory, shipped) -> Path:
     ):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                "serving.runtime.timing.MAX_TIMED_RUNS", 3
+                "serving.runtime.latency_profile.MAX_TIMED_RUNS", 3
             )  # its speed is no one's question
             fit(
                 Config(

@@ -71,7 +71,7 @@ def as_json(value):
 
 @pytest.fixture(autouse=True)
 def _graphs_are_timed_briefly(monkeypatch):
-    monkeypatch.setattr("serving.runtime.timing.MAX_TIMED_RUNS", 3)
+    monkeypatch.setattr("serving.runtime.latency_profile.MAX_TIMED_RUNS", 3)
 
 
 # Each table is learned from in one of the formats, in turn.

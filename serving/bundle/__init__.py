@@ -39,6 +39,7 @@ from serving.bundle.dates import (
     ticks_to_seconds,
 )
 from serving.bundle.error_text import describe_invalid_value, pluralize, suggest_name
+from serving.bundle.files import BundleLimits
 from serving.bundle.folder import (
     STAGED_PREFIX,
     VERSION_PATTERN,
@@ -48,7 +49,6 @@ from serving.bundle.folder import (
     list_staged_versions,
     list_versions,
 )
-from serving.bundle.limits import BundleLimits
 from serving.bundle.manifest import (
     DEFAULT_GAP_TEXTS,
     FEATURES_INPUT,

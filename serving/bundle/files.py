@@ -8,11 +8,29 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
 from serving.bundle.error_text import pluralize
 from serving.bundle.manifest import BundleError, TransientBundleError
+
+
+@dataclass(frozen=True)
+class BundleLimits:
+    """Limits of a bundle's files; the server has an option for each.
+
+    Attributes:
+        manifest_bytes: Size of bundle.json and of reference.json, in bytes.
+        selftest_bytes: Size of selftest.npz after it was unpacked, in bytes.
+        graph_bytes: Size of one ONNX file, in bytes.
+        allow_loops: Whether a graph may hold operators that repeat a part of it.
+    """
+
+    manifest_bytes: int = 2 * 2**20
+    selftest_bytes: int = 64 * 2**20
+    graph_bytes: int = 512 * 2**20
+    allow_loops: bool = False
 
 
 def read_regular_file(folder: Path, file: str, root: Path | None, limit: int, option: str) -> bytes:

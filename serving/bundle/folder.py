@@ -10,8 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from serving.bundle.external_data import MalformedGraphError, find_external_data, find_loop_operator
-from serving.bundle.files import read_regular_file
-from serving.bundle.limits import BundleLimits
+from serving.bundle.files import BundleLimits, read_regular_file
 from serving.bundle.manifest import (
     MANIFEST_FILE,
     REFERENCE_FILE,

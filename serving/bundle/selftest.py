@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from serving.bundle.arrays import Arrays
 from serving.bundle.error_text import pluralize
-from serving.bundle.limits import BundleLimits
+from serving.bundle.files import BundleLimits
 from serving.bundle.manifest import SELFTEST_FILE, BundleError
 
 MIN_GOLDEN_ROWS = 8  # fewer prove nothing

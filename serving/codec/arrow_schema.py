@@ -11,8 +11,10 @@ from typing import Literal, NamedTuple, NoReturn
 
 import numpy as np
 
+from serving.codec.column_validators import ColumnValidator
+from serving.codec.date_validator import DateValidator
 from serving.codec.flatbuffer import FlatbufferTable
-from serving.codec.input_schema import ColumnValidator, DateValidator, InputSchema
+from serving.codec.input_schema import InputSchema
 from serving.codec.quoting import quote_text
 from serving.codec.validation import (
     VALUES_PER_BLOCK,

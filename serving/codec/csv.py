@@ -11,14 +11,14 @@ from typing import Literal, NoReturn
 import numpy as np
 
 from serving.bundle import BASIC_DATE, FEATURES_INPUT, Arrays, pluralize
-from serving.codec.input_schema import (
+from serving.codec.column_validators import (
     BOOLEAN_TEXTS,
     BooleanValidator,
     CategoryValidator,
     ColumnValidator,
-    DateValidator,
-    InputSchema,
 )
+from serving.codec.date_validator import DateValidator
+from serving.codec.input_schema import InputSchema
 from serving.codec.json_fast import count_character, decode_json_matrix
 from serving.codec.quoting import quote_text
 from serving.codec.validation import build_inputs_from_rows, refuse_instances, split_into_blocks

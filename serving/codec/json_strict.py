@@ -15,16 +15,11 @@ from collections.abc import Sequence
 from typing import Any, Literal, NoReturn
 
 from serving.bundle import Arrays, concatenate_rows, pluralize
-from serving.codec.beside import MAX_OPTION_CHARACTERS, NO_OPTIONS, BodyOptions
-from serving.codec.input_schema import (
-    CategoryValidator,
-    ColumnValidator,
-    InputSchema,
-    WrongValueError,
-    compute_max_cells,
-)
-from serving.codec.json_plain_records import decode_json_fast
-from serving.codec.json_skip import find_value_end
+from serving.codec.column_validators import CategoryValidator, ColumnValidator, WrongValueError
+from serving.codec.input_schema import InputSchema, compute_max_cells
+from serving.codec.json_fast import decode_json_fast
+from serving.codec.json_syntax import decode_json_text, find_value_end, make_not_json_error
+from serving.codec.json_values import MAX_OPTION_CHARACTERS, NO_OPTIONS, BodyOptions
 from serving.codec.quoting import (
     MAX_QUOTED_CHARACTERS,
     UNPARSED_BY_BRACKET,
@@ -68,33 +63,6 @@ def decode_json_strict(
         ).document()
     except json.JSONDecodeError as error:
         raise make_not_json_error(error) from None
-
-
-def make_not_json_error(error: json.JSONDecodeError) -> NotJsonError:
-    """Where a body stops being JSON."""
-    at_end = error.pos >= len(error.doc.rstrip())
-    came = "one that breaks off" if at_end else "something else"
-    return NotJsonError(
-        f"expected a JSON body; got {came} at line {error.lineno}, column {error.colno}: "
-        f"{error.msg}",
-        line=error.lineno,
-        column=error.colno,
-    )
-
-
-def decode_json_text(body: bytes) -> str:
-    """The characters of a body.
-
-    Raises:
-        NotJsonError: it is not UTF-8.
-    """
-    try:
-        return body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise NotJsonError(
-            f"expected JSON in UTF-8; got an invalid byte at position {error.start}",
-            position=error.start,
-        ) from None
 
 
 class _DecodedInstances:

@@ -1,19 +1,16 @@
-"""JSON arrays of a column or a matrix, value by value, to what the graph takes.
-
-They are walked through in blocks, so that a hostile body is never built as a whole.
-"""
+"""Parsed JSON: documents, arrays, objects and options, read without building what is not used."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import simdjson
 
 from serving.bundle import Arrays, pluralize
-from serving.codec.input_schema import ColumnValidator, InputSchema
-from serving.codec.json_documents import serialize_part
+from serving.codec.column_validators import ColumnValidator
+from serving.codec.input_schema import InputSchema
 from serving.codec.quoting import UnparsedValue, describe_value
 from serving.codec.validation import (
     VALUES_PER_BLOCK,
@@ -23,7 +20,71 @@ from serving.codec.validation import (
     split_into_blocks,
     validate_long_column,
 )
+from serving.event_loop import yield_to_loop
 
+Result = TypeVar("Result")
+MAX_POOLED_BODY_BYTES = 2**20  # bytes of the longest body that leaves its parser's memory with us
+LONG_BODY_BYTES = 2**20  # bytes of a body through which a single step takes milliseconds
+MAX_FREE_PARSERS = 4  # parsers; as many as decode at the same time, which is rarely more than one
+_free_parsers: list[simdjson.Parser] = []
+
+
+def read_document(body: bytes, read: Callable[[Any], Result]) -> Result:
+    """What `read` makes of the document of a body.
+
+    Args:
+        body: the JSON text, UTF-8.
+        read: is given the document, simdjson's own or a plain value; keeps no part of it.
+
+    Raises:
+        ValueError: simdjson does not take the body; UnicodeDecodeError is one.
+        RuntimeError: likewise, as a body nested too deep.
+    """
+    try:
+        parser = _free_parsers.pop()
+    except IndexError:
+        parser = simdjson.Parser()
+    # What is raised holds on to its frames, and they to the document: then the parser goes, too.
+    document = parser.parse(body)
+    yield_after_step(body)
+    answer = read(document)
+    del document  # or it would be in the way of the next one
+    if len(body) <= MAX_POOLED_BODY_BYTES and len(_free_parsers) < MAX_FREE_PARSERS:
+        _free_parsers.append(parser)
+    return answer
+
+
+def yield_after_step(body: bytes) -> None:
+    """Let others have a turn between two steps that each go through the whole of a long body."""
+    if len(body) > LONG_BODY_BYTES:
+        yield_to_loop()
+
+
+def serialize_part(part: simdjson.Object | simdjson.Array) -> bytes:
+    """A part of a document as JSON again, without spaces."""
+    text: Any = part.mini  # bytes, whatever its stub says
+    return bytes(text)
+
+
+MAX_OPTION_CHARACTERS = 4096  # characters of such a value
+
+
+class BodyOptions:
+    """Keys that a body may have, and what it says there.
+
+    Args:
+        keys: that may be there, each once.
+
+    Attributes:
+        said: by key, once the body is decoded.
+    """
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = keys
+        self.said: dict[str, Any] = {}
+
+
+NO_OPTIONS = BodyOptions()
 VALUES_PER_KEY = VALUES_PER_BLOCK // 256  # values that a search for a key costs no more than
 
 

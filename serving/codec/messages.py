@@ -1,19 +1,17 @@
-"""The wire: what comes from a client and what goes back, as bytes with a word on what they are."""
+"""Encoded requests and answers, and what a decoder makes of a request."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from http import HTTPStatus
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
+
+from serving.bundle import Arrays, Manifest
+from serving.codec.input_schema import InputSchema
 
 JSON_MEDIA_TYPE = "application/json"
 JSON_LENGTH_HEADER = (
     "Inference-Header-Content-Length"  # of the Open Inference Protocol's binary bodies
 )
-WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus} | {
-    499: "499 Client Closed Request"
-}
 
 
 class EncodedRequest(NamedTuple):
@@ -39,3 +37,20 @@ class EncodedAnswer(NamedTuple):
     media: str = JSON_MEDIA_TYPE
     headers: tuple[tuple[str, str], ...] = ()
     status: int = 200
+
+
+class DecodedRequest(NamedTuple):
+    """Instances for a graph, and how its answer is told.
+
+    Attributes:
+        inputs: of the graph, as `Fields.inputs` says.
+        encode: makes the reply of the manifest of the version that answered and of the graph's
+            outputs, `label` `(n,)` and `probabilities` `(n, k)`, or `value` `(n, t)`.
+    """
+
+    inputs: Arrays
+    encode: Callable[[Manifest, Arrays], EncodedAnswer]
+
+
+# How each protocol reads a message.
+RequestDecoder = Callable[[EncodedRequest, InputSchema], DecodedRequest]

@@ -13,8 +13,98 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import pluralize
-from serving.codec.quoting import quote_text
-from serving.codec.validation import VALUES_PER_BLOCK, iterate_cooperatively, refuse_instances
+from serving.codec.json_values import (
+    build_value,
+)
+from serving.codec.quoting import MAX_QUOTED_CHARACTERS, quote_text
+from serving.codec.validation import (
+    VALUES_PER_BLOCK,
+    iterate_cooperatively,
+    refuse_instances,
+)
+
+MAX_TENSOR_PARAMETERS_CHARACTERS = 4096  # characters of parameters
+
+
+def read_binary_size(members: dict[str, Any], rest: memoryview) -> int | None:
+    """Return the number of bytes of an input behind the JSON, None if its data are in the JSON.
+
+    Args:
+        members: What the request says of the input; its name is a text.
+        rest: Binary bytes that no input before has taken.
+
+    Raises:
+        InvalidInstancesError: If that is no number of bytes, or there are not so many.
+    """
+    if members.get("parameters") is None:
+        return None
+    name = members["name"]
+    size = read_parameters(members, f"input {quote_text(name)}").get("binary_data_size")
+    if size is None:
+        return None
+    if "data" in members or isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        refuse_instances(
+            f'expected either "data" or the number of bytes in "binary_data_size" of input '
+            f"{quote_text(name)}; got {'both' if 'data' in members else 'another value'}",
+            input=name[:MAX_QUOTED_CHARACTERS],
+        )
+    if size > len(rest):
+        refuse_instances(
+            f"expected {pluralize(size, 'byte')} of input {quote_text(name)} behind the JSON; got "
+            f"{len(rest)}",
+            input=name[:MAX_QUOTED_CHARACTERS],
+        )
+    return size
+
+
+def are_of_datatype(numbers: NDArray[np.float64], datatype: str) -> bool:
+    """Whether all numbers `(n,)` surely are of a datatype; as floats, the largest might not be."""
+    if datatype == "BOOL":
+        return bool(((numbers == 0) | (numbers == 1)).all())
+    if "INT" not in datatype:
+        return True
+    limits = np.iinfo(NUMPY_DTYPES[datatype])
+    # The bound above the largest is a power of two, which a float is exactly.
+    inside = (numbers >= float(limits.min)) & (numbers < float(limits.max + 1))
+    return bool(inside.all() and (np.trunc(numbers) == numbers).all())
+
+
+def is_of_datatype(value: Any, datatype: str) -> bool:
+    """Whether a value of JSON is one of a datatype, or null."""
+    if value is None:
+        return True
+    if not isinstance(value, int | float):
+        return False
+    if datatype == "BOOL":
+        return value in (0, 1)
+    if isinstance(value, bool):
+        return False
+    if "INT" in datatype:
+        limits = np.iinfo(NUMPY_DTYPES[datatype])
+        return value == int(value) and limits.min <= value <= limits.max
+    return True
+
+
+def read_parameters(members: dict[str, Any], what: str) -> dict[str, Any]:
+    """The parameters of the request, or of a tensor; empty where there are none."""
+    if members.get("parameters") is None:
+        return {}
+    found = build_value(
+        members["parameters"], MAX_TENSOR_PARAMETERS_CHARACTERS, f'"parameters" of {what}'
+    )
+    if not isinstance(found, dict):
+        refuse_instances(f'expected "parameters" of {what} to be an object; got another value')
+    return found
+
+
+def refuse_shared_memory(parameters: dict[str, Any], what: str) -> None:
+    """Refuse a tensor that is to be read from, or written to, a region of shared memory."""
+    if "shared_memory_region" in parameters:
+        refuse_instances(
+            f"expected {what} in a body; got a shared memory region; this server uses none; send "
+            f"and ask for binary tensors"
+        )
+
 
 BYTES, BOOL = "BYTES", "BOOL"
 BF16 = "BF16"  # the upper half of a float32

@@ -9,27 +9,37 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
-from serving.bundle import FEATURES_INPUT, Arrays, pluralize
+from serving.bundle import FEATURES_INPUT, Arrays
 from serving.codec.binary import build_matrix_inputs
-from serving.codec.input_schema import (
+from serving.codec.column_validators import (
     BooleanValidator,
     CategoryValidator,
     ColumnValidator,
-    DateValidator,
     Float64Validator,
-    InputSchema,
 )
-from serving.codec.json_documents import serialize_part, yield_after_step
+from serving.codec.date_validator import DateValidator
+from serving.codec.input_schema import InputSchema
 from serving.codec.json_fast import has_character_count, narrow_to_float32, read_float64_numbers
-from serving.codec.json_values import build_value, iterate_values, peek_value, require_list
+from serving.codec.json_values import (
+    iterate_values,
+    peek_value,
+    require_list,
+    serialize_part,
+    yield_after_step,
+)
 from serving.codec.open_inference_binary import (
     BOOL,
     BYTES,
     NUMPY_DTYPES,
+    are_of_datatype,
     decode_numbers,
     decode_texts,
+    is_of_datatype,
+    read_binary_size,
+    read_parameters,
+    refuse_shared_memory,
 )
-from serving.codec.quoting import MAX_QUOTED_CHARACTERS, describe_value, quote_text
+from serving.codec.quoting import describe_value, quote_text
 from serving.codec.validation import (
     refuse_instances,
     split_into_blocks,
@@ -38,7 +48,6 @@ from serving.codec.validation import (
     validate_numbers,
 )
 
-MAX_TENSOR_PARAMETERS_CHARACTERS = 4096  # characters of parameters
 NUMBER_TYPES = {int, float, type(None)}  # that JSON has, or a gap
 NUMBER_OR_BOOLEAN_TYPES = NUMBER_TYPES | {bool}
 NUMBERS_BEFORE_YIELD = 2**20  # numbers that NumPy looks at in one turn
@@ -106,37 +115,6 @@ def is_extra_input(members: dict[str, Any], fields: InputSchema) -> bool:
     """Return whether an input is none of the model's."""
     name = require_text(members.get("name"), '"name" of an input')
     return fields.named(name) not in list_input_names(fields)
-
-
-def read_binary_size(members: dict[str, Any], rest: memoryview) -> int | None:
-    """Return the number of bytes of an input behind the JSON, None if its data are in the JSON.
-
-    Args:
-        members: What the request says of the input; its name is a text.
-        rest: Binary bytes that no input before has taken.
-
-    Raises:
-        InvalidInstancesError: If that is no number of bytes, or there are not so many.
-    """
-    if members.get("parameters") is None:
-        return None
-    name = members["name"]
-    size = read_parameters(members, f"input {quote_text(name)}").get("binary_data_size")
-    if size is None:
-        return None
-    if "data" in members or isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        refuse_instances(
-            f'expected either "data" or the number of bytes in "binary_data_size" of input '
-            f"{quote_text(name)}; got {'both' if 'data' in members else 'another value'}",
-            input=name[:MAX_QUOTED_CHARACTERS],
-        )
-    if size > len(rest):
-        refuse_instances(
-            f"expected {pluralize(size, 'byte')} of input {quote_text(name)} behind the JSON; got "
-            f"{len(rest)}",
-            input=name[:MAX_QUOTED_CHARACTERS],
-        )
-    return size
 
 
 def _read_row_count(shape: object, name: str, fields: InputSchema) -> int:
@@ -329,34 +307,6 @@ def _to_floats(
     return found
 
 
-def are_of_datatype(numbers: NDArray[np.float64], datatype: str) -> bool:
-    """Whether all numbers `(n,)` surely are of a datatype; as floats, the largest might not be."""
-    if datatype == "BOOL":
-        return bool(((numbers == 0) | (numbers == 1)).all())
-    if "INT" not in datatype:
-        return True
-    limits = np.iinfo(NUMPY_DTYPES[datatype])
-    # The bound above the largest is a power of two, which a float is exactly.
-    inside = (numbers >= float(limits.min)) & (numbers < float(limits.max + 1))
-    return bool(inside.all() and (np.trunc(numbers) == numbers).all())
-
-
-def is_of_datatype(value: Any, datatype: str) -> bool:
-    """Whether a value of JSON is one of a datatype, or null."""
-    if value is None:
-        return True
-    if not isinstance(value, int | float):
-        return False
-    if datatype == "BOOL":
-        return value in (0, 1)
-    if isinstance(value, bool):
-        return False
-    if "INT" in datatype:
-        limits = np.iinfo(NUMPY_DTYPES[datatype])
-        return value == int(value) and limits.min <= value <= limits.max
-    return True
-
-
 def _require_element_count(tensor: InputTensor, width: int, got: int) -> None:
     if got != tensor.rows * width:
         refuse_instances(
@@ -380,27 +330,6 @@ def _require_json_length(tensor: InputTensor, width: int) -> None:
 
 def _describe_data(tensor: InputTensor) -> str:
     return f'"data" of input {quote_text(tensor.name)}'
-
-
-def read_parameters(members: dict[str, Any], what: str) -> dict[str, Any]:
-    """The parameters of the request, or of a tensor; empty where there are none."""
-    if members.get("parameters") is None:
-        return {}
-    found = build_value(
-        members["parameters"], MAX_TENSOR_PARAMETERS_CHARACTERS, f'"parameters" of {what}'
-    )
-    if not isinstance(found, dict):
-        refuse_instances(f'expected "parameters" of {what} to be an object; got another value')
-    return found
-
-
-def refuse_shared_memory(parameters: dict[str, Any], what: str) -> None:
-    """Refuse a tensor that is to be read from, or written to, a region of shared memory."""
-    if "shared_memory_region" in parameters:
-        refuse_instances(
-            f"expected {what} in a body; got a shared memory region; this server uses none; send "
-            f"and ask for binary tensors"
-        )
 
 
 def require_text(value: object, what: str) -> str:

@@ -8,18 +8,44 @@ from functools import partial
 from serving.bundle import Arrays, Manifest
 from serving.codec import arrow_stream as arrow
 from serving.codec import csv as csv_rows
-from serving.codec.answers import encode_csv_answer, encode_json_answer
 from serving.codec.arrow_stream import decode_arrow
-from serving.codec.beside import BodyOptions
+from serving.codec.binary import decode_npy, decode_raw_float32
 from serving.codec.csv import decode_csv
 from serving.codec.input_schema import InputSchema
-from serving.codec.json_rows import decode_json
-from serving.codec.messages import JSON_MEDIA_TYPE, EncodedAnswer, EncodedRequest
-from serving.codec.npy import decode_npy
-from serving.codec.outputs import parse_requested_outputs, select_outputs
-from serving.codec.question import DecodedRequest
-from serving.codec.raw import decode_raw_float32
+from serving.codec.json_fast import decode_json_fast
+from serving.codec.json_strict import decode_json_strict
+from serving.codec.json_values import LONG_BODY_BYTES, NO_OPTIONS, BodyOptions
+from serving.codec.messages import JSON_MEDIA_TYPE, DecodedRequest, EncodedAnswer, EncodedRequest
+from serving.codec.outputs import (
+    encode_csv_answer,
+    encode_json_answer,
+    parse_requested_outputs,
+    select_outputs,
+)
 from serving.errors import UnsupportedMediaTypeError
+
+
+def decode_json(body: bytes, fields: InputSchema, beside: BodyOptions = NO_OPTIONS) -> Arrays:
+    """The instances of a request body.
+
+    Args:
+        body: the JSON text, UTF-8; an instance is a record of named values, or a list of values in
+            the order of the columns.
+        fields: the model's columns.
+        beside: what else the body may hold; it is told what it does.
+
+    Returns:
+        The graph's inputs: `features`, float32 `(n, len(fields))`, or each column under its name,
+        `(n, 1)`; n ≥ 0. NaN or "" is a gap that the graph fills; every other number is finite.
+
+    Raises:
+        NotJsonError: the body is not JSON.
+        InvalidInstancesError: it is JSON of another form; the message names instance and field.
+    """
+    # The careful decoder hands a long body to the plain one some instances at a time.
+    inputs = decode_json_fast(body, fields, beside) if len(body) <= LONG_BODY_BYTES else None
+    return decode_json_strict(body, fields, beside) if inputs is None else inputs
+
 
 BODY_DECODERS: Mapping[str, Callable[[bytes, InputSchema], Arrays]] = {
     csv_rows.CSV_MEDIA_TYPE: decode_csv,

@@ -17,29 +17,31 @@ import simdjson
 from numpy.typing import NDArray
 
 from serving.bundle import FEATURES_INPUT, Arrays, Manifest, iter_row_slices
-from serving.codec.answers import (
-    ORJSON_OPTIONS,
-    OUTPUT_VALUES_PER_BLOCK,
-    encode_list_cooperatively,
-    prepare_for_orjson,
-)
-from serving.codec.beside import MAX_OPTION_CHARACTERS, BodyOptions
 from serving.codec.input_schema import InputSchema
-from serving.codec.json_documents import read_document, yield_after_step
 from serving.codec.json_fast import has_character_count, narrow_to_float32, read_float32_rows
-from serving.codec.json_rows import decode_json
 from serving.codec.json_syntax import explain_syntax_error
 from serving.codec.json_values import (
+    MAX_OPTION_CHARACTERS,
+    BodyOptions,
     build_value,
     decode_column,
     decode_matrix,
+    read_document,
     read_members,
     require_list,
+    yield_after_step,
 )
-from serving.codec.messages import EncodedAnswer, EncodedRequest
-from serving.codec.outputs import parse_requested_outputs, select_outputs
-from serving.codec.question import DecodedRequest
+from serving.codec.messages import DecodedRequest, EncodedAnswer, EncodedRequest
+from serving.codec.outputs import (
+    ORJSON_OPTIONS,
+    OUTPUT_VALUES_PER_BLOCK,
+    encode_list_cooperatively,
+    parse_requested_outputs,
+    prepare_for_orjson,
+    select_outputs,
+)
 from serving.codec.quoting import quote_text
+from serving.codec.rows import decode_json
 from serving.codec.validation import (
     VALUES_PER_BLOCK,
     build_inputs_from_columns,

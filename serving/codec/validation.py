@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle import Arrays, are_gap_numbers, concatenate_rows, pluralize
-from serving.codec.input_schema import (
+from serving.codec.column_validators import (
     GAP_NOT_ACCEPTED,
     CategoryValidator,
     ColumnValidator,
-    DateValidator,
     Float64Validator,
-    InputSchema,
     WrongValueError,
-    compute_max_cells,
 )
+from serving.codec.date_validator import DateValidator
+from serving.codec.input_schema import InputSchema, compute_max_cells
 from serving.codec.quoting import MAX_QUOTED_CHARACTERS, quote_text, suggest_similar_name
 from serving.errors import InvalidInstancesError
 from serving.event_loop import yield_to_loop

@@ -28,7 +28,6 @@ from serving.errors import AdministrationOffError, ForbiddenError, UnauthorizedE
 from serving.http.key_file import ApiKey, KeyFileError, KeyFileUnavailableError, Scope, read_keys
 
 log = logging.getLogger(__name__)
-
 POLL_SECONDS = 0.25  # seconds between two looks at the file
 # Seconds after which keys that are no longer in the file are gone: an editor that writes a file
 # anew empties it first.
@@ -245,3 +244,31 @@ def _get_given_key(environ: Mapping[str, Any]) -> str:
         return header[7:].strip()
     given: str = environ.get("HTTP_X_API_KEY", "")
     return given
+
+
+# Asked by orchestrators and load balancers, which have no keys; they say alive, ready, or not, and
+# names of models and reasons only to a request with a key.
+OPEN_ROUTES = {"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
+OPEN_ROUTES |= {"/docs", "/docs/<file>"}  # a page that shows nothing before it has asked for a key
+# By endpoint, where Vertex AI may choose the path for something else that does need a key.
+OPEN_ENDPOINTS = {"clouds.vertex_health", "index.index", "index.icon"}
+ADMIN_ROUTE_PREFIX = (
+    "/v2/repository/models/"  # and what follows: it changes which versions are served
+)
+
+
+def get_required_scope(rule: str | None, endpoint: str | None = None) -> Scope | None:
+    """What a request for a route needs.
+
+    Args:
+        rule: of the route, as Flask has it; None where there is no such route.
+        endpoint: its name there.
+
+    Returns:
+        The scope; None if it needs no key.
+    """
+    if rule is None:
+        return "predict"
+    if rule in OPEN_ROUTES or endpoint in OPEN_ENDPOINTS:
+        return None
+    return "admin" if rule.startswith(ADMIN_ROUTE_PREFIX) else "predict"

@@ -13,26 +13,23 @@ from werkzeug.exceptions import HTTPException, NotFound
 from serving.bundle import BundleLimits
 from serving.call_context import get_context
 from serving.errors import InternalError, ServingError
-from serving.http.api_keys import ApiKeys
+from serving.http.api_keys import ApiKeys, get_required_scope
 from serving.http.error_rendering import render_error, select_error_format
 from serving.http.fast_path import FastPath
-from serving.http.handlers.clouds import create_clouds_blueprint
-from serving.http.handlers.docs import create_openapi_blueprint
-from serving.http.handlers.index import create_index_blueprint
+from serving.http.handlers.docs import create_index_blueprint, create_openapi_blueprint
 from serving.http.handlers.metrics import create_metrics_blueprint
 from serving.http.handlers.models import create_models_blueprint
 from serving.http.handlers.open_inference import create_open_inference_blueprint
-from serving.http.handlers.predictions import create_predictions_blueprint
+from serving.http.handlers.predictions import create_clouds_blueprint, create_predictions_blueprint
 from serving.http.handlers.repository import create_repository_blueprint
 from serving.http.handlers.status import create_status_blueprint
 from serving.http.handlers.tensorflow import create_tensorflow_blueprint
 from serving.http.handlers.triton import create_triton_blueprint
 from serving.http.middleware import RequestMiddleware
 from serving.http.requests import to_flask_response
-from serving.http.scopes import get_required_scope
 from serving.http.trusted_proxies import TrustedProxies
+from serving.inference.batching import InstrumentedBatcher
 from serving.inference.predictor import Predictor
-from serving.inference.waiting import InstrumentedBatcher
 from serving.repository import Repository
 from serving.repository.folder_scan import require_models_folder
 from serving.repository.shared_state import SharedState
@@ -40,7 +37,7 @@ from serving.runtime import ProofLimits
 from serving.runtime.proof_server import ProofServer
 from serving.settings.cloud_platforms import VertexSettings
 from serving.settings.options import Settings
-from serving.telemetry import reloads
+from serving.telemetry import request_metrics as reloads
 from serving.telemetry.request_log import ROUTE_ENVIRON_KEY
 from serving.telemetry.shared_counters import SharedCounters
 

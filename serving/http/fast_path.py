@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from serving.call_context import get_context
-from serving.codec.messages import STATUS_LINES, WSGIApplication
 from serving.errors import InternalError, ServingError
 from serving.http.api_keys import ApiKeys
 from serving.http.error_rendering import render_error
-from serving.http.requests import answer_prediction, find_model
+from serving.http.requests import STATUS_LINES, WSGIApplication, answer_prediction, find_model
 from serving.inference.predictor import Predictor, Protocol
 from serving.repository import Repository
 from serving.settings.options import Settings

@@ -16,9 +16,9 @@ from itertools import count
 from typing import Any
 
 from serving.call_context import CallContext, create_context
-from serving.codec.messages import STATUS_LINES, WSGIApplication
 from serving.errors import InternalError
 from serving.http.error_rendering import render_error
+from serving.http.requests import STATUS_LINES, WSGIApplication
 from serving.telemetry.request_log import RequestLog
 from serving.telemetry.request_metrics import RequestMetrics
 from serving.telemetry.shared_counters import IN_FLIGHT_REQUESTS, WorkerSlot

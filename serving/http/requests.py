@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, Literal
 
 from flask import Response, request
 
 from serving.bundle import VERSION_PATTERN
 from serving.call_context import set_deadline
-from serving.codec.messages import JSON_LENGTH_HEADER, STATUS_LINES, EncodedAnswer, EncodedRequest
+from serving.codec.messages import JSON_LENGTH_HEADER, EncodedAnswer, EncodedRequest
 from serving.errors import (
     InvalidHeaderError,
     InvalidOptionsError,
@@ -24,6 +25,10 @@ from serving.inference.predictor import Predictor, Protocol
 from serving.repository import Repository, ServedModel
 from serving.settings.options import Settings
 
+WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus} | {
+    499: "499 Client Closed Request"
+}
 MAX_OPTIONS_BYTES = 128 * 2**10  # bytes of a body that holds an option or two, parsed in one step
 
 

@@ -10,21 +10,27 @@ is run by itself, with the same answers.
 from __future__ import annotations
 
 import os
-import select
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from operator import attrgetter
+from collections import OrderedDict
 from time import perf_counter
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from gevent import Greenlet, get_hub, getcurrent, monkey
+from gevent import Greenlet, get_hub, getcurrent
 
 from serving.bundle import Arrays, concatenate_rows, iter_row_slices, pluralize
 from serving.call_context import CallContext, make_deadline_error
-from serving.errors import ClientGoneError, OverloadedError, RunTooLongError
+from serving.errors import OverloadedError, RunTooLongError
+from serving.inference.queues import (
+    ModelQueue,
+    PendingRequest,
+    drop_abandoned,
+    fail_expired,
+    run_batch,
+)
 from serving.repository import ServedModel
-from serving.runtime import GraphSession, RunTimeoutError, run_in_slices
+from serving.runtime import RunTimeoutError, run_in_slices
+from serving.telemetry.shared_counters import OLDEST_QUEUED_TIME, QUEUED_ROWS, WorkerSlot
 
 # Seconds for which the loop looks for more before it sleeps, after it has answered a lone request.
 # A client that asks again at once would else wait for longer than that until this process is
@@ -36,67 +42,6 @@ DEADLINE_CHECK_SECONDS = (
 LOWEST_LOOP_PRIORITY = (
     -2
 )  # a priority below all that gevent uses: after every ready connection of a turn
-_system_poll = monkey.get_original(
-    "select", "poll"
-)  # gevent's own would wait in the loop, for the loop
-# Of a connection that was reset. One whose client has closed looks like one whose client has only
-# closed its sending side (POLLRDHUP), as HTTP allows after a request, and waits for the answer.
-CONNECTION_RESET_EVENTS = select.POLLHUP | select.POLLERR
-
-
-class PendingRequest:
-    """Rows of a request that wait for their run."""
-
-    __slots__ = ("alone", "call", "greenlet", "inputs", "rows", "since", "waits")
-
-    def __init__(
-        self, greenlet: Greenlet, inputs: Arrays, rows: int, call: CallContext, *, alone: bool
-    ) -> None:
-        self.greenlet, self.inputs, self.rows, self.call = greenlet, inputs, rows, call
-        self.alone = alone
-        self.since = perf_counter()
-        self.waits = True
-
-
-class ModelQueue:
-    """The rows that wait for the same model, in the order they came."""
-
-    def __init__(self, model: ServedModel, max_batch_rows: int) -> None:
-        # Not the model itself: it goes when no request holds it any more.
-        self.session: GraphSession = model.session
-        self.latency_profile = model.latency_profile
-        self.most = max_batch_rows or self.latency_profile.batch_rows
-        self.alone = min(self.most, self.latency_profile.min_unbatched_rows)
-        self.pending: deque[PendingRequest] = deque()
-        self.rows = 0
-        self._last_was_unbatched = False
-
-    @property
-    def full(self) -> bool:
-        """There is nothing that the first of them could wait for."""
-        return self.rows >= self.most or (bool(self.pending) and self.pending[0].alone)
-
-    def append(self, parked: PendingRequest) -> None:
-        """One more waits."""
-        self.pending.append(parked)
-        self.rows += parked.rows
-
-    def take(self) -> list[PendingRequest]:
-        """The first of them, as many as one run takes; one alone that is to run alone."""
-        if self.pending[0].alone and self._last_was_unbatched:
-            # After a slice of one large request the small ones have their turn, not the next large
-            # one: however many are large, a small one waits for one slice.
-            self.pending = deque(sorted(self.pending, key=attrgetter("alone")))
-        self._last_was_unbatched = self.pending[0].alone
-        batch = [self.pending.popleft()]
-        rows, join = batch[0].rows, not batch[0].alone
-        while join and self.pending and rows + self.pending[0].rows <= self.most:
-            if self.pending[0].alone:
-                break
-            batch.append(self.pending.popleft())
-            rows += batch[-1].rows
-        self.rows -= rows
-        return batch
 
 
 class Batcher:
@@ -301,55 +246,32 @@ def _do_nothing() -> None:
     pass
 
 
-def drop_abandoned(batch: Sequence[PendingRequest]) -> Iterator[PendingRequest]:
-    """Those whose answer someone waits for; the others are told, or their clients have gone."""
-    gone = find_reset_connections([p.call.client for p in batch if p.call.client is not None])
-    now = perf_counter()
-    for parked in batch:
-        deadline = parked.call.deadline
-        if not parked.waits:
-            continue
-        if deadline is not None and now > deadline:
-            parked.greenlet.throw(make_deadline_error(parked.call))
-        elif parked.call.client in gone:
-            parked.greenlet.throw(ClientGoneError("expected a client that waits; it has hung up"))
-        else:
-            yield parked
+class InstrumentedBatcher(Batcher):
+    """A batcher that shows what it holds.
 
+    Args:
+        slot: where.
+        limits: of `Batcher`.
+    """
 
-def fail_expired(parked: Iterable[PendingRequest]) -> None:
-    """End the wait of those whose time is over; they are passed over when their turn comes."""
-    now = perf_counter()
-    for late in parked:
-        deadline = late.call.deadline
-        if late.waits and deadline is not None and now > deadline:
-            late.greenlet.throw(make_deadline_error(late.call))
+    def __init__(self, slot: WorkerSlot, **limits: Any) -> None:
+        super().__init__(**limits)
+        self._numbers = slot.numbers
+        self._calls: OrderedDict[CallContext, None] = OrderedDict()  # in the order they came
+        self._rows = 0
 
-
-def find_reset_connections(clients: Sequence[int]) -> set[int]:
-    """Return those of the sockets whose connection has been reset."""
-    poll = _system_poll()
-    for client in clients:
-        poll.register(client, CONNECTION_RESET_EVENTS)
-    return {client for client, _ in poll.poll(0)}
-
-
-def run_batch(lane: ModelQueue, batch: Sequence[PendingRequest]) -> None:
-    """One run for all of them; what it raises, each of them raises."""
-    started = perf_counter()
-    try:
-        outputs = lane.session.run(concatenate_rows([parked.inputs for parked in batch]))
-    except Exception as error:  # noqa: BLE001 - whatever it is, no client may wait for ever
-        told = RunTooLongError(str(error)) if isinstance(error, RunTimeoutError) else error
-        for parked in batch:
-            parked.greenlet.throw(told)
-        return
-    ran, rows, at = perf_counter(), sum(parked.rows for parked in batch), 0
-    for parked in batch:
-        call = parked.call
-        call.started, call.run_ended_at, call.batch_rows = started, ran, rows
-        own = outputs
-        if len(batch) > 1:
-            own = {name: array[at : at + parked.rows] for name, array in outputs.items()}
-        at += parked.rows
-        parked.greenlet.switch(own)
+    def run(self, model: ServedModel, inputs: Arrays, call: CallContext) -> Arrays:
+        """As `Batcher`."""
+        numbers, calls = self._numbers, self._calls
+        if not calls:
+            numbers[OLDEST_QUEUED_TIME] = call.decoded
+        calls[call] = None
+        self._rows += call.rows
+        numbers[QUEUED_ROWS] = self._rows
+        try:
+            return super().run(model, inputs, call)
+        finally:
+            del calls[call]
+            self._rows -= call.rows
+            numbers[QUEUED_ROWS] = self._rows
+            numbers[OLDEST_QUEUED_TIME] = next(iter(calls)).decoded if calls else 0.0

@@ -14,9 +14,8 @@ from gevent.lock import Semaphore
 from serving.bundle import Arrays
 from serving.call_context import CallContext
 from serving.codec.input_schema import InputSchema
-from serving.codec.messages import EncodedAnswer, EncodedRequest
+from serving.codec.messages import DecodedRequest, EncodedAnswer, EncodedRequest, RequestDecoder
 from serving.codec.open_inference import build_tensor_metadata, decode_inference_request
-from serving.codec.question import DecodedRequest, RequestDecoder
 from serving.codec.rows import decode_rows_request, require_media_type
 from serving.codec.tensorflow import decode_tensorflow_request
 from serving.errors import NotFiniteAnswerError

@@ -16,7 +16,7 @@
 - `aside`: work that must not hold the worker's loop
 """
 
+from serving.repository.loaded_models import ServedModel
 from serving.repository.repository import Repository
-from serving.repository.served import ServedModel
 
 __all__ = ["Repository", "ServedModel"]

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from serving.bundle import Bundle, BundleError, BundleLimits, Manifest, find_breaking_changes
-from serving.event_loop_threads import run_in_thread
+from serving.event_loop import run_in_thread
 from serving.repository.desired_versions import DesiredVersions
+from serving.repository.folder_scan import compute_fingerprint
+from serving.repository.loaded_models import ServedModel
 from serving.repository.rollout import Refusal, ServedVersions, VersionSnapshot
-from serving.repository.served import ServedModel
-from serving.repository.stamps import compute_fingerprint
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from serving.event_loop_threads import run_in_thread
+from serving.event_loop import run_in_thread
 from serving.repository.folder_scan import find_ignored_folders
+from serving.repository.loaded_models import ServedModel
 from serving.repository.reconciler import Reconciler
 from serving.repository.rollout import RolloutPlan
-from serving.repository.served import ServedModel
 
 MAX_IGNORED_FOLDERS = 100  # entries of the index for folders that are no versions
 

@@ -1,15 +1,48 @@
-"""The catalogue: which version answers a request."""
+"""Models that are loaded: which version answers a request."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
+from serving.bundle import Manifest
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
-from serving.repository.served import ServedModel
+from serving.runtime import GraphSession
+from serving.runtime.latency_profile import LatencyProfile
+from serving.runtime.variant_selection import VariantCheck
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """A version that has passed its self-test on this machine; equal to itself alone.
+
+    A request holds one from its start to its end. Its session is freed with the last that does.
+
+    Attributes:
+        manifest: what it is.
+        variant: which of its graphs answers.
+        session: runs that graph; it has run batches of several sizes, and is warm.
+        why: that one and no other answers, in a sentence.
+        trials: how each of its graphs did here.
+        pace: of its runs here.
+    """
+
+    manifest: Manifest
+    variant: str
+    session: GraphSession
+    why: str
+    trials: dict[str, VariantCheck]
+    latency_profile: LatencyProfile
+
+    @cached_property
+    def label(self) -> tuple[str, str, str]:
+        """Name, version and variant, as metrics and logs say them."""
+        return self.manifest.name, str(self.manifest.version), self.variant
+
 
 T = TypeVar("T")
-
 MAX_NAME_CHARACTERS = 64  # characters of a name that came
 
 

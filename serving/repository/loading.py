@@ -2,25 +2,153 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
+from dataclasses import replace
+from pathlib import Path
 
-from serving.bundle import BundleError
+from serving.bundle import MANIFEST_FILE, Bundle, BundleError, TransientBundleError
 from serving.bundle.files import is_transient_error
-from serving.event_loop_threads import run_in_thread
+from serving.event_loop import run_in_thread
 from serving.repository.desired_versions import DesiredVersions
-from serving.repository.isolated_proofs import IsolatedProofs
-from serving.repository.rollout import RolloutStore, ServedVersions, VersionSnapshot
-from serving.repository.served import ServedModel, load_version, strip_models_path
-from serving.runtime import ProofLimits
+from serving.repository.folder_scan import compute_readable_fingerprint
+from serving.repository.loaded_models import ServedModel
+from serving.repository.rollout import ServedVersions, VersionSnapshot
+from serving.repository.rollout_store import RolloutStore
+from serving.runtime import GraphError, ProofLimits, RunTimeoutError
 from serving.runtime.heap import request_trim
-from serving.runtime.proof_server import ProofServer
-from serving.runtime.variant_selection import VariantDecision
+from serving.runtime.latency_profile import LatencyProfile
+from serving.runtime.proof_server import PendingProof, ProofReport, ProofServer
+from serving.runtime.variant_selection import VariantDecision, select_variant
+
+
+def load_version(
+    models: Path,
+    name: str,
+    edition: VersionSnapshot,
+    variant: str,
+    limits: ProofLimits,
+    unsafe: Mapping[str, str],
+) -> tuple[ServedModel, VariantDecision]:
+    """Load an edition, and put its variants to their self-test.
+
+    Args:
+        models: the folder of models.
+        name: of the model.
+        edition: abides by its verdict, if it has one.
+        variant: to serve if there is no verdict yet; see `select_variant`.
+        limits: Limits of the proof.
+        unsafe: Reasons by name of variants that must not be loaded here.
+
+    Returns:
+        The edition, ready to answer, and the verdict on which of its variants does.
+
+    Raises:
+        BundleError: it does not prove itself, or is another one by now.
+    """
+    path = models / name / str(edition.version)
+    if (path / MANIFEST_FILE).exists():  # what is not there is for `open` to say
+        _require_unchanged(path, edition)  # since it was proved in another process
+    bundle = Bundle.open(path, models, limits.bundle)
+    choice = select_variant(bundle, variant, edition.verdict, limits, unsafe)
+    _require_unchanged(path, edition)
+    trials = {
+        name: replace(trial, reason=strip_models_path(trial.reason, models))
+        for name, trial in choice.trials.items()
+    }
+    try:
+        pace = LatencyProfile.measure(choice.session, bundle.read_selftest().inputs)
+    except RunTimeoutError as error:
+        raise TransientBundleError(f"{path}: {error}") from error
+    except GraphError as error:
+        raise BundleError(f"{path}: {error}") from error
+    model = ServedModel(bundle.manifest, choice.variant, choice.session, choice.why, trials, pace)
+    return model, choice.verdict
+
+
+def _require_unchanged(path: Path, edition: VersionSnapshot) -> None:
+    if compute_readable_fingerprint(path) != edition.stamp:
+        raise BundleError(f"{path}: expected a version that is complete; got one being written")
+
+
+def strip_models_path(reason: str, models: Path) -> str:
+    """The reason without the server's own paths, which are the log's business."""
+    return reason.replace(f"{models}/", "")
+
+
+NO_UNSAFE_VARIANTS = ProofReport()
+ProofKey = tuple[str, int, str]  # name, version and stamp of an edition
+
+
+class IsolatedProofs:
+    """Has editions that no worker knows proved before this one loads them.
+
+    Args:
+        server: Proves them; without one they count as safe at once.
+        models: The folder of models.
+        limits: Limits of the proofs.
+    """
+
+    def __init__(self, server: ProofServer | None, models: Path, limits: ProofLimits) -> None:
+        self._server, self._models, self._limits = server, models, limits
+        self._pending: dict[ProofKey, PendingProof] = {}
+        self._reports: dict[ProofKey, ProofReport] = {}
+
+    def find(self, name: str, edition: VersionSnapshot) -> ProofReport | None:
+        """Return what came of an edition's proof, which begins if it is new; None until then."""
+        if self._server is None or edition.verdict is not None:
+            return NO_UNSAFE_VARIANTS
+        key = name, edition.version, edition.stamp
+        if (report := self._reports.get(key)) is not None:
+            return report
+        if (pending := self._pending.get(key)) is None:
+            return self._begin(self._server, key)
+        if (report := pending.poll()) is not None:
+            del self._pending[key]
+            self._reports[key] = report
+        return report
+
+    def is_pending(self, name: str) -> bool:
+        """Return whether the proof of one of a model's editions is still in progress."""
+        for key in [key for key in self._pending if key[0] == name]:
+            if (report := self._pending[key].poll()) is None:
+                return True
+            del self._pending[key]
+            self._reports[key] = report
+        return False
+
+    def take(self, name: str, edition: VersionSnapshot) -> ProofReport:
+        """Return what came of an edition's proof, and forget it.
+
+        Raises:
+            KeyError: If it was never found.
+        """
+        if self._server is None or edition.verdict is not None:
+            return NO_UNSAFE_VARIANTS
+        return self._reports.pop((name, edition.version, edition.stamp))
+
+    def forget_all_but(self, names: Set[str]) -> None:
+        """Forget what came of the proofs of all other models."""
+        self._reports = {key: found for key, found in self._reports.items() if key[0] in names}
+
+    def _begin(self, server: ProofServer, key: ProofKey) -> ProofReport | None:
+        version = self._models / key[0] / str(key[1])
+        try:
+            self._pending[key] = server.submit(version, self._models, self._limits)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EMFILE, errno.ENFILE):
+                return None  # very many wait already: next time
+            reason = (
+                f"{version}: expected the process serving-proofs, which proves new versions; it "
+                f"has ended ({error.strerror}); restart the server"
+            )
+            self._reports[key] = ProofReport(reason, is_transient=True)
+        return self._reports.get(key)
+
 
 log = logging.getLogger(__name__)
-
 MAX_ERROR_CHARACTERS = 200  # characters of an error of ours
-
 LoadedVersions = list[
     tuple[VersionSnapshot, ServedModel]
 ]  # with the verdict on which variant answers

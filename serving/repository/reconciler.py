@@ -15,22 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from serving.errors import NoAgreementError, VersionRefusedError
-from serving.event_loop_threads import run_in_thread
+from serving.event_loop import run_in_thread
 from serving.repository.admission import Admission
-from serving.repository.default_model import DefaultModelRecord
 from serving.repository.desired_versions import DesiredVersions
-from serving.repository.live_record import LiveVersionRecord
-from serving.repository.loaded_models import LoadedModels
-from serving.repository.loading import LoadedVersions, VersionLoader
+from serving.repository.loaded_models import LoadedModels, ServedModel
+from serving.repository.loading import LoadedVersions, VersionLoader, strip_models_path
 from serving.repository.overrides import StateChange
-from serving.repository.rollout import (
-    ROLLOUT_TIMEOUT_SECONDS,
-    Refusal,
-    RolloutStore,
-    ServedVersions,
-    VersionSnapshot,
-)
-from serving.repository.served import ServedModel, strip_models_path
+from serving.repository.rollout import Refusal, ServedVersions, VersionSnapshot
+from serving.repository.rollout_store import ROLLOUT_TIMEOUT_SECONDS, RolloutStore
+from serving.repository.server_record import DefaultModelRecord, LiveVersionRecord
 from serving.runtime.heap import request_trim
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from serving.errors import ModelNotFoundError, NoEarlierVersionError, VersionRefusedError
-from serving.event_loop_threads import run_in_thread
+from serving.event_loop import run_in_thread
 from serving.repository.admission import Admission, TakeUpPolicy
 from serving.repository.desired_versions import DesiredVersions
 from serving.repository.folder_scan import explain_missing_models
@@ -20,7 +20,7 @@ from serving.repository.loaded_models import MAX_NAME_CHARACTERS, LoadedModels
 from serving.repository.loading import VersionLoader
 from serving.repository.overrides import StateChange, StateFile
 from serving.repository.reconciler import ROLLOUT_POLL_SECONDS, OnOutcome, Reconciler
-from serving.repository.rollout import RolloutStore
+from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
 from serving.runtime import ProofLimits
 from serving.runtime.heap import is_trim_due, trim_heap

@@ -1,10 +1,9 @@
 """ONNX Runtime: sessions, their timing, and the proof that a graph answers as it should."""
 
 from serving.runtime.comparison import OutputDifference, compare_outputs
-from serving.runtime.limits import ProofLimits
-from serving.runtime.self_test import SelfTestResult, run_self_test
+from serving.runtime.latency_profile import MAX_TIMING_SECONDS, TIMED_BATCH_SIZES, measure_latencies
+from serving.runtime.self_test import ProofLimits, SelfTestResult, run_self_test
 from serving.runtime.session import GraphError, GraphSession, RunTimeoutError, run_in_slices
-from serving.runtime.timing import MAX_TIMING_SECONDS, TIMED_BATCH_SIZES, measure_latencies
 
 __all__ = [
     "MAX_TIMING_SECONDS",

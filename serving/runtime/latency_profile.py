@@ -5,7 +5,8 @@ Measured once, as the model is loaded, so that no one has to tune it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from time import thread_time
@@ -13,7 +14,46 @@ from time import thread_time
 import numpy as np
 
 from serving.bundle import Arrays
-from serving.runtime import GraphSession
+from serving.runtime.session import GraphSession
+
+TIMED_BATCH_SIZES = (1, 8, 64, 256)  # of a run that is timed
+MAX_TIMED_RUNS = 200  # of each graph with so many rows, at most
+MAX_TIMING_SECONDS = 0.3  # for all graphs with so many rows, after which no further turn begins
+
+
+def measure_latencies(
+    sessions: Mapping[str, GraphSession], inputs: Arrays, sizes: Sequence[int] = TIMED_BATCH_SIZES
+) -> dict[str, dict[int, float]]:
+    """Time graphs of the same inputs; they take turns, so that a busy moment slows them alike.
+
+    Args:
+        sessions: by name.
+        inputs: at least one row, which is repeated to the sizes.
+        sizes: rows of a run.
+
+    Returns:
+        By name and size, the median µs of one run.
+
+    Raises:
+        GraphError: the inputs do not fit a graph.
+    """
+    found: dict[str, dict[int, float]] = {name: {} for name in sessions}
+    for size in sizes:
+        rows = {name: np.resize(a, (size, *a.shape[1:])) for name, a in inputs.items()}
+        seconds: dict[str, list[float]] = {name: [] for name in sessions}
+        end = time.perf_counter() + MAX_TIMING_SECONDS
+        for _ in range(MAX_TIMED_RUNS):
+            for name, session in sessions.items():
+                session.run(rows)  # not timed: it finds the caches full of another's weights
+                start = time.perf_counter()
+                session.run(rows)
+                seconds[name].append(time.perf_counter() - start)
+            if time.perf_counter() > end:
+                break
+        for name, times in seconds.items():
+            found[name][size] = round(float(np.median(times)) * 1e6, 1)
+    return found
+
 
 PROFILED_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # rows of a run that is timed
 SECONDS_PER_SIZE = 0.004  # that it is repeated for
@@ -105,11 +145,11 @@ def _measure_fastest_run(session: GraphSession, rows: Arrays) -> float:
     session.run(rows)
     least, most = RUNS_PER_SIZE
     best, end = float("inf"), thread_time() + SECONDS_PER_SIZE
-    for time in range(most):
+    for run in range(most):
         start = thread_time()
         session.run(rows)
         now = thread_time()
         best = min(best, now - start)
-        if now > end and time + 1 >= least:
+        if now > end and run + 1 >= least:
             break
     return best

@@ -27,8 +27,7 @@ from typing import ClassVar
 
 from serving.bundle import Bundle, BundleError, BundleLimits
 from serving.runtime.bounded_process import AbnormalExit, run_and_exit, run_bounded
-from serving.runtime.limits import ProofLimits
-from serving.runtime.self_test import run_self_test
+from serving.runtime.self_test import ProofLimits, run_self_test
 
 MAX_CONCURRENT_PROOFS = 4  # versions that are proved at the same time; more wait their turn
 REAP_INTERVAL_MILLISECONDS = 200  # between two looks for proofs that have ended

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from serving.telemetry.loads import WorkerLoads
+from serving.telemetry.shared_counters import WorkerLoads
 
 CHECK_AFTER_SECONDS = 0.01  # seconds until the system is asked about a worker
 LONG_TURN_CPU_SECONDS = (

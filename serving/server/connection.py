@@ -18,21 +18,24 @@ from gevent import get_hub
 from gunicorn import http, util
 from gunicorn.http import wsgi
 from gunicorn.http.body import ChunkedReader
-from gunicorn.http.errors import ConfigurationProblem, InvalidHeader
 from gunicorn.http.unreader import SocketUnreader
 
 from serving.event_loop import yield_to_loop
 from serving.http.middleware import FINISH_KEY, WORKER_KEY
 from serving.server.acceptor import is_readable
-from serving.server.lingering import drain_until_close
-from serving.server.request_body import ChunkedBody, SizedBody
-from serving.server.request_head import build_base_environ, build_environ, is_valid_host
+from serving.server.request_body import ChunkedBody, SizedBody, drain_until_close
+from serving.server.request_head import (
+    build_base_environ,
+    build_environ,
+    has_close_option,
+    normalize_path_info,
+    require_valid_host,
+)
 
 try:
     import gunicorn_h1c
 except ImportError:  # it comes as source, and not everyone has a compiler: then all go the long way
     gunicorn_h1c = None
-
 CHUNK_BYTES = 64 * 2**10  # bytes of one read
 MAX_UNSENT_BYTES = 64 * 2**20  # bytes of answers that wait in a process for clients to read them
 
@@ -279,42 +282,6 @@ class ServerConnection:
         if response.should_close() or not self._discard_body(body):
             return None
         return body.following_bytes
-
-
-def require_valid_host(request: Any) -> None:
-    """Refuse an HTTP/1.1 request without a `Host`, and any request with an invalid one.
-
-    RFC 9112, section 3.2. The caller has checked that there is at most one.
-
-    Raises:
-        InvalidHeader: If there is none, or its value is not a host.
-    """
-    hosts = [value for name, value in request.headers if name == "HOST"]
-    if (request.version >= (1, 1) and not hosts) or not all(map(is_valid_host, hosts)):
-        raise InvalidHeader("HOST", req=request)
-
-
-def normalize_path_info(environ: dict[str, Any]) -> None:
-    """Refuse a path that goes on behind SCRIPT_NAME without a slash; an empty one becomes `/`.
-
-    gunicorn compares the characters alone, and Werkzeug adds a slash: with `/api` as SCRIPT_NAME
-    `/apipredict` would be `/api/predict`. A slash at the end of SCRIPT_NAME counts as the path's.
-
-    Raises:
-        ConfigurationProblem: If there is no slash.
-    """
-    path, name = environ["PATH_INFO"], environ["SCRIPT_NAME"]
-    prefix = name.rstrip("/")
-    path = f"{name[len(prefix) :]}{path}" or "/"
-    if prefix and not path.startswith("/"):
-        raise ConfigurationProblem(f"expected a path below {prefix!r}; got {path[:64]!r}")
-    environ["PATH_INFO"], environ["SCRIPT_NAME"] = path, prefix
-
-
-def has_close_option(request: Any) -> bool:
-    """Return whether "close" is among the options of `ServerConnection`: gunicorn reads only one."""
-    options = ",".join(value for name, value in request.headers if name == "CONNECTION")
-    return "close" in (option.strip(" \t").lower() for option in options.split(","))
 
 
 class _ResponseBuffer(bytearray):

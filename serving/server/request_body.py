@@ -8,8 +8,13 @@ request that is refused by its head alone gets its final status, and its body is
 from __future__ import annotations
 
 import io
+import os
+import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
+
+from gevent import get_hub
 
 MAX_BODY_READ_BYTES = 2**20  # bytes of one read of a body
 DISCARD_READ_BYTES = 64 * 2**10  # bytes of one read of a body that is discarded
@@ -17,7 +22,6 @@ MAX_DISCARDED_BYTES = (
     2**20
 )  # largest rest of a body, in bytes, that is discarded to keep the connection
 CONTINUE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
 discard_buffer = bytearray(
     DISCARD_READ_BYTES
 )  # discarded bytes of all connections are read into it
@@ -165,3 +169,45 @@ class ChunkedBody:
         if self._awaits_continue:
             self._awaits_continue = False
             self._client.sendall(CONTINUE_RESPONSE)
+
+
+MAX_LINGER_BYTES = 64 * 2**20  # largest number of bytes discarded per connection
+MAX_LINGER_SECONDS = 30.0  # longest time of discarding
+MAX_SILENT_SECONDS = 5.0  # longest time without a byte
+EV_READ = 1  # libev's EV_READ
+
+
+def drain_until_close(client: Any, on_progress: Callable[[], None]) -> None:
+    """Close the sending side, and read until the client closes its own or sends too much.
+
+    The worker enforces the bounds in seconds, by throwing an exception into this greenlet. Other
+    connections get a turn of the event loop before every read.
+
+    Args:
+        client: Socket of the connection, whose answer has been sent.
+        on_progress: Called after each read.
+
+    Raises:
+        OSError: If the client is gone.
+    """
+    if hasattr(client, "unwrap"):
+        # Sends close_notify; what still comes is discarded without being decrypted.
+        client.settimeout(0)
+        with suppress(OSError):  # it would wait for the client's close_notify, or got data
+            client.unwrap()
+    client.shutdown(socket.SHUT_WR)
+    left, hub = MAX_LINGER_BYTES, get_hub()
+    readable = hub.loop.io(client.fileno(), EV_READ)
+    try:
+        while left > 0:
+            hub.wait(readable)
+            try:
+                count = os.readv(client.fileno(), [discard_buffer])
+            except BlockingIOError:
+                continue
+            if count == 0:
+                return
+            left -= count
+            on_progress()
+    finally:
+        readable.close()

@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from gunicorn.http import wsgi
+from gunicorn.http.errors import ConfigurationProblem, InvalidHeader
 
 from serving.http.middleware import WORKER_KEY
 
@@ -38,7 +39,6 @@ GUNICORN_ONLY_HEADERS = {
 MAX_HEAD_BYTES = 8190  # bytes of a head; in longer ones a line may be longer than gunicorn allows
 MAX_LENGTH_DIGITS = 18  # of a length: more bytes than there are
 MAX_CACHE_ENTRIES = 256  # names of headers, and targets, that need not be looked at twice
-
 _environ_keys: dict[bytes, str] = {
     b"Content-Type": "CONTENT_TYPE",
     b"Content-Length": "CONTENT_LENGTH",
@@ -149,3 +149,39 @@ def _parse_target(raw: bytes) -> tuple[str, str, str, bytes] | None:
     if len(_parsed_targets) < MAX_CACHE_ENTRIES:
         _parsed_targets[raw] = target
     return target
+
+
+def require_valid_host(request: Any) -> None:
+    """Refuse an HTTP/1.1 request without a `Host`, and any request with an invalid one.
+
+    RFC 9112, section 3.2. The caller has checked that there is at most one.
+
+    Raises:
+        InvalidHeader: If there is none, or its value is not a host.
+    """
+    hosts = [value for name, value in request.headers if name == "HOST"]
+    if (request.version >= (1, 1) and not hosts) or not all(map(is_valid_host, hosts)):
+        raise InvalidHeader("HOST", req=request)
+
+
+def normalize_path_info(environ: dict[str, Any]) -> None:
+    """Refuse a path that goes on behind SCRIPT_NAME without a slash; an empty one becomes `/`.
+
+    gunicorn compares the characters alone, and Werkzeug adds a slash: with `/api` as SCRIPT_NAME
+    `/apipredict` would be `/api/predict`. A slash at the end of SCRIPT_NAME counts as the path's.
+
+    Raises:
+        ConfigurationProblem: If there is no slash.
+    """
+    path, name = environ["PATH_INFO"], environ["SCRIPT_NAME"]
+    prefix = name.rstrip("/")
+    path = f"{name[len(prefix) :]}{path}" or "/"
+    if prefix and not path.startswith("/"):
+        raise ConfigurationProblem(f"expected a path below {prefix!r}; got {path[:64]!r}")
+    environ["PATH_INFO"], environ["SCRIPT_NAME"] = path, prefix
+
+
+def has_close_option(request: Any) -> bool:
+    """Return whether "close" is among the options of `ServerConnection`: gunicorn reads only one."""
+    options = ",".join(value for name, value in request.headers if name == "CONNECTION")
+    return "close" in (option.strip(" \t").lower() for option in options.split(","))

@@ -6,7 +6,7 @@ import logging
 import ssl
 from typing import Any
 
-from serving.telemetry.line_limit import LogRateLimiter
+from serving.telemetry.log_rate_limit import LogRateLimiter
 from serving.telemetry.request_metrics import count_tls_failure
 
 # What OpenSSL calls a failure, what the metrics call it, and what is logged.

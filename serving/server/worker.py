@@ -28,7 +28,7 @@ from serving.runtime.heap import trim_heap
 from serving.server import tls as handshake
 from serving.server.acceptor import Acceptor
 from serving.server.connection import ConnectionTimeoutError, ServerConnection
-from serving.server.lingering import MAX_LINGER_SECONDS, MAX_SILENT_SECONDS
+from serving.server.request_body import MAX_LINGER_SECONDS, MAX_SILENT_SECONDS
 from serving.settings.options import Settings
 from serving.telemetry.logs import log_uncaught_error
 from serving.telemetry.request_metrics import count_evicted_connections

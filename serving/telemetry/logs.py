@@ -22,7 +22,7 @@ import orjson
 from gevent.monkey import get_original
 from gunicorn.glogging import Logger
 
-from serving.telemetry.line_limit import RateLimitFilter
+from serving.telemetry.log_rate_limit import RateLimitFilter
 
 # The system's own: gevent's gives way to other greenlets, which its hub, that logs too, cannot.
 _system_poll = get_original("select", "poll")

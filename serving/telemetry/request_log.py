@@ -11,7 +11,7 @@ from random import random
 from typing import Any
 
 from serving.call_context import CallContext
-from serving.telemetry.line_limit import PERIOD_SECONDS, LogRateLimiter
+from serving.telemetry.log_rate_limit import PERIOD_SECONDS, LogRateLimiter
 
 log = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from serving.telemetry.metric_definitions import (
     BATCH_ROWS_BUCKETS,
     CONNECTIONS_EVICTED,
     DURATION_BUCKETS,
+    RELOADS,
     REQUEST_SECONDS,
     REQUESTS,
     ROWS_ANSWERED,
@@ -140,3 +141,14 @@ def count_tls_failure(cause: str) -> None:
 def _observe_seconds(numbers: memoryview[float], at: int, seconds: float) -> None:
     numbers[at + bisect_left(DURATION_BUCKETS, seconds)] += 1.0
     numbers[at + DURATION_SUM_OFFSET] += seconds
+
+
+def count_reload(model: str, outcome: str) -> None:
+    """One more attempt to serve another version of a model.
+
+    Args:
+        model: its name, as a folder of the repository has it.
+        outcome: one of "served", "held", "refused", "unloaded".
+    """
+    slot = SharedCounters.get_current().own
+    slot.numbers[slot.series(RELOADS, (model, outcome))] += 1.0

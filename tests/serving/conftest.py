@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from serving.bundle import ExpectedAnswers, Manifest, SelfTest
-from serving.telemetry import line_limit
+from serving.telemetry import log_rate_limit as line_limit
 from serving.telemetry.shared_counters import SharedCounters
 
 COLUMNS = [

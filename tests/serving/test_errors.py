@@ -23,7 +23,8 @@ from serving import create_app
 from serving.call_context import make_timeout_error
 from serving.errors import ServingError
 from serving.repository import rollout as plan
-from serving.repository.rollout import Refusal, RolloutStore
+from serving.repository.rollout import Refusal
+from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
 from serving.runtime import GraphSession
 from tests.editions import add_version, damage

@@ -8,7 +8,7 @@ import pytest
 @pytest.fixture(autouse=True)
 def _graphs_are_timed_briefly(monkeypatch):
     """How fast a graph is, which every export measures for a second, is no test's question here."""
-    monkeypatch.setattr("serving.runtime.timing.MAX_TIMED_RUNS", 3)
+    monkeypatch.setattr("serving.runtime.latency_profile.MAX_TIMED_RUNS", 3)
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,7 @@ def rare(tmp_path_factory):
           ["x", "y"])  # fmt: skip
     options = {"hidden": (2,), "epochs": 15, "models": folder / "models", "runs": folder / "runs"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("serving.runtime.timing.MAX_TIMED_RUNS", 3)
+        patch.setattr("serving.runtime.latency_profile.MAX_TIMED_RUNS", 3)
         config = Config(data=str(folder / "rare.csv"), name="rare", skip_baselines=True,
                         learning_rate=0.05, **options)  # fmt: skip
         fit(config)

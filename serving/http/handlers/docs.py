@@ -1,19 +1,69 @@
-"""`/openapi.json` describes the API, and `/docs` shows that description to a person."""
+"""`/`, `/docs` and `/openapi.json`: where people and tools find the API described."""
 
 from __future__ import annotations
 
 import json
 from weakref import ref
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app, jsonify, request
 from werkzeug.exceptions import NotFound
 
 from serving.codec.messages import JSON_MEDIA_TYPE
 from serving.http.openapi import build_document
-from serving.http.openapi.swagger_ui import INDEX_PAGE, PAGE_CONTENT_POLICY, PAGE_FILES, PageFile
+from serving.http.openapi.swagger_ui import (
+    FAVICON,
+    INDEX_PAGE,
+    PAGE_CONTENT_POLICY,
+    PAGE_FILES,
+    PageFile,
+)
 from serving.http.trusted_proxies import TrustedProxies
 from serving.repository import Repository, ServedModel
 from serving.settings.cloud_platforms import VertexSettings
+
+INDEX_LINKS = {
+    "docs": "/docs",
+    "openapi": "/openapi.json",
+    "predict": "/predict",
+    "models": "/models",
+    "inference_v2": "/v2",
+    "live": "/healthz",
+    "ready": "/readyz",
+    "metrics": "/metrics",
+}
+
+
+def create_index_blueprint(vertex: VertexSettings, proxies: TrustedProxies) -> Blueprint:
+    """Return the routes, which need no key and name no model.
+
+    Args:
+        vertex: Routes that Vertex AI chose; if one of them is `/`, it replaces this one.
+        proxies: Proxies that may name the prefix below which clients see the server.
+    """
+    routes = Blueprint("index", __name__)
+
+    def index() -> Response:
+        # Browsers accept text/html by name; the */* of other clients matches JSON first.
+        media = request.accept_mimetypes.best_match(("application/json", "text/html"))
+        prefix = proxies.find_prefix(request.environ)
+        if media == "text/html":
+            # Relative where no prefix is known, for a proxy that removes one and does not say so.
+            target = f"{prefix}/docs" if prefix else "docs"
+            answer = Response(status=303, headers={"Location": target})
+        else:
+            answer = jsonify({name: prefix + path for name, path in INDEX_LINKS.items()})
+        answer.vary.add("Accept")
+        return answer
+
+    if "/" not in (vertex.health_route, vertex.predict_route):
+        routes.add_url_rule("/", view_func=index)
+
+    @routes.get("/favicon.ico")
+    def icon() -> Response:
+        headers = {"Cache-Control": "max-age=86400"}  # seconds; it changes with Swagger UI alone
+        return Response(FAVICON.file.read_bytes(), headers=headers, content_type=FAVICON.media)
+
+    return routes
 
 
 def create_openapi_blueprint(

@@ -14,11 +14,11 @@ from flask import Blueprint, Response, jsonify, request
 
 from serving.errors import UnsupportedExtensionError
 from serving.http.handlers.open_inference import PLATFORM
-from serving.http.handlers.statistics import ModelStatistics
 from serving.http.requests import find_model, quote_option, read_options
 from serving.inference.predictor import build_tensor_metadata
 from serving.repository import Repository, ServedModel
 from serving.settings.options import Settings
+from serving.telemetry.metric_definitions import REQUESTS, ROWS_ANSWERED, STAGE_SECONDS
 from serving.telemetry.shared_counters import SharedCounters
 
 TRACE_SETTINGS = {"trace_level": ["OFF"]}
@@ -146,3 +146,64 @@ def _refuse_changes(current: Mapping[str, Any], why: str, settings: Settings) ->
             raise UnsupportedExtensionError(
                 f"expected no change of this setting; got {quote_option(value)} for {quote_option(name)}; {why}"
             )
+
+
+# Triton's name of each stage of a request.
+TRITON_STAGES = {
+    "queue": "queue",
+    "decode": "compute_input",
+    "run": "compute_infer",
+    "encode": "compute_output",
+}
+
+
+class ModelStatistics:
+    """Statistics of all models, as of now.
+
+    Args:
+        table: Counters of all workers.
+    """
+
+    def __init__(self, table: SharedCounters) -> None:
+        totals = table.totals()
+        self._requests = totals.get(REQUESTS.name, {})
+        self._rows = totals.get(ROWS_ANSWERED.name, {})
+        self._stages = totals.get(STAGE_SECONDS.name, {})
+
+    def of(self, name: str, version: int) -> dict[str, Any]:
+        """Return the statistics of one version since the server started.
+
+        Times of stages are counted by model, not by version. They are included only as long as no
+        other version of the model has received a request.
+        """
+        counts = {"success": 0, "fail": 0}
+        versions = set()
+        for (_, model, asked, _, code), (count,) in self._requests.items():
+            if model == name:
+                versions.add(asked)
+                if asked == str(version):
+                    counts["success" if int(code) < 400 else "fail"] += int(count)
+        inferences: dict[str, Any] = {outcome: {"count": n} for outcome, n in counts.items()}
+        if versions <= {str(version)}:
+            inferences |= {
+                key: self._sum_stage(stage, name) for stage, key in TRITON_STAGES.items()
+            }
+        rows = sum(
+            count
+            for (_, *labels, _), (count,) in self._rows.items()
+            if labels == [name, str(version)]
+        )
+        return {
+            "name": name,
+            "version": str(version),
+            "inference_count": int(rows),
+            "inference_stats": inferences,
+        }
+
+    def _sum_stage(self, stage: str, name: str) -> dict[str, int]:
+        count = seconds = 0.0
+        for (found, _, model), (*buckets, total) in self._stages.items():
+            if (found, model) == (stage, name):
+                count += sum(buckets)
+                seconds += total
+        return {"count": int(count), "ns": round(seconds * 1e9)}

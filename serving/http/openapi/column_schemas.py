@@ -25,7 +25,7 @@ from serving.bundle import (
     resolve_gap_texts,
 )
 from serving.bundle.spelling import EXACT_INTEGER_LIMIT
-from serving.codec.input_schema import FLOAT32_LIMIT, FLOAT64_LIMIT
+from serving.codec.column_validators import FLOAT32_LIMIT, FLOAT64_LIMIT
 
 # What is stripped off a text is more than the \s of a schema.
 STRIPPED_WHITESPACE = (

@@ -17,8 +17,8 @@ from serving.bundle import (
 )
 from serving.codec.csv import decode_csv
 from serving.codec.input_schema import InputSchema
-from serving.codec.json_rows import decode_json
 from serving.codec.open_inference import build_tensor_metadata
+from serving.codec.rows import decode_json
 from serving.errors import ServingError
 from tests.fuzzing import examples
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving import create_app
-from serving.codec import json_skip
+from serving.codec import json_syntax as json_skip
 from serving.codec.input_schema import MAX_EXTRA_COLUMNS, InputSchema
-from serving.codec.json_skip import find_value_end
+from serving.codec.json_syntax import find_value_end
 from serving.codec.messages import EncodedRequest
 from serving.errors import InvalidInstancesError, NotJsonError, ServingError
 from serving.inference.predictor import PROTOCOL_DECODERS

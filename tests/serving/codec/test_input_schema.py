@@ -14,7 +14,8 @@ from serving.bundle import (
     DateColumn,
     NumberColumn,
 )
-from serving.codec.input_schema import InputSchema, WrongValueError
+from serving.codec.column_validators import WrongValueError
+from serving.codec.input_schema import InputSchema
 from serving.codec.quoting import UnparsedValue
 from serving.codec.validation import validate_numbers
 from serving.errors import InvalidInstancesError

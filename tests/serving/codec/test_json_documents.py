@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from serving.codec import json_documents
-from serving.codec.json_documents import MAX_POOLED_BODY_BYTES, read_document
+from serving.codec import json_values as json_documents
+from serving.codec.json_values import MAX_POOLED_BODY_BYTES, read_document
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ from serving.bundle import BooleanColumn, CategoryColumn, DateColumn, NumberColu
 from serving.codec import json_strict as json_careful
 from serving.codec import validation as columns
 from serving.codec.input_schema import InputSchema
-from serving.codec.json_plain_records import decode_json_fast
-from serving.codec.json_rows import decode_json
+from serving.codec.json_fast import decode_json_fast
 from serving.codec.json_strict import decode_json_strict
+from serving.codec.rows import decode_json
 from serving.errors import ServingError
 from tests.fuzzing import examples
 from tests.growth import assert_linear

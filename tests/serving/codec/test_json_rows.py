@@ -11,8 +11,8 @@ from serving.bundle import NumberColumn
 from serving.codec import json_strict as json_careful
 from serving.codec.input_schema import InputSchema
 from serving.codec.json_fast import decode_json_matrix
-from serving.codec.json_rows import decode_json
 from serving.codec.json_strict import decode_json_strict
+from serving.codec.rows import decode_json
 from serving.errors import ServingError
 from tests.fuzzing import examples
 

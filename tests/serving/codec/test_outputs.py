@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from serving.bundle import Bundle
-from serving.codec.answers import encode_json_answer
+from serving.codec.outputs import encode_json_answer
 
 
 @pytest.fixture

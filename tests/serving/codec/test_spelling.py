@@ -12,14 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.bundle import CategoryColumn, CategorySpelling, NumberColumn
-from serving.codec import json_rows
+from serving.codec import rows as json_rows
 from serving.codec.arrow_stream import decode_arrow
+from serving.codec.column_validators import WrongValueError
 from serving.codec.csv import decode_csv
-from serving.codec.input_schema import InputSchema, WrongValueError
-from serving.codec.json_plain_records import decode_json_fast
-from serving.codec.json_rows import decode_json
+from serving.codec.input_schema import InputSchema
+from serving.codec.json_fast import decode_json_fast
 from serving.codec.messages import EncodedRequest
 from serving.codec.open_inference import decode_inference_request
+from serving.codec.rows import decode_json
 from serving.codec.tensorflow import decode_tensorflow_request
 from serving.errors import InvalidInstancesError
 from serving.http.openapi.column_schemas import value_schema

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from serving import create_app
+from serving.http.api_keys import get_required_scope
 from serving.http.key_file import generate_key
-from serving.http.scopes import get_required_scope
 
 OPEN = {
     "/healthz",

@@ -5,8 +5,7 @@ import pytest
 from gevent.event import Event
 
 from serving.call_context import CallContext
-from serving.inference.batching import Batcher
-from serving.inference.waiting import InstrumentedBatcher
+from serving.inference.batching import Batcher, InstrumentedBatcher
 from serving.telemetry.shared_counters import OLDEST_QUEUED_TIME, QUEUED_ROWS, SharedCounters
 
 

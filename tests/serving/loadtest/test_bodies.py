@@ -55,7 +55,7 @@ def menagerie(zoo, adults, tmp_path_factory):
     }
     for name, data in tables.items():
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("serving.runtime.timing.MAX_TIMED_RUNS", 3)
+            patch.setattr("serving.runtime.latency_profile.MAX_TIMED_RUNS", 3)
             fit(
                 Config(
                     data=data,

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from serving.event_loop_threads import run_in_thread
+from serving.event_loop import run_in_thread
 
 IN_A_LOOP = """
 from gevent import monkey

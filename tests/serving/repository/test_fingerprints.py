@@ -6,10 +6,11 @@ import shutil
 import pytest
 
 from serving.bundle import BundleError
-from serving.repository import Repository, stamps
+from serving.repository import Repository
+from serving.repository import folder_scan as stamps
 from serving.repository import loading as loader
+from serving.repository.folder_scan import compute_fingerprint, compute_readable_fingerprint
 from serving.repository.shared_state import SharedState
-from serving.repository.stamps import compute_fingerprint, compute_readable_fingerprint
 from tests.editions import add_version, damage, rename_column
 
 ALWAYS = 1e-9  # seconds between looks at the folder: at every turn

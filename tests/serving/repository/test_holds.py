@@ -13,7 +13,7 @@ from serving.errors import ModelNotFoundError, NotReadyError, StateNotKeptError,
 from serving.repository import Repository
 from serving.repository import loading as loader
 from serving.repository.overrides import SavedState, StateFile
-from serving.repository.rollout import ROLLOUT_TIMEOUT_SECONDS, RolloutStore
+from serving.repository.rollout_store import ROLLOUT_TIMEOUT_SECONDS, RolloutStore
 from serving.repository.shared_state import SharedState
 from tests.editions import add_version, damage, rename_column
 from tests.processes import wait_until

@@ -3,9 +3,9 @@
 import pytest
 
 from serving.bundle import BundleError, TransientBundleError
-from serving.repository import served
+from serving.repository import loading as served
+from serving.repository.folder_scan import compute_fingerprint
 from serving.repository.rollout import VersionSnapshot
-from serving.repository.stamps import compute_fingerprint
 from serving.runtime import GraphError, ProofLimits, RunTimeoutError
 
 

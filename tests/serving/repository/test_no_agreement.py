@@ -11,7 +11,7 @@ from serving import create_app
 from serving.errors import NoAgreementError
 from serving.repository import Repository
 from serving.repository.overrides import StateFile
-from serving.repository.rollout import RolloutStore
+from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
 from serving.runtime.proof_server import PendingProof
 from tests.editions import add_version
@@ -143,7 +143,7 @@ def test_rollback_other_worker_silent_is_503_with_a_time_to_try_again(
     monkeypatch.setattr(SharedState, "shared", ledger)
     client = create_app(models=two_versions, keys=keys_file(tmp_path), poll=0).test_client()
     silent_worker()
-    monkeypatch.setattr("serving.repository.rollout.ROLLOUT_TIMEOUT_SECONDS", 0)
+    monkeypatch.setattr("serving.repository.rollout_store.ROLLOUT_TIMEOUT_SECONDS", 0)
     answer = client.post("/v2/repository/models/digits/rollback", headers=HEADERS)
     assert (answer.status_code, answer.get_json()["code"]) == (503, "no_agreement")
     assert answer.headers["Retry-After"] == "10"

@@ -6,10 +6,11 @@ from serving.bundle import TransientBundleError
 from serving.repository import Repository
 from serving.repository import loading as loader
 from serving.repository.desired_versions import DesiredVersions
+from serving.repository.folder_scan import compute_fingerprint
 from serving.repository.overrides import StateFile
-from serving.repository.rollout import RolloutStore, VersionSnapshot
+from serving.repository.rollout import VersionSnapshot
+from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
-from serving.repository.stamps import compute_fingerprint
 from tests.editions import add_version, damage
 from tests.serving.repository.test_rollout import other
 

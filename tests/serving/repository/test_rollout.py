@@ -6,7 +6,8 @@ import signal
 import pytest
 
 from serving.repository import rollout as plan
-from serving.repository.rollout import Refusal, RolloutStore, VersionSnapshot
+from serving.repository.rollout import Refusal, VersionSnapshot
+from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
 from serving.runtime.variant_selection import VariantDecision
 from tests.serving.repository.test_shared_state import answer, forked

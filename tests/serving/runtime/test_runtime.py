@@ -18,8 +18,8 @@ from serving.runtime import (
     compare_outputs,
     measure_latencies,
     run_self_test,
-    timing,
 )
+from serving.runtime import latency_profile as timing
 from tests.variants import keep_unchanged, slow_down, write_variants
 
 N_GOLDEN = 132  # rows of the shipped self-test

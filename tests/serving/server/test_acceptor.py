@@ -21,8 +21,7 @@ from serving.server import accept_turns as waits
 from serving.server import acceptor as acceptor_module
 from serving.server.accept_turns import PeerWaits
 from serving.server.acceptor import Acceptor
-from serving.telemetry.loads import NO_WORKER, WorkerLoads
-from serving.telemetry.shared_counters import SharedCounters
+from serving.telemetry.shared_counters import NO_WORKER, SharedCounters, WorkerLoads
 
 DEADLINE = 30  # seconds until a test that waits for an event fails
 OTHER = 1  # slot of the other worker

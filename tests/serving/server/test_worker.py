@@ -19,7 +19,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from serving.errors import ServingError
 from serving.server import connection, gunicorn_conf, worker
 from serving.server import tls as handshake
-from serving.server.lingering import MAX_LINGER_SECONDS, MAX_SILENT_SECONDS
+from serving.server.request_body import MAX_LINGER_SECONDS, MAX_SILENT_SECONDS
 from tests.processes import HANG_SECONDS
 
 LOOK = 0.02  # seconds
@@ -445,7 +445,7 @@ def test_linger_client_that_sends_on_is_not_reset(running):
 
 
 def test_linger_ends_after_so_many_bytes(running, monkeypatch):
-    monkeypatch.setattr("serving.server.lingering.MAX_LINGER_BYTES", 2**18)
+    monkeypatch.setattr("serving.server.request_body.MAX_LINGER_BYTES", 2**18)
     running.serve(echo)
     client = lingering(running)
     client.sendall(bytes(2**17))

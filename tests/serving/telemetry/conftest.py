@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.telemetry import line_limit
+from serving.telemetry import log_rate_limit as line_limit
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from serving.telemetry.line_limit import MAX_LINES_PER_PERIOD, LogRateLimiter, RateLimitFilter
+from serving.telemetry.log_rate_limit import MAX_LINES_PER_PERIOD, LogRateLimiter, RateLimitFilter
 from serving.telemetry.logs import GunicornLogger, JsonFormatter
 
 SECRET = "Zk3vQ9-key-of-a-client"  # noqa: S105

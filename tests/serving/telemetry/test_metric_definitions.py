@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.http.handlers.exposition import PrometheusMetrics
+from serving.http.handlers.metrics import PrometheusMetrics
 from serving.repository import Repository
 from serving.telemetry.metric_definitions import (
     BATCH_ROWS_BUCKETS,

@@ -9,8 +9,9 @@ import pytest
 from serving import create_app
 from serving.call_context import CallContext
 from serving.http.key_file import generate_key
-from serving.telemetry import line_limit, request_log
-from serving.telemetry.line_limit import MAX_LINES_PER_PERIOD
+from serving.telemetry import log_rate_limit as line_limit
+from serving.telemetry import request_log
+from serving.telemetry.log_rate_limit import MAX_LINES_PER_PERIOD
 from serving.telemetry.logs import JsonFormatter
 from serving.telemetry.request_log import RequestLog
 

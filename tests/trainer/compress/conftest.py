@@ -17,7 +17,7 @@ from trainer.choices import Config
 from trainer.compress.reopen import Reopened, reopen
 from trainer.recipe import Trained, fit
 
-RACES = "serving.runtime.timing.MAX_TIMED_RUNS"  # how fast a graph is, no test here asks
+RACES = "serving.runtime.latency_profile.MAX_TIMED_RUNS"  # how fast a graph is, no test here asks
 KINDS: dict[str, dict[str, Any]] = {
     "digits": {"data": "digits", "hidden": (32, 16), "scaling": "range", "learning_rate": 0.005},
     "iris": {"data": "iris", "hidden": (16,), "learning_rate": 0.01},

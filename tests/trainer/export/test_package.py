@@ -27,7 +27,7 @@ def parts(export):
 
 @pytest.fixture
 def dense(export, parts, tmp_path, rng, monkeypatch):
-    monkeypatch.setattr("serving.runtime.timing.MAX_TIMED_RUNS", 3)
+    monkeypatch.setattr("serving.runtime.latency_profile.MAX_TIMED_RUNS", 3)
     exported = export("multiclass")
     return export_bundle(
         exported.model, exported.table, parts, TRAINING, models=tmp_path, name="digits", rng=rng

@@ -95,7 +95,7 @@ def made(tmp_path_factory):
                 data=data, name=kind, models=folder / "models", runs=folder / "runs", **choices
             )
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("serving.runtime.timing.MAX_TIMED_RUNS", 3)
+                patch.setattr("serving.runtime.latency_profile.MAX_TIMED_RUNS", 3)
                 bundle, trained = fit(config)
             run = write_run(config.runs, bundle, config=config, model=trained.model,
                             table=trained.table, parts=trained.parts,
@@ -114,7 +114,7 @@ def compressed(made, tmp_path_factory):
     models = tmp_path_factory.mktemp("compressed") / "models"
     shutil.copytree(dense.bundle.path.parent, models / "digits")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("serving.runtime.timing.MAX_TIMED_RUNS", 3)
+        patch.setattr("serving.runtime.latency_profile.MAX_TIMED_RUNS", 3)
         done = compress(
             Bundle.open(models / "digits" / "1"), Goal(epochs=2, max_drop=0.042, sparse=0.5),
             tell=lambda _: None,

@@ -7,10 +7,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving import create_app, errors
-from serving.http.handlers import zeros
+from serving.http.handlers import metrics as zeros
 from serving.server import acceptor
 from serving.server import tls as handshake
-from serving.telemetry import reloads
+from serving.telemetry import request_metrics as reloads
 from tests.editions import add_version, damage
 from tests.processes import wait_until
 from tests.variants import flip_bit, keep_unchanged, slow_down, write_variants

@@ -11,7 +11,6 @@ from typing import Generic, TypeVar
 
 MAX_LINES_PER_PERIOD = 20  # lines of a kind that are written in a period
 PERIOD_SECONDS = 1.0  # seconds of a period
-
 Kind = TypeVar("Kind", bound=Hashable)
 
 
