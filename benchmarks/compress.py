@@ -99,7 +99,7 @@ def parity(done: Compressed, name: str, records: Records) -> dict[str, float]:
     bundle = done.bundle
     if bundle is None:
         raise click.ClickException("expected a compressed bundle; got none")
-    session = GraphSession(bundle.graph(name))
+    session = GraphSession(bundle.read_graph(name))
     inputs = records.inputs()
     got, expected = run_in_slices(session, inputs, 256), done.references[name].answers(records)
     output = "value" if "value" in expected else "probabilities"
@@ -238,7 +238,7 @@ def time_all(made: list[Made]) -> None:
         if one.bundle is None:
             continue
         bundle = Bundle.open(one.bundle)
-        graphs = {name: bundle.graph(name) for name in bundle.manifest.variants}
+        graphs = {name: bundle.read_graph(name) for name in bundle.manifest.variants}
         speed = race(graphs, rows_of(one.config, RACED).inputs())
         for name, variant in one.result["variants"].items():
             variant["speed"] = speed[name]

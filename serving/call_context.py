@@ -22,14 +22,14 @@ class CallContext:
     Attributes:
         deadline: when its answer is of no more use, on `perf_counter`'s clock, in seconds; None
             if ever.
-        client: descriptor of the client's socket; None where the server keeps it to itself.
+        client_descriptor: descriptor of the client's socket; None where the server keeps it to itself.
         request_id: that logs and the client know it by.
         protocol: of whose routes it came by, one of a few words.
-        model: that answers, `NAME/VERSION/VARIANT` apart; empty until it is found.
+        model_label: that answers, `NAME/VERSION/VARIANT` apart; empty until it is found.
         key_name: of the key it was sent with, as the file of keys has it; empty without a known
             key, or where none was looked for.
         rows: instances it holds.
-        code: of the error that answers it; empty if none does.
+        error_code: of the error that answers it; empty if none does.
         batch_rows: of the run that answered it, those of others among them.
         began, decoded, started, ran, encoded: when its head was read, its body was arrays, its
             run began and ended, its answer was bytes; on `perf_counter`'s clock, in seconds; 0
@@ -38,46 +38,48 @@ class CallContext:
 
     __slots__ = (
         "batch_rows",
-        "client",
-        "code",
+        "client_descriptor",
+        "error_code",
         "deadline",
-        "decoded",
-        "encoded",
+        "decoded_at",
+        "encoded_at",
         "key_name",
-        "model",
+        "model_label",
         "protocol",
         "request_id",
         "rows",
         "run_ended_at",
-        "started",
+        "run_started_at",
         "started_at",
     )
 
-    def __init__(self, deadline: float | None = None, client: int | None = None) -> None:
+    def __init__(self, deadline: float | None = None, client_descriptor: int | None = None) -> None:
         self.started_at = perf_counter()
-        self.deadline, self.client = deadline, client
-        self.request_id = self.protocol = self.code = self.key_name = ""
-        self.model: tuple[str, str, str] = ("", "", "")
+        self.deadline, self.client_descriptor = deadline, client_descriptor
+        self.request_id = self.protocol = self.error_code = self.key_name = ""
+        self.model_label: tuple[str, str, str] = ("", "", "")
         self.rows = self.batch_rows = 0
-        self.decoded = self.started = self.run_ended_at = self.encoded = 0.0
+        self.decoded_at = self.run_started_at = self.run_ended_at = self.encoded_at = 0.0
 
-    def microseconds(self) -> dict[str, int]:
+    def measure_stages(self) -> dict[str, int]:
         """What each stage took that it came through, and the whole until now."""
         times = {"whole": perf_counter() - self.started_at}
-        if self.decoded:
-            times["decode"] = self.decoded - self.started_at
+        if self.decoded_at:
+            times["decode"] = self.decoded_at - self.started_at
             if self.run_ended_at:
-                times["queue"] = self.started - self.decoded
-                times["run"] = self.run_ended_at - self.started
-                if self.encoded:
-                    times["encode"] = self.encoded - self.run_ended_at
+                times["queue"] = self.run_started_at - self.decoded_at
+                times["run"] = self.run_ended_at - self.run_started_at
+                if self.encoded_at:
+                    times["encode"] = self.encoded_at - self.run_ended_at
         return {stage: round(seconds * 1e6) for stage, seconds in times.items()}
 
 
 def create_context(environ: dict[str, Any]) -> CallContext:
     """A new call, for the request of this environ."""
     client = environ.get("gunicorn.socket")
-    call = environ[CONTEXT_KEY] = CallContext(client=None if client is None else client.fileno())
+    call = environ[CONTEXT_KEY] = CallContext(
+        client_descriptor=None if client is None else client.fileno()
+    )
     return call
 
 

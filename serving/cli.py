@@ -279,7 +279,7 @@ def run(**options: str | None) -> None:
 
     Where Vertex AI starts it, AIP_HTTP_PORT and AIP_STORAGE_URI come before the environment.
     """
-    _exec_gunicorn(**_read_vertex_settings().settings() | _drop_unset(options))
+    _exec_gunicorn(**_read_vertex_settings().to_server_settings() | _drop_unset(options))
 
 
 @main.command()

@@ -25,7 +25,7 @@ class ServingError(Exception):
         self.message = message
         self.details = details
 
-    def body(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The error answer."""
         return {"error": self.message, "code": self.code, "details": self.details}
 

@@ -32,13 +32,13 @@ class TurnBudget:
     """
 
     def __init__(self, units_per_turn: int) -> None:
-        self._most = self._units_left = units_per_turn
+        self._units_per_turn = self._units_left = units_per_turn
 
     def spend(self, units: int) -> None:
         """Count units as done, and give way if they are more than the turn has left."""
         self._units_left -= units
         if self._units_left < 0:
-            self._units_left = self._most
+            self._units_left = self._units_per_turn
             yield_to_loop()
 
 

@@ -82,7 +82,7 @@ def enlarge(graph: bytes) -> bytes:
 def write_variants(folder: Path, **changes: Callable[[bytes], bytes]) -> Path:
     """Give a bundle these variants, each its fp32 graph changed so, to answer as that does."""
     bundle = Bundle.open(folder)
-    graph, selftest = bundle.graph("fp32"), bundle.read_selftest()
+    graph, selftest = bundle.read_graph("fp32"), bundle.read_selftest()
     fp32 = bundle.manifest.variants["fp32"]
     variants = {}
     for name, change in changes.items():

@@ -157,7 +157,7 @@ def _proved(bundle: Bundle, variant: str | None) -> GraphSession:
         raise BundleError(f"expected a variant of the bundle; got {variant!r}; {there_are}")
     proof = run_self_test(bundle, variant or variants[0])
     if proof.session is None:
-        raise BundleError(f"{proof.reason}; {there_are}")
+        raise BundleError(f"{proof.failure}; {there_are}")
     return proof.session
 
 

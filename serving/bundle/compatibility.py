@@ -102,7 +102,7 @@ def _compare_categories(name: str, before: CategoryColumn, after: CategoryColumn
     old, new = CategorySpelling(before), CategorySpelling(after)
 
     def is_refused(text: str) -> bool:
-        return old.accepts(text) and not new.accepts(text)
+        return old.accepts_text(text) and not new.accepts_text(text)
 
     refused = [
         _with_type(text)
@@ -126,7 +126,7 @@ def _compare_categories(name: str, before: CategoryColumn, after: CategoryColumn
         yield f"its column {name} takes texts alone, and no numbers"
     if before.json_number_type == "number" and after.json_number_type == "integer":
         yield f"its column {name} takes whole numbers alone"
-    if before.truths and not after.truths:
+    if before.truth_categories and not after.truth_categories:
         yield f"its column {name} takes texts alone, and not true and false"
 
 

@@ -34,13 +34,13 @@ class Bundle:
     Attributes:
         path: of the folder.
         manifest: what the folder holds.
-        within: the folder that its files must really lie in; anywhere if None.
+        root: the folder that its files must really lie in; anywhere if None.
         limits: Limits of what the files hold.
     """
 
     path: Path
     manifest: Manifest
-    within: Path | None = None
+    root: Path | None = None
     limits: BundleLimits = DEFAULT_BUNDLE_LIMITS
 
     @classmethod
@@ -78,19 +78,19 @@ class Bundle:
         return cls(path, manifest, root, limits)
 
     @property
-    def sums(self) -> dict[str, str]:
+    def checksums(self) -> dict[str, str]:
         """The sha256 of every file of the bundle but the manifest, by file name."""
         variants = self.manifest.variants.values()
         return {variant.file: variant.sha256 for variant in variants} | self.manifest.files
 
-    def content(self, file: str) -> bytes:
+    def read_file(self, file: str) -> bytes:
         """A file of the bundle, whole.
 
         Raises:
             BundleError: the manifest lists no such file, it cannot be read, or it is not the one
                 that was exported.
         """
-        expected = self.sums.get(file)
+        expected = self.checksums.get(file)
         if expected is None:
             raise BundleError(f"{self.path}: the manifest lists no {file}")
         limits = {
@@ -98,7 +98,7 @@ class Bundle:
             REFERENCE_FILE: (self.limits.manifest_bytes, "--max-manifest-bytes"),
         }
         graph = self.limits.graph_bytes, "--max-graph-bytes"
-        content = read_regular_file(self.path, file, self.within, *limits.get(file, graph))
+        content = read_regular_file(self.path, file, self.root, *limits.get(file, graph))
         got = hashlib.sha256(content).hexdigest()
         if got != expected:
             raise BundleError(
@@ -107,14 +107,14 @@ class Bundle:
             )
         return content
 
-    def graph(self, variant: str) -> bytes:
+    def read_graph(self, variant: str) -> bytes:
         """The ONNX file of a variant, held to the limits.
 
         Raises:
             BundleError: As `content` does; if it is no graph, or holds what is not allowed.
         """
         file = self.manifest.variants[variant].file
-        content = self.content(file)
+        content = self.read_file(file)
         try:
             tensor = find_external_data(content)
             loop = None if self.limits.allow_loops else find_loop_operator(content)
@@ -135,7 +135,7 @@ class Bundle:
 
     def read_selftest(self) -> SelfTest:
         """The golden inputs and expected outputs; raises as `content` does."""
-        return SelfTest.from_bytes(self.content(SELFTEST_FILE), self.limits.selftest_bytes)
+        return SelfTest.from_bytes(self.read_file(SELFTEST_FILE), self.limits.selftest_bytes)
 
 
 def list_models(models: Path) -> list[str]:

@@ -84,7 +84,7 @@ class CategoryColumn(_BaseColumn):
     normalized: bool = False
 
     @cached_property
-    def whole(self) -> bool:
+    def is_whole_numbers(self) -> bool:
         """Whether all categories are whole numbers, which may then be written as numbers, too."""
         return all(re.fullmatch(r"0|-?[1-9][0-9]*", text) for text in self.categories)
 
@@ -94,8 +94,8 @@ class CategoryColumn(_BaseColumn):
 
         Of a normalized column some of the categories have to be numbers, of others all.
         """
-        if self.whole or not self.normalized:
-            return "integer" if self.whole else None
+        if self.is_whole_numbers or not self.normalized:
+            return "integer" if self.is_whole_numbers else None
         numbers = list(filter(self.is_number, self.categories))
         if any(re.search("[.e]", text) for text in numbers):
             return "number"
@@ -107,7 +107,7 @@ class CategoryColumn(_BaseColumn):
         return bool(re.fullmatch(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:e[+-]?[0-9]{1,3})?", text))
 
     @cached_property
-    def truths(self) -> dict[bool, str]:
+    def truth_categories(self) -> dict[bool, str]:
         """How the categories write true and false, where they are nothing else; else nothing."""
         written = {text.lower(): text for text in self.categories}
         if len(written) < len(self.categories) or not set(written) <= {"true", "false"}:
@@ -215,7 +215,7 @@ class CompressionSummary(_ManifestPart):
     max_drop: float  # that was allowed
     tried: list[CompressionCandidate]
 
-    def verdict(
+    def classify(
         self, candidate: CompressionCandidate
     ) -> Literal["kept", "refuted", "holds", "fails"]:
         """Whether it is in the bundle; if not, whether it lost no more than was allowed.
@@ -280,7 +280,7 @@ class Manifest(_ManifestPart):
         return self.classes[1] if self.positive is None else self.positive
 
     @property
-    def all_numbers(self) -> bool:
+    def is_all_numeric(self) -> bool:
         """Whether the graph takes rows of numbers as one matrix, or each column by itself."""
         return all(
             column.type == "boolean" or (column.type == "number" and column.dtype == "float32")
@@ -295,14 +295,14 @@ class Manifest(_ManifestPart):
 
     @field_validator("inputs")
     @classmethod
-    def _distinct(cls, inputs: list[InputColumn]) -> list[InputColumn]:
+    def _require_distinct_columns(cls, inputs: list[InputColumn]) -> list[InputColumn]:
         if len({column.name for column in inputs}) < len(inputs):
             raise ValueError("expected distinct names; got one twice")
         return inputs
 
     @model_validator(mode="after")
     def _require_distinct_tensors(self) -> Manifest:
-        if self.all_numbers:
+        if self.is_all_numeric:
             return self
         outputs = ("value",) if self.classes is None else ("label", "probabilities")
         names = [*outputs, *(column.input_name for column in self.inputs)]
@@ -315,7 +315,7 @@ class Manifest(_ManifestPart):
 
     @field_validator("files")
     @classmethod
-    def _whole(cls, files: dict[str, str]) -> dict[str, str]:
+    def _require_mandatory_files(cls, files: dict[str, str]) -> dict[str, str]:
         if missing := {SELFTEST_FILE, REFERENCE_FILE} - set(files):
             raise ValueError(
                 f"expected {SELFTEST_FILE} and {REFERENCE_FILE}; got no {min(missing)}"

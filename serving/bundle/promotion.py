@@ -85,8 +85,8 @@ def _rename_staged_version(folder: Path, version: int) -> Bundle:
             f"changed; remove one of the two"
         )
     bundle = Bundle.open(staged)
-    for file in bundle.sums:
-        bundle.content(file)
+    for file in bundle.checksums:
+        bundle.read_file(file)
     staged.rename(place)
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -107,8 +107,8 @@ class CategorySpelling:
         self._column = column
         self._longest_gap = max(map(len, self.gaps))
         self._longest = MAX_NFC_EXPANSION * max(map(len, column.categories))
-        self._has_fractions = column.normalized or column.whole
-        self._truths = {str(truth).lower(): text for truth, text in column.truths.items()}
+        self._has_fractions = column.normalized or column.is_whole_numbers
+        self._truths = {str(truth).lower(): text for truth, text in column.truth_categories.items()}
         self._fractions = (
             _index_fractions_by_value(column) if column.json_number_type == "number" else {}
         )
@@ -141,13 +141,13 @@ class CategorySpelling:
 
     def spell_truth(self, value: bool) -> str | None:
         """Return true or false as the categories are written; None if they are other texts."""
-        return self._column.truths.get(value)
+        return self._column.truth_categories.get(value)
 
     def is_gap(self, text: str) -> bool:
         """Return whether a text without white space around it stands for a gap."""
         return text not in self.categories and is_gap_text(text, self.gaps, self._longest_gap)
 
-    def accepts(self, text: str) -> bool:
+    def accepts_text(self, text: str) -> bool:
         """Return whether the model answers a request with this text."""
         found = self.spell_text(text)
         if found in self.categories:

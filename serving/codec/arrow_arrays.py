@@ -39,7 +39,7 @@ class TextBudget:
     """
 
     def __init__(self, length: int) -> None:
-        self.most = self.remaining_bytes = max(
+        self.total_bytes = self.remaining_bytes = max(
             TEXT_BYTES_PER_BODY_BYTE * length, MIN_TEXT_BUDGET_BYTES
         )
 
@@ -52,7 +52,7 @@ class TextBudget:
         self.remaining_bytes -= count
         if self.remaining_bytes < 0:
             refuse_instances(
-                f"expected at most {self.most} bytes of texts in a stream of this length; got "
+                f"expected at most {self.total_bytes} bytes of texts in a stream of this length; got "
                 f"more, since many values refer to the same bytes; send fewer rows at a time"
             )
 
@@ -67,17 +67,17 @@ class RecordBatch:
     """
 
     def __init__(self, table: FlatbufferTable, body: memoryview, budget: TextBudget) -> None:
-        if table.table(3) is not None:
+        if table.read_table(3) is not None:
             refuse_stream("compressed columns; write the stream without compression")
-        self.rows = table.number(0, "<q")
+        self.rows = table.read_number(0, "<q")
         if self.rows < 0:
             refuse_stream(f"a batch of {self.rows} rows")
         self.text_budget = budget
         self._body = body
-        self._nodes = table.structs(1, "<qq")
-        self._buffers = table.structs(2, "<qq")
-        self._variadic_counts: StructVector = table.structs(4, "<q")
-        self._next_node = self._buffer = self._next_view = 0
+        self._nodes = table.read_structs(1, "<qq")
+        self._buffers = table.read_structs(2, "<qq")
+        self._variadic_counts: StructVector = table.read_structs(4, "<q")
+        self._next_node = self._next_buffer = self._next_view = 0
 
     def read_array(self, layout: Layout) -> ArrowArray:
         """Take the next column's buffers.
@@ -93,9 +93,9 @@ class RecordBatch:
             refuse_stream(f"a column of {pluralize(rows, 'value')} in a batch of {self.rows}")
         if layout.kind == "null":
             return ArrowArray(layout, rows, None, None, self)
-        validity = self._take()
+        validity = self._read_buffer()
         bits = _view_numbers(validity, "u1", (rows + 7) // 8) if nulls else None
-        items = self._take()
+        items = self._read_buffer()
         match layout.kind:
             case "boolean":
                 return ArrowArray(
@@ -103,7 +103,7 @@ class RecordBatch:
                 )
             case "text":
                 starts = _view_numbers(items, layout.dtype, rows + 1 if rows else 0)
-                return ArrowArray(layout, rows, bits, starts, self, content=self._take())
+                return ArrowArray(layout, rows, bits, starts, self, content=self._read_buffer())
             case "view":
                 views, buffers = _view_numbers(items, "V16", rows), self._read_variadic_buffers()
                 return ArrowArray(layout, rows, bits, views, self, buffers=buffers)
@@ -115,8 +115,8 @@ class RecordBatch:
     def skip_arrays(self, skipped: SkippedArrays) -> None:
         """Step over the arrays of columns that are left out."""
         self._next_node += skipped.nodes
-        self._buffer += skipped.buffers
-        for _ in range(skipped.views):
+        self._next_buffer += skipped.buffers
+        for _ in range(skipped.view_arrays):
             self._read_variadic_buffers()
 
     def get_buffer(self, place: int) -> memoryview:
@@ -126,9 +126,9 @@ class RecordBatch:
             refuse_stream("a buffer outside its message")
         return self._body[start : start + length]
 
-    def _take(self) -> memoryview:
-        found = self.get_buffer(self._buffer)
-        self._buffer += 1
+    def _read_buffer(self) -> memoryview:
+        found = self.get_buffer(self._next_buffer)
+        self._next_buffer += 1
         return found
 
     def _read_variadic_buffers(self) -> range:
@@ -138,11 +138,11 @@ class RecordBatch:
             else (-1,)
         )
         self._next_view += 1
-        if not 0 <= count <= len(self._buffers) - self._buffer:
+        if not 0 <= count <= len(self._buffers) - self._next_buffer:
             refuse_stream(f"views into {count} buffers")
-        first = self._buffer
-        self._buffer += count
-        return range(first, self._buffer)
+        first = self._next_buffer
+        self._next_buffer += count
+        return range(first, self._next_buffer)
 
 
 class ArrowArray:
@@ -184,7 +184,7 @@ class ArrowArray:
             return np.zeros(stop - start, np.bool_)
         return None if self._bits is None else _unpack_bits(self._bits, start, stop)
 
-    def numbers(self, start: int, stop: int) -> NDArray[Any]:
+    def read_numbers(self, start: int, stop: int) -> NDArray[Any]:
         """Return numbers, booleans, seconds of times, or NaN where the layout is "null".
 
         Args:
@@ -197,11 +197,11 @@ class ArrowArray:
             case "boolean":
                 return _unpack_bits(self._items, start, stop)
             case "time":
-                return self._seconds(self._items[start:stop])
+                return self._convert_to_seconds(self._items[start:stop])
             case _:
                 return self._items[start:stop]
 
-    def texts(self, start: int, stop: int) -> list[str | None]:
+    def read_texts(self, start: int, stop: int) -> list[str | None]:
         """Return the texts of the "text" layout, None for a null.
 
         Args:
@@ -222,7 +222,7 @@ class ArrowArray:
         self._replace_nulls_by_none(texts, start, stop)
         return texts
 
-    def views(self, start: int, stop: int) -> list[bytes | None]:
+    def read_views(self, start: int, stop: int) -> list[bytes | None]:
         """Return the views of texts, equal ones for equal texts most often; None for a null.
 
         Args:
@@ -246,7 +246,7 @@ class ArrowArray:
         self._batch.text_budget.spend(length)
         return _decode_utf8(content[offset : offset + length])
 
-    def value(self, place: int) -> Any:
+    def read_value(self, place: int) -> Any:
         """Return the value at a place of a dictionary, as JSON would have it; None for a null."""
         first = place // 8 * 8
         valid = self.read_validity(first, place + 1)
@@ -258,12 +258,12 @@ class ArrowArray:
             case "text":
                 return self._read_text_at(place)
             case _:
-                found = self.numbers(first, place + 1)[-1].item()
+                found = self.read_numbers(first, place + 1)[-1].item()
                 return None if found != found else found  # noqa: PLR0124
 
-    def _seconds(self, ticks: NDArray[Any]) -> NDArray[np.float64]:
+    def _convert_to_seconds(self, ticks: NDArray[Any]) -> NDArray[np.float64]:
         return ticks_to_seconds(
-            ticks.astype(np.int64) * self.layout.seconds, self.layout.ticks_per_second
+            ticks.astype(np.int64) * self.layout.seconds_per_tick, self.layout.ticks_per_second
         )
 
     def _read_text_at(self, place: int) -> str:
@@ -293,11 +293,11 @@ class ValidatedValueCache(dict[Any, Any]):
         self.field, self.decode = field, decode_key
 
     def __missing__(self, key: Any) -> Any:
-        found = self.field.check(None if key is None else self.decode(key))
+        found = self.field.validate(None if key is None else self.decode(key))
         self[key] = found
         return found
 
-    def of(self, keys: Sequence[Any], first: int) -> list[Any]:
+    def look_up(self, keys: Sequence[Any], first: int) -> list[Any]:
         """Return the checked value of each key.
 
         Args:

@@ -34,13 +34,13 @@ class Layout(NamedTuple):
         kind: "text" has offsets into one buffer, "view" has structs of 16 bytes that point into
             any number of buffers, "null" has no buffers at all.
         dtype: NumPy's name of a number's type, or of the type of a text's offsets.
-        seconds: Seconds of one tick of a time, where they are whole.
+        seconds_per_tick: Seconds of one tick of a time, where they are whole.
         per_second: Ticks of one second of a time.
     """
 
     kind: Literal["number", "boolean", "time", "text", "view", "null"]
     dtype: str = ""
-    seconds: int = 1
+    seconds_per_tick: int = 1
     ticks_per_second: int = 1
 
 
@@ -108,12 +108,12 @@ class SkippedArrays(NamedTuple):
     Attributes:
         nodes: Number of arrays, those nested in others included.
         buffers: Number of their buffers, those of `views` not included.
-        views: Number of arrays of views, which have a number of buffers that each batch says.
+        view_arrays: Number of arrays of views, which have a number of buffers that each batch says.
     """
 
     nodes: int = 0
     buffers: int = 0
-    views: int = 0
+    view_arrays: int = 0
 
 
 @dataclass(frozen=True)
@@ -122,16 +122,16 @@ class ArrowColumn:
 
     Attributes:
         field: The model's rule for its values.
-        values: Layout of its values, or of its dictionary's.
-        dictionary: Number of its dictionary; None where it has none.
+        value_layout: Layout of its values, or of its dictionary's.
+        dictionary_id: Number of its dictionary; None where it has none.
         stored: Layout of what a batch holds: indices into the dictionary, or the values.
         skipped: What lies before it in a batch, of columns that are left out; None for
             nothing.
     """
 
     field: ColumnValidator
-    values: Layout
-    dictionary: int | None
+    value_layout: Layout
+    dictionary_id: int | None
     stored_layout: Layout
     skipped: SkippedArrays | None = None
 
@@ -147,15 +147,15 @@ def read_schema(schema: FlatbufferTable, fields: InputSchema) -> list[ArrowColum
         MalformedBodyError: If it is no schema of numbers in little-endian order.
         InvalidInstancesError: If a column is not one of the model's, or of a type it cannot take.
     """
-    if schema.number(0, "<h"):
+    if schema.read_number(0, "<h"):
         refuse_stream("big-endian numbers")
     columns: dict[str, ArrowColumn] = {}
     left_out: list[FlatbufferTable] = []  # that are declared since the last column that is read
     count = 0
-    for declared in iterate_cooperatively(schema.tables(1), COLUMN_COST_IN_VALUES):
-        name = fields.named(declared.text(0))
+    for declared in iterate_cooperatively(schema.read_tables(1), COLUMN_COST_IN_VALUES):
+        name = fields.resolve_column_name(declared.read_text(0))
         count += 1
-        if fields.should_ignore_extra and name not in fields.places:
+        if fields.should_ignore_extra and name not in fields.column_positions:
             if count > fields.max_named_columns:
                 refuse_instances(f"expected at most {fields.max_named_columns} columns; got more")
             left_out.append(declared)
@@ -165,7 +165,7 @@ def read_schema(schema: FlatbufferTable, fields: InputSchema) -> list[ArrowColum
             refuse_instances(
                 f"expected every column once; got {quote_text(name)} twice", field=name
             )
-        column = _read_column(declared, fields.columns[fields.places[name]])
+        column = _read_column(declared, fields.columns[fields.column_positions[name]])
         columns[name] = (
             replace(column, skipped=_count_skipped_arrays(left_out)) if left_out else column
         )
@@ -196,18 +196,18 @@ def _count_skipped_arrays(left_out: list[FlatbufferTable]) -> SkippedArrays:
         work.spend(1)
         if nodes + len(waiting) > most:
             refuse_stream("columns nested in more than one other")
-        if declared.table(4) is not None:  # of a dictionary the batch holds the indices
+        if declared.read_table(4) is not None:  # of a dictionary the batch holds the indices
             buffers += BUFFERS_BY_TYPE[2]
             continue
-        kind = declared.number(2, "<B")
+        kind = declared.read_number(2, "<B")
         if kind not in BUFFERS_BY_TYPE:
             refuse_stream(
-                f"a column {quote_text(declared.text(0))} of a type that cannot be left out; leave it "
+                f"a column {quote_text(declared.read_text(0))} of a type that cannot be left out; leave it "
                 f"out before the stream is written"
             )
         buffers += BUFFERS_BY_TYPE[kind]
         views += kind in VIEW_TYPES
-        waiting += islice(declared.tables(5), most)
+        waiting += islice(declared.read_tables(5), most)
     return SkippedArrays(nodes, buffers, views)
 
 
@@ -222,27 +222,27 @@ def _read_column(declared: FlatbufferTable, field: ColumnValidator) -> ArrowColu
         field = field.for_timestamps()
     if values.kind == "number":  # in a dictionary, too
         require_float64(field, np.dtype(values.dtype))
-    encoding = declared.table(4)
+    encoding = declared.read_table(4)
     if encoding is None:
         return ArrowColumn(field, values, None, values)
-    index = encoding.table(1)
+    index = encoding.read_table(1)
     indices = Layout("number", "<i4") if index is None else _read_integer_layout(index)
-    return ArrowColumn(field, values, encoding.number(0, "<q"), indices)
+    return ArrowColumn(field, values, encoding.read_number(0, "<q"), indices)
 
 
 def _read_layout(declared: FlatbufferTable, field: ColumnValidator) -> Layout:
-    of = declared.table(3)
+    of = declared.read_table(3)
     if of is None:
         refuse_stream("a column without a type")
-    match declared.number(2, "<B"):
+    match declared.read_number(2, "<B"):
         case 2:
             found: Layout | None = _read_integer_layout(of)
         case 3:
-            found = FLOAT_LAYOUTS.get(of.number(0, "<h"))
+            found = FLOAT_LAYOUTS.get(of.read_number(0, "<h"))
         case 8:
-            found = DATE_LAYOUTS.get(of.number(0, "<h", 1))
+            found = DATE_LAYOUTS.get(of.read_number(0, "<h", 1))
         case 10:
-            found = TIMESTAMP_LAYOUTS.get(of.number(0, "<h"))
+            found = TIMESTAMP_LAYOUTS.get(of.read_number(0, "<h"))
         case other:
             found = OTHER_LAYOUTS.get(other)
     if found is None:
@@ -255,7 +255,7 @@ def _read_layout(declared: FlatbufferTable, field: ColumnValidator) -> Layout:
 
 
 def _read_integer_layout(of: FlatbufferTable) -> Layout:
-    bits = of.number(0, "<i")
+    bits = of.read_number(0, "<i")
     if bits not in (8, 16, 32, 64):
         refuse_stream(f"integers of {bits} bits")
-    return Layout("number", f"<{'i' if of.number(1, '<B') else 'u'}{bits // 8}")
+    return Layout("number", f"<{'i' if of.read_number(1, '<B') else 'u'}{bits // 8}")

@@ -49,7 +49,7 @@ def decode_arrow(body: bytes, fields: InputSchema) -> Arrays:
         InvalidInstancesError: If a column or a value is not what the model takes.
     """
     try:
-        return _StreamDecoder(body, fields).inputs()
+        return _StreamDecoder(body, fields).decode()
     except FlatbufferError as error:
         refuse_stream(str(error))
 
@@ -61,11 +61,11 @@ class _Dictionary:
         self.values = values
         self._checked: dict[str, ValidatedValueCache] = {}
 
-    def checked(self, column: ArrowColumn) -> ValidatedValueCache:
+    def get_validated_values(self, column: ArrowColumn) -> ValidatedValueCache:
         """Return its values as a column takes them; several columns may share one."""
         name = column.field.name
         if name not in self._checked:
-            self._checked[name] = ValidatedValueCache(column.field, self.values.value)
+            self._checked[name] = ValidatedValueCache(column.field, self.values.read_value)
         return self._checked[name]
 
 
@@ -83,8 +83,8 @@ class _StreamDecoder:
 
     def __init__(self, body: bytes, fields: InputSchema) -> None:
         self.body, self.fields = body, fields
-        self.columns: list[ArrowColumn] = []
-        self.encoded: dict[int, ArrowColumn] = {}  # a column of each dictionary
+        self.columns_in_stream: list[ArrowColumn] = []
+        self.column_by_dictionary: dict[int, ArrowColumn] = {}  # a column of each dictionary
         self.dictionaries: dict[int, _Dictionary] = {}
         self.are_dictionaries_shared = False  # whether rows that wait refer to the dictionaries
         self.text_budget = TextBudget(len(body))
@@ -94,31 +94,35 @@ class _StreamDecoder:
         self.rows_per_block = max(CELLS_PER_BLOCK // len(fields) // 8 * 8, MIN_ROWS_PER_BLOCK)
         self.pending: list[_PendingRows] = []
         self.pending_row_count = self.validated_row_count = 0
-        self.parts: list[Arrays] = []
+        self.validated_blocks: list[Arrays] = []
 
-    def inputs(self) -> Arrays:
+    def decode(self) -> Arrays:
         """Return all rows."""
         opened = 0
-        for kind, header, content in self._messages():
+        for kind, header, content in self._read_messages():
             match kind:
-                case 1 if not self.columns:  # a schema
-                    self._open(header)
-                case 2 if self.columns:  # a dictionary
-                    self._keep(header, content)
-                case 3 if self.columns:  # records
+                case 1 if not self.columns_in_stream:  # a schema
+                    self._read_schema(header)
+                case 2 if self.columns_in_stream:  # a dictionary
+                    self._read_dictionary(header, content)
+                case 3 if self.columns_in_stream:  # records
                     self._read_record_batch(RecordBatch(header, content, self.text_budget))
                 case _:
                     refuse_stream("a message out of place")
-            opened += len(self.columns) + 32  # columns that take as long as the message itself
+            opened += (
+                len(self.columns_in_stream) + 32
+            )  # columns that take as long as the message itself
             if opened > COLUMNS_BEFORE_YIELD:
                 opened = 0
                 yield_to_loop()
-        if not self.columns:
+        if not self.columns_in_stream:
             refuse_stream("no schema")
-        self._check()
-        return concatenate_rows(self.parts or [self.fields.inputs([()] * len(self.fields))])
+        self._validate_pending()
+        return concatenate_rows(
+            self.validated_blocks or [self.fields.build_inputs([()] * len(self.fields))]
+        )
 
-    def _messages(self) -> Iterator[tuple[int, FlatbufferTable, memoryview]]:
+    def _read_messages(self) -> Iterator[tuple[int, FlatbufferTable, memoryview]]:
         """Yield the kind, header and content of each message, up to the end of the stream."""
         whole, at = memoryview(self.body), 0
         while at < len(self.body):
@@ -129,37 +133,40 @@ class _StreamDecoder:
             at += 4
             if not length:
                 break
-            message = FlatbufferTable.root(self.body[at : at + length])
+            message = FlatbufferTable.read_root(self.body[at : at + length])
             at += length
-            size = message.number(3, "<q")
-            header = message.table(2)
+            size = message.read_number(3, "<q")
+            header = message.read_table(2)
             if header is None or size < 0 or at + size > len(self.body):
                 refuse_stream("a message that breaks off")
-            yield message.number(1, "<B"), header, whole[at : at + size]
+            yield message.read_number(1, "<B"), header, whole[at : at + size]
             at += size
         if at != len(self.body):
             refuse_stream("bytes behind the end of the stream")
 
-    def _open(self, schema: FlatbufferTable) -> None:
-        self.columns = read_schema(schema, self.fields)
-        for column in self.columns:
-            if column.dictionary is None:
+    def _read_schema(self, schema: FlatbufferTable) -> None:
+        self.columns_in_stream = read_schema(schema, self.fields)
+        for column in self.columns_in_stream:
+            if column.dictionary_id is None:
                 continue
-            if self.encoded.setdefault(column.dictionary, column).values != column.values:
+            if (
+                self.column_by_dictionary.setdefault(column.dictionary_id, column).value_layout
+                != column.value_layout
+            ):
                 refuse_stream("a dictionary of two types")
 
-    def _keep(self, header: FlatbufferTable, content: memoryview) -> None:
-        number, data = header.number(0, "<q"), header.table(1)
-        if self.fields.should_ignore_extra and number not in self.encoded:
+    def _read_dictionary(self, header: FlatbufferTable, content: memoryview) -> None:
+        number, data = header.read_number(0, "<q"), header.read_table(1)
+        if self.fields.should_ignore_extra and number not in self.column_by_dictionary:
             return  # of a column that is left out
-        if number not in self.encoded or data is None:
+        if number not in self.column_by_dictionary or data is None:
             refuse_stream("a dictionary of no column")
-        if header.number(2, "<B"):
+        if header.read_number(2, "<B"):
             refuse_stream("a part of a dictionary; write dictionaries as a whole")
         if self.are_dictionaries_shared:
             self.dictionaries, self.are_dictionaries_shared = self.dictionaries.copy(), False
         values = RecordBatch(data, content, self.text_budget).read_array(
-            self.encoded[number].values
+            self.column_by_dictionary[number].value_layout
         )
         self.dictionaries[number] = _Dictionary(values)
 
@@ -172,7 +179,7 @@ class _StreamDecoder:
             )
         self.remaining_rows -= batch.rows
         arrays = []
-        for column in self.columns:
+        for column in self.columns_in_stream:
             if column.skipped is not None:
                 batch.skip_arrays(column.skipped)
             arrays.append(batch.read_array(column.stored_layout))
@@ -181,29 +188,33 @@ class _StreamDecoder:
             stop = min(start + self.rows_per_block, batch.rows)
             self.pending.append(_PendingRows(arrays, self.dictionaries, start, stop))
             self.pending_row_count += stop - start
-            are_many = len(self.pending) * len(self.columns) >= MAX_PENDING_COLUMNS
+            are_many = len(self.pending) * len(self.columns_in_stream) >= MAX_PENDING_COLUMNS
             if self.pending_row_count >= self.rows_per_block or are_many:
-                self._check()
+                self._validate_pending()
                 yield_to_loop()
 
-    def _check(self) -> None:
+    def _validate_pending(self) -> None:
         """Check the rows that wait."""
         if not self.pending:
             return
         columns = {
-            column.field.name: self._checked(place, column)
+            column.field.name: self._validate_column(place, column)
             for place, column in iterate_cooperatively(
-                enumerate(self.columns), 16 + self.pending_row_count // 4
+                enumerate(self.columns_in_stream), 16 + self.pending_row_count // 4
             )
         }
-        self.parts.append(build_inputs_from_columns(columns, self.pending_row_count, self.fields))
+        self.validated_blocks.append(
+            build_inputs_from_columns(columns, self.pending_row_count, self.fields)
+        )
         self.validated_row_count += self.pending_row_count
         self.pending, self.pending_row_count = [], 0
 
-    def _checked(self, place: int, column: ArrowColumn) -> Sequence[Any]:
+    def _validate_column(self, place: int, column: ArrowColumn) -> Sequence[Any]:
         """Return the values of a column in the rows that wait."""
-        if column.dictionary is None and column.values.kind not in ("text", "view"):
-            numbers = [rows.arrays[place].numbers(rows.start, rows.stop) for rows in self.pending]
+        if column.dictionary_id is None and column.value_layout.kind not in ("text", "view"):
+            numbers = [
+                rows.arrays[place].read_numbers(rows.start, rows.stop) for rows in self.pending
+            ]
             return validate_numbers(
                 column.field,
                 _concatenate(numbers),
@@ -214,15 +225,17 @@ class _StreamDecoder:
         views: tuple[ArrowArray, ValidatedValueCache] | None = None
         for rows in self.pending:
             array, first = rows.arrays[place], self.validated_row_count + len(found)
-            if column.dictionary is not None:
+            if column.dictionary_id is not None:
                 keys, checked = _read_indices(rows, array, column)
-                found += checked.of(keys, first)
-            elif column.values.kind == "text":
-                found += validate_column(column.field, array.texts(rows.start, rows.stop), first)
+                found += checked.look_up(keys, first)
+            elif column.value_layout.kind == "text":
+                found += validate_column(
+                    column.field, array.read_texts(rows.start, rows.stop), first
+                )
             else:
                 if views is None or views[0] is not array:
                     views = array, ValidatedValueCache(column.field, array.resolve_view)
-                found += views[1].of(array.views(rows.start, rows.stop), first)
+                found += views[1].look_up(array.read_views(rows.start, rows.stop), first)
         return found
 
     def _join_validity(self, place: int) -> NDArray[np.bool_] | None:
@@ -241,9 +254,12 @@ def _read_indices(
     rows: _PendingRows, array: ArrowArray, column: ArrowColumn
 ) -> tuple[list[Any], ValidatedValueCache]:
     """Return each row's place in its dictionary, None for a null, and the dictionary's values."""
-    number = -1 if column.dictionary is None else column.dictionary
+    number = -1 if column.dictionary_id is None else column.dictionary_id
     dictionary = rows.dictionaries.get(number)
-    places, valid = array.numbers(rows.start, rows.stop), array.read_validity(rows.start, rows.stop)
+    places, valid = (
+        array.read_numbers(rows.start, rows.stop),
+        array.read_validity(rows.start, rows.stop),
+    )
     asked = places if valid is None else places[valid]
     length = 0 if dictionary is None else dictionary.values.rows
     if len(asked) and not 0 <= int(asked.min()) <= int(asked.max()) < length:
@@ -254,7 +270,7 @@ def _read_indices(
             keys[place] = None
     if dictionary is None:  # all are null
         return keys, ValidatedValueCache(column.field, lambda key: key)
-    return keys, dictionary.checked(column)
+    return keys, dictionary.get_validated_values(column)
 
 
 def _concatenate(parts: list[NDArray[Any]]) -> NDArray[Any]:

@@ -42,7 +42,7 @@ def build_matrix_inputs(numbers: NDArray[Any], fields: InputSchema) -> Arrays:
     step = max(NUMBERS_PER_BLOCK // len(fields), 1)
     for start in iterate_cooperatively(range(0, len(rows), step), NUMBERS_PER_BLOCK):
         part = rows[start : start + step]
-        if not np.isfinite(part).all() or not fields.take(part):
+        if not np.isfinite(part).all() or not fields.accepts_rows(part):
             columns = numbers[start : start + step].T
             for field, column in zip(fields.columns, columns, strict=True):
                 validate_numbers(field, column, start)
@@ -80,7 +80,7 @@ def require_numeric_columns(fields: InputSchema, form: str) -> None:
     Raises:
         InvalidInstancesError: If a column is neither a float32 number nor a boolean.
     """
-    if not fields.all_numbers:
+    if not fields.has_single_input:
         precise = [field.name for field in fields.columns if isinstance(field, Float64Validator)]
         why = "this model's columns are of several types"
         if precise:

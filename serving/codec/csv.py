@@ -56,7 +56,7 @@ def decode_csv(body: bytes, fields: InputSchema) -> Arrays:
         MalformedBodyError: it is no CSV.
         InvalidInstancesError: a line is not what the model takes.
     """
-    if fields.all_numbers and (inputs := _decode_fast(body, fields)) is not None:
+    if fields.has_single_input and (inputs := _decode_fast(body, fields)) is not None:
         return inputs
     try:
         return build_inputs_from_rows(
@@ -91,7 +91,7 @@ def _decode_fast(body: bytes, fields: InputSchema) -> Arrays | None:
         lines = body[at:end].removesuffix(b"\n").removesuffix(b"\r")
         lines = lines.replace(b"\r\n", b"\n").replace(b"\n", b"],[")
         rows = decode_json_matrix(b'{"instances":[[' + lines + b"]]}", width)
-        if rows is None or not fields.take(rows):
+        if rows is None or not fields.accepts_rows(rows):
             return None
         if not is_long:
             return {FEATURES_INPUT: rows}
@@ -110,8 +110,8 @@ def _measure_header(body: bytes, fields: InputSchema) -> int:
         rows = list(csv.reader([body[:length].decode("utf-8-sig")], strict=True))
     except (UnicodeDecodeError, csv.Error):  # the careful path says what is wrong
         return 0
-    names = [fields.named(value.strip()) for value in rows[0]] if rows else []
-    return length if names == list(fields.places) else 0
+    names = [fields.resolve_column_name(value.strip()) for value in rows[0]] if rows else []
+    return length if names == list(fields.column_positions) else 0
 
 
 def _decode_text(body: bytes) -> str:
@@ -130,7 +130,7 @@ def _read_instances(text: str, fields: InputSchema) -> Iterator[list[object]]:
     for place, values in enumerate(rows):
         if (
             place == 0
-            and len(values) <= rows.most
+            and len(values) <= rows.max_values
             and (named := _read_column_order(values, fields))
         ):
             order, rows.width = named, len(values)
@@ -152,17 +152,17 @@ def _read_column_order(values: Sequence[str], fields: InputSchema) -> Sequence[i
     Raises:
         InvalidInstancesError: it is one of names, and of others than the columns'.
     """
-    names = [fields.named(value.strip()) for value in values]
+    names = [fields.resolve_column_name(value.strip()) for value in values]
     given, alike = set(names), {name.casefold() for name in names}
-    known = [name for name in fields.places if name.casefold() in alike]
+    known = [name for name in fields.column_positions if name.casefold() in alike]
     if 2 * len(known) < len(fields):
         return None
-    missing = [name for name in fields.places if name not in given]
-    others = [name for name in names if name not in fields.places]
+    missing = [name for name in fields.column_positions if name not in given]
+    others = [name for name in names if name not in fields.column_positions]
     are_once = len(names) - len(others) == len(fields)
     if not missing and are_once and (fields.should_ignore_extra or not others):
         places = {name: place for place, name in enumerate(names)}
-        return [places[name] for name in fields.places]
+        return [places[name] for name in fields.column_positions]
     came = [f"no {quote_text(name)}" for name in missing[:1]]
     came += [quote_text(name) for name in others[:1] if not fields.should_ignore_extra]
     refuse_instances(
@@ -186,27 +186,27 @@ class _RowReader:
 
     Attributes:
         width: As above; the caller sets it to what a first line of names says.
-        most: Largest number of values that a row is split into.
+        max_values: Largest number of values that a row is split into.
         instance: Number of the next instance, for errors; the caller counts.
     """
 
     def __init__(self, text: str, width: int, most_names: int) -> None:
-        self.most = max(2 * width, most_names)
+        self.max_values = max(2 * width, most_names)
         self.instance_number = 0
         self.width = width
         self._text = text
-        self._at = 0  # Where the next line begins.
+        self._position = 0  # Where the next line begins.
         self._is_row_open = False  # Whether that line continues a quoted value.
 
     def __iter__(self) -> Iterator[list[str]]:
-        for row in csv.reader(self._lines(), strict=True):
+        for row in csv.reader(self._read_lines(), strict=True):
             self._is_row_open = False
             if row:
                 yield row
             elif self.width == 1:
                 yield [""]  # a gap
             else:
-                self._at = LINE_ENDS_PATTERN.match(self._text, self._at).end()  # type: ignore[union-attr]
+                self._position = LINE_ENDS_PATTERN.match(self._text, self._position).end()  # type: ignore[union-attr]
 
     def refuse_value_count(self, got: int | Literal["more"]) -> NoReturn:
         """Refuse a row of another number of values than there are columns."""
@@ -218,10 +218,10 @@ class _RowReader:
             got=got,
         )
 
-    def _lines(self) -> Iterator[str]:
-        text, most, paused, continued = self._text, self.most, 0, 0
+    def _read_lines(self) -> Iterator[str]:
+        text, most, paused, continued = self._text, self.max_values, 0, 0
         has_quotes = '"' in text
-        while (at := self._at) < len(text):
+        while (at := self._position) < len(text):
             end = text.find("\n", at) + 1 or len(text)
             if self._is_row_open:
                 continued += self._count_values(at, end)
@@ -234,7 +234,7 @@ class _RowReader:
                     not has_quotes or self._count_values(at, end) > most
                 ):
                     self.refuse_value_count("more" if has_quotes else commas + 1)
-            self._at, self._is_row_open = end, True
+            self._position, self._is_row_open = end, True
             if end - paused > CHARACTERS_BEFORE_YIELD:
                 yield_to_loop()
                 paused = end
@@ -245,7 +245,7 @@ class _RowReader:
         text, count = self._text, 0
         if self._is_row_open:
             at = QUOTED_REST_PATTERN.match(text, at, end).end()  # type: ignore[union-attr]
-        while at < end and count <= self.most:
+        while at < end and count <= self.max_values:
             at = VALUE_PATTERN.match(text, at, end).end()  # type: ignore[union-attr]
             count += 1
         return count
@@ -266,7 +266,7 @@ def _parse_value(text: str, field: ColumnValidator) -> object:
     if isinstance(field, DateValidator) and not field.is_gap_number(value):
         if field.is_read_as_text(stripped):
             return text
-        if field.format != BASIC_DATE and COMPACT_DATE_PATTERN.fullmatch(stripped):
+        if field.date_format != BASIC_DATE and COMPACT_DATE_PATTERN.fullmatch(stripped):
             _refuse_compact_date(stripped, field)
     return value
 

@@ -33,7 +33,7 @@ class DateValidator(ColumnValidator):
     Both end at the years 1 and 9999 in UTC: beyond them a number is most likely of another unit.
 
     Attributes:
-        format: Date format of the column's numbers and texts beside ISO 8601.
+        date_format: Date format of the column's numbers and texts beside ISO 8601.
     """
 
     dtype = np.float64
@@ -41,63 +41,63 @@ class DateValidator(ColumnValidator):
     def __init__(self, column: DateColumn) -> None:
         super().__init__(column)
         self._column = column
-        self.format = column.format
-        written = f"written {self.format}, " if "%" in self.format else ""
+        self.date_format = column.format
+        written = f"written {self.date_format}, " if "%" in self.date_format else ""
         self.expected = (
             f"a date {written}in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z, or "
-            f"{describe_date_numbers(self.format)}"
+            f"{describe_date_numbers(self.date_format)}"
         )
 
     @property
     def has_number_unit(self) -> bool:
         """Whether numbers are in another unit than seconds, which a float64 may not tell apart."""
-        return self.format != ISO8601
+        return self.date_format != ISO8601
 
     def for_timestamps(self) -> DateValidator:
         """Return the rule for moments of a binary format, which are seconds whatever the format."""
         return DateValidator(self._column.model_copy(update={"format": ISO8601}))
 
-    def check(self, value: object) -> Any:
+    def validate(self, value: object) -> Any:
         """Seconds since 1970-01-01 UTC, NaN for a gap."""
         if value is None:
-            return self.fill("null")
+            return self.fill_gap("null")
         if self.is_gap_number(value):
-            return self.fill(describe_value(value))
+            return self.fill_gap(describe_value(value))
         if isinstance(value, str):
             return self._validate_text(value)
         if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-            self.refuse(value)
-        seconds = parse_date_number(value, self.format)
+            self.refuse_value(value)
+        seconds = parse_date_number(value, self.date_format)
         if seconds is None:
-            why = _describe_out_of_range(value) if self.format in (ISO8601, "seconds") else ""
+            why = _describe_out_of_range(value) if self.date_format in (ISO8601, "seconds") else ""
             raise WrongValueError(
                 self.expected, describe_value(value) + why + self.advise_on_gap(value)
             )
         return seconds
 
-    def accepts(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def find_accepted(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
         """As `Field.accepts`."""
-        return ~np.isnan(parse_date_numbers(numbers, self.format))
+        return ~np.isnan(parse_date_numbers(numbers, self.date_format))
 
-    def convert(self, numbers: NDArray[Any]) -> NDArray[np.float64]:
+    def convert_numbers(self, numbers: NDArray[Any]) -> NDArray[np.float64]:
         """As `Field.convert`: seconds since 1970-01-01 UTC."""
-        return parse_date_numbers(numbers, self.format)
+        return parse_date_numbers(numbers, self.date_format)
 
     def is_read_as_text(self, text: str) -> bool:
         """Whether a text that looks like a number is read as a text, and not as a float64.
 
         Numbers of a unit always are: a float64 does not hold all of their digits.
         """
-        if self.format in DATE_UNITS:
+        if self.date_format in DATE_UNITS:
             return True
-        return self.format != ISO8601 and parse_date_text(text, self.format) is not None
+        return self.date_format != ISO8601 and parse_date_text(text, self.date_format) is not None
 
     def _validate_text(self, value: str) -> float | str:
         text = value.strip()
         if self.is_gap(text):
             return self.fill_gap_text(text)
-        seconds = parse_date_text(text, self.format)
-        if seconds is None and self.format != ISO8601:
+        seconds = parse_date_text(text, self.date_format)
+        if seconds is None and self.date_format != ISO8601:
             seconds = parse_date_text(text, ISO8601)
         if seconds is not None:
             return seconds
@@ -106,7 +106,7 @@ class DateValidator(ColumnValidator):
                 self.expected,
                 f"{describe_value(value)}, which in UTC is not of the years 1 to 9999",
             )
-        self.refuse(value)
+        self.refuse_value(value)
 
 
 def _describe_out_of_range(number: float) -> str:

@@ -19,20 +19,20 @@ class FlatbufferTable:
 
     Args:
         content: the whole buffer.
-        at: where the table is.
+        position: where the table is.
     """
 
     def __init__(self, content: bytes, at: int) -> None:
-        self.content, self.at = content, at
+        self.content, self.position = content, at
         self._vtable = at - _unpack_number("<i", content, at)
         self._length = _unpack_number("<H", content, self._vtable)
 
     @classmethod
-    def root(cls, content: bytes) -> FlatbufferTable:
+    def read_root(cls, content: bytes) -> FlatbufferTable:
         """The table that a buffer is about."""
         return cls(content, _unpack_number("<I", content, 0))
 
-    def number(self, field: int, form: str, default: int = 0) -> int:
+    def read_number(self, field: int, form: str, default: int = 0) -> int:
         """A number.
 
         Args:
@@ -40,17 +40,17 @@ class FlatbufferTable:
             form: of its bytes, in `struct`'s words.
             default: where the table does not say.
         """
-        at = self._place(field)
+        at = self._locate_field(field)
         return default if at is None else _unpack_number(form, self.content, at)
 
-    def table(self, field: int) -> FlatbufferTable | None:
+    def read_table(self, field: int) -> FlatbufferTable | None:
         """A table that this one refers to."""
-        at = self._target(field)
+        at = self._follow_reference(field)
         return None if at is None else FlatbufferTable(self.content, at)
 
-    def text(self, field: int) -> str:
+    def read_text(self, field: int) -> str:
         """A text, empty where the table does not say."""
-        at = self._target(field)
+        at = self._follow_reference(field)
         if at is None:
             return ""
         end = at + 4 + _unpack_number("<I", self.content, at)
@@ -61,13 +61,13 @@ class FlatbufferTable:
         except UnicodeDecodeError:
             raise FlatbufferError("a text that is not UTF-8") from None
 
-    def tables(self, field: int) -> Iterator[FlatbufferTable]:
+    def read_tables(self, field: int) -> Iterator[FlatbufferTable]:
         """The tables of a vector."""
         at, count = self._locate_vector(field, 4)
         for place in range(at, at + 4 * count, 4):
             yield FlatbufferTable(self.content, place + _unpack_number("<I", self.content, place))
 
-    def structs(self, field: int, form: str) -> StructVector:
+    def read_structs(self, field: int, form: str) -> StructVector:
         """Return the structs of a vector, none where the table has no such vector.
 
         Args:
@@ -78,19 +78,19 @@ class FlatbufferTable:
         at, count = self._locate_vector(field, size)
         return StructVector(self.content, at, count, form, size)
 
-    def _place(self, field: int) -> int | None:
+    def _locate_field(self, field: int) -> int | None:
         entry = 4 + 2 * field
         if entry + 2 > self._length:
             return None
         distance = _unpack_number("<H", self.content, self._vtable + entry)
-        return self.at + distance if distance else None
+        return self.position + distance if distance else None
 
-    def _target(self, field: int) -> int | None:
-        at = self._place(field)
+    def _follow_reference(self, field: int) -> int | None:
+        at = self._locate_field(field)
         return None if at is None else at + _unpack_number("<I", self.content, at)
 
     def _locate_vector(self, field: int, size: int) -> tuple[int, int]:
-        at = self._target(field)
+        at = self._follow_reference(field)
         if at is None:
             return 0, 0
         count = _unpack_number("<I", self.content, at)
@@ -104,20 +104,28 @@ class StructVector:
 
     Args:
         content: The whole buffer.
-        at: Position of the first struct, in bytes.
+        position: Position of the first struct, in bytes.
         count: Number of structs, all inside the buffer.
-        form: Layout of one struct in the `struct` module's notation.
-        size: Bytes of one struct.
+        struct_format: Layout of one struct in the `struct` module's notation.
+        struct_bytes: Bytes of one struct.
     """
 
     def __init__(self, content: bytes, at: int, count: int, form: str, size: int) -> None:
-        self.content, self.at, self.count, self.form, self.size = content, at, count, form, size
+        self.content, self.position, self.count, self.struct_format, self.struct_bytes = (
+            content,
+            at,
+            count,
+            form,
+            size,
+        )
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, place: int) -> tuple[int, ...]:
-        return struct.unpack_from(self.form, self.content, self.at + place * self.size)
+        return struct.unpack_from(
+            self.struct_format, self.content, self.position + place * self.struct_bytes
+        )
 
 
 def _unpack_number(form: str, content: bytes, at: int) -> int:

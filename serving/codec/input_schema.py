@@ -52,7 +52,7 @@ class InputSchema:
     """The columns of a model.
 
     Args:
-        inputs: Columns as the manifest declares them.
+        build_inputs: Columns as the manifest declares them.
         should_ignore_extra: Whether a request may name columns that the model does not have; they are
             left out.
 
@@ -60,8 +60,8 @@ class InputSchema:
         should_ignore_extra: As above.
         most_names: Largest number of columns that a record or another form of request may name.
         columns: in the order of a row.
-        places: of each column in that order, by name.
-        all_numbers: the graph takes a row as a vector; each column by itself otherwise.
+        column_positions: of each column in that order, by name.
+        has_single_input: the graph takes a row as a vector; each column by itself otherwise.
         gap_numbers: Numbers that stand for a gap in some column.
     """
 
@@ -69,10 +69,12 @@ class InputSchema:
         self.should_ignore_extra = should_ignore_extra
         self.max_named_columns = len(inputs) + should_ignore_extra * MAX_EXTRA_COLUMNS
         self.columns = tuple(_create_validator(column) for column in inputs)
-        self.places = {field.name: place for place, field in enumerate(self.columns)}
-        self.all_numbers = all(field.dtype is np.float32 for field in self.columns)
+        self.column_positions = {field.name: place for place, field in enumerate(self.columns)}
+        self.has_single_input = all(field.dtype is np.float32 for field in self.columns)
         self.gap_numbers = frozenset().union(*(field.gap_numbers for field in self.columns))
-        self._max_name_characters = MAX_NFC_EXPANSION * max(map(len, self.places), default=0)
+        self._max_name_characters = MAX_NFC_EXPANSION * max(
+            map(len, self.column_positions), default=0
+        )
         self._boolean_positions = [
             place for place, field in enumerate(self.columns) if isinstance(field, BooleanValidator)
         ]
@@ -80,17 +82,17 @@ class InputSchema:
     def __len__(self) -> int:
         return len(self.columns)
 
-    def named(self, name: str) -> str:
+    def resolve_column_name(self, name: str) -> str:
         """Return the column's name for one that is not in Unicode's form NFC, others as they are.
 
         A name of a column is left as it is, whatever its form.
         """
-        if name.isascii() or name in self.places or len(name) > self._max_name_characters:
+        if name.isascii() or name in self.column_positions or len(name) > self._max_name_characters:
             return name
         normal = to_nfc(name)
-        return normal if normal in self.places else name
+        return normal if normal in self.column_positions else name
 
-    def take(self, rows: NDArray[np.float32]) -> bool:
+    def accepts_rows(self, rows: NDArray[np.float32]) -> bool:
         """Whether numbers `(n, len(self))` are values of these columns, all of one vector.
 
         Numbers that stand for a gap are none.
@@ -102,7 +104,7 @@ class InputSchema:
         truths = rows[:, self._boolean_positions]
         return bool(((truths == 0) | (truths == 1)).all())
 
-    def inputs(self, columns: Sequence[Sequence[Any]]) -> Arrays:
+    def build_inputs(self, columns: Sequence[Sequence[Any]]) -> Arrays:
         """The graph's inputs.
 
         Args:
@@ -112,11 +114,11 @@ class InputSchema:
             `features`, float32 `(n, len(self))`, or each column under the name of its input,
             `(n, 1)` of its own dtype.
         """
-        if self.all_numbers:
+        if self.has_single_input:
             across = np.array(columns, dtype=np.float64)
             return {FEATURES_INPUT: across.T.astype(np.float32, order="C")}
         return {
-            field.tensor: np.array(column, dtype=field.dtype)[:, None]
+            field.input_name: np.array(column, dtype=field.dtype)[:, None]
             for field, column in zip(self.columns, columns, strict=True)
         }
 

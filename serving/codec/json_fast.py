@@ -165,7 +165,7 @@ def _decode_document(
     document: Any, body: bytes, fields: InputSchema, beside: BodyOptions
 ) -> Arrays | None:
     # The number of keys is known at once; a list of millions of them takes its time.
-    if not isinstance(document, simdjson.Object) or len(document) > len(beside.keys) + 1:
+    if not isinstance(document, simdjson.Object) or len(document) > len(beside.allowed_keys) + 1:
         return None
     brackets = 0
     if list(document.keys()) != ["instances"]:
@@ -176,12 +176,12 @@ def _decode_document(
     instances = document["instances"]
     if not isinstance(instances, simdjson.Array):
         return None
-    if fields.all_numbers and (not len(instances) or isinstance(instances[0], simdjson.Array)):
+    if fields.has_single_input and (not len(instances) or isinstance(instances[0], simdjson.Array)):
         try:
             rows = read_float32_rows(instances, len(fields), body, brackets=brackets)
         except (ValueError, TypeError):
             rows = None
-        if rows is not None and fields.take(rows):
+        if rows is not None and fields.accepts_rows(rows):
             return {FEATURES_INPUT: rows}
     return _decode_instances(instances, body, fields, brackets)
 
@@ -200,10 +200,10 @@ def _count_option_brackets(
             continue
         value = document[key]
         text = serialize_part(value) if isinstance(value, NESTED_TYPES) else str(value).encode()
-        if key not in beside.keys or len(text) > MAX_OPTION_CHARACTERS:
+        if key not in beside.allowed_keys or len(text) > MAX_OPTION_CHARACTERS:
             return None
         brackets += text.count(b"[")
-        beside.said[key] = build_value(value, MAX_OPTION_CHARACTERS, key)
+        beside.values[key] = build_value(value, MAX_OPTION_CHARACTERS, key)
     return brackets
 
 
@@ -225,7 +225,7 @@ def _decode_instances(
         _decode_block(block, fields, read)
         for block in split_into_blocks(iter(instances), len(fields))
     ]
-    return concatenate_rows(parts or [fields.inputs([()] * len(fields))])
+    return concatenate_rows(parts or [fields.build_inputs([()] * len(fields))])
 
 
 def _read_unparsed(instance: simdjson.Object) -> dict[str, object]:
@@ -238,8 +238,8 @@ def _read_unparsed(instance: simdjson.Object) -> dict[str, object]:
 
 def _decode_block(block: Sequence[object], fields: InputSchema, read: RecordReader) -> Arrays:
     columns = zip(*_iterate_rows(block, fields, read), strict=True)
-    return fields.inputs(
-        [field.check_all(values) for field, values in zip(fields.columns, columns, strict=True)]
+    return fields.build_inputs(
+        [field.validate_all(values) for field, values in zip(fields.columns, columns, strict=True)]
     )
 
 
@@ -247,7 +247,7 @@ def _iterate_rows(
     block: Sequence[object], fields: InputSchema, read: RecordReader
 ) -> Iterator[list[object]]:
     """Yield each instance's values in the order of the columns, None for a gap."""
-    width, names, most = len(fields), fields.places.keys(), fields.max_named_columns
+    width, names, most = len(fields), fields.column_positions.keys(), fields.max_named_columns
     work = TurnBudget(VALUES_PER_BLOCK)
     for instance in block:
         if isinstance(instance, simdjson.Object) and len(instance) <= most:
@@ -271,7 +271,7 @@ def _iterate_rows(
 
 def _rename_keys(record: dict[str, object], fields: InputSchema) -> dict[str, object]:
     """Return a record whose keys are the columns' names, for keys in another Unicode form."""
-    renamed = {fields.named(name): value for name, value in record.items()}
+    renamed = {fields.resolve_column_name(name): value for name, value in record.items()}
     if len(renamed) < len(record):  # two names have become one
         raise _UnusualBodyError
     return renamed

@@ -60,7 +60,7 @@ def decode_json_strict(
     try:
         return _StrictDecoder(
             decode_json_text(body), fields, beside, compute_max_cells(len(body))
-        ).document()
+        ).decode_document()
     except json.JSONDecodeError as error:
         raise make_not_json_error(error) from None
 
@@ -70,7 +70,7 @@ class _DecodedInstances:
 
     def __init__(self, fields: InputSchema) -> None:
         self.fields = fields
-        self.parts: list[Arrays] = []
+        self.decoded_blocks: list[Arrays] = []
         self._clear()
 
     def _clear(self) -> None:
@@ -79,7 +79,7 @@ class _DecodedInstances:
             for field in self.fields.columns
         ]
 
-    def add(self, row: Sequence[float | str]) -> None:
+    def append(self, row: Sequence[float | str]) -> None:
         """One more instance."""
         for column, value in zip(self.columns, row, strict=True):
             column.append(value)
@@ -87,16 +87,16 @@ class _DecodedInstances:
     def append_block(self, inputs: Arrays) -> None:
         """Many more, as the graph takes them."""
         if self.columns[0]:
-            self.parts.append(self._build_last_block())
+            self.decoded_blocks.append(self._build_last_block())
             self._clear()
-        self.parts.append(inputs)
+        self.decoded_blocks.append(inputs)
 
-    def inputs(self) -> Arrays:
+    def build_inputs(self) -> Arrays:
         """All of them."""
-        return concatenate_rows([*self.parts, self._build_last_block()])
+        return concatenate_rows([*self.decoded_blocks, self._build_last_block()])
 
     def _build_last_block(self) -> Arrays:
-        return self.fields.inputs(self.columns)
+        return self.fields.build_inputs(self.columns)
 
 
 class _StrictDecoder:
@@ -106,22 +106,22 @@ class _StrictDecoder:
         self.text = text
         self.fields = fields
         self.beside = beside
-        self.at = 0
+        self.position = 0
         self.stride = max(STRIDE_CHARACTERS, STRIDE_CHARACTERS_PER_COLUMN * len(fields))
         self.strict_until = 0  # a stride that is known to have a fault ends here
         self.last_yield = 0  # where others had their turn last
-        self.rows = _DecodedInstances(fields)
+        self.instances = _DecodedInstances(fields)
         self.max_instances = cells // len(fields)
-        self.values = "numbers" if fields.all_numbers else "values"
+        self.value_noun = "numbers" if fields.has_single_input else "values"
 
-    def document(self) -> Arrays:
+    def decode_document(self) -> Arrays:
         """The whole body: an object of instances and what may be beside, and nothing after it."""
-        self._open("{", 'an object {"instances": [...]}')
+        self._enter("{", 'an object {"instances": [...]}')
         found: set[str] = set()
         while self._has_next("}", first=not found):
-            key = self._key()
-            if key != "instances" and key not in self.beside.keys:
-                also = "".join(f', "{known}"' for known in self.beside.keys)
+            key = self._read_key()
+            if key != "instances" and key not in self.beside.allowed_keys:
+                also = "".join(f', "{known}"' for known in self.beside.allowed_keys)
                 refuse_instances(
                     f'expected the key "instances" with a list of instances{also}, and no other; '
                     f"got {describe_value(key)}",
@@ -133,23 +133,23 @@ class _StrictDecoder:
                 )
             found.add(key)
             if key == "instances":
-                self._instances()
+                self._read_instances()
             else:
-                self.beside.said[key] = self._read_option(key)
+                self.beside.values[key] = self._read_option(key)
         if not found:
             refuse_instances(
                 'expected the key "instances" with a list of instances; got an empty object'
             )
         if "instances" not in found:
             refuse_instances('expected the key "instances" with a list of instances; got none')
-        if self._next():
-            self._fail("Extra data")
-        return self.rows.inputs()
+        if self._peek():
+            self._raise_syntax_error("Extra data")
+        return self.instances.build_inputs()
 
     def _read_option(self, key: str) -> Any:
         """A value of any kind, of few characters."""
-        self._next()  # spaces are stepped over
-        text = self.text[self.at : self.at + MAX_OPTION_CHARACTERS]
+        self._peek()  # spaces are stepped over
+        text = self.text[self.position : self.position + MAX_OPTION_CHARACTERS]
         try:
             value, length = _option_decoder.raw_decode(text)
         except RecursionError:
@@ -162,13 +162,13 @@ class _StrictDecoder:
                     f'expected "{key}" in less than {MAX_OPTION_CHARACTERS} characters; got more',
                     key=key,
                 )
-            self.at += error.pos
-            self._fail(error.msg)
-        self.at += length
+            self.position += error.pos
+            self._raise_syntax_error(error.msg)
+        self.position += length
         return value
 
-    def _instances(self) -> None:
-        self._open("[", '"instances" to be a list of instances')
+    def _read_instances(self) -> None:
+        self._enter("[", '"instances" to be a list of instances')
         count = 0
         while self._has_next("]", first=count == 0):
             if faultless := self._read_stride():
@@ -176,8 +176,8 @@ class _StrictDecoder:
             else:
                 self._read_instance(count)
                 count += 1
-                if self.at - self.last_yield > CHARACTERS_BEFORE_YIELD:
-                    self.last_yield = self.at
+                if self.position - self.last_yield > CHARACTERS_BEFORE_YIELD:
+                    self.last_yield = self.position
                     yield_to_loop()
             if count > self.max_instances:
                 refuse_instances(
@@ -193,28 +193,28 @@ class _StrictDecoder:
 
         In a large body the fault may be far off, and a server has others to answer.
         """
-        if self.at < self.strict_until or self.at + self.stride > len(self.text):
+        if self.position < self.strict_until or self.position + self.stride > len(self.text):
             return 0
         end = self._find_stride_end()
         if not end:
             return 0
-        self.strict_until, stride = end, self.text[self.at : end]
+        self.strict_until, stride = end, self.text[self.position : end]
         yield_to_loop()
         inputs = decode_json_fast(b'{"instances":[' + stride.encode() + b"]}", self.fields)
         if inputs is None:
             return self._read_valid_stride(stride)
-        self.at = end
-        self.rows.append_block(inputs)
+        self.position = end
+        self.instances.append_block(inputs)
         return len(next(iter(inputs.values())))
 
     def _find_stride_end(self) -> int:
         """Return where the last instance of the next stride seems to end, 0 if nowhere."""
-        stop = self.at + self.stride
+        stop = self.position + self.stride
         if self.fields.should_ignore_extra:  # a list or an object in a record may end anywhere
-            between = max(self.text.rfind(signs, self.at, stop) for signs in ("},{", "}, {"))
+            between = max(self.text.rfind(signs, self.position, stop) for signs in ("},{", "}, {"))
             if between >= 0:
                 return between + 1
-        return 1 + max(self.text.rfind(sign, self.at, stop) for sign in "]}")
+        return 1 + max(self.text.rfind(sign, self.position, stop) for sign in "]}")
 
     def _read_valid_stride(self, stride: str) -> int:
         """Step over a stride that is sound, if not plain: with integers beyond 64 bits, say."""
@@ -225,9 +225,9 @@ class _StrictDecoder:
             rows = [self._build_row(instance) for instance in instances]
         except (json.JSONDecodeError, RecursionError, InvalidInstancesError):
             return 0
-        self.at += len(stride)
+        self.position += len(stride)
         for row in rows:
-            self.rows.add(row)
+            self.instances.append(row)
         return len(rows)
 
     def _build_row(self, instance: object) -> list[float | str]:
@@ -235,62 +235,64 @@ class _StrictDecoder:
         if isinstance(instance, tuple):
             record: dict[str, float | str] = {}
             for written, value in instance:
-                key = self.fields.named(written)
+                key = self.fields.resolve_column_name(written)
                 if not self._is_extra(key):
-                    record[key] = self._check(value, 0, self._place(record, key, 0), named=True)
-            return self._filled(record, len(instance), 0)
+                    record[key] = self._validate(
+                        value, 0, self._find_position(record, key, 0), named=True
+                    )
+            return self._complete_record(record, len(instance), 0)
         if not isinstance(instance, list) or len(instance) != len(self.fields):
             self._refuse_instance(0, "another")
-        return [self._check(value, 0, place) for place, value in enumerate(instance)]
+        return [self._validate(value, 0, place) for place, value in enumerate(instance)]
 
     def _read_instance(self, number: int) -> None:
-        match self._next():
+        match self._peek():
             case "[":
-                self.at += 1
-                self.rows.add(self._list(number))
+                self.position += 1
+                self.instances.append(self._read_list(number))
             case "{":
-                self.at += 1
-                self.rows.add(self._record(number))
+                self.position += 1
+                self.instances.append(self._read_record(number))
             case _:
-                self._refuse_instance(number, describe_value(self._value()))
+                self._refuse_instance(number, describe_value(self._read_value()))
 
-    def _list(self, number: int) -> list[float | str]:
+    def _read_list(self, number: int) -> list[float | str]:
         """Values whose bracket is open: at once where they are plain, else one by one."""
-        width, opening = len(self.fields), self.at - 1
-        end = self.text.find("]", self.at)
-        if end >= 0 and not any(self.text.find(sign, self.at, end) >= 0 for sign in '[{"'):
-            if (commas := self.text.count(",", self.at, end)) >= 2 * width:
+        width, opening = len(self.fields), self.position - 1
+        end = self.text.find("]", self.position)
+        if end >= 0 and not any(self.text.find(sign, self.position, end) >= 0 for sign in '[{"'):
+            if (commas := self.text.count(",", self.position, end)) >= 2 * width:
                 self._refuse_value_count(number, commas + 1)
-            values, self.at = _pairs_decoder.raw_decode(self.text, opening)
+            values, self.position = _pairs_decoder.raw_decode(self.text, opening)
             if len(values) != width:
                 self._refuse_value_count(number, len(values))
-            return [self._check(value, number, place) for place, value in enumerate(values)]
+            return [self._validate(value, number, place) for place, value in enumerate(values)]
         row: list[float | str] = []
         while self._has_next("]", first=not row):
             if len(row) == width:
                 self._refuse_value_count(number, "more")
-            row.append(self._check(self._value(), number, len(row)))
+            row.append(self._validate(self._read_value(), number, len(row)))
         if len(row) != width:
             self._refuse_value_count(number, len(row))
         return row
 
-    def _record(self, number: int) -> list[float | str]:
+    def _read_record(self, number: int) -> list[float | str]:
         """Named values whose brace is open, in the order of the columns."""
         record: dict[str, float | str] = {}
         count = 0
         while self._has_next("}", first=not count):
-            key = self.fields.named(self._key())
+            key = self.fields.resolve_column_name(self._read_key())
             count += 1
             if self._is_extra(key):
                 self._require_fewer_keys(count, number)
-                self.at = find_value_end(self.text, self.at)
+                self.position = find_value_end(self.text, self.position)
                 continue
-            place = self._place(record, key, number)
-            record[key] = self._check(self._value(), number, place, named=True)
-        return self._filled(record, count, number)
+            place = self._find_position(record, key, number)
+            record[key] = self._validate(self._read_value(), number, place, named=True)
+        return self._complete_record(record, count, number)
 
     def _is_extra(self, key: str) -> bool:
-        return self.fields.should_ignore_extra and key not in self.fields.places
+        return self.fields.should_ignore_extra and key not in self.fields.column_positions
 
     def _require_fewer_keys(self, count: int, number: int) -> None:
         if count > self.fields.max_named_columns:
@@ -299,13 +301,13 @@ class _StrictDecoder:
                 instance=number,
             )
 
-    def _place(self, record: dict[str, float | str], key: str, number: int) -> int:
+    def _find_position(self, record: dict[str, float | str], key: str, number: int) -> int:
         """The column of a key that the record does not have yet."""
-        place = self.fields.places.get(key)
+        place = self.fields.column_positions.get(key)
         if place is None:
             refuse_instances(
                 f"expected no other fields than the model's in instance {number}; got "
-                f"{quote_text(key)}{suggest_similar_name(key, self.fields.places)}",
+                f"{quote_text(key)}{suggest_similar_name(key, self.fields.column_positions)}",
                 instance=number,
                 field=key[:MAX_QUOTED_CHARACTERS],
             )
@@ -317,7 +319,9 @@ class _StrictDecoder:
             )
         return place
 
-    def _filled(self, record: dict[str, float | str], count: int, number: int) -> list[float | str]:
+    def _complete_record(
+        self, record: dict[str, float | str], count: int, number: int
+    ) -> list[float | str]:
         """Return a record's values in the order of the columns, gaps as the graph takes them.
 
         Args:
@@ -335,14 +339,16 @@ class _StrictDecoder:
         for place, field in enumerate(self.fields.columns):
             if field.name not in record:
                 try:
-                    record[field.name] = field.fill("no such key")
+                    record[field.name] = field.fill_gap("no such key")
                 except WrongValueError as error:
                     self._refuse_value(error, number, place, named=True)
         return [record[field.name] for field in self.fields.columns]
 
-    def _check(self, value: Any, instance: int, place: int, *, named: bool = False) -> float | str:
+    def _validate(
+        self, value: Any, instance: int, place: int, *, named: bool = False
+    ) -> float | str:
         try:
-            checked: float | str = self.fields.columns[place].check(value)
+            checked: float | str = self.fields.columns[place].validate(value)
         except WrongValueError as error:
             self._refuse_value(error, instance, place, named=named)
         return checked
@@ -363,61 +369,61 @@ class _StrictDecoder:
     def _refuse_instance(self, instance: int, got: str) -> NoReturn:
         refuse_instances(
             f"expected instance {instance} to be an object of named values or a list of "
-            f"{len(self.fields)} {self.values}; got {got}",
+            f"{len(self.fields)} {self.value_noun}; got {got}",
             instance=instance,
         )
 
     def _refuse_value_count(self, instance: int, got: int | Literal["more"]) -> NoReturn:
         refuse_instances(
-            f"expected {len(self.fields)} {self.values} in instance {instance}, one per feature; "
+            f"expected {len(self.fields)} {self.value_noun} in instance {instance}, one per feature; "
             f"got {got}",
             instance=instance,
             expected=len(self.fields),
             got=got,
         )
 
-    def _open(self, bracket: str, expected: str) -> None:
+    def _enter(self, bracket: str, expected: str) -> None:
         """Step over an opening bracket, or refuse what is there instead."""
-        if self._next() != bracket:
-            refuse_instances(f"expected {expected}; got {describe_value(self._value())}")
-        self.at += 1
+        if self._peek() != bracket:
+            refuse_instances(f"expected {expected}; got {describe_value(self._read_value())}")
+        self.position += 1
 
     def _has_next(self, closing: str, *, first: bool) -> bool:
         """Whether one more member follows; steps over the comma before it, or the bracket."""
-        sign = self._next()
+        sign = self._peek()
         if sign == closing:
-            self.at += 1
+            self.position += 1
             return False
         if not first:
             if sign != ",":
-                self._fail("Expecting ',' delimiter")
-            self.at += 1
+                self._raise_syntax_error("Expecting ',' delimiter")
+            self.position += 1
         return True
 
-    def _key(self) -> str:
-        if self._next() != '"':
-            self._fail("Expecting property name enclosed in double quotes")
-        key: str = self._value()
-        if self._next() != ":":
-            self._fail("Expecting ':' delimiter")
-        self.at += 1
+    def _read_key(self) -> str:
+        if self._peek() != '"':
+            self._raise_syntax_error("Expecting property name enclosed in double quotes")
+        key: str = self._read_value()
+        if self._peek() != ":":
+            self._raise_syntax_error("Expecting ':' delimiter")
+        self.position += 1
         return key
 
-    def _value(self) -> Any:
+    def _read_value(self) -> Any:
         """The next value; a list or an object is only named, and not stepped over."""
-        sign = self._next()
+        sign = self._peek()
         if sign in UNPARSED_BY_BRACKET:
             return UNPARSED_BY_BRACKET[sign]
-        value, self.at = _pairs_decoder.raw_decode(self.text, self.at)
+        value, self.position = _pairs_decoder.raw_decode(self.text, self.position)
         return value
 
-    def _next(self) -> str:
+    def _peek(self) -> str:
         """The next sign that is no space, or nothing at the end."""
-        self.at = WHITESPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
-        return self.text[self.at : self.at + 1]
+        self.position = WHITESPACE.match(self.text, self.position).end()  # type: ignore[union-attr]
+        return self.text[self.position : self.position + 1]
 
-    def _fail(self, message: str) -> NoReturn:
-        raise json.JSONDecodeError(message, self.text, self.at)
+    def _raise_syntax_error(self, message: str) -> NoReturn:
+        raise json.JSONDecodeError(message, self.text, self.position)
 
 
 def refuse_instances(message: str, **details: Any) -> NoReturn:

@@ -148,7 +148,7 @@ def _refuse_constant(fields: InputSchema, name: str) -> None:
 
 def _advise_on_gaps(fields: InputSchema) -> str:
     """Return how to send a gap, and which columns take one."""
-    filled = [quote_text(field.name) for field in fields.columns if field.fills_gaps]
+    filled = [quote_text(field.name) for field in fields.columns if field.accepts_gaps]
     if not filled:
         return "send a number, since the model fills no gap in any column"
     if len(filled) == len(fields):

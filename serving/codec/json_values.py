@@ -73,15 +73,15 @@ class BodyOptions:
     """Keys that a body may have, and what it says there.
 
     Args:
-        keys: that may be there, each once.
+        allowed_keys: that may be there, each once.
 
     Attributes:
-        said: by key, once the body is decoded.
+        values: by key, once the body is decoded.
     """
 
     def __init__(self, *keys: str) -> None:
-        self.keys = keys
-        self.said: dict[str, Any] = {}
+        self.allowed_keys = keys
+        self.values: dict[str, Any] = {}
 
 
 NO_OPTIONS = BodyOptions()

@@ -19,14 +19,14 @@ class EncodedRequest(NamedTuple):
 
     Attributes:
         content: the body, decompressed.
-        media: its media type, in lower case, without parameters.
-        accept: the media type that the answer should have, likewise; empty for any.
+        media_type: its media type, in lower case, without parameters.
+        accepted_media_type: the media type that the answer should have, likewise; empty for any.
         json_bytes: of the JSON that leads a binary body of the Open Inference Protocol.
     """
 
     content: bytes
-    media: str = JSON_MEDIA_TYPE
-    accept: str = ""
+    media_type: str = JSON_MEDIA_TYPE
+    accepted_media_type: str = ""
     json_length: int | None = None
 
 
@@ -34,7 +34,7 @@ class EncodedAnswer(NamedTuple):
     """What the client gets."""
 
     content: bytes
-    media: str = JSON_MEDIA_TYPE
+    media_type: str = JSON_MEDIA_TYPE
     headers: tuple[tuple[str, str], ...] = ()
     status: int = 200
 
@@ -44,12 +44,12 @@ class DecodedRequest(NamedTuple):
 
     Attributes:
         inputs: of the graph, as `Fields.inputs` says.
-        encode: makes the reply of the manifest of the version that answered and of the graph's
+        encode_answer: makes the reply of the manifest of the version that answered and of the graph's
             outputs, `label` `(n,)` and `probabilities` `(n, k)`, or `value` `(n, t)`.
     """
 
     inputs: Arrays
-    encode: Callable[[Manifest, Arrays], EncodedAnswer]
+    encode_answer: Callable[[Manifest, Arrays], EncodedAnswer]
 
 
 # How each protocol reads a message.

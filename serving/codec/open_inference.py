@@ -77,14 +77,14 @@ class AnswerOptions(NamedTuple):
 
     Attributes:
         id: to be repeated; None where there is none.
-        names: of the outputs; none for all.
-        binary: whether an output of no word of its own is raw bytes.
+        output_names: of the outputs; none for all.
+        is_binary_by_default: whether an output of no word of its own is raw bytes.
         each: the outputs that have their own.
     """
 
     id: str | None
-    names: tuple[str, ...]
-    binary: bool
+    output_names: tuple[str, ...]
+    is_binary_by_default: bool
     is_binary_by_output: dict[str, bool]
 
 
@@ -123,7 +123,7 @@ def read_request(
         tensors[tensor.name] = tensor
     if rest:
         refuse_instances(f"expected no bytes behind the last tensor; got {len(rest)}")
-    if fields.all_numbers:
+    if fields.has_single_input:
         if FEATURES_INPUT not in tensors:
             refuse_instances(f'expected the input "{FEATURES_INPUT}"; got none')
         tensor = tensors[FEATURES_INPUT]
@@ -132,15 +132,15 @@ def read_request(
             if tensor.data is None
             else decode_tensor_rows_fast(tensor, head, request, len(fields))
         )
-        if rows is not None and fields.take(rows):
+        if rows is not None and fields.accepts_rows(rows):
             return {FEATURES_INPUT: rows}, asked
         return decode_matrix_tensor(tensor, fields), asked
     # By what their shapes say, before they are decoded: too many rows are refused in no time.
-    lengths = {name: range(tensor.rows) for name, tensor in tensors.items()}
+    lengths = {name: range(tensor.row_count) for name, tensor in tensors.items()}
     size = len(head) + sum(len(tensor.content) for tensor in tensors.values())
     count = require_common_length(lengths, fields, size)
     columns = {
-        name: decode_column_tensor(tensor, fields.columns[fields.places[name]])
+        name: decode_column_tensor(tensor, fields.columns[fields.column_positions[name]])
         for name, tensor in tensors.items()
     }
     return build_inputs_from_columns(columns, count, fields), asked
@@ -221,7 +221,7 @@ def decode_inference_request(message: EncodedRequest, fields: InputSchema) -> De
 
 def _decode_raw_input(body: bytes, fields: InputSchema) -> Arrays:
     """Decode a body that is the model's one input without JSON; of BYTES it is one text."""
-    if fields.all_numbers:
+    if fields.has_single_input:
         return decode_raw_float32(body, fields)
     if len(fields) > 1:
         refuse_instances(
@@ -242,13 +242,13 @@ def _encode_tensors_answer(
 ) -> EncodedAnswer:
     tensors: list[dict[str, Any]] = []
     parts: list[bytes] = []
-    for name, array in select_outputs(outputs, asked.names).items():
+    for name, array in select_outputs(outputs, asked.output_names).items():
         tensor: dict[str, Any] = {
             "name": name,
             "datatype": get_datatype(array),
             "shape": array.shape,
         }
-        if asked.is_binary_by_output.get(name, asked.binary):
+        if asked.is_binary_by_output.get(name, asked.is_binary_by_default):
             parts.append(encode_tensor(array))
             tensor["parameters"] = {"binary_data_size": len(parts[-1])}
         else:
@@ -277,7 +277,7 @@ def build_tensor_metadata(manifest: Manifest) -> dict[str, list[dict[str, Any]]]
     Returns:
         `{"inputs": [{"name", "datatype", "shape"}, …], "outputs": […]}`.
     """
-    if manifest.all_numbers:
+    if manifest.is_all_numeric:
         inputs = [_describe_tensor(FEATURES_INPUT, "FP32", -1, len(manifest.inputs))]
     else:
         inputs = [

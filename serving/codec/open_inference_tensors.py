@@ -61,7 +61,7 @@ class InputTensor(NamedTuple):
     """An input as it came.
 
     Attributes:
-        rows: instances, as its shape says.
+        row_count: instances, as its shape says.
         data: simdjson's array; None of one that came in binary.
         content: that came in binary.
         brackets: that open in its JSON, apart from those of its data.
@@ -69,7 +69,7 @@ class InputTensor(NamedTuple):
 
     name: str
     datatype: str
-    rows: int
+    row_count: int
     data: Any
     content: memoryview
     other_brackets: int = 0
@@ -79,7 +79,7 @@ def read_tensor(
     members: dict[str, Any], before: dict[str, InputTensor], rest: memoryview, fields: InputSchema
 ) -> tuple[InputTensor, int]:
     """An input, and how many of the binary bytes are its own."""
-    name = fields.named(require_text(members.get("name"), '"name" of an input'))
+    name = fields.resolve_column_name(require_text(members.get("name"), '"name" of an input'))
     known = list_input_names(fields)
     if name not in known or name in before:
         came = f"{quote_text(name)} twice" if name in before else quote_text(name)
@@ -108,22 +108,24 @@ def read_tensor(
 
 def list_input_names(fields: InputSchema) -> Collection[str]:
     """Return the names of the inputs that a model takes."""
-    return (FEATURES_INPUT,) if fields.all_numbers else fields.places
+    return (FEATURES_INPUT,) if fields.has_single_input else fields.column_positions
 
 
 def is_extra_input(members: dict[str, Any], fields: InputSchema) -> bool:
     """Return whether an input is none of the model's."""
     name = require_text(members.get("name"), '"name" of an input')
-    return fields.named(name) not in list_input_names(fields)
+    return fields.resolve_column_name(name) not in list_input_names(fields)
 
 
 def _read_row_count(shape: object, name: str, fields: InputSchema) -> int:
     """The number of instances of a tensor."""
     lengths = list(map(peek_value, shape[:3])) if isinstance(shape, simdjson.Array) else []
-    width = len(fields) if fields.all_numbers else 1
+    width = len(fields) if fields.has_single_input else 1
     sound = all(type(length) is int and 0 <= length < 2**40 for length in lengths)
-    if not sound or not (lengths[1:] == [width] or (len(lengths) == 1 and not fields.all_numbers)):
-        wanted = f"[n, {width}]" + " or [n]" * (not fields.all_numbers)
+    if not sound or not (
+        lengths[1:] == [width] or (len(lengths) == 1 and not fields.has_single_input)
+    ):
+        wanted = f"[n, {width}]" + " or [n]" * (not fields.has_single_input)
         refuse_instances(
             f'expected "shape" of input {quote_text(name)} to be {wanted}; got '
             f"{lengths if sound and lengths else 'another'}",
@@ -138,7 +140,7 @@ def decode_matrix_tensor(tensor: InputTensor, fields: InputSchema) -> Arrays:
     if tensor.datatype == BYTES:
         refuse_instances(f'expected input "{FEATURES_INPUT}" of numbers, best of FP32; got BYTES')
     numbers = _read_numbers(tensor, fields.columns)
-    return build_matrix_inputs(numbers.reshape(tensor.rows, len(fields)), fields)
+    return build_matrix_inputs(numbers.reshape(tensor.row_count, len(fields)), fields)
 
 
 def decode_tensor_rows_fast(
@@ -164,7 +166,7 @@ def decode_tensor_rows_fast(
             return None
     yield_after_step(head)
     flat = narrow_to_float32(numbers)
-    return None if flat is None else flat.reshape(tensor.rows, width)
+    return None if flat is None else flat.reshape(tensor.row_count, width)
 
 
 def _decode_tensor_numbers_fast(
@@ -179,10 +181,10 @@ def _decode_tensor_numbers_fast(
         _count_brackets(request[key]) for key in request if key != "inputs"
     )
     if isinstance(data[0], simdjson.Array):
-        if len(data) != tensor.rows:
+        if len(data) != tensor.row_count:
             return None
         return read_float64_numbers(data, width, head, brackets=brackets + 1)
-    if len(data) != tensor.rows * width or not has_character_count(head, b"[", brackets + 2):
+    if len(data) != tensor.row_count * width or not has_character_count(head, b"[", brackets + 2):
         return None
     yield_after_step(head)
     return np.frombuffer(data.as_buffer(of_type="d"), np.float64)
@@ -211,14 +213,14 @@ def decode_column_tensor(tensor: InputTensor, field: ColumnValidator) -> Sequenc
             return _validate_json_values(tensor, field)
         return validate_numbers(field, _read_numbers(tensor, (field,)))
     takes_texts = isinstance(field, CategoryValidator | DateValidator) or (
-        isinstance(field, BooleanValidator) and bool(field.truths)
+        isinstance(field, BooleanValidator) and bool(field.value_by_text)
     )
     if not takes_texts:
         refuse_instances(
             f"expected input {quote_text(tensor.name)} of numbers; got BYTES", input=tensor.name
         )
     if tensor.data is None:
-        texts: Iterator[object] = decode_texts(tensor.content, tensor.name, tensor.rows)
+        texts: Iterator[object] = decode_texts(tensor.content, tensor.name, tensor.row_count)
     else:
         _require_json_length(tensor, 1)
         texts = _read_json_texts(tensor)
@@ -308,12 +310,12 @@ def _to_floats(
 
 
 def _require_element_count(tensor: InputTensor, width: int, got: int) -> None:
-    if got != tensor.rows * width:
+    if got != tensor.row_count * width:
         refuse_instances(
-            f"expected {tensor.rows * width} elements of input {quote_text(tensor.name)}, as its "
+            f"expected {tensor.row_count * width} elements of input {quote_text(tensor.name)}, as its "
             f"shape says; got {got}",
             input=tensor.name,
-            expected=tensor.rows * width,
+            expected=tensor.row_count * width,
             got=got,
         )
 

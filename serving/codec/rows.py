@@ -69,16 +69,16 @@ def decode_rows_request(message: EncodedRequest, fields: InputSchema) -> Decoded
         MalformedBodyError: nor what else it says it is.
         InvalidInstancesError: an instance is not what the model takes.
     """
-    in_csv = message.accept == csv_rows.CSV_MEDIA_TYPE
-    if message.media != JSON_MEDIA_TYPE:
-        require_media_type(message.media)
-        decode = BODY_DECODERS[message.media]
+    in_csv = message.accepted_media_type == csv_rows.CSV_MEDIA_TYPE
+    if message.media_type != JSON_MEDIA_TYPE:
+        require_media_type(message.media_type)
+        decode = BODY_DECODERS[message.media_type]
         return DecodedRequest(
             decode(message.content, fields), partial(_encode_rows_answer, (), in_csv=in_csv)
         )
     beside = BodyOptions("parameters")
     inputs = decode_json(message.content, fields, beside)
-    names = parse_requested_outputs(beside.said.get("parameters"))
+    names = parse_requested_outputs(beside.values.get("parameters"))
     return DecodedRequest(inputs, partial(_encode_rows_answer, names, in_csv=in_csv))
 
 

@@ -79,7 +79,7 @@ def decode_tensorflow_request(message: EncodedRequest, fields: InputSchema) -> D
     """
     body, beside = message.content, BodyOptions(*OPTION_KEYS)
     inputs, by_rows = _decode_inputs(body, fields, beside)
-    said = beside.said
+    said = beside.values
     signature = said.get("signature_name", SIGNATURE_NAME)
     if signature != SIGNATURE_NAME:
         refuse_instances(
@@ -102,7 +102,9 @@ def _decode_inputs(body: bytes, fields: InputSchema, beside: BodyOptions) -> tup
     if fields.should_ignore_extra:  # an instance may begin with a key that is left out
         named = named or b'"features"' in body
     # A column may have that name, too.
-    named = bool(named and fields.all_numbers and FEATURES_INPUT not in fields.places)
+    named = bool(
+        named and fields.has_single_input and FEATURES_INPUT not in fields.column_positions
+    )
     if named or (not first and b'"inputs"' in body):
         read = partial(_decode_document, body=body, fields=fields, beside=beside, named=named)
         try:
@@ -125,13 +127,13 @@ def _decode_document(
         refuse_instances('expected either "instances" or "inputs"; got both')
     for key in OPTION_KEYS:
         if key in members:
-            beside.said[key] = build_value(members[key], MAX_OPTION_CHARACTERS, f'"{key}"')
+            beside.values[key] = build_value(members[key], MAX_OPTION_CHARACTERS, f'"{key}"')
     if "inputs" in members:
         return _decode_columns(members["inputs"], body, fields), False
     if fields.should_ignore_extra and not _starts_with_features(members.get("instances"), fields):
         return None
     rows = _read_named_rows_fast(members["instances"], len(fields), body)
-    if rows is not None and fields.take(rows):
+    if rows is not None and fields.accepts_rows(rows):
         return {FEATURES_INPUT: rows}, True
     return decode_matrix(
         _iterate_named_rows(members["instances"], fields), fields, f'"{FEATURES_INPUT}"'
@@ -140,13 +142,19 @@ def _decode_document(
 
 def _decode_columns(values: Any, body: bytes, fields: InputSchema) -> Arrays:
     """Inputs in columns."""
-    if fields.all_numbers:
+    if fields.has_single_input:
         if isinstance(values, simdjson.Object):
             values = read_members(values, (FEATURES_INPUT,), '"inputs"', _get_max_keys(fields)).get(
                 FEATURES_INPUT
             )
         return _decode_matrix(values, body, fields)
-    tensors = read_members(values, fields.places, '"inputs"', _get_max_keys(fields), fields.named)
+    tensors = read_members(
+        values,
+        fields.column_positions,
+        '"inputs"',
+        _get_max_keys(fields),
+        fields.resolve_column_name,
+    )
     whats = {name: f'{quote_text(name)} in "inputs"' for name in tensors}
     # Before they are decoded: a column of too many values is refused in no time.
     lengths = {
@@ -154,7 +162,7 @@ def _decode_columns(values: Any, body: bytes, fields: InputSchema) -> Arrays:
     }
     require_common_length(lengths, fields, len(body))
     columns = {
-        name: decode_column(array, fields.columns[fields.places[name]], whats[name])
+        name: decode_column(array, fields.columns[fields.column_positions[name]], whats[name])
         for name, array in tensors.items()
     }
     return build_inputs_from_columns(
@@ -168,7 +176,7 @@ def _decode_matrix(values: object, body: bytes, fields: InputSchema) -> Arrays:
         rows = read_float32_rows(values, len(fields), body, brackets=0)
     except (ValueError, TypeError):
         rows = None
-    if rows is not None and fields.take(rows):
+    if rows is not None and fields.accepts_rows(rows):
         return {FEATURES_INPUT: rows}
     return decode_matrix(
         require_list(values, f'"{FEATURES_INPUT}" in "inputs"'), fields, '"inputs"'
@@ -210,7 +218,7 @@ def _starts_with_features(instances: object, fields: InputSchema) -> bool:
     first: Any = instances[0] if isinstance(instances, simdjson.Array) and len(instances) else None
     if not isinstance(first, simdjson.Object) or FEATURES_INPUT not in first:
         return False
-    return fields.places.keys().isdisjoint(map(fields.named, first))
+    return fields.column_positions.keys().isdisjoint(map(fields.resolve_column_name, first))
 
 
 def _iterate_named_rows(instances: object, fields: InputSchema) -> Iterator[object]:

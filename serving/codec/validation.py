@@ -79,14 +79,14 @@ def validate_column(field: ColumnValidator, values: Sequence[object], first: int
 
 def _validate_block(field: ColumnValidator, values: Sequence[object], first: int) -> list[Any]:
     try:
-        return field.check_all(values)
+        return field.validate_all(values)
     except WrongValueError:
         return [_validate_value(field, value, first + place) for place, value in enumerate(values)]
 
 
 def _validate_value(field: ColumnValidator, value: object, instance: int) -> Any:
     try:
-        return field.check(value)
+        return field.validate(value)
     except WrongValueError as error:
         refuse_instances(
             f"expected {error.expected} in instance {instance}, field {field.name!r}; got "
@@ -174,11 +174,11 @@ def _validate_number_block(
     gaps = np.isnan(column)
     if isinstance(field, DateValidator):
         # Integers as they are: beyond 2**53 a float64 may be the next moment, or no moment.
-        seconds = field.convert(numbers if numbers.dtype.kind in "iu" else column)
+        seconds = field.convert_numbers(numbers if numbers.dtype.kind in "iu" else column)
         wrong = np.isnan(seconds)
     else:
-        wrong = ~field.accepts(column)
-    wrong[gaps] = not field.fills_gaps
+        wrong = ~field.find_accepted(column)
+    wrong[gaps] = not field.accepts_gaps
     if wrong.any():
         place = int(wrong.argmax())
         if isinstance(field, DateValidator) and not gaps[place]:
@@ -212,7 +212,7 @@ def list_numbers_with_gaps(
 def _describe_number(number: float, field: ColumnValidator) -> str:
     if np.isnan(number):
         return f"NaN, {GAP_NOT_ACCEPTED}"
-    if np.isfinite(number) and abs(number) >= field.limit:
+    if np.isfinite(number) and abs(number) >= field.magnitude_limit:
         return f"a number that {field.dtype.__name__} cannot hold"
     return f"the number {number:g}{field.advise_on_gap(float(number))}"
 
@@ -233,9 +233,11 @@ def build_inputs_from_rows(
     count = 0
     for block in blocks:
         columns = zip(fields.columns, zip(*block, strict=True), strict=True)
-        parts.append(fields.inputs([validate_column(f, values, count) for f, values in columns]))
+        parts.append(
+            fields.build_inputs([validate_column(f, values, count) for f, values in columns])
+        )
         count += len(block)
-    return concatenate_rows(parts or [fields.inputs([()] * len(fields))])
+    return concatenate_rows(parts or [fields.build_inputs([()] * len(fields))])
 
 
 def build_inputs_from_columns(
@@ -251,7 +253,7 @@ def build_inputs_from_columns(
     Raises:
         InvalidInstancesError: one is not there, and the model fills no gap in it.
     """
-    return fields.inputs(
+    return fields.build_inputs(
         [
             columns[field.name] if field.name in columns else _build_column_of_gaps(field, count)
             for field in fields.columns
@@ -261,7 +263,7 @@ def build_inputs_from_columns(
 
 def _build_column_of_gaps(field: ColumnValidator, count: int) -> Sequence[Any]:
     """Return a column of gaps."""
-    gap = validate_column(field, [None]) if count else [field.gap]
+    gap = validate_column(field, [None]) if count else [field.gap_value]
     return np.full(count, gap[0], field.dtype)  # type: ignore[return-value]
 
 
@@ -306,9 +308,9 @@ def require_known_names(names: Iterable[str], fields: InputSchema, what: str) ->
         what: they name, in the singular.
     """
     for name in names:
-        if name not in fields.places:
+        if name not in fields.column_positions:
             refuse_instances(
                 f"expected no other {what}s than the model's; got {quote_text(name)}"
-                f"{suggest_similar_name(name, fields.places)}",
+                f"{suggest_similar_name(name, fields.column_positions)}",
                 field=name[:MAX_QUOTED_CHARACTERS],
             )

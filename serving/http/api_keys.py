@@ -41,14 +41,14 @@ class KeyRemoval(NamedTuple):
     """A file of keys that lacks one which was known.
 
     Attributes:
-        begun: When a key was first missed, in seconds of `perf_counter`'s clock.
-        since: When the file was found to be as it is now, likewise.
-        written: When it was written last, in seconds since 1970; None if there is no file.
+        first_seen_at: When a key was first missed, in seconds of `perf_counter`'s clock.
+        unchanged_since: When the file was found to be as it is now, likewise.
+        modified_at: When it was written last, in seconds since 1970; None if there is no file.
     """
 
-    begun: float
-    since: float
-    written: float | None
+    first_seen_at: float
+    unchanged_since: float
+    modified_at: float | None
 
 
 class ApiKeys:
@@ -63,15 +63,17 @@ class ApiKeys:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self._known: tuple[ApiKey, ...] = ()
-        self._seen: tuple[int, ...] | None = None  # the file's stat, when it was last read
-        self._loss: KeyRemoval | None = None  # of a key that was known, while it may be undone
+        self._keys: tuple[ApiKey, ...] = ()
+        self._last_fingerprint: tuple[int, ...] | None = (
+            None  # the file's stat, when it was last read
+        )
+        self._removal: KeyRemoval | None = None  # of a key that was known, while it may be undone
         self._last_logged = ""  # the last thing that was said of it
-        self._next_look = inf if path is None else 0.0
+        self._next_poll_at = inf if path is None else 0.0
         self._reload_lock = threading.Lock()
-        self.follow()
+        self.reload_if_changed()
 
-    def watch(self) -> None:
+    def start_watching(self) -> None:
         """Follow the file from here on, for as long as someone holds this, asked or not.
 
         How long a file has been missing, only one who looks can tell. In a worker of ours this is
@@ -82,7 +84,7 @@ class ApiKeys:
                 target=_poll_until_collected, args=(weakref.ref(self),), name="keys", daemon=True
             ).start()
 
-    def check(self, environ: dict[str, Any], scope: Scope) -> None:
+    def authorize(self, environ: dict[str, Any], scope: Scope) -> None:
         """Let a request pass, and note the name of its key.
 
         Args:
@@ -102,7 +104,7 @@ class ApiKeys:
                 )
             return
         given = _get_given_key(environ)
-        key = self._find(given)
+        key = self._find_key(given)
         if key is None:
             raise UnauthorizedError(
                 "expected a key, as Authorization: Bearer KEY or as X-API-Key: KEY; "
@@ -125,26 +127,26 @@ class ApiKeys:
         """
         if self._path is None:
             return True
-        key = self._find(_get_given_key(environ))
+        key = self._find_key(_get_given_key(environ))
         if key is not None:
             get_context(environ).key_name = key.name
         return key is not None
 
-    def follow(self) -> None:
+    def reload_if_changed(self) -> None:
         """Look at the file, if it is time to, and read it if it has changed."""
         now = perf_counter()
-        if self._path is None or now < self._next_look:
+        if self._path is None or now < self._next_poll_at:
             return
         if self._reload_lock.acquire(blocking=False):  # or another thread is at it
             try:
-                self._next_look = now + POLL_SECONDS
+                self._next_poll_at = now + POLL_SECONDS
                 seen = _fingerprint(self._path)
-                if seen is None or seen != self._seen:
-                    self._seen = seen if self._read(self._path, now) else None
+                if seen is None or seen != self._last_fingerprint:
+                    self._last_fingerprint = seen if self._reload(self._path, now) else None
             finally:
                 self._reload_lock.release()
 
-    def _read(self, path: Path, now: float) -> bool:
+    def _reload(self, path: Path, now: float) -> bool:
         """Take over what the file says; whether it has to change before it says anything else."""
         patience = REWRITE_SECONDS
         try:
@@ -154,49 +156,52 @@ class ApiKeys:
             if error.is_missing:
                 patience = MISSING_FILE_SECONDS
         except KeyFileError as error:
-            self._loss = None
-            self._say(f"{error}; {_count_keys(self._known)} known as before")
+            self._removal = None
+            self._log_once(f"{error}; {_count_keys(self._keys)} known as before")
             return not isinstance(error.__cause__, OSError)
-        if not set(self._known) <= set(keys) and self._may_be_rewrite(path, now, patience):
+        if not set(self._keys) <= set(keys) and self._may_be_rewrite(path, now, patience):
             if patience == MISSING_FILE_SECONDS:
-                self._say(
-                    f"{said}; {_count_keys(self._known)} known for {MISSING_FILE_SECONDS:g} seconds more"
+                self._log_once(
+                    f"{said}; {_count_keys(self._keys)} known for {MISSING_FILE_SECONDS:g} seconds more"
                 )
             return False
-        self._loss = None
-        if keys != self._known:
-            self._known, self._last_logged = keys, ""
+        self._removal = None
+        if keys != self._keys:
+            self._keys, self._last_logged = keys, ""
         if keys:
-            self._say(f"{_count_keys(keys)} known from {path}", logging.INFO)
+            self._log_once(f"{_count_keys(keys)} known from {path}", logging.INFO)
         else:
-            self._say(f"{said}; every request that needs a key is refused")
+            self._log_once(f"{said}; every request that needs a key is refused")
         return True
 
     def _may_be_rewrite(self, path: Path, now: float, patience: float) -> bool:
         """Return whether a file that lacks a key may be one that an editor is writing anew."""
         written = _get_change_time(path)
-        if self._loss is None:
-            self._loss = KeyRemoval(now, now, written)
-        elif self._loss.written != written:
-            self._loss = self._loss._replace(since=now, written=written)
-        if now - self._loss.begun >= MISSING_FILE_SECONDS or now - self._loss.since >= patience:
+        if self._removal is None:
+            self._removal = KeyRemoval(now, now, written)
+        elif self._removal.modified_at != written:
+            self._removal = self._removal._replace(unchanged_since=now, modified_at=written)
+        if (
+            now - self._removal.first_seen_at >= MISSING_FILE_SECONDS
+            or now - self._removal.unchanged_since >= patience
+        ):
             return False
         # One that was emptied before anyone looked has had its time.
         return written is None or time.time() - written < REWRITE_SECONDS
 
-    def _say(self, text: str, level: int = logging.ERROR) -> None:
+    def _log_once(self, text: str, level: int = logging.ERROR) -> None:
         if text != self._last_logged:
             self._last_logged = text
             log.log(level, "%s", text)
 
-    def _find(self, given: str) -> ApiKey | None:
+    def _find_key(self, given: str) -> ApiKey | None:
         """Return what is known of a key, None if nothing is."""
-        self.follow()
+        self.reload_if_changed()
         # The hash of what was given, so that nothing can be learned of a key but whether it is
         # right; and against all of them, to the end, whichever it is.
         digest = hashlib.sha256(given.encode("latin-1", "replace")).digest()
         found: ApiKey | None = None
-        for key in self._known:
+        for key in self._keys:
             if compare_digest(digest, key.digest):
                 found = key
         return found
@@ -204,7 +209,7 @@ class ApiKeys:
 
 def _poll_until_collected(found: weakref.ref[ApiKeys]) -> None:
     while (keys := found()) is not None:
-        keys.follow()
+        keys.reload_if_changed()
         del keys  # or it would be held while this sleeps
         time.sleep(POLL_SECONDS)
 

@@ -56,14 +56,16 @@ def create_app(**options: Any) -> Flask:
             model.
     """
     settings = Settings(**options)
-    if SharedState.shared is None:  # else `serving run` looked, and other workers may serve already
+    if (
+        SharedState.inherited is None
+    ):  # else `serving run` looked, and other workers may serve already
         require_models_folder(settings.models)
     keys, table = ApiKeys(settings.keys), SharedCounters.get_current()
-    keys.watch()
+    keys.start_watching()
     repository = Repository(
         settings.models,
         settings.variant,
-        SharedState.shared,
+        SharedState.inherited,
         keep=settings.keep,
         poll=settings.poll,
         take_up=settings.take_up,
@@ -81,7 +83,7 @@ def create_app(**options: Any) -> Flask:
     ignores_extra = settings.extra == "ignore"
     predict = Predictor(
         InstrumentedBatcher(
-            table.own,
+            table.own_slot,
             max_batch_rows=settings.max_batch_rows,
             max_delay=settings.max_delay,
             queue_rows=settings.queue_rows,
@@ -109,7 +111,7 @@ def create_app(**options: Any) -> Flask:
     app.register_error_handler(Exception, _render_unexpected_error)
     app.before_request(partial(_prepare_request, keys))
     fast = FastPath(app.wsgi_app, repository, predict, settings, keys)
-    app.wsgi_app = RequestMiddleware(fast, table.own, settings.log_sample)  # type: ignore[method-assign]
+    app.wsgi_app = RequestMiddleware(fast, table.own_slot, settings.log_sample)  # type: ignore[method-assign]
     return app
 
 
@@ -140,7 +142,7 @@ def _prepare_request(keys: ApiKeys) -> Response | None:
         return _answer_options_request()
     scope = get_required_scope(rule, request.endpoint if is_url else None)
     if scope is not None and request.method != "OPTIONS":  # what there is not, is not found
-        keys.check(request.environ, scope)
+        keys.authorize(request.environ, scope)
     if not is_url:
         raise NotFound
     return None
@@ -158,7 +160,7 @@ def _answer_options_request() -> Response:
 
 
 def _render_serving_error(error: ServingError) -> Response:
-    return _render(error.body(), error.status, error.headers)
+    return _render(error.to_dict(), error.status, error.headers)
 
 
 def _render_http_error(keys: ApiKeys, error: HTTPException) -> Response:
@@ -202,10 +204,10 @@ def _join_methods(methods: Iterable[str]) -> str:
 def _render_unexpected_error(error: Exception) -> Response:
     """A fault of ours: the client gets a number to quote, the log the traceback beside it."""
     fault = InternalError(error, get_context(request.environ).request_id)
-    return _render(fault.body(), fault.status, fault.headers)
+    return _render(fault.to_dict(), fault.status, fault.headers)
 
 
 def _render(body: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
     """An error's answer, in the form of the protocol whose URL was asked."""
-    get_context(request.environ).code = body["code"]
+    get_context(request.environ).error_code = body["code"]
     return to_flask_response(render_error(body, status, headers, request.path))

@@ -28,7 +28,7 @@ class BodyMemory:
         self.held_bytes = 0
 
     @contextmanager
-    def body(self, limit: int) -> Iterator[Callable[[int], None]]:
+    def reserve(self, limit: int) -> Iterator[Callable[[int], None]]:
         """A body that is being read; what is given says how many bytes more have come.
 
         Only those count: a length that is declared costs nothing, and could keep others out.
@@ -95,7 +95,7 @@ def _join_parts(parts: Iterator[bytes], limit: int) -> bytes:
     """
     joined: list[bytes] = []
     size = 0
-    with _body_memory.body(MAX_LARGE_BODIES * (limit + 1)) as hold:
+    with _body_memory.reserve(MAX_LARGE_BODIES * (limit + 1)) as hold:
         for part in parts:
             joined.append(part)
             size += len(part)

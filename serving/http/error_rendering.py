@@ -14,17 +14,17 @@ class ErrorFormat(NamedTuple):
 
     Attributes:
         terse: `{"error": message}` and no more; else with `code` and `details`.
-        statuses: that it says in place of others.
+        status_overrides: that it says in place of others.
     """
 
     has_only_message: bool = False
-    statuses: Mapping[int, int] = {}
+    status_overrides: Mapping[int, int] = {}
 
-    def status(self, status: int) -> int:
+    def map_status(self, status: int) -> int:
         """What it says in place of this one."""
-        return self.statuses.get(status, status)
+        return self.status_overrides.get(status, status)
 
-    def body(self, body: dict[str, Any]) -> dict[str, Any]:
+    def format_body(self, body: dict[str, Any]) -> dict[str, Any]:
         """What it says of an error's body."""
         return {"error": body["error"]} if self.has_only_message else body
 
@@ -32,7 +32,7 @@ class ErrorFormat(NamedTuple):
 NATIVE_FORMAT = ErrorFormat()
 OPEN_INFERENCE_FORMAT = ErrorFormat(has_only_message=True)
 # An invalid argument is 400 there. What stays: 503 for a full queue, as its own batches have it.
-TENSORFLOW_FORMAT = ErrorFormat(has_only_message=True, statuses={422: 400})
+TENSORFLOW_FORMAT = ErrorFormat(has_only_message=True, status_overrides={422: 400})
 
 
 def select_error_format(path: str) -> ErrorFormat:
@@ -56,5 +56,5 @@ def render_error(
         path: of the URL that was asked.
     """
     form = select_error_format(path)
-    content = json.dumps(form.body(body), separators=(",", ":")).encode() + b"\n"
-    return EncodedAnswer(content, headers=tuple(headers.items()), status=form.status(status))
+    content = json.dumps(form.format_body(body), separators=(",", ":")).encode() + b"\n"
+    return EncodedAnswer(content, headers=tuple(headers.items()), status=form.map_status(status))

@@ -72,7 +72,7 @@ class FastPath:
         settings: Settings,
         api_keys: ApiKeys,
     ) -> None:
-        self._rest, self._repository, self._predict = fallback, repository, predictor
+        self._fallback, self._repository, self._predictor = fallback, repository, predictor
         self._settings, self._api_keys = settings, api_keys
         self._matches: dict[str, RouteMatch] = {}
 
@@ -83,26 +83,26 @@ class FastPath:
         path = environ["PATH_INFO"]
         way = self._matches.get(path) or self._match_path(path)
         if way is None or not _is_plain_post(environ):
-            return self._rest(environ, start_response)
+            return self._fallback(environ, start_response)
         environ[ROUTE_ENVIRON_KEY] = way.rule
         call = get_context(environ)
         call.protocol = way.protocol  # whatever becomes of it
         try:
-            self._api_keys.check(environ, "predict")
+            self._api_keys.authorize(environ, "predict")
             if way.name is None:
-                model = self._repository.find(None)
+                model = self._repository.find_model(None)
             else:
                 model = find_model(self._repository, way.name, way.version)
-            reply = answer_prediction(environ, way.protocol, model, self._predict, self._settings)
+            reply = answer_prediction(environ, way.protocol, model, self._predictor, self._settings)
         except ServingError as error:
-            call.code = error.code
-            reply = render_error(error.body(), error.status, error.headers, path)
+            call.error_code = error.code
+            reply = render_error(error.to_dict(), error.status, error.headers, path)
         except Exception as error:  # noqa: BLE001 - as Flask does, whatever it is
             fault = InternalError(error, call.request_id)
-            call.code = fault.code
-            reply = render_error(fault.body(), fault.status, fault.headers, path)
+            call.error_code = fault.code
+            reply = render_error(fault.to_dict(), fault.status, fault.headers, path)
         headers = [
-            ("Content-Type", reply.media),
+            ("Content-Type", reply.media_type),
             *reply.headers,
             ("Content-Length", str(len(reply.content))),
         ]

@@ -51,16 +51,16 @@ class RequestMiddleware:
     """
 
     def __init__(self, app: WSGIApplication, slot: WorkerSlot, log_share: float) -> None:
-        self._rest, self._numbers = app, slot.numbers
+        self._app, self._numbers = app, slot.values
         self._counts, self._log = RequestMetrics(slot), RequestLog(log_share)
-        self._process, self._requests = secrets.token_hex(6), count(1)
+        self._process_id, self._request_numbers = secrets.token_hex(6), count(1)
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """WSGI."""
         call = create_context(environ)
-        call.request_id = self._name(environ.get("HTTP_X_REQUEST_ID"))
+        call.request_id = self._choose_request_id(environ.get("HTTP_X_REQUEST_ID"))
         status = 500
 
         def start(line: str, headers: HeaderList, fault: Any = None) -> Any:
@@ -70,14 +70,14 @@ class RequestMiddleware:
 
         self._numbers[IN_FLIGHT_REQUESTS] += 1.0
         try:
-            answer = self._rest(environ, start)
+            answer = self._app(environ, start)
         except Exception as error:  # noqa: BLE001 - what should have been answered within
             fault = InternalError(error, call.request_id)
             reply = render_error(
-                fault.body(), fault.status, fault.headers, environ.get("PATH_INFO", "")
+                fault.to_dict(), fault.status, fault.headers, environ.get("PATH_INFO", "")
             )
             length = ("Content-Length", str(len(reply.content)))
-            start(STATUS_LINES[reply.status], [("Content-Type", reply.media), length])
+            start(STATUS_LINES[reply.status], [("Content-Type", reply.media_type), length])
             answer = (reply.content,)
         finally:
             self._numbers[IN_FLIGHT_REQUESTS] -= 1.0
@@ -88,14 +88,14 @@ class RequestMiddleware:
         return answer
 
     def _record_request(self, call: CallContext, status: int, environ: dict[str, Any]) -> None:
-        self._log.add(call, status, environ)
-        self._counts.add(call, status)
+        self._log.log_request(call, status, environ)
+        self._counts.count_request(call, status)
 
-    def _name(self, asked: str | None) -> str:
+    def _choose_request_id(self, asked: str | None) -> str:
         """What the client calls its request, if that can go into a header and a log."""
         if asked is not None and REQUEST_ID_PATTERN.fullmatch(asked):
             return asked
-        return f"{self._process}-{next(self._requests):x}"
+        return f"{self._process_id}-{next(self._request_numbers):x}"
 
 
 def _add_security_headers(

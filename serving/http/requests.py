@@ -53,9 +53,9 @@ def answer_prediction(
     """
     call = set_deadline(environ, settings.timeout)
     predict.batcher.check_capacity()  # before the body costs anything
-    call.protocol, call.model = protocol, model.label
+    call.protocol, call.model_label = protocol, model.metric_labels
     media = _parse_media_type(environ.get("CONTENT_TYPE", ""))
-    predict.require_media(protocol, media)
+    predict.check_media_type(protocol, media)
     return predict(protocol, model, _read_request(environ, media, settings), call)
 
 
@@ -69,7 +69,10 @@ def _read_request(environ: dict[str, Any], media: str, settings: Settings) -> En
 def to_flask_response(reply: EncodedAnswer) -> Response:
     """Flask's form of a reply."""
     return Response(
-        reply.content, STATUS_LINES[reply.status], list(reply.headers), content_type=reply.media
+        reply.content,
+        STATUS_LINES[reply.status],
+        list(reply.headers),
+        content_type=reply.media_type,
     )
 
 
@@ -114,11 +117,11 @@ def find_model(repository: Repository, name: str | None, version: str | None) ->
         ServingError: it is not served; see `Repository.find`.
     """
     if version is None:
-        return repository.find(name)
+        return repository.find_model(name)
     if not re.fullmatch(VERSION_PATTERN, version, re.ASCII):
-        repository.find(name)  # an unknown model is the first thing to say
+        repository.find_model(name)  # an unknown model is the first thing to say
         raise ModelNotFoundError(f"expected a version, 1 or 2 or 3 …; got {version[:64]!r}")
-    return repository.find(name, int(version))
+    return repository.find_model(name, int(version))
 
 
 def read_options(known: Collection[str] | None, limit: int) -> dict[str, Any]:

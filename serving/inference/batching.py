@@ -54,8 +54,8 @@ class Batcher:
         queue_seconds: that a request may have to wait.
 
     Attributes:
-        rows: that wait now, of requests that are joined.
-        met: requests of the last run.
+        pending_rows: that wait now, of requests that are joined.
+        last_batch_size: requests of the last run.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Batcher:
     ) -> None:
         self.max_batch_rows, self.max_delay = max_batch_rows, max_delay
         self.queue_rows, self.queue_seconds = queue_rows, queue_seconds
-        self.rows = self.met = 0
+        self.pending_rows = self.last_batch_size = 0
         self._pending_seconds = 0.0  # seconds that all who wait are going to take
         self._queues: WeakKeyDictionary[ServedModel, ModelQueue] = WeakKeyDictionary()
         self._active_queues: dict[
@@ -95,7 +95,7 @@ class Batcher:
         if lane is None:
             lane = self._queues[model] = ModelQueue(model, self.max_batch_rows)
         if not isinstance(getcurrent(), Greenlet):
-            call.started, call.batch_rows = perf_counter(), call.rows
+            call.run_started_at, call.batch_rows = perf_counter(), call.rows
             try:
                 outputs = run_in_slices(lane.session, inputs, lane.latency_profile.slice_rows)
             except RunTimeoutError as error:
@@ -110,14 +110,14 @@ class Batcher:
 
     def _run_in_loop(self, lane: ModelQueue, inputs: Arrays, call: CallContext) -> Arrays:
         """Joined with others, or alone: then a slice at a time, with others in between."""
-        if call.rows < lane.alone:
+        if call.rows < lane.min_unbatched_rows:
             return self._enqueue_and_wait(lane, inputs, call.rows, call, alone=False)
         parts, started = [], 0.0
         for part in iter_row_slices(inputs, lane.latency_profile.slice_rows):
             rows = len(next(iter(part.values())))
             parts.append(self._enqueue_and_wait(lane, part, rows, call, alone=True))
-            started = started or call.started
-        call.started, call.batch_rows = started, call.rows
+            started = started or call.run_started_at
+        call.run_started_at, call.batch_rows = started, call.rows
         return concatenate_rows(parts)
 
     def check_capacity(self) -> None:
@@ -130,7 +130,7 @@ class Batcher:
         """
         if not isinstance(getcurrent(), Greenlet):
             return
-        if self.rows >= self.queue_rows:
+        if self.pending_rows >= self.queue_rows:
             raise self._queue_full_error("some")
         # What is read in this turn of the loop has been there for as long as the turn lasts.
         self._check_queue_time(self._pending_seconds + max(0.0, time.time() - get_hub().loop.now()))
@@ -138,14 +138,18 @@ class Batcher:
     def _check_capacity_for(self, lane: ModelQueue, rows: int) -> None:
         """The same once it is known how many rows there are."""
         # One that runs alone is parked a slice at a time, and bounded by the time that takes.
-        if rows < lane.alone and self.rows and self.rows + rows > self.queue_rows:
+        if (
+            rows < lane.min_unbatched_rows
+            and self.pending_rows
+            and self.pending_rows + rows > self.queue_rows
+        ):
             raise self._queue_full_error(str(rows))
         self._check_queue_time(self._pending_seconds)
 
     def _queue_full_error(self, came: str) -> OverloadedError:
         return OverloadedError(
             f"expected at most {pluralize(self.queue_rows, 'row')} to wait; got {came} more than the "
-            f"{self.rows} that do; try again in a second, or send fewer"
+            f"{self.pending_rows} that do; try again in a second, or send fewer"
         )
 
     def _check_queue_time(self, wait: float) -> None:
@@ -159,20 +163,20 @@ class Batcher:
         self, lane: ModelQueue, inputs: Arrays, rows: int, call: CallContext, *, alone: bool
     ) -> Arrays:
         """Wait for the end of the turn."""
-        parked = PendingRequest(getcurrent(), inputs, rows, call, alone=alone)
+        parked = PendingRequest(getcurrent(), inputs, rows, call, is_unbatched=alone)
         lane.append(parked)
         self._active_queues[lane] = None
         if self._flush_scheduler is None:
             self._flush_scheduler = FlushScheduler(self, self.max_delay)
-        self._flush_scheduler.watch(full=lane.full)
+        self._flush_scheduler.schedule(full=lane.is_full)
         joined, work = 0 if alone else rows, rows * lane.latency_profile.seconds_per_row
-        self.rows += joined
+        self.pending_rows += joined
         self._pending_seconds += work
         try:
             outputs: Arrays = get_hub().switch()
         finally:
-            parked.waits = False
-            self.rows -= joined
+            parked.is_pending = False
+            self.pending_rows -= joined
             self._pending_seconds -= work
         return outputs
 
@@ -180,17 +184,17 @@ class Batcher:
         """Run what has waited long enough, once a lane; whether someone is parked, and full."""
         latest = perf_counter() - self.max_delay
         for lane in list(self._active_queues):
-            if not lane.full and lane.pending[0].since > latest:
+            if not lane.is_full and lane.pending[0].pending_since > latest:
                 fail_expired(lane.pending)
                 continue
             del self._active_queues[lane]
-            batch = list(drop_abandoned(lane.take()))
+            batch = list(drop_abandoned(lane.pop_batch()))
             if lane.pending:
                 self._active_queues[lane] = None  # behind the others
             if batch:
-                self.met = len(batch)
+                self.last_batch_size = len(batch)
                 run_batch(lane, batch)
-        return bool(self._active_queues), any(lane.full for lane in self._active_queues)
+        return bool(self._active_queues), any(lane.is_full for lane in self._active_queues)
 
 
 class FlushScheduler:
@@ -199,7 +203,7 @@ class FlushScheduler:
     def __init__(self, batcher: Batcher, delay: float) -> None:
         loop = get_hub().loop
         self._batcher = batcher
-        self._end = loop.check(priority=LOWEST_LOOP_PRIORITY)
+        self._turn_end_watcher = loop.check(priority=LOWEST_LOOP_PRIORITY)
         # The loop would sleep until something comes in; with these it does not. They do nothing
         # else: an idle watcher is called only when no connection is ready, which may be never.
         self._keep_awake_watcher = loop.idle(priority=LOWEST_LOOP_PRIORITY)
@@ -212,34 +216,37 @@ class FlushScheduler:
             else None
         )
 
-    def watch(self, *, full: bool) -> None:
+    def schedule(self, *, full: bool) -> None:
         """From now on someone is parked; there is nothing to wait for if a batch is full."""
         self._idle_since = 0.0
-        if not self._end.active:
-            self._end.start(self._over)
+        if not self._turn_end_watcher.active:
+            self._turn_end_watcher.start(self._on_turn_end)
             if self._deadline_timer is not None:
                 self._deadline_timer.start(_do_nothing)
         if (full or self._deadline_timer is None) and not self._keep_awake_watcher.active:
             self._keep_awake_watcher.start(_do_nothing)
 
-    def _over(self) -> None:
+    def _on_turn_end(self) -> None:
         waits, full = self._batcher.flush()
         if waits:
             if not (full or self._deadline_timer is None):
                 self._keep_awake_watcher.stop()
         elif self._deadline_timer is not None:
-            self._rest()
+            self._stop_watchers()
             self._deadline_timer.stop()
         elif not self._idle_since:
             self._idle_since = perf_counter()
-        elif self._batcher.met > 1 or perf_counter() - self._idle_since > BUSY_POLL_SECONDS:
-            self._rest()
+        elif (
+            self._batcher.last_batch_size > 1
+            or perf_counter() - self._idle_since > BUSY_POLL_SECONDS
+        ):
+            self._stop_watchers()
         else:
             os.sched_yield()  # to another process that wants this core
 
-    def _rest(self) -> None:
+    def _stop_watchers(self) -> None:
         self._keep_awake_watcher.stop()
-        self._end.stop()
+        self._turn_end_watcher.stop()
 
 
 def _do_nothing() -> None:
@@ -256,22 +263,24 @@ class InstrumentedBatcher(Batcher):
 
     def __init__(self, slot: WorkerSlot, **limits: Any) -> None:
         super().__init__(**limits)
-        self._numbers = slot.numbers
-        self._calls: OrderedDict[CallContext, None] = OrderedDict()  # in the order they came
-        self._rows = 0
+        self._values = slot.values
+        self._calls_in_progress: OrderedDict[CallContext, None] = (
+            OrderedDict()
+        )  # in the order they came
+        self._rows_in_progress = 0
 
     def run(self, model: ServedModel, inputs: Arrays, call: CallContext) -> Arrays:
         """As `Batcher`."""
-        numbers, calls = self._numbers, self._calls
+        numbers, calls = self._values, self._calls_in_progress
         if not calls:
-            numbers[OLDEST_QUEUED_TIME] = call.decoded
+            numbers[OLDEST_QUEUED_TIME] = call.decoded_at
         calls[call] = None
-        self._rows += call.rows
-        numbers[QUEUED_ROWS] = self._rows
+        self._rows_in_progress += call.rows
+        numbers[QUEUED_ROWS] = self._rows_in_progress
         try:
             return super().run(model, inputs, call)
         finally:
             del calls[call]
-            self._rows -= call.rows
-            numbers[QUEUED_ROWS] = self._rows
-            numbers[OLDEST_QUEUED_TIME] = next(iter(calls)).decoded if calls else 0.0
+            self._rows_in_progress -= call.rows
+            numbers[QUEUED_ROWS] = self._rows_in_progress
+            numbers[OLDEST_QUEUED_TIME] = next(iter(calls)).decoded_at if calls else 0.0

@@ -51,10 +51,10 @@ class Predictor:
         self.batcher = batcher
         self._ignores_extra = ignores_extra
         # Made once a model, and gone with it.
-        self._fields: WeakKeyDictionary[ServedModel, InputSchema] = WeakKeyDictionary()
+        self._input_schemas: WeakKeyDictionary[ServedModel, InputSchema] = WeakKeyDictionary()
         self._large_decode_lock = Semaphore(1)
 
-    def require_media(self, protocol: Protocol, media: str) -> None:
+    def check_media_type(self, protocol: Protocol, media: str) -> None:
         """Refuse a body by its media type alone, before it is read.
 
         Args:
@@ -81,20 +81,20 @@ class Predictor:
         Raises:
             ServingError: of a class that says what is wrong with it; see `errors`.
         """
-        fields = self._fields.get(model)
+        fields = self._input_schemas.get(model)
         if fields is None:
             fields = InputSchema(model.manifest.inputs, should_ignore_extra=self._ignores_extra)
-            self._fields[model] = fields
+            self._input_schemas[model] = fields
         if len(message.content) > LARGE_MESSAGE_BYTES:
             question = self._decode_large(protocol, message, fields)
         else:
             question = PROTOCOL_DECODERS[protocol](message, fields)
         call.rows = len(next(iter(question.inputs.values())))
-        call.decoded = perf_counter()
+        call.decoded_at = perf_counter()
         outputs = self.batcher.run(model, question.inputs, call)
         _check_finite(outputs)
-        reply = question.encode(model.manifest, outputs)
-        call.encoded = perf_counter()
+        reply = question.encode_answer(model.manifest, outputs)
+        call.encoded_at = perf_counter()
         if len(reply.content) > LARGE_MESSAGE_BYTES:
             request_trim(TRIM_DELAY_SECONDS)
         return reply

@@ -27,15 +27,29 @@ CONNECTION_RESET_EVENTS = select.POLLHUP | select.POLLERR
 class PendingRequest:
     """Rows of a request that wait for their run."""
 
-    __slots__ = ("alone", "call", "greenlet", "inputs", "rows", "since", "waits")
+    __slots__ = (
+        "is_unbatched",
+        "call",
+        "greenlet",
+        "inputs",
+        "rows",
+        "pending_since",
+        "is_pending",
+    )
 
     def __init__(
-        self, greenlet: Greenlet, inputs: Arrays, rows: int, call: CallContext, *, alone: bool
+        self,
+        greenlet: Greenlet,
+        inputs: Arrays,
+        rows: int,
+        call: CallContext,
+        *,
+        is_unbatched: bool,
     ) -> None:
         self.greenlet, self.inputs, self.rows, self.call = greenlet, inputs, rows, call
-        self.alone = alone
-        self.since = perf_counter()
-        self.waits = True
+        self.is_unbatched = is_unbatched
+        self.pending_since = perf_counter()
+        self.is_pending = True
 
 
 class ModelQueue:
@@ -45,33 +59,35 @@ class ModelQueue:
         # Not the model itself: it goes when no request holds it any more.
         self.session: GraphSession = model.session
         self.latency_profile = model.latency_profile
-        self.most = max_batch_rows or self.latency_profile.batch_rows
-        self.alone = min(self.most, self.latency_profile.min_unbatched_rows)
+        self.max_batch_rows = max_batch_rows or self.latency_profile.max_batch_rows
+        self.min_unbatched_rows = min(self.max_batch_rows, self.latency_profile.min_unbatched_rows)
         self.pending: deque[PendingRequest] = deque()
         self.rows = 0
         self._last_was_unbatched = False
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """There is nothing that the first of them could wait for."""
-        return self.rows >= self.most or (bool(self.pending) and self.pending[0].alone)
+        return self.rows >= self.max_batch_rows or (
+            bool(self.pending) and self.pending[0].is_unbatched
+        )
 
     def append(self, parked: PendingRequest) -> None:
         """One more waits."""
         self.pending.append(parked)
         self.rows += parked.rows
 
-    def take(self) -> list[PendingRequest]:
+    def pop_batch(self) -> list[PendingRequest]:
         """The first of them, as many as one run takes; one alone that is to run alone."""
-        if self.pending[0].alone and self._last_was_unbatched:
+        if self.pending[0].is_unbatched and self._last_was_unbatched:
             # After a slice of one large request the small ones have their turn, not the next large
             # one: however many are large, a small one waits for one slice.
-            self.pending = deque(sorted(self.pending, key=attrgetter("alone")))
-        self._last_was_unbatched = self.pending[0].alone
+            self.pending = deque(sorted(self.pending, key=attrgetter("is_unbatched")))
+        self._last_was_unbatched = self.pending[0].is_unbatched
         batch = [self.pending.popleft()]
-        rows, join = batch[0].rows, not batch[0].alone
-        while join and self.pending and rows + self.pending[0].rows <= self.most:
-            if self.pending[0].alone:
+        rows, join = batch[0].rows, not batch[0].is_unbatched
+        while join and self.pending and rows + self.pending[0].rows <= self.max_batch_rows:
+            if self.pending[0].is_unbatched:
                 break
             batch.append(self.pending.popleft())
             rows += batch[-1].rows
@@ -81,15 +97,17 @@ class ModelQueue:
 
 def drop_abandoned(batch: Sequence[PendingRequest]) -> Iterator[PendingRequest]:
     """Those whose answer someone waits for; the others are told, or their clients have gone."""
-    gone = find_reset_connections([p.call.client for p in batch if p.call.client is not None])
+    gone = find_reset_connections(
+        [p.call.client_descriptor for p in batch if p.call.client_descriptor is not None]
+    )
     now = perf_counter()
     for parked in batch:
         deadline = parked.call.deadline
-        if not parked.waits:
+        if not parked.is_pending:
             continue
         if deadline is not None and now > deadline:
             parked.greenlet.throw(make_deadline_error(parked.call))
-        elif parked.call.client in gone:
+        elif parked.call.client_descriptor in gone:
             parked.greenlet.throw(ClientGoneError("expected a client that waits; it has hung up"))
         else:
             yield parked
@@ -100,7 +118,7 @@ def fail_expired(parked: Iterable[PendingRequest]) -> None:
     now = perf_counter()
     for late in parked:
         deadline = late.call.deadline
-        if late.waits and deadline is not None and now > deadline:
+        if late.is_pending and deadline is not None and now > deadline:
             late.greenlet.throw(make_deadline_error(late.call))
 
 
@@ -125,7 +143,7 @@ def run_batch(lane: ModelQueue, batch: Sequence[PendingRequest]) -> None:
     ran, rows, at = perf_counter(), sum(parked.rows for parked in batch), 0
     for parked in batch:
         call = parked.call
-        call.started, call.run_ended_at, call.batch_rows = started, ran, rows
+        call.run_started_at, call.run_ended_at, call.batch_rows = started, ran, rows
         own = outputs
         if len(batch) > 1:
             own = {name: array[at : at + parked.rows] for name, array in outputs.items()}

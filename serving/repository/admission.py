@@ -39,7 +39,7 @@ class Admission:
     ) -> None:
         self._outlook, self._take_up, self._limits = outlook, take_up, limits
 
-    def hold(
+    def find_incompatibility(
         self, name: str, new: LoadedVersions, line: ServedVersions, served: LoadedVersions
     ) -> Refusal | None:
         """Return the reason to hold a version; None if it may be served.
@@ -60,11 +60,11 @@ class Admission:
         edition, model = new[0]
         recorded, pinned = outlook.saved_state.live.get(name), outlook.saved_state.pinned.get(name)
         live = line[0].version if line else recorded
-        if live is None or edition.version < live or (line and edition.same(line[0])):
+        if live is None or edition.version < live or (line and edition.has_same_content(line[0])):
             return None
         if edition.version in (recorded, pinned) and not (line and edition.version == live):
             return None
-        before = self._manifest(name, live, line, served)
+        before = self._read_live_manifest(name, live, line, served)
         if before is None:
             log.warning(
                 "expected to compare %s/%s with version %d, which was live; its manifest cannot be "
@@ -77,22 +77,22 @@ class Admission:
             return None
         reason = _format_hold_reason(name, edition.version, live, found)
         against = (
-            line[0].stamp
+            line[0].fingerprint
             if line
             else run_in_thread(lambda: compute_fingerprint(self._folder(name, live)))
         )
-        return Refusal(reason=reason, live_fingerprint=against, live=live)
+        return Refusal(reason=reason, live_fingerprint=against, live_version=live)
 
-    def _manifest(
+    def _read_live_manifest(
         self, name: str, live: int, line: ServedVersions, served: LoadedVersions
     ) -> Manifest | None:
         """Return the manifest of the live version; None if it cannot be read any more."""
-        if line and served and served[0][0].same(line[0]):
+        if line and served and served[0][0].has_same_content(line[0]):
             return served[0][1].manifest
         folder = self._folder(name, live)
 
         def read() -> Manifest | None:
-            if line and compute_fingerprint(folder) != line[0].stamp:
+            if line and compute_fingerprint(folder) != line[0].fingerprint:
                 return None
             try:
                 return Bundle.open(folder, self._outlook.models, self._limits).manifest

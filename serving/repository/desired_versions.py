@@ -34,7 +34,7 @@ def select_versions(
         return []
     found = shelf.versions.get(name, [])[::-1]
     pin = state.pinned.get(name)
-    folder, served = models / name, plan.lines.get(name, [])
+    folder, served = models / name, plan.served_versions.get(name, [])
     below = (version for version in found if pin is None or version <= pin)
     first = next(_iterate_accepted(below, folder, served, plan), None)
     if first is None:
@@ -48,12 +48,17 @@ def _iterate_accepted(
 ) -> Iterator[VersionSnapshot]:
     """Those versions that are not refused, as they lie there or else as they are served."""
     for version in versions:
-        lies = VersionSnapshot(version=version, stamp=compute_fingerprint(folder / str(version)))
+        lies = VersionSnapshot(
+            version=version, fingerprint=compute_fingerprint(folder / str(version))
+        )
         known = [edition for edition in served if edition.version == version]
         # As it is served, with the verdict on it; or as it was before someone began to change it.
-        candidates = [edition for edition in known if edition.same(lies)] or [lies, *known]
+        candidates = [edition for edition in known if edition.has_same_content(lies)] or [
+            lies,
+            *known,
+        ]
         for edition in candidates:
-            if plan.reason(folder.name, edition) is None:
+            if plan.get_refusal_reason(folder.name, edition) is None:
                 yield edition
                 break
 
@@ -66,44 +71,46 @@ class DesiredVersions:
 
     Args:
         models: the folder of models.
-        state: what was asked for, in a file.
+        state_file: what was asked for, in a file.
         keep: versions of a model that are served.
 
     Attributes:
         shelf: what lay in the folder.
         wished: what was asked for.
-        faults: why one or the other could not be read, by the folder's or file's name; what could
+        read_errors: why one or the other could not be read, by the folder's or file's name; what could
             be read before stands.
     """
 
     def __init__(self, models: Path, state: StateFile, keep: int) -> None:
-        self.models, self.state = models, state
+        self.models, self.state_file = models, state
         self.folder_scan, self.saved_state = FolderScan(), SavedState()
-        self.faults: dict[str, str] = {}
+        self.read_errors: dict[str, str] = {}
         self._keep = keep
 
     def scan_folder(self) -> None:
         """Look at what lies in the folder; what cannot be read leaves all as it is."""
         try:
-            self.folder_scan = run_in_thread(lambda: FolderScan.look(self.models))
+            self.folder_scan = run_in_thread(lambda: FolderScan.read(self.models))
         except OSError as error:
             why = explain_missing_models(self.models, error)
-            self._say(self.models.name, f"expected a folder of models, NAME/VERSION; got one {why}")
+            self._log_error_once(
+                self.models.name, f"expected a folder of models, NAME/VERSION; got one {why}"
+            )
         else:
-            self.faults.pop(self.models.name, None)
+            self.read_errors.pop(self.models.name, None)
 
     def reload_saved_state(self) -> set[str]:
         """Read what was asked for; the models of which something else was before."""
         before = self.saved_state
         try:
-            self.saved_state = run_in_thread(self.state.read)
+            self.saved_state = run_in_thread(self.state_file.read)
         except StateNotKeptError as error:
-            self._say(self.state.path.name, error.message)
+            self._log_error_once(self.state_file.path.name, error.message)
         else:
-            self.faults.pop(self.state.path.name, None)
+            self.read_errors.pop(self.state_file.path.name, None)
         return self.saved_state.find_changed_models(before)
 
-    def wish(self, name: str, state: SavedState, plan: RolloutPlan) -> ServedVersions:
+    def select_versions(self, name: str, state: SavedState, plan: RolloutPlan) -> ServedVersions:
         """The editions of a model that should be served; see `select_versions`."""
         return run_in_thread(
             lambda: select_versions(self.models, name, self.folder_scan, state, plan, self._keep)
@@ -123,10 +130,10 @@ class DesiredVersions:
             Pairs of `name/version` and stamp.
         """
         gone = []
-        for key, reasons in plan.refused.items():
+        for key, reasons in plan.refusals.items():
             name, _, version = key.partition("/")
-            served = plan.lines.get(name, [])
-            known = {edition.stamp for edition in served}
+            served = plan.served_versions.get(name, [])
+            known = {edition.fingerprint for edition in served}
             asked = {self.saved_state.live.get(name), self.saved_state.pinned.get(name)}
             if int(version) in self.folder_scan.versions.get(name, []):
                 known.add(compute_fingerprint(self.models / key))
@@ -139,13 +146,13 @@ class DesiredVersions:
                 or (
                     refusal.live_fingerprint
                     and int(version) in asked
-                    and int(version) != refusal.live
+                    and int(version) != refusal.live_version
                 )
             ]
         return gone
 
-    def _say(self, name: str, fault: str) -> None:
+    def _log_error_once(self, name: str, fault: str) -> None:
         """Say a fault, once."""
-        if self.faults.get(name) != fault:
+        if self.read_errors.get(name) != fault:
             log.error("%s: %s; what is served stays as it is", self.models, fault)
-            self.faults[name] = fault
+            self.read_errors[name] = fault

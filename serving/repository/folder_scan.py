@@ -152,7 +152,7 @@ class FolderScan:
     unreadable: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def look(cls, models: Path) -> FolderScan:
+    def read(cls, models: Path) -> FolderScan:
         """What lies there now.
 
         Raises:

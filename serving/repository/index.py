@@ -30,24 +30,26 @@ def build_index(keeper: Reconciler) -> list[IndexEntry]:
 
     Behind them is one for each folder that could have been meant as a version and is ignored.
     """
-    catalogue, plan = keeper.loaded_models, keeper.agenda.read()
+    catalogue, plan = keeper.loaded_models, keeper.rollout_store.read_plan()
     draining = [model for link in keeper.draining if (model := link()) is not None]
     gone = {(model.manifest.name, model.manifest.version) for model in draining}
     entries = []
     for name in sorted(
         {
             *keeper.desired_versions.folder_scan.versions,
-            *catalogue.served,
+            *catalogue.live_models,
             *(name for name, _ in gone),
         }
     ):
-        served = catalogue.versions(name)
+        served = catalogue.get_versions(name)
         versions = {*keeper.desired_versions.folder_scan.versions.get(name, []), *served}
         versions |= {version for model, version in gone if model == name}
         for version in sorted(versions):
             if version in served:
                 entries.append(
-                    _build_ready_entry({**catalogue.refused, **catalogue.held}, served[version])
+                    _build_ready_entry(
+                        {**catalogue.refusal_reasons, **catalogue.hold_reasons}, served[version]
+                    )
                 )
             elif (name, version) in gone:
                 reason = "requests that hold it are being answered"
@@ -55,7 +57,7 @@ def build_index(keeper: Reconciler) -> list[IndexEntry]:
             else:
                 entries.append(_build_absent_entry(keeper, plan, name, version))
     entries += list_ignored_folders(keeper.desired_versions.models)
-    of_no_version = {key: why for key, why in catalogue.refused.items() if "/" not in key}
+    of_no_version = {key: why for key, why in catalogue.refusal_reasons.items() if "/" not in key}
     return entries + [
         _build_entry(name, None, "UNAVAILABLE", why) for name, why in of_no_version.items()
     ]
@@ -87,13 +89,13 @@ def _build_ready_entry(refused: dict[str, str], model: ServedModel) -> IndexEntr
 def _build_absent_entry(
     keeper: Reconciler, plan: RolloutPlan, name: str, version: int
 ) -> IndexEntry:
-    refused = keeper.loaded_models.refused.get(f"{name}/{version}")
+    refused = keeper.loaded_models.refusal_reasons.get(f"{name}/{version}")
     rollout, state = plan.rollouts.get(name), keeper.desired_versions.saved_state
     if rollout and any(edition.version == version for edition in rollout.versions or []):
         return _build_entry(name, version, "LOADING", "not every worker has proved it yet")
     if refused is not None:
         return _build_entry(name, version, "UNAVAILABLE", refused)
-    if (held := keeper.loaded_models.held.get(f"{name}/{version}")) is not None:
+    if (held := keeper.loaded_models.hold_reasons.get(f"{name}/{version}")) is not None:
         return _build_entry(name, version, "UNAVAILABLE", held)
     if name in state.unloaded:
         reason = "the model was unloaded; load it to have it served"

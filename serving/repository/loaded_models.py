@@ -24,20 +24,20 @@ class ServedModel:
         manifest: what it is.
         variant: which of its graphs answers.
         session: runs that graph; it has run batches of several sizes, and is warm.
-        why: that one and no other answers, in a sentence.
-        trials: how each of its graphs did here.
+        variant_reason: that one and no other answers, in a sentence.
+        variant_checks: how each of its graphs did here.
         pace: of its runs here.
     """
 
     manifest: Manifest
     variant: str
     session: GraphSession
-    why: str
-    trials: dict[str, VariantCheck]
+    variant_reason: str
+    variant_checks: dict[str, VariantCheck]
     latency_profile: LatencyProfile
 
     @cached_property
-    def label(self) -> tuple[str, str, str]:
+    def metric_labels(self) -> tuple[str, str, str]:
         """Name, version and variant, as metrics and logs say them."""
         return self.manifest.name, str(self.manifest.version), self.variant
 
@@ -50,11 +50,11 @@ class LoadedModels:
     """The served versions of each model, and the reason for all that was refused.
 
     Attributes:
-        served: by model name, the version that answers when none is named. Replaced, never changed:
+        live_models: by model name, the version that answers when none is named. Replaced, never changed:
             who has it goes on with what it was.
-        refused: reasons, by `name/version`, by `name/version/variant` where others of the version
+        refusal_reasons: reasons, by `name/version`, by `name/version/variant` where others of the version
             passed, by `name` of a folder that cannot be read, or by the name of the state's file.
-        held: Reasons by `name/version` of those that proved themselves and wait to be asked for.
+        hold_reasons: Reasons by `name/version` of those that proved themselves and wait to be asked for.
         preferred: Name of the model that answers requests that name none, whether it is served or
             not; None while there is no such model.
 
@@ -65,12 +65,12 @@ class LoadedModels:
 
     def __init__(self, default_model: str | None = None) -> None:
         self.intended_default, self.is_default_configured = default_model, default_model is not None
-        self.served: dict[str, ServedModel] = {}
-        self.refused: dict[str, str] = {}
-        self.held: dict[str, str] = {}
+        self.live_models: dict[str, ServedModel] = {}
+        self.refusal_reasons: dict[str, str] = {}
+        self.hold_reasons: dict[str, str] = {}
         self._versions: dict[str, dict[int, ServedModel]] = {}
 
-    def find(self, name: str | None, version: int | None = None) -> ServedModel:
+    def find_model(self, name: str | None, version: int | None = None) -> ServedModel:
         """The model of that name, or the default one, and its version or the one by default.
 
         Raises:
@@ -78,12 +78,12 @@ class LoadedModels:
             ModelNotFoundError: none of that name, or not that version, is served.
             ModelRequiredError: no name is given, and no model answers for that.
         """
-        served, asked = self.served, name
+        served, asked = self.live_models, name
         if name is None:
             name = self.intended_default or (next(iter(served)) if len(served) == 1 else None)
         model = served.get(name) if name is not None else None
         if model is None:
-            raise self._absent(asked)
+            raise self._explain_absence(asked)
         if version is None:
             return model
         versions = self._versions.get(model.manifest.name, {})
@@ -92,7 +92,7 @@ class LoadedModels:
         except KeyError:
             known = sorted(versions)
             more = "those that lie in the folder besides are served with a larger --keep"
-            reasons = {**self.refused, **self.held}
+            reasons = {**self.refusal_reasons, **self.hold_reasons}
             raise ModelNotFoundError(
                 f"expected a version of {model.manifest.name} out of "
                 f"{', '.join(map(str, known))}; got {version}; "
@@ -103,34 +103,36 @@ class LoadedModels:
     @property
     def default_model(self) -> str | None:
         """Name of the served model that answers requests that name none; None if none does."""
-        if self.intended_default is None and len(self.served) == 1:
-            return next(iter(self.served))
-        return self.intended_default if self.intended_default in self.served else None
+        if self.intended_default is None and len(self.live_models) == 1:
+            return next(iter(self.live_models))
+        return self.intended_default if self.intended_default in self.live_models else None
 
-    def prefer(self, name: str | None) -> None:
+    def set_intended_default(self, name: str | None) -> None:
         """Have a model answer requests that name none, unless `default_model` was given."""
         if not self.is_default_configured:
             self.intended_default = name
 
-    def versions(self, name: str) -> dict[int, ServedModel]:
+    def get_versions(self, name: str) -> dict[int, ServedModel]:
         """The versions of a model that are served, by number; not to be changed."""
         return self._versions.get(name, {})
 
-    def swap(self, name: str, models: Sequence[ServedModel]) -> None:
+    def replace_versions(self, name: str, models: Sequence[ServedModel]) -> None:
         """Have these versions of a model answer from here on, the first of them by default."""
         versions = {model.manifest.version: model for model in models}
         self._versions = _copy_with(self._versions, name, versions or None)
-        self.served = _copy_with(self.served, name, models[0] if models else None)
+        self.live_models = _copy_with(self.live_models, name, models[0] if models else None)
 
-    def _absent(self, name: str | None) -> NotReadyError | ModelNotFoundError | ModelRequiredError:
-        known = sorted(self.served)
+    def _explain_absence(
+        self, name: str | None
+    ) -> NotReadyError | ModelNotFoundError | ModelRequiredError:
+        known = sorted(self.live_models)
         if not known:
             return NotReadyError(
                 "expected a model that is loaded and passed its self-test; none is; "
                 "POST /v2/repository/index says why"
             )
         wanted = self.intended_default if name is None else name
-        known_reasons = {**self.refused, **self.held}
+        known_reasons = {**self.refusal_reasons, **self.hold_reasons}
         reasons = [reason for key, reason in known_reasons.items() if key.split("/")[0] == wanted]
         if reasons:
             return NotReadyError(f"expected a version of {wanted} that proves itself; {reasons[0]}")

@@ -51,11 +51,11 @@ def load_version(
     if (path / MANIFEST_FILE).exists():  # what is not there is for `open` to say
         _require_unchanged(path, edition)  # since it was proved in another process
     bundle = Bundle.open(path, models, limits.bundle)
-    choice = select_variant(bundle, variant, edition.verdict, limits, unsafe)
+    choice = select_variant(bundle, variant, edition.variant_decision, limits, unsafe)
     _require_unchanged(path, edition)
     trials = {
-        name: replace(trial, reason=strip_models_path(trial.reason, models))
-        for name, trial in choice.trials.items()
+        name: replace(trial, failure=strip_models_path(trial.failure, models))
+        for name, trial in choice.checks.items()
     }
     try:
         pace = LatencyProfile.measure(choice.session, bundle.read_selftest().inputs)
@@ -63,12 +63,14 @@ def load_version(
         raise TransientBundleError(f"{path}: {error}") from error
     except GraphError as error:
         raise BundleError(f"{path}: {error}") from error
-    model = ServedModel(bundle.manifest, choice.variant, choice.session, choice.why, trials, pace)
-    return model, choice.verdict
+    model = ServedModel(
+        bundle.manifest, choice.variant, choice.session, choice.reason, trials, pace
+    )
+    return model, choice.decision
 
 
 def _require_unchanged(path: Path, edition: VersionSnapshot) -> None:
-    if compute_readable_fingerprint(path) != edition.stamp:
+    if compute_readable_fingerprint(path) != edition.fingerprint:
         raise BundleError(f"{path}: expected a version that is complete; got one being written")
 
 
@@ -95,15 +97,15 @@ class IsolatedProofs:
         self._pending: dict[ProofKey, PendingProof] = {}
         self._reports: dict[ProofKey, ProofReport] = {}
 
-    def find(self, name: str, edition: VersionSnapshot) -> ProofReport | None:
+    def get_report(self, name: str, edition: VersionSnapshot) -> ProofReport | None:
         """Return what came of an edition's proof, which begins if it is new; None until then."""
-        if self._server is None or edition.verdict is not None:
+        if self._server is None or edition.variant_decision is not None:
             return NO_UNSAFE_VARIANTS
-        key = name, edition.version, edition.stamp
+        key = name, edition.version, edition.fingerprint
         if (report := self._reports.get(key)) is not None:
             return report
         if (pending := self._pending.get(key)) is None:
-            return self._begin(self._server, key)
+            return self._submit_proof(self._server, key)
         if (report := pending.poll()) is not None:
             del self._pending[key]
             self._reports[key] = report
@@ -118,21 +120,21 @@ class IsolatedProofs:
             self._reports[key] = report
         return False
 
-    def take(self, name: str, edition: VersionSnapshot) -> ProofReport:
+    def pop_report(self, name: str, edition: VersionSnapshot) -> ProofReport:
         """Return what came of an edition's proof, and forget it.
 
         Raises:
             KeyError: If it was never found.
         """
-        if self._server is None or edition.verdict is not None:
+        if self._server is None or edition.variant_decision is not None:
             return NO_UNSAFE_VARIANTS
-        return self._reports.pop((name, edition.version, edition.stamp))
+        return self._reports.pop((name, edition.version, edition.fingerprint))
 
     def forget_all_but(self, names: Set[str]) -> None:
         """Forget what came of the proofs of all other models."""
         self._reports = {key: found for key, found in self._reports.items() if key[0] in names}
 
-    def _begin(self, server: ProofServer, key: ProofKey) -> ProofReport | None:
+    def _submit_proof(self, server: ProofServer, key: ProofKey) -> ProofReport | None:
         version = self._models / key[0] / str(key[1])
         try:
             self._pending[key] = server.submit(version, self._models, self._limits)
@@ -179,7 +181,7 @@ class VersionLoader:
         self._models, self._agenda = outlook.models, agenda
         self._variant, self._limits = variant, limits
         self._isolated = IsolatedProofs(proof_server, outlook.models, limits)
-        self._waiting: dict[str, LoadedVersions] = {}  # loaded, and not served yet
+        self._loaded_not_served: dict[str, LoadedVersions] = {}  # loaded, and not served yet
 
     def is_proving(self, name: str) -> bool:
         """Return whether an edition of a model is being proved in a process of its own."""
@@ -193,9 +195,9 @@ class VersionLoader:
             line: The editions.
             served: Editions that are served here.
         """
-        unknown = [edition for edition in line if self._find(name, edition, served) is None]
+        unknown = [edition for edition in line if self._find_loaded(name, edition, served) is None]
         # Of all of them at once: the proofs of several run at the same time.
-        reports = [self._isolated.find(name, edition) for edition in unknown]
+        reports = [self._isolated.get_report(name, edition) for edition in unknown]
         return None not in reports
 
     def load_versions(
@@ -214,36 +216,38 @@ class VersionLoader:
         """
         loaded: LoadedVersions = []
         for edition in line:
-            found = self._find(name, edition, served)
+            found = self._find_loaded(name, edition, served)
             if found is None:
-                if (found := self._load(name, edition, on_refused)) is None:
+                if (found := self._load_version(name, edition, on_refused)) is None:
                     return None
-                self._waiting.setdefault(name, []).append(found)
+                self._loaded_not_served.setdefault(name, []).append(found)
             loaded.append(found)
         return loaded
 
-    def forget_all_but(self, rolled_out: Set[str], due: Set[str]) -> None:
+    def discard_except(self, rolled_out: Set[str], due: Set[str]) -> None:
         """Let go of what came to nothing.
 
         Args:
             rolled_out: Models whose loaded editions may still be served.
             due: Models whose proofs may still be asked for.
         """
-        self._waiting = {name: known for name, known in self._waiting.items() if name in rolled_out}
+        self._loaded_not_served = {
+            name: known for name, known in self._loaded_not_served.items() if name in rolled_out
+        }
         self._isolated.forget_all_but(due)
 
-    def _find(
+    def _find_loaded(
         self, name: str, edition: VersionSnapshot, served: LoadedVersions
     ) -> tuple[VersionSnapshot, ServedModel] | None:
-        known = [*served, *self._waiting.get(name, [])]
+        known = [*served, *self._loaded_not_served.get(name, [])]
         return next((pair for pair in known if _can_reuse(pair[0], edition)), None)
 
-    def _load(
+    def _load_version(
         self, name: str, edition: VersionSnapshot, on_refused: OnRefused
     ) -> tuple[VersionSnapshot, ServedModel] | None:
-        if self._agenda.read().reason(name, edition) is not None:
+        if self._agenda.read_plan().get_refusal_reason(name, edition) is not None:
             return None
-        report = self._isolated.take(name, edition)
+        report = self._isolated.pop_report(name, edition)
         if report.error:
             log.error("refused %s/%s: %s", name, edition.version, report.error)
             on_refused(
@@ -281,4 +285,4 @@ class VersionLoader:
 
 def _can_reuse(known: VersionSnapshot, edition: VersionSnapshot) -> bool:
     """Return whether it has the same content, and the same verdict if there is one already."""
-    return known == edition if edition.verdict else known.same(edition)
+    return known == edition if edition.variant_decision else known.has_same_content(edition)

@@ -51,22 +51,24 @@ class SavedState(Overrides, RecordedDefaults):
 
     def pin_version(self, name: str, version: int) -> SavedState:
         """With this version pinned."""
-        return self._with(pinned=self.pinned | {name: version}, unloaded=self.unloaded - {name})
+        return self._copy_with(
+            pinned=self.pinned | {name: version}, unloaded=self.unloaded - {name}
+        )
 
     def unload_model(self, name: str) -> SavedState:
         """Without this model."""
-        return self._with(unloaded=self.unloaded | {name})
+        return self._copy_with(unloaded=self.unloaded | {name})
 
-    def free(self, name: str) -> SavedState:
+    def clear_overrides(self, name: str) -> SavedState:
         """With the highest version of this model."""
         pinned = {key: version for key, version in self.pinned.items() if key != name}
-        return self._with(pinned=pinned, unloaded=self.unloaded - {name})
+        return self._copy_with(pinned=pinned, unloaded=self.unloaded - {name})
 
-    def prefer(self, name: str) -> SavedState:
+    def record_default_model(self, name: str) -> SavedState:
         """Return the state in which this model answers requests that name none."""
-        return self._with(default_model=name)
+        return self._copy_with(default_model=name)
 
-    def record(self, live: Mapping[str, int], models: Collection[str]) -> SavedState:
+    def record_live_versions(self, live: Mapping[str, int], models: Collection[str]) -> SavedState:
         """Return the state with the versions that are live now.
 
         Args:
@@ -77,9 +79,9 @@ class SavedState(Overrides, RecordedDefaults):
         gone = [name for name in self.live if name not in models and name not in live]
         forgotten = set(gone[:-MAX_ABSENT_MODELS])
         known = {name: version for name, version in self.live.items() if name not in forgotten}
-        return self._with(live=known | dict(live))
+        return self._copy_with(live=known | dict(live))
 
-    def _with(self, **changes: Any) -> SavedState:
+    def _copy_with(self, **changes: Any) -> SavedState:
         return self.model_copy(update=changes)
 
     def find_changed_models(self, other: SavedState) -> set[str]:
@@ -111,7 +113,7 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         self.path, self.record_path = path, path.with_suffix(f".live{path.suffix}")
 
-    def fingerprint(self) -> tuple[tuple[int, int, int] | None, ...]:
+    def stat_files(self) -> tuple[tuple[int, int, int] | None, ...]:
         """Return a value that differs whenever one of the files has been written."""
         return _stat_file(self.path), _stat_file(self.record_path)
 

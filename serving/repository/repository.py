@@ -63,7 +63,7 @@ class Repository(LoadedModels):
         shared_state: where several processes keep what they serve; this one decides alone without.
         keep: versions of each model that are served, the highest.
         poll: seconds between looks at the folder; 0 looks only when asked.
-        take_up: "compatible" holds a new version that does not accept what the live one accepts;
+        load_model: "compatible" holds a new version that does not accept what the live one accepts;
             "all" takes up every one that proves itself.
         state: file of pinned versions and unloaded models; relative to the folder.
         default_model: Name of the model that answers requests that name none; None for the one
@@ -101,25 +101,25 @@ class Repository(LoadedModels):
         admission = Admission(self._outlook, take_up, limits.bundle)
         self._keeper = Reconciler(self._outlook, self, agenda, loader, admission, on_outcome)
         self._lock = threading.Lock()
-        self._seen = self._state.fingerprint()
+        self._seen = self._state.stat_files()
         self._next_look = time.monotonic() + poll
         self._next_reminder = 0.0
-        self._begin()
+        self._start()
 
-    def turn(self) -> None:
+    def reconcile_once(self) -> None:
         """Look for what has changed, if it is time to, and take a step towards serving it."""
         with self._lock:
-            seen = run_in_thread(self._state.fingerprint)
+            seen = run_in_thread(self._state.stat_files)
             if self._poll and time.monotonic() >= self._next_look:
                 self._next_look = time.monotonic() + self._poll
-                self._keeper.look()
+                self._keeper.start_rollouts()
             elif seen != self._seen:
                 self._keeper.start_rollouts_of_changed_state()
             self._seen = seen
-            self._keeper.follow()
+            self._keeper.advance_rollouts()
             self._keeper.start_pending_rollouts()
             if self._keeper.is_settled:
-                self._keeper.default_model.note()
+                self._keeper.default_model.record_sole_model()
             self._log_empty_folder()
             if is_trim_due():
                 run_in_thread(trim_heap)
@@ -139,7 +139,7 @@ class Repository(LoadedModels):
             target=_reconcile_forever, args=(weakref.ref(self),), name="repository", daemon=True
         ).start()
 
-    def take_up(self, name: str) -> ChangeResult:
+    def load_model(self, name: str) -> ChangeResult:
         """Serve a model's highest version, whatever was pinned or unloaded.
 
         Raises:
@@ -147,9 +147,9 @@ class Repository(LoadedModels):
             VersionRefusedError, StateNotKeptError, NoAgreementError: nothing was changed.
         """
         with self._lock:
-            highest = self._known(name)[-1]
-            self._keeper.forgive(name, highest)  # what was in its way may have gone
-            return self._ask(name, highest, lambda state: state.free(name))
+            highest = self._find_versions(name)[-1]
+            self._keeper.clear_refusal(name, highest)  # what was in its way may have gone
+            return self._apply_change(name, highest, lambda state: state.clear_overrides(name))
 
     def unload_model(self, name: str) -> ChangeResult:
         """Serve no version of a model until it is loaded; requests that hold one are answered.
@@ -159,8 +159,8 @@ class Repository(LoadedModels):
             StateNotKeptError, NoAgreementError: nothing was changed.
         """
         with self._lock:
-            self._known(name)
-            return self._ask(name, None, lambda state: state.unload_model(name))
+            self._find_versions(name)
+            return self._apply_change(name, None, lambda state: state.unload_model(name))
 
     def roll_back(self, name: str, version: int | None = None) -> ChangeResult:
         """Pin a version, by default the highest before the one that answers that proves itself.
@@ -177,7 +177,7 @@ class Repository(LoadedModels):
             StateNotKeptError, NoAgreementError: nothing was changed.
         """
         with self._lock:
-            known = self._known(name)
+            known = self._find_versions(name)
             if version is not None:
                 if version not in known:
                     raise ModelNotFoundError(
@@ -186,7 +186,7 @@ class Repository(LoadedModels):
                         versions=known,
                     )
                 return self._pin(name, version)
-            answers = self.find(name).manifest.version
+            answers = self.find_model(name).manifest.version
             earlier = [version for version in known if version < answers]
             if not earlier:
                 raise NoEarlierVersionError(
@@ -203,44 +203,48 @@ class Repository(LoadedModels):
                     refusals.append(error)
             raise _join_refusals(refusals)
 
-    def index(self) -> list[IndexEntry]:
+    def build_index(self) -> list[IndexEntry]:
         """Every version in the folder, and what has become of it, in this worker."""
         with self._lock:
             self._outlook.scan_folder()
             self._keeper.start_rollouts_of_changed_state()
-            self._keeper.follow()
+            self._keeper.advance_rollouts()
             return build_index(self._keeper)
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         with self._lock:
-            self._keeper.agenda.join()
-            self._keeper.follow()
+            self._keeper.rollout_store.register_worker()
+            self._keeper.advance_rollouts()
             # Whoever comes later serves what the others do: it looks for more when they do.
-            if self._poll or not self.served:
-                self._keeper.look()
+            if self._poll or not self.live_models:
+                self._keeper.start_rollouts()
             else:
                 self._keeper.start_rollouts_of_changed_state()
             self._keeper.default_model.restore()
-            self._keeper.follow()
+            self._keeper.advance_rollouts()
             began = time.monotonic()
             while not self._keeper.is_settled:
-                waits = START_WAIT_SECONDS if self.served else EMPTY_START_WAIT_SECONDS
+                waits = START_WAIT_SECONDS if self.live_models else EMPTY_START_WAIT_SECONDS
                 if self._keeper.is_only_waiting_for_proofs and time.monotonic() - began > waits:
                     break  # what is served need not wait for versions whose proofs take long
                 time.sleep(ROLLOUT_POLL_SECONDS)
                 self._keeper.start_pending_rollouts()
-                self._keeper.follow()
+                self._keeper.advance_rollouts()
             if self._keeper.is_settled:
-                self._keeper.default_model.note()
+                self._keeper.default_model.record_sole_model()
             self._log_empty_folder()
-        lacks_default = (self.served or self.is_default_configured) and self.default_model is None
-        if lacks_default and self._keeper.agenda.is_oldest_worker():
+        lacks_default = (
+            self.live_models or self.is_default_configured
+        ) and self.default_model is None
+        if lacks_default and self._keeper.rollout_store.is_oldest_worker():
             log.warning(
                 "requests that name no model are refused, since %s; --default-model NAME has "
                 "another answer them",
                 self.no_default_reason,
             )
-        known = sorted({name for model in self.served.values() for name in model.trials})
+        known = sorted(
+            {name for model in self.live_models.values() for name in model.variant_checks}
+        )
         if known and self._variant not in (AUTO_VARIANT, *known):  # a typo, most likely
             log.warning(
                 "expected a variant out of %s; got %s; ignored", ", ".join(known), self._variant
@@ -248,11 +252,11 @@ class Repository(LoadedModels):
 
     def _log_empty_folder(self) -> None:
         """Say once, and again from time to time, that no model has come yet."""
-        if self.served or self.refused or self._outlook.folder_scan.versions:
+        if self.live_models or self.refusal_reasons or self._outlook.folder_scan.versions:
             self._next_reminder = 0.0
         elif time.monotonic() >= self._next_reminder:
             self._next_reminder = time.monotonic() + REMINDER_SECONDS
-            if self._keeper.agenda.is_oldest_worker():
+            if self._keeper.rollout_store.is_oldest_worker():
                 looks = f"it is looked at every {self._poll:g} s" if self._poll else "--poll is 0"
                 log.warning(
                     "waiting for models: expected a folder of models, NAME/VERSION; got %s, %s; %s",
@@ -261,7 +265,7 @@ class Repository(LoadedModels):
                     looks,
                 )
 
-    def _known(self, name: str) -> list[int]:
+    def _find_versions(self, name: str) -> list[int]:
         """A model's versions in the folder."""
         self._outlook.scan_folder()
         versions = self._outlook.folder_scan.versions
@@ -274,17 +278,17 @@ class Repository(LoadedModels):
         return versions[name]
 
     def _pin(self, name: str, version: int) -> ChangeResult:
-        self._keeper.forgive(name, version)
-        return self._ask(name, version, lambda state: state.pin_version(name, version))
+        self._keeper.clear_refusal(name, version)
+        return self._apply_change(name, version, lambda state: state.pin_version(name, version))
 
-    def _ask(self, name: str, version: int | None, change: StateChange) -> ChangeResult:
-        before = self.served.get(name)
-        self._keeper.ask(name, change, version)
+    def _apply_change(self, name: str, version: int | None, change: StateChange) -> ChangeResult:
+        before = self.live_models.get(name)
+        self._keeper.apply_change(name, change, version)
         return ChangeResult(
             name=name,
             version=version,
             before=None if before is None else before.manifest.version,
-            versions=sorted(self.versions(name)),
+            versions=sorted(self.get_versions(name)),
         )
 
 
@@ -296,7 +300,7 @@ def _join_refusals(refusals: list[VersionRefusedError]) -> VersionRefusedError:
 def _reconcile_forever(watched: weakref.ref[Repository]) -> None:
     while (repository := watched()) is not None:
         try:
-            repository.turn()
+            repository.reconcile_once()
         except Exception:  # whatever it is, the next version is to be found
             log.exception("expected to look for new versions; got a fault of ours; going on")
         wait = repository.reconcile_interval

@@ -12,17 +12,17 @@ class VersionSnapshot(BaseModel, frozen=True):
 
     Attributes:
         version: its number.
-        stamp: tells one content of its folder from another.
-        verdict: which of its variants answers, in all workers; None until one has decided.
+        fingerprint: tells one content of its folder from another.
+        variant_decision: which of its variants answers, in all workers; None until one has decided.
     """
 
     version: int
-    stamp: str
-    verdict: VariantDecision | None = None
+    fingerprint: str
+    variant_decision: VariantDecision | None = None
 
-    def same(self, other: VersionSnapshot) -> bool:
+    def has_same_content(self, other: VersionSnapshot) -> bool:
         """Of the same content."""
-        return (self.version, self.stamp) == (other.version, other.stamp)
+        return (self.version, self.fingerprint) == (other.version, other.fingerprint)
 
 
 ServedVersions = list[
@@ -34,16 +34,16 @@ class Rollout(BaseModel):
     """A line that is to be served.
 
     Attributes:
-        by: the process that found it, and commits it.
-        since: when that was, seconds of the machine's monotonic clock.
+        leader_pid: the process that found it, and commits it.
+        renewed_at: when that was, seconds of the machine's monotonic clock.
         line: what is to be served; None while `by` has not proved it.
-        ready: processes that have proved it.
+        ready_pids: processes that have proved it.
     """
 
-    by: int
-    since: float
+    leader_pid: int
+    renewed_at: float
     versions: ServedVersions | None = None
-    ready: list[int] = []
+    ready_pids: list[int] = []
 
 
 class LoadAttempt(BaseModel):
@@ -51,11 +51,11 @@ class LoadAttempt(BaseModel):
 
     Attributes:
         key: `name/version`.
-        stamp: Content of the edition.
+        fingerprint: Content of the edition.
     """
 
     key: str
-    stamp: str
+    fingerprint: str
 
 
 class Refusal(BaseModel):
@@ -67,45 +67,45 @@ class Refusal(BaseModel):
             long as its content is what it is.
         against: Stamp of the version that answered when this one was found incompatible with it:
             it is held. None of one that does not prove itself.
-        live: Number of that version, which is its own where its files were replaced.
+        live_version: Number of that version, which is its own where its files were replaced.
     """
 
     reason: str
     retry_at: float | None = None
     live_fingerprint: str | None = None
-    live: int | None = None
+    live_version: int | None = None
 
 
 class RolloutPlan(BaseModel):
     """What the workers agree on.
 
     Attributes:
-        members: the processes that serve, some of which may have died.
-        lines: what is served, by model.
+        worker_pids: the processes that serve, some of which may have died.
+        served_versions: what is served, by model.
         rollouts: what is to be served, by model.
-        refused: by `name/version` and stamp.
-        attempts: What each process is loading just now, by process number.
+        refusals: by `name/version` and stamp.
+        load_attempts: What each process is loading just now, by process number.
         deaths: How many processes ended while they loaded an edition, by `name/version` and stamp.
-        alone: Name of the first model that was served alone, here or before a restart, which
+        implicit_default: Name of the first model that was served alone, here or before a restart, which
             answers requests that name none; None if there was none yet.
     """
 
-    members: list[int] = []
-    lines: dict[str, ServedVersions] = {}
+    worker_pids: list[int] = []
+    served_versions: dict[str, ServedVersions] = {}
     rollouts: dict[str, Rollout] = {}
-    refused: dict[str, dict[str, Refusal]] = {}
-    attempts: dict[int, LoadAttempt] = {}
+    refusals: dict[str, dict[str, Refusal]] = {}
+    load_attempts: dict[int, LoadAttempt] = {}
     crash_counts: dict[str, dict[str, int]] = {}
-    alone: str | None = None
+    implicit_default: str | None = None
 
-    def reason(self, name: str, edition: VersionSnapshot) -> str | None:
+    def get_refusal_reason(self, name: str, edition: VersionSnapshot) -> str | None:
         """Why an edition is refused; None if it is not."""
-        refusal = self.refused.get(f"{name}/{edition.version}", {}).get(edition.stamp)
+        refusal = self.refusals.get(f"{name}/{edition.version}", {}).get(edition.fingerprint)
         return None if refusal is None else refusal.reason
 
-    def reasons(self, *, is_held: bool = False) -> dict[str, str]:
+    def list_refusal_reasons(self, *, is_held: bool = False) -> dict[str, str]:
         """Why versions are refused, or held, as they lie there now, by `name/version`."""
-        last = {key: list(found.values())[-1] for key, found in self.refused.items()}
+        last = {key: list(found.values())[-1] for key, found in self.refusals.items()}
         return {
             key: r.reason for key, r in last.items() if (r.live_fingerprint is not None) == is_held
         }

@@ -30,17 +30,17 @@ class SharedState:
     """A text which processes forked after it was made share; it ends with the last of them.
 
     Attributes:
-        shared: the one that gunicorn's arbiter makes for its workers; None under other servers.
+        inherited: the one that gunicorn's arbiter makes for its workers; None under other servers.
     """
 
-    shared: ClassVar[SharedState | None] = None
+    inherited: ClassVar[SharedState | None] = None
 
     def __init__(self) -> None:
         self._file = open_memory_file("agreement")
         # Not at exit, where a thread may still read, and the system closes it.
         weakref.finalize(self, os.close, self._file).atexit = False
 
-    def read(self) -> tuple[int, str]:
+    def read_text(self) -> tuple[int, str]:
         """How often it was written, and the text; waits for no one."""
         while True:
             head = os.pread(self._file, _HEADER.size, 0)
@@ -53,7 +53,7 @@ class SharedState:
                 return turn, content.decode()
 
     @property
-    def turn(self) -> int:
+    def revision(self) -> int:
         """How often it was written."""
         head = os.pread(self._file, _HEADER.size, 0)
         return int(_HEADER.unpack(head)[0]) if head else 0
@@ -66,7 +66,7 @@ class SharedState:
         """While no one else changes a file that outlives the ledger; this may take a while."""
         return self._hold_lock(_FILES_LOCK_OFFSET)
 
-    def write(self, text: str) -> None:
+    def write_text(self, text: str) -> None:
         """Replace the text; only within `lock_text`."""
         content = text.encode()
         head = os.pread(self._file, _HEADER.size, 0) or _HEADER.pack(0, _FIRST_TEXT_OFFSET, 0)
@@ -77,7 +77,7 @@ class SharedState:
         os.pwrite(self._file, _HEADER.pack(turn + 1, begin, len(content)), 0)
         os.ftruncate(self._file, begin + len(content))
 
-    def join(self) -> None:
+    def register_process(self) -> None:
         """Be a member for as long as this process lives."""
         fcntl.lockf(self._file, fcntl.LOCK_EX, 1, _PROCESS_LOCKS_OFFSET + os.getpid())
 

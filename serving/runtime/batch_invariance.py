@@ -57,7 +57,7 @@ def find_batch_dependence(
             {name: array[asked] for name, array in expected.outputs.items()},
             {name: array[asked] for name, array in expected.tolerances.items()},
         )
-        if not difference.within:
+        if not difference.is_within_tolerance:
             return f"{how}: {difference.describe()}"
     return None
 

@@ -19,14 +19,14 @@ class OutputDifference:
         max_abs: largest |Δ| over all float outputs; infinite where an answer is no number.
         max_rel: largest |Δ| / |expected|, where |expected| counts as at least 1e-3; likewise.
         label_agreement: share of rows with the same label; None where there are no labels.
-        within: every |Δ| is within its tolerance, and every label equal.
+        is_within_tolerance: every |Δ| is within its tolerance, and every label equal.
     """
 
     rows: int
     max_abs: float
     max_rel: float
     label_agreement: float | None
-    within: bool
+    is_within_tolerance: bool
 
     def describe(self) -> str:
         """Return the figures as part of a sentence."""

@@ -70,16 +70,16 @@ class LatencyProfile:
     """What the times of a model's runs come to.
 
     Attributes:
-        seconds: of one run, by rows.
-        batch_rows: that a joint run holds at most: more would hardly be quicker a row, or would
+        run_seconds: of one run, by rows.
+        max_batch_rows: that a joint run holds at most: more would hardly be quicker a row, or would
             keep the loop for longer than `MAX_BLOCKING_SECONDS`.
         alone_rows: from which on a request gains nothing from being joined with another.
         slice_rows: of a request of very many that are run before others have their turn.
         row_seconds: of one row among `batch_rows`.
     """
 
-    seconds: Mapping[int, float]
-    batch_rows: int
+    run_seconds: Mapping[int, float]
+    max_batch_rows: int
     min_unbatched_rows: int
     slice_rows: int
     seconds_per_row: float
@@ -101,10 +101,10 @@ class LatencyProfile:
             seconds[size] = _measure_fastest_run(session, rows)
             if seconds[size] > 2 * MAX_BLOCKING_SECONDS:
                 break
-        return cls.of(seconds)
+        return cls.from_run_seconds(seconds)
 
     @classmethod
-    def of(cls, seconds: Mapping[int, float]) -> LatencyProfile:
+    def from_run_seconds(cls, seconds: Mapping[int, float]) -> LatencyProfile:
         """The pace that such times by rows come to; the rows double from one to the next."""
         seconds = _smooth_noise(seconds)
         held = [size for size in seconds if seconds[size] <= MAX_BLOCKING_SECONDS] or [1]

@@ -209,7 +209,7 @@ def _prove_version(version: Path, models: Path, limits: ProofLimits) -> ProofRep
 
     def prove_variant(variant: str) -> str:
         try:
-            return run_self_test(open_bundle(), variant, limits=limits).reason
+            return run_self_test(open_bundle(), variant, limits=limits).failure
         except BundleError as error:
             return str(error)
         except MemoryError:

@@ -58,7 +58,7 @@ class SelfTestResult:
         variant: its name.
         session: ready to answer; None unless `passed`.
         difference: from the expected outputs; None when it did not come to a comparison.
-        reason: why it is not to be served; empty when it passed.
+        failure: why it is not to be served; empty when it passed.
         is_transient: Whether the reason may pass by itself: a run took too long, as on a machine
             that was busy.
     """
@@ -66,7 +66,7 @@ class SelfTestResult:
     variant: str
     session: GraphSession | None
     difference: OutputDifference | None
-    reason: str
+    failure: str
     is_transient: bool = False
 
     @property
@@ -96,7 +96,7 @@ def run_self_test(
             raise BundleError(f"{bundle.path}: the self-test expects nothing of {variant}")
         _require_valid_self_test(bundle, selftest.inputs, expected)
         session = GraphSession(
-            bundle.graph(variant), threads=threads, run_seconds=limits.run_seconds
+            bundle.read_graph(variant), threads=threads, run_seconds=limits.run_seconds
         )
         _require_graph_inputs(bundle, session)
         # A graph of a fixed batch size could answer all rows, and no other number of them.
@@ -104,7 +104,7 @@ def run_self_test(
             session.run({n: np.resize(a, (size, *a.shape[1:])) for n, a in selftest.inputs.items()})
         got = session.run(selftest.inputs)
         difference = compare_outputs(got, expected.outputs, expected.tolerances)
-        if not difference.within:
+        if not difference.is_within_tolerance:
             raise BundleError(
                 f"{bundle.path}: {variant} does not reproduce its self-test on this CPU: "
                 f"{difference.describe()}"
@@ -126,7 +126,7 @@ def run_self_test(
 
 def _list_expected_inputs(manifest: Manifest) -> dict[str, str]:
     """The graph's inputs that the manifest promises, by name."""
-    if manifest.all_numbers:
+    if manifest.is_all_numeric:
         return {FEATURES_INPUT: "float32"}
     return {
         column.input_name: column.dtype
@@ -152,7 +152,7 @@ def _require_graph_inputs(bundle: Bundle, session: GraphSession) -> None:
 def _count_golden_rows(bundle: Bundle, inputs: Arrays) -> int:
     """How many golden rows there are, of the inputs that the manifest promises."""
     dtypes = _list_expected_inputs(bundle.manifest)
-    width = len(bundle.manifest.inputs) if bundle.manifest.all_numbers else 1
+    width = len(bundle.manifest.inputs) if bundle.manifest.is_all_numeric else 1
     found = {name: _name_dtype(array) for name, array in inputs.items()}
     shapes = {array.shape for array in inputs.values()}
     if found == dtypes and len(shapes) == 1 and (shape := shapes.pop())[1:] == (width,):

@@ -36,7 +36,7 @@ class RunWatchdog:
         self._sleep = monkey.get_original("time", "sleep")
         monkey.get_original("_thread", "start_new_thread")(self._watch, ())
 
-    def begin(self, options: Any, seconds: float) -> None:
+    def start_watching(self, options: Any, seconds: float) -> None:
         """Watch a run from now on.
 
         Args:
@@ -45,7 +45,7 @@ class RunWatchdog:
         """
         self._deadlines[options] = perf_counter() + seconds
 
-    def end(self, options: Any) -> bool:
+    def stop_watching(self, options: Any) -> bool:
         """Stop watching a run. Return whether it was in time, and its options can be used again."""
         # Taken out before the clock is read: then the thread cannot have seen it too late.
         deadline = self._deadlines.pop(options)
@@ -171,7 +171,7 @@ class GraphSession:
     def _run_watched(self, watchdog: RunWatchdog, inputs: Mapping[str, NDArray[Any]]) -> list[Any]:
         spare = self._spare_options
         options = spare.pop() if spare else _import_onnxruntime().RunOptions()
-        watchdog.begin(options, self._run_seconds or 0)
+        watchdog.start_watching(options, self._run_seconds or 0)
         results: list[Any] = []
         failure: Exception | None = None
         try:
@@ -179,7 +179,7 @@ class GraphSession:
         except _list_runtime_errors() as error:
             failure = error
         finally:
-            is_in_time = watchdog.end(options)
+            is_in_time = watchdog.stop_watching(options)
         if is_in_time:
             spare.append(options)
         elif failure is not None:

@@ -41,26 +41,26 @@ class VariantCheck:
     """How a variant did on this machine.
 
     Attributes:
-        reason: why it is not to be served; empty when it passed.
+        failure: why it is not to be served; empty when it passed.
         difference: from the expected outputs; None when it did not come to a comparison.
         microseconds: median of one run, by rows; empty where nothing hung on it.
     """
 
-    reason: str
+    failure: str
     difference: OutputDifference | None
     microseconds: Mapping[int, float]
 
     @property
     def passed(self) -> bool:
         """The variant reproduces its expected outputs here."""
-        return not self.reason
+        return not self.failure
 
 
 class VariantDecision(BaseModel, frozen=True):
     """What several processes agree on."""
 
     variant: str
-    why: str
+    reason: str
     microseconds: dict[str, dict[int, float]] = {}
     unsafe: dict[str, str] = {}  # reasons by variant that no worker is to load
 
@@ -72,16 +72,16 @@ class VariantSelection:
     Attributes:
         variant: its name.
         session: runs it.
-        verdict: it was chosen by, for other processes to abide by.
-        why: in a sentence.
-        trials: of every variant, by name.
+        decision: it was chosen by, for other processes to abide by.
+        reason: in a sentence.
+        checks: of every variant, by name.
     """
 
     variant: str
     session: GraphSession
-    verdict: VariantDecision
-    why: str
-    trials: dict[str, VariantCheck]
+    decision: VariantDecision
+    reason: str
+    checks: dict[str, VariantCheck]
 
 
 def select_variant(
@@ -116,20 +116,20 @@ def select_variant(
         variant: proof.session for variant, proof in proofs.items() if proof.session is not None
     }
     if not sessions:
-        reasons = "; ".join(proof.reason for proof in proofs.values())
+        reasons = "; ".join(proof.failure for proof in proofs.values())
         is_transient = any(proof.is_transient for proof in proofs.values())
         raise TransientBundleError(reasons) if is_transient else BundleError(reasons)
     if decision is None:
         decision = _decide_variant(bundle, sessions, requested).model_copy(
             update={"unsafe": unsafe}
         )
-    variant, why = decision.variant, decision.why
+    variant, why = decision.variant, decision.reason
     if variant not in sessions:  # wanted, or agreed on where it passed
         first = next(iter(sessions))
         variant, why = first, f"{first}, since {variant} fails its self-test here"
     trials = {
         variant: VariantCheck(
-            proof.reason, proof.difference, decision.microseconds.get(variant, {})
+            proof.failure, proof.difference, decision.microseconds.get(variant, {})
         )
         for variant, proof in proofs.items()
     }
@@ -141,14 +141,14 @@ def _decide_variant(
 ) -> VariantDecision:
     variants = list(bundle.manifest.variants)
     if wanted in variants:
-        return VariantDecision(variant=wanted, why=f"{wanted}, as asked for")
+        return VariantDecision(variant=wanted, reason=f"{wanted}, as asked for")
     if len(variants) == 1:
-        verdict = VariantDecision(variant=variants[0], why=f"{variants[0]} is the only variant")
+        verdict = VariantDecision(variant=variants[0], reason=f"{variants[0]} is the only variant")
     else:
         verdict = _decide_by_speed(bundle, sessions)
     if wanted == AUTO_VARIANT:
         return verdict
-    why = f"{verdict.why}; there is no {wanted}, which was asked for"
+    why = f"{verdict.reason}; there is no {wanted}, which was asked for"
     return verdict.model_copy(update={"why": why})
 
 
@@ -156,7 +156,7 @@ def _decide_by_speed(bundle: Bundle, sessions: Mapping[str, GraphSession]) -> Va
     """Of those that passed, the first that no other is worthwhile faster than."""
     first, *others = sessions
     if not others:
-        return VariantDecision(variant=first, why=f"{first} alone passed its self-test")
+        return VariantDecision(variant=first, reason=f"{first} alone passed its self-test")
     try:
         times = measure_latencies(sessions, bundle.read_selftest().inputs, COMPARED_BATCH_SIZES)
     except GraphError as error:
@@ -178,7 +178,7 @@ def _decide_by_speed(bundle: Bundle, sessions: Mapping[str, GraphSession]) -> Va
         if variant != fastest:
             more = _describe_speed(speeds[fastest] / speeds[variant], variant)
             why += f"; {fastest} is {more}, which is too little to prefer it"
-    return VariantDecision(variant=variant, why=why, microseconds=times)
+    return VariantDecision(variant=variant, reason=why, microseconds=times)
 
 
 def _describe_speed(speed: float, other: str) -> str:

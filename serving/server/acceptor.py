@@ -108,14 +108,14 @@ class Acceptor:
         spare_descriptors: int,
         is_shared: bool = True,
     ) -> None:
-        self._limit, self._open, self._greenlets = max_connections, 0, Group()
+        self._max_connections, self._open_count, self._greenlets = max_connections, 0, Group()
         self._handle, self._evict, self._fail = handle, evict_idle, on_unusable_listener
-        self._spare, self._is_shared = DescriptorBudget(spare_descriptors), is_shared
+        self._descriptor_budget, self._is_shared = DescriptorBudget(spare_descriptors), is_shared
         table = SharedCounters.get_current()
-        self._loads, self._slot = table.loads, table.number
+        self._loads, self._slot = table.worker_loads, table.own_slot_number
         self._loads.pids[self._slot] = os.getpid()
         self._candidates, self._open_counts = self._loads.candidates, self._loads.open
-        self._others = self._candidates[: self._slot], self._candidates[self._slot + 1 :]
+        self._other_candidates = self._candidates[: self._slot], self._candidates[self._slot + 1 :]
         self._listeners: list[Listener] = []
         # Repeating ones, of which `again` starts a whole interval; each is stopped when it is over.
         self._timers = {
@@ -127,13 +127,13 @@ class Acceptor:
         self._is_full = False
         self._peer_waits = PeerWaits(self._loads)
         self._last_logged: dict[str, float] = {}
-        self.look()
+        self.run_maintenance()
 
-    def add(self, listener: Any, *, ssl_context: Any = None, **_: Any) -> Listener:
+    def add_listener(self, listener: Any, *, ssl_context: Any = None, **_: Any) -> Listener:
         """Return what accepts on one more listening socket, as gunicorn's `server_class` does."""
         return Listener(self, listener, ssl_context)
 
-    def start(self, server: Listener) -> None:
+    def start_listener(self, server: Listener) -> None:
         """Begin to accept on a listening socket."""
         self._listeners.append(server)
         if self._is_listening:
@@ -141,14 +141,14 @@ class Acceptor:
         else:
             self.resume_listening()
 
-    def look(self) -> None:
+    def run_maintenance(self) -> None:
         """Show a sign of life, and see to it that there are file descriptors to spare.
 
         To be called several times in `SILENT_WORKER_SECONDS` seconds.
         """
         self._loads.seen[self._slot] = perf_counter()
-        if too_many := self._spare.look(self._open):
-            self._make_room("descriptors", too_many)
+        if too_many := self._descriptor_budget.count_excess_connections(self._open_count):
+            self._evict_and_pause("descriptors", too_many)
 
     def stop_competing(self) -> None:
         """Accept from now on only what no other worker takes: this worker is about to end."""
@@ -165,7 +165,7 @@ class Acceptor:
                 server.watcher.start(self._on_readable, server)
         self._publish_load()
 
-    def remove(self, server: Listener) -> None:
+    def close_listener(self, server: Listener) -> None:
         """Close a listening socket."""
         if server in self._listeners:
             self._listeners.remove(server)
@@ -181,7 +181,7 @@ class Acceptor:
         for timer in self._timers.values():
             timer.stop()
 
-    def _pause(self, seconds: float) -> None:
+    def _pause_listening(self, seconds: float) -> None:
         """Stop listening: a socket that stays readable would keep the event loop spinning."""
         self._is_listening = False
         for server in self._listeners:
@@ -191,9 +191,9 @@ class Acceptor:
 
     def _publish_load(self) -> None:
         """Tell the other workers how many connections this one holds, or is about to."""
-        self._open_counts[self._slot] = self._open
+        self._open_counts[self._slot] = self._open_count
         competes = self._listeners and not (self._is_stopping or self._is_full)
-        self._candidates[self._slot] = self._open if competes else inf
+        self._candidates[self._slot] = self._open_count if competes else inf
 
     def _on_readable(self, server: Listener) -> None:
         """Accept what is waiting, as far as it is this worker's turn."""
@@ -201,7 +201,7 @@ class Acceptor:
         for _ in range(MAX_ACCEPTS_PER_TURN):
             if not self._check_capacity() or not self._claim_turn(server, now):
                 return
-            if not self._accept(server):
+            if not self._accept_one(server):
                 return
             if not self._is_listening:  # there were errors
                 return
@@ -210,14 +210,16 @@ class Acceptor:
 
     def _is_far_behind(self) -> bool:
         """Return whether every other worker that accepts holds many more connections."""
-        return self._open + CATCH_UP_CONNECTIONS < min(self._others[0], default=inf) and (
-            self._open + CATCH_UP_CONNECTIONS < min(self._others[1], default=inf)
+        return self._open_count + CATCH_UP_CONNECTIONS < min(
+            self._other_candidates[0], default=inf
+        ) and (
+            self._open_count + CATCH_UP_CONNECTIONS < min(self._other_candidates[1], default=inf)
         )
 
     def _claim_turn(self, server: Listener, now: float) -> bool:
         """Return whether no other worker should accept; otherwise step aside for a moment."""
         loads = self._loads
-        own = inf if self._is_stopping else self._open
+        own = inf if self._is_stopping else self._open_count
         if not self._is_shared or own <= min(self._candidates):
             self._peer_waits.clear()
             return True
@@ -229,55 +231,57 @@ class Acceptor:
         if not alive:
             return True
         accepted = sum(loads.accepted)  # read first: whatever is readable after it is still there
-        if not is_readable(server.file):
+        if not is_readable(server.descriptor):
             return False
         # Also before a connection is taken for a worker that is passed over: it may come back at
         # any time, and should find most of what has arrived at once.
-        self._pause(YIELD_TURN_SECONDS)
+        self._pause_listening(YIELD_TURN_SECONDS)
         return not self._peer_waits.should_keep_waiting(alive, accepted, now)
 
     def _check_capacity(self) -> bool:
         """Return whether one more connection may be open; otherwise make room, or wait for it."""
-        if self._open >= self._limit:
-            self._make_room("connections")
-        elif self._open >= self._spare.capacity:
-            self._make_room("descriptors", self._open - int(self._spare.capacity) + 1)
+        if self._open_count >= self._max_connections:
+            self._evict_and_pause("connections")
+        elif self._open_count >= self._descriptor_budget.capacity:
+            self._evict_and_pause(
+                "descriptors", self._open_count - int(self._descriptor_budget.capacity) + 1
+            )
         else:
             return True
         return False
 
-    def _make_room(self, short_of: str, missing: int = 1) -> None:
+    def _evict_and_pause(self, short_of: str, missing: int = 1) -> None:
         """Close connections that have been idle for longest; listen again once one has ended."""
-        count = max(missing, self._open // 100)
+        count = max(missing, self._open_count // 100)
         self._is_full = True
-        self._pause(RETRY_SECONDS)
+        self._pause_listening(RETRY_SECONDS)
         self._publish_load()
         closed = self._evict(count, short_of, MIN_IDLE_SECONDS)
-        self._log(
+        self._warn_limited(
             short_of,
             "out of %s with %d connections open: %s; raise %s or add workers",
             short_of,
-            self._open,
+            self._open_count,
             "idle ones are closed" if closed else "none is idle, new ones wait",
             "the limit of open files" if short_of == "descriptors" else "worker_connections",
         )
 
-    def _accept(self, server: Listener) -> bool:
+    def _accept_one(self, server: Listener) -> bool:
         """Accept a connection; return False if there was none, or none could be accepted."""
-        self._open += 1  # before it is so: two workers see each other's claim
+        self._open_count += 1  # before it is so: two workers see each other's claim
         self._publish_load()
         try:
-            file, address = server.raw._accept()
+            file, address = server.unpatched_socket._accept()
         except OSError as error:
-            self._open -= 1
+            self._open_count -= 1
             self._publish_load()
             return not isinstance(error, BlockingIOError) and self._handle_accept_error(error)
-        self._spare.note(file, self._open - 1)
+        self._descriptor_budget.record_descriptor(file, self._open_count - 1)
         self._loads.accepted[self._slot] += 1.0
         client = gevent_socket.socket(
             server.socket.family, server.socket.type, server.socket.proto, fileno=file
         )
-        self._greenlets.spawn(self._serve, server, client, address)
+        self._greenlets.spawn(self._serve_client, server, client, address)
         return True
 
     def _handle_accept_error(self, error: OSError) -> bool:
@@ -287,27 +291,27 @@ class Acceptor:
         if error.errno in CLIENT_GONE_ERRNOS:
             return True
         if error.errno == errno.EMFILE:
-            self._spare.record_exhaustion(self._open)
+            self._descriptor_budget.record_exhaustion(self._open_count)
             if self._check_capacity():
-                self._pause(RETRY_SECONDS)
+                self._pause_listening(RETRY_SECONDS)
         elif error.errno in OUT_OF_RESOURCES_ERRNOS:
-            self._make_room("descriptors")
+            self._evict_and_pause("descriptors")
         elif error.errno in LISTENER_UNUSABLE_ERRNOS:
             self._is_stopping = True
-            self._pause(RETRY_SECONDS)
+            self._pause_listening(RETRY_SECONDS)
             self._fail()
         else:  # such as EPERM of a firewall: the connection may still be there
-            self._pause(RETRY_SECONDS)
-        self._log(name, "a connection could not be accepted: %s", error)
+            self._pause_listening(RETRY_SECONDS)
+        self._warn_limited(name, "a connection could not be accepted: %s", error)
         return False
 
-    def _log(self, about: str, message: str, *values: object) -> None:
+    def _warn_limited(self, about: str, message: str, *values: object) -> None:
         now = perf_counter()
         if now - self._last_logged.get(about, -inf) >= LOG_INTERVAL_SECONDS:
             self._last_logged[about] = now
             logging.getLogger(__name__).warning(message, *values)
 
-    def _serve(self, server: Listener, client: Any, address: Any) -> None:
+    def _serve_client(self, server: Listener, client: Any, address: Any) -> None:
         try:
             if server.ssl_context is not None:
                 client = server.ssl_context.wrap_socket(client, server_side=True)
@@ -316,7 +320,7 @@ class Acceptor:
             logging.getLogger(__name__).debug("connection ended: %s", error)
         finally:
             # First this: a client that has its answer may connect again at any moment.
-            self._open -= 1
+            self._open_count -= 1
             if self._is_listening:
                 self._publish_load()
             else:
@@ -328,7 +332,7 @@ class Acceptor:
 
         gunicorn waits at the end until this equals `size`, as it does in a pool without greenlets.
         """
-        return self._open
+        return self._open_count
 
     def end_connections(self, timeout: float) -> None:
         """End the connections that are still open after `timeout` seconds."""
@@ -347,18 +351,20 @@ class Listener:
 
     def __init__(self, acceptor: Acceptor, listener: Any, ssl_context: Any) -> None:
         self.socket, self.ssl_context = listener, ssl_context
-        self.raw = getattr(listener, "_sock", listener)  # its accept does not wait in gevent
-        self.file = listener.fileno()
-        self.watcher = get_hub().loop.io(self.file, EV_READ)
+        self.unpatched_socket = getattr(
+            listener, "_sock", listener
+        )  # its accept does not wait in gevent
+        self.descriptor = listener.fileno()
+        self.watcher = get_hub().loop.io(self.descriptor, EV_READ)
         self.pool = self._acceptor = acceptor
 
     def start(self) -> None:
         """Begin to accept."""
-        self._acceptor.start(self)
+        self._acceptor.start_listener(self)
 
     def close(self) -> None:
         """Accept no more."""
-        self._acceptor.remove(self)
+        self._acceptor.close_listener(self)
 
     def stop(self, timeout: float) -> None:
         """Accept no more, and end the connections that are still open after `timeout` seconds."""

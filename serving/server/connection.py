@@ -55,13 +55,13 @@ class ServerConnection:
 
     Attributes:
         greenlet: that serves it.
-        since: When its request, or its wait for one, began, or while it lingers, when bytes last
+        phase_started_at: When its request, or its wait for one, began, or while it lingers, when bytes last
             came; on `perf_counter`'s clock, in seconds.
-        busy: Whether a request's head has been read, and it is not answered yet, or its answer is
+        is_busy: Whether a request's head has been read, and it is not answered yet, or its answer is
             not sent.
         is_reading_head: Whether a head, or a TLS handshake, has begun and is not complete.
         is_late: Whether its request has been told that its time is up.
-        answered: its answer is on its way: nothing else may be sent.
+        has_answered: its answer is on its way: nothing else may be sent.
         lingers_since: When, on the same clock, it began to throw away what its client still sends
             though it has its answer: the rest of the body, or all until it closes; else None.
         environ: of the request.
@@ -71,18 +71,18 @@ class ServerConnection:
 
     def __init__(self, worker: Any, client: Any, address: Any, server: Any) -> None:
         self.greenlet = gevent.getcurrent()
-        self.since, self.busy, self.answered = perf_counter(), False, False
+        self.phase_started_at, self.is_busy, self.has_answered = perf_counter(), False, False
         self.is_reading_head, self.has_timed_out = worker.cfg.is_ssl, False
         self.lingering_since: float | None = None
         self.environ: dict[str, Any] = {}
         self.request: Any = None
         self.body: SizedBody | ChunkedBody | None = None
         self._worker, self._client = worker, client
-        self._address, self._server = address, server
+        self._client_address, self._server_address = address, server
         self._tls = worker.cfg.is_ssl
         self._base_environ = build_base_environ(worker.cfg, client, address, server)
-        self._ready = None if self._tls else get_hub().loop.io(client.fileno(), 1)
-        self._head = ""
+        self._read_watcher = None if self._tls else get_hub().loop.io(client.fileno(), 1)
+        self._response_head = ""
 
     def serve(self) -> None:
         """Answer until either side has enough.
@@ -95,12 +95,16 @@ class ServerConnection:
         data: bytes | None = b""
         try:
             while data is not None:
-                self.since, self.busy, self.answered = perf_counter(), False, False
+                self.phase_started_at, self.is_busy, self.has_answered = (
+                    perf_counter(),
+                    False,
+                    False,
+                )
                 self.environ, self.body, self.is_reading_head = {}, None, False
                 data = self._answer_next_request(data)
         finally:
-            if self._ready is not None:
-                self._ready.close()
+            if self._read_watcher is not None:
+                self._read_watcher.close()
 
     def linger(self) -> None:
         """Wait until the client closes, if an answer was sent to it and it may still be sending.
@@ -109,7 +113,7 @@ class ServerConnection:
             OSError: If the client is gone.
         """
         body = self.body
-        if self.answered and (body is None or not body.is_complete or self.has_unread_bytes()):
+        if self.has_answered and (body is None or not body.is_complete or self.has_unread_bytes()):
             self._start_lingering()
             drain_until_close(self._client, self._record_progress)
 
@@ -122,11 +126,11 @@ class ServerConnection:
         return body.is_complete
 
     def _start_lingering(self) -> None:
-        self.busy = False
-        self.lingering_since = self.since = perf_counter()
+        self.is_busy = False
+        self.lingering_since = self.phase_started_at = perf_counter()
 
     def _record_progress(self) -> None:
-        self.since = perf_counter()
+        self.phase_started_at = perf_counter()
 
     def has_unread_bytes(self) -> bool:
         """Return whether bytes of the client, or its end, wait to be read."""
@@ -137,7 +141,7 @@ class ServerConnection:
         if data:
             yield_to_loop()  # a client that sends many at once has to wait for others, too
         else:
-            data = self._receive()
+            data = self._receive_bytes()
             if not data:
                 return None
         seen = 0
@@ -149,7 +153,7 @@ class ServerConnection:
                 break
             except gunicorn_h1c.IncompleteError:
                 self._start_reading_head()
-                if len(data) > CHUNK_BYTES or not (more := self._receive()):
+                if len(data) > CHUNK_BYTES or not (more := self._receive_bytes()):
                     return self._answer_through_gunicorn(data)
                 seen, data = len(data), data + more
             except (gunicorn_h1c.ParseError, ValueError):
@@ -157,23 +161,23 @@ class ServerConnection:
         environ = build_environ(head, data, self._base_environ)
         if environ is None:
             return self._answer_through_gunicorn(data)
-        self.since, self.busy = perf_counter(), True
+        self.phase_started_at, self.is_busy = perf_counter(), True
         return self._answer_directly(environ, data[head["consumed"] :])
 
     def _start_reading_head(self) -> None:
         if not self.is_reading_head:
-            self.since, self.is_reading_head = perf_counter(), True
+            self.phase_started_at, self.is_reading_head = perf_counter(), True
 
-    def _receive(self) -> bytes:
+    def _receive_bytes(self) -> bytes:
         """What comes next, after whoever is ready now had a turn."""
-        if self._ready is not None:
+        if self._read_watcher is not None:
             # Not tried before: most often there is nothing yet, and where there is, a client that
             # is never idle would keep the loop to itself.
-            self._ready.start(self.greenlet.switch)
+            self._read_watcher.start(self.greenlet.switch)
             try:
                 get_hub().switch()
             finally:
-                self._ready.stop()
+                self._read_watcher.stop()
         else:
             yield_to_loop()  # what TLS has read already makes no socket ready
         data: bytes = self._client.recv(CHUNK_BYTES)
@@ -190,27 +194,27 @@ class ServerConnection:
             if hasattr(parts, "close"):
                 parts.close()
         # The first question answers for nearly all requests.
-        stays = (body.length == 0 or body.can_be_discarded) and (
+        stays = (body.missing_bytes == 0 or body.can_be_discarded) and (
             self._worker.alive and not self.has_timed_out
         )
         head = (
-            f"HTTP/1.1 {self._head}Server: gunicorn\r\nDate: {_format_date()}\r\n"
+            f"HTTP/1.1 {self._response_head}Server: gunicorn\r\nDate: {_format_date()}\r\n"
             f"Connection: {'keep-alive' if stays else 'close'}\r\n\r\n"
         )
-        self._send(environ, head.encode("latin-1"), content)
+        self._send_response(environ, head.encode("latin-1"), content)
         return (
             body.following_bytes
-            if stays and (body.length == 0 or self._discard_body(body))
+            if stays and (body.missing_bytes == 0 or self._discard_body(body))
             else None
         )
 
-    def _send(self, environ: dict[str, Any], head: bytes, content: bytes) -> None:
+    def _send_response(self, environ: dict[str, Any], head: bytes, content: bytes) -> None:
         """Answer; a client that does not read is let go when too much waits for such as it.
 
         Raises:
             OSError: the client is gone, or was let go.
         """
-        self.answered = True
+        self.has_answered = True
         if (finish := environ.get(FINISH_KEY)) is not None:
             finish()
         if len(content) <= CHUNK_BYTES:  # most answers: in one packet
@@ -235,7 +239,7 @@ class ServerConnection:
         head = f"{status}\r\n" + "".join([f"{name}: {value}\r\n" for name, value in headers])
         if head.count("\n") != len(headers) + 1 or head.count("\r") != len(headers) + 1:
             raise ValueError(f"expected headers of a line each; got {headers!r}")
-        self._head = head
+        self._response_head = head
         return _refuse_write
 
     def _answer_through_gunicorn(self, data: bytes) -> bytes | None:
@@ -245,9 +249,9 @@ class ServerConnection:
         self.request = None
         unreader = SocketUnreader(client)
         unreader.unread(data)
-        self.request = request = http.Request(worker.cfg, unreader, self._address)
+        self.request = request = http.Request(worker.cfg, unreader, self._client_address)
         require_valid_host(request)
-        self.since, self.busy, self.is_reading_head = perf_counter(), True, False
+        self.phase_started_at, self.is_busy, self.is_reading_head = perf_counter(), True, False
         awaits_continue = request._expected_100_continue
         request._expected_100_continue = False  # told when the body is first read
         body: SizedBody | ChunkedBody
@@ -258,7 +262,9 @@ class ServerConnection:
             length = request.body.reader.length
             body = SizedBody(client, begun, length, awaits_continue=awaits_continue)
         self.body = request.body = body
-        response, environ = wsgi.create(request, client, self._address, self._server, worker.cfg)
+        response, environ = wsgi.create(
+            request, client, self._client_address, self._server_address, worker.cfg
+        )
         normalize_path_info(environ)
         environ.update({"wsgi.multithread": True, WORKER_KEY: True})
         environ.pop("HTTP_UPGRADE", None)  # nothing is upgraded here; Flask would refuse WebSocket
@@ -278,7 +284,7 @@ class ServerConnection:
         finally:
             if hasattr(parts, "close"):
                 parts.close()
-        self._send(environ, b"", bytes(answer))
+        self._send_response(environ, b"", bytes(answer))
         if response.should_close() or not self._discard_body(body):
             return None
         return body.following_bytes

@@ -22,7 +22,7 @@ class DescriptorBudget:
     """
 
     def __init__(self, spare: int) -> None:
-        self._spare, self._limit, self._first = spare, inf, inf
+        self._spare, self._limit, self._first_reserved = spare, inf, inf
         self.capacity = inf
         self.read_limit()
 
@@ -32,25 +32,25 @@ class DescriptorBudget:
         limit = inf if soft == resource.RLIM_INFINITY else soft
         if limit != self._limit:
             self._limit, self.capacity = limit, inf
-            self._first = limit if limit == inf else limit - min(self._spare, limit // 4)
+            self._first_reserved = limit if limit == inf else limit - min(self._spare, limit // 4)
 
-    def note(self, file: float, connections: int) -> None:
+    def record_descriptor(self, file: float, connections: int) -> None:
         """Learn from the number of a descriptor that was free.
 
         Args:
             file: Lowest descriptor that was free.
             connections: Number of connections that were open.
         """
-        if file >= self._first:  # all below are in use
-            self.capacity = max(1, min(self.capacity, connections - (file - self._first)))
+        if file >= self._first_reserved:  # all below are in use
+            self.capacity = max(1, min(self.capacity, connections - (file - self._first_reserved)))
 
     def record_exhaustion(self, connections: int) -> None:
         """Learn that no descriptor was free."""
         self.read_limit()
         if self._limit < inf:
-            self.note(self._limit, connections)
+            self.record_descriptor(self._limit, connections)
 
-    def look(self, connections: int) -> int:
+    def count_excess_connections(self, connections: int) -> int:
         """Return how many connections are too many, and forget what need not be true any more."""
         self.read_limit()
         if connections < self.capacity / 2:

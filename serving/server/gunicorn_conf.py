@@ -65,7 +65,7 @@ def on_starting(_server: Any) -> None:
     """In the arbiter, before it forks the first worker."""
     _raise_file_limit()
     _import_shared_modules()
-    SharedState.shared = SharedState()
+    SharedState.inherited = SharedState()
     _start_proof_server()
     os.register_at_fork(after_in_parent=_unblock_stop_signals)
     # On SIGHUP all workers are there twice for a while, and SIGTTIN adds some.
@@ -108,7 +108,7 @@ def pre_fork(_server: Any, worker: Any) -> None:
     # In the worker these wait for its own handlers: the arbiter's, which it has until then, would
     # put them into a queue that no one reads there.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    worker.slot = SharedCounters.get_current().take()
+    worker.slot = SharedCounters.get_current().claim_slot()
 
 
 def post_worker_init(worker: Any) -> None:
@@ -118,9 +118,9 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(_server: Any, _worker: Any) -> None:
     """In a worker that ends."""
-    if SharedState.shared is not None:  # in what it was loading, a thread does not end by itself
+    if SharedState.inherited is not None:  # in what it was loading, a thread does not end by itself
         importlib.import_module("serving.repository.rollout").Agenda(
-            SharedState.shared
+            SharedState.inherited
         ).clear_load_attempt()
     gc.unfreeze()  # what is left to the interpreter's end meets modules that are gone
 

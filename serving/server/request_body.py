@@ -33,11 +33,11 @@ class SizedBody:
     Args:
         client: Socket of the connection.
         buffered: Bytes that have been read already: of the body, and perhaps of the next request.
-        length: Length of the body, in bytes.
+        missing_bytes: Length of the body, in bytes.
         awaits_continue: Whether the client waits for "100 Continue" before it sends the body.
 
     Attributes:
-        length: Number of bytes that have not arrived yet.
+        missing_bytes: Number of bytes that have not arrived yet.
         after: Bytes after the end of the body that have been read already.
     """
 
@@ -49,20 +49,20 @@ class SizedBody:
             self._buffered, self.following_bytes = buffered[:length], buffered[length:]
         else:
             self._buffered, self.following_bytes = buffered, b""
-        self.length = length - len(self._buffered)
+        self.missing_bytes = length - len(self._buffered)
         self._awaits_continue = awaits_continue and not buffered
         self._has_disconnected = False
 
     @property
     def is_complete(self) -> bool:
         """Whether the whole body has arrived."""
-        return self.length == 0
+        return self.missing_bytes == 0
 
     @property
     def can_be_discarded(self) -> bool:
         """Whether the missing rest is small enough to discard it and keep the connection."""
-        return self.length == 0 or (
-            self.length <= MAX_DISCARDED_BYTES
+        return self.missing_bytes == 0 or (
+            self.missing_bytes <= MAX_DISCARDED_BYTES
             and not self._has_disconnected
             and not self._awaits_continue
         )
@@ -70,7 +70,11 @@ class SizedBody:
     def read(self, size: int = -1) -> bytes:
         """Return `size` bytes, all for -1; fewer only at the end, or if the client disconnects."""
         here = self._buffered
-        wanted = len(here) + self.length if size < 0 else min(size, len(here) + self.length)
+        wanted = (
+            len(here) + self.missing_bytes
+            if size < 0
+            else min(size, len(here) + self.missing_bytes)
+        )
         if wanted <= len(here):
             self._buffered = here[wanted:]
             return here[:wanted] if self._buffered else here
@@ -85,7 +89,7 @@ class SizedBody:
                 break
             parts.append(part)
             missing -= len(part)
-            self.length -= len(part)
+            self.missing_bytes -= len(part)
         return b"".join(parts)
 
     def discard(self, on_progress: Callable[[], None]) -> None:
@@ -94,10 +98,12 @@ class SizedBody:
         Args:
             on_progress: Called after each read.
         """
-        while self.length and (
-            count := self._client.recv_into(discard_buffer, min(self.length, DISCARD_READ_BYTES))
+        while self.missing_bytes and (
+            count := self._client.recv_into(
+                discard_buffer, min(self.missing_bytes, DISCARD_READ_BYTES)
+            )
         ):
-            self.length -= count
+            self.missing_bytes -= count
             on_progress()
 
     def readline(self, size: int = -1) -> bytes:
@@ -149,23 +155,23 @@ class ChunkedBody:
 
     def read(self, size: int = -1) -> bytes:
         """Return `size` bytes, all for -1; fewer only at the end."""
-        self._ask()
+        self._send_continue()
         return bytes(self._body.read(size))
 
     def readline(self, size: int = -1) -> bytes:
         """Return the next line, as WSGI requires."""
-        self._ask()
+        self._send_continue()
         return bytes(self._body.readline(size))
 
     def readlines(self, hint: int = -1) -> list[bytes]:
         """Return all lines, as WSGI requires."""
-        self._ask()
+        self._send_continue()
         return list(self._body.readlines(hint))
 
     def __iter__(self) -> Iterable[bytes]:
         return iter(self.readlines())
 
-    def _ask(self) -> None:
+    def _send_continue(self) -> None:
         if self._awaits_continue:
             self._awaits_continue = False
             self._client.sendall(CONTINUE_RESPONSE)

@@ -81,8 +81,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
         settings = Settings()
         self.request_seconds = settings.request_seconds
         self.connections: set[ServerConnection] = set()
-        self.unsent = 0  # bytes of answers that clients have not read yet
-        self.limits = {
+        self.unsent_bytes = 0  # bytes of answers that clients have not read yet
+        self.parser_limits = {
             "limit_request_line": self.cfg.limit_request_line,
             "limit_request_fields": self.cfg.limit_request_fields,
             "limit_request_field_size": self.cfg.limit_request_field_size,
@@ -95,12 +95,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self.acceptor = Acceptor(
             self.handle,
             self.evict_idle_connections,
-            self._fail,
+            self._stop_after_failure,
             max_connections=self.worker_connections,
             spare_descriptors=settings.spare_descriptors,
             is_shared=not self.cfg.reuse_port,
         )
-        self.server_class = self.acceptor.add
+        self.server_class = self.acceptor.add_listener
         super().run()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
@@ -109,7 +109,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if self.acceptor is not None:
             self.acceptor.stop_competing()
 
-    def _fail(self) -> None:
+    def _stop_after_failure(self) -> None:
         self.alive = False  # the arbiter starts another worker
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
@@ -119,7 +119,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self.connections.add(connection)
         try:
             if handshake.complete_handshake(client):  # here, where it is looked after
-                self._serve(connection, client, addr)
+                self._serve_requests(connection, client, addr)
                 connection.linger()
         except (NoMoreData, StopIteration, ConnectionTimeoutError) as error:
             self.log.debug("connection ended: %s", error)
@@ -132,26 +132,26 @@ class Worker(GeventWorker):  # type: ignore[misc]
             self.connections.discard(connection)
             util.close(client)
 
-    def _serve(self, connection: ServerConnection, client: Any, addr: Any) -> None:
+    def _serve_requests(self, connection: ServerConnection, client: Any, addr: Any) -> None:
         """Answer requests, and say what was wrong with the last one if no answer has begun."""
         try:
             connection.serve()
         except (OSError, StopIteration):  # NoMoreData is an OSError
             raise
         except (ConnectionTimeoutError, ServingError) as error:
-            if connection.answered:
+            if connection.has_answered:
                 raise ConnectionTimeoutError from error
-            connection.answered = True
+            connection.has_answered = True
             self._write_timeout_error(connection, client)
         except ConfigurationProblem:
-            connection.answered = True
+            connection.has_answered = True
             fault = "its path does not begin with SCRIPT_NAME"
             util.write_error(client, 404, "Not Found", fault)
         except Exception as error:  # gunicorn knows what it refuses and how
-            if connection.answered:
+            if connection.has_answered:
                 self.log.exception("an answer was broken off")
                 return
-            connection.answered = True
+            connection.has_answered = True
             self.handle_error(connection.request, client, addr, error)
 
     def _write_timeout_error(self, connection: ServerConnection, client: Any) -> None:
@@ -175,7 +175,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if not self.alive and self.stopped_at is None:
             self.stopped_at = now
         if self.acceptor is not None:
-            self.acceptor.look()
+            self.acceptor.run_maintenance()
         if len(self.connections) >= self.worker_connections:
             self.evict_idle_connections(max(1, self.worker_connections // 10), "connections", 0.0)
         for connection in list(self.connections):
@@ -184,7 +184,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _find_timeout(self, connection: ServerConnection, now: float) -> BaseException | None:
         """Return the exception that ends a connection which took too long; None for others."""
-        waited = now - connection.since
+        waited = now - connection.phase_started_at
         if connection.lingering_since is not None:
             lingered = now - connection.lingering_since
             limit = MAX_LINGER_SECONDS if self.stopped_at is None else GRACE_SECONDS
@@ -193,7 +193,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 if lingered >= limit or waited >= MAX_SILENT_SECONDS
                 else None
             )
-        if connection.busy:
+        if connection.is_busy:
             return self._find_request_timeout(connection, now)
         if connection.is_reading_head and waited >= self.request_seconds:
             return ConnectionTimeoutError()
@@ -213,19 +213,19 @@ class Worker(GeventWorker):  # type: ignore[misc]
         The application is told first, and answers for itself: in the form of the protocol, and
         counted and logged like any other answer.
         """
-        waited = now - connection.since
+        waited = now - connection.phase_started_at
         call: CallContext | None = connection.environ.get(
             CONTEXT_KEY
         )  # none before the application runs
         if waited >= self.request_seconds:
-            if connection.answered or waited >= self.request_seconds + GRACE_SECONDS:
+            if connection.has_answered or waited >= self.request_seconds + GRACE_SECONDS:
                 return ConnectionTimeoutError()
             if not connection.has_timed_out:
                 connection.has_timed_out = True
                 body = connection.body
                 is_complete = body is None or body.is_complete
                 return make_timeout_error(self.request_seconds, is_complete=is_complete)
-        elif call and call.deadline and now > call.deadline and not connection.answered:
+        elif call and call.deadline and now > call.deadline and not connection.has_answered:
             return make_deadline_error(call)
         return None
 
@@ -255,10 +255,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
         idle = (
             c
             for c in self.connections
-            if not c.busy and c.lingering_since is None and c.since <= latest
+            if not c.is_busy and c.lingering_since is None and c.phase_started_at <= latest
         )
         # Some more than wanted: a connection whose next request has just arrived is not idle.
-        for connection in nsmallest(2 * count + 8, idle, key=lambda connection: connection.since):
+        for connection in nsmallest(
+            2 * count + 8, idle, key=lambda connection: connection.phase_started_at
+        ):
             if evicted < count and not connection.has_unread_bytes():
                 connection.greenlet.throw(NoMoreData(b""))
                 evicted += 1

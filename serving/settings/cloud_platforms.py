@@ -51,7 +51,7 @@ class VertexSettings(EnvironmentSettings):
         None, description="where the models are"
     )
 
-    def settings(self) -> dict[str, Any]:
+    def to_server_settings(self) -> dict[str, Any]:
         """What of it are settings of the server, by their names."""
         chosen: dict[str, Any] = {}
         if self.http_port is not None:

@@ -19,11 +19,11 @@ class LimitPeriod:
     """A period in which lines of one kind are counted.
 
     Attributes:
-        begun: Time of the first line, in seconds of the monotonic clock.
+        started_at: Time of the first line, in seconds of the monotonic clock.
         count: Number of lines so far.
     """
 
-    begun: float
+    started_at: float
     count: int = 0
 
 
@@ -42,33 +42,33 @@ class LogRateLimiter(Generic[Kind]):
         max_lines: int = MAX_LINES_PER_PERIOD,
         period_seconds: float | None = None,
     ) -> None:
-        self._sum_up, self._first = on_suppressed, max_lines
+        self._sum_up, self._max_lines = on_suppressed, max_lines
         self._seconds = PERIOD_SECONDS if period_seconds is None else period_seconds
         self._periods: dict[Kind, LimitPeriod] = {}
-        self._counting = Lock()  # under a server that has threads
+        self._lock = Lock()  # under a server that has threads
 
     def should_log(self, kind: Kind) -> bool:
         """Count a line, and return whether it is to be written."""
-        with self._counting:
+        with self._lock:
             now = monotonic()
             period = self._periods.get(kind)
             # One in which some are not written ends when their number is.
             if period is None or (
-                period.count <= self._first and now >= period.begun + self._seconds
+                period.count <= self._max_lines and now >= period.started_at + self._seconds
             ):
                 period = self._periods[kind] = LimitPeriod(now)
             period.count += 1
             count = period.count
-        if count == self._first + 1:
-            timer = Timer(period.begun + self._seconds - now, self._over, (kind,))
+        if count == self._max_lines + 1:
+            timer = Timer(period.started_at + self._seconds - now, self._end_period, (kind,))
             timer.daemon = True
             timer.start()
-        return count <= self._first
+        return count <= self._max_lines
 
-    def _over(self, kind: Kind) -> None:
-        with self._counting:
+    def _end_period(self, kind: Kind) -> None:
+        with self._lock:
             period = self._periods.pop(kind)
-        self._sum_up(kind, period.count - self._first)
+        self._sum_up(kind, period.count - self._max_lines)
 
 
 class RateLimitFilter(logging.Filter):
@@ -83,16 +83,20 @@ class RateLimitFilter(logging.Filter):
     def __init__(self, *loggers: str) -> None:
         super().__init__()
         self._loggers = tuple(f"{name}." for name in loggers)
-        self._limit: LogRateLimiter[tuple[str, int, int, str]] = LogRateLimiter(self._sum_up)
+        self._rate_limiter: LogRateLimiter[tuple[str, int, int, str]] = LogRateLimiter(
+            self._log_suppressed_lines
+        )
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a record is to be written."""
         if record.levelno < logging.WARNING or not f"{record.name}.".startswith(self._loggers):
             return True
         place = f"{record.module}.{record.funcName}"
-        return self._limit.should_log((record.pathname, record.lineno, record.levelno, place))
+        return self._rate_limiter.should_log(
+            (record.pathname, record.lineno, record.levelno, place)
+        )
 
-    def _sum_up(self, kind: tuple[str, int, int, str], count: int) -> None:
+    def _log_suppressed_lines(self, kind: tuple[str, int, int, str], count: int) -> None:
         _, line, level, place = kind
         fields = {"place": f"{place}, line {line}", "count": count, "seconds": PERIOD_SECONDS}
         logging.getLogger(__name__).log(level, "lines not logged", extra={"fields": fields})

@@ -71,8 +71,8 @@ class StdoutHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._file = _open_non_blocking(STDOUT_DESCRIPTOR)
-        self._ready = _system_poll()
-        self._ready.register(self._file, select.POLLOUT)
+        self._poller = _system_poll()
+        self._poller.register(self._file, select.POLLOUT)
         self._dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -82,19 +82,19 @@ class StdoutHandler(logging.Handler):
         except (TypeError, ValueError):  # a field that is not JSON's
             self.handleError(record)
             return
-        if self._dropped and self._write(self._loss()):
+        if self._dropped and self._try_write(self._format_dropped_lines()):
             self._dropped = 0
-        if self._dropped or not self._write(line):
+        if self._dropped or not self._try_write(line):
             self._dropped += 1
 
-    def _loss(self) -> str:
+    def _format_dropped_lines(self) -> str:
         record = {"levelname": "WARNING", "msg": "lines dropped, which stdout did not take"}
         return self.format(logging.makeLogRecord(record | {"fields": {"count": self._dropped}}))
 
-    def _write(self, line: str) -> bool:
+    def _try_write(self, line: str) -> bool:
         """Whether it was taken; a full pipe, a full disk and a reader that has gone do not."""
         try:
-            if self._ready.poll(0):
+            if self._poller.poll(0):
                 os.write(self._file, f"{line}\n".encode())
                 return True
         except OSError:

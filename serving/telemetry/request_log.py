@@ -27,12 +27,12 @@ class RequestLog:
     """
 
     def __init__(self, sample_rate: float) -> None:
-        self._share = sample_rate
-        self._limit: LogRateLimiter[int] = LogRateLimiter(
+        self._sample_rate = sample_rate
+        self._rate_limiter: LogRateLimiter[int] = LogRateLimiter(
             _log_suppressed_requests
         )  # of each status
 
-    def add(self, call: CallContext, status: int, environ: dict[str, Any]) -> None:
+    def log_request(self, call: CallContext, status: int, environ: dict[str, Any]) -> None:
         """A request is about to be answered.
 
         Args:
@@ -41,13 +41,13 @@ class RequestLog:
             environ: WSGI's.
         """
         if status < 400:
-            if random() < self._share:
+            if random() < self._sample_rate:
                 log.info("request", extra={"fields": _log_fields(call, status, environ)})
             return
-        if not self._limit.should_log(status):
+        if not self._rate_limiter.should_log(status):
             return
         fields = _log_fields(call, status, environ)
-        fields |= {"code": call.code or None, "path": environ.get("PATH_INFO", "")}
+        fields |= {"code": call.error_code or None, "path": environ.get("PATH_INFO", "")}
         log.log(_log_level(status), "request", extra={"fields": fields})
 
 
@@ -61,7 +61,7 @@ def _log_level(status: int) -> int:
 
 
 def _log_fields(call: CallContext, status: int, environ: dict[str, Any]) -> dict[str, Any]:
-    name, version, variant = call.model
+    name, version, variant = call.model_label
     fields = {
         "request_id": call.request_id,
         "method": environ.get("REQUEST_METHOD", ""),
@@ -72,7 +72,7 @@ def _log_fields(call: CallContext, status: int, environ: dict[str, Any]) -> dict
         "variant": variant or None,
         "rows": call.rows,
         "status": status,
-        "microseconds": call.microseconds(),
+        "microseconds": call.measure_stages(),
     }
     if call.key_name:
         fields["key_name"] = call.key_name

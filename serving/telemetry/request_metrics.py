@@ -54,44 +54,44 @@ class RequestMetrics:
     """
 
     def __init__(self, slot: WorkerSlot) -> None:
-        self._slot, self._numbers = slot, slot.numbers
-        self._places: dict[tuple[str, tuple[str, str, str], int], _SeriesIndices] = {}
+        self._slot, self._values = slot, slot.values
+        self._indices_by_kind: dict[tuple[str, tuple[str, str, str], int], _SeriesIndices] = {}
 
-    def add(self, call: CallContext, status: int) -> None:
+    def count_request(self, call: CallContext, status: int) -> None:
         """A request is about to be answered.
 
         Args:
             call: the request.
             status: of the answer.
         """
-        now, kind = perf_counter(), (call.protocol, call.model, status)
-        places = self._places.get(kind) or self._find(kind)
-        numbers = self._numbers
-        if call.decoded:
-            _observe_seconds(numbers, places.decode, call.decoded - call.started_at)
+        now, kind = perf_counter(), (call.protocol, call.model_label, status)
+        places = self._indices_by_kind.get(kind) or self._look_up_indices(kind)
+        numbers = self._values
+        if call.decoded_at:
+            _observe_seconds(numbers, places.decode, call.decoded_at - call.started_at)
             if call.run_ended_at:
-                _observe_seconds(numbers, places.queue, call.started - call.decoded)
-                _observe_seconds(numbers, places.run, call.run_ended_at - call.started)
+                _observe_seconds(numbers, places.queue, call.run_started_at - call.decoded_at)
+                _observe_seconds(numbers, places.run, call.run_ended_at - call.run_started_at)
                 at = places.batch + bisect_left(BATCH_ROWS_BUCKETS, call.batch_rows)
                 numbers[at] += 1.0
                 numbers[places.batch + BATCH_ROWS_SUM_OFFSET] += call.batch_rows
-                if call.encoded:
-                    _observe_seconds(numbers, places.encode, call.encoded - call.run_ended_at)
+                if call.encoded_at:
+                    _observe_seconds(numbers, places.encode, call.encoded_at - call.run_ended_at)
         if status < 400:
             numbers[places.rows] += call.rows
         _observe_seconds(numbers, places.request, now - call.started_at)
         # The last: a worker may be killed at any time, and what follows is the answer.
         numbers[places.requests] += 1.0
 
-    def _find(self, kind: tuple[str, tuple[str, str, str], int]) -> _SeriesIndices:
+    def _look_up_indices(self, kind: tuple[str, tuple[str, str, str], int]) -> _SeriesIndices:
         protocol, model, status = kind
         protocol = protocol or NO_PROTOCOL
-        series = self._slot.series
+        series = self._slot.get_series_index
         stages = {
             stage: series(STAGE_SECONDS, (stage, protocol, model[0]))
             for stage in ("decode", "queue", "run", "encode")
         }
-        places = self._places[kind] = _SeriesIndices(
+        places = self._indices_by_kind[kind] = _SeriesIndices(
             requests=series(REQUESTS, (protocol, *model, str(status))),
             rows=series(ROWS_ANSWERED, (protocol, *model)),
             request=series(REQUEST_SECONDS, (protocol, model[0])),
@@ -103,8 +103,8 @@ class RequestMetrics:
 
 def count_refused_request(status: int) -> None:
     """A request is about to be refused that never came to be a call, such as a malformed one."""
-    slot = SharedCounters.get_current().own
-    slot.numbers[slot.series(REQUESTS, (NO_PROTOCOL, "", "", "", str(status)))] += 1.0
+    slot = SharedCounters.get_current().own_slot
+    slot.values[slot.get_series_index(REQUESTS, (NO_PROTOCOL, "", "", "", str(status)))] += 1.0
 
 
 def count_accept_error(name: str) -> None:
@@ -113,8 +113,8 @@ def count_accept_error(name: str) -> None:
     Args:
         name: The system's name of the error, such as `EMFILE`.
     """
-    slot = SharedCounters.get_current().own
-    slot.numbers[slot.series(ACCEPT_ERRORS, (name,))] += 1.0
+    slot = SharedCounters.get_current().own_slot
+    slot.values[slot.get_series_index(ACCEPT_ERRORS, (name,))] += 1.0
 
 
 def count_evicted_connections(reason: str, connections: int) -> None:
@@ -124,8 +124,8 @@ def count_evicted_connections(reason: str, connections: int) -> None:
         reason: What ran out: "connections" or "descriptors".
         connections: Number of connections closed.
     """
-    slot = SharedCounters.get_current().own
-    slot.numbers[slot.series(CONNECTIONS_EVICTED, (reason,))] += connections
+    slot = SharedCounters.get_current().own_slot
+    slot.values[slot.get_series_index(CONNECTIONS_EVICTED, (reason,))] += connections
 
 
 def count_tls_failure(cause: str) -> None:
@@ -134,8 +134,8 @@ def count_tls_failure(cause: str) -> None:
     Args:
         cause: One of a few words for the cause.
     """
-    slot = SharedCounters.get_current().own
-    slot.numbers[slot.series(TLS_FAILURES, (cause,))] += 1.0
+    slot = SharedCounters.get_current().own_slot
+    slot.values[slot.get_series_index(TLS_FAILURES, (cause,))] += 1.0
 
 
 def _observe_seconds(numbers: memoryview[float], at: int, seconds: float) -> None:
@@ -150,5 +150,5 @@ def count_reload(model: str, outcome: str) -> None:
         model: its name, as a folder of the repository has it.
         outcome: one of "served", "held", "refused", "unloaded".
     """
-    slot = SharedCounters.get_current().own
-    slot.numbers[slot.series(RELOADS, (model, outcome))] += 1.0
+    slot = SharedCounters.get_current().own_slot
+    slot.values[slot.get_series_index(RELOADS, (model, outcome))] += 1.0

@@ -75,19 +75,19 @@ class MetricDefinition(NamedTuple):
     Attributes:
         name: as Prometheus shows it, without `_total`.
         help: what it says, in a sentence.
-        labels: their names.
-        bounds: of a histogram's buckets but the last, which has none; none for a counter.
+        label_names: their names.
+        bucket_bounds: of a histogram's buckets but the last, which has none; none for a counter.
     """
 
     name: str
     help: str
-    labels: tuple[str, ...]
-    bounds: tuple[float, ...] = ()
+    label_names: tuple[str, ...]
+    bucket_bounds: tuple[float, ...] = ()
 
     @property
-    def width(self) -> int:
+    def value_count(self) -> int:
         """Numbers of a series: a counter's one; a histogram's buckets, and the sum of values."""
-        return len(self.bounds) + 2 if self.bounds else 1
+        return len(self.bucket_bounds) + 2 if self.bucket_bounds else 1
 
 
 class WorkerSlot:
@@ -97,19 +97,19 @@ class WorkerSlot:
         memory: `SLOT_BYTES` bytes.
 
     Attributes:
-        numbers: float64, to be written by one process only.
+        values: float64, to be written by one process only.
     """
 
     def __init__(self, memory: memoryview) -> None:
-        self.numbers: memoryview[float] = memory[: VALUES_PER_SLOT * VALUE_BYTES].cast("d")
+        self.values: memoryview[float] = memory[: VALUES_PER_SLOT * VALUE_BYTES].cast("d")
         self._names = memory[VALUES_PER_SLOT * VALUE_BYTES :]
-        self._known: dict[tuple[str, tuple[str, ...]], int] = {}
-        self._next = FIRST_SERIES_INDEX
-        for name, labels, at, width in self._listed():
-            self._known[name, labels] = at
-            self._next = at + width
+        self._series_indices: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._next_index = FIRST_SERIES_INDEX
+        for name, labels, at, width in self._iter_series_positions():
+            self._series_indices[name, labels] = at
+            self._next_index = at + width
 
-    def series(self, family: MetricDefinition, labels: tuple[str, ...]) -> int:
+    def get_series_index(self, family: MetricDefinition, labels: tuple[str, ...]) -> int:
         """Where the numbers of a series begin; of the one for all others, when the slot is full.
 
         Args:
@@ -117,38 +117,38 @@ class WorkerSlot:
             labels: their values, in the order of their names.
         """
         others = (OVERFLOW_LABEL,) * len(labels)
-        if (family.name, others) not in self._known:
-            self._begin(family, others)  # first, so that there is one when it is needed
-        at = self._known.get((family.name, labels))
+        if (family.name, others) not in self._series_indices:
+            self._add_series(family, others)  # first, so that there is one when it is needed
+        at = self._series_indices.get((family.name, labels))
         if at is None:
-            at = self._begin(family, labels)
-        return self._known[family.name, others] if at is None else at
+            at = self._add_series(family, labels)
+        return self._series_indices[family.name, others] if at is None else at
 
-    def listed(self) -> Iterator[tuple[str, tuple[str, ...], list[float]]]:
+    def iter_series(self) -> Iterator[tuple[str, tuple[str, ...], list[float]]]:
         """Family, values of the labels, and numbers of every series."""
-        for name, labels, at, width in self._listed():
-            yield name, labels, list(self.numbers[at : at + width])
+        for name, labels, at, width in self._iter_series_positions():
+            yield name, labels, list(self.values[at : at + width])
 
     def reset_gauges(self) -> None:
         """No process counts here any more, or not yet."""
         for number in GAUGES:
-            self.numbers[number] = 0.0
+            self.values[number] = 0.0
 
-    def _begin(self, family: MetricDefinition, labels: tuple[str, ...]) -> int | None:
-        line = json.dumps([family.name, family.width, *labels]).encode() + b"\n"
-        named = int(self.numbers[NAME_BYTES_USED])
-        at = self._next
-        if named + len(line) > MAX_NAME_BYTES or at + family.width > VALUES_PER_SLOT:
+    def _add_series(self, family: MetricDefinition, labels: tuple[str, ...]) -> int | None:
+        line = json.dumps([family.name, family.value_count, *labels]).encode() + b"\n"
+        named = int(self.values[NAME_BYTES_USED])
+        at = self._next_index
+        if named + len(line) > MAX_NAME_BYTES or at + family.value_count > VALUES_PER_SLOT:
             return None
         self._names[named : named + len(line)] = line
-        self.numbers[NAME_BYTES_USED] = float(named + len(line))  # now it counts, and is whole
-        self._known[family.name, labels] = at
-        self._next = at + family.width
+        self.values[NAME_BYTES_USED] = float(named + len(line))  # now it counts, and is whole
+        self._series_indices[family.name, labels] = at
+        self._next_index = at + family.value_count
         return at
 
-    def _listed(self) -> Iterator[tuple[str, tuple[str, ...], int, int]]:
+    def _iter_series_positions(self) -> Iterator[tuple[str, tuple[str, ...], int, int]]:
         at = FIRST_SERIES_INDEX
-        for line in bytes(self._names[: int(self.numbers[NAME_BYTES_USED])]).splitlines():
+        for line in bytes(self._names[: int(self.values[NAME_BYTES_USED])]).splitlines():
             name, width, *labels = json.loads(line)
             yield name, tuple(labels), at, width
             at += width
@@ -158,24 +158,24 @@ class SharedCounters:
     """The slots of all workers.
 
     Args:
-        slots: as many as workers are there at the same time; those beyond share the last one, and
+        iter_slots: as many as workers are there at the same time; those beyond share the last one, and
             may lose counts.
 
     Attributes:
         shared: the one that gunicorn's arbiter makes for its workers; None under other servers.
-        own: the slot of this process.
-        number: Number of that slot.
-        loads: Open connections of each worker, by number of its slot.
+        own_slot: the slot of this process.
+        own_slot_number: Number of that slot.
+        worker_loads: Open connections of each worker, by number of its slot.
     """
 
     shared: ClassVar[SharedCounters | None] = None
 
     def __init__(self, slots: int = 1) -> None:
         memory = memoryview(mmap(-1, slots * SLOT_BYTES))
-        self._memory = [memory[i * SLOT_BYTES : (i + 1) * SLOT_BYTES] for i in range(slots)]
-        self._busy: set[int] = set()
-        self.loads = WorkerLoads(slots)
-        self.take()
+        self._slot_memory = [memory[i * SLOT_BYTES : (i + 1) * SLOT_BYTES] for i in range(slots)]
+        self._claimed_slots: set[int] = set()
+        self.worker_loads = WorkerLoads(slots)
+        self.claim_slot()
 
     @classmethod
     def get_current(cls) -> SharedCounters:
@@ -184,39 +184,39 @@ class SharedCounters:
             cls.shared = SharedCounters()
         return cls.shared
 
-    def take(self) -> int:
+    def claim_slot(self) -> int:
         """The number of a slot that no living process has; it is `own` from now on.
 
         The arbiter's to call, just before it forks a worker.
         """
-        free = (i for i in range(len(self._memory)) if i not in self._busy)
-        number = next(free, len(self._memory) - 1)
-        self._busy.add(number)
-        self.number, self.own = number, WorkerSlot(self._memory[number])
-        self.own.numbers[WAS_CLAIMED] = 1.0
-        self.own.reset_gauges()
-        self.loads.clear(number)
+        free = (i for i in range(len(self._slot_memory)) if i not in self._claimed_slots)
+        number = next(free, len(self._slot_memory) - 1)
+        self._claimed_slots.add(number)
+        self.own_slot_number, self.own_slot = number, WorkerSlot(self._slot_memory[number])
+        self.own_slot.values[WAS_CLAIMED] = 1.0
+        self.own_slot.reset_gauges()
+        self.worker_loads.clear(number)
         return number
 
     def release_slot(self, number: int) -> None:
         """The process of that slot is no more; what it counted stays."""
-        self._busy.discard(number)
-        WorkerSlot(self._memory[number]).reset_gauges()
-        self.loads.clear(number)
+        self._claimed_slots.discard(number)
+        WorkerSlot(self._slot_memory[number]).reset_gauges()
+        self.worker_loads.clear(number)
 
-    def totals(self) -> dict[str, dict[tuple[str, ...], list[float]]]:
+    def sum_over_slots(self) -> dict[str, dict[tuple[str, ...], list[float]]]:
         """Return what all processes have counted: the numbers of each series, summed.
 
         Returns:
             By name of the family, and by the values of its labels.
         """
         totals: defaultdict[str, dict[tuple[str, ...], list[float]]] = defaultdict(dict)
-        for slot in self.slots():
-            for name, labels, numbers in slot.listed():
+        for slot in self.iter_slots():
+            for name, labels, numbers in slot.iter_series():
                 before = totals[name].get(labels, [0.0] * len(numbers))
                 totals[name][labels] = [a + b for a, b in zip(before, numbers, strict=True)]
         return totals
 
-    def slots(self) -> Iterator[WorkerSlot]:
+    def iter_slots(self) -> Iterator[WorkerSlot]:
         """All that were ever taken, which are the first."""
-        return takewhile(lambda slot: slot.numbers[WAS_CLAIMED], map(WorkerSlot, self._memory))
+        return takewhile(lambda slot: slot.values[WAS_CLAIMED], map(WorkerSlot, self._slot_memory))

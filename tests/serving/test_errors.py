@@ -176,7 +176,7 @@ def another_worker(act):
     joined, join = os.pipe()
 
     def live():
-        agenda = RolloutStore(SharedState.shared)
+        agenda = RolloutStore(SharedState.inherited)
         agenda.join()
         os.write(join, b"!")
         act(agenda)

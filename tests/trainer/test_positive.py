@@ -159,7 +159,7 @@ def test_the_graph_answers_the_first_class_from_its_threshold_up(fraud):
     bundle = fraud[0]
     rng = np.random.default_rng(1)
     rows = rng.normal(size=(500, 2)).astype(np.float32)
-    got = GraphSession(bundle.graph("fp32")).run({"features": rows})
+    got = GraphSession(bundle.read_graph("fp32")).run({"features": rows})
     above = got["probabilities"][:, 0] >= np.float32(bundle.manifest.threshold)
     assert 0 < above.sum() < 500
     assert got["label"].tolist() == np.where(above, "fraud", "good").tolist()

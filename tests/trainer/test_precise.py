@@ -79,7 +79,7 @@ def test_the_manifest_says_what_is_read_in_float64(trained):
     bundle, _ = trained
     northing = next(c for c in bundle.manifest.inputs if c.name == "northing")
     assert isinstance(northing, NumberColumn)
-    assert (northing.dtype, bundle.manifest.all_numbers) == ("float64", False)
+    assert (northing.dtype, bundle.manifest.is_all_numeric) == ("float64", False)
     assert 5812345 <= northing.minimum < northing.maximum < 5812346
     assert northing.minimum <= bundle.manifest.example["northing"] <= northing.maximum
     formats = {c.name: c.format for c in bundle.manifest.inputs if c.type == "date"}

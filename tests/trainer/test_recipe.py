@@ -141,7 +141,7 @@ def test_statistics_come_from_the_training_rows_only(tmp_path):
     )
     ends = np.array([(i.minimum, i.maximum) for i in bundle.manifest.inputs], np.float32)
     np.testing.assert_array_equal(ends, np.stack([known.min(axis=0), known.max(axis=0)], axis=1))
-    assert json.loads(bundle.content("reference.json"))["rows"] == len(known)
+    assert json.loads(bundle.read_file("reference.json"))["rows"] == len(known)
 
 
 @pytest.mark.slow

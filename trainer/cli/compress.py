@@ -144,7 +144,7 @@ def _tested(
     drop, low, high = map(_decimals, (tested.drop, *tested.interval))
     return (
         f"{candidate.name} of {candidate.size_bytes:,} bytes, on the test rows: {metric} "
-        f"drop {drop}, 95 % {low} to {high}; {found.verdict(candidate)}"
+        f"drop {drop}, 95 % {low} to {high}; {found.classify(candidate)}"
     )
 
 
@@ -158,7 +158,7 @@ def _table(found: CompressionSummary, metric: str) -> str:
     sizes = list(dense.latency_us)
     rows = [["variant", "layers", "weights", "bytes", "smaller", "zipped",
              *(f"µs at {size}" for size in sizes), metric, "drop", ""]]  # fmt: skip
-    rows += [_row(candidate, dense, sizes, found.verdict(candidate)) for candidate in found.tried]
+    rows += [_row(candidate, dense, sizes, found.classify(candidate)) for candidate in found.tried]
     wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
     words = (0, 1, len(wide) - 1)
     lines = [

@@ -32,8 +32,8 @@ def verify(bundle: Path, as_json: bool) -> None:
     """
     try:
         opened = Bundle.open(version_folder(bundle))
-        for file in opened.sums:
-            opened.content(file)
+        for file in opened.checksums:
+            opened.read_file(file)
     except (BundleError, OSError) as error:
         if as_json:
             report = {"bundle": str(bundle), "passed": False, "reason": str(error)}
@@ -69,7 +69,7 @@ def version_folder(path: Path) -> Path:
 
 
 def _verdict(proof: SelfTestResult) -> dict[str, Any]:
-    verdict: dict[str, Any] = {"passed": proof.passed, "reason": proof.reason}
+    verdict: dict[str, Any] = {"passed": proof.passed, "reason": proof.failure}
     if proof.difference is not None:
         verdict |= {
             "rows": proof.difference.rows,
@@ -86,5 +86,5 @@ def _finite(value: float) -> float | None:
 
 def _sentence(proof: SelfTestResult) -> str:
     if proof.difference is None or not proof.passed:
-        return f"FAILED: {proof.reason}"
+        return f"FAILED: {proof.failure}"
     return f"reproduces, max |Δ| {proof.difference.max_abs:.1e} over {proof.difference.rows} rows"

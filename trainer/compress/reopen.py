@@ -115,7 +115,7 @@ def reopen(bundle: Bundle, data: str | None = None) -> Reopened:
             None if manifest.logit_bias is None else np.array(manifest.logit_bias, np.float32)
         ),
     )
-    content = bundle.graph(DENSE)
+    content = bundle.read_graph(DENSE)
     _restore(model, _constants(content))
     if build_graph(model) != content:
         raise BundleError(

@@ -151,7 +151,7 @@ def export_variants(
     }  # fmt: skip
     files = {
         bundle.SELFTEST_FILE: golden_selftest(references, rng).to_bytes(),
-        bundle.REFERENCE_FILE: dense.content(bundle.REFERENCE_FILE),
+        bundle.REFERENCE_FILE: dense.read_file(bundle.REFERENCE_FILE),
     }
 
     def manifest(number: int) -> bundle.Manifest:
@@ -179,7 +179,7 @@ def _require_proof(built: bundle.Bundle) -> None:
         proof = run_self_test(built, variant)
         if not proof.passed:
             raise ParityError(
-                f"expected a bundle that proves itself; {proof.reason}; this is a fault of the "
+                f"expected a bundle that proves itself; {proof.failure}; this is a fault of the "
                 f"export: report it"
             )
 

@@ -81,7 +81,7 @@ def _compare_in_batches(
         if model.classes is not None:
             right = ~firm & _excusable(model.classes, got["label"], expected, allowed)
             got["label"] = np.where(right, expected["label"], got["label"])
-        if not compare_outputs(got, expected, allowed).within:
+        if not compare_outputs(got, expected, allowed).is_within_tolerance:
             raise ParityError(
                 f"expected the exported graph to answer {len(rows)} rows as the NumPy forward pass "
                 f"does; got max |Δ| {difference.max_abs:.1e} and labels equal "

@@ -126,7 +126,7 @@ class Evidence:
             run = find_run(runs, manifest)
         except RunError as error:
             return cls(bundle, proofs, None, None, str(error))
-        session = GraphSession(bundle.graph(REFERENCE))
+        session = GraphSession(bundle.read_graph(REFERENCE))
         return cls(bundle, proofs, run, _judged(run, manifest, session))
 
 

@@ -87,7 +87,7 @@ def create_openapi_blueprint(
     @routes.get("/openapi.json")
     def document() -> Response:
         nonlocal last  # for a table of many columns it takes a while
-        models, default = list(repository.served.values()), repository.default_model
+        models, default = list(repository.live_models.values()), repository.default_model
         prefix = proxies.find_prefix(request.environ)
         known, known_default, known_prefix, content = last
         is_known = (known_default, known_prefix) == (default, prefix)

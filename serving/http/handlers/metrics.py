@@ -93,13 +93,15 @@ def iterate_initial_series(repository: Repository) -> Iterator[tuple[str, tuple[
     for protocol, statuses in STATUSES_WITHOUT_MODEL.items():
         for status in statuses:
             yield REQUESTS.name, (protocol, *NO_MODEL, str(status))
-    for name in list(repository.served):
+    for name in list(repository.live_models):
         for outcome in RELOAD_OUTCOMES:
             yield RELOADS.name, (name, outcome)
-        for model, protocol in product(repository.versions(name).values(), PREDICTION_PROTOCOLS):
-            yield ROWS_ANSWERED.name, (protocol, *model.label)
+        for model, protocol in product(
+            repository.get_versions(name).values(), PREDICTION_PROTOCOLS
+        ):
+            yield ROWS_ANSWERED.name, (protocol, *model.metric_labels)
             for status in PREDICTION_STATUSES:
-                yield REQUESTS.name, (protocol, *model.label, str(status))
+                yield REQUESTS.name, (protocol, *model.metric_labels, str(status))
 
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -121,7 +123,7 @@ class PrometheusMetrics:
         self._registry.register(_GaugeCollector(table))
         self._registry.register(_VariantCollector(repository))
 
-    def text(self) -> bytes:
+    def render(self) -> bytes:
         """In Prometheus' text format, of `CONTENT_TYPE`."""
         return generate_latest(self._registry)
 
@@ -133,7 +135,7 @@ class _CounterCollector(Collector):
         self._table, self._repository = table, repository
 
     def collect(self) -> Iterator[Metric]:
-        counted = self._table.totals()
+        counted = self._table.sum_over_slots()
         known: defaultdict[str, SeriesValues] = defaultdict(dict)
         for name, labels in iterate_initial_series(self._repository):
             known[name][labels] = [0.0]
@@ -148,12 +150,12 @@ def _build_metric(family: MetricDefinition, counted: SeriesValues, known: Series
     # A kind of request has all its series from the first one on; most of a health check's, which
     # is not decoded, run or of a model, would stay zero for ever.
     used = known | {labels: numbers for labels, numbers in counted.items() if any(numbers)}
-    if not family.bounds:
-        counter = CounterMetricFamily(family.name, family.help, labels=family.labels)
+    if not family.bucket_bounds:
+        counter = CounterMetricFamily(family.name, family.help, labels=family.label_names)
         for labels, numbers in used.items():
             counter.add_metric(labels, numbers[0])
         return counter
-    histogram = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+    histogram = HistogramMetricFamily(family.name, family.help, labels=family.label_names)
     for labels, (*buckets, total) in used.items():
         histogram.add_metric(labels, _cumulate_buckets(family, buckets), total)
     return histogram
@@ -162,7 +164,7 @@ def _build_metric(family: MetricDefinition, counted: SeriesValues, known: Series
 def _cumulate_buckets(
     family: MetricDefinition, buckets: Sequence[float]
 ) -> list[tuple[str, float]]:
-    bounds = [*map(floatToGoString, family.bounds), "+Inf"]
+    bounds = [*map(floatToGoString, family.bucket_bounds), "+Inf"]
     return list(zip(bounds, accumulate(buckets), strict=True))
 
 
@@ -173,18 +175,18 @@ class _GaugeCollector(Collector):
         self._table = table
 
     def collect(self) -> Iterator[Metric]:
-        now, slots = perf_counter(), list(self._table.slots())
+        now, slots = perf_counter(), list(self._table.iter_slots())
         yield GaugeMetricFamily(
             "forwardpass_in_flight_requests",
             "Requests that are being answered, this one among them.",
-            value=sum(slot.numbers[IN_FLIGHT_REQUESTS] for slot in slots),
+            value=sum(slot.values[IN_FLIGHT_REQUESTS] for slot in slots),
         )
         yield GaugeMetricFamily(
             "forwardpass_queue_rows",
             "Rows that wait for a run or are in one.",
-            value=sum(slot.numbers[QUEUED_ROWS] for slot in slots),
+            value=sum(slot.values[QUEUED_ROWS] for slot in slots),
         )
-        began = [since for slot in slots if (since := slot.numbers[OLDEST_QUEUED_TIME])]
+        began = [since for slot in slots if (since := slot.values[OLDEST_QUEUED_TIME])]
         yield GaugeMetricFamily(
             "forwardpass_queue_oldest_seconds",
             "How long the first of these has been waiting.",
@@ -192,7 +194,7 @@ class _GaugeCollector(Collector):
             value=max(0.0, now - min(began)) if began else 0.0,
         )
         yield self._open_connections()
-        accepted = sum(self._table.loads.accepted) or None  # no sample under another server
+        accepted = sum(self._table.worker_loads.accepted) or None  # no sample under another server
         yield CounterMetricFamily(
             "forwardpass_connections_accepted", "Connections accepted.", value=accepted
         )
@@ -203,7 +205,7 @@ class _GaugeCollector(Collector):
             "Connections that are open in each worker, idle ones among them.",
             labels=("worker",),
         )
-        for number, connections in enumerate(self._table.loads.open):
+        for number, connections in enumerate(self._table.worker_loads.open):
             if connections != NO_WORKER:
                 gauge.add_metric((str(number),), connections)
         return gauge
@@ -236,11 +238,11 @@ class _VariantCollector(Collector):
             "Median of one run of so many rows, where variants were raced at start-up.",
             labels=(*VARIANT_LABELS, "rows"),
         )
-        waiting = Counter(key.rpartition("/")[0] for key in self._repository.held)
-        for name in sorted({*self._repository.served, *waiting}):
+        waiting = Counter(key.rpartition("/")[0] for key in self._repository.hold_reasons)
+        for name in sorted({*self._repository.live_models, *waiting}):
             held.add_metric((name,), waiting[name])
-        for name, model in self._repository.served.items():
-            for variant, trial in model.trials.items():
+        for name, model in self._repository.live_models.items():
+            for variant, trial in model.variant_checks.items():
                 labels = (name, str(model.manifest.version), variant)
                 passed.add_metric(labels, trial.passed)
                 served.add_metric(labels, variant == model.variant)
@@ -256,6 +258,6 @@ def create_metrics_blueprint(repository: Repository, table: SharedCounters) -> B
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        return Response(of_all.text(), content_type=CONTENT_TYPE)
+        return Response(of_all.render(), content_type=CONTENT_TYPE)
 
     return routes

@@ -22,7 +22,9 @@ def create_models_blueprint(repository: Repository) -> Blueprint:
     def models() -> dict[str, Any]:
         default = repository.default_model
         return {
-            "models": [_summarize_model(model, default) for model in repository.served.values()]
+            "models": [
+                _summarize_model(model, default) for model in repository.live_models.values()
+            ]
         }
 
     @routes.get("/models/<name>")
@@ -63,8 +65,8 @@ def _describe_model(model: ServedModel) -> dict[str, Any]:
         "intervals": manifest.intervals,
         "class_shares": manifest.class_shares,  # of the training rows, in the order of classes
         "selftest": _describe_selftest(_get_served_check(model)),
-        "why": model.why,
-        "variants": {name: _describe_variant(model, name) for name in model.trials},
+        "why": model.variant_reason,
+        "variants": {name: _describe_variant(model, name) for name in model.variant_checks},
     }
 
 
@@ -99,16 +101,16 @@ def _identify_model(model: ServedModel) -> dict[str, Any]:
 
 
 def _get_served_check(model: ServedModel) -> VariantCheck:
-    return model.trials[model.variant]
+    return model.variant_checks[model.variant]
 
 
 def _describe_variant(model: ServedModel, name: str) -> dict[str, Any]:
-    trial, described = model.trials[name], model.manifest.variants[name]
+    trial, described = model.variant_checks[name], model.manifest.variants[name]
     times = trial.microseconds
     return {
         "served": name == model.variant,
         "passed": trial.passed,
-        "reason": trial.reason or None,
+        "reason": trial.failure or None,
         "size_bytes": described.size_bytes,
         "microseconds": {str(rows): time for rows, time in times.items()} or None,
         "metrics": described.metrics,  # on the held-out rows

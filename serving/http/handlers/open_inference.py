@@ -44,7 +44,7 @@ def create_open_inference_blueprint(
     @routes.get("/v2/health/ready")
     def ready() -> Response:
         # The status says it; but KServe's client reads the body.
-        return jsonify(ready=True) if repository.served else Response(status=503)
+        return jsonify(ready=True) if repository.live_models else Response(status=503)
 
     @routes.get("/v2/models/<name>")
     @routes.get("/v2/models/<name>/versions/<version>")
@@ -52,7 +52,7 @@ def create_open_inference_blueprint(
         manifest = find_model(repository, name, version).manifest
         return {
             "name": manifest.name,
-            "versions": [str(number) for number in sorted(repository.versions(name))],
+            "versions": [str(number) for number in sorted(repository.get_versions(name))],
             "platform": PLATFORM,
             **build_tensor_metadata(manifest),
         }

@@ -47,7 +47,7 @@ def create_clouds_blueprint(
 
     @routes.get("/ping")
     def ping() -> Response:
-        return Response(status=200 if repository.served else 503)
+        return Response(status=200 if repository.live_models else 503)
 
     @routes.post("/invocations")
     def invocations() -> Response:

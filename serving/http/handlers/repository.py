@@ -32,13 +32,13 @@ def create_repository_blueprint(repository: Repository, settings: Settings) -> B
             raise InvalidOptionsError(
                 f"expected true or false for ready; got {quote_option(only_ready)}"
             )
-        entries = repository.index()
+        entries = repository.build_index()
         return jsonify([e for e in entries if e["state"] == "READY" or not only_ready])
 
     @routes.post("/v2/repository/models/<name>/load")
     def load(name: str) -> Response:
         _refuse_parameters(limit)
-        return jsonify(repository.take_up(name))
+        return jsonify(repository.load_model(name))
 
     @routes.post("/v2/repository/models/<name>/unload")
     def unload(name: str) -> Response:

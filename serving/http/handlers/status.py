@@ -20,15 +20,15 @@ def create_status_blueprint(repository: Repository, keys: ApiKeys) -> Blueprint:
 
     @routes.get("/readyz")
     def readyz() -> tuple[dict[str, Any], int]:
-        ready = bool(repository.served)
+        ready = bool(repository.live_models)
         if not keys.may_see_details(request.environ):
             return {"ready": ready}, 200 if ready else 503
-        served = {name: model.manifest.version for name, model in repository.served.items()}
+        served = {name: model.manifest.version for name, model in repository.live_models.items()}
         body = {
             "ready": ready,
             "models": served,
-            "refused": repository.refused,
-            "held": repository.held,
+            "refused": repository.refusal_reasons,
+            "held": repository.hold_reasons,
         }
         return body, 200 if ready else 503
 

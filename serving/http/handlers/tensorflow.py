@@ -44,7 +44,7 @@ def create_tensorflow_blueprint(
     @routes.get("/v1/models/<model:name>/versions/<model:version>")
     def status(name: str, version: str | None = None) -> dict[str, Any]:
         chosen = find_model(repository, name, version).manifest.version
-        served = repository.versions(name) if version is None else [chosen]
+        served = repository.get_versions(name) if version is None else [chosen]
         return {
             "model_version_status": [_describe_version_status(number) for number in sorted(served)]
         }

@@ -38,15 +38,15 @@ def create_triton_blueprint(
         if name is None:
             known = [
                 (found, number)
-                for found in repository.served
-                for number in sorted(repository.versions(found))
+                for found in repository.live_models
+                for number in sorted(repository.get_versions(found))
             ]
         else:
             chosen = find_model(repository, name, version).manifest.version
-            numbers = repository.versions(name) if version is None else [chosen]
+            numbers = repository.get_versions(name) if version is None else [chosen]
             known = [(name, number) for number in sorted(numbers)]
         counted = ModelStatistics(table)
-        return {"model_stats": [counted.of(*version_of) for version_of in known]}
+        return {"model_stats": [counted.describe_version(*version_of) for version_of in known]}
 
     @routes.get("/v2/models/<name>/config")
     @routes.get("/v2/models/<name>/versions/<version>/config")
@@ -106,7 +106,7 @@ def _describe_config(model: ServedModel, settings: Settings) -> dict[str, Any]:
         "name": model.manifest.name,
         "platform": PLATFORM,
         "backend": "onnxruntime",
-        "max_batch_size": settings.max_batch_rows or model.latency_profile.batch_rows,
+        "max_batch_size": settings.max_batch_rows or model.latency_profile.max_batch_rows,
         "input": [_describe_tensor(tensor) for tensor in tensors["inputs"]],
         "output": [_describe_tensor(tensor) for tensor in tensors["outputs"]],
         "dynamic_batching": {},
@@ -165,12 +165,12 @@ class ModelStatistics:
     """
 
     def __init__(self, table: SharedCounters) -> None:
-        totals = table.totals()
+        totals = table.sum_over_slots()
         self._requests = totals.get(REQUESTS.name, {})
         self._rows = totals.get(ROWS_ANSWERED.name, {})
         self._stages = totals.get(STAGE_SECONDS.name, {})
 
-    def of(self, name: str, version: int) -> dict[str, Any]:
+    def describe_version(self, name: str, version: int) -> dict[str, Any]:
         """Return the statistics of one version since the server started.
 
         Times of stages are counted by model, not by version. They are included only as long as no

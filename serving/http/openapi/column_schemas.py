@@ -114,13 +114,13 @@ def _category_schema(column: CategoryColumn, gaps: bool) -> dict[str, Any]:
     known: list[Any] = list(column.categories)
     if column.unseen == "refuse":
         known += _numeric_categories(column)
-        written = column.truths.items()
+        written = column.truth_categories.items()
         known += [truth for truth, text in written if text in column.categories]
         return {"enum": [*known, *[None, ""] * gaps]}
     kinds = ["string"]
     if column.json_number_type is not None:
         kinds.append(column.json_number_type)
-    if column.truths:
+    if column.truth_categories:
         kinds.append("boolean")
     if gaps:
         kinds.append("null")

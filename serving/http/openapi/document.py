@@ -56,7 +56,7 @@ def build_document(
     for operation in [*list_operations(vertex), *triton_operations()]:
         if operation.method in methods.get(operation.path, ()):
             example = named if "{name}" in operation.path else unnamed
-            described = operation.described(names, example)
+            described = operation.to_openapi(names, example)
             paths.setdefault(operation.path, {})[operation.method.lower()] = described
     schemas = dict(ERROR_SCHEMAS)
     for manifest in models:

@@ -54,10 +54,10 @@ def build_error_responses(statuses: Iterable[int], form: ErrorFormat) -> dict[st
     for status in sorted(statuses):
         for fault in ERRORS_BY_STATUS.get(status, []):
             line = (fault.__doc__ or "").partition("\n")[0]
-            told[str(form.status(status))].append(
+            told[str(form.map_status(status))].append(
                 line if form.has_only_message else f"`{fault.code}`: {line}"
             )
-        told[str(form.status(status))] += []
+        told[str(form.map_status(status))] += []
     schema = {"$ref": f"#/components/schemas/{'TerseFault' if form.has_only_message else 'Fault'}"}
     return {
         status: {

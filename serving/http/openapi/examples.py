@@ -27,7 +27,7 @@ def build_example_tensors(manifest: Manifest) -> list[dict[str, Any]]:
     record = build_example_record(manifest)
     values = [_tensor_value(column, record[column.name]) for column in manifest.inputs]
     inputs = build_tensor_metadata(manifest)["inputs"]
-    if manifest.all_numbers:
+    if manifest.is_all_numeric:
         return [{**inputs[0], "shape": [1, len(values)], "data": values}]
     return [
         {**tensor, "shape": [1, 1], "data": [value]}

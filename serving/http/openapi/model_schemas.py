@@ -168,7 +168,7 @@ def _tensorflow_request_schema(manifest: Manifest, ignores_extra: bool) -> Schem
     instances = _array_schema(
         {"anyOf": [schema_reference(name, "record"), schema_reference(name, "row")]}
     )
-    if manifest.all_numbers:
+    if manifest.is_all_numeric:
         columns: Schema = {
             "anyOf": [
                 _object_schema(

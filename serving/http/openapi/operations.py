@@ -76,9 +76,9 @@ class Operation:
         description: what else a user has to know of it, in Markdown.
         access: who may.
         parameters: of the path, the query and the headers.
-        bodies: it takes, the part of a model or a schema, by media type.
+        request_content: it takes, the part of a model or a schema, by media type.
         gives: of success, likewise; nothing for an empty body.
-        statuses: of errors.
+        error_statuses: of errors.
         required: it needs a body.
         redirects: Whether it sends a browser to another page.
         unready: it answers with 503 and its own body, or none, where nothing is ready.
@@ -91,17 +91,17 @@ class Operation:
     description: str
     access: Literal["open", "predict", "admin"] = "predict"
     parameters: tuple[dict[str, Any], ...] = ()
-    bodies: dict[str, str | dict[str, Any]] = field(default_factory=dict)
+    request_content: dict[str, str | dict[str, Any]] = field(default_factory=dict)
     success_content: dict[str, str | dict[str, Any]] = field(default_factory=dict)
-    statuses: frozenset[int] = frozenset(faults.COMMON_STATUSES)
+    error_statuses: frozenset[int] = frozenset(faults.COMMON_STATUSES)
     is_body_required: bool = True
     has_redirect: bool = False
     has_unready_answer: bool = False
 
-    def described(self, models: Sequence[str], example: dict[str, Any]) -> dict[str, Any]:
+    def to_openapi(self, models: Sequence[str], example: dict[str, Any]) -> dict[str, Any]:
         """As OpenAPI says it, for these models."""
         form = select_error_format(self.path)
-        statuses = self.statuses - ({401, 403} if self.access == "open" else set())
+        statuses = self.error_statuses - ({401, 403} if self.access == "open" else set())
         success: dict[str, Any] = {"description": "It is done."}
         if self.success_content:
             success["content"] = _build_content(self.success_content, models, {})
@@ -120,10 +120,10 @@ class Operation:
         }
         if self.parameters:
             described["parameters"] = list(self.parameters)
-        if self.bodies:
+        if self.request_content:
             described["requestBody"] = {
                 "required": self.is_body_required,
-                "content": _build_content(self.bodies, models, example),
+                "content": _build_content(self.request_content, models, example),
             }
         return described
 
@@ -245,9 +245,9 @@ def _own_operations() -> list[Operation]:
             "Predict from records or rows",
             descriptions.ROWS,
             parameters=(*MODEL_QUERY_PARAMETERS, TIMEOUT_PARAMETER),
-            bodies=ROWS_REQUEST,
+            request_content=ROWS_REQUEST,
             success_content=ROWS_ANSWER,
-            statuses=PREDICTION_STATUSES,
+            error_statuses=PREDICTION_STATUSES,
         ),
         Operation(
             "GET",
@@ -265,7 +265,7 @@ def _own_operations() -> list[Operation]:
             descriptions.MODEL,
             parameters=(NAME_PARAMETER, VERSION_QUERY_PARAMETER),
             success_content={JSON_MEDIA_TYPE: OBJECT_SCHEMA},
-            statuses=MODEL_LOOKUP_STATUSES,
+            error_statuses=MODEL_LOOKUP_STATUSES,
         ),
         Operation(
             "GET",
@@ -343,7 +343,7 @@ def _own_operations() -> list[Operation]:
                 "text/javascript": STRING_SCHEMA,
                 "image/png": ANY_SCHEMA,
             },
-            statuses=frozenset({404, 500}),
+            error_statuses=frozenset({404, 500}),
         ),
     ]
 
@@ -396,7 +396,7 @@ def _open_inference_operations() -> list[Operation]:
                 descriptions.FACE,
                 parameters=parameters,
                 success_content={JSON_MEDIA_TYPE: MODEL_METADATA_SCHEMA},
-                statuses=MODEL_LOOKUP_STATUSES,
+                error_statuses=MODEL_LOOKUP_STATUSES,
             ),
             Operation(
                 "GET",
@@ -408,7 +408,7 @@ def _open_inference_operations() -> list[Operation]:
                 success_content={
                     JSON_MEDIA_TYPE: object_schema(name=STRING_SCHEMA, ready=BOOLEAN_SCHEMA)
                 },
-                statuses=MODEL_LOOKUP_STATUSES,
+                error_statuses=MODEL_LOOKUP_STATUSES,
                 has_unready_answer=True,
             ),
             Operation(
@@ -418,9 +418,9 @@ def _open_inference_operations() -> list[Operation]:
                 "Predict from tensors",
                 descriptions.TENSORS,
                 parameters=(*parameters, TIMEOUT_PARAMETER, JSON_LENGTH_PARAMETER),
-                bodies={JSON_MEDIA_TYPE: "tensors", OCTET_STREAM: ANY_SCHEMA},
+                request_content={JSON_MEDIA_TYPE: "tensors", OCTET_STREAM: ANY_SCHEMA},
                 success_content={JSON_MEDIA_TYPE: "outputs", OCTET_STREAM: ANY_SCHEMA},
-                statuses=PREDICTION_STATUSES,
+                error_statuses=PREDICTION_STATUSES,
             ),
         ]
     return found
@@ -435,9 +435,9 @@ def _administration_operations() -> list[Operation]:
             "administration",
             "What has become of every version",
             descriptions.INDEX,
-            bodies={JSON_MEDIA_TYPE: INDEX_OPTIONS_SCHEMA},
+            request_content={JSON_MEDIA_TYPE: INDEX_OPTIONS_SCHEMA},
             success_content={JSON_MEDIA_TYPE: REPOSITORY_INDEX_SCHEMA},
-            statuses=ADMINISTRATION_STATUSES,
+            error_statuses=ADMINISTRATION_STATUSES,
             is_body_required=False,
         ),
         Operation(
@@ -448,9 +448,9 @@ def _administration_operations() -> list[Operation]:
             descriptions.LOAD,
             "admin",
             parameters=(NAME_PARAMETER,),
-            bodies={JSON_MEDIA_TYPE: LOAD_OPTIONS_SCHEMA},
+            request_content={JSON_MEDIA_TYPE: LOAD_OPTIONS_SCHEMA},
             success_content={JSON_MEDIA_TYPE: RELOAD_ANSWER_SCHEMA},
-            statuses=ADMINISTRATION_STATUSES,
+            error_statuses=ADMINISTRATION_STATUSES,
             is_body_required=False,
         ),
         Operation(
@@ -461,9 +461,9 @@ def _administration_operations() -> list[Operation]:
             descriptions.UNLOAD,
             "admin",
             parameters=(NAME_PARAMETER,),
-            bodies={JSON_MEDIA_TYPE: UNLOAD_OPTIONS_SCHEMA},
+            request_content={JSON_MEDIA_TYPE: UNLOAD_OPTIONS_SCHEMA},
             success_content={JSON_MEDIA_TYPE: RELOAD_ANSWER_SCHEMA},
-            statuses=ADMINISTRATION_STATUSES,
+            error_statuses=ADMINISTRATION_STATUSES,
             is_body_required=False,
         ),
         Operation(
@@ -474,9 +474,9 @@ def _administration_operations() -> list[Operation]:
             descriptions.ROLLBACK,
             "admin",
             parameters=(NAME_PARAMETER,),
-            bodies={JSON_MEDIA_TYPE: ROLLBACK_OPTIONS_SCHEMA},
+            request_content={JSON_MEDIA_TYPE: ROLLBACK_OPTIONS_SCHEMA},
             success_content={JSON_MEDIA_TYPE: RELOAD_ANSWER_SCHEMA},
-            statuses=ADMINISTRATION_STATUSES,
+            error_statuses=ADMINISTRATION_STATUSES,
             is_body_required=False,
         ),
     ]
@@ -501,7 +501,7 @@ def _tensorflow_operations() -> list[Operation]:
                 descriptions.VERSIONS,
                 parameters=parameters,
                 success_content={JSON_MEDIA_TYPE: statuses},
-                statuses=MODEL_LOOKUP_STATUSES,
+                error_statuses=MODEL_LOOKUP_STATUSES,
             ),
             Operation(
                 "GET",
@@ -510,7 +510,7 @@ def _tensorflow_operations() -> list[Operation]:
                 "The signature of a model",
                 descriptions.SIGNATURE,
                 parameters=parameters,
-                statuses=MODEL_LOOKUP_STATUSES,
+                error_statuses=MODEL_LOOKUP_STATUSES,
                 success_content={
                     JSON_MEDIA_TYPE: object_schema(model_spec=OBJECT_SCHEMA, metadata=OBJECT_SCHEMA)
                 },
@@ -522,9 +522,9 @@ def _tensorflow_operations() -> list[Operation]:
                 "Predict from instances or columns",
                 descriptions.TENSORFLOW,
                 parameters=(*parameters, TIMEOUT_PARAMETER),
-                bodies={JSON_MEDIA_TYPE: "tensorflow"},
+                request_content={JSON_MEDIA_TYPE: "tensorflow"},
                 success_content={JSON_MEDIA_TYPE: "predictions"},
-                statuses=PREDICTION_STATUSES,
+                error_statuses=PREDICTION_STATUSES,
             ),
         ]
     return found
@@ -548,9 +548,9 @@ def _cloud_operations(vertex: VertexSettings) -> list[Operation]:
             "Predict, for SageMaker",
             descriptions.ROWS,
             parameters=(*MODEL_QUERY_PARAMETERS, TIMEOUT_PARAMETER),
-            bodies=ROWS_REQUEST,
+            request_content=ROWS_REQUEST,
             success_content=ROWS_ANSWER,
-            statuses=PREDICTION_STATUSES,
+            error_statuses=PREDICTION_STATUSES,
         ),
     ]
     if vertex.health_route is not None:
@@ -574,9 +574,9 @@ def _cloud_operations(vertex: VertexSettings) -> list[Operation]:
                 "Predict, for Vertex AI",
                 descriptions.TENSORFLOW,
                 parameters=(*MODEL_QUERY_PARAMETERS, TIMEOUT_PARAMETER),
-                bodies={JSON_MEDIA_TYPE: "tensorflow"},
+                request_content={JSON_MEDIA_TYPE: "tensorflow"},
                 success_content={JSON_MEDIA_TYPE: "predictions"},
-                statuses=PREDICTION_STATUSES,
+                error_statuses=PREDICTION_STATUSES,
             )
         )
     return found

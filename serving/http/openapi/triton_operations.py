@@ -81,7 +81,7 @@ def triton_operations() -> list[Operation]:
                 descriptions.STATISTICS,
                 parameters=parameters,
                 success_content={JSON_MEDIA_TYPE: STATISTICS_SCHEMA},
-                statuses=MODEL_LOOKUP_STATUSES,
+                error_statuses=MODEL_LOOKUP_STATUSES,
             ),
             Operation(
                 "GET",
@@ -91,7 +91,7 @@ def triton_operations() -> list[Operation]:
                 descriptions.CONFIG,
                 parameters=parameters,
                 success_content={JSON_MEDIA_TYPE: MODEL_CONFIG_SCHEMA},
-                statuses=MODEL_LOOKUP_STATUSES,
+                error_statuses=MODEL_LOOKUP_STATUSES,
             ),
         ]
     settings: list[tuple[str, tuple[dict[str, Any], ...], dict[str, Any], str]] = [
@@ -114,7 +114,7 @@ def triton_operations() -> list[Operation]:
                 text,
                 parameters=of,
                 success_content={JSON_MEDIA_TYPE: gives},
-                statuses=MODEL_LOOKUP_STATUSES,
+                error_statuses=MODEL_LOOKUP_STATUSES,
             ),
             Operation(
                 "POST",
@@ -123,9 +123,9 @@ def triton_operations() -> list[Operation]:
                 "Refuse to change settings",
                 text,
                 parameters=of,
-                bodies={JSON_MEDIA_TYPE: ONLY_NULLS_SCHEMA},
+                request_content={JSON_MEDIA_TYPE: ONLY_NULLS_SCHEMA},
                 success_content={JSON_MEDIA_TYPE: gives},
-                statuses=SETTING_STATUSES,
+                error_statuses=SETTING_STATUSES,
                 is_body_required=False,
             ),
         ]
@@ -147,7 +147,7 @@ def triton_operations() -> list[Operation]:
                 "Refuse to find a region",
                 text,
                 parameters=(REGION_PARAMETER,),
-                statuses=UNSUPPORTED_STATUSES,
+                error_statuses=UNSUPPORTED_STATUSES,
             ),
             Operation(
                 "POST",
@@ -156,7 +156,7 @@ def triton_operations() -> list[Operation]:
                 "Refuse to register a region",
                 text,
                 parameters=(REGION_PARAMETER,),
-                statuses=UNSUPPORTED_STATUSES,
+                error_statuses=UNSUPPORTED_STATUSES,
             ),
             Operation(
                 "POST",

@@ -25,9 +25,9 @@ def test_the_shipped_bundle_opens(shipped):
     bundle = Bundle.open(shipped / "digits" / "1")
     assert bundle.manifest.classes == list(range(10))
     assert len(bundle.manifest.inputs) == 64
-    assert set(bundle.sums) == {"model.onnx", "selftest.npz", "reference.json"}
-    for file in bundle.sums:
-        assert len(bundle.content(file)) == (bundle.path / file).stat().st_size
+    assert set(bundle.checksums) == {"model.onnx", "selftest.npz", "reference.json"}
+    for file in bundle.checksums:
+        assert len(bundle.read_file(file)) == (bundle.path / file).stat().st_size
 
 
 @pytest.mark.parametrize(
@@ -83,19 +83,19 @@ def test_one_altered_bit_is_noticed(file, only_digits):
     content[len(content) // 2] ^= 1
     (path / file).write_bytes(content)
     with pytest.raises(BundleError, match=f"{file} was altered after export"):
-        Bundle.open(path).content(file)
+        Bundle.open(path).read_file(file)
 
 
 def test_a_missing_file_is_named(only_digits):
     path = only_digits / "digits" / "1"
     (path / "model.onnx").unlink()
     with pytest.raises(BundleError, match=r"expected a readable model.onnx"):
-        Bundle.open(path).graph("fp32")
+        Bundle.open(path).read_graph("fp32")
 
 
 def test_a_file_the_manifest_does_not_list_is_not_read(shipped):
     with pytest.raises(BundleError, match=r"lists no bundle.json"):
-        Bundle.open(shipped / "digits" / "1").content("bundle.json")
+        Bundle.open(shipped / "digits" / "1").read_file("bundle.json")
 
 
 def test_a_selftest_comes_back_as_it_was(rng):

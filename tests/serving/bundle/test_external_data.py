@@ -223,14 +223,14 @@ def test_weights_inside_are_no_fault(shipped, adults, zoo):
 def test_a_bundle_with_weights_outside_is_refused_before_a_session_is_made(only_digits):
     def move_out(content):
         found = onnx.load_from_string(content)
-        for tensor in found.graph.initializer:
+        for tensor in found.read_graph.initializer:
             if tensor.name == "W1":
                 tensor.CopyFrom(outside(name="W1"))
         return found.SerializeToString()
 
     folder = write_variants(only_digits / "digits" / "1", fp32=move_out)
     with pytest.raises(BundleError, match=r"hold all of its weights; got 'W1' as external data"):
-        Bundle.open(folder).graph("fp32")
+        Bundle.open(folder).read_graph("fp32")
 
 
 @pytest.mark.parametrize(("innermost", "depth"), [(b"", 100), (message(1, b""), 101)])
@@ -329,16 +329,16 @@ def test_find_loop_other_operators_are_no_loop():
 def test_graph_that_is_no_protobuf_is_refused_though_its_sum_is_right(only_digits):
     folder = write_variants(only_digits / "digits" / "1", fp32=lambda _: b"no graph")
     with pytest.raises(BundleError, match=r"expected model.fp32.onnx as an ONNX graph; "):
-        Bundle.open(folder).graph("fp32")
+        Bundle.open(folder).read_graph("fp32")
 
 
 def test_graph_with_a_loop_is_refused_unless_it_is_allowed(only_digits):
     def add_loop(content):
         made = onnx.load_from_string(content)
-        made.graph.node.append(repeating("Loop"))
+        made.read_graph.node.append(repeating("Loop"))
         return made.SerializeToString()
 
     folder = write_variants(only_digits / "digits" / "1", fp32=add_loop)
     with pytest.raises(BundleError, match=r"repeat a part of the graph; got Loop.*--allow-loops"):
-        Bundle.open(folder).graph("fp32")
+        Bundle.open(folder).read_graph("fp32")
     assert Bundle.open(folder, limits=BundleLimits(allow_loops=True)).graph("fp32")

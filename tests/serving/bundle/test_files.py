@@ -18,7 +18,7 @@ def test_a_file_that_is_a_link_out_of_the_repository_is_refused(folder, only_dig
     (folder / "model.onnx").rename(tmp_path / "elsewhere.onnx")
     (folder / "model.onnx").symlink_to(tmp_path / "elsewhere.onnx")
     with pytest.raises(BundleError, match=r"model.onnx inside the repository; got a link that"):
-        Bundle.open(folder, root=only_digits).graph("fp32")
+        Bundle.open(folder, root=only_digits).read_graph("fp32")
     assert Bundle.open(folder).graph("fp32")  # the user's own, on the command line
 
 
@@ -36,13 +36,13 @@ def test_links_inside_the_repository_are_followed_as_kubernetes_mounts_folders(f
         path.rename(data / path.name)
         path.symlink_to(f"..data/{path.name}")
     (folder / "..data").symlink_to(data.name)
-    assert Bundle.open(folder, root=only_digits).graph("fp32")
+    assert Bundle.open(folder, root=only_digits).read_graph("fp32")
 
 
 def test_a_repository_that_is_a_link_itself_is_its_users_affair(only_digits, tmp_path):
     (tmp_path / "current").symlink_to(only_digits)
     path = tmp_path / "current"
-    assert Bundle.open(path / "digits" / "1", root=path).graph("fp32")
+    assert Bundle.open(path / "digits" / "1", root=path).read_graph("fp32")
 
 
 @pytest.mark.parametrize("file", ["bundle.json", "model.onnx"])
@@ -50,7 +50,7 @@ def test_a_pipe_keeps_no_one_waiting(file, folder):
     (folder / file).unlink()
     os.mkfifo(folder / file)
     with pytest.raises(BundleError, match=f"expected {file} as a plain file; got another kind"):
-        Bundle.open(folder).graph("fp32")
+        Bundle.open(folder).read_graph("fp32")
 
 
 def test_a_folder_in_a_files_place_is_refused(folder):
@@ -82,7 +82,7 @@ def test_content_file_above_its_limit_is_refused_unread(file, limits, option, fo
     with pytest.raises(
         BundleError, match=rf"expected {file} of at most \d+ bytes; got \d+.*larger {option}"
     ):
-        Bundle.open(folder, limits=limits).content(file)
+        Bundle.open(folder, limits=limits).read_file(file)
 
 
 @pytest.mark.parametrize("file", ["bundle.json", "reference.json", "selftest.npz", "model.onnx"])
@@ -100,7 +100,7 @@ def test_content_sparse_file_of_a_gigabyte_is_refused_unread(file, folder):
         opened.truncate(2**30)
     tracemalloc.start()
     with pytest.raises(BundleError, match=f"expected {file} of at most"):
-        Bundle.open(folder).content(file)
+        Bundle.open(folder).read_file(file)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2**20

@@ -553,7 +553,7 @@ JUDGED = [  # a column, a number, and whether it is one of its values
 @pytest.mark.parametrize(("name", "value", "is_taken"), JUDGED)
 def test_number_is_judged_by_its_column_in_every_typed_format(name, value, is_taken):
     value = float(value)
-    columns = {column: [value if column == name else None] for column in MIXED.places}
+    columns = {column: [value if column == name else None] for column in MIXED.column_positions}
     tensors = {name: ("FP64", [value])}
     found = assert_same(
         {

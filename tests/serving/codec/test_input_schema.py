@@ -106,10 +106,10 @@ TAKEN = [  # column, value, as the graph takes it
 @pytest.mark.parametrize(("column", "value", "expected"), TAKEN)
 def test_what_a_column_takes_reaches_the_graph(column, value, expected):
     (field,) = InputSchema([column]).columns
-    found = field.check(value)
+    found = field.validate(value)
     assert type(found) is type(expected)
     np.testing.assert_equal(found, expected)
-    np.testing.assert_equal(field.check_all([value, value]), [expected, expected])
+    np.testing.assert_equal(field.validate_all([value, value]), [expected, expected])
 
 
 REFUSED = [  # column, value, expected, got
@@ -206,10 +206,10 @@ REFUSED = [  # column, value, expected, got
 def test_what_a_column_does_not_take_is_named(column, value, expected, got):
     (field,) = InputSchema([column]).columns
     with pytest.raises(WrongValueError) as raised:
-        field.check(value)
+        field.validate(value)
     assert (raised.value.expected, raised.value.got) == (expected, got)
     with pytest.raises(WrongValueError):
-        field.check_all([value])
+        field.validate_all([value])
 
 
 values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
@@ -229,17 +229,17 @@ def test_many_values_are_judged_as_one_is(value):
     ):
         (field,) = InputSchema([column]).columns
         try:
-            alone = field.check(value)
+            alone = field.validate(value)
         except WrongValueError:
             with pytest.raises(WrongValueError):
-                field.check_all([value])
+                field.validate_all([value])
         else:
-            np.testing.assert_equal(field.check_all([value]), [alone])
+            np.testing.assert_equal(field.validate_all([value]), [alone])
 
 
 def test_numbers_and_booleans_are_one_input_and_other_tables_one_a_column():
     numbers = InputSchema([number(name="x"), boolean(name="y")])
-    (rows,) = (together := numbers.inputs([[1.5, math.nan], [1.0, 0.0]])).values()
+    (rows,) = (together := numbers.build_inputs([[1.5, math.nan], [1.0, 0.0]])).values()
     assert list(together) == ["features"]
     assert (rows.dtype, rows.flags.c_contiguous) == (np.float32, True)
     np.testing.assert_array_equal(rows, np.array([[1.5, 1], [np.nan, 0]], "f4"))
@@ -253,7 +253,9 @@ def test_numbers_and_booleans_are_one_input_and_other_tables_one_a_column():
 
 
 def test_no_rows_have_the_shape_of_rows():
-    assert InputSchema([number(name="x"), number(name="y")]).inputs([[], []])["features"].shape == (
+    assert InputSchema([number(name="x"), number(name="y")]).build_inputs([[], []])[
+        "features"
+    ].shape == (
         0,
         2,
     )
@@ -265,8 +267,8 @@ def test_no_rows_have_the_shape_of_rows():
 def test_text_that_stands_for_a_gap_is_one_in_any_case(text, write):
     for column, gap in ((category(*WORDS, missing="impute"), ""), (date("impute"), math.nan)):
         (field,) = InputSchema([column]).columns
-        np.testing.assert_equal(field.check(write(text)), gap)
-        np.testing.assert_equal(field.check_all([write(text)]), [gap])
+        np.testing.assert_equal(field.validate(write(text)), gap)
+        np.testing.assert_equal(field.validate_all([write(text)]), [gap])
 
 
 def test_texts_that_stand_for_a_gap_are_these():
@@ -280,7 +282,7 @@ def test_date_in_a_finer_unit_is_refused_with_the_unit_it_may_have_been(factor, 
     (field,) = InputSchema([date()]).columns
     seconds = 1_715_904_000  # of the year 2024
     with pytest.raises(WrongValueError, match=f"were {unit} meant"):
-        field.check(seconds * factor)
+        field.validate(seconds * factor)
 
 
 def test_check_numbers_of_a_long_column_are_checked_in_blocks_by_the_same_rule():
@@ -315,14 +317,14 @@ def test_check_numbers_of_a_long_column_are_checked_in_blocks_by_the_same_rule()
 def test_date_in_another_form_of_iso_8601_is_refused(text):
     (field,) = InputSchema([date()]).columns
     with pytest.raises(WrongValueError, match=r"^expected a date in ISO 8601, such as"):
-        field.check(text)
+        field.validate(text)
 
 
 @pytest.mark.parametrize("text", ["2024-02-30", "2024-05-17T25:00", "0000-01-01", "2024-13-01"])
 def test_date_that_no_calendar_has_is_refused(text):
     (field,) = InputSchema([date()]).columns
     with pytest.raises(WrongValueError, match=r"^expected a date in ISO 8601, such as"):
-        field.check(text)
+        field.validate(text)
 
 
 def test_boolean_takes_the_texts_of_the_manifest_in_any_case():
@@ -332,20 +334,22 @@ def test_boolean_takes_the_texts_of_the_manifest_in_any_case():
     (field,) = InputSchema([spelled]).columns
     texts = ["yes", " No ", "YES", "1", "FALSE", True, 0, None, "NA"]
     np.testing.assert_array_equal(
-        np.array(field.check_all(texts), float), [1, 0, 1, 1, 0, 1, 0, np.nan, np.nan]
+        np.array(field.validate_all(texts), float), [1, 0, 1, 1, 0, 1, 0, np.nan, np.nan]
     )
     for text in ("y", "maybe", "2", "yes" * 10**5):
         with pytest.raises(WrongValueError, match='true or false, or "yes", "no"'):
-            field.check(text)
+            field.validate(text)
     with pytest.raises(WrongValueError):
-        InputSchema([boolean()]).columns[0].check("true")
+        InputSchema([boolean()]).columns[0].validate("true")
 
 
 def test_date_takes_the_format_of_the_manifest_before_iso_8601():
     column = date(missing="impute").model_copy(update={"format": "%d/%m/%Y"})
     (field,) = InputSchema([column]).columns
-    assert field.check(" 22/06/2025 ") == field.check("2025-06-22") == field.check(1750550400)
-    assert math.isnan(field.check("NA"))
+    assert (
+        field.validate(" 22/06/2025 ") == field.validate("2025-06-22") == field.validate(1750550400)
+    )
+    assert math.isnan(field.validate("NA"))
     for text in ("06/22/2025", "22/06/25", "2" * 10**6):
         with pytest.raises(WrongValueError, match="a date written %d/%m/%Y, in ISO 8601"):
-            field.check(text)
+            field.validate(text)

@@ -67,7 +67,7 @@ def body(instances):
 def error_of(text, fields=TABLE):
     with pytest.raises(ServingError) as raised:
         decode_json(text, fields)
-    return raised.value.body()
+    return raised.value.to_dict()
 
 
 def assert_alike(found, expected):
@@ -154,7 +154,7 @@ def test_strides_over_what_is_sound_change_neither_arrays_nor_errors(data):
             try:
                 return decode_json_strict(bytes(text), TABLE)
             except ServingError as error:
-                return error.body()
+                return error.to_dict()
 
     with_strides, without = careful(stride), careful(10**9)
     if "error" in without:

@@ -103,7 +103,7 @@ def careful(text, stride):
         try:
             return read_carefully(text).tolist()
         except ServingError as error:
-            return error.body()
+            return error.to_dict()
 
 
 @pytest.mark.slow

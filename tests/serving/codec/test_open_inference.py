@@ -47,7 +47,7 @@ def texts(values):
 
 
 def ask(model, inputs, content=b"", **request):
-    head = json.dumps({"inputs": inputs, **request}).encode()
+    head = json.dumps({"inputs": inputs, **request}).encode_answer()
     return decode_inference_request(
         EncodedRequest(head + content, json_length=len(head) if content else None), model.fields
     )
@@ -55,7 +55,7 @@ def ask(model, inputs, content=b"", **request):
 
 def error(model, *arguments, **request):
     with pytest.raises(ServingError) as raised:
-        ask(model, *arguments, **request).encode(model.manifest, OUTPUTS)
+        ask(model, *arguments, **request).encode_answer(model.manifest, OUTPUTS)
     return raised.value.message
 
 
@@ -149,8 +149,8 @@ def test_raw_mode_is_one_input_and_nothing_else(vector, table):
         EncodedRequest(ROWS.tobytes(), json_length=0), vector.fields
     )
     np.testing.assert_array_equal(question.inputs["features"], ROWS)
-    reply = question.encode(vector.manifest, OUTPUTS)
-    assert reply.media == "application/octet-stream"
+    reply = question.encode_answer(vector.manifest, OUTPUTS)
+    assert reply.media_type == "application/octet-stream"
     with pytest.raises(ServingError, match="since the model has 5 inputs; got 0"):
         decode_inference_request(EncodedRequest(b"", json_length=0), table.fields)
 
@@ -241,8 +241,8 @@ def parts(reply):
 
 def test_the_answer_is_tensors_in_json(vector):
     inputs = [tensor("features", [2, 3], "FP32", ROWS.tolist())]
-    reply = ask(vector, inputs, id="my id").encode(vector.manifest, OUTPUTS)
-    assert (reply.media, reply.headers) == ("application/json", ())
+    reply = ask(vector, inputs, id="my id").encode_answer(vector.manifest, OUTPUTS)
+    assert (reply.media_type, reply.headers) == ("application/json", ())
     label = {"name": "label", "datatype": "INT64", "shape": [2], "data": [1, 0]}
     assert json.loads(reply.content) == {
         "model_name": "m",
@@ -258,14 +258,14 @@ def test_the_answer_is_tensors_in_json(vector):
             },
         ],
     }
-    one = ask(vector, inputs, outputs=[{"name": "label"}]).encode(vector.manifest, OUTPUTS)
+    one = ask(vector, inputs, outputs=[{"name": "label"}]).encode_answer(vector.manifest, OUTPUTS)
     assert json.loads(one.content) == {"model_name": "m", "model_version": "17", "outputs": [label]}
 
 
 def test_outputs_are_raw_where_they_are_asked_to_be(vector):
     inputs = [tensor("features", [2, 3], "FP32", ROWS.tolist())]
     all_raw = {"parameters": {"binary_data_output": True}}
-    head, raw = parts(ask(vector, inputs, **all_raw).encode(vector.manifest, OUTPUTS))
+    head, raw = parts(ask(vector, inputs, **all_raw).encode_answer(vector.manifest, OUTPUTS))
     assert raw == {name: array.tobytes() for name, array in OUTPUTS.items()}
     assert all("data" not in output for output in head["outputs"])
     mine = [{"name": "label", "parameters": {"binary_data": False}}, {"name": "probabilities"}]

@@ -261,7 +261,7 @@ def test_csv_is_what_the_standard_library_wrote(table, data):
     ]
     quoting = data.draw(st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]))
     ends = data.draw(st.sampled_from(["\r\n", "\n"]))
-    head = [[*table.fields.places]] * data.draw(st.booleans())
+    head = [[*table.fields.column_positions]] * data.draw(st.booleans())
     body = written([*head, *rows], quoting=quoting, lineterminator=ends)
     found = ask(body, CSV, table)
     as_json = [
@@ -320,9 +320,9 @@ def test_one_column_may_be_an_empty_line():
 
 
 def reply(body, accept="", model=None, outputs=OUTPUTS):
-    return decode_rows_request(EncodedRequest(body, accept=accept), model.fields).encode(
-        model.manifest, outputs
-    )
+    return decode_rows_request(
+        EncodedRequest(body, accepted_media_type=accept), model.fields
+    ).encode(model.manifest, outputs)
 
 
 @pytest.mark.parametrize("where", ["before", "behind"])
@@ -368,7 +368,7 @@ def test_csv_comes_back_to_those_who_accept_it(vector):
     values = {"value": np.array([[1.5, 2], [3, 4]], "f4")}
     assert reply(body, "text/csv", vector, values).content == b"1.5,2.0\n3.0,4.0\n"
     assert reply(body, "text/csv", vector, {"value": np.zeros((0, 1), "f4")}).content == b""
-    assert reply(body, "image/png", vector).media == "application/json"
+    assert reply(body, "image/png", vector).media_type == "application/json"
 
 
 def test_an_unknown_media_type_is_refused_with_those_that_are_known(vector):

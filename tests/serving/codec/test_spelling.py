@@ -69,29 +69,29 @@ TAKEN = [
 @pytest.mark.parametrize(("value", "expected"), TAKEN)
 def test_check_normalized_category_has_one_spelling(value, expected):
     (field,) = InputSchema([COLUMN]).columns
-    assert field.check(value) == expected
-    assert field.check_all([value]) == [expected]
+    assert field.validate(value) == expected
+    assert field.validate_all([value]) == [expected]
 
 
 @pytest.mark.parametrize("value", [2.0**53, True, float("nan"), float("inf")])
 def test_check_number_that_may_be_another_is_refused(value):
     (field,) = InputSchema([COLUMN]).columns
     with pytest.raises(WrongValueError, match="expected a text or a number"):
-        field.check(value)
+        field.validate(value)
 
 
 @pytest.mark.parametrize("value", [1, 1.0, "1.0", "cafe\u0301", 2.5])
 def test_check_category_of_an_earlier_bundle_is_compared_as_it_was_written(value):
     (field,) = InputSchema([category(*WORDS, unseen="refuse", normalized=False)]).columns
     with pytest.raises(WrongValueError):
-        field.check(value)
+        field.validate(value)
 
 
 @pytest.mark.parametrize("size", [np.float16, np.float32, np.float64])
 def test_check_numbers_of_every_width_are_the_category(size):
     column = category("0.1", "2", "1.7")
     (field,) = InputSchema([column]).columns
-    found = [field.check(size(text).item()) for text in ("2", "1.7")]
+    found = [field.validate(size(text).item()) for text in ("2", "1.7")]
     assert found == (["2", "1.7"] if size != np.float16 else ["2", repr(np.float16("1.7").item())])
 
 
@@ -191,14 +191,14 @@ def test_named_an_endless_name_is_not_normalised(monkeypatch):
     for module in ("serving.bundle.spelling", "serving.codec.input_schema"):
         monkeypatch.setattr(f"{module}.to_nfc", refuse)
     hostile = "a" + "\u0316\u0301" * 10_000
-    assert FIELDS.named(hostile) == hostile
+    assert FIELDS.resolve_column_name(hostile) == hostile
     assert FIELDS.columns[0].check(hostile) == hostile[:256]
 
 
 def test_named_a_column_of_an_earlier_bundle_keeps_its_form():
     fields = InputSchema([category("a", name=SPLIT)])
-    assert fields.named(SPLIT) == SPLIT
-    assert fields.named(NAME) == NAME  # which is refused, as it was
+    assert fields.resolve_column_name(SPLIT) == SPLIT
+    assert fields.resolve_column_name(NAME) == NAME  # which is refused, as it was
 
 
 @given(text=st.one_of(st.sampled_from([*WORDS, "1.0", "na", "-", "cafe\u0301", ""]), st.text()))
@@ -207,7 +207,7 @@ def test_accepts_says_what_the_codec_does(text):
     column = category(*WORDS, missing="refuse", unseen="refuse")
     (field,) = InputSchema([column]).columns
     try:
-        field.check(text)
+        field.validate(text)
     except WrongValueError:
         assert not CategorySpelling(column).accepts(text)
     else:

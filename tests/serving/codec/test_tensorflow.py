@@ -20,12 +20,12 @@ BOTH = [{"label": 1, "probabilities": [0.25, 0.75]}, {"label": 0, "probabilities
 
 
 def ask(body, model):
-    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    text = body if isinstance(body, bytes) else json.dumps(body).encode_answer()
     return decode_tensorflow_request(EncodedRequest(text), model.fields)
 
 
 def answer(body, model, outputs=OUTPUTS):
-    return json.loads(ask(body, model).encode(model.manifest, outputs).content)
+    return json.loads(ask(body, model).encode_answer(model.manifest, outputs).content)
 
 
 def error(body, model):

@@ -27,7 +27,7 @@ WIDE = InputSchema(
         for i in range(500)
     ]
 )
-NAMES = ",".join(WIDE.places)
+NAMES = ",".join(WIDE.column_positions)
 LINE = ",1" * 499
 GAPS = [[None] * 500] * 400
 
@@ -206,7 +206,9 @@ def test_long_answer_is_the_short_ones_joined_and_yields_to_others(case, kind, v
     }
 
     def encode(rows):
-        return question.encode(vector.manifest, {n: a[rows] for n, a in outputs.items()}).content
+        return question.encode_answer(
+            vector.manifest, {n: a[rows] for n, a in outputs.items()}
+        ).content
 
     whole, turns = turns_during(lambda: encode(slice(None)))
     assert turns >= 3

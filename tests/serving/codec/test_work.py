@@ -214,7 +214,7 @@ def test_other_grammars_twice_as_long_take_at_most_thrice_the_time(filling, tmp_
             for pattern, _, _ in _ROUTE_PATTERNS:
                 pattern.fullmatch(f"/v1/models/{text}:predict")
             sanitize_text(text, MAX_LINE_BYTES)
-            suggest_similar_name(text, FIELDS["numbers"].places)
+            suggest_similar_name(text, FIELDS["numbers"].column_positions)
             with pytest.raises(KeyFileError):
                 read_keys(path)
 

@@ -35,14 +35,14 @@ def bearer(key):
 @pytest.mark.parametrize("name", ["app", "other", "ops"])
 def test_each_key_opens_prediction_by_either_header(name, keys):
     made, known = keys
-    known.check(bearer(made[name]), "predict")
-    known.check({"HTTP_AUTHORIZATION": f"bearer  {made[name]} "}, "predict")
-    known.check({"HTTP_X_API_KEY": made[name]}, "predict")
+    known.authorize(bearer(made[name]), "predict")
+    known.authorize({"HTTP_AUTHORIZATION": f"bearer  {made[name]} "}, "predict")
+    known.authorize({"HTTP_X_API_KEY": made[name]}, "predict")
 
 
 def test_administration_needs_its_own_scope(keys):
     made, known = keys
-    known.check(bearer(made["ops"]), "admin")
+    known.authorize(bearer(made["ops"]), "admin")
     with pytest.raises(ForbiddenError, match="expected a key with the scope admin; got one"):
         known.check(bearer(made["app"]), "admin")
 
@@ -65,14 +65,14 @@ def test_administration_needs_its_own_scope(keys):
 def test_anything_else_is_refused_and_told_how(environ, keys):
     for scope in ("predict", "admin"):
         with pytest.raises(UnauthorizedError, match="expected a key, as Authorization: Bearer"):
-            keys[1].check(environ, scope)
+            keys[1].authorize(environ, scope)
     assert UnauthorizedError.headers == {"WWW-Authenticate": 'Bearer realm="forwardpass"'}
 
 
 def test_a_hash_is_no_key(keys):
     made, known = keys
     with pytest.raises(UnauthorizedError):
-        known.check(bearer(hashlib.sha256(made["app"].encode()).hexdigest()), "predict")
+        known.authorize(bearer(hashlib.sha256(made["app"].encode()).hexdigest()), "predict")
 
 
 def test_every_key_is_compared_with_every_request(keys, monkeypatch):
@@ -86,13 +86,13 @@ def test_every_key_is_compared_with_every_request(keys, monkeypatch):
     made, known = keys
     for key in made.values():
         compared.clear()
-        known.check(bearer(key), "predict")
+        known.authorize(bearer(key), "predict")
         assert compared == [hashlib.sha256(k.encode()).digest() for k in made.values()]
 
 
 def test_without_keys_prediction_is_open_and_administration_off():
     known = ApiKeys(None)
-    known.check({}, "predict")
+    known.authorize({}, "predict")
     with pytest.raises(AdministrationOffError, match="serving run --keys FILE"):
         known.check(bearer("anything"), "admin")
 
@@ -444,7 +444,7 @@ def test_the_name_of_a_key_is_noted_of_whoever_brings_one(keys):
     made, known = keys
     for name, key in made.items():
         environ = bearer(key)
-        known.check(environ, "predict")
+        known.authorize(environ, "predict")
         assert get_context(environ).key_name == name
     refused = bearer(made["app"])
     with pytest.raises(ForbiddenError):

@@ -37,11 +37,11 @@ def test_settings_of_the_queue_reach_the_batcher(shipped):
     app = create_app(
         models=shipped, max_batch_rows=11, max_delay=0.25, queue_rows=13, queue_seconds=14
     )
-    fast = app.wsgi_app._rest
+    fast = app.wsgi_app._app
     batcher = fast._predict.batcher
     found = batcher.max_batch_rows, batcher.max_delay, batcher.queue_rows, batcher.queue_seconds
     assert found == (11, 0.25, 13, 14)
-    assert fast._repository.find("digits").manifest.version == 1
+    assert fast._repository.find_model("digits").manifest.version == 1
 
 
 def test_package_has_no_other_names():

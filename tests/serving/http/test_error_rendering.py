@@ -34,7 +34,7 @@ def test_a_path_tells_its_form(path, form):
 
 
 def test_the_forms():
-    assert NATIVE_FORMAT.body(BODY) == BODY
+    assert NATIVE_FORMAT.format_body(BODY) == BODY
     assert (
         OPEN_INFERENCE_FORMAT.body(BODY)
         == TENSORFLOW_FORMAT.body(BODY)

@@ -25,7 +25,7 @@ def fast(app):
     """The fast path with nothing behind it but a mark."""
     found = app.wsgi_app
     while not isinstance(found, FastPath):
-        found = found._rest
+        found = found._app
 
     def rest(environ, start_response):
         start_response("299 Handed on", [])
@@ -155,7 +155,7 @@ def test_keys_are_asked_for_alike(shipped, tmp_path):
     app = create_app(models=shipped, keys=keys_file(tmp_path))
     body = json.dumps({"instances": [ROW]})
     for headers in ({}, {"X-API-Key": "another"}, HEADERS):
-        found = ask(app.wsgi_app._rest, body, headers=headers)
+        found = ask(app.wsgi_app._app, body, headers=headers)
         assert found == ask(type(app).wsgi_app.__get__(app), body, headers=headers)
         assert found[0][:3] == ("200" if headers == HEADERS else "401")
 

@@ -94,7 +94,7 @@ def test_what_no_one_within_has_caught_is_answered_too():
     def app(environ, start_response):
         raise KeyError("secret")
 
-    status, body = ask_wsgi(RequestMiddleware(app, SharedCounters().own, 0))
+    status, body = ask_wsgi(RequestMiddleware(app, SharedCounters().own_slot, 0))
     assert status == "500 Internal Server Error"
     assert b"secret" not in body
 
@@ -107,22 +107,24 @@ def ask_wsgi(front, **environ):
 
 
 def counted(slot):
-    return sum(numbers[0] for name, _, numbers in slot.listed() if name == "forwardpass_requests")
+    return sum(
+        numbers[0] for name, _, numbers in slot.iter_series() if name == "forwardpass_requests"
+    )
 
 
 def test_it_is_counted_when_the_worker_says_that_it_is_about_to_be_sent():
-    slot = SharedCounters().own
+    slot = SharedCounters().own_slot
     in_flight = []
 
     def app(environ, start_response):
-        in_flight.append(slot.numbers[IN_FLIGHT_REQUESTS])
+        in_flight.append(slot.values[IN_FLIGHT_REQUESTS])
         start_response("200 OK", [])
         return (b"",)
 
     front = RequestMiddleware(app, slot, 0)
     environ = {"wsgi.url_scheme": "http", WORKER_KEY: True}
     front(environ, lambda *_: None)
-    assert (counted(slot), in_flight, slot.numbers[IN_FLIGHT_REQUESTS]) == (0, [1], 0)
+    assert (counted(slot), in_flight, slot.values[IN_FLIGHT_REQUESTS]) == (0, [1], 0)
     environ[FINISH_KEY]()
     assert counted(slot) == 1
     ask_wsgi(front)  # another server says nothing: it is counted as the answer is given to it
@@ -136,7 +138,7 @@ def test_who_is_thrown_out_is_in_flight_no_more():
     def app(environ, start_response):
         raise Stop
 
-    slot = SharedCounters().own
+    slot = SharedCounters().own_slot
     with pytest.raises(Stop):
         ask_wsgi(RequestMiddleware(app, slot, 0))
-    assert (counted(slot), slot.numbers[IN_FLIGHT_REQUESTS]) == (0, 0)
+    assert (counted(slot), slot.values[IN_FLIGHT_REQUESTS]) == (0, 0)

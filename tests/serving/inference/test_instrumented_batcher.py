@@ -24,7 +24,7 @@ def test_what_waits_is_shown_for_as_long_as_it_does(monkeypatch):
 
     def shown():
         gevent.sleep(0.001)
-        return slot.numbers[QUEUED_ROWS], slot.numbers[OLDEST_QUEUED_TIME]
+        return slot.values[QUEUED_ROWS], slot.values[OLDEST_QUEUED_TIME]
 
     for one in calls:
         gevent.spawn(batcher.run, None, {}, one)
@@ -45,4 +45,4 @@ def test_what_fails_waits_no_more(monkeypatch):
     slot = SharedCounters().own
     with pytest.raises(KeyError):
         InstrumentedBatcher(slot).run(None, {}, call(2, 10.0))
-    assert (slot.numbers[QUEUED_ROWS], slot.numbers[OLDEST_QUEUED_TIME]) == (0, 0)
+    assert (slot.values[QUEUED_ROWS], slot.values[OLDEST_QUEUED_TIME]) == (0, 0)

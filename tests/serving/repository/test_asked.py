@@ -33,7 +33,7 @@ def load(models, **knobs):
 
 
 def answers(repository):
-    return repository.find("digits").manifest.version
+    return repository.find_model("digits").manifest.version
 
 
 def state(models):
@@ -42,7 +42,7 @@ def state(models):
 
 
 def reasons(repository):
-    return {entry["version"]: entry["reason"] for entry in repository.index()}
+    return {entry["version"]: entry["reason"] for entry in repository.build_index()}
 
 
 def test_a_rollback_pins_the_version_before_and_survives_a_restart(models):
@@ -65,9 +65,9 @@ def test_a_rolled_back_model_takes_up_nothing_new_until_it_is_loaded(models):
     repository.roll_back("digits")
     add_version(models, 4)
     for _ in range(3):
-        repository.turn()
+        repository.reconcile_once()
     assert answers(repository) == 2
-    assert repository.take_up("digits")["version"] == 4
+    assert repository.load_model("digits")["version"] == 4
     assert state(models)["pinned"] == {}
     assert answers(load(models)) == answers(repository) == 4
 
@@ -93,7 +93,7 @@ def test_a_rollback_goes_past_versions_that_do_not_prove_themselves(models):
 
 def test_a_rollback_changes_nothing_where_no_version_before_proves_itself(models):
     repository = load(models)
-    before = repository.find("digits")
+    before = repository.find_model("digits")
     for version in (1, 2):
         damage(models / "digits" / str(version))
     for _ in range(2):  # and again: they are put to the proof each time
@@ -104,8 +104,8 @@ def test_a_rollback_changes_nothing_where_no_version_before_proves_itself(models
         ) as refused:
             repository.roll_back("digits")
         assert refused.value.details == {"model": "digits", "version": 2}
-    repository.turn()
-    assert repository.find("digits") is before
+    repository.reconcile_once()
+    assert repository.find_model("digits") is before
     assert state(models) == UNTOUCHED
     damage(models / "digits" / "1")  # the same bit again: it is whole
     assert repository.roll_back("digits")["version"] == 1
@@ -124,7 +124,7 @@ def test_the_versions_beside_a_pinned_one_are_still_found_by_number(models):
     repository = load(models, keep=2)
     assert repository.roll_back("digits")["versions"] == [2, 3]
     assert answers(repository) == 2
-    assert repository.find("digits", 3).manifest.version == 3
+    assert repository.find_model("digits", 3).manifest.version == 3
 
 
 def test_an_unloaded_model_stays_so_until_it_is_loaded(models):
@@ -133,12 +133,12 @@ def test_an_unloaded_model_stays_so_until_it_is_loaded(models):
     assert done == {"name": "digits", "version": None, "before": 3, "versions": []}
     assert repository.unload_model("digits")["before"] is None  # as often as you like
     add_version(models, 4)
-    repository.turn()
+    repository.reconcile_once()
     with pytest.raises(NotReadyError):
-        repository.find("digits")
-    assert load(models).served == {}
+        repository.find_model("digits")
+    assert load(models).live_models == {}
     assert "was unloaded" in reasons(repository)["4"]
-    assert repository.take_up("digits") == {
+    assert repository.load_model("digits") == {
         "name": "digits",
         "version": 4,
         "before": None,
@@ -149,17 +149,17 @@ def test_an_unloaded_model_stays_so_until_it_is_loaded(models):
 
 def test_loading_a_version_that_does_not_prove_itself_fails_and_changes_nothing(models):
     repository = load(models, poll=0)
-    before = repository.find("digits")
+    before = repository.find_model("digits")
     damage(add_version(models, 4))
     with pytest.raises(VersionRefusedError, match="version 4 of digits to prove itself"):
-        repository.take_up("digits")
-    assert repository.find("digits") is before
-    assert "was altered" in repository.refused["digits/4"]
+        repository.load_model("digits")
+    assert repository.find_model("digits") is before
+    assert "was altered" in repository.refusal_reasons["digits/4"]
 
 
 def test_what_is_not_there_cannot_be_asked_for(models):
     repository = load(models)
-    for ask in (repository.take_up, repository.unload_model, repository.roll_back):
+    for ask in (repository.load_model, repository.unload_model, repository.roll_back):
         with pytest.raises(ModelNotFoundError, match=r"out of digits; got '../letters'"):
             ask("../letters")
     assert state(models) == UNTOUCHED
@@ -170,13 +170,13 @@ def test_where_the_state_cannot_be_kept_nothing_is_changed_and_the_remedy_is_nam
 ):
     (tmp_path / "file").touch()
     repository = load(models, state=tmp_path / "file" / "state.json")
-    before = repository.find("digits")
+    before = repository.find_model("digits")
     for ask in (repository.unload_model, repository.roll_back):
         with pytest.raises(StateNotKeptError, match=r"nothing was changed; start .* --state FILE"):
             ask("digits")
-        repository.turn()
-        assert repository.find("digits") is before
-    assert repository.take_up("digits")["version"] == 3  # there is nothing to keep
+        repository.reconcile_once()
+        assert repository.find_model("digits") is before
+    assert repository.load_model("digits")["version"] == 3  # there is nothing to keep
 
 
 def test_the_state_may_lie_elsewhere(models, tmp_path):
@@ -197,15 +197,18 @@ def test_a_state_that_is_not_understood_is_said_and_nothing_is_served_in_spite_o
 ):
     (models / ".serving.json").write_text(content)
     repository = load(models)
-    assert repository.served == {}
-    assert "expected .serving.json as the server writes it" in repository.refused[".serving.json"]
+    assert repository.live_models == {}
+    assert (
+        "expected .serving.json as the server writes it"
+        in repository.refusal_reasons[".serving.json"]
+    )
     assert caplog.text.count("correct it or remove it") == 1
     with pytest.raises(StateNotKeptError, match="correct it or remove it"):
-        repository.take_up("digits")
+        repository.load_model("digits")
     (models / ".serving.json").unlink()
-    repository.turn()
-    repository.turn()
-    assert (answers(repository), repository.refused) == (3, {})
+    repository.reconcile_once()
+    repository.reconcile_once()
+    assert (answers(repository), repository.refusal_reasons) == (3, {})
 
 
 def test_a_state_that_goes_bad_leaves_all_as_it_is(models):
@@ -213,9 +216,9 @@ def test_a_state_that_goes_bad_leaves_all_as_it_is(models):
     repository.roll_back("digits")
     (models / ".serving.json").write_text("{")
     for _ in range(3):
-        repository.turn()
+        repository.reconcile_once()
     assert answers(repository) == 2
-    assert ".serving.json" in repository.refused
+    assert ".serving.json" in repository.refusal_reasons
     with pytest.raises(StateNotKeptError):
         repository.unload_model("digits")
     assert (models / ".serving.json").read_text() == "{"
@@ -226,7 +229,7 @@ def test_a_pin_that_someone_else_writes_is_followed(poll, models):
     repository = load(models, poll=poll)
     StateFile(models / ".serving.json").write(SavedState().pin_version("digits", 1))
     for _ in range(3):
-        repository.turn()
+        repository.reconcile_once()
     assert answers(repository) == 1
 
 

@@ -41,11 +41,11 @@ def load(only_digits):
 
 def turn(repository):
     for _ in range(3):
-        repository.turn()
+        repository.reconcile_once()
 
 
 def default(repository):
-    return repository.find(None).manifest.name
+    return repository.find_model(None).manifest.name
 
 
 def test_model_that_was_alone_goes_on_answering_when_others_come(load, add, only_digits, caplog):
@@ -55,7 +55,7 @@ def test_model_that_was_alone_goes_on_answering_when_others_come(load, add, only
     assert "default_model" not in state  # a restart would find it alone again
     add()
     turn(repository)
-    assert list(repository.served) == ["adults", "digits"]
+    assert list(repository.live_models) == ["adults", "digits"]
     assert default(repository) == repository.default_model == "digits"
     assert caplog.text.count("digits goes on answering requests that name no model") == 1
     state = json.loads((only_digits / ".serving.live.json").read_text())
@@ -71,7 +71,7 @@ def test_several_models_at_the_start_and_no_default_require_a_name(load, add, on
     repository = load()
     assert repository.default_model is None
     with pytest.raises(ModelRequiredError, match=r"several models .* or start .* --default-model"):
-        repository.find(None)
+        repository.find_model(None)
     assert "requests that name no model are refused, since several models are served" in caplog.text
     shutil.rmtree(only_digits / "adults")
     turn(repository)
@@ -91,7 +91,7 @@ def test_no_other_model_answers_in_place_of_the_one_that_was_alone(how, load, ad
         turn(repository)
     else:
         repository.unload_model("digits")
-    assert list(repository.served) == ["adults"]
+    assert list(repository.live_models) == ["adults"]
     assert repository.default_model is None
     for found in (repository, load()):
         with pytest.raises(
@@ -99,13 +99,13 @@ def test_no_other_model_answers_in_place_of_the_one_that_was_alone(how, load, ad
             match=r"since digits, which answered requests that name none, is not served; got none; "
             r"choose one of adults, or start the server with --default-model NAME",
         ) as caught:
-            found.find(None)
+            found.find_model(None)
         assert caught.value.details == {"models": ["adults"]}
     if how == "removed":
         only_digits.with_name("away").rename(only_digits / "digits")
         turn(repository)
     else:
-        repository.take_up("digits")
+        repository.load_model("digits")
     assert default(repository) == "digits"
 
 
@@ -115,7 +115,7 @@ def test_default_whose_versions_are_refused_is_not_ready(load, add, only_digits)
     turn(repository)
     damage(only_digits / "digits" / "1")
     with pytest.raises(NotReadyError, match=r"a version of digits that proves itself; .*altered"):
-        load().find(None)
+        load().find_model(None)
 
 
 def test_model_alone_beside_a_refused_one_goes_on_answering(load, add, only_digits):
@@ -125,7 +125,7 @@ def test_model_alone_beside_a_refused_one_goes_on_answering(load, add, only_digi
     assert default(repository) == "digits"
     damage(only_digits / "adults" / "1")  # the same bit again: it is whole
     turn(repository)
-    assert list(repository.served) == ["adults", "digits"]
+    assert list(repository.live_models) == ["adults", "digits"]
     assert default(repository) == "digits"
 
 
@@ -139,7 +139,7 @@ def test_default_model_is_a_setting(load, add, only_digits):
     with pytest.raises(
         ModelNotFoundError, match=r"since adults, the model of --default-model, is no"
     ):
-        repository.find(None)
+        repository.find_model(None)
     assert default(load()) == "digits"  # once it is given no more
 
 
@@ -147,11 +147,11 @@ def test_default_model_that_is_not_there_is_said_at_the_start(load, add, only_di
     repository = load(default_model="letters")
     assert "are refused, since letters, the model of --default-model, is not served" in caplog.text
     with pytest.raises(ModelNotFoundError, match=r"choose one of digits"):
-        repository.find(None)
+        repository.find_model(None)
     add()
     damage(only_digits / "adults" / "1")
     with pytest.raises(NotReadyError, match=r"version of adults that proves itself"):
-        load(default_model="adults").find(None)
+        load(default_model="adults").find_model(None)
 
 
 def test_default_holds_until_the_end_where_the_state_cannot_be_kept(load, add, tmp_path, caplog):
@@ -219,7 +219,7 @@ def test_model_alone_before_a_restart_answers_when_others_came_meanwhile(load, a
     turn(load())
     models = add()
     repository = load()
-    assert list(repository.served) == ["adults", "digits"]
+    assert list(repository.live_models) == ["adults", "digits"]
     assert default(repository) == "digits"
     assert "requests that name no model are refused" not in caplog.text
     assert json.loads((models / ".serving.live.json").read_text())["default_model"] == "digits"
@@ -240,5 +240,5 @@ def test_model_that_was_alone_and_is_loaded_beside_another_is_kept_as_default(lo
     repository.unload_model("digits")
     add()
     turn(repository)
-    repository.take_up("digits")
+    repository.load_model("digits")
     assert default(repository) == default(load()) == "digits"

@@ -88,19 +88,19 @@ def test_stamp_of_the_same_content_stays(change, folder):
 @pytest.mark.parametrize("change", UNCHANGED)
 def test_repository_proves_a_version_of_the_same_content_once(change, folder, only_digits, proofs):
     repository = Repository(only_digits, poll=ALWAYS)
-    before = repository.find("digits")
+    before = repository.find_model("digits")
     change(folder)
     for _ in range(3):
-        repository.turn()
-    assert repository.find("digits") is before
-    assert (proofs, repository.refused) == ([1], {})
+        repository.reconcile_once()
+    assert repository.find_model("digits") is before
+    assert (proofs, repository.refusal_reasons) == ([1], {})
 
 
 @pytest.mark.parametrize("change", UNCHANGED)
 def test_worker_that_comes_later_serves_the_same_content_as_the_others(change, folder, only_digits):
     ledger = SharedState()
     first = Repository(only_digits, shared_state=ledger, poll=ALWAYS)
-    before = first.find("digits")
+    before = first.find_model("digits")
     change(folder)
     second = Repository(only_digits, shared_state=ledger, poll=ALWAYS)
     first.turn()

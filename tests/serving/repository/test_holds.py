@@ -45,19 +45,19 @@ def load(only_digits, told):
 
 def turn(repository):
     for _ in range(3):
-        repository.turn()
+        repository.reconcile_once()
 
 
 def answers(repository):
-    return repository.find("digits").manifest.version
+    return repository.find_model("digits").manifest.version
 
 
 def held(repository):
-    return sorted(repository.held)
+    return sorted(repository.hold_reasons)
 
 
 def reasons(repository):
-    entries = repository.index()
+    entries = repository.build_index()
     return {entry["version"]: (entry["state"], entry["reason"]) for entry in entries}
 
 
@@ -70,13 +70,13 @@ def test_an_incompatible_version_is_proved_and_held_and_the_log_says_why_once(
     load, only_digits, caplog, told
 ):
     repository = load()
-    before = repository.find("digits")
+    before = repository.find_model("digits")
     add_version(only_digits, 2, "a_")
     for _ in range(3):
         turn(repository)
-    assert repository.find("digits") is before
-    assert repository.held == {"digits/2": REASON}
-    assert repository.refused == {}
+    assert repository.find_model("digits") is before
+    assert repository.hold_reasons == {"digits/2": REASON}
+    assert repository.refusal_reasons == {}
     assert reasons(repository) == {"1": ("READY", ""), "2": ("UNAVAILABLE", REASON)}
     assert [r.message for r in caplog.records if "held" in r.message] == [f"digits/2 is {REASON}"]
     assert told == ["served", "held"]
@@ -86,8 +86,8 @@ def test_an_incompatible_version_that_does_not_prove_itself_is_refused(load, onl
     repository = load()
     damage(add_version(only_digits, 2, "a_"))
     turn(repository)
-    assert list(repository.refused) == ["digits/2"]
-    assert repository.held == {}
+    assert list(repository.refusal_reasons) == ["digits/2"]
+    assert repository.hold_reasons == {}
     assert told == ["served", "refused"]
 
 
@@ -113,9 +113,9 @@ def test_load_serves_a_version_that_is_held_and_later_ones_are_compared_with_it(
     repository = load()
     add_version(only_digits, 2, "a_")
     turn(repository)
-    assert repository.take_up("digits")["version"] == 2
+    assert repository.load_model("digits")["version"] == 2
     turn(repository)
-    assert (answers(repository), repository.held) == (2, {})
+    assert (answers(repository), repository.hold_reasons) == (2, {})
     add_version(only_digits, 3, "a_")
     turn(repository)
     assert answers(repository) == 3
@@ -133,28 +133,28 @@ def test_several_held_versions_are_each_compared_with_the_live_one(load, only_di
     assert (answers(repository), held(repository)) == (1, ["digits/2", "digits/3"])
     add_version(only_digits, 4)
     turn(repository)
-    assert (answers(repository), repository.held) == (4, {})
+    assert (answers(repository), repository.hold_reasons) == (4, {})
 
 
 def test_take_up_all_holds_none(load, only_digits):
     repository = load(take_up="all")
     add_version(only_digits, 2, "a_")
     turn(repository)
-    assert (answers(repository), repository.held) == (2, {})
+    assert (answers(repository), repository.hold_reasons) == (2, {})
 
 
 def test_the_first_version_of_a_model_is_compared_with_nothing(load, only_digits, adults):
     repository = load()
     shutil.copytree(adults / "adults", only_digits / "adults")
     turn(repository)
-    assert list(repository.served) == ["adults", "digits"]
-    assert repository.held == {}
+    assert list(repository.live_models) == ["adults", "digits"]
+    assert repository.hold_reasons == {}
 
 
 def test_of_several_versions_the_first_start_serves_the_highest(load, only_digits):
     add_version(only_digits, 2, "a_")
     repository = load()
-    assert (answers(repository), repository.held) == (2, {})
+    assert (answers(repository), repository.hold_reasons) == (2, {})
 
 
 def test_a_restart_serves_no_version_that_was_held(load, only_digits, caplog):
@@ -168,7 +168,7 @@ def test_a_restart_serves_no_version_that_was_held(load, only_digits, caplog):
     turn(repository)
     assert (answers(repository), held(repository)) == (1, ["digits/2"])
     assert caplog.text.count("digits/2 is held") == 1
-    repository.take_up("digits")
+    repository.load_model("digits")
     assert (answers(load()), state(only_digits)["live"]) == (2, {"digits": 2})
 
 
@@ -207,7 +207,7 @@ def test_where_the_state_cannot_be_written_the_log_says_once_what_a_restart_does
     add_version(only_digits, 3, "a_")
     turn(repository)
     assert held(repository) == ["digits/3"]
-    assert repository.take_up("digits")["version"] == 3  # which a restart serves, too
+    assert repository.load_model("digits")["version"] == 3  # which a restart serves, too
     assert answers(load(state=where)) == 3
 
 
@@ -222,7 +222,7 @@ def test_load_changes_nothing_where_a_restart_would_go_back(load, only_digits, m
     with monkeypatch.context() as patch:
         patch.setattr(StateFile, "write", fail)
         with pytest.raises(StateNotKeptError):
-            repository.take_up("digits")
+            repository.load_model("digits")
         turn(repository)
         assert (answers(repository), held(repository)) == (1, ["digits/2"])
     assert state(only_digits)["live"] == {"digits": 1}
@@ -236,16 +236,16 @@ def test_a_held_version_that_breaks_is_refused_by_load_and_one_that_is_mended_is
     turn(repository)
     damage(path)
     turn(repository)
-    assert (held(repository), list(repository.refused)) == ([], ["digits/2"])
+    assert (held(repository), list(repository.refusal_reasons)) == ([], ["digits/2"])
     with pytest.raises(VersionRefusedError):
-        repository.take_up("digits")
+        repository.load_model("digits")
     damage(path)  # the same bit again: it is whole, and still what it was
     turn(repository)
-    assert (held(repository), repository.refused) == (["digits/2"], {})
+    assert (held(repository), repository.refusal_reasons) == (["digits/2"], {})
     shutil.rmtree(path)
     add_version(only_digits, 2)
     turn(repository)
-    assert (answers(repository), repository.held) == (2, {})
+    assert (answers(repository), repository.hold_reasons) == (2, {})
 
 
 def test_a_held_version_that_is_removed_is_forgotten(load, only_digits):
@@ -255,20 +255,20 @@ def test_a_held_version_that_is_removed_is_forgotten(load, only_digits):
     turn(repository)
     shutil.rmtree(path)
     turn(repository)
-    assert repository.held == {}
+    assert repository.hold_reasons == {}
     assert list(reasons(repository)) == ["1"]
 
 
 def test_a_live_version_whose_files_are_replaced_by_incompatible_ones_serves_on(load, only_digits):
     repository = load()
-    before = repository.find("digits")
+    before = repository.find_model("digits")
     rename_column(only_digits / "digits" / "1", "a_")
     turn(repository)
-    assert repository.find("digits") is before
-    assert repository.held == {
+    assert repository.find_model("digits") is before
+    assert repository.hold_reasons == {
         "digits/1": REASON.replace("version 1,", "version 1 as it was before,")
     }
-    assert reasons(repository)["1"] == ("READY", repository.held["digits/1"])
+    assert reasons(repository)["1"] == ("READY", repository.hold_reasons["digits/1"])
 
 
 def test_when_the_live_version_goes_a_lower_one_takes_its_place_and_no_held_one(load, only_digits):
@@ -282,9 +282,9 @@ def test_when_the_live_version_goes_a_lower_one_takes_its_place_and_no_held_one(
     shutil.rmtree(only_digits / "digits" / "1")
     turn(repository)
     with pytest.raises(NotReadyError, match="POST /v2/repository/index says why"):
-        repository.find("digits")
+        repository.find_model("digits")
     assert held(repository) == ["digits/3"]
-    assert repository.take_up("digits")["version"] == 3
+    assert repository.load_model("digits")["version"] == 3
 
 
 def test_a_lower_version_that_takes_the_place_of_a_live_one_is_compared_with_nothing(
@@ -294,7 +294,7 @@ def test_a_lower_version_that_takes_the_place_of_a_live_one_is_compared_with_not
     repository = load()
     shutil.rmtree(only_digits / "digits" / "2")
     turn(repository)
-    assert (answers(repository), repository.held) == (1, {})
+    assert (answers(repository), repository.hold_reasons) == (1, {})
 
 
 def test_a_restart_without_the_live_version_says_that_it_compares_with_nothing(
@@ -312,10 +312,10 @@ def test_a_rollback_is_explicit_and_compared_with_nothing(load, only_digits):
     repository = load()
     assert repository.roll_back("digits")["version"] == 1
     turn(repository)
-    assert (answers(repository), repository.held) == (1, {})
+    assert (answers(repository), repository.hold_reasons) == (1, {})
     repository = load()
-    assert (answers(repository), repository.held) == (1, {})
-    assert repository.take_up("digits")["version"] == 2
+    assert (answers(repository), repository.hold_reasons) == (1, {})
+    assert repository.load_model("digits")["version"] == 2
 
 
 def test_with_several_versions_kept_the_held_one_takes_no_ones_place(load, only_digits):
@@ -323,9 +323,9 @@ def test_with_several_versions_kept_the_held_one_takes_no_ones_place(load, only_
     repository = load(keep=2)
     add_version(only_digits, 3, "a_")
     turn(repository)
-    assert sorted(repository.versions("digits")) == [1, 2]
+    assert sorted(repository.get_versions("digits")) == [1, 2]
     with pytest.raises(ModelNotFoundError, match="got 3; held: it does not accept all"):
-        repository.find("digits", 3)
+        repository.find_model("digits", 3)
 
 
 def test_a_version_that_is_refused_is_not_found_with_the_reason(load, only_digits):
@@ -333,7 +333,7 @@ def test_a_version_that_is_refused_is_not_found_with_the_reason(load, only_digit
     damage(add_version(only_digits, 2))
     turn(repository)
     with pytest.raises(ModelNotFoundError, match=r"got 2; .*was altered after export"):
-        repository.find("digits", 2)
+        repository.find_model("digits", 2)
 
 
 def test_what_another_server_with_the_same_state_was_asked_to_load_is_followed(load, only_digits):
@@ -342,7 +342,7 @@ def test_what_another_server_with_the_same_state_was_asked_to_load_is_followed(l
     turn(one)
     turn(another)
     assert held(one) == held(another) == ["digits/2"]
-    one.take_up("digits")
+    one.load_model("digits")
     turn(another)
     assert (answers(another), another.held) == (2, {})
 
@@ -353,8 +353,8 @@ def test_an_unloaded_model_that_is_loaded_serves_the_highest(load, only_digits):
     turn(repository)
     repository.unload_model("digits")
     turn(repository)
-    assert repository.served == {}
-    assert repository.take_up("digits")["version"] == 2
+    assert repository.live_models == {}
+    assert repository.load_model("digits")["version"] == 2
 
 
 def test_readyz_metrics_and_the_log_tell_what_is_held(only_digits, tmp_path):
@@ -384,10 +384,10 @@ def test_files_put_in_the_place_of_a_pinned_version_are_held(load, only_digits):
     add_version(only_digits, 2)
     repository = load()
     repository.roll_back("digits", 2)
-    before = repository.find("digits")
+    before = repository.find_model("digits")
     rename_column(only_digits / "digits" / "2", "a_")
     turn(repository)
-    assert repository.find("digits") is before
+    assert repository.find_model("digits") is before
     assert held(repository) == ["digits/2"]
 
 
@@ -414,7 +414,7 @@ def test_a_held_version_that_the_state_file_pins_is_served(poll, load, only_digi
     file = StateFile(only_digits / ".serving.json")
     file.write(file.read().pin_version("digits", 2))
     turn(repository)
-    assert (answers(repository), repository.held) == (2, {})
+    assert (answers(repository), repository.hold_reasons) == (2, {})
 
 
 def test_replaced_files_stay_held_when_the_ones_before_cannot_be_loaded_any_more(only_digits):
@@ -429,7 +429,7 @@ def test_replaced_files_stay_held_when_the_ones_before_cannot_be_loaded_any_more
     for _ in range(3):
         turn(another)
         turn(one)
-    assert another.served == {}
+    assert another.live_models == {}
     assert held(another) == ["digits/1"]
     assert another.take_up("digits")["version"] == 1
 
@@ -445,7 +445,7 @@ def test_a_worker_that_has_not_seen_the_live_version_yet_serves_no_held_one_belo
     assert held(another) == ["digits/2"]
     add_version(only_digits, 3)
     for _ in range(3):
-        one.turn()
+        one.reconcile_once()
         another.turn()
     assert (answers(one), answers(another)) == (3, 3)
     # A rollout that came to nothing has the other one see what is to be done.
@@ -465,7 +465,7 @@ def test_a_model_whose_folder_was_away_is_compared_with_what_was_live(load, only
     away = only_digits / ".away"
     (only_digits / "digits").rename(away)
     turn(repository)
-    assert repository.served == {}
+    assert repository.live_models == {}
     away.rename(only_digits / "digits")
     turn(repository)
     assert (answers(repository), held(repository)) == (1, ["digits/2"])

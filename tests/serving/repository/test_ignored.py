@@ -97,9 +97,9 @@ def test_index_folder_that_is_renamed_becomes_a_version(only_digits):
     repository = Repository(only_digits, poll=1e-9)
     path = only_digits / "digits" / "v2"
     add_version(only_digits, 2).rename(path)
-    repository.turn()
-    assert repository.find("digits").manifest.version == 1
+    repository.reconcile_once()
+    assert repository.find_model("digits").manifest.version == 1
     path.rename(only_digits / "digits" / "2")
-    repository.turn()
-    repository.turn()
-    assert repository.find("digits").manifest.version == 2
+    repository.reconcile_once()
+    repository.reconcile_once()
+    assert repository.find_model("digits").manifest.version == 2

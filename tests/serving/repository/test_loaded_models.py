@@ -20,7 +20,7 @@ def prove(models, edition):
 
 def test_prove_edition_as_it_was_agreed_on_is_loaded(edition, only_digits):
     model, verdict = prove(only_digits, edition)
-    assert model.label == ("digits", "1", "fp32")
+    assert model.metric_labels == ("digits", "1", "fp32")
     assert verdict.variant == "fp32"
 
 

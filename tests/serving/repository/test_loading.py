@@ -22,18 +22,18 @@ from tests.variants import (
 def test_the_highest_version_is_served(only_digits):
     for number in (2, 10):
         add_version(only_digits, number)
-    assert Repository(only_digits).find("digits").manifest.version == 10
+    assert Repository(only_digits).find_model("digits").manifest.version == 10
 
 
 def test_a_version_that_does_not_prove_itself_gives_way_to_the_one_before(only_digits, caplog):
     damage(add_version(only_digits, 2))
     (only_digits / "digits" / "3").mkdir()
     repository = Repository(only_digits)
-    assert repository.find("digits").manifest.version == 1
-    assert "model.onnx was altered" in repository.refused["digits/2"]
-    assert "expected a readable bundle.json" in repository.refused["digits/3"]
-    assert all(str(only_digits) not in reason for reason in repository.refused.values())
-    assert repository.refused["digits/3"].startswith("digits/3: ")
+    assert repository.find_model("digits").manifest.version == 1
+    assert "model.onnx was altered" in repository.refusal_reasons["digits/2"]
+    assert "expected a readable bundle.json" in repository.refusal_reasons["digits/3"]
+    assert all(str(only_digits) not in reason for reason in repository.refusal_reasons.values())
+    assert repository.refusal_reasons["digits/3"].startswith("digits/3: ")
     assert "refused digits/2" in caplog.text
 
 
@@ -41,16 +41,16 @@ def test_a_version_that_does_not_prove_itself_gives_way_to_the_one_before(only_d
 def test_a_version_that_fails_only_while_it_is_timed_gives_way_to_the_one_before(rows, only_digits):
     write_variants(add_version(only_digits, 2), fp32=partial(refuse_row_count, rows=rows))
     repository = Repository(only_digits)
-    assert repository.find("digits").manifest.version == 1
-    assert repository.refused["digits/2"].startswith("digits/2: ONNX Runtime does not run")
+    assert repository.find_model("digits").manifest.version == 1
+    assert repository.refusal_reasons["digits/2"].startswith("digits/2: ONNX Runtime does not run")
 
 
 def test_with_no_proved_version_nothing_is_served(only_digits):
     damage(only_digits / "digits" / "1")
     repository = Repository(only_digits)
-    assert repository.served == {}
+    assert repository.live_models == {}
     with pytest.raises(NotReadyError, match="says why"):
-        repository.find(None)
+        repository.find_model(None)
 
 
 @pytest.mark.parametrize("fault", [flip_bit, expect_other_answers])
@@ -59,12 +59,12 @@ def test_a_variant_that_fails_is_reported_and_its_version_served(fault, only_dig
     fault(folder, "int8")
     with caplog.at_level("INFO"):
         repository = Repository(only_digits)
-    model = repository.find("digits")
+    model = repository.find_model("digits")
     assert model.variant == "fp32"
-    (reason,) = repository.refused.values()
-    assert repository.refused == {"digits/1/int8": reason}
+    (reason,) = repository.refusal_reasons.values()
+    assert repository.refusal_reasons == {"digits/1/int8": reason}
     assert reason.startswith("digits/1: ")
-    assert model.trials["int8"].reason == reason
+    assert model.variant_checks["int8"].failure == reason
     assert str(only_digits) not in reason
     warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert warnings == [f"refused digits/1/int8: {reason}"]
@@ -76,10 +76,10 @@ def test_a_version_whose_variants_all_fail_gives_way_to_the_one_before(only_digi
     for variant in ("fp32", "int8"):
         flip_bit(folder, variant)
     repository = Repository(only_digits)
-    assert repository.find("digits").manifest.version == 1
-    assert set(repository.refused) == {"digits/2"}
+    assert repository.find_model("digits").manifest.version == 1
+    assert set(repository.refusal_reasons) == {"digits/2"}
     for file in ("model.fp32.onnx", "model.int8.onnx"):
-        assert f"{file} was altered" in repository.refused["digits/2"]
+        assert f"{file} was altered" in repository.refusal_reasons["digits/2"]
 
 
 def test_the_variant_asked_for_is_served_of_models_that_have_it(zoo, tmp_path):
@@ -105,14 +105,14 @@ def test_a_variant_that_no_model_has_is_named_in_a_warning(zoo, caplog):
 def test_one_model_needs_no_name_and_several_do(zoo, shipped):
     assert Repository(shipped).find(None).manifest.name == "digits"
     several = Repository(zoo)
-    assert several.find("flowers").manifest.name == "flowers"
+    assert several.find_model("flowers").manifest.name == "flowers"
     with pytest.raises(ModelRequiredError, match=r"choose one of digits, flowers, .*tumours"):
-        several.find(None)
+        several.find_model(None)
 
 
 def test_an_unknown_model_is_answered_with_the_known_ones(shipped):
     with pytest.raises(ModelNotFoundError, match=r"expected a model out of digits; got 'letters'"):
-        Repository(shipped).find("letters")
+        Repository(shipped).find_model("letters")
 
 
 def test_a_folder_without_models_is_answered_with_what_it_is(only_digits, tmp_path, caplog):
@@ -128,7 +128,7 @@ def test_a_folder_without_models_is_answered_with_what_it_is(only_digits, tmp_pa
         ),
     ):
         caplog.clear()
-        assert Repository(path).served == {}
+        assert Repository(path).live_models == {}
         assert fault in caplog.text
 
 
@@ -139,26 +139,26 @@ def test_an_empty_folder_is_waited_for_and_said_so_again_from_time_to_time(
     repository = Repository(tmp_path, poll=1e-9)
     said = "waiting for models: expected a folder of models"
     for _ in range(3):
-        repository.turn()
+        repository.reconcile_once()
     assert caplog.text.count(said) == 1
     assert "it is looked at every 1e-09 s" in caplog.text
     monkeypatch.setattr(
         "serving.repository.repository.REMINDER_SECONDS", -1.0
     )  # seconds: it is over
     repository._next_reminder = 0.0
-    repository.turn()
+    repository.reconcile_once()
     assert caplog.text.count(said) == 2
     shutil.copytree(shipped / "digits", tmp_path / "digits")
     for _ in range(3):
-        repository.turn()
+        repository.reconcile_once()
     assert caplog.text.count(said) == 2
     assert "serving digits/1" in caplog.text
-    assert repository.find(None).manifest.name == "digits"
+    assert repository.find_model(None).manifest.name == "digits"
 
 
 def test_a_folder_of_staged_versions_alone_is_said(only_digits, caplog):
     (only_digits / "digits" / "1").rename(only_digits / "digits" / "staged-1")
-    assert Repository(only_digits).served == {}
+    assert Repository(only_digits).live_models == {}
     command = f"serving promote --models {only_digits} digits"
     assert f"which holds staged versions only; promote one: {command}" in caplog.text
 
@@ -200,8 +200,8 @@ def test_an_unreadable_folder_does_not_keep_the_others_from_being_served(only_di
     for module in (bundle, bundle.folder):  # whoever asks
         monkeypatch.setattr(module, "list_versions", denied)
     repository = Repository(only_digits)
-    assert repository.find(None).manifest.name == "digits"
-    assert "Permission denied" in repository.refused["lost+found"]
+    assert repository.find_model(None).manifest.name == "digits"
+    assert "Permission denied" in repository.refusal_reasons["lost+found"]
 
 
 def test_an_unreadable_version_is_refused_and_the_rest_served(only_digits, monkeypatch):
@@ -214,5 +214,5 @@ def test_an_unreadable_version_is_refused_and_the_rest_served(only_digits, monke
 
     monkeypatch.setattr(Bundle, "open", denied)  # root may read everything: said for it
     repository = Repository(only_digits)
-    assert repository.find(None).manifest.version == 1
-    assert "Permission denied" in repository.refused["digits/2"]
+    assert repository.find_model(None).manifest.version == 1
+    assert "Permission denied" in repository.refusal_reasons["digits/2"]

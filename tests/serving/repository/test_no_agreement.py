@@ -65,7 +65,7 @@ def silent_worker(ledger):
 
 
 ASKED = {
-    "load": lambda repository: repository.take_up("digits"),
+    "load": lambda repository: repository.load_model("digits"),
     "unload": lambda repository: repository.unload_model("digits"),
     "rollback": lambda repository: repository.roll_back("digits"),
 }
@@ -75,7 +75,7 @@ ASKED = {
 def test_ask_other_worker_silent_changes_nothing(what, two_versions, ledger, clock, silent_worker):
     repository = Repository(two_versions, shared_state=ledger, poll=0, clock=clock)
     add_version(two_versions, 3)  # for `load`
-    before = repository.find("digits"), state(two_versions), RolloutStore(ledger).read().lines
+    before = repository.find_model("digits"), state(two_versions), RolloutStore(ledger).read().lines
     silent_worker()
     clock.step = 1.0
     with pytest.raises(
@@ -84,11 +84,11 @@ def test_ask_other_worker_silent_changes_nothing(what, two_versions, ledger, clo
         r"one neither did nor refused it; nothing was changed; try again",
     ):
         ASKED[what](repository)
-    repository.turn()
-    after = repository.find("digits"), state(two_versions), RolloutStore(ledger).read().lines
+    repository.reconcile_once()
+    after = repository.find_model("digits"), state(two_versions), RolloutStore(ledger).read().lines
     assert after == before
     assert RolloutStore(ledger).read().rollouts == {}
-    assert repository.refused == repository.held == {}
+    assert repository.refusal_reasons == repository.hold_reasons == {}
 
 
 def test_ask_other_worker_gone_is_done(two_versions, ledger, clock, silent_worker):
@@ -122,15 +122,15 @@ def test_ask_proof_goes_on_changes_nothing(two_versions, ledger, clock):
         two_versions, shared_state=ledger, poll=0, clock=clock, proof_server=proofs
     )
     add_version(two_versions, 3)
-    before = repository.find("digits"), state(two_versions)
+    before = repository.find_model("digits"), state(two_versions)
     clock.step = 1.0
     with pytest.raises(
         NoAgreementError,
         match=r"expected digits to be proved within 60 seconds; "
         r"the proof goes on; nothing was changed; try again",
     ):
-        repository.take_up("digits")
-    assert (repository.find("digits"), state(two_versions)) == before
+        repository.load_model("digits")
+    assert (repository.find_model("digits"), state(two_versions)) == before
     assert RolloutStore(ledger).read().rollouts == {}
     assert served.find("digits").manifest.version == 2
     for end in proofs.ends:

@@ -22,7 +22,7 @@ def test_state_file_that_cannot_be_read_is_refused_and_not_taken_for_none(tmp_pa
     ("state", "name"),
     [
         (SavedState().unload_model("digits"), "state.json"),
-        (SavedState().prefer("digits"), "state.live.json"),
+        (SavedState().record_default_model("digits"), "state.live.json"),
     ],
 )
 def test_state_file_that_cannot_be_written_is_named(state, name, tmp_path):
@@ -57,8 +57,8 @@ def test_live_versions_of_models_that_are_not_there_are_kept_up_to_a_number():
     state = SavedState().record(
         {f"m{number}": 1 for number in range(MAX_ABSENT_MODELS + 1)}, {"m0"}
     )
-    state = state.record({"new": 2}, {"m0", "new"})
+    state = state.record_live_versions({"new": 2}, {"m0", "new"})
     assert len(state.live) == MAX_ABSENT_MODELS + 2
-    state = state.record({}, {"m0"})
+    state = state.record_live_versions({}, {"m0"})
     assert len(state.live) == MAX_ABSENT_MODELS + 1
     assert {"m0", "new"} <= state.live.keys()

@@ -54,24 +54,24 @@ def denied(path, *_):
 
 
 def answers(repository):
-    return repository.find("digits").manifest.version
+    return repository.find_model("digits").manifest.version
 
 
 def test_keeper_fault_that_may_pass_is_tried_again_after_30_seconds(only_digits, clock, attempts):
     repository = Repository(only_digits, poll=ALWAYS, clock=clock)
     add_version(only_digits, 2)
-    repository.turn()
+    repository.reconcile_once()
     assert attempts == [1, 2]
     clock.now += 29.9
-    repository.turn()
+    repository.reconcile_once()
     assert attempts == [1, 2]
     clock.now += 0.2
-    repository.turn()
+    repository.reconcile_once()
     assert attempts == [1, 2, 2]
     clock.now += 29.9  # which are counted from the last attempt on
-    repository.turn()
+    repository.reconcile_once()
     assert attempts == [1, 2, 2]
-    assert repository.refused == {"digits/2": "the machine was too busy"}
+    assert repository.refusal_reasons == {"digits/2": "the machine was too busy"}
 
 
 def test_keeper_fault_that_may_pass_is_tried_at_once_if_asked_to(
@@ -79,10 +79,10 @@ def test_keeper_fault_that_may_pass_is_tried_at_once_if_asked_to(
 ):
     repository = Repository(only_digits, poll=ALWAYS, clock=clock)
     add_version(only_digits, 2)
-    repository.turn()
+    repository.reconcile_once()
     assert answers(repository) == 1
     monkeypatch.undo()
-    assert repository.take_up("digits")["version"] == 2
+    assert repository.load_model("digits")["version"] == 2
     assert attempts == [1, 2]
 
 
@@ -90,7 +90,7 @@ def test_keeper_fault_of_the_content_is_never_tried_again_as_it_is(only_digits, 
     repository = Repository(only_digits, poll=ALWAYS, clock=clock)
     damage(add_version(only_digits, 2))
     for _ in range(3):
-        repository.turn()
+        repository.reconcile_once()
         clock.now += 10**6
     assert caplog.text.count("refused digits/2") == 1
 
@@ -102,12 +102,12 @@ def test_keeper_file_that_cannot_be_read_is_taken_up_once_it_can_be(
     add_version(only_digits, 2)
     with monkeypatch.context() as patch:
         patch.setattr("serving.bundle.files.os.open", denied)  # root may read everything
-        repository.turn()
-        assert "Permission denied" in repository.refused["digits/2"]
+        repository.reconcile_once()
+        assert "Permission denied" in repository.refusal_reasons["digits/2"]
         assert answers(repository) == 1
-    repository.turn()
-    repository.turn()
-    assert (answers(repository), repository.refused) == (2, {})
+    repository.reconcile_once()
+    repository.reconcile_once()
+    assert (answers(repository), repository.refusal_reasons) == (2, {})
 
 
 def test_keeper_version_that_the_others_serve_is_tried_again_here_after_a_second(

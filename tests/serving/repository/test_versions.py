@@ -44,27 +44,27 @@ def predict(model, body):
 
 
 def answers(repository):
-    return repository.find("digits").manifest.version
+    return repository.find_model("digits").manifest.version
 
 
 def turn(repository):
-    repository.turn()
-    repository.turn()
+    repository.reconcile_once()
+    repository.reconcile_once()
 
 
 def states(repository, name="digits"):
-    entries = [entry for entry in repository.index() if entry["name"] == name]
+    entries = [entry for entry in repository.build_index() if entry["name"] == name]
     return {entry["version"]: entry["state"] for entry in entries}
 
 
 def reason(repository, version, name="digits"):
-    (entry,) = [e for e in repository.index() if (e["name"], e["version"]) == (name, version)]
+    (entry,) = [e for e in repository.build_index() if (e["name"], e["version"]) == (name, version)]
     return entry["reason"]
 
 
 def test_a_new_version_is_taken_up_while_who_holds_the_old_one_is_answered_by_it(load, only_digits):
     repository = load()
-    old = repository.find("digits")
+    old = repository.find_model("digits")
     add_version(only_digits, 2)
     turn(repository)
     assert answers(repository) == 2
@@ -76,7 +76,7 @@ def test_the_session_of_an_old_version_is_freed_with_the_last_request_that_holds
     load, only_digits
 ):
     repository = load()
-    old = repository.find("digits")
+    old = repository.find_model("digits")
     predict(old, GOOD)
     session = weakref.ref(old.session)
     add_version(only_digits, 2)
@@ -93,14 +93,14 @@ def test_the_session_of_an_old_version_is_freed_with_the_last_request_that_holds
 
 def test_a_version_that_fails_stays_out_and_the_old_one_serves_on(load, only_digits, caplog):
     repository = load()
-    old = repository.find("digits")
+    old = repository.find_model("digits")
     damage(add_version(only_digits, 2))
     turn(repository)
-    assert repository.find("digits") is old
-    assert "digits/2: model.onnx was altered" in repository.refused["digits/2"]
-    assert str(only_digits) not in repository.refused["digits/2"]
+    assert repository.find_model("digits") is old
+    assert "digits/2: model.onnx was altered" in repository.refusal_reasons["digits/2"]
+    assert str(only_digits) not in repository.refusal_reasons["digits/2"]
     assert states(repository) == {"1": "READY", "2": "UNAVAILABLE"}
-    assert reason(repository, "2") == repository.refused["digits/2"]
+    assert reason(repository, "2") == repository.refusal_reasons["digits/2"]
     for _ in range(3):
         turn(repository)
     assert caplog.text.count("refused digits/2") == 1  # it is not tried again as it is
@@ -118,7 +118,7 @@ def test_a_version_that_is_still_being_written_is_taken_up_when_it_is_whole(load
             (whole / file).write_bytes(part)
             turn(repository)
     assert answers(repository) == 2
-    assert repository.refused == {}
+    assert repository.refusal_reasons == {}
 
 
 def test_a_served_version_that_is_damaged_and_mended_serves_on_without_another_proof(
@@ -127,15 +127,15 @@ def test_a_served_version_that_is_damaged_and_mended_serves_on_without_another_p
     add_version(only_digits, 2)
     repository = load()
     path = only_digits / "digits" / "2"
-    before, whole = repository.find("digits"), (path / "model.onnx").read_bytes()
+    before, whole = repository.find_model("digits"), (path / "model.onnx").read_bytes()
     damage(path)
     turn(repository)
-    assert repository.find("digits") is before
+    assert repository.find_model("digits") is before
     assert "model.onnx was altered" in reason(repository, "2")
     (path / "model.onnx").write_bytes(whole)
     turn(repository)
-    assert repository.find("digits") is before
-    assert repository.refused == {}
+    assert repository.find_model("digits") is before
+    assert repository.refusal_reasons == {}
 
 
 def test_a_version_that_is_taken_away_gives_way_to_the_one_before(load, only_digits):
@@ -146,19 +146,19 @@ def test_a_version_that_is_taken_away_gives_way_to_the_one_before(load, only_dig
     assert answers(repository) == 1
     shutil.rmtree(only_digits / "digits")
     turn(repository)
-    assert repository.served == {}
+    assert repository.live_models == {}
 
 
 def test_models_come_and_go(load, only_digits, adults):
     repository = load()
     shutil.copytree(adults / "adults", only_digits / "adults")
     turn(repository)
-    assert list(repository.served) == ["adults", "digits"]
+    assert list(repository.live_models) == ["adults", "digits"]
     shutil.rmtree(only_digits / "digits")
     turn(repository)
-    assert list(repository.served) == ["adults"]
+    assert list(repository.live_models) == ["adults"]
     with pytest.raises(ModelRequiredError):  # it was digits that answered without a name
-        repository.find(None)
+        repository.find_model(None)
 
 
 def test_a_folder_that_cannot_be_read_leaves_all_as_it_is(load, only_digits, caplog):
@@ -167,21 +167,21 @@ def test_a_folder_that_cannot_be_read_leaves_all_as_it_is(load, only_digits, cap
     for _ in range(3):
         turn(repository)
     assert answers(repository) == 1
-    assert repository.refused == {
+    assert repository.refusal_reasons == {
         "models": "expected a folder of models, NAME/VERSION; got one which does not exist"
     }
     assert caplog.text.count("what is served stays as it is") == 1
-    assert reason(repository, "", "models") == repository.refused["models"]
+    assert reason(repository, "", "models") == repository.refusal_reasons["models"]
     only_digits.with_name("away").rename(only_digits)
     add_version(only_digits, 2)
     turn(repository)
-    assert (answers(repository), repository.refused) == (2, {})
+    assert (answers(repository), repository.refusal_reasons) == (2, {})
 
 
 def test_a_folder_that_comes_later_is_taken_up(tmp_path, shipped):
     repository = Repository(tmp_path / "models", poll=ALWAYS)
     with pytest.raises(NotReadyError):
-        repository.find(None)
+        repository.find_model(None)
     shutil.copytree(shipped, tmp_path / "models")
     turn(repository)
     assert answers(repository) == 1
@@ -192,18 +192,18 @@ def test_several_versions_are_served_at_once_and_found_by_number(load, only_digi
         add_version(only_digits, number)
     repository = load(keep=3)
     assert answers(repository) == 10
-    assert [repository.find("digits", v).manifest.version for v in (2, 3, 10)] == [2, 3, 10]
-    assert repository.find(None, 3) is repository.find("digits", 3)
+    assert [repository.find_model("digits", v).manifest.version for v in (2, 3, 10)] == [2, 3, 10]
+    assert repository.find_model(None, 3) is repository.find_model("digits", 3)
     with pytest.raises(
         ModelNotFoundError, match=r"expected a version of digits out of 2, 3, 10; got 1; those"
     ) as caught:
-        repository.find("digits", 1)
+        repository.find_model("digits", 1)
     assert caught.value.details == {"versions": [2, 3, 10]}
     del caught  # whose traceback holds them all
     add_version(only_digits, 11)
-    kept = repository.find("digits", 3)
+    kept = repository.find_model("digits", 3)
     turn(repository)
-    assert (answers(repository), repository.find("digits", 3)) == (11, kept)
+    assert (answers(repository), repository.find_model("digits", 3)) == (11, kept)
     assert states(repository) == {
         "1": "UNAVAILABLE",
         "2": "UNAVAILABLE",
@@ -219,7 +219,7 @@ def test_one_that_fails_takes_no_other_ones_place(load, only_digits):
         add_version(only_digits, number)
     damage(only_digits / "digits" / "3")
     repository = load(keep=2)
-    assert sorted(repository.versions("digits")) == [2, 4]
+    assert sorted(repository.get_versions("digits")) == [2, 4]
 
 
 def test_with_poll_0_nothing_is_taken_up_until_it_is_asked_for(load, only_digits):
@@ -227,7 +227,7 @@ def test_with_poll_0_nothing_is_taken_up_until_it_is_asked_for(load, only_digits
     add_version(only_digits, 2)
     turn(repository)
     assert answers(repository) == 1
-    assert repository.take_up("digits") == {
+    assert repository.load_model("digits") == {
         "name": "digits",
         "version": 2,
         "before": 1,
@@ -315,7 +315,7 @@ def test_the_watch_takes_up_versions_by_itself_and_ends_with_its_application(onl
 def test_a_fault_in_a_turn_does_not_end_the_watch(only_digits, monkeypatch, caplog):
     faults = iter([RuntimeError("odd")])
 
-    def once(self, real=Whole.turn):
+    def once(self, real=Whole.reconcile_once):
         for fault in faults:
             raise fault
         real(self)
@@ -337,7 +337,7 @@ def test_each_version_answers_as_its_own_weights_do(tmp_path):
     repository = Repository(models, keep=2)
     for number in (1, 2):
         body = json.dumps({"instances": rows.tolist()}).encode()
-        answer = json.loads(predict(repository.find("digits", number), body))
+        answer = json.loads(predict(repository.find_model("digits", number), body))
         expected = swaps.Version(number).answers(rows)
         np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
 
@@ -358,8 +358,8 @@ def test_a_fault_of_ours_in_proving_a_version_concerns_that_one_alone(
     add_version(only_digits, 2)
     turn(repository)
     assert answers(repository) == 1
-    assert repository.find("adults").manifest.version == 1
-    assert repository.refused == {"digits/2": "an internal error came: KeyError('odd')"}
+    assert repository.find_model("adults").manifest.version == 1
+    assert repository.refusal_reasons == {"digits/2": "an internal error came: KeyError('odd')"}
     assert "Traceback" in caplog.text
 
 
@@ -406,4 +406,4 @@ def test_who_comes_later_to_what_was_damaged_has_all_do_without_it(only_digits):
     second = Repository(only_digits, shared_state=ledger, poll=ALWAYS)
     turn(first)
     assert answers(first) == answers(second) == 1
-    assert "was altered" in first.refused["digits/2"]
+    assert "was altered" in first.refusal_reasons["digits/2"]

@@ -116,17 +116,17 @@ def replace_graph(folder, graph: bytes) -> Bundle:
 @pytest.mark.parametrize("dependence", DEPENDENT)
 def test_prove_answer_depends_on_batch_refuses(dependence, only_digits):
     folder = only_digits / "digits" / "1"
-    graph = insert_after_features(Bundle.open(folder).graph("fp32"), *DEPENDENT[dependence])
+    graph = insert_after_features(Bundle.open(folder).read_graph("fp32"), *DEPENDENT[dependence])
     proof = run_self_test(replace_graph(folder, graph), "fp32")
     assert not proof.passed
-    assert proof.difference.within  # all golden rows at once are answered as expected
-    assert "expected fp32 to answer a row whatever else is in its batch" in proof.reason
+    assert proof.difference.is_within_tolerance  # all golden rows at once are answered as expected
+    assert "expected fp32 to answer a row whatever else is in its batch" in proof.failure
 
 
 def test_prove_row_wise_graph_passes(only_digits):
     folder = only_digits / "digits" / "1"
     nodes = [helper.make_node("Mul", ["x", "share"], ["changed"])]
-    graph = insert_after_features(Bundle.open(folder).graph("fp32"), nodes, [SHARE])
+    graph = insert_after_features(Bundle.open(folder).read_graph("fp32"), nodes, [SHARE])
     assert run_self_test(replace_graph(folder, graph), "fp32").passed
 
 
@@ -135,11 +135,11 @@ def test_prove_larger_batches_allowed_checks_the_largest(only_digits):
     nodes, constants = DEPENDENT["batches above the golden rows' number"]
     constants = [*constants[:1], constant("golden", 300, np.int64), *constants[2:]]
     folder = only_digits / "digits" / "1"
-    graph = insert_after_features(Bundle.open(folder).graph("fp32"), nodes, constants)
+    graph = insert_after_features(Bundle.open(folder).read_graph("fp32"), nodes, constants)
     bundle = replace_graph(folder, graph)
     limits = ProofLimits(max_batch_rows=512)
     assert run_self_test(bundle, "fp32").passed
-    assert "in a batch of 512 rows" in run_self_test(bundle, "fp32", limits=limits).reason
+    assert "in a batch of 512 rows" in run_self_test(bundle, "fp32", limits=limits).failure
 
 
 def test_prove_mixed_columns_with_gaps_passes(adults):
@@ -149,7 +149,7 @@ def test_prove_mixed_columns_with_gaps_passes(adults):
 @pytest.mark.parametrize("rows", [1, 7, 8, 300])
 def test_graph_that_answers_some_batch_with_fewer_rows_is_refused(rows, shipped):
     bundle = Bundle.open(shipped / "digits" / "1")
-    selftest, session = bundle.read_selftest(), GraphSession(bundle.graph("fp32"))
+    selftest, session = bundle.read_selftest(), GraphSession(bundle.read_graph("fp32"))
 
     class Shorter:
         def run(self, inputs):

@@ -78,13 +78,13 @@ def trims(monkeypatch):
 
 def test_a_version_that_was_loaded_and_refused_is_followed_by_one_trim(only_digits, trims):
     repository = Repository(only_digits, poll=0)
-    repository.turn()
+    repository.reconcile_once()
     trims.clear()
     damage(add_version(only_digits, 2))
     with pytest.raises(VersionRefusedError):
-        repository.take_up("digits")
+        repository.load_model("digits")
     for _ in range(3):
-        repository.turn()
+        repository.reconcile_once()
     assert trims == [0]
 
 
@@ -92,14 +92,14 @@ def test_a_model_that_was_replaced_is_followed_by_a_trim_once_no_request_holds_i
     only_digits, trims
 ):
     repository = Repository(only_digits, poll=0)
-    held = repository.find("digits")
+    held = repository.find_model("digits")
     add_version(only_digits, 2)
-    assert repository.take_up("digits")["version"] == 2
-    repository.turn()
+    assert repository.load_model("digits")["version"] == 2
+    repository.reconcile_once()
     trims.clear()
-    repository.turn()
+    repository.reconcile_once()
     assert (held.manifest.version, trims) == (1, [])
     del held
     for _ in range(3):
-        repository.turn()
+        repository.reconcile_once()
     assert trims == [0]

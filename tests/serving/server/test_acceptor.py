@@ -257,7 +257,7 @@ class OneWorker:
             listener = gevent.socket.socket()
             listener.bind(("127.0.0.1", 0))
             listener.listen(64)
-        server = self.acceptor.add(listener, application=None, spawn=None)
+        server = self.acceptor.add_listener(listener, application=None, spawn=None)
         server.start()
         self.servers.append(server)
         return server
@@ -412,12 +412,12 @@ class Failing:
 def test_acceptor_error_is_survived_counted_and_logged_once(name, one_worker, caplog):
     worker = one_worker()
     server = worker.listen()
-    server.raw = Failing(server.raw, name, 3)
+    server.unpatched_socket = Failing(server.unpatched_socket, name, 3)
     worker.connect(server)
     wait_for(lambda: worker.served)
     counted = {
         labels: numbers
-        for family, labels, numbers in SharedCounters.get_current().own.listed()
+        for family, labels, numbers in SharedCounters.get_current().own_slot.listed()
         if family == "forwardpass_accept_errors"
     }
     assert counted[(errno.errorcode[getattr(errno, name)],)] == [3.0]  # 95 has two names
@@ -440,7 +440,7 @@ def test_acceptor_knows_these_errors_and_no_others():
 def test_acceptor_listener_unusable_ends_the_worker(name, one_worker):
     worker = one_worker()
     server = worker.listen()
-    server.raw = Failing(server.raw, name, 1)
+    server.unpatched_socket = Failing(server.unpatched_socket, name, 1)
     worker.connect(server)
     wait_for(lambda: worker.failed)
 

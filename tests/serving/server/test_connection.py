@@ -235,7 +235,7 @@ class Source:
 def test_a_body_ends_where_it_says():
     body = SizedBody(Source(b"defghNEXT"), b"abc", 8)
     assert [body.read(2), body.read(3), body.read(99), body.read()] == [b"ab", b"cde", b"fgh", b""]
-    assert (body.length, body.following_bytes) == (0, b"")
+    assert (body.missing_bytes, body.following_bytes) == (0, b"")
     assert SizedBody(Source(b""), b"abcNEXT", 3).following_bytes == b"NEXT"
 
 
@@ -252,4 +252,4 @@ def test_a_body_is_read_in_lines_as_wsgi_demands():
 def test_a_body_that_breaks_off_is_short():
     body = SizedBody(Source(b"de"), b"abc", 9)
     assert body.read() == b"abcde"
-    assert body.length == 4
+    assert body.missing_bytes == 4

@@ -15,7 +15,7 @@ def vertex(monkeypatch, **variables):
 
 
 def test_elsewhere_nothing_is_said():
-    assert VertexSettings().settings() == {}
+    assert VertexSettings().to_server_settings() == {}
     assert VertexSettings().health_route is VertexSettings().predict_route is None
 
 
@@ -25,7 +25,7 @@ def test_empty_variables_say_nothing(monkeypatch):
 
 
 def test_the_port_is_listened_to_on_every_address(monkeypatch):
-    found = vertex(monkeypatch, HTTP_PORT="8080").settings()
+    found = vertex(monkeypatch, HTTP_PORT="8080").to_server_settings()
     assert found == {"host": "0.0.0.0", "port": 8080}  # noqa: S104
 
 
@@ -38,7 +38,7 @@ def test_the_port_is_listened_to_on_every_address(monkeypatch):
     ],
 )
 def test_a_local_location_is_taken_up(uri, folder, monkeypatch):
-    assert vertex(monkeypatch, STORAGE_URI=uri).settings() == {"models": Path(folder)}
+    assert vertex(monkeypatch, STORAGE_URI=uri).to_server_settings() == {"models": Path(folder)}
 
 
 @pytest.mark.parametrize(

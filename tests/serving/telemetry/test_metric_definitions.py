@@ -39,7 +39,7 @@ BUCKETS = {
 
 
 def test_families_are_these():
-    assert {family.name: family.labels for family in METRIC_DEFINITIONS} == LABELS
+    assert {family.name: family.label_names for family in METRIC_DEFINITIONS} == LABELS
     assert list(DURATION_BUCKETS) == pytest.approx(BUCKETS["forwardpass_stage_seconds"])
     assert list(BATCH_ROWS_BUCKETS) == BUCKETS["forwardpass_batch_rows"]
 
@@ -49,7 +49,7 @@ def test_family_is_shown_by_its_labels_and_documented(name, tmp_path):
     table = SharedCounters()
     (family,) = [family for family in METRIC_DEFINITIONS if family.name == name]
     values = tuple(f"a {label}" for label in LABELS[name])
-    table.own.numbers[table.own.series(family, values)] = 3.0
+    table.own_slot.values[table.own_slot.series(family, values)] = 3.0
     text = PrometheusMetrics(Repository(tmp_path), table).text().decode()
     (found,) = [f for f in text_string_to_metric_families(text) if f.name == name]
     assert found.documentation.endswith(".")

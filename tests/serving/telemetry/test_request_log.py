@@ -148,7 +148,7 @@ def test_a_share_of_what_went_well_and_all_that_did_not(lines):
     for share, least, most in ((0, 0, 0), (0.1, 50, 160), (1, 1000, 1000)):
         log = RequestLog(share)
         for _ in range(1000):
-            log.add(CallContext(), 200, {})
+            log.log_request(CallContext(), 200, {})
         assert least <= len(lines()) <= most
         log.add(CallContext(), 404, {})
         log.add(CallContext(), 500, {})
@@ -170,7 +170,7 @@ def test_a_share_of_what_went_well_and_all_that_did_not(lines):
 def test_a_flood_is_summed_up(status, level, lines, timers):
     log = RequestLog(1)
     for _ in range(500):
-        log.add(CallContext(), status, {})
+        log.log_request(CallContext(), status, {})
     timers[0].join()
     # Another test's flood, of another status, may end now as well.
     *first, rest = (line for line in lines() if line["status"] == status)
@@ -179,7 +179,7 @@ def test_a_flood_is_summed_up(status, level, lines, timers):
     ] * MAX_LINES_PER_PERIOD
     assert (rest["event"], rest["status"]) == ("requests not logged", status)
     assert (rest["count"], rest["level"]) == (500 - MAX_LINES_PER_PERIOD, level)
-    log.add(CallContext(), status, {})  # alone, which nothing follows
+    log.log_request(CallContext(), status, {})  # alone, which nothing follows
     assert [line["event"] for line in lines() if line["status"] == status] == ["request"]
     assert len(timers) == 1
 
@@ -187,7 +187,7 @@ def test_a_flood_is_summed_up(status, level, lines, timers):
 def test_each_status_has_its_own_flood(lines, timers):
     log = RequestLog(1)
     for _ in range(MAX_LINES_PER_PERIOD + 5):
-        log.add(CallContext(), 400, {})
+        log.log_request(CallContext(), 400, {})
     log.add(CallContext(), 404, {})
     for timer in timers:
         timer.join()
@@ -202,5 +202,5 @@ def test_what_fails_at_an_ordinary_rate_is_all_logged(lines, timers, monkeypatch
     log, clock = RequestLog(1), count(0, line_limit.PERIOD_SECONDS / (MAX_LINES_PER_PERIOD - 1))
     monkeypatch.setattr(line_limit, "monotonic", lambda: next(clock))
     for _ in range(10 * MAX_LINES_PER_PERIOD):
-        log.add(CallContext(), 500, {})
+        log.log_request(CallContext(), 500, {})
     assert (len(lines()), timers) == (10 * MAX_LINES_PER_PERIOD, [])

@@ -14,26 +14,31 @@ from serving.telemetry.shared_counters import SharedCounters, WorkerSlot
 def finished(*, decode=2e-5, queue=1e-4, run=3e-3, encode=1e-6, rows=2, batch=5):
     """A call that went all the way, with these seconds a stage."""
     call = CallContext()
-    call.protocol, call.model, call.rows, call.batch_rows = "rows", ("m", "1", "fp32"), rows, batch
-    call.decoded = call.started_at + decode
-    call.started = call.decoded + queue
-    call.run_ended_at = call.started + run
-    call.encoded = call.run_ended_at + encode
+    call.protocol, call.model_label, call.rows, call.batch_rows = (
+        "rows",
+        ("m", "1", "fp32"),
+        rows,
+        batch,
+    )
+    call.decoded_at = call.started_at + decode
+    call.run_started_at = call.decoded_at + queue
+    call.run_ended_at = call.run_started_at + run
+    call.encoded_at = call.run_ended_at + encode
     return call
 
 
 def listed(slot: WorkerSlot):
-    return {(name, *labels): numbers for name, labels, numbers in slot.listed()}
+    return {(name, *labels): numbers for name, labels, numbers in slot.iter_series()}
 
 
 def test_every_stage_is_counted_in_its_bucket():
     table = SharedCounters()
-    counts = RequestMetrics(table.own)
+    counts = RequestMetrics(table.own_slot)
     rng = np.random.default_rng(0)
     stages = {s: 10 ** rng.uniform(-6, 1.5, 500) for s in ("decode", "queue", "run", "encode")}
     for times in zip(*stages.values(), strict=True):
-        counts.add(finished(**dict(zip(stages, times, strict=True))), 200)
-    found = listed(table.own)
+        counts.count_request(finished(**dict(zip(stages, times, strict=True))), 200)
+    found = listed(table.own_slot)
     for stage, times in stages.items():
         *buckets, total = found["forwardpass_stage_seconds", stage, "rows", "m"]
         edges = [-np.inf, *DURATION_BUCKETS, np.inf]
@@ -45,8 +50,8 @@ def test_every_stage_is_counted_in_its_bucket():
 @pytest.mark.parametrize(("rows", "bucket"), [(1, 0), (2, 1), (3, 2), (4096, 11), (4097, 12)])
 def test_a_value_on_a_bound_counts_below_it(rows, bucket):
     table = SharedCounters()
-    RequestMetrics(table.own).add(finished(batch=rows), 200)
-    *buckets, total = listed(table.own)["forwardpass_batch_rows", "m"]
+    RequestMetrics(table.own_slot).count_request(finished(batch=rows), 200)
+    *buckets, total = listed(table.own_slot)["forwardpass_batch_rows", "m"]
     assert np.flatnonzero(buckets).tolist() == [bucket]
     assert total == rows
     assert len(buckets) == len(BATCH_ROWS_BUCKETS) + 1
@@ -54,13 +59,13 @@ def test_a_value_on_a_bound_counts_below_it(rows, bucket):
 
 def test_a_request_counts_as_far_as_it_came():
     table = SharedCounters()
-    counts = RequestMetrics(table.own)
+    counts = RequestMetrics(table.own_slot)
     unknown, undecoded, late = CallContext(), CallContext(), finished()
-    undecoded.protocol, undecoded.model = "rows", ("m", "1", "fp32")
+    undecoded.protocol, undecoded.model_label = "rows", ("m", "1", "fp32")
     late.started = late.run_ended_at = late.encoded = 0.0
     for call, status in ((unknown, 404), (undecoded, 422), (late, 503)):
         counts.add(call, status)
-    found = {key: numbers for key, numbers in listed(table.own).items() if any(numbers)}
+    found = {key: numbers for key, numbers in listed(table.own_slot).items() if any(numbers)}
     requests = {key[1:]: numbers for key, numbers in found.items() if "_requests" in key[0]}
     assert requests == {
         ("none", "", "", "", "404"): [1],
@@ -74,13 +79,13 @@ def test_a_request_counts_as_far_as_it_came():
 def test_what_gunicorn_refuses_counts_too():
     count_refused_request(400)
     count_refused_request(400)
-    assert listed(SharedCounters.get_current().own)[
+    assert listed(SharedCounters.get_current().own_slot)[
         "forwardpass_requests", "none", "", "", "", "400"
     ] == [2]
 
 
 def test_counting_is_cheap():
-    counts, call = RequestMetrics(SharedCounters().own), finished()
+    counts, call = RequestMetrics(SharedCounters().own_slot), finished()
     counts.add(call, 200)
     seconds = min(timeit.repeat(lambda: counts.add(call, 200), number=1000, repeat=20)) / 1000
     assert seconds < 50e-6  # it takes 2; a machine that is busy with something else may need more

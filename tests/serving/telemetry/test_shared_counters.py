@@ -23,15 +23,15 @@ def total(shared, family):
     """The sums of a family's series, by their labels."""
     sums = {}
     for slot in shared.slots():
-        for name, labels, numbers in slot.listed():
+        for name, labels, numbers in slot.iter_series():
             if name == family.name:
                 sums[labels] = [a + b for a, b in zip(sums.get(labels, [0] * 9), numbers)]  # noqa: B905
     return sums
 
 
 def add(slot, kind, number=1.0):
-    at = slot.series(COUNTER, (kind,))
-    slot.numbers[at] += number
+    at = slot.get_series_index(COUNTER, (kind,))
+    slot.values[at] += number
 
 
 def in_a_process(shared, work):
@@ -52,15 +52,15 @@ def ended(shared, pid, number):
 
 
 def test_series_have_their_own_numbers():
-    slot = SharedCounters().own
+    slot = SharedCounters().own_slot
     places = {
-        (family, kind): slot.series(family, (kind,))
+        (family, kind): slot.get_series_index(family, (kind,))
         for family in (COUNTER, HISTOGRAM)
         for kind in ("a", "b")
     }
-    numbers = [at + i for (family, _), at in places.items() for i in range(family.width)]
+    numbers = [at + i for (family, _), at in places.items() for i in range(family.value_count)]
     assert len(set(numbers)) == len(numbers) == 2 * 1 + 2 * 4
-    assert places == {(f, kind): slot.series(f, (kind,)) for f, kind in places}
+    assert places == {(f, kind): slot.get_series_index(f, (kind,)) for f, kind in places}
 
 
 @pytest.mark.usefixtures("processes")
@@ -85,7 +85,7 @@ def test_what_a_killed_process_counted_stays_and_its_successor_adds_to_it():
     ready, tell = os.pipe()
 
     def count_and_hang(slot):
-        slot.numbers[IN_FLIGHT_REQUESTS] = 3
+        slot.values[IN_FLIGHT_REQUESTS] = 3
         add(slot, "a", 7)
         os.write(tell, b"!")
         signal.pause()
@@ -94,7 +94,7 @@ def test_what_a_killed_process_counted_stays_and_its_successor_adds_to_it():
     assert os.read(ready, 1) == b"!"
     os.kill(pid, signal.SIGKILL)
     assert os.WIFSIGNALED(ended(shared, pid, number))
-    assert sum(slot.numbers[IN_FLIGHT_REQUESTS] for slot in shared.slots()) == 0
+    assert sum(slot.values[IN_FLIGHT_REQUESTS] for slot in shared.slots()) == 0
     pid, successor = in_a_process(shared, lambda slot: (add(slot, "b"), add(slot, "a")))
     assert successor == number
     ended(shared, pid, successor)
@@ -103,9 +103,9 @@ def test_what_a_killed_process_counted_stays_and_its_successor_adds_to_it():
 
 def test_a_process_that_died_while_it_named_a_series_leaves_no_half_name():
     shared = SharedCounters()
-    slot = shared.own
+    slot = shared.own_slot
     add(slot, "a")
-    named = int(slot.numbers[table.NAME_BYTES_USED])
+    named = int(slot.values[table.NAME_BYTES_USED])
     slot._names[named : named + 9] = b'["apples"'  # and was killed
     again = WorkerSlot(shared._memory[0])
     add(again, "b", 2)
@@ -121,7 +121,7 @@ def test_what_has_no_room_is_counted_as_other(limit, size, monkeypatch):
     )
     shared = SharedCounters()
     for number in range(1000):
-        add(shared.own, f"kind {number}")
+        add(shared.own_slot, f"kind {number}")
         at = shared.own.series(HISTOGRAM, (f"kind {number}",))
         shared.own.numbers[at] += 1
     for family in (COUNTER, HISTOGRAM):
@@ -132,7 +132,7 @@ def test_what_has_no_room_is_counted_as_other(limit, size, monkeypatch):
 
 def test_more_workers_than_slots_share_the_last():
     shared = SharedCounters(3)  # the arbiter has the first
-    assert [shared.take() for _ in range(4)] == [1, 2, 2, 2]
+    assert [shared.claim_slot() for _ in range(4)] == [1, 2, 2, 2]
 
 
 @pytest.mark.usefixtures("processes")

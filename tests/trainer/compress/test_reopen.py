@@ -61,7 +61,7 @@ def same_model(opened, trained):
 @pytest.mark.parametrize("kind", ["digits", "iris", "tumours", "progress", "wages"])
 def test_a_bundle_gives_back_the_model_it_is_of(kind, made, reopened):
     assert same_model(reopened(kind), made(kind).trained)
-    assert build_graph(reopened(kind).model) == made(kind).bundle.graph(DENSE)
+    assert build_graph(reopened(kind).model) == made(kind).bundle.read_graph(DENSE)
 
 
 def test_threshold_and_temperature_are_those_that_were_chosen(reopened):
@@ -140,7 +140,7 @@ def changed(bundle, folder, change):
     """A copy whose graph was changed, and its manifest with it."""
     place = folder / bundle.manifest.name / "1"
     shutil.copytree(bundle.path, place)
-    proto = onnx.load_from_string(bundle.graph(DENSE))
+    proto = onnx.load_from_string(bundle.read_graph(DENSE))
     change(proto)
     content = proto.SerializeToString(deterministic=True)
     (place / "model.onnx").write_bytes(content)

@@ -62,7 +62,7 @@ def test_the_new_version_holds_what_there_was_and_what_was_kept(kind, compressed
     dense, found, told = compressed(kind)
     bundle, tried = found.bundle, found.compression.tried
     assert bundle.path.name == "2"
-    assert bundle.graph("fp32") == dense.graph("fp32")
+    assert bundle.read_graph("fp32") == dense.graph("fp32")
     kept = [candidate for candidate in tried if candidate.kept]
     assert len(kept) >= 2
     assert list(bundle.manifest.variants) == [candidate.name for candidate in kept]
@@ -71,9 +71,9 @@ def test_the_new_version_holds_what_there_was_and_what_was_kept(kind, compressed
         variant = bundle.manifest.variants[candidate.name]
         assert (variant.bits, variant.size_bytes) == (candidate.bits, candidate.size_bytes)
         contents = [t.content for t in told if t.name == candidate.name]
-        assert bundle.graph(candidate.name) in contents
+        assert bundle.read_graph(candidate.name) in contents
     files = {path.name for path in bundle.path.iterdir()}
-    assert files == {"bundle.json", *bundle.sums}
+    assert files == {"bundle.json", *bundle.checksums}
 
 
 @pytest.mark.parametrize("kind", GOALS)
@@ -85,7 +85,7 @@ def test_every_variant_proves_itself_and_is_told_of_as_it_answers(kind, compress
     records, truth = table.records.take(parts.test), table.target[parts.test]
     for name, variant in found.bundle.manifest.variants.items():
         assert run_self_test(found.bundle, name).passed
-        answers = GraphSession(found.bundle.graph(name)).run(records.inputs())
+        answers = GraphSession(found.bundle.read_graph(name)).run(records.inputs())
         model = reopened(kind).model
         judged = Judgement(model.task, truth, answers, model.classes).metrics()
         assert variant.metrics == pytest.approx(judged, abs=1e-4)
@@ -127,8 +127,8 @@ def test_a_server_takes_it_and_lists_its_variants(kind, compressed):
     _, found, _ = compressed(kind)
     models = found.bundle.path.parent.parent
     repository = Repository(models)
-    assert repository.refused == {}
-    assert repository.served[kind].manifest.version == 2
+    assert repository.refusal_reasons == {}
+    assert repository.live_models[kind].manifest.version == 2
     told = create_app(models=models).test_client().get(f"/models/{kind}").get_json()
     assert set(told["variants"]) == set(found.bundle.manifest.variants)
     assert all(variant["passed"] for variant in told["variants"].values())
@@ -156,7 +156,7 @@ def in_integers(numbers, x):
 
 def test_a_request_to_bytes_is_answered_as_whole_numbers_say(compressed, reopened):
     _, found, _ = compressed("digits")
-    numbers = numbers_of(found.bundle.graph("int8"))
+    numbers = numbers_of(found.bundle.read_graph("int8"))
     opened = reopened("digits")
     rows = opened.table.records.take(opened.parts.test[:60]).numbers
     app = create_app(models=found.bundle.path.parent.parent, variant="int8").test_client()
@@ -175,7 +175,7 @@ def test_a_compressed_bundle_can_be_compressed_again(compressed, tmp_path):
     again, _ = done(Bundle.open(tmp_path / "wages" / "2"), prune="none", max_drop=0.3)
     assert again.bundle.path == tmp_path / "wages" / "3"
     assert set(again.bundle.manifest.variants) == {"fp32", "int8"}
-    assert again.bundle.graph("fp32") == dense.graph("fp32")
+    assert again.bundle.read_graph("fp32") == dense.graph("fp32")
     assert again.compression.tried[0].drop == 0
 
 
@@ -229,12 +229,14 @@ def test_what_saves_neither_bytes_nor_weights_is_not_kept(copied):
 @pytest.mark.slow
 def test_options_show_in_what_is_written(compressed, copied):
     _, found, _ = compressed("digits")
-    sparse = numbers_of(found.bundle.graph("sparse"))
+    sparse = numbers_of(found.bundle.read_graph("sparse"))
     zeros = [np.mean(a == 0) for a in sparse.values() if a.ndim == 2]
     assert np.average(zeros, weights=[64 * 32, 32 * 16, 160]) == pytest.approx(0.5, abs=0.01)
     reduced, _ = done(copied("digits"), prune="none", reduce_range=True, max_drop=0.5)
     assert reduced.bundle.manifest.variants["int8"].bits == 7
-    whole = [a for a in numbers_of(reduced.bundle.graph("int8")).values() if a.dtype == np.int8]
+    whole = [
+        a for a in numbers_of(reduced.bundle.read_graph("int8")).values() if a.dtype == np.int8
+    ]
     assert max(int(np.abs(a.astype(int)).max()) for a in whole) <= 63
 
 

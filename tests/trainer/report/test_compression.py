@@ -59,7 +59,7 @@ def words(section):
 def test_kept_variants_have_the_figures_of_their_files(compressed):
     bundle = compressed.bundle
     table = of(compression(compressed.evidence), Table)[0]
-    content = {name: bundle.graph(name) for name in bundle.manifest.variants}
+    content = {name: bundle.read_graph(name) for name in bundle.manifest.variants}
     rows = {text(row[0]): [*map(text, row)] for row in table.rows}
     assert set(rows) == set(content)
     for name, row in rows.items():

@@ -152,7 +152,7 @@ def test_everything_the_bundle_is_known_by_is_there(made):
     words = "".join(page.words)
     manifest = made("mixed").bundle.manifest
     assert manifest.data.fingerprint in words
-    for digest in made("mixed").bundle.sums.values():
+    for digest in made("mixed").bundle.checksums.values():
         assert digest in words
     for name in manifest.training.config:
         assert name in words

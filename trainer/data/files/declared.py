@@ -121,13 +121,13 @@ def _as_written(array: pa.Array, column: CategoryColumn) -> pa.Array:
     whole numbers 1.0 is 1, as tables write it once there are gaps.
     """
     found: Any = array
-    if pa.types.is_boolean(array.type) and column.truths:
-        spelled = (pa.scalar(column.truths[truth]) for truth in (True, False))
+    if pa.types.is_boolean(array.type) and column.truth_categories:
+        spelled = (pa.scalar(column.truth_categories[truth]) for truth in (True, False))
         found = pc.if_else(array, *spelled)
-    elif pa.types.is_string(array.type) and column.whole:
+    elif pa.types.is_string(array.type) and column.is_whole_numbers:
         found = pc.replace_substring_regex(array, r"^(\s*-?\d+)\.0+(\s*)$", r"\1\2")
-    elif pa.types.is_string(array.type) and column.truths:
+    elif pa.types.is_string(array.type) and column.truth_categories:
         written = pc.utf8_lower(pc.utf8_trim_whitespace(array))
-        for truth, text in column.truths.items():
+        for truth, text in column.truth_categories.items():
             found = pc.if_else(pc.equal(written, str(truth).lower()), text, found)
     return cells.trim(found, resolve_gap_texts(column.gaps))

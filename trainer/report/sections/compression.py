@@ -178,7 +178,7 @@ def _row(
         "–" if (faster := _faster(candidate, dense)) is None else f"{faster:.1f}",
         decimal(candidate.validation),
         f"{decimal(candidate.drop)}{JOINED}±{JOINED}{decimal(candidate.error)}",
-        verdict := found.verdict(candidate),
+        verdict := found.classify(candidate),
     ]
     if candidate is dense or verdict not in TONES:
         return [*cells]
@@ -195,7 +195,7 @@ def _confirmations(found: CompressionSummary, metric: str) -> list[Table]:
             decimal(tested.drop),
             f"{decimal(tested.interval[0])} to {decimal(tested.interval[1])}",
             _confirmation(tested, found.max_drop),
-            Cell(found.verdict(candidate), *TONES[found.verdict(candidate)]),
+            Cell(found.classify(candidate), *TONES[found.classify(candidate)]),
         ]
         for candidate in found.tried
         if (tested := candidate.tested) is not None

@@ -106,7 +106,7 @@ def _targets(judged: Judged) -> list[Figure]:
 
 def _answers(evidence: Evidence) -> Facts:
     """What the drift reference counted of the answers to the training rows."""
-    outputs: dict[str, Any] = json.loads(evidence.bundle.content(REFERENCE_FILE))["outputs"]
+    outputs: dict[str, Any] = json.loads(evidence.bundle.read_file(REFERENCE_FILE))["outputs"]
     manifest = evidence.manifest
     if manifest.classes is not None:
         shares = zip(manifest.classes, outputs["label"], strict=True)

@@ -28,7 +28,7 @@ def parity(evidence: Evidence) -> Section:
 
 def _replayed(proof: SelfTestResult) -> Paragraph:
     if not proof.passed or proof.difference is None:
-        return Paragraph(f"{proof.variant} was replayed here and fails: {proof.reason}", "bad")
+        return Paragraph(f"{proof.variant} was replayed here and fails: {proof.failure}", "bad")
     return Paragraph(
         f"{proof.variant} was replayed on this machine and reproduces its self-test: largest |Δ| "
         f"{proof.difference.max_abs:.1e} over {count(proof.difference.rows, 'row')}.",
@@ -60,7 +60,7 @@ def variants(evidence: Evidence) -> Section:
         "Of each variant, on the test rows.",
         narrow=True,
     )
-    inputs = "one matrix, features" if evidence.manifest.all_numbers else "one input per column"
+    inputs = "one matrix, features" if evidence.manifest.is_all_numeric else "one input per column"
     outputs = "label and probabilities" if evidence.manifest.classes else "value"
     facts = Facts([("takes", inputs), ("answers", outputs),
                    ("parameters", count(evidence.manifest.parameters)),

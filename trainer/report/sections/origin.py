@@ -33,7 +33,7 @@ def origin(evidence: Evidence) -> Section:
             [(name, number(where[name], 3) if name == "seconds" else str(where[name]))
              for name in ("platform", "cpu", "cores", "seconds") if name in where],
             "Machine"))  # fmt: skip
-    sums = [[file, digest] for file, digest in evidence.bundle.sums.items()]
+    sums = [[file, digest] for file, digest in evidence.bundle.checksums.items()]
     blocks.append(Table(["file", "sha256"], sums, "Every file of the bundle but its manifest.",
                         words=range(2)))  # fmt: skip
     return Section("origin", blocks)

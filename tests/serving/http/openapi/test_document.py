@@ -154,7 +154,7 @@ def test_no_schema_allows_a_gap_where_the_model_fills_none():
     for text in ("", " ", "NA", "n/A", "\x85", "\x1e", "\u2003?\n", "nUll", "#N/A", "<na>"):
         assert gap.search(text), text
         with pytest.raises(WrongValueError):
-            InputSchema([column]).columns[0].check(text)
+            InputSchema([column]).columns[0].validate(text)
     for text in ("Hull", "nap", "Tirana", "\ufeff", "n a", "??"):
         assert not gap.search(text), text
         assert InputSchema([column]).columns[0].check(text)
@@ -167,11 +167,11 @@ def test_value_schema_date_bounds_are_those_of_the_codec():
     (field,) = InputSchema([column]).columns
     (numbers,) = [kind for kind in value_schema(column)["anyOf"] if kind["type"] == "number"]
     low, end = numbers["minimum"], numbers["exclusiveMaximum"]
-    assert field.check(low) == low == field.check("0001-01-01")
-    assert field.check(end - 1) == end - 1 == field.check("9999-12-31T23:59:59")
+    assert field.validate(low) == low == field.validate("0001-01-01")
+    assert field.validate(end - 1) == end - 1 == field.validate("9999-12-31T23:59:59")
     for outside in (low - 1, end):
         with pytest.raises(WrongValueError):
-            field.check(outside)
+            field.validate(outside)
 
 
 def test_a_row_has_as_many_values_as_there_are_columns(client, table):
@@ -260,9 +260,9 @@ def test_it_is_made_anew_when_other_models_are_served(shipped, adults):
         return app.test_client().get("/openapi.json").get_json()["components"]["schemas"]
 
     assert "digits.record" in schemas()
-    repository.served["adults"] = Model(adults / "adults" / "1")
+    repository.live_models["adults"] = Model(adults / "adults" / "1")
     assert {"digits.record", "adults.record"} <= set(schemas())
-    del repository.served["digits"]
+    del repository.live_models["digits"]
     assert "digits.record" not in schemas()
 
 
@@ -374,4 +374,4 @@ def test_value_schema_leaves_out_numbers_that_json_parsers_cannot_read(normalize
         normalized=normalized,
     )
     assert value_schema(column) == {"enum": [*texts, 7, 2**63 - 1025]}
-    InputSchema([column]).columns[0].check(2**63 - 1025)
+    InputSchema([column]).columns[0].validate(2**63 - 1025)
