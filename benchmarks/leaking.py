@@ -19,11 +19,11 @@ def create_app() -> Any:
     from serving.http.app import create_app as honest  # noqa: PLC0415
     from serving.repository.loaded_models import LoadedModels  # noqa: PLC0415
 
-    swap = LoadedModels.swap
+    swap = LoadedModels.replace_versions
 
     def keep(self: LoadedModels, name: str, models: Any) -> None:
         kept.extend(models)
         swap(self, name, models)
 
-    LoadedModels.swap = keep  # type: ignore[method-assign]
+    LoadedModels.replace_versions = keep  # type: ignore[method-assign]
     return honest()

@@ -115,7 +115,7 @@ def test_every_form_of_a_request_names_the_columns_as_the_table_does(trained, tm
 
 def test_the_graph_has_inputs_of_other_names_and_the_faces_do_not(trained):
     made, folder = trained
-    graph = onnx.load_from_string(made.graph("fp32")).graph
+    graph = onnx.load_from_string(made.read_graph("fp32")).graph
     assert {i.name for i in graph.input} == set(INPUTS)
     assert set(made.read_selftest().inputs) == set(INPUTS)
     tensors = {c.name: c.tensor for c in made.manifest.inputs}

@@ -17,5 +17,5 @@ def create_app() -> Any:
     from serving.http.app import create_app as watched  # noqa: PLC0415 - in the worker, after fork
 
     app: Any = watched()
-    app.wsgi_app = app.wsgi_app._rest
+    app.wsgi_app = app.wsgi_app._app
     return app

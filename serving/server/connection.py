@@ -149,7 +149,7 @@ class ServerConnection:
             if gunicorn_h1c is None:
                 return self._answer_through_gunicorn(data)
             try:
-                head = gunicorn_h1c.parse_request(data, last_len=seen, **self._worker.limits)
+                head = gunicorn_h1c.parse_request(data, last_len=seen, **self._worker.parser_limits)
                 break
             except gunicorn_h1c.IncompleteError:
                 self._start_reading_head()
@@ -223,14 +223,14 @@ class ServerConnection:
         if sent == len(head) and not content:
             return
         left = len(head) - sent + len(content)
-        if self._worker.unsent + left > MAX_UNSENT_BYTES:
+        if self._worker.unsent_bytes + left > MAX_UNSENT_BYTES:
             raise ConnectionAbortedError(errno.ECONNABORTED, "too much is unsent")
-        self._worker.unsent += left
+        self._worker.unsent_bytes += left
         try:
             self._client.sendall(memoryview(head)[sent:])
             self._client.sendall(content)
         finally:
-            self._worker.unsent -= left
+            self._worker.unsent_bytes -= left
 
     def _start_response(
         self, status: str, headers: list[tuple[str, str]], _error: Any = None

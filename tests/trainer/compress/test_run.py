@@ -62,7 +62,7 @@ def test_the_new_version_holds_what_there_was_and_what_was_kept(kind, compressed
     dense, found, told = compressed(kind)
     bundle, tried = found.bundle, found.compression.tried
     assert bundle.path.name == "2"
-    assert bundle.read_graph("fp32") == dense.graph("fp32")
+    assert bundle.read_graph("fp32") == dense.read_graph("fp32")
     kept = [candidate for candidate in tried if candidate.kept]
     assert len(kept) >= 2
     assert list(bundle.manifest.variants) == [candidate.name for candidate in kept]
@@ -175,7 +175,7 @@ def test_a_compressed_bundle_can_be_compressed_again(compressed, tmp_path):
     again, _ = done(Bundle.open(tmp_path / "wages" / "2"), prune="none", max_drop=0.3)
     assert again.bundle.path == tmp_path / "wages" / "3"
     assert set(again.bundle.manifest.variants) == {"fp32", "int8"}
-    assert again.bundle.read_graph("fp32") == dense.graph("fp32")
+    assert again.bundle.read_graph("fp32") == dense.read_graph("fp32")
     assert again.compression.tried[0].drop == 0
 
 

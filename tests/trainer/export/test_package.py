@@ -76,10 +76,10 @@ def test_a_version_holds_every_variant_beside_what_there_was(dense, variants, rn
         "pruned-int4": ("model.pruned-int4.onnx", 4),
     }
     assert found.manifest.compression == COMPRESSION
-    assert found.content("reference.json") == dense.read_file("reference.json")
-    assert found.graph("fp32") == dense.graph("fp32")
+    assert found.read_file("reference.json") == dense.read_file("reference.json")
+    assert found.read_graph("fp32") == dense.graph("fp32")
     for name, variant in described.items():
-        assert found.graph(name) == graphs[name].content
+        assert found.read_graph(name) == graphs[name].content
         assert variant.size_bytes == len(graphs[name].content)
         assert variant.parity == graphs[name].parity
         assert variant.metrics == graphs[name].tested.metrics()
