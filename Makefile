@@ -56,7 +56,7 @@ fuzz: install  ## try new random examples, 30 times as many as the suite; FUZZ=t
 	$(TESTS) --numprocesses 2 --dist worksteal -m "$(SUITE) and hypothesis" \
 	  --hypothesis-profile=fuzz $(FUZZ)
 
-lint: install  ## check style, types, the walls of the house, the Dockerfile
+lint: install  ## check style, types, import rules, the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -112,7 +112,27 @@ def test_the_search_finds_a_candidate(folder, monkeypatch):
     assert "winner" in done.stdout
 
 
-SERVING = (DOCS / "serving.md").read_text()
+SERVING = (DOCS / "serving.md").read_text() + (DOCS / "operations.md").read_text()
+
+
+def test_serving_page_shows_the_request_and_the_answer_of_the_first_page():
+    request, answer = (
+        next(b for b in blocks(language) if "nurse" in b or "probabilities" in b)
+        for language in ("bash", "json")
+    )
+    assert request.split("-d ")[1] in SERVING
+    assert answer in SERVING
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md"]:
+        for file, anchor in re.findall(r"\]\(([\w./-]*)(?:#([\w-]+))?\)", page.read_text()):
+            target = (page.parent / file) if file else page
+            assert target.exists(), f"{page.name}: {file}"
+            if anchor:
+                headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+                anchors = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+                assert anchor in anchors, f"{page.name}: {file}#{anchor}"
 
 
 def test_options_named_on_serving_are_options_of_the_server():

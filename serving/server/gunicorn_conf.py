@@ -119,9 +119,8 @@ def post_worker_init(worker: Any) -> None:
 def worker_exit(_server: Any, _worker: Any) -> None:
     """In a worker that ends."""
     if SharedState.inherited is not None:  # in what it was loading, a thread does not end by itself
-        importlib.import_module("serving.repository.rollout").Agenda(
-            SharedState.inherited
-        ).clear_load_attempt()
+        store = importlib.import_module("serving.repository.rollout_store").RolloutStore
+        store(SharedState.inherited).clear_load_attempt()
     gc.unfreeze()  # what is left to the interpreter's end meets modules that are gone
 
 

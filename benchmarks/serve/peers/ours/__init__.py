@@ -32,6 +32,18 @@ def _start_before(place: Place) -> Command:
     return Command(command.arguments, {**command.variables, "PYTHONPATH": BEFORE})
 
 
+def _start_stock_worker(place: Place) -> Command:
+    """Start the same application under gunicorn's stock gevent worker."""
+    variables = {
+        "PYTHONPATH": str(ROOT),
+        f"{ENV_PREFIX}MODELS": str(place.models),
+        f"{ENV_PREFIX}PORT": str(place.ports[0]),
+        f"{ENV_PREFIX}WORKERS": str(WORKERS),
+    }
+    config = "python:benchmarks.serve.stock_worker"
+    return Command([sys.executable, "-m", "gunicorn", "--config", config], variables)
+
+
 def _start_with(place: Place, settings: Mapping[str, str]) -> Command:
     if unknown := settings.keys() - Settings.model_fields.keys():
         raise StartError(f"expected the settings {', '.join(unknown)}; this server has no such")
@@ -54,6 +66,7 @@ ALONE = Side("ours-alone", partial(_start_with, settings={"workers": "1"}), load
 SIDES = (
     Side("ours", _start, loads=ALL_LOADS),
     *((Side("before", _start_before, loads=ALL_LOADS),) if BEFORE else ()),
+    Side("stock-worker", _start_stock_worker, loads=LIGHT),
     Side("ours-binary", _start, V2_BINARY, loads=LIGHT),
     Side("ours-unbatched", partial(_start_with, settings=UNBATCHED),
          loads=frozenset({"heavy-1row-c32"})),
