@@ -149,7 +149,7 @@ def _decide_variant(
     if wanted == AUTO_VARIANT:
         return verdict
     why = f"{verdict.reason}; there is no {wanted}, which was asked for"
-    return verdict.model_copy(update={"why": why})
+    return verdict.model_copy(update={"reason": why})
 
 
 def _decide_by_speed(bundle: Bundle, sessions: Mapping[str, GraphSession]) -> VariantDecision:

@@ -1,0 +1,20 @@
+"""The server under gunicorn's stock gevent worker, to measure what its own worker is worth.
+
+It is gunicorn's configuration of the server with another worker class and gunicorn's default choice
+of an HTTP parser, so that the rest is the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serving.server.gunicorn_conf import *  # noqa: F403
+from serving.telemetry.shared_counters import SharedCounters
+
+worker_class = "gevent"
+http_parser = "auto"
+
+
+def pre_fork(_server: Any, worker: Any) -> None:
+    """Give the worker its counters; the server's own worker also takes blocked stop signals."""
+    worker.slot = SharedCounters.get_current().claim_slot()
