@@ -265,7 +265,7 @@ def test_the_quartiles_decide_what_is_shown(ratio, more_is_better, behind, verdi
                      measure="", mine="ours", rival="ray")  # fmt: skip
     assert found.behind is behind
     if behind or found.within:
-        assert found.classify == verdict
+        assert found.verdict == verdict
 
 
 def test_what_compression_costs_is_listed(results):

@@ -310,7 +310,7 @@ def _huge(table: Table, like_dates: Named) -> Named:
     found: Named = {}
     features = {column.name for column in table.records.of_kind("number", "precise")}
     for column in table.inferred:
-        if column.name in features and column.name not in like_dates and column.is_whole_numbers:
+        if column.name in features and column.name not in like_dates and column.whole:
             largest = max(abs(column.minimum or 0.0), abs(column.maximum or 0.0))
             if largest >= LARGEST_CLASS:
                 found[column.name] = f"{column.name} (up to {largest:.3g})"

@@ -124,7 +124,7 @@ def test_at_least_the_share_that_was_asked_for_is_removed(kind, share, tried):
     (pruned,) = (t for t in budget.trials if t.name == "pruned")
     assert 0.5 * (1 - share) * budget.removable < sizes(pruned) <= (1 - share) * budget.removable
     assert budget.removable == sizes(budget.dense)
-    assert len(pruned.content) < len(budget.dense.read_file)
+    assert len(pruned.content) < len(budget.dense.content)
 
 
 def test_a_share_that_cannot_be_removed_is_refused_before_the_work(reopened):
@@ -173,7 +173,7 @@ def test_sparse_weights_are_zeros_that_only_a_compressed_file_saves(tried):
     weights = [a for name, a in constants(sparse).items() if a.ndim == 2]
     zeros, all_of_them = (sum(f(a) for a in weights) for f in (lambda a: (a == 0).sum(), np.size))
     assert zeros / all_of_them == pytest.approx(0.9, abs=0.001)
-    whole = budget.dense.read_file
+    whole = budget.dense.content
     assert len(gzip.compress(sparse.content)) < 0.5 * len(gzip.compress(whole))
     # The scaling of pixels is gone, else it were as large to the byte.
     assert abs(len(sparse.content) - len(whole)) < 1000
@@ -251,7 +251,7 @@ def test_what_does_not_hold_is_trained_with_its_rounding_if_floats_hold_or_it_ha
 
 def test_the_dense_network_is_left_as_it_is(tried, reopened, made):
     tried("digits", **WHOLE)
-    assert made("digits").bundle.read_graph("fp32") == tried("digits", **WHOLE)[0].dense.read_file
+    assert made("digits").bundle.read_graph("fp32") == tried("digits", **WHOLE)[0].dense.content
     network = reopened("digits").model.network
     assert len(dense_layers(network)) == 3
 

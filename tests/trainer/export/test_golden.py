@@ -19,7 +19,7 @@ def test_the_graph_reproduces_its_selftest(kind, export, rng):
     expected = selftest.expected["fp32"]
     got = exported.session.run(selftest.inputs)
     found = compare_outputs(got, expected.outputs, expected.tolerances)
-    assert found.within
+    assert found.is_within_tolerance
     assert found.rows >= 100
     assert set(expected.outputs) == set(exported.session.outputs)
 

@@ -225,7 +225,7 @@ def _target(source: Source, column: Inferred, decimal: str | None) -> tuple[np.d
         )
     words = ("false", "true") if column.kind == "boolean" else column.words
     if not words:
-        whole = column.is_whole_numbers and _largest(column) <= LARGEST_CLASS
+        whole = column.whole and _largest(column) <= LARGEST_CLASS
         dtype = np.dtype(np.int64 if whole else np.float64)
         parse = cells.parser(column, source.gaps, decimal)
         return dtype, lambda array: _filled(parse(array)).astype(dtype)
