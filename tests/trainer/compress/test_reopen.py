@@ -197,6 +197,6 @@ def test_a_bundle_without_what_was_trained_is_refused(copied):
 
 
 def test_a_graph_that_is_none_is_refused(copied, monkeypatch):
-    monkeypatch.setattr(Bundle, "graph", lambda *_: b"no graph at all")
+    monkeypatch.setattr(Bundle, "read_graph", lambda *_: b"no graph at all")
     with pytest.raises(BundleError, match="expected an ONNX graph in fp32; .*; train the model"):
         reopen(copied("iris"))
