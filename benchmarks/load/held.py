@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks.load.scenarios import BOUNDS_MS
-from serving.loadtest.call import Address, Call
 from serving.loadtest.capacity import Probe, Search
-from serving.loadtest.figures import Figures
 from serving.loadtest.generator import Generator, long_enough
-from serving.loadtest.limits import Limits
+from serving.loadtest.generator_health import Limits
+from serving.loadtest.http_client import Address
 from serving.loadtest.objectives import parse
+from serving.loadtest.run_record import Call
+from serving.loadtest.statistics import Figures
 
 CONNECTIONS = 64
 SECONDS = 0.8  # of a probe; longer where fewer than 1,200 requests would come

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from benchmarks.serve.encodings import Encoding
 from benchmarks.serve.networks import FEATURES
 from benchmarks.serve.server import TOLERANCE, Server
-from serving.loadtest.bodies import wire
-from serving.loadtest.call import Address, Call
+from serving.loadtest.http_client import Address
+from serving.loadtest.request_builder import wire
+from serving.loadtest.run_record import Call
 
 DIFFERENT = 16
 

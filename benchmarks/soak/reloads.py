@@ -12,8 +12,7 @@ from typing import Any
 
 from benchmarks.keys import HEADERS
 from benchmarks.swaps import PATIENCE, Version
-from serving.loadtest.call import Address
-from serving.loadtest.target import TargetError, fetch
+from serving.loadtest.http_client import Address, TargetError, fetch
 
 # In turn. A version that appears is served only where none is pinned: a load undoes the rollback.
 KINDS = ("appears", "rollback", "load", "unload and load")

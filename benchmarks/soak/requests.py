@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from serving.loadtest.answers import FORMS
-from serving.loadtest.bodies import calls, wire
-from serving.loadtest.call import Call
+from serving.loadtest.answer_check import FORMS
+from serving.loadtest.http_client import JSON
 from serving.loadtest.instances import instances
-from serving.loadtest.target import JSON, Target
+from serving.loadtest.request_builder import calls, wire
+from serving.loadtest.run_record import Call
+from serving.loadtest.target import Target
 
 ROWS = (1, 32)
 COUNT = 16  # good requests of each format

@@ -7,8 +7,9 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from serving.loadtest.bodies import wire
-from serving.loadtest.target import JSON, Target
+from serving.loadtest.http_client import JSON
+from serving.loadtest.request_builder import wire
+from serving.loadtest.target import Target
 
 EACH = 2  # connections of each kind at a time
 ROWS = 400  # of a request whose answer does not fit into what its client reads of it

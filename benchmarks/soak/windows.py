@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from benchmarks.load.held import ahead
 from benchmarks.soak.requests import OK, Asked
-from serving.loadtest.arrivals import poisson
 from serving.loadtest.engine import Engine
-from serving.loadtest.limits import limits
-from serving.loadtest.record import BROKEN, NAMES, TIMED_OUT, UNANSWERED, WRONG, Record
+from serving.loadtest.generator_health import limits
+from serving.loadtest.open_loop import poisson
+from serving.loadtest.run_record import BROKEN, NAMES, TIMED_OUT, UNANSWERED, WRONG, Record
 
 BAD_SHARE = 0.1  # of the requests
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from serving.loadtest.figures import Figures
-from serving.loadtest.limits import Limits
+from serving.loadtest.generator_health import Limits
 from serving.loadtest.objectives import Objective, judge
+from serving.loadtest.statistics import Figures
 
 CLEAR = 0.8  # of a bound: what is held with so much to spare is not tried again
 LOWEST = 1.0  # requests a second; a server that does not hold this holds none

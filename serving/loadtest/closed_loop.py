@@ -8,8 +8,8 @@ from itertools import cycle
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.loadtest.record import BROKEN, UNANSWERED
 from serving.loadtest.run import Load, Run
+from serving.loadtest.run_record import BROKEN, UNANSWERED
 
 
 class ClosedLoop(Run):

@@ -14,19 +14,21 @@ import click
 import numpy as np
 from rich.console import Console
 
-from serving.loadtest.answers import Form
-from serving.loadtest.bodies import COUNT, calls
-from serving.loadtest.call import Call
+from serving.loadtest.answer_check import Form
 from serving.loadtest.engine import EngineError
 from serving.loadtest.generator import Arrivals, Generator
-from serving.loadtest.instances import InstancesError, instances, read_instances
+from serving.loadtest.http_client import TargetError
+from serving.loadtest.instance_file import InstancesError, read_instances
+from serving.loadtest.instances import instances
 from serving.loadtest.objectives import Objective, ObjectiveError, parse
 from serving.loadtest.progress import Progress
 from serving.loadtest.report import Report
-from serving.loadtest.report.document import document
-from serving.loadtest.report.text import show
-from serving.loadtest.session import Session, SessionError
-from serving.loadtest.target import Target, TargetError, read_target
+from serving.loadtest.report.content import document
+from serving.loadtest.report.terminal import show
+from serving.loadtest.request_builder import COUNT, calls
+from serving.loadtest.run_record import Call
+from serving.loadtest.runner import Session, SessionError
+from serving.loadtest.target import Target, read_target
 
 MISSED, UNUSABLE, UNTRUSTED = 1, 2, 3  # exit statuses
 DAY = 86_400.0  # seconds
@@ -267,7 +269,7 @@ def loadtest(
     report = session.report(load, _command())
     fault = ""  # of the page, told once the figures are
     if html is not None:
-        from serving.loadtest.report.page import page  # noqa: PLC0415 - matplotlib takes its time
+        from serving.loadtest.report.html_page import page  # noqa: PLC0415 - matplotlib takes its time
 
         try:
             html.write_text(page(report), encoding="utf-8")

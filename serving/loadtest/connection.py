@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from serving.loadtest.call import Call
-from serving.loadtest.record import BROKEN, WRONG
+from serving.loadtest.run_record import BROKEN, WRONG, Call
 
 if TYPE_CHECKING:
     from serving.loadtest.run import Run

@@ -18,11 +18,11 @@ import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
-from serving.loadtest.call import Address, Call
 from serving.loadtest.closed_loop import ClosedLoop
+from serving.loadtest.http_client import Address
 from serving.loadtest.open_loop import OpenLoop
-from serving.loadtest.record import Record
 from serving.loadtest.run import EngineError, Load, Run, Tell
+from serving.loadtest.run_record import Call, Record
 
 __all__ = ["Engine", "EngineError", "Tell"]
 

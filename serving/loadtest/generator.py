@@ -7,12 +7,12 @@ from typing import Literal
 
 import numpy as np
 
-from serving.loadtest import arrivals
-from serving.loadtest.call import Address, Call
+from serving.loadtest import open_loop
 from serving.loadtest.engine import Engine, Tell
-from serving.loadtest.figures import Figures, figures
-from serving.loadtest.limits import Limits, limits, most
-from serving.loadtest.record import Record
+from serving.loadtest.generator_health import Limits, limits, most
+from serving.loadtest.http_client import Address
+from serving.loadtest.run_record import Call, Record
+from serving.loadtest.statistics import Figures, figures
 
 Arrivals = Literal["poisson", "constant"]
 LONGEST = 30.0  # seconds
@@ -57,9 +57,9 @@ class Generator:
             EngineError: the server takes no connections.
         """
         due = (
-            arrivals.poisson(rate, seconds, self._rng)
+            open_loop.poisson(rate, seconds, self._rng)
             if self._arrivals == "poisson"
-            else arrivals.constant(rate, seconds)
+            else open_loop.constant(rate, seconds)
         )
         return self._sum_up(self._engine.open_loop(due, self._order(len(due)), seconds), rate)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from serving.loadtest.figures import FEW, Figures, name
+from serving.loadtest.statistics import FEW, Figures, name
 
 ERRORS_UNASKED = 0.001  # share that is allowed where only times are asked for
 UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}  # seconds

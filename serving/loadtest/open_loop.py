@@ -7,9 +7,31 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.loadtest.alarm import alarm
-from serving.loadtest.record import BROKEN, TIMED_OUT
 from serving.loadtest.run import Load, Run
+from serving.loadtest.run_record import BROKEN, TIMED_OUT
+from serving.loadtest.timer import alarm
+
+
+def poisson(rate: float, seconds: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Arrivals of a Poisson process, as MLPerf Inference's server scenario has them.
+
+    Given their number, which is Poisson distributed, the times of such a process are uniform
+    (Ross, Introduction to Probability Models, theorem 5.2).
+
+    Args:
+        rate: mean arrivals a second.
+        seconds: to go on for.
+        rng: what draws them.
+
+    Returns:
+        Seconds from the start, ascending, float64 `(n,)`.
+    """
+    return np.sort(rng.uniform(0, seconds, rng.poisson(rate * seconds)))
+
+
+def constant(rate: float, seconds: float) -> NDArray[np.float64]:
+    """Arrivals at equal distances, the first at once; seconds, float64 `(n,)`."""
+    return np.arange(round(rate * seconds)) / rate
 
 
 class OpenLoop(Run):

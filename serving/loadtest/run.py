@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from serving.loadtest.call import Address, Call
 from serving.loadtest.connection import Connection
-from serving.loadtest.record import BROKEN, TIMED_OUT, UNANSWERED, Record
+from serving.loadtest.http_client import Address
+from serving.loadtest.run_record import BROKEN, TIMED_OUT, UNANSWERED, Call, Record
 
 LOOK = 0.1  # seconds between looks for requests that wait too long
 AGAIN = 0.02  # seconds until a connection that was refused is tried again

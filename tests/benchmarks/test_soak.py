@@ -18,8 +18,7 @@ from benchmarks.soak.requests import Asked
 from benchmarks.soak.samples import Sample, sample
 from benchmarks.soak.verdict import STEADY, drifts, figures, verdict
 from benchmarks.soak.windows import Window, order, window
-from serving.loadtest.call import Call
-from serving.loadtest.record import BROKEN, TIMED_OUT, WRONG, Record
+from serving.loadtest.run_record import BROKEN, TIMED_OUT, WRONG, Call, Record
 
 SECONDS = 1200.0
 RELOADS = {"appears": 30}

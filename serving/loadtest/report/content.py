@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from serving.loadtest.capacity import Probe
-from serving.loadtest.figures import Figures
-from serving.loadtest.limits import Limits
+from serving.loadtest.generator_health import Limits
 from serving.loadtest.objectives import Verdict
-from serving.loadtest.report.wording import count, duration, percent
-from serving.loadtest.server_side import ServerSide
+from serving.loadtest.report.formatting import count, duration, percent
+from serving.loadtest.server_metrics import ServerSide
+from serving.loadtest.statistics import Figures
 
 OTHERS = 0.02  # of the requests, from which on others' at the server are worth a word
 NOT_SENT = 0.001  # of those due, from which on it was not the load that was asked for
@@ -92,3 +97,45 @@ class Report:
             f"late by {duration(limits.late_p99_ms / 1000)} at p99"
         )
         return said if limits.most is None else f"{said}, {limits.most:,.0f} requests/s at most"
+
+
+def document(report: Report) -> dict[str, Any]:
+    """What `--json` prints: times in ms, rates a second, shares from 0 to 1."""
+    return {
+        **report.figures.as_json(),
+        "target": report.target,
+        "load": report.load,
+        "objectives": [verdict.as_json() for verdict in report.verdicts],
+        "met": report.met,
+        "capacity": report.held,
+        "probes": [
+            {
+                "rate": probe.rate,
+                "held": probe.held,
+                "answered": probe.figures.rate,
+                "latency_ms": probe.figures.latency.as_json(),
+                "error_share": probe.figures.error_share,
+            }
+            for probe in report.probes
+        ],
+        "server": report.server_side.as_json() if report.server_side else None,
+        "generator": report.limits.as_json(),
+        "warnings": report.warnings,
+        "machine": dict(report.machine),
+    }
+
+
+def machine() -> dict[str, str]:
+    """Processor, cores this process may use, system and Python, by name."""
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                processor = line.partition(":")[2].strip()
+                break
+    return {
+        "processor": processor,
+        "cores": str(len(os.sched_getaffinity(0))),
+        "system": f"{platform.system()} {platform.release()}",
+        "Python": platform.python_version(),
+    }

@@ -24,8 +24,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from serving.loadtest.capacity import Probe
-from serving.loadtest.figures import Distribution, Figures, name
 from serving.loadtest.objectives import Objective
+from serving.loadtest.statistics import Distribution, Figures, name
 
 PAPER, INK, MUTED, RULE = "#fefefe", "#1c2024", "#6a7079", "#dfe2e6"
 ACCENT, SECOND, BAD = "#2563a8", "#c8691c", "#b93a32"

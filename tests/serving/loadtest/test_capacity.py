@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from serving.loadtest.call import Call
 from serving.loadtest.capacity import Search
-from serving.loadtest.figures import figures
-from serving.loadtest.limits import Limits
+from serving.loadtest.generator_health import Limits
 from serving.loadtest.objectives import parse
-from serving.loadtest.record import Record
+from serving.loadtest.run_record import Call, Record
+from serving.loadtest.statistics import figures
 
 IDLE = Limits(0.1, 0.0, None, None)
 CALLS = [Call(b"", 1, None, lambda _: None)]

@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 import serving.cli
-from serving.loadtest import connection, generator, limits, progress, session
+from serving.loadtest import connection, generator, generator_health, progress, runner
 from serving.loadtest.capacity import Search
-from serving.loadtest.record import WRONG
 from serving.loadtest.report import content
+from serving.loadtest.run_record import WRONG
 
 SHORT = ("--duration", "0.3", "--warm-up", "0.05")
 
@@ -32,10 +32,10 @@ def _the_generator_is_measured_briefly(monkeypatch, known):
     def most(calls):
         rows = max(call.rows for call in calls)
         if rows not in known:
-            known[rows] = limits.most(calls)
+            known[rows] = generator_health.most(calls)
         return known[rows]
 
-    monkeypatch.setattr(limits, "SECONDS", 0.05)
+    monkeypatch.setattr(generator_health, "SECONDS", 0.05)
     monkeypatch.setattr(generator, "most", most)
 
 
@@ -108,7 +108,7 @@ def test_an_objective_that_is_missed_is_the_exit_status(url):
 
 @pytest.mark.slow
 def test_a_miss_that_is_the_generators_is_told_from_the_servers(url, monkeypatch):
-    monkeypatch.setattr(limits, "FULL", 0.0)
+    monkeypatch.setattr(generator_health, "FULL", 0.0)
     found, status = document(url, "--rate", 300, "--slo", "p50=1us", *SHORT)
     assert status == 3
     assert found["warnings"][0].startswith("The generator was the bottleneck: ")
@@ -132,8 +132,8 @@ def test_capacity_is_a_rate_that_was_held_and_what_was_tried(url):
 
 @pytest.mark.slow
 def test_capacity_that_the_generator_limits_is_not_the_servers(monkeypatch, url):
-    monkeypatch.setattr(limits, "FULL", 0.0)
-    monkeypatch.setattr(session, "Search", partial(Search, most=4))
+    monkeypatch.setattr(generator_health, "FULL", 0.0)
+    monkeypatch.setattr(runner, "Search", partial(Search, most=4))
     found, _ = document(
         url, "--find-capacity", "--rows", 512, "--slo", "p50=1us", "--duration", 0.1
     )

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import requests
 
-from serving.loadtest import arrivals
+from serving.loadtest import open_loop
 from serving.loadtest.engine import Engine, EngineError
-from serving.loadtest.record import BROKEN, TIMED_OUT, WRONG
-from tests.calls import BODY, make_address, make_call
+from serving.loadtest.run_record import BROKEN, TIMED_OUT, WRONG
+from tests.load_requests import BODY, make_address, make_call
 
 ALL = np.zeros(1, np.int32)
 
@@ -81,7 +81,7 @@ def death_of(server):
 
 
 def test_every_request_of_an_open_loop_is_sent_and_answered(live, right, rng):
-    due = arrivals.poisson(60, 0.9, rng)
+    due = open_loop.poisson(60, 0.9, rng)
     assert len(due) <= 64  # connections, so that none ever waits for one
     record = Engine(make_address(live.url), [make_call(expected=right)]).open_loop(
         due, zeros(due), 1
@@ -116,7 +116,7 @@ def test_the_server_counts_as_many_requests_as_the_record(live):
         lines = [x for x in said.splitlines() if x.startswith("forwardpass_requests_total{")]
         return sum(float(x.split()[-1]) for x in lines if 'protocol="rows"' in x)
 
-    before, due = counted(), arrivals.constant(400, 0.5)
+    before, due = counted(), open_loop.constant(400, 0.5)
     Engine(make_address(live.url), [make_call()]).open_loop(due, zeros(due), 1)
     assert counted() - before == 200
 
@@ -124,7 +124,7 @@ def test_the_server_counts_as_many_requests_as_the_record(live):
 @pytest.mark.slow
 def test_an_open_loop_shows_a_stall_that_a_closed_loop_hides(live):
     seconds = 0.8  # of a stall, in 1.6 of load
-    stall, due = Stall(live, seconds), arrivals.constant(300, 2 * seconds)
+    stall, due = Stall(live, seconds), open_loop.constant(300, 2 * seconds)
     opened = Engine(make_address(live.url), [stall.call]).open_loop(due, zeros(due), 1)
     stall.wait()
     stall = Stall(live, seconds)
@@ -149,7 +149,7 @@ def test_a_wrong_answer_is_told_from_a_right_one(live, right):
         make_call(expected=right[:-1], fault=lambda _: None),
         make_call(expected=right[:-1], fault=lambda body: f"got {len(body)} bytes"),
     ]
-    due = arrivals.constant(300, 0.2)
+    due = open_loop.constant(300, 0.2)
     record = Engine(make_address(live.url), calls).open_loop(
         due, np.arange(len(due), dtype=np.int32) % 3, 1
     )
@@ -159,7 +159,7 @@ def test_a_wrong_answer_is_told_from_a_right_one(live, right):
 
 
 def test_a_refusal_counts_by_its_status_and_is_quoted(live):
-    due = arrivals.constant(100, 0.2)
+    due = open_loop.constant(100, 0.2)
     record = Engine(make_address(live.url), [make_call(b'{"instances":[[1]]}')]).open_loop(
         due, zeros(due), 1
     )
@@ -171,14 +171,14 @@ def test_a_refusal_counts_by_its_status_and_is_quoted(live):
 
 def test_answers_that_close_the_connection_cost_a_new_one_and_no_request(live):
     call = make_call(headers=b"Connection: close\r\n")
-    due = arrivals.constant(200, 0.3)
+    due = open_loop.constant(200, 0.3)
     record = Engine(make_address(live.url), [call], connections=4).open_loop(due, zeros(due), 1)
     assert (record.status == 200).all()
     assert record.connections <= 4
 
 
 def test_a_request_that_finds_no_connection_waits_with_the_clock_running(live):
-    stall, due = Stall(live, 1), arrivals.constant(50, 1)
+    stall, due = Stall(live, 1), open_loop.constant(50, 1)
     engine = Engine(make_address(live.url), [stall.call], connections=1)
     record = engine.open_loop(due, zeros(due), 1)
     stall.wait()
@@ -190,7 +190,7 @@ def test_a_request_that_finds_no_connection_waits_with_the_clock_running(live):
 
 
 def test_what_takes_too_long_is_given_up(live):
-    stall, due = Stall(live, 0.7), arrivals.constant(50, 1)
+    stall, due = Stall(live, 0.7), open_loop.constant(50, 1)
     engine = Engine(make_address(live.url), [stall.call], connections=2, timeout=0.3)
     record = engine.open_loop(due, zeros(due), 1)
     stall.wait()
@@ -206,7 +206,7 @@ def test_a_server_that_dies_ends_no_run(one_worker, loop):
     engine = Engine(
         make_address(one_worker.url), [death_of(one_worker)], connections=4, timeout=0.5
     )
-    due = arrivals.constant(200, 0.5)
+    due = open_loop.constant(200, 0.5)
     record = (
         engine.open_loop(due, zeros(due), 1) if loop == "open" else engine.closed_loop(4, 0.5, ALL)
     )
@@ -299,7 +299,7 @@ def test_a_server_is_asked_over_tls(shared_server, shipped, certificate):
     server = shared_server(
         shipped, "--workers", "1", "--tls-cert", str(cert), "--tls-key", str(key)
     )
-    due = arrivals.constant(100, 0.2)
+    due = open_loop.constant(100, 0.2)
     address = make_address(server.url, tls=True, ca=str(cert))
     record = Engine(address, [make_call()], connections=2).open_loop(due, zeros(due), 1)
     assert (record.status == 200).all()

@@ -9,13 +9,9 @@ import numpy as np
 import pytest
 
 from serving import create_app
-from serving.loadtest.call import Address
-from serving.loadtest.instances import (
-    InstancesError,
-    instances,
-    number_of_date,
-    read_instances,
-)
+from serving.loadtest.http_client import Address
+from serving.loadtest.instance_file import InstancesError, read_instances
+from serving.loadtest.instances import instances, number_of_date
 from serving.loadtest.target import Column, Target
 
 COLUMNS = (

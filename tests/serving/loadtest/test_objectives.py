@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from serving.loadtest.figures import Distribution
 from serving.loadtest.objectives import Objective, ObjectiveError, judge, parse
+from serving.loadtest.statistics import Distribution
 
 
 def run(times=(0.01,) * 1000, *, rate=100.0, share=0.0, seconds=10.0):

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from serving.loadtest.call import Address
-from serving.loadtest.target import Column, TargetError, fetch, quoted, read_target
+from serving.loadtest.http_client import Address, TargetError, fetch, quoted
+from serving.loadtest.target import Column, read_target
 
 JSON = "application/json"
 SHORT = {"name": "m", "version": 1, "task": "binary"}

@@ -5,14 +5,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from serving.loadtest.call import Call
 from serving.loadtest.capacity import Probe
-from serving.loadtest.figures import figures
-from serving.loadtest.limits import Limits
+from serving.loadtest.generator_health import Limits
 from serving.loadtest.objectives import judge, parse
-from serving.loadtest.record import TIMED_OUT, WRONG, Record
 from serving.loadtest.report import Report
-from serving.loadtest.server_side import Between, ServerSide, Spread
+from serving.loadtest.run_record import TIMED_OUT, WRONG, Call, Record
+from serving.loadtest.server_metrics import Between, ServerSide, Spread
+from serving.loadtest.statistics import figures
 
 CALLS = [Call(b"", 4, None, lambda body: None)]
 OBJECTIVES = parse(["p99=50ms", "p50=20ms", "p99.99=1s"])

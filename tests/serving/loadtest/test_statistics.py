@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
 
-from serving.loadtest.call import Call
-from serving.loadtest.figures import PERCENTILES, Distribution, figures
-from serving.loadtest.record import BROKEN, TIMED_OUT, UNANSWERED, WRONG, Record
+from serving.loadtest.run_record import BROKEN, TIMED_OUT, UNANSWERED, WRONG, Call, Record
+from serving.loadtest.statistics import PERCENTILES, Distribution, figures
 
 CALLS = [Call(b"", 1, None, lambda body: None), Call(b"", 32, None, lambda body: None)]
 PRECISION = 1e-3  # of HdrHistogram with three digits

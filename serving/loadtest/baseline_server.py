@@ -1,6 +1,8 @@
 """A process that answers every request with the same bytes: what the generator is measured against.
 
-python -m serving.loadtest.responder < ANSWER    prints the port it listens on; ends with its parent
+    python -m serving.loadtest.baseline_server < ANSWER
+
+It prints the port it listens on, and ends with its parent.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from serving.loadtest import alarm as module
-from serving.loadtest.alarm import alarm
+from serving.loadtest import timer as module
+from serving.loadtest.timer import alarm
 
 
 @pytest.mark.parametrize("kind", ["best", "timer"])

@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from serving.loadtest.capacity import Probe, Search, is_held
-from serving.loadtest.figures import Figures
 from serving.loadtest.generator import Generator, long_enough, tellable
-from serving.loadtest.limits import Limits
-from serving.loadtest.machine import machine
+from serving.loadtest.generator_health import Limits
+from serving.loadtest.http_client import TargetError, told
 from serving.loadtest.objectives import Objective, judge
 from serving.loadtest.progress import Progress
 from serving.loadtest.report import Report
-from serving.loadtest.server_side import server_side
-from serving.loadtest.target import Target, TargetError, told
+from serving.loadtest.report.content import machine
+from serving.loadtest.server_metrics import server_side
+from serving.loadtest.statistics import Figures
+from serving.loadtest.target import Target
 
 PROBE = 2.0  # seconds of a rate that a search tries
 WORTH = 64  # a rate so many times below what users get answered is not worth a probe

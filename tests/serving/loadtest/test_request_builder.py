@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import requests
 
-from serving.loadtest.answers import FORMS, read_answer
-from serving.loadtest.bodies import calls, wire
-from serving.loadtest.call import Address
+from serving.loadtest.answer_check import FORMS, read_answer
+from serving.loadtest.http_client import Address, TargetError
 from serving.loadtest.instances import instances
-from serving.loadtest.target import TargetError, read_target
+from serving.loadtest.request_builder import calls, wire
+from serving.loadtest.target import read_target
 from tests.processes import wait_until
 from trainer.choices import Config
 from trainer.recipe import fit

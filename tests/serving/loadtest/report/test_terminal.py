@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from serving.loadtest.report.text import show
+from serving.loadtest.report.terminal import show
 
 BOTTLENECK = "The generator was the bottleneck: it used 98 % of a processor."
 

@@ -3,17 +3,16 @@ import time
 import numpy as np
 import pytest
 
-from serving.loadtest import arrivals
-from serving.loadtest.call import Call
+from serving.loadtest import open_loop
 from serving.loadtest.engine import Engine
-from serving.loadtest.limits import limits, most
-from serving.loadtest.record import Record
-from tests.calls import make_address, make_call
+from serving.loadtest.generator_health import limits, most
+from serving.loadtest.run_record import Call, Record
+from tests.load_requests import make_address, make_call
 
 
 def test_a_generator_that_has_room_is_not_blamed(live):
     calls = [make_call()]
-    due = arrivals.constant(50, 0.5)
+    due = open_loop.constant(50, 0.5)
     record = Engine(make_address(live.url), calls).open_loop(due, np.zeros(len(due), np.int32), 1)
     record.late[:] = 0  # what a busy machine does to it is another test's
     found = limits(record, most(calls))
@@ -29,7 +28,7 @@ def test_a_slow_generator_says_so_and_not_that_the_server_is_slow(live):
             pass
 
     call = make_call(fault=think)  # 4 ms of processor for each answer: 250 a second, at most
-    due = arrivals.constant(400, 1)
+    due = open_loop.constant(400, 1)
     record = Engine(make_address(live.url), [call]).open_loop(due, np.zeros(len(due), np.int32), 1)
     found = limits(record, None)
     assert found.verdict.startswith("The generator was the bottleneck: it was busy")

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 import pytest
 from markupsafe import Markup
 
-from serving.loadtest.report import wording
-from serving.loadtest.report.page import page
+from serving.loadtest.report import formatting as wording
+from serving.loadtest.report.html_page import page
 
 DRAWINGS = ("percentile_plot", "time_plot", "capacity_plot")
 EMPTY = {"meta", "link", "br", "img", "hr", "input"}
@@ -52,7 +52,7 @@ class Page(HTMLParser):
 def undrawn(monkeypatch):
     """Pages without their drawings, which take most of the time."""
     for name in DRAWINGS:
-        monkeypatch.setattr(f"serving.loadtest.report.page.{name}", lambda *figures: Markup())
+        monkeypatch.setattr(f"serving.loadtest.report.html_page.{name}", lambda *figures: Markup())
 
 
 def test_it_holds_every_figure(undrawn, report, probes):

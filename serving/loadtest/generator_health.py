@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from serving.loadtest.call import Address, Call
 from serving.loadtest.engine import Engine
-from serving.loadtest.record import Record
+from serving.loadtest.http_client import Address
+from serving.loadtest.run_record import Call, Record
 
 FULL = 0.8  # of the time; a generator that is busy for longer is not punctual any more
 NEAR = 0.8  # of the most it can send
@@ -52,7 +52,7 @@ def most(calls: Sequence[Call]) -> float:
     """
     body = calls[0].expected or b"{}"
     with subprocess.Popen(
-        [sys.executable, "-m", "serving.loadtest.responder"],
+        [sys.executable, "-m", "serving.loadtest.baseline_server"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:

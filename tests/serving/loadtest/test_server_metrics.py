@@ -7,7 +7,7 @@ import pytest
 import requests
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from serving.loadtest.server_side import server_side
+from serving.loadtest.server_metrics import server_side
 
 ROW = [0.0] * 64
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from serving.loadtest.report import wording
+from serving.loadtest.report import formatting as wording
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,25 @@ BROKEN = 2
 # Status of an answer that came with 200 and is wrong.
 WRONG = 3
 NAMES = {UNANSWERED: "unanswered", TIMED_OUT: "timeout", BROKEN: "connection", WRONG: "wrong"}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request.
+
+    Attributes:
+        wire: head and body, as they go over the wire; HTTP/1.1, kept alive.
+        rows: instances it asks about.
+        expected: the body of a right answer, byte for byte, if one is known: it is compared first,
+            for that costs next to nothing.
+        fault: what is wrong with the body of an answer with status 200, None if nothing; asked
+            where the bytes differ from the expected ones.
+    """
+
+    wire: bytes
+    rows: int
+    expected: bytes | None
+    fault: Callable[[bytes], str | None]
 
 
 @dataclass

@@ -16,8 +16,7 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
-from serving.loadtest.call import Call
-from serving.loadtest.record import NAMES, TIMED_OUT, Record
+from serving.loadtest.run_record import NAMES, TIMED_OUT, Call, Record
 
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
 FEW = 10  # requests beyond a percentile; where fewer lie, it says little

@@ -7,8 +7,8 @@ import struct
 import numpy as np
 import pytest
 
-from serving.loadtest.answers import FORMS, Judge, fault, read_answer
-from serving.loadtest.call import Address
+from serving.loadtest.answer_check import FORMS, Judge, fault, read_answer
+from serving.loadtest.http_client import Address
 from serving.loadtest.target import Target
 
 CLASSES = ("no", "yes")
@@ -221,7 +221,7 @@ def test_a_good_answer_of_another_version_is_not_read_twice(monkeypatch):
     right, other = body_of("json"), body_of("json", version=3)
     judge = Judge("json", TARGET, 3, right)
     assert judge(other) is None
-    monkeypatch.setattr("serving.loadtest.answers.fault", None)
+    monkeypatch.setattr("serving.loadtest.answer_check.fault", None)
     assert judge(other) is None
 
 

@@ -8,11 +8,11 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from serving.loadtest.figures import Figures
-from serving.loadtest.report import wording
+from serving.loadtest.report import formatting as wording
 from serving.loadtest.report.content import Report
 from serving.loadtest.report.plots import capacity_plot, percentile_plot, time_plot
-from serving.loadtest.server_side import ServerSide
+from serving.loadtest.server_metrics import ServerSide
+from serving.loadtest.statistics import Figures
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("serving.loadtest.report"),

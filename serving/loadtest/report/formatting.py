@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from serving.loadtest.figures import Distribution
-from serving.loadtest.server_side import Between
+from serving.loadtest.server_metrics import Between
+from serving.loadtest.statistics import Distribution
 
 NONE = "–"
 LONGEST = 300  # characters of a sentence of which the server said a part

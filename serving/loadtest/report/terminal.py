@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from serving.loadtest.report.content import Report
-from serving.loadtest.report.wording import (
+from serving.loadtest.report.formatting import (
     between,
     count,
     duration,
@@ -19,7 +19,7 @@ from serving.loadtest.report.wording import (
     plain,
     rate,
 )
-from serving.loadtest.server_side import ServerSide
+from serving.loadtest.server_metrics import ServerSide
 
 WIDTH = 100  # characters, at most
 SHOWN = ("p50", "p90", "p95", "p99", "p99.9", "p99.99")

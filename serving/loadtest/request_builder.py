@@ -11,10 +11,11 @@ from urllib.parse import quote
 import numpy as np
 import orjson
 
-from serving.loadtest.answers import Form, Judge, read_answer
-from serving.loadtest.call import Address, Call
+from serving.loadtest.answer_check import Form, Judge, read_answer
+from serving.loadtest.http_client import JSON, Address, TargetError, bracketed, quoted
 from serving.loadtest.instances import Row, number_of_date
-from serving.loadtest.target import JSON, Column, Target, TargetError, bracketed, quoted
+from serving.loadtest.run_record import Call
+from serving.loadtest.target import Column, Target
 
 COUNT = 64  # different requests
 RAW = "application/octet-stream"

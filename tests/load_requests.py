@@ -2,7 +2,8 @@
 
 from urllib.parse import urlsplit
 
-from serving.loadtest.call import Address, Call
+from serving.loadtest.http_client import Address
+from serving.loadtest.run_record import Call
 
 BODY = b'{"instances":[[' + b",".join([b"0"] * 64) + b"]]}"
 HEAD = b"POST %s HTTP/1.1\r\nHost: a\r\n%sContent-Length: %d\r\n\r\n"
