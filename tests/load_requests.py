@@ -2,8 +2,8 @@
 
 from urllib.parse import urlsplit
 
-from serving.loadtest.http_client import Address
-from serving.loadtest.run_record import Call
+from serving.loadtest.http_client import ServerAddress
+from serving.loadtest.run_record import PreparedRequest
 
 BODY = b'{"instances":[[' + b",".join([b"0"] * 64) + b"]]}"
 HEAD = b"POST %s HTTP/1.1\r\nHost: a\r\n%sContent-Length: %d\r\n\r\n"
@@ -11,9 +11,9 @@ HEAD = b"POST %s HTTP/1.1\r\nHost: a\r\n%sContent-Length: %d\r\n\r\n"
 
 def make_call(body=BODY, path=b"/predict", headers=b"", expected=None, fault=lambda _: None):
     head = HEAD % (path, b"Content-Type: application/json\r\n" + headers, len(body))
-    return Call(head + body, 1, expected, fault)
+    return PreparedRequest(head + body, 1, expected, fault)
 
 
 def make_address(url, **options):
     parts = urlsplit(url)
-    return Address(parts.hostname, parts.port, **options)
+    return ServerAddress(parts.hostname, parts.port, **options)

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from serving.loadtest.generator_health import Limits
-from serving.loadtest.objectives import Objective, judge
-from serving.loadtest.statistics import Figures
+from serving.loadtest.generator_health import GeneratorHealth
+from serving.loadtest.objectives import Objective, evaluate_objectives
+from serving.loadtest.statistics import RunStatistics
 
-CLEAR = 0.8  # of a bound: what is held with so much to spare is not tried again
-LOWEST = 1.0  # requests a second; a server that does not hold this holds none
+CLEAR_PASS_SHARE = 0.8  # of a bound: what is held with so much to spare is not tried again
+MIN_RATE = 1.0  # requests a second; a server that does not hold this holds none
 
 
 @dataclass(frozen=True)
-class Probe:
+class RateProbe:
     """A rate that was tried.
 
     Attributes:
@@ -29,21 +29,21 @@ class Probe:
     """
 
     rate: float
-    figures: Figures
-    limits: Limits
+    figures: RunStatistics
+    limits: GeneratorHealth
     held: bool
 
 
-Measure = Callable[[float], tuple[Figures, Limits]]
+MeasureRate = Callable[[float], tuple[RunStatistics, GeneratorHealth]]
 
 
-def is_held(figures: Figures, objectives: Sequence[Objective]) -> bool:
+def is_sustained(figures: RunStatistics, objectives: Sequence[Objective]) -> bool:
     """Whether a run met the objectives, and those who came late waited no longer than the first."""
-    met = all(verdict.met for verdict in judge(figures, objectives))
+    met = all(verdict.met for verdict in evaluate_objectives(figures, objectives))
     return met and not figures.falls_behind
 
 
-class Search:
+class CapacitySearch:
     """Searches on one server; what was tried for one objective counts for the next.
 
     A rate is held if the objectives are met and those who come late wait no longer than those who
@@ -61,16 +61,16 @@ class Search:
 
     def __init__(
         self,
-        measure: Measure,
+        measure: MeasureRate,
         *,
         step: float = 2.0,
         fall: float = 4.0,
-        lowest: float = LOWEST,
+        lowest: float = MIN_RATE,
         most: int = 20,
     ) -> None:
         self._measure, self._step, self._fall = measure, step, fall
         self._lowest, self._most = lowest, most
-        self._tried: list[tuple[float, Figures, Limits]] = []
+        self._tried: list[tuple[float, RunStatistics, GeneratorHealth]] = []
 
     def highest(
         self, objectives: Sequence[Objective], start: float, precision: float = 1.05
@@ -89,33 +89,34 @@ class Search:
             self._tried.append((rate, *self._measure(rate)))
         return self._bounds(objectives)[0]
 
-    def probes(self, objectives: Sequence[Objective]) -> list[Probe]:
+    def probes(self, objectives: Sequence[Objective]) -> list[RateProbe]:
         """All that was tried, judged by these objectives, by rate."""
         return sorted(
             (
-                Probe(rate, figures, limits, is_held(figures, objectives))
+                RateProbe(rate, figures, limits, is_sustained(figures, objectives))
                 for rate, figures, limits in self._tried
             ),
             key=lambda probe: probe.rate,
         )
 
     @staticmethod
-    def _clear(figures: Figures, objectives: Sequence[Objective]) -> bool:
+    def _clear(figures: RunStatistics, objectives: Sequence[Objective]) -> bool:
         """Whether what was met was met with room to spare."""
         return all(
-            verdict.found is not None and verdict.found <= CLEAR * verdict.objective.bound
-            for verdict in judge(figures, objectives)
+            verdict.found is not None
+            and verdict.found <= CLEAR_PASS_SHARE * verdict.objective.bound
+            for verdict in evaluate_objectives(figures, objectives)
             if verdict.objective.kind == "latency"
         )
 
     def _bounds(self, objectives: Sequence[Objective]) -> tuple[float, float | None, float | None]:
         """The highest rate held, the lowest missed, and one that is to be tried again."""
-        tries: dict[float, list[Figures]] = {}
+        tries: dict[float, list[RunStatistics]] = {}
         for rate, figures, _ in self._tried:
             tries.setdefault(rate, []).append(figures)
         held = 0.0
         for rate in sorted(tries):
-            met = [figures for figures in tries[rate] if is_held(figures, objectives)]
+            met = [figures for figures in tries[rate] if is_sustained(figures, objectives)]
             missed = len(tries[rate]) - len(met)
             if missed >= 2:
                 return held, rate, None

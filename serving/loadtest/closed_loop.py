@@ -8,11 +8,11 @@ from itertools import cycle
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.loadtest.run import Load, Run
-from serving.loadtest.run_record import BROKEN, UNANSWERED
+from serving.loadtest.run import LoadOptions, LoadRun
+from serving.loadtest.run_record import CONNECTION_FAILED, UNANSWERED
 
 
-class ClosedLoop(Run):
+class ClosedLoopRun(LoadRun):
     """Sends a request over each connection that is free, until time is over.
 
     Args:
@@ -23,7 +23,7 @@ class ClosedLoop(Run):
 
     open_loop = False
 
-    def __init__(self, load: Load, seconds: float, order: NDArray[np.int32]) -> None:
+    def __init__(self, load: LoadOptions, seconds: float, order: NDArray[np.int32]) -> None:
         super().__init__(load, seconds, [])
         self.order = cycle(order.tolist())
 
@@ -56,7 +56,7 @@ class ClosedLoop(Run):
         now = self.now()
         self.note(why)
         self._begin(now, now)
-        self.end(len(self.due) - 1, now, BROKEN)
+        self.end(len(self.due) - 1, now, CONNECTION_FAILED)
 
     def overdue(self, now: float) -> None:  # noqa: ARG002
         self.proceed()

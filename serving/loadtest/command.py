@@ -14,29 +14,29 @@ import click
 import numpy as np
 from rich.console import Console
 
-from serving.loadtest.answer_check import Form
-from serving.loadtest.engine import EngineError
-from serving.loadtest.generator import Arrivals, Generator
-from serving.loadtest.http_client import TargetError
-from serving.loadtest.instance_file import InstancesError, read_instances
-from serving.loadtest.instances import instances
-from serving.loadtest.objectives import Objective, ObjectiveError, parse
-from serving.loadtest.progress import Progress
-from serving.loadtest.report import Report
-from serving.loadtest.report.content import document
-from serving.loadtest.report.terminal import show
-from serving.loadtest.request_builder import COUNT, calls
-from serving.loadtest.run_record import Call
-from serving.loadtest.runner import Session, SessionError
-from serving.loadtest.target import Target, read_target
+from serving.loadtest.answer_check import RequestFormat
+from serving.loadtest.engine import LoadEngineError
+from serving.loadtest.generator import ArrivalProcess, LoadGenerator
+from serving.loadtest.http_client import UnusableServerError
+from serving.loadtest.instance_file import InstanceFileError, read_instances
+from serving.loadtest.instances import generate_instances
+from serving.loadtest.objectives import Objective, ObjectiveError, parse_objectives
+from serving.loadtest.progress import ProgressDisplay
+from serving.loadtest.report import LoadTestReport
+from serving.loadtest.report.content import build_document
+from serving.loadtest.report.terminal import print_report
+from serving.loadtest.request_builder import DEFAULT_REQUEST_COUNT, build_requests
+from serving.loadtest.run_record import PreparedRequest
+from serving.loadtest.runner import CapacityError, LoadTestRunner
+from serving.loadtest.target import LoadTarget, read_target
 
-MISSED, UNUSABLE, UNTRUSTED = 1, 2, 3  # exit statuses
-DAY = 86_400.0  # seconds
-MOST_ROWS = 20_000  # that are asked about, all requests together
-USERS = 16  # of a closed loop, where nothing else is asked for
+EXIT_MISSED, EXIT_UNUSABLE, EXIT_GENERATOR_LIMITED = 1, 2, 3  # exit statuses
+MAX_SECONDS = 86_400.0  # seconds
+MAX_TOTAL_ROWS = 20_000  # that are asked about, all requests together
+DEFAULT_USERS = 16  # of a closed loop, where nothing else is asked for
 
 
-def _number(most: float, *, zero: bool = False) -> Callable[..., float | None]:
+def _bounded_number(most: float, *, zero: bool = False) -> Callable[..., float | None]:
     """What reads a number above 0, or 0 too, up to a bound."""
 
     def read(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
@@ -54,13 +54,15 @@ def _number(most: float, *, zero: bool = False) -> Callable[..., float | None]:
     return read
 
 
-class LoadtestError(click.ClickException):
+class LoadTestCommandError(click.ClickException):
     """There is nothing to put a load on, or nothing to put there."""
 
-    exit_code = UNUSABLE
+    exit_code = EXIT_UNUSABLE
 
 
-def _sizes(_: click.Context, __: click.Parameter, values: Sequence[str]) -> tuple[int, ...]:
+def _parse_row_counts(
+    _: click.Context, __: click.Parameter, values: Sequence[str]
+) -> tuple[int, ...]:
     listed = ",".join(values)
     try:
         sizes = tuple(int(part) for part in listed.split(","))
@@ -71,14 +73,14 @@ def _sizes(_: click.Context, __: click.Parameter, values: Sequence[str]) -> tupl
     return sizes
 
 
-def _objectives(_: click.Context, __: click.Parameter, value: Sequence[str]) -> Any:
+def _parse_slo(_: click.Context, __: click.Parameter, value: Sequence[str]) -> Any:
     try:
-        return parse(value)
+        return parse_objectives(value)
     except ObjectiveError as error:
         raise click.BadParameter(str(error)) from error
 
 
-def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
+def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
     """Found out now, and not when the load is over."""
     if value is not None and not value.absolute().parent.is_dir():
         raise click.BadParameter(f"expected a folder that is there; got {value.parent}")
@@ -89,7 +91,7 @@ def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | N
 @click.argument("url", default="http://127.0.0.1:8000")
 @click.option(
     "--rate",
-    callback=_number(1e6),
+    callback=_bounded_number(1e6),
     metavar="R",
     help="open loop: requests a second, sent when due, whatever is answered",
 )
@@ -97,7 +99,7 @@ def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | N
     "--users",
     type=click.IntRange(1),
     metavar="N",
-    help=f"closed loop: users who ask again when answered  [default: {USERS}]",
+    help=f"closed loop: users who ask again when answered  [default: {DEFAULT_USERS}]",
 )
 @click.option(
     "--find-capacity",
@@ -106,7 +108,7 @@ def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | N
 )
 @click.option(
     "--duration",
-    callback=_number(DAY),
+    callback=_bounded_number(MAX_SECONDS),
     default="10",
     show_default=True,
     metavar="S",
@@ -114,7 +116,7 @@ def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | N
 )
 @click.option(
     "--warm-up",
-    callback=_number(DAY, zero=True),
+    callback=_bounded_number(MAX_SECONDS, zero=True),
     default="1",
     show_default=True,
     metavar="S",
@@ -137,7 +139,7 @@ def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | N
 )
 @click.option(
     "--timeout",
-    callback=_number(DAY),
+    callback=_bounded_number(MAX_SECONDS),
     default="10",
     show_default=True,
     metavar="S",
@@ -145,7 +147,7 @@ def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | N
 )
 @click.option(
     "--rows",
-    callback=_sizes,
+    callback=_parse_row_counts,
     multiple=True,
     default=["1"],
     show_default=True,
@@ -183,7 +185,7 @@ def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | N
     "--slo",
     "objectives",
     multiple=True,
-    callback=_objectives,
+    callback=_parse_slo,
     metavar="P99=50MS,…",
     help="objectives: p99=50ms, p99.9=0.2s, errors=0.1%, rate=500; may come again",
 )
@@ -193,7 +195,7 @@ def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | N
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
-    callback=_page,
+    callback=_require_folder,
     metavar="FILE",
     help="write the report, with its plots, to one page",
 )
@@ -205,11 +207,11 @@ def loadtest(
     find_capacity: bool,
     duration: float,
     warm_up: float,
-    arrivals: Arrivals,
+    arrivals: ArrivalProcess,
     connections: int,
     timeout: float,
     rows: tuple[int, ...],
-    form: Form,
+    form: RequestFormat,
     model: str | None,
     data: Path | None,
     key: str | None,
@@ -238,9 +240,9 @@ def loadtest(
         raise click.UsageError("expected no rate in --slo beside --find-capacity, which finds it")
     try:
         target = read_target(url, model=model, key=key, ca=ca)
-        made = _calls(target, rows, form, data, seed)
-        progress = Progress()
-        generator = Generator(
+        made = _build_requests(target, rows, form, data, seed)
+        progress = ProgressDisplay()
+        generator = LoadGenerator(
             target.address,
             made,
             connections=connections,
@@ -249,7 +251,7 @@ def loadtest(
             seed=seed,
             tell=progress.tell,
         )
-        session = Session(generator, target, progress, objectives)
+        session = LoadTestRunner(generator, target, progress, objectives)
         if find_capacity:
             load = session.find_capacity(
                 connections, duration, max(each.percentile for each in bounds)
@@ -258,47 +260,47 @@ def loadtest(
             load = f"open loop, {rate:,g} requests/s, {arrivals} arrivals"
             session.once(partial(generator.rate, rate), warm_up, duration)
         else:
-            load = f"closed loop, {users or USERS} users"
+            load = f"closed loop, {users or DEFAULT_USERS} users"
             session.once(
-                lambda seconds: generator.users(users or USERS, seconds), warm_up, duration
+                lambda seconds: generator.users(users or DEFAULT_USERS, seconds), warm_up, duration
             )
-    except (TargetError, InstancesError, EngineError, SessionError) as error:
-        raise LoadtestError(str(error)) from error
+    except (UnusableServerError, InstanceFileError, LoadEngineError, CapacityError) as error:
+        raise LoadTestCommandError(str(error)) from error
     sizes = " or ".join(map(str, rows))
     load += f", {duration:g} s, {sizes} {'row' if rows == (1,) else 'rows'} a request, {form}"
-    report = session.report(load, _command())
+    report = session.report(load, _format_command())
     fault = ""  # of the page, told once the figures are
     if html is not None:
-        from serving.loadtest.report.html_page import page  # noqa: PLC0415 - matplotlib takes its time
+        from serving.loadtest.report.html_page import render_page  # noqa: PLC0415 - matplotlib takes its time
 
         try:
-            html.write_text(page(report), encoding="utf-8")
+            html.write_text(render_page(report), encoding="utf-8")
         except OSError as error:
             fault = f"{html}: expected a page that can be written; got: {error.strerror or error}"
     if as_json:
-        click.echo(json.dumps(document(report), indent=1))
+        click.echo(json.dumps(build_document(report), indent=1))
     else:
-        show(report, Console())
+        print_report(report, Console())
     if fault:
-        raise LoadtestError(fault)
-    sys.exit(_status(report))
+        raise LoadTestCommandError(fault)
+    sys.exit(_choose_exit_status(report))
 
 
-def _calls(
-    target: Target, rows: tuple[int, ...], form: Form, data: Path | None, seed: int
-) -> list[Call]:
+def _build_requests(
+    target: LoadTarget, rows: tuple[int, ...], form: RequestFormat, data: Path | None, seed: int
+) -> list[PreparedRequest]:
     # Large requests are fewer, or it would take minutes to make them.
-    count = max(len(rows), min(COUNT, MOST_ROWS * len(rows) // sum(rows)))
+    count = max(len(rows), min(DEFAULT_REQUEST_COUNT, MAX_TOTAL_ROWS * len(rows) // sum(rows)))
     enough = sum(rows[number % len(rows)] for number in range(count))
     made = (
         read_instances(data, target)
         if data is not None
-        else instances(target, enough, np.random.default_rng(seed))
+        else generate_instances(target, enough, np.random.default_rng(seed))
     )
-    return calls(target, rows, form, made, count=count)
+    return build_requests(target, rows, form, made, count=count)
 
 
-def _command() -> str:
+def _format_command() -> str:
     """As it was typed, without the key."""
     words = ["serving", *sys.argv[1:]]
     for place, word in enumerate(words):
@@ -309,14 +311,14 @@ def _command() -> str:
     return shlex.join(words)
 
 
-def _status(report: Report) -> int:
+def _choose_exit_status(report: LoadTestReport) -> int:
     if report.met is None:
         right = report.figures.answered and "wrong" not in report.figures.errors
-        return 0 if right else MISSED
+        return 0 if right else EXIT_MISSED
     if report.met and report.figures.answered:
         return 0
     slow = any(
         not verdict.met and verdict.objective.kind == "latency" and not verdict.reason
         for verdict in report.verdicts
     )
-    return UNTRUSTED if slow and report.limits.verdict is not None else MISSED
+    return EXIT_GENERATOR_LIMITED if slow and report.limits.verdict is not None else EXIT_MISSED

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from serving.loadtest.run_record import BROKEN, WRONG, Call
+from serving.loadtest.run_record import CONNECTION_FAILED, WRONG_ANSWER, PreparedRequest
 
 if TYPE_CHECKING:
-    from serving.loadtest.run import Run
+    from serving.loadtest.run import LoadRun
 
-FINAL = OK = 200
-QUOTED = 300  # bytes of a refusal
+FIRST_FINAL_STATUS = OK_STATUS = 200
+MAX_QUOTED_BYTES = 300  # bytes of a refusal
 
 
-class Connection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """A connection, and the request it is busy with, if any (`number`, else -1)."""
 
     __slots__ = ("complete", "keep", "number", "parser", "parts", "run", "since", "transport")
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: LoadRun) -> None:
         self.run = run
         self.number = -1
         self.since = 0.0  # seconds of the run since which it is free
@@ -50,7 +50,9 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
-        if self.parser.get_status_code() < FINAL:  # of HTTP's 1xx, the answer is still to come
+        if (
+            self.parser.get_status_code() < FIRST_FINAL_STATUS
+        ):  # of HTTP's 1xx, the answer is still to come
             self.parts = []
             return
         self.complete, self.keep = True, self.parser.should_keep_alive()
@@ -69,7 +71,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             run.note(f"not an answer of HTTP/1.1: {error}")
             if self.number >= 0:
-                run.end(self.number, run.now(), BROKEN)
+                run.end(self.number, run.now(), CONNECTION_FAILED)
                 self.number = -1
             self.leave()
             return
@@ -90,14 +92,14 @@ class Connection(asyncio.Protocol):
         else:
             self.leave()
 
-    def judge(self, call: Call, body: bytes) -> int:
+    def judge(self, call: PreparedRequest, body: bytes) -> int:
         """The status of an answer, or that it is wrong."""
         status: int = self.parser.get_status_code()
-        if status != OK:
-            self.run.note(f"{status}: {body[:QUOTED].decode(errors='replace')}")
+        if status != OK_STATUS:
+            self.run.note(f"{status}: {body[:MAX_QUOTED_BYTES].decode(errors='replace')}")
         elif body != call.expected and (fault := call.fault(body)) is not None:
             self.run.note(fault)
-            return WRONG
+            return WRONG_ANSWER
         return status
 
     def leave(self) -> None:

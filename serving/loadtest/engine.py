@@ -18,16 +18,16 @@ import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
-from serving.loadtest.closed_loop import ClosedLoop
-from serving.loadtest.http_client import Address
-from serving.loadtest.open_loop import OpenLoop
-from serving.loadtest.run import EngineError, Load, Run, Tell
-from serving.loadtest.run_record import Call, Record
+from serving.loadtest.closed_loop import ClosedLoopRun
+from serving.loadtest.http_client import ServerAddress
+from serving.loadtest.open_loop import OpenLoopRun
+from serving.loadtest.run import LoadEngineError, LoadOptions, LoadRun, ProgressCallback
+from serving.loadtest.run_record import PreparedRequest, RunRecord
 
-__all__ = ["Engine", "EngineError", "Tell"]
+__all__ = ["LoadEngine", "LoadEngineError", "ProgressCallback"]
 
 
-class Engine:
+class LoadEngine:
     """One load on one server.
 
     Args:
@@ -40,19 +40,19 @@ class Engine:
 
     def __init__(
         self,
-        address: Address,
-        calls: Sequence[Call],
+        address: ServerAddress,
+        calls: Sequence[PreparedRequest],
         *,
         connections: int = 64,
         timeout: float = 10.0,
-        tell: Tell | None = None,
+        tell: ProgressCallback | None = None,
     ) -> None:
         self.calls, self.connections = calls, connections
-        self._load = Load(address, calls, timeout, tell)
+        self._load = LoadOptions(address, calls, timeout, tell)
 
     def open_loop(
         self, due: NDArray[np.float64], order: NDArray[np.int32], seconds: float
-    ) -> Record:
+    ) -> RunRecord:
         """Send requests when they are due, and wait for their answers.
 
         Args:
@@ -63,9 +63,9 @@ class Engine:
         Raises:
             EngineError: the server takes no connection at the start.
         """
-        return _measure(OpenLoop(self._load, due, order, seconds), self.connections)
+        return _execute(OpenLoopRun(self._load, due, order, seconds), self.connections)
 
-    def closed_loop(self, users: int, seconds: float, order: NDArray[np.int32]) -> Record:
+    def closed_loop(self, users: int, seconds: float, order: NDArray[np.int32]) -> RunRecord:
         """Let users ask again as soon as they are answered.
 
         Args:
@@ -76,10 +76,10 @@ class Engine:
         Raises:
             EngineError: the server takes no connection at the start.
         """
-        return _measure(ClosedLoop(self._load, seconds, order), users)
+        return _execute(ClosedLoopRun(self._load, seconds, order), users)
 
 
-def _measure(run: Run, connections: int) -> Record:
+def _execute(run: LoadRun, connections: int) -> RunRecord:
     with _no_garbage_collection(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run.measure(connections))
 

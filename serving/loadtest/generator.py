@@ -8,18 +8,18 @@ from typing import Literal
 import numpy as np
 
 from serving.loadtest import open_loop
-from serving.loadtest.engine import Engine, Tell
-from serving.loadtest.generator_health import Limits, limits, most
-from serving.loadtest.http_client import Address
-from serving.loadtest.run_record import Call, Record
-from serving.loadtest.statistics import Figures, figures
+from serving.loadtest.engine import LoadEngine, ProgressCallback
+from serving.loadtest.generator_health import GeneratorHealth, assess_generator, measure_max_rate
+from serving.loadtest.http_client import ServerAddress
+from serving.loadtest.run_record import PreparedRequest, RunRecord
+from serving.loadtest.statistics import RunStatistics, compute_statistics
 
-Arrivals = Literal["poisson", "constant"]
-LONGEST = 30.0  # seconds
-BEYOND = 12  # requests that are to lie beyond a percentile: ten, and some for chance
+ArrivalProcess = Literal["poisson", "constant"]
+MAX_PROBE_SECONDS = 30.0  # seconds
+REQUESTS_BEYOND = 12  # requests that are to lie beyond a percentile: ten, and some for chance
 
 
-class Generator:
+class LoadGenerator:
     """Puts loads on a server.
 
     Args:
@@ -35,35 +35,37 @@ class Generator:
 
     def __init__(
         self,
-        address: Address,
-        calls: Sequence[Call],
+        address: ServerAddress,
+        calls: Sequence[PreparedRequest],
         *,
         connections: int = 64,
         timeout: float = 10.0,
-        arrivals: Arrivals = "poisson",
+        arrivals: ArrivalProcess = "poisson",
         seed: int = 0,
-        tell: Tell | None = None,
+        tell: ProgressCallback | None = None,
         sendable: float | None = None,
     ) -> None:
-        self._engine = Engine(address, calls, connections=connections, timeout=timeout, tell=tell)
+        self._engine = LoadEngine(
+            address, calls, connections=connections, timeout=timeout, tell=tell
+        )
         self._arrivals = arrivals
         self._rng = np.random.default_rng(seed)
-        self.most = sendable or most(calls)
+        self.most = sendable or measure_max_rate(calls)
 
-    def rate(self, rate: float, seconds: float) -> tuple[Figures, Limits]:
+    def rate(self, rate: float, seconds: float) -> tuple[RunStatistics, GeneratorHealth]:
         """An open loop of so many requests a second.
 
         Raises:
             EngineError: the server takes no connections.
         """
         due = (
-            open_loop.poisson(rate, seconds, self._rng)
+            open_loop.generate_poisson_arrivals(rate, seconds, self._rng)
             if self._arrivals == "poisson"
-            else open_loop.constant(rate, seconds)
+            else open_loop.generate_constant_arrivals(rate, seconds)
         )
         return self._sum_up(self._engine.open_loop(due, self._order(len(due)), seconds), rate)
 
-    def users(self, users: int, seconds: float) -> tuple[Figures, Limits]:
+    def users(self, users: int, seconds: float) -> tuple[RunStatistics, GeneratorHealth]:
         """A closed loop of so many users.
 
         Raises:
@@ -75,16 +77,20 @@ class Generator:
     def _order(self, count: int) -> np.ndarray:
         return self._rng.integers(len(self._engine.calls), size=count, dtype=np.int32)
 
-    def _sum_up(self, record: Record, offered: float | None) -> tuple[Figures, Limits]:
-        return figures(record, self._engine.calls, offered), limits(record, self.most)
+    def _sum_up(
+        self, record: RunRecord, offered: float | None
+    ) -> tuple[RunStatistics, GeneratorHealth]:
+        return compute_statistics(record, self._engine.calls, offered), assess_generator(
+            record, self.most
+        )
 
 
-def tellable(percentile: float) -> float:
+def find_lowest_measurable_rate(percentile: float) -> float:
     """The lowest rate of which a percentile can be told in half a minute, requests a second."""
-    return BEYOND / (LONGEST * (1 - percentile / 100))
+    return REQUESTS_BEYOND / (MAX_PROBE_SECONDS * (1 - percentile / 100))
 
 
-def long_enough(rate: float, seconds: float, percentile: float) -> float:
+def choose_duration(rate: float, seconds: float, percentile: float) -> float:
     """Seconds in which enough requests lie beyond a percentile, at this rate, to tell it.
 
     Half a minute at most: of a rate that needs longer, the percentile cannot be told.
@@ -94,4 +100,4 @@ def long_enough(rate: float, seconds: float, percentile: float) -> float:
         seconds: at least.
         percentile: from 0 to 100.
     """
-    return max(seconds, min(LONGEST, BEYOND / (rate * (1 - percentile / 100))))
+    return max(seconds, min(MAX_PROBE_SECONDS, REQUESTS_BEYOND / (rate * (1 - percentile / 100))))

@@ -9,20 +9,20 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from serving.loadtest.engine import Engine
-from serving.loadtest.http_client import Address
-from serving.loadtest.run_record import Call, Record
+from serving.loadtest.engine import LoadEngine
+from serving.loadtest.http_client import ServerAddress
+from serving.loadtest.run_record import PreparedRequest, RunRecord
 
-FULL = 0.8  # of the time; a generator that is busy for longer is not punctual any more
-NEAR = 0.8  # of the most it can send
-LATE_SHARE = 0.33  # of the latency at p99
-LATE_MS = 0.5  # that are not worth a word
-SECONDS, USERS = 0.5, 16  # of the measurement of what it can send
-GRACE = 5.0  # seconds for the process that answers to end
+MAX_BUSY_SHARE = 0.8  # of the time; a generator that is busy for longer is not punctual any more
+MAX_RATE_SHARE = 0.8  # of the most it can send
+MAX_DELAY_SHARE = 0.33  # of the latency at p99
+MIN_DELAY_MS = 0.5  # that are not worth a word
+CALIBRATION_SECONDS, CALIBRATION_USERS = 0.5, 16  # of the measurement of what it can send
+EXIT_TIMEOUT_SECONDS = 5.0  # seconds for the process that answers to end
 
 
 @dataclass(frozen=True)
-class Limits:
+class GeneratorHealth:
     """The generator's part in a run.
 
     Attributes:
@@ -42,7 +42,7 @@ class Limits:
         return asdict(self)
 
 
-def most(calls: Sequence[Call]) -> float:
+def measure_max_rate(calls: Sequence[PreparedRequest]) -> float:
     """Requests a second that one core lets the generator send, to a process that only answers.
 
     Counted in processor time: where there are few cores, that process takes some of them.
@@ -61,19 +61,19 @@ def most(calls: Sequence[Call]) -> float:
                 raise AssertionError("both are pipes")
             process.stdin.write(b"%d\n" % len(body) + body)
             process.stdin.flush()
-            address = Address("127.0.0.1", int(process.stdout.readline()))
-            same = [Call(call.wire, call.rows, body, lambda _: None) for call in calls]
-            record = Engine(address, same).closed_loop(
-                USERS, SECONDS, np.arange(len(calls), dtype=np.int32)
+            address = ServerAddress("127.0.0.1", int(process.stdout.readline()))
+            same = [PreparedRequest(call.wire, call.rows, body, lambda _: None) for call in calls]
+            record = LoadEngine(address, same).closed_loop(
+                CALIBRATION_USERS, CALIBRATION_SECONDS, np.arange(len(calls), dtype=np.int32)
             )
             process.stdin.close()
-            process.wait(GRACE)
+            process.wait(EXIT_TIMEOUT_SECONDS)
         finally:
             process.kill()
     return len(record.due) / record.processor
 
 
-def limits(record: Record, sendable: float | None) -> Limits:
+def assess_generator(record: RunRecord, sendable: float | None) -> GeneratorHealth:
     """Judge the generator in a run.
 
     Args:
@@ -81,26 +81,26 @@ def limits(record: Record, sendable: float | None) -> Limits:
         sendable: what `most` found for its calls, or None.
     """
     if not len(record.due):
-        return Limits(0.0, 0.0, sendable, None)
+        return GeneratorHealth(0.0, 0.0, sendable, None)
     share = record.processor / record.wall
     busy = max(record.processor, record.busy) / record.wall
     late = float(np.percentile(record.late, 99)) * 1e3
     latency = float(np.percentile(record.latency, 99)) * 1e3
     rate = len(record.due) / record.seconds
     verdict = None
-    if busy >= FULL:
+    if busy >= MAX_BUSY_SHARE:
         verdict = f"it was busy {busy:.0%} of the time, on the one core it uses"
-    elif sendable is not None and rate > NEAR * sendable:
+    elif sendable is not None and rate > MAX_RATE_SHARE * sendable:
         verdict = f"{rate:.0f} requests/s were to leave, and it can send {sendable:.0f} here"
     if verdict is not None:
         verdict = (
             f"The generator was the bottleneck: {verdict}. These figures say little of the server; "
             f"ask for less, or run it on another machine or a core of its own"
         )
-    elif late > max(LATE_MS, LATE_SHARE * latency):
+    elif late > max(MIN_DELAY_MS, MAX_DELAY_SHARE * latency):
         verdict = (
             f"The generator was late: requests left up to {late:.1f} ms after their time (p99), of "
             f"{latency:.1f} ms that are reported, for it did not get the processor when it wanted "
             f"it; run it on another machine or a core of its own"
         )
-    return Limits(share, late, sendable, verdict)
+    return GeneratorHealth(share, late, sendable, verdict)

@@ -11,17 +11,17 @@ from functools import lru_cache
 
 import orjson
 
-PATIENCE = 10.0  # seconds for one answer, or a word of it
-SHOWN = 300  # characters of an answer that an error quotes
-JSON = "application/json"
+TIMEOUT_SECONDS = 10.0  # seconds for one answer, or a word of it
+MAX_QUOTED_BYTES = 300  # characters of an answer that an error quotes
+JSON_MEDIA_TYPE = "application/json"
 
 
-class TargetError(Exception):
+class UnusableServerError(Exception):
     """No server that can be put under load; the message says what was expected, and what came."""
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ServerAddress:
     """Where a server listens.
 
     Attributes:
@@ -38,12 +38,12 @@ class Address:
 
 
 def fetch(
-    address: Address,
+    address: ServerAddress,
     path: str,
     headers: Mapping[str, str],
     body: bytes | None = None,
     *,
-    timeout: float = PATIENCE,
+    timeout: float = TIMEOUT_SECONDS,
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     """One request on a connection of its own: GET, or POST where there is a body.
 
@@ -60,72 +60,74 @@ def fetch(
     Raises:
         TargetError: nothing answers there, or not in HTTP, or not as it should over TLS.
     """
-    connection = _connection(address, timeout)
+    connection = _create_connection(address, timeout)
     try:
         connection.request("GET" if body is None else "POST", path, body, dict(headers))
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read()
     except ssl.SSLCertVerificationError as error:
-        raise TargetError(
-            f"expected a certificate that is trusted at {told(address)}; got: "
+        raise UnusableServerError(
+            f"expected a certificate that is trusted at {format_url(address)}; got: "
             f"{error.verify_message}; give --ca FILE with the authority that signed it"
         ) from None
     except ssl.SSLError as error:
-        raise TargetError(
-            f"expected TLS at {told(address)}; got: {error.reason or error}; try http://"
+        raise UnusableServerError(
+            f"expected TLS at {format_url(address)}; got: {error.reason or error}; try http://"
         ) from None
     except (http.client.HTTPException, ConnectionResetError) as error:
         hint = "check the address" if address.tls else "check the address, or try https://"
-        raise TargetError(
-            f"expected HTTP at {told(address)}; got {type(error).__name__}: {error}; {hint}"
+        raise UnusableServerError(
+            f"expected HTTP at {format_url(address)}; got {type(error).__name__}: {error}; {hint}"
         ) from None
     except TimeoutError:
-        raise TargetError(
-            f"expected an answer of {told(address)} within {timeout:g} s; got none; check that it "
+        raise UnusableServerError(
+            f"expected an answer of {format_url(address)} within {timeout:g} s; got none; "
+            "check that it "
             "is the right address, and that the server is not under load already"
         ) from None
     except socket.gaierror as error:
-        raise TargetError(
+        raise UnusableServerError(
             f"expected a host that is known; got {address.host!r}: {error.strerror}; check the name"
         ) from None
     except OSError as error:
-        raise TargetError(
-            f"expected a server that listens at {told(address)}; got: {error.strerror or error}; "
+        raise UnusableServerError(
+            f"expected a server that listens at {format_url(address)}; got: "
+            f"{error.strerror or error}; "
             "start one with `serving run`, or check the address"
         ) from None
     finally:
         connection.close()
 
 
-def told(address: Address) -> str:
+def format_url(address: ServerAddress) -> str:
     """The address as a URL."""
-    return f"{'https' if address.tls else 'http'}://{bracketed(address.host)}:{address.port}"
+    return f"{'https' if address.tls else 'http'}://{format_host(address.host)}:{address.port}"
 
 
-def bracketed(host: str) -> str:
+def format_host(host: str) -> str:
     """A host as URLs and the header Host write it."""
     return f"[{host}]" if ":" in host else host
 
 
-def _connection(address: Address, timeout: float) -> http.client.HTTPConnection:
+def _create_connection(address: ServerAddress, timeout: float) -> http.client.HTTPConnection:
     if not address.tls:
         return http.client.HTTPConnection(address.host, address.port, timeout=timeout)
     return http.client.HTTPSConnection(
-        address.host, address.port, timeout=timeout, context=_trust(address.ca)
+        address.host, address.port, timeout=timeout, context=_create_tls_context(address.ca)
     )
 
 
 @lru_cache(4)
-def _trust(ca: str | None) -> ssl.SSLContext:
+def _create_tls_context(ca: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca)
     except OSError as error:  # of which SSLError is one
-        raise TargetError(
+        raise UnusableServerError(
             f"expected a file of certificates in PEM as --ca; got {ca!r}: {error.strerror or error}"
         ) from None
 
 
-def quoted(body: bytes) -> str:
+def quote_error_body(body: bytes) -> str:
     """What an answer says: the message of an error, or its beginning."""
     try:
         said = orjson.loads(body)
@@ -134,6 +136,6 @@ def quoted(body: bytes) -> str:
     if isinstance(said, dict) and isinstance(said.get("error"), str):
         text = str(said["error"])
     else:
-        text = body[:SHOWN].decode(errors="replace").strip() or "an empty body"
+        text = body[:MAX_QUOTED_BYTES].decode(errors="replace").strip() or "an empty body"
     # A terminal would obey what is not to be printed.
     return "".join(sign if sign.isprintable() else "�" for sign in text)

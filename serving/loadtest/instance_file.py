@@ -16,20 +16,20 @@ from typing import Any
 import numpy as np
 import orjson
 
-from serving.loadtest.instances import DAYS, TICKS, Row, Value, is_iso8601
-from serving.loadtest.target import Column, Target
+from serving.loadtest.instances import BASIC_DATE_FORMAT, TICKS_PER_SECOND, Row, Value, is_iso8601
+from serving.loadtest.target import LoadTarget, SchemaColumn
 
 # Texts that stand for a gap in tables.
-EMPTY = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
-TRUTHS = {"true": True, "1": True, "false": False, "0": False}
-FRACTIONLESS = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
+USUAL_GAP_TEXTS = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
+CSV_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+WHOLE_NUMBER_PATTERN = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
 
 
-class InstancesError(Exception):
+class InstanceFileError(Exception):
     """A file of instances that cannot be asked about; the message says where, and what is wrong."""
 
 
-def read_instances(path: Path, target: Target) -> list[Row]:
+def read_instances(path: Path, target: LoadTarget) -> list[Row]:
     """The rows of a file.
 
     Args:
@@ -48,32 +48,32 @@ def read_instances(path: Path, target: Target) -> list[Row]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InstancesError(f"expected a file of text in UTF-8; got {path}: {error}") from None
-    read = _json_rows if text.lstrip()[:1] in ("{", "[") else _csv_rows
+        raise InstanceFileError(f"expected a file of text in UTF-8; got {path}: {error}") from None
+    read = _read_json if text.lstrip()[:1] in ("{", "[") else _read_csv
     rows = []
     for where, found in read(text, path, target):
         try:
-            rows.append(_row(found, target))
+            rows.append(_to_row(found, target))
         except ValueError as error:
-            raise InstancesError(f"{path}, {where}: {error}") from None
+            raise InstanceFileError(f"{path}, {where}: {error}") from None
     if not rows:
-        raise InstancesError(f"expected an instance or more in {path}; got none")
+        raise InstanceFileError(f"expected an instance or more in {path}; got none")
     return rows
 
 
-def _json_rows(text: str, path: Path, _: Target) -> Iterable[tuple[str, Any]]:
+def _read_json(text: str, path: Path, _: LoadTarget) -> Iterable[tuple[str, Any]]:
     """Each instance of JSON, and where it is."""
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         lines = text.split("\n")
         if not _is_json(next(filter(str.strip, lines))):
-            raise _no_json(path, error.lineno, error) from None
-        return _json_lines(lines, path)
+            raise _not_json_error(path, error.lineno, error) from None
+        return _read_json_lines(lines, path)
     if isinstance(document, dict):
         document = document.get("instances", [document])
     if not isinstance(document, list):
-        raise InstancesError(f'{path}: expected "instances" to be a list; got another value')
+        raise InstanceFileError(f'{path}: expected "instances" to be a list; got another value')
     if document and not isinstance(document[0], dict | list):
         document = [document]  # JSON lines, of one
     return ((f"instance {number}", found) for number, found in enumerate(document))
@@ -87,34 +87,34 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _json_lines(lines: list[str], path: Path) -> Iterable[tuple[str, Any]]:
+def _read_json_lines(lines: list[str], path: Path) -> Iterable[tuple[str, Any]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             yield f"line {number}", orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            raise _no_json(path, number, error) from None
+            raise _not_json_error(path, number, error) from None
 
 
-def _no_json(path: Path, line: int, error: orjson.JSONDecodeError) -> InstancesError:
-    return InstancesError(f"{path}, line {line}: expected JSON; got: {error.msg}")
+def _not_json_error(path: Path, line: int, error: orjson.JSONDecodeError) -> InstanceFileError:
+    return InstanceFileError(f"{path}, line {line}: expected JSON; got: {error.msg}")
 
 
-def _csv_rows(text: str, path: Path, target: Target) -> Iterable[tuple[str, Any]]:
+def _read_csv(text: str, path: Path, target: LoadTarget) -> Iterable[tuple[str, Any]]:
     """Each line of CSV as a record, and where it is."""
     lines = csv.reader(StringIO(text, newline=""), strict=True)
     try:
         columns = {column.name: column for column in target.columns}
-        names = [_name(name, columns) for name in next(lines, [])]
+        names = [_match_column_name(name, columns) for name in next(lines, [])]
         if len(set(names)) < len(names):
-            raise InstancesError(f"{path}, line 1: expected every column once; got one twice")
+            raise InstanceFileError(f"{path}, line 1: expected every column once; got one twice")
         for values in lines:
             if not values:
                 continue
             where = f"line {lines.line_num}"
             if len(values) != len(names):
-                raise InstancesError(
+                raise InstanceFileError(
                     f"{path}, {where}: expected as many values as names in the first line, "
                     f"{len(names)}; got {len(values)}"
                 )
@@ -122,25 +122,27 @@ def _csv_rows(text: str, path: Path, target: Target) -> Iterable[tuple[str, Any]
             yield (
                 where,
                 {
-                    name: _written(value, columns.get(name))
+                    name: _convert_csv_value(value, columns.get(name))
                     for name, value in record
                     if name in columns or name not in target.targets
                 },
             )
     except csv.Error as error:
-        raise InstancesError(f"{path}, line {lines.line_num}: expected CSV; got {error}") from None
+        raise InstanceFileError(
+            f"{path}, line {lines.line_num}: expected CSV; got {error}"
+        ) from None
 
 
-def _written(text: str, column: Column | None) -> Value:
+def _convert_csv_value(text: str, column: SchemaColumn | None) -> Value:
     """A value as JSON would have it; what is none of the column's stays a text."""
     text = text.strip()
     if column is None:
         return text
-    words = EMPTY if column.gaps is None else ("", *column.gaps)
+    words = USUAL_GAP_TEXTS if column.gaps is None else ("", *column.gaps)
     if text not in column.categories and text.lower() in words:
         return None
     if column.kind == "boolean":
-        return TRUTHS.get(text.lower(), text)
+        return CSV_BOOLEANS.get(text.lower(), text)
     if column.kind == "number":
         try:
             return int(text) if text.lstrip("+-").isdecimal() else float(text)
@@ -149,7 +151,7 @@ def _written(text: str, column: Column | None) -> Value:
     return text
 
 
-def _row(found: Any, target: Target) -> Row:
+def _to_row(found: Any, target: LoadTarget) -> Row:
     """The instance, if it is one that the model takes.
 
     Raises:
@@ -162,47 +164,47 @@ def _row(found: Any, target: Target) -> Row:
         found = dict(zip(names, found, strict=True))
     if not isinstance(found, dict):
         raise ValueError(f"expected a record or a list of values; got {found!r:.40}")
-    if len({_name(name, names) for name in found}) < len(found):
+    if len({_match_column_name(name, names) for name in found}) < len(found):
         raise ValueError("expected every column once; got one in two of Unicode's normal forms")
-    found = {_name(name, names): value for name, value in found.items()}
+    found = {_match_column_name(name, names): value for name, value in found.items()}
     for name in found:
         if name not in names:
             close = get_close_matches(name, names, n=1)
             hint = f"did you mean {close[0]!r}?" if close else "take it out"
             raise ValueError(f"expected no other columns than the model's; got {name!r}; {hint}")
-    return {column.name: _checked(column, found.get(column.name)) for column in target.columns}
+    return {column.name: _check_value(column, found.get(column.name)) for column in target.columns}
 
 
-def _checked(column: Column, value: Any) -> Value:
+def _check_value(column: SchemaColumn, value: Any) -> Value:
     """The same value, if the column takes it."""
     if value is None and column.fills_gaps:
         return None
     if isinstance(value, str):
-        value = _spelled(value, column)
-    if value is None or not _is_of(value, column):
-        expected = f"{_words(column)}{' or a gap' if column.fills_gaps else ''}"
+        value = _convert_text(value, column)
+    if value is None or not _is_accepted(value, column):
+        expected = f"{_describe_column(column)}{' or a gap' if column.fills_gaps else ''}"
         came = "none, and the model fills no gap here" if value is None else f"{value!r:.40}"
         raise ValueError(f"expected {expected} in column {column.name!r}; got {came}")
     # A category of whole numbers may be written as one.
-    return _category(str(value), column) if column.kind == "category" else value
+    return _match_category(str(value), column) if column.kind == "category" else value
 
 
-def _name(name: str, names: Container[str]) -> str:
+def _match_column_name(name: str, names: Container[str]) -> str:
     """Return the column's name that a name stands for in another of Unicode's normal forms."""
     return name if name in names else unicodedata.normalize("NFC", name)
 
 
-def _category(text: str, column: Column) -> str:
+def _match_category(text: str, column: SchemaColumn) -> str:
     """Return the category that a text stands for, as servers compare them; else the text."""
     if text.strip() in column.categories:
         return text
     normal = unicodedata.normalize("NFC", text.strip())
-    whole = FRACTIONLESS.fullmatch(normal)
+    whole = WHOLE_NUMBER_PATTERN.fullmatch(normal)
     found = whole[1] if whole else normal
     return found if found in column.categories else text
 
 
-def _spelled(text: str, column: Column) -> Value:
+def _convert_text(text: str, column: SchemaColumn) -> Value:
     """A truth value or a date that is written as in the training data, as every server takes it."""
     written = text.strip()
     if column.kind == "boolean":
@@ -216,7 +218,7 @@ def _spelled(text: str, column: Column) -> Value:
     return text
 
 
-def _is_of(value: Any, column: Column) -> bool:
+def _is_accepted(value: Any, column: SchemaColumn) -> bool:
     match column.kind:
         case "number":
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -224,13 +226,17 @@ def _is_of(value: Any, column: Column) -> bool:
         case "boolean":
             return isinstance(value, bool | int | float) and value in (0, 1)
         case "category":
-            known = _category(str(value), column).strip() in column.categories
+            known = _match_category(str(value), column).strip() in column.categories
             written = isinstance(value, str) or type(value) is int
             return (written and (column.takes_unseen or known)) or (type(value) is float and known)
         case "date":
             if isinstance(value, str) and is_iso8601(value):
                 return True
-            return column.format in ("seconds", *TICKS, DAYS) and _is_number(value)
+            return column.format in (
+                "seconds",
+                *TICKS_PER_SECOND,
+                BASIC_DATE_FORMAT,
+            ) and _is_number(value)
 
 
 def _is_number(value: Any) -> bool:
@@ -241,7 +247,7 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def _words(column: Column) -> str:
+def _describe_column(column: SchemaColumn) -> str:
     match column.kind:
         case "number":
             return f"a number that {column.dtype} can hold"

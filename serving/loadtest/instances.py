@@ -8,19 +8,23 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from serving.loadtest.target import Column, Target
+from serving.loadtest.target import LoadTarget, SchemaColumn
 
 Value = float | str | bool | None
 Row = dict[str, Value]
 
-GAPS = 0.1  # share of gaps where they are permitted
-DIGITS = {"float32": 6, "float64": 15}  # of a number that is drawn
-TICKS = {"milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}  # of a second
-DAYS = "%Y%m%d"  # the format of days that are written as numbers
+GAP_SHARE = 0.1  # share of gaps where they are permitted
+SIGNIFICANT_DIGITS = {"float32": 6, "float64": 15}  # of a number that is drawn
+TICKS_PER_SECOND = {
+    "milliseconds": 10**3,
+    "microseconds": 10**6,
+    "nanoseconds": 10**9,
+}  # of a second
+BASIC_DATE_FORMAT = "%Y%m%d"  # the format of days that are written as numbers
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def instances(target: Target, count: int, rng: np.random.Generator) -> list[Row]:
+def generate_instances(target: LoadTarget, count: int, rng: np.random.Generator) -> list[Row]:
     """Rows that the model takes, as varied as it tells.
 
     Numbers and dates are uniform over the range of the training rows, categories and truths come
@@ -31,30 +35,30 @@ def instances(target: Target, count: int, rng: np.random.Generator) -> list[Row]
         count: of rows.
         rng: what draws them.
     """
-    drawn = {column.name: _drawn(column, count, rng) for column in target.columns}
+    drawn = {column.name: _generate_column(column, count, rng) for column in target.columns}
     return [dict(zip(drawn, values, strict=True)) for values in zip(*drawn.values(), strict=True)]
 
 
-def _drawn(column: Column, count: int, rng: np.random.Generator) -> list[Value]:
+def _generate_column(column: SchemaColumn, count: int, rng: np.random.Generator) -> list[Value]:
     """The values of a column, gaps among them."""
-    there = rng.random(count) >= GAPS if column.fills_gaps else np.ones(count, np.bool_)
-    values = iter(_values(column, int(there.sum()), rng))
+    there = rng.random(count) >= GAP_SHARE if column.fills_gaps else np.ones(count, np.bool_)
+    values = iter(_generate_values(column, int(there.sum()), rng))
     return [next(values) if is_there else None for is_there in there]
 
 
-def _values(column: Column, count: int, rng: np.random.Generator) -> Sequence[Value]:
+def _generate_values(column: SchemaColumn, count: int, rng: np.random.Generator) -> Sequence[Value]:
     match column.kind:
         case "number":
-            return _numbers(column, count, rng)
+            return _generate_numbers(column, count, rng)
         case "date":
-            return _dates(column, count, rng)
+            return _generate_dates(column, count, rng)
         case "boolean":
-            return _each_in_turn((True, False), count, rng)
+            return _cycle_shuffled((True, False), count, rng)
         case "category":
-            return _each_in_turn(column.categories, count, rng)
+            return _cycle_shuffled(column.categories, count, rng)
 
 
-def _each_in_turn(choices: Sequence[Value], count: int, rng: np.random.Generator) -> list[Value]:
+def _cycle_shuffled(choices: Sequence[Value], count: int, rng: np.random.Generator) -> list[Value]:
     """All of the choices before any comes again, in an order of chance."""
     places: list[int] = []
     while len(places) < count:
@@ -62,34 +66,34 @@ def _each_in_turn(choices: Sequence[Value], count: int, rng: np.random.Generator
     return [choices[place] for place in places[:count]]
 
 
-def _numbers(column: Column, count: int, rng: np.random.Generator) -> list[Value]:
+def _generate_numbers(column: SchemaColumn, count: int, rng: np.random.Generator) -> list[Value]:
     low, high = float(column.minimum or 0), float(column.maximum or 0)
     drawn = rng.uniform(low, high, count).tolist()
     if column.whole:
         return [min(max(round(value), math.ceil(low)), math.floor(high)) for value in drawn]
-    digits = DIGITS[column.dtype]
+    digits = SIGNIFICANT_DIGITS[column.dtype]
     # As a client has them from a table, and not with all the digits of a float64.
     return [min(max(float(f"{value:.{digits}g}"), low), high) for value in drawn]
 
 
-def _dates(column: Column, count: int, rng: np.random.Generator) -> list[Value]:
+def _generate_dates(column: SchemaColumn, count: int, rng: np.random.Generator) -> list[Value]:
     earliest, latest = str(column.minimum), str(column.maximum)
     days = len(earliest) == len(latest) == len("2024-05-17")
     step = 86400 if days else 1  # seconds
-    low = math.ceil(seconds_of(earliest) / step)
-    high = max(math.floor(seconds_of(latest) / step), low)  # both may be within one second
+    low = math.ceil(to_epoch_seconds(earliest) / step)
+    high = max(math.floor(to_epoch_seconds(latest) / step), low)  # both may be within one second
     drawn = rng.integers(low, high, count, endpoint=True).tolist()
     moments = [EPOCH + timedelta(seconds=number * step) for number in drawn]
     return [(moment.date() if days else moment).isoformat() for moment in moments]
 
 
-def seconds_of(text: str) -> float:
+def to_epoch_seconds(text: str) -> float:
     """Seconds since 1970-01-01 UTC of a date in ISO 8601; one without a zone is UTC."""
     date = datetime.fromisoformat(text)
     return ((date if date.tzinfo else date.replace(tzinfo=UTC)) - EPOCH).total_seconds()
 
 
-def number_of_date(text: str, column: Column) -> float:
+def date_to_number(text: str, column: SchemaColumn) -> float:
     """Return a date as the number that a tensor of its column has: in seconds, or as it says.
 
     Args:
@@ -98,9 +102,9 @@ def number_of_date(text: str, column: Column) -> float:
     """
     if not is_iso8601(text):
         return float(text)
-    if column.format == DAYS:
-        return float(f"{EPOCH + timedelta(seconds=seconds_of(text)):%Y%m%d}")
-    return seconds_of(text) * TICKS.get(column.format, 1)
+    if column.format == BASIC_DATE_FORMAT:
+        return float(f"{EPOCH + timedelta(seconds=to_epoch_seconds(text)):%Y%m%d}")
+    return to_epoch_seconds(text) * TICKS_PER_SECOND.get(column.format, 1)
 
 
 def is_iso8601(text: str) -> bool:

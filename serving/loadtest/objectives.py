@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from serving.loadtest.statistics import FEW, Figures, name
+from serving.loadtest.statistics import MIN_REQUESTS_BEYOND, RunStatistics, format_percentile_name
 
-ERRORS_UNASKED = 0.001  # share that is allowed where only times are asked for
-UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}  # seconds
-_NUMBER = r"\d+(?:\.\d+)?"
-_LATENCY = re.compile(rf"p({_NUMBER})=({_NUMBER})(us|µs|ms|s)")
-_ERRORS = re.compile(rf"errors=(?:({_NUMBER})%|0)")
-_RATE = re.compile(rf"rate=({_NUMBER})")
+DEFAULT_ERROR_SHARE = 0.001  # share that is allowed where only times are asked for
+SECONDS_PER_UNIT = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}  # seconds
+_NUMBER_PATTERN = r"\d+(?:\.\d+)?"
+_LATENCY_PATTERN = re.compile(rf"p({_NUMBER_PATTERN})=({_NUMBER_PATTERN})(us|µs|ms|s)")
+_ERRORS_PATTERN = re.compile(rf"errors=(?:({_NUMBER_PATTERN})%|0)")
+_RATE_PATTERN = re.compile(rf"rate=({_NUMBER_PATTERN})")
 
 
 class ObjectiveError(ValueError):
@@ -39,7 +39,7 @@ class Objective:
     @property
     def name(self) -> str:
         """What is bounded: `p99`, `errors`, `rate`."""
-        return name(self.percentile) if self.kind == "latency" else self.kind
+        return format_percentile_name(self.percentile) if self.kind == "latency" else self.kind
 
     def __str__(self) -> str:
         """With its bound: `p99 ≤ 50 ms`."""
@@ -57,7 +57,7 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ObjectiveResult:
     """Whether an objective was kept.
 
     Attributes:
@@ -94,7 +94,7 @@ class Verdict:
         }
 
 
-def parse(texts: Iterable[str]) -> tuple[Objective, ...]:
+def parse_objectives(texts: Iterable[str]) -> tuple[Objective, ...]:
     """Objectives as they are typed.
 
     Args:
@@ -104,10 +104,12 @@ def parse(texts: Iterable[str]) -> tuple[Objective, ...]:
     Raises:
         ObjectiveError: if one is not to be understood, or can never be met.
     """
-    return tuple(_one(part.strip()) for text in texts for part in text.split(","))
+    return tuple(_parse_objective(part.strip()) for text in texts for part in text.split(","))
 
 
-def judge(figures: Figures, objectives: Sequence[Objective]) -> list[Verdict]:
+def evaluate_objectives(
+    figures: RunStatistics, objectives: Sequence[Objective]
+) -> list[ObjectiveResult]:
     """Hold a run to its objectives.
 
     A server that refuses all is not fast: where times are asked for and errors are not, at most
@@ -127,13 +129,13 @@ def judge(figures: Figures, objectives: Sequence[Objective]) -> list[Verdict]:
     kinds = {objective.kind for objective in objectives}
     asked = list(objectives)
     if "latency" in kinds and "errors" not in kinds:
-        asked.append(Objective("errors", ERRORS_UNASKED))
-    return [_judged(figures, objective) for objective in asked]
+        asked.append(Objective("errors", DEFAULT_ERROR_SHARE))
+    return [_evaluate(figures, objective) for objective in asked]
 
 
-def _one(text: str) -> Objective:
-    if found := _LATENCY.fullmatch(text):
-        percentile, bound = float(found[1]), float(found[2]) * UNITS[found[3]]
+def _parse_objective(text: str) -> Objective:
+    if found := _LATENCY_PATTERN.fullmatch(text):
+        percentile, bound = float(found[1]), float(found[2]) * SECONDS_PER_UNIT[found[3]]
         if not 0 < percentile < 100:
             raise ObjectiveError(
                 f"expected a percentile between 0 and 100, got {found[1]!r} in {text!r}; "
@@ -142,14 +144,14 @@ def _one(text: str) -> Objective:
         if not bound > 0:
             raise ObjectiveError(f"expected a time above 0, got {text!r}; write p99=50ms")
         return Objective("latency", bound, percentile)
-    if found := _ERRORS.fullmatch(text):
+    if found := _ERRORS_PATTERN.fullmatch(text):
         share = float(found[1] or 0) / 100
         if share <= 1:
             return Objective("errors", share)
         raise ObjectiveError(
             f"expected a share of errors up to 100%, got {text!r}; write errors=0.1%"
         )
-    if found := _RATE.fullmatch(text):
+    if found := _RATE_PATTERN.fullmatch(text):
         return Objective("rate", float(found[1]))
     raise ObjectiveError(
         f"expected an objective such as p99=50ms, p99.9=0.2s, p50=800us, errors=0.1% or rate=500, "
@@ -157,26 +159,26 @@ def _one(text: str) -> Objective:
     )
 
 
-def _judged(figures: Figures, objective: Objective) -> Verdict:
+def _evaluate(figures: RunStatistics, objective: Objective) -> ObjectiveResult:
     if objective.kind == "errors":
         share = figures.error_share
-        return Verdict(objective, share, share <= objective.bound)
+        return ObjectiveResult(objective, share, share <= objective.bound)
     if objective.kind == "rate":
         asked = objective.bound * figures.seconds  # answers
         met = figures.rate * figures.seconds >= asked - 2 * math.sqrt(asked)
-        return Verdict(objective, figures.rate, met)
-    return _judged_latency(figures, objective)
+        return ObjectiveResult(objective, figures.rate, met)
+    return _evaluate_latency(figures, objective)
 
 
-def _judged_latency(figures: Figures, objective: Objective) -> Verdict:
+def _evaluate_latency(figures: RunStatistics, objective: Objective) -> ObjectiveResult:
     latency, percentile = figures.latency, objective.percentile
     if not latency.count:
-        return Verdict(objective, None, met=False, reason="no request was answered")
+        return ObjectiveResult(objective, None, met=False, reason="no request was answered")
     found = latency.percentile(percentile)
     if latency.rests_on_few(percentile):
-        needed = math.ceil(round(FEW * 100 / (100 - percentile), 6))
+        needed = math.ceil(round(MIN_REQUESTS_BEYOND * 100 / (100 - percentile), 6))
         reason = (
             f"{needed:,} requests are needed to tell, {latency.count:,} were timed; run it longer"
         )
-        return Verdict(objective, found, met=False, reason=reason)
-    return Verdict(objective, found, found <= objective.bound)
+        return ObjectiveResult(objective, found, met=False, reason=reason)
+    return ObjectiveResult(objective, found, found <= objective.bound)

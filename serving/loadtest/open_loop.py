@@ -7,12 +7,14 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.loadtest.run import Load, Run
-from serving.loadtest.run_record import BROKEN, TIMED_OUT
-from serving.loadtest.timer import alarm
+from serving.loadtest.run import LoadOptions, LoadRun
+from serving.loadtest.run_record import CONNECTION_FAILED, TIMED_OUT
+from serving.loadtest.timer import create_timer
 
 
-def poisson(rate: float, seconds: float, rng: np.random.Generator) -> NDArray[np.float64]:
+def generate_poisson_arrivals(
+    rate: float, seconds: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
     """Arrivals of a Poisson process, as MLPerf Inference's server scenario has them.
 
     Given their number, which is Poisson distributed, the times of such a process are uniform
@@ -29,12 +31,12 @@ def poisson(rate: float, seconds: float, rng: np.random.Generator) -> NDArray[np
     return np.sort(rng.uniform(0, seconds, rng.poisson(rate * seconds)))
 
 
-def constant(rate: float, seconds: float) -> NDArray[np.float64]:
+def generate_constant_arrivals(rate: float, seconds: float) -> NDArray[np.float64]:
     """Arrivals at equal distances, the first at once; seconds, float64 `(n,)`."""
     return np.arange(round(rate * seconds)) / rate
 
 
-class OpenLoop(Run):
+class OpenLoopRun(LoadRun):
     """Sends requests at times that are given.
 
     One that finds all connections busy waits for one, with the clock running.
@@ -49,7 +51,7 @@ class OpenLoop(Run):
     open_loop = True
 
     def __init__(
-        self, load: Load, due: NDArray[np.float64], order: NDArray[np.int32], seconds: float
+        self, load: LoadOptions, due: NDArray[np.float64], order: NDArray[np.int32], seconds: float
     ) -> None:
         super().__init__(load, seconds, due.tolist())
         self.which = order.tolist()
@@ -57,7 +59,7 @@ class OpenLoop(Run):
         self.armed = False
 
     def begin(self) -> None:
-        self.alarm = alarm(self.loop, self.ring)
+        self.alarm = create_timer(self.loop, self.ring)
         self.ring()
 
     def ring(self) -> None:
@@ -94,7 +96,7 @@ class OpenLoop(Run):
         now = self.now()
         if self.next < self.all and self.due[self.next] <= now:
             self.note(why)
-            self.end(self.next, now, BROKEN)
+            self.end(self.next, now, CONNECTION_FAILED)
             self.next += 1
             self.proceed()
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from serving.loadtest.engine import Tell
+from serving.loadtest.engine import ProgressCallback
 
-STEPS = 10  # of a bar, a second
+STEPS_PER_SECOND = 10  # of a bar, a second
 
 
-class Progress:
+class ProgressDisplay:
     """A bar on standard error, where that is a terminal.
 
     Attributes:
@@ -22,7 +22,7 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        self.tell: Tell | None = self._tell if sys.stderr.isatty() else None
+        self.tell: ProgressCallback | None = self._tell if sys.stderr.isatty() else None
         self._bar: Any = None
         self._at = 0
 
@@ -33,13 +33,16 @@ class Progress:
             yield
             return
         with click.progressbar(
-            length=round(seconds * STEPS), label=f"{what:<22}", file=sys.stderr, show_eta=False
+            length=round(seconds * STEPS_PER_SECOND),
+            label=f"{what:<22}",
+            file=sys.stderr,
+            show_eta=False,
         ) as self._bar:
             self._at = 0
             yield
 
     def _tell(self, seconds: float, _: int) -> None:
-        steps = round(seconds * STEPS)
+        steps = round(seconds * STEPS_PER_SECOND)
         if self._bar is not None and steps > self._at:
             self._bar.update(steps - self._at)
             self._at = steps

@@ -11,29 +11,37 @@ from urllib.parse import quote
 import numpy as np
 import orjson
 
-from serving.loadtest.answer_check import Form, Judge, read_answer
-from serving.loadtest.http_client import JSON, Address, TargetError, bracketed, quoted
-from serving.loadtest.instances import Row, number_of_date
-from serving.loadtest.run_record import Call
-from serving.loadtest.target import Column, Target
+from serving.loadtest.answer_check import AnswerChecker, RequestFormat, parse_answer
+from serving.loadtest.http_client import (
+    JSON_MEDIA_TYPE,
+    ServerAddress,
+    UnusableServerError,
+    format_host,
+    quote_error_body,
+)
+from serving.loadtest.instances import Row, date_to_number
+from serving.loadtest.run_record import PreparedRequest
+from serving.loadtest.target import LoadTarget, SchemaColumn
 
-COUNT = 64  # different requests
-RAW = "application/octet-stream"
-JSON_BYTES = "Inference-Header-Content-Length"  # of the binary extension: of the body, how many
-DATATYPES = {"number": "FP32", "boolean": "FP32", "category": "BYTES", "date": "FP64"}
-DTYPES = {"FP32": "<f4", "FP64": "<f8"}
+DEFAULT_REQUEST_COUNT = 64  # different requests
+OCTET_STREAM = "application/octet-stream"
+JSON_LENGTH_HEADER = (
+    "Inference-Header-Content-Length"  # of the binary extension: of the body, how many
+)
+DATATYPES_BY_KIND = {"number": "FP32", "boolean": "FP32", "category": "BYTES", "date": "FP64"}
+DTYPES_BY_DATATYPE = {"FP32": "<f4", "FP64": "<f8"}
 
-Post = tuple[str, Mapping[str, str], bytes]  # a path, headers, a body
+EncodedPost = tuple[str, Mapping[str, str], bytes]  # a path, headers, a body
 
 
-def calls(
-    target: Target,
+def build_requests(
+    target: LoadTarget,
     rows_of_a_request: Sequence[int],
-    form: Form,
+    form: RequestFormat,
     instances: Sequence[Row],
     *,
-    count: int = COUNT,
-) -> list[Call]:
+    count: int = DEFAULT_REQUEST_COUNT,
+) -> list[PreparedRequest]:
     """Requests that are known to be answered, and how.
 
     Each is asked once, by itself, before there is any load.
@@ -52,21 +60,21 @@ def calls(
     made = []
     for number in range(count):
         rows = rows_of_a_request[number % len(rows_of_a_request)]
-        first = number * _step(rows, len(instances))
+        first = number * _choose_stride(rows, len(instances))
         asked = [instances[(first + place) % len(instances)] for place in range(rows)]
-        made.append(_call(target, form, asked))
+        made.append(_build_request(target, form, asked))
     return made
 
 
-def _step(rows: int, among: int) -> int:
+def _choose_stride(rows: int, among: int) -> int:
     """How far apart requests begin: clear of each other, and nowhere twice before everywhere."""
     while gcd(rows, among) > 1:
         rows += 1
     return rows
 
 
-def wire(
-    method: str, path: str, address: Address, headers: Mapping[str, str], body: bytes = b""
+def encode_http_request(
+    method: str, path: str, address: ServerAddress, headers: Mapping[str, str], body: bytes = b""
 ) -> bytes:
     """A request as it goes over the wire: HTTP/1.1, whose connections are kept open.
 
@@ -78,7 +86,7 @@ def wire(
         body: that follows the head.
     """
     usual = address.port == (443 if address.tls else 80)
-    host = bracketed(address.host) + ("" if usual else f":{address.port}")
+    host = format_host(address.host) + ("" if usual else f":{address.port}")
     lines = {"Host": host, **headers}
     if body or method != "GET":
         lines["Content-Length"] = str(len(body))
@@ -86,99 +94,105 @@ def wire(
     return f"{method} {path} HTTP/1.1\r\n{told}\r\n".encode("latin-1") + body
 
 
-def _call(target: Target, form: Form, rows: Sequence[Row]) -> Call:
-    path, headers, body = POSTS[form](target, rows)
+def _build_request(target: LoadTarget, form: RequestFormat, rows: Sequence[Row]) -> PreparedRequest:
+    path, headers, body = ENCODERS[form](target, rows)
     status, answer = target.post(path, headers, body)
     if status != 200:
-        raise TargetError(
+        raise UnusableServerError(
             f"expected POST {target.base}{path} to be answered with 200; got {status}: "
-            f"{quoted(answer)}"
+            f"{quote_error_body(answer)}"
         )
-    if wrong := Judge(form, target, len(rows))(answer):
-        raise TargetError(
+    if wrong := AnswerChecker(form, target, len(rows))(answer):
+        raise UnusableServerError(
             f"expected a right answer to POST {target.base}{path} before there is any load: {wrong}"
         )
-    version = read_answer(answer, form, target).version
+    version = parse_answer(answer, form, target).version
     if version != target.version:
-        raise TargetError(
+        raise UnusableServerError(
             f"expected version {target.version} of {target.model}, as before; got {version}: the "
             "server has reloaded; try again"
         )
-    return Call(
-        wire=wire("POST", target.base + path, target.address, {**headers, **target.headers}, body),
+    return PreparedRequest(
+        wire=encode_http_request(
+            "POST", target.base + path, target.address, {**headers, **target.headers}, body
+        ),
         rows=len(rows),
         expected=answer,
-        fault=Judge(form, target, len(rows), answer),
+        fault=AnswerChecker(form, target, len(rows), answer),
     )
 
 
-def _json(target: Target, rows: Sequence[Row]) -> Post:
+def _encode_json(target: LoadTarget, rows: Sequence[Row]) -> EncodedPost:
     """Records, or of numbers alone lists, as clients have them."""
     path = "/predict" if target.alone else f"/predict?model={quote(target.model, safe='')}"
-    asked = [_numbers(row) for row in rows] if target.all_numbers else list(rows)
-    return path, {"Content-Type": JSON}, orjson.dumps({"instances": asked})
+    asked = [_to_numbers(row) for row in rows] if target.all_numbers else list(rows)
+    return path, {"Content-Type": JSON_MEDIA_TYPE}, orjson.dumps({"instances": asked})
 
 
-def _tensors(target: Target, rows: Sequence[Row]) -> Post:
+def _encode_open_inference(target: LoadTarget, rows: Sequence[Row]) -> EncodedPost:
     """The Open Inference Protocol's tensors in JSON."""
-    return _infer(target), {"Content-Type": JSON}, orjson.dumps({"inputs": _inputs(target, rows)})
+    return (
+        _infer_path(target),
+        {"Content-Type": JSON_MEDIA_TYPE},
+        orjson.dumps({"inputs": _build_input_tensors(target, rows)}),
+    )
 
 
-def _binary(target: Target, rows: Sequence[Row]) -> Post:
+def _encode_binary(target: LoadTarget, rows: Sequence[Row]) -> EncodedPost:
     """The same with the binary extension, for the answer too."""
-    inputs, parts = _inputs(target, rows), []
+    inputs, parts = _build_input_tensors(target, rows), []
     for each in inputs:
-        parts.append(_raw(each.pop("data"), each["datatype"]))
+        parts.append(_encode_raw_tensor(each.pop("data"), each["datatype"]))
         each["parameters"] = {"binary_data_size": len(parts[-1])}
     head = orjson.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}})
-    headers = {"Content-Type": RAW, JSON_BYTES: str(len(head))}
-    return _infer(target), headers, b"".join([head, *parts])
+    headers = {"Content-Type": OCTET_STREAM, JSON_LENGTH_HEADER: str(len(head))}
+    return _infer_path(target), headers, b"".join([head, *parts])
 
 
-POSTS: Mapping[Form, Callable[[Target, Sequence[Row]], Post]] = {
-    "json": _json,
-    "oip": _tensors,
-    "binary": _binary,
+ENCODERS: Mapping[RequestFormat, Callable[[LoadTarget, Sequence[Row]], EncodedPost]] = {
+    "json": _encode_json,
+    "oip": _encode_open_inference,
+    "binary": _encode_binary,
 }
 
 
-def _infer(target: Target) -> str:
+def _infer_path(target: LoadTarget) -> str:
     return f"/v2/models/{quote(target.model, safe='')}/infer"
 
 
-def _inputs(target: Target, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _build_input_tensors(target: LoadTarget, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The input tensors with their data: one of all columns, or one a column."""
     if target.all_numbers:
-        data = [value for row in rows for value in _numbers(row)]
+        data = [value for row in rows for value in _to_numbers(row)]
         shape = [len(rows), len(target.columns)]
         return [{"name": "features", "shape": shape, "datatype": "FP32", "data": data}]
     return [
         {
             "name": column.name,
             "shape": [len(rows), 1],
-            "datatype": "FP64" if column.dtype == "float64" else DATATYPES[column.kind],
-            "data": [_element(row, column) for row in rows],
+            "datatype": "FP64" if column.dtype == "float64" else DATATYPES_BY_KIND[column.kind],
+            "data": [_to_tensor_element(row, column) for row in rows],
         }
         for column in target.columns
     ]
 
 
-def _numbers(row: Row) -> list[Any]:
+def _to_numbers(row: Row) -> list[Any]:
     """A row of numbers, truths as 1 and 0."""
     return [int(value) if isinstance(value, bool) else value for value in row.values()]
 
 
-def _element(row: Row, column: Column) -> float | str | None:
+def _to_tensor_element(row: Row, column: SchemaColumn) -> float | str | None:
     """A value as its tensor has it; None for a gap."""
     value = row[column.name]
     if column.kind == "date" and isinstance(value, str):
-        return number_of_date(value, column)
+        return date_to_number(value, column)
     return int(value) if isinstance(value, bool) else value
 
 
-def _raw(data: list[Any], datatype: str) -> bytes:
+def _encode_raw_tensor(data: list[Any], datatype: str) -> bytes:
     """A tensor's elements as bytes; a gap is NaN, or an empty text."""
     if datatype != "BYTES":
-        return np.array(data, np.float64).astype(DTYPES[datatype]).tobytes()
+        return np.array(data, np.float64).astype(DTYPES_BY_DATATYPE[datatype]).tobytes()
     texts = [(text or "").encode() for text in data]
     return b"".join(struct.pack("<I", len(text)) + text for text in texts)

@@ -12,23 +12,29 @@ from typing import ClassVar
 
 import numpy as np
 
-from serving.loadtest.connection import Connection
-from serving.loadtest.http_client import Address
-from serving.loadtest.run_record import BROKEN, TIMED_OUT, UNANSWERED, Call, Record
+from serving.loadtest.connection import ClientConnection
+from serving.loadtest.http_client import ServerAddress
+from serving.loadtest.run_record import (
+    CONNECTION_FAILED,
+    TIMED_OUT,
+    UNANSWERED,
+    PreparedRequest,
+    RunRecord,
+)
 
-LOOK = 0.1  # seconds between looks for requests that wait too long
-AGAIN = 0.02  # seconds until a connection that was refused is tried again
-MOST_FAULTS = 20  # different sentences that are kept
+CHECK_INTERVAL_SECONDS = 0.1  # seconds between looks for requests that wait too long
+RECONNECT_DELAY_SECONDS = 0.02  # seconds until a connection that was refused is tried again
+MAX_DISTINCT_FAULTS = 20  # different sentences that are kept
 
-Tell = Callable[[float, int], None]
+ProgressCallback = Callable[[float, int], None]
 
 
-class EngineError(Exception):
+class LoadEngineError(Exception):
     """A load cannot be put on this server."""
 
 
 @dataclass(frozen=True)
-class Load:
+class LoadOptions:
     """Who is asked what.
 
     Attributes:
@@ -38,13 +44,13 @@ class Load:
         tell: told now and then how many seconds of the run are over, and how many answers came.
     """
 
-    address: Address
-    calls: Sequence[Call]
+    address: ServerAddress
+    calls: Sequence[PreparedRequest]
     timeout: float
-    tell: Tell | None
+    tell: ProgressCallback | None
 
 
-class Run:
+class LoadRun:
     """What both loops have in common: connections, and what is written down.
 
     Args:
@@ -55,7 +61,7 @@ class Run:
 
     open_loop: ClassVar[bool]
 
-    def __init__(self, load: Load, seconds: float, due: Sequence[float]) -> None:
+    def __init__(self, load: LoadOptions, seconds: float, due: Sequence[float]) -> None:
         self.address, self.calls, self.timeout = load.address, load.calls, load.timeout
         self.tell = load.tell
         self.seconds = seconds
@@ -69,14 +75,14 @@ class Run:
         self.faults: Counter[str] = Counter()
         self.answered = 0
         self.start = self.busy = 0.0
-        self.open: set[Connection] = set()
-        self.free: deque[Connection] = deque()
+        self.open: set[ClientConnection] = set()
+        self.free: deque[ClientConnection] = deque()
         self.most = 0
         self.weighed: dict[str, float] = {}
         self.opening: set[asyncio.Task[None]] = set()
         self.over: asyncio.Future[None]
 
-    async def measure(self, connections: int) -> Record:
+    async def measure(self, connections: int) -> RunRecord:
         """Open connections, send, wait for the answers, close.
 
         Raises:
@@ -90,7 +96,7 @@ class Run:
         except OSError as error:
             for connection in list(self.open):
                 connection.leave()
-            raise EngineError(
+            raise LoadEngineError(
                 f"expected a server at {self.address.host}:{self.address.port} that takes "
                 f"{connections} connection{'s' * (connections != 1)}; got: {error}"
             ) from error
@@ -110,7 +116,7 @@ class Run:
             for connection in list(self.open):
                 connection.leave()
             self.close()
-        return Record(
+        return RunRecord(
             due=np.array(self.due),
             sent=np.array(self.sent),
             ended=np.array(self.ended),
@@ -131,13 +137,13 @@ class Run:
     async def connect(self) -> None:
         """Open a connection; it comes to `came`."""
         await self.loop.create_connection(
-            lambda: Connection(self), self.address.host, self.address.port, ssl=self.tls
+            lambda: ClientConnection(self), self.address.host, self.address.port, ssl=self.tls
         )
 
     async def look(self) -> None:
         """Give up what takes too long; say how far it is."""
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(CHECK_INTERVAL_SECONDS)
             now = self.now()
             for connection in list(self.open):
                 number = connection.number
@@ -164,10 +170,10 @@ class Run:
 
     def note(self, fault: str) -> None:
         """Count a sentence on what was wrong."""
-        if fault in self.faults or len(self.faults) < MOST_FAULTS:
+        if fault in self.faults or len(self.faults) < MAX_DISTINCT_FAULTS:
             self.faults[fault] += 1
 
-    def came(self, connection: Connection) -> None:
+    def came(self, connection: ClientConnection) -> None:
         """A connection is open."""
         self.open.add(connection)
         self.most = max(self.most, len(self.open))
@@ -176,14 +182,14 @@ class Run:
         if self.start:
             self.proceed()
 
-    def gone(self, connection: Connection, why: str) -> None:
+    def gone(self, connection: ClientConnection, why: str) -> None:
         """A connection is closed; another takes its place while the run goes on."""
         self.open.discard(connection)
         if connection in self.free:
             self.free.remove(connection)
         if connection.number >= 0:
             self.note(why)
-            self.end(connection.number, self.now(), BROKEN)
+            self.end(connection.number, self.now(), CONNECTION_FAILED)
             connection.number = -1
         if self.start and not self.over.done() and self.going_on():
             task = self.loop.create_task(self.replace())
@@ -199,7 +205,7 @@ class Run:
                 await self.connect()
             except OSError as error:
                 self.refused(f"no connection: {error.strerror or error}")
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(RECONNECT_DELAY_SECONDS)
             else:
                 return
 

@@ -12,14 +12,19 @@ from numpy.typing import NDArray
 # Statuses below those of HTTP, for requests that got no answer.
 UNANSWERED = 0
 TIMED_OUT = 1
-BROKEN = 2
+CONNECTION_FAILED = 2
 # Status of an answer that came with 200 and is wrong.
-WRONG = 3
-NAMES = {UNANSWERED: "unanswered", TIMED_OUT: "timeout", BROKEN: "connection", WRONG: "wrong"}
+WRONG_ANSWER = 3
+STATUS_NAMES = {
+    UNANSWERED: "unanswered",
+    TIMED_OUT: "timeout",
+    CONNECTION_FAILED: "connection",
+    WRONG_ANSWER: "wrong",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class PreparedRequest:
     """One request.
 
     Attributes:
@@ -38,7 +43,7 @@ class Call:
 
 
 @dataclass
-class Record:
+class RunRecord:
     """A run.
 
     Attributes:

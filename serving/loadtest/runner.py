@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from serving.loadtest.capacity import Probe, Search, is_held
-from serving.loadtest.generator import Generator, long_enough, tellable
-from serving.loadtest.generator_health import Limits
-from serving.loadtest.http_client import TargetError, told
-from serving.loadtest.objectives import Objective, judge
-from serving.loadtest.progress import Progress
-from serving.loadtest.report import Report
-from serving.loadtest.report.content import machine
-from serving.loadtest.server_metrics import server_side
-from serving.loadtest.statistics import Figures
-from serving.loadtest.target import Target
+from serving.loadtest.capacity import CapacitySearch, RateProbe, is_sustained
+from serving.loadtest.generator import LoadGenerator, choose_duration, find_lowest_measurable_rate
+from serving.loadtest.generator_health import GeneratorHealth
+from serving.loadtest.http_client import UnusableServerError, format_url
+from serving.loadtest.objectives import Objective, evaluate_objectives
+from serving.loadtest.progress import ProgressDisplay
+from serving.loadtest.report import LoadTestReport
+from serving.loadtest.report.content import describe_machine
+from serving.loadtest.server_metrics import compare_metrics
+from serving.loadtest.statistics import RunStatistics
+from serving.loadtest.target import LoadTarget
 
-PROBE = 2.0  # seconds of a rate that a search tries
-WORTH = 64  # a rate so many times below what users get answered is not worth a probe
-BACK = 0.93  # of a rate that was held for a moment, and not for the whole time
-STEPS_BACK = 5
+PROBE_SECONDS = 2.0  # seconds of a rate that a search tries
+LOWEST_RATE_DIVISOR = 64  # a rate so many times below what users get answered is not worth a probe
+STEP_BACK_FACTOR = 0.93  # of a rate that was held for a moment, and not for the whole time
+MAX_STEPS_BACK = 5
 
-Measure = Callable[[float], tuple[Figures, Limits]]  # of seconds
+RunLoad = Callable[[float], tuple[RunStatistics, GeneratorHealth]]  # of seconds
 
 
-class SessionError(Exception):
+class CapacityError(Exception):
     """What was asked for cannot be measured of this server."""
 
 
-class Session:
+class LoadTestRunner:
     """Measures one server.
 
     Args:
@@ -41,19 +41,19 @@ class Session:
 
     def __init__(
         self,
-        generator: Generator,
-        target: Target,
-        progress: Progress,
+        generator: LoadGenerator,
+        target: LoadTarget,
+        progress: ProgressDisplay,
         objectives: Sequence[Objective],
     ) -> None:
         self._generator, self._target, self._progress = generator, target, progress
         self._objectives = objectives
-        self._probes: list[Probe] = []
+        self._probes: list[RateProbe] = []
         self._held: float | None = None
-        self._found: tuple[Figures, Limits]
+        self._found: tuple[RunStatistics, GeneratorHealth]
         self._metrics = ("", "")
 
-    def once(self, measure: Measure, warm_up: float, duration: float) -> None:
+    def once(self, measure: RunLoad, warm_up: float, duration: float) -> None:
         """One load, after a warm-up."""
         if warm_up:
             with self._progress.over(warm_up, "warm-up"):
@@ -67,38 +67,40 @@ class Session:
         """Search, then hold what was found for the whole duration, or a little less, or less."""
         with self._progress.over(1.0, "as fast as it answers"):
             saturated, _ = self._generator.users(users, 1.0)
-        least = tellable(percentile)
+        least = find_lowest_measurable_rate(percentile)
         if saturated.rate < least:
-            raise SessionError(
+            raise CapacityError(
                 f"expected a server that answers {least:,.0f} requests/s or more, for of fewer "
                 f"p{percentile:g} cannot be told; got one that answers {saturated.rate:,.0f}; ask "
                 f"for a lower percentile"
             )
 
-        def measure(rate: float) -> tuple[Figures, Limits]:
-            seconds = long_enough(rate, min(PROBE, duration), percentile)
+        def measure(rate: float) -> tuple[RunStatistics, GeneratorHealth]:
+            seconds = choose_duration(rate, min(PROBE_SECONDS, duration), percentile)
             with self._progress.over(seconds, f"{rate:,.0f}/s"):
                 return self._generator.rate(rate, seconds)
 
-        lowest = max(least, saturated.rate / WORTH)
-        search = Search(measure, lowest=lowest)
+        lowest = max(least, saturated.rate / LOWEST_RATE_DIVISOR)
+        search = CapacitySearch(measure, lowest=lowest)
         rate = search.highest(self._objectives, max(lowest, saturated.rate / 2))
         self._probes = search.probes(self._objectives)
-        for _ in range(STEPS_BACK if rate else 1):
+        for _ in range(MAX_STEPS_BACK if rate else 1):
             shown = rate or lowest
             self.once(
-                partial(self._generator.rate, shown), 0.0, long_enough(shown, duration, percentile)
+                partial(self._generator.rate, shown),
+                0.0,
+                choose_duration(shown, duration, percentile),
             )
             figures, limits = self._found
-            held = is_held(figures, self._objectives)
-            self._probes.append(Probe(shown, figures, limits, held))
+            held = is_sustained(figures, self._objectives)
+            self._probes.append(RateProbe(shown, figures, limits, held))
             if held:
                 self._held = shown
                 break
-            rate *= BACK
+            rate *= STEP_BACK_FACTOR
         return "search of capacity" + (f", {rate:,.0f} requests/s held" if self._held else "")
 
-    def report(self, load: str, command: str) -> Report:
+    def report(self, load: str, command: str) -> LoadTestReport:
         """All that was measured.
 
         Args:
@@ -107,16 +109,16 @@ class Session:
         """
         figures, limits = self._found
         target = self._target
-        return Report(
-            target=f"{target.model}/{target.version} at {told(target.address)}{target.base}",
+        return LoadTestReport(
+            target=f"{target.model}/{target.version} at {format_url(target.address)}{target.base}",
             command=command,
             load=load,
             figures=figures,
-            verdicts=judge(figures, self._objectives),
-            server_side=server_side(*self._metrics, target.model),
+            verdicts=evaluate_objectives(figures, self._objectives),
+            server_side=compare_metrics(*self._metrics, target.model),
             limits=limits,
             probes=self._probes,
-            machine=machine(),
+            machine=describe_machine(),
             held=self._held,
         )
 
@@ -126,6 +128,6 @@ class Session:
             return ""
         try:
             status, body = self._target.get("/metrics")
-        except TargetError:  # it is gone, which the figures say
+        except UnusableServerError:  # it is gone, which the figures say
             return ""
         return body.decode(errors="replace") if status == 200 else ""

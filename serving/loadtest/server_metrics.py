@@ -14,21 +14,21 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-OURS = "forwardpass_"
-REQUESTS = "forwardpass_requests_total"
-SECONDS = "forwardpass_request_seconds"
-STAGE_SECONDS = "forwardpass_stage_seconds"
-BATCH_ROWS = "forwardpass_batch_rows"
+METRIC_PREFIX = "forwardpass_"
+REQUESTS_METRIC = "forwardpass_requests_total"
+SECONDS_METRIC = "forwardpass_request_seconds"
+STAGE_SECONDS_METRIC = "forwardpass_stage_seconds"
+BATCH_ROWS_METRIC = "forwardpass_batch_rows"
 STAGES = ("decode", "queue", "run", "encode")  # as they follow each other
 PERCENTILES = (50, 90, 99)
-REFUSED = 400  # HTTP's statuses from here on
+FIRST_ERROR_STATUS = 400  # HTTP's statuses from here on
 NO_MODEL = ""  # of a request that was refused before it was clear what it asked for
 
 _Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 @dataclass(frozen=True)
-class Between:
+class PercentileBounds:
     """A percentile as a histogram of Prometheus knows it.
 
     Attributes:
@@ -43,7 +43,7 @@ class Between:
 
 
 @dataclass(frozen=True)
-class Spread:
+class HistogramSummary:
     """What one histogram gained.
 
     Attributes:
@@ -54,7 +54,7 @@ class Spread:
 
     count: int
     mean: float
-    percentiles: dict[str, Between]
+    percentiles: dict[str, PercentileBounds]
 
     def as_json(self) -> dict[str, Any]:
         """Of percentiles the bounds of their buckets, `null` for none, in the unit they are in."""
@@ -69,7 +69,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class ServerSide:
+class ServerMetrics:
     """What a server says of the time between two looks at it; other clients' requests included.
 
     Attributes:
@@ -82,9 +82,9 @@ class ServerSide:
     """
 
     requests: int
-    seconds: Spread
-    stages: dict[str, Spread]
-    batch_rows: Spread | None
+    seconds: HistogramSummary
+    stages: dict[str, HistogramSummary]
+    batch_rows: HistogramSummary | None
     refused: dict[str, int]
 
     def as_json(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class ServerSide:
         }
 
 
-def server_side(before: str, after: str, model: str) -> ServerSide | None:
+def compare_metrics(before: str, after: str, model: str) -> ServerMetrics | None:
     """What happened between two answers of /metrics.
 
     Args:
@@ -111,33 +111,38 @@ def server_side(before: str, after: str, model: str) -> ServerSide | None:
         if it counts less than the first: then the server was started anew in between.
     """
     try:
-        gained = _gained(_series(before), _series(after))
+        gained = _subtract_counters(_parse_counters(before), _parse_counters(after))
     except ValueError:
         return None
     if any(value < 0 for value in gained.values()):
         return None
-    seconds = _spread(gained, SECONDS, {"model": model})
+    seconds = _summarize_histogram(gained, SECONDS_METRIC, {"model": model})
     if seconds is None:
         return None
-    stages = {s: _spread(gained, STAGE_SECONDS, {"model": model, "stage": s}) for s in STAGES}
-    return ServerSide(
+    stages = {
+        s: _summarize_histogram(gained, STAGE_SECONDS_METRIC, {"model": model, "stage": s})
+        for s in STAGES
+    }
+    return ServerMetrics(
         requests=seconds.count,
         seconds=seconds,
         stages={stage: spread for stage, spread in stages.items() if spread is not None},
-        batch_rows=_spread(gained, BATCH_ROWS, {"model": model}),
-        refused=_refused(gained, model),
+        batch_rows=_summarize_histogram(gained, BATCH_ROWS_METRIC, {"model": model}),
+        refused=_count_refusals(gained, model),
     )
 
 
-def _series(text: str) -> _Series:
+def _parse_counters(text: str) -> _Series:
     """The numbers that only ever grow.
 
     Raises:
         ValueError: if it is not the text format of Prometheus, or another server's.
     """
     families = list(text_string_to_metric_families(text))
-    if not any(family.name.startswith(OURS) for family in families):
-        raise ValueError(f"expected metrics that begin with {OURS}, got {len(families)} others")
+    if not any(family.name.startswith(METRIC_PREFIX) for family in families):
+        raise ValueError(
+            f"expected metrics that begin with {METRIC_PREFIX}, got {len(families)} others"
+        )
     return {
         (sample.name, frozenset(sample.labels.items())): float(sample.value)
         for family in families
@@ -146,23 +151,25 @@ def _series(text: str) -> _Series:
     }
 
 
-def _gained(before: _Series, after: _Series) -> _Series:
+def _subtract_counters(before: _Series, after: _Series) -> _Series:
     return {key: value - before.get(key, 0.0) for key, value in after.items()}
 
 
-def _refused(gained: _Series, model: str) -> dict[str, int]:
+def _count_refusals(gained: _Series, model: str) -> dict[str, int]:
     found: dict[str, int] = defaultdict(int)
     for (name, pairs), value in gained.items():
         labels = dict(pairs)
-        if name != REQUESTS or labels.get("model") not in (model, NO_MODEL) or not value:
+        if name != REQUESTS_METRIC or labels.get("model") not in (model, NO_MODEL) or not value:
             continue
         code = labels.get("code", "")
-        if code.isdecimal() and int(code) >= REFUSED:
+        if code.isdecimal() and int(code) >= FIRST_ERROR_STATUS:
             found[code] += int(value)
     return dict(sorted(found.items()))
 
 
-def _spread(gained: _Series, name: str, asked: Mapping[str, str]) -> Spread | None:
+def _summarize_histogram(
+    gained: _Series, name: str, asked: Mapping[str, str]
+) -> HistogramSummary | None:
     """A histogram, all series with these labels added; None if there are none."""
     buckets: dict[float, float] = defaultdict(float)
     total = 0.0
@@ -179,17 +186,21 @@ def _spread(gained: _Series, name: str, asked: Mapping[str, str]) -> Spread | No
     bounds = sorted(buckets)
     cumulative = [buckets[bound] for bound in bounds]
     count = cumulative[-1]
-    percentiles = {f"p{p}": _between(bounds, cumulative, p) for p in PERCENTILES} if count else {}
-    return Spread(int(count), total / count if count else math.nan, percentiles)
+    percentiles = (
+        {f"p{p}": _estimate_percentile(bounds, cumulative, p) for p in PERCENTILES} if count else {}
+    )
+    return HistogramSummary(int(count), total / count if count else math.nan, percentiles)
 
 
-def _between(bounds: list[float], cumulative: list[float], percentile: float) -> Between:
+def _estimate_percentile(
+    bounds: list[float], cumulative: list[float], percentile: float
+) -> PercentileBounds:
     """As `histogram_quantile` of Prometheus estimates it."""
     rank = cumulative[-1] * percentile / 100
     place = next(i for i, count in enumerate(cumulative) if count >= rank and count > 0)
     low, below = (bounds[place - 1], cumulative[place - 1]) if place else (0.0, 0.0)
     high = bounds[place]
     if math.isinf(high):
-        return Between(low, high, low)
+        return PercentileBounds(low, high, low)
     share = (rank - below) / (cumulative[place] - below)
-    return Between(low, high, low + (high - low) * share)
+    return PercentileBounds(low, high, low + (high - low) * share)

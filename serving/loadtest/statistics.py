@@ -16,22 +16,25 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
-from serving.loadtest.run_record import NAMES, TIMED_OUT, Call, Record
+from serving.loadtest.run_record import STATUS_NAMES, TIMED_OUT, PreparedRequest, RunRecord
 
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
-FEW = 10  # requests beyond a percentile; where fewer lie, it says little
-EXAMPLES = 3  # sentences on what was wrong
-ANSWERED = 200
-ENOUGH = 30  # requests of a third of a run, to say whether it fell behind
-GROWTH, GROWTH_LEAST = 2.0, 0.001  # of the median from the first third to the last; seconds
-_MOST = 3_600_000_000  # µs of a histogram: an hour
-_DIGITS = 3  # of its values that count
-_BITS = 11  # of a value that its buckets tell apart, for so many digits
-_TICKS = 5  # points of a curve until what lies beyond is halved
+MIN_REQUESTS_BEYOND = 10  # requests beyond a percentile; where fewer lie, it says little
+MAX_FAULT_EXAMPLES = 3  # sentences on what was wrong
+OK_STATUS = 200
+MIN_REQUESTS_PER_THIRD = 30  # requests of a third of a run, to say whether it fell behind
+GROWTH_FACTOR, MIN_GROWTH_SECONDS = (
+    2.0,
+    0.001,
+)  # of the median from the first third to the last; seconds
+_MAX_MICROSECONDS = 3_600_000_000  # µs of a histogram: an hour
+_SIGNIFICANT_DIGITS = 3  # of its values that count
+_SUB_BUCKET_BITS = 11  # of a value that its buckets tell apart, for so many digits
+_TICKS_PER_HALF_DISTANCE = 5  # points of a curve until what lies beyond is halved
 
 
 @dataclass(frozen=True, eq=False)
-class Distribution:
+class TimeDistribution:
     """Times, in an HdrHistogram: exact to a thousandth, and to be merged with those of other runs.
 
     Attributes:
@@ -49,29 +52,31 @@ class Distribution:
     histogram: HdrHistogram
 
     @classmethod
-    def of(cls, seconds: NDArray[np.float64]) -> Distribution:
+    def of(cls, seconds: NDArray[np.float64]) -> TimeDistribution:
         """The distribution of times.
 
         Args:
             seconds: float64 `(n,)`; negative ones are taken for 0, those above an hour for one.
         """
-        histogram = HdrHistogram(1, _MOST, _DIGITS)
-        times = np.clip(np.rint(seconds * 1e6), 0, _MOST).astype(np.int64)
+        histogram = HdrHistogram(1, _MAX_MICROSECONDS, _SIGNIFICANT_DIGITS)
+        times = np.clip(np.rint(seconds * 1e6), 0, _MAX_MICROSECONDS).astype(np.int64)
         # The histogram is Python, and slow: what falls into one bucket of it is counted first.
-        width = np.maximum(np.frexp(times)[1] - _BITS, 0)
+        width = np.maximum(np.frexp(times)[1] - _SUB_BUCKET_BITS, 0)
         times = times >> width << width
         for value, count in zip(*map(np.ndarray.tolist, np.unique_counts(times)), strict=True):
             histogram.record_value(value, count)
         mean = float(seconds.mean()) if len(seconds) else math.nan
         most = float(seconds.max()) if len(seconds) else math.nan
         found = cls(len(seconds), mean, most, {}, histogram)
-        found.percentiles.update({name(p): found.percentile(p) for p in PERCENTILES})
+        found.percentiles.update(
+            {format_percentile_name(p): found.percentile(p) for p in PERCENTILES}
+        )
         return found
 
     @property
     def few(self) -> tuple[str, ...]:
         """Names of the percentiles that rest on few requests."""
-        return tuple(name(p) for p in PERCENTILES if self.rests_on_few(p))
+        return tuple(format_percentile_name(p) for p in PERCENTILES if self.rests_on_few(p))
 
     def percentile(self, percentile: float) -> float:
         """The least time that so many percent of all are not above; seconds, NaN of none.
@@ -90,7 +95,7 @@ class Distribution:
 
     def rests_on_few(self, percentile: float) -> bool:
         """Whether fewer than ten times lie beyond it: another run would find another."""
-        return round(self.count * (100 - percentile) / 100, 6) < FEW
+        return round(self.count * (100 - percentile) / 100, 6) < MIN_REQUESTS_BEYOND
 
     def percentile_curve(self) -> NDArray[np.float64]:
         """Points of a plot on HdrHistogram's scale.
@@ -105,7 +110,7 @@ class Distribution:
         return np.array(points, np.float64).reshape(-1, 2)
 
     def _points(self) -> Iterator[tuple[float, float]]:
-        for item in self.histogram.get_percentile_iterator(_TICKS):
+        for item in self.histogram.get_percentile_iterator(_TICKS_PER_HALF_DISTANCE):
             beyond = 1 - item.percentile_level_iterated_to / 100
             if beyond * self.count > 1:
                 yield 1 / beyond, min(item.value_iterated_to / 1e6, self.most)
@@ -118,14 +123,14 @@ class Distribution:
         """Milliseconds by name, `null` of none; `few`: which of them rest on few requests."""
         times = {**self.percentiles, "mean": self.mean, "max": self.most}
         return {
-            **{key: _told(1000 * value) for key, value in times.items()},
+            **{key: _to_json_number(1000 * value) for key, value in times.items()},
             "requests": self.count,
             "few": list(self.few),
         }
 
 
 @dataclass(frozen=True)
-class Second:
+class SecondStatistics:
     """One second of a run.
 
     Attributes:
@@ -146,15 +151,15 @@ class Second:
         """Times in milliseconds."""
         return {
             "second": self.second,
-            "rate": _told(self.rate),
-            "p50_ms": _told(1000 * self.p50),
-            "p99_ms": _told(1000 * self.p99),
+            "rate": _to_json_number(self.rate),
+            "p50_ms": _to_json_number(1000 * self.p50),
+            "p99_ms": _to_json_number(1000 * self.p99),
             "errors": self.errors,
         }
 
 
 @dataclass(frozen=True, eq=False)
-class Figures:
+class RunStatistics:
     """A run, summed up.
 
     Attributes:
@@ -191,11 +196,11 @@ class Figures:
     rate: float
     rows_per_second: float
     errors: dict[str, int]
-    latency: Distribution
-    service: Distribution
-    late: Distribution
+    latency: TimeDistribution
+    service: TimeDistribution
+    late: TimeDistribution
     falls_behind: bool
-    by_second: tuple[Second, ...]
+    by_second: tuple[SecondStatistics, ...]
     faults: tuple[tuple[str, int], ...]
 
     @property
@@ -207,7 +212,7 @@ class Figures:
         """What `--json` shows: times in milliseconds, rates a second, shares from 0 to 1."""
         return {
             "latency_ms": self.latency.as_json(),
-            "rate": _told(self.rate),
+            "rate": _to_json_number(self.rate),
             "errors": {
                 "count": sum(self.errors.values()),
                 "share": self.error_share,
@@ -215,11 +220,11 @@ class Figures:
                 "examples": [{"fault": said, "count": count} for said, count in self.faults],
             },
             "offered": self.offered,
-            "sent_rate": _told(self.sent_rate),
+            "sent_rate": _to_json_number(self.sent_rate),
             "requests": self.requests,
             "sent": self.sent,
             "answered": self.answered,
-            "rows_per_second": _told(self.rows_per_second),
+            "rows_per_second": _to_json_number(self.rows_per_second),
             "seconds": self.seconds,
             "open_loop": self.open_loop,
             "connections": self.connections,
@@ -231,7 +236,9 @@ class Figures:
         }
 
 
-def figures(record: Record, calls: Sequence[Call], offered: float | None) -> Figures:
+def compute_statistics(
+    record: RunRecord, calls: Sequence[PreparedRequest], offered: float | None
+) -> RunStatistics:
     """Sum up a run.
 
     Args:
@@ -239,13 +246,13 @@ def figures(record: Record, calls: Sequence[Call], offered: float | None) -> Fig
         calls: that `record.call` counts through.
         offered: requests a second that were asked for; None in a closed loop.
     """
-    right = record.status == ANSWERED
+    right = record.status == OK_STATUS
     in_time = right & (record.ended <= record.seconds)
     felt = right | (record.status == TIMED_OUT)
     left = np.isfinite(record.sent)
     rows = np.array([call.rows for call in calls], np.int64)
     sent_in_time = np.count_nonzero(record.sent <= record.seconds)
-    return Figures(
+    return RunStatistics(
         seconds=record.seconds,
         open_loop=record.open_loop,
         connections=record.connections,
@@ -253,44 +260,44 @@ def figures(record: Record, calls: Sequence[Call], offered: float | None) -> Fig
         requests=len(record.due),
         sent=int(np.count_nonzero(left)),
         answered=int(np.count_nonzero(right)),
-        sent_rate=_rate(sent_in_time, record.seconds),
-        rate=_rate(np.count_nonzero(in_time), record.seconds),
-        rows_per_second=_rate(int(rows[record.call[in_time]].sum()), record.seconds),
-        errors=_errors(record.status[~right]),
-        latency=Distribution.of(record.latency[felt]),
-        service=Distribution.of(record.service[felt & left]),
-        late=Distribution.of(record.late[left]),
-        falls_behind=record.open_loop and _grows(record.due[felt], record.latency[felt]),
-        by_second=tuple(_by_second(record, right, felt)),
-        faults=tuple(record.faults.most_common(EXAMPLES)),
+        sent_rate=_per_second(sent_in_time, record.seconds),
+        rate=_per_second(np.count_nonzero(in_time), record.seconds),
+        rows_per_second=_per_second(int(rows[record.call[in_time]].sum()), record.seconds),
+        errors=_count_errors(record.status[~right]),
+        latency=TimeDistribution.of(record.latency[felt]),
+        service=TimeDistribution.of(record.service[felt & left]),
+        late=TimeDistribution.of(record.late[left]),
+        falls_behind=record.open_loop and _is_growing(record.due[felt], record.latency[felt]),
+        by_second=tuple(_summarize_seconds(record, right, felt)),
+        faults=tuple(record.faults.most_common(MAX_FAULT_EXAMPLES)),
     )
 
 
-def name(percentile: float) -> str:
+def format_percentile_name(percentile: float) -> str:
     """As JSON and objectives have it: `p99.9`."""
     return f"p{percentile:.10g}"
 
 
-def _errors(statuses: NDArray[np.int16]) -> dict[str, int]:
+def _count_errors(statuses: NDArray[np.int16]) -> dict[str, int]:
     """How often each came, the commonest first."""
     found, counts = np.unique(statuses, return_counts=True)
-    named = [NAMES.get(status, str(status)) for status in found.tolist()]
+    named = [STATUS_NAMES.get(status, str(status)) for status in found.tolist()]
     pairs = zip(named, counts.tolist(), strict=True)
     return dict(sorted(pairs, key=lambda pair: -pair[1]))
 
 
-def _grows(due: NDArray[np.float64], latency: NDArray[np.float64]) -> bool:
+def _is_growing(due: NDArray[np.float64], latency: NDArray[np.float64]) -> bool:
     """Whether the last third waited more than twice as long as the first, by the median."""
     third = len(due) // 3
-    if third < ENOUGH:
+    if third < MIN_REQUESTS_PER_THIRD:
         return False
     first, last = np.median(latency[:third]), np.median(latency[-third:])
-    return bool(last > GROWTH * first + GROWTH_LEAST)
+    return bool(last > GROWTH_FACTOR * first + MIN_GROWTH_SECONDS)
 
 
-def _by_second(
-    record: Record, right: NDArray[np.bool_], felt: NDArray[np.bool_]
-) -> Iterator[Second]:
+def _summarize_seconds(
+    record: RunRecord, right: NDArray[np.bool_], felt: NDArray[np.bool_]
+) -> Iterator[SecondStatistics]:
     count = max(1, math.ceil(record.seconds))
     order = np.argsort(record.due, kind="stable")
     borders = np.searchsorted(record.due[order], np.arange(1, count))
@@ -305,13 +312,15 @@ def _by_second(
             if len(times)
             else (math.nan, math.nan)
         )
-        yield Second(second, _rate(int(came[second]), width), p50, p99, len(places) - well)
+        yield SecondStatistics(
+            second, _per_second(int(came[second]), width), p50, p99, len(places) - well
+        )
 
 
-def _rate(count: int | np.intp, seconds: float) -> float:
+def _per_second(count: int | np.intp, seconds: float) -> float:
     return float(count) / seconds if seconds > 0 else math.nan
 
 
-def _told(value: float) -> float | None:
+def _to_json_number(value: float) -> float | None:
     """A number as JSON can have it."""
     return value if math.isfinite(value) else None

@@ -10,14 +10,20 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from serving.loadtest.http_client import Address, TargetError, fetch, quoted, told
+from serving.loadtest.http_client import (
+    ServerAddress,
+    UnusableServerError,
+    fetch,
+    format_url,
+    quote_error_body,
+)
 
-Kind = Literal["number", "boolean", "category", "date"]
-REFUSED = (401, 403)
+ColumnKind = Literal["number", "boolean", "category", "date"]
+AUTH_STATUSES = (401, 403)
 
 
 @dataclass(frozen=True)
-class Column:
+class SchemaColumn:
     """One value of a record, as the server tells it.
 
     Attributes:
@@ -36,7 +42,7 @@ class Column:
     """
 
     name: str
-    kind: Kind
+    kind: ColumnKind
     fills_gaps: bool
     whole: bool = False
     minimum: float | str | None = None
@@ -50,7 +56,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Target:
+class LoadTarget:
     """A server, and the model of it that is asked.
 
     Attributes:
@@ -68,7 +74,7 @@ class Target:
         metrics: whether the server tells its own times at /metrics.
     """
 
-    address: Address
+    address: ServerAddress
     base: str
     model: str
     alone: bool
@@ -76,7 +82,7 @@ class Target:
     task: str
     classes: tuple[int, ...] | tuple[str, ...]
     targets: tuple[str, ...]
-    columns: tuple[Column, ...]
+    columns: tuple[SchemaColumn, ...]
     example: Mapping[str, Any]
     headers: Mapping[str, str] = field(repr=False)
     metrics: bool
@@ -103,7 +109,7 @@ class Target:
 
 def read_target(
     url: str, *, model: str | None = None, key: str | None = None, ca: str | None = None
-) -> Target:
+) -> LoadTarget:
     """What there is to know of a server before it is put under load.
 
     Args:
@@ -116,14 +122,14 @@ def read_target(
         TargetError: the server cannot be reached, is of another kind, wants a key, is not ready, or
             has several models or none of that name.
     """
-    address, base = _read_url(url, ca)
-    headers = _authorization(key)
-    names = [each.get("name") for each in _models(address, base, headers)]
-    name = _choose(names, model, told(address) + base)
-    said = _read(address, f"{base}/models/{quote(name, safe='')}", headers)
+    address, base = _parse_url(url, ca)
+    headers = _build_auth_headers(key)
+    names = [each.get("name") for each in _list_models(address, base, headers)]
+    name = _select_model(names, model, format_url(address) + base)
+    said = _get_json(address, f"{base}/models/{quote(name, safe='')}", headers)
     status, _, metrics = fetch(address, f"{base}/metrics", headers)
     try:
-        return Target(
+        return LoadTarget(
             address=address,
             base=base,
             model=name,
@@ -132,20 +138,21 @@ def read_target(
             task=str(said["task"]),
             classes=tuple(said["classes"] or ()),
             targets=tuple(said["targets"]),
-            columns=tuple(_column(column, said["example"]) for column in said["inputs"]),
+            columns=tuple(_parse_column(column, said["example"]) for column in said["inputs"]),
             example=said["example"],
             headers=headers,
             metrics=status == 200 and b"forwardpass_" in metrics,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise TargetError(
+        raise UnusableServerError(
             f"expected a model of version, task, classes, targets, inputs and example at "
-            f"{told(address)}{base}/models/{name}; got it without, or of another form: {error!r}; "
+            f"{format_url(address)}{base}/models/{name}; got it without, or of another "
+            f"form: {error!r}; "
             "server and client may be of different versions"
         ) from None
 
 
-def _read_url(url: str, ca: str | None) -> tuple[Address, str]:
+def _parse_url(url: str, ca: str | None) -> tuple[ServerAddress, str]:
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -155,86 +162,98 @@ def _read_url(url: str, ca: str | None) -> tuple[Address, str]:
     # What is not printed in ASCII cannot be said in a request's head.
     plain = re.fullmatch(r"[!-~]*", parts.netloc + parts.path)
     if parts.scheme not in ("http", "https") or not parts.hostname or more or not plain:
-        raise TargetError(f"expected a URL such as http://127.0.0.1:8000; got {url!r}")
+        raise UnusableServerError(f"expected a URL such as http://127.0.0.1:8000; got {url!r}")
     tls = parts.scheme == "https"
     if ca is not None and not tls:
-        raise TargetError(f"expected a URL with https:// beside --ca; got {url!r}")
+        raise UnusableServerError(f"expected a URL with https:// beside --ca; got {url!r}")
     if port is None:
         port = 443 if tls else 80
-    return Address(parts.hostname, port, tls, ca), parts.path.rstrip("/")
+    return ServerAddress(parts.hostname, port, tls, ca), parts.path.rstrip("/")
 
 
-def _authorization(key: str | None) -> dict[str, str]:
+def _build_auth_headers(key: str | None) -> dict[str, str]:
     if key is None:
         return {}
     if not re.fullmatch(r"[!-~]+", key):
-        raise TargetError("expected a key of printable ASCII without spaces; got another text")
+        raise UnusableServerError(
+            "expected a key of printable ASCII without spaces; got another text"
+        )
     return {"Authorization": f"Bearer {key}"}
 
 
-def _models(address: Address, base: str, headers: Mapping[str, str]) -> list[dict[str, Any]]:
-    said = _read(address, f"{base}/models", headers)
+def _list_models(
+    address: ServerAddress, base: str, headers: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    said = _get_json(address, f"{base}/models", headers)
     models = said.get("models")
     if not isinstance(models, list) or not all(isinstance(each, dict) for each in models):
-        raise _stranger(address, f"{base}/models", "JSON of another form")
+        raise _unexpected_server_error(address, f"{base}/models", "JSON of another form")
     if not models:
         _, _, why = fetch(address, f"{base}/readyz", headers)
-        raise TargetError(
-            f"expected a server that is ready at {told(address)}{base}; got one without a model: "
-            f"{quoted(why)}; wait until it has loaded one, or look at its log"
+        raise UnusableServerError(
+            f"expected a server that is ready at {format_url(address)}{base}; got one "
+            "without a model: "
+            f"{quote_error_body(why)}; wait until it has loaded one, or look at its log"
         )
     return models
 
 
-def _read(address: Address, path: str, headers: Mapping[str, str]) -> dict[str, Any]:
+def _get_json(address: ServerAddress, path: str, headers: Mapping[str, str]) -> dict[str, Any]:
     """The object that the server tells at a path."""
     status, about, body = fetch(address, path, headers)
-    if status in REFUSED:
+    if status in AUTH_STATUSES:
         came = "one that does not open it" if headers else "none"
-        raise TargetError(
-            f"expected a key for {told(address)}{path}; got {came} ({status}: {quoted(body)}); "
+        raise UnusableServerError(
+            f"expected a key for {format_url(address)}{path}; got {came} ({status}: "
+            f"{quote_error_body(body)}); "
             "give --key KEY of the scope predict"
         )
     if status == 503:
-        raise TargetError(
-            f"expected a server that is ready at {told(address)}{path}; got 503: {quoted(body)}; "
+        raise UnusableServerError(
+            f"expected a server that is ready at {format_url(address)}{path}; got 503: "
+            f"{quote_error_body(body)}; "
             "wait until it is, and try again"
         )
     if status != 200:
         where = about.get("Location")
-        raise _stranger(address, path, f"{status}{f' to {where}' if where else ''}")
+        raise _unexpected_server_error(address, path, f"{status}{f' to {where}' if where else ''}")
     try:
         said = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise _stranger(address, path, about.get("Content-Type", "no JSON")) from None
+        raise _unexpected_server_error(
+            address, path, about.get("Content-Type", "no JSON")
+        ) from None
     if not isinstance(said, dict):
-        raise _stranger(address, path, "JSON of another form")
+        raise _unexpected_server_error(address, path, "JSON of another form")
     return said
 
 
-def _stranger(address: Address, path: str, came: str) -> TargetError:
-    return TargetError(
-        f"expected a server of this project, which tells its models at {told(address)}{path}; got "
+def _unexpected_server_error(address: ServerAddress, path: str, came: str) -> UnusableServerError:
+    return UnusableServerError(
+        "expected a server of this project, which tells its models at "
+        f"{format_url(address)}{path}; got "
         f"{came}; check the address, and the path that leads to it"
     )
 
 
-def _choose(names: list[Any], model: str | None, url: str) -> str:
+def _select_model(names: list[Any], model: str | None, url: str) -> str:
     if model is None and len(names) == 1:
         return str(names[0])
     if model in names:
         return cast(str, model)
     listed = ", ".join(map(str, names))
     if model is None:
-        raise TargetError(f"expected --model out of {listed}, which {url} serves; got none")
-    raise TargetError(f"expected a model out of {listed}, which {url} serves; got {model!r}")
+        raise UnusableServerError(f"expected --model out of {listed}, which {url} serves; got none")
+    raise UnusableServerError(
+        f"expected a model out of {listed}, which {url} serves; got {model!r}"
+    )
 
 
-def _column(said: Mapping[str, Any], example: Mapping[str, Any]) -> Column:
+def _parse_column(said: Mapping[str, Any], example: Mapping[str, Any]) -> SchemaColumn:
     kind, missing = said["type"], said["missing"]
-    if kind not in get_args(Kind) or missing not in ("refuse", "impute"):
+    if kind not in get_args(ColumnKind) or missing not in ("refuse", "impute"):
         raise ValueError(f"an input of type {kind!r} whose gaps are for {missing!r}")
-    return Column(
+    return SchemaColumn(
         name=said["name"],
         kind=kind,
         fills_gaps=missing == "impute",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 
-class Alarm(Protocol):
+class Timer(Protocol):
     """Calls back once the time it was last set to has come."""
 
     def set(self, moment: float) -> None:
@@ -20,13 +20,17 @@ class Alarm(Protocol):
         """Never go off again."""
 
 
-def alarm(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> Alarm:
+def create_timer(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> Timer:
     """The best that this system has."""
     libc = ctypes.CDLL(None, use_errno=True)
-    return _Timerfd(libc, loop, call) if hasattr(libc, "timerfd_create") else _Timer(loop, call)
+    return (
+        _KernelTimer(libc, loop, call)
+        if hasattr(libc, "timerfd_create")
+        else _EventLoopTimer(loop, call)
+    )
 
 
-class _Timer:
+class _EventLoopTimer:
     """The loop's own."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
@@ -42,7 +46,7 @@ class _Timer:
             self._handle.cancel()
 
 
-class _Time(ctypes.Structure):
+class _TimerSpec(ctypes.Structure):
     """`struct itimerspec`, of two `struct timespec`, in seconds and nanoseconds."""
 
     _fields_ = (
@@ -53,7 +57,7 @@ class _Time(ctypes.Structure):
     )
 
 
-class _Timerfd:
+class _KernelTimer:
     """Linux's `timerfd_create(2)`, on the clock that `time.perf_counter()` reads."""
 
     ABSOLUTE = 1  # TFD_TIMER_ABSTIME
@@ -65,7 +69,7 @@ class _Timerfd:
         self._handle = libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._handle < 0:
             raise OSError(ctypes.get_errno(), "expected a timer from timerfd_create")
-        self._time = _Time()
+        self._time = _TimerSpec()
         self._pointer = ctypes.byref(self._time)
         loop.add_reader(self._handle, self._ring)
 

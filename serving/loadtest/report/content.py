@@ -10,19 +10,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serving.loadtest.capacity import Probe
-from serving.loadtest.generator_health import Limits
-from serving.loadtest.objectives import Verdict
-from serving.loadtest.report.formatting import count, duration, percent
-from serving.loadtest.server_metrics import ServerSide
-from serving.loadtest.statistics import Figures
+from serving.loadtest.capacity import RateProbe
+from serving.loadtest.generator_health import GeneratorHealth
+from serving.loadtest.objectives import ObjectiveResult
+from serving.loadtest.report.formatting import format_count, format_duration, format_percent
+from serving.loadtest.server_metrics import ServerMetrics
+from serving.loadtest.statistics import RunStatistics
 
-OTHERS = 0.02  # of the requests, from which on others' at the server are worth a word
-NOT_SENT = 0.001  # of those due, from which on it was not the load that was asked for
+FOREIGN_REQUESTS_SHARE = (
+    0.02  # of the requests, from which on others' at the server are worth a word
+)
+UNSENT_SHARE = 0.001  # of those due, from which on it was not the load that was asked for
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
+class LoadTestReport:
     """A run, or a search of capacity with the run that it ended in, ready to be shown.
 
     Attributes:
@@ -41,11 +43,11 @@ class Report:
     target: str
     command: str
     load: str
-    figures: Figures
-    verdicts: Sequence[Verdict]
-    server_side: ServerSide | None
-    limits: Limits
-    probes: Sequence[Probe] = ()
+    figures: RunStatistics
+    verdicts: Sequence[ObjectiveResult]
+    server_side: ServerMetrics | None
+    limits: GeneratorHealth
+    probes: Sequence[RateProbe] = ()
     machine: Mapping[str, str] = field(default_factory=dict)
     held: float | None = None
 
@@ -77,14 +79,16 @@ class Report:
         if not figures.answered:
             yield "No request was answered rightly: the times are of those that timed out, if any."
         stayed = figures.requests - figures.sent
-        if stayed > NOT_SENT * figures.requests:
+        if stayed > UNSENT_SHARE * figures.requests:
             yield (
-                f"{count(stayed, 'request')} of {figures.requests:,} never left: the server got "
+                f"{format_count(stayed, 'request')} of {figures.requests:,} never left: "
+                "the server got "
                 "less load than was asked for."
             )
-        if server is not None and server.requests > (1 + OTHERS) * figures.requests:
+        if server is not None and server.requests > (1 + FOREIGN_REQUESTS_SHARE) * figures.requests:
             yield (
-                f"The server counted {count(server.requests, 'request')} where this client had "
+                f"The server counted {format_count(server.requests, 'request')} where "
+                "this client had "
                 f"{figures.requests:,}: others asked it meanwhile, and took of its time."
             )
 
@@ -93,13 +97,13 @@ class Report:
         """A line on what the generator itself took."""
         limits = self.limits
         said = (
-            f"{percent(limits.processor_share)} of a processor, "
-            f"late by {duration(limits.late_p99_ms / 1000)} at p99"
+            f"{format_percent(limits.processor_share)} of a processor, "
+            f"late by {format_duration(limits.late_p99_ms / 1000)} at p99"
         )
         return said if limits.most is None else f"{said}, {limits.most:,.0f} requests/s at most"
 
 
-def document(report: Report) -> dict[str, Any]:
+def build_document(report: LoadTestReport) -> dict[str, Any]:
     """What `--json` prints: times in ms, rates a second, shares from 0 to 1."""
     return {
         **report.figures.as_json(),
@@ -125,7 +129,7 @@ def document(report: Report) -> dict[str, Any]:
     }
 
 
-def machine() -> dict[str, str]:
+def describe_machine() -> dict[str, str]:
     """Processor, cores this process may use, system and Python, by name."""
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):

@@ -8,11 +8,11 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from serving.loadtest.report import formatting as wording
-from serving.loadtest.report.content import Report
-from serving.loadtest.report.plots import capacity_plot, percentile_plot, time_plot
-from serving.loadtest.server_metrics import ServerSide
-from serving.loadtest.statistics import Figures
+from serving.loadtest.report import formatting
+from serving.loadtest.report.content import LoadTestReport
+from serving.loadtest.report.plots import plot_capacity, plot_percentiles, plot_seconds
+from serving.loadtest.server_metrics import ServerMetrics
+from serving.loadtest.statistics import RunStatistics
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("serving.loadtest.report"),
@@ -23,7 +23,7 @@ _ENVIRONMENT = Environment(
 )
 
 
-def page(report: Report) -> str:
+def render_page(report: LoadTestReport) -> str:
     """The page of a report.
 
     Args:
@@ -38,93 +38,98 @@ def page(report: Report) -> str:
         report=report,
         figures=report.figures,
         server=report.server_side,
-        sentence=_sentence(report),
-        tiles=_tiles(report.figures),
-        times=_times(report.figures, report.server_side),
-        stages=_stages(report.server_side),
-        percentiles=percentile_plot(report.figures, objectives),
-        over_time=time_plot(report.figures),
-        capacity=capacity_plot(report.probes, objectives, report.held) if report.probes else None,
-        wording=wording,
+        sentence=_summarize_result(report),
+        tiles=_build_tiles(report.figures),
+        times=_build_time_rows(report.figures, report.server_side),
+        stages=_build_stage_rows(report.server_side),
+        percentiles=plot_percentiles(report.figures, objectives),
+        over_time=plot_seconds(report.figures),
+        capacity=plot_capacity(report.probes, objectives, report.held) if report.probes else None,
+        formatting=formatting,
         # Ours, and its quotes and angle brackets must stay as they are.
         style=Markup(style),  # noqa: S704
     )
 
 
-def _sentence(report: Report) -> str:
+def _summarize_result(report: LoadTestReport) -> str:
     """The verdict in one."""
     figures = report.figures
     did = (
-        f"{wording.rate(figures.rate)} right answers a second, half of them within "
-        f"{wording.duration(figures.latency.percentiles['p50'])}"
+        f"{formatting.format_rate(figures.rate)} right answers a second, half of them within "
+        f"{formatting.format_duration(figures.latency.percentiles['p50'])}"
     )
     if report.probes:
         highest = report.held
         return (
             "No rate that was tried met the objectives."
             if highest is None
-            else f"{wording.rate(highest)} requests a second met the objectives."
+            else f"{formatting.format_rate(highest)} requests a second met the objectives."
         )
     if report.met is None:
         return f"{did}; no objective was asked for."
     missed = sum(not verdict.met for verdict in report.verdicts)
     if not missed:
         return f"It kept its objectives: {did}."
-    return f"It missed {missed} of {wording.count(len(report.verdicts), 'objective')}: {did}."
+    return (
+        f"It missed {missed} of {formatting.format_count(len(report.verdicts), 'objective')}: "
+        f"{did}."
+    )
 
 
-def _tiles(figures: Figures) -> list[tuple[str, str, str]]:
+def _build_tiles(figures: RunStatistics) -> list[tuple[str, str, str]]:
     """Figures to be read from across the room: name, figure, remark."""
     latency = figures.latency
-    offered = "" if figures.offered is None else f"of {wording.rate(figures.offered)} offered"
+    offered = (
+        "" if figures.offered is None else f"of {formatting.format_rate(figures.offered)} offered"
+    )
     return [
-        ("right answers/s", wording.rate(figures.rate), offered),
+        ("right answers/s", formatting.format_rate(figures.rate), offered),
         *(
             (
                 name,
-                wording.duration(latency.percentiles[name]),
+                formatting.format_duration(latency.percentiles[name]),
                 "rests on few requests" if name in latency.few else "",
             )
             for name in ("p50", "p99", "p99.9")
         ),
-        ("errors", wording.percent(figures.error_share), f"of {figures.requests:,}"),
+        ("errors", formatting.format_percent(figures.error_share), f"of {figures.requests:,}"),
     ]
 
 
-def _times(figures: Figures, server: ServerSide | None) -> list[Sequence[str]]:
+def _build_time_rows(figures: RunStatistics, server: ServerMetrics | None) -> list[Sequence[str]]:
     """Rows of the table of times: name, latency, service, server, generator; milliseconds."""
     told = (figures.latency, figures.service)
     bounds = server.seconds.percentiles if server else {}
     rows: list[Sequence[str]] = [
         (
             name,
-            *(wording.percentile(times, name) for times in told),
-            wording.between(bounds.get(name)),
-            wording.milliseconds(figures.late.percentiles[name]),
+            *(formatting.format_percentile(times, name) for times in told),
+            formatting.format_bounds(bounds.get(name)),
+            formatting.format_milliseconds(figures.late.percentiles[name]),
         )
         for name in figures.latency.percentiles
     ]
-    own = wording.milliseconds(server.seconds.mean) if server else wording.NONE
+    own = formatting.format_milliseconds(server.seconds.mean) if server else formatting.NO_VALUE
     rows.append(
         (
             "max",
-            *(wording.milliseconds(times.most) for times in told),
-            wording.NONE,
-            wording.milliseconds(figures.late.most),
+            *(formatting.format_milliseconds(times.most) for times in told),
+            formatting.NO_VALUE,
+            formatting.format_milliseconds(figures.late.most),
         )
     )
     rows.append(
         (
             "mean",
-            *(wording.milliseconds(times.mean) for times in told),
+            *(formatting.format_milliseconds(times.mean) for times in told),
             own,
-            wording.milliseconds(figures.late.mean),
+            formatting.format_milliseconds(figures.late.mean),
         )
     )
     return rows
 
 
-def _stages(server: ServerSide | None) -> list[Sequence[str]]:
+def _build_stage_rows(server: ServerMetrics | None) -> list[Sequence[str]]:
     """Rows of the table of the server's stages: name, requests, mean and percentiles, ms."""
     if server is None:
         return []
@@ -132,8 +137,8 @@ def _stages(server: ServerSide | None) -> list[Sequence[str]]:
         (
             name,
             f"{spread.count:,}",
-            wording.milliseconds(spread.mean),
-            *(wording.between(spread.percentiles.get(p)) for p in ("p50", "p90", "p99")),
+            formatting.format_milliseconds(spread.mean),
+            *(formatting.format_bounds(spread.percentiles.get(p)) for p in ("p50", "p90", "p99")),
         )
         for name, spread in {**server.stages, "all": server.seconds}.items()
     ]

@@ -23,13 +23,13 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from serving.loadtest.capacity import Probe
+from serving.loadtest.capacity import RateProbe
 from serving.loadtest.objectives import Objective
-from serving.loadtest.statistics import Distribution, Figures, name
+from serving.loadtest.statistics import RunStatistics, TimeDistribution, format_percentile_name
 
 PAPER, INK, MUTED, RULE = "#fefefe", "#1c2024", "#6a7079", "#dfe2e6"
 ACCENT, SECOND, BAD = "#2563a8", "#c8691c", "#b93a32"
-VARIABLES = {
+CSS_VARIABLES = {
     PAPER: "paper",
     INK: "ink",
     MUTED: "muted",
@@ -39,13 +39,20 @@ VARIABLES = {
     BAD: "bad",
 }
 # Told apart by all eyes, on white and on black (after Okabe and Ito 2008).
-MANY = (ACCENT, SECOND, "#009e73", "#b65a94", "#8a8a00", "#4aa3d8")
+SERIES_COLOURS = (ACCENT, SECOND, "#009e73", "#b65a94", "#8a8a00", "#4aa3d8")
 WIDTH, HEIGHT = 7.2, 3.5  # inches
-REM, SMALLEST = 6.4, 3.7  # of the page to an inch: letters are as large in every drawing
+REM_PER_INCH, MIN_REM_PER_INCH = (
+    6.4,
+    3.7,
+)  # of the page to an inch: letters are as large in every drawing
 DASHES = (0, (3, 3))
-ALWAYS = (50.0, 90.0, 99.0)  # percentiles of the search's curves, besides those asked for
+USUAL_PERCENTILES = (
+    50.0,
+    90.0,
+    99.0,
+)  # percentiles of the search's curves, besides those asked for
 
-STYLE: dict[Any, Any] = {
+MATPLOTLIB_STYLE: dict[Any, Any] = {
     "axes.edgecolor": MUTED,
     "axes.labelcolor": MUTED,
     "axes.labelsize": 9,
@@ -72,10 +79,10 @@ STYLE: dict[Any, Any] = {
     "ytick.labelsize": 8.5,
 }
 
-_SPACE = re.compile(r"\{[^}]*\}")
+_NAMESPACE_PATTERN = re.compile(r"\{[^}]*\}")
 
 
-class Canvas:
+class PlotCanvas:
     """A drawing under way: its axes and, once it is done, its SVG."""
 
     def __init__(self, figure: Figure, axes: list[Axes]) -> None:
@@ -84,7 +91,7 @@ class Canvas:
         self.svg = Markup("")
 
 
-def percentile_plot(figures: Figures, objectives: Sequence[Objective] = ()) -> Markup:
+def plot_percentiles(figures: RunStatistics, objectives: Sequence[Objective] = ()) -> Markup:
     """Percentile against time, each nine as wide as the one before, as HdrHistogram draws it.
 
     Args:
@@ -94,22 +101,22 @@ def percentile_plot(figures: Figures, objectives: Sequence[Objective] = ()) -> M
     Returns:
         SVG; without a curve if nothing was timed.
     """
-    with _canvas(1, HEIGHT) as drawing:
+    with _open_canvas(1, HEIGHT) as drawing:
         axes = drawing.axes[0]
-        _curve(axes, figures.service, "service: from leaving", MUTED)
-        _curve(axes, figures.latency, "latency: from the due time", ACCENT)
-        _nines(axes, max(figures.latency.count, 100))
-        _upwards(axes, "ms")
-        for objective in _of_latency(objectives):
+        _add_percentile_curve(axes, figures.service, "service: from leaving", MUTED)
+        _add_percentile_curve(axes, figures.latency, "latency: from the due time", ACCENT)
+        _scale_percentile_axis(axes, max(figures.latency.count, 100))
+        _scale_time_axis(axes, "ms")
+        for objective in _select_latency(objectives):
             beyond = 1 / (1 - objective.percentile / 100)
             axes.axhline(1000 * objective.bound, color=BAD, linewidth=1, linestyle=DASHES)
             axes.plot([beyond], [1000 * objective.bound], "o", color=BAD, markersize=4)
-            _beside(axes, str(objective), (beyond, 1000 * objective.bound), left=beyond > 10)
-        _legend(axes)
+            _annotate(axes, str(objective), (beyond, 1000 * objective.bound), left=beyond > 10)
+        _add_legend(axes)
     return drawing.svg
 
 
-def time_plot(figures: Figures) -> Markup:
+def plot_seconds(figures: RunStatistics) -> Markup:
     """Latency and right answers over time, by the second that requests were due in.
 
     Args:
@@ -120,7 +127,7 @@ def time_plot(figures: Figures) -> Markup:
     """
     seconds = figures.by_second
     at = [second.second + 0.5 for second in seconds]
-    with _canvas(2, 4.2) as drawing:
+    with _open_canvas(2, 4.2) as drawing:
         above, below = drawing.axes
         above.plot(
             at,
@@ -138,7 +145,7 @@ def time_plot(figures: Figures) -> Markup:
             marker="o",
             markersize=2.5,
         )
-        _upwards(above, "latency, ms")
+        _scale_time_axis(above, "latency, ms")
         below.plot(
             at,
             [s.rate for s in seconds],
@@ -167,14 +174,14 @@ def time_plot(figures: Figures) -> Markup:
             xlim=(0, max(1.0, figures.seconds)),
         )
         below.set_ylim(bottom=0)
-        _grid(below)
-        _legend(above)
-        _legend(below)
+        _add_grid(below)
+        _add_legend(above)
+        _add_legend(below)
     return drawing.svg
 
 
-def capacity_plot(
-    probes: Sequence[Probe], objectives: Sequence[Objective] = (), held: float | None = None
+def plot_capacity(
+    probes: Sequence[RateProbe], objectives: Sequence[Objective] = (), held: float | None = None
 ) -> Markup:
     """Latency against the rate that was offered, with the highest rate that was held.
 
@@ -188,50 +195,57 @@ def capacity_plot(
     """
     steps = sorted(probes, key=lambda probe: probe.rate)
     rates = [probe.rate for probe in steps]
-    asked = _of_latency(objectives)
-    percentiles = sorted({*ALWAYS, *(objective.percentile for objective in asked)})
-    with _canvas(1, HEIGHT) as drawing:
+    asked = _select_latency(objectives)
+    percentiles = sorted({*USUAL_PERCENTILES, *(objective.percentile for objective in asked)})
+    with _open_canvas(1, HEIGHT) as drawing:
         axes = drawing.axes[0]
-        for percentile, colour in zip(percentiles, MANY, strict=False):
+        for percentile, colour in zip(percentiles, SERIES_COLOURS, strict=False):
             times = [1000 * probe.figures.latency.percentile(percentile) for probe in steps]
-            axes.plot(rates, times, color=colour, marker="o", markersize=3, label=name(percentile))
-        _upwards(axes, "latency, ms")
+            axes.plot(
+                rates,
+                times,
+                color=colour,
+                marker="o",
+                markersize=3,
+                label=format_percentile_name(percentile),
+            )
+        _scale_time_axis(axes, "latency, ms")
         axes.set(xlabel="requests offered a second")
         axes.set_xlim(left=0)
         for objective in asked:
             axes.axhline(1000 * objective.bound, color=BAD, linewidth=1, linestyle=DASHES)
-            _beside(axes, str(objective), (0.0, 1000 * objective.bound))
+            _annotate(axes, str(objective), (0.0, 1000 * objective.bound))
         if held is not None:
             axes.axvline(
                 held, color=INK, linewidth=1, linestyle=DASHES, label=f"held: {held:,.0f}/s"
             )
-        _legend(axes)
+        _add_legend(axes)
     return drawing.svg
 
 
 @contextmanager
-def _canvas(rows: int, height: float) -> Iterator[Canvas]:
+def _open_canvas(rows: int, height: float) -> Iterator[PlotCanvas]:
     """Draw inside the block; afterwards its `svg` is there.
 
     Args:
         rows: axes, one above the other, with one horizontal scale.
         height: in inches.
     """
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(MATPLOTLIB_STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots(rows, 1, sharex=True, squeeze=False)
-        drawing = Canvas(figure, list(axes[:, 0]))
+        drawing = PlotCanvas(figure, list(axes[:, 0]))
         yield drawing
         file = io.StringIO()
         with warnings.catch_warnings():
             # It measures by its own letters; those shown are the reader's, who may have more.
             warnings.filterwarnings("ignore", "Glyph .* missing")
             figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-        drawing.svg = _inline(file.getvalue())
+        drawing.svg = _convert_to_inline_svg(file.getvalue())
 
 
-def _curve(axes: Axes, times: Distribution, label: str, colour: str) -> None:
+def _add_percentile_curve(axes: Axes, times: TimeDistribution, label: str, colour: str) -> None:
     curve = times.percentile_curve()
     # A scale of powers has no place for 0.
     axes.plot(
@@ -243,7 +257,7 @@ def _curve(axes: Axes, times: Distribution, label: str, colour: str) -> None:
     )
 
 
-def _nines(axes: Axes, most: int) -> None:
+def _scale_percentile_axis(axes: Axes, most: int) -> None:
     """The scale of 1 / (1 - q), told by percentiles, up to one of so many requests."""
     powers = [10.0**k for k in range(1, int(np.ceil(np.log10(most))) + 1)]
     ticks = [1.0, 2.0, *powers]
@@ -254,7 +268,7 @@ def _nines(axes: Axes, most: int) -> None:
     axes.set(xlabel="percentile", xlim=(1, powers[-1]))
 
 
-def _upwards(axes: Axes, label: str) -> None:
+def _scale_time_axis(axes: Axes, label: str) -> None:
     """Powers, the ticks written as numbers: formulas are not set here."""
     axes.set_yscale("log")
     if not np.isfinite(axes.dataLim.minposy):  # nothing to scale by
@@ -263,20 +277,20 @@ def _upwards(axes: Axes, label: str) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylabel(label)
-    _grid(axes)
+    _add_grid(axes)
 
 
-def _grid(axes: Axes) -> None:
+def _add_grid(axes: Axes) -> None:
     """Lines behind the data to read values by."""
     axes.grid(visible=True)
     axes.set_axisbelow(True)
 
 
-def _legend(axes: Axes) -> None:
+def _add_legend(axes: Axes) -> None:
     axes.legend(loc="best", handlelength=1.4, labelspacing=0.25)
 
 
-def _beside(axes: Axes, text: str, place: tuple[float, float], *, left: bool = False) -> None:
+def _annotate(axes: Axes, text: str, place: tuple[float, float], *, left: bool = False) -> None:
     """Words above a place, on its right unless there may be no room."""
     axes.annotate(
         text,
@@ -289,43 +303,46 @@ def _beside(axes: Axes, text: str, place: tuple[float, float], *, left: bool = F
     )
 
 
-def _of_latency(objectives: Sequence[Objective]) -> list[Objective]:
+def _select_latency(objectives: Sequence[Objective]) -> list[Objective]:
     return [objective for objective in objectives if objective.kind == "latency"]
 
 
-def _inline(text: str) -> Markup:
+def _convert_to_inline_svg(text: str) -> Markup:
     """An SVG file as a part of an HTML page: no names of other places, ids of its own."""
     root = ET.fromstring(text)  # noqa: S314 - drawn here, not read
     prefix = f"d{zlib.crc32(text.encode()):08x}-"
     for parent in list(root.iter()):
         for child in list(parent):
-            if _bare(child.tag) == "metadata":
+            if _strip_namespace(child.tag) == "metadata":
                 parent.remove(child)
     for element in root.iter():
-        element.tag = _bare(element.tag)
+        element.tag = _strip_namespace(element.tag)
         element.attrib = {
-            _bare(name): _attribute(_bare(name), held, prefix)
+            _strip_namespace(name): _convert_attribute(_strip_namespace(name), held, prefix)
             for name, held in element.attrib.items()
         }
     for size in ("width", "height", "version"):
         root.attrib.pop(size, None)
     root.set("aria-hidden", "true")
-    root.set("style", f"min-width: {WIDTH * SMALLEST:.1f}rem; max-width: {WIDTH * REM:.1f}rem")
+    root.set(
+        "style",
+        f"min-width: {WIDTH * MIN_REM_PER_INCH:.1f}rem; max-width: {WIDTH * REM_PER_INCH:.1f}rem",
+    )
     # Safe: the serialiser escapes text and attributes.
     return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704
 
 
-def _bare(name: str) -> str:
-    return _SPACE.sub("", name)
+def _strip_namespace(name: str) -> str:
+    return _NAMESPACE_PATTERN.sub("", name)
 
 
-def _attribute(name: str, held: str, prefix: str) -> str:
+def _convert_attribute(name: str, held: str, prefix: str) -> str:
     if name == "id":
         return prefix + held
     if name == "href" and held.startswith("#"):
         return f"#{prefix}{held[1:]}"
     if name in ("clip-path", "style", "fill", "stroke"):
         held = held.replace("url(#", f"url(#{prefix}")
-        for colour, variable in VARIABLES.items():
+        for colour, variable in CSS_VARIABLES.items():
             held = held.replace(colour, f"var(--{variable})")
     return held

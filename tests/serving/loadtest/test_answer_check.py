@@ -7,9 +7,9 @@ import struct
 import numpy as np
 import pytest
 
-from serving.loadtest.answer_check import FORMS, Judge, fault, read_answer
-from serving.loadtest.http_client import Address
-from serving.loadtest.target import Target
+from serving.loadtest.answer_check import REQUEST_FORMATS, AnswerChecker, find_fault, parse_answer
+from serving.loadtest.http_client import ServerAddress
+from serving.loadtest.target import LoadTarget
 
 CLASSES = ("no", "yes")
 LABELS = ["no", "yes", "no"]
@@ -18,8 +18,8 @@ VALUES = [[1.5, -2.0], [0.0, 3.25], [1e6, 7.0]]
 
 
 def target_of(classes=CLASSES, targets=("bought",)):
-    return Target(
-        Address("127.0.0.1", 1),
+    return LoadTarget(
+        ServerAddress("127.0.0.1", 1),
         "",
         "people",
         True,
@@ -82,20 +82,22 @@ def changed(numbers, row, *values):
 
 
 def judged(form, body, *, target=TARGET, right=None):
-    return fault(body, form, target, 3, None if right is None else read_answer(right, form, target))
+    return find_fault(
+        body, form, target, 3, None if right is None else parse_answer(right, form, target)
+    )
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", REQUEST_FORMATS)
 def test_a_right_answer_is_read_and_has_no_fault(form):
     right = body_of(form)
-    answer = read_answer(right, form, TARGET)
+    answer = parse_answer(right, form, TARGET)
     assert (answer.model, answer.version, answer.labels) == ("people", 2, LABELS)
     np.testing.assert_array_equal(answer.numbers, PROBABILITIES)
     assert judged(form, right) is None
     assert judged(form, right, right=right) is None
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", REQUEST_FORMATS)
 def test_numbers_as_classes_and_text_beyond_ascii_are_read(form):
     numbers = target_of((0, 1))
     assert judged(form, body_of(form, [0, 1, 0]), target=numbers) is None
@@ -108,7 +110,7 @@ def test_numbers_as_classes_and_text_beyond_ascii_are_read(form):
             assert said == f"expected a class out of [0, 1]; got {other!r} in instance 1"
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", REQUEST_FORMATS)
 def test_values_of_a_regression_are_compared(form):
     right = body_of(form, None, VALUES)
     assert judged(form, right, target=REGRESSION, right=right) is None
@@ -126,7 +128,7 @@ def test_values_of_a_regression_are_compared(form):
         assert judged(form, body_of(form, None, [1.0, 2, 3]), target=single, right=wide) is None
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", REQUEST_FORMATS)
 @pytest.mark.parametrize(
     ("labels", "numbers", "message"),
     [
@@ -156,13 +158,13 @@ def test_what_was_tampered_with_is_named(form, labels, numbers, message):
     assert re.search(message, said)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", REQUEST_FORMATS)
 def test_values_within_the_tolerance_are_right(form):
     near = body_of(form, LABELS, changed(PROBABILITIES, 1, 0.125008, 0.874992))
     assert judged(form, near, right=body_of(form)) is None
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", REQUEST_FORMATS)
 def test_of_another_version_only_the_form_is_looked_at(form):
     right = body_of(form)
     for version in (1, 3):
@@ -173,13 +175,13 @@ def test_of_another_version_only_the_form_is_looked_at(form):
     assert "expected a version, 1 or more; got 0" in judged(form, body_of(form, version=0))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", REQUEST_FORMATS)
 def test_another_model_is_named(form):
     said = judged(form, body_of(form, model="digits"))
     assert said == "expected an answer of 'people'; got 'digits'"
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", REQUEST_FORMATS)
 @pytest.mark.parametrize(
     "body",
     [
@@ -199,7 +201,7 @@ def test_what_is_no_answer_is_named(form, body):
     assert judged(form, body).startswith("expected ")
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", REQUEST_FORMATS)
 def test_an_answer_that_is_cut_anywhere_is_named(form):
     right = body_of(form)
     for length in range(len(right)):
@@ -219,14 +221,14 @@ def test_what_is_no_number_is_named(wrong):
 
 def test_a_good_answer_of_another_version_is_not_read_twice(monkeypatch):
     right, other = body_of("json"), body_of("json", version=3)
-    judge = Judge("json", TARGET, 3, right)
+    judge = AnswerChecker("json", TARGET, 3, right)
     assert judge(other) is None
-    monkeypatch.setattr("serving.loadtest.answer_check.fault", None)
+    monkeypatch.setattr("serving.loadtest.answer_check.find_fault", None)
     assert judge(other) is None
 
 
 def test_a_judge_names_a_fault_each_time_it_comes():
-    judge = Judge("json", TARGET, 3, body_of("json"))
+    judge = AnswerChecker("json", TARGET, 3, body_of("json"))
     for _ in range(2):
         assert "instance 1" in judge(body_of("json", ["no"] * 3))
     assert judge(body_of("json")) is None

@@ -3,20 +3,20 @@
 import numpy as np
 import pytest
 
-from serving.loadtest.capacity import Search
-from serving.loadtest.generator_health import Limits
-from serving.loadtest.objectives import parse
-from serving.loadtest.run_record import Call, Record
-from serving.loadtest.statistics import figures
+from serving.loadtest.capacity import CapacitySearch
+from serving.loadtest.generator_health import GeneratorHealth
+from serving.loadtest.objectives import parse_objectives
+from serving.loadtest.run_record import PreparedRequest, RunRecord
+from serving.loadtest.statistics import compute_statistics
 
-IDLE = Limits(0.1, 0.0, None, None)
-CALLS = [Call(b"", 1, None, lambda _: None)]
+IDLE = GeneratorHealth(0.1, 0.0, None, None)
+CALLS = [PreparedRequest(b"", 1, None, lambda _: None)]
 
 
 def figures_of(latency, seconds=2.0, status=200):
     n = len(latency)
     due = np.linspace(0, seconds, n, endpoint=False)
-    record = Record(
+    record = RunRecord(
         due=due,
         sent=due,
         ended=due + latency,
@@ -30,7 +30,7 @@ def figures_of(latency, seconds=2.0, status=200):
         open_loop=True,
         connections=64,
     )
-    return figures(record, CALLS, n / seconds)
+    return compute_statistics(record, CALLS, n / seconds)
 
 
 class Queue:
@@ -57,7 +57,7 @@ class Queue:
 @pytest.mark.parametrize("start", [10, 900, 50_000])
 def test_the_highest_rate_is_where_the_formula_has_it(bound, start):
     queue = Queue(5000)
-    held = Search(queue).highest(parse([f"p99={bound}ms"]), start)
+    held = CapacitySearch(queue).highest(parse_objectives([f"p99={bound}ms"]), start)
     right = 5000 - np.log(100) / (bound / 1000)
     assert held == pytest.approx(right, rel=0.08)
 
@@ -65,9 +65,9 @@ def test_the_highest_rate_is_where_the_formula_has_it(bound, start):
 @pytest.mark.slow
 def test_a_hiccup_of_the_machine_decides_nothing():
     clean, shaken = Queue(5000), Queue(5000, hiccups=[1, 4])
-    objectives = parse(["p99=20ms"])
-    assert Search(shaken).highest(objectives, 1000) == pytest.approx(
-        Search(clean).highest(objectives, 1000), rel=0.1
+    objectives = parse_objectives(["p99=20ms"])
+    assert CapacitySearch(shaken).highest(objectives, 1000) == pytest.approx(
+        CapacitySearch(clean).highest(objectives, 1000), rel=0.1
     )
     assert shaken.asked[0] == shaken.asked[1]  # tried again
 
@@ -79,25 +79,25 @@ def test_a_queue_that_grows_is_not_held_though_it_is_within_the_bound():
         return figures_of(0.002 + excess * due, 2000 / rate), IDLE
 
     # In the 0.4 s that a probe takes the wait comes to 100 ms only at 1.25 times what it answers.
-    held = Search(serve).highest(parse(["p99=100ms"]), 4000)
+    held = CapacitySearch(serve).highest(parse_objectives(["p99=100ms"]), 4000)
     assert 4700 < held < 5100
 
 
 @pytest.mark.slow
 def test_what_was_tried_for_one_bound_counts_for_the_next():
     queue = Queue(5000)
-    search = Search(queue)
-    search.highest(parse(["p99=20ms"]), 1000)
+    search = CapacitySearch(queue)
+    search.highest(parse_objectives(["p99=20ms"]), 1000)
     first = len(queue.asked)
-    search.highest(parse(["p99=20ms"]), 1000)
+    search.highest(parse_objectives(["p99=20ms"]), 1000)
     assert len(queue.asked) == first
-    search.highest(parse(["p99=100ms"]), 1000)
+    search.highest(parse_objectives(["p99=100ms"]), 1000)
     assert len(queue.asked) - first < first
 
 
 def test_a_server_that_holds_nothing_ends_the_search():
     queue = Queue(1)
-    assert Search(queue).highest(parse(["p99=1ms"]), 100) == 0
+    assert CapacitySearch(queue).highest(parse_objectives(["p99=1ms"]), 100) == 0
     assert len(queue.asked) < 20
 
 
@@ -105,13 +105,13 @@ def test_a_server_that_refuses_quickly_holds_nothing():
     def refuse(rate):
         return figures_of(np.full(4000, 1e-4), status=503), IDLE
 
-    assert Search(refuse, most=4).highest(parse(["p99=20ms"]), 100) == 0
+    assert CapacitySearch(refuse, most=4).highest(parse_objectives(["p99=20ms"]), 100) == 0
 
 
 @pytest.mark.slow
 def test_probes_are_told_by_rate_and_judged():
-    search = Search(Queue(5000))
-    objectives = parse(["p99=20ms"])
+    search = CapacitySearch(Queue(5000))
+    objectives = parse_objectives(["p99=20ms"])
     held = search.highest(objectives, 1000)
     probes = search.probes(objectives)
     assert [p.rate for p in probes] == sorted(p.rate for p in probes)

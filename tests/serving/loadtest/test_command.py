@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 import serving.cli
 from serving.loadtest import connection, generator, generator_health, progress, runner
-from serving.loadtest.capacity import Search
+from serving.loadtest.capacity import CapacitySearch
 from serving.loadtest.report import content
-from serving.loadtest.run_record import WRONG
+from serving.loadtest.run_record import WRONG_ANSWER
 
 SHORT = ("--duration", "0.3", "--warm-up", "0.05")
 
@@ -32,11 +32,11 @@ def _the_generator_is_measured_briefly(monkeypatch, known):
     def most(calls):
         rows = max(call.rows for call in calls)
         if rows not in known:
-            known[rows] = generator_health.most(calls)
+            known[rows] = generator_health.measure_max_rate(calls)
         return known[rows]
 
-    monkeypatch.setattr(generator_health, "SECONDS", 0.05)
-    monkeypatch.setattr(generator, "most", most)
+    monkeypatch.setattr(generator_health, "CALIBRATION_SECONDS", 0.05)
+    monkeypatch.setattr(generator, "measure_max_rate", most)
 
 
 def loadtest(*arguments):
@@ -108,7 +108,7 @@ def test_an_objective_that_is_missed_is_the_exit_status(url):
 
 @pytest.mark.slow
 def test_a_miss_that_is_the_generators_is_told_from_the_servers(url, monkeypatch):
-    monkeypatch.setattr(generator_health, "FULL", 0.0)
+    monkeypatch.setattr(generator_health, "MAX_BUSY_SHARE", 0.0)
     found, status = document(url, "--rate", 300, "--slo", "p50=1us", *SHORT)
     assert status == 3
     assert found["warnings"][0].startswith("The generator was the bottleneck: ")
@@ -132,8 +132,8 @@ def test_capacity_is_a_rate_that_was_held_and_what_was_tried(url):
 
 @pytest.mark.slow
 def test_capacity_that_the_generator_limits_is_not_the_servers(monkeypatch, url):
-    monkeypatch.setattr(generator_health, "FULL", 0.0)
-    monkeypatch.setattr(runner, "Search", partial(Search, most=4))
+    monkeypatch.setattr(generator_health, "MAX_BUSY_SHARE", 0.0)
+    monkeypatch.setattr(runner, "CapacitySearch", partial(CapacitySearch, most=4))
     found, _ = document(
         url, "--find-capacity", "--rows", 512, "--slo", "p50=1us", "--duration", 0.1
     )
@@ -223,9 +223,9 @@ def test_without_its_libraries_the_command_says_what_to_install(monkeypatch):
 
 
 def test_progress_is_drawn_on_a_terminal_alone(monkeypatch, capfd):
-    assert progress.Progress().tell is None
+    assert progress.ProgressDisplay().tell is None
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    bar = progress.Progress()
+    bar = progress.ProgressDisplay()
     with bar.over(1.0, "load"):
         for tenth in range(1, 11):
             bar.tell(tenth / 10, tenth)
@@ -236,12 +236,12 @@ def test_progress_is_drawn_on_a_terminal_alone(monkeypatch, capfd):
 def test_warnings_are_none_where_there_is_nothing_to_warn_of(url):
     found, _ = document(url, "--rate", 50, *SHORT)
     assert not [w for w in found["warnings"] if "generator" not in w]
-    assert content.OTHERS > 0
+    assert content.FOREIGN_REQUESTS_SHARE > 0
 
 
 @pytest.mark.slow
 def test_a_wrong_answer_is_no_success_though_nothing_was_asked_for(url, monkeypatch):
-    monkeypatch.setattr(connection.Connection, "judge", lambda *_: WRONG)
+    monkeypatch.setattr(connection.ClientConnection, "judge", lambda *_: WRONG_ANSWER)
     found, status = document(url, "--users", 1, *SHORT)
     assert status == 1
     assert found["errors"]["by_status"].keys() == {"wrong"}

@@ -12,8 +12,8 @@ import pytest
 import requests
 
 from serving.loadtest import open_loop
-from serving.loadtest.engine import Engine, EngineError
-from serving.loadtest.run_record import BROKEN, TIMED_OUT, WRONG
+from serving.loadtest.engine import LoadEngine, LoadEngineError
+from serving.loadtest.run_record import CONNECTION_FAILED, TIMED_OUT, WRONG_ANSWER
 from tests.load_requests import BODY, make_address, make_call
 
 ALL = np.zeros(1, np.int32)
@@ -81,9 +81,9 @@ def death_of(server):
 
 
 def test_every_request_of_an_open_loop_is_sent_and_answered(live, right, rng):
-    due = open_loop.poisson(60, 0.9, rng)
+    due = open_loop.generate_poisson_arrivals(60, 0.9, rng)
     assert len(due) <= 64  # connections, so that none ever waits for one
-    record = Engine(make_address(live.url), [make_call(expected=right)]).open_loop(
+    record = LoadEngine(make_address(live.url), [make_call(expected=right)]).open_loop(
         due, zeros(due), 1
     )
     assert (record.status == 200).all()
@@ -98,7 +98,7 @@ def test_every_request_of_an_open_loop_is_sent_and_answered(live, right, rng):
 
 
 def test_users_of_a_closed_loop_ask_again_when_they_are_answered(live, right):
-    engine = Engine(make_address(live.url), [make_call(expected=right)])
+    engine = LoadEngine(make_address(live.url), [make_call(expected=right)])
     record = engine.closed_loop(3, 0.5, ALL)
     assert record.connections == 3
     assert not record.open_loop
@@ -116,19 +116,19 @@ def test_the_server_counts_as_many_requests_as_the_record(live):
         lines = [x for x in said.splitlines() if x.startswith("forwardpass_requests_total{")]
         return sum(float(x.split()[-1]) for x in lines if 'protocol="rows"' in x)
 
-    before, due = counted(), open_loop.constant(400, 0.5)
-    Engine(make_address(live.url), [make_call()]).open_loop(due, zeros(due), 1)
+    before, due = counted(), open_loop.generate_constant_arrivals(400, 0.5)
+    LoadEngine(make_address(live.url), [make_call()]).open_loop(due, zeros(due), 1)
     assert counted() - before == 200
 
 
 @pytest.mark.slow
 def test_an_open_loop_shows_a_stall_that_a_closed_loop_hides(live):
     seconds = 0.8  # of a stall, in 1.6 of load
-    stall, due = Stall(live, seconds), open_loop.constant(300, 2 * seconds)
-    opened = Engine(make_address(live.url), [stall.call]).open_loop(due, zeros(due), 1)
+    stall, due = Stall(live, seconds), open_loop.generate_constant_arrivals(300, 2 * seconds)
+    opened = LoadEngine(make_address(live.url), [stall.call]).open_loop(due, zeros(due), 1)
     stall.wait()
     stall = Stall(live, seconds)
-    closed = Engine(make_address(live.url), [stall.call]).closed_loop(1, 2 * seconds, ALL)
+    closed = LoadEngine(make_address(live.url), [stall.call]).closed_loop(1, 2 * seconds, ALL)
     stall.wait()
     assert (opened.status == 200).all()
     assert (closed.status == 200).all()
@@ -149,18 +149,18 @@ def test_a_wrong_answer_is_told_from_a_right_one(live, right):
         make_call(expected=right[:-1], fault=lambda _: None),
         make_call(expected=right[:-1], fault=lambda body: f"got {len(body)} bytes"),
     ]
-    due = open_loop.constant(300, 0.2)
-    record = Engine(make_address(live.url), calls).open_loop(
+    due = open_loop.generate_constant_arrivals(300, 0.2)
+    record = LoadEngine(make_address(live.url), calls).open_loop(
         due, np.arange(len(due), dtype=np.int32) % 3, 1
     )
-    assert set(record.status[record.call == 2]) == {WRONG}
+    assert set(record.status[record.call == 2]) == {WRONG_ANSWER}
     assert set(record.status[record.call < 2]) == {200}
     assert record.faults == {f"got {len(right)} bytes": 20}
 
 
 def test_a_refusal_counts_by_its_status_and_is_quoted(live):
-    due = open_loop.constant(100, 0.2)
-    record = Engine(make_address(live.url), [make_call(b'{"instances":[[1]]}')]).open_loop(
+    due = open_loop.generate_constant_arrivals(100, 0.2)
+    record = LoadEngine(make_address(live.url), [make_call(b'{"instances":[[1]]}')]).open_loop(
         due, zeros(due), 1
     )
     assert set(record.status) == {422}
@@ -171,15 +171,15 @@ def test_a_refusal_counts_by_its_status_and_is_quoted(live):
 
 def test_answers_that_close_the_connection_cost_a_new_one_and_no_request(live):
     call = make_call(headers=b"Connection: close\r\n")
-    due = open_loop.constant(200, 0.3)
-    record = Engine(make_address(live.url), [call], connections=4).open_loop(due, zeros(due), 1)
+    due = open_loop.generate_constant_arrivals(200, 0.3)
+    record = LoadEngine(make_address(live.url), [call], connections=4).open_loop(due, zeros(due), 1)
     assert (record.status == 200).all()
     assert record.connections <= 4
 
 
 def test_a_request_that_finds_no_connection_waits_with_the_clock_running(live):
-    stall, due = Stall(live, 1), open_loop.constant(50, 1)
-    engine = Engine(make_address(live.url), [stall.call], connections=1)
+    stall, due = Stall(live, 1), open_loop.generate_constant_arrivals(50, 1)
+    engine = LoadEngine(make_address(live.url), [stall.call], connections=1)
     record = engine.open_loop(due, zeros(due), 1)
     stall.wait()
     assert record.latency.max() > 0.9
@@ -190,8 +190,8 @@ def test_a_request_that_finds_no_connection_waits_with_the_clock_running(live):
 
 
 def test_what_takes_too_long_is_given_up(live):
-    stall, due = Stall(live, 0.7), open_loop.constant(50, 1)
-    engine = Engine(make_address(live.url), [stall.call], connections=2, timeout=0.3)
+    stall, due = Stall(live, 0.7), open_loop.generate_constant_arrivals(50, 1)
+    engine = LoadEngine(make_address(live.url), [stall.call], connections=2, timeout=0.3)
     record = engine.open_loop(due, zeros(due), 1)
     stall.wait()
     late = record.status == TIMED_OUT
@@ -203,26 +203,26 @@ def test_what_takes_too_long_is_given_up(live):
 
 @pytest.mark.parametrize("loop", ["open", "closed"])
 def test_a_server_that_dies_ends_no_run(one_worker, loop):
-    engine = Engine(
+    engine = LoadEngine(
         make_address(one_worker.url), [death_of(one_worker)], connections=4, timeout=0.5
     )
-    due = open_loop.constant(200, 0.5)
+    due = open_loop.generate_constant_arrivals(200, 0.5)
     record = (
         engine.open_loop(due, zeros(due), 1) if loop == "open" else engine.closed_loop(4, 0.5, ALL)
     )
     assert (record.status == 200).any()
-    assert set(record.status) <= {200, BROKEN, TIMED_OUT}
-    assert BROKEN in record.status
+    assert set(record.status) <= {200, CONNECTION_FAILED, TIMED_OUT}
+    assert CONNECTION_FAILED in record.status
     assert np.isfinite(record.ended).all()
     assert any("connection" in fault for fault in record.faults)
 
 
 def test_users_of_a_dead_server_fail_and_are_not_forgotten(one_worker):
-    engine = Engine(
+    engine = LoadEngine(
         make_address(one_worker.url), [death_of(one_worker)], connections=4, timeout=0.5
     )
     record = engine.closed_loop(4, 1, ALL)
-    broken = record.status == BROKEN
+    broken = record.status == CONNECTION_FAILED
     # Each of the four tries again every 20 ms, and more slowly on a busy machine, to the end.
     assert broken.sum() > 3 * 4
     assert record.due[broken].max() > 0.5
@@ -259,7 +259,7 @@ def test_answers_of_other_forms_are_read(answer):
     address, thread = answering(answer)
     call = make_call(expected=b"{}", fault=lambda body: f"got {body!r}")
     due = np.array([0.0, 0.05, 0.1])
-    record = Engine(address, [call], connections=1, timeout=120).open_loop(due, zeros(due), 1)
+    record = LoadEngine(address, [call], connections=1, timeout=120).open_loop(due, zeros(due), 1)
     thread.join()
     assert record.status.tolist() == [200, 200, 200], record.faults
 
@@ -268,8 +268,10 @@ def test_an_address_without_a_server_is_an_error():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with pytest.raises(EngineError, match=f"expected a server at 127.0.0.1:{port} that takes 64"):
-        Engine(make_address(f"http://127.0.0.1:{port}"), [make_call()]).closed_loop(64, 1, ALL)
+    with pytest.raises(
+        LoadEngineError, match=f"expected a server at 127.0.0.1:{port} that takes 64"
+    ):
+        LoadEngine(make_address(f"http://127.0.0.1:{port}"), [make_call()]).closed_loop(64, 1, ALL)
 
 
 def test_what_is_no_http_breaks_the_request_and_not_the_run():
@@ -284,11 +286,11 @@ def test_what_is_no_http_breaks_the_request_and_not_the_run():
         thread = threading.Thread(target=babble)
         thread.start()
         address = make_address(f"http://127.0.0.1:{server.getsockname()[1]}")
-        record = Engine(address, [make_call()], connections=1, timeout=120).open_loop(
+        record = LoadEngine(address, [make_call()], connections=1, timeout=120).open_loop(
             np.zeros(1), np.zeros(1, np.int32), 1
         )
         thread.join()
-    assert set(record.status) == {BROKEN}
+    assert set(record.status) == {CONNECTION_FAILED}
     ((fault, count),) = record.faults.items()
     assert "not an answer of HTTP/1.1" in fault
     assert count == 1
@@ -299,17 +301,17 @@ def test_a_server_is_asked_over_tls(shared_server, shipped, certificate):
     server = shared_server(
         shipped, "--workers", "1", "--tls-cert", str(cert), "--tls-key", str(key)
     )
-    due = open_loop.constant(100, 0.2)
+    due = open_loop.generate_constant_arrivals(100, 0.2)
     address = make_address(server.url, tls=True, ca=str(cert))
-    record = Engine(address, [make_call()], connections=2).open_loop(due, zeros(due), 1)
+    record = LoadEngine(address, [make_call()], connections=2).open_loop(due, zeros(due), 1)
     assert (record.status == 200).all()
-    with pytest.raises(EngineError, match="certificate"):
-        Engine(make_address(server.url, tls=True), [make_call()]).closed_loop(1, 1, ALL)
+    with pytest.raises(LoadEngineError, match="certificate"):
+        LoadEngine(make_address(server.url, tls=True), [make_call()]).closed_loop(1, 1, ALL)
 
 
 def test_progress_is_told_and_garbage_is_collected_again(live, right):
     told = []
-    engine = Engine(make_address(live.url), [make_call()], tell=lambda *what: told.append(what))
+    engine = LoadEngine(make_address(live.url), [make_call()], tell=lambda *what: told.append(what))
     engine.closed_loop(2, 0.8, ALL)
     assert len(told) >= 2
     assert [seconds for seconds, _ in told] == sorted(seconds for seconds, _ in told)
@@ -319,7 +321,7 @@ def test_progress_is_told_and_garbage_is_collected_again(live, right):
 
 def test_long_bodies_go_out_and_come_back_whole(live):
     body = b'{"instances":[' + b",".join([BODY[14:-2]] * 500) + b"]}"
-    record = Engine(
+    record = LoadEngine(
         make_address(live.url), [make_call(body, fault=lambda b: str(len(b)))], connections=2
     ).open_loop(np.zeros(4), np.zeros(4, np.int32), 1)
     assert len(record.faults) == 1
@@ -328,7 +330,7 @@ def test_long_bodies_go_out_and_come_back_whole(live):
 
 
 def test_nothing_is_left_of_a_run(live):
-    engine = Engine(make_address(live.url), [make_call()])
+    engine = LoadEngine(make_address(live.url), [make_call()])
     engine.closed_loop(8, 0.1, ALL)
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):

@@ -9,24 +9,24 @@ import numpy as np
 import pytest
 
 from serving import create_app
-from serving.loadtest.http_client import Address
-from serving.loadtest.instance_file import InstancesError, read_instances
-from serving.loadtest.instances import instances, number_of_date
-from serving.loadtest.target import Column, Target
+from serving.loadtest.http_client import ServerAddress
+from serving.loadtest.instance_file import InstanceFileError, read_instances
+from serving.loadtest.instances import date_to_number, generate_instances
+from serving.loadtest.target import LoadTarget, SchemaColumn
 
 COLUMNS = (
-    Column("age", "number", True, True, 17.0, 90.0),
-    Column("hours/week", "number", False, False, 1.25, 99.0),
-    Column("member", "boolean", True),
-    Column(
+    SchemaColumn("age", "number", True, True, 17.0, 90.0),
+    SchemaColumn("hours/week", "number", False, False, 1.25, 99.0),
+    SchemaColumn("member", "boolean", True),
+    SchemaColumn(
         "work",
         "category",
         True,
         categories=("Private", "Self-employed", "State"),
         takes_unseen=True,
     ),
-    Column("grade", "category", False, categories=("1", "2", "3")),
-    Column("since", "date", True, False, "2000-01-01", "2024-12-31"),
+    SchemaColumn("grade", "category", False, categories=("1", "2", "3")),
+    SchemaColumn("since", "date", True, False, "2000-01-01", "2024-12-31"),
 )
 RECORD = {
     "age": 39,
@@ -40,8 +40,8 @@ HEADER = ",".join(RECORD)
 
 
 def target_of(*columns):
-    return Target(
-        Address("127.0.0.1", 1),
+    return LoadTarget(
+        ServerAddress("127.0.0.1", 1),
         "",
         "adults",
         True,
@@ -60,20 +60,20 @@ TARGET = target_of(*COLUMNS)
 
 
 def values(column, count, rng):
-    return [row[column.name] for row in instances(target_of(column), count, rng)]
+    return [row[column.name] for row in generate_instances(target_of(column), count, rng)]
 
 
 def test_every_row_has_every_column_in_order(rng):
-    rows = instances(TARGET, 50, rng)
+    rows = generate_instances(TARGET, 50, rng)
     assert len(rows) == 50
     assert all(list(row) == list(RECORD) for row in rows)
     assert len({json.dumps(row) for row in rows}) == 50
-    assert rows == instances(TARGET, 50, np.random.default_rng(0))
-    assert rows != instances(TARGET, 50, np.random.default_rng(1))
+    assert rows == generate_instances(TARGET, 50, np.random.default_rng(0))
+    assert rows != generate_instances(TARGET, 50, np.random.default_rng(1))
 
 
 def test_a_tenth_is_gaps_where_they_are_filled_and_nowhere_else(rng):
-    rows = instances(TARGET, 5000, rng)
+    rows = generate_instances(TARGET, 5000, rng)
     for column in COLUMNS:
         gaps = sum(row[column.name] is None for row in rows)
         # Five standard deviations of a binomial distribution.
@@ -81,7 +81,7 @@ def test_a_tenth_is_gaps_where_they_are_filled_and_nowhere_else(rng):
 
 
 def test_numbers_fill_their_range(rng):
-    drawn = np.array(values(Column("x", "number", False, False, -3.5, 1e-3), 2000, rng))
+    drawn = np.array(values(SchemaColumn("x", "number", False, False, -3.5, 1e-3), 2000, rng))
     assert drawn.min() >= -3.5
     assert drawn.max() <= 1e-3
     assert np.ptp(drawn) > 3.4
@@ -89,48 +89,48 @@ def test_numbers_fill_their_range(rng):
 
 
 def test_whole_numbers_stay_whole_and_reach_both_ends(rng):
-    drawn = values(Column("x", "number", False, True, 0.0, 3.0), 500, rng)
+    drawn = values(SchemaColumn("x", "number", False, True, 0.0, 3.0), 500, rng)
     assert {type(x) for x in drawn} == {int}
     assert set(drawn) == {0, 1, 2, 3}
 
 
 def test_a_range_of_one_number_gives_it(rng):
-    assert set(values(Column("x", "number", False, False, 0.123456789, 0.123456789), 5, rng)) == {
-        0.123456789
-    }
+    assert set(
+        values(SchemaColumn("x", "number", False, False, 0.123456789, 0.123456789), 5, rng)
+    ) == {0.123456789}
     largest = float(np.finfo(np.float32).max)
-    drawn = values(Column("x", "number", False, False, -largest, largest), 50, rng)
+    drawn = values(SchemaColumn("x", "number", False, False, -largest, largest), 50, rng)
     assert np.isfinite(np.array(drawn, np.float32)).all()
 
 
 def test_every_category_comes_and_as_often_as_the_others(rng):
-    column = Column("c", "category", True, categories=tuple(map(str, range(40))))
+    column = SchemaColumn("c", "category", True, categories=tuple(map(str, range(40))))
     # The gaps are taken from the rows, not from the categories.
     counts = Counter(v for v in values(column, 100, rng) if v is not None)
     assert set(counts) == set(column.categories)
     assert max(counts.values()) - min(counts.values()) <= 1
-    assert Counter(values(Column("b", "boolean", False), 10, rng)) == {True: 5, False: 5}
+    assert Counter(values(SchemaColumn("b", "boolean", False), 10, rng)) == {True: 5, False: 5}
 
 
 def test_dates_are_as_exact_as_their_range_and_within_it(rng):
-    days = values(Column("d", "date", False, False, "1955-03-01", "1955-03-03"), 200, rng)
+    days = values(SchemaColumn("d", "date", False, False, "1955-03-01", "1955-03-03"), 200, rng)
     assert {date.fromisoformat(d) for d in days} == {date(1955, 3, d) for d in (1, 2, 3)}
-    assert set(values(Column("d", "date", False, False, "1970-01-01", "1970-01-01"), 9, rng)) == {
-        "1970-01-01"
-    }
+    assert set(
+        values(SchemaColumn("d", "date", False, False, "1970-01-01", "1970-01-01"), 9, rng)
+    ) == {"1970-01-01"}
     low, high = "2024-05-17", "2024-05-17T12:00:00+00:00"
-    moments = values(Column("d", "date", False, False, low, high), 200, rng)
+    moments = values(SchemaColumn("d", "date", False, False, low, high), 200, rng)
     found = [datetime.fromisoformat(m) for m in moments]
     assert min(found) >= datetime.fromisoformat(f"{low}T00:00:00+00:00")
     assert max(found) <= datetime.fromisoformat(high)
     assert len(set(found)) > 190
     low, high = "2024-05-17T12:00:00.25+00:00", "2024-05-17T12:00:00.75+00:00"
-    assert len(values(Column("d", "date", False, False, low, high), 9, rng)) == 9
+    assert len(values(SchemaColumn("d", "date", False, False, low, high), 9, rng)) == 9
 
 
 def test_the_server_takes_every_row(adults, rng):
     client = create_app(models=adults).test_client()
-    for row in instances(TARGET, 200, rng):
+    for row in generate_instances(TARGET, 200, rng):
         answer = client.post("/predict", json={"instances": [row]})
         assert answer.status_code == 200, answer.json
 
@@ -218,19 +218,21 @@ def lines(*records):
 def test_what_the_model_does_not_take_is_named_by_its_line(tmp_path, text, message):
     path = tmp_path / "rows"
     path.write_text(text)
-    with pytest.raises(InstancesError, match=message):
+    with pytest.raises(InstanceFileError, match=message):
         read_instances(path, TARGET)
 
 
 def test_what_is_no_text_is_named(tmp_path):
     (tmp_path / "rows").write_bytes(b"\xff\xfe")
     for name in ("rows", "none"):
-        with pytest.raises(InstancesError, match=f"expected a file of text in UTF-8; got .*{name}"):
+        with pytest.raises(
+            InstanceFileError, match=f"expected a file of text in UTF-8; got .*{name}"
+        ):
             read_instances(tmp_path / name, TARGET)
 
 
 def test_a_date_is_the_number_that_its_column_has():
-    column = Column("t", "date", fills_gaps=False, minimum="2020-01-01", maximum="2024-01-01")
+    column = SchemaColumn("t", "date", fills_gaps=False, minimum="2020-01-01", maximum="2024-01-01")
     for written, number in (
         ("iso8601", 1679097600),
         ("seconds", 1679097600),
@@ -238,17 +240,17 @@ def test_a_date_is_the_number_that_its_column_has():
         ("%Y%m%d", 20230318),
     ):
         of_format = replace(column, format=written)
-        assert number_of_date("2023-03-18", of_format) == number
-        assert number_of_date("2023-03-18T00:00:00+00:00", of_format) == number
-        assert number_of_date("20230318T0000", of_format) == number
-        assert number_of_date("2023-03-17T23:00-01:00", of_format) == number
-    assert number_of_date("1679097600000", replace(column, format="milliseconds")) == 1679097600000
+        assert date_to_number("2023-03-18", of_format) == number
+        assert date_to_number("2023-03-18T00:00:00+00:00", of_format) == number
+        assert date_to_number("20230318T0000", of_format) == number
+        assert date_to_number("2023-03-17T23:00-01:00", of_format) == number
+    assert date_to_number("1679097600000", replace(column, format="milliseconds")) == 1679097600000
 
 
 def test_instances_in_the_spelling_of_the_training_data_are_read(tmp_path):
     target = target_of(
-        Column("paid", "boolean", fills_gaps=True, texts={"yes": True, "no": False}),
-        Column("since", "date", fills_gaps=True, format="%d/%m/%Y"),
+        SchemaColumn("paid", "boolean", fills_gaps=True, texts={"yes": True, "no": False}),
+        SchemaColumn("since", "date", fills_gaps=True, format="%d/%m/%Y"),
     )
     (tmp_path / "rows.csv").write_text("paid,since\nYes,22/06/2025\nno,2025-06-22\n,\n")
     assert read_instances(tmp_path / "rows.csv", target) == [
@@ -257,14 +259,14 @@ def test_instances_in_the_spelling_of_the_training_data_are_read(tmp_path):
         {"paid": None, "since": None},
     ]
     (tmp_path / "rows.csv").write_text("paid,since\nyes,06/22/2025\n")
-    with pytest.raises(InstancesError, match="a date in ISO 8601"):
+    with pytest.raises(InstanceFileError, match="a date in ISO 8601"):
         read_instances(tmp_path / "rows.csv", target)
 
 
 def test_a_file_in_another_spelling_is_read_as_a_server_reads_it(tmp_path):
     target = target_of(
-        Column("código", "category", True, categories=("1", "café", "NA"), gaps=("-",)),
-        Column("n", "number", True, gaps=("-",)),
+        SchemaColumn("código", "category", True, categories=("1", "café", "NA"), gaps=("-",)),
+        SchemaColumn("n", "number", True, gaps=("-",)),
     )
     (tmp_path / "t.csv").write_text("co\u0301digo,n\n1.0,2\ncafe\u0301,-\nNA,3\n-,4\n")
     assert read_instances(tmp_path / "t.csv", target) == [
@@ -277,5 +279,5 @@ def test_a_file_in_another_spelling_is_read_as_a_server_reads_it(tmp_path):
     (tmp_path / "t.json").write_text(record)
     assert read_instances(tmp_path / "t.json", target) == [{"código": "1", "n": 2}]
     (tmp_path / "t.json").write_text(record.replace('"n"', '"código"'))
-    with pytest.raises(InstancesError, match="every column once"):
+    with pytest.raises(InstanceFileError, match="every column once"):
         read_instances(tmp_path / "t.json", target)

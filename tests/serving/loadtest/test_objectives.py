@@ -5,14 +5,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from serving.loadtest.objectives import Objective, ObjectiveError, judge, parse
-from serving.loadtest.statistics import Distribution
+from serving.loadtest.objectives import (
+    Objective,
+    ObjectiveError,
+    evaluate_objectives,
+    parse_objectives,
+)
+from serving.loadtest.statistics import TimeDistribution
 
 
 def run(times=(0.01,) * 1000, *, rate=100.0, share=0.0, seconds=10.0):
     """As much of figures as is judged."""
     return SimpleNamespace(
-        latency=Distribution.of(np.array(times, np.float64)),
+        latency=TimeDistribution.of(np.array(times, np.float64)),
         rate=rate,
         error_share=share,
         seconds=seconds,
@@ -33,7 +38,7 @@ def run(times=(0.01,) * 1000, *, rate=100.0, share=0.0, seconds=10.0):
     ],
 )
 def test_an_objective_is_read_and_told(text, expected, said):
-    (found,) = parse([text])
+    (found,) = parse_objectives([text])
     assert found.kind == expected.kind
     assert found.bound == pytest.approx(expected.bound)
     assert found.percentile == expected.percentile
@@ -41,7 +46,11 @@ def test_an_objective_is_read_and_told(text, expected, said):
 
 
 def test_several_come_with_commas_or_repeated():
-    assert [o.name for o in parse(["p99=50ms, errors=1%", "rate=5"])] == ["p99", "errors", "rate"]
+    assert [o.name for o in parse_objectives(["p99=50ms, errors=1%", "rate=5"])] == [
+        "p99",
+        "errors",
+        "rate",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +73,7 @@ def test_several_come_with_commas_or_repeated():
 )
 def test_what_cannot_be_held_to_is_refused_with_what_to_write(text, named):
     with pytest.raises(ObjectiveError) as refused:
-        parse([text])
+        parse_objectives([text])
     message = str(refused.value)
     assert message.startswith("expected ")
     assert named in message
@@ -88,11 +97,11 @@ def test_what_cannot_be_held_to_is_refused_with_what_to_write(text, named):
     ],
 )
 def test_a_run_is_held_to_it(figures, text, met):
-    assert judge(figures, parse([text]))[0].met is met
+    assert evaluate_objectives(figures, parse_objectives([text]))[0].met is met
 
 
 def test_a_server_that_refuses_all_is_not_fast():
-    verdicts = judge(run(share=0.9), parse(["p99=50ms"]))
+    verdicts = evaluate_objectives(run(share=0.9), parse_objectives(["p99=50ms"]))
     assert [(str(v.objective), v.met) for v in verdicts] == [
         ("p99 ≤ 50 ms", True),
         ("errors ≤ 0.1 %", False),
@@ -101,21 +110,24 @@ def test_a_server_that_refuses_all_is_not_fast():
 
 @pytest.mark.parametrize("texts", [["errors=1%", "p99=1s"], ["rate=50"], []])
 def test_errors_are_added_only_where_times_are_asked_for_alone(texts):
-    assert len(judge(run(), parse(texts))) == len(texts)
+    assert len(evaluate_objectives(run(), parse_objectives(texts))) == len(texts)
 
 
 def test_too_few_requests_for_a_percentile_are_told():
-    verdict = judge(run([0.001] * 999), parse(["p99.9=50ms"]))[0]
+    verdict = evaluate_objectives(run([0.001] * 999), parse_objectives(["p99.9=50ms"]))[0]
     assert not verdict.met
     assert "10,000 requests are needed to tell, 999 were timed" in verdict.reason
     assert verdict.found == pytest.approx(0.001)
 
 
 def test_a_run_without_answers_meets_nothing():
-    verdict = judge(run([], rate=0.0, share=1.0), parse(["p50=1s"]))[0]
+    verdict = evaluate_objectives(run([], rate=0.0, share=1.0), parse_objectives(["p50=1s"]))[0]
     assert (verdict.met, verdict.found, verdict.told) == (False, None, "–")
     assert verdict.as_json()["found"] is None
 
 
 def test_a_verdict_reads_as_a_line():
-    assert str(judge(run(), parse(["p99=50ms"]))[0]) == "p99 ≤ 50 ms: met, 10 ms"
+    assert (
+        str(evaluate_objectives(run(), parse_objectives(["p99=50ms"]))[0])
+        == "p99 ≤ 50 ms: met, 10 ms"
+    )

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import requests
 
-from serving.loadtest.answer_check import FORMS, read_answer
-from serving.loadtest.http_client import Address, TargetError
-from serving.loadtest.instances import instances
-from serving.loadtest.request_builder import calls, wire
+from serving.loadtest.answer_check import REQUEST_FORMATS, parse_answer
+from serving.loadtest.http_client import ServerAddress, UnusableServerError
+from serving.loadtest.instances import generate_instances
+from serving.loadtest.request_builder import build_requests, encode_http_request
 from serving.loadtest.target import read_target
 from tests.processes import wait_until
 from trainer.choices import Config
@@ -106,15 +106,15 @@ def replies(address, wires):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_drawn_instance_of_every_model_is_answered_in_every_form(url, name, rng):
     target = read_target(url, model=name)
-    rows = instances(target, 64, rng)
+    rows = generate_instances(target, 64, rng)
     answers = {}
-    for form in FORMS:
-        made = calls(target, [64, 1], form, rows, count=4)
+    for form in REQUEST_FORMATS:
+        made = build_requests(target, [64, 1], form, rows, count=4)
         assert [call.rows for call in made] == [64, 1, 64, 1]
         got = list(replies(target.address, [call.wire for call in made]))
         assert got == [(200, call.expected) for call in made]
         assert not any(call.fault(call.expected) for call in made)
-        answers[form] = read_answer(made[0].expected, form, target)
+        answers[form] = parse_answer(made[0].expected, form, target)
     for form in ("oip", "binary"):
         assert answers[form].labels == answers["json"].labels
         # Text has the fewest digits that are the same float32; a number that is no float32 is
@@ -126,30 +126,30 @@ def test_every_drawn_instance_of_every_model_is_answered_in_every_form(url, name
 
 def test_the_rows_that_are_asked_about_are_the_ones_that_are_answered(url, mixed, rng):
     target = read_target(url, model="adults")
-    rows = instances(target, 40, rng)
+    rows = generate_instances(target, 40, rng)
     probabilities, labels = mixed.answers(rows)
-    for form in FORMS:
-        (call,) = calls(target, [40], form, rows, count=1)
-        answer = read_answer(call.expected, form, target)
+    for form in REQUEST_FORMATS:
+        (call,) = build_requests(target, [40], form, rows, count=1)
+        answer = parse_answer(call.expected, form, target)
         np.testing.assert_allclose(answer.numbers, probabilities, atol=1e-5)
         assert answer.labels == labels.tolist()
 
 
 def test_requests_are_different_even_of_few_rows(live, rng):
     target = read_target(live.url)
-    rows = instances(target, 8, rng)
+    rows = generate_instances(target, 8, rng)
     for sizes in ([8], [1], [4, 16], [3]):
-        made = calls(target, sizes, "json", rows, count=8)
+        made = build_requests(target, sizes, "json", rows, count=8)
         assert len({call.wire for call in made}) == 8
         asked = [json.loads(call.wire.partition(b"\r\n\r\n")[2])["instances"] for call in made]
         assert [len(each) for each in asked] == [call.rows for call in made]
-    assert len(calls(target, [1, 2], "json", rows)) == 64
+    assert len(build_requests(target, [1, 2], "json", rows)) == 64
 
 
 def test_the_only_model_is_not_named_and_one_of_several_is(live, url, rng):
     alone, among = read_target(live.url), read_target(url, model="digits")
-    rows = instances(alone, 1, rng)
-    (first,), (second,) = (calls(t, [1], "json", rows, count=1) for t in (alone, among))
+    rows = generate_instances(alone, 1, rng)
+    (first,), (second,) = (build_requests(t, [1], "json", rows, count=1) for t in (alone, among))
     assert first.wire.startswith(b"POST /predict HTTP/1.1\r\n")
     assert second.wire.startswith(b"POST /predict?model=digits HTTP/1.1\r\n")
 
@@ -157,32 +157,36 @@ def test_the_only_model_is_not_named_and_one_of_several_is(live, url, rng):
 def test_records_go_as_records_and_numbers_as_rows(url, rng):
     for name, kind in (("adults", dict), ("visits", dict), ("digits", list), ("switches", list)):
         target = read_target(url, model=name)
-        (call,) = calls(target, [5], "json", instances(target, 5, rng), count=1)
+        (call,) = build_requests(target, [5], "json", generate_instances(target, 5, rng), count=1)
         asked = json.loads(call.wire.partition(b"\r\n\r\n")[2])["instances"]
         assert all(isinstance(each, kind) for each in asked)
 
 
 def test_an_instance_that_is_refused_stops_before_the_load(live, rng):
     target = read_target(live.url)
-    row = instances(target, 1, rng)[0] | {"pixel_0_3": "ink"}
-    with pytest.raises(TargetError, match="answered with 200; got 422: .*instance 0, .*pixel_0_3"):
-        calls(target, [1], "json", [row])
+    row = generate_instances(target, 1, rng)[0] | {"pixel_0_3": "ink"}
+    with pytest.raises(
+        UnusableServerError, match="answered with 200; got 422: .*instance 0, .*pixel_0_3"
+    ):
+        build_requests(target, [1], "json", [row])
 
 
 def test_a_wrong_answer_and_another_version_stop_before_the_load(live, rng):
     target = read_target(live.url)
-    rows = instances(target, 1, rng)
-    with pytest.raises(TargetError, match="before there is any load: expected a class out of"):
-        calls(replace(target, classes=tuple(range(20, 30))), [1], "json", rows)
-    with pytest.raises(TargetError, match="expected version 7 of digits, as before; got 1"):
-        calls(replace(target, version=7), [1], "json", rows)
+    rows = generate_instances(target, 1, rng)
+    with pytest.raises(
+        UnusableServerError, match="before there is any load: expected a class out of"
+    ):
+        build_requests(replace(target, classes=tuple(range(20, 30))), [1], "json", rows)
+    with pytest.raises(UnusableServerError, match="expected version 7 of digits, as before; got 1"):
+        build_requests(replace(target, version=7), [1], "json", rows)
 
 
 def test_an_answer_that_was_tampered_with_is_told_from_the_expected_one(live, rng):
     target = read_target(live.url)
-    rows = instances(target, 3, rng)
+    rows = generate_instances(target, 3, rng)
     for form in ("json", "oip"):
-        (call,) = calls(target, [3], form, rows, count=1)
+        (call,) = build_requests(target, [3], form, rows, count=1)
         said = json.loads(call.expected)
         numbers = said["probabilities"] if form == "json" else said["outputs"][1]["data"]
         row = numbers[1] if form == "json" else numbers[10:20]
@@ -190,7 +194,7 @@ def test_an_answer_that_was_tampered_with_is_told_from_the_expected_one(live, rn
         if form == "oip":
             numbers[10:20] = row
         assert "instance 1" in call.fault(json.dumps(said).encode())
-    (call,) = calls(target, [3], "binary", rows, count=1)
+    (call,) = build_requests(target, [3], "binary", rows, count=1)
     # The last number of the body, a probability of class 9 in instance 2.
     assert "instance 2" in call.fault(call.expected[:-4] + np.float32("nan").tobytes())
     assert call.fault(call.expected[:-4]).startswith("expected ")
@@ -198,7 +202,7 @@ def test_an_answer_that_was_tampered_with_is_told_from_the_expected_one(live, rn
 
 def test_a_key_goes_with_every_request(live, rng):
     target = replace(read_target(live.url), headers={"Authorization": "Bearer secret"})
-    (call,) = calls(target, [1], "binary", instances(target, 1, rng), count=1)
+    (call,) = build_requests(target, [1], "binary", generate_instances(target, 1, rng), count=1)
     head, _, body = call.wire.partition(b"\r\n\r\n")
     lines = dict(line.split(": ") for line in head.decode().split("\r\n")[1:])
     assert lines["Authorization"] == "Bearer secret"
@@ -212,17 +216,17 @@ def test_a_key_goes_with_every_request(live, rng):
 @pytest.mark.parametrize(
     ("address", "host"),
     [
-        (Address("::1", 80), "[::1]"),
-        (Address("::1", 443), "[::1]:443"),
-        (Address("example.org", 443, tls=True), "example.org"),
-        (Address("example.org", 8443, tls=True), "example.org:8443"),
+        (ServerAddress("::1", 80), "[::1]"),
+        (ServerAddress("::1", 443), "[::1]:443"),
+        (ServerAddress("example.org", 443, tls=True), "example.org"),
+        (ServerAddress("example.org", 8443, tls=True), "example.org:8443"),
     ],
 )
 def test_a_head_names_the_host_and_the_length(address, host):
-    assert wire("GET", "/metrics", address, {}) == (
+    assert encode_http_request("GET", "/metrics", address, {}) == (
         f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
     )
-    assert wire("POST", "/p", address, {"A": "b"}, b"body") == (
+    assert encode_http_request("POST", "/p", address, {"A": "b"}, b"body") == (
         f"POST /p HTTP/1.1\r\nHost: {host}\r\nA: b\r\nContent-Length: 4\r\n\r\nbody".encode()
     )
-    assert wire("POST", "/p", address, {}).endswith(b"Content-Length: 0\r\n\r\n")
+    assert encode_http_request("POST", "/p", address, {}).endswith(b"Content-Length: 0\r\n\r\n")

@@ -7,7 +7,7 @@ import pytest
 import requests
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from serving.loadtest.server_metrics import server_side
+from serving.loadtest.server_metrics import compare_metrics
 
 ROW = [0.0] * 64
 
@@ -41,7 +41,7 @@ def test_a_real_server_counts_what_was_sent(live):
     requests.post(url, json={"instances": [[1]]}, timeout=120)
     requests.post(url, data=b"{", headers={"Content-Type": "application/json"}, timeout=120)
     requests.get(f"{live.url}/nowhere", timeout=120)
-    found = server_side(before, metrics(live), "digits")
+    found = compare_metrics(before, metrics(live), "digits")
 
     assert found.requests == 9
     assert 0 < found.seconds.mean < 1
@@ -59,14 +59,16 @@ def test_a_real_server_counts_what_was_sent(live):
 def test_two_looks_with_nothing_between_count_nothing(live):
     requests.post(f"{live.url}/predict", json={"instances": [ROW]}, timeout=120)
     same = metrics(live)
-    found = server_side(same, same, "digits")
+    found = compare_metrics(same, same, "digits")
     assert (found.requests, found.seconds.percentiles, found.refused) == (0, {}, {})
     assert math.isnan(found.seconds.mean)
 
 
 def test_a_percentile_lies_in_its_bucket():
     before = told([0.0005] * 50)
-    found = server_side(before, told([0.0005] * 50 + [0.002] * 95 + [0.05] * 5), "digits").seconds
+    found = compare_metrics(
+        before, told([0.0005] * 50 + [0.002] * 95 + [0.05] * 5), "digits"
+    ).seconds
     assert found.count == 100
     assert found.mean == pytest.approx(0.0044)
     p50, p99 = found.percentiles["p50"], found.percentiles["p99"]
@@ -76,7 +78,7 @@ def test_a_percentile_lies_in_its_bucket():
 
 
 def test_beyond_the_last_bound_only_that_is_known():
-    p50 = server_side(told([]), told([3.0]), "digits").seconds.percentiles["p50"]
+    p50 = compare_metrics(told([]), told([3.0]), "digits").seconds.percentiles["p50"]
     assert (p50.low, p50.high, p50.estimate) == (0.1, math.inf, 0.1)
 
 
@@ -91,13 +93,13 @@ FOREIGN = [
 
 @pytest.mark.parametrize("text", FOREIGN)
 def test_a_missing_or_foreign_answer_tells_nothing(text):
-    assert server_side(text, told([0.1]), "digits") is None
-    assert server_side(told([0.1]), text, "digits") is None
+    assert compare_metrics(text, told([0.1]), "digits") is None
+    assert compare_metrics(told([0.1]), text, "digits") is None
 
 
 def test_another_model_tells_nothing():
-    assert server_side(told([]), told([0.1], "flowers"), "digits") is None
+    assert compare_metrics(told([]), told([0.1], "flowers"), "digits") is None
 
 
 def test_a_server_that_was_started_anew_tells_nothing():
-    assert server_side(told([0.1, 0.1]), told([0.1]), "digits") is None
+    assert compare_metrics(told([0.1, 0.1]), told([0.1]), "digits") is None

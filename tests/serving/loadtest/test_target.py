@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from serving.loadtest.http_client import Address, TargetError, fetch, quoted
-from serving.loadtest.target import Column, read_target
+from serving.loadtest.http_client import ServerAddress, UnusableServerError, fetch, quote_error_body
+from serving.loadtest.target import SchemaColumn, read_target
 
 JSON = "application/json"
 SHORT = {"name": "m", "version": 1, "task": "binary"}
@@ -58,7 +58,7 @@ def test_a_server_of_one_model_is_read_as_its_manifest_has_it(live, shipped):
     assert target.classes == tuple(range(10))
     assert target.targets == ("target",)
     assert [c.name for c in target.columns] == [c["name"] for c in manifest["inputs"]]
-    assert target.columns[1] == Column("pixel_0_1", "number", False, True, 0, 8)
+    assert target.columns[1] == SchemaColumn("pixel_0_1", "number", False, True, 0, 8)
     assert target.example == manifest["example"]
     assert target.all_numbers
     assert target.metrics
@@ -69,26 +69,30 @@ def test_of_several_models_one_is_named_and_its_columns_told(serve, shipped, adu
     for models in (shipped, adults):
         shutil.copytree(models, tmp_path, dirs_exist_ok=True)
     url = serve(tmp_path, "--workers", "1").url + "/"
-    with pytest.raises(TargetError, match="expected --model out of adults, digits, which .* none"):
+    with pytest.raises(
+        UnusableServerError, match="expected --model out of adults, digits, which .* none"
+    ):
         read_target(url)
-    with pytest.raises(TargetError, match="expected a model out of adults, digits.*got 'digit'"):
+    with pytest.raises(
+        UnusableServerError, match="expected a model out of adults, digits.*got 'digit'"
+    ):
         read_target(url, model="digit")
     target = read_target(url, model="adults")
     assert target.model == "adults"
     assert not target.alone
     assert target.columns == (
-        Column("age", "number", True, True, 17, 90),
-        Column("hours/week", "number", False, False, 1, 99),
-        Column("member", "boolean", True),
-        Column(
+        SchemaColumn("age", "number", True, True, 17, 90),
+        SchemaColumn("hours/week", "number", False, False, 1, 99),
+        SchemaColumn("member", "boolean", True),
+        SchemaColumn(
             "work",
             "category",
             True,
             categories=("Private", "Self-employed", "State"),
             takes_unseen=True,
         ),
-        Column("grade", "category", False, categories=("1", "2", "3")),
-        Column("since", "date", True, False, "2000-01-01", "2024-12-31"),
+        SchemaColumn("grade", "category", False, categories=("1", "2", "3")),
+        SchemaColumn("since", "date", True, False, "2000-01-01", "2024-12-31"),
     )
     assert not target.all_numbers
     assert target.get("/healthz")[0] == 200
@@ -133,20 +137,24 @@ def test_a_server_behind_tls_and_keys_is_asked_with_both(serve, shipped, tmp_pat
     assert target.address.tls
     assert target.get("/models")[0] == 200
     assert key not in repr(target)
-    with pytest.raises(TargetError, match="expected a key .*; got none.*give --key"):
+    with pytest.raises(UnusableServerError, match="expected a key .*; got none.*give --key"):
         read_target(server.url, ca=str(cert))
-    with pytest.raises(TargetError, match="expected a key .*; got one that does not open it"):
+    with pytest.raises(
+        UnusableServerError, match="expected a key .*; got one that does not open it"
+    ):
         read_target(server.url, key="another", ca=str(cert))
-    with pytest.raises(TargetError, match="expected a certificate that is trusted.*give --ca"):
+    with pytest.raises(
+        UnusableServerError, match="expected a certificate that is trusted.*give --ca"
+    ):
         read_target(server.url, key=key)
-    with pytest.raises(TargetError, match="expected a file of certificates in PEM as --ca"):
+    with pytest.raises(UnusableServerError, match="expected a file of certificates in PEM as --ca"):
         read_target(server.url, key=key, ca=str(keys))
-    with pytest.raises(TargetError, match="try https://"):
+    with pytest.raises(UnusableServerError, match="try https://"):
         read_target(server.url.replace("https", "http"), key=key)
 
 
 def test_tls_where_there_is_none_is_named(live):
-    with pytest.raises(TargetError, match="expected TLS at https://.*try http://"):
+    with pytest.raises(UnusableServerError, match="expected TLS at https://.*try http://"):
         read_target(live.url.replace("http:", "https:"))
 
 
@@ -154,14 +162,16 @@ def test_nothing_that_listens_is_named():
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-        with pytest.raises(TargetError, match=r"that listens at http://127.*refused; start one"):
+        with pytest.raises(
+            UnusableServerError, match=r"that listens at http://127.*refused; start one"
+        ):
             read_target(url)
 
 
 def test_a_server_that_says_nothing_is_not_waited_for_for_ever():
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = Address(*silent.getsockname())
-        with pytest.raises(TargetError, match=r"within 0\.05 s; got none"):
+        address = ServerAddress(*silent.getsockname())
+        with pytest.raises(UnusableServerError, match=r"within 0\.05 s; got none"):
             fetch(address, "/models", {}, timeout=0.05)
 
 
@@ -207,7 +217,7 @@ def test_a_server_that_says_nothing_is_not_waited_for_for_ever():
     ],
 )
 def test_a_server_of_another_kind_is_named(stub, paths, message):
-    with pytest.raises(TargetError, match=message):
+    with pytest.raises(UnusableServerError, match=message):
         read_target(stub(**paths))
 
 
@@ -243,17 +253,19 @@ def test_a_path_before_the_servers_own_is_kept(stub):
     ],
 )
 def test_what_is_no_url_is_refused(url):
-    with pytest.raises(TargetError, match="expected a URL such as http://127.0.0.1:8000; got"):
+    with pytest.raises(
+        UnusableServerError, match="expected a URL such as http://127.0.0.1:8000; got"
+    ):
         read_target(url)
 
 
 def test_what_cannot_be_a_key_or_needs_tls_is_refused():
-    with pytest.raises(TargetError, match="expected a key of printable ASCII"):
+    with pytest.raises(UnusableServerError, match="expected a key of printable ASCII"):
         read_target("http://127.0.0.1:1", key="a\r\nb")
-    with pytest.raises(TargetError, match="expected a URL with https:// beside --ca"):
+    with pytest.raises(UnusableServerError, match="expected a URL with https:// beside --ca"):
         read_target("http://127.0.0.1:1", ca="ca.pem")
 
 
 def test_what_a_server_says_moves_no_terminal():
-    assert quoted(b"\x1b]0;title\x07 full") == "�]0;title� full"
-    assert quoted(b'{"error": "no \\u001b[31mred"}') == "no �[31mred"
+    assert quote_error_body(b"\x1b]0;title\x07 full") == "�]0;title� full"
+    assert quote_error_body(b'{"error": "no \\u001b[31mred"}') == "no �[31mred"

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from serving.loadtest import timer as module
-from serving.loadtest.timer import alarm
+from serving.loadtest.timer import create_timer
 
 
 @pytest.mark.parametrize("kind", ["best", "timer"])
@@ -17,7 +17,7 @@ def test_an_alarm_goes_off_in_time_and_not_before(kind):
             rung.append(time.perf_counter())
             done.set()
 
-        set_up = alarm(loop, call) if kind == "best" else module._Timer(loop, call)
+        set_up = create_timer(loop, call) if kind == "best" else module._EventLoopTimer(loop, call)
         for wait in (0.03, 0.0005, -1.0):  # what is over rings at once
             done.clear()
             asked = time.perf_counter() + wait
@@ -33,7 +33,7 @@ def test_an_alarm_goes_off_in_time_and_not_before(kind):
 def test_an_alarm_that_is_set_anew_rings_once():
     async def ring():
         rung = []
-        one = alarm(asyncio.get_running_loop(), lambda: rung.append(time.perf_counter()))
+        one = create_timer(asyncio.get_running_loop(), lambda: rung.append(time.perf_counter()))
         start = time.perf_counter()
         one.set(start + 0.005)
         one.set(start + 0.05)
@@ -49,7 +49,7 @@ def test_an_alarm_that_is_set_anew_rings_once():
 def test_an_alarm_that_is_closed_does_not_ring():
     async def ring():
         rung = []
-        one = alarm(asyncio.get_running_loop(), lambda: rung.append(1))
+        one = create_timer(asyncio.get_running_loop(), lambda: rung.append(1))
         one.set(time.perf_counter() + 0.02)
         one.close()
         await asyncio.sleep(0.05)

@@ -5,16 +5,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from serving.loadtest.capacity import Probe
-from serving.loadtest.generator_health import Limits
-from serving.loadtest.objectives import judge, parse
-from serving.loadtest.report import Report
-from serving.loadtest.run_record import TIMED_OUT, WRONG, Call, Record
-from serving.loadtest.server_metrics import Between, ServerSide, Spread
-from serving.loadtest.statistics import figures
+from serving.loadtest.capacity import RateProbe
+from serving.loadtest.generator_health import GeneratorHealth
+from serving.loadtest.objectives import evaluate_objectives, parse_objectives
+from serving.loadtest.report import LoadTestReport
+from serving.loadtest.run_record import TIMED_OUT, WRONG_ANSWER, PreparedRequest, RunRecord
+from serving.loadtest.server_metrics import HistogramSummary, PercentileBounds, ServerMetrics
+from serving.loadtest.statistics import compute_statistics
 
-CALLS = [Call(b"", 4, None, lambda body: None)]
-OBJECTIVES = parse(["p99=50ms", "p50=20ms", "p99.99=1s"])
+CALLS = [PreparedRequest(b"", 4, None, lambda body: None)]
+OBJECTIVES = parse_objectives(["p99=50ms", "p50=20ms", "p99.99=1s"])
 
 
 def run(rate=200.0, *, seconds=10.0, stall=1.0, errors=True, open_loop=True, seed=0):
@@ -25,10 +25,10 @@ def run(rate=200.0, *, seconds=10.0, stall=1.0, errors=True, open_loop=True, see
     sent = np.where(waits, 4 + stall, due)
     status = np.full(len(due), 200, np.int16)
     if errors:
-        status[::97], status[1::211], status[2::503] = 503, WRONG, TIMED_OUT
+        status[::97], status[1::211], status[2::503] = 503, WRONG_ANSWER, TIMED_OUT
     faults = {"expected class 3 in instance 0, got 4": 9, "status 503: \x1b[31mfull": 21}
-    return figures(
-        Record(
+    return compute_statistics(
+        RunRecord(
             due=due,
             sent=sent,
             ended=sent + rng.lognormal(-6, 0.5, len(due)),
@@ -50,15 +50,15 @@ def run(rate=200.0, *, seconds=10.0, stall=1.0, errors=True, open_loop=True, see
 
 def spread(mean):
     bounds = {
-        "p50": Between(1e-3, 2.5e-3, 2e-3),
-        "p90": Between(2.5e-3, 5e-3, 3e-3),
-        "p99": Between(10.0, float("inf"), 10.0),
+        "p50": PercentileBounds(1e-3, 2.5e-3, 2e-3),
+        "p90": PercentileBounds(2.5e-3, 5e-3, 3e-3),
+        "p99": PercentileBounds(10.0, float("inf"), 10.0),
     }
-    return Spread(1998, mean, bounds)
+    return HistogramSummary(1998, mean, bounds)
 
 
 def limits(**given):
-    return Limits(
+    return GeneratorHealth(
         **{"processor_share": 0.031, "late_p99_ms": 0.87, "most": 31234.0, "verdict": None, **given}
     )
 
@@ -81,23 +81,23 @@ def report():
 
     def build(**given):
         found = given.pop("figures", None) or run()
-        server = ServerSide(
+        server = ServerMetrics(
             1998,
             spread(1.83e-3),
             {"decode": spread(1.1e-4), "run": spread(4.2e-4)},
-            Spread(1998, 7.25, {}),
+            HistogramSummary(1998, 7.25, {}),
             {"503": 21, "429": 3},
         )
         held = {
             "target": "digits/1 at http://127.0.0.1:8000",
             "command": "python -m serving loadtest --rate 200",
             "load": "open loop, 200 requests/s for 10 s, 4 rows each, JSON",
-            "verdicts": judge(found, OBJECTIVES),
+            "verdicts": evaluate_objectives(found, OBJECTIVES),
             "server_side": server,
             "limits": limits(),
             "machine": {"processor": "Xeon <4>", "cores": "2", "python": "3.11.9"},
         }
-        return Report(figures=found, **{**held, **given})
+        return LoadTestReport(figures=found, **{**held, **given})
 
     return build
 
@@ -106,7 +106,7 @@ def report():
 def probes():
     """Steps of a search of capacity; the third does not hold."""
     return tuple(
-        Probe(rate, run(rate, stall=0.0 if held else 2.0, errors=False), limits(), held)
+        RateProbe(rate, run(rate, stall=0.0 if held else 2.0, errors=False), limits(), held)
         for rate, held in ((400.0, True), (100.0, True), (800.0, False))
     )
 
@@ -115,8 +115,8 @@ def probes():
 def nothing():
     """Figures of a run that nothing came of."""
     none = np.empty(0)
-    return figures(
-        Record(
+    return compute_statistics(
+        RunRecord(
             due=none,
             sent=none,
             ended=none,

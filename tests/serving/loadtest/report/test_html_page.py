@@ -6,10 +6,10 @@ from html.parser import HTMLParser
 import pytest
 from markupsafe import Markup
 
-from serving.loadtest.report import formatting as wording
-from serving.loadtest.report.html_page import page
+from serving.loadtest.report import formatting
+from serving.loadtest.report.html_page import render_page
 
-DRAWINGS = ("percentile_plot", "time_plot", "capacity_plot")
+DRAWINGS = ("plot_percentiles", "plot_seconds", "plot_capacity")
 EMPTY = {"meta", "link", "br", "img", "hr", "input"}
 
 
@@ -57,18 +57,18 @@ def undrawn(monkeypatch):
 
 def test_it_holds_every_figure(undrawn, report, probes):
     built = report(probes=probes, held=400.0)
-    figures, words = built.figures, Page(page(built)).words
+    figures, words = built.figures, Page(render_page(built)).words
     for times in (figures.latency, figures.service, figures.late):
         for name in times.percentiles:
-            assert wording.percentile(times, name).removesuffix("*") in " ".join(words)
-        assert wording.milliseconds(times.most) in words
-        assert wording.milliseconds(times.mean) in words
+            assert formatting.format_percentile(times, name).removesuffix("*") in " ".join(words)
+        assert formatting.format_milliseconds(times.most) in words
+        assert formatting.format_milliseconds(times.mean) in words
     for second in figures.by_second:
-        assert wording.milliseconds(second.p50) in words
-        assert wording.milliseconds(second.p99) in words
+        assert formatting.format_milliseconds(second.p50) in words
+        assert formatting.format_milliseconds(second.p99) in words
     for probe in probes:
-        assert wording.rate(probe.rate) in words
-        assert wording.milliseconds(probe.figures.latency.percentiles["p99.9"]) in words
+        assert formatting.format_rate(probe.rate) in words
+        assert formatting.format_milliseconds(probe.figures.latency.percentiles["p99.9"]) in words
     for verdict in built.verdicts:
         assert {str(verdict.objective), verdict.told} <= set(words)
     for said in (
@@ -96,7 +96,7 @@ def test_it_holds_every_figure(undrawn, report, probes):
 
 @pytest.mark.slow
 def test_it_asks_no_network_and_runs_no_script(report, probes):
-    found = Page(page(report(probes=probes)))
+    found = Page(render_page(report(probes=probes)))
     assert not {"script", "link", "img", "iframe", "object"} & set(found.elements)
     assert found.addresses
     assert all(address.startswith("#d") for address in found.addresses)
@@ -105,32 +105,35 @@ def test_it_asks_no_network_and_runs_no_script(report, probes):
 
 @pytest.mark.parametrize("place", ["target", "command", "load"])
 def test_what_others_named_is_text(undrawn, report, place):
-    told = page(report(**{place: "<script>alert('1')</script>"}))
+    told = render_page(report(**{place: "<script>alert('1')</script>"}))
     assert "<script" not in told
     assert "<script>alert('1')</script>" in Page(told).text
 
 
 def test_the_verdict_is_a_sentence(undrawn, report, probes, run_of):
-    assert "It missed 3 of 4 objectives: 196 right answers a second" in Page(page(report())).text
+    assert (
+        "It missed 3 of 4 objectives: 196 right answers a second"
+        in Page(render_page(report())).text
+    )
     assert (
         "400 requests a second met the objectives."
-        in Page(page(report(probes=probes, held=400.0))).text
+        in Page(render_page(report(probes=probes, held=400.0))).text
     )
-    assert "no objective was asked for" in Page(page(report(verdicts=()))).text
+    assert "no objective was asked for" in Page(render_page(report(verdicts=()))).text
 
 
 def test_the_two_loops_are_explained_each_in_its_way(undrawn, report, run_of):
-    assert "as independent users come" in Page(page(report())).text
+    assert "as independent users come" in Page(render_page(report())).text
     closed = report(figures=run_of(open_loop=False))
-    assert "Each user asked again as soon as it had its answer" in Page(page(closed)).text
+    assert "Each user asked again as soon as it had its answer" in Page(render_page(closed)).text
 
 
 def test_warnings_stand_above_all_else(undrawn, report, limits_of):
-    said = Page(page(report(limits=limits_of(verdict="The generator was slow.")))).text
+    said = Page(render_page(report(limits=limits_of(verdict="The generator was slow.")))).text
     assert said.index("The generator was slow.") < said.index("Verdict")
 
 
 def test_a_run_that_nothing_came_of_has_a_page(undrawn, report, nothing):
-    found = Page(page(report(figures=nothing, server_side=None)))
+    found = Page(render_page(report(figures=nothing, server_side=None)))
     assert "It tells nothing of itself here" in found.text
     assert "nan" not in found.text.split()

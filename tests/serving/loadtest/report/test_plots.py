@@ -5,10 +5,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from serving.loadtest.objectives import parse
-from serving.loadtest.report.plots import capacity_plot, percentile_plot, time_plot
+from serving.loadtest.objectives import parse_objectives
+from serving.loadtest.report.plots import plot_capacity, plot_percentiles, plot_seconds
 
-OBJECTIVES = parse(["p99=50ms", "errors=1%"])
+OBJECTIVES = parse_objectives(["p99=50ms", "errors=1%"])
 
 
 def words(svg):
@@ -20,9 +20,9 @@ def words(svg):
 def drawn(run_of, probes):
     """Each drawing, of a run with errors and of a search."""
     return {
-        "percentiles": percentile_plot(run_of(), OBJECTIVES),
-        "time": time_plot(run_of()),
-        "capacity": capacity_plot(probes, OBJECTIVES, 400.0),
+        "percentiles": plot_percentiles(run_of(), OBJECTIVES),
+        "time": plot_seconds(run_of()),
+        "capacity": plot_capacity(probes, OBJECTIVES, 400.0),
     }
 
 
@@ -37,7 +37,7 @@ def test_percentiles_are_drawn_in_nines_with_the_objective(drawn):
 def test_seconds_with_errors_and_the_rate_that_was_offered_are_marked(drawn, run_of):
     marks = {"seconds with errors", "offered"}
     assert marks <= set(words(drawn["time"]))
-    assert not marks & set(words(time_plot(run_of(errors=False, open_loop=False))))
+    assert not marks & set(words(plot_seconds(run_of(errors=False, open_loop=False))))
 
 
 def test_capacity_marks_the_highest_rate_held(drawn):
@@ -46,17 +46,17 @@ def test_capacity_marks_the_highest_rate_held(drawn):
 
 
 def test_capacity_without_a_rate_that_was_held_is_drawn(probes):
-    said = words(capacity_plot([probe for probe in probes if not probe.held]))
+    said = words(plot_capacity([probe for probe in probes if not probe.held]))
     assert not [word for word in said if "held" in word]
 
 
-@pytest.mark.parametrize("draw", [percentile_plot, time_plot])
+@pytest.mark.parametrize("draw", [plot_percentiles, plot_seconds])
 def test_a_run_that_nothing_came_of_is_drawn(nothing, draw):
     assert words(draw(nothing))
 
 
 def test_the_same_figures_make_the_same_drawing(drawn, run_of):
-    assert percentile_plot(run_of(), OBJECTIVES) == drawn["percentiles"]
+    assert plot_percentiles(run_of(), OBJECTIVES) == drawn["percentiles"]
 
 
 @pytest.mark.parametrize("name", ["percentiles", "time", "capacity"])

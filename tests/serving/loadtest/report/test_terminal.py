@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from serving.loadtest.report.terminal import show
+from serving.loadtest.report.terminal import print_report
 
 BOTTLENECK = "The generator was the bottleneck: it used 98 % of a processor."
 
 
 def shown(report, width=100, **given):
     console = Console(file=io.StringIO(), width=width, **given)
-    show(report, console)
+    print_report(report, console)
     return console.file.getvalue()
 
 
