@@ -74,7 +74,7 @@ def generator_of(
         connections=CONNECTIONS,
         timeout=TIMEOUT,
         seed=seed,
-        sendable=sendable,
+        max_rate=sendable,
     )
 
 
@@ -88,35 +88,38 @@ def search(generator: LoadGenerator, precisions: Mapping[int, float], near: floa
     """
 
     def measure(rate: float) -> tuple[RunStatistics, GeneratorHealth]:
-        return generator.rate(rate, choose_duration(rate, SECONDS, 99))
+        return generator.run_open_loop(rate, choose_duration(rate, SECONDS, 99))
 
     with ahead():
-        saturated, _ = generator.users(CONNECTIONS, WARM)
+        saturated, _ = generator.run_closed_loop(CONNECTIONS, WARM)
         if near:
-            found, start = CapacitySearch(measure, step=1.1, fall=1.1, lowest=LOWEST), near
+            found, start = (
+                CapacitySearch(measure, step_up=1.1, step_down=1.1, min_rate=LOWEST),
+                near,
+            )
         else:
-            found = CapacitySearch(measure, step=1.25, lowest=LOWEST)
-            start = max(LOWEST, NEAR * saturated.rate)
+            found = CapacitySearch(measure, step_up=1.25, min_rate=LOWEST)
+            start = max(LOWEST, NEAR * saturated.throughput)
         rates = {
-            bound: found.highest(parse_objectives([f"p99={bound}ms"]), start, precision)
+            bound: found.find_highest_rate(parse_objectives([f"p99={bound}ms"]), start, precision)
             for bound, precision in precisions.items()
         }
     limited = {bound for bound in rates if _is_limited(found, bound, rates[bound])}
-    probes = found.probes(parse_objectives([f"p99={LARGEST_MS}ms"]))
-    return Held(rates, frozenset(limited), probes, generator.most)
+    probes = found.list_probes(parse_objectives([f"p99={LARGEST_MS}ms"]))
+    return Held(rates, frozenset(limited), probes, generator.max_rate)
 
 
 def _is_limited(found: CapacitySearch, bound: int, held: float) -> bool:
     """Whether the first rate above what was held was missed while the generator had no room."""
     above = [
         p
-        for p in found.probes(parse_objectives([f"p99={bound}ms"]))
-        if p.rate > held and not p.held
+        for p in found.list_probes(parse_objectives([f"p99={bound}ms"]))
+        if p.rate > held and not p.is_sustained
     ]
-    return bool(above) and all(p.limits.verdict for p in above if p.rate == above[0].rate)
+    return bool(above) and all(p.generator.warning for p in above if p.rate == above[0].rate)
 
 
 def at(generator: LoadGenerator, rate: float) -> RunStatistics:
     """Latency at one rate."""
     with ahead():
-        return generator.rate(rate, choose_duration(rate, 3.0, 99))[0]
+        return generator.run_open_loop(rate, choose_duration(rate, 3.0, 99))[0]

@@ -80,7 +80,7 @@ def load(
     due = generate_poisson_arrivals(rate, seconds, rng)
     which = order(asked, len(due), rng)
     with ahead():
-        return engine.open_loop(due, which, seconds)
+        return engine.run_open_loop(due, which, seconds)
 
 
 def window(record: RunRecord, asked: Sequence[Asked], at: float) -> Window:
@@ -91,7 +91,7 @@ def window(record: RunRecord, asked: Sequence[Asked], at: float) -> Window:
         asked: what its calls were, in their order.
         at: seconds from the start of the soak to its middle.
     """
-    expected = np.array([one.status for one in asked], np.int16)[record.call]
+    expected = np.array([one.status for one in asked], np.int16)[record.request_index]
     status = record.status
     as_expected = status == expected
     dropped = np.isin(status, (UNANSWERED, TIMED_OUT, CONNECTION_FAILED))
@@ -108,7 +108,7 @@ def window(record: RunRecord, asked: Sequence[Asked], at: float) -> Window:
         unexpected=Counter(map(str, others)),
         p50_ms=p50,
         p99_ms=p99,
-        in_doubt=assess_generator(record, None).verdict is not None,
+        in_doubt=assess_generator(record, None).warning is not None,
         faults=_faults(record, expected, as_expected),
     )
 
@@ -120,5 +120,5 @@ def _faults(
     pairs = zip(expected[~as_expected].tolist(), record.status[~as_expected].tolist(), strict=True)
     came = {f"expected {due}; got {STATUS_NAMES.get(got, got)}" for due, got in pairs}
     due_refusals = tuple(f"{status}: " for status in set(expected.tolist()) - {OK})
-    noted = (said for said in record.faults if not said.startswith(due_refusals))
+    noted = (said for said in record.fault_counts if not said.startswith(due_refusals))
     return tuple(sorted(came)) + tuple(noted) if came else ()

@@ -1,4 +1,4 @@
-"""What is wrong with an answer: of its form, and beside the one that is known to be right."""
+"""Parse prediction answers and find their faults, alone or compared with a known correct answer."""
 
 from __future__ import annotations
 
@@ -16,160 +16,164 @@ from serving.loadtest.target import LoadTarget
 RequestFormat = Literal["json", "oip", "binary"]
 REQUEST_FORMATS: tuple[RequestFormat, ...] = get_args(RequestFormat)
 
-TOLERANCE = 1e-5  # of a value, absolute and relative to the right one, together
-SUM_TOLERANCE = 1e-3  # of a row's probabilities, which sum to 1
-RAW_DTYPES = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8"}  # datatypes of raw tensors
-MAX_QUOTED_CHARACTERS = 40  # characters of a wrong value that a sentence repeats
+VALUE_TOLERANCE = 1e-5  # absolute and relative, added up
+SUM_TOLERANCE = 1e-3  # of a row's probabilities, whose sum is 1
+RAW_DTYPES = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8"}  # by the datatype of a binary tensor
+MAX_QUOTED_CHARACTERS = 40  # of a wrong value
 
 
 class WrongAnswerError(Exception):
-    """What is wrong with an answer, in a sentence."""
+    """An answer is wrong; the message is a sentence on its fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedAnswer:
-    """What an answer says, in whatever form it came.
+    """The content of an answer, whatever its format.
 
     Attributes:
-        model: that answered.
-        version: of it.
-        labels: the predicted class of each instance; None of a regression.
-        numbers: float64 `(n, k)`: probabilities of k classes, or values of k targets.
+        model: Name of the model.
+        version: Version of the model.
+        labels: Predicted class of each instance; None for a regression.
+        values: Probabilities of `k` classes, or values of `k` targets, float64 `(n, k)`.
     """
 
     model: str
     version: int
     labels: list[Any] | None
-    numbers: NDArray[np.float64]
+    values: NDArray[np.float64]
 
 
 class AnswerChecker:
-    """Says what is wrong with the answers to one request.
+    """Finds the faults of the answers to one request.
 
-    An answer that was found good is known by its bytes from then on: after a reload all answers
-    differ from the expected ones, and each would be read anew at the cost of some ten requests.
+    The bytes of the last correct answer are remembered. After a reload all answers differ from the
+    expected one, and parsing each would cost as much time as ten requests.
 
     Args:
-        form: of the request, and so of the answers.
-        target: who is asked.
-        rows: that it is asked about.
-        right: the body of an answer to compare with, itself without fault and of the target's
-            version; None if none is known.
+        request_format: Format of the request, which is also that of its answers.
+        target: Server and model.
+        rows: Number of instances in the request.
+        correct_body: Body of a correct answer of the target's version, to compare with; None if
+            none is known.
     """
 
     def __init__(
-        self, form: RequestFormat, target: LoadTarget, rows: int, right: bytes | None = None
+        self,
+        request_format: RequestFormat,
+        target: LoadTarget,
+        rows: int,
+        correct_body: bytes | None = None,
     ) -> None:
-        self._form, self._target, self._rows = form, target, rows
-        self._right = None if right is None else parse_answer(right, form, target)
-        self._good = right
+        self._format, self._target, self._rows = request_format, target, rows
+        self._correct = (
+            None if correct_body is None else parse_answer(correct_body, request_format, target)
+        )
+        self._known_correct_body = correct_body
 
     def __call__(self, body: bytes) -> str | None:
-        """What is wrong with the body of an answer with status 200; None if nothing is."""
-        if body == self._good:
+        """Return a sentence on the fault of an answer with status 200; None if it is correct."""
+        if body == self._known_correct_body:
             return None
-        found = find_fault(body, self._form, self._target, self._rows, self._right)
-        if found is None:
-            self._good = body
-        return found
+        fault = find_fault(body, self._format, self._target, self._rows, self._correct)
+        if fault is None:
+            self._known_correct_body = body
+        return fault
 
 
 def find_fault(
     body: bytes,
-    form: RequestFormat,
+    request_format: RequestFormat,
     target: LoadTarget,
     rows: int,
-    right: ParsedAnswer | None = None,
+    correct: ParsedAnswer | None = None,
 ) -> str | None:
-    """What is wrong with an answer; None if nothing is.
+    """Find the fault of an answer.
 
-    One of another version than expected is not wrong, for a server may reload: of it only the form
-    is looked at, as the next version may tell other classes apart.
+    An answer of another version is not a fault, because a server may reload. Only its shape is
+    checked then, as the other version may have other classes.
 
     Args:
-        body: of an answer with status 200.
-        form: of the request.
-        target: who was asked.
-        rows: that it was asked about.
-        right: what it is compared with, of the target's version, if anything is known.
+        body: Body of an answer with status 200.
+        request_format: Format of the request.
+        target: Server and model.
+        rows: Number of instances in the request.
+        correct: Correct answer of the target's version, or None.
 
     Returns:
-        A sentence, "expected X; got Y".
+        A sentence "expected X; got Y", or None if the answer is correct.
     """
     try:
-        answer = parse_answer(body, form, target)
+        answer = parse_answer(body, request_format, target)
         _check_shape(answer, target, rows)
         if answer.version == target.version:
             _check_labels(answer, target)
-            if right is not None:
-                _compare_answers(answer, right, target)
+            if correct is not None:
+                _compare_answers(answer, correct, target)
     except WrongAnswerError as error:
         return str(error)
     return None
 
 
-def parse_answer(body: bytes, form: RequestFormat, target: LoadTarget) -> ParsedAnswer:
-    """What an answer says.
+def parse_answer(body: bytes, request_format: RequestFormat, target: LoadTarget) -> ParsedAnswer:
+    """Parse the body of an answer.
 
     Args:
-        body: of an answer with status 200.
-        form: of the request.
-        target: who was asked.
+        body: Body of an answer with status 200.
+        request_format: Format of the request.
+        target: Server and model.
 
     Raises:
-        FaultError: it is of another form.
+        WrongAnswerError: If the body is not an answer of this format.
     """
     try:
-        return ANSWER_PARSERS[form](body, target)
+        return ANSWER_PARSERS[request_format](body, target)
     except json.JSONDecodeError as error:
-        around = error.doc[error.pos :][:MAX_QUOTED_CHARACTERS]
-        raise WrongAnswerError(f"expected JSON; got {around!r}: {error.msg}") from None
+        rest = error.doc[error.pos :][:MAX_QUOTED_CHARACTERS]
+        raise WrongAnswerError(f"expected JSON; got {rest!r}: {error.msg}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise WrongAnswerError(
-            f"expected an answer of the form {form!r}; got another: {type(error).__name__}: {error}"
+            f"expected an answer in the format {request_format!r}; got something else: "
+            f"{type(error).__name__}: {error}"
         ) from None
 
 
 def _parse_json(body: bytes, target: LoadTarget) -> ParsedAnswer:
-    """`{"model", "version", "predictions"}`, of classifiers with `"probabilities"`."""
-    said = orjson.loads(body)
-    predictions = _require_list(said["predictions"], "predictions")
+    """Parse `{"model", "version", "predictions"}`, with `"probabilities"` of a classifier."""
+    content = orjson.loads(body)
+    predictions = _require_list(content["predictions"], "predictions")
     if target.classes:
-        labels, numbers = (
-            predictions,
-            _to_float_array(_require_list(said["probabilities"], "probabilities")),
-        )
+        labels = predictions
+        values = _to_float_array(_require_list(content["probabilities"], "probabilities"))
     else:
-        labels, numbers = None, _to_float_array(predictions)
-        # One target: a number per instance, not a list of one.
-        numbers = numbers[:, None] if numbers.ndim == 1 else numbers
-    return ParsedAnswer(said["model"], said["version"], labels, numbers)
+        labels, values = None, _to_float_array(predictions)
+        # With a single target each prediction is a number, not a list.
+        values = values[:, None] if values.ndim == 1 else values
+    return ParsedAnswer(content["model"], content["version"], labels, values)
 
 
 def _parse_open_inference(body: bytes, target: LoadTarget) -> ParsedAnswer:
-    """The Open Inference Protocol's, in JSON."""
-    said = orjson.loads(body)
-    return _parse_outputs(
-        said, target, [_require_list(each["data"], "data") for each in said["outputs"]]
-    )
+    """Parse an answer of the Open Inference Protocol in JSON."""
+    content = orjson.loads(body)
+    elements = [_require_list(output["data"], "data") for output in content["outputs"]]
+    return _parse_outputs(content, target, elements)
 
 
 def _parse_binary(body: bytes, target: LoadTarget) -> ParsedAnswer:
-    """The same with the binary extension: the outputs, raw, behind the JSON.
+    """Parse an answer of the Open Inference Protocol with raw tensors after the JSON.
 
-    The header that tells the length of the JSON is not at hand; what is left of the body, once all
-    outputs have their bytes, is as long. Each byte is a character here, so that the parser finds
-    where the JSON ends, whatever comes behind.
+    The header with the length of the JSON is not at hand. The length is what is left of the body
+    without the tensors, whose sizes the JSON holds. To find the end of the JSON, each byte is
+    decoded as one character, whatever the bytes of the tensors are.
     """
-    said, _ = json.JSONDecoder().raw_decode(body.decode("latin-1"))
-    sizes = [each["parameters"]["binary_data_size"] for each in said["outputs"]]
+    content, _ = json.JSONDecoder().raw_decode(body.decode("latin-1"))
+    sizes = [output["parameters"]["binary_data_size"] for output in content["outputs"]]
     start = len(body) - sum(sizes)
-    said = orjson.loads(body[: max(start, 0)])
-    data = []
-    for each, size in zip(said["outputs"], sizes, strict=True):
-        data.append(_decode_raw_tensor(body[start : start + size], each["datatype"]))
+    content = orjson.loads(body[: max(start, 0)])
+    elements = []
+    for output, size in zip(content["outputs"], sizes, strict=True):
+        elements.append(_decode_raw_tensor(body[start : start + size], output["datatype"]))
         start += size
-    return _parse_outputs(said, target, data)
+    return _parse_outputs(content, target, elements)
 
 
 ANSWER_PARSERS: Mapping[RequestFormat, Callable[[bytes, LoadTarget], ParsedAnswer]] = {
@@ -180,37 +184,37 @@ ANSWER_PARSERS: Mapping[RequestFormat, Callable[[bytes, LoadTarget], ParsedAnswe
 
 
 def _parse_outputs(
-    said: Mapping[str, Any], target: LoadTarget, data: Sequence[list[Any]]
+    content: Mapping[str, Any], target: LoadTarget, elements: Sequence[list[Any]]
 ) -> ParsedAnswer:
     outputs = {
-        each["name"]: (each, found) for each, found in zip(said["outputs"], data, strict=True)
+        output["name"]: (output, data)
+        for output, data in zip(content["outputs"], elements, strict=True)
     }
     labels = None
     if target.classes:
-        described, labels = outputs["label"]
-        if described["shape"] != [len(labels)]:
+        output, labels = outputs["label"]
+        if output["shape"] != [len(labels)]:
             raise WrongAnswerError(
-                f"expected as many labels as their shape {described['shape']} says; got "
-                f"{len(labels)}"
+                f"expected as many labels as their shape {output['shape']} says; got {len(labels)}"
             )
-    described, found = outputs["probabilities" if target.classes else "value"]
-    numbers = _to_float_array(found).reshape(described["shape"])
-    return ParsedAnswer(said["model_name"], int(said["model_version"]), labels, numbers)
+    output, data = outputs["probabilities" if target.classes else "value"]
+    values = _to_float_array(data).reshape(output["shape"])
+    return ParsedAnswer(content["model_name"], int(content["model_version"]), labels, values)
 
 
 def _decode_raw_tensor(content: bytes, datatype: str) -> list[Any]:
-    """The elements of a raw tensor."""
+    """Return the elements of a raw tensor."""
     if datatype != "BYTES":
         numbers: list[Any] = np.frombuffer(content, RAW_DTYPES[datatype]).tolist()
         return numbers
     texts: list[Any] = []
-    at = 0
-    while at < len(content):
-        start = at + 4
-        at = start + int.from_bytes(content[at:start], "little")
-        if at > len(content):
+    end = 0
+    while end < len(content):
+        start = end + 4
+        end = start + int.from_bytes(content[end:start], "little")
+        if end > len(content):
             raise WrongAnswerError(f"expected whole texts; got one cut off after {len(texts)}")
-        texts.append(content[start:at].decode())
+        texts.append(content[start:end].decode())
     return texts
 
 
@@ -221,101 +225,103 @@ def _require_list(value: object, name: str) -> list[Any]:
 
 
 def _to_float_array(value: list[Any]) -> NDArray[np.float64]:
-    """Numbers, however nested, null for what JSON has no word for."""
-    numbers = np.array(value)  # ValueError where rows are of different lengths
-    if numbers.dtype.kind not in "iuf":
-        # Null is how NaN is written; a text or a truth is no number at all.
-        wrong = next((v for v in numbers.ravel() if not isinstance(v, int | float | None)), None)
-        if wrong is not None or numbers.dtype.kind != "O":
+    """Convert a nested list of numbers to float64, null to NaN."""
+    array = np.array(value)  # raises ValueError if the rows have different lengths
+    if array.dtype.kind not in "iuf":
+        # JSON cannot express NaN, so the server sends null. Other types are wrong.
+        wrong = next((v for v in array.ravel() if not isinstance(v, int | float | None)), None)
+        if wrong is not None or array.dtype.kind != "O":
             raise WrongAnswerError(f"expected numbers; got {_quote_value(value)}")
-    return numbers.astype(np.float64)
+    return array.astype(np.float64)
 
 
 def _check_shape(answer: ParsedAnswer, target: LoadTarget, rows: int) -> None:
+    """Check what has to be true of an answer of any version."""
     if answer.model != target.model:
         raise WrongAnswerError(
-            f"expected an answer of {target.model!r}; got {_quote_value(answer.model)}"
+            f"expected an answer of the model {target.model!r}; got {_quote_value(answer.model)}"
         )
     if type(answer.version) is not int or answer.version < 1:
-        raise WrongAnswerError(f"expected a version, 1 or more; got {_quote_value(answer.version)}")
-    what = "probabilities" if target.classes else "values"
-    if answer.numbers.ndim != 2 or not answer.numbers.shape[1]:
-        raise WrongAnswerError(f"expected {what} [{rows}, …]; got {list(answer.numbers.shape)}")
-    for told in (answer.numbers, answer.labels):
-        if told is not None and len(told) != rows:
-            raise WrongAnswerError(
-                f"expected a prediction of each instance, {rows}; got {len(told)}"
-            )
-    finite = np.isfinite(answer.numbers)
-    if not finite.all():
-        row, place = np.argwhere(~finite)[0]
         raise WrongAnswerError(
-            f"expected finite {what}; got {answer.numbers[row, place]} in instance {row}"
+            f"expected a version of 1 or more; got {_quote_value(answer.version)}"
+        )
+    noun = "probabilities" if target.classes else "values"
+    if answer.values.ndim != 2 or not answer.values.shape[1]:
+        raise WrongAnswerError(f"expected {noun} [{rows}, …]; got {list(answer.values.shape)}")
+    for predictions in (answer.values, answer.labels):
+        if predictions is not None and len(predictions) != rows:
+            raise WrongAnswerError(
+                f"expected a prediction for each instance, {rows}; got {len(predictions)}"
+            )
+    is_finite = np.isfinite(answer.values)
+    if not is_finite.all():
+        row, column = np.argwhere(~is_finite)[0]
+        raise WrongAnswerError(
+            f"expected finite {noun}; got {answer.values[row, column]} in instance {row}"
         )
     if target.classes:
-        _check_probabilities(answer.numbers)
+        _check_probabilities(answer.values)
 
 
-def _check_probabilities(numbers: NDArray[np.float64]) -> None:
-    outside = (numbers < 0) | (numbers > 1)
-    if outside.any():
-        row, place = np.argwhere(outside)[0]
+def _check_probabilities(values: NDArray[np.float64]) -> None:
+    is_outside = (values < 0) | (values > 1)
+    if is_outside.any():
+        row, column = np.argwhere(is_outside)[0]
         raise WrongAnswerError(
-            f"expected probabilities from 0 to 1; got {numbers[row, place]:g} in instance {row}"
+            f"expected probabilities from 0 to 1; got {values[row, column]:g} in instance {row}"
         )
-    sums = numbers.sum(axis=1)
+    sums = values.sum(axis=1)
     row = int(np.abs(sums - 1).argmax())
     if abs(sums[row] - 1) > SUM_TOLERANCE:
         raise WrongAnswerError(
-            f"expected probabilities that sum to 1; got {sums[row]:g} in instance {row}"
+            f"expected probabilities with the sum 1; got {sums[row]:g} in instance {row}"
         )
 
 
 def _check_labels(answer: ParsedAnswer, target: LoadTarget) -> None:
-    """Of the version whose classes are known."""
+    """Check the classes of an answer of the version whose classes are known."""
     width = len(target.classes or target.targets)
-    if answer.numbers.shape[1] != width:
-        what = "probabilities" if target.classes else "values"
+    if answer.values.shape[1] != width:
+        noun = "probabilities" if target.classes else "values"
         raise WrongAnswerError(
-            f"expected {width} {what} an instance; got {answer.numbers.shape[1]}"
+            f"expected {width} {noun} per instance; got {answer.values.shape[1]}"
         )
     for row, label in enumerate(answer.labels or ()):
-        # 1.0 and true are equal to 1, and yet no class of whole numbers.
+        # In Python 1.0 and True equal 1, but neither is a class of integers.
         if label not in target.classes or type(label) is not type(target.classes[0]):
             raise WrongAnswerError(
                 f"expected a class out of {_quote_value(list(target.classes))}; got "
-                f"{_quote_value(label)} in "
-                f"instance {row}"
+                f"{_quote_value(label)} in instance {row}"
             )
 
 
-def _compare_answers(answer: ParsedAnswer, right: ParsedAnswer, target: LoadTarget) -> None:
-    """With the right answer, of the same version."""
-    if answer.labels != right.labels:
-        pairs = zip(answer.labels or (), right.labels or (), strict=True)
+def _compare_answers(answer: ParsedAnswer, correct: ParsedAnswer, target: LoadTarget) -> None:
+    """Compare an answer with the correct one of the same version."""
+    if answer.labels != correct.labels:
+        pairs = zip(answer.labels or (), correct.labels or (), strict=True)
         row, (got, expected) = next(
             (row, pair) for row, pair in enumerate(pairs) if pair[0] != pair[1]
         )
         raise WrongAnswerError(
-            f"expected the class {_quote_value(expected)} of instance {row}; got "
+            f"expected the class {_quote_value(expected)} for instance {row}; got "
             f"{_quote_value(got)}"
         )
-    apart = np.abs(answer.numbers - right.numbers)
-    beyond = apart - TOLERANCE * (1 + np.abs(right.numbers))
-    if beyond.max() > 0:
-        row, place = (int(at) for at in np.unravel_index(beyond.argmax(), beyond.shape))
+    difference = np.abs(answer.values - correct.values)
+    excess = difference - VALUE_TOLERANCE * (1 + np.abs(correct.values))
+    if excess.max() > 0:
+        row, column = (int(index) for index in np.unravel_index(excess.argmax(), excess.shape))
         raise WrongAnswerError(
-            f"expected {right.numbers[row, place]:.9g} for "
-            f"{_describe_output(place, target)} in instance "
-            f"{row}; got {answer.numbers[row, place]:.9g}, {apart[row, place]:.3g} apart"
+            f"expected {correct.values[row, column]:.9g} for {_describe_output(column, target)} in "
+            f"instance {row}; got {answer.values[row, column]:.9g}, a difference of "
+            f"{difference[row, column]:.3g}"
         )
 
 
-def _describe_output(place: int, target: LoadTarget) -> str:
-    """What a number of a row is of."""
+def _describe_output(column: int, target: LoadTarget) -> str:
+    """Return what a column of `ParsedAnswer.values` holds, in words."""
     if target.classes:
-        return f"the probability of {target.classes[place]!r}"
-    return f"the value of {target.targets[place]!r}"
+        return f"the probability of {target.classes[column]!r}"
+    return f"the value of {target.targets[column]!r}"
 
 
 def _quote_value(value: object) -> str:

@@ -1,11 +1,11 @@
-"""What the generator can do here, and whether it, and not the server, was what a run measured."""
+"""Whether the load generator itself was the bottleneck, so that a run says little of the server."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,44 +13,55 @@ from serving.loadtest.engine import LoadEngine
 from serving.loadtest.http_client import ServerAddress
 from serving.loadtest.run_record import PreparedRequest, RunRecord
 
-MAX_BUSY_SHARE = 0.8  # of the time; a generator that is busy for longer is not punctual any more
-MAX_RATE_SHARE = 0.8  # of the most it can send
-MAX_DELAY_SHARE = 0.33  # of the latency at p99
-MIN_DELAY_MS = 0.5  # that are not worth a word
-CALIBRATION_SECONDS, CALIBRATION_USERS = 0.5, 16  # of the measurement of what it can send
-EXIT_TIMEOUT_SECONDS = 5.0  # seconds for the process that answers to end
+MAX_BUSY_SHARE = 0.8  # of the time; a generator that is busier sends late
+MAX_RATE_SHARE = 0.8  # of the highest rate that it can send
+MAX_DELAY_SHARE = 0.33  # of the p99 latency that may be the generator's own delay
+MIN_DELAY_MS = 0.5  # shorter delays are not reported
+# The measurement of the highest rate that the generator can send.
+CALIBRATION_SECONDS, CALIBRATION_USERS = 0.5, 16
+EXIT_TIMEOUT_SECONDS = 5.0  # for the baseline server to end
 
 
 @dataclass(frozen=True)
 class GeneratorHealth:
-    """The generator's part in a run.
+    """The generator's own part in a run.
 
     Attributes:
-        processor_share: of one core that it used.
-        late_p99_ms: how late requests left for no fault of the server's, 99th percentile.
-        most: requests a second that it can send of these calls with one core; None if not measured.
-        verdict: a sentence if it was the bottleneck, or late, else None.
+        cpu_share: Share of one core that the generator used, 0 to 1.
+        send_delay_p99_ms: 99th percentile of the delay between the time a request could be sent
+            and the time it was, in milliseconds.
+        max_rate: Requests per second that the generator can send on one core; None if unknown.
+        warning: Sentence that says that the generator was overloaded or late; None if it was not.
     """
 
-    processor_share: float
-    late_p99_ms: float
-    most: float | None
-    verdict: str | None
+    cpu_share: float
+    send_delay_p99_ms: float
+    max_rate: float | None
+    warning: str | None
 
-    def as_json(self) -> dict[str, object]:
-        """For the report."""
-        return asdict(self)
+    def as_json(self) -> dict[str, float | str | None]:
+        """Return the entry `generator` of the output of `--json`."""
+        return {
+            "processor_share": self.cpu_share,
+            "late_p99_ms": self.send_delay_p99_ms,
+            "most": self.max_rate,
+            "verdict": self.warning,
+        }
 
 
-def measure_max_rate(calls: Sequence[PreparedRequest]) -> float:
-    """Requests a second that one core lets the generator send, to a process that only answers.
+def measure_max_rate(requests: Sequence[PreparedRequest]) -> float:
+    """Measure the highest rate that the generator can send on one core.
 
-    Counted in processor time: where there are few cores, that process takes some of them.
+    The generator sends to the baseline server, which only answers. The rate is per second of
+    processor time: where there are few cores, the baseline server takes a part of them.
 
     Args:
-        calls: what is to be sent; the answer is as long as the first one's expected body.
+        requests: Requests to send. Each is answered with the expected body of the first.
+
+    Returns:
+        Requests per second.
     """
-    body = calls[0].expected or b"{}"
+    body = requests[0].expected_body or b"{}"
     with subprocess.Popen(
         [sys.executable, "-m", "serving.loadtest.baseline_server"],
         stdin=subprocess.PIPE,
@@ -62,45 +73,48 @@ def measure_max_rate(calls: Sequence[PreparedRequest]) -> float:
             process.stdin.write(b"%d\n" % len(body) + body)
             process.stdin.flush()
             address = ServerAddress("127.0.0.1", int(process.stdout.readline()))
-            same = [PreparedRequest(call.wire, call.rows, body, lambda _: None) for call in calls]
-            record = LoadEngine(address, same).closed_loop(
-                CALIBRATION_USERS, CALIBRATION_SECONDS, np.arange(len(calls), dtype=np.int32)
+            with_one_answer = [
+                PreparedRequest(request.http_bytes, request.rows, body, lambda _: None)
+                for request in requests
+            ]
+            record = LoadEngine(address, with_one_answer).run_closed_loop(
+                CALIBRATION_USERS, CALIBRATION_SECONDS, np.arange(len(requests), dtype=np.int32)
             )
             process.stdin.close()
             process.wait(EXIT_TIMEOUT_SECONDS)
         finally:
             process.kill()
-    return len(record.due) / record.processor
+    return len(record.due_at) / record.cpu_seconds
 
 
-def assess_generator(record: RunRecord, sendable: float | None) -> GeneratorHealth:
-    """Judge the generator in a run.
+def assess_generator(record: RunRecord, max_rate: float | None) -> GeneratorHealth:
+    """Assess the generator's own part in a run.
 
     Args:
-        record: of the run.
-        sendable: what `most` found for its calls, or None.
+        record: Measurements of the run.
+        max_rate: Result of `measure_max_rate` for its requests; None if unknown.
     """
-    if not len(record.due):
-        return GeneratorHealth(0.0, 0.0, sendable, None)
-    share = record.processor / record.wall
-    busy = max(record.processor, record.busy) / record.wall
-    late = float(np.percentile(record.late, 99)) * 1e3
-    latency = float(np.percentile(record.latency, 99)) * 1e3
-    rate = len(record.due) / record.seconds
-    verdict = None
-    if busy >= MAX_BUSY_SHARE:
-        verdict = f"it was busy {busy:.0%} of the time, on the one core it uses"
-    elif sendable is not None and rate > MAX_RATE_SHARE * sendable:
-        verdict = f"{rate:.0f} requests/s were to leave, and it can send {sendable:.0f} here"
-    if verdict is not None:
-        verdict = (
-            f"The generator was the bottleneck: {verdict}. These figures say little of the server; "
-            f"ask for less, or run it on another machine or a core of its own"
+    if not len(record.due_at):
+        return GeneratorHealth(0.0, 0.0, max_rate, None)
+    cpu_share = record.cpu_seconds / record.wall_seconds
+    busy_share = max(record.cpu_seconds, record.busy_seconds) / record.wall_seconds
+    delay_ms = float(np.percentile(record.send_delay, 99)) * 1e3
+    latency_ms = float(np.percentile(record.latency, 99)) * 1e3
+    rate = len(record.due_at) / record.load_seconds
+    warning = cause = None
+    if busy_share >= MAX_BUSY_SHARE:
+        cause = f"it was busy {busy_share:.0%} of the time on the one core it uses"
+    elif max_rate is not None and rate > MAX_RATE_SHARE * max_rate:
+        cause = f"{rate:.0f} requests/s were due, and it can send {max_rate:.0f}/s on this machine"
+    if cause is not None:
+        warning = (
+            f"The load generator was the bottleneck: {cause}. The results say little about the "
+            "server; lower the load, or run the generator on another machine or on its own core."
         )
-    elif late > max(MIN_DELAY_MS, MAX_DELAY_SHARE * latency):
-        verdict = (
-            f"The generator was late: requests left up to {late:.1f} ms after their time (p99), of "
-            f"{latency:.1f} ms that are reported, for it did not get the processor when it wanted "
-            f"it; run it on another machine or a core of its own"
+    elif delay_ms > max(MIN_DELAY_MS, MAX_DELAY_SHARE * latency_ms):
+        warning = (
+            f"The load generator was late: it sent requests up to {delay_ms:.1f} ms after they "
+            f"were due (p99), which is part of the reported latency of {latency_ms:.1f} ms. It had "
+            "to wait for the processor; run it on another machine or on its own core."
         )
-    return GeneratorHealth(share, late, sendable, verdict)
+    return GeneratorHealth(cpu_share, delay_ms, max_rate, warning)

@@ -1,4 +1,4 @@
-"""One request by itself to the server under load, and where that is."""
+"""A simple HTTP client for the requests before and after a load, which are sent one by one."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from functools import lru_cache
 
 import orjson
 
-TIMEOUT_SECONDS = 10.0  # seconds for one answer, or a word of it
-MAX_QUOTED_BYTES = 300  # characters of an answer that an error quotes
+TIMEOUT_SECONDS = 10.0  # for connecting, and for each read
+MAX_QUOTED_BYTES = 300  # of an answer that an error message quotes
 JSON_MEDIA_TYPE = "application/json"
 
 
 class UnusableServerError(Exception):
-    """No server that can be put under load; the message says what was expected, and what came."""
+    """The server cannot be tested; the message says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Where a server listens.
+    """The address of a server.
 
     Attributes:
-        host: name or number.
-        port: of TCP.
-        tls: whether it speaks HTTPS.
-        ca: a file of certificates to trust instead of the system's; None for the system's.
+        host: Host name or IP address.
+        port: TCP port.
+        use_tls: Whether to use HTTPS.
+        ca_file: PEM file of certificates to trust instead of the system's; None for the system's.
     """
 
     host: str
     port: int
-    tls: bool = False
-    ca: str | None = None
+    use_tls: bool = False
+    ca_file: str | None = None
 
 
 def fetch(
@@ -45,97 +45,99 @@ def fetch(
     *,
     timeout: float = TIMEOUT_SECONDS,
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """One request on a connection of its own: GET, or POST where there is a body.
+    """Send one request over a new connection: POST if there is a body, GET otherwise.
 
     Args:
-        address: where the server listens.
-        path: with whatever comes before it.
-        headers: beside Host and Content-Length.
-        body: to be posted.
-        timeout: seconds for connecting, and for each word of the answer.
+        address: Address of the server.
+        path: Absolute path, with its query.
+        headers: Headers, without Host and Content-Length.
+        body: Body to post, or None.
+        timeout: Seconds allowed for connecting, and for each read.
 
     Returns:
-        The status, the headers, whose names are of any case, and the body.
+        The status, the headers (their names are case-insensitive) and the body.
 
     Raises:
-        TargetError: nothing answers there, or not in HTTP, or not as it should over TLS.
+        UnusableServerError: If no server answers, or not with HTTP, or TLS fails.
     """
     connection = _create_connection(address, timeout)
     try:
         connection.request("GET" if body is None else "POST", path, body, dict(headers))
-        answer = connection.getresponse()
-        return answer.status, answer.headers, answer.read()
+        response = connection.getresponse()
+        return response.status, response.headers, response.read()
     except ssl.SSLCertVerificationError as error:
         raise UnusableServerError(
-            f"expected a certificate that is trusted at {format_url(address)}; got: "
-            f"{error.verify_message}; give --ca FILE with the authority that signed it"
+            f"expected a trusted certificate at {format_url(address)}; got: "
+            f"{error.verify_message}; give the certificate of its authority with --ca FILE"
         ) from None
     except ssl.SSLError as error:
         raise UnusableServerError(
             f"expected TLS at {format_url(address)}; got: {error.reason or error}; try http://"
         ) from None
     except (http.client.HTTPException, ConnectionResetError) as error:
-        hint = "check the address" if address.tls else "check the address, or try https://"
+        hint = "check the address" if address.use_tls else "check the address, or try https://"
         raise UnusableServerError(
             f"expected HTTP at {format_url(address)}; got {type(error).__name__}: {error}; {hint}"
         ) from None
     except TimeoutError:
         raise UnusableServerError(
-            f"expected an answer of {format_url(address)} within {timeout:g} s; got none; "
-            "check that it "
-            "is the right address, and that the server is not under load already"
+            f"expected an answer of {format_url(address)} within {timeout:g} s; got none; check "
+            "the address, and that the server is not under load already"
         ) from None
     except socket.gaierror as error:
         raise UnusableServerError(
-            f"expected a host that is known; got {address.host!r}: {error.strerror}; check the name"
+            f"expected a known host; got {address.host!r}: {error.strerror}; check the name"
         ) from None
     except OSError as error:
         raise UnusableServerError(
             f"expected a server that listens at {format_url(address)}; got: "
-            f"{error.strerror or error}; "
-            "start one with `serving run`, or check the address"
+            f"{error.strerror or error}; start one with `serving run`, or check the address"
         ) from None
     finally:
         connection.close()
 
 
 def format_url(address: ServerAddress) -> str:
-    """The address as a URL."""
-    return f"{'https' if address.tls else 'http'}://{format_host(address.host)}:{address.port}"
+    """Return the address as a URL without a path."""
+    scheme = "https" if address.use_tls else "http"
+    return f"{scheme}://{format_host(address.host)}:{address.port}"
 
 
 def format_host(host: str) -> str:
-    """A host as URLs and the header Host write it."""
+    """Return a host as in URLs and the Host header: IPv6 addresses in square brackets."""
     return f"[{host}]" if ":" in host else host
 
 
+def quote_error_body(body: bytes) -> str:
+    """Return the body of an error answer for a message: its `error`, or else its beginning.
+
+    Control characters are replaced, because a terminal would obey them.
+    """
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        content = None
+    if isinstance(content, dict) and isinstance(content.get("error"), str):
+        text = str(content["error"])
+    else:
+        text = body[:MAX_QUOTED_BYTES].decode(errors="replace").strip() or "an empty body"
+    return "".join(char if char.isprintable() else "�" for char in text)
+
+
 def _create_connection(address: ServerAddress, timeout: float) -> http.client.HTTPConnection:
-    if not address.tls:
+    if not address.use_tls:
         return http.client.HTTPConnection(address.host, address.port, timeout=timeout)
     return http.client.HTTPSConnection(
-        address.host, address.port, timeout=timeout, context=_create_tls_context(address.ca)
+        address.host, address.port, timeout=timeout, context=_create_tls_context(address.ca_file)
     )
 
 
 @lru_cache(4)
-def _create_tls_context(ca: str | None) -> ssl.SSLContext:
+def _create_tls_context(ca_file: str | None) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=ca)
-    except OSError as error:  # of which SSLError is one
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # includes SSLError
         raise UnusableServerError(
-            f"expected a file of certificates in PEM as --ca; got {ca!r}: {error.strerror or error}"
+            f"expected a PEM file of certificates as --ca; got {ca_file!r}: "
+            f"{error.strerror or error}; check the file"
         ) from None
-
-
-def quote_error_body(body: bytes) -> str:
-    """What an answer says: the message of an error, or its beginning."""
-    try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        said = None
-    if isinstance(said, dict) and isinstance(said.get("error"), str):
-        text = str(said["error"])
-    else:
-        text = body[:MAX_QUOTED_BYTES].decode(errors="replace").strip() or "an empty body"
-    # A terminal would obey what is not to be printed.
-    return "".join(sign if sign.isprintable() else "�" for sign in text)

@@ -1,4 +1,4 @@
-"""Rows to ask about, read from a file."""
+"""Instances read from a JSON, JSON Lines or CSV file, and checked against the model's schema."""
 
 from __future__ import annotations
 
@@ -16,53 +16,59 @@ from typing import Any
 import numpy as np
 import orjson
 
-from serving.loadtest.instances import BASIC_DATE_FORMAT, TICKS_PER_SECOND, Row, Value, is_iso8601
+from serving.loadtest.instances import (
+    BASIC_DATE_FORMAT,
+    TICKS_PER_SECOND,
+    Row,
+    Value,
+    is_iso8601,
+)
 from serving.loadtest.target import LoadTarget, SchemaColumn
 
-# Texts that stand for a gap in tables.
-USUAL_GAP_TEXTS = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
+# Texts that stand for a missing value in CSV, unless the model's schema lists others.
+USUAL_MISSING_TEXTS = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
 CSV_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 WHOLE_NUMBER_PATTERN = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
 
 
 class InstanceFileError(Exception):
-    """A file of instances that cannot be asked about; the message says where, and what is wrong."""
+    """The file holds no instances that the model accepts; the message says where and why."""
 
 
 def read_instances(path: Path, target: LoadTarget) -> list[Row]:
-    """The rows of a file.
+    """Read the instances of a file.
 
     Args:
-        path: of JSON, `{"instances": […]}` or a list, of JSON lines, or of CSV whose first line has
-            the columns' names. An instance of JSON is a record, or a list in the order of the
-            columns. What the model predicts may be among the columns of CSV, and is passed over.
-        target: whose columns they are of.
+        path: JSON (`{"instances": […]}` or a list), JSON Lines, or CSV with column names in the
+            first line. An instance in JSON is a record, or a list in the order of the columns. CSV
+            may also hold the predicted columns, which are ignored.
+        target: Server and model.
 
     Returns:
-        One row or more, each with all of the model's columns, None for a gap.
+        One row or more, each with all of the model's columns; None for a missing value.
 
     Raises:
-        InstancesError: it cannot be read, or holds what the model does not take; the message names
-            the line, or in a JSON document the instance, from 0.
+        InstanceFileError: If the file cannot be read, or holds what the model does not accept. The
+            message names the line, or the instance of a JSON document, counted from 0.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InstanceFileError(f"expected a file of text in UTF-8; got {path}: {error}") from None
+        raise InstanceFileError(f"expected a text file in UTF-8; got {path}: {error}") from None
     read = _read_json if text.lstrip()[:1] in ("{", "[") else _read_csv
     rows = []
-    for where, found in read(text, path, target):
+    for location, instance in read(text, path, target):
         try:
-            rows.append(_to_row(found, target))
+            rows.append(_to_row(instance, target))
         except ValueError as error:
-            raise InstanceFileError(f"{path}, {where}: {error}") from None
+            raise InstanceFileError(f"{path}, {location}: {error}") from None
     if not rows:
-        raise InstanceFileError(f"expected an instance or more in {path}; got none")
+        raise InstanceFileError(f"expected one instance or more in {path}; got none")
     return rows
 
 
 def _read_json(text: str, path: Path, _: LoadTarget) -> Iterable[tuple[str, Any]]:
-    """Each instance of JSON, and where it is."""
+    """Return the location and the content of each instance in JSON or JSON Lines."""
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -73,10 +79,10 @@ def _read_json(text: str, path: Path, _: LoadTarget) -> Iterable[tuple[str, Any]
     if isinstance(document, dict):
         document = document.get("instances", [document])
     if not isinstance(document, list):
-        raise InstanceFileError(f'{path}: expected "instances" to be a list; got another value')
+        raise InstanceFileError(f'{path}: expected "instances" to be a list; got another type')
     if document and not isinstance(document[0], dict | list):
-        document = [document]  # JSON lines, of one
-    return ((f"instance {number}", found) for number, found in enumerate(document))
+        document = [document]  # JSON Lines of one line, an instance as a list
+    return ((f"instance {index}", instance) for index, instance in enumerate(document))
 
 
 def _is_json(text: str) -> bool:
@@ -102,7 +108,7 @@ def _not_json_error(path: Path, line: int, error: orjson.JSONDecodeError) -> Ins
 
 
 def _read_csv(text: str, path: Path, target: LoadTarget) -> Iterable[tuple[str, Any]]:
-    """Each line of CSV as a record, and where it is."""
+    """Return the location and the content of each line of CSV, as a record."""
     lines = csv.reader(StringIO(text, newline=""), strict=True)
     try:
         columns = {column.name: column for column in target.columns}
@@ -112,15 +118,15 @@ def _read_csv(text: str, path: Path, target: LoadTarget) -> Iterable[tuple[str, 
         for values in lines:
             if not values:
                 continue
-            where = f"line {lines.line_num}"
+            location = f"line {lines.line_num}"
             if len(values) != len(names):
                 raise InstanceFileError(
-                    f"{path}, {where}: expected as many values as names in the first line, "
+                    f"{path}, {location}: expected as many values as names in the first line, "
                     f"{len(names)}; got {len(values)}"
                 )
             record = zip(names, values, strict=True)
             yield (
-                where,
+                location,
                 {
                     name: _convert_csv_value(value, columns.get(name))
                     for name, value in record
@@ -129,17 +135,17 @@ def _read_csv(text: str, path: Path, target: LoadTarget) -> Iterable[tuple[str, 
             )
     except csv.Error as error:
         raise InstanceFileError(
-            f"{path}, line {lines.line_num}: expected CSV; got {error}"
+            f"{path}, line {lines.line_num}: expected CSV; got: {error}"
         ) from None
 
 
 def _convert_csv_value(text: str, column: SchemaColumn | None) -> Value:
-    """A value as JSON would have it; what is none of the column's stays a text."""
+    """Convert a value of CSV to that of JSON; an invalid one stays a text."""
     text = text.strip()
     if column is None:
         return text
-    words = USUAL_GAP_TEXTS if column.gaps is None else ("", *column.gaps)
-    if text not in column.categories and text.lower() in words:
+    missing = USUAL_MISSING_TEXTS if column.missing_texts is None else ("", *column.missing_texts)
+    if text not in column.categories and text.lower() in missing:
         return None
     if column.kind == "boolean":
         return CSV_BOOLEANS.get(text.lower(), text)
@@ -151,67 +157,80 @@ def _convert_csv_value(text: str, column: SchemaColumn | None) -> Value:
     return text
 
 
-def _to_row(found: Any, target: LoadTarget) -> Row:
-    """The instance, if it is one that the model takes.
+def _to_row(instance: Any, target: LoadTarget) -> Row:
+    """Return the instance as a row of all columns.
 
     Raises:
-        ValueError: it is not; the message says why.
+        ValueError: If the model does not accept it; the message says why.
     """
     names = [column.name for column in target.columns]
-    if isinstance(found, list):
-        if len(found) != len(names):
-            raise ValueError(f"expected a value for each column, {len(names)}; got {len(found)}")
-        found = dict(zip(names, found, strict=True))
-    if not isinstance(found, dict):
-        raise ValueError(f"expected a record or a list of values; got {found!r:.40}")
-    if len({_match_column_name(name, names) for name in found}) < len(found):
-        raise ValueError("expected every column once; got one in two of Unicode's normal forms")
-    found = {_match_column_name(name, names): value for name, value in found.items()}
-    for name in found:
+    if isinstance(instance, list):
+        if len(instance) != len(names):
+            raise ValueError(f"expected one value per column, {len(names)}; got {len(instance)}")
+        instance = dict(zip(names, instance, strict=True))
+    if not isinstance(instance, dict):
+        raise ValueError(f"expected a record or a list of values; got {instance!r:.40}")
+    if len({_match_column_name(name, names) for name in instance}) < len(instance):
+        raise ValueError("expected every column once; got one in two Unicode normal forms")
+    instance = {_match_column_name(name, names): value for name, value in instance.items()}
+    for name in instance:
         if name not in names:
             close = get_close_matches(name, names, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else "take it out"
-            raise ValueError(f"expected no other columns than the model's; got {name!r}; {hint}")
-    return {column.name: _check_value(column, found.get(column.name)) for column in target.columns}
+            hint = f"did you mean {close[0]!r}?" if close else "remove it"
+            raise ValueError(f"expected only the model's columns; got {name!r}; {hint}")
+    return {
+        column.name: _check_value(column, instance.get(column.name)) for column in target.columns
+    }
 
 
 def _check_value(column: SchemaColumn, value: Any) -> Value:
-    """The same value, if the column takes it."""
-    if value is None and column.fills_gaps:
+    """Return the value as the server takes it.
+
+    Raises:
+        ValueError: If the column does not accept it.
+    """
+    if value is None and column.accepts_missing:
         return None
     if isinstance(value, str):
         value = _convert_text(value, column)
     if value is None or not _is_accepted(value, column):
-        expected = f"{_describe_column(column)}{' or a gap' if column.fills_gaps else ''}"
-        came = "none, and the model fills no gap here" if value is None else f"{value!r:.40}"
-        raise ValueError(f"expected {expected} in column {column.name!r}; got {came}")
-    # A category of whole numbers may be written as one.
+        alternative = " or a missing value" if column.accepts_missing else ""
+        found = (
+            "none, and the model does not accept a missing value here"
+            if value is None
+            else f"{value!r:.40}"
+        )
+        raise ValueError(
+            f"expected {_describe_column(column)}{alternative} in column {column.name!r}; "
+            f"got {found}"
+        )
+    # A category that is a whole number may be given as a number.
     return _match_category(str(value), column) if column.kind == "category" else value
 
 
 def _match_column_name(name: str, names: Container[str]) -> str:
-    """Return the column's name that a name stands for in another of Unicode's normal forms."""
+    """Return the column's name that equals a name in Unicode's normal form NFC."""
     return name if name in names else unicodedata.normalize("NFC", name)
 
 
 def _match_category(text: str, column: SchemaColumn) -> str:
-    """Return the category that a text stands for, as servers compare them; else the text."""
+    """Return the category that the server would match a text to; the text itself if none."""
     if text.strip() in column.categories:
         return text
-    normal = unicodedata.normalize("NFC", text.strip())
-    whole = WHOLE_NUMBER_PATTERN.fullmatch(normal)
-    found = whole[1] if whole else normal
-    return found if found in column.categories else text
+    normalized = unicodedata.normalize("NFC", text.strip())
+    whole = WHOLE_NUMBER_PATTERN.fullmatch(normalized)
+    category = whole[1] if whole else normalized
+    return category if category in column.categories else text
 
 
 def _convert_text(text: str, column: SchemaColumn) -> Value:
-    """A truth value or a date that is written as in the training data, as every server takes it."""
-    written = text.strip()
+    """Convert a boolean or a date from the spelling of the training data to that of JSON."""
+    stripped = text.strip()
     if column.kind == "boolean":
-        return column.texts.get(written.lower(), text)
-    if column.kind == "date" and "%" in column.format:
+        return column.boolean_texts.get(stripped.lower(), text)
+    if column.kind == "date" and "%" in column.date_format:
         try:
-            moment = datetime.strptime(written, column.format)
+            moment = datetime.strptime(stripped, column.date_format)
         except ValueError:
             return text
         return moment.isoformat()
@@ -226,21 +245,20 @@ def _is_accepted(value: Any, column: SchemaColumn) -> bool:
         case "boolean":
             return isinstance(value, bool | int | float) and value in (0, 1)
         case "category":
-            known = _match_category(str(value), column).strip() in column.categories
-            written = isinstance(value, str) or type(value) is int
-            return (written and (column.takes_unseen or known)) or (type(value) is float and known)
+            is_known = _match_category(str(value), column).strip() in column.categories
+            is_text = isinstance(value, str) or type(value) is int
+            return (is_text and (column.accepts_unseen or is_known)) or (
+                type(value) is float and is_known
+            )
         case "date":
             if isinstance(value, str) and is_iso8601(value):
                 return True
-            return column.format in (
-                "seconds",
-                *TICKS_PER_SECOND,
-                BASIC_DATE_FORMAT,
-            ) and _is_number(value)
+            numeric_formats = ("seconds", *TICKS_PER_SECOND, BASIC_DATE_FORMAT)
+            return column.date_format in numeric_formats and _is_number(value)
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a number, or a text of one."""
+    """Return whether a value is a finite number, or the text of one."""
     try:
         return not isinstance(value, bool) and math.isfinite(float(value))
     except (TypeError, ValueError):
@@ -248,15 +266,16 @@ def _is_number(value: Any) -> bool:
 
 
 def _describe_column(column: SchemaColumn) -> str:
+    """Return what the column accepts, in words."""
     match column.kind:
         case "number":
-            return f"a number that {column.dtype} can hold"
+            return f"a number in the range of {column.dtype}"
         case "boolean":
             return "true or false"
         case "date":
             return "a date in ISO 8601"
-        case "category" if column.takes_unseen:
+        case "category" if column.accepts_unseen:
             return "a text"
         case "category":
-            some = ", ".join(map(repr, column.categories[:5]))
-            return f"one of {some}{', …' if len(column.categories) > 5 else ''}"
+            listed = ", ".join(map(repr, column.categories[:5]))
+            return f"one of {listed}{', …' if len(column.categories) > 5 else ''}"

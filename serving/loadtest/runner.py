@@ -1,4 +1,4 @@
-"""A session: what is measured of a server, one load or a search, on the way to a report."""
+"""Run a load test from the warm-up to the report: one load, or a search for the capacity."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from serving.loadtest.capacity import CapacitySearch, RateProbe, is_sustained
-from serving.loadtest.generator import LoadGenerator, choose_duration, find_lowest_measurable_rate
+from serving.loadtest.generator import (
+    LoadGenerator,
+    choose_duration,
+    find_lowest_measurable_rate,
+)
 from serving.loadtest.generator_health import GeneratorHealth
 from serving.loadtest.http_client import UnusableServerError, format_url
 from serving.loadtest.objectives import Objective, evaluate_objectives
@@ -17,26 +21,28 @@ from serving.loadtest.server_metrics import compare_metrics
 from serving.loadtest.statistics import RunStatistics
 from serving.loadtest.target import LoadTarget
 
-PROBE_SECONDS = 2.0  # seconds of a rate that a search tries
-LOWEST_RATE_DIVISOR = 64  # a rate so many times below what users get answered is not worth a probe
-STEP_BACK_FACTOR = 0.93  # of a rate that was held for a moment, and not for the whole time
+PROBE_SECONDS = 2.0  # of each rate that a search probes, or longer
+LOWEST_RATE_DIVISOR = 64  # from a closed loop's throughput to the lowest rate that is probed
+# A rate that was sustained in short probes may fail over the whole duration. Then it is lowered by
+# this factor, at most so many times.
+STEP_BACK_FACTOR = 0.93
 MAX_STEPS_BACK = 5
 
-RunLoad = Callable[[float], tuple[RunStatistics, GeneratorHealth]]  # of seconds
+RunLoad = Callable[[float], tuple[RunStatistics, GeneratorHealth]]  # takes the seconds
 
 
 class CapacityError(Exception):
-    """What was asked for cannot be measured of this server."""
+    """The capacity of this server cannot be measured with these objectives."""
 
 
 class LoadTestRunner:
-    """Measures one server.
+    """Runs a load test.
 
     Args:
-        generator: of the load.
-        target: the server.
-        progress: shown meanwhile.
-        objectives: to be judged by.
+        generator: Generator of the load.
+        target: Server and model.
+        progress: Progress bar.
+        objectives: Objectives to evaluate.
     """
 
     def __init__(
@@ -49,85 +55,105 @@ class LoadTestRunner:
         self._generator, self._target, self._progress = generator, target, progress
         self._objectives = objectives
         self._probes: list[RateProbe] = []
-        self._held: float | None = None
-        self._found: tuple[RunStatistics, GeneratorHealth]
+        self._capacity: float | None = None
+        self._results: tuple[RunStatistics, GeneratorHealth]
         self._metrics = ("", "")
 
-    def once(self, measure: RunLoad, warm_up: float, duration: float) -> None:
-        """One load, after a warm-up."""
-        if warm_up:
-            with self._progress.over(warm_up, "warm-up"):
-                measure(warm_up)
-        before = self._look()
-        with self._progress.over(duration, "load"):
-            self._found = measure(duration)
-        self._metrics = before, self._look()
+    def run_load(self, run: RunLoad, warm_up_seconds: float, load_seconds: float) -> None:
+        """Run one load.
 
-    def find_capacity(self, users: int, duration: float, percentile: float) -> str:
-        """Search, then hold what was found for the whole duration, or a little less, or less."""
-        with self._progress.over(1.0, "as fast as it answers"):
-            saturated, _ = self._generator.users(users, 1.0)
-        least = find_lowest_measurable_rate(percentile)
-        if saturated.rate < least:
+        Args:
+            run: Function that runs the load for a number of seconds.
+            warm_up_seconds: Duration of the same load beforehand, without measurement.
+            load_seconds: Duration of the load.
+        """
+        if warm_up_seconds:
+            with self._progress.show(warm_up_seconds, "warm-up"):
+                run(warm_up_seconds)
+        before = self._read_metrics()
+        with self._progress.show(load_seconds, "load"):
+            self._results = run(load_seconds)
+        self._metrics = before, self._read_metrics()
+
+    def find_capacity(self, users: int, load_seconds: float, percentile: float) -> str:
+        """Search for the highest sustained rate, and confirm it over the whole duration.
+
+        Args:
+            users: Number of users of the closed loop that estimates the throughput.
+            load_seconds: Duration of the load that confirms the rate, in seconds.
+            percentile: Highest percentile of the objectives.
+
+        Returns:
+            The load in a few words.
+
+        Raises:
+            CapacityError: If the server is too slow to measure the percentile.
+        """
+        with self._progress.show(1.0, "estimate"):
+            saturated, _ = self._generator.run_closed_loop(users, 1.0)
+        lowest_measurable = find_lowest_measurable_rate(percentile)
+        if saturated.throughput < lowest_measurable:
             raise CapacityError(
-                f"expected a server that answers {least:,.0f} requests/s or more, for of fewer "
-                f"p{percentile:g} cannot be told; got one that answers {saturated.rate:,.0f}; ask "
-                f"for a lower percentile"
+                f"expected a server that answers {lowest_measurable:,.0f} requests/s or more, "
+                f"because at fewer p{percentile:g} cannot be measured; got one that answers "
+                f"{saturated.throughput:,.0f}/s; ask for a lower percentile"
             )
 
         def measure(rate: float) -> tuple[RunStatistics, GeneratorHealth]:
-            seconds = choose_duration(rate, min(PROBE_SECONDS, duration), percentile)
-            with self._progress.over(seconds, f"{rate:,.0f}/s"):
-                return self._generator.rate(rate, seconds)
+            seconds = choose_duration(rate, min(PROBE_SECONDS, load_seconds), percentile)
+            with self._progress.show(seconds, f"{rate:,.0f}/s"):
+                return self._generator.run_open_loop(rate, seconds)
 
-        lowest = max(least, saturated.rate / LOWEST_RATE_DIVISOR)
-        search = CapacitySearch(measure, lowest=lowest)
-        rate = search.highest(self._objectives, max(lowest, saturated.rate / 2))
-        self._probes = search.probes(self._objectives)
+        lowest_rate = max(lowest_measurable, saturated.throughput / LOWEST_RATE_DIVISOR)
+        search = CapacitySearch(measure, min_rate=lowest_rate)
+        start_rate = max(lowest_rate, saturated.throughput / 2)
+        rate = search.find_highest_rate(self._objectives, start_rate)
+        self._probes = search.list_probes(self._objectives)
         for _ in range(MAX_STEPS_BACK if rate else 1):
-            shown = rate or lowest
-            self.once(
-                partial(self._generator.rate, shown),
+            confirmed_rate = rate or lowest_rate
+            self.run_load(
+                partial(self._generator.run_open_loop, confirmed_rate),
                 0.0,
-                choose_duration(shown, duration, percentile),
+                choose_duration(confirmed_rate, load_seconds, percentile),
             )
-            figures, limits = self._found
-            held = is_sustained(figures, self._objectives)
-            self._probes.append(RateProbe(shown, figures, limits, held))
-            if held:
-                self._held = shown
+            statistics, generator = self._results
+            sustained = is_sustained(statistics, self._objectives)
+            self._probes.append(RateProbe(confirmed_rate, statistics, generator, sustained))
+            if sustained:
+                self._capacity = confirmed_rate
                 break
             rate *= STEP_BACK_FACTOR
-        return "search of capacity" + (f", {rate:,.0f} requests/s held" if self._held else "")
+        return "capacity search" + (f", {rate:,.0f} requests/s sustained" if self._capacity else "")
 
-    def report(self, load: str, command: str) -> LoadTestReport:
-        """All that was measured.
+    def build_report(self, load: str, command: str) -> LoadTestReport:
+        """Build the report of the last load.
 
         Args:
-            load: in a few words.
-            command: as it was typed.
+            load: The load in a few words.
+            command: The command line.
         """
-        figures, limits = self._found
+        statistics, generator = self._results
         target = self._target
         return LoadTestReport(
-            target=f"{target.model}/{target.version} at {format_url(target.address)}{target.base}",
+            target=f"{target.model}/{target.version} at "
+            f"{format_url(target.address)}{target.base_path}",
             command=command,
             load=load,
-            figures=figures,
-            verdicts=evaluate_objectives(figures, self._objectives),
-            server_side=compare_metrics(*self._metrics, target.model),
-            limits=limits,
+            statistics=statistics,
+            results=evaluate_objectives(statistics, self._objectives),
+            server=compare_metrics(*self._metrics, target.model),
+            generator=generator,
             probes=self._probes,
             machine=describe_machine(),
-            held=self._held,
+            capacity=self._capacity,
         )
 
-    def _look(self) -> str:
-        """The server's own metrics; nothing of one that tells none."""
-        if not self._target.metrics:
+    def _read_metrics(self) -> str:
+        """Return the server's metrics; an empty text if there are none."""
+        if not self._target.has_metrics:
             return ""
         try:
             status, body = self._target.get("/metrics")
-        except UnusableServerError:  # it is gone, which the figures say
+        except UnusableServerError:  # the statistics of the load show that the server is gone
             return ""
         return body.decode(errors="replace") if status == 200 else ""

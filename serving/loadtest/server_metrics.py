@@ -1,7 +1,7 @@
-"""The server's side: what it says itself of the requests it had, in /metrics before and after.
+"""The server's own view of a load, from `/metrics` before and after.
 
-What a client feels less what the server counts is the network, the queues of the kernel before a
-worker takes a request, and the generator.
+The client's times minus the server's are the network, the kernel's queues before a worker accepts a
+request, and the load generator.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ REQUESTS_METRIC = "forwardpass_requests_total"
 SECONDS_METRIC = "forwardpass_request_seconds"
 STAGE_SECONDS_METRIC = "forwardpass_stage_seconds"
 BATCH_ROWS_METRIC = "forwardpass_batch_rows"
-STAGES = ("decode", "queue", "run", "encode")  # as they follow each other
+STAGES = ("decode", "queue", "run", "encode")  # in the order of a request
 PERCENTILES = (50, 90, 99)
-FIRST_ERROR_STATUS = 400  # HTTP's statuses from here on
-NO_MODEL = ""  # of a request that was refused before it was clear what it asked for
+FIRST_ERROR_STATUS = 400
+NO_MODEL = ""  # label of requests that were refused before their model was known
 
-_Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
+_Counters = dict[tuple[str, frozenset[tuple[str, str]]], float]  # by name and labels
 
 
 @dataclass(frozen=True)
 class PercentileBounds:
-    """A percentile as a histogram of Prometheus knows it.
+    """A percentile of a Prometheus histogram, which is known only to lie in a bucket.
 
     Attributes:
-        low: bound of the bucket that it lies in.
-        high: the other; infinite of the last.
-        estimate: between them, were the bucket's values evenly spread; `low` in the last.
+        low: Lower bound of the bucket.
+        high: Upper bound of the bucket; infinite for the last one.
+        estimate: Value between them, if the values in the bucket are uniform; `low` for the last
+            bucket.
     """
 
     low: float
@@ -44,12 +45,12 @@ class PercentileBounds:
 
 @dataclass(frozen=True)
 class HistogramSummary:
-    """What one histogram gained.
+    """The values that were added to a Prometheus histogram between two readings.
 
     Attributes:
-        count: of the values.
-        mean: of them; NaN of none. It is exact, percentiles are not.
-        percentiles: by name, as `p99`; none of no values.
+        count: Number of values.
+        mean: Exact mean of the values; NaN if there are none.
+        percentiles: Bounds by name, such as `p99`; empty if there are no values.
     """
 
     count: int
@@ -57,91 +58,92 @@ class HistogramSummary:
     percentiles: dict[str, PercentileBounds]
 
     def as_json(self) -> dict[str, Any]:
-        """Of percentiles the bounds of their buckets, `null` for none, in the unit they are in."""
+        """Return count, mean, and the bounds of each percentile; null for infinity and NaN."""
         return {
             "count": self.count,
             "mean": self.mean if self.count else None,
             **{
-                name: [found.low, found.high if math.isfinite(found.high) else None]
-                for name, found in self.percentiles.items()
+                name: [bounds.low, bounds.high if math.isfinite(bounds.high) else None]
+                for name, bounds in self.percentiles.items()
             },
         }
 
 
 @dataclass(frozen=True)
 class ServerMetrics:
-    """What a server says of the time between two looks at it; other clients' requests included.
+    """The server's measurements between two readings; they include requests of other clients.
 
     Attributes:
-        requests: that came for the model.
-        seconds: each took, from its head to its answer.
-        stages: of that, in seconds, by name, in their order; none if they are not told.
-        batch_rows: rows of the run that answered a request, as many times as it answered requests;
-            None if not told.
-        refused: answers by status, of 400 and above, those before the model was known included.
+        request_count: Number of requests for the model.
+        duration: Time per request from its head to its answer, in seconds.
+        stages: Time per stage of a request, in seconds, by name and in the order of a request;
+            empty if the server does not measure stages.
+        batch_rows: Rows of the batch that answered each request; None if not measured.
+        refusals: Number of answers by status, for 400 and above; includes those that were refused
+            before their model was known.
     """
 
-    requests: int
-    seconds: HistogramSummary
+    request_count: int
+    duration: HistogramSummary
     stages: dict[str, HistogramSummary]
     batch_rows: HistogramSummary | None
-    refused: dict[str, int]
+    refusals: dict[str, int]
 
     def as_json(self) -> dict[str, Any]:
-        """What `--json` shows; times in seconds."""
+        """Return the entry `server` of the output of `--json`; times in seconds."""
         return {
-            "requests": self.requests,
-            "seconds": self.seconds.as_json(),
-            "stages": {name: spread.as_json() for name, spread in self.stages.items()},
+            "requests": self.request_count,
+            "seconds": self.duration.as_json(),
+            "stages": {name: summary.as_json() for name, summary in self.stages.items()},
             "batch_rows": self.batch_rows.as_json() if self.batch_rows else None,
-            "refused": self.refused,
+            "refused": self.refusals,
         }
 
 
 def compare_metrics(before: str, after: str, model: str) -> ServerMetrics | None:
-    """What happened between two answers of /metrics.
+    """Compute the server's measurements between two readings of `/metrics`.
 
     Args:
-        before: the text of the first.
-        after: of the second.
-        model: whose requests to look at, of whichever protocol and version.
+        before: Text of the first reading.
+        after: Text of the second reading.
+        model: Name of the model. All its versions and protocols are included.
 
     Returns:
-        None if either is not of such a server, if the second knows no requests for the model, or
-        if it counts less than the first: then the server was started anew in between.
+        The measurements; None if a text is not from a forwardpass server, if it has no requests for
+        the model, or if a counter went down, which means that the server was restarted.
     """
     try:
-        gained = _subtract_counters(_parse_counters(before), _parse_counters(after))
+        added = _subtract_counters(_parse_counters(before), _parse_counters(after))
     except ValueError:
         return None
-    if any(value < 0 for value in gained.values()):
+    if any(value < 0 for value in added.values()):
         return None
-    seconds = _summarize_histogram(gained, SECONDS_METRIC, {"model": model})
-    if seconds is None:
+    duration = _summarize_histogram(added, SECONDS_METRIC, {"model": model})
+    if duration is None:
         return None
     stages = {
-        s: _summarize_histogram(gained, STAGE_SECONDS_METRIC, {"model": model, "stage": s})
-        for s in STAGES
+        stage: _summarize_histogram(added, STAGE_SECONDS_METRIC, {"model": model, "stage": stage})
+        for stage in STAGES
     }
     return ServerMetrics(
-        requests=seconds.count,
-        seconds=seconds,
-        stages={stage: spread for stage, spread in stages.items() if spread is not None},
-        batch_rows=_summarize_histogram(gained, BATCH_ROWS_METRIC, {"model": model}),
-        refused=_count_refusals(gained, model),
+        request_count=duration.count,
+        duration=duration,
+        stages={stage: summary for stage, summary in stages.items() if summary is not None},
+        batch_rows=_summarize_histogram(added, BATCH_ROWS_METRIC, {"model": model}),
+        refusals=_count_refusals(added, model),
     )
 
 
-def _parse_counters(text: str) -> _Series:
-    """The numbers that only ever grow.
+def _parse_counters(text: str) -> _Counters:
+    """Parse all counters and histograms, which are the metrics that never go down.
 
     Raises:
-        ValueError: if it is not the text format of Prometheus, or another server's.
+        ValueError: If the text is not Prometheus' text format, or not from a forwardpass server.
     """
     families = list(text_string_to_metric_families(text))
     if not any(family.name.startswith(METRIC_PREFIX) for family in families):
         raise ValueError(
-            f"expected metrics that begin with {METRIC_PREFIX}, got {len(families)} others"
+            f"expected metrics that begin with {METRIC_PREFIX}; got {len(families)} others"
         )
     return {
         (sample.name, frozenset(sample.labels.items())): float(sample.value)
@@ -151,31 +153,31 @@ def _parse_counters(text: str) -> _Series:
     }
 
 
-def _subtract_counters(before: _Series, after: _Series) -> _Series:
+def _subtract_counters(before: _Counters, after: _Counters) -> _Counters:
     return {key: value - before.get(key, 0.0) for key, value in after.items()}
 
 
-def _count_refusals(gained: _Series, model: str) -> dict[str, int]:
-    found: dict[str, int] = defaultdict(int)
-    for (name, pairs), value in gained.items():
+def _count_refusals(added: _Counters, model: str) -> dict[str, int]:
+    counts: dict[str, int] = defaultdict(int)
+    for (name, pairs), value in added.items():
         labels = dict(pairs)
         if name != REQUESTS_METRIC or labels.get("model") not in (model, NO_MODEL) or not value:
             continue
         code = labels.get("code", "")
         if code.isdecimal() and int(code) >= FIRST_ERROR_STATUS:
-            found[code] += int(value)
-    return dict(sorted(found.items()))
+            counts[code] += int(value)
+    return dict(sorted(counts.items()))
 
 
 def _summarize_histogram(
-    gained: _Series, name: str, asked: Mapping[str, str]
+    added: _Counters, name: str, required_labels: Mapping[str, str]
 ) -> HistogramSummary | None:
-    """A histogram, all series with these labels added; None if there are none."""
+    """Add up all series of a histogram that have these labels; None if there are none."""
     buckets: dict[float, float] = defaultdict(float)
     total = 0.0
-    for (sample, pairs), value in gained.items():
+    for (sample, pairs), value in added.items():
         labels = dict(pairs)
-        if any(labels.get(label) != held for label, held in asked.items()):
+        if any(labels.get(label) != required for label, required in required_labels.items()):
             continue
         if sample == f"{name}_bucket":
             buckets[float(labels["le"])] += value
@@ -195,12 +197,12 @@ def _summarize_histogram(
 def _estimate_percentile(
     bounds: list[float], cumulative: list[float], percentile: float
 ) -> PercentileBounds:
-    """As `histogram_quantile` of Prometheus estimates it."""
+    """Estimate a percentile as Prometheus' `histogram_quantile` does."""
     rank = cumulative[-1] * percentile / 100
-    place = next(i for i, count in enumerate(cumulative) if count >= rank and count > 0)
-    low, below = (bounds[place - 1], cumulative[place - 1]) if place else (0.0, 0.0)
-    high = bounds[place]
+    bucket = next(i for i, count in enumerate(cumulative) if count >= rank and count > 0)
+    low, below = (bounds[bucket - 1], cumulative[bucket - 1]) if bucket else (0.0, 0.0)
+    high = bounds[bucket]
     if math.isinf(high):
         return PercentileBounds(low, high, low)
-    share = (rank - below) / (cumulative[place] - below)
+    share = (rank - below) / (cumulative[bucket] - below)
     return PercentileBounds(low, high, low + (high - low) * share)

@@ -1,8 +1,8 @@
-"""Figures of a run: how long its requests took, how many were answered, and what went wrong.
+"""Statistics of a run: latency, throughput and errors, as a whole and second by second.
 
-What someone waits for is counted from the time a request was due. A closed loop, and any client
-that waits for an answer before it asks again, counts from the time it left, and so leaves out the
-wait of all that would have come meanwhile (Tene's coordinated omission); both are told here.
+Latency counts from the time a request was due, which includes a wait for a connection while the
+server stalls. Service time counts from the time it was sent, which is all that a client measures
+that waits for each answer before it sends again (see `serving.loadtest.open_loop`).
 """
 
 from __future__ import annotations
@@ -19,113 +19,118 @@ from numpy.typing import NDArray
 from serving.loadtest.run_record import STATUS_NAMES, TIMED_OUT, PreparedRequest, RunRecord
 
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
-MIN_REQUESTS_BEYOND = 10  # requests beyond a percentile; where fewer lie, it says little
-MAX_FAULT_EXAMPLES = 3  # sentences on what was wrong
+MIN_REQUESTS_BEYOND = 10  # beyond a percentile; with fewer, another run would find another value
+MAX_FAULT_EXAMPLES = 3
 OK_STATUS = 200
-MIN_REQUESTS_PER_THIRD = 30  # requests of a third of a run, to say whether it fell behind
-GROWTH_FACTOR, MIN_GROWTH_SECONDS = (
-    2.0,
-    0.001,
-)  # of the median from the first third to the last; seconds
-_MAX_MICROSECONDS = 3_600_000_000  # µs of a histogram: an hour
-_SIGNIFICANT_DIGITS = 3  # of its values that count
-_SUB_BUCKET_BITS = 11  # of a value that its buckets tell apart, for so many digits
-_TICKS_PER_HALF_DISTANCE = 5  # points of a curve until what lies beyond is halved
+# An open loop falls behind if the median latency of its last third is more than this factor and
+# this many seconds above that of its first third. Both thirds need enough requests.
+GROWTH_FACTOR, MIN_GROWTH_SECONDS = 2.0, 0.001
+MIN_REQUESTS_PER_THIRD = 30
+# The parameters of HdrHistogram, whose values are microseconds.
+_MAX_MICROSECONDS = 3_600_000_000  # an hour
+_SIGNIFICANT_DIGITS = 3
+_SUB_BUCKET_BITS = 11  # of a value that the buckets distinguish, with three digits
+_TICKS_PER_HALF_DISTANCE = 5  # points of a curve until the distance to 100 % has halved
 
 
 @dataclass(frozen=True, eq=False)
 class TimeDistribution:
-    """Times, in an HdrHistogram: exact to a thousandth, and to be merged with those of other runs.
+    """A distribution of times as an HdrHistogram: exact to 0.1 %, and mergeable with others.
 
     Attributes:
-        count: of the times.
-        mean: seconds; NaN of none.
-        most: the longest, seconds; NaN of none.
-        percentiles: seconds, by name, as `p99.9`; NaN of none.
-        histogram: microseconds.
+        count: Number of times.
+        mean: Mean in seconds; NaN if there are none.
+        maximum: Longest time in seconds; NaN if there are none.
+        percentiles: Seconds by name, such as `p99.9`; NaN if there are none.
+        histogram: Histogram of microseconds.
     """
 
     count: int
     mean: float
-    most: float
+    maximum: float
     percentiles: dict[str, float]
     histogram: HdrHistogram
 
     @classmethod
-    def of(cls, seconds: NDArray[np.float64]) -> TimeDistribution:
-        """The distribution of times.
+    def from_seconds(cls, seconds: NDArray[np.float64]) -> TimeDistribution:
+        """Compute the distribution of times.
 
         Args:
-            seconds: float64 `(n,)`; negative ones are taken for 0, those above an hour for one.
+            seconds: Times in seconds, float64 `(n,)`. Negative times count as 0, times above an
+                hour as an hour.
         """
         histogram = HdrHistogram(1, _MAX_MICROSECONDS, _SIGNIFICANT_DIGITS)
         times = np.clip(np.rint(seconds * 1e6), 0, _MAX_MICROSECONDS).astype(np.int64)
-        # The histogram is Python, and slow: what falls into one bucket of it is counted first.
-        width = np.maximum(np.frexp(times)[1] - _SUB_BUCKET_BITS, 0)
-        times = times >> width << width
+        # The histogram is slow, as it is written in Python: values of the same bucket are counted
+        # here first, and recorded together.
+        shift = np.maximum(np.frexp(times)[1] - _SUB_BUCKET_BITS, 0)
+        times = times >> shift << shift
         for value, count in zip(*map(np.ndarray.tolist, np.unique_counts(times)), strict=True):
             histogram.record_value(value, count)
         mean = float(seconds.mean()) if len(seconds) else math.nan
-        most = float(seconds.max()) if len(seconds) else math.nan
-        found = cls(len(seconds), mean, most, {}, histogram)
-        found.percentiles.update(
-            {format_percentile_name(p): found.percentile(p) for p in PERCENTILES}
+        maximum = float(seconds.max()) if len(seconds) else math.nan
+        distribution = cls(len(seconds), mean, maximum, {}, histogram)
+        distribution.percentiles.update(
+            {format_percentile_name(p): distribution.compute_percentile(p) for p in PERCENTILES}
         )
-        return found
+        return distribution
 
     @property
-    def few(self) -> tuple[str, ...]:
-        """Names of the percentiles that rest on few requests."""
-        return tuple(format_percentile_name(p) for p in PERCENTILES if self.rests_on_few(p))
+    def uncertain_percentiles(self) -> tuple[str, ...]:
+        """Names of the percentiles with fewer than ten times beyond them."""
+        return tuple(format_percentile_name(p) for p in PERCENTILES if self.is_uncertain(p))
 
-    def percentile(self, percentile: float) -> float:
-        """The least time that so many percent of all are not above; seconds, NaN of none.
+    def compute_percentile(self, percentile: float) -> float:
+        """Return the smallest time that this percentage of all times does not exceed.
 
-        It is `numpy.percentile` by the method `inverted_cdf`, but for the width of a bucket.
+        It equals `numpy.percentile` with the method `inverted_cdf`, up to the width of a bucket.
 
         Args:
-            percentile: above 0, up to 100.
+            percentile: Percentile, above 0 and up to 100.
+
+        Returns:
+            Seconds; NaN if there are no times.
         """
         if not self.count:
             return math.nan
         rank = math.ceil(round(self.count * percentile / 100, 6))
-        # It rounds where it has to round up, which would be a request too early.
-        found = self.histogram.get_value_at_percentile(100 * rank / self.count)
-        return min(float(found) / 1e6, self.most)
+        # HdrHistogram rounds the rank instead of rounding it up, so it is given a whole rank.
+        microseconds = self.histogram.get_value_at_percentile(100 * rank / self.count)
+        return min(float(microseconds) / 1e6, self.maximum)
 
-    def rests_on_few(self, percentile: float) -> bool:
-        """Whether fewer than ten times lie beyond it: another run would find another."""
+    def is_uncertain(self, percentile: float) -> bool:
+        """Return whether fewer than ten times lie beyond a percentile."""
         return round(self.count * (100 - percentile) / 100, 6) < MIN_REQUESTS_BEYOND
 
-    def percentile_curve(self) -> NDArray[np.float64]:
-        """Points of a plot on HdrHistogram's scale.
+    def compute_curve(self) -> NDArray[np.float64]:
+        """Return the points of a plot of time against percentile, on HdrHistogram's scale.
 
         Returns:
-            float64 `(k, 2)`: 1 / (1 - q), so that each nine is as wide as the one before, from 1
-            to the number of times; seconds.
+            Float64 `(k, 2)`: first 1 / (1 - q) for the quantile q, from 1 to the number of times,
+            which gives each further nine the same width on a logarithmic axis; then seconds.
         """
-        points = list(self._points())
+        points = list(self._iterate_points())
         if self.count:
-            points.append((float(self.count), self.most))
+            points.append((float(self.count), self.maximum))
         return np.array(points, np.float64).reshape(-1, 2)
 
-    def _points(self) -> Iterator[tuple[float, float]]:
+    def _iterate_points(self) -> Iterator[tuple[float, float]]:
         for item in self.histogram.get_percentile_iterator(_TICKS_PER_HALF_DISTANCE):
             beyond = 1 - item.percentile_level_iterated_to / 100
             if beyond * self.count > 1:
-                yield 1 / beyond, min(item.value_iterated_to / 1e6, self.most)
+                yield 1 / beyond, min(item.value_iterated_to / 1e6, self.maximum)
 
-    def encode(self) -> str:
-        """The histogram as HdrHistogram's tools read and add it: V2, deflated, base64; in µs."""
+    def encode_histogram(self) -> str:
+        """Return the histogram of microseconds in HdrHistogram's V2 format, deflated, in base64."""
         return bytes(self.histogram.encode()).decode("ascii")
 
     def as_json(self) -> dict[str, Any]:
-        """Milliseconds by name, `null` of none; `few`: which of them rest on few requests."""
-        times = {**self.percentiles, "mean": self.mean, "max": self.most}
+        """Return milliseconds by name, null for NaN; `few` lists the uncertain percentiles."""
+        times = {**self.percentiles, "mean": self.mean, "max": self.maximum}
         return {
-            **{key: _to_json_number(1000 * value) for key, value in times.items()},
+            **{name: _to_json_number(1000 * seconds) for name, seconds in times.items()},
             "requests": self.count,
-            "few": list(self.few),
+            "few": list(self.uncertain_percentiles),
         }
 
 
@@ -134,24 +139,24 @@ class SecondStatistics:
     """One second of a run.
 
     Attributes:
-        second: from the start.
-        rate: right answers that came in it, a second.
-        p50: of the latency of requests that were due in it, seconds; NaN if none was answered.
-        p99: likewise.
-        errors: requests due in it that were not answered rightly.
+        second: Number of the second, from 0.
+        throughput: Correct answers that arrived in it, per second.
+        p50: Median latency of the requests due in it, in seconds; NaN if none was answered.
+        p99: 99th percentile of that latency, in seconds; NaN if none was answered.
+        errors: Number of requests due in it without a correct answer.
     """
 
     second: int
-    rate: float
+    throughput: float
     p50: float
     p99: float
     errors: int
 
     def as_json(self) -> dict[str, Any]:
-        """Times in milliseconds."""
+        """Return an entry of `by_second` of the output of `--json`."""
         return {
             "second": self.second,
-            "rate": _to_json_number(self.rate),
+            "rate": _to_json_number(self.throughput),
             "p50_ms": _to_json_number(1000 * self.p50),
             "p99_ms": _to_json_number(1000 * self.p99),
             "errors": self.errors,
@@ -160,135 +165,145 @@ class SecondStatistics:
 
 @dataclass(frozen=True, eq=False)
 class RunStatistics:
-    """A run, summed up.
+    """The statistics of a run.
+
+    Rates count what happened during the load: answers that arrive after it are no throughput.
 
     Attributes:
-        seconds: that requests were sent for. Rates count what happened within them: answers that
-            come when the load is over are no throughput.
-        open_loop: whether requests left when due, answered or not.
-        connections: most that were open at once.
-        offered: requests a second that were asked for; None in a closed loop.
-        requests: that were due.
-        sent: of those, how many left at all.
-        answered: rightly.
-        sent_rate: requests a second.
-        rate: right answers a second.
-        rows_per_second: in right answers.
-        errors: requests that were not answered rightly, by name of what came instead.
-        latency: from the due time, of what was answered rightly and of what timed out, at the time
-            it was given up.
-        service: from leaving, of the same; what a closed loop sees.
-        late: what the generator itself added, of all that left.
-        falls_behind: whether those due in the last third of an open loop waited far longer than
-            those of the first: what waits grows, and in a longer run latency would have no bound.
-        by_second: second by second.
-        faults: up to three sentences on what was wrong, with how often each was seen.
+        load_seconds: Duration of the load, in seconds.
+        is_open_loop: Whether requests were sent when due, whatever had been answered.
+        max_connections: Largest number of connections open at the same time.
+        offered_rate: Requested rate, per second; None for a closed loop.
+        request_count: Number of requests that were due.
+        sent_count: Number of requests that were sent.
+        answered_count: Number of correct answers.
+        sent_rate: Requests sent per second.
+        throughput: Correct answers per second.
+        rows_per_second: Instances in correct answers, per second.
+        error_counts: Number of requests without a correct answer, by status or by the name of what
+            happened instead.
+        latency: Time from due to the end, of correct answers and of requests that timed out.
+        service_time: Time from sent to the end, of the same requests.
+        send_delay: Delay caused by the generator, of all requests sent.
+        is_falling_behind: Whether latency grew during an open loop, so that a longer run would find
+            a higher one: the server gets more requests than it can answer.
+        by_second: Statistics second by second.
+        fault_examples: The most frequent faults, each with its number of occurrences.
     """
 
-    seconds: float
-    open_loop: bool
-    connections: int
-    offered: float | None
-    requests: int
-    sent: int
-    answered: int
+    load_seconds: float
+    is_open_loop: bool
+    max_connections: int
+    offered_rate: float | None
+    request_count: int
+    sent_count: int
+    answered_count: int
     sent_rate: float
-    rate: float
+    throughput: float
     rows_per_second: float
-    errors: dict[str, int]
+    error_counts: dict[str, int]
     latency: TimeDistribution
-    service: TimeDistribution
-    late: TimeDistribution
-    falls_behind: bool
+    service_time: TimeDistribution
+    send_delay: TimeDistribution
+    is_falling_behind: bool
     by_second: tuple[SecondStatistics, ...]
-    faults: tuple[tuple[str, int], ...]
+    fault_examples: tuple[tuple[str, int], ...]
 
     @property
     def error_share(self) -> float:
-        """Of all requests, from 0 to 1; 1 if there were none."""
-        return sum(self.errors.values()) / self.requests if self.requests else 1.0
+        """Share of requests without a correct answer, 0 to 1; 1 if there were no requests."""
+        if not self.request_count:
+            return 1.0
+        return sum(self.error_counts.values()) / self.request_count
 
     def as_json(self) -> dict[str, Any]:
-        """What `--json` shows: times in milliseconds, rates a second, shares from 0 to 1."""
+        """Return the output of `--json`: milliseconds, rates per second, shares from 0 to 1."""
         return {
             "latency_ms": self.latency.as_json(),
-            "rate": _to_json_number(self.rate),
+            "rate": _to_json_number(self.throughput),
             "errors": {
-                "count": sum(self.errors.values()),
+                "count": sum(self.error_counts.values()),
                 "share": self.error_share,
-                "by_status": self.errors,
-                "examples": [{"fault": said, "count": count} for said, count in self.faults],
+                "by_status": self.error_counts,
+                "examples": [
+                    {"fault": fault, "count": count} for fault, count in self.fault_examples
+                ],
             },
-            "offered": self.offered,
+            "offered": self.offered_rate,
             "sent_rate": _to_json_number(self.sent_rate),
-            "requests": self.requests,
-            "sent": self.sent,
-            "answered": self.answered,
+            "requests": self.request_count,
+            "sent": self.sent_count,
+            "answered": self.answered_count,
             "rows_per_second": _to_json_number(self.rows_per_second),
-            "seconds": self.seconds,
-            "open_loop": self.open_loop,
-            "connections": self.connections,
-            "falls_behind": self.falls_behind,
-            "service_ms": self.service.as_json(),
-            "late_ms": self.late.as_json(),
+            "seconds": self.load_seconds,
+            "open_loop": self.is_open_loop,
+            "connections": self.max_connections,
+            "falls_behind": self.is_falling_behind,
+            "service_ms": self.service_time.as_json(),
+            "late_ms": self.send_delay.as_json(),
             "by_second": [second.as_json() for second in self.by_second],
-            "histograms_us": {"latency": self.latency.encode(), "service": self.service.encode()},
+            "histograms_us": {
+                "latency": self.latency.encode_histogram(),
+                "service": self.service_time.encode_histogram(),
+            },
         }
 
 
 def compute_statistics(
-    record: RunRecord, calls: Sequence[PreparedRequest], offered: float | None
+    record: RunRecord, requests: Sequence[PreparedRequest], offered_rate: float | None
 ) -> RunStatistics:
-    """Sum up a run.
+    """Compute the statistics of a run.
 
     Args:
-        record: of its requests.
-        calls: that `record.call` counts through.
-        offered: requests a second that were asked for; None in a closed loop.
+        record: Measurements of the run.
+        requests: Prepared requests that `record.request_index` refers to.
+        offered_rate: Requested rate, per second; None for a closed loop.
     """
-    right = record.status == OK_STATUS
-    in_time = right & (record.ended <= record.seconds)
-    felt = right | (record.status == TIMED_OUT)
-    left = np.isfinite(record.sent)
-    rows = np.array([call.rows for call in calls], np.int64)
-    sent_in_time = np.count_nonzero(record.sent <= record.seconds)
+    is_correct = record.status == OK_STATUS
+    is_in_time = is_correct & (record.ended_at <= record.load_seconds)
+    is_timed = is_correct | (record.status == TIMED_OUT)
+    is_sent = np.isfinite(record.sent_at)
+    rows = np.array([request.rows for request in requests], np.int64)
+    sent_in_time = np.count_nonzero(record.sent_at <= record.load_seconds)
+    answered_rows = int(rows[record.request_index[is_in_time]].sum())
+    timed_due, timed_latency = record.due_at[is_timed], record.latency[is_timed]
     return RunStatistics(
-        seconds=record.seconds,
-        open_loop=record.open_loop,
-        connections=record.connections,
-        offered=offered,
-        requests=len(record.due),
-        sent=int(np.count_nonzero(left)),
-        answered=int(np.count_nonzero(right)),
-        sent_rate=_per_second(sent_in_time, record.seconds),
-        rate=_per_second(np.count_nonzero(in_time), record.seconds),
-        rows_per_second=_per_second(int(rows[record.call[in_time]].sum()), record.seconds),
-        errors=_count_errors(record.status[~right]),
-        latency=TimeDistribution.of(record.latency[felt]),
-        service=TimeDistribution.of(record.service[felt & left]),
-        late=TimeDistribution.of(record.late[left]),
-        falls_behind=record.open_loop and _is_growing(record.due[felt], record.latency[felt]),
-        by_second=tuple(_summarize_seconds(record, right, felt)),
-        faults=tuple(record.faults.most_common(MAX_FAULT_EXAMPLES)),
+        load_seconds=record.load_seconds,
+        is_open_loop=record.is_open_loop,
+        max_connections=record.max_connections,
+        offered_rate=offered_rate,
+        request_count=len(record.due_at),
+        sent_count=int(np.count_nonzero(is_sent)),
+        answered_count=int(np.count_nonzero(is_correct)),
+        sent_rate=_per_second(sent_in_time, record.load_seconds),
+        throughput=_per_second(np.count_nonzero(is_in_time), record.load_seconds),
+        rows_per_second=_per_second(answered_rows, record.load_seconds),
+        error_counts=_count_errors(record.status[~is_correct]),
+        latency=TimeDistribution.from_seconds(timed_latency),
+        service_time=TimeDistribution.from_seconds(record.service_time[is_timed & is_sent]),
+        send_delay=TimeDistribution.from_seconds(record.send_delay[is_sent]),
+        is_falling_behind=record.is_open_loop and _is_growing(timed_due, timed_latency),
+        by_second=tuple(_summarize_seconds(record, is_correct, is_timed)),
+        fault_examples=tuple(record.fault_counts.most_common(MAX_FAULT_EXAMPLES)),
     )
 
 
 def format_percentile_name(percentile: float) -> str:
-    """As JSON and objectives have it: `p99.9`."""
+    """Return the name of a percentile in objectives and JSON, such as `p99.9`."""
     return f"p{percentile:.10g}"
 
 
 def _count_errors(statuses: NDArray[np.int16]) -> dict[str, int]:
-    """How often each came, the commonest first."""
-    found, counts = np.unique(statuses, return_counts=True)
-    named = [STATUS_NAMES.get(status, str(status)) for status in found.tolist()]
-    pairs = zip(named, counts.tolist(), strict=True)
+    """Count each status, by name, the most frequent first."""
+    values, counts = np.unique(statuses, return_counts=True)
+    names = [STATUS_NAMES.get(status, str(status)) for status in values.tolist()]
+    pairs = zip(names, counts.tolist(), strict=True)
     return dict(sorted(pairs, key=lambda pair: -pair[1]))
 
 
-def _is_growing(due: NDArray[np.float64], latency: NDArray[np.float64]) -> bool:
-    """Whether the last third waited more than twice as long as the first, by the median."""
-    third = len(due) // 3
+def _is_growing(due_at: NDArray[np.float64], latency: NDArray[np.float64]) -> bool:
+    """Return whether the median latency of the last third is far above that of the first."""
+    third = len(due_at) // 3
     if third < MIN_REQUESTS_PER_THIRD:
         return False
     first, last = np.median(latency[:third]), np.median(latency[-third:])
@@ -296,25 +311,24 @@ def _is_growing(due: NDArray[np.float64], latency: NDArray[np.float64]) -> bool:
 
 
 def _summarize_seconds(
-    record: RunRecord, right: NDArray[np.bool_], felt: NDArray[np.bool_]
+    record: RunRecord, is_correct: NDArray[np.bool_], is_timed: NDArray[np.bool_]
 ) -> Iterator[SecondStatistics]:
-    count = max(1, math.ceil(record.seconds))
-    order = np.argsort(record.due, kind="stable")
-    borders = np.searchsorted(record.due[order], np.arange(1, count))
+    count = max(1, math.ceil(record.load_seconds))
+    order = np.argsort(record.due_at, kind="stable")
+    borders = np.searchsorted(record.due_at[order], np.arange(1, count))
     latency = record.latency
-    came = np.bincount(record.ended[right].astype(np.int64), minlength=count)
-    for second, places in enumerate(np.split(order, borders)):
-        width = min(1.0, record.seconds - second)  # the last may not be whole
-        well = int(np.count_nonzero(right[places]))
-        times = latency[places[felt[places]]]
+    arrived = np.bincount(record.ended_at[is_correct].astype(np.int64), minlength=count)
+    for second, indices in enumerate(np.split(order, borders)):
+        width = min(1.0, record.load_seconds - second)  # the last second may not be whole
+        correct_count = int(np.count_nonzero(is_correct[indices]))
+        times = latency[indices[is_timed[indices]]]
         p50, p99 = (
             np.percentile(times, (50, 99), method="inverted_cdf").tolist()
             if len(times)
             else (math.nan, math.nan)
         )
-        yield SecondStatistics(
-            second, _per_second(int(came[second]), width), p50, p99, len(places) - well
-        )
+        throughput = _per_second(int(arrived[second]), width)
+        yield SecondStatistics(second, throughput, p50, p99, len(indices) - correct_count)
 
 
 def _per_second(count: int | np.intp, seconds: float) -> float:
@@ -322,5 +336,5 @@ def _per_second(count: int | np.intp, seconds: float) -> float:
 
 
 def _to_json_number(value: float) -> float | None:
-    """A number as JSON can have it."""
+    """Return a finite number, or None for NaN and infinity, which JSON cannot express."""
     return value if math.isfinite(value) else None

@@ -1,4 +1,8 @@
-"""An alarm to the microsecond: loops count in milliseconds, and requests are due in between."""
+"""Timers with microsecond resolution: event loops round delays to milliseconds, requests must not.
+
+Linux offers `timerfd`, a timer that the event loop watches like a socket. On other systems the
+timer of the event loop is used.
+"""
 
 from __future__ import annotations
 
@@ -11,35 +15,44 @@ from typing import Protocol
 
 
 class Timer(Protocol):
-    """Calls back once the time it was last set to has come."""
+    """A one-shot timer that can be set again."""
 
-    def set(self, moment: float) -> None:
-        """Go off at a moment of `time.perf_counter()`; at once if that is over."""
+    def schedule(self, moment: float) -> None:
+        """Set the timer, which replaces the time set before.
+
+        Args:
+            moment: Time on the clock of `time.perf_counter()`, in seconds; a time in the past
+                expires at once.
+        """
 
     def close(self) -> None:
-        """Never go off again."""
+        """Release the timer; its callback is not called any more."""
 
 
-def create_timer(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> Timer:
-    """The best that this system has."""
+def create_timer(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> Timer:
+    """Create the most precise timer of this system.
+
+    Args:
+        loop: Running event loop.
+        callback: Function that the loop calls each time the timer expires.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
-    return (
-        _KernelTimer(libc, loop, call)
-        if hasattr(libc, "timerfd_create")
-        else _EventLoopTimer(loop, call)
-    )
+    if hasattr(libc, "timerfd_create"):
+        return _KernelTimer(libc, loop, callback)
+    return _EventLoopTimer(loop, callback)
 
 
 class _EventLoopTimer:
-    """The loop's own."""
+    """The event loop's own timer, in whole milliseconds under uvloop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-        self._loop, self._call = loop, call
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+        self._loop, self._callback = loop, callback
         self._handle: asyncio.TimerHandle | None = None
 
-    def set(self, moment: float) -> None:
+    def schedule(self, moment: float) -> None:
         self.close()
-        self._handle = self._loop.call_later(max(0.0, moment - time.perf_counter()), self._call)
+        delay = max(0.0, moment - time.perf_counter())
+        self._handle = self._loop.call_later(delay, self._callback)
 
     def close(self) -> None:
         if self._handle is not None:
@@ -47,44 +60,46 @@ class _EventLoopTimer:
 
 
 class _TimerSpec(ctypes.Structure):
-    """`struct itimerspec`, of two `struct timespec`, in seconds and nanoseconds."""
+    """`struct itimerspec`: the interval and the expiry, each in seconds and nanoseconds."""
 
     _fields_ = (
-        ("again_s", ctypes.c_long),
-        ("again_ns", ctypes.c_long),
-        ("s", ctypes.c_long),
-        ("ns", ctypes.c_long),
+        ("interval_s", ctypes.c_long),
+        ("interval_ns", ctypes.c_long),
+        ("expiry_s", ctypes.c_long),
+        ("expiry_ns", ctypes.c_long),
     )
 
 
 class _KernelTimer:
-    """Linux's `timerfd_create(2)`, on the clock that `time.perf_counter()` reads."""
+    """Linux's `timerfd_create(2)`, on the monotonic clock that `time.perf_counter()` reads."""
 
-    ABSOLUTE = 1  # TFD_TIMER_ABSTIME
+    ABSOLUTE_TIME = 1  # TFD_TIMER_ABSTIME of timerfd_settime(2)
 
     def __init__(
-        self, libc: ctypes.CDLL, loop: asyncio.AbstractEventLoop, call: Callable[[], None]
+        self, libc: ctypes.CDLL, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]
     ) -> None:
-        self._libc, self._loop, self._call = libc, loop, call
-        self._handle = libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._handle < 0:
+        self._libc, self._loop, self._callback = libc, loop, callback
+        self._descriptor = libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._descriptor < 0:
             raise OSError(ctypes.get_errno(), "expected a timer from timerfd_create")
-        self._time = _TimerSpec()
-        self._pointer = ctypes.byref(self._time)
-        loop.add_reader(self._handle, self._ring)
+        self._spec = _TimerSpec()
+        self._spec_pointer = ctypes.byref(self._spec)
+        loop.add_reader(self._descriptor, self._on_expired)
 
-    def set(self, moment: float) -> None:
+    def schedule(self, moment: float) -> None:
         seconds = int(moment)
-        self._time.s, self._time.ns = seconds, max(1, int((moment - seconds) * 1e9))
-        self._libc.timerfd_settime(self._handle, self.ABSOLUTE, self._pointer, None)
+        self._spec.expiry_s = seconds
+        # An expiry of 0 s and 0 ns would disarm the timer.
+        self._spec.expiry_ns = max(1, int((moment - seconds) * 1e9))
+        self._libc.timerfd_settime(self._descriptor, self.ABSOLUTE_TIME, self._spec_pointer, None)
 
     def close(self) -> None:
-        self._loop.remove_reader(self._handle)
-        os.close(self._handle)
+        self._loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
 
-    def _ring(self) -> None:
+    def _on_expired(self) -> None:
         try:
-            os.read(self._handle, 8)
-        except BlockingIOError:  # it was set anew meanwhile
+            os.read(self._descriptor, 8)  # the number of expiries, which re-arms the descriptor
+        except BlockingIOError:  # the timer was set again after the loop had seen it expire
             return
-        self._call()
+        self._callback()

@@ -161,11 +161,20 @@ def test_too_few_samples_are_refused():
 def recorded(call, status, latency):
     count = len(call)
     return RunRecord(
-        due=np.zeros(count), sent=np.zeros(count), ended=np.array(latency),
-        status=np.array(status, np.int16), call=np.array(call, np.int32), late=np.zeros(count),
-        seconds=1.0, wall=1.0, processor=0.1, busy=0.1, open_loop=True, connections=1,
-        faults=Counter({"422: wrong width": 1, "503: full": 1}),
-    )  # fmt: skip
+        due_at=np.zeros(count),
+        sent_at=np.zeros(count),
+        ended_at=np.array(latency),
+        status=np.array(status, np.int16),
+        request_index=np.array(call, np.int32),
+        send_delay=np.zeros(count),
+        load_seconds=1.0,
+        wall_seconds=1.0,
+        cpu_seconds=0.1,
+        busy_seconds=0.1,
+        is_open_loop=True,
+        max_connections=1,
+        fault_counts=Counter({"422: wrong width": 1, "503: full": 1}),
+    )
 
 
 def asked_of(*statuses):

@@ -1,4 +1,4 @@
-"""The report: what a run came to; `text` on a terminal, `page` with `plots`, `document` as JSON."""
+"""The report of a load test: its content, and how a terminal, a web page and JSON show it."""
 
 from serving.loadtest.report.content import LoadTestReport
 

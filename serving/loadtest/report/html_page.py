@@ -1,4 +1,4 @@
-"""The page: the report in one HTML file, which asks no network and runs no script."""
+"""The report as one HTML file, without scripts and without requests to other servers."""
 
 from __future__ import annotations
 
@@ -24,121 +24,130 @@ _ENVIRONMENT = Environment(
 
 
 def render_page(report: LoadTestReport) -> str:
-    """The page of a report.
+    """Render a report.
 
     Args:
-        report: to show.
+        report: The report.
 
     Returns:
-        A whole HTML document, styled for light, dark and paper.
+        A complete HTML document, with styles for light and dark screens and for print.
     """
     style = files("serving.loadtest.report").joinpath("templates/page.css").read_text("utf-8")
-    objectives = [verdict.objective for verdict in report.verdicts]
+    objectives = [result.objective for result in report.results]
     return _ENVIRONMENT.get_template("page.html").render(
         report=report,
-        figures=report.figures,
-        server=report.server_side,
+        statistics=report.statistics,
+        server=report.server,
         sentence=_summarize_result(report),
-        tiles=_build_tiles(report.figures),
-        times=_build_time_rows(report.figures, report.server_side),
-        stages=_build_stage_rows(report.server_side),
-        percentiles=plot_percentiles(report.figures, objectives),
-        over_time=plot_seconds(report.figures),
-        capacity=plot_capacity(report.probes, objectives, report.held) if report.probes else None,
+        tiles=_build_tiles(report.statistics),
+        time_rows=_build_time_rows(report.statistics, report.server),
+        stage_rows=_build_stage_rows(report.server),
+        percentile_plot=plot_percentiles(report.statistics, objectives),
+        seconds_plot=plot_seconds(report.statistics),
+        capacity_plot=(
+            plot_capacity(report.probes, objectives, report.capacity) if report.probes else None
+        ),
         formatting=formatting,
-        # Ours, and its quotes and angle brackets must stay as they are.
+        # The file is part of this package, and escaping would change its quotes.
         style=Markup(style),  # noqa: S704
     )
 
 
 def _summarize_result(report: LoadTestReport) -> str:
-    """The verdict in one."""
-    figures = report.figures
-    did = (
-        f"{formatting.format_rate(figures.rate)} right answers a second, half of them within "
-        f"{formatting.format_duration(figures.latency.percentiles['p50'])}"
+    """Return the result in one sentence."""
+    statistics = report.statistics
+    summary = (
+        f"{formatting.format_rate(statistics.throughput)} correct answers per second, half of them "
+        f"within {formatting.format_duration(statistics.latency.percentiles['p50'])}"
     )
     if report.probes:
-        highest = report.held
-        return (
-            "No rate that was tried met the objectives."
-            if highest is None
-            else f"{formatting.format_rate(highest)} requests a second met the objectives."
-        )
-    if report.met is None:
-        return f"{did}; no objective was asked for."
-    missed = sum(not verdict.met for verdict in report.verdicts)
+        if report.capacity is None:
+            return "No probed rate met the objectives."
+        rate = formatting.format_rate(report.capacity)
+        return f"{rate} requests per second met the objectives."
+    if report.objectives_met is None:
+        return f"{summary}. No objectives were given."
+    missed = sum(not result.is_met for result in report.results)
     if not missed:
-        return f"It kept its objectives: {did}."
-    return (
-        f"It missed {missed} of {formatting.format_count(len(report.verdicts), 'objective')}: "
-        f"{did}."
-    )
+        return f"All objectives were met: {summary}."
+    total = formatting.format_count(len(report.results), "objective")
+    return f"{missed} of {total} missed: {summary}."
 
 
-def _build_tiles(figures: RunStatistics) -> list[tuple[str, str, str]]:
-    """Figures to be read from across the room: name, figure, remark."""
-    latency = figures.latency
+def _build_tiles(statistics: RunStatistics) -> list[tuple[str, str, str]]:
+    """Return the name, value and remark of each key figure."""
+    latency = statistics.latency
     offered = (
-        "" if figures.offered is None else f"of {formatting.format_rate(figures.offered)} offered"
+        ""
+        if statistics.offered_rate is None
+        else f"of {formatting.format_rate(statistics.offered_rate)} offered"
     )
     return [
-        ("right answers/s", formatting.format_rate(figures.rate), offered),
+        ("correct answers/s", formatting.format_rate(statistics.throughput), offered),
         *(
             (
                 name,
                 formatting.format_duration(latency.percentiles[name]),
-                "rests on few requests" if name in latency.few else "",
+                "from few requests" if name in latency.uncertain_percentiles else "",
             )
             for name in ("p50", "p99", "p99.9")
         ),
-        ("errors", formatting.format_percent(figures.error_share), f"of {figures.requests:,}"),
+        (
+            "errors",
+            formatting.format_percent(statistics.error_share),
+            f"of {statistics.request_count:,}",
+        ),
     ]
 
 
-def _build_time_rows(figures: RunStatistics, server: ServerMetrics | None) -> list[Sequence[str]]:
-    """Rows of the table of times: name, latency, service, server, generator; milliseconds."""
-    told = (figures.latency, figures.service)
-    bounds = server.seconds.percentiles if server else {}
+def _build_time_rows(
+    statistics: RunStatistics, server: ServerMetrics | None
+) -> list[Sequence[str]]:
+    """Return the rows of the table of times: name, latency, service, server, generator in ms."""
+    client_times = (statistics.latency, statistics.service_time)
+    send_delay = statistics.send_delay
+    bounds = server.duration.percentiles if server else {}
     rows: list[Sequence[str]] = [
         (
             name,
-            *(formatting.format_percentile(times, name) for times in told),
+            *(formatting.format_percentile(times, name) for times in client_times),
             formatting.format_bounds(bounds.get(name)),
-            formatting.format_milliseconds(figures.late.percentiles[name]),
+            formatting.format_milliseconds(send_delay.percentiles[name]),
         )
-        for name in figures.latency.percentiles
+        for name in statistics.latency.percentiles
     ]
-    own = formatting.format_milliseconds(server.seconds.mean) if server else formatting.NO_VALUE
     rows.append(
         (
             "max",
-            *(formatting.format_milliseconds(times.most) for times in told),
+            *(formatting.format_milliseconds(times.maximum) for times in client_times),
             formatting.NO_VALUE,
-            formatting.format_milliseconds(figures.late.most),
+            formatting.format_milliseconds(send_delay.maximum),
         )
+    )
+    server_mean = (
+        formatting.format_milliseconds(server.duration.mean) if server else formatting.NO_VALUE
     )
     rows.append(
         (
             "mean",
-            *(formatting.format_milliseconds(times.mean) for times in told),
-            own,
-            formatting.format_milliseconds(figures.late.mean),
+            *(formatting.format_milliseconds(times.mean) for times in client_times),
+            server_mean,
+            formatting.format_milliseconds(send_delay.mean),
         )
     )
     return rows
 
 
 def _build_stage_rows(server: ServerMetrics | None) -> list[Sequence[str]]:
-    """Rows of the table of the server's stages: name, requests, mean and percentiles, ms."""
+    """Return the rows of the table of stages: name, requests, mean and percentiles in ms."""
     if server is None:
         return []
     return [
         (
             name,
-            f"{spread.count:,}",
-            formatting.format_milliseconds(spread.mean),
-            *(formatting.format_bounds(spread.percentiles.get(p)) for p in ("p50", "p90", "p99")),
+            f"{summary.count:,}",
+            formatting.format_milliseconds(summary.mean),
+            *(formatting.format_bounds(summary.percentiles.get(p)) for p in ("p50", "p90", "p99")),
         )
-        for name, spread in {**server.stages, "all": server.seconds}.items()
+        for name, summary in {**server.stages, "all": server.duration}.items()
     ]

@@ -1,4 +1,4 @@
-"""Text: the report on a terminal, to be taken in at one look."""
+"""The report as tables on a terminal."""
 
 from __future__ import annotations
 
@@ -21,26 +21,25 @@ from serving.loadtest.report.formatting import (
 )
 from serving.loadtest.server_metrics import ServerMetrics
 
-MAX_WIDTH = 100  # characters, at most
+MAX_WIDTH = 100  # characters
 SHOWN_PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9", "p99.99")
 
 
 def print_report(report: LoadTestReport, console: Console) -> None:
-    """Print a report.
-
-    Warnings come first, for what follows is to be read with them in mind.
+    """Print a report, warnings first.
 
     Args:
-        report: to show.
-        console: to show it on; of its width, 100 characters at most are used.
+        report: The report.
+        console: Console to print on. At most 100 characters of its width are used.
     """
-    for part in (
+    parts = (
         _render_heading(report),
         _render_objectives(report),
         _render_probes(report),
         _render_times(report),
         _render_details(report),
-    ):
+    )
+    for part in parts:
         if part is not None:
             console.print(part, width=min(console.width, MAX_WIDTH))
             console.print()
@@ -56,127 +55,131 @@ def _render_heading(report: LoadTestReport) -> RenderableType:
 
 
 def _render_objectives(report: LoadTestReport) -> RenderableType | None:
-    if not report.verdicts:
+    if not report.results:
         return None
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column()
-    for verdict in report.verdicts:
-        style = "green" if verdict.met else "bold red"
+    for result in report.results:
+        style = "green" if result.is_met else "bold red"
         table.add_row(
-            Text("met" if verdict.met else "MISSED", style),
-            Text(str(verdict.objective)),
-            Text(verdict.told, style),
-            Text(verdict.reason, "dim"),
+            Text("met" if result.is_met else "MISSED", style),
+            Text(str(result.objective)),
+            Text(result.formatted_value, style),
+            Text(result.reason, "dim"),
         )
     return table
 
 
 def _render_probes(report: LoadTestReport) -> RenderableType | None:
-    """The steps of a search of capacity, and what it found."""
+    """Render the result of a capacity search and the rates that it probed."""
     if not report.probes:
         return None
-    table = _create_table("offered/s", "answered/s", "p50 ms", "p99 ms", "errors", "held")
+    table = _create_table("offered/s", "answered/s", "p50 ms", "p99 ms", "errors", "sustained")
     for probe in sorted(report.probes, key=lambda probe: probe.rate):
-        figures = probe.figures
-        percentiles = figures.latency.percentiles
+        statistics = probe.statistics
+        percentiles = statistics.latency.percentiles
         table.add_row(
             format_rate(probe.rate),
-            format_rate(figures.rate),
+            format_rate(statistics.throughput),
             format_milliseconds(percentiles["p50"]),
             format_milliseconds(percentiles["p99"]),
-            format_percent(figures.error_share),
-            Text("yes", "green") if probe.held else Text("no", "red"),
+            format_percent(statistics.error_share),
+            Text("yes", "green") if probe.is_sustained else Text("no", "red"),
         )
-    highest = report.held
-    found = (
-        "No rate that was tried met the objectives."
-        if highest is None
-        else f"{format_rate(highest)} requests a second met the objectives."
+    sentence = (
+        "No probed rate met the objectives."
+        if report.capacity is None
+        else f"{format_rate(report.capacity)} requests per second met the objectives."
     )
-    return Group(Text(found, "bold"), table)
+    return Group(Text(sentence, "bold"), table)
 
 
 def _render_times(report: LoadTestReport) -> RenderableType:
-    figures, server = report.figures, report.server_side
+    statistics, server = report.statistics, report.server
     table = _create_table("ms", *SHOWN_PERCENTILES, "max", "mean")
-    for name, times in (("latency", figures.latency), ("service", figures.service)):
+    for name, times in (
+        ("latency", statistics.latency),
+        ("service", statistics.service_time),
+    ):
         table.add_row(
             name,
             *(format_percentile(times, p) for p in SHOWN_PERCENTILES),
-            format_milliseconds(times.most),
+            format_milliseconds(times.maximum),
             format_milliseconds(times.mean),
         )
     if server is not None:
-        bounds = server.seconds.percentiles
-        mean = format_milliseconds(server.seconds.mean)
+        bounds = server.duration.percentiles
         table.add_row(
             "server",
             *(format_bounds(bounds[p]) if p in bounds else "" for p in SHOWN_PERCENTILES),
             "",
-            mean,
+            format_milliseconds(server.duration.mean),
         )
-    notes = ["latency from when a request was due, service from when it left"]
+    notes = ["latency: from the time a request was due; service: from the time it was sent"]
     if server is not None:
-        notes.append("server: bounds of its buckets")
-    if figures.latency.few:
-        notes.append("* rests on few requests")
+        notes.append("server: measured by the server, bounds of the histogram's buckets")
+    if statistics.latency.uncertain_percentiles:
+        notes.append("* fewer than ten requests lie beyond it")
     return Group(table, Text("\n".join(notes), "dim"))
 
 
 def _render_details(report: LoadTestReport) -> RenderableType:
-    figures = report.figures
+    statistics = report.statistics
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     table.add_row("rate", Text(_describe_rates(report)))
-    table.add_row("errors", Text(_describe_errors(report), "red" if figures.errors else ""))
-    for fault, times in figures.faults:
-        table.add_row("", Text(f"{times:,} × {escape_text(fault)}"))
-    if report.server_side is not None:
-        said = "\n".join(_describe_server(report.server_side, figures.service.mean))
-        table.add_row("server", Text(said))
-    table.add_row("generator", Text(report.generator))
+    table.add_row(
+        "errors", Text(_describe_errors(report), "red" if statistics.error_counts else "")
+    )
+    for fault, count in statistics.fault_examples:
+        table.add_row("", Text(f"{count:,} × {escape_text(fault)}"))
+    if report.server is not None:
+        lines = "\n".join(_describe_server(report.server, statistics.service_time.mean))
+        table.add_row("server", Text(lines))
+    table.add_row("generator", Text(report.generator_summary))
     return table
 
 
 def _describe_rates(report: LoadTestReport) -> str:
-    figures = report.figures
-    said = (
-        f"{format_rate(figures.rate)}/s answered rightly, {format_rate(figures.sent_rate)}/s sent"
+    statistics = report.statistics
+    text = (
+        f"{format_rate(statistics.throughput)}/s answered correctly, "
+        f"{format_rate(statistics.sent_rate)}/s sent"
     )
-    if figures.offered is not None:
-        said += f", {format_rate(figures.offered)}/s offered"
-    return f"{said}; {format_rate(figures.rows_per_second)} rows/s"
+    if statistics.offered_rate is not None:
+        text += f", {format_rate(statistics.offered_rate)}/s offered"
+    return f"{text}; {format_rate(statistics.rows_per_second)} rows/s"
 
 
 def _describe_errors(report: LoadTestReport) -> str:
-    figures = report.figures
-    kinds = ", ".join(f"{times:,} × {name}" for name, times in figures.errors.items())
-    return f"{format_percent(figures.error_share)} of {figures.requests:,}" + (
-        kinds and f": {kinds}"
-    )
+    statistics = report.statistics
+    counts = ", ".join(f"{count:,} × {name}" for name, count in statistics.error_counts.items())
+    share = f"{format_percent(statistics.error_share)} of {statistics.request_count:,}"
+    return f"{share}: {counts}" if counts else share
 
 
-def _describe_server(server: ServerMetrics, service: float) -> Iterator[str]:
-    """What it says of itself, and what of the client's time it does not account for."""
-    mean = server.seconds.mean
+def _describe_server(server: ServerMetrics, mean_service_time: float) -> Iterator[str]:
+    """Describe the server's time, and the part of the client's time that it does not cover."""
+    mean = server.duration.mean
+    outside = format_duration(max(0.0, mean_service_time - mean))
     yield (
-        f"{format_count(server.requests, 'request')}, {format_duration(mean)} on average; "
-        f"network, queues before it and generator {format_duration(max(0.0, service - mean))}"
+        f"{format_count(server.request_count, 'request')}, {format_duration(mean)} on average; "
+        f"{outside} more in the network, the accept queue and the generator"
     )
     if server.stages:
-        stages = (
-            f"{name} {format_duration(spread.mean)}" for name, spread in server.stages.items()
+        stages = ", ".join(
+            f"{name} {format_duration(summary.mean)}" for name, summary in server.stages.items()
         )
         rows = server.batch_rows
-        runs = f"; {rows.mean:.3g} rows a run" if rows is not None and rows.count else ""
-        yield f"of that {', '.join(stages)}{runs}"
-    if server.refused:
-        refused = ", ".join(f"{times:,} × {code}" for code, times in server.refused.items())
-        yield f"refused {refused}"
+        has_batches = rows is not None and rows.count
+        yield f"{stages}; {rows.mean:.3g} rows per batch" if rows and has_batches else stages
+    if server.refusals:
+        refusals = ", ".join(f"{count:,} × {code}" for code, count in server.refusals.items())
+        yield f"refused {refusals}"
 
 
 def _create_table(first: str, *others: str) -> Table:

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers and texts as people read them."""
 
 import math
 
@@ -8,7 +8,7 @@ from serving.loadtest.report import formatting
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("formatted", "expected"),
     [
         (formatting.format_milliseconds(0.000421), "0.421"),
         (formatting.format_milliseconds(0.0421), "42.1"),
@@ -32,9 +32,9 @@ from serving.loadtest.report import formatting
         (formatting.escape_text("a\x1b[2J\nb\u202e"), "a\\u001b[2J\\u000ab\\u202e"),
     ],
 )
-def test_it_reads(told, expected):
-    assert told == expected
+def test_value_is_formatted(formatted, expected):
+    assert formatted == expected
 
 
-def test_long_text_is_cut():
+def test_escape_text_long_text_is_cut():
     assert len(formatting.escape_text("a" * 1000)) == 300

@@ -1,4 +1,4 @@
-"""The page as a reader's browser takes it."""
+"""The page as a browser parses it."""
 
 import re
 from html.parser import HTMLParser
@@ -9,31 +9,32 @@ from markupsafe import Markup
 from serving.loadtest.report import formatting
 from serving.loadtest.report.html_page import render_page
 
-DRAWINGS = ("plot_percentiles", "plot_seconds", "plot_capacity")
-EMPTY = {"meta", "link", "br", "img", "hr", "input"}
+PLOTS = ("plot_percentiles", "plot_seconds", "plot_capacity")
+VOID_ELEMENTS = {"meta", "link", "br", "img", "hr", "input"}
 
 
-class Page(HTMLParser):
-    """Elements, addresses and words of a page; refuses one whose elements do not close."""
+class ParsedPage(HTMLParser):
+    """The elements, URLs and words of a page. Unclosed elements fail an assertion."""
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.elements, self.addresses, self.words = [], [], [], []
+        self.open, self.elements, self.urls, self.words = [], [], [], []
         self.feed(text)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
-        if tag not in EMPTY:
+        if tag not in VOID_ELEMENTS:
             self.open.append(tag)
         self.elements.append(tag)
-        held = dict(attrs)
-        self.addresses += [held[n] for n in ("src", "href", "xlink:href", "action") if n in held]
-        self.addresses += re.findall(r"url\(([^)]*)\)", " ".join(v or "" for v in held.values()))
+        values = dict(attrs)
+        url_attributes = ("src", "href", "xlink:href", "action")
+        self.urls += [values[name] for name in url_attributes if name in values]
+        self.urls += re.findall(r"url\(([^)]*)\)", " ".join(v or "" for v in values.values()))
 
     def handle_startendtag(self, tag, attrs):
         self.handle_starttag(tag, attrs)
-        if tag not in EMPTY:
+        if tag not in VOID_ELEMENTS:
             self.open.pop()
 
     def handle_endtag(self, tag):
@@ -49,29 +50,32 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def undrawn(monkeypatch):
-    """Pages without their drawings, which take most of the time."""
-    for name in DRAWINGS:
-        monkeypatch.setattr(f"serving.loadtest.report.html_page.{name}", lambda *figures: Markup())
+def no_plots(monkeypatch):
+    """Pages without plots, which take most of the time."""
+    for name in PLOTS:
+        target = f"serving.loadtest.report.html_page.{name}"
+        monkeypatch.setattr(target, lambda *_: Markup())
 
 
-def test_it_holds_every_figure(undrawn, report, probes):
-    built = report(probes=probes, held=400.0)
-    figures, words = built.figures, Page(render_page(built)).words
-    for times in (figures.latency, figures.service, figures.late):
+def test_page_has_every_number_of_the_report(no_plots, make_report, probes):
+    report = make_report(probes=probes, capacity=400.0)
+    statistics, words = report.statistics, ParsedPage(render_page(report)).words
+    for times in (statistics.latency, statistics.service_time, statistics.send_delay):
         for name in times.percentiles:
-            assert formatting.format_percentile(times, name).removesuffix("*") in " ".join(words)
-        assert formatting.format_milliseconds(times.most) in words
+            percentile = formatting.format_percentile(times, name).removesuffix("*")
+            assert percentile in " ".join(words)
+        assert formatting.format_milliseconds(times.maximum) in words
         assert formatting.format_milliseconds(times.mean) in words
-    for second in figures.by_second:
+    for second in statistics.by_second:
         assert formatting.format_milliseconds(second.p50) in words
         assert formatting.format_milliseconds(second.p99) in words
     for probe in probes:
         assert formatting.format_rate(probe.rate) in words
-        assert formatting.format_milliseconds(probe.figures.latency.percentiles["p99.9"]) in words
-    for verdict in built.verdicts:
-        assert {str(verdict.objective), verdict.told} <= set(words)
-    for said in (
+        p999 = probe.statistics.latency.percentiles["p99.9"]
+        assert formatting.format_milliseconds(p999) in words
+    for result in report.results:
+        assert {str(result.objective), result.formatted_value} <= set(words)
+    for expected in (
         "21",
         "10",
         "4",
@@ -89,51 +93,49 @@ def test_it_holds_every_figure(undrawn, report, probes):
         "Xeon <4>",
         "python -m serving loadtest --rate 200",
     ):
-        assert said in words
-    assert "1,998 requests, of 1.83 ms on average" in " ".join(words)
-    assert "31,234 requests/s at most" in " ".join(words)
+        assert expected in words
+    assert "1,998 requests that took 1.83 ms on average" in " ".join(words)
+    assert "can send 31,234 requests/s" in " ".join(words)
 
 
 @pytest.mark.slow
-def test_it_asks_no_network_and_runs_no_script(report, probes):
-    found = Page(render_page(report(probes=probes)))
-    assert not {"script", "link", "img", "iframe", "object"} & set(found.elements)
-    assert found.addresses
-    assert all(address.startswith("#d") for address in found.addresses)
-    assert found.elements.count("svg") == 3
+def test_page_has_no_scripts_and_no_external_urls(make_report, probes):
+    page = ParsedPage(render_page(make_report(probes=probes)))
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.elements)
+    assert page.urls
+    assert all(url.startswith("#d") for url in page.urls)
+    assert page.elements.count("svg") == 3
 
 
-@pytest.mark.parametrize("place", ["target", "command", "load"])
-def test_what_others_named_is_text(undrawn, report, place):
-    told = render_page(report(**{place: "<script>alert('1')</script>"}))
-    assert "<script" not in told
-    assert "<script>alert('1')</script>" in Page(told).text
+@pytest.mark.parametrize("attribute", ["target", "command", "load"])
+def test_page_foreign_text_is_escaped(no_plots, make_report, attribute):
+    page = render_page(make_report(**{attribute: "<script>alert('1')</script>"}))
+    assert "<script" not in page
+    assert "<script>alert('1')</script>" in ParsedPage(page).text
 
 
-def test_the_verdict_is_a_sentence(undrawn, report, probes, run_of):
-    assert (
-        "It missed 3 of 4 objectives: 196 right answers a second"
-        in Page(render_page(report())).text
-    )
-    assert (
-        "400 requests a second met the objectives."
-        in Page(render_page(report(probes=probes, held=400.0))).text
-    )
-    assert "no objective was asked for" in Page(render_page(report(verdicts=()))).text
+def test_page_result_is_one_sentence(no_plots, make_report, probes):
+    text = ParsedPage(render_page(make_report())).text
+    assert "3 of 4 objectives missed: 196 correct answers per second" in text
+    text = ParsedPage(render_page(make_report(probes=probes, capacity=400.0))).text
+    assert "400 requests per second met the objectives." in text
+    text = ParsedPage(render_page(make_report(results=()))).text
+    assert "No objectives were given." in text
 
 
-def test_the_two_loops_are_explained_each_in_its_way(undrawn, report, run_of):
-    assert "as independent users come" in Page(render_page(report())).text
-    closed = report(figures=run_of(open_loop=False))
-    assert "Each user asked again as soon as it had its answer" in Page(render_page(closed)).text
+def test_page_method_explains_the_loop_that_was_used(no_plots, make_report, make_statistics):
+    assert "This was an open loop" in ParsedPage(render_page(make_report())).text
+    closed = make_report(statistics=make_statistics(is_open_loop=False))
+    assert "This was a closed loop" in ParsedPage(render_page(closed)).text
 
 
-def test_warnings_stand_above_all_else(undrawn, report, limits_of):
-    said = Page(render_page(report(limits=limits_of(verdict="The generator was slow.")))).text
-    assert said.index("The generator was slow.") < said.index("Verdict")
+def test_page_warnings_precede_the_result(no_plots, make_report, make_health):
+    report = make_report(generator=make_health("The generator was slow."))
+    text = ParsedPage(render_page(report)).text
+    assert text.index("The generator was slow.") < text.index("Result")
 
 
-def test_a_run_that_nothing_came_of_has_a_page(undrawn, report, nothing):
-    found = Page(render_page(report(figures=nothing, server_side=None)))
-    assert "It tells nothing of itself here" in found.text
-    assert "nan" not in found.text.split()
+def test_page_run_without_requests_has_no_nan(no_plots, make_report, empty_statistics):
+    page = ParsedPage(render_page(make_report(statistics=empty_statistics, server=None)))
+    assert "The server has no metrics" in page.text
+    assert "nan" not in page.text.split()
