@@ -93,18 +93,18 @@ def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -
     "--rate",
     callback=_bounded_number(MAX_RATE),
     metavar="R",
-    help="open loop: requests per second, sent when due, whatever has been answered",
+    help="open loop: R requests per second, sent when due, whatever has been answered",
 )
 @click.option(
     "--users",
     type=click.IntRange(1),
     metavar="N",
-    help=f"closed loop: users, each sends again when answered  [default: {DEFAULT_USERS}]",
+    help=f"closed loop: N users, each sends again when answered  [default: {DEFAULT_USERS}]",
 )
 @click.option(
     "--find-capacity",
     is_flag=True,
-    help="search for the highest rate that meets --slo, in open loops",
+    help="search for the highest rate of an open loop that meets the objectives of --slo",
 )
 @click.option(
     "--duration",
@@ -127,7 +127,7 @@ def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -
     type=click.Choice(["poisson", "constant"]),
     default="poisson",
     show_default=True,
-    help="open loop: random arrivals of independent users, or equal intervals",
+    help="open loop: random arrivals, as of independent users, or equal intervals",
 )
 @click.option(
     "--connections",
@@ -135,7 +135,7 @@ def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -
     default=64,
     show_default=True,
     metavar="N",
-    help="open loop: connections; a request waits if all are busy, and the wait is latency",
+    help="open loop: number of connections; a request waits if all are busy",
 )
 @click.option(
     "--timeout",
@@ -152,7 +152,7 @@ def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -
     default=["1"],
     show_default=True,
     metavar="N,M",
-    help="instances per request; several sizes are equally frequent; repeatable",
+    help="instances per request; several numbers are used in turn; repeatable",
 )
 @click.option(
     "--format",
@@ -160,7 +160,7 @@ def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -
     type=click.Choice(["json", "oip", "binary"]),
     default="json",
     show_default=True,
-    help="POST /predict; Open Inference Protocol in JSON; the same with binary tensors",
+    help="json: POST /predict; oip: Open Inference Protocol in JSON; binary: its raw tensors",
 )
 @click.option("--model", metavar="NAME", help="model, if the server has several")
 @click.option(

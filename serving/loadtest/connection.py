@@ -103,21 +103,18 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Called by the event loop when bytes have arrived."""
         started = time.perf_counter()
-        self._feed(data)
-        self._owner.busy_seconds += time.perf_counter() - started
-
-    def _feed(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._owner.on_invalid_answer(self, f"not an HTTP/1.1 answer: {error}")
-            return
-        if not self._is_complete:
-            return
-        received_at = time.perf_counter()
-        body = b"".join(self._parts)
-        self._is_complete, self._parts = False, []
-        self._owner.on_answer(self, self._parser.get_status_code(), body, received_at)
+        else:
+            if self._is_complete:
+                received_at = time.perf_counter()
+                body = b"".join(self._parts)
+                self._is_complete, self._parts = False, []
+                status = self._parser.get_status_code()
+                self._owner.on_answer(self, status, body, received_at)
+        self._owner.busy_seconds += time.perf_counter() - started
 
     def abort(self) -> None:
         """Close the connection without waiting for unsent bytes."""

@@ -62,7 +62,7 @@ def _summarize_result(report: LoadTestReport) -> str:
     )
     if report.probes:
         if report.capacity is None:
-            return "No probed rate met the objectives."
+            return "No rate met the objectives for the whole duration."
         rate = formatting.format_rate(report.capacity)
         return f"{rate} requests per second met the objectives."
     if report.objectives_met is None:

@@ -90,7 +90,7 @@ def _render_probes(report: LoadTestReport) -> RenderableType | None:
             Text("yes", "green") if probe.is_sustained else Text("no", "red"),
         )
     sentence = (
-        "No probed rate met the objectives."
+        "No rate met the objectives for the whole duration."
         if report.capacity is None
         else f"{format_rate(report.capacity)} requests per second met the objectives."
     )
