@@ -16,10 +16,10 @@ from serving.loadtest.target import LoadTarget
 RequestFormat = Literal["json", "oip", "binary"]
 REQUEST_FORMATS: tuple[RequestFormat, ...] = get_args(RequestFormat)
 
-VALUE_TOLERANCE = 1e-5  # absolute and relative, added up
-SUM_TOLERANCE = 1e-3  # of a row's probabilities, whose sum is 1
-RAW_DTYPES = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8"}  # by the datatype of a binary tensor
-MAX_QUOTED_CHARACTERS = 40  # of a wrong value
+VALUE_TOLERANCE = 1e-5  # largest difference of a value: absolute, plus relative to the correct one
+SUM_TOLERANCE = 1e-3  # largest difference of the sum of a row's probabilities from 1
+RAW_DTYPES = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8"}  # by the datatype of a tensor
+MAX_QUOTED_CHARACTERS = 40  # longer values are cut in messages
 
 
 class WrongAnswerError(Exception):

@@ -13,7 +13,7 @@ from serving.loadtest.generator_health import GeneratorHealth
 from serving.loadtest.objectives import Objective, evaluate_objectives
 from serving.loadtest.statistics import RunStatistics
 
-CLEAR_PASS_SHARE = 0.8  # of a latency bound; a probe below it need not be repeated
+CLEAR_PASS_SHARE = 0.8  # a latency below this share of its bound needs no second probe
 MIN_RATE = 1.0  # requests per second
 
 

@@ -33,7 +33,7 @@ EXIT_MISSED, EXIT_UNUSABLE, EXIT_GENERATOR_LIMITED = 1, 2, 3  # exit statuses
 MAX_SECONDS = 86_400.0  # a day
 MAX_RATE = 1e6  # requests per second
 MAX_TOTAL_ROWS = 20_000  # instances in all prepared requests together
-DEFAULT_USERS = 16  # of a closed loop
+DEFAULT_USERS = 16  # users of a closed loop
 
 
 class LoadTestCommandError(click.ClickException):
@@ -299,7 +299,7 @@ def _build_requests(
     data: Path | None,
     seed: int,
 ) -> list[PreparedRequest]:
-    # Fewer requests if they are large: with 64 of them the answers would take minutes.
+    # Large requests are fewer, because the answers to 64 of them could take minutes.
     affordable = MAX_TOTAL_ROWS * len(row_counts) // sum(row_counts)
     count = max(len(row_counts), min(DEFAULT_REQUEST_COUNT, affordable))
     instance_count = sum(row_counts[number % len(row_counts)] for number in range(count))

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 import httptools
 
-FIRST_FINAL_STATUS = 200  # lower statuses announce that the answer follows
+FIRST_FINAL_STATUS = 200  # answers with a status of 1xx precede the final answer
 NO_REQUEST = -1
 
 

@@ -16,7 +16,7 @@ from serving.loadtest.statistics import RunStatistics, compute_statistics
 
 ArrivalProcess = Literal["poisson", "constant"]
 MAX_PROBE_SECONDS = 30.0
-REQUESTS_BEYOND = 12  # expected beyond a percentile: the ten it needs, and two for chance
+REQUESTS_BEYOND = 12  # requests expected beyond a percentile: the ten it needs, and two more
 
 
 class LoadGenerator:

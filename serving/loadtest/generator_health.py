@@ -13,13 +13,13 @@ from serving.loadtest.engine import LoadEngine
 from serving.loadtest.http_client import ServerAddress
 from serving.loadtest.run_record import PreparedRequest, RunRecord
 
-MAX_BUSY_SHARE = 0.8  # of the time; a generator that is busier sends late
-MAX_RATE_SHARE = 0.8  # of the highest rate that it can send
-MAX_DELAY_SHARE = 0.33  # of the p99 latency that may be the generator's own delay
+MAX_BUSY_SHARE = 0.8  # a generator that is busy for more of the time sends late
+MAX_RATE_SHARE = 0.8  # largest safe share of the highest rate that it can send
+MAX_DELAY_SHARE = 0.33  # largest share of the p99 latency that may be the generator's delay
 MIN_DELAY_MS = 0.5  # shorter delays are not reported
-# The measurement of the highest rate that the generator can send.
+# Duration and users of the run that measures the highest rate.
 CALIBRATION_SECONDS, CALIBRATION_USERS = 0.5, 16
-EXIT_TIMEOUT_SECONDS = 5.0  # for the baseline server to end
+EXIT_TIMEOUT_SECONDS = 5.0  # wait for the baseline server to end
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import orjson
 
-TIMEOUT_SECONDS = 10.0  # for connecting, and for each read
-MAX_QUOTED_BYTES = 300  # of an answer that an error message quotes
+TIMEOUT_SECONDS = 10.0  # applies to connecting and to each read
+MAX_QUOTED_BYTES = 300  # longer answers are cut in messages
 JSON_MEDIA_TYPE = "application/json"
 
 

@@ -13,7 +13,7 @@ from serving.loadtest.target import LoadTarget, SchemaColumn
 Value = float | str | bool | None
 Row = dict[str, Value]
 
-MISSING_SHARE = 0.1  # of the values of a column that accepts missing values
+MISSING_SHARE = 0.1  # share of missing values in a column that accepts them
 SIGNIFICANT_DIGITS = {"float32": 6, "float64": 15}
 TICKS_PER_SECOND = {"milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 BASIC_DATE_FORMAT = "%Y%m%d"  # dates written as numbers, such as 20240517

@@ -14,7 +14,7 @@ from serving.loadtest.statistics import (
     format_percentile_name,
 )
 
-DEFAULT_ERROR_SHARE = 0.001  # allowed if there are objectives for the latency only
+DEFAULT_ERROR_SHARE = 0.001  # largest share of errors if only the latency has objectives
 SECONDS_PER_UNIT = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 _NUMBER_PATTERN = r"\d+(?:\.\d+)?"
 _LATENCY_PATTERN = re.compile(rf"p({_NUMBER_PATTERN})=({_NUMBER_PATTERN})(us|µs|ms|s)")
@@ -172,9 +172,9 @@ def _evaluate(statistics: RunStatistics, objective: Objective) -> ObjectiveResul
         share = statistics.error_share
         return ObjectiveResult(objective, share, share <= objective.bound)
     if objective.kind == "rate":
-        needed = objective.bound * statistics.load_seconds  # answers
-        answered = statistics.throughput * statistics.load_seconds
-        is_met = answered >= needed - 2 * math.sqrt(needed)
+        needed_answers = objective.bound * statistics.load_seconds
+        answers = statistics.throughput * statistics.load_seconds
+        is_met = answers >= needed_answers - 2 * math.sqrt(needed_answers)
         return ObjectiveResult(objective, statistics.throughput, is_met)
     return _evaluate_latency(statistics, objective)
 

@@ -24,10 +24,10 @@ from serving.loadtest.run_record import (
 )
 
 OK_STATUS = 200
-CHECK_INTERVAL_SECONDS = 0.1  # between checks for requests that have timed out
-RECONNECT_DELAY_SECONDS = 0.02  # after a connection was refused
-MAX_DISTINCT_FAULTS = 20  # sentences that are kept; others are not counted
-MAX_QUOTED_BYTES = 300  # of the body of an error answer
+CHECK_INTERVAL_SECONDS = 0.1  # time between checks for requests that have timed out
+RECONNECT_DELAY_SECONDS = 0.02  # wait after a refused connection
+MAX_DISTINCT_FAULTS = 20  # different sentences that are counted
+MAX_QUOTED_BYTES = 300  # longer error answers are cut in messages
 
 ProgressCallback = Callable[[float, int], None]
 
@@ -61,6 +61,18 @@ class LoadRun:
         options: Server address, prepared requests, timeout and progress callback.
         load_seconds: Duration of the load, in seconds.
         due_at: Times at which requests are due, in seconds since the start, as far as known.
+
+    Attributes:
+        due_at: Due times. A closed loop appends to this list and to the next five as it sends.
+        sent_at: Times at which requests were sent; NaN if they were not.
+        ended_at: Times at which requests were answered or given up; NaN if they were not.
+        send_delay: Delays caused by the generator, in seconds.
+        status: Statuses of HTTP, or constants of `run_record`.
+        request_indices: Positions of the requests in the list of prepared requests.
+        ended_count: Number of requests that were answered or given up.
+        start_time: Start of the run on the clock of `time.perf_counter()`; 0 before the start.
+        free_connections: Connections without a request in flight, longest free first.
+        finished: Future that a subclass completes after the last answer.
     """
 
     is_open_loop: ClassVar[bool]

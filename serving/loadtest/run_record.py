@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-# A request's status is that of HTTP, or one of these, which are below all of HTTP's.
+# The status of a request is its HTTP status, or one of these numbers, which HTTP does not use.
 UNANSWERED = 0  # the run ended before an answer came
 TIMED_OUT = 1  # no answer within the timeout
 CONNECTION_FAILED = 2  # the connection was refused, closed, or did not speak HTTP

@@ -21,14 +21,15 @@ from serving.loadtest.server_metrics import compare_metrics
 from serving.loadtest.statistics import RunStatistics
 from serving.loadtest.target import LoadTarget
 
-PROBE_SECONDS = 2.0  # of each rate that a search probes, or longer
-LOWEST_RATE_DIVISOR = 64  # from a closed loop's throughput to the lowest rate that is probed
+PROBE_SECONDS = 2.0  # shortest measurement of a rate in a search
+# The lowest rate of a search is the throughput of a closed loop divided by this.
+LOWEST_RATE_DIVISOR = 64
 # A rate that was sustained in short probes may fail over the whole duration. Then it is lowered by
 # this factor, at most so many times.
 STEP_BACK_FACTOR = 0.93
 MAX_STEPS_BACK = 5
 
-RunLoad = Callable[[float], tuple[RunStatistics, GeneratorHealth]]  # takes the seconds
+RunLoad = Callable[[float], tuple[RunStatistics, GeneratorHealth]]  # takes the duration in seconds
 
 
 class CapacityError(Exception):
@@ -89,7 +90,7 @@ class LoadTestRunner:
         Raises:
             CapacityError: If the server is too slow to measure the percentile.
         """
-        with self._progress.show(1.0, "estimate"):
+        with self._progress.show(1.0, "throughput estimate"):
             saturated, _ = self._generator.run_closed_loop(users, 1.0)
         lowest_measurable = find_lowest_measurable_rate(percentile)
         if saturated.throughput < lowest_measurable:

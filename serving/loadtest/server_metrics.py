@@ -1,7 +1,7 @@
 """The server's own view of a load, from `/metrics` before and after.
 
-The client's times minus the server's are the network, the kernel's queues before a worker accepts a
-request, and the load generator.
+The rest of the time that the client measures is spent in the network, in the kernel's queues before
+a worker accepts a request, and in the load generator.
 """
 
 from __future__ import annotations

@@ -22,15 +22,15 @@ PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
 MIN_REQUESTS_BEYOND = 10  # beyond a percentile; with fewer, another run would find another value
 MAX_FAULT_EXAMPLES = 3
 OK_STATUS = 200
-# An open loop falls behind if the median latency of its last third is more than this factor and
-# this many seconds above that of its first third. Both thirds need enough requests.
+# An open loop falls behind if the median latency of its last third exceeds that of its first third
+# by this factor and this many seconds more. A third needs enough requests for a median.
 GROWTH_FACTOR, MIN_GROWTH_SECONDS = 2.0, 0.001
 MIN_REQUESTS_PER_THIRD = 30
 # The parameters of HdrHistogram, whose values are microseconds.
 _MAX_MICROSECONDS = 3_600_000_000  # an hour
 _SIGNIFICANT_DIGITS = 3
-_SUB_BUCKET_BITS = 11  # of a value that the buckets distinguish, with three digits
-_TICKS_PER_HALF_DISTANCE = 5  # points of a curve until the distance to 100 % has halved
+_SUB_BUCKET_BITS = 11  # leading bits of a value that the buckets distinguish, at three digits
+_TICKS_PER_HALF_DISTANCE = 5  # points of a curve per halving of the distance to 100 %
 
 
 @dataclass(frozen=True, eq=False)

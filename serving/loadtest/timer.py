@@ -1,4 +1,4 @@
-"""Timers with microsecond resolution: event loops round delays to milliseconds, requests must not.
+"""Timers with microsecond resolution, because event loops round delays to milliseconds.
 
 Linux offers `timerfd`, a timer that the event loop watches like a socket. On other systems the
 timer of the event loop is used.
@@ -99,7 +99,9 @@ class _KernelTimer:
 
     def _on_expired(self) -> None:
         try:
-            os.read(self._descriptor, 8)  # the number of expiries, which re-arms the descriptor
-        except BlockingIOError:  # the timer was set again after the loop had seen it expire
+            os.read(
+                self._descriptor, 8
+            )  # the number of expiries; until it is read, the loop calls again
+        except BlockingIOError:  # the timer was set again after the loop saw it expire
             return
         self._callback()

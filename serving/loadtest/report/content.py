@@ -17,7 +17,7 @@ from serving.loadtest.report.formatting import format_count, format_duration, fo
 from serving.loadtest.server_metrics import ServerMetrics
 from serving.loadtest.statistics import RunStatistics
 
-# From this share of all requests on, a warning is shown.
+# A warning is shown if there are more than these shares of all requests.
 FOREIGN_REQUESTS_SHARE = 0.02  # requests of other clients
 UNSENT_SHARE = 0.001  # requests that were due and never sent
 
@@ -89,8 +89,9 @@ class LoadTestReport:
         unsent = statistics.request_count - statistics.sent_count
         if unsent > UNSENT_SHARE * statistics.request_count:
             yield (
-                f"{format_count(unsent, 'request')} of {statistics.request_count:,} never left, "
-                "because no connection was free: the server got less load than the test offered."
+                f"{format_count(unsent, 'request')} of {statistics.request_count:,} were never "
+                "sent, because no connection became free: the server got less load than was "
+                "offered."
             )
         expected = statistics.request_count
         if server is not None and server.request_count > (1 + FOREIGN_REQUESTS_SHARE) * expected:

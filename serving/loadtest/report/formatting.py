@@ -8,7 +8,7 @@ from serving.loadtest.server_metrics import PercentileBounds
 from serving.loadtest.statistics import TimeDistribution
 
 NO_VALUE = "–"
-MAX_TEXT_CHARACTERS = 300  # of a text that is partly the server's
+MAX_TEXT_CHARACTERS = 300  # longer texts, which the server may have written, are cut
 
 
 def format_milliseconds(seconds: float) -> str:

@@ -74,7 +74,7 @@ def test_report_other_clients_and_unsent_requests_are_warned_about(make_report, 
     assert "other clients took part of its time" in " ".join(make_report(statistics=few).warnings)
     unsent = replace(few, sent_count=few.sent_count - 100)
     warnings = " ".join(make_report(statistics=unsent).warnings)
-    assert "100 requests of 500 never left" in warnings
+    assert "100 requests of 500 were never sent" in warnings
 
 
 def test_terminal_capacity_search_shows_probes_by_rate_and_the_result(make_report, probes):
