@@ -25,9 +25,9 @@ PROBE_SECONDS = 2.0  # shortest measurement of a rate in a search
 # The lowest rate of a search is the throughput of a closed loop divided by this.
 LOWEST_RATE_DIVISOR = 64
 # A rate that was sustained in short probes may fail over the whole duration. Then it is lowered by
-# this factor, at most so many times.
+# this factor and run again, this many runs at most.
 STEP_BACK_FACTOR = 0.93
-MAX_STEPS_BACK = 5
+MAX_CONFIRMATION_RUNS = 5
 
 RunLoad = Callable[[float], tuple[RunStatistics, GeneratorHealth]]  # takes the duration in seconds
 
@@ -110,7 +110,7 @@ class LoadTestRunner:
         start_rate = max(lowest_rate, saturated.throughput / 2)
         rate = search.find_highest_rate(self._objectives, start_rate)
         self._probes = search.list_probes(self._objectives)
-        for _ in range(MAX_STEPS_BACK if rate else 1):
+        for _ in range(MAX_CONFIRMATION_RUNS if rate else 1):
             confirmed_rate = rate or lowest_rate
             self.run_load(
                 partial(self._generator.run_open_loop, confirmed_rate),
