@@ -18,6 +18,7 @@ RUN python -m venv --without-pip /opt/forwardpass \
  && rm -r /opt/forwardpass/lib/python3*/site-packages/onnxruntime/quantization \
         /opt/forwardpass/lib/python3*/site-packages/onnxruntime/tools \
         /opt/forwardpass/lib/python3*/site-packages/onnxruntime/transformers
+# Without serving/loadtest, the client that tests a server: see .dockerignore.
 COPY serving /opt/forwardpass/app/serving
 COPY models /models
 # Readable for the server's user, whatever umask the files were checked out with.

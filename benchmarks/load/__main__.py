@@ -50,8 +50,8 @@ from benchmarks.serve.peers.side import ROOT, Side, StartError
 from benchmarks.serve.processes import memory_mb, take_in_orphans
 from benchmarks.serve.server import Server
 from benchmarks.train import commit, machine
-from serving.loadtest.engine import EngineError
-from serving.loadtest.generator import Generator
+from serving.loadtest.engine import LoadEngineError
+from serving.loadtest.generator import LoadGenerator
 
 RESULTS = ROOT / "benchmarks" / "results" / "load.json"
 CLIENT = ("hdrhistogram", "httptools", "uvloop")
@@ -132,7 +132,7 @@ def sendable(before: Found, scenario: Scenario) -> float | None:
     return next((held[0].most for (name, _), held in before.items() if name == scenario.name), None)
 
 
-def quoted(generator: Generator, rate: float) -> tuple[float, ...]:
+def quoted(generator: LoadGenerator, rate: float) -> tuple[float, ...]:
     """What others publish of a rate: p50 and p99 in ms, the share that was answered rightly."""
     figures = at(generator, rate)
     times = figures.latency.percentiles
@@ -179,7 +179,7 @@ def main(sides: list[Side], scenarios: list[Scenario], rounds: int, out: Path) -
                 click.echo(f"round {number + 1} of {rounds}: {side.name}", err=True)
                 try:
                     turn = Turn(side, taken, models, found)
-                except (StartError, EngineError) as error:  # others are not to suffer for it
+                except (StartError, LoadEngineError) as error:  # others are not to suffer for it
                     click.echo(str(error), err=True)
                     failed[side.name].append(str(error).splitlines()[0])
                     continue

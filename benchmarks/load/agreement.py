@@ -50,8 +50,8 @@ def agreement(models: Path, count: int) -> dict[str, Any]:
             heard = client.ask(server.url, connections=USERS, seconds=SECONDS)
             wrk.append((heard.requests_per_second, heard.p50_ms))
             with ahead():
-                found, _ = generator.users(USERS, SECONDS)
-            ours.append((found.rate, found.latency.percentiles["p50"] * 1e3))
+                found, _ = generator.run_closed_loop(USERS, SECONDS)
+            ours.append((found.throughput, found.latency.percentiles["p50"] * 1e3))
     both = np.array(ours), np.array(wrk)
     median = [np.median(side, axis=0).round(3).tolist() for side in both]
     ratio = both[0] / both[1]

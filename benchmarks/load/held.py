@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks.load.scenarios import BOUNDS_MS
-from serving.loadtest.call import Address, Call
-from serving.loadtest.capacity import Probe, Search
-from serving.loadtest.figures import Figures
-from serving.loadtest.generator import Generator, long_enough
-from serving.loadtest.limits import Limits
-from serving.loadtest.objectives import parse
+from serving.loadtest.capacity import CapacitySearch, RateProbe
+from serving.loadtest.generator import LoadGenerator, choose_duration
+from serving.loadtest.generator_health import GeneratorHealth
+from serving.loadtest.http_client import ServerAddress
+from serving.loadtest.objectives import parse_objectives
+from serving.loadtest.run_record import PreparedRequest
+from serving.loadtest.statistics import RunStatistics
 
 CONNECTIONS = 64
 SECONDS = 0.8  # of a probe; longer where fewer than 1,200 requests would come
@@ -38,7 +39,7 @@ class Held:
 
     rates: dict[int, float]
     limited: frozenset[int]
-    probes: list[Probe]
+    probes: list[RateProbe]
     most: float
 
 
@@ -64,16 +65,20 @@ def priority() -> int:
 
 
 def generator_of(
-    port: int, calls: Sequence[Call], seed: int, sendable: float | None = None
-) -> Generator:
+    port: int, calls: Sequence[PreparedRequest], seed: int, sendable: float | None = None
+) -> LoadGenerator:
     """What puts the load on a port of 127.0.0.1."""
-    return Generator(
-        Address("127.0.0.1", port), calls, connections=CONNECTIONS, timeout=TIMEOUT, seed=seed,
-        sendable=sendable,
-    )  # fmt: skip
+    return LoadGenerator(
+        ServerAddress("127.0.0.1", port),
+        calls,
+        connections=CONNECTIONS,
+        timeout=TIMEOUT,
+        seed=seed,
+        max_rate=sendable,
+    )
 
 
-def search(generator: Generator, precisions: Mapping[int, float], near: float | None) -> Held:
+def search(generator: LoadGenerator, precisions: Mapping[int, float], near: float | None) -> Held:
     """Find the rates that are held.
 
     Args:
@@ -82,32 +87,39 @@ def search(generator: Generator, precisions: Mapping[int, float], near: float | 
         near: the rate that another round has found for the first of them, if one has.
     """
 
-    def measure(rate: float) -> tuple[Figures, Limits]:
-        return generator.rate(rate, long_enough(rate, SECONDS, 99))
+    def measure(rate: float) -> tuple[RunStatistics, GeneratorHealth]:
+        return generator.run_open_loop(rate, choose_duration(rate, SECONDS, 99))
 
     with ahead():
-        saturated, _ = generator.users(CONNECTIONS, WARM)
+        saturated, _ = generator.run_closed_loop(CONNECTIONS, WARM)
         if near:
-            found, start = Search(measure, step=1.1, fall=1.1, lowest=LOWEST), near
+            found, start = (
+                CapacitySearch(measure, step_up=1.1, step_down=1.1, min_rate=LOWEST),
+                near,
+            )
         else:
-            found = Search(measure, step=1.25, lowest=LOWEST)
-            start = max(LOWEST, NEAR * saturated.rate)
+            found = CapacitySearch(measure, step_up=1.25, min_rate=LOWEST)
+            start = max(LOWEST, NEAR * saturated.throughput)
         rates = {
-            bound: found.highest(parse([f"p99={bound}ms"]), start, precision)
+            bound: found.find_highest_rate(parse_objectives([f"p99={bound}ms"]), start, precision)
             for bound, precision in precisions.items()
         }
     limited = {bound for bound in rates if _is_limited(found, bound, rates[bound])}
-    probes = found.probes(parse([f"p99={LARGEST_MS}ms"]))
-    return Held(rates, frozenset(limited), probes, generator.most)
+    probes = found.list_probes(parse_objectives([f"p99={LARGEST_MS}ms"]))
+    return Held(rates, frozenset(limited), probes, generator.max_rate)
 
 
-def _is_limited(found: Search, bound: int, held: float) -> bool:
+def _is_limited(found: CapacitySearch, bound: int, held: float) -> bool:
     """Whether the first rate above what was held was missed while the generator had no room."""
-    above = [p for p in found.probes(parse([f"p99={bound}ms"])) if p.rate > held and not p.held]
-    return bool(above) and all(p.limits.verdict for p in above if p.rate == above[0].rate)
+    above = [
+        p
+        for p in found.list_probes(parse_objectives([f"p99={bound}ms"]))
+        if p.rate > held and not p.is_sustained
+    ]
+    return bool(above) and all(p.generator.warning for p in above if p.rate == above[0].rate)
 
 
-def at(generator: Generator, rate: float) -> Figures:
+def at(generator: LoadGenerator, rate: float) -> RunStatistics:
     """Latency at one rate."""
     with ahead():
-        return generator.rate(rate, long_enough(rate, 3.0, 99))[0]
+        return generator.run_open_loop(rate, choose_duration(rate, 3.0, 99))[0]

@@ -77,14 +77,14 @@ def _ratio(mine: Sequence[Held], other: Sequence[Held], bound: int) -> Mapping[s
 
 
 def _probe(probe: Any) -> dict[str, Any]:
-    percentiles = probe.figures.latency.percentiles
+    percentiles = probe.statistics.latency.percentiles
     return {
         "rate": round(probe.rate, 1),
         "p50_ms": round(percentiles["p50"] * 1e3, 3),
         "p99_ms": round(percentiles["p99"] * 1e3, 3),
-        "errors": round(probe.figures.error_share, 5),
-        "held": probe.held,
-        "generator": probe.limits.verdict is not None,
+        "errors": round(probe.statistics.error_share, 5),
+        "held": probe.is_sustained,
+        "generator": probe.generator.warning is not None,
     }
 
 

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from benchmarks.serve.encodings import Encoding
 from benchmarks.serve.networks import FEATURES
 from benchmarks.serve.server import TOLERANCE, Server
-from serving.loadtest.bodies import wire
-from serving.loadtest.call import Address, Call
+from serving.loadtest.http_client import ServerAddress
+from serving.loadtest.request_builder import encode_http_request
+from serving.loadtest.run_record import PreparedRequest
 
 DIFFERENT = 16
 
@@ -20,7 +21,9 @@ def rows(count: int) -> list[NDArray[np.float32]]:
     return list(drawn.round(4).astype(np.float32))
 
 
-def call(server: Server, features: NDArray[np.float32], right: NDArray[np.float32]) -> Call:
+def call(
+    server: Server, features: NDArray[np.float32], right: NDArray[np.float32]
+) -> PreparedRequest:
     """A request that this server was asked once, and answered rightly.
 
     Args:
@@ -43,6 +46,11 @@ def call(server: Server, features: NDArray[np.float32], right: NDArray[np.float3
             return None
         return f"expected the probabilities {right[0]}; got {found[:1]}"
 
-    address = Address("127.0.0.1", server.ports[0])
+    address = ServerAddress("127.0.0.1", server.ports[0])
     path = encoding.path(server.network)
-    return Call(wire("POST", path, address, request.headers, request.body), len(right), body, fault)
+    return PreparedRequest(
+        encode_http_request("POST", path, address, request.headers, request.body),
+        len(right),
+        body,
+        fault,
+    )

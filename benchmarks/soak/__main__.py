@@ -35,7 +35,7 @@ from benchmarks.soak.samples import Sample, Sampler
 from benchmarks.soak.verdict import STEADY, Figures, figures, verdict, warm_up
 from benchmarks.soak.windows import Window, load, window
 from benchmarks.train import commit, machine
-from serving.loadtest.engine import Engine
+from serving.loadtest.engine import LoadEngine
 from serving.loadtest.target import read_target
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,7 @@ class Soak:
         rng = np.random.default_rng(0)
         target = read_target(f"http://127.0.0.1:{port}", model=MODEL, key=KEY)
         asked = [*good(target, rng), *bad(target)]
-        engine = Engine(target.address, [one.call for one in asked], connections=CONNECTIONS)
+        engine = LoadEngine(target.address, [one.call for one in asked], connections=CONNECTIONS)
         piece = min(WINDOW, self._seconds / WINDOWS)
         sampler = Sampler(master, port, min(SAMPLE, self._seconds / SAMPLES))
         reloads = Reloads(

@@ -12,15 +12,14 @@ from typing import Any
 
 from benchmarks.keys import HEADERS
 from benchmarks.swaps import PATIENCE, Version
-from serving.loadtest.call import Address
-from serving.loadtest.target import TargetError, fetch
+from serving.loadtest.http_client import ServerAddress, UnusableServerError, fetch
 
 # In turn. A version that appears is served only where none is pinned: a load undoes the rollback.
 KINDS = ("appears", "rollback", "load", "unload and load")
 MODEL, SPARE = "digits", "spare"  # the spare is unloaded: who asks for it then is rightly refused
 FIRST = 2  # versions of the model at the start, so that there is one to go back to
 # Whatever a reload may end in: a thread that dies of it would leave a soak without reloads.
-FAILURES = (TargetError, AssertionError, OSError, ValueError, KeyError)
+FAILURES = (UnusableServerError, AssertionError, OSError, ValueError, KeyError)
 LOOK = 0.1  # seconds between looks for a version
 # Times as often as later. It takes allocators some 50 reloads to have the blocks that they need:
 # in an even pace they would be at it for the most of a soak, and look like a leak.
@@ -63,7 +62,7 @@ class Reloads(threading.Thread):
     """
 
     def __init__(
-        self, address: Address, models: Path, staging: Path, every: float, warm_up: float
+        self, address: ServerAddress, models: Path, staging: Path, every: float, warm_up: float
     ) -> None:
         super().__init__(name="reloads")
         self.done: Counter[str] = Counter()

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from serving.loadtest.answers import FORMS
-from serving.loadtest.bodies import calls, wire
-from serving.loadtest.call import Call
-from serving.loadtest.instances import instances
-from serving.loadtest.target import JSON, Target
+from serving.loadtest.answer_check import REQUEST_FORMATS
+from serving.loadtest.http_client import JSON_MEDIA_TYPE
+from serving.loadtest.instances import generate_instances
+from serving.loadtest.request_builder import build_requests, encode_http_request
+from serving.loadtest.run_record import PreparedRequest
+from serving.loadtest.target import LoadTarget
 
 ROWS = (1, 32)
 COUNT = 16  # good requests of each format
@@ -30,11 +31,11 @@ class Asked:
         status: that it must get; only of 200 is the answer looked at.
     """
 
-    call: Call
+    call: PreparedRequest
     status: int
 
 
-def good(target: Target, rng: np.random.Generator) -> list[Asked]:
+def good(target: LoadTarget, rng: np.random.Generator) -> list[Asked]:
     """Rows as JSON and as the Open Inference Protocol has them, 1 and 32 at a time.
 
     Args:
@@ -44,13 +45,15 @@ def good(target: Target, rng: np.random.Generator) -> list[Asked]:
     Raises:
         TargetError: the server does not answer one of them, or wrongly.
     """
-    drawn = instances(target, COUNT * max(ROWS), rng)
+    drawn = generate_instances(target, COUNT * max(ROWS), rng)
     return [
-        Asked(call, OK) for form in FORMS for call in calls(target, ROWS, form, drawn, count=COUNT)
+        Asked(call, OK)
+        for form in REQUEST_FORMATS
+        for call in build_requests(target, ROWS, form, drawn, count=COUNT)
     ]
 
 
-def bad(target: Target) -> list[Asked]:
+def bad(target: LoadTarget) -> list[Asked]:
     """One request of each kind that must be refused."""
     path = f"/predict?model={target.model}"
     narrow = _json({"instances": [[1.0]]})
@@ -72,12 +75,14 @@ def _json(content: Mapping[str, Any]) -> bytes:
 
 
 def _refused(
-    target: Target,
+    target: LoadTarget,
     path: str,
     body: bytes,
     status: int,
-    content_type: str = JSON,
+    content_type: str = JSON_MEDIA_TYPE,
 ) -> Asked:
     headers = {"Content-Type": content_type, **target.headers}
-    sent = wire("POST", path, target.address, headers, body)
-    return Asked(Call(sent, 0, None, lambda _: "expected to be refused; got 200"), status)
+    sent = encode_http_request("POST", path, target.address, headers, body)
+    return Asked(
+        PreparedRequest(sent, 0, None, lambda _: "expected to be refused; got 200"), status
+    )

@@ -7,8 +7,9 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from serving.loadtest.bodies import wire
-from serving.loadtest.target import JSON, Target
+from serving.loadtest.http_client import JSON_MEDIA_TYPE
+from serving.loadtest.request_builder import encode_http_request
+from serving.loadtest.target import LoadTarget
 
 EACH = 2  # connections of each kind at a time
 ROWS = 400  # of a request whose answer does not fit into what its client reads of it
@@ -17,7 +18,7 @@ PATIENCE = 5.0  # seconds for the beginning of an answer
 
 
 @contextmanager
-def rudeness(target: Target) -> Iterator[None]:
+def rudeness(target: LoadTarget) -> Iterator[None]:
     """Rude clients of a server, which are gone after the block.
 
     Those that break off in the middle of an answer do so at the start; the others keep their
@@ -27,9 +28,9 @@ def rudeness(target: Target) -> Iterator[None]:
         OSError: the server takes no connections, or does not answer.
     """
     content = {"instances": [[1.0] * len(target.columns)] * ROWS}
-    whole = wire(
+    whole = encode_http_request(
         "POST", f"/predict?model={target.model}", target.address,
-        {"Content-Type": JSON, **target.headers}, json.dumps(content).encode(),
+        {"Content-Type": JSON_MEDIA_TYPE, **target.headers}, json.dumps(content).encode(),
     )  # fmt: skip
     head = whole.index(b"\r\n\r\n") + 4
     with ExitStack() as held:
@@ -42,5 +43,5 @@ def rudeness(target: Target) -> Iterator[None]:
         yield
 
 
-def _connection(target: Target) -> socket.socket:
+def _connection(target: LoadTarget) -> socket.socket:
     return socket.create_connection((target.address.host, target.address.port), PATIENCE)

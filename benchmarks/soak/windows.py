@@ -11,10 +11,17 @@ from numpy.typing import NDArray
 
 from benchmarks.load.held import ahead
 from benchmarks.soak.requests import OK, Asked
-from serving.loadtest.arrivals import poisson
-from serving.loadtest.engine import Engine
-from serving.loadtest.limits import limits
-from serving.loadtest.record import BROKEN, NAMES, TIMED_OUT, UNANSWERED, WRONG, Record
+from serving.loadtest.engine import LoadEngine
+from serving.loadtest.generator_health import assess_generator
+from serving.loadtest.open_loop import generate_poisson_arrivals
+from serving.loadtest.run_record import (
+    CONNECTION_FAILED,
+    STATUS_NAMES,
+    TIMED_OUT,
+    UNANSWERED,
+    WRONG_ANSWER,
+    RunRecord,
+)
 
 BAD_SHARE = 0.1  # of the requests
 
@@ -57,8 +64,12 @@ def order(asked: Sequence[Asked], count: int, rng: np.random.Generator) -> NDArr
 
 
 def load(
-    engine: Engine, asked: Sequence[Asked], rate: float, seconds: float, rng: np.random.Generator
-) -> Record:
+    engine: LoadEngine,
+    asked: Sequence[Asked],
+    rate: float,
+    seconds: float,
+    rng: np.random.Generator,
+) -> RunRecord:
     """An open loop of Poisson arrivals, of `rate` requests a second.
 
     It comes before the servers, where it may: it must be in time to tell who is late.
@@ -66,13 +77,13 @@ def load(
     Raises:
         EngineError: the server takes no connections.
     """
-    due = poisson(rate, seconds, rng)
+    due = generate_poisson_arrivals(rate, seconds, rng)
     which = order(asked, len(due), rng)
     with ahead():
-        return engine.open_loop(due, which, seconds)
+        return engine.run_open_loop(due, which, seconds)
 
 
-def window(record: Record, asked: Sequence[Asked], at: float) -> Window:
+def window(record: RunRecord, asked: Sequence[Asked], at: float) -> Window:
     """Sum up a piece.
 
     Args:
@@ -80,11 +91,11 @@ def window(record: Record, asked: Sequence[Asked], at: float) -> Window:
         asked: what its calls were, in their order.
         at: seconds from the start of the soak to its middle.
     """
-    expected = np.array([one.status for one in asked], np.int16)[record.call]
+    expected = np.array([one.status for one in asked], np.int16)[record.request_index]
     status = record.status
     as_expected = status == expected
-    dropped = np.isin(status, (UNANSWERED, TIMED_OUT, BROKEN))
-    wrong = status == WRONG
+    dropped = np.isin(status, (UNANSWERED, TIMED_OUT, CONNECTION_FAILED))
+    wrong = status == WRONG_ANSWER
     others = status[~as_expected & ~dropped & ~wrong].tolist()
     answered = 1e3 * record.latency[as_expected & (expected == OK)]
     p50, p99 = np.percentile(answered, (50, 99)).tolist() if len(answered) else (float("nan"),) * 2
@@ -97,17 +108,17 @@ def window(record: Record, asked: Sequence[Asked], at: float) -> Window:
         unexpected=Counter(map(str, others)),
         p50_ms=p50,
         p99_ms=p99,
-        in_doubt=limits(record, None).verdict is not None,
+        in_doubt=assess_generator(record, None).warning is not None,
         faults=_faults(record, expected, as_expected),
     )
 
 
 def _faults(
-    record: Record, expected: NDArray[np.int16], as_expected: NDArray[np.bool_]
+    record: RunRecord, expected: NDArray[np.int16], as_expected: NDArray[np.bool_]
 ) -> tuple[str, ...]:
     """What came instead of what, and what the engine noted but for the refusals that were due."""
     pairs = zip(expected[~as_expected].tolist(), record.status[~as_expected].tolist(), strict=True)
-    came = {f"expected {due}; got {NAMES.get(got, got)}" for due, got in pairs}
+    came = {f"expected {due}; got {STATUS_NAMES.get(got, got)}" for due, got in pairs}
     due_refusals = tuple(f"{status}: " for status in set(expected.tolist()) - {OK})
-    noted = (said for said in record.faults if not said.startswith(due_refusals))
+    noted = (said for said in record.fault_counts if not said.startswith(due_refusals))
     return tuple(sorted(came)) + tuple(noted) if came else ()

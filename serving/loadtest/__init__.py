@@ -1,7 +1,9 @@
-"""Load on a server, and what its clients feel: an independent client, which knows only HTTP.
+"""Load test of a running server: an HTTP client that measures latency, throughput and errors.
 
-It uses nothing of the server's own code but the schema that the server tells. The engine is uvloop
-(libuv) and httptools (llhttp, the parser of Node.js): a request costs it some 25 µs of processor
-time, a fifth to a tenth of what locust, aiohttp or geventhttpclient take, and on one machine that
-time is taken from the server under test.
+The package is independent of the server's code. It learns the models, columns and types from
+`GET /models`, and the server's own timings from `GET /metrics`.
+
+The client is built on uvloop (libuv) and httptools (llhttp, the parser of Node.js). A request costs
+it about 25 µs of processor time, a fifth to a tenth of what locust, aiohttp or geventhttpclient
+need. On a shared machine that time is missing from the server under test.
 """

@@ -1,7 +1,7 @@
-"""The highest rate at which a server meets its objectives: searched, not guessed.
+"""Search for the highest request rate at which a server meets its objectives.
 
-As in MLPerf Inference's server scenario (Reddi et al., arXiv 1911.02549, section IV): Poisson
-arrivals, a bound on a percentile of the latency, and the highest rate that holds it.
+As in the server scenario of MLPerf Inference (Reddi et al., arXiv 1911.02549, section IV): Poisson
+arrivals, a bound on a percentile of the latency, and the highest rate that meets it.
 """
 
 from __future__ import annotations
@@ -9,130 +9,143 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from serving.loadtest.figures import Figures
-from serving.loadtest.limits import Limits
-from serving.loadtest.objectives import Objective, judge
+from serving.loadtest.generator_health import GeneratorHealth
+from serving.loadtest.objectives import Objective, evaluate_objectives
+from serving.loadtest.statistics import RunStatistics
 
-CLEAR = 0.8  # of a bound: what is held with so much to spare is not tried again
-LOWEST = 1.0  # requests a second; a server that does not hold this holds none
+CLEAR_PASS_SHARE = 0.8  # a latency below this share of its bound needs no second probe
+MIN_RATE = 1.0  # requests per second
 
 
 @dataclass(frozen=True)
-class Probe:
-    """A rate that was tried.
+class RateProbe:
+    """A short run at one rate.
 
     Attributes:
-        rate: requests a second that were offered.
-        figures: what came of it.
-        limits: the generator's part.
-        held: whether the objectives were met, and nothing piled up.
+        rate: Offered rate, in requests per second.
+        statistics: Results of the run.
+        generator: The generator's own part in the run.
+        is_sustained: Whether the objectives were met and no queue built up.
     """
 
     rate: float
-    figures: Figures
-    limits: Limits
-    held: bool
+    statistics: RunStatistics
+    generator: GeneratorHealth
+    is_sustained: bool
 
 
-Measure = Callable[[float], tuple[Figures, Limits]]
+MeasureRate = Callable[[float], tuple[RunStatistics, GeneratorHealth]]
 
 
-def is_held(figures: Figures, objectives: Sequence[Objective]) -> bool:
-    """Whether a run met the objectives, and those who came late waited no longer than the first."""
-    met = all(verdict.met for verdict in judge(figures, objectives))
-    return met and not figures.falls_behind
+def is_sustained(statistics: RunStatistics, objectives: Sequence[Objective]) -> bool:
+    """Return whether a run met the objectives and latency did not grow during the run."""
+    results = evaluate_objectives(statistics, objectives)
+    return all(result.is_met for result in results) and not statistics.is_falling_behind
 
 
-class Search:
-    """Searches on one server; what was tried for one objective counts for the next.
+class CapacitySearch:
+    """Searches for the highest sustained rate of one server, by bisection.
 
-    A rate is held if the objectives are met and those who come late wait no longer than those who
-    come early: in a short probe a queue that grows may still be within its bound. Of three tries
-    two decide, for a hiccup of the machine makes a miss; one that is held with room to spare needs
-    no other. A rate above one that is missed is not held, whatever was seen there.
+    The growth of latency during a probe is part of the decision, because in a short probe a growing
+    queue may still be within the latency bound. A rate is probed up to three times and two probes
+    decide, so that a single hiccup of the machine does not; a clear pass is not repeated. No rate
+    above a failed one counts as sustained. Probes are kept, so that a second search with other
+    objectives reuses them.
 
     Args:
-        measure: offers a rate for a while.
-        step: ratio of one rate to the next, while all are held.
-        fall: ratio of one rate to the next, while none is.
-        lowest: rate that is worth a probe.
-        most: probes for one objective.
+        measure: Function that offers a rate for a while and returns the results.
+        step_up: Ratio of one rate to the next while all are sustained.
+        step_down: Ratio of one rate to the next while none is.
+        min_rate: Lowest rate to probe, in requests per second.
+        max_probes: Largest number of probes for one search.
     """
 
     def __init__(
         self,
-        measure: Measure,
+        measure: MeasureRate,
         *,
-        step: float = 2.0,
-        fall: float = 4.0,
-        lowest: float = LOWEST,
-        most: int = 20,
+        step_up: float = 2.0,
+        step_down: float = 4.0,
+        min_rate: float = MIN_RATE,
+        max_probes: int = 20,
     ) -> None:
-        self._measure, self._step, self._fall = measure, step, fall
-        self._lowest, self._most = lowest, most
-        self._tried: list[tuple[float, Figures, Limits]] = []
+        self._measure, self._step_up, self._step_down = measure, step_up, step_down
+        self._min_rate, self._max_probes = min_rate, max_probes
+        self._measured: list[tuple[float, RunStatistics, GeneratorHealth]] = []
 
-    def highest(
-        self, objectives: Sequence[Objective], start: float, precision: float = 1.05
+    def find_highest_rate(
+        self, objectives: Sequence[Objective], start_rate: float, precision: float = 1.05
     ) -> float:
-        """The highest rate that was held, in requests a second; 0 if none was.
+        """Search for the highest sustained rate.
 
         Args:
-            objectives: all are to be met.
-            start: a first rate, where nothing is known yet.
-            precision: ratio of the lowest rate missed to the highest held, at the end.
+            objectives: Objectives that have to be met, all of them.
+            start_rate: First rate to probe, in requests per second, if nothing is known yet.
+            precision: Ratio of the lowest failed rate to the highest sustained rate at which the
+                search ends.
+
+        Returns:
+            Requests per second; 0 if no rate was sustained.
         """
-        for _ in range(self._most):
-            rate = self._next(objectives, start, precision)
+        for _ in range(self._max_probes):
+            rate = self._choose_next_rate(objectives, start_rate, precision)
             if rate is None:
                 break
-            self._tried.append((rate, *self._measure(rate)))
-        return self._bounds(objectives)[0]
+            self._measured.append((rate, *self._measure(rate)))
+        return self._find_bounds(objectives)[0]
 
-    def probes(self, objectives: Sequence[Objective]) -> list[Probe]:
-        """All that was tried, judged by these objectives, by rate."""
+    def list_probes(self, objectives: Sequence[Objective]) -> list[RateProbe]:
+        """Return all probes in order of their rate, judged by these objectives."""
         return sorted(
             (
-                Probe(rate, figures, limits, is_held(figures, objectives))
-                for rate, figures, limits in self._tried
+                RateProbe(rate, statistics, generator, is_sustained(statistics, objectives))
+                for rate, statistics, generator in self._measured
             ),
             key=lambda probe: probe.rate,
         )
 
     @staticmethod
-    def _clear(figures: Figures, objectives: Sequence[Objective]) -> bool:
-        """Whether what was met was met with room to spare."""
+    def _is_clear_pass(statistics: RunStatistics, objectives: Sequence[Objective]) -> bool:
+        """Return whether all latencies are far below their bounds."""
         return all(
-            verdict.found is not None and verdict.found <= CLEAR * verdict.objective.bound
-            for verdict in judge(figures, objectives)
-            if verdict.objective.kind == "latency"
+            result.measured is not None
+            and result.measured <= CLEAR_PASS_SHARE * result.objective.bound
+            for result in evaluate_objectives(statistics, objectives)
+            if result.objective.kind == "latency"
         )
 
-    def _bounds(self, objectives: Sequence[Objective]) -> tuple[float, float | None, float | None]:
-        """The highest rate held, the lowest missed, and one that is to be tried again."""
-        tries: dict[float, list[Figures]] = {}
-        for rate, figures, _ in self._tried:
-            tries.setdefault(rate, []).append(figures)
-        held = 0.0
-        for rate in sorted(tries):
-            met = [figures for figures in tries[rate] if is_held(figures, objectives)]
-            missed = len(tries[rate]) - len(met)
-            if missed >= 2:
-                return held, rate, None
-            if len(met) >= 2 or (not missed and self._clear(met[0], objectives)):
-                held = rate
+    def _find_bounds(
+        self, objectives: Sequence[Objective]
+    ) -> tuple[float, float | None, float | None]:
+        """Return the highest sustained rate, the lowest failed rate, and a rate still undecided."""
+        probes_by_rate: dict[float, list[RunStatistics]] = {}
+        for rate, statistics, _ in self._measured:
+            probes_by_rate.setdefault(rate, []).append(statistics)
+        highest = 0.0
+        for rate in sorted(probes_by_rate):
+            probes = probes_by_rate[rate]
+            passed = [statistics for statistics in probes if is_sustained(statistics, objectives)]
+            failed_count = len(probes) - len(passed)
+            if failed_count >= 2:
+                return highest, rate, None
+            if len(passed) >= 2 or (
+                not failed_count and self._is_clear_pass(passed[0], objectives)
+            ):
+                highest = rate
             else:
-                return held, None, rate
-        return held, None, None
+                return highest, None, rate
+        return highest, None, None
 
-    def _next(
-        self, objectives: Sequence[Objective], start: float, precision: float
+    def _choose_next_rate(
+        self, objectives: Sequence[Objective], start_rate: float, precision: float
     ) -> float | None:
-        held, missed, again = self._bounds(objectives)
-        if again is not None:
-            return again
-        if missed is None:
-            return start if held == 0 else held * self._step
-        if held == 0:
-            return max(missed / self._fall, self._lowest) if missed > self._lowest else None
-        return (held * missed) ** 0.5 if missed / held > precision else None
+        """Return the rate to probe next, or None if the search is over."""
+        highest, failed, undecided = self._find_bounds(objectives)
+        if undecided is not None:
+            return undecided
+        if failed is None:
+            return start_rate if highest == 0 else highest * self._step_up
+        if highest == 0:
+            is_lowest = failed <= self._min_rate
+            return None if is_lowest else max(failed / self._step_down, self._min_rate)
+        return (highest * failed) ** 0.5 if failed / highest > precision else None

@@ -1,4 +1,4 @@
-"""The closed loop: users who ask again as soon as they are answered."""
+"""The closed loop: a fixed number of users, each of whom sends again when answered."""
 
 from __future__ import annotations
 
@@ -8,55 +8,59 @@ from itertools import cycle
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.loadtest.record import BROKEN, UNANSWERED
-from serving.loadtest.run import Load, Run
+from serving.loadtest.run import LoadOptions, LoadRun
+from serving.loadtest.run_record import CONNECTION_FAILED, UNANSWERED
 
 
-class ClosedLoop(Run):
-    """Sends a request over each connection that is free, until time is over.
+class ClosedLoopRun(LoadRun):
+    """A run that sends a request over every free connection until the load is over.
 
     Args:
-        load: on whom, and what.
-        seconds: to go on for.
-        order: which calls they are, again and again, `(k,)`.
+        options: Server address, prepared requests, timeout and progress callback.
+        load_seconds: Duration of the load, in seconds.
+        request_indices: Positions in the list of prepared requests, in the order of sending and
+            repeated as often as needed, int32 `(k,)`.
     """
 
-    open_loop = False
+    is_open_loop = False
 
-    def __init__(self, load: Load, seconds: float, order: NDArray[np.int32]) -> None:
-        super().__init__(load, seconds, [])
-        self.order = cycle(order.tolist())
+    def __init__(
+        self, options: LoadOptions, load_seconds: float, request_indices: NDArray[np.int32]
+    ) -> None:
+        super().__init__(options, load_seconds, [])
+        self.endless_indices = cycle(request_indices.tolist())
 
-    def begin(self) -> None:
-        self.proceed()
+    def start_sending(self) -> None:
+        self.send_due()
 
-    def proceed(self) -> None:
-        now = time.perf_counter() - self.start
-        while self.free and now < self.seconds:
-            connection = self.free.popleft()
-            self._begin(connection.since, now)
-            connection.send(len(self.due) - 1, now)
-            now = time.perf_counter() - self.start
-        if now >= self.seconds and self.answered == len(self.due) and not self.over.done():
-            self.over.set_result(None)
+    def send_due(self) -> None:
+        now = time.perf_counter() - self.start_time
+        while self.free_connections and now < self.load_seconds:
+            connection = self.free_connections.popleft()
+            self._add_request(connection.free_since, now)
+            self.send(connection, len(self.due_at) - 1, now)
+            now = time.perf_counter() - self.start_time
+        is_over = now >= self.load_seconds and self.ended_count == len(self.due_at)
+        if is_over and not self.finished.done():
+            self.finished.set_result(None)
 
-    def _begin(self, due: float, now: float) -> None:
-        """A row for a request."""
-        self.due.append(due)
-        self.sent.append(np.nan)
-        self.ended.append(np.nan)
+    def _add_request(self, due_at: float, now: float) -> None:
+        """Append an unanswered request to the measurements."""
+        self.due_at.append(due_at)
+        self.sent_at.append(np.nan)
+        self.ended_at.append(np.nan)
         self.status.append(UNANSWERED)
-        self.which.append(next(self.order))
-        self.late.append(now - due)
+        self.request_indices.append(next(self.endless_indices))
+        self.send_delay.append(now - due_at)
 
-    def going_on(self) -> bool:
-        return self.now() < self.seconds
+    def has_more_to_send(self) -> bool:
+        return self.now() < self.load_seconds
 
-    def refused(self, why: str) -> None:
+    def on_connection_refused(self, reason: str) -> None:
         now = self.now()
-        self.note(why)
-        self._begin(now, now)
-        self.end(len(self.due) - 1, now, BROKEN)
+        self.record_fault(reason)
+        self._add_request(now, now)
+        self.record_end(len(self.due_at) - 1, now, CONNECTION_FAILED)
 
-    def overdue(self, now: float) -> None:  # noqa: ARG002
-        self.proceed()
+    def give_up_overdue(self, now: float) -> None:  # noqa: ARG002
+        self.send_due()

@@ -1,4 +1,4 @@
-"""The command: `serving loadtest`."""
+"""The command `serving loadtest`."""
 
 from __future__ import annotations
 
@@ -14,72 +14,76 @@ import click
 import numpy as np
 from rich.console import Console
 
-from serving.loadtest.answers import Form
-from serving.loadtest.bodies import COUNT, calls
-from serving.loadtest.call import Call
-from serving.loadtest.engine import EngineError
-from serving.loadtest.generator import Arrivals, Generator
-from serving.loadtest.instances import InstancesError, instances, read_instances
-from serving.loadtest.objectives import Objective, ObjectiveError, parse
-from serving.loadtest.progress import Progress
-from serving.loadtest.report import Report
-from serving.loadtest.report.document import document
-from serving.loadtest.report.text import show
-from serving.loadtest.session import Session, SessionError
-from serving.loadtest.target import Target, TargetError, read_target
+from serving.loadtest.answer_check import RequestFormat
+from serving.loadtest.engine import LoadEngineError
+from serving.loadtest.generator import ArrivalProcess, LoadGenerator
+from serving.loadtest.http_client import UnusableServerError
+from serving.loadtest.instance_file import InstanceFileError, read_instances
+from serving.loadtest.instances import generate_instances
+from serving.loadtest.objectives import Objective, ObjectiveError, parse_objectives
+from serving.loadtest.progress import ProgressDisplay
+from serving.loadtest.report import LoadTestReport
+from serving.loadtest.report.terminal import print_report
+from serving.loadtest.request_builder import DEFAULT_REQUEST_COUNT, build_requests
+from serving.loadtest.run_record import STATUS_NAMES, WRONG_ANSWER, PreparedRequest
+from serving.loadtest.runner import CapacityError, LoadTestRunner
+from serving.loadtest.target import LoadTarget, read_target
 
-MISSED, UNUSABLE, UNTRUSTED = 1, 2, 3  # exit statuses
-DAY = 86_400.0  # seconds
-MOST_ROWS = 20_000  # that are asked about, all requests together
-USERS = 16  # of a closed loop, where nothing else is asked for
+EXIT_MISSED, EXIT_UNUSABLE, EXIT_GENERATOR_LIMITED = 1, 2, 3  # exit statuses
+MAX_SECONDS = 86_400.0  # a day
+MAX_RATE = 1e6  # requests per second
+MAX_TOTAL_ROWS = 20_000  # instances in all prepared requests together
+DEFAULT_USERS = 16  # users of a closed loop
 
 
-def _number(most: float, *, zero: bool = False) -> Callable[..., float | None]:
-    """What reads a number above 0, or 0 too, up to a bound."""
+class LoadTestCommandError(click.ClickException):
+    """There is no server to test, or nothing to send to it."""
 
-    def read(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    exit_code = EXIT_UNUSABLE
+
+
+def _bounded_number(maximum: float, *, zero: bool = False) -> Callable[..., float | None]:
+    """Return a callback of click that parses a number above 0 (or from 0) up to a maximum."""
+
+    def parse(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
         if value is None:
             return None
         try:
             number = float(value)
         except ValueError:
             number = -1.0
-        if not (0 <= number <= most) or (not number and not zero):
+        if not (0 <= number <= maximum) or (not number and not zero):
             low = "from 0" if zero else "above 0"
-            raise click.BadParameter(f"expected a number {low}, up to {most:,g}; got {value!r}")
+            raise click.BadParameter(f"expected a number {low} up to {maximum:,g}; got {value!r}")
         return number
 
-    return read
+    return parse
 
 
-class LoadtestError(click.ClickException):
-    """There is nothing to put a load on, or nothing to put there."""
-
-    exit_code = UNUSABLE
-
-
-def _sizes(_: click.Context, __: click.Parameter, values: Sequence[str]) -> tuple[int, ...]:
+def _parse_row_counts(
+    _: click.Context, __: click.Parameter, values: Sequence[str]
+) -> tuple[int, ...]:
     listed = ",".join(values)
     try:
-        sizes = tuple(int(part) for part in listed.split(","))
+        counts = tuple(int(part) for part in listed.split(","))
     except ValueError:
-        sizes = ()
-    if not sizes or min(sizes) < 1:
+        counts = ()
+    if not counts or min(counts) < 1:
         raise click.BadParameter(f"expected numbers of rows such as 1 or 1,32; got {listed!r}")
-    return sizes
+    return counts
 
 
-def _objectives(_: click.Context, __: click.Parameter, value: Sequence[str]) -> Any:
+def _parse_slo(_: click.Context, __: click.Parameter, value: Sequence[str]) -> Any:
     try:
-        return parse(value)
+        return parse_objectives(value)
     except ObjectiveError as error:
         raise click.BadParameter(str(error)) from error
 
 
-def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
-    """Found out now, and not when the load is over."""
+def _require_folder(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse a page in a missing folder now, not after the load."""
     if value is not None and not value.absolute().parent.is_dir():
-        raise click.BadParameter(f"expected a folder that is there; got {value.parent}")
+        raise click.BadParameter(f"expected an existing folder; got {value.parent}")
     return value
 
 
@@ -87,43 +91,43 @@ def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | N
 @click.argument("url", default="http://127.0.0.1:8000")
 @click.option(
     "--rate",
-    callback=_number(1e6),
+    callback=_bounded_number(MAX_RATE),
     metavar="R",
-    help="open loop: requests a second, sent when due, whatever is answered",
+    help="open loop: R requests per second, sent when due, whatever has been answered",
 )
 @click.option(
     "--users",
     type=click.IntRange(1),
     metavar="N",
-    help=f"closed loop: users who ask again when answered  [default: {USERS}]",
+    help=f"closed loop: N users, each sends again when answered  [default: {DEFAULT_USERS}]",
 )
 @click.option(
     "--find-capacity",
     is_flag=True,
-    help="open loops: the highest rate that keeps the objectives of --slo",
+    help="search for the highest rate of an open loop that meets the objectives of --slo",
 )
 @click.option(
     "--duration",
-    callback=_number(DAY),
+    callback=_bounded_number(MAX_SECONDS),
     default="10",
     show_default=True,
     metavar="S",
-    help="seconds that requests are sent for",
+    help="duration of the load in seconds",
 )
 @click.option(
     "--warm-up",
-    callback=_number(DAY, zero=True),
+    callback=_bounded_number(MAX_SECONDS, zero=True),
     default="1",
     show_default=True,
     metavar="S",
-    help="seconds of the same load beforehand, which do not count; a search needs none",
+    help="seconds of the same load before the measurement; unused by --find-capacity",
 )
 @click.option(
     "--arrivals",
     type=click.Choice(["poisson", "constant"]),
     default="poisson",
     show_default=True,
-    help="of open loops: as independent users come, or at equal distances",
+    help="open loop: random arrivals, as of independent users, or equal intervals",
 )
 @click.option(
     "--connections",
@@ -131,71 +135,77 @@ def _page(_: click.Context, __: click.Parameter, value: Path | None) -> Path | N
     default=64,
     show_default=True,
     metavar="N",
-    help="of open loops; a request that finds all busy waits, with the clock running",
+    help="open loop: number of connections; a request waits if all are busy",
 )
 @click.option(
     "--timeout",
-    callback=_number(DAY),
+    callback=_bounded_number(MAX_SECONDS),
     default="10",
     show_default=True,
     metavar="S",
-    help="after which a request is given up",
+    help="seconds after which a request is given up",
 )
 @click.option(
     "--rows",
-    callback=_sizes,
+    callback=_parse_row_counts,
     multiple=True,
     default=["1"],
     show_default=True,
     metavar="N,M",
-    help="instances of a request; of several sizes, each comes as often; may come again",
+    help="instances per request; several numbers are used in turn; repeatable",
 )
 @click.option(
     "--format",
-    "form",
+    "request_format",
     type=click.Choice(["json", "oip", "binary"]),
     default="json",
     show_default=True,
-    help="POST /predict; the Open Inference Protocol's JSON; its bytes",
+    help="json: POST /predict; oip: Open Inference Protocol in JSON; binary: its raw tensors",
 )
-@click.option("--model", metavar="NAME", help="which, where the server has several")
+@click.option("--model", metavar="NAME", help="model, if the server has several")
 @click.option(
     "--data",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE",
-    help="instances to ask about, JSON or CSV  [made from the schema]",
+    help="instances to send, JSON, JSON Lines or CSV  [default: generated from the schema]",
 )
 @click.option(
     "--key",
     envvar="LOADTEST_KEY",
     metavar="KEY",
-    help="where the server wants one  [env: LOADTEST_KEY]",
+    help="API key, if the server requires one  [env: LOADTEST_KEY]",
 )
 @click.option(
     "--ca",
+    "ca_file",
     type=click.Path(exists=True, dir_okay=False),
     metavar="FILE",
-    help="certificates to trust instead of the system's",
+    help="PEM file of certificates to trust instead of the system's",
 )
 @click.option(
     "--slo",
     "objectives",
     multiple=True,
-    callback=_objectives,
+    callback=_parse_slo,
     metavar="P99=50MS,…",
-    help="objectives: p99=50ms, p99.9=0.2s, errors=0.1%, rate=500; may come again",
+    help="objectives: p99=50ms, p99.9=0.2s, errors=0.1%, rate=500; repeatable",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="of arrivals and instances"
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="seed of the arrival times and of the generated instances",
 )
 @click.option(
     "--html",
+    "html_file",
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
-    callback=_page,
+    callback=_require_folder,
     metavar="FILE",
-    help="write the report, with its plots, to one page",
+    help="write the report with plots to an HTML file",
 )
-@click.option("--json", "as_json", is_flag=True, help="print JSON instead of the tables")
+@click.option("--json", "as_json", is_flag=True, help="print JSON instead of tables")
 def loadtest(
     url: str,
     rate: float | None,
@@ -203,118 +213,125 @@ def loadtest(
     find_capacity: bool,
     duration: float,
     warm_up: float,
-    arrivals: Arrivals,
+    arrivals: ArrivalProcess,
     connections: int,
     timeout: float,
     rows: tuple[int, ...],
-    form: Form,
+    request_format: RequestFormat,
     model: str | None,
     data: Path | None,
     key: str | None,
-    ca: str | None,
+    ca_file: str | None,
     objectives: tuple[Objective, ...],
     seed: int,
-    html: Path | None,
+    html_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Put a load on the server at URL, and say what its users would feel.
+    """Measure latency, throughput and errors of the server at URL under load.
 
-    The schema is read from the server, valid instances are made from it, and each answer is
-    compared with the one the server gave without load: one that is wrong is an error. Latency
-    counts from the time at which a request was to leave: a server that stalls cannot hide it.
+    Requests are generated from the model's schema, which the server publishes. Each answer is
+    compared with the answer before the load; a wrong answer counts as an error. Latency counts from
+    the time a request was due, so that a server that stalls cannot hide it.
 
-    Exits with 0; 1 if an objective was missed, nothing was answered, or, without objectives, an
-    answer was wrong; 2 if there was nothing to measure; 3 if a latency was missed while the
-    generator was the bottleneck, or late, which says nothing of the server.
+    Exit status: 0 for success; 1 if an objective was missed, if nothing was answered, or, without
+    objectives, if an answer was wrong; 2 if nothing could be measured; 3 if a latency objective was
+    missed while the load generator was overloaded or late, which says nothing about the server.
     """
     if sum((rate is not None, users is not None, find_capacity)) > 1:
         raise click.UsageError("expected one of --rate, --users and --find-capacity; got several")
-    bounds = [each for each in objectives if each.kind == "latency"]
-    if find_capacity and not bounds:
+    latency_objectives = [objective for objective in objectives if objective.kind == "latency"]
+    if find_capacity and not latency_objectives:
         raise click.UsageError("expected --slo with a latency, as p99=50ms, for --find-capacity")
-    if find_capacity and any(each.kind == "rate" for each in objectives):
-        raise click.UsageError("expected no rate in --slo beside --find-capacity, which finds it")
+    if find_capacity and any(objective.kind == "rate" for objective in objectives):
+        raise click.UsageError("expected no rate in --slo with --find-capacity, which finds it")
     try:
-        target = read_target(url, model=model, key=key, ca=ca)
-        made = _calls(target, rows, form, data, seed)
-        progress = Progress()
-        generator = Generator(
+        target = read_target(url, model=model, key=key, ca_file=ca_file)
+        requests = _build_requests(target, rows, request_format, data, seed)
+        progress = ProgressDisplay()
+        generator = LoadGenerator(
             target.address,
-            made,
+            requests,
             connections=connections,
             timeout=timeout,
             arrivals=arrivals,
             seed=seed,
-            tell=progress.tell,
+            on_progress=progress.on_progress,
         )
-        session = Session(generator, target, progress, objectives)
+        runner = LoadTestRunner(generator, target, progress, objectives)
         if find_capacity:
-            load = session.find_capacity(
-                connections, duration, max(each.percentile for each in bounds)
-            )
+            percentile = max(objective.percentile for objective in latency_objectives)
+            load = runner.find_capacity(connections, duration, percentile)
         elif rate is not None:
             load = f"open loop, {rate:,g} requests/s, {arrivals} arrivals"
-            session.once(partial(generator.rate, rate), warm_up, duration)
+            runner.run_load(partial(generator.run_open_loop, rate), warm_up, duration)
         else:
-            load = f"closed loop, {users or USERS} users"
-            session.once(
-                lambda seconds: generator.users(users or USERS, seconds), warm_up, duration
-            )
-    except (TargetError, InstancesError, EngineError, SessionError) as error:
-        raise LoadtestError(str(error)) from error
-    sizes = " or ".join(map(str, rows))
-    load += f", {duration:g} s, {sizes} {'row' if rows == (1,) else 'rows'} a request, {form}"
-    report = session.report(load, _command())
-    fault = ""  # of the page, told once the figures are
-    if html is not None:
-        from serving.loadtest.report.page import page  # noqa: PLC0415 - matplotlib takes its time
+            user_count = users or DEFAULT_USERS
+            load = f"closed loop, {user_count} users"
+            runner.run_load(partial(generator.run_closed_loop, user_count), warm_up, duration)
+    except (UnusableServerError, InstanceFileError, LoadEngineError, CapacityError) as error:
+        raise LoadTestCommandError(str(error)) from error
+    listed = " or ".join(map(str, rows))
+    noun = "row" if rows == (1,) else "rows"
+    load += f", {duration:g} s, {listed} {noun} per request, {request_format}"
+    report = runner.build_report(load, _format_command())
+    page_error = ""  # raised after the results have been printed
+    if html_file is not None:
+        # Imported here, because Matplotlib takes long to import.
+        from serving.loadtest.report.html_page import render_page  # noqa: PLC0415
 
         try:
-            html.write_text(page(report), encoding="utf-8")
+            html_file.write_text(render_page(report), encoding="utf-8")
         except OSError as error:
-            fault = f"{html}: expected a page that can be written; got: {error.strerror or error}"
+            page_error = f"{html_file}: expected a writable file; got: {error.strerror or error}"
     if as_json:
-        click.echo(json.dumps(document(report), indent=1))
+        click.echo(json.dumps(report.as_json(), indent=1))
     else:
-        show(report, Console())
-    if fault:
-        raise LoadtestError(fault)
-    sys.exit(_status(report))
+        print_report(report, Console())
+    if page_error:
+        raise LoadTestCommandError(page_error)
+    sys.exit(_choose_exit_status(report))
 
 
-def _calls(
-    target: Target, rows: tuple[int, ...], form: Form, data: Path | None, seed: int
-) -> list[Call]:
-    # Large requests are fewer, or it would take minutes to make them.
-    count = max(len(rows), min(COUNT, MOST_ROWS * len(rows) // sum(rows)))
-    enough = sum(rows[number % len(rows)] for number in range(count))
-    made = (
+def _build_requests(
+    target: LoadTarget,
+    row_counts: tuple[int, ...],
+    request_format: RequestFormat,
+    data: Path | None,
+    seed: int,
+) -> list[PreparedRequest]:
+    # Large requests are fewer, because the answers to 64 of them could take minutes.
+    affordable = MAX_TOTAL_ROWS * len(row_counts) // sum(row_counts)
+    count = max(len(row_counts), min(DEFAULT_REQUEST_COUNT, affordable))
+    instance_count = sum(row_counts[number % len(row_counts)] for number in range(count))
+    instances = (
         read_instances(data, target)
         if data is not None
-        else instances(target, enough, np.random.default_rng(seed))
+        else generate_instances(target, instance_count, np.random.default_rng(seed))
     )
-    return calls(target, rows, form, made, count=count)
+    return build_requests(target, row_counts, request_format, instances, count=count)
 
 
-def _command() -> str:
-    """As it was typed, without the key."""
+def _format_command() -> str:
+    """Return the command line, without the API key."""
     words = ["serving", *sys.argv[1:]]
-    for place, word in enumerate(words):
+    for index, word in enumerate(words):
         if word.startswith("--key="):
-            words[place] = "--key=KEY"
-        elif word == "--key" and place + 1 < len(words):
-            words[place + 1] = "KEY"
+            words[index] = "--key=KEY"
+        elif word == "--key" and index + 1 < len(words):
+            words[index + 1] = "KEY"
     return shlex.join(words)
 
 
-def _status(report: Report) -> int:
-    if report.met is None:
-        right = report.figures.answered and "wrong" not in report.figures.errors
-        return 0 if right else MISSED
-    if report.met and report.figures.answered:
+def _choose_exit_status(report: LoadTestReport) -> int:
+    statistics = report.statistics
+    if report.objectives_met is None:
+        has_wrong_answers = STATUS_NAMES[WRONG_ANSWER] in statistics.error_counts
+        return 0 if statistics.answered_count and not has_wrong_answers else EXIT_MISSED
+    if report.objectives_met and statistics.answered_count:
         return 0
-    slow = any(
-        not verdict.met and verdict.objective.kind == "latency" and not verdict.reason
-        for verdict in report.verdicts
+    is_latency_missed = any(
+        not result.is_met and result.objective.kind == "latency" and not result.reason
+        for result in report.results
     )
-    return UNTRUSTED if slow and report.limits.verdict is not None else MISSED
+    is_generator_limited = is_latency_missed and report.generator.warning is not None
+    return EXIT_GENERATOR_LIMITED if is_generator_limited else EXIT_MISSED

@@ -1,110 +1,125 @@
-"""A connection that is kept open, with one request on its way at a time."""
+"""One persistent HTTP/1.1 connection, with at most one request in flight."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 import httptools
 
-from serving.loadtest.call import Call
-from serving.loadtest.record import BROKEN, WRONG
-
-if TYPE_CHECKING:
-    from serving.loadtest.run import Run
-
-FINAL = OK = 200
-QUOTED = 300  # bytes of a refusal
+FIRST_FINAL_STATUS = 200  # answers with a status of 1xx precede the final answer
+NO_REQUEST = -1
 
 
-class Connection(asyncio.Protocol):
-    """A connection, and the request it is busy with, if any (`number`, else -1)."""
+class ConnectionOwner(Protocol):
+    """The run that owns connections, as they see it.
 
-    __slots__ = ("complete", "keep", "number", "parser", "parts", "run", "since", "transport")
+    Attributes:
+        busy_seconds: Time spent on reading answers; each connection adds to it.
+    """
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.number = -1
-        self.since = 0.0  # seconds of the run since which it is free
-        self.complete = self.keep = False
-        self.parts: list[bytes] = []
-        self.transport: asyncio.Transport
-        self.parser: httptools.HttpResponseParser
+    busy_seconds: float
+
+    def on_open(self, connection: ClientConnection) -> None:
+        """Handle a connection that has been established."""
+
+    def on_answer(
+        self, connection: ClientConnection, status: int, body: bytes, received_at: float
+    ) -> None:
+        """Handle a complete answer.
+
+        Args:
+            connection: The connection, with `request_index` still set.
+            status: HTTP status, 200 or above.
+            body: Body of the answer.
+            received_at: Time of `time.perf_counter()` at which the answer was complete.
+        """
+
+    def on_invalid_answer(self, connection: ClientConnection, reason: str) -> None:
+        """Handle bytes that are no HTTP/1.1 answer; the connection is unusable."""
+
+    def on_close(self, connection: ClientConnection, reason: str) -> None:
+        """Handle a connection that has been closed by either side."""
+
+
+class ClientConnection(asyncio.Protocol):
+    """A connection to the server under test.
+
+    Attributes:
+        request_index: Number of the request in flight, in the order of the run; -1 if none is.
+        free_since: Time since which no request is in flight, in seconds since the start of the run.
+        keep_alive: Whether the last answer leaves the connection open.
+    """
+
+    __slots__ = (
+        "_is_complete",
+        "_owner",
+        "_parser",
+        "_parts",
+        "_transport",
+        "free_since",
+        "keep_alive",
+        "request_index",
+    )
+
+    def __init__(self, owner: ConnectionOwner) -> None:
+        self.request_index = NO_REQUEST
+        self.free_since = 0.0
+        self.keep_alive = False
+        self._owner = owner
+        self._is_complete = False
+        self._parts: list[bytes] = []
+        self._transport: asyncio.Transport
+        self._parser: httptools.HttpResponseParser
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The loop's: it is open."""
-        self.transport = cast(asyncio.Transport, transport)
-        self.parser = httptools.HttpResponseParser(self)
-        self.run.came(self)
+        """Called by the event loop when the connection is established."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._parser = httptools.HttpResponseParser(self)
+        self._owner.on_open(self)
 
-    def send(self, number: int, now: float) -> None:
-        """Let a request leave, at this second of the run."""
-        run = self.run
-        self.number = number
-        run.sent[number] = now
-        self.transport.write(run.calls[run.which[number]].wire)
+    def send(self, request_index: int, http_bytes: bytes) -> None:
+        """Send a request.
+
+        Args:
+            request_index: Number of the request, in the order of the run.
+            http_bytes: Head and body.
+        """
+        self.request_index = request_index
+        self._transport.write(http_bytes)
 
     def on_body(self, part: bytes) -> None:
-        """Called by the parser."""
-        self.parts.append(part)
+        """Called by the parser for each part of a body."""
+        self._parts.append(part)
 
     def on_message_complete(self) -> None:
-        """Called by the parser."""
-        if self.parser.get_status_code() < FINAL:  # of HTTP's 1xx, the answer is still to come
-            self.parts = []
+        """Called by the parser at the end of an answer."""
+        if self._parser.get_status_code() < FIRST_FINAL_STATUS:
+            self._parts = []
             return
-        self.complete, self.keep = True, self.parser.should_keep_alive()
+        self._is_complete, self.keep_alive = True, self._parser.should_keep_alive()
 
     def data_received(self, data: bytes) -> None:
-        """The loop's: part of an answer is here."""
-        begun = time.perf_counter()
-        self.take(data)
-        self.run.busy += time.perf_counter() - begun
-
-    def take(self, data: bytes) -> None:
-        """Read part of an answer; at its end, write it down and go on."""
-        run = self.run
+        """Called by the event loop when bytes have arrived."""
+        started = time.perf_counter()
         try:
-            self.parser.feed_data(data)
+            self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            run.note(f"not an answer of HTTP/1.1: {error}")
-            if self.number >= 0:
-                run.end(self.number, run.now(), BROKEN)
-                self.number = -1
-            self.leave()
-            return
-        if not self.complete:
-            return
-        now = time.perf_counter() - run.start
-        body = b"".join(self.parts)
-        self.complete, self.parts = False, []
-        number, self.number = self.number, -1
-        if number < 0:  # no one asked for this
-            self.leave()
-            return
-        run.end(number, now, self.judge(run.calls[run.which[number]], body))
-        if self.keep:
-            self.since = now
-            run.free.append(self)
-            run.proceed()
+            self._owner.on_invalid_answer(self, f"not an HTTP/1.1 answer: {error}")
         else:
-            self.leave()
+            if self._is_complete:
+                received_at = time.perf_counter()
+                body = b"".join(self._parts)
+                self._is_complete, self._parts = False, []
+                status = self._parser.get_status_code()
+                self._owner.on_answer(self, status, body, received_at)
+        self._owner.busy_seconds += time.perf_counter() - started
 
-    def judge(self, call: Call, body: bytes) -> int:
-        """The status of an answer, or that it is wrong."""
-        status: int = self.parser.get_status_code()
-        if status != OK:
-            self.run.note(f"{status}: {body[:QUOTED].decode(errors='replace')}")
-        elif body != call.expected and (fault := call.fault(body)) is not None:
-            self.run.note(fault)
-            return WRONG
-        return status
-
-    def leave(self) -> None:
-        """Close it at once."""
-        self.transport.abort()
+    def abort(self) -> None:
+        """Close the connection without waiting for unsent bytes."""
+        self._transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The loop's: it is closed."""
-        self.run.gone(self, f"connection closed: {error or 'by the server'}")
+        """Called by the event loop when the connection is closed."""
+        self._owner.on_close(self, f"connection closed: {error or 'by the server'}")

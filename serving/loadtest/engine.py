@@ -1,10 +1,6 @@
-"""The engine: sends calls over connections that are kept open, and writes down what became of them.
+"""The engine: runs an open or a closed loop against a server and returns the raw measurements.
 
-Two ways to ask. In an open loop each request has its time in advance; it leaves then, answered or
-not what came before, and where all connections are busy it waits for one with the clock running.
-Gil Tene calls what happens otherwise coordinated omission: a client that waits for its answer
-before it asks again asks less while the server stalls, and those who would have waited are not in
-its figures. In a closed loop so many users ask again as soon as they are answered.
+See `serving.loadtest.open_loop` for the difference, and for why an open loop is the honest one.
 """
 
 from __future__ import annotations
@@ -18,80 +14,88 @@ import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
-from serving.loadtest.call import Address, Call
-from serving.loadtest.closed_loop import ClosedLoop
-from serving.loadtest.open_loop import OpenLoop
-from serving.loadtest.record import Record
-from serving.loadtest.run import EngineError, Load, Run, Tell
+from serving.loadtest.closed_loop import ClosedLoopRun
+from serving.loadtest.http_client import ServerAddress
+from serving.loadtest.open_loop import OpenLoopRun
+from serving.loadtest.run import LoadEngineError, LoadOptions, LoadRun, ProgressCallback
+from serving.loadtest.run_record import PreparedRequest, RunRecord
 
-__all__ = ["Engine", "EngineError", "Tell"]
+__all__ = ["LoadEngine", "LoadEngineError", "ProgressCallback"]
 
 
-class Engine:
-    """One load on one server.
+class LoadEngine:
+    """Runs loads against one server, one at a time, in the calling thread.
 
     Args:
-        address: of the server.
-        calls: what is asked.
-        connections: kept open in an open loop.
-        timeout: seconds from the due time after which a request is given up.
-        tell: told now and then how many seconds of the run are over, and how many answers came.
+        address: Address of the server.
+        requests: The different requests that are sent.
+        connections: Number of connections of an open loop.
+        timeout: Seconds after the due time at which a request is given up.
+        on_progress: Function called about ten times a second with the seconds since the start of
+            the run and the number of requests that have ended; None for no progress.
     """
 
     def __init__(
         self,
-        address: Address,
-        calls: Sequence[Call],
+        address: ServerAddress,
+        requests: Sequence[PreparedRequest],
         *,
         connections: int = 64,
         timeout: float = 10.0,
-        tell: Tell | None = None,
+        on_progress: ProgressCallback | None = None,
     ) -> None:
-        self.calls, self.connections = calls, connections
-        self._load = Load(address, calls, timeout, tell)
+        self.requests, self.connections = requests, connections
+        self._options = LoadOptions(address, requests, timeout, on_progress)
 
-    def open_loop(
-        self, due: NDArray[np.float64], order: NDArray[np.int32], seconds: float
-    ) -> Record:
+    def run_open_loop(
+        self,
+        due_at: NDArray[np.float64],
+        request_indices: NDArray[np.int32],
+        load_seconds: float,
+    ) -> RunRecord:
         """Send requests when they are due, and wait for their answers.
 
         Args:
-            due: seconds from the start, ascending, `(n,)`.
-            order: which call each is, `(n,)`.
-            seconds: in which they are due.
+            due_at: Times at which requests are due, in seconds since the start, ascending, `(n,)`.
+            request_indices: Position of each request in `requests`, int32 `(n,)`.
+            load_seconds: Duration of the load, in seconds.
 
         Raises:
-            EngineError: the server takes no connection at the start.
+            LoadEngineError: If the server does not accept the connections at the start.
         """
-        return _measure(OpenLoop(self._load, due, order, seconds), self.connections)
+        run = OpenLoopRun(self._options, due_at, request_indices, load_seconds)
+        return _execute(run, self.connections)
 
-    def closed_loop(self, users: int, seconds: float, order: NDArray[np.int32]) -> Record:
-        """Let users ask again as soon as they are answered.
+    def run_closed_loop(
+        self, users: int, load_seconds: float, request_indices: NDArray[np.int32]
+    ) -> RunRecord:
+        """Let users send a request each time they are answered.
 
         Args:
-            users: each with a connection and one request at a time.
-            seconds: to go on for.
-            order: which calls they are, again and again, `(k,)`.
+            users: Number of users; each has one connection and one request in flight.
+            load_seconds: Duration of the load, in seconds.
+            request_indices: Positions in `requests`, in the order of sending and repeated as often
+                as needed, int32 `(k,)`.
 
         Raises:
-            EngineError: the server takes no connection at the start.
+            LoadEngineError: If the server does not accept the connections at the start.
         """
-        return _measure(ClosedLoop(self._load, seconds, order), users)
+        return _execute(ClosedLoopRun(self._options, load_seconds, request_indices), users)
 
 
-def _measure(run: Run, connections: int) -> Record:
-    with _no_garbage_collection(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run.measure(connections))
+def _execute(run: LoadRun, connections: int) -> RunRecord:
+    with _garbage_collection_off(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run.execute(connections))
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """A collection takes milliseconds, which would be the server's; a run leaves little behind."""
-    enabled = gc.isenabled()
+def _garbage_collection_off() -> Iterator[None]:
+    """Turn garbage collection off: its pauses of milliseconds would count as server latency."""
+    was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
         yield
     finally:
-        if enabled:
+        if was_enabled:
             gc.enable()

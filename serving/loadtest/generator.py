@@ -1,4 +1,4 @@
-"""A load in one word: so many requests a second, or so many users, for so long, summed up."""
+"""The load generator: runs a load of a given rate or number of users, and summarizes it."""
 
 from __future__ import annotations
 
@@ -7,91 +7,119 @@ from typing import Literal
 
 import numpy as np
 
-from serving.loadtest import arrivals
-from serving.loadtest.call import Address, Call
-from serving.loadtest.engine import Engine, Tell
-from serving.loadtest.figures import Figures, figures
-from serving.loadtest.limits import Limits, limits, most
-from serving.loadtest.record import Record
+from serving.loadtest.engine import LoadEngine, ProgressCallback
+from serving.loadtest.generator_health import GeneratorHealth, assess_generator, measure_max_rate
+from serving.loadtest.http_client import ServerAddress
+from serving.loadtest.open_loop import generate_constant_arrivals, generate_poisson_arrivals
+from serving.loadtest.run_record import PreparedRequest, RunRecord
+from serving.loadtest.statistics import RunStatistics, compute_statistics
 
-Arrivals = Literal["poisson", "constant"]
-LONGEST = 30.0  # seconds
-BEYOND = 12  # requests that are to lie beyond a percentile: ten, and some for chance
+ArrivalProcess = Literal["poisson", "constant"]
+MAX_PROBE_SECONDS = 30.0
+REQUESTS_BEYOND = 12  # requests expected beyond a percentile: the ten it needs, and two more
 
 
-class Generator:
+class LoadGenerator:
     """Puts loads on a server.
 
     Args:
-        address: of the server.
-        calls: what is asked, drawn at random for each request.
-        connections: kept open in open loops.
-        timeout: seconds from the due time after which a request is given up.
-        arrivals: of open loops: of a Poisson process, or at equal distances.
-        seed: of what is drawn; the same seed, the same load.
-        tell: told of the progress of a run, as `Engine` has it.
-        sendable: what `most` found for these calls, if that is known.
+        address: Address of the server.
+        requests: Different requests; each request sent is one of them, drawn at random.
+        connections: Number of connections of an open loop.
+        timeout: Seconds after the due time at which a request is given up.
+        arrivals: Arrival process of open loops: "poisson", or "constant" for equal intervals.
+        seed: Seed of the arrival times and of the choice of requests.
+        on_progress: Function called during a run, see `LoadEngine`.
+        max_rate: Result of `measure_max_rate` for these requests; None to measure it now.
+
+    Attributes:
+        max_rate: Requests per second that the generator can send on one core.
     """
 
     def __init__(
         self,
-        address: Address,
-        calls: Sequence[Call],
+        address: ServerAddress,
+        requests: Sequence[PreparedRequest],
         *,
         connections: int = 64,
         timeout: float = 10.0,
-        arrivals: Arrivals = "poisson",
+        arrivals: ArrivalProcess = "poisson",
         seed: int = 0,
-        tell: Tell | None = None,
-        sendable: float | None = None,
+        on_progress: ProgressCallback | None = None,
+        max_rate: float | None = None,
     ) -> None:
-        self._engine = Engine(address, calls, connections=connections, timeout=timeout, tell=tell)
+        self._engine = LoadEngine(
+            address, requests, connections=connections, timeout=timeout, on_progress=on_progress
+        )
         self._arrivals = arrivals
         self._rng = np.random.default_rng(seed)
-        self.most = sendable or most(calls)
+        self.max_rate = max_rate or measure_max_rate(requests)
 
-    def rate(self, rate: float, seconds: float) -> tuple[Figures, Limits]:
-        """An open loop of so many requests a second.
+    def run_open_loop(self, rate: float, seconds: float) -> tuple[RunStatistics, GeneratorHealth]:
+        """Send requests at a rate, whatever has been answered.
+
+        Args:
+            rate: Requests per second.
+            seconds: Duration of the load, in seconds.
 
         Raises:
-            EngineError: the server takes no connections.
+            LoadEngineError: If the server does not accept the connections.
         """
-        due = (
-            arrivals.poisson(rate, seconds, self._rng)
+        due_at = (
+            generate_poisson_arrivals(rate, seconds, self._rng)
             if self._arrivals == "poisson"
-            else arrivals.constant(rate, seconds)
+            else generate_constant_arrivals(rate, seconds)
         )
-        return self._sum_up(self._engine.open_loop(due, self._order(len(due)), seconds), rate)
+        record = self._engine.run_open_loop(due_at, self._draw_requests(len(due_at)), seconds)
+        return self._summarize(record, rate)
 
-    def users(self, users: int, seconds: float) -> tuple[Figures, Limits]:
-        """A closed loop of so many users.
+    def run_closed_loop(self, users: int, seconds: float) -> tuple[RunStatistics, GeneratorHealth]:
+        """Let users send a request each time they are answered.
+
+        Args:
+            users: Number of users.
+            seconds: Duration of the load, in seconds.
 
         Raises:
-            EngineError: the server takes no connections.
+            LoadEngineError: If the server does not accept the connections.
         """
-        order = self._order(16 * len(self._engine.calls))
-        return self._sum_up(self._engine.closed_loop(users, seconds, order), None)
+        drawn = self._draw_requests(16 * len(self._engine.requests))
+        return self._summarize(self._engine.run_closed_loop(users, seconds, drawn), None)
 
-    def _order(self, count: int) -> np.ndarray:
-        return self._rng.integers(len(self._engine.calls), size=count, dtype=np.int32)
+    def _draw_requests(self, count: int) -> np.ndarray:
+        return self._rng.integers(len(self._engine.requests), size=count, dtype=np.int32)
 
-    def _sum_up(self, record: Record, offered: float | None) -> tuple[Figures, Limits]:
-        return figures(record, self._engine.calls, offered), limits(record, self.most)
-
-
-def tellable(percentile: float) -> float:
-    """The lowest rate of which a percentile can be told in half a minute, requests a second."""
-    return BEYOND / (LONGEST * (1 - percentile / 100))
+    def _summarize(
+        self, record: RunRecord, offered_rate: float | None
+    ) -> tuple[RunStatistics, GeneratorHealth]:
+        statistics = compute_statistics(record, self._engine.requests, offered_rate)
+        return statistics, assess_generator(record, self.max_rate)
 
 
-def long_enough(rate: float, seconds: float, percentile: float) -> float:
-    """Seconds in which enough requests lie beyond a percentile, at this rate, to tell it.
-
-    Half a minute at most: of a rate that needs longer, the percentile cannot be told.
+def find_lowest_measurable_rate(percentile: float) -> float:
+    """Return the lowest rate at which a percentile can be measured in `MAX_PROBE_SECONDS`.
 
     Args:
-        rate: requests a second.
-        seconds: at least.
-        percentile: from 0 to 100.
+        percentile: Percentile, from 0 to 100.
+
+    Returns:
+        Requests per second.
     """
-    return max(seconds, min(LONGEST, BEYOND / (rate * (1 - percentile / 100))))
+    return REQUESTS_BEYOND / (MAX_PROBE_SECONDS * (1 - percentile / 100))
+
+
+def choose_duration(rate: float, min_seconds: float, percentile: float) -> float:
+    """Return a duration in which enough requests lie beyond a percentile.
+
+    It is limited to `MAX_PROBE_SECONDS`, which is too short below the lowest measurable rate.
+
+    Args:
+        rate: Requests per second.
+        min_seconds: Shortest duration, in seconds.
+        percentile: Percentile, from 0 to 100.
+
+    Returns:
+        Seconds.
+    """
+    needed = REQUESTS_BEYOND / (rate * (1 - percentile / 100))
+    return max(min_seconds, min(MAX_PROBE_SECONDS, needed))

@@ -1,4 +1,4 @@
-"""Objectives: what a server is to keep, as `p99=50ms,errors=0.1%`, and whether it did."""
+"""Service level objectives such as `p99=50ms,errors=0.1%`, and whether a run met them."""
 
 from __future__ import annotations
 
@@ -8,28 +8,34 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from serving.loadtest.figures import FEW, Figures, name
+from serving.loadtest.statistics import (
+    MIN_REQUESTS_BEYOND,
+    RunStatistics,
+    format_percentile_name,
+)
 
-ERRORS_UNASKED = 0.001  # share that is allowed where only times are asked for
-UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}  # seconds
-_NUMBER = r"\d+(?:\.\d+)?"
-_LATENCY = re.compile(rf"p({_NUMBER})=({_NUMBER})(us|µs|ms|s)")
-_ERRORS = re.compile(rf"errors=(?:({_NUMBER})%|0)")
-_RATE = re.compile(rf"rate=({_NUMBER})")
+DEFAULT_ERROR_SHARE = 0.001  # largest share of errors if only the latency has objectives
+SECONDS_PER_UNIT = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+_NUMBER_PATTERN = r"\d+(?:\.\d+)?"
+_LATENCY_PATTERN = re.compile(rf"p({_NUMBER_PATTERN})=({_NUMBER_PATTERN})(us|µs|ms|s)")
+_ERRORS_PATTERN = re.compile(rf"errors=(?:({_NUMBER_PATTERN})%|0)")
+_RATE_PATTERN = re.compile(rf"rate=({_NUMBER_PATTERN})")
 
 
 class ObjectiveError(ValueError):
-    """An objective that says nothing a run can be held to."""
+    """An objective cannot be parsed, or can never be met."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """One thing to keep.
+    """One service level objective.
 
     Attributes:
-        kind: of what: a percentile of the latency, the share of errors, the right answers a second.
-        bound: seconds, at most; a share from 0 to 1, at most; a second, at least.
-        percentile: of the latency, between 0 and 100; 0 of the others.
+        kind: "latency" for a percentile of the latency, "errors" for the share of errors, "rate"
+            for correct answers per second.
+        bound: Largest latency in seconds, largest share of errors from 0 to 1, or smallest rate
+            per second.
+        percentile: Percentile of the latency, between 0 and 100; 0 for other kinds.
     """
 
     kind: Literal["latency", "errors", "rate"]
@@ -38,15 +44,16 @@ class Objective:
 
     @property
     def name(self) -> str:
-        """What is bounded: `p99`, `errors`, `rate`."""
-        return name(self.percentile) if self.kind == "latency" else self.kind
+        """Name of the bounded value: `p99`, `errors` or `rate`."""
+        return format_percentile_name(self.percentile) if self.kind == "latency" else self.kind
 
     def __str__(self) -> str:
-        """With its bound: `p99 ≤ 50 ms`."""
-        return f"{self.name} {'≥' if self.kind == 'rate' else '≤'} {self.told(self.bound)}"
+        """Return the objective as `p99 ≤ 50 ms`."""
+        operator = "≥" if self.kind == "rate" else "≤"
+        return f"{self.name} {operator} {self.format_value(self.bound)}"
 
-    def told(self, value: float | None) -> str:
-        """A value of its kind, with its unit; a dash for None."""
+    def format_value(self, value: float | None) -> str:
+        """Return a value of this kind with its unit; a dash for None."""
         if value is None:
             return "–"
         if self.kind == "errors":
@@ -57,126 +64,128 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Whether an objective was kept.
+class ObjectiveResult:
+    """Whether a run met an objective.
 
     Attributes:
-        objective: which.
-        found: in its unit; None if there is nothing to judge by.
-        met: whether it was.
-        reason: why not, where the two numbers do not say so.
+        objective: The objective.
+        measured: Measured value in the unit of the bound; None if there is none.
+        is_met: Whether the objective was met.
+        reason: Explanation of a miss that the value does not explain; else empty.
     """
 
     objective: Objective
-    found: float | None
-    met: bool
+    measured: float | None
+    is_met: bool
     reason: str = ""
 
     def __str__(self) -> str:
-        """A line: `p99 ≤ 50 ms: met, 4.2 ms`."""
-        said = f"{self.objective}: {'met' if self.met else 'missed'}, {self.told}"
-        return f"{said} ({self.reason})" if self.reason else said
+        """Return the result as `p99 ≤ 50 ms: met, 4.2 ms`."""
+        outcome = "met" if self.is_met else "missed"
+        text = f"{self.objective}: {outcome}, {self.formatted_value}"
+        return f"{text} ({self.reason})" if self.reason else text
 
     @property
-    def told(self) -> str:
-        """What was found, with its unit."""
-        return self.objective.told(self.found)
+    def formatted_value(self) -> str:
+        """Measured value with its unit."""
+        return self.objective.format_value(self.measured)
 
     def as_json(self) -> dict[str, Any]:
-        """What `--json` shows; bound and found in seconds, a share, or a second."""
+        """Return an entry of `objectives` of the output of `--json`."""
         return {
             "objective": str(self.objective),
             "name": self.objective.name,
             "bound": self.objective.bound,
-            "found": self.found,
-            "met": self.met,
+            "found": self.measured,
+            "met": self.is_met,
             "reason": self.reason or None,
         }
 
 
-def parse(texts: Iterable[str]) -> tuple[Objective, ...]:
-    """Objectives as they are typed.
+def parse_objectives(texts: Iterable[str]) -> tuple[Objective, ...]:
+    """Parse objectives.
 
     Args:
-        texts: each one or several, with commas between: `p99=50ms`, `p99.9=0.2s`, `p50=800us`,
-            `errors=0.1%`, `rate=500`.
+        texts: Texts of one or more objectives, separated by commas: `p99=50ms`, `p99.9=0.2s`,
+            `p50=800us`, `errors=0.1%`, `rate=500`.
 
     Raises:
-        ObjectiveError: if one is not to be understood, or can never be met.
+        ObjectiveError: If one cannot be parsed, or can never be met.
     """
-    return tuple(_one(part.strip()) for text in texts for part in text.split(","))
+    return tuple(_parse_objective(part.strip()) for text in texts for part in text.split(","))
 
 
-def judge(figures: Figures, objectives: Sequence[Objective]) -> list[Verdict]:
-    """Hold a run to its objectives.
+def evaluate_objectives(
+    statistics: RunStatistics, objectives: Sequence[Objective]
+) -> list[ObjectiveResult]:
+    """Evaluate the objectives of a run.
 
-    A server that refuses all is not fast: where times are asked for and errors are not, at most
-    0.1 % of errors is asked for as well.
+    If there are objectives for the latency and none for errors, at most 0.1 % of errors is added as
+    an objective: otherwise a server that refuses every request would pass as fast.
 
-    A percentile beyond which fewer than ten requests lie is not met, however short it is: longer
-    runs find longer ones. A rate is met by as many answers as come in it, less two standard
-    deviations: arrivals of a Poisson process vary by as much.
+    A percentile is missed if fewer than ten requests lie beyond it, however low it is, because a
+    longer run would find a higher one. A rate is met down to two standard deviations of a Poisson
+    process below the bound, because the number of arrivals varies as much.
 
     Args:
-        figures: of the run.
-        objectives: as `parse` gives them.
+        statistics: Results of the run.
+        objectives: Objectives.
 
     Returns:
-        A verdict for each, in their order, and for errors if they had to be added.
+        One result for each objective, in their order, then that for errors if it was added.
     """
     kinds = {objective.kind for objective in objectives}
-    asked = list(objectives)
+    all_objectives = list(objectives)
     if "latency" in kinds and "errors" not in kinds:
-        asked.append(Objective("errors", ERRORS_UNASKED))
-    return [_judged(figures, objective) for objective in asked]
+        all_objectives.append(Objective("errors", DEFAULT_ERROR_SHARE))
+    return [_evaluate(statistics, objective) for objective in all_objectives]
 
 
-def _one(text: str) -> Objective:
-    if found := _LATENCY.fullmatch(text):
-        percentile, bound = float(found[1]), float(found[2]) * UNITS[found[3]]
+def _parse_objective(text: str) -> Objective:
+    if match := _LATENCY_PATTERN.fullmatch(text):
+        percentile, bound = float(match[1]), float(match[2]) * SECONDS_PER_UNIT[match[3]]
         if not 0 < percentile < 100:
             raise ObjectiveError(
-                f"expected a percentile between 0 and 100, got {found[1]!r} in {text!r}; "
-                "write p99=50ms, or p99.9=0.2s"
+                f"expected a percentile between 0 and 100; got {match[1]!r} in {text!r}; "
+                "write p99=50ms or p99.9=0.2s"
             )
         if not bound > 0:
-            raise ObjectiveError(f"expected a time above 0, got {text!r}; write p99=50ms")
+            raise ObjectiveError(f"expected a time above 0; got {text!r}; write p99=50ms")
         return Objective("latency", bound, percentile)
-    if found := _ERRORS.fullmatch(text):
-        share = float(found[1] or 0) / 100
+    if match := _ERRORS_PATTERN.fullmatch(text):
+        share = float(match[1] or 0) / 100
         if share <= 1:
             return Objective("errors", share)
         raise ObjectiveError(
-            f"expected a share of errors up to 100%, got {text!r}; write errors=0.1%"
+            f"expected a share of errors up to 100%; got {text!r}; write errors=0.1%"
         )
-    if found := _RATE.fullmatch(text):
-        return Objective("rate", float(found[1]))
+    if match := _RATE_PATTERN.fullmatch(text):
+        return Objective("rate", float(match[1]))
     raise ObjectiveError(
-        f"expected an objective such as p99=50ms, p99.9=0.2s, p50=800us, errors=0.1% or rate=500, "
-        f"got {text!r}; write it so, several with commas between"
+        f"expected an objective such as p99=50ms, p99.9=0.2s, p50=800us, errors=0.1% or rate=500; "
+        f"got {text!r}; write one of these, several separated by commas"
     )
 
 
-def _judged(figures: Figures, objective: Objective) -> Verdict:
+def _evaluate(statistics: RunStatistics, objective: Objective) -> ObjectiveResult:
     if objective.kind == "errors":
-        share = figures.error_share
-        return Verdict(objective, share, share <= objective.bound)
+        share = statistics.error_share
+        return ObjectiveResult(objective, share, share <= objective.bound)
     if objective.kind == "rate":
-        asked = objective.bound * figures.seconds  # answers
-        met = figures.rate * figures.seconds >= asked - 2 * math.sqrt(asked)
-        return Verdict(objective, figures.rate, met)
-    return _judged_latency(figures, objective)
+        needed_answers = objective.bound * statistics.load_seconds
+        answers = statistics.throughput * statistics.load_seconds
+        is_met = answers >= needed_answers - 2 * math.sqrt(needed_answers)
+        return ObjectiveResult(objective, statistics.throughput, is_met)
+    return _evaluate_latency(statistics, objective)
 
 
-def _judged_latency(figures: Figures, objective: Objective) -> Verdict:
-    latency, percentile = figures.latency, objective.percentile
+def _evaluate_latency(statistics: RunStatistics, objective: Objective) -> ObjectiveResult:
+    latency, percentile = statistics.latency, objective.percentile
     if not latency.count:
-        return Verdict(objective, None, met=False, reason="no request was answered")
-    found = latency.percentile(percentile)
-    if latency.rests_on_few(percentile):
-        needed = math.ceil(round(FEW * 100 / (100 - percentile), 6))
-        reason = (
-            f"{needed:,} requests are needed to tell, {latency.count:,} were timed; run it longer"
-        )
-        return Verdict(objective, found, met=False, reason=reason)
-    return Verdict(objective, found, found <= objective.bound)
+        return ObjectiveResult(objective, None, is_met=False, reason="no request was answered")
+    measured = latency.compute_percentile(percentile)
+    if latency.is_uncertain(percentile):
+        needed = math.ceil(round(MIN_REQUESTS_BEYOND * 100 / (100 - percentile), 6))
+        reason = f"needs {needed:,} requests, {latency.count:,} were measured; run it longer"
+        return ObjectiveResult(objective, measured, is_met=False, reason=reason)
+    return ObjectiveResult(objective, measured, measured <= objective.bound)

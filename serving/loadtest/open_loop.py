@@ -1,4 +1,10 @@
-"""The open loop: requests leave when their time has come, whatever has been answered."""
+"""The open loop: requests are sent when they are due, whether or not others have been answered.
+
+This is how independent users arrive. Latency counts from the time a request was due, so that a
+server that stalls shows it in the latency of everyone who arrived during the stall. A client that
+waits for each answer sends less while the server stalls, and so hides the stall; Gil Tene calls
+this coordinated omission.
+"""
 
 from __future__ import annotations
 
@@ -7,74 +13,115 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.loadtest.alarm import alarm
-from serving.loadtest.record import BROKEN, TIMED_OUT
-from serving.loadtest.run import Load, Run
+from serving.loadtest.run import LoadOptions, LoadRun
+from serving.loadtest.run_record import CONNECTION_FAILED, TIMED_OUT
+from serving.loadtest.timer import create_timer
 
 
-class OpenLoop(Run):
-    """Sends requests at times that are given.
+def generate_poisson_arrivals(
+    rate: float, seconds: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw the arrival times of a Poisson process, as in MLPerf Inference's server scenario.
 
-    One that finds all connections busy waits for one, with the clock running.
+    The number of arrivals is Poisson distributed; given that number, the times are uniform (Ross,
+    Introduction to Probability Models, theorem 5.2).
 
     Args:
-        load: on whom, and what.
-        due: seconds from the start, ascending, `(n,)`.
-        order: which call each is, `(n,)`.
-        seconds: in which they are due.
+        rate: Mean number of arrivals per second.
+        seconds: Duration, in seconds.
+        rng: Random generator.
+
+    Returns:
+        Seconds since the start, ascending, float64 `(n,)`.
+    """
+    return np.sort(rng.uniform(0, seconds, rng.poisson(rate * seconds)))
+
+
+def generate_constant_arrivals(rate: float, seconds: float) -> NDArray[np.float64]:
+    """Return arrival times at equal intervals, the first at 0.
+
+    Args:
+        rate: Arrivals per second.
+        seconds: Duration, in seconds.
+
+    Returns:
+        Seconds since the start, ascending, float64 `(n,)`.
+    """
+    return np.arange(round(rate * seconds)) / rate
+
+
+class OpenLoopRun(LoadRun):
+    """A run that sends requests at given times.
+
+    A request that finds all connections busy waits for one, and the wait counts as latency.
+
+    Args:
+        options: Server address, prepared requests, timeout and progress callback.
+        due_at: Times at which requests are due, in seconds since the start, ascending, `(n,)`.
+        request_indices: Position of each request in the list of prepared requests, int32 `(n,)`.
+        load_seconds: Duration of the load, in seconds.
     """
 
-    open_loop = True
+    is_open_loop = True
 
     def __init__(
-        self, load: Load, due: NDArray[np.float64], order: NDArray[np.int32], seconds: float
+        self,
+        options: LoadOptions,
+        due_at: NDArray[np.float64],
+        request_indices: NDArray[np.int32],
+        load_seconds: float,
     ) -> None:
-        super().__init__(load, seconds, due.tolist())
-        self.which = order.tolist()
-        self.next, self.all = 0, len(self.due)
-        self.armed = False
+        super().__init__(options, load_seconds, due_at.tolist())
+        self.request_indices = request_indices.tolist()
+        self.next_index, self.count = 0, len(self.due_at)
+        self.is_timer_set = False
 
-    def begin(self) -> None:
-        self.alarm = alarm(self.loop, self.ring)
-        self.ring()
+    def start_sending(self) -> None:
+        self.timer = create_timer(self.loop, self.on_timer)
+        self.on_timer()
 
-    def ring(self) -> None:
-        """The alarm's: the next request is due."""
-        self.armed = False
-        self.proceed()
+    def on_timer(self) -> None:
+        """Send the next request, which is due now."""
+        self.is_timer_set = False
+        self.send_due()
 
-    def proceed(self) -> None:
-        now, due = time.perf_counter() - self.start, self.due
-        while self.next < self.all and due[self.next] <= now and self.free:
-            connection = self.free.popleft()
-            self.late[self.next] = now - max(due[self.next], connection.since)
-            connection.send(self.next, now)
-            self.next += 1
-            now = time.perf_counter() - self.start
-        if self.next < self.all:
-            # Without a free connection there is nothing to wake up for: one that comes proceeds.
-            if not self.armed and self.free:
-                self.armed = True
-                self.alarm.set(self.start + due[self.next])
-        elif self.answered == self.all and not self.over.done():
-            self.over.set_result(None)
+    def send_due(self) -> None:
+        now, due_at = time.perf_counter() - self.start_time, self.due_at
+        while (
+            self.next_index < self.count
+            and due_at[self.next_index] <= now
+            and self.free_connections
+        ):
+            connection = self.free_connections.popleft()
+            could_send_at = max(due_at[self.next_index], connection.free_since)
+            self.send_delay[self.next_index] = now - could_send_at
+            self.send(connection, self.next_index, now)
+            self.next_index += 1
+            now = time.perf_counter() - self.start_time
+        if self.next_index < self.count:
+            # Without a free connection no timer is needed: the next one to become free sends.
+            if not self.is_timer_set and self.free_connections:
+                self.is_timer_set = True
+                self.timer.schedule(self.start_time + due_at[self.next_index])
+        elif self.ended_count == self.count and not self.finished.done():
+            self.finished.set_result(None)
 
-    def going_on(self) -> bool:
-        return self.next < self.all
+    def has_more_to_send(self) -> bool:
+        return self.next_index < self.count
 
-    def overdue(self, now: float) -> None:
-        while self.next < self.all and now - self.due[self.next] > self.timeout:
-            self.end(self.next, now, TIMED_OUT)
-            self.next += 1
-        self.proceed()
+    def give_up_overdue(self, now: float) -> None:
+        while self.next_index < self.count and now - self.due_at[self.next_index] > self.timeout:
+            self.record_end(self.next_index, now, TIMED_OUT)
+            self.next_index += 1
+        self.send_due()
 
-    def refused(self, why: str) -> None:
+    def on_connection_refused(self, reason: str) -> None:
         now = self.now()
-        if self.next < self.all and self.due[self.next] <= now:
-            self.note(why)
-            self.end(self.next, now, BROKEN)
-            self.next += 1
-            self.proceed()
+        if self.next_index < self.count and self.due_at[self.next_index] <= now:
+            self.record_fault(reason)
+            self.record_end(self.next_index, now, CONNECTION_FAILED)
+            self.next_index += 1
+            self.send_due()
 
     def close(self) -> None:
-        self.alarm.close()
+        self.timer.close()

@@ -1,4 +1,4 @@
-"""Progress on a terminal, drawn seldom: what it takes of the processor is late for a request."""
+"""A progress bar on the terminal, drawn rarely, because drawing delays requests."""
 
 from __future__ import annotations
 
@@ -9,37 +9,47 @@ from typing import Any
 
 import click
 
-from serving.loadtest.engine import Tell
+from serving.loadtest.engine import ProgressCallback
 
-STEPS = 10  # of a bar, a second
+STEPS_PER_SECOND = 10
 
 
-class Progress:
-    """A bar on standard error, where that is a terminal.
+class ProgressDisplay:
+    """A progress bar on standard error, if that is a terminal.
 
     Attributes:
-        tell: for the engine; None where there is no terminal.
+        on_progress: Callback for `LoadEngine`; None if standard error is not a terminal.
     """
 
     def __init__(self) -> None:
-        self.tell: Tell | None = self._tell if sys.stderr.isatty() else None
+        self.on_progress: ProgressCallback | None = (
+            self._on_progress if sys.stderr.isatty() else None
+        )
         self._bar: Any = None
-        self._at = 0
+        self._drawn_steps = 0
 
     @contextlib.contextmanager
-    def over(self, seconds: float, what: str) -> Iterator[None]:
-        """For a run of so many seconds."""
-        if self.tell is None:
+    def show(self, seconds: float, label: str) -> Iterator[None]:
+        """Show a bar for the run inside the block.
+
+        Args:
+            seconds: Duration of the load, in seconds.
+            label: Text before the bar.
+        """
+        if self.on_progress is None:
             yield
             return
         with click.progressbar(
-            length=round(seconds * STEPS), label=f"{what:<22}", file=sys.stderr, show_eta=False
+            length=round(seconds * STEPS_PER_SECOND),
+            label=f"{label:<22}",
+            file=sys.stderr,
+            show_eta=False,
         ) as self._bar:
-            self._at = 0
+            self._drawn_steps = 0
             yield
 
-    def _tell(self, seconds: float, _: int) -> None:
-        steps = round(seconds * STEPS)
-        if self._bar is not None and steps > self._at:
-            self._bar.update(steps - self._at)
-            self._at = steps
+    def _on_progress(self, seconds: float, _: int) -> None:
+        steps = round(seconds * STEPS_PER_SECOND)
+        if self._bar is not None and steps > self._drawn_steps:
+            self._bar.update(steps - self._drawn_steps)
+            self._drawn_steps = steps

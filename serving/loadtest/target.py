@@ -1,364 +1,267 @@
-"""The server under load: where it is, and what it says of the model that is asked."""
+"""The target of a load test: a server, one of its models, and the columns that model takes."""
 
 from __future__ import annotations
 
-import http.client
 import re
-import socket
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 from urllib.parse import quote, urlsplit
 
 import orjson
 
-from serving.loadtest.call import Address
+from serving.loadtest.http_client import (
+    ServerAddress,
+    UnusableServerError,
+    fetch,
+    format_url,
+    quote_error_body,
+)
 
-Kind = Literal["number", "boolean", "category", "date"]
-PATIENCE = 10.0  # seconds for one answer, or a word of it
-SHOWN = 300  # characters of an answer that an error quotes
-REFUSED = (401, 403)
-JSON = "application/json"
-
-
-class TargetError(Exception):
-    """No server that can be put under load; the message says what was expected, and what came."""
+ColumnKind = Literal["number", "boolean", "category", "date"]
+AUTH_STATUSES = (401, 403)
 
 
 @dataclass(frozen=True)
-class Column:
-    """One value of a record, as the server tells it.
+class SchemaColumn:
+    """An input column of the model, as `GET /models/NAME` describes it.
 
     Attributes:
-        name: of the column.
-        kind: of its values.
-        fills_gaps: whether null may stand for a value.
-        whole: whether its numbers are whole.
-        minimum: of the training rows; a number, or a date in ISO 8601; None of other kinds.
-        maximum: likewise.
-        categories: texts that the model tells apart; none of other kinds.
-        takes_unseen: whether it takes other texts, too.
-        dtype: Type of its numbers, "float32" or "float64".
-        texts: Truth value of each text, in lower case, beside `true` and `false`.
-        format: Date format beside ISO 8601, as in the manifest.
-        gaps: Texts, in lower case, that stand for a gap beside the empty one; None for the usual.
+        name: Name of the column.
+        kind: "number", "boolean", "category" or "date".
+        accepts_missing: Whether null is accepted and imputed.
+        is_whole: Whether all numbers of the training data are whole.
+        minimum: Smallest value of the training data: a number, or a date in ISO 8601; None for
+            other kinds.
+        maximum: Largest value of the training data, like `minimum`.
+        categories: Categories known to the model; empty for other kinds.
+        accepts_unseen: Whether categories that are not in `categories` are accepted.
+        dtype: Type of the numbers, "float32" or "float64".
+        boolean_texts: Value of each text accepted for a boolean, in lower case, besides "true" and
+            "false".
+        date_format: Format of dates besides ISO 8601, as in the bundle's manifest.
+        missing_texts: Texts that stand for a missing value in CSV, in lower case, besides the
+            empty text; None for the usual ones.
     """
 
     name: str
-    kind: Kind
-    fills_gaps: bool
-    whole: bool = False
+    kind: ColumnKind
+    accepts_missing: bool
+    is_whole: bool = False
     minimum: float | str | None = None
     maximum: float | str | None = None
     categories: tuple[str, ...] = ()
-    takes_unseen: bool = False
+    accepts_unseen: bool = False
     dtype: str = "float32"
-    texts: Mapping[str, bool] = field(default_factory=dict)
-    format: str = "iso8601"
-    gaps: tuple[str, ...] | None = None
+    boolean_texts: Mapping[str, bool] = field(default_factory=dict)
+    date_format: str = "iso8601"
+    missing_texts: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
-class Target:
-    """A server, and the model of it that is asked.
+class LoadTarget:
+    """A server, and the model that requests are sent to.
 
     Attributes:
-        address: where it listens.
-        base: what comes before its paths, as behind a proxy; "" or "/…".
-        model: name of the model.
-        alone: whether the server has no other, so that a request need not name it.
-        version: that answered when it was asked.
+        address: Address of the server.
+        base_path: Prefix of all paths, for a server behind a proxy: "" or "/…".
+        model: Name of the model.
+        is_only_model: Whether the server has no other model, so that requests need not name it.
+        version: Version that the server served when it was asked.
         task: "binary", "multiclass" or "regression".
-        classes: that are told apart; none of a regression.
-        targets: names of what is predicted.
-        columns: of a record, in the order of a row.
-        example: a record that it answers.
-        headers: that let a request pass; none if there is no key.
-        metrics: whether the server tells its own times at /metrics.
+        classes: Classes of a classifier; empty for a regression.
+        targets: Names of the predicted columns.
+        columns: Input columns, in the order of a row.
+        example: A record that the model accepts.
+        headers: Headers with the API key; empty without one.
+        has_metrics: Whether the server exposes its own timings at `/metrics`.
     """
 
-    address: Address
-    base: str
+    address: ServerAddress
+    base_path: str
     model: str
-    alone: bool
+    is_only_model: bool
     version: int
     task: str
     classes: tuple[int, ...] | tuple[str, ...]
     targets: tuple[str, ...]
-    columns: tuple[Column, ...]
+    columns: tuple[SchemaColumn, ...]
     example: Mapping[str, Any]
     headers: Mapping[str, str] = field(repr=False)
-    metrics: bool
+    has_metrics: bool
 
     @property
-    def all_numbers(self) -> bool:
-        """Whether the model takes a row as one vector, or each column by itself."""
+    def has_single_input(self) -> bool:
+        """Whether the model has one float32 input for all columns, not one input per column."""
         return all(
             column.kind in ("number", "boolean") and column.dtype == "float32"
             for column in self.columns
         )
 
     def get(self, path: str) -> tuple[int, bytes]:
-        """Status and body of a path of the server; raises as `fetch` does."""
-        status, _, body = fetch(self.address, self.base + path, self.headers)
+        """Send a GET request, and return the status and the body. Raises as `fetch` does."""
+        status, _, body = fetch(self.address, self.base_path + path, self.headers)
         return status, body
 
     def post(self, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
-        """Status and body of what is answered to a body; raises as `fetch` does."""
-        both = {**self.headers, **headers}
-        status, _, answer = fetch(self.address, self.base + path, both, body)
+        """Send a POST request, and return the status and the body. Raises as `fetch` does."""
+        all_headers = {**self.headers, **headers}
+        status, _, answer = fetch(self.address, self.base_path + path, all_headers, body)
         return status, answer
 
 
-def fetch(
-    address: Address,
-    path: str,
-    headers: Mapping[str, str],
-    body: bytes | None = None,
-    *,
-    timeout: float = PATIENCE,
-) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """One request on a connection of its own: GET, or POST where there is a body.
-
-    Args:
-        address: where the server listens.
-        path: with whatever comes before it.
-        headers: beside Host and Content-Length.
-        body: to be posted.
-        timeout: seconds for connecting, and for each word of the answer.
-
-    Returns:
-        The status, the headers, whose names are of any case, and the body.
-
-    Raises:
-        TargetError: nothing answers there, or not in HTTP, or not as it should over TLS.
-    """
-    connection = _connection(address, timeout)
-    try:
-        connection.request("GET" if body is None else "POST", path, body, dict(headers))
-        answer = connection.getresponse()
-        return answer.status, answer.headers, answer.read()
-    except ssl.SSLCertVerificationError as error:
-        raise TargetError(
-            f"expected a certificate that is trusted at {told(address)}; got: "
-            f"{error.verify_message}; give --ca FILE with the authority that signed it"
-        ) from None
-    except ssl.SSLError as error:
-        raise TargetError(
-            f"expected TLS at {told(address)}; got: {error.reason or error}; try http://"
-        ) from None
-    except (http.client.HTTPException, ConnectionResetError) as error:
-        hint = "check the address" if address.tls else "check the address, or try https://"
-        raise TargetError(
-            f"expected HTTP at {told(address)}; got {type(error).__name__}: {error}; {hint}"
-        ) from None
-    except TimeoutError:
-        raise TargetError(
-            f"expected an answer of {told(address)} within {timeout:g} s; got none; check that it "
-            "is the right address, and that the server is not under load already"
-        ) from None
-    except socket.gaierror as error:
-        raise TargetError(
-            f"expected a host that is known; got {address.host!r}: {error.strerror}; check the name"
-        ) from None
-    except OSError as error:
-        raise TargetError(
-            f"expected a server that listens at {told(address)}; got: {error.strerror or error}; "
-            "start one with `serving run`, or check the address"
-        ) from None
-    finally:
-        connection.close()
-
-
-def told(address: Address) -> str:
-    """The address as a URL."""
-    return f"{'https' if address.tls else 'http'}://{bracketed(address.host)}:{address.port}"
-
-
-def bracketed(host: str) -> str:
-    """A host as URLs and the header Host write it."""
-    return f"[{host}]" if ":" in host else host
-
-
-def _connection(address: Address, timeout: float) -> http.client.HTTPConnection:
-    if not address.tls:
-        return http.client.HTTPConnection(address.host, address.port, timeout=timeout)
-    return http.client.HTTPSConnection(
-        address.host, address.port, timeout=timeout, context=_trust(address.ca)
-    )
-
-
-@lru_cache(4)
-def _trust(ca: str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca)
-    except OSError as error:  # of which SSLError is one
-        raise TargetError(
-            f"expected a file of certificates in PEM as --ca; got {ca!r}: {error.strerror or error}"
-        ) from None
-
-
 def read_target(
-    url: str, *, model: str | None = None, key: str | None = None, ca: str | None = None
-) -> Target:
-    """What there is to know of a server before it is put under load.
+    url: str, *, model: str | None = None, key: str | None = None, ca_file: str | None = None
+) -> LoadTarget:
+    """Read from a server what a load test has to know.
 
     Args:
-        url: such as `http://127.0.0.1:8000`; with a path where the server is behind one.
-        model: name of the model to ask; None for the only one.
-        key: that the server knows, of the scope predict.
-        ca: a file of certificates to trust instead of the system's.
+        url: URL of the server, for example `http://127.0.0.1:8000`, with the path prefix of a proxy
+            if there is one.
+        model: Name of the model; None if the server has only one.
+        key: API key of the scope predict, or None.
+        ca_file: PEM file of certificates to trust instead of the system's, or None.
 
     Raises:
-        TargetError: the server cannot be reached, is of another kind, wants a key, is not ready, or
-            has several models or none of that name.
+        UnusableServerError: If the server cannot be reached, is not a forwardpass server, requires
+            a key, is not ready, or has several models or none of that name.
     """
-    address, base = _read_url(url, ca)
-    headers = _authorization(key)
-    names = [each.get("name") for each in _models(address, base, headers)]
-    name = _choose(names, model, told(address) + base)
-    said = _read(address, f"{base}/models/{quote(name, safe='')}", headers)
-    status, _, metrics = fetch(address, f"{base}/metrics", headers)
+    address, base_path = _parse_url(url, ca_file)
+    headers = _build_auth_headers(key)
+    names = [entry.get("name") for entry in _list_models(address, base_path, headers)]
+    name = _select_model(names, model, format_url(address) + base_path)
+    details = _get_json(address, f"{base_path}/models/{quote(name, safe='')}", headers)
+    status, _, metrics = fetch(address, f"{base_path}/metrics", headers)
     try:
-        return Target(
+        return LoadTarget(
             address=address,
-            base=base,
+            base_path=base_path,
             model=name,
-            alone=len(names) == 1,
-            version=int(said["version"]),
-            task=str(said["task"]),
-            classes=tuple(said["classes"] or ()),
-            targets=tuple(said["targets"]),
-            columns=tuple(_column(column, said["example"]) for column in said["inputs"]),
-            example=said["example"],
+            is_only_model=len(names) == 1,
+            version=int(details["version"]),
+            task=str(details["task"]),
+            classes=tuple(details["classes"] or ()),
+            targets=tuple(details["targets"]),
+            columns=tuple(_parse_column(entry, details["example"]) for entry in details["inputs"]),
+            example=details["example"],
             headers=headers,
-            metrics=status == 200 and b"forwardpass_" in metrics,
+            has_metrics=status == 200 and b"forwardpass_" in metrics,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise TargetError(
-            f"expected a model of version, task, classes, targets, inputs and example at "
-            f"{told(address)}{base}/models/{name}; got it without, or of another form: {error!r}; "
-            "server and client may be of different versions"
+        raise UnusableServerError(
+            f"expected version, task, classes, targets, inputs and example of the model at "
+            f"{format_url(address)}{base_path}/models/{name}; got one missing or of another type: "
+            f"{error!r}; server and client may be of different versions"
         ) from None
 
 
-def _read_url(url: str, ca: str | None) -> tuple[Address, str]:
+def _parse_url(url: str, ca_file: str | None) -> tuple[ServerAddress, str]:
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None
-    more = parts.query or parts.fragment or parts.username or parts.password
-    # What is not printed in ASCII cannot be said in a request's head.
-    plain = re.fullmatch(r"[!-~]*", parts.netloc + parts.path)
-    if parts.scheme not in ("http", "https") or not parts.hostname or more or not plain:
-        raise TargetError(f"expected a URL such as http://127.0.0.1:8000; got {url!r}")
-    tls = parts.scheme == "https"
-    if ca is not None and not tls:
-        raise TargetError(f"expected a URL with https:// beside --ca; got {url!r}")
+    has_extra_parts = parts.query or parts.fragment or parts.username or parts.password
+    # The head of a request can only hold printable ASCII.
+    is_printable = re.fullmatch(r"[!-~]*", parts.netloc + parts.path)
+    is_http = parts.scheme in ("http", "https")
+    if not is_http or not parts.hostname or has_extra_parts or not is_printable:
+        raise UnusableServerError(f"expected a URL such as http://127.0.0.1:8000; got {url!r}")
+    use_tls = parts.scheme == "https"
+    if ca_file is not None and not use_tls:
+        raise UnusableServerError(f"expected a URL with https:// when --ca is given; got {url!r}")
     if port is None:
-        port = 443 if tls else 80
-    return Address(parts.hostname, port, tls, ca), parts.path.rstrip("/")
+        port = 443 if use_tls else 80
+    return ServerAddress(parts.hostname, port, use_tls, ca_file), parts.path.rstrip("/")
 
 
-def _authorization(key: str | None) -> dict[str, str]:
+def _build_auth_headers(key: str | None) -> dict[str, str]:
     if key is None:
         return {}
     if not re.fullmatch(r"[!-~]+", key):
-        raise TargetError("expected a key of printable ASCII without spaces; got another text")
+        raise UnusableServerError(
+            "expected a key of printable ASCII characters without spaces; got other characters"
+        )
     return {"Authorization": f"Bearer {key}"}
 
 
-def _models(address: Address, base: str, headers: Mapping[str, str]) -> list[dict[str, Any]]:
-    said = _read(address, f"{base}/models", headers)
-    models = said.get("models")
-    if not isinstance(models, list) or not all(isinstance(each, dict) for each in models):
-        raise _stranger(address, f"{base}/models", "JSON of another form")
+def _list_models(
+    address: ServerAddress, base_path: str, headers: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    models = _get_json(address, f"{base_path}/models", headers).get("models")
+    if not isinstance(models, list) or not all(isinstance(entry, dict) for entry in models):
+        raise _foreign_server_error(address, f"{base_path}/models", "other JSON")
     if not models:
-        _, _, why = fetch(address, f"{base}/readyz", headers)
-        raise TargetError(
-            f"expected a server that is ready at {told(address)}{base}; got one without a model: "
-            f"{quoted(why)}; wait until it has loaded one, or look at its log"
+        _, _, readiness = fetch(address, f"{base_path}/readyz", headers)
+        raise UnusableServerError(
+            f"expected a ready server at {format_url(address)}{base_path}; got one without a "
+            f"model: {quote_error_body(readiness)}; wait until it has loaded one, or read its log"
         )
     return models
 
 
-def _read(address: Address, path: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    """The object that the server tells at a path."""
-    status, about, body = fetch(address, path, headers)
-    if status in REFUSED:
-        came = "one that does not open it" if headers else "none"
-        raise TargetError(
-            f"expected a key for {told(address)}{path}; got {came} ({status}: {quoted(body)}); "
-            "give --key KEY of the scope predict"
+def _get_json(address: ServerAddress, path: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return the JSON object at a path of the server."""
+    status, response_headers, body = fetch(address, path, headers)
+    if status in AUTH_STATUSES:
+        given = "one that is not accepted" if headers else "none"
+        raise UnusableServerError(
+            f"expected a key for {format_url(address)}{path}; got {given} ({status}: "
+            f"{quote_error_body(body)}); give a key of the scope predict with --key KEY"
         )
     if status == 503:
-        raise TargetError(
-            f"expected a server that is ready at {told(address)}{path}; got 503: {quoted(body)}; "
-            "wait until it is, and try again"
+        raise UnusableServerError(
+            f"expected a ready server at {format_url(address)}{path}; got 503: "
+            f"{quote_error_body(body)}; wait until it is ready, and try again"
         )
     if status != 200:
-        where = about.get("Location")
-        raise _stranger(address, path, f"{status}{f' to {where}' if where else ''}")
+        location = response_headers.get("Location")
+        found = f"{status} with a redirect to {location}" if location else str(status)
+        raise _foreign_server_error(address, path, found)
     try:
-        said = orjson.loads(body)
+        content = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise _stranger(address, path, about.get("Content-Type", "no JSON")) from None
-    if not isinstance(said, dict):
-        raise _stranger(address, path, "JSON of another form")
-    return said
+        media_type = response_headers.get("Content-Type", "no JSON")
+        raise _foreign_server_error(address, path, media_type) from None
+    if not isinstance(content, dict):
+        raise _foreign_server_error(address, path, "other JSON")
+    return content
 
 
-def _stranger(address: Address, path: str, came: str) -> TargetError:
-    return TargetError(
-        f"expected a server of this project, which tells its models at {told(address)}{path}; got "
-        f"{came}; check the address, and the path that leads to it"
+def _foreign_server_error(address: ServerAddress, path: str, found: str) -> UnusableServerError:
+    return UnusableServerError(
+        f"expected a forwardpass server, which lists its models at {format_url(address)}{path}; "
+        f"got {found}; check the address, and the path prefix"
     )
 
 
-def _choose(names: list[Any], model: str | None, url: str) -> str:
+def _select_model(names: list[Any], model: str | None, url: str) -> str:
     if model is None and len(names) == 1:
         return str(names[0])
     if model in names:
         return cast(str, model)
     listed = ", ".join(map(str, names))
     if model is None:
-        raise TargetError(f"expected --model out of {listed}, which {url} serves; got none")
-    raise TargetError(f"expected a model out of {listed}, which {url} serves; got {model!r}")
+        raise UnusableServerError(f"expected --model, one of {listed} at {url}; got none")
+    raise UnusableServerError(f"expected a model out of {listed} at {url}; got {model!r}")
 
 
-def _column(said: Mapping[str, Any], example: Mapping[str, Any]) -> Column:
-    kind, missing = said["type"], said["missing"]
-    if kind not in get_args(Kind) or missing not in ("refuse", "impute"):
-        raise ValueError(f"an input of type {kind!r} whose gaps are for {missing!r}")
-    return Column(
-        name=said["name"],
+def _parse_column(entry: Mapping[str, Any], example: Mapping[str, Any]) -> SchemaColumn:
+    kind, missing = entry["type"], entry["missing"]
+    if kind not in get_args(ColumnKind) or missing not in ("refuse", "impute"):
+        raise ValueError(f"an input of type {kind!r} with missing values {missing!r}")
+    return SchemaColumn(
+        name=entry["name"],
         kind=kind,
-        fills_gaps=missing == "impute",
-        # An example is written without a fraction where no training row has one.
-        whole=kind == "number" and type(example.get(said["name"])) is int,
-        minimum=said.get("minimum"),
-        maximum=said.get("maximum"),
-        categories=tuple(said.get("categories", ())),
-        takes_unseen=said.get("unseen") == "unknown",
-        dtype=said.get("dtype", "float32"),
-        texts=said.get("texts", {}),
-        format=said.get("format", "iso8601"),
-        gaps=None if said.get("gaps") is None else tuple(said["gaps"]),
+        accepts_missing=missing == "impute",
+        # The example holds an integer if all numbers of the training data are whole.
+        is_whole=kind == "number" and type(example.get(entry["name"])) is int,
+        minimum=entry.get("minimum"),
+        maximum=entry.get("maximum"),
+        categories=tuple(entry.get("categories", ())),
+        accepts_unseen=entry.get("unseen") == "unknown",
+        dtype=entry.get("dtype", "float32"),
+        boolean_texts=entry.get("texts", {}),
+        date_format=entry.get("format", "iso8601"),
+        missing_texts=None if entry.get("gaps") is None else tuple(entry["gaps"]),
     )
-
-
-def quoted(body: bytes) -> str:
-    """What an answer says: the message of an error, or its beginning."""
-    try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        said = None
-    if isinstance(said, dict) and isinstance(said.get("error"), str):
-        text = str(said["error"])
-    else:
-        text = body[:SHOWN].decode(errors="replace").strip() or "an empty body"
-    # A terminal would obey what is not to be printed.
-    return "".join(sign if sign.isprintable() else "�" for sign in text)

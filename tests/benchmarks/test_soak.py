@@ -18,8 +18,13 @@ from benchmarks.soak.requests import Asked
 from benchmarks.soak.samples import Sample, sample
 from benchmarks.soak.verdict import STEADY, drifts, figures, verdict
 from benchmarks.soak.windows import Window, order, window
-from serving.loadtest.call import Call
-from serving.loadtest.record import BROKEN, TIMED_OUT, WRONG, Record
+from serving.loadtest.run_record import (
+    CONNECTION_FAILED,
+    TIMED_OUT,
+    WRONG_ANSWER,
+    PreparedRequest,
+    RunRecord,
+)
 
 SECONDS = 1200.0
 RELOADS = {"appears": 30}
@@ -155,21 +160,30 @@ def test_too_few_samples_are_refused():
 
 def recorded(call, status, latency):
     count = len(call)
-    return Record(
-        due=np.zeros(count), sent=np.zeros(count), ended=np.array(latency),
-        status=np.array(status, np.int16), call=np.array(call, np.int32), late=np.zeros(count),
-        seconds=1.0, wall=1.0, processor=0.1, busy=0.1, open_loop=True, connections=1,
-        faults=Counter({"422: wrong width": 1, "503: full": 1}),
-    )  # fmt: skip
+    return RunRecord(
+        due_at=np.zeros(count),
+        sent_at=np.zeros(count),
+        ended_at=np.array(latency),
+        status=np.array(status, np.int16),
+        request_index=np.array(call, np.int32),
+        send_delay=np.zeros(count),
+        load_seconds=1.0,
+        wall_seconds=1.0,
+        cpu_seconds=0.1,
+        busy_seconds=0.1,
+        is_open_loop=True,
+        max_connections=1,
+        fault_counts=Counter({"422: wrong width": 1, "503: full": 1}),
+    )
 
 
 def asked_of(*statuses):
-    return [Asked(Call(b"", 1, None, lambda _: None), status) for status in statuses]
+    return [Asked(PreparedRequest(b"", 1, None, lambda _: None), status) for status in statuses]
 
 
 def test_each_status_is_held_against_its_request():
     call = [0, 0, 0, 0, 0, 1, 1, 1]
-    status = [200, 503, WRONG, TIMED_OUT, 422, 422, 200, BROKEN]
+    status = [200, 503, WRONG_ANSWER, TIMED_OUT, 422, 422, 200, CONNECTION_FAILED]
     latency = [0.002, 9, 9, 9, 9, 9, 9, 9]
     found = window(recorded(call, status, latency), asked_of(200, 422), at=7.5)
     assert (found.requests, found.refused, found.wrong, found.dropped) == (8, 1, 1, 2)

@@ -259,6 +259,22 @@ def test_the_image_holds_no_training_code_and_no_installer(image):
     assert docker("run", "--rm", "--entrypoint", "python", image, "-c", code) == ""
 
 
+def test_image_loadtest_command_without_its_package_says_how_to_install_it(image):
+    done = subprocess.run(
+        ["docker", "run", "--rm", image, "loadtest", "http://127.0.0.1:8000"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "pip install 'forwardpass[loadtest]'" in done.stderr
+    command = "import serving, pathlib; print(*pathlib.Path(serving.__file__).parent.iterdir())"
+    modules = docker("run", "--rm", "--entrypoint", "python", image, "-c", command)
+    assert "cli.py" in modules
+    assert "loadtest" not in modules
+
+
 def test_it_stops_within_its_grace_period(run):
     port = free_port()
     container = run("--publish", f"127.0.0.1:{port}:8000")

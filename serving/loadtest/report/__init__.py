@@ -1,5 +1,5 @@
-"""The report: what a run came to; `text` on a terminal, `page` with `plots`, `document` as JSON."""
+"""The report of a load test: its content, and how a terminal, a web page and JSON show it."""
 
-from serving.loadtest.report.content import Report
+from serving.loadtest.report.content import LoadTestReport
 
-__all__ = ["Report"]
+__all__ = ["LoadTestReport"]

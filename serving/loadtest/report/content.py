@@ -1,94 +1,152 @@
-"""Content: what a report is made of, whoever shows it, and what speaks against its figures."""
+"""The content of a report, the warnings about its results, and its JSON."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from serving.loadtest.capacity import Probe
-from serving.loadtest.figures import Figures
-from serving.loadtest.limits import Limits
-from serving.loadtest.objectives import Verdict
-from serving.loadtest.report.wording import count, duration, percent
-from serving.loadtest.server_side import ServerSide
+from serving.loadtest.capacity import RateProbe
+from serving.loadtest.generator_health import GeneratorHealth
+from serving.loadtest.objectives import ObjectiveResult
+from serving.loadtest.report.formatting import format_count, format_duration, format_percent
+from serving.loadtest.server_metrics import ServerMetrics
+from serving.loadtest.statistics import RunStatistics
 
-OTHERS = 0.02  # of the requests, from which on others' at the server are worth a word
-NOT_SENT = 0.001  # of those due, from which on it was not the load that was asked for
+# A warning is shown if there are more than these shares of all requests.
+FOREIGN_REQUESTS_SHARE = 0.02  # requests of other clients
+UNSENT_SHARE = 0.001  # requests that were due and never sent
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
-    """A run, or a search of capacity with the run that it ended in, ready to be shown.
+class LoadTestReport:
+    """The results of one load, or of a capacity search and the load that confirmed it.
 
     Attributes:
-        target: what was measured, as `digits/1 at http://127.0.0.1:8000`.
-        command: as it was typed.
-        load: in a few words, as `open loop, 500 requests/s for 30 s, 1 row each, JSON`.
-        figures: of the run.
-        verdicts: of its objectives; none if none were asked for.
-        server_side: what the server says itself, if it does.
-        limits: of the generator.
-        probes: of a search of capacity; else none.
-        machine: what it ran on, by name.
-        held: of a search of capacity, the rate whose run this is, if any was held, a second.
+        target: Model, version and server, such as `digits/1 at http://127.0.0.1:8000`.
+        command: The command line, without the API key.
+        load: The load in a few words, such as `open loop, 500 requests/s, poisson arrivals, 30 s`.
+        statistics: Statistics of the load.
+        results: Results of the objectives; empty if there are none.
+        server: The server's own measurements; None if it has none.
+        generator: The generator's own part.
+        probes: Rates that a capacity search probed; empty for a single load.
+        machine: Properties of the machine that ran the generator, by name.
+        capacity: Rate that a capacity search confirmed, in requests per second; None if none.
     """
 
     target: str
     command: str
     load: str
-    figures: Figures
-    verdicts: Sequence[Verdict]
-    server_side: ServerSide | None
-    limits: Limits
-    probes: Sequence[Probe] = ()
+    statistics: RunStatistics
+    results: Sequence[ObjectiveResult]
+    server: ServerMetrics | None
+    generator: GeneratorHealth
+    probes: Sequence[RateProbe] = ()
     machine: Mapping[str, str] = field(default_factory=dict)
-    held: float | None = None
+    capacity: float | None = None
 
     @property
-    def met(self) -> bool | None:
-        """Whether all objectives were; None if none were asked for."""
-        return all(verdict.met for verdict in self.verdicts) if self.verdicts else None
+    def objectives_met(self) -> bool | None:
+        """Whether all objectives were met; None if there are none."""
+        return all(result.is_met for result in self.results) if self.results else None
 
     @property
     def warnings(self) -> list[str]:
-        """Why the figures are not to be trusted; none if they are."""
-        return list(self._warnings())
+        """Reasons not to trust the results; empty if there are none."""
+        return list(self._find_warnings())
 
-    def _warnings(self) -> Iterator[str]:
-        figures, server = self.figures, self.server_side
-        if self.limits.verdict is not None:
-            yield self.limits.verdict
-        above = [probe for probe in self.probes if probe.rate > (self.held or 0) and not probe.held]
-        if above and (first := min(above, key=lambda probe: probe.rate)).limits.verdict is not None:
+    def _find_warnings(self) -> Iterator[str]:
+        statistics, server = self.statistics, self.server
+        if self.generator.warning is not None:
+            yield self.generator.warning
+        failed = [
+            probe
+            for probe in self.probes
+            if probe.rate > (self.capacity or 0) and not probe.is_sustained
+        ]
+        if failed:
+            lowest = min(failed, key=lambda probe: probe.rate)
+            if lowest.generator.warning is not None:
+                yield (
+                    f"At {lowest.rate:,.0f} requests/s the load generator did not keep up, so the "
+                    "server's capacity may be higher."
+                )
+        if statistics.is_falling_behind:
             yield (
-                f"At {first.rate:,.0f} requests/s it was the generator that did not keep up, and "
-                "not, or not only, the server, which may hold more."
+                "Latency grew during the run: the load is more than the server can answer, and a "
+                "longer run would find higher latencies."
             )
-        if figures.falls_behind:
+        if not statistics.answered_count:
             yield (
-                "Those who came late waited far longer than those who came early: it was asked for "
-                "more than it can answer, and in a longer run latency would grow on."
+                "No request was answered correctly: the times, if any, are those of requests that "
+                "timed out."
             )
-        if not figures.answered:
-            yield "No request was answered rightly: the times are of those that timed out, if any."
-        stayed = figures.requests - figures.sent
-        if stayed > NOT_SENT * figures.requests:
+        unsent = statistics.request_count - statistics.sent_count
+        if unsent > UNSENT_SHARE * statistics.request_count:
             yield (
-                f"{count(stayed, 'request')} of {figures.requests:,} never left: the server got "
-                "less load than was asked for."
+                f"{format_count(unsent, 'request')} of {statistics.request_count:,} were never "
+                "sent, because no connection became free: the server got less load than was "
+                "offered."
             )
-        if server is not None and server.requests > (1 + OTHERS) * figures.requests:
+        expected = statistics.request_count
+        if server is not None and server.request_count > (1 + FOREIGN_REQUESTS_SHARE) * expected:
             yield (
-                f"The server counted {count(server.requests, 'request')} where this client had "
-                f"{figures.requests:,}: others asked it meanwhile, and took of its time."
+                f"The server counted {format_count(server.request_count, 'request')}, but this "
+                f"client sent {expected:,}: other clients took part of its time."
             )
 
     @property
-    def generator(self) -> str:
-        """A line on what the generator itself took."""
-        limits = self.limits
-        said = (
-            f"{percent(limits.processor_share)} of a processor, "
-            f"late by {duration(limits.late_p99_ms / 1000)} at p99"
-        )
-        return said if limits.most is None else f"{said}, {limits.most:,.0f} requests/s at most"
+    def generator_summary(self) -> str:
+        """The generator's own part, in a line."""
+        generator = self.generator
+        delay = format_duration(generator.send_delay_p99_ms / 1000)
+        summary = f"{format_percent(generator.cpu_share)} of a core, {delay} late at p99"
+        if generator.max_rate is None:
+            return summary
+        return f"{summary}, can send {generator.max_rate:,.0f} requests/s"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the output of `--json`: milliseconds, rates per second, shares from 0 to 1."""
+        return {
+            **self.statistics.as_json(),
+            "target": self.target,
+            "load": self.load,
+            "objectives": [result.as_json() for result in self.results],
+            "met": self.objectives_met,
+            "capacity": self.capacity,
+            "probes": [
+                {
+                    "rate": probe.rate,
+                    "held": probe.is_sustained,
+                    "answered": probe.statistics.throughput,
+                    "latency_ms": probe.statistics.latency.as_json(),
+                    "error_share": probe.statistics.error_share,
+                }
+                for probe in self.probes
+            ],
+            "server": self.server.as_json() if self.server else None,
+            "generator": self.generator.as_json(),
+            "warnings": self.warnings,
+            "machine": dict(self.machine),
+        }
+
+
+def describe_machine() -> dict[str, str]:
+    """Return processor, usable cores, system and Python of this machine, by name."""
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                processor = line.partition(":")[2].strip()
+                break
+    return {
+        "processor": processor,
+        "cores": str(len(os.sched_getaffinity(0))),
+        "system": f"{platform.system()} {platform.release()}",
+        "Python": platform.python_version(),
+    }

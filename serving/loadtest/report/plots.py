@@ -1,7 +1,7 @@
-"""Plots: drawings as SVG inside the page, in the page's own colours and letters.
+"""The plots of the report, drawn by Matplotlib and converted to SVG inside an HTML page.
 
-Matplotlib draws in the colours below; each becomes a variable of the page's style, so that a
-drawing follows it into the dark and onto paper. Words stay words, escaped; nothing is linked to.
+Each colour below becomes a CSS variable of the page, so that the plots follow its dark and print
+styles. Text stays text in the fonts of the page, and nothing refers to another server.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from serving.loadtest.capacity import Probe
-from serving.loadtest.figures import Distribution, Figures, name
+from serving.loadtest.capacity import RateProbe
 from serving.loadtest.objectives import Objective
+from serving.loadtest.statistics import RunStatistics, TimeDistribution, format_percentile_name
 
 PAPER, INK, MUTED, RULE = "#fefefe", "#1c2024", "#6a7079", "#dfe2e6"
 ACCENT, SECOND, BAD = "#2563a8", "#c8691c", "#b93a32"
-VARIABLES = {
+CSS_VARIABLES = {
     PAPER: "paper",
     INK: "ink",
     MUTED: "muted",
@@ -38,14 +38,15 @@ VARIABLES = {
     SECOND: "second",
     BAD: "bad",
 }
-# Told apart by all eyes, on white and on black (after Okabe and Ito 2008).
-MANY = (ACCENT, SECOND, "#009e73", "#b65a94", "#8a8a00", "#4aa3d8")
+# Distinguishable with colour blindness, on white and on black (after Okabe and Ito 2008).
+SERIES_COLOURS = (ACCENT, SECOND, "#009e73", "#b65a94", "#8a8a00", "#4aa3d8")
 WIDTH, HEIGHT = 7.2, 3.5  # inches
-REM, SMALLEST = 6.4, 3.7  # of the page to an inch: letters are as large in every drawing
+# Widths of a plot on the page, in rem per inch: the same for all, so that their text is as large.
+REM_PER_INCH, MIN_REM_PER_INCH = 6.4, 3.7
 DASHES = (0, (3, 3))
-ALWAYS = (50.0, 90.0, 99.0)  # percentiles of the search's curves, besides those asked for
+USUAL_PERCENTILES = (50.0, 90.0, 99.0)  # shown in a capacity plot, besides those of the objectives
 
-STYLE: dict[Any, Any] = {
+MATPLOTLIB_STYLE: dict[Any, Any] = {
     "axes.edgecolor": MUTED,
     "axes.labelcolor": MUTED,
     "axes.labelsize": 9,
@@ -59,11 +60,11 @@ STYLE: dict[Any, Any] = {
     "legend.edgecolor": "none",
     "legend.facecolor": PAPER,
     "legend.fontsize": 8.5,
-    "legend.framealpha": 0.85,  # curves may pass behind it
+    "legend.framealpha": 0.85,  # curves may pass behind the legend
     "legend.labelcolor": INK,
     "lines.linewidth": 1.8,
-    "svg.fonttype": "none",  # letters of the page
-    "svg.hashsalt": "forwardpass",  # the same page for the same figures
+    "svg.fonttype": "none",  # text, in the font of the page
+    "svg.hashsalt": "forwardpass",  # the same identifiers in each run
     "text.color": INK,
     "text.parse_math": False,
     "xtick.color": MUTED,
@@ -72,87 +73,84 @@ STYLE: dict[Any, Any] = {
     "ytick.labelsize": 8.5,
 }
 
-_SPACE = re.compile(r"\{[^}]*\}")
+_NAMESPACE_PATTERN = re.compile(r"\{[^}]*\}")
 
 
-class Canvas:
-    """A drawing under way: its axes and, once it is done, its SVG."""
+class PlotCanvas:
+    """A plot.
 
-    def __init__(self, figure: Figure, axes: list[Axes]) -> None:
-        self.figure = figure
+    Attributes:
+        axes: Axes to draw on, from top to bottom.
+        svg: The finished plot; empty while it is drawn.
+    """
+
+    def __init__(self, axes: list[Axes]) -> None:
         self.axes = axes
         self.svg = Markup("")
 
 
-def percentile_plot(figures: Figures, objectives: Sequence[Objective] = ()) -> Markup:
-    """Percentile against time, each nine as wide as the one before, as HdrHistogram draws it.
+def plot_percentiles(statistics: RunStatistics, objectives: Sequence[Objective] = ()) -> Markup:
+    """Plot latency and service time against the percentile, on HdrHistogram's scale.
 
     Args:
-        figures: their latency and, where it is not the same, their service time.
-        objectives: of which those of the latency are lines.
+        statistics: Statistics of the run.
+        objectives: Objectives; those for the latency are drawn as lines.
 
     Returns:
-        SVG; without a curve if nothing was timed.
+        SVG; without curves if there are no times.
     """
-    with _canvas(1, HEIGHT) as drawing:
-        axes = drawing.axes[0]
-        _curve(axes, figures.service, "service: from leaving", MUTED)
-        _curve(axes, figures.latency, "latency: from the due time", ACCENT)
-        _nines(axes, max(figures.latency.count, 100))
-        _upwards(axes, "ms")
-        for objective in _of_latency(objectives):
-            beyond = 1 / (1 - objective.percentile / 100)
-            axes.axhline(1000 * objective.bound, color=BAD, linewidth=1, linestyle=DASHES)
-            axes.plot([beyond], [1000 * objective.bound], "o", color=BAD, markersize=4)
-            _beside(axes, str(objective), (beyond, 1000 * objective.bound), left=beyond > 10)
-        _legend(axes)
-    return drawing.svg
+    with _open_canvas(1, HEIGHT) as canvas:
+        axes = canvas.axes[0]
+        _add_percentile_curve(axes, statistics.service_time, "service: from sent", MUTED)
+        _add_percentile_curve(axes, statistics.latency, "latency: from due", ACCENT)
+        _scale_percentile_axis(axes, max(statistics.latency.count, 100))
+        _scale_time_axis(axes, "ms")
+        for objective in _select_latency(objectives):
+            x, y = 1 / (1 - objective.percentile / 100), 1000 * objective.bound
+            axes.axhline(y, color=BAD, linewidth=1, linestyle=DASHES)
+            axes.plot([x], [y], "o", color=BAD, markersize=4)
+            _annotate(axes, str(objective), (x, y), is_left=x > 10)
+        _add_legend(axes)
+    return canvas.svg
 
 
-def time_plot(figures: Figures) -> Markup:
-    """Latency and right answers over time, by the second that requests were due in.
+def plot_seconds(statistics: RunStatistics) -> Markup:
+    """Plot latency and throughput over time.
 
     Args:
-        figures: of the run.
+        statistics: Statistics of the run.
 
     Returns:
-        SVG; seconds with errors are marked at its foot.
+        SVG; seconds with errors are marked at the bottom.
     """
-    seconds = figures.by_second
-    at = [second.second + 0.5 for second in seconds]
-    with _canvas(2, 4.2) as drawing:
-        above, below = drawing.axes
-        above.plot(
-            at,
-            [1000 * s.p99 for s in seconds],
-            color=SECOND,
-            label="p99",
-            marker="o",
-            markersize=2.5,
-        )
-        above.plot(
-            at,
-            [1000 * s.p50 for s in seconds],
-            color=ACCENT,
-            label="p50",
-            marker="o",
-            markersize=2.5,
-        )
-        _upwards(above, "latency, ms")
-        below.plot(
-            at,
-            [s.rate for s in seconds],
+    seconds = statistics.by_second
+    middles = [second.second + 0.5 for second in seconds]
+    with _open_canvas(2, 4.2) as canvas:
+        upper, lower = canvas.axes
+        for label, times, colour in (
+            ("p99", [1000 * second.p99 for second in seconds], SECOND),
+            ("p50", [1000 * second.p50 for second in seconds], ACCENT),
+        ):
+            upper.plot(middles, times, color=colour, label=label, marker="o", markersize=2.5)
+        _scale_time_axis(upper, "latency, ms")
+        lower.plot(
+            middles,
+            [second.throughput for second in seconds],
             color=ACCENT,
             drawstyle="steps-mid",
-            label="right answers/s",
+            label="correct answers/s",
         )
-        if figures.offered is not None:
-            below.axhline(
-                figures.offered, color=MUTED, linewidth=1, linestyle=DASHES, label="offered"
+        if statistics.offered_rate is not None:
+            lower.axhline(
+                statistics.offered_rate,
+                color=MUTED,
+                linewidth=1,
+                linestyle=DASHES,
+                label="offered",
             )
-        failed = [place for place, second in zip(at, seconds, strict=True) if second.errors]
+        failed = [x for x, second in zip(middles, seconds, strict=True) if second.errors]
         if failed:
-            below.plot(
+            lower.plot(
                 failed,
                 np.zeros(len(failed)),
                 "x",
@@ -161,171 +159,176 @@ def time_plot(figures: Figures) -> Markup:
                 clip_on=False,
                 label="seconds with errors",
             )
-        below.set(
-            xlabel="second that requests were due in",
+        lower.set(
+            xlabel="second in which requests were due",
             ylabel="answers/s",
-            xlim=(0, max(1.0, figures.seconds)),
+            xlim=(0, max(1.0, statistics.load_seconds)),
         )
-        below.set_ylim(bottom=0)
-        _grid(below)
-        _legend(above)
-        _legend(below)
-    return drawing.svg
+        lower.set_ylim(bottom=0)
+        _add_grid(lower)
+        _add_legend(upper)
+        _add_legend(lower)
+    return canvas.svg
 
 
-def capacity_plot(
-    probes: Sequence[Probe], objectives: Sequence[Objective] = (), held: float | None = None
+def plot_capacity(
+    probes: Sequence[RateProbe],
+    objectives: Sequence[Objective] = (),
+    capacity: float | None = None,
 ) -> Markup:
-    """Latency against the rate that was offered, with the highest rate that was held.
+    """Plot latency against the offered rate.
 
     Args:
-        probes: of the search, in any order.
-        objectives: of which those of the latency are lines.
-        held: the highest rate that was held, if one was.
+        probes: Rates that were probed, in any order.
+        objectives: Objectives; those for the latency are drawn as lines.
+        capacity: Highest sustained rate, in requests per second; None if there is none.
 
     Returns:
         SVG.
     """
-    steps = sorted(probes, key=lambda probe: probe.rate)
-    rates = [probe.rate for probe in steps]
-    asked = _of_latency(objectives)
-    percentiles = sorted({*ALWAYS, *(objective.percentile for objective in asked)})
-    with _canvas(1, HEIGHT) as drawing:
-        axes = drawing.axes[0]
-        for percentile, colour in zip(percentiles, MANY, strict=False):
-            times = [1000 * probe.figures.latency.percentile(percentile) for probe in steps]
-            axes.plot(rates, times, color=colour, marker="o", markersize=3, label=name(percentile))
-        _upwards(axes, "latency, ms")
-        axes.set(xlabel="requests offered a second")
+    by_rate = sorted(probes, key=lambda probe: probe.rate)
+    rates = [probe.rate for probe in by_rate]
+    latency_objectives = _select_latency(objectives)
+    percentiles = sorted({*USUAL_PERCENTILES, *(o.percentile for o in latency_objectives)})
+    with _open_canvas(1, HEIGHT) as canvas:
+        axes = canvas.axes[0]
+        for percentile, colour in zip(percentiles, SERIES_COLOURS, strict=False):
+            times = [
+                1000 * probe.statistics.latency.compute_percentile(percentile) for probe in by_rate
+            ]
+            label = format_percentile_name(percentile)
+            axes.plot(rates, times, color=colour, marker="o", markersize=3, label=label)
+        _scale_time_axis(axes, "latency, ms")
+        axes.set(xlabel="requests offered per second")
         axes.set_xlim(left=0)
-        for objective in asked:
+        for objective in latency_objectives:
             axes.axhline(1000 * objective.bound, color=BAD, linewidth=1, linestyle=DASHES)
-            _beside(axes, str(objective), (0.0, 1000 * objective.bound))
-        if held is not None:
-            axes.axvline(
-                held, color=INK, linewidth=1, linestyle=DASHES, label=f"held: {held:,.0f}/s"
-            )
-        _legend(axes)
-    return drawing.svg
+            _annotate(axes, str(objective), (0.0, 1000 * objective.bound))
+        if capacity is not None:
+            label = f"sustained: {capacity:,.0f}/s"
+            axes.axvline(capacity, color=INK, linewidth=1, linestyle=DASHES, label=label)
+        _add_legend(axes)
+    return canvas.svg
 
 
 @contextmanager
-def _canvas(rows: int, height: float) -> Iterator[Canvas]:
-    """Draw inside the block; afterwards its `svg` is there.
+def _open_canvas(rows: int, height: float) -> Iterator[PlotCanvas]:
+    """Yield a canvas to draw on; after the block its `svg` is set.
 
     Args:
-        rows: axes, one above the other, with one horizontal scale.
-        height: in inches.
+        rows: Number of axes, one above the other, with a common horizontal axis.
+        height: Height in inches.
     """
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(MATPLOTLIB_STYLE):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots(rows, 1, sharex=True, squeeze=False)
-        drawing = Canvas(figure, list(axes[:, 0]))
-        yield drawing
+        canvas = PlotCanvas(list(axes[:, 0]))
+        yield canvas
         file = io.StringIO()
         with warnings.catch_warnings():
-            # It measures by its own letters; those shown are the reader's, who may have more.
+            # Matplotlib measures text in its own font. The browser shows it in another one, which
+            # may have the glyphs that Matplotlib misses.
             warnings.filterwarnings("ignore", "Glyph .* missing")
             figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-        drawing.svg = _inline(file.getvalue())
+        canvas.svg = _convert_to_inline_svg(file.getvalue())
 
 
-def _curve(axes: Axes, times: Distribution, label: str, colour: str) -> None:
-    curve = times.percentile_curve()
-    # A scale of powers has no place for 0.
-    axes.plot(
-        curve[:, 0],
-        np.maximum(1000 * curve[:, 1], 1e-3),
-        color=colour,
-        label=label,
-        drawstyle="steps-pre",
-    )
+def _add_percentile_curve(axes: Axes, times: TimeDistribution, label: str, colour: str) -> None:
+    curve = times.compute_curve()
+    # A logarithmic axis cannot show 0.
+    milliseconds = np.maximum(1000 * curve[:, 1], 1e-3)
+    axes.plot(curve[:, 0], milliseconds, color=colour, label=label, drawstyle="steps-pre")
 
 
-def _nines(axes: Axes, most: int) -> None:
-    """The scale of 1 / (1 - q), told by percentiles, up to one of so many requests."""
-    powers = [10.0**k for k in range(1, int(np.ceil(np.log10(most))) + 1)]
-    ticks = [1.0, 2.0, *powers]
+def _scale_percentile_axis(axes: Axes, request_count: int) -> None:
+    """Show 1 / (1 - q) on a logarithmic axis, labelled with percentiles."""
+    powers = [10.0**k for k in range(1, int(np.ceil(np.log10(request_count))) + 1)]
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_locator(FixedLocator([1.0, 2.0, *powers]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * (1 - 1 / x):.10g} %"))
     axes.set(xlabel="percentile", xlim=(1, powers[-1]))
 
 
-def _upwards(axes: Axes, label: str) -> None:
-    """Powers, the ticks written as numbers: formulas are not set here."""
+def _scale_time_axis(axes: Axes, label: str) -> None:
+    """Show times on a logarithmic axis, labelled with plain numbers instead of powers of ten."""
     axes.set_yscale("log")
-    if not np.isfinite(axes.dataLim.minposy):  # nothing to scale by
+    if not np.isfinite(axes.dataLim.minposy):  # no data to choose the limits by
         axes.set_ylim(1, 1000)
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylabel(label)
-    _grid(axes)
+    _add_grid(axes)
 
 
-def _grid(axes: Axes) -> None:
-    """Lines behind the data to read values by."""
+def _add_grid(axes: Axes) -> None:
     axes.grid(visible=True)
     axes.set_axisbelow(True)
 
 
-def _legend(axes: Axes) -> None:
+def _add_legend(axes: Axes) -> None:
     axes.legend(loc="best", handlelength=1.4, labelspacing=0.25)
 
 
-def _beside(axes: Axes, text: str, place: tuple[float, float], *, left: bool = False) -> None:
-    """Words above a place, on its right unless there may be no room."""
+def _annotate(axes: Axes, text: str, point: tuple[float, float], *, is_left: bool = False) -> None:
+    """Write a text above a point, to its left or right."""
     axes.annotate(
         text,
-        place,
-        (-4 if left else 4, 3),
+        point,
+        (-4 if is_left else 4, 3),
         textcoords="offset points",
         color=BAD,
         fontsize=8.5,
-        ha="right" if left else "left",
+        ha="right" if is_left else "left",
     )
 
 
-def _of_latency(objectives: Sequence[Objective]) -> list[Objective]:
+def _select_latency(objectives: Sequence[Objective]) -> list[Objective]:
     return [objective for objective in objectives if objective.kind == "latency"]
 
 
-def _inline(text: str) -> Markup:
-    """An SVG file as a part of an HTML page: no names of other places, ids of its own."""
-    root = ET.fromstring(text)  # noqa: S314 - drawn here, not read
+def _convert_to_inline_svg(text: str) -> Markup:
+    """Convert an SVG file to an element of an HTML page.
+
+    The metadata and the namespaces are removed, as they hold URLs. Identifiers get a prefix, so
+    that those of several plots on a page differ.
+    """
+    root = ET.fromstring(text)  # noqa: S314 - Matplotlib wrote it
     prefix = f"d{zlib.crc32(text.encode()):08x}-"
     for parent in list(root.iter()):
         for child in list(parent):
-            if _bare(child.tag) == "metadata":
+            if _strip_namespace(child.tag) == "metadata":
                 parent.remove(child)
     for element in root.iter():
-        element.tag = _bare(element.tag)
+        element.tag = _strip_namespace(element.tag)
         element.attrib = {
-            _bare(name): _attribute(_bare(name), held, prefix)
-            for name, held in element.attrib.items()
+            _strip_namespace(name): _convert_attribute(_strip_namespace(name), value, prefix)
+            for name, value in element.attrib.items()
         }
     for size in ("width", "height", "version"):
         root.attrib.pop(size, None)
     root.set("aria-hidden", "true")
-    root.set("style", f"min-width: {WIDTH * SMALLEST:.1f}rem; max-width: {WIDTH * REM:.1f}rem")
-    # Safe: the serialiser escapes text and attributes.
+    root.set(
+        "style",
+        f"min-width: {WIDTH * MIN_REM_PER_INCH:.1f}rem; max-width: {WIDTH * REM_PER_INCH:.1f}rem",
+    )
+    # This is safe, because the serializer escapes text and attributes.
     return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704
 
 
-def _bare(name: str) -> str:
-    return _SPACE.sub("", name)
+def _strip_namespace(name: str) -> str:
+    return _NAMESPACE_PATTERN.sub("", name)
 
 
-def _attribute(name: str, held: str, prefix: str) -> str:
+def _convert_attribute(name: str, value: str, prefix: str) -> str:
     if name == "id":
-        return prefix + held
-    if name == "href" and held.startswith("#"):
-        return f"#{prefix}{held[1:]}"
+        return prefix + value
+    if name == "href" and value.startswith("#"):
+        return f"#{prefix}{value[1:]}"
     if name in ("clip-path", "style", "fill", "stroke"):
-        held = held.replace("url(#", f"url(#{prefix}")
-        for colour, variable in VARIABLES.items():
-            held = held.replace(colour, f"var(--{variable})")
-    return held
+        value = value.replace("url(#", f"url(#{prefix}")
+        for colour, variable in CSS_VARIABLES.items():
+            value = value.replace(colour, f"var(--{variable})")
+    return value

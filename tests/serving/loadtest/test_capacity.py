@@ -1,120 +1,124 @@
-"""The search, on servers whose capacity is known because they are formulas."""
+"""The capacity search, on simulated servers whose capacity follows from a formula."""
 
 import numpy as np
 import pytest
 
-from serving.loadtest.call import Call
-from serving.loadtest.capacity import Search
-from serving.loadtest.figures import figures
-from serving.loadtest.limits import Limits
-from serving.loadtest.objectives import parse
-from serving.loadtest.record import Record
+from serving.loadtest.capacity import CapacitySearch
+from serving.loadtest.generator_health import GeneratorHealth
+from serving.loadtest.objectives import parse_objectives
+from serving.loadtest.run_record import PreparedRequest, RunRecord
+from serving.loadtest.statistics import compute_statistics
 
-IDLE = Limits(0.1, 0.0, None, None)
-CALLS = [Call(b"", 1, None, lambda _: None)]
+IDLE = GeneratorHealth(0.1, 0.0, None, None)
+REQUESTS = [PreparedRequest(b"", 1, None, lambda _: None)]
 
 
-def figures_of(latency, seconds=2.0, status=200):
-    n = len(latency)
-    due = np.linspace(0, seconds, n, endpoint=False)
-    record = Record(
-        due=due,
-        sent=due,
-        ended=due + latency,
-        status=np.full(n, status, np.int16),
-        call=np.zeros(n, np.int32),
-        late=np.zeros(n),
-        seconds=seconds,
-        wall=seconds,
-        processor=0.1,
-        busy=0.2,
-        open_loop=True,
-        connections=64,
+def make_statistics(latency, seconds=2.0, status=200):
+    """Statistics of a run with these latencies, at equal intervals."""
+    count = len(latency)
+    due_at = np.linspace(0, seconds, count, endpoint=False)
+    record = RunRecord(
+        due_at=due_at,
+        sent_at=due_at,
+        ended_at=due_at + latency,
+        status=np.full(count, status, np.int16),
+        request_index=np.zeros(count, np.int32),
+        send_delay=np.zeros(count),
+        load_seconds=seconds,
+        wall_seconds=seconds,
+        cpu_seconds=0.1,
+        busy_seconds=0.2,
+        is_open_loop=True,
+        max_connections=64,
     )
-    return figures(record, CALLS, n / seconds)
+    return compute_statistics(record, REQUESTS, count / seconds)
 
 
-class Queue:
-    """M/M/1: a sojourn time is exponential, with the mean 1 / (served - rate)."""
+class SimulatedServer:
+    """An M/M/1 queue: latency is exponential with the mean 1 / (service_rate - rate).
 
-    def __init__(self, served, hiccups=()):
-        self.served, self.hiccups = served, set(hiccups)
-        self.asked = []
+    Args:
+        service_rate: Requests per second that the server can answer.
+        hiccups: Numbers of the probes, from 1, in which the server hangs.
+    """
+
+    def __init__(self, service_rate, hiccups=()):
+        self.service_rate, self.hiccups = service_rate, set(hiccups)
+        self.probed_rates = []
         self.rng = np.random.default_rng(1)
 
-    def p99(self, rate):
-        return np.log(100) / (self.served - rate)
-
     def __call__(self, rate):
-        self.asked.append(rate)
+        self.probed_rates.append(rate)
         count = max(2000, int(2 * rate))
-        late = rate >= self.served or len(self.asked) in self.hiccups
-        mean = 10.0 if late else 1 / (self.served - rate)
-        return figures_of(self.rng.exponential(mean, count)), IDLE
+        hangs = rate >= self.service_rate or len(self.probed_rates) in self.hiccups
+        mean = 10.0 if hangs else 1 / (self.service_rate - rate)
+        return make_statistics(self.rng.exponential(mean, count)), IDLE
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bound", [5, 20, 100])
-@pytest.mark.parametrize("start", [10, 900, 50_000])
-def test_the_highest_rate_is_where_the_formula_has_it(bound, start):
-    queue = Queue(5000)
-    held = Search(queue).highest(parse([f"p99={bound}ms"]), start)
-    right = 5000 - np.log(100) / (bound / 1000)
-    assert held == pytest.approx(right, rel=0.08)
+@pytest.mark.parametrize("start_rate", [10, 900, 50_000])
+def test_search_finds_the_rate_of_the_formula_from_any_start(bound, start_rate):
+    search = CapacitySearch(SimulatedServer(5000))
+    rate = search.find_highest_rate(parse_objectives([f"p99={bound}ms"]), start_rate)
+    expected = 5000 - np.log(100) / (bound / 1000)
+    assert rate == pytest.approx(expected, rel=0.08)
 
 
 @pytest.mark.slow
-def test_a_hiccup_of_the_machine_decides_nothing():
-    clean, shaken = Queue(5000), Queue(5000, hiccups=[1, 4])
-    objectives = parse(["p99=20ms"])
-    assert Search(shaken).highest(objectives, 1000) == pytest.approx(
-        Search(clean).highest(objectives, 1000), rel=0.1
+def test_search_single_hiccup_does_not_change_the_result():
+    clean, with_hiccups = SimulatedServer(5000), SimulatedServer(5000, hiccups=[1, 4])
+    objectives = parse_objectives(["p99=20ms"])
+    assert CapacitySearch(with_hiccups).find_highest_rate(objectives, 1000) == pytest.approx(
+        CapacitySearch(clean).find_highest_rate(objectives, 1000), rel=0.1
     )
-    assert shaken.asked[0] == shaken.asked[1]  # tried again
+    assert with_hiccups.probed_rates[0] == with_hiccups.probed_rates[1]  # probed again
 
 
-def test_a_queue_that_grows_is_not_held_though_it_is_within_the_bound():
-    def serve(rate):  # 5,000 a second at most; what is above that waits
-        due = np.arange(2000) / rate
+def test_search_queue_that_grows_within_the_bound_is_not_sustained():
+    def serve(rate):  # answers 5,000 requests per second; the rest waits in a queue
+        due_at = np.arange(2000) / rate
         excess = max(0.0, rate / 5000 - 1)
-        return figures_of(0.002 + excess * due, 2000 / rate), IDLE
+        return make_statistics(0.002 + excess * due_at, 2000 / rate), IDLE
 
-    # In the 0.4 s that a probe takes the wait comes to 100 ms only at 1.25 times what it answers.
-    held = Search(serve).highest(parse(["p99=100ms"]), 4000)
-    assert 4700 < held < 5100
-
-
-@pytest.mark.slow
-def test_what_was_tried_for_one_bound_counts_for_the_next():
-    queue = Queue(5000)
-    search = Search(queue)
-    search.highest(parse(["p99=20ms"]), 1000)
-    first = len(queue.asked)
-    search.highest(parse(["p99=20ms"]), 1000)
-    assert len(queue.asked) == first
-    search.highest(parse(["p99=100ms"]), 1000)
-    assert len(queue.asked) - first < first
-
-
-def test_a_server_that_holds_nothing_ends_the_search():
-    queue = Queue(1)
-    assert Search(queue).highest(parse(["p99=1ms"]), 100) == 0
-    assert len(queue.asked) < 20
-
-
-def test_a_server_that_refuses_quickly_holds_nothing():
-    def refuse(rate):
-        return figures_of(np.full(4000, 1e-4), status=503), IDLE
-
-    assert Search(refuse, most=4).highest(parse(["p99=20ms"]), 100) == 0
+    # In the 0.4 s of a probe the latency reaches 100 ms only at 1.25 times the service rate.
+    rate = CapacitySearch(serve).find_highest_rate(parse_objectives(["p99=100ms"]), 4000)
+    assert 4700 < rate < 5100
 
 
 @pytest.mark.slow
-def test_probes_are_told_by_rate_and_judged():
-    search = Search(Queue(5000))
-    objectives = parse(["p99=20ms"])
-    held = search.highest(objectives, 1000)
-    probes = search.probes(objectives)
-    assert [p.rate for p in probes] == sorted(p.rate for p in probes)
-    assert max(p.rate for p in probes if p.held) == held
-    assert any(not p.held for p in probes)
+def test_search_again_with_another_bound_reuses_probes():
+    server = SimulatedServer(5000)
+    search = CapacitySearch(server)
+    search.find_highest_rate(parse_objectives(["p99=20ms"]), 1000)
+    first_count = len(server.probed_rates)
+    search.find_highest_rate(parse_objectives(["p99=20ms"]), 1000)
+    assert len(server.probed_rates) == first_count
+    search.find_highest_rate(parse_objectives(["p99=100ms"]), 1000)
+    assert len(server.probed_rates) - first_count < first_count
+
+
+def test_search_server_too_slow_for_any_rate_ends_with_zero():
+    server = SimulatedServer(1)
+    search = CapacitySearch(server)
+    assert search.find_highest_rate(parse_objectives(["p99=1ms"]), 100) == 0
+    assert len(server.probed_rates) < 20
+
+
+def test_search_server_that_refuses_quickly_sustains_nothing():
+    def refuse(_rate):
+        return make_statistics(np.full(4000, 1e-4), status=503), IDLE
+
+    search = CapacitySearch(refuse, max_probes=4)
+    assert search.find_highest_rate(parse_objectives(["p99=20ms"]), 100) == 0
+
+
+@pytest.mark.slow
+def test_list_probes_are_sorted_by_rate_and_judged():
+    search = CapacitySearch(SimulatedServer(5000))
+    objectives = parse_objectives(["p99=20ms"])
+    highest = search.find_highest_rate(objectives, 1000)
+    probes = search.list_probes(objectives)
+    assert [probe.rate for probe in probes] == sorted(probe.rate for probe in probes)
+    assert max(probe.rate for probe in probes if probe.is_sustained) == highest
+    assert any(not probe.is_sustained for probe in probes)

@@ -1,26 +1,31 @@
-"""Objectives as they are typed, and runs that keep them or do not."""
+"""Objectives as they are typed, and runs that meet or miss them."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from serving.loadtest.figures import Distribution
-from serving.loadtest.objectives import Objective, ObjectiveError, judge, parse
+from serving.loadtest.objectives import (
+    Objective,
+    ObjectiveError,
+    evaluate_objectives,
+    parse_objectives,
+)
+from serving.loadtest.statistics import TimeDistribution
 
 
-def run(times=(0.01,) * 1000, *, rate=100.0, share=0.0, seconds=10.0):
-    """As much of figures as is judged."""
+def make_statistics(times=(0.01,) * 1000, *, throughput=100.0, error_share=0.0, load_seconds=10.0):
+    """The part of a run's statistics that objectives refer to."""
     return SimpleNamespace(
-        latency=Distribution.of(np.array(times, np.float64)),
-        rate=rate,
-        error_share=share,
-        seconds=seconds,
+        latency=TimeDistribution.from_seconds(np.array(times, np.float64)),
+        throughput=throughput,
+        error_share=error_share,
+        load_seconds=load_seconds,
     )
 
 
 @pytest.mark.parametrize(
-    ("text", "expected", "said"),
+    ("text", "expected", "formatted"),
     [
         ("p99=50ms", Objective("latency", 0.05, 99.0), "p99 ≤ 50 ms"),
         ("p99.9=0.2s", Objective("latency", 0.2, 99.9), "p99.9 ≤ 200 ms"),
@@ -32,20 +37,21 @@ def run(times=(0.01,) * 1000, *, rate=100.0, share=0.0, seconds=10.0):
         ("rate=500", Objective("rate", 500.0), "rate ≥ 500/s"),
     ],
 )
-def test_an_objective_is_read_and_told(text, expected, said):
-    (found,) = parse([text])
-    assert found.kind == expected.kind
-    assert found.bound == pytest.approx(expected.bound)
-    assert found.percentile == expected.percentile
-    assert str(found) == said
+def test_objective_is_parsed_and_formatted(text, expected, formatted):
+    (objective,) = parse_objectives([text])
+    assert objective.kind == expected.kind
+    assert objective.bound == pytest.approx(expected.bound)
+    assert objective.percentile == expected.percentile
+    assert str(objective) == formatted
 
 
-def test_several_come_with_commas_or_repeated():
-    assert [o.name for o in parse(["p99=50ms, errors=1%", "rate=5"])] == ["p99", "errors", "rate"]
+def test_objectives_separated_by_commas_or_repeated_are_all_parsed():
+    objectives = parse_objectives(["p99=50ms, errors=1%", "rate=5"])
+    assert [objective.name for objective in objectives] == ["p99", "errors", "rate"]
 
 
 @pytest.mark.parametrize(
-    ("text", "named"),
+    ("text", "quoted"),
     [
         ("", "''"),
         ("p99", "'p99'"),
@@ -62,60 +68,65 @@ def test_several_come_with_commas_or_repeated():
         ("p99=nanms", "'p99=nanms'"),
     ],
 )
-def test_what_cannot_be_held_to_is_refused_with_what_to_write(text, named):
+def test_objective_invalid_is_refused_with_an_example(text, quoted):
     with pytest.raises(ObjectiveError) as refused:
-        parse([text])
+        parse_objectives([text])
     message = str(refused.value)
     assert message.startswith("expected ")
-    assert named in message
+    assert quoted in message
     assert "; write " in message
 
 
 @pytest.mark.parametrize(
-    ("figures", "text", "met"),
+    ("statistics", "text", "is_met"),
     [
-        (run([0.049] * 1000), "p99=50ms", True),
-        (run([0.051] * 1000), "p99=50ms", False),
-        (run([0.001] * 989 + [0.2] * 11), "p99=50ms", False),
-        (run([0.001] * 990 + [0.2] * 10), "p99=50ms", True),
-        (run([0.001] * 1980 + [0.2] * 20), "p98.5=50ms", True),  # not among those told
-        (run([0.001] * 1980 + [0.2] * 20), "p99.2=50ms", False),
-        (run(share=0.001), "errors=0.1%", True),
-        (run(share=0.0011), "errors=0.1%", False),
-        (run(rate=500), "rate=500", True),
-        (run(rate=490), "rate=500", True),  # Poisson: 5000 ± 71
-        (run(rate=480), "rate=500", False),
+        (make_statistics([0.049] * 1000), "p99=50ms", True),
+        (make_statistics([0.051] * 1000), "p99=50ms", False),
+        (make_statistics([0.001] * 989 + [0.2] * 11), "p99=50ms", False),
+        (make_statistics([0.001] * 990 + [0.2] * 10), "p99=50ms", True),
+        # Percentiles that are not in the report.
+        (make_statistics([0.001] * 1980 + [0.2] * 20), "p98.5=50ms", True),
+        (make_statistics([0.001] * 1980 + [0.2] * 20), "p99.2=50ms", False),
+        (make_statistics(error_share=0.001), "errors=0.1%", True),
+        (make_statistics(error_share=0.0011), "errors=0.1%", False),
+        (make_statistics(throughput=500), "rate=500", True),
+        (make_statistics(throughput=490), "rate=500", True),  # within Poisson's 5000 ± 2 · 71
+        (make_statistics(throughput=480), "rate=500", False),
     ],
 )
-def test_a_run_is_held_to_it(figures, text, met):
-    assert judge(figures, parse([text]))[0].met is met
+def test_evaluate_value_at_or_beyond_the_bound_is_met_or_missed(statistics, text, is_met):
+    assert evaluate_objectives(statistics, parse_objectives([text]))[0].is_met is is_met
 
 
-def test_a_server_that_refuses_all_is_not_fast():
-    verdicts = judge(run(share=0.9), parse(["p99=50ms"]))
-    assert [(str(v.objective), v.met) for v in verdicts] == [
+def test_evaluate_fast_server_with_errors_misses_the_default_error_objective():
+    statistics = make_statistics(error_share=0.9)
+    results = evaluate_objectives(statistics, parse_objectives(["p99=50ms"]))
+    assert [(str(result.objective), result.is_met) for result in results] == [
         ("p99 ≤ 50 ms", True),
         ("errors ≤ 0.1 %", False),
     ]
 
 
 @pytest.mark.parametrize("texts", [["errors=1%", "p99=1s"], ["rate=50"], []])
-def test_errors_are_added_only_where_times_are_asked_for_alone(texts):
-    assert len(judge(run(), parse(texts))) == len(texts)
+def test_evaluate_without_latency_or_with_errors_adds_no_objective(texts):
+    assert len(evaluate_objectives(make_statistics(), parse_objectives(texts))) == len(texts)
 
 
-def test_too_few_requests_for_a_percentile_are_told():
-    verdict = judge(run([0.001] * 999), parse(["p99.9=50ms"]))[0]
-    assert not verdict.met
-    assert "10,000 requests are needed to tell, 999 were timed" in verdict.reason
-    assert verdict.found == pytest.approx(0.001)
+def test_evaluate_too_few_requests_for_the_percentile_is_missed_with_a_reason():
+    statistics = make_statistics([0.001] * 999)
+    result = evaluate_objectives(statistics, parse_objectives(["p99.9=50ms"]))[0]
+    assert not result.is_met
+    assert "needs 10,000 requests, 999 were measured" in result.reason
+    assert result.measured == pytest.approx(0.001)
 
 
-def test_a_run_without_answers_meets_nothing():
-    verdict = judge(run([], rate=0.0, share=1.0), parse(["p50=1s"]))[0]
-    assert (verdict.met, verdict.found, verdict.told) == (False, None, "–")
-    assert verdict.as_json()["found"] is None
+def test_evaluate_run_without_answers_is_missed_without_a_value():
+    statistics = make_statistics([], throughput=0.0, error_share=1.0)
+    result = evaluate_objectives(statistics, parse_objectives(["p50=1s"]))[0]
+    assert (result.is_met, result.measured, result.formatted_value) == (False, None, "–")
+    assert result.as_json()["found"] is None
 
 
-def test_a_verdict_reads_as_a_line():
-    assert str(judge(run(), parse(["p99=50ms"]))[0]) == "p99 ≤ 50 ms: met, 10 ms"
+def test_result_is_formatted_in_one_line():
+    (result, _) = evaluate_objectives(make_statistics(), parse_objectives(["p99=50ms"]))
+    assert str(result) == "p99 ≤ 50 ms: met, 10 ms"

@@ -1,4 +1,4 @@
-"""What a client learns of a server, and what it says of one that it cannot ask."""
+"""Targets read from real servers, and servers that cannot be tested."""
 
 import json
 import shutil
@@ -10,16 +10,16 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from serving.loadtest.call import Address
-from serving.loadtest.target import Column, TargetError, fetch, quoted, read_target
+from serving.loadtest.http_client import ServerAddress, UnusableServerError, fetch, quote_error_body
+from serving.loadtest.target import SchemaColumn, read_target
 
 JSON = "application/json"
-SHORT = {"name": "m", "version": 1, "task": "binary"}
+DETAILS = {"name": "m", "version": 1, "task": "binary"}
 
 
 @pytest.fixture
 def stub():
-    """A server that answers each path as it is told to; told so by `(status, type, text)`."""
+    """Starts servers that answer paths with `(status, media type, text)`, and returns the URL."""
     servers = []
 
     def start(**paths):
@@ -50,47 +50,51 @@ def stub():
         server.server_close()
 
 
-def test_a_server_of_one_model_is_read_as_its_manifest_has_it(live, shipped):
+def test_read_target_single_model_equals_its_manifest(live, shipped):
     target = read_target(live.url)
     manifest = json.loads((shipped / "digits" / "1" / "bundle.json").read_text())
     assert (target.model, target.version, target.task) == ("digits", 1, "multiclass")
-    assert target.alone
+    assert target.is_only_model
     assert target.classes == tuple(range(10))
     assert target.targets == ("target",)
     assert [c.name for c in target.columns] == [c["name"] for c in manifest["inputs"]]
-    assert target.columns[1] == Column("pixel_0_1", "number", False, True, 0, 8)
+    assert target.columns[1] == SchemaColumn("pixel_0_1", "number", False, True, 0, 8)
     assert target.example == manifest["example"]
-    assert target.all_numbers
-    assert target.metrics
+    assert target.has_single_input
+    assert target.has_metrics
     assert target.headers == {}
 
 
-def test_of_several_models_one_is_named_and_its_columns_told(serve, shipped, adults, tmp_path):
+def test_read_target_several_models_requires_a_name(serve, shipped, adults, tmp_path):
     for models in (shipped, adults):
         shutil.copytree(models, tmp_path, dirs_exist_ok=True)
     url = serve(tmp_path, "--workers", "1").url + "/"
-    with pytest.raises(TargetError, match="expected --model out of adults, digits, which .* none"):
+    with pytest.raises(
+        UnusableServerError, match="expected --model, one of adults, digits at .*; got none"
+    ):
         read_target(url)
-    with pytest.raises(TargetError, match="expected a model out of adults, digits.*got 'digit'"):
+    with pytest.raises(
+        UnusableServerError, match="expected a model out of adults, digits.*got 'digit'"
+    ):
         read_target(url, model="digit")
     target = read_target(url, model="adults")
     assert target.model == "adults"
-    assert not target.alone
+    assert not target.is_only_model
     assert target.columns == (
-        Column("age", "number", True, True, 17, 90),
-        Column("hours/week", "number", False, False, 1, 99),
-        Column("member", "boolean", True),
-        Column(
+        SchemaColumn("age", "number", True, True, 17, 90),
+        SchemaColumn("hours/week", "number", False, False, 1, 99),
+        SchemaColumn("member", "boolean", True),
+        SchemaColumn(
             "work",
             "category",
             True,
             categories=("Private", "Self-employed", "State"),
-            takes_unseen=True,
+            accepts_unseen=True,
         ),
-        Column("grade", "category", False, categories=("1", "2", "3")),
-        Column("since", "date", True, False, "2000-01-01", "2024-12-31"),
+        SchemaColumn("grade", "category", False, categories=("1", "2", "3")),
+        SchemaColumn("since", "date", True, False, "2000-01-01", "2024-12-31"),
     )
-    assert not target.all_numbers
+    assert not target.has_single_input
     assert target.get("/healthz")[0] == 200
     assert target.get("/nowhere")[0] == 404
     body = json.dumps({"instances": [dict(target.example)]}).encode()
@@ -100,7 +104,7 @@ def test_of_several_models_one_is_named_and_its_columns_told(serve, shipped, adu
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_server_behind_tls_and_keys_is_asked_with_both(serve, shipped, tmp_path):
+def test_read_target_with_tls_and_keys_requires_both(serve, shipped, tmp_path):
     cert, secret, keys = (tmp_path / name for name in ("cert.pem", "key.pem", "keys.txt"))
     subprocess.run(
         f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj "
@@ -127,61 +131,65 @@ def test_a_server_behind_tls_and_keys_is_asked_with_both(serve, shipped, tmp_pat
         "--tls-key",
         str(secret),
     )
-    target = read_target(server.url, key=key, ca=str(cert))
+    target = read_target(server.url, key=key, ca_file=str(cert))
     assert target.model == "digits"
-    assert target.metrics
-    assert target.address.tls
+    assert target.has_metrics
+    assert target.address.use_tls
     assert target.get("/models")[0] == 200
     assert key not in repr(target)
-    with pytest.raises(TargetError, match="expected a key .*; got none.*give --key"):
-        read_target(server.url, ca=str(cert))
-    with pytest.raises(TargetError, match="expected a key .*; got one that does not open it"):
-        read_target(server.url, key="another", ca=str(cert))
-    with pytest.raises(TargetError, match="expected a certificate that is trusted.*give --ca"):
+    with pytest.raises(UnusableServerError, match="expected a key .*; got none.*with --key KEY"):
+        read_target(server.url, ca_file=str(cert))
+    with pytest.raises(
+        UnusableServerError, match="expected a key .*; got one that is not accepted"
+    ):
+        read_target(server.url, key="another", ca_file=str(cert))
+    with pytest.raises(UnusableServerError, match="expected a trusted certificate.*with --ca FILE"):
         read_target(server.url, key=key)
-    with pytest.raises(TargetError, match="expected a file of certificates in PEM as --ca"):
-        read_target(server.url, key=key, ca=str(keys))
-    with pytest.raises(TargetError, match="try https://"):
+    with pytest.raises(UnusableServerError, match="expected a PEM file of certificates as --ca"):
+        read_target(server.url, key=key, ca_file=str(keys))
+    with pytest.raises(UnusableServerError, match="try https://"):
         read_target(server.url.replace("https", "http"), key=key)
 
 
-def test_tls_where_there_is_none_is_named(live):
-    with pytest.raises(TargetError, match="expected TLS at https://.*try http://"):
+def test_read_target_https_url_of_http_server_hints_at_http(live):
+    with pytest.raises(UnusableServerError, match="expected TLS at https://.*try http://"):
         read_target(live.url.replace("http:", "https:"))
 
 
-def test_nothing_that_listens_is_named():
+def test_read_target_nothing_listens_raises():
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-        with pytest.raises(TargetError, match=r"that listens at http://127.*refused; start one"):
+        with pytest.raises(
+            UnusableServerError, match=r"that listens at http://127.*refused; start one"
+        ):
             read_target(url)
 
 
-def test_a_server_that_says_nothing_is_not_waited_for_for_ever():
+def test_fetch_silent_server_times_out():
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = Address(*silent.getsockname())
-        with pytest.raises(TargetError, match=r"within 0\.05 s; got none"):
+        address = ServerAddress(*silent.getsockname())
+        with pytest.raises(UnusableServerError, match=r"within 0\.05 s; got none"):
             fetch(address, "/models", {}, timeout=0.05)
 
 
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        ({}, "a server of this project.*got 404; check"),
-        ({"models": (200, "text/html", "<h1>hi</h1>")}, "of this project.*got text/html"),
-        ({"models": (200, JSON, "[]")}, "of this project.*got JSON of another form"),
-        ({"models": (200, JSON, '{"models": [1]}')}, "of this project.*JSON of another form"),
-        ({"models": (301, "text/html", "")}, "got 301 to https://elsewhere/"),
-        ({"models": (503, JSON, '{"error": "not yet"}')}, "is ready.*got 503: not yet; wait"),
+        ({}, "a forwardpass server.*got 404; check"),
+        ({"models": (200, "text/html", "<h1>hi</h1>")}, "a forwardpass server.*got text/html"),
+        ({"models": (200, JSON, "[]")}, "a forwardpass server.*got other JSON"),
+        ({"models": (200, JSON, '{"models": [1]}')}, "a forwardpass server.*got other JSON"),
+        ({"models": (301, "text/html", "")}, "got 301 with a redirect to https://elsewhere/"),
+        ({"models": (503, JSON, '{"error": "not yet"}')}, "a ready server.*got 503: not yet; wait"),
         (
             {"models": (200, JSON, '{"models": []}'), "readyz": (503, JSON, '{"ready": false}')},
-            'is ready.*without a model: {"ready": false}; wait',
+            'a ready server.*without a model: {"ready": false}; wait',
         ),
         (
             {
                 "models": (200, JSON, '{"models": [{"name": "m"}]}'),
-                "models/m": (200, JSON, json.dumps(SHORT)),
+                "models/m": (200, JSON, json.dumps(DETAILS)),
             },
             "inputs and example.*KeyError",
         ),
@@ -192,7 +200,7 @@ def test_a_server_that_says_nothing_is_not_waited_for_for_ever():
                     200,
                     JSON,
                     json.dumps(
-                        SHORT
+                        DETAILS
                         | {
                             "classes": ["a", "b"],
                             "targets": ["t"],
@@ -206,23 +214,23 @@ def test_a_server_that_says_nothing_is_not_waited_for_for_ever():
         ),
     ],
 )
-def test_a_server_of_another_kind_is_named(stub, paths, message):
-    with pytest.raises(TargetError, match=message):
+def test_read_target_other_server_raises(stub, paths, message):
+    with pytest.raises(UnusableServerError, match=message):
         read_target(stub(**paths))
 
 
-def test_a_path_before_the_servers_own_is_kept(stub):
-    said = SHORT | {"classes": None, "targets": ["t"], "example": {"x": 1.5}}
+def test_read_target_path_prefix_is_kept(stub):
+    details = DETAILS | {"classes": None, "targets": ["t"], "example": {"x": 1.5}}
     column = {"name": "x", "type": "number", "missing": "refuse", "minimum": 0, "maximum": 1}
-    said["inputs"] = [column]
+    details["inputs"] = [column]
     paths = {
         "a/b/models": (200, JSON, '{"models": [{"name": "m"}]}'),
-        "a/b/models/m": (200, JSON, json.dumps(said)),
+        "a/b/models/m": (200, JSON, json.dumps(details)),
     }
     target = read_target(stub(**paths) + "/a/b/")
-    assert target.base == "/a/b"
+    assert target.base_path == "/a/b"
     assert target.classes == ()
-    assert not target.metrics
+    assert not target.has_metrics
     assert target.get("/models/m")[0] == 200
 
 
@@ -242,18 +250,22 @@ def test_a_path_before_the_servers_own_is_kept(stub):
         "",
     ],
 )
-def test_what_is_no_url_is_refused(url):
-    with pytest.raises(TargetError, match="expected a URL such as http://127.0.0.1:8000; got"):
+def test_read_target_invalid_url_raises(url):
+    with pytest.raises(
+        UnusableServerError, match="expected a URL such as http://127.0.0.1:8000; got"
+    ):
         read_target(url)
 
 
-def test_what_cannot_be_a_key_or_needs_tls_is_refused():
-    with pytest.raises(TargetError, match="expected a key of printable ASCII"):
+def test_read_target_invalid_key_or_ca_without_tls_raises():
+    with pytest.raises(UnusableServerError, match="expected a key of printable ASCII"):
         read_target("http://127.0.0.1:1", key="a\r\nb")
-    with pytest.raises(TargetError, match="expected a URL with https:// beside --ca"):
-        read_target("http://127.0.0.1:1", ca="ca.pem")
+    with pytest.raises(
+        UnusableServerError, match="expected a URL with https:// when --ca is given"
+    ):
+        read_target("http://127.0.0.1:1", ca_file="ca.pem")
 
 
-def test_what_a_server_says_moves_no_terminal():
-    assert quoted(b"\x1b]0;title\x07 full") == "�]0;title� full"
-    assert quoted(b'{"error": "no \\u001b[31mred"}') == "no �[31mred"
+def test_quote_error_body_replaces_control_characters():
+    assert quote_error_body(b"\x1b]0;title\x07 full") == "�]0;title� full"
+    assert quote_error_body(b'{"error": "no \\u001b[31mred"}') == "no �[31mred"

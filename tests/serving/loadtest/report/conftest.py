@@ -1,136 +1,136 @@
-"""Reports of synthetic runs, with all that a report can hold."""
+"""Reports of made-up runs that have everything a report can show."""
 
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from serving.loadtest.call import Call
-from serving.loadtest.capacity import Probe
-from serving.loadtest.figures import figures
-from serving.loadtest.limits import Limits
-from serving.loadtest.objectives import judge, parse
-from serving.loadtest.record import TIMED_OUT, WRONG, Record
-from serving.loadtest.report import Report
-from serving.loadtest.server_side import Between, ServerSide, Spread
+from serving.loadtest.capacity import RateProbe
+from serving.loadtest.generator_health import GeneratorHealth
+from serving.loadtest.objectives import evaluate_objectives, parse_objectives
+from serving.loadtest.report import LoadTestReport
+from serving.loadtest.run_record import TIMED_OUT, WRONG_ANSWER, PreparedRequest, RunRecord
+from serving.loadtest.server_metrics import HistogramSummary, PercentileBounds, ServerMetrics
+from serving.loadtest.statistics import compute_statistics
 
-CALLS = [Call(b"", 4, None, lambda body: None)]
-OBJECTIVES = parse(["p99=50ms", "p50=20ms", "p99.99=1s"])
+REQUESTS = [PreparedRequest(b"", 4, None, lambda body: None)]
+OBJECTIVES = parse_objectives(["p99=50ms", "p50=20ms", "p99.99=1s"])
 
 
-def run(rate=200.0, *, seconds=10.0, stall=1.0, errors=True, open_loop=True, seed=0):
-    """Figures of a server that stands still once, with errors of several kinds."""
+def build_statistics(
+    rate=200.0, *, load_seconds=10.0, stall=1.0, has_errors=True, is_open_loop=True, seed=0
+):
+    """Statistics of a server that stalls once, by default with errors of several kinds."""
     rng = np.random.default_rng(seed)
-    due = np.arange(int(rate * seconds)) / rate
-    waits = (due > 4) & (due < 4 + stall)
-    sent = np.where(waits, 4 + stall, due)
-    status = np.full(len(due), 200, np.int16)
-    if errors:
-        status[::97], status[1::211], status[2::503] = 503, WRONG, TIMED_OUT
+    due_at = np.arange(int(rate * load_seconds)) / rate
+    is_waiting = (due_at > 4) & (due_at < 4 + stall)
+    sent_at = np.where(is_waiting, 4 + stall, due_at)
+    status = np.full(len(due_at), 200, np.int16)
+    if has_errors:
+        status[::97], status[1::211], status[2::503] = 503, WRONG_ANSWER, TIMED_OUT
     faults = {"expected class 3 in instance 0, got 4": 9, "status 503: \x1b[31mfull": 21}
-    return figures(
-        Record(
-            due=due,
-            sent=sent,
-            ended=sent + rng.lognormal(-6, 0.5, len(due)),
-            status=status,
-            call=np.zeros(len(due), np.int32),
-            late=rng.exponential(2e-4, len(due)),
-            seconds=seconds,
-            wall=seconds,
-            busy=0.1,
-            processor=0.3,
-            open_loop=open_loop,
-            connections=64,
-            faults=Counter(faults if errors else {}),
-        ),
-        CALLS,
-        rate if open_loop else None,
+    record = RunRecord(
+        due_at=due_at,
+        sent_at=sent_at,
+        ended_at=sent_at + rng.lognormal(-6, 0.5, len(due_at)),
+        status=status,
+        request_index=np.zeros(len(due_at), np.int32),
+        send_delay=rng.exponential(2e-4, len(due_at)),
+        load_seconds=load_seconds,
+        wall_seconds=load_seconds,
+        busy_seconds=0.1,
+        cpu_seconds=0.3,
+        is_open_loop=is_open_loop,
+        max_connections=64,
+        fault_counts=Counter(faults if has_errors else {}),
     )
+    return compute_statistics(record, REQUESTS, rate if is_open_loop else None)
 
 
-def spread(mean):
+def build_histogram(mean):
+    """A histogram of the server, whose p99 lies in its last bucket."""
     bounds = {
-        "p50": Between(1e-3, 2.5e-3, 2e-3),
-        "p90": Between(2.5e-3, 5e-3, 3e-3),
-        "p99": Between(10.0, float("inf"), 10.0),
+        "p50": PercentileBounds(1e-3, 2.5e-3, 2e-3),
+        "p90": PercentileBounds(2.5e-3, 5e-3, 3e-3),
+        "p99": PercentileBounds(10.0, float("inf"), 10.0),
     }
-    return Spread(1998, mean, bounds)
+    return HistogramSummary(1998, mean, bounds)
 
 
-def limits(**given):
-    return Limits(
-        **{"processor_share": 0.031, "late_p99_ms": 0.87, "most": 31234.0, "verdict": None, **given}
-    )
-
-
-@pytest.fixture(scope="session")
-def run_of():
-    """Builds figures: `run` above."""
-    return run
+def build_health(warning=None):
+    """The health of a generator, with a warning or without."""
+    return GeneratorHealth(0.031, 0.87, 31234.0, warning)
 
 
 @pytest.fixture(scope="session")
-def limits_of():
-    """Builds what the generator can do; what is given replaces what it holds."""
-    return limits
+def make_statistics():
+    """The function `build_statistics` above."""
+    return build_statistics
 
 
 @pytest.fixture(scope="session")
-def report():
-    """Builds a report; what is given replaces what it holds."""
+def make_health():
+    """The function `build_health` above."""
+    return build_health
 
-    def build(**given):
-        found = given.pop("figures", None) or run()
-        server = ServerSide(
+
+@pytest.fixture(scope="session")
+def make_report():
+    """A function that builds a report; its arguments replace attributes of the report."""
+
+    def build(**changes):
+        statistics = changes.pop("statistics", None) or build_statistics()
+        server = ServerMetrics(
             1998,
-            spread(1.83e-3),
-            {"decode": spread(1.1e-4), "run": spread(4.2e-4)},
-            Spread(1998, 7.25, {}),
+            build_histogram(1.83e-3),
+            {"decode": build_histogram(1.1e-4), "run": build_histogram(4.2e-4)},
+            HistogramSummary(1998, 7.25, {}),
             {"503": 21, "429": 3},
         )
-        held = {
+        attributes = {
             "target": "digits/1 at http://127.0.0.1:8000",
             "command": "python -m serving loadtest --rate 200",
-            "load": "open loop, 200 requests/s for 10 s, 4 rows each, JSON",
-            "verdicts": judge(found, OBJECTIVES),
-            "server_side": server,
-            "limits": limits(),
+            "load": "open loop, 200 requests/s, poisson arrivals, 10 s, 4 rows per request, json",
+            "results": evaluate_objectives(statistics, OBJECTIVES),
+            "server": server,
+            "generator": build_health(),
             "machine": {"processor": "Xeon <4>", "cores": "2", "python": "3.11.9"},
         }
-        return Report(figures=found, **{**held, **given})
+        return LoadTestReport(statistics=statistics, **{**attributes, **changes})
 
     return build
 
 
 @pytest.fixture(scope="session")
 def probes():
-    """Steps of a search of capacity; the third does not hold."""
+    """The rates that a capacity search probed; only the highest was not sustained."""
     return tuple(
-        Probe(rate, run(rate, stall=0.0 if held else 2.0, errors=False), limits(), held)
-        for rate, held in ((400.0, True), (100.0, True), (800.0, False))
+        RateProbe(
+            rate,
+            build_statistics(rate, stall=0.0 if is_sustained else 2.0, has_errors=False),
+            build_health(),
+            is_sustained,
+        )
+        for rate, is_sustained in ((400.0, True), (100.0, True), (800.0, False))
     )
 
 
 @pytest.fixture(scope="session")
-def nothing():
-    """Figures of a run that nothing came of."""
+def empty_statistics():
+    """Statistics of a run without requests."""
     none = np.empty(0)
-    return figures(
-        Record(
-            due=none,
-            sent=none,
-            ended=none,
-            status=none.astype(np.int16),
-            call=none.astype(np.int32),
-            late=none,
-            seconds=5.0,
-            wall=5.0,
-            processor=0.0,
-            busy=0.0,
-            open_loop=True,
-            connections=0,
-        ),
-        CALLS,
-        5.0,
+    record = RunRecord(
+        due_at=none,
+        sent_at=none,
+        ended_at=none,
+        status=none.astype(np.int16),
+        request_index=none.astype(np.int32),
+        send_delay=none,
+        load_seconds=5.0,
+        wall_seconds=5.0,
+        cpu_seconds=0.0,
+        busy_seconds=0.0,
+        is_open_loop=True,
+        max_connections=0,
     )
+    return compute_statistics(record, REQUESTS, 5.0)
