@@ -13,7 +13,6 @@ from serving.http.openapi.examples import build_example_record, build_example_te
 from serving.http.openapi.model_schemas import model_schemas
 from serving.http.openapi.operations import list_operations
 from serving.http.openapi.swagger_ui import PAGE_FILES
-from serving.http.openapi.triton_operations import triton_operations
 from serving.settings.cloud_platforms import VertexSettings
 from serving.settings.options import VERSION
 
@@ -53,7 +52,7 @@ def build_document(
     unnamed = _example_bodies(answering) if answering is not None else {}
     named = _example_bodies(models[0]) if len(models) == 1 else {}
     paths: dict[str, dict[str, Any]] = {}
-    for operation in [*list_operations(vertex), *triton_operations()]:
+    for operation in list_operations(vertex):
         if operation.method in methods.get(operation.path, ()):
             example = named if "{name}" in operation.path else unnamed
             described = operation.to_openapi(names, example)

@@ -6,45 +6,44 @@ from typing import Any
 
 from serving.codec.messages import JSON_MEDIA_TYPE
 from serving.http.openapi import descriptions
-from serving.http.openapi import error_responses as faults
-from serving.http.openapi.operations import (
+from serving.http.openapi.error_responses import COMMON_STATUSES, MODEL_LOOKUP_STATUSES
+from serving.http.openapi.operation import (
     ARRAY_SCHEMA,
     BOOLEAN_SCHEMA,
-    MODEL_LOOKUP_STATUSES,
+    MODEL_PATHS,
     NAME_PARAMETER,
     OBJECT_SCHEMA,
     STRING_SCHEMA,
-    VERSION_PARAMETER,
     Operation,
+    list_schema,
     object_schema,
 )
 
 REGION_PARAMETER = {"name": "name", "in": "path", "required": True, "schema": STRING_SCHEMA}
-UNSUPPORTED_STATUSES = frozenset(faults.COMMON_STATUSES | {400})
-SETTING_STATUSES = frozenset(faults.MODEL_LOOKUP_STATUSES | {408, 413})
+UNSUPPORTED_STATUSES = COMMON_STATUSES | {400}
+SETTING_STATUSES = MODEL_LOOKUP_STATUSES | {408, 413}
 TENSOR_CONFIG_SCHEMA = object_schema(name=STRING_SCHEMA, data_type=STRING_SCHEMA, dims=ARRAY_SCHEMA)
 MODEL_CONFIG_SCHEMA = object_schema(
     name=STRING_SCHEMA,
     platform=STRING_SCHEMA,
     backend=STRING_SCHEMA,
     max_batch_size={"type": "integer", "minimum": 1},
-    input={"type": "array", "items": TENSOR_CONFIG_SCHEMA},
-    output={"type": "array", "items": TENSOR_CONFIG_SCHEMA},
+    input=list_schema(TENSOR_CONFIG_SCHEMA),
+    output=list_schema(TENSOR_CONFIG_SCHEMA),
     dynamic_batching=OBJECT_SCHEMA,
 )
 STATISTICS_SCHEMA = object_schema(
-    model_stats={
-        "type": "array",
-        "items": object_schema(
+    model_stats=list_schema(
+        object_schema(
             name=STRING_SCHEMA,
             version=STRING_SCHEMA,
             inference_count={"type": "integer"},
             inference_stats=OBJECT_SCHEMA,
-        ),
-    }
+        )
+    )
 )
 TRACE_SETTINGS_SCHEMA = object_schema(trace_level=ARRAY_SCHEMA)
-# The current value of a setting is accepted as well; it depends on the server.
+# A setting's current value is accepted too, but a schema cannot say so: it differs by server.
 ONLY_NULLS_SCHEMA = {"type": "object", "additionalProperties": {"type": "null"}}
 LOG_SETTINGS_SCHEMA = object_schema(
     log_file=STRING_SCHEMA,
@@ -57,7 +56,7 @@ LOG_SETTINGS_SCHEMA = object_schema(
 
 def triton_operations() -> list[Operation]:
     """Return Triton's operations, including those that only report a feature as off or empty."""
-    found = [
+    operations = [
         Operation(
             "GET",
             "/v2/models/stats",
@@ -67,12 +66,9 @@ def triton_operations() -> list[Operation]:
             success_content={JSON_MEDIA_TYPE: STATISTICS_SCHEMA},
         ),
     ]
-    for at, parameters in (
-        ("", (NAME_PARAMETER,)),
-        ("/versions/{version}", (NAME_PARAMETER, VERSION_PARAMETER)),
-    ):
-        model = f"/v2/models/{{name}}{at}"
-        found += [
+    for suffix, parameters in MODEL_PATHS:
+        model = f"/v2/models/{{name}}{suffix}"
+        operations += [
             Operation(
                 "GET",
                 f"{model}/stats",
@@ -105,7 +101,7 @@ def triton_operations() -> list[Operation]:
         ("/v2/logging", (), LOG_SETTINGS_SCHEMA, descriptions.LOGGING),
     ]
     for path, of, gives, text in settings:
-        found += [
+        operations += [
             Operation(
                 "GET",
                 path,
@@ -131,7 +127,7 @@ def triton_operations() -> list[Operation]:
         ]
     for kind in ("systemsharedmemory", "cudasharedmemory"):
         region, text = f"/v2/{kind}/region/{{name}}", descriptions.SHARED_MEMORY
-        found += [
+        operations += [
             Operation(
                 "GET",
                 f"/v2/{kind}/status",
@@ -176,4 +172,4 @@ def triton_operations() -> list[Operation]:
                 success_content={JSON_MEDIA_TYPE: OBJECT_SCHEMA},
             ),
         ]
-    return found
+    return operations
