@@ -15,7 +15,7 @@ from serving.http.openapi.operation import (
 from serving.settings.cloud_platforms import VertexSettings
 
 
-def cloud_operations(vertex: VertexSettings) -> list[Operation]:
+def list_cloud_operations(vertex: VertexSettings) -> list[Operation]:
     """Return the operations of SageMaker, and those of Vertex AI if it started the server.
 
     Args:

@@ -1,4 +1,4 @@
-"""Faults: the error answers of each protocol, from the classes that make them."""
+"""The error answers of each protocol, built from the classes of `serving.errors`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ ERROR_SCHEMAS: dict[str, Any] = {
         "type": "object",
         "required": ["error", "code", "details"],
         "properties": {
-            "error": {"type": "string", "description": "What was expected, what came, what to do."},
+            "error": {
+                "type": "string",
+                "description": "What was expected and received, and what to do.",
+            },
             "code": {"type": "string"},
             "details": {"type": "object"},
         },
@@ -26,7 +29,10 @@ ERROR_SCHEMAS: dict[str, Any] = {
         "type": "object",
         "required": ["error"],
         "properties": {
-            "error": {"type": "string", "description": "What was expected, what came, what to do."}
+            "error": {
+                "type": "string",
+                "description": "What was expected and received, and what to do.",
+            }
         },
         "additionalProperties": False,
     },

@@ -10,6 +10,7 @@ from serving.codec.messages import JSON_MEDIA_TYPE
 from serving.codec.rows import BODY_DECODERS
 from serving.http.error_rendering import select_error_format
 from serving.http.openapi.error_responses import COMMON_STATUSES, build_error_responses
+from serving.http.openapi.model_schemas import build_schema_reference
 
 Content = dict[str, str | dict[str, Any]]
 """What a body may be, by media type: a schema, or the name of a schema that each model has."""
@@ -105,7 +106,7 @@ class Operation:
         if self.has_unready_answer:
             responses["503"] = {**success, "description": "Not ready."}
         operation: dict[str, Any] = {
-            "operationId": _operation_id(self.method, self.path),
+            "operationId": _make_operation_id(self.method, self.path),
             "tags": [self.tag],
             "summary": self.summary,
             "description": self.description,
@@ -122,7 +123,7 @@ class Operation:
         return operation
 
 
-def object_schema(**properties: Any) -> dict[str, Any]:
+def build_object_schema(**properties: Any) -> dict[str, Any]:
     """Return the schema of an object that has all of these properties.
 
     Args:
@@ -131,7 +132,7 @@ def object_schema(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
-def list_schema(items: dict[str, Any]) -> dict[str, Any]:
+def build_array_schema(items: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of an array.
 
     Args:
@@ -140,7 +141,7 @@ def list_schema(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
-def _operation_id(method: str, path: str) -> str:
+def _make_operation_id(method: str, path: str) -> str:
     words = "".join(c if c.isalnum() else " " for c in path).split()
     return "_".join([method.lower(), *words])
 
@@ -150,14 +151,14 @@ def _build_content(
 ) -> dict[str, Any]:
     described: dict[str, Any] = {}
     for media_type, part in content.items():
-        schema = _any_model_schema(part, models) if isinstance(part, str) else part
+        schema = _build_any_model_schema(part, models) if isinstance(part, str) else part
         described[media_type] = {"schema": schema} if schema else {}
         if media_type == JSON_MEDIA_TYPE and isinstance(part, str) and part in example:
             described[media_type]["example"] = example[part]
     return described
 
 
-def _any_model_schema(part: str, models: Sequence[str]) -> dict[str, Any]:
+def _build_any_model_schema(part: str, models: Sequence[str]) -> dict[str, Any]:
     """Return a schema that accepts this part of every served model."""
-    refs = [{"$ref": f"#/components/schemas/{model}.{part}"} for model in models]
+    refs = [build_schema_reference(model, part) for model in models]
     return refs[0] if len(refs) == 1 else {"anyOf": refs} if refs else {"type": "object"}

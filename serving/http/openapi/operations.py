@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from serving.codec.messages import JSON_MEDIA_TYPE
 from serving.http.openapi import descriptions
-from serving.http.openapi.cloud_operations import cloud_operations
+from serving.http.openapi.cloud_operations import list_cloud_operations
 from serving.http.openapi.error_responses import MODEL_LOOKUP_STATUSES, PREDICTION_STATUSES
 from serving.http.openapi.operation import (
     ANY_SCHEMA,
@@ -25,31 +25,31 @@ from serving.http.openapi.operation import (
     TIMEOUT_PARAMETER,
     VERSION_QUERY_PARAMETER,
     Operation,
-    list_schema,
-    object_schema,
+    build_array_schema,
+    build_object_schema,
 )
-from serving.http.openapi.repository_operations import repository_operations
-from serving.http.openapi.triton_operations import triton_operations
+from serving.http.openapi.repository_operations import list_repository_operations
+from serving.http.openapi.triton_operations import list_triton_operations
 from serving.settings.cloud_platforms import VertexSettings
 
-READINESS_SCHEMA = object_schema(
+READINESS_SCHEMA = build_object_schema(
     ready=BOOLEAN_SCHEMA, models=OBJECT_SCHEMA, refused=OBJECT_SCHEMA, held=OBJECT_SCHEMA
 ) | {"required": ["ready"]}
 LINKS_SCHEMA = {
     "type": "object",
     "additionalProperties": {"type": "string", "format": "uri-reference"},
 }
-TENSOR_METADATA_SCHEMA = object_schema(
-    name=STRING_SCHEMA, datatype=STRING_SCHEMA, shape=list_schema({"type": "integer"})
+TENSOR_METADATA_SCHEMA = build_object_schema(
+    name=STRING_SCHEMA, datatype=STRING_SCHEMA, shape=build_array_schema({"type": "integer"})
 )
-MODEL_METADATA_SCHEMA = object_schema(
+MODEL_METADATA_SCHEMA = build_object_schema(
     name=STRING_SCHEMA,
     versions=ARRAY_SCHEMA,
     platform=STRING_SCHEMA,
-    inputs=list_schema(TENSOR_METADATA_SCHEMA),
-    outputs=list_schema(TENSOR_METADATA_SCHEMA),
+    inputs=build_array_schema(TENSOR_METADATA_SCHEMA),
+    outputs=build_array_schema(TENSOR_METADATA_SCHEMA),
 )
-VERSION_STATUS_SCHEMA = object_schema(
+VERSION_STATUS_SCHEMA = build_object_schema(
     version=STRING_SCHEMA, state=STRING_SCHEMA, status=OBJECT_SCHEMA
 )
 
@@ -61,16 +61,16 @@ def list_operations(vertex: VertexSettings) -> list[Operation]:
         vertex: Routes that Vertex AI has chosen, if it started the server.
     """
     return [
-        *_native_operations(),
-        *_open_inference_operations(),
-        *repository_operations(),
-        *_tensorflow_operations(),
-        *cloud_operations(vertex),
-        *triton_operations(),
+        *_list_native_operations(),
+        *_list_open_inference_operations(),
+        *list_repository_operations(),
+        *_list_tensorflow_operations(),
+        *list_cloud_operations(vertex),
+        *list_triton_operations(),
     ]
 
 
-def _native_operations() -> list[Operation]:
+def _list_native_operations() -> list[Operation]:
     return [
         Operation(
             "POST",
@@ -89,7 +89,7 @@ def _native_operations() -> list[Operation]:
             "forwardpass",
             "List the served models",
             descriptions.MODELS,
-            success_content={JSON_MEDIA_TYPE: object_schema(models=ARRAY_SCHEMA)},
+            success_content={JSON_MEDIA_TYPE: build_object_schema(models=ARRAY_SCHEMA)},
         ),
         Operation(
             "GET",
@@ -108,7 +108,7 @@ def _native_operations() -> list[Operation]:
             "Check that the server is alive",
             descriptions.ALIVE,
             "open",
-            success_content={JSON_MEDIA_TYPE: object_schema(alive=BOOLEAN_SCHEMA)},
+            success_content={JSON_MEDIA_TYPE: build_object_schema(alive=BOOLEAN_SCHEMA)},
         ),
         Operation(
             "GET",
@@ -182,7 +182,7 @@ def _native_operations() -> list[Operation]:
     ]
 
 
-def _open_inference_operations() -> list[Operation]:
+def _list_open_inference_operations() -> list[Operation]:
     operations: list[Operation] = [
         Operation(
             "GET",
@@ -191,7 +191,7 @@ def _open_inference_operations() -> list[Operation]:
             "Get the server's name, version and extensions",
             descriptions.SERVER,
             success_content={
-                JSON_MEDIA_TYPE: object_schema(
+                JSON_MEDIA_TYPE: build_object_schema(
                     name=STRING_SCHEMA, version=STRING_SCHEMA, extensions=ARRAY_SCHEMA
                 )
             },
@@ -203,7 +203,7 @@ def _open_inference_operations() -> list[Operation]:
             "Check that the server is alive",
             descriptions.ALIVE,
             "open",
-            success_content={JSON_MEDIA_TYPE: object_schema(live=BOOLEAN_SCHEMA)},
+            success_content={JSON_MEDIA_TYPE: build_object_schema(live=BOOLEAN_SCHEMA)},
         ),
         Operation(
             "GET",
@@ -212,7 +212,7 @@ def _open_inference_operations() -> list[Operation]:
             "Check that a model is ready",
             descriptions.READY,
             "open",
-            success_content={JSON_MEDIA_TYPE: object_schema(ready=BOOLEAN_SCHEMA)},
+            success_content={JSON_MEDIA_TYPE: build_object_schema(ready=BOOLEAN_SCHEMA)},
             has_unready_answer=True,
         ),
     ]
@@ -224,7 +224,7 @@ def _open_inference_operations() -> list[Operation]:
                 model,
                 "inference v2",
                 "Describe the tensors of a model",
-                descriptions.FACE,
+                descriptions.MODEL_METADATA,
                 parameters=parameters,
                 success_content={JSON_MEDIA_TYPE: MODEL_METADATA_SCHEMA},
                 error_statuses=MODEL_LOOKUP_STATUSES,
@@ -237,7 +237,7 @@ def _open_inference_operations() -> list[Operation]:
                 descriptions.MODEL_READY,
                 parameters=parameters,
                 success_content={
-                    JSON_MEDIA_TYPE: object_schema(name=STRING_SCHEMA, ready=BOOLEAN_SCHEMA)
+                    JSON_MEDIA_TYPE: build_object_schema(name=STRING_SCHEMA, ready=BOOLEAN_SCHEMA)
                 },
                 error_statuses=MODEL_LOOKUP_STATUSES,
                 has_unready_answer=True,
@@ -257,11 +257,13 @@ def _open_inference_operations() -> list[Operation]:
     return operations
 
 
-def _tensorflow_operations() -> list[Operation]:
+def _list_tensorflow_operations() -> list[Operation]:
     operations: list[Operation] = []
     for suffix, parameters in MODEL_PATHS:
         model = f"/v1/models/{{name}}{suffix}"
-        statuses = object_schema(model_version_status=list_schema(VERSION_STATUS_SCHEMA))
+        statuses = build_object_schema(
+            model_version_status=build_array_schema(VERSION_STATUS_SCHEMA)
+        )
         operations += [
             Operation(
                 "GET",
@@ -282,7 +284,9 @@ def _tensorflow_operations() -> list[Operation]:
                 parameters=parameters,
                 error_statuses=MODEL_LOOKUP_STATUSES,
                 success_content={
-                    JSON_MEDIA_TYPE: object_schema(model_spec=OBJECT_SCHEMA, metadata=OBJECT_SCHEMA)
+                    JSON_MEDIA_TYPE: build_object_schema(
+                        model_spec=OBJECT_SCHEMA, metadata=OBJECT_SCHEMA
+                    )
                 },
             ),
             Operation(

@@ -16,8 +16,8 @@ from serving.http.openapi.operation import (
     NAME_PARAMETER,
     STRING_SCHEMA,
     Operation,
-    list_schema,
-    object_schema,
+    build_array_schema,
+    build_object_schema,
 )
 
 INDEX_OPTIONS_SCHEMA = {
@@ -33,20 +33,20 @@ VERSION_OPTION_SCHEMA = {
     "answers.",
 }
 NULLABLE_INTEGER_SCHEMA = {"type": ["integer", "null"]}
-RELOAD_ANSWER_SCHEMA = object_schema(
+RELOAD_ANSWER_SCHEMA = build_object_schema(
     name=STRING_SCHEMA,
     version=NULLABLE_INTEGER_SCHEMA,
     before=NULLABLE_INTEGER_SCHEMA,
     versions=ARRAY_SCHEMA,
 )
-REPOSITORY_INDEX_SCHEMA = list_schema(
-    object_schema(
+REPOSITORY_INDEX_SCHEMA = build_array_schema(
+    build_object_schema(
         name=STRING_SCHEMA, version=STRING_SCHEMA, state=STRING_SCHEMA, reason=STRING_SCHEMA
     )
 )
 
 
-def _options_schema(parameters: dict[str, Any]) -> dict[str, Any]:
+def _build_options_schema(parameters: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a body whose only member is `parameters`, an object or null."""
     return {
         "type": "object",
@@ -55,16 +55,16 @@ def _options_schema(parameters: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-LOAD_OPTIONS_SCHEMA = _options_schema({"maxProperties": 0})
-UNLOAD_OPTIONS_SCHEMA = _options_schema(
+LOAD_OPTIONS_SCHEMA = _build_options_schema({"maxProperties": 0})
+UNLOAD_OPTIONS_SCHEMA = _build_options_schema(
     {"properties": {"unload_dependents": BOOLEAN_SCHEMA}, "additionalProperties": False}
 )
-ROLLBACK_OPTIONS_SCHEMA = _options_schema(
+ROLLBACK_OPTIONS_SCHEMA = _build_options_schema(
     {"properties": {"version": VERSION_OPTION_SCHEMA}, "additionalProperties": False}
 )
 
 
-def repository_operations() -> list[Operation]:
+def list_repository_operations() -> list[Operation]:
     """Return the operations of the model repository extension, and the rollback."""
     model = "/v2/repository/models/{name}"
     return [

@@ -15,26 +15,28 @@ from serving.http.openapi.operation import (
     OBJECT_SCHEMA,
     STRING_SCHEMA,
     Operation,
-    list_schema,
-    object_schema,
+    build_array_schema,
+    build_object_schema,
 )
 
 REGION_PARAMETER = {"name": "name", "in": "path", "required": True, "schema": STRING_SCHEMA}
 UNSUPPORTED_STATUSES = COMMON_STATUSES | {400}
 SETTING_STATUSES = MODEL_LOOKUP_STATUSES | {408, 413}
-TENSOR_CONFIG_SCHEMA = object_schema(name=STRING_SCHEMA, data_type=STRING_SCHEMA, dims=ARRAY_SCHEMA)
-MODEL_CONFIG_SCHEMA = object_schema(
+TENSOR_CONFIG_SCHEMA = build_object_schema(
+    name=STRING_SCHEMA, data_type=STRING_SCHEMA, dims=ARRAY_SCHEMA
+)
+MODEL_CONFIG_SCHEMA = build_object_schema(
     name=STRING_SCHEMA,
     platform=STRING_SCHEMA,
     backend=STRING_SCHEMA,
     max_batch_size={"type": "integer", "minimum": 1},
-    input=list_schema(TENSOR_CONFIG_SCHEMA),
-    output=list_schema(TENSOR_CONFIG_SCHEMA),
+    input=build_array_schema(TENSOR_CONFIG_SCHEMA),
+    output=build_array_schema(TENSOR_CONFIG_SCHEMA),
     dynamic_batching=OBJECT_SCHEMA,
 )
-STATISTICS_SCHEMA = object_schema(
-    model_stats=list_schema(
-        object_schema(
+STATISTICS_SCHEMA = build_object_schema(
+    model_stats=build_array_schema(
+        build_object_schema(
             name=STRING_SCHEMA,
             version=STRING_SCHEMA,
             inference_count={"type": "integer"},
@@ -42,10 +44,10 @@ STATISTICS_SCHEMA = object_schema(
         )
     )
 )
-TRACE_SETTINGS_SCHEMA = object_schema(trace_level=ARRAY_SCHEMA)
+TRACE_SETTINGS_SCHEMA = build_object_schema(trace_level=ARRAY_SCHEMA)
 # A setting's current value is accepted too, but a schema cannot say so: it differs by server.
 ONLY_NULLS_SCHEMA = {"type": "object", "additionalProperties": {"type": "null"}}
-LOG_SETTINGS_SCHEMA = object_schema(
+LOG_SETTINGS_SCHEMA = build_object_schema(
     log_file=STRING_SCHEMA,
     log_info=BOOLEAN_SCHEMA,
     log_warning=BOOLEAN_SCHEMA,
@@ -54,7 +56,7 @@ LOG_SETTINGS_SCHEMA = object_schema(
 )
 
 
-def triton_operations() -> list[Operation]:
+def list_triton_operations() -> list[Operation]:
     """Return Triton's operations, including those that only report a feature as off or empty."""
     operations = [
         Operation(
