@@ -92,7 +92,7 @@ class StdoutHandler(logging.Handler):
         return self.format(logging.makeLogRecord(record | {"fields": {"count": self._dropped}}))
 
     def _try_write(self, line: str) -> bool:
-        """Return whether the line was written; it is not if a pipe or disk is full, or closed."""
+        """Write a line and return True; return False if stdout is full or closed."""
         try:
             if self._poller.poll(0):
                 os.write(self._file, f"{line}\n".encode())

@@ -70,8 +70,8 @@ def build_value_schema(column: InputColumn) -> dict[str, Any]:
                     _build_numeric_date_schema(column.format),
                     *[{"type": "null"}] * accepts_gaps,
                 ],
-                "description": f"{_date_format_note(column)}ISO 8601, in UTC if it has no zone, or "
-                f"{describe_date_numbers(column.format)}; years 1 to 9999; training values: "
+                "description": f"{_describe_date_format(column)}ISO 8601, in UTC if without zone, "
+                f"or {describe_date_numbers(column.format)}; years 1 to 9999; training values: "
                 f"{column.minimum} to {column.maximum}.",
             }
 
@@ -112,14 +112,14 @@ def _build_date_text_schemas(column: DateColumn) -> list[dict[str, Any]]:
     return [{"type": "string", "pattern": pattern}] if pattern else []
 
 
-def _date_format_note(column: DateColumn) -> str:
+def _describe_date_format(column: DateColumn) -> str:
     return f"Written {column.format}, " if "%" in column.format else ""
 
 
 def _build_category_schema(column: CategoryColumn, accepts_gaps: bool) -> dict[str, Any]:
     categories: list[Any] = list(column.categories)
     if column.unseen == "refuse":
-        categories += _numeric_categories(column)
+        categories += _find_numeric_categories(column)
         categories += [
             truth for truth, text in column.truth_categories.items() if text in column.categories
         ]
@@ -145,7 +145,7 @@ def _build_category_schema(column: CategoryColumn, accepts_gaps: bool) -> dict[s
     }
 
 
-def _numeric_categories(column: CategoryColumn) -> list[int | float]:
+def _find_numeric_categories(column: CategoryColumn) -> list[int | float]:
     """Return the categories that clients may send as JSON numbers."""
     if column.json_number_type is None:
         return []
@@ -165,12 +165,12 @@ def _numeric_categories(column: CategoryColumn) -> list[int | float]:
 def _build_not_missing_schema(column: CategoryColumn) -> dict[str, Any]:
     """Return a schema that excludes the texts that count as a gap in this column."""
     words = "|".join(
-        "".join(map(_case_insensitive_set, word)) for word in sorted(resolve_gap_texts(column.gaps))
+        "".join(map(_build_character_set, word)) for word in sorted(resolve_gap_texts(column.gaps))
     )
     return {"not": {"pattern": f"^{STRIPPED_WHITESPACE}*({words}){STRIPPED_WHITESPACE}*$"}}
 
 
-def _case_insensitive_set(letter: str) -> str:
+def _build_character_set(letter: str) -> str:
     """Return a character set, for a regular expression, of a letter in both cases."""
     upper = letter.upper()
     both = letter + upper if len(upper) == 1 and upper != letter else letter

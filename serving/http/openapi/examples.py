@@ -23,7 +23,9 @@ def build_example_record(manifest: Manifest) -> dict[str, Any]:
     Args:
         manifest: Manifest of the model.
     """
-    return manifest.example or {column.name: _typical_value(column) for column in manifest.inputs}
+    return manifest.example or {
+        column.name: _choose_typical_value(column) for column in manifest.inputs
+    }
 
 
 def build_example_tensors(manifest: Manifest) -> list[dict[str, Any]]:
@@ -33,7 +35,7 @@ def build_example_tensors(manifest: Manifest) -> list[dict[str, Any]]:
         manifest: Manifest of the model.
     """
     record = build_example_record(manifest)
-    values = [_tensor_value(column, record[column.name]) for column in manifest.inputs]
+    values = [_to_tensor_value(column, record[column.name]) for column in manifest.inputs]
     inputs = build_tensor_metadata(manifest)["inputs"]
     if manifest.is_all_numeric:
         return [{**inputs[0], "shape": [1, len(values)], "data": values}]
@@ -43,7 +45,7 @@ def build_example_tensors(manifest: Manifest) -> list[dict[str, Any]]:
     ]
 
 
-def _tensor_value(column: InputColumn, value: Any) -> Any:
+def _to_tensor_value(column: InputColumn, value: Any) -> Any:
     """Return a value in the type of the graph's input."""
     match column:
         case CategoryColumn():
@@ -56,7 +58,7 @@ def _tensor_value(column: InputColumn, value: Any) -> Any:
             return float(value)
 
 
-def _typical_value(column: InputColumn) -> float | bool | str:
+def _choose_typical_value(column: InputColumn) -> float | bool | str:
     match column:
         case NumberColumn():
             return column.minimum / 2 + column.maximum / 2  # their sum could overflow

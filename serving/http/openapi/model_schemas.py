@@ -47,7 +47,7 @@ def build_schema_reference(model: str, part: str) -> Schema:
 
 
 def build_model_schemas(manifest: Manifest, *, ignores_extra: bool = False) -> dict[str, Schema]:
-    """Return the schemas of one model, by `MODEL.PART`, such as `digits.record`.
+    """Return the schemas of one model, by name: `MODEL.PART`, for example `digits.record`.
 
     Args:
         manifest: Manifest of the model.
@@ -154,7 +154,7 @@ def _build_probabilities_schema(manifest: Manifest) -> Schema:
     }
 
 
-def _build_value_schema(manifest: Manifest) -> Schema:
+def _build_regression_schema(manifest: Manifest) -> Schema:
     if len(manifest.data.target) == 1:
         return {"type": "number"}
     return _build_array_schema({"type": "number"})
@@ -167,7 +167,7 @@ def _build_rows_answer_schema(manifest: Manifest) -> Schema:
     }
     if manifest.classes is None:
         return _build_object_schema(
-            {**common, "predictions": _build_array_schema(_build_value_schema(manifest))}
+            {**common, "predictions": _build_array_schema(_build_regression_schema(manifest))}
         )
     optional: dict[str, Schema] = {
         "predictions": _build_array_schema(_build_labels_schema(manifest)),

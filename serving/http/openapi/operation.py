@@ -61,7 +61,7 @@ class Operation:
         method: HTTP method, GET or POST.
         path: Path in OpenAPI's notation, such as `/models/{name}`.
         tag: Group of operations on the page `/docs`, such as a protocol.
-        summary: What the operation does, in a few words.
+        summary: Short text that says what the operation does.
         description: Everything else that a user has to know, in Markdown.
         access: Scope of the API key that the operation needs; "open" if it needs none.
         parameters: Parameters of the path, the query and the headers.

@@ -27,7 +27,7 @@ class PageFile(NamedTuple):
 
     Attributes:
         file: The file, in an installed package.
-        media: Its media type.
+        media: Media type of the file.
     """
 
     file: Traversable

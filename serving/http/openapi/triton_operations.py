@@ -1,4 +1,7 @@
-"""Operations of Triton's extensions of the Open Inference Protocol."""
+"""Operations of Triton's extensions of the Open Inference Protocol.
+
+Some features of Triton do not exist here, and only their routes do, for clients that call them.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ def list_triton_operations() -> list[Operation]:
             "GET",
             "/v2/models/stats",
             "triton",
-            "Statistics of all models",
+            "Get statistics of all models",
             descriptions.STATISTICS,
             success_content={JSON_MEDIA_TYPE: STATISTICS_SCHEMA},
         ),
@@ -75,7 +78,7 @@ def list_triton_operations() -> list[Operation]:
                 "GET",
                 f"{model}/stats",
                 "triton",
-                "Statistics of a model",
+                "Get statistics of a model",
                 descriptions.STATISTICS,
                 parameters=parameters,
                 success_content={JSON_MEDIA_TYPE: STATISTICS_SCHEMA},
@@ -85,7 +88,7 @@ def list_triton_operations() -> list[Operation]:
                 "GET",
                 f"{model}/config",
                 "triton",
-                "Configuration of a model",
+                "Get the configuration of a model",
                 descriptions.CONFIG,
                 parameters=parameters,
                 success_content={JSON_MEDIA_TYPE: MODEL_CONFIG_SCHEMA},
@@ -102,16 +105,16 @@ def list_triton_operations() -> list[Operation]:
         ),
         ("/v2/logging", (), LOG_SETTINGS_SCHEMA, descriptions.LOGGING),
     ]
-    for path, of, gives, text in settings:
+    for path, parameters, schema, description in settings:
         operations += [
             Operation(
                 "GET",
                 path,
                 "triton",
-                "Settings",
-                text,
-                parameters=of,
-                success_content={JSON_MEDIA_TYPE: gives},
+                "Get settings",
+                description,
+                parameters=parameters,
+                success_content={JSON_MEDIA_TYPE: schema},
                 error_statuses=MODEL_LOOKUP_STATUSES,
             ),
             Operation(
@@ -119,23 +122,23 @@ def list_triton_operations() -> list[Operation]:
                 path,
                 "triton",
                 "Refuse to change settings",
-                text,
-                parameters=of,
+                description,
+                parameters=parameters,
                 request_content={JSON_MEDIA_TYPE: ONLY_NULLS_SCHEMA},
-                success_content={JSON_MEDIA_TYPE: gives},
+                success_content={JSON_MEDIA_TYPE: schema},
                 error_statuses=SETTING_STATUSES,
                 is_body_required=False,
             ),
         ]
     for kind in ("systemsharedmemory", "cudasharedmemory"):
-        region, text = f"/v2/{kind}/region/{{name}}", descriptions.SHARED_MEMORY
+        region, description = f"/v2/{kind}/region/{{name}}", descriptions.SHARED_MEMORY
         operations += [
             Operation(
                 "GET",
                 f"/v2/{kind}/status",
                 "triton",
-                "Registered regions: none",
-                text,
+                "List registered regions, of which there are none",
+                description,
                 success_content={JSON_MEDIA_TYPE: {"type": "array", "maxItems": 0}},
             ),
             Operation(
@@ -143,7 +146,7 @@ def list_triton_operations() -> list[Operation]:
                 f"{region}/status",
                 "triton",
                 "Refuse to find a region",
-                text,
+                description,
                 parameters=(REGION_PARAMETER,),
                 error_statuses=UNSUPPORTED_STATUSES,
             ),
@@ -152,7 +155,7 @@ def list_triton_operations() -> list[Operation]:
                 f"{region}/register",
                 "triton",
                 "Refuse to register a region",
-                text,
+                description,
                 parameters=(REGION_PARAMETER,),
                 error_statuses=UNSUPPORTED_STATUSES,
             ),
@@ -161,7 +164,7 @@ def list_triton_operations() -> list[Operation]:
                 f"{region}/unregister",
                 "triton",
                 "Unregister a region",
-                text,
+                description,
                 parameters=(REGION_PARAMETER,),
                 success_content={JSON_MEDIA_TYPE: OBJECT_SCHEMA},
             ),
@@ -170,7 +173,7 @@ def list_triton_operations() -> list[Operation]:
                 f"/v2/{kind}/unregister",
                 "triton",
                 "Unregister all regions",
-                text,
+                description,
                 success_content={JSON_MEDIA_TYPE: OBJECT_SCHEMA},
             ),
         ]

@@ -29,7 +29,7 @@ def to_npy(array):
 
 
 @pytest.fixture
-def table(adults):
+def mixed_client(adults):
     return create_app(models=adults).test_client()
 
 
@@ -39,14 +39,14 @@ def fetch_document(client):
     return answer.get_json()
 
 
-def list_operations(described):
+def list_operations(document):
     return {
-        (method.upper(), path) for path, methods in described["paths"].items() for method in methods
+        (method.upper(), path) for path, methods in document["paths"].items() for method in methods
     }
 
 
-def get_json_body(described, path):
-    return described["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+def get_json_body(document, path):
+    return document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
 
 
 def iter_references(part):
@@ -78,20 +78,20 @@ def test_document_without_vertex_variables_has_no_vertex_routes(client):
 
 
 def test_document_references_resolve(zoo):
-    described = fetch_document(create_app(models=zoo).test_client())
-    found = set(iter_references(described))
+    document = fetch_document(create_app(models=zoo).test_client())
+    found = set(iter_references(document))
     assert len(found) > 20
     for reference in found:
-        part = described
+        part = document
         for step in reference.removeprefix("#/").split("/"):
             part = part[step]
 
 
 def test_document_operation_ids_are_unique(client):
-    described = fetch_document(client)
+    document = fetch_document(client)
     names = [
         operation["operationId"]
-        for path in described["paths"].values()
+        for path in document["paths"].values()
         for operation in path.values()
     ]
     assert len(set(names)) == len(names)
@@ -100,8 +100,8 @@ def test_document_operation_ids_are_unique(client):
 def test_document_every_operation_has_a_description(shipped, monkeypatch):
     monkeypatch.setenv("AIP_HEALTH_ROUTE", "/health")
     monkeypatch.setenv("AIP_PREDICT_ROUTE", "/v1/endpoints/1:predict")
-    described = fetch_document(create_app(models=shipped).test_client())["paths"]
-    for path, methods in described.items():
+    document = fetch_document(create_app(models=shipped).test_client())["paths"]
+    for path, methods in document.items():
         for operation in methods.values():
             text = operation["description"]
             assert text == text.strip(), path
@@ -131,8 +131,8 @@ def test_document_described_bodies_are_accepted(media, client):
     )
 
 
-def test_record_schema_equals_its_columns(table):
-    schema = fetch_document(table)["components"]["schemas"]["adults.record"]
+def test_record_schema_equals_its_columns(mixed_client):
+    schema = fetch_document(mixed_client)["components"]["schemas"]["adults.record"]
     assert schema["required"] == ["hours/week", "grade"]  # the others accept gaps
     assert schema["additionalProperties"] is False
     found = schema["properties"]
@@ -174,29 +174,29 @@ def test_value_schema_date_bounds_equal_those_of_the_codec():
             validator.validate(outside)
 
 
-def test_row_schema_has_one_value_per_column(client, table):
+def test_row_schema_has_one_value_per_column(client, mixed_client):
     row = fetch_document(client)["components"]["schemas"]["digits.row"]
     assert (row["minItems"], row["maxItems"]) == (64, 64)
     assert row["items"]["type"] == "number"
-    row = fetch_document(table)["components"]["schemas"]["adults.row"]
+    row = fetch_document(mixed_client)["components"]["schemas"]["adults.row"]
     assert len(row["prefixItems"]) == 6
     assert row["items"] is False
 
 
 def test_document_several_models_have_a_schema_each(zoo):
-    described = fetch_document(create_app(models=zoo).test_client())
-    choices = get_json_body(described, "/predict")["schema"]["anyOf"]
+    document = fetch_document(create_app(models=zoo).test_client())
+    choices = get_json_body(document, "/predict")["schema"]["anyOf"]
     assert {"$ref": "#/components/schemas/flowers.rows"} in choices
     assert len(choices) == 5
-    model = described["components"]["parameters"]["model"]
+    model = document["components"]["parameters"]["model"]
     assert model["required"]
     assert "flowers" in model["schema"]["enum"]
 
 
 def test_document_without_models_has_all_paths(tmp_path):
     (tmp_path / "digits" / "1").mkdir(parents=True)
-    described = fetch_document(create_app(models=tmp_path).test_client())
-    assert "/predict" in described["paths"]
+    document = fetch_document(create_app(models=tmp_path).test_client())
+    assert "/predict" in document["paths"]
 
 
 @pytest.mark.parametrize(
@@ -205,10 +205,10 @@ def test_document_without_models_has_all_paths(tmp_path):
 @pytest.mark.parametrize("repository", ["shipped", "adults"])
 def test_document_examples_are_accepted(path, repository, request):
     client = create_app(models=request.getfixturevalue(repository)).test_client()
-    described = fetch_document(client)
-    (name,) = described["components"]["parameters"]["name"]["schema"]["enum"]
+    document = fetch_document(client)
+    (name,) = document["components"]["parameters"]["name"]["schema"]["enum"]
     answer = client.post(
-        path.replace("{name}", name), json=get_json_body(described, path)["example"]
+        path.replace("{name}", name), json=get_json_body(document, path)["example"]
     )
     assert answer.status_code == 200, answer.text
 
@@ -223,26 +223,26 @@ def test_document_prediction_lists_every_error_code(client):
 
 
 def test_document_errors_have_the_schema_of_their_protocol(client):
-    described = fetch_document(client)["paths"]
+    document = fetch_document(client)["paths"]
 
     def schema(path, status):
-        content = described[path]["post"]["responses"][status]["content"]
+        content = document[path]["post"]["responses"][status]["content"]
         return content["application/json"]["schema"]["$ref"].split("/")[-1]
 
     assert schema("/predict", "422") == "Fault"
     assert schema("/v2/models/{name}/infer", "422") == "TerseFault"
     assert schema("/v1/models/{name}:predict", "400") == "TerseFault"
-    assert "422" not in described["/v1/models/{name}:predict"]["post"]["responses"]
+    assert "422" not in document["/v1/models/{name}:predict"]["post"]["responses"]
 
 
 def test_document_administration_needs_a_key_and_health_does_not(client):
-    described = fetch_document(client)["paths"]
-    for path, methods in described.items():
+    document = fetch_document(client)["paths"]
+    for path, methods in document.items():
         for operation in methods.values():
             if "/repository/models/" in path:
                 assert {} not in operation["security"]
-    assert described["/healthz"]["get"]["security"] == []
-    assert {} in described["/predict"]["post"]["security"]
+    assert document["/healthz"]["get"]["security"] == []
+    assert {} in document["/predict"]["post"]["security"]
 
 
 def test_document_served_models_change_rebuilds_it(shipped, adults):
@@ -308,8 +308,8 @@ def test_page_other_files_of_the_package_are_not_found(name, client):
 
 
 def fetch_server_urls(client, **headers):
-    described = client.get("/openapi.json", headers=headers).get_json()
-    return [server["url"] for server in described["servers"]]
+    document = client.get("/openapi.json", headers=headers).get_json()
+    return [server["url"] for server in document["servers"]]
 
 
 def test_servers_entry_trusted_proxy_sets_the_prefix(client):
@@ -329,8 +329,8 @@ def test_servers_entry_untrusted_proxy_does_not_set_the_prefix(shipped):
 
 
 def test_servers_entry_equals_script_name(client):
-    described = client.get("/openapi.json", base_url="http://localhost/api").get_json()
-    assert described["servers"] == [{"url": "/api"}]
+    document = client.get("/openapi.json", base_url="http://localhost/api").get_json()
+    assert document["servers"] == [{"url": "/api"}]
 
 
 def test_page_addresses_are_relative(client):
@@ -359,9 +359,9 @@ def test_value_schema_has_the_formats_of_the_training_data():
         maximum="2024-01-01",
         format="%d/%m/%Y",
     )
-    described = build_value_schema(dates)
-    assert described["description"].startswith("Written %d/%m/%Y, ISO 8601, in UTC")
-    assert any(re.search(kind.get("pattern", "^$"), "22/06/2025") for kind in described["anyOf"])
+    document = build_value_schema(dates)
+    assert document["description"].startswith("Written %d/%m/%Y, ISO 8601, in UTC")
+    assert any(re.search(kind.get("pattern", "^$"), "22/06/2025") for kind in document["anyOf"])
 
 
 @pytest.mark.parametrize("normalized", [False, True])

@@ -37,13 +37,13 @@ STATUSES_BY_ROUTE = {
 
 
 @pytest.fixture
-def described(client):
+def document(client):
     return client.get("/openapi.json").get_json()
 
 
 @pytest.mark.parametrize(("method", "path"), STATUSES_BY_ROUTE)
-def test_error_responses_route_lists_its_statuses(method, path, described):
-    responses = described["paths"][path][method]["responses"]
+def test_error_responses_route_lists_its_statuses(method, path, document):
+    responses = document["paths"][path][method]["responses"]
     assert {*map(str, STATUSES_BY_ROUTE[method, path])} <= set(responses)
     if 401 not in STATUSES_BY_ROUTE[method, path]:
         assert {"401", "403"}.isdisjoint(responses)
@@ -68,15 +68,15 @@ TYPES = {"string": str, "object": dict}
         ("/v1/models/digits:predict", "/v1/models/{name}:predict", "TerseFault", ["error"]),
     ],
 )
-def test_error_responses_schema_equals_the_answer(path, name, schema, members, client, described):
+def test_error_responses_schema_equals_the_answer(path, name, schema, members, client, document):
     answer = client.post(path, data=b"{", content_type="application/json")
     assert answer.status_code == 400
     body = answer.get_json()
-    response = described["paths"][name]["post"]["responses"]["400"]
+    response = document["paths"][name]["post"]["responses"]["400"]
     assert response["content"] == {
         "application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}
     }
-    found = described["components"]["schemas"][schema]
+    found = document["components"]["schemas"][schema]
     assert (found["type"], found["additionalProperties"]) == ("object", False)
     assert sorted(body) == sorted(found["required"]) == sorted(found["properties"]) == members
     for member, value in body.items():
