@@ -223,7 +223,7 @@ class FlushScheduler:
     def __init__(self, batcher: Batcher, max_delay: float) -> None:
         loop = get_hub().loop
         self._batcher = batcher
-        self._turn_end_watcher = loop.check(priority=LOWEST_LOOP_PRIORITY)
+        self._iteration_end_watcher = loop.check(priority=LOWEST_LOOP_PRIORITY)
         # It only keeps the loop from sleeping until a connection is ready. It cannot flush: an idle
         # watcher is called when no connection is ready, which may never happen under load.
         self._keep_awake_watcher = loop.idle(priority=LOWEST_LOOP_PRIORITY)
@@ -242,14 +242,14 @@ class FlushScheduler:
             is_full: Whether the queue of its model holds a full batch, which need not wait.
         """
         self._idle_since = 0.0
-        if not self._turn_end_watcher.active:
-            self._turn_end_watcher.start(self._on_turn_end)
+        if not self._iteration_end_watcher.active:
+            self._iteration_end_watcher.start(self._on_iteration_end)
             if self._deadline_timer is not None:
                 self._deadline_timer.start(_do_nothing)
         if (is_full or self._deadline_timer is None) and not self._keep_awake_watcher.active:
             self._keep_awake_watcher.start(_do_nothing)
 
-    def _on_turn_end(self) -> None:
+    def _on_iteration_end(self) -> None:
         any_pending, any_full = self._batcher.flush()
         if any_pending:
             if not (any_full or self._deadline_timer is None):
@@ -269,7 +269,7 @@ class FlushScheduler:
 
     def _stop_watchers(self) -> None:
         self._keep_awake_watcher.stop()
-        self._turn_end_watcher.stop()
+        self._iteration_end_watcher.stop()
 
 
 def _do_nothing() -> None:
@@ -288,21 +288,21 @@ class InstrumentedBatcher(Batcher):
         super().__init__(**limits)
         self._values = slot.values
         # In order of arrival, so that the first is the oldest.
-        self._calls_in_progress: OrderedDict[CallContext, None] = OrderedDict()
+        self._contexts_in_progress: OrderedDict[CallContext, None] = OrderedDict()
         self._rows_in_progress = 0
 
     def run(self, model: ServedModel, inputs: Arrays, context: CallContext) -> Arrays:
-        """Run a request as `Batcher.run` does, and count its rows until then."""
-        values, calls = self._values, self._calls_in_progress
-        if not calls:
+        """Run a request as `Batcher.run` does, and publish its rows until it has finished."""
+        values, contexts = self._values, self._contexts_in_progress
+        if not contexts:
             values[OLDEST_QUEUED_TIME] = context.decoded_at
-        calls[context] = None
+        contexts[context] = None
         self._rows_in_progress += context.rows
         values[QUEUED_ROWS] = self._rows_in_progress
         try:
             return super().run(model, inputs, context)
         finally:
-            del calls[context]
+            del contexts[context]
             self._rows_in_progress -= context.rows
             values[QUEUED_ROWS] = self._rows_in_progress
-            values[OLDEST_QUEUED_TIME] = next(iter(calls)).decoded_at if calls else 0.0
+            values[OLDEST_QUEUED_TIME] = next(iter(contexts)).decoded_at if contexts else 0.0

@@ -1,6 +1,6 @@
 """The prediction path: bytes → arrays → batch → ONNX Runtime → bytes.
 
-The handlers of every protocol call `Predictor`; nothing else decodes a request or runs a model.
+The handlers of every protocol call `Predictor`; none decodes rows or runs a model by itself.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from serving.repository import ServedModel
 from serving.runtime import GraphSession, RunTimeoutError
 
 # gevent's poll would switch to the event loop, which is waiting for the flush that calls it.
-_system_poll = monkey.get_original("select", "poll")
+_unpatched_poll = monkey.get_original("select", "poll")
 # Events of a connection that was reset. POLLRDHUP is not one of them: it is also set when a client
 # closes only its sending side, as HTTP allows after a request, and still waits for the answer.
 CONNECTION_RESET_EVENTS = select.POLLHUP | select.POLLERR
@@ -183,7 +183,7 @@ def find_reset_connections(descriptors: Sequence[int]) -> set[int]:
     Args:
         descriptors: File descriptors of sockets.
     """
-    poller = _system_poll()
+    poller = _unpatched_poll()
     for descriptor in descriptors:
         poller.register(descriptor, CONNECTION_RESET_EVENTS)
     return {descriptor for descriptor, _ in poller.poll(0)}

@@ -25,7 +25,7 @@ from gunicorn.glogging import Logger
 from serving.telemetry.log_rate_limit import RateLimitFilter
 
 # gevent's poll switches to other greenlets, which is not allowed in gevent's hub, and the hub logs.
-_system_poll = get_original("select", "poll")
+_unpatched_poll = get_original("select", "poll")
 
 STDOUT_DESCRIPTOR = 1
 # Linux writes up to this many bytes to a pipe at once, so the lines of two workers do not mix.
@@ -71,7 +71,7 @@ class StdoutHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._file = _open_non_blocking(STDOUT_DESCRIPTOR)
-        self._poller = _system_poll()
+        self._poller = _unpatched_poll()
         self._poller.register(self._file, select.POLLOUT)
         self._dropped = 0
 

@@ -1,6 +1,7 @@
 """Operations of Triton's extensions of the Open Inference Protocol.
 
-Some features of Triton do not exist here, and only their routes do, for clients that call them.
+Features that this server does not have, for example shared memory, still have their routes, so that
+Triton's clients get a clear answer.
 """
 
 from __future__ import annotations

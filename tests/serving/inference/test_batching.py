@@ -137,17 +137,17 @@ def test_batcher_large_request_runs_in_slices_with_small_ones_between(model, row
     batcher, finished = Batcher(), []
     many = np.resize(rows, (450, 64))
 
-    def large():
+    def run_large():
         answer = run_rows(batcher, model, many)
         finished.append("large")
         return answer
 
-    def small():
+    def run_small():
         answer = run_rows(batcher, model, rows[:1])
         finished.append("small")
         return answer
 
-    found, _ = run_concurrently(large, small)
+    found, _ = run_concurrently(run_large, run_small)
     assert sorted(model.session.runs) == [1, 50, 100, 100, 100, 100]
     assert finished == ["small", "large"]
     assert_outputs_match(model, many, found)
@@ -231,15 +231,15 @@ def test_batcher_wait_above_queue_seconds_is_refused(model, rows):
 def test_check_capacity_long_iteration_counts_as_waiting(model, rows):
     batcher = Batcher(queue_seconds=0.05)
 
-    def busy():
+    def block_loop():
         end = perf_counter() + 0.1
         while perf_counter() < end:
             pass
 
-    _, found = run_concurrently(busy, batcher.check_capacity)
+    _, found = run_concurrently(block_loop, batcher.check_capacity)
     assert isinstance(found, OverloadedError)
     # The time that an accepted request spends on its own decoding does not count.
-    found = run_concurrently(lambda: busy() or run_rows(batcher, model, rows[:1]))
+    found = run_concurrently(lambda: block_loop() or run_rows(batcher, model, rows[:1]))
     assert_outputs_match(model, rows[:1], *found)
 
 
@@ -291,7 +291,7 @@ def test_batcher_deadline_passes_during_the_run_raises(model, rows):
         assert isinstance(found, DeadlineError)
 
 
-def tcp_pair():
+def connect_tcp_pair():
     """Return both ends of a TCP connection: the server's and the client's."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
@@ -300,7 +300,7 @@ def tcp_pair():
 
 def test_batcher_client_resets_connection_drops_rows(model, rows):
     batcher = Batcher()
-    (server, client), (staying, other) = tcp_pair(), tcp_pair()
+    (server, client), (staying, other) = connect_tcp_pair(), connect_tcp_pair()
     with server, staying, other:
         server.send(b"unread")
         select.select([client], [], [], HANG_SECONDS)
@@ -320,13 +320,13 @@ def test_batcher_client_resets_connection_drops_rows(model, rows):
 def test_batcher_killed_greenlet_drops_its_rows_and_runs_the_others(model, rows):
     batcher = Batcher()
 
-    def killed():
+    def time_out():
         with gevent.Timeout(0, False):
             run_rows(batcher, model, rows[:3])
-        return "given up"
+        return "timed out"
 
-    found = run_concurrently(killed, lambda: run_rows(Batcher(), model, rows[:1]))
-    assert found[0] == "given up" or isinstance(found[0], dict)
+    found = run_concurrently(time_out, lambda: run_rows(Batcher(), model, rows[:1]))
+    assert found[0] == "timed out" or isinstance(found[0], dict)
     greenlet = gevent.spawn(lambda: run_rows(batcher, model, rows[:3]))
     other = gevent.spawn(lambda: run_rows(batcher, model, rows[:2]))
     before = list(model.session.runs)
@@ -358,11 +358,11 @@ def test_max_delay_full_batch_runs_at_once(model, rows):
     assert model.session.runs == [4]
 
 
-def active_watchers(batcher):
-    """Return which loop watchers are active: turn end, keep awake, deadline timer."""
+def get_active_watchers(batcher):
+    """Return which loop watchers are active: iteration end, keep awake, deadline timer."""
     scheduler = batcher._flush_scheduler
     return (
-        scheduler._turn_end_watcher.active,
+        scheduler._iteration_end_watcher.active,
         scheduler._keep_awake_watcher.active,
         bool(scheduler._deadline_timer and scheduler._deadline_timer.active),
     )
@@ -375,7 +375,7 @@ def run_loop_iterations(count):
 
 def wait_until_stopped(batcher):
     with gevent.Timeout(HANG_SECONDS):
-        while any(active_watchers(batcher)):
+        while any(get_active_watchers(batcher)):
             gevent.sleep(0.001)
 
 
@@ -384,7 +384,7 @@ def test_busy_poll_after_a_single_request_keeps_the_loop_awake(model, rows, monk
     batcher = Batcher()
     run_concurrently(lambda: run_rows(batcher, model, rows[:1]))
     run_loop_iterations(20)
-    assert active_watchers(batcher) == (True, True, False)
+    assert get_active_watchers(batcher) == (True, True, False)
     run_concurrently(lambda: run_rows(batcher, model, rows[:1]))  # starts the time again
     monkeypatch.setattr(batching, "BUSY_POLL_SECONDS", 0.0)
     wait_until_stopped(batcher)
@@ -396,7 +396,7 @@ def test_busy_poll_ends_soon(model, rows):
     batcher = Batcher()
     run_concurrently(lambda: run_rows(batcher, model, rows[:1]))
     wait_until_stopped(batcher)
-    assert active_watchers(batcher) == (False, False, False)
+    assert get_active_watchers(batcher) == (False, False, False)
 
 
 def test_busy_poll_after_a_joint_batch_is_skipped(model, rows, monkeypatch):
@@ -404,28 +404,28 @@ def test_busy_poll_after_a_joint_batch_is_skipped(model, rows, monkeypatch):
     batcher = Batcher()
     run_concurrently(*(lambda: run_rows(batcher, model, rows[:1]) for _ in range(2)))
     run_loop_iterations(5)
-    assert active_watchers(batcher) == (False, False, False)
+    assert get_active_watchers(batcher) == (False, False, False)
 
 
 def test_max_delay_loop_sleeps_while_a_request_waits_for_others(model, rows, monkeypatch):
     flushes = []
     flush = Batcher.flush
 
-    def watched(batcher):
+    def recording_flush(batcher):
         result = flush(batcher)
         if result[0]:  # a request is still pending
-            flushes.append(active_watchers(batcher))
+            flushes.append(get_active_watchers(batcher))
         return result
 
-    monkeypatch.setattr(Batcher, "flush", watched)
-    delay = 0.2
-    batcher = Batcher(max_delay=delay)
+    monkeypatch.setattr(Batcher, "flush", recording_flush)
+    max_delay = 0.2
+    batcher = Batcher(max_delay=max_delay)
     run_concurrently(lambda: run_rows(batcher, model, rows[:1]))
     assert model.session.runs == [1]
     # The deadline timer alone wakes the loop: it neither polls all the time nor sleeps too long.
-    assert 2 <= len(flushes) <= 3 * delay / batching.DEADLINE_CHECK_SECONDS
+    assert 2 <= len(flushes) <= 3 * max_delay / batching.DEADLINE_CHECK_SECONDS
     assert set(flushes[1:]) == {(True, False, True)}
-    assert active_watchers(batcher) == (False, False, False)
+    assert get_active_watchers(batcher) == (False, False, False)
 
 
 def test_max_delay_loop_sleeps_again_after_a_full_batch(model, rows):
@@ -435,7 +435,7 @@ def test_max_delay_loop_sleeps_again_after_a_full_batch(model, rows):
     gevent.joinall(full, timeout=HANG_SECONDS)
     run_loop_iterations(2)
     assert model.session.runs == [4]
-    assert active_watchers(batcher) == (True, False, True)
+    assert get_active_watchers(batcher) == (True, False, True)
     run_concurrently(lambda: run_rows(batcher, model, rows[5:8]))
     assert_outputs_match(model, rows[4:5], waiting.get(timeout=HANG_SECONDS))
     assert model.session.runs == [4, 4]
@@ -445,15 +445,15 @@ def test_max_delay_shorter_than_the_deadline_check_is_kept(model, rows):
     batcher = Batcher(max_delay=batching.DEADLINE_CHECK_SECONDS / 10)
     found = run_concurrently(lambda: run_rows(batcher, model, rows[:1]))
     assert_outputs_match(model, rows[:1], found[0])
-    assert active_watchers(batcher) == (False, False, False)
+    assert get_active_watchers(batcher) == (False, False, False)
 
 
 def test_flush_scheduler_flushes_though_a_connection_is_always_ready(model, rows):
     # Under a steady load the loop is never idle.
-    here, there = socket.socketpair()
-    with here, there:
-        there.send(b"ready, always")
-        watcher = gevent.get_hub().loop.io(here.fileno(), 1)
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.send(b"ready, always")
+        watcher = gevent.get_hub().loop.io(reader.fileno(), 1)
         watcher.start(lambda: None)
         try:
             batcher = Batcher()
