@@ -262,7 +262,7 @@ def _remove_service_links(names: list[str], level: str) -> None:
     Before the settings are written there, since one may have the same name, `FORWARDPASS_PORT`.
     """
     # Imported for these lines alone: it takes a while, and few have such variables.
-    import_module("serving.telemetry.logs").configure_logging(level)
+    import_module("serving.telemetry.logs").configure(level)
     logging.getLogger(__name__).warning("%s", describe_service_links(names))
     for name in names:
         del os.environ[name]
