@@ -1,10 +1,11 @@
-"""Batching: rows of many requests in one run, at the end of each turn of the event loop.
+"""Batching: the rows of many requests share one run, at the end of each event loop iteration.
 
-A request's greenlet parks its rows and lets the loop go on. When every connection that was ready
-in this turn has been read, all parked rows are run at once, and each greenlet goes on with its
-slice. A lone request waits for no one, a crowd becomes a batch by itself; there are no threads, no
-locks and no waiting time. Outside a gevent loop, as in tests or under another server, each request
-is run by itself, with the same answers.
+A request's greenlet queues its rows and switches to the event loop. Once every connection that was
+ready in this iteration has been read, all queued rows are run at once, and each greenlet resumes
+with the outputs of its own rows. So a single request is not delayed, and concurrent requests form
+a batch; there are no threads, no locks and, unless `max_delay` is set, no waiting time. Outside a
+gevent loop, as in tests or under another server, each request is run by itself, with the same
+outputs.
 """
 
 from __future__ import annotations
@@ -32,30 +33,29 @@ from serving.repository import ServedModel
 from serving.runtime import RunTimeoutError, run_in_slices
 from serving.telemetry.shared_counters import OLDEST_QUEUED_TIME, QUEUED_ROWS, WorkerSlot
 
-# Seconds for which the loop looks for more before it sleeps, after it has answered a lone request.
-# A client that asks again at once would else wait for longer than that until this process is
-# woken: for another core's signal, and for caches that have gone cold.
+# Time for which the loop polls its connections, instead of sleeping, after it has answered a single
+# request. A client that sends its next request at once would otherwise wait longer than this for
+# the process to wake up: for the signal of another core, and for caches that have gone cold.
 BUSY_POLL_SECONDS = 50e-6
-DEADLINE_CHECK_SECONDS = (
-    0.01  # seconds that a deadline may be over before who waits for others is told
-)
-LOWEST_LOOP_PRIORITY = (
-    -2
-)  # a priority below all that gevent uses: after every ready connection of a turn
+# Longest time between two checks of the deadlines of requests that wait for others to join them.
+DEADLINE_CHECK_SECONDS = 0.01
+# gevent's own watchers have higher priorities, so these run after every ready connection was read.
+LOWEST_LOOP_PRIORITY = -2
 
 
 class Batcher:
-    """Runs what requests ask for, joined where they meet.
+    """Runs requests, joined into batches where several are pending.
 
     Args:
-        max_batch_rows: of one joint run; 0 for what each model's pace makes worth it.
-        max_delay: seconds that a request may wait for others.
-        queue_rows: that may wait in this process.
-        queue_seconds: that a request may have to wait.
+        max_batch_rows: Largest number of rows of one batch; 0 for the number that each model's
+            latency profile recommends.
+        max_delay: Longest time that a request waits for others to join its batch, in seconds.
+        queue_rows: Largest number of rows that may be pending in this process.
+        queue_seconds: Longest estimated waiting time with which a request is accepted, in seconds.
 
     Attributes:
-        pending_rows: that wait now, of requests that are joined.
-        last_batch_size: requests of the last run.
+        pending_rows: Number of rows that are pending, without those of unbatched requests.
+        last_batch_size: Number of requests in the last batch.
     """
 
     def __init__(
@@ -69,167 +69,190 @@ class Batcher:
         self.max_batch_rows, self.max_delay = max_batch_rows, max_delay
         self.queue_rows, self.queue_seconds = queue_rows, queue_seconds
         self.pending_rows = self.last_batch_size = 0
-        self._pending_seconds = 0.0  # seconds that all who wait are going to take
+        self._pending_seconds = 0.0  # estimated run time of all pending rows
         self._queues: WeakKeyDictionary[ServedModel, ModelQueue] = WeakKeyDictionary()
-        self._active_queues: dict[
-            ModelQueue, None
-        ] = {}  # where someone is parked, in the order of their turns
+        # Queues that hold a request, in the order in which they are flushed.
+        self._active_queues: dict[ModelQueue, None] = {}
         self._flush_scheduler: FlushScheduler | None = None
 
-    def run(self, model: ServedModel, inputs: Arrays, call: CallContext) -> Arrays:
-        """The graph's outputs for these rows, whoever else's were run with them.
+    def run(self, model: ServedModel, inputs: Arrays, context: CallContext) -> Arrays:
+        """Return the graph's outputs for the rows of one request.
+
+        The outputs do not depend on the rows of other requests in the same batch.
 
         Args:
-            model: who answers.
-            inputs: the graph's, `call.rows` of them.
-            call: whose they are; it is told when its run began and ended.
+            model: The model that answers.
+            inputs: Inputs of the graph, with `context.rows` rows.
+            context: Context of the request; the times of its run are stored there.
 
         Raises:
-            OverloadedError: too much waits already.
-            DeadlineError: its time is over.
-            RunTooLongError: If a run of its rows, with those of others, was ended.
-            ClientGoneError: its client has hung up.
-            GraphError: the runtime refuses the run.
+            OverloadedError: If too many rows are pending, or would run too late.
+            DeadlineError: If the deadline of the request has passed.
+            RunTooLongError: If the run took longer than `--run-seconds` and was ended.
+            ClientGoneError: If the client has reset the connection.
+            GraphError: If ONNX Runtime cannot run the graph on these inputs.
         """
-        lane = self._queues.get(model)
-        if lane is None:
-            lane = self._queues[model] = ModelQueue(model, self.max_batch_rows)
+        queue = self._queues.get(model)
+        if queue is None:
+            queue = self._queues[model] = ModelQueue(model, self.max_batch_rows)
         if not isinstance(getcurrent(), Greenlet):
-            call.run_started_at, call.batch_rows = perf_counter(), call.rows
+            context.run_started_at, context.batch_rows = perf_counter(), context.rows
             try:
-                outputs = run_in_slices(lane.session, inputs, lane.latency_profile.slice_rows)
+                outputs = run_in_slices(queue.session, inputs, queue.latency_profile.slice_rows)
             except RunTimeoutError as error:
                 raise RunTooLongError(str(error)) from error
-            call.run_ended_at = perf_counter()
+            context.run_ended_at = perf_counter()
         else:
-            self._check_capacity_for(lane, call.rows)
-            outputs = self._run_in_loop(lane, inputs, call)
-        if call.deadline is not None and perf_counter() > call.deadline:
-            raise make_deadline_error(call)
+            self._check_capacity_for(queue, context.rows)
+            outputs = self._run_in_loop(queue, inputs, context)
+        if context.deadline is not None and perf_counter() > context.deadline:
+            raise make_deadline_error(context)
         return outputs
 
-    def _run_in_loop(self, lane: ModelQueue, inputs: Arrays, call: CallContext) -> Arrays:
-        """Joined with others, or alone: then a slice at a time, with others in between."""
-        if call.rows < lane.min_unbatched_rows:
-            return self._enqueue_and_wait(lane, inputs, call.rows, call, alone=False)
-        parts, started = [], 0.0
-        for part in iter_row_slices(inputs, lane.latency_profile.slice_rows):
+    def _run_in_loop(self, queue: ModelQueue, inputs: Arrays, context: CallContext) -> Arrays:
+        """Run a small request in a batch, and a large one in slices with other runs between."""
+        if context.rows < queue.min_unbatched_rows:
+            return self._enqueue_and_wait(queue, inputs, context.rows, context, is_unbatched=False)
+        parts, run_started_at = [], 0.0
+        for part in iter_row_slices(inputs, queue.latency_profile.slice_rows):
             rows = len(next(iter(part.values())))
-            parts.append(self._enqueue_and_wait(lane, part, rows, call, alone=True))
-            started = started or call.run_started_at
-        call.run_started_at, call.batch_rows = started, call.rows
+            parts.append(self._enqueue_and_wait(queue, part, rows, context, is_unbatched=True))
+            run_started_at = run_started_at or context.run_started_at
+        context.run_started_at, context.batch_rows = run_started_at, context.rows
         return concatenate_rows(parts)
 
     def check_capacity(self) -> None:
-        """Refuse at once what would have to wait for too long; what runs by itself never does.
+        """Refuse a new request if the queue is full or would delay it for too long.
 
-        For a request that has only been seen to come: before it costs anything.
+        It is called before the body is read, so that a refused request costs little. Outside a
+        gevent loop nothing is queued, and nothing refused.
 
         Raises:
-            OverloadedError: too many wait, or for too long.
+            OverloadedError: If too many rows are pending, or would run too late.
         """
         if not isinstance(getcurrent(), Greenlet):
             return
         if self.pending_rows >= self.queue_rows:
-            raise self._queue_full_error("some")
-        # What is read in this turn of the loop has been there for as long as the turn lasts.
+            raise self._queue_full_error("another request")
+        # A request that is read in this loop iteration has waited since the iteration began.
         self._check_queue_time(self._pending_seconds + max(0.0, time.time() - get_hub().loop.now()))
 
-    def _check_capacity_for(self, lane: ModelQueue, rows: int) -> None:
-        """The same once it is known how many rows there are."""
-        # One that runs alone is parked a slice at a time, and bounded by the time that takes.
+    def _check_capacity_for(self, queue: ModelQueue, rows: int) -> None:
+        """Refuse a request once its number of rows is known."""
+        # An unbatched request queues one slice at a time, so only its waiting time is limited.
         if (
-            rows < lane.min_unbatched_rows
+            rows < queue.min_unbatched_rows
             and self.pending_rows
             and self.pending_rows + rows > self.queue_rows
         ):
-            raise self._queue_full_error(str(rows))
+            raise self._queue_full_error(f"{rows} more")
         self._check_queue_time(self._pending_seconds)
 
-    def _queue_full_error(self, came: str) -> OverloadedError:
+    def _queue_full_error(self, refused: str) -> OverloadedError:
         return OverloadedError(
-            f"expected at most {pluralize(self.queue_rows, 'row')} to wait; got {came} more than the "
-            f"{self.pending_rows} that do; try again in a second, or send fewer"
+            f"expected at most {pluralize(self.queue_rows, 'row')} in the queue; got {refused} "
+            f"while {self.pending_rows} are queued; try again in a second, or send fewer rows"
         )
 
-    def _check_queue_time(self, wait: float) -> None:
-        if wait > self.queue_seconds:
+    def _check_queue_time(self, seconds: float) -> None:
+        if seconds > self.queue_seconds:
             raise OverloadedError(
-                f"expected to begin within {self.queue_seconds:g} s; got {wait:.2g} s "
-                f"of work before this; try again in a second"
+                f"expected to run the request within {self.queue_seconds:g} s; got {seconds:.2g} s "
+                f"of work that is queued before it; try again in a second"
             )
 
     def _enqueue_and_wait(
-        self, lane: ModelQueue, inputs: Arrays, rows: int, call: CallContext, *, alone: bool
+        self,
+        queue: ModelQueue,
+        inputs: Arrays,
+        rows: int,
+        context: CallContext,
+        *,
+        is_unbatched: bool,
     ) -> Arrays:
-        """Wait for the end of the turn."""
-        parked = PendingRequest(getcurrent(), inputs, rows, call, is_unbatched=alone)
-        lane.append(parked)
-        self._active_queues[lane] = None
+        """Queue rows, switch to the event loop, and return the outputs once they have run."""
+        request = PendingRequest(getcurrent(), inputs, rows, context, is_unbatched=is_unbatched)
+        queue.append(request)
+        self._active_queues[queue] = None
         if self._flush_scheduler is None:
             self._flush_scheduler = FlushScheduler(self, self.max_delay)
-        self._flush_scheduler.schedule(full=lane.is_full)
-        joined, work = 0 if alone else rows, rows * lane.latency_profile.seconds_per_row
-        self.pending_rows += joined
-        self._pending_seconds += work
+        self._flush_scheduler.schedule(is_full=queue.is_full)
+        batched_rows = 0 if is_unbatched else rows
+        seconds = rows * queue.latency_profile.seconds_per_row
+        self.pending_rows += batched_rows
+        self._pending_seconds += seconds
         try:
             outputs: Arrays = get_hub().switch()
         finally:
-            parked.is_pending = False
-            self.pending_rows -= joined
-            self._pending_seconds -= work
+            request.is_pending = False
+            self.pending_rows -= batched_rows
+            self._pending_seconds -= seconds
         return outputs
 
     def flush(self) -> tuple[bool, bool]:
-        """Run what has waited long enough, once a lane; whether someone is parked, and full."""
+        """Run at most one batch per model, of requests that need not wait any longer.
+
+        Returns:
+            any_pending: Whether a request is still pending.
+            any_full: Whether a queue holds a full batch.
+        """
         latest = perf_counter() - self.max_delay
-        for lane in list(self._active_queues):
-            if not lane.is_full and lane.pending[0].pending_since > latest:
-                fail_expired(lane.pending)
+        for queue in list(self._active_queues):
+            if not queue.is_full and queue.pending[0].pending_since > latest:
+                fail_expired(queue.pending)
                 continue
-            del self._active_queues[lane]
-            batch = list(drop_abandoned(lane.pop_batch()))
-            if lane.pending:
-                self._active_queues[lane] = None  # behind the others
+            del self._active_queues[queue]
+            batch = list(drop_abandoned(queue.pop_batch()))
+            if queue.pending:
+                self._active_queues[queue] = None  # at the end, after the other models
             if batch:
                 self.last_batch_size = len(batch)
-                run_batch(lane, batch)
-        return bool(self._active_queues), any(lane.is_full for lane in self._active_queues)
+                run_batch(queue, batch)
+        return bool(self._active_queues), any(queue.is_full for queue in self._active_queues)
 
 
 class FlushScheduler:
-    """Has a batcher flush at the end of each turn of the event loop, until no one is parked."""
+    """Flushes a batcher at the end of each event loop iteration while requests are pending.
 
-    def __init__(self, batcher: Batcher, delay: float) -> None:
+    Args:
+        batcher: The batcher.
+        max_delay: Longest time that a request waits for others, in seconds; if it is 0, the loop
+            does not sleep while a request is pending.
+    """
+
+    def __init__(self, batcher: Batcher, max_delay: float) -> None:
         loop = get_hub().loop
         self._batcher = batcher
-        self._turn_end_watcher = loop.check(priority=LOWEST_LOOP_PRIORITY)
-        # The loop would sleep until something comes in; with these it does not. They do nothing
-        # else: an idle watcher is called only when no connection is ready, which may be never.
+        self._iteration_end_watcher = loop.check(priority=LOWEST_LOOP_PRIORITY)
+        # It only keeps the loop from sleeping until a connection is ready. It cannot flush: an idle
+        # watcher is called when no connection is ready, which may never happen under load.
         self._keep_awake_watcher = loop.idle(priority=LOWEST_LOOP_PRIORITY)
-        self._idle_since = 0.0  # when the last one was answered; 0 as long as someone is parked
-        self._deadline_timer = (
-            loop.timer(
-                min(delay, DEADLINE_CHECK_SECONDS), repeat=min(delay / 4, DEADLINE_CHECK_SECONDS)
+        self._idle_since = 0.0  # time since which no request is pending; 0 while one is
+        self._deadline_timer = None
+        if max_delay:
+            self._deadline_timer = loop.timer(
+                min(max_delay, DEADLINE_CHECK_SECONDS),
+                repeat=min(max_delay / 4, DEADLINE_CHECK_SECONDS),
             )
-            if delay
-            else None
-        )
 
-    def schedule(self, *, full: bool) -> None:
-        """From now on someone is parked; there is nothing to wait for if a batch is full."""
+    def schedule(self, *, is_full: bool) -> None:
+        """Start flushing, since a request is pending.
+
+        Args:
+            is_full: Whether the queue of its model holds a full batch, which need not wait.
+        """
         self._idle_since = 0.0
-        if not self._turn_end_watcher.active:
-            self._turn_end_watcher.start(self._on_turn_end)
+        if not self._iteration_end_watcher.active:
+            self._iteration_end_watcher.start(self._on_iteration_end)
             if self._deadline_timer is not None:
                 self._deadline_timer.start(_do_nothing)
-        if (full or self._deadline_timer is None) and not self._keep_awake_watcher.active:
+        if (is_full or self._deadline_timer is None) and not self._keep_awake_watcher.active:
             self._keep_awake_watcher.start(_do_nothing)
 
-    def _on_turn_end(self) -> None:
-        waits, full = self._batcher.flush()
-        if waits:
-            if not (full or self._deadline_timer is None):
+    def _on_iteration_end(self) -> None:
+        any_pending, any_full = self._batcher.flush()
+        if any_pending:
+            if not (any_full or self._deadline_timer is None):
                 self._keep_awake_watcher.stop()
         elif self._deadline_timer is not None:
             self._stop_watchers()
@@ -242,11 +265,11 @@ class FlushScheduler:
         ):
             self._stop_watchers()
         else:
-            os.sched_yield()  # to another process that wants this core
+            os.sched_yield()  # another process may be waiting for this core
 
     def _stop_watchers(self) -> None:
         self._keep_awake_watcher.stop()
-        self._turn_end_watcher.stop()
+        self._iteration_end_watcher.stop()
 
 
 def _do_nothing() -> None:
@@ -254,33 +277,32 @@ def _do_nothing() -> None:
 
 
 class InstrumentedBatcher(Batcher):
-    """A batcher that shows what it holds.
+    """A batcher that publishes how many rows it holds, and since when.
 
     Args:
-        slot: where.
-        limits: of `Batcher`.
+        slot: Slot of this worker in the shared counters.
+        limits: Keyword arguments of `Batcher`.
     """
 
     def __init__(self, slot: WorkerSlot, **limits: Any) -> None:
         super().__init__(**limits)
         self._values = slot.values
-        self._calls_in_progress: OrderedDict[CallContext, None] = (
-            OrderedDict()
-        )  # in the order they came
+        # In order of arrival, so that the first is the oldest.
+        self._contexts_in_progress: OrderedDict[CallContext, None] = OrderedDict()
         self._rows_in_progress = 0
 
-    def run(self, model: ServedModel, inputs: Arrays, call: CallContext) -> Arrays:
-        """As `Batcher`."""
-        numbers, calls = self._values, self._calls_in_progress
-        if not calls:
-            numbers[OLDEST_QUEUED_TIME] = call.decoded_at
-        calls[call] = None
-        self._rows_in_progress += call.rows
-        numbers[QUEUED_ROWS] = self._rows_in_progress
+    def run(self, model: ServedModel, inputs: Arrays, context: CallContext) -> Arrays:
+        """Run a request as `Batcher.run` does, and publish its rows until it has finished."""
+        values, contexts = self._values, self._contexts_in_progress
+        if not contexts:
+            values[OLDEST_QUEUED_TIME] = context.decoded_at
+        contexts[context] = None
+        self._rows_in_progress += context.rows
+        values[QUEUED_ROWS] = self._rows_in_progress
         try:
-            return super().run(model, inputs, call)
+            return super().run(model, inputs, context)
         finally:
-            del calls[call]
-            self._rows_in_progress -= call.rows
-            numbers[QUEUED_ROWS] = self._rows_in_progress
-            numbers[OLDEST_QUEUED_TIME] = next(iter(calls)).decoded_at if calls else 0.0
+            del contexts[context]
+            self._rows_in_progress -= context.rows
+            values[QUEUED_ROWS] = self._rows_in_progress
+            values[OLDEST_QUEUED_TIME] = next(iter(contexts)).decoded_at if contexts else 0.0

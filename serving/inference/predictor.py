@@ -1,4 +1,7 @@
-"""The prediction path: bytes → arrays → batch → ONNX Runtime → bytes. Every protocol calls it."""
+"""The prediction path: bytes → arrays → batch → ONNX Runtime → bytes.
+
+The handlers of every protocol call `Predictor`; none decodes rows or runs a model by itself.
+"""
 
 from __future__ import annotations
 
@@ -33,90 +36,91 @@ PROTOCOL_DECODERS: Mapping[Protocol, RequestDecoder] = {
     "inference_v2": decode_inference_request,
 }
 
-# Bytes of a body that takes turns with others as it is decoded: of such, one is at a time, since
-# each takes many times its size until it is arrays.
+# Size of a body, in bytes, above which only one is decoded at a time in a process. Decoding takes
+# many times that size in memory, and lets other greenlets run in between.
 LARGE_MESSAGE_BYTES = 2**20
-TRIM_DELAY_SECONDS = 10.0  # seconds from a large message to the next trim of the heap, at most
+# Longest time from a large request or answer to the next trim of the heap.
+TRIM_DELAY_SECONDS = 10.0
 
 
 class Predictor:
-    """Answers messages of all protocols.
+    """Answers the prediction requests of all protocols.
 
     Args:
-        batcher: joins what runs.
+        batcher: Batcher that runs the models.
         ignores_extra: Whether a request may name columns that the model does not have.
     """
 
     def __init__(self, batcher: Batcher, *, ignores_extra: bool = False) -> None:
         self.batcher = batcher
         self._ignores_extra = ignores_extra
-        # Made once a model, and gone with it.
+        # Built once per model, and freed together with it.
         self._input_schemas: WeakKeyDictionary[ServedModel, InputSchema] = WeakKeyDictionary()
         self._large_decode_lock = Semaphore(1)
 
-    def check_media_type(self, protocol: Protocol, media: str) -> None:
-        """Refuse a body by its media type alone, before it is read.
+    def check_media_type(self, protocol: Protocol, media_type: str) -> None:
+        """Refuse a body because of its media type, before it is read.
 
         Args:
             protocol: Protocol of the request.
-            media: Media type of its body, in lower case, without parameters.
+            media_type: Media type of its body, in lower case, without parameters.
 
         Raises:
-            UnsupportedMediaTypeError: If the protocol reads no such body.
+            UnsupportedMediaTypeError: If the protocol does not read such bodies.
         """
-        if protocol == "rows":  # the others take any type for JSON
-            require_media_type(media)
+        if protocol == "rows":  # the others read every body as JSON or binary tensors
+            require_media_type(media_type)
 
     def __call__(
-        self, protocol: Protocol, model: ServedModel, message: EncodedRequest, call: CallContext
+        self, protocol: Protocol, model: ServedModel, request: EncodedRequest, context: CallContext
     ) -> EncodedAnswer:
-        """The reply to a message.
+        """Return the answer to a request: decode it, run the model, encode the outputs.
 
         Args:
-            protocol: that the message is of.
-            model: who answers.
-            message: what the client sent.
-            call: the request, which is told how far it came.
+            protocol: Protocol of the request.
+            model: The model that answers.
+            request: The decompressed body, with the media types from the headers.
+            context: Context of the request; the time at the end of each stage is stored there.
 
         Raises:
-            ServingError: of a class that says what is wrong with it; see `errors`.
+            ServingError: If the request cannot be answered; the subclass says why.
         """
-        fields = self._input_schemas.get(model)
-        if fields is None:
-            fields = InputSchema(model.manifest.inputs, should_ignore_extra=self._ignores_extra)
-            self._input_schemas[model] = fields
-        if len(message.content) > LARGE_MESSAGE_BYTES:
-            question = self._decode_large(protocol, message, fields)
+        schema = self._input_schemas.get(model)
+        if schema is None:
+            schema = InputSchema(model.manifest.inputs, should_ignore_extra=self._ignores_extra)
+            self._input_schemas[model] = schema
+        if len(request.content) > LARGE_MESSAGE_BYTES:
+            decoded = self._decode_large(protocol, request, schema)
         else:
-            question = PROTOCOL_DECODERS[protocol](message, fields)
-        call.rows = len(next(iter(question.inputs.values())))
-        call.decoded_at = perf_counter()
-        outputs = self.batcher.run(model, question.inputs, call)
+            decoded = PROTOCOL_DECODERS[protocol](request, schema)
+        context.rows = len(next(iter(decoded.inputs.values())))
+        context.decoded_at = perf_counter()
+        outputs = self.batcher.run(model, decoded.inputs, context)
         _check_finite(outputs)
-        reply = question.encode_answer(model.manifest, outputs)
-        call.encoded_at = perf_counter()
-        if len(reply.content) > LARGE_MESSAGE_BYTES:
+        answer = decoded.encode_answer(model.manifest, outputs)
+        context.encoded_at = perf_counter()
+        if len(answer.content) > LARGE_MESSAGE_BYTES:
             request_trim(TRIM_DELAY_SECONDS)
-        return reply
+        return answer
 
     def _decode_large(
-        self, protocol: Protocol, message: EncodedRequest, fields: InputSchema
+        self, protocol: Protocol, request: EncodedRequest, schema: InputSchema
     ) -> DecodedRequest:
         request_trim(TRIM_DELAY_SECONDS)
         if not isinstance(getcurrent(), Greenlet):
-            return PROTOCOL_DECODERS[protocol](message, fields)
+            return PROTOCOL_DECODERS[protocol](request, schema)
         with self._large_decode_lock:
-            return PROTOCOL_DECODERS[protocol](message, fields)
+            return PROTOCOL_DECODERS[protocol](request, schema)
 
 
 def _check_finite(outputs: Arrays) -> None:
-    # Finite rows can overflow on the way, and JSON has no word for the NaN that comes out.
-    answers = outputs["value" if "value" in outputs else "probabilities"]
-    finite = np.isfinite(answers)
-    if not finite.all():
-        first = int(np.flatnonzero(~finite.all(axis=1))[0])
+    # Finite inputs can overflow inside the graph, and JSON cannot represent the resulting NaN.
+    values = outputs["value" if "value" in outputs else "probabilities"]
+    is_finite = np.isfinite(values)
+    if not is_finite.all():
+        instance = int(np.flatnonzero(~is_finite.all(axis=1))[0])
         raise NotFiniteAnswerError(
-            f"expected numbers of the size the model was trained on; got an instance {first} so "
-            f"large that its answer overflows float32; check its units",
-            instance=first,
+            f"expected values of about the size of the training data; got an instance {instance} "
+            f"so large that its answer overflows float32; check its units",
+            instance=instance,
         )

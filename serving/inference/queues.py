@@ -1,4 +1,8 @@
-"""Requests that wait for a run: one queue a model, and what becomes of a batch."""
+"""Pending requests: one queue per model, and the run of a batch taken from a queue.
+
+A request is pending from the moment its rows are in a queue until its greenlet is resumed, either
+with the outputs of its rows or with an error.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +20,36 @@ from serving.errors import ClientGoneError, RunTooLongError
 from serving.repository import ServedModel
 from serving.runtime import GraphSession, RunTimeoutError
 
-_system_poll = monkey.get_original(
-    "select", "poll"
-)  # gevent's own would wait in the loop, for the loop
-# Of a connection that was reset. One whose client has closed looks like one whose client has only
-# closed its sending side (POLLRDHUP), as HTTP allows after a request, and waits for the answer.
+# gevent's poll would switch to the event loop, which is waiting for the flush that calls it.
+_unpatched_poll = monkey.get_original("select", "poll")
+# Events of a connection that was reset. POLLRDHUP is not one of them: it is also set when a client
+# closes only its sending side, as HTTP allows after a request, and still waits for the answer.
 CONNECTION_RESET_EVENTS = select.POLLHUP | select.POLLERR
 
 
 class PendingRequest:
-    """Rows of a request that wait for their run."""
+    """Rows of one request, or one slice of a large request, that wait for a run.
+
+    Args:
+        greenlet: Greenlet that waits for the outputs.
+        inputs: Inputs of the graph for these rows.
+        rows: Number of rows.
+        context: Context of the request.
+        is_unbatched: Whether these rows must run without rows of other requests.
+
+    Attributes:
+        pending_since: Time at which the rows were queued, in seconds of `perf_counter`.
+        is_pending: Whether the greenlet still waits.
+    """
 
     __slots__ = (
-        "is_unbatched",
-        "call",
+        "context",
         "greenlet",
         "inputs",
-        "rows",
-        "pending_since",
         "is_pending",
+        "is_unbatched",
+        "pending_since",
+        "rows",
     )
 
     def __init__(
@@ -42,21 +57,34 @@ class PendingRequest:
         greenlet: Greenlet,
         inputs: Arrays,
         rows: int,
-        call: CallContext,
+        context: CallContext,
         *,
         is_unbatched: bool,
     ) -> None:
-        self.greenlet, self.inputs, self.rows, self.call = greenlet, inputs, rows, call
+        self.greenlet, self.inputs, self.rows, self.context = greenlet, inputs, rows, context
         self.is_unbatched = is_unbatched
         self.pending_since = perf_counter()
         self.is_pending = True
 
 
 class ModelQueue:
-    """The rows that wait for the same model, in the order they came."""
+    """The pending requests of one model, in order of arrival.
+
+    Args:
+        model: The model whose requests are queued.
+        max_batch_rows: Largest number of rows of one batch; 0 for that of the latency profile.
+
+    Attributes:
+        session: Session that runs the graph.
+        latency_profile: Measured run times of the model.
+        max_batch_rows: Largest number of rows of one batch.
+        min_unbatched_rows: Number of rows from which a request runs unbatched.
+        pending: The pending requests.
+        rows: Number of rows of all pending requests.
+    """
 
     def __init__(self, model: ServedModel, max_batch_rows: int) -> None:
-        # Not the model itself: it goes when no request holds it any more.
+        # A reference to the model itself would keep it in memory after its last request.
         self.session: GraphSession = model.session
         self.latency_profile = model.latency_profile
         self.max_batch_rows = max_batch_rows or self.latency_profile.max_batch_rows
@@ -67,26 +95,31 @@ class ModelQueue:
 
     @property
     def is_full(self) -> bool:
-        """There is nothing that the first of them could wait for."""
+        """Whether waiting longer could not add rows to the next batch."""
         return self.rows >= self.max_batch_rows or (
             bool(self.pending) and self.pending[0].is_unbatched
         )
 
-    def append(self, parked: PendingRequest) -> None:
-        """One more waits."""
-        self.pending.append(parked)
-        self.rows += parked.rows
+    def append(self, request: PendingRequest) -> None:
+        """Add a request at the end of the queue."""
+        self.pending.append(request)
+        self.rows += request.rows
 
     def pop_batch(self) -> list[PendingRequest]:
-        """The first of them, as many as one run takes; one alone that is to run alone."""
+        """Remove the requests of the next batch from the queue and return them.
+
+        Returns:
+            Requests that share a run, up to `max_batch_rows` rows in total; or a single request if
+            it runs unbatched or is larger than that.
+        """
         if self.pending[0].is_unbatched and self._last_was_unbatched:
-            # After a slice of one large request the small ones have their turn, not the next large
-            # one: however many are large, a small one waits for one slice.
+            # Small requests go before the next slice of a large one, so that a small request waits
+            # for one slice at most, however many large requests are queued.
             self.pending = deque(sorted(self.pending, key=attrgetter("is_unbatched")))
         self._last_was_unbatched = self.pending[0].is_unbatched
         batch = [self.pending.popleft()]
-        rows, join = batch[0].rows, not batch[0].is_unbatched
-        while join and self.pending and rows + self.pending[0].rows <= self.max_batch_rows:
+        rows, can_grow = batch[0].rows, not batch[0].is_unbatched
+        while can_grow and self.pending and rows + self.pending[0].rows <= self.max_batch_rows:
             if self.pending[0].is_unbatched:
                 break
             batch.append(self.pending.popleft())
@@ -96,56 +129,92 @@ class ModelQueue:
 
 
 def drop_abandoned(batch: Sequence[PendingRequest]) -> Iterator[PendingRequest]:
-    """Those whose answer someone waits for; the others are told, or their clients have gone."""
-    gone = find_reset_connections(
-        [p.call.client_descriptor for p in batch if p.call.client_descriptor is not None]
+    """Yield the requests of a batch that still need an answer.
+
+    The others are dropped: their greenlet no longer waits, or their deadline has passed or their
+    client has reset the connection, which is raised in the greenlet.
+
+    Args:
+        batch: Requests taken from a queue.
+    """
+    reset_clients = find_reset_connections(
+        [
+            request.context.client_descriptor
+            for request in batch
+            if request.context.client_descriptor is not None
+        ]
     )
     now = perf_counter()
-    for parked in batch:
-        deadline = parked.call.deadline
-        if not parked.is_pending:
+    for request in batch:
+        deadline = request.context.deadline
+        if not request.is_pending:
             continue
         if deadline is not None and now > deadline:
-            parked.greenlet.throw(make_deadline_error(parked.call))
-        elif parked.call.client_descriptor in gone:
-            parked.greenlet.throw(ClientGoneError("expected a client that waits; it has hung up"))
+            request.greenlet.throw(make_deadline_error(request.context))
+        elif request.context.client_descriptor in reset_clients:
+            request.greenlet.throw(
+                ClientGoneError(
+                    "expected the client to wait for its answer; it has reset the connection; "
+                    "send the request again"
+                )
+            )
         else:
-            yield parked
+            yield request
 
 
-def fail_expired(parked: Iterable[PendingRequest]) -> None:
-    """End the wait of those whose time is over; they are passed over when their turn comes."""
+def fail_expired(pending: Iterable[PendingRequest]) -> None:
+    """Raise the deadline error in every pending request whose deadline has passed.
+
+    The requests stay in their queue, and `drop_abandoned` drops them later.
+
+    Args:
+        pending: Requests of one queue.
+    """
     now = perf_counter()
-    for late in parked:
-        deadline = late.call.deadline
-        if late.is_pending and deadline is not None and now > deadline:
-            late.greenlet.throw(make_deadline_error(late.call))
+    for request in pending:
+        deadline = request.context.deadline
+        if request.is_pending and deadline is not None and now > deadline:
+            request.greenlet.throw(make_deadline_error(request.context))
 
 
-def find_reset_connections(clients: Sequence[int]) -> set[int]:
-    """Return those of the sockets whose connection has been reset."""
-    poll = _system_poll()
-    for client in clients:
-        poll.register(client, CONNECTION_RESET_EVENTS)
-    return {client for client, _ in poll.poll(0)}
+def find_reset_connections(descriptors: Sequence[int]) -> set[int]:
+    """Return the descriptors of sockets whose connection has been reset.
+
+    Args:
+        descriptors: File descriptors of sockets.
+    """
+    poller = _unpatched_poll()
+    for descriptor in descriptors:
+        poller.register(descriptor, CONNECTION_RESET_EVENTS)
+    return {descriptor for descriptor, _ in poller.poll(0)}
 
 
-def run_batch(lane: ModelQueue, batch: Sequence[PendingRequest]) -> None:
-    """One run for all of them; what it raises, each of them raises."""
-    started = perf_counter()
+def run_batch(queue: ModelQueue, batch: Sequence[PendingRequest]) -> None:
+    """Run the graph once for a batch, and resume each greenlet with the outputs of its rows.
+
+    If the run fails, its error is raised in all of them.
+
+    Args:
+        queue: Queue of the model.
+        batch: Requests that share the run, at least one.
+    """
+    run_started_at = perf_counter()
     try:
-        outputs = lane.session.run(concatenate_rows([parked.inputs for parked in batch]))
-    except Exception as error:  # noqa: BLE001 - whatever it is, no client may wait for ever
-        told = RunTooLongError(str(error)) if isinstance(error, RunTimeoutError) else error
-        for parked in batch:
-            parked.greenlet.throw(told)
+        outputs = queue.session.run(concatenate_rows([request.inputs for request in batch]))
+    except Exception as error:  # noqa: BLE001 - whatever fails, no greenlet may wait for ever
+        raised = RunTooLongError(str(error)) if isinstance(error, RunTimeoutError) else error
+        for request in batch:
+            request.greenlet.throw(raised)
         return
-    ran, rows, at = perf_counter(), sum(parked.rows for parked in batch), 0
-    for parked in batch:
-        call = parked.call
-        call.run_started_at, call.run_ended_at, call.batch_rows = started, ran, rows
-        own = outputs
+    run_ended_at, batch_rows = perf_counter(), sum(request.rows for request in batch)
+    start = 0
+    for request in batch:
+        context = request.context
+        context.run_started_at, context.run_ended_at = run_started_at, run_ended_at
+        context.batch_rows = batch_rows
+        own_outputs = outputs
         if len(batch) > 1:
-            own = {name: array[at : at + parked.rows] for name, array in outputs.items()}
-        at += parked.rows
-        parked.greenlet.switch(own)
+            stop = start + request.rows
+            own_outputs = {name: array[start:stop] for name, array in outputs.items()}
+        start += request.rows
+        request.greenlet.switch(own_outputs)

@@ -1,4 +1,7 @@
-"""The limit of log lines of one kind: the first of a period are written, the rest summed up."""
+"""Rate limits for log lines: of each kind, the first lines of a period are written.
+
+At the end of the period one more line says how many were not written.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from threading import Lock, Timer
 from time import monotonic
 from typing import Generic, TypeVar
 
-MAX_LINES_PER_PERIOD = 20  # lines of a kind that are written in a period
-PERIOD_SECONDS = 1.0  # seconds of a period
+MAX_LINES_PER_PERIOD = 20  # of one kind
+PERIOD_SECONDS = 1.0
+
 Kind = TypeVar("Kind", bound=Hashable)
 
 
@@ -28,12 +32,13 @@ class LimitPeriod:
 
 
 class LogRateLimiter(Generic[Kind]):
-    """Limits the lines of each kind, in one process.
+    """Limits the log lines of each kind in one process.
 
     Args:
-        on_suppressed: Writes how many lines of a kind were not written; called once their period is over.
-        max_lines: Number of lines of a kind that are written in a period.
-        period_seconds: Seconds of a period; 1 if None.
+        on_suppressed: Function of a kind and a number of lines. It is called at the end of a period
+            in which that many lines of the kind were not written.
+        max_lines: Largest number of lines of one kind that are written in a period.
+        period_seconds: Length of a period, in seconds; `PERIOD_SECONDS` if None.
     """
 
     def __init__(
@@ -42,17 +47,21 @@ class LogRateLimiter(Generic[Kind]):
         max_lines: int = MAX_LINES_PER_PERIOD,
         period_seconds: float | None = None,
     ) -> None:
-        self._sum_up, self._max_lines = on_suppressed, max_lines
+        self._on_suppressed, self._max_lines = on_suppressed, max_lines
         self._seconds = PERIOD_SECONDS if period_seconds is None else period_seconds
         self._periods: dict[Kind, LimitPeriod] = {}
-        self._lock = Lock()  # under a server that has threads
+        self._lock = Lock()  # this also runs under servers with threads
 
     def should_log(self, kind: Kind) -> bool:
-        """Count a line, and return whether it is to be written."""
+        """Count a line, and return whether it should be written.
+
+        Args:
+            kind: Kind of the line.
+        """
         with self._lock:
             now = monotonic()
             period = self._periods.get(kind)
-            # One in which some are not written ends when their number is.
+            # A period with suppressed lines lasts until its timer has reported them.
             if period is None or (
                 period.count <= self._max_lines and now >= period.started_at + self._seconds
             ):
@@ -68,16 +77,16 @@ class LogRateLimiter(Generic[Kind]):
     def _end_period(self, kind: Kind) -> None:
         with self._lock:
             period = self._periods.pop(kind)
-        self._sum_up(kind, period.count - self._max_lines)
+        self._on_suppressed(kind, period.count - self._max_lines)
 
 
 class RateLimitFilter(logging.Filter):
-    """Limits the warnings and errors that clients can cause, for each place in the code.
+    """Limits the warnings and errors of some loggers, separately for each place in the code.
 
-    For example, a client can send 10,000 malformed requests a second.
+    It is for those that clients can cause: one can send 10,000 malformed requests a second.
 
     Args:
-        loggers: Names of the loggers that are limited, with all loggers below them.
+        loggers: Names of the limited loggers. Their descendants are limited too.
     """
 
     def __init__(self, *loggers: str) -> None:
@@ -88,7 +97,7 @@ class RateLimitFilter(logging.Filter):
         )
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a record is to be written."""
+        """Return whether a record should be written."""
         if record.levelno < logging.WARNING or not f"{record.name}.".startswith(self._loggers):
             return True
         place = f"{record.module}.{record.funcName}"

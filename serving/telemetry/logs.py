@@ -1,10 +1,10 @@
-"""Logs: one line of JSON a record, on stdout, whoever wrote it.
+"""Logs: every log record becomes one line of JSON on stdout.
 
-What a client sends is in them only as text within JSON, and without anything that a terminal or a
-reader of lines could take for more than text.
+Text that a client has sent appears only inside JSON strings, with control characters escaped, so
+that it can neither forge a line nor control a terminal.
 
-No line ever holds up the process: one that stdout does not take at once, since its reader has
-stalled, is dropped, and the next that goes through comes after a line with their number.
+Logging never blocks the process. If the reader of stdout stalls, lines are dropped, and the next
+line that can be written follows one that says how many were dropped.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from gunicorn.glogging import Logger
 
 from serving.telemetry.log_rate_limit import RateLimitFilter
 
-# The system's own: gevent's gives way to other greenlets, which its hub, that logs too, cannot.
-_system_poll = get_original("select", "poll")
+# gevent's poll switches to other greenlets, which is not allowed in gevent's hub, and the hub logs.
+_unpatched_poll = get_original("select", "poll")
 
 STDOUT_DESCRIPTOR = 1
-# Bytes of a line: what the system writes to a pipe at once, lest those of two workers mix.
+# Linux writes up to this many bytes to a pipe at once, so the lines of two workers do not mix.
 MAX_LINE_BYTES = 4096
-MAX_EVENT_CHARACTERS, MAX_FIELD_CHARACTERS = 800, 256  # characters
-# All that is neither to be seen nor a plain space, but the two that JSON itself escapes: control
-# characters and those that turn or end lines.
+MAX_EVENT_CHARACTERS, MAX_FIELD_CHARACTERS = 800, 256
+# Control characters, and those that end a line or change the direction of text. Newline and tab are
+# left out, because JSON escapes them anyway.
 INVISIBLE_CHARACTERS = re.compile(
     r"[^\S \n\t]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e"
     r"\u2060-\u206f\ufeff\ud800-\udfff]"
@@ -40,10 +40,10 @@ INVISIBLE_CHARACTERS = re.compile(
 
 
 class JsonFormatter(logging.Formatter):
-    """Makes a line of a record; what is in `record.fields` goes beside the message."""
+    """Formats a record as a JSON object, with the items of `record.fields` after the message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line of a record, without the newline."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
             "level": record.levelname.lower(),
@@ -61,25 +61,25 @@ class JsonFormatter(logging.Formatter):
             written = orjson.dumps(line | {"exception": trace})
             if len(written) < MAX_LINE_BYTES:
                 return written.decode()
-            trace = trace[len(trace) // 4 + 1 :]  # its end says most
+            trace = trace[len(trace) // 4 + 1 :]  # the end of a traceback names the error
         return orjson.dumps(line).decode()
 
 
 class StdoutHandler(logging.Handler):
-    """Writes each line by one call of the system, or drops it if that would have to wait."""
+    """Writes each line with one system call, or drops it if the call would block."""
 
     def __init__(self) -> None:
         super().__init__()
         self._file = _open_non_blocking(STDOUT_DESCRIPTOR)
-        self._poller = _system_poll()
+        self._poller = _unpatched_poll()
         self._poller.register(self._file, select.POLLOUT)
         self._dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record."""
+        """Write a record, after the number of lines dropped before it."""
         try:
             line = self.format(record)
-        except (TypeError, ValueError):  # a field that is not JSON's
+        except (TypeError, ValueError):  # a field that JSON cannot represent
             self.handleError(record)
             return
         if self._dropped and self._try_write(self._format_dropped_lines()):
@@ -88,11 +88,11 @@ class StdoutHandler(logging.Handler):
             self._dropped += 1
 
     def _format_dropped_lines(self) -> str:
-        record = {"levelname": "WARNING", "msg": "lines dropped, which stdout did not take"}
+        record = {"levelname": "WARNING", "msg": "lines dropped because stdout was not ready"}
         return self.format(logging.makeLogRecord(record | {"fields": {"count": self._dropped}}))
 
     def _try_write(self, line: str) -> bool:
-        """Whether it was taken; a full pipe, a full disk and a reader that has gone do not."""
+        """Write a line and return True; return False if stdout is full or closed."""
         try:
             if self._poller.poll(0):
                 os.write(self._file, f"{line}\n".encode())
@@ -103,11 +103,14 @@ class StdoutHandler(logging.Handler):
 
 
 def _open_non_blocking(file: int) -> int:
-    """A pipe opened anew, so that writing to it never waits; anything else as it is.
+    """Open a pipe again, so that writes to it never block; return other descriptors unchanged.
 
-    To change the descriptor itself would change it for all who share it, as a shell does. Where a
-    pipe cannot be opened, having been made by another user, that it polls as writable has to do:
-    it then takes a line whole, unless another process fills it in between.
+    Setting O_NONBLOCK on the descriptor itself would affect every process that shares it, such as a
+    shell. A pipe of another user cannot be opened again. Polling it first has to be enough then: a
+    writable pipe has room for a whole line, unless another process fills it in between.
+
+    Args:
+        file: Descriptor of an open file.
     """
     try:
         if stat.S_ISFIFO(os.fstat(file).st_mode):
@@ -117,15 +120,24 @@ def _open_non_blocking(file: int) -> int:
     return file
 
 
-# How gunicorn begins what it logs of a request that it cannot parse, before address and reason.
+# Start of gunicorn's message about a request that it cannot parse; address and reason follow.
 MALFORMED_REQUEST_PREFIX = "Invalid request from ip="
 
 
 class GunicornLogger(Logger):  # type: ignore[misc]
-    """Hands gunicorn's own events to the same handler, and logs no requests: that is ours to do."""
+    """Sends gunicorn's events to the root logger's handler. `request_log` logs the requests."""
 
     def warning(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        """Log a warning; of a malformed request nothing that it holds, which may be a key."""
+        """Log a warning.
+
+        Of a malformed request only the client's address and the kind of error are logged, since its
+        text may contain a key.
+
+        Args:
+            msg: Message, with the placeholders of `args`.
+            args: Values of the placeholders.
+            kwargs: Keyword arguments of `logging.Logger.warning`.
+        """
         if not msg.startswith(MALFORMED_REQUEST_PREFIX):
             super().warning(msg, *args, **kwargs)
             return
@@ -136,38 +148,48 @@ class GunicornLogger(Logger):  # type: ignore[misc]
         self.error_log.warning("malformed request", extra={"fields": fields})
 
     def setup(self, cfg: Any) -> None:
-        """As its parent, without handlers of its own."""
+        """Configure the loggers as gunicorn does, but without gunicorn's handlers.
+
+        Args:
+            cfg: gunicorn's configuration.
+        """
         super().setup(cfg)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
 
 
 def configure_logging(level: str) -> None:
-    """From now on all that this process logs is JSON on stdout.
+    """Write everything that this process logs as JSON on stdout.
 
     Args:
-        level: the least severity that is logged, as `logging` names it.
+        level: Lowest level that is logged, in the names of `logging`, in any case.
     """
     handler = StdoutHandler()
     handler.setFormatter(JsonFormatter())
-    # Not those of versions that are refused, of which there may be many at the start.
+    # Warnings about refused versions are not limited: many can be due when the server starts.
     handler.addFilter(RateLimitFilter("gunicorn", "serving.errors", __name__))
     logging.basicConfig(level=level.upper(), handlers=[handler])
 
 
 def log_uncaught_error(context: object, *error: Any) -> None:
-    """In place of `Hub.print_exception`, by which gevent tells what no one has caught.
+    """Log an exception that no greenlet has caught. It replaces gevent's `Hub.print_exception`.
 
     Args:
-        context: what failed.
-        error: its type, value and traceback.
+        context: Greenlet or callback that failed.
+        error: Type, value and traceback of the exception.
     """
     exc_info = error if error[1] is not None else None
     logging.getLogger(__name__).error("%s failed", context, exc_info=exc_info)
 
 
 def sanitize_text(text: str, max_characters: int = MAX_FIELD_CHARACTERS) -> str:
-    """The first `max_characters` characters of a text, the last if negative; what is unseen by its number."""
+    """Return a shortened text whose invisible characters are written as escape sequences.
+
+    Args:
+        text: Any text.
+        max_characters: Largest number of characters in the result, taken from the start of the
+            text, or from its end if the number is negative.
+    """
     short = text[max_characters:] if max_characters < 0 else text[:max_characters]
-    seen = INVISIBLE_CHARACTERS.sub(lambda found: f"\\u{ord(found[0]):04x}", short)
-    return seen[max_characters:] if max_characters < 0 else seen[:max_characters]
+    visible = INVISIBLE_CHARACTERS.sub(lambda match: f"\\u{ord(match[0]):04x}", short)
+    return visible[max_characters:] if max_characters < 0 else visible[:max_characters]

@@ -1,12 +1,14 @@
-"""The families: every metric that is counted, declared once. Values of labels are few, always.
+"""The Prometheus metrics that workers count, each declared once.
 
-A path that no route knows, or a name that a client made up, is no label.
+Every label has few values. Paths that no route matches, and names that a client invents, are never
+values of a label.
 """
 
 from __future__ import annotations
 
 from serving.telemetry.shared_counters import MetricDefinition
 
+# Upper bounds of histogram buckets: durations in seconds, and rows of a batch.
 DURATION_BUCKETS = (
     25e-6,
     50e-6,
@@ -31,34 +33,32 @@ BATCH_ROWS_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0,
 VERSION_LABELS = ("protocol", "model", "version", "variant")
 
 REQUESTS = MetricDefinition(
-    "forwardpass_requests",
-    "Requests that were answered, by HTTP status.",
-    (*VERSION_LABELS, "code"),
+    "forwardpass_requests", "Requests answered, by HTTP status.", (*VERSION_LABELS, "code")
 )
 ROWS_ANSWERED = MetricDefinition(
-    "forwardpass_rows", "Instances that were answered.", VERSION_LABELS
+    "forwardpass_rows", "Rows (instances) of successful predictions.", VERSION_LABELS
 )
 REQUEST_SECONDS = MetricDefinition(
     "forwardpass_request_seconds",
-    "From the head of a request to its answer.",
+    "Time from the head of a request to its answer.",
     ("protocol", "model"),
     DURATION_BUCKETS,
 )
 STAGE_SECONDS = MetricDefinition(
     "forwardpass_stage_seconds",
-    "Of that: decode to arrays, wait in the queue, run the graph, encode the answer.",
+    "Time of each stage of a request: decode, queue (wait for the run), run, encode.",
     ("stage", "protocol", "model"),
     DURATION_BUCKETS,
 )
 BATCH_ROWS = MetricDefinition(
     "forwardpass_batch_rows",
-    "Rows of the run that answered a request.",
+    "Rows of the batch that a request was run in.",
     ("model",),
     BATCH_ROWS_BUCKETS,
 )
 RELOADS = MetricDefinition(
     "forwardpass_reloads",
-    "Attempts of each worker to take up, or go back to, a version, by outcome.",
+    "Changes of a model's version that each worker tried, by outcome.",
     ("model", "outcome"),
 )
 CONNECTIONS_EVICTED = MetricDefinition(
@@ -68,7 +68,7 @@ CONNECTIONS_EVICTED = MetricDefinition(
 )
 ACCEPT_ERRORS = MetricDefinition(
     "forwardpass_accept_errors",
-    "Failed attempts to accept a connection, by name of the system's error.",
+    "Failed attempts to accept a connection, by the name of the system error.",
     ("error",),
 )
 TLS_FAILURES = MetricDefinition(

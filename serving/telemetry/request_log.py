@@ -1,7 +1,7 @@
-"""The log of requests: a share of those that went well, and all that did not.
+"""The log of requests: a sample of the successful ones, and all that failed.
 
-But for floods: of each status that is refused the first twenty of a second are logged, and then how
-many more there were. No value of a feature is ever logged.
+Floods are limited: of each error status the first 20 requests of a second are logged, and then the
+number of the others. Values of features are never logged.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from serving.telemetry.log_rate_limit import PERIOD_SECONDS, LogRateLimiter
 
 log = logging.getLogger(__name__)
 
-ROUTE_ENVIRON_KEY = "forwardpass.route"  # where an environ keeps the rule that took the request
-OVERLOAD_STATUSES = (503, 499)  # what it is answered with, and no fault of ours
+ROUTE_ENVIRON_KEY = "forwardpass.route"  # WSGI environ key of the URL rule that matched
+# 503 means too many requests, and 499 that the client disconnected: no errors of this server.
+OVERLOAD_STATUSES = (503, 499)
 
 
 class RequestLog:
     """Logs the requests of one process.
 
     Args:
-        sample_rate: of the requests that went well, from 0 to 1.
+        sample_rate: Share of the successful requests that are logged, from 0 to 1.
     """
 
     def __init__(self, sample_rate: float) -> None:
         self._sample_rate = sample_rate
-        self._rate_limiter: LogRateLimiter[int] = LogRateLimiter(
-            _log_suppressed_requests
-        )  # of each status
+        # One limit for each status.
+        self._rate_limiter: LogRateLimiter[int] = LogRateLimiter(_log_suppressed_requests)
 
-    def log_request(self, call: CallContext, status: int, environ: dict[str, Any]) -> None:
-        """A request is about to be answered.
+    def log_request(self, context: CallContext, status: int, environ: dict[str, Any]) -> None:
+        """Log a request just before its answer is sent, if it is sampled or has failed.
 
         Args:
-            call: the request.
-            status: of the answer.
-            environ: WSGI's.
+            context: Context of the request.
+            status: HTTP status of the answer.
+            environ: WSGI environ of the request.
         """
         if status < 400:
             if random() < self._sample_rate:
-                log.info("request", extra={"fields": _log_fields(call, status, environ)})
+                log.info("request", extra={"fields": _log_fields(context, status, environ)})
             return
         if not self._rate_limiter.should_log(status):
             return
-        fields = _log_fields(call, status, environ)
-        fields |= {"code": call.error_code or None, "path": environ.get("PATH_INFO", "")}
+        fields = _log_fields(context, status, environ)
+        fields |= {"code": context.error_code or None, "path": environ.get("PATH_INFO", "")}
         log.log(_log_level(status), "request", extra={"fields": fields})
 
 
@@ -60,20 +60,20 @@ def _log_level(status: int) -> int:
     return logging.ERROR if status >= 500 and status not in OVERLOAD_STATUSES else logging.WARNING
 
 
-def _log_fields(call: CallContext, status: int, environ: dict[str, Any]) -> dict[str, Any]:
-    name, version, variant = call.model_label
+def _log_fields(context: CallContext, status: int, environ: dict[str, Any]) -> dict[str, Any]:
+    name, version, variant = context.model_label
     fields = {
-        "request_id": call.request_id,
+        "request_id": context.request_id,
         "method": environ.get("REQUEST_METHOD", ""),
         "route": environ.get(ROUTE_ENVIRON_KEY),
-        "protocol": call.protocol or None,
+        "protocol": context.protocol or None,
         "model": name or None,
         "version": version or None,
         "variant": variant or None,
-        "rows": call.rows,
+        "rows": context.rows,
         "status": status,
-        "microseconds": call.measure_stages(),
+        "microseconds": context.measure_stages(),
     }
-    if call.key_name:
-        fields["key_name"] = call.key_name
+    if context.key_name:
+        fields["key_name"] = context.key_name
     return fields

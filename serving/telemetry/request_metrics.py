@@ -1,7 +1,7 @@
-"""Counts: what a finished request adds to the table.
+"""Counting: what a request, a connection or a reload adds to the shared counters.
 
-It is on the way of every request, and costs 3 µs there: where its numbers are is looked up once a
-kind of request, and a histogram is a bisection and two stores.
+`RequestMetrics.count_request` runs in every request and takes about 3 µs: the indices of its values
+are looked up once per kind of request, and a histogram costs one bisection and two stores.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ from serving.telemetry.metric_definitions import (
 )
 from serving.telemetry.shared_counters import SharedCounters, WorkerSlot
 
-DURATION_SUM_OFFSET, BATCH_ROWS_SUM_OFFSET = (
-    len(DURATION_BUCKETS) + 1,
-    len(BATCH_ROWS_BUCKETS) + 1,
-)  # after the buckets
-NO_PROTOCOL = "none"  # the protocol of what no route took
+# A histogram's sum follows its buckets, the last of which has no bound.
+DURATION_SUM_OFFSET = len(DURATION_BUCKETS) + 1
+BATCH_ROWS_SUM_OFFSET = len(BATCH_ROWS_BUCKETS) + 1
+NO_PROTOCOL = "none"  # label of requests that no route matched
 
 
 class _SeriesIndices(NamedTuple):
-    """Where the numbers of one kind of request are."""
+    """Indices of the series of one kind of request, in the values of a slot."""
 
     requests: int
     rows: int
@@ -50,68 +49,86 @@ class RequestMetrics:
     """Counts the requests of one process.
 
     Args:
-        slot: where.
+        slot: Slot of this worker in the shared counters.
     """
 
     def __init__(self, slot: WorkerSlot) -> None:
         self._slot, self._values = slot, slot.values
         self._indices_by_kind: dict[tuple[str, tuple[str, str, str], int], _SeriesIndices] = {}
 
-    def count_request(self, call: CallContext, status: int) -> None:
-        """A request is about to be answered.
+    def count_request(self, context: CallContext, status: int) -> None:
+        """Count a request just before its answer is sent.
 
         Args:
-            call: the request.
-            status: of the answer.
+            context: Context of the request.
+            status: HTTP status of the answer.
         """
-        now, kind = perf_counter(), (call.protocol, call.model_label, status)
-        places = self._indices_by_kind.get(kind) or self._look_up_indices(kind)
-        numbers = self._values
-        if call.decoded_at:
-            _observe_seconds(numbers, places.decode, call.decoded_at - call.started_at)
-            if call.run_ended_at:
-                _observe_seconds(numbers, places.queue, call.run_started_at - call.decoded_at)
-                _observe_seconds(numbers, places.run, call.run_ended_at - call.run_started_at)
-                at = places.batch + bisect_left(BATCH_ROWS_BUCKETS, call.batch_rows)
-                numbers[at] += 1.0
-                numbers[places.batch + BATCH_ROWS_SUM_OFFSET] += call.batch_rows
-                if call.encoded_at:
-                    _observe_seconds(numbers, places.encode, call.encoded_at - call.run_ended_at)
+        now, kind = perf_counter(), (context.protocol, context.model_label, status)
+        indices = self._indices_by_kind.get(kind) or self._look_up_indices(kind)
+        values = self._values
+        if context.decoded_at:
+            _observe_seconds(values, indices.decode, context.decoded_at - context.started_at)
+            if context.run_ended_at:
+                _observe_seconds(values, indices.queue, context.run_started_at - context.decoded_at)
+                _observe_seconds(values, indices.run, context.run_ended_at - context.run_started_at)
+                bucket = indices.batch + bisect_left(BATCH_ROWS_BUCKETS, context.batch_rows)
+                values[bucket] += 1.0
+                values[indices.batch + BATCH_ROWS_SUM_OFFSET] += context.batch_rows
+                if context.encoded_at:
+                    _observe_seconds(
+                        values, indices.encode, context.encoded_at - context.run_ended_at
+                    )
         if status < 400:
-            numbers[places.rows] += call.rows
-        _observe_seconds(numbers, places.request, now - call.started_at)
-        # The last: a worker may be killed at any time, and what follows is the answer.
-        numbers[places.requests] += 1.0
+            values[indices.rows] += context.rows
+        _observe_seconds(values, indices.request, now - context.started_at)
+        # Counted last, since the answer is sent next: a worker that is killed before this has not
+        # counted a request that gets no answer.
+        values[indices.requests] += 1.0
 
     def _look_up_indices(self, kind: tuple[str, tuple[str, str, str], int]) -> _SeriesIndices:
         protocol, model, status = kind
         protocol = protocol or NO_PROTOCOL
-        series = self._slot.get_series_index
+        get_index = self._slot.get_series_index
         stages = {
-            stage: series(STAGE_SECONDS, (stage, protocol, model[0]))
+            stage: get_index(STAGE_SECONDS, (stage, protocol, model[0]))
             for stage in ("decode", "queue", "run", "encode")
         }
-        places = self._indices_by_kind[kind] = _SeriesIndices(
-            requests=series(REQUESTS, (protocol, *model, str(status))),
-            rows=series(ROWS_ANSWERED, (protocol, *model)),
-            request=series(REQUEST_SECONDS, (protocol, model[0])),
-            batch=series(BATCH_ROWS, (model[0],)),
+        indices = self._indices_by_kind[kind] = _SeriesIndices(
+            requests=get_index(REQUESTS, (protocol, *model, str(status))),
+            rows=get_index(ROWS_ANSWERED, (protocol, *model)),
+            request=get_index(REQUEST_SECONDS, (protocol, model[0])),
+            batch=get_index(BATCH_ROWS, (model[0],)),
             **stages,
         )
-        return places
+        return indices
 
 
 def count_refused_request(status: int) -> None:
-    """A request is about to be refused that never came to be a call, such as a malformed one."""
+    """Count a request that is refused before the application sees it, such as a malformed one.
+
+    Args:
+        status: HTTP status of the answer.
+    """
     slot = SharedCounters.get_current().own_slot
     slot.values[slot.get_series_index(REQUESTS, (NO_PROTOCOL, "", "", "", str(status)))] += 1.0
+
+
+def count_reload(model: str, outcome: str) -> None:
+    """Count an attempt to serve another version of a model, or none.
+
+    Args:
+        model: Name of the model's folder in the repository.
+        outcome: "served", "held", "refused" or "unloaded".
+    """
+    slot = SharedCounters.get_current().own_slot
+    slot.values[slot.get_series_index(RELOADS, (model, outcome))] += 1.0
 
 
 def count_accept_error(name: str) -> None:
     """Count a failed attempt to accept a connection.
 
     Args:
-        name: The system's name of the error, such as `EMFILE`.
+        name: Symbolic name of the system error, such as "EMFILE".
     """
     slot = SharedCounters.get_current().own_slot
     slot.values[slot.get_series_index(ACCEPT_ERRORS, (name,))] += 1.0
@@ -121,7 +138,7 @@ def count_evicted_connections(reason: str, connections: int) -> None:
     """Count idle connections that were closed to make room for new ones.
 
     Args:
-        reason: What ran out: "connections" or "descriptors".
+        reason: Limit that was reached: "connections" or "descriptors".
         connections: Number of connections closed.
     """
     slot = SharedCounters.get_current().own_slot
@@ -132,23 +149,12 @@ def count_tls_failure(cause: str) -> None:
     """Count a TLS handshake that failed.
 
     Args:
-        cause: One of a few words for the cause.
+        cause: Cause of the failure, one of the words in the help of the metric.
     """
     slot = SharedCounters.get_current().own_slot
     slot.values[slot.get_series_index(TLS_FAILURES, (cause,))] += 1.0
 
 
-def _observe_seconds(numbers: memoryview[float], at: int, seconds: float) -> None:
-    numbers[at + bisect_left(DURATION_BUCKETS, seconds)] += 1.0
-    numbers[at + DURATION_SUM_OFFSET] += seconds
-
-
-def count_reload(model: str, outcome: str) -> None:
-    """One more attempt to serve another version of a model.
-
-    Args:
-        model: its name, as a folder of the repository has it.
-        outcome: one of "served", "held", "refused", "unloaded".
-    """
-    slot = SharedCounters.get_current().own_slot
-    slot.values[slot.get_series_index(RELOADS, (model, outcome))] += 1.0
+def _observe_seconds(values: memoryview[float], index: int, seconds: float) -> None:
+    values[index + bisect_left(DURATION_BUCKETS, seconds)] += 1.0
+    values[index + DURATION_SUM_OFFSET] += seconds

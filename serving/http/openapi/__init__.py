@@ -1,8 +1,9 @@
-"""The API's own description, OpenAPI 3.1, made of what the server holds requests to.
+"""The OpenAPI 3.1 document of the server, and the page that shows it.
 
-`columns` turns a manifest's inputs into schemas of values, `models` those into schemas of bodies,
-`faults` the classes of `serving.errors` into error answers; `operations` is the table of all
-routes, `document` puts them together, and `page` shows them. https://spec.openapis.org/oas/v3.1.1
+It is built from what the server checks requests against: `column_schemas` and `model_schemas` use
+the manifests of the served models, and `error_responses` the classes of `serving.errors`.
+`operations` is the table of all routes, and `document` puts everything together.
+https://spec.openapis.org/oas/v3.1.1
 """
 
 from serving.http.openapi.document import build_document

@@ -1,4 +1,4 @@
-"""The document: all operations and schemas, for the models that are served now."""
+"""The OpenAPI document: all operations and schemas, for the models that are served now."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from serving.bundle import Manifest
 from serving.call_context import MAX_TIMEOUT_SECONDS
 from serving.http.openapi.error_responses import ERROR_SCHEMAS
 from serving.http.openapi.examples import build_example_record, build_example_tensors
-from serving.http.openapi.model_schemas import model_schemas
+from serving.http.openapi.model_schemas import build_model_schemas
 from serving.http.openapi.operations import list_operations
 from serving.http.openapi.swagger_ui import PAGE_FILES
-from serving.http.openapi.triton_operations import triton_operations
 from serving.settings.cloud_platforms import VertexSettings
 from serving.settings.options import VERSION
 
-WERKZEUG_PLACEHOLDER = re.compile(r"<(?:\w+:)?(\w+)>")  # placeholders of Werkzeug's
+# A placeholder in a URL rule of Werkzeug, such as <name> or <int:version>.
+WERKZEUG_PLACEHOLDER = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 def build_document(
@@ -29,50 +29,51 @@ def build_document(
     *,
     ignores_extra: bool = False,
 ) -> dict[str, Any]:
-    """The OpenAPI document.
+    """Return the OpenAPI document, as values that JSON can represent.
+
+    Operations without a route in the application are left out.
 
     Args:
-        models: that are served, by the versions that answer.
-        methods_by_rule: the methods of each URL there is, by Werkzeug's rule.
-        vertex: what Vertex AI asks for.
-        default_model: Name of the model that answers requests that name none; None if none does.
-        prefix: Path below which clients see the server, without a slash at its end.
+        models: Manifests of the served models, each of the version that answers by default.
+        methods_by_rule: HTTP methods of each route, by Werkzeug's URL rule.
+        vertex: Routes that Vertex AI has chosen.
+        default_model: Name of the model that answers requests that name none; None if there is
+            none.
+        prefix: Path prefix under which clients reach the server, without a slash at its end.
         ignores_extra: Whether requests may name columns that a model does not have.
-
-    Returns:
-        It, as JSON; of the table of operations those that there are.
     """
     names = [manifest.name for manifest in models]
     methods = {
         WERKZEUG_PLACEHOLDER.sub(r"{\1}", rule): allowed
         for rule, allowed in methods_by_rule.items()
     }
-    # A path that names a model has an example where there is no other, one that need not where one
-    # answers without.
-    answering = next((manifest for manifest in models if manifest.name == default_model), None)
-    unnamed = _example_bodies(answering) if answering is not None else {}
-    named = _example_bodies(models[0]) if len(models) == 1 else {}
+    # An operation whose path names a model has an example if only one model is served; any other
+    # has one if there is a default model.
+    default = next((manifest for manifest in models if manifest.name == default_model), None)
+    default_example = _build_example_bodies(default) if default is not None else {}
+    only_example = _build_example_bodies(models[0]) if len(models) == 1 else {}
     paths: dict[str, dict[str, Any]] = {}
-    for operation in [*list_operations(vertex), *triton_operations()]:
+    for operation in list_operations(vertex):
         if operation.method in methods.get(operation.path, ()):
-            example = named if "{name}" in operation.path else unnamed
-            described = operation.to_openapi(names, example)
-            paths.setdefault(operation.path, {})[operation.method.lower()] = described
+            example = only_example if "{name}" in operation.path else default_example
+            paths.setdefault(operation.path, {})[operation.method.lower()] = operation.to_openapi(
+                names, example
+            )
     schemas = dict(ERROR_SCHEMAS)
     for manifest in models:
-        schemas |= model_schemas(manifest, ignores_extra=ignores_extra)
+        schemas |= build_model_schemas(manifest, ignores_extra=ignores_extra)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "forwardpass",
             "version": VERSION,
-            "description": "Predictions of the models that are served now, in several protocols.",
+            "description": "Predictions of the served models, in several protocols.",
         },
         "servers": [{"url": prefix or "/"}],
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "parameters": _shared_parameters(models, default_model),
+            "parameters": _build_shared_parameters(models, default_model),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -81,7 +82,9 @@ def build_document(
     }
 
 
-def _shared_parameters(models: Sequence[Manifest], default: str | None) -> dict[str, Any]:
+def _build_shared_parameters(
+    models: Sequence[Manifest], default_model: str | None
+) -> dict[str, Any]:
     names: dict[str, Any] = {"type": "string"}
     if models:
         names["enum"] = [manifest.name for manifest in models]
@@ -91,7 +94,7 @@ def _shared_parameters(models: Sequence[Manifest], default: str | None) -> dict[
             "in": "path",
             "required": True,
             "schema": names,
-            "description": "Of a model.",
+            "description": "Name of the model.",
         },
         "version": {
             "name": "version",
@@ -103,29 +106,29 @@ def _shared_parameters(models: Sequence[Manifest], default: str | None) -> dict[
         "model": {
             "name": "model",
             "in": "query",
-            "required": bool(models) and default is None,
-            "schema": names if default is None else {**names, "default": default},
-            "description": "Which model answers; needed where there are several and none of them "
-            "is the default (`--default-model`, or the one that was served alone).",
+            "required": bool(models) and default_model is None,
+            "schema": names if default_model is None else {**names, "default": default_model},
+            "description": "Name of the model. Required if several are served without a default, "
+            "which `--default-model` sets. The first model is the default if it was served alone.",
         },
         "queried_version": {
             "name": "version",
             "in": "query",
             "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
-            "description": "Which version of the model answers, of those that are served, as many "
-            "as `--keep` says; left out, the one that answers by default.",
+            "description": "Number of the version. `--keep` sets how many versions of a model are "
+            "served. Default: the version that answers by default.",
         },
         "timeout": {
             "name": "X-Request-Timeout",
             "in": "header",
             "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_SECONDS},
-            "description": "Seconds in which the answer is of use; later it is 504.",
+            "description": "Deadline of the answer, in seconds. After it the answer is 504.",
         },
         "json_bytes": {
             "name": "Inference-Header-Content-Length",
             "in": "header",
             "schema": {"type": "integer", "minimum": 0},
-            "description": "Bytes of JSON that lead a body of binary tensors.",
+            "description": "Length in bytes of the JSON that precedes binary tensors in the body.",
         },
         "file": {
             "name": "file",
@@ -136,8 +139,8 @@ def _shared_parameters(models: Sequence[Manifest], default: str | None) -> dict[
     }
 
 
-def _example_bodies(manifest: Manifest) -> dict[str, Any]:
-    """A body of each protocol that the model answers."""
+def _build_example_bodies(manifest: Manifest) -> dict[str, Any]:
+    """Return an example body of each protocol, by name of the schema."""
     instances = {"instances": [build_example_record(manifest)]}
     tensors = {"inputs": build_example_tensors(manifest)}
     return {"rows": instances, "tensorflow": instances, "tensors": tensors}

@@ -1,4 +1,4 @@
-"""Faults: the error answers of each protocol, from the classes that make them."""
+"""The error answers of each protocol, built from the classes of `serving.errors`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ ERROR_SCHEMAS: dict[str, Any] = {
         "type": "object",
         "required": ["error", "code", "details"],
         "properties": {
-            "error": {"type": "string", "description": "What was expected, what came, what to do."},
+            "error": {
+                "type": "string",
+                "description": "What was expected and received, and what to do.",
+            },
             "code": {"type": "string"},
             "details": {"type": "object"},
         },
@@ -26,7 +29,10 @@ ERROR_SCHEMAS: dict[str, Any] = {
         "type": "object",
         "required": ["error"],
         "properties": {
-            "error": {"type": "string", "description": "What was expected, what came, what to do."}
+            "error": {
+                "type": "string",
+                "description": "What was expected and received, and what to do.",
+            }
         },
         "additionalProperties": False,
     },
@@ -34,42 +40,50 @@ ERROR_SCHEMAS: dict[str, Any] = {
 
 
 def _group_errors_by_status() -> dict[int, list[type[ServingError]]]:
-    found: dict[int, list[type[ServingError]]] = defaultdict(list)
-    for thing in vars(errors).values():
-        if isinstance(thing, type) and issubclass(thing, ServingError):
-            found[thing.status].append(thing)
-    return found
+    by_status: dict[int, list[type[ServingError]]] = defaultdict(list)
+    for value in vars(errors).values():
+        if isinstance(value, type) and issubclass(value, ServingError):
+            by_status[value.status].append(value)
+    return by_status
 
 
 ERRORS_BY_STATUS = _group_errors_by_status()
-COMMON_STATUSES = {401, 403, 500}
-MODEL_LOOKUP_STATUSES = COMMON_STATUSES | {400, 404, 503}  # a model
+# Statuses of error answers: of every route, of routes that name a model, and of the two kinds of
+# POST requests.
+COMMON_STATUSES = frozenset({401, 403, 500})
+MODEL_LOOKUP_STATUSES = COMMON_STATUSES | {400, 404, 503}
 PREDICTION_STATUSES = frozenset(ERRORS_BY_STATUS) | COMMON_STATUSES | {408}
 ADMINISTRATION_STATUSES = MODEL_LOOKUP_STATUSES | {408, 409, 413, 504}
+RETRY_AFTER_HEADER = {
+    "schema": {"type": "integer"},
+    "description": "Seconds after which to try again. An overloaded server sends it.",
+}
 
 
-def build_error_responses(statuses: Iterable[int], form: ErrorFormat) -> dict[str, Any]:
-    """The error answers of these statuses, as a protocol tells them, by status."""
-    told: dict[str, list[str]] = defaultdict(list)
+def build_error_responses(statuses: Iterable[int], error_format: ErrorFormat) -> dict[str, Any]:
+    """Return the OpenAPI responses for errors, by status.
+
+    The description of each lists the error classes of that status, with the first line of their
+    docstrings.
+
+    Args:
+        statuses: Statuses of errors, as the classes of `serving.errors` declare them.
+        error_format: Error format of the operation's protocol, which may map a status to another.
+    """
+    lines_by_status: dict[str, list[str]] = defaultdict(list)
     for status in sorted(statuses):
-        for fault in ERRORS_BY_STATUS.get(status, []):
-            line = (fault.__doc__ or "").partition("\n")[0]
-            told[str(form.map_status(status))].append(
-                line if form.has_only_message else f"`{fault.code}`: {line}"
-            )
-        told[str(form.map_status(status))] += []
-    schema = {"$ref": f"#/components/schemas/{'TerseFault' if form.has_only_message else 'Fault'}"}
+        lines = lines_by_status[str(error_format.map_status(status))]
+        for error in ERRORS_BY_STATUS.get(status, []):
+            summary = (error.__doc__ or "").partition("\n")[0]
+            has_code = not error_format.has_only_message
+            lines.append(f"`{error.code}`: {summary}" if has_code else summary)
+    schema_name = "TerseFault" if error_format.has_only_message else "Fault"
+    schema = {"$ref": f"#/components/schemas/{schema_name}"}
     return {
         status: {
             "description": "\n".join(lines) or HTTPStatus(int(status)).phrase,
             "content": {"application/json": {"schema": schema}},
             **({"headers": {"Retry-After": RETRY_AFTER_HEADER}} if status == "503" else {}),
         }
-        for status, lines in sorted(told.items())
+        for status, lines in sorted(lines_by_status.items())
     }
-
-
-RETRY_AFTER_HEADER = {
-    "schema": {"type": "integer"},
-    "description": "Seconds; of an overloaded server.",
-}

@@ -1,4 +1,4 @@
-"""Examples: a record that a model answers."""
+"""Example inputs that a model accepts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,24 @@ from serving.inference.predictor import build_tensor_metadata
 
 
 def build_example_record(manifest: Manifest) -> dict[str, Any]:
-    """The bundle's own example, or one of its columns' ordinary values."""
-    return manifest.example or {column.name: _typical_value(column) for column in manifest.inputs}
+    """Return the example of the bundle, or a record of typical values if it has none.
+
+    Args:
+        manifest: Manifest of the model.
+    """
+    return manifest.example or {
+        column.name: _choose_typical_value(column) for column in manifest.inputs
+    }
 
 
 def build_example_tensors(manifest: Manifest) -> list[dict[str, Any]]:
-    """The same as input tensors of the Open Inference Protocol."""
+    """Return the example record as input tensors of the Open Inference Protocol.
+
+    Args:
+        manifest: Manifest of the model.
+    """
     record = build_example_record(manifest)
-    values = [_tensor_value(column, record[column.name]) for column in manifest.inputs]
+    values = [_to_tensor_value(column, record[column.name]) for column in manifest.inputs]
     inputs = build_tensor_metadata(manifest)["inputs"]
     if manifest.is_all_numeric:
         return [{**inputs[0], "shape": [1, len(values)], "data": values}]
@@ -35,8 +45,8 @@ def build_example_tensors(manifest: Manifest) -> list[dict[str, Any]]:
     ]
 
 
-def _tensor_value(column: InputColumn, value: Any) -> Any:
-    """A value as the graph takes it."""
+def _to_tensor_value(column: InputColumn, value: Any) -> Any:
+    """Return a value in the type of the graph's input."""
     match column:
         case CategoryColumn():
             return str(value)
@@ -48,10 +58,10 @@ def _tensor_value(column: InputColumn, value: Any) -> Any:
             return float(value)
 
 
-def _typical_value(column: InputColumn) -> float | bool | str:
+def _choose_typical_value(column: InputColumn) -> float | bool | str:
     match column:
         case NumberColumn():
-            return column.minimum / 2 + column.maximum / 2  # whose sum might overflow
+            return column.minimum / 2 + column.maximum / 2  # their sum could overflow
         case BooleanColumn():
             return True
         case CategoryColumn():

@@ -1,4 +1,4 @@
-"""Models: the schemas of what each served one takes and gives, in every protocol."""
+"""JSON Schemas of a model's requests and answers, in every protocol."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from typing import Any
 
 from serving.bundle import FEATURES_INPUT, InputColumn, Manifest
 from serving.codec.open_inference import MAX_ID_CHARACTERS
-from serving.http.openapi.column_schemas import value_schema
+from serving.http.openapi.column_schemas import build_value_schema
 from serving.inference.predictor import build_tensor_metadata
 
 Schema = dict[str, Any]
 
-# How each datatype of the Open Inference Protocol that a graph has is written in JSON.
+# JSON values of each datatype of the Open Inference Protocol that a graph's outputs can have.
 SCHEMA_BY_DATATYPE: dict[str, Schema] = {
     "FP32": {"type": ["number", "null"]},
     "FP64": {"type": ["number", "null"]},
     "INT64": {"type": "integer"},
     "BYTES": {"type": "string"},
 }
+# Datatypes of the Open Inference Protocol that a numeric input accepts.
 NUMERIC_DATATYPES = (
     "BOOL",
     "UINT8",
@@ -35,39 +36,44 @@ NUMERIC_DATATYPES = (
 )
 
 
-def schema_reference(model: str, part: str) -> Schema:
-    """Where the schema of this part of a model is."""
+def build_schema_reference(model: str, part: str) -> Schema:
+    """Return a reference to a schema of a model.
+
+    Args:
+        model: Name of the model.
+        part: Name of the schema, a key of what `build_model_schemas` returns, without the model.
+    """
     return {"$ref": f"#/components/schemas/{model}.{part}"}
 
 
-def model_schemas(manifest: Manifest, *, ignores_extra: bool = False) -> dict[str, Schema]:
-    """Return the schemas of one model, by the names that `schema_reference` gives.
+def build_model_schemas(manifest: Manifest, *, ignores_extra: bool = False) -> dict[str, Schema]:
+    """Return the schemas of one model, by name: `MODEL.PART`, for example `digits.record`.
 
     Args:
-        manifest: The model's.
+        manifest: Manifest of the model.
         ignores_extra: Whether a request may name columns that the model does not have.
     """
     name = manifest.name
     tensors = build_tensor_metadata(manifest)
     inputs, outputs = tensors["inputs"], tensors["outputs"]
     parts = {
-        "record": _record_schema(manifest.inputs, ignores_extra),
-        "row": _row_schema(manifest.inputs),
-        "parameters": _parameters_schema([tensor["name"] for tensor in outputs]),
-        "rows": _rows_request_schema(name),
-        "answers": _rows_answer_schema(manifest),
-        "tensorflow": _tensorflow_request_schema(manifest, ignores_extra),
-        "predictions": _tensorflow_answer_schema(),
-        "tensors": _open_inference_request_schema(inputs, outputs, ignores_extra),
-        "outputs": _open_inference_answer_schema(outputs),
+        "record": _build_record_schema(manifest.inputs, ignores_extra),
+        "row": _build_row_schema(manifest.inputs),
+        "parameters": _build_parameters_schema([tensor["name"] for tensor in outputs]),
+        "rows": _build_rows_request_schema(name),
+        "answers": _build_rows_answer_schema(manifest),
+        "tensorflow": _build_tensorflow_request_schema(manifest, ignores_extra),
+        "predictions": _build_tensorflow_answer_schema(),
+        "tensors": _build_open_inference_request_schema(inputs, outputs, ignores_extra),
+        "outputs": _build_open_inference_answer_schema(outputs),
     }
     return {f"{name}.{part}": schema for part, schema in parts.items()}
 
 
-def _object_schema(
+def _build_object_schema(
     properties: dict[str, Schema], *, optional: tuple[str, ...] = (), is_open: bool = False
 ) -> Schema:
-    """Return the schema of an object of these properties, and of no other unless `is_open`."""
+    """Return the schema of an object with these properties; others are refused if not `is_open`."""
     return {
         "type": "object",
         "required": [name for name in properties if name not in optional],
@@ -76,24 +82,27 @@ def _object_schema(
     }
 
 
-def _array_schema(items: Schema, **more: Any) -> Schema:
-    return {"type": "array", "items": items, **more}
+def _build_array_schema(items: Schema, **keywords: Any) -> Schema:
+    return {"type": "array", "items": items, **keywords}
 
 
-def _record_schema(inputs: list[InputColumn], ignores_extra: bool) -> Schema:
-    properties = {column.name: value_schema(column) for column in inputs}
-    gaps = tuple(column.name for column in inputs if column.missing == "impute")
-    text = "Values by their columns' names." + ignores_extra * " Other names are left out."
-    return {**_object_schema(properties, optional=gaps, is_open=ignores_extra), "description": text}
+def _build_record_schema(inputs: list[InputColumn], ignores_extra: bool) -> Schema:
+    properties = {column.name: build_value_schema(column) for column in inputs}
+    optional = tuple(column.name for column in inputs if column.missing == "impute")
+    text = "Values by column name." + ignores_extra * " Other names are ignored."
+    return {
+        **_build_object_schema(properties, optional=optional, is_open=ignores_extra),
+        "description": text,
+    }
 
 
-def _row_schema(inputs: list[InputColumn]) -> Schema:
+def _build_row_schema(inputs: list[InputColumn]) -> Schema:
     count = len(inputs)
-    values = [value_schema(column) for column in inputs]
+    values = [build_value_schema(column) for column in inputs]
     for value in values:
-        value.pop("description", None)  # the record says it
-    alike = all(value == values[0] for value in values)
-    items: Schema = {"items": values[0]} if alike else {"prefixItems": values, "items": False}
+        value.pop("description", None)  # the schema of the record has it
+    are_equal = all(value == values[0] for value in values)
+    items: Schema = {"items": values[0]} if are_equal else {"prefixItems": values, "items": False}
     return {
         "type": "array",
         **items,
@@ -103,182 +112,195 @@ def _row_schema(inputs: list[InputColumn]) -> Schema:
     }
 
 
-def _parameters_schema(outputs: list[str]) -> Schema:
-    chosen = _array_schema({"enum": outputs}, minItems=1, uniqueItems=True)
-    return _object_schema(
-        {"outputs": {**chosen, "description": "Of the answer."}}, optional=("outputs",)
+def _build_parameters_schema(outputs: list[str]) -> Schema:
+    chosen = _build_array_schema({"enum": outputs}, minItems=1, uniqueItems=True)
+    return _build_object_schema(
+        {"outputs": {**chosen, "description": "Names of the outputs in the answer."}},
+        optional=("outputs",),
     )
 
 
-def _rows_request_schema(model: str) -> Schema:
-    instance = {"anyOf": [schema_reference(model, "record"), schema_reference(model, "row")]}
-    return _object_schema(
-        {"instances": _array_schema(instance), "parameters": schema_reference(model, "parameters")},
+def _build_rows_request_schema(model: str) -> Schema:
+    instance = {
+        "anyOf": [build_schema_reference(model, "record"), build_schema_reference(model, "row")]
+    }
+    return _build_object_schema(
+        {
+            "instances": _build_array_schema(instance),
+            "parameters": build_schema_reference(model, "parameters"),
+        },
         optional=("parameters",),
     )
 
 
-def _labels_schema(manifest: Manifest) -> Schema:
+def _build_labels_schema(manifest: Manifest) -> Schema:
     labels: Schema = {"enum": list(manifest.classes or [])}
     if manifest.positive_class is not None:
         labels["description"] = (
-            f"{manifest.positive_class} where its probability reaches the threshold, which "
-            f"`GET /models/{manifest.name}` says."
+            f"{manifest.positive_class} if its probability reaches the threshold that "
+            f"`GET /models/{manifest.name}` shows."
         )
     return labels
 
 
-def _probabilities_schema(manifest: Manifest) -> Schema:
+def _build_probabilities_schema(manifest: Manifest) -> Schema:
     count = len(manifest.classes or [])
     return {
-        **_array_schema(
+        **_build_array_schema(
             {"type": "number", "minimum": 0, "maximum": 1}, minItems=count, maxItems=count
         ),
-        "description": "Of each class, in the order of `classes` in "
+        "description": "Probability of each class, in the order of `classes` in "
         f"`GET /models/{manifest.name}`.",
     }
 
 
-def _value_schema(manifest: Manifest) -> Schema:
+def _build_regression_schema(manifest: Manifest) -> Schema:
     if len(manifest.data.target) == 1:
         return {"type": "number"}
-    return _array_schema({"type": "number"})
+    return _build_array_schema({"type": "number"})
 
 
-def _rows_answer_schema(manifest: Manifest) -> Schema:
-    said: dict[str, Schema] = {
+def _build_rows_answer_schema(manifest: Manifest) -> Schema:
+    common: dict[str, Schema] = {
         "model": {"const": manifest.name},
         "version": {"type": "integer", "minimum": 1},
     }
     if manifest.classes is None:
-        return _object_schema({**said, "predictions": _array_schema(_value_schema(manifest))})
-    chosen: dict[str, Schema] = {
-        "predictions": _array_schema(_labels_schema(manifest)),
-        "probabilities": _array_schema(_probabilities_schema(manifest)),
+        return _build_object_schema(
+            {**common, "predictions": _build_array_schema(_build_regression_schema(manifest))}
+        )
+    optional: dict[str, Schema] = {
+        "predictions": _build_array_schema(_build_labels_schema(manifest)),
+        "probabilities": _build_array_schema(_build_probabilities_schema(manifest)),
     }
-    return _object_schema({**said, **chosen}, optional=tuple(chosen))
+    return _build_object_schema({**common, **optional}, optional=tuple(optional))
 
 
-def _tensorflow_request_schema(manifest: Manifest, ignores_extra: bool) -> Schema:
+def _build_tensorflow_request_schema(manifest: Manifest, ignores_extra: bool) -> Schema:
     name = manifest.name
     common: dict[str, Schema] = {
         "signature_name": {"const": "serving_default"},
-        "parameters": schema_reference(name, "parameters"),
+        "parameters": build_schema_reference(name, "parameters"),
     }
-    instances = _array_schema(
-        {"anyOf": [schema_reference(name, "record"), schema_reference(name, "row")]}
+    instances = _build_array_schema(
+        {"anyOf": [build_schema_reference(name, "record"), build_schema_reference(name, "row")]}
     )
     if manifest.is_all_numeric:
         columns: Schema = {
             "anyOf": [
-                _object_schema(
-                    {FEATURES_INPUT: _array_schema(schema_reference(name, "row"))},
+                _build_object_schema(
+                    {FEATURES_INPUT: _build_array_schema(build_schema_reference(name, "row"))},
                     is_open=ignores_extra,
                 ),
-                _array_schema(schema_reference(name, "row")),
+                _build_array_schema(build_schema_reference(name, "row")),
             ]
         }
     else:
-        by_name = {column.name: _array_schema(value_schema(column)) for column in manifest.inputs}
+        by_name = {
+            column.name: _build_array_schema(build_value_schema(column))
+            for column in manifest.inputs
+        }
         columns = {
-            **_object_schema(by_name, is_open=ignores_extra),
-            "description": "A list of values for each column, all of one length.",
+            **_build_object_schema(by_name, is_open=ignores_extra),
+            "description": "A list of values for each column, all of the same length.",
         }
     return {
         "oneOf": [
-            _object_schema({"instances": instances, **common}, optional=tuple(common)),
-            _object_schema({"inputs": columns, **common}, optional=tuple(common)),
+            _build_object_schema({"instances": instances, **common}, optional=tuple(common)),
+            _build_object_schema({"inputs": columns, **common}, optional=tuple(common)),
         ]
     }
 
 
-def _tensorflow_answer_schema() -> Schema:
+def _build_tensorflow_answer_schema() -> Schema:
     return {
         "oneOf": [
-            _object_schema({"predictions": _array_schema({})}),
-            _object_schema({"outputs": {"type": ["array", "object"]}}),
+            _build_object_schema({"predictions": _build_array_schema({})}),
+            _build_object_schema({"outputs": {"type": ["array", "object"]}}),
         ],
-        "description": "`predictions` of `instances`, `outputs` of `inputs`; several outputs by "
-        "name, a single one without.",
+        "description": "`predictions` if the request has `instances`, `outputs` for `inputs`. "
+        "Several outputs are an object by name, a single one is not.",
     }
 
 
-def _open_inference_request_schema(
+def _build_open_inference_request_schema(
     inputs: list[dict[str, Any]], outputs: list[dict[str, Any]], ignores_extra: bool
 ) -> Schema:
-    wanted = _object_schema(
+    requested_output = _build_object_schema(
         {
             "name": {"enum": [tensor["name"] for tensor in outputs]},
-            "parameters": _object_schema(
+            "parameters": _build_object_schema(
                 {"binary_data": {"type": "boolean"}}, optional=("binary_data",)
             ),
         },
         optional=("parameters",),
     )
-    taken: Schema = {
+    input_tensors: Schema = {
         "type": "array",
-        "items": {"anyOf": [_input_tensor_schema(tensor) for tensor in inputs]},
+        "items": {"anyOf": [_build_input_tensor_schema(tensor) for tensor in inputs]},
         "minItems": len(inputs),
     }
     if ignores_extra:
         names = {"enum": [tensor["name"] for tensor in inputs]}
-        other = {"type": "string", "not": names, "description": "An input that is left out."}
-        taken["items"]["anyOf"].append(
+        other = {"type": "string", "not": names, "description": "An input that is ignored."}
+        input_tensors["items"]["anyOf"].append(
             {"type": "object", "required": ["name"], "properties": {"name": other}}
         )
     else:
-        taken["maxItems"] = len(inputs)
-    return _object_schema(
+        input_tensors["maxItems"] = len(inputs)
+    return _build_object_schema(
         {
             "id": {"type": "string", "maxLength": MAX_ID_CHARACTERS},
-            "parameters": _object_schema(
+            "parameters": _build_object_schema(
                 {"binary_data_output": {"type": "boolean"}}, optional=("binary_data_output",)
             ),
-            "inputs": taken,
-            "outputs": _array_schema(wanted),
+            "inputs": input_tensors,
+            "outputs": _build_array_schema(requested_output),
         },
         optional=("id", "parameters", "outputs"),
     )
 
 
-def _input_tensor_schema(tensor: dict[str, Any]) -> Schema:
-    texts, width = tensor["datatype"] == "BYTES", tensor["shape"][-1]
-    return _object_schema(
+def _build_input_tensor_schema(tensor: dict[str, Any]) -> Schema:
+    is_text, width = tensor["datatype"] == "BYTES", tensor["shape"][-1]
+    return _build_object_schema(
         {
             "name": {"const": tensor["name"]},
-            "datatype": {"const": "BYTES"} if texts else {"enum": list(NUMERIC_DATATYPES)},
+            "datatype": {"const": "BYTES"} if is_text else {"enum": list(NUMERIC_DATATYPES)},
             "shape": {
                 "type": "array",
                 "prefixItems": [{"type": "integer", "minimum": 0}, {"const": width}],
                 "items": False,
                 "minItems": 2 if width > 1 else 1,
             },
-            "data": _array_schema({}, description="Row-major, nested or flat."),
+            "data": _build_array_schema(
+                {}, description="Values in row-major order, nested or flat."
+            ),
         }
     )
 
 
-def _open_inference_answer_schema(outputs: list[dict[str, Any]]) -> Schema:
+def _build_open_inference_answer_schema(outputs: list[dict[str, Any]]) -> Schema:
     tensors = [
-        _object_schema(
+        _build_object_schema(
             {
                 "name": {"const": tensor["name"]},
                 "datatype": {"const": tensor["datatype"]},
-                "shape": _array_schema({"type": "integer"}),
-                "data": _array_schema(SCHEMA_BY_DATATYPE[tensor["datatype"]]),
+                "shape": _build_array_schema({"type": "integer"}),
+                "data": _build_array_schema(SCHEMA_BY_DATATYPE[tensor["datatype"]]),
                 "parameters": {"type": "object"},
             },
             optional=("data", "parameters"),
         )
         for tensor in outputs
     ]
-    return _object_schema(
+    return _build_object_schema(
         {
             "model_name": {"type": "string"},
             "model_version": {"type": "string"},
             "id": {"type": "string"},
             "parameters": {"type": "object"},
-            "outputs": _array_schema({"anyOf": tensors}),
+            "outputs": _build_array_schema({"anyOf": tensors}),
         },
         optional=("model_version", "id", "parameters"),
     )

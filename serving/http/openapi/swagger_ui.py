@@ -1,7 +1,7 @@
-"""The page that shows the description: Swagger UI from its package, and a few lines of ours.
+"""The files of the page `/docs`: Swagger UI from its package, and a few files of this project.
 
-No other host is asked for anything, and the page has a content policy of its own: scripts and
-styles from here alone.
+The page loads nothing from other hosts. Its content security policy allows scripts and styles from
+this server only.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ from typing import NamedTuple
 
 import flask_swagger_ui
 
-SWAGGER_UI_FOLDER, PAGE_FOLDER = (
-    files(flask_swagger_ui) / "dist",
-    files("serving.http.openapi") / "ui",
-)
-# Swagger UI sets styles by attributes, and its icons are data.
+SWAGGER_UI_FOLDER = files(flask_swagger_ui) / "dist"
+PAGE_FOLDER = files("serving.http.openapi") / "ui"
+# Swagger UI needs inline styles, because it sets style attributes, and icons from data URLs.
 PAGE_CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -25,7 +23,12 @@ PAGE_CONTENT_POLICY = (
 
 
 class PageFile(NamedTuple):
-    """A file of the page, and its media type."""
+    """A file of the page.
+
+    Attributes:
+        file: The file, in an installed package.
+        media: Media type of the file.
+    """
 
     file: Traversable
     media: str

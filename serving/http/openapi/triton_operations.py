@@ -1,4 +1,8 @@
-"""Operations of Triton's extensions of the Open Inference Protocol."""
+"""Operations of Triton's extensions of the Open Inference Protocol.
+
+Features that this server does not have, for example shared memory, still have their routes, so that
+Triton's clients get a clear answer.
+"""
 
 from __future__ import annotations
 
@@ -6,47 +10,48 @@ from typing import Any
 
 from serving.codec.messages import JSON_MEDIA_TYPE
 from serving.http.openapi import descriptions
-from serving.http.openapi import error_responses as faults
-from serving.http.openapi.operations import (
+from serving.http.openapi.error_responses import COMMON_STATUSES, MODEL_LOOKUP_STATUSES
+from serving.http.openapi.operation import (
     ARRAY_SCHEMA,
     BOOLEAN_SCHEMA,
-    MODEL_LOOKUP_STATUSES,
+    MODEL_PATHS,
     NAME_PARAMETER,
     OBJECT_SCHEMA,
     STRING_SCHEMA,
-    VERSION_PARAMETER,
     Operation,
-    object_schema,
+    build_array_schema,
+    build_object_schema,
 )
 
 REGION_PARAMETER = {"name": "name", "in": "path", "required": True, "schema": STRING_SCHEMA}
-UNSUPPORTED_STATUSES = frozenset(faults.COMMON_STATUSES | {400})
-SETTING_STATUSES = frozenset(faults.MODEL_LOOKUP_STATUSES | {408, 413})
-TENSOR_CONFIG_SCHEMA = object_schema(name=STRING_SCHEMA, data_type=STRING_SCHEMA, dims=ARRAY_SCHEMA)
-MODEL_CONFIG_SCHEMA = object_schema(
+UNSUPPORTED_STATUSES = COMMON_STATUSES | {400}
+SETTING_STATUSES = MODEL_LOOKUP_STATUSES | {408, 413}
+TENSOR_CONFIG_SCHEMA = build_object_schema(
+    name=STRING_SCHEMA, data_type=STRING_SCHEMA, dims=ARRAY_SCHEMA
+)
+MODEL_CONFIG_SCHEMA = build_object_schema(
     name=STRING_SCHEMA,
     platform=STRING_SCHEMA,
     backend=STRING_SCHEMA,
     max_batch_size={"type": "integer", "minimum": 1},
-    input={"type": "array", "items": TENSOR_CONFIG_SCHEMA},
-    output={"type": "array", "items": TENSOR_CONFIG_SCHEMA},
+    input=build_array_schema(TENSOR_CONFIG_SCHEMA),
+    output=build_array_schema(TENSOR_CONFIG_SCHEMA),
     dynamic_batching=OBJECT_SCHEMA,
 )
-STATISTICS_SCHEMA = object_schema(
-    model_stats={
-        "type": "array",
-        "items": object_schema(
+STATISTICS_SCHEMA = build_object_schema(
+    model_stats=build_array_schema(
+        build_object_schema(
             name=STRING_SCHEMA,
             version=STRING_SCHEMA,
             inference_count={"type": "integer"},
             inference_stats=OBJECT_SCHEMA,
-        ),
-    }
+        )
+    )
 )
-TRACE_SETTINGS_SCHEMA = object_schema(trace_level=ARRAY_SCHEMA)
-# The current value of a setting is accepted as well; it depends on the server.
+TRACE_SETTINGS_SCHEMA = build_object_schema(trace_level=ARRAY_SCHEMA)
+# A setting's current value is accepted too, but a schema cannot say so: it differs by server.
 ONLY_NULLS_SCHEMA = {"type": "object", "additionalProperties": {"type": "null"}}
-LOG_SETTINGS_SCHEMA = object_schema(
+LOG_SETTINGS_SCHEMA = build_object_schema(
     log_file=STRING_SCHEMA,
     log_info=BOOLEAN_SCHEMA,
     log_warning=BOOLEAN_SCHEMA,
@@ -55,29 +60,26 @@ LOG_SETTINGS_SCHEMA = object_schema(
 )
 
 
-def triton_operations() -> list[Operation]:
+def list_triton_operations() -> list[Operation]:
     """Return Triton's operations, including those that only report a feature as off or empty."""
-    found = [
+    operations = [
         Operation(
             "GET",
             "/v2/models/stats",
             "triton",
-            "Statistics of all models",
+            "Get statistics of all models",
             descriptions.STATISTICS,
             success_content={JSON_MEDIA_TYPE: STATISTICS_SCHEMA},
         ),
     ]
-    for at, parameters in (
-        ("", (NAME_PARAMETER,)),
-        ("/versions/{version}", (NAME_PARAMETER, VERSION_PARAMETER)),
-    ):
-        model = f"/v2/models/{{name}}{at}"
-        found += [
+    for suffix, parameters in MODEL_PATHS:
+        model = f"/v2/models/{{name}}{suffix}"
+        operations += [
             Operation(
                 "GET",
                 f"{model}/stats",
                 "triton",
-                "Statistics of a model",
+                "Get statistics of a model",
                 descriptions.STATISTICS,
                 parameters=parameters,
                 success_content={JSON_MEDIA_TYPE: STATISTICS_SCHEMA},
@@ -87,7 +89,7 @@ def triton_operations() -> list[Operation]:
                 "GET",
                 f"{model}/config",
                 "triton",
-                "Configuration of a model",
+                "Get the configuration of a model",
                 descriptions.CONFIG,
                 parameters=parameters,
                 success_content={JSON_MEDIA_TYPE: MODEL_CONFIG_SCHEMA},
@@ -104,16 +106,16 @@ def triton_operations() -> list[Operation]:
         ),
         ("/v2/logging", (), LOG_SETTINGS_SCHEMA, descriptions.LOGGING),
     ]
-    for path, of, gives, text in settings:
-        found += [
+    for path, parameters, schema, description in settings:
+        operations += [
             Operation(
                 "GET",
                 path,
                 "triton",
-                "Settings",
-                text,
-                parameters=of,
-                success_content={JSON_MEDIA_TYPE: gives},
+                "Get settings",
+                description,
+                parameters=parameters,
+                success_content={JSON_MEDIA_TYPE: schema},
                 error_statuses=MODEL_LOOKUP_STATUSES,
             ),
             Operation(
@@ -121,23 +123,23 @@ def triton_operations() -> list[Operation]:
                 path,
                 "triton",
                 "Refuse to change settings",
-                text,
-                parameters=of,
+                description,
+                parameters=parameters,
                 request_content={JSON_MEDIA_TYPE: ONLY_NULLS_SCHEMA},
-                success_content={JSON_MEDIA_TYPE: gives},
+                success_content={JSON_MEDIA_TYPE: schema},
                 error_statuses=SETTING_STATUSES,
                 is_body_required=False,
             ),
         ]
     for kind in ("systemsharedmemory", "cudasharedmemory"):
-        region, text = f"/v2/{kind}/region/{{name}}", descriptions.SHARED_MEMORY
-        found += [
+        region, description = f"/v2/{kind}/region/{{name}}", descriptions.SHARED_MEMORY
+        operations += [
             Operation(
                 "GET",
                 f"/v2/{kind}/status",
                 "triton",
-                "Registered regions: none",
-                text,
+                "List registered regions, of which there are none",
+                description,
                 success_content={JSON_MEDIA_TYPE: {"type": "array", "maxItems": 0}},
             ),
             Operation(
@@ -145,7 +147,7 @@ def triton_operations() -> list[Operation]:
                 f"{region}/status",
                 "triton",
                 "Refuse to find a region",
-                text,
+                description,
                 parameters=(REGION_PARAMETER,),
                 error_statuses=UNSUPPORTED_STATUSES,
             ),
@@ -154,7 +156,7 @@ def triton_operations() -> list[Operation]:
                 f"{region}/register",
                 "triton",
                 "Refuse to register a region",
-                text,
+                description,
                 parameters=(REGION_PARAMETER,),
                 error_statuses=UNSUPPORTED_STATUSES,
             ),
@@ -163,7 +165,7 @@ def triton_operations() -> list[Operation]:
                 f"{region}/unregister",
                 "triton",
                 "Unregister a region",
-                text,
+                description,
                 parameters=(REGION_PARAMETER,),
                 success_content={JSON_MEDIA_TYPE: OBJECT_SCHEMA},
             ),
@@ -172,8 +174,8 @@ def triton_operations() -> list[Operation]:
                 f"/v2/{kind}/unregister",
                 "triton",
                 "Unregister all regions",
-                text,
+                description,
                 success_content={JSON_MEDIA_TYPE: OBJECT_SCHEMA},
             ),
         ]
-    return found
+    return operations

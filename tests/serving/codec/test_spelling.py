@@ -23,7 +23,7 @@ from serving.codec.open_inference import decode_inference_request
 from serving.codec.rows import decode_json
 from serving.codec.tensorflow import decode_tensorflow_request
 from serving.errors import InvalidInstancesError
-from serving.http.openapi.column_schemas import value_schema
+from serving.http.openapi.column_schemas import build_value_schema
 from tests.fuzzing import examples
 
 NAME = "código"
@@ -215,11 +215,15 @@ def test_accepts_says_what_the_codec_does(text):
 
 
 def test_value_schema_of_a_category_has_its_own_words_for_gaps_and_its_numbers():
-    schema = value_schema(category("1", "2.5", "A", missing="refuse", gaps=["-", "não", "[x]"]))
+    schema = build_value_schema(
+        category("1", "2.5", "A", missing="refuse", gaps=["-", "não", "[x]"])
+    )
     assert schema["type"] == ["string", "number"]
     gap = re.compile(schema["not"]["pattern"])
     assert all(gap.search(text) for text in ("-", " NÃO", "não", "[X]", ""))
     assert not any(gap.search(text) for text in ("NA", "x", "--"))
-    refused = value_schema(category("1", "2.5", "007", "A", unseen="refuse", missing="refuse"))
+    refused = build_value_schema(
+        category("1", "2.5", "007", "A", unseen="refuse", missing="refuse")
+    )
     assert refused == {"enum": ["1", "2.5", "007", "A", 1, 2.5]}
-    assert value_schema(category("1", "A"))["type"] == ["string", "integer", "null"]
+    assert build_value_schema(category("1", "A"))["type"] == ["string", "integer", "null"]

@@ -1,4 +1,4 @@
-"""How many rows wait, for all to see."""
+"""The number and age of queued rows that a batcher publishes in the shared counters."""
 
 import gevent
 import pytest
@@ -9,40 +9,40 @@ from serving.inference.batching import Batcher, InstrumentedBatcher
 from serving.telemetry.shared_counters import OLDEST_QUEUED_TIME, QUEUED_ROWS, SharedCounters
 
 
-def call(rows, decoded):
-    made = CallContext()
-    made.rows, made.decoded = rows, decoded
-    return made
+def make_context(rows, decoded_at):
+    context = CallContext()
+    context.rows, context.decoded_at = rows, decoded_at
+    return context
 
 
-def test_what_waits_is_shown_for_as_long_as_it_does(monkeypatch):
-    slot = SharedCounters().own
+def test_instrumented_batcher_publishes_rows_until_their_run_ends(monkeypatch):
+    slot = SharedCounters().own_slot
     batcher = InstrumentedBatcher(slot)
-    calls = [call(2, 10.0), call(3, 11.0), call(5, 12.0)]
-    done = {one: Event() for one in calls}
-    monkeypatch.setattr(Batcher, "run", lambda self, model, inputs, call: done[call].wait())
+    contexts = [make_context(2, 10.0), make_context(3, 11.0), make_context(5, 12.0)]
+    done = {context: Event() for context in contexts}
+    monkeypatch.setattr(Batcher, "run", lambda self, model, inputs, context: done[context].wait())
 
-    def shown():
+    def read_published():
         gevent.sleep(0.001)
         return slot.values[QUEUED_ROWS], slot.values[OLDEST_QUEUED_TIME]
 
-    for one in calls:
-        gevent.spawn(batcher.run, None, {}, one)
-    assert shown() == (10, 10)
-    done[calls[1]].set()
-    assert shown() == (7, 10)
-    done[calls[0]].set()
-    assert shown() == (5, 12)
-    done[calls[2]].set()
-    assert shown() == (0, 0)
+    for context in contexts:
+        gevent.spawn(batcher.run, None, {}, context)
+    assert read_published() == (10, 10)
+    done[contexts[1]].set()
+    assert read_published() == (7, 10)
+    done[contexts[0]].set()
+    assert read_published() == (5, 12)
+    done[contexts[2]].set()
+    assert read_published() == (0, 0)
 
 
-def test_what_fails_waits_no_more(monkeypatch):
-    def fail(self, model, inputs, call):
+def test_instrumented_batcher_failed_run_removes_its_rows(monkeypatch):
+    def fail(self, model, inputs, context):
         raise KeyError("the run")
 
     monkeypatch.setattr(Batcher, "run", fail)
-    slot = SharedCounters().own
+    slot = SharedCounters().own_slot
     with pytest.raises(KeyError):
-        InstrumentedBatcher(slot).run(None, {}, call(2, 10.0))
+        InstrumentedBatcher(slot).run(None, {}, make_context(2, 10.0))
     assert (slot.values[QUEUED_ROWS], slot.values[OLDEST_QUEUED_TIME]) == (0, 0)

@@ -1,21 +1,23 @@
-"""Timers of the limits of log lines."""
+"""Timers of the rate limits of log lines."""
 
 import pytest
 
-from serving.telemetry import log_rate_limit as line_limit
+from serving.telemetry import log_rate_limit
 
 
 @pytest.fixture
 def timers(monkeypatch):
-    """Return the timers that have been set; their period is short, and the clock stands."""
-    monkeypatch.setattr(line_limit, "PERIOD_SECONDS", 0.05)
-    monkeypatch.setattr(line_limit, "monotonic", lambda: 7.0)  # however slow the machine is
-    made = []
+    """Return the list of timers that are started. Periods are short, and the clock stands still."""
+    monkeypatch.setattr(log_rate_limit, "PERIOD_SECONDS", 0.05)
+    monkeypatch.setattr(
+        log_rate_limit, "monotonic", lambda: 7.0
+    )  # one period, however slow the machine is
+    started = []
 
-    class Timer(line_limit.Timer):
+    class Timer(log_rate_limit.Timer):
         def __init__(self, *arguments):
             super().__init__(*arguments)
-            made.append(self)
+            started.append(self)
 
-    monkeypatch.setattr(line_limit, "Timer", Timer)
-    return made
+    monkeypatch.setattr(log_rate_limit, "Timer", Timer)
+    return started

@@ -1,4 +1,4 @@
-"""One line of JSON a record, whatever is in it."""
+"""Log records as lines of JSON, also when stdout is full or closed."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ from serving.telemetry.logs import (
     sanitize_text,
 )
 
-NASTY = [
+NASTY_TEXTS = [
     "line\nof\r\nlines",
     "\x1b[31mred\x1b[0m",
     '"},{"level":"error',
@@ -41,24 +41,24 @@ NASTY = [
 ]
 
 
-def line_of(message, *args, level=logging.INFO, fields=None, exc_info=None):
+def format_record(message, *args, level=logging.INFO, fields=None, exc_info=None):
     record = logging.LogRecord("name", level, "file.py", 1, message, args, exc_info)
     if fields is not None:
         record.fields = fields
     return JsonFormatter().format(record)
 
 
-def test_a_record_is_an_object():
-    found = json.loads(line_of("hello %s", "world", fields={"status": 200, "model": None}))
+def test_json_formatter_record_becomes_an_object():
+    found = json.loads(format_record("hello %s", "world", fields={"status": 200, "model": None}))
     when = datetime.fromisoformat(found.pop("time"))
     assert abs((datetime.now(tz=when.tzinfo) - when).total_seconds()) < 60
     assert found.pop("process") > 0
     assert found == {"level": "info", "event": "hello world", "status": 200, "model": None}
 
 
-@pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
-def test_nothing_in_a_record_can_be_taken_for_more_than_text(text):
-    line = line_of("got %s", text, fields={"path": text})
+@pytest.mark.parametrize("text", NASTY_TEXTS, ids=range(len(NASTY_TEXTS)))
+def test_json_formatter_nasty_text_stays_inside_its_string(text):
+    line = format_record("got %s", text, fields={"path": text})
     assert line.isprintable()
     assert len(line.splitlines()) == 1
     assert len(line.encode()) < MAX_LINE_BYTES
@@ -67,7 +67,7 @@ def test_nothing_in_a_record_can_be_taken_for_more_than_text(text):
     assert found["level"] == "info"
 
 
-def test_ordinary_text_is_left_as_it_is():
+def test_sanitize_text_ordinary_text_is_unchanged():
     assert (
         sanitize_text("Ünïcode 漢字 🙂, 'quoted' \\ and so on")
         == "Ünïcode 漢字 🙂, 'quoted' \\ and so on"
@@ -76,30 +76,30 @@ def test_ordinary_text_is_left_as_it_is():
 
 
 @pytest.mark.parametrize("size", [0, 100, 1000, 100_000])
-@pytest.mark.parametrize("sign", ["x", '"', "\x00", "漢"])
-def test_a_traceback_is_in_its_line_and_its_end_is_kept(sign, size):
+@pytest.mark.parametrize("character", ["x", '"', "\x00", "漢"])
+def test_json_formatter_long_traceback_keeps_its_end(character, size):
     try:
-        raise KeyError(sign * size + 'the\nlast "word"')
+        raise KeyError(character * size + 'the\nlast "word"')
     except KeyError:
-        line = line_of("failed", exc_info=sys.exc_info())
+        line = format_record("failed", exc_info=sys.exc_info())
     assert len(line.encode()) < MAX_LINE_BYTES
     assert "\n" not in line
     assert json.loads(line)["exception"].endswith("""the\\nlast "word"'""")
 
 
-def test_lines_go_to_stdout_whole(capfd):
+def test_stdout_handler_writes_whole_lines(capfd):
     handler = StdoutHandler()
     handler.setFormatter(JsonFormatter())
-    for text in NASTY:
+    for text in NASTY_TEXTS:
         handler.handle(logging.LogRecord("name", logging.INFO, "file.py", 1, "%s", (text,), None))
     out, err = capfd.readouterr()
     assert err == ""
-    assert len([json.loads(line) for line in out.splitlines()]) == len(NASTY)
+    assert len([json.loads(line) for line in out.splitlines()]) == len(NASTY_TEXTS)
 
 
-# Says "stalled" on stderr once it has logged more than any pipe holds; a line on stdin, and it logs
-# one more.
-TALKER = """
+# It writes "stalled" to stderr once it has logged more than any pipe holds, and logs one more line
+# after it has read a line from stdin.
+LOGGING_SCRIPT = """
 import logging, os, sys
 from gevent import monkey
 monkey.patch_all()
@@ -112,14 +112,14 @@ os.write(2, b"stalled")
 sys.stdin.readline()
 logging.info("the last")
 """
-NO_OTHER_WAY_IN = """
+CANNOT_OPEN_AGAIN = """
 def refuse(*_): raise PermissionError
 logs.os.open = refuse
 """
 
 
-def all_there_is(reader):
-    """What can be read without waiting."""
+def read_available(reader):
+    """Read everything that is available without blocking."""
     os.set_blocking(reader, False)
     parts = []
     try:
@@ -141,27 +141,27 @@ def connection():
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("ends", "before"),
-    [(pipe, ""), (pipe, NO_OTHER_WAY_IN), (connection, "")],
+    [(pipe, ""), (pipe, CANNOT_OPEN_AGAIN), (connection, "")],
     ids=["pipe", "pipe of another user", "socket"],
 )
-def test_a_reader_that_stalls_holds_up_no_one_and_what_it_missed_is_counted(ends, before):
+def test_stdout_handler_stalled_reader_drops_and_counts_lines(ends, before):
     reader, writer = ends()
     with subprocess.Popen(
-        [sys.executable, "-c", TALKER.format(before=before)],
+        [sys.executable, "-c", LOGGING_SCRIPT.format(before=before)],
         stdin=subprocess.PIPE,
         stdout=writer,
         stderr=subprocess.PIPE,
         cwd=Path(__file__).parents[3],
-    ) as talker:
+    ) as process:
         try:
-            assert select.select([talker.stderr], [], [], 120)[0], "it hangs in a write"
-            assert os.read(talker.stderr.fileno(), 100) == b"stalled"
-            assert os.get_blocking(writer)  # whoever shares it finds it as it was
-            taken = all_there_is(reader)
-            assert talker.communicate(b"\n", timeout=120) == (None, b"")
-            *first, loss, last = map(json.loads, (taken + all_there_is(reader)).splitlines())
+            assert select.select([process.stderr], [], [], 120)[0], "it blocks in a write"
+            assert os.read(process.stderr.fileno(), 100) == b"stalled"
+            assert os.get_blocking(writer)  # unchanged for other processes that share it
+            taken = read_available(reader)
+            assert process.communicate(b"\n", timeout=120) == (None, b"")
+            *first, loss, last = map(json.loads, (taken + read_available(reader)).splitlines())
         finally:
-            talker.kill()
+            process.kill()
             os.close(reader)
             os.close(writer)
     assert [line["event"] for line in first] == [f"line {number}" for number in range(len(first))]
@@ -171,7 +171,7 @@ def test_a_reader_that_stalls_holds_up_no_one_and_what_it_missed_is_counted(ends
     assert last["event"] == "the last"
 
 
-def test_a_reader_that_has_gone_holds_up_no_one(capfd, monkeypatch):
+def test_stdout_handler_closed_reader_does_not_raise(capfd, monkeypatch):
     reader, writer = os.pipe()
     monkeypatch.setattr(logs, "STDOUT_DESCRIPTOR", writer)
     handler = StdoutHandler()
@@ -182,7 +182,7 @@ def test_a_reader_that_has_gone_holds_up_no_one(capfd, monkeypatch):
     os.close(writer)
 
 
-def test_what_fails_in_a_greenlet_is_a_record_too(monkeypatch, caplog, capfd):
+def test_log_uncaught_error_failed_greenlet_is_logged(monkeypatch, caplog, capfd):
     def fall():
         raise KeyError("in a greenlet")
 

@@ -1,4 +1,4 @@
-"""Which metrics are counted, by which labels and in which buckets; what operators build on."""
+"""Names, labels and buckets of the metrics, on which operators' dashboards depend."""
 
 from pathlib import Path
 
@@ -38,29 +38,29 @@ BUCKETS = {
 }
 
 
-def test_families_are_these():
-    assert {family.name: family.label_names for family in METRIC_DEFINITIONS} == LABELS
+def test_metric_definitions_names_labels_and_buckets():
+    assert {metric.name: metric.label_names for metric in METRIC_DEFINITIONS} == LABELS
     assert list(DURATION_BUCKETS) == pytest.approx(BUCKETS["forwardpass_stage_seconds"])
     assert list(BATCH_ROWS_BUCKETS) == BUCKETS["forwardpass_batch_rows"]
 
 
 @pytest.mark.parametrize("name", LABELS)
-def test_family_is_shown_by_its_labels_and_documented(name, tmp_path):
-    table = SharedCounters()
-    (family,) = [family for family in METRIC_DEFINITIONS if family.name == name]
+def test_metric_is_exposed_with_its_labels_and_documented(name, tmp_path):
+    counters = SharedCounters()
+    (definition,) = [metric for metric in METRIC_DEFINITIONS if metric.name == name]
     values = tuple(f"a {label}" for label in LABELS[name])
-    table.own_slot.values[table.own_slot.series(family, values)] = 3.0
-    text = PrometheusMetrics(Repository(tmp_path), table).text().decode()
-    (found,) = [f for f in text_string_to_metric_families(text) if f.name == name]
-    assert found.documentation.endswith(".")
+    counters.own_slot.values[counters.own_slot.get_series_index(definition, values)] = 3.0
+    text = PrometheusMetrics(Repository(tmp_path), counters).render().decode()
+    (family,) = [f for f in text_string_to_metric_families(text) if f.name == name]
+    assert family.documentation.endswith(".")
     expected = dict(zip(LABELS[name], values, strict=True))
     if name in BUCKETS:
-        buckets = [sample for sample in found.samples if sample.name == f"{name}_bucket"]
+        buckets = [sample for sample in family.samples if sample.name == f"{name}_bucket"]
         bounds = [float(sample.labels.pop("le")) for sample in buckets]
         assert bounds == pytest.approx([*BUCKETS[name], float("inf")])
         assert all((sample.labels, sample.value) == (expected, 3.0) for sample in buckets)
         assert f"`{name}`" in DOCUMENT.read_text()
     else:
-        counted = [sample[:3] for sample in found.samples if sample.value]
+        counted = [sample[:3] for sample in family.samples if sample.value]
         assert counted == [(f"{name}_total", expected, 3.0)]
         assert f"`{name}_total`" in DOCUMENT.read_text()

@@ -1,4 +1,4 @@
-"""Which requests are logged, and what of them."""
+"""Which requests are logged, and which of their fields."""
 
 import json
 import logging
@@ -9,8 +9,7 @@ import pytest
 from serving import create_app
 from serving.call_context import CallContext
 from serving.http.key_file import generate_key
-from serving.telemetry import log_rate_limit as line_limit
-from serving.telemetry import request_log
+from serving.telemetry import log_rate_limit, request_log
 from serving.telemetry.log_rate_limit import MAX_LINES_PER_PERIOD
 from serving.telemetry.logs import JsonFormatter
 from serving.telemetry.request_log import RequestLog
@@ -21,7 +20,7 @@ BODY = {"instances": [[SECRET] * 64] * 3}
 
 @pytest.fixture
 def lines(caplog):
-    """What has been logged of requests, as JSON."""
+    """Return a function that returns the request log's new lines, parsed."""
     caplog.set_level(logging.INFO, logger="serving.telemetry.request_log")
 
     def found():
@@ -35,11 +34,11 @@ def lines(caplog):
 
 @pytest.fixture
 def client(shipped):
-    """Of a server that logs everything."""
+    """Return the client of an application that logs every request."""
     return create_app(models=shipped, log_sample=1).test_client()
 
 
-def test_a_request_is_told_whole(client, lines):
+def test_request_log_successful_request_has_all_fields(client, lines):
     client.post("/predict", json=BODY, headers={"X-Request-Id": "mine"})
     (line,) = lines()
     times = line.pop("microseconds")
@@ -63,7 +62,7 @@ def test_a_request_is_told_whole(client, lines):
     }
 
 
-def test_the_key_of_a_request_is_told_by_its_name(shipped, tmp_path, lines):
+def test_request_log_api_key_appears_by_name_only(shipped, tmp_path, lines):
     made = {
         name: generate_key(name, scope) for name, scope in (("app", "predict"), ("ops", "admin"))
     }
@@ -73,7 +72,7 @@ def test_the_key_of_a_request_is_told_by_its_name(shipped, tmp_path, lines):
     digits = {"instances": [[0] * 64]}
     for key, path, body, status, name in (
         ("app", unload, {}, 403, "app"),
-        ("app", "/predict", {"instances": 1}, 400, "app"),  # by the fast path, and by Flask
+        ("app", "/predict", {"instances": 1}, 400, "app"),  # answered by the fast path
         ("app", "/predict?model=roses", digits, 404, "app"),
         ("app", "/no/such", {}, 404, "app"),
         ("app", "/healthz", {}, 405, "app"),
@@ -91,7 +90,7 @@ def test_the_key_of_a_request_is_told_by_its_name(shipped, tmp_path, lines):
             assert secret[:8] not in json.dumps(line)
 
 
-def test_the_route_is_told_and_not_the_path(client, lines):
+def test_request_log_path_appears_only_in_failures(client, lines):
     client.get("/models/digits")
     (line,) = lines()
     assert (line["route"], line["status"]) == ("/models/<name>", 200)
@@ -105,7 +104,7 @@ def test_the_route_is_told_and_not_the_path(client, lines):
     )
 
 
-def test_no_value_of_a_feature_is_ever_told(client, lines, caplog):
+def test_request_log_feature_values_never_appear(client, lines, caplog):
     bodies = [
         json.dumps(BODY),
         f"[{SECRET}",
@@ -127,7 +126,7 @@ def test_no_value_of_a_feature_is_ever_told(client, lines, caplog):
 @pytest.mark.parametrize(
     "text", ["/a\nb", '/"},{"status":200', "/\x1b[31m", "/\xff\xfe", "/%0a%1b", "/" + "x" * 4000]
 )
-def test_nothing_that_a_client_sends_breaks_out_of_its_line(text, client, lines):
+def test_request_log_text_of_a_client_stays_inside_its_line(text, client, lines):
     environ = {
         "PATH_INFO": text,
         "HTTP_X_REQUEST_ID": text,
@@ -144,14 +143,14 @@ def test_nothing_that_a_client_sends_breaks_out_of_its_line(text, client, lines)
     assert (second["status"], second["model"]) == (404, None)
 
 
-def test_a_share_of_what_went_well_and_all_that_did_not(lines):
-    for share, least, most in ((0, 0, 0), (0.1, 50, 160), (1, 1000, 1000)):
-        log = RequestLog(share)
+def test_request_log_samples_successes_and_logs_all_failures(lines):
+    for sample_rate, least, most in ((0, 0, 0), (0.1, 50, 160), (1, 1000, 1000)):
+        log = RequestLog(sample_rate)
         for _ in range(1000):
             log.log_request(CallContext(), 200, {})
         assert least <= len(lines()) <= most
-        log.add(CallContext(), 404, {})
-        log.add(CallContext(), 500, {})
+        log.log_request(CallContext(), 404, {})
+        log.log_request(CallContext(), 500, {})
         assert [line["level"] for line in lines()] == ["warning", "error"]
 
 
@@ -167,40 +166,40 @@ def test_a_share_of_what_went_well_and_all_that_did_not(lines):
         (504, "error"),
     ],
 )
-def test_a_flood_is_summed_up(status, level, lines, timers):
+def test_request_log_flood_reports_how_many_were_suppressed(status, level, lines, timers):
     log = RequestLog(1)
     for _ in range(500):
         log.log_request(CallContext(), status, {})
     timers[0].join()
-    # Another test's flood, of another status, may end now as well.
+    # The limit of another status, from another test, may report now as well.
     *first, rest = (line for line in lines() if line["status"] == status)
     assert [(line["event"], line["status"]) for line in first] == [
         ("request", status)
     ] * MAX_LINES_PER_PERIOD
     assert (rest["event"], rest["status"]) == ("requests not logged", status)
     assert (rest["count"], rest["level"]) == (500 - MAX_LINES_PER_PERIOD, level)
-    log.log_request(CallContext(), status, {})  # alone, which nothing follows
+    log.log_request(CallContext(), status, {})  # a single line, which no report follows
     assert [line["event"] for line in lines() if line["status"] == status] == ["request"]
     assert len(timers) == 1
 
 
-def test_each_status_has_its_own_flood(lines, timers):
+def test_request_log_each_status_has_its_own_limit(lines, timers):
     log = RequestLog(1)
     for _ in range(MAX_LINES_PER_PERIOD + 5):
         log.log_request(CallContext(), 400, {})
-    log.add(CallContext(), 404, {})
+    log.log_request(CallContext(), 404, {})
     for timer in timers:
         timer.join()
-    told = lines()
-    assert [line["status"] for line in told if line["event"] == "request"] == [
+    found = lines()
+    assert [line["status"] for line in found if line["event"] == "request"] == [
         400
     ] * MAX_LINES_PER_PERIOD + [404]
-    assert [(line["status"], line["count"]) for line in told if "count" in line] == [(400, 5)]
+    assert [(line["status"], line["count"]) for line in found if "count" in line] == [(400, 5)]
 
 
-def test_what_fails_at_an_ordinary_rate_is_all_logged(lines, timers, monkeypatch):
-    log, clock = RequestLog(1), count(0, line_limit.PERIOD_SECONDS / (MAX_LINES_PER_PERIOD - 1))
-    monkeypatch.setattr(line_limit, "monotonic", lambda: next(clock))
+def test_request_log_moderate_failures_are_all_logged(lines, timers, monkeypatch):
+    log, clock = RequestLog(1), count(0, log_rate_limit.PERIOD_SECONDS / (MAX_LINES_PER_PERIOD - 1))
+    monkeypatch.setattr(log_rate_limit, "monotonic", lambda: next(clock))
     for _ in range(10 * MAX_LINES_PER_PERIOD):
         log.log_request(CallContext(), 500, {})
     assert (len(lines()), timers) == (10 * MAX_LINES_PER_PERIOD, [])

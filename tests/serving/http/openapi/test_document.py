@@ -1,4 +1,4 @@
-"""The API's description: whole, true, and readable without another host."""
+"""The OpenAPI document, compared with what the server does, and the page that shows it."""
 
 import io
 import re
@@ -14,54 +14,54 @@ from serving.codec.column_validators import WrongValueError
 from serving.codec.input_schema import InputSchema
 from serving.http.handlers.docs import create_openapi_blueprint
 from serving.http.key_file import generate_key
-from serving.http.openapi.column_schemas import value_schema
+from serving.http.openapi.column_schemas import build_value_schema
 from serving.http.trusted_proxies import TrustedProxies
 from serving.settings.cloud_platforms import VertexSettings
 
 METHODS = {"GET", "POST"}
 
 
-def written(array):
-    """As `numpy.save` writes it."""
+def to_npy(array):
+    """Return the bytes that `numpy.save` writes."""
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
 
 
 @pytest.fixture
-def table(adults):
+def mixed_client(adults):
     return create_app(models=adults).test_client()
 
 
-def document(client):
+def fetch_document(client):
     answer = client.get("/openapi.json")
     assert (answer.status_code, answer.content_type) == (200, "application/json")
     return answer.get_json()
 
 
-def operations(described):
+def list_operations(document):
     return {
-        (method.upper(), path) for path, methods in described["paths"].items() for method in methods
+        (method.upper(), path) for path, methods in document["paths"].items() for method in methods
     }
 
 
-def body(described, path):
-    return described["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+def get_json_body(document, path):
+    return document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
 
 
-def refs(part):
-    """Every reference within a document."""
+def iter_references(part):
+    """Yield every reference in a part of the document."""
     if isinstance(part, dict):
         if isinstance(part.get("$ref"), str):
             yield part["$ref"]
         for inner in part.values():
-            yield from refs(inner)
+            yield from iter_references(inner)
     elif isinstance(part, list):
         for inner in part:
-            yield from refs(inner)
+            yield from iter_references(inner)
 
 
-def test_every_route_is_described_and_every_description_is_a_route(shipped, monkeypatch):
+def test_document_operations_equal_the_routes_of_the_app(shipped, monkeypatch):
     monkeypatch.setenv("AIP_HEALTH_ROUTE", "/health")
     monkeypatch.setenv("AIP_PREDICT_ROUTE", "/v1/endpoints/1:predict")
     app = create_app(models=shipped)
@@ -70,38 +70,38 @@ def test_every_route_is_described_and_every_description_is_a_route(shipped, monk
         for rule in app.url_map.iter_rules()
         for method in rule.methods & METHODS
     }
-    assert operations(document(app.test_client())) == routes
+    assert list_operations(fetch_document(app.test_client())) == routes
 
 
-def test_vertex_routes_are_described_where_they_are_asked_for(client):
-    assert not any("endpoints" in path for path in document(client)["paths"])
+def test_document_without_vertex_variables_has_no_vertex_routes(client):
+    assert not any("endpoints" in path for path in fetch_document(client)["paths"])
 
 
-def test_references_lead_somewhere(zoo):
-    described = document(create_app(models=zoo).test_client())
-    found = set(refs(described))
+def test_document_references_resolve(zoo):
+    document = fetch_document(create_app(models=zoo).test_client())
+    found = set(iter_references(document))
     assert len(found) > 20
     for reference in found:
-        part = described
+        part = document
         for step in reference.removeprefix("#/").split("/"):
             part = part[step]
 
 
-def test_operations_have_names_of_their_own(client):
-    described = document(client)
+def test_document_operation_ids_are_unique(client):
+    document = fetch_document(client)
     names = [
         operation["operationId"]
-        for path in described["paths"].values()
+        for path in document["paths"].values()
         for operation in path.values()
     ]
     assert len(set(names)) == len(names)
 
 
-def test_every_operation_is_explained(shipped, monkeypatch):
+def test_document_every_operation_has_a_description(shipped, monkeypatch):
     monkeypatch.setenv("AIP_HEALTH_ROUTE", "/health")
     monkeypatch.setenv("AIP_PREDICT_ROUTE", "/v1/endpoints/1:predict")
-    described = document(create_app(models=shipped).test_client())["paths"]
-    for path, methods in described.items():
+    document = fetch_document(create_app(models=shipped).test_client())["paths"]
+    for path, methods in document.items():
         for operation in methods.values():
             text = operation["description"]
             assert text == text.strip(), path
@@ -113,27 +113,27 @@ def test_every_operation_is_explained(shipped, monkeypatch):
                 assert "X-Request-Timeout" in text, path
 
 
-SAID = {  # as the page says it, of one row of the digits
+DESCRIBED_BODIES = {  # one row of the digits model, as the description says
     "text/csv": (",".join(["0"] * 64)).encode(),
     "application/octet-stream": np.zeros(64, "<f4").tobytes(),
-    "application/x-npy": written(np.zeros((1, 64), np.float16)),
+    "application/x-npy": to_npy(np.zeros((1, 64), np.float16)),
 }
 
 
-@pytest.mark.parametrize("media", SAID)
-def test_bodies_are_as_they_are_explained(media, client):
-    text = document(client)["paths"]["/predict"]["post"]["description"]
+@pytest.mark.parametrize("media", DESCRIBED_BODIES)
+def test_document_described_bodies_are_accepted(media, client):
+    text = fetch_document(client)["paths"]["/predict"]["post"]["description"]
     assert f"`{media}`" in text
-    answer = client.post("/predict", data=SAID[media], content_type=media)
+    answer = client.post("/predict", data=DESCRIBED_BODIES[media], content_type=media)
     assert (
         answer.get_json()["predictions"]
         == client.post("/predict", json={"instances": [[0] * 64]}).get_json()["predictions"]
     )
 
 
-def test_a_records_schema_is_that_of_its_columns(table):
-    schema = document(table)["components"]["schemas"]["adults.record"]
-    assert schema["required"] == ["hours/week", "grade"]  # the model fills the other gaps
+def test_record_schema_equals_its_columns(mixed_client):
+    schema = fetch_document(mixed_client)["components"]["schemas"]["adults.record"]
+    assert schema["required"] == ["hours/week", "grade"]  # the others accept gaps
     assert schema["additionalProperties"] is False
     found = schema["properties"]
     assert list(found) == ["age", "hours/week", "member", "work", "grade", "since"]
@@ -146,73 +146,75 @@ def test_a_records_schema_is_that_of_its_columns(table):
     assert {"type": "null"} in found["since"]["anyOf"]
 
 
-def test_no_schema_allows_a_gap_where_the_model_fills_none():
+def test_value_schema_missing_refuse_excludes_gap_texts():
     column = CategoryColumn(
         name="city", type="category", missing="refuse", unseen="unknown", categories=["Hull"]
     )
-    gap = re.compile(value_schema(column)["not"]["pattern"])
+    gap = re.compile(build_value_schema(column)["not"]["pattern"])
     for text in ("", " ", "NA", "n/A", "\x85", "\x1e", "\u2003?\n", "nUll", "#N/A", "<na>"):
         assert gap.search(text), text
         with pytest.raises(WrongValueError):
             InputSchema([column]).columns[0].validate(text)
     for text in ("Hull", "nap", "Tirana", "\ufeff", "n a", "??"):
         assert not gap.search(text), text
-        assert InputSchema([column]).columns[0].check(text)
+        assert InputSchema([column]).columns[0].validate(text)
 
 
-def test_value_schema_date_bounds_are_those_of_the_codec():
+def test_value_schema_date_bounds_equal_those_of_the_codec():
     column = DateColumn(
         name="since", type="date", missing="refuse", minimum="2000-01-01", maximum="2024-01-01"
     )
-    (field,) = InputSchema([column]).columns
-    (numbers,) = [kind for kind in value_schema(column)["anyOf"] if kind["type"] == "number"]
+    (validator,) = InputSchema([column]).columns
+    (numbers,) = [kind for kind in build_value_schema(column)["anyOf"] if kind["type"] == "number"]
     low, end = numbers["minimum"], numbers["exclusiveMaximum"]
-    assert field.validate(low) == low == field.validate("0001-01-01")
-    assert field.validate(end - 1) == end - 1 == field.validate("9999-12-31T23:59:59")
+    assert validator.validate(low) == low == validator.validate("0001-01-01")
+    assert validator.validate(end - 1) == end - 1 == validator.validate("9999-12-31T23:59:59")
     for outside in (low - 1, end):
         with pytest.raises(WrongValueError):
-            field.validate(outside)
+            validator.validate(outside)
 
 
-def test_a_row_has_as_many_values_as_there_are_columns(client, table):
-    row = document(client)["components"]["schemas"]["digits.row"]
+def test_row_schema_has_one_value_per_column(client, mixed_client):
+    row = fetch_document(client)["components"]["schemas"]["digits.row"]
     assert (row["minItems"], row["maxItems"]) == (64, 64)
     assert row["items"]["type"] == "number"
-    row = document(table)["components"]["schemas"]["adults.row"]
+    row = fetch_document(mixed_client)["components"]["schemas"]["adults.row"]
     assert len(row["prefixItems"]) == 6
     assert row["items"] is False
 
 
-def test_several_models_have_a_schema_each(zoo):
-    described = document(create_app(models=zoo).test_client())
-    choices = body(described, "/predict")["schema"]["anyOf"]
+def test_document_several_models_have_a_schema_each(zoo):
+    document = fetch_document(create_app(models=zoo).test_client())
+    choices = get_json_body(document, "/predict")["schema"]["anyOf"]
     assert {"$ref": "#/components/schemas/flowers.rows"} in choices
     assert len(choices) == 5
-    model = described["components"]["parameters"]["model"]
+    model = document["components"]["parameters"]["model"]
     assert model["required"]
     assert "flowers" in model["schema"]["enum"]
 
 
-def test_nothing_served_is_described_too(tmp_path):
+def test_document_without_models_has_all_paths(tmp_path):
     (tmp_path / "digits" / "1").mkdir(parents=True)
-    described = document(create_app(models=tmp_path).test_client())
-    assert "/predict" in described["paths"]
+    document = fetch_document(create_app(models=tmp_path).test_client())
+    assert "/predict" in document["paths"]
 
 
 @pytest.mark.parametrize(
     "path", ["/predict", "/v1/models/{name}:predict", "/v2/models/{name}/infer", "/invocations"]
 )
 @pytest.mark.parametrize("repository", ["shipped", "adults"])
-def test_examples_are_answered(path, repository, request):
+def test_document_examples_are_accepted(path, repository, request):
     client = create_app(models=request.getfixturevalue(repository)).test_client()
-    described = document(client)
-    (name,) = described["components"]["parameters"]["name"]["schema"]["enum"]
-    answer = client.post(path.replace("{name}", name), json=body(described, path)["example"])
+    document = fetch_document(client)
+    (name,) = document["components"]["parameters"]["name"]["schema"]["enum"]
+    answer = client.post(
+        path.replace("{name}", name), json=get_json_body(document, path)["example"]
+    )
     assert answer.status_code == 200, answer.text
 
 
-def test_every_error_a_prediction_can_meet_is_described(client):
-    responses = document(client)["paths"]["/predict"]["post"]["responses"]
+def test_document_prediction_lists_every_error_code(client):
+    responses = fetch_document(client)["paths"]["/predict"]["post"]["responses"]
     for thing in vars(errors).values():
         if isinstance(thing, type) and issubclass(thing, errors.ServingError):
             assert thing.code in responses[str(thing.status)]["description"] or thing.code == (
@@ -220,53 +222,53 @@ def test_every_error_a_prediction_can_meet_is_described(client):
             )
 
 
-def test_errors_have_the_form_of_their_protocol(client):
-    described = document(client)["paths"]
+def test_document_errors_have_the_schema_of_their_protocol(client):
+    document = fetch_document(client)["paths"]
 
     def schema(path, status):
-        content = described[path]["post"]["responses"][status]["content"]
+        content = document[path]["post"]["responses"][status]["content"]
         return content["application/json"]["schema"]["$ref"].split("/")[-1]
 
     assert schema("/predict", "422") == "Fault"
     assert schema("/v2/models/{name}/infer", "422") == "TerseFault"
     assert schema("/v1/models/{name}:predict", "400") == "TerseFault"
-    assert "422" not in described["/v1/models/{name}:predict"]["post"]["responses"]
+    assert "422" not in document["/v1/models/{name}:predict"]["post"]["responses"]
 
 
-def test_administration_always_needs_a_key_and_health_never(client):
-    described = document(client)["paths"]
-    for path, methods in described.items():
+def test_document_administration_needs_a_key_and_health_does_not(client):
+    document = fetch_document(client)["paths"]
+    for path, methods in document.items():
         for operation in methods.values():
             if "/repository/models/" in path:
                 assert {} not in operation["security"]
-    assert described["/healthz"]["get"]["security"] == []
-    assert {} in described["/predict"]["post"]["security"]
+    assert document["/healthz"]["get"]["security"] == []
+    assert {} in document["/predict"]["post"]["security"]
 
 
-def test_it_is_made_anew_when_other_models_are_served(shipped, adults):
+def test_document_served_models_change_rebuilds_it(shipped, adults):
     class Model:
         def __init__(self, path):
             self.manifest = Bundle.open(path).manifest
 
     repository = SimpleNamespace(
-        served={"digits": Model(shipped / "digits" / "1")}, default_model=None
+        live_models={"digits": Model(shipped / "digits" / "1")}, default_model=None
     )
     app = Flask("description")
     app.register_blueprint(
         create_openapi_blueprint(repository, VertexSettings(), TrustedProxies(""))
     )
 
-    def schemas():
+    def fetch_schemas():
         return app.test_client().get("/openapi.json").get_json()["components"]["schemas"]
 
-    assert "digits.record" in schemas()
+    assert "digits.record" in fetch_schemas()
     repository.live_models["adults"] = Model(adults / "adults" / "1")
-    assert {"digits.record", "adults.record"} <= set(schemas())
+    assert {"digits.record", "adults.record"} <= set(fetch_schemas())
     del repository.live_models["digits"]
-    assert "digits.record" not in schemas()
+    assert "digits.record" not in fetch_schemas()
 
 
-def test_the_page_needs_no_other_host_and_no_script_within(client):
+def test_page_has_neither_other_hosts_nor_inline_scripts(client):
     page = client.get("/docs")
     assert page.content_type == "text/html; charset=utf-8"
     assert "//" not in page.text.replace("<!doctype", "")
@@ -282,7 +284,7 @@ def test_the_page_needs_no_other_host_and_no_script_within(client):
         assert len(part.data) > 50
 
 
-def test_where_there_are_keys_the_page_is_open_and_the_description_is_not(shipped, tmp_path):
+def test_page_with_keys_is_open_and_the_document_is_not(shipped, tmp_path):
     secret, line = generate_key("someone", "predict")
     (tmp_path / "keys").write_text(line)
     client = create_app(models=shipped, keys=tmp_path / "keys").test_client()
@@ -292,7 +294,7 @@ def test_where_there_are_keys_the_page_is_open_and_the_description_is_not(shippe
 
 
 @pytest.mark.parametrize("path", ["/v2/models/digits/infer", "/v1/models/digits:predict", "/v2"])
-def test_a_missing_key_is_told_in_the_protocols_form(path, shipped, tmp_path):
+def test_missing_key_is_answered_in_the_protocols_error_format(path, shipped, tmp_path):
     (tmp_path / "keys").write_text(generate_key("someone", "predict")[1])
     client = create_app(models=shipped, keys=tmp_path / "keys").test_client()
     answer = client.open(path, method="GET" if path == "/v2" else "POST")
@@ -301,38 +303,38 @@ def test_a_missing_key_is_told_in_the_protocols_form(path, shipped, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["index.html", "swagger-ui.js", "..%2findex.html", "%2fetc"])
-def test_nothing_else_of_the_package_is_shown(name, client):
+def test_page_other_files_of_the_package_are_not_found(name, client):
     assert client.get(f"/docs/{name}").status_code == 404
 
 
-def servers(client, **headers):
-    described = client.get("/openapi.json", headers=headers).get_json()
-    return [server["url"] for server in described["servers"]]
+def fetch_server_urls(client, **headers):
+    document = client.get("/openapi.json", headers=headers).get_json()
+    return [server["url"] for server in document["servers"]]
 
 
-def test_the_servers_entry_is_the_prefix_that_a_trusted_proxy_has_removed(client):
-    assert servers(client) == ["/"]
-    assert servers(client, **{"X-Forwarded-Prefix": "/team/api"}) == ["/team/api"]
-    assert servers(client) == ["/"]  # the document of another client is not given
+def test_servers_entry_trusted_proxy_sets_the_prefix(client):
+    assert fetch_server_urls(client) == ["/"]
+    assert fetch_server_urls(client, **{"X-Forwarded-Prefix": "/team/api"}) == ["/team/api"]
+    assert fetch_server_urls(client) == ["/"]  # another client's prefix is not reused
     hostile = '/"><script>alert(1)</script>'
-    assert servers(client, **{"X-Forwarded-Prefix": hostile}) == ["/"]
+    assert fetch_server_urls(client, **{"X-Forwarded-Prefix": hostile}) == ["/"]
 
 
-def test_the_servers_entry_heeds_no_prefix_of_a_proxy_that_is_not_trusted(shipped):
+def test_servers_entry_untrusted_proxy_does_not_set_the_prefix(shipped):
     client = create_app(models=shipped, forwarded_allow_ips="192.0.2.0/24").test_client()
     headers = {"X-Forwarded-Prefix": "/api"}
-    assert servers(client, **headers) == ["/"]
+    assert fetch_server_urls(client, **headers) == ["/"]
     client.environ_base["REMOTE_ADDR"] = "192.0.2.7"
-    assert servers(client, **headers) == ["/api"]
+    assert fetch_server_urls(client, **headers) == ["/api"]
 
 
-def test_the_servers_entry_is_the_script_name_of_wsgi(client):
-    described = client.get("/openapi.json", base_url="http://localhost/api").get_json()
-    assert described["servers"] == [{"url": "/api"}]
+def test_servers_entry_equals_script_name(client):
+    document = client.get("/openapi.json", base_url="http://localhost/api").get_json()
+    assert document["servers"] == [{"url": "/api"}]
 
 
-def test_the_page_and_its_parts_lead_to_each_other_below_any_prefix(client):
-    """Its addresses are relative to /docs, and so to the prefix before it."""
+def test_page_addresses_are_relative(client):
+    """Addresses that are relative to /docs work below any prefix."""
     page = client.get("/docs").get_data(as_text=True)
     script = client.get("/docs/start.js").get_data(as_text=True)
     found = re.findall(r'(?:src|href)="([^"]+)"', page) + re.findall(r'fetch\("([^"]+)"', script)
@@ -340,11 +342,11 @@ def test_the_page_and_its_parts_lead_to_each_other_below_any_prefix(client):
     assert not [address for address in found if address.startswith("/") or ":" in address]
 
 
-def test_value_schema_has_the_spellings_of_the_training_data():
+def test_value_schema_has_the_formats_of_the_training_data():
     truths = BooleanColumn(
         name="b", type="boolean", missing="impute", texts={"yes": True, "no": False}
     )
-    words, pattern = value_schema(truths)["anyOf"]
+    words, pattern = build_value_schema(truths)["anyOf"]
     assert words == {"enum": [True, False, 1, 0, None]}
     for text in ("yes", "No", "TRUE"):
         assert re.search(pattern["pattern"], text)
@@ -357,13 +359,13 @@ def test_value_schema_has_the_spellings_of_the_training_data():
         maximum="2024-01-01",
         format="%d/%m/%Y",
     )
-    described = value_schema(dates)
-    assert described["description"].startswith("Written %d/%m/%Y, ISO 8601, UTC")
-    assert any(re.search(kind.get("pattern", "^$"), "22/06/2025") for kind in described["anyOf"])
+    document = build_value_schema(dates)
+    assert document["description"].startswith("Written %d/%m/%Y, ISO 8601, in UTC")
+    assert any(re.search(kind.get("pattern", "^$"), "22/06/2025") for kind in document["anyOf"])
 
 
 @pytest.mark.parametrize("normalized", [False, True])
-def test_value_schema_leaves_out_numbers_that_json_parsers_cannot_read(normalized):
+def test_value_schema_integers_beyond_json_parsers_are_texts_only(normalized):
     texts = ["7", str(2**63 - 1025), str(2**64), "1" * 5000]
     column = CategoryColumn(
         name="c",
@@ -373,5 +375,5 @@ def test_value_schema_leaves_out_numbers_that_json_parsers_cannot_read(normalize
         categories=texts,
         normalized=normalized,
     )
-    assert value_schema(column) == {"enum": [*texts, 7, 2**63 - 1025]}
+    assert build_value_schema(column) == {"enum": [*texts, 7, 2**63 - 1025]}
     InputSchema([column]).columns[0].validate(2**63 - 1025)
