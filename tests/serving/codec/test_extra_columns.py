@@ -24,7 +24,7 @@ from serving.inference.predictor import PROTOCOL_DECODERS
 from tests.fuzzing import examples
 from tests.serving.codec import conftest as models
 from tests.serving.codec.arrow_messages import INT, NULL, Ref, field, records, schema, table
-from tests.serving.codec.test_arrow import mutated
+from tests.serving.codec.test_arrow import mutate
 from tests.serving.codec.test_work import assert_grows_with_length
 
 JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow.stream"
@@ -368,7 +368,7 @@ def test_arrow_mutated_streams_with_extra_columns_are_rows_or_refused():
     taken = 0
     for _ in range(500):
         try:
-            found = decode("rows", mutated(body, rng), TABLE, ARROW)
+            found = decode("rows", mutate(body, rng), TABLE, ARROW)
         except ServingError as error:
             assert error.status in (400, 422)
         else:
