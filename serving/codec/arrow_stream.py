@@ -1,8 +1,8 @@
 """Arrow streams: columns by name, as pandas, Polars or Spark write them.
 
-The format: https://arrow.apache.org/docs/format/Columnar.html. This is a reader of our own because
-nanoarrow reads no string views and aborts on damaged bodies, and pyarrow takes 170 MB and
-decompresses buffers without a limit.
+The format: https://arrow.apache.org/docs/format/Columnar.html. No library is used: nanoarrow reads
+no string views and fails an assertion on damaged bodies, and pyarrow takes 170 MB and decompresses
+compressed buffers.
 """
 
 from __future__ import annotations
@@ -249,6 +249,7 @@ class _StreamDecoder:
             return
         columns = {
             column.validator.name: self._validate_column(index, column)
+            # A column costs as much as 16 Python values, and a quarter of one per row.
             for index, column in iterate_cooperatively(
                 enumerate(self.columns), 16 + self.pending_row_count // 4
             )
