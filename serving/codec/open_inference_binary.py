@@ -61,7 +61,9 @@ def read_parameters(members: dict[str, Any], description: str) -> dict[str, Any]
         members["parameters"], MAX_TENSOR_PARAMETERS_CHARACTERS, f'"parameters" of {description}'
     )
     if not isinstance(parameters, dict):
-        refuse_instances(f'expected "parameters" of {description} to be an object; got another value')
+        refuse_instances(
+            f'expected "parameters" of {description} to be an object; got another value'
+        )
     return parameters
 
 

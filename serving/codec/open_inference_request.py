@@ -249,5 +249,7 @@ def require_text(value: object, description: str) -> str:
         InvalidInstancesError: If the value is not a text.
     """
     if not isinstance(value, str):
-        refuse_instances(f"expected {description} to be a text; got {describe_value(peek_value(value))}")
+        refuse_instances(
+            f"expected {description} to be a text; got {describe_value(peek_value(value))}"
+        )
     return value
