@@ -152,7 +152,7 @@ def test_record_extra_value_that_is_no_json_is_refused(value):
     with pytest.raises(ValueError, match="."):
         json.loads(body)
     message = refusal("rows", body, TABLE, kind=NotJsonError)
-    assert message.startswith("expected a JSON body; got something else at line")
+    assert message.startswith("expected a JSON body; got invalid JSON at line")
 
 
 @pytest.mark.parametrize("extra", [["note"], ["nested"], [*EXTRA]])

@@ -14,8 +14,8 @@ from serving.inference.predictor import PROTOCOL_DECODERS
 
 OCTETS, NPY, CSV = "application/octet-stream", "application/x-npy", "text/csv"
 ARROW = "application/vnd.apache.arrow.stream"
-TAKES_GAPS = "for a gap send null (NaN in binary, an empty value in CSV)"
-TAKES_NONE = "and the model fills no gap here"
+TAKES_GAPS = "for a missing value send null (NaN in binary, an empty value in CSV)"
+TAKES_NONE = "and this column accepts no missing value"
 MODELS = {
     missing: InputSchema(
         [NumberColumn(name=n, type="number", missing=missing, minimum=0, maximum=1) for n in "ab"]
@@ -90,21 +90,21 @@ COLUMNS = {
 @pytest.mark.parametrize(
     ("model", "advice"),
     [
-        ("impute", "; send null for a gap"),
-        ("refuse", "; send a number, since the model fills no gap in any column"),
+        ("impute", "; send null for a missing value"),
+        ("refuse", "; send a number, since no column of the model accepts a missing value"),
     ],
 )
 def test_nan_among_columns_error_says_how_a_gap_is_sent(protocol, model, advice):
     error = refusal((protocol, COLUMNS[protocol], "application/json"), MODELS[model])
     assert error.status == 400
-    assert error.message.endswith(f"which is no JSON{advice}"), error.message
+    assert error.message.endswith(f"which is not valid JSON{advice}"), error.message
 
 
 def test_nan_among_columns_some_take_gaps_error_names_them(table):
     body = b'{"inputs":{"age":[NaN]}}'
     error = refusal(("tensorflow", body, "application/json"), table.fields)
     assert error.message.endswith(
-        'got one with NaN, which is no JSON; send null for a gap, which the model fills in "age", '
+        'got one with NaN, which is not valid JSON; send null for a missing value, which the model accepts in "age", '
         '"member", "work", "since"'
     )
 

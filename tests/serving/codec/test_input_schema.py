@@ -48,10 +48,10 @@ A_DATE = (
 )
 # The texts that Pandas reads as missing values, as far as no category is named so, and "?" of UCI.
 GAP_TEXTS = ["", "NA", "N/A", "#N/A", "<NA>", "NaN", "NaT", "null", "None", "?"]
-OUTSIDE = ", which in seconds is not of the years 1 to 9999; were "
-NO_GAP = ", and the model fills no gap here"
-SEND_NULL = "; for a gap send null (NaN in binary, an empty value in CSV)"
-IN_UTC = ", which in UTC is not of the years 1 to 9999"
+OUTSIDE = ", which in seconds is outside the years 1 to 9999; were "
+NO_GAP = ", and this column accepts no missing value"
+SEND_NULL = "; for a missing value send null (NaN in binary, an empty value in CSV)"
+IN_UTC = ", which in UTC is outside the years 1 to 9999"
 TAKEN = [  # column, value, as the graph takes it
     (number(), 1.5, 1.5),
     (number(), -3, -3.0),
@@ -115,7 +115,7 @@ def test_what_a_column_takes_reaches_the_graph(column, value, expected):
 REFUSED = [  # column, value, expected, got
     (number(), True, "a finite number", "true"),
     (number(), "1", "a finite number", 'the text "1"'),
-    (number(), None, "a finite number", "null, and the model fills no gap here"),
+    (number(), None, "a finite number", "null, and this column accepts no missing value"),
     (number(), math.nan, "a finite number", f"the number NaN{NO_GAP}"),
     (number("impute"), math.nan, "a finite number", f"the number NaN{SEND_NULL}"),
     (number(), math.inf, "a finite number", f"a number that float32 cannot hold{NO_GAP}"),
@@ -138,11 +138,11 @@ REFUSED = [  # column, value, expected, got
     (boolean("impute"), math.inf, "true or false", f"the number Infinity{SEND_NULL}"),
     (category(*WORDS, missing="impute"), math.nan, "a text", f"the number NaN{SEND_NULL}"),
     (category("1"), math.nan, "a text or a whole number", f"the number NaN{NO_GAP}"),
-    (boolean(), None, "true or false", "null, and the model fills no gap here"),
+    (boolean(), None, "true or false", "null, and this column accepts no missing value"),
     (category(*WORDS), 1, "a text", "the number 1"),
     (category(*WORDS), True, "a text", "true"),
     (category(*WORDS), UnparsedValue.OBJECT, "a text", "an object"),
-    (category(*WORDS), "", "a text", "an empty text, and the model fills no gap here"),
+    (category(*WORDS), "", "a text", "an empty text, and this column accepts no missing value"),
     (category(*WORDS), "\ud800", "a text that UTF-8 can hold", 'the text "\\ud800"'),
     (category(*WORDS, unseen="refuse"), "blue", 'one of "red", "green"', 'the text "blue"'),
     (
@@ -161,7 +161,7 @@ REFUSED = [  # column, value, expected, got
     (date(), "2023-02-29", A_DATE, 'the text "2023-02-29"'),
     (date(), True, A_DATE, "true"),
     (date("impute"), math.nan, A_DATE, f"the number NaN{SEND_NULL}"),
-    (date(), math.inf, A_DATE, f"the number Infinity, which is not of the years 1 to 9999{NO_GAP}"),
+    (date(), math.inf, A_DATE, f"the number Infinity, which is outside the years 1 to 9999{NO_GAP}"),
     (date("impute"), "inf", A_DATE, f'the text "inf"{SEND_NULL}'),
     (
         date(),
@@ -196,7 +196,7 @@ REFUSED = [  # column, value, expected, got
     (date(), "9999-12-31T23:00-01:00", A_DATE, f'the text "9999-12-31T23:00-01:00"{IN_UTC}'),
     (date(), "0001-01-01T00:00+23:59", A_DATE, f'the text "0001-01-01T00:00+23:59"{IN_UTC}'),
     (date(), "86400", A_DATE, 'the text "86400"'),
-    (date(), "NA", A_DATE, 'the text "NA", and the model fills no gap here'),
+    (date(), "NA", A_DATE, 'the text "NA", and this column accepts no missing value'),
     (boolean(), 1 + 2.0**-20, "true or false", "the number 1.0000009536743164"),
     (date(), "\ud800", A_DATE, 'the text "\\ud800"'),
 ]
@@ -244,7 +244,7 @@ def test_numbers_and_booleans_are_one_input_and_other_tables_one_a_column():
     assert (rows.dtype, rows.flags.c_contiguous) == (np.float32, True)
     np.testing.assert_array_equal(rows, np.array([[1.5, 1], [np.nan, 0]], "f4"))
     table = InputSchema([number(name="x"), category(*WORDS, name="y"), date(name="z")])
-    apart = table.inputs([[1.5, 2.5], ["red", ""], [1.0, math.nan]])
+    apart = table.build_inputs([[1.5, 2.5], ["red", ""], [1.0, math.nan]])
     assert {name: (a.dtype, a.shape) for name, a in apart.items()} == {
         "x": (np.dtype("f4"), (2, 1)),
         "y": (np.dtype("O"), (2, 1)),
@@ -259,7 +259,7 @@ def test_no_rows_have_the_shape_of_rows():
         0,
         2,
     )
-    assert InputSchema([category("a")]).inputs([[]])["c"].shape == (0, 1)
+    assert InputSchema([category("a")]).build_inputs([[]])["c"].shape == (0, 1)
 
 
 @pytest.mark.parametrize("write", [str, str.upper, str.lower, " {} ".format])

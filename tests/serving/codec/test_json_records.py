@@ -212,13 +212,13 @@ FAULTS = [  # instance, the error, the details beside its number
     (
         {"member": True},
         "expected a finite number in instance 1, field 'age'; got no such key, and "
-        "the model fills no gap here",
+        "this column accepts no missing value",
         {"field": "age"},
     ),
     (
         {**RECORD, "grade": None},
         "expected a text or a whole number in instance 1, field 'grade'; "
-        "got null, and the model fills no gap here",
+        "got null, and this column accepts no missing value",
         {"field": "grade"},
     ),
     (

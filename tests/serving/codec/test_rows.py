@@ -98,7 +98,7 @@ def test_a_numpy_file_of_anything_else_is_refused(vector, table):
 @pytest.mark.parametrize("media", [NPY, RAW])
 def test_a_number_that_its_column_does_not_take_is_named(vector, media):
     for column, value, came in (
-        (0, np.nan, "got NaN, and the model fills no gap here"),
+        (0, np.nan, "got NaN, and this column accepts no missing value"),
         (0, np.inf, "got the number inf"),
         (2, -np.inf, "got the number -inf"),
         (1, 2, "expected true or false in instance 1, field 'y'; got the number 2"),
@@ -211,7 +211,7 @@ def test_columns_of_numbers_are_one_matrix(vector):
     ("columns", "came"),
     [
         ({"agee": [1]}, 'expected no other columns than the model\'s; got "agee"; did you mean'),
-        ({"age": [1.0]}, "field 'grade'; got null, and the model fills no gap here"),
+        ({"age": [1.0]}, "field 'grade'; got null, and this column accepts no missing value"),
         ({"grade": ["3"]}, 'expected one of "1", "2" in instance 0, field \'grade\''),
         ({"grade": ["1"], "age": ["1"]}, "expected a finite number in instance 0, field 'age'"),
         ({"grade": ["1", "1"], "member": [1, 5]}, "instance 1, field 'member'; got the number 5"),
@@ -297,7 +297,7 @@ def test_csv_of_numbers(vector, body):
         (b"1,1,1\n1,1,1,1\n", "in instance 1, one per column, with commas between them; got 4"),
         (b"1,1,1\n1,1,abc\n", "in instance 1, field 'z'; got the text \"abc\""),
         (b"1,1,1_0", "field 'z'; got the text \"1_0\""),
-        (b",1,1", "field 'x'; got null, and the model fills no gap here"),
+        (b",1,1", "field 'x'; got null, and this column accepts no missing value"),
         (b"1,2,1", "expected true or false in instance 0, field 'y'"),
         (b"1,1,1e39", "float32 cannot hold"),
         (b'1,1,"1', "expected a CSV body; got another: unexpected end of data"),
@@ -339,7 +339,7 @@ def test_outputs_are_those_that_are_asked_for(vector, where):
     for every in ({}, None, {"outputs": ["probabilities", "label"]}):
         assert said(every) == head | label | both
     for wrong, came in (
-        ({"outputs": ["logits"]}, 'expected outputs out of label, probabilities; got "logits"'),
+        ({"outputs": ["logits"]}, 'expected outputs among label, probabilities; got "logits"'),
         ({"outputs": ["label", "label"]}, 'expected every output once; got "label" twice'),
         ({"outputs": []}, "at least one output"),
         ({"outputs": "label"}, 'expected "outputs" to be a list of names; got the text "label"'),

@@ -138,9 +138,9 @@ def test_a_single_output_drops_its_name(vector):
         ({"instances": [{"features": ROWS[0]}, {"x": 1}]}, "expected instance 1 to have no other"),
         ({"instances": [{"features": ROWS[0]}, 3]}, "expected instance 1 to be an object; got the"),
         ({"instances": [[1, [1], 1]], "parameters": {"outputs": ["label"]}}, "got a list"),
-        ({"instances": ROWS, "parameters": {"outputs": ["x"]}}, "expected outputs out of label"),
+        ({"instances": ROWS, "parameters": {"outputs": ["x"]}}, "expected outputs among label"),
         (b'{"inputs":[[1,1,1]', "got one that breaks off at line 1, column 19"),
-        (b'{"inputs":[[1,1,NaN]]}', "NaN, which is no JSON"),
+        (b'{"inputs":[[1,1,NaN]]}', "NaN, which is not valid JSON"),
         (b'{"inputs":[[1,1,1e400]]}', "expected a JSON body"),
     ],
 )
