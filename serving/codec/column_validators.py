@@ -147,11 +147,7 @@ class ColumnValidator(ABC):
         return self.fill_gap(describe_value(text) if text else "an empty text")
 
     def refuse_value(self, value: object) -> NoReturn:
-        """Raise the error for a value that the column does not accept.
-
-        Raises:
-            WrongValueError: Always.
-        """
+        """Raise WrongValueError for a value that the column does not accept."""
         raise WrongValueError(self.expected, describe_value(value) + self.advise_on_gap(value))
 
     def advise_on_gap(self, value: object) -> str:

@@ -162,11 +162,7 @@ class JsonScanner:
         return value
 
     def raise_syntax_error(self, message: str) -> NoReturn:
-        """Raise the parser's error at the current position.
-
-        Raises:
-            json.JSONDecodeError: Always.
-        """
+        """Raise json.JSONDecodeError at the current position."""
         raise json.JSONDecodeError(message, self.text, self.position)
 
 

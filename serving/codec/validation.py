@@ -34,14 +34,11 @@ FLOAT64_BYTES = 8
 
 
 def refuse_instances(message: str, **details: Any) -> NoReturn:
-    """Raise the error for instances that the model does not accept.
+    """Raise InvalidInstancesError.
 
     Args:
-        message: What was expected, what came and, if it is not obvious, what to do.
+        message: Sentence that says what was expected, what came and, if needed, what to do.
         details: Members of the error's `details`, such as `instance` and `field`.
-
-    Raises:
-        InvalidInstancesError: Always.
     """
     raise InvalidInstancesError(message, **details)
 
@@ -148,7 +145,7 @@ def validate_numbers(
         numbers: Floats, of which NaN is a gap, integers or booleans, `(n,)`. A boolean array may
             hold no other bytes than 0 and 1; a column of dates accepts none.
         first: Number of the first instance, for error messages.
-        valid: Which instances have a value, bool `(n,)`; None if all have one.
+        valid: Mask of the instances that have a value, bool `(n,)`; None if all have one.
 
     Raises:
         InvalidInstancesError: If the column does not accept a number; the message names it.
@@ -228,7 +225,8 @@ def list_numbers_with_gaps(
 
     Args:
         numbers: Floats, of which NaN is a gap, integers or booleans, `(n,)`.
-        valid: Which numbers are values, bool `(n,)`; the others are gaps. None if all are.
+        valid: Mask of the numbers that are values, bool `(n,)`; the others are gaps. None if all
+            are values.
     """
     listed: list[Any] = []
     for start in iterate_cooperatively(range(0, len(numbers), VALUES_PER_BLOCK), VALUES_PER_BLOCK):
@@ -336,7 +334,7 @@ def require_known_names(names: Iterable[str], schema: InputSchema, noun: str) ->
     Args:
         names: Names that the request uses.
         schema: The model's columns.
-        noun: What the names name, in the singular, such as `column`.
+        noun: Noun for a name in error messages, such as `column`.
 
     Raises:
         InvalidInstancesError: If one is not a column's; the message suggests a similar name.

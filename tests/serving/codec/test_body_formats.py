@@ -1,6 +1,6 @@
-"""The same records in every body format become the same arrays, or are refused in all of them.
+"""The same records in every body format give the same arrays, or are refused in every format.
 
-The encoders are pyarrow, NumPy and the standard library; nothing here is the codec's own.
+The encoders are pyarrow, NumPy and the standard library, and none of the codec.
 """
 
 import csv
@@ -63,7 +63,7 @@ VECTOR = InputSchema(
 )
 
 
-# Encoders, each from columns of Python values, None for a gap.
+# Encoders. Each takes columns of Python values, None for a gap; it returns a decoder and a request.
 
 
 def json_rows(columns):
@@ -146,27 +146,29 @@ def npy(array):
 DTYPES = {"FP32": "f4", "FP64": "f8", "INT64": "i8", "INT32": "i4", "UINT64": "u8", "BOOL": "?"}
 
 
-def decoded(ask, message, fields):
-    """The arrays, or None where the body is refused as instances of other values."""
-    squeezed = b"".join(decompress(gzip.compress(message.content, 1), "gzip", 2**24))
-    assert zlib.crc32(squeezed) == zlib.crc32(message.content)
+def decode(decoder, request, schema):
+    """Return the arrays, or None if the model does not accept the instances."""
+    squeezed = b"".join(decompress(gzip.compress(request.content, 1), "gzip", 2**24))
+    assert zlib.crc32(squeezed) == zlib.crc32(request.content)
     try:
-        return ask(message, fields).inputs
+        return decoder(request, schema).inputs
     except InvalidInstancesError:
         return None
 
 
 def bits(array):
-    """Values that are equal only if they are the same to the last bit."""
+    """Return a form of an array that is equal only for arrays equal to the last bit."""
     if array.dtype == object:
         return array.tolist()
-    canonical = np.where(np.isnan(array), np.nan, array)  # of many NaN the graph sees one
+    canonical = np.where(
+        np.isnan(array), np.nan, array
+    )  # the bits of a NaN do not matter to the graph
     return canonical.tobytes()
 
 
-def assert_same(bodies, fields):
-    """Every body is decoded to the same arrays; returns them, or None if all are refused."""
-    found = {name: decoded(*body, fields) for name, body in bodies.items()}
+def assert_same(bodies, schema):
+    """Assert that all bodies give the same arrays; return them, or None if all are refused."""
+    found = {name: decode(*body, schema) for name, body in bodies.items()}
     first, *others = found
     for other in others:
         assert (found[first] is None) == (found[other] is None), f"{first} and {other}"
@@ -206,7 +208,7 @@ MOMENTS = st.datetimes(timezones=st.just(UTC)) | st.sampled_from(
 @pytest.mark.slow
 @examples(30)
 @given(st.data())
-def test_table_in_every_format_is_the_same_arrays(data):
+def test_decode_table_every_format_gives_the_same_arrays(data):
     count = data.draw(st.integers(1, 9))
     columns = {
         name: data.draw(optional(values, count))
@@ -246,7 +248,7 @@ def test_table_in_every_format_is_the_same_arrays(data):
         )
         for name, values in columns.items()
     }
-    # Binary tensors of BYTES say null by an empty text, those of booleans or integers not at all.
+    # In a binary tensor of BYTES an empty text is a gap; booleans and integers have no gaps.
     spelled = {
         "number": ("FP64", columns["number"]),
         "boolean": ("FP32", [v if v is None else float(v) for v in columns["boolean"]]),
@@ -298,7 +300,7 @@ def test_table_in_every_format_is_the_same_arrays(data):
 
 @examples(30)
 @given(st.data())
-def test_matrix_in_every_format_is_the_same_rows(data):
+def test_decode_matrix_every_format_gives_the_same_rows(data):
     count = data.draw(st.integers(1, 9))
     values, (kind, datatype) = data.draw(
         st.sampled_from(
@@ -381,7 +383,7 @@ DATE = InputSchema([COLUMNS["date"]])
 
 
 def since(ticks, unit):
-    """The nearest float64 within the same second, by whole numbers."""
+    """Return the nearest float64 within the same second, computed with exact fractions."""
     exact = Fraction(ticks, UNITS[unit])
     nearest = exact.numerator / exact.denominator
     return min(nearest, math.nextafter(math.floor(exact) + 1, -math.inf))
@@ -390,7 +392,7 @@ def since(ticks, unit):
 @pytest.mark.parametrize("unit", UNITS)
 @examples(30)
 @given(data=st.data())
-def test_date_in_every_time_unit_is_the_same_seconds(unit, data):
+def test_decode_date_every_time_unit_gives_the_same_seconds(unit, data):
     low, high = FIRST * UNITS[unit], END * UNITS[unit] - 1
     edge = st.sampled_from([-1, 0, 1, low, high, -(UNITS[unit] * 86400) - 1])
     ticks = [
@@ -435,7 +437,7 @@ def test_date_in_every_time_unit_is_the_same_seconds(unit, data):
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("ns"), pa.timestamp("us"), pa.date32(), pa.date64()])
-def test_midnight_of_every_day_is_that_day(kind):
+def test_decode_date_midnight_of_every_day_is_exact(kind):
     days = np.arange(-30_000, 30_000)
     ticks = days.astype("datetime64[D]").astype("datetime64[ns]")
     column = pa.array(ticks).cast(pa.timestamp("s")).cast(kind)
@@ -447,7 +449,7 @@ def test_midnight_of_every_day_is_that_day(kind):
     np.testing.assert_array_equal(found, days * 86400.0)
 
 
-VALUES = [  # of a date column, that no format takes
+VALUES = [  # values that a column of dates accepts in no format
     END,
     FIRST - 1,
     1.7e12,
@@ -460,7 +462,7 @@ VALUES = [  # of a date column, that no format takes
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_date_beyond_its_bounds_is_refused_in_every_format(value):
+def test_decode_date_out_of_range_is_refused_in_every_format(value):
     columns = {"date": [0, value]}
     kind = "BOOL" if isinstance(value, bool) else "FP64"
     columns = {"date": [False, value]} if kind == "BOOL" else columns
@@ -490,28 +492,28 @@ def test_date_beyond_its_bounds_is_refused_in_every_format(value):
 
 
 @pytest.mark.parametrize(("factor", "unit"), [(1e3, "milli"), (1e6, "micro"), (1e9, "nano")])
-def test_date_of_another_unit_is_asked_about(factor, unit):
+def test_decode_date_in_a_finer_unit_error_names_the_unit(factor, unit):
     ticks = {"date": [1715904000 * factor]}
-    for ask, message in (
+    for decoder, request in (
         json_rows(ticks),
         csv_text(ticks, header=False),
         arrow({"date": pa.array(ticks["date"])}),
         oip_binary({"date": ("FP64", ticks["date"])}),
     ):
         with pytest.raises(InvalidInstancesError, match=f"were {unit}seconds meant"):
-            ask(message, DATE)
+            decoder(request, DATE)
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf])
-def test_infinite_date_is_refused_in_every_format(value):
-    for ask, message in (
+def test_decode_date_infinity_is_refused_in_every_format(value):
+    for decoder, request in (
         (decode_rows_request, EncodedRequest(b'{"instances": [[1e999]]}')),
         (decode_rows_request, EncodedRequest(b"inf\n", CSV)),
         arrow({"date": pa.array([value])}),
         oip_binary({"date": ("FP64", [value])}),
     ):
         with pytest.raises(InvalidInstancesError):
-            ask(message, DATE)
+            decoder(request, DATE)
 
 
 @pytest.mark.parametrize(
@@ -526,17 +528,17 @@ def test_infinite_date_is_refused_in_every_format(value):
         ("1715904000", 1715904000.0),
     ],
 )
-def test_csv_digits_that_may_be_a_date_or_seconds_are_refused(text, expected):
-    message = EncodedRequest(f"{text}\n".encode(), CSV)
+def test_decode_csv_digits_that_may_be_a_date_or_seconds_are_refused(text, expected):
+    request = EncodedRequest(f"{text}\n".encode(), CSV)
     if expected is None:
         with pytest.raises(InvalidInstancesError, match="write 2024-0.* for the day"):
-            decode_rows_request(message, DATE)
+            decode_rows_request(request, DATE)
     else:
-        assert decode_rows_request(message, DATE).inputs["date"].tolist() == [[expected]]
+        assert decode_rows_request(request, DATE).inputs["date"].tolist() == [[expected]]
 
 
 MIXED = InputSchema([COLUMNS["boolean"], COLUMNS["whole"], COLUMNS["date"]])
-JUDGED = [  # a column, a number, and whether it is one of its values
+NUMBERS = [  # column, number, whether the column accepts it
     ("boolean", 2, False),
     ("boolean", 0.5, False),
     ("boolean", -1, False),
@@ -550,8 +552,8 @@ JUDGED = [  # a column, a number, and whether it is one of its values
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "is_taken"), JUDGED)
-def test_number_is_judged_by_its_column_in_every_typed_format(name, value, is_taken):
+@pytest.mark.parametrize(("name", "value", "is_accepted"), NUMBERS)
+def test_decode_number_is_accepted_or_refused_alike_in_every_typed_format(name, value, is_accepted):
     value = float(value)
     columns = {column: [value if column == name else None] for column in MIXED.column_positions}
     tensors = {name: ("FP64", [value])}
@@ -567,13 +569,13 @@ def test_number_is_judged_by_its_column_in_every_typed_format(name, value, is_ta
         },
         MIXED,
     )
-    assert (found is not None) == is_taken
+    assert (found is not None) == is_accepted
 
 
 WRITTEN = SimpleNamespace(name="whole", same=["3", "3.0", " 3 "])
 
 
-def test_whole_category_is_the_same_however_it_is_written():
+def test_decode_whole_number_category_is_the_same_however_it_is_written():
     bodies = {f"text {text}": json_rows({"whole": [text]}) for text in WRITTEN.same}
     bodies |= {f"csv {text}": csv_text({"whole": [text]}, header=True) for text in WRITTEN.same}
     bodies |= {

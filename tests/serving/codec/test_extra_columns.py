@@ -1,4 +1,4 @@
-"""Columns that the model does not have: left out in every format, where the server is told so."""
+"""Columns that the model does not have: `--extra ignore` skips them in every format."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving import create_app
-from serving.codec import json_syntax as json_skip
+from serving.codec import json_syntax
 from serving.codec.input_schema import MAX_EXTRA_COLUMNS, InputSchema
 from serving.codec.json_syntax import find_value_end
 from serving.codec.messages import EncodedRequest
@@ -25,7 +25,7 @@ from tests.fuzzing import examples
 from tests.serving.codec import conftest as models
 from tests.serving.codec.arrow_messages import INT, NULL, Ref, field, records, schema, table
 from tests.serving.codec.test_arrow import mutate
-from tests.serving.codec.test_work import assert_grows_with_length
+from tests.serving.codec.test_linear_time import assert_linear_time
 
 JSON, CSV, ARROW = "application/json", "text/csv", "application/vnd.apache.arrow.stream"
 TABLE, VECTOR = (
@@ -40,8 +40,8 @@ COLUMNS = {
     "grade": ["1", "2", "1", "1", "2"],
     "since": ["2001-02-03", None, "2020-01-01", "2020-01-01", "2020-01-01"],
 }
-EXTRA = {  # some before the columns of the model, some between them, some behind
-    "id": [10**25 + place for place in range(COUNT)],  # simdjson does not take it
+EXTRA = {  # values of columns that the model does not have
+    "id": [10**25 + place for place in range(COUNT)],  # simdjson refuses such integers
     "note": ['a "quoted" [bracket] {brace}, and a comma'] * COUNT,
     "nested": [[{"age": 1}, [[]], {}, None, 1e5, "x\n"]] * COUNT,
     "object": [{"age": 99, "since": {"grade": []}}] * COUNT,
@@ -50,7 +50,7 @@ EXTRA = {  # some before the columns of the model, some between them, some behin
 
 
 def interleaved(columns, extra):
-    """All columns, those of the model between the others."""
+    """Return all columns in an order in which the model's are between the others."""
     names = [name for pair in zip(extra, columns, strict=False) for name in pair]
     names += [name for name in (*extra, *columns) if name not in names]
     return {name: {**columns, **extra}[name] for name in names}
@@ -60,10 +60,10 @@ def records_of(columns):
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def decode(protocol, content, fields, media=JSON, json_bytes=None):
+def decode(protocol, content, schema, media=JSON, json_bytes=None):
     content = content if isinstance(content, bytes) else json.dumps(content).encode()
     return PROTOCOL_DECODERS[protocol](
-        EncodedRequest(content, media, json_length=json_bytes), fields
+        EncodedRequest(content, media, json_length=json_bytes), schema
     ).inputs
 
 
@@ -85,44 +85,46 @@ EXPECTED = decode("rows", {"instances": records_of(COLUMNS)}, STRICT_TABLE)
 
 @pytest.mark.parametrize("protocol", ["rows", "tensorflow"])
 @pytest.mark.parametrize("extra", [["note"], ["nested"], ["object", ""], [*EXTRA]])
-def test_records_extra_keys_are_left_out(extra, protocol):
+def test_records_extra_keys_are_ignored(extra, protocol):
     body = {"instances": records_of(interleaved(COLUMNS, {name: EXTRA[name] for name in extra}))}
     assert_equal(decode(protocol, body, TABLE), EXPECTED)
     assert "expected no other fields than the model's" in refusal(protocol, body, STRICT_TABLE)
 
 
-def test_records_extra_keys_of_some_records_are_left_out():
+def test_records_extra_keys_of_some_records_are_ignored():
     found = records_of(COLUMNS)
     found[3]["other"] = {"deep": [1, 2]}
     assert_equal(decode("rows", {"instances": found}, TABLE), EXPECTED)
 
 
-def test_record_extra_key_twice_is_left_out_and_a_column_twice_is_refused():
+def test_record_extra_key_twice_is_ignored_and_a_column_twice_is_refused():
     one = b'{"instances":[{"grade":"1","x":1,"x":2}]}'
     assert decode("rows", one, TABLE)["grade"] == [["1"]]
     assert 'got "grade" twice' in refusal("rows", one.replace(b'"x"', b'"grade"'), TABLE)
 
 
-def test_record_wrong_value_beside_extra_keys_is_refused_by_its_place():
+def test_record_wrong_value_among_extra_keys_error_names_instance_and_field():
     body = records_of(interleaved(COLUMNS, EXTRA))
     body[4]["age"] = "old"
     message = refusal("rows", {"instances": body}, TABLE)
     assert message.startswith("expected a finite number in instance 4, field 'age'; got the text")
 
 
-def test_record_of_none_of_the_models_columns_is_refused():
-    fields = InputSchema(models.VECTOR[1:], should_ignore_extra=True)  # it would be all gaps
-    assert np.isnan(decode("rows", b'{"instances":[{}]}', fields)["features"]).all()
+def test_record_with_no_column_of_the_model_is_refused():
+    schema = InputSchema(
+        models.VECTOR[1:], should_ignore_extra=True
+    )  # such a record would be all gaps
+    assert np.isnan(decode("rows", b'{"instances":[{}]}', schema)["features"]).all()
     for body in (
         b'{"instances":[{"q":1,"r":2}]}',
         b'{"instances":[{"y":true},{"q":[],"r":1e999}]}',
     ):
         assert "expected at least one of the model's fields in instance" in refusal(
-            "rows", body, fields
+            "rows", body, schema
         )
 
 
-def test_rows_by_position_are_held_to_the_number_of_columns():
+def test_row_without_names_must_have_the_number_of_columns():
     row = [1, True, None, 4]
     for body in ({"instances": [row]}, {"instances": [{"x": 1, "id": 2}, row]}):
         assert "expected 3 numbers in instance" in refusal("rows", body, VECTOR)
@@ -147,7 +149,7 @@ def test_rows_by_position_are_held_to_the_number_of_columns():
         "{,}",
     ],
 )
-def test_record_extra_value_that_is_no_json_is_refused(value):
+def test_record_extra_value_that_is_not_json_is_refused(value):
     body = f'{{"instances":[{{"grade":"1","x":{value}}}]}}'.encode()
     with pytest.raises(ValueError, match="."):
         json.loads(body)
@@ -158,7 +160,7 @@ def test_record_extra_value_that_is_no_json_is_refused(value):
 @pytest.mark.parametrize("extra", [["note"], ["nested"], [*EXTRA]])
 @pytest.mark.parametrize("spaces", [(",", ":"), (", ", ": "), (",\n", ": ")])
 @pytest.mark.slow
-def test_records_of_a_long_body_extra_keys_are_left_out(extra, spaces):
+def test_records_of_a_long_body_extra_keys_are_ignored(extra, spaces):
     records = records_of(interleaved(COLUMNS, {name: EXTRA[name] for name in extra})) * 2500
     body = json.dumps({"instances": records}, separators=spaces).encode()
     assert len(body) > 2**20
@@ -176,7 +178,7 @@ def test_records_of_a_long_body_extra_keys_are_left_out(extra, spaces):
     st.sampled_from([None, 1]),
     st.booleans(),
 )
-def test_end_of_value_is_where_the_value_ends(value, indent, ascii_only):
+def test_find_value_end_any_value_returns_its_end(value, indent, ascii_only):
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
     assert find_value_end(f" {text}]", 0) == len(text) + 1
     if text[-1] in ']}"':
@@ -184,21 +186,21 @@ def test_end_of_value_is_where_the_value_ends(value, indent, ascii_only):
             find_value_end(text[:-1], 0)
 
 
-def test_end_of_value_nested_very_deep_is_found():
+def test_find_value_end_very_deep_nesting_is_found():
     text = '[{"a":' * 100_000 + "1" + "}]" * 100_000
     assert find_value_end(text, 0) == len(text)
 
 
-def test_end_of_value_long_list_gives_way(monkeypatch):
-    turns = []
-    monkeypatch.setattr(json_skip, "yield_to_loop", lambda: turns.append(1))
+def test_find_value_end_long_list_yields(monkeypatch):
+    yields = []
+    monkeypatch.setattr(json_syntax, "yield_to_loop", lambda: yields.append(1))
     find_value_end("[" + "1," * 200_000 + "1]", 0)
     find_value_end("[" + "[]," * 200_000 + "1]", 0)
-    assert len(turns) >= 2 * 200_000 // json_skip.CHARACTERS_BEFORE_YIELD
+    assert len(yields) >= 2 * 200_000 // json_syntax.CHARACTERS_BEFORE_YIELD
 
 
 @pytest.mark.parametrize("value", ["NaN", "[-Infinity]", str(10**30), "1e999"])
-def test_extra_value_beyond_json_is_left_out_of_records_and_refused_among_columns(value):
+def test_extra_value_beyond_json_is_ignored_in_records_and_refused_in_columns(value):
     record = f'{{"instances":[{{"grade":"1","x":{value}}}]}}'.encode()
     assert decode("rows", record, TABLE)["grade"] == [["1"]]
     assert decode("tensorflow", record, TABLE)["grade"] == [["1"]]
@@ -209,7 +211,7 @@ def test_extra_value_beyond_json_is_left_out_of_records_and_refused_among_column
 # TensorFlow's columns and named tensors
 
 
-def test_tensorflow_columns_extra_ones_are_left_out():
+def test_tensorflow_columns_extra_ones_are_ignored():
     strange = {name: EXTRA[name] for name in ("note", "nested", "object")} | {"other": 1, "o": {}}
     body = {"inputs": interleaved(COLUMNS, strange)}
     assert_equal(decode("tensorflow", body, TABLE), EXPECTED)
@@ -221,7 +223,7 @@ def test_tensorflow_columns_extra_ones_are_left_out():
 
 
 @pytest.mark.parametrize("key", ["aaa", "zzz"])
-def test_tensorflow_named_tensors_extra_keys_are_left_out(key):
+def test_tensorflow_named_tensors_extra_keys_are_ignored(key):
     rows = [[1.0, 1, 2.0], [3.0, 0, 4.0]]
     expected = decode("rows", {"instances": rows}, STRICT_VECTOR)
     instances = [{**dict(sorted({"features": row, key: {"features": []}}.items()))} for row in rows]
@@ -256,7 +258,7 @@ def csv_of(columns):
     return "\n".join(",".join(line) for line in lines).encode()
 
 
-def test_csv_extra_names_in_the_first_line_are_left_out():
+def test_csv_extra_names_in_the_first_line_are_ignored():
     body = csv_of(interleaved(COLUMNS, EXTRA))
     assert_equal(decode("rows", body, TABLE, CSV), EXPECTED)
     assert "the names of the 5 columns in the first line" in refusal(
@@ -266,7 +268,7 @@ def test_csv_extra_names_in_the_first_line_are_left_out():
     assert_equal(decode("rows", twice, TABLE, CSV), EXPECTED)
 
 
-def test_csv_extra_names_rows_are_held_to_the_first_line():
+def test_csv_extra_names_rows_must_have_the_length_of_the_first_line():
     body = b"id,grade,age,member,work,since\n1,1,,,,\n2,1,,,\n"
     message = refusal("rows", body, TABLE, CSV)
     assert message.startswith("expected 6 values in instance 1, one per column")
@@ -274,7 +276,7 @@ def test_csv_extra_names_rows_are_held_to_the_first_line():
     assert "one of them twice" in refusal("rows", b"age,grade,age,member,work,since\n", TABLE, CSV)
 
 
-def test_csv_of_numbers_extra_names_are_left_out():
+def test_csv_of_numbers_extra_names_are_ignored():
     found = decode("rows", b"id,z,x,y\n7,3,1,1\n8,,2,0\n", VECTOR, CSV)["features"]
     np.testing.assert_array_equal(found, [[1, 1, 3], [2, 0, np.nan]])
 
@@ -336,7 +338,7 @@ def arrow(columns, *, rows_of_a_batch=2):
 
 
 @pytest.mark.parametrize("kind", ARROWS)
-def test_arrow_extra_column_of_each_type_is_left_out(kind):
+def test_arrow_extra_column_of_each_type_is_ignored(kind):
     extra = {"first": ARROWS[kind], "second": ARROWS["text"], "third": ARROWS[kind]}
     columns = interleaved(TYPED, extra) | {"last": ARROWS[kind]}
     body = arrow(columns)
@@ -346,24 +348,24 @@ def test_arrow_extra_column_of_each_type_is_left_out(kind):
     )
 
 
-def test_arrow_extra_columns_of_all_types_are_left_out():
+def test_arrow_extra_columns_of_all_types_are_ignored():
     assert_equal(decode("rows", arrow(interleaved(TYPED, ARROWS)), TABLE, ARROW), EXPECTED)
     both = {f"{name} {copy}": array for name, array in ARROWS.items() for copy in "ab"}
     assert_equal(decode("rows", arrow(both | TYPED), TABLE, ARROW), EXPECTED)
 
 
-def test_arrow_extra_column_of_a_union_is_refused_by_its_name():
+def test_arrow_extra_column_of_a_union_error_names_it():
     union = pa.UnionArray.from_sparse(pa.array([0] * COUNT, pa.int8()), [ARROWS["text"]])
     message = refusal("rows", arrow({"u": union, **TYPED}), TABLE, ARROW, kind=ServingError)
     assert 'a column "u" of a type that cannot be left out' in message
 
 
-def test_arrow_stream_of_extra_columns_alone_is_refused():
+def test_arrow_stream_of_only_extra_columns_is_refused():
     message = refusal("rows", arrow({"text": ARROWS["text"]}), TABLE, ARROW)
     assert message == "expected the model's columns; got a stream of none"
 
 
-def test_arrow_mutated_streams_with_extra_columns_are_rows_or_refused():
+def test_arrow_mutated_streams_with_extra_columns_are_decoded_or_refused():
     rng, body = random.Random(16), arrow(interleaved(TYPED, ARROWS))
     taken = 0
     for _ in range(500):
@@ -381,7 +383,7 @@ INT8 = {0: ("<i", 8), 1: ("<B", 1)}
 
 
 def parent_of_twins(child):
-    """A struct whose two children are the same table of the buffer."""
+    """Return a struct whose two children are the same table of the buffer."""
 
     def write(out):
         at = len(out)
@@ -394,9 +396,9 @@ def parent_of_twins(child):
     return table({2: ("<B", 13), 3: table({}), 5: Ref(write)})
 
 
-def test_arrow_extra_column_nested_without_end_is_refused():
+def test_arrow_extra_column_nested_exponentially_is_refused():
     column = field("leaf", INT, INT8)
-    for _ in range(40):  # which is a trillion columns
+    for _ in range(40):  # a trillion columns
         column = parent_of_twins(column)
     body = schema(column, field("age", NULL)) + records(1, [(1, 0)], [])
     assert len(body) < 20_000
@@ -416,7 +418,7 @@ def tensors(columns):
     return [tensor(name, columns[name], kinds.get(name, "BYTES")) for name in columns]
 
 
-def test_inference_extra_inputs_are_left_out():
+def test_inference_extra_inputs_are_ignored():
     extra = [
         tensor("id", [1, 2], "INT64"),
         {"name": "bare"},
@@ -435,7 +437,7 @@ def test_inference_extra_inputs_are_left_out():
         refusal("inference_v2", {"inputs": [*tensors(COLUMNS), wrong]}, TABLE)
 
 
-def test_inference_extra_binary_inputs_are_left_out():
+def test_inference_extra_binary_inputs_are_ignored():
     rows = np.array([[1, 1, 2], [3, 0, 4]], "<f4")
     extra = {"name": "id", "datatype": "INT64", "shape": [2]}
     features = {
@@ -462,7 +464,7 @@ def test_inference_extra_binary_inputs_are_left_out():
     refusal("inference_v2", content, VECTOR, json_bytes=length)
 
 
-def test_inference_of_numbers_extra_inputs_are_left_out():
+def test_inference_of_numbers_extra_inputs_are_ignored():
     rows = [[1.0, 1.0, 2.0], [3.0, 0.0, 4.0]]
     for data in (rows, [value for row in rows for value in row]):
         features = {"name": "features", "datatype": "FP32", "shape": [2, 3], "data": data}
@@ -474,16 +476,16 @@ def test_inference_of_numbers_extra_inputs_are_left_out():
     assert message == 'expected the input "features"; got none'
 
 
-# What it may cost
+# Cost
 
 
 def many(count):
     return {f"extra {place}": place for place in range(count)}
 
 
-OVER = {
+TOO_MANY = {
     "record": ("rows", lambda n: {"instances": [{"grade": "1", **many(n)}]}, JSON),
-    "record, strange": (
+    "record, strict": (
         "rows",
         lambda n: {"instances": [{**many(n), "grade": 1, "x": 10**30}]},
         JSON,
@@ -505,9 +507,9 @@ OVER = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", OVER)
-def test_extra_columns_of_a_few_thousand_are_left_out_and_more_are_refused(form):
-    protocol, make, media = OVER[form]
+@pytest.mark.parametrize("form", TOO_MANY)
+def test_extra_columns_a_few_thousand_are_ignored_and_more_are_refused(form):
+    protocol, make, media = TOO_MANY[form]
     decode(protocol, make(MAX_EXTRA_COLUMNS - 1), TABLE, media)
     message = refusal(protocol, make(MAX_EXTRA_COLUMNS + 10), TABLE, media)
     assert (
@@ -552,13 +554,13 @@ def test_extra_columns_body_twice_as_long_takes_at_most_thrice_the_time(body):
 
         return run
 
-    assert_grows_with_length(make)
+    assert_linear_time(make)
 
 
 # The whole server
 
 
-def test_server_told_to_ignore_them_answers_records_with_extra_columns(adults, mixed):
+def test_server_extra_ignore_answers_records_with_extra_columns(adults, mixed):
     client = create_app(models=adults, extra="ignore").test_client()
     strict = create_app(models=adults).test_client()
     body = {"instances": [mixed.record]}
@@ -569,7 +571,7 @@ def test_server_told_to_ignore_them_answers_records_with_extra_columns(adults, m
 
 
 @pytest.mark.parametrize("models_of", ["adults", "shipped"])
-def test_description_of_a_server_that_ignores_extra_columns_allows_them(models_of, request):
+def test_openapi_extra_ignore_allows_extra_columns(models_of, request):
     folder = request.getfixturevalue(models_of)
     schemas = {
         extra: create_app(models=folder, extra=extra)
@@ -587,13 +589,20 @@ def test_description_of_a_server_that_ignores_extra_columns_allows_them(models_o
     tensors = schemas["ignore"][f"{name}.tensors"]["properties"]["inputs"]
     assert "maxItems" not in tensors
     assert "maxItems" in schemas["refuse"][f"{name}.tensors"]["properties"]["inputs"]
-    for schema_of in ("rows", "tensorflow", "tensors", "parameters"):  # the rest stays strict
+    for schema_of in (
+        "rows",
+        "tensorflow",
+        "tensors",
+        "parameters",
+    ):  # other objects allow no extra keys
         found = schemas["ignore"][f"{name}.{schema_of}"]
         assert found.get("additionalProperties", False) is False
 
 
 @pytest.mark.slow
-def test_server_started_with_extra_ignore_takes_extra_columns(shared_server, adults, mixed):
+def test_server_process_extra_ignore_answers_records_with_extra_columns(
+    shared_server, adults, mixed
+):
     server = shared_server(adults, "--workers", "1", "--extra", "ignore")
     body = {"instances": [mixed.record | {"more": [[1]]}]}
     answer = requests.post(f"{server.url}/predict", json=body, timeout=60)
