@@ -11,7 +11,7 @@ from serving.codec.input_schema import InputSchema
 SHA = "0" * 64
 
 
-def manifest(columns, classes, target=("y",)):
+def make_manifest(columns, classes, target=("y",)):
     return Manifest.model_validate(
         {
             "schema_version": 1,
@@ -70,28 +70,28 @@ TABLE = [
 ]
 
 
-def _model(columns, its_manifest):
-    schema = InputSchema(columns)
-    return SimpleNamespace(schema=schema, fields=schema, manifest=its_manifest)
+def make_model(columns, *manifest_arguments):
+    schema, manifest = InputSchema(columns), make_manifest(columns, *manifest_arguments)
+    return SimpleNamespace(schema=schema, fields=schema, manifest=manifest)
 
 
 @pytest.fixture(scope="session")
 def vector():
     """A model with a single input: numbers `x` and `z`, boolean `y`; `y` and `z` accept gaps."""
-    return _model(VECTOR, manifest(VECTOR, [0, 1]))
+    return make_model(VECTOR, [0, 1])
 
 
 @pytest.fixture(scope="session")
 def table():
     """A model with a column of each type; all accept gaps but `grade`."""
-    return _model(TABLE, manifest(TABLE, ["no", "yes"]))
+    return make_model(TABLE, ["no", "yes"])
 
 
 @pytest.fixture(scope="session")
 def regression():
     """A regression model of three numbers and two targets."""
     columns = [number("a"), number("b"), number("c")]
-    return _model(columns, manifest(columns, None, ("left", "right")))
+    return make_model(columns, None, ("left", "right"))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import struct
 import zlib
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -81,7 +80,7 @@ def tensorflow_rows(columns):
     return decode_tensorflow_request, json_rows(columns)[1]
 
 
-def csv_text(columns, *, header):
+def write_csv(columns, *, header):
     stream = io.StringIO(newline="")
     writer = csv.writer(stream)
     writer.writerows([list(columns)] * header)
@@ -93,7 +92,7 @@ def tensorflow_columns(columns):
     return decode_tensorflow_request, EncodedRequest(json.dumps({"inputs": columns}).encode())
 
 
-def arrow(arrays, *, rows_of_a_batch=3, **options):
+def write_arrow(arrays, *, rows_of_a_batch=3, **options):
     stream = io.BytesIO()
     table = pa.table(arrays)
     with pa.ipc.new_stream(
@@ -137,7 +136,7 @@ def oip_binary(tensors):
     return decode_inference_request, EncodedRequest(b"".join([head, *parts]), json_length=len(head))
 
 
-def npy(array):
+def write_npy(array):
     stream = io.BytesIO()
     np.save(stream, array)
     return decode_rows_request, EncodedRequest(stream.getvalue(), NPY)
@@ -156,13 +155,12 @@ def decode(decoder, request, schema):
         return None
 
 
-def bits(array):
+def to_comparable(array):
     """Return a form of an array that is equal only for arrays equal to the last bit."""
     if array.dtype == object:
         return array.tolist()
-    canonical = np.where(
-        np.isnan(array), np.nan, array
-    )  # the bits of a NaN do not matter to the graph
+    # The graph does not distinguish the many bit patterns of NaN.
+    canonical = np.where(np.isnan(array), np.nan, array)
     return canonical.tobytes()
 
 
@@ -175,7 +173,9 @@ def assert_same(bodies, schema):
         for name, array in (found[first] or {}).items():
             assert array.dtype == found[other][name].dtype
             assert array.shape == found[other][name].shape
-            assert bits(array) == bits(found[other][name]), f"{name}: {first} and {other}"
+            assert to_comparable(array) == to_comparable(found[other][name]), (
+                f"{name}: {first} and {other}"
+            )
     return found[first]
 
 
@@ -268,12 +268,12 @@ def test_decode_table_every_format_gives_the_same_arrays(data):
             "json records": json_records(columns),
             "tensorflow rows": tensorflow_rows(columns),
             "tensorflow columns": tensorflow_columns(columns),
-            "csv": csv_text(columns, header=False),
-            "csv, names": csv_text(columns, header=True),
-            "arrow": arrow(typed),
-            "arrow, legacy": arrow(typed, use_legacy_format=True),
-            "arrow texts": arrow(texts),
-            "arrow dictionaries": arrow(encoded),
+            "csv": write_csv(columns, header=False),
+            "csv, names": write_csv(columns, header=True),
+            "arrow": write_arrow(typed),
+            "arrow, legacy": write_arrow(typed, use_legacy_format=True),
+            "arrow texts": write_arrow(texts),
+            "arrow dictionaries": write_arrow(encoded),
             "oip flat": oip_json(tensors, nested=False),
             "oip nested": oip_json(spelled, nested=True),
             "oip binary": oip_binary(spelled),
@@ -340,18 +340,18 @@ def test_decode_matrix_every_format_gives_the_same_rows(data):
             decode_tensorflow_request,
             EncodedRequest(json.dumps({"instances": [{"features": row} for row in rows]}).encode()),
         ),
-        "csv": csv_text(columns, header=False),
-        "csv, names": csv_text(columns, header=True),
+        "csv": write_csv(columns, header=False),
+        "csv, names": write_csv(columns, header=True),
         "csv, quoted": (
             decode_rows_request,
             EncodedRequest(
                 "\n".join(",".join(f'"{v}"' for v in row) for row in rows).encode(), CSV
             ),
         ),
-        "npy": npy(array),
-        "npy, big-endian": npy(np.asfortranarray(array.astype(f">{kind}"))),
-        "arrow": arrow(typed),
-        "arrow dictionaries": arrow({n: a.dictionary_encode() for n, a in typed.items()}),
+        "npy": write_npy(array),
+        "npy, big-endian": write_npy(np.asfortranarray(array.astype(f">{kind}"))),
+        "arrow": write_arrow(typed),
+        "arrow dictionaries": write_arrow({n: a.dictionary_encode() for n, a in typed.items()}),
         "oip nested": (decode_inference_request, EncodedRequest(json.dumps(as_list).encode())),
         "oip flat": (decode_inference_request, EncodedRequest(json.dumps(flat).encode())),
         "oip binary": (
@@ -369,7 +369,7 @@ def test_decode_matrix_every_format_gives_the_same_rows(data):
         bodies["arrow of float32"] = None
         with np.errstate(over="ignore"):
             single = array.astype("f4")
-        bodies["arrow of float32"] = arrow(
+        bodies["arrow of float32"] = write_arrow(
             {n: pa.array(c) for n, c in zip("xyz", single.T, strict=True)}
         )
     found = assert_same(bodies, VECTOR)
@@ -382,7 +382,7 @@ UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 DATE = InputSchema([COLUMNS["date"]])
 
 
-def since(ticks, unit):
+def to_seconds(ticks, unit):
     """Return the nearest float64 within the same second, computed with exact fractions."""
     exact = Fraction(ticks, UNITS[unit])
     nearest = exact.numerator / exact.denominator
@@ -402,32 +402,32 @@ def test_decode_date_every_time_unit_gives_the_same_seconds(unit, data):
     times = pa.array(ticks, pa.timestamp(unit, data.draw(st.sampled_from(["UTC", "Asia/Tokyo"]))))
     naive = times.cast(pa.timestamp(unit, "UTC")).cast(pa.timestamp(unit))
     texts = pc.cast(naive, pa.string()).to_pylist()
-    expected = [since(tick, unit) for tick in ticks]
+    expected = [to_seconds(tick, unit) for tick in ticks]
     columns, numbers = {"date": texts}, {"date": expected}
     found = assert_same(
         {
-            "arrow": arrow({"date": times}),
-            "arrow, no zone": arrow({"date": naive}),
-            "arrow dictionary": arrow({"date": times.dictionary_encode()}),
-            "arrow text": arrow({"date": pa.array(texts)}),
+            "arrow": write_arrow({"date": times}),
+            "arrow, no zone": write_arrow({"date": naive}),
+            "arrow dictionary": write_arrow({"date": times.dictionary_encode()}),
+            "arrow text": write_arrow({"date": pa.array(texts)}),
             "json rows": json_rows(columns),
             "json records": json_records(columns),
-            "csv": csv_text(columns, header=True),
+            "csv": write_csv(columns, header=True),
             "zone": json_rows({"date": [f"{text}+00:00" for text in texts]}),
             "oip text": oip_json({"date": ("BYTES", texts)}, nested=True),
             "oip binary text": oip_binary({"date": ("BYTES", texts)}),
             "seconds in rows": json_rows(numbers),
             "seconds in records": json_records(numbers),
             "seconds in tensorflow": tensorflow_columns(numbers),
-            "seconds in csv": csv_text(numbers, header=False),
+            "seconds in csv": write_csv(numbers, header=False),
             "seconds in oip": oip_json({"date": ("FP64", expected)}, nested=False),
             "seconds in binary": oip_binary({"date": ("FP64", expected)}),
             "seconds alone": (
                 decode_inference_request,
                 EncodedRequest(np.array(expected).tobytes(), json_length=0),
             ),
-            "seconds in arrow": arrow({"date": pa.array(expected, pa.float64())}),
-            "seconds in a dictionary": arrow(
+            "seconds in arrow": write_arrow({"date": pa.array(expected, pa.float64())}),
+            "seconds in a dictionary": write_arrow(
                 {"date": pa.array(expected, pa.float64()).dictionary_encode()}
             ),
         },
@@ -442,7 +442,7 @@ def test_decode_date_midnight_of_every_day_is_exact(kind):
     ticks = days.astype("datetime64[D]").astype("datetime64[ns]")
     column = pa.array(ticks).cast(pa.timestamp("s")).cast(kind)
     found = (
-        decode_rows_request(arrow({"date": column}, rows_of_a_batch=10_000)[1], DATE)
+        decode_rows_request(write_arrow({"date": column}, rows_of_a_batch=10_000)[1], DATE)
         .inputs["date"]
         .ravel()
     )
@@ -470,9 +470,9 @@ def test_decode_date_out_of_range_is_refused_in_every_format(value):
         "rows": json_rows(columns),
         "records": json_records(columns),
         "tensorflow": tensorflow_columns(columns),
-        "csv": csv_text(columns, header=False),
-        "arrow": arrow({"date": pa.array(columns["date"], None if kind == "BOOL" else "f8")}),
-        "dictionary": arrow(
+        "csv": write_csv(columns, header=False),
+        "arrow": write_arrow({"date": pa.array(columns["date"], None if kind == "BOOL" else "f8")}),
+        "dictionary": write_arrow(
             {
                 "date": pa.array(
                     columns["date"], None if kind == "BOOL" else "f8"
@@ -484,8 +484,8 @@ def test_decode_date_out_of_range_is_refused_in_every_format(value):
     }
     if abs(value) < 2**63 and kind != "BOOL" and value == int(value):
         ticks = {"date": [0, int(value)]}
-        bodies["integers"] = arrow(ticks)
-        bodies["timestamps"] = arrow({"date": pa.array(ticks["date"], pa.timestamp("s"))})
+        bodies["integers"] = write_arrow(ticks)
+        bodies["timestamps"] = write_arrow({"date": pa.array(ticks["date"], pa.timestamp("s"))})
         bodies["oip integers"] = oip_json({"date": ("INT64", ticks["date"])}, nested=True)
         bodies["binary integers"] = oip_binary({"date": ("INT64", ticks["date"])})
     assert assert_same(bodies, DATE) is None
@@ -496,8 +496,8 @@ def test_decode_date_in_a_finer_unit_error_names_the_unit(factor, unit):
     ticks = {"date": [1715904000 * factor]}
     for decoder, request in (
         json_rows(ticks),
-        csv_text(ticks, header=False),
-        arrow({"date": pa.array(ticks["date"])}),
+        write_csv(ticks, header=False),
+        write_arrow({"date": pa.array(ticks["date"])}),
         oip_binary({"date": ("FP64", ticks["date"])}),
     ):
         with pytest.raises(InvalidInstancesError, match=f"were {unit}seconds meant"):
@@ -509,7 +509,7 @@ def test_decode_date_infinity_is_refused_in_every_format(value):
     for decoder, request in (
         (decode_rows_request, EncodedRequest(b'{"instances": [[1e999]]}')),
         (decode_rows_request, EncodedRequest(b"inf\n", CSV)),
-        arrow({"date": pa.array([value])}),
+        write_arrow({"date": pa.array([value])}),
         oip_binary({"date": ("FP64", [value])}),
     ):
         with pytest.raises(InvalidInstancesError):
@@ -562,8 +562,8 @@ def test_decode_number_is_accepted_or_refused_alike_in_every_typed_format(name, 
             "rows": json_rows(columns),
             "records": json_records(columns),
             "tensorflow": tensorflow_columns({name: [value]}),
-            "arrow": arrow({name: pa.array([value])}),
-            "dictionary": arrow({name: pa.array([value]).dictionary_encode()}),
+            "arrow": write_arrow({name: pa.array([value])}),
+            "dictionary": write_arrow({name: pa.array([value]).dictionary_encode()}),
             "oip": oip_json(tensors, nested=False),
             "binary": oip_binary(tensors),
         },
@@ -572,14 +572,14 @@ def test_decode_number_is_accepted_or_refused_alike_in_every_typed_format(name, 
     assert (found is not None) == is_accepted
 
 
-WRITTEN = SimpleNamespace(name="whole", same=["3", "3.0", " 3 "])
+SPELLINGS = ["3", "3.0", " 3 "]
 
 
 def test_decode_whole_number_category_is_the_same_however_it_is_written():
-    bodies = {f"text {text}": json_rows({"whole": [text]}) for text in WRITTEN.same}
-    bodies |= {f"csv {text}": csv_text({"whole": [text]}, header=True) for text in WRITTEN.same}
+    bodies = {f"text {text}": json_rows({"whole": [text]}) for text in SPELLINGS}
+    bodies |= {f"csv {text}": write_csv({"whole": [text]}, header=True) for text in SPELLINGS}
     bodies |= {
-        f"{kind}": arrow({"whole": pa.array([3], kind)})
+        f"{kind}": write_arrow({"whole": pa.array([3], kind)})
         for kind in (
             "int8",
             "int16",
@@ -593,7 +593,7 @@ def test_decode_whole_number_category_is_the_same_however_it_is_written():
             "double",
         )
     }
-    bodies["half"] = arrow({"whole": pa.array(np.array([3], "f2"))})
+    bodies["half"] = write_arrow({"whole": pa.array(np.array([3], "f2"))})
     bodies["json"], bodies["json float"] = json_rows({"whole": [3]}), json_rows({"whole": [3.0]})
     found = assert_same(bodies, InputSchema([COLUMNS["whole"]]))
     assert found["whole"].tolist() == [["3"]]

@@ -24,13 +24,13 @@ MODELS = {
 }
 
 
-def npy(values):
+def write_npy(values):
     stream = io.BytesIO()
     np.save(stream, np.array([values], np.float64))
     return stream.getvalue()
 
 
-def arrow(values):
+def write_arrow(values):
     table, stream = pa.table({"a": [values[0]], "b": [values[1]]}), io.BytesIO()
     with pa.ipc.new_stream(stream, table.schema) as writer:
         writer.write_table(table)
@@ -50,16 +50,16 @@ BODIES = {
     "row": ("rows", '{"instances":[[1,-Infinity]]}', "application/json"),
     "row, text": ("rows", '{"instances":[[1,"inf"]]}', "application/json"),
     "csv": ("rows", "1,inf\n", CSV),
-    "npy": ("rows", npy([1, np.inf]), NPY),
+    "npy": ("rows", write_npy([1, np.inf]), NPY),
     "raw": ("rows", np.array([1, np.inf], "<f4").tobytes(), OCTETS),
-    "arrow": ("rows", arrow([1.0, np.inf]), ARROW),
+    "arrow": ("rows", write_arrow([1.0, np.inf]), ARROW),
     "tensorflow rows": ("tensorflow", '{"instances":[[1,NaN]]}', "application/json"),
     "tensorflow columns": ("tensorflow", '{"inputs":[[1,"nan"]]}', "application/json"),
     "tensor, text": ("inference_v2", tensor('[1,"NaN"]'), "application/json"),
 }
 
 
-def refusal(body, schema):
+def get_error(body, schema):
     protocol, content, media = body
     content = content.encode() if isinstance(content, str) else content
     with pytest.raises(ServingError) as raised:
@@ -69,13 +69,13 @@ def refusal(body, schema):
 
 @pytest.mark.parametrize("body", BODIES)
 def test_gap_advice_column_accepts_gaps_error_says_how_to_send_one(body):
-    error = refusal(BODIES[body], MODELS["impute"])
+    error = get_error(BODIES[body], MODELS["impute"])
     assert (error.status, error.message.endswith(f"; {ACCEPTS_GAPS}")) == (422, True), error.message
 
 
 @pytest.mark.parametrize("body", BODIES)
 def test_gap_advice_column_accepts_no_gaps_error_says_so(body):
-    error = refusal(BODIES[body], MODELS["refuse"])
+    error = get_error(BODIES[body], MODELS["refuse"])
     assert error.status == 422
     assert error.message.endswith(f", {ACCEPTS_NO_GAPS}"), error.message
     assert "send null" not in error.message
@@ -97,14 +97,14 @@ COLUMNS = {
     ],
 )
 def test_gap_advice_nan_in_json_columns_error_says_how_to_send_a_gap(protocol, model, advice):
-    error = refusal((protocol, COLUMNS[protocol], "application/json"), MODELS[model])
+    error = get_error((protocol, COLUMNS[protocol], "application/json"), MODELS[model])
     assert error.status == 400
     assert error.message.endswith(f"which is not valid JSON{advice}"), error.message
 
 
 def test_gap_advice_nan_in_json_columns_error_names_those_that_accept_gaps(table):
     body = b'{"inputs":{"age":[NaN]}}'
-    error = refusal(("tensorflow", body, "application/json"), table.schema)
+    error = get_error(("tensorflow", body, "application/json"), table.schema)
     assert error.message.endswith(
         "got one with NaN, which is not valid JSON; send null for a missing value, which the model "
         'accepts in "age", "member", "work", "since"'
@@ -121,5 +121,5 @@ def test_gap_advice_nan_among_thousands_of_columns_error_names_a_few():
         + [NumberColumn(name="last", type="number", missing="refuse", minimum=0, maximum=1)]
     )
     body = b'{"inputs":[[NaN]]}'
-    error = refusal(("tensorflow", body, "application/json"), schema)
+    error = get_error(("tensorflow", body, "application/json"), schema)
     assert error.message.endswith('"column 4" and 1995 more')

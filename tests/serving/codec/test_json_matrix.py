@@ -26,15 +26,15 @@ SCHEMA = InputSchema(
 )
 
 
-def read_strictly(text):
+def decode_strictly(text):
     return decode_json_strict(text, SCHEMA)["features"]
 
 
-def read(text):
+def decode(text):
     return decode_json(text, SCHEMA)["features"]
 
 
-def body(instances):
+def make_body(instances):
     return json.dumps({"instances": instances}).encode()
 
 
@@ -54,7 +54,7 @@ def test_json_decoders_ordinary_body_gives_the_same_rows(text):
     fast = decode_json_matrix(text, 2)
     assert fast is not None
     assert fast.dtype == np.float32
-    np.testing.assert_array_equal(fast, read_strictly(text))
+    np.testing.assert_array_equal(fast, decode_strictly(text))
 
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -72,11 +72,11 @@ anything = st.recursive(
 
 @given(st.lists(st.tuples(numbers, numbers), max_size=6))
 def test_decode_json_matrix_any_table_of_numbers_is_decoded_fast(rows):
-    fast = decode_json_matrix(body(rows), 2)
+    fast = decode_json_matrix(make_body(rows), 2)
     assert fast is not None
     expected = np.array(rows, np.float64).reshape(len(rows), 2).astype(np.float32)
     np.testing.assert_array_equal(fast, expected)
-    np.testing.assert_array_equal(fast, read_strictly(body(rows)))
+    np.testing.assert_array_equal(fast, decode_strictly(make_body(rows)))
 
 
 @pytest.mark.slow
@@ -91,7 +91,7 @@ def test_decode_json_matrix_accepts_nothing_that_the_strict_decoder_refuses(docu
     text = json.dumps(document).encode()
     fast = decode_json_matrix(text, 2)
     try:
-        strict = read_strictly(text)
+        strict = decode_strictly(text)
     except ServingError:
         strict = None
     if fast is not None:
@@ -99,11 +99,11 @@ def test_decode_json_matrix_accepts_nothing_that_the_strict_decoder_refuses(docu
         np.testing.assert_array_equal(fast, strict)
 
 
-def read_in_strides(text, stride):
+def decode_in_strides(text, stride):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_strict, "STRIDE_CHARACTERS", stride)
         try:
-            return read_strictly(text).tolist()
+            return decode_strictly(text).tolist()
         except ServingError as error:
             return error.to_dict()
 
@@ -113,7 +113,7 @@ def read_in_strides(text, stride):
 @given(st.data())
 def test_decode_json_strict_strides_change_neither_rows_nor_errors(data):
     rows = data.draw(st.lists(st.tuples(numbers, numbers), max_size=30))
-    text = bytearray(body(rows))
+    text = bytearray(make_body(rows))
     for _ in range(data.draw(st.integers(0, 2))):
         text[data.draw(st.integers(0, len(text) - 1))] = data.draw(
             st.sampled_from(b'[]{},":0eE-. ')
@@ -122,7 +122,7 @@ def test_decode_json_strict_strides_change_neither_rows_nor_errors(data):
         text += b" "
         text = text.replace(b"1", b"1" + b"0" * 25, 1)
     stride = data.draw(st.integers(1, 60))
-    assert read_in_strides(bytes(text), stride) == read_in_strides(bytes(text), 10**9)
+    assert decode_in_strides(bytes(text), stride) == decode_in_strides(bytes(text), 10**9)
 
 
 @pytest.mark.slow
@@ -149,14 +149,14 @@ def test_decode_json_random_bytes_are_refused(text):
 @examples(150)
 @given(st.data())
 def test_decode_json_matrix_damaged_body_agrees_with_the_strict_decoder(data):
-    text = bytearray(body([[1.5, 2], [3, 4]]))
+    text = bytearray(make_body([[1.5, 2], [3, 4]]))
     for _ in range(data.draw(st.integers(1, 3))):
         text[data.draw(st.integers(0, len(text) - 1))] = data.draw(
             st.sampled_from(b'[]{},":0eE-. ')
         )
     fast = decode_json_matrix(bytes(text), 2)
     if fast is not None:
-        np.testing.assert_array_equal(fast, read_strictly(bytes(text)))
+        np.testing.assert_array_equal(fast, decode_strictly(bytes(text)))
 
 
 @pytest.mark.parametrize(
@@ -181,15 +181,15 @@ def test_decode_json_nested_rows_are_refused(nested):
 
 def test_decode_json_numbers_are_rounded_once_to_the_nearest_float32(rng):
     values = rng.normal(size=(50, 2)) * 10.0 ** rng.integers(-30, 30, size=(50, 2))
-    np.testing.assert_array_equal(read(body(values.tolist())), values.astype("f4"))
+    np.testing.assert_array_equal(decode(make_body(values.tolist())), values.astype("f4"))
 
 
 def test_decode_json_numbers_that_round_to_infinity_are_refused():
     largest = float(np.finfo(np.float32).max)
-    assert read(body([[largest, -largest]])).tolist() == [[largest, -largest]]
+    assert decode(make_body([[largest, -largest]])).tolist() == [[largest, -largest]]
     halfway = 2.0**128 - 2.0**103
     below = math.nextafter(halfway, 0)
-    assert read(body([[below, 0]])).tolist() == [[largest, 0]]
+    assert decode(make_body([[below, 0]])).tolist() == [[largest, 0]]
     for value in (halfway, 1e39, 1e300):
         with pytest.raises(ServingError, match="float32 cannot hold"):
-            read(body([[1, value]]))
+            decode(make_body([[1, value]]))

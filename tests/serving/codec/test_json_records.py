@@ -20,7 +20,7 @@ from tests.fuzzing import examples
 from tests.growth import assert_linear
 
 
-def table(missing="impute", unseen="unknown"):
+def make_schema(missing="impute", unseen="unknown"):
     """Return a schema with a column of each type."""
     return InputSchema(
         [
@@ -47,7 +47,7 @@ def table(missing="impute", unseen="unknown"):
     )
 
 
-TABLE, STRICT = table(), table("refuse", "refuse")
+TABLE, STRICT = make_schema(), make_schema("refuse", "refuse")
 VECTOR = InputSchema(
     [
         NumberColumn(name="x", type="number", missing="impute", minimum=0, maximum=1),
@@ -59,11 +59,11 @@ RECORD = {"age": 39, "member": True, "work": "private", "grade": 2, "since": "20
 ROW = list(RECORD.values())
 
 
-def body(instances):
+def make_body(instances):
     return json.dumps({"instances": instances}).encode()
 
 
-def error_of(text, schema=TABLE):
+def get_error(text, schema=TABLE):
     with pytest.raises(ServingError) as raised:
         decode_json(text, schema)
     return raised.value.to_dict()
@@ -97,17 +97,17 @@ vectors = st.fixed_dictionaries(
 @examples(100)
 @given(instances)
 def test_json_decoders_valid_table_gives_the_same_arrays(rows):
-    fast = decode_json_fast(body(rows), TABLE)
+    fast = decode_json_fast(make_body(rows), TABLE)
     assert fast is not None
-    assert_same(fast, decode_json_strict(body(rows), TABLE))
+    assert_same(fast, decode_json_strict(make_body(rows), TABLE))
     assert all(len(column) == len(rows) for column in fast.values())
 
 
 @given(st.lists(vectors, max_size=6))
 def test_json_decoders_valid_table_of_numbers_and_booleans_gives_the_same_arrays(rows):
-    fast = decode_json_fast(body(rows), VECTOR)
+    fast = decode_json_fast(make_body(rows), VECTOR)
     assert fast is not None
-    assert_same(fast, decode_json_strict(body(rows), VECTOR))
+    assert_same(fast, decode_json_strict(make_body(rows), VECTOR))
 
 
 anything = st.recursive(
@@ -124,7 +124,7 @@ anything = st.recursive(
 @examples(100)
 @given(st.lists(anything | records | vectors, max_size=3))
 def test_decode_json_fast_accepts_nothing_that_the_strict_decoder_refuses(rows):
-    text = body(rows)
+    text = make_body(rows)
     for schema in (TABLE, STRICT, VECTOR):
         fast = decode_json_fast(text, schema)
         try:
@@ -140,7 +140,7 @@ def test_decode_json_fast_accepts_nothing_that_the_strict_decoder_refuses(rows):
 @given(st.data())
 def test_decode_json_strict_strides_change_neither_arrays_nor_errors(data):
     rows = data.draw(st.lists(records | st.tuples(*optional.values()), max_size=20))
-    text = bytearray(body(rows))
+    text = bytearray(make_body(rows))
     for _ in range(data.draw(st.integers(0, 2))):
         text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.sampled_from(b'[]{},":1e '))
     if data.draw(st.booleans()):  # valid, but the fast decoder refuses it
@@ -170,7 +170,7 @@ def test_decode_json_random_bytes_are_refused(text):
 
 def test_decode_json_records_and_rows_in_one_body_are_the_same_instances():
     shuffled = dict(reversed(RECORD.items()))
-    found = decode_json(body([RECORD, ROW, shuffled]), TABLE)
+    found = decode_json(make_body([RECORD, ROW, shuffled]), TABLE)
     assert list(found) == list(RECORD)
     assert [column.ravel().tolist() for column in found.values()] == [
         [39.0] * 3,
@@ -182,7 +182,7 @@ def test_decode_json_records_and_rows_in_one_body_are_the_same_instances():
 
 
 def test_decode_json_absent_key_and_null_are_the_same_gap():
-    found = decode_json(body([{}, dict.fromkeys(RECORD), [None] * 5, {"work": ""}]), TABLE)
+    found = decode_json(make_body([{}, dict.fromkeys(RECORD), [None] * 5, {"work": ""}]), TABLE)
     for name, column in found.items():
         if name in ("work", "grade"):
             assert column.tolist() == [[""]] * 4
@@ -192,7 +192,7 @@ def test_decode_json_absent_key_and_null_are_the_same_gap():
 
 def test_decode_json_fast_more_records_than_a_block_keep_their_order(monkeypatch):
     monkeypatch.setattr(validation, "VALUES_PER_BLOCK", 14)
-    found = decode_json_fast(body([{"age": i, "work": str(i)} for i in range(30)]), TABLE)
+    found = decode_json_fast(make_body([{"age": i, "work": str(i)} for i in range(30)]), TABLE)
     assert found["age"].ravel().tolist() == list(range(30))
     assert found["work"].ravel().tolist() == [str(i) for i in range(30)]
 
@@ -274,7 +274,7 @@ INVALID = [  # instance, message of the error, its details without the instance'
 
 @pytest.mark.parametrize(("instance", "message", "details"), INVALID)
 def test_decode_json_invalid_instance_error_names_instance_and_field(instance, message, details):
-    answer = error_of(body([RECORD, instance]), STRICT)
+    answer = get_error(make_body([RECORD, instance]), STRICT)
     assert answer == {
         "error": message,
         "code": "invalid_instances",
@@ -285,20 +285,20 @@ def test_decode_json_invalid_instance_error_names_instance_and_field(instance, m
 def test_decode_json_repeated_key_is_refused():
     for schema in (TABLE, VECTOR):
         name = schema.columns[0].name
-        answer = error_of(f'{{"instances":[{{"{name}":1,"{name}":1}}]}}'.encode(), schema)
+        answer = get_error(f'{{"instances":[{{"{name}":1,"{name}":1}}]}}'.encode(), schema)
         assert answer["error"] == f'expected every field once in instance 0; got "{name}" twice'
 
 
 def test_decode_json_boolean_column_of_a_matrix_accepts_only_0_and_1():
     assert decode_json(b'{"instances":[[1,0,3]]}', VECTOR)["features"].tolist() == [[1, 0, 3]]
-    answer = error_of(b'{"instances":[[1,2,3]]}', VECTOR)
+    answer = get_error(b'{"instances":[[1,2,3]]}', VECTOR)
     assert answer["error"].startswith("expected true or false in instance 0, field 'y'")
 
 
 def test_decode_json_truncated_record_is_not_json():
-    whole = body([RECORD])
+    whole = make_body([RECORD])
     for end in range(1, len(whole)):
-        assert error_of(whole[:end])["code"] == "not_json"
+        assert get_error(whole[:end])["code"] == "not_json"
 
 
 @pytest.mark.slow
@@ -309,11 +309,11 @@ def test_decode_json_many_empty_records_are_refused_by_their_number():
             for i in range(1000)
         ]
     )
-    assert len(decode_json(body([{}] * 1000), wide)["features"]) == 1000
+    assert len(decode_json(make_body([{}] * 1000), wide)["features"]) == 1000
     text = b'{"instances":[' + b"{}," * 2**12 + b"{}]}"
     tracemalloc.start()
     try:
-        answer = error_of(text, wide)
+        answer = get_error(text, wide)
         assert tracemalloc.get_traced_memory()[1] < 2**20 * 64
     finally:
         tracemalloc.stop()
@@ -344,7 +344,7 @@ def test_decode_json_hostile_body_takes_no_more_memory_than_its_text(head):
     text = ('{"instances":[' + head * (2**20 // len(head))).encode()
     tracemalloc.start()
     try:
-        error_of(text, STRICT)
+        get_error(text, STRICT)
         assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
     finally:
         tracemalloc.stop()
@@ -354,7 +354,7 @@ def test_decode_json_hostile_body_takes_no_more_memory_than_its_text(head):
 def test_decode_json_hostile_body_takes_linear_time(head):
     def refuse(size):
         text = ('{"instances":[' + head * (size // len(head))).encode()
-        return lambda: error_of(text, STRICT)
+        return lambda: get_error(text, STRICT)
 
     assert_linear(refuse, 2**17)
 
@@ -368,7 +368,7 @@ def test_decode_json_one_hostile_instance_takes_no_more_memory_than_its_text(ins
     text = f'{{"instances":[{instance.format(filling)}]}}'.encode()
     tracemalloc.start()
     try:
-        error_of(text, STRICT)
+        get_error(text, STRICT)
         assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
     finally:
         tracemalloc.stop()
@@ -377,7 +377,7 @@ def test_decode_json_one_hostile_instance_takes_no_more_memory_than_its_text(ins
 def test_decode_json_long_unknown_key_takes_linear_time_and_is_cut():
     def refuse(size):
         text = f'{{"instances":[{{"{"agea" * size}":1}}]}}'.encode()
-        return lambda: error_of(text)
+        return lambda: get_error(text)
 
     assert len(refuse(500_000)()["error"]) < 200
     assert_linear(refuse, 250_000)

@@ -79,7 +79,7 @@ def assert_linear_time(prepare, size=SIZE):
     assert twice <= 2 * size * PER_BYTE
 
 
-def decoding(body, size):
+def prepare_decoding(body, size):
     content = body.make(size)
     headers = body.headers(content)
     length = headers.get("Inference-Header-Content-Length")
@@ -103,7 +103,7 @@ def decoding(body, size):
 @pytest.mark.slow
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: body.name)
 def test_decode_body_twice_as_long_takes_at_most_thrice_the_time(body):
-    assert_linear_time(lambda size: decoding(body, size))
+    assert_linear_time(lambda size: prepare_decoding(body, size))
 
 
 def test_stalls_bodies_have_unique_names():
@@ -158,7 +158,7 @@ def app(shipped, tmp_path_factory):
     return create_app(models=shipped, keys=path), key
 
 
-def request(app, key, changes):
+def prepare_request(app, key, changes):
     body = b'{"instances":[]}'
     environ = {
         "REQUEST_METHOD": "POST",
@@ -189,7 +189,7 @@ def request(app, key, changes):
 @pytest.mark.parametrize("filling", FILLINGS)
 @pytest.mark.parametrize("key", KEYS)
 def test_header_twice_as_long_takes_at_most_thrice_the_time(app, key, filling):
-    assert_linear_time(lambda size: request(*app, {key: FILLINGS[filling](size)}), 8000)
+    assert_linear_time(lambda size: prepare_request(*app, {key: FILLINGS[filling](size)}), 8000)
 
 
 @pytest.mark.parametrize("filling", FILLINGS)
@@ -197,7 +197,8 @@ def test_header_twice_as_long_takes_at_most_thrice_the_time(app, key, filling):
 def test_path_twice_as_long_takes_at_most_thrice_the_time(app, prefix, filling):
     path = prefix + "{}:predict"
     assert_linear_time(
-        lambda size: request(*app, {"PATH_INFO": path.format(FILLINGS[filling](size))}), 8000
+        lambda size: prepare_request(*app, {"PATH_INFO": path.format(FILLINGS[filling](size))}),
+        8000,
     )
 
 
@@ -229,7 +230,7 @@ def test_read_body_content_length_of_very_many_digits_is_too_large(app, digits):
     with pytest.raises(ServingError) as error_info:
         read_body(environ, LIMIT)
     assert (error_info.value.status, error_info.value.code) == (413, "body_too_large")
-    request(*app, {"CONTENT_LENGTH": "9" * digits})()
+    prepare_request(*app, {"CONTENT_LENGTH": "9" * digits})()
 
 
 def test_read_body_content_length_with_leading_zeros_is_read():

@@ -27,13 +27,13 @@ def decode(content, media, model):
     return decode_rows_request(EncodedRequest(content, media), model.schema).inputs
 
 
-def npy(array, **options):
+def write_npy(array, **options):
     stream = io.BytesIO()
     np.save(stream, array, **options)
     return stream.getvalue()
 
 
-def arrow(table, **options):
+def write_arrow(table, **options):
     stream = io.BytesIO()
     options = pa.ipc.IpcWriteOptions(**options)
     with pa.ipc.new_stream(stream, table.schema, options=options) as writer:
@@ -41,7 +41,7 @@ def arrow(table, **options):
     return stream.getvalue()
 
 
-def error(content, media, model):
+def get_error(content, media, model):
     with pytest.raises(ServingError) as raised:
         decode(content, media, model)
     return raised.value.message
@@ -54,16 +54,16 @@ ROWS = np.array([[1.5, 1, -2], [0, 0, 3e38]], "f4")
 @pytest.mark.parametrize("kind", ["<f4", ">f4", "<f8", ">f8", "<f2", "<i8", "<u2", "i1", "?"])
 def test_decode_npy_any_dtype_and_order_gives_float32_rows(vector, kind, order):
     rows = np.array([[1, 1, 0], [0, 0, 1]]).astype(kind, order=order)
-    found = decode(npy(rows), NPY, vector)["features"]
+    found = decode(write_npy(rows), NPY, vector)["features"]
     assert found.dtype == np.float32
     assert found.flags.c_contiguous
     np.testing.assert_array_equal(found, rows.astype("f4"))
-    np.testing.assert_array_equal(decode(npy(rows[0]), NPY, vector)["features"], rows[:1])
-    assert decode(npy(rows[:0]), NPY, vector)["features"].shape == (0, 3)
+    np.testing.assert_array_equal(decode(write_npy(rows[0]), NPY, vector)["features"], rows[:1])
+    assert decode(write_npy(rows[:0]), NPY, vector)["features"].shape == (0, 3)
 
 
 def test_decode_npy_and_raw_float32_is_not_copied(vector):
-    body = npy(ROWS)
+    body = write_npy(ROWS)
     assert np.shares_memory(decode(body, NPY, vector)["features"], np.frombuffer(body, "u1"))
     raw = ROWS.tobytes()
     found = decode(raw, RAW, vector)["features"]
@@ -73,12 +73,16 @@ def test_decode_npy_and_raw_float32_is_not_copied(vector):
 
 
 def test_decode_npy_and_raw_invalid_body_is_refused(vector, table):
-    assert "(n, 3), a number per feature; got (2, 2)" in error(npy(np.eye(2)), NPY, vector)
-    assert "got (1, 2, 3)" in error(npy(np.zeros((1, 2, 3))), NPY, vector)
-    assert "got one of '<c16'" in error(npy(np.zeros(3, complex)), NPY, vector)
-    assert "got one of '|O'" in error(npy(np.array([None] * 3), allow_pickle=True), NPY, vector)
-    assert "expected a file of NumPy's format" in error(b"\x93NUMPY", NPY, vector)
-    assert "as its header says; got 20 bytes" in error(npy(ROWS)[:-4], NPY, vector)
+    assert "(n, 3), a number per feature; got (2, 2)" in get_error(
+        write_npy(np.eye(2)), NPY, vector
+    )
+    assert "got (1, 2, 3)" in get_error(write_npy(np.zeros((1, 2, 3))), NPY, vector)
+    assert "got one of '<c16'" in get_error(write_npy(np.zeros(3, complex)), NPY, vector)
+    assert "got one of '|O'" in get_error(
+        write_npy(np.array([None] * 3), allow_pickle=True), NPY, vector
+    )
+    assert "expected a file of NumPy's format" in get_error(b"\x93NUMPY", NPY, vector)
+    assert "as its header says; got 20 bytes" in get_error(write_npy(ROWS)[:-4], NPY, vector)
     for shape in (
         b"(9999999999999,3)",
         b"(99999999999999999999999,)",
@@ -89,10 +93,10 @@ def test_decode_npy_and_raw_invalid_body_is_refused(vector, table):
         b"((2, 3))",
         b"(2, 10**9)",
     ):
-        wrong = npy(ROWS).replace(b"(2, 3), }" + b" " * (len(shape) - 6), shape + b", }")
-        assert "expected a" in error(wrong, NPY, vector)
-    assert "send JSON, CSV or an Arrow stream" in error(npy(ROWS), NPY, table)
-    assert "expected rows of 12 bytes" in error(b"12345678", RAW, vector)
+        wrong = write_npy(ROWS).replace(b"(2, 3), }" + b" " * (len(shape) - 6), shape + b", }")
+        assert "expected a" in get_error(wrong, NPY, vector)
+    assert "send JSON, CSV or an Arrow stream" in get_error(write_npy(ROWS), NPY, table)
+    assert "expected rows of 12 bytes" in get_error(b"12345678", RAW, vector)
 
 
 @pytest.mark.parametrize("media", [NPY, RAW])
@@ -105,12 +109,12 @@ def test_decode_npy_and_raw_wrong_number_error_names_instance_and_field(vector, 
     ):
         rows = ROWS.copy()
         rows[1, column] = value
-        message = error(npy(rows) if media == NPY else rows.tobytes(), media, vector)
+        message = get_error(write_npy(rows) if media == NPY else rows.tobytes(), media, vector)
         assert got in message
         assert "instance 1, field" in message
-    assert "that float32 cannot hold" in error(npy(np.array([1e39, 0, 0])), NPY, vector)
+    assert "that float32 cannot hold" in get_error(write_npy(np.array([1e39, 0, 0])), NPY, vector)
     signalling = np.array([[0x7F800001] * 3], "<u4").tobytes()
-    assert "got NaN" in error(signalling, RAW, vector)
+    assert "got NaN" in get_error(signalling, RAW, vector)
     gaps = np.array([[1, np.nan, np.nan]], "f4")
     np.testing.assert_array_equal(decode(gaps.tobytes(), RAW, vector)["features"], gaps)
 
@@ -124,7 +128,7 @@ columns = {
 }
 
 
-def as_graph(name, values):
+def convert_like_the_graph(name, values):
     """Return a column as the graph takes it, computed without the codec."""
     if name == "work":
         gaps = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
@@ -150,11 +154,11 @@ def test_decode_arrow_any_table_gives_its_columns(table, data):
             arrays[name] = arrays[name].dictionary_encode()
     arrays["grade"] = pa.array([1] * count, data.draw(st.sampled_from([pa.int8(), pa.uint64()])))
     legacy = data.draw(st.booleans())
-    body = arrow(pa.table(arrays), use_legacy_format=legacy, emit_dictionary_deltas=False)
+    body = write_arrow(pa.table(arrays), use_legacy_format=legacy, emit_dictionary_deltas=False)
     found = decode(body, ARROW, table)
     assert list(found) == ["age", "member", "work", "grade", "since"]
     for name, values in drawn.items():
-        expected = as_graph(name, values)
+        expected = convert_like_the_graph(name, values)
         if name == "work":
             assert found[name].tolist() == expected
         else:
@@ -196,12 +200,16 @@ KINDS = [
 @pytest.mark.parametrize(("name", "values", "kind", "expected"), KINDS)
 def test_decode_arrow_every_type_gives_what_the_graph_takes(table, name, values, kind, expected):
     grades = pa.array(["1", "2"])
-    found = decode(arrow(pa.table({name: pa.array(values, kind), "grade": grades})), ARROW, table)
+    found = decode(
+        write_arrow(pa.table({name: pa.array(values, kind), "grade": grades})), ARROW, table
+    )
     np.testing.assert_equal(found[name].ravel().tolist(), expected)
 
 
 def test_decode_arrow_columns_of_numbers_give_one_matrix(vector):
-    body = arrow(pa.table({"z": [1.5, None], "x": pa.array([1, 2], pa.int8()), "y": [True, None]}))
+    body = write_arrow(
+        pa.table({"z": [1.5, None], "x": pa.array([1, 2], pa.int8()), "y": [True, None]})
+    )
     np.testing.assert_array_equal(
         decode(body, ARROW, vector)["features"], np.array([[1, 1, 1.5], [2, np.nan, np.nan]], "f4")
     )
@@ -220,13 +228,13 @@ def test_decode_arrow_columns_of_numbers_give_one_matrix(vector):
     ],
 )
 def test_decode_arrow_wrong_column_error_names_it(table, columns, got):
-    assert got in error(arrow(pa.table(columns)), ARROW, table)
+    assert got in get_error(write_arrow(pa.table(columns)), ARROW, table)
 
 
 def test_decode_arrow_compressed_or_truncated_stream_is_refused(vector):
     whole = pa.table({"x": np.arange(99.0)})
-    assert "without compression" in error(arrow(whole, compression="zstd"), ARROW, vector)
-    body = arrow(whole)
+    assert "without compression" in get_error(write_arrow(whole, compression="zstd"), ARROW, vector)
+    body = write_arrow(whole)
     for cut in range(9, len(body), 97):
         with pytest.raises(MalformedBodyError, match="expected an Arrow stream"):
             decode(body[:-cut], ARROW, vector)
@@ -237,7 +245,7 @@ def test_decode_arrow_compressed_or_truncated_stream_is_refused(vector):
 TRUTHS = {"true": True, "1": True, "False": False, "0": False}
 
 
-def written(rows, **options):
+def write_csv(rows, **options):
     stream = io.StringIO(newline="")
     csv.writer(stream, **options).writerows(rows)
     return stream.getvalue().encode()
@@ -262,7 +270,7 @@ def test_decode_csv_file_of_the_standard_library_gives_its_rows(table, data):
     quoting = data.draw(st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]))
     ends = data.draw(st.sampled_from(["\r\n", "\n"]))
     head = [[*table.schema.column_positions]] * data.draw(st.booleans())
-    body = written([*head, *rows], quoting=quoting, lineterminator=ends)
+    body = write_csv([*head, *rows], quoting=quoting, lineterminator=ends)
     found = decode(body, CSV, table)
     as_json = [
         [None if v == "" else v, TRUTHS.get(y), w, g, str(d) if d else None]
@@ -308,7 +316,7 @@ def test_decode_csv_numbers_in_any_layout_give_the_same_rows(vector, body):
     ],
 )
 def test_decode_csv_invalid_body_error_names_what_is_wrong(vector, body, got):
-    assert got in error(body, CSV, vector)
+    assert got in get_error(body, CSV, vector)
 
 
 def test_decode_csv_empty_line_of_a_single_column_is_a_gap():
@@ -319,7 +327,7 @@ def test_decode_csv_empty_line_of_a_single_column_is_a_gap():
     np.testing.assert_array_equal(found, np.array([[1], [np.nan], [2]], "f4"))
 
 
-def answer(body, accept="", model=None, outputs=OUTPUTS):
+def get_answer(body, accept="", model=None, outputs=OUTPUTS):
     return decode_rows_request(
         EncodedRequest(body, accepted_media_type=accept), model.schema
     ).encode_answer(model.manifest, outputs)
@@ -327,17 +335,17 @@ def answer(body, accept="", model=None, outputs=OUTPUTS):
 
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_rows_request_parameters_select_the_outputs(vector, where):
-    def answer_to(parameters):
+    def get_answer_to(parameters):
         parts = ['"instances":[[1,1,1],[2,0,2]]', f'"parameters" : {json.dumps(parameters)}']
         body = f"{{{','.join(parts[:: 1 if where == 'after' else -1])}}}"
-        return json.loads(answer(body.encode(), model=vector).content)
+        return json.loads(get_answer(body.encode(), model=vector).content)
 
     head = {"model": "m", "version": 17}
     label, both = {"predictions": [1, 0]}, {"probabilities": [[0.25, 0.75], [1.0, 0.0]]}
-    assert answer_to({"outputs": ["label"]}) == head | label
-    assert answer_to({"outputs": ["probabilities"]}) == head | both
+    assert get_answer_to({"outputs": ["label"]}) == head | label
+    assert get_answer_to({"outputs": ["probabilities"]}) == head | both
     for every in ({}, None, {"outputs": ["probabilities", "label"]}):
-        assert answer_to(every) == head | label | both
+        assert get_answer_to(every) == head | label | both
     for wrong, got in (
         ({"outputs": ["logits"]}, 'expected outputs among label, probabilities; got "logits"'),
         ({"outputs": ["label", "label"]}, 'expected every output once; got "label" twice'),
@@ -348,38 +356,43 @@ def test_rows_request_parameters_select_the_outputs(vector, where):
         ({"outputs": ["x" * 5000]}, 'expected "parameters" in less than 4096 characters'),
     ):
         with pytest.raises(InvalidInstancesError) as raised:
-            answer_to(wrong)
+            get_answer_to(wrong)
         assert got in raised.value.message
 
 
 def test_rows_request_nested_value_with_parameters_is_refused(vector):
     for parameters in ('{"outputs":["label"]}', '{"outputs":["\\u005b"]}', '["[[[["]'):
         body = f'{{"parameters":{parameters},"instances":[[1,[1],1]]}}'.encode()
-        assert "instance 0, field 'y' (position 1); got a list" in error(
+        assert "instance 0, field 'y' (position 1); got a list" in get_error(
             body, "application/json", vector
         )
 
 
 def test_rows_request_accepts_csv_answer_is_csv(vector):
     body = b'{"instances":[[1,1,1],[2,0,2]]}'
-    assert answer(body, "text/csv", vector) == (b"1,0.25,0.75\n0,1.0,0.0\n", "text/csv", (), 200)
+    assert get_answer(body, "text/csv", vector) == (
+        b"1,0.25,0.75\n0,1.0,0.0\n",
+        "text/csv",
+        (),
+        200,
+    )
     texts = {**OUTPUTS, "label": np.array(['a "b", c', "d"])}
-    assert answer(body, "text/csv", vector, texts).content.startswith(b'"a ""b"", c",0.25')
+    assert get_answer(body, "text/csv", vector, texts).content.startswith(b'"a ""b"", c",0.25')
     values = {"value": np.array([[1.5, 2], [3, 4]], "f4")}
-    assert answer(body, "text/csv", vector, values).content == b"1.5,2.0\n3.0,4.0\n"
-    assert answer(body, "text/csv", vector, {"value": np.zeros((0, 1), "f4")}).content == b""
-    assert answer(body, "image/png", vector).media_type == "application/json"
+    assert get_answer(body, "text/csv", vector, values).content == b"1.5,2.0\n3.0,4.0\n"
+    assert get_answer(body, "text/csv", vector, {"value": np.zeros((0, 1), "f4")}).content == b""
+    assert get_answer(body, "image/png", vector).media_type == "application/json"
 
 
 def test_rows_request_unknown_media_type_error_names_the_accepted_ones(vector):
-    message = error(b"x", "text/xml", vector)
+    message = get_error(b"x", "text/xml", vector)
     assert message.startswith("expected Content-Type: application/json; got text/xml")
     assert all(media in message for media in (NPY, CSV, ARROW, RAW))
 
 
 VALID = [
-    (NPY, "vector", npy(ROWS)),
-    (NPY, "vector", npy(ROWS.astype(">f8", order="F"))),
+    (NPY, "vector", write_npy(ROWS)),
+    (NPY, "vector", write_npy(ROWS.astype(">f8", order="F"))),
     (RAW, "vector", ROWS.tobytes()),
     (CSV, "vector", b"x,y,z\n1,1,1\n2,,3\n"),
     (CSV, "table", b'1,true,"a ""b""",1,2000-01-01\r\n'),
@@ -388,7 +401,7 @@ VALID = [
         (
             ARROW,
             "table",
-            arrow(
+            write_arrow(
                 pa.table(
                     {
                         "age": [1.5, None],

@@ -24,13 +24,13 @@ def decode(body, model):
     return decode_tensorflow_request(EncodedRequest(text), model.schema)
 
 
-def answer(body, model, outputs=OUTPUTS):
+def get_answer(body, model, outputs=OUTPUTS):
     return json.loads(decode(body, model).encode_answer(model.manifest, outputs).content)
 
 
-def error(body, model):
+def get_error(body, model):
     with pytest.raises(ServingError) as raised:
-        answer(body, model)
+        get_answer(body, model)
     return raised.value.message
 
 
@@ -92,26 +92,26 @@ def test_decode_tensorflow_absent_column_is_full_of_gaps(table):
 
 
 def test_encode_tensorflow_answer_rows_get_rows_and_columns_get_columns(vector, regression):
-    assert answer({"instances": ROWS}, vector) == {"predictions": BOTH}
-    assert answer({"inputs": ROWS}, vector) == {
+    assert get_answer({"instances": ROWS}, vector) == {"predictions": BOTH}
+    assert get_answer({"inputs": ROWS}, vector) == {
         "outputs": {"label": [1, 0], "probabilities": [[0.25, 0.75], [1.0, 0.0]]}
     }
     pair = [[1, 2, 3], [4, 5, 6]]
-    assert answer({"instances": pair}, regression, VALUES) == {"predictions": [[1.5], [3.0]]}
-    assert answer({"inputs": pair}, regression, VALUES) == {"outputs": [[1.5], [3.0]]}
+    assert get_answer({"instances": pair}, regression, VALUES) == {"predictions": [[1.5], [3.0]]}
+    assert get_answer({"inputs": pair}, regression, VALUES) == {"outputs": [[1.5], [3.0]]}
     texts = {**OUTPUTS, "label": np.array(["ü", "b"])}
-    assert answer({"instances": ROWS}, vector, texts)["predictions"][0]["label"] == "ü"
+    assert get_answer({"instances": ROWS}, vector, texts)["predictions"][0]["label"] == "ü"
     nothing = {name: array[:0] for name, array in OUTPUTS.items()}
-    assert answer({"instances": []}, vector, nothing) == {"predictions": []}
+    assert get_answer({"instances": []}, vector, nothing) == {"predictions": []}
 
 
 def test_encode_tensorflow_answer_single_output_has_no_name(vector):
-    def answer_to(key, *names):
-        return answer({key: ROWS, "parameters": {"outputs": names}}, vector)
+    def get_answer_to(key, *names):
+        return get_answer({key: ROWS, "parameters": {"outputs": names}}, vector)
 
-    assert answer_to("instances", "label") == {"predictions": [1, 0]}
-    assert answer_to("inputs", "probabilities") == {"outputs": [[0.25, 0.75], [1.0, 0.0]]}
-    assert answer_to("instances", "probabilities", "label") == {"predictions": BOTH}
+    assert get_answer_to("instances", "label") == {"predictions": [1, 0]}
+    assert get_answer_to("inputs", "probabilities") == {"outputs": [[0.25, 0.75], [1.0, 0.0]]}
+    assert get_answer_to("instances", "probabilities", "label") == {"predictions": BOTH}
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_encode_tensorflow_answer_single_output_has_no_name(vector):
     ],
 )
 def test_decode_tensorflow_invalid_body_error_names_what_is_wrong(vector, body, got):
-    assert got in error(body, vector)
+    assert got in get_error(body, vector)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_decode_tensorflow_invalid_body_error_names_what_is_wrong(vector, body, 
     ],
 )
 def test_decode_tensorflow_invalid_column_error_names_what_is_wrong(table, inputs, got):
-    assert got in error({"inputs": inputs}, table)
+    assert got in get_error({"inputs": inputs}, table)
 
 
 def test_decode_tensorflow_category_called_inputs_is_a_value(table):

@@ -30,7 +30,7 @@ LINE = ",1" * 499
 GAPS = [[None] * 500] * 400
 
 
-def arrow(count):
+def write_arrow(count):
     stream = io.BytesIO()
     columns = pa.table({"work": ["private"] * count, "grade": ["1"] * count})
     with pa.ipc.new_stream(stream, columns.schema) as writer:
@@ -90,7 +90,7 @@ def test_decode_wide_table_yields_by_its_values(case):
 
 def test_decode_arrow_texts_yields(table):
     decoded, yields = count_yields(
-        lambda: decode_rows_request(EncodedRequest(arrow(100_000), ARROW), table.schema)
+        lambda: decode_rows_request(EncodedRequest(write_arrow(100_000), ARROW), table.schema)
     )
     assert decoded.inputs["work"].shape == (100_000, 1)
     assert (
@@ -216,10 +216,10 @@ def test_encode_long_answer_is_the_short_ones_joined_and_yields(case, kind, vect
     if accepted:
         assert whole == b"".join(parts)
     else:
-        assert flat(json.loads(whole)) == flat(*map(json.loads, parts))
+        assert flatten(json.loads(whole)) == flatten(*map(json.loads, parts))
 
 
-def flat(*answers):
+def flatten(*answers):
     """Return the numbers and texts of answers by their path in the JSON, rows one after another."""
     found = {}
 
