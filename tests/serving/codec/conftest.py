@@ -72,7 +72,7 @@ TABLE = [
 
 def make_model(columns, *manifest_arguments):
     schema, manifest = InputSchema(columns), make_manifest(columns, *manifest_arguments)
-    return SimpleNamespace(schema=schema, fields=schema, manifest=manifest)
+    return SimpleNamespace(schema=schema, manifest=manifest)
 
 
 @pytest.fixture(scope="session")

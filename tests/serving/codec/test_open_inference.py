@@ -53,13 +53,13 @@ def decode(model, inputs, content=b"", **members):
     """Decode a request with these inputs, binary content, and further members of its JSON."""
     head = json.dumps({"inputs": inputs, **members}).encode()
     return decode_inference_request(
-        EncodedRequest(head + content, json_length=len(head) if content else None), model.fields
+        EncodedRequest(head + content, json_length=len(head) if content else None), model.schema
     )
 
 
 def decode_raw(model, content):
     """Return the inputs of a request without JSON."""
-    return decode_inference_request(EncodedRequest(content, json_length=0), model.fields).inputs
+    return decode_inference_request(EncodedRequest(content, json_length=0), model.schema).inputs
 
 
 def get_error(model, *arguments, **members):
@@ -109,7 +109,7 @@ def test_decode_aligned_binary_float32_is_a_view_of_the_body(vector):
         head = json.dumps({"inputs": inputs}).encode() + b" " * spaces
         body = head + ROWS.tobytes()
         features = decode_inference_request(
-            EncodedRequest(body, json_length=len(head)), vector.fields
+            EncodedRequest(body, json_length=len(head)), vector.schema
         ).inputs["features"]
         np.testing.assert_array_equal(features, ROWS)
         is_aligned = (np.frombuffer(body, "u1").ctypes.data + len(head)) % 4 == 0
@@ -170,7 +170,7 @@ def test_decode_columns_of_each_type_in_json_or_binary(table):
 
 
 def test_decode_request_without_json_is_the_only_input(vector, table):
-    decoded = decode_inference_request(EncodedRequest(ROWS.tobytes(), json_length=0), vector.fields)
+    decoded = decode_inference_request(EncodedRequest(ROWS.tobytes(), json_length=0), vector.schema)
     np.testing.assert_array_equal(decoded.inputs["features"], ROWS)
     answer = decoded.encode_answer(vector.manifest, OUTPUTS)
     assert answer.media_type == "application/octet-stream"
@@ -180,7 +180,7 @@ def test_decode_request_without_json_is_the_only_input(vector, table):
 
 def create_model(column):
     """Return a model of this column alone."""
-    return SimpleNamespace(fields=InputSchema([column]))
+    return SimpleNamespace(schema=InputSchema([column]))
 
 
 def test_decode_request_without_json_for_a_category_is_one_text():
@@ -380,7 +380,7 @@ INVALID_REQUESTS = [
     (features(), {"id": 5}, '"id" to be a text of at most 256 characters; got the number 5'),
     (features(), {"id": "x" * 257}, "of at most 256 characters"),
     (features(), {"ids": ""}, 'got the text "ids"'),
-    (features(), {"outputs": [{"name": "logits"}]}, 'out of label, probabilities; got "logits"'),
+    (features(), {"outputs": [{"name": "logits"}]}, 'among label, probabilities; got "logits"'),
     (features(), {"outputs": [{"name": "label"}] * 2}, 'every output once; got "label" twice'),
     (
         features(),
@@ -427,13 +427,13 @@ def test_decode_invalid_binary_tensor_is_refused_by_the_fault(vector, table):
 @pytest.mark.parametrize("length", [-1, 10**9])
 def test_decode_json_length_beyond_the_body_is_refused(vector, length):
     with pytest.raises(ServingError, match="as Inference-Header-Content-Length says"):
-        decode_inference_request(EncodedRequest(b"{}", json_length=length), vector.fields)
+        decode_inference_request(EncodedRequest(b"{}", json_length=length), vector.schema)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"inputs":[NaN]}', b"\xff", b"[" * 9999])
 def test_decode_body_that_is_no_request_is_refused(vector, body):
     with pytest.raises(ServingError):
-        decode_inference_request(EncodedRequest(body), vector.fields)
+        decode_inference_request(EncodedRequest(body), vector.schema)
 
 
 @pytest.mark.parametrize("filling", ["[],", "{},", '"",', "[[],[]],"])
@@ -444,7 +444,7 @@ def test_decode_hostile_body_is_refused_in_memory_linear_in_its_length(vector, f
     tracemalloc.start()
     try:
         with pytest.raises(ServingError):
-            decode_inference_request(EncodedRequest(text), vector.fields)
+            decode_inference_request(EncodedRequest(text), vector.schema)
         assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
     finally:
         tracemalloc.stop()
@@ -461,7 +461,7 @@ def test_decode_every_encoding_gives_the_same_array(vector, rows):
     for decoded in (
         decode(vector, [tensor("features", shape, "FP32", array.tolist())]),
         decode(vector, [tensor("features", shape, "FP64", array.ravel().tolist())]),
-        decode_inference_request(EncodedRequest(array.tobytes(), json_length=0), vector.fields),
+        decode_inference_request(EncodedRequest(array.tobytes(), json_length=0), vector.schema),
         *([decode(vector, [binary], array.tobytes())] if rows else []),
     ):
         features = decoded.inputs["features"]
@@ -513,7 +513,7 @@ def test_decode_damaged_body_is_decoded_or_refused(vector, table, damage, data):
         length += data.draw(st.integers(-3, 3))
     try:
         inputs = decode_inference_request(
-            EncodedRequest(damage(data, body), json_length=length), model.fields
+            EncodedRequest(damage(data, body), json_length=length), model.schema
         ).inputs
     except ServingError as error:
         assert error.status in (400, 422)
