@@ -1,6 +1,7 @@
-"""Arrow schemas: which of the model's columns a stream holds, and how their values are laid out.
+"""Arrow schemas: which of the model's columns a stream contains, and how their values are stored.
 
-https://github.com/apache/arrow/blob/main/format/Schema.fbs has the numbers of fields and types.
+The numbers of fields and types are those of
+https://github.com/apache/arrow/blob/main/format/Schema.fbs.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from serving.event_loop import TurnBudget
 
 
 class Layout(NamedTuple):
-    """How the values of a column are laid out.
+    """The way in which the values of a column are stored.
 
     Attributes:
-        kind: "text" has offsets into one buffer, "view" has structs of 16 bytes that point into
-            any number of buffers, "null" has no buffers at all.
-        dtype: NumPy's name of a number's type, or of the type of a text's offsets.
-        seconds_per_tick: Seconds of one tick of a time, where they are whole.
-        per_second: Ticks of one second of a time.
+        kind: Kind of the values. "text" has offsets into one buffer, "view" has structs of 16 bytes
+            that point into any number of buffers, "null" has no buffers at all.
+        dtype: NumPy dtype of the numbers, or of the offsets of a "text" layout.
+        seconds_per_tick: Seconds in one tick of a time, where that is a whole number.
+        ticks_per_second: Ticks in one second of a time.
     """
 
     kind: Literal["number", "boolean", "time", "text", "view", "null"]
@@ -44,18 +45,15 @@ class Layout(NamedTuple):
     ticks_per_second: int = 1
 
 
+# Layouts by precision of a floating-point type, and by unit of a date or timestamp.
 FLOAT_LAYOUTS = {0: Layout("number", "<f2"), 1: Layout("number", "<f4"), 2: Layout("number", "<f8")}
-DATE_LAYOUTS = {
-    0: Layout("time", "<i4", 86400),
-    1: Layout("time", "<i8", 1, 1000),
-}  # days, milliseconds
+DAYS_LAYOUT, MILLISECONDS_LAYOUT = Layout("time", "<i4", 86400), Layout("time", "<i8", 1, 1000)
+DATE_LAYOUTS = {0: DAYS_LAYOUT, 1: MILLISECONDS_LAYOUT}
 TIMESTAMP_LAYOUTS = {unit: Layout("time", "<i8", 1, 1000**unit) for unit in range(4)}
-TEXT_LAYOUT, LARGE_TEXT_LAYOUT, TEXT_VIEW_LAYOUT = (
-    Layout("text", "<i4"),
-    Layout("text", "<i8"),
-    Layout("view"),
-)
-# Binary columns are taken for texts, too: BYTES of the Open Inference Protocol are written so.
+TEXT_LAYOUT, LARGE_TEXT_LAYOUT = Layout("text", "<i4"), Layout("text", "<i8")
+TEXT_VIEW_LAYOUT = Layout("view")
+# Layouts of the types without a precision or a unit. Binary columns are read as texts, since
+# clients of the Open Inference Protocol write its BYTES as such.
 OTHER_LAYOUTS = {
     1: Layout("null"),
     4: TEXT_LAYOUT,
@@ -68,9 +66,9 @@ OTHER_LAYOUTS = {
 }
 
 
-COLUMN_COST_IN_VALUES = 8  # that take as long to check as a column's declaration to read
-# Buffers of an array of each type, those of its children not counted. A union is missing: older
-# writers give it one more, and nothing in the schema says so.
+COLUMN_COST_IN_VALUES = 8  # Reading a column's declaration takes as long as validating 8 values.
+# Number of buffers in an array of each type, without those of its children. Unions are missing:
+# older writers give them one more buffer, and the schema does not tell which kind it is.
 BUFFERS_BY_TYPE = {
     1: 0,
     2: 2,
@@ -98,17 +96,17 @@ BUFFERS_BY_TYPE = {
     25: 3,
     26: 3,
 }
-VIEW_TYPES = (23, 24)  # types of which an array has further buffers, as many as each batch says
-MIN_FIELD_BYTES = 16  # of a schema; a field takes more, unless several parents refer to it
+VIEW_TYPES = (23, 24)  # Their arrays have further buffers, whose number is given in each batch.
+MIN_FIELD_BYTES = 16  # A field of a schema takes more, unless several parents reference it.
 
 
 class SkippedArrays(NamedTuple):
-    """What columns that are left out take up of a batch.
+    """What the columns that are ignored occupy in a record batch.
 
     Attributes:
-        nodes: Number of arrays, those nested in others included.
-        buffers: Number of their buffers, those of `views` not included.
-        view_arrays: Number of arrays of views, which have a number of buffers that each batch says.
+        nodes: Number of arrays, including nested ones.
+        buffers: Number of buffers of these arrays, without the further ones of `view_arrays`.
+        view_arrays: Number of arrays of views, whose further buffers are counted in each batch.
     """
 
     nodes: int = 0
@@ -118,144 +116,155 @@ class SkippedArrays(NamedTuple):
 
 @dataclass(frozen=True)
 class ArrowColumn:
-    """A column as the schema declares it.
+    """A column as the stream's schema declares it.
 
     Attributes:
-        field: The model's rule for its values.
-        value_layout: Layout of its values, or of its dictionary's.
-        dictionary_id: Number of its dictionary; None where it has none.
-        stored: Layout of what a batch holds: indices into the dictionary, or the values.
-        skipped: What lies before it in a batch, of columns that are left out; None for
-            nothing.
+        validator: The validator of the model's column of that name.
+        value_layout: Layout of the column's values, or of the values of its dictionary.
+        dictionary_id: Id of the column's dictionary; None if the column is not dictionary-encoded.
+        stored_layout: Layout of what a batch contains: the values, or indices into the dictionary.
+        skipped: Ignored arrays that precede this column in a batch; None if there are none.
     """
 
-    field: ColumnValidator
+    validator: ColumnValidator
     value_layout: Layout
     dictionary_id: int | None
     stored_layout: Layout
     skipped: SkippedArrays | None = None
 
 
-def read_schema(schema: FlatbufferTable, fields: InputSchema) -> list[ArrowColumn]:
-    """Read the columns of a stream.
+def read_schema(schema_table: FlatbufferTable, schema: InputSchema) -> list[ArrowColumn]:
+    """Read which of the model's columns a stream contains.
 
     Args:
-        schema: The schema's table.
-        fields: The model's columns.
+        schema_table: The flatbuffer table of the stream's schema.
+        schema: The columns of the model.
+
+    Returns:
+        The columns in the order of the stream, without the ignored ones.
 
     Raises:
-        MalformedBodyError: If it is no schema of numbers in little-endian order.
-        InvalidInstancesError: If a column is not one of the model's, or of a type it cannot take.
+        MalformedBodyError: If the schema is malformed, or declares big-endian numbers.
+        InvalidInstancesError: If a column is unknown, repeated, or of a type that the model's
+            column does not accept.
     """
-    if schema.read_number(0, "<h"):
+    if schema_table.read_number(0, "<h"):
         refuse_stream("big-endian numbers")
     columns: dict[str, ArrowColumn] = {}
-    left_out: list[FlatbufferTable] = []  # that are declared since the last column that is read
+    ignored: list[FlatbufferTable] = []  # The ignored columns since the last one of the model.
     count = 0
-    for declared in iterate_cooperatively(schema.read_tables(1), COLUMN_COST_IN_VALUES):
-        name = fields.resolve_column_name(declared.read_text(0))
+    for declared in iterate_cooperatively(schema_table.read_tables(1), COLUMN_COST_IN_VALUES):
+        name = schema.resolve_column_name(declared.read_text(0))
         count += 1
-        if fields.should_ignore_extra and name not in fields.column_positions:
-            if count > fields.max_named_columns:
-                refuse_instances(f"expected at most {fields.max_named_columns} columns; got more")
-            left_out.append(declared)
+        if schema.should_ignore_extra and name not in schema.column_positions:
+            if count > schema.max_named_columns:
+                refuse_instances(f"expected at most {schema.max_named_columns} columns; got more")
+            ignored.append(declared)
             continue
-        require_known_names([name], fields, "column")
+        require_known_names([name], schema, "column")
         if name in columns:
             refuse_instances(
                 f"expected every column once; got {quote_text(name)} twice", field=name
             )
-        column = _read_column(declared, fields.columns[fields.column_positions[name]])
-        columns[name] = (
-            replace(column, skipped=_count_skipped_arrays(left_out)) if left_out else column
-        )
-        left_out = []
+        column = _read_column(declared, schema.columns[schema.column_positions[name]])
+        if ignored:
+            column = replace(column, skipped=_count_skipped_arrays(ignored))
+            ignored = []
+        columns[name] = column
     if not columns:
         refuse_instances("expected the model's columns; got a stream of none")
     return list(columns.values())
 
 
-def refuse_stream(came: str) -> NoReturn:
-    """Refuse a body that is no Arrow stream, or of a kind that is not read."""
-    raise MalformedBodyError(f"expected an Arrow stream; got {came[:200]}")
+def refuse_stream(got: str) -> NoReturn:
+    """Refuse a body that is not an Arrow stream, or of a kind that is not supported.
 
-
-def _count_skipped_arrays(left_out: list[FlatbufferTable]) -> SkippedArrays:
-    """Return what columns take up of a batch.
+    Args:
+        got: Description of the body's actual content, for the error message.
 
     Raises:
-        MalformedBodyError: If one is of a type that is not known, or they nest without end.
+        MalformedBodyError: If called; the function never returns.
     """
-    nodes = buffers = views = 0
-    most = len(left_out[0].content) // MIN_FIELD_BYTES
-    waiting = list(left_out)
-    work = TurnBudget(VALUES_PER_BLOCK // COLUMN_COST_IN_VALUES)
-    while waiting:
-        declared = waiting.pop()
+    raise MalformedBodyError(f"expected an Arrow stream; got {got[:200]}")
+
+
+def _count_skipped_arrays(ignored: list[FlatbufferTable]) -> SkippedArrays:
+    """Count what ignored columns occupy in a record batch.
+
+    Raises:
+        MalformedBodyError: If a column's type is unknown, or columns are nested endlessly.
+    """
+    nodes = buffers = view_arrays = 0
+    max_nodes = len(ignored[0].content) // MIN_FIELD_BYTES
+    pending = list(ignored)
+    turn = TurnBudget(VALUES_PER_BLOCK // COLUMN_COST_IN_VALUES)
+    while pending:
+        declared = pending.pop()
         nodes += 1
-        work.spend(1)
-        if nodes + len(waiting) > most:
+        turn.spend(1)
+        if nodes + len(pending) > max_nodes:
             refuse_stream("columns nested in more than one other")
-        if declared.read_table(4) is not None:  # of a dictionary the batch holds the indices
+        if declared.read_table(4) is not None:  # The batch has the indices of a dictionary.
             buffers += BUFFERS_BY_TYPE[2]
             continue
-        kind = declared.read_number(2, "<B")
-        if kind not in BUFFERS_BY_TYPE:
+        type_number = declared.read_number(2, "<B")
+        if type_number not in BUFFERS_BY_TYPE:
             refuse_stream(
-                f"a column {quote_text(declared.read_text(0))} of a type that cannot be left out; leave it "
-                f"out before the stream is written"
+                f"a column {quote_text(declared.read_text(0))} of a type that cannot be left out; "
+                f"drop the column before you write the stream"
             )
-        buffers += BUFFERS_BY_TYPE[kind]
-        views += kind in VIEW_TYPES
-        waiting += islice(declared.read_tables(5), most)
-    return SkippedArrays(nodes, buffers, views)
+        buffers += BUFFERS_BY_TYPE[type_number]
+        view_arrays += type_number in VIEW_TYPES
+        pending += islice(declared.read_tables(5), max_nodes)
+    return SkippedArrays(nodes, buffers, view_arrays)
 
 
-def _read_column(declared: FlatbufferTable, field: ColumnValidator) -> ArrowColumn:
-    values = _read_layout(declared, field)
-    if values.kind == "time" and not isinstance(field, DateValidator):
+def _read_column(declared: FlatbufferTable, validator: ColumnValidator) -> ArrowColumn:
+    values = _read_layout(declared, validator)
+    if values.kind == "time" and not isinstance(validator, DateValidator):
         refuse_instances(
-            f"expected {field.expected} in field {field.name!r}; got a column of times",
-            field=field.name,
+            f"expected {validator.expected} in field {validator.name!r}; got a column of times",
+            field=validator.name,
         )
-    if values.kind == "time" and isinstance(field, DateValidator):
-        field = field.for_timestamps()
-    if values.kind == "number":  # in a dictionary, too
-        require_float64(field, np.dtype(values.dtype))
+    if values.kind == "time" and isinstance(validator, DateValidator):
+        validator = validator.for_timestamps()
+    if values.kind == "number":  # This includes the values of a dictionary.
+        require_float64(validator, np.dtype(values.dtype))
     encoding = declared.read_table(4)
     if encoding is None:
-        return ArrowColumn(field, values, None, values)
-    index = encoding.read_table(1)
-    indices = Layout("number", "<i4") if index is None else _read_integer_layout(index)
-    return ArrowColumn(field, values, encoding.read_number(0, "<q"), indices)
+        return ArrowColumn(validator, values, None, values)
+    index_type = encoding.read_table(1)
+    indices = Layout("number", "<i4") if index_type is None else _read_integer_layout(index_type)
+    return ArrowColumn(validator, values, encoding.read_number(0, "<q"), indices)
 
 
-def _read_layout(declared: FlatbufferTable, field: ColumnValidator) -> Layout:
-    of = declared.read_table(3)
-    if of is None:
+def _read_layout(declared: FlatbufferTable, validator: ColumnValidator) -> Layout:
+    type_table = declared.read_table(3)
+    if type_table is None:
         refuse_stream("a column without a type")
     match declared.read_number(2, "<B"):
         case 2:
-            found: Layout | None = _read_integer_layout(of)
+            layout: Layout | None = _read_integer_layout(type_table)
         case 3:
-            found = FLOAT_LAYOUTS.get(of.read_number(0, "<h"))
+            layout = FLOAT_LAYOUTS.get(type_table.read_number(0, "<h"))
         case 8:
-            found = DATE_LAYOUTS.get(of.read_number(0, "<h", 1))
+            layout = DATE_LAYOUTS.get(type_table.read_number(0, "<h", 1))
         case 10:
-            found = TIMESTAMP_LAYOUTS.get(of.read_number(0, "<h"))
+            layout = TIMESTAMP_LAYOUTS.get(type_table.read_number(0, "<h"))
         case other:
-            found = OTHER_LAYOUTS.get(other)
-    if found is None:
+            layout = OTHER_LAYOUTS.get(other)
+    if layout is None:
         refuse_instances(
-            f"expected numbers, booleans, texts, dates or times in column {quote_text(field.name)}; "
-            f"got values of another type; cast them before they are written",
-            field=field.name,
+            f"expected numbers, booleans, texts, dates or times in column "
+            f"{quote_text(validator.name)}; got values of another type; cast them before you write "
+            f"the stream",
+            field=validator.name,
         )
-    return found
+    return layout
 
 
-def _read_integer_layout(of: FlatbufferTable) -> Layout:
-    bits = of.read_number(0, "<i")
+def _read_integer_layout(type_table: FlatbufferTable) -> Layout:
+    bits = type_table.read_number(0, "<i")
     if bits not in (8, 16, 32, 64):
         refuse_stream(f"integers of {bits} bits")
-    return Layout("number", f"<{'i' if of.read_number(1, '<B') else 'u'}{bits // 8}")
+    return Layout("number", f"<{'i' if type_table.read_number(1, '<B') else 'u'}{bits // 8}")

@@ -1,4 +1,13 @@
-"""What one value of a column may be, and how it reaches the graph."""
+"""Validators of a column's values: numbers, booleans and categories.
+
+There is one class for each type of column in the manifest; dates have a module of their own.
+`validate` is the rule for one value and raises an error that names what is wrong. `validate_all`
+applies the same rule to many values and is fast for those that need no conversion.
+
+A gap is a missing value: `null`, an absent key or, in a column of categories or dates, a text that
+stands for one, such as "" or "NA", unless a category has that name. Where the manifest says that
+the graph imputes gaps, the graph gets NaN or ""; elsewhere a gap is an error.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +28,25 @@ from serving.bundle import (
     resolve_gap_numbers,
     resolve_gap_texts,
 )
-from serving.codec.quoting import describe_value, means_no_value, quote_text
+from serving.codec.quoting import MAX_LISTED_NAMES, describe_value, means_no_value, quote_text
 
-FLOAT32_LIMIT = 2.0**128 - 2.0**103  # halfway past the largest: rounds to infinity from here on
+# Halfway between the largest float32 and the next power of two: rounds to infinity from here on.
+FLOAT32_LIMIT = 2.0**128 - 2.0**103
 FLOAT64_LIMIT = float(np.finfo(np.float64).max)
-BOOLEAN_TEXTS = {"true": True, "false": False, "1": True, "0": False}  # as texts write them
-MAX_UNSEEN_CHARACTERS = 256  # of an unseen text that the graph is given
-MAX_LISTED_NAMES = 5  # categories that an error names
-GAP_NOT_ACCEPTED = "and the model fills no gap here"
-GAP_ADVICE = "for a gap send null (NaN in binary, an empty value in CSV)"
+# Texts of CSV files and of manifests with `texts` that mean true or false, in lower case.
+BOOLEAN_TEXTS = {"true": True, "false": False, "1": True, "0": False}
+MAX_UNSEEN_CHARACTERS = 256  # an unseen category is cut to this length, see `CategoryValidator`
+GAP_NOT_ACCEPTED = "and this column accepts no missing value"
+GAP_ADVICE = "for a missing value send null (NaN in binary, an empty value in CSV)"
 
 
 class WrongValueError(Exception):
-    """A value that its column does not take: what was expected, and what came, in words."""
+    """A value that its column does not accept.
+
+    Attributes:
+        expected: Description of the values that the column accepts.
+        got: Description of the value.
+    """
 
     def __init__(self, expected: str, got: str) -> None:
         super().__init__(f"expected {expected}; got {got}")
@@ -39,17 +54,20 @@ class WrongValueError(Exception):
 
 
 class ColumnValidator(ABC):
-    """What a column's values may be.
+    """The rule for the values of one column, and their conversion to the graph's input.
+
+    Args:
+        column: The column as the manifest declares it.
 
     Attributes:
-        name: the column's.
-        input_name: Name of the graph's input, where the column is an input of its own.
-        accepts_gaps: whether the graph takes a gap.
-        dtype: of the column as the graph takes it; texts are objects.
-        gap_value: how the graph is told of a gap.
-        gap_numbers: Numbers that stand for a gap, however they come.
-        expected: what a value should be, in words.
-        magnitude_limit: Size from which on a number is not taken.
+        name: Name of the column.
+        input_name: Name of the graph's input, if the column is an input of its own.
+        accepts_gaps: Whether a value may be missing, since the graph imputes it.
+        dtype: NumPy dtype of the graph's input; object for texts.
+        gap_value: Value that stands for a gap in the graph's input.
+        gap_numbers: Numbers that stand for a gap in every format, such as -999.
+        expected: Description of the accepted values, for error messages.
+        magnitude_limit: Smallest magnitude of a number that is not accepted.
     """
 
     dtype: type
@@ -65,11 +83,11 @@ class ColumnValidator(ABC):
         self.gap_numbers = resolve_gap_numbers(column.gaps)
 
     def is_gap(self, text: str) -> bool:
-        """Whether a text without spaces around it stands for a gap."""
+        """Return whether a text stands for a gap; it has no white space around it."""
         return is_gap_text(text, self._gap_words, self._max_gap_characters)
 
     def is_gap_number(self, value: object) -> bool:
-        """Whether a value is a number that stands for a gap."""
+        """Return whether a value is one of the numbers that stand for a gap."""
         return (
             bool(self.gap_numbers)
             and isinstance(value, int | float)
@@ -79,57 +97,78 @@ class ColumnValidator(ABC):
 
     @abstractmethod
     def validate(self, value: object) -> Any:
-        """One value as the graph takes it, a float or a text.
+        """Return one value as the graph takes it: a float, or a text.
+
+        Args:
+            value: A JSON scalar as Python has it, None for a gap, or an `UnparsedValue`.
 
         Raises:
-            WrongValueError: the column does not take it.
+            WrongValueError: If the column does not accept the value.
         """
 
     def validate_all(self, values: Sequence[object]) -> list[Any]:
-        """Each value as the graph takes it; raises as `check` does."""
+        """Return each value as the graph takes it.
+
+        Raises:
+            WrongValueError: If the column does not accept one of them.
+        """
         return [self.validate(value) for value in values]
 
     def find_accepted(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Tell which numbers `(n,)` `check` would take; NaN is left to the caller.
+        """Return which numbers `validate` accepts, bool `(n,)`; undefined where a number is NaN.
 
-        Of a category it knows nothing: which texts its numbers become is for `check` to say.
+        Not for categories: whether a number is one depends on its text.
+
+        Args:
+            numbers: Numbers, float64 `(n,)`.
         """
-        inside: NDArray[np.bool_] = np.abs(numbers) < self.magnitude_limit
-        return inside
+        accepted: NDArray[np.bool_] = np.abs(numbers) < self.magnitude_limit
+        return accepted
 
     def convert_numbers(self, numbers: NDArray[Any]) -> NDArray[np.float64]:
-        """Return numbers `(n,)` that `accepts` takes as the graph takes them."""
+        """Return accepted numbers `(n,)` as the graph takes them, float64 `(n,)`."""
         return numbers.astype(np.float64)
 
-    def fill_gap(self, came: str) -> float | str:
-        """The gap, where the graph takes one; else the refusal of what `came` instead."""
+    def fill_gap(self, got: str) -> float | str:
+        """Return the value that stands for a gap in the graph's input.
+
+        Args:
+            got: Description of what the request has instead of a value, for the error message.
+
+        Raises:
+            WrongValueError: If the column accepts no gaps.
+        """
         if self.accepts_gaps:
             return self.gap_value
-        raise WrongValueError(self.expected, f"{came}, {GAP_NOT_ACCEPTED}")
+        raise WrongValueError(self.expected, f"{got}, {GAP_NOT_ACCEPTED}")
 
     def fill_gap_text(self, text: str) -> float | str:
-        """The same where the gap came as a text that stands for one."""
+        """Return the value for a gap that the request writes as a text; raise as `fill_gap`."""
         return self.fill_gap(describe_value(text) if text else "an empty text")
 
     def refuse_value(self, value: object) -> NoReturn:
-        """Say what was expected in place of `value`."""
+        """Raise WrongValueError for a value that the column does not accept."""
         raise WrongValueError(self.expected, describe_value(value) + self.advise_on_gap(value))
 
     def advise_on_gap(self, value: object) -> str:
-        """Return how to send a gap, to be put behind a wrong value that seems to stand for one."""
+        """Return the end of an error message that says how to send a gap.
+
+        Args:
+            value: The wrong value. The advice is empty unless it looks like a missing value.
+        """
         if not means_no_value(value):
             return ""
         return f"; {GAP_ADVICE}" if self.accepts_gaps else f", {GAP_NOT_ACCEPTED}"
 
 
 class NumberValidator(ColumnValidator):
-    """A number that float32 can hold."""
+    """A column of finite numbers in the range of float32."""
 
     dtype: type = np.float32
     expected = "a finite number"
 
     def validate(self, value: object) -> Any:
-        """A float, NaN for a gap."""
+        """Return the number as a float, NaN for a gap; see `ColumnValidator.validate`."""
         if value is None:
             return self.fill_gap("null")
         if self.is_gap_number(value):
@@ -137,32 +176,33 @@ class NumberValidator(ColumnValidator):
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.refuse_value(value)
         if abs(value) >= self.magnitude_limit:
-            came = f"a number that {self.dtype.__name__} cannot hold"
-            raise WrongValueError(self.expected, came + self.advise_on_gap(value))
-        if math.isnan(value):  # which the standard library's parser takes for a number
+            got = f"a number that {self.dtype.__name__} cannot hold"
+            raise WrongValueError(self.expected, got + self.advise_on_gap(value))
+        if math.isnan(value):  # Python's JSON parser reads the bare word NaN as a float
             self.refuse_value(value)
         return float(value)
 
     def validate_all(self, values: Sequence[object]) -> list[Any]:
-        """As `check`; what is written as a fraction and in range needs no second look."""
+        """Return each value as `validate` does; floats in range are returned at once."""
         if self.gap_numbers:
             return super().validate_all(values)
-        limit = self.magnitude_limit  # looked up once, and not for each value
+        limit = self.magnitude_limit  # read once, since the loop is on the path of each request
         return [v if type(v) is float and -limit < v < limit else self.validate(v) for v in values]
 
 
 class Float64Validator(NumberValidator):
-    """A number that float64 can hold, where float32 would make one of several."""
+    """A column of finite float64 numbers, of which float32 would merge different ones."""
 
     dtype = np.float64
     magnitude_limit = FLOAT64_LIMIT
 
 
 class BooleanValidator(ColumnValidator):
-    """True or false, which may be written as 1 or 0, or in a text as the training data write it.
+    """A column of true and false, also written as 1 and 0, or as the manifest's texts.
 
     Attributes:
-        value_by_text: Truth value of each text, in lower case; empty if only JSON's values are taken.
+        value_by_text: Boolean value of each accepted text, in lower case; empty if the manifest
+            lists no texts.
     """
 
     dtype = np.float32
@@ -176,7 +216,7 @@ class BooleanValidator(ColumnValidator):
             self.expected = f"{self.expected}, or {', '.join(map(quote_text, column.texts))}"
 
     def validate(self, value: object) -> Any:
-        """1.0 or 0.0, NaN for a gap."""
+        """Return 1.0 or 0.0, NaN for a gap; see `ColumnValidator.validate`."""
         if value is None:
             return self.fill_gap("null")
         if self.is_gap_number(value):
@@ -188,31 +228,41 @@ class BooleanValidator(ColumnValidator):
         return float(value)
 
     def find_accepted(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """As `Field.accepts`."""
+        """Return which numbers are 0 or 1 as float32; see `ColumnValidator.find_accepted`."""
         with np.errstate(over="ignore"):
             rounded = numbers.astype(np.float32)
-        truths: NDArray[np.bool_] = (rounded == 0) | (rounded == 1)
-        return truths
+        accepted: NDArray[np.bool_] = (rounded == 0) | (rounded == 1)
+        return accepted
 
     def _validate_text(self, value: str) -> float | str:
         text = value.strip()
         if self.is_gap(text):
             return self.fill_gap_text(text)
-        truth = (
-            self.value_by_text.get(text.lower()) if len(text) <= self._max_text_characters else None
-        )
+        is_short = len(text) <= self._max_text_characters
+        truth = self.value_by_text.get(text.lower()) if is_short else None
         if truth is None:
             self.refuse_value(value)
         return float(truth)
 
     @staticmethod
     def _is_boolean_number(value: float) -> bool:
-        """Whether float32, as which the graph takes it, makes 0 or 1 of a number."""
+        """Return whether a number is 0 or 1 once it is rounded to float32, the graph's dtype."""
         return value in (0, 1) or (-1 < value < 2 and float(np.float32(value)) in (0, 1))
 
 
 class CategoryValidator(ColumnValidator):
-    """A text, one of those the model tells apart or, where it knows what to do, another."""
+    """A column of texts: the categories of the training data and, if the model allows, others.
+
+    A text that is no category is cut to `max_characters`: in some formats many rows can refer to
+    one long text, and the graph gets a copy for each row.
+
+    Attributes:
+        accepts_unseen: Whether texts that are no category are accepted.
+        spelling: Rule by which differently written values are the same category.
+        categories: The categories, each mapped to itself.
+        max_characters: Length to which other texts are cut. It exceeds that of every category,
+            so that no text becomes a category by being cut.
+    """
 
     dtype = np.object_
     gap_value = ""
@@ -222,41 +272,40 @@ class CategoryValidator(ColumnValidator):
         self.accepts_unseen = column.unseen == "unknown"
         self.spelling = CategorySpelling(column)
         self.categories = self.spelling.categories
-        # Longer than any category: what a text is cut to is none of them, if the text was none.
         self.max_characters = max(MAX_UNSEEN_CHARACTERS, 1 + max(map(len, column.categories)))
         numbers = {None: "", "integer": " or a whole number", "number": " or a number"}
-        self.expected = f"a text{numbers[column.json_number_type]}" + ", true or false" * bool(
-            column.truth_categories
-        )
+        truths = ", true or false" if column.truth_categories else ""
+        self.expected = f"a text{numbers[column.json_number_type]}{truths}"
 
     def is_gap(self, text: str) -> bool:
-        """As `Field.is_gap`; a category stands for none, however it is written."""
+        """Return whether a text stands for a gap; it has no white space around it.
+
+        A category never does, whatever its text.
+        """
         return self.spelling.is_gap(text)
 
     def validate(self, value: object) -> Any:
-        """The text as the categories are written, "" for a gap.
+        """Return the text as the categories are written, "" for a gap.
 
-        A long unseen text is cut: in some formats many rows can refer to one text, and the graph is
-        given a copy for each.
+        See `ColumnValidator.validate`.
         """
         if value is None:
             return self.fill_gap("null")
-        text = (
-            self.spelling.spell_text(value)
-            if isinstance(value, str)
-            else self._convert_to_text(value)
-        )
-        known = self.categories.get(text)
-        if known is None:
+        if isinstance(value, str):
+            text = self.spelling.spell_text(value)
+        else:
+            text = self._convert_to_text(value)
+        category = self.categories.get(text)
+        if category is None:
             if self.spelling.is_gap(text):
                 return self.fill_gap_text(text)
             self._require_accepted(text)
-        return known or text[: self.max_characters]
+        return category or text[: self.max_characters]
 
     def validate_all(self, values: Sequence[object]) -> list[Any]:
-        """As `check`; a category that is written as it is known needs no second look."""
-        known = self.categories.get
-        return [(known(v) if type(v) is str else None) or self.validate(v) for v in values]
+        """Return each value as `validate` does; texts that are categories are returned at once."""
+        get = self.categories.get
+        return [(get(v) if type(v) is str else None) or self.validate(v) for v in values]
 
     def _convert_to_text(self, value: object) -> str:
         text: str | None = None
@@ -269,14 +318,14 @@ class CategoryValidator(ColumnValidator):
         return text
 
     def _require_accepted(self, text: str) -> None:
+        """Raise WrongValueError if the model does not accept a text that is no category."""
         if not self.accepts_unseen:
-            some = list(self.categories)[:MAX_LISTED_NAMES]
-            more = len(self.categories) - len(some)
+            listed = list(self.categories)[:MAX_LISTED_NAMES]
+            more = len(self.categories) - len(listed)
             rest = f" and {more} more" if more else ""
-            raise WrongValueError(
-                f"one of {', '.join(map(quote_text, some))}{rest}", describe_value(text)
-            )
+            expected = f"one of {', '.join(map(quote_text, listed))}{rest}"
+            raise WrongValueError(expected, describe_value(text))
         try:
             text.encode()
-        except UnicodeEncodeError:  # half of a pair of surrogates, which no other text can hold
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can escape
             raise WrongValueError("a text that UTF-8 can hold", describe_value(text)) from None

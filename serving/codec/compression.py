@@ -1,4 +1,8 @@
-"""Compression: bodies that came smaller than they are, never unpacked beyond a limit."""
+"""Decompression of request bodies in gzip or zstd, never far beyond a limit.
+
+A body is decompressed in steps, so that a small one cannot expand to a huge one in memory, and so
+that other connections are served in between.
+"""
 
 from __future__ import annotations
 
@@ -11,70 +15,67 @@ import zstandard
 from serving.errors import MalformedBodyError, UnsupportedMediaTypeError
 from serving.event_loop import yield_to_loop
 
-GZIP_INPUT_CHUNK_BYTES = (
-    4096  # bytes of a gzip body at a time: what is left of them may be copied at each member
-)
-MAX_GZIP_MEMBERS = 4096  # of a gzip body, at most: each costs a decompressor of its own
-GZIP_OUTPUT_CHUNK_BYTES = 64 * 2**10  # bytes that a step unpacks to, at most
-MAX_ZSTD_WINDOW_BYTES = (
-    8 * 2**20
-)  # bytes that zstd may look back; RFC 8878 asks of decoders no more
-ZSTD_BLOCKS_PER_STEP, ZSTD_BLOCKS_BEFORE_YIELD = (
-    16,
-    64,
-)  # of zstd; 16 have no more than 2 MiB of content
-MIN_AVERAGE_ZSTD_BLOCK_BYTES = (
-    64  # of the largest body: of more and smaller blocks a body is refused
-)
-SMALL_ZSTD_BODY_BYTES = 16 * 2**10  # bytes of a body that zstd unpacks in one step
+# zlib copies the rest of its input at the end of each gzip member; short chunks bound that copy.
+GZIP_INPUT_CHUNK_BYTES = 4096
+GZIP_OUTPUT_CHUNK_BYTES = 64 * 2**10
+MAX_GZIP_MEMBERS = 4096  # Each member needs a new decompressor.
+MAX_ZSTD_WINDOW_BYTES = 8 * 2**20  # The window that RFC 8878 asks every decoder to support.
+ZSTD_BLOCKS_PER_STEP = 16  # At most 2 MiB of content: a block has at most 128 KiB.
+ZSTD_BLOCKS_BEFORE_YIELD = 64
+# The most blocks of a zstd body: 4096, or one per 64 bytes of the limit if that is more.
+MIN_MAX_ZSTD_BLOCKS, LIMIT_BYTES_PER_ZSTD_BLOCK = 4096, 64
+SMALL_ZSTD_BODY_BYTES = 16 * 2**10  # A compressed body up to this length is read in one step.
 
 
 def decompress(body: bytes, encoding: str, limit: int) -> Iterator[bytes]:
-    """The parts of a body, none of them much larger than the limit.
+    """Return an iterator over the parts of a decompressed body.
 
     Args:
-        body: compressed.
-        encoding: as `Content-Encoding` names it.
-        limit: bytes from which on the caller takes no more.
+        body: The compressed body.
+        encoding: Value of `Content-Encoding`, in lower case.
+        limit: Largest size that the caller accepts, in bytes. The caller counts the parts and stops
+            beyond it; no part is much larger than the limit.
 
     Raises:
-        UnsupportedMediaTypeError: the encoding is not known here.
-        MalformedBodyError: the body is not of that encoding, breaks off, or goes on behind it.
+        UnsupportedMediaTypeError: If the encoding is not supported.
+        MalformedBodyError: If the body has another encoding, is truncated, or is followed by other
+            bytes.
     """
     require_encoding(encoding)
     return _DECOMPRESSORS[encoding](body, limit)
 
 
 def require_encoding(encoding: str) -> None:
-    """Refuse an encoding that is not known here.
+    """Refuse an encoding that is not supported.
 
     Args:
         encoding: Value of `Content-Encoding`, in lower case.
 
     Raises:
-        UnsupportedMediaTypeError: If it is not known.
+        UnsupportedMediaTypeError: If the encoding is not supported.
     """
     if encoding not in _DECOMPRESSORS:
         raise UnsupportedMediaTypeError(
-            f"expected Content-Encoding: {' or '.join(_DECOMPRESSORS)}, or none; got {encoding[:40]!r}"
+            f"expected Content-Encoding: {' or '.join(_DECOMPRESSORS)}, or none; got "
+            f"{encoding[:40]!r}"
         )
 
 
 def _decompress_gzip(body: bytes, limit: int) -> Iterator[bytes]:
     del limit
-    member, members = _new_gzip_decompressor(), 1
+    member, member_count = _new_gzip_decompressor(), 1
     for start in range(0, len(body), GZIP_INPUT_CHUNK_BYTES):
-        fed = body[start : start + GZIP_INPUT_CHUNK_BYTES]
-        while fed:
-            if member.eof:  # one ended where these bytes begin
-                member, members = _new_gzip_decompressor(), members + 1
-                if members > MAX_GZIP_MEMBERS:
+        rest = body[start : start + GZIP_INPUT_CHUNK_BYTES]
+        while rest:
+            if member.eof:  # The previous member ended right before `rest`.
+                member, member_count = _new_gzip_decompressor(), member_count + 1
+                if member_count > MAX_GZIP_MEMBERS:
                     _refuse_body("gzip", f"one of more than {MAX_GZIP_MEMBERS} members")
             try:
-                part = member.decompress(fed, GZIP_OUTPUT_CHUNK_BYTES)
+                part = member.decompress(rest, GZIP_OUTPUT_CHUNK_BYTES)
             except zlib.error as error:
-                _refuse_body("gzip", f"other bytes in member {members}: {error}")
-            fed = member.unconsumed_tail or member.unused_data
+                _refuse_body("gzip", f"other bytes in member {member_count}: {error}")
+            rest = member.unconsumed_tail or member.unused_data
             if part:
                 yield part
         if start + GZIP_INPUT_CHUNK_BYTES < len(body):
@@ -82,7 +83,7 @@ def _decompress_gzip(body: bytes, limit: int) -> Iterator[bytes]:
     while not member.eof and (part := member.decompress(b"", GZIP_OUTPUT_CHUNK_BYTES)):
         yield part
     if not member.eof:
-        _refuse_body("gzip", "one that breaks off")
+        _refuse_body("gzip", "a truncated one")
 
 
 def _new_gzip_decompressor() -> zlib._Decompress:
@@ -92,33 +93,32 @@ def _new_gzip_decompressor() -> zlib._Decompress:
 def _decompress_zstd(body: bytes, limit: int) -> Iterator[bytes]:
     try:
         if not body.startswith(zstandard.FRAME_HEADER):
-            _refuse_body("zstd", "one without a frame of it")
+            _refuse_body("zstd", "one that does not start with a zstd frame")
         size = zstandard.frame_content_size(body)
         if 0 <= size <= limit and len(body) <= SMALL_ZSTD_BODY_BYTES:
-            unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_BYTES)
-            yield unpacker.decompress(body, read_across_frames=False, allow_extra_data=False)
+            decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_BYTES)
+            yield decompressor.decompress(body, read_across_frames=False, allow_extra_data=False)
         else:
-            # A frame in one segment looks back as far as it is long.
+            # The window of a single-segment frame is as large as its content.
             window = max(MAX_ZSTD_WINDOW_BYTES, size if size <= limit else 0)
             frame = zstandard.ZstdDecompressor(max_window_size=window).decompressobj()
-            yield from _decompress_zstd_blocks(
-                body, frame, max(MAX_GZIP_MEMBERS, limit // MIN_AVERAGE_ZSTD_BLOCK_BYTES)
-            )
+            max_blocks = max(MIN_MAX_ZSTD_BLOCKS, limit // LIMIT_BYTES_PER_ZSTD_BLOCK)
+            yield from _decompress_zstd_blocks(body, frame, max_blocks)
     except zstandard.ZstdError as error:
         _refuse_body("zstd", f"another: {error}")
 
 
 def _decompress_zstd_blocks(
-    body: bytes, frame: zstandard.ZstdDecompressionObj, most: int
+    body: bytes, frame: zstandard.ZstdDecompressionObj, max_blocks: int
 ) -> Iterator[bytes]:
-    """Yield the content of a frame, some blocks at a time, of which a block has 128 KiB at most.
+    """Yield the content of a frame, `ZSTD_BLOCKS_PER_STEP` blocks at a time.
 
     https://datatracker.ietf.org/doc/html/rfc8878#section-3.1.1.2
     """
     start = 0
     for number, end in enumerate(_find_block_ends(body), 1):
-        if number > most:
-            _refuse_body("zstd", f"one of more than {most} blocks")
+        if number > max_blocks:
+            _refuse_body("zstd", f"one of more than {max_blocks} blocks")
         if number % ZSTD_BLOCKS_PER_STEP == 0 or end >= len(body):
             yield frame.decompress(body[start:end])
             start = end
@@ -127,24 +127,24 @@ def _decompress_zstd_blocks(
     if start < len(body):
         yield frame.decompress(body[start:])
     if frame.unused_data:
-        _refuse_body("zstd", "bytes behind its frame")
+        _refuse_body("zstd", "more bytes after its frame")
     if not frame.eof:
-        _refuse_body("zstd", "one that breaks off")
+        _refuse_body("zstd", "a truncated one")
 
 
 def _find_block_ends(body: bytes) -> Iterator[int]:
-    """Yield where each block of a frame ends, up to the last one that is there."""
+    """Yield the offset after each block of a frame, up to the last block that the body contains."""
     end, is_last = zstandard.frame_header_size(body), False
     while not is_last and end + 3 <= len(body):
         header = int.from_bytes(body[end : end + 3], "little")
         is_last = bool(header & 1)
-        # Of a block of one repeated byte the header has the length of the content.
+        # A block of type 1 stores a single byte to repeat; its header gives the repeated length.
         end += 3 + (1 if header >> 1 & 3 == 1 else header >> 3)
         yield end
 
 
-def _refuse_body(encoding: str, came: str) -> NoReturn:
-    raise MalformedBodyError(f"expected a whole body in {encoding}; got {came[:120]}")
+def _refuse_body(encoding: str, got: str) -> NoReturn:
+    raise MalformedBodyError(f"expected a complete body in {encoding}; got {got[:120]}")
 
 
 _DECOMPRESSORS: Mapping[str, Callable[[bytes, int], Iterator[bytes]]] = {

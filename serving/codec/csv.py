@@ -1,4 +1,4 @@
-"""CSV: a line an instance, values in the order of the columns, as SageMaker's clients send it."""
+"""CSV bodies: one instance per line, values in the order of the model's columns or of a header."""
 
 from __future__ import annotations
 
@@ -26,92 +26,96 @@ from serving.errors import MalformedBodyError
 from serving.event_loop import yield_to_loop
 
 CSV_MEDIA_TYPE = "text/csv"
-# Possessive quantifiers give up a text that does not match after one look at it. Groups that can
-# fail halfway have none: up to Python 3.11.4 what they read before they fail stays read.
+# Possessive quantifiers refuse a text that does not match in one pass. Groups that can fail halfway
+# have none: up to Python 3.11.4, what they consumed before they failed stays consumed.
 NUMBER_PATTERN = re.compile(r"[+-]?+(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?+\d++)?", re.ASCII)
 YEAR_DIGITS = 4
-COMPACT_DATE_PATTERN = re.compile(r"[12]\d{3}(\d{4})?", re.ASCII)  # a year, or a day
-MAX_CSV_FIELD_CHARACTERS = 2**17  # characters, as the standard library has it
-# The rest of a value in quotes, and a value with the comma behind it. Of more doubled quotes than a
-# field may have characters the standard library's reader refuses the row.
+COMPACT_DATE_PATTERN = re.compile(r"[12]\d{3}(\d{4})?", re.ASCII)  # "2024" or "20240517".
+MAX_CSV_FIELD_CHARACTERS = 2**17  # The default limit of the standard library's csv module.
+# The rest of a quoted value, and a whole value, each with the comma after it. The number of doubled
+# quotes is bounded because the csv module refuses a longer field anyway.
 QUOTED_REST_PATTERN = re.compile(rf'(?:[^"]++|""){{0,{MAX_CSV_FIELD_CHARACTERS}}}+"?+[^,]*+,?+')
 VALUE_PATTERN = re.compile(rf'(?:"(?:[^"]++|""){{0,{MAX_CSV_FIELD_CHARACTERS}}}+"?+)?+[^,]*+,?+')
-FAST_BLOCK_BYTES = 2**18  # bytes of lines that JSON's decoder reads in one step
-CHARACTERS_BEFORE_YIELD = 2**13  # characters after which other connections have their turn
-LINE_ENDS_PATTERN = re.compile(rf"[\r\n]{{0,{2**16}}}+")  # passed over in one step
+FAST_BLOCK_BYTES = 2**18  # Bytes of lines that the JSON decoder reads in one step.
+CHARACTERS_BEFORE_YIELD = 2**13
+LINE_ENDS_PATTERN = re.compile(rf"[\r\n]{{0,{2**16}}}+")  # Empty lines, skipped in one step.
 
 
-def decode_csv(body: bytes, fields: InputSchema) -> Arrays:
-    """The rows of a CSV text.
+def decode_csv(body: bytes, schema: InputSchema) -> Arrays:
+    """Decode the rows of a CSV body.
+
+    If the first line names the columns, it gives their order, and may name other columns, which are
+    ignored if `schema.should_ignore_extra`. Without such a line, the order is the model's. Empty
+    lines are skipped, except in a table of one column, where an empty line is an empty value. Empty
+    values are gaps, and so are the texts that mean a gap in their column.
 
     Args:
-        body: in UTF-8, lines ended by LF or CRLF, values quoted as RFC 4180 has it where they need
-            be. A first line of the columns' names says their order, and may name others that are
-            left out if `fields` ignores them; without one the order is the model's. Empty lines of
-            a table of several columns are passed over. An empty value, and one that stands for a
-            gap in its column, is a gap.
-        fields: the model's columns.
+        body: The CSV text in UTF-8, its lines ended by LF or CRLF, values quoted as in RFC 4180.
+        schema: The columns of the model.
+
+    Returns:
+        The inputs of the graph, as `InputSchema.build_inputs` returns them.
 
     Raises:
-        MalformedBodyError: it is no CSV.
-        InvalidInstancesError: a line is not what the model takes.
+        MalformedBodyError: If the body is not CSV in UTF-8.
+        InvalidInstancesError: If the model does not accept a line or a value.
     """
-    if fields.has_single_input and (inputs := _decode_fast(body, fields)) is not None:
+    if schema.has_single_input and (inputs := _decode_fast(body, schema)) is not None:
         return inputs
     try:
         return build_inputs_from_rows(
-            split_into_blocks(_read_instances(_decode_text(body), fields), len(fields)), fields
+            split_into_blocks(_read_instances(_decode_text(body), schema), len(schema)), schema
         )
     except csv.Error as error:
         raise MalformedBodyError(f"expected a CSV body; got another: {error}") from None
 
 
-def _decode_fast(body: bytes, fields: InputSchema) -> Arrays | None:
-    """The same of numbers as JSON writes them, by its decoder; None of any others.
+def _decode_fast(body: bytes, schema: InputSchema) -> Arrays | None:
+    """Decode lines of plain numbers by turning them into JSON; return None for any other body.
 
-    A long body is decoded some lines at a time, so that no step takes long.
+    A long body is decoded in blocks of lines, so that no step takes long.
     """
-    at, count, width = _measure_header(body, fields), 0, len(fields)
+    at, count, width = _measure_header(body, schema), 0, len(schema)
     if b"[" in body or at == len(body):
         return None
     is_long = len(body) - at > FAST_BLOCK_BYTES
-    # Lines that end at once have fewer values than the model has columns.
-    most = count_character(body, b"\n") + 1 if is_long else 0
-    if is_long and count_character(body, b",") < (most - 2) * (width - 1):
+    max_rows = count_character(body, b"\n") + 1 if is_long else 0
+    # Too few commas for so many lines: without this check, a body of empty lines would allocate
+    # rows for all of them.
+    if is_long and count_character(body, b",") < (max_rows - 2) * (width - 1):
         return None
-    every = np.empty((most, width), np.float32)
+    matrix = np.empty((max_rows, width), np.float32)
     while at < len(body):
-        end = (
-            len(body)
-            if len(body) - at <= FAST_BLOCK_BYTES
-            else body.rfind(b"\n", at, at + FAST_BLOCK_BYTES) + 1
-        )
-        if end <= at:  # a line of so many numbers is hardly one of the model's
+        if len(body) - at <= FAST_BLOCK_BYTES:
+            end = len(body)
+        else:
+            end = body.rfind(b"\n", at, at + FAST_BLOCK_BYTES) + 1
+        if end <= at:  # A single line of more than FAST_BLOCK_BYTES is not a plain row.
             return None
         lines = body[at:end].removesuffix(b"\n").removesuffix(b"\r")
         lines = lines.replace(b"\r\n", b"\n").replace(b"\n", b"],[")
         rows = decode_json_matrix(b'{"instances":[[' + lines + b"]]}", width)
-        if rows is None or not fields.accepts_rows(rows):
+        if rows is None or not schema.accepts_rows(rows):
             return None
         if not is_long:
             return {FEATURES_INPUT: rows}
-        every[count : count + len(rows)] = rows
+        matrix[count : count + len(rows)] = rows
         at, count = end, count + len(rows)
         yield_to_loop()
-    return {FEATURES_INPUT: every[:count]}
+    return {FEATURES_INPUT: matrix[:count]}
 
 
-def _measure_header(body: bytes, fields: InputSchema) -> int:
-    """Bytes of the first line, where it is the columns' names on a line of their own; else 0."""
+def _measure_header(body: bytes, schema: InputSchema) -> int:
+    """Return the length of the first line in bytes if it names the columns in order, else 0."""
     length = body.find(b"\n") + 1
-    if length > MAX_CSV_FIELD_CHARACTERS or body.count(b",", 0, length) < len(fields) - 1:
+    if length > MAX_CSV_FIELD_CHARACTERS or body.count(b",", 0, length) < len(schema) - 1:
         return 0
     try:
         rows = list(csv.reader([body[:length].decode("utf-8-sig")], strict=True))
-    except (UnicodeDecodeError, csv.Error):  # the careful path says what is wrong
+    except (UnicodeDecodeError, csv.Error):  # The slow path reports what is wrong.
         return 0
-    names = [fields.resolve_column_name(value.strip()) for value in rows[0]] if rows else []
-    return length if names == list(fields.column_positions) else 0
+    names = [schema.resolve_column_name(value.strip()) for value in rows[0]] if rows else []
+    return length if names == list(schema.column_positions) else 0
 
 
 def _decode_text(body: bytes) -> str:
@@ -124,78 +128,80 @@ def _decode_text(body: bytes) -> str:
         ) from None
 
 
-def _read_instances(text: str, fields: InputSchema) -> Iterator[list[object]]:
-    order: Sequence[int] = range(len(fields))
-    rows = _RowReader(text, len(fields), fields.max_named_columns)
-    for place, values in enumerate(rows):
+def _read_instances(text: str, schema: InputSchema) -> Iterator[list[object]]:
+    """Yield the values of each instance in the order of the model's columns."""
+    order: Sequence[int] = range(len(schema))
+    rows = _RowReader(text, len(schema), schema.max_named_columns)
+    for number, values in enumerate(rows):
         if (
-            place == 0
+            number == 0
             and len(values) <= rows.max_values
-            and (named := _read_column_order(values, fields))
+            and (header_order := _read_column_order(values, schema))
         ):
-            order, rows.width = named, len(values)
+            order, rows.width = header_order, len(values)
             continue
         if len(values) != rows.width:
             rows.refuse_value_count(len(values))
         yield [
-            _parse_value(values[at], field) for at, field in zip(order, fields.columns, strict=True)
+            _parse_value(values[index], validator)
+            for index, validator in zip(order, schema.columns, strict=True)
         ]
         rows.instance_number += 1
 
 
-def _read_column_order(values: Sequence[str], fields: InputSchema) -> Sequence[int] | None:
-    """Where each column is, by a first line of names; None if it is one of values.
+def _read_column_order(values: Sequence[str], schema: InputSchema) -> Sequence[int] | None:
+    """Return the index of each column in the first line, or None if that line is an instance.
 
-    It is one of names if half of the columns' are in it, as people write them. Then all of them
-    have to be: a line of names must not be answered as an instance.
+    A line is a header if it contains at least half of the columns' names, in any case. Then it has
+    to contain all of them exactly: a header with a typo must not be answered as an instance.
 
     Raises:
-        InvalidInstancesError: it is one of names, and of others than the columns'.
+        InvalidInstancesError: If the line is a header, but lacks a column or names another.
     """
-    names = [fields.resolve_column_name(value.strip()) for value in values]
-    given, alike = set(names), {name.casefold() for name in names}
-    known = [name for name in fields.column_positions if name.casefold() in alike]
-    if 2 * len(known) < len(fields):
+    names = [schema.resolve_column_name(value.strip()) for value in values]
+    given, folded = set(names), {name.casefold() for name in names}
+    found = [name for name in schema.column_positions if name.casefold() in folded]
+    if 2 * len(found) < len(schema):
         return None
-    missing = [name for name in fields.column_positions if name not in given]
-    others = [name for name in names if name not in fields.column_positions]
-    are_once = len(names) - len(others) == len(fields)
-    if not missing and are_once and (fields.should_ignore_extra or not others):
-        places = {name: place for place, name in enumerate(names)}
-        return [places[name] for name in fields.column_positions]
-    came = [f"no {quote_text(name)}" for name in missing[:1]]
-    came += [quote_text(name) for name in others[:1] if not fields.should_ignore_extra]
+    missing = [name for name in schema.column_positions if name not in given]
+    extra = [name for name in names if name not in schema.column_positions]
+    is_each_once = len(names) - len(extra) == len(schema)
+    if not missing and is_each_once and (schema.should_ignore_extra or not extra):
+        indices = {name: index for index, name in enumerate(names)}
+        return [indices[name] for name in schema.column_positions]
+    wrong = [f"no {quote_text(name)}" for name in missing[:1]]
+    wrong += [quote_text(name) for name in extra[:1] if not schema.should_ignore_extra]
     refuse_instances(
-        f"expected the names of the {pluralize(len(fields), 'column')} in the first line, or none of "
-        f"them; got {' and '.join(came) or 'one of them twice'}",
+        f"expected the names of the {pluralize(len(schema), 'column')} in the first line, or none "
+        f"of them; got {' and '.join(wrong) or 'one of them twice'}",
         instance=0,
     )
 
 
 class _RowReader:
-    """The rows of a CSV text, each a list of values.
+    """A reader that yields each row of a CSV text as a list of values.
 
-    Rows of very many values are refused before they are split, empty lines of a table of several
-    columns are passed over many at a time, and other connections have their turn after every
-    `CHARACTERS_BEFORE_YIELD` characters: a body costs no more than its length.
+    Its cost is proportional to the length of the text: rows of far too many values are refused
+    before they are split, empty lines are skipped many at a time, and the event loop is yielded to
+    after every `CHARACTERS_BEFORE_YIELD` characters.
 
     Args:
         text: The CSV text.
         width: Number of values that a row should have.
-        most_names: Largest number of columns that the first line may name.
+        max_names: Largest number of columns that the first line may name.
 
     Attributes:
-        width: As above; the caller sets it to what a first line of names says.
+        width: Number of values that a row should have. The caller updates it after a header.
         max_values: Largest number of values that a row is split into.
-        instance: Number of the next instance, for errors; the caller counts.
+        instance_number: Number of the next instance, for error messages. The caller updates it.
     """
 
-    def __init__(self, text: str, width: int, most_names: int) -> None:
-        self.max_values = max(2 * width, most_names)
+    def __init__(self, text: str, width: int, max_names: int) -> None:
+        self.max_values = max(2 * width, max_names)
         self.instance_number = 0
         self.width = width
         self._text = text
-        self._position = 0  # Where the next line begins.
+        self._position = 0  # Start of the next line.
         self._is_row_open = False  # Whether that line continues a quoted value.
 
     def __iter__(self) -> Iterator[list[str]]:
@@ -204,12 +210,20 @@ class _RowReader:
             if row:
                 yield row
             elif self.width == 1:
-                yield [""]  # a gap
+                yield [""]  # In a table of one column, an empty line is an empty value.
             else:
-                self._position = LINE_ENDS_PATTERN.match(self._text, self._position).end()  # type: ignore[union-attr]
+                match = LINE_ENDS_PATTERN.match(self._text, self._position)
+                self._position = match.end()  # type: ignore[union-attr]
 
     def refuse_value_count(self, got: int | Literal["more"]) -> NoReturn:
-        """Refuse a row of another number of values than there are columns."""
+        """Refuse a row whose number of values is not the number of columns.
+
+        Args:
+            got: Number of values in the row; "more" if they were not all counted.
+
+        Raises:
+            InvalidInstancesError: If called; the method never returns.
+        """
         refuse_instances(
             f"expected {pluralize(self.width, 'value')} in instance {self.instance_number}, one "
             f"per column, with commas between them; got {got}",
@@ -219,29 +233,30 @@ class _RowReader:
         )
 
     def _read_lines(self) -> Iterator[str]:
-        text, most, paused, continued = self._text, self.max_values, 0, 0
+        text, max_values, last_yield, values_in_row = self._text, self.max_values, 0, 0
         has_quotes = '"' in text
         while (at := self._position) < len(text):
             end = text.find("\n", at) + 1 or len(text)
             if self._is_row_open:
-                continued += self._count_values(at, end)
-                if continued > most:
+                values_in_row += self._count_values(at, end)
+                if values_in_row > max_values:
                     self.refuse_value_count("more")
             else:
-                continued = 0
-                # Commas within quotes separate nothing, and are only looked for where it matters.
-                if (commas := text.count(",", at, end)) >= most and (
-                    not has_quotes or self._count_values(at, end) > most
+                values_in_row = 0
+                # Commas inside quotes do not separate values. Telling them apart is slow, so it is
+                # only done for a line that may have too many values.
+                if (commas := text.count(",", at, end)) >= max_values and (
+                    not has_quotes or self._count_values(at, end) > max_values
                 ):
                     self.refuse_value_count("more" if has_quotes else commas + 1)
             self._position, self._is_row_open = end, True
-            if end - paused > CHARACTERS_BEFORE_YIELD:
+            if end - last_yield > CHARACTERS_BEFORE_YIELD:
                 yield_to_loop()
-                paused = end
+                last_yield = end
             yield text[at:end]
 
     def _count_values(self, at: int, end: int) -> int:
-        """Return the number of values of a line, no more than one above `most`."""
+        """Return the number of values in a line, counting at most `max_values + 1` of them."""
         text, count = self._text, 0
         if self._is_row_open:
             at = QUOTED_REST_PATTERN.match(text, at, end).end()  # type: ignore[union-attr]
@@ -251,34 +266,34 @@ class _RowReader:
         return count
 
 
-def _parse_value(text: str, field: ColumnValidator) -> object:
-    """A value as JSON would have it; a text that is none of the column's stays one."""
+def _parse_value(text: str, validator: ColumnValidator) -> object:
+    """Return a value as its JSON equivalent; a text that the column cannot parse stays a text."""
     stripped = text.strip()
-    if not stripped or field.is_gap(stripped):
+    if not stripped or validator.is_gap(stripped):
         return None
-    if isinstance(field, CategoryValidator):
+    if isinstance(validator, CategoryValidator):
         return text
-    if isinstance(field, BooleanValidator) and stripped.lower() in BOOLEAN_TEXTS:
+    if isinstance(validator, BooleanValidator) and stripped.lower() in BOOLEAN_TEXTS:
         return BOOLEAN_TEXTS[stripped.lower()]
     if not NUMBER_PATTERN.fullmatch(stripped):
         return text
-    value = float(stripped)
-    if isinstance(field, DateValidator) and not field.is_gap_number(value):
-        if field.is_read_as_text(stripped):
+    number = float(stripped)
+    if isinstance(validator, DateValidator) and not validator.is_gap_number(number):
+        if validator.is_read_as_text(stripped):
             return text
-        if field.date_format != BASIC_DATE and COMPACT_DATE_PATTERN.fullmatch(stripped):
-            _refuse_compact_date(stripped, field)
-    return value
+        if validator.date_format != BASIC_DATE and COMPACT_DATE_PATTERN.fullmatch(stripped):
+            _refuse_compact_date(stripped, validator)
+    return number
 
 
-def _refuse_compact_date(digits: str, field: ColumnValidator) -> None:
-    """Refuse what people also write for a year or a day, if it is one: as seconds it is in 1970."""
+def _refuse_compact_date(digits: str, validator: ColumnValidator) -> None:
+    """Refuse a number that is probably a year or a day, and as seconds would be a date in 1970."""
     try:
         day = date.fromisoformat(digits if len(digits) > YEAR_DIGITS else f"{digits}-01-01")
     except ValueError:
         return
     refuse_instances(
-        f"expected {field.expected} in field {field.name!r}; got {digits}, which may be either; "
-        f"write {day} for the day, or {digits}.0 for the seconds",
-        field=field.name,
+        f"expected {validator.expected} in field {validator.name!r}; got {digits}, which may be "
+        f"either; write {day} for the day, or {digits}.0 for the seconds",
+        field=validator.name,
     )

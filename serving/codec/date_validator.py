@@ -1,4 +1,4 @@
-"""What one value of a column of dates may be."""
+"""The validator of a column of dates: ISO 8601, the format of the training data, or numbers."""
 
 from __future__ import annotations
 
@@ -27,13 +27,16 @@ FINER_TIME_UNITS = {10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanose
 
 
 class DateValidator(ColumnValidator):
-    """A date, or date and time, in ISO 8601, UTC where it names no zone; or a number.
+    """A column of dates, with or without a time of day, in UTC unless a text has an offset.
 
-    Numbers are seconds, unless the column's format says otherwise; then they may be texts, too.
-    Both end at the years 1 and 9999 in UTC: beyond them a number is most likely of another unit.
+    A value is a text in ISO 8601 or in the column's date format, or a number. Numbers are seconds
+    since 1970-01-01 UTC unless the column's format names another unit; then texts of digits are
+    read as numbers of that unit. Values outside the years 1 to 9999 UTC are not accepted: such a
+    number most likely has another unit.
 
     Attributes:
-        date_format: Date format of the column's numbers and texts beside ISO 8601.
+        date_format: Date format of the column: ISO 8601, a unit of numbers, or a pattern such as
+            `%d/%m/%Y`. ISO 8601 is accepted with each.
     """
 
     dtype = np.float64
@@ -50,15 +53,18 @@ class DateValidator(ColumnValidator):
 
     @property
     def has_number_unit(self) -> bool:
-        """Whether numbers are in another unit than seconds, which a float64 may not tell apart."""
+        """Whether the format says how to read a number.
+
+        Such numbers may have more digits than a float64 holds.
+        """
         return self.date_format != ISO8601
 
     def for_timestamps(self) -> DateValidator:
-        """Return the rule for moments of a binary format, which are seconds whatever the format."""
+        """Return a validator for timestamps of a binary format: seconds, whatever the format."""
         return DateValidator(self._column.model_copy(update={"format": ISO8601}))
 
     def validate(self, value: object) -> Any:
-        """Seconds since 1970-01-01 UTC, NaN for a gap."""
+        """Return seconds since 1970-01-01 UTC, NaN for a gap; see `ColumnValidator.validate`."""
         if value is None:
             return self.fill_gap("null")
         if self.is_gap_number(value):
@@ -70,23 +76,22 @@ class DateValidator(ColumnValidator):
         seconds = parse_date_number(value, self.date_format)
         if seconds is None:
             why = _describe_out_of_range(value) if self.date_format in (ISO8601, "seconds") else ""
-            raise WrongValueError(
-                self.expected, describe_value(value) + why + self.advise_on_gap(value)
-            )
+            got = describe_value(value) + why + self.advise_on_gap(value)
+            raise WrongValueError(self.expected, got)
         return seconds
 
     def find_accepted(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """As `Field.accepts`."""
+        """Return which numbers are dates; see `ColumnValidator.find_accepted`."""
         return ~np.isnan(parse_date_numbers(numbers, self.date_format))
 
     def convert_numbers(self, numbers: NDArray[Any]) -> NDArray[np.float64]:
-        """As `Field.convert`: seconds since 1970-01-01 UTC."""
+        """Return seconds since 1970-01-01 UTC, float64 `(n,)`, NaN for numbers that are no date."""
         return parse_date_numbers(numbers, self.date_format)
 
     def is_read_as_text(self, text: str) -> bool:
-        """Whether a text that looks like a number is read as a text, and not as a float64.
+        """Return whether a text that looks like a number is parsed as a text, not as a float64.
 
-        Numbers of a unit always are: a float64 does not hold all of their digits.
+        Texts of a column with a unit always are: a float64 does not hold all of their digits.
         """
         if self.date_format in DATE_UNITS:
             return True
@@ -102,19 +107,17 @@ class DateValidator(ColumnValidator):
         if seconds is not None:
             return seconds
         if is_iso8601(text):
-            raise WrongValueError(
-                self.expected,
-                f"{describe_value(value)}, which in UTC is not of the years 1 to 9999",
-            )
+            got = f"{describe_value(value)}, which in UTC is outside the years 1 to 9999"
+            raise WrongValueError(self.expected, got)
         self.refuse_value(value)
 
 
 def _describe_out_of_range(number: float) -> str:
-    """Say that seconds are of no year from 1 to 9999, and which finer unit would be."""
+    """Return the reason why a number of seconds is no date, and the finer unit that would fit."""
     for parts, unit in FINER_TIME_UNITS.items():
         if MIN_DATE_SECONDS <= number / parts < END_DATE_SECONDS:
             return (
-                f", which in seconds is not of the years 1 to 9999; were {unit} meant? divide by "
+                f", which in seconds is outside the years 1 to 9999; were {unit} meant? divide by "
                 f"{parts}"
             )
-    return ", which is not of the years 1 to 9999"
+    return ", which is outside the years 1 to 9999"

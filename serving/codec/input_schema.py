@@ -1,7 +1,8 @@
-"""The input schema: the columns of a model, by name and in order."""
+"""The input schema: a model's columns by name and in order, and the graph's inputs made of them."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from serving.bundle import (
     InputColumn,
     NumberColumn,
     are_gap_numbers,
+    concatenate_rows,
     to_nfc,
 )
 from serving.bundle.spelling import MAX_NFC_EXPANSION
@@ -29,9 +31,8 @@ from serving.codec.column_validators import (
 )
 from serving.codec.date_validator import DateValidator
 
-MAX_EXTRA_COLUMNS = (
-    2**12
-)  # columns that are left out of a request; each costs the time to step over it
+# Columns of a request that the model does not have. Skipping each takes time.
+MAX_EXTRA_COLUMNS = 2**12
 
 
 def _create_validator(column: InputColumn) -> ColumnValidator:
@@ -49,19 +50,21 @@ def _create_validator(column: InputColumn) -> ColumnValidator:
 
 
 class InputSchema:
-    """The columns of a model.
+    """The columns of a model. `len()` is their number.
 
     Args:
-        build_inputs: Columns as the manifest declares them.
-        should_ignore_extra: Whether a request may name columns that the model does not have; they are
-            left out.
+        inputs: Columns as the manifest declares them.
+        should_ignore_extra: Whether a request may name columns that the model does not have, which
+            are then ignored.
 
     Attributes:
-        should_ignore_extra: As above.
-        most_names: Largest number of columns that a record or another form of request may name.
-        columns: in the order of a row.
-        column_positions: of each column in that order, by name.
-        has_single_input: the graph takes a row as a vector; each column by itself otherwise.
+        should_ignore_extra: The argument of that name.
+        max_named_columns: Largest number of columns that a record, or a table in another format,
+            may name.
+        columns: One validator for each column, in the order of the columns.
+        column_positions: Position of each column in that order, by the column's name.
+        has_single_input: Whether the graph takes all columns as one matrix `features`; otherwise
+            each column is an input of its own.
         gap_numbers: Numbers that stand for a gap in some column.
     """
 
@@ -69,23 +72,26 @@ class InputSchema:
         self.should_ignore_extra = should_ignore_extra
         self.max_named_columns = len(inputs) + should_ignore_extra * MAX_EXTRA_COLUMNS
         self.columns = tuple(_create_validator(column) for column in inputs)
-        self.column_positions = {field.name: place for place, field in enumerate(self.columns)}
-        self.has_single_input = all(field.dtype is np.float32 for field in self.columns)
-        self.gap_numbers = frozenset().union(*(field.gap_numbers for field in self.columns))
-        self._max_name_characters = MAX_NFC_EXPANSION * max(
-            map(len, self.column_positions), default=0
-        )
+        self.column_positions = {
+            validator.name: position for position, validator in enumerate(self.columns)
+        }
+        self.has_single_input = all(validator.dtype is np.float32 for validator in self.columns)
+        self.gap_numbers = frozenset().union(*(validator.gap_numbers for validator in self.columns))
+        longest = max(map(len, self.column_positions), default=0)
+        self._max_name_characters = MAX_NFC_EXPANSION * longest
         self._boolean_positions = [
-            place for place, field in enumerate(self.columns) if isinstance(field, BooleanValidator)
+            position
+            for position, validator in enumerate(self.columns)
+            if isinstance(validator, BooleanValidator)
         ]
 
     def __len__(self) -> int:
         return len(self.columns)
 
     def resolve_column_name(self, name: str) -> str:
-        """Return the column's name for one that is not in Unicode's form NFC, others as they are.
+        """Return the name of the column that a request's name means, or else the name itself.
 
-        A name of a column is left as it is, whatever its form.
+        The two may differ in their Unicode normal form: the request's may be decomposed.
         """
         if name.isascii() or name in self.column_positions or len(name) > self._max_name_characters:
             return name
@@ -93,40 +99,82 @@ class InputSchema:
         return normal if normal in self.column_positions else name
 
     def accepts_rows(self, rows: NDArray[np.float32]) -> bool:
-        """Whether numbers `(n, len(self))` are values of these columns, all of one vector.
+        """Return whether rows of finite numbers are valid and need no conversion.
 
-        Numbers that stand for a gap are none.
+        They are not where a boolean column has another number than 0 or 1, nor where a number
+        stands for a gap.
+
+        Args:
+            rows: Finite numbers of a model with a single input, float32 `(n, len(self))`.
         """
         if self.gap_numbers and are_gap_numbers(rows, self.gap_numbers).any():
             return False
         if not self._boolean_positions:
             return True
-        truths = rows[:, self._boolean_positions]
-        return bool(((truths == 0) | (truths == 1)).all())
+        booleans = rows[:, self._boolean_positions]
+        return bool(((booleans == 0) | (booleans == 1)).all())
 
     def build_inputs(self, columns: Sequence[Sequence[Any]]) -> Arrays:
-        """The graph's inputs.
+        """Return the graph's inputs by name.
 
         Args:
-            columns: the n values of each, checked.
+            columns: The validated values of each column, n of each.
 
         Returns:
-            `features`, float32 `(n, len(self))`, or each column under the name of its input,
-            `(n, 1)` of its own dtype.
+            `features`, float32 `(n, len(self))`, or one array `(n, 1)` for each column under the
+            name of its input, of the column's dtype.
         """
         if self.has_single_input:
-            across = np.array(columns, dtype=np.float64)
-            return {FEATURES_INPUT: across.T.astype(np.float32, order="C")}
+            by_column = np.array(columns, dtype=np.float64)
+            return {FEATURES_INPUT: by_column.T.astype(np.float32, order="C")}
         return {
-            field.input_name: np.array(column, dtype=field.dtype)[:, None]
-            for field, column in zip(self.columns, columns, strict=True)
+            validator.input_name: np.array(column, dtype=validator.dtype)[:, None]
+            for validator, column in zip(self.columns, columns, strict=True)
         }
 
 
-def compute_max_cells(body_length: int) -> int:
-    """Values, gaps among them, that a body of so many bytes may come to.
+class InputBuilder:
+    """A collector of validated instances, from which the graph's inputs are built.
 
-    A value that is written takes two bytes and more. Gaps need not be written: without a bound a
-    small body of `{}` would become rows of any size.
+    Args:
+        schema: The model's columns.
+    """
+
+    def __init__(self, schema: InputSchema) -> None:
+        self._schema = schema
+        self._blocks: list[Arrays] = []
+        self._start_block()
+
+    def _start_block(self) -> None:
+        self._columns: list[Any] = [
+            [] if isinstance(validator, CategoryValidator) else array("d")
+            for validator in self._schema.columns
+        ]
+
+    def append(self, row: Sequence[float | str]) -> None:
+        """Add one instance: its validated values in the order of the columns."""
+        for column, value in zip(self._columns, row, strict=True):
+            column.append(value)
+
+    def append_block(self, inputs: Arrays) -> None:
+        """Add many instances that are the graph's inputs already."""
+        if self._columns[0]:
+            self._blocks.append(self._schema.build_inputs(self._columns))
+            self._start_block()
+        self._blocks.append(inputs)
+
+    def build_inputs(self) -> Arrays:
+        """Return the graph's inputs of all instances; see `InputSchema.build_inputs`."""
+        return concatenate_rows([*self._blocks, self._schema.build_inputs(self._columns)])
+
+
+def compute_max_cells(body_length: int) -> int:
+    """Return the largest number of values, gaps included, that a body may decode to.
+
+    A written value takes at least two bytes, but a gap may take none: without this bound a small
+    body of many `{}` would become arrays of any size.
+
+    Args:
+        body_length: Length of the body, in bytes.
     """
     return max(body_length // 2, 2**20)

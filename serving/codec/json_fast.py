@@ -1,4 +1,10 @@
-"""The fast decoder: well-formed rows and records to arrays."""
+"""The fast JSON decoder: well-formed rows and records to arrays.
+
+A matrix of numbers goes from bytes to float32 without a Python object for each number. Records and
+rows of several types are read in blocks, after a check that no list or object is nested in them.
+Whatever is unusual about a body makes these functions return None: `json_strict` then decodes it,
+or says what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -24,23 +30,52 @@ from serving.codec.json_values import (
 from serving.codec.validation import VALUES_PER_BLOCK, iterate_cooperatively, split_into_blocks
 from serving.event_loop import TurnBudget
 
-SPARSE_BYTES_PER_CHARACTER = (
-    2048  # bytes from one sign to the next, from which on stepping is quicker than counting
-)
+RecordReader = Callable[[simdjson.Object], dict[str, Any]]
+
+NESTED_TYPES = (simdjson.Object, simdjson.Array)
+MAX_SEARCHED_KEYS = 256  # simdjson searches for each key of a record from the first one on
+# Average distance of two occurrences of a character, in bytes, from which on `bytes.find` is faster
+# than counting with NumPy.
+SPARSE_BYTES_PER_CHARACTER = 2048
+
+
+class _UnusualBodyError(Exception):
+    """The body has a repeated key, an unknown key or a row of another length."""
+
+
+def decode_json_fast(
+    body: bytes, schema: InputSchema, options: BodyOptions = NO_OPTIONS
+) -> Arrays | None:
+    """Return the graph's inputs of a body, or None if the strict decoder has to decode it.
+
+    Args:
+        body: JSON text in UTF-8: `{"instances": [{…} or […], …]}`.
+        schema: The model's columns.
+        options: Keys that the body may have besides `instances`; their values are stored in it.
+
+    Returns:
+        The inputs by name, as `InputSchema.build_inputs` returns them.
+    """
+    try:
+        return read_document(
+            body, lambda document: _decode_document(document, body, schema, options)
+        )
+    except (ValueError, TypeError, RuntimeError, WrongValueError, _UnusualBodyError):
+        return None
 
 
 def decode_json_matrix(body: bytes, width: int) -> NDArray[np.float32] | None:
-    """The rows of `{"instances": [[…], …]}`, or None where anything at all is out of the ordinary.
+    """Return the numbers of `{"instances": [[…], …]}`, or None if anything is unusual.
 
     Args:
-        body: the JSON text, UTF-8.
-        width: numbers in a row.
+        body: JSON text in UTF-8.
+        width: Number of values in a row.
 
     Returns:
-        Finite float32 `(n, width)`, n ≥ 0.
+        Finite numbers, float32 `(n, width)`, n ≥ 0.
     """
 
-    def use(document: Any) -> NDArray[np.float32] | None:
+    def read(document: Any) -> NDArray[np.float32] | None:
         if not isinstance(document, simdjson.Object) or len(document) != 1:
             return None
         if next(iter(document)) != "instances":
@@ -48,28 +83,28 @@ def decode_json_matrix(body: bytes, width: int) -> NDArray[np.float32] | None:
         return read_float32_rows(document["instances"], width, body, brackets=0)
 
     try:
-        return read_document(body, use)
-    except (ValueError, TypeError, RuntimeError):  # simdjson's refusals; UnicodeDecodeError is one
+        return read_document(body, read)
+    except (ValueError, TypeError, RuntimeError):  # simdjson's errors for a body it cannot parse
         return None
 
 
 def read_float32_rows(
     instances: object, width: int, body: bytes, *, brackets: int
 ) -> NDArray[np.float32] | None:
-    """A list of lists of numbers, or None where it is anything else.
+    """Return the numbers of a list of rows, or None if it is anything else.
 
     Args:
-        instances: simdjson's.
-        width: numbers in a row.
-        body: that holds them.
-        brackets: that open in the body elsewhere.
+        instances: Value of a parsed document.
+        width: Number of values in a row.
+        body: The whole body.
+        brackets: Number of `[` in the body outside of the list.
 
     Returns:
-        Finite float32 `(n, width)`, n ≥ 0.
+        Finite numbers, float32 `(n, width)`, n ≥ 0.
 
     Raises:
-        TypeError: a value is no number.
-        ValueError: a number is none of float64's.
+        TypeError: If a value is no number.
+        ValueError: If a number is out of float64's range.
     """
     numbers = read_float64_numbers(instances, width, body, brackets=brackets)
     if numbers is None:
@@ -82,16 +117,20 @@ def read_float32_rows(
 def read_float64_numbers(
     instances: object, width: int, body: bytes, *, brackets: int
 ) -> NDArray[np.float64] | None:
-    """The numbers of a list of lists, row after row, or None where it is anything else.
+    """Return the numbers of a list of rows, row after row, or None if it is anything else.
 
     Args:
-        instances: simdjson's.
-        width: numbers in a row.
-        body: that holds them.
-        brackets: that open in the body elsewhere.
+        instances: Value of a parsed document.
+        width: Number of values in a row.
+        body: The whole body.
+        brackets: Number of `[` in the body outside of the list.
 
     Returns:
-        float64 `(n * width,)`, n ≥ 0; raises as `read_float32_rows` does.
+        Numbers, float64 `(n * width,)`, n ≥ 0.
+
+    Raises:
+        TypeError: If a value is no number.
+        ValueError: If a number is out of float64's range.
     """
     if not isinstance(instances, simdjson.Array):
         return None
@@ -99,8 +138,8 @@ def read_float64_numbers(
     for row in iterate_cooperatively(instances):
         if type(row) is not simdjson.Array or len(row) != width:
             return None
-    # `as_buffer` flattens whatever it is given. One bracket for the list and one for each
-    # instance leaves none for nesting inside a row, once every instance is known to be a list.
+    # `as_buffer` flattens lists of any depth. All rows are lists, so if the body has one bracket
+    # for the list and one for each row, none is left for a list inside a row.
     if not has_character_count(body, b"[", count + 1 + brackets):
         return None
     yield_after_step(body)
@@ -108,89 +147,63 @@ def read_float64_numbers(
 
 
 def narrow_to_float32(numbers: NDArray[np.float64]) -> NDArray[np.float32] | None:
-    """Finite numbers `(n,)` as float32, or None where one of them overflows it."""
+    """Return finite numbers `(n,)` as float32, or None if one of them overflows it."""
     with np.errstate(over="ignore"):
         narrowed = numbers.astype(np.float32)
     return narrowed if np.isfinite(narrowed).all() else None
 
 
-def count_character(body: bytes, sign: bytes) -> int:
-    """How often a sign of ASCII comes in a body, texts and all."""
-    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(sign)))
+def count_character(body: bytes, character: bytes) -> int:
+    """Return how many times an ASCII character occurs in a body, JSON strings included."""
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(character)))
 
 
-def has_character_count(body: bytes, sign: bytes, count: int) -> bool:
-    """Whether it comes just so often."""
+def has_character_count(body: bytes, character: bytes, count: int) -> bool:
+    """Return whether an ASCII character occurs exactly `count` times in a body."""
     if len(body) < count * SPARSE_BYTES_PER_CHARACTER:
-        return count_character(body, sign) == count
+        return count_character(body, character) == count
     at = -1
     for _ in range(count):
-        at = body.find(sign, at + 1)
+        at = body.find(character, at + 1)
         if at < 0:
             return False
-    return body.find(sign, at + 1) < 0
-
-
-RecordReader = Callable[[simdjson.Object], dict[str, Any]]
-NESTED_TYPES = (simdjson.Object, simdjson.Array)
-MAX_SEARCHED_KEYS = 256  # keys of a record that are searched for one by one
-
-
-class _UnusualBodyError(Exception):
-    """The body has a duplicate key, an unknown key or a wrong number of values."""
-
-
-def decode_json_fast(
-    body: bytes, fields: InputSchema, beside: BodyOptions = NO_OPTIONS
-) -> Arrays | None:
-    """Decode a body, or return None where `json_careful` has to read it.
-
-    Args:
-        body: JSON text in UTF-8: `{"instances": [{…} or […], …]}`.
-        fields: Columns of the model.
-        beside: Keys that are allowed next to `instances`; their values are stored in it.
-
-    Returns:
-        The graph's inputs, as `Fields.inputs` says.
-    """
-    try:
-        return read_document(
-            body, lambda document: _decode_document(document, body, fields, beside)
-        )
-    except (ValueError, TypeError, RuntimeError, WrongValueError, _UnusualBodyError):
-        return None
+    return body.find(character, at + 1) < 0
 
 
 def _decode_document(
-    document: Any, body: bytes, fields: InputSchema, beside: BodyOptions
+    document: Any, body: bytes, schema: InputSchema, options: BodyOptions
 ) -> Arrays | None:
-    # The number of keys is known at once; a list of millions of them takes its time.
-    if not isinstance(document, simdjson.Object) or len(document) > len(beside.allowed_keys) + 1:
+    # `len` takes no time, but listing millions of keys does.
+    if not isinstance(document, simdjson.Object) or len(document) > len(options.allowed_keys) + 1:
         return None
     brackets = 0
     if list(document.keys()) != ["instances"]:
-        found = _count_option_brackets(document, body, beside)
+        found = _count_option_brackets(document, body, options)
         if found is None:
             return None
         brackets = found
     instances = document["instances"]
     if not isinstance(instances, simdjson.Array):
         return None
-    if fields.has_single_input and (not len(instances) or isinstance(instances[0], simdjson.Array)):
+    if schema.has_single_input and (not len(instances) or isinstance(instances[0], simdjson.Array)):
         try:
-            rows = read_float32_rows(instances, len(fields), body, brackets=brackets)
+            rows = read_float32_rows(instances, len(schema), body, brackets=brackets)
         except (ValueError, TypeError):
             rows = None
-        if rows is not None and fields.accepts_rows(rows):
+        if rows is not None and schema.accepts_rows(rows):
             return {FEATURES_INPUT: rows}
-    return _decode_instances(instances, body, fields, brackets)
+    return _decode_instances(instances, body, schema, brackets)
 
 
 def _count_option_brackets(
-    document: simdjson.Object, body: bytes, beside: BodyOptions
+    document: simdjson.Object, body: bytes, options: BodyOptions
 ) -> int | None:
-    """Count the `[` in the values of extra keys; None where `json_careful` has to read them."""
-    # A bracket that is written as an escape is not one of the body's.
+    """Store the values of a body's options and return the number of `[` in them.
+
+    Returns:
+        None if the strict decoder has to read them.
+    """
+    # A bracket may be written as an escape: then the parsed text has one that the body has not.
     keys = list(document.keys())
     if "instances" not in keys or len(set(keys)) < len(keys) or b"\\" in body:
         return None
@@ -200,68 +213,74 @@ def _count_option_brackets(
             continue
         value = document[key]
         text = serialize_part(value) if isinstance(value, NESTED_TYPES) else str(value).encode()
-        if key not in beside.allowed_keys or len(text) > MAX_OPTION_CHARACTERS:
+        if key not in options.allowed_keys or len(text) > MAX_OPTION_CHARACTERS:
             return None
         brackets += text.count(b"[")
-        beside.values[key] = build_value(value, MAX_OPTION_CHARACTERS, key)
+        options.values[key] = build_value(value, MAX_OPTION_CHARACTERS, key)
     return brackets
 
 
 def _decode_instances(
-    instances: simdjson.Array, body: bytes, fields: InputSchema, brackets: int
+    instances: simdjson.Array, body: bytes, schema: InputSchema, brackets: int
 ) -> Arrays | None:
-    if len(instances) * len(fields) > compute_max_cells(len(body)):
+    if len(instances) * len(schema) > compute_max_cells(len(body)):
         return None
     if not all(isinstance(instance, NESTED_TYPES) for instance in iterate_cooperatively(instances)):
         return None
-    # One opening for the body, one for the list and one for each instance, which all are nests:
-    # none is left for a nest inside one, nor for a text with a bracket in it.
-    flat = (
+    # Every instance is a list or an object. If the body has one bracket for itself, one for the
+    # list and one for each instance, none is left for a nested value, nor for a text with one.
+    is_flat = (
         not brackets
         and count_character(body, b"[") + count_character(body, b"{") == len(instances) + 2
     )
-    read = simdjson.Object.as_dict if flat else _read_unparsed
-    parts = [
-        _decode_block(block, fields, read)
-        for block in split_into_blocks(iter(instances), len(fields))
-    ]
-    return concatenate_rows(parts or [fields.build_inputs([()] * len(fields))])
+    read = simdjson.Object.as_dict if is_flat else _read_unparsed
+    blocks = split_into_blocks(iter(instances), len(schema))
+    parts = [_decode_block(block, schema, read) for block in blocks]
+    return concatenate_rows(parts or [schema.build_inputs([()] * len(schema))])
 
 
 def _read_unparsed(instance: simdjson.Object) -> dict[str, object]:
-    """Return a record whose nested lists and objects, if any, are not parsed."""
-    # Each key is searched for from the first on; `items` would build what the values hold.
+    """Return a record whose nested lists and objects, if any, are not parsed.
+
+    Raises:
+        _UnusualBodyError: If it has so many keys that searching for each takes long.
+    """
+    # Iterating over `items()` would build the nested values.
     if len(instance) > MAX_SEARCHED_KEYS:
         raise _UnusualBodyError
     return {key: instance[key] for key in instance}
 
 
-def _decode_block(block: Sequence[object], fields: InputSchema, read: RecordReader) -> Arrays:
-    columns = zip(*_iterate_rows(block, fields, read), strict=True)
-    return fields.build_inputs(
-        [field.validate_all(values) for field, values in zip(fields.columns, columns, strict=True)]
-    )
+def _decode_block(block: Sequence[object], schema: InputSchema, read: RecordReader) -> Arrays:
+    columns = zip(*_iterate_rows(block, schema, read), strict=True)
+    pairs = zip(schema.columns, columns, strict=True)
+    return schema.build_inputs([validator.validate_all(values) for validator, values in pairs])
 
 
 def _iterate_rows(
-    block: Sequence[object], fields: InputSchema, read: RecordReader
+    block: Sequence[object], schema: InputSchema, read: RecordReader
 ) -> Iterator[list[object]]:
-    """Yield each instance's values in the order of the columns, None for a gap."""
-    width, names, most = len(fields), fields.column_positions.keys(), fields.max_named_columns
-    work = TurnBudget(VALUES_PER_BLOCK)
+    """Yield the values of each instance in the order of the columns, None for a gap.
+
+    Raises:
+        _UnusualBodyError: If an instance is no row or record that the model accepts.
+    """
+    width, names = len(schema), schema.column_positions.keys()
+    max_keys = schema.max_named_columns
+    budget = TurnBudget(VALUES_PER_BLOCK)
     for instance in block:
-        if isinstance(instance, simdjson.Object) and len(instance) <= most:
+        if isinstance(instance, simdjson.Object) and len(instance) <= max_keys:
             record = read(instance)
-            # simdjson keeps every key, a dictionary each once.
+            # simdjson counts a repeated key twice, a dictionary holds it once.
             if len(record) != len(instance):
                 raise _UnusualBodyError
-            # Names in ASCII alone have one form: extra ones are not looked at one by one.
+            # Only names with a character beyond ASCII have several Unicode normal forms.
             if not record.keys() <= names and not "".join(record).isascii():
-                record = _rename_keys(record, fields)
+                record = _rename_keys(record, schema)
             if not record.keys() <= names:
-                if not fields.should_ignore_extra or names.isdisjoint(record):
+                if not schema.should_ignore_extra or names.isdisjoint(record):
                     raise _UnusualBodyError
-                work.spend(len(record))
+                budget.spend(len(record))
             yield list(map(record.get, names))
         elif isinstance(instance, simdjson.Array) and len(instance) == width:
             yield list(instance)
@@ -269,9 +288,13 @@ def _iterate_rows(
             raise _UnusualBodyError
 
 
-def _rename_keys(record: dict[str, object], fields: InputSchema) -> dict[str, object]:
-    """Return a record whose keys are the columns' names, for keys in another Unicode form."""
-    renamed = {fields.resolve_column_name(name): value for name, value in record.items()}
-    if len(renamed) < len(record):  # two names have become one
+def _rename_keys(record: dict[str, object], schema: InputSchema) -> dict[str, object]:
+    """Return a record whose keys have the Unicode normal form of the columns' names.
+
+    Raises:
+        _UnusualBodyError: If two keys are the same name in different forms.
+    """
+    renamed = {schema.resolve_column_name(name): value for name, value in record.items()}
+    if len(renamed) < len(record):
         raise _UnusualBodyError
     return renamed

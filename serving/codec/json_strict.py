@@ -1,127 +1,100 @@
-"""The careful decoder: slow, and precise about what is wrong with a body.
+"""The strict JSON decoder: slower than the fast one, and precise about what is wrong with a body.
 
-It walks through the text and stops at the first fault, so that a hostile body is never built as a
-whole: a list of a million empty objects costs no more than one of them. Numbers, texts and syntax
-errors are the standard library's parser's, which keeps what faster ones drop: NaN and Infinity,
-numbers of any size, the place of an error.
+It reads the text from the beginning and stops at the first error. Nothing is built as a whole, so
+that a hostile body costs no more memory than its text: a list of a million empty objects is refused
+at the first of them. In a long body it hands pieces of many instances, called strides, to the fast
+decoder, so that an error far from the beginning is found soon.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from array import array
-from collections.abc import Sequence
 from typing import Any, Literal, NoReturn
 
-from serving.bundle import Arrays, concatenate_rows, pluralize
-from serving.codec.column_validators import CategoryValidator, ColumnValidator, WrongValueError
-from serving.codec.input_schema import InputSchema, compute_max_cells
+from serving.bundle import Arrays, pluralize
+from serving.codec.column_validators import WrongValueError
+from serving.codec.input_schema import InputBuilder, InputSchema, compute_max_cells
 from serving.codec.json_fast import decode_json_fast
-from serving.codec.json_syntax import decode_json_text, find_value_end, make_not_json_error
+from serving.codec.json_syntax import (
+    CHARACTERS_BEFORE_YIELD,
+    PAIRS_DECODER,
+    JsonScanner,
+    decode_json_text,
+    find_value_end,
+    make_not_json_error,
+)
 from serving.codec.json_values import MAX_OPTION_CHARACTERS, NO_OPTIONS, BodyOptions
 from serving.codec.quoting import (
     MAX_QUOTED_CHARACTERS,
-    UNPARSED_BY_BRACKET,
     describe_value,
     quote_text,
     suggest_similar_name,
 )
+from serving.codec.validation import refuse_instances
 from serving.errors import InvalidInstancesError, NotJsonError
 from serving.event_loop import yield_to_loop
 
-STRIDE_CHARACTERS = 2**16  # characters
-STRIDE_CHARACTERS_PER_COLUMN = (
-    32  # characters of a value, for which a stride of a few instances has room
-)
-CHARACTERS_BEFORE_YIELD = (
-    2**14
-)  # characters of instances that are looked at one by one, before others have a turn
-WHITESPACE = re.compile(r"[ \t\n\r]*")
-MAX_INTEGER_DIGITS = 20  # and a sign
-
-
-def _parse_integer(digits: str) -> int | float:
-    # Longer ones as floats: Python refuses to read those of thousands of digits.
-    return int(digits) if len(digits) <= MAX_INTEGER_DIGITS else float(digits)
-
-
-# Objects as tuples of pairs: not to be taken for lists, and a key that comes twice is seen.
-_pairs_decoder = json.JSONDecoder(parse_int=_parse_integer, object_pairs_hook=tuple)
-_option_decoder = json.JSONDecoder(parse_int=_parse_integer)
+STRIDE_CHARACTERS = 2**16
+STRIDE_CHARACTERS_PER_COLUMN = 32  # room for a few instances of a wide table in each stride
 
 
 def decode_json_strict(
-    body: bytes, fields: InputSchema, beside: BodyOptions = NO_OPTIONS
+    body: bytes, schema: InputSchema, options: BodyOptions = NO_OPTIONS
 ) -> Arrays:
-    """As `json_rows.decode_rows`, with the precise error."""
+    """Return the graph's inputs of a body, or raise the error that says what is wrong with it.
+
+    Args:
+        body: JSON text in UTF-8: `{"instances": [{…} or […], …]}`.
+        schema: The model's columns.
+        options: Keys that the body may have besides `instances`; their values are stored in it.
+
+    Returns:
+        The inputs by name, as `InputSchema.build_inputs` returns them.
+
+    Raises:
+        NotJsonError: If the body is not JSON.
+        InvalidInstancesError: If it has another form, or the model does not accept a value.
+    """
     if not body.strip():
         raise NotJsonError('expected a JSON body such as {"instances": [[...]]}; got an empty one')
     try:
-        return _StrictDecoder(
-            decode_json_text(body), fields, beside, compute_max_cells(len(body))
-        ).decode_document()
+        text = decode_json_text(body)
+        return _StrictDecoder(text, schema, options, compute_max_cells(len(body))).decode_document()
     except json.JSONDecodeError as error:
         raise make_not_json_error(error) from None
 
 
-class _DecodedInstances:
-    """Instances so far, column by column."""
+class _StrictDecoder(JsonScanner):
+    """The decoder of one body.
 
-    def __init__(self, fields: InputSchema) -> None:
-        self.fields = fields
-        self.decoded_blocks: list[Arrays] = []
-        self._clear()
+    Args:
+        text: The text of the body.
+        schema: The model's columns.
+        options: Keys that the body may have besides `instances`; their values are stored in it.
+        max_cells: Largest number of values that the body may decode to.
+    """
 
-    def _clear(self) -> None:
-        self.columns: list[Any] = [
-            [] if isinstance(field, CategoryValidator) else array("d")
-            for field in self.fields.columns
-        ]
-
-    def append(self, row: Sequence[float | str]) -> None:
-        """One more instance."""
-        for column, value in zip(self.columns, row, strict=True):
-            column.append(value)
-
-    def append_block(self, inputs: Arrays) -> None:
-        """Many more, as the graph takes them."""
-        if self.columns[0]:
-            self.decoded_blocks.append(self._build_last_block())
-            self._clear()
-        self.decoded_blocks.append(inputs)
-
-    def build_inputs(self) -> Arrays:
-        """All of them."""
-        return concatenate_rows([*self.decoded_blocks, self._build_last_block()])
-
-    def _build_last_block(self) -> Arrays:
-        return self.fields.build_inputs(self.columns)
-
-
-class _StrictDecoder:
-    """Walks through the text of one body; `at` is where it stands."""
-
-    def __init__(self, text: str, fields: InputSchema, beside: BodyOptions, cells: int) -> None:
-        self.text = text
-        self.fields = fields
-        self.beside = beside
-        self.position = 0
-        self.stride = max(STRIDE_CHARACTERS, STRIDE_CHARACTERS_PER_COLUMN * len(fields))
-        self.strict_until = 0  # a stride that is known to have a fault ends here
-        self.last_yield = 0  # where others had their turn last
-        self.instances = _DecodedInstances(fields)
-        self.max_instances = cells // len(fields)
-        self.value_noun = "numbers" if fields.has_single_input else "values"
+    def __init__(
+        self, text: str, schema: InputSchema, options: BodyOptions, max_cells: int
+    ) -> None:
+        super().__init__(text)
+        self.schema = schema
+        self.options = options
+        self.stride = max(STRIDE_CHARACTERS, STRIDE_CHARACTERS_PER_COLUMN * len(schema))
+        self.strict_until = 0  # end of the last stride, in which the fast decoder may find an error
+        self.last_yield = 0  # position at the last yield to the event loop
+        self.builder = InputBuilder(schema)
+        self.max_instances = max_cells // len(schema)
+        self.value_noun = "numbers" if schema.has_single_input else "values"
 
     def decode_document(self) -> Arrays:
-        """The whole body: an object of instances and what may be beside, and nothing after it."""
-        self._enter("{", 'an object {"instances": [...]}')
+        """Read the whole body and return the graph's inputs."""
+        self.enter("{", 'an object {"instances": [...]}')
         found: set[str] = set()
-        while self._has_next("}", first=not found):
-            key = self._read_key()
-            if key != "instances" and key not in self.beside.allowed_keys:
-                also = "".join(f', "{known}"' for known in self.beside.allowed_keys)
+        while self.has_next("}", first=not found):
+            key = self.read_key()
+            if key != "instances" and key not in self.options.allowed_keys:
+                also = "".join(f', "{allowed}"' for allowed in self.options.allowed_keys)
                 refuse_instances(
                     f'expected the key "instances" with a list of instances{also}, and no other; '
                     f"got {describe_value(key)}",
@@ -135,44 +108,20 @@ class _StrictDecoder:
             if key == "instances":
                 self._read_instances()
             else:
-                self.beside.values[key] = self._read_option(key)
-        if not found:
-            refuse_instances(
-                'expected the key "instances" with a list of instances; got an empty object'
-            )
+                self.options.values[key] = self.read_short_value(key, MAX_OPTION_CHARACTERS)
         if "instances" not in found:
-            refuse_instances('expected the key "instances" with a list of instances; got none')
-        if self._peek():
-            self._raise_syntax_error("Extra data")
-        return self.instances.build_inputs()
-
-    def _read_option(self, key: str) -> Any:
-        """A value of any kind, of few characters."""
-        self._peek()  # spaces are stepped over
-        text = self.text[self.position : self.position + MAX_OPTION_CHARACTERS]
-        try:
-            value, length = _option_decoder.raw_decode(text)
-        except RecursionError:
-            refuse_instances(
-                f'expected "{key}" to be a short value; got one nested too deep', key=key
-            )
-        except json.JSONDecodeError as error:
-            if len(text) == MAX_OPTION_CHARACTERS:
-                refuse_instances(
-                    f'expected "{key}" in less than {MAX_OPTION_CHARACTERS} characters; got more',
-                    key=key,
-                )
-            self.position += error.pos
-            self._raise_syntax_error(error.msg)
-        self.position += length
-        return value
+            got = "none" if found else "an empty object"
+            refuse_instances(f'expected the key "instances" with a list of instances; got {got}')
+        if self.peek():
+            self.raise_syntax_error("Extra data")
+        return self.builder.build_inputs()
 
     def _read_instances(self) -> None:
-        self._enter("[", '"instances" to be a list of instances')
+        self.enter("[", '"instances" to be a list of instances')
         count = 0
-        while self._has_next("]", first=count == 0):
-            if faultless := self._read_stride():
-                count += faultless
+        while self.has_next("]", first=count == 0):
+            if stride_count := self._read_stride():
+                count += stride_count
             else:
                 self._read_instance(count)
                 count += 1
@@ -182,16 +131,18 @@ class _StrictDecoder:
             if count > self.max_instances:
                 refuse_instances(
                     f"expected at most {pluralize(self.max_instances, 'instance')} of "
-                    f"{pluralize(len(self.fields), 'field')} in a body of this length; got more; "
+                    f"{pluralize(len(self.schema), 'field')} in a body of this length; got more; "
                     "send fewer at a time",
                     expected=self.max_instances,
                     got="more",
                 )
 
     def _read_stride(self) -> int:
-        """Step over the instances of the next stride that have no fault, all of them or none.
+        """Read the next stride with the fast decoder if all of its instances are valid.
 
-        In a large body the fault may be far off, and a server has others to answer.
+        Returns:
+            The number of instances; 0 if nothing was read and the next instance is to be read by
+            itself.
         """
         if self.position < self.strict_until or self.position + self.stride > len(self.text):
             return 0
@@ -200,26 +151,32 @@ class _StrictDecoder:
             return 0
         self.strict_until, stride = end, self.text[self.position : end]
         yield_to_loop()
-        inputs = decode_json_fast(b'{"instances":[' + stride.encode() + b"]}", self.fields)
+        inputs = decode_json_fast(b'{"instances":[' + stride.encode() + b"]}", self.schema)
         if inputs is None:
             return self._read_valid_stride(stride)
         self.position = end
-        self.instances.append_block(inputs)
+        self.builder.append_block(inputs)
         return len(next(iter(inputs.values())))
 
     def _find_stride_end(self) -> int:
-        """Return where the last instance of the next stride seems to end, 0 if nowhere."""
+        """Return where the last whole instance of the next stride seems to end, 0 if nowhere."""
         stop = self.position + self.stride
-        if self.fields.should_ignore_extra:  # a list or an object in a record may end anywhere
-            between = max(self.text.rfind(signs, self.position, stop) for signs in ("},{", "}, {"))
+        if self.schema.should_ignore_extra:
+            # The value of an extra key may end with a bracket, too: only one between two records
+            # is likely to end an instance.
+            between = max(self.text.rfind(mark, self.position, stop) for mark in ("},{", "}, {"))
             if between >= 0:
                 return between + 1
-        return 1 + max(self.text.rfind(sign, self.position, stop) for sign in "]}")
+        return 1 + max(self.text.rfind(bracket, self.position, stop) for bracket in "]}")
 
     def _read_valid_stride(self, stride: str) -> int:
-        """Step over a stride that is sound, if not plain: with integers beyond 64 bits, say."""
+        """Read a stride that only the fast decoder refuses, for instance for a 70-bit integer.
+
+        Returns:
+            The number of instances; 0 if one of them is invalid.
+        """
         try:
-            instances = _pairs_decoder.decode(f"[{stride}]")
+            instances = PAIRS_DECODER.decode(f"[{stride}]")
             if len(instances) > self.max_instances:
                 return 0
             rows = [self._build_row(instance) for instance in instances]
@@ -227,87 +184,87 @@ class _StrictDecoder:
             return 0
         self.position += len(stride)
         for row in rows:
-            self.instances.append(row)
+            self.builder.append(row)
         return len(rows)
 
     def _build_row(self, instance: object) -> list[float | str]:
-        """A row of an instance that was built; its refusal is seen by no one."""
+        """Return the values of an instance of a stride; no client sees the error if it has one."""
         if isinstance(instance, tuple):
             record: dict[str, float | str] = {}
             for written, value in instance:
-                key = self.fields.resolve_column_name(written)
+                key = self.schema.resolve_column_name(written)
                 if not self._is_extra(key):
-                    record[key] = self._validate(
-                        value, 0, self._find_position(record, key, 0), named=True
-                    )
+                    position = self._find_position(record, key, 0)
+                    record[key] = self._validate(value, 0, position, named=True)
             return self._complete_record(record, len(instance), 0)
-        if not isinstance(instance, list) or len(instance) != len(self.fields):
+        if not isinstance(instance, list) or len(instance) != len(self.schema):
             self._refuse_instance(0, "another")
-        return [self._validate(value, 0, place) for place, value in enumerate(instance)]
+        return [self._validate(value, 0, position) for position, value in enumerate(instance)]
 
     def _read_instance(self, number: int) -> None:
-        match self._peek():
+        match self.peek():
             case "[":
                 self.position += 1
-                self.instances.append(self._read_list(number))
+                self.builder.append(self._read_list(number))
             case "{":
                 self.position += 1
-                self.instances.append(self._read_record(number))
+                self.builder.append(self._read_record(number))
             case _:
-                self._refuse_instance(number, describe_value(self._read_value()))
+                self._refuse_instance(number, describe_value(self.read_value()))
 
     def _read_list(self, number: int) -> list[float | str]:
-        """Values whose bracket is open: at once where they are plain, else one by one."""
-        width, opening = len(self.fields), self.position - 1
+        """Read the values of a list after its bracket, all at once if none is nested or quoted."""
+        width, opening = len(self.schema), self.position - 1
         end = self.text.find("]", self.position)
-        if end >= 0 and not any(self.text.find(sign, self.position, end) >= 0 for sign in '[{"'):
+        if end >= 0 and not any(self.text.find(mark, self.position, end) >= 0 for mark in '[{"'):
             if (commas := self.text.count(",", self.position, end)) >= 2 * width:
                 self._refuse_value_count(number, commas + 1)
-            values, self.position = _pairs_decoder.raw_decode(self.text, opening)
+            values, self.position = PAIRS_DECODER.raw_decode(self.text, opening)
             if len(values) != width:
                 self._refuse_value_count(number, len(values))
             return [self._validate(value, number, place) for place, value in enumerate(values)]
         row: list[float | str] = []
-        while self._has_next("]", first=not row):
+        while self.has_next("]", first=not row):
             if len(row) == width:
                 self._refuse_value_count(number, "more")
-            row.append(self._validate(self._read_value(), number, len(row)))
+            row.append(self._validate(self.read_value(), number, len(row)))
         if len(row) != width:
             self._refuse_value_count(number, len(row))
         return row
 
     def _read_record(self, number: int) -> list[float | str]:
-        """Named values whose brace is open, in the order of the columns."""
+        """Read the members of an object after its brace."""
         record: dict[str, float | str] = {}
         count = 0
-        while self._has_next("}", first=not count):
-            key = self.fields.resolve_column_name(self._read_key())
+        while self.has_next("}", first=not count):
+            key = self.schema.resolve_column_name(self.read_key())
             count += 1
             if self._is_extra(key):
                 self._require_fewer_keys(count, number)
                 self.position = find_value_end(self.text, self.position)
                 continue
-            place = self._find_position(record, key, number)
-            record[key] = self._validate(self._read_value(), number, place, named=True)
+            position = self._find_position(record, key, number)
+            record[key] = self._validate(self.read_value(), number, position, named=True)
         return self._complete_record(record, count, number)
 
     def _is_extra(self, key: str) -> bool:
-        return self.fields.should_ignore_extra and key not in self.fields.column_positions
+        return self.schema.should_ignore_extra and key not in self.schema.column_positions
 
     def _require_fewer_keys(self, count: int, number: int) -> None:
-        if count > self.fields.max_named_columns:
+        if count > self.schema.max_named_columns:
             refuse_instances(
-                f"expected at most {self.fields.max_named_columns} fields in instance {number}; got more",
+                f"expected at most {self.schema.max_named_columns} fields in instance {number}; "
+                "got more",
                 instance=number,
             )
 
     def _find_position(self, record: dict[str, float | str], key: str, number: int) -> int:
-        """The column of a key that the record does not have yet."""
-        place = self.fields.column_positions.get(key)
-        if place is None:
+        """Return the position of the column of a key that the record does not have yet."""
+        position = self.schema.column_positions.get(key)
+        if position is None:
             refuse_instances(
                 f"expected no other fields than the model's in instance {number}; got "
-                f"{quote_text(key)}{suggest_similar_name(key, self.fields.column_positions)}",
+                f"{quote_text(key)}{suggest_similar_name(key, self.schema.column_positions)}",
                 instance=number,
                 field=key[:MAX_QUOTED_CHARACTERS],
             )
@@ -317,16 +274,16 @@ class _StrictDecoder:
                 instance=number,
                 field=key,
             )
-        return place
+        return position
 
     def _complete_record(
         self, record: dict[str, float | str], count: int, number: int
     ) -> list[float | str]:
-        """Return a record's values in the order of the columns, gaps as the graph takes them.
+        """Return a record's values in the order of the columns, with absent ones as gaps.
 
         Args:
-            record: Values of the model's columns.
-            count: Number of keys of the record, those that are left out included.
+            record: Validated values by the name of their column.
+            count: Number of keys of the record, ignored ones included.
             number: Number of the instance.
         """
         self._require_fewer_keys(count, number)
@@ -336,95 +293,48 @@ class _StrictDecoder:
                 f"others",
                 instance=number,
             )
-        for place, field in enumerate(self.fields.columns):
-            if field.name not in record:
+        for position, validator in enumerate(self.schema.columns):
+            if validator.name not in record:
                 try:
-                    record[field.name] = field.fill_gap("no such key")
+                    record[validator.name] = validator.fill_gap("no such key")
                 except WrongValueError as error:
-                    self._refuse_value(error, number, place, named=True)
-        return [record[field.name] for field in self.fields.columns]
+                    self._refuse_value(error, number, position, named=True)
+        return [record[validator.name] for validator in self.schema.columns]
 
     def _validate(
-        self, value: Any, instance: int, place: int, *, named: bool = False
+        self, value: Any, instance: int, position: int, *, named: bool = False
     ) -> float | str:
         try:
-            checked: float | str = self.fields.columns[place].validate(value)
+            validated: float | str = self.schema.columns[position].validate(value)
         except WrongValueError as error:
-            self._refuse_value(error, instance, place, named=named)
-        return checked
+            self._refuse_value(error, instance, position, named=named)
+        return validated
 
     def _refuse_value(
-        self, error: WrongValueError, instance: int, place: int, *, named: bool
+        self, error: WrongValueError, instance: int, position: int, *, named: bool
     ) -> NoReturn:
-        field: ColumnValidator = self.fields.columns[place]
-        where = "" if named else f" (position {place})"
+        name = self.schema.columns[position].name
+        where = "" if named else f" (position {position})"
         refuse_instances(
-            f"expected {error.expected} in instance {instance}, field {field.name!r}{where}; got "
+            f"expected {error.expected} in instance {instance}, field {name!r}{where}; got "
             f"{error.got}",
             instance=instance,
-            field=field.name,
-            **({} if named else {"position": place}),
+            field=name,
+            **({} if named else {"position": position}),
         )
 
     def _refuse_instance(self, instance: int, got: str) -> NoReturn:
         refuse_instances(
             f"expected instance {instance} to be an object of named values or a list of "
-            f"{len(self.fields)} {self.value_noun}; got {got}",
+            f"{len(self.schema)} {self.value_noun}; got {got}",
             instance=instance,
         )
 
     def _refuse_value_count(self, instance: int, got: int | Literal["more"]) -> NoReturn:
         refuse_instances(
-            f"expected {len(self.fields)} {self.value_noun} in instance {instance}, one per feature; "
-            f"got {got}",
+            f"expected {len(self.schema)} {self.value_noun} in instance {instance}, one per "
+            f"feature; got {got}",
             instance=instance,
-            expected=len(self.fields),
+            expected=len(self.schema),
             got=got,
         )
-
-    def _enter(self, bracket: str, expected: str) -> None:
-        """Step over an opening bracket, or refuse what is there instead."""
-        if self._peek() != bracket:
-            refuse_instances(f"expected {expected}; got {describe_value(self._read_value())}")
-        self.position += 1
-
-    def _has_next(self, closing: str, *, first: bool) -> bool:
-        """Whether one more member follows; steps over the comma before it, or the bracket."""
-        sign = self._peek()
-        if sign == closing:
-            self.position += 1
-            return False
-        if not first:
-            if sign != ",":
-                self._raise_syntax_error("Expecting ',' delimiter")
-            self.position += 1
-        return True
-
-    def _read_key(self) -> str:
-        if self._peek() != '"':
-            self._raise_syntax_error("Expecting property name enclosed in double quotes")
-        key: str = self._read_value()
-        if self._peek() != ":":
-            self._raise_syntax_error("Expecting ':' delimiter")
-        self.position += 1
-        return key
-
-    def _read_value(self) -> Any:
-        """The next value; a list or an object is only named, and not stepped over."""
-        sign = self._peek()
-        if sign in UNPARSED_BY_BRACKET:
-            return UNPARSED_BY_BRACKET[sign]
-        value, self.position = _pairs_decoder.raw_decode(self.text, self.position)
-        return value
-
-    def _peek(self) -> str:
-        """The next sign that is no space, or nothing at the end."""
-        self.position = WHITESPACE.match(self.text, self.position).end()  # type: ignore[union-attr]
-        return self.text[self.position : self.position + 1]
-
-    def _raise_syntax_error(self, message: str) -> NoReturn:
-        raise json.JSONDecodeError(message, self.text, self.position)
-
-
-def refuse_instances(message: str, **details: Any) -> NoReturn:
-    raise InvalidInstancesError(message, **details)

@@ -1,81 +1,222 @@
-"""JSON's syntax: where a body breaks it, and where a value ends."""
+"""JSON's syntax: a scanner over the text of a body, and what a malformed body gets as an error.
+
+Numbers, strings and the messages of syntax errors are those of the standard library's parser. It
+keeps what faster parsers drop: NaN and Infinity, integers of any size, the position of an error.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from functools import partial
+from typing import Any, NoReturn
 
-from serving.codec.column_validators import (
-    MAX_LISTED_NAMES,
-)
 from serving.codec.input_schema import InputSchema
 from serving.codec.quoting import (
+    MAX_LISTED_NAMES,
+    UNPARSED_BY_BRACKET,
+    describe_value,
     quote_text,
 )
+from serving.codec.validation import refuse_instances
 from serving.errors import NotJsonError
 from serving.event_loop import yield_to_loop
 
-CHARACTERS_BEFORE_YIELD = (
-    2**14
-)  # characters skipped before other requests get a turn of the event loop
+CHARACTERS_BEFORE_YIELD = 2**14  # characters that are read between two yields to the event loop
+MAX_REPARSED_BYTES = 2**20  # a longer malformed body is not parsed again to find the position
+MAX_INTEGER_DIGITS = 20  # digits of the largest 64-bit integer; a sign may come on top
 WHITESPACE = re.compile(r"[ \t\n\r]*+")
 # Scalars of a list, each with its comma. Possessive quantifiers match no character twice. Groups
-# that can fail halfway have none: up to Python 3.11.4 what they read before they fail stays read.
+# that can fail halfway have none: up to Python 3.11.4, a possessive group that fails keeps what it
+# has matched.
 SCALARS_WITH_COMMAS = re.compile(
     r"(?:(?:-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?+[0-9]++)?|true|false|null"
     r'|"[^"\\\x00-\x1f]*+")[ \t\n\r]*+,[ \t\n\r]*+)*'
 )
-_scalar_decoder = json.JSONDecoder(parse_int=float)  # since int() refuses very many digits
+
+
+def parse_integer(digits: str) -> int | float:
+    """Return a JSON integer as an int, or as a float if it has more digits than 64 bits hold.
+
+    Python refuses to convert thousands of digits to an int.
+    """
+    return int(digits) if len(digits) <= MAX_INTEGER_DIGITS else float(digits)
+
+
+# Objects become tuples of pairs: they differ from lists, and repeated keys are kept.
+PAIRS_DECODER = json.JSONDecoder(parse_int=parse_integer, object_pairs_hook=tuple)
+_short_value_decoder = json.JSONDecoder(parse_int=parse_integer)
+_scalar_decoder = json.JSONDecoder(parse_int=float)
+
+
+class JsonScanner:
+    """A position in the text of a body, and the steps from one JSON token to the next.
+
+    The caller enters a list or object and reads its members one by one. Nested values are built
+    for `read_short_value` only.
+
+    Args:
+        text: The text of the body.
+
+    Attributes:
+        text: The text of the body.
+        position: Index of the next character.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.position = 0
+
+    def peek(self) -> str:
+        """Skip white space and return the next character, "" at the end of the text."""
+        self.position = WHITESPACE.match(self.text, self.position).end()  # type: ignore[union-attr]
+        return self.text[self.position : self.position + 1]
+
+    def enter(self, bracket: str, expected: str) -> None:
+        """Skip the opening bracket of a list or object.
+
+        Args:
+            bracket: `[` or `{`.
+            expected: Description of the list or object, for the error message.
+
+        Raises:
+            InvalidInstancesError: If another value is there.
+        """
+        if self.peek() != bracket:
+            refuse_instances(f"expected {expected}; got {describe_value(self.read_value())}")
+        self.position += 1
+
+    def has_next(self, closing: str, *, first: bool) -> bool:
+        """Return whether the list or object has another member; skip the comma or closing bracket.
+
+        Args:
+            closing: `]` or `}`.
+            first: Whether no member has been read yet, so that no comma is due.
+
+        Raises:
+            json.JSONDecodeError: If there is neither.
+        """
+        character = self.peek()
+        if character == closing:
+            self.position += 1
+            return False
+        if not first:
+            if character != ",":
+                self.raise_syntax_error("Expecting ',' delimiter")
+            self.position += 1
+        return True
+
+    def read_key(self) -> str:
+        """Read a key of an object and its colon.
+
+        Raises:
+            json.JSONDecodeError: If there is no key with a colon.
+        """
+        if self.peek() != '"':
+            self.raise_syntax_error("Expecting property name enclosed in double quotes")
+        key: str = self.read_value()
+        if self.peek() != ":":
+            self.raise_syntax_error("Expecting ':' delimiter")
+        self.position += 1
+        return key
+
+    def read_value(self) -> Any:
+        """Read a scalar; return an `UnparsedValue` for a list or object, which is not skipped.
+
+        Raises:
+            json.JSONDecodeError: If there is no value.
+        """
+        character = self.peek()
+        if character in UNPARSED_BY_BRACKET:
+            return UNPARSED_BY_BRACKET[character]
+        value, self.position = PAIRS_DECODER.raw_decode(self.text, self.position)
+        return value
+
+    def read_short_value(self, key: str, max_characters: int) -> Any:
+        """Read a value of any kind, nested ones included.
+
+        Args:
+            key: Key of the value, for error messages.
+            max_characters: Length that the value must not reach, in characters.
+
+        Raises:
+            InvalidInstancesError: If the value is too long or nested too deep.
+            json.JSONDecodeError: If there is no value.
+        """
+        self.peek()  # only to skip white space
+        text = self.text[self.position : self.position + max_characters]
+        try:
+            value, length = _short_value_decoder.raw_decode(text)
+        except RecursionError:
+            refuse_instances(
+                f'expected "{key}" to be a short value; got one nested too deep', key=key
+            )
+        except json.JSONDecodeError as error:
+            if len(text) == max_characters:
+                refuse_instances(
+                    f'expected "{key}" in less than {max_characters} characters; got more', key=key
+                )
+            self.position += error.pos
+            self.raise_syntax_error(error.msg)
+        self.position += length
+        return value
+
+    def raise_syntax_error(self, message: str) -> NoReturn:
+        """Raise json.JSONDecodeError at the current position."""
+        raise json.JSONDecodeError(message, self.text, self.position)
 
 
 def find_value_end(text: str, at: int) -> int:
-    """Return the position after a JSON value, and check its syntax.
+    """Return the position after a JSON value without building it, and check its syntax.
 
     Args:
-        text: The document.
-        at: Position of the value, or of spaces before it.
+        text: The text of the body.
+        at: Position of the value, or of white space before it.
 
     Raises:
         json.JSONDecodeError: If the value is not valid JSON.
     """
-    nests = bytearray()  # brackets that close the open lists and objects, the outermost first
-    paused = at
+    closing_brackets = bytearray()  # of the lists and objects around the position, outermost first
+    last_yield = at
     while True:
-        if at - paused > CHARACTERS_BEFORE_YIELD:
-            paused = at
+        if at - last_yield > CHARACTERS_BEFORE_YIELD:
+            last_yield = at
             yield_to_loop()
         at = _skip_whitespace(text, at)
-        sign = text[at : at + 1]
-        if sign in ("[", "{"):
-            closing = b"]" if sign == "[" else b"}"
+        character = text[at : at + 1]
+        if character in ("[", "{"):
+            closing = b"]" if character == "[" else b"}"
             at = _skip_whitespace(text, at + 1)
             if text[at : at + 1] != closing.decode():
-                nests += closing
-                at = _find_value_start(text, at, nests[-1])
+                closing_brackets += closing
+                at = _find_value_start(text, at, closing_brackets[-1])
                 continue
             at += 1
         else:
             _, at = _scalar_decoder.raw_decode(text, at)
-        while nests:
+        while closing_brackets:
             at = _skip_whitespace(text, at)
-            sign = text[at : at + 1]
-            if sign == ",":
-                at = _find_value_start(text, at + 1, nests[-1])
+            character = text[at : at + 1]
+            if character == ",":
+                at = _find_value_start(text, at + 1, closing_brackets[-1])
                 break
-            if sign != chr(nests[-1]):
+            if character != chr(closing_brackets[-1]):
                 raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
-            nests.pop()
+            closing_brackets.pop()
             at += 1
         else:
             return at
 
 
 def _find_value_start(text: str, at: int, closing: int) -> int:
-    """Return the position of the next value of a list or, after the key, of an object."""
+    """Return the position of the next value of a list or, after its key, of an object.
+
+    Scalars of a list are skipped many at a time.
+    """
     at = _skip_whitespace(text, at)
     if closing == ord("]"):
-        return SCALARS_WITH_COMMAS.match(text, at, at + CHARACTERS_BEFORE_YIELD).end()  # type: ignore[union-attr]
+        end = at + CHARACTERS_BEFORE_YIELD
+        return SCALARS_WITH_COMMAS.match(text, at, end).end()  # type: ignore[union-attr]
     if text[at : at + 1] != '"':
         raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
     _, at = _scalar_decoder.raw_decode(text, at)
@@ -89,23 +230,11 @@ def _skip_whitespace(text: str, at: int) -> int:
     return WHITESPACE.match(text, at).end()  # type: ignore[union-attr]
 
 
-def make_not_json_error(error: json.JSONDecodeError) -> NotJsonError:
-    """Where a body stops being JSON."""
-    at_end = error.pos >= len(error.doc.rstrip())
-    came = "one that breaks off" if at_end else "something else"
-    return NotJsonError(
-        f"expected a JSON body; got {came} at line {error.lineno}, column {error.colno}: "
-        f"{error.msg}",
-        line=error.lineno,
-        column=error.colno,
-    )
-
-
 def decode_json_text(body: bytes) -> str:
-    """The characters of a body.
+    """Return the text of a body in UTF-8.
 
     Raises:
-        NotJsonError: it is not UTF-8.
+        NotJsonError: If the body is not UTF-8.
     """
     try:
         return body.decode("utf-8-sig")
@@ -116,20 +245,29 @@ def decode_json_text(body: bytes) -> str:
         ) from None
 
 
-MAX_REPARSED_BYTES = 2**20  # bytes of a body that is read a second time to find the place
+def make_not_json_error(error: json.JSONDecodeError) -> NotJsonError:
+    """Return the error of a malformed body, with the line and column where it stops being JSON."""
+    is_at_end = error.pos >= len(error.doc.rstrip())
+    got = "one that breaks off" if is_at_end else "invalid JSON"
+    return NotJsonError(
+        f"expected a JSON body; got {got} at line {error.lineno}, column {error.colno}: "
+        f"{error.msg}",
+        line=error.lineno,
+        column=error.colno,
+    )
 
 
-def explain_syntax_error(body: bytes, fields: InputSchema) -> NotJsonError:
-    """Why simdjson does not take a body.
+def explain_syntax_error(body: bytes, schema: InputSchema) -> NotJsonError:
+    """Return the error of a body that simdjson could not parse.
 
     Args:
-        body: the text.
-        fields: The model's columns.
+        body: The body.
+        schema: The model's columns; the message about NaN says which of them accept gaps.
     """
     try:
         text = decode_json_text(body)
         if len(body) <= MAX_REPARSED_BYTES:
-            json.loads(text, parse_int=float, parse_constant=partial(_refuse_constant, fields))
+            json.loads(text, parse_int=float, parse_constant=partial(_refuse_constant, schema))
     except json.JSONDecodeError as error:
         return make_not_json_error(error)
     except NotJsonError as error:
@@ -142,17 +280,18 @@ def explain_syntax_error(body: bytes, fields: InputSchema) -> NotJsonError:
     )
 
 
-def _refuse_constant(fields: InputSchema, name: str) -> None:
-    raise ValueError(f"{name}, which is no JSON; {_advise_on_gaps(fields)}")
+def _refuse_constant(schema: InputSchema, name: str) -> None:
+    raise ValueError(f"{name}, which is not valid JSON; {_advise_on_gaps(schema)}")
 
 
-def _advise_on_gaps(fields: InputSchema) -> str:
-    """Return how to send a gap, and which columns take one."""
-    filled = [quote_text(field.name) for field in fields.columns if field.accepts_gaps]
-    if not filled:
-        return "send a number, since the model fills no gap in any column"
-    if len(filled) == len(fields):
-        return "send null for a gap"
-    more = len(filled) - MAX_LISTED_NAMES
+def _advise_on_gaps(schema: InputSchema) -> str:
+    """Return how to send a missing value, and which columns accept one."""
+    names = [quote_text(validator.name) for validator in schema.columns if validator.accepts_gaps]
+    if not names:
+        return "send a number, since no column of the model accepts a missing value"
+    if len(names) == len(schema):
+        return "send null for a missing value"
+    more = len(names) - MAX_LISTED_NAMES
     rest = f" and {more} more" if more > 0 else ""
-    return f"send null for a gap, which the model fills in {', '.join(filled[:MAX_LISTED_NAMES])}{rest}"
+    listed = ", ".join(names[:MAX_LISTED_NAMES])
+    return f"send null for a missing value, which the model accepts in {listed}{rest}"

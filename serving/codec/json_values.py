@@ -1,4 +1,9 @@
-"""Parsed JSON: documents, arrays, objects and options, read without building what is not used."""
+"""JSON values as simdjson parses them: documents, lists, objects and the options beside instances.
+
+simdjson parses a whole body at once but builds Python objects only for what is read. The functions
+here walk through lists in blocks and never build a nested value where a scalar should be, so that a
+hostile body costs no more memory than its text.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ import simdjson
 from serving.bundle import Arrays, pluralize
 from serving.codec.column_validators import ColumnValidator
 from serving.codec.input_schema import InputSchema
-from serving.codec.quoting import UnparsedValue, describe_value
+from serving.codec.quoting import MAX_QUOTED_CHARACTERS, UnparsedValue, describe_value
 from serving.codec.validation import (
     VALUES_PER_BLOCK,
     build_inputs_from_rows,
@@ -23,60 +28,64 @@ from serving.codec.validation import (
 from serving.event_loop import yield_to_loop
 
 Result = TypeVar("Result")
-MAX_POOLED_BODY_BYTES = 2**20  # bytes of the longest body that leaves its parser's memory with us
-LONG_BODY_BYTES = 2**20  # bytes of a body through which a single step takes milliseconds
-MAX_FREE_PARSERS = 4  # parsers; as many as decode at the same time, which is rarely more than one
+
+# A parser's memory grows with the body it parses, and a new parser's pages are all new to the
+# process: touching them for the first time costs more than parsing. So parsers are kept and reused.
+MAX_POOLED_BODY_BYTES = 2**20  # a parser of a longer body is freed instead
+MAX_FREE_PARSERS = 4  # as many as decode at the same time, which is rarely more than one
+LONG_BODY_BYTES = 2**20  # one pass over a longer body takes milliseconds
+MAX_OPTION_CHARACTERS = 4096
+VALUES_PER_KEY = VALUES_PER_BLOCK // 256  # upper bound of the cost of one search for a key
 _free_parsers: list[simdjson.Parser] = []
 
 
 def read_document(body: bytes, read: Callable[[Any], Result]) -> Result:
-    """What `read` makes of the document of a body.
+    """Parse a body and return what a function makes of its document.
 
     Args:
-        body: the JSON text, UTF-8.
-        read: is given the document, simdjson's own or a plain value; keeps no part of it.
+        body: JSON text in UTF-8.
+        read: Function of the document, which is a simdjson object or array or a Python scalar. It
+            must keep no part of the document: the parser will overwrite it.
 
     Raises:
-        ValueError: simdjson does not take the body; UnicodeDecodeError is one.
-        RuntimeError: likewise, as a body nested too deep.
+        ValueError: If simdjson cannot parse the body. UnicodeDecodeError is one.
+        RuntimeError: If simdjson cannot parse the body, for instance because it is nested too deep.
     """
     try:
         parser = _free_parsers.pop()
     except IndexError:
         parser = simdjson.Parser()
-    # What is raised holds on to its frames, and they to the document: then the parser goes, too.
+    # If `read` raises, the traceback keeps the document alive. The parser is not reused then.
     document = parser.parse(body)
     yield_after_step(body)
-    answer = read(document)
-    del document  # or it would be in the way of the next one
+    result = read(document)
+    del document  # a parser cannot parse the next body while a document is alive
     if len(body) <= MAX_POOLED_BODY_BYTES and len(_free_parsers) < MAX_FREE_PARSERS:
         _free_parsers.append(parser)
-    return answer
+    return result
 
 
 def yield_after_step(body: bytes) -> None:
-    """Let others have a turn between two steps that each go through the whole of a long body."""
+    """Yield to the event loop if one pass over the body takes long."""
     if len(body) > LONG_BODY_BYTES:
         yield_to_loop()
 
 
 def serialize_part(part: simdjson.Object | simdjson.Array) -> bytes:
-    """A part of a document as JSON again, without spaces."""
-    text: Any = part.mini  # bytes, whatever its stub says
+    """Return a part of a document as JSON text without spaces."""
+    text: Any = part.mini  # bytes, whatever its type stub says
     return bytes(text)
 
 
-MAX_OPTION_CHARACTERS = 4096  # characters of such a value
-
-
 class BodyOptions:
-    """Keys that a body may have, and what it says there.
+    """The options of a JSON body: the keys that it may have besides its instances.
 
     Args:
-        allowed_keys: that may be there, each once.
+        keys: Names of the keys, each once.
 
     Attributes:
-        values: by key, once the body is decoded.
+        allowed_keys: Names of the keys.
+        values: Value of each key that the body has; filled in when the body is decoded.
     """
 
     def __init__(self, *keys: str) -> None:
@@ -85,49 +94,48 @@ class BodyOptions:
 
 
 NO_OPTIONS = BodyOptions()
-VALUES_PER_KEY = VALUES_PER_BLOCK // 256  # values that a search for a key costs no more than
 
 
-def decode_matrix(rows: Iterable[object], fields: InputSchema, what: str) -> Arrays:
-    """The graph's inputs of lists of values.
-
-    Args:
-        rows: simdjson's arrays.
-        fields: the model's columns.
-        what: they are called in an error.
-
-    Raises:
-        InvalidInstancesError: a row or a value is not what the model takes.
-    """
-    return build_inputs_from_rows(
-        split_into_blocks(iterate_rows(rows, len(fields), what), len(fields)), fields
-    )
-
-
-def decode_column(values: object, field: ColumnValidator, what: str) -> Sequence[Any]:
-    """The checked values of a column, of `[…]` or `[[…], …]`.
+def decode_matrix(rows: Iterable[object], schema: InputSchema, description: str) -> Arrays:
+    """Return the graph's inputs of rows, each a list with a value for each column.
 
     Args:
-        values: simdjson's.
-        field: the column's.
-        what: they are called in an error.
+        rows: Rows of a parsed document.
+        schema: The model's columns.
+        description: Name of the rows in error messages.
 
     Raises:
-        InvalidInstancesError: a value is not what the column takes.
+        InvalidInstancesError: If the model does not accept a row or a value.
     """
-    return validate_long_column(field, iterate_values(values, 1, what))
+    width = len(schema)
+    blocks = split_into_blocks(iterate_rows(rows, width, description), width)
+    return build_inputs_from_rows(blocks, schema)
+
+
+def decode_column(values: object, validator: ColumnValidator, description: str) -> Sequence[Any]:
+    """Return the validated values of a column, written as `[…]` or as `[[…], …]` of one each.
+
+    Args:
+        values: Value of a parsed document that should be the list.
+        validator: The column's validator.
+        description: Name of the list in error messages.
+
+    Raises:
+        InvalidInstancesError: If it is no such list, or the column does not accept a value.
+    """
+    return validate_long_column(validator, iterate_values(values, 1, description))
 
 
 def iterate_values(values: object, width: int, description: str) -> Iterator[object]:
-    """The values of `[…]`, or of `[[…], …]` with `width` of them in a row.
+    """Return an iterator over the values of `[…]`, or of `[[…], …]` row after row.
 
     Args:
-        values: simdjson's.
-        width: of a row.
-        description: they are called in an error.
+        values: Value of a parsed document that should be the list.
+        width: Number of values in a row of a nested list.
+        description: Name of the list in error messages.
 
     Raises:
-        InvalidInstancesError: they are nested in another way.
+        InvalidInstancesError: If it is no list, or a row has another number of values.
     """
     array = require_list(values, description)
     if len(array) and isinstance(array[0], simdjson.Array):
@@ -135,20 +143,28 @@ def iterate_values(values: object, width: int, description: str) -> Iterator[obj
     return map(peek_value, array)
 
 
-def iterate_rows(rows: Iterable[object], width: int, what: str) -> Iterator[list[object]]:
-    """The values of each row; raises as `iterate_values` does."""
+def iterate_rows(rows: Iterable[object], width: int, description: str) -> Iterator[list[object]]:
+    """Yield the values of each row.
+
+    Args:
+        rows: Values of a parsed document that should be lists.
+        width: Number of values that a row should have.
+        description: Name of the rows in error messages.
+
+    Raises:
+        InvalidInstancesError: If a row is no list, or has another number of values.
+    """
     for number, row in enumerate(rows):
         if not isinstance(row, simdjson.Array):
             refuse_instances(
-                f"expected {what} to be lists of {pluralize(width, 'value')}; got "
+                f"expected {description} to be lists of {pluralize(width, 'value')}; got "
                 f"{describe_value(peek_value(row))} in instance {number}",
                 instance=number,
             )
         if len(row) != width:
             refuse_instances(
-                f"expected {pluralize(width, 'value')} in instance {number} of {what}, one per "
-                f"feature; got "
-                f"{len(row)}",
+                f"expected {pluralize(width, 'value')} in instance {number} of {description}, one "
+                f"per feature; got {len(row)}",
                 instance=number,
                 expected=width,
                 got=len(row),
@@ -156,15 +172,24 @@ def iterate_rows(rows: Iterable[object], width: int, what: str) -> Iterator[list
         yield [peek_value(value) for value in row]
 
 
-def require_list(values: object, what: str) -> simdjson.Array:
-    """The same values, or the refusal of what is no list."""
+def require_list(values: object, description: str) -> simdjson.Array:
+    """Return a value of a parsed document if it is a list.
+
+    Args:
+        values: The value.
+        description: Name of the list in error messages.
+
+    Raises:
+        InvalidInstancesError: If it is no list.
+    """
     if not isinstance(values, simdjson.Array):
-        refuse_instances(f"expected {what} to be a list; got {describe_value(peek_value(values))}")
+        got = describe_value(peek_value(values))
+        refuse_instances(f"expected {description} to be a list; got {got}")
     return values
 
 
 def peek_value(value: object) -> object:
-    """The value, or what it is called where it is a list or an object."""
+    """Return a scalar as it is, and an `UnparsedValue` for a list or an object."""
     match value:
         case simdjson.Array():
             return UnparsedValue.LIST
@@ -174,63 +199,64 @@ def peek_value(value: object) -> object:
             return value
 
 
-def build_value(value: Any, max_characters: int, what: str) -> Any:
-    """The value as Python has it.
+def build_value(value: Any, max_characters: int, description: str) -> Any:
+    """Return a value of a parsed document as Python objects.
 
     Args:
-        value: simdjson's.
-        max_characters: characters that it may have.
-        what: it is called in an error.
+        value: The value.
+        max_characters: Largest length of a list or object, in characters without spaces.
+        description: Name of the value in error messages.
 
     Raises:
-        InvalidInstancesError: it has more.
+        InvalidInstancesError: If the value is longer.
     """
     if not isinstance(value, simdjson.Object | simdjson.Array):
         return value
     if len(serialize_part(value)) > max_characters:
-        refuse_instances(f"expected {what} in at most {max_characters} characters; got more")
+        refuse_instances(f"expected {description} in at most {max_characters} characters; got more")
     return value.as_dict() if isinstance(value, simdjson.Object) else value.as_list()
 
 
 def read_members(
     value: object,
     allowed_keys: Iterable[str],
-    what: str,
+    description: str,
     max_keys: int | None = None,
     resolve_key: Callable[[str], str] = str,
 ) -> dict[str, Any]:
-    """The members of an object, which stay unbuilt.
+    """Return the members of an object by key; nested values stay unparsed.
 
     Args:
-        value: simdjson's.
-        allowed_keys: keys that it may have, each once.
-        what: it is called in an error.
-        max_keys: Largest number of keys where others are left out; None refuses others.
-        resolve_key: Gives the known key that a key stands for.
+        value: Value of a parsed document that should be the object.
+        allowed_keys: Keys that it may have, each once.
+        description: Name of the object in error messages.
+        max_keys: Largest number of keys if other keys are ignored; None if they are an error.
+        resolve_key: Function that returns the allowed key that a written one means.
 
     Raises:
-        InvalidInstancesError: If it is none, or has others or too many keys.
+        InvalidInstancesError: If it is no object, or has other, repeated or too many keys.
     """
     if not isinstance(value, simdjson.Object):
-        refuse_instances(
-            f"expected {what} to be an object; got {describe_value(peek_value(value))}"
-        )
+        got = describe_value(peek_value(value))
+        refuse_instances(f"expected {description} to be an object; got {got}")
     if max_keys is not None and len(value) > max_keys:
-        refuse_instances(f"expected at most {max_keys} keys in {what}; got {len(value)}")
+        refuse_instances(f"expected at most {max_keys} keys in {description}; got {len(value)}")
     members: dict[str, Any] = {}
-    # A key is searched for from the first on, and a table may have thousands of columns.
+    # simdjson searches for each key from the first one on, and there may be thousands of columns.
     for written in iterate_cooperatively(value, VALUES_PER_KEY):
         key = resolve_key(written)
         if key not in allowed_keys:
             if max_keys is not None:
                 continue
             refuse_instances(
-                f"expected {what} to have no other keys than {', '.join(allowed_keys)}; got {describe_value(key)}",
-                key=key[:40],
+                f"expected {description} to have no other keys than {', '.join(allowed_keys)}; got "
+                f"{describe_value(key)}",
+                key=key[:MAX_QUOTED_CHARACTERS],
             )
         if key in members:
             refuse_instances(
-                f"expected every key once in {what}; got {describe_value(key)} twice", key=key
+                f"expected every key once in {description}; got {describe_value(key)} twice",
+                key=key,
             )
         members[key] = value[written]
     return members

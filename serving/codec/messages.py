@@ -1,4 +1,4 @@
-"""Encoded requests and answers, and what a decoder makes of a request."""
+"""Requests and answers as bytes with their media types, and a request after decoding."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from serving.bundle import Arrays, Manifest
 from serving.codec.input_schema import InputSchema
 
 JSON_MEDIA_TYPE = "application/json"
-JSON_LENGTH_HEADER = (
-    "Inference-Header-Content-Length"  # of the Open Inference Protocol's binary bodies
-)
+# Length of the JSON part of a body with binary tensors, in bytes: the Open Inference Protocol's
+# binary tensor data extension.
+JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 
 
 class EncodedRequest(NamedTuple):
-    """What a client sent.
+    """A request's body and the headers that say how to decode it and encode the answer.
 
     Attributes:
-        content: the body, decompressed.
-        media_type: its media type, in lower case, without parameters.
-        accepted_media_type: the media type that the answer should have, likewise; empty for any.
-        json_bytes: of the JSON that leads a binary body of the Open Inference Protocol.
+        content: The body after decompression.
+        media_type: Media type of the body, in lower case, without parameters.
+        accepted_media_type: Media type that the client wants for the answer, in lower case, without
+            parameters; empty for any.
+        json_length: Length of the JSON part at the start of a body with binary tensors, in bytes;
+            None where the header is absent.
     """
 
     content: bytes
@@ -31,7 +33,14 @@ class EncodedRequest(NamedTuple):
 
 
 class EncodedAnswer(NamedTuple):
-    """What the client gets."""
+    """An answer's body, headers and status.
+
+    Attributes:
+        content: The body.
+        media_type: Media type of the body.
+        headers: Further headers, as pairs of name and value.
+        status: The HTTP status code.
+    """
 
     content: bytes
     media_type: str = JSON_MEDIA_TYPE
@@ -40,17 +49,17 @@ class EncodedAnswer(NamedTuple):
 
 
 class DecodedRequest(NamedTuple):
-    """Instances for a graph, and how its answer is told.
+    """A request's instances as arrays, and the function that encodes its answer.
 
     Attributes:
-        inputs: of the graph, as `Fields.inputs` says.
-        encode_answer: makes the reply of the manifest of the version that answered and of the graph's
-            outputs, `label` `(n,)` and `probabilities` `(n, k)`, or `value` `(n, t)`.
+        inputs: The graph's inputs by name, as `InputSchema.build_inputs` returns them.
+        encode_answer: Function of the manifest of the version that answers and of the graph's
+            outputs: `label` `(n,)` and `probabilities` `(n, k)`, or `value` `(n, t)`.
     """
 
     inputs: Arrays
     encode_answer: Callable[[Manifest, Arrays], EncodedAnswer]
 
 
-# How each protocol reads a message.
+# Each protocol has one function of this type.
 RequestDecoder = Callable[[EncodedRequest, InputSchema], DecodedRequest]

@@ -1,8 +1,8 @@
-"""A tensor of the Open Inference Protocol's request: what is said of it, and its values."""
+"""The values of an Open Inference Protocol request's input tensors, in JSON or binary."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,22 +22,16 @@ from serving.codec.input_schema import InputSchema
 from serving.codec.json_fast import has_character_count, narrow_to_float32, read_float64_numbers
 from serving.codec.json_values import (
     iterate_values,
-    peek_value,
-    require_list,
     serialize_part,
     yield_after_step,
 )
 from serving.codec.open_inference_binary import (
     BOOL,
     BYTES,
-    NUMPY_DTYPES,
     are_of_datatype,
     decode_numbers,
     decode_texts,
     is_of_datatype,
-    read_binary_size,
-    read_parameters,
-    refuse_shared_memory,
 )
 from serving.codec.quoting import describe_value, quote_text
 from serving.codec.validation import (
@@ -48,23 +42,23 @@ from serving.codec.validation import (
     validate_numbers,
 )
 
-NUMBER_TYPES = {int, float, type(None)}  # that JSON has, or a gap
+NUMBER_TYPES = {int, float, type(None)}
 NUMBER_OR_BOOLEAN_TYPES = NUMBER_TYPES | {bool}
-NUMBERS_BEFORE_YIELD = 2**20  # numbers that NumPy looks at in one turn
-NARROW_FLOAT_DATATYPES = ("FP16", "BF16", "FP32")  # datatypes that have lost digits of a float64
-NO_MATRIX_HINT = "this model takes each column as an input of its own, and no matrix"
-UNCOUNTED_LENGTH = 2**24 - 1  # elements of a list from which on simdjson says no more than that
-TENSOR_KEYS = ("name", "shape", "datatype", "parameters", "data")
+NUMBERS_BEFORE_YIELD = 2**20  # Numbers that NumPy checks before the event loop is yielded to.
+NARROW_FLOAT_DATATYPES = ("FP16", "BF16", "FP32")  # They have lost digits of a float64.
+UNCOUNTED_LENGTH = 2**24 - 1  # simdjson reports this length for every longer list as well.
 
 
 class InputTensor(NamedTuple):
-    """An input as it came.
+    """An input of the request, not yet decoded.
 
     Attributes:
-        row_count: instances, as its shape says.
-        data: simdjson's array; None of one that came in binary.
-        content: that came in binary.
-        brackets: that open in its JSON, apart from those of its data.
+        name: Name of the input, "features" or a column's.
+        datatype: Datatype of its elements, a key of `NUMPY_DTYPES` or BYTES.
+        row_count: Number of instances according to its shape.
+        data: simdjson's array of the values; None for a binary tensor.
+        content: The bytes of a binary tensor; empty for one in JSON.
+        other_brackets: Number of "[" in the JSON of the input, without those of its data.
     """
 
     name: str
@@ -75,84 +69,41 @@ class InputTensor(NamedTuple):
     other_brackets: int = 0
 
 
-def read_tensor(
-    members: dict[str, Any], before: dict[str, InputTensor], rest: memoryview, fields: InputSchema
-) -> tuple[InputTensor, int]:
-    """An input, and how many of the binary bytes are its own."""
-    name = fields.resolve_column_name(require_text(members.get("name"), '"name" of an input'))
-    known = list_input_names(fields)
-    if name not in known or name in before:
-        came = f"{quote_text(name)} twice" if name in before else quote_text(name)
-        shows = ", ".join(map(quote_text, list(known)[:5])) + ", ..." * (len(known) > 5)
-        hint = f"; {NO_MATRIX_HINT}" if name == FEATURES_INPUT and name not in known else ""
-        refuse_instances(
-            f"expected inputs out of {shows}, each once; got {came}{hint}", input=name[:40]
-        )
-    what = f'input "{name}"'  # a name of the model's own from here on
-    datatype = require_text(members.get("datatype"), f'"datatype" of {what}')
-    if datatype not in NUMPY_DTYPES and datatype != BYTES:
-        refuse_instances(
-            f"expected a datatype out of {', '.join(NUMPY_DTYPES)}, {BYTES}; got {quote_text(datatype)} of "
-            f"input {quote_text(name)}",
-            input=name,
-        )
-    count = _read_row_count(members.get("shape"), name, fields)
-    size = read_binary_size(members, rest)
-    if size is None:
-        refuse_shared_memory(read_parameters(members, what), what)
-        data = require_list(members.get("data"), f'"data" of {what}')
-        brackets = 1 + _count_brackets(members.get("parameters"))  # one of the shape, which is flat
-        return InputTensor(name, datatype, count, data, rest[:0], brackets), 0
-    return InputTensor(name, datatype, count, None, rest[:size]), size
+def decode_matrix_tensor(tensor: InputTensor, schema: InputSchema) -> Arrays:
+    """Validate and return the one input of an all-numeric model, value by value.
 
+    Args:
+        tensor: The input "features".
+        schema: The columns of the model.
 
-def list_input_names(fields: InputSchema) -> Collection[str]:
-    """Return the names of the inputs that a model takes."""
-    return (FEATURES_INPUT,) if fields.has_single_input else fields.column_positions
+    Returns:
+        `features`, float32 `(row_count, len(schema))`.
 
-
-def is_extra_input(members: dict[str, Any], fields: InputSchema) -> bool:
-    """Return whether an input is none of the model's."""
-    name = require_text(members.get("name"), '"name" of an input')
-    return fields.resolve_column_name(name) not in list_input_names(fields)
-
-
-def _read_row_count(shape: object, name: str, fields: InputSchema) -> int:
-    """The number of instances of a tensor."""
-    lengths = list(map(peek_value, shape[:3])) if isinstance(shape, simdjson.Array) else []
-    width = len(fields) if fields.has_single_input else 1
-    sound = all(type(length) is int and 0 <= length < 2**40 for length in lengths)
-    if not sound or not (
-        lengths[1:] == [width] or (len(lengths) == 1 and not fields.has_single_input)
-    ):
-        wanted = f"[n, {width}]" + " or [n]" * (not fields.has_single_input)
-        refuse_instances(
-            f'expected "shape" of input {quote_text(name)} to be {wanted}; got '
-            f"{lengths if sound and lengths else 'another'}",
-            input=name,
-        )
-    count: int = lengths[0]  # type: ignore[assignment]
-    return count
-
-
-def decode_matrix_tensor(tensor: InputTensor, fields: InputSchema) -> Arrays:
-    """The one input of a model of numbers, each of them looked at."""
+    Raises:
+        InvalidInstancesError: If the datatype is BYTES, or a column does not accept a value.
+    """
     if tensor.datatype == BYTES:
-        refuse_instances(f'expected input "{FEATURES_INPUT}" of numbers, best of FP32; got BYTES')
-    numbers = _read_numbers(tensor, fields.columns)
-    return build_matrix_inputs(numbers.reshape(tensor.row_count, len(fields)), fields)
+        refuse_instances(
+            f'expected numbers, preferably FP32, in input "{FEATURES_INPUT}"; got BYTES'
+        )
+    numbers = _read_numbers(tensor, schema.columns)
+    return build_matrix_inputs(numbers.reshape(tensor.row_count, len(schema)), schema)
 
 
 def decode_tensor_rows_fast(
     tensor: InputTensor, head: bytes, request: dict[str, Any], width: int
 ) -> NDArray[np.float32] | None:
-    """The rows of JSON, without an object a number; None where they are not ordinary.
+    """Decode well-formed rows of numbers in JSON without creating a Python object per number.
 
     Args:
-        tensor: that came in JSON.
-        head: the JSON of its request.
-        request: its members.
-        width: numbers of a row.
+        tensor: The input "features", its values in JSON.
+        head: The JSON part of the body.
+        request: The members of the request.
+        width: Number of values in a row.
+
+    Returns:
+        Finite float32 `(row_count, width)`; None for anything unusual, which
+        `decode_matrix_tensor` then decodes or refuses.
     """
     try:
         numbers = _decode_tensor_numbers_fast(tensor, head, request, width)
@@ -172,13 +123,14 @@ def decode_tensor_rows_fast(
 def _decode_tensor_numbers_fast(
     tensor: InputTensor, head: bytes, request: dict[str, Any], width: int
 ) -> NDArray[np.float64] | None:
-    """The same of whatever datatype, in one row; raises as `read_float64_numbers` does."""
+    """Return the numbers `(row_count * width,)` before any check of their datatype."""
     data = tensor.data
-    # A bracket that is written as an escape is not one of the head's, and could not be counted.
+    # Nested lists are excluded by counting the brackets of the head. A bracket that is written as
+    # an escape sequence is in a decoded value, but not in the head, so the count would be wrong.
     if tensor.datatype == BYTES or not len(data) or b"\\" in head:
         return None
     brackets = tensor.other_brackets + sum(
-        _count_brackets(request[key]) for key in request if key != "inputs"
+        count_brackets(request[key]) for key in request if key != "inputs"
     )
     if isinstance(data[0], simdjson.Array):
         if len(data) != tensor.row_count:
@@ -190,57 +142,74 @@ def _decode_tensor_numbers_fast(
     return np.frombuffer(data.as_buffer(of_type="d"), np.float64)
 
 
-def _count_brackets(value: object) -> int:
-    """How many open in a short part of the head."""
+def count_brackets(value: object) -> int:
+    """Return the number of "[" in the JSON of a short member of the request.
+
+    Args:
+        value: A value of the JSON document.
+    """
     if isinstance(value, simdjson.Object | simdjson.Array):
         return serialize_part(value).count(b"[")
     return str(value).count("[")
 
 
-def decode_column_tensor(tensor: InputTensor, field: ColumnValidator) -> Sequence[Any]:
-    """The checked values of a column."""
+def decode_column_tensor(tensor: InputTensor, validator: ColumnValidator) -> Sequence[Any]:
+    """Decode and validate the values of one column.
+
+    Args:
+        tensor: The column's input.
+        validator: The column's validator.
+
+    Returns:
+        The validated values, `row_count` of them.
+
+    Raises:
+        InvalidInstancesError: If the column does not accept the datatype or a value, or the number
+            of values is not that of the shape.
+    """
     if tensor.datatype != BYTES:
-        if isinstance(field, Float64Validator) and tensor.datatype in NARROW_FLOAT_DATATYPES:
+        if isinstance(validator, Float64Validator) and tensor.datatype in NARROW_FLOAT_DATATYPES:
             refuse_instances(
-                f"expected input {quote_text(tensor.name)} of FP64, since float32 would make the same "
-                f"of different values; got {tensor.datatype}",
+                f"expected input {quote_text(tensor.name)} of FP64, since float32 cannot tell all "
+                f"of its values apart; got {tensor.datatype}",
                 input=tensor.name,
             )
-        is_date = isinstance(field, DateValidator) and (
-            tensor.datatype == BOOL or field.has_number_unit
+        is_exact_date = isinstance(validator, DateValidator) and (
+            tensor.datatype == BOOL or validator.has_number_unit
         )
-        if tensor.data is not None and (isinstance(field, CategoryValidator) or is_date):
-            return _validate_json_values(tensor, field)
-        return validate_numbers(field, _read_numbers(tensor, (field,)))
-    takes_texts = isinstance(field, CategoryValidator | DateValidator) or (
-        isinstance(field, BooleanValidator) and bool(field.value_by_text)
+        if tensor.data is not None and (isinstance(validator, CategoryValidator) or is_exact_date):
+            return _validate_json_values(tensor, validator)
+        return validate_numbers(validator, _read_numbers(tensor, (validator,)))
+    accepts_texts = isinstance(validator, CategoryValidator | DateValidator) or (
+        isinstance(validator, BooleanValidator) and bool(validator.value_by_text)
     )
-    if not takes_texts:
+    if not accepts_texts:
         refuse_instances(
-            f"expected input {quote_text(tensor.name)} of numbers; got BYTES", input=tensor.name
+            f"expected numbers in input {quote_text(tensor.name)}; got BYTES", input=tensor.name
         )
     if tensor.data is None:
         texts: Iterator[object] = decode_texts(tensor.content, tensor.name, tensor.row_count)
     else:
         _require_json_length(tensor, 1)
         texts = _read_json_texts(tensor)
-    column = validate_long_column(field, texts)
+    column = validate_long_column(validator, texts)
     _require_element_count(tensor, 1, len(column))
     return column
 
 
-def _validate_json_values(tensor: InputTensor, field: ColumnValidator) -> list[Any]:
-    """Check JSON numbers and booleans as they are, where a float64 would say less than they do.
+def _validate_json_values(tensor: InputTensor, validator: ColumnValidator) -> list[Any]:
+    """Validate JSON numbers and booleans themselves, since float64 would lose a part of them.
 
-    An integer beyond 2**53 is another category than the next one, and `true` is not 1.
+    Beyond 2**53, two integers that are different categories can be the same float64; and `true` is
+    another category than 1.
     """
-    checked: list[Any] = []
+    validated: list[Any] = []
     for block in split_into_blocks(iterate_values(tensor.data, 1, _describe_data(tensor))):
-        _to_floats(block, tensor, len(checked), (field,))
+        _to_floats(block, tensor, len(validated), (validator,))  # It refuses other datatypes.
         values = map(_to_bool, block) if tensor.datatype == BOOL else block
-        checked += validate_column(field, list(values), len(checked))
-    _require_element_count(tensor, 1, len(checked))
-    return checked
+        validated += validate_column(validator, list(values), len(validated))
+    _require_element_count(tensor, 1, len(validated))
+    return validated
 
 
 def _to_bool(value: Any) -> bool | None:
@@ -248,72 +217,74 @@ def _to_bool(value: Any) -> bool | None:
 
 
 def _read_json_texts(tensor: InputTensor) -> Iterator[object]:
-    for place, value in enumerate(iterate_values(tensor.data, 1, _describe_data(tensor))):
+    """Yield the texts and nulls of a BYTES tensor in JSON."""
+    for index, value in enumerate(iterate_values(tensor.data, 1, _describe_data(tensor))):
         if value is not None and not isinstance(value, str):
             refuse_instances(
-                f"expected {_describe_data(tensor)} to be texts; got {describe_value(value)} at place {place}",
+                f"expected {_describe_data(tensor)} to be texts; got {describe_value(value)} at "
+                f"place {index}",
                 input=tensor.name,
-                instance=place,
+                instance=index,
             )
         yield value
 
 
 def _read_numbers(tensor: InputTensor, columns: Sequence[ColumnValidator]) -> NDArray[Any]:
-    """The numbers of a tensor whose rows have a value for each of these columns, null as NaN."""
+    """Return the numbers `(row_count * len(columns),)` of a tensor, NaN for a null."""
     width = len(columns)
     if tensor.data is None:
-        found = decode_numbers(tensor.content, tensor.datatype, tensor.name)
+        numbers = decode_numbers(tensor.content, tensor.datatype, tensor.name)
     else:
         _require_json_length(tensor, width)
-        parts = [np.empty(0)]
-        place = 0
+        blocks = [np.empty(0)]
+        count = 0
         for block in split_into_blocks(iterate_values(tensor.data, width, _describe_data(tensor))):
-            parts.append(_to_floats(block, tensor, place, columns))
-            place += len(block)
-        found = np.concatenate(parts)
-    _require_element_count(tensor, width, len(found))
-    return found
+            blocks.append(_to_floats(block, tensor, count, columns))
+            count += len(block)
+        numbers = np.concatenate(blocks)
+    _require_element_count(tensor, width, len(numbers))
+    return numbers
 
 
 def _to_floats(
     values: list[Any], tensor: InputTensor, first: int, columns: Sequence[ColumnValidator]
 ) -> NDArray[np.float64]:
-    """Return numbers that came as JSON, null as NaN.
+    """Convert JSON values to floats, null to NaN.
 
     Args:
-        values: Values of consecutive elements of the tensor.
-        tensor: Says of which datatype they have to be.
-        first: Place of the first value in the tensor.
-        columns: Columns that a row of the tensor has values for.
+        values: Consecutive elements of the tensor.
+        tensor: The tensor, whose datatype the values must have.
+        first: Index of the first value in the tensor.
+        columns: The columns of a row of the tensor, for error messages.
 
     Raises:
-        InvalidInstancesError: If a value is of another datatype.
+        InvalidInstancesError: If a value is not of the tensor's datatype.
     """
-    if set(map(type, values)) <= (
-        NUMBER_OR_BOOLEAN_TYPES if tensor.datatype == "BOOL" else NUMBER_TYPES
-    ):
-        numbers = np.array(values, np.float64)  # null becomes NaN
+    types = NUMBER_OR_BOOLEAN_TYPES if tensor.datatype == BOOL else NUMBER_TYPES
+    if set(map(type, values)) <= types:
+        numbers = np.array(values, np.float64)  # NumPy converts None to NaN.
         if are_of_datatype(numbers[~np.isnan(numbers)], tensor.datatype):
             return numbers
-    found = np.empty(len(values))
-    for place, value in enumerate(values):
+    numbers = np.empty(len(values))
+    for index, value in enumerate(values):
         if not is_of_datatype(value, tensor.datatype):
-            field = columns[(first + place) % len(columns)]
+            validator = columns[(first + index) % len(columns)]
             refuse_instances(
-                f"expected {_describe_data(tensor)} to be of {tensor.datatype}; got {describe_value(value)} at "
-                f"place {first + place}, field {quote_text(field.name)}{field.advise_on_gap(value)}",
+                f"expected {_describe_data(tensor)} to be of {tensor.datatype}; got "
+                f"{describe_value(value)} at place {first + index}, field "
+                f"{quote_text(validator.name)}{validator.advise_on_gap(value)}",
                 input=tensor.name,
-                place=first + place,
+                place=first + index,
             )
-        found[place] = np.nan if value is None else value
-    return found
+        numbers[index] = np.nan if value is None else value
+    return numbers
 
 
 def _require_element_count(tensor: InputTensor, width: int, got: int) -> None:
     if got != tensor.row_count * width:
         refuse_instances(
-            f"expected {tensor.row_count * width} elements of input {quote_text(tensor.name)}, as its "
-            f"shape says; got {got}",
+            f"expected {tensor.row_count * width} elements of input {quote_text(tensor.name)}, as "
+            f"its shape says; got {got}",
             input=tensor.name,
             expected=tensor.row_count * width,
             got=got,
@@ -321,21 +292,14 @@ def _require_element_count(tensor: InputTensor, width: int, got: int) -> None:
 
 
 def _require_json_length(tensor: InputTensor, width: int) -> None:
-    """Refuse data in JSON of another length before a value of it is read."""
+    """Refuse JSON data of a wrong length before reading any of its values."""
     length = len(tensor.data)
     first: Any = tensor.data[0] if length else None
     is_nested = isinstance(first, simdjson.Array)
-    # A row of another width is refused later, by its number.
+    # A row of a wrong width is refused later, by a message with its number.
     if length < UNCOUNTED_LENGTH and not (is_nested and len(first) != width):
         _require_element_count(tensor, width, length * width if is_nested else length)
 
 
 def _describe_data(tensor: InputTensor) -> str:
     return f'"data" of input {quote_text(tensor.name)}'
-
-
-def require_text(value: object, what: str) -> str:
-    """A member that has to be a text."""
-    if not isinstance(value, str):
-        refuse_instances(f"expected {what} to be a text; got {describe_value(peek_value(value))}")
-    return value

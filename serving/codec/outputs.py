@@ -1,4 +1,4 @@
-"""Outputs: those a client asks for, encoded as JSON or CSV straight from the arrays."""
+"""Answers: the outputs that a client requests, encoded as JSON or CSV straight from the arrays."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ import orjson
 from numpy.typing import NDArray
 
 from serving.bundle import Arrays, Manifest, iter_row_slices
-from serving.codec.quoting import describe_value, quote_text
+from serving.codec.quoting import MAX_QUOTED_CHARACTERS, describe_value, quote_text
 from serving.codec.validation import VALUES_PER_BLOCK, iterate_cooperatively, refuse_instances
 
-MAX_OUTPUTS = 16  # names; no graph has so many outputs
+MAX_OUTPUTS = 16  # names of outputs in one request; no graph has so many outputs
+ORJSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+OUTPUT_VALUES_PER_BLOCK = 2**15  # values that are encoded between two yields, some milliseconds
+CSV_ROWS_PER_BLOCK = VALUES_PER_BLOCK // 4
+NEEDS_CSV_QUOTES = re.compile(r'[",\r\n]|^\s|\s$')
 
 
 def parse_requested_outputs(parameters: Any) -> tuple[str, ...]:
-    """The names in `{"outputs": [name, …]}`; none for all there are.
+    """Return the names in `{"outputs": [name, …]}`; none if the client wants all outputs.
 
     Args:
-        parameters: of a body, any JSON.
+        parameters: Value of the body's key `parameters`, any JSON; None if it is absent.
 
     Raises:
-        InvalidInstancesError: they are of another form.
+        InvalidInstancesError: If the value has another form.
     """
     if parameters is None:
         return ()
@@ -42,10 +46,10 @@ def parse_requested_outputs(parameters: Any) -> tuple[str, ...]:
 
 
 def require_distinct_outputs(names: Sequence[str]) -> tuple[str, ...]:
-    """The same names, at least one and each once.
+    """Return the names of outputs if there is at least one and none is repeated.
 
     Raises:
-        InvalidInstancesError: one comes twice, or there is none.
+        InvalidInstancesError: If there is no name, if there are too many, or if one is repeated.
     """
     if not 0 < len(names) <= MAX_OUTPUTS:
         refuse_instances(
@@ -54,26 +58,27 @@ def require_distinct_outputs(names: Sequence[str]) -> tuple[str, ...]:
     for place, name in enumerate(names):
         if name in names[:place]:
             refuse_instances(
-                f"expected every output once; got {quote_text(name)} twice", output=name[:40]
+                f"expected every output once; got {quote_text(name)} twice",
+                output=name[:MAX_QUOTED_CHARACTERS],
             )
     return tuple(names)
 
 
 def select_outputs(outputs: Arrays, names: Sequence[str]) -> Arrays:
-    """Those of the graph's outputs that are asked for, in the order they are asked for.
+    """Return the requested outputs of the graph, in the order of the request.
 
     Args:
-        outputs: of the graph, by name.
-        names: that are asked for; none for all.
+        outputs: All outputs of the graph by name.
+        names: Names of the requested outputs; none for all.
 
     Raises:
-        InvalidInstancesError: the graph has no such output.
+        InvalidInstancesError: If the graph has no output of that name.
     """
     for name in names:
         if name not in outputs:
             refuse_instances(
-                f"expected outputs out of {', '.join(outputs)}; got {quote_text(name)}",
-                output=name[:40],
+                f"expected outputs among {', '.join(outputs)}; got {quote_text(name)}",
+                output=name[:MAX_QUOTED_CHARACTERS],
             )
     return {name: outputs[name] for name in names} if names else outputs
 
@@ -84,27 +89,21 @@ def _describe_json(value: Any) -> str:
     return "a list" if isinstance(value, list) else describe_value(value)
 
 
-ORJSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
-OUTPUT_VALUES_PER_BLOCK = 2**15  # numbers or texts of an output, some milliseconds
-CSV_ROWS_PER_BLOCK = VALUES_PER_BLOCK // 4  # of an answer in CSV that are written at once
-NEEDS_CSV_QUOTES = re.compile(r'[",\r\n]|^\s|\s$')
-
-
 def encode_json_answer(manifest: Manifest, outputs: Arrays) -> bytes:
-    """The body of an answer.
+    """Return the JSON body of an answer to `/predict`.
 
     Args:
-        manifest: of the version that answered.
+        manifest: Manifest of the version that answered.
         outputs: `label` `(n,)`, `probabilities` `(n, k)`, or both; or `value` `(n, t)`.
 
     Returns:
         `{"model", "version", "predictions": [n]}`, for classifiers with `"probabilities": [n][k]`.
-        Floats have the fewest digits that read back as the same float32.
+        A float has the fewest digits that read back as the same float32.
     """
     answer: dict[str, object] = {"model": manifest.name, "version": manifest.version}
     if "value" in outputs:
         value = outputs["value"]
-        # One target: a number per instance, not a list of one.
+        # With one target, an instance's prediction is a number, not a list of one number.
         answer["predictions"] = prepare_for_orjson(value[:, 0] if value.shape[1] == 1 else value)
     if "label" in outputs:
         answer["predictions"] = prepare_for_orjson(outputs["label"])
@@ -114,20 +113,18 @@ def encode_json_answer(manifest: Manifest, outputs: Arrays) -> bytes:
 
 
 def encode_csv_answer(outputs: Arrays) -> bytes:
-    """A line an instance, no header: its prediction or values, then its probabilities.
+    """Return the CSV body of an answer to `/predict`, one line for each instance, no header.
+
+    A line has the instance's label or values, then its probabilities.
 
     Args:
-        outputs: as for `encode_json_answer`.
+        outputs: Outputs as `encode_json_answer` takes them.
     """
-    return b"".join(
-        iterate_cooperatively(
-            map(_encode_csv_rows, iter_row_slices(outputs, CSV_ROWS_PER_BLOCK)), CSV_ROWS_PER_BLOCK
-        )
-    )
+    blocks = map(_encode_csv_rows, iter_row_slices(outputs, CSV_ROWS_PER_BLOCK))
+    return b"".join(iterate_cooperatively(blocks, CSV_ROWS_PER_BLOCK))
 
 
 def _encode_csv_rows(outputs: Arrays) -> bytes:
-    """Return the lines of some rows."""
     columns = []
     if "label" in outputs:
         columns.append([_quote_csv_text(str(label)) for label in outputs["label"].tolist()])
@@ -138,9 +135,10 @@ def _encode_csv_rows(outputs: Arrays) -> bytes:
 
 
 def prepare_for_orjson(array: NDArray[Any]) -> Any:
-    """Return an output in a form that orjson takes.
+    """Return an output in a form that orjson can serialize.
 
-    A long one is encoded here, some rows at a time, and other connections have their turn.
+    A long output is encoded here, a block of rows at a time, with a yield to the event loop after
+    each.
     """
     if array.size <= OUTPUT_VALUES_PER_BLOCK:
         return array.tolist() if array.dtype.kind == "U" else np.ascontiguousarray(array)
@@ -148,24 +146,24 @@ def prepare_for_orjson(array: NDArray[Any]) -> Any:
 
 
 def split_rows(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Yield some rows of an output at a time, no more than are encoded at once."""
+    """Yield the rows of an output in blocks of at most `OUTPUT_VALUES_PER_BLOCK` values."""
     step = max(OUTPUT_VALUES_PER_BLOCK * len(array) // max(array.size, 1), 1)
     for start in range(0, len(array), step):
         yield array[start : start + step]
 
 
 def encode_list_cooperatively(blocks: Iterable[Any]) -> orjson.Fragment:
-    """Return the JSON of one list of what all blocks hold; others have their turn in between.
+    """Return the JSON of one list with the items of all blocks; yield to the loop in between.
 
     Args:
-        blocks: Lists or arrays that orjson takes, none of them empty.
+        blocks: Lists or arrays that orjson can serialize, none of them empty.
     """
     texts = (orjson.dumps(block, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1] for block in blocks)
     return orjson.Fragment(b"[" + b",".join(iterate_cooperatively(texts, VALUES_PER_BLOCK)) + b"]")
 
 
 def _format_number_rows(rows: NDArray[Any]) -> list[str]:
-    """The numbers of each row, with commas between."""
+    """Return the numbers of each row `(n, m)`, with commas between them."""
     text = orjson.dumps(np.ascontiguousarray(rows), option=ORJSON_OPTIONS).decode().strip()
     return text[2:-2].split("],[") if len(rows) else []
 

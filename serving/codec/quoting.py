@@ -1,4 +1,7 @@
-"""JSON values as they come: those that are never built, and how an error shows one."""
+"""How error messages quote values and names of a request, and suggest a name for a misspelled one.
+
+A request may hold values of any length; what a message repeats of them is bounded here.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,23 @@ from heapq import nlargest
 
 from serving.bundle import DEFAULT_GAP_TEXTS
 
-MAX_QUOTED_CHARACTERS = 40  # characters of a wrong value that an error repeats
-MAX_NO_VALUE_CHARACTERS = 32  # characters of a text that is compared with NO_VALUE
-# What programs write where they have no value, and a column of numbers takes none of.
+MAX_QUOTED_CHARACTERS = 40
+MAX_LISTED_NAMES = 5  # categories or columns that one message lists
+MAX_COMPARED_NAMES = 64  # each comparison of two names takes some 50 µs
+# Texts by which programs write a missing value or an infinity. No column of numbers accepts them.
 NO_VALUE_WORDS = {
     *DEFAULT_GAP_TEXTS,
     *(f"{sign}{word}" for sign in ("", "+", "-") for word in ("inf", "infinity")),
 }
-MAX_COMPARED_NAMES = 64  # names that a wrong one is compared with letter by letter, some 50 µs each
+MAX_NO_VALUE_CHARACTERS = 32  # longer texts are not compared with NO_VALUE_WORDS
 
 
 class UnparsedValue(Enum):
-    """What is never built, only named: no place for a value takes one."""
+    """A list or object where a column's value should be; only its kind is known.
+
+    The decoders do not parse its content, so that a deeply nested body costs no memory. No column
+    accepts one.
+    """
 
     LIST = "a list"
     OBJECT = "an object"
@@ -32,7 +40,11 @@ UNPARSED_BY_BRACKET = {"[": UnparsedValue.LIST, "{": UnparsedValue.OBJECT}
 
 
 def describe_value(value: object) -> str:
-    """A value in a few words."""
+    """Return a value as an error message names it, such as `the number 3`.
+
+    Args:
+        value: A JSON scalar as Python has it, or an `UnparsedValue`.
+    """
     if isinstance(value, UnparsedValue):
         return value.value
     if isinstance(value, str):
@@ -43,34 +55,37 @@ def describe_value(value: object) -> str:
 
 
 def means_no_value(value: object) -> bool:
-    """Return whether a value is NaN, an infinity, or a text for them or for a gap."""
+    """Return whether a value is NaN or an infinity, or a text that programs write for a gap."""
     if isinstance(value, str):
         return len(value) <= MAX_NO_VALUE_CHARACTERS and value.strip().lower() in NO_VALUE_WORDS
     return isinstance(value, float) and not math.isfinite(value)
 
 
 def quote_text(text: str) -> str:
-    """The beginning of a text, in quotation marks."""
-    return (
-        f"{json.dumps(text[:MAX_QUOTED_CHARACTERS])}{'...' * (len(text) > MAX_QUOTED_CHARACTERS)}"
-    )
+    """Return the first `MAX_QUOTED_CHARACTERS` of a text in double quotes, as JSON escapes them."""
+    ellipsis = "..." if len(text) > MAX_QUOTED_CHARACTERS else ""
+    return f"{json.dumps(text[:MAX_QUOTED_CHARACTERS])}{ellipsis}"
 
 
 def suggest_similar_name(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean ...?" with the known name that is most like a wrong one, or "".
+    """Return `; did you mean "…"?` with the known name most similar to a wrong one, or "".
 
-    A table may have thousands of columns. Only those that begin most like the wrong name are
-    compared with it, so that a typo costs the server no more than a right request.
+    A table may have thousands of columns. Only the `MAX_COMPARED_NAMES` that share the longest
+    beginning with the wrong name are compared with it, so that a typo costs little time.
+
+    Args:
+        name: The wrong name.
+        known: Names that would have been accepted.
     """
     short = name[:MAX_QUOTED_CHARACTERS]
-    alike = nlargest(
+    candidates = nlargest(
         MAX_COMPARED_NAMES, known, key=lambda other: _count_common_letters(short, other)
     )
-    close = get_close_matches(short, alike, n=1)
-    return f"; did you mean {quote_text(close[0])}?" if close else ""
+    matches = get_close_matches(short, candidates, n=1)
+    return f"; did you mean {quote_text(matches[0])}?" if matches else ""
 
 
 def _count_common_letters(one: str, other: str) -> int:
-    """Return with how many letters both begin."""
+    """Return the length of the longest common beginning of two texts."""
     pairs = zip(one, other, strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -1,6 +1,6 @@
 """TensorFlow Serving's REST protocol: instances in rows, or inputs in columns.
 
-https://www.tensorflow.org/tfx/serving/api_rest#predict_api. Vertex AI sends the first of the two.
+https://www.tensorflow.org/tfx/serving/api_rest#predict_api. Vertex AI sends instances in rows.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ from serving.codec.validation import (
 from serving.event_loop import TurnBudget
 
 SIGNATURE_NAME = "serving_default"
-VALUES_PER_OBJECT = 3  # an object, its key and its list cost what so many values do
 OPTION_KEYS = ("signature_name", "parameters")
-# The usual order of keys, in which the form is known at once.
+VALUES_PER_OBJECT = 3  # cost of an object with one key and a list, in values
+# The usual order of keys. A body that begins like this needs no search for its keys.
 INSTANCES_FIRST = re.compile(
     rb'\s*\{\s*(?:"signature_name"\s*:\s*"\w*"\s*,\s*)?"instances"\s*:\s*\[\s*'
     rb'(\{\s*"features"\s*:\s*\[)?'
@@ -62,135 +62,150 @@ INSTANCES_FIRST = re.compile(
 NAMED_FEATURES = re.compile(rb'"instances"\s*:\s*\[\s*\{\s*"features"\s*:\s*\[')
 
 
-def decode_tensorflow_request(message: EncodedRequest, fields: InputSchema) -> DecodedRequest:
-    """The question of `{"instances": [...]}` or `{"inputs": …}`.
+def decode_tensorflow_request(request: EncodedRequest, schema: InputSchema) -> DecodedRequest:
+    """Decode a request of TensorFlow Serving's protocol.
 
-    An instance is what `/predict` takes, or `{"features": [...]}`. Inputs are `{"features":
-    [[…], …]}` or the matrix alone, for tables of several types `{column: [...], …}`. Both may have
-    `signature_name` and `parameters`, `{"outputs": [name, …]}`.
+    The body is `{"instances": [...]}` or `{"inputs": …}`. An instance is one that `/predict`
+    accepts, or `{"features": [...]}`. The inputs are `{"features": [[…], …]}` or the matrix alone,
+    for tables of several types `{column: [...], …}`. Both forms may have `signature_name` and
+    `parameters`, `{"outputs": [name, …]}`.
 
-    Answers are `{"predictions": [n]}` to rows and `{"outputs": …}` to columns. A single output
-    comes without its name; an instance of `value` is a list even of one target, as the graph's
-    face and TensorFlow have it.
+    The answer is `{"predictions": [n]}` to instances and `{"outputs": …}` to inputs. A single
+    output has no name around it. An instance's `value` is a list even if the model has one target:
+    that is the shape of the graph's output, which TensorFlow Serving keeps.
+
+    Args:
+        request: The request.
+        schema: The model's columns.
 
     Raises:
-        NotJsonError: the body is not JSON.
-        InvalidInstancesError: it is JSON of another form.
+        NotJsonError: If the body is not JSON.
+        InvalidInstancesError: If it has another form, or the model does not accept a value.
     """
-    body, beside = message.content, BodyOptions(*OPTION_KEYS)
-    inputs, by_rows = _decode_inputs(body, fields, beside)
-    said = beside.values
-    signature = said.get("signature_name", SIGNATURE_NAME)
+    body, options = request.content, BodyOptions(*OPTION_KEYS)
+    inputs, is_by_rows = _decode_inputs(body, schema, options)
+    signature = options.values.get("signature_name", SIGNATURE_NAME)
     if signature != SIGNATURE_NAME:
         refuse_instances(
-            f'expected "signature_name" to be "{SIGNATURE_NAME}" or absent; got {_quote_json(signature)}'
+            f'expected "signature_name" to be "{SIGNATURE_NAME}" or absent; got '
+            f"{quote_text(json.dumps(signature))}"
         )
-    return DecodedRequest(
-        inputs,
-        partial(
-            _encode_tensorflow_answer,
-            parse_requested_outputs(said.get("parameters")),
-            by_rows=by_rows,
-        ),
-    )
+    names = parse_requested_outputs(options.values.get("parameters"))
+    return DecodedRequest(inputs, partial(_encode_tensorflow_answer, names, is_by_rows=is_by_rows))
 
 
-def _decode_inputs(body: bytes, fields: InputSchema, beside: BodyOptions) -> tuple[Arrays, bool]:
-    """What the graph takes, and whether it came in rows."""
+def _decode_inputs(body: bytes, schema: InputSchema, options: BodyOptions) -> tuple[Arrays, bool]:
+    """Return the graph's inputs and whether the body has them in rows."""
     first = INSTANCES_FIRST.match(body)
-    named = first[1] if first else NAMED_FEATURES.search(body, 0, 2 * MAX_OPTION_CHARACTERS)
-    if fields.should_ignore_extra:  # an instance may begin with a key that is left out
-        named = named or b'"features"' in body
-    # A column may have that name, too.
-    named = bool(
-        named and fields.has_single_input and FEATURES_INPUT not in fields.column_positions
-    )
-    if named or (not first and b'"inputs"' in body):
-        read = partial(_decode_document, body=body, fields=fields, beside=beside, named=named)
+    match = first[1] if first else NAMED_FEATURES.search(body, 0, 2 * MAX_OPTION_CHARACTERS)
+    if schema.should_ignore_extra:  # the first key of an instance may be one to ignore
+        match = match or b'"features"' in body
+    # If a column is called "features", an instance with that key is a record.
+    has_features_column = FEATURES_INPUT in schema.column_positions
+    is_named = bool(match and schema.has_single_input and not has_features_column)
+    if is_named or (not first and b'"inputs"' in body):
+        read = partial(
+            _decode_document, body=body, schema=schema, options=options, is_named=is_named
+        )
         try:
             inputs = read_document(body, read)
         except (ValueError, RuntimeError):
-            raise explain_syntax_error(body, fields) from None
+            raise explain_syntax_error(body, schema) from None
         if inputs is not None:
             return inputs
-    return decode_json(body, fields, beside), True
+    return decode_json(body, schema, options), True
 
 
 def _decode_document(
-    document: Any, *, body: bytes, fields: InputSchema, beside: BodyOptions, named: bool
+    document: Any, *, body: bytes, schema: InputSchema, options: BodyOptions, is_named: bool
 ) -> tuple[Arrays, bool] | None:
-    """Inputs in columns, or instances that name the tensor; None of what `/predict` takes."""
-    if not isinstance(document, simdjson.Object) or not (named or "inputs" in document):
+    """Return the graph's inputs and whether the document has them in rows.
+
+    Args:
+        document: The parsed body.
+        body: The body.
+        schema: The model's columns.
+        options: Receives the values of the keys in `OPTION_KEYS`.
+        is_named: Whether the instances may be `{"features": [...]}`.
+
+    Returns:
+        None for instances that `/predict` accepts.
+    """
+    if not isinstance(document, simdjson.Object) or not (is_named or "inputs" in document):
         return None
     members = read_members(document, ("instances", "inputs", *OPTION_KEYS), "the body")
     if "inputs" in members and "instances" in members:
         refuse_instances('expected either "instances" or "inputs"; got both')
     for key in OPTION_KEYS:
         if key in members:
-            beside.values[key] = build_value(members[key], MAX_OPTION_CHARACTERS, f'"{key}"')
+            options.values[key] = build_value(members[key], MAX_OPTION_CHARACTERS, f'"{key}"')
     if "inputs" in members:
-        return _decode_columns(members["inputs"], body, fields), False
-    if fields.should_ignore_extra and not _starts_with_features(members.get("instances"), fields):
+        return _decode_columns(members["inputs"], body, schema), False
+    if schema.should_ignore_extra and not _starts_with_features(members.get("instances"), schema):
         return None
-    rows = _read_named_rows_fast(members["instances"], len(fields), body)
-    if rows is not None and fields.accepts_rows(rows):
+    rows = _read_named_rows_fast(members["instances"], len(schema), body)
+    if rows is not None and schema.accepts_rows(rows):
         return {FEATURES_INPUT: rows}, True
-    return decode_matrix(
-        _iterate_named_rows(members["instances"], fields), fields, f'"{FEATURES_INPUT}"'
-    ), True
+    named_rows = _iterate_named_rows(members["instances"], schema)
+    return decode_matrix(named_rows, schema, f'"{FEATURES_INPUT}"'), True
 
 
-def _decode_columns(values: Any, body: bytes, fields: InputSchema) -> Arrays:
-    """Inputs in columns."""
-    if fields.has_single_input:
+def _decode_columns(values: Any, body: bytes, schema: InputSchema) -> Arrays:
+    """Return the graph's inputs of the value of the key `inputs`."""
+    max_keys = _get_max_keys(schema)
+    if schema.has_single_input:
         if isinstance(values, simdjson.Object):
-            values = read_members(values, (FEATURES_INPUT,), '"inputs"', _get_max_keys(fields)).get(
-                FEATURES_INPUT
-            )
-        return _decode_matrix(values, body, fields)
+            members = read_members(values, (FEATURES_INPUT,), '"inputs"', max_keys)
+            values = members.get(FEATURES_INPUT)
+        return _decode_matrix(values, body, schema)
     tensors = read_members(
-        values,
-        fields.column_positions,
-        '"inputs"',
-        _get_max_keys(fields),
-        fields.resolve_column_name,
+        values, schema.column_positions, '"inputs"', max_keys, schema.resolve_column_name
     )
-    whats = {name: f'{quote_text(name)} in "inputs"' for name in tensors}
-    # Before they are decoded: a column of too many values is refused in no time.
+    descriptions = {name: f'{quote_text(name)} in "inputs"' for name in tensors}
+    # The lengths are compared before anything is decoded: too many values are refused at once.
     lengths = {
-        name: range(len(require_list(array, whats[name]))) for name, array in tensors.items()
+        name: range(len(require_list(array, descriptions[name]))) for name, array in tensors.items()
     }
-    require_common_length(lengths, fields, len(body))
+    require_common_length(lengths, schema, len(body))
     columns = {
-        name: decode_column(array, fields.columns[fields.column_positions[name]], whats[name])
+        name: decode_column(
+            array, schema.columns[schema.column_positions[name]], descriptions[name]
+        )
         for name, array in tensors.items()
     }
-    return build_inputs_from_columns(
-        columns, require_common_length(columns, fields, len(body)), fields
-    )
+    count = require_common_length(columns, schema, len(body))
+    return build_inputs_from_columns(columns, count, schema)
 
 
-def _decode_matrix(values: object, body: bytes, fields: InputSchema) -> Arrays:
+def _decode_matrix(values: object, body: bytes, schema: InputSchema) -> Arrays:
     try:
-        # What is beside is short and has hardly a bracket; with one this is only slower.
-        rows = read_float32_rows(values, len(fields), body, brackets=0)
+        # The options are assumed to have no bracket; if they have one, this only takes longer.
+        rows = read_float32_rows(values, len(schema), body, brackets=0)
     except (ValueError, TypeError):
         rows = None
-    if rows is not None and fields.accepts_rows(rows):
+    if rows is not None and schema.accepts_rows(rows):
         return {FEATURES_INPUT: rows}
-    return decode_matrix(
-        require_list(values, f'"{FEATURES_INPUT}" in "inputs"'), fields, '"inputs"'
-    )
+    matrix = require_list(values, f'"{FEATURES_INPUT}" in "inputs"')
+    return decode_matrix(matrix, schema, '"inputs"')
 
 
 def _read_named_rows_fast(instances: object, width: int, body: bytes) -> NDArray[np.float32] | None:
-    """The rows of `[{"features": [...]}, …]`, or None where they are not ordinary."""
-    # As in `read_float32_rows`: no bracket is left for nesting inside a row.
-    if not isinstance(instances, simdjson.Array) or not has_character_count(
-        body, b"[", len(instances) + 1
-    ):
+    """Return the numbers of `[{"features": [...]}, …]`, or None if anything is unusual.
+
+    Args:
+        instances: Value of a parsed document.
+        width: Number of values in a row.
+        body: The whole body.
+
+    Returns:
+        Finite numbers, float32 `(n, width)`.
+    """
+    if not isinstance(instances, simdjson.Array):
         return None
-    if len(instances) * width > len(body):  # which could not hold them
+    # As in `read_float64_numbers`: no bracket is left for a list inside a row.
+    if not has_character_count(body, b"[", len(instances) + 1):
+        return None
+    if len(instances) * width > len(body):  # the body is too short for so many numbers
         return None
     rows = np.empty((len(instances), width))
     for number, instance in enumerate(iterate_cooperatively(instances, width + VALUES_PER_OBJECT)):
@@ -202,53 +217,65 @@ def _read_named_rows_fast(instances: object, width: int, body: bytes) -> NDArray
         except (ValueError, TypeError):
             return None
     yield_after_step(body)
-    flat = narrow_to_float32(rows.ravel())
-    return None if flat is None else flat.reshape(rows.shape)
+    narrowed = narrow_to_float32(rows.ravel())
+    return None if narrowed is None else narrowed.reshape(rows.shape)
 
 
 def _get_only_features(instance: object) -> object:
-    """Return what `{"features": …}` holds; None of anything else."""
+    """Return the value in `{"features": …}`, or None if the instance is anything else."""
     if not isinstance(instance, simdjson.Object) or len(instance) != 1:
         return None
     return instance[FEATURES_INPUT] if next(iter(instance)) == FEATURES_INPUT else None
 
 
-def _starts_with_features(instances: object, fields: InputSchema) -> bool:
-    """Return whether the first instance is `{"features": …}`, perhaps with keys of no column."""
+def _starts_with_features(instances: object, schema: InputSchema) -> bool:
+    """Return whether the first instance has the key `features` and no key of a column."""
     first: Any = instances[0] if isinstance(instances, simdjson.Array) and len(instances) else None
     if not isinstance(first, simdjson.Object) or FEATURES_INPUT not in first:
         return False
-    return fields.column_positions.keys().isdisjoint(map(fields.resolve_column_name, first))
+    return schema.column_positions.keys().isdisjoint(map(schema.resolve_column_name, first))
 
 
-def _iterate_named_rows(instances: object, fields: InputSchema) -> Iterator[object]:
-    """What instances hold that are each `{"features": [...]}`."""
-    work = TurnBudget(VALUES_PER_BLOCK)
+def _iterate_named_rows(instances: object, schema: InputSchema) -> Iterator[object]:
+    """Yield the value of the key `features` of each instance.
+
+    Raises:
+        InvalidInstancesError: If there is no list of instances, or one is no object with that key.
+    """
+    budget = TurnBudget(VALUES_PER_BLOCK)
+    max_keys = _get_max_keys(schema)
     instance: Any
     for number, instance in enumerate(require_list(instances, '"instances"')):
-        found = read_members(
-            instance, (FEATURES_INPUT,), f"instance {number}", _get_max_keys(fields)
-        )
-        work.spend(len(instance))  # keys that are left out
-        yield found.get(FEATURES_INPUT)
+        members = read_members(instance, (FEATURES_INPUT,), f"instance {number}", max_keys)
+        budget.spend(len(instance))  # the keys that are ignored take time, too
+        yield members.get(FEATURES_INPUT)
 
 
-def _get_max_keys(fields: InputSchema) -> int | None:
-    """Return how many keys an object may have where others than the model's are left out."""
-    return fields.max_named_columns if fields.should_ignore_extra else None
+def _get_max_keys(schema: InputSchema) -> int | None:
+    """Return the largest number of keys of an object, None if extra keys are an error."""
+    return schema.max_named_columns if schema.should_ignore_extra else None
 
 
-def _quote_json(value: Any) -> str:
-    return quote_text(json.dumps(value))
-
-
-def _list_elements(output: NDArray[Any]) -> Any:
-    """Each instance's part of an output; a number or a text by itself as Python's own."""
-    return output.tolist() if output.ndim == 1 else np.ascontiguousarray(output)
+def _encode_tensorflow_answer(
+    names: tuple[str, ...], manifest: Manifest, outputs: Arrays, *, is_by_rows: bool
+) -> EncodedAnswer:
+    del manifest  # the protocol's answers name no version
+    selected = select_outputs(outputs, names)
+    if is_by_rows:
+        single = next(iter(selected.values())) if len(selected) == 1 else None
+        predictions = _encode_by_rows(selected) if single is None else prepare_for_orjson(single)
+        return EncodedAnswer(orjson.dumps({"predictions": predictions}, option=ORJSON_OPTIONS))
+    encoded: Any = {name: prepare_for_orjson(array) for name, array in selected.items()}
+    if len(encoded) == 1:
+        (encoded,) = encoded.values()
+    return EncodedAnswer(orjson.dumps({"outputs": encoded}, option=ORJSON_OPTIONS))
 
 
 def _encode_by_rows(outputs: Arrays) -> Any:
-    """Return the outputs row by row, each under its name; others have their turn in between."""
+    """Return one object for each row, with the row's outputs by name, for orjson to serialize.
+
+    Many rows are encoded here in blocks, with a yield to the event loop after each.
+    """
     count, size = len(next(iter(outputs.values()))), sum(a.size for a in outputs.values())
     if size <= OUTPUT_VALUES_PER_BLOCK:
         return _build_row_objects(outputs)
@@ -257,20 +284,10 @@ def _encode_by_rows(outputs: Arrays) -> Any:
 
 
 def _build_row_objects(outputs: Arrays) -> list[dict[str, Any]]:
-    rows = zip(*map(_list_elements, outputs.values()), strict=True)
+    rows = zip(*map(_split_output, outputs.values()), strict=True)
     return [dict(zip(outputs, row, strict=True)) for row in rows]
 
 
-def _encode_tensorflow_answer(
-    names: tuple[str, ...], manifest: Manifest, outputs: Arrays, *, by_rows: bool
-) -> EncodedAnswer:
-    del manifest
-    asked = select_outputs(outputs, names)
-    if by_rows:
-        single = next(iter(asked.values())) if len(asked) == 1 else None
-        predictions = _encode_by_rows(asked) if single is None else prepare_for_orjson(single)
-        return EncodedAnswer(orjson.dumps({"predictions": predictions}, option=ORJSON_OPTIONS))
-    answered: Any = {name: prepare_for_orjson(array) for name, array in asked.items()}
-    if len(answered) == 1:
-        (answered,) = answered.values()
-    return EncodedAnswer(orjson.dumps({"outputs": answered}, option=ORJSON_OPTIONS))
+def _split_output(output: NDArray[Any]) -> Any:
+    """Return an output as a sequence over the rows: Python scalars, or rows of the array."""
+    return output.tolist() if output.ndim == 1 else np.ascontiguousarray(output)

@@ -1,4 +1,7 @@
-"""Columns: values as a wire format brings them, to what the graph takes, or a precise refusal."""
+"""Validation of values by column, a block at a time, with an error that names instance and column.
+
+Every decoder uses it. Other connections are served between two blocks.
+"""
 
 from __future__ import annotations
 
@@ -25,22 +28,27 @@ from serving.event_loop import yield_to_loop
 
 Item = TypeVar("Item")
 
-VALUES_PER_BLOCK = 2**13  # that are Python objects at the same time, and are read in one turn
+VALUES_PER_BLOCK = 2**13  # values that are Python objects at the same time, between two yields
+NUMBERS_PER_BLOCK = 2**17  # numbers that NumPy validates between two yields
 FLOAT64_BYTES = 8
-NUMBERS_PER_BLOCK = 2**17  # that NumPy checks in one turn
 
 
 def refuse_instances(message: str, **details: Any) -> NoReturn:
-    """Say that these are no instances the model takes."""
+    """Raise InvalidInstancesError.
+
+    Args:
+        message: Sentence that says what was expected, what came and, if needed, what to do.
+        details: Members of the error's `details`, such as `instance` and `field`.
+    """
     raise InvalidInstancesError(message, **details)
 
 
 def split_into_blocks(items: Iterator[Item], width: int = 1) -> Iterator[list[Item]]:
-    """Some of the items at a time, of `VALUES_PER_BLOCK` values; others have their turn in between.
+    """Yield the items in lists of about `VALUES_PER_BLOCK` values; yield to the loop in between.
 
     Args:
-        items: values, or instances.
-        width: values of one of them.
+        items: Values, or instances.
+        width: Number of values of one item.
     """
     size = max(VALUES_PER_BLOCK // width, 1)
     while block := list(islice(items, size)):
@@ -50,7 +58,12 @@ def split_into_blocks(items: Iterator[Item], width: int = 1) -> Iterator[list[It
 
 
 def iterate_cooperatively(items: Iterable[Item], width: int = 1) -> Iterator[Item]:
-    """The same items one by one, for those that need no block; else as `split_into_blocks`."""
+    """Yield the items one by one; yield to the event loop after every `VALUES_PER_BLOCK` values.
+
+    Args:
+        items: Items to iterate over.
+        width: Cost of one item, in values.
+    """
     size = max(VALUES_PER_BLOCK // width, 1)
     for number, item in enumerate(items):
         if number and number % size == 0:
@@ -58,139 +71,149 @@ def iterate_cooperatively(items: Iterable[Item], width: int = 1) -> Iterator[Ite
         yield item
 
 
-def validate_column(field: ColumnValidator, values: Sequence[object], first: int = 0) -> list[Any]:
-    """The values of a column as the graph takes them, None for a gap.
+def validate_column(
+    validator: ColumnValidator, values: Sequence[object], first: int = 0
+) -> list[Any]:
+    """Return the values of a column as the graph takes them.
 
     Args:
-        field: the column's.
-        values: of consecutive instances.
-        first: number of the first of those.
+        validator: The column's validator.
+        values: Values of consecutive instances, None for a gap.
+        first: Number of the first of these instances.
 
     Raises:
-        InvalidInstancesError: one is not what the column takes; the message says which.
+        InvalidInstancesError: If the column does not accept a value; the message names it.
     """
     if len(values) <= VALUES_PER_BLOCK:
-        return _validate_block(field, values, first)
-    checked: list[Any] = []
+        return _validate_block(validator, values, first)
+    validated: list[Any] = []
     for block in split_into_blocks(iter(values)):
-        checked += _validate_block(field, block, first + len(checked))
-    return checked
+        validated += _validate_block(validator, block, first + len(validated))
+    return validated
 
 
-def _validate_block(field: ColumnValidator, values: Sequence[object], first: int) -> list[Any]:
+def _validate_block(validator: ColumnValidator, values: Sequence[object], first: int) -> list[Any]:
     try:
-        return field.validate_all(values)
-    except WrongValueError:
-        return [_validate_value(field, value, first + place) for place, value in enumerate(values)]
+        return validator.validate_all(values)
+    except WrongValueError:  # which does not say which value is wrong
+        return [
+            _validate_value(validator, value, instance)
+            for instance, value in enumerate(values, first)
+        ]
 
 
-def _validate_value(field: ColumnValidator, value: object, instance: int) -> Any:
+def _validate_value(validator: ColumnValidator, value: object, instance: int) -> Any:
     try:
-        return field.validate(value)
+        return validator.validate(value)
     except WrongValueError as error:
         refuse_instances(
-            f"expected {error.expected} in instance {instance}, field {field.name!r}; got "
+            f"expected {error.expected} in instance {instance}, field {validator.name!r}; got "
             f"{error.got}",
             instance=instance,
-            field=field.name,
+            field=validator.name,
         )
 
 
-def validate_long_column(field: ColumnValidator, values: Iterable[object]) -> Sequence[Any]:
-    """Return the values of a column of any length, an array `(n,)` of the field's dtype.
+def validate_long_column(validator: ColumnValidator, values: Iterable[object]) -> Sequence[Any]:
+    """Return the values of a column as the graph takes them, an array `(n,)` of its dtype.
 
     Args:
-        field: The column's field.
-        values: Values as they came, None for a gap; no more than `VALUES_PER_BLOCK` of them are held.
+        validator: The column's validator.
+        values: Values of all instances, None for a gap. One block of them is held at a time.
 
     Raises:
-        InvalidInstancesError: If the column does not take a value; the message says which.
+        InvalidInstancesError: If the column does not accept a value; the message names it.
     """
-    parts: list[NDArray[Any]] = [np.empty(0, field.dtype)]
+    parts: list[NDArray[Any]] = [np.empty(0, validator.dtype)]
     count = 0
     for block in split_into_blocks(iter(values)):
-        parts.append(np.array(validate_column(field, block, count), field.dtype))
+        parts.append(np.array(validate_column(validator, block, count), validator.dtype))
         count += len(block)
     return np.concatenate(parts)  # type: ignore[return-value]
 
 
 def validate_numbers(
-    field: ColumnValidator,
+    validator: ColumnValidator,
     numbers: NDArray[Any],
     first: int = 0,
     valid: NDArray[np.bool_] | None = None,
 ) -> Sequence[Any]:
-    """Apply the rule of a column to numbers that came in binary, as `validate_column` does to values.
+    """Return the numbers of a binary format as the graph takes them, by the rule for single values.
 
     Args:
-        field: The column's rule. A date is read by its format.
-        numbers: Floats, whose NaN is a gap, integers or booleans, `(n,)`. An array that is declared
-            to be of booleans holds the numbers 0 and 1; a date takes none.
-        first: Number of the first instance, for errors.
-        valid: Whether there is a value, bool `(n,)`; None where there is one everywhere.
+        validator: The column's validator. A date's numbers are read by its date format.
+        numbers: Floats, of which NaN is a gap, integers or booleans, `(n,)`. A boolean array may
+            hold no other bytes than 0 and 1; a column of dates accepts none.
+        first: Number of the first instance, for error messages.
+        valid: Mask of the instances that have a value, bool `(n,)`; None if all have one.
 
     Raises:
-        InvalidInstancesError: If a number is not what the column takes.
+        InvalidInstancesError: If the column does not accept a number; the message names it.
     """
-    is_truth = numbers.dtype == np.bool_
-    require_float64(field, numbers.dtype)
-    if isinstance(field, CategoryValidator) or (is_truth and isinstance(field, DateValidator)):
-        return validate_column(field, list_numbers_with_gaps(numbers, valid), first)
+    require_float64(validator, numbers.dtype)
+    is_date_of_booleans = numbers.dtype == np.bool_ and isinstance(validator, DateValidator)
+    if is_date_of_booleans or isinstance(validator, CategoryValidator):
+        return validate_column(validator, list_numbers_with_gaps(numbers, valid), first)
     if len(numbers) <= NUMBERS_PER_BLOCK:
-        return _validate_number_block(field, numbers, first, valid)  # type: ignore[return-value]
+        return _validate_number_block(validator, numbers, first, valid)  # type: ignore[return-value]
     parts = []
-    for start in iterate_cooperatively(
-        range(0, len(numbers), NUMBERS_PER_BLOCK), NUMBERS_PER_BLOCK
-    ):
+    starts = range(0, len(numbers), NUMBERS_PER_BLOCK)
+    for start in iterate_cooperatively(starts, NUMBERS_PER_BLOCK):
         block = slice(start, start + NUMBERS_PER_BLOCK)
-        known = None if valid is None else valid[block]
-        parts.append(_validate_number_block(field, numbers[block], first + start, known))
+        block_valid = None if valid is None else valid[block]
+        parts.append(_validate_number_block(validator, numbers[block], first + start, block_valid))
     return np.concatenate(parts)  # type: ignore[return-value]
 
 
-def require_float64(field: ColumnValidator, dtype: np.dtype[Any]) -> None:
-    """Refuse floats of too few bits for a column of float64.
+def require_float64(validator: ColumnValidator, dtype: np.dtype[Any]) -> None:
+    """Refuse floats of lower precision for a column of float64.
+
+    Args:
+        validator: The column's validator.
+        dtype: NumPy dtype of the request's values.
 
     Raises:
-        InvalidInstancesError: If they are.
+        InvalidInstancesError: If the column needs float64 and the dtype is a shorter float.
     """
-    if isinstance(field, Float64Validator) and dtype.kind == "f" and dtype.itemsize < FLOAT64_BYTES:
+    is_short = dtype.kind == "f" and dtype.itemsize < FLOAT64_BYTES
+    if is_short and isinstance(validator, Float64Validator):
         refuse_instances(
-            f"expected float64 in field {field.name!r}, since float32 would make the same of "
+            f"expected float64 in field {validator.name!r}, since float32 would make the same of "
             f"different values; got {dtype.name}; send float64 or JSON numbers",
-            field=field.name,
+            field=validator.name,
         )
 
 
 def _validate_number_block(
-    field: ColumnValidator, numbers: NDArray[Any], first: int, valid: NDArray[np.bool_] | None
+    validator: ColumnValidator, numbers: NDArray[Any], first: int, valid: NDArray[np.bool_] | None
 ) -> NDArray[Any]:
-    with np.errstate(invalid="ignore"):  # a NaN of the signalling kind
+    with np.errstate(invalid="ignore"):  # NumPy warns when it converts a signalling NaN
         column = numbers.astype(np.float64)
     if valid is not None:
         column = np.where(valid, column, np.nan)
-    if field.gap_numbers:
-        column[are_gap_numbers(numbers, field.gap_numbers)] = np.nan
+    if validator.gap_numbers:
+        column[are_gap_numbers(numbers, validator.gap_numbers)] = np.nan
     gaps = np.isnan(column)
-    if isinstance(field, DateValidator):
-        # Integers as they are: beyond 2**53 a float64 may be the next moment, or no moment.
-        seconds = field.convert_numbers(numbers if numbers.dtype.kind in "iu" else column)
+    if isinstance(validator, DateValidator):
+        # Integers are not converted to float64 first: beyond 2**53 that would move the date.
+        seconds = validator.convert_numbers(numbers if numbers.dtype.kind in "iu" else column)
         wrong = np.isnan(seconds)
     else:
-        wrong = ~field.find_accepted(column)
-    wrong[gaps] = not field.accepts_gaps
+        wrong = ~validator.find_accepted(column)
+    wrong[gaps] = not validator.accepts_gaps
     if wrong.any():
         place = int(wrong.argmax())
-        if isinstance(field, DateValidator) and not gaps[place]:
-            _validate_value(field, numbers[place].item(), first + place)
+        if isinstance(validator, DateValidator) and not gaps[place]:
+            _validate_value(validator, numbers[place].item(), first + place)
         is_null = valid is not None and not valid[place]
+        got = f"null, {GAP_NOT_ACCEPTED}" if is_null else _describe_number(column[place], validator)
         refuse_instances(
-            f"expected {field.expected} in instance {first + place}, field {field.name!r}; got "
-            f"{f'null, {GAP_NOT_ACCEPTED}' if is_null else _describe_number(column[place], field)}",
+            f"expected {validator.expected} in instance {first + place}, field {validator.name!r}; "
+            f"got {got}",
             instance=first + place,
-            field=field.name,
+            field=validator.name,
         )
-    if isinstance(field, DateValidator):
+    if isinstance(validator, DateValidator):
         return np.where(gaps, np.nan, seconds)
     return column
 
@@ -198,88 +221,93 @@ def _validate_number_block(
 def list_numbers_with_gaps(
     numbers: NDArray[Any], valid: NDArray[np.bool_] | None = None
 ) -> list[Any]:
-    """Numbers `(n,)` as Python's, None in place of NaN and of what is not valid."""
+    """Return numbers `(n,)` as a list of Python's, with None for each gap.
+
+    Args:
+        numbers: Floats, of which NaN is a gap, integers or booleans, `(n,)`.
+        valid: Mask of the numbers that are values, bool `(n,)`; the others are gaps. None if all
+            are values.
+    """
     listed: list[Any] = []
     for start in iterate_cooperatively(range(0, len(numbers), VALUES_PER_BLOCK), VALUES_PER_BLOCK):
         part = numbers[start : start + VALUES_PER_BLOCK].astype(np.object_)
-        part[part != part] = None  # noqa: PLR0124
+        part[part != part] = None  # noqa: PLR0124 - NaN alone differs from itself
         if valid is not None:
             part[~valid[start : start + VALUES_PER_BLOCK]] = None
         listed += part.tolist()
     return listed
 
 
-def _describe_number(number: float, field: ColumnValidator) -> str:
+def _describe_number(number: float, validator: ColumnValidator) -> str:
     if np.isnan(number):
         return f"NaN, {GAP_NOT_ACCEPTED}"
-    if np.isfinite(number) and abs(number) >= field.magnitude_limit:
-        return f"a number that {field.dtype.__name__} cannot hold"
-    return f"the number {number:g}{field.advise_on_gap(float(number))}"
+    if np.isfinite(number) and abs(number) >= validator.magnitude_limit:
+        return f"a number that {validator.dtype.__name__} cannot hold"
+    return f"the number {number:g}{validator.advise_on_gap(float(number))}"
 
 
 def build_inputs_from_rows(
-    blocks: Iterable[Sequence[Sequence[object]]], fields: InputSchema
+    blocks: Iterable[Sequence[Sequence[object]]], schema: InputSchema
 ) -> Arrays:
-    """The graph's inputs of rows, each of as many values as there are columns.
+    """Return the graph's inputs of rows of values.
 
     Args:
-        blocks: some rows at a time, of `split_into_blocks`.
-        fields: the model's columns.
+        blocks: Blocks of rows, each row with a value for each column.
+        schema: The model's columns.
 
     Raises:
-        InvalidInstancesError: as `validate_column`.
+        InvalidInstancesError: If a column does not accept a value.
     """
     parts: list[Arrays] = []
     count = 0
     for block in blocks:
-        columns = zip(fields.columns, zip(*block, strict=True), strict=True)
+        columns = zip(schema.columns, zip(*block, strict=True), strict=True)
         parts.append(
-            fields.build_inputs([validate_column(f, values, count) for f, values in columns])
+            schema.build_inputs([validate_column(v, values, count) for v, values in columns])
         )
         count += len(block)
-    return concatenate_rows(parts or [fields.build_inputs([()] * len(fields))])
+    return concatenate_rows(parts or [schema.build_inputs([()] * len(schema))])
 
 
 def build_inputs_from_columns(
-    columns: Mapping[str, Sequence[Any]], count: int, fields: InputSchema
+    columns: Mapping[str, Sequence[Any]], count: int, schema: InputSchema
 ) -> Arrays:
-    """The graph's inputs of columns by name; one that is not there is full of gaps.
+    """Return the graph's inputs of columns; an absent column is full of gaps.
 
     Args:
-        columns: checked values, of known names.
-        count: of instances.
-        fields: the model's columns.
+        columns: Validated values by the name of their column.
+        count: Number of instances.
+        schema: The model's columns.
 
     Raises:
-        InvalidInstancesError: one is not there, and the model fills no gap in it.
+        InvalidInstancesError: If a column that accepts no gaps is absent.
     """
-    return fields.build_inputs(
+    return schema.build_inputs(
         [
-            columns[field.name] if field.name in columns else _build_column_of_gaps(field, count)
-            for field in fields.columns
+            columns[v.name] if v.name in columns else _build_column_of_gaps(v, count)
+            for v in schema.columns
         ]
     )
 
 
-def _build_column_of_gaps(field: ColumnValidator, count: int) -> Sequence[Any]:
-    """Return a column of gaps."""
-    gap = validate_column(field, [None]) if count else [field.gap_value]
-    return np.full(count, gap[0], field.dtype)  # type: ignore[return-value]
+def _build_column_of_gaps(validator: ColumnValidator, count: int) -> Sequence[Any]:
+    gap = validate_column(validator, [None]) if count else [validator.gap_value]
+    return np.full(count, gap[0], validator.dtype)  # type: ignore[return-value]
 
 
 def require_common_length(
-    columns: Mapping[str, Sequence[Any]], fields: InputSchema, length: int
+    columns: Mapping[str, Sequence[Any]], schema: InputSchema, body_length: int
 ) -> int:
-    """How many instances columns are of.
+    """Return the number of instances that all columns have.
 
     Args:
-        columns: by name.
-        fields: the model's.
-        length: of the body that held them, in bytes.
+        columns: Values by the name of their column.
+        schema: The model's columns.
+        body_length: Length of the request's body, in bytes.
 
     Raises:
-        InvalidInstancesError: there are none, they are of different lengths, or gaps would
-            multiply the body.
+        InvalidInstancesError: If there is no column, if lengths differ, or if the gaps of absent
+            columns would make the arrays too large.
     """
     if not columns:
         refuse_instances("expected at least one of the model's columns; got none")
@@ -288,29 +316,33 @@ def require_common_length(
     for name in others:
         if len(columns[name]) != count:
             refuse_instances(
-                f"expected columns of one length; got {pluralize(count, 'value')} of {quote_text(first)} "
-                f"and {len(columns[name])} of {quote_text(name)}"
+                f"expected columns of one length; got {pluralize(count, 'value')} of "
+                f"{quote_text(first)} and {len(columns[name])} of {quote_text(name)}"
             )
-    most = compute_max_cells(length) // len(fields)
-    if count > most:
+    max_count = compute_max_cells(body_length) // len(schema)
+    if count > max_count:
         refuse_instances(
-            f"expected at most {pluralize(most, 'instance')} in a body of this length; got {count}"
+            f"expected at most {pluralize(max_count, 'instance')} in a body of this length; got "
+            f"{count}"
         )
     return count
 
 
-def require_known_names(names: Iterable[str], fields: InputSchema, what: str) -> None:
-    """Refuse the first name that is no column's.
+def require_known_names(names: Iterable[str], schema: InputSchema, noun: str) -> None:
+    """Refuse names that are no column of the model.
 
     Args:
-        names: that came.
-        fields: the model's columns.
-        what: they name, in the singular.
+        names: Names that the request uses.
+        schema: The model's columns.
+        noun: Noun for a name in error messages, such as `column`.
+
+    Raises:
+        InvalidInstancesError: If one is not a column's; the message suggests a similar name.
     """
     for name in names:
-        if name not in fields.column_positions:
+        if name not in schema.column_positions:
             refuse_instances(
-                f"expected no other {what}s than the model's; got {quote_text(name)}"
-                f"{suggest_similar_name(name, fields.column_positions)}",
+                f"expected no other {noun}s than the model's; got {quote_text(name)}"
+                f"{suggest_similar_name(name, schema.column_positions)}",
                 field=name[:MAX_QUOTED_CHARACTERS],
             )

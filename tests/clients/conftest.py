@@ -14,21 +14,27 @@ import pytest
 from benchmarks.keys import keys_file
 
 ROOT = Path(__file__).parent.parent.parent
-# These come from the clients' environment alone; elsewhere there is nothing to collect.
+# These tests need the environment of `make test-clients`; elsewhere nothing is collected.
 if importlib.util.find_spec("tritonclient") is None:
     collect_ignore_glob = ["test_*.py"]
 
-# Of the environment that serves.
+# The interpreter of the server's environment.
 PYTHON = os.environ.get("SERVER_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")} | {
     "PYTHONPATH": str(ROOT),
-    "CI": "true",  # keeps ONNX Runtime from calling home
+    "CI": "true",  # ONNX Runtime then sends no telemetry.
 }
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 class Server:
-    """A server process and its address."""
+    """A running server process.
+
+    Attributes:
+        models: The folder of its models.
+        url: URL with which it was reached when it started listening.
+        log: Lines of its log so far.
+    """
 
     def __init__(self, models: Path, *options: str) -> None:
         self.models = models
@@ -56,20 +62,22 @@ class Server:
         self.log: list[str] = []
         self.url = ""
         listening = threading.Event()
-        threading.Thread(target=self._read, args=(listening,), daemon=True).start()
+        threading.Thread(target=self._read_log, args=(listening,), daemon=True).start()
         if not listening.wait(30):
             self.stop()
             raise AssertionError("the server did not start: " + "".join(self.log))
 
     @property
     def address(self) -> str:
+        """Host and port, without the scheme."""
         return self.url.removeprefix("http://")
 
     def stop(self) -> None:
+        """Stop the process and wait for its end."""
         self.process.terminate()
         self.process.wait(timeout=120)
 
-    def _read(self, listening: threading.Event) -> None:
+    def _read_log(self, listening: threading.Event) -> None:
         assert self.process.stdout is not None
         with self.process.stdout as lines:
             for line in lines:
@@ -80,6 +88,7 @@ class Server:
 
 
 def serve(models: Path, *options: str) -> Iterator[Server]:
+    """Yield a server of a folder of models, which is stopped afterwards."""
     server = Server(models, *options)
     yield server
     server.stop()
@@ -87,7 +96,7 @@ def serve(models: Path, *options: str) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory) -> Iterator[Server]:
-    """A server of the embedded default: numbers alone."""
+    """A server of the digits model, whose inputs are all numbers."""
     models = tmp_path_factory.mktemp("digits") / "models"
     shutil.copytree(ROOT / "models" / "digits" / "1", models / "digits" / "1")
     yield from serve(models)
@@ -95,7 +104,7 @@ def digits(tmp_path_factory) -> Iterator[Server]:
 
 @pytest.fixture
 def keyed(tmp_path) -> Iterator[Server]:
-    """A server of the embedded default that knows an administrator's key."""
+    """A server of the digits model that requires an administrator's key."""
     models = tmp_path / "models"
     shutil.copytree(ROOT / "models" / "digits" / "1", models / "digits" / "1")
     yield from serve(models, "--keys", str(keys_file(tmp_path)))
@@ -103,7 +112,7 @@ def keyed(tmp_path) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def people(tmp_path_factory) -> Iterator[Server]:
-    """A server of a table of numbers, texts and dates."""
+    """A server of a model trained on a table of numbers, texts and dates."""
     folder = tmp_path_factory.mktemp("people")
     command = [
         PYTHON,

@@ -1,4 +1,4 @@
-"""What a bundle's graph says in plain ONNX Runtime: the answer that clients must get."""
+"""The answers of a bundle's graph in plain ONNX Runtime, which every client must get."""
 
 import json
 
@@ -9,11 +9,16 @@ DTYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(str
 
 
 class Graph:
-    """The fp32 graph of a server's one model.
+    """The fp32 graph of the only model of a server.
+
+    Args:
+        models: The folder of the server's models.
 
     Attributes:
-        name: of the model.
-        inputs: the dtype of each, by name.
+        name: Name of the model.
+        manifest: The manifest of version 1.
+        session: ONNX Runtime's session of the graph.
+        inputs: dtype of each input, by name.
     """
 
     def __init__(self, models):
@@ -21,12 +26,12 @@ class Graph:
         self.name = folder.parent.name
         self.manifest = json.loads((folder / "bundle.json").read_text())
         self.session = onnxruntime.InferenceSession(folder / "model.onnx")
-        self.inputs = {i.name: DTYPES[i.type] for i in self.session.get_inputs()}
+        self.inputs = {one.name: DTYPES[one.type] for one in self.session.get_inputs()}
 
-    def rows(self, count, seed=0):
-        """Inputs of this many instances, of values such as it was trained on."""
+    def create_inputs(self, count, seed=0):
+        """Return the graph's inputs for random instances in the range of the training data."""
         rng = np.random.default_rng(seed)
-        columns = [self._values(column, count, rng) for column in self.manifest["inputs"]]
+        columns = [self._draw_values(column, count, rng) for column in self.manifest["inputs"]]
         if list(self.inputs) == ["features"]:
             return {"features": np.concatenate(columns, axis=1).astype(np.float32)}
         return {
@@ -34,12 +39,12 @@ class Graph:
             for name, column in zip(self.inputs, columns, strict=True)
         }
 
-    def answers(self, inputs):
-        """The outputs, by name."""
+    def run(self, inputs):
+        """Return the graph's outputs by name."""
         names = [output.name for output in self.session.get_outputs()]
         return dict(zip(names, self.session.run(None, inputs), strict=True))
 
-    def _values(self, column, count, rng):
+    def _draw_values(self, column, count, rng):
         if column["type"] == "category":
             return rng.choice(column["categories"], (count, 1))
         if column["type"] == "boolean":
@@ -50,8 +55,8 @@ class Graph:
         return rng.uniform(column["minimum"], column["maximum"], (count, 1))
 
 
-def same(got, expected):
-    """Whether answers are alike, by output: labels alike, numbers as float32 writes them."""
+def assert_same_outputs(got, expected):
+    """Assert that outputs have the same labels, and the same numbers but for float32's rounding."""
     for name, array in expected.items():
         if array.dtype.kind == "f":
             np.testing.assert_allclose(got[name], array, rtol=1e-5, atol=1e-7)

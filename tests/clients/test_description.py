@@ -1,4 +1,4 @@
-"""The API's description, read by a validator and tried by a machine."""
+"""The API's OpenAPI description: it is valid, and every route keeps to it."""
 
 import os
 import subprocess
@@ -19,14 +19,14 @@ def server(request):
     return request.getfixturevalue(request.param)
 
 
-def test_it_is_valid(server):
+def test_openapi_description_is_valid(server):
     OpenAPIV31SpecValidator(
         requests.get(f"{server.url}/openapi.json", timeout=120).json()
     ).validate()
 
 
-def test_no_route_fails_what_it_promises(server, tmp_path):
-    """Good and bad requests of every route: no 5xx, only described statuses, types and bodies."""
+def test_routes_valid_and_invalid_requests_are_answered_as_described(server, tmp_path):
+    """No route answers 5xx, or a status, media type or body that is not described."""
     hooks = {"SCHEMATHESIS_HOOKS": "tests.clients.hooks", "PYTHONPATH": str(HERE.parent.parent)}
     done = subprocess.run(
         [

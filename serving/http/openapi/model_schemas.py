@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from serving.bundle import FEATURES_INPUT, InputColumn, Manifest
-from serving.codec.open_inference import MAX_ID_CHARACTERS
+from serving.codec.open_inference_request import MAX_ID_CHARACTERS
 from serving.http.openapi.column_schemas import build_value_schema
 from serving.inference.predictor import build_tensor_metadata
 

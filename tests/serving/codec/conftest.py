@@ -1,4 +1,4 @@
-"""Two models' columns, their manifests, and instances as every format may bring them."""
+"""Models of the codec's tests: their columns and manifests; and damage to encoded bodies."""
 
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ from serving.codec.input_schema import InputSchema
 SHA = "0" * 64
 
 
-def manifest(columns, classes, target=("y",)):
+def make_manifest(columns, classes, target=("y",)):
     return Manifest.model_validate(
         {
             "schema_version": 1,
@@ -70,30 +70,33 @@ TABLE = [
 ]
 
 
+def make_model(columns, *manifest_arguments):
+    schema, manifest = InputSchema(columns), make_manifest(columns, *manifest_arguments)
+    return SimpleNamespace(schema=schema, manifest=manifest)
+
+
 @pytest.fixture(scope="session")
 def vector():
-    """A model of numbers: `x`, the boolean `y`, and `z`, which may be a gap as `y` may."""
-    return SimpleNamespace(fields=InputSchema(VECTOR), manifest=manifest(VECTOR, [0, 1]))
+    """A model with a single input: numbers `x` and `z`, boolean `y`; `y` and `z` accept gaps."""
+    return make_model(VECTOR, [0, 1])
 
 
 @pytest.fixture(scope="session")
 def table():
-    """A model of columns of each type; all may be gaps but `grade`."""
-    return SimpleNamespace(fields=InputSchema(TABLE), manifest=manifest(TABLE, ["no", "yes"]))
+    """A model with a column of each type; all accept gaps but `grade`."""
+    return make_model(TABLE, ["no", "yes"])
 
 
 @pytest.fixture(scope="session")
 def regression():
-    """A model of two targets."""
+    """A regression model of three numbers and two targets."""
     columns = [number("a"), number("b"), number("c")]
-    return SimpleNamespace(
-        fields=InputSchema(columns), manifest=manifest(columns, None, ("left", "right"))
-    )
+    return make_model(columns, None, ("left", "right"))
 
 
 @pytest.fixture(scope="session")
 def damage():
-    """Draws a body with some of its bytes changed, left out or doubled."""
+    """A function that draws a body with some bytes changed, removed or repeated."""
 
     def draw(data, body):
         body = bytearray(body)

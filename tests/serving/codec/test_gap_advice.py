@@ -1,4 +1,4 @@
-"""Errors of NaN and infinity say how a gap is sent, in every body format."""
+"""Errors about NaN and infinity say how to send a missing value, in every body format."""
 
 import io
 
@@ -14,8 +14,8 @@ from serving.inference.predictor import PROTOCOL_DECODERS
 
 OCTETS, NPY, CSV = "application/octet-stream", "application/x-npy", "text/csv"
 ARROW = "application/vnd.apache.arrow.stream"
-TAKES_GAPS = "for a gap send null (NaN in binary, an empty value in CSV)"
-TAKES_NONE = "and the model fills no gap here"
+ACCEPTS_GAPS = "for a missing value send null (NaN in binary, an empty value in CSV)"
+ACCEPTS_NO_GAPS = "and this column accepts no missing value"
 MODELS = {
     missing: InputSchema(
         [NumberColumn(name=n, type="number", missing=missing, minimum=0, maximum=1) for n in "ab"]
@@ -24,13 +24,13 @@ MODELS = {
 }
 
 
-def npy(values):
+def write_npy(values):
     stream = io.BytesIO()
     np.save(stream, np.array([values], np.float64))
     return stream.getvalue()
 
 
-def arrow(values):
+def write_arrow(values):
     table, stream = pa.table({"a": [values[0]], "b": [values[1]]}), io.BytesIO()
     with pa.ipc.new_stream(stream, table.schema) as writer:
         writer.write_table(table)
@@ -41,45 +41,47 @@ def tensor(values):
     return f'{{"inputs":[{{"name":"features","datatype":"FP32","shape":[1,2],"data":{values}}}]}}'
 
 
-BODIES = {  # of the values 1 and infinity, or what comes closest
+# Protocol, content and media type of bodies with the values 1 and infinity, or NaN where the format
+# has no infinity.
+BODIES = {
     "record": ("rows", '{"instances":[{"a":1,"b":Infinity}]}', "application/json"),
     "record, NaN": ("rows", '{"instances":[{"a":1,"b":NaN}]}', "application/json"),
     "record, text": ("rows", '{"instances":[{"a":1,"b":"NaN"}]}', "application/json"),
     "row": ("rows", '{"instances":[[1,-Infinity]]}', "application/json"),
     "row, text": ("rows", '{"instances":[[1,"inf"]]}', "application/json"),
     "csv": ("rows", "1,inf\n", CSV),
-    "npy": ("rows", npy([1, np.inf]), NPY),
+    "npy": ("rows", write_npy([1, np.inf]), NPY),
     "raw": ("rows", np.array([1, np.inf], "<f4").tobytes(), OCTETS),
-    "arrow": ("rows", arrow([1.0, np.inf]), ARROW),
+    "arrow": ("rows", write_arrow([1.0, np.inf]), ARROW),
     "tensorflow rows": ("tensorflow", '{"instances":[[1,NaN]]}', "application/json"),
     "tensorflow columns": ("tensorflow", '{"inputs":[[1,"nan"]]}', "application/json"),
     "tensor, text": ("inference_v2", tensor('[1,"NaN"]'), "application/json"),
 }
 
 
-def refusal(body, fields):
+def get_error(body, schema):
     protocol, content, media = body
     content = content.encode() if isinstance(content, str) else content
     with pytest.raises(ServingError) as raised:
-        PROTOCOL_DECODERS[protocol](EncodedRequest(content, media), fields)
+        PROTOCOL_DECODERS[protocol](EncodedRequest(content, media), schema)
     return raised.value
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_no_number_where_the_model_fills_gaps_error_says_how_to_send_one(body):
-    error = refusal(BODIES[body], MODELS["impute"])
-    assert (error.status, error.message.endswith(f"; {TAKES_GAPS}")) == (422, True), error.message
+def test_gap_advice_column_accepts_gaps_error_says_how_to_send_one(body):
+    error = get_error(BODIES[body], MODELS["impute"])
+    assert (error.status, error.message.endswith(f"; {ACCEPTS_GAPS}")) == (422, True), error.message
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_no_number_where_the_model_fills_no_gap_error_says_so(body):
-    error = refusal(BODIES[body], MODELS["refuse"])
+def test_gap_advice_column_accepts_no_gaps_error_says_so(body):
+    error = get_error(BODIES[body], MODELS["refuse"])
     assert error.status == 422
-    assert error.message.endswith(f", {TAKES_NONE}"), error.message
+    assert error.message.endswith(f", {ACCEPTS_NO_GAPS}"), error.message
     assert "send null" not in error.message
 
 
-# Protocols whose JSON is read as columns; there NaN makes the whole body no JSON.
+# Protocols whose JSON holds columns. simdjson parses these bodies, and NaN makes them malformed.
 COLUMNS = {
     "tensorflow": '{"inputs":{"a":[1],"b":[NaN]}}',
     "inference_v2": tensor("[1,-Infinity]"),
@@ -90,28 +92,28 @@ COLUMNS = {
 @pytest.mark.parametrize(
     ("model", "advice"),
     [
-        ("impute", "; send null for a gap"),
-        ("refuse", "; send a number, since the model fills no gap in any column"),
+        ("impute", "; send null for a missing value"),
+        ("refuse", "; send a number, since no column of the model accepts a missing value"),
     ],
 )
-def test_nan_among_columns_error_says_how_a_gap_is_sent(protocol, model, advice):
-    error = refusal((protocol, COLUMNS[protocol], "application/json"), MODELS[model])
+def test_gap_advice_nan_in_json_columns_error_says_how_to_send_a_gap(protocol, model, advice):
+    error = get_error((protocol, COLUMNS[protocol], "application/json"), MODELS[model])
     assert error.status == 400
-    assert error.message.endswith(f"which is no JSON{advice}"), error.message
+    assert error.message.endswith(f"which is not valid JSON{advice}"), error.message
 
 
-def test_nan_among_columns_some_take_gaps_error_names_them(table):
+def test_gap_advice_nan_in_json_columns_error_names_those_that_accept_gaps(table):
     body = b'{"inputs":{"age":[NaN]}}'
-    error = refusal(("tensorflow", body, "application/json"), table.fields)
+    error = get_error(("tensorflow", body, "application/json"), table.schema)
     assert error.message.endswith(
-        'got one with NaN, which is no JSON; send null for a gap, which the model fills in "age", '
-        '"member", "work", "since"'
+        "got one with NaN, which is not valid JSON; send null for a missing value, which the model "
+        'accepts in "age", "member", "work", "since"'
     )
 
 
-def test_nan_among_columns_of_very_many_the_error_names_a_few():
+def test_gap_advice_nan_among_thousands_of_columns_error_names_a_few():
     names = [f"column {place}" for place in range(2000)]
-    fields = InputSchema(
+    schema = InputSchema(
         [
             NumberColumn(name=name, type="number", missing="impute", minimum=0, maximum=1)
             for name in names
@@ -119,5 +121,5 @@ def test_nan_among_columns_of_very_many_the_error_names_a_few():
         + [NumberColumn(name="last", type="number", missing="refuse", minimum=0, maximum=1)]
     )
     body = b'{"inputs":[[NaN]]}'
-    error = refusal(("tensorflow", body, "application/json"), fields)
+    error = get_error(("tensorflow", body, "application/json"), schema)
     assert error.message.endswith('"column 4" and 1995 more')

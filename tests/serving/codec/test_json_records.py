@@ -1,4 +1,4 @@
-"""Records and rows of typed columns: both decoders alike, and what is wrong said precisely."""
+"""Records and rows of several types in JSON: the two decoders agree, and errors are precise."""
 
 import json
 import tracemalloc
@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.bundle import BooleanColumn, CategoryColumn, DateColumn, NumberColumn
-from serving.codec import json_strict as json_careful
-from serving.codec import validation as columns
+from serving.codec import json_strict, validation
 from serving.codec.input_schema import InputSchema
 from serving.codec.json_fast import decode_json_fast
 from serving.codec.json_strict import decode_json_strict
@@ -21,8 +20,8 @@ from tests.fuzzing import examples
 from tests.growth import assert_linear
 
 
-def table(missing="impute", unseen="unknown"):
-    """Columns of each kind, as a manifest lists them."""
+def make_schema(missing="impute", unseen="unknown"):
+    """Return a schema with a column of each type."""
     return InputSchema(
         [
             NumberColumn(name="age", type="number", missing=missing, minimum=0, maximum=1),
@@ -48,7 +47,7 @@ def table(missing="impute", unseen="unknown"):
     )
 
 
-TABLE, STRICT = table(), table("refuse", "refuse")
+TABLE, STRICT = make_schema(), make_schema("refuse", "refuse")
 VECTOR = InputSchema(
     [
         NumberColumn(name="x", type="number", missing="impute", minimum=0, maximum=1),
@@ -60,17 +59,17 @@ RECORD = {"age": 39, "member": True, "work": "private", "grade": 2, "since": "20
 ROW = list(RECORD.values())
 
 
-def body(instances):
+def make_body(instances):
     return json.dumps({"instances": instances}).encode()
 
 
-def error_of(text, fields=TABLE):
+def get_error(text, schema=TABLE):
     with pytest.raises(ServingError) as raised:
-        decode_json(text, fields)
+        decode_json(text, schema)
     return raised.value.to_dict()
 
 
-def assert_alike(found, expected):
+def assert_same(found, expected):
     assert list(found) == list(expected)
     for name, array in expected.items():
         assert found[name].dtype == array.dtype
@@ -86,9 +85,9 @@ dates = st.dates().map(str) | st.datetimes().map(lambda d: d.isoformat())
 zones = st.integers(-23 * 60, 23 * 60).map(lambda m: timezone(timedelta(minutes=m)))
 dates |= st.datetimes(timezones=zones).map(lambda d: d.isoformat())
 KINDS = {"age": numbers, "member": booleans, "work": texts, "grade": grades, "since": dates}
-some = {name: st.none() | kind for name, kind in KINDS.items()}
-records = st.fixed_dictionaries({}, optional=some)
-instances = st.lists(records | st.tuples(*some.values()), max_size=6)
+optional = {name: st.none() | kind for name, kind in KINDS.items()}
+records = st.fixed_dictionaries({}, optional=optional)
+instances = st.lists(records | st.tuples(*optional.values()), max_size=6)
 vectors = st.fixed_dictionaries(
     {"z": numbers}, optional={"x": st.none() | numbers, "y": st.none() | booleans}
 ) | st.tuples(st.none() | numbers, st.none() | booleans, numbers)
@@ -97,18 +96,18 @@ vectors = st.fixed_dictionaries(
 @pytest.mark.slow
 @examples(100)
 @given(instances)
-def test_every_sound_table_is_read_alike_by_both_decoders(rows):
-    fast = decode_json_fast(body(rows), TABLE)
+def test_json_decoders_valid_table_gives_the_same_arrays(rows):
+    fast = decode_json_fast(make_body(rows), TABLE)
     assert fast is not None
-    assert_alike(fast, decode_json_strict(body(rows), TABLE))
+    assert_same(fast, decode_json_strict(make_body(rows), TABLE))
     assert all(len(column) == len(rows) for column in fast.values())
 
 
 @given(st.lists(vectors, max_size=6))
-def test_so_is_every_table_of_numbers_and_booleans(rows):
-    fast = decode_json_fast(body(rows), VECTOR)
+def test_json_decoders_valid_table_of_numbers_and_booleans_gives_the_same_arrays(rows):
+    fast = decode_json_fast(make_body(rows), VECTOR)
     assert fast is not None
-    assert_alike(fast, decode_json_strict(body(rows), VECTOR))
+    assert_same(fast, decode_json_strict(make_body(rows), VECTOR))
 
 
 anything = st.recursive(
@@ -124,54 +123,54 @@ anything = st.recursive(
 @pytest.mark.slow
 @examples(100)
 @given(st.lists(anything | records | vectors, max_size=3))
-def test_the_fast_way_takes_nothing_that_the_careful_one_refuses(rows):
-    text = body(rows)
-    for fields in (TABLE, STRICT, VECTOR):
-        fast = decode_json_fast(text, fields)
+def test_decode_json_fast_accepts_nothing_that_the_strict_decoder_refuses(rows):
+    text = make_body(rows)
+    for schema in (TABLE, STRICT, VECTOR):
+        fast = decode_json_fast(text, schema)
         try:
-            careful = decode_json_strict(text, fields)
+            strict = decode_json_strict(text, schema)
         except ServingError:
             assert fast is None
         else:
-            assert fast is None or assert_alike(fast, careful) is None
+            assert fast is None or assert_same(fast, strict) is None
 
 
 @pytest.mark.slow
 @examples(60)
 @given(st.data())
-def test_strides_over_what_is_sound_change_neither_arrays_nor_errors(data):
-    rows = data.draw(st.lists(records | st.tuples(*some.values()), max_size=20))
-    text = bytearray(body(rows))
+def test_decode_json_strict_strides_change_neither_arrays_nor_errors(data):
+    rows = data.draw(st.lists(records | st.tuples(*optional.values()), max_size=20))
+    text = bytearray(make_body(rows))
     for _ in range(data.draw(st.integers(0, 2))):
         text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.sampled_from(b'[]{},":1e '))
-    if data.draw(st.booleans()):  # legal, and more than the plain decoder takes
+    if data.draw(st.booleans()):  # valid, but the fast decoder refuses it
         text = bytearray(text.replace(b"[", b'[{"age":1' + b"0" * 25 + b"},", 1))
     stride = data.draw(st.integers(1, 60))
 
-    def careful(stride):
+    def decode_in_strides(stride):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(json_careful, "STRIDE_CHARACTERS", stride)
+            patch.setattr(json_strict, "STRIDE_CHARACTERS", stride)
             try:
                 return decode_json_strict(bytes(text), TABLE)
             except ServingError as error:
                 return error.to_dict()
 
-    with_strides, without = careful(stride), careful(10**9)
+    with_strides, without = decode_in_strides(stride), decode_in_strides(10**9)
     if "error" in without:
         assert with_strides == without
     else:
-        assert_alike(with_strides, without)
+        assert_same(with_strides, without)
 
 
 @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
-def test_no_bytes_whatever_are_more_than_refused(text):
+def test_decode_json_random_bytes_are_refused(text):
     with pytest.raises(ServingError):
         decode_json(text, TABLE)
 
 
-def test_a_record_and_a_row_are_the_same_instance_in_one_body():
+def test_decode_json_records_and_rows_in_one_body_are_the_same_instances():
     shuffled = dict(reversed(RECORD.items()))
-    found = decode_json(body([RECORD, ROW, shuffled]), TABLE)
+    found = decode_json(make_body([RECORD, ROW, shuffled]), TABLE)
     assert list(found) == list(RECORD)
     assert [column.ravel().tolist() for column in found.values()] == [
         [39.0] * 3,
@@ -182,8 +181,8 @@ def test_a_record_and_a_row_are_the_same_instance_in_one_body():
     ]
 
 
-def test_a_key_that_is_not_there_and_null_are_the_same_gap():
-    found = decode_json(body([{}, dict.fromkeys(RECORD), [None] * 5, {"work": ""}]), TABLE)
+def test_decode_json_absent_key_and_null_are_the_same_gap():
+    found = decode_json(make_body([{}, dict.fromkeys(RECORD), [None] * 5, {"work": ""}]), TABLE)
     for name, column in found.items():
         if name in ("work", "grade"):
             assert column.tolist() == [[""]] * 4
@@ -191,14 +190,14 @@ def test_a_key_that_is_not_there_and_null_are_the_same_gap():
             assert np.isnan(column).all()
 
 
-def test_more_records_than_a_block_keep_their_order(monkeypatch):
-    monkeypatch.setattr(columns, "VALUES_PER_BLOCK", 14)
-    found = decode_json_fast(body([{"age": i, "work": str(i)} for i in range(30)]), TABLE)
+def test_decode_json_fast_more_records_than_a_block_keep_their_order(monkeypatch):
+    monkeypatch.setattr(validation, "VALUES_PER_BLOCK", 14)
+    found = decode_json_fast(make_body([{"age": i, "work": str(i)} for i in range(30)]), TABLE)
     assert found["age"].ravel().tolist() == list(range(30))
     assert found["work"].ravel().tolist() == [str(i) for i in range(30)]
 
 
-FAULTS = [  # instance, the error, the details beside its number
+INVALID = [  # instance, message of the error, its details without the instance's number
     (
         {**RECORD, "aeg": 1},
         'expected no other fields than the model\'s in instance 1; got "aeg"; did you mean "age"?',
@@ -212,13 +211,13 @@ FAULTS = [  # instance, the error, the details beside its number
     (
         {"member": True},
         "expected a finite number in instance 1, field 'age'; got no such key, and "
-        "the model fills no gap here",
+        "this column accepts no missing value",
         {"field": "age"},
     ),
     (
         {**RECORD, "grade": None},
         "expected a text or a whole number in instance 1, field 'grade'; "
-        "got null, and the model fills no gap here",
+        "got null, and this column accepts no missing value",
         {"field": "grade"},
     ),
     (
@@ -273,9 +272,9 @@ FAULTS = [  # instance, the error, the details beside its number
 ]
 
 
-@pytest.mark.parametrize(("instance", "message", "details"), FAULTS)
-def test_a_fault_is_named_with_its_instance_and_field(instance, message, details):
-    answer = error_of(body([RECORD, instance]), STRICT)
+@pytest.mark.parametrize(("instance", "message", "details"), INVALID)
+def test_decode_json_invalid_instance_error_names_instance_and_field(instance, message, details):
+    answer = get_error(make_body([RECORD, instance]), STRICT)
     assert answer == {
         "error": message,
         "code": "invalid_instances",
@@ -283,38 +282,38 @@ def test_a_fault_is_named_with_its_instance_and_field(instance, message, details
     }
 
 
-def test_a_key_that_comes_twice_is_refused():
-    for fields in (TABLE, VECTOR):
-        name = fields.columns[0].name
-        answer = error_of(f'{{"instances":[{{"{name}":1,"{name}":1}}]}}'.encode(), fields)
+def test_decode_json_repeated_key_is_refused():
+    for schema in (TABLE, VECTOR):
+        name = schema.columns[0].name
+        answer = get_error(f'{{"instances":[{{"{name}":1,"{name}":1}}]}}'.encode(), schema)
         assert answer["error"] == f'expected every field once in instance 0; got "{name}" twice'
 
 
-def test_a_boolean_in_a_vector_is_no_other_number():
+def test_decode_json_boolean_column_of_a_matrix_accepts_only_0_and_1():
     assert decode_json(b'{"instances":[[1,0,3]]}', VECTOR)["features"].tolist() == [[1, 0, 3]]
-    answer = error_of(b'{"instances":[[1,2,3]]}', VECTOR)
+    answer = get_error(b'{"instances":[[1,2,3]]}', VECTOR)
     assert answer["error"].startswith("expected true or false in instance 0, field 'y'")
 
 
-def test_a_record_that_breaks_off_is_no_json():
-    whole = body([RECORD])
+def test_decode_json_truncated_record_is_not_json():
+    whole = make_body([RECORD])
     for end in range(1, len(whole)):
-        assert error_of(whole[:end])["code"] == "not_json"
+        assert get_error(whole[:end])["code"] == "not_json"
 
 
 @pytest.mark.slow
-def test_gaps_that_are_not_written_do_not_multiply_a_body():
+def test_decode_json_many_empty_records_are_refused_by_their_number():
     wide = InputSchema(
         [
             NumberColumn(name=f"x{i}", type="number", missing="impute", minimum=0, maximum=1)
             for i in range(1000)
         ]
     )
-    assert len(decode_json(body([{}] * 1000), wide)["features"]) == 1000
+    assert len(decode_json(make_body([{}] * 1000), wide)["features"]) == 1000
     text = b'{"instances":[' + b"{}," * 2**12 + b"{}]}"
     tracemalloc.start()
     try:
-        answer = error_of(text, wide)
+        answer = get_error(text, wide)
         assert tracemalloc.get_traced_memory()[1] < 2**20 * 64
     finally:
         tracemalloc.stop()
@@ -341,21 +340,21 @@ def test_gaps_that_are_not_written_do_not_multiply_a_body():
         '"a":',
     ],
 )
-def test_the_size_of_a_hostile_body_does_not_show_in_the_memory_its_refusal_takes(head):
+def test_decode_json_hostile_body_takes_no_more_memory_than_its_text(head):
     text = ('{"instances":[' + head * (2**20 // len(head))).encode()
     tracemalloc.start()
     try:
-        error_of(text, STRICT)
+        get_error(text, STRICT)
         assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
     finally:
         tracemalloc.stop()
 
 
 @pytest.mark.parametrize("head", ['{"age":[', "[[],", '{"work":"a"},', "[1,1],[1,1,"])
-def test_strict_decoder_hostile_body_takes_linear_time(head):
+def test_decode_json_hostile_body_takes_linear_time(head):
     def refuse(size):
         text = ('{"instances":[' + head * (size // len(head))).encode()
-        return lambda: error_of(text, STRICT)
+        return lambda: get_error(text, STRICT)
 
     assert_linear(refuse, 2**17)
 
@@ -363,22 +362,22 @@ def test_strict_decoder_hostile_body_takes_linear_time(head):
 @pytest.mark.parametrize(
     "instance", ["[{}]", "[[{}]]", '{{"age":[{}]}}', '{{"age":[{}]}},1', '{{"work":"[",{}}}']
 )
-def test_nor_does_that_of_one_well_formed_instance(instance):
+def test_decode_json_one_hostile_instance_takes_no_more_memory_than_its_text(instance):
     member = '"age":1,' if instance.endswith(",{}}}") else "1,"
     filling = (member * (2**20 // len(member)))[:-1]
     text = f'{{"instances":[{instance.format(filling)}]}}'.encode()
     tracemalloc.start()
     try:
-        error_of(text, STRICT)
+        get_error(text, STRICT)
         assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
     finally:
         tracemalloc.stop()
 
 
-def test_a_long_unknown_key_is_refused_without_ado():
+def test_decode_json_long_unknown_key_takes_linear_time_and_is_cut():
     def refuse(size):
         text = f'{{"instances":[{{"{"agea" * size}":1}}]}}'.encode()
-        return lambda: error_of(text)
+        return lambda: get_error(text)
 
     assert len(refuse(500_000)()["error"]) < 200
     assert_linear(refuse, 250_000)

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol; bodies are put together by hand, as PROTOCOLS.md writes them."""
+"""The Open Inference Protocol: bodies in JSON and in the binary extension, built by hand."""
 
 import json
 import struct
@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.bundle import BooleanColumn, CategoryColumn, DateColumn
-from serving.codec import open_inference_tensors as inference_tensor
+from serving.codec import open_inference_tensors
+from serving.codec.column_validators import GAP_NOT_ACCEPTED
 from serving.codec.input_schema import InputSchema
 from serving.codec.messages import EncodedRequest
 from serving.codec.open_inference import build_tensor_metadata, decode_inference_request
@@ -20,7 +21,7 @@ from tests.fuzzing import examples
 
 ROWS = np.array([[1.5, 1, -2], [0, 0, 3e38]], "f4")
 OUTPUTS = {"label": np.array([1, 0]), "probabilities": np.array([[0.25, 0.75], [1, 0]], "f4")}
-NUMBERS = {
+DTYPES = {
     "FP32": "<f4",
     "FP64": "<f8",
     "FP16": "<f2",
@@ -37,75 +38,86 @@ NUMBERS = {
 
 
 def tensor(name, shape, datatype, data=None, **parameters):
-    found = {"name": name, "shape": shape, "datatype": datatype}
-    return found | ({"parameters": parameters} if data is None else {"data": data})
+    """Return an input with this data in JSON, or with these parameters."""
+    declaration = {"name": name, "shape": shape, "datatype": datatype}
+    return declaration | ({"parameters": parameters} if data is None else {"data": data})
 
 
-def texts(values):
+def pack_texts(values):
+    """Return a binary BYTES tensor."""
     parts = [value.encode() for value in values]
     return b"".join(struct.pack("<I", len(part)) + part for part in parts)
 
 
-def ask(model, inputs, content=b"", **request):
-    head = json.dumps({"inputs": inputs, **request}).encode_answer()
+def decode(model, inputs, content=b"", **members):
+    """Decode a request with these inputs, binary content, and further members of its JSON."""
+    head = json.dumps({"inputs": inputs, **members}).encode()
     return decode_inference_request(
-        EncodedRequest(head + content, json_length=len(head) if content else None), model.fields
+        EncodedRequest(head + content, json_length=len(head) if content else None), model.schema
     )
 
 
-def error(model, *arguments, **request):
+def decode_raw(model, content):
+    """Return the inputs of a request without JSON."""
+    return decode_inference_request(EncodedRequest(content, json_length=0), model.schema).inputs
+
+
+def get_error(model, *arguments, **members):
+    """Return the message of the error that refuses a request or its answer."""
     with pytest.raises(ServingError) as raised:
-        ask(model, *arguments, **request).encode_answer(model.manifest, OUTPUTS)
+        decode(model, *arguments, **members).encode_answer(model.manifest, OUTPUTS)
     return raised.value.message
 
 
 @pytest.mark.parametrize("data", [ROWS.tolist(), ROWS.ravel().tolist()])
-@pytest.mark.parametrize("said", [{}, {"id": "7"}, {"outputs": [{"name": "label"}], "id": "["}])
-def test_numbers_in_json_nested_or_flat_are_rows(vector, data, said):
-    question = ask(vector, [tensor("features", [2, 3], "FP32", data)], **said)
-    assert question.inputs["features"].dtype == np.float32
-    np.testing.assert_array_equal(question.inputs["features"], ROWS)
+@pytest.mark.parametrize("members", [{}, {"id": "7"}, {"outputs": [{"name": "label"}], "id": "["}])
+def test_decode_nested_or_flat_json_numbers_are_rows(vector, data, members):
+    decoded = decode(vector, [tensor("features", [2, 3], "FP32", data)], **members)
+    assert decoded.inputs["features"].dtype == np.float32
+    np.testing.assert_array_equal(decoded.inputs["features"], ROWS)
 
 
 @pytest.mark.parametrize("data", [ROWS.tolist(), ROWS.ravel().tolist()])
-def test_ordinary_numbers_never_are_python_objects(vector, data, monkeypatch):
-    monkeypatch.delattr(inference_tensor, "_read_numbers")
+def test_decode_well_formed_json_numbers_creates_no_python_objects(vector, data, monkeypatch):
+    monkeypatch.delattr(open_inference_tensors, "_read_numbers")
     inputs = [tensor("features", [2, 3], "FP32", data)]
-    for said in ({}, {"id": "[7]"}, {"outputs": [{"name": "label"}]}, {"parameters": {"a": []}}):
-        np.testing.assert_array_equal(ask(vector, inputs, **said).inputs["features"], ROWS)
+    for members in ({}, {"id": "[7]"}, {"outputs": [{"name": "label"}]}, {"parameters": {"a": []}}):
+        np.testing.assert_array_equal(decode(vector, inputs, **members).inputs["features"], ROWS)
 
 
-@pytest.mark.parametrize("datatype", NUMBERS)
-def test_numbers_of_every_datatype_are_rows(vector, datatype):
-    rows = np.array([[1, 1, 0], [0, 0, 1]]).astype(NUMBERS[datatype])
-    plain = tensor("features", [2, 3], datatype, rows.tolist())
-    raw = tensor("features", [2, 3], datatype, binary_data_size=rows.nbytes)
-    for question in (ask(vector, [plain]), ask(vector, [raw], rows.tobytes())):
-        np.testing.assert_array_equal(question.inputs["features"], rows.astype("f4"))
+@pytest.mark.parametrize("datatype", DTYPES)
+def test_decode_numbers_of_every_datatype_are_rows(vector, datatype):
+    rows = np.array([[1, 1, 0], [0, 0, 1]]).astype(DTYPES[datatype])
+    in_json = tensor("features", [2, 3], datatype, rows.tolist())
+    binary = tensor("features", [2, 3], datatype, binary_data_size=rows.nbytes)
+    for decoded in (decode(vector, [in_json]), decode(vector, [binary], rows.tobytes())):
+        np.testing.assert_array_equal(decoded.inputs["features"], rows.astype("f4"))
 
 
-def test_bf16_is_the_upper_half_of_float32(vector):
-    raw = (ROWS.view("<u4") >> 16).astype("<u2")
-    found = ask(vector, [tensor("features", [2, 3], "BF16", binary_data_size=12)], raw.tobytes())
-    cut = (raw.astype("<u4") << 16).view("<f4")
-    np.testing.assert_array_equal(found.inputs["features"], cut)
+def test_decode_bf16_is_the_upper_half_of_float32(vector):
+    halves = (ROWS.view("<u4") >> 16).astype("<u2")
+    inputs = [tensor("features", [2, 3], "BF16", binary_data_size=12)]
+    truncated = (halves.astype("<u4") << 16).view("<f4")
+    np.testing.assert_array_equal(
+        decode(vector, inputs, halves.tobytes()).inputs["features"], truncated
+    )
 
 
-def test_binary_float32_is_read_where_it_is(vector):
+def test_decode_aligned_binary_float32_is_a_view_of_the_body(vector):
     for spaces in range(4):
         inputs = [tensor("features", [2, 3], "FP32", binary_data_size=24)]
         head = json.dumps({"inputs": inputs}).encode() + b" " * spaces
         body = head + ROWS.tobytes()
-        found = decode_inference_request(
-            EncodedRequest(body, json_length=len(head)), vector.fields
+        features = decode_inference_request(
+            EncodedRequest(body, json_length=len(head)), vector.schema
         ).inputs["features"]
-        np.testing.assert_array_equal(found, ROWS)
-        aligned = (np.frombuffer(body, "u1").ctypes.data + len(head)) % 4 == 0
-        assert np.shares_memory(found, np.frombuffer(body, "u1")) == aligned
+        np.testing.assert_array_equal(features, ROWS)
+        is_aligned = (np.frombuffer(body, "u1").ctypes.data + len(head)) % 4 == 0
+        assert np.shares_memory(features, np.frombuffer(body, "u1")) == is_aligned
 
 
-def test_columns_of_each_type_come_as_json_or_binary(table):
-    day, two = 86400.0, [2]
+def test_decode_columns_of_each_type_in_json_or_binary(table):
+    day, shape = 86400.0, [2]
     values = {
         "age": ("FP32", np.array([1.5, np.nan], "f4")),
         "member": ("BOOL", np.array([True, False])),
@@ -120,49 +132,60 @@ def test_columns_of_each_type_come_as_json_or_binary(table):
         "grade": ["1", "2"],
         "since": [day, np.nan],
     }
-    content = {n: texts(v) if k == "BYTES" else v.tobytes() for n, (k, v) in values.items()}
-    binary = [tensor(n, two, k, binary_data_size=len(content[n])) for n, (k, _) in values.items()]
+    content = {
+        name: pack_texts(column) if datatype == "BYTES" else column.tobytes()
+        for name, (datatype, column) in values.items()
+    }
+    binary = [
+        tensor(name, shape, datatype, binary_data_size=len(content[name]))
+        for name, (datatype, _) in values.items()
+    ]
 
-    def plain(array):
-        listed = array if isinstance(array, list) else array.tolist()
+    def to_json(column):
+        listed = column if isinstance(column, list) else column.tolist()
         return [None if value != value else value for value in listed]  # noqa: PLR0124
 
-    flat = [tensor(n, two, k, plain(v)) for n, (k, v) in values.items()]
-    nested = [tensor(n, [2, 1], k, [[x] for x in plain(v)]) for n, (k, v) in values.items()]
+    flat = [
+        tensor(name, shape, datatype, to_json(column))
+        for name, (datatype, column) in values.items()
+    ]
+    nested = [
+        tensor(name, [2, 1], datatype, [[value] for value in to_json(column)])
+        for name, (datatype, column) in values.items()
+    ]
     mixed = [binary[0], *flat[1:]]
-    for question in (
-        ask(table, flat),
-        ask(table, nested[::-1]),
-        ask(table, binary, b"".join(content.values())),
-        ask(table, mixed, content["age"]),
+    for decoded in (
+        decode(table, flat),
+        decode(table, nested[::-1]),
+        decode(table, binary, b"".join(content.values())),
+        decode(table, mixed, content["age"]),
     ):
-        assert list(question.inputs) == list(expected)
-        for name, array in question.inputs.items():
+        assert list(decoded.inputs) == list(expected)
+        for name, array in decoded.inputs.items():
             assert array.shape == (2, 1)
             np.testing.assert_equal(array.ravel().tolist(), expected[name])
-    iso = [flat[3], tensor("since", two, "BYTES", ["1970-01-02", None])]
-    np.testing.assert_equal(ask(table, iso).inputs["since"].ravel().tolist(), [day, np.nan])
+    with_texts = [flat[3], tensor("since", shape, "BYTES", ["1970-01-02", None])]
+    since = decode(table, with_texts).inputs["since"]
+    np.testing.assert_equal(since.ravel().tolist(), [day, np.nan])
 
 
-def test_raw_mode_is_one_input_and_nothing_else(vector, table):
-    question = decode_inference_request(
-        EncodedRequest(ROWS.tobytes(), json_length=0), vector.fields
-    )
-    np.testing.assert_array_equal(question.inputs["features"], ROWS)
-    reply = question.encode_answer(vector.manifest, OUTPUTS)
-    assert reply.media_type == "application/octet-stream"
+def test_decode_request_without_json_is_the_only_input(vector, table):
+    decoded = decode_inference_request(EncodedRequest(ROWS.tobytes(), json_length=0), vector.schema)
+    np.testing.assert_array_equal(decoded.inputs["features"], ROWS)
+    answer = decoded.encode_answer(vector.manifest, OUTPUTS)
+    assert answer.media_type == "application/octet-stream"
     with pytest.raises(ServingError, match="since the model has 5 inputs; got 0"):
-        decode_inference_request(EncodedRequest(b"", json_length=0), table.fields)
+        decode_raw(table, b"")
 
 
-def one(column):
-    """A model of this column alone."""
-    return SimpleNamespace(fields=InputSchema([column]))
+def create_model(column):
+    """Return a model of this column alone."""
+    return SimpleNamespace(schema=InputSchema([column]))
 
 
-def test_raw_mode_of_one_text_column_is_one_text():
-    def city(missing="impute", unseen="unknown"):
-        return one(
+def test_decode_request_without_json_for_a_category_is_one_text():
+    def create_city_model(missing="impute", unseen="unknown"):
+        return create_model(
             CategoryColumn(
                 name="city",
                 type="category",
@@ -172,15 +195,12 @@ def test_raw_mode_of_one_text_column_is_one_text():
             )
         )
 
-    def decoded(content, model):
-        return decode_inference_request(EncodedRequest(content, json_length=0), model.fields).inputs
-
-    def refused(content, model):
+    def get_refusal(content, model):
         with pytest.raises(ServingError) as raised:
-            decoded(content, model)
+            decode_raw(model, content)
         return raised.value.status, raised.value.message
 
-    # The body is the text itself: no length leads it, and no zero byte ends it.
+    # The body is the text itself, without a length in front or a zero byte at the end.
     for content, text in (
         (b"Hull", "Hull"),
         (b" Hull\n", "Hull"),
@@ -191,60 +211,54 @@ def test_raw_mode_of_one_text_column_is_one_text():
         (b"Hull\nYork", "Hull\nYork"),
         (b"1", "1"),
     ):
-        found = decoded(content, city())
-        assert list(found) == ["city"]
-        assert (found["city"].dtype, found["city"].tolist()) == (np.object_, [[text]])
-    status, message = refused(b"\xff", city())
-    assert (status, message) == (
+        inputs = decode_raw(create_city_model(), content)
+        assert list(inputs) == ["city"]
+        assert (inputs["city"].dtype, inputs["city"].tolist()) == (np.object_, [[text]])
+    assert get_refusal(b"\xff", create_city_model()) == (
         422,
         'expected BYTES in UTF-8; got other bytes in element 0 of input "city"',
     )
-    assert (
-        'one of "Hull", "1" in instance 0, field \'city\''
-        in refused(b"York", city(unseen="refuse"))[1]
-    )
-    assert "an empty text, and the model fills no gap" in refused(b"", city(missing="refuse"))[1]
+    _, message = get_refusal(b"York", create_city_model(unseen="refuse"))
+    assert 'one of "Hull", "1" in instance 0, field \'city\'' in message
+    _, message = get_refusal(b"", create_city_model(missing="refuse"))
+    assert f"an empty text, {GAP_NOT_ACCEPTED}" in message
 
 
-def test_raw_mode_of_one_column_of_dates_or_numbers_is_an_array():
-    dates = one(
+def test_decode_request_without_json_for_a_date_or_booleans_is_an_array():
+    dates = create_model(
         DateColumn(
             name="since", type="date", missing="impute", minimum="2000-01-01", maximum="2024-01-01"
         )
     )
     seconds = np.array([86400.25, np.nan], "<f8")
-    found = decode_inference_request(
-        EncodedRequest(seconds.tobytes(), json_length=0), dates.fields
-    ).inputs
-    np.testing.assert_array_equal(found["since"], seconds[:, None])
+    inputs = decode_raw(dates, seconds.tobytes())
+    np.testing.assert_array_equal(inputs["since"], seconds[:, None])
     with pytest.raises(ServingError, match="in elements of 8 bytes, FP64; got 12 bytes"):
-        decode_inference_request(EncodedRequest(bytes(12), json_length=0), dates.fields)
-    truths = one(BooleanColumn(name="b", type="boolean", missing="impute"))
-    found = decode_inference_request(
-        EncodedRequest(np.ones(2, "<f4").tobytes(), json_length=0), truths.fields
-    ).inputs
-    np.testing.assert_array_equal(found["features"], [[1], [1]])
+        decode_raw(dates, bytes(12))
+    booleans = create_model(BooleanColumn(name="b", type="boolean", missing="impute"))
+    inputs = decode_raw(booleans, np.ones(2, "<f4").tobytes())
+    np.testing.assert_array_equal(inputs["features"], [[1], [1]])
 
 
-def parts(reply):
-    """The JSON of a binary answer, and its raw tensors by name."""
-    ((name, length),) = reply.headers
+def split_answer(answer):
+    """Return the JSON of a binary answer, and its binary tensors by name."""
+    ((name, length),) = answer.headers
     assert name == "Inference-Header-Content-Length"
-    head, rest = json.loads(reply.content[: int(length)]), reply.content[int(length) :]
-    raw = {}
+    head, rest = json.loads(answer.content[: int(length)]), answer.content[int(length) :]
+    binary = {}
     for output in head["outputs"]:
         if size := output.get("parameters", {}).get("binary_data_size"):
-            raw[output["name"]], rest = rest[:size], rest[size:]
+            binary[output["name"]], rest = rest[:size], rest[size:]
     assert not rest
-    return head, raw
+    return head, binary
 
 
-def test_the_answer_is_tensors_in_json(vector):
+def test_encode_answer_is_json_by_default(vector):
     inputs = [tensor("features", [2, 3], "FP32", ROWS.tolist())]
-    reply = ask(vector, inputs, id="my id").encode_answer(vector.manifest, OUTPUTS)
-    assert (reply.media_type, reply.headers) == ("application/json", ())
+    answer = decode(vector, inputs, id="my id").encode_answer(vector.manifest, OUTPUTS)
+    assert (answer.media_type, answer.headers) == ("application/json", ())
     label = {"name": "label", "datatype": "INT64", "shape": [2], "data": [1, 0]}
-    assert json.loads(reply.content) == {
+    assert json.loads(answer.content) == {
         "model_name": "m",
         "model_version": "17",
         "id": "my id",
@@ -258,27 +272,34 @@ def test_the_answer_is_tensors_in_json(vector):
             },
         ],
     }
-    one = ask(vector, inputs, outputs=[{"name": "label"}]).encode_answer(vector.manifest, OUTPUTS)
-    assert json.loads(one.content) == {"model_name": "m", "model_version": "17", "outputs": [label]}
+    decoded = decode(vector, inputs, outputs=[{"name": "label"}])
+    assert json.loads(decoded.encode_answer(vector.manifest, OUTPUTS).content) == {
+        "model_name": "m",
+        "model_version": "17",
+        "outputs": [label],
+    }
 
 
-def test_outputs_are_raw_where_they_are_asked_to_be(vector):
+def test_encode_answer_requested_binary_outputs_are_binary(vector):
     inputs = [tensor("features", [2, 3], "FP32", ROWS.tolist())]
-    all_raw = {"parameters": {"binary_data_output": True}}
-    head, raw = parts(ask(vector, inputs, **all_raw).encode_answer(vector.manifest, OUTPUTS))
-    assert raw == {name: array.tobytes() for name, array in OUTPUTS.items()}
+    parameters = {"binary_data_output": True}
+    decoded = decode(vector, inputs, parameters=parameters)
+    head, binary = split_answer(decoded.encode_answer(vector.manifest, OUTPUTS))
+    assert binary == {name: array.tobytes() for name, array in OUTPUTS.items()}
     assert all("data" not in output for output in head["outputs"])
-    mine = [{"name": "label", "parameters": {"binary_data": False}}, {"name": "probabilities"}]
-    head, raw = parts(ask(vector, inputs, outputs=mine, **all_raw).encode(vector.manifest, OUTPUTS))
-    assert list(raw) == ["probabilities"]
+    outputs = [{"name": "label", "parameters": {"binary_data": False}}, {"name": "probabilities"}]
+    decoded = decode(vector, inputs, outputs=outputs, parameters=parameters)
+    head, binary = split_answer(decoded.encode_answer(vector.manifest, OUTPUTS))
+    assert list(binary) == ["probabilities"]
     assert head["outputs"][0]["data"] == [1, 0]
-    words = {"label": np.array(["ü", ""])}
-    head, raw = parts(ask(vector, inputs, **all_raw).encode(vector.manifest, words))
+    decoded = decode(vector, inputs, parameters=parameters)
+    labels = {"label": np.array(["ü", ""])}
+    head, binary = split_answer(decoded.encode_answer(vector.manifest, labels))
     assert head["outputs"][0]["datatype"] == "BYTES"
-    assert raw["label"] == texts(["ü", ""])
+    assert binary["label"] == pack_texts(["ü", ""])
 
 
-def test_the_face_is_that_of_the_graph(vector, table, regression):
+def test_build_tensor_metadata_describes_the_graph(vector, table, regression):
     assert build_tensor_metadata(vector.manifest) == {
         "inputs": [{"name": "features", "datatype": "FP32", "shape": [-1, 3]}],
         "outputs": [
@@ -286,10 +307,11 @@ def test_the_face_is_that_of_the_graph(vector, table, regression):
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]},
         ],
     }
-    found = build_tensor_metadata(table.manifest)
-    assert [i["datatype"] for i in found["inputs"]] == ["FP32", "FP32", "BYTES", "BYTES", "FP64"]
-    assert all(i["shape"] == [-1, 1] for i in found["inputs"])
-    assert found["outputs"][0]["datatype"] == "BYTES"
+    metadata = build_tensor_metadata(table.manifest)
+    datatypes = [one["datatype"] for one in metadata["inputs"]]
+    assert datatypes == ["FP32", "FP32", "BYTES", "BYTES", "FP64"]
+    assert all(one["shape"] == [-1, 1] for one in metadata["inputs"])
+    assert metadata["outputs"][0]["datatype"] == "BYTES"
     value = [{"name": "value", "datatype": "FP32", "shape": [-1, 2]}]
     assert build_tensor_metadata(regression.manifest)["outputs"] == value
 
@@ -298,22 +320,26 @@ def features(data=(1, 1, 1), shape=(1, 3), datatype="FP32"):
     return [tensor("features", list(shape), datatype, list(data))]
 
 
-FAULTS = [
+INVALID_REQUESTS = [
     ([], {}, 'expected the input "features"; got none'),
     ({}, {}, '"inputs" to be a list; got an object'),
     ([5], {}, "an input to be an object; got the number 5"),
     (features() * 2, {}, 'got "features" twice'),
     ([tensor("x", [1, 3], "FP32", [1])], {}, 'inputs out of "features", each once; got "x"'),
     ([{"name": "features"}], {}, '"datatype" of input "features" to be a text; got null'),
-    (features(datatype="FP8"), {}, 'got "FP8" of input "features"'),
-    (features(datatype="BYTES"), {}, "of numbers, best of FP32; got BYTES"),
+    (features(datatype="FP8"), {}, 'got "FP8" for input "features"'),
+    (
+        features(datatype="BYTES"),
+        {},
+        'expected numbers, preferably FP32, in input "features"; got BYTES',
+    ),
     (features(shape=[3]), {}, 'expected "shape" of input "features" to be [n, 3]; got [3]'),
     (features(shape=[1, 2]), {}, "to be [n, 3]; got [1, 2]"),
     (features(shape=[1, 3, 1]), {}, "to be [n, 3]; got [1, 3, 1]"),
-    (features(shape=[-1, 3]), {}, "to be [n, 3]; got another"),
-    (features(shape=[True, 3]), {}, "to be [n, 3]; got another"),
+    (features(shape=[-1, 3]), {}, "to be [n, 3]; got another value"),
+    (features(shape=[True, 3]), {}, "to be [n, 3]; got another value"),
     *[
-        ([tensor("features", shape, "FP32", [1, 1, 1])], {}, "to be [n, 3]; got another")
+        ([tensor("features", shape, "FP32", [1, 1, 1])], {}, "to be [n, 3]; got another value")
         for shape in (
             5,
             1.5,
@@ -330,7 +356,11 @@ FAULTS = [
             [2**40, 3],
         )
     ],
-    ([{"name": "features", "datatype": "FP32", "data": [1, 1, 1]}], {}, "[n, 3]; got another"),
+    (
+        [{"name": "features", "datatype": "FP32", "data": [1, 1, 1]}],
+        {},
+        "[n, 3]; got another value",
+    ),
     (features(shape=[2, 3]), {}, 'expected 6 elements of input "features", as its shape says'),
     (features([[1, 1, 1]], [2, 3]), {}, "expected 6 elements"),
     (features([[1, 1], [1]], [1, 3]), {}, "expected 3 values in instance 0"),
@@ -344,13 +374,13 @@ FAULTS = [
     (features([1, 1, 128], datatype="INT8"), {}, "to be of INT8; got the number 128"),
     (features([1, 1, -1], datatype="UINT64"), {}, "to be of UINT64; got the number -1"),
     (features([1, 2, 1], datatype="BOOL"), {}, "to be of BOOL; got the number 2"),
-    (features([None, 1, 1]), {}, "field 'x'; got NaN, and the model fills no gap here"),
+    (features([None, 1, 1]), {}, f"field 'x'; got NaN, {GAP_NOT_ACCEPTED}"),
     (features([1, 1, 1e39]), {}, "field 'z'; got a number that float32 cannot hold"),
     (features([1, 5, 1]), {}, "expected true or false in instance 0, field 'y'; got the number 5"),
     (features(), {"id": 5}, '"id" to be a text of at most 256 characters; got the number 5'),
     (features(), {"id": "x" * 257}, "of at most 256 characters"),
     (features(), {"ids": ""}, 'got the text "ids"'),
-    (features(), {"outputs": [{"name": "logits"}]}, 'out of label, probabilities; got "logits"'),
+    (features(), {"outputs": [{"name": "logits"}]}, 'among label, probabilities; got "logits"'),
     (features(), {"outputs": [{"name": "label"}] * 2}, 'every output once; got "label" twice'),
     (
         features(),
@@ -360,61 +390,61 @@ FAULTS = [
     (features(), {"parameters": {"binary_data_output": 1}}, "to be true or false"),
     (features(), {"parameters": [1]}, '"parameters" of the request to be an object'),
     ([features()[0] | {"parameters": {"binary_data_size": 4}}], {}, "got both"),
-    ([tensor("features", [1, 3], "FP32", binary_data_size=12)], {}, "behind the JSON; got 0"),
+    ([tensor("features", [1, 3], "FP32", binary_data_size=12)], {}, "after the JSON; got 0"),
     ([tensor("features", [1, 3], "FP32", binary_data_size=-1)], {}, "got another value"),
 ]
 
 
-@pytest.mark.parametrize(("inputs", "said", "came"), FAULTS)
-def test_a_fault_is_named(vector, inputs, said, came):
-    assert came in error(vector, inputs, **said)
+@pytest.mark.parametrize(("inputs", "members", "expected"), INVALID_REQUESTS)
+def test_decode_invalid_request_is_refused_by_the_fault(vector, inputs, members, expected):
+    assert expected in get_error(vector, inputs, **members)
 
 
-def test_a_fault_in_binary_is_named(vector, table):
-    def raw(size, shape=(1, 3), datatype="FP32"):
+def test_decode_invalid_binary_tensor_is_refused_by_the_fault(vector, table):
+    def declare(size, shape=(1, 3), datatype="FP32"):
         return [tensor("features", list(shape), datatype, binary_data_size=size)]
 
-    assert "no bytes behind the last tensor; got 4" in error(vector, raw(12), bytes(16))
-    assert "expected 12 bytes of input" in error(vector, raw(12), bytes(8))
-    assert "in elements of 4 bytes" in error(vector, raw(11), bytes(11))
-    assert "expected 3 elements" in error(vector, raw(24), bytes(24))
+    assert "no bytes after the last tensor; got 4" in get_error(vector, declare(12), bytes(16))
+    assert "expected 12 bytes of input" in get_error(vector, declare(12), bytes(8))
+    assert "in elements of 4 bytes" in get_error(vector, declare(11), bytes(11))
+    assert "expected 3 elements" in get_error(vector, declare(24), bytes(24))
     nan = np.array([np.nan, 1, 1], "f4").tobytes()
-    assert "field 'x'; got NaN, and the model fills no gap" in error(vector, raw(12), nan)
-    assert "cannot hold" in error(
-        vector, raw(24, datatype="FP64"), np.array([1, 1, 1e39]).tobytes()
+    assert f"field 'x'; got NaN, {GAP_NOT_ACCEPTED}" in get_error(vector, declare(12), nan)
+    assert "cannot hold" in get_error(
+        vector, declare(24, datatype="FP64"), np.array([1, 1, 1e39]).tobytes()
     )
-    for content, came in (
-        (texts(["1"])[:-1], "one that breaks off after element 0"),
-        (texts(["1"]) + b"\0", "one that breaks off after element 1"),
+    for content, expected in (
+        (pack_texts(["1"])[:-1], "got a truncated one after 0 elements"),
+        (pack_texts(["1"]) + b"\0", "got a truncated one after 1 element"),
         (b"\1\0\0\0\xff", "expected BYTES in UTF-8; got other bytes in element 0"),
-        (texts(["1", "1"]), "expected 1 elements"),
-        (texts(["9"]), 'expected one of "1", "2" in instance 0, field \'grade\''),
+        (pack_texts(["1", "1"]), "expected 1 element of"),
+        (pack_texts(["9"]), 'expected one of "1", "2" in instance 0, field \'grade\''),
     ):
         inputs = [tensor("grade", [1], "BYTES", binary_data_size=len(content))]
-        assert came in error(table, inputs, content)
+        assert expected in get_error(table, inputs, content)
 
 
 @pytest.mark.parametrize("length", [-1, 10**9])
-def test_a_length_that_the_body_does_not_have_is_refused(vector, length):
+def test_decode_json_length_beyond_the_body_is_refused(vector, length):
     with pytest.raises(ServingError, match="as Inference-Header-Content-Length says"):
-        decode_inference_request(EncodedRequest(b"{}", json_length=length), vector.fields)
+        decode_inference_request(EncodedRequest(b"{}", json_length=length), vector.schema)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"inputs":[NaN]}', b"\xff", b"[" * 9999])
-def test_what_is_no_request_is_refused(vector, body):
+def test_decode_body_that_is_no_request_is_refused(vector, body):
     with pytest.raises(ServingError):
-        decode_inference_request(EncodedRequest(body), vector.fields)
+        decode_inference_request(EncodedRequest(body), vector.schema)
 
 
 @pytest.mark.parametrize("filling", ["[],", "{},", '"",', "[[],[]],"])
-def test_the_size_of_a_hostile_body_does_not_show_in_the_memory_its_refusal_takes(vector, filling):
+def test_decode_hostile_body_is_refused_in_memory_linear_in_its_length(vector, filling):
     data = (filling * (2**19 // len(filling)))[:-1]
     head = '{"inputs":[{"name":"features","shape":[9,3],"datatype":"FP32","data":['
     text = f"{head}{data}]}}]}}".encode()
     tracemalloc.start()
     try:
         with pytest.raises(ServingError):
-            decode_inference_request(EncodedRequest(text), vector.fields)
+            decode_inference_request(EncodedRequest(text), vector.schema)
         assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
     finally:
         tracemalloc.stop()
@@ -424,44 +454,50 @@ finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 @given(st.lists(st.tuples(finite, st.booleans().map(float), finite), max_size=6))
-def test_all_ways_lead_to_the_same_array(vector, rows):
+def test_decode_every_encoding_gives_the_same_array(vector, rows):
     array = np.array(rows, "f4").reshape(-1, 3)
     shape = list(array.shape)
-    raw = tensor("features", shape, "FP32", binary_data_size=array.nbytes)
-    for question in (
-        ask(vector, [tensor("features", shape, "FP32", array.tolist())]),
-        ask(vector, [tensor("features", shape, "FP64", array.ravel().tolist())]),
-        decode_inference_request(EncodedRequest(array.tobytes(), json_length=0), vector.fields),
-        *([ask(vector, [raw], array.tobytes())] if rows else []),
+    binary = tensor("features", shape, "FP32", binary_data_size=array.nbytes)
+    for decoded in (
+        decode(vector, [tensor("features", shape, "FP32", array.tolist())]),
+        decode(vector, [tensor("features", shape, "FP64", array.ravel().tolist())]),
+        decode_inference_request(EncodedRequest(array.tobytes(), json_length=0), vector.schema),
+        *([decode(vector, [binary], array.tobytes())] if rows else []),
     ):
-        found = question.inputs["features"]
-        assert (found.dtype, found.shape) == (np.float32, array.shape)
-        np.testing.assert_array_equal(found, array)
+        features = decoded.inputs["features"]
+        assert (features.dtype, features.shape) == (np.float32, array.shape)
+        np.testing.assert_array_equal(features, array)
 
 
-def whole(inputs, content=b"", **said):
-    head = json.dumps({"inputs": inputs, **said}).encode()
+def encode_body(inputs, content=b"", **members):
+    """Return a body, and the length of its JSON part if a binary part follows."""
+    head = json.dumps({"inputs": inputs, **members}).encode()
     return head + content, len(head) if content else None
 
 
 VALID = [
-    ("vector", whole(features(), id="a", outputs=[{"name": "label"}])),
-    ("vector", whole(features([[1, 1, 1]]))),
-    ("vector", whole([tensor("features", [2, 3], "FP32", binary_data_size=24)], ROWS.tobytes())),
-    ("vector", whole([tensor("features", [1, 3], "FP16", binary_data_size=6)], bytes(6))),
+    ("vector", encode_body(features(), id="a", outputs=[{"name": "label"}])),
+    ("vector", encode_body(features([[1, 1, 1]]))),
+    (
+        "vector",
+        encode_body([tensor("features", [2, 3], "FP32", binary_data_size=24)], ROWS.tobytes()),
+    ),
+    ("vector", encode_body([tensor("features", [1, 3], "FP16", binary_data_size=6)], bytes(6))),
     ("vector", (ROWS.tobytes(), 0)),
     (
         "table",
-        whole([tensor("grade", [2], "BYTES", ["1", "2"]), tensor("age", [2], "FP64", [1, 2])]),
+        encode_body(
+            [tensor("grade", [2], "BYTES", ["1", "2"]), tensor("age", [2], "FP64", [1, 2])]
+        ),
     ),
     (
         "table",
-        whole(
+        encode_body(
             [
                 tensor("grade", [2], "BYTES", binary_data_size=10),
                 tensor("since", [2, 1], "FP64", binary_data_size=16),
             ],
-            texts(["1", "2"]) + bytes(16),
+            pack_texts(["1", "2"]) + bytes(16),
         ),
     ),
 ]
@@ -470,14 +506,14 @@ VALID = [
 @pytest.mark.slow
 @examples(300)
 @given(st.data())
-def test_a_damaged_body_is_a_question_or_refused(vector, table, damage, data):
+def test_decode_damaged_body_is_decoded_or_refused(vector, table, damage, data):
     name, (body, length) = data.draw(st.sampled_from(VALID))
     model = {"vector": vector, "table": table}[name]
     if length and data.draw(st.booleans()):
         length += data.draw(st.integers(-3, 3))
     try:
         inputs = decode_inference_request(
-            EncodedRequest(damage(data, body), json_length=length), model.fields
+            EncodedRequest(damage(data, body), json_length=length), model.schema
         ).inputs
     except ServingError as error:
         assert error.status in (400, 422)
@@ -487,43 +523,45 @@ def test_a_damaged_body_is_a_question_or_refused(vector, table, damage, data):
             assert array.dtype.kind == "O" or not np.isinf(array).any()
 
 
-def test_more_outputs_than_any_graph_has_are_refused_by_their_number(vector):
+def test_decode_more_than_16_outputs_is_refused(vector):
     inputs = [tensor("features", [2, 3], "FP32", ROWS.tolist())]
     for count in (16, 17):
-        outputs = [{"name": f"an output {place}"} for place in range(count)]
-        said = error(vector, inputs, outputs=outputs)
-        assert ('"outputs" to name each output once; got 17 names' in said) == (count == 17)
+        outputs = [{"name": f"an output {index}"} for index in range(count)]
+        message = get_error(vector, inputs, outputs=outputs)
+        assert ('"outputs" to name each output once; got 17 names' in message) == (count == 17)
 
 
-def test_number_among_the_texts_of_bytes_is_refused_by_its_place(table):
+def test_decode_number_among_the_texts_of_bytes_is_refused_by_its_place(table):
     grades = tensor("grade", [2], "BYTES", ["1", "2"])
-    said = error(table, [grades, tensor("work", [2], "BYTES", ["private", 3])])
-    assert said == 'expected "data" of input "work" to be texts; got the number 3 at place 1'
+    message = get_error(table, [grades, tensor("work", [2], "BYTES", ["private", 3])])
+    assert message == 'expected "data" of input "work" to be texts; got the number 3 at place 1'
 
 
-def test_value_in_the_place_of_a_row_is_refused_by_its_instance(vector):
-    said = error(vector, [tensor("features", [2, 3], "FP32", [[1, 1, 0], 5])])
-    assert said.startswith('expected "data" of input "features" to be lists of 3 values; got ')
-    assert said.endswith("the number 5 in instance 1")
+def test_decode_value_in_the_place_of_a_row_is_refused_by_its_instance(vector):
+    message = get_error(vector, [tensor("features", [2, 3], "FP32", [[1, 1, 0], 5])])
+    assert message.startswith('expected "data" of input "features" to be lists of 3 values; got ')
+    assert message.endswith("the number 5 in instance 1")
 
 
-def test_parameters_of_more_than_4096_characters_are_refused(vector):
+def test_decode_parameters_of_more_than_4096_characters_are_refused(vector):
     inputs = [tensor("features", [2, 3], "FP32", ROWS.tolist())]
     empty = len(json.dumps({"a": ""}, separators=(",", ":")))
     for size in (4096, 4097):
-        said = {"parameters": {"a": "x" * (size - empty)}}
+        members = {"parameters": {"a": "x" * (size - empty)}}
         if size <= 4096:
-            assert ask(vector, inputs, **said).inputs["features"].shape == (2, 3)
+            assert decode(vector, inputs, **members).inputs["features"].shape == (2, 3)
         else:
-            assert "in at most 4096 characters; got more" in error(vector, inputs, **said)
+            assert "in at most 4096 characters; got more" in get_error(vector, inputs, **members)
 
 
 @pytest.mark.parametrize(
-    ("values", "came"),
+    ("values", "expected"),
     [(["1", "2", "1"], "as its shape says; got more"), (["1"], "got fewer in 5 bytes")],
 )
-def test_binary_texts_of_another_number_than_the_shape_says_are_refused(table, values, came):
-    content = texts(values)
-    said = error(table, [tensor("grade", [2], "BYTES", binary_data_size=len(content))], content)
-    assert said.startswith('expected 2 elements of input "grade", ')
-    assert came in said
+def test_decode_binary_texts_whose_number_is_not_the_shapes_are_refused(table, values, expected):
+    content = pack_texts(values)
+    message = get_error(
+        table, [tensor("grade", [2], "BYTES", binary_data_size=len(content))], content
+    )
+    assert message.startswith('expected 2 elements of input "grade", ')
+    assert expected in message

@@ -1,4 +1,4 @@
-"""`/predict`'s protocol in each of its media types."""
+"""The protocol of `/predict` in each of its media types."""
 
 import csv
 import datetime
@@ -23,17 +23,17 @@ ARROW = "application/vnd.apache.arrow.stream"
 OUTPUTS = {"label": np.array([1, 0]), "probabilities": np.array([[0.25, 0.75], [1, 0]], "f4")}
 
 
-def ask(content, media, model):
-    return decode_rows_request(EncodedRequest(content, media), model.fields).inputs
+def decode(content, media, model):
+    return decode_rows_request(EncodedRequest(content, media), model.schema).inputs
 
 
-def npy(array, **options):
+def write_npy(array, **options):
     stream = io.BytesIO()
     np.save(stream, array, **options)
     return stream.getvalue()
 
 
-def arrow(table, **options):
+def write_arrow(table, **options):
     stream = io.BytesIO()
     options = pa.ipc.IpcWriteOptions(**options)
     with pa.ipc.new_stream(stream, table.schema, options=options) as writer:
@@ -41,9 +41,9 @@ def arrow(table, **options):
     return stream.getvalue()
 
 
-def error(content, media, model):
+def get_error(content, media, model):
     with pytest.raises(ServingError) as raised:
-        ask(content, media, model)
+        decode(content, media, model)
     return raised.value.message
 
 
@@ -52,33 +52,37 @@ ROWS = np.array([[1.5, 1, -2], [0, 0, 3e38]], "f4")
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("kind", ["<f4", ">f4", "<f8", ">f8", "<f2", "<i8", "<u2", "i1", "?"])
-def test_a_numpy_file_of_any_numbers_is_rows(vector, kind, order):
+def test_decode_npy_any_dtype_and_order_gives_float32_rows(vector, kind, order):
     rows = np.array([[1, 1, 0], [0, 0, 1]]).astype(kind, order=order)
-    found = ask(npy(rows), NPY, vector)["features"]
+    found = decode(write_npy(rows), NPY, vector)["features"]
     assert found.dtype == np.float32
     assert found.flags.c_contiguous
     np.testing.assert_array_equal(found, rows.astype("f4"))
-    np.testing.assert_array_equal(ask(npy(rows[0]), NPY, vector)["features"], rows[:1])
-    assert ask(npy(rows[:0]), NPY, vector)["features"].shape == (0, 3)
+    np.testing.assert_array_equal(decode(write_npy(rows[0]), NPY, vector)["features"], rows[:1])
+    assert decode(write_npy(rows[:0]), NPY, vector)["features"].shape == (0, 3)
 
 
-def test_float32_is_read_where_it_is(vector):
-    body = npy(ROWS)
-    assert np.shares_memory(ask(body, NPY, vector)["features"], np.frombuffer(body, "u1"))
+def test_decode_npy_and_raw_float32_is_not_copied(vector):
+    body = write_npy(ROWS)
+    assert np.shares_memory(decode(body, NPY, vector)["features"], np.frombuffer(body, "u1"))
     raw = ROWS.tobytes()
-    found = ask(raw, RAW, vector)["features"]
+    found = decode(raw, RAW, vector)["features"]
     assert np.shares_memory(found, np.frombuffer(raw, "u1"))
     np.testing.assert_array_equal(found, ROWS)
-    assert ask(b"", RAW, vector)["features"].shape == (0, 3)
+    assert decode(b"", RAW, vector)["features"].shape == (0, 3)
 
 
-def test_a_numpy_file_of_anything_else_is_refused(vector, table):
-    assert "(n, 3), a number per feature; got (2, 2)" in error(npy(np.eye(2)), NPY, vector)
-    assert "got (1, 2, 3)" in error(npy(np.zeros((1, 2, 3))), NPY, vector)
-    assert "got one of '<c16'" in error(npy(np.zeros(3, complex)), NPY, vector)
-    assert "got one of '|O'" in error(npy(np.array([None] * 3), allow_pickle=True), NPY, vector)
-    assert "expected a file of NumPy's format" in error(b"\x93NUMPY", NPY, vector)
-    assert "as its header says; got 20 bytes" in error(npy(ROWS)[:-4], NPY, vector)
+def test_decode_npy_and_raw_invalid_body_is_refused(vector, table):
+    assert "(n, 3), a number per feature; got (2, 2)" in get_error(
+        write_npy(np.eye(2)), NPY, vector
+    )
+    assert "got (1, 2, 3)" in get_error(write_npy(np.zeros((1, 2, 3))), NPY, vector)
+    assert "got one of '<c16'" in get_error(write_npy(np.zeros(3, complex)), NPY, vector)
+    assert "got one of '|O'" in get_error(
+        write_npy(np.array([None] * 3), allow_pickle=True), NPY, vector
+    )
+    assert "expected a file of NumPy's format" in get_error(b"\x93NUMPY", NPY, vector)
+    assert "as its header says; got 20 bytes" in get_error(write_npy(ROWS)[:-4], NPY, vector)
     for shape in (
         b"(9999999999999,3)",
         b"(99999999999999999999999,)",
@@ -89,30 +93,30 @@ def test_a_numpy_file_of_anything_else_is_refused(vector, table):
         b"((2, 3))",
         b"(2, 10**9)",
     ):
-        wrong = npy(ROWS).replace(b"(2, 3), }" + b" " * (len(shape) - 6), shape + b", }")
-        assert "expected a" in error(wrong, NPY, vector)
-    assert "send JSON, CSV or an Arrow stream" in error(npy(ROWS), NPY, table)
-    assert "expected rows of 12 bytes" in error(b"12345678", RAW, vector)
+        wrong = write_npy(ROWS).replace(b"(2, 3), }" + b" " * (len(shape) - 6), shape + b", }")
+        assert "expected a" in get_error(wrong, NPY, vector)
+    assert "send JSON, CSV or an Arrow stream" in get_error(write_npy(ROWS), NPY, table)
+    assert "expected rows of 12 bytes" in get_error(b"12345678", RAW, vector)
 
 
 @pytest.mark.parametrize("media", [NPY, RAW])
-def test_a_number_that_its_column_does_not_take_is_named(vector, media):
-    for column, value, came in (
-        (0, np.nan, "got NaN, and the model fills no gap here"),
+def test_decode_npy_and_raw_wrong_number_error_names_instance_and_field(vector, media):
+    for column, value, got in (
+        (0, np.nan, "got NaN, and this column accepts no missing value"),
         (0, np.inf, "got the number inf"),
         (2, -np.inf, "got the number -inf"),
         (1, 2, "expected true or false in instance 1, field 'y'; got the number 2"),
     ):
         rows = ROWS.copy()
         rows[1, column] = value
-        message = error(npy(rows) if media == NPY else rows.tobytes(), media, vector)
-        assert came in message
+        message = get_error(write_npy(rows) if media == NPY else rows.tobytes(), media, vector)
+        assert got in message
         assert "instance 1, field" in message
-    assert "that float32 cannot hold" in error(npy(np.array([1e39, 0, 0])), NPY, vector)
+    assert "that float32 cannot hold" in get_error(write_npy(np.array([1e39, 0, 0])), NPY, vector)
     signalling = np.array([[0x7F800001] * 3], "<u4").tobytes()
-    assert "got NaN" in error(signalling, RAW, vector)
+    assert "got NaN" in get_error(signalling, RAW, vector)
     gaps = np.array([[1, np.nan, np.nan]], "f4")
-    np.testing.assert_array_equal(ask(gaps.tobytes(), RAW, vector)["features"], gaps)
+    np.testing.assert_array_equal(decode(gaps.tobytes(), RAW, vector)["features"], gaps)
 
 
 times = st.datetimes(datetime.datetime(1950, 1, 1), datetime.datetime(2100, 1, 1))
@@ -124,8 +128,8 @@ columns = {
 }
 
 
-def as_graph(name, values):
-    """What the graph takes of a column, without the codec."""
+def convert_like_the_graph(name, values):
+    """Return a column as the graph takes it, computed without the codec."""
     if name == "work":
         gaps = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "?")
         texts = ["" if v is None else v.strip() for v in values]
@@ -139,7 +143,7 @@ def as_graph(name, values):
 @pytest.mark.slow
 @examples(60)
 @given(st.data())
-def test_an_arrow_stream_is_the_table_it_was_written_from(table, data):
+def test_decode_arrow_any_table_gives_its_columns(table, data):
     count = data.draw(st.integers(0, 9))
     drawn, arrays = {}, {}
     for name in data.draw(st.permutations([*columns])):
@@ -150,11 +154,11 @@ def test_an_arrow_stream_is_the_table_it_was_written_from(table, data):
             arrays[name] = arrays[name].dictionary_encode()
     arrays["grade"] = pa.array([1] * count, data.draw(st.sampled_from([pa.int8(), pa.uint64()])))
     legacy = data.draw(st.booleans())
-    body = arrow(pa.table(arrays), use_legacy_format=legacy, emit_dictionary_deltas=False)
-    found = ask(body, ARROW, table)
+    body = write_arrow(pa.table(arrays), use_legacy_format=legacy, emit_dictionary_deltas=False)
+    found = decode(body, ARROW, table)
     assert list(found) == ["age", "member", "work", "grade", "since"]
     for name, values in drawn.items():
-        expected = as_graph(name, values)
+        expected = convert_like_the_graph(name, values)
         if name == "work":
             assert found[name].tolist() == expected
         else:
@@ -194,24 +198,28 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("name", "values", "kind", "expected"), KINDS)
-def test_arrow_types_reach_the_graph(table, name, values, kind, expected):
+def test_decode_arrow_every_type_gives_what_the_graph_takes(table, name, values, kind, expected):
     grades = pa.array(["1", "2"])
-    found = ask(arrow(pa.table({name: pa.array(values, kind), "grade": grades})), ARROW, table)
+    found = decode(
+        write_arrow(pa.table({name: pa.array(values, kind), "grade": grades})), ARROW, table
+    )
     np.testing.assert_equal(found[name].ravel().tolist(), expected)
 
 
-def test_columns_of_numbers_are_one_matrix(vector):
-    body = arrow(pa.table({"z": [1.5, None], "x": pa.array([1, 2], pa.int8()), "y": [True, None]}))
+def test_decode_arrow_columns_of_numbers_give_one_matrix(vector):
+    body = write_arrow(
+        pa.table({"z": [1.5, None], "x": pa.array([1, 2], pa.int8()), "y": [True, None]})
+    )
     np.testing.assert_array_equal(
-        ask(body, ARROW, vector)["features"], np.array([[1, 1, 1.5], [2, np.nan, np.nan]], "f4")
+        decode(body, ARROW, vector)["features"], np.array([[1, 1, 1.5], [2, np.nan, np.nan]], "f4")
     )
 
 
 @pytest.mark.parametrize(
-    ("columns", "came"),
+    ("columns", "got"),
     [
         ({"agee": [1]}, 'expected no other columns than the model\'s; got "agee"; did you mean'),
-        ({"age": [1.0]}, "field 'grade'; got null, and the model fills no gap here"),
+        ({"age": [1.0]}, "field 'grade'; got null, and this column accepts no missing value"),
         ({"grade": ["3"]}, 'expected one of "1", "2" in instance 0, field \'grade\''),
         ({"grade": ["1"], "age": ["1"]}, "expected a finite number in instance 0, field 'age'"),
         ({"grade": ["1", "1"], "member": [1, 5]}, "instance 1, field 'member'; got the number 5"),
@@ -219,25 +227,25 @@ def test_columns_of_numbers_are_one_matrix(vector):
         ({"grade": ["1"], "age": [datetime.date(2000, 1, 1)]}, "got a column of times"),
     ],
 )
-def test_an_arrow_column_that_the_model_does_not_take_is_named(table, columns, came):
-    assert came in error(arrow(pa.table(columns)), ARROW, table)
+def test_decode_arrow_wrong_column_error_names_it(table, columns, got):
+    assert got in get_error(write_arrow(pa.table(columns)), ARROW, table)
 
 
-def test_a_compressed_or_cut_arrow_stream_is_refused(vector):
+def test_decode_arrow_compressed_or_truncated_stream_is_refused(vector):
     whole = pa.table({"x": np.arange(99.0)})
-    assert "without compression" in error(arrow(whole, compression="zstd"), ARROW, vector)
-    body = arrow(whole)
+    assert "without compression" in get_error(write_arrow(whole, compression="zstd"), ARROW, vector)
+    body = write_arrow(whole)
     for cut in range(9, len(body), 97):
         with pytest.raises(MalformedBodyError, match="expected an Arrow stream"):
-            ask(body[:-cut], ARROW, vector)
+            decode(body[:-cut], ARROW, vector)
     with pytest.raises(MalformedBodyError, match="no schema"):
-        ask(b"", ARROW, vector)
+        decode(b"", ARROW, vector)
 
 
 TRUTHS = {"true": True, "1": True, "False": False, "0": False}
 
 
-def written(rows, **options):
+def write_csv(rows, **options):
     stream = io.StringIO(newline="")
     csv.writer(stream, **options).writerows(rows)
     return stream.getvalue().encode()
@@ -246,7 +254,7 @@ def written(rows, **options):
 @pytest.mark.slow
 @examples(60)
 @given(st.data())
-def test_csv_is_what_the_standard_library_wrote(table, data):
+def test_decode_csv_file_of_the_standard_library_gives_its_rows(table, data):
     count = data.draw(st.integers(0, 6))
     words = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\0"))
     rows = [
@@ -261,14 +269,14 @@ def test_csv_is_what_the_standard_library_wrote(table, data):
     ]
     quoting = data.draw(st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]))
     ends = data.draw(st.sampled_from(["\r\n", "\n"]))
-    head = [[*table.fields.column_positions]] * data.draw(st.booleans())
-    body = written([*head, *rows], quoting=quoting, lineterminator=ends)
-    found = ask(body, CSV, table)
+    head = [[*table.schema.column_positions]] * data.draw(st.booleans())
+    body = write_csv([*head, *rows], quoting=quoting, lineterminator=ends)
+    found = decode(body, CSV, table)
     as_json = [
         [None if v == "" else v, TRUTHS.get(y), w, g, str(d) if d else None]
         for v, y, w, g, d in rows
     ]
-    expected = ask(json.dumps({"instances": as_json}).encode(), "application/json", table)
+    expected = decode(json.dumps({"instances": as_json}).encode(), "application/json", table)
     for name, column in expected.items():
         np.testing.assert_array_equal(found[name], column)
 
@@ -283,12 +291,12 @@ def test_csv_is_what_the_standard_library_wrote(table, data):
         b"\xef\xbb\xbf1.5, 1 ,2\n\n\n2,0,3\n\n",
     ],
 )
-def test_csv_of_numbers(vector, body):
-    np.testing.assert_array_equal(ask(body, CSV, vector)["features"], [[1.5, 1, 2], [2, 0, 3]])
+def test_decode_csv_numbers_in_any_layout_give_the_same_rows(vector, body):
+    np.testing.assert_array_equal(decode(body, CSV, vector)["features"], [[1.5, 1, 2], [2, 0, 3]])
 
 
 @pytest.mark.parametrize(
-    ("body", "came"),
+    ("body", "got"),
     [
         (
             b"1,1",
@@ -297,7 +305,7 @@ def test_csv_of_numbers(vector, body):
         (b"1,1,1\n1,1,1,1\n", "in instance 1, one per column, with commas between them; got 4"),
         (b"1,1,1\n1,1,abc\n", "in instance 1, field 'z'; got the text \"abc\""),
         (b"1,1,1_0", "field 'z'; got the text \"1_0\""),
-        (b",1,1", "field 'x'; got null, and the model fills no gap here"),
+        (b",1,1", "field 'x'; got null, and this column accepts no missing value"),
         (b"1,2,1", "expected true or false in instance 0, field 'y'"),
         (b"1,1,1e39", "float32 cannot hold"),
         (b'1,1,"1', "expected a CSV body; got another: unexpected end of data"),
@@ -307,11 +315,11 @@ def test_csv_of_numbers(vector, body):
         (b"1\r2,1,1", "expected a CSV body; got another: new-line character"),
     ],
 )
-def test_a_fault_in_csv_is_named(vector, body, came):
-    assert came in error(body, CSV, vector)
+def test_decode_csv_invalid_body_error_names_what_is_wrong(vector, body, got):
+    assert got in get_error(body, CSV, vector)
 
 
-def test_one_column_may_be_an_empty_line():
+def test_decode_csv_empty_line_of_a_single_column_is_a_gap():
     alone = InputSchema(
         [NumberColumn(name="z", type="number", missing="impute", minimum=0, maximum=1)]
     )
@@ -319,27 +327,27 @@ def test_one_column_may_be_an_empty_line():
     np.testing.assert_array_equal(found, np.array([[1], [np.nan], [2]], "f4"))
 
 
-def reply(body, accept="", model=None, outputs=OUTPUTS):
+def get_answer(body, accept="", model=None, outputs=OUTPUTS):
     return decode_rows_request(
-        EncodedRequest(body, accepted_media_type=accept), model.fields
-    ).encode(model.manifest, outputs)
+        EncodedRequest(body, accepted_media_type=accept), model.schema
+    ).encode_answer(model.manifest, outputs)
 
 
-@pytest.mark.parametrize("where", ["before", "behind"])
-def test_outputs_are_those_that_are_asked_for(vector, where):
-    def said(parameters):
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_rows_request_parameters_select_the_outputs(vector, where):
+    def get_answer_to(parameters):
         parts = ['"instances":[[1,1,1],[2,0,2]]', f'"parameters" : {json.dumps(parameters)}']
-        body = f"{{{','.join(parts[:: 1 if where == 'behind' else -1])}}}"
-        return json.loads(reply(body.encode(), model=vector).content)
+        body = f"{{{','.join(parts[:: 1 if where == 'after' else -1])}}}"
+        return json.loads(get_answer(body.encode(), model=vector).content)
 
     head = {"model": "m", "version": 17}
     label, both = {"predictions": [1, 0]}, {"probabilities": [[0.25, 0.75], [1.0, 0.0]]}
-    assert said({"outputs": ["label"]}) == head | label
-    assert said({"outputs": ["probabilities"]}) == head | both
+    assert get_answer_to({"outputs": ["label"]}) == head | label
+    assert get_answer_to({"outputs": ["probabilities"]}) == head | both
     for every in ({}, None, {"outputs": ["probabilities", "label"]}):
-        assert said(every) == head | label | both
-    for wrong, came in (
-        ({"outputs": ["logits"]}, 'expected outputs out of label, probabilities; got "logits"'),
+        assert get_answer_to(every) == head | label | both
+    for wrong, got in (
+        ({"outputs": ["logits"]}, 'expected outputs among label, probabilities; got "logits"'),
         ({"outputs": ["label", "label"]}, 'expected every output once; got "label" twice'),
         ({"outputs": []}, "at least one output"),
         ({"outputs": "label"}, 'expected "outputs" to be a list of names; got the text "label"'),
@@ -348,38 +356,43 @@ def test_outputs_are_those_that_are_asked_for(vector, where):
         ({"outputs": ["x" * 5000]}, 'expected "parameters" in less than 4096 characters'),
     ):
         with pytest.raises(InvalidInstancesError) as raised:
-            said(wrong)
-        assert came in raised.value.message
+            get_answer_to(wrong)
+        assert got in raised.value.message
 
 
-def test_nesting_is_seen_whatever_is_beside_the_instances(vector):
+def test_rows_request_nested_value_with_parameters_is_refused(vector):
     for parameters in ('{"outputs":["label"]}', '{"outputs":["\\u005b"]}', '["[[[["]'):
         body = f'{{"parameters":{parameters},"instances":[[1,[1],1]]}}'.encode()
-        assert "instance 0, field 'y' (position 1); got a list" in error(
+        assert "instance 0, field 'y' (position 1); got a list" in get_error(
             body, "application/json", vector
         )
 
 
-def test_csv_comes_back_to_those_who_accept_it(vector):
+def test_rows_request_accepts_csv_answer_is_csv(vector):
     body = b'{"instances":[[1,1,1],[2,0,2]]}'
-    assert reply(body, "text/csv", vector) == (b"1,0.25,0.75\n0,1.0,0.0\n", "text/csv", (), 200)
+    assert get_answer(body, "text/csv", vector) == (
+        b"1,0.25,0.75\n0,1.0,0.0\n",
+        "text/csv",
+        (),
+        200,
+    )
     texts = {**OUTPUTS, "label": np.array(['a "b", c', "d"])}
-    assert reply(body, "text/csv", vector, texts).content.startswith(b'"a ""b"", c",0.25')
+    assert get_answer(body, "text/csv", vector, texts).content.startswith(b'"a ""b"", c",0.25')
     values = {"value": np.array([[1.5, 2], [3, 4]], "f4")}
-    assert reply(body, "text/csv", vector, values).content == b"1.5,2.0\n3.0,4.0\n"
-    assert reply(body, "text/csv", vector, {"value": np.zeros((0, 1), "f4")}).content == b""
-    assert reply(body, "image/png", vector).media_type == "application/json"
+    assert get_answer(body, "text/csv", vector, values).content == b"1.5,2.0\n3.0,4.0\n"
+    assert get_answer(body, "text/csv", vector, {"value": np.zeros((0, 1), "f4")}).content == b""
+    assert get_answer(body, "image/png", vector).media_type == "application/json"
 
 
-def test_an_unknown_media_type_is_refused_with_those_that_are_known(vector):
-    message = error(b"x", "text/xml", vector)
+def test_rows_request_unknown_media_type_error_names_the_accepted_ones(vector):
+    message = get_error(b"x", "text/xml", vector)
     assert message.startswith("expected Content-Type: application/json; got text/xml")
     assert all(media in message for media in (NPY, CSV, ARROW, RAW))
 
 
 VALID = [
-    (NPY, "vector", npy(ROWS)),
-    (NPY, "vector", npy(ROWS.astype(">f8", order="F"))),
+    (NPY, "vector", write_npy(ROWS)),
+    (NPY, "vector", write_npy(ROWS.astype(">f8", order="F"))),
     (RAW, "vector", ROWS.tobytes()),
     (CSV, "vector", b"x,y,z\n1,1,1\n2,,3\n"),
     (CSV, "table", b'1,true,"a ""b""",1,2000-01-01\r\n'),
@@ -388,7 +401,7 @@ VALID = [
         (
             ARROW,
             "table",
-            arrow(
+            write_arrow(
                 pa.table(
                     {
                         "age": [1.5, None],
@@ -409,11 +422,11 @@ VALID = [
 @pytest.mark.slow
 @examples(600)
 @given(st.data())
-def test_a_damaged_body_is_a_question_or_refused(vector, table, damage, data):
+def test_rows_request_damaged_body_is_decoded_or_refused(vector, table, damage, data):
     media, name, body = data.draw(st.sampled_from(VALID))
     model = {"vector": vector, "table": table}[name]
     try:
-        inputs = ask(damage(data, body), media, model)
+        inputs = decode(damage(data, body), media, model)
     except ServingError as error:
         assert error.status in (400, 415, 422)
     else:

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's requests and answers, as its REST reference writes them."""
+"""TensorFlow Serving's protocol: requests and answers as its REST reference describes them."""
 
 import json
 
@@ -19,18 +19,18 @@ VALUES = {"value": np.array([[1.5], [3]], "f4")}
 BOTH = [{"label": 1, "probabilities": [0.25, 0.75]}, {"label": 0, "probabilities": [1.0, 0.0]}]
 
 
-def ask(body, model):
-    text = body if isinstance(body, bytes) else json.dumps(body).encode_answer()
-    return decode_tensorflow_request(EncodedRequest(text), model.fields)
+def decode(body, model):
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return decode_tensorflow_request(EncodedRequest(text), model.schema)
 
 
-def answer(body, model, outputs=OUTPUTS):
-    return json.loads(ask(body, model).encode_answer(model.manifest, outputs).content)
+def get_answer(body, model, outputs=OUTPUTS):
+    return json.loads(decode(body, model).encode_answer(model.manifest, outputs).content)
 
 
-def error(body, model):
+def get_error(body, model):
     with pytest.raises(ServingError) as raised:
-        answer(body, model)
+        get_answer(body, model)
     return raised.value.message
 
 
@@ -47,13 +47,13 @@ VECTORS = [
 
 
 @pytest.mark.parametrize("body", VECTORS)
-def test_every_form_of_numbers_is_the_same_matrix(vector, body):
-    found = ask(body, vector).inputs["features"]
+def test_decode_tensorflow_every_form_of_a_matrix_gives_the_same_rows(vector, body):
+    found = decode(body, vector).inputs["features"]
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, ROWS)
 
 
-def test_gaps_and_truths_may_be_in_every_form(vector):
+def test_decode_tensorflow_every_form_accepts_gaps_and_booleans(vector):
     row = [1, True, None]
     for body in (
         {"instances": [row]},
@@ -61,7 +61,7 @@ def test_gaps_and_truths_may_be_in_every_form(vector):
         {"inputs": [row]},
         {"instances": [{"x": 1, "y": True}]},
     ):
-        np.testing.assert_array_equal(ask(body, vector).inputs["features"], [[1, 1, np.nan]])
+        np.testing.assert_array_equal(decode(body, vector).inputs["features"], [[1, 1, np.nan]])
 
 
 TABLES = [
@@ -73,8 +73,8 @@ TABLES = [
 
 
 @pytest.mark.parametrize("body", TABLES)
-def test_every_form_of_a_table_is_the_same_columns(table, body):
-    found = {name: array.ravel().tolist() for name, array in ask(body, table).inputs.items()}
+def test_decode_tensorflow_every_form_of_a_table_gives_the_same_columns(table, body):
+    found = {name: array.ravel().tolist() for name, array in decode(body, table).inputs.items()}
     assert found == {
         "age": [39.0] * 2,
         "member": [1.0] * 2,
@@ -84,38 +84,38 @@ def test_every_form_of_a_table_is_the_same_columns(table, body):
     }
 
 
-def test_a_column_that_is_not_there_is_full_of_gaps(table):
-    found = ask({"inputs": {"grade": ["1", "2"]}}, table).inputs
+def test_decode_tensorflow_absent_column_is_full_of_gaps(table):
+    found = decode({"inputs": {"grade": ["1", "2"]}}, table).inputs
     assert found["work"].tolist() == [[""], [""]]
     assert np.isnan(found["age"]).all()
     assert np.isnan(found["since"]).all()
 
 
-def test_rows_are_answered_by_rows_and_columns_by_columns(vector, regression):
-    assert answer({"instances": ROWS}, vector) == {"predictions": BOTH}
-    assert answer({"inputs": ROWS}, vector) == {
+def test_encode_tensorflow_answer_rows_get_rows_and_columns_get_columns(vector, regression):
+    assert get_answer({"instances": ROWS}, vector) == {"predictions": BOTH}
+    assert get_answer({"inputs": ROWS}, vector) == {
         "outputs": {"label": [1, 0], "probabilities": [[0.25, 0.75], [1.0, 0.0]]}
     }
     pair = [[1, 2, 3], [4, 5, 6]]
-    assert answer({"instances": pair}, regression, VALUES) == {"predictions": [[1.5], [3.0]]}
-    assert answer({"inputs": pair}, regression, VALUES) == {"outputs": [[1.5], [3.0]]}
+    assert get_answer({"instances": pair}, regression, VALUES) == {"predictions": [[1.5], [3.0]]}
+    assert get_answer({"inputs": pair}, regression, VALUES) == {"outputs": [[1.5], [3.0]]}
     texts = {**OUTPUTS, "label": np.array(["ü", "b"])}
-    assert answer({"instances": ROWS}, vector, texts)["predictions"][0]["label"] == "ü"
+    assert get_answer({"instances": ROWS}, vector, texts)["predictions"][0]["label"] == "ü"
     nothing = {name: array[:0] for name, array in OUTPUTS.items()}
-    assert answer({"instances": []}, vector, nothing) == {"predictions": []}
+    assert get_answer({"instances": []}, vector, nothing) == {"predictions": []}
 
 
-def test_a_single_output_drops_its_name(vector):
-    def said(key, *names):
-        return answer({key: ROWS, "parameters": {"outputs": names}}, vector)
+def test_encode_tensorflow_answer_single_output_has_no_name(vector):
+    def get_answer_to(key, *names):
+        return get_answer({key: ROWS, "parameters": {"outputs": names}}, vector)
 
-    assert said("instances", "label") == {"predictions": [1, 0]}
-    assert said("inputs", "probabilities") == {"outputs": [[0.25, 0.75], [1.0, 0.0]]}
-    assert said("instances", "probabilities", "label") == {"predictions": BOTH}
+    assert get_answer_to("instances", "label") == {"predictions": [1, 0]}
+    assert get_answer_to("inputs", "probabilities") == {"outputs": [[0.25, 0.75], [1.0, 0.0]]}
+    assert get_answer_to("instances", "probabilities", "label") == {"predictions": BOTH}
 
 
 @pytest.mark.parametrize(
-    ("body", "came"),
+    ("body", "got"),
     [
         ({"instances": ROWS, "inputs": ROWS}, 'and no other; got the text "inputs"'),
         ({"inputs": ROWS, "instances": ROWS}, 'either "instances" or "inputs"; got both'),
@@ -138,18 +138,18 @@ def test_a_single_output_drops_its_name(vector):
         ({"instances": [{"features": ROWS[0]}, {"x": 1}]}, "expected instance 1 to have no other"),
         ({"instances": [{"features": ROWS[0]}, 3]}, "expected instance 1 to be an object; got the"),
         ({"instances": [[1, [1], 1]], "parameters": {"outputs": ["label"]}}, "got a list"),
-        ({"instances": ROWS, "parameters": {"outputs": ["x"]}}, "expected outputs out of label"),
+        ({"instances": ROWS, "parameters": {"outputs": ["x"]}}, "expected outputs among label"),
         (b'{"inputs":[[1,1,1]', "got one that breaks off at line 1, column 19"),
-        (b'{"inputs":[[1,1,NaN]]}', "NaN, which is no JSON"),
+        (b'{"inputs":[[1,1,NaN]]}', "NaN, which is not valid JSON"),
         (b'{"inputs":[[1,1,1e400]]}', "expected a JSON body"),
     ],
 )
-def test_a_fault_is_named(vector, body, came):
-    assert came in error(body, vector)
+def test_decode_tensorflow_invalid_body_error_names_what_is_wrong(vector, body, got):
+    assert got in get_error(body, vector)
 
 
 @pytest.mark.parametrize(
-    ("inputs", "came"),
+    ("inputs", "got"),
     [
         ({"agee": [1]}, 'got the text "agee"'),
         ({}, "expected at least one of the model's columns; got none"),
@@ -162,23 +162,23 @@ def test_a_fault_is_named(vector, body, came):
         ([[1]], '"inputs" to be an object; got a list'),
     ],
 )
-def test_a_fault_in_a_column_is_named(table, inputs, came):
-    assert came in error({"inputs": inputs}, table)
+def test_decode_tensorflow_invalid_column_error_names_what_is_wrong(table, inputs, got):
+    assert got in get_error({"inputs": inputs}, table)
 
 
-def test_a_text_of_a_row_may_say_inputs(table):
-    found = ask({"instances": [{**RECORD, "work": "inputs"}]}, table).inputs
+def test_decode_tensorflow_category_called_inputs_is_a_value(table):
+    found = decode({"instances": [{**RECORD, "work": "inputs"}]}, table).inputs
     assert found["work"].tolist() == [["inputs"]]
 
 
 @pytest.mark.slow
 @examples(300)
 @given(st.data())
-def test_a_damaged_body_is_a_question_or_refused(vector, table, damage, data):
+def test_decode_tensorflow_damaged_body_is_decoded_or_refused(vector, table, damage, data):
     model, bodies = data.draw(st.sampled_from([(vector, VECTORS), (table, TABLES)]))
     body = damage(data, json.dumps(data.draw(st.sampled_from(bodies))).encode())
     try:
-        inputs = ask(body, model).inputs
+        inputs = decode(body, model).inputs
     except ServingError as error:
         assert error.status in (400, 422)
     else:

@@ -1,4 +1,4 @@
-"""Long bodies: others have their turns while one is decoded, in a gevent loop as the server's."""
+"""Long bodies and answers: the codec yields to gevent's event loop, so that others are served."""
 
 import io
 import json
@@ -9,9 +9,7 @@ import pyarrow as pa
 import pytest
 
 from serving.bundle import NumberColumn
-from serving.codec import csv as csv_rows
-from serving.codec import open_inference_tensors as inference_tensor
-from serving.codec import tensorflow
+from serving.codec import csv, open_inference_tensors, tensorflow
 from serving.codec.input_schema import InputSchema
 from serving.codec.messages import EncodedRequest
 from serving.codec.open_inference import decode_inference_request
@@ -32,7 +30,7 @@ LINE = ",1" * 499
 GAPS = [[None] * 500] * 400
 
 
-def arrow(count):
+def write_arrow(count):
     stream = io.BytesIO()
     columns = pa.table({"work": ["private"] * count, "grade": ["1"] * count})
     with pa.ipc.new_stream(stream, columns.schema) as writer:
@@ -46,22 +44,22 @@ def tensor(datatype, count, values):
     return json.dumps({"inputs": inputs}).encode()
 
 
-def turns_during(decode):
-    """What a body is decoded to, and how often another greenlet has had its turn meanwhile."""
-    turns = 0
+def count_yields(decode):
+    """Return the result of `decode`, and how many times another greenlet ran in the meantime."""
+    yields = 0
 
     def other():
-        nonlocal turns
+        nonlocal yields
         while True:
             gevent.sleep(1e-9)
-            turns += 1
+            yields += 1
 
     greenlet = gevent.spawn(other)
     try:
         gevent.sleep(0.01)
-        turns = 0
+        yields = 0
         found = gevent.spawn(decode).get()
-        return found, turns
+        return found, yields
     finally:
         greenlet.kill()
 
@@ -70,7 +68,7 @@ def instances(value):
     return json.dumps({"instances": value}).encode()
 
 
-BODIES = {  # each of 200,000 values
+BODIES = {  # decoder, content and media type of bodies of 200,000 values each
     "records": (decode_rows_request, instances([{"c0": 1.5}] * 400), ""),
     "gaps in rows": (decode_rows_request, instances(GAPS), ""),
     "gaps in columns": (decode_tensorflow_request, json.dumps({"inputs": GAPS}).encode(), ""),
@@ -82,40 +80,42 @@ BODIES = {  # each of 200,000 values
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", BODIES)
-def test_others_have_turns_by_the_values_of_a_wide_table(case):
-    ask, body, media = BODIES[case]
-    message = EncodedRequest(body, media) if media else EncodedRequest(body)
-    question, turns = turns_during(lambda: ask(message, WIDE))
-    assert question.inputs["features"].shape == (400, 500)
-    assert turns >= 200_000 // VALUES_PER_BLOCK // 2
+def test_decode_wide_table_yields_by_its_values(case):
+    decode, body, media = BODIES[case]
+    request = EncodedRequest(body, media) if media else EncodedRequest(body)
+    decoded, yields = count_yields(lambda: decode(request, WIDE))
+    assert decoded.inputs["features"].shape == (400, 500)
+    assert yields >= 200_000 // VALUES_PER_BLOCK // 2
 
 
-def test_others_have_turns_while_texts_are_decoded(table):
-    question, turns = turns_during(
-        lambda: decode_rows_request(EncodedRequest(arrow(100_000), ARROW), table.fields)
+def test_decode_arrow_texts_yields(table):
+    decoded, yields = count_yields(
+        lambda: decode_rows_request(EncodedRequest(write_arrow(100_000), ARROW), table.schema)
     )
-    assert question.inputs["work"].shape == (100_000, 1)
-    assert turns >= 4 * 100_000 // VALUES_PER_BLOCK // 2  # two columns, each decoded and checked
+    assert decoded.inputs["work"].shape == (100_000, 1)
+    assert (
+        yields >= 4 * 100_000 // VALUES_PER_BLOCK // 2
+    )  # two columns, each decoded and then validated
 
 
-def test_others_have_turns_between_the_steps_of_numpy(vector):
+def test_decode_json_long_matrix_yields(vector):
     rows = b"[1.25,1,3.5]," * 100_000
     body = b'{"instances":[' + rows[:-1] + b"]}"
-    question, turns = turns_during(lambda: decode_rows_request(EncodedRequest(body), vector.fields))
-    assert question.inputs["features"].shape == (100_000, 3)
-    assert turns >= 3
+    decoded, yields = count_yields(lambda: decode_rows_request(EncodedRequest(body), vector.schema))
+    assert decoded.inputs["features"].shape == (100_000, 3)
+    assert yields >= 3
 
 
 @pytest.mark.parametrize("datatype", ["INT64", "UINT8", "BOOL"])
-def test_integers_never_are_python_objects(datatype, monkeypatch):
-    monkeypatch.delattr(inference_tensor, "_read_numbers")
-    message = EncodedRequest(tensor(datatype, 2, [0, 1] * 500))
-    found = decode_inference_request(message, WIDE).inputs["features"]
+def test_decode_tensor_of_integers_builds_no_python_objects(datatype, monkeypatch):
+    monkeypatch.delattr(open_inference_tensors, "_read_numbers")
+    request = EncodedRequest(tensor(datatype, 2, [0, 1] * 500))
+    found = decode_inference_request(request, WIDE).inputs["features"]
     assert found.tolist() == [[0, 1] * 250] * 2
 
 
 @pytest.mark.parametrize("value", [2**63 - 1, -(2**63), 2**53 + 1])
-def test_integers_up_to_the_last_are_taken(value):
+def test_decode_tensor_accepts_the_largest_integers(value):
     found = decode_inference_request(
         EncodedRequest(tensor("INT64", 1, [value] * 500)), WIDE
     ).inputs["features"]
@@ -127,15 +127,15 @@ def test_integers_up_to_the_last_are_taken(value):
     [("INT64", 2**63), ("INT64", 0.5), ("UINT8", 256), ("UINT8", -1), ("BOOL", 2), ("BOOL", 0.5)],
 )
 @pytest.mark.parametrize("others", [0, None])
-def test_the_one_number_of_another_datatype_is_named(datatype, value, others):
+def test_decode_tensor_number_of_another_datatype_error_names_its_place(datatype, value, others):
     values = [others] * 499 + [value]
     with pytest.raises(InvalidInstancesError, match=f"of {datatype}; got .* at place 499"):
         decode_inference_request(EncodedRequest(tensor(datatype, 1, values)), WIDE)
 
 
 @pytest.mark.parametrize("header", [NAMES, NAMES.replace(",", " , ") + "\r", f"\ufeff{NAMES}"])
-def test_lines_below_a_header_are_read_by_numpy(header, monkeypatch):
-    monkeypatch.delattr(csv_rows, "_read_instances")
+def test_decode_csv_numbers_below_a_header_are_read_by_numpy(header, monkeypatch):
+    monkeypatch.delattr(csv, "_read_instances")
     body = f"{header}\n1{LINE}\n2{LINE}\n".encode()
     found = decode_rows_request(EncodedRequest(body, "text/csv"), WIDE).inputs["features"]
     assert found[:, 0].tolist() == [1, 2]
@@ -152,35 +152,35 @@ LINES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", LINES)
-def test_csv_body_of_empty_lines_yields_to_others(case):
-    _, turns = turns_during(
+def test_decode_csv_empty_lines_yields(case):
+    _, yields = count_yields(
         lambda: decode_rows_request(EncodedRequest(LINES[case], "text/csv"), WIDE)
     )
-    assert turns >= 10
+    assert yields >= 10
 
 
-def test_bytes_tensor_in_json_yields_to_others(table):
+def test_decode_bytes_tensor_in_json_yields(table):
     count = 100_000
     tensors = [
         {"name": "work", "shape": [count], "datatype": "BYTES", "data": ["private"] * count},
         {"name": "grade", "shape": [count], "datatype": "BYTES", "data": ["1"] * count},
     ]
-    message = EncodedRequest(json.dumps({"inputs": tensors}).encode())
-    question, turns = turns_during(lambda: decode_inference_request(message, table.fields))
-    assert question.inputs["work"].shape == (count, 1)
-    assert turns >= 2 * count // VALUES_PER_BLOCK
+    request = EncodedRequest(json.dumps({"inputs": tensors}).encode())
+    decoded, yields = count_yields(lambda: decode_inference_request(request, table.schema))
+    assert decoded.inputs["work"].shape == (count, 1)
+    assert yields >= 2 * count // VALUES_PER_BLOCK
 
 
 @pytest.mark.parametrize("value", [1.0, np.nan])
-def test_long_matrix_yields_to_others_by_its_numbers(value):
+def test_decode_raw_long_matrix_yields_by_its_numbers(value):
     numbers = np.full((4000, 500), value, "<f4").tobytes()
-    message = EncodedRequest(numbers, "application/octet-stream")
-    question, turns = turns_during(lambda: decode_rows_request(message, WIDE))
-    assert question.inputs["features"].shape == (4000, 500)
-    assert turns >= 4000 * 500 // NUMBERS_PER_BLOCK // 2
+    request = EncodedRequest(numbers, "application/octet-stream")
+    decoded, yields = count_yields(lambda: decode_rows_request(request, WIDE))
+    assert decoded.inputs["features"].shape == (4000, 500)
+    assert yields >= 4000 * 500 // NUMBERS_PER_BLOCK // 2
 
 
-ASKED = {
+REQUESTS = {  # decoder, body, and media type that the client accepts
     "rows": (decode_rows_request, instances([[0] * 3]), ""),
     "csv": (decode_rows_request, instances([[0] * 3]), "text/csv"),
     "tensorflow rows": (decode_tensorflow_request, instances([[0] * 3]), ""),
@@ -194,11 +194,11 @@ ASKED = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ASKED)
+@pytest.mark.parametrize("case", REQUESTS)
 @pytest.mark.parametrize("kind", ["texts", "numbers"])
-def test_long_answer_is_the_short_ones_joined_and_yields_to_others(case, kind, vector, rng):
-    ask, body, accept = ASKED[case]
-    question = ask(EncodedRequest(body, accept=accept), vector.fields)
+def test_encode_long_answer_is_the_short_ones_joined_and_yields(case, kind, vector, rng):
+    decode, body, accepted = REQUESTS[case]
+    decoded = decode(EncodedRequest(body, accepted_media_type=accepted), vector.schema)
     labels = np.array(["no", 'y"es', "a,b"]) if kind == "texts" else np.arange(3)
     outputs = {
         "label": labels[rng.integers(0, 3, 40_000)],
@@ -206,21 +206,21 @@ def test_long_answer_is_the_short_ones_joined_and_yields_to_others(case, kind, v
     }
 
     def encode(rows):
-        return question.encode_answer(
+        return decoded.encode_answer(
             vector.manifest, {n: a[rows] for n, a in outputs.items()}
         ).content
 
-    whole, turns = turns_during(lambda: encode(slice(None)))
-    assert turns >= 3
+    whole, yields = count_yields(lambda: encode(slice(None)))
+    assert yields >= 3
     parts = [encode(slice(at, at + 1000)) for at in range(0, 40_000, 1000)]
-    if accept:
+    if accepted:
         assert whole == b"".join(parts)
     else:
-        assert flat(json.loads(whole)) == flat(*map(json.loads, parts))
+        assert flatten(json.loads(whole)) == flatten(*map(json.loads, parts))
 
 
-def flat(*answers):
-    """Every number and text of answers, by where it is; rows one after the other."""
+def flatten(*answers):
+    """Return the numbers and texts of answers by their path in the JSON, rows one after another."""
     found = {}
 
     def walk(value, path):
@@ -241,8 +241,8 @@ def flat(*answers):
     return {path: set(v) if path[-1] in once else v for path, v in found.items()}
 
 
-def test_tensors_of_another_length_than_their_shape_are_refused_undecoded(table, monkeypatch):
-    monkeypatch.delattr(inference_tensor, "validate_long_column")
+def test_decode_tensor_length_differs_from_shape_is_refused_undecoded(table, monkeypatch):
+    monkeypatch.delattr(open_inference_tensors, "validate_long_column")
     short = {"name": "grade", "shape": [3], "datatype": "BYTES", "data": ["1", "2"]}
     binary = {
         "name": "grade",
@@ -253,19 +253,19 @@ def test_tensors_of_another_length_than_their_shape_are_refused_undecoded(table,
     head = json.dumps({"inputs": [binary]}).encode()
     with pytest.raises(InvalidInstancesError, match="expected 3 elements of .*; got 2"):
         decode_inference_request(
-            EncodedRequest(json.dumps({"inputs": [short]}).encode()), table.fields
+            EncodedRequest(json.dumps({"inputs": [short]}).encode()), table.schema
         )
     monkeypatch.undo()
-    message = EncodedRequest(head + bytes(8), json_length=len(head))
+    request = EncodedRequest(head + bytes(8), json_length=len(head))
     with pytest.raises(
         InvalidInstancesError, match=r"expected 3 elements .*; got fewer in 8 bytes"
     ):
-        decode_inference_request(message, table.fields)
+        decode_inference_request(request, table.schema)
 
 
-def test_more_rows_than_a_body_may_have_are_refused_undecoded(table, monkeypatch):
+def test_decode_tensorflow_too_many_rows_are_refused_undecoded(table, monkeypatch):
     monkeypatch.delattr(tensorflow, "decode_column")
-    count = 2**20 // len(table.fields) + 1
+    count = 2**20 // len(table.schema) + 1
     body = b'{"inputs":{"grade":[' + b'"1",' * (count - 1) + b'"1"]}}'
     with pytest.raises(InvalidInstancesError, match=f"expected at most {count - 1} instances"):
-        decode_tensorflow_request(EncodedRequest(body), table.fields)
+        decode_tensorflow_request(EncodedRequest(body), table.schema)

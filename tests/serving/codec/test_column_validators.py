@@ -1,4 +1,4 @@
-"""What each kind of column takes, and in what words it refuses the rest."""
+"""The values that each type of column accepts, and the errors for all others."""
 
 import math
 
@@ -46,13 +46,13 @@ A_DATE = (
     "a date in ISO 8601, such as 2024-05-17 or 2024-05-17T12:30:00Z, or a number of seconds since "
     "1970-01-01 UTC"
 )
-# The texts that Pandas reads as missing values, as far as no category is named so, and "?" of UCI.
+# The texts that pandas reads as missing values, and the "?" of data sets of UCI.
 GAP_TEXTS = ["", "NA", "N/A", "#N/A", "<NA>", "NaN", "NaT", "null", "None", "?"]
-OUTSIDE = ", which in seconds is not of the years 1 to 9999; were "
-NO_GAP = ", and the model fills no gap here"
-SEND_NULL = "; for a gap send null (NaN in binary, an empty value in CSV)"
-IN_UTC = ", which in UTC is not of the years 1 to 9999"
-TAKEN = [  # column, value, as the graph takes it
+OUT_OF_RANGE = ", which in seconds is outside the years 1 to 9999; were "
+NO_GAP = ", and this column accepts no missing value"
+SEND_NULL = "; for a missing value send null (NaN in binary, an empty value in CSV)"
+IN_UTC = ", which in UTC is outside the years 1 to 9999"
+ACCEPTED = [  # column, value, expected: the value as the graph takes it
     (number(), 1.5, 1.5),
     (number(), -3, -3.0),
     (number(), 2**64, 2.0**64),
@@ -103,19 +103,19 @@ TAKEN = [  # column, value, as the graph takes it
 ]
 
 
-@pytest.mark.parametrize(("column", "value", "expected"), TAKEN)
-def test_what_a_column_takes_reaches_the_graph(column, value, expected):
-    (field,) = InputSchema([column]).columns
-    found = field.validate(value)
+@pytest.mark.parametrize(("column", "value", "expected"), ACCEPTED)
+def test_validate_accepted_value_returns_what_the_graph_takes(column, value, expected):
+    (validator,) = InputSchema([column]).columns
+    found = validator.validate(value)
     assert type(found) is type(expected)
     np.testing.assert_equal(found, expected)
-    np.testing.assert_equal(field.validate_all([value, value]), [expected, expected])
+    np.testing.assert_equal(validator.validate_all([value, value]), [expected, expected])
 
 
 REFUSED = [  # column, value, expected, got
     (number(), True, "a finite number", "true"),
     (number(), "1", "a finite number", 'the text "1"'),
-    (number(), None, "a finite number", "null, and the model fills no gap here"),
+    (number(), None, "a finite number", "null, and this column accepts no missing value"),
     (number(), math.nan, "a finite number", f"the number NaN{NO_GAP}"),
     (number("impute"), math.nan, "a finite number", f"the number NaN{SEND_NULL}"),
     (number(), math.inf, "a finite number", f"a number that float32 cannot hold{NO_GAP}"),
@@ -138,11 +138,11 @@ REFUSED = [  # column, value, expected, got
     (boolean("impute"), math.inf, "true or false", f"the number Infinity{SEND_NULL}"),
     (category(*WORDS, missing="impute"), math.nan, "a text", f"the number NaN{SEND_NULL}"),
     (category("1"), math.nan, "a text or a whole number", f"the number NaN{NO_GAP}"),
-    (boolean(), None, "true or false", "null, and the model fills no gap here"),
+    (boolean(), None, "true or false", "null, and this column accepts no missing value"),
     (category(*WORDS), 1, "a text", "the number 1"),
     (category(*WORDS), True, "a text", "true"),
     (category(*WORDS), UnparsedValue.OBJECT, "a text", "an object"),
-    (category(*WORDS), "", "a text", "an empty text, and the model fills no gap here"),
+    (category(*WORDS), "", "a text", "an empty text, and this column accepts no missing value"),
     (category(*WORDS), "\ud800", "a text that UTF-8 can hold", 'the text "\\ud800"'),
     (category(*WORDS, unseen="refuse"), "blue", 'one of "red", "green"', 'the text "blue"'),
     (
@@ -161,55 +161,60 @@ REFUSED = [  # column, value, expected, got
     (date(), "2023-02-29", A_DATE, 'the text "2023-02-29"'),
     (date(), True, A_DATE, "true"),
     (date("impute"), math.nan, A_DATE, f"the number NaN{SEND_NULL}"),
-    (date(), math.inf, A_DATE, f"the number Infinity, which is not of the years 1 to 9999{NO_GAP}"),
+    (
+        date(),
+        math.inf,
+        A_DATE,
+        f"the number Infinity, which is outside the years 1 to 9999{NO_GAP}",
+    ),
     (date("impute"), "inf", A_DATE, f'the text "inf"{SEND_NULL}'),
     (
         date(),
         1715904000e3,
         A_DATE,
-        f"the number 1715904000000.0{OUTSIDE}milliseconds meant? divide by 1000",
+        f"the number 1715904000000.0{OUT_OF_RANGE}milliseconds meant? divide by 1000",
     ),
     (
         date(),
         -(10**16),
         A_DATE,
-        f"the number -10000000000000000{OUTSIDE}microseconds meant? divide by 1000000",
+        f"the number -10000000000000000{OUT_OF_RANGE}microseconds meant? divide by 1000000",
     ),
     (
         date(),
         2 * 10**18,
         A_DATE,
-        f"the number 2000000000000000000{OUTSIDE}nanoseconds meant? divide by 1000000000",
+        f"the number 2000000000000000000{OUT_OF_RANGE}nanoseconds meant? divide by 1000000000",
     ),
     (
         date(),
         253402300800,
         A_DATE,
-        f"the number 253402300800{OUTSIDE}milliseconds meant? divide by 1000",
+        f"the number 253402300800{OUT_OF_RANGE}milliseconds meant? divide by 1000",
     ),
     (
         date(),
         -62135596800.5,
         A_DATE,
-        f"the number -62135596800.5{OUTSIDE}milliseconds meant? divide by 1000",
+        f"the number -62135596800.5{OUT_OF_RANGE}milliseconds meant? divide by 1000",
     ),
     (date(), "9999-12-31T23:00-01:00", A_DATE, f'the text "9999-12-31T23:00-01:00"{IN_UTC}'),
     (date(), "0001-01-01T00:00+23:59", A_DATE, f'the text "0001-01-01T00:00+23:59"{IN_UTC}'),
     (date(), "86400", A_DATE, 'the text "86400"'),
-    (date(), "NA", A_DATE, 'the text "NA", and the model fills no gap here'),
+    (date(), "NA", A_DATE, 'the text "NA", and this column accepts no missing value'),
     (boolean(), 1 + 2.0**-20, "true or false", "the number 1.0000009536743164"),
     (date(), "\ud800", A_DATE, 'the text "\\ud800"'),
 ]
 
 
 @pytest.mark.parametrize(("column", "value", "expected", "got"), REFUSED)
-def test_what_a_column_does_not_take_is_named(column, value, expected, got):
-    (field,) = InputSchema([column]).columns
+def test_validate_wrong_value_error_names_expected_and_got(column, value, expected, got):
+    (validator,) = InputSchema([column]).columns
     with pytest.raises(WrongValueError) as raised:
-        field.validate(value)
+        validator.validate(value)
     assert (raised.value.expected, raised.value.got) == (expected, got)
     with pytest.raises(WrongValueError):
-        field.validate_all([value])
+        validator.validate_all([value])
 
 
 values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
@@ -218,7 +223,7 @@ values |= st.sampled_from([*WORDS, "1", "2", "true", "2024-01-01", 0, 1, 1.0, 1e
 
 @pytest.mark.slow
 @given(values)
-def test_many_values_are_judged_as_one_is(value):
+def test_validate_all_any_value_agrees_with_validate(value):
     for column in (
         number(),
         boolean("impute"),
@@ -227,72 +232,68 @@ def test_many_values_are_judged_as_one_is(value):
         category("1", "2", missing="impute"),
         category("true", "false"),
     ):
-        (field,) = InputSchema([column]).columns
+        (validator,) = InputSchema([column]).columns
         try:
-            alone = field.validate(value)
+            validated = validator.validate(value)
         except WrongValueError:
             with pytest.raises(WrongValueError):
-                field.validate_all([value])
+                validator.validate_all([value])
         else:
-            np.testing.assert_equal(field.validate_all([value]), [alone])
+            np.testing.assert_equal(validator.validate_all([value]), [validated])
 
 
-def test_numbers_and_booleans_are_one_input_and_other_tables_one_a_column():
+def test_build_inputs_only_mixed_tables_have_an_input_for_each_column():
     numbers = InputSchema([number(name="x"), boolean(name="y")])
-    (rows,) = (together := numbers.build_inputs([[1.5, math.nan], [1.0, 0.0]])).values()
-    assert list(together) == ["features"]
+    (rows,) = (inputs := numbers.build_inputs([[1.5, math.nan], [1.0, 0.0]])).values()
+    assert list(inputs) == ["features"]
     assert (rows.dtype, rows.flags.c_contiguous) == (np.float32, True)
     np.testing.assert_array_equal(rows, np.array([[1.5, 1], [np.nan, 0]], "f4"))
     table = InputSchema([number(name="x"), category(*WORDS, name="y"), date(name="z")])
-    apart = table.inputs([[1.5, 2.5], ["red", ""], [1.0, math.nan]])
-    assert {name: (a.dtype, a.shape) for name, a in apart.items()} == {
+    by_column = table.build_inputs([[1.5, 2.5], ["red", ""], [1.0, math.nan]])
+    assert {name: (a.dtype, a.shape) for name, a in by_column.items()} == {
         "x": (np.dtype("f4"), (2, 1)),
         "y": (np.dtype("O"), (2, 1)),
         "z": (np.dtype("f8"), (2, 1)),
     }
 
 
-def test_no_rows_have_the_shape_of_rows():
-    assert InputSchema([number(name="x"), number(name="y")]).build_inputs([[], []])[
-        "features"
-    ].shape == (
-        0,
-        2,
-    )
-    assert InputSchema([category("a")]).inputs([[]])["c"].shape == (0, 1)
+def test_build_inputs_no_rows_keeps_the_width():
+    matrix = InputSchema([number(name="x"), number(name="y")]).build_inputs([[], []])
+    assert matrix["features"].shape == (0, 2)
+    assert InputSchema([category("a")]).build_inputs([[]])["c"].shape == (0, 1)
 
 
 @pytest.mark.parametrize("write", [str, str.upper, str.lower, " {} ".format])
 @pytest.mark.parametrize("text", GAP_TEXTS)
-def test_text_that_stands_for_a_gap_is_one_in_any_case(text, write):
+def test_validate_gap_text_in_any_case_is_a_gap(text, write):
     for column, gap in ((category(*WORDS, missing="impute"), ""), (date("impute"), math.nan)):
-        (field,) = InputSchema([column]).columns
-        np.testing.assert_equal(field.validate(write(text)), gap)
-        np.testing.assert_equal(field.validate_all([write(text)]), [gap])
+        (validator,) = InputSchema([column]).columns
+        np.testing.assert_equal(validator.validate(write(text)), gap)
+        np.testing.assert_equal(validator.validate_all([write(text)]), [gap])
 
 
-def test_texts_that_stand_for_a_gap_are_these():
+def test_default_gap_texts_are_those_of_pandas_and_uci():
     assert sorted(map(str.lower, GAP_TEXTS)) == sorted(DEFAULT_GAP_TEXTS)
 
 
 @pytest.mark.parametrize(
     ("factor", "unit"), [(10**3, "milliseconds"), (10**6, "microseconds"), (10**9, "nanoseconds")]
 )
-def test_date_in_a_finer_unit_is_refused_with_the_unit_it_may_have_been(factor, unit):
-    (field,) = InputSchema([date()]).columns
-    seconds = 1_715_904_000  # of the year 2024
+def test_validate_date_in_a_finer_unit_error_names_the_unit(factor, unit):
+    (validator,) = InputSchema([date()]).columns
+    seconds = 1_715_904_000  # 2024-05-17
     with pytest.raises(WrongValueError, match=f"were {unit} meant"):
-        field.validate(seconds * factor)
+        validator.validate(seconds * factor)
 
 
-def test_check_numbers_of_a_long_column_are_checked_in_blocks_by_the_same_rule():
+def test_validate_numbers_long_column_is_validated_in_blocks_by_the_same_rule():
     rows, last = 3 * 2**17 + 5, 3 * 2**17 + 3
     numbers = np.arange(rows, dtype=np.int64)
     valid = numbers % 7 != 0
-    (filling,) = InputSchema([number("impute")]).columns
-    found = validate_numbers(filling, numbers, 0, valid)
+    (accepting,) = InputSchema([number("impute")]).columns
+    found = validate_numbers(accepting, numbers, 0, valid)
     np.testing.assert_array_equal(found, np.where(valid, numbers, np.nan))
-    np.testing.assert_array_equal(validate_numbers(filling, numbers), numbers)
+    np.testing.assert_array_equal(validate_numbers(accepting, numbers), numbers)
     (refusing,) = InputSchema([number()]).columns
     valid = numbers != last
     with pytest.raises(InvalidInstancesError) as refused:
@@ -300,7 +301,7 @@ def test_check_numbers_of_a_long_column_are_checked_in_blocks_by_the_same_rule()
     assert refused.value.details["instance"] == 10 + last
 
 
-# Python's `fromisoformat` takes most of these; what is documented is narrower.
+# Python's `fromisoformat` accepts most of these; the documented forms are fewer.
 @pytest.mark.parametrize(
     "text",
     [
@@ -314,42 +315,44 @@ def test_check_numbers_of_a_long_column_are_checked_in_blocks_by_the_same_rule()
         "2024-05-17T12:30+02:00:30",
     ],
 )
-def test_date_in_another_form_of_iso_8601_is_refused(text):
-    (field,) = InputSchema([date()]).columns
+def test_validate_date_in_another_form_of_iso_8601_is_refused(text):
+    (validator,) = InputSchema([date()]).columns
     with pytest.raises(WrongValueError, match=r"^expected a date in ISO 8601, such as"):
-        field.validate(text)
+        validator.validate(text)
 
 
 @pytest.mark.parametrize("text", ["2024-02-30", "2024-05-17T25:00", "0000-01-01", "2024-13-01"])
-def test_date_that_no_calendar_has_is_refused(text):
-    (field,) = InputSchema([date()]).columns
+def test_validate_date_that_no_calendar_has_is_refused(text):
+    (validator,) = InputSchema([date()]).columns
     with pytest.raises(WrongValueError, match=r"^expected a date in ISO 8601, such as"):
-        field.validate(text)
+        validator.validate(text)
 
 
-def test_boolean_takes_the_texts_of_the_manifest_in_any_case():
+def test_validate_boolean_accepts_the_manifests_texts_in_any_case():
     spelled = BooleanColumn(
         name="b", type="boolean", missing="impute", texts={"yes": True, "no": False}
     )
-    (field,) = InputSchema([spelled]).columns
+    (validator,) = InputSchema([spelled]).columns
     texts = ["yes", " No ", "YES", "1", "FALSE", True, 0, None, "NA"]
     np.testing.assert_array_equal(
-        np.array(field.validate_all(texts), float), [1, 0, 1, 1, 0, 1, 0, np.nan, np.nan]
+        np.array(validator.validate_all(texts), float), [1, 0, 1, 1, 0, 1, 0, np.nan, np.nan]
     )
     for text in ("y", "maybe", "2", "yes" * 10**5):
         with pytest.raises(WrongValueError, match='true or false, or "yes", "no"'):
-            field.validate(text)
+            validator.validate(text)
     with pytest.raises(WrongValueError):
         InputSchema([boolean()]).columns[0].validate("true")
 
 
-def test_date_takes_the_format_of_the_manifest_before_iso_8601():
+def test_validate_date_accepts_the_manifests_format_and_iso_8601():
     column = date(missing="impute").model_copy(update={"format": "%d/%m/%Y"})
-    (field,) = InputSchema([column]).columns
+    (validator,) = InputSchema([column]).columns
     assert (
-        field.validate(" 22/06/2025 ") == field.validate("2025-06-22") == field.validate(1750550400)
+        validator.validate(" 22/06/2025 ")
+        == validator.validate("2025-06-22")
+        == validator.validate(1750550400)
     )
-    assert math.isnan(field.validate("NA"))
+    assert math.isnan(validator.validate("NA"))
     for text in ("06/22/2025", "22/06/25", "2" * 10**6):
         with pytest.raises(WrongValueError, match="a date written %d/%m/%Y, in ISO 8601"):
-            field.validate(text)
+            validator.validate(text)

@@ -1,4 +1,4 @@
-"""One spelling of categories and names, in every format and for new bundles alone."""
+"""Values and column names that are written differently and mean the same, in every format."""
 
 import io
 import json
@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.bundle import CategoryColumn, CategorySpelling, NumberColumn
-from serving.codec import rows as json_rows
 from serving.codec.arrow_stream import decode_arrow
 from serving.codec.column_validators import WrongValueError
 from serving.codec.csv import decode_csv
 from serving.codec.input_schema import InputSchema
 from serving.codec.json_fast import decode_json_fast
+from serving.codec.json_strict import decode_json_strict
 from serving.codec.messages import EncodedRequest
 from serving.codec.open_inference import decode_inference_request
 from serving.codec.rows import decode_json
@@ -27,7 +27,7 @@ from serving.http.openapi.column_schemas import build_value_schema
 from tests.fuzzing import examples
 
 NAME = "código"
-SPLIT = unicodedata.normalize("NFD", NAME)
+DECOMPOSED = unicodedata.normalize("NFD", NAME)
 WORDS = ("1", "-2", "2.5", "1.50", "007", "A", "café", "NA")
 
 
@@ -37,7 +37,7 @@ def category(*categories, name=NAME, **more):
 
 
 COLUMN = category(*WORDS)
-TAKEN = [
+ACCEPTED = [
     ("1", "1"),
     ("1.0", "1"),
     (" 1.000\n", "1"),
@@ -66,36 +66,36 @@ TAKEN = [
 ]
 
 
-@pytest.mark.parametrize(("value", "expected"), TAKEN)
-def test_check_normalized_category_has_one_spelling(value, expected):
-    (field,) = InputSchema([COLUMN]).columns
-    assert field.validate(value) == expected
-    assert field.validate_all([value]) == [expected]
+@pytest.mark.parametrize(("value", "expected"), ACCEPTED)
+def test_validate_normalized_category_has_one_spelling(value, expected):
+    (validator,) = InputSchema([COLUMN]).columns
+    assert validator.validate(value) == expected
+    assert validator.validate_all([value]) == [expected]
 
 
 @pytest.mark.parametrize("value", [2.0**53, True, float("nan"), float("inf")])
-def test_check_number_that_may_be_another_is_refused(value):
-    (field,) = InputSchema([COLUMN]).columns
+def test_validate_ambiguous_number_is_refused(value):
+    (validator,) = InputSchema([COLUMN]).columns
     with pytest.raises(WrongValueError, match="expected a text or a number"):
-        field.validate(value)
+        validator.validate(value)
 
 
 @pytest.mark.parametrize("value", [1, 1.0, "1.0", "cafe\u0301", 2.5])
-def test_check_category_of_an_earlier_bundle_is_compared_as_it_was_written(value):
-    (field,) = InputSchema([category(*WORDS, unseen="refuse", normalized=False)]).columns
+def test_validate_category_of_an_earlier_bundle_must_match_exactly(value):
+    (validator,) = InputSchema([category(*WORDS, unseen="refuse", normalized=False)]).columns
     with pytest.raises(WrongValueError):
-        field.validate(value)
+        validator.validate(value)
 
 
 @pytest.mark.parametrize("size", [np.float16, np.float32, np.float64])
-def test_check_numbers_of_every_width_are_the_category(size):
+def test_validate_float_of_every_width_is_the_category(size):
     column = category("0.1", "2", "1.7")
-    (field,) = InputSchema([column]).columns
-    found = [field.validate(size(text).item()) for text in ("2", "1.7")]
+    (validator,) = InputSchema([column]).columns
+    found = [validator.validate(size(text).item()) for text in ("2", "1.7")]
     assert found == (["2", "1.7"] if size != np.float16 else ["2", repr(np.float16("1.7").item())])
 
 
-FIELDS = InputSchema(
+SCHEMA = InputSchema(
     [COLUMN, NumberColumn(name="año", type="number", missing="impute", minimum=0, maximum=1)]
 )
 YEAR = "an\u0303o"
@@ -114,46 +114,46 @@ def as_json(**members):
 
 
 BODIES = {
-    "record": (decode_json, as_json(instances=[{SPLIT: "1.0", YEAR: 3}])),
-    "record, careful": (json_rows.decode_json_strict, as_json(instances=[{SPLIT: "1.0", YEAR: 3}])),
-    "CSV": (decode_csv, f"{YEAR},{SPLIT}\n3,1.0\n".encode()),
-    "Arrow": (decode_arrow, stream(**{SPLIT: ["1.0"], YEAR: [3.0]})),
+    "record": (decode_json, as_json(instances=[{DECOMPOSED: "1.0", YEAR: 3}])),
+    "record, strict": (decode_json_strict, as_json(instances=[{DECOMPOSED: "1.0", YEAR: 3}])),
+    "CSV": (decode_csv, f"{YEAR},{DECOMPOSED}\n3,1.0\n".encode()),
+    "Arrow": (decode_arrow, stream(**{DECOMPOSED: ["1.0"], YEAR: [3.0]})),
     "Arrow, dictionary": (
         decode_arrow,
-        stream(**{SPLIT: pa.array(["1.0"]).dictionary_encode(), YEAR: [3.0]}),
+        stream(**{DECOMPOSED: pa.array(["1.0"]).dictionary_encode(), YEAR: [3.0]}),
     ),
     "Arrow, dictionary of floats": (
         decode_arrow,
-        stream(**{SPLIT: pa.array([1.0]).dictionary_encode(), YEAR: [3.0]}),
+        stream(**{DECOMPOSED: pa.array([1.0]).dictionary_encode(), YEAR: [3.0]}),
     ),
     "tensors": (
-        lambda body, fields: decode_inference_request(EncodedRequest(body), fields).inputs,
+        lambda body, schema: decode_inference_request(EncodedRequest(body), schema).inputs,
         as_json(
             inputs=[
-                {"name": SPLIT, "shape": [1], "datatype": "BYTES", "data": ["1.0"]},
+                {"name": DECOMPOSED, "shape": [1], "datatype": "BYTES", "data": ["1.0"]},
                 {"name": YEAR, "shape": [1], "datatype": "FP32", "data": [3]},
             ]
         ),
     ),
     "tensors of integers": (
-        lambda body, fields: decode_inference_request(EncodedRequest(body), fields).inputs,
+        lambda body, schema: decode_inference_request(EncodedRequest(body), schema).inputs,
         as_json(
             inputs=[
-                {"name": SPLIT, "shape": [1], "datatype": "INT64", "data": [1]},
+                {"name": DECOMPOSED, "shape": [1], "datatype": "INT64", "data": [1]},
                 {"name": YEAR, "shape": [1], "datatype": "FP32", "data": [3]},
             ]
         ),
     ),
     "columns": (
-        lambda body, fields: decode_tensorflow_request(EncodedRequest(body), fields).inputs,
-        as_json(inputs={SPLIT: ["1.0"], YEAR: [3]}),
+        lambda body, schema: decode_tensorflow_request(EncodedRequest(body), schema).inputs,
+        as_json(inputs={DECOMPOSED: ["1.0"], YEAR: [3]}),
     ),
 }
 
 
 @pytest.mark.parametrize("extra", [False, True])
 @pytest.mark.parametrize("form", BODIES)
-def test_decode_names_in_another_normal_form_are_the_columns(form, extra):
+def test_decode_column_name_in_another_unicode_form_is_the_column(form, extra):
     decode, body = BODIES[form]
     inputs = decode(
         body,
@@ -172,49 +172,49 @@ def test_decode_names_in_another_normal_form_are_the_columns(form, extra):
 
 
 @pytest.mark.parametrize("extra", [False, True])
-@pytest.mark.parametrize("decode", [decode_json, json_rows.decode_json_strict])
-def test_decode_a_name_in_two_normal_forms_is_refused(decode, extra):
-    fields = InputSchema([COLUMN], should_ignore_extra=extra)
+@pytest.mark.parametrize("decode", [decode_json, decode_json_strict])
+def test_decode_column_name_in_two_unicode_forms_is_refused(decode, extra):
+    schema = InputSchema([COLUMN], should_ignore_extra=extra)
     with pytest.raises(InvalidInstancesError, match="every field once"):
-        decode(as_json(instances=[{SPLIT: "1", NAME: "A"}]), fields)
+        decode(as_json(instances=[{DECOMPOSED: "1", NAME: "A"}]), schema)
 
 
-def test_decode_records_in_another_normal_form_are_plain_to_the_fast_decoder():
-    body = as_json(instances=[{SPLIT: "cafe\u0301", YEAR: 3}])
-    assert decode_json_fast(body, FIELDS)[NAME].tolist() == [["café"]]
+def test_decode_json_fast_accepts_names_in_another_unicode_form():
+    body = as_json(instances=[{DECOMPOSED: "cafe\u0301", YEAR: 3}])
+    assert decode_json_fast(body, SCHEMA)[NAME].tolist() == [["café"]]
 
 
-def test_named_an_endless_name_is_not_normalised(monkeypatch):
+def test_resolve_column_name_very_long_name_is_not_normalized(monkeypatch):
     def refuse(text):
-        raise AssertionError(f"{len(text)} characters were normalised")
+        raise AssertionError(f"{len(text)} characters were normalized")
 
     for module in ("serving.bundle.spelling", "serving.codec.input_schema"):
         monkeypatch.setattr(f"{module}.to_nfc", refuse)
     hostile = "a" + "\u0316\u0301" * 10_000
-    assert FIELDS.resolve_column_name(hostile) == hostile
-    assert FIELDS.columns[0].check(hostile) == hostile[:256]
+    assert SCHEMA.resolve_column_name(hostile) == hostile
+    assert SCHEMA.columns[0].validate(hostile) == hostile[:256]
 
 
-def test_named_a_column_of_an_earlier_bundle_keeps_its_form():
-    fields = InputSchema([category("a", name=SPLIT)])
-    assert fields.resolve_column_name(SPLIT) == SPLIT
-    assert fields.resolve_column_name(NAME) == NAME  # which is refused, as it was
+def test_resolve_column_name_decomposed_column_name_is_kept():
+    schema = InputSchema([category("a", name=DECOMPOSED)])
+    assert schema.resolve_column_name(DECOMPOSED) == DECOMPOSED
+    assert schema.resolve_column_name(NAME) == NAME  # no column has this form of the name
 
 
 @given(text=st.one_of(st.sampled_from([*WORDS, "1.0", "na", "-", "cafe\u0301", ""]), st.text()))
 @examples(300)
-def test_accepts_says_what_the_codec_does(text):
+def test_category_spelling_accepts_text_agrees_with_validate(text):
     column = category(*WORDS, missing="refuse", unseen="refuse")
-    (field,) = InputSchema([column]).columns
+    (validator,) = InputSchema([column]).columns
     try:
-        field.validate(text)
+        validator.validate(text)
     except WrongValueError:
-        assert not CategorySpelling(column).accepts(text)
+        assert not CategorySpelling(column).accepts_text(text)
     else:
-        assert CategorySpelling(column).accepts(text)
+        assert CategorySpelling(column).accepts_text(text)
 
 
-def test_value_schema_of_a_category_has_its_own_words_for_gaps_and_its_numbers():
+def test_value_schema_category_has_its_gap_texts_and_numbers():
     schema = build_value_schema(
         category("1", "2.5", "A", missing="refuse", gaps=["-", "não", "[x]"])
     )

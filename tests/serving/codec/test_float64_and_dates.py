@@ -1,4 +1,4 @@
-"""Columns of float64, and dates in units of numbers, in every body format."""
+"""Columns of float64, and dates that are written as numbers, in every body format."""
 
 import io
 import json
@@ -79,13 +79,13 @@ def binary_tensor(name, values, datatype, code):
     return decode_inference_request, EncodedRequest(head + data, RAW, json_length=len(head))
 
 
-def asked(ask_and_message, fields):
-    ask, message = ask_and_message
-    return ask(message, fields).inputs
+def decode(decoder_and_request, schema):
+    decoder, request = decoder_and_request
+    return decoder(request, schema).inputs
 
 
 @pytest.mark.parametrize(
-    "made",
+    "encode",
     [
         json_body,
         json_rows,
@@ -95,45 +95,45 @@ def asked(ask_and_message, fields):
         lambda columns: tensors(columns, {"northing": "FP64", "x": "FP32"}),
     ],
 )
-def test_float64_arrives_with_all_of_its_digits(made):
-    inputs = asked(made({"northing": VALUES, "x": [1.0, 2.0, 3.0]}), PRECISE)
+def test_float64_column_every_format_keeps_all_digits(encode):
+    inputs = decode(encode({"northing": VALUES, "x": [1.0, 2.0, 3.0]}), PRECISE)
     assert inputs["northing"].dtype == np.float64
     assert inputs["northing"][:, 0].tolist() == VALUES
     assert inputs["x"].dtype == np.float32
 
 
 @pytest.mark.parametrize("value", ["1e400", str(10**400)])
-def test_a_number_beyond_float64_is_refused(value):
-    message = EncodedRequest(f'{{"instances": [{{"northing": {value}, "x": 1}}]}}'.encode())
+def test_float64_column_number_beyond_float64_is_refused(value):
+    request = EncodedRequest(f'{{"instances": [{{"northing": {value}, "x": 1}}]}}'.encode())
     with pytest.raises(InvalidInstancesError, match="float64 cannot hold|finite"):
-        decode_rows_request(message, PRECISE)
+        decode_rows_request(request, PRECISE)
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP16", "BF16"])
-def test_tensors_that_have_lost_digits_are_refused(datatype):
+def test_float64_column_tensor_of_a_narrow_datatype_is_refused(datatype):
     columns = {"northing": [1.0], "x": [1.0]}
     with pytest.raises(InvalidInstancesError, match=f"of FP64, since .* got {datatype}"):
-        asked(tensors(columns, {"northing": datatype, "x": "FP32"}), PRECISE)
+        decode(tensors(columns, {"northing": datatype, "x": "FP32"}), PRECISE)
 
 
 @pytest.mark.parametrize("kind", [pa.float32(), pa.float16()])
 @pytest.mark.parametrize("is_encoded", [False, True])
-def test_arrow_columns_of_few_digits_are_refused(kind, is_encoded):
+def test_float64_column_arrow_column_of_a_narrow_type_is_refused(kind, is_encoded):
     northing = pa.array(np.ones(1), pa.float64()).cast(kind)
     if is_encoded:
         northing = pa.DictionaryArray.from_arrays(pa.array([0]), northing)
     columns = {"northing": northing, "x": pa.array([1.0])}
     with pytest.raises(InvalidInstancesError, match="expected float64 in field 'northing'"):
-        asked(arrow_body(columns), PRECISE)
+        decode(arrow_body(columns), PRECISE)
 
 
-def test_integers_are_taken_for_float64():
+def test_float64_column_accepts_integers():
     columns = {"northing": pa.array([5812345], pa.int64()), "x": pa.array([1.0])}
-    assert asked(arrow_body(columns), PRECISE)["northing"][0, 0] == 5812345
+    assert decode(arrow_body(columns), PRECISE)["northing"][0, 0] == 5812345
 
 
 @pytest.mark.parametrize("media", [NPY, RAW])
-def test_a_matrix_is_refused_with_the_formats_that_are_taken(media):
+def test_float64_column_matrix_error_names_the_accepted_formats(media):
     file = io.BytesIO()
     np.save(file, np.ones((1, 2)))
     with pytest.raises(InvalidInstancesError, match='reads "northing" in float64.*JSON, CSV or'):
@@ -142,13 +142,13 @@ def test_a_matrix_is_refused_with_the_formats_that_are_taken(media):
         )
 
 
-def test_the_tensor_of_a_matrix_is_refused_with_the_inputs_there_are():
+def test_float64_column_features_tensor_error_names_the_inputs():
     features = {"features": [1.0, 2.0]}
     with pytest.raises(InvalidInstancesError, match='"northing", "x".*no matrix'):
-        asked(tensors(features, {"features": "FP32"}), PRECISE)
+        decode(tensors(features, {"features": "FP32"}), PRECISE)
 
 
-MOMENT = 1679097600.0  # 2023-03-18T00:00:00Z
+SECONDS = 1679097600.0  # 2023-03-18T00:00:00Z
 NUMBERS = {
     "iso8601": 1679097600,
     "seconds": 1679097600,
@@ -159,7 +159,7 @@ NUMBERS = {
 }
 
 
-def dates(written):
+def dates(date_format):
     return InputSchema(
         [
             DateColumn(
@@ -168,15 +168,15 @@ def dates(written):
                 missing="impute",
                 minimum="2020-01-01",
                 maximum="2024-01-01",
-                format=written,
+                format=date_format,
             )
         ]
     )
 
 
-@pytest.mark.parametrize(("written", "number"), NUMBERS.items())
+@pytest.mark.parametrize(("date_format", "number"), NUMBERS.items())
 @pytest.mark.parametrize(
-    "made",
+    "encode",
     [
         json_body,
         json_rows,
@@ -188,26 +188,26 @@ def dates(written):
         lambda columns: binary_tensor("t", columns["t"], "FP64", "d"),
     ],
 )
-def test_a_number_is_the_moment_that_it_is_in_the_training_data(made, written, number):
-    assert asked(made({"t": [number]}), dates(written))["t"].tolist() == [[MOMENT]]
+def test_date_number_is_read_by_the_columns_format(encode, date_format, number):
+    assert decode(encode({"t": [number]}), dates(date_format))["t"].tolist() == [[SECONDS]]
 
 
-@pytest.mark.parametrize("written", [w for w in NUMBERS if w != "iso8601"])
-@pytest.mark.parametrize("made", [json_body, csv_body, tensorflow_body])
+@pytest.mark.parametrize("date_format", [w for w in NUMBERS if w != "iso8601"])
+@pytest.mark.parametrize("encode", [json_body, csv_body, tensorflow_body])
 @pytest.mark.parametrize("text", ["2023-03-18", "2023-03-18T00:00:00Z", "20230318T000000Z", None])
-def test_texts_of_the_number_and_of_iso_8601_are_read_beside_it(made, written, text):
-    text = str(NUMBERS[written]) if text is None else text
-    assert asked(made({"t": [text]}), dates(written))["t"].tolist() == [[MOMENT]]
+def test_date_text_of_a_number_or_of_iso_8601_is_read(encode, date_format, text):
+    text = str(NUMBERS[date_format]) if text is None else text
+    assert decode(encode({"t": [text]}), dates(date_format))["t"].tolist() == [[SECONDS]]
 
 
-@pytest.mark.parametrize("written", NUMBERS)
-def test_arrow_times_are_moments_whatever_the_unit_of_numbers(written):
-    times = pa.array([int(MOMENT)], pa.timestamp("s"))
-    assert asked(arrow_body({"t": times}), dates(written))["t"].tolist() == [[MOMENT]]
+@pytest.mark.parametrize("date_format", NUMBERS)
+def test_date_arrow_timestamp_ignores_the_columns_unit(date_format):
+    times = pa.array([int(SECONDS)], pa.timestamp("s"))
+    assert decode(arrow_body({"t": times}), dates(date_format))["t"].tolist() == [[SECONDS]]
 
 
 @pytest.mark.parametrize(
-    ("written", "number"),
+    ("date_format", "number"),
     [
         ("%Y%m%d", 20231318),
         ("%Y%m%d", 20230229),
@@ -218,22 +218,23 @@ def test_arrow_times_are_moments_whatever_the_unit_of_numbers(written):
         ("seconds", 1e12),
     ],
 )
-@pytest.mark.parametrize("made", [json_body, arrow_body, csv_body])
-def test_numbers_of_no_moment_are_refused(made, written, number):
+@pytest.mark.parametrize("encode", [json_body, arrow_body, csv_body])
+def test_date_number_that_is_no_date_is_refused(encode, date_format, number):
     with pytest.raises(InvalidInstancesError, match="field 't'"):
-        asked(made({"t": [number]}), dates(written))
+        decode(encode({"t": [number]}), dates(date_format))
 
 
-@pytest.mark.parametrize("written", NUMBERS)
-def test_gaps_of_dates_stay_gaps(written):
-    inputs = asked(json_body({"t": [None, NUMBERS[written]]}), dates(written))
+@pytest.mark.parametrize("date_format", NUMBERS)
+def test_date_gap_stays_a_gap(date_format):
+    inputs = decode(json_body({"t": [None, NUMBERS[date_format]]}), dates(date_format))
     assert np.isnan(inputs["t"][0, 0])
-    columns = {"t": pa.array([None, NUMBERS[written]], pa.int64())}
-    inputs = asked(arrow_body(columns), dates(written))
-    np.testing.assert_array_equal(inputs["t"][:, 0], [np.nan, MOMENT])
+    columns = {"t": pa.array([None, NUMBERS[date_format]], pa.int64())}
+    inputs = decode(arrow_body(columns), dates(date_format))
+    np.testing.assert_array_equal(inputs["t"][:, 0], [np.nan, SECONDS])
 
 
-# The first and last moments of a unit, and their neighbours that are none; a float64 holds neither.
+# The first and last number of a unit that is a date, and the numbers next to them that are none.
+# A float64 cannot tell these apart.
 EDGES = [
     ("microseconds", 253402300799999999, True),  # 9999-12-31T23:59:59.999999
     ("microseconds", 253402300800000000, False),
@@ -241,14 +242,16 @@ EDGES = [
     ("microseconds", -62135596800000001, False),
     ("nanoseconds", 2**63 - 1, True),
     ("nanoseconds", -(2**63) + 1, True),
-    ("nanoseconds", -(2**63), False),  # which pandas and NumPy write for no moment
+    ("nanoseconds", -(2**63), False),  # by which pandas and NumPy store a missing time
     ("seconds", 253402300799, True),
     ("seconds", 253402300800, False),
 ]
 
 
-@pytest.mark.parametrize(("written", "number", "is_moment"), EDGES)
-def test_the_edges_of_a_unit_are_the_same_in_every_format(written, number, is_moment):
+@pytest.mark.parametrize(("date_format", "number", "is_date"), EDGES)
+def test_date_first_and_last_number_of_a_unit_are_the_same_in_every_format(
+    date_format, number, is_date
+):
     bodies = [
         json_body({"t": [number]}),
         csv_body({"t": [number]}),
@@ -259,15 +262,15 @@ def test_the_edges_of_a_unit_are_the_same_in_every_format(written, number, is_mo
     found = []
     for body in bodies:
         try:
-            found.append(asked(body, dates(written))["t"].tolist())
+            found.append(decode(body, dates(date_format))["t"].tolist())
         except InvalidInstancesError:
             found.append(None)
     assert found == [found[0]] * len(bodies)
-    assert (found[0] is not None) == is_moment
+    assert (found[0] is not None) == is_date
 
 
-def test_no_day_in_a_column_of_days_is_refused_without_advice_on_seconds():
+def test_date_column_of_days_error_does_not_mention_seconds():
     for text in ("2024", "20240230"):
         with pytest.raises(InvalidInstancesError, match="a day such as 20240517") as raised:
-            asked(csv_body({"t": [text]}), dates("%Y%m%d"))
+            decode(csv_body({"t": [text]}), dates("%Y%m%d"))
         assert "seconds" not in raised.value.message

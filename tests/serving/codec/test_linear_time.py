@@ -1,4 +1,4 @@
-"""The CPU time of a body or a header grows with its length, whatever is in it."""
+"""The CPU time of a request grows linearly with its length, whatever its body and headers hold."""
 
 import io
 import time
@@ -24,7 +24,7 @@ from serving.inference.predictor import PROTOCOL_DECODERS
 from serving.server.request_head import TARGET_PATTERN
 from serving.telemetry.logs import MAX_LINE_BYTES, sanitize_text
 
-SIZE = 20_000  # bytes of the smaller of two bodies, and of a header
+SIZE = 20_000  # bytes of the shorter of two bodies
 LIMIT = 10 * 2**20
 NOISE = 0.005  # seconds by which the CPU time of two equal runs may differ
 PER_BYTE = 20e-6  # seconds; a hundred times what the slowest body takes on a slow machine
@@ -34,7 +34,7 @@ def number(name, missing="impute"):
     return NumberColumn(name=name, type="number", missing=missing, minimum=0, maximum=1)
 
 
-FIELDS = {
+SCHEMAS = {
     "numbers": InputSchema([number(name, "refuse") for name in NUMBERS]),
     "table": InputSchema(
         [
@@ -59,27 +59,27 @@ FIELDS = {
 }
 
 
-def cpu_seconds(act, size):
-    """The least CPU time of three runs of `act(size)`; the first decides if it is long."""
+def cpu_seconds(prepare, size):
+    """Return the shortest CPU time of three runs of `prepare(size)()`, of one run if it is long."""
     best = float("inf")
     for _ in range(3):
-        run = act(size)
-        began = time.thread_time()
+        run = prepare(size)
+        start = time.thread_time()
         run()
-        best = min(best, time.thread_time() - began)
+        best = min(best, time.thread_time() - start)
         if best > 1:
             break
     return best
 
 
-def assert_grows_with_length(act, size=SIZE):
-    """`act` makes, of a size, what is timed."""
-    once, twice = cpu_seconds(act, size), cpu_seconds(act, 2 * size)
+def assert_linear_time(prepare, size=SIZE):
+    """Assert that the work `prepare(size)()` takes CPU time proportional to its size."""
+    once, twice = cpu_seconds(prepare, size), cpu_seconds(prepare, 2 * size)
     assert twice <= 3 * once + NOISE, f"{once:.4f} s, and {twice:.4f} s for twice the length"
     assert twice <= 2 * size * PER_BYTE
 
 
-def decoding(body, size):
+def prepare_decoding(body, size):
     content = body.make(size)
     headers = body.headers(content)
     length = headers.get("Inference-Header-Content-Length")
@@ -89,10 +89,10 @@ def decoding(body, size):
             unpacked = content
             if body.encoding:
                 unpacked = b"".join(compression.decompress(content, body.encoding, LIMIT))
-            message = EncodedRequest(
+            request = EncodedRequest(
                 unpacked, body.media, body.accept, int(length) if length else None
             )
-            PROTOCOL_DECODERS[body.protocol](message, FIELDS[body.model])
+            PROTOCOL_DECODERS[body.protocol](request, SCHEMAS[body.model])
         except ServingError as error:
             assert 400 <= error.status < 500
             assert len(error.message) < 2000
@@ -102,15 +102,15 @@ def decoding(body, size):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: body.name)
-def test_decoder_body_twice_as_long_takes_at_most_thrice_the_time(body):
-    assert_grows_with_length(lambda size: decoding(body, size))
+def test_decode_body_twice_as_long_takes_at_most_thrice_the_time(body):
+    assert_linear_time(lambda size: prepare_decoding(body, size))
 
 
-def test_bodies_names_are_unique():
+def test_stalls_bodies_have_unique_names():
     assert len({body.name for body in BODIES}) == len(BODIES)
 
 
-# What a header or a part of a URL is filled with.
+# Contents of a header or of a part of a URL, by their size.
 FILLINGS = {
     "digits": lambda size: "1" * size,
     "digits and a letter": lambda size: "1" * size + "x",
@@ -158,7 +158,7 @@ def app(shipped, tmp_path_factory):
     return create_app(models=shipped, keys=path), key
 
 
-def request(app, key, changes):
+def prepare_request(app, key, changes):
     body = b'{"instances":[]}'
     environ = {
         "REQUEST_METHOD": "POST",
@@ -189,56 +189,57 @@ def request(app, key, changes):
 @pytest.mark.parametrize("filling", FILLINGS)
 @pytest.mark.parametrize("key", KEYS)
 def test_header_twice_as_long_takes_at_most_thrice_the_time(app, key, filling):
-    assert_grows_with_length(lambda size: request(*app, {key: FILLINGS[filling](size)}), 8000)
+    assert_linear_time(lambda size: prepare_request(*app, {key: FILLINGS[filling](size)}), 8000)
 
 
 @pytest.mark.parametrize("filling", FILLINGS)
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_path_twice_as_long_takes_at_most_thrice_the_time(app, prefix, filling):
     path = prefix + "{}:predict"
-    assert_grows_with_length(
-        lambda size: request(*app, {"PATH_INFO": path.format(FILLINGS[filling](size))}), 8000
+    assert_linear_time(
+        lambda size: prepare_request(*app, {"PATH_INFO": path.format(FILLINGS[filling](size))}),
+        8000,
     )
 
 
 @pytest.mark.parametrize("filling", FILLINGS)
-def test_other_grammars_twice_as_long_take_at_most_thrice_the_time(filling, tmp_path):
+def test_text_patterns_twice_as_long_take_at_most_thrice_the_time(filling, tmp_path):
     path = tmp_path / "keys"
 
     def read(size):
         text = FILLINGS[filling](size)
         path.write_text(f"{text} predict sha256:{text}\n")
 
-        def all_of_them():
+        def match_all():
             TARGET_PATTERN.fullmatch(f"/{text}".encode())
             for pattern, _, _ in _ROUTE_PATTERNS:
                 pattern.fullmatch(f"/v1/models/{text}:predict")
             sanitize_text(text, MAX_LINE_BYTES)
-            suggest_similar_name(text, FIELDS["numbers"].column_positions)
+            suggest_similar_name(text, SCHEMAS["numbers"].column_positions)
             with pytest.raises(KeyFileError):
                 read_keys(path)
 
-        return all_of_them
+        return match_all
 
-    assert_grows_with_length(read)
+    assert_linear_time(read)
 
 
 @pytest.mark.parametrize("digits", [19, 4300, 5000, 100_000])
-def test_content_length_of_very_many_digits_is_refused_as_too_large(app, digits):
+def test_read_body_content_length_of_very_many_digits_is_too_large(app, digits):
     environ = {"CONTENT_LENGTH": "9" * digits, "wsgi.input": io.BytesIO(b"x")}
-    with pytest.raises(ServingError) as refusal:
+    with pytest.raises(ServingError) as error_info:
         read_body(environ, LIMIT)
-    assert (refusal.value.status, refusal.value.code) == (413, "body_too_large")
-    request(*app, {"CONTENT_LENGTH": "9" * digits})()
+    assert (error_info.value.status, error_info.value.code) == (413, "body_too_large")
+    prepare_request(*app, {"CONTENT_LENGTH": "9" * digits})()
 
 
-def test_content_length_of_leading_zeros_is_read():
+def test_read_body_content_length_with_leading_zeros_is_read():
     assert (
         read_body({"CONTENT_LENGTH": "0" * 5000 + "2", "wsgi.input": io.BytesIO(b"ab")}, 9) == b"ab"
     )
 
 
-def test_repository_options_longer_than_any_are_refused(app):
+def test_repository_index_very_long_options_are_refused(app):
     application, key = app
     answer = application.test_client().post(
         "/v2/repository/index", data=b"[" + b"[]," * 100_000 + b"[]]", headers={"X-API-Key": key}
@@ -248,19 +249,19 @@ def test_repository_options_longer_than_any_are_refused(app):
 
 
 def columns(body):
-    return {name: a[:, 0].tolist() for name, a in decode_csv(body, FIELDS["table"]).items()}
+    return {name: a[:, 0].tolist() for name, a in decode_csv(body, SCHEMAS["table"]).items()}
 
 
-def test_csv_quoted_commas_and_line_ends_separate_no_values():
+def test_decode_csv_quoted_commas_and_line_ends_separate_no_values():
     text = "a,b\n" * 1000 + ',"",' * 100
     body = f'1,true,"{text.replace(chr(34), 2 * chr(34))}",\n2,,"{"," * 50}",\n'.encode()
     found = columns(body)
-    # Of a text that the model does not know, the graph is given the first characters.
+    # A text that is no category is cut.
     assert found["work"] == [text.strip()[:MAX_UNSEEN_CHARACTERS], "," * 50]
     assert found["age"] == [1, 2]
 
 
-def test_csv_empty_lines_between_and_within_rows_are_told_apart():
+def test_decode_csv_empty_lines_within_quotes_are_kept():
     body = b'\n\r\n1,,"a\n\nb",\r\n\n\n\n2,,c,\n\n\n'
     assert columns(body)["work"] == ["a\n\nb", "c"]
 
@@ -268,22 +269,24 @@ def test_csv_empty_lines_between_and_within_rows_are_told_apart():
 @pytest.mark.parametrize(
     "line", ["," * 100, '""' + "," * 100, '"a\n"' + "," * 7 + '"\n"' + "," * 7, 'a"' + "," * 100]
 )
-def test_csv_row_of_far_too_many_values_is_refused_by_its_number(line):
-    with pytest.raises(InvalidInstancesError, match="expected 4 values in instance 1") as refusal:
+def test_decode_csv_row_of_far_too_many_values_error_names_its_number(line):
+    with pytest.raises(
+        InvalidInstancesError, match="expected 4 values in instance 1"
+    ) as error_info:
         columns(f'1,,"x",\n{line}\n'.encode())
-    assert refusal.value.details["expected"] == 4
+    assert error_info.value.details["expected"] == 4
 
 
 @pytest.mark.slow
-def test_csv_slices_of_a_long_body_give_the_rows_of_the_whole():
+def test_decode_csv_long_body_in_pieces_gives_all_rows():
     rows = np.arange(64 * 20_000, dtype=np.float32).reshape(-1, 64)
     lines = "\r\n".join(",".join(map(str, row)) for row in rows.astype(int).tolist())
     assert len(lines) > 5 * 2**20
-    found = decode_csv(f"{','.join(NUMBERS)}\r\n{lines}\r\n".encode(), FIELDS["numbers"])
+    found = decode_csv(f"{','.join(NUMBERS)}\r\n{lines}\r\n".encode(), SCHEMAS["numbers"])
     np.testing.assert_array_equal(found["features"], rows)
 
 
-def test_npy_header_longer_than_numpy_reads_is_refused():
+def test_decode_npy_header_longer_than_numpy_reads_is_refused():
     file = io.BytesIO()
     np.save(file, np.zeros((2, 64), np.float32))
     content = file.getvalue()
@@ -293,13 +296,13 @@ def test_npy_header_longer_than_numpy_reads_is_refused():
         head = header.rstrip() + b" " * (length - len(header.rstrip()))
         return b"\x93NUMPY\x01\0" + length.to_bytes(2, "little") + head + numbers
 
-    assert decode_npy(padded(MAX_NPY_HEADER_BYTES), FIELDS["numbers"])["features"].shape == (2, 64)
+    assert decode_npy(padded(MAX_NPY_HEADER_BYTES), SCHEMAS["numbers"])["features"].shape == (2, 64)
     with pytest.raises(MalformedBodyError, match="expected a file of NumPy's format"):
-        decode_npy(padded(MAX_NPY_HEADER_BYTES + 1), FIELDS["numbers"])
+        decode_npy(padded(MAX_NPY_HEADER_BYTES + 1), SCHEMAS["numbers"])
 
 
 @pytest.mark.parametrize("count", [64, 1000, 20_000])
-def test_suggestion_among_very_many_names_is_the_one_meant(count):
+def test_suggest_similar_name_among_very_many_names_finds_the_similar_one(count):
     known = [f"column {place} of the table" for place in range(count)]
     assert suggest_similar_name(f"column {count - 1} of the tabel", known) == (
         f'; did you mean "column {count - 1} of the table"?'
