@@ -55,46 +55,45 @@ TEXT_VIEW_LAYOUT = Layout("view")
 # Layouts of the types without a precision or a unit. Binary columns are read as texts, since
 # clients of the Open Inference Protocol write its BYTES as such.
 OTHER_LAYOUTS = {
-    1: Layout("null"),
-    4: TEXT_LAYOUT,
-    5: TEXT_LAYOUT,
-    6: Layout("boolean"),
-    19: LARGE_TEXT_LAYOUT,
-    20: LARGE_TEXT_LAYOUT,
-    23: TEXT_VIEW_LAYOUT,
-    24: TEXT_VIEW_LAYOUT,
+    1: Layout("null"),  # Null
+    4: TEXT_LAYOUT,  # Binary
+    5: TEXT_LAYOUT,  # Utf8
+    6: Layout("boolean"),  # Bool
+    19: LARGE_TEXT_LAYOUT,  # LargeBinary
+    20: LARGE_TEXT_LAYOUT,  # LargeUtf8
+    23: TEXT_VIEW_LAYOUT,  # BinaryView
+    24: TEXT_VIEW_LAYOUT,  # Utf8View
 }
-
 
 COLUMN_COST_IN_VALUES = 8  # Reading a column's declaration takes as long as validating 8 values.
 # Number of buffers in an array of each type, without those of its children. Unions are missing:
 # older writers give them one more buffer, and the schema does not tell which kind it is.
 BUFFERS_BY_TYPE = {
-    1: 0,
-    2: 2,
-    3: 2,
-    4: 3,
-    5: 3,
-    6: 2,
-    7: 2,
-    8: 2,
-    9: 2,
-    10: 2,
-    11: 2,
-    12: 2,
-    13: 1,
-    15: 2,
-    16: 1,
-    17: 2,
-    18: 2,
-    19: 3,
-    20: 3,
-    21: 2,
-    22: 0,
-    23: 2,
-    24: 2,
-    25: 3,
-    26: 3,
+    1: 0,  # Null
+    2: 2,  # Int
+    3: 2,  # FloatingPoint
+    4: 3,  # Binary
+    5: 3,  # Utf8
+    6: 2,  # Bool
+    7: 2,  # Decimal
+    8: 2,  # Date
+    9: 2,  # Time
+    10: 2,  # Timestamp
+    11: 2,  # Interval
+    12: 2,  # List
+    13: 1,  # Struct
+    15: 2,  # FixedSizeBinary
+    16: 1,  # FixedSizeList
+    17: 2,  # Map
+    18: 2,  # Duration
+    19: 3,  # LargeBinary
+    20: 3,  # LargeUtf8
+    21: 2,  # LargeList
+    22: 0,  # RunEndEncoded
+    23: 2,  # BinaryView
+    24: 2,  # Utf8View
+    25: 3,  # ListView
+    26: 3,  # LargeListView
 }
 VIEW_TYPES = (23, 24)  # Their arrays have further buffers, whose number is given in each batch.
 MIN_FIELD_BYTES = 16  # A field of a schema takes more, unless several parents reference it.
@@ -243,13 +242,13 @@ def _read_layout(declared: FlatbufferTable, validator: ColumnValidator) -> Layou
     if type_table is None:
         refuse_stream("a column without a type")
     match declared.read_number(2, "<B"):
-        case 2:
+        case 2:  # Int
             layout: Layout | None = _read_integer_layout(type_table)
-        case 3:
+        case 3:  # FloatingPoint
             layout = FLOAT_LAYOUTS.get(type_table.read_number(0, "<h"))
-        case 8:
+        case 8:  # Date
             layout = DATE_LAYOUTS.get(type_table.read_number(0, "<h", 1))
-        case 10:
+        case 10:  # Timestamp
             layout = TIMESTAMP_LAYOUTS.get(type_table.read_number(0, "<h"))
         case other:
             layout = OTHER_LAYOUTS.get(other)

@@ -79,8 +79,8 @@ def refuse_shared_memory(parameters: dict[str, Any], description: str) -> None:
     """
     if "shared_memory_region" in parameters:
         refuse_instances(
-            f"expected {description} in a body; got a shared memory region; this server uses none; send "
-            f"and request binary tensors"
+            f"expected {description} in a body; got a shared memory region; this server uses none; "
+            f"send and request binary tensors"
         )
 
 

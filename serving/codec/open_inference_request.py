@@ -182,7 +182,7 @@ def read_tensor(
         names = ", ".join(map(quote_text, list(known)[:5])) + ", ..." * (len(known) > 5)
         hint = f"; {NO_MATRIX_HINT}" if name == FEATURES_INPUT and name not in known else ""
         refuse_instances(
-            f"expected inputs out of {names}, each once; got {got}{hint}", input=name[:40]
+            f"expected inputs among {names}, each once; got {got}{hint}", input=name[:40]
         )
     description = f'input "{name}"'  # Now the name is one of the model's and need not be shortened.
     datatype = require_text(members.get("datatype"), f'"datatype" of {description}')

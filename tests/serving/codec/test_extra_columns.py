@@ -428,7 +428,7 @@ def test_inference_extra_inputs_are_ignored():
     ]
     body = {"inputs": [*extra, *tensors(COLUMNS), *extra]}
     assert_equal(decode("inference_v2", body, TABLE), EXPECTED)
-    assert "expected inputs out of" in get_error("inference_v2", body, STRICT_TABLE)
+    assert "expected inputs among" in get_error("inference_v2", body, STRICT_TABLE)
     assert "at least one of the model's columns" in get_error(
         "inference_v2", {"inputs": extra}, TABLE
     )

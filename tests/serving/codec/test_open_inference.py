@@ -325,7 +325,7 @@ INVALID_REQUESTS = [
     ({}, {}, '"inputs" to be a list; got an object'),
     ([5], {}, "an input to be an object; got the number 5"),
     (features() * 2, {}, 'got "features" twice'),
-    ([tensor("x", [1, 3], "FP32", [1])], {}, 'inputs out of "features", each once; got "x"'),
+    ([tensor("x", [1, 3], "FP32", [1])], {}, 'inputs among "features", each once; got "x"'),
     ([{"name": "features"}], {}, '"datatype" of input "features" to be a text; got null'),
     (features(datatype="FP8"), {}, 'got "FP8" for input "features"'),
     (
