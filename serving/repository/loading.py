@@ -280,7 +280,7 @@ class VersionLoader:
             return None
         finally:
             request_trim()  # whether it was loaded or refused, its files and trials took memory
-        return edition.model_copy(update={"verdict": verdict}), model
+        return edition.model_copy(update={"variant_decision": verdict}), model
 
 
 def _can_reuse(known: VersionSnapshot, edition: VersionSnapshot) -> bool:

@@ -11,7 +11,7 @@ import requests
 from serving import create_app
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
 from serving.repository import Repository
-from tests.editions import damage
+from tests.bundle_versions import damage
 from tests.processes import wait_until
 
 ALWAYS = 1e-9  # seconds between looks at the folder: at every turn

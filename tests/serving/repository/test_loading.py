@@ -8,7 +8,7 @@ from serving import bundle, create_app
 from serving.bundle import Bundle
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
 from serving.repository import Repository
-from tests.editions import add_version, damage
+from tests.bundle_versions import add_version, damage
 from tests.variants import (
     expect_other_answers,
     flip_bit,

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import swaps
-from tests.editions import add_version
+from tests.bundle_versions import add_version
 from tests.processes import wait_until
 from tests.variants import enlarge, write_variants
 

@@ -11,8 +11,8 @@ from serving.repository.overrides import StateFile
 from serving.repository.rollout import VersionSnapshot
 from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
-from tests.editions import add_version, damage
-from tests.serving.repository.test_rollout import other
+from tests.bundle_versions import add_version, damage
+from tests.serving.repository.test_rollout_store import other
 
 ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
 
@@ -146,7 +146,7 @@ def test_count_deaths_edition_that_had_been_served_is_tried_again_after_600_seco
 ):
     agenda = RolloutStore(SharedState(), clock)
     agenda.join()
-    edition = VersionSnapshot(version=1, stamp=compute_fingerprint(only_digits / "digits" / "1"))
+    edition = VersionSnapshot(version=1, fingerprint=compute_fingerprint(only_digits / "digits" / "1"))
     if is_served:
         agenda.claim_rollout("digits")
         agenda.propose("digits", [edition])

@@ -11,7 +11,7 @@ import requests
 
 from benchmarks import swaps
 from benchmarks.keys import HEADERS, keys_file
-from tests.editions import add_version, damage
+from tests.bundle_versions import add_version, damage
 from tests.processes import wait_until
 from tests.serving.server.test_server import said
 

@@ -17,8 +17,9 @@ pytestmark = [
     pytest.mark.usefixtures("processes"),  # other members are forked
 ]
 
-ONE = VersionSnapshot(version=1, stamp="a", verdict=VariantDecision(variant="fp32", why="it is"))
-TWO = VersionSnapshot(version=2, stamp="b", verdict=VariantDecision(variant="fp32", why="it is"))
+DECISION = VariantDecision(variant="fp32", reason="it is the fastest")
+ONE = VersionSnapshot(version=1, fingerprint="a", variant_decision=DECISION)
+TWO = VersionSnapshot(version=2, fingerprint="b", variant_decision=DECISION)
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def test_serving_none_is_a_line_too(agenda):
 def test_the_plan_does_not_grow_over_many_rollouts(agenda):
     sizes = []
     for number in range(1, 301):
-        edition = VersionSnapshot(version=number, stamp=f"{number:016}", verdict=ONE.verdict)
+        edition = VersionSnapshot(version=number, fingerprint=f"{number:016}", variant_decision=DECISION)
         agenda.claim_rollout("digits")
         agenda.propose("digits", [edition])
         agenda.commit("digits")
@@ -173,7 +174,7 @@ def test_count_deaths_two_workers_died_loading_refuses_that_content(agenda):
         die_loading(agenda, TWO)
         agenda.refuse_crashing_versions()
     assert "got 2 workers that ended while they loaded it" in agenda.read().reason("digits", TWO)
-    assert agenda.read().reason("digits", TWO.model_copy(update={"stamp": "new"})) is None
+    assert agenda.read().reason("digits", TWO.model_copy(update={"fingerprint": "new"})) is None
 
 
 def test_count_deaths_a_worker_that_loaded_it_clears_the_count(agenda):

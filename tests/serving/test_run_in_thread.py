@@ -34,7 +34,7 @@ longest = max(b - a for a, b in zip(ticks, ticks[1:]))
 whole = ticks[-1] - ticks[0]
 assert whole > 3 * longest and len(ticks) > 10, (whole, longest, len(ticks))
 try:
-    aside(lambda: 1 / 0)
+    run_in_thread(lambda: 1 / 0)
 except ZeroDivisionError:
     print("passed on")
 """

@@ -23,7 +23,7 @@ from serving.repository import Repository
 from serving.repository import loading as loader
 from serving.repository.repository import Repository as Whole
 from serving.repository.shared_state import SharedState
-from tests.editions import add_version, damage
+from tests.bundle_versions import add_version, damage
 from tests.processes import wait_until
 from tests.variants import keep_unchanged, slow_down, write_variants
 

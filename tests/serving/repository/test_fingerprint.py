@@ -11,7 +11,7 @@ from serving.repository import folder_scan as stamps
 from serving.repository import loading as loader
 from serving.repository.folder_scan import compute_fingerprint, compute_readable_fingerprint
 from serving.repository.shared_state import SharedState
-from tests.editions import add_version, damage, rename_column
+from tests.bundle_versions import add_version, damage, rename_column
 
 ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
 STRAY = (".DS_Store", "._model.onnx", "Thumbs.db", "desktop.ini", ".nfs000123", "notes.txt")

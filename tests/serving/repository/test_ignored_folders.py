@@ -6,7 +6,7 @@ import pytest
 
 from serving import create_app
 from serving.repository import Repository
-from tests.editions import add_version
+from tests.bundle_versions import add_version
 
 NAMED = "expected a version's folder to be named by a whole number of 1 to 9 digits"
 

@@ -14,7 +14,7 @@ from serving.errors import (
 )
 from serving.repository import Repository
 from serving.repository.overrides import SavedState, StateFile
-from tests.editions import add_version, damage
+from tests.bundle_versions import add_version, damage
 
 ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
 # What the server writes by itself: which version is live.

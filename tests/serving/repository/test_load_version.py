@@ -11,7 +11,7 @@ from serving.runtime import GraphError, ProofLimits, RunTimeoutError
 
 @pytest.fixture
 def edition(only_digits):
-    return VersionSnapshot(version=1, stamp=compute_fingerprint(only_digits / "digits" / "1"))
+    return VersionSnapshot(version=1, fingerprint=compute_fingerprint(only_digits / "digits" / "1"))
 
 
 def prove(models, edition):

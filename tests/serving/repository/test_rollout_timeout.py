@@ -14,8 +14,8 @@ from serving.repository.overrides import StateFile
 from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
 from serving.runtime.proof_server import PendingProof
-from tests.editions import add_version
-from tests.serving.repository.test_rollout import other
+from tests.bundle_versions import add_version
+from tests.serving.repository.test_rollout_store import other
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),

@@ -15,7 +15,7 @@ from serving.repository import loading as loader
 from serving.repository.overrides import SavedState, StateFile
 from serving.repository.rollout_store import ROLLOUT_TIMEOUT_SECONDS, RolloutStore
 from serving.repository.shared_state import SharedState
-from tests.editions import add_version, damage, rename_column
+from tests.bundle_versions import add_version, damage, rename_column
 from tests.processes import wait_until
 
 ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
