@@ -1,20 +1,20 @@
-"""The plan, in several processes."""
+"""The rollout plan that several processes share."""
 
 import os
 import signal
 
 import pytest
 
-from serving.repository import rollout as plan
+from serving.repository import rollout_store
 from serving.repository.rollout import Refusal, VersionSnapshot
 from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
 from serving.runtime.variant_selection import VariantDecision
-from tests.serving.repository.test_shared_state import answer, forked
+from tests.serving.repository.test_shared_state import forked, read_output
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
-    pytest.mark.usefixtures("processes"),  # other members are forked
+    pytest.mark.usefixtures("processes"),  # Other workers are forked.
 ]
 
 DECISION = VariantDecision(variant="fp32", reason="it is the fastest")
@@ -23,27 +23,27 @@ TWO = VersionSnapshot(version=2, fingerprint="b", variant_decision=DECISION)
 
 
 @pytest.fixture
-def agenda():
-    found = RolloutStore(SharedState())
-    found.join()
-    return found
+def store():
+    store = RolloutStore(SharedState())
+    store.register_worker()
+    return store
 
 
-def other(agenda, action):
-    """What another member does, which then goes on living; and the end of it."""
-    done, do = os.pipe()
+def start_worker(store, action):
+    """Fork a worker that calls `action` and then waits. Return a function that kills it."""
+    done_reader, done_writer = os.pipe()
 
     def live():
-        agenda.join()
+        store.register_worker()
         action()
-        os.write(do, b"!")
+        os.write(done_writer, b"!")
         signal.pause()
         return ""
 
-    pid, read = forked(live)
-    assert os.read(done, 1) == b"!"
-    for end in (done, do, read):
-        os.close(end)
+    pid, output_reader = forked(live)
+    assert os.read(done_reader, 1) == b"!"
+    for descriptor in (done_reader, done_writer, output_reader):
+        os.close(descriptor)
 
     def kill():
         os.kill(pid, signal.SIGKILL)
@@ -52,143 +52,154 @@ def other(agenda, action):
     return kill
 
 
-def test_what_all_have_proved_is_committed(agenda):
-    assert agenda.claim_rollout("digits")
-    agenda.propose("digits", [ONE])
-    assert agenda.is_ready_everywhere("digits")
-    agenda.commit("digits")
-    assert (agenda.read().lines, agenda.read().rollouts) == ({"digits": [ONE]}, {})
+def test_commit_rollout_all_workers_ready_is_served(store):
+    assert store.claim_rollout("digits")
+    store.propose_versions("digits", [ONE])
+    assert store.is_ready_everywhere("digits")
+    store.commit_rollout("digits")
+    plan = store.read_plan()
+    assert (plan.served_versions, plan.rollouts) == ({"digits": [ONE]}, {})
 
 
-def test_another_member_is_waited_for_until_it_is_ready(agenda):
-    assert agenda.claim_rollout("digits")
-    agenda.propose("digits", [ONE])
-    end = other(agenda, lambda: None)
-    assert not agenda.is_ready_everywhere("digits")
-    end()
-    end = other(agenda, lambda: agenda.report_ready("digits", [ONE]))
-    assert agenda.is_ready_everywhere("digits")
-    end()
+def test_is_ready_everywhere_waits_for_other_worker(store):
+    assert store.claim_rollout("digits")
+    store.propose_versions("digits", [ONE])
+    kill = start_worker(store, lambda: None)
+    assert not store.is_ready_everywhere("digits")
+    kill()
+    kill = start_worker(store, lambda: store.report_ready("digits", [ONE]))
+    assert store.is_ready_everywhere("digits")
+    kill()
 
 
-def test_one_that_died_is_not_waited_for(agenda):
-    end = other(agenda, lambda: None)
-    assert agenda.claim_rollout("digits")
-    agenda.propose("digits", [ONE])
-    assert not agenda.is_ready_everywhere("digits")
-    end()
-    assert agenda.is_ready_everywhere("digits")
-    assert agenda.read().members == [os.getpid()]
+def test_is_ready_everywhere_ignores_dead_worker(store):
+    kill = start_worker(store, lambda: None)
+    assert store.claim_rollout("digits")
+    store.propose_versions("digits", [ONE])
+    assert not store.is_ready_everywhere("digits")
+    kill()
+    assert store.is_ready_everywhere("digits")
+    assert store.read_plan().worker_pids == [os.getpid()]
 
 
-def test_one_that_was_not_there_when_it_began_is_waited_for_too(agenda):
-    agenda.claim_rollout("digits")
-    agenda.propose("digits", [ONE])
-    assert agenda.is_ready_everywhere("digits")
-    end = other(agenda, lambda: None)
-    assert not agenda.is_ready_everywhere("digits")
-    end()
+def test_is_ready_everywhere_waits_for_worker_that_started_later(store):
+    store.claim_rollout("digits")
+    store.propose_versions("digits", [ONE])
+    assert store.is_ready_everywhere("digits")
+    kill = start_worker(store, lambda: None)
+    assert not store.is_ready_everywhere("digits")
+    kill()
 
 
-def test_what_another_refuses_no_one_serves(agenda):
-    agenda.claim_rollout("digits")
-    agenda.propose("digits", [TWO, ONE])
-    end = other(agenda, lambda: agenda.refuse("digits", ONE, Refusal(reason="it is not right")))
-    assert not agenda.is_proposal_pending("digits", [TWO, ONE])
-    agenda.commit("digits")
-    assert agenda.read().lines == {}
-    assert agenda.read().reason("digits", ONE) == "it is not right"
-    assert agenda.read().reason("digits", TWO) is None
-    end()
-    agenda.forgive([("digits/1", "a"), ("digits/9", "a")])
-    assert agenda.read().refused == {}
+def test_refuse_version_proposal_of_another_worker_ends_rollout(store):
+    store.claim_rollout("digits")
+    store.propose_versions("digits", [TWO, ONE])
+    kill = start_worker(
+        store, lambda: store.refuse_version("digits", ONE, Refusal(reason="it is damaged"))
+    )
+    assert not store.is_proposal_pending("digits", [TWO, ONE])
+    store.commit_rollout("digits")
+    assert store.read_plan().served_versions == {}
+    assert store.read_plan().get_refusal_reason("digits", ONE) == "it is damaged"
+    assert store.read_plan().get_refusal_reason("digits", TWO) is None
+    kill()
+    store.clear_refusals([("digits/1", "a"), ("digits/9", "a")])
+    assert store.read_plan().refusals == {}
 
 
-def test_a_model_is_claimed_once(agenda):
-    end = other(agenda, lambda: agenda.claim_rollout("digits"))
-    assert not agenda.claim_rollout("digits")
-    assert agenda.claim_rollout("letters")
-    agenda.withdraw_rollout("digits")  # which is not its own
-    agenda.propose("digits", [ONE])
-    agenda.commit("digits")
-    assert agenda.read().rollouts["digits"].versions is None
-    assert agenda.clear() == []
-    end()
-    assert agenda.clear() == ["digits"]  # with the process that claimed it
-    assert agenda.claim_rollout("digits")
+def test_claim_rollout_of_claimed_model_fails_until_leader_dies(store):
+    kill = start_worker(store, lambda: store.claim_rollout("digits"))
+    assert not store.claim_rollout("digits")
+    assert store.claim_rollout("letters")
+    store.withdraw_rollout("digits")  # It leads no rollout of digits, so nothing happens.
+    store.propose_versions("digits", [ONE])
+    store.commit_rollout("digits")
+    assert store.read_plan().rollouts["digits"].versions is None
+    assert store.drop_stale_rollouts() == []
+    kill()
+    assert store.drop_stale_rollouts() == ["digits"]  # The process that claimed it is dead.
+    assert store.claim_rollout("digits")
 
 
-def test_a_rollout_that_takes_too_long_ends(agenda, monkeypatch):
-    agenda.claim_rollout("digits")
-    assert agenda.clear() == []
-    monkeypatch.setattr(plan, "ROLLOUT_TIMEOUT_SECONDS", 0)
-    assert agenda.clear() == ["digits"]
-    assert agenda.read().rollouts == {}
+def test_drop_stale_rollouts_after_timeout_ends_rollout(store, monkeypatch):
+    store.claim_rollout("digits")
+    assert store.drop_stale_rollouts() == []
+    monkeypatch.setattr(rollout_store, "ROLLOUT_TIMEOUT_SECONDS", 0)
+    assert store.drop_stale_rollouts() == ["digits"]
+    assert store.read_plan().rollouts == {}
 
 
-def test_who_is_ready_for_something_else_does_not_count(agenda):
-    agenda.claim_rollout("digits")
-    agenda.propose("digits", [TWO])
-    end = other(agenda, lambda: agenda.report_ready("digits", [ONE]))
-    assert not agenda.is_ready_everywhere("digits")
-    end()
+def test_report_ready_other_versions_does_not_count(store):
+    store.claim_rollout("digits")
+    store.propose_versions("digits", [TWO])
+    kill = start_worker(store, lambda: store.report_ready("digits", [ONE]))
+    assert not store.is_ready_everywhere("digits")
+    kill()
 
 
-def test_serving_none_is_a_line_too(agenda):
-    for line in ([ONE], []):
-        agenda.claim_rollout("digits")
-        agenda.propose("digits", line)
-        agenda.commit("digits")
-    assert agenda.read().lines == {}
+def test_commit_rollout_without_versions_unloads_model(store):
+    for versions in ([ONE], []):
+        store.claim_rollout("digits")
+        store.propose_versions("digits", versions)
+        store.commit_rollout("digits")
+    assert store.read_plan().served_versions == {}
 
 
-def test_the_plan_does_not_grow_over_many_rollouts(agenda):
+def test_plan_size_does_not_grow_over_many_rollouts(store):
     sizes = []
     for number in range(1, 301):
-        edition = VersionSnapshot(version=number, fingerprint=f"{number:016}", variant_decision=DECISION)
-        agenda.claim_rollout("digits")
-        agenda.propose("digits", [edition])
-        agenda.commit("digits")
-        sizes.append(len(agenda.ledger.read()[1]))
+        snapshot = VersionSnapshot(
+            version=number, fingerprint=f"{number:016}", variant_decision=DECISION
+        )
+        store.claim_rollout("digits")
+        store.propose_versions("digits", [snapshot])
+        store.commit_rollout("digits")
+        sizes.append(len(store.shared_state.read_text()[1]))
     assert max(sizes) - min(sizes) < 10
-    assert answer(
-        forked(lambda: str(RolloutStore(agenda.ledger).read().lines["digits"][0].version))
-    ) == ("300")
+
+    def read_version():
+        plan = RolloutStore(store.shared_state).read_plan()
+        return str(plan.served_versions["digits"][0].version)
+
+    assert read_output(forked(read_version)) == "300"
 
 
-def die_loading(agenda, edition):
-    """Another member begins to load an edition, and is killed meanwhile."""
-    attempt = agenda.record_load_attempt("digits", edition)
-    other(agenda, attempt.__enter__)()
+def kill_worker_while_loading(store, snapshot):
+    """Let another worker die while it loads a version."""
+    attempt = store.record_load_attempt("digits", snapshot)
+    start_worker(store, attempt.__enter__)()
 
 
-def test_count_deaths_one_worker_died_loading_is_forgiven(agenda):
-    die_loading(agenda, TWO)
-    assert agenda.refuse_crashing_versions() == ["digits"]
-    assert agenda.read().refused == {}
-    assert agenda.refuse_crashing_versions() == []
+def test_refuse_crashing_versions_one_crash_is_tolerated(store):
+    kill_worker_while_loading(store, TWO)
+    assert store.refuse_crashing_versions() == ["digits"]
+    assert store.read_plan().refusals == {}
+    assert store.refuse_crashing_versions() == []
 
 
-def test_count_deaths_two_workers_died_loading_refuses_that_content(agenda):
+def test_refuse_crashing_versions_two_crashes_refuse_that_content(store):
     for _ in range(2):
-        die_loading(agenda, TWO)
-        agenda.refuse_crashing_versions()
-    assert "got 2 workers that ended while they loaded it" in agenda.read().reason("digits", TWO)
-    assert agenda.read().reason("digits", TWO.model_copy(update={"fingerprint": "new"})) is None
+        kill_worker_while_loading(store, TWO)
+        store.refuse_crashing_versions()
+    plan = store.read_plan()
+    reason = plan.get_refusal_reason("digits", TWO)
+    assert "got 2 workers that ended while they loaded it" in reason
+    other_content = TWO.model_copy(update={"fingerprint": "new"})
+    assert plan.get_refusal_reason("digits", other_content) is None
 
 
-def test_count_deaths_a_worker_that_loaded_it_clears_the_count(agenda):
-    die_loading(agenda, TWO)
-    agenda.refuse_crashing_versions()
-    with agenda.record_load_attempt("digits", TWO):
-        assert agenda.refuse_crashing_versions() == []  # this process lives
-    die_loading(agenda, TWO)
-    agenda.refuse_crashing_versions()
-    assert agenda.read().refused == {}
+def test_refuse_crashing_versions_successful_load_clears_count(store):
+    kill_worker_while_loading(store, TWO)
+    store.refuse_crashing_versions()
+    with store.record_load_attempt("digits", TWO):
+        assert store.refuse_crashing_versions() == []  # This process is alive.
+    kill_worker_while_loading(store, TWO)
+    store.refuse_crashing_versions()
+    assert store.read_plan().refusals == {}
 
 
-def test_claim_of_this_process_without_a_proposal_goes_on(agenda):
-    assert agenda.claim_rollout("digits")
-    assert agenda.claim_rollout("digits")
-    agenda.propose("digits", [ONE])
-    assert not agenda.claim_rollout("digits")
+def test_claim_rollout_repeated_before_proposal_succeeds(store):
+    assert store.claim_rollout("digits")
+    assert store.claim_rollout("digits")
+    store.propose_versions("digits", [ONE])
+    assert not store.claim_rollout("digits")

@@ -1,4 +1,4 @@
-"""What an administrator asks for while another worker neither proves a version nor refuses it."""
+"""Requested changes while another worker neither loads a version nor refuses it."""
 
 import os
 import signal
@@ -15,16 +15,16 @@ from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
 from serving.runtime.proof_server import PendingProof
 from tests.bundle_versions import add_version
-from tests.serving.repository.test_rollout_store import other
+from tests.serving.repository.test_rollout_store import start_worker
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
-    pytest.mark.usefixtures("processes"),  # the other worker is forked
+    pytest.mark.usefixtures("processes"),  # The other worker is forked.
 ]
 
 
 class Clock:
-    """Seconds that pass by themselves once a test says so: some at every look."""
+    """A clock that moves by `step` at each call; the test sets `step`."""
 
     def __init__(self):
         self.now, self.step = 1000.0, 0.0
@@ -47,100 +47,110 @@ def two_versions(only_digits):
 
 
 @pytest.fixture
-def ledger():
+def shared_state():
     return SharedState()
 
 
 @pytest.fixture
-def silent_worker(ledger):
-    """Start another worker that lives, and proves nothing; it ends with the test."""
-    ends = []
+def silent_worker(shared_state):
+    """Return a function that starts a worker that loads nothing; it ends with the test."""
+    kill_functions = []
 
     def start():
-        ends.append(other(RolloutStore(ledger), lambda: None))
+        kill_functions.append(start_worker(RolloutStore(shared_state), lambda: None))
 
     yield start
-    for end in ends:
-        end()
+    for kill in kill_functions:
+        kill()
 
 
-ASKED = {
+CHANGES = {
     "load": lambda repository: repository.load_model("digits"),
     "unload": lambda repository: repository.unload_model("digits"),
     "rollback": lambda repository: repository.roll_back("digits"),
 }
 
 
-@pytest.mark.parametrize("what", ASKED)
-def test_ask_other_worker_silent_changes_nothing(what, two_versions, ledger, clock, silent_worker):
-    repository = Repository(two_versions, shared_state=ledger, poll=0, clock=clock)
-    add_version(two_versions, 3)  # for `load`
-    before = repository.find_model("digits"), state(two_versions), RolloutStore(ledger).read().lines
+@pytest.mark.parametrize("change", CHANGES)
+def test_change_other_worker_silent_changes_nothing(
+    change, two_versions, shared_state, clock, silent_worker
+):
+    repository = Repository(two_versions, shared_state=shared_state, poll=0, clock=clock)
+    add_version(two_versions, 3)  # The version that `load` requests.
+    before = (
+        repository.find_model("digits"),
+        read_state(two_versions),
+        RolloutStore(shared_state).read_plan().served_versions,
+    )
     silent_worker()
     clock.step = 1.0
     with pytest.raises(
         NoAgreementError,
-        match=r"expected every worker to prove digits in time; "
-        r"one neither did nor refused it; nothing was changed; try again",
+        match=r"expected every worker to load digits in time; "
+        r"one neither loaded nor refused it; nothing was changed; try again",
     ):
-        ASKED[what](repository)
+        CHANGES[change](repository)
     repository.reconcile_once()
-    after = repository.find_model("digits"), state(two_versions), RolloutStore(ledger).read().lines
+    after = (
+        repository.find_model("digits"),
+        read_state(two_versions),
+        RolloutStore(shared_state).read_plan().served_versions,
+    )
     assert after == before
-    assert RolloutStore(ledger).read().rollouts == {}
+    assert RolloutStore(shared_state).read_plan().rollouts == {}
     assert repository.refusal_reasons == repository.hold_reasons == {}
 
 
-def test_ask_other_worker_gone_is_done(two_versions, ledger, clock, silent_worker):
-    repository = Repository(two_versions, shared_state=ledger, poll=0, clock=clock)
+def test_change_other_worker_dead_succeeds(two_versions, shared_state, clock, silent_worker):
+    repository = Repository(two_versions, shared_state=shared_state, poll=0, clock=clock)
     silent_worker()
     clock.step = 1.0
     with pytest.raises(NoAgreementError):
         repository.roll_back("digits")
-    (silent,) = set(RolloutStore(ledger).read().members) - {os.getpid()}
+    (silent,) = set(RolloutStore(shared_state).read_plan().worker_pids) - {os.getpid()}
     os.kill(silent, signal.SIGKILL)
     assert repository.roll_back("digits")["version"] == 1
 
 
 class EndlessProofs:
-    """A server of proofs whose proofs go on."""
+    """A proof server whose proofs never end."""
 
     def __init__(self):
-        self.ends = []
+        self.sockets = []
 
     def submit(self, *_):
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        self.ends += [ours, theirs]
-        return PendingProof(ours, 10**6)
+        client, server = socket.socketpair()
+        client.setblocking(False)
+        self.sockets += [client, server]
+        return PendingProof(client, 10**6)
 
 
-def test_ask_proof_goes_on_changes_nothing(two_versions, ledger, clock):
-    served = Repository(two_versions, shared_state=ledger, poll=0)
+def test_change_proof_does_not_end_changes_nothing(two_versions, shared_state, clock):
+    served = Repository(two_versions, shared_state=shared_state, poll=0)
     proofs = EndlessProofs()
     repository = Repository(
-        two_versions, shared_state=ledger, poll=0, clock=clock, proof_server=proofs
+        two_versions, shared_state=shared_state, poll=0, clock=clock, proof_server=proofs
     )
     add_version(two_versions, 3)
-    before = repository.find_model("digits"), state(two_versions)
+    before = repository.find_model("digits"), read_state(two_versions)
     clock.step = 1.0
     with pytest.raises(
         NoAgreementError,
-        match=r"expected digits to be proved within 60 seconds; "
-        r"the proof goes on; nothing was changed; try again",
+        match=r"expected the self-test of digits to end within 60 seconds; "
+        r"it is still running; nothing was changed; try again",
     ):
         repository.load_model("digits")
-    assert (repository.find_model("digits"), state(two_versions)) == before
-    assert RolloutStore(ledger).read().rollouts == {}
-    assert served.find("digits").manifest.version == 2
-    for end in proofs.ends:
-        end.close()
+    assert (repository.find_model("digits"), read_state(two_versions)) == before
+    assert RolloutStore(shared_state).read_plan().rollouts == {}
+    assert served.find_model("digits").manifest.version == 2
+    for each in proofs.sockets:
+        each.close()
 
 
-def test_rollback_other_worker_silent_is_503_with_a_time_to_try_again(
-    two_versions, ledger, monkeypatch, silent_worker, tmp_path
+def test_rollback_route_other_worker_silent_answers_503_with_retry_after(
+    two_versions, shared_state, monkeypatch, silent_worker, tmp_path
 ):
-    monkeypatch.setattr(SharedState, "shared", ledger)
+    monkeypatch.setattr(SharedState, "inherited", shared_state)
     client = create_app(models=two_versions, keys=keys_file(tmp_path), poll=0).test_client()
     silent_worker()
     monkeypatch.setattr("serving.repository.rollout_store.ROLLOUT_TIMEOUT_SECONDS", 0)
@@ -148,9 +158,9 @@ def test_rollback_other_worker_silent_is_503_with_a_time_to_try_again(
     assert (answer.status_code, answer.get_json()["code"]) == (503, "no_agreement")
     assert answer.headers["Retry-After"] == "10"
     assert client.get("/readyz", headers=HEADERS).get_json()["models"] == {"digits": 2}
-    assert state(two_versions)["pinned"] == {}
+    assert read_state(two_versions)["pinned"] == {}
 
 
-def state(models):
+def read_state(models):
     found = StateFile(models / ".serving.json").read()
     return found.model_dump(mode="json", exclude_none=True)
