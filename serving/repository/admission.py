@@ -117,5 +117,5 @@ def _format_hold_reason(name: str, version: int, live: int, differences: list[st
     return (
         f"held: it does not accept all requests that version {live}{before}, which is live, "
         f"accepts: {listed}; "
-        f"POST /v2/repository/models/{name}/load serves it, and --take-up all holds none"
+        f"POST /v2/repository/models/{name}/load serves it, and --take-up all holds no version"
     )

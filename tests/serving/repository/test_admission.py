@@ -21,7 +21,7 @@ EVERY_STEP = 1e-9  # seconds between scans of the folder: it is scanned in every
 REASON = (
     "held: it does not accept all requests that version 1, which is live, accepts: "
     "it has no column 'pixel_0_0'; it has the new column 'a_pixel_0_0'; "
-    "POST /v2/repository/models/digits/load serves it, and --take-up all holds none"
+    "POST /v2/repository/models/digits/load serves it, and --take-up all holds no version"
 )
 
 
@@ -95,12 +95,12 @@ def test_admission_incompatible_damaged_version_is_refused(load_repository, only
 def test_admission_held_version_is_freed(load_repository, only_digits, monkeypatch):
     sessions, real = [], loading.load_version
 
-    def prove(*arguments):
-        model, verdict = real(*arguments)
+    def load_and_record(*arguments):
+        model, decision = real(*arguments)
         sessions.append(weakref.ref(model.session))
-        return model, verdict
+        return model, decision
 
-    monkeypatch.setattr(loading, "load_version", prove)
+    monkeypatch.setattr(loading, "load_version", load_and_record)
     add_version(only_digits, 2, "a_")
     StateFile(only_digits / ".serving.json").write(SavedState(live={"digits": 1}))
     repository = load_repository()

@@ -17,7 +17,7 @@ from tests.harmful_graphs import (
     allocate_a_gigabyte,
     fold_for_hours,
     loop_as_often_as_asked,
-    loop_without_end,
+    loop_endlessly,
 )
 from tests.processes import is_running, start_server, wait_until
 from tests.variants import keep_unchanged, write_variants
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("processes")
 REASONS = {
     fold_for_hours: "took more than 1 s of processor time",
     allocate_a_gigabyte: "could get no more memory",
-    loop_without_end: "took more than 1 s of processor time",
+    loop_endlessly: "took more than 1 s of processor time",
 }
 LIMITS = ("--workers", "2", "--proof-seconds", "1", "--allow-loops", "true", "--run-seconds", "30")
 

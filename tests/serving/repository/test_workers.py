@@ -173,7 +173,7 @@ def test_take_up_all_incompatible_version_is_served(serve, only_digits, tmp_path
 
 @pytest.mark.usefixtures("processes")
 def test_version_refused_by_one_worker_is_served_by_none(only_digits, tmp_path, monkeypatch):
-    monkeypatch.setenv("ODD_WORKER", str(tmp_path / "odd"))
+    monkeypatch.setenv("REFUSING_WORKER_FILE", str(tmp_path / "refuses"))
     with swaps.server(only_digits, "tests.one_worker_refuses", poll=0.1) as (_, port):
         url = f"http://127.0.0.1:{port}"
         assert wait_for_version(url, 1)
@@ -185,7 +185,7 @@ def test_version_refused_by_one_worker_is_served_by_none(only_digits, tmp_path, 
             return ready if ready["refused"] else None
 
         found = wait_until(read_refusal)
-        assert "expected what this worker is not" in found["refused"]["digits/2"]
+        assert "expected another worker; got the one that refuses" in found["refused"]["digits/2"]
         done = post(url, "models/digits/load")
         assert (done.status_code, done.json()["code"]) == (409, "version_refused")
         assert list_live_versions(url, 100) == {
