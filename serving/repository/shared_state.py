@@ -21,7 +21,8 @@ _HEADER = struct.Struct("<QQQ")
 _FIRST_TEXT_OFFSET = 4096
 # Offsets of the bytes that are locked while the text, or a file that outlives it, is written.
 _TEXT_LOCK_OFFSET, _FILES_LOCK_OFFSET = 0, 1
-# Offset of the byte that process 0 would lock while it lives; far beyond any text.
+# While it lives, a process locks the byte at this offset plus its process id. It is far beyond any
+# text.
 _PROCESS_LOCKS_OFFSET = 2**40
 
 

@@ -1,4 +1,4 @@
-"""Work aside, in a process that runs gevent's loop and in one that does not."""
+"""`run_in_thread` in a process with gevent's event loop and in one without."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 from serving.event_loop import run_in_thread
 
-IN_A_LOOP = """
+SCRIPT = """
 from gevent import monkey
 monkey.patch_all()
 import gevent, hashlib, time
@@ -28,8 +28,8 @@ def work():
         hashlib.sha256(bytes(10_000_000)).digest()
     return thread()
 
-here, there = thread(), run_in_thread(work)
-assert here != there == run_in_thread(thread), "it has one thread of its own"
+loop_thread, work_thread = thread(), run_in_thread(work)
+assert loop_thread != work_thread == run_in_thread(thread), "all work shares one other thread"
 longest = max(b - a for a, b in zip(ticks, ticks[1:]))
 whole = ticks[-1] - ticks[0]
 assert whole > 3 * longest and len(ticks) > 10, (whole, longest, len(ticks))
@@ -41,14 +41,14 @@ except ZeroDivisionError:
 
 
 @pytest.mark.usefixtures("processes")
-def test_in_a_loop_others_go_on_meanwhile():
-    command = [sys.executable, "-c", IN_A_LOOP]
+def test_run_in_thread_in_event_loop_does_not_block_it():
+    command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    # And nothing is printed: an error that is passed on is for who gets it to tell.
+    # The error is raised in the caller, and gevent must not print it as well.
     assert (done.returncode, done.stdout, done.stderr) == (0, "passed on\n", "")
 
 
-def test_elsewhere_it_is_simply_called():
+def test_run_in_thread_without_event_loop_calls_directly():
     assert run_in_thread(threading.get_ident) == threading.get_ident()
     with pytest.raises(ZeroDivisionError):
         run_in_thread(lambda: 1 / 0)

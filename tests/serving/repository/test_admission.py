@@ -45,6 +45,7 @@ def load_repository(only_digits, outcomes):
 
 
 def reconcile(repository):
+    """Run several steps, since a rollout needs more than one."""
     for _ in range(3):
         repository.reconcile_once()
 

@@ -6,8 +6,7 @@ import shutil
 import pytest
 
 from serving.bundle import BundleError
-from serving.repository import Repository, loading
-from serving.repository import folder_scan as stamps
+from serving.repository import Repository, folder_scan, loading
 from serving.repository.folder_scan import compute_fingerprint, compute_readable_fingerprint
 from serving.repository.shared_state import SharedState
 from tests.bundle_versions import add_version, damage, rename_column
@@ -37,13 +36,13 @@ def loads(monkeypatch):
 @pytest.fixture
 def checksums(monkeypatch):
     """Return the list of files whose checksum was computed, in order."""
-    found, real = [], stamps.compute_checksum
+    found, real = [], folder_scan.compute_checksum
 
-    def checksum(folder, file, within):
+    def compute_and_record(folder, file, within):
         found.append(file)
         return real(folder, file, within)
 
-    monkeypatch.setattr(stamps, "compute_checksum", checksum)
+    monkeypatch.setattr(folder_scan, "compute_checksum", compute_and_record)
     return found
 
 
@@ -165,14 +164,14 @@ def test_fingerprint_files_unchanged_are_not_read_again(folder, checksums):
 
 
 @pytest.mark.parametrize("change", [truncate_graph, remove_selftest])
-def test_fingerprint_incomplete_version_reads_no_graph(change, folder, sums):
+def test_fingerprint_incomplete_version_reads_no_graph(change, folder, checksums):
     change(folder)
     compute_fingerprint(folder)
     assert checksums == []
 
 
 def test_fingerprint_content_too_large_is_not_read(folder, checksums, monkeypatch):
-    monkeypatch.setattr(stamps, "MAX_CONTENT_BYTES", 1000)
+    monkeypatch.setattr(folder_scan, "MAX_CONTENT_BYTES", 1000)
     before = compute_fingerprint(folder)
     assert checksums == []
     touch_files(folder)

@@ -46,6 +46,7 @@ def get_live_version(repository):
 
 
 def reconcile(repository):
+    """Run two steps, since a rollout needs more than one."""
     repository.reconcile_once()
     repository.reconcile_once()
 
@@ -303,21 +304,21 @@ def test_watch_serves_new_version_and_ends_with_application(only_digits):
     client = app.test_client()
     add_version(only_digits, 2)
     wait_until(partial(is_second_version_served, client))
-    watches = [thread for thread in threading.enumerate() if thread.name == "repository"]
-    assert watches
+    threads = [thread for thread in threading.enumerate() if thread.name == "repository"]
+    assert threads
     del app, client
-    wait_until(lambda: gc.collect() >= 0 and watches[-1] not in threading.enumerate())
+    wait_until(lambda: gc.collect() >= 0 and threads[-1] not in threading.enumerate())
 
 
 def test_watch_continues_after_unexpected_error(only_digits, monkeypatch, caplog):
-    faults = iter([RuntimeError("odd")])
+    errors = iter([RuntimeError("odd")])
 
-    def once(self, real=Repository.reconcile_once):
-        for fault in faults:
-            raise fault
+    def fail_once(self, real=Repository.reconcile_once):
+        for error in errors:
+            raise error
         real(self)
 
-    monkeypatch.setattr(Repository, "reconcile_once", once)
+    monkeypatch.setattr(Repository, "reconcile_once", fail_once)
     repository = Repository(only_digits, poll=0.05)
     repository.watch()
     add_version(only_digits, 2)
