@@ -93,7 +93,7 @@ class Reconciler:
         self.requested_model = ""
         self._loader, self._admission, self._on_outcome = loader, admission, on_outcome
         self._served: dict[str, LoadedVersions] = {}
-        self._pending_models: set[str] = set()  # Models that may need a rollout.
+        self._pending_models: set[str] = set()  # Names of models that may need a rollout.
         self._local_failures: dict[str, LocalFailure] = {}  # By name of the model.
 
     @property
@@ -127,15 +127,15 @@ class Reconciler:
         }
         self.start_pending_rollouts()
 
-    def start_rollouts_of_changed_state(self) -> None:
-        """Read the state file, and mark models whose pin or unload changed for a rollout."""
+    def reload_saved_state(self) -> None:
+        """Read the state file; models whose pin or unload changed become pending."""
         if changed := self.desired_versions.reload_saved_state():
             self.desired_versions.scan_folder()
             self._clear_outdated_refusals()  # A version that was held may be pinned now.
             self._pending_models |= changed
 
     def start_pending_rollouts(self) -> None:
-        """Start rollouts of the models that may need one, for instance since another one failed."""
+        """Start rollouts of pending models: those that may serve other versions than they should."""
         if self.desired_versions.read_errors:
             return
         pending, self._pending_models = self._pending_models, set()
@@ -148,7 +148,7 @@ class Reconciler:
             *self.rollout_store.drop_stale_rollouts(),
             *self.rollout_store.refuse_crashing_versions(),
         }
-        # A rollout that an administrator requested is not tried again: it is to change nothing.
+        # A rollout that an administrator requested must change nothing if it fails: no retry.
         self._pending_models |= stopped - {self.requested_model}
         for name, rollout in self.rollout_store.read_plan().rollouts.items():
             if rollout.versions is None:

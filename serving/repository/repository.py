@@ -121,7 +121,7 @@ class Repository(LoadedModels):
                 self._next_scan = time.monotonic() + self._poll
                 self._reconciler.start_rollouts()
             elif stats != self._last_stats:
-                self._reconciler.start_rollouts_of_changed_state()
+                self._reconciler.reload_saved_state()
             self._last_stats = stats
             self._reconciler.advance_rollouts()
             self._reconciler.start_pending_rollouts()
@@ -225,7 +225,7 @@ class Repository(LoadedModels):
         """Return the state of every version in the folder, as this worker sees it."""
         with self._lock:
             self._desired.scan_folder()
-            self._reconciler.start_rollouts_of_changed_state()
+            self._reconciler.reload_saved_state()
             self._reconciler.advance_rollouts()
             return build_index(self._reconciler)
 
@@ -238,7 +238,7 @@ class Repository(LoadedModels):
             if self._poll or not self.live_models:
                 self._reconciler.start_rollouts()
             else:
-                self._reconciler.start_rollouts_of_changed_state()
+                self._reconciler.reload_saved_state()
             self._reconciler.default_model.restore()
             self._reconciler.advance_rollouts()
             start = time.monotonic()
