@@ -135,7 +135,7 @@ class Reconciler:
             self._pending_models |= changed
 
     def start_pending_rollouts(self) -> None:
-        """Start rollouts of pending models: those that may serve other versions than they should."""
+        """Start rollouts of pending models, which may not serve the versions that they should."""
         if self.desired_versions.read_errors:
             return
         pending, self._pending_models = self._pending_models, set()

@@ -372,7 +372,7 @@ def test_second_worker_serves_what_the_first_serves(only_digits, monkeypatch):
     second = Repository(only_digits, shared_state=shared_state, poll=0)
     assert get_live_version(first) == get_live_version(second) == 1
     assert first.find_model("digits").variant == second.find_model("digits").variant == "int8"
-    assert first.find_model("digits").trials == second.find_model("digits").trials
+    assert first.find_model("digits").variant_checks == second.find_model("digits").variant_checks
 
 
 @pytest.mark.slow
