@@ -107,8 +107,8 @@ class DesiredVersions:
                 for fingerprint, refusal in refusals.items()
                 if fingerprint not in current
                 or (refusal.retry_at is not None and now > refusal.retry_at)
-                # If the live version has the same number, its files were replaced. The request was
-                # for the old files, so it does not release the new ones.
+                # A held version that is requested by now is released. If it has the number of the
+                # live one, its files were replaced, and the request was for the old files.
                 or (
                     refusal.live_fingerprint
                     and version in requested
@@ -172,8 +172,8 @@ def _iterate_accepted(
         fingerprint = compute_fingerprint(folder / str(number))
         on_disk = VersionSnapshot(version=number, fingerprint=fingerprint)
         in_memory = [snapshot for snapshot in served if snapshot.version == number]
-        # If the files are unchanged, the served snapshot, which holds the variant decision. Else
-        # the files on disk, and if these are refused, what is served from memory.
+        # If the files are unchanged, the snapshot in memory is taken, since it holds the variant
+        # decision. Else the new files come first. If they are refused, the old ones stay served.
         unchanged = [snapshot for snapshot in in_memory if snapshot.has_same_content(on_disk)]
         for snapshot in unchanged or [on_disk, *in_memory]:
             if plan.get_refusal_reason(folder.name, snapshot) is None:

@@ -108,7 +108,10 @@ def _hash_file_stats(folder: Path) -> str:
                 for entry in entries
                 if BUNDLE_FILE_NAME.fullmatch(entry.name)
             )
-    except (OSError, RuntimeError) as error:  # RuntimeError: circular links, up to Python 3.12.
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # Up to Python 3.12, circular links raise RuntimeError.
         parts = [str(error)]
     digest = hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
     return digest[:FINGERPRINT_DIGITS]
@@ -119,7 +122,7 @@ def _describe_entry(entry: os.DirEntry[str]) -> str:
         stats = entry.stat()
     except OSError as error:  # The entry is a dangling link.
         return f"{entry.name} {error.strerror}"
-    # ctime as well as mtime, since a copy can be given an older mtime.
+    # The ctime is needed too, since a copy can be given an older mtime.
     times = f"{stats.st_mtime_ns} {stats.st_ctime_ns}"
     return f"{entry.name} {stats.st_ino} {stats.st_size} {times}"
 

@@ -263,8 +263,10 @@ def load_version(
         BundleError: If it cannot be loaded, fails its self-test, or its content has changed.
     """
     path = models / name / str(snapshot.version)
-    if (path / MANIFEST_FILE).exists():  # If it does not exist, `Bundle.open` raises the error.
-        _require_unchanged(path, snapshot)  # Since the proof, which another process ran.
+    # If there is no manifest, `Bundle.open` raises the error.
+    if (path / MANIFEST_FILE).exists():
+        # The files may have changed since another process ran the proof.
+        _require_unchanged(path, snapshot)
     bundle = Bundle.open(path, models, limits.bundle)
     selection = select_variant(bundle, variant, snapshot.variant_decision, limits, unsafe)
     _require_unchanged(path, snapshot)

@@ -159,7 +159,7 @@ class Repository(LoadedModels):
         """
         with self._lock:
             highest = self._list_versions(name)[-1]
-            self._reconciler.clear_refusal(name, highest)  # Its cause may be gone.
+            self._reconciler.clear_refusal(name, highest)  # The cause of a refusal may be gone.
             return self._apply_change(name, highest, lambda state: state.clear_overrides(name))
 
     def unload_model(self, name: str) -> ChangeResult:
