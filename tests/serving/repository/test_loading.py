@@ -88,7 +88,7 @@ def test_start_requested_variant_is_served_where_it_exists(zoo, tmp_path):
     models = tmp_path / "models"
     shutil.copytree(zoo, models)
     write_variants(models / "digits" / "1", fp32=keep_unchanged, int8=slow_down)
-    served = Repository(models, "int8").served
+    served = Repository(models, "int8").live_models
     assert served["digits"].variant == "int8"
     assert served["flowers"].variant == "fp32"
     assert served["flowers"].why == (
@@ -97,7 +97,7 @@ def test_start_requested_variant_is_served_where_it_exists(zoo, tmp_path):
 
 
 def test_start_unknown_variant_is_logged(zoo, caplog):
-    assert Repository(zoo, "INT8").served
+    assert Repository(zoo, "INT8").live_models
     assert "expected a variant out of fp32; got INT8; ignored" in caplog.text
     caplog.clear()
     Repository(zoo, "fp32")

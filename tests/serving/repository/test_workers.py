@@ -13,13 +13,22 @@ from benchmarks import swaps
 from benchmarks.keys import HEADERS, keys_file
 from tests.bundle_versions import add_version, damage
 from tests.processes import wait_until
-from tests.serving.server.test_server import said
 
 ROW = {"instances": [[0] * 64]}
 
 
 def post(url, path):
     return requests.post(f"{url}/v2/repository/{path}", headers=HEADERS, timeout=120)
+
+
+def wait_for_error(server, phrase):
+    """Wait until the log has an error whose event starts with a phrase."""
+    server.wait_for(
+        lambda: any(
+            record["level"] == "error" and record["event"].startswith(phrase)
+            for record in server.records()
+        )
+    )
 
 
 def get_readiness(url):
@@ -97,7 +106,7 @@ def test_new_version_is_served_and_damaged_one_is_not(serve, only_digits):
     shutil.copytree(whole, only_digits / "whole")
     shutil.rmtree(whole)
     damage(add_version(only_digits, 3))
-    said(server, "refused digits/3", 1, level="error")
+    wait_for_error(server, "refused digits/3")
     assert list_live_versions(server.url) == {1}
     whole.mkdir()
     for file in sorted((only_digits / "whole").iterdir()):  # The graph is the last but one.
