@@ -91,7 +91,7 @@ def test_start_requested_variant_is_served_where_it_exists(zoo, tmp_path):
     served = Repository(models, "int8").live_models
     assert served["digits"].variant == "int8"
     assert served["flowers"].variant == "fp32"
-    assert served["flowers"].why == (
+    assert served["flowers"].variant_reason == (
         "fp32 is the only variant; there is no int8, which was asked for"
     )
 
