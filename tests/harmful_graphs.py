@@ -1,6 +1,7 @@
-"""Graphs that do harm: each is made of a right one, and would answer as that does, if it ever did.
+"""Graphs that block a process or fill its memory.
 
-Each function takes and returns the content of an ONNX file, as `tests.variants` has them.
+Each function takes the content of a correct ONNX file and returns that of a harmful one, which
+would give the same answers if it ever ended. `tests.variants` has functions of the same signature.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from onnx import TensorProto, helper, numpy_helper
 def fold_for_hours(graph: bytes) -> bytes:
     """Multiply large constants, which ONNX Runtime does when it loads the graph.
 
-    Each takes 36 MB and some tenths of a second: a bound of time is met before one of memory.
+    Each product takes 36 MB and some tenths of a second, so the time limit is reached before the
+    memory limit.
     """
     count = 2000
     value = numpy_helper.from_array(np.array([1e-4], np.float32))
     nodes = [
         helper.make_node("ConstantOfShape", ["fold size"], ["fold 0"], value=value),
         *(
-            helper.make_node("MatMul", [f"fold {at}", "fold 0"], [f"fold {at + 1}"])
-            for at in range(count)
+            helper.make_node("MatMul", [f"fold {index}", "fold 0"], [f"fold {index + 1}"])
+            for index in range(count)
         ),
         helper.make_node("ReduceSum", [f"fold {count}"], ["harm"], keepdims=0),
     ]
@@ -40,15 +42,15 @@ def allocate_a_gigabyte(graph: bytes) -> bytes:
     return _add_zero_times(graph, nodes, [_constant("very many", [2**28], np.int64)])
 
 
-def loop_without_end(graph: bytes) -> bytes:
-    """Repeat an addition 10¹⁵ times in each run."""
+def loop_endlessly(graph: bytes) -> bytes:
+    """Loop 10¹⁵ times in each run."""
     nodes = [_loop("trips", "one")]
     constants = [_constant("trips", 10**15, np.int64), _constant("one", 1)]
     return _add_zero_times(graph, nodes, constants)
 
 
 def loop_as_often_as_asked(graph: bytes) -> bytes:
-    """Repeat an addition as often as the largest feature of the batch says, above 10¹²."""
+    """Loop as many times as the largest feature of the batch exceeds 10¹²."""
     nodes = [
         helper.make_node("ReduceMax", ["features"], ["largest"], keepdims=0),
         helper.make_node("Sub", ["largest", "free"], ["above"]),
@@ -61,12 +63,17 @@ def loop_as_often_as_asked(graph: bytes) -> bytes:
 HARMFUL_AT_LOAD = {
     "folds constants for hours": fold_for_hours,
     "allocates 1 GB a run": allocate_a_gigabyte,
-    "loops without end": loop_without_end,
+    "loops without end": loop_endlessly,
 }
 
 
 def _loop(trips: str, start: str) -> onnx.NodeProto:
-    """Return a node that multiplies the scalar `start` by itself so many times, as "harm"."""
+    """Return a Loop node that squares the scalar `start` repeatedly. Its output is "harm".
+
+    Args:
+        trips: Name of the tensor with the number of repetitions.
+        start: Name of the scalar.
+    """
     body = helper.make_graph(
         [
             helper.make_node("Mul", ["before", "before"], ["after"]),
@@ -89,7 +96,15 @@ def _loop(trips: str, start: str) -> onnx.NodeProto:
 def _add_zero_times(
     graph: bytes, nodes: Sequence[onnx.NodeProto], constants: Sequence[TensorProto]
 ) -> bytes:
-    """Add 0 × "harm", a scalar that the nodes compute, to the features."""
+    """Return a graph in which nodes run but do not change the answers.
+
+    0 times the scalar "harm", which the nodes compute, is added to the features.
+
+    Args:
+        graph: Content of the ONNX file.
+        nodes: Nodes to add; one of them outputs "harm".
+        constants: Constants of the nodes.
+    """
     model = onnx.load_from_string(graph)
     (features,) = model.graph.input
     for node in model.graph.node:

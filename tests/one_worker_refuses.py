@@ -1,4 +1,4 @@
-"""A server of which one worker, the first to try, refuses version 2 of every model."""
+"""gunicorn settings of a server in which the first worker that starts refuses every version 2."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ wsgi_app = "tests.one_worker_refuses:create_app()"
 
 
 def create_app() -> Any:
-    """The server's application, whose proofs fail in one of the workers."""
-    # In the worker, after fork.
+    """Return the application of the server; loading a version 2 fails in the first worker."""
+    # Imported here, so that it is imported in the worker, after fork.
     from serving.bundle import BundleError  # noqa: PLC0415
-    from serving.http.app import create_app as honest  # noqa: PLC0415
-    from serving.repository import loading as loader  # noqa: PLC0415
+    from serving.http.app import create_app as create_real_app  # noqa: PLC0415
+    from serving.repository import loading  # noqa: PLC0415
 
-    real, taken = loader.load_version, Path(os.environ["ODD_WORKER"])
+    real_load_version = loading.load_version
     try:
-        taken.touch(exist_ok=False)
-    except FileExistsError:
-        return honest()
+        Path(os.environ["REFUSING_WORKER_FILE"]).touch(exist_ok=False)
+    except FileExistsError:  # Another worker was first.
+        return create_real_app()
 
-    def prove(models: Path, name: str, edition: Any, *options: Any) -> Any:
-        if edition.version == 2:
-            raise BundleError(f"{models}/{name}/2: expected what this worker is not")
-        return real(models, name, edition, *options)
+    def load_version(models: Path, name: str, snapshot: Any, *options: Any) -> Any:
+        if snapshot.version == 2:
+            raise BundleError(
+                f"{models}/{name}/2: expected another worker; got the one that refuses"
+            )
+        return real_load_version(models, name, snapshot, *options)
 
-    loader.load_version = prove
-    return honest()
+    loading.load_version = load_version
+    return create_real_app()

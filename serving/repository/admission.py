@@ -1,7 +1,7 @@
-"""Admission: whether a new version that passed its self-test is served automatically.
+"""Decides whether a new version that passed its self-test is served automatically.
 
 Clients send what the live version accepts. A version that does not accept the same is held: it is
-not served until an administrator loads it, or a version is live that it is compatible with.
+not served until an administrator loads it, or until it is compatible with the live version.
 """
 
 from __future__ import annotations
@@ -14,103 +14,108 @@ from serving.bundle import Bundle, BundleError, BundleLimits, Manifest, find_bre
 from serving.event_loop import run_in_thread
 from serving.repository.desired_versions import DesiredVersions
 from serving.repository.folder_scan import compute_fingerprint
-from serving.repository.loaded_models import ServedModel
-from serving.repository.rollout import Refusal, ServedVersions, VersionSnapshot
+from serving.repository.loaded_models import LoadedVersions
+from serving.repository.rollout import Refusal, ServedVersions
 
 log = logging.getLogger(__name__)
 
 TakeUpPolicy = Literal["compatible", "all"]
-MAX_LISTED_DIFFERENCES = 5  # largest number of differences in one reason
-
-LoadedVersions = list[tuple[VersionSnapshot, ServedModel]]
+MAX_LISTED_DIFFERENCES = 5  # differences that a reason lists
 
 
 class Admission:
-    """Compares new versions with those that are live.
+    """Compares new versions with the live ones.
 
     Args:
-        outlook: Scan of the folder of models, and the state (pins, unloads, live versions).
-        take_up: Setting of the same name; "all" holds no version.
+        desired_versions: Reader of the folder of models and the saved state.
+        take_up: Value of --take-up; "all" holds no version.
         limits: Limits of size for a manifest that has to be read again.
     """
 
     def __init__(
-        self, outlook: DesiredVersions, take_up: TakeUpPolicy, limits: BundleLimits
+        self, desired_versions: DesiredVersions, take_up: TakeUpPolicy, limits: BundleLimits
     ) -> None:
-        self._outlook, self._take_up, self._limits = outlook, take_up, limits
+        self._desired, self._take_up, self._limits = desired_versions, take_up, limits
 
     def find_incompatibility(
-        self, name: str, new: LoadedVersions, line: ServedVersions, served: LoadedVersions
+        self, name: str, new: LoadedVersions, current: ServedVersions, served: LoadedVersions
     ) -> Refusal | None:
         """Return the reason to hold a version; None if it may be served.
 
-        A lower version than the live one may always be served: it takes over if the live one
-        cannot answer. So may a version that an administrator pinned, or loaded on another server
-        that shares the state file; but not other files that are put in its place while it answers.
+        A lower version than the live one may always be served: it answers if the live one cannot.
+        So may a version that an administrator pinned, or loaded on another server that shares the
+        state file; but not files that replace those of the live version.
 
         Args:
             name: Name of the model.
-            new: New editions that passed their self-test; the first would become the live one.
-            line: Editions that all workers serve now, the live one first.
-            served: Editions that this worker serves now, with their models.
+            new: Loaded versions to be served; the first would become the live one.
+            current: Versions that all workers serve now, the live one first.
+            served: Versions that this worker serves now, with their models.
         """
-        outlook = self._outlook
         if self._take_up == "all" or not new:
             return None
-        edition, model = new[0]
-        recorded, pinned = outlook.saved_state.live.get(name), outlook.saved_state.pinned.get(name)
-        live = line[0].version if line else recorded
-        if live is None or edition.version < live or (line and edition.has_same_content(line[0])):
+        snapshot, model = new[0]
+        saved_state = self._desired.saved_state
+        recorded, pinned = saved_state.live.get(name), saved_state.pinned.get(name)
+        live = current[0].version if current else recorded
+        if live is None or snapshot.version < live:
             return None
-        if edition.version in (recorded, pinned) and not (line and edition.version == live):
+        is_unchanged = current and snapshot.has_same_content(current[0])
+        is_requested = snapshot.version in (recorded, pinned)
+        if is_unchanged or (is_requested and not (current and snapshot.version == live)):
             return None
-        before = self._read_live_manifest(name, live, line, served)
-        if before is None:
+        live_manifest = self._read_live_manifest(name, live, current, served)
+        if live_manifest is None:
             log.warning(
-                "expected to compare %s/%s with version %d, which was live; its manifest cannot be "
-                "read any more; %s/%s is served whether or not it accepts the same requests",
-                *(name, edition.version, live, name, edition.version),
+                "expected to compare %s/%s with version %d, which was live; got no readable "
+                "manifest of it; %s/%s is served although it may not accept the same requests",
+                *(name, snapshot.version, live, name, snapshot.version),
             )
             return None
-        found = find_breaking_changes(before, model.manifest)
-        if not found:
+        differences = find_breaking_changes(live_manifest, model.manifest)
+        if not differences:
             return None
-        reason = _format_hold_reason(name, edition.version, live, found)
-        against = (
-            line[0].fingerprint
-            if line
-            else run_in_thread(lambda: compute_fingerprint(self._folder(name, live)))
+        if current:
+            live_fingerprint = current[0].fingerprint
+        else:
+            folder = self._get_folder(name, live)
+            live_fingerprint = run_in_thread(lambda: compute_fingerprint(folder))
+        return Refusal(
+            reason=_format_hold_reason(name, snapshot.version, live, differences),
+            live_fingerprint=live_fingerprint,
+            live_version=live,
         )
-        return Refusal(reason=reason, live_fingerprint=against, live_version=live)
 
     def _read_live_manifest(
-        self, name: str, live: int, line: ServedVersions, served: LoadedVersions
+        self, name: str, live: int, current: ServedVersions, served: LoadedVersions
     ) -> Manifest | None:
         """Return the manifest of the live version; None if it cannot be read any more."""
-        if line and served and served[0][0].has_same_content(line[0]):
+        if current and served and served[0][0].has_same_content(current[0]):
             return served[0][1].manifest
-        folder = self._folder(name, live)
+        folder = self._get_folder(name, live)
 
         def read() -> Manifest | None:
-            if line and compute_fingerprint(folder) != line[0].fingerprint:
+            if current and compute_fingerprint(folder) != current[0].fingerprint:
                 return None
             try:
-                return Bundle.open(folder, self._outlook.models, self._limits).manifest
+                return Bundle.open(folder, self._desired.models, self._limits).manifest
             except BundleError:
                 return None
 
         return run_in_thread(read)
 
-    def _folder(self, name: str, version: int) -> Path:
-        return self._outlook.models / name / str(version)
+    def _get_folder(self, name: str, version: int) -> Path:
+        return self._desired.models / name / str(version)
 
 
-def _format_hold_reason(name: str, version: int, live: int, found: list[str]) -> str:
-    more = len(found) - MAX_LISTED_DIFFERENCES
-    told = "; ".join(found[:MAX_LISTED_DIFFERENCES]) + f"; and {more} more differences" * (more > 0)
-    same = " as it was before" * (live == version)
+def _format_hold_reason(name: str, version: int, live: int, differences: list[str]) -> str:
+    listed = "; ".join(differences[:MAX_LISTED_DIFFERENCES])
+    more = len(differences) - MAX_LISTED_DIFFERENCES
+    if more > 0:
+        listed += f"; and {more} more differences"
+    before = " as it was before" if live == version else ""
     return (
-        f"held: it does not accept all requests that version {live}{same}, which is live, "
-        f"accepts: {told}; "
-        f"POST /v2/repository/models/{name}/load serves it, and --take-up all holds none"
+        f"held: it does not accept all requests that version {live}{before}, which is live, "
+        f"accepts: {listed}; "
+        f"POST /v2/repository/models/{name}/load serves it, and --take-up all holds no version"
     )

@@ -1,4 +1,7 @@
-"""The outlook: what lies in the folder and what was asked for, as it was read last."""
+"""The versions that should be served, by the folder of models and the saved state.
+
+The reconciler compares them with the versions that are served, and rolls out the difference.
+"""
 
 from __future__ import annotations
 
@@ -13,94 +16,50 @@ from serving.repository.folder_scan import FolderScan, compute_fingerprint, expl
 from serving.repository.overrides import SavedState, StateFile
 from serving.repository.rollout import RolloutPlan, ServedVersions, VersionSnapshot
 
-
-def select_versions(
-    models: Path, name: str, shelf: FolderScan, state: SavedState, plan: RolloutPlan, keep: int
-) -> ServedVersions:
-    """The editions of a model that should be served; the first answers by default.
-
-    That is the highest version, or the pinned one, or if that is refused the one before it: never
-    one higher than what was pinned. Others follow, the highest first.
-
-    Args:
-        models: the folder of models.
-        name: of the model.
-        shelf: what lies there.
-        state: what was asked for.
-        plan: what is served and what was refused.
-        keep: how many of them at most.
-    """
-    if name in state.unloaded:
-        return []
-    found = shelf.versions.get(name, [])[::-1]
-    pin = state.pinned.get(name)
-    folder, served = models / name, plan.served_versions.get(name, [])
-    below = (version for version in found if pin is None or version <= pin)
-    first = next(_iterate_accepted(below, folder, served, plan), None)
-    if first is None:
-        return []
-    others = (version for version in found if version != first.version)
-    return list(chain([first], islice(_iterate_accepted(others, folder, served, plan), keep - 1)))
-
-
-def _iterate_accepted(
-    versions: Iterable[int], folder: Path, served: ServedVersions, plan: RolloutPlan
-) -> Iterator[VersionSnapshot]:
-    """Those versions that are not refused, as they lie there or else as they are served."""
-    for version in versions:
-        lies = VersionSnapshot(
-            version=version, fingerprint=compute_fingerprint(folder / str(version))
-        )
-        known = [edition for edition in served if edition.version == version]
-        # As it is served, with the verdict on it; or as it was before someone began to change it.
-        candidates = [edition for edition in known if edition.has_same_content(lies)] or [
-            lies,
-            *known,
-        ]
-        for edition in candidates:
-            if plan.get_refusal_reason(folder.name, edition) is None:
-                yield edition
-                break
-
-
 log = logging.getLogger(__name__)
 
 
 class DesiredVersions:
-    """What should be served, as far as it can be read.
+    """Reads the folder of models and the saved state, and selects what should be served.
 
     Args:
-        models: the folder of models.
-        state_file: what was asked for, in a file.
-        keep: versions of a model that are served.
+        models: Folder of models.
+        state_file: File of the saved state.
+        keep: Largest number of versions of a model to serve.
 
     Attributes:
-        shelf: what lay in the folder.
-        wished: what was asked for.
-        read_errors: why one or the other could not be read, by the folder's or file's name; what could
-            be read before stands.
+        models: Folder of models.
+        state_file: File of the saved state.
+        folder_scan: Content of the folder when it was last read without an error.
+        saved_state: Saved state when it was last read without an error.
+        read_errors: Reason why the folder or the state file could not be read at the last attempt,
+            by its name.
     """
 
-    def __init__(self, models: Path, state: StateFile, keep: int) -> None:
-        self.models, self.state_file = models, state
+    def __init__(self, models: Path, state_file: StateFile, keep: int) -> None:
+        self.models, self.state_file = models, state_file
         self.folder_scan, self.saved_state = FolderScan(), SavedState()
         self.read_errors: dict[str, str] = {}
         self._keep = keep
 
     def scan_folder(self) -> None:
-        """Look at what lies in the folder; what cannot be read leaves all as it is."""
+        """Read the folder of models; keep the last scan if it cannot be read."""
         try:
             self.folder_scan = run_in_thread(lambda: FolderScan.read(self.models))
         except OSError as error:
-            why = explain_missing_models(self.models, error)
+            reason = explain_missing_models(self.models, error)
             self._log_error_once(
-                self.models.name, f"expected a folder of models, NAME/VERSION; got one {why}"
+                self.models.name, f"expected a folder of models, NAME/VERSION; got one {reason}"
             )
         else:
             self.read_errors.pop(self.models.name, None)
 
     def reload_saved_state(self) -> set[str]:
-        """Read what was asked for; the models of which something else was before."""
+        """Read the state file; keep the last state if it cannot be read.
+
+        Returns:
+            Names of the models whose pin or unload changed.
+        """
         before = self.saved_state
         try:
             self.saved_state = run_in_thread(self.state_file.read)
@@ -111,48 +70,112 @@ class DesiredVersions:
         return self.saved_state.find_changed_models(before)
 
     def select_versions(self, name: str, state: SavedState, plan: RolloutPlan) -> ServedVersions:
-        """The editions of a model that should be served; see `select_versions`."""
+        """Return the versions of a model that should be served; see the function of this name.
+
+        Args:
+            name: Name of the model.
+            state: Saved state to follow, which may differ from the one on disk.
+            plan: Served and refused versions.
+        """
         return run_in_thread(
             lambda: select_versions(self.models, name, self.folder_scan, state, plan, self._keep)
         )
 
     def find_outdated_refusals(self, plan: RolloutPlan, now: float) -> list[tuple[str, str]]:
-        """Return refused and held versions that are to be tried again.
+        """Return the refused and held versions that are to be tried again.
 
-        They are versions whose files changed or are gone, versions that could not be read, and held
-        versions that are pinned by now, or live on another server that shares the state file.
+        These are versions whose files changed or are gone, versions that could not be read, and
+        held versions that are pinned by now, or live on another server that shares the state file.
 
         Args:
-            plan: Plan with the refused versions.
-            now: Time on the agenda's clock, in seconds.
+            plan: Plan with the refusals.
+            now: Time on the rollout store's clock, in seconds.
 
         Returns:
-            Pairs of `name/version` and stamp.
+            Pairs of `NAME/VERSION` and fingerprint.
         """
-        gone = []
-        for key, reasons in plan.refusals.items():
-            name, _, version = key.partition("/")
-            served = plan.served_versions.get(name, [])
-            known = {edition.fingerprint for edition in served}
-            asked = {self.saved_state.live.get(name), self.saved_state.pinned.get(name)}
-            if int(version) in self.folder_scan.versions.get(name, []):
-                known.add(compute_fingerprint(self.models / key))
-            gone += [
-                (key, found)
-                for found, refusal in reasons.items()
-                if found not in known
+        outdated = []
+        for key, refusals in plan.refusals.items():
+            name, _, number = key.partition("/")
+            version = int(number)
+            current = {snapshot.fingerprint for snapshot in plan.served_versions.get(name, [])}
+            requested = {self.saved_state.live.get(name), self.saved_state.pinned.get(name)}
+            if version in self.folder_scan.versions.get(name, []):
+                current.add(compute_fingerprint(self.models / key))
+            outdated += [
+                (key, fingerprint)
+                for fingerprint, refusal in refusals.items()
+                if fingerprint not in current
                 or (refusal.retry_at is not None and now > refusal.retry_at)
-                # Where its own number was live, its files were replaced: no one asked for these.
+                # A held version that is requested by now is released. If it has the number of the
+                # live one, its files were replaced, and the request was for the old files.
                 or (
                     refusal.live_fingerprint
-                    and int(version) in asked
-                    and int(version) != refusal.live_version
+                    and version in requested
+                    and version != refusal.live_version
                 )
             ]
-        return gone
+        return outdated
 
-    def _log_error_once(self, name: str, fault: str) -> None:
-        """Say a fault, once."""
-        if self.read_errors.get(name) != fault:
-            log.error("%s: %s; what is served stays as it is", self.models, fault)
-            self.read_errors[name] = fault
+    def _log_error_once(self, name: str, reason: str) -> None:
+        """Log a read error unless it is the same as at the last attempt.
+
+        Args:
+            name: Name of the folder or file.
+            reason: Error as a sentence.
+        """
+        if self.read_errors.get(name) != reason:
+            log.error("%s: %s; the served versions stay as they are", self.models, reason)
+            self.read_errors[name] = reason
+
+
+def select_versions(
+    models: Path,
+    name: str,
+    folder_scan: FolderScan,
+    state: SavedState,
+    plan: RolloutPlan,
+    keep: int,
+) -> ServedVersions:
+    """Return the versions of a model that should be served, the live one first.
+
+    The live one is the pinned version or else the highest. If it is refused, it is the highest
+    lower one that is not; a version above a pinned one is never live. Behind it follow other
+    versions, the highest first.
+
+    Args:
+        models: Folder of models.
+        name: Name of the model.
+        folder_scan: Content of the folder of models.
+        state: Saved state: pinned versions and unloaded models.
+        plan: Served and refused versions.
+        keep: Largest number of versions to return.
+    """
+    if name in state.unloaded:
+        return []
+    numbers = folder_scan.versions.get(name, [])[::-1]
+    pinned = state.pinned.get(name)
+    folder, served = models / name, plan.served_versions.get(name, [])
+    candidates = (number for number in numbers if pinned is None or number <= pinned)
+    live = next(_iterate_accepted(candidates, folder, served, plan), None)
+    if live is None:
+        return []
+    others = (number for number in numbers if number != live.version)
+    return list(chain([live], islice(_iterate_accepted(others, folder, served, plan), keep - 1)))
+
+
+def _iterate_accepted(
+    numbers: Iterable[int], folder: Path, served: ServedVersions, plan: RolloutPlan
+) -> Iterator[VersionSnapshot]:
+    """Yield those versions that are not refused, with their content in the folder or in memory."""
+    for number in numbers:
+        fingerprint = compute_fingerprint(folder / str(number))
+        on_disk = VersionSnapshot(version=number, fingerprint=fingerprint)
+        in_memory = [snapshot for snapshot in served if snapshot.version == number]
+        # If the files are unchanged, the snapshot in memory is taken, since it holds the variant
+        # decision. Else the new files come first. If they are refused, the old ones stay served.
+        unchanged = [snapshot for snapshot in in_memory if snapshot.has_same_content(on_disk)]
+        for snapshot in unchanged or [on_disk, *in_memory]:
+            if plan.get_refusal_reason(folder.name, snapshot) is None:
+                yield snapshot
+                break

@@ -1,4 +1,4 @@
-"""Models that are loaded: which version answers a request."""
+"""The loaded models of one worker: which model and version answers a request."""
 
 from __future__ import annotations
 
@@ -9,24 +9,29 @@ from typing import TypeVar
 
 from serving.bundle import Manifest
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
+from serving.repository.folder_scan import MAX_NAME_CHARACTERS
+from serving.repository.rollout import VersionSnapshot
 from serving.runtime import GraphSession
 from serving.runtime.latency_profile import LatencyProfile
 from serving.runtime.variant_selection import VariantCheck
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A version that has passed its self-test on this machine; equal to itself alone.
+    """A loaded version that has passed its self-test on this machine.
 
-    A request holds one from its start to its end. Its session is freed with the last that does.
+    A request keeps one from its start to its end. The session is freed with the last reference.
+    Two instances are never equal, even if they were loaded from the same files.
 
     Attributes:
-        manifest: what it is.
-        variant: which of its graphs answers.
-        session: runs that graph; it has run batches of several sizes, and is warm.
-        variant_reason: that one and no other answers, in a sentence.
-        variant_checks: how each of its graphs did here.
-        pace: of its runs here.
+        manifest: Manifest of the version.
+        variant: Name of the variant that answers.
+        session: Session that runs the variant's graph, warmed up with batches of several sizes.
+        variant_reason: Reason, as a sentence, why this variant was selected.
+        variant_checks: Result of each variant's self-test on this machine, by variant name.
+        latency_profile: Duration of the session's runs on this machine, by batch size.
     """
 
     manifest: Manifest
@@ -38,29 +43,31 @@ class ServedModel:
 
     @cached_property
     def metric_labels(self) -> tuple[str, str, str]:
-        """Name, version and variant, as metrics and logs say them."""
+        """Name, version and variant, as metrics and logs show them."""
         return self.manifest.name, str(self.manifest.version), self.variant
 
 
-T = TypeVar("T")
-MAX_NAME_CHARACTERS = 64  # characters of a name that came
+# Versions with their loaded models; each snapshot holds the decision on which variant answers.
+LoadedVersions = list[tuple[VersionSnapshot, ServedModel]]
 
 
 class LoadedModels:
-    """The served versions of each model, and the reason for all that was refused.
-
-    Attributes:
-        live_models: by model name, the version that answers when none is named. Replaced, never changed:
-            who has it goes on with what it was.
-        refusal_reasons: reasons, by `name/version`, by `name/version/variant` where others of the version
-            passed, by `name` of a folder that cannot be read, or by the name of the state's file.
-        hold_reasons: Reasons by `name/version` of those that proved themselves and wait to be asked for.
-        preferred: Name of the model that answers requests that name none, whether it is served or
-            not; None while there is no such model.
+    """The versions of each model that this worker serves, and why it does not serve others.
 
     Args:
-        default_model: Name of the model that answers requests that name none; None for the one
-            that is or was served alone.
+        default_model: Name of the model that answers requests that name none; None for the first
+            model that is, or before a restart was, served while no other was.
+
+    Attributes:
+        live_models: Live version of each model, by its name. The dict is replaced, never changed,
+            so that readers keep a consistent snapshot.
+        refusal_reasons: Reasons by `NAME/VERSION`, by `NAME/VERSION/VARIANT` if other variants of
+            the version passed, by name of a folder that cannot be read, or by name of the state
+            file.
+        hold_reasons: Reasons, by `NAME/VERSION`, of the versions that are held.
+        intended_default: Name of the model that answers requests that name none, whether or not it
+            is served now; None if there is no such model.
+        is_default_configured: Whether `default_model` was given.
     """
 
     def __init__(self, default_model: str | None = None) -> None:
@@ -71,33 +78,38 @@ class LoadedModels:
         self._versions: dict[str, dict[int, ServedModel]] = {}
 
     def find_model(self, name: str | None, version: int | None = None) -> ServedModel:
-        """The model of that name, or the default one, and its version or the one by default.
+        """Return the loaded model that answers a request.
+
+        Args:
+            name: Name of the model; None for the default model.
+            version: Number of the version; None for the live one.
 
         Raises:
-            NotReadyError: none is served.
-            ModelNotFoundError: none of that name, or not that version, is served.
-            ModelRequiredError: no name is given, and no model answers for that.
+            NotReadyError: If no model is served, or no version of this one.
+            ModelNotFoundError: If there is no model of this name, or not in this version.
+            ModelRequiredError: If no name is given and there is no default model.
         """
-        served, asked = self.live_models, name
+        live_models, requested = self.live_models, name
         if name is None:
-            name = self.intended_default or (next(iter(served)) if len(served) == 1 else None)
-        model = served.get(name) if name is not None else None
+            is_sole_model = len(live_models) == 1
+            name = self.intended_default or (next(iter(live_models)) if is_sole_model else None)
+        model = live_models.get(name) if name is not None else None
         if model is None:
-            raise self._explain_absence(asked)
+            raise self._explain_absence(requested)
         if version is None:
             return model
         versions = self._versions.get(model.manifest.name, {})
         try:
             return versions[version]
         except KeyError:
-            known = sorted(versions)
-            more = "those that lie in the folder besides are served with a larger --keep"
+            served = sorted(versions)
+            hint = "to serve more of the versions in the folder, raise --keep"
             reasons = {**self.refusal_reasons, **self.hold_reasons}
             raise ModelNotFoundError(
                 f"expected a version of {model.manifest.name} out of "
-                f"{', '.join(map(str, known))}; got {version}; "
-                f"{reasons.get(f'{model.manifest.name}/{version}', more)}",
-                versions=known,
+                f"{', '.join(map(str, served))}; got {version}; "
+                f"{reasons.get(f'{model.manifest.name}/{version}', hint)}",
+                versions=served,
             ) from None
 
     @property
@@ -108,66 +120,86 @@ class LoadedModels:
         return self.intended_default if self.intended_default in self.live_models else None
 
     def set_intended_default(self, name: str | None) -> None:
-        """Have a model answer requests that name none, unless `default_model` was given."""
+        """Set the model that answers requests that name none, unless one is configured.
+
+        Args:
+            name: Name of the model; None for no model.
+        """
         if not self.is_default_configured:
             self.intended_default = name
 
     def get_versions(self, name: str) -> dict[int, ServedModel]:
-        """The versions of a model that are served, by number; not to be changed."""
+        """Return the served versions of a model by number. The caller must not change the dict."""
         return self._versions.get(name, {})
 
     def replace_versions(self, name: str, models: Sequence[ServedModel]) -> None:
-        """Have these versions of a model answer from here on, the first of them by default."""
+        """Replace the versions that answer for a model.
+
+        Args:
+            name: Name of the model.
+            models: Loaded versions, the live one first; empty to serve the model no more.
+        """
         versions = {model.manifest.version: model for model in models}
         self._versions = _copy_with(self._versions, name, versions or None)
         self.live_models = _copy_with(self.live_models, name, models[0] if models else None)
 
-    def _explain_absence(
-        self, name: str | None
-    ) -> NotReadyError | ModelNotFoundError | ModelRequiredError:
-        known = sorted(self.live_models)
-        if not known:
-            return NotReadyError(
-                "expected a model that is loaded and passed its self-test; none is; "
-                "POST /v2/repository/index says why"
-            )
-        wanted = self.intended_default if name is None else name
-        known_reasons = {**self.refusal_reasons, **self.hold_reasons}
-        reasons = [reason for key, reason in known_reasons.items() if key.split("/")[0] == wanted]
-        if reasons:
-            return NotReadyError(f"expected a version of {wanted} that proves itself; {reasons[0]}")
-        if name is None:
-            return self._build_no_default_error(known)
-        return ModelNotFoundError(
-            f"expected a model out of {', '.join(known)}; got {name[:MAX_NAME_CHARACTERS]!r}",
-            models=known,
-        )
-
     @property
     def no_default_reason(self) -> str:
-        """Why no model answers requests that name none, as a clause."""
+        """Reason, as a clause, why no model answers requests that name none."""
         if self.intended_default is None:
             return "several models are served"
         if self.is_default_configured:
             return f"{self.intended_default}, the model of --default-model, is not served"
         return f"{self.intended_default}, which answered requests that name none, is not served"
 
-    def _build_no_default_error(self, known: list[str]) -> ModelNotFoundError | ModelRequiredError:
-        """Return the error of a request that names no model, where no default model is served."""
-        # Never another in its place: its answers would be of other classes, or of another unit.
+    def _explain_absence(
+        self, name: str | None
+    ) -> NotReadyError | ModelNotFoundError | ModelRequiredError:
+        """Return the error for a request for which no model is served.
+
+        Args:
+            name: Name of the requested model; None for the default model.
+        """
+        served = sorted(self.live_models)
+        if not served:
+            return NotReadyError(
+                "expected a model that is loaded and passed its self-test; none is; "
+                "POST /v2/repository/index says why"
+            )
+        wanted = self.intended_default if name is None else name
+        all_reasons = {**self.refusal_reasons, **self.hold_reasons}
+        reasons = [reason for key, reason in all_reasons.items() if key.split("/")[0] == wanted]
+        if reasons:
+            return NotReadyError(f"expected a version of {wanted} to be served; {reasons[0]}")
+        if name is None:
+            return self._build_no_default_error(served)
+        return ModelNotFoundError(
+            f"expected a model out of {', '.join(served)}; got {name[:MAX_NAME_CHARACTERS]!r}",
+            models=served,
+        )
+
+    def _build_no_default_error(self, served: list[str]) -> ModelNotFoundError | ModelRequiredError:
+        """Return the error for a request that names no model while no default model is served."""
+        # No other model answers instead: its answers may have other classes or another unit.
         message = (
             f"expected ?model=NAME, since {self.no_default_reason}; got none; choose one of "
-            f"{', '.join(known)}"
+            f"{', '.join(served)}"
         )
         if self.is_default_configured:
-            return ModelNotFoundError(message, models=known)
+            return ModelNotFoundError(message, models=served)
         message += ", or start the server with --default-model NAME"
-        return ModelRequiredError(message, models=known)
+        return ModelRequiredError(message, models=served)
 
 
-def _copy_with(known: dict[str, T], name: str, value: T | None) -> dict[str, T]:
-    """A copy in which the name has this value, or none; in the names' order."""
-    changed = {key: found for key, found in known.items() if key != name}
+def _copy_with(items: dict[str, T], name: str, value: T | None) -> dict[str, T]:
+    """Return a copy, sorted by name, in which a name has another value.
+
+    Args:
+        items: Values by name.
+        name: Name of the value to replace.
+        value: New value; None to remove the name.
+    """
+    changed = {key: item for key, item in items.items() if key != name}
     if value is not None:
         changed[name] = value
     return dict(sorted(changed.items()))

@@ -1,4 +1,8 @@
-"""The state: versions pinned or live and models unloaded, in files that outlive the server."""
+"""Overrides of what the folder of models says, in files that outlive the server.
+
+Administrators pin versions and unload models; the server records which versions and which default
+model were live, for the next start.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.errors import StateNotKeptError
 
+MAX_STATE_BYTES = 2**20  # size of a state file: enough for thousands of models
+MAX_ABSENT_MODELS = 100  # models missing from the folder whose live version is remembered
+
 
 class Overrides(BaseModel):
-    """What administrators asked for.
+    """What administrators requested.
 
     Attributes:
-        pinned: Version of a model that answers instead of the highest.
-        unloaded: Models that are not served.
+        schema_version: Version of the file format.
+        pinned: Version that is live instead of the highest, by name of the model.
+        unloaded: Names of the models that are not served.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,10 +41,11 @@ class RecordedDefaults(BaseModel):
     """What the server records of itself, so that a restart changes nothing for clients.
 
     Attributes:
+        schema_version: Version of the file format.
         default_model: Name of the model that answers requests that name none, since it was served
-            alone before others came; None if there is none.
-        live: Version of each model that answered by default when this was written. After a restart
-            a new version is compared with it.
+            before any other; None if there is none.
+        live: Live version when this was written, by name of the model. After a restart a new
+            version is compared with it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,81 +56,85 @@ class RecordedDefaults(BaseModel):
 
 
 class SavedState(Overrides, RecordedDefaults):
-    """The state as the workers use it: what was requested, and what was recorded."""
+    """Content of both files. It is immutable: each method returns a changed copy."""
 
     def pin_version(self, name: str, version: int) -> SavedState:
-        """With this version pinned."""
+        """Return the state in which a version of a model is pinned."""
         return self._copy_with(
             pinned=self.pinned | {name: version}, unloaded=self.unloaded - {name}
         )
 
     def unload_model(self, name: str) -> SavedState:
-        """Without this model."""
+        """Return the state in which a model is not served."""
         return self._copy_with(unloaded=self.unloaded | {name})
 
     def clear_overrides(self, name: str) -> SavedState:
-        """With the highest version of this model."""
+        """Return the state in which a model is neither pinned nor unloaded."""
         pinned = {key: version for key, version in self.pinned.items() if key != name}
         return self._copy_with(pinned=pinned, unloaded=self.unloaded - {name})
 
     def record_default_model(self, name: str) -> SavedState:
-        """Return the state in which this model answers requests that name none."""
+        """Return the state in which a model answers requests that name none."""
         return self._copy_with(default_model=name)
 
     def record_live_versions(self, live: Mapping[str, int], models: Collection[str]) -> SavedState:
-        """Return the state with the versions that are live now.
+        """Return the state with the current live versions.
 
         Args:
-            live: Version of each model that is served.
-            models: Names of the models that are there. Of others `MAX_ABSENT_MODELS` are remembered, since
-                a folder may be away for a moment, or be replaced.
+            live: Live version by name of the model.
+            models: Names of the models in the folder. The versions of up to `MAX_ABSENT_MODELS`
+                others are remembered, since a folder may be away for a moment, or be replaced.
         """
-        gone = [name for name in self.live if name not in models and name not in live]
-        forgotten = set(gone[:-MAX_ABSENT_MODELS])
-        known = {name: version for name, version in self.live.items() if name not in forgotten}
-        return self._copy_with(live=known | dict(live))
+        absent = [name for name in self.live if name not in models and name not in live]
+        forgotten = set(absent[:-MAX_ABSENT_MODELS])
+        kept = {name: version for name, version in self.live.items() if name not in forgotten}
+        return self._copy_with(live=kept | dict(live))
+
+    def find_changed_models(self, other: SavedState) -> set[str]:
+        """Return the names of the models whose pin or unload differs from another state's."""
+        pinned = self.pinned.items() ^ other.pinned.items()
+        return {name for name, _ in pinned} | (self.unloaded ^ other.unloaded)
 
     def _copy_with(self, **changes: Any) -> SavedState:
         return self.model_copy(update=changes)
 
-    def find_changed_models(self, other: SavedState) -> set[str]:
-        """The models that something else was asked for."""
-        pinned = self.pinned.items() ^ other.pinned.items()
-        return {name for name, _ in pinned} | (self.unloaded ^ other.unloaded)
 
-
-MAX_STATE_BYTES = 2**20  # of the file: thousands of models
-MAX_ABSENT_MODELS = 100  # models that are not there, whose live version is remembered
 StateChange = Callable[[SavedState], SavedState]
 StatePart = TypeVar("StatePart", Overrides, RecordedDefaults)
 
 
 class StateFile:
-    """Where the state is kept: written whole or not at all, and never silently passed over.
+    """Reads and writes the saved state, as a whole or not at all.
 
-    It is two files. Earlier servers read only the first, and refuse keys that they do not know: a
-    server can be replaced by one of them, too.
+    It is two files, since older servers read only the first and refuse keys that they do not know:
+    an older server may still replace this one. A file that cannot be understood is an error, and is
+    never ignored.
 
     Args:
-        path: File of what was asked for.
+        path: File of the overrides.
 
     Attributes:
-        path: The same.
-        record_path: File beside it of what the server records, `NAME.live.json` for `NAME.json`.
+        path: File of the overrides.
+        record_path: File of the recorded defaults beside it, `NAME.live.json` for `NAME.json`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.record_path = path, path.with_suffix(f".live{path.suffix}")
 
     def stat_files(self) -> tuple[tuple[int, int, int] | None, ...]:
-        """Return a value that differs whenever one of the files has been written."""
+        """Return a value that changes whenever one of the files is written.
+
+        Returns:
+            Inode, size in bytes and modification time in nanoseconds of each file; None instead if
+            it cannot be read.
+        """
         return _stat_file(self.path), _stat_file(self.record_path)
 
     def read(self) -> SavedState:
         """Return the state; nothing is pinned, unloaded or recorded if there are no files.
 
         Raises:
-            StateNotKeptError: If one cannot be read, or holds something else.
+            StateNotKeptError: If a file cannot be read or is malformed.
         """
         requested = _parse_file(Overrides, self.path) or Overrides()
         recorded = _parse_file(RecordedDefaults, self.record_path) or RecordedDefaults()
@@ -130,14 +143,14 @@ class StateFile:
         )
 
     def update(self, change: StateChange, lock: AbstractContextManager[None]) -> None:
-        """Read the state and write it as changed, if it differs.
+        """Read the state, change it, and write it if it differs.
 
         Args:
-            change: Returns the state that is to be kept, from the one that is.
-            lock: Keeps other workers from doing the same meanwhile.
+            change: Function that returns the changed state.
+            lock: Context in which no other worker does the same.
 
         Raises:
-            StateNotKeptError: If the file cannot be read or written.
+            StateNotKeptError: If a file cannot be read or written.
         """
         with lock:
             before = self.read()
@@ -145,10 +158,13 @@ class StateFile:
                 self.write(after)
 
     def write(self, state: SavedState) -> None:
-        """Keep the state, so that it is there after a loss of power too.
+        """Write the state so that it survives a loss of power.
+
+        Args:
+            state: State to write.
 
         Raises:
-            StateNotKeptError: If it cannot be written.
+            StateNotKeptError: If a file cannot be written.
         """
         _write_part(RecordedDefaults, state, self.record_path)
         _write_part(Overrides, state, self.path)
@@ -156,39 +172,43 @@ class StateFile:
 
 def _stat_file(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        stats = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return stats.st_ino, stats.st_size, stats.st_mtime_ns
 
 
 def _parse_file(kind: type[StatePart], path: Path) -> StatePart | None:
-    """Return what a file holds; None if there is no file.
+    """Return the content of a file; None if there is no file.
+
+    Args:
+        kind: Class of the content.
+        path: File to read.
 
     Raises:
-        StateNotKeptError: If it cannot be read, or holds something else.
+        StateNotKeptError: If it cannot be read or is malformed.
     """
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            content = file.read(
-                min(size, MAX_STATE_BYTES) + 1
-            )  # a read allocates what it may return
+            # The size is bounded, since reading allocates as many bytes as it may return.
+            content = file.read(min(size, MAX_STATE_BYTES) + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise StateNotKeptError(
-            f"expected a readable {path.name}; got {error.strerror}; correct its rights"
+            f"expected a readable {path.name}; got {error.strerror}; correct its permissions"
         ) from error
     if len(content) > MAX_STATE_BYTES:
         raise StateNotKeptError(
-            f"expected {path.name} of at most {MAX_STATE_BYTES} bytes; got more; correct it or remove it"
+            f"expected {path.name} of at most {MAX_STATE_BYTES} bytes; got more; correct it or "
+            f"remove it"
         )
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
+        where = ".".join(map(str, first["loc"])) or "the top level"
         raise StateNotKeptError(
             f"expected {path.name} as the server writes it; got one that is not valid at "
             f"{where}: {first['msg']}; correct it or remove it"
@@ -196,24 +216,24 @@ def _parse_file(kind: type[StatePart], path: Path) -> StatePart | None:
 
 
 def _write_part(kind: type[StatePart], state: SavedState, path: Path) -> None:
-    """Write one part of the state to its file, if it differs from what is there."""
+    """Write the fields of one class to their file, unless it holds the same already."""
     part = kind(**state.model_dump(include=set(kind.model_fields)))
     if part != (_parse_file(kind, path) or kind()):
         _write_atomically(part, path)
 
 
 def _write_atomically(part: BaseModel, path: Path) -> None:
-    # A name of its own: another server may write at the same time.
-    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    # The random name keeps another server, which may write at the same time, from the same file.
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         try:
-            with beside.open("w", encoding="utf-8") as file:
+            with temporary.open("w", encoding="utf-8") as file:
                 file.write(part.model_dump_json(indent=2, exclude_none=True) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
+            temporary.replace(path)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -221,7 +241,6 @@ def _write_atomically(part: BaseModel, path: Path) -> None:
             os.close(folder)
     except OSError as error:
         raise StateNotKeptError(
-            f"expected to write {path.name}, which keeps this for the next start; got "
-            f"{error.strerror}; nothing was changed; start the server with --state FILE in a "
-            f"folder it may write to"
+            f"expected to write {path.name}, which the next start reads; got {error.strerror}; "
+            f"nothing was changed; start the server with --state FILE in a folder it may write to"
         ) from error

@@ -1,4 +1,7 @@
-"""The rollout plan: which versions all workers serve, roll out or refuse."""
+"""The rollout plan: which versions all workers serve, are rolling out, and refuse.
+
+All classes are pydantic models, since the plan is the JSON text that workers share.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ from serving.runtime.variant_selection import VariantDecision
 
 
 class VersionSnapshot(BaseModel, frozen=True):
-    """A version with the content it had when it was found.
+    """A version with the content that its folder had when it was found.
 
     Attributes:
-        version: its number.
-        fingerprint: tells one content of its folder from another.
-        variant_decision: which of its variants answers, in all workers; None until one has decided.
+        version: Number of the version.
+        fingerprint: Hash of the content of its folder.
+        variant_decision: Variant that answers in all workers, and the reason; None until the first
+            worker has loaded the version.
     """
 
     version: int
@@ -21,23 +25,23 @@ class VersionSnapshot(BaseModel, frozen=True):
     variant_decision: VariantDecision | None = None
 
     def has_same_content(self, other: VersionSnapshot) -> bool:
-        """Of the same content."""
+        """Return whether both are the same version with the same files."""
         return (self.version, self.fingerprint) == (other.version, other.fingerprint)
 
 
-ServedVersions = list[
-    VersionSnapshot
-]  # the editions of a model that are served; the first answers by default
+# Versions of one model that are, or should be, served; the first is the live one, which answers
+# requests that name no version.
+ServedVersions = list[VersionSnapshot]
 
 
 class Rollout(BaseModel):
-    """A line that is to be served.
+    """A model's change from the versions that are served to others.
 
     Attributes:
-        leader_pid: the process that found it, and commits it.
-        renewed_at: when that was, seconds of the machine's monotonic clock.
-        line: what is to be served; None while `by` has not proved it.
-        ready_pids: processes that have proved it.
+        leader_pid: Process id of the worker that started the rollout, and commits it.
+        renewed_at: Time at which the leader last changed it, in seconds of the monotonic clock.
+        versions: Versions to be served; None while the leader has not loaded them yet.
+        ready_pids: Process ids of the workers that have loaded them.
     """
 
     leader_pid: int
@@ -47,11 +51,11 @@ class Rollout(BaseModel):
 
 
 class LoadAttempt(BaseModel):
-    """A worker's attempt to load an edition.
+    """A version that a worker is loading at this moment.
 
     Attributes:
-        key: `name/version`.
-        fingerprint: Content of the edition.
+        key: Model and version, `NAME/VERSION`.
+        fingerprint: Hash of the content of the version's folder.
     """
 
     key: str
@@ -59,15 +63,16 @@ class LoadAttempt(BaseModel):
 
 
 class Refusal(BaseModel):
-    """Why an edition is not served.
+    """The reason not to serve a version with a certain content.
 
     Attributes:
-        reason: in a sentence.
-        until: it is put to the proof again, seconds of the machine's monotonic clock; None for as
-            long as its content is what it is.
-        against: Stamp of the version that answered when this one was found incompatible with it:
-            it is held. None of one that does not prove itself.
-        live_version: Number of that version, which is its own where its files were replaced.
+        reason: Reason as a sentence.
+        retry_at: Time at which the version is tried again, in seconds of the monotonic clock; None
+            if it is tried again only when its files change.
+        live_fingerprint: Fingerprint of the live version with which this one is incompatible, if
+            it is held; None if it failed its self-test or could not be loaded.
+        live_version: Number of that live version. It equals the number of the held version if the
+            files of the live version were replaced.
     """
 
     reason: str
@@ -77,17 +82,19 @@ class Refusal(BaseModel):
 
 
 class RolloutPlan(BaseModel):
-    """What the workers agree on.
+    """The state that all workers agree on.
 
     Attributes:
-        worker_pids: the processes that serve, some of which may have died.
-        served_versions: what is served, by model.
-        rollouts: what is to be served, by model.
-        refusals: by `name/version` and stamp.
-        load_attempts: What each process is loading just now, by process number.
-        deaths: How many processes ended while they loaded an edition, by `name/version` and stamp.
-        implicit_default: Name of the first model that was served alone, here or before a restart, which
-            answers requests that name none; None if there was none yet.
+        worker_pids: Process ids of the workers; some may have died.
+        served_versions: Served versions of each model, by its name.
+        rollouts: Rollout in progress of each model, by its name.
+        refusals: Refusals by `NAME/VERSION`, then by fingerprint.
+        load_attempts: Version that each worker is loading now, by process id.
+        crash_counts: Number of workers that ended while they loaded a version, by `NAME/VERSION`,
+            then by fingerprint.
+        implicit_default: Name of the model that answers requests that name none, unless
+            --default-model is given: the first one that was served while no other was. None until
+            there was one.
     """
 
     worker_pids: list[int] = []
@@ -98,14 +105,20 @@ class RolloutPlan(BaseModel):
     crash_counts: dict[str, dict[str, int]] = {}
     implicit_default: str | None = None
 
-    def get_refusal_reason(self, name: str, edition: VersionSnapshot) -> str | None:
-        """Why an edition is refused; None if it is not."""
-        refusal = self.refusals.get(f"{name}/{edition.version}", {}).get(edition.fingerprint)
+    def get_refusal_reason(self, name: str, snapshot: VersionSnapshot) -> str | None:
+        """Return why a version with this content is refused or held; None if it is neither."""
+        refusal = self.refusals.get(f"{name}/{snapshot.version}", {}).get(snapshot.fingerprint)
         return None if refusal is None else refusal.reason
 
     def list_refusal_reasons(self, *, is_held: bool = False) -> dict[str, str]:
-        """Why versions are refused, or held, as they lie there now, by `name/version`."""
-        last = {key: list(found.values())[-1] for key, found in self.refusals.items()}
+        """Return the latest reason of each refused version, by `NAME/VERSION`.
+
+        Args:
+            is_held: Whether to return the versions that are held instead of the refused ones.
+        """
+        latest = {key: list(refusals.values())[-1] for key, refusals in self.refusals.items()}
         return {
-            key: r.reason for key, r in last.items() if (r.live_fingerprint is not None) == is_held
+            key: refusal.reason
+            for key, refusal in latest.items()
+            if (refusal.live_fingerprint is not None) == is_held
         }

@@ -1,4 +1,10 @@
-"""The rollout plan in memory that all workers share, as one of them reads and changes it."""
+"""The rollout plan as one worker reads and changes it, in memory that all workers share.
+
+A version is rolled out in two steps. The worker that finds it claims the model, loads the version
+and proposes it; every other worker loads it too and reports that it is ready. Once all live workers
+are ready the first one commits, and each worker serves the version as soon as it sees the commit.
+If one worker cannot load the version, all refuse it and go on serving what they served before.
+"""
 
 from __future__ import annotations
 
@@ -17,66 +23,77 @@ from serving.repository.rollout import (
 )
 from serving.repository.shared_state import SharedState
 
-# Seconds in which a worker is to have proved a version: more than the 30 after which gunicorn takes
-# one that hangs for dead, so that no rollout waits for it in vain.
+# Seconds after which a rollout without progress is dropped. gunicorn kills a worker that hangs
+# after 30 seconds: a rollout that waits for one then goes on without it, before it is dropped.
 ROLLOUT_TIMEOUT_SECONDS = 60.0
-# One may be killed for another reason, as by an operator; a version that kills two is refused.
+# Number of workers that may end while they load a version before it is refused. The first may have
+# been killed for another reason, for instance by an operator.
 MAX_CRASHES = 2
-SERVED_RETRY_SECONDS = 600.0  # seconds until one that had been served before is tried again
+# Seconds after which a version that was served, and then refused for its crashes, is tried again.
+SERVED_RETRY_SECONDS = 600.0
 
 
 class RolloutStore:
-    """The plan as one of the workers sees and changes it.
+    """Reads and changes the rollout plan for one worker.
+
+    Args:
+        shared_state: Text that all workers share, which holds the plan.
+        clock: Function that returns the time in seconds, of a clock that all workers share.
 
     Attributes:
-        shared_state: holds the plan.
-        clock: Seconds of a clock that all workers have in common.
+        shared_state: Text that all workers share, which holds the plan.
+        clock: Function that returns the time in seconds, of a clock that all workers share.
     """
 
-    def __init__(self, ledger: SharedState, clock: Callable[[], float] = time.monotonic) -> None:
-        self.shared_state, self.clock, self._turn, self._plan = ledger, clock, -1, RolloutPlan()
+    def __init__(
+        self, shared_state: SharedState, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.shared_state, self.clock = shared_state, clock
+        self._revision, self._plan = -1, RolloutPlan()
 
     def read_plan(self) -> RolloutPlan:
-        """The plan as it is now; not to be changed."""
-        if self.shared_state.revision != self._turn:
-            self._turn, text = self.shared_state.read_text()
+        """Return the current plan. The caller must not change it."""
+        if self.shared_state.revision != self._revision:
+            self._revision, text = self.shared_state.read_text()
             self._plan = RolloutPlan.model_validate_json(text or "{}")
         return self._plan
 
     def register_worker(self) -> None:
-        """Have rollouts wait for this process too."""
+        """Add this process to the workers that have to be ready before a rollout is committed."""
         with self.shared_state.lock_text():
             self.shared_state.register_process()
             with self._edit_plan() as plan:
                 plan.worker_pids = [*self.shared_state.filter_alive(plan.worker_pids), os.getpid()]
 
     def is_oldest_worker(self) -> bool:
-        """Return whether this process is the oldest that serves, which logs what concerns all."""
+        """Return whether this process is the oldest live worker, which logs for all of them."""
         with self.shared_state.lock_text():
             return self.shared_state.filter_alive(self.read_plan().worker_pids)[:1] == [os.getpid()]
 
     def record_implicit_default(self) -> None:
-        """Remember the model that is served alone, if it is the first and no other is to come."""
-        plan = self.read_plan()
-        if plan.implicit_default is None and len(plan.served_versions) == 1 and not plan.rollouts:
+        """Make the only served model the implicit default, if there is none yet.
+
+        Nothing is recorded while a rollout is in progress, since it may add a second model.
+        """
+        if _is_sole_model_undecided(self.read_plan()):
             with self.shared_state.lock_text(), self._edit_plan() as plan:
-                if (
-                    plan.implicit_default is None
-                    and len(plan.served_versions) == 1
-                    and not plan.rollouts
-                ):
+                if _is_sole_model_undecided(plan):
                     (plan.implicit_default,) = plan.served_versions
 
     def restore_implicit_default(self, name: str) -> None:
-        """Remember the model that was served alone before a restart, if none is served yet."""
+        """Make a model the implicit default, if there is none and no model is served yet.
+
+        Args:
+            name: Name of the model that was the only one before a restart.
+        """
         with self.shared_state.lock_text(), self._edit_plan() as plan:
             if plan.implicit_default is None and not plan.served_versions:
                 plan.implicit_default = name
 
     def claim_rollout(self, name: str) -> bool:
-        """Begin a rollout of a model; False if there is one already.
+        """Start a rollout of a model. Return whether this process leads it.
 
-        One that this process has begun, and proposed nothing for yet, goes on.
+        It does if it has claimed the model before and proposed no versions yet.
         """
         if self.has_claim(name):
             return True
@@ -87,42 +104,52 @@ class RolloutStore:
             return True
 
     def renew_claim(self, name: str) -> None:
-        """Have the others wait on for a rollout that this process has begun."""
+        """Keep a rollout that this process has claimed from being dropped as stale."""
         if self.has_claim(name):
-            if (
-                self.clock() - self.read_plan().rollouts[name].renewed_at
-                < ROLLOUT_TIMEOUT_SECONDS / 4
-            ):
+            age = self.clock() - self.read_plan().rollouts[name].renewed_at
+            if age < ROLLOUT_TIMEOUT_SECONDS / 4:
                 return
             with self._edit_own_rollout(name) as rollout:
                 rollout.renewed_at = self.clock()
 
     def has_claim(self, name: str) -> bool:
-        """Return whether this process has begun a rollout, and proposed nothing yet."""
+        """Return whether this process has started a rollout and proposed no versions yet."""
         rollout = self.read_plan().rollouts.get(name)
         return (
             rollout is not None and rollout.leader_pid == os.getpid() and rollout.versions is None
         )
 
-    def propose_versions(self, name: str, line: ServedVersions) -> None:
-        """Tell the others of a line that is proved here."""
+    def propose_versions(self, name: str, versions: ServedVersions) -> None:
+        """Ask the other workers to load versions that this process has loaded.
+
+        Args:
+            name: Name of a model that this process has claimed.
+            versions: Versions to be served; empty to unload the model.
+        """
         with self._edit_own_rollout(name) as rollout:
-            rollout.versions, rollout.renewed_at = line, self.clock()
+            rollout.versions, rollout.renewed_at = versions, self.clock()
             rollout.ready_pids = [os.getpid()]
 
-    def report_ready(self, name: str, line: ServedVersions) -> None:
-        """Tell who proposed this line that it is proved here too."""
+    def is_proposal_pending(self, name: str, versions: ServedVersions) -> bool:
+        """Return whether this process's proposal was neither committed nor dropped."""
+        rollout = self.read_plan().rollouts.get(name)
+        return (
+            rollout is not None
+            and rollout.leader_pid == os.getpid()
+            and rollout.versions == versions
+        )
+
+    def report_ready(self, name: str, versions: ServedVersions) -> None:
+        """Report that this process, too, has loaded the versions that another one proposed."""
         with self.shared_state.lock_text(), self._edit_plan() as plan:
             rollout = plan.rollouts.get(name)
-            if (
-                rollout is not None
-                and rollout.versions == line
-                and os.getpid() not in rollout.ready_pids
-            ):
+            if rollout is None or rollout.versions != versions:
+                return
+            if os.getpid() not in rollout.ready_pids:
                 rollout.ready_pids.append(os.getpid())
 
     def is_ready_everywhere(self, name: str) -> bool:
-        """Whether every living member has proved what this process proposed."""
+        """Return whether every live worker has loaded what this process proposed."""
         rollout = self.read_plan().rollouts[name]
         if set(rollout.ready_pids) >= set(self.read_plan().worker_pids):
             return True
@@ -131,7 +158,7 @@ class RolloutStore:
             return set(rollout.ready_pids) >= set(plan.worker_pids)
 
     def commit_rollout(self, name: str) -> None:
-        """Have all serve what this process proposed."""
+        """Make all workers serve what this process proposed."""
         with self.shared_state.lock_text(), self._edit_plan() as plan:
             rollout = plan.rollouts.get(name)
             if rollout is None or rollout.leader_pid != os.getpid() or rollout.versions is None:
@@ -144,110 +171,26 @@ class RolloutStore:
                 plan.served_versions.pop(name, None)
 
     def withdraw_rollout(self, name: str) -> None:
-        """End a rollout of this process, if there is one; nothing changes."""
+        """End this process's rollout of a model, if there is one, without any change."""
         if name not in self.read_plan().rollouts:
             return
         with self.shared_state.lock_text(), self._edit_plan() as plan:
             if name in plan.rollouts and plan.rollouts[name].leader_pid == os.getpid():
                 del plan.rollouts[name]
 
-    def refuse_version(self, name: str, edition: VersionSnapshot, refusal: Refusal) -> None:
-        """Have no one serve an edition, and end the rollout that it is in."""
-        with self.shared_state.lock_text(), self._edit_plan() as plan:
-            plan.refusals.setdefault(f"{name}/{edition.version}", {})[edition.fingerprint] = refusal
-            rollout = plan.rollouts.get(name)
-            if rollout is not None and any(
-                edition.has_same_content(e) for e in rollout.versions or []
-            ):
-                del plan.rollouts[name]
-
-    def release_held_versions(self, name: str) -> None:
-        """Have the versions of a model that are held considered again."""
-        if any(
-            key.rpartition("/")[0] == name
-            for key in self.read_plan().list_refusal_reasons(is_held=True)
-        ):
-            with self.shared_state.lock_text(), self._edit_plan() as plan:
-                _drop_holds(plan, name)
-
-    @contextmanager
-    def record_load_attempt(self, name: str, edition: VersionSnapshot) -> Iterator[None]:
-        """Say that this process loads an edition, for the case that it does not survive that."""
-        found = LoadAttempt(key=f"{name}/{edition.version}", fingerprint=edition.fingerprint)
-        with self.shared_state.lock_text(), self._edit_plan() as plan:
-            plan.load_attempts[os.getpid()] = found
-        try:
-            yield
-        finally:
-            with self.shared_state.lock_text(), self._edit_plan() as plan:
-                plan.load_attempts.pop(os.getpid(), None)
-                plan.crash_counts.get(found.key, {}).pop(found.fingerprint, None)
-
-    def clear_load_attempt(self) -> None:
-        """Say that this process, which ends for another reason, does not die of what it loads."""
-        if os.getpid() in self.read_plan().load_attempts:
-            with self.shared_state.lock_text(), self._edit_plan() as plan:
-                plan.load_attempts.pop(os.getpid(), None)
-
-    def refuse_crashing_versions(self) -> list[str]:
-        """Refuse editions that too many processes did not survive; the names of their models."""
-        if not self.read_plan().load_attempts:
-            return []
-        with self.shared_state.lock_text(), self._edit_plan() as plan:
-            living = self.shared_state.filter_alive(plan.load_attempts)
-            dead = [
-                plan.load_attempts.pop(pid) for pid in [*plan.load_attempts] if pid not in living
-            ]
-            for attempt in dead:
-                counts = plan.crash_counts.setdefault(attempt.key, {})
-                counts[attempt.fingerprint] = counts.get(attempt.fingerprint, 0) + 1
-                if counts[attempt.fingerprint] >= MAX_CRASHES:
-                    reason = (
-                        f"expected a version that can be loaded; got {counts[attempt.fingerprint]} "
-                        f"workers that ended while they loaded it; replace its files, or load it "
-                        f"again if they were killed for another reason"
-                    )
-                    name, _, version = attempt.key.partition("/")
-                    edition = VersionSnapshot(version=int(version), fingerprint=attempt.fingerprint)
-                    is_served = any(
-                        edition.has_same_content(other)
-                        for other in plan.served_versions.get(name, [])
-                    )
-                    until = self.clock() + SERVED_RETRY_SECONDS if is_served else None
-                    found = Refusal(reason=reason, retry_at=until)
-                    plan.refusals.setdefault(attempt.key, {})[attempt.fingerprint] = found
-        return [attempt.key.partition("/")[0] for attempt in dead]
-
-    def is_proposal_pending(self, name: str, line: ServedVersions) -> bool:
-        """Whether this process's proposal still stands."""
-        rollout = self.read_plan().rollouts.get(name)
-        return (
-            rollout is not None and rollout.leader_pid == os.getpid() and rollout.versions == line
-        )
-
-    def clear_refusals(self, gone: Collection[tuple[str, str]]) -> None:
-        """Forget that editions, by `name/version` and stamp, were refused."""
-        if not gone:
-            return
-        with self.shared_state.lock_text(), self._edit_plan() as plan:
-            for key, stamp in gone:
-                plan.refusals.get(key, {}).pop(stamp, None)
-                plan.crash_counts.pop(key, None)
-            plan.refusals = {key: reasons for key, reasons in plan.refusals.items() if reasons}
-
     def drop_stale_rollouts(self) -> list[str]:
-        """End rollouts whose process died, and those that take too long; the models' names."""
+        """End rollouts whose leader died or that timed out. Return the names of their models."""
         plan, now = self.read_plan(), self.clock()
         if not plan.rollouts:
             return []
         with self.shared_state.lock_text():
-            living = self.shared_state.filter_alive(
+            live_pids = self.shared_state.filter_alive(
                 {rollout.leader_pid for rollout in plan.rollouts.values()}
             )
             stale = [
                 name
                 for name, rollout in plan.rollouts.items()
-                if rollout.leader_pid not in living
+                if rollout.leader_pid not in live_pids
                 or now - rollout.renewed_at > ROLLOUT_TIMEOUT_SECONDS
             ]
             if stale:
@@ -259,20 +202,113 @@ class RolloutStore:
                     }
             return stale
 
+    def refuse_version(self, name: str, snapshot: VersionSnapshot, refusal: Refusal) -> None:
+        """Keep all workers from serving a version, and end a rollout that includes it.
+
+        Args:
+            name: Name of the model.
+            snapshot: Version with the content that is refused.
+            refusal: Reason, and the time of the next attempt.
+        """
+        with self.shared_state.lock_text(), self._edit_plan() as plan:
+            refusals = plan.refusals.setdefault(f"{name}/{snapshot.version}", {})
+            refusals[snapshot.fingerprint] = refusal
+            rollout = plan.rollouts.get(name)
+            if rollout is not None and any(map(snapshot.has_same_content, rollout.versions or [])):
+                del plan.rollouts[name]
+
+    def clear_refusals(self, refused: Collection[tuple[str, str]]) -> None:
+        """Remove refusals, so that these versions are tried again.
+
+        Args:
+            refused: Pairs of `NAME/VERSION` and fingerprint.
+        """
+        if not refused:
+            return
+        with self.shared_state.lock_text(), self._edit_plan() as plan:
+            for key, fingerprint in refused:
+                plan.refusals.get(key, {}).pop(fingerprint, None)
+                plan.crash_counts.pop(key, None)
+            plan.refusals = {key: reasons for key, reasons in plan.refusals.items() if reasons}
+
+    def release_held_versions(self, name: str) -> None:
+        """Remove the holds of a model's versions, so that these are considered again."""
+        held = self.read_plan().list_refusal_reasons(is_held=True)
+        if any(key.rpartition("/")[0] == name for key in held):
+            with self.shared_state.lock_text(), self._edit_plan() as plan:
+                _drop_holds(plan, name)
+
+    @contextmanager
+    def record_load_attempt(self, name: str, snapshot: VersionSnapshot) -> Iterator[None]:
+        """Return a context during which the plan shows that this process loads a version.
+
+        If the process dies in it, the other workers know what it was loading.
+
+        Args:
+            name: Name of the model.
+            snapshot: Version that is loaded.
+        """
+        attempt = LoadAttempt(key=f"{name}/{snapshot.version}", fingerprint=snapshot.fingerprint)
+        with self.shared_state.lock_text(), self._edit_plan() as plan:
+            plan.load_attempts[os.getpid()] = attempt
+        try:
+            yield
+        finally:
+            with self.shared_state.lock_text(), self._edit_plan() as plan:
+                plan.load_attempts.pop(os.getpid(), None)
+                plan.crash_counts.get(attempt.key, {}).pop(attempt.fingerprint, None)
+
+    def clear_load_attempt(self) -> None:
+        """Remove this process's load attempt, since the process ends for another reason."""
+        if os.getpid() in self.read_plan().load_attempts:
+            with self.shared_state.lock_text(), self._edit_plan() as plan:
+                plan.load_attempts.pop(os.getpid(), None)
+
+    def refuse_crashing_versions(self) -> list[str]:
+        """Count the workers that died while they loaded a version, and refuse it if too many did.
+
+        Returns:
+            Names of the models whose versions were being loaded by workers that died.
+        """
+        if not self.read_plan().load_attempts:
+            return []
+        with self.shared_state.lock_text(), self._edit_plan() as plan:
+            live_pids = self.shared_state.filter_alive(plan.load_attempts)
+            crashes = [
+                plan.load_attempts.pop(pid) for pid in [*plan.load_attempts] if pid not in live_pids
+            ]
+            for attempt in crashes:
+                counts = plan.crash_counts.setdefault(attempt.key, {})
+                counts[attempt.fingerprint] = counts.get(attempt.fingerprint, 0) + 1
+                if counts[attempt.fingerprint] >= MAX_CRASHES:
+                    self._refuse_after_crashes(plan, attempt, counts[attempt.fingerprint])
+        return [attempt.key.partition("/")[0] for attempt in crashes]
+
+    def _refuse_after_crashes(self, plan: RolloutPlan, attempt: LoadAttempt, count: int) -> None:
+        name, _, version = attempt.key.partition("/")
+        snapshot = VersionSnapshot(version=int(version), fingerprint=attempt.fingerprint)
+        is_served = any(map(snapshot.has_same_content, plan.served_versions.get(name, [])))
+        plan.refusals.setdefault(attempt.key, {})[attempt.fingerprint] = Refusal(
+            reason=(
+                f"expected a version that can be loaded; got {count} workers that ended while "
+                f"they loaded it; replace its files, or load it again if they were killed for "
+                f"another reason"
+            ),
+            retry_at=self.clock() + SERVED_RETRY_SECONDS if is_served else None,
+        )
+
     @contextmanager
     def _edit_own_rollout(self, name: str) -> Iterator[Rollout]:
         with self.shared_state.lock_text(), self._edit_plan() as plan:
             rollout = plan.rollouts.get(name)
             if rollout is not None and rollout.leader_pid == os.getpid():
                 yield rollout
-            else:
-                yield Rollout(
-                    leader_pid=os.getpid(), renewed_at=0
-                )  # taken away meanwhile: nothing changes
+            else:  # It was dropped meanwhile: what the caller changes is discarded.
+                yield Rollout(leader_pid=os.getpid(), renewed_at=0)
 
     @contextmanager
     def _edit_plan(self) -> Iterator[RolloutPlan]:
-        """The plan to be changed; only within `writing`."""
+        """Return a context that writes the plan at its end. The caller must hold `lock_text`."""
         _, text = self.shared_state.read_text()
         plan = RolloutPlan.model_validate_json(text or "{}")
         yield plan
@@ -281,10 +317,23 @@ class RolloutStore:
             self.shared_state.write_text(changed)
 
 
-def _drop_holds(plan: RolloutPlan, name: str, but_against: str | None = None) -> None:
-    """Forget which versions of a model are held, except against the content of that stamp."""
-    for key, found in plan.refusals.items():
+def _is_sole_model_undecided(plan: RolloutPlan) -> bool:
+    return plan.implicit_default is None and len(plan.served_versions) == 1 and not plan.rollouts
+
+
+def _drop_holds(plan: RolloutPlan, name: str, live_fingerprint: str | None = None) -> None:
+    """Remove the holds of a model's versions.
+
+    Args:
+        plan: Plan to change.
+        name: Name of the model.
+        live_fingerprint: Fingerprint of the live version; holds that compare with it stay.
+    """
+    for key, refusals in plan.refusals.items():
         if key.rpartition("/")[0] == name:
-            kept = {s: r for s, r in found.items() if r.live_fingerprint in (None, but_against)}
-            plan.refusals[key] = kept
-    plan.refusals = {key: found for key, found in plan.refusals.items() if found}
+            plan.refusals[key] = {
+                fingerprint: refusal
+                for fingerprint, refusal in refusals.items()
+                if refusal.live_fingerprint in (None, live_fingerprint)
+            }
+    plan.refusals = {key: refusals for key, refusals in plan.refusals.items() if refusals}

@@ -1,4 +1,9 @@
-"""What the server records of itself: the default model and the live versions."""
+"""What the server records so that a restart changes nothing: default model and live versions.
+
+Both are saved beside the state file. After a restart nothing is live yet. New versions are then
+compared with the recorded ones, so that a restart serves neither a version that was held, nor an
+incompatible one that was added while the server was stopped.
+"""
 
 from __future__ import annotations
 
@@ -15,129 +20,134 @@ log = logging.getLogger(__name__)
 
 
 class DefaultModelRecord:
-    """Keeps track of the model that was served alone, and sets it in the catalogue.
+    """Keeps one model as the one that answers requests that name none.
+
+    Unless --default-model names it, it is the first model that was served while no other was. The
+    rollout plan remembers it. It is saved once a second model is about to be served: until then a
+    restarted server finds it alone again, or finds that it alone was live.
 
     Args:
-        outlook: Reader of the state, and its file.
-        catalogue: Catalogue that answers requests by the default model.
-        agenda: Plan that all workers share.
+        desired_versions: Reader of the folder of models and the saved state.
+        loaded_models: Models of this worker, which answer requests by the default model.
+        store: Rollout plan that all workers share.
     """
 
     def __init__(
-        self, outlook: DesiredVersions, catalogue: LoadedModels, agenda: RolloutStore
+        self, desired_versions: DesiredVersions, loaded_models: LoadedModels, store: RolloutStore
     ) -> None:
-        self._outlook, self._catalogue, self._agenda = outlook, catalogue, agenda
+        self._desired, self._loaded_models, self._store = desired_versions, loaded_models, store
 
     def record_sole_model(self) -> None:
-        """Remember the model that is served alone; call it when nothing is being rolled out."""
-        self._agenda.record_implicit_default()
+        """Record the model that is served alone. No rollout may be in progress."""
+        self._store.record_implicit_default()
         self.apply()
 
     def restore(self) -> None:
-        """Remember the only model that was live before a restart, before any is live after it.
+        """Record the model that was live alone before a restart, before any is live after it.
 
-        Others may have come to the folder while no server ran.
+        Other models may have been added while no server ran.
         """
-        wished, versions = self._outlook.saved_state, self._outlook.folder_scan.versions
-        known = [name for name in wished.live if name in versions]
-        if len(known) == 1 and known[0] not in wished.unloaded and not self._outlook.read_errors:
-            self._agenda.restore_implicit_default(known[0])
+        saved_state, versions = self._desired.saved_state, self._desired.folder_scan.versions
+        names = [name for name in saved_state.live if name in versions]
+        if (
+            len(names) == 1
+            and names[0] not in saved_state.unloaded
+            and not self._desired.read_errors
+        ):
+            self._store.restore_implicit_default(names[0])
 
     def apply(self) -> None:
-        """Set the default model that all workers agreed on; call it before others are served."""
-        self._catalogue.set_intended_default(
-            self._outlook.saved_state.default_model or self._agenda.read_plan().implicit_default
+        """Use the default model that all workers agreed on. Call it before others are served."""
+        self._loaded_models.set_intended_default(
+            self._desired.saved_state.default_model or self._store.read_plan().implicit_default
         )
 
     def save_before_commit(self, name: str) -> None:
-        """Record the default model beside the state file before a second model is served.
+        """Save the default model if a second model is about to be served.
 
         Args:
             name: Name of the model whose rollout is about to be committed.
         """
-        plan = self._agenda.read_plan()
-        alone, known = plan.implicit_default, self._outlook.saved_state.default_model
-        if (
-            self._catalogue.is_default_configured
-            or known is not None
-            or name in plan.served_versions
-        ):
+        plan = self._store.read_plan()
+        is_saved = self._desired.saved_state.default_model is not None
+        if self._loaded_models.is_default_configured or is_saved or name in plan.served_versions:
             return
-        if (
-            alone is None
-            or alone not in {*plan.served_versions, name}
-            or not {*plan.served_versions} - {name}
-        ):
+        sole_model = plan.implicit_default
+        if sole_model is None or sole_model not in {*plan.served_versions, name}:
             return
-        log.info("%s goes on answering requests that name no model: it was alone", alone)
-        file, lock = self._outlook.state_file, self._agenda.shared_state.lock_files()
+        if not {*plan.served_versions} - {name}:
+            return
+        log.info(
+            "%s still answers requests that name no model: it was served before any other",
+            sole_model,
+        )
+        file, lock = self._desired.state_file, self._store.shared_state.lock_files()
         try:
             run_in_thread(
-                lambda: file.update(lambda state: state.record_default_model(alone), lock)
+                lambda: file.update(lambda state: state.record_default_model(sole_model), lock)
             )
         except StateNotKeptError as error:
-            log.warning("%s; or with --default-model %s", error.message, alone)
+            log.warning("%s; or with --default-model %s", error.message, sole_model)
 
 
 class LiveVersionRecord:
-    """Writes the state file for one worker.
+    """Saves the live versions, and the changes that administrators request.
 
     Args:
-        outlook: Reader of the state file.
-        agenda: Plan that all workers share; its lock lets one of them write at a time.
+        desired_versions: Reader of the state file.
+        store: Rollout plan that all workers share; its lock lets one of them write at a time.
 
     Attributes:
         is_stale: Whether the live versions may differ from those in the file.
     """
 
-    def __init__(self, outlook: DesiredVersions, agenda: RolloutStore) -> None:
+    def __init__(self, desired_versions: DesiredVersions, store: RolloutStore) -> None:
         self.is_stale = False
-        self._outlook, self._agenda = outlook, agenda
-        self._logged_error = ""  # last reason that it could not be written, to log it once
+        self._desired, self._store = desired_versions, store
+        self._logged_error = ""  # Last error that was logged: each one is logged once.
 
     def save_change(self, change: StateChange, name: str, version: int | None) -> None:
-        """Write a change that an administrator requested.
+        """Save a change that an administrator requested.
 
         Args:
-            change: Change of the state.
+            change: Function that returns the changed state.
             name: Name of the model.
-            version: Version that answers from here on; None if none does.
+            version: New live version; None to unload the model.
 
         Raises:
             StateNotKeptError: If the file cannot be read or written.
         """
 
-        def changed(state: SavedState) -> SavedState:
-            # A restart compares with the live version in the file: it has to be this one.
+        def change_and_record(state: SavedState) -> SavedState:
+            # A restart compares new versions with the live one in the file, so it has to be this.
             live = {name: version} if version is not None and name in state.live else {}
             return change(state).record_live_versions(live, state.live)
 
-        run_in_thread(lambda: self._write(changed))
+        run_in_thread(lambda: self._update_file(change_and_record))
 
     def save_live_versions(self) -> None:
-        """Record the live versions if they have changed; log it if that fails."""
-        if not self.is_stale or self._outlook.read_errors:
+        """Save the live versions if they may have changed; log the error if that fails."""
+        if not self.is_stale or self._desired.read_errors:
             return
         self.is_stale = False
-        live = {
-            name: line[0].version for name, line in self._agenda.read_plan().served_versions.items()
-        }
-        shelf = self._outlook.folder_scan
-        models = {*live, *shelf.versions, *shelf.unreadable}
+        served_versions = self._store.read_plan().served_versions
+        live = {name: versions[0].version for name, versions in served_versions.items()}
+        folder_scan = self._desired.folder_scan
+        models = {*live, *folder_scan.versions, *folder_scan.unreadable}
         try:
             run_in_thread(
-                lambda: self._write(lambda state: state.record_live_versions(live, models))
+                lambda: self._update_file(lambda state: state.record_live_versions(live, models))
             )
         except StateNotKeptError as error:
-            fault = getattr(error.__cause__, "strerror", None) or error.message
-            if fault != self._logged_error:
-                self._logged_error = fault
+            reason = getattr(error.__cause__, "strerror", None) or error.message
+            if reason != self._logged_error:
+                self._logged_error = reason
                 log.warning(
-                    "expected to keep in %s which versions are live; got %s; after a restart the "
+                    "expected to save in %s which versions are live; got %s; after a restart the "
                     "highest versions are served, also those that are held now; start the server "
                     "with --state FILE in a folder it may write to",
-                    *(self._outlook.state_file.record_path.name, fault),
+                    *(self._desired.state_file.record_path.name, reason),
                 )
 
-    def _write(self, change: StateChange) -> None:
-        self._outlook.state_file.update(change, self._agenda.shared_state.lock_files())
+    def _update_file(self, change: StateChange) -> None:
+        self._desired.state_file.update(change, self._store.shared_state.lock_files())

@@ -1,7 +1,7 @@
-"""The agreement: a text that several processes share, and who of them is still there.
+"""A text in memory that all worker processes share, and which of these processes are alive.
 
-Each worker loads the models for itself, after fork. Left to themselves, two could serve different
-versions or variants, and answer the same request differently.
+Each worker loads the models for itself, after fork. Without a shared state two workers could serve
+different versions or variants, and answer the same request differently.
 """
 
 from __future__ import annotations
@@ -15,90 +15,105 @@ from contextlib import AbstractContextManager, contextmanager
 from tempfile import TemporaryFile
 from typing import ClassVar
 
-_HEADER = struct.Struct("<QQQ")  # how often it was written; where the text begins; its bytes
-_FIRST_TEXT_OFFSET = (
-    4096  # where a text may begin: the head has a page to itself, and is written whole
-)
-_TEXT_LOCK_OFFSET, _FILES_LOCK_OFFSET = (
-    0,
-    1,
-)  # bytes that are locked: to write, and to change what outlives the ledger
-_PROCESS_LOCKS_OFFSET = 2**40  # and, far beyond the text, one for each member
+# Header of the file: revision, offset of the text, size of the text in bytes.
+_HEADER = struct.Struct("<QQQ")
+# Smallest offset of a text, in bytes: the header has a page to itself, so that it is written whole.
+_FIRST_TEXT_OFFSET = 4096
+# Offsets of the bytes that are locked while the text, or a file that outlives it, is written.
+_TEXT_LOCK_OFFSET, _FILES_LOCK_OFFSET = 0, 1
+# While it lives, a process locks the byte at this offset plus its process id. It is far beyond any
+# text.
+_PROCESS_LOCKS_OFFSET = 2**40
 
 
 class SharedState:
-    """A text which processes forked after it was made share; it ends with the last of them.
+    """A text shared by the processes that are forked after it was created.
+
+    It lies in memory, and is gone once the last of these processes has ended.
 
     Attributes:
-        inherited: the one that gunicorn's arbiter makes for its workers; None under other servers.
+        inherited: The instance that gunicorn's arbiter creates before it forks its workers; None
+            under another server.
     """
 
     inherited: ClassVar[SharedState | None] = None
 
     def __init__(self) -> None:
-        self._file = open_memory_file("agreement")
-        # Not at exit, where a thread may still read, and the system closes it.
+        self._file = open_memory_file("shared_state")
+        # Not closed when Python exits: a thread may still read, and the system closes it anyway.
         weakref.finalize(self, os.close, self._file).atexit = False
 
     def read_text(self) -> tuple[int, str]:
-        """How often it was written, and the text; waits for no one."""
+        """Return the revision and the text, without waiting for a writer."""
         while True:
-            head = os.pread(self._file, _HEADER.size, 0)
-            if not head:
+            header = os.pread(self._file, _HEADER.size, 0)
+            if not header:
                 return 0, ""
-            turn, begin, size = _HEADER.unpack(head)
-            content = os.pread(self._file, size, begin)
-            # Twice written meanwhile, and what was read is half one text and half another.
-            if os.pread(self._file, _HEADER.size, 0) == head:
-                return turn, content.decode()
+            revision, offset, size = _HEADER.unpack(header)
+            content = os.pread(self._file, size, offset)
+            # If the header changed meanwhile, the content may mix two texts and is read again.
+            if os.pread(self._file, _HEADER.size, 0) == header:
+                return revision, content.decode()
 
     @property
     def revision(self) -> int:
-        """How often it was written."""
-        head = os.pread(self._file, _HEADER.size, 0)
-        return int(_HEADER.unpack(head)[0]) if head else 0
+        """Number of times that the text was written."""
+        header = os.pread(self._file, _HEADER.size, 0)
+        return int(_HEADER.unpack(header)[0]) if header else 0
 
     def lock_text(self) -> AbstractContextManager[None]:
-        """While no one else writes; a writer that is killed leaves the text as it was."""
+        """Return a context in which no other process writes the text.
+
+        A writer that is killed leaves the text as it was before.
+        """
         return self._hold_lock(_TEXT_LOCK_OFFSET)
 
     def lock_files(self) -> AbstractContextManager[None]:
-        """While no one else changes a file that outlives the ledger; this may take a while."""
+        """Return a context in which no other process writes the state file.
+
+        It is a lock of its own, since a file may take long to write, and the text must not wait.
+        """
         return self._hold_lock(_FILES_LOCK_OFFSET)
 
     def write_text(self, text: str) -> None:
-        """Replace the text; only within `lock_text`."""
+        """Replace the text. The caller must hold `lock_text`."""
         content = text.encode()
-        head = os.pread(self._file, _HEADER.size, 0) or _HEADER.pack(0, _FIRST_TEXT_OFFSET, 0)
-        turn, begin, size = _HEADER.unpack(head)
-        # Beside the text that counts until the head is written: before it, where there is room.
-        begin = _FIRST_TEXT_OFFSET if _FIRST_TEXT_OFFSET + len(content) <= begin else begin + size
-        os.pwrite(self._file, content, begin)
-        os.pwrite(self._file, _HEADER.pack(turn + 1, begin, len(content)), 0)
-        os.ftruncate(self._file, begin + len(content))
+        header = os.pread(self._file, _HEADER.size, 0) or _HEADER.pack(0, _FIRST_TEXT_OFFSET, 0)
+        revision, offset, size = _HEADER.unpack(header)
+        # Until the header is written, readers need the old text. So the new one does not overlap
+        # it: it goes before the old one if it fits there, else behind it.
+        fits_before = _FIRST_TEXT_OFFSET + len(content) <= offset
+        offset = _FIRST_TEXT_OFFSET if fits_before else offset + size
+        os.pwrite(self._file, content, offset)
+        os.pwrite(self._file, _HEADER.pack(revision + 1, offset, len(content)), 0)
+        os.ftruncate(self._file, offset + len(content))
 
     def register_process(self) -> None:
-        """Be a member for as long as this process lives."""
+        """Mark this process as alive; the mark disappears when the process ends."""
         fcntl.lockf(self._file, fcntl.LOCK_EX, 1, _PROCESS_LOCKS_OFFSET + os.getpid())
 
-    def filter_alive(self, members: Iterable[int]) -> list[int]:
-        """Those of some process numbers that are members; only within `lock_text`."""
-        return [pid for pid in members if pid == os.getpid() or self._is_alive(pid)]
+    def filter_alive(self, pids: Iterable[int]) -> list[int]:
+        """Return those processes that registered and are alive. The caller must hold `lock_text`.
+
+        Args:
+            pids: Process ids to check.
+        """
+        return [pid for pid in pids if pid == os.getpid() or self._is_alive(pid)]
 
     @contextmanager
-    def _hold_lock(self, byte: int) -> Iterator[None]:
-        # Not flock: its locks belong to the open file, which parent and children have in common.
-        # These belong to a process, and go with one that is killed.
-        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, byte)
+    def _hold_lock(self, offset: int) -> Iterator[None]:
+        # Locks of flock belong to the open file, which parent and children share. Locks of lockf
+        # belong to one process, and are released when it is killed.
+        fcntl.lockf(self._file, fcntl.LOCK_EX, 1, offset)
         try:
             yield
         finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, offset)
 
     def _is_alive(self, pid: int) -> bool:
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _PROCESS_LOCKS_OFFSET + pid)
-        except OSError:  # locked
+        except OSError:  # The process holds its lock, so it is alive.
             return True
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _PROCESS_LOCKS_OFFSET + pid)
         return False
@@ -108,9 +123,9 @@ def open_memory_file(name: str) -> int:
     """Return the descriptor of a new file in memory, which needs no writable file system.
 
     Args:
-        name: What the system's lists of open files call it.
+        name: Name of the file in the system's lists of open files.
     """
     if hasattr(os, "memfd_create"):
         return os.memfd_create(name)
-    with TemporaryFile() as file:  # as on macOS
+    with TemporaryFile() as file:  # macOS, for instance, has no files in memory.
         return os.dup(file.fileno())

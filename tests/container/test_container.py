@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from serving.http.key_file import generate_key
-from tests.editions import add_version
+from tests.bundle_versions import add_version
 
 pytestmark = pytest.mark.container
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import trainer.cli
 from serving import cli
 from serving.settings.options import VERSION, Settings
-from tests.editions import add_version
+from tests.bundle_versions import add_version
 from tests.processes import wait_until
 
 

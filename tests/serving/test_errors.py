@@ -27,7 +27,7 @@ from serving.repository.rollout import Refusal
 from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
 from serving.runtime import GraphSession
-from tests.editions import add_version, damage
+from tests.bundle_versions import add_version, damage
 from tests.harmful_graphs import loop_as_often_as_asked
 from tests.processes import HANG_SECONDS
 from tests.serving.repository.test_shared_state import forked

@@ -12,7 +12,7 @@ from serving.bundle import (
     list_versions,
     promote,
 )
-from tests.editions import add_version, damage
+from tests.bundle_versions import add_version, damage
 
 
 @pytest.fixture

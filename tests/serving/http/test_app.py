@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from serving import create_app
 from serving.runtime import GraphSession
-from tests.editions import add_version
+from tests.bundle_versions import add_version
 from tests.growth import assert_linear
 from tests.variants import expect_other_answers, flip_bit, keep_unchanged, slow_down, write_variants
 

@@ -1,4 +1,4 @@
-"""Which model answers requests that name none, while others come and go."""
+"""The model that answers requests that name none, while others are added and removed."""
 
 import json
 import os
@@ -11,19 +11,19 @@ import requests
 from serving import create_app
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
 from serving.repository import Repository
-from tests.editions import damage
+from tests.bundle_versions import damage
 from tests.processes import wait_until
 
-ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
+EVERY_STEP = 1e-9  # seconds between scans of the folder: it is scanned in every step
 ROW = {"instances": [[0] * 64]}
 
 
 @pytest.fixture
-def add(only_digits, adults):
-    """Adds a second model, whole at once."""
+def add_adults(only_digits, adults):
+    """Return a function that adds a second model in one step."""
 
     def copy():
-        building = only_digits.with_name("building")  # where no server looks
+        building = only_digits.with_name("building")  # The server does not scan this folder.
         shutil.copytree(adults / "adults", building)
         building.rename(only_digits / "adults")
         return only_digits
@@ -32,68 +32,75 @@ def add(only_digits, adults):
 
 
 @pytest.fixture
-def load(only_digits):
-    def repository(**knobs):
-        return Repository(only_digits, **{"poll": ALWAYS} | knobs)
+def load_repository(only_digits):
+    def repository(**options):
+        return Repository(only_digits, **{"poll": EVERY_STEP} | options)
 
     return repository
 
 
-def turn(repository):
+def reconcile(repository):
+    """Run several steps, since a rollout needs more than one."""
     for _ in range(3):
         repository.reconcile_once()
 
 
-def default(repository):
+def get_default_name(repository):
     return repository.find_model(None).manifest.name
 
 
-def test_model_that_was_alone_goes_on_answering_when_others_come(load, add, only_digits, caplog):
+def test_default_model_second_model_added_stays_default(
+    load_repository, add_adults, only_digits, caplog
+):
     caplog.set_level("INFO")
-    repository = load()
+    repository = load_repository()
     state = json.loads((only_digits / ".serving.live.json").read_text())
-    assert "default_model" not in state  # a restart would find it alone again
-    add()
-    turn(repository)
+    assert "default_model" not in state  # While it is alone, a restart finds it anyway.
+    add_adults()
+    reconcile(repository)
     assert list(repository.live_models) == ["adults", "digits"]
-    assert default(repository) == repository.default_model == "digits"
-    assert caplog.text.count("digits goes on answering requests that name no model") == 1
+    assert get_default_name(repository) == repository.default_model == "digits"
+    assert caplog.text.count("digits still answers requests that name no model") == 1
     state = json.loads((only_digits / ".serving.live.json").read_text())
     assert state["default_model"] == "digits"
-    assert default(load()) == "digits"  # after a restart with both
+    assert get_default_name(load_repository()) == "digits"  # The same after a restart with both.
     shutil.rmtree(only_digits / "adults")
-    turn(repository)
-    assert default(repository) == "digits"
+    reconcile(repository)
+    assert get_default_name(repository) == "digits"
 
 
-def test_several_models_at_the_start_and_no_default_require_a_name(load, add, only_digits, caplog):
-    add()
-    repository = load()
+def test_default_model_several_models_at_start_requires_name(
+    load_repository, add_adults, only_digits, caplog
+):
+    add_adults()
+    repository = load_repository()
     assert repository.default_model is None
     with pytest.raises(ModelRequiredError, match=r"several models .* or start .* --default-model"):
         repository.find_model(None)
     assert "requests that name no model are refused, since several models are served" in caplog.text
     shutil.rmtree(only_digits / "adults")
-    turn(repository)
-    assert default(repository) == "digits"
-    add()
-    turn(repository)
-    assert default(repository) == "digits"
+    reconcile(repository)
+    assert get_default_name(repository) == "digits"
+    add_adults()
+    reconcile(repository)
+    assert get_default_name(repository) == "digits"
 
 
 @pytest.mark.parametrize("how", ["removed", "unloaded"])
-def test_no_other_model_answers_in_place_of_the_one_that_was_alone(how, load, add, only_digits):
-    repository = load()
-    add()
-    turn(repository)
+def test_default_model_not_served_no_other_model_answers(
+    how, load_repository, add_adults, only_digits
+):
+    repository = load_repository()
+    add_adults()
+    reconcile(repository)
     if how == "removed":
         (only_digits / "digits").rename(only_digits.with_name("away"))
-        turn(repository)
+        reconcile(repository)
     else:
         repository.unload_model("digits")
     assert list(repository.live_models) == ["adults"]
     assert repository.default_model is None
-    for found in (repository, load()):
+    for found in (repository, load_repository()):
         with pytest.raises(
             ModelRequiredError,
             match=r"since digits, which answered requests that name none, is not served; got none; "
@@ -103,68 +110,74 @@ def test_no_other_model_answers_in_place_of_the_one_that_was_alone(how, load, ad
         assert caught.value.details == {"models": ["adults"]}
     if how == "removed":
         only_digits.with_name("away").rename(only_digits / "digits")
-        turn(repository)
+        reconcile(repository)
     else:
         repository.load_model("digits")
-    assert default(repository) == "digits"
+    assert get_default_name(repository) == "digits"
 
 
-def test_default_whose_versions_are_refused_is_not_ready(load, add, only_digits):
-    repository = load()
-    add()
-    turn(repository)
+def test_default_model_all_versions_refused_is_not_ready(load_repository, add_adults, only_digits):
+    repository = load_repository()
+    add_adults()
+    reconcile(repository)
     damage(only_digits / "digits" / "1")
-    with pytest.raises(NotReadyError, match=r"a version of digits that proves itself; .*altered"):
-        load().find_model(None)
+    with pytest.raises(NotReadyError, match=r"a version of digits to be served; .*altered"):
+        load_repository().find_model(None)
 
 
-def test_model_alone_beside_a_refused_one_goes_on_answering(load, add, only_digits):
-    add()
+def test_default_model_other_model_refused_stays_default(load_repository, add_adults, only_digits):
+    add_adults()
     damage(only_digits / "adults" / "1")
-    repository = load()
-    assert default(repository) == "digits"
-    damage(only_digits / "adults" / "1")  # the same bit again: it is whole
-    turn(repository)
+    repository = load_repository()
+    assert get_default_name(repository) == "digits"
+    damage(only_digits / "adults" / "1")  # The same bit again restores the content.
+    reconcile(repository)
     assert list(repository.live_models) == ["adults", "digits"]
-    assert default(repository) == "digits"
+    assert get_default_name(repository) == "digits"
 
 
-def test_default_model_is_a_setting(load, add, only_digits):
-    add()
-    repository = load(default_model="adults")
-    assert default(repository) == repository.default_model == "adults"
+def test_default_model_configured_answers(load_repository, add_adults, only_digits):
+    add_adults()
+    repository = load_repository(default_model="adults")
+    assert get_default_name(repository) == repository.default_model == "adults"
     shutil.rmtree(only_digits / "adults")
-    turn(repository)
+    reconcile(repository)
     assert repository.default_model is None
     with pytest.raises(
         ModelNotFoundError, match=r"since adults, the model of --default-model, is no"
     ):
         repository.find_model(None)
-    assert default(load()) == "digits"  # once it is given no more
+    assert (
+        get_default_name(load_repository()) == "digits"
+    )  # Without the option the implicit default answers again.
 
 
-def test_default_model_that_is_not_there_is_said_at_the_start(load, add, only_digits, caplog):
-    repository = load(default_model="letters")
+def test_default_model_configured_but_missing_is_logged_at_start(
+    load_repository, add_adults, only_digits, caplog
+):
+    repository = load_repository(default_model="letters")
     assert "are refused, since letters, the model of --default-model, is not served" in caplog.text
     with pytest.raises(ModelNotFoundError, match=r"choose one of digits"):
         repository.find_model(None)
-    add()
+    add_adults()
     damage(only_digits / "adults" / "1")
-    with pytest.raises(NotReadyError, match=r"version of adults that proves itself"):
-        load(default_model="adults").find_model(None)
+    with pytest.raises(NotReadyError, match=r"version of adults to be served"):
+        load_repository(default_model="adults").find_model(None)
 
 
-def test_default_holds_until_the_end_where_the_state_cannot_be_kept(load, add, tmp_path, caplog):
+def test_default_model_state_file_not_writable_stays_default_until_restart(
+    load_repository, add_adults, tmp_path, caplog
+):
     (tmp_path / "file").touch()
-    repository = load(state=tmp_path / "file" / "state.json")
-    add()
-    turn(repository)
-    assert default(repository) == "digits"
+    repository = load_repository(state=tmp_path / "file" / "state.json")
+    add_adults()
+    reconcile(repository)
+    assert get_default_name(repository) == "digits"
     assert caplog.text.count("or with --default-model digits") == 1
 
 
-def test_routes_tell_which_model_answers_by_default(add, only_digits, mixed):
-    add()
+def test_default_model_configured_is_shown_by_routes(add_adults, only_digits, mixed):
+    add_adults()
     client = create_app(models=only_digits, default_model="digits").test_client()
     listed = client.get("/models").get_json()["models"]
     assert [(m["name"], m["default"]) for m in listed] == [("adults", False), ("digits", True)]
@@ -177,22 +190,22 @@ def test_routes_tell_which_model_answers_by_default(add, only_digits, mixed):
         assert answer.get_json()["model"] == "digits"
         answer = client.post(f"{path}?model=adults", json={"instances": [mixed.record]})
         assert answer.get_json()["model"] == "adults"
-    path = "/v1/models/{name}:predict"  # whose example would be another for each model
+    path = "/v1/models/{name}:predict"  # Its example would depend on the model.
     content = described["paths"][path]["post"]["requestBody"]["content"]
     assert "example" not in content["application/json"]
 
 
-def test_vertex_ai_is_answered_by_the_default_model(add, only_digits, monkeypatch):
+def test_default_model_configured_answers_vertex_ai(add_adults, only_digits, monkeypatch):
     monkeypatch.setenv("AIP_PREDICT_ROUTE", "/v1/endpoints/1:predict")
-    add()
-    for knobs, status in (({}, 400), ({"default_model": "digits"}, 200)):
-        client = create_app(models=only_digits, **knobs).test_client()
+    add_adults()
+    for options, status in (({}, 400), ({"default_model": "digits"}, 200)):
+        client = create_app(models=only_digits, **options).test_client()
         assert client.post("/v1/endpoints/1:predict", json=ROW).status_code == status
 
 
-def test_workers_old_and_new_agree_on_the_model_that_was_alone(serve, add, only_digits):
+def test_default_model_worker_replaced_is_the_same_in_all_workers(serve, add_adults, only_digits):
     server = serve(only_digits, "--workers", "2", "--poll", "0.05")
-    add()
+    add_adults()
 
     def served():
         return [
@@ -208,37 +221,39 @@ def test_workers_old_and_new_agree_on_the_model_that_was_alone(serve, add, only_
     wait_until(lambda: all(set(found) == {"adults", "digits"} for found in served()))
     assert unnamed() == {"digits"}
     os.kill(server.workers()[0], signal.SIGKILL)
-    server.wait_until_ready(3)  # with the worker that came in its place
+    server.wait_until_ready(3)  # One of the three starts replaced the killed worker.
     assert unnamed() == {"digits"}
     assert server.stop() == 0
     server = serve(only_digits, "--workers", "2")
     assert unnamed() == {"digits"}
 
 
-def test_model_alone_before_a_restart_answers_when_others_came_meanwhile(load, add, caplog):
-    turn(load())
-    models = add()
-    repository = load()
+def test_default_model_other_model_added_before_restart_stays_default(
+    load_repository, add_adults, caplog
+):
+    reconcile(load_repository())
+    models = add_adults()
+    repository = load_repository()
     assert list(repository.live_models) == ["adults", "digits"]
-    assert default(repository) == "digits"
+    assert get_default_name(repository) == "digits"
     assert "requests that name no model are refused" not in caplog.text
     assert json.loads((models / ".serving.live.json").read_text())["default_model"] == "digits"
-    assert default(load()) == "digits"
+    assert get_default_name(load_repository()) == "digits"
 
 
-def test_model_that_was_alone_and_gone_while_others_came_is_no_default(load, add):
-    turn(load())
-    models = add()
-    shutil.move(models / "digits", models / "gone")  # of another name
-    repository = load()
+def test_default_model_replaced_before_restart_is_no_default(load_repository, add_adults):
+    reconcile(load_repository())
+    models = add_adults()
+    shutil.move(models / "digits", models / "gone")  # As if it were renamed.
+    repository = load_repository()
     assert repository.intended_default in (None, "adults")
 
 
-def test_model_that_was_alone_and_is_loaded_beside_another_is_kept_as_default(load, add):
-    repository = load()
-    turn(repository)
+def test_default_model_unloaded_and_loaded_stays_default(load_repository, add_adults):
+    repository = load_repository()
+    reconcile(repository)
     repository.unload_model("digits")
-    add()
-    turn(repository)
+    add_adults()
+    reconcile(repository)
     repository.load_model("digits")
-    assert default(repository) == default(load()) == "digits"
+    assert get_default_name(repository) == get_default_name(load_repository()) == "digits"

@@ -1,3 +1,5 @@
+"""Which versions and variants a repository serves at the start, and what it logs about others."""
+
 import shutil
 from functools import partial
 
@@ -8,7 +10,7 @@ from serving import bundle, create_app
 from serving.bundle import Bundle
 from serving.errors import ModelNotFoundError, ModelRequiredError, NotReadyError
 from serving.repository import Repository
-from tests.editions import add_version, damage
+from tests.bundle_versions import add_version, damage
 from tests.variants import (
     expect_other_answers,
     flip_bit,
@@ -19,13 +21,13 @@ from tests.variants import (
 )
 
 
-def test_the_highest_version_is_served(only_digits):
+def test_start_several_versions_serves_highest(only_digits):
     for number in (2, 10):
         add_version(only_digits, number)
     assert Repository(only_digits).find_model("digits").manifest.version == 10
 
 
-def test_a_version_that_does_not_prove_itself_gives_way_to_the_one_before(only_digits, caplog):
+def test_start_damaged_version_serves_lower_one(only_digits, caplog):
     damage(add_version(only_digits, 2))
     (only_digits / "digits" / "3").mkdir()
     repository = Repository(only_digits)
@@ -38,14 +40,14 @@ def test_a_version_that_does_not_prove_itself_gives_way_to_the_one_before(only_d
 
 
 @pytest.mark.parametrize("rows", [2, 4, 16, 32, 128])
-def test_a_version_that_fails_only_while_it_is_timed_gives_way_to_the_one_before(rows, only_digits):
+def test_start_version_fails_at_one_batch_size_serves_lower_one(rows, only_digits):
     write_variants(add_version(only_digits, 2), fp32=partial(refuse_row_count, rows=rows))
     repository = Repository(only_digits)
     assert repository.find_model("digits").manifest.version == 1
     assert repository.refusal_reasons["digits/2"].startswith("digits/2: ONNX Runtime does not run")
 
 
-def test_with_no_proved_version_nothing_is_served(only_digits):
+def test_start_all_versions_damaged_serves_nothing(only_digits):
     damage(only_digits / "digits" / "1")
     repository = Repository(only_digits)
     assert repository.live_models == {}
@@ -54,7 +56,7 @@ def test_with_no_proved_version_nothing_is_served(only_digits):
 
 
 @pytest.mark.parametrize("fault", [flip_bit, expect_other_answers])
-def test_a_variant_that_fails_is_reported_and_its_version_served(fault, only_digits, caplog):
+def test_start_one_variant_fails_is_reported_and_version_served(fault, only_digits, caplog):
     folder = write_variants(only_digits / "digits" / "1", fp32=slow_down, int8=keep_unchanged)
     fault(folder, "int8")
     with caplog.at_level("INFO"):
@@ -71,7 +73,7 @@ def test_a_variant_that_fails_is_reported_and_its_version_served(fault, only_dig
     assert "serving digits/1: fp32 alone passed its self-test" in caplog.text
 
 
-def test_a_version_whose_variants_all_fail_gives_way_to_the_one_before(only_digits):
+def test_start_all_variants_fail_serves_lower_version(only_digits):
     folder = write_variants(add_version(only_digits, 2), fp32=keep_unchanged, int8=keep_unchanged)
     for variant in ("fp32", "int8"):
         flip_bit(folder, variant)
@@ -82,40 +84,40 @@ def test_a_version_whose_variants_all_fail_gives_way_to_the_one_before(only_digi
         assert f"{file} was altered" in repository.refusal_reasons["digits/2"]
 
 
-def test_the_variant_asked_for_is_served_of_models_that_have_it(zoo, tmp_path):
+def test_start_requested_variant_is_served_where_it_exists(zoo, tmp_path):
     models = tmp_path / "models"
     shutil.copytree(zoo, models)
     write_variants(models / "digits" / "1", fp32=keep_unchanged, int8=slow_down)
-    served = Repository(models, "int8").served
+    served = Repository(models, "int8").live_models
     assert served["digits"].variant == "int8"
     assert served["flowers"].variant == "fp32"
-    assert served["flowers"].why == (
+    assert served["flowers"].variant_reason == (
         "fp32 is the only variant; there is no int8, which was asked for"
     )
 
 
-def test_a_variant_that_no_model_has_is_named_in_a_warning(zoo, caplog):
-    assert Repository(zoo, "INT8").served
+def test_start_unknown_variant_is_logged(zoo, caplog):
+    assert Repository(zoo, "INT8").live_models
     assert "expected a variant out of fp32; got INT8; ignored" in caplog.text
     caplog.clear()
     Repository(zoo, "fp32")
     assert "expected a variant" not in caplog.text
 
 
-def test_one_model_needs_no_name_and_several_do(zoo, shipped):
-    assert Repository(shipped).find(None).manifest.name == "digits"
+def test_find_model_without_name_requires_a_single_model(zoo, shipped):
+    assert Repository(shipped).find_model(None).manifest.name == "digits"
     several = Repository(zoo)
     assert several.find_model("flowers").manifest.name == "flowers"
     with pytest.raises(ModelRequiredError, match=r"choose one of digits, flowers, .*tumours"):
         several.find_model(None)
 
 
-def test_an_unknown_model_is_answered_with_the_known_ones(shipped):
+def test_find_model_unknown_name_lists_served_models(shipped):
     with pytest.raises(ModelNotFoundError, match=r"expected a model out of digits; got 'letters'"):
         Repository(shipped).find_model("letters")
 
 
-def test_a_folder_without_models_is_answered_with_what_it_is(only_digits, tmp_path, caplog):
+def test_start_folder_without_models_logs_what_it_is(only_digits, tmp_path, caplog):
     (tmp_path / "file").touch()
     (tmp_path / "empty").mkdir()
     for path, fault in (
@@ -132,45 +134,45 @@ def test_a_folder_without_models_is_answered_with_what_it_is(only_digits, tmp_pa
         assert fault in caplog.text
 
 
-def test_an_empty_folder_is_waited_for_and_said_so_again_from_time_to_time(
+def test_empty_folder_is_logged_from_time_to_time_until_a_model_is_added(
     shipped, tmp_path, caplog, monkeypatch
 ):
     caplog.set_level("INFO")
     repository = Repository(tmp_path, poll=1e-9)
-    said = "waiting for models: expected a folder of models"
+    text = "waiting for models: expected a folder of models"
     for _ in range(3):
         repository.reconcile_once()
-    assert caplog.text.count(said) == 1
-    assert "it is looked at every 1e-09 s" in caplog.text
+    assert caplog.text.count(text) == 1
+    assert "it is scanned every 1e-09 s" in caplog.text
     monkeypatch.setattr(
         "serving.repository.repository.REMINDER_SECONDS", -1.0
     )  # seconds: it is over
     repository._next_reminder = 0.0
     repository.reconcile_once()
-    assert caplog.text.count(said) == 2
+    assert caplog.text.count(text) == 2
     shutil.copytree(shipped / "digits", tmp_path / "digits")
     for _ in range(3):
         repository.reconcile_once()
-    assert caplog.text.count(said) == 2
+    assert caplog.text.count(text) == 2
     assert "serving digits/1" in caplog.text
     assert repository.find_model(None).manifest.name == "digits"
 
 
-def test_a_folder_of_staged_versions_alone_is_said(only_digits, caplog):
+def test_start_only_staged_versions_logs_promote_command(only_digits, caplog):
     (only_digits / "digits" / "1").rename(only_digits / "digits" / "staged-1")
     assert Repository(only_digits).live_models == {}
     command = f"serving promote --models {only_digits} digits"
     assert f"which holds staged versions only; promote one: {command}" in caplog.text
 
 
-def test_an_application_of_no_folder_of_models_is_refused(tmp_path):
+def test_create_app_models_folder_missing_is_refused(tmp_path):
     (tmp_path / "file").touch()
     for name, reason in (("absent", "which does not exist"), ("file", "which is a file")):
         with pytest.raises(NotADirectoryError, match=f"got {tmp_path / name}, {reason}"):
             create_app(models=tmp_path / name)
 
 
-def test_two_workers_wait_for_an_empty_folder_with_one_line(tmp_path, serve, shipped):
+def test_empty_folder_two_workers_log_one_line(tmp_path, serve, shipped):
     models, building = tmp_path / "models", tmp_path / "building"
     models.mkdir()
     server = serve(models, "--workers", "2", "--poll", "0.05")
@@ -181,15 +183,15 @@ def test_two_workers_wait_for_an_empty_folder_with_one_line(tmp_path, serve, shi
     server.wait_for_log("serving digits/1", times=2)
 
 
-def test_a_refused_model_is_not_said_to_be_unknown(zoo, tmp_path):
+def test_find_model_refused_model_gives_reason(zoo, tmp_path):
     models = tmp_path / "models"
     shutil.copytree(zoo, models)
     damage(models / "flowers" / "1")
-    with pytest.raises(NotReadyError, match=r"version of flowers that proves itself; .*altered"):
-        Repository(models).find("flowers")
+    with pytest.raises(NotReadyError, match=r"version of flowers to be served; .*altered"):
+        Repository(models).find_model("flowers")
 
 
-def test_an_unreadable_folder_does_not_keep_the_others_from_being_served(only_digits, monkeypatch):
+def test_start_unreadable_model_folder_serves_others(only_digits, monkeypatch):
     (only_digits / "lost+found").mkdir()
 
     def denied(folder, call=bundle.list_versions):
@@ -197,14 +199,14 @@ def test_an_unreadable_folder_does_not_keep_the_others_from_being_served(only_di
             raise PermissionError(13, "Permission denied", str(folder))
         return call(folder)
 
-    for module in (bundle, bundle.folder):  # whoever asks
+    for module in (bundle, bundle.folder):  # Both modules call it.
         monkeypatch.setattr(module, "list_versions", denied)
     repository = Repository(only_digits)
     assert repository.find_model(None).manifest.name == "digits"
     assert "Permission denied" in repository.refusal_reasons["lost+found"]
 
 
-def test_an_unreadable_version_is_refused_and_the_rest_served(only_digits, monkeypatch):
+def test_start_unreadable_version_serves_lower_one(only_digits, monkeypatch):
     add_version(only_digits, 2)
 
     def denied(path, *options, call=Bundle.open):
@@ -212,7 +214,9 @@ def test_an_unreadable_version_is_refused_and_the_rest_served(only_digits, monke
             raise PermissionError(13, "Permission denied", str(path))
         return call(path, *options)
 
-    monkeypatch.setattr(Bundle, "open", denied)  # root may read everything: said for it
+    monkeypatch.setattr(
+        Bundle, "open", denied
+    )  # Root may read everything, so permissions would not do.
     repository = Repository(only_digits)
     assert repository.find_model(None).manifest.version == 1
     assert "Permission denied" in repository.refusal_reasons["digits/2"]

@@ -1,22 +1,22 @@
-"""Memory of the workers: what a swap or an unload has freed is given back."""
+"""Memory that a swap or an unload frees is returned to the system, in all workers."""
 
 import pytest
 
 from benchmarks import swaps
-from tests.editions import add_version
+from tests.bundle_versions import add_version
 from tests.processes import wait_until
 from tests.variants import enlarge, write_variants
 
 pytestmark = pytest.mark.usefixtures("processes")
 
-GROWTH = 1.2  # times the memory before
+GROWTH = 1.2  # largest memory afterwards, relative to the memory before
 SWAPS = 4
 
 
 @pytest.fixture
 def large_digits(only_digits, monkeypatch):
-    """Two versions of a model of 17 MB."""
-    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")  # as `serving run` does
+    """Return a folder with two versions of a model of 17 MB."""
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")  # `serving run` sets it, too.
     write_variants(only_digits / "digits" / "1", fp32=enlarge)
     add_version(only_digits, 2)
     return only_digits
@@ -27,7 +27,7 @@ def swap_to_and_fro(port):
         swaps.post(port, what)
 
 
-def test_swaps_and_an_unload_of_a_large_model_give_its_memory_back(large_digits):
+def test_memory_after_swaps_and_unload_is_released(large_digits):
     with swaps.server(large_digits) as (master, port):
         before = swaps.memory(master)
         swap_to_and_fro(port)
@@ -35,13 +35,13 @@ def test_swaps_and_an_unload_of_a_large_model_give_its_memory_back(large_digits)
             lambda: swaps.memory(master) <= GROWTH * before, lambda: (before, swaps.memory(master))
         )
         swaps.post(port, "unload")
-        freed = 2 * 17_000  # KiB, in two workers
+        freed = 2 * 17_000  # KiB in two workers
         wait_until(
             lambda: swaps.memory(master) < before - freed, lambda: (before, swaps.memory(master))
         )
 
 
-def test_the_same_swaps_without_trimming_are_noticed(large_digits):
+def test_memory_after_swaps_without_trim_grows(large_digits):
     with swaps.server(large_digits, "tests.without_trim") as (master, port):
         before = swaps.memory(master)
         swap_to_and_fro(port)

@@ -1,31 +1,30 @@
-"""When a version that was refused is put to the proof again, by a clock that the test sets."""
+"""When a refused version is loaded again, by a clock that the test sets."""
 
 import pytest
 
 from serving.bundle import TransientBundleError
-from serving.repository import Repository
-from serving.repository import loading as loader
+from serving.repository import Repository, loading
 from serving.repository.desired_versions import DesiredVersions
 from serving.repository.folder_scan import compute_fingerprint
 from serving.repository.overrides import StateFile
 from serving.repository.rollout import VersionSnapshot
 from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
-from tests.editions import add_version, damage
-from tests.serving.repository.test_rollout import other
+from tests.bundle_versions import add_version, damage
+from tests.serving.repository.test_rollout_store import start_worker
 
-ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
+EVERY_STEP = 1e-9  # seconds between scans of the folder: it is scanned in every step
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock that moves only when the test changes `now`."""
 
     def __init__(self):
-        self.now, self.looks = 1000.0, 0
+        self.now, self.calls = 1000.0, 0
 
     def __call__(self):
-        self.looks += 1
-        assert self.looks < 300, "it is tried again and again"
+        self.calls += 1
+        assert self.calls < 300, "the version is loaded in an endless loop"
         return self.now
 
 
@@ -36,16 +35,16 @@ def clock():
 
 @pytest.fixture
 def attempts(monkeypatch):
-    """Versions in the order in which they were put to the proof; all but the first fail."""
-    found, real = [], loader.load_version
+    """Return the versions that were loaded, in order; all but the first fail."""
+    found, real = [], loading.load_version
 
-    def prove(models, name, edition, *options):
-        found.append(edition.version)
-        if edition.version > 1:
+    def load_or_fail(models, name, snapshot, *options):
+        found.append(snapshot.version)
+        if snapshot.version > 1:
             raise TransientBundleError("the machine was too busy")
-        return real(models, name, edition, *options)
+        return real(models, name, snapshot, *options)
 
-    monkeypatch.setattr(loader, "load_version", prove)
+    monkeypatch.setattr(loading, "load_version", load_or_fail)
     return found
 
 
@@ -53,12 +52,12 @@ def denied(path, *_):
     raise PermissionError(13, "Permission denied", str(path))
 
 
-def answers(repository):
+def get_live_version(repository):
     return repository.find_model("digits").manifest.version
 
 
-def test_keeper_fault_that_may_pass_is_tried_again_after_30_seconds(only_digits, clock, attempts):
-    repository = Repository(only_digits, poll=ALWAYS, clock=clock)
+def test_reconciler_transient_error_is_retried_after_30_seconds(only_digits, clock, attempts):
+    repository = Repository(only_digits, poll=EVERY_STEP, clock=clock)
     add_version(only_digits, 2)
     repository.reconcile_once()
     assert attempts == [1, 2]
@@ -68,26 +67,26 @@ def test_keeper_fault_that_may_pass_is_tried_again_after_30_seconds(only_digits,
     clock.now += 0.2
     repository.reconcile_once()
     assert attempts == [1, 2, 2]
-    clock.now += 29.9  # which are counted from the last attempt on
+    clock.now += 29.9  # The pause begins at the last attempt.
     repository.reconcile_once()
     assert attempts == [1, 2, 2]
     assert repository.refusal_reasons == {"digits/2": "the machine was too busy"}
 
 
-def test_keeper_fault_that_may_pass_is_tried_at_once_if_asked_to(
+def test_reconciler_transient_error_is_retried_at_once_on_load(
     only_digits, clock, monkeypatch, attempts
 ):
-    repository = Repository(only_digits, poll=ALWAYS, clock=clock)
+    repository = Repository(only_digits, poll=EVERY_STEP, clock=clock)
     add_version(only_digits, 2)
     repository.reconcile_once()
-    assert answers(repository) == 1
+    assert get_live_version(repository) == 1
     monkeypatch.undo()
     assert repository.load_model("digits")["version"] == 2
     assert attempts == [1, 2]
 
 
-def test_keeper_fault_of_the_content_is_never_tried_again_as_it_is(only_digits, clock, caplog):
-    repository = Repository(only_digits, poll=ALWAYS, clock=clock)
+def test_reconciler_damaged_version_is_not_retried(only_digits, clock, caplog):
+    repository = Repository(only_digits, poll=EVERY_STEP, clock=clock)
     damage(add_version(only_digits, 2))
     for _ in range(3):
         repository.reconcile_once()
@@ -95,71 +94,71 @@ def test_keeper_fault_of_the_content_is_never_tried_again_as_it_is(only_digits, 
     assert caplog.text.count("refused digits/2") == 1
 
 
-def test_keeper_file_that_cannot_be_read_is_taken_up_once_it_can_be(
-    only_digits, clock, monkeypatch
-):
-    repository = Repository(only_digits, poll=ALWAYS, clock=clock)
+def test_reconciler_unreadable_file_is_loaded_once_readable(only_digits, clock, monkeypatch):
+    repository = Repository(only_digits, poll=EVERY_STEP, clock=clock)
     add_version(only_digits, 2)
     with monkeypatch.context() as patch:
-        patch.setattr("serving.bundle.files.os.open", denied)  # root may read everything
+        patch.setattr("serving.bundle.files.os.open", denied)  # Root may read everything.
         repository.reconcile_once()
         assert "Permission denied" in repository.refusal_reasons["digits/2"]
-        assert answers(repository) == 1
+        assert get_live_version(repository) == 1
     repository.reconcile_once()
     repository.reconcile_once()
-    assert (answers(repository), repository.refusal_reasons) == (2, {})
+    assert (get_live_version(repository), repository.refusal_reasons) == (2, {})
 
 
-def test_keeper_version_that_the_others_serve_is_tried_again_here_after_a_second(
+def test_reconciler_local_failure_is_retried_after_one_second(
     only_digits, clock, monkeypatch, caplog
 ):
-    ledger = SharedState()
-    first = Repository(only_digits, shared_state=ledger, poll=ALWAYS, clock=clock)
+    shared_state = SharedState()
+    first = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP, clock=clock)
 
     def attempts():
         return caplog.text.count("refused digits/1")
 
     with monkeypatch.context() as patch:
         patch.setattr("serving.bundle.files.os.open", denied)
-        second = Repository(only_digits, shared_state=ledger, poll=ALWAYS, clock=clock)
-        assert (second.served, attempts()) == ({}, 1)
+        second = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP, clock=clock)
+        assert (second.live_models, attempts()) == ({}, 1)
         clock.now += 0.9
-        second.turn()
+        second.reconcile_once()
         assert attempts() == 1
         clock.now += 0.2
-        second.turn()
+        second.reconcile_once()
         assert attempts() == 2
     clock.now += 0.9
-    second.turn()
-    assert second.served == {}
+    second.reconcile_once()
+    assert second.live_models == {}
     clock.now += 0.2
-    second.turn()
-    assert answers(second) == answers(first) == 1
-    assert first.refused == second.refused == {}  # it was no fault of the version's
+    second.reconcile_once()
+    assert get_live_version(second) == get_live_version(first) == 1
+    assert first.refusal_reasons == second.refusal_reasons == {}
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(("is_served", "expected"), [(True, [False, True]), (False, [False] * 2)])
-def test_count_deaths_edition_that_had_been_served_is_tried_again_after_600_seconds(
+def test_refuse_crashing_versions_served_version_is_retried_after_600_seconds(
     is_served, expected, only_digits, clock
 ):
-    agenda = RolloutStore(SharedState(), clock)
-    agenda.join()
-    edition = VersionSnapshot(version=1, stamp=compute_fingerprint(only_digits / "digits" / "1"))
+    store = RolloutStore(SharedState(), clock)
+    store.register_worker()
+    snapshot = VersionSnapshot(
+        version=1, fingerprint=compute_fingerprint(only_digits / "digits" / "1")
+    )
     if is_served:
-        agenda.claim_rollout("digits")
-        agenda.propose("digits", [edition])
-        agenda.commit("digits")
+        store.claim_rollout("digits")
+        store.propose_versions("digits", [snapshot])
+        store.commit_rollout("digits")
     for _ in range(2):
-        attempt = agenda.record_load_attempt("digits", edition)
-        other(agenda, attempt.__enter__)()
-        agenda.refuse_crashing_versions()
-    assert "got 2 workers" in agenda.read().reason("digits", edition)
-    outlook = DesiredVersions(only_digits, StateFile(only_digits / ".serving.json"), 1)
-    outlook.scan_folder()
+        attempt = store.record_load_attempt("digits", snapshot)
+        start_worker(store, attempt.__enter__)()
+        store.refuse_crashing_versions()
+    assert "got 2 workers" in store.read_plan().get_refusal_reason("digits", snapshot)
+    desired_versions = DesiredVersions(only_digits, StateFile(only_digits / ".serving.json"), 1)
+    desired_versions.scan_folder()
     due = [
-        bool(outlook.find_outdated_refusals(agenda.read(), clock.now + wait))
+        bool(desired_versions.find_outdated_refusals(store.read_plan(), clock.now + wait))
         for wait in (599.9, 600.1)
     ]
     assert due == expected

@@ -1,3 +1,5 @@
+"""The text that processes share, written and read by several forked processes."""
+
 import os
 import signal
 import time
@@ -7,7 +9,8 @@ import pytest
 
 from serving.repository.shared_state import SharedState
 
-# The test server's reader is a thread; what is forked here does nothing but a few system calls.
+# The fixture reads the server's output in a thread. That is safe, since the forked processes only
+# make a few system calls.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
     pytest.mark.usefixtures("processes"),
@@ -15,7 +18,7 @@ pytestmark = [
 
 
 def forked(action):
-    """The process that does it, and what it writes."""
+    """Fork a process that writes the result of `action`. Return its id and the pipe to read."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -27,7 +30,8 @@ def forked(action):
     return pid, read
 
 
-def answer(process):
+def read_output(process):
+    """Wait until a forked process ends. Return what it wrote."""
     pid, read = process
     with open(read, "rb") as pipe:  # noqa: PTH123
         text = pipe.read().decode()
@@ -35,138 +39,137 @@ def answer(process):
     return text
 
 
-def add_one(ledger):
-    with ledger.lock_text():
-        count = int(ledger.read()[1] or 0)
+def add_one(shared_state):
+    """Increment the number that the text holds. Return the text."""
+    with shared_state.lock_text():
+        count = int(shared_state.read_text()[1] or 0)
         time.sleep(0.001)
-        ledger.write(str(count + 1))
+        shared_state.write_text(str(count + 1))
+    return shared_state.read_text()[1]
 
 
-def test_what_one_process_writes_the_others_read():
-    ledger = SharedState()
-    assert ledger.read() == (0, "")
-    answer(forked(lambda: (add_one(ledger), "")[1]))
-    assert ledger.read() == (1, "1")
-    assert answer(forked(lambda: ledger.read()[1])) == "1"
+def test_write_text_other_process_reads_it():
+    shared_state = SharedState()
+    assert shared_state.read_text() == (0, "")
+    read_output(forked(lambda: add_one(shared_state)))
+    assert shared_state.read_text() == (1, "1")
+    assert read_output(forked(lambda: shared_state.read_text()[1])) == "1"
 
 
-def test_processes_that_write_at_once_lose_nothing():
-    ledger = SharedState()
+def test_write_text_concurrent_writers_lose_nothing():
+    shared_state = SharedState()
 
     def add_fifty():
         for _ in range(50):
-            add_one(ledger)
+            add_one(shared_state)
         return ""
 
     for process in [forked(add_fifty) for _ in range(4)]:
-        answer(process)
-    assert ledger.read() == (200, "200")
-    assert ledger.turn == 200
+        read_output(process)
+    assert shared_state.read_text() == (200, "200")
+    assert shared_state.revision == 200
 
 
-def test_a_reader_never_sees_half_a_text_and_waits_for_no_writer():
-    ledger = SharedState()
-    with ledger.lock_text():
-        ledger.write("a")
+def test_read_text_during_writes_returns_whole_text():
+    shared_state = SharedState()
+    with shared_state.lock_text():
+        shared_state.write_text("a")
 
     def write():
         for number in range(3000):
-            with ledger.lock_text():
-                ledger.write("abcdefgh"[number % 8] * (1 + number * 7919 % 20_000))
+            with shared_state.lock_text():
+                shared_state.write_text("abcdefgh"[number % 8] * (1 + number * 7919 % 20_000))
         return ""
 
     writer = forked(write)
     seen = set()
-    while ledger.turn < 3001:
-        _, text = ledger.read()
+    while shared_state.revision < 3001:
+        _, text = shared_state.read_text()
         assert len(set(text)) == 1
         seen.add(text[0])
-    answer(writer)
+    read_output(writer)
     assert len(seen) > 1
-    assert ledger.read()[0] == 3001
+    assert shared_state.read_text()[0] == 3001
 
 
-def test_it_does_not_grow_with_what_is_written():
-    ledger = SharedState()
+def test_write_text_many_times_file_stays_small():
+    shared_state = SharedState()
     for number in range(1000):
-        with ledger.lock_text():
-            ledger.write("x" * (number * 7919 % 5000))
-    assert os.fstat(ledger._file).st_size < 4096 + 4 * 5000
+        with shared_state.lock_text():
+            shared_state.write_text("x" * (number * 7919 % 5000))
+    assert os.fstat(shared_state._file).st_size < 4096 + 4 * 5000
 
 
-def test_a_writer_that_is_killed_leaves_the_text_as_it_was_and_others_go_on():
-    ledger = SharedState()
-    add_one(ledger)
-    began, begin = os.pipe()
+def test_write_text_writer_killed_keeps_old_text():
+    shared_state = SharedState()
+    add_one(shared_state)
+    began_reader, began_writer = os.pipe()
 
     def hang():
-        with ledger.lock_text():
-            os.pwrite(ledger._file, b"half a te", os.fstat(ledger._file).st_size)
-            os.write(begin, b"!")
+        with shared_state.lock_text():
+            os.pwrite(shared_state._file, b"half a te", os.fstat(shared_state._file).st_size)
+            os.write(began_writer, b"!")
             signal.pause()
         return ""
 
     pid, read = forked(hang)
-    assert os.read(began, 1) == b"!"
-    assert ledger.read() == (1, "1")
-    waiting = forked(lambda: (add_one(ledger), ledger.read()[1])[1])
+    assert os.read(began_reader, 1) == b"!"
+    assert shared_state.read_text() == (1, "1")
+    waiting = forked(lambda: add_one(shared_state))
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     os.close(read)
-    assert answer(waiting) == "2"
+    assert read_output(waiting) == "2"
 
 
-def test_members_are_those_that_live():
-    ledger = SharedState()
-    joined, join = os.pipe()
+def test_filter_alive_returns_live_processes():
+    shared_state = SharedState()
+    joined_reader, joined_writer = os.pipe()
 
-    def member():
-        ledger.join()
-        os.write(join, b"!")
+    def live():
+        shared_state.register_process()
+        os.write(joined_writer, b"!")
         signal.pause()
         return ""
 
-    members = [forked(member) for _ in range(2)]
-    assert len(os.read(joined, 1) + os.read(joined, 1)) == 2
-    (dead, _), (living, _) = members
-    with ledger.lock_text():
-        assert ledger.filter_alive([dead, living, os.getpid(), 2**22 + 1]) == [
-            dead,
-            living,
-            os.getpid(),
-        ]
+    processes = [forked(live) for _ in range(2)]
+    assert len(os.read(joined_reader, 1) + os.read(joined_reader, 1)) == 2
+    (dead, _), (living, _) = processes
+    with shared_state.lock_text():
+        alive = shared_state.filter_alive([dead, living, os.getpid(), 2**22 + 1])
+        assert alive == [dead, living, os.getpid()]
     os.kill(dead, signal.SIGKILL)
     os.waitpid(dead, 0)
-    with ledger.lock_text():
-        assert ledger.filter_alive([dead, living]) == [living]
-        assert ledger.filter_alive([dead, living]) == [living]  # the question changes nothing
+    with shared_state.lock_text():
+        assert shared_state.filter_alive([dead, living]) == [living]
+        assert shared_state.filter_alive([dead, living]) == [living]  # The call changes nothing.
     os.kill(living, signal.SIGKILL)
-    for pid, read in members[1:]:
+    for pid, read in processes[1:]:
         os.waitpid(pid, 0)
         os.close(read)
 
 
-def test_who_keeps_a_file_keeps_no_one_from_writing():
-    ledger = SharedState()
-    with ledger.lock_files():
-        assert answer(forked(lambda: (add_one(ledger), ledger.read()[1])[1])) == "1"
+def test_lock_files_does_not_block_writers_of_text():
+    shared_state = SharedState()
+    with shared_state.lock_files():
+        assert read_output(forked(lambda: add_one(shared_state))) == "1"
 
 
-def test_two_ledgers_have_nothing_in_common():
+def test_two_instances_share_nothing():
     one, other = SharedState(), SharedState()
     add_one(one)
-    assert (one.read(), other.read()) == ((1, "1"), (0, ""))
+    assert (one.read_text(), other.read_text()) == ((1, "1"), (0, ""))
 
 
-def test_its_file_is_closed_with_it():
+def test_garbage_collected_instance_closes_its_file():
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(10):
         SharedState()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
-def test_it_needs_no_memory_files_of_linux(monkeypatch):
+def test_without_memfd_create_uses_temporary_file(monkeypatch):
     monkeypatch.delattr(os, "memfd_create", raising=False)
-    ledger = SharedState()
-    answer(forked(lambda: (add_one(ledger), "")[1]))
-    assert ledger.read() == (1, "1")
+    shared_state = SharedState()
+    read_output(forked(lambda: add_one(shared_state)))
+    assert shared_state.read_text() == (1, "1")

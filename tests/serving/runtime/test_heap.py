@@ -12,7 +12,7 @@ from serving.errors import VersionRefusedError
 from serving.inference.predictor import TRIM_DELAY_SECONDS
 from serving.repository import Repository
 from serving.runtime import heap
-from tests.editions import add_version, damage
+from tests.bundle_versions import add_version, damage
 
 
 @pytest.fixture

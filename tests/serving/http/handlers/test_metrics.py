@@ -11,7 +11,7 @@ from serving.http.handlers import metrics as zeros
 from serving.server import acceptor
 from serving.server import tls as handshake
 from serving.telemetry import request_metrics as reloads
-from tests.editions import add_version, damage
+from tests.bundle_versions import add_version, damage
 from tests.processes import wait_until
 from tests.variants import flip_bit, keep_unchanged, slow_down, write_variants
 

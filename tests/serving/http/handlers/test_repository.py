@@ -5,7 +5,7 @@ import pytest
 from benchmarks.keys import HEADERS, keys_file
 from serving import create_app
 from serving.repository.overrides import StateFile
-from tests.editions import add_version, damage
+from tests.bundle_versions import add_version, damage
 
 
 @pytest.fixture

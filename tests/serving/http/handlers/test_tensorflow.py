@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serving import create_app
-from tests.editions import add_version
+from tests.bundle_versions import add_version
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from serving.http.app import create_app
-from tests.editions import add_version
+from tests.bundle_versions import add_version
 
 ROW = {"instances": [[0] * 64]}
 MEMORY = ("systemsharedmemory", "cudasharedmemory")

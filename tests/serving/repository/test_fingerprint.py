@@ -1,4 +1,4 @@
-"""What tells one content of a version from another: its files, not where and when they lie."""
+"""Fingerprints of versions depend on the content of the files, not on their place or time."""
 
 import os
 import shutil
@@ -6,14 +6,12 @@ import shutil
 import pytest
 
 from serving.bundle import BundleError
-from serving.repository import Repository
-from serving.repository import folder_scan as stamps
-from serving.repository import loading as loader
+from serving.repository import Repository, folder_scan, loading
 from serving.repository.folder_scan import compute_fingerprint, compute_readable_fingerprint
 from serving.repository.shared_state import SharedState
-from tests.editions import add_version, damage, rename_column
+from tests.bundle_versions import add_version, damage, rename_column
 
-ALWAYS = 1e-9  # seconds between looks at the folder: at every turn
+EVERY_STEP = 1e-9  # seconds between scans of the folder: it is scanned in every step
 STRAY = (".DS_Store", "._model.onnx", "Thumbs.db", "desktop.ini", ".nfs000123", "notes.txt")
 
 
@@ -23,51 +21,51 @@ def folder(only_digits):
 
 
 @pytest.fixture
-def proofs(monkeypatch):
-    """Versions that were put to the proof."""
-    found, real = [], loader.load_version
+def loads(monkeypatch):
+    """Return the list of versions that were loaded, in order."""
+    found, real = [], loading.load_version
 
-    def prove(models, name, edition, *options):
-        found.append(edition.version)
-        return real(models, name, edition, *options)
+    def load_and_record(models, name, snapshot, *options):
+        found.append(snapshot.version)
+        return real(models, name, snapshot, *options)
 
-    monkeypatch.setattr(loader, "load_version", prove)
+    monkeypatch.setattr(loading, "load_version", load_and_record)
     return found
 
 
 @pytest.fixture
-def sums(monkeypatch):
-    """Files whose checksum was computed."""
-    found, real = [], stamps.compute_checksum
+def checksums(monkeypatch):
+    """Return the list of files whose checksum was computed, in order."""
+    found, real = [], folder_scan.compute_checksum
 
-    def checksum(folder, file, within):
+    def compute_and_record(folder, file, within):
         found.append(file)
         return real(folder, file, within)
 
-    monkeypatch.setattr(stamps, "compute_checksum", checksum)
+    monkeypatch.setattr(folder_scan, "compute_checksum", compute_and_record)
     return found
 
 
-def copied(folder):
-    """Put a copy of the whole folder in its place, as rsync or an object store's client does."""
+def replace_by_copy(folder):
+    """Replace the folder by a copy, as rsync or the client of an object store does."""
     copy = folder.parent.parent / ".copy"
     shutil.copytree(folder, copy)
     shutil.rmtree(folder)
     copy.rename(folder)
 
 
-def touched(folder):
+def touch_files(folder):
     for path in folder.iterdir():
         os.utime(path)
 
 
-def strayed(folder):
+def add_stray_files(folder):
     for name in STRAY:
         (folder / name).write_bytes(b"Bud1")
 
 
-def linked(folder):
-    """As Kubernetes mounts a folder: files are links into one that is replaced."""
+def replace_by_links(folder):
+    """Replace the files by links into a folder of their own, as Kubernetes mounts them."""
     data = folder / "..data"
     data.mkdir()
     for path in [path for path in folder.iterdir() if path.is_file()]:
@@ -75,108 +73,108 @@ def linked(folder):
         path.symlink_to(f"..data/{path.name}")
 
 
-UNCHANGED = [copied, touched, strayed, linked]
+UNCHANGED = [replace_by_copy, touch_files, add_stray_files, replace_by_links]
 
 
 @pytest.mark.parametrize("change", UNCHANGED)
-def test_stamp_of_the_same_content_stays(change, folder):
+def test_fingerprint_same_content_is_unchanged(change, folder):
     before = compute_fingerprint(folder)
     change(folder)
     assert compute_fingerprint(folder) == before
 
 
 @pytest.mark.parametrize("change", UNCHANGED)
-def test_repository_proves_a_version_of_the_same_content_once(change, folder, only_digits, proofs):
-    repository = Repository(only_digits, poll=ALWAYS)
+def test_repository_same_content_is_not_loaded_again(change, folder, only_digits, loads):
+    repository = Repository(only_digits, poll=EVERY_STEP)
     before = repository.find_model("digits")
     change(folder)
     for _ in range(3):
         repository.reconcile_once()
     assert repository.find_model("digits") is before
-    assert (proofs, repository.refusal_reasons) == ([1], {})
+    assert (loads, repository.refusal_reasons) == ([1], {})
 
 
 @pytest.mark.parametrize("change", UNCHANGED)
-def test_worker_that_comes_later_serves_the_same_content_as_the_others(change, folder, only_digits):
-    ledger = SharedState()
-    first = Repository(only_digits, shared_state=ledger, poll=ALWAYS)
+def test_second_worker_same_content_serves_same_version(change, folder, only_digits):
+    shared_state = SharedState()
+    first = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
     before = first.find_model("digits")
     change(folder)
-    second = Repository(only_digits, shared_state=ledger, poll=ALWAYS)
-    first.turn()
-    assert second.find("digits").manifest.version == 1
-    assert first.find("digits") is before
-    assert first.refused == second.refused == {}
+    second = Repository(only_digits, shared_state=shared_state, poll=EVERY_STEP)
+    first.reconcile_once()
+    assert second.find_model("digits").manifest.version == 1
+    assert first.find_model("digits") is before
+    assert first.refusal_reasons == second.refusal_reasons == {}
 
 
-def damaged_with_its_old_time(folder):
+def damage_and_restore_time(folder):
     found = (folder / "model.onnx").stat()
     damage(folder)
     os.utime(folder / "model.onnx", ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
-def damaged_copy_with_its_old_time(folder):
+def replace_by_damaged_copy_and_restore_time(folder):
     shutil.copy2(folder / "model.onnx", folder.parent / "copy")
-    damaged_with_its_old_time(folder)
+    damage_and_restore_time(folder)
     shutil.copy2(folder / "model.onnx", folder.parent / "damaged")
     (folder.parent / "damaged").replace(folder / "model.onnx")
     (folder.parent / "copy").unlink()
 
 
-def cut(folder):
+def truncate_graph(folder):
     content = (folder / "model.onnx").read_bytes()
     (folder / "model.onnx").write_bytes(content[:-1])
 
 
-def without_its_selftest(folder):
+def remove_selftest(folder):
     (folder / "selftest.npz").unlink()
 
 
 CHANGED = [
     damage,
-    damaged_with_its_old_time,
-    damaged_copy_with_its_old_time,
-    cut,
-    without_its_selftest,
+    damage_and_restore_time,
+    replace_by_damaged_copy_and_restore_time,
+    truncate_graph,
+    remove_selftest,
     lambda folder: rename_column(folder, "other_"),
     shutil.rmtree,
 ]
 
 
 @pytest.mark.parametrize("change", CHANGED)
-def test_stamp_of_another_content_is_another(change, folder):
+def test_fingerprint_other_content_differs(change, folder):
     before = compute_fingerprint(folder)
     change(folder)
     assert compute_fingerprint(folder) != before
 
 
-def test_stamp_of_two_versions_differ(only_digits):
+def test_fingerprint_two_versions_differ(only_digits):
     assert compute_fingerprint(only_digits / "digits" / "1") != compute_fingerprint(
         add_version(only_digits, 2)
     )
 
 
-def test_stamp_reads_files_again_only_when_something_changed(folder, sums):
+def test_fingerprint_files_unchanged_are_not_read_again(folder, checksums):
     for _ in range(3):
         compute_fingerprint(folder)
-    assert sorted(sums) == ["model.onnx", "reference.json", "selftest.npz"]
-    touched(folder)
+    assert sorted(checksums) == ["model.onnx", "reference.json", "selftest.npz"]
+    touch_files(folder)
     compute_fingerprint(folder)
-    assert len(sums) == 6
+    assert len(checksums) == 6
 
 
-@pytest.mark.parametrize("change", [cut, without_its_selftest])
-def test_stamp_reads_no_graph_while_a_version_is_being_written(change, folder, sums):
+@pytest.mark.parametrize("change", [truncate_graph, remove_selftest])
+def test_fingerprint_incomplete_version_reads_no_graph(change, folder, checksums):
     change(folder)
     compute_fingerprint(folder)
-    assert sums == []
+    assert checksums == []
 
 
-def test_stamp_reads_no_more_than_is_worth_it(folder, sums, monkeypatch):
-    monkeypatch.setattr(stamps, "MAX_CONTENT_BYTES", 1000)
+def test_fingerprint_content_too_large_is_not_read(folder, checksums, monkeypatch):
+    monkeypatch.setattr(folder_scan, "MAX_CONTENT_BYTES", 1000)
     before = compute_fingerprint(folder)
-    assert sums == []
-    touched(folder)
+    assert checksums == []
+    touch_files(folder)
     assert compute_fingerprint(folder) != before
 
 
@@ -193,29 +191,29 @@ def test_stamp_reads_no_more_than_is_worth_it(folder, sums, monkeypatch):
         '{"files": {}, "variants": {"a": {"file": [], "sha256": "", "size_bytes": 1}}}',
     ],
 )
-def test_stamp_of_a_manifest_that_is_none_is_that_of_its_files(content, folder):
+def test_fingerprint_manifest_malformed_depends_on_file_stats(content, folder):
     (folder / "bundle.json").write_text(content)
     before = compute_fingerprint(folder)
-    touched(folder)
+    touch_files(folder)
     assert compute_fingerprint(folder) != before
 
 
-def test_stamp_follows_no_link_out_of_the_repository(folder, tmp_path, sums):
+def test_fingerprint_link_out_of_repository_is_not_followed(folder, tmp_path, checksums):
     (folder / "model.onnx").rename(tmp_path / "model.onnx")
     (folder / "model.onnx").symlink_to(tmp_path / "model.onnx")
     compute_fingerprint(folder)
-    assert sums == []
+    assert checksums == []
 
 
-def test_stamp_of_files_that_cannot_be_read_now_is_not_remembered(folder, monkeypatch):
+def test_fingerprint_file_unreadable_is_not_cached(folder, monkeypatch):
     before = compute_fingerprint(folder)
-    touched(folder)
+    touch_files(folder)
 
     def denied(path, *_):
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("serving.bundle.files.os.open", denied)  # root may read everything
+        patch.setattr("serving.bundle.files.os.open", denied)  # Root may read everything.
         assert compute_fingerprint(folder) != before
         with pytest.raises(BundleError, match="Permission denied"):
             compute_readable_fingerprint(folder)
