@@ -1,4 +1,4 @@
-"""Versions of the embedded default: added, damaged, written bit by bit."""
+"""Further versions of the model `digits`: added, damaged, with a renamed column."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 
 
 def add_version(models: Path, number: int, prefix: str = "") -> Path:
-    """The next version, of the same content as the first, there at once.
+    """Add a version with the content of version 1, in one step, and return its folder.
 
     Args:
         models: The repository.
         number: Number of the version.
-        prefix: Prefix of its first column's name: with one, clients of the first cannot use it.
+        prefix: Prefix for the name of the first column, which makes the version incompatible with
+            version 1; empty for the same columns.
     """
     old, new = models / "digits" / "1", models / "digits" / str(number)
     building = models / ".building"
@@ -27,17 +28,17 @@ def add_version(models: Path, number: int, prefix: str = "") -> Path:
 
 
 def damage(path: Path) -> None:
-    """Flip a bit of its graph."""
+    """Flip a bit in the graph of a version."""
     content = bytearray((path / "model.onnx").read_bytes())
     content[1000] ^= 1
     (path / "model.onnx").write_bytes(content)
 
 
 def rename_column(path: Path, prefix: str) -> None:
-    """Rename the first column of a version, which its graph does not know by name."""
+    """Rename the first column of a version in its manifest; the graph has no column names."""
     manifest = json.loads((path / "bundle.json").read_text())
     manifest["inputs"][0]["name"] = f"{prefix}pixel_0_0"
     manifest["example"] = {}
-    beside = path / ".bundle.json"
-    beside.write_text(json.dumps(manifest))
-    beside.rename(path / "bundle.json")  # at once
+    new = path / ".bundle.json"
+    new.write_text(json.dumps(manifest))
+    new.rename(path / "bundle.json")  # atomically

@@ -1,4 +1,7 @@
-"""A server of which one worker, the first to try, refuses version 2 of every model."""
+"""gunicorn's configuration of a server of which one worker refuses version 2 of every model.
+
+It is the worker that starts first: it creates the file that the variable ODD_WORKER names.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,22 @@ wsgi_app = "tests.one_worker_refuses:create_app()"
 
 
 def create_app() -> Any:
-    """The server's application, whose proofs fail in one of the workers."""
-    # In the worker, after fork.
+    """Return the server's application, which in one of the workers cannot load version 2."""
+    # Imported in the worker, after the fork.
     from serving.bundle import BundleError  # noqa: PLC0415
-    from serving.http.app import create_app as honest  # noqa: PLC0415
-    from serving.repository import loading as loader  # noqa: PLC0415
+    from serving.http.app import create_app as create_normal_app  # noqa: PLC0415
+    from serving.repository import loading  # noqa: PLC0415
 
-    real, taken = loader.load_version, Path(os.environ["ODD_WORKER"])
+    load_version, marker = loading.load_version, Path(os.environ["ODD_WORKER"])
     try:
-        taken.touch(exist_ok=False)
+        marker.touch(exist_ok=False)
     except FileExistsError:
-        return honest()
+        return create_normal_app()
 
-    def prove(models: Path, name: str, edition: Any, *options: Any) -> Any:
-        if edition.version == 2:
-            raise BundleError(f"{models}/{name}/2: expected what this worker is not")
-        return real(models, name, edition, *options)
+    def refuse_version_2(models: Path, name: str, snapshot: Any, *options: Any) -> Any:
+        if snapshot.version == 2:
+            raise BundleError(f"{models}/{name}/2: expected another worker")
+        return load_version(models, name, snapshot, *options)
 
-    loader.load_version = prove
-    return honest()
+    loading.load_version = refuse_version_2
+    return create_normal_app()

@@ -198,7 +198,7 @@ def read_started_settings(monkeypatch):
 
 
 def test_serve_help_shows_its_own_defaults():
-    told = {
+    help_texts = {
         command: " ".join(run_cli(command, "--help").stdout.split()) for command in ("run", "serve")
     }
     own = {
@@ -207,12 +207,12 @@ def test_serve_help_shows_its_own_defaults():
         "models": ("models", "/opt/ml/model"),
     }
     for name, (run, serve) in own.items():
-        twin = f"[env: FORWARDPASS_{name.upper()}]"
-        assert f"[default: {run}] {twin}" in told["run"]
-        assert f"[default: {serve}]" in told["serve"]
-        assert f"[default: {run}]" not in told["serve"]
-        assert twin not in told["serve"]
-    assert told["serve"].count("[env: ") == len(Settings.model_fields) - len(own)
+        variable = f"[env: FORWARDPASS_{name.upper()}]"
+        assert f"[default: {run}] {variable}" in help_texts["run"]
+        assert f"[default: {serve}]" in help_texts["serve"]
+        assert f"[default: {run}]" not in help_texts["serve"]
+        assert variable not in help_texts["serve"]
+    assert help_texts["serve"].count("[env: ") == len(Settings.model_fields) - len(own)
 
 
 IMAGE = {
@@ -305,8 +305,8 @@ def test_keys_file_malformed_keeps_server_until_fixed(tmp_path, serve, shipped):
     path.write_text(done.stdout)
     until(200)
     assert server.process.poll() is None
-    told = [line for line in server.log if "expected NAME predict|admin" in line]
-    assert len(told) == 2  # once by each worker
+    errors = [line for line in server.log if "expected NAME predict|admin" in line]
+    assert len(errors) == 2  # once by each worker
     assert key not in "".join(server.log)
 
 

@@ -123,7 +123,7 @@ AMBIGUOUS_HEADERS = {
     "a length and chunks": b"Transfer-Encoding: chunked\r\n",
     "two hosts": b"Host: y\r\n",
     "a space before the colon": b"X-A : 1\r\n",
-    "a control sign": b"X-A: \x00\r\n",
+    "a control character": b"X-A: \x00\r\n",
 }
 
 
@@ -194,15 +194,17 @@ def test_connection_clients_that_do_not_read_do_not_delay_others(shared_server, 
     with ExitStack() as stack:
         unsent = {}
         for _ in range(20):
-            deaf = stack.enter_context(socket.socket())
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            deaf.connect((host, int(port)))
-            deaf.setblocking(False)
-            unsent[deaf] = memoryview(encode_request(body) * 8)
+            stalled = stack.enter_context(socket.socket())
+            stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            stalled.connect((host, int(port)))
+            stalled.setblocking(False)
+            unsent[stalled] = memoryview(encode_request(body) * 8)
         # Until no socket takes more bytes, or all are sent.
-        while writable := select.select([], [deaf for deaf in unsent if unsent[deaf]], [], 0.5)[1]:
-            for deaf in writable:
-                unsent[deaf] = unsent[deaf][deaf.send(unsent[deaf]) :]
+        while writable := select.select(
+            [], [stalled for stalled in unsent if unsent[stalled]], [], 0.5
+        )[1]:
+            for stalled in writable:
+                unsent[stalled] = unsent[stalled][stalled.send(unsent[stalled]) :]
         client = stack.enter_context(socket.create_connection((host, int(port)), timeout=120))
         for _ in range(10):
             client.sendall(encode_request())

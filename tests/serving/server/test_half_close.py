@@ -22,12 +22,12 @@ BODIES = {
 }
 
 
-def connect(server):
+def open_connection(server):
     host, port = server.url.partition("://")[2].split(":")
     return socket.create_connection((host, int(port)), timeout=120)
 
 
-def encode(path, body, *, is_chunked=False, extra=b""):
+def encode_request(path, body, *, is_chunked=False, extra=b""):
     content = json.dumps(body).encode()
     framing = b"Content-Length: %d" % len(content)
     if is_chunked:
@@ -52,8 +52,8 @@ def read_answer(client):
 @pytest.mark.parametrize("path", BODIES)
 def test_half_close_every_route_answers(path, is_chunked, live):
     for _ in range(10):
-        with connect(live) as client:
-            client.sendall(encode(path, BODIES[path], is_chunked=is_chunked))
+        with open_connection(live) as client:
+            client.sendall(encode_request(path, BODIES[path], is_chunked=is_chunked))
             client.shutdown(socket.SHUT_WR)
             status, content = read_answer(client)
             assert status == 200, content
@@ -66,8 +66,8 @@ def test_half_close_batched_requests_are_answered(shared_server, shipped):
     )
 
     def ask(_):
-        with connect(server) as client:
-            client.sendall(encode("/predict", BODIES["/predict"]))
+        with open_connection(server) as client:
+            client.sendall(encode_request("/predict", BODIES["/predict"]))
             client.shutdown(socket.SHUT_WR)
             return read_answer(client)[0]
 
@@ -77,8 +77,8 @@ def test_half_close_batched_requests_are_answered(shared_server, shipped):
 
 def test_half_close_request_of_many_rows_is_answered(live):
     rows = {"instances": [ROW] * 3000}  # too many for a batch: run alone, in slices
-    with connect(live) as client:
-        client.sendall(encode("/predict", rows))
+    with open_connection(live) as client:
+        client.sendall(encode_request("/predict", rows))
         client.shutdown(socket.SHUT_WR)
         status, content = read_answer(client)
     assert status == 200
@@ -86,8 +86,8 @@ def test_half_close_request_of_many_rows_is_answered(live):
 
 
 def test_half_close_pipelined_requests_are_all_answered(live):
-    with connect(live) as client:
-        client.sendall(encode("/predict", BODIES["/predict"]) * 3)
+    with open_connection(live) as client:
+        client.sendall(encode_request("/predict", BODIES["/predict"]) * 3)
         client.shutdown(socket.SHUT_WR)
         received = b"".join(iter(lambda: client.recv(2**16), b""))
     assert received.count(b"HTTP/1.1 200 OK\r\n") == 3
@@ -95,8 +95,8 @@ def test_half_close_pipelined_requests_are_all_answered(live):
 
 @pytest.mark.parametrize("is_chunked", [False, True])
 def test_half_close_body_incomplete_answers_400(is_chunked, live):
-    with connect(live) as client:
-        client.sendall(encode("/predict", BODIES["/predict"], is_chunked=is_chunked)[:-20])
+    with open_connection(live) as client:
+        client.sendall(encode_request("/predict", BODIES["/predict"], is_chunked=is_chunked)[:-20])
         client.shutdown(socket.SHUT_WR)
         response = HTTPResponse(client, method="POST")
         response.begin()
@@ -112,7 +112,7 @@ def test_half_close_tls_client_is_answered(shared_server, shipped, certificate):
         shipped, "--workers", "1", "--tls-cert", str(cert), "--tls-key", str(key)
     )
     trusted = ssl.create_default_context(cafile=str(cert))
-    with connect(server) as plain:
+    with open_connection(server) as plain:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         client = trusted.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
 
@@ -131,7 +131,7 @@ def test_half_close_tls_client_is_answered(shared_server, shipped, certificate):
                 incoming.write(received) if received else incoming.write_eof()
 
         run(lambda: client.do_handshake() or True)
-        run(lambda: client.write(encode("/predict", BODIES["/predict"])))
+        run(lambda: client.write(encode_request("/predict", BODIES["/predict"])))
         with pytest.raises(ssl.SSLWantReadError):
             client.unwrap()  # sends close_notify; the server sends its own after the answer
         plain.sendall(outgoing.read())
@@ -158,9 +158,9 @@ def test_batching_client_resets_connection_drops_its_rows(shared_server, shipped
 
     def reset():
         """Reset a connection whose row is queued; return whether its row was dropped."""
-        with connect(server) as client:
+        with open_connection(server) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            client.sendall(encode("/predict", BODIES["/predict"]))
+            client.sendall(encode_request("/predict", BODIES["/predict"]))
             requests.get(f"{server.url}/healthz", timeout=120)  # by then the request has been read
         return count_disconnected_requests(server) > before
 

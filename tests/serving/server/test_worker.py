@@ -100,7 +100,7 @@ def harness(monkeypatch):
     harness.close()
 
 
-def echo(environ, start_response):
+def answer_bytes(environ, start_response):
     """Application that answers with the number of bytes that the path names."""
     content = bytes(int(environ["PATH_INFO"][1:]))
     start_response("200 OK", [("Content-Length", str(len(content)))])
@@ -142,9 +142,9 @@ def is_closed(client):
     ],
 )
 def test_worker_socket_error_is_logged_unless_the_client_is_gone(name, is_logged, harness, caplog):
-    harness.serve(echo)
+    harness.serve(answer_bytes)
 
-    class Failing:
+    class FailingSocket:
         def __init__(self, server):
             self.server = server
 
@@ -156,7 +156,7 @@ def test_worker_socket_error_is_logged_unless_the_client_is_gone(name, is_logged
 
         send = sendmsg = sendall
 
-    client = harness.connect(wrap=Failing)
+    client = harness.connect(wrap=FailingSocket)
     send_request(client)
     gevent.joinall(harness.greenlets, timeout=HANG_SECONDS)
     assert ("socket error" in caplog.text) == is_logged
@@ -178,22 +178,22 @@ def test_connection_application_calls_write_answers_500_without_its_bytes(harnes
 def test_connection_too_many_unsent_bytes_closes_the_client_that_exceeds_them(harness, monkeypatch):
     size = 2**20
     monkeypatch.setattr(connection, "MAX_UNSENT_BYTES", size * 3 // 2)
-    harness.serve(echo)
-    patient, deaf, quick = (harness.connect() for _ in range(3))
-    send_request(patient, size)
-    waiting = harness.worker.unsent_bytes
-    assert size // 2 < waiting <= size
-    send_request(deaf, size)
+    harness.serve(answer_bytes)
+    slow, rejected, other = (harness.connect() for _ in range(3))
+    send_request(slow, size)
+    unsent = harness.worker.unsent_bytes
+    assert size // 2 < unsent <= size
+    send_request(rejected, size)
     # The second was closed and is not counted any more.
-    assert harness.worker.unsent_bytes == waiting
-    got = b"".join(iter(lambda: deaf.recv(size), b""))
-    assert len(got) < size
-    send_request(quick)  # other clients are not affected
-    assert read_answer(quick) == (1, True)
-    assert read_answer(patient) == (size, True)
+    assert harness.worker.unsent_bytes == unsent
+    received = b"".join(iter(lambda: rejected.recv(size), b""))
+    assert len(received) < size
+    send_request(other)  # other clients are not affected
+    assert read_answer(other) == (1, True)
+    assert read_answer(slow) == (size, True)
     assert harness.worker.unsent_bytes == 0
-    send_request(patient)
-    assert read_answer(patient) == (1, True)
+    send_request(slow)
+    assert read_answer(slow) == (1, True)
 
 
 def test_worker_full_closes_longest_idle_connections(harness):
@@ -202,7 +202,7 @@ def test_worker_full_closes_longest_idle_connections(harness):
     def slow(environ, start_response):
         if environ["PATH_INFO"] == "/2":
             finish.wait()
-        return echo(environ, start_response)
+        return answer_bytes(environ, start_response)
 
     harness.serve(slow, worker_connections=20)
     busy = harness.connect()
@@ -224,13 +224,13 @@ def test_worker_full_closes_longest_idle_connections(harness):
 
 @pytest.mark.parametrize("limit", [1, 9])
 def test_worker_full_with_few_connections_closes_one(limit, harness):
-    harness.serve(echo, worker_connections=limit)
+    harness.serve(answer_bytes, worker_connections=limit)
     idle = [harness.connect() for _ in range(limit)]
     assert idle[0].recv(1) == b""
 
 
 def test_evict_idle_connections_request_has_arrived_keeps_connection(harness):
-    harness.serve(echo)
+    harness.serve(answer_bytes)
     asking, idle = harness.connect(), harness.connect()
     asking.sendall(b"POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")  # not yet read
     evicted = []
@@ -247,7 +247,7 @@ def test_worker_tls_handshake_incomplete_times_out(harness, monkeypatch):
     # gunicorn's worker patches the library in the same way.
     monkeypatch.setattr(worker, "ssl", gevent.ssl)
     monkeypatch.setattr(tls, "ssl", gevent.ssl)
-    harness.serve(echo, certfile="cert.pem")
+    harness.serve(answer_bytes, certfile="cert.pem")
     harness.worker.request_seconds = 0.2
     context = gunicorn_conf.ssl_context(
         None, lambda: gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_SERVER)
@@ -268,7 +268,7 @@ def test_worker_tls_handshake_incomplete_times_out(harness, monkeypatch):
 
 
 def test_worker_stopped_answers_request_within_grace(harness):
-    harness.serve(echo)
+    harness.serve(answer_bytes)
     late, never = harness.connect(), harness.connect()
     harness.wait(GRACE)  # both have been idle for this long
     harness.worker.alive = False
@@ -283,7 +283,7 @@ def test_worker_stopped_answers_request_within_grace(harness):
 
 
 def test_worker_stopped_answer_has_connection_close(harness):
-    harness.serve(echo)
+    harness.serve(answer_bytes)
     plain, unusual = harness.connect(), harness.connect()
     harness.worker.alive = False
     send_request(plain)
@@ -293,7 +293,7 @@ def test_worker_stopped_answer_has_connection_close(harness):
 
 
 def test_worker_stopped_new_connection_gets_its_own_grace(harness):
-    harness.serve(echo)
+    harness.serve(answer_bytes)
     harness.worker.alive = False
     harness.wait(0)
     harness.wait(10 * GRACE)
@@ -310,7 +310,7 @@ def test_grace_seconds_default_is_one_second():
 
 
 def test_keep_alive_idle_connection_is_closed_after_its_seconds(harness):
-    harness.serve(echo, keepalive=600)
+    harness.serve(answer_bytes, keepalive=600)
     used, unused = harness.connect(), harness.connect()
     send_request(used)
     assert read_answer(used) == (1, True)
@@ -330,7 +330,7 @@ HEAD = b"POST /1 HTTP/1.1\r\nHost: x\r\n"
 
 @pytest.mark.parametrize("keepalive", [600, 5])
 def test_request_seconds_head_incomplete_answers_408(keepalive, harness):
-    harness.serve(echo, keepalive=keepalive)
+    harness.serve(answer_bytes, keepalive=keepalive)
     slow, unusual = harness.connect(), harness.connect()
     harness.wait(keepalive - 1)  # idle time, which does not count
     send(slow, HEAD)
@@ -362,7 +362,7 @@ def read_body_then_block(environ, start_response):
     while environ["wsgi.input"].read(100):
         pass
     gevent.event.Event().wait()
-    return echo(environ, start_response)
+    return answer_bytes(environ, start_response)
 
 
 @pytest.mark.parametrize("framing", BODY)
@@ -380,14 +380,14 @@ def test_request_seconds_body_complete_answers_504_and_incomplete_408(framing, h
 
 
 def test_request_seconds_application_catches_error_sends_its_own_answer(harness):
-    def telling(environ, start_response):
+    def catch_error(environ, start_response):
         try:
             gevent.event.Event().wait()
         except ServingError as error:
             start_response(f"{error.status} Late", [("Content-Length", "0")])
         return []
 
-    harness.serve(telling)
+    harness.serve(catch_error)
     clients = [harness.connect(), harness.connect()]
     send(clients[0], HEAD + b"Content-Length: 0\r\n\r\n")
     send(clients[1], HEAD + b"TE: trailers\r\nContent-Length: 0\r\n\r\n")
@@ -396,12 +396,12 @@ def test_request_seconds_application_catches_error_sends_its_own_answer(harness)
 
 
 def test_request_seconds_application_ignores_error_worker_answers_504(harness):
-    def stubborn(environ, start_response):
+    def ignore_errors(environ, start_response):
         while True:
             with suppress(ServingError):
                 gevent.event.Event().wait()
 
-    harness.serve(stubborn)
+    harness.serve(ignore_errors)
     client = harness.connect()
     send(client, HEAD + b"Content-Length: 0\r\n\r\n")
     harness.wait(harness.worker.request_seconds)
@@ -412,14 +412,14 @@ def test_request_seconds_application_ignores_error_worker_answers_504(harness):
 
 def test_request_seconds_client_does_not_read_answer_is_cut_off_without_a_second_answer(harness):
     size = 4 * 2**20
-    harness.serve(echo)
-    deaf = harness.connect()
-    send_request(deaf, size)
+    harness.serve(answer_bytes)
+    client = harness.connect()
+    send_request(client, size)
     harness.wait(harness.worker.request_seconds)
-    got = b"".join(iter(lambda: deaf.recv(size), b""))
-    assert got.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert got.count(b"HTTP/1.1") == 1
-    assert len(got) < size
+    received = b"".join(iter(lambda: client.recv(size), b""))
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert received.count(b"HTTP/1.1") == 1
+    assert len(received) < size
 
 
 def start_lingering_client(harness, *, unread=2**21):
@@ -435,7 +435,7 @@ def start_lingering_client(harness, *, unread=2**21):
 
 
 def test_linger_client_keeps_sending_is_not_reset(harness):
-    harness.serve(echo)
+    harness.serve(answer_bytes)
     client = start_lingering_client(harness)
     for _ in range(100):
         client.sendall(bytes(2**14))
@@ -448,7 +448,7 @@ def test_linger_client_keeps_sending_is_not_reset(harness):
 
 def test_linger_client_sends_too_many_bytes_closes(harness, monkeypatch):
     monkeypatch.setattr("serving.server.request_body.MAX_LINGER_BYTES", 2**18)
-    harness.serve(echo)
+    harness.serve(answer_bytes)
     client = start_lingering_client(harness)
     client.sendall(bytes(2**17))
     gevent.sleep(CHECK_SECONDS)
@@ -460,7 +460,7 @@ def test_linger_client_sends_too_many_bytes_closes(harness, monkeypatch):
 
 
 def test_linger_client_is_silent_closes(harness):
-    harness.serve(echo, keepalive=600)
+    harness.serve(answer_bytes, keepalive=600)
     client = start_lingering_client(harness)
     harness.wait(MAX_SILENT_SECONDS - 1)
     send(client, b"12345")
@@ -473,7 +473,7 @@ def test_linger_client_is_silent_closes(harness):
 def test_linger_client_keeps_sending_closes_after_max_linger_seconds(harness, monkeypatch):
     assert MAX_LINGER_SECONDS == 30.0  # the value in the docs
     monkeypatch.setattr(worker, "MAX_LINGER_SECONDS", MAX_SILENT_SECONDS + 2)
-    harness.serve(echo, keepalive=600)
+    harness.serve(answer_bytes, keepalive=600)
     client = start_lingering_client(harness)
     harness.wait(MAX_SILENT_SECONDS - 1)
     send(client, b"12345")
@@ -484,7 +484,7 @@ def test_linger_client_keeps_sending_closes_after_max_linger_seconds(harness, mo
 
 
 def test_linger_worker_stopped_closes_before_idle_connections(harness):
-    harness.serve(echo)
+    harness.serve(answer_bytes)
     start_lingering_client(harness)
     idle = harness.connect()
     harness.wait(2 * GRACE)
@@ -498,7 +498,7 @@ def test_linger_worker_stopped_closes_before_idle_connections(harness):
 
 
 def test_evict_idle_connections_lingering_go_first(harness):
-    harness.serve(echo)
+    harness.serve(answer_bytes)
     idle = [harness.connect() for _ in range(3)]
     start_lingering_client(harness)
     evicted = []
@@ -533,7 +533,7 @@ HEADS = [HEAD, HEAD + b"TE: trailers\r\n"]
 
 @pytest.mark.parametrize("head", HEADS)
 def test_early_answer_rest_of_body_arrives_keeps_connection(head, harness):
-    harness.serve(echo, keepalive=600)
+    harness.serve(answer_bytes, keepalive=600)
     client = answer_before_body(harness, head)
     harness.wait(MAX_SILENT_SECONDS - 1)
     send(client, b"234")
@@ -546,7 +546,7 @@ def test_early_answer_rest_of_body_arrives_keeps_connection(head, harness):
 
 @pytest.mark.parametrize("head", HEADS)
 def test_early_answer_rest_of_body_does_not_arrive_closes(head, harness):
-    harness.serve(echo, keepalive=600)
+    harness.serve(answer_bytes, keepalive=600)
     client = answer_before_body(harness, head)
     harness.wait(MAX_SILENT_SECONDS - 1)
     assert not is_closed(client)
@@ -555,7 +555,7 @@ def test_early_answer_rest_of_body_does_not_arrive_closes(head, harness):
 
 
 def test_early_answer_worker_stopped_does_not_wait_for_rest_of_body(harness):
-    harness.serve(echo)
+    harness.serve(answer_bytes)
     answer_before_body(harness)
     harness.worker.alive = False
     harness.wait(0)
@@ -564,7 +564,7 @@ def test_early_answer_worker_stopped_does_not_wait_for_rest_of_body(harness):
 
 
 def test_evict_idle_connections_rest_of_body_missing_goes_first(harness):
-    harness.serve(echo)
+    harness.serve(answer_bytes)
     idle, client = harness.connect(), answer_before_body(harness)
     evicted = []
     gevent.get_hub().loop.run_callback(

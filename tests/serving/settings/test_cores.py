@@ -20,7 +20,7 @@ def make_quota_v2(text):
 
 
 @pytest.fixture
-def cores(tmp_path, monkeypatch):
+def count_cores(tmp_path, monkeypatch):
     """Return a function that counts the usable cores of a process with an affinity of 4 cores.
 
     Args:
@@ -67,51 +67,51 @@ V1 = {"cpu,cpuacct": ("cgroup", "cpu,cpuacct", "/"), "memory": ("cgroup", "memor
         ("x y", 4),
     ],
 )
-def test_count_usable_cores_cgroup_v2_quota_limits(text, expected, cores):
-    assert cores(["0::/"], V2, {"": make_quota_v2(text)}) == expected
+def test_count_usable_cores_cgroup_v2_quota_limits(text, expected, count_cores):
+    assert count_cores(["0::/"], V2, {"": make_quota_v2(text)}) == expected
 
 
 @pytest.mark.parametrize(
     ("microseconds", "expected"), [(-1, 4), (200_000, 2), (150_000, 1), (1_000, 1), (0, 4)]
 )
-def test_count_usable_cores_cgroup_v1_quota_limits(microseconds, expected, cores):
+def test_count_usable_cores_cgroup_v1_quota_limits(microseconds, expected, count_cores):
     own = ["4:cpu,cpuacct:/", "3:memory:/"]
-    assert cores(own, V1, {"cpu,cpuacct": make_quota_v1(microseconds)}) == expected
+    assert count_cores(own, V1, {"cpu,cpuacct": make_quota_v1(microseconds)}) == expected
 
 
 @pytest.mark.parametrize("limited", ["", "a.slice", "a.slice/b.service"])
-def test_count_usable_cores_least_quota_of_parent_groups_limits(limited, cores):
+def test_count_usable_cores_least_quota_of_parent_groups_limits(limited, count_cores):
     groups = dict.fromkeys(["", "a.slice", "a.slice/b.service"], make_quota_v2("max 100000"))
     groups |= {limited: make_quota_v2("200000 100000"), "other": make_quota_v2("100000 100000")}
-    assert cores(["0::/a.slice/b.service"], V2, groups) == 2
+    assert count_cores(["0::/a.slice/b.service"], V2, groups) == 2
 
 
 @pytest.mark.parametrize("limited", ["cpu,cpuacct", "cpu,cpuacct/a", "cpu,cpuacct/a/b"])
-def test_count_usable_cores_cgroup_v1_group_below_mount(limited, cores):
+def test_count_usable_cores_cgroup_v1_group_below_mount(limited, count_cores):
     groups = dict.fromkeys(["cpu,cpuacct", "cpu,cpuacct/a", "cpu,cpuacct/a/b"], UNLIMITED_V1)
     groups |= {limited: make_quota_v1(300_000), "memory/a/b": make_quota_v1(100_000)}
-    assert cores(["4:cpu,cpuacct:/a/b", "3:memory:/a/b"], V1, groups) == 3
+    assert count_cores(["4:cpu,cpuacct:/a/b", "3:memory:/a/b"], V1, groups) == 3
 
 
-def test_count_usable_cores_cgroup_v1_own_group_is_mounted(cores):
+def test_count_usable_cores_cgroup_v1_own_group_is_mounted(count_cores):
     mounts = {"cpu": ("cgroup", "cpu", "/docker/1234")}
-    assert cores(["4:cpu:/docker/1234"], mounts, {"cpu": make_quota_v1(200_000)}) == 2
+    assert count_cores(["4:cpu:/docker/1234"], mounts, {"cpu": make_quota_v1(200_000)}) == 2
 
 
 @pytest.mark.parametrize("own", ["/docker/1234", "/../sibling", "/gone"])
-def test_count_usable_cores_path_outside_mount_uses_mount(own, cores):
+def test_count_usable_cores_path_outside_mount_uses_mount(own, count_cores):
     groups = {"": make_quota_v2("200000 100000"), "sibling": make_quota_v2("100000 100000")}
-    assert cores([f"0::{own}"], V2, groups) == 2
+    assert count_cores([f"0::{own}"], V2, groups) == 2
 
 
-def test_count_usable_cores_both_cgroup_versions_mounted(cores):
+def test_count_usable_cores_both_cgroup_versions_mounted(count_cores):
     mounts = {"unified": ("cgroup2", "nsdelegate", "/"), "cpu": ("cgroup", "cpu", "/")}
     groups = {"cpu/a": make_quota_v1(300_000), "unified/b": {"cgroup.procs": ""}}
-    assert cores(["4:cpu:/a", "1:name=systemd:/b", "0::/b"], mounts, groups) == 3
+    assert count_cores(["4:cpu:/a", "1:name=systemd:/b", "0::/b"], mounts, groups) == 3
 
 
-def test_count_usable_cores_no_control_groups_returns_affinity(cores, tmp_path):
-    assert cores(["0::/"], {}, {}) == 4
+def test_count_usable_cores_no_control_groups_returns_affinity(count_cores, tmp_path):
+    assert count_cores(["0::/"], {}, {}) == 4
     assert count_usable_cores(tmp_path / "absent") == 4
 
 

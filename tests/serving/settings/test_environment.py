@@ -89,12 +89,12 @@ def run(processes):
 
 def read_lines_until(process, phrase):
     """Return the JSON log lines of a process, up to the first one that contains a phrase."""
-    found = []
+    lines = []
     for line in process.stdout:
-        found.append(json.loads(line))
+        lines.append(json.loads(line))
         if phrase in line:
-            return found
-    raise AssertionError(f"ended before {phrase!r}: {found}")
+            return lines
+    raise AssertionError(f"ended before {phrase!r}: {lines}")
 
 
 def find_free_port():
@@ -143,8 +143,8 @@ def test_server_blank_variables_count_as_unset(blank, run):
     assert requests.get(f"{url}/readyz", timeout=120).status_code == 200
     assert {line["level"] for line in lines} == {"info"}
     worker = lines[-1]["process"]
-    made = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
-    assert b"MALLOC_ARENA_MAX=1" in made
+    environment = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
+    assert b"MALLOC_ARENA_MAX=1" in environment
     assert is_alive(worker)
 
 
