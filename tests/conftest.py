@@ -193,5 +193,5 @@ def shared_server() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture(scope="session")
 def live(shared_server, shipped) -> Server:
-    """One server of the embedded default for the whole session."""
+    """One server of the model `digits` for the whole session."""
     return shared_server(shipped, "--workers", "1")

@@ -63,8 +63,8 @@ class Acceptor:
         is_shared: Whether other workers accept on the same sockets.
     """
 
-    # gunicorn takes the acceptor for a gevent pool, and waits at its end until `free_count()` is
-    # equal to `size`.
+    # gunicorn treats the acceptor as a gevent pool: before it exits, it waits until `free_count()`
+    # is equal to `size`.
     size = 0
 
     def __init__(
@@ -86,10 +86,11 @@ class Acceptor:
         self._loads, self._slot = counters.worker_loads, counters.own_slot_number
         self._loads.pids[self._slot] = os.getpid()
         self._candidates, self._open_counts = self._loads.candidates, self._loads.open
+        # Views of the slots before and after this worker's own.
         self._other_candidates = self._candidates[: self._slot], self._candidates[self._slot + 1 :]
         self._listeners: list[Listener] = []
-        # Repeating timers, since `again` then starts a whole interval; each is stopped when it
-        # fires.
+        # The timers repeat, because libev's `again` restarts only repeating ones. When one fires,
+        # `resume_listening` stops it.
         self._timers = {
             seconds: get_hub().loop.timer(seconds, seconds)
             for seconds in (YIELD_TURN_SECONDS, RETRY_SECONDS)
@@ -101,22 +102,22 @@ class Acceptor:
         self._last_logged: dict[str, float] = {}
         self.run_maintenance()
 
-    def add_listener(self, listener: Any, *, ssl_context: Any = None, **_: Any) -> Listener:
+    def add_listener(self, listening_socket: Any, *, ssl_context: Any = None, **_: Any) -> Listener:
         """Return an object that accepts on a listening socket.
 
         gunicorn calls this as its worker's `server_class`.
 
         Args:
-            listener: gevent's listening socket.
+            listening_socket: gevent's listening socket.
             ssl_context: TLS settings of its connections; None for plain HTTP.
         """
-        return Listener(self, listener, ssl_context)
+        return Listener(self, listening_socket, ssl_context)
 
-    def start_listener(self, server: Listener) -> None:
+    def start_listener(self, listener: Listener) -> None:
         """Begin to accept on a listening socket."""
-        self._listeners.append(server)
+        self._listeners.append(listener)
         if self._is_listening:
-            server.watcher.start(self._on_readable, server)
+            listener.watcher.start(self._on_readable, listener)
         else:
             self.resume_listening()
 
@@ -140,17 +141,17 @@ class Acceptor:
         self._is_full = False
         if self._listeners and not self._is_listening:
             self._is_listening = True
-            for server in self._listeners:
-                server.watcher.start(self._on_readable, server)
+            for listener in self._listeners:
+                listener.watcher.start(self._on_readable, listener)
         self._publish_load()
 
-    def close_listener(self, server: Listener) -> None:
+    def close_listener(self, listener: Listener) -> None:
         """Close a listening socket."""
-        if server in self._listeners:
-            self._listeners.remove(server)
-            server.watcher.stop()
-            server.watcher.close()
-            server.socket.close()
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+            listener.watcher.stop()
+            listener.watcher.close()
+            listener.socket.close()
         if not self._listeners:
             self._stop_timers()
             self._is_listening = False
@@ -163,8 +164,8 @@ class Acceptor:
     def _pause_listening(self, seconds: float) -> None:
         # A socket that stays readable would otherwise wake the event loop again and again.
         self._is_listening = False
-        for server in self._listeners:
-            server.watcher.stop()
+        for listener in self._listeners:
+            listener.watcher.stop()
         self._stop_timers()
         self._timers[seconds].again(self.resume_listening)
 
@@ -174,13 +175,13 @@ class Acceptor:
         competes = self._listeners and not (self._is_stopping or self._is_full)
         self._candidates[self._slot] = self._open_count if competes else inf
 
-    def _on_readable(self, server: Listener) -> None:
+    def _on_readable(self, listener: Listener) -> None:
         """Accept waiting connections, as long as no other worker should accept them."""
         self._loads.seen[self._slot] = now = perf_counter()
         for _ in range(MAX_ACCEPTS_PER_TURN):
-            if not self._check_capacity() or not self._claim_turn(server, now):
+            if not self._check_capacity() or not self._claim_turn(listener, now):
                 return
-            if not self._accept_one(server):
+            if not self._accept_one(listener):
                 return
             if not self._is_listening:  # errors have led to a pause
                 return
@@ -189,35 +190,33 @@ class Acceptor:
 
     def _is_far_behind(self) -> bool:
         """Return whether every other worker that accepts holds many more connections."""
-        return self._open_count + CATCH_UP_CONNECTIONS < min(
-            self._other_candidates[0], default=inf
-        ) and (
-            self._open_count + CATCH_UP_CONNECTIONS < min(self._other_candidates[1], default=inf)
-        )
+        least = self._open_count + CATCH_UP_CONNECTIONS
+        before, after = self._other_candidates
+        return least < min(before, default=inf) and least < min(after, default=inf)
 
-    def _claim_turn(self, server: Listener, now: float) -> bool:
+    def _claim_turn(self, listener: Listener, now: float) -> bool:
         """Return whether this worker should accept; if another one should, pause for a moment."""
         loads = self._loads
-        own = inf if self._is_stopping else self._open_count
-        if not self._is_shared or own <= min(self._candidates):
+        own_count = inf if self._is_stopping else self._open_count
+        if not self._is_shared or own_count <= min(self._candidates):
             self._peer_waits.clear()
             return True
-        alive = [
+        peers = [
             slot
-            for slot, held in enumerate(self._candidates)
-            if held < own and now - loads.seen[slot] < SILENT_WORKER_SECONDS
+            for slot, count in enumerate(self._candidates)
+            if count < own_count and now - loads.seen[slot] < SILENT_WORKER_SECONDS
         ]
-        if not alive:
+        if not peers:
             return True
         # Read before the socket is checked, so that a connection that is found waiting there is
         # not among those counted.
         accepted = sum(loads.accepted)
-        if not is_readable(server.descriptor):
+        if not is_readable(listener.descriptor):
             return False
         # Pause also if this worker is going to accept in place of one that does not respond: that
         # one may run again at any time, and should then find most of the waiting connections.
         self._pause_listening(YIELD_TURN_SECONDS)
-        return not self._peer_waits.should_keep_waiting(alive, accepted, now)
+        return not self._peer_waits.should_keep_waiting(peers, accepted, now)
 
     def _check_capacity(self) -> bool:
         """Return whether one more connection may be open; if not, evict idle ones and pause."""
@@ -246,13 +245,13 @@ class Acceptor:
             "the limit of open files" if resource == "descriptors" else "worker_connections",
         )
 
-    def _accept_one(self, server: Listener) -> bool:
+    def _accept_one(self, listener: Listener) -> bool:
         """Accept a connection; return False if none was there or none could be accepted."""
         # Counted and published beforehand, so that two workers do not accept at the same time.
         self._open_count += 1
         self._publish_load()
         try:
-            descriptor, address = server.unpatched_socket._accept()
+            descriptor, address = listener.unpatched_socket._accept()
         except OSError as error:
             self._open_count -= 1
             self._publish_load()
@@ -260,9 +259,9 @@ class Acceptor:
         self._descriptor_budget.record_descriptor(descriptor, self._open_count - 1)
         self._loads.accepted[self._slot] += 1.0
         client = gevent_socket.socket(
-            server.socket.family, server.socket.type, server.socket.proto, fileno=descriptor
+            listener.socket.family, listener.socket.type, listener.socket.proto, fileno=descriptor
         )
-        self._greenlets.spawn(self._serve_client, server, client, address)
+        self._greenlets.spawn(self._serve_client, listener, client, address)
         return True
 
     def _handle_accept_error(self, error: OSError) -> bool:
@@ -293,11 +292,11 @@ class Acceptor:
             self._last_logged[topic] = now
             logging.getLogger(__name__).warning(message, *values)
 
-    def _serve_client(self, server: Listener, client: Any, address: Any) -> None:
+    def _serve_client(self, listener: Listener, client: Any, address: Any) -> None:
         try:
-            if server.ssl_context is not None:
-                client = server.ssl_context.wrap_socket(client, server_side=True)
-            self._handle(server.socket, client, address)
+            if listener.ssl_context is not None:
+                client = listener.ssl_context.wrap_socket(client, server_side=True)
+            self._handle(listener.socket, client, address)
         except (OSError, ssl.SSLError) as error:  # the client closed before it was served
             logging.getLogger(__name__).debug("connection ended: %s", error)
         finally:
@@ -324,15 +323,15 @@ class Listener:
 
     Args:
         acceptor: The acceptor of the worker.
-        listener: gevent's listening socket.
+        listening_socket: gevent's listening socket.
         ssl_context: TLS settings of its connections; None for plain HTTP.
     """
 
-    def __init__(self, acceptor: Acceptor, listener: Any, ssl_context: Any) -> None:
-        self.socket, self.ssl_context = listener, ssl_context
+    def __init__(self, acceptor: Acceptor, listening_socket: Any, ssl_context: Any) -> None:
+        self.socket, self.ssl_context = listening_socket, ssl_context
         # The socket below gevent's: its accept returns at once instead of waiting in the loop.
-        self.unpatched_socket = getattr(listener, "_sock", listener)
-        self.descriptor = listener.fileno()
+        self.unpatched_socket = getattr(listening_socket, "_sock", listening_socket)
+        self.descriptor = listening_socket.fileno()
         self.watcher = get_hub().loop.io(self.descriptor, EV_READ)
         self.pool = self._acceptor = acceptor
 

@@ -17,6 +17,7 @@ from gunicorn.http.errors import ConfigurationProblem, InvalidHeader
 
 from serving.http.middleware import WORKER_KEY
 
+# Path and query of a request target without percent-encoding or unusual characters.
 TARGET_PATTERN = re.compile(rb"(/[A-Za-z0-9_.~:/-]*)(?:\?([A-Za-z0-9_.~:/=&-]*))?")
 # A name or an IPv4 address, without an empty part within, or an IPv6 address; and perhaps a port.
 HOST_PATTERN = re.compile(
@@ -37,7 +38,7 @@ GUNICORN_ONLY_HEADERS = {
     b"x-forwarded-protocol",
     b"x-forwarded-ssl",
 }
-MAX_HEAD_BYTES = 8190  # gunicorn's limit of one line: no line of such a head can exceed it
+MAX_HEAD_BYTES = 8190  # gunicorn's limit for one line, which no line of such a head can exceed
 MAX_LENGTH_DIGITS = 18  # of a Content-Length: no body has more bytes
 MAX_CACHE_ENTRIES = 256  # header names, hosts and targets that are remembered, of each
 

@@ -88,9 +88,9 @@ class Settings(EnvironmentSettings):
     )
     take_up: Literal["compatible", "all"] = Field(
         "compatible",
-        description="new versions to serve automatically: compatible only those that accept every "
-        "request the live version accepts, others wait for POST "
-        "/v2/repository/models/NAME/load; all serves every new version",
+        description="which new versions to serve automatically: with compatible, only those that "
+        "accept every request that the live version accepts (others wait for POST "
+        "/v2/repository/models/NAME/load); with all, every one",
     )
     state: Path = Field(
         Path(".serving.json"),
@@ -174,8 +174,9 @@ class Settings(EnvironmentSettings):
     )
     extra: Literal["refuse", "ignore"] = Field(
         "refuse",
-        description="what to do with named columns that the model does not have: refuse answers "
-        "422, ignore drops them; rows without names must always have the model's number of columns",
+        description="what to do with columns in a request, given by name, that the model does not "
+        "have: refuse answers 422, ignore drops them; rows without names must always have the "
+        "model's number of columns",
     )
     run_seconds: float = Field(
         5,

@@ -1,9 +1,12 @@
 """Limits on how long clients can occupy a worker, tested on one worker in this process."""
 
 import errno
+import fcntl
 import logging
 import os
 import select
+import struct
+import termios
 from contextlib import suppress
 from http.client import HTTPResponse
 from types import SimpleNamespace
@@ -110,7 +113,16 @@ def answer_bytes(environ, start_response):
 def send(client, content):
     """Send bytes, and let the worker read them before the clock is advanced."""
     client.sendall(content)
+    with gevent.Timeout(HANG_SECONDS):
+        while has_unread_bytes(client):
+            gevent.sleep(CHECK_SECONDS / 10)
     gevent.sleep(CHECK_SECONDS / 2)
+
+
+def has_unread_bytes(client):
+    """Return whether the other end of a socket pair has not read all bytes (unix(7), SIOCOUTQ)."""
+    (count,) = struct.unpack("i", fcntl.ioctl(client.fileno(), termios.TIOCOUTQ, bytes(4)))
+    return count > 0
 
 
 def send_request(client, size=1):
