@@ -46,7 +46,7 @@ REFUSED_WITH_KEYS = {
     503: ("/predict", JSON | {"X-API-Key": "{key}"}),
 }
 FRAMINGS = {
-    "plain": {},
+    "read by the parser in C": {},
     "read by the parser in Python": {"TE": "trailers"},
     "chunked": {"Transfer-Encoding": "chunked"},
 }
@@ -183,10 +183,13 @@ REFUSED_BY_HEAD = {
     "a wrong type": (encode_head(media=b"text/html"), 415),
     "an unknown URL": (encode_head(path=b"/nowhere"), 404),
     "an unknown model": (encode_head(path=b"/v2/models/none/infer"), 404),
-    "a method that is not answered": (encode_head(path=b"/healthz"), 405),
+    "a method that is not allowed": (encode_head(path=b"/healthz"), 405),
     "an unknown encoding": (encode_head(media=b"application/json\r\nContent-Encoding: br"), 415),
-    "a time that is none": (encode_head(media=b"application/json\r\nX-Request-Timeout: x"), 400),
-    "chunks of a wrong type": (
+    "an invalid X-Request-Timeout": (
+        encode_head(media=b"application/json\r\nX-Request-Timeout: x"),
+        400,
+    ),
+    "a chunked body of a wrong type": (
         encode_head(media=b"text/html", framing=b"Transfer-Encoding: chunked"),
         415,
     ),

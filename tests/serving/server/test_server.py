@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import requests
 
-from serving.http import body_limits as bodies
+from serving.http import body_limits
 from tests.processes import is_running, wait_until
 from tests.variants import flip_bit, keep_unchanged, slow_down, write_variants
 
@@ -26,7 +26,7 @@ def get_address(server):
     return host, int(port)
 
 
-def test_predict_digits_test_set_is_accurate(live, digits):
+def test_predict_digits_is_accurate(live, digits):
     rows, labels = digits
     answer = requests.post(f"{live.url}/predict", json={"instances": rows.tolist()}, timeout=120)
     assert answer.status_code == 200
@@ -128,8 +128,8 @@ def test_gunicorn_refuses_request_answers_json(request_line, status, live):
 
 def test_client_disconnects_within_body_others_are_served(live):
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    with socket.create_connection(get_address(live), timeout=120) as half:
-        half.sendall(head + b"Content-Length: 500\r\n\r\n" + ONE_ROW[:100])
+    with socket.create_connection(get_address(live), timeout=120) as client:
+        client.sendall(head + b"Content-Length: 500\r\n\r\n" + ONE_ROW[:100])
         assert requests.post(f"{live.url}/predict", data=ONE_ROW, headers=JSON, timeout=120).ok
     assert requests.post(f"{live.url}/predict", data=ONE_ROW, headers=JSON, timeout=120).ok
 
@@ -138,19 +138,19 @@ def test_request_seconds_body_incomplete_answers_408(serve, shipped):
     server = serve(shipped, "--workers", "1", "--request-seconds", "1")
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     length, chunks = b"Content-Length: 500\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nff\r\n"
-    for begun in (head + length + ONE_ROW[:100], head + chunks + ONE_ROW[:100], head):
-        with socket.create_connection(get_address(server), timeout=120) as half:
-            half.sendall(begun)
-            answer = HTTPResponse(half)
+    for sent in (head + length + ONE_ROW[:100], head + chunks + ONE_ROW[:100], head):
+        with socket.create_connection(get_address(server), timeout=120) as client:
+            client.sendall(sent)
+            answer = HTTPResponse(client)
             answer.begin()
             assert (answer.status, answer.headers["Connection"]) == (408, "close")
             assert json.loads(answer.read())["code"] == "request_timeout"
-            assert half.recv(1) == b""
+            assert client.recv(1) == b""
     assert requests.post(f"{server.url}/predict", data=ONE_ROW, headers=JSON, timeout=120).ok
 
 
 LATE_REQUESTS = {
-    "plain": ("/predict", b""),
+    "read by the parser in C": ("/predict", b""),
     "read by the parser in Python": ("/predict", b"TE: trailers\r\n"),
     "answered by Flask": ("/predict?model=digits", b""),
     "of TensorFlow's protocol": ("/v1/models/digits:predict", b""),
@@ -195,7 +195,7 @@ def test_too_many_large_bodies_at_once_answers_503(live):
             send(clients, 0)
         # A large Content-Length alone does not exclude other requests.
         assert requests.post(f"{server.url}/predict", data=body, headers=JSON, timeout=120).ok
-        for _ in range(bodies.MAX_LARGE_BODIES):
+        for _ in range(body_limits.MAX_LARGE_BODIES):
             send(clients, size - 10**5)
         answer = HTTPResponse(send(clients, size - 10**5))
         answer.begin()
@@ -322,8 +322,8 @@ def test_sigterm_open_connections_stops_without_sigkill(serve, shipped):
     connection.request("GET", "/healthz")
     assert connection.getresponse().read()
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    with socket.create_connection(get_address(server), timeout=120) as half:
-        half.sendall(head)
+    with socket.create_connection(get_address(server), timeout=120) as client:
+        client.sendall(head)
         assert server.stop() == 0
         assert_not_killed(server)
     connection.close()
