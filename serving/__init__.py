@@ -1,8 +1,11 @@
-"""What answers: a Flask service over the bundles that `trainer` writes.
+"""An HTTP server for the model bundles that `trainer` exports.
 
-A request goes one way: `routes` → `predict` → `codec` and `repository` → `runtime`. `bundle` is the
-contract with the trainer; `errors` maps every fault to one HTTP status; `settings` declares every
-knob once.
+Packages, from the outside in; each imports only those after it: `server` (gunicorn, workers and
+connections), `http` (the Flask application and its fast path), `inference` (prediction and
+batching), `repository` (models, versions and their rollout), `runtime` (ONNX Runtime sessions and
+self-tests), `codec` (request and response formats), `telemetry` (metrics and logs), `bundle` (the
+files of a model version). `settings`, `call_context`, `event_loop` and `errors` serve them all.
+`loadtest` is an independent client.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ __all__ = ["create_app"]
 
 
 def __getattr__(name: str) -> Any:
-    # On demand, so that the trainer can read `serving.bundle` without loading a web framework.
+    # Imported on demand, so that the trainer can use `serving.bundle` without a web framework.
     if name == "create_app":
         from serving.http.app import create_app  # noqa: PLC0415
 

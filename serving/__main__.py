@@ -1,4 +1,4 @@
-"""`python -m serving`."""
+"""The entry point of `python -m serving`."""
 
 from serving.cli import main
 

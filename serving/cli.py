@@ -1,4 +1,4 @@
-"""The command line of the server."""
+"""The command line of the server: `serving run`, `serve`, `key`, `promote` and `loadtest`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ import click
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from serving.bundle import PromotionError, describe_invalid_value, exit_on_full_disk, promote
-from serving.bundle import list_versions as versions_of
+from serving.bundle import (
+    PromotionError,
+    describe_invalid_value,
+    exit_on_full_disk,
+    list_versions,
+    promote,
+)
 from serving.http.key_file import SCOPES, KeyFileError, Scope, generate_key, require_keys
 from serving.repository.folder_scan import require_models_folder
 from serving.settings.cloud_platforms import SAGEMAKER_SETTINGS, VertexSettings
@@ -35,17 +40,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _CommandGroup(click.Group):
-    """Those below, and one that needs what a server does without; imported when it is asked for."""
+    """The commands of this module, and `loadtest`, which is imported only when it is used.
+
+    Its libraries are not installed with the server.
+    """
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command of the command line."""
+        """Run a command; a full disk ends it with a message instead of a traceback."""
         with exit_on_full_disk():
             return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
         return [*super().list_commands(ctx), "loadtest"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by its name; None if there is none."""
         if cmd_name != "loadtest":
             return super().get_command(ctx, cmd_name)
         try:
@@ -55,7 +65,7 @@ class _CommandGroup(click.Group):
 
 
 def _missing_loadtest(error: ModuleNotFoundError) -> click.Command:
-    """Stands for loadtest where its libraries are not installed, as in the server's image."""
+    """Return a command that says how to install loadtest, for example in the server's image."""
 
     @click.command("loadtest", context_settings={"ignore_unknown_options": True})
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -72,53 +82,56 @@ def _missing_loadtest(error: ModuleNotFoundError) -> click.Command:
 @click.group(cls=_CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="serving")
 def main() -> None:
-    """Serve bundles over HTTP."""
-    remove_blank_variables()  # before any command reads its options' variables
+    """Serve models over HTTP."""
+    remove_blank_variables()  # before click reads the variables of a command's options
 
 
-REPEATABLE_SETTINGS = (
-    "forwarded_allow_ips",
-)  # settings of several values, which may be given one by one
+REPEATABLE_SETTINGS = ("forwarded_allow_ips",)  # lists, whose option may be given several times
 
 
 def _join_values(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> str | None:
-    """Return all values of an option that was given several times, None for never."""
+    """Return the values of a repeatable option, joined by commas; None if it was not given."""
     return ",".join(values) if values else None
 
 
-def _add_settings_options(fixed: Mapping[str, Any] = MappingProxyType({})) -> Callable[[F], F]:
-    """An option for every setting, declared once, in `Settings`.
+def _add_settings_options(
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> Callable[[F], F]:
+    """Return a decorator that adds an option to a command for every field of `Settings`.
 
     Args:
-        fixed: those that have other defaults here, which no environment changes.
+        defaults: Values that replace the defaults of `Settings` for this command, by name.
+            Environment variables do not change them.
     """
 
-    def add(command: F) -> F:
+    def add_options(command: F) -> F:
         for name, field in reversed(Settings.model_fields.items()):
-            default = fixed.get(name, field.default)
-            told = name in fixed or (field.default_factory is None and default is not None)
-            notes = [f"[default: {default}]"] if told else []
-            if name not in fixed:
+            default = defaults.get(name, field.default)
+            has_default = name in defaults or (
+                field.default_factory is None and default is not None
+            )
+            notes = [f"[default: {default}]"] if has_default else []
+            if name not in defaults:
                 notes.append(f"[env: {ENV_PREFIX}{name.upper()}]")
-            several: dict[str, Any] = {}
+            repeatable: dict[str, Any] = {}
             if name in REPEATABLE_SETTINGS:
-                several = {"multiple": True, "callback": _join_values}
+                repeatable = {"multiple": True, "callback": _join_values}
             option = click.option(
                 f"--{name.replace('_', '-')}",
                 metavar=name.upper(),
-                **several,
+                **repeatable,
                 help="  ".join([field.description or "", *notes]),
             )
             command = option(command)
         return command
 
-    return add
+    return add_options
 
 
 def _describe_invalid_setting(error: ErrorDetails) -> str:
     name = str(error["loc"][0])
-    twin = f"{ENV_PREFIX}{name.upper()}"
-    return f"--{name.replace('_', '-')} ({twin}): {describe_invalid_value(error, Settings)}"
+    variable = f"{ENV_PREFIX}{name.upper()}"
+    return f"--{name.replace('_', '-')} ({variable}): {describe_invalid_value(error, Settings)}"
 
 
 def _read_vertex_settings() -> VertexSettings:
@@ -126,14 +139,18 @@ def _read_vertex_settings() -> VertexSettings:
         return VertexSettings()
     except ValidationError as error:
         faults = [
-            f"{VERTEX_PREFIX}{str(fault['loc'][0]).upper()}: {describe_invalid_value(fault, VertexSettings)}"
+            f"{VERTEX_PREFIX}{str(fault['loc'][0]).upper()}: "
+            f"{describe_invalid_value(fault, VertexSettings)}"
             for fault in error.errors()
         ]
         raise click.UsageError("; ".join(faults)) from error
 
 
 def _require_free_port(host: str, port: int) -> None:
-    """Say at once that a port is taken: gunicorn tries for five seconds and blames the address."""
+    """Refuse an address that cannot be listened on.
+
+    gunicorn would try again for five seconds, and its message would not name the port.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -147,7 +164,7 @@ def _require_free_port(host: str, port: int) -> None:
 
 
 def _require_models_folder(models: Path) -> None:
-    """Say at once that nothing would ever be served from the folder of models."""
+    """Refuse a folder of models from which nothing could ever be served."""
     try:
         require_models_folder(models)
     except NotADirectoryError as error:
@@ -157,7 +174,10 @@ def _require_models_folder(models: Path) -> None:
 
 
 def _require_readable_files(settings: Settings) -> None:
-    """Say at once that keys or a certificate are none, rather than in the log of each worker."""
+    """Refuse unusable files of API keys, certificate and private key.
+
+    Otherwise each worker would report them in the log, after the server has started.
+    """
     if settings.keys is not None:
         try:
             require_keys(settings.keys)
@@ -176,20 +196,21 @@ def _require_readable_files(settings: Settings) -> None:
         ) from error
 
 
-@main.command()
+@main.command("key")
 @click.argument("name")
 @click.option(
     "--scope",
     type=click.Choice(SCOPES),
     default="predict",
     show_default=True,
-    help="what it opens; admin includes predict",
+    help="what the key permits; admin includes predict",
 )
 def create_key(name: str, scope: Scope) -> None:
-    """Make an API key for NAME.
+    """Create an API key called NAME.
 
-    The line for the file of --keys goes to standard output, the key itself, which is shown only
-    now, to standard error: `serving key NAME >> FILE` adds it. A server that runs takes it up.
+    The line to add to the file of --keys goes to standard output, so `serving key NAME >> FILE`
+    adds it. The key itself goes to standard error and cannot be shown again. A running server
+    accepts it as soon as the file has changed.
     """
     try:
         secret, line = generate_key(name, scope)
@@ -213,19 +234,19 @@ def create_key(name: str, scope: Scope) -> None:
 def promote_version(name: str, version: int | None, models: Path) -> None:
     """Promote a staged version of the model NAME, so that servers load it.
 
-    `trainer fit --stage` writes a version as NAME/staged-VERSION, which no server takes up. This
-    checks its files and renames the folder to NAME/VERSION. VERSION may be left out where one alone
-    is staged. A running server takes it up within --poll seconds, if it proves itself there; POST
-    /v2/repository/index says what has become of it.
+    `trainer fit --stage` writes a version as NAME/staged-VERSION, which servers ignore. This
+    command checks its files and renames the folder to NAME/VERSION. VERSION may be left out if only
+    one version is staged. A running server loads it within --poll seconds, if it passes its
+    self-test there; POST /v2/repository/index reports the result.
     """
     try:
         bundle = promote(models, name, version)
     except PromotionError as error:
         raise click.ClickException(str(error)) from error
-    number, highest = bundle.manifest.version, versions_of(models / name)[-1]
+    number, highest = bundle.manifest.version, list_versions(models / name)[-1]
     click.echo(
         f"promoted version {number} of {name}: {bundle.path}; POST /v2/repository/index of a "
-        f"server says when it answers"
+        f"server reports when it is served"
     )
     if highest > number:
         click.echo(
@@ -236,33 +257,37 @@ def promote_version(name: str, version: int | None, models: Path) -> None:
 
 
 def _exec_gunicorn(**options: Any) -> None:
+    """Check the settings, then replace this process by gunicorn."""
     try:
         settings = Settings(**options)
     except ValidationError as error:
-        raise click.UsageError("; ".join(map(_describe_invalid_setting, error.errors()))) from error
+        faults = map(_describe_invalid_setting, error.errors())
+        raise click.UsageError("; ".join(faults)) from error
     _require_models_folder(settings.models)
     _require_free_port(settings.host, settings.port)
     _require_readable_files(settings)
-    # gunicorn's twin of --workers, without a say here; were it no number, gunicorn would not start.
+    # gunicorn's own variable for the number of workers: ours overrides it, but gunicorn would still
+    # refuse to start if it is not a number.
     os.environ.pop("WEB_CONCURRENCY", None)
     if links := find_service_links(os.environ):
         _remove_service_links(links, settings.log_level)
-    # gunicorn takes this process over; it and its workers read the settings from the environment.
+    # gunicorn and its workers read the settings from the environment.
     for name, value in settings.model_dump(mode="json", exclude_none=True).items():
         os.environ[f"{ENV_PREFIX}{name.upper()}"] = str(value)
-    # One heap a process: the thread that loads versions would take a second one, and keep it.
+    # One heap per process: the thread that loads versions would get a second one, and glibc would
+    # never return its memory.
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     arguments = ["-m", "gunicorn", "--config", "python:serving.server.gunicorn_conf"]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606
 
 
 def _remove_service_links(names: list[str], level: str) -> None:
-    """Warn of variables that are no settings, and take them out of the environment.
+    """Warn of Kubernetes service links, and remove them from the environment.
 
-    Before the settings are written there, since one may have the same name, `FORWARDPASS_PORT`.
+    Must happen before the settings are written there: `FORWARDPASS_PORT` can be either.
     """
-    # Imported for these lines alone: it takes a while, and few have such variables.
-    import_module("serving.telemetry.logs").configure(level)
+    # Imported only here: the import is slow, and few environments have service links.
+    import_module("serving.telemetry.logs").configure_logging(level)
     logging.getLogger(__name__).warning("%s", describe_service_links(names))
     for name in names:
         del os.environ[name]
@@ -275,9 +300,9 @@ def _drop_unset(options: dict[str, str | None]) -> dict[str, str]:
 @main.command()
 @_add_settings_options()
 def run(**options: str | None) -> None:
-    """Serve the repository until SIGTERM or Ctrl-C.
+    """Serve the models of a repository until SIGTERM or Ctrl-C.
 
-    Where Vertex AI starts it, AIP_HTTP_PORT and AIP_STORAGE_URI come before the environment.
+    On Vertex AI, AIP_HTTP_PORT and AIP_STORAGE_URI take precedence over FORWARDPASS_ variables.
     """
     _exec_gunicorn(**_read_vertex_settings().to_server_settings() | _drop_unset(options))
 
@@ -285,9 +310,10 @@ def run(**options: str | None) -> None:
 @main.command()
 @_add_settings_options(SAGEMAKER_SETTINGS)
 def serve(**options: str | None) -> None:
-    """Serve as Amazon SageMaker starts a container.
+    """Serve as Amazon SageMaker expects it of a container.
 
-    As run does, but on port 8080 of every address, and the models of /opt/ml/model: the archive
-    of a model holds NAME/VERSION, as the folder models does. Only options change that.
+    Like run, but on port 8080 of every address, with the models in /opt/ml/model: the model archive
+    must hold NAME/VERSION, like the folder of models. Only options change these three, no
+    environment variables.
     """
     _exec_gunicorn(**SAGEMAKER_SETTINGS | _drop_unset(options))

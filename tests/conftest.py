@@ -1,4 +1,4 @@
-"""What several test modules share: a repository of real models, and a real server."""
+"""Fixtures of all tests: repositories of real models, and real servers."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ __all__ = ["Server", "start_server"]
 
 ROOT = Path(__file__).parent.parent
 
-# `make test` tries the same examples everywhere and takes its time; `make fuzz` tries new ones.
+# `make test` tries the same examples on every machine; `make fuzz` tries new ones each time.
 settings.register_profile("test", deadline=None, derandomize=True)
 settings.register_profile("fuzz", deadline=None, max_examples=3000, print_blob=True)
 settings.load_profile("test")
 
-# What a test must ask for to start a server or another process; whoever does is slow.
+# Fixtures that start processes. Tests that use one are marked as slow, and only they may start any.
 PROCESS_FIXTURES = {"certificate", "live", "processes", "serve", "shared_server"}
-# Models that are trained for a session take seconds, which the first test to ask pays.
+# Fixtures that train models, once per session. Tests that use one are marked as slow, too.
 TRAINED_FIXTURES = {"made", "zoo"}
-# By which the standard library and joblib ask for the processor, in a millisecond, once.
+# Commands by which the standard library and joblib identify the processor, once and quickly.
 LIBRARIES_COMMANDS = {"lscpu", "uname"}
 PROCESS_EVENTS = {"os.fork", "os.forkpty", "os.posix_spawn", "subprocess.Popen"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that start processes, or ask for trained models, as slow."""
+    """Mark tests that start processes or need trained models as slow."""
     for item in items:
         if (PROCESS_FIXTURES | TRAINED_FIXTURES).intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let no test start a process in a run that leaves the slow ones out."""
+    """Forbid starting processes in a run without slow tests."""
     if "not slow" in config.option.markexpr:
         sys.addaudithook(_refuse_processes)
 
 
 def _refuse_processes(event: str, arguments: tuple[Any, ...]) -> None:
-    is_of_a_library = event == "subprocess.Popen" and arguments[0] in LIBRARIES_COMMANDS
-    if "PYTEST_CURRENT_TEST" in os.environ and event in PROCESS_EVENTS and not is_of_a_library:
+    is_allowed = event == "subprocess.Popen" and arguments[0] in LIBRARIES_COMMANDS
+    if "PYTEST_CURRENT_TEST" in os.environ and event in PROCESS_EVENTS and not is_allowed:
         raise AssertionError(
             f"expected a fast test to start no process; got {event}; ask for one of the fixtures "
             f"{', '.join(sorted(PROCESS_FIXTURES))}"
@@ -61,7 +61,7 @@ def _refuse_processes(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_outlives_its_test() -> Iterator[None]:
+def _fail_if_something_outlives_the_test() -> Iterator[None]:
     """Fail if a test leaves threads, processes, timers, log handlers, or another environment."""
     before = outlivers.snapshot()
     yield
@@ -70,9 +70,11 @@ def _nothing_outlives_its_test() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _runs_are_kept_elsewhere(tmp_path_factory):
-    """What `trainer fit` leaves of a run does not go where the user keeps theirs."""
-    assert Config.model_fields["runs"].default == Path("runs")  # which no test sees after this
+def _archive_runs_in_temporary_folder(tmp_path_factory):
+    """Archive the runs of `trainer fit` in a temporary folder instead of the user's."""
+    assert Config.model_fields["runs"].default == Path(
+        "runs"
+    )  # tests see another default from here on
     Config.model_fields["runs"].default = tmp_path_factory.mktemp("runs")
     Config.model_rebuild(force=True)
 
@@ -91,7 +93,7 @@ def digits():
 
 @pytest.fixture(scope="session")
 def shipped(tmp_path_factory) -> Path:
-    """A repository of what is committed, whatever else the user has trained: do not write to it."""
+    """A repository with the committed model `digits` only: do not write to it."""
     models = tmp_path_factory.mktemp("shipped") / "models"
     shutil.copytree(ROOT / "models" / "digits" / "1", models / "digits" / "1")
     return models
@@ -109,7 +111,7 @@ def zoo(tmp_path_factory, shipped) -> Path:
     ]
     flowers.write_text("\n".join(["sepal l,sepal w,petal l,petal w,species", *rows]))
     models = folder / "models"
-    # Without the state of servers that have served it alone.
+    # Without the state files of servers that have served it before.
     shutil.copytree(shipped, models, ignore=shutil.ignore_patterns(".serving.*"))
     for data, name in (
         (str(flowers), "flowers"),
@@ -118,9 +120,8 @@ def zoo(tmp_path_factory, shipped) -> Path:
         ("linnerud", "physique"),
     ):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                "serving.runtime.latency_profile.MAX_TIMED_RUNS", 3
-            )  # its speed is no one's question
+            # No test depends on the speed of these models.
+            patch.setattr("serving.runtime.latency_profile.MAX_TIMED_RUNS", 3)
             fit(
                 Config(
                     data=data,
@@ -136,9 +137,9 @@ def zoo(tmp_path_factory, shipped) -> Path:
 
 @pytest.fixture
 def only_digits(shipped, tmp_path) -> Path:
-    """A repository of the embedded default, to damage at will."""
+    """A repository with the model `digits`, for one test, which may change it."""
     models = tmp_path / "models"
-    # Without the state that a server of another test may have left there.
+    # Without the state files that the server of another test may have left there.
     shutil.copytree(shipped, models, ignore=shutil.ignore_patterns(".serving.*"))
     return models
 
@@ -150,7 +151,7 @@ def client(shipped):
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    """Start servers, and end those a test leaves running."""
+    """Return a function that starts servers; they end with the test."""
     started: list[Server] = []
 
     def start(models: Path, *arguments: str, until: str = "ready") -> Server:
@@ -164,7 +165,7 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def processes() -> Iterator[Processes]:
-    """Start other processes, or fork; what a test leaves running ends."""
+    """An object that starts other processes; they end with the test."""
     found = Processes()
     yield found
     found.end()
@@ -172,9 +173,9 @@ def processes() -> Iterator[Processes]:
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[Callable[..., Server]]:
-    """Start a server once for all tests that ask for one with the same models and arguments.
+    """Return a function that starts one server per session for the same models and arguments.
 
-    Only for tests that leave it as it was; those that harm a server ask for `serve`.
+    Only for tests that do not change the server; others use `serve`.
     """
     started: dict[tuple[Any, ...], Server] = {}
 
@@ -192,5 +193,5 @@ def shared_server() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture(scope="session")
 def live(shared_server, shipped) -> Server:
-    """One server of the embedded default for the whole session."""
+    """One server of the model `digits` for the whole session."""
     return shared_server(shipped, "--workers", "1")

@@ -1,12 +1,12 @@
-"""How many random examples a test tries."""
+"""The number of random examples that a test by Hypothesis tries."""
 
 from __future__ import annotations
 
 from hypothesis import settings
 
-USUAL = 100  # examples of a test by Hypothesis' own default, and by the profile of `make test`
+DEFAULT_EXAMPLES = 100  # Hypothesis' default, and the value in the profile of `make test`
 
 
 def examples(count: int) -> settings:
-    """Return settings of so many examples, and of as many times more as the profile has."""
-    return settings(max_examples=count * settings().max_examples // USUAL)
+    """Return settings with a number of examples, scaled like the profile scales the default."""
+    return settings(max_examples=count * settings().max_examples // DEFAULT_EXAMPLES)

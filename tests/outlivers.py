@@ -1,4 +1,4 @@
-"""What outlives a test: threads, processes, timers, log handlers, changes of the process itself."""
+"""Finds what a test leaves behind: threads, processes, timers, log handlers, changed settings."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 
 from tests.processes import children_of
 
-# Set by libraries when they are first imported, for good.
+# Variables that libraries set when they are first imported.
 SET_BY_IMPORTS = {
     "CRC32C_SW_MODE",
     "ORT_DISABLE_TELEMETRY",
     "KMP_DUPLICATE_LIB_OK",
     "KMP_INIT_AT_FORK",
 }
-# Processes that tests share, which end with the session.
+# Process ids of servers that tests share, which end with the session.
 shared_processes: set[int] = set()
-SETTLING_TURNS = 100  # of the event loop, in which what was about to end ends
+SETTLING_TURNS = 100  # turns of the event loop in which greenlets and timers can end
 
 
 def snapshot() -> Set[str]:

@@ -1,4 +1,4 @@
-"""Servers and other processes that tests start: waited for by events, ended with their test."""
+"""Servers and other processes that tests start, wait for and end."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 from serving.settings.options import Settings
 
-# The only bound on time in the tests: it turns a hang into a failure and is never a measure of
-# speed, so that it holds on the slowest machine.
+# The only time limit in the tests. It turns a hang into a failure and measures no speed, so it
+# suffices on the slowest machine.
 HANG_SECONDS = 120.0
 POLL_SECONDS = 0.01
 READY = "worker ready"  # what a worker logs before it accepts its first connection
@@ -85,7 +85,7 @@ class Server:
     _has_ended: bool = False
 
     def follow_log(self) -> None:
-        """Start to read what the process writes."""
+        """Start to read the output of the process."""
         self._reader = threading.Thread(target=self._read, daemon=True, name="server log")
         self._reader.start()
 
@@ -113,7 +113,7 @@ class Server:
             while not (result := condition()):
                 left = deadline - time.monotonic()
                 if self._has_ended or left < 0:
-                    raise AssertionError("the log does not say so: " + "".join(self.log))
+                    raise AssertionError("the log does not show it: " + "".join(self.log))
                 self._changed.wait(left)
             return result
 
@@ -155,7 +155,7 @@ class Server:
         return status
 
     def kill(self) -> None:
-        """End the server and its workers without their help, stopped ones included."""
+        """Kill the server and its workers, stopped ones included."""
         pids = [self.process.pid]
         if self.process.poll() is None:
             pids += self.workers()
@@ -177,7 +177,7 @@ def start_server(models: Path, *arguments: str, until: str = "ready") -> Server:
             connections are queued.
     """
     command = [sys.executable, "-m", "serving", "run", "--models", str(models), "--port", "0"]
-    # As a user would run it: `CI` hides what libraries do at home.
+    # Without `CI`, as for a user: some libraries behave differently if it is set.
     environment = {k: v for k, v in os.environ.items() if k != "CI"}
     process = subprocess.Popen(
         [*command, *arguments],
@@ -203,7 +203,7 @@ def _number_of_workers(arguments: tuple[str, ...]) -> int:
 
 
 class Processes:
-    """Processes of a test that are no servers; all of them end with it."""
+    """Processes of a test, other than servers; all of them end with the test."""
 
     def __init__(self) -> None:
         self._started: list[subprocess.Popen[str]] = []
@@ -217,16 +217,16 @@ class Processes:
     def run(
         self, command: list[Any], *, env: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.CompletedProcess[str]:
-        """Run a process to its end and capture what it writes, stdout apart from stderr."""
+        """Run a process to its end and capture its stdout and stderr separately."""
         options = {"capture_output": True, "text": True, "timeout": HANG_SECONDS} | options
         return subprocess.run([*map(str, command)], check=False, env=env, **options)
 
     def python(self, *arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run Python to its end; options as of `run`."""
+        """Run Python to its end; options are those of `run`."""
         return self.run([sys.executable, *arguments], **options)
 
     def end(self) -> None:
-        """Kill what still runs."""
+        """Kill the processes that still run."""
         for process in self._started:
             if process.poll() is None:
                 process.kill()

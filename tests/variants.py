@@ -1,4 +1,4 @@
-"""Bundles of several variants, made of one with a single graph: right, slow, wrong and damaged."""
+"""Bundles with several variants, made from a bundle with one: correct, slow, wrong or damaged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serving.bundle import Bundle, ExpectedAnswers, SelfTest
 
 
 def slow_down(graph: bytes) -> bytes:
-    """The same answers to the bit, in many times the time: each feature is negated 200 times."""
+    """Return a graph with bit-equal answers that is many times slower: it negates 200 times."""
     model = onnx.load_from_string(graph)
     (features,) = model.graph.input
     for node in model.graph.node:
@@ -29,7 +29,7 @@ def slow_down(graph: bytes) -> bytes:
 
 
 def negate_weights(graph: bytes) -> bytes:
-    """Of the same face, with other weights."""
+    """Return a graph with the same inputs and outputs, and other weights."""
     model = onnx.load_from_string(graph)
     for tensor in model.graph.initializer:
         if len(tensor.dims) == 2:
@@ -38,11 +38,11 @@ def negate_weights(graph: bytes) -> bytes:
 
 
 def refuse_row_count(graph: bytes, rows: int = 8) -> bytes:
-    """The same answers to any number of rows but one, which it refuses."""
+    """Return a graph with the same answers that fails for one number of rows."""
     model = onnx.load_from_string(graph)
     (features,) = model.graph.input
     sizes = np.ones(1000, np.int64)
-    sizes[rows] = 2  # which one number cannot be made to
+    sizes[rows] = 2  # one value cannot be reshaped to two
     constants = {"sizes": sizes, "one": np.ones(1, np.float32), "first": np.array([0])}
     for node in model.graph.node:
         node.input[:] = ["passed" if name == features.name else name for name in node.input]
@@ -61,7 +61,7 @@ def refuse_row_count(graph: bytes, rows: int = 8) -> bytes:
 
 
 def enlarge(graph: bytes) -> bytes:
-    """The same answers to the bit, by a graph of 17 MB: the features pass a layer of 2048 units."""
+    """Return a graph of 17 MB with bit-equal answers: features pass a layer of 2048 units."""
     model = onnx.load_from_string(graph)
     (features,) = model.graph.input
     width = features.type.tensor_type.shape.dim[1].dim_value
@@ -80,7 +80,13 @@ def enlarge(graph: bytes) -> bytes:
 
 
 def write_variants(folder: Path, **changes: Callable[[bytes], bytes]) -> Path:
-    """Give a bundle these variants, each its fp32 graph changed so, to answer as that does."""
+    """Replace the variants of a bundle.
+
+    Args:
+        folder: Folder of the bundle.
+        **changes: Function that makes the graph of each variant from the fp32 graph, by its name.
+            The self-test expects the answers of the fp32 graph from all of them.
+    """
     bundle = Bundle.open(folder)
     graph, selftest = bundle.read_graph("fp32"), bundle.read_selftest()
     fp32 = bundle.manifest.variants["fp32"]
@@ -100,7 +106,7 @@ def write_variants(folder: Path, **changes: Callable[[bytes], bytes]) -> Path:
 
 
 def expect_other_answers(folder: Path, variant: str) -> None:
-    """Have a variant answer otherwise than expected: as on a CPU whose arithmetic saturates."""
+    """Make the self-test expect other answers of a variant, so that it fails on this CPU."""
     selftest = Bundle.open(folder).read_selftest()
     outputs = dict(selftest.expected[variant].outputs)
     outputs["probabilities"] = outputs["probabilities"][:, ::-1]
@@ -118,7 +124,7 @@ def flip_bit(folder: Path, variant: str) -> None:
 
 
 def write_selftest(folder: Path, selftest: SelfTest) -> None:
-    """Another self-test, with the manifest's sum adjusted."""
+    """Write another self-test, and its checksum to the manifest."""
     content = selftest.to_bytes()
     (folder / "selftest.npz").write_bytes(content)
     manifest = Bundle.open(folder).manifest
@@ -128,10 +134,10 @@ def write_selftest(folder: Path, selftest: SelfTest) -> None:
 
 
 def keep_unchanged(graph: bytes) -> bytes:
-    """As it is."""
+    """Return the graph itself."""
     return graph
 
 
 def compute_sha256(content: bytes) -> str:
-    """Its sha256."""
+    """Return the SHA-256 checksum in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

@@ -1,4 +1,7 @@
-"""A server that never gives memory back: what `test_memory.py` must notice."""
+"""gunicorn's configuration of a server that never returns heap memory to the system.
+
+`test_memory.py` must notice the difference.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ wsgi_app = "tests.without_trim:create_app()"
 
 def create_app() -> Any:
     """Return the server's application, whose heap is never trimmed."""
-    # In the worker, after fork.
-    from serving.http.app import create_app as honest  # noqa: PLC0415
+    # Imported in the worker, after the fork.
+    from serving.http.app import create_app as create_normal_app  # noqa: PLC0415
     from serving.runtime import heap  # noqa: PLC0415
 
     heap._malloc_trim = None  # type: ignore[assignment]
-    return honest()
+    return create_normal_app()

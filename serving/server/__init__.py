@@ -1,1 +1,7 @@
-"""One server process and its clients: gunicorn's settings, the worker, connections, TLS."""
+"""One server process and its clients: gunicorn's configuration, worker, connections and TLS.
+
+`gunicorn_conf` configures gunicorn and prepares what the workers share. `worker` serves in one
+process: `acceptor` accepts connections, and each `connection` reads requests (`request_head`,
+`request_body`), calls the application and sends its answers. Of the packages of `serving`, only
+`cli` may import this one.
+"""

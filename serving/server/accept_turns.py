@@ -1,8 +1,9 @@
-"""How long a worker lets a connection wait for another worker whose turn it is.
+"""Decides how long a worker leaves a connection to another worker that holds fewer.
 
-A worker that does not accept is passed over: at once if it is stopped, after some milliseconds if
-it is in a long run. One that merely waits for a processor gets more time, or a busy machine would
-undo the balance. The difference is the system's to tell: processor time, and the process's state.
+The other worker may not come: it is stopped, or its event loop is busy with a long batch. Then the
+connection must not wait for it. But if it only waits for a processor, it deserves more time, since
+on a busy machine the workers would otherwise end up with unequal numbers of connections. The
+operating system tells the cases apart: by processor time used, and by the state of the process.
 """
 
 from __future__ import annotations
@@ -13,25 +14,24 @@ from pathlib import Path
 
 from serving.telemetry.shared_counters import WorkerLoads
 
-CHECK_AFTER_SECONDS = 0.01  # seconds until the system is asked about a worker
-LONG_TURN_CPU_SECONDS = (
-    0.02  # seconds of processor time of one turn of the event loop, all in one piece
-)
-# Seconds for a worker that runs or waits for a processor (R), one that waits for something else (S,
-# D), and one of which the system does not tell. Stopped and dead ones (T, t, X, Z) get none.
+CHECK_AFTER_SECONDS = 0.01  # waiting time before the operating system is asked about a worker
+LONG_TURN_CPU_SECONDS = 0.02  # processor time used since then by which a worker counts as busy
+# Longest waiting time by state of the process: runs or waits for a processor (R), waits for
+# something else (S, D), unknown (""). A stopped or dead process (T, t, X, Z) is not waited for.
 MAX_WAIT_SECONDS = {"R": 0.25, "S": 0.05, "D": 0.05, "": 0.05}
 
 
 def read_cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process has used; 0 where the system does not tell."""
+    """Return the processor time that a process has used, in seconds; 0 if it is unknown."""
     try:
-        return time.clock_gettime(~pid << 3 | 2)  # CPUCLOCK_SCHED of Linux: clock_getcpuclockid(3)
+        # The clock's number on Linux: see clock_getcpuclockid(3); 2 is CPUCLOCK_SCHED.
+        return time.clock_gettime(~pid << 3 | 2)
     except (OSError, OverflowError):
         return 0.0
 
 
 def read_process_state(pid: int) -> str:
-    """Return the state of a process as proc(5) names it; empty where the system does not tell."""
+    """Return the state letter of a process as in proc(5), for example "R"; "" if it is unknown."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2][1:2]
     except OSError:
@@ -39,36 +39,37 @@ def read_process_state(pid: int) -> str:
 
 
 class PeerWaits:
-    """The workers that one worker waits for.
+    """Measures how long this worker has waited for each of the other workers.
 
     Args:
-        loads: Numbers of all workers.
+        loads: Connection counts and heartbeats of all workers, in shared memory.
     """
 
     def __init__(self, loads: WorkerLoads) -> None:
         self._loads = loads
         self._last_accepted = -1.0
-        self._waits_by_slot: dict[
-            int, tuple[float, float]
-        ] = {}  # time, and processor time, by slot
+        # Start of each wait, by slot: time, and processor time of the worker at that time.
+        self._waits_by_slot: dict[int, tuple[float, float]] = {}
 
     def clear(self) -> None:
-        """Forget the workers: it is no longer their turn."""
+        """Forget all waits, because no other worker should accept next."""
         self._waits_by_slot.clear()
 
-    def should_keep_waiting(self, rivals: Iterable[int], accepted: float, now: float) -> bool:
-        """Return whether to wait longer for one of the workers to accept a connection.
+    def should_keep_waiting(self, slots: Iterable[int], accepted: float, now: float) -> bool:
+        """Return whether one of the workers can still be expected to accept a connection.
 
         Args:
-            rivals: Slots of the workers whose turn it is.
-            accepted: Connections that all workers have accepted; a change means progress.
-            now: Time, in seconds of `perf_counter`.
+            slots: Slots of the workers that hold fewer connections than this one.
+            accepted: Number of connections that all workers together have accepted so far. If it
+                has changed since the last call, all waits start again.
+            now: Current time of `perf_counter`, in seconds.
         """
         if accepted != self._last_accepted:
             self._last_accepted = accepted
             self._waits_by_slot.clear()
-        may_come = [self._may_still_accept(slot, now) for slot in rivals]  # each of them is timed
-        return any(may_come)
+        # A list, so that a wait starts for every worker and not only up to the first true one.
+        answers = [self._may_still_accept(slot, now) for slot in slots]
+        return any(answers)
 
     def _may_still_accept(self, slot: int, now: float) -> bool:
         loads, pid = self._loads, int(self._loads.pids[slot])
@@ -77,14 +78,12 @@ class PeerWaits:
         if slot not in self._waits_by_slot:
             self._waits_by_slot[slot] = now, read_cpu_seconds(pid)
             return True
-        since, used = self._waits_by_slot[slot]
-        if now - since < CHECK_AFTER_SECONDS:
+        started_at, cpu_seconds = self._waits_by_slot[slot]
+        waited = now - started_at
+        if waited < CHECK_AFTER_SECONDS:
             return True
-        if read_cpu_seconds(
-            pid
-        ) - used < LONG_TURN_CPU_SECONDS and now - since < MAX_WAIT_SECONDS.get(
-            read_process_state(pid), 0.0
-        ):
+        is_busy = read_cpu_seconds(pid) - cpu_seconds >= LONG_TURN_CPU_SECONDS
+        if not is_busy and waited < MAX_WAIT_SECONDS.get(read_process_state(pid), 0.0):
             return True
         loads.unresponsive[slot] = loads.seen[slot]
         return False

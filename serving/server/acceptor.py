@@ -1,14 +1,14 @@
-"""Accepts connections, so that each worker holds as many as the others.
+"""Accepts connections, so that every worker holds about the same number of them.
 
-All workers wait on the same listening sockets, and the kernel wakes all of them for a connection.
-Left to themselves, the first to wake takes nearly all connections that arrive together. Here a
-worker takes a connection only if no other worker that accepts holds fewer; otherwise it stops
-listening for a moment, so that the other gets there first. It never waits for long: a worker that
-leaves a connection waiting, because it is stopped or in a long run, is passed over until its event
-loop turns again.
+All workers accept on the same listening sockets, and the kernel wakes all of them for every new
+connection. Left to themselves, the first to wake up takes nearly all of a burst. So a worker
+accepts only if no other worker that accepts holds fewer connections. Otherwise it pauses for a
+moment, in which the other worker can accept. The wait is short: a worker that leaves a connection
+waiting, because it is stopped or busy with a long batch, is ignored until its event loop runs
+again (see `accept_turns`).
 
-A connection needs a file descriptor. Before the last ones are used, those that have been idle for
-the longest time are closed. If there are none, new connections wait in the kernel's queue.
+Every connection needs a file descriptor. Before the last ones are used, the connections that have
+been idle for longest are closed. If none is idle, new connections wait in the kernel's queue.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import select
 import ssl
 from collections.abc import Callable
 from math import inf
@@ -25,78 +24,48 @@ from typing import Any
 
 from gevent import get_hub
 from gevent import socket as gevent_socket
-from gevent.monkey import get_original
 from gevent.pool import Group
 
+from serving.event_loop import EV_READ, is_readable
 from serving.server.accept_turns import PeerWaits
 from serving.server.descriptors import DescriptorBudget
+from serving.server.socket_errors import (
+    CLIENT_GONE_ERRNOS,
+    LISTENER_UNUSABLE_ERRNOS,
+    OUT_OF_RESOURCES_ERRNOS,
+)
 from serving.telemetry.request_metrics import count_accept_error
 from serving.telemetry.shared_counters import SharedCounters
 
-EV_READ = 1  # libev's EV_READ
-MAX_ACCEPTS_PER_TURN = (
-    100  # connections accepted before the connections that are open get their turn
-)
-CATCH_UP_CONNECTIONS = (
-    8  # connections fewer than the others hold, with which a worker accepts several at once
-)
-YIELD_TURN_SECONDS = (
-    0.001  # seconds without listening, while a worker with fewer connections may accept
-)
-SILENT_WORKER_SECONDS = (
-    1.0  # seconds without a sign of life, after which a worker is not waited for at all
-)
-RETRY_SECONDS = 0.05  # seconds between two attempts while there is no room
-MIN_IDLE_SECONDS = 0.1  # seconds in which a connection is not closed again for being idle
-LOG_INTERVAL_SECONDS = 60.0  # seconds between two log lines about the same shortage
-
-OUT_OF_RESOURCES_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-# The client was gone before its connection could be accepted, or its network was (accept(2)).
-CLIENT_GONE_ERRNOS = tuple(
-    getattr(errno, name)
-    for name in (
-        "ECONNABORTED",
-        "ECONNRESET",
-        "EPROTO",
-        "ENETDOWN",
-        "ENOPROTOOPT",
-        "EHOSTDOWN",
-        "ENONET",
-        "EHOSTUNREACH",
-        "EOPNOTSUPP",
-        "ENETUNREACH",
-        "ETIMEDOUT",
-        "EINTR",
-    )
-    if hasattr(errno, name)
-)
-LISTENER_UNUSABLE_ERRNOS = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
-
-_unpatched_poll = get_original("select", "poll")
-
-
-def is_readable(file: int) -> bool:
-    """Return whether a read, or an accept, of this file descriptor would find something now."""
-    poll = _unpatched_poll()
-    poll.register(file, select.POLLIN)
-    return bool(poll.poll(0))
+MAX_ACCEPTS_PER_TURN = 100  # connections, before the event loop serves the open ones again
+# A worker accepts several connections in a row if every other worker holds this many more.
+CATCH_UP_CONNECTIONS = 8
+YIELD_TURN_SECONDS = 0.001  # pause in which a worker with fewer connections can accept
+SILENT_WORKER_SECONDS = 1.0  # age of the last heartbeat at which a worker is ignored
+RETRY_SECONDS = 0.05  # pause after an error, or while no more connections can be open
+MIN_IDLE_SECONDS = 0.1  # idle time before a connection can be closed in favour of a new one
+LOG_INTERVAL_SECONDS = 60.0  # least time between two log lines about the same problem
 
 
 class Acceptor:
     """Accepts the connections of one worker, on all its listening sockets.
 
     Args:
-        handle: Serves a connection: called with its listening socket, its socket and its address,
-            in a greenlet of its own.
-        evict_idle: Closes idle connections: called with the least number to close, what they make room
-            for, and the least seconds they have been idle. Returns how many it closed.
-        on_unusable_listener: Called when a listening socket is unusable: the worker should end.
+        handle: Function that serves a connection, called in a new greenlet with the listening
+            socket, the client's socket and the client's address.
+        evict_idle: Function that closes idle connections, called with the number to close, the
+            resource they free ("connections" or "descriptors") and the least idle time in seconds.
+            It returns the number of connections closed.
+        on_unusable_listener: Function that is called when a listening socket cannot be used any
+            more, so that the worker ends.
         max_connections: Largest number of open connections.
-        spare_descriptors: File descriptors that are left free for other files.
+        spare_descriptors: Number of file descriptors to keep free for other files.
         is_shared: Whether other workers accept on the same sockets.
     """
 
-    size = 0  # as a pool of gevent's has it: see `free_count`
+    # gunicorn treats the acceptor as a gevent pool: before it exits, it waits until `free_count()`
+    # is equal to `size`.
+    size = 0
 
     def __init__(
         self,
@@ -108,16 +77,20 @@ class Acceptor:
         spare_descriptors: int,
         is_shared: bool = True,
     ) -> None:
-        self._max_connections, self._open_count, self._greenlets = max_connections, 0, Group()
-        self._handle, self._evict, self._fail = handle, evict_idle, on_unusable_listener
-        self._descriptor_budget, self._is_shared = DescriptorBudget(spare_descriptors), is_shared
-        table = SharedCounters.get_current()
-        self._loads, self._slot = table.worker_loads, table.own_slot_number
+        self._handle, self._evict_idle = handle, evict_idle
+        self._on_unusable_listener = on_unusable_listener
+        self._max_connections, self._is_shared = max_connections, is_shared
+        self._descriptor_budget = DescriptorBudget(spare_descriptors)
+        self._open_count, self._greenlets = 0, Group()
+        counters = SharedCounters.get_current()
+        self._loads, self._slot = counters.worker_loads, counters.own_slot_number
         self._loads.pids[self._slot] = os.getpid()
         self._candidates, self._open_counts = self._loads.candidates, self._loads.open
+        # Views of the slots before and after this worker's own.
         self._other_candidates = self._candidates[: self._slot], self._candidates[self._slot + 1 :]
         self._listeners: list[Listener] = []
-        # Repeating ones, of which `again` starts a whole interval; each is stopped when it is over.
+        # The timers repeat, because libev's `again` restarts only repeating ones. When one fires,
+        # `resume_listening` stops it.
         self._timers = {
             seconds: get_hub().loop.timer(seconds, seconds)
             for seconds in (YIELD_TURN_SECONDS, RETRY_SECONDS)
@@ -129,49 +102,56 @@ class Acceptor:
         self._last_logged: dict[str, float] = {}
         self.run_maintenance()
 
-    def add_listener(self, listener: Any, *, ssl_context: Any = None, **_: Any) -> Listener:
-        """Return what accepts on one more listening socket, as gunicorn's `server_class` does."""
-        return Listener(self, listener, ssl_context)
+    def add_listener(self, listening_socket: Any, *, ssl_context: Any = None, **_: Any) -> Listener:
+        """Return an object that accepts on a listening socket.
 
-    def start_listener(self, server: Listener) -> None:
+        gunicorn calls this as its worker's `server_class`.
+
+        Args:
+            listening_socket: gevent's listening socket.
+            ssl_context: TLS settings of its connections; None for plain HTTP.
+        """
+        return Listener(self, listening_socket, ssl_context)
+
+    def start_listener(self, listener: Listener) -> None:
         """Begin to accept on a listening socket."""
-        self._listeners.append(server)
+        self._listeners.append(listener)
         if self._is_listening:
-            server.watcher.start(self._on_readable, server)
+            listener.watcher.start(self._on_readable, listener)
         else:
             self.resume_listening()
 
     def run_maintenance(self) -> None:
-        """Show a sign of life, and see to it that there are file descriptors to spare.
+        """Record a heartbeat, and evict idle connections if file descriptors run short.
 
-        To be called several times in `SILENT_WORKER_SECONDS` seconds.
+        Must be called several times in `SILENT_WORKER_SECONDS`.
         """
         self._loads.seen[self._slot] = perf_counter()
-        if too_many := self._descriptor_budget.count_excess_connections(self._open_count):
-            self._evict_and_pause("descriptors", too_many)
+        if excess := self._descriptor_budget.count_excess_connections(self._open_count):
+            self._evict_and_pause("descriptors", excess)
 
     def stop_competing(self) -> None:
-        """Accept from now on only what no other worker takes: this worker is about to end."""
+        """From now on accept only what no other worker takes, since this worker will end soon."""
         self._is_stopping = True
         self._publish_load()
 
     def resume_listening(self) -> None:
-        """Listen again."""
+        """Listen again after a pause."""
         self._stop_timers()
         self._is_full = False
         if self._listeners and not self._is_listening:
             self._is_listening = True
-            for server in self._listeners:
-                server.watcher.start(self._on_readable, server)
+            for listener in self._listeners:
+                listener.watcher.start(self._on_readable, listener)
         self._publish_load()
 
-    def close_listener(self, server: Listener) -> None:
+    def close_listener(self, listener: Listener) -> None:
         """Close a listening socket."""
-        if server in self._listeners:
-            self._listeners.remove(server)
-            server.watcher.stop()
-            server.watcher.close()
-            server.socket.close()
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+            listener.watcher.stop()
+            listener.watcher.close()
+            listener.socket.close()
         if not self._listeners:
             self._stop_timers()
             self._is_listening = False
@@ -182,110 +162,110 @@ class Acceptor:
             timer.stop()
 
     def _pause_listening(self, seconds: float) -> None:
-        """Stop listening: a socket that stays readable would keep the event loop spinning."""
+        # A socket that stays readable would otherwise wake the event loop again and again.
         self._is_listening = False
-        for server in self._listeners:
-            server.watcher.stop()
+        for listener in self._listeners:
+            listener.watcher.stop()
         self._stop_timers()
         self._timers[seconds].again(self.resume_listening)
 
     def _publish_load(self) -> None:
-        """Tell the other workers how many connections this one holds, or is about to."""
+        """Write this worker's number of connections to the memory that all workers share."""
         self._open_counts[self._slot] = self._open_count
         competes = self._listeners and not (self._is_stopping or self._is_full)
         self._candidates[self._slot] = self._open_count if competes else inf
 
-    def _on_readable(self, server: Listener) -> None:
-        """Accept what is waiting, as far as it is this worker's turn."""
+    def _on_readable(self, listener: Listener) -> None:
+        """Accept waiting connections, as long as no other worker should accept them."""
         self._loads.seen[self._slot] = now = perf_counter()
         for _ in range(MAX_ACCEPTS_PER_TURN):
-            if not self._check_capacity() or not self._claim_turn(server, now):
+            if not self._check_capacity() or not self._claim_turn(listener, now):
                 return
-            if not self._accept_one(server):
+            if not self._accept_one(listener):
                 return
-            if not self._is_listening:  # there were errors
+            if not self._is_listening:  # errors have led to a pause
                 return
             if self._is_shared and not self._is_far_behind():
                 return
 
     def _is_far_behind(self) -> bool:
         """Return whether every other worker that accepts holds many more connections."""
-        return self._open_count + CATCH_UP_CONNECTIONS < min(
-            self._other_candidates[0], default=inf
-        ) and (
-            self._open_count + CATCH_UP_CONNECTIONS < min(self._other_candidates[1], default=inf)
-        )
+        least = self._open_count + CATCH_UP_CONNECTIONS
+        before, after = self._other_candidates
+        return least < min(before, default=inf) and least < min(after, default=inf)
 
-    def _claim_turn(self, server: Listener, now: float) -> bool:
-        """Return whether no other worker should accept; otherwise step aside for a moment."""
+    def _claim_turn(self, listener: Listener, now: float) -> bool:
+        """Return whether this worker should accept; if another one should, pause for a moment."""
         loads = self._loads
-        own = inf if self._is_stopping else self._open_count
-        if not self._is_shared or own <= min(self._candidates):
+        own_count = inf if self._is_stopping else self._open_count
+        if not self._is_shared or own_count <= min(self._candidates):
             self._peer_waits.clear()
             return True
-        alive = [
+        peers = [
             slot
-            for slot, held in enumerate(self._candidates)
-            if held < own and now - loads.seen[slot] < SILENT_WORKER_SECONDS
+            for slot, count in enumerate(self._candidates)
+            if count < own_count and now - loads.seen[slot] < SILENT_WORKER_SECONDS
         ]
-        if not alive:
+        if not peers:
             return True
-        accepted = sum(loads.accepted)  # read first: whatever is readable after it is still there
-        if not is_readable(server.descriptor):
+        # Read before the socket is checked, so that a connection that is found waiting there is
+        # not among those counted.
+        accepted = sum(loads.accepted)
+        if not is_readable(listener.descriptor):
             return False
-        # Also before a connection is taken for a worker that is passed over: it may come back at
-        # any time, and should find most of what has arrived at once.
+        # Pause also if this worker is going to accept in place of one that does not respond: that
+        # one may run again at any time, and should then find most of the waiting connections.
         self._pause_listening(YIELD_TURN_SECONDS)
-        return not self._peer_waits.should_keep_waiting(alive, accepted, now)
+        return not self._peer_waits.should_keep_waiting(peers, accepted, now)
 
     def _check_capacity(self) -> bool:
-        """Return whether one more connection may be open; otherwise make room, or wait for it."""
+        """Return whether one more connection may be open; if not, evict idle ones and pause."""
         if self._open_count >= self._max_connections:
             self._evict_and_pause("connections")
         elif self._open_count >= self._descriptor_budget.capacity:
-            self._evict_and_pause(
-                "descriptors", self._open_count - int(self._descriptor_budget.capacity) + 1
-            )
+            excess = self._open_count - int(self._descriptor_budget.capacity) + 1
+            self._evict_and_pause("descriptors", excess)
         else:
             return True
         return False
 
-    def _evict_and_pause(self, short_of: str, missing: int = 1) -> None:
-        """Close connections that have been idle for longest; listen again once one has ended."""
+    def _evict_and_pause(self, resource: str, missing: int = 1) -> None:
+        """Close the connections that have been idle for longest, and pause until one has ended."""
         count = max(missing, self._open_count // 100)
         self._is_full = True
         self._pause_listening(RETRY_SECONDS)
         self._publish_load()
-        closed = self._evict(count, short_of, MIN_IDLE_SECONDS)
+        closed = self._evict_idle(count, resource, MIN_IDLE_SECONDS)
         self._warn_limited(
-            short_of,
+            resource,
             "out of %s with %d connections open: %s; raise %s or add workers",
-            short_of,
+            resource,
             self._open_count,
             "idle ones are closed" if closed else "none is idle, new ones wait",
-            "the limit of open files" if short_of == "descriptors" else "worker_connections",
+            "the limit of open files" if resource == "descriptors" else "worker_connections",
         )
 
-    def _accept_one(self, server: Listener) -> bool:
-        """Accept a connection; return False if there was none, or none could be accepted."""
-        self._open_count += 1  # before it is so: two workers see each other's claim
+    def _accept_one(self, listener: Listener) -> bool:
+        """Accept a connection; return False if none was there or none could be accepted."""
+        # Counted and published beforehand, so that two workers do not accept at the same time.
+        self._open_count += 1
         self._publish_load()
         try:
-            file, address = server.unpatched_socket._accept()
+            descriptor, address = listener.unpatched_socket._accept()
         except OSError as error:
             self._open_count -= 1
             self._publish_load()
             return not isinstance(error, BlockingIOError) and self._handle_accept_error(error)
-        self._descriptor_budget.record_descriptor(file, self._open_count - 1)
+        self._descriptor_budget.record_descriptor(descriptor, self._open_count - 1)
         self._loads.accepted[self._slot] += 1.0
         client = gevent_socket.socket(
-            server.socket.family, server.socket.type, server.socket.proto, fileno=file
+            listener.socket.family, listener.socket.type, listener.socket.proto, fileno=descriptor
         )
-        self._greenlets.spawn(self._serve_client, server, client, address)
+        self._greenlets.spawn(self._serve_client, listener, client, address)
         return True
 
     def _handle_accept_error(self, error: OSError) -> bool:
-        """Go on after an error of accept; return whether to try the next connection at once."""
+        """Count and log an error of accept; return whether to try the next connection at once."""
         name = errno.errorcode.get(error.errno or 0, "other")
         count_accept_error(name)
         if error.errno in CLIENT_GONE_ERRNOS:
@@ -299,27 +279,28 @@ class Acceptor:
         elif error.errno in LISTENER_UNUSABLE_ERRNOS:
             self._is_stopping = True
             self._pause_listening(RETRY_SECONDS)
-            self._fail()
-        else:  # such as EPERM of a firewall: the connection may still be there
+            self._on_unusable_listener()
+        else:  # for example EPERM of a firewall: the connection may still be there
             self._pause_listening(RETRY_SECONDS)
         self._warn_limited(name, "a connection could not be accepted: %s", error)
         return False
 
-    def _warn_limited(self, about: str, message: str, *values: object) -> None:
+    def _warn_limited(self, topic: str, message: str, *values: object) -> None:
+        """Log a warning, unless one about the same topic was logged a short time ago."""
         now = perf_counter()
-        if now - self._last_logged.get(about, -inf) >= LOG_INTERVAL_SECONDS:
-            self._last_logged[about] = now
+        if now - self._last_logged.get(topic, -inf) >= LOG_INTERVAL_SECONDS:
+            self._last_logged[topic] = now
             logging.getLogger(__name__).warning(message, *values)
 
-    def _serve_client(self, server: Listener, client: Any, address: Any) -> None:
+    def _serve_client(self, listener: Listener, client: Any, address: Any) -> None:
         try:
-            if server.ssl_context is not None:
-                client = server.ssl_context.wrap_socket(client, server_side=True)
-            self._handle(server.socket, client, address)
-        except (OSError, ssl.SSLError) as error:  # the client was gone before it was served
+            if listener.ssl_context is not None:
+                client = listener.ssl_context.wrap_socket(client, server_side=True)
+            self._handle(listener.socket, client, address)
+        except (OSError, ssl.SSLError) as error:  # the client closed before it was served
             logging.getLogger(__name__).debug("connection ended: %s", error)
         finally:
-            # First this: a client that has its answer may connect again at any moment.
+            # Before the socket is closed, since the client may connect again right afterwards.
             self._open_count -= 1
             if self._is_listening:
                 self._publish_load()
@@ -328,10 +309,7 @@ class Acceptor:
             client.close()
 
     def free_count(self) -> int:
-        """Return the number of open connections.
-
-        gunicorn waits at the end until this equals `size`, as it does in a pool without greenlets.
-        """
+        """Return the number of open connections, under the name that gunicorn expects."""
         return self._open_count
 
     def end_connections(self, timeout: float) -> None:
@@ -341,20 +319,19 @@ class Acceptor:
 
 
 class Listener:
-    """One listening socket, with the methods that gunicorn's worker calls of a gevent server.
+    """One listening socket, with the methods of a gevent server that gunicorn's worker calls.
 
     Args:
-        acceptor: Accepts on it.
-        listener: gevent's socket.
-        ssl_context: How its connections are encrypted; None if they are not.
+        acceptor: The acceptor of the worker.
+        listening_socket: gevent's listening socket.
+        ssl_context: TLS settings of its connections; None for plain HTTP.
     """
 
-    def __init__(self, acceptor: Acceptor, listener: Any, ssl_context: Any) -> None:
-        self.socket, self.ssl_context = listener, ssl_context
-        self.unpatched_socket = getattr(
-            listener, "_sock", listener
-        )  # its accept does not wait in gevent
-        self.descriptor = listener.fileno()
+    def __init__(self, acceptor: Acceptor, listening_socket: Any, ssl_context: Any) -> None:
+        self.socket, self.ssl_context = listening_socket, ssl_context
+        # The socket below gevent's: its accept returns at once instead of waiting in the loop.
+        self.unpatched_socket = getattr(listening_socket, "_sock", listening_socket)
+        self.descriptor = listening_socket.fileno()
         self.watcher = get_hub().loop.io(self.descriptor, EV_READ)
         self.pool = self._acceptor = acceptor
 
@@ -363,7 +340,7 @@ class Listener:
         self._acceptor.start_listener(self)
 
     def close(self) -> None:
-        """Accept no more."""
+        """Accept no more connections."""
         self._acceptor.close_listener(self)
 
     def stop(self, timeout: float) -> None:

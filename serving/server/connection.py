@@ -1,9 +1,8 @@
-"""A connection: its requests, one after the other.
+"""One client connection: reads its requests one after the other, and sends the answers.
 
-A plain request, a POST with nothing unusual in its head, is read and answered here with little
-ceremony: gunicorn's parser in C, an environ, the application, one send. Every other request is
-read by gunicorn's parser in Python, and its answer written by gunicorn. The application gets the
-same from both.
+A request that `request_head` can read quickly is answered directly: gunicorn's parser in C, a WSGI
+environ, the application, one send. Every other request goes through gunicorn: its parser in Python
+reads it, and its response object formats the answer. The application cannot tell the two apart.
 """
 
 from __future__ import annotations
@@ -20,9 +19,8 @@ from gunicorn.http import wsgi
 from gunicorn.http.body import ChunkedReader
 from gunicorn.http.unreader import SocketUnreader
 
-from serving.event_loop import yield_to_loop
+from serving.event_loop import EV_READ, is_readable, yield_to_loop
 from serving.http.middleware import FINISH_KEY, WORKER_KEY
-from serving.server.acceptor import is_readable
 from serving.server.request_body import ChunkedBody, SizedBody, drain_until_close
 from serving.server.request_head import (
     build_base_environ,
@@ -34,39 +32,43 @@ from serving.server.request_head import (
 
 try:
     import gunicorn_h1c
-except ImportError:  # it comes as source, and not everyone has a compiler: then all go the long way
+except ImportError:  # it is compiled when it is installed, and not every machine has a compiler
     gunicorn_h1c = None
-CHUNK_BYTES = 64 * 2**10  # bytes of one read
-MAX_UNSENT_BYTES = 64 * 2**20  # bytes of answers that wait in a process for clients to read them
+
+CHUNK_BYTES = 64 * 2**10  # of one read; also the largest answer that is sent together with its head
+MAX_UNSENT_BYTES = 64 * 2**20  # of answers that slow clients have not read yet, in one process
 
 
 class ConnectionTimeoutError(BaseException):
-    """A request took longer than it may; no error of the application's, which could answer it."""
+    """The request or the connection has taken too long.
+
+    Not an `Exception`, so that the application does not catch it and answer.
+    """
 
 
 class ServerConnection:
-    """One client's.
+    """The server's side of one client connection.
 
     Args:
-        worker: whose it is.
-        client: its socket.
-        address: of the client, host and port.
-        server: the address it came to, likewise.
+        worker: The gunicorn worker that owns this connection.
+        client: Socket of the connection.
+        address: Address of the client: host and port, or the name of a Unix socket.
+        server: Address of the listening socket: host and port, or the name of a Unix socket.
 
     Attributes:
-        greenlet: that serves it.
-        phase_started_at: When its request, or its wait for one, began, or while it lingers, when bytes last
-            came; on `perf_counter`'s clock, in seconds.
-        is_busy: Whether a request's head has been read, and it is not answered yet, or its answer is
-            not sent.
-        is_reading_head: Whether a head, or a TLS handshake, has begun and is not complete.
-        is_late: Whether its request has been told that its time is up.
-        has_answered: its answer is on its way: nothing else may be sent.
-        lingers_since: When, on the same clock, it began to throw away what its client still sends
-            though it has its answer: the rest of the body, or all until it closes; else None.
-        environ: of the request.
-        input: The body of its request; None until its head is complete.
-        request: The request, if gunicorn's parser in Python read it; else None.
+        greenlet: The greenlet that serves this connection.
+        phase_started_at: Time at which the current request, or the wait for the next one, began;
+            during a lingering close the time of the client's last byte. In seconds of
+            `perf_counter`.
+        is_busy: Whether the head of a request has been read and its answer is not sent yet.
+        is_reading_head: Whether a head, or the TLS handshake, has begun and is not complete.
+        has_timed_out: Whether the worker has raised a timeout in the current request.
+        has_answered: Whether sending an answer has begun, so that nothing else may be sent.
+        lingering_since: Time at which discarding what the client still sends after its answer
+            began, in seconds of `perf_counter`; None at other times.
+        environ: WSGI environ of the current request; empty until its head is complete.
+        body: Body of the current request; None until its head is complete.
+        request: gunicorn's request object if its Python parser read the request; else None.
     """
 
     def __init__(self, worker: Any, client: Any, address: Any, server: Any) -> None:
@@ -79,18 +81,19 @@ class ServerConnection:
         self.body: SizedBody | ChunkedBody | None = None
         self._worker, self._client = worker, client
         self._client_address, self._server_address = address, server
-        self._tls = worker.cfg.is_ssl
         self._base_environ = build_base_environ(worker.cfg, client, address, server)
-        self._read_watcher = None if self._tls else get_hub().loop.io(client.fileno(), 1)
+        # With TLS, bytes may be buffered already when the socket is not readable.
+        is_tls = worker.cfg.is_ssl
+        self._read_watcher = None if is_tls else get_hub().loop.io(client.fileno(), EV_READ)
         self._response_head = ""
 
     def serve(self) -> None:
-        """Answer until either side has enough.
+        """Answer requests until the client or the server ends the connection.
 
         Raises:
-            TimeUpError: thrown in by the worker.
-            OSError: the client is gone.
-            Exception: gunicorn's, of a request it refuses; and what the application raises.
+            ConnectionTimeoutError: If the worker ends the connection, by raising it here.
+            OSError: If the client has disconnected.
+            Exception: If gunicorn refuses a request, or the application fails.
         """
         data: bytes | None = b""
         try:
@@ -107,10 +110,10 @@ class ServerConnection:
                 self._read_watcher.close()
 
     def linger(self) -> None:
-        """Wait until the client closes, if an answer was sent to it and it may still be sending.
+        """Wait until the client closes, if it may still be sending after its answer.
 
         Raises:
-            OSError: If the client is gone.
+            OSError: If the client has disconnected.
         """
         body = self.body
         if self.has_answered and (body is None or not body.is_complete or self.has_unread_bytes()):
@@ -118,7 +121,7 @@ class ServerConnection:
             drain_until_close(self._client, self._record_progress)
 
     def _discard_body(self, body: SizedBody | ChunkedBody) -> bool:
-        """Read what the answer did not need of a body; return whether all of it has come."""
+        """Discard what the application has not read of a body; return whether all has arrived."""
         if not body.is_complete:
             self._start_lingering()
             body.discard(self._record_progress)
@@ -133,29 +136,39 @@ class ServerConnection:
         self.phase_started_at = perf_counter()
 
     def has_unread_bytes(self) -> bool:
-        """Return whether bytes of the client, or its end, wait to be read."""
+        """Return whether bytes of the client, or the end of the connection, wait to be read."""
         return is_readable(self._client.fileno())
 
     def _answer_next_request(self, data: bytes) -> bytes | None:
-        """Answer one request that begins with `data`; what came after it, None to close."""
+        """Read and answer one request.
+
+        Args:
+            data: Bytes of the request that were read with the request before; may be empty.
+
+        Returns:
+            Bytes that were read beyond the request; None if the connection is to be closed.
+        """
         if data:
-            yield_to_loop()  # a client that sends many at once has to wait for others, too
+            # The client has sent several requests at once: serve other clients in between.
+            yield_to_loop()
         else:
             data = self._receive_bytes()
             if not data:
                 return None
-        seen = 0
+        parsed_length = 0
         while True:
             if gunicorn_h1c is None:
                 return self._answer_through_gunicorn(data)
             try:
-                head = gunicorn_h1c.parse_request(data, last_len=seen, **self._worker.parser_limits)
+                head = gunicorn_h1c.parse_request(
+                    data, last_len=parsed_length, **self._worker.parser_limits
+                )
                 break
             except gunicorn_h1c.IncompleteError:
                 self._start_reading_head()
                 if len(data) > CHUNK_BYTES or not (more := self._receive_bytes()):
                     return self._answer_through_gunicorn(data)
-                seen, data = len(data), data + more
+                parsed_length, data = len(data), data + more
             except (gunicorn_h1c.ParseError, ValueError):
                 return self._answer_through_gunicorn(data)
         environ = build_environ(head, data, self._base_environ)
@@ -169,21 +182,30 @@ class ServerConnection:
             self.phase_started_at, self.is_reading_head = perf_counter(), True
 
     def _receive_bytes(self) -> bytes:
-        """What comes next, after whoever is ready now had a turn."""
+        """Return the next bytes of the client, after other connections have been served."""
         if self._read_watcher is not None:
-            # Not tried before: most often there is nothing yet, and where there is, a client that
-            # is never idle would keep the loop to itself.
+            # Always wait for the event loop instead of trying to read first. Mostly there is
+            # nothing to read yet, and a client that always sends would keep the loop for itself.
             self._read_watcher.start(self.greenlet.switch)
             try:
                 get_hub().switch()
             finally:
                 self._read_watcher.stop()
         else:
-            yield_to_loop()  # what TLS has read already makes no socket ready
+            yield_to_loop()  # bytes that TLS has decrypted already do not make the socket readable
         data: bytes = self._client.recv(CHUNK_BYTES)
         return data
 
     def _answer_directly(self, environ: dict[str, Any], rest: bytes) -> bytes | None:
+        """Answer a request without gunicorn's request and response objects.
+
+        Args:
+            environ: Result of `build_environ`.
+            rest: Bytes that were read beyond the head.
+
+        Returns:
+            Bytes that were read beyond the request; None if the connection is to be closed.
+        """
         length = int(environ["CONTENT_LENGTH"])
         environ["wsgi.input"] = self.body = body = SizedBody(self._client, rest, length)
         self.environ = environ
@@ -193,57 +215,62 @@ class ServerConnection:
         finally:
             if hasattr(parts, "close"):
                 parts.close()
-        # The first question answers for nearly all requests.
-        stays = (body.missing_bytes == 0 or body.can_be_discarded) and (
+        # The comparison with 0 is cheaper than the property and suffices for nearly all requests.
+        is_kept = (body.missing_bytes == 0 or body.can_be_discarded) and (
             self._worker.alive and not self.has_timed_out
         )
         head = (
             f"HTTP/1.1 {self._response_head}Server: gunicorn\r\nDate: {_format_date()}\r\n"
-            f"Connection: {'keep-alive' if stays else 'close'}\r\n\r\n"
+            f"Connection: {'keep-alive' if is_kept else 'close'}\r\n\r\n"
         )
         self._send_response(environ, head.encode("latin-1"), content)
-        return (
-            body.following_bytes
-            if stays and (body.missing_bytes == 0 or self._discard_body(body))
-            else None
-        )
+        if is_kept and (body.missing_bytes == 0 or self._discard_body(body)):
+            return body.following_bytes
+        return None
 
     def _send_response(self, environ: dict[str, Any], head: bytes, content: bytes) -> None:
-        """Answer; a client that does not read is let go when too much waits for such as it.
+        """Send an answer; end the connection if the clients of this process read too slowly.
 
         Raises:
-            OSError: the client is gone, or was let go.
+            OSError: If the client has disconnected, or too many bytes are unsent.
         """
         self.has_answered = True
         if (finish := environ.get(FINISH_KEY)) is not None:
             finish()
-        if len(content) <= CHUNK_BYTES:  # most answers: in one packet
+        if len(content) <= CHUNK_BYTES:  # most answers: send them in one packet
             head, content = head + content, b""
         sent = self._client.send(head)
         if sent == len(head) and not content:
             return
-        left = len(head) - sent + len(content)
-        if self._worker.unsent_bytes + left > MAX_UNSENT_BYTES:
-            raise ConnectionAbortedError(errno.ECONNABORTED, "too much is unsent")
-        self._worker.unsent_bytes += left
+        unsent = len(head) - sent + len(content)
+        if self._worker.unsent_bytes + unsent > MAX_UNSENT_BYTES:
+            raise ConnectionAbortedError(errno.ECONNABORTED, "too many bytes are unsent")
+        self._worker.unsent_bytes += unsent
         try:
             self._client.sendall(memoryview(head)[sent:])
             self._client.sendall(content)
         finally:
-            self._worker.unsent_bytes -= left
+            self._worker.unsent_bytes -= unsent
 
     def _start_response(
         self, status: str, headers: list[tuple[str, str]], _error: Any = None
     ) -> Callable[[bytes], None]:
-        """WSGI's; the response is written whole, once it is whole."""
+        """Keep status and headers until the body is complete, as WSGI's `start_response`."""
         head = f"{status}\r\n" + "".join([f"{name}: {value}\r\n" for name, value in headers])
         if head.count("\n") != len(headers) + 1 or head.count("\r") != len(headers) + 1:
-            raise ValueError(f"expected headers of a line each; got {headers!r}")
+            raise ValueError(f"expected headers without line breaks; got {headers!r}")
         self._response_head = head
         return _refuse_write
 
     def _answer_through_gunicorn(self, data: bytes) -> bytes | None:
-        """Answer a request as gunicorn does."""
+        """Answer a request with gunicorn's parser in Python and its response object.
+
+        Args:
+            data: Bytes of the request that have been read.
+
+        Returns:
+            Bytes that were read beyond the request; None if the connection is to be closed.
+        """
         worker, client = self._worker, self._client
         self._start_reading_head()
         self.request = None
@@ -253,21 +280,22 @@ class ServerConnection:
         require_valid_host(request)
         self.phase_started_at, self.is_busy, self.is_reading_head = perf_counter(), True, False
         awaits_continue = request._expected_100_continue
-        request._expected_100_continue = False  # told when the body is first read
+        request._expected_100_continue = False  # the body sends it when it is first read
         body: SizedBody | ChunkedBody
         if isinstance(request.body.reader, ChunkedReader):
             body = ChunkedBody(client, request.body, unreader, awaits_continue=awaits_continue)
         else:
-            begun = unreader.take_buffered()
+            buffered = unreader.take_buffered()
             length = request.body.reader.length
-            body = SizedBody(client, begun, length, awaits_continue=awaits_continue)
+            body = SizedBody(client, buffered, length, awaits_continue=awaits_continue)
         self.body = request.body = body
         response, environ = wsgi.create(
             request, client, self._client_address, self._server_address, worker.cfg
         )
         normalize_path_info(environ)
         environ.update({"wsgi.multithread": True, WORKER_KEY: True})
-        environ.pop("HTTP_UPGRADE", None)  # nothing is upgraded here; Flask would refuse WebSocket
+        # Nothing is upgraded here, and Flask would refuse a request for a WebSocket.
+        environ.pop("HTTP_UPGRADE", None)
         self.environ = environ
         response.sock = answer = _ResponseBuffer()
         parts = worker.wsgi(environ, response.start_response)
@@ -291,16 +319,19 @@ class ServerConnection:
 
 
 class _ResponseBuffer(bytearray):
-    """What gunicorn would send in several parts: here it goes at once, after it is counted."""
+    """Takes the place of the socket in gunicorn's response, and collects what it would send.
+
+    The answer is sent as a whole, after the application has counted it.
+    """
 
     sendall = bytearray.extend
 
 
-_cached_date: tuple[int, str] = (0, "")
+_cached_date: tuple[int, str] = (0, "")  # second since 1970, and its text
 
 
 def _format_date() -> str:
-    """The time as HTTP writes it; formatted once a second."""
+    """Return the current time as in a `Date` header; formatted at most once a second."""
     global _cached_date  # noqa: PLW0603
     second = int(time())
     if _cached_date[0] != second:
@@ -309,4 +340,7 @@ def _format_date() -> str:
 
 
 def _refuse_write(_data: bytes) -> None:
-    raise NotImplementedError("expected an application that returns its body; it wrote it instead")
+    raise NotImplementedError(
+        "expected an application that returns its body; it called the write function of "
+        "start_response; return the body instead"
+    )

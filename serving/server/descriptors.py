@@ -1,7 +1,7 @@
-"""File descriptors that connections leave to other files: models, keys, the log.
+"""Keeps some file descriptors free of connections: for files of models and keys, and the log.
 
-The system gives the lowest number that is free. The number of a new connection therefore tells how
-many files are open besides the connections, once it is close to the limit.
+The kernel gives every new file the lowest free descriptor. Near the limit of open files, the number
+of a new connection therefore tells how many files other than connections are open.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from math import inf
 
 
 class DescriptorBudget:
-    """The last file descriptors of this process.
+    """Estimates how many connections can be open while some file descriptors stay free.
 
     Args:
-        spare: Number of descriptors to keep free; at most a quarter of the limit counts.
+        spare: Number of descriptors to keep free; at most a quarter of the limit of open files.
 
     Attributes:
-        capacity: Number of connections that leave those free; infinite as long as no connection
-            has come close to the limit.
+        capacity: Largest number of connections that keeps them free; infinite until the descriptor
+            of a connection has come close to the limit.
     """
 
     def __init__(self, spare: int) -> None:
@@ -27,32 +27,42 @@ class DescriptorBudget:
         self.read_limit()
 
     def read_limit(self) -> None:
-        """Read the limit of open files, which may be changed from outside."""
+        """Read the limit of open files again: another process may have changed it (prlimit)."""
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         limit = inf if soft == resource.RLIM_INFINITY else soft
         if limit != self._limit:
             self._limit, self.capacity = limit, inf
             self._first_reserved = limit if limit == inf else limit - min(self._spare, limit // 4)
 
-    def record_descriptor(self, file: float, connections: int) -> None:
-        """Learn from the number of a descriptor that was free.
+    def record_descriptor(self, descriptor: float, connections: int) -> None:
+        """Lower the capacity if a new connection got one of the descriptors to keep free.
 
         Args:
-            file: Lowest descriptor that was free.
-            connections: Number of connections that were open.
+            descriptor: File descriptor of the new connection: the lowest that was free.
+            connections: Number of connections that were open before it.
         """
-        if file >= self._first_reserved:  # all below are in use
-            self.capacity = max(1, min(self.capacity, connections - (file - self._first_reserved)))
+        if descriptor >= self._first_reserved:  # all lower descriptors are in use
+            excess = descriptor - self._first_reserved
+            self.capacity = max(1, min(self.capacity, connections - excess))
 
     def record_exhaustion(self, connections: int) -> None:
-        """Learn that no descriptor was free."""
+        """Lower the capacity because no descriptor was free for a new connection.
+
+        Args:
+            connections: Number of connections that were open.
+        """
         self.read_limit()
         if self._limit < inf:
             self.record_descriptor(self._limit, connections)
 
     def count_excess_connections(self, connections: int) -> int:
-        """Return how many connections are too many, and forget what need not be true any more."""
+        """Return how many connections must be closed, after an update of the capacity.
+
+        Args:
+            connections: Number of connections that are open.
+        """
         self.read_limit()
         if connections < self.capacity / 2:
-            self.capacity = inf  # there may have been more other files then
+            # The estimate may be too low: more other files may have been open when it was made.
+            self.capacity = inf
         return max(0, connections - int(self.capacity)) if self.capacity < inf else 0

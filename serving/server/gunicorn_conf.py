@@ -1,4 +1,8 @@
-"""How gunicorn runs the application. Each worker loads the models itself, after fork."""
+"""gunicorn's configuration file: its settings, and the hooks of the arbiter and the workers.
+
+Each worker loads the models itself, after the fork. What the processes share is made before it:
+imported modules, counters, and the state of model rollouts.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +33,13 @@ from serving.telemetry.shared_counters import SharedCounters
 _settings = Settings()
 logs.configure_logging(_settings.log_level)
 for _name in find_unknown_variables():
-    # Not refused: an orchestrator may put variables of its own there.
+    # A warning and no error, because an orchestrator may set variables of its own with this prefix.
     logging.getLogger(__name__).warning(
-        "expected the variable of an option, as `serving run --help` lists them; got %s, which is "
-        "ignored",
+        "expected the variable of an option, as listed by `serving run --help`; got %s, which is "
+        "ignored; correct its name or remove it",
         _name,
     )
-if _links := find_service_links(os.environ):  # `serving run` has warned of them and taken them out
+if _links := find_service_links(os.environ):  # none after `serving run`, which removes them
     logging.getLogger(__name__).warning("%s", describe_service_links(_links))
 
 wsgi_app = "serving.http.app:create_app()"
@@ -45,9 +49,10 @@ bind = [
     else f"{_settings.host}:{_settings.port}"
 ]
 workers = _settings.workers
-worker_class = "serving.server.worker.Worker"  # gevent: a slow client keeps no one waiting
+worker_class = "serving.server.worker.Worker"  # gevent: slow clients do not block others
 keepalive = _settings.keep_alive
-# Its parser in C takes bare LF, continued lines and more; `request_head` uses it strictly.
+# As gunicorn uses it, the parser in C accepts bare LF, continued lines and more. Our own code
+# (`serving.server.request_head`) uses it with additional checks.
 http_parser = "python"
 graceful_timeout = 8  # seconds for requests in progress: container engines kill after 10
 loglevel = _settings.log_level
@@ -58,17 +63,18 @@ keyfile = _settings.tls_key and str(_settings.tls_key)
 control_socket_disable = True  # it needs a writable file system
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT}
-MAX_OPEN_FILES = 65_536  # that a process may have open, a connection each
+MAX_OPEN_FILES = 65_536  # that a process raises its limit to; each connection is an open file
 
 
 def on_starting(_server: Any) -> None:
-    """In the arbiter, before it forks the first worker."""
+    """Prepare the arbiter before it forks the first worker."""
     _raise_file_limit()
     _import_shared_modules()
     SharedState.inherited = SharedState()
     _start_proof_server()
     os.register_at_fork(after_in_parent=_unblock_stop_signals)
-    # On SIGHUP all workers are there twice for a while, and SIGTTIN adds some.
+    # More slots than workers: after SIGHUP old and new workers run at the same time for a while,
+    # and SIGTTIN adds workers.
     SharedCounters.shared = SharedCounters(2 * workers + 8)
 
 
@@ -77,15 +83,19 @@ def _unblock_stop_signals() -> None:
 
 
 def _start_proof_server() -> None:
-    # Fork it after the shared imports; importing this module is one of them. Where the parent
-    # process ignored the end of its children, so would this one, and could not wait for any.
+    # After the shared imports, so that the fork shares their memory. If the process that started
+    # this one ignored SIGCHLD, it would still be ignored, and the end of a child could not be
+    # awaited.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     server = importlib.import_module("serving.runtime.proof_server").ProofServer
     server.shared = server()
 
 
 def _raise_file_limit() -> None:
-    """As many as are granted: shells give 1024, which a worker's connections alone can take."""
+    """Allow as many open files as the system grants.
+
+    A shell's default of 1024 can be used up by the connections of one worker.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     granted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < granted:
@@ -93,20 +103,22 @@ def _raise_file_limit() -> None:
 
 
 def _import_shared_modules() -> None:
-    """What is imported before the fork is in memory once.
+    """Import before the fork what every worker needs, so that it is in memory only once.
 
-    All of it but ONNX Runtime, whose threads would not be there in a worker. NumPy's BLAS has some
-    as well, but ends them before a fork, and each process begins its own when it multiplies.
+    Everything but ONNX Runtime, whose threads would not exist in a forked process. NumPy's BLAS
+    has threads too, but ends them before a fork, and each process starts its own when needed.
     """
     importlib.import_module("serving.http.app")
     gc.collect()
-    gc.freeze()  # or every worker's first collection would write to all of it, and so copy it
+    # Otherwise the first garbage collection of every worker would write to all these objects, and
+    # so copy their memory.
+    gc.freeze()
 
 
 def pre_fork(_server: Any, worker: Any) -> None:
-    """In the arbiter, before it forks a worker."""
-    # In the worker these wait for its own handlers: the arbiter's, which it has until then, would
-    # put them into a queue that no one reads there.
+    """Prepare the arbiter for the fork of a worker."""
+    # A new worker has the arbiter's signal handlers, which put a signal into a queue that only the
+    # arbiter reads. So these signals stay blocked until the worker has its own handlers.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     worker.slot = SharedCounters.get_current().claim_slot()
 
@@ -117,34 +129,43 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(_server: Any, _worker: Any) -> None:
-    """In a worker that ends."""
-    if SharedState.inherited is not None:  # in what it was loading, a thread does not end by itself
-        store = importlib.import_module("serving.repository.rollout_store").RolloutStore
-        store(SharedState.inherited).clear_load_attempt()
-    gc.unfreeze()  # what is left to the interpreter's end meets modules that are gone
+    """Clean up in a worker that ends."""
+    if SharedState.inherited is not None:
+        # The thread that loads a version may still be running: it does not end by itself.
+        module = importlib.import_module("serving.repository.rollout_store")
+        module.RolloutStore(SharedState.inherited).clear_load_attempt()
+    # Otherwise frozen objects would be destroyed at interpreter exit, after modules they need.
+    gc.unfreeze()
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    """In the arbiter, after a worker has ended, however it did."""
+    """Release the counters of a worker that has ended or was killed; runs in the arbiter."""
     SharedCounters.get_current().release_slot(worker.slot)
 
 
 def ssl_context(_config: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """How connections are encrypted, if there is a certificate."""
+    """Return the TLS settings of all connections; called if a certificate is configured."""
     context = default()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # The worker shakes hands itself, and no longer than it waits for anything else of a client.
-    shake_later = partial(context.wrap_socket, do_handshake_on_connect=False)
-    context.wrap_socket = shake_later  # type: ignore[method-assign]
+    # The worker does the handshake itself, within its time limits.
+    wrap_later = partial(context.wrap_socket, do_handshake_on_connect=False)
+    context.wrap_socket = wrap_later  # type: ignore[method-assign]
     return context
 
 
 def _write_json_error(client: socket.socket, status: int, reason: str, fault: str) -> None:
-    """Answer a request that gunicorn cannot parse, or that takes too long; no application does."""
-    if status not in (408, 504):  # whose fault is a whole sentence
+    """Answer a request in place of the application: gunicorn cannot parse it, or it timed out.
+
+    Args:
+        client: Socket of the connection.
+        status: HTTP status.
+        reason: HTTP reason phrase, from which the error code is made.
+        fault: Description of the fault; for 408 and 504 the whole error message.
+    """
+    if status not in (408, 504):
         fault = (
             f"expected a well-formed HTTP request; got one that was refused: {fault or reason}; "
-            f"check what sent it"
+            f"check the program that sent it"
         )
     error = {
         "error": fault,
@@ -160,17 +181,17 @@ def _write_json_error(client: socket.socket, status: int, reason: str, fault: st
     util.write_nonblock(client, head.encode("latin-1") + body)
 
 
-util.write_error = _write_json_error  # gunicorn's own is HTML, and it has no setting for it
+util.write_error = _write_json_error  # gunicorn answers in HTML and has no setting for it
 
 
 class HeartbeatFile(WorkerTmp):  # type: ignore[misc]
-    """The file whose time of change says that a worker lives; in memory, and in no folder.
+    """The file whose modification time tells the arbiter that a worker is alive; in memory.
 
-    gunicorn puts it into a folder, which may be missing, full, read-only or slow.
+    gunicorn's own lies in a folder, which may be missing, full, read-only or slow.
     """
 
     def __init__(self, _config: Any) -> None:
         self._tmp = os.fdopen(open_memory_file("heartbeat"), "w+b", 0)
 
 
-base.WorkerTmp = HeartbeatFile  # gunicorn has a setting for the folder only
+base.WorkerTmp = HeartbeatFile  # gunicorn only has a setting for the folder

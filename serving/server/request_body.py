@@ -1,8 +1,15 @@
-"""The body of a request as a stream, `wsgi.input`, read from the connection on demand.
+"""The body of a request as a stream (`wsgi.input`), and what is done with a body nobody read.
 
-Both classes know whether the whole body has arrived, which decides whether the connection can be
-kept. They send "100 Continue" to a client that waits for it when the application first reads: a
-request that is refused by its head alone gets its final status, and its body is not requested.
+A body is read from the socket on demand, and knows whether all of it has arrived. If the client
+waits for "100 Continue", that is sent when the application first reads: a request that is refused
+by its head alone gets only its final status, and never sends its body.
+
+An answer can be sent before the whole body has been read: the API key is missing, the body is too
+large, a queue is full. A small rest of the body is then discarded to keep the connection. Otherwise
+the connection has to be closed, but if unread bytes are left or more arrive, the kernel resets it,
+and a client that is still sending loses the answer. So only the sending side is closed, and what
+arrives is discarded until the client closes, within limits of bytes and seconds. nginx calls this
+a lingering close.
 """
 
 from __future__ import annotations
@@ -16,29 +23,32 @@ from typing import Any
 
 from gevent import get_hub
 
-MAX_BODY_READ_BYTES = 2**20  # bytes of one read of a body
-DISCARD_READ_BYTES = 64 * 2**10  # bytes of one read of a body that is discarded
-MAX_DISCARDED_BYTES = (
-    2**20
-)  # largest rest of a body, in bytes, that is discarded to keep the connection
+from serving.event_loop import EV_READ
+
+MAX_BODY_READ_BYTES = 2**20  # of one read from the socket
+DISCARD_READ_BYTES = 64 * 2**10  # of one read from the socket whose bytes are discarded
+MAX_DISCARDED_BYTES = 2**20  # largest rest of a body that is discarded to keep the connection
 CONTINUE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
-discard_buffer = bytearray(
-    DISCARD_READ_BYTES
-)  # discarded bytes of all connections are read into it
+
+MAX_LINGER_BYTES = 64 * 2**20  # discarded per connection during a lingering close
+MAX_LINGER_SECONDS = 30.0  # longest duration of a lingering close
+MAX_SILENT_SECONDS = 5.0  # longest time without a byte of the client during a lingering close
+
+discard_buffer = bytearray(DISCARD_READ_BYTES)  # shared by all connections, never read
 
 
 class SizedBody:
-    """A body whose length is known; it is read no further than its end.
+    """A body of known length, which is never read beyond its end.
 
     Args:
         client: Socket of the connection.
-        buffered: Bytes that have been read already: of the body, and perhaps of the next request.
-        missing_bytes: Length of the body, in bytes.
+        buffered: Bytes read from the socket already: of the body, and perhaps of the next request.
+        length: Length of the body, in bytes.
         awaits_continue: Whether the client waits for "100 Continue" before it sends the body.
 
     Attributes:
-        missing_bytes: Number of bytes that have not arrived yet.
-        after: Bytes after the end of the body that have been read already.
+        missing_bytes: Number of bytes of the body that have not been read from the socket.
+        following_bytes: Bytes after the end of the body that have been read already.
     """
 
     def __init__(
@@ -68,20 +78,17 @@ class SizedBody:
         )
 
     def read(self, size: int = -1) -> bytes:
-        """Return `size` bytes, all for -1; fewer only at the end, or if the client disconnects."""
-        here = self._buffered
-        wanted = (
-            len(here) + self.missing_bytes
-            if size < 0
-            else min(size, len(here) + self.missing_bytes)
-        )
-        if wanted <= len(here):
-            self._buffered = here[wanted:]
-            return here[:wanted] if self._buffered else here
+        """Return `size` bytes, or all if -1; fewer only at the end or if the client disconnects."""
+        buffered = self._buffered
+        available = len(buffered) + self.missing_bytes
+        wanted = available if size < 0 else min(size, available)
+        if wanted <= len(buffered):
+            self._buffered = buffered[wanted:]
+            return buffered[:wanted] if self._buffered else buffered
         if self._awaits_continue:
             self._awaits_continue = False
             self._client.sendall(CONTINUE_RESPONSE)
-        parts, self._buffered, missing = [here], b"", wanted - len(here)
+        parts, self._buffered, missing = [buffered], b"", wanted - len(buffered)
         while missing:
             part = self._client.recv(min(missing, MAX_BODY_READ_BYTES))
             if not part:
@@ -93,10 +100,10 @@ class SizedBody:
         return b"".join(parts)
 
     def discard(self, on_progress: Callable[[], None]) -> None:
-        """Read and discard the rest, to the end of the body or of what comes.
+        """Read and discard the rest of the body, or until the client disconnects.
 
         Args:
-            on_progress: Called after each read.
+            on_progress: Function that is called after each read.
         """
         while self.missing_bytes and (
             count := self._client.recv_into(
@@ -122,12 +129,12 @@ class SizedBody:
 
 
 class ChunkedBody:
-    """A chunked body, which gunicorn decodes.
+    """A body in chunked transfer encoding, which gunicorn decodes.
 
     Args:
         client: Socket of the connection.
         body: gunicorn's `Body` of the request.
-        unreader: gunicorn's reader of the connection, which buffers bytes read beyond the body.
+        unreader: gunicorn's reader of the socket, which buffers what it reads beyond the body.
         awaits_continue: Whether the client waits for "100 Continue" before it sends the body.
     """
 
@@ -142,7 +149,7 @@ class ChunkedBody:
 
     @property
     def can_be_discarded(self) -> bool:
-        """Whether the whole body has arrived, since the length of a rest is unknown."""
+        """Whether the whole body has arrived: the length of a missing rest is unknown."""
         return self.is_complete
 
     @property
@@ -151,10 +158,10 @@ class ChunkedBody:
         return bytes(self._unreader.take_buffered())
 
     def discard(self, _on_progress: Callable[[], None]) -> None:
-        """Read nothing: the connection is not kept."""
+        """Do nothing: the connection is not kept if a rest is missing."""
 
     def read(self, size: int = -1) -> bytes:
-        """Return `size` bytes, all for -1; fewer only at the end."""
+        """Return `size` bytes, or all if -1; fewer only at the end."""
         self._send_continue()
         return bytes(self._body.read(size))
 
@@ -177,35 +184,29 @@ class ChunkedBody:
             self._client.sendall(CONTINUE_RESPONSE)
 
 
-MAX_LINGER_BYTES = 64 * 2**20  # largest number of bytes discarded per connection
-MAX_LINGER_SECONDS = 30.0  # longest time of discarding
-MAX_SILENT_SECONDS = 5.0  # longest time without a byte
-EV_READ = 1  # libev's EV_READ
-
-
 def drain_until_close(client: Any, on_progress: Callable[[], None]) -> None:
-    """Close the sending side, and read until the client closes its own or sends too much.
+    """Close the sending side, then discard what arrives until the client closes or sends too much.
 
-    The worker enforces the bounds in seconds, by throwing an exception into this greenlet. Other
-    connections get a turn of the event loop before every read.
+    The worker enforces the limits in seconds, by raising an exception in this greenlet. Before
+    every read, other connections are served.
 
     Args:
-        client: Socket of the connection, whose answer has been sent.
-        on_progress: Called after each read.
+        client: Socket of the connection, on which the answer has been sent.
+        on_progress: Function that is called after each read.
 
     Raises:
-        OSError: If the client is gone.
+        OSError: If the client has disconnected.
     """
     if hasattr(client, "unwrap"):
-        # Sends close_notify; what still comes is discarded without being decrypted.
+        # Send TLS's close_notify. What still arrives is discarded without being decrypted.
         client.settimeout(0)
-        with suppress(OSError):  # it would wait for the client's close_notify, or got data
+        with suppress(OSError):  # raised instead of waiting for the client's own close_notify
             client.unwrap()
     client.shutdown(socket.SHUT_WR)
-    left, hub = MAX_LINGER_BYTES, get_hub()
+    bytes_left, hub = MAX_LINGER_BYTES, get_hub()
     readable = hub.loop.io(client.fileno(), EV_READ)
     try:
-        while left > 0:
+        while bytes_left > 0:
             hub.wait(readable)
             try:
                 count = os.readv(client.fileno(), [discard_buffer])
@@ -213,7 +214,7 @@ def drain_until_close(client: Any, on_progress: Callable[[], None]) -> None:
                 continue
             if count == 0:
                 return
-            left -= count
+            bytes_left -= count
             on_progress()
     finally:
         readable.close()

@@ -1,8 +1,9 @@
-"""A plain request: what counts as one, and its environ.
+"""The head of a request: a fast way from its bytes to a WSGI environ, and checks of its fields.
 
-Plain is a POST with nothing unusual in its head, which gunicorn's parser in C reads; all others are
-read by its parser in Python. Where the one is less strict than the other, a request is not plain,
-so that the verdict never depends on whether there was a compiler.
+The fast way takes a POST whose head holds nothing unusual and was parsed by `gunicorn_h1c`,
+gunicorn's parser in C. All other requests go to gunicorn's parser in Python. Where the C parser is
+more lenient than the Python parser, the fast way declines the request, so that a request is
+accepted or refused alike whether or not `gunicorn_h1c` is installed.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from gunicorn.http.errors import ConfigurationProblem, InvalidHeader
 
 from serving.http.middleware import WORKER_KEY
 
+# Path and query of a request target without percent-encoding or unusual characters.
 TARGET_PATTERN = re.compile(rb"(/[A-Za-z0-9_.~:/-]*)(?:\?([A-Za-z0-9_.~:/=&-]*))?")
-# A name or an IPv4 address, without an empty part within; or an IPv6 address. And a port.
+# A name or an IPv4 address, without an empty part within, or an IPv6 address; and perhaps a port.
 HOST_PATTERN = re.compile(
     r"(?:\[[0-9A-Fa-f:.]+\]|(?!.*\.\.)[A-Za-z0-9_.~!$&'()*+;=%-]*)(?::[0-9]{0,5})?"
 )
-# These change how a request is read, or who sent it: gunicorn's to judge.
+# Headers that change how a request is read or who sent it. Only gunicorn interprets them.
 GUNICORN_ONLY_HEADERS = {
     b"transfer-encoding",
     b"expect",
@@ -36,9 +38,10 @@ GUNICORN_ONLY_HEADERS = {
     b"x-forwarded-protocol",
     b"x-forwarded-ssl",
 }
-MAX_HEAD_BYTES = 8190  # bytes of a head; in longer ones a line may be longer than gunicorn allows
-MAX_LENGTH_DIGITS = 18  # of a length: more bytes than there are
-MAX_CACHE_ENTRIES = 256  # names of headers, and targets, that need not be looked at twice
+MAX_HEAD_BYTES = 8190  # gunicorn's limit for one line, which no line of such a head can exceed
+MAX_LENGTH_DIGITS = 18  # of a Content-Length: no body has more bytes
+MAX_CACHE_ENTRIES = 256  # header names, hosts and targets that are remembered, of each
+
 _environ_keys: dict[bytes, str] = {
     b"Content-Type": "CONTENT_TYPE",
     b"Content-Length": "CONTENT_LENGTH",
@@ -48,16 +51,16 @@ _parsed_targets: dict[bytes, tuple[str, str, str, bytes]] = {}
 
 
 def build_base_environ(cfg: Any, client: Any, address: Any, server: Any) -> dict[str, Any]:
-    """What all plain requests of a connection have in common.
+    """Return the part of the environ that all requests of a connection share.
 
     Args:
-        cfg: gunicorn's settings.
-        client: its socket.
-        address: of the client, host and port; of a socket without them, its name.
-        server: the address it came to, likewise.
+        cfg: gunicorn's configuration.
+        client: Socket of the connection.
+        address: Address of the client: host and port, or the name of a Unix socket.
+        server: Address of the listening socket: host and port, or the name of a Unix socket.
     """
     host, port = (address[0], str(address[1])) if isinstance(address, tuple) else (address, "")
-    here = server if isinstance(server, tuple) else (server, "")
+    here = server if isinstance(server, tuple) else (server, "")  # IPv6 addresses have 4 parts
     return {
         **wsgi.base_environ(cfg),
         "wsgi.multithread": True,
@@ -75,19 +78,19 @@ def build_base_environ(cfg: Any, client: Any, address: Any, server: Any) -> dict
 
 
 def build_environ(head: dict[str, Any], data: bytes, base: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the environ of a plain request; None for any other.
+    """Return the environ of a request, or None if gunicorn's Python parser has to read it.
 
     Args:
-        head: What gunicorn's parser in C makes of it.
-        data: Bytes that it has parsed, and perhaps more.
-        base: What all requests of the connection have in common.
+        head: Result of `gunicorn_h1c.parse_request`.
+        data: Bytes that were parsed, perhaps followed by others.
+        base: Result of `build_base_environ` for the connection.
     """
     if head["method"] != b"POST" or head["minor_version"] != 1:
         return None
     target = _parsed_targets.get(head["path"]) or _parse_target(head["path"])
     headers = head["headers"]
-    # The parser in C lets a bare LF end a line, empty lines lead and spaces be repeated. So the
-    # first line must be the one expected, and CRLF end it, each header and the head.
+    # The C parser accepts a bare LF as the end of a line, empty lines before the head and repeated
+    # spaces. So require the exact request line, and CRLF after it, each header and the head.
     if (
         target is None
         or head["consumed"] > MAX_HEAD_BYTES
@@ -99,7 +102,8 @@ def build_environ(head: dict[str, Any], data: bytes, base: dict[str, Any]) -> di
     environ["PATH_INFO"], environ["QUERY_STRING"], environ["RAW_URI"], _ = target
     for name, value in headers:
         key = _environ_keys.get(name) or _find_environ_key(name)
-        if not key or key in environ:  # a continued line, which is cut off, has an empty name
+        # A header may come once. The C parser cuts the name off a continued line: it is empty.
+        if not key or key in environ:
             return None
         environ[key] = value.decode("latin-1")
     host = environ.get("HTTP_HOST")
@@ -110,12 +114,12 @@ def build_environ(head: dict[str, Any], data: bytes, base: dict[str, Any]) -> di
     ):
         return None
     length = environ.get("CONTENT_LENGTH", "")
-    known = length.isascii() and length.isdigit() and len(length) <= MAX_LENGTH_DIGITS
-    return environ if known else None
+    is_number = length.isascii() and length.isdigit() and len(length) <= MAX_LENGTH_DIGITS
+    return environ if is_number else None
 
 
 def is_valid_host(value: str) -> bool:
-    """Return whether the value of a `Host` is one: RFC 9110, section 7.2; it may be empty."""
+    """Return whether a `Host` header has a valid value; it may be empty (RFC 9110, section 7.2)."""
     if HOST_PATTERN.fullmatch(value) is None:
         return False
     if len(_valid_hosts) < MAX_CACHE_ENTRIES:
@@ -123,8 +127,57 @@ def is_valid_host(value: str) -> bool:
     return True
 
 
+def require_valid_host(request: Any) -> None:
+    """Refuse an HTTP/1.1 request without a `Host`, and any request with an invalid one.
+
+    See RFC 9112, section 3.2. gunicorn's parser has refused a second `Host` already.
+
+    Args:
+        request: gunicorn's request.
+
+    Raises:
+        InvalidHeader: If the header is missing or its value is not a host.
+    """
+    hosts = [value for name, value in request.headers if name == "HOST"]
+    if (request.version >= (1, 1) and not hosts) or not all(map(is_valid_host, hosts)):
+        raise InvalidHeader("HOST", req=request)
+
+
+def normalize_path_info(environ: dict[str, Any]) -> None:
+    """Refuse a path that does not follow SCRIPT_NAME with a slash; replace an empty path by `/`.
+
+    gunicorn only compares characters, and Werkzeug adds a slash: with `/api` as SCRIPT_NAME, a
+    request for `/apipredict` would be answered as `/api/predict`. A slash at the end of SCRIPT_NAME
+    becomes the first one of the path.
+
+    Args:
+        environ: The request's environ, whose PATH_INFO and SCRIPT_NAME are changed.
+
+    Raises:
+        ConfigurationProblem: If there is no slash between SCRIPT_NAME and the path.
+    """
+    path, name = environ["PATH_INFO"], environ["SCRIPT_NAME"]
+    prefix = name.rstrip("/")
+    path = f"{name[len(prefix) :]}{path}" or "/"
+    if prefix and not path.startswith("/"):
+        raise ConfigurationProblem(f"expected a path below {prefix!r}; got {path[:64]!r}")
+    environ["PATH_INFO"], environ["SCRIPT_NAME"] = path, prefix
+
+
+def has_close_option(request: Any) -> bool:
+    """Return whether the client asks to close the connection after the answer.
+
+    gunicorn itself only recognises `Connection: close`, not "close" in a list of options.
+
+    Args:
+        request: gunicorn's request.
+    """
+    options = ",".join(value for name, value in request.headers if name == "CONNECTION")
+    return "close" in (option.strip(" \t").lower() for option in options.split(","))
+
+
 def _find_environ_key(name: bytes) -> str:
-    """Under which name a header is in an environ; empty for one that makes a request unusual."""
+    """Return the environ key of a header; "" for a header that only gunicorn interprets."""
     lower = name.lower()
     if not name or b"_" in name or lower in GUNICORN_ONLY_HEADERS:
         return ""
@@ -137,9 +190,11 @@ def _find_environ_key(name: bytes) -> str:
 
 
 def _parse_target(raw: bytes) -> tuple[str, str, str, bytes] | None:
-    """Return path, query, both as they came, and the first line of a head with them.
+    """Split a request target.
 
-    None if the target has to be unquoted or is unusual.
+    Returns:
+        Path, query, whole target, and the request line that a head with this target begins with;
+        None if the target is percent-encoded or otherwise unusual.
     """
     match = TARGET_PATTERN.fullmatch(raw)
     if match is None or os.environ.get("SCRIPT_NAME"):
@@ -149,39 +204,3 @@ def _parse_target(raw: bytes) -> tuple[str, str, str, bytes] | None:
     if len(_parsed_targets) < MAX_CACHE_ENTRIES:
         _parsed_targets[raw] = target
     return target
-
-
-def require_valid_host(request: Any) -> None:
-    """Refuse an HTTP/1.1 request without a `Host`, and any request with an invalid one.
-
-    RFC 9112, section 3.2. The caller has checked that there is at most one.
-
-    Raises:
-        InvalidHeader: If there is none, or its value is not a host.
-    """
-    hosts = [value for name, value in request.headers if name == "HOST"]
-    if (request.version >= (1, 1) and not hosts) or not all(map(is_valid_host, hosts)):
-        raise InvalidHeader("HOST", req=request)
-
-
-def normalize_path_info(environ: dict[str, Any]) -> None:
-    """Refuse a path that goes on behind SCRIPT_NAME without a slash; an empty one becomes `/`.
-
-    gunicorn compares the characters alone, and Werkzeug adds a slash: with `/api` as SCRIPT_NAME
-    `/apipredict` would be `/api/predict`. A slash at the end of SCRIPT_NAME counts as the path's.
-
-    Raises:
-        ConfigurationProblem: If there is no slash.
-    """
-    path, name = environ["PATH_INFO"], environ["SCRIPT_NAME"]
-    prefix = name.rstrip("/")
-    path = f"{name[len(prefix) :]}{path}" or "/"
-    if prefix and not path.startswith("/"):
-        raise ConfigurationProblem(f"expected a path below {prefix!r}; got {path[:64]!r}")
-    environ["PATH_INFO"], environ["SCRIPT_NAME"] = path, prefix
-
-
-def has_close_option(request: Any) -> bool:
-    """Return whether "close" is among the options of `ServerConnection`: gunicorn reads only one."""
-    options = ",".join(value for name, value in request.headers if name == "CONNECTION")
-    return "close" in (option.strip(" \t").lower() for option in options.split(","))

@@ -1,4 +1,4 @@
-"""TLS handshakes, and how failures are counted and logged."""
+"""TLS handshakes: each failure is counted by cause, and logged at most once a minute by cause."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from serving.telemetry.log_rate_limit import LogRateLimiter
 from serving.telemetry.request_metrics import count_tls_failure
 
-# What OpenSSL calls a failure, what the metrics call it, and what is logged.
+# OpenSSL's reason of a failure: the value of the metric's label `cause`, and the text to log.
 FAILURE_CAUSES: dict[str, tuple[str, str]] = {
     "HTTP_REQUEST": (
         "plain_http",
@@ -17,7 +17,7 @@ FAILURE_CAUSES: dict[str, tuple[str, str]] = {
     ),
     "HTTPS_PROXY_REQUEST": (
         "plain_http",
-        "expected TLS; got a plain HTTP CONNECT; this is no proxy",
+        "expected TLS; got an HTTP CONNECT request; this server is not a proxy",
     ),
     "WRONG_VERSION_NUMBER": (
         "not_tls",
@@ -29,41 +29,46 @@ FAILURE_CAUSES: dict[str, tuple[str, str]] = {
     ),
     "NO_SHARED_CIPHER": (
         "protocol",
-        "expected a cipher that both sides have; got none; update the client",
+        "expected a cipher that both sides support; got none; update the client",
     ),
     "TLSV1_ALERT_UNKNOWN_CA": (
         "certificate",
-        "the client does not trust this certificate: give it the authority's",
+        "expected the client to trust the server's certificate; it does not know the authority "
+        "that signed it; install that authority's certificate on the client",
     ),
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": (
         "certificate",
-        "the client refuses this certificate; check its names and its authority",
+        "expected the client to accept the server's certificate; it refuses it; check the "
+        "certificate's host names and its authority",
     ),
     "SSLV3_ALERT_BAD_CERTIFICATE": (
         "certificate",
-        "the client refuses this certificate; check its names and its authority",
+        "expected the client to accept the server's certificate; it refuses it; check the "
+        "certificate's host names and its authority",
     ),
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": (
         "certificate",
-        "the client says that this certificate has expired; renew it",
+        "expected the client to accept the server's certificate; it reports that the certificate "
+        "has expired; renew the certificate",
     ),
 }
 OTHER_CAUSE = "other"
-LOG_PERIOD_SECONDS = 60.0  # from a log line of a cause to the number of its repetitions
+LOG_PERIOD_SECONDS = 60.0  # after it, a second line tells how often the failure was repeated
 
 log = logging.getLogger(__name__)
 
 
 def complete_handshake(client: Any) -> bool:
-    """Do the TLS handshake if the connection uses TLS; return whether it can be used.
+    """Do the TLS handshake of a connection; return whether requests can be read from it.
 
-    A client that only disconnects, such as a load balancer's check, is not counted as a failure.
+    A client that disconnects during the handshake, for example a load balancer that checks whether
+    the port is open, is not counted as a failure.
 
     Args:
-        client: Socket of the connection.
+        client: Socket of the connection; a plain socket needs no handshake.
 
     Raises:
-        OSError: If the client is gone.
+        OSError: If the client has disconnected.
     """
     if not isinstance(client, ssl.SSLSocket):
         return True
@@ -73,10 +78,9 @@ def complete_handshake(client: Any) -> bool:
         return False
     except ssl.SSLError as error:
         reason = error.reason or ""
-        name, text = FAILURE_CAUSES.get(
-            reason, (OTHER_CAUSE, reason.lower().replace("_", " ") or str(error))
-        )
-        count_tls_failure(name)
+        unknown = OTHER_CAUSE, reason.lower().replace("_", " ") or str(error)
+        cause, text = FAILURE_CAUSES.get(reason, unknown)
+        count_tls_failure(cause)
         if _log_limit.should_log(text):
             log.warning("TLS handshake failed: %s", text)
         return False

@@ -1,13 +1,12 @@
-"""The worker: gunicorn's gevent worker, with bounds on how long a client can keep it.
+"""gunicorn's gevent worker, with limits on how long a client can occupy it.
 
-The stock one waits for idle connections when it is told to stop, half a minute for a client that
-merely keeps its connection; a container's engine kills it before that. It also waits without end
-for the rest of a body that has begun.
+The original worker waits for idle keep-alive connections when it has to stop: for half a
+minute, by which time a container engine has killed it. It also waits without end for the rest of a
+request that has begun.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import ssl
@@ -25,49 +24,56 @@ from gunicorn.workers.ggevent import GeventWorker
 from serving.call_context import CONTEXT_KEY, CallContext, make_deadline_error, make_timeout_error
 from serving.errors import ServingError
 from serving.runtime.heap import trim_heap
-from serving.server import tls as handshake
 from serving.server.acceptor import Acceptor
 from serving.server.connection import ConnectionTimeoutError, ServerConnection
 from serving.server.request_body import MAX_LINGER_SECONDS, MAX_SILENT_SECONDS
+from serving.server.socket_errors import DISCONNECT_ERRNOS
+from serving.server.tls import complete_handshake
 from serving.settings.options import Settings
 from serving.telemetry.logs import log_uncaught_error
 from serving.telemetry.request_metrics import count_evicted_connections
 
-# Seconds in which, after the stop, a request on its way to an idle connection is still answered, a
-# client still gets its last answer, and in which a late request is to be answered by itself.
+# Time that is granted after a limit: a worker that stops still answers a request which arrives on
+# an idle connection, and finishes a lingering close; an application whose request has timed out
+# still answers by itself.
 GRACE_SECONDS = 1.0
-CHECK_INTERVAL_SECONDS = 0.25  # seconds between two looks at the connections
-DISCONNECT_ERRNOS = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ECONNABORTED)
+CHECK_INTERVAL_SECONDS = 0.25  # between two checks of all connections
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
-    """Serves as its parent does, and stops as soon as every request has been answered."""
+    """A gevent worker that stops as soon as every request has been answered."""
 
     acceptor: Acceptor | None = None
 
     def init_process(self) -> None:
-        """Become a server; a signal to stop counts from here on."""
-        # Until gunicorn sets its own, this process still has the arbiter's handlers.
+        """Initialise the process after the fork; from here on signals stop it."""
+        # Until gunicorn installs the worker's handlers, the process has those of the arbiter.
         signal.signal(signal.SIGTERM, self.handle_exit)
-        signal.signal(signal.SIGQUIT, lambda *_: os._exit(0))  # nothing has been begun
+        signal.signal(signal.SIGQUIT, lambda *_: os._exit(0))  # there is nothing to clean up yet
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # Held back since before the fork: see `pre_fork` in gunicorn_conf.
+        # They have been blocked since before the fork: see `pre_fork` in gunicorn_conf.
         stop_signals = {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT}
         signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals)
         super().init_process()
 
     def init_signals(self) -> None:
-        """As the parent, but Ctrl-C, which a terminal sends to all, is left to the arbiter."""
+        """Install gunicorn's signal handlers, but ignore Ctrl-C.
+
+        A terminal sends SIGINT to every process; the arbiter then stops its workers by SIGTERM.
+        """
         super().init_signals()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def load_wsgi(self) -> None:
-        """Load the models; a worker that has many of them is not dead in the meantime."""
-        sign_of_life = gevent.spawn(self._notify_until_killed)
+        """Load the application and its models, with a heartbeat so that gunicorn does not kill it.
+
+        Loading many models can take longer than gunicorn's `timeout`.
+        """
+        heartbeat = gevent.spawn(self._notify_until_killed)
         try:
             super().load_wsgi()
         finally:
-            sign_of_life.kill()
+            heartbeat.kill()
         trim_heap()
 
     def _notify_until_killed(self) -> None:
@@ -76,12 +82,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
             gevent.sleep(1)
 
     def run(self) -> None:
-        """Serve until told to stop."""
+        """Serve until the worker is stopped."""
         get_hub().print_exception = log_uncaught_error
         settings = Settings()
         self.request_seconds = settings.request_seconds
         self.connections: set[ServerConnection] = set()
-        self.unsent_bytes = 0  # bytes of answers that clients have not read yet
+        self.unsent_bytes = 0  # of answers that clients have not read yet
         self.parser_limits = {
             "limit_request_line": self.cfg.limit_request_line,
             "limit_request_fields": self.cfg.limit_request_fields,
@@ -89,9 +95,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
         }
         self.stopped_at: float | None = None
         self.last_check_at = perf_counter()
-        get_hub().loop.timer(CHECK_INTERVAL_SECONDS, CHECK_INTERVAL_SECONDS).start(
-            self._reap_connections
-        )
+        interval = CHECK_INTERVAL_SECONDS
+        get_hub().loop.timer(interval, interval).start(self._reap_connections)
         self.acceptor = Acceptor(
             self.handle,
             self.evict_idle_connections,
@@ -104,7 +109,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         super().run()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """Begin to stop: new connections are left to the other workers."""
+        """Begin to stop, on SIGTERM: leave new connections to the other workers."""
         super().handle_exit(sig, frame)
         if self.acceptor is not None:
             self.acceptor.stop_competing()
@@ -113,12 +118,19 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self.alive = False  # the arbiter starts another worker
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        """Serve a connection."""
+        """Serve a connection until it ends.
+
+        Args:
+            listener: Listening socket that accepted it.
+            client: Socket of the connection.
+            addr: Address of the client.
+        """
         client.setblocking(1)
         connection = ServerConnection(self, client, addr, listener.getsockname())
         self.connections.add(connection)
         try:
-            if handshake.complete_handshake(client):  # here, where it is looked after
+            # Only now, when the connection is registered, so that the handshake can time out.
+            if complete_handshake(client):
                 self._serve_requests(connection, client, addr)
                 connection.linger()
         except (NoMoreData, StopIteration, ConnectionTimeoutError) as error:
@@ -133,7 +145,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             util.close(client)
 
     def _serve_requests(self, connection: ServerConnection, client: Any, addr: Any) -> None:
-        """Answer requests, and say what was wrong with the last one if no answer has begun."""
+        """Answer requests; answer the last one with an error if it ends without an answer."""
         try:
             connection.serve()
         except (OSError, StopIteration):  # NoMoreData is an OSError
@@ -147,15 +159,18 @@ class Worker(GeventWorker):  # type: ignore[misc]
             connection.has_answered = True
             fault = "its path does not begin with SCRIPT_NAME"
             util.write_error(client, 404, "Not Found", fault)
-        except Exception as error:  # gunicorn knows what it refuses and how
+        except Exception as error:  # gunicorn chooses status and text for what its parser refuses
             if connection.has_answered:
-                self.log.exception("an answer was broken off")
+                self.log.exception("an answer was sent only in part")
                 return
             connection.has_answered = True
             self.handle_error(connection.request, client, addr, error)
 
     def _write_timeout_error(self, connection: ServerConnection, client: Any) -> None:
-        """Answer for an application that has not: with 408 if the client is slow, else 504."""
+        """Answer a timed out request in place of the application.
+
+        With 408 if the client has not sent the whole request, with 504 if it has.
+        """
         body = connection.body
         is_complete = body is not None and body.is_complete
         error = make_timeout_error(self.request_seconds, is_complete=is_complete)
@@ -163,14 +178,16 @@ class Worker(GeventWorker):  # type: ignore[misc]
         util.write_error(client, error.status, reason, error.message)
 
     def _reap_connections(self) -> None:
-        """Let go of connections that have been idle for long, or busy with one request.
+        """End the connections that have been idle, or busy with one request, for too long.
 
-        Called by the loop, between two turns: every connection waits for something now, and what
-        is thrown at it meets it there.
+        The event loop calls this between two turns. Every greenlet of a connection is waiting then,
+        so that an exception raised in it arrives at a well-defined place.
         """
         now = perf_counter()
         if now - self.last_check_at > 2 * CHECK_INTERVAL_SECONDS:
-            self.notify()  # many long requests in a row are no reason to take the worker for dead
+            # The loop is slow under load. Without this, several long batches in a row could delay
+            # gunicorn's own heartbeat until the arbiter kills the worker.
+            self.notify()
         self.last_check_at = now
         if not self.alive and self.stopped_at is None:
             self.stopped_at = now
@@ -183,24 +200,27 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 connection.greenlet.throw(error)
 
     def _find_timeout(self, connection: ServerConnection, now: float) -> BaseException | None:
-        """Return the exception that ends a connection which took too long; None for others."""
+        """Return the exception that ends a connection if it has taken too long; else None.
+
+        Args:
+            connection: Any connection of this worker.
+            now: Current time of `perf_counter`, in seconds.
+        """
         waited = now - connection.phase_started_at
         if connection.lingering_since is not None:
             lingered = now - connection.lingering_since
             limit = MAX_LINGER_SECONDS if self.stopped_at is None else GRACE_SECONDS
-            return (
-                ConnectionTimeoutError()
-                if lingered >= limit or waited >= MAX_SILENT_SECONDS
-                else None
-            )
+            has_ended = lingered >= limit or waited >= MAX_SILENT_SECONDS
+            return ConnectionTimeoutError() if has_ended else None
         if connection.is_busy:
             return self._find_request_timeout(connection, now)
         if connection.is_reading_head and waited >= self.request_seconds:
             return ConnectionTimeoutError()
         is_idle = not connection.is_reading_head and waited >= self.cfg.keepalive
-        if is_idle or (
-            self.stopped_at is not None and min(waited, now - self.stopped_at) >= GRACE_SECONDS
-        ):
+        is_stopping = self.stopped_at is not None and (
+            min(waited, now - self.stopped_at) >= GRACE_SECONDS
+        )
+        if is_idle or is_stopping:
             error: BaseException = NoMoreData(b"")
             return error
         return None
@@ -208,15 +228,14 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def _find_request_timeout(
         self, connection: ServerConnection, now: float
     ) -> BaseException | None:
-        """Return the same for a connection whose request is being answered.
+        """Return the exception for a connection whose request has taken too long; else None.
 
-        The application is told first, and answers for itself: in the form of the protocol, and
-        counted and logged like any other answer.
+        The first one is an error that the application answers, in the format of the request's
+        protocol, and counts and logs. If it does not answer, the next one ends the connection.
         """
         waited = now - connection.phase_started_at
-        call: CallContext | None = connection.environ.get(
-            CONTEXT_KEY
-        )  # none before the application runs
+        # There is none before the application has begun.
+        context: CallContext | None = connection.environ.get(CONTEXT_KEY)
         if waited >= self.request_seconds:
             if connection.has_answered or waited >= self.request_seconds + GRACE_SECONDS:
                 return ConnectionTimeoutError()
@@ -225,42 +244,44 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 body = connection.body
                 is_complete = body is None or body.is_complete
                 return make_timeout_error(self.request_seconds, is_complete=is_complete)
-        elif call and call.deadline and now > call.deadline and not connection.has_answered:
-            return make_deadline_error(call)
+        elif (
+            context and context.deadline and now > context.deadline and not connection.has_answered
+        ):
+            return make_deadline_error(context)
         return None
 
     def evict_idle_connections(self, count: int, reason: str, min_idle_seconds: float) -> int:
-        """Close the connections that have been idle for longest, to make room for new ones.
+        """Close the connections that have been idle for longest, in favour of new ones.
 
-        First those that have their last answer and only wait for their client to close.
+        Connections in a lingering close go first: they have their last answer.
 
         Args:
-            count: Number of connections to close, if so many are idle.
-            reason: What ran out: "connections" or "descriptors".
-            min_idle_seconds: Seconds that a connection must have been idle.
+            count: Largest number of connections to close.
+            reason: Resource that is exhausted: "connections" or "descriptors".
+            min_idle_seconds: Time that a connection must have been idle, in seconds.
 
         Returns:
             Number of connections closed.
         """
         latest = perf_counter() - min_idle_seconds
         lingering = [
-            c
-            for c in self.connections
-            if c.lingering_since is not None and c.lingering_since <= latest
+            connection
+            for connection in self.connections
+            if connection.lingering_since is not None and connection.lingering_since <= latest
         ]
         evicted = 0
         for connection in sorted(lingering, key=attrgetter("lingering_since"))[:count]:
             connection.greenlet.throw(NoMoreData(b""))
             evicted += 1
         idle = (
-            c
-            for c in self.connections
-            if not c.is_busy and c.lingering_since is None and c.phase_started_at <= latest
+            connection
+            for connection in self.connections
+            if not connection.is_busy
+            and connection.lingering_since is None
+            and connection.phase_started_at <= latest
         )
-        # Some more than wanted: a connection whose next request has just arrived is not idle.
-        for connection in nsmallest(
-            2 * count + 8, idle, key=lambda connection: connection.phase_started_at
-        ):
+        # A few more candidates than needed, since some have just received their next request.
+        for connection in nsmallest(2 * count + 8, idle, key=attrgetter("phase_started_at")):
             if evicted < count and not connection.has_unread_bytes():
                 connection.greenlet.throw(NoMoreData(b""))
                 evicted += 1

@@ -1,1 +1,6 @@
-"""Every option of the server, and the environment variables and cloud platforms that set them."""
+"""The options of the server, and where their values come from.
+
+`options` declares every option once. Values come from arguments, environment variables
+(`environment`), the number of usable cores (`cores`) and the variables of cloud platforms
+(`cloud_platforms`). Every package may import this one; it imports none of the others.
+"""

@@ -1,8 +1,9 @@
-"""Environment variables as settings: blank ones and Kubernetes service links are ignored.
+"""Environment variables as settings: blank variables and Kubernetes service links are ignored.
 
-For a service named `forwardpass`, Kubernetes puts variables such as
-`FORWARDPASS_PORT=tcp://10.0.0.1:8000` and `FORWARDPASS_SERVICE_HOST=10.0.0.1` into every container
-of its namespace, unless the pod says `enableServiceLinks: false`. Docker's links do the same.
+For a service named `forwardpass`, Kubernetes sets variables such as
+`FORWARDPASS_PORT=tcp://10.0.0.1:8000` and `FORWARDPASS_SERVICE_HOST=10.0.0.1` in every container
+of its namespace, unless the pod's specification has `enableServiceLinks: false`. Docker's container
+links do the same.
 """
 
 from __future__ import annotations
@@ -30,21 +31,22 @@ LIBRARY_PREFIXES = (
     "SCRIPT_NAME",
 )
 
-# FORWARDPASS_PORT may also be a setting: such a name is a link only if its value is an address.
+# FORWARDPASS_PORT can be a setting or a link: it is a link if its value is an address like these.
 ADDRESS_PATTERN = re.compile(r"(tcp|udp|sctp)://\S+", re.IGNORECASE)
 PORT_LINK_PATTERN = re.compile(r".*_PORT(_\d+_(TCP|UDP|SCTP))?")
+# Links with these names hold a part of an address, and no setting has such a name.
 PORT_PART_LINK_PATTERN = re.compile(
     r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)_(ADDR|PORT|PROTO))"
 )
 
 
 def is_blank(value: str) -> bool:
-    """Return whether a variable of this value counts as unset."""
+    """Return whether a variable with this value counts as unset."""
     return not value.strip()
 
 
 def is_service_link(name: str, value: str) -> bool:
-    """Return whether Kubernetes made this variable, for a service of this project's name.
+    """Return whether Kubernetes has set this variable, for a service with one of our prefixes.
 
     Args:
         name: Name of the variable, in capitals.
@@ -58,14 +60,14 @@ def is_service_link(name: str, value: str) -> bool:
 
 
 def find_service_links(environ: Mapping[str, str]) -> list[str]:
-    """Return the sorted names of the variables that `is_service_link` finds."""
+    """Return the names of all variables that are service links, sorted."""
     return sorted(name for name, value in environ.items() if is_service_link(name, value))
 
 
 def describe_service_links(names: list[str]) -> str:
-    """Return a warning that names variables made by Kubernetes and says how to prevent them."""
+    """Return a warning that names the service links and says how to prevent them."""
     return (
-        f"expected settings; got variables that Kubernetes makes for a service of this name, "
+        f"expected settings; got variables that Kubernetes sets for a service of this name, "
         f"which are ignored; set enableServiceLinks: false in the pod's specification: "
         f"{', '.join(names)}"
     )
@@ -74,7 +76,7 @@ def describe_service_links(names: list[str]) -> str:
 def remove_blank_variables() -> None:
     """Remove blank variables from this process's environment.
 
-    Variables of settings, and of libraries that do not treat a blank variable as unset.
+    Only those of settings, and those of libraries that do not treat a blank variable as unset.
     """
     for name, value in list(os.environ.items()):
         if name.startswith((*PREFIXES, *LIBRARY_PREFIXES)) and is_blank(value):
@@ -82,10 +84,10 @@ def remove_blank_variables() -> None:
 
 
 class EnvironmentSource(EnvSettingsSource):
-    """Environment variables as values of settings, without blank ones and links of Kubernetes."""
+    """pydantic's source of environment variables, without blank ones and service links."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Return a variable's value (None if blank or a link), and the parent's other results."""
+        """Return value, key and complexity as the parent does; None for a variable to ignore."""
         value, key, is_complex = super().get_field_value(field, field_name)
         if value is not None:
             name = f"{self.env_prefix}{field_name}".upper()
@@ -95,7 +97,7 @@ class EnvironmentSource(EnvSettingsSource):
 
 
 class EnvironmentSettings(BaseSettings):
-    """Settings that are read from arguments first, then from `EnvironmentSource`, and from nowhere else."""
+    """Settings read from arguments first, then from environment variables, and nowhere else."""
 
     @classmethod
     def settings_customise_sources(

@@ -1,7 +1,7 @@
-"""Every knob of the server, declared once: name, default, unit, check, meaning.
+"""All options of the server, each declared once: name, default, bounds and help text.
 
-Each is an option of `serving run`, an argument of `create_app`, and an environment variable:
-`FORWARDPASS_` and its name, in capitals. A blank variable is unset; an argument may not be blank.
+Each is an option of `serving run`, an argument of `create_app`, and an environment variable with
+the prefix `FORWARDPASS_`. A blank variable counts as unset; a blank argument is an error.
 """
 
 from __future__ import annotations
@@ -15,13 +15,21 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from serving.settings.cores import count_usable_cores
-from serving.settings.environment import ENV_PREFIX, EnvironmentSettings, is_blank, is_service_link
+from serving.settings.environment import (
+    ENV_PREFIX,
+    EnvironmentSettings,
+    is_blank,
+    is_service_link,
+)
 
-VERSION = "0.1.0"  # of the server; an image holds no metadata of the package
+VERSION = "0.1.0"  # of the server; declared here because an image holds no package metadata
 
 
 def find_unknown_variables() -> list[str]:
-    """Environment variables that look like a knob of ours and are none: most likely a typo."""
+    """Return the names of environment variables with our prefix that are no option, sorted.
+
+    Most likely their names are misspelt.
+    """
     known = {f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields}
     return sorted(
         name
@@ -34,10 +42,13 @@ def find_unknown_variables() -> list[str]:
 
 
 def parse_networks(text: str) -> list[IPv4Network | IPv6Network] | None:
-    """Return the networks of a list separated by commas; None if `*`, which is all, is one of them.
+    """Parse a list of addresses and networks that is separated by commas.
+
+    Returns:
+        The networks; None if the list contains `*`, which stands for all of them.
 
     Raises:
-        ValueError: If one is neither an address nor a network.
+        ValueError: If an entry is neither an address nor a network.
     """
     parts = list(filter(None, map(str.strip, text.split(","))))
     networks = [ip_network(part) for part in parts if part != "*"]
@@ -50,93 +61,105 @@ def _check_networks(text: str) -> str:
 
 
 class Settings(EnvironmentSettings):
-    """How the server runs."""
+    """The options of the server."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
 
-    models: Path = Field(Path("models"), description="the repository of bundles")
+    models: Path = Field(
+        Path("models"), description="model repository: a folder with bundles as NAME/VERSION"
+    )
     variant: str = Field(
         "auto",
         min_length=1,
-        description="the variant to serve of bundles that have it, say fp32; auto serves the "
-        "fastest on this machine",
+        description="variant to serve of each bundle that has it, for example fp32; auto selects "
+        "the fastest on this machine",
     )
     keep: int = Field(
         1,
         ge=1,
-        description="versions of each model that are served, the highest; the highest of all "
-        "answers requests that name none",
+        description="number of versions served of each model, counted from the highest; the "
+        "highest answers requests that name no version",
     )
     poll: float = Field(
         1,
         ge=0,
-        description="seconds between looks for new versions; 0 looks only when asked to "
+        description="seconds between two searches for new versions; 0 searches only on request "
         "(POST /v2/repository/models/NAME/load)",
     )
     take_up: Literal["compatible", "all"] = Field(
         "compatible",
-        description="new versions that are served without being asked for: compatible holds one "
-        "that does not accept what the live version accepts, until POST "
-        "/v2/repository/models/NAME/load; all holds none",
+        description="which new versions to serve automatically: with compatible, only those that "
+        "accept every request that the live version accepts (others wait for POST "
+        "/v2/repository/models/NAME/load); with all, every one",
     )
     state: Path = Field(
         Path(".serving.json"),
-        description="file that keeps which versions are pinned or live, and which models unloaded; "
-        "a relative path starts in the folder of models",
+        description="file that stores pinned and live versions and unloaded models across "
+        "restarts; a relative path is below the folder of models",
     )
     default_model: str | None = Field(
         None,
         min_length=1,
-        description="name of the model that answers requests that name none [the one that is "
-        "served alone, also after others have come]",
+        description="name of the model that answers requests without a model name [default: the "
+        "first model that was served alone]",
     )
     host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 selects a free one")
     workers: int = Field(
         default_factory=count_usable_cores,
         ge=1,
         le=256,
-        description="processes [one per usable core]",
+        description="number of worker processes [default: one per usable core]",
     )
-    max_body: int = Field(10 * 2**20, ge=1, description="bytes of a request body; above it 413")
+    max_body: int = Field(
+        10 * 2**20,
+        ge=1,
+        description="largest request body, in bytes; a larger one is answered with 413",
+    )
     request_seconds: float = Field(
         60,
         gt=0,
-        description="seconds from a request's head to the end of its answer; then 408 while the "
-        "request is still coming, and 504 after that",
+        description="longest time from the head of a request to the end of its answer, in seconds; "
+        "then 408 if the request is incomplete, else 504",
     )
     keep_alive: int = Field(
         75,
         ge=1,
-        description="seconds that a connection may be idle between two requests; longer than the "
-        "idle timeout of a load balancer in front, so that it hangs up first",
+        description="seconds that a connection may be idle between two requests; set it above the "
+        "idle timeout of a load balancer in front, so that the load balancer closes first",
     )
     timeout: float | None = Field(
         None,
         gt=0,
-        description="seconds a request without X-Request-Timeout has to be answered; then 504",
+        description="deadline of requests without X-Request-Timeout, in seconds; then 504 "
+        "[default: none]",
     )
     max_batch_rows: int = Field(
         0,
         ge=0,
-        description="rows of one run, of as many requests; 0 measures at load what is worth it, "
-        "1 joins none",
+        description="largest number of rows in one batch of several requests; 0 measures the best "
+        "number when a model is loaded, 1 disables batching",
     )
     max_delay: float = Field(
-        0, ge=0, le=1, description="seconds a request may wait for others to join its run"
+        0,
+        ge=0,
+        le=1,
+        description="seconds that a request may wait for other requests to join its batch",
     )
     queue_rows: int = Field(
-        4096, ge=1, description="rows that wait for a run, in one process; above it 503"
+        4096,
+        ge=1,
+        description="largest number of rows queued in one process; requests above it get 503",
     )
     queue_seconds: float = Field(
-        1, gt=0, description="seconds a request may wait for its run; above it 503"
+        1, gt=0, description="seconds that a request may be queued before it gets 503"
     )
     spare_descriptors: int = Field(
         32,
         ge=0,
-        description="file descriptors that each worker keeps free for files of models and keys; "
-        "when fewer are left, the connections that have been idle for longest are closed; at most "
-        "a quarter of the limit of open files",
+        description="file descriptors that each worker keeps free for files of models and keys, at "
+        "most a quarter of the limit of open files; when fewer are left, the connections that have "
+        "been idle for longest are closed",
     )
     max_manifest_bytes: int = Field(
         2 * 2**20, ge=1, description="largest bundle.json of a version, in bytes"
@@ -144,67 +167,69 @@ class Settings(EnvironmentSettings):
     max_selftest_bytes: int = Field(
         64 * 2**20,
         ge=1,
-        description="largest selftest.npz of a version, in bytes after unpacking",
+        description="largest selftest.npz of a version, in bytes after decompression",
     )
     max_graph_bytes: int = Field(
         512 * 2**20, ge=1, le=2**31, description="largest ONNX file of a version, in bytes"
     )
     extra: Literal["refuse", "ignore"] = Field(
         "refuse",
-        description="what to do with columns that the model does not have, by name, in a request: "
-        "refuse answers 422, ignore leaves them out; a row of values without names is held to the "
-        "number of columns in both cases",
+        description="what to do with columns in a request, given by name, that the model does not "
+        "have: refuse answers 422, ignore drops them; rows without names must always have the "
+        "model's number of columns",
     )
     run_seconds: float = Field(
         5,
         gt=0,
-        description="longest run of a graph, in seconds; a longer one is stopped and answered "
-        "with 504",
+        description="longest run of a model on one batch, in seconds; a longer one is stopped and "
+        "answered with 504",
     )
     proof_seconds: float = Field(
         10,
         gt=0,
-        description="processor time that the proof of a new variant may take, in seconds; a "
-        "variant that needs more is refused",
+        description="processor time for the self-test of a new variant, in seconds; a variant that "
+        "needs more is refused",
     )
     max_proof_memory: int = Field(
         256 * 2**20,
         ge=1,
-        description="memory for the proof of a new variant, in bytes, in addition to 8 times its "
-        "ONNX file; a variant that needs more is refused",
+        description="memory for the self-test of a new variant, in bytes, in addition to 8 times "
+        "the size of its ONNX file; a variant that needs more is refused",
     )
     allow_loops: bool = Field(
         False,
-        description="true serves graphs with Loop, Scan and similar operators, whose runs may be "
-        "endless",
+        description="true also serves graphs with Loop, Scan and similar operators, which may "
+        "never finish",
     )
     keys: Path | None = Field(
         None,
-        description="file of API keys, a line each as `serving key` makes them; followed while the "
-        "server runs; without it prediction is open to all and administration to no one",
+        description="file of API keys, with one line for each as printed by `serving key`; changes "
+        "take effect without a restart; without a file anyone may predict and nobody may "
+        "administer",
     )
     tls_cert: Path | None = Field(
         None,
-        description="file of the certificate, and those that lead to its root, for HTTPS; SIGHUP "
-        "takes up a new one",
+        description="file of the TLS certificate and its intermediate certificates, for HTTPS; "
+        "SIGHUP reloads it",
     )
     tls_key: Path | None = Field(
-        None, description="file of the certificate's private key; SIGHUP takes up a new one"
+        None, description="file of the certificate's private key; SIGHUP reloads it"
     )
     forwarded_allow_ips: Annotated[str, AfterValidator(_check_networks)] = Field(
         default_factory=lambda: os.environ.get("FORWARDED_ALLOW_IPS") or "127.0.0.1,::1",
-        description="addresses and networks of proxies whose X-Forwarded headers are heeded, "
-        "separated by commas; * for all [FORWARDED_ALLOW_IPS, else 127.0.0.1,::1]",
+        description="addresses and networks of proxies whose X-Forwarded headers are trusted, "
+        "separated by commas; * trusts all [default: FORWARDED_ALLOW_IPS, else 127.0.0.1,::1]",
     )
     log_sample: float = Field(
         0.01,
         ge=0,
         le=1,
-        description="share of the requests that went well which are logged; the others all are",
+        description="share of successful requests that are logged, 0 to 1; failed requests always "
+        "are",
     )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)
-    ] = Field("info", description="least severity that is logged")
+    ] = Field("info", description="least severity that is logged: debug, info, warning or error")
 
     @field_validator("*", mode="before")
     @classmethod

@@ -1,3 +1,5 @@
+"""The commands of `serving`."""
+
 import os
 import re
 import signal
@@ -17,29 +19,29 @@ from tests.bundle_versions import add_version
 from tests.processes import wait_until
 
 
-def serving(*arguments):
-    """Run a command to its end, in this process."""
+def run_cli(*arguments):
+    """Run a command of `serving` in this process, and return its result."""
     return CliRunner().invoke(cli.main, list(arguments))
 
 
-def process(*arguments):
-    """Run a command to its end, in a process of its own."""
+def run_process(*arguments):
+    """Run a command of `serving` in a new process, and return its result."""
     command = [sys.executable, "-m", "serving", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_help_lists_every_knob_with_its_environment_twin():
-    text = serving("run", "--help").stdout
+def test_run_help_lists_every_option_and_variable():
+    text = run_cli("run", "--help").stdout
     for name in Settings.model_fields:
         assert f"--{name.replace('_', '-')}" in text
         assert f"FORWARDPASS_{name.upper()}" in text
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_port_that_is_taken_is_named_at_once():
+def test_run_port_in_use_ends_with_message():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = process("run", "--port", port)
+        done = run_process("run", "--port", port)
     assert done.returncode == 1
     assert f"got 127.0.0.1:{port}: Address already in use; choose another" in done.stderr
 
@@ -59,15 +61,15 @@ def test_a_port_that_is_taken_is_named_at_once():
         (["--colour", "red"], "No such option"),
     ],
 )
-def test_wrong_arguments_end_with_status_2_and_the_reason(arguments, message):
-    done = process("run", *arguments)
+def test_run_invalid_argument_exits_2_with_reason(arguments, message):
+    done = run_process("run", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def wrong_values():
-    """A value that each setting refuses, of those that do not take every text."""
+def list_invalid_values():
+    """Return an invalid value for each option, except those that accept any text."""
     found = []
     for name, schema in Settings.model_json_schema()["properties"].items():
         kind = next(k for k in schema.get("anyOf", [schema]) if k["type"] != "null")
@@ -78,10 +80,10 @@ def wrong_values():
     return found
 
 
-@pytest.mark.parametrize(("name", "value"), wrong_values())
-def test_setting_that_is_refused_says_what_it_accepts_and_its_variable(name, value):
+@pytest.mark.parametrize(("name", "value"), list_invalid_values())
+def test_run_invalid_option_names_accepted_values_and_variable(name, value):
     option, variable = f"--{name.replace('_', '-')}", f"FORWARDPASS_{name.upper()}"
-    done = serving("run", f"{option}={value}")
+    done = run_cli("run", f"{option}={value}")
     assert done.exit_code == 2
     assert f"Error: {option} ({variable}): expected " in done.stderr
     got = repr(value) if value else "a blank one; leave it out for the default"
@@ -89,14 +91,14 @@ def test_setting_that_is_refused_says_what_it_accepts_and_its_variable(name, val
     assert "Input should" not in done.stderr
 
 
-def test_variable_that_is_refused_says_what_it_accepts():
+def test_run_invalid_variable_names_accepted_values():
     done = CliRunner(env={"FORWARDPASS_KEEP": "0"}).invoke(cli.main, ["run"])
     message = "Error: --keep (FORWARDPASS_KEEP): expected a whole number of at least 1; got '0'\n"
     assert (done.exit_code, done.stderr[-len(message) :]) == (2, message)
 
 
-def test_version_is_that_of_the_package():
-    done = serving("--version")
+def test_version_is_the_package_version():
+    done = run_cli("--version")
     assert (done.exit_code, done.stdout) == (0, f"serving, version {VERSION}\n")
     assert version("forwardpass") == VERSION
     done = CliRunner().invoke(trainer.cli.main, ["--version"], prog_name="trainer")
@@ -114,13 +116,11 @@ def test_version_is_that_of_the_package():
         ("circle", "which is a link that leads to no folder"),
     ],
 )
-def test_folder_of_models_that_is_none_ends_the_start_with_a_sentence(
-    command, name, reason, tmp_path
-):
+def test_run_models_is_no_folder_ends_with_reason(command, name, reason, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "circle").symlink_to("circle")
-    done = process(command, "--port", "0", "--models", tmp_path / name)
+    done = run_process(command, "--port", "0", "--models", tmp_path / name)
     assert done.returncode == 1
     assert done.stderr == (
         f"Error: expected a folder of models, NAME/VERSION; got {tmp_path / name}, {reason}; "
@@ -129,34 +129,34 @@ def test_folder_of_models_that_is_none_ends_the_start_with_a_sentence(
 
 
 @pytest.mark.parametrize(("below", "kind"), [("digits", "model"), ("digits/1", "version")])
-def test_folder_of_one_model_ends_the_start_with_the_right_folder(below, kind, shipped):
-    done = serving("run", "--models", str(shipped / below))
+def test_run_models_is_one_model_names_the_right_folder(below, kind, shipped):
+    done = run_cli("run", "--models", str(shipped / below))
     assert done.exit_code == 1
     assert f"which is one {kind}; give the folder of all models, {shipped};" in done.stderr
 
 
-def test_folder_of_models_that_cannot_be_read_ends_the_start(monkeypatch, tmp_path):
+def test_run_models_unreadable_ends_with_reason(monkeypatch, tmp_path):
     def deny(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(os, "scandir", deny)  # root may read everything: said for it
-    done = serving("run", "--models", str(tmp_path))
+    monkeypatch.setattr(os, "scandir", deny)  # simulated, since root may read everything
+    done = run_cli("run", "--models", str(tmp_path))
     assert done.exit_code == 1
     assert f"got {tmp_path}, which cannot be read: Permission denied" in done.stderr
 
 
-def test_promote_is_taken_up_by_a_running_server(only_digits, serve):
+def test_promote_running_server_loads_version(only_digits, serve):
     staged = add_version(only_digits, 2)
     staged.rename(staged.with_name("staged-2"))
     server = serve(only_digits, "--workers", "1", "--poll", "0.05")
     assert requests.get(f"{server.url}/readyz", timeout=120).json()["models"] == {"digits": 1}
-    done = serving("promote", "--models", str(only_digits), "digits")
+    done = run_cli("promote", "--models", str(only_digits), "digits")
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith(f"promoted version 2 of digits: {only_digits / 'digits' / '2'};")
     server.wait_for_log("serving digits/2")
 
 
-def test_promote_of_a_version_below_the_highest_says_how_to_serve_it(only_digits):
+def test_promote_lower_version_explains_rollback(only_digits):
     staged = add_version(only_digits, 2)
     staged.rename(staged.with_name("staged-2"))
     add_version(only_digits, 3)
@@ -170,8 +170,8 @@ def test_promote_of_a_version_below_the_highest_says_how_to_serve_it(only_digits
 
 
 @pytest.fixture
-def started(monkeypatch):
-    """Runs a command as far as where gunicorn would take over; the settings it would read."""
+def read_started_settings(monkeypatch):
+    """Return a function that runs a command until gunicorn would start; it returns the settings."""
 
     class Replaced(Exception):
         pass
@@ -197,9 +197,9 @@ def started(monkeypatch):
     return start
 
 
-def test_serve_tells_the_defaults_that_are_its_own():
-    told = {
-        command: " ".join(serving(command, "--help").stdout.split()) for command in ("run", "serve")
+def test_serve_help_shows_its_own_defaults():
+    help_texts = {
+        command: " ".join(run_cli(command, "--help").stdout.split()) for command in ("run", "serve")
     }
     own = {
         "host": ("127.0.0.1", "0.0.0.0"),  # noqa: S104 - not bound here
@@ -207,12 +207,12 @@ def test_serve_tells_the_defaults_that_are_its_own():
         "models": ("models", "/opt/ml/model"),
     }
     for name, (run, serve) in own.items():
-        twin = f"[env: FORWARDPASS_{name.upper()}]"
-        assert f"[default: {run}] {twin}" in told["run"]
-        assert f"[default: {serve}]" in told["serve"]
-        assert f"[default: {run}]" not in told["serve"]
-        assert twin not in told["serve"]
-    assert told["serve"].count("[env: ") == len(Settings.model_fields) - len(own)
+        variable = f"[env: FORWARDPASS_{name.upper()}]"
+        assert f"[default: {run}] {variable}" in help_texts["run"]
+        assert f"[default: {serve}]" in help_texts["serve"]
+        assert f"[default: {run}]" not in help_texts["serve"]
+        assert variable not in help_texts["serve"]
+    assert help_texts["serve"].count("[env: ") == len(Settings.model_fields) - len(own)
 
 
 IMAGE = {
@@ -222,30 +222,32 @@ IMAGE = {
 }
 
 
-def test_serve_is_what_sagemaker_expects_whatever_the_image_says(started):
-    found = started("serve", **IMAGE, FORWARDPASS_WORKERS="3")
+def test_serve_ignores_variables_of_the_image(read_started_settings):
+    found = read_started_settings("serve", **IMAGE, FORWARDPASS_WORKERS="3")
     assert (found["host"], found["port"]) == ("0.0.0.0", "8080")  # noqa: S104
     assert found["models"] == "/opt/ml/model"
     assert found["workers"] == "3"
 
 
-def test_an_option_of_serve_is_heeded(started):
-    assert started("serve", "--port", "9000", **IMAGE)["port"] == "9000"
+def test_serve_option_overrides_default(read_started_settings):
+    assert read_started_settings("serve", "--port", "9000", **IMAGE)["port"] == "9000"
 
 
-def test_run_listens_where_vertex_ai_asks(started):
-    found = started("run", **IMAGE, AIP_HTTP_PORT="9090", AIP_STORAGE_URI="file:///mnt/models")
+def test_run_vertex_ai_variables_take_precedence(read_started_settings):
+    found = read_started_settings(
+        "run", **IMAGE, AIP_HTTP_PORT="9090", AIP_STORAGE_URI="file:///mnt/models"
+    )
     assert (found["port"], found["models"]) == ("9090", "/mnt/models")
-    assert started("run", "--port", "9091")["port"] == "9091"
+    assert read_started_settings("run", "--port", "9091")["port"] == "9091"
 
 
-def test_run_elsewhere_listens_as_it_is_told(started):
-    found = started("run", **IMAGE)
+def test_run_other_platform_uses_variables(read_started_settings):
+    found = read_started_settings("run", **IMAGE)
     assert (found["port"], found["models"]) == ("8000", "/models")
 
 
-def test_a_bucket_is_refused_with_what_to_do(started):
-    done = started("run", AIP_STORAGE_URI="gs://bucket/models", AIP_HTTP_PORT="x")
+def test_run_vertex_ai_bucket_is_refused_with_advice(read_started_settings):
+    done = read_started_settings("run", AIP_STORAGE_URI="gs://bucket/models", AIP_HTTP_PORT="x")
     assert done.exit_code == 2
     assert "AIP_STORAGE_URI: expected a local folder" in done.output
     assert "put the models into the image under FORWARDPASS_MODELS" in done.output
@@ -253,8 +255,8 @@ def test_a_bucket_is_refused_with_what_to_do(started):
     assert "AIP_HTTP_PORT: expected a whole number from 1 to 65535; got 'x'" in done.output
 
 
-def test_a_key_is_made_and_taken(tmp_path, serve, shipped):
-    made = {scope: serving("key", scope, "--scope", scope) for scope in ("predict", "admin")}
+def test_key_created_is_accepted_by_server(tmp_path, serve, shipped):
+    made = {scope: run_cli("key", scope, "--scope", scope) for scope in ("predict", "admin")}
     keys = {
         scope: re.fullmatch(r"key, shown only now: (\S+)\n", done.stderr)[1]
         for scope, done in made.items()
@@ -264,7 +266,7 @@ def test_a_key_is_made_and_taken(tmp_path, serve, shipped):
     (tmp_path / "keys").write_text(lines)
     server = serve(shipped, "--workers", "1", "--keys", str(tmp_path / "keys"))
     url, body = f"{server.url}/predict", {"instances": [[0] * 64]}
-    with requests.Session() as session:  # also after a refusal the connection stays
+    with requests.Session() as session:  # a refusal keeps the connection
         assert session.post(url, json=body, timeout=120).status_code == 401
         for key in keys.values():
             for headers in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"}):
@@ -273,10 +275,8 @@ def test_a_key_is_made_and_taken(tmp_path, serve, shipped):
     assert not [key for key in keys.values() if key in "".join(server.log)]
 
 
-def test_a_server_lives_on_with_a_bad_file_of_keys_and_takes_up_a_good_one(
-    tmp_path, serve, shipped
-):
-    done = serving("key", "me")
+def test_keys_file_malformed_keeps_server_until_fixed(tmp_path, serve, shipped):
+    done = run_cli("key", "me")
     path, key = tmp_path / "keys", done.stderr.split()[-1]
     path.write_text(done.stdout)
     server = serve(shipped, "--workers", "1", "--keys", str(path))
@@ -286,7 +286,7 @@ def test_a_server_lives_on_with_a_bad_file_of_keys_and_takes_up_a_good_one(
             return requests.get(
                 f"{server.url}/models", headers={"X-API-Key": key}, timeout=120
             ).status_code
-        except requests.ConnectionError:  # of the worker that was killed
+        except requests.ConnectionError:  # the killed worker had accepted the connection
             return 0
 
     def until(expected):
@@ -294,7 +294,7 @@ def test_a_server_lives_on_with_a_bad_file_of_keys_and_takes_up_a_good_one(
 
     until(200)
     path.write_text("oops")
-    # Asked until it has looked and complained.
+    # Until the server has read the file and logged the error.
     wait_until(
         lambda: status() != 200 or any("expected NAME predict|admin" in x for x in server.log)
     )
@@ -305,15 +305,15 @@ def test_a_server_lives_on_with_a_bad_file_of_keys_and_takes_up_a_good_one(
     path.write_text(done.stdout)
     until(200)
     assert server.process.poll() is None
-    told = [line for line in server.log if "expected NAME predict|admin" in line]
-    assert len(told) == 2  # once by each worker
+    errors = [line for line in server.log if "expected NAME predict|admin" in line]
+    assert len(errors) == 2  # once by each worker
     assert key not in "".join(server.log)
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_file_that_holds_no_keys_is_said_at_once(tmp_path):
+def test_run_keys_file_malformed_ends_with_reason(tmp_path):
     (tmp_path / "keys").write_text("# none\nme predict 1234\n")
-    done = process("run", "--port", "0", "--keys", str(tmp_path / "keys"))
+    done = run_process("run", "--port", "0", "--keys", str(tmp_path / "keys"))
     assert done.returncode == 1
     assert (
         f"--keys: expected NAME predict|admin sha256:HEX in {tmp_path}/keys, line 2" in done.stderr
@@ -322,22 +322,22 @@ def test_a_file_that_holds_no_keys_is_said_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [["a b"], ["me", "--scope", "root"], []])
-def test_a_key_has_a_name_and_a_scope(arguments):
-    done = serving("key", *arguments)
+def test_key_invalid_arguments_exit_2(arguments):
+    done = run_cli("key", *arguments)
     assert done.exit_code == 2
     assert done.stdout == ""
 
 
 @pytest.mark.parametrize("change", ["emptied", "deleted", "a pipe"])
-def test_taking_out_the_last_key_refuses_all_in_every_worker(change, tmp_path, serve, shipped):
-    done = serving("key", "me")
+def test_keys_file_emptied_refuses_in_every_worker(change, tmp_path, serve, shipped):
+    done = run_cli("key", "me")
     path, key = tmp_path / "keys", done.stderr.split()[-1]
     path.write_text(done.stdout)
     server = serve(shipped, "--workers", "2", "--keys", str(path))
     url, headers = f"{server.url}/models", {"X-API-Key": key}
 
     def statuses(count=20):
-        # Each on a connection of its own: they go to one worker and the other.
+        # Each on a new connection, so that both workers answer some of them.
         return {requests.get(url, headers=headers, timeout=120).status_code for _ in range(count)}
 
     assert statuses() == {200}
@@ -347,7 +347,7 @@ def test_taking_out_the_last_key_refuses_all_in_every_worker(change, tmp_path, s
         path.unlink()
     if change == "a pipe":
         os.mkfifo(path)
-    # No one asks meanwhile: both see it by themselves.
+    # There are no requests in between: both workers notice the change by themselves.
     server.wait_for_log("every request that needs a key is refused", times=2)
     assert statuses() == {401}
     assert requests.get(f"{server.url}/readyz", timeout=120).json() == {"ready": True}
@@ -361,8 +361,8 @@ def test_taking_out_the_last_key_refuses_all_in_every_worker(change, tmp_path, s
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("option", ["--host", "--state", "--keys", "--port", "--tls-cert"])
 @pytest.mark.parametrize("blank", ["", " "])
-def test_a_blank_option_is_an_error(option, blank):
-    done = process("run", option, blank)
+def test_run_blank_option_exits_2(option, blank):
+    done = run_process("run", option, blank)
     assert done.returncode == 2
     assert option in done.stderr
     assert "expected a value; got a blank one; leave it out for the default" in done.stderr

@@ -1,4 +1,4 @@
-"""Accepting connections: how they are shared among workers, and what happens without room."""
+"""Accepting connections: sharing them among workers, and running out of room for them."""
 
 import errno
 import os
@@ -17,17 +17,16 @@ import gevent
 import gevent.socket
 import pytest
 
-from serving.server import accept_turns as waits
-from serving.server import acceptor as acceptor_module
+from serving.server import accept_turns, acceptor, socket_errors
 from serving.server.accept_turns import PeerWaits
 from serving.server.acceptor import Acceptor
 from serving.telemetry.shared_counters import NO_WORKER, SharedCounters, WorkerLoads
 
-DEADLINE = 30  # seconds until a test that waits for an event fails
-OTHER = 1  # slot of the other worker
+DEADLINE = 30  # seconds that a test waits for an event before it fails
+PEER = 1  # slot of the other worker in shared memory
 
 
-def wait_for(condition, what="the event"):
+def wait_for_event(condition, what="the event"):
     """Return the first true value of a condition."""
     deadline = time.monotonic() + DEADLINE
     while not (value := condition()):
@@ -36,39 +35,42 @@ def wait_for(condition, what="the event"):
     return value
 
 
-# Real servers
+# Tests with real servers
 
 
-def address(server):
+def get_address(server):
     host, port = server.url.removeprefix("http://").split(":")
     return host, int(port)
 
 
-def worker_pids(server):
+def find_worker_pids(server):
     pid = server.process.pid
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def connections_by_process(server):
-    """Connections of each worker process, as the kernel knows them: by inode of their sockets."""
-    port = f":{address(server)[1]:04X}"
+def count_connections_by_process(server):
+    """Return the number of connections of each worker, by process id.
+
+    They are counted in the kernel's tables, by the inodes of their sockets.
+    """
+    port = f":{get_address(server)[1]:04X}"
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     inodes = {f"socket:[{f[9]}]" for f in map(str.split, lines) if f[1].endswith(port)}
     found = {}
-    for pid in worker_pids(server):
+    for pid in find_worker_pids(server):
         targets = []
         for file in Path(f"/proc/{pid}/fd").iterdir():
             try:
                 targets.append(str(file.readlink()))
             except OSError:  # closed meanwhile
                 continue
-        # The listening socket has an inode in the same table.
+        # One less, since the listening socket is in the same table.
         found[pid] = sum(target in inodes for target in targets) - 1
     return found
 
 
-def metrics(connection):
-    """Values by metric and labels, asked for over a connection that stays."""
+def read_metrics(connection):
+    """Return the value of each metric with its labels, read over a kept connection."""
     connection.request("GET", "/metrics")
     lines = connection.getresponse().read().decode().splitlines()
     return {
@@ -77,10 +79,10 @@ def metrics(connection):
     }
 
 
-def open_connections(connection):
-    """The gauge of each worker."""
+def read_open_connections(connection):
+    """Return the number of open connections of each worker, from the metrics."""
     gauge = "forwardpass_open_connections{"
-    return [value for name, value in metrics(connection).items() if name.startswith(gauge)]
+    return [value for name, value in read_metrics(connection).items() if name.startswith(gauge)]
 
 
 @pytest.fixture(scope="module")
@@ -93,22 +95,24 @@ def pair(shared_server, shipped):
 
 def wait_until_serving(server, workers):
     """Wait until so many workers accept connections."""
-    asker = HTTPConnection(*address(server), timeout=DEADLINE)
-    wait_for(lambda: len(open_connections(asker)) == workers, f"{workers} workers serve")
+    asker = HTTPConnection(*get_address(server), timeout=DEADLINE)
+    wait_for_event(lambda: len(read_open_connections(asker)) == workers, f"{workers} workers serve")
     asker.close()
 
 
 def wait_until_idle(server):
-    wait_for(lambda: not sum(connections_by_process(server).values()), "all connections closed")
+    wait_for_event(
+        lambda: not sum(count_connections_by_process(server).values()), "all connections closed"
+    )
 
 
-def connect_at_once(clients, server, count):
-    """Clients whose connections begin before any was accepted."""
+def connect_in_burst(clients, server, count):
+    """Return clients that have all begun to connect before the first was accepted."""
     found = []
     for _ in range(count):
         client = clients.enter_context(socket.socket())
         client.setblocking(False)
-        client.connect_ex(address(server))
+        client.connect_ex(get_address(server))
         found.append(client)
     for client in found:
         select.select([], [client], [], DEADLINE)
@@ -116,109 +120,112 @@ def connect_at_once(clients, server, count):
     return found
 
 
-def health(client):
+def check_health(client):
     client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     return client.recv(4096)[9:12]
 
 
-def share_at_once(server, count, *, is_used):
-    """Open connections at once, and return by how many the workers' numbers differ."""
+def measure_burst_imbalance(server, count, *, is_used):
+    """Open connections at once, and return the difference between the workers' numbers."""
     wait_until_idle(server)
     with ExitStack() as clients:
-        for client in connect_at_once(clients, server, count):
+        for client in connect_in_burst(clients, server, count):
             if is_used:
                 client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        wait_for(lambda: sum(connections_by_process(server).values()) == count)
-        held = connections_by_process(server).values()
+        wait_for_event(lambda: sum(count_connections_by_process(server).values()) == count)
+        held = count_connections_by_process(server).values()
         return max(held) - min(held)
 
 
-# A worker that gets no processor for a quarter of a second is passed over, as it should be. On a
-# busy machine that happens now and then, and shifts a connection or two; without sharing, nearly
-# all of them would be in one worker every time.
+# A worker that gets no processor time for a quarter of a second is ignored, by design. On a busy
+# machine this happens sometimes, and shifts one or two connections. Without sharing, one worker
+# would hold nearly all of them every time.
 ATTEMPTS = 5
 
 
 @pytest.mark.parametrize("count", [8, 24, 64])
 @pytest.mark.parametrize("is_used", [False, True])
-def test_accept_connections_at_once_are_shared_equally(count, is_used, pair):
+def test_accept_burst_is_shared_equally(count, is_used, pair):
     differences = []
     while 1 not in differences and 0 not in differences and len(differences) < ATTEMPTS:
-        differences.append(share_at_once(pair, count, is_used=is_used))
+        differences.append(measure_burst_imbalance(pair, count, is_used=is_used))
     assert min(differences) <= 1, differences
     assert max(differences) < count // 2, differences
 
 
-def test_accept_one_after_the_other_is_shared_equally(pair):
+def test_accept_single_connections_are_shared_equally(pair):
     wait_until_idle(pair)
     with ExitStack() as clients:
         for _ in range(12):
-            client = clients.enter_context(socket.create_connection(address(pair), DEADLINE))
-            assert health(client) == b"200"
-        assert list(connections_by_process(pair).values()) == [6, 6]
-        # The gauge agrees, and counts the connection that asks.
-        asker = HTTPConnection(*address(pair), timeout=DEADLINE)
-        assert sorted(open_connections(asker)) == [6.0, 7.0]
+            client = clients.enter_context(socket.create_connection(get_address(pair), DEADLINE))
+            assert check_health(client) == b"200"
+        assert list(count_connections_by_process(pair).values()) == [6, 6]
+        # The metric agrees; it includes the connection that reads it.
+        asker = HTTPConnection(*get_address(pair), timeout=DEADLINE)
+        assert sorted(read_open_connections(asker)) == [6.0, 7.0]
         asker.close()
 
 
-def test_accept_other_worker_stopped_does_not_wait_for_it(pair):
+def test_accept_peer_stopped_does_not_wait_for_it(pair):
     wait_until_idle(pair)
-    stopped = worker_pids(pair)[0]
+    stopped = find_worker_pids(pair)[0]
     os.kill(stopped, signal.SIGSTOP)
     try:
         with ExitStack() as clients:
-            for client in connect_at_once(clients, pair, 10):
-                assert health(client) == b"200"
-            assert connections_by_process(pair)[stopped] == 0
+            for client in connect_in_burst(clients, pair, 10):
+                assert check_health(client) == b"200"
+            assert count_connections_by_process(pair)[stopped] == 0
     finally:
         os.kill(stopped, signal.SIGCONT)
 
 
-def test_accept_new_worker_after_a_death_fills_up_first(serve, shipped):
+def test_accept_worker_replaced_new_one_fills_up_first(serve, shipped):
     server = serve(shipped, "--workers", "2", "--poll", "0")
     wait_until_serving(server, 2)
     with ExitStack() as clients:
-        for client in connect_at_once(clients, server, 8):
-            assert health(client) == b"200"
-        dead, alive = worker_pids(server)
+        for client in connect_in_burst(clients, server, 8):
+            assert check_health(client) == b"200"
+        dead, alive = find_worker_pids(server)
         os.kill(dead, signal.SIGKILL)
-        wait_for(lambda: set(worker_pids(server)) - {dead, alive}, "a new worker")
+        wait_for_event(lambda: set(find_worker_pids(server)) - {dead, alive}, "a new worker")
         wait_until_serving(server, 2)
-        for client in connect_at_once(clients, server, 4):
-            assert health(client) == b"200"
-        assert list(connections_by_process(server).values()) == [4, 4]
+        for client in connect_in_burst(clients, server, 4):
+            assert check_health(client) == b"200"
+        assert list(count_connections_by_process(server).values()) == [4, 4]
 
 
-FILES = 60  # that a worker may have open: most of them are the server's own
+FILES = 60  # limit of open files of the worker, most of which are not connections
 
 
-def test_accept_out_of_descriptors_longest_idle_are_closed(serve, only_digits):
+def test_accept_out_of_descriptors_closes_longest_idle(serve, only_digits):
     server = serve(only_digits, "--workers", "1", "--poll", "0.1")
     wait_until_serving(server, 1)
-    (worker,) = worker_pids(server)
+    (worker,) = find_worker_pids(server)
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (FILES, FILES))
     with ExitStack() as clients:
-        idle = connect_at_once(clients, server, FILES)
-        wait_for(lambda: is_closed(idle[0]), "the first connection was closed")
+        idle = connect_in_burst(clients, server, FILES)
+        wait_for_event(lambda: is_closed(idle[0]), "the first connection was closed")
         for _ in range(3):
-            client = clients.enter_context(socket.create_connection(address(server), DEADLINE))
-            assert health(client) == b"200"
+            client = clients.enter_context(socket.create_connection(get_address(server), DEADLINE))
+            assert check_health(client) == b"200"
             assert not is_closed(client)
         closed = [is_closed(client) for client in idle]
-        assert closed == sorted(closed, reverse=True)  # none before one that came before it
+        # Closed in the order in which they were opened.
+        assert closed == sorted(closed, reverse=True)
         # A quarter of the descriptors is left for files: a version can still be loaded.
         files = Path(f"/proc/{worker}/fd")
-        wait_for(lambda: len([*files.iterdir()]) <= FILES * 3 // 4, "descriptors became free")
+        wait_for_event(lambda: len([*files.iterdir()]) <= FILES * 3 // 4, "descriptors became free")
         version = only_digits / "digits" / "2"
         manifest = (only_digits / "digits" / "1" / "bundle.json").read_text()
         version.mkdir()
         for file in (only_digits / "digits" / "1").iterdir():
             (version / file.name).write_bytes(file.read_bytes())
         (version / "bundle.json").write_text(manifest.replace('"version": 1', '"version": 2'))
-        wait_for(lambda: "serving digits/2" in "".join(server.log), "a new version was loaded")
-        asker = HTTPConnection(*address(server), timeout=DEADLINE)
-        evicted = metrics(asker)['forwardpass_connections_evicted_total{reason="descriptors"}']
+        wait_for_event(
+            lambda: "serving digits/2" in "".join(server.log), "a new version was loaded"
+        )
+        asker = HTTPConnection(*get_address(server), timeout=DEADLINE)
+        evicted = read_metrics(asker)['forwardpass_connections_evicted_total{reason="descriptors"}']
         asker.close()
     assert evicted >= sum(closed)
     assert len([line for line in server.log if "out of descriptors" in line]) == 1
@@ -228,26 +235,26 @@ def is_closed(client):
     return bool(select.select([client], [], [], 0)[0])
 
 
-# In this process
+# Tests in this process
 
 
-class OneWorker:
-    """An acceptor on real sockets, in this process, beside another worker that is only numbers."""
+class AcceptorAndPeer:
+    """An acceptor on real sockets, and a peer: another worker that exists only in shared memory."""
 
-    def __init__(self, monkeypatch, *, limit=100, other=None):
+    def __init__(self, monkeypatch, *, max_connections=100, peer_held=None):
         monkeypatch.setattr(SharedCounters, "shared", SharedCounters(3))
-        self.loads = SharedCounters.get_current().loads
-        if other is not None:
-            self.loads.candidates[OTHER] = other
-            self.loads.pids[OTHER] = os.getpid()
-            self.loads.seen[OTHER] = time.perf_counter()
+        self.loads = SharedCounters.get_current().worker_loads
+        if peer_held is not None:
+            self.loads.candidates[PEER] = peer_held
+            self.loads.pids[PEER] = os.getpid()
+            self.loads.seen[PEER] = time.perf_counter()
         self.served, self.evicted, self.failed, self.clients = [], [], [], []
         self.finish = gevent.event.Event()
         self.acceptor = Acceptor(
             self.serve,
             self.evict,
             lambda: self.failed.append(True),
-            max_connections=limit,
+            max_connections=max_connections,
             spare_descriptors=8,
         )
         self.servers = []
@@ -266,7 +273,7 @@ class OneWorker:
         self.served.append(address)
         self.finish.wait()
 
-    def evict(self, count, reason, _least):
+    def evict(self, count, reason, _min_idle_seconds):
         self.evicted.append((count, reason))
         return 0
 
@@ -286,11 +293,11 @@ class OneWorker:
 
 
 @pytest.fixture
-def one_worker(monkeypatch):
+def make_acceptor(monkeypatch):
     workers = []
 
     def make(**options):
-        workers.append(OneWorker(monkeypatch, **options))
+        workers.append(AcceptorAndPeer(monkeypatch, **options))
         return workers[-1]
 
     yield make
@@ -298,44 +305,44 @@ def one_worker(monkeypatch):
         worker.close()
 
 
-def test_acceptor_other_worker_holds_fewer_leaves_connection(one_worker):
-    worker = one_worker(other=1.0)
+def test_acceptor_peer_holds_fewer_leaves_connection(make_acceptor):
+    worker = make_acceptor(peer_held=1.0)
     server = worker.listen()
-    for _ in range(2):  # as many as the other holds, and one more on a tie
+    for _ in range(2):  # one up to the peer's number, and one more because of the tie
         worker.connect(server)
-    wait_for(lambda: len(worker.served) == 2)
+    wait_for_event(lambda: len(worker.served) == 2)
     worker.connect(server)
     for _ in range(100):
-        worker.loads.seen[OTHER] = time.perf_counter()  # it shows signs of life meanwhile
-        worker.acceptor._peer_waits.clear()  # and is given time again and again
+        worker.loads.seen[PEER] = time.perf_counter()  # the peer's heartbeat
+        worker.acceptor._peer_waits.clear()  # the wait for it restarts again and again
         gevent.sleep(0.001)
     assert len(worker.served) == 2
-    worker.loads.candidates[OTHER] = 2.0  # it has taken one: now it is this worker's turn
-    wait_for(lambda: len(worker.served) == 3)
+    worker.loads.candidates[PEER] = 2.0  # the peer has accepted one: now this worker may
+    wait_for_event(lambda: len(worker.served) == 3)
 
 
 @pytest.mark.parametrize("held", [inf, NO_WORKER])
-def test_acceptor_no_other_worker_accepts_all(held, one_worker):
-    worker = one_worker(other=held)  # with `NO_WORKER` there is no sign of life either
-    worker.loads.seen[OTHER] = 0.0
+def test_acceptor_no_peer_accepts_all(held, make_acceptor):
+    worker = make_acceptor(peer_held=held)  # without a heartbeat
+    worker.loads.seen[PEER] = 0.0
     server = worker.listen()
     for _ in range(5):
         worker.connect(server)
-    wait_for(lambda: len(worker.served) == 5)
+    wait_for_event(lambda: len(worker.served) == 5)
 
 
-def test_acceptor_other_worker_does_not_come_accepts(one_worker, monkeypatch):
-    monkeypatch.setattr(waits, "read_process_state", lambda _: "T")
-    worker = one_worker(other=0.0)
+def test_acceptor_peer_does_not_accept_takes_over(make_acceptor, monkeypatch):
+    monkeypatch.setattr(accept_turns, "read_process_state", lambda _: "T")
+    worker = make_acceptor(peer_held=0.0)
     server = worker.listen()
     for _ in range(5):
         worker.connect(server)
-    wait_for(lambda: len(worker.served) == 5)
-    assert worker.loads.unresponsive[OTHER] == worker.loads.seen[OTHER]
+    wait_for_event(lambda: len(worker.served) == 5)
+    assert worker.loads.unresponsive[PEER] == worker.loads.seen[PEER]
 
 
-def test_acceptor_several_listeners_share_one_number(one_worker, tmp_path):
-    worker = one_worker()
+def test_acceptor_several_listeners_share_one_count(make_acceptor, tmp_path):
+    worker = make_acceptor()
     local = gevent.socket.socket(socket.AF_UNIX)
     local.bind(str(tmp_path / "socket"))
     local.listen(8)
@@ -344,40 +351,40 @@ def test_acceptor_several_listeners_share_one_number(one_worker, tmp_path):
     ipv6.listen(8)
     for server in (worker.listen(), worker.listen(local), worker.listen(ipv6)):
         worker.connect(server)
-    wait_for(lambda: len(worker.served) == 3)
-    slot = SharedCounters.get_current().number
+    wait_for_event(lambda: len(worker.served) == 3)
+    slot = SharedCounters.get_current().own_slot_number
     assert worker.loads.candidates[slot] == worker.loads.open[slot] == 3
 
 
-def test_acceptor_stopping_is_no_candidate_and_still_accepts(one_worker):
-    worker = one_worker()
+def test_acceptor_stopping_accepts_but_is_no_candidate(make_acceptor):
+    worker = make_acceptor()
     server = worker.listen()
     worker.acceptor.stop_competing()
-    assert worker.loads.candidates[SharedCounters.get_current().number] == inf
+    assert worker.loads.candidates[SharedCounters.get_current().own_slot_number] == inf
     worker.connect(server)
-    wait_for(lambda: worker.served)
+    wait_for_event(lambda: worker.served)
 
 
 @pytest.mark.slow
-def test_acceptor_full_waits_without_spinning_and_goes_on(one_worker):
-    worker = one_worker(limit=2)
+def test_acceptor_full_pauses_and_resumes(make_acceptor):
+    worker = make_acceptor(max_connections=2)
     server = worker.listen()
     for _ in range(4):
         worker.connect(server)
-    wait_for(lambda: worker.evicted)
+    wait_for_event(lambda: worker.evicted)
     assert worker.evicted[0] == (1, "connections")
-    slot = SharedCounters.get_current().number
+    slot = SharedCounters.get_current().own_slot_number
     assert (worker.loads.candidates[slot], worker.loads.open[slot]) == (inf, 2)
     before, attempts = time.thread_time(), len(worker.evicted)
     gevent.sleep(0.5)
-    assert time.thread_time() - before < 0.25  # it sleeps; a loop that spins takes all of it
-    assert len(worker.evicted) - attempts <= 0.5 / acceptor_module.RETRY_SECONDS + 1
+    assert time.thread_time() - before < 0.25  # a loop that does not sleep would use all of it
+    assert len(worker.evicted) - attempts <= 0.5 / acceptor.RETRY_SECONDS + 1
     assert len(worker.served) == 2
     worker.finish.set()
-    wait_for(lambda: len(worker.served) == 4)
+    wait_for_event(lambda: len(worker.served) == 4)
 
 
-# accept(2): what the system is short of, and errors of a connection that is already gone.
+# Errors of accept(2): the system is out of a resource, or the connection is already closed.
 SHORT_OF = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"]
 GONE = [
     "ECONNABORTED",
@@ -395,8 +402,8 @@ GONE = [
 ]
 
 
-class Failing:
-    """A listening socket whose accept fails some times before it works."""
+class FailingListener:
+    """A listening socket whose accept fails a number of times before it works."""
 
     def __init__(self, listener, name, times):
         self.listener, self.name, self.times = listener, name, times
@@ -409,76 +416,76 @@ class Failing:
 
 
 @pytest.mark.parametrize("name", [*SHORT_OF, *GONE, "EPERM"])
-def test_acceptor_error_is_survived_counted_and_logged_once(name, one_worker, caplog):
-    worker = one_worker()
+def test_acceptor_accept_error_is_counted_and_logged_once(name, make_acceptor, caplog):
+    worker = make_acceptor()
     server = worker.listen()
-    server.unpatched_socket = Failing(server.unpatched_socket, name, 3)
+    server.unpatched_socket = FailingListener(server.unpatched_socket, name, 3)
     worker.connect(server)
-    wait_for(lambda: worker.served)
+    wait_for_event(lambda: worker.served)
     counted = {
         labels: numbers
-        for family, labels, numbers in SharedCounters.get_current().own_slot.listed()
+        for family, labels, numbers in SharedCounters.get_current().own_slot.iter_series()
         if family == "forwardpass_accept_errors"
     }
-    assert counted[(errno.errorcode[getattr(errno, name)],)] == [3.0]  # 95 has two names
+    assert counted[(errno.errorcode[getattr(errno, name)],)] == [3.0]  # errno 95 has two names
     logged = [r for r in caplog.records if "could not be accepted" in r.getMessage()]
-    assert len(logged) == (name not in GONE)  # which is no fault of the server's
+    assert len(logged) == (name not in GONE)  # those are not the server's fault
     assert bool(worker.evicted) == (name in SHORT_OF)
     assert not worker.failed
 
 
-def test_acceptor_knows_these_errors_and_no_others():
+def test_socket_errors_groups_hold_exactly_these():
     numbers = {getattr(errno, name) for name in SHORT_OF}
-    assert numbers == set(acceptor_module.OUT_OF_RESOURCES_ERRNOS)
-    assert {getattr(errno, name) for name in GONE} == set(acceptor_module.CLIENT_GONE_ERRNOS)
+    assert numbers == set(socket_errors.OUT_OF_RESOURCES_ERRNOS)
+    assert {getattr(errno, name) for name in GONE} == set(socket_errors.CLIENT_GONE_ERRNOS)
     assert {errno.EBADF, errno.EINVAL, errno.ENOTSOCK} == set(
-        acceptor_module.LISTENER_UNUSABLE_ERRNOS
+        socket_errors.LISTENER_UNUSABLE_ERRNOS
     )
 
 
 @pytest.mark.parametrize("name", ["EBADF", "EINVAL", "ENOTSOCK"])
-def test_acceptor_listener_unusable_ends_the_worker(name, one_worker):
-    worker = one_worker()
+def test_acceptor_listener_unusable_ends_worker(name, make_acceptor):
+    worker = make_acceptor()
     server = worker.listen()
-    server.unpatched_socket = Failing(server.unpatched_socket, name, 1)
+    server.unpatched_socket = FailingListener(server.unpatched_socket, name, 1)
     worker.connect(server)
-    wait_for(lambda: worker.failed)
+    wait_for_event(lambda: worker.failed)
 
 
 @pytest.mark.parametrize(
     ("state", "used", "waited", "goes_on"),
     [
-        ("R", 0.0, 0.2, True),  # it waits for a processor
+        ("R", 0.0, 0.2, True),  # waits for a processor
         ("R", 0.0, 0.3, False),
-        ("R", 0.1, 0.012, False),  # it is in a long run
+        ("R", 0.1, 0.012, False),  # busy with a long batch
         ("S", 0.0, 0.02, True),
         ("S", 0.0, 0.06, False),
         ("D", 0.0, 0.02, True),
         ("D", 0.0, 0.06, False),
-        ("T", 0.0, 0.005, True),  # not yet looked at
+        ("T", 0.0, 0.005, True),  # not checked yet
         ("T", 0.0, 0.012, False),
         ("Z", 0.0, 0.012, False),
-        ("", 0.0, 0.04, True),  # the system does not tell
+        ("", 0.0, 0.04, True),  # unknown
         ("", 0.0, 0.06, False),
     ],
 )
-def test_waits_worker_does_not_accept_is_passed_over(state, used, waited, goes_on, monkeypatch):
+def test_peer_waits_worker_does_not_accept_is_ignored(state, used, waited, goes_on, monkeypatch):
     clock = SimpleNamespace(cpu=5.0)
-    monkeypatch.setattr(waits, "read_process_state", lambda _: state)
-    monkeypatch.setattr(waits, "read_cpu_seconds", lambda _: clock.cpu)
+    monkeypatch.setattr(accept_turns, "read_process_state", lambda _: state)
+    monkeypatch.setattr(accept_turns, "read_cpu_seconds", lambda _: clock.cpu)
     loads = WorkerLoads(2)
-    loads.seen[OTHER] = 99.0
-    found = PeerWaits(loads)
-    assert found.should_keep_waiting([OTHER], 0.0, 100.0)
+    loads.seen[PEER] = 99.0
+    waits = PeerWaits(loads)
+    assert waits.should_keep_waiting([PEER], 0.0, 100.0)
     clock.cpu += used
-    assert found.should_keep_waiting([OTHER], 0.0, 100.0 + waited) is goes_on
-    # All workers know of one that is passed over, until it shows a sign of life.
-    assert PeerWaits(loads).should_keep_waiting([OTHER], 0.0, 101.0) is goes_on
-    loads.seen[OTHER] = 100.5
-    assert PeerWaits(loads).should_keep_waiting([OTHER], 0.0, 101.0)
+    assert waits.should_keep_waiting([PEER], 0.0, 100.0 + waited) is goes_on
+    # All workers ignore it until its next heartbeat.
+    assert PeerWaits(loads).should_keep_waiting([PEER], 0.0, 101.0) is goes_on
+    loads.seen[PEER] = 100.5
+    assert PeerWaits(loads).should_keep_waiting([PEER], 0.0, 101.0)
 
 
-def test_loads_of_workers_that_have_not_begun_hold_no_one_up():
+def test_worker_loads_empty_slot_is_never_waited_for():
     loads = WorkerLoads(3)
     assert list(loads.candidates) == [inf] * 3
     assert list(loads.open) == [NO_WORKER] * 3
@@ -489,23 +496,23 @@ def test_loads_of_workers_that_have_not_begun_hold_no_one_up():
     loads.accepted[1] = 9.0
     loads.clear(1)
     assert (loads.candidates[1], loads.open[1], loads.seen[1]) == (inf, NO_WORKER, 0.0)
-    assert (loads.unresponsive[1], loads.accepted[1]) == (-1.0, 9.0)  # what was counted stays
+    assert (loads.unresponsive[1], loads.accepted[1]) == (-1.0, 9.0)  # the count is kept
 
 
-def test_waits_someone_accepted_begins_anew(monkeypatch):
-    monkeypatch.setattr(waits, "read_process_state", lambda _: "T")
+def test_peer_waits_connection_accepted_restarts_waits(monkeypatch):
+    monkeypatch.setattr(accept_turns, "read_process_state", lambda _: "T")
     loads = WorkerLoads(2)
-    loads.seen[OTHER] = 99.0
-    found = PeerWaits(loads)
-    assert found.should_keep_waiting([OTHER], 0.0, 100.0)
-    assert found.should_keep_waiting([OTHER], 1.0, 101.0)
-    assert not found.should_keep_waiting([OTHER], 1.0, 102.0)
+    loads.seen[PEER] = 99.0
+    waits = PeerWaits(loads)
+    assert waits.should_keep_waiting([PEER], 0.0, 100.0)
+    assert waits.should_keep_waiting([PEER], 1.0, 101.0)
+    assert not waits.should_keep_waiting([PEER], 1.0, 102.0)
 
 
-def test_process_state_is_the_systems():
-    assert waits.read_process_state(os.getpid()) == "R"
-    assert waits.read_process_state(2**30) == ""
-    assert waits.read_cpu_seconds(2**30) == 0.0
-    before = waits.read_cpu_seconds(os.getpid())
-    while waits.read_cpu_seconds(os.getpid()) <= before:
+def test_read_process_state_and_cpu_seconds_match_the_system():
+    assert accept_turns.read_process_state(os.getpid()) == "R"
+    assert accept_turns.read_process_state(2**30) == ""
+    assert accept_turns.read_cpu_seconds(2**30) == 0.0
+    before = accept_turns.read_cpu_seconds(os.getpid())
+    while accept_turns.read_cpu_seconds(os.getpid()) <= before:
         pass

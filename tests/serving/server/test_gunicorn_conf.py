@@ -1,4 +1,4 @@
-"""How gunicorn runs the application: what its arbiter does before there are workers."""
+"""gunicorn's configuration: what the arbiter does before it forks workers."""
 
 import signal
 import subprocess
@@ -10,12 +10,15 @@ from types import SimpleNamespace
 import pytest
 from gunicorn.workers import base
 
+from serving.repository.rollout import VersionSnapshot
+from serving.repository.rollout_store import RolloutStore
+from serving.repository.shared_state import SharedState
 from serving.server import gunicorn_conf
 from serving.telemetry.shared_counters import SharedCounters
 
 pytestmark = pytest.mark.usefixtures("processes")
 
-# A process of its own: what the arbiter imports stays, and so do the limits it sets.
+# Run in a new process, because imports and limits of the arbiter cannot be undone.
 START = """import os, sys
 from serving.server import gunicorn_conf
 gunicorn_conf.MAX_OPEN_FILES = {files}
@@ -23,8 +26,8 @@ gunicorn_conf.on_starting(None)
 """
 
 
-def arbiter(script, *, limit="", files=gunicorn_conf.MAX_OPEN_FILES):
-    """What a process prints that has begun as the arbiter does."""
+def run_as_arbiter(script, *, limit="", files=gunicorn_conf.MAX_OPEN_FILES):
+    """Return the words that a script prints in a process that has started like the arbiter."""
     script = START.format(files=files) + script
     done = subprocess.run(
         ["/bin/sh", "-c", f'{limit} exec "$@"', "sh", sys.executable, "-c", script],
@@ -37,23 +40,23 @@ def arbiter(script, *, limit="", files=gunicorn_conf.MAX_OPEN_FILES):
     return done.stdout.split()
 
 
-def test_workers_share_all_libraries_but_onnx_runtime():
+def test_on_starting_imports_all_libraries_but_onnx_runtime():
     names = ["flask", "numpy", "onnxruntime", "serving.inference.predictor"]
-    found = arbiter(f"print(*[name for name in {names} if name in sys.modules])")
+    found = run_as_arbiter(f"print(*[name for name in {names} if name in sys.modules])")
     assert found == ["flask", "numpy", "serving.inference.predictor"]
 
 
-def test_keep_alive_is_the_idle_time_of_gunicorns_connections(monkeypatch):
+def test_keep_alive_sets_gunicorns_keepalive(monkeypatch):
     show = "print(gunicorn_conf.keepalive, gunicorn_conf.http_parser)"
     monkeypatch.delenv("FORWARDPASS_KEEP_ALIVE", raising=False)
-    assert arbiter(show) == ["75", "python"]
+    assert run_as_arbiter(show) == ["75", "python"]
     monkeypatch.setenv("FORWARDPASS_KEEP_ALIVE", "620")
-    assert arbiter(show) == ["620", "python"]
+    assert run_as_arbiter(show) == ["620", "python"]
 
 
-def test_numpy_multiplies_in_a_worker_as_it_does_before_the_fork():
-    # Large enough for all of BLAS's threads, which no fork takes with it.
-    found = arbiter(
+def test_on_starting_numpy_works_after_fork():
+    # Large enough for BLAS to use all its threads, which do not exist after a fork.
+    found = run_as_arbiter(
         "import numpy as np; a = np.arange(640_000.0).reshape(800, 800); before = a @ a; "
         "child = os.fork(); "
         "child or os._exit(0 if np.array_equal(a @ a, before) else 1); "
@@ -71,8 +74,8 @@ def test_numpy_multiplies_in_a_worker_as_it_does_before_the_fork():
         (2000, 4000, 1000, 2000),
     ],
 )
-def test_as_many_files_may_be_open_as_the_system_grants(soft, hard, bound, allowed):
-    found = arbiter(
+def test_on_starting_raises_file_limit_to_what_is_granted(soft, hard, bound, allowed):
+    found = run_as_arbiter(
         "import resource; print(*resource.getrlimit(resource.RLIMIT_NOFILE))",
         limit=f"ulimit -Sn {soft}; ulimit -Hn {hard};",
         files=bound,
@@ -80,8 +83,8 @@ def test_as_many_files_may_be_open_as_the_system_grants(soft, hard, bound, allow
     assert found == [str(allowed), str(hard)]
 
 
-def test_heartbeat_needs_no_folder():
-    # gunicorn's own takes the folder of this setting, and ends the server where it cannot.
+def test_heartbeat_file_needs_no_folder():
+    # gunicorn's own class uses the folder of this setting, and fails if it is missing.
     beat = base.WorkerTmp(SimpleNamespace(worker_tmp_dir="/nowhere", umask=0))
     before = time.monotonic()
     beat.notify()
@@ -89,21 +92,30 @@ def test_heartbeat_needs_no_folder():
     beat.close()
 
 
-def test_worker_keeps_no_file_in_a_folder_that_may_be_read_only(live):
+def test_worker_has_no_file_in_a_temporary_folder(live):
     (worker,) = live.workers()
     files = [str(file.readlink()) for file in Path(f"/proc/{worker}/fd").iterdir()]
     assert any("heartbeat" in file for file in files)
     assert [f for f in files if f.startswith(("/dev/shm", "/tmp", "/var/tmp"))] == []  # noqa: S108
 
 
-def test_pre_fork_signals_to_stop_wait_until_the_worker_handles_them(monkeypatch):
+def test_pre_fork_blocks_stop_signals(monkeypatch):
     monkeypatch.setattr(SharedCounters, "shared", SharedCounters(1))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         gunicorn_conf.pre_fork(None, SimpleNamespace())
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        gunicorn_conf._unblock_stop_signals()  # as the arbiter does after the fork
+        gunicorn_conf._unblock_stop_signals()  # called in the arbiter after the fork
         assert blocked - before == {signal.SIGTERM, signal.SIGQUIT, signal.SIGINT}
         assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_worker_exit_clears_the_load_attempt_of_the_worker(monkeypatch):
+    monkeypatch.setattr(SharedState, "inherited", SharedState())
+    store = RolloutStore(SharedState.inherited)
+    with store.record_load_attempt("digits", VersionSnapshot(version=1, fingerprint="0")):
+        assert len(store.read_plan().load_attempts) == 1
+        gunicorn_conf.worker_exit(None, None)
+        assert not store.read_plan().load_attempts

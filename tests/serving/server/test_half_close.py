@@ -16,18 +16,18 @@ ROW = [0] * 64
 TENSOR = {"name": "features", "shape": [1, 64], "datatype": "FP32", "data": ROW}
 BODIES = {
     "/predict": {"instances": [ROW]},
-    "/predict?model=digits": {"instances": [ROW]},  # as Flask answers it
+    "/predict?model=digits": {"instances": [ROW]},  # answered by Flask instead of the fast path
     "/v1/models/digits:predict": {"instances": [ROW]},
     "/v2/models/digits/infer": {"inputs": [TENSOR]},
 }
 
 
-def connect(server):
+def open_connection(server):
     host, port = server.url.partition("://")[2].split(":")
     return socket.create_connection((host, int(port)), timeout=120)
 
 
-def encode(path, body, *, is_chunked=False, extra=b""):
+def encode_request(path, body, *, is_chunked=False, extra=b""):
     content = json.dumps(body).encode()
     framing = b"Content-Length: %d" % len(content)
     if is_chunked:
@@ -41,7 +41,7 @@ def encode(path, body, *, is_chunked=False, extra=b""):
     )
 
 
-def answer_of(client):
+def read_answer(client):
     response = HTTPResponse(client, method="POST")
     response.begin()
     content = response.read()
@@ -50,53 +50,53 @@ def answer_of(client):
 
 @pytest.mark.parametrize("is_chunked", [False, True])
 @pytest.mark.parametrize("path", BODIES)
-def test_half_closed_client_gets_its_answer_from_every_route(path, is_chunked, live):
+def test_half_close_every_route_answers(path, is_chunked, live):
     for _ in range(10):
-        with connect(live) as client:
-            client.sendall(encode(path, BODIES[path], is_chunked=is_chunked))
+        with open_connection(live) as client:
+            client.sendall(encode_request(path, BODIES[path], is_chunked=is_chunked))
             client.shutdown(socket.SHUT_WR)
-            status, content = answer_of(client)
+            status, content = read_answer(client)
             assert status == 200, content
-            assert client.recv(1) == b""  # nothing more can come, so it is closed
+            assert client.recv(1) == b""  # the server closes, since no further request can come
 
 
-def test_half_closed_clients_get_their_answers_from_a_joint_run(shared_server, shipped):
+def test_half_close_batched_requests_are_answered(shared_server, shipped):
     server = shared_server(
         shipped, "--workers", "1", "--max-delay", "0.2", "--max-batch-rows", "64"
     )
 
     def ask(_):
-        with connect(server) as client:
-            client.sendall(encode("/predict", BODIES["/predict"]))
+        with open_connection(server) as client:
+            client.sendall(encode_request("/predict", BODIES["/predict"]))
             client.shutdown(socket.SHUT_WR)
-            return answer_of(client)[0]
+            return read_answer(client)[0]
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(ask, range(24))) == {200}
 
 
-def test_half_closed_client_gets_the_answer_to_a_request_of_many_rows(live):
-    rows = {"instances": [ROW] * 3000}  # run by themselves, a slice at a time
-    with connect(live) as client:
-        client.sendall(encode("/predict", rows))
+def test_half_close_request_of_many_rows_is_answered(live):
+    rows = {"instances": [ROW] * 3000}  # too many for a batch: run alone, in slices
+    with open_connection(live) as client:
+        client.sendall(encode_request("/predict", rows))
         client.shutdown(socket.SHUT_WR)
-        status, content = answer_of(client)
+        status, content = read_answer(client)
     assert status == 200
     assert len(json.loads(content)["predictions"]) == 3000
 
 
-def test_half_closed_client_gets_all_answers_to_requests_it_sent_at_once(live):
-    with connect(live) as client:
-        client.sendall(encode("/predict", BODIES["/predict"]) * 3)
+def test_half_close_pipelined_requests_are_all_answered(live):
+    with open_connection(live) as client:
+        client.sendall(encode_request("/predict", BODIES["/predict"]) * 3)
         client.shutdown(socket.SHUT_WR)
         received = b"".join(iter(lambda: client.recv(2**16), b""))
     assert received.count(b"HTTP/1.1 200 OK\r\n") == 3
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_half_closed_client_with_half_a_body_is_told_so(is_chunked, live):
-    with connect(live) as client:
-        client.sendall(encode("/predict", BODIES["/predict"], is_chunked=is_chunked)[:-20])
+def test_half_close_body_incomplete_answers_400(is_chunked, live):
+    with open_connection(live) as client:
+        client.sendall(encode_request("/predict", BODIES["/predict"], is_chunked=is_chunked)[:-20])
         client.shutdown(socket.SHUT_WR)
         response = HTTPResponse(client, method="POST")
         response.begin()
@@ -106,18 +106,18 @@ def test_half_closed_client_with_half_a_body_is_told_so(is_chunked, live):
         assert client.recv(1) == b""
 
 
-def test_half_closed_client_of_tls_gets_its_answer(shared_server, shipped, certificate):
+def test_half_close_tls_client_is_answered(shared_server, shipped, certificate):
     cert, key = certificate
     server = shared_server(
         shipped, "--workers", "1", "--tls-cert", str(cert), "--tls-key", str(key)
     )
     trusted = ssl.create_default_context(cafile=str(cert))
-    with connect(server) as plain:
+    with open_connection(server) as plain:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         client = trusted.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
 
         def run(step):
-            """Take a step of TLS, with what it has to send and to receive."""
+            """Do one step of TLS, with all sending and receiving that it needs."""
             while True:
                 try:
                     result = step()
@@ -131,9 +131,9 @@ def test_half_closed_client_of_tls_gets_its_answer(shared_server, shipped, certi
                 incoming.write(received) if received else incoming.write_eof()
 
         run(lambda: client.do_handshake() or True)
-        run(lambda: client.write(encode("/predict", BODIES["/predict"])))
+        run(lambda: client.write(encode_request("/predict", BODIES["/predict"])))
         with pytest.raises(ssl.SSLWantReadError):
-            client.unwrap()  # close_notify; the server's own comes with its answer
+            client.unwrap()  # sends close_notify; the server sends its own after the answer
         plain.sendall(outgoing.read())
         plain.shutdown(socket.SHUT_WR)
         raw = b"".join(iter(lambda: plain.recv(2**16), b""))
@@ -141,7 +141,7 @@ def test_half_closed_client_of_tls_gets_its_answer(shared_server, shipped, certi
         assert client.read(2**16).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def gone(server):
+def count_disconnected_requests(server):
     text = requests.get(f"{server.url}/metrics", timeout=120).text
     return sum(
         float(line.rsplit(" ", 1)[1])
@@ -150,18 +150,18 @@ def gone(server):
     )
 
 
-def test_rows_of_a_client_that_reset_its_connection_are_not_run(shared_server, shipped):
+def test_batching_client_resets_connection_drops_its_rows(shared_server, shipped):
     server = shared_server(
         shipped, "--workers", "1", "--max-delay", "0.2", "--max-batch-rows", "64"
     )
-    before = gone(server)
+    before = count_disconnected_requests(server)
 
     def reset():
-        """Ask, and reset the connection, while the row waits for others; is it left out?"""
-        with connect(server) as client:
+        """Reset a connection whose row is queued; return whether its row was dropped."""
+        with open_connection(server) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            client.sendall(encode("/predict", BODIES["/predict"]))
-            requests.get(f"{server.url}/healthz", timeout=120)  # so the request has been read
-        return gone(server) > before
+            client.sendall(encode_request("/predict", BODIES["/predict"]))
+            requests.get(f"{server.url}/healthz", timeout=120)  # by then the request has been read
+        return count_disconnected_requests(server) > before
 
     wait_until(reset)

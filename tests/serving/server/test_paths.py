@@ -1,4 +1,4 @@
-"""Percent-encoded and unusual paths: the fast path and Flask give them the same answer."""
+"""Percent-encoded and unusual URL paths: the fast path and Flask answer them alike."""
 
 import json
 import re
@@ -21,7 +21,7 @@ INSTANCES = json.dumps({"instances": [ROW]}).encode()
 TENSORS = json.dumps(
     {"inputs": [{"name": "features", "shape": [1, 64], "datatype": "FP32", "data": ROW}]}
 ).encode()
-# Targets, as a client writes them, and the status of their answer.
+# Request targets as a client sends them, and the status of their answer.
 TARGETS = {
     "/v2/models/digits/infer": 200,
     "/v2/models/di%67its/infer": 200,
@@ -96,17 +96,17 @@ TARGETS = {
 }
 
 
-def body_of(target):
+def make_body(target):
     return TENSORS if unquote_to_bytes(target).startswith(b"/v2") else INSTANCES
 
 
 @pytest.fixture(scope="module")
-def both(shipped):
-    """The application with its fast path, and Flask alone."""
+def fast_path_and_flask(shipped):
+    """The fast path of an application, and its Flask part alone."""
     app = create_app(models=shipped)
     found = app.wsgi_app
     while not isinstance(found, FastPath):
-        found = found._rest
+        found = found._app
     return found, type(app).wsgi_app.__get__(app)
 
 
@@ -119,9 +119,9 @@ def ask(wsgi, path, body):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_fast_path_and_flask_give_a_path_the_same_answer(target, both):
-    path = unquote_to_bytes(target).decode("latin-1")  # as WSGI has it
-    fast, view = (ask(wsgi, path, body_of(target)) for wsgi in both)
+def test_path_fast_path_and_flask_answer_alike(target, fast_path_and_flask):
+    path = unquote_to_bytes(target).decode("latin-1")  # the form that WSGI prescribes
+    fast, view = (ask(wsgi, path, make_body(target)) for wsgi in fast_path_and_flask)
     assert fast == view
     assert fast[0] == TARGETS[target]
 
@@ -167,16 +167,16 @@ parts = st.sampled_from(
         ).map(lambda found: found[0] + "".join(found[1]) + found[2]),
     )
 )
-def test_any_path_is_answered_alike(both, path):
+def test_path_random_fast_path_and_flask_answer_alike(fast_path_and_flask, path):
     path = "/" + path.lstrip("/")
-    fast, view = (ask(wsgi, path, body_of(path)) for wsgi in both)
+    fast, view = (ask(wsgi, path, make_body(path)) for wsgi in fast_path_and_flask)
     assert fast == view
 
 
 def send(server, target, *, handed_on):
-    """Post to a target as it is; with `Content-Encoding: identity` Flask answers."""
+    """Post to a target without changing it; `Content-Encoding: identity` makes Flask answer."""
     host, port = server.url.removeprefix("http://").split(":")
-    body = body_of(target)
+    body = make_body(target)
     head = (
         f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n"
@@ -189,7 +189,7 @@ def send(server, target, *, handed_on):
         return response.status, response.getheader("Content-Type"), response.read()
 
 
-def test_on_the_wire_every_target_is_answered_alike_and_in_json(live):
+def test_target_real_server_fast_path_and_flask_answer_alike_in_json(live):
     for target, status in TARGETS.items():
         fast, view = (send(live, target, handed_on=on) for on in (False, True))
         assert fast == view, target

@@ -1,237 +1,129 @@
-"""Malformed and odd heads get the same verdict with and without the parser in C."""
+"""Which request heads are read directly, and the WSGI environ that results."""
 
-import json
-import socket
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-GOOD = json.dumps({"instances": [[0] * 64]}).encode()
-LENGTH = b"Content-Length: %d" % len(GOOD)
-TYPE = b"Content-Type: application/json"
-HOST = b"Host: x"
-HEADERS = (HOST, TYPE, LENGTH)
-# What follows a head that is refused is never read as a request; behind one that is not, it is.
-NEXT = b"GET /healthz?next HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+from serving.server.request_head import GUNICORN_ONLY_HEADERS, build_base_environ, build_environ
+
+CONFIG = SimpleNamespace(
+    errorlog="-", workers=1, is_ssl=False, forwarded_allow_ips=["127.0.0.1"], forwarder_headers=[]
+)
+HOST, LENGTH = (b"Host", b"example.org:8000"), (b"Content-Length", b"12")
+CLIENT, SERVER = ("192.0.2.7", 50123), ("192.0.2.1", 8000)
+# Headers by which gunicorn, or a proxy, changes how a request is read or who sent it.
+GUNICORN_ONLY = [
+    "Transfer-Encoding",
+    "Expect",
+    "Upgrade",
+    "HTTP2-Settings",
+    "TE",
+    "Trailer",
+    "Script-Name",
+    "Path-Info",
+    "Remote-User",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Protocol",
+    "X-Forwarded-SSL",
+]
 
 
-def post(*headers, line=b"POST /predict HTTP/1.1", end=b"\r\n"):
-    return end.join([line, *headers, b"", b""])
+def read(*headers, method=b"POST", target=b"/predict", minor_version=1, server=SERVER):
+    lines = [
+        b"%s %s HTTP/1.%d" % (method, target, minor_version),
+        *(b"%s: %s" % header for header in [HOST, *headers]),
+        b"",
+        b"",
+    ]
+    data = b"\r\n".join(lines)
+    head = {
+        "method": method,
+        "path": target,
+        "minor_version": minor_version,
+        "headers": [HOST, *headers],
+        "consumed": len(data),
+    }
+    return build_environ(head, data, build_base_environ(CONFIG, None, CLIENT, server))
 
 
-def target(raw):
-    return post(*HEADERS, line=b"POST " + raw + b" HTTP/1.1")
+def test_build_environ_plain_post_sets_all_keys():
+    target = b"/v2/models/digits/infer?a=b&c=d"
+    headers = [LENGTH, (b"content-type", b"application/json"), (b"X-Request-Id", b"\xe9")]
+    environ = read(*headers, target=target)
+    expected = {
+        "REQUEST_METHOD": "POST",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/v2/models/digits/infer",
+        "QUERY_STRING": "a=b&c=d",
+        "RAW_URI": target.decode(),
+        "CONTENT_LENGTH": "12",
+        "CONTENT_TYPE": "application/json",
+        "HTTP_HOST": "example.org:8000",
+        "HTTP_X_REQUEST_ID": "é",
+        "REMOTE_ADDR": "192.0.2.7",
+        "REMOTE_PORT": "50123",
+        "SERVER_NAME": "192.0.2.1",
+        "SERVER_PORT": "8000",
+        "wsgi.url_scheme": "http",
+    }
+    assert {name: environ[name] for name in expected} == expected
 
 
-def method(raw):
-    return post(*HEADERS, line=raw + b" /predict HTTP/1.1")
+def test_build_environ_unix_socket_has_name_and_no_port():
+    environ = read(LENGTH, server="/run/socket")
+    assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("/run/socket", "")
 
 
-def version(raw, *headers):
-    return post(*(headers or HEADERS), line=b"POST /predict" + raw)
+@pytest.mark.parametrize("write", [str, str.lower, str.upper])
+@pytest.mark.parametrize("name", GUNICORN_ONLY)
+def test_build_environ_header_only_for_gunicorn_returns_none(name, write):
+    assert read(LENGTH, (write(name).encode(), b"x")) is None
+    assert read(LENGTH, (write(f"{name}s").encode(), b"x")) is not None
 
 
-def length(*lines):
-    return post(HOST, TYPE, *lines)
+def test_gunicorn_only_headers_are_exactly_these():
+    assert {name.lower().encode() for name in GUNICORN_ONLY} == GUNICORN_ONLY_HEADERS
 
 
-def more(*lines):
-    return post(*HEADERS, *lines)
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"method": b"GET"},
+        {"method": b"post"},
+        {"minor_version": 0},
+        {"target": b"/predict?model=%64igits"},
+        {"target": b"/%70redict"},
+        {"target": b"/predict#a"},
+        {"target": b"http://example.org/predict"},
+        {"target": b"*"},
+    ],
+)
+def test_build_environ_other_request_line_returns_none(request_):
+    assert read(LENGTH, **request_) is None
 
 
-ODD = {
-    # name: head, status
-    "plain": (post(*HEADERS), 200),
-    "no space after a colon": (post(b"Host:x", TYPE, LENGTH), 200),
-    "spaces around a value": (more(b"X-A:  \t 1 \t "), 200),
-    "an empty value": (more(b"X-A:"), 200),
-    "a tab in a value": (more(b"X-A: 1\t2"), 200),
-    "a header of any case": (post(b"hOST: x", b"CONTENT-type: application/json", LENGTH), 200),
-    "bytes above ASCII in a value": (more(b"X-A: \xc3\xa4\xff"), 200),
-    "a leading empty line": (b"\r\n" + post(*HEADERS), 200),
-    "two leading empty lines": (b"\r\n\r\n" + post(*HEADERS), 400),
-    "a leading bare LF": (b"\n" + post(*HEADERS), 400),
-    "a leading space": (b" " + post(*HEADERS), 400),
-    "bare LF after every line": (post(*HEADERS, end=b"\n"), 400),
-    "bare LF after the request line": (
-        b"POST /predict HTTP/1.1\n" + b"\r\n".join([*HEADERS, b"", b""]),
-        400,
-    ),
-    "bare LF after a header": (more(b"X-A: 1\nX-B: 2"), 400),
-    "bare LF in the last header": (more(b"X-A: 1\n"), 400),
-    "bare LF as the empty line": (b"\r\n".join([b"POST /predict HTTP/1.1", *HEADERS, b"\n"]), 400),
-    "bare CR in a value": (more(b"X-A: 1\r2"), 400),
-    "bare CR after a header": (more(b"X-A: 1\rX-B: 2"), 400),
-    "bare CR in the request line": (target(b"/predict\r"), 400),
-    "CR CR LF": (more(b"X-A: 1\r"), 400),
-    "NUL in a value": (more(b"X-A: 1\x002"), 400),
-    "NUL in a name": (more(b"X\x00A: 1"), 400),
-    "NUL in the target": (target(b"/pre\x00dict"), 400),
-    "an escape in a value": (more(b"X-A: \x1b[31m"), 400),
-    "a vertical tab in a value": (more(b"X-A: 1\x0b2"), 400),
-    "DEL in a value": (more(b"X-A: 1\x7f"), 400),
-    "an upgrade to WebSocket": (more(b"Connection: Upgrade", b"Upgrade: websocket"), 200),
-    "an upgrade to WebSocket of a request that Flask answers": (
-        post(
-            *HEADERS,
-            b"Connection: Upgrade",
-            b"Upgrade: websocket",
-            line=b"POST /predict?model=digits HTTP/1.1",
-        ),
-        200,
-    ),
-    "a continued line": (more(b"X-A: 1", b" 2"), 400),
-    "a line continued by a tab": (more(b"X-A: 1", b"\t2"), 400),
-    "a continued length": (length(LENGTH, b" 0"), 400),
-    "a continued first header": (post(b" X-A: 1", *HEADERS), 400),
-    "a space before a colon": (more(b"X-A : 1"), 400),
-    "a tab before a colon": (more(b"X-A\t: 1"), 400),
-    "a space in a name": (more(b"X A: 1"), 400),
-    "an empty name": (more(b": 1"), 400),
-    "no colon": (more(b"X-A"), 400),
-    "a name above ASCII": (more(b"X-\xc4: 1"), 400),
-    "a name with a separator": (more(b"X(A): 1"), 400),
-    "an underscore in a name": (more(b"X_A: 1"), 200),
-    "an underscore in the length": (length(b"Content_Length: 3", LENGTH), 200),
-    "two spaces after the method": (post(*HEADERS, line=b"POST  /predict HTTP/1.1"), 400),
-    "two spaces after the target": (post(*HEADERS, line=b"POST /predict  HTTP/1.1"), 400),
-    "a space at the end of the line": (post(*HEADERS, line=b"POST /predict HTTP/1.1 "), 400),
-    "a tab after the method": (post(*HEADERS, line=b"POST\t/predict HTTP/1.1"), 400),
-    "a tab after the target": (post(*HEADERS, line=b"POST /predict\tHTTP/1.1"), 400),
-    "a form feed after the target": (post(*HEADERS, line=b"POST /predict\x0cHTTP/1.1"), 400),
-    "no target": (post(*HEADERS, line=b"POST HTTP/1.1"), 400),
-    "an empty target": (post(*HEADERS, line=b"POST  HTTP/1.1"), 400),
-    "no version": (post(*HEADERS, line=b"POST /predict"), 400),
-    "an empty method": (method(b""), 400),
-    "a lowercase method": (method(b"post"), 400),
-    "a method of mixed case": (method(b"Post"), 400),
-    "an unknown method": (method(b"BREW"), 405),
-    "a method of two letters": (method(b"GO"), 400),
-    "a method with a separator": (method(b"PO(ST"), 400),
-    "HTTP/1.2": (version(b" HTTP/1.2"), 200),
-    "HTTP/1.10": (version(b" HTTP/1.10"), 400),
-    "HTTP/0.9": (version(b" HTTP/0.9"), 400),
-    "HTTP/2.0": (version(b" HTTP/2.0"), 400),
-    "http/1.1": (version(b" http/1.1"), 400),
-    "HTTP/1.": (version(b" HTTP/1."), 400),
-    "HTTP/1,1": (version(b" HTTP/1,1"), 400),
-    "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
-    "HTTP/1.0 without a host": (version(b" HTTP/1.0", TYPE, LENGTH), 200),
-    "no host": (post(TYPE, LENGTH), 400),
-    "no host, and unusual": (post(TYPE, LENGTH, b"TE: trailers"), 400),
-    "no host, and chunks": (post(TYPE, b"Transfer-Encoding: chunked"), 400),
-    "an empty host": (post(b"Host:", TYPE, LENGTH), 200),
-    "an IPv6 host": (post(b"Host: [::1]:8000", TYPE, LENGTH), 200),
-    "a host with an underscore": (post(b"Host: my_server:80", TYPE, LENGTH), 200),
-    "a host with a space": (post(b"Host: x y", TYPE, LENGTH), 400),
-    "a host with a path": (post(b"Host: x/y", TYPE, LENGTH), 400),
-    "a host with a user": (post(b"Host: u@x", TYPE, LENGTH), 400),
-    "a list of hosts": (post(b"Host: x, y", TYPE, LENGTH), 400),
-    "a host with an empty part": (post(b"Host: x..y", TYPE, LENGTH), 400),
-    "a host with a port that is none": (post(b"Host: x:y", TYPE, LENGTH), 400),
-    "a host of HTTP/1.0 with a space": (version(b" HTTP/1.0", b"Host: x y", TYPE, LENGTH), 400),
-    "two hosts": (more(b"Host: y"), 400),
-    "two equal hosts": (more(HOST), 400),
-    "two types": (more(TYPE), 400),
-    "two equal lengths": (length(LENGTH, LENGTH), 400),
-    "two lengths": (length(LENGTH, b"Content-Length: 3"), 400),
-    "a list of equal lengths": (length(LENGTH + LENGTH.replace(b"Content-Length:", b",")), 400),
-    "a length with spaces around": (length(LENGTH + b"  \t"), 200),
-    "a length with zeros before": (length(LENGTH.replace(b": ", b": 000")), 200),
-    "a length with a plus": (length(b"Content-Length: +5"), 400),
-    "a negative length": (length(b"Content-Length: -5"), 400),
-    "a length in hexadecimal": (length(b"Content-Length: 0x5"), 400),
-    "a length with an underscore": (length(b"Content-Length: 1_0"), 400),
-    "a length with a point": (length(b"Content-Length: 5.0"), 400),
-    "a length with a space": (length(b"Content-Length: 1 0"), 400),
-    "an empty length": (length(b"Content-Length:"), 400),
-    "a superscript length": (length("Content-Length: ²".encode("latin-1")), 400),
-    "a length and chunks": (more(b"Transfer-Encoding: chunked"), 400),
-    "chunks and a length": (post(HOST, TYPE, b"Transfer-Encoding: chunked", LENGTH), 400),
-    "chunks twice": (length(b"Transfer-Encoding: chunked, chunked"), 400),
-    "chunks in two headers": (length(*[b"Transfer-Encoding: chunked"] * 2), 400),
-    "chunks, then identity": (length(b"Transfer-Encoding: chunked, identity"), 400),
-    "identity alone": (length(b"Transfer-Encoding: identity"), 400),
-    "gzip alone": (length(b"Transfer-Encoding: gzip"), 400),
-    "an unknown coding": (length(b"Transfer-Encoding: xchunked"), 501),
-    "an empty coding": (length(b"Transfer-Encoding:"), 501),
-    "a coding in quotes": (length(b'Transfer-Encoding: "chunked"'), 501),
-    "a coding behind a vertical tab": (length(b"Transfer-Encoding: \x0bchunked"), 400),
-    "chunks in HTTP/1.0": (version(b" HTTP/1.0", HOST, TYPE, b"Transfer-Encoding: chunked"), 400),
-    "an unknown expectation": (more(b"Expect: 200-ok"), 417),
-    "two expectations": (more(b"Expect: 100-continue, x"), 417),
-    "an expectation of any case": (more(b"Expect: 100-CONTINUE"), 200),
-    "two slashes": (target(b"//predict"), 404),
-    "a host as the path": (target(b"//x/predict"), 404),
-    "three slashes": (target(b"///predict"), 404),
-    "two slashes within": (target(b"/predict//"), 404),
-    "two slashes in escapes": (target(b"/%2Fpredict"), 404),
-    "a dot": (target(b"/./predict"), 404),
-    "a backslash": (target(b"/\\predict"), 404),
-    "an absolute target": (target(b"http://x/predict"), 200),
-    "an absolute target of another host": (target(b"http://y/predict"), 200),
-    "an absolute target without a path": (target(b"http://x"), 405),
-    "an absolute target of two slashes": (target(b"http://x//predict"), 404),
-    "an asterisk": (target(b"*"), 400),
-    "an authority": (target(b"x:80"), 400),
-    "no leading slash": (target(b"predict"), 400),
-    "a fragment": (target(b"/predict#a"), 200),
-    "a byte above ASCII in the target": (target(b"/pr\xc3\xa9dict"), 400),
-    "DEL in the target": (target(b"/predict\x7f"), 400),
-    "a query of odd signs": (target(b"/predict?{}|"), 400),
-    "an unfinished bracket": (target(b"http://[x/predict"), 400),
-    "an upgrade": (
-        more(
-            b"Connection: Upgrade, HTTP2-Settings",
-            b"Upgrade: h2c",
-            b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA",
-        ),
-        200,
-    ),
-    "a request line of 8191 bytes": (target(b"/" + b"x" * (8191 - len("POST / HTTP/1.1"))), 414),
-    "a request line of 4094 bytes": (target(b"/" + b"x" * (4094 - len("POST / HTTP/1.1"))), 404),
-    "a request line of 4095 bytes": (target(b"/" + b"x" * (4095 - len("POST / HTTP/1.1"))), 414),
-    "a header of 8190 bytes": (more(b"X-A: " + b"x" * (8190 - len("X-A: \r\n"))), 200),
-    "a header of 8191 bytes": (more(b"X-A: " + b"x" * (8191 - len("X-A: \r\n"))), 431),
-    "a header of 9000 spaces": (more(b"X-A: " + b" " * 9000 + b"1"), 431),
-    "100 headers": (more(*(b"X-%d: 1" % n for n in range(97))), 200),
-    "101 headers": (more(*(b"X-%d: 1" % n for n in range(98))), 431),
-}
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"Content-Length", b"")],
+        [(b"Content-Length", b"+5")],
+        [(b"Content-Length", "٣".encode())],
+        [(b"Content-Length", b"1" * 19)],
+        [LENGTH, LENGTH],
+        [LENGTH, (b"X_A", b"1")],
+        [LENGTH, (b"", b"1")],
+        [LENGTH, (b"Host", b"y")],
+        [LENGTH, (b"Connection", b"close")],
+        [LENGTH, (b"Connection", b"keep-alive, TE")],
+    ],
+)
+def test_build_environ_unusual_headers_returns_none(headers):
+    assert read(*headers) is None
 
 
-@pytest.fixture(scope="module")
-def without_c(shared_server, shipped, tmp_path_factory):
-    """A server of a machine without a compiler."""
-    folder = tmp_path_factory.mktemp("no_compiler")
-    (folder / "gunicorn_h1c.py").write_text("raise ImportError('there is no compiler here')")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", f"{folder}:{Path.cwd()}")
-        # Other arguments than those of the server it is compared with, or it would be the same.
-        return shared_server(shipped, "--workers", "1", "--log-sample", "0.02")
-
-
-def verdicts(server, sent):
-    """Return the status of every answer until the connection is closed."""
-    host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=120) as client:
-        client.sendall(sent)
-        received = b"".join(iter(lambda: client.recv(2**16), b""))
-    found = []
-    while received:
-        head, _, received = received.partition(b"\r\n\r\n")
-        lines = head.split(b"\r\n")
-        found.append(int(lines[0].split()[1]))
-        if found[-1] >= 200:
-            fields = dict(line.lower().split(b": ", 1) for line in lines[1:])
-            received = received[int(fields[b"content-length"]) :]
-    return found
-
-
-@pytest.mark.parametrize("name", ODD)
-def test_odd_head_has_one_verdict_with_and_without_the_parser_in_c(name, live, without_c):
-    head, status = ODD[name]
-    found = [verdicts(server, head + GOOD + NEXT) for server in (live, without_c)]
-    assert found[0] == found[1]
-    is_refused = status in (400, 414, 417, 431, 501) and name != "a query of odd signs"
-    closes = is_refused or b"HTTP/1.0" in head
-    assert found[0] == ([status] if closes else [status, 200])
+@pytest.mark.parametrize("value", [b"keep-alive", b"Keep-Alive"])
+def test_build_environ_keep_alive_and_18_digits_are_accepted(value):
+    assert read(LENGTH, (b"Connection", value)) is not None
+    assert read((b"Content-Length", b"1" * 18)) is not None

@@ -1,4 +1,4 @@
-"""The server as it runs: gunicorn, sockets, processes, real clients."""
+"""The server as a whole: gunicorn, sockets, processes, real clients."""
 
 import json
 import os
@@ -13,29 +13,29 @@ import numpy as np
 import pytest
 import requests
 
-from serving.http import body_limits as bodies
+from serving.http import body_limits
 from tests.processes import is_running, wait_until
 from tests.variants import flip_bit, keep_unchanged, slow_down, write_variants
 
-GOOD = json.dumps({"instances": [[0.0] * 64]}).encode()
+ONE_ROW = json.dumps({"instances": [[0.0] * 64]}).encode()
 JSON = {"Content-Type": "application/json"}
 
 
-def address(server):
+def get_address(server):
     host, port = server.url.removeprefix("http://").split(":")
     return host, int(port)
 
 
-def test_real_digits_are_answered_right(live, digits):
+def test_predict_digits_is_accurate(live, digits):
     rows, labels = digits
     answer = requests.post(f"{live.url}/predict", json={"instances": rows.tolist()}, timeout=120)
     assert answer.status_code == 200
     assert np.mean(np.array(answer.json()["predictions"]) == labels) > 0.99
 
 
-def test_a_version_in_the_query_is_heeded_on_the_wire(live):
+def test_predict_version_in_query_selects_it(live):
     found = {
-        query: requests.post(f"{live.url}/predict{query}", data=GOOD, headers=JSON, timeout=120)
+        query: requests.post(f"{live.url}/predict{query}", data=ONE_ROW, headers=JSON, timeout=120)
         for query in ("?version=1", "?version=2", "?version=", "?model=digits&version=1")
     }
     assert [answer.status_code for answer in found.values()] == [200, 404, 400, 200]
@@ -55,10 +55,10 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize(("body", "status"), MALFORMED, ids=[repr(b[:20]) for b, _ in MALFORMED])
-def test_the_next_good_request_on_the_same_connection_is_answered(body, status, live):
-    connection = HTTPConnection(*address(live), timeout=120)
+def test_predict_malformed_body_keeps_connection(body, status, live):
+    connection = HTTPConnection(*get_address(live), timeout=120)
     sockets = []
-    for content, expected in ((body, status), (GOOD, 200)):
+    for content, expected in ((body, status), (ONE_ROW, 200)):
         connection.request("POST", "/predict", content, JSON)
         sockets.append(connection.sock)
         answer = connection.getresponse()
@@ -69,20 +69,20 @@ def test_the_next_good_request_on_the_same_connection_is_answered(body, status, 
 
 
 @pytest.mark.parametrize("size", [10 * 2**20 + 1, 30 * 2**20])
-def test_body_above_the_limit_is_answered_and_the_connection_closed(size, live):
-    connection = HTTPConnection(*address(live), timeout=120)
+def test_max_body_exceeded_answers_413_and_closes(size, live):
+    connection = HTTPConnection(*get_address(live), timeout=120)
     connection.request("POST", "/predict", b" " * size, JSON)
     answer = connection.getresponse()
     assert (answer.status, answer.headers["Connection"]) == (413, "close")
     assert json.loads(answer.read())["code"] == "body_too_large"
-    connection.request("POST", "/predict", GOOD, JSON)  # over another connection
+    connection.request("POST", "/predict", ONE_ROW, JSON)  # over another connection
     assert connection.getresponse().status == 200
     connection.close()
 
 
-def test_a_chunked_body_has_the_same_limit(live):
+def test_max_body_chunked_has_the_same_limit(live):
     def chunks(count):
-        yield GOOD
+        yield ONE_ROW
         for _ in range(count):
             yield b" " * 2**20
 
@@ -102,20 +102,20 @@ def test_a_chunked_body_has_the_same_limit(live):
         b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )
-def test_malformed_framing_is_the_clients_fault_and_no_one_elses(framing, live):
+def test_malformed_framing_answers_400_and_others_are_served(framing, live):
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    with socket.create_connection(address(live), timeout=120) as client:
+    with socket.create_connection(get_address(live), timeout=120) as client:
         client.sendall(head + framing)
         assert client.recv(4096).startswith(b"HTTP/1.1 400 ")
-    assert requests.post(f"{live.url}/predict", data=GOOD, headers=JSON, timeout=120).ok
+    assert requests.post(f"{live.url}/predict", data=ONE_ROW, headers=JSON, timeout=120).ok
 
 
 @pytest.mark.parametrize(
     ("request_line", "status"),
     [(b"GET /" + b"x" * 5000 + b" HTTP/1.1", 414), (b"hello", 400), (b"GET / HTTP/9.9", 400)],
 )
-def test_what_gunicorn_refuses_itself_is_answered_in_json_too(request_line, status, live):
-    with socket.create_connection(address(live), timeout=120) as client:
+def test_gunicorn_refuses_request_answers_json(request_line, status, live):
+    with socket.create_connection(get_address(live), timeout=120) as client:
         client.sendall(request_line + b"\r\nHost: x\r\n\r\n")
         answer = HTTPResponse(client)
         answer.begin()
@@ -126,47 +126,47 @@ def test_what_gunicorn_refuses_itself_is_answered_in_json_too(request_line, stat
         assert found["error"].startswith("expected a well-formed HTTP request; got one")
 
 
-def test_a_body_that_breaks_off_costs_no_one_else(live):
+def test_client_disconnects_within_body_others_are_served(live):
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    with socket.create_connection(address(live), timeout=120) as half:
-        half.sendall(head + b"Content-Length: 500\r\n\r\n" + GOOD[:100])
-        assert requests.post(f"{live.url}/predict", data=GOOD, headers=JSON, timeout=120).ok
-    assert requests.post(f"{live.url}/predict", data=GOOD, headers=JSON, timeout=120).ok
+    with socket.create_connection(get_address(live), timeout=120) as client:
+        client.sendall(head + b"Content-Length: 500\r\n\r\n" + ONE_ROW[:100])
+        assert requests.post(f"{live.url}/predict", data=ONE_ROW, headers=JSON, timeout=120).ok
+    assert requests.post(f"{live.url}/predict", data=ONE_ROW, headers=JSON, timeout=120).ok
 
 
-def test_a_body_that_is_never_complete_is_given_up(serve, shipped):
+def test_request_seconds_body_incomplete_answers_408(serve, shipped):
     server = serve(shipped, "--workers", "1", "--request-seconds", "1")
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     length, chunks = b"Content-Length: 500\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nff\r\n"
-    for begun in (head + length + GOOD[:100], head + chunks + GOOD[:100], head):
-        with socket.create_connection(address(server), timeout=120) as half:
-            half.sendall(begun)
-            answer = HTTPResponse(half)
+    for sent in (head + length + ONE_ROW[:100], head + chunks + ONE_ROW[:100], head):
+        with socket.create_connection(get_address(server), timeout=120) as client:
+            client.sendall(sent)
+            answer = HTTPResponse(client)
             answer.begin()
             assert (answer.status, answer.headers["Connection"]) == (408, "close")
             assert json.loads(answer.read())["code"] == "request_timeout"
-            assert half.recv(1) == b""
-    assert requests.post(f"{server.url}/predict", data=GOOD, headers=JSON, timeout=120).ok
+            assert client.recv(1) == b""
+    assert requests.post(f"{server.url}/predict", data=ONE_ROW, headers=JSON, timeout=120).ok
 
 
-LATE = {
-    "plain": ("/predict", b""),
+LATE_REQUESTS = {
+    "read by the parser in C": ("/predict", b""),
     "read by the parser in Python": ("/predict", b"TE: trailers\r\n"),
     "answered by Flask": ("/predict?model=digits", b""),
     "of TensorFlow's protocol": ("/v1/models/digits:predict", b""),
 }
 
 
-@pytest.mark.parametrize("name", LATE)
-def test_complete_request_past_request_seconds_is_answered_with_504(name, shared_server, shipped):
+@pytest.mark.parametrize("name", LATE_REQUESTS)
+def test_request_seconds_request_complete_answers_504(name, shared_server, shipped):
     server = shared_server(
         shipped, "--workers", "1", "--request-seconds", "0.01", "--max-delay", "1"
     )
-    path, head = LATE[name]
-    with socket.create_connection(address(server), timeout=120) as client:
+    path, head = LATE_REQUESTS[name]
+    with socket.create_connection(get_address(server), timeout=120) as client:
         client.sendall(
             b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%b"
-            b"Content-Length: %d\r\n\r\n%b" % (path.encode(), head, len(GOOD), GOOD)
+            b"Content-Length: %d\r\n\r\n%b" % (path.encode(), head, len(ONE_ROW), ONE_ROW)
         )
         answer = HTTPResponse(client, method="POST")
         answer.begin()
@@ -176,16 +176,16 @@ def test_complete_request_past_request_seconds_is_answered_with_504(name, shared
         assert client.recv(1) == b""
 
 
-def test_half_sent_bodies_hold_no_more_memory_than_there_is(live):
+def test_too_many_large_bodies_at_once_answers_503(live):
     server = live
     size = 10 * 2**20
-    body = GOOD + b" " * (size - len(GOOD))
+    body = ONE_ROW + b" " * (size - len(ONE_ROW))
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     head += b"Content-Length: %d\r\n\r\n" % size
 
     def send(clients, sent):
-        client = clients.enter_context(socket.create_connection(address(server), timeout=120))
-        # So that what has been sent is more than the kernel keeps, and the server reads it.
+        client = clients.enter_context(socket.create_connection(get_address(server), timeout=120))
+        # A small buffer, so that the kernel cannot hold the body and the server has to read it.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
         client.sendall(head + body[:sent])
         return client
@@ -193,39 +193,39 @@ def test_half_sent_bodies_hold_no_more_memory_than_there_is(live):
     with ExitStack() as clients:
         for _ in range(40):
             send(clients, 0)
-        # those that only announce much keep no one out
+        # A large Content-Length alone does not exclude other requests.
         assert requests.post(f"{server.url}/predict", data=body, headers=JSON, timeout=120).ok
-        for _ in range(bodies.MAX_LARGE_BODIES):
+        for _ in range(body_limits.MAX_LARGE_BODIES):
             send(clients, size - 10**5)
         answer = HTTPResponse(send(clients, size - 10**5))
         answer.begin()
         assert answer.status == 503
         assert answer.headers["Retry-After"] == "1"
         assert json.loads(answer.read())["code"] == "overloaded"
-        # small ones are still answered, and so are chunked ones, which do not say that they are
-        for small in (GOOD, iter([GOOD[:50], GOOD[50:]])):
+        # Small bodies are still answered, and so are chunked ones, whose length is unknown.
+        for small in (ONE_ROW, iter([ONE_ROW[:50], ONE_ROW[50:]])):
             assert requests.post(f"{server.url}/predict", data=small, headers=JSON, timeout=120).ok
-    # and large ones too, once the others have gone
+    # Large ones are answered again once the other clients have disconnected.
     wait_until(
         lambda: requests.post(f"{server.url}/predict", data=body, headers=JSON, timeout=120).ok
     )
 
 
 @pytest.mark.parametrize("sent", ["half a body", "half a head", "nothing"])
-def test_slow_clients_keep_no_one_waiting(sent, live):
+def test_slow_clients_do_not_delay_others(sent, live):
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    body = b"Content-Length: 500\r\n\r\n" + GOOD[:100]
+    body = b"Content-Length: 500\r\n\r\n" + ONE_ROW[:100]
     content = {"half a body": head + body, "half a head": head, "nothing": b""}[sent]
     with ExitStack() as clients:
         for _ in range(200):
-            slow = clients.enter_context(socket.create_connection(address(live), timeout=120))
+            slow = clients.enter_context(socket.create_connection(get_address(live), timeout=120))
             slow.sendall(content)
         for _ in range(10):
-            assert requests.post(f"{live.url}/predict", data=GOOD, headers=JSON, timeout=120).ok
+            assert requests.post(f"{live.url}/predict", data=ONE_ROW, headers=JSON, timeout=120).ok
             assert requests.get(f"{live.url}/healthz", timeout=120).ok
 
 
-def test_clients_at_once_get_each_their_own_answer(live, digits):
+def test_concurrent_clients_each_get_their_own_answer(live, digits):
     rows = digits[0]
 
     def ask(i):
@@ -241,7 +241,7 @@ def test_clients_at_once_get_each_their_own_answer(live, digits):
         assert answer["probabilities"] == expected["probabilities"]
 
 
-def test_onnx_runtime_lives_in_the_workers_only(shared_server, shipped):
+def test_onnx_runtime_is_loaded_only_in_workers(shared_server, shipped):
     server = shared_server(shipped, "--workers", "2")
     workers = server.workers()
     assert len(workers) == 2
@@ -250,8 +250,8 @@ def test_onnx_runtime_lives_in_the_workers_only(shared_server, shipped):
     assert "onnxruntime" not in Path(f"/proc/{server.process.pid}/maps").read_text()
 
 
-def said(server, phrase, times, level=None):
-    """How events go on after a phrase, by process, once so many have said it."""
+def wait_for_events(server, phrase, times, level=None):
+    """Wait for log events of several processes; return the text after a phrase by process."""
 
     def found():
         events = {
@@ -264,19 +264,20 @@ def said(server, phrase, times, level=None):
     return server.wait_for(found)
 
 
-def test_workers_choose_alike_and_so_do_those_that_come_later(serve, only_digits):
+def test_workers_old_and_new_select_the_same_variant(serve, only_digits):
     write_variants(only_digits / "digits" / "1", fp32=slow_down, int8=keep_unchanged)
     server = serve(only_digits, "--workers", "2")
     phrase = "serving digits/1: int8 "
-    assert len(set(said(server, phrase, 2).values())) == 1  # its figures are one worker's
+    # All workers log the figures that one of them measured.
+    assert len(set(wait_for_events(server, phrase, 2).values())) == 1
 
     def facts(text):
-        # The other metrics count requests, these among them.
+        # Without metrics that count requests, since reading them is a request.
         lines = text.splitlines()
         return [line for line in lines if not line.startswith("forw") or "_variant_" in line]
 
     def answers():
-        # Each over a connection of its own: one or the other worker takes it.
+        # Each over a new connection, which either worker may accept.
         return {
             tuple(
                 tuple(facts(requests.get(f"{server.url}/{path}", timeout=120).text))
@@ -289,11 +290,11 @@ def test_workers_choose_alike_and_so_do_those_that_come_later(serve, only_digits
     assert all(len(set(texts)) == 1 for texts in before)
     os.kill(server.workers()[0], signal.SIGKILL)
     server.wait_until_ready(3)
-    assert len(set(said(server, phrase, 3).values())) == 1
+    assert len(set(wait_for_events(server, phrase, 3).values())) == 1
     assert answers() == before
 
 
-def test_a_variant_that_was_damaged_is_not_served_and_said(serve, only_digits):
+def test_variant_damaged_is_refused_and_reported(serve, only_digits):
     flip_bit(
         write_variants(only_digits / "digits" / "1", fp32=keep_unchanged, int8=keep_unchanged),
         "int8",
@@ -302,27 +303,27 @@ def test_a_variant_that_was_damaged_is_not_served_and_said(serve, only_digits):
     ready = requests.get(f"{server.url}/readyz", timeout=120)
     assert ready.status_code == 200
     assert "model.int8.onnx was altered" in ready.json()["refused"]["digits/1/int8"]
-    assert said(server, "refused digits/1/int8: ", 1, "warning")
-    assert requests.post(f"{server.url}/predict", data=GOOD, headers=JSON, timeout=120).ok
+    assert wait_for_events(server, "refused digits/1/int8: ", 1, "warning")
+    assert requests.post(f"{server.url}/predict", data=ONE_ROW, headers=JSON, timeout=120).ok
     metrics = requests.get(f"{server.url}/metrics", timeout=120).text
     passed = 'forwardpass_variant_selftest_passed{model="digits",variant="int8",version="1"}'
     assert f"{passed} 0.0" in metrics.splitlines()
 
 
-def test_without_a_model_it_is_alive_and_not_ready(serve, tmp_path):
+def test_no_model_is_alive_but_not_ready(serve, tmp_path):
     server = serve(tmp_path, "--workers", "1")
     assert requests.get(f"{server.url}/healthz", timeout=120).status_code == 200
     assert requests.get(f"{server.url}/readyz", timeout=120).status_code == 503
 
 
-def test_it_stops_when_told_to_whoever_is_connected(serve, shipped):
+def test_sigterm_open_connections_stops_without_sigkill(serve, shipped):
     server = serve(shipped, "--workers", "1")
-    connection = HTTPConnection(*address(server), timeout=120)
+    connection = HTTPConnection(*get_address(server), timeout=120)
     connection.request("GET", "/healthz")
     assert connection.getresponse().read()
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    with socket.create_connection(address(server), timeout=120) as half:
-        half.sendall(head)
+    with socket.create_connection(get_address(server), timeout=120) as client:
+        client.sendall(head)
         assert server.stop() == 0
         assert_not_killed(server)
     connection.close()
@@ -330,20 +331,20 @@ def test_it_stops_when_told_to_whoever_is_connected(serve, shipped):
 
 
 def assert_not_killed(server):
-    """Assert that all workers ended by themselves: the arbiter logs whom it has to kill."""
+    """Assert that all workers ended by themselves: the arbiter would log that it killed one."""
     assert not [line for line in server.log if "SIGKILL" in line]
 
 
-def test_it_can_be_stopped_as_soon_as_it_listens(serve, shipped):
+def test_sigterm_while_loading_stops_without_sigkill(serve, shipped):
     server = serve(shipped, "--workers", "1", until="listening")
     assert server.stop() == 0
     assert_not_killed(server)
 
 
 @pytest.mark.parametrize("until", ["listening", "ready"])
-def test_ctrl_c_stops_it_at_once_and_quietly(until, serve, shipped):
+def test_ctrl_c_stops_without_sigkill_or_errors(until, serve, shipped):
     server = serve(shipped, "--workers", "2", until=until)
-    for pid in (server.process.pid, *server.workers()):  # as a terminal does
+    for pid in (server.process.pid, *server.workers()):  # a terminal signals all of them
         os.kill(pid, signal.SIGINT)
     assert server.wait() == 0
     assert_not_killed(server)
@@ -351,24 +352,24 @@ def test_ctrl_c_stops_it_at_once_and_quietly(until, serve, shipped):
         assert {record["level"] for record in server.records()} <= {"info", "warning"}
 
 
-def test_a_request_in_progress_is_answered_before_it_stops(serve, shipped):
+def test_sigterm_request_in_progress_is_answered(serve, shipped):
     server = serve(shipped, "--workers", "1")
     (worker,) = server.workers()
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    length = b"Content-Length: %d\r\n\r\n" % len(GOOD)
-    with socket.create_connection(address(server), timeout=120) as client:
-        client.sendall(head + length + GOOD[:50])
-        # Until it is being read: it counts, and so does the request that asks.
-        wait_until(lambda: "\nforwardpass_in_flight_requests 2.0" in metrics(server))
-        with socket.create_connection(address(server), timeout=120) as idle:
+    length = b"Content-Length: %d\r\n\r\n" % len(ONE_ROW)
+    with socket.create_connection(get_address(server), timeout=120) as client:
+        client.sendall(head + length + ONE_ROW[:50])
+        # In flight are this request, whose body is being read, and the one for the metrics.
+        wait_until(lambda: "\nforwardpass_in_flight_requests 2.0" in read_metrics(server))
+        with socket.create_connection(get_address(server), timeout=120) as idle:
             idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             answer = HTTPResponse(idle)
             answer.begin()
             assert answer.read()
             server.process.send_signal(signal.SIGTERM)
-            assert idle.recv(1) == b""  # an idle connection has been given up meanwhile
+            assert idle.recv(1) == b""  # the idle connection has been closed
         assert is_running(worker)
-        client.sendall(GOOD[50:])
+        client.sendall(ONE_ROW[50:])
         answer = HTTPResponse(client)
         answer.begin()
         assert answer.status == 200
@@ -376,21 +377,21 @@ def test_a_request_in_progress_is_answered_before_it_stops(serve, shipped):
     assert server.wait() == 0
 
 
-def metrics(server):
+def read_metrics(server):
     return requests.get(f"{server.url}/metrics", timeout=120).text
 
 
-def test_a_misspelt_variable_is_said(serve, shipped, monkeypatch):
+def test_environment_variable_misspelt_is_logged(serve, shipped, monkeypatch):
     monkeypatch.setenv("FORWARDPASS_MAX_BODYS", "7")
     server = serve(shipped, "--workers", "1", until="listening")
     assert "got FORWARDPASS_MAX_BODYS, which is ignored" in "".join(server.log)
 
 
-def test_the_log_names_what_is_served(live):
+def test_log_names_served_version(live):
     live.wait_for_log("serving digits/1")
 
 
-def test_a_record_is_answered_over_a_real_connection(shared_server, adults, mixed):
+def test_predict_record_matches_numpy(shared_server, adults, mixed):
     server = shared_server(adults, "--workers", "1")
     face = requests.get(f"{server.url}/models/adults", timeout=120).json()
     answer = requests.post(

@@ -1,4 +1,4 @@
-"""HTTPS, with a certificate made for the occasion."""
+"""HTTPS, with a certificate made for the test."""
 
 import signal
 import socket
@@ -16,7 +16,7 @@ from tests.serving.conftest import make_certificate
 BODY = {"instances": [[0] * 64]}
 
 
-def test_requests_are_answered_over_tls(shared_server, shipped, certificate):
+def test_tls_requests_are_answered(shared_server, shipped, certificate):
     cert, key = certificate
     server = shared_server(
         shipped, "--workers", "1", "--tls-cert", str(cert), "--tls-key", str(key)
@@ -25,7 +25,7 @@ def test_requests_are_answered_over_tls(shared_server, shipped, certificate):
     with requests.Session() as session:
         for path in ("/predict", "/predict?model=digits"):
             url = f"{server.url}{path}"
-            # Not the session's own: an environment may name other authorities, which win.
+            # For each request, since environment variables override the session's `verify`.
             answer = session.post(url, json=BODY, timeout=120, verify=str(cert))
             assert answer.status_code == 200
             assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
@@ -33,11 +33,11 @@ def test_requests_are_answered_over_tls(shared_server, shipped, certificate):
         requests.get(f"{server.url}/healthz", timeout=120)
     host, port = server.url.removeprefix("https://").split(":")
     for version, allowed in ((ssl.TLSVersion.TLSv1_1, False), (ssl.TLSVersion.TLSv1_2, True)):
-        done = speak(host, port, version)
+        done = run_openssl_client(host, port, version)
         assert (done.returncode == 0) == allowed, done.stdout
 
 
-def test_a_new_certificate_is_taken_up_on_sighup(serve, shipped, tmp_path):
+def test_tls_sighup_loads_new_certificate(serve, shipped, tmp_path):
     cert, key = make_certificate(tmp_path)
     server = serve(shipped, "--workers", "1", "--tls-cert", str(cert), "--tls-key", str(key))
     host, port = server.url.removeprefix("https://").split(":")
@@ -53,7 +53,7 @@ def test_a_new_certificate_is_taken_up_on_sighup(serve, shipped, tmp_path):
     wait_until(lambda: shown() == second)
 
 
-def speak(host, port, version):
+def run_openssl_client(host, port, version):
     name = version.name.removeprefix("TLSv")
     command = f"openssl s_client -connect {host}:{port} -tls{name} -cipher ALL:@SECLEVEL=0"
     return subprocess.run(command.split(), input=b"", capture_output=True, timeout=120, check=False)
@@ -68,7 +68,7 @@ def speak(host, port, version):
         (["--tls-cert", "{key}", "--tls-key", "{cert}"], "expected a certificate and its key"),
     ],
 )
-def test_what_is_no_certificate_is_said_at_once(options, message, certificate):
+def test_tls_certificate_unusable_ends_start(options, message, certificate):
     cert, key = certificate
     arguments = [option.format(cert=cert, key=key) for option in options]
     done = subprocess.run(
@@ -83,11 +83,11 @@ def test_what_is_no_certificate_is_said_at_once(options, message, certificate):
     assert "Traceback" not in done.stderr
 
 
-def said_of_handshakes(server):
+def read_handshake_events(server):
     return [r["event"] for r in server.records() if "TLS handshake failed" in r["event"]]
 
 
-def test_failed_handshakes_are_logged_once_by_cause_and_counted(serve, shipped, certificate):
+def test_tls_handshake_failures_are_counted_and_logged_once_by_cause(serve, shipped, certificate):
     cert, key = certificate
     server = serve(shipped, "--workers", "1", "--tls-cert", str(cert), "--tls-key", str(key))
     host, port = server.url.removeprefix("https://").split(":")
@@ -102,15 +102,15 @@ def test_failed_handshakes_are_logged_once_by_cause_and_counted(serve, shipped, 
     for _ in range(5):
         meet(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         meet(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-        with pytest.raises(requests.exceptions.SSLError):  # it does not know the authority
+        with pytest.raises(requests.exceptions.SSLError):  # the client does not trust it
             requests.get(f"{server.url}/healthz", timeout=120)
         with socket.create_connection((host, int(port)), timeout=120):
-            pass  # as a load balancer that looks whether someone listens
-    speak(host, port, ssl.TLSVersion.TLSv1_1)
+            pass  # a load balancer that checks whether the port is open
+    run_openssl_client(host, port, ssl.TLSVersion.TLSv1_1)
     text = requests.get(f"{server.url}/metrics", timeout=120, verify=str(cert)).text
-    lines = said_of_handshakes(server)
+    lines = read_handshake_events(server)
     assert sum("plain HTTP on the TLS port" in line for line in lines) == 1
-    assert sum("does not trust this certificate" in line for line in lines) == 1
+    assert sum("to trust the server's certificate" in line for line in lines) == 1
     assert sum("expected TLS 1.2 or 1.3" in line for line in lines) == 1
     assert len(lines) == 3
     for cause, times in (("plain_http", 10), ("certificate", 5), ("protocol", 1)):
@@ -118,7 +118,7 @@ def test_failed_handshakes_are_logged_once_by_cause_and_counted(serve, shipped, 
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/nowhere?unusual=%20"])
-def test_early_answer_over_tls_reaches_a_client_that_is_still_sending(
+def test_tls_early_answer_client_still_sending_receives_it(
     path, shared_server, shipped, certificate
 ):
     cert, key = certificate

@@ -1,4 +1,4 @@
-"""What the platform's variables mean."""
+"""Settings from the variables of Vertex AI."""
 
 from pathlib import Path
 
@@ -8,24 +8,27 @@ from pydantic import ValidationError
 from serving.settings.cloud_platforms import VertexSettings
 
 
-def vertex(monkeypatch, **variables):
+def make_vertex_settings(monkeypatch, **variables):
     for name, value in variables.items():
         monkeypatch.setenv(f"AIP_{name}", value)
     return VertexSettings()
 
 
-def test_elsewhere_nothing_is_said():
+def test_vertex_settings_other_platform_is_empty():
     assert VertexSettings().to_server_settings() == {}
     assert VertexSettings().health_route is VertexSettings().predict_route is None
 
 
-def test_empty_variables_say_nothing(monkeypatch):
+def test_vertex_settings_empty_variables_count_as_unset(monkeypatch):
     names = ("HTTP_PORT", "HEALTH_ROUTE", "PREDICT_ROUTE", "STORAGE_URI")
-    assert vertex(monkeypatch, **dict.fromkeys(names, "")) == VertexSettings.model_construct()
+    assert (
+        make_vertex_settings(monkeypatch, **dict.fromkeys(names, ""))
+        == VertexSettings.model_construct()
+    )
 
 
-def test_the_port_is_listened_to_on_every_address(monkeypatch):
-    found = vertex(monkeypatch, HTTP_PORT="8080").to_server_settings()
+def test_vertex_settings_port_listens_on_every_address(monkeypatch):
+    found = make_vertex_settings(monkeypatch, HTTP_PORT="8080").to_server_settings()
     assert found == {"host": "0.0.0.0", "port": 8080}  # noqa: S104
 
 
@@ -37,16 +40,18 @@ def test_the_port_is_listened_to_on_every_address(monkeypatch):
         ("file://localhost/mnt/models", "/mnt/models"),
     ],
 )
-def test_a_local_location_is_taken_up(uri, folder, monkeypatch):
-    assert vertex(monkeypatch, STORAGE_URI=uri).to_server_settings() == {"models": Path(folder)}
+def test_vertex_settings_local_storage_uri_is_models_folder(uri, folder, monkeypatch):
+    assert make_vertex_settings(monkeypatch, STORAGE_URI=uri).to_server_settings() == {
+        "models": Path(folder)
+    }
 
 
 @pytest.mark.parametrize(
     "uri", ["gs://bucket/models", "https://a.b/models", "file://elsewhere/models", "models", "//a"]
 )
-def test_any_other_is_refused_with_what_to_do(uri, monkeypatch):
+def test_vertex_settings_remote_storage_uri_is_refused(uri, monkeypatch):
     with pytest.raises(ValidationError, match="put the models into the image"):
-        vertex(monkeypatch, STORAGE_URI=uri)
+        make_vertex_settings(monkeypatch, STORAGE_URI=uri)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +66,6 @@ def test_any_other_is_refused_with_what_to_do(uri, monkeypatch):
         {"PREDICT_ROUTE": "/" + "a" * 512},
     ],
 )
-def test_what_is_no_port_or_path_is_refused(variables, monkeypatch):
+def test_vertex_settings_invalid_port_or_path_is_refused(variables, monkeypatch):
     with pytest.raises(ValidationError):
-        vertex(monkeypatch, **variables)
+        make_vertex_settings(monkeypatch, **variables)

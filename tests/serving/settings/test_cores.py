@@ -1,4 +1,4 @@
-"""Cores that a process may use: affinity, and quotas of control groups of either version."""
+"""Usable cores: CPU affinity, and the quotas of control groups v1 and v2."""
 
 import os
 import subprocess
@@ -11,22 +11,22 @@ from serving.settings.cores import count_usable_cores
 UNLIMITED_V1 = {"cpu.cfs_quota_us": "-1", "cpu.cfs_period_us": "100000"}
 
 
-def quota_v1(microseconds):
+def make_quota_v1(microseconds):
     return UNLIMITED_V1 | {"cpu.cfs_quota_us": str(microseconds)}
 
 
-def quota_v2(text):
+def make_quota_v2(text):
     return {"cpu.max": text}
 
 
 @pytest.fixture
-def cores(tmp_path, monkeypatch):
-    """What a process of 4 cores may use, whose control groups lie in a folder.
+def count_cores(tmp_path, monkeypatch):
+    """Return a function that counts the usable cores of a process with an affinity of 4 cores.
 
     Args:
         own: Lines of `/proc/self/cgroup`.
-        mounts: Type, controllers, mounted root of each mount, by name of the folder where it is.
-        groups: Files of each control group, by its path from the folder of all mounts.
+        mounts: Type, controllers and mounted root of each mount, by name of its folder.
+        groups: Files of each control group, by its path below the folder of all mounts.
     """
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
 
@@ -67,56 +67,56 @@ V1 = {"cpu,cpuacct": ("cgroup", "cpu,cpuacct", "/"), "memory": ("cgroup", "memor
         ("x y", 4),
     ],
 )
-def test_usable_cores_quota_of_version_2(text, expected, cores):
-    assert cores(["0::/"], V2, {"": quota_v2(text)}) == expected
+def test_count_usable_cores_cgroup_v2_quota_limits(text, expected, count_cores):
+    assert count_cores(["0::/"], V2, {"": make_quota_v2(text)}) == expected
 
 
 @pytest.mark.parametrize(
     ("microseconds", "expected"), [(-1, 4), (200_000, 2), (150_000, 1), (1_000, 1), (0, 4)]
 )
-def test_usable_cores_quota_of_version_1(microseconds, expected, cores):
+def test_count_usable_cores_cgroup_v1_quota_limits(microseconds, expected, count_cores):
     own = ["4:cpu,cpuacct:/", "3:memory:/"]
-    assert cores(own, V1, {"cpu,cpuacct": quota_v1(microseconds)}) == expected
+    assert count_cores(own, V1, {"cpu,cpuacct": make_quota_v1(microseconds)}) == expected
 
 
 @pytest.mark.parametrize("limited", ["", "a.slice", "a.slice/b.service"])
-def test_usable_cores_least_quota_of_own_group_and_those_around_it(limited, cores):
-    groups = dict.fromkeys(["", "a.slice", "a.slice/b.service"], quota_v2("max 100000"))
-    groups |= {limited: quota_v2("200000 100000"), "other": quota_v2("100000 100000")}
-    assert cores(["0::/a.slice/b.service"], V2, groups) == 2
+def test_count_usable_cores_least_quota_of_parent_groups_limits(limited, count_cores):
+    groups = dict.fromkeys(["", "a.slice", "a.slice/b.service"], make_quota_v2("max 100000"))
+    groups |= {limited: make_quota_v2("200000 100000"), "other": make_quota_v2("100000 100000")}
+    assert count_cores(["0::/a.slice/b.service"], V2, groups) == 2
 
 
 @pytest.mark.parametrize("limited", ["cpu,cpuacct", "cpu,cpuacct/a", "cpu,cpuacct/a/b"])
-def test_usable_cores_version_1_group_below_the_mount(limited, cores):
+def test_count_usable_cores_cgroup_v1_group_below_mount(limited, count_cores):
     groups = dict.fromkeys(["cpu,cpuacct", "cpu,cpuacct/a", "cpu,cpuacct/a/b"], UNLIMITED_V1)
-    groups |= {limited: quota_v1(300_000), "memory/a/b": quota_v1(100_000)}
-    assert cores(["4:cpu,cpuacct:/a/b", "3:memory:/a/b"], V1, groups) == 3
+    groups |= {limited: make_quota_v1(300_000), "memory/a/b": make_quota_v1(100_000)}
+    assert count_cores(["4:cpu,cpuacct:/a/b", "3:memory:/a/b"], V1, groups) == 3
 
 
-def test_usable_cores_version_1_container_whose_own_group_is_mounted(cores):
+def test_count_usable_cores_cgroup_v1_own_group_is_mounted(count_cores):
     mounts = {"cpu": ("cgroup", "cpu", "/docker/1234")}
-    assert cores(["4:cpu:/docker/1234"], mounts, {"cpu": quota_v1(200_000)}) == 2
+    assert count_cores(["4:cpu:/docker/1234"], mounts, {"cpu": make_quota_v1(200_000)}) == 2
 
 
 @pytest.mark.parametrize("own", ["/docker/1234", "/../sibling", "/gone"])
-def test_usable_cores_path_that_is_not_below_the_mount_takes_the_mount(own, cores):
-    groups = {"": quota_v2("200000 100000"), "sibling": quota_v2("100000 100000")}
-    assert cores([f"0::{own}"], V2, groups) == 2
+def test_count_usable_cores_path_outside_mount_uses_mount(own, count_cores):
+    groups = {"": make_quota_v2("200000 100000"), "sibling": make_quota_v2("100000 100000")}
+    assert count_cores([f"0::{own}"], V2, groups) == 2
 
 
-def test_usable_cores_both_versions_mounted(cores):
+def test_count_usable_cores_both_cgroup_versions_mounted(count_cores):
     mounts = {"unified": ("cgroup2", "nsdelegate", "/"), "cpu": ("cgroup", "cpu", "/")}
-    groups = {"cpu/a": quota_v1(300_000), "unified/b": {"cgroup.procs": ""}}
-    assert cores(["4:cpu:/a", "1:name=systemd:/b", "0::/b"], mounts, groups) == 3
+    groups = {"cpu/a": make_quota_v1(300_000), "unified/b": {"cgroup.procs": ""}}
+    assert count_cores(["4:cpu:/a", "1:name=systemd:/b", "0::/b"], mounts, groups) == 3
 
 
-def test_usable_cores_without_control_groups_is_the_affinity(cores, tmp_path):
-    assert cores(["0::/"], {}, {}) == 4
+def test_count_usable_cores_no_control_groups_returns_affinity(count_cores, tmp_path):
+    assert count_cores(["0::/"], {}, {}) == 4
     assert count_usable_cores(tmp_path / "absent") == 4
 
 
 @pytest.mark.usefixtures("processes")
-def test_usable_cores_no_more_than_this_process_may_use():
+def test_count_usable_cores_real_process_respects_affinity():
     assert 1 <= count_usable_cores() <= os.cpu_count()
     pinned = (
         "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); "

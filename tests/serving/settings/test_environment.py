@@ -1,4 +1,4 @@
-"""Which variables are settings: not blank ones, nor those that Kubernetes makes."""
+"""Environment variables as settings: blank ones and Kubernetes service links are ignored."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[3]
 
-# As Kubernetes makes them for a service `forwardpass` with a named port, and for others whose names
-# begin with one of our prefixes.
+# Variables that Kubernetes sets for a service `forwardpass` with a named port, and for services
+# whose names begin with one of our prefixes.
 LINKS = {
     "FORWARDPASS_SERVICE_HOST": "10.0.0.1",
     "FORWARDPASS_SERVICE_PORT": "8000",
@@ -37,7 +37,7 @@ LINKS = {
 
 
 @pytest.mark.parametrize("name", sorted(LINKS))
-def test_service_link_is_recognised(name):
+def test_is_service_link_link_is_recognised(name):
     assert is_service_link(name, LINKS[name])
 
 
@@ -53,7 +53,7 @@ def test_service_link_is_recognised(name):
         ("FORWARDPASS_MODELS", "tcp://a"),
     ],
 )
-def test_setting_is_no_service_link(name, value):
+def test_is_service_link_setting_is_not_one(name, value):
     assert not is_service_link(name, value)
     assert find_service_links({name: value}) == []
 
@@ -66,7 +66,7 @@ def test_settings_service_links_are_ignored(monkeypatch):
     assert Settings(port=9).port == 9
 
 
-def test_drop_blank_leaves_what_says_something(monkeypatch):
+def test_remove_blank_variables_keeps_others(monkeypatch):
     names = ["FORWARDPASS_HOST", "AIP_HTTP_PORT", "MALLOC_ARENA_MAX", "LISTEN_FDS", "OTHER"]
     monkeypatch.setattr(os, "environ", dict.fromkeys(names, " ") | {"FORWARDPASS_PORT": "1"})
     remove_blank_variables()
@@ -75,7 +75,7 @@ def test_drop_blank_leaves_what_says_something(monkeypatch):
 
 @pytest.fixture
 def run(processes):
-    """Start `serving run` on the embedded default, in an environment of these variables more."""
+    """Return a function that starts `serving run` with additional environment variables."""
 
     def start(variables, *arguments):
         command = [sys.executable, "-m", "serving", "run", "--workers", "1", *arguments]
@@ -87,17 +87,17 @@ def run(processes):
     return start
 
 
-def lines_until(process, phrase):
-    """The lines that a process writes up to one with a phrase, as JSON."""
-    found = []
+def read_lines_until(process, phrase):
+    """Return the JSON log lines of a process, up to the first one that contains a phrase."""
+    lines = []
     for line in process.stdout:
-        found.append(json.loads(line))
+        lines.append(json.loads(line))
         if phrase in line:
-            return found
-    raise AssertionError(f"ended before {phrase!r}: {found}")
+            return lines
+    raise AssertionError(f"ended before {phrase!r}: {lines}")
 
 
-def free_port():
+def find_free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
@@ -131,20 +131,20 @@ BLANK = dict.fromkeys(
 
 
 @pytest.mark.parametrize("blank", ["", " "])
-def test_server_of_blank_variables_is_that_of_none(blank, run):
+def test_server_blank_variables_count_as_unset(blank, run):
     variables = dict.fromkeys(BLANK, blank) | {"HOST": "0.0.0.0"}  # noqa: S104
     if blank:
         variables["WEB_CONCURRENCY"] = "auto"
     server = run(variables, "--models", "models", "--port", "0")
-    lines = lines_until(server, "worker ready")
+    lines = read_lines_until(server, "worker ready")
     (listening,) = (line["event"] for line in lines if "Listening at" in line["event"])
     assert "http://127.0.0.1:" in listening
     (url,) = re.findall(r"http://[\d.:]+", listening)
     assert requests.get(f"{url}/readyz", timeout=120).status_code == 200
     assert {line["level"] for line in lines} == {"info"}
     worker = lines[-1]["process"]
-    made = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
-    assert b"MALLOC_ARENA_MAX=1" in made
+    environment = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
+    assert b"MALLOC_ARENA_MAX=1" in environment
     assert is_alive(worker)
 
 
@@ -153,10 +153,10 @@ def is_alive(pid):
     return True
 
 
-def test_server_with_service_links_listens_where_it_would_and_warns_once(run):
-    port = str(free_port())
+def test_server_service_links_are_ignored_with_one_warning(run):
+    port = str(find_free_port())
     server = run(LINKS | {"FORWARDPASS_MODELS": "models"}, "--port", port)
-    lines = lines_until(server, "worker ready")
+    lines = read_lines_until(server, "worker ready")
     (warning,) = (line["event"] for line in lines if line["level"] == "warning")
     assert "enableServiceLinks: false" in warning
     assert [name for name in LINKS if name not in warning] == []

@@ -1,3 +1,5 @@
+"""The options of the server: defaults, bounds, and where their values come from."""
+
 from pathlib import Path
 from typing import get_args
 
@@ -12,7 +14,7 @@ from serving.settings.environment import ENV_PREFIX
 from serving.settings.options import Settings, find_unknown_variables, parse_networks
 
 
-def test_defaults_are_the_documented_ones(monkeypatch):
+def test_settings_defaults_are_the_documented_ones(monkeypatch):
     for name in Settings.model_fields:
         monkeypatch.delenv(f"{ENV_PREFIX}{name.upper()}", raising=False)
     settings = Settings()
@@ -24,7 +26,7 @@ def test_defaults_are_the_documented_ones(monkeypatch):
     assert settings.take_up == "compatible"
 
 
-def test_every_knob_has_an_environment_twin_and_arguments_win(monkeypatch):
+def test_settings_argument_overrides_environment_variable(monkeypatch):
     monkeypatch.setenv("FORWARDPASS_PORT", "9000")
     monkeypatch.setenv("FORWARDPASS_MAX_BODY", "77")
     assert Settings().port == 9000
@@ -46,18 +48,18 @@ def test_every_knob_has_an_environment_twin_and_arguments_win(monkeypatch):
         ("log_level", "loud"),
     ],
 )
-def test_a_value_out_of_range_is_refused(name, value):
+def test_settings_value_out_of_range_is_refused(name, value):
     with pytest.raises(ValidationError, match=name):
         Settings(**{name: value})
 
 
 MIB = 2**20
-# Default; values at the bounds, which are taken; values beyond them, which are not.
+# Default; values at the bounds, which are accepted; values beyond them, which are refused.
 NUMBERS = {
     "keep": (1, [1, 99], [0]),
     "poll": (1, [0, 3600], [-0.001]),
     "port": (8000, [0, 65535], [-1, 65536]),
-    "workers": (None, [1, 256], [0, 257]),  # one for each core
+    "workers": (None, [1, 256], [0, 257]),  # one per core
     "max_body": (10 * MIB, [1, 2**40], [0]),
     "request_seconds": (60, [0.001, 3600], [0]),
     "keep_alive": (75, [1, 3600], [0]),
@@ -78,7 +80,7 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_number_is_taken_up_to_its_bounds_and_refused_beyond_them(name, monkeypatch):
+def test_settings_number_bounds_are_inclusive(name, monkeypatch):
     monkeypatch.delenv(f"{ENV_PREFIX}{name.upper()}", raising=False)
     default, taken, refused = NUMBERS[name]
     assert getattr(Settings(), name) == (count_usable_cores() if name == "workers" else default)
@@ -89,7 +91,7 @@ def test_number_is_taken_up_to_its_bounds_and_refused_beyond_them(name, monkeypa
             Settings(**{name: value})
 
 
-def test_every_number_has_its_bounds_here():
+def test_settings_every_number_is_tested():
     numbers = {
         name
         for name, field in Settings.model_fields.items()
@@ -98,7 +100,7 @@ def test_every_number_has_its_bounds_here():
     assert numbers == set(NUMBERS)
 
 
-def test_every_knob_says_what_it_means():
+def test_settings_every_field_has_a_description():
     assert all(field.description for field in Settings.model_fields.values())
 
 
@@ -120,7 +122,7 @@ def test_settings_blank_argument_is_refused(name, blank):
         Settings(**{name: blank})
 
 
-def test_unknown_twins_are_variables_that_say_something(monkeypatch):
+def test_find_unknown_variables_ignores_blank_ones_and_service_links(monkeypatch):
     variables = {
         "HOTS": "0.0.0.0",  # noqa: S104 - not bound here
         "WORKER": " ",
@@ -148,7 +150,7 @@ def test_settings_proof_limits_default_to_those_of_a_proof():
     assert settings.max_proof_memory == limits.memory_bytes
 
 
-def test_trusted_proxies_come_from_gunicorns_variable_unless_they_are_given(monkeypatch):
+def test_forwarded_allow_ips_defaults_to_gunicorns_variable(monkeypatch):
     assert Settings().forwarded_allow_ips == "127.0.0.1,::1"
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.0/8")
     assert Settings().forwarded_allow_ips == "10.0.0.0/8"
@@ -158,12 +160,12 @@ def test_trusted_proxies_come_from_gunicorns_variable_unless_they_are_given(monk
 
 
 @pytest.mark.parametrize("value", ["proxy", "10.0.0.1/8", "10.0.0.0/8,proxy", "300.1.1.1", "10.1"])
-def test_what_is_no_list_of_addresses_is_refused(value):
+def test_forwarded_allow_ips_invalid_is_refused(value):
     with pytest.raises(ValidationError, match="forwarded_allow_ips"):
         Settings(forwarded_allow_ips=value)
 
 
-def test_gunicorn_trusts_the_same_proxies():
+def test_parse_networks_agrees_with_gunicorn():
     for value in ("127.0.0.1,::1", "10.0.0.0/8, 192.0.2.1", "*"):
         config = Config()
         config.set("forwarded_allow_ips", value)
