@@ -106,7 +106,7 @@ def both(shipped):
     app = create_app(models=shipped)
     found = app.wsgi_app
     while not isinstance(found, FastPath):
-        found = found._rest
+        found = found._app
     return found, type(app).wsgi_app.__get__(app)
 
 
