@@ -22,7 +22,7 @@ import serving.http.app  # noqa: F401 - imports every module that may declare an
 from serving import create_app
 from serving.call_context import make_timeout_error
 from serving.errors import ServingError
-from serving.repository import rollout as plan
+from serving.repository import rollout_store
 from serving.repository.rollout import Refusal
 from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
@@ -192,7 +192,7 @@ def another_worker(act):
 
     def run_worker():
         store = RolloutStore(SharedState.inherited)
-        store.join()
+        store.register_worker()
         os.write(join, b"!")
         act(store)
         signal.pause()
@@ -210,16 +210,16 @@ def another_worker(act):
 
 
 def wait_for_a_worker_that_hangs(server):
-    server.monkeypatch.setattr(plan, "ROLLOUT_TIMEOUT_SECONDS", 0.2)
+    server.monkeypatch.setattr(rollout_store, "ROLLOUT_TIMEOUT_SECONDS", 0.2)
     with another_worker(lambda _: None):
         return server.post(ADMINISTER + "unload", b"")
 
 
 def refuse_what_is_proposed(store):
-    while not any(rollout.versions for rollout in store.read().rollouts.values()):
+    while not any(rollout.versions for rollout in store.read_plan().rollouts.values()):
         time.sleep(0.01)
-    ((name, rollout),) = store.read().rollouts.items()
-    store.refuse(name, rollout.versions[0], Refusal(reason="it crashes there"))
+    ((name, rollout),) = store.read_plan().rollouts.items()
+    store.refuse_version(name, rollout.versions[0], Refusal(reason="it crashes there"))
 
 
 def loop_for_ever(folder):
