@@ -32,7 +32,7 @@ class CallContext:
         client_descriptor: File descriptor of the client's socket; None if the WSGI server does not
             tell it.
         request_id: Identifier of the request in logs and in the answer's `X-Request-Id`.
-        protocol: Name of the Flask blueprint whose route was asked, `rows` for instance; empty if
+        protocol: Name of the Flask blueprint of the requested route, `rows` for instance; empty if
             no route was found.
         model_label: Name, version and variant of the model that answers; three empty texts until
             it is found.

@@ -102,7 +102,7 @@ class ModelRequiredError(ServingError):
 
 
 class ModelNotFoundError(ServingError):
-    """The model is not served, or not in the version that was asked for."""
+    """The model is not served, or not in the requested version."""
 
     status, code = 404, "model_not_found"
 
@@ -200,13 +200,13 @@ class UnsupportedExtensionError(ServingError):
 
 
 class NoEarlierVersionError(ServingError):
-    """A rollback was asked for, and there is no version before the live one."""
+    """A rollback is impossible, since there is no version before the live one."""
 
     status, code = 409, "no_earlier_version"
 
 
 class VersionRefusedError(ServingError):
-    """The version that was asked for fails its self-test; the previous one stays live."""
+    """The requested version failed its self-test; the previous one stays live."""
 
     status, code = 409, "version_refused"
 

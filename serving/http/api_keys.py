@@ -32,22 +32,23 @@ from serving.http.key_file import ApiKey, KeyFileError, KeyFileUnavailableError,
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.25  # between two checks of the key file
-# Time for which an editor may leave the file without some of its keys: editors that write a file
-# anew empty it first.
+POLL_SECONDS = 0.25  # time between two checks of the key file
+# Time for which removed keys stay accepted: an editor that rewrites a file empties it first.
 REWRITE_SECONDS = 0.25
-MISSING_FILE_SECONDS = 2.0  # for which the file may be missing before its keys are refused
-# Age from which a file's modification time tells versions apart: a change made later than this gets
-# another time on any file system.
+# Time for which all keys stay accepted while the file is missing.
+MISSING_FILE_SECONDS = 2.0
+# Largest step of a file system's timestamps. A file that is younger may change again and keep its
+# modification time.
 TIMESTAMP_SECONDS = 2.0
 
-# Orchestrators and load balancers, which have no keys, ask these. Without a key they answer alive,
-# ready or not; names of models and reasons are shown only to a request with a key.
+# Orchestrators and load balancers, which have no keys, request these routes. Without a key, the
+# answer is only alive, ready or not; it has no names of models and no reasons.
 OPEN_ROUTES = {"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
 OPEN_ROUTES |= {"/docs", "/docs/<file>"}  # the page asks for a key before it shows anything
-# Listed by endpoint, since Vertex AI may choose the paths of these for something that needs a key.
+# These are listed by endpoint, since Vertex AI may choose their paths for routes that need a key.
 OPEN_ENDPOINTS = {"clouds.vertex_health", "index.index", "index.icon"}
-ADMIN_ROUTE_PREFIX = "/v2/repository/models/"  # of all routes that change which versions are served
+# Prefix of all routes that change which versions are served.
+ADMIN_ROUTE_PREFIX = "/v2/repository/models/"
 
 
 def get_required_scope(rule: str | None, endpoint: str | None = None) -> Scope | None:
@@ -98,10 +99,10 @@ class ApiKeys:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._keys: tuple[ApiKey, ...] = ()
-        # Of the file when it was last read; None to read it again at the next check.
+        # Fingerprint of the file when it was last read; None to read it again at the next check.
         self._last_fingerprint: tuple[int, ...] | None = None
         self._removal: KeyRemoval | None = None  # None unless a removed key is still accepted
-        self._last_logged = ""  # message
+        self._last_logged = ""  # last message, so that it is not repeated
         self._next_poll_at = inf if path is None else 0.0
         self._reload_lock = threading.Lock()
         self.reload_if_changed()
@@ -129,7 +130,7 @@ class ApiKeys:
         Raises:
             UnauthorizedError: If the request has no key, or an unknown one.
             ForbiddenError: If the scope of its key does not allow the request.
-            AdministrationOffError: If administration is asked of a server without keys.
+            AdministrationOffError: If the scope is `admin` and the server has no keys.
         """
         if self._path is None:
             if scope == "admin":
@@ -173,7 +174,7 @@ class ApiKeys:
         now = perf_counter()
         if self._path is None or now < self._next_poll_at:
             return
-        # If another thread is reading the file, this one goes on with the keys as they are.
+        # A thread that finds another one reading the file uses the keys as they are.
         if self._reload_lock.acquire(blocking=False):
             try:
                 self._next_poll_at = now + POLL_SECONDS
@@ -200,12 +201,12 @@ class ApiKeys:
                 grace_seconds = MISSING_FILE_SECONDS
         except KeyFileError as error:
             self._removal = None
-            self._log_once(f"{error}; {_count_keys(self._keys)} still accepted")
+            self._log_once(f"{error}; {_describe_count(self._keys)} accepted, as before")
             return not isinstance(error.__cause__, OSError)
         if not set(self._keys) <= set(keys) and self._may_be_rewrite(path, now, grace_seconds):
             if grace_seconds == MISSING_FILE_SECONDS:
                 self._log_once(
-                    f"{problem}; {_count_keys(self._keys)} accepted for "
+                    f"{problem}; {_describe_count(self._keys)} accepted for "
                     f"{MISSING_FILE_SECONDS:g} seconds more"
                 )
             return False
@@ -213,7 +214,7 @@ class ApiKeys:
         if keys != self._keys:
             self._keys, self._last_logged = keys, ""
         if keys:
-            self._log_once(f"{_count_keys(keys)} accepted, read from {path}", logging.INFO)
+            self._log_once(f"{_describe_count(keys)} accepted, read from {path}", logging.INFO)
         else:
             self._log_once(f"{problem}; every request that needs a key is refused")
         return True
@@ -241,8 +242,8 @@ class ApiKeys:
     def _find_key(self, given: str) -> ApiKey | None:
         """Return the entry of a key, or None if the key is not accepted."""
         self.reload_if_changed()
-        # The hash is compared, with all keys and in constant time, so that the time of an answer
-        # tells nothing about a key.
+        # The digest is compared with all keys, each in constant time, so that the time of an answer
+        # reveals nothing about the keys.
         digest = hashlib.sha256(given.encode("latin-1", "replace")).digest()
         found: ApiKey | None = None
         for key in self._keys:
@@ -258,16 +259,16 @@ def _poll_until_collected(reference: weakref.ref[ApiKeys]) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _count_keys(keys: tuple[ApiKey, ...]) -> str:
+def _describe_count(keys: tuple[ApiKey, ...]) -> str:
     return "1 key is" if len(keys) == 1 else f"{len(keys) or 'no'} keys are"
 
 
 def _fingerprint(path: Path) -> tuple[int, ...] | None:
-    """Return values that differ once a file has been changed or replaced.
+    """Return values that change when the file is changed or replaced.
 
     Returns:
-        Times, size, inode and device of the file; None if there is no file, or if it is so young
-        that its next change may get the same time.
+        Times, size, inode and device of the file; None if there is no file, or if its next change
+        may leave these values unchanged because the file is too young.
     """
     try:
         status = path.stat()

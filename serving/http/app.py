@@ -201,16 +201,16 @@ def _render_http_error(api_keys: ApiKeys, error: HTTPException) -> Response:
 
 
 def _list_routes() -> list[str]:
-    """Return the routes of the protocol that was asked, each as its methods and its path.
+    """Return the routes of the protocol that the URL belongs to, each as its methods and its path.
 
     The routes of all protocols would be too many for an error message. Triton's extensions are left
     out, since most of them only say that a feature is off.
     """
-    asked_format = select_error_format(request.path)
+    requested_format = select_error_format(request.path)
     return [
         f"{_join_methods(rule.methods or [])} {rule.rule}"
         for rule in current_app.url_map.iter_rules()
-        if select_error_format(rule.rule) is asked_format
+        if select_error_format(rule.rule) is requested_format
         and not rule.endpoint.startswith("triton.")
     ]
 
@@ -227,6 +227,6 @@ def _render_unexpected_error(error: Exception) -> Response:
 
 
 def _render(body: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
-    """Return an error answer in the format of the protocol whose URL was asked."""
+    """Return an error answer in the format of the protocol that the URL belongs to."""
     get_context(request.environ).error_code = body["code"]
     return to_flask_response(render_error(body, status, headers, request.path))

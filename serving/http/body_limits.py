@@ -17,13 +17,15 @@ from serving.codec.compression import decompress, require_encoding
 from serving.errors import BodyTooLargeError, IncompleteBodyError, OverloadedError
 from serving.event_loop import yield_to_loop
 
-MAX_READ_BYTES = 256 * 2**10  # read from a body before other connections are served
-# A read of a chunked body is smaller: its chunks may have one byte each, and a chunk costs one or
-# two microseconds.
+# After each read of this size, the event loop serves other connections.
+MAX_READ_BYTES = 256 * 2**10
+# Chunked bodies are read in smaller steps, since a chunk may have one byte and costs one or two
+# microseconds.
 MAX_CHUNKED_READ_BYTES = 16 * 2**10
-MAX_LENGTH_DIGITS = 18  # of Content-Length; the rest cannot matter
-SMALL_BODY_BYTES = 64 * 2**10  # up to which a body is not counted
-MAX_LARGE_BODIES = 4  # of the largest allowed size that one process holds while it reads them
+MAX_LENGTH_DIGITS = 18  # digits of Content-Length that are parsed
+SMALL_BODY_BYTES = 64 * 2**10  # bodies up to this size are not counted
+# Number of bodies of the largest allowed size that a process may hold while it reads them.
+MAX_LARGE_BODIES = 4
 
 
 class BodyMemory:
@@ -37,7 +39,7 @@ class BodyMemory:
         self.held_bytes = 0
 
     @contextmanager
-    def reserve(self, limit: int) -> Iterator[Callable[[int], None]]:
+    def track_body(self, limit: int) -> Iterator[Callable[[int], None]]:
         """Count a body for as long as it is being read.
 
         Only received bytes are counted. A declared length takes no memory, and counting it would
@@ -108,7 +110,7 @@ def _join_parts(parts: Iterator[bytes], limit: int) -> bytes:
     """
     joined: list[bytes] = []
     size = 0
-    with _body_memory.reserve(MAX_LARGE_BODIES * (limit + 1)) as add_bytes:
+    with _body_memory.track_body(MAX_LARGE_BODIES * (limit + 1)) as add_bytes:
         for part in parts:
             joined.append(part)
             size += len(part)
@@ -150,13 +152,13 @@ def _parse_content_length(environ: Mapping[str, Any]) -> int | None:
     text = environ.get("CONTENT_LENGTH", "")
     if not (text.isascii() and text.isdigit()):
         return None
-    # Python refuses to convert thousands of digits, and no body is longer than these digits say.
+    # Python refuses to convert thousands of digits. A number cut to so many exceeds every limit.
     digits = text.lstrip("0")
     return int(digits[:MAX_LENGTH_DIGITS] or "0")
 
 
 def _read_parts(stream: Any, count: int, step: int) -> Iterator[bytes]:
-    """Yield up to `count` bytes in parts of at most `step` bytes; serve others after each part."""
+    """Yield up to `count` bytes in parts of `step` bytes; between them, yield to the loop."""
     while count > 0 and (part := stream.read(min(count, step))):
         yield part
         count -= len(part)

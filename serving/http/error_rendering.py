@@ -1,4 +1,4 @@
-"""Error answers in the format of the protocol whose URL was asked."""
+"""Error answers in the format of the protocol that the URL belongs to."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ class ErrorFormat(NamedTuple):
 
 NATIVE_FORMAT = ErrorFormat()
 OPEN_INFERENCE_FORMAT = ErrorFormat(has_only_message=True)
-# TensorFlow Serving answers an invalid argument with 400. A full queue is 503 there, too.
+# TensorFlow Serving answers an invalid argument with 400. It answers a full queue with 503, as this
+# server does.
 TENSORFLOW_FORMAT = ErrorFormat(has_only_message=True, status_overrides={422: 400})
 
 
 def select_error_format(path: str) -> ErrorFormat:
     """Return the error format for a path, whether or not the path has a route."""
     if path.startswith("/v2/repository/"):
-        # Its clients read only "error"; the code tells several kinds of conflict apart.
+        # Clients of this extension read only "error", and the code tells several conflicts apart.
         return NATIVE_FORMAT
     if path == "/v2" or path.startswith("/v2/"):
         return OPEN_INFERENCE_FORMAT
@@ -56,7 +57,7 @@ def render_error(
         body: Body of the error, as `ServingError.to_dict` returns it.
         status: HTTP status of the error.
         headers: Headers that belong to the error.
-        path: Path of the URL that was asked, which selects the format.
+        path: Path of the requested URL, which selects the format.
     """
     error_format = select_error_format(path)
     content = json.dumps(error_format.format_body(body), separators=(",", ":")).encode() + b"\n"

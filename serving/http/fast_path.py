@@ -20,7 +20,7 @@ from serving.repository import Repository
 from serving.settings.options import Settings
 from serving.telemetry.request_log import ROUTE_ENVIRON_KEY
 
-MAX_CACHED_PATHS = 256  # whose route is remembered
+MAX_CACHED_PATHS = 256  # number of paths whose route is cached
 
 
 class RouteMatch(NamedTuple):
@@ -86,7 +86,8 @@ class FastPath:
             return self._fallback(environ, start_response)
         environ[ROUTE_ENVIRON_KEY] = match.rule
         context = get_context(environ)
-        context.protocol = match.protocol  # first, so that a refused request is counted there, too
+        # The protocol is set first, so that the metrics also count a refused request under it.
+        context.protocol = match.protocol
         try:
             self._api_keys.authorize(environ, "predict")
             if match.name is None:

@@ -26,17 +26,19 @@ from serving.telemetry.shared_counters import IN_FLIGHT_REQUESTS, WorkerSlot
 
 HeaderList = list[tuple[str, str]]
 
-WORKER_KEY = "forwardpass.worker"  # in an environ whose server calls the function of `FINISH_KEY`
-FINISH_KEY = "forwardpass.finish"  # of the function that counts and logs the request
+# Keys of the WSGI environ. This server's worker sets the first one. The second one holds the
+# function that counts and logs the request, which the worker calls.
+WORKER_KEY = "forwardpass.worker"
+FINISH_KEY = "forwardpass.finish"
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
-CONTENT_POLICY = "Content-Security-Policy"
+CONTENT_POLICY_HEADER = "Content-Security-Policy"
 SECURITY_HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
     ("X-Frame-Options", "DENY"),
 ]
-# For answers of routes that set no policy of their own.
-DEFAULT_CONTENT_POLICY = (CONTENT_POLICY, "default-src 'none'; frame-ancestors 'none'")
+# Default for the answers of routes that set no policy themselves.
+DEFAULT_CONTENT_POLICY = (CONTENT_POLICY_HEADER, "default-src 'none'; frame-ancestors 'none'")
 TRANSPORT_SECURITY = ("Strict-Transport-Security", "max-age=31536000")  # a year, in seconds
 
 
@@ -103,7 +105,7 @@ def _add_security_headers(
     """Return the headers of an answer with its request ID and the security headers added."""
     all_headers = [("X-Request-Id", context.request_id), *headers, *SECURITY_HEADERS]
     for name, _ in headers:  # a plain loop is fastest, since there are few headers
-        if name == CONTENT_POLICY:
+        if name == CONTENT_POLICY_HEADER:
             break
     else:
         all_headers.append(DEFAULT_CONTENT_POLICY)

@@ -1,7 +1,7 @@
-"""What all handlers share: reading a WSGI request, finding its model, making Flask's response.
+"""Functions of all handlers: read a WSGI request, find its model, make Flask's response.
 
-`answer_prediction` is the one way to a prediction: every protocol's handler and the fast path call
-it.
+Every prediction goes through `answer_prediction`: the handlers of all protocols and the fast path
+call it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus} | {
     499: "499 Client Closed Request"
 }
-MAX_OPTIONS_BYTES = 128 * 2**10  # of a body with options; it is parsed without yielding
+# Largest body with options. It is small, since the event loop waits while it is parsed.
+MAX_OPTIONS_BYTES = 128 * 2**10
 
 
 def answer_prediction(

@@ -1,4 +1,4 @@
-"""Routes for predictions: `POST /predict`, and the paths that SageMaker and Vertex AI ask.
+"""Routes for predictions: `POST /predict`, and the paths of SageMaker and Vertex AI.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
 https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements
@@ -102,6 +102,6 @@ def _has_endpoint(rules: Map, path: str, method: str, allowed: tuple[str, ...]) 
     if endpoint in allowed:
         return True
     raise ValueError(
-        f"expected a path for Vertex AI that is free, or whose route answers what Vertex AI asks; "
+        f"expected a path for Vertex AI that is free, or has a route of the same purpose; "
         f"got {path!r}, whose route is {endpoint}; choose /ping and /predict, or free paths"
     )

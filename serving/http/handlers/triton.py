@@ -179,7 +179,7 @@ TRITON_STAGES = {
 class ModelStatistics:
     """A snapshot of the statistics of all models, summed over all workers.
 
-    What this server does not count is left out; it is not shown as 0.
+    Statistics that this server does not count are left out; they are not shown as 0.
 
     Args:
         counters: Counters that all workers share.

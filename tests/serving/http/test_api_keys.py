@@ -365,7 +365,7 @@ def test_key_file_malformed_changes_nothing_and_is_logged_once(
         assert (is_accepted(api_keys, one), is_accepted(api_keys, two)) == (True, False)
     (message,) = logged(caplog)
     assert str(path) in message
-    assert message.endswith("1 key is still accepted")
+    assert message.endswith("1 key is accepted, as before")
     assert "my-secret-key" not in message
     path.write_text(second)
     for _ in settle(clock):
@@ -392,7 +392,7 @@ def test_key_file_temporary_read_error_is_read_again(
         patch.setattr("serving.http.key_file._open_without_blocking", fail)
         for _ in settle(clock):
             assert is_accepted(api_keys, one)
-    assert "Too many open files; 1 key is still accepted" in logged(caplog)[0]
+    assert "Too many open files; 1 key is accepted, as before" in logged(caplog)[0]
     for _ in settle(clock):
         found = is_accepted(api_keys, one), is_accepted(api_keys, two)
     assert found == (False, True)

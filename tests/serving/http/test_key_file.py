@@ -50,9 +50,9 @@ def test_require_keys_file_without_keys_raises(content, tmp_path):
 
 
 def test_generate_key_keys_are_long_and_all_different():
-    made = {generate_key("a", "predict")[0] for _ in range(100)}
-    assert len(made) == 100
-    assert min(map(len, made)) >= 43  # characters of 6 bits each: 256 bits
+    generated = {generate_key("a", "predict")[0] for _ in range(100)}
+    assert len(generated) == 100
+    assert min(map(len, generated)) >= 43  # characters of 6 bits each: 256 bits
     with pytest.raises(KeyFileError, match="expected a name"):
         generate_key("a b", "predict")
 

@@ -113,7 +113,7 @@ def test_repository_unknown_or_malformed_body_is_refused(body, client):
 
 
 def test_load_parameters_that_would_change_the_model_are_refused(client):
-    for parameters, fault in (
+    for parameters, message in (
         ({"config": "{}"}, "the parameter 'config', which would override a part of it"),
         ({"file:1/model.onnx": "AA=="}, "'file:1/model.onnx', which would override a part of it"),
         ({"unload_dependents": True}, "expected no parameters; got 'unload_dependents'"),
@@ -123,7 +123,7 @@ def test_load_parameters_that_would_change_the_model_are_refused(client):
     ):
         answer = post(client, "models/digits/load", json={"parameters": parameters})
         assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_options")
-        assert fault in answer.get_json()["error"]
+        assert message in answer.get_json()["error"]
     for parameters in ({}, None):
         assert (
             post(client, "models/digits/load", json={"parameters": parameters}).status_code == 200
@@ -135,13 +135,13 @@ def test_unload_parameter_unload_dependents_is_ignored(client):
         body = {"parameters": {"unload_dependents": value}}
         answer = post(client, "models/digits/unload", json=body)
         assert (answer.status_code, answer.get_json()["version"]) == (200, None)
-    for body, fault in (
+    for body, message in (
         ({"unload_dependents": "yes"}, "unload_dependents to be true or false; got 'yes'"),
         ({"force": True}, "expected no parameters except unload_dependents; got 'force'"),
     ):
         answer = post(client, "models/digits/unload", json={"parameters": body})
         assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_options")
-        assert fault in answer.get_json()["error"]
+        assert message in answer.get_json()["error"]
 
 
 def test_repository_server_without_keys_refuses_changes_and_answers_the_index(only_digits):

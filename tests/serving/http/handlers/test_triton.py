@@ -51,8 +51,8 @@ def test_statistics_several_versions_were_asked_times_are_left_out(only_digits):
     assert (first["version"], first["inference_count"]) == ("1", 2)
     assert (second["version"], second["inference_count"]) == ("2", 1)
     assert set(first["inference_stats"]) == set(second["inference_stats"]) == {"success", "fail"}
-    (alone,) = client.get("/v2/models/digits/versions/2/stats").get_json()["model_stats"]
-    assert alone == second
+    (by_path,) = client.get("/v2/models/digits/versions/2/stats").get_json()["model_stats"]
+    assert by_path == second
 
 
 def test_statistics_before_any_request_are_zero(client):
@@ -132,10 +132,10 @@ def test_settings_body_not_an_object_is_refused(path, body, client):
 @pytest.mark.parametrize("kind", MEMORY)
 def test_shared_memory_is_empty_and_registration_refused(kind, client):
     assert client.get(f"/v2/{kind}/status").get_json() == []
-    fault = "got the shared memory region 'mine'"
-    assert fault in read_refusal(client.get(f"/v2/{kind}/region/mine/status"))
+    message = "got the shared memory region 'mine'"
+    assert message in read_refusal(client.get(f"/v2/{kind}/region/mine/status"))
     body = {"key": "/mine", "offset": 0, "byte_size": 8}
-    assert fault in read_refusal(client.post(f"/v2/{kind}/region/mine/register", json=body))
+    assert message in read_refusal(client.post(f"/v2/{kind}/region/mine/register", json=body))
     for path in (f"/v2/{kind}/unregister", f"/v2/{kind}/region/mine/unregister"):
         answer = client.post(path)
         assert (answer.status_code, answer.get_json()) == (200, {})
