@@ -33,6 +33,7 @@ WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus} | {
     499: "499 Client Closed Request"
 }
+QUERY_FORMS = {"model": "model=NAME", "version": "version=N"}
 # Largest body with options. It is small, since the event loop waits while it is parsed.
 MAX_OPTIONS_BYTES = 128 * 2**10
 
@@ -79,9 +80,6 @@ def to_flask_response(answer: EncodedAnswer) -> Response:
         list(answer.headers),
         content_type=answer.media_type,
     )
-
-
-QUERY_FORMS = {"model": "model=NAME", "version": "version=N"}
 
 
 def parse_query(*allowed: Literal["model", "version"]) -> dict[str, str]:

@@ -15,7 +15,11 @@ from serving.runtime.variant_selection import VariantCheck
 
 
 def create_models_blueprint(repository: Repository) -> Blueprint:
-    """Return the blueprint of `/models`."""
+    """Return the blueprint of `/models`.
+
+    Args:
+        repository: Repository of the models.
+    """
     routes = Blueprint("models", __name__)
 
     @routes.get("/models")

@@ -21,7 +21,13 @@ from serving.settings.options import Settings
 def create_predictions_blueprint(
     repository: Repository, predictor: Predictor, settings: Settings
 ) -> Blueprint:
-    """Return the blueprint of `POST /predict`."""
+    """Return the blueprint of `POST /predict`.
+
+    Args:
+        repository: Repository of the models.
+        predictor: Predictor that answers the requests.
+        settings: Settings of the server.
+    """
     routes = Blueprint("rows", __name__)
 
     @routes.post("/predict")

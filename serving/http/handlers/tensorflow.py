@@ -33,7 +33,13 @@ class _ModelConverter(BaseConverter):
 def create_tensorflow_blueprint(
     repository: Repository, predictor: Predictor, settings: Settings
 ) -> Blueprint:
-    """Return the blueprint of the protocol."""
+    """Return the blueprint of the protocol.
+
+    Args:
+        repository: Repository of the models.
+        predictor: Predictor that answers the requests.
+        settings: Settings of the server.
+    """
     routes = Blueprint("tensorflow", __name__)
 
     @routes.record
