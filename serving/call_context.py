@@ -1,4 +1,9 @@
-"""The call: one request on its way through, what it brings, may wait for, and has taken so far."""
+"""What the server knows of one request while it is being answered.
+
+The outermost middleware creates a `CallContext` for each request and keeps it in the WSGI environ.
+Every stage fills in its part: deadline, protocol, model, times. The log and the metrics read it at
+the end.
+"""
 
 from __future__ import annotations
 
@@ -12,37 +17,45 @@ from serving.errors import (
     ServingError,
 )
 
-CONTEXT_KEY = "forwardpass.call"  # where a WSGI environ keeps its call
-MAX_TIMEOUT_SECONDS = 86_400.0  # seconds that a request may ask for
+CONTEXT_KEY = "forwardpass.call"  # key of the WSGI environ under which the context is kept
+MAX_TIMEOUT_SECONDS = 86_400.0  # largest X-Request-Timeout: a day
 
 
 class CallContext:
-    """One request.
+    """The state of one request.
+
+    All times are in seconds on the clock of `perf_counter`. A time is 0 until its stage is reached.
 
     Attributes:
-        deadline: when its answer is of no more use, on `perf_counter`'s clock, in seconds; None
-            if ever.
-        client_descriptor: descriptor of the client's socket; None where the server keeps it to itself.
-        request_id: that logs and the client know it by.
-        protocol: of whose routes it came by, one of a few words.
-        model_label: that answers, `NAME/VERSION/VARIANT` apart; empty until it is found.
-        key_name: of the key it was sent with, as the file of keys has it; empty without a known
-            key, or where none was looked for.
-        rows: instances it holds.
-        error_code: of the error that answers it; empty if none does.
-        batch_rows: of the run that answered it, those of others among them.
-        began, decoded, started, ran, encoded: when its head was read, its body was arrays, its
-            run began and ended, its answer was bytes; on `perf_counter`'s clock, in seconds; 0
-            where it did not come so far.
+        deadline: Time after which the client no longer waits for the answer; None if there is no
+            limit.
+        client_descriptor: File descriptor of the client's socket; None if the WSGI server does not
+            tell it.
+        request_id: Identifier of the request in logs and in the answer's `X-Request-Id`.
+        protocol: Name of the Flask blueprint of the requested route, `rows` for instance; empty if
+            no route was found.
+        model_label: Name, version and variant of the model that answers; three empty texts until
+            it is found.
+        key_name: Name of the API key that the request was sent with, from the key file; empty
+            without a valid key, and where no key is needed.
+        rows: Number of instances in the request.
+        error_code: Code of the error that answers the request; empty if it succeeds.
+        batch_rows: Number of rows in the batch that the request was run in, including those of
+            other requests.
+        started_at: Time at which the head of the request had been read.
+        decoded_at: Time at which its body had been decoded to arrays.
+        run_started_at: Time at which the run of its batch began.
+        run_ended_at: Time at which that run ended.
+        encoded_at: Time at which its answer had been encoded to bytes.
     """
 
     __slots__ = (
         "batch_rows",
         "client_descriptor",
-        "error_code",
         "deadline",
         "decoded_at",
         "encoded_at",
+        "error_code",
         "key_name",
         "model_label",
         "protocol",
@@ -62,7 +75,12 @@ class CallContext:
         self.decoded_at = self.run_started_at = self.run_ended_at = self.encoded_at = 0.0
 
     def measure_stages(self) -> dict[str, int]:
-        """What each stage took that it came through, and the whole until now."""
+        """Return the duration of each stage, in microseconds.
+
+        Returns:
+            Durations by stage: `whole` (from `started_at` until now), and `decode`, `queue`, `run`
+            and `encode` as far as the request has come.
+        """
         times = {"whole": perf_counter() - self.started_at}
         if self.decoded_at:
             times["decode"] = self.decoded_at - self.started_at
@@ -75,43 +93,44 @@ class CallContext:
 
 
 def create_context(environ: dict[str, Any]) -> CallContext:
-    """A new call, for the request of this environ."""
+    """Create the context of a request and store it in the request's WSGI environ."""
     client = environ.get("gunicorn.socket")
-    call = environ[CONTEXT_KEY] = CallContext(
+    context = environ[CONTEXT_KEY] = CallContext(
         client_descriptor=None if client is None else client.fileno()
     )
-    return call
+    return context
 
 
 def get_context(environ: dict[str, Any]) -> CallContext:
-    """The call of a request, made if no one has yet."""
+    """Return the context of a request; create it if there is none yet."""
     return environ.get(CONTEXT_KEY) or create_context(environ)
 
 
 def set_deadline(environ: dict[str, Any], timeout: float | None = None) -> CallContext:
-    """The call of a request, told how long it has.
+    """Set the deadline of a request and return its context.
 
     Args:
-        environ: WSGI's.
-        timeout: seconds that a request has which does not say so itself, by `X-Request-Timeout`.
+        environ: WSGI environ of the request.
+        timeout: Time limit in seconds for a request without the header `X-Request-Timeout`; None
+            for no limit.
 
     Raises:
-        InvalidTimeoutError: it says something that is not understood.
+        InvalidTimeoutError: If `X-Request-Timeout` is not a number of seconds in the allowed range.
     """
-    call = get_context(environ)
-    asked = environ.get("HTTP_X_REQUEST_TIMEOUT")
-    if asked is not None:
-        timeout = _parse_timeout(asked)
+    context = get_context(environ)
+    header = environ.get("HTTP_X_REQUEST_TIMEOUT")
+    if header is not None:
+        timeout = _parse_timeout(header)
     if timeout is not None:
-        call.deadline = call.started_at + timeout
-    return call
+        context.deadline = context.started_at + timeout
+    return context
 
 
-def make_deadline_error(call: CallContext) -> DeadlineError:
-    """What is said when a call's time is over."""
-    waited = perf_counter() - call.started_at
+def make_deadline_error(context: CallContext) -> DeadlineError:
+    """Return the error for a request whose deadline has passed."""
+    waited = perf_counter() - context.started_at
     return DeadlineError(
-        f"expected to answer within {(call.deadline or 0) - call.started_at:.3g} s; it took "
+        f"expected to answer within {(context.deadline or 0) - context.started_at:.3g} s; it took "
         f"{waited:.3g} s; ask again later, or allow more with X-Request-Timeout"
     )
 
@@ -120,17 +139,17 @@ def make_timeout_error(seconds: float, *, is_complete: bool) -> ServingError:
     """Return the error for a request that has taken longer than `--request-seconds`.
 
     Args:
-        seconds: Longest time from a request's head to the end of its answer.
-        is_complete: Whether all of its body has come.
+        seconds: Longest time from a request's head to the end of its answer, in seconds.
+        is_complete: Whether the whole body of the request has been received.
     """
     if is_complete:
         return DeadlineError(
-            f"expected to answer within {seconds:g} seconds, as --request-seconds says; it takes "
-            f"longer; ask again later, or for less"
+            f"expected to answer within {seconds:g} seconds, the limit set by --request-seconds; "
+            f"it takes longer; ask again later, or send fewer instances"
         )
     return RequestTimeoutError(
-        f"expected a whole request within {seconds:g} seconds, as --request-seconds says; a "
-        f"part of it has not come; send it again, faster or in smaller parts"
+        f"expected to receive a whole request within {seconds:g} seconds, the limit set by "
+        f"--request-seconds; got only a part of it; send it again, faster or in smaller parts"
     )
 
 
@@ -139,7 +158,7 @@ def _parse_timeout(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds <= MAX_TIMEOUT_SECONDS:  # NaN is not, either
+    if not 0 < seconds <= MAX_TIMEOUT_SECONDS:  # NaN fails this comparison, too
         raise InvalidTimeoutError(
             f"expected X-Request-Timeout in seconds, above 0 and up to {MAX_TIMEOUT_SECONDS:g}; "
             f"got {text[:32]!r}"

@@ -1,7 +1,7 @@
-"""Every fault a client can meet: one class, one code, one HTTP status.
+"""The errors that a client can receive: each class has one code and one HTTP status.
 
-A message says what was expected, what came and what to do. The body of an error answer is
-`{"error": message, "code": code, "details": {…}}`.
+A message has three parts: what was expected, what was received, what to do. The body of an error
+answer is `{"error": message, "code": code, "details": {…}}`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ log = logging.getLogger(__name__)
 
 
 class ServingError(Exception):
-    """A request that cannot be answered, or not now."""
+    """A request that cannot be answered, or not now.
+
+    Attributes:
+        status: HTTP status of the answer.
+        code: Name of the error, for programs; part of the public API.
+        headers: Headers of the answer that belong to this error.
+        message: Sentence for people: what was expected, what was received, what to do.
+        details: Values that a program may want, `{"limit": 1024}` for instance.
+    """
 
     status = 500
     code = "internal"
@@ -26,22 +34,25 @@ class ServingError(Exception):
         self.details = details
 
     def to_dict(self) -> dict[str, Any]:
-        """The error answer."""
+        """Return the body of the error answer."""
         return {"error": self.message, "code": self.code, "details": self.details}
 
 
 class InternalError(ServingError):
-    """A fault of ours: the client gets a number to quote, the log the traceback beside it.
+    """An error in the server's own code.
+
+    The client receives a request ID to report. The traceback is logged under the same ID and never
+    sent.
 
     Args:
-        error: what happened.
-        request_id: the number; a new one if there is none yet.
+        error: Exception that was raised.
+        request_id: Identifier of the request; empty to generate one.
     """
 
     def __init__(self, error: Exception, request_id: str = "") -> None:
         request_id = request_id or uuid.uuid4().hex
         super().__init__(
-            f"expected to answer; an internal error came instead; report request {request_id}",
+            f"expected to answer; got an internal error; report request {request_id}",
             request_id=request_id,
         )
         fields = {"request_id": request_id}
@@ -49,7 +60,7 @@ class InternalError(ServingError):
 
 
 class IncompleteBodyError(ServingError):
-    """The body breaks off, or its chunks are malformed."""
+    """The body ends too early, or its chunks are malformed."""
 
     status, code = 400, "incomplete_body"
 
@@ -61,25 +72,25 @@ class NotJsonError(ServingError):
 
 
 class MalformedBodyError(ServingError):
-    """The body is not of the form that its media type or encoding names."""
+    """The body does not match its Content-Type or Content-Encoding."""
 
     status, code = 400, "malformed_body"
 
 
 class InvalidQueryError(ServingError):
-    """The URL's query says something that is not understood."""
+    """The URL's query string holds an unknown parameter or an invalid value."""
 
     status, code = 400, "invalid_query"
 
 
 class InvalidHeaderError(ServingError):
-    """A header that says how to read the body says nothing that can be."""
+    """A header that describes the body has an invalid value."""
 
     status, code = 400, "invalid_header"
 
 
 class InvalidTimeoutError(ServingError):
-    """The time that the client gives its request is none."""
+    """The header X-Request-Timeout has an invalid value."""
 
     status, code = 400, "invalid_timeout"
 
@@ -91,7 +102,7 @@ class ModelRequiredError(ServingError):
 
 
 class ModelNotFoundError(ServingError):
-    """No model of that name is served."""
+    """The model is not served, or not in the requested version."""
 
     status, code = 404, "model_not_found"
 
@@ -103,38 +114,38 @@ class RequestTimeoutError(ServingError):
 
 
 class UnauthorizedError(ServingError):
-    """The request brings no key, or one that is not known."""
+    """The request has no API key, or an unknown one."""
 
     status, code = 401, "unauthorized"
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer realm="forwardpass"'}
 
 
 class ForbiddenError(ServingError):
-    """The key does not go so far."""
+    """The scope of the API key does not allow the request."""
 
     status, code = 403, "forbidden"
 
 
 class AdministrationOffError(ServingError):
-    """No one may administer a server that has no keys."""
+    """The request needs an administrator's API key, and the server has no keys."""
 
     status, code = 403, "administration_off"
 
 
 class BodyTooLargeError(ServingError):
-    """The body has more bytes than the server takes."""
+    """The body has more bytes than the server accepts."""
 
     status, code = 413, "body_too_large"
 
 
 class UnsupportedMediaTypeError(ServingError):
-    """The body is declared to be of a type that is not taken."""
+    """The Content-Type or Content-Encoding of the body is not supported."""
 
     status, code = 415, "unsupported_media_type"
 
 
 class InvalidInstancesError(ServingError):
-    """The body is well formed, but not of instances the model can take."""
+    """The body is well formed, but the model does not accept its instances."""
 
     status, code = 422, "invalid_instances"
 
@@ -146,26 +157,26 @@ class NotFiniteAnswerError(ServingError):
 
 
 class OverloadedError(ServingError):
-    """More is asked at the same time than the server takes on."""
+    """The server has more requests at the same time than it accepts."""
 
     status, code = 503, "overloaded"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
 
 class DeadlineError(ServingError):
-    """The time that the request had is over."""
+    """The deadline of the request has passed."""
 
     status, code = 504, "deadline_exceeded"
 
 
 class RunTooLongError(ServingError):
-    """The run of the model's graph took longer than a run may, and was ended."""
+    """A run of the model's graph exceeded its time limit and was stopped."""
 
     status, code = 504, "run_too_long"
 
 
 class ClientGoneError(ServingError):
-    """The client has hung up before its rows were run; no one reads the answer."""
+    """The client closed its connection before its rows were run."""
 
     status, code = 499, "client_gone"
 
@@ -177,25 +188,25 @@ class NotReadyError(ServingError):
 
 
 class InvalidOptionsError(ServingError):
-    """A request to the repository asks for something that there is no such thing as here."""
+    """The JSON body with the options of a request holds an unknown option or an invalid value."""
 
     status, code = 400, "invalid_options"
 
 
 class UnsupportedExtensionError(ServingError):
-    """The request is for a part of Triton's protocol that this server does not have."""
+    """The request uses a part of Triton's protocol that this server does not support."""
 
     status, code = 400, "unsupported_extension"
 
 
 class NoEarlierVersionError(ServingError):
-    """There is no version before the one that answers."""
+    """A rollback is impossible, since there is no version before the live one."""
 
     status, code = 409, "no_earlier_version"
 
 
 class VersionRefusedError(ServingError):
-    """The version that was asked for does not prove itself; what was served before still is."""
+    """The requested version failed its self-test; the previous one stays live."""
 
     status, code = 409, "version_refused"
 
@@ -207,7 +218,7 @@ class StateNotKeptError(ServingError):
 
 
 class NoAgreementError(ServingError):
-    """A worker neither proved the version nor refused it in time; nothing has changed."""
+    """A worker neither accepted nor refused the version in time; nothing has changed."""
 
     status, code = 503, "no_agreement"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "10"}

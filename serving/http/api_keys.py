@@ -1,12 +1,15 @@
-"""Keys: who may ask for what, as the file of keys says it now.
+"""API keys: which requests are allowed, according to the current key file.
 
-The file is followed while the server runs; what it says counts within a second, in every worker:
+The key file is watched while the server runs. A change takes effect within a second, in every
+worker:
 
-- A line that is added or taken out. Where no key is left, every request that needs one is refused;
-  so it is where a folder, a pipe or a file that may not be read has taken the file's place.
-- A file that is missing gives no keys after two seconds: editors and deployments replace files.
-- A file with a line that is not understood is damaged: the keys of before stay, and the log says
-  why. A slip in an editor neither locks everyone out nor lets anyone in.
+- A key is accepted once its line is added, and refused once its line is removed. If no key is left,
+  every request that needs one is refused; the same holds if the path has become a folder, a pipe or
+  a file that may not be read.
+- If the file is missing, its keys are accepted for two more seconds, because editors and
+  deployments replace files.
+- If a line of the file is malformed, the previous keys stay valid and the log says why. A slip in
+  an editor neither locks everyone out nor lets anyone in.
 """
 
 from __future__ import annotations
@@ -28,22 +31,53 @@ from serving.errors import AdministrationOffError, ForbiddenError, UnauthorizedE
 from serving.http.key_file import ApiKey, KeyFileError, KeyFileUnavailableError, Scope, read_keys
 
 log = logging.getLogger(__name__)
-POLL_SECONDS = 0.25  # seconds between two looks at the file
-# Seconds after which keys that are no longer in the file are gone: an editor that writes a file
-# anew empties it first.
+
+POLL_SECONDS = 0.25  # time between two checks of the key file
+# Time for which removed keys stay accepted: an editor that rewrites a file empties it first.
 REWRITE_SECONDS = 0.25
-MISSING_FILE_SECONDS = 2.0  # seconds that a file may be missing before its keys are gone
-# Seconds after which a file that changes once more has another time of change, on any file system.
+# Time for which all keys stay accepted while the file is missing.
+MISSING_FILE_SECONDS = 2.0
+# Largest step of a file system's timestamps. A file that is younger may change again and keep its
+# modification time.
 TIMESTAMP_SECONDS = 2.0
+
+# Orchestrators and load balancers, which have no keys, request these routes. Without a key, the
+# answer is only alive, ready or not; it has no names of models and no reasons.
+OPEN_ROUTES = {"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
+OPEN_ROUTES |= {"/docs", "/docs/<file>"}  # the page asks for a key before it shows anything
+# These are listed by endpoint, since Vertex AI may choose their paths for routes that need a key.
+OPEN_ENDPOINTS = {"clouds.vertex_health", "index.index", "index.icon"}
+# Prefix of all routes that change which versions are served.
+ADMIN_ROUTE_PREFIX = "/v2/repository/models/"
+
+
+def get_required_scope(rule: str | None, endpoint: str | None = None) -> Scope | None:
+    """Return the scope that a key needs for a route.
+
+    Args:
+        rule: Flask's URL rule of the route; None if no route matches.
+        endpoint: Flask's endpoint of the route.
+
+    Returns:
+        The scope; None if the route needs no key.
+    """
+    if rule is None:
+        return "predict"
+    if rule in OPEN_ROUTES or endpoint in OPEN_ENDPOINTS:
+        return None
+    return "admin" if rule.startswith(ADMIN_ROUTE_PREFIX) else "predict"
 
 
 class KeyRemoval(NamedTuple):
-    """A file of keys that lacks one which was known.
+    """A version of the key file that lacks a key, which may be an editor's intermediate state.
 
     Attributes:
-        first_seen_at: When a key was first missed, in seconds of `perf_counter`'s clock.
-        unchanged_since: When the file was found to be as it is now, likewise.
-        modified_at: When it was written last, in seconds since 1970; None if there is no file.
+        first_seen_at: Time at which a key was first missing, in seconds on the clock of
+            `perf_counter`.
+        unchanged_since: Time at which the file was first seen in its present state, in seconds on
+            the same clock.
+        modified_at: Time of the file's last change, in seconds since 1970; None if there is no
+            file.
     """
 
     first_seen_at: float
@@ -52,32 +86,33 @@ class KeyRemoval(NamedTuple):
 
 
 class ApiKeys:
-    """Those that a server knows, as their file has them now.
+    """The keys that a server accepts, kept up to date with the key file.
 
-    It raises nothing when the file is bad: see above which keys count then. What is wrong is
-    logged, once.
+    A bad key file raises nothing; the module's docstring says which keys are accepted then. Each
+    problem is logged once.
 
     Args:
-        path: of the file; None where prediction is open to all, and administration to no one.
+        path: Path of the key file; None for a server without keys, where anyone may predict and
+            administration is off.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._keys: tuple[ApiKey, ...] = ()
-        self._last_fingerprint: tuple[int, ...] | None = (
-            None  # the file's stat, when it was last read
-        )
-        self._removal: KeyRemoval | None = None  # of a key that was known, while it may be undone
-        self._last_logged = ""  # the last thing that was said of it
+        # Fingerprint of the file when it was last read; None to read it again at the next check.
+        self._last_fingerprint: tuple[int, ...] | None = None
+        self._removal: KeyRemoval | None = None  # None unless a removed key is still accepted
+        self._last_logged = ""  # last message, so that it is not repeated
         self._next_poll_at = inf if path is None else 0.0
         self._reload_lock = threading.Lock()
         self.reload_if_changed()
 
     def start_watching(self) -> None:
-        """Follow the file from here on, for as long as someone holds this, asked or not.
+        """Check the file regularly in the background, also while no requests arrive.
 
-        How long a file has been missing, only one who looks can tell. In a worker of ours this is
-        a greenlet, since there threads are; under another server a thread.
+        Only regular checks can tell how long a file has been missing. They end when this object is
+        no longer referenced. They run in a thread, which is a greenlet in a worker of this server,
+        since gevent has patched `threading` there.
         """
         if self._path is not None:
             threading.Thread(
@@ -85,22 +120,24 @@ class ApiKeys:
             ).start()
 
     def authorize(self, environ: dict[str, Any], scope: Scope) -> None:
-        """Let a request pass, and note the name of its key.
+        """Check the key of a request and record the key's name in the request's context.
 
         Args:
-            environ: WSGI's, with the key as `Authorization: Bearer KEY` or as `X-API-Key`.
-            scope: that the request needs.
+            environ: WSGI environ of the request, whose key is given as `Authorization: Bearer KEY`
+                or as `X-API-Key: KEY`.
+            scope: Scope that the request needs.
 
         Raises:
-            UnauthorizedError: it has no key, or an unknown one.
-            ForbiddenError: its key does not go so far.
-            AdministrationOffError: there are no keys, and it is about administration.
+            UnauthorizedError: If the request has no key, or an unknown one.
+            ForbiddenError: If the scope of its key does not allow the request.
+            AdministrationOffError: If the scope is `admin` and the server has no keys.
         """
         if self._path is None:
             if scope == "admin":
                 raise AdministrationOffError(
-                    "expected a server with keys; got none, which leaves administration off; "
-                    "`serving key NAME --scope admin` makes one, `serving run --keys FILE` takes it"
+                    "expected a server with API keys, since administration needs one; got one "
+                    "without; create a key with `serving key NAME --scope admin` and start the "
+                    "server with `serving run --keys FILE`"
                 )
             return
         given = _get_given_key(environ)
@@ -118,12 +155,12 @@ class ApiKeys:
             )
 
     def may_see_details(self, environ: dict[str, Any]) -> bool:
-        """Return whether a request that needs no key may be told names of models, and reasons.
+        """Return whether an answer that needs no key may name models and give reasons.
 
-        Where there are keys, that takes one, of any scope.
+        On a server with keys, the request needs a valid key of any scope for that.
 
         Args:
-            environ: WSGI's, as of `check`.
+            environ: WSGI environ of the request, with the key as in `authorize`.
         """
         if self._path is None:
             return True
@@ -133,61 +170,69 @@ class ApiKeys:
         return key is not None
 
     def reload_if_changed(self) -> None:
-        """Look at the file, if it is time to, and read it if it has changed."""
+        """Check the file if a check is due, and read it if it has changed."""
         now = perf_counter()
         if self._path is None or now < self._next_poll_at:
             return
-        if self._reload_lock.acquire(blocking=False):  # or another thread is at it
+        # A thread that finds another one reading the file uses the keys as they are.
+        if self._reload_lock.acquire(blocking=False):
             try:
                 self._next_poll_at = now + POLL_SECONDS
-                seen = _fingerprint(self._path)
-                if seen is None or seen != self._last_fingerprint:
-                    self._last_fingerprint = seen if self._reload(self._path, now) else None
+                fingerprint = _fingerprint(self._path)
+                if fingerprint is None or fingerprint != self._last_fingerprint:
+                    is_final = self._reload(self._path, now)
+                    self._last_fingerprint = fingerprint if is_final else None
             finally:
                 self._reload_lock.release()
 
     def _reload(self, path: Path, now: float) -> bool:
-        """Take over what the file says; whether it has to change before it says anything else."""
-        patience = REWRITE_SECONDS
+        """Read the file and accept the keys in it.
+
+        Returns:
+            Whether the result is final for this version of the file; if not, it is to be read again
+            at the next check even if it has not changed.
+        """
+        grace_seconds = REWRITE_SECONDS
         try:
-            keys, said = read_keys(path), f"no key is left in {path}"
+            keys, problem = read_keys(path), f"no key is left in {path}"
         except KeyFileUnavailableError as error:
-            keys, said = (), str(error)
+            keys, problem = (), str(error)
             if error.is_missing:
-                patience = MISSING_FILE_SECONDS
+                grace_seconds = MISSING_FILE_SECONDS
         except KeyFileError as error:
             self._removal = None
-            self._log_once(f"{error}; {_count_keys(self._keys)} known as before")
+            self._log_once(f"{error}; {_describe_count(self._keys)} accepted, as before")
             return not isinstance(error.__cause__, OSError)
-        if not set(self._keys) <= set(keys) and self._may_be_rewrite(path, now, patience):
-            if patience == MISSING_FILE_SECONDS:
+        if not set(self._keys) <= set(keys) and self._may_be_rewrite(path, now, grace_seconds):
+            if grace_seconds == MISSING_FILE_SECONDS:
                 self._log_once(
-                    f"{said}; {_count_keys(self._keys)} known for {MISSING_FILE_SECONDS:g} seconds more"
+                    f"{problem}; {_describe_count(self._keys)} accepted for "
+                    f"{MISSING_FILE_SECONDS:g} seconds more"
                 )
             return False
         self._removal = None
         if keys != self._keys:
             self._keys, self._last_logged = keys, ""
         if keys:
-            self._log_once(f"{_count_keys(keys)} known from {path}", logging.INFO)
+            self._log_once(f"{_describe_count(keys)} accepted, read from {path}", logging.INFO)
         else:
-            self._log_once(f"{said}; every request that needs a key is refused")
+            self._log_once(f"{problem}; every request that needs a key is refused")
         return True
 
-    def _may_be_rewrite(self, path: Path, now: float, patience: float) -> bool:
-        """Return whether a file that lacks a key may be one that an editor is writing anew."""
-        written = _get_change_time(path)
+    def _may_be_rewrite(self, path: Path, now: float, grace_seconds: float) -> bool:
+        """Return whether an editor may be rewriting a file that lacks a key."""
+        modified_at = _get_change_time(path)
         if self._removal is None:
-            self._removal = KeyRemoval(now, now, written)
-        elif self._removal.modified_at != written:
-            self._removal = self._removal._replace(unchanged_since=now, modified_at=written)
+            self._removal = KeyRemoval(now, now, modified_at)
+        elif self._removal.modified_at != modified_at:
+            self._removal = self._removal._replace(unchanged_since=now, modified_at=modified_at)
         if (
             now - self._removal.first_seen_at >= MISSING_FILE_SECONDS
-            or now - self._removal.unchanged_since >= patience
+            or now - self._removal.unchanged_since >= grace_seconds
         ):
             return False
-        # One that was emptied before anyone looked has had its time.
-        return written is None or time.time() - written < REWRITE_SECONDS
+        # A file that was emptied long before this check is not being rewritten any more.
+        return modified_at is None or time.time() - modified_at < REWRITE_SECONDS
 
     def _log_once(self, text: str, level: int = logging.ERROR) -> None:
         if text != self._last_logged:
@@ -195,10 +240,10 @@ class ApiKeys:
             log.log(level, "%s", text)
 
     def _find_key(self, given: str) -> ApiKey | None:
-        """Return what is known of a key, None if nothing is."""
+        """Return the entry of a key, or None if the key is not accepted."""
         self.reload_if_changed()
-        # The hash of what was given, so that nothing can be learned of a key but whether it is
-        # right; and against all of them, to the end, whichever it is.
+        # The digest is compared with all keys, each in constant time, so that the time of an answer
+        # reveals nothing about the keys.
         digest = hashlib.sha256(given.encode("latin-1", "replace")).digest()
         found: ApiKey | None = None
         for key in self._keys:
@@ -207,73 +252,46 @@ class ApiKeys:
         return found
 
 
-def _poll_until_collected(found: weakref.ref[ApiKeys]) -> None:
-    while (keys := found()) is not None:
-        keys.reload_if_changed()
-        del keys  # or it would be held while this sleeps
+def _poll_until_collected(reference: weakref.ref[ApiKeys]) -> None:
+    while (api_keys := reference()) is not None:
+        api_keys.reload_if_changed()
+        del api_keys  # a reference held during the sleep would keep the object alive for ever
         time.sleep(POLL_SECONDS)
 
 
-def _count_keys(keys: tuple[ApiKey, ...]) -> str:
+def _describe_count(keys: tuple[ApiKey, ...]) -> str:
     return "1 key is" if len(keys) == 1 else f"{len(keys) or 'no'} keys are"
 
 
 def _fingerprint(path: Path) -> tuple[int, ...] | None:
-    """What differs when a file has been changed or replaced.
+    """Return values that change when the file is changed or replaced.
 
-    None where that cannot be told: there is no file, or one so young that what is written to it
-    next may bear the same time.
+    Returns:
+        Times, size, inode and device of the file; None if there is no file, or if its next change
+        may leave these values unchanged because the file is too young.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    if time.time() - max(found.st_mtime, found.st_ctime) < TIMESTAMP_SECONDS:
+    if time.time() - max(status.st_mtime, status.st_ctime) < TIMESTAMP_SECONDS:
         return None
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev
 
 
 def _get_change_time(path: Path) -> float | None:
-    """Return when a file was changed last, in seconds since 1970; None if it is not found."""
+    """Return when a file was last changed, in seconds since 1970; None if it is missing."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return max(found.st_mtime, found.st_ctime)
+    return max(status.st_mtime, status.st_ctime)
 
 
 def _get_given_key(environ: Mapping[str, Any]) -> str:
-    """The key that a request brings; empty if none."""
+    """Return the key of a request; empty if it has none."""
     header: str = environ.get("HTTP_AUTHORIZATION", "")
     if header[:7].lower() == "bearer ":
         return header[7:].strip()
     given: str = environ.get("HTTP_X_API_KEY", "")
     return given
-
-
-# Asked by orchestrators and load balancers, which have no keys; they say alive, ready, or not, and
-# names of models and reasons only to a request with a key.
-OPEN_ROUTES = {"/healthz", "/readyz", "/ping", "/v2/health/live", "/v2/health/ready"}
-OPEN_ROUTES |= {"/docs", "/docs/<file>"}  # a page that shows nothing before it has asked for a key
-# By endpoint, where Vertex AI may choose the path for something else that does need a key.
-OPEN_ENDPOINTS = {"clouds.vertex_health", "index.index", "index.icon"}
-ADMIN_ROUTE_PREFIX = (
-    "/v2/repository/models/"  # and what follows: it changes which versions are served
-)
-
-
-def get_required_scope(rule: str | None, endpoint: str | None = None) -> Scope | None:
-    """What a request for a route needs.
-
-    Args:
-        rule: of the route, as Flask has it; None where there is no such route.
-        endpoint: its name there.
-
-    Returns:
-        The scope; None if it needs no key.
-    """
-    if rule is None:
-        return "predict"
-    if rule in OPEN_ROUTES or endpoint in OPEN_ENDPOINTS:
-        return None
-    return "admin" if rule.startswith(ADMIN_ROUTE_PREFIX) else "predict"

@@ -1,4 +1,8 @@
-"""The application: only puts the parts together."""
+"""The Flask application: `create_app` builds all parts and connects them.
+
+Around Flask lie two WSGI callables: the middleware, which every request passes, and the fast path,
+which answers plain predictions without Flask.
+"""
 
 from __future__ import annotations
 
@@ -37,31 +41,32 @@ from serving.runtime import ProofLimits
 from serving.runtime.proof_server import ProofServer
 from serving.settings.cloud_platforms import VertexSettings
 from serving.settings.options import Settings
-from serving.telemetry import request_metrics as reloads
 from serving.telemetry.request_log import ROUTE_ENVIRON_KEY
+from serving.telemetry.request_metrics import count_reload
 from serving.telemetry.shared_counters import SharedCounters
 
 
 def create_app(**options: Any) -> Flask:
-    """A WSGI application that answers for every model of the repository.
+    """Return the WSGI application that serves every model of a repository.
 
-    It loads and proves the models before it returns: call it in the process that will answer.
+    It loads the models and runs their self-tests before it returns. Call it in the process that
+    will answer requests, after any fork.
 
     Args:
-        options: of `Settings`, say `models="models"`; those left out come from the environment.
+        options: Values of `Settings` by name, `models="models"` for instance. The environment sets
+            those left out.
 
     Raises:
-        pydantic.ValidationError: there is no such knob, or its value is out of range.
-        NotADirectoryError: If there is no folder of models that can be read, or it is that of one
-            model.
+        pydantic.ValidationError: If an option is unknown or its value is out of range.
+        NotADirectoryError: If the folder of models cannot be read, or is the folder of one model.
     """
     settings = Settings(**options)
-    if (
-        SharedState.inherited is None
-    ):  # else `serving run` looked, and other workers may serve already
+    # A worker of `serving run` skips this check: the command made it, and the folder may have
+    # changed while other workers go on serving.
+    if SharedState.inherited is None:
         require_models_folder(settings.models)
-    keys, table = ApiKeys(settings.keys), SharedCounters.get_current()
-    keys.start_watching()
+    api_keys, counters = ApiKeys(settings.keys), SharedCounters.get_current()
+    api_keys.start_watching()
     repository = Repository(
         settings.models,
         settings.variant,
@@ -71,19 +76,20 @@ def create_app(**options: Any) -> Flask:
         take_up=settings.take_up,
         state=settings.state,
         default_model=settings.default_model,
-        on_outcome=reloads.count_reload,
+        on_outcome=count_reload,
         limits=_build_proof_limits(settings),
         proof_server=ProofServer.shared,
     )
     repository.watch()
     app = Flask("serving", static_folder=None)
-    app.url_map.merge_slashes = False  # two slashes are no URL here, rather than a page of HTML
-    if isinstance(app.json, DefaultJSONProvider):  # as it is by default
+    # With merging, `//` would be answered by a redirect to a page of HTML.
+    app.url_map.merge_slashes = False
+    if isinstance(app.json, DefaultJSONProvider):  # narrows the type for mypy
         app.json.sort_keys, app.json.compact = False, True
     ignores_extra = settings.extra == "ignore"
-    predict = Predictor(
+    predictor = Predictor(
         InstrumentedBatcher(
-            table.own_slot,
+            counters.own_slot,
             max_batch_rows=settings.max_batch_rows,
             max_delay=settings.max_delay,
             queue_rows=settings.queue_rows,
@@ -91,13 +97,13 @@ def create_app(**options: Any) -> Flask:
         ),
         ignores_extra=ignores_extra,
     )
-    app.register_blueprint(create_predictions_blueprint(repository, predict, settings))
-    app.register_blueprint(create_open_inference_blueprint(repository, predict, settings))
-    app.register_blueprint(create_triton_blueprint(repository, table, settings))
-    app.register_blueprint(create_tensorflow_blueprint(repository, predict, settings))
+    app.register_blueprint(create_predictions_blueprint(repository, predictor, settings))
+    app.register_blueprint(create_open_inference_blueprint(repository, predictor, settings))
+    app.register_blueprint(create_triton_blueprint(repository, counters, settings))
+    app.register_blueprint(create_tensorflow_blueprint(repository, predictor, settings))
     app.register_blueprint(create_models_blueprint(repository))
-    app.register_blueprint(create_status_blueprint(repository, keys))
-    app.register_blueprint(create_metrics_blueprint(repository, table))
+    app.register_blueprint(create_status_blueprint(repository, api_keys))
+    app.register_blueprint(create_metrics_blueprint(repository, counters))
     app.register_blueprint(create_repository_blueprint(repository, settings))
     vertex = VertexSettings()
     proxies = TrustedProxies(settings.forwarded_allow_ips)
@@ -105,18 +111,19 @@ def create_app(**options: Any) -> Flask:
     app.register_blueprint(
         create_openapi_blueprint(repository, vertex, proxies, ignores_extra=ignores_extra)
     )
-    app.register_blueprint(create_clouds_blueprint(repository, predict, settings, vertex))
+    app.register_blueprint(create_clouds_blueprint(repository, predictor, settings, vertex))
     app.register_error_handler(ServingError, _render_serving_error)
-    app.register_error_handler(HTTPException, partial(_render_http_error, keys))
+    app.register_error_handler(HTTPException, partial(_render_http_error, api_keys))
     app.register_error_handler(Exception, _render_unexpected_error)
-    app.before_request(partial(_prepare_request, keys))
-    fast = FastPath(app.wsgi_app, repository, predict, settings, keys)
-    app.wsgi_app = RequestMiddleware(fast, table.own_slot, settings.log_sample)  # type: ignore[method-assign]
+    app.before_request(partial(_prepare_request, api_keys))
+    fast_path = FastPath(app.wsgi_app, repository, predictor, settings, api_keys)
+    middleware = RequestMiddleware(fast_path, counters.own_slot, settings.log_sample)
+    app.wsgi_app = middleware  # type: ignore[method-assign]
     return app
 
 
 def _build_proof_limits(settings: Settings) -> ProofLimits:
-    """Return the limits within which versions are loaded and proved."""
+    """Return the limits for loading a version and running its self-test."""
     return ProofLimits(
         BundleLimits(
             settings.max_manifest_bytes,
@@ -131,9 +138,16 @@ def _build_proof_limits(settings: Settings) -> ProofLimits:
     )
 
 
-def _prepare_request(keys: ApiKeys) -> Response | None:
-    """Before every view, and every error about the URL: who is asked, and may this client ask."""
-    # Werkzeug takes several leading slashes for one: `//predict` would be a second URL of a route.
+def _prepare_request(api_keys: ApiKeys) -> Response | None:
+    """Record the route of a request and check its API key.
+
+    Flask calls this before every view, and before it raises an error about the URL.
+
+    Returns:
+        The answer to an OPTIONS request; None to let the view answer.
+    """
+    # Werkzeug treats several leading slashes as one, and `//predict` must not be another URL of
+    # `/predict`.
     is_url = not request.environ["PATH_INFO"].startswith("//")
     rule = request.url_rule.rule if request.url_rule and is_url else None
     request.environ[ROUTE_ENVIRON_KEY] = rule
@@ -141,17 +155,20 @@ def _prepare_request(keys: ApiKeys) -> Response | None:
     if request.method == "OPTIONS" and rule is not None:
         return _answer_options_request()
     scope = get_required_scope(rule, request.endpoint if is_url else None)
-    if scope is not None and request.method != "OPTIONS":  # what there is not, is not found
-        keys.authorize(request.environ, scope)
+    # An OPTIONS request gets this far only if no route matches; it is answered with 404.
+    if scope is not None and request.method != "OPTIONS":
+        api_keys.authorize(request.environ, scope)
     if not is_url:
         raise NotFound
     return None
 
 
 def _answer_options_request() -> Response:
-    """Return the methods of a route, which need no key: browsers ask for them without one.
+    """Return the methods of a route.
 
-    There is no `Access-Control-…` header, so browsers let no page of another site read an answer.
+    No key is needed, because browsers send none with a preflight request. The answer has no
+    `Access-Control-…` header, so that browsers let no page of another site read the server's
+    answers.
     """
     answer: Response = current_app.make_default_options_response()
     answer.status_code = 204
@@ -163,51 +180,53 @@ def _render_serving_error(error: ServingError) -> Response:
     return _render(error.to_dict(), error.status, error.headers)
 
 
-def _render_http_error(keys: ApiKeys, error: HTTPException) -> Response:
-    """A fault found by Flask: unknown URL, wrong method, a body that breaks off."""
+def _render_http_error(api_keys: ApiKeys, error: HTTPException) -> Response:
+    """Render an error that Flask raised: an unknown URL, a wrong method."""
     status, name = error.code or 500, error.name or "Error"
     path = request.environ["PATH_INFO"].encode("latin-1").decode(errors="replace")[:64]
     if status == 404:
-        there_is = f"one of {', '.join(_list_routes())}"
-        if not keys.may_see_details(request.environ):
-            there_is = "a path of this server's API, which docs/serving.md lists"
-        message = f"expected {there_is}; got {path!r}"
+        expected = f"one of {', '.join(_list_routes())}"
+        if not api_keys.may_see_details(request.environ):
+            expected = "a path of this server's API, which docs/serving.md lists"
+        message = f"expected {expected}; got {path!r}"
     elif status == 405:
         allowed = _join_methods(getattr(error, "valid_methods", None) or [])
         message = f"expected {allowed} for {path!r}; got {request.method}"
     else:
         message = f"expected a request for {path!r} that can be read; {error.description}"
-    # Such as Allow, which 405 owes its client. The headers of the body are ours.
+    # Flask's own headers are kept, `Allow` of a 405 for instance, except those about its body.
     headers = {k: v for k, v in error.get_headers() if not k.startswith("Content-")}
     code = name.lower().replace(" ", "_")
     return _render({"error": message, "code": code, "details": {}}, status, headers)
 
 
 def _list_routes() -> list[str]:
-    """Return the routes of the protocol that was asked: those of all protocols are too many.
+    """Return the routes of the protocol that the URL belongs to, each as its methods and its path.
 
-    Triton's extensions are left out, since most of them only say that a feature is off.
+    The routes of all protocols would be too many for an error message. Triton's extensions are left
+    out, since most of them only say that a feature is off.
     """
-    asked = select_error_format(request.path)
+    requested_format = select_error_format(request.path)
     return [
         f"{_join_methods(rule.methods or [])} {rule.rule}"
         for rule in current_app.url_map.iter_rules()
-        if select_error_format(rule.rule) is asked and not rule.endpoint.startswith("triton.")
+        if select_error_format(rule.rule) is requested_format
+        and not rule.endpoint.startswith("triton.")
     ]
 
 
 def _join_methods(methods: Iterable[str]) -> str:
-    """The methods a person would use, of all that are answered."""
+    """Return the methods that a client would choose from, joined by `or`."""
     return " or ".join(sorted(set(methods) - {"HEAD", "OPTIONS"}))
 
 
 def _render_unexpected_error(error: Exception) -> Response:
-    """A fault of ours: the client gets a number to quote, the log the traceback beside it."""
-    fault = InternalError(error, get_context(request.environ).request_id)
-    return _render(fault.to_dict(), fault.status, fault.headers)
+    """Render an exception that nothing caught; `InternalError` logs its traceback."""
+    internal_error = InternalError(error, get_context(request.environ).request_id)
+    return _render(internal_error.to_dict(), internal_error.status, internal_error.headers)
 
 
 def _render(body: dict[str, Any], status: int, headers: Mapping[str, str]) -> Response:
-    """An error's answer, in the form of the protocol whose URL was asked."""
+    """Return an error answer in the format of the protocol that the URL belongs to."""
     get_context(request.environ).error_code = body["code"]
     return to_flask_response(render_error(body, status, headers, request.path))

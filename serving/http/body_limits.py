@@ -1,4 +1,8 @@
-"""The guard: what is read of a request, and what is refused before it costs anything."""
+"""Reading request bodies within limits of size and memory.
+
+A body that is too large is refused before it is read, or as soon as more bytes arrive than are
+allowed. Large bodies are counted, so that many at the same time cannot exhaust the memory.
+"""
 
 from __future__ import annotations
 
@@ -13,71 +17,82 @@ from serving.codec.compression import decompress, require_encoding
 from serving.errors import BodyTooLargeError, IncompleteBodyError, OverloadedError
 from serving.event_loop import yield_to_loop
 
-MAX_READ_BYTES = 256 * 2**10  # bytes that are read of a body at a time, before others have a turn
-MAX_LENGTH_DIGITS = 18  # of a length
-SMALL_BODY_BYTES = 64 * 2**10  # bytes; such a body costs nothing to hold or to read
-MAX_LARGE_BODIES = 4  # of the largest size, as far as they have come, in one process
-# A chunked body may come in chunks of one byte, of which each costs a microsecond or two.
+# After each read of this size, the event loop serves other connections.
+MAX_READ_BYTES = 256 * 2**10
+# Chunked bodies are read in smaller steps, since a chunk may have one byte and costs one or two
+# microseconds.
 MAX_CHUNKED_READ_BYTES = 16 * 2**10
+MAX_LENGTH_DIGITS = 18  # digits of Content-Length that are parsed
+SMALL_BODY_BYTES = 64 * 2**10  # bodies up to this size are not counted
+# Number of bodies of the largest allowed size that a process may hold while it reads them.
+MAX_LARGE_BODIES = 4
 
 
 class BodyMemory:
-    """Bytes of large bodies that a process holds at the same time."""
+    """Counts the bytes of large bodies that a process is reading.
+
+    Attributes:
+        held_bytes: Number of bytes received so far, of all bodies being read.
+    """
 
     def __init__(self) -> None:
         self.held_bytes = 0
 
     @contextmanager
-    def reserve(self, limit: int) -> Iterator[Callable[[int], None]]:
-        """A body that is being read; what is given says how many bytes more have come.
+    def track_body(self, limit: int) -> Iterator[Callable[[int], None]]:
+        """Count a body for as long as it is being read.
 
-        Only those count: a length that is declared costs nothing, and could keep others out.
+        Only received bytes are counted. A declared length takes no memory, and counting it would
+        let a client keep others out without sending anything.
 
         Args:
-            limit: bytes that all bodies together may have.
+            limit: Largest number of bytes of all bodies together.
+
+        Yields:
+            A function to call with the number of bytes of each part received.
 
         Raises:
-            OverloadedError: they have more.
+            OverloadedError: If all bodies together exceed the limit.
         """
-        held = 0
+        own_bytes = 0
 
-        def hold(count: int) -> None:
-            nonlocal held
+        def add_bytes(count: int) -> None:
+            nonlocal own_bytes
             if self.held_bytes + count > limit:
                 raise OverloadedError(
-                    f"expected fewer large bodies at the same time; got {self.held_bytes} bytes of them "
-                    f"already; try again in a second, or send smaller ones"
+                    f"expected fewer large bodies at the same time; got {self.held_bytes} bytes "
+                    f"of them already; try again in a second, or send smaller ones"
                 )
             self.held_bytes += count
-            held += count
+            own_bytes += count
 
         try:
-            yield hold
+            yield add_bytes
         finally:
-            self.held_bytes -= held
+            self.held_bytes -= own_bytes
 
 
 _body_memory = BodyMemory()
 
 
 def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
-    """A request's body, whole and decompressed.
+    """Return the whole body of a request, decompressed.
 
     Args:
-        environ: WSGI's.
-        limit: bytes that a body may have, as it comes and once it is decompressed.
+        environ: WSGI environ of the request.
+        limit: Largest number of bytes of the body, before and after decompression.
 
     Raises:
-        BodyTooLargeError: it has more.
-        IncompleteBodyError: it breaks off.
-        MalformedBodyError: it is not of its Content-Encoding.
-        UnsupportedMediaTypeError: that is none we know.
-        OverloadedError: too many large ones are being read.
+        BodyTooLargeError: If the body exceeds the limit.
+        IncompleteBodyError: If the body ends too early or its chunks are malformed.
+        MalformedBodyError: If the body does not match its Content-Encoding.
+        UnsupportedMediaTypeError: If the Content-Encoding is not supported.
+        OverloadedError: If too many large bodies are being read.
     """
     encoding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if encoding in ("", "identity"):
         return _read_encoded_body(environ, limit)
-    require_encoding(encoding)  # before it costs anything
+    require_encoding(encoding)  # before the body is read
     return _decompress(_read_encoded_body(environ, limit), encoding, limit)
 
 
@@ -89,32 +104,32 @@ def _decompress(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _join_parts(parts: Iterator[bytes], limit: int) -> bytes:
-    """The parts, up to the first with which they are of more than `limit` bytes.
+    """Return the parts joined, up to the first part that exceeds `limit` bytes in all.
 
-    What is beyond the first of them that are small counts as held.
+    Parts beyond `SMALL_BODY_BYTES` are counted in the memory for large bodies.
     """
     joined: list[bytes] = []
     size = 0
-    with _body_memory.reserve(MAX_LARGE_BODIES * (limit + 1)) as hold:
+    with _body_memory.track_body(MAX_LARGE_BODIES * (limit + 1)) as add_bytes:
         for part in parts:
             joined.append(part)
             size += len(part)
             if size > SMALL_BODY_BYTES:
-                hold(len(part))
+                add_bytes(len(part))
             if size > limit:
                 break
         return b"".join(joined)
 
 
 def _read_encoded_body(environ: Mapping[str, Any], limit: int) -> bytes:
-    """A request's body as it comes.
+    """Return the body of a request as it was sent, possibly compressed.
 
-    Read from the server's own stream: Werkzeug's cuts a chunked body short at the limit and says
-    nothing.
+    It is read from the WSGI server's stream, since Werkzeug's stream silently cuts off a chunked
+    body at the limit.
     """
     stream, declared = environ["wsgi.input"], _parse_content_length(environ)
     if declared is None and not environ.get("wsgi.input_terminated"):
-        return b""  # nothing is announced: a read would wait for ever
+        return b""  # a read would wait for ever, since the request has no body
     try:
         if declared is not None and declared > limit:
             raise _make_too_large_error(limit, pluralize(declared, "byte"))
@@ -123,7 +138,7 @@ def _read_encoded_body(environ: Mapping[str, Any], limit: int) -> bytes:
         body = _join_parts(_read_parts(stream, size, step), limit)
         if len(body) > limit:
             raise _make_too_large_error(limit, "more")
-    except (OSError, ParseException) as error:  # a lost client, a malformed chunk
+    except (OSError, ParseException) as error:  # the client disconnected, or a malformed chunk
         raise _make_incomplete_error(str(error) or type(error).__name__) from error
     if declared is not None and len(body) < declared:
         raise _make_incomplete_error(f"{len(body)} of {pluralize(declared, 'byte')}")
@@ -131,19 +146,19 @@ def _read_encoded_body(environ: Mapping[str, Any], limit: int) -> bytes:
 
 
 def _parse_content_length(environ: Mapping[str, Any]) -> int | None:
-    """How long the body is said to be; unknown where it comes in chunks."""
+    """Return the declared length in bytes; None for a chunked body and for an invalid length."""
     if "HTTP_TRANSFER_ENCODING" in environ:
         return None
     text = environ.get("CONTENT_LENGTH", "")
     if not (text.isascii() and text.isdigit()):
         return None
-    # Python refuses to read thousands of digits; of more than these no body is that long.
+    # Python refuses to convert thousands of digits. A number cut to so many exceeds every limit.
     digits = text.lstrip("0")
     return int(digits[:MAX_LENGTH_DIGITS] or "0")
 
 
 def _read_parts(stream: Any, count: int, step: int) -> Iterator[bytes]:
-    """Up to `count` bytes, fewer only at the end; between steps others have their turn."""
+    """Yield up to `count` bytes in parts of `step` bytes; between them, yield to the loop."""
     while count > 0 and (part := stream.read(min(count, step))):
         yield part
         count -= len(part)
@@ -151,13 +166,15 @@ def _read_parts(stream: Any, count: int, step: int) -> Iterator[bytes]:
             yield_to_loop()
 
 
-def _make_too_large_error(limit: int, came: str) -> BodyTooLargeError:
+def _make_too_large_error(limit: int, received: str) -> BodyTooLargeError:
     return BodyTooLargeError(
-        f"expected a body of at most {pluralize(limit, 'byte')}; got {came}; send fewer instances at "
-        "a time",
+        f"expected a body of at most {pluralize(limit, 'byte')}; got {received}; send fewer "
+        f"instances at a time",
         limit=limit,
     )
 
 
-def _make_incomplete_error(came: str) -> IncompleteBodyError:
-    return IncompleteBodyError(f"expected a whole body; got {came[:80]}; send the request again")
+def _make_incomplete_error(received: str) -> IncompleteBodyError:
+    return IncompleteBodyError(
+        f"expected a whole body; got {received[:80]}; send the request again"
+    )

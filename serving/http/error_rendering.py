@@ -1,4 +1,4 @@
-"""Faults: an error's status and body, in the form of the protocol whose URL was asked."""
+"""Error answers in the format of the protocol that the URL belongs to."""
 
 from __future__ import annotations
 
@@ -10,35 +10,39 @@ from serving.codec.messages import EncodedAnswer
 
 
 class ErrorFormat(NamedTuple):
-    """How a protocol tells errors.
+    """How a protocol reports errors.
 
     Attributes:
-        terse: `{"error": message}` and no more; else with `code` and `details`.
-        status_overrides: that it says in place of others.
+        has_only_message: Whether the body is only `{"error": message}`, without `code` and
+            `details`; default False.
+        status_overrides: HTTP status that the protocol uses in place of another, by that other
+            status; default none.
     """
 
     has_only_message: bool = False
     status_overrides: Mapping[int, int] = {}
 
     def map_status(self, status: int) -> int:
-        """What it says in place of this one."""
+        """Return the HTTP status that the protocol uses for a status."""
         return self.status_overrides.get(status, status)
 
     def format_body(self, body: dict[str, Any]) -> dict[str, Any]:
-        """What it says of an error's body."""
+        """Return the part of an error body that the protocol sends."""
         return {"error": body["error"]} if self.has_only_message else body
 
 
 NATIVE_FORMAT = ErrorFormat()
 OPEN_INFERENCE_FORMAT = ErrorFormat(has_only_message=True)
-# An invalid argument is 400 there. What stays: 503 for a full queue, as its own batches have it.
+# TensorFlow Serving answers an invalid argument with 400. It answers a full queue with 503, as this
+# server does.
 TENSORFLOW_FORMAT = ErrorFormat(has_only_message=True, status_overrides={422: 400})
 
 
 def select_error_format(path: str) -> ErrorFormat:
-    """The form of the protocol that a URL's path belongs to, whether or not it is a known one."""
+    """Return the error format for a path, whether or not the path has a route."""
     if path.startswith("/v2/repository/"):
-        return NATIVE_FORMAT  # whose code tells one conflict from another; clients read "error" in it alike
+        # Clients of this extension read only "error", and the code tells several conflicts apart.
+        return NATIVE_FORMAT
     if path == "/v2" or path.startswith("/v2/"):
         return OPEN_INFERENCE_FORMAT
     return TENSORFLOW_FORMAT if path.startswith("/v1/") else NATIVE_FORMAT
@@ -47,14 +51,16 @@ def select_error_format(path: str) -> ErrorFormat:
 def render_error(
     body: dict[str, Any], status: int, headers: Mapping[str, str], path: str
 ) -> EncodedAnswer:
-    """An error's answer.
+    """Return the answer for an error.
 
     Args:
-        body: as `ServingError.body` says.
-        status: that goes with it.
-        headers: likewise.
-        path: of the URL that was asked.
+        body: Body of the error, as `ServingError.to_dict` returns it.
+        status: HTTP status of the error.
+        headers: Headers that belong to the error.
+        path: Path of the requested URL, which selects the format.
     """
-    form = select_error_format(path)
-    content = json.dumps(form.format_body(body), separators=(",", ":")).encode() + b"\n"
-    return EncodedAnswer(content, headers=tuple(headers.items()), status=form.map_status(status))
+    error_format = select_error_format(path)
+    content = json.dumps(error_format.format_body(body), separators=(",", ":")).encode() + b"\n"
+    return EncodedAnswer(
+        content, headers=tuple(headers.items()), status=error_format.map_status(status)
+    )

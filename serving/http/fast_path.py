@@ -1,7 +1,7 @@
-"""The fast path: a WSGI callable before Flask that answers the well-formed prediction.
+"""The fast path: a WSGI callable in front of Flask that answers plain prediction requests.
 
-It calls what the Flask views call, and gives byte for byte what they give; everything that is in
-any way out of the ordinary it hands on. Without it only speed changes.
+It calls the same functions as the Flask views and sends the same bytes. Every other request is
+passed on to Flask. Without the fast path only the speed would change.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from serving.repository import Repository
 from serving.settings.options import Settings
 from serving.telemetry.request_log import ROUTE_ENVIRON_KEY
 
-MAX_CACHED_PATHS = 256  # paths that need not be looked at twice
+MAX_CACHED_PATHS = 256  # number of paths whose route is cached
 
 
 class RouteMatch(NamedTuple):
-    """Where a path leads.
+    """The route of a path, with the values of its placeholders.
 
     Attributes:
-        rule: of the route that it is, as Flask has it.
-        protocol: that is spoken there.
-        name: of the model; None for the only one.
-        version: of it; None for the one that answers.
+        rule: Flask's URL rule of the route.
+        protocol: Protocol of the route.
+        name: Name of the model; None for the default model.
+        version: Version of the model, as text; None for the live version.
     """
 
     rule: str
@@ -54,14 +54,14 @@ _ROUTE_PATTERNS = [
 
 
 class FastPath:
-    """Answers some requests, and hands the others on.
+    """Answers plain prediction requests and passes all others on.
 
     Args:
-        fallback: answers those.
-        repository: of the models.
-        predictor: the prediction path.
-        settings: of the server.
-        api_keys: that it knows.
+        fallback: WSGI application that answers the other requests.
+        repository: Repository of the models.
+        predictor: Predictor that answers the requests.
+        settings: Settings of the server.
+        api_keys: API keys that the server accepts.
     """
 
     def __init__(
@@ -79,49 +79,53 @@ class FastPath:
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """WSGI."""
+        """Answer a request as WSGI (PEP 3333) defines it."""
         path = environ["PATH_INFO"]
-        way = self._matches.get(path) or self._match_path(path)
-        if way is None or not _is_plain_post(environ):
+        match = self._matches.get(path) or self._match_path(path)
+        if match is None or not _is_plain_post(environ):
             return self._fallback(environ, start_response)
-        environ[ROUTE_ENVIRON_KEY] = way.rule
-        call = get_context(environ)
-        call.protocol = way.protocol  # whatever becomes of it
+        environ[ROUTE_ENVIRON_KEY] = match.rule
+        context = get_context(environ)
+        # The protocol is set first, so that the metrics also count a refused request under it.
+        context.protocol = match.protocol
         try:
             self._api_keys.authorize(environ, "predict")
-            if way.name is None:
+            if match.name is None:
                 model = self._repository.find_model(None)
             else:
-                model = find_model(self._repository, way.name, way.version)
-            reply = answer_prediction(environ, way.protocol, model, self._predictor, self._settings)
+                model = find_model(self._repository, match.name, match.version)
+            answer = answer_prediction(
+                environ, match.protocol, model, self._predictor, self._settings
+            )
         except ServingError as error:
-            call.error_code = error.code
-            reply = render_error(error.to_dict(), error.status, error.headers, path)
-        except Exception as error:  # noqa: BLE001 - as Flask does, whatever it is
-            fault = InternalError(error, call.request_id)
-            call.error_code = fault.code
-            reply = render_error(fault.to_dict(), fault.status, fault.headers, path)
+            context.error_code = error.code
+            answer = render_error(error.to_dict(), error.status, error.headers, path)
+        except Exception as error:  # noqa: BLE001 - every exception becomes a 500, as in Flask
+            internal = InternalError(error, context.request_id)
+            context.error_code = internal.code
+            answer = render_error(internal.to_dict(), internal.status, internal.headers, path)
         headers = [
-            ("Content-Type", reply.media_type),
-            *reply.headers,
-            ("Content-Length", str(len(reply.content))),
+            ("Content-Type", answer.media_type),
+            *answer.headers,
+            ("Content-Length", str(len(answer.content))),
         ]
-        start_response(STATUS_LINES[reply.status], headers)
-        return (reply.content,)
+        start_response(STATUS_LINES[answer.status], headers)
+        return (answer.content,)
 
     def _match_path(self, path: str) -> RouteMatch | None:
         if not path.isascii():
-            return None  # WSGI has it as Latin-1: Flask decodes it
+            return None  # WSGI paths are decoded as Latin-1; Flask decodes this one as UTF-8
         for pattern, rule, protocol in _ROUTE_PATTERNS:
             if found := pattern.fullmatch(path):
-                way = RouteMatch(rule, protocol, **found.groupdict())
+                match = RouteMatch(rule, protocol, **found.groupdict())
                 if len(self._matches) < MAX_CACHED_PATHS:
-                    self._matches[path] = way
-                return way
+                    self._matches[path] = match
+                return match
         return None
 
 
 def _is_plain_post(environ: dict[str, Any]) -> bool:
+    """Return whether a request is a POST of known length without query or Content-Encoding."""
     return (
         environ["REQUEST_METHOD"] == "POST"
         and "CONTENT_LENGTH" in environ

@@ -1,9 +1,10 @@
-"""The front: the outermost WSGI callable, around whatever answers.
+"""The outermost WSGI callable, which every request and answer passes.
 
-It begins the call, gives it a name, guards the answer with headers, and sees to it that it is
-counted and logged: just before it is sent, so that what a worker has counted when it is killed is
-what its clients have got. Our own worker says when that is; under another server it is when the
-application returns.
+It creates the context of a request, chooses its ID, adds security headers to the answer, and has
+the request counted and logged. That happens just before the answer is sent, so that if a worker is
+killed, its counters agree with the answers that clients received. This server's own worker calls
+the function under `FINISH_KEY` at that moment; under another WSGI server, the request is counted
+when the application returns.
 """
 
 from __future__ import annotations
@@ -25,88 +26,89 @@ from serving.telemetry.shared_counters import IN_FLIGHT_REQUESTS, WorkerSlot
 
 HeaderList = list[tuple[str, str]]
 
-WORKER_KEY = "forwardpass.worker"  # in an environ: the server calls what is under `FINISH_KEY`
+# Keys of the WSGI environ. This server's worker sets the first one. The second one holds the
+# function that counts and logs the request, which the worker calls.
+WORKER_KEY = "forwardpass.worker"
 FINISH_KEY = "forwardpass.finish"
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
-CONTENT_POLICY = "Content-Security-Policy"
+CONTENT_POLICY_HEADER = "Content-Security-Policy"
 SECURITY_HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
     ("X-Frame-Options", "DENY"),
 ]
-DEFAULT_CONTENT_POLICY = (
-    CONTENT_POLICY,
-    "default-src 'none'; frame-ancestors 'none'",
-)  # unless a route says more
-TRANSPORT_SECURITY = ("Strict-Transport-Security", "max-age=31536000")  # seconds: a year
+# Default for the answers of routes that set no policy themselves.
+DEFAULT_CONTENT_POLICY = (CONTENT_POLICY_HEADER, "default-src 'none'; frame-ancestors 'none'")
+TRANSPORT_SECURITY = ("Strict-Transport-Security", "max-age=31536000")  # a year, in seconds
 
 
 class RequestMiddleware:
-    """Wraps what answers.
+    """Wraps the WSGI application.
 
     Args:
-        app: answers.
-        slot: where its requests are counted.
-        log_share: of the requests that went well, for the log.
+        app: WSGI application that answers.
+        slot: Slot of the shared counters in which this process counts its requests.
+        sample_rate: Share of the successful requests that are logged, 0 to 1.
     """
 
-    def __init__(self, app: WSGIApplication, slot: WorkerSlot, log_share: float) -> None:
-        self._app, self._numbers = app, slot.values
-        self._counts, self._log = RequestMetrics(slot), RequestLog(log_share)
+    def __init__(self, app: WSGIApplication, slot: WorkerSlot, sample_rate: float) -> None:
+        self._app, self._counters = app, slot.values
+        self._metrics, self._log = RequestMetrics(slot), RequestLog(sample_rate)
         self._process_id, self._request_numbers = secrets.token_hex(6), count(1)
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """WSGI."""
-        call = create_context(environ)
-        call.request_id = self._choose_request_id(environ.get("HTTP_X_REQUEST_ID"))
+        """Answer a request as WSGI (PEP 3333) defines it."""
+        context = create_context(environ)
+        context.request_id = self._choose_request_id(environ.get("HTTP_X_REQUEST_ID"))
         status = 500
 
-        def start(line: str, headers: HeaderList, fault: Any = None) -> Any:
+        def start(line: str, headers: HeaderList, exc_info: Any = None) -> Any:
             nonlocal status
             status = int(line[:3])
-            return start_response(line, _add_security_headers(headers, call, environ), fault)
+            return start_response(line, _add_security_headers(headers, context, environ), exc_info)
 
-        self._numbers[IN_FLIGHT_REQUESTS] += 1.0
+        self._counters[IN_FLIGHT_REQUESTS] += 1.0
         try:
-            answer = self._app(environ, start)
-        except Exception as error:  # noqa: BLE001 - what should have been answered within
-            fault = InternalError(error, call.request_id)
-            reply = render_error(
-                fault.to_dict(), fault.status, fault.headers, environ.get("PATH_INFO", "")
+            body = self._app(environ, start)
+        except Exception as error:  # noqa: BLE001 - any exception that the application let through
+            internal = InternalError(error, context.request_id)
+            answer = render_error(
+                internal.to_dict(), internal.status, internal.headers, environ.get("PATH_INFO", "")
             )
-            length = ("Content-Length", str(len(reply.content)))
-            start(STATUS_LINES[reply.status], [("Content-Type", reply.media_type), length])
-            answer = (reply.content,)
+            length = ("Content-Length", str(len(answer.content)))
+            start(STATUS_LINES[answer.status], [("Content-Type", answer.media_type), length])
+            body = (answer.content,)
         finally:
-            self._numbers[IN_FLIGHT_REQUESTS] -= 1.0
+            self._counters[IN_FLIGHT_REQUESTS] -= 1.0
         if WORKER_KEY in environ:
-            environ[FINISH_KEY] = partial(self._record_request, call, status, environ)
+            environ[FINISH_KEY] = partial(self._record_request, context, status, environ)
         else:
-            self._record_request(call, status, environ)
-        return answer
+            self._record_request(context, status, environ)
+        return body
 
-    def _record_request(self, call: CallContext, status: int, environ: dict[str, Any]) -> None:
-        self._log.log_request(call, status, environ)
-        self._counts.count_request(call, status)
+    def _record_request(self, context: CallContext, status: int, environ: dict[str, Any]) -> None:
+        self._log.log_request(context, status, environ)
+        self._metrics.count_request(context, status)
 
-    def _choose_request_id(self, asked: str | None) -> str:
-        """What the client calls its request, if that can go into a header and a log."""
-        if asked is not None and REQUEST_ID_PATTERN.fullmatch(asked):
-            return asked
+    def _choose_request_id(self, client_id: str | None) -> str:
+        """Return the client's `X-Request-Id` if it is safe in headers and logs, else a new ID."""
+        if client_id is not None and REQUEST_ID_PATTERN.fullmatch(client_id):
+            return client_id
         return f"{self._process_id}-{next(self._request_numbers):x}"
 
 
 def _add_security_headers(
-    headers: HeaderList, call: CallContext, environ: dict[str, Any]
+    headers: HeaderList, context: CallContext, environ: dict[str, Any]
 ) -> HeaderList:
-    guarded = [("X-Request-Id", call.request_id), *headers, *SECURITY_HEADERS]
-    for name, _ in headers:  # which are few; anything cleverer takes longer
-        if name == CONTENT_POLICY:
+    """Return the headers of an answer with its request ID and the security headers added."""
+    all_headers = [("X-Request-Id", context.request_id), *headers, *SECURITY_HEADERS]
+    for name, _ in headers:  # a plain loop is fastest, since there are few headers
+        if name == CONTENT_POLICY_HEADER:
             break
     else:
-        guarded.append(DEFAULT_CONTENT_POLICY)
+        all_headers.append(DEFAULT_CONTENT_POLICY)
     if environ["wsgi.url_scheme"] == "https":
-        guarded.append(TRANSPORT_SECURITY)
-    return guarded
+        all_headers.append(TRANSPORT_SECURITY)
+    return all_headers

@@ -1,4 +1,8 @@
-"""The exchange: what a route makes of a request's environ, and of a reply."""
+"""Functions of all handlers: read a WSGI request, find its model, make Flask's response.
+
+Every prediction goes through `answer_prediction`: the handlers of all protocols and the fast path
+call it.
+"""
 
 from __future__ import annotations
 
@@ -29,118 +33,126 @@ WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus} | {
     499: "499 Client Closed Request"
 }
-MAX_OPTIONS_BYTES = 128 * 2**10  # bytes of a body that holds an option or two, parsed in one step
+QUERY_FORMS = {"model": "model=NAME", "version": "version=N"}
+# Largest body with options. It is small, since the event loop waits while it is parsed.
+MAX_OPTIONS_BYTES = 128 * 2**10
 
 
 def answer_prediction(
     environ: dict[str, Any],
     protocol: Protocol,
     model: ServedModel,
-    predict: Predictor,
+    predictor: Predictor,
     settings: Settings,
 ) -> EncodedAnswer:
-    """The reply to a request for predictions, of whichever protocol.
+    """Return the answer to a prediction request of any protocol.
 
     Args:
-        environ: WSGI's.
-        protocol: that the request is of.
-        model: who answers.
-        predict: the prediction path.
-        settings: of the server.
+        environ: WSGI environ of the request.
+        protocol: Protocol of the request.
+        model: Model version that answers.
+        predictor: Predictor that decodes the request, runs the model and encodes the answer.
+        settings: Settings of the server.
 
     Raises:
-        ServingError: it is refused, or cannot be answered.
+        ServingError: If the request is refused or cannot be answered.
     """
-    call = set_deadline(environ, settings.timeout)
-    predict.batcher.check_capacity()  # before the body costs anything
-    call.protocol, call.model_label = protocol, model.metric_labels
-    media = _parse_media_type(environ.get("CONTENT_TYPE", ""))
-    predict.check_media_type(protocol, media)
-    return predict(protocol, model, _read_request(environ, media, settings), call)
+    context = set_deadline(environ, settings.timeout)
+    predictor.batcher.check_capacity()  # before the body is read
+    context.protocol, context.model_label = protocol, model.metric_labels
+    media_type = _parse_media_type(environ.get("CONTENT_TYPE", ""))
+    predictor.check_media_type(protocol, media_type)
+    return predictor(protocol, model, _read_request(environ, media_type, settings), context)
 
 
-def _read_request(environ: dict[str, Any], media: str, settings: Settings) -> EncodedRequest:
+def _read_request(environ: dict[str, Any], media_type: str, settings: Settings) -> EncodedRequest:
     accept = _parse_media_type(environ.get("HTTP_ACCEPT", ""))
     json_bytes = _parse_json_length(environ.get("HTTP_INFERENCE_HEADER_CONTENT_LENGTH"))
     body = read_body(environ, settings.max_body)
-    return EncodedRequest(body, media, "" if accept == "*/*" else accept, json_bytes)
+    return EncodedRequest(body, media_type, "" if accept == "*/*" else accept, json_bytes)
 
 
-def to_flask_response(reply: EncodedAnswer) -> Response:
-    """Flask's form of a reply."""
+def to_flask_response(answer: EncodedAnswer) -> Response:
+    """Return Flask's response for an answer."""
     return Response(
-        reply.content,
-        STATUS_LINES[reply.status],
-        list(reply.headers),
-        content_type=reply.media_type,
+        answer.content,
+        STATUS_LINES[answer.status],
+        list(answer.headers),
+        content_type=answer.media_type,
     )
 
 
-QUERY_FORMS = {"model": "model=NAME", "version": "version=N"}
+def parse_query(*allowed: Literal["model", "version"]) -> dict[str, str]:
+    """Return the parameters of the query string.
 
-
-def parse_query(*known: Literal["model", "version"]) -> dict[str, str]:
-    """Return the query; anything unknown in it is refused, lest a typo go unnoticed.
+    An unknown parameter is refused, so that a typo does not go unnoticed.
 
     Args:
-        known: Names that it may hold, each once.
+        allowed: Names of the parameters that the query may hold, each at most once.
 
     Raises:
-        InvalidQueryError: If it holds anything else, an empty value, or a version that is no
-            number.
+        InvalidQueryError: If it holds another parameter, an empty value, or a version that is not
+            a number.
     """
     query = request.args
-    came = request.query_string[:64].decode(errors="replace")
-    if any(key not in known or len(query.getlist(key)) > 1 or not query[key] for key in query):
-        forms = " or ".join(QUERY_FORMS[name] for name in known)
-        raise InvalidQueryError(f"expected no query but {forms}, once and not empty; got {came!r}")
+    received = request.query_string[:64].decode(errors="replace")
+    if any(key not in allowed or len(query.getlist(key)) > 1 or not query[key] for key in query):
+        forms = " or ".join(QUERY_FORMS[name] for name in allowed)
+        raise InvalidQueryError(
+            f"expected no query except {forms}, each at most once and not empty; got {received!r}"
+        )
     if "version" in query and not re.fullmatch(VERSION_PATTERN, query["version"], re.ASCII):
-        raise InvalidQueryError(f"expected the number of a version, version=N; got {came!r}")
+        raise InvalidQueryError(f"expected a version number, version=N; got {received!r}")
     return query.to_dict()
 
 
 def find_queried_model(repository: Repository) -> ServedModel:
-    """Return the model of `?model=` and `?version=`, by default the one that answers without.
+    """Return the model that `?model=` and `?version=` name; by default the default model.
 
     Raises:
-        InvalidQueryError: As `parse_query` does.
-        ServingError: If it is not served; see `Repository.find`.
+        InvalidQueryError: If `parse_query` refuses the query.
+        ServingError: If the model is not served; see `Repository.find_model`.
     """
     query = parse_query("model", "version")
     return find_model(repository, query.get("model"), query.get("version"))
 
 
 def find_model(repository: Repository, name: str | None, version: str | None) -> ServedModel:
-    """The model that a URL names, of that version or, if it names none, the one that answers.
+    """Return the model that a URL names.
+
+    Args:
+        repository: Repository of the models.
+        name: Name of the model; None for the default model.
+        version: Version number, as text; None for the live version.
 
     Raises:
-        ServingError: it is not served; see `Repository.find`.
+        ServingError: If the model is not served; see `Repository.find_model`.
     """
     if version is None:
         return repository.find_model(name)
     if not re.fullmatch(VERSION_PATTERN, version, re.ASCII):
-        repository.find_model(name)  # an unknown model is the first thing to say
-        raise ModelNotFoundError(f"expected a version, 1 or 2 or 3 …; got {version[:64]!r}")
+        repository.find_model(name)  # raises if the model is unknown, which the client fixes first
+        raise ModelNotFoundError(f"expected a version number, 1 or 2 or 3 …; got {version[:64]!r}")
     return repository.find_model(name, int(version))
 
 
-def read_options(known: Collection[str] | None, limit: int) -> dict[str, Any]:
-    """Return the body of the request, a JSON object; an empty body is an empty object.
+def read_options(allowed: Collection[str] | None, limit: int) -> dict[str, Any]:
+    """Return the options in the body of a request: a JSON object, or nothing for an empty body.
 
     Args:
-        known: Keys that it may have; None for any.
-        limit: Bytes of the body.
+        allowed: Keys that the object may have; None for any.
+        limit: Largest number of bytes of the body.
 
     Raises:
-        InvalidOptionsError: If it is no object, or has other keys.
+        InvalidOptionsError: If the body is not an object or has other keys.
     """
     body = read_body(request.environ, min(limit, MAX_OPTIONS_BYTES))
     try:
         options = json.loads(body or b"{}")
     except (ValueError, RecursionError):
         options = None
-    if not isinstance(options, dict) or not (known is None or set(options) <= set(known)):
-        keys = ", ".join(f'"{key}": …' for key in known or ())
+    if not isinstance(options, dict) or not (allowed is None or set(options) <= set(allowed)):
+        keys = ", ".join(f'"{key}": …' for key in allowed or ())
         form = f" of the form {{{keys}}}" if keys else ""
         raise InvalidOptionsError(
             f"expected an empty body, or a JSON object{form}; "
@@ -150,14 +162,14 @@ def read_options(known: Collection[str] | None, limit: int) -> dict[str, Any]:
 
 
 def quote_option(value: Any) -> str:
-    """Return a value as an error message quotes it, shortened."""
+    """Return a value for an error message, in at most 64 characters."""
     text = repr(value)
     return text if len(text) <= 64 else f"{text[:61]}..."
 
 
 @lru_cache(64)
 def _parse_media_type(header: str) -> str:
-    """The first media type of a header, without parameters."""
+    """Return the first media type of a header, in lower case and without parameters."""
     return header.partition(",")[0].partition(";")[0].strip().lower()
 
 
@@ -166,7 +178,7 @@ def _parse_json_length(header: str | None) -> int | None:
         return None
     if not re.fullmatch(r"[0-9]{1,12}", header, re.ASCII):
         raise InvalidHeaderError(
-            f"expected {JSON_LENGTH_HEADER}, the bytes of JSON that lead the body, a whole number; "
-            f"got {header[:32]!r}"
+            f"expected {JSON_LENGTH_HEADER} to be a whole number, the length in bytes of the JSON "
+            f"at the start of the body; got {header[:32]!r}"
         )
     return int(header)

@@ -9,8 +9,8 @@ from typing import Any
 
 from serving.settings.options import parse_networks
 
-MAX_PREFIX_CHARACTERS = 256  # characters of a prefix; a longer one is ignored
-# Unreserved characters only: the prefix is put into a JSON document and an HTML page.
+MAX_PREFIX_CHARACTERS = 256  # a longer prefix is ignored
+# Only unreserved characters are allowed, since the prefix is put into JSON and headers.
 PREFIX_PATTERN = re.compile(r"(?:/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~-]++)*", re.ASCII)
 
 
@@ -27,31 +27,31 @@ class TrustedProxies:
     def find_prefix(self, environ: Mapping[str, Any]) -> str:
         """Return the path prefix under which the client of a request sees this application.
 
-        It is `X-Forwarded-Prefix` of a trusted proxy, followed by WSGI's SCRIPT_NAME. Of several
-        values the last counts, since the nearest proxy added it.
+        The prefix is the `X-Forwarded-Prefix` of a trusted proxy, followed by WSGI's SCRIPT_NAME.
+        If the header has several values, the last one counts, since the nearest proxy added it.
 
         Args:
-            environ: WSGI environment of the request.
+            environ: WSGI environ of the request.
 
         Returns:
-            The prefix without a slash at its end; empty for the root, and if it is no plain path.
+            The prefix without a slash at its end; empty for the root, and for a prefix that is not
+            a plain path.
         """
         forwarded = environ.get("HTTP_X_FORWARDED_PREFIX", "").rpartition(",")[2].strip()
         if not (forwarded and self._is_trusted(environ.get("REMOTE_ADDR"))):
             forwarded = ""
-        prefix = forwarded.rstrip("/") + environ.get("SCRIPT_NAME", "").rstrip("/")
-        return (
-            prefix
-            if len(prefix) <= MAX_PREFIX_CHARACTERS and PREFIX_PATTERN.fullmatch(prefix)
-            else ""
-        )
+        prefix: str = forwarded.rstrip("/") + environ.get("SCRIPT_NAME", "").rstrip("/")
+        if len(prefix) <= MAX_PREFIX_CHARACTERS and PREFIX_PATTERN.fullmatch(prefix):
+            return prefix
+        return ""
 
     def _is_trusted(self, address: str | None) -> bool:
         if self._networks is None or address == "":  # a Unix socket
             return True
         try:
-            found = ip_address(address or "")
+            parsed = ip_address(address or "")
         except ValueError:
             return False
-        plain = getattr(found, "ipv4_mapped", None) or found  # of a dual-stack socket
+        # A dual-stack socket shows an IPv4 client as ::ffff:1.2.3.4.
+        plain = getattr(parsed, "ipv4_mapped", None) or parsed
         return any(plain in network for network in self._networks)

@@ -1,4 +1,7 @@
-"""A bundle of a table of mixed columns, its graph built by hand and its answers by NumPy."""
+"""Fixtures: a bundle for a table with all column types, and its expected answers from NumPy.
+
+The graph is built by hand, so that no code of the trainer or of the codec is needed.
+"""
 
 import hashlib
 import json
@@ -13,7 +16,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from serving.bundle import ExpectedAnswers, Manifest, SelfTest
-from serving.telemetry import log_rate_limit as line_limit
+from serving.telemetry import log_rate_limit
 from serving.telemetry.shared_counters import SharedCounters
 
 COLUMNS = [
@@ -54,12 +57,21 @@ RECORD = {
 YEAR = 365.25 * 86400  # seconds
 MEANS = {"age": 40.0, "hours/week": 38.0, "member": 0.5, "since": 40 * YEAR}
 SCALES = {"age": 13.0, "hours/week": 12.0, "member": 0.5, "since": 7 * YEAR}
-WIDTH = 4 + 5 + 5  # numbers, and for each category one of the known, the unseen, the gap
+# Number of features: four numeric columns, and five per category column: its three categories, an
+# unseen one, a missing value.
+WIDTH = 4 + 5 + 5
 WEIGHTS = np.random.default_rng(7).normal(size=(WIDTH, 2)).astype(np.float32)
 
 
 def numpy_answers(records):
-    """Probabilities float32 (n, 2) and labels of whole records, without ONNX or the codec."""
+    """Compute the expected answers with NumPy, without ONNX or the codec.
+
+    Args:
+        records: Instances as dictionaries; a missing key is a missing value.
+
+    Returns:
+        Probabilities, float32 of shape (n, 2), and labels, texts of shape (n,).
+    """
     features = np.zeros((len(records), WIDTH), np.float32)
     for row, record in zip(features, records, strict=True):
         since = record.get("since")
@@ -71,15 +83,18 @@ def numpy_answers(records):
             row[place] = 0 if value is None else (value - MEANS[name]) / SCALES[name]
         for start, column in ((3, COLUMNS[3]), (8, COLUMNS[4])):
             value = record.get(column["name"])
-            known = column["categories"]
-            row[start + (4 if value is None else known.index(value) if value in known else 3)] = 1
+            categories = column["categories"]
+            if value is None:
+                row[start + 4] = 1
+            else:
+                row[start + (categories.index(value) if value in categories else 3)] = 1
     weights = np.exp(features @ WEIGHTS)
     probabilities = weights / weights.sum(axis=1, keepdims=True)
     return probabilities, np.array(CLASSES)[probabilities.argmax(axis=1)]
 
 
 def mixed_graph(columns=COLUMNS):
-    """The same as a graph, one input a column."""
+    """Return the same computation as an ONNX graph with one input per column, serialized."""
     nodes, constants, inputs, parts = [], [], [], []
 
     def constant(name, array):
@@ -149,7 +164,12 @@ def mixed_graph(columns=COLUMNS):
 
 
 def random_records(count, rng):
-    """Records of every kind of value and gap, those without a rule to refuse them."""
+    """Return random records with values and gaps of every kind that the model accepts.
+
+    Args:
+        count: Number of records.
+        rng: NumPy random generator.
+    """
     dates = ["2001-02-03", "2012-06-01T10:30:00", "1969-12-31", None]
     return [
         {
@@ -165,29 +185,36 @@ def random_records(count, rng):
 
 
 def graph_inputs(records):
-    """Records as the graph takes them, without the codec."""
+    """Return records as the graph's inputs, one array of shape (n, 1) per column."""
 
-    def value(record, column):
-        found = record.get(column["name"])
+    def convert(record, column):
+        value = record.get(column["name"])
         if column["type"] == "category":
-            return found or ""
-        if found is None:
+            return value or ""
+        if value is None:
             return np.nan
         if column["type"] == "date":
-            return datetime.fromisoformat(found).replace(tzinfo=UTC).timestamp()
-        return found
+            return datetime.fromisoformat(value).replace(tzinfo=UTC).timestamp()
+        return value
 
     kinds = {"category": np.object_, "date": np.float64}
     return {
         column["name"]: np.array(
-            [[value(record, column)] for record in records], kinds.get(column["type"], np.float32)
+            [[convert(record, column)] for record in records], kinds.get(column["type"], np.float32)
         )
         for column in COLUMNS
     }
 
 
 def write_bundle(models: Path, *, graph=None, selftest=None, **changes) -> Path:
-    """models/adults/1, with other parts than its own where they are given."""
+    """Write the bundle `models/adults/1` and return its folder.
+
+    Args:
+        models: Folder of models to write to.
+        graph: Serialized graph; by default `mixed_graph()`.
+        selftest: Self-test; by default one of 32 random records.
+        changes: Values of the manifest to replace.
+    """
     records = random_records(32, np.random.default_rng(3))
     probabilities, label = numpy_answers(records)
     graph = graph or mixed_graph()
@@ -201,7 +228,7 @@ def write_bundle(models: Path, *, graph=None, selftest=None, **changes) -> Path:
         },
     )
     files = {"model.onnx": graph, "selftest.npz": selftest.to_bytes(), "reference.json": b"{}"}
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = {
         "schema_version": 1,
         "name": "adults",
@@ -219,14 +246,14 @@ def write_bundle(models: Path, *, graph=None, selftest=None, **changes) -> Path:
         "variants": {
             "fp32": {
                 "file": "model.onnx",
-                "sha256": sums.pop("model.onnx"),
+                "sha256": checksums.pop("model.onnx"),
                 "size_bytes": len(graph),
                 "metrics": {"accuracy": 0.85},
                 "latency_us": {},
                 "parity": {"rows": 77, "max_abs": 0, "max_rel": 0, "label_agreement": 1},
             }
         },
-        "files": sums,
+        "files": checksums,
         "data": {
             "source": "adults.csv",
             "fingerprint": "0",
@@ -248,7 +275,7 @@ def write_bundle(models: Path, *, graph=None, selftest=None, **changes) -> Path:
 
 @pytest.fixture(scope="session")
 def adults(tmp_path_factory) -> Path:
-    """A repository with one model of mixed columns: do not write to it."""
+    """Return a folder of models with one model of mixed columns; tests must not write to it."""
     models = tmp_path_factory.mktemp("adults") / "models"
     write_bundle(models)
     return models
@@ -256,7 +283,7 @@ def adults(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def mixed():
-    """What the model of mixed columns is made of."""
+    """Return the parts of the model of mixed columns, and functions to build others."""
     return SimpleNamespace(
         columns=COLUMNS,
         record=RECORD,
@@ -269,8 +296,8 @@ def mixed():
 
 
 @pytest.fixture(autouse=True)
-def _counts_begin_at_zero(monkeypatch):
-    """What a process counts is its own; tests share one."""
+def _reset_shared_counters(monkeypatch):
+    """Let each test count from 0, although all tests run in one process."""
     monkeypatch.setattr(SharedCounters, "shared", None)
 
 
@@ -287,21 +314,21 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory) -> tuple[Path, Path]:
-    """Files of a self-signed certificate for 127.0.0.1 and of its key."""
+    """Return the files of a self-signed certificate for 127.0.0.1 and of its key."""
     return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(autouse=True)
-def _flood_timers_end_with_their_test(monkeypatch) -> Iterator[None]:
-    """A log of requests sums a flood up a second later: not into the log of the next test."""
+def _cancel_log_timers(monkeypatch) -> Iterator[None]:
+    """Stop the timers of the log rate limiter, which would log into the next test."""
     timers = []
 
-    class Timer(line_limit.Timer):
+    class Timer(log_rate_limit.Timer):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             timers.append(self)
 
-    monkeypatch.setattr(line_limit, "Timer", Timer)
+    monkeypatch.setattr(log_rate_limit, "Timer", Timer)
     yield
     for timer in timers:
         timer.cancel()

@@ -353,7 +353,7 @@ def test_keys_file_emptied_refuses_in_every_worker(change, tmp_path, serve, ship
     assert requests.get(f"{server.url}/readyz", timeout=120).json() == {"ready": True}
     path.unlink(missing_ok=True)
     path.write_text(done.stdout)
-    server.wait_for_log(f"1 key is known from {path}", times=4)
+    server.wait_for_log(f"1 key is accepted, read from {path}", times=4)
     assert statuses() == {200}
     assert key[:8] not in "".join(server.log)
 

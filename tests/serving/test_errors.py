@@ -1,4 +1,4 @@
-"""Every error that is promised to a client: raised over a whole application, which then goes on."""
+"""Every error that a client can receive: a request causes it, and the server stays as it was."""
 
 import gzip
 import hashlib
@@ -18,11 +18,11 @@ import gevent.event
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-import serving.http.app  # noqa: F401 - imports every module that could declare an error
+import serving.http.app  # noqa: F401 - imports every module that may declare an error
 from serving import create_app
 from serving.call_context import make_timeout_error
 from serving.errors import ServingError
-from serving.repository import rollout as plan
+from serving.repository import rollout_store
 from serving.repository.rollout import Refusal
 from serving.repository.rollout_store import RolloutStore
 from serving.repository.shared_state import SharedState
@@ -41,7 +41,13 @@ ADMINISTER = "/v2/repository/models/digits/"
 
 @dataclass
 class Server:
-    """An application, and what it serves."""
+    """An application, with helpers to ask it.
+
+    Attributes:
+        models: Folder of its models.
+        client: Flask's test client.
+        monkeypatch: pytest's fixture.
+    """
 
     models: Any
     client: Any
@@ -51,18 +57,21 @@ class Server:
         """Return the answer to one request."""
         return self.client.post(path, data=data, headers=JSON | headers, **options)
 
-    def state(self):
-        """What an error must leave as it was: the answer, what is served; nothing waits."""
+    def read_state(self):
+        """Return what an error must not change: an answer, the served models, the index.
+
+        Also check that no request is in progress and no row is queued.
+        """
         answer = self.post("/predict?model=digits")
         ready = self.client.get("/readyz", headers=ADMIN).get_json()
         index = self.post("/v2/repository/index", b'{"ready": true}').get_json()
         samples = {name: value for name, labels, value in self.samples() if not labels}
-        assert samples["forwardpass_in_flight_requests"] == 1  # that for the metrics
+        assert samples["forwardpass_in_flight_requests"] == 1  # the request for the metrics
         assert samples["forwardpass_queue_rows"] == samples["forwardpass_queue_oldest_seconds"] == 0
         return (answer.status_code, answer.data), ready["models"], index
 
     def count(self, status):
-        """Return how many requests were answered with a status."""
+        """Return the number of requests that were answered with a status."""
         return sum(
             value
             for name, labels, value in self.samples()
@@ -70,28 +79,30 @@ class Server:
         )
 
     def samples(self):
-        """Return name, labels and value of every number of the metrics."""
+        """Return name, labels and value of every sample of the metrics."""
         text = self.client.get("/metrics", headers=ADMIN).text
         families = text_string_to_metric_families(text)
         return [sample[:3] for family in families for sample in family.samples]
 
 
 @dataclass
-class Promise:
-    """What is promised of an error.
+class ErrorCase:
+    """How to cause an error, and what its answer must be.
 
     Attributes:
-        raise_it: Asks so that it is raised. Returns the answer.
+        status: HTTP status of the answer.
+        code: Code of the error.
+        cause: Function that sends a request which causes the error and returns the answer.
         details: Names of its details.
         headers: Headers of the answer that belong to the error.
-        prepare: Changes the repository before the server starts.
+        prepare: Function that changes the repository before the server starts.
         settings: Settings of the server.
-        path: Route of the request, as OpenAPI names it.
+        path: Path of the request.
     """
 
     status: int
     code: str
-    raise_it: Callable[[Server], Any]
+    cause: Callable[[Server], Any]
     details: set[str] = field(default_factory=set)
     headers: dict[str, str] = field(default_factory=dict)
     prepare: Callable[[Any], Any] = lambda _: None
@@ -99,7 +110,7 @@ class Promise:
     path: str = "/predict"
 
 
-def asking(*arguments, **options):
+def sending(*arguments, **options):
     return lambda server: server.post(*arguments, **options)
 
 
@@ -116,9 +127,9 @@ def break_the_runtime(server):
         return server.post()
 
 
-def crowd(server):
-    """Two requests in the same turn of the loop, where one row may wait."""
-    gevent.sleep(1e-9)  # the loop knows what time it is
+def overload_the_queue(server):
+    """Send two requests in the same iteration of the event loop, where one row may wait."""
+    gevent.sleep(1e-9)  # the event loop updates its clock
     greenlets = [gevent.spawn(server.post) for _ in range(2)]
     gevent.joinall(greenlets, timeout=HANG_SECONDS)
     first, second = (greenlet.value for greenlet in greenlets)
@@ -127,7 +138,7 @@ def crowd(server):
 
 
 def hang_up(server):
-    """A request whose client closes its connection before the turn of the loop ends."""
+    """Send a request whose client closes its connection before the loop iteration ends."""
     ours, theirs = socket.socketpair()
     with ours:
         theirs.close()
@@ -137,7 +148,7 @@ def hang_up(server):
 
 
 class HalfABody:
-    """A body of which no more comes."""
+    """A body whose reads wait for bytes that never arrive."""
 
     def __init__(self):
         self.is_read = gevent.event.Event()
@@ -148,7 +159,7 @@ class HalfABody:
 
 
 def send_half_a_body(server):
-    """A request that the worker ends while its body is read, as it does after --request-seconds."""
+    """Send a request and end it while its body is read, as workers do after --request-seconds."""
     body = HalfABody()
     overrides = {"wsgi.input": body, "CONTENT_LENGTH": "100"}
     greenlet = gevent.spawn(server.post, environ_overrides=overrides)
@@ -172,18 +183,22 @@ def keep_no_state(server):
 
 @contextmanager
 def another_worker(act):
-    """Another member of the ledger, a process that is never ready and does this."""
+    """Start another worker, a process that is never ready, and let it act.
+
+    Args:
+        act: Function that the worker calls with its rollout store.
+    """
     joined, join = os.pipe()
 
-    def live():
-        agenda = RolloutStore(SharedState.inherited)
-        agenda.join()
+    def run_worker():
+        store = RolloutStore(SharedState.inherited)
+        store.register_worker()
         os.write(join, b"!")
-        act(agenda)
+        act(store)
         signal.pause()
         return ""
 
-    pid, read = forked(live)
+    pid, read = forked(run_worker)
     try:
         assert os.read(joined, 1) == b"!"
         yield
@@ -195,121 +210,131 @@ def another_worker(act):
 
 
 def wait_for_a_worker_that_hangs(server):
-    server.monkeypatch.setattr(plan, "ROLLOUT_TIMEOUT_SECONDS", 0.2)
+    server.monkeypatch.setattr(rollout_store, "ROLLOUT_TIMEOUT_SECONDS", 0.2)
     with another_worker(lambda _: None):
         return server.post(ADMINISTER + "unload", b"")
 
 
-def refuse_what_is_proposed(agenda):
-    while not any(rollout.versions for rollout in agenda.read().rollouts.values()):
+def refuse_what_is_proposed(store):
+    while not any(rollout.versions for rollout in store.read_plan().rollouts.values()):
         time.sleep(0.01)
-    ((name, rollout),) = agenda.read().rollouts.items()
-    agenda.refuse(name, rollout.versions[0], Refusal(reason="it crashes there"))
+    ((name, rollout),) = store.read_plan().rollouts.items()
+    store.refuse_version(name, rollout.versions[0], Refusal(reason="it crashes there"))
 
 
 def loop_for_ever(folder):
     write_variants(folder / "digits" / "1", fp32=loop_as_often_as_asked)
 
 
-PROMISES = {
-    "InternalError": Promise(500, "internal", break_the_runtime, {"request_id"}),
-    "IncompleteBodyError": Promise(
-        400, "incomplete_body", asking(environ_overrides={"CONTENT_LENGTH": "9999"})
+ERROR_CASES = {
+    "InternalError": ErrorCase(500, "internal", break_the_runtime, {"request_id"}),
+    "IncompleteBodyError": ErrorCase(
+        400, "incomplete_body", sending(environ_overrides={"CONTENT_LENGTH": "9999"})
     ),
-    "NotJsonError": Promise(400, "not_json", asking(data=b"{"), {"line", "column"}),
-    "MalformedBodyError": Promise(
+    "NotJsonError": ErrorCase(400, "not_json", sending(data=b"{"), {"line", "column"}),
+    "MalformedBodyError": ErrorCase(
         400,
         "malformed_body",
-        asking(data=gzip.compress(GOOD)[:-9], headers=ADMIN | {"Content-Encoding": "gzip"}),
+        sending(data=gzip.compress(GOOD)[:-9], headers=ADMIN | {"Content-Encoding": "gzip"}),
     ),
-    "InvalidQueryError": Promise(400, "invalid_query", asking("/predict?modle=digits")),
-    "InvalidHeaderError": Promise(
-        400, "invalid_header", asking(headers=ADMIN | {"Inference-Header-Content-Length": "x"})
+    "InvalidQueryError": ErrorCase(400, "invalid_query", sending("/predict?modle=digits")),
+    "InvalidHeaderError": ErrorCase(
+        400, "invalid_header", sending(headers=ADMIN | {"Inference-Header-Content-Length": "x"})
     ),
-    "InvalidTimeoutError": Promise(
-        400, "invalid_timeout", asking(headers=ADMIN | {"X-Request-Timeout": "soon"})
+    "InvalidTimeoutError": ErrorCase(
+        400, "invalid_timeout", sending(headers=ADMIN | {"X-Request-Timeout": "soon"})
     ),
-    "ModelRequiredError": Promise(400, "model_required", asking(), {"models"}),
-    "ModelNotFoundError": Promise(
-        404, "model_not_found", asking("/predict?model=letters"), {"models"}
+    "ModelRequiredError": ErrorCase(400, "model_required", sending(), {"models"}),
+    "ModelNotFoundError": ErrorCase(
+        404, "model_not_found", sending("/predict?model=letters"), {"models"}
     ),
-    "UnauthorizedError": Promise(
+    "UnauthorizedError": ErrorCase(
         401,
         "unauthorized",
-        asking(headers={}),
+        sending(headers={}),
         headers={"WWW-Authenticate": 'Bearer realm="forwardpass"'},
     ),
-    "ForbiddenError": Promise(
-        403, "forbidden", asking(ADMINISTER + "unload", b"", READER), path=ADMINISTER + "unload"
+    "ForbiddenError": ErrorCase(
+        403, "forbidden", sending(ADMINISTER + "unload", b"", READER), path=ADMINISTER + "unload"
     ),
-    "AdministrationOffError": Promise(
+    "AdministrationOffError": ErrorCase(
         403,
         "administration_off",
         administer("unload"),
         settings={"keys": None},
         path=ADMINISTER + "unload",
     ),
-    "BodyTooLargeError": Promise(
-        413, "body_too_large", asking(data=GOOD + b" "), {"limit"}, settings={"max_body": len(GOOD)}
+    "BodyTooLargeError": ErrorCase(
+        413,
+        "body_too_large",
+        sending(data=GOOD + b" "),
+        {"limit"},
+        settings={"max_body": len(GOOD)},
     ),
-    "UnsupportedMediaTypeError": Promise(
-        415, "unsupported_media_type", asking(headers=ADMIN | {"Content-Type": "image/png"})
+    "UnsupportedMediaTypeError": ErrorCase(
+        415, "unsupported_media_type", sending(headers=ADMIN | {"Content-Type": "image/png"})
     ),
-    "InvalidInstancesError": Promise(
+    "InvalidInstancesError": ErrorCase(
         422,
         "invalid_instances",
-        asking(data=b'{"instances": [[0, 1]]}'),
+        sending(data=b'{"instances": [[0, 1]]}'),
         {"instance", "expected", "got"},
     ),
-    "NotFiniteAnswerError": Promise(
+    "NotFiniteAnswerError": ErrorCase(
         422,
         "answer_not_finite",
-        asking(data=json.dumps({"instances": [[0] * 64, [3e38] * 64]})),
+        sending(data=json.dumps({"instances": [[0] * 64, [3e38] * 64]})),
         {"instance"},
     ),
-    "OverloadedError": Promise(
-        503, "overloaded", crowd, headers={"Retry-After": "1"}, settings={"queue_rows": 1}
+    "OverloadedError": ErrorCase(
+        503,
+        "overloaded",
+        overload_the_queue,
+        headers={"Retry-After": "1"},
+        settings={"queue_rows": 1},
     ),
-    "DeadlineError": Promise(
-        504, "deadline_exceeded", asking(headers=ADMIN | {"X-Request-Timeout": "0.000001"})
+    "DeadlineError": ErrorCase(
+        504, "deadline_exceeded", sending(headers=ADMIN | {"X-Request-Timeout": "0.000001"})
     ),
-    "RunTooLongError": Promise(
+    "RunTooLongError": ErrorCase(
         504,
         "run_too_long",
-        asking(data=json.dumps({"instances": [[1e15] + [0] * 63]})),
+        sending(data=json.dumps({"instances": [[1e15] + [0] * 63]})),
         prepare=loop_for_ever,
         settings={"allow_loops": True, "run_seconds": 0.2},
     ),
-    "ClientGoneError": Promise(499, "client_gone", hang_up),
-    "NotReadyError": Promise(
-        503, "not_ready", asking(), prepare=lambda models: damage(models / "digits" / "1")
+    "ClientGoneError": ErrorCase(499, "client_gone", hang_up),
+    "NotReadyError": ErrorCase(
+        503, "not_ready", sending(), prepare=lambda models: damage(models / "digits" / "1")
     ),
-    "InvalidOptionsError": Promise(
+    "InvalidOptionsError": ErrorCase(
         400, "invalid_options", administer("unload", b'{"force": true}'), path=ADMINISTER + "unload"
     ),
-    "UnsupportedExtensionError": Promise(
+    "UnsupportedExtensionError": ErrorCase(
         400,
         "unsupported_extension",
-        asking("/v2/logging", b'{"log_verbose_level": 3}'),
+        sending("/v2/logging", b'{"log_verbose_level": 3}'),
         path="/v2/logging",
     ),
-    "NoEarlierVersionError": Promise(
+    "NoEarlierVersionError": ErrorCase(
         409,
         "no_earlier_version",
         administer("rollback"),
         {"model", "versions"},
         path=ADMINISTER + "rollback",
     ),
-    "VersionRefusedError": Promise(
+    "VersionRefusedError": ErrorCase(
         409,
         "version_refused",
         load_a_damaged_version,
         {"model", "version"},
         path=ADMINISTER + "load",
     ),
-    "RequestTimeoutError": Promise(408, "request_timeout", send_half_a_body),
-    "StateNotKeptError": Promise(409, "state_not_kept", keep_no_state, path=ADMINISTER + "unload"),
-    "NoAgreementError": Promise(
+    "RequestTimeoutError": ErrorCase(408, "request_timeout", send_half_a_body),
+    "StateNotKeptError": ErrorCase(
+        409, "state_not_kept", keep_no_state, path=ADMINISTER + "unload"
+    ),
+    "NoAgreementError": ErrorCase(
         503,
         "no_agreement",
         wait_for_a_worker_that_hangs,
@@ -319,31 +344,31 @@ PROMISES = {
 }
 
 
-def promised():
-    """Every class of an error for clients that the server declares, in any of its modules."""
-    waiting, found = [ServingError], {}
-    while waiting:
-        below = waiting.pop().__subclasses__()
-        waiting += below
-        found |= {error.__name__: error for error in below if error.__module__[:8] == "serving."}
+def find_error_classes():
+    """Return all subclasses of `ServingError` in any module of the server, by name."""
+    pending, found = [ServingError], {}
+    while pending:
+        children = pending.pop().__subclasses__()
+        pending += children
+        found |= {error.__name__: error for error in children if error.__module__[:8] == "serving."}
     return found
 
 
-def test_every_error_that_is_promised_is_raised_here():
-    assert set(PROMISES) == set(promised())
+def test_error_cases_cover_every_error_class():
+    assert set(ERROR_CASES) == set(find_error_classes())
 
 
-def test_errors_of_different_names_have_different_codes():
-    codes = [error.code for error in promised().values()]
+def test_error_codes_are_unique():
+    codes = [error.code for error in find_error_classes().values()]
     assert len(set(codes)) == len(codes)
 
 
 @pytest.fixture
 def start(only_digits, adults, tmp_path, monkeypatch):
-    """Start a server that keeps a promise."""
+    """Return a function that starts the server for an error case, given its name."""
 
     def begin(name):
-        promise = PROMISES[name]
+        case = ERROR_CASES[name]
         lines = [
             f"{who} {scope} sha256:{hashlib.sha256(key['X-API-Key'].encode()).hexdigest()}"
             for who, scope, key in (("a", "admin", ADMIN), ("b", "predict", READER))
@@ -351,58 +376,58 @@ def start(only_digits, adults, tmp_path, monkeypatch):
         (tmp_path / "keys").write_text("\n".join(lines))
         if name == "ModelRequiredError":
             shutil.copytree(adults / "adults", only_digits / "adults")
-        promise.prepare(only_digits)
-        monkeypatch.setattr(SharedState, "shared", SharedState())
-        settings = {"models": only_digits, "poll": 0, "keys": tmp_path / "keys"} | promise.settings
+        case.prepare(only_digits)
+        monkeypatch.setattr(SharedState, "inherited", SharedState())
+        settings = {"models": only_digits, "poll": 0, "keys": tmp_path / "keys"} | case.settings
         return Server(only_digits, create_app(**settings).test_client(), monkeypatch)
 
     return begin
 
 
-def assert_kept(name, server, caplog):
-    promise = PROMISES[name]
-    before, counted = server.state(), server.count(promise.status)
+def check_error(name, server, caplog):
+    case = ERROR_CASES[name]
+    before, counted = server.read_state(), server.count(case.status)
     caplog.clear()
-    response = promise.raise_it(server)
+    response = case.cause(server)
     logged = [r.fields["code"] for r in caplog.records if r.msg == "request"]
-    assert (response.status_code, logged) == (promise.status, [promise.code])
-    assert server.count(promise.status) == counted + 1
+    assert (response.status_code, logged) == (case.status, [case.code])
+    assert server.count(case.status) == counted + 1
     answer = response.get_json()
     assert answer["error"].startswith("expected ")
-    if promise.path.startswith("/v2/") and not promise.path.startswith("/v2/repository/"):
-        assert set(answer) == {"error"}  # as the protocol has it
+    if case.path.startswith("/v2/") and not case.path.startswith("/v2/repository/"):
+        assert set(answer) == {"error"}  # the protocol's format
     else:
         assert set(answer) == {"error", "code", "details"}
-        assert answer["code"] == promise.code
-        assert set(answer["details"]) == promise.details
-    assert promise.headers.items() <= dict(response.headers).items()
-    assert server.state() == before
+        assert answer["code"] == case.code
+        assert set(answer["details"]) == case.details
+    assert case.headers.items() <= dict(response.headers).items()
+    assert server.read_state() == before
     document = server.client.get("/openapi.json", headers=ADMIN).get_json()
-    path = promise.path.replace("digits", "{name}")
-    assert str(promise.status) in document["paths"][path]["post"]["responses"]
+    path = case.path.replace("digits", "{name}")
+    assert str(case.status) in document["paths"][path]["post"]["responses"]
 
 
-@pytest.mark.parametrize("name", sorted({*PROMISES} - {"NoAgreementError"}))
-def test_error_is_answered_as_promised_and_leaves_all_as_it_was(name, start, caplog):
-    assert_kept(name, start(name), caplog)
-
-
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.usefixtures("processes")
-def test_so_is_that_of_a_worker_that_hangs(start, caplog):
-    assert_kept("NoAgreementError", start("NoAgreementError"), caplog)
+@pytest.mark.parametrize("name", sorted({*ERROR_CASES} - {"NoAgreementError"}))
+def test_error_answer_log_metrics_and_openapi_agree_and_state_is_unchanged(name, start, caplog):
+    check_error(name, start(name), caplog)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.usefixtures("processes")
-def test_version_that_another_worker_refuses_is_refused_for_its_reason(start):
+def test_error_other_worker_hangs_answer_agrees_and_state_is_unchanged(start, caplog):
+    check_error("NoAgreementError", start("NoAgreementError"), caplog)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.usefixtures("processes")
+def test_load_other_worker_refuses_version_its_reason_is_answered(start):
     server = start("VersionRefusedError")
     add_version(server.models, 2)
-    before = server.state()
+    before = server.read_state()
     with another_worker(refuse_what_is_proposed):
         response = server.post(ADMINISTER + "load", b"")
     answer = response.get_json()
     assert (response.status_code, answer["code"]) == (409, "version_refused")
     assert "to prove itself; it crashes there; nothing was changed" in answer["error"]
     assert answer["details"] == {"model": "digits", "version": 2}
-    assert server.state() == before
+    assert server.read_state() == before

@@ -1,1 +1,5 @@
-"""Routes: one file a protocol, each a thin face over `predict`."""
+"""The Flask routes, one module for each protocol or topic.
+
+A handler finds the model and calls the predictor. None of them decodes tensors or runs a model by
+itself.
+"""

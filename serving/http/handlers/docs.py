@@ -1,4 +1,4 @@
-"""`/`, `/docs` and `/openapi.json`: where people and tools find the API described."""
+"""Routes of the API's documentation: `/`, `/docs`, `/openapi.json` and `/favicon.ico`."""
 
 from __future__ import annotations
 
@@ -34,20 +34,23 @@ INDEX_LINKS = {
 
 
 def create_index_blueprint(vertex: VertexSettings, proxies: TrustedProxies) -> Blueprint:
-    """Return the routes, which need no key and name no model.
+    """Return the blueprint of `/` and `/favicon.ico`, which need no key.
+
+    `/` redirects browsers to `/docs` and answers other clients with links.
 
     Args:
-        vertex: Routes that Vertex AI chose; if one of them is `/`, it replaces this one.
-        proxies: Proxies that may name the prefix below which clients see the server.
+        vertex: Paths that Vertex AI chose; if one of them is `/`, its route replaces this one.
+        proxies: Proxies that may tell the path prefix under which clients see the server.
     """
     routes = Blueprint("index", __name__)
 
     def index() -> Response:
-        # Browsers accept text/html by name; the */* of other clients matches JSON first.
-        media = request.accept_mimetypes.best_match(("application/json", "text/html"))
+        # Browsers name text/html in their Accept header; the */* of other clients matches JSON
+        # first.
+        media_type = request.accept_mimetypes.best_match(("application/json", "text/html"))
         prefix = proxies.find_prefix(request.environ)
-        if media == "text/html":
-            # Relative where no prefix is known, for a proxy that removes one and does not say so.
+        if media_type == "text/html":
+            # A relative redirect also works behind a proxy that removes a prefix without telling.
             target = f"{prefix}/docs" if prefix else "docs"
             answer = Response(status=303, headers={"Location": target})
         else:
@@ -60,7 +63,8 @@ def create_index_blueprint(vertex: VertexSettings, proxies: TrustedProxies) -> B
 
     @routes.get("/favicon.ico")
     def icon() -> Response:
-        headers = {"Cache-Control": "max-age=86400"}  # seconds; it changes with Swagger UI alone
+        # A day, in seconds: the icon changes only with the version of Swagger UI.
+        headers = {"Cache-Control": "max-age=86400"}
         return Response(FAVICON.file.read_bytes(), headers=headers, content_type=FAVICON.media)
 
     return routes
@@ -73,31 +77,33 @@ def create_openapi_blueprint(
     *,
     ignores_extra: bool = False,
 ) -> Blueprint:
-    """Return the routes of this protocol.
+    """Return the blueprint of `/openapi.json` and of `/docs`, which shows it with Swagger UI.
 
     Args:
-        repository: The models.
-        vertex: What Vertex AI asks for.
-        proxies: Proxies that may name the prefix below which clients see the server.
-        ignores_extra: Whether requests may name columns that a model does not have.
+        repository: Repository of the models.
+        vertex: Paths that Vertex AI chose.
+        proxies: Proxies that may tell the path prefix under which clients see the server.
+        ignores_extra: Whether requests may hold columns that a model does not have.
     """
     routes = Blueprint("openapi", __name__)
-    last: tuple[list[ref[ServedModel]], str | None, str, bytes] = ([], None, "", b"")
+    # The last document is kept, since building one takes long for a table of many columns. With
+    # it: the models, the default model and the prefix that it was built for.
+    cached: tuple[list[ref[ServedModel]], str | None, str, bytes] = ([], None, "", b"")
 
     @routes.get("/openapi.json")
-    def document() -> Response:
-        nonlocal last  # for a table of many columns it takes a while
+    def openapi_document() -> Response:
+        nonlocal cached
         models, default = list(repository.live_models.values()), repository.default_model
         prefix = proxies.find_prefix(request.environ)
-        known, known_default, known_prefix, content = last
-        is_known = (known_default, known_prefix) == (default, prefix)
-        if not content or not is_known or [model() for model in known] != models:
+        cached_models, cached_default, cached_prefix, content = cached
+        is_current = (cached_default, cached_prefix) == (default, prefix)
+        if not content or not is_current or [model() for model in cached_models] != models:
             manifests = [model.manifest for model in models]
-            described = build_document(
+            document = build_document(
                 manifests, _collect_methods(), vertex, default, prefix, ignores_extra=ignores_extra
             )
-            content = json.dumps(described).encode()
-            last = [ref(model) for model in models], default, prefix, content
+            content = json.dumps(document).encode()
+            cached = [ref(model) for model in models], default, prefix, content
         return Response(content, content_type=JSON_MEDIA_TYPE)
 
     @routes.get("/docs")
@@ -105,7 +111,7 @@ def create_openapi_blueprint(
         return _send_page_file(INDEX_PAGE)
 
     @routes.get("/docs/<file>")
-    def part(file: str) -> Response:
+    def page_file(file: str) -> Response:
         if file not in PAGE_FILES:
             raise NotFound
         return _send_page_file(PAGE_FILES[file])
@@ -114,13 +120,13 @@ def create_openapi_blueprint(
 
 
 def _collect_methods() -> dict[str, set[str]]:
-    """The methods of each URL there is, by its rule."""
+    """Return the methods of each URL rule of the application."""
     rules: dict[str, set[str]] = {}
     for rule in current_app.url_map.iter_rules():
         rules.setdefault(rule.rule, set()).update(rule.methods or ())
     return rules
 
 
-def _send_page_file(part: PageFile) -> Response:
+def _send_page_file(page_file: PageFile) -> Response:
     headers = {"Content-Security-Policy": PAGE_CONTENT_POLICY}
-    return Response(part.file.read_bytes(), headers=headers, content_type=part.media)
+    return Response(page_file.file.read_bytes(), headers=headers, content_type=page_file.media)

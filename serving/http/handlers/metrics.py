@@ -1,4 +1,12 @@
-"""`GET /metrics`: what all workers counted, as Prometheus reads it."""
+"""`GET /metrics`: the metrics of all workers, in Prometheus' text format.
+
+They are collected at each request, from the counters that all workers share and from the
+repository, whose state is the same in every worker. So it does not matter which worker answers.
+
+Counters whose label values are known in advance start at 0. Prometheus does not see the first event
+of a counter that appears with it: `increase()` and `rate()` need an earlier value. These initial
+series take no memory in the shared counters.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +49,7 @@ from serving.telemetry.shared_counters import (
 
 RELOAD_OUTCOMES = ("served", "held", "refused", "unloaded")
 EVICTION_REASONS = ("connections", "descriptors")
-# Errors of accept(2): resources that ran out, connections that failed, an unusable socket.
+# Errors of accept(2): resources exhausted, failed connections, an unusable listening socket.
 ACCEPT_ERROR_NAMES = (
     "EMFILE",
     "ENFILE",
@@ -65,15 +73,11 @@ ACCEPT_ERROR_NAMES = (
     "ENOTSOCK",
 )
 TLS_FAILURE_CAUSES = ("plain_http", "not_tls", "protocol", "certificate", "other")
-PREDICTION_PROTOCOLS = (
-    "rows",
-    "inference_v2",
-    "tensorflow",
-    "clouds",
-)  # protocols of requests for a model
-PREDICTION_STATUSES = (200, 400, 408, 413, 415, 422, 499, 500, 503, 504)  # of requests for a model
+PREDICTION_PROTOCOLS = ("rows", "inference_v2", "tensorflow", "clouds")
+# HTTP statuses of prediction requests whose model was found.
+PREDICTION_STATUSES = (200, 400, 408, 413, 415, 422, 499, 500, 503, 504)
 NO_MODEL = ("", "", "")
-# Statuses of requests that never came to a model, by protocol.
+# HTTP statuses of requests that were answered before a model was found, by protocol.
 STATUSES_WITHOUT_MODEL = {
     **dict.fromkeys(PREDICTION_PROTOCOLS, (400, 401, 403, 404, 500, 503)),
     "triton": (200, 400, 401, 403, 404, 500),
@@ -83,7 +87,7 @@ STATUSES_WITHOUT_MODEL = {
 
 
 def iterate_initial_series(repository: Repository) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the metric's name and the label values of each series that begins at 0."""
+    """Yield the metric name and the label values of each series that starts at 0."""
     for reason in EVICTION_REASONS:
         yield CONNECTIONS_EVICTED.name, (reason,)
     for error in ACCEPT_ERROR_NAMES:
@@ -105,96 +109,98 @@ def iterate_initial_series(repository: Repository) -> Iterator[tuple[str, tuple[
 
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-VARIANT_LABELS = ("model", "version", "variant")  # as many values as the repository has variants
-SeriesValues = dict[tuple[str, ...], list[float]]
+VARIANT_LABELS = ("model", "version", "variant")
+SeriesValues = dict[tuple[str, ...], list[float]]  # the values of a series, by its label values
 
 
 class PrometheusMetrics:
-    """All metrics of one application.
+    """The metrics of one application.
 
     Args:
-        repository: of its models.
-        table: that it counts in.
+        repository: Repository of the models.
+        counters: Counters that all workers share.
     """
 
-    def __init__(self, repository: Repository, table: SharedCounters) -> None:
+    def __init__(self, repository: Repository, counters: SharedCounters) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_CounterCollector(table, repository))
-        self._registry.register(_GaugeCollector(table))
+        self._registry.register(_CounterCollector(counters, repository))
+        self._registry.register(_GaugeCollector(counters))
         self._registry.register(_VariantCollector(repository))
 
     def render(self) -> bytes:
-        """In Prometheus' text format, of `CONTENT_TYPE`."""
+        """Return all metrics in Prometheus' text format, whose media type is `CONTENT_TYPE`."""
         return generate_latest(self._registry)
 
 
 class _CounterCollector(Collector):
-    """What all workers have counted, the dead ones among them."""
+    """Counters and histograms, summed over all workers, including those that have ended."""
 
-    def __init__(self, table: SharedCounters, repository: Repository) -> None:
-        self._table, self._repository = table, repository
+    def __init__(self, counters: SharedCounters, repository: Repository) -> None:
+        self._counters, self._repository = counters, repository
 
     def collect(self) -> Iterator[Metric]:
-        counted = self._table.sum_over_slots()
-        known: defaultdict[str, SeriesValues] = defaultdict(dict)
+        counted = self._counters.sum_over_slots()
+        initial: defaultdict[str, SeriesValues] = defaultdict(dict)
         for name, labels in iterate_initial_series(self._repository):
-            known[name][labels] = [0.0]
-        for (model, _), numbers in counted.get(RELOADS.name, {}).items():
-            if any(numbers):  # also of a model of which no version is served
-                known[RELOADS.name] |= {(model, outcome): [0.0] for outcome in RELOAD_OUTCOMES}
-        for family in METRIC_DEFINITIONS:
-            yield _build_metric(family, counted.get(family.name, {}), known[family.name])
+            initial[name][labels] = [0.0]
+        # A model that was only refused is not served, yet its reloads are counted.
+        for (model, _), values in counted.get(RELOADS.name, {}).items():
+            if any(values):
+                initial[RELOADS.name] |= {(model, outcome): [0.0] for outcome in RELOAD_OUTCOMES}
+        for metric in METRIC_DEFINITIONS:
+            yield _build_metric(metric, counted.get(metric.name, {}), initial[metric.name])
 
 
-def _build_metric(family: MetricDefinition, counted: SeriesValues, known: SeriesValues) -> Metric:
-    # A kind of request has all its series from the first one on; most of a health check's, which
-    # is not decoded, run or of a model, would stay zero for ever.
-    used = known | {labels: numbers for labels, numbers in counted.items() if any(numbers)}
-    if not family.bucket_bounds:
-        counter = CounterMetricFamily(family.name, family.help, labels=family.label_names)
-        for labels, numbers in used.items():
-            counter.add_metric(labels, numbers[0])
+def _build_metric(metric: MetricDefinition, counted: SeriesValues, initial: SeriesValues) -> Metric:
+    # Series that are still 0 are left out unless they are listed: the first request of a kind
+    # creates the series of every stage, and a health check never reaches most of them.
+    shown = initial | {labels: values for labels, values in counted.items() if any(values)}
+    if not metric.bucket_bounds:
+        counter = CounterMetricFamily(metric.name, metric.help, labels=metric.label_names)
+        for labels, values in shown.items():
+            counter.add_metric(labels, values[0])
         return counter
-    histogram = HistogramMetricFamily(family.name, family.help, labels=family.label_names)
-    for labels, (*buckets, total) in used.items():
-        histogram.add_metric(labels, _cumulate_buckets(family, buckets), total)
+    histogram = HistogramMetricFamily(metric.name, metric.help, labels=metric.label_names)
+    for labels, (*buckets, total) in shown.items():
+        histogram.add_metric(labels, _cumulate_buckets(metric, buckets), total)
     return histogram
 
 
 def _cumulate_buckets(
-    family: MetricDefinition, buckets: Sequence[float]
+    metric: MetricDefinition, buckets: Sequence[float]
 ) -> list[tuple[str, float]]:
-    bounds = [*map(floatToGoString, family.bucket_bounds), "+Inf"]
+    bounds = [*map(floatToGoString, metric.bucket_bounds), "+Inf"]
     return list(zip(bounds, accumulate(buckets), strict=True))
 
 
 class _GaugeCollector(Collector):
-    """What is so just now, in the workers that live."""
+    """Gauges of the present state of all running workers, and the connections accepted so far."""
 
-    def __init__(self, table: SharedCounters) -> None:
-        self._table = table
+    def __init__(self, counters: SharedCounters) -> None:
+        self._counters = counters
 
     def collect(self) -> Iterator[Metric]:
-        now, slots = perf_counter(), list(self._table.iter_slots())
+        now, slots = perf_counter(), list(self._counters.iter_slots())
         yield GaugeMetricFamily(
             "forwardpass_in_flight_requests",
-            "Requests that are being answered, this one among them.",
+            "Requests being answered, including the one for these metrics.",
             value=sum(slot.values[IN_FLIGHT_REQUESTS] for slot in slots),
         )
         yield GaugeMetricFamily(
             "forwardpass_queue_rows",
-            "Rows that wait for a run or are in one.",
+            "Rows that wait for a run of their model or are being run.",
             value=sum(slot.values[QUEUED_ROWS] for slot in slots),
         )
-        began = [since for slot in slots if (since := slot.values[OLDEST_QUEUED_TIME])]
+        oldest = [time for slot in slots if (time := slot.values[OLDEST_QUEUED_TIME])]
         yield GaugeMetricFamily(
             "forwardpass_queue_oldest_seconds",
-            "How long the first of these has been waiting.",
-            # Processes of one machine have this clock in common.
-            value=max(0.0, now - min(began)) if began else 0.0,
+            "Time since the oldest of these rows was decoded, in seconds.",
+            # `perf_counter` is the same clock in all processes of a machine.
+            value=max(0.0, now - min(oldest)) if oldest else 0.0,
         )
         yield self._open_connections()
-        accepted = sum(self._table.worker_loads.accepted) or None  # no sample under another server
+        # Under another WSGI server nothing is counted, and no sample is sent.
+        accepted = sum(self._counters.worker_loads.accepted) or None
         yield CounterMetricFamily(
             "forwardpass_connections_accepted", "Connections accepted.", value=accepted
         )
@@ -202,17 +208,17 @@ class _GaugeCollector(Collector):
     def _open_connections(self) -> Metric:
         gauge = GaugeMetricFamily(
             "forwardpass_open_connections",
-            "Connections that are open in each worker, idle ones among them.",
+            "Open connections of each worker, including idle ones.",
             labels=("worker",),
         )
-        for number, connections in enumerate(self._table.worker_loads.open):
+        for number, connections in enumerate(self._counters.worker_loads.open):
             if connections != NO_WORKER:
                 gauge.add_metric((str(number),), connections)
         return gauge
 
 
 class _VariantCollector(Collector):
-    """How the variants of the served versions did on this machine."""
+    """Gauges of the served versions' variants, and of versions that are held back."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
@@ -220,44 +226,50 @@ class _VariantCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         passed = GaugeMetricFamily(
             "forwardpass_variant_selftest_passed",
-            "1 if the variant of a served version reproduces its self-test here, else 0.",
+            "1 if the variant of a served version passed its self-test on this machine, else 0.",
             labels=VARIANT_LABELS,
         )
         served = GaugeMetricFamily(
             "forwardpass_variant_served",
-            "1 for the variant that answers, else 0.",
+            "1 for the variant that answers requests, else 0.",
             labels=VARIANT_LABELS,
         )
         held = GaugeMetricFamily(
             "forwardpass_held_versions",
-            "New versions that wait to be loaded, since they do not accept what the live one does.",
+            "New versions held back, since they refuse requests that the live version accepts.",
             labels=("model",),
         )
         seconds = GaugeMetricFamily(
             "forwardpass_variant_run_seconds",
-            "Median of one run of so many rows, where variants were raced at start-up.",
+            "Median time of one run of a batch of this many rows, in seconds, measured when the "
+            "version was loaded; only if several variants were compared.",
             labels=(*VARIANT_LABELS, "rows"),
         )
-        waiting = Counter(key.rpartition("/")[0] for key in self._repository.hold_reasons)
-        for name in sorted({*self._repository.live_models, *waiting}):
-            held.add_metric((name,), waiting[name])
+        held_counts = Counter(key.rpartition("/")[0] for key in self._repository.hold_reasons)
+        for name in sorted({*self._repository.live_models, *held_counts}):
+            held.add_metric((name,), held_counts[name])
         for name, model in self._repository.live_models.items():
-            for variant, trial in model.variant_checks.items():
+            for variant, check in model.variant_checks.items():
                 labels = (name, str(model.manifest.version), variant)
-                passed.add_metric(labels, trial.passed)
+                passed.add_metric(labels, check.passed)
                 served.add_metric(labels, variant == model.variant)
-                for rows, microseconds in trial.microseconds.items():
+                for rows, microseconds in check.microseconds.items():
                     seconds.add_metric((*labels, str(rows)), microseconds / 1e6)
         yield from (held, passed, served, seconds)
 
 
-def create_metrics_blueprint(repository: Repository, table: SharedCounters) -> Blueprint:
-    """The routes of this protocol."""
+def create_metrics_blueprint(repository: Repository, counters: SharedCounters) -> Blueprint:
+    """Return the blueprint of `GET /metrics`.
+
+    Args:
+        repository: Repository of the models.
+        counters: Counters that all workers share.
+    """
     routes = Blueprint("metrics", __name__)
-    of_all = PrometheusMetrics(repository, table)
+    prometheus_metrics = PrometheusMetrics(repository, counters)
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        return Response(of_all.render(), content_type=CONTENT_TYPE)
+        return Response(prometheus_metrics.render(), content_type=CONTENT_TYPE)
 
     return routes

@@ -1,4 +1,4 @@
-"""What is served: a short list of the models, and the whole face of each."""
+"""`GET /models`: a short list of the served models; `GET /models/NAME`: one model in detail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from serving.runtime.variant_selection import VariantCheck
 
 
 def create_models_blueprint(repository: Repository) -> Blueprint:
-    """The routes of this protocol."""
+    """Return the blueprint of `/models`.
+
+    Args:
+        repository: Repository of the models.
+    """
     routes = Blueprint("models", __name__)
 
     @routes.get("/models")
@@ -38,8 +42,8 @@ def _summarize_model(model: ServedModel, default: str | None) -> dict[str, Any]:
     """Return a model's entry in the list.
 
     Args:
-        model: The version that answers by default.
-        default: Name of the model that answers requests that name none, or None.
+        model: Live version of the model.
+        default: Name of the default model; None if there is none.
     """
     features = [column.name for column in model.manifest.inputs]
     return {
@@ -54,16 +58,17 @@ def _describe_model(model: ServedModel) -> dict[str, Any]:
     manifest = model.manifest
     return {
         **_identify_model(model),
-        "positive": manifest.positive_class,  # answered where its probability reaches the threshold
+        # The positive class is the answer if its probability reaches the threshold.
+        "positive": manifest.positive_class,
         "threshold": manifest.variants[model.variant].threshold or manifest.threshold,
         "aim": manifest.aim,
         "aim_unmet": manifest.aim_unmet,
         "inputs": [_describe_column(column) for column in manifest.inputs],
         "example": build_example_record(manifest),
-        "metrics": manifest.variants[model.variant].metrics,  # on the held-out rows
+        "metrics": manifest.variants[model.variant].metrics,  # of the held-out rows
         "macro_averages": _list_macro_averages(manifest),
         "intervals": manifest.intervals,
-        "class_shares": manifest.class_shares,  # of the training rows, in the order of classes
+        "class_shares": manifest.class_shares,  # among the training rows, in the order of classes
         "selftest": _describe_selftest(_get_served_check(model)),
         "why": model.variant_reason,
         "variants": {name: _describe_variant(model, name) for name in model.variant_checks},
@@ -71,15 +76,15 @@ def _describe_model(model: ServedModel) -> dict[str, Any]:
 
 
 def _list_macro_averages(manifest: Manifest) -> list[str]:
-    """Return the metrics that are means over the classes, each of which counts alike."""
+    """Return the names of the metrics that are unweighted means over the classes."""
     return [] if manifest.classes is None else ["precision", "recall", "f1"]
 
 
 def _describe_column(column: InputColumn) -> dict[str, Any]:
-    """Describe a column as the manifest does, and for a date what its numbers are.
+    """Return a column's entry of the manifest, and for a date the meaning of its numbers.
 
-    Fields that are as in every column of earlier versions are left out, and so is the name of the
-    graph's input, which no client needs.
+    Fields with their default value are left out, so that columns look as in earlier versions of
+    this server. The name of the graph's input is left out, since no client needs it.
     """
     described = column.model_dump(exclude_defaults=True, exclude={"tensor"})
     if isinstance(column, DateColumn):
@@ -105,27 +110,27 @@ def _get_served_check(model: ServedModel) -> VariantCheck:
 
 
 def _describe_variant(model: ServedModel, name: str) -> dict[str, Any]:
-    trial, described = model.variant_checks[name], model.manifest.variants[name]
-    times = trial.microseconds
+    check, variant = model.variant_checks[name], model.manifest.variants[name]
+    times = check.microseconds
     return {
         "served": name == model.variant,
-        "passed": trial.passed,
-        "reason": trial.failure or None,
-        "size_bytes": described.size_bytes,
+        "passed": check.passed,
+        "reason": check.failure or None,
+        "size_bytes": variant.size_bytes,
         "microseconds": {str(rows): time for rows, time in times.items()} or None,
-        "metrics": described.metrics,  # on the held-out rows
-        "never_answered": described.never_answered,  # classes that held-out rows are of
-        "selftest": _describe_selftest(trial),
+        "metrics": variant.metrics,  # of the held-out rows
+        "never_answered": variant.never_answered,  # classes of held-out rows
+        "selftest": _describe_selftest(check),
     }
 
 
-def _describe_selftest(trial: VariantCheck) -> dict[str, Any] | None:
-    found = trial.difference
-    if found is None:
+def _describe_selftest(check: VariantCheck) -> dict[str, Any] | None:
+    difference = check.difference
+    if difference is None:
         return None
     return {
-        "rows": found.rows,
-        # JSON has no word for infinity, which an answer that is no number is off by.
-        "max_abs": found.max_abs if math.isfinite(found.max_abs) else None,
-        "label_agreement": found.label_agreement,
+        "rows": difference.rows,
+        # The difference is infinite if an answer is NaN, and JSON has no infinity.
+        "max_abs": difference.max_abs if math.isfinite(difference.max_abs) else None,
+        "label_agreement": difference.label_agreement,
     }

@@ -1,6 +1,6 @@
-"""`/v2`: the Open Inference Protocol, as Triton, KServe and others speak it.
+"""Routes of the Open Inference Protocol under `/v2`, which Triton and KServe use, too.
 
-https://github.com/open-inference/open-inference-protocol, REST, with binary tensors.
+https://github.com/open-inference/open-inference-protocol (REST, with binary tensors)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from serving.inference.predictor import Predictor, build_tensor_metadata
 from serving.repository import Repository
 from serving.settings.options import VERSION, Settings
 
-# As Triton names them.
+# Triton's names of the extensions.
 OPEN_INFERENCE_EXTENSIONS = [
     "binary_tensor_data",
     "model_configuration",
@@ -28,9 +28,15 @@ PLATFORM = "onnxruntime_onnx"
 
 
 def create_open_inference_blueprint(
-    repository: Repository, predict: Predictor, settings: Settings
+    repository: Repository, predictor: Predictor, settings: Settings
 ) -> Blueprint:
-    """The routes of this protocol."""
+    """Return the blueprint of the protocol's core; its extensions are in `triton`.
+
+    Args:
+        repository: Repository of the models.
+        predictor: Predictor that answers the requests.
+        settings: Settings of the server.
+    """
     routes = Blueprint("inference_v2", __name__)
 
     @routes.get("/v2")
@@ -43,12 +49,12 @@ def create_open_inference_blueprint(
 
     @routes.get("/v2/health/ready")
     def ready() -> Response:
-        # The status says it; but KServe's client reads the body.
+        # The protocol needs only the status, but KServe's client reads the body.
         return jsonify(ready=True) if repository.live_models else Response(status=503)
 
     @routes.get("/v2/models/<name>")
     @routes.get("/v2/models/<name>/versions/<version>")
-    def model(name: str, version: str | None = None) -> dict[str, Any]:
+    def metadata(name: str, version: str | None = None) -> dict[str, Any]:
         manifest = find_model(repository, name, version).manifest
         return {
             "name": manifest.name,
@@ -69,9 +75,9 @@ def create_open_inference_blueprint(
     @routes.post("/v2/models/<name>/infer")
     @routes.post("/v2/models/<name>/versions/<version>/infer")
     def infer(name: str, version: str | None = None) -> Response:
-        found = find_model(repository, name, version)
+        model = find_model(repository, name, version)
         return to_flask_response(
-            answer_prediction(request.environ, "inference_v2", found, predict, settings)
+            answer_prediction(request.environ, "inference_v2", model, predictor, settings)
         )
 
     return routes

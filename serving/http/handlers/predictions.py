@@ -1,4 +1,8 @@
-"""`POST /predict`, and the paths at which SageMaker and Vertex AI ask for the same."""
+"""Routes for predictions: `POST /predict`, and the paths of SageMaker and Vertex AI.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
+https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements
+"""
 
 from __future__ import annotations
 
@@ -15,33 +19,45 @@ from serving.settings.options import Settings
 
 
 def create_predictions_blueprint(
-    repository: Repository, predict: Predictor, settings: Settings
+    repository: Repository, predictor: Predictor, settings: Settings
 ) -> Blueprint:
-    """The routes of this protocol."""
+    """Return the blueprint of `POST /predict`.
+
+    Args:
+        repository: Repository of the models.
+        predictor: Predictor that answers the requests.
+        settings: Settings of the server.
+    """
     routes = Blueprint("rows", __name__)
 
     @routes.post("/predict")
     def predict_rows() -> Response:
         model = find_queried_model(repository)
         return to_flask_response(
-            answer_prediction(request.environ, "rows", model, predict, settings)
+            answer_prediction(request.environ, "rows", model, predictor, settings)
         )
 
     return routes
 
 
-# Of what there is anyway, these answer what Vertex AI asks.
+# Endpoints that Vertex AI may choose, since they answer what it expects.
 VERTEX_HEALTH_ENDPOINTS = ("clouds.ping", "status.readyz", "inference_v2.ready")
 VERTEX_PREDICT_ENDPOINTS = ("rows.predict_rows", "clouds.invocations", "tensorflow.predictions")
 
 
 def create_clouds_blueprint(
-    repository: Repository, predict: Predictor, settings: Settings, vertex: VertexSettings
+    repository: Repository, predictor: Predictor, settings: Settings, vertex: VertexSettings
 ) -> Blueprint:
-    """The routes of these protocols; to be registered last.
+    """Return the blueprint of the routes for Amazon SageMaker and Google Vertex AI.
 
-    Raises:
-        ValueError: when registered: a route of Vertex AI's is one that answers something else.
+    It must be registered last. Registering it raises a ValueError if Vertex AI chose a path whose
+    route answers something else.
+
+    Args:
+        repository: Repository of the models.
+        predictor: Predictor that answers the requests.
+        settings: Settings of the server.
+        vertex: Paths that Vertex AI chose.
     """
     routes = Blueprint("clouds", __name__)
 
@@ -53,41 +69,45 @@ def create_clouds_blueprint(
     def invocations() -> Response:
         model = find_queried_model(repository)
         return to_flask_response(
-            answer_prediction(request.environ, "rows", model, predict, settings)
+            answer_prediction(request.environ, "rows", model, predictor, settings)
         )
 
     def vertex_predict() -> Response:
         model = find_queried_model(repository)
         return to_flask_response(
-            answer_prediction(request.environ, "tensorflow", model, predict, settings)
+            answer_prediction(request.environ, "tensorflow", model, predictor, settings)
         )
 
     @routes.record
-    def _as_told(state: BlueprintSetupState) -> None:
-        health, answer = vertex.health_route, vertex.predict_route
+    def _add_vertex_routes(state: BlueprintSetupState) -> None:
+        health, predict = vertex.health_route, vertex.predict_route
         if health is not None and not _has_endpoint(
             state.app.url_map, health, "GET", VERTEX_HEALTH_ENDPOINTS
         ):
             state.add_url_rule(health, "vertex_health", ping, methods=["GET"])
-        if answer is not None and not _has_endpoint(
-            state.app.url_map, answer, "POST", VERTEX_PREDICT_ENDPOINTS
+        if predict is not None and not _has_endpoint(
+            state.app.url_map, predict, "POST", VERTEX_PREDICT_ENDPOINTS
         ):
-            state.add_url_rule(answer, "vertex_predict", vertex_predict, methods=["POST"])
+            state.add_url_rule(predict, "vertex_predict", vertex_predict, methods=["POST"])
 
     return routes
 
 
-def _has_endpoint(rules: Map, path: str, method: str, right: tuple[str, ...]) -> bool:
-    """Whether there is a route of this path that answers rightly."""
+def _has_endpoint(rules: Map, path: str, method: str, allowed: tuple[str, ...]) -> bool:
+    """Return whether a path already has a route to one of the allowed endpoints.
+
+    Raises:
+        ValueError: If its route leads to another endpoint.
+    """
     try:
         endpoint, _ = rules.bind("").match(path, method)
     except NotFound:
         return False
     except MethodNotAllowed:
-        endpoint = "another method"
-    if endpoint in right:
+        endpoint = "for another method"
+    if endpoint in allowed:
         return True
     raise ValueError(
-        f"expected a route of Vertex AI's own, or one that can answer for it; got {path!r}, which "
-        f"is {endpoint}'s; choose /ping and /predict, or others"
+        f"expected a path for Vertex AI that is free, or has a route of the same purpose; "
+        f"got {path!r}, whose route is {endpoint}; choose /ping and /predict, or free paths"
     )

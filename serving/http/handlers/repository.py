@@ -1,8 +1,9 @@
-"""The Open Inference Protocol's repository extension, and a way back.
+"""Routes of the Open Inference Protocol's repository extension, and a rollback.
 
-`POST /v2/repository/index` tells what has become of every version; `…/models/NAME/load`, `/unload`
-and `/rollback` answer once it is done here; every other worker is bound to follow at its next
-turn. What they do outlives a restart.
+`POST /v2/repository/index` lists every version and its state. `POST
+/v2/repository/models/NAME/load`, `/unload` and `/rollback` change which versions are served. They
+answer once this worker has made the change; every other worker makes it when it next reconciles.
+The changes survive a restart of the server.
 """
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ from serving.settings.options import Settings
 
 
 def create_repository_blueprint(repository: Repository, settings: Settings) -> Blueprint:
-    """The routes of this protocol."""
+    """Return the blueprint of the extension.
+
+    Args:
+        repository: Repository of the models.
+        settings: Settings of the server.
+    """
     routes = Blueprint("repository", __name__)
     limit = settings.max_body
 
@@ -33,7 +39,7 @@ def create_repository_blueprint(repository: Repository, settings: Settings) -> B
                 f"expected true or false for ready; got {quote_option(only_ready)}"
             )
         entries = repository.build_index()
-        return jsonify([e for e in entries if e["state"] == "READY" or not only_ready])
+        return jsonify([entry for entry in entries if entry["state"] == "READY" or not only_ready])
 
     @routes.post("/v2/repository/models/<name>/load")
     def load(name: str) -> Response:
@@ -42,7 +48,8 @@ def create_repository_blueprint(repository: Repository, settings: Settings) -> B
 
     @routes.post("/v2/repository/models/<name>/unload")
     def unload(name: str) -> Response:
-        _refuse_parameters(limit, ["unload_dependents"])  # Triton's client sends it; none depends
+        # Triton's client sends unload_dependents; no model here depends on another.
+        _refuse_parameters(limit, ["unload_dependents"])
         return jsonify(repository.unload_model(name))
 
     @routes.post("/v2/repository/models/<name>/rollback")
@@ -53,7 +60,7 @@ def create_repository_blueprint(repository: Repository, settings: Settings) -> B
 
 
 def _read_parameters(limit: int) -> dict[str, Any]:
-    """Return the parameters of the request; empty where there are none."""
+    """Return the `parameters` of the request's body; empty if it has none."""
     parameters = read_options(["parameters"], limit).get("parameters")
     if parameters is None:
         return {}
@@ -65,9 +72,12 @@ def _read_parameters(limit: int) -> dict[str, Any]:
 
 
 def _read_version(limit: int) -> int | None:
-    """Return `{"parameters": {"version": 2}}` of the body, or None if it says nothing.
+    """Return the version in the body, for instance `{"parameters": {"version": 2}}`.
 
-    A text, as the index has it, is as good as a number.
+    The version may be a number or, as in the index, a text.
+
+    Returns:
+        The version number; None if the body has no parameters.
     """
     parameters = _read_parameters(limit)
     if not parameters:
@@ -77,30 +87,31 @@ def _read_version(limit: int) -> int | None:
         if type(version) in (int, str) and re.fullmatch(VERSION_PATTERN, str(version), re.ASCII):
             return int(version)
     raise InvalidOptionsError(
-        f"expected no parameters but the number of a version, {{'version': 2}}; got "
+        f"expected no parameters except a version number, {{'version': 2}}; got "
         f"{quote_option(parameters)}"
     )
 
 
-def _refuse_parameters(limit: int, known: Collection[str] = ()) -> None:
-    """Refuse parameters that would change something, and those that are not known.
+def _refuse_parameters(limit: int, ignored: Collection[str] = ()) -> None:
+    """Refuse a request whose body has parameters that this server does not support.
 
     Args:
-        limit: Bytes of the body.
-        known: Names of parameters that are true or false, and make no difference here.
+        limit: Largest number of bytes of the body.
+        ignored: Names of boolean parameters that are accepted and have no effect.
 
     Raises:
-        InvalidOptionsError: If there is another one, or another value.
+        InvalidOptionsError: If there is another parameter, or one of these is not boolean.
     """
     for name, value in _read_parameters(limit).items():
         if name == "config" or name.startswith("file:"):
             raise InvalidOptionsError(
-                f"expected a model as its folder has it; got the parameter {quote_option(name)}, which "
-                f"would replace parts of it; put a new version into the folder"
+                f"expected to load the model as it is in its folder; got the parameter "
+                f"{quote_option(name)}, which would override a part of it; add a new version to "
+                f"the folder instead"
             )
-        if name not in known:
+        if name not in ignored:
             raise InvalidOptionsError(
-                f"expected {'no parameters' + ''.join(f' but {name}' for name in known)}; got "
+                f"expected no parameters{''.join(f' except {known}' for known in ignored)}; got "
                 f"{quote_option(name)}; leave it out"
             )
         if not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What the server says of itself: alive, ready."""
+"""`GET /healthz` and `GET /readyz`: probes for orchestrators such as Kubernetes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from serving.http.api_keys import ApiKeys
 from serving.repository import Repository
 
 
-def create_status_blueprint(repository: Repository, keys: ApiKeys) -> Blueprint:
-    """The routes of this protocol; whether it is ready is all that they say without a key."""
+def create_status_blueprint(repository: Repository, api_keys: ApiKeys) -> Blueprint:
+    """Return the blueprint of the probes.
+
+    On a server with keys, a request without one learns only whether the server is ready.
+
+    Args:
+        repository: Repository of the models.
+        api_keys: API keys that the server accepts.
+    """
     routes = Blueprint("status", __name__)
 
     @routes.get("/healthz")
@@ -21,7 +28,7 @@ def create_status_blueprint(repository: Repository, keys: ApiKeys) -> Blueprint:
     @routes.get("/readyz")
     def readyz() -> tuple[dict[str, Any], int]:
         ready = bool(repository.live_models)
-        if not keys.may_see_details(request.environ):
+        if not api_keys.may_see_details(request.environ):
             return {"ready": ready}, 200 if ready else 503
         served = {name: model.manifest.version for name, model in repository.live_models.items()}
         body = {

@@ -1,4 +1,4 @@
-"""`/v1/models`: TensorFlow Serving's REST protocol.
+"""Routes of TensorFlow Serving's REST protocol under `/v1/models`.
 
 https://www.tensorflow.org/tfx/serving/api_rest
 """
@@ -25,28 +25,34 @@ TENSORFLOW_DTYPES = {
 
 
 class _ModelConverter(BaseConverter):
-    """What comes before `:predict`."""
+    """Matches a model's name or version, up to a slash or to the colon of `:predict`."""
 
     regex = "[^/:]+"
 
 
 def create_tensorflow_blueprint(
-    repository: Repository, predict: Predictor, settings: Settings
+    repository: Repository, predictor: Predictor, settings: Settings
 ) -> Blueprint:
-    """The routes of this protocol."""
+    """Return the blueprint of the protocol.
+
+    Args:
+        repository: Repository of the models.
+        predictor: Predictor that answers the requests.
+        settings: Settings of the server.
+    """
     routes = Blueprint("tensorflow", __name__)
 
     @routes.record
-    def _teach(state: BlueprintSetupState) -> None:
+    def _register_converter(state: BlueprintSetupState) -> None:
         state.app.url_map.converters["model"] = _ModelConverter
 
     @routes.get("/v1/models/<model:name>")
     @routes.get("/v1/models/<model:name>/versions/<model:version>")
     def status(name: str, version: str | None = None) -> dict[str, Any]:
-        chosen = find_model(repository, name, version).manifest.version
-        served = repository.get_versions(name) if version is None else [chosen]
+        found_version = find_model(repository, name, version).manifest.version
+        numbers = repository.get_versions(name) if version is None else [found_version]
         return {
-            "model_version_status": [_describe_version_status(number) for number in sorted(served)]
+            "model_version_status": [_describe_version_status(number) for number in sorted(numbers)]
         }
 
     @routes.get("/v1/models/<model:name>/metadata")
@@ -67,21 +73,21 @@ def create_tensorflow_blueprint(
     @routes.post("/v1/models/<model:name>:predict")
     @routes.post("/v1/models/<model:name>/versions/<model:version>:predict")
     def predictions(name: str, version: str | None = None) -> Response:
-        found = find_model(repository, name, version)
+        model = find_model(repository, name, version)
         return to_flask_response(
-            answer_prediction(request.environ, "tensorflow", found, predict, settings)
+            answer_prediction(request.environ, "tensorflow", model, predictor, settings)
         )
 
     return routes
 
 
 def _describe_version_status(version: int) -> dict[str, Any]:
-    fine = {"error_code": "OK", "error_message": ""}
-    return {"version": str(version), "state": "AVAILABLE", "status": fine}
+    ok = {"error_code": "OK", "error_message": ""}
+    return {"version": str(version), "state": "AVAILABLE", "status": ok}
 
 
 def _describe_tensors(tensors: list[dict[str, Any]]) -> dict[str, Any]:
-    """The tensors of a face as a signature's JSON, where 64-bit integers are texts."""
+    """Return tensors as a signature lists them; 64-bit integers are strings in this JSON."""
     return {
         tensor["name"]: {
             "dtype": TENSORFLOW_DTYPES[tensor["datatype"]],

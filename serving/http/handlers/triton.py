@@ -1,8 +1,9 @@
-"""`/v2`: Triton's extensions of the Open Inference Protocol, as far as they apply here.
+"""Routes of Triton's extensions of the Open Inference Protocol under `/v2`.
 
 https://github.com/triton-inference-server/server/tree/main/docs/protocol
-Statistics and configurations are answered. Settings that this server does not have, and shared
-memory, are shown as off or empty; a change is refused.
+
+Statistics and model configurations are supported. Tracing, log settings and shared memory are shown
+as off, fixed or empty, and every change is refused.
 """
 
 from __future__ import annotations
@@ -25,28 +26,39 @@ TRACE_SETTINGS = {"trace_level": ["OFF"]}
 
 
 def create_triton_blueprint(
-    repository: Repository, table: SharedCounters, settings: Settings
+    repository: Repository, counters: SharedCounters, settings: Settings
 ) -> Blueprint:
-    """Return the routes of these extensions."""
+    """Return the blueprint of the extensions.
+
+    Args:
+        repository: Repository of the models.
+        counters: Counters that all workers share.
+        settings: Settings of the server.
+    """
     routes = Blueprint("triton", __name__)
-    logging = _get_log_settings(settings)
+    current_log_settings = _get_log_settings(settings)
 
     @routes.get("/v2/models/stats")
     @routes.get("/v2/models/<name>/stats")
     @routes.get("/v2/models/<name>/versions/<version>/stats")
     def statistics(name: str | None = None, version: str | None = None) -> dict[str, Any]:
         if name is None:
-            known = [
-                (found, number)
-                for found in repository.live_models
-                for number in sorted(repository.get_versions(found))
+            versions = [
+                (model_name, number)
+                for model_name in repository.live_models
+                for number in sorted(repository.get_versions(model_name))
             ]
         else:
-            chosen = find_model(repository, name, version).manifest.version
-            numbers = repository.get_versions(name) if version is None else [chosen]
-            known = [(name, number) for number in sorted(numbers)]
-        counted = ModelStatistics(table)
-        return {"model_stats": [counted.describe_version(*version_of) for version_of in known]}
+            found_version = find_model(repository, name, version).manifest.version
+            numbers = repository.get_versions(name) if version is None else [found_version]
+            versions = [(name, number) for number in sorted(numbers)]
+        model_statistics = ModelStatistics(counters)
+        return {
+            "model_stats": [
+                model_statistics.describe_version(model_name, number)
+                for model_name, number in versions
+            ]
+        }
 
     @routes.get("/v2/models/<name>/config")
     @routes.get("/v2/models/<name>/versions/<version>/config")
@@ -58,41 +70,42 @@ def create_triton_blueprint(
     def trace_settings(name: str | None = None) -> dict[str, Any]:
         if name is not None:
             find_model(repository, name, None)
-        why = "this server keeps no traces; GET /metrics tells the seconds of each stage"
-        _refuse_changes(TRACE_SETTINGS, why, settings)
+        advice = "this server records no traces; GET /metrics shows the time of each stage"
+        _refuse_changes(TRACE_SETTINGS, advice, settings)
         return TRACE_SETTINGS
 
     @routes.route("/v2/logging", methods=["GET", "POST"])
     def log_settings() -> dict[str, Any]:
-        _refuse_changes(logging, "start the server with another --log-level", settings)
-        return logging
+        advice = "restart the server with another --log-level"
+        _refuse_changes(current_log_settings, advice, settings)
+        return current_log_settings
 
-    def no_regions() -> Response:
+    def list_regions() -> Response:
         return jsonify([])
 
-    def no_region(name: str) -> Response:
+    def refuse_region(name: str) -> Response:
         raise UnsupportedExtensionError(
             f"expected tensors in the body of a request; got the shared memory region "
-            f"{quote_option(name)}; this server reads none; send binary tensors"
+            f"{quote_option(name)}; this server supports no shared memory; send binary tensors"
         )
 
     def unregister(name: str = "") -> dict[str, Any]:  # noqa: ARG001
-        return {}  # as Triton answers for a region that is not registered
+        return {}  # Triton's answer for a region that is not registered
 
     for kind in ("systemsharedmemory", "cudasharedmemory"):
-        routes.get(f"/v2/{kind}/status")(no_regions)
-        routes.get(f"/v2/{kind}/region/<name>/status")(no_region)
-        routes.post(f"/v2/{kind}/region/<name>/register")(no_region)
+        routes.get(f"/v2/{kind}/status")(list_regions)
+        routes.get(f"/v2/{kind}/region/<name>/status")(refuse_region)
+        routes.post(f"/v2/{kind}/region/<name>/register")(refuse_region)
         routes.post(f"/v2/{kind}/region/<name>/unregister")(unregister)
         routes.post(f"/v2/{kind}/unregister")(unregister)
     return routes
 
 
 def _describe_config(model: ServedModel, settings: Settings) -> dict[str, Any]:
-    """Return a model's configuration, as Triton would auto-complete it."""
+    """Return a model's configuration in the form that Triton completes automatically."""
     tensors = build_tensor_metadata(model.manifest)
     threshold = model.manifest.variants[model.variant].threshold or model.manifest.threshold
-    said = (
+    decision = (
         {}
         if threshold is None
         else {
@@ -110,15 +123,15 @@ def _describe_config(model: ServedModel, settings: Settings) -> dict[str, Any]:
         "input": [_describe_tensor(tensor) for tensor in tensors["inputs"]],
         "output": [_describe_tensor(tensor) for tensor in tensors["outputs"]],
         "dynamic_batching": {},
-        **said,
+        **decision,
     }
 
 
 def _describe_tensor(tensor: Mapping[str, Any]) -> dict[str, Any]:
-    kind = "STRING" if tensor["datatype"] == "BYTES" else tensor["datatype"]
-    described = {"name": tensor["name"], "data_type": f"TYPE_{kind}"}
-    dims = tensor["shape"][1:]  # the first counts the rows, which a configuration leaves out
-    # A tensor of one value a row has no further dimension, and dims must not be empty.
+    datatype = "STRING" if tensor["datatype"] == "BYTES" else tensor["datatype"]
+    described = {"name": tensor["name"], "data_type": f"TYPE_{datatype}"}
+    dims = tensor["shape"][1:]  # a configuration leaves out the dimension of rows
+    # Triton allows no empty dims; a tensor with one value per row is declared with this reshape.
     return described | ({"dims": dims} if dims else {"dims": [1], "reshape": {"shape": []}})
 
 
@@ -133,22 +146,28 @@ def _get_log_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _refuse_changes(current: Mapping[str, Any], why: str, settings: Settings) -> None:
-    """Refuse a request that would change a setting; one that repeats it, or clears it, is fine.
+def _refuse_changes(current: Mapping[str, Any], advice: str, settings: Settings) -> None:
+    """Refuse a request that would change a setting.
+
+    Args:
+        current: Values of the settings, by name.
+        advice: End of the error message, which tells what to do instead.
+        settings: Settings of the server.
 
     Raises:
-        UnsupportedExtensionError: If a value is neither null nor what it is already.
+        UnsupportedExtensionError: If a value in the body is neither null nor the current value.
     """
     if request.method != "POST":
         return
     for name, value in read_options(None, settings.max_body).items():
         if value is not None and value != current.get(name):
             raise UnsupportedExtensionError(
-                f"expected no change of this setting; got {quote_option(value)} for {quote_option(name)}; {why}"
+                f"expected no change of this setting; got {quote_option(value)} for "
+                f"{quote_option(name)}; {advice}"
             )
 
 
-# Triton's name of each stage of a request.
+# Triton's names of the stages of a request, by the names in this server's metrics.
 TRITON_STAGES = {
     "queue": "queue",
     "decode": "compute_input",
@@ -158,14 +177,16 @@ TRITON_STAGES = {
 
 
 class ModelStatistics:
-    """Statistics of all models, as of now.
+    """A snapshot of the statistics of all models, summed over all workers.
+
+    Statistics that this server does not count are left out; they are not shown as 0.
 
     Args:
-        table: Counters of all workers.
+        counters: Counters that all workers share.
     """
 
-    def __init__(self, table: SharedCounters) -> None:
-        totals = table.sum_over_slots()
+    def __init__(self, counters: SharedCounters) -> None:
+        totals = counters.sum_over_slots()
         self._requests = totals.get(REQUESTS.name, {})
         self._rows = totals.get(ROWS_ANSWERED.name, {})
         self._stages = totals.get(STAGE_SECONDS.name, {})
@@ -173,15 +194,19 @@ class ModelStatistics:
     def describe_version(self, name: str, version: int) -> dict[str, Any]:
         """Return the statistics of one version since the server started.
 
-        Times of stages are counted by model, not by version. They are included only as long as no
-        other version of the model has received a request.
+        The times of the stages are counted by model, not by version. So they are included only as
+        long as no other version of the model has received a request.
+
+        Args:
+            name: Name of the model.
+            version: Version number.
         """
         counts = {"success": 0, "fail": 0}
         versions = set()
-        for (_, model, asked, _, code), (count,) in self._requests.items():
+        for (_, model, model_version, _, code), (count,) in self._requests.items():
             if model == name:
-                versions.add(asked)
-                if asked == str(version):
+                versions.add(model_version)
+                if model_version == str(version):
                     counts["success" if int(code) < 400 else "fail"] += int(count)
         inferences: dict[str, Any] = {outcome: {"count": n} for outcome, n in counts.items()}
         if versions <= {str(version)}:
@@ -202,8 +227,8 @@ class ModelStatistics:
 
     def _sum_stage(self, stage: str, name: str) -> dict[str, int]:
         count = seconds = 0.0
-        for (found, _, model), (*buckets, total) in self._stages.items():
-            if (found, model) == (stage, name):
+        for (counted_stage, _, model), (*buckets, total) in self._stages.items():
+            if (counted_stage, model) == (stage, name):
                 count += sum(buckets)
                 seconds += total
         return {"count": int(count), "ns": round(seconds * 1e9)}

@@ -1,4 +1,4 @@
-"""An answer that needs none of the server: the bundle's graph in plain ONNX Runtime."""
+"""Expected answers computed by plain ONNX Runtime, without any code of the server."""
 
 import onnxruntime
 import pytest
@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture
 def graph_answers():
-    """What the graph of models/NAME/1 says, by output."""
+    """Return a function that runs the graph of `models/NAME/1` and returns its outputs by name."""
 
     def answers(models, name, inputs):
         session = onnxruntime.InferenceSession(models / name / "1" / "model.onnx")

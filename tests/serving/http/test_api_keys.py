@@ -1,4 +1,4 @@
-"""Who may ask for what."""
+"""API keys: which requests they allow, and how changes of the key file take effect."""
 
 import hashlib
 import logging
@@ -18,14 +18,14 @@ from tests.processes import wait_until
 
 @pytest.fixture
 def keys(tmp_path):
-    """Three keys by name, and what a server knows of them."""
-    made = {
+    """Return three keys by name, and the `ApiKeys` of a file with their lines."""
+    generated = {
         name: generate_key(name, scope)
         for name, scope in (("app", "predict"), ("other", "predict"), ("ops", "admin"))
     }
     path = tmp_path / "keys"
-    path.write_text("# who\n\n" + "".join(f"{line}  # mine\n" for _, line in made.values()))
-    return {name: key for name, (key, _) in made.items()}, ApiKeys(path)
+    path.write_text("# who\n\n" + "".join(f"{line}  # mine\n" for _, line in generated.values()))
+    return {name: key for name, (key, _) in generated.items()}, ApiKeys(path)
 
 
 def bearer(key):
@@ -33,18 +33,18 @@ def bearer(key):
 
 
 @pytest.mark.parametrize("name", ["app", "other", "ops"])
-def test_each_key_opens_prediction_by_either_header(name, keys):
-    made, known = keys
-    known.authorize(bearer(made[name]), "predict")
-    known.authorize({"HTTP_AUTHORIZATION": f"bearer  {made[name]} "}, "predict")
-    known.authorize({"HTTP_X_API_KEY": made[name]}, "predict")
+def test_authorize_valid_key_in_either_header_allows_prediction(name, keys):
+    generated, api_keys = keys
+    api_keys.authorize(bearer(generated[name]), "predict")
+    api_keys.authorize({"HTTP_AUTHORIZATION": f"bearer  {generated[name]} "}, "predict")
+    api_keys.authorize({"HTTP_X_API_KEY": generated[name]}, "predict")
 
 
-def test_administration_needs_its_own_scope(keys):
-    made, known = keys
-    known.authorize(bearer(made["ops"]), "admin")
+def test_authorize_administration_needs_scope_admin(keys):
+    generated, api_keys = keys
+    api_keys.authorize(bearer(generated["ops"]), "admin")
     with pytest.raises(ForbiddenError, match="expected a key with the scope admin; got one"):
-        known.check(bearer(made["app"]), "admin")
+        api_keys.authorize(bearer(generated["app"]), "admin")
 
 
 @pytest.mark.parametrize(
@@ -62,44 +62,44 @@ def test_administration_needs_its_own_scope(keys):
         {"HTTP_X_API_KEY": "sha256:00"},
     ],
 )
-def test_anything_else_is_refused_and_told_how(environ, keys):
+def test_authorize_missing_or_unknown_key_is_refused_with_advice(environ, keys):
     for scope in ("predict", "admin"):
         with pytest.raises(UnauthorizedError, match="expected a key, as Authorization: Bearer"):
             keys[1].authorize(environ, scope)
     assert UnauthorizedError.headers == {"WWW-Authenticate": 'Bearer realm="forwardpass"'}
 
 
-def test_a_hash_is_no_key(keys):
-    made, known = keys
+def test_authorize_hash_of_a_key_is_refused(keys):
+    generated, api_keys = keys
     with pytest.raises(UnauthorizedError):
-        known.authorize(bearer(hashlib.sha256(made["app"].encode()).hexdigest()), "predict")
+        api_keys.authorize(bearer(hashlib.sha256(generated["app"].encode()).hexdigest()), "predict")
 
 
-def test_every_key_is_compared_with_every_request(keys, monkeypatch):
+def test_authorize_compares_with_all_keys_in_constant_time(keys, monkeypatch):
     compared = []
 
-    def compare(given, known):
-        compared.append(known)
-        return given == known
+    def compare(given, expected):
+        compared.append(expected)
+        return given == expected
 
     monkeypatch.setattr("serving.http.api_keys.compare_digest", compare)
-    made, known = keys
-    for key in made.values():
+    generated, api_keys = keys
+    for key in generated.values():
         compared.clear()
-        known.authorize(bearer(key), "predict")
-        assert compared == [hashlib.sha256(k.encode()).digest() for k in made.values()]
+        api_keys.authorize(bearer(key), "predict")
+        assert compared == [hashlib.sha256(k.encode()).digest() for k in generated.values()]
 
 
-def test_without_keys_prediction_is_open_and_administration_off():
-    known = ApiKeys(None)
-    known.authorize({}, "predict")
+def test_authorize_server_without_keys_allows_prediction_and_refuses_administration():
+    api_keys = ApiKeys(None)
+    api_keys.authorize({}, "predict")
     with pytest.raises(AdministrationOffError, match="serving run --keys FILE"):
-        known.check(bearer("anything"), "admin")
+        api_keys.authorize(bearer("anything"), "admin")
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Moves the clock by which the file is looked at."""
+    """Return a function that moves the clock of the checks of the key file forward."""
     now = [1000.0]
     monkeypatch.setattr(module, "perf_counter", lambda: now[0])
 
@@ -110,14 +110,14 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def made():
-    """Two keys, each with its line."""
+def generated():
+    """Return two keys, each with its line of the key file."""
     return [generate_key(name, "predict") for name in ("one", "two")]
 
 
-def opens(known, key):
+def is_accepted(api_keys, key):
     try:
-        known.check(bearer(key), "predict")
+        api_keys.authorize(bearer(key), "predict")
     except UnauthorizedError:
         return False
     return True
@@ -128,23 +128,25 @@ def logged(caplog, level=logging.ERROR):
 
 
 @pytest.fixture
-def followed(made, tmp_path, clock):
-    """The path of a file with the first key, and what a server knows of it."""
+def watched(generated, tmp_path, clock):
+    """Return the path of a file with the first key, and its `ApiKeys`."""
     path = tmp_path / "keys"
-    path.write_text(made[0][1] + "\n")
+    path.write_text(generated[0][1] + "\n")
     return path, ApiKeys(path)
 
 
 def settle(clock):
-    """A second passes, in which there are requests all the time."""
+    """Let a second pass in four steps; the caller sends requests at each."""
     for _ in range(4):
         clock(0.25)
         yield
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_keys_come_and_go_with_their_lines(replaced, made, clock, tmp_path):
-    (one, first), (two, second) = made
+def test_key_file_line_added_or_removed_key_accepted_or_refused(
+    replaced, generated, clock, tmp_path
+):
+    (one, first), (two, second) = generated
     path = tmp_path / "keys"
 
     def write(text):
@@ -153,46 +155,46 @@ def test_keys_come_and_go_with_their_lines(replaced, made, clock, tmp_path):
         target.replace(path)
 
     write(first)
-    known = ApiKeys(path)
+    api_keys = ApiKeys(path)
     for text, expected in ((f"{first}\n{second}", (1, 1)), (second, (0, 1)), (first, (1, 0))):
-        before = opens(known, one), opens(known, two)
+        before = is_accepted(api_keys, one), is_accepted(api_keys, two)
         write(text)
-        assert (opens(known, one), opens(known, two)) == before  # not looked at yet
+        assert (is_accepted(api_keys, one), is_accepted(api_keys, two)) == before  # no check is due
         for _ in settle(clock):
-            found = opens(known, one), opens(known, two)
+            found = is_accepted(api_keys, one), is_accepted(api_keys, two)
         assert found == expected
 
 
-def test_a_change_within_one_tick_of_the_file_systems_clock_is_seen(
-    made, clock, tmp_path, monkeypatch
+def test_key_file_changed_within_one_tick_of_the_file_system_clock_is_read_again(
+    generated, clock, tmp_path, monkeypatch
 ):
-    (one, first), (two, second) = made
+    (one, first), (two, second) = generated
     path = tmp_path / "keys"
     path.write_text(first)
     young = path.stat()
     monkeypatch.setattr(type(path), "stat", lambda *_, **__: young)
-    known = ApiKeys(path)
+    api_keys = ApiKeys(path)
     path.write_text(second)
     for _ in settle(clock):
-        found = opens(known, one), opens(known, two)
+        found = is_accepted(api_keys, one), is_accepted(api_keys, two)
     assert found == (False, True)
 
 
-def test_a_file_that_stays_as_it_is_is_not_read_again(made, clock, tmp_path, monkeypatch):
+def test_key_file_unchanged_is_not_read_again(generated, clock, tmp_path, monkeypatch):
     path = tmp_path / "keys"
-    path.write_text(made[0][1])
+    path.write_text(generated[0][1])
     monkeypatch.setattr(module.time, "time", lambda: path.stat().st_ctime + 60)
     read = []
     monkeypatch.setattr(module, "read_keys", lambda path: read.append(path) or read_keys(path))
-    known = ApiKeys(path)
+    api_keys = ApiKeys(path)
     for _ in range(5):
         clock()
-        assert opens(known, made[0][0])
+        assert is_accepted(api_keys, generated[0][0])
     assert len(read) == 1
-    path.write_text(made[1][1])
+    path.write_text(generated[1][1])
     for _ in range(5):
         clock()
-        assert not opens(known, made[0][0])
+        assert not is_accepted(api_keys, generated[0][0])
     assert len(read) == 2
 
 
@@ -247,137 +249,139 @@ NO_KEY_LEFT = [
 
 
 @pytest.mark.parametrize("change", NO_KEY_LEFT)
-def test_where_no_key_is_left_all_are_refused_within_a_second(
-    change, followed, made, clock, caplog
+def test_key_file_without_keys_all_are_refused_within_a_second(
+    change, watched, generated, clock, caplog
 ):
-    path, known = followed
-    assert opens(known, made[0][0])
+    path, api_keys = watched
+    assert is_accepted(api_keys, generated[0][0])
     change(path)
-    found = [opens(known, made[0][0]) for _ in settle(clock)]
+    found = [is_accepted(api_keys, generated[0][0]) for _ in settle(clock)]
     assert found[-1] is False
     for scope in ("predict", "admin"):
         with pytest.raises(UnauthorizedError):
-            known.check(bearer(made[0][0]), scope)
+            api_keys.authorize(bearer(generated[0][0]), scope)
     for _ in range(12):
         clock()
-        assert not opens(known, made[0][0])
-    (told,) = logged(caplog)
-    assert str(path) in told
-    assert told.endswith("every request that needs a key is refused")
+        assert not is_accepted(api_keys, generated[0][0])
+    (message,) = logged(caplog)
+    assert str(path) in message
+    assert message.endswith("every request that needs a key is refused")
 
 
-def test_a_file_that_may_not_be_read_gives_no_keys(followed, made, clock, monkeypatch, caplog):
-    path, known = followed
+def test_key_file_unreadable_all_are_refused(watched, generated, clock, monkeypatch, caplog):
+    path, api_keys = watched
 
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("serving.http.key_file._open_without_blocking", refuse)  # root may read all
+    monkeypatch.setattr(
+        "serving.http.key_file._open_without_blocking", refuse
+    )  # root could read it
     os.utime(path)
-    assert [opens(known, made[0][0]) for _ in settle(clock)][-1] is False
-    (told,) = logged(caplog)
-    assert "Permission denied; every request that needs a key is refused" in told
+    assert [is_accepted(api_keys, generated[0][0]) for _ in settle(clock)][-1] is False
+    (message,) = logged(caplog)
+    assert "Permission denied; every request that needs a key is refused" in message
 
 
-def test_a_file_that_an_editor_empties_and_writes_keeps_its_keys_all_the_while(
-    followed, made, clock, caplog
-):
-    path, known = followed
+def test_key_file_emptied_and_rewritten_keeps_its_keys(watched, generated, clock, caplog):
+    path, api_keys = watched
     text = path.read_text()
-    for step in (0.1, 0.25) * 3:  # whether or not anyone looks while it is whole
+    for step in (0.1, 0.25) * 3:  # with and without a check between two saves
         path.write_bytes(b"")
         clock(0.25)
-        assert opens(known, made[0][0])
+        assert is_accepted(api_keys, generated[0][0])
         path.write_text(text)
         clock(step)
-        assert opens(known, made[0][0])
+        assert is_accepted(api_keys, generated[0][0])
     assert logged(caplog) == []
 
 
-def test_a_file_that_is_removed_and_then_written_in_steps_keeps_its_keys(followed, made, clock):
-    path, known = followed
+def test_key_file_removed_and_rewritten_in_steps_keeps_its_keys(watched, generated, clock):
+    path, api_keys = watched
     text = path.read_text()
     for change in (path.unlink, path.touch, lambda: path.write_text(text)):
         change()
         for _ in range(6 if change == path.unlink else 1):
             clock(0.25)
-            assert opens(known, made[0][0])
+            assert is_accepted(api_keys, generated[0][0])
 
 
-def test_a_file_that_is_emptied_again_and_again_gives_no_keys_in_the_end(followed, made, clock):
-    path, known = followed
+def test_key_file_emptied_again_and_again_all_are_refused_in_the_end(watched, generated, clock):
+    path, api_keys = watched
     for _ in range(10):
         path.write_bytes(b"")
         clock(0.25)
-        found = opens(known, made[0][0])
+        found = is_accepted(api_keys, generated[0][0])
     assert not found
 
 
-def test_a_file_that_was_emptied_while_no_one_looked_gives_no_keys_at_once(
-    followed, made, clock, monkeypatch
+def test_key_file_emptied_long_before_a_check_all_are_refused_at_once(
+    watched, generated, clock, monkeypatch
 ):
-    path, known = followed
+    path, api_keys = watched
     path.write_bytes(b"")
     monkeypatch.setattr(module.time, "time", lambda: path.stat().st_ctime + 1)
     clock(60)
-    assert not opens(known, made[0][0])
+    assert not is_accepted(api_keys, generated[0][0])
 
 
-def test_a_file_that_is_missing_keeps_its_keys_for_two_seconds(followed, made, clock, caplog):
+def test_key_file_missing_keeps_its_keys_for_two_seconds(watched, generated, clock, caplog):
     caplog.set_level(logging.INFO)
-    path, known = followed
+    path, api_keys = watched
     text = path.read_text()
     for seconds, expected in ((1.9, True), (2.1, False)):
         path.unlink()
         caplog.clear()
         clock(0.25)
-        assert opens(known, made[0][0])  # it is missed for the first time
+        assert is_accepted(
+            api_keys, generated[0][0]
+        )  # this check is the first that misses the file
         for _ in range(round(seconds / 0.1)):
             clock(0.1)
-            found = opens(known, made[0][0])
+            found = is_accepted(api_keys, generated[0][0])
         assert found is expected
         assert len(logged(caplog)) == 1 + (not expected)
-        assert "1 key is known for 2 seconds more" in logged(caplog)[0]
+        assert "1 key is accepted for 2 seconds more" in logged(caplog)[0]
         path.write_text(text)
         clock()
-        assert opens(known, made[0][0])
+        assert is_accepted(api_keys, generated[0][0])
     assert logged(caplog)[1] == (
-        f"expected a file of keys; got none at {path}; every request that needs a key is refused"
+        f"expected a key file; got nothing at {path}; every request that needs a key is refused"
     )
-    assert logged(caplog, logging.INFO)[-1] == f"1 key is known from {path}"
+    assert logged(caplog, logging.INFO)[-1] == f"1 key is accepted, read from {path}"
 
 
 @pytest.mark.parametrize(
     "content", [b"one predict my-secret-key", b"\xff\xfeo\0n\0e\0", b"\0" * 100, b"# \n" * 2**20]
 )
-def test_a_file_that_is_damaged_changes_nothing_and_is_told_once(
-    content, followed, made, clock, caplog
+def test_key_file_malformed_changes_nothing_and_is_logged_once(
+    content, watched, generated, clock, caplog
 ):
-    (one, _), (two, second) = made
-    path, known = followed
+    (one, _), (two, second) = generated
+    path, api_keys = watched
     path.write_bytes(content)
     for _ in range(8):
         clock()
-        assert (opens(known, one), opens(known, two)) == (True, False)
-    (told,) = logged(caplog)
-    assert str(path) in told
-    assert told.endswith("1 key is known as before")
-    assert "my-secret-key" not in told
+        assert (is_accepted(api_keys, one), is_accepted(api_keys, two)) == (True, False)
+    (message,) = logged(caplog)
+    assert str(path) in message
+    assert message.endswith("1 key is accepted, as before")
+    assert "my-secret-key" not in message
     path.write_text(second)
     for _ in settle(clock):
-        found = opens(known, one), opens(known, two)
+        found = is_accepted(api_keys, one), is_accepted(api_keys, two)
     assert found == (False, True)
     path.write_text("again")
     clock()
-    opens(known, one)
+    is_accepted(api_keys, one)
     assert len(logged(caplog)) == 2
 
 
-def test_a_file_that_cannot_be_read_just_now_is_read_again(
-    followed, made, clock, monkeypatch, caplog
+def test_key_file_temporary_read_error_is_read_again(
+    watched, generated, clock, monkeypatch, caplog
 ):
-    (one, _), (two, second) = made
-    path, known = followed
+    (one, _), (two, second) = generated
+    path, api_keys = watched
     path.write_text(second)
     monkeypatch.setattr(module.time, "time", lambda: path.stat().st_ctime + 60)
 
@@ -387,79 +391,85 @@ def test_a_file_that_cannot_be_read_just_now_is_read_again(
     with monkeypatch.context() as patch:
         patch.setattr("serving.http.key_file._open_without_blocking", fail)
         for _ in settle(clock):
-            assert opens(known, one)
-    assert "Too many open files; 1 key is known as before" in logged(caplog)[0]
+            assert is_accepted(api_keys, one)
+    assert "Too many open files; 1 key is accepted, as before" in logged(caplog)[0]
     for _ in settle(clock):
-        found = opens(known, one), opens(known, two)
+        found = is_accepted(api_keys, one), is_accepted(api_keys, two)
     assert found == (False, True)
 
 
-def test_the_log_says_how_many_keys_are_known(followed, made, clock, caplog):
+def test_key_file_changed_number_of_keys_is_logged(watched, generated, clock, caplog):
     caplog.set_level(logging.INFO)
-    path, known = followed
+    path, api_keys = watched
     caplog.clear()
     for text, expected in (
-        (made[1][1], "1 key is known"),
-        (f"{made[1][1]}\n{made[0][1]}", "2 keys are known"),
+        (generated[1][1], "1 key is accepted"),
+        (f"{generated[1][1]}\n{generated[0][1]}", "2 keys are accepted"),
     ):
         path.write_text(text)
         for _ in settle(clock):
-            opens(known, "")
-        assert [record.getMessage() for record in caplog.records] == [f"{expected} from {path}"]
+            is_accepted(api_keys, "")
+        assert [record.getMessage() for record in caplog.records] == [
+            f"{expected}, read from {path}"
+        ]
         caplog.clear()
-    path.write_text(f"# the same\n{made[1][1]}\n{made[0][1]}")
+    path.write_text(f"# the same\n{generated[1][1]}\n{generated[0][1]}")
     for _ in settle(clock):
-        opens(known, "")
+        is_accepted(api_keys, "")
     assert caplog.records == []
 
 
 @pytest.mark.parametrize("content", [b"", b"one", None])
-def test_a_file_that_was_never_good_opens_nothing(content, made, clock, tmp_path, caplog):
-    (one, first), _ = made
+def test_key_file_invalid_from_the_start_all_are_refused_until_it_is_valid(
+    content, generated, clock, tmp_path, caplog
+):
+    (one, first), _ = generated
     path = tmp_path / "keys"
     if content is not None:
         path.write_bytes(content)
-    known = ApiKeys(path)
+    api_keys = ApiKeys(path)
     assert len(logged(caplog)) == 1
     for scope in ("predict", "admin"):
         with pytest.raises(UnauthorizedError):
-            known.check(bearer(one), scope)
+            api_keys.authorize(bearer(one), scope)
     path.write_text(first)
     clock()
-    assert opens(known, one)
+    assert is_accepted(api_keys, one)
 
 
-def test_a_file_is_followed_where_no_one_asks_as_long_as_someone_may(made, tmp_path):
+def test_start_watching_file_is_checked_without_requests_until_object_is_collected(
+    generated, tmp_path
+):
     path = tmp_path / "keys"
-    path.write_text(made[0][1])
+    path.write_text(generated[0][1])
     held = [ApiKeys(path)]
-    held[0].watch()
-    path.write_text(made[1][1])
-    wait_until(lambda: [key.name for key in held[0]._known] == ["two"])
+    held[0].start_watching()
+    path.write_text(generated[1][1])
+    wait_until(lambda: [key.name for key in held[0]._keys] == ["two"])
     gone = weakref.ref(held.pop())
     wait_until(lambda: gone() is None)
 
 
-def test_the_name_of_a_key_is_noted_of_whoever_brings_one(keys):
-    made, known = keys
-    for name, key in made.items():
+def test_authorize_key_name_is_recorded_in_the_context(keys):
+    generated, api_keys = keys
+    for name, key in generated.items():
         environ = bearer(key)
-        known.authorize(environ, "predict")
+        api_keys.authorize(environ, "predict")
         assert get_context(environ).key_name == name
-    refused = bearer(made["app"])
+    refused = bearer(generated["app"])
     with pytest.raises(ForbiddenError):
-        known.check(refused, "admin")
+        api_keys.authorize(refused, "admin")
     assert get_context(refused).key_name == "app"
     unknown = bearer("x")
     with pytest.raises(UnauthorizedError):
-        known.check(unknown, "predict")
+        api_keys.authorize(unknown, "predict")
     assert get_context(unknown).key_name == ""
 
 
-def test_following_costs_a_request_next_to_nothing(made, tmp_path):
+def test_authorize_takes_less_than_20_microseconds(generated, tmp_path):
     path = tmp_path / "keys"
-    path.write_text(made[0][1])
-    known, environ = ApiKeys(path), bearer(made[0][0])
+    path.write_text(generated[0][1])
+    api_keys, environ = ApiKeys(path), bearer(generated[0][0])
     many = 2000
-    times = timeit.repeat(lambda: known.check(environ, "predict"), number=many, repeat=5)
+    times = timeit.repeat(lambda: api_keys.authorize(environ, "predict"), number=many, repeat=5)
     assert min(times) / many < 20e-6  # seconds; reading the file would take more

@@ -1,4 +1,4 @@
-"""The application through Flask's client: faces, errors, and a table of malformed bodies."""
+"""The whole application through Flask's test client: answers, errors, malformed bodies."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ def post(client, body, content_type="application/json", query=""):
     return client.post(f"/predict{query}", data=body, content_type=content_type)
 
 
-def test_predict_answers(client, digits):
+def test_predict_valid_rows_are_answered(client, digits):
     rows, labels = digits[0][:5].tolist(), digits[1][:5].tolist()
     response = client.post("/predict", json={"instances": rows})
     assert response.status_code == 200
@@ -33,12 +33,12 @@ def test_predict_answers(client, digits):
     assert [max(range(10), key=p.__getitem__) for p in body["probabilities"]] == labels
 
 
-def test_no_instances_have_no_predictions(client):
+def test_predict_no_instances_gives_no_predictions(client):
     body = client.post("/predict", json={"instances": []}).get_json()
     assert body == {"model": "digits", "version": 1, "predictions": [], "probabilities": []}
 
 
-def test_a_model_is_chosen_by_name(zoo):
+def test_predict_model_query_selects_the_model(zoo):
     client = create_app(models=zoo).test_client()
     flower = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]})
     assert post(client, flower, query="?model=flowers").get_json()["predictions"] == ["setosa"]
@@ -71,7 +71,7 @@ BAD_QUERIES = [
 @pytest.mark.parametrize(
     "query", ["?version=1", "?model=digits&version=1", "?version=1&model=digits"]
 )
-def test_a_version_is_chosen_by_number(path, query, only_digits):
+def test_predict_version_query_selects_the_version(path, query, only_digits):
     add_version(only_digits, 2)
     client = create_app(models=only_digits, keep=2).test_client()
 
@@ -91,29 +91,29 @@ def test_a_version_is_chosen_by_number(path, query, only_digits):
 
 
 @pytest.mark.parametrize("query", BAD_QUERIES)
-def test_a_query_that_is_not_understood_is_refused(query, client):
+def test_predict_unknown_or_malformed_query_is_refused(query, client):
     response = post(client, GOOD, query=query)
     assert response.status_code == 400
     assert response.get_json()["code"] == "invalid_query"
 
 
-def test_a_body_in_an_encoding_that_is_not_taken_is_refused_by_name(client):
+def test_predict_unsupported_content_encoding_is_refused_and_named(client):
     headers = {"Content-Type": "application/json", "Content-Encoding": "br"}
     response = client.post("/predict", data=b"\x1f\x8b", headers=headers)
     assert response.status_code == 415
     assert "got 'br'" in response.get_json()["error"]
 
 
-def test_alive_and_ready(client):
+def test_healthz_and_readyz_loaded_model_answer_200(client):
     assert client.get("/healthz").get_json() == {"alive": True}
     ready = client.get("/readyz")
     assert ready.status_code == 200
     assert ready.get_json() == {"ready": True, "models": {"digits": 1}, "refused": {}, "held": {}}
 
 
-@pytest.mark.parametrize("fault", [flip_bit, expect_other_answers])
-def test_ready_with_a_variant_that_failed(fault, only_digits):
-    fault(
+@pytest.mark.parametrize("damage_variant", [flip_bit, expect_other_answers])
+def test_readyz_failed_variant_is_listed_and_another_serves(damage_variant, only_digits):
+    damage_variant(
         write_variants(only_digits / "digits" / "1", fp32=keep_unchanged, int8=keep_unchanged),
         "int8",
     )
@@ -133,7 +133,7 @@ def test_ready_with_a_variant_that_failed(fault, only_digits):
     assert post(client, GOOD).status_code == 200
 
 
-def test_the_variant_to_serve_is_a_knob(only_digits, monkeypatch):
+def test_create_app_variant_option_selects_the_variant(only_digits, monkeypatch):
     write_variants(only_digits / "digits" / "1", fp32=keep_unchanged, int8=slow_down)
     client = create_app(models=only_digits, variant="int8").test_client()
     assert client.get("/models/digits").get_json()["why"] == "int8, as asked for"
@@ -142,7 +142,7 @@ def test_the_variant_to_serve_is_a_knob(only_digits, monkeypatch):
     assert client.get("/models/digits").get_json()["why"] == "fp32, as asked for"
 
 
-def test_alive_but_not_ready_without_a_proved_model(only_digits):
+def test_readyz_no_model_passed_its_self_test_answers_503(only_digits):
     (only_digits / "digits" / "1" / "model.onnx").write_bytes(b"no graph")
     client = create_app(models=only_digits).test_client()
     assert client.get("/healthz").status_code == 200
@@ -155,7 +155,7 @@ def test_alive_but_not_ready_without_a_proved_model(only_digits):
     assert client.get("/models").get_json() == {"models": []}
 
 
-def test_models_says_what_is_served(client):
+def test_models_lists_the_served_model(client):
     (model,) = client.get("/models").get_json()["models"]
     assert (model["name"], model["version"], model["variant"]) == ("digits", 1, "fp32")
     assert model["task"] == "multiclass"
@@ -169,14 +169,18 @@ GOOD = f'{{"instances":[[{ROW}]]}}'
 
 
 def row(**cells):
-    """A body of one instance with these cells (by position) in place of zeros."""
+    """Return a body with one instance of zeros, except for the given values.
+
+    Args:
+        cells: JSON texts by position, `_3="01"` for instance.
+    """
     values = ["0"] * 64
     for position, value in cells.items():
         values[int(position[1:])] = value
     return f'{{"instances":[[{",".join(values)}]]}}'
 
 
-MALFORMED = [  # body, status, what the message says, what the details say
+MALFORMED = [  # body, status, part of the message, part of the details
     ("", 400, "got an empty one", {}),
     ("   \n", 400, "got an empty one", {}),
     ("hello", 400, "line 1, column 1", {"line": 1, "column": 1}),
@@ -285,34 +289,38 @@ MALFORMED = [  # body, status, what the message says, what the details say
 ]
 
 
-def name_of(case):
+def shorten_id(case):
     text = case if isinstance(case, str) else repr(case)
     return text if len(text) < 30 else f"{text[:18]}…{text[-10:]}"
 
 
-def test_many_keys_and_many_digits_are_refused_without_ado(client):
+def test_predict_many_keys_or_digits_are_refused_in_linear_time(client):
     def keys(count):
         return f'{{{",".join(f"{chr(34)}{i:x}{chr(34)}:0" for i in range(count))},"7":0}}'
 
-    for made in (keys, lambda n: row(_1=10 * n * "9"), lambda n: row(_1=f"0.{10 * n * '9'}e400")):
+    for make_body in (
+        keys,
+        lambda n: row(_1=10 * n * "9"),
+        lambda n: row(_1=f"0.{10 * n * '9'}e400"),
+    ):
 
-        def refuse(size, made=made):
-            body = made(size)
+        def refuse(size, make_body=make_body):
+            body = make_body(size)
             return lambda: post(client, body)
 
         assert refuse(100_000)().status_code == 422
         assert_linear(refuse, 20_000)
 
 
-def test_the_table_has_enough_cases_and_none_twice():
+def test_malformed_bodies_table_is_large_and_without_duplicates():
     assert len(MALFORMED) >= 25
     assert len({case[0] for case in MALFORMED}) == len(MALFORMED)
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "message", "details"), MALFORMED, ids=[name_of(c[0]) for c in MALFORMED]
+    ("body", "status", "message", "details"), MALFORMED, ids=[shorten_id(c[0]) for c in MALFORMED]
 )
-def test_a_malformed_body_is_answered_with_its_fault(body, status, message, details, client):
+def test_predict_malformed_body_is_answered_with_its_error(body, status, message, details, client):
     response = post(client, body)
     answer = response.get_json()
     assert response.status_code == status
@@ -327,18 +335,18 @@ def test_a_malformed_body_is_answered_with_its_fault(body, status, message, deta
 @pytest.mark.parametrize(
     "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "application/jsonp"]
 )
-def test_another_content_type_is_refused_with_the_right_one(content_type, client):
+def test_predict_other_content_type_is_refused_and_json_named(content_type, client):
     response = post(client, GOOD, content_type)
     assert response.status_code == 415
     assert response.get_json()["code"] == "unsupported_media_type"
     assert "expected Content-Type: application/json; got" in response.get_json()["error"]
 
 
-def test_a_charset_is_no_other_content_type(client):
+def test_predict_content_type_with_charset_is_accepted(client):
     assert post(client, GOOD, "application/json; charset=utf-8").status_code == 200
 
 
-def test_a_body_over_the_limit_is_refused_with_the_limit(shipped):
+def test_predict_body_over_the_limit_is_refused_and_limit_named(shipped):
     client = create_app(models=shipped, max_body=200).test_client()
     assert post(client, GOOD).status_code == 200
     response = post(client, GOOD + " " * 200)
@@ -351,12 +359,12 @@ def test_a_body_over_the_limit_is_refused_with_the_limit(shipped):
     )
 
 
-def test_the_default_limit_is_10_mib(client):
+def test_predict_default_body_limit_is_10_mib(client):
     assert post(client, GOOD + " " * (10 * 2**20 - len(GOOD))).status_code == 200
     assert post(client, GOOD + " " * (10 * 2**20 - len(GOOD) + 1)).status_code == 413
 
 
-def test_another_method_is_refused_with_the_right_one(client):
+def test_app_wrong_method_is_refused_and_allowed_one_named(client):
     response = client.get("/predict")
     assert response.status_code == 405
     assert "POST" in response.headers["Allow"]
@@ -365,7 +373,7 @@ def test_another_method_is_refused_with_the_right_one(client):
     assert client.delete("/models").status_code == 405
 
 
-def test_another_path_is_answered_with_those_there_are(client):
+def test_app_unknown_path_is_answered_with_the_routes(client):
     response = client.get("/predictions")
     assert response.status_code == 404
     assert response.content_type == "application/json"
@@ -374,13 +382,13 @@ def test_another_path_is_answered_with_those_there_are(client):
 
 
 @pytest.mark.parametrize("path", ["//predict", "/v2//models", "/predict/"])
-def test_a_path_is_never_redirected(path, client):
+def test_app_path_with_extra_slash_is_not_redirected(path, client):
     answer = client.post(path)
     assert answer.status_code == 404
     assert answer.content_type == "application/json"
 
 
-def test_a_fault_of_ours_shows_a_number_and_no_traceback(client, monkeypatch, caplog):
+def test_app_internal_error_shows_request_id_and_no_traceback(client, monkeypatch, caplog):
     def explode(self, inputs):
         raise KeyError("secret detail")
 
@@ -399,12 +407,12 @@ def test_a_fault_of_ours_shows_a_number_and_no_traceback(client, monkeypatch, ca
     assert "secret detail" in caplog.text
 
 
-def test_an_overflow_is_the_clients_fault(client):
+def test_predict_overflow_is_answered_with_422(client):
     response = post(client, json.dumps({"instances": [[3e38] * 64]}))
     assert response.status_code == 422
     assert response.get_json()["code"] == "answer_not_finite"
 
 
-def test_unknown_knobs_are_refused():
+def test_create_app_unknown_option_is_refused():
     with pytest.raises(ValidationError, match="modles"):
         create_app(modles="models")

@@ -1,4 +1,4 @@
-"""Each setting reaches the part that it is for, and no other: all values differ."""
+"""Each setting reaches the part that uses it, and no other: all values differ."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from serving.runtime import ProofLimits
 from serving.settings.options import Settings
 
 
-def test_settings_of_proofs_reach_their_limits():
+def test_build_proof_limits_distinct_settings_reach_their_fields():
     settings = Settings(
         max_manifest_bytes=1001,
         max_selftest_bytes=1002,
@@ -28,22 +28,21 @@ def test_settings_of_proofs_reach_their_limits():
         proof_seconds=5,
         memory_bytes=1006,
     )
-    assert (
-        _build_proof_limits(Settings(max_batch_rows=3)).max_batch_rows == 256
-    )  # not fewer than timed
+    # Self-tests run at least as many rows as the latency measurements do.
+    assert _build_proof_limits(Settings(max_batch_rows=3)).max_batch_rows == 256
 
 
-def test_settings_of_the_queue_reach_the_batcher(shipped):
+def test_create_app_queue_settings_reach_the_batcher(shipped):
     app = create_app(
         models=shipped, max_batch_rows=11, max_delay=0.25, queue_rows=13, queue_seconds=14
     )
-    fast = app.wsgi_app._app
-    batcher = fast._predict.batcher
+    fast_path = app.wsgi_app._app
+    batcher = fast_path._predictor.batcher
     found = batcher.max_batch_rows, batcher.max_delay, batcher.queue_rows, batcher.queue_seconds
     assert found == (11, 0.25, 13, 14)
-    assert fast._repository.find_model("digits").manifest.version == 1
+    assert fast_path._repository.find_model("digits").manifest.version == 1
 
 
-def test_package_has_no_other_names():
+def test_package_unknown_attribute_raises():
     with pytest.raises(AttributeError, match="has no attribute 'create_application'"):
         serving.create_application  # noqa: B018

@@ -1,4 +1,4 @@
-"""Errors in the form of the protocol that was asked."""
+"""Errors in the format of the protocol whose URL was asked."""
 
 import pytest
 
@@ -13,7 +13,7 @@ BODY = {"error": "expected a, got b", "code": "c", "details": {"d": 1}}
 
 
 @pytest.mark.parametrize(
-    ("path", "form"),
+    ("path", "expected"),
     [
         ("/predict", NATIVE_FORMAT),
         ("/invocations", NATIVE_FORMAT),
@@ -29,20 +29,20 @@ BODY = {"error": "expected a, got b", "code": "c", "details": {"d": 1}}
         ("/v1/no", TENSORFLOW_FORMAT),
     ],
 )
-def test_a_path_tells_its_form(path, form):
-    assert select_error_format(path) is form
+def test_select_error_format_path_gives_the_format_of_its_protocol(path, expected):
+    assert select_error_format(path) is expected
 
 
-def test_the_forms():
+def test_error_format_body_and_status_are_those_of_the_protocol():
     assert NATIVE_FORMAT.format_body(BODY) == BODY
     assert (
-        OPEN_INFERENCE_FORMAT.body(BODY)
-        == TENSORFLOW_FORMAT.body(BODY)
+        OPEN_INFERENCE_FORMAT.format_body(BODY)
+        == TENSORFLOW_FORMAT.format_body(BODY)
         == {"error": "expected a, got b"}
     )
-    assert NATIVE_FORMAT.status(422) == OPEN_INFERENCE_FORMAT.status(422) == 422
-    assert TENSORFLOW_FORMAT.status(422) == 400
-    assert [TENSORFLOW_FORMAT.status(status) for status in (400, 404, 503, 504)] == [
+    assert NATIVE_FORMAT.map_status(422) == OPEN_INFERENCE_FORMAT.map_status(422) == 422
+    assert TENSORFLOW_FORMAT.map_status(422) == 400
+    assert [TENSORFLOW_FORMAT.map_status(status) for status in (400, 404, 503, 504)] == [
         400,
         404,
         503,

@@ -1,4 +1,4 @@
-"""The fast path against the Flask view behind it: the same bytes, or it steps aside."""
+"""The fast path answers with the same bytes as the Flask view, or passes the request on."""
 
 import io
 import json
@@ -22,21 +22,21 @@ def app(shipped):
 
 @pytest.fixture(scope="module")
 def fast(app):
-    """The fast path with nothing behind it but a mark."""
+    """The fast path in front of an application that answers every request with status 299."""
     found = app.wsgi_app
     while not isinstance(found, FastPath):
         found = found._app
 
-    def rest(environ, start_response):
-        start_response("299 Handed on", [])
+    def fallback(environ, start_response):
+        start_response("299 Passed on", [])
         return [b""]
 
-    return FastPath(rest, found._repository, found._predict, found._settings, found._api_keys)
+    return FastPath(fallback, found._repository, found._predictor, found._settings, found._api_keys)
 
 
 @pytest.fixture(scope="module")
 def view(app):
-    """Flask without the fast path."""
+    """Flask's own WSGI callable, without the fast path."""
     return type(app).wsgi_app.__get__(app)
 
 
@@ -64,21 +64,21 @@ BODIES = {
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_what_it_answers_is_what_the_view_answers_byte_for_byte(name, fast, view):
+def test_fast_path_json_body_same_bytes_as_view(name, fast, view):
     body = json.dumps(BODIES[name]).encode()
     found = ask(fast, body)
     assert found == ask(view, body)
-    assert found[0] != "299 Handed on"
+    assert found[0] != "299 Passed on"
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 10_000, b" " * (2**20 + 1)])
-def test_bodies_that_are_no_json_or_too_long_are_refused_alike(body, fast, view):
+def test_fast_path_invalid_or_too_large_body_same_refusal_as_view(body, fast, view):
     found = ask(fast, body)
     assert found == ask(view, body)
     assert found[0][0] == "4"
 
 
-FORMS = {
+BODIES_BY_PATH = {
     "/predict": [
         ("text/csv", ",".join(["0"] * 64)),
         ("text/csv", "a,b"),
@@ -110,17 +110,17 @@ FORMS = {
 
 @pytest.mark.parametrize(
     ("path", "media", "body"),
-    [(path, media, body) for path, bodies in FORMS.items() for media, body in bodies],
+    [(path, media, body) for path, bodies in BODIES_BY_PATH.items() for media, body in bodies],
 )
-def test_every_protocol_is_answered_as_its_view_answers_it(path, media, body, fast, view):
+def test_fast_path_each_protocol_same_bytes_as_view(path, media, body, fast, view):
     for accept in ("*/*", "text/csv"):
         options = {"path": path, "content_type": media, "headers": {"Accept": accept}}
         found = ask(fast, body, **options)
         assert found == ask(view, body, **options)
-        assert found[0] != "299 Handed on"
+        assert found[0] != "299 Passed on"
 
 
-def test_binary_tensors_and_times_are_read_from_headers_alike(fast, view):
+def test_fast_path_length_and_timeout_headers_same_bytes_as_view(fast, view):
     tensor = TENSOR | {"parameters": {"binary_data_size": 256}}
     head = json.dumps({"inputs": [tensor]})
     for json_bytes in (str(len(head)), "0", "x", "99999"):
@@ -137,13 +137,13 @@ def test_binary_tensors_and_times_are_read_from_headers_alike(fast, view):
             assert ask(fast, body, **options) == ask(view, body, **options)
 
 
-def test_it_knows_the_rules_of_the_routes_it_is_fast_for(app):
+def test_fast_routes_are_url_rules_of_flask(app):
     rules = {rule.rule for rule in app.url_map.iter_rules() if "POST" in rule.methods}
     assert {rule for rule, _ in FAST_ROUTES} <= rules
 
 
-@pytest.mark.parametrize("path", ["/predict", "/predict?model=digits"])  # by Flask the second
-def test_both_ways_log_the_code_of_an_error(path, client, caplog):
+@pytest.mark.parametrize("path", ["/predict", "/predict?model=digits"])  # Flask answers the second
+def test_request_log_fast_path_and_flask_log_the_error_code(path, client, caplog):
     client.post(path, data=b"{", content_type=JSON)
     (record,) = [record for record in caplog.records if record.getMessage() == "request"]
     assert record.fields["code"] == "not_json"
@@ -151,7 +151,7 @@ def test_both_ways_log_the_code_of_an_error(path, client, caplog):
     assert record.fields["route"] == "/predict"
 
 
-def test_keys_are_asked_for_alike(shipped, tmp_path):
+def test_fast_path_api_keys_same_answers_as_view(shipped, tmp_path):
     app = create_app(models=shipped, keys=keys_file(tmp_path))
     body = json.dumps({"instances": [ROW]})
     for headers in ({}, {"X-API-Key": "another"}, HEADERS):
@@ -160,7 +160,7 @@ def test_keys_are_asked_for_alike(shipped, tmp_path):
         assert found[0][:3] == ("200" if headers == HEADERS else "401")
 
 
-def test_a_fault_of_ours_reads_alike(fast, view, monkeypatch, caplog):
+def test_fast_path_internal_error_same_answer_as_view(fast, view, monkeypatch, caplog):
     caplog.set_level(logging.CRITICAL)
 
     def explode(self, inputs):
@@ -192,12 +192,12 @@ def test_a_fault_of_ours_reads_alike(fast, view, monkeypatch, caplog):
         {"headers": {"Content-Encoding": "gzip"}},
     ],
 )
-def test_whatever_is_out_of_the_ordinary_is_handed_on(options, fast):
-    assert ask(fast, b"{}", **options)[0] == "299 Handed on"
+def test_fast_path_unusual_request_is_passed_on(options, fast):
+    assert ask(fast, b"{}", **options)[0] == "299 Passed on"
 
 
-def test_a_body_of_unknown_length_is_handed_on(fast):
+def test_fast_path_body_of_unknown_length_is_passed_on(fast):
     environ = EnvironBuilder(path="/predict", method="POST", content_type=JSON).get_environ()
     environ |= {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input": io.BytesIO(b"")}
     environ.pop("CONTENT_LENGTH", None)
-    assert run_wsgi_app(fast, environ)[1] == "299 Handed on"
+    assert run_wsgi_app(fast, environ)[1] == "299 Passed on"

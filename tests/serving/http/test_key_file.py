@@ -1,4 +1,4 @@
-"""What a file of keys says."""
+"""Reading the key file, and generating keys for it."""
 
 import pytest
 
@@ -15,7 +15,7 @@ GOOD = "ops admin sha256:" + "0" * 64
 
 
 @pytest.mark.parametrize(
-    ("line", "fault"),
+    ("line", "message"),
     [
         ("ops admin", "expected NAME predict|admin sha256:HEX in .*, line 2"),
         ("ops root sha256:" + "0" * 64, "line 2"),
@@ -25,23 +25,23 @@ GOOD = "ops admin sha256:" + "0" * 64
         ("ops2 admin md5:" + "0" * 64, "line 2"),
         ("ops2 admin my-secret-key", "line 2"),
         (f"{GOOD} more", "line 2"),
-        (GOOD, "expected every name once; got ops again in .*, line 2"),
+        (GOOD, "expected each name once; got ops again in .*, line 2"),
         (
             GOOD.replace("ops", "app").replace("admin", "predict"),
-            "expected every key once; got the one of ops again, as app, in .*, line 2",
+            "expected each key once; got the key of ops again, under the name app, in .*, line 2",
         ),
     ],
 )
-def test_a_line_that_is_not_understood_is_named_and_not_shown(line, fault, tmp_path):
+def test_read_keys_malformed_line_is_located_and_not_quoted(line, message, tmp_path):
     path = tmp_path / "keys"
     path.write_text(f"{GOOD}\n{line}\n")
-    with pytest.raises(KeyFileError, match=fault) as caught:
+    with pytest.raises(KeyFileError, match=message) as caught:
         read_keys(path)
     assert "my-secret-key" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"# none yet\n", b"\xff\xfe", None])
-def test_a_file_without_keys_does_not_leave_the_server_open(content, tmp_path):
+def test_require_keys_file_without_keys_raises(content, tmp_path):
     path = tmp_path / "keys"
     if content is not None:
         path.write_bytes(content)
@@ -49,10 +49,10 @@ def test_a_file_without_keys_does_not_leave_the_server_open(content, tmp_path):
         require_keys(path)
 
 
-def test_new_keys_are_long_and_all_different():
-    made = {generate_key("a", "predict")[0] for _ in range(100)}
-    assert len(made) == 100
-    assert min(map(len, made)) >= 43  # of 64 signs each: 256 bits
+def test_generate_key_keys_are_long_and_all_different():
+    generated = {generate_key("a", "predict")[0] for _ in range(100)}
+    assert len(generated) == 100
+    assert min(map(len, generated)) >= 43  # characters of 6 bits each: 256 bits
     with pytest.raises(KeyFileError, match="expected a name"):
         generate_key("a b", "predict")
 
@@ -63,35 +63,37 @@ OTHER = "app predict sha256:" + "1" * 64
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\n  \t\n"])
 @pytest.mark.parametrize("last", ["", "\n"])
-def test_lines_end_and_begin_as_any_editor_writes_them(mark, end, last, tmp_path):
+def test_read_keys_line_ends_and_byte_order_mark_of_any_editor_are_accepted(
+    mark, end, last, tmp_path
+):
     path = tmp_path / "keys"
     path.write_bytes(f"{mark}# who{end}{GOOD}{end}\t{OTHER}  # mine{last}".encode())
     found = [(key.name, key.scope, key.digest[0]) for key in read_keys(path)]
     assert found == [("ops", "admin", 0x00), ("app", "predict", 0x11)]
 
 
-def test_a_comment_ends_with_its_line_and_nowhere_else(tmp_path):
+def test_read_keys_comment_ends_only_at_the_line_end(tmp_path):
     path = tmp_path / "keys"
     path.write_text(f"{GOOD}\n# old\u2028{OTHER}\x0c{OTHER}\x85{OTHER}\n")
     assert [key.name for key in read_keys(path)] == ["ops"]
 
 
-def test_a_file_of_utf_16_is_refused_with_the_reason(tmp_path):
+def test_read_keys_utf_16_file_is_refused_with_the_reason(tmp_path):
     path = tmp_path / "keys"
     path.write_text(GOOD, encoding="utf-16")
-    with pytest.raises(KeyFileError, match="expected a file of keys, in UTF-8; got"):
+    with pytest.raises(KeyFileError, match="expected a key file in UTF-8; got"):
         read_keys(path)
 
 
-def test_a_file_without_end_is_not_read_to_its_end(tmp_path):
+def test_read_keys_huge_file_is_refused_without_reading_all_of_it(tmp_path):
     path = tmp_path / "keys"
     with path.open("wb") as file:
-        file.truncate(2**40)  # bytes, none of which take room
+        file.truncate(2**40)  # bytes; a sparse file takes no space
     with pytest.raises(KeyFileError, match=f"of at most {MAX_KEY_FILE_BYTES} bytes"):
         read_keys(path)
 
 
-def test_a_path_without_a_file_is_told_apart_from_one_of_something_else(tmp_path):
+def test_read_keys_unavailable_file_tells_missing_from_unreadable(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "dangling").symlink_to("nothing")
     (tmp_path / "file").touch()

@@ -1,4 +1,4 @@
-"""The outermost callable: what every answer has, and when it is counted."""
+"""The outermost middleware: headers of every answer, request IDs, and when requests are counted."""
 
 import re
 
@@ -10,7 +10,7 @@ from serving.runtime import GraphSession
 from serving.telemetry.shared_counters import IN_FLIGHT_REQUESTS, SharedCounters
 
 BODY = {"instances": [[0] * 64]}
-WAYS = [
+REQUESTS = [
     lambda client, **o: client.post("/predict", json=BODY, **o),
     lambda client, **o: client.post("/predict?model=digits", json=BODY, **o),
     lambda client, **o: client.post("/predict", json={"instances": 1}, **o),
@@ -19,11 +19,11 @@ WAYS = [
     lambda client, **o: client.open("/predict", method="OPTIONS", **o),
     lambda client, **o: client.head("/models", **o),
 ]
-each_way = pytest.mark.parametrize("ask", WAYS)
+each_request = pytest.mark.parametrize("ask", REQUESTS)
 
 
-@each_way
-def test_every_answer_is_guarded(ask, client):
+@each_request
+def test_middleware_any_answer_has_security_headers(ask, client):
     headers = ask(client).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "no-referrer"
@@ -33,13 +33,13 @@ def test_every_answer_is_guarded(ask, client):
     assert len({name for name, _ in headers}) == len(list(headers))
 
 
-@each_way
-def test_over_tls_it_is_to_stay_there(ask, client):
+@each_request
+def test_middleware_over_tls_sends_strict_transport_security(ask, client):
     secure = ask(client, base_url="https://localhost")
     assert secure.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
-def test_a_route_may_allow_its_page_more(shipped):
+def test_middleware_route_with_its_own_content_policy_keeps_it(shipped):
     app = create_app(models=shipped)
 
     @app.get("/page")
@@ -50,36 +50,36 @@ def test_a_route_may_allow_its_page_more(shipped):
     assert policies == ["default-src 'self'"]
 
 
-@each_way
-def test_a_request_has_a_name_of_its_own(ask, client):
+@each_request
+def test_middleware_without_request_id_generates_a_unique_one(ask, client):
     names = {ask(client).headers["X-Request-Id"] for _ in range(20)}
     assert len(names) == 20
     assert all(re.fullmatch("[0-9a-f]{12}-[0-9a-f]+", name) for name in names)
 
 
 @pytest.mark.parametrize("name", ["a", "0123-abc_DEF.9", "x" * 64])
-@each_way
-def test_or_the_one_that_its_client_gives_it(ask, name, client):
+@each_request
+def test_middleware_valid_request_id_is_kept(ask, name, client):
     assert ask(client, headers={"X-Request-Id": name}).headers["X-Request-Id"] == name
 
 
 @pytest.mark.parametrize(
     "name", ["", "x" * 65, "a b", "a\tb", "a,b", "é", '"', "\x1b[31m", "a;b", "{}", "a%0d%0ab"]
 )
-def test_but_none_that_could_be_taken_for_more(name, client):
+def test_middleware_unsafe_request_id_is_replaced(name, client):
     environ = {"HTTP_X_REQUEST_ID": name}
     found = client.get("/healthz", environ_overrides=environ).headers["X-Request-Id"]
     assert re.fullmatch("[0-9a-f]{12}-[0-9a-f]+", found)
 
 
-def test_names_do_not_end_with_a_line(client):
+def test_middleware_request_id_with_line_end_is_replaced(client):
     environ = {"HTTP_X_REQUEST_ID": "abc\n"}
     found = client.get("/healthz", environ_overrides=environ).headers["X-Request-Id"]
     assert not found.startswith("abc")
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict?model=digits"])
-def test_a_fault_of_ours_has_the_same_name(path, client, monkeypatch):
+def test_middleware_internal_error_has_the_request_id(path, client, monkeypatch):
     def explode(self, inputs):
         raise KeyError("secret")
 
@@ -90,7 +90,7 @@ def test_a_fault_of_ours_has_the_same_name(path, client, monkeypatch):
     assert answer.get_json()["details"] == {"request_id": "mine"}
 
 
-def test_what_no_one_within_has_caught_is_answered_too():
+def test_middleware_uncaught_exception_is_answered_with_500():
     def app(environ, start_response):
         raise KeyError("secret")
 
@@ -99,20 +99,22 @@ def test_what_no_one_within_has_caught_is_answered_too():
     assert b"secret" not in body
 
 
-def ask_wsgi(front, **environ):
+def ask_wsgi(middleware, **environ):
     lines = []
-    made = {"wsgi.url_scheme": "http", "REQUEST_METHOD": "GET", "PATH_INFO": "/", **environ}
-    body = b"".join(front(made, lambda line, headers, fault=None: lines.append(line)))
+    all_environ = {"wsgi.url_scheme": "http", "REQUEST_METHOD": "GET", "PATH_INFO": "/", **environ}
+    body = b"".join(
+        middleware(all_environ, lambda line, headers, exc_info=None: lines.append(line))
+    )
     return lines[-1], body
 
 
-def counted(slot):
+def count_requests(slot):
     return sum(
-        numbers[0] for name, _, numbers in slot.iter_series() if name == "forwardpass_requests"
+        values[0] for name, _, values in slot.iter_series() if name == "forwardpass_requests"
     )
 
 
-def test_it_is_counted_when_the_worker_says_that_it_is_about_to_be_sent():
+def test_middleware_request_is_counted_when_the_worker_calls_finish():
     slot = SharedCounters().own_slot
     in_flight = []
 
@@ -121,17 +123,17 @@ def test_it_is_counted_when_the_worker_says_that_it_is_about_to_be_sent():
         start_response("200 OK", [])
         return (b"",)
 
-    front = RequestMiddleware(app, slot, 0)
+    middleware = RequestMiddleware(app, slot, 0)
     environ = {"wsgi.url_scheme": "http", WORKER_KEY: True}
-    front(environ, lambda *_: None)
-    assert (counted(slot), in_flight, slot.values[IN_FLIGHT_REQUESTS]) == (0, [1], 0)
+    middleware(environ, lambda *_: None)
+    assert (count_requests(slot), in_flight, slot.values[IN_FLIGHT_REQUESTS]) == (0, [1], 0)
     environ[FINISH_KEY]()
-    assert counted(slot) == 1
-    ask_wsgi(front)  # another server says nothing: it is counted as the answer is given to it
-    assert counted(slot) == 2
+    assert count_requests(slot) == 1
+    ask_wsgi(middleware)  # other WSGI servers do not call it, so the request is counted at once
+    assert count_requests(slot) == 2
 
 
-def test_who_is_thrown_out_is_in_flight_no_more():
+def test_middleware_base_exception_ends_in_flight_without_counting():
     class Stop(BaseException):
         pass
 
@@ -141,4 +143,4 @@ def test_who_is_thrown_out_is_in_flight_no_more():
     slot = SharedCounters().own_slot
     with pytest.raises(Stop):
         ask_wsgi(RequestMiddleware(app, slot, 0))
-    assert (counted(slot), slot.values[IN_FLIGHT_REQUESTS]) == (0, 0)
+    assert (count_requests(slot), slot.values[IN_FLIGHT_REQUESTS]) == (0, 0)

@@ -1,4 +1,4 @@
-"""What a key must open for each route."""
+"""Which routes need an API key, of which scope, and what they show without one."""
 
 import re
 
@@ -8,7 +8,7 @@ from serving import create_app
 from serving.http.api_keys import get_required_scope
 from serving.http.key_file import generate_key
 
-OPEN = {
+OPEN_ROUTES = {
     "/healthz",
     "/readyz",
     "/ping",
@@ -17,13 +17,11 @@ OPEN = {
     "/docs",
     "/docs/<file>",
 }
+INDEX_ROUTES = {"/", "/favicon.ico"}
 
 
-INDEX = {"/", "/favicon.ico"}
-
-
-@pytest.mark.parametrize("rule", sorted(OPEN))
-def test_health_needs_no_key(rule):
+@pytest.mark.parametrize("rule", sorted(OPEN_ROUTES))
+def test_get_required_scope_open_routes_need_no_key(rule):
     assert get_required_scope(rule) is None
     assert get_required_scope("/as/a/platform/likes", "clouds.vertex_health") is None
     assert get_required_scope("/", "index.index") is None
@@ -31,42 +29,45 @@ def test_health_needs_no_key(rule):
 
 
 @pytest.mark.parametrize("rule", ["/predict", "/metrics", "/models/<name>", "/v2", None])
-def test_the_rest_is_for_prediction(rule):
+def test_get_required_scope_other_routes_need_scope_predict(rule):
     assert get_required_scope(rule) == "predict"
 
 
 @pytest.mark.parametrize("action", ["load", "unload", "rollback"])
-def test_what_changes_versions_is_for_administration(action):
+def test_get_required_scope_changing_versions_needs_scope_admin(action):
     assert get_required_scope(f"/v2/repository/models/<name>/{action}") == "admin"
     assert get_required_scope("/v2/repository/index") == "predict"
 
 
 @pytest.fixture
-def guarded(shipped, tmp_path):
-    """A client of a server with keys, and the headers of one."""
+def app_with_keys(shipped, tmp_path):
+    """Return an application with keys, and the header of a valid key."""
     key, line = generate_key("app", "predict")
     (tmp_path / "keys").write_text(line)
     app = create_app(models=shipped, keys=tmp_path / "keys")
     return app, {"X-API-Key": key}
 
 
-def test_every_route_but_health_asks_for_a_key(guarded):
-    app, headers = guarded
+def test_routes_without_a_key_only_open_ones_answer(app_with_keys):
+    app, headers = app_with_keys
     client = app.test_client()
     rules = {rule.rule: rule.methods for rule in app.url_map.iter_rules()}
     for rule, methods in rules.items():
         for method in methods - {"OPTIONS"}:
             path = rule.replace("<name>", "digits")
             bare = client.open(path, method=method)
-            assert (bare.status_code == 401) == (rule not in OPEN | INDEX), (rule, method)
+            assert (bare.status_code == 401) == (rule not in OPEN_ROUTES | INDEX_ROUTES), (
+                rule,
+                method,
+            )
             assert client.open(path, method=method, headers=headers).status_code != 401
-    assert client.get("/no/such").status_code == 401  # not even which paths there are
+    assert client.get("/no/such").status_code == 401  # an unknown path is not distinguished either
     assert client.get("/no/such", headers=headers).status_code == 404
 
 
-@pytest.mark.parametrize("query", ["", "?model=digits"])  # by the fast path, and by Flask
-def test_both_ways_to_an_answer_ask_for_it(query, guarded):
-    app, headers = guarded
+@pytest.mark.parametrize("query", ["", "?model=digits"])  # answered by the fast path, and by Flask
+def test_predict_fast_path_and_flask_ask_for_a_key(query, app_with_keys):
+    app, headers = app_with_keys
     client = app.test_client()
     body = {"instances": [[0] * 64]}
     refused = client.post(f"/predict{query}", json=body)
@@ -84,8 +85,8 @@ PREFLIGHT = {
 
 
 @pytest.mark.parametrize("headers", [{}, PREFLIGHT, PREFLIGHT | {"X-API-Key": "unknown"}])
-def test_options_of_every_route_are_told_to_anyone_and_no_other_site_is_let_in(headers, guarded):
-    app, _ = guarded
+def test_options_any_route_needs_no_key_and_allows_no_cross_origin_access(headers, app_with_keys):
+    app, _ = app_with_keys
     client = app.test_client()
     rules = {}
     for rule in app.url_map.iter_rules():
@@ -100,8 +101,8 @@ def test_options_of_every_route_are_told_to_anyone_and_no_other_site_is_let_in(h
 
 
 @pytest.mark.parametrize("path", ["/no/such", "/predict/", "*"])
-def test_options_of_what_there_is_not_are_not_found_nor_say_what_there_is(path, guarded):
-    app, headers = guarded
+def test_options_unknown_path_is_404_and_lists_routes_only_with_a_key(path, app_with_keys):
+    app, headers = app_with_keys
     client = app.test_client()
     bare = client.open(path, method="OPTIONS", headers=PREFLIGHT)
     assert bare.status_code == 404
@@ -110,12 +111,14 @@ def test_options_of_what_there_is_not_are_not_found_nor_say_what_there_is(path, 
     assert "/predict," not in client.get("/docs/nothing").text
 
 
-HEALTH = sorted(OPEN - {"/docs", "/docs/<file>"})
+HEALTH_ROUTES = sorted(OPEN_ROUTES - {"/docs", "/docs/<file>"})
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-@pytest.mark.parametrize("path", HEALTH)
-def test_health_without_a_key_names_no_model_and_no_reason(path, damaged, only_digits, tmp_path):
+@pytest.mark.parametrize("path", HEALTH_ROUTES)
+def test_health_routes_without_a_key_name_no_model_and_no_reason(
+    path, damaged, only_digits, tmp_path
+):
     key, line = generate_key("app", "predict")
     (tmp_path / "keys").write_text(line)
     if damaged:
@@ -130,12 +133,12 @@ def test_health_without_a_key_names_no_model_and_no_reason(path, damaged, only_d
     assert with_key.status_code == status
     if path == "/readyz":
         assert client.get(path).get_json() == {"ready": not damaged}
-        told = with_key.get_json()
-        assert told["models"] == ({} if damaged else {"digits": 1})
-        assert bool(told["refused"]) == damaged
+        body = with_key.get_json()
+        assert body["models"] == ({} if damaged else {"digits": 1})
+        assert bool(body["refused"]) == damaged
 
 
-def test_readiness_of_a_server_without_keys_names_models(client):
+def test_readyz_server_without_keys_names_models(client):
     assert client.get("/readyz").get_json() == {
         "ready": True,
         "models": {"digits": 1},

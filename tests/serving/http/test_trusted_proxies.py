@@ -1,4 +1,4 @@
-"""The prefix that a trusted proxy has removed."""
+"""The path prefix that a trusted proxy removed from the request."""
 
 import pytest
 
@@ -7,14 +7,14 @@ from serving.http.trusted_proxies import TrustedProxies
 LOCAL = "127.0.0.1,::1"
 
 
-def prefix(allowed=LOCAL, address="127.0.0.1", script="", **headers):
+def find_prefix(allowed=LOCAL, address="127.0.0.1", script="", **headers):
     environ = {"REMOTE_ADDR": address, "SCRIPT_NAME": script} | headers
     return TrustedProxies(allowed).find_prefix(environ)
 
 
-def test_script_name_is_the_servers_own_and_needs_no_trust():
-    assert prefix("", "192.0.2.1", "/api/v1") == "/api/v1"
-    assert prefix("", "192.0.2.1", "") == ""
+def test_find_prefix_script_name_counts_without_trust():
+    assert find_prefix("", "192.0.2.1", "/api/v1") == "/api/v1"
+    assert find_prefix("", "192.0.2.1", "") == ""
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_script_name_is_the_servers_own_and_needs_no_trust():
         ("/a\nb", ""),
     ],
 )
-def test_a_prefix_is_a_path_of_plain_segments_or_none(header, expected):
-    assert prefix(HTTP_X_FORWARDED_PREFIX=header) == expected
+def test_find_prefix_header_counts_only_as_a_plain_path(header, expected):
+    assert find_prefix(HTTP_X_FORWARDED_PREFIX=header) == expected
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_prefix_is_a_path_of_plain_segments_or_none(header, expected):
         (LOCAL, "::ffff:127.0.0.1", True),
         (LOCAL, "127.0.0.2", False),
         (LOCAL, "192.0.2.1", False),
-        (LOCAL, "", True),  # a socket in the file system
+        (LOCAL, "", True),  # the client uses a Unix socket
         (LOCAL, None, False),
         (LOCAL, "proxy", False),
         ("", "127.0.0.1", False),
@@ -68,10 +68,10 @@ def test_a_prefix_is_a_path_of_plain_segments_or_none(header, expected):
         ("2001:db8::/32", "2001:db8::7", True),
     ],
 )
-def test_only_a_trusted_proxy_names_a_prefix(allowed, address, trusted):
-    found = prefix(allowed, address, HTTP_X_FORWARDED_PREFIX="/api")
+def test_find_prefix_header_counts_only_from_a_trusted_proxy(allowed, address, trusted):
+    found = find_prefix(allowed, address, HTTP_X_FORWARDED_PREFIX="/api")
     assert found == ("/api" if trusted else "")
 
 
-def test_a_prefix_before_script_name_is_joined_with_it():
-    assert prefix(script="/v1", HTTP_X_FORWARDED_PREFIX="/api/") == "/api/v1"
+def test_find_prefix_header_and_script_name_are_joined():
+    assert find_prefix(script="/v1", HTTP_X_FORWARDED_PREFIX="/api/") == "/api/v1"

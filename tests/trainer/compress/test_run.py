@@ -112,7 +112,9 @@ def test_the_test_rows_confirm_it(kind, compressed, reopened):
     metric, variants = found.compression.metric, found.bundle.manifest.variants
     for candidate in found.compression.tried[1:]:
         tested = candidate.tested
-        assert (candidate.kept or found.compression.classify(candidate) == "refuted") == bool(tested)
+        assert (candidate.kept or found.compression.classify(candidate) == "refuted") == bool(
+            tested
+        )
         if tested is None:
             continue
         assert tested.interval[0] <= tested.interval[1]

@@ -1,4 +1,4 @@
-"""What SageMaker and Vertex AI ask of a container."""
+"""The paths that SageMaker and Vertex AI ask of a container."""
 
 import json
 
@@ -12,7 +12,7 @@ ROW = [0.0] * 64
 
 @pytest.fixture
 def on_vertex(shipped, monkeypatch):
-    """The application as it starts there, with these variables."""
+    """Return a function that starts the application with Vertex AI's environment variables."""
 
     def start(models=shipped, **variables):
         for name, value in variables.items():
@@ -22,18 +22,18 @@ def on_vertex(shipped, monkeypatch):
     return start
 
 
-def test_ping_has_an_empty_body(client):
+def test_ping_loaded_model_answers_200_with_empty_body(client):
     answer = client.get("/ping")
     assert (answer.status_code, answer.data) == (200, b"")
 
 
-def test_ping_says_when_nothing_is_ready(tmp_path):
+def test_ping_no_model_answers_503(tmp_path):
     (tmp_path / "digits" / "1").mkdir(parents=True)
     answer = create_app(models=tmp_path).test_client().get("/ping")
     assert (answer.status_code, answer.data) == (503, b"")
 
 
-def test_invocations_answers_as_predict(client, digits):
+def test_invocations_json_same_answer_as_predict(client, digits):
     body = {"instances": digits[0][:3].tolist()}
     expected = client.post("/predict", json=body)
     answer = client.post("/invocations", json=body)
@@ -41,20 +41,20 @@ def test_invocations_answers_as_predict(client, digits):
     assert answer.data == expected.data
 
 
-def test_invocations_speaks_csv(client, digits):
+def test_invocations_csv_is_answered_in_csv(client, digits):
     lines = "".join(",".join(map(str, row)) + "\n" for row in digits[0][:5].tolist())
     headers = {"Content-Type": "text/csv", "Accept": "text/csv"}
     answer = client.post("/invocations", data=lines, headers=headers)
     assert answer.status_code == 200, answer.text
     assert answer.content_type.startswith("text/csv")
-    said = [line.split(",") for line in answer.text.splitlines()]
-    assert [int(line[0]) for line in said] == digits[1][:5].tolist()
+    lines_answered = [line.split(",") for line in answer.text.splitlines()]
+    assert [int(line[0]) for line in lines_answered] == digits[1][:5].tolist()
     expected = client.post("/predict", json={"instances": digits[0][:5].tolist()}).get_json()
-    got = [list(map(float, line[1:])) for line in said]
+    got = [list(map(float, line[1:])) for line in lines_answered]
     np.testing.assert_allclose(got, expected["probabilities"], rtol=1e-6)
 
 
-def test_invocations_chooses_a_model_as_predict_does(zoo):
+def test_invocations_model_query_selects_the_model(zoo):
     client = create_app(models=zoo).test_client()
     body = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
     answer = client.post("/invocations?model=flowers", json=body).get_json()
@@ -62,7 +62,7 @@ def test_invocations_chooses_a_model_as_predict_does(zoo):
     assert client.post("/invocations", json=body).get_json()["code"] == "model_required"
 
 
-def test_vertex_chooses_its_routes(on_vertex, digits):
+def test_vertex_own_paths_are_answered(on_vertex, digits):
     client = on_vertex(
         HEALTH_ROUTE="/v1/endpoints/1/deployedModels/2",
         PREDICT_ROUTE="/v1/endpoints/1/deployedModels/2:predict",
@@ -75,17 +75,17 @@ def test_vertex_chooses_its_routes(on_vertex, digits):
 
 
 @pytest.mark.parametrize(
-    ("health", "answer"),
+    ("health", "predict"),
     [
         ("/ping", "/predict"),
         ("/readyz", "/invocations"),
         ("/v2/health/ready", "/v1/models/digits:predict"),
     ],
 )
-def test_vertex_may_choose_those_there_are(health, answer, on_vertex):
-    client = on_vertex(HEALTH_ROUTE=health, PREDICT_ROUTE=answer)
+def test_vertex_existing_suitable_paths_are_accepted(health, predict, on_vertex):
+    client = on_vertex(HEALTH_ROUTE=health, PREDICT_ROUTE=predict)
     assert client.get(health).status_code == 200
-    assert "predictions" in client.post(answer, json={"instances": [ROW]}).get_json()
+    assert "predictions" in client.post(predict, json={"instances": [ROW]}).get_json()
 
 
 @pytest.mark.parametrize(
@@ -97,12 +97,12 @@ def test_vertex_may_choose_those_there_are(health, answer, on_vertex):
         {"HEALTH_ROUTE": "/predict"},
     ],
 )
-def test_a_route_that_answers_something_else_is_refused(variables, on_vertex):
-    with pytest.raises(ValueError, match=r"expected a route of Vertex AI's own"):
+def test_vertex_path_of_another_route_is_refused(variables, on_vertex):
+    with pytest.raises(ValueError, match=r"expected a path for Vertex AI that is free"):
         on_vertex(**variables)
 
 
-def test_vertex_is_told_when_nothing_is_ready(tmp_path, on_vertex):
+def test_vertex_health_no_model_answers_503(tmp_path, on_vertex):
     (tmp_path / "digits" / "1").mkdir(parents=True)
     client = on_vertex(tmp_path, HEALTH_ROUTE="/health")
     assert client.get("/health").status_code == 503

@@ -1,4 +1,4 @@
-"""`/docs` in a real browser: what a person sees who has no key, a wrong one or the right one."""
+"""`/docs` in a real browser, without a key, with a wrong key and with a valid key."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ def page(tmp_path):
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
-    """A file of keys, and the key with the scope predict that is in it."""
+    """Return the path of a key file, and its one key, whose scope is predict."""
     path = tmp_path_factory.mktemp("keys") / "keys.txt"
     key, line = generate_key("reader", "predict")
     path.write_text(line)
@@ -36,8 +36,8 @@ def keys(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def guarded(shared_server, shipped, keys):
-    """A server with keys."""
+def server_with_keys(shared_server, shipped, keys):
+    """Return a running server with keys."""
     return shared_server(shipped, "--workers", "1", "--keys", str(keys[0]))
 
 
@@ -49,14 +49,16 @@ def test_docs_page_without_keys_shows_the_operations_at_once(page, live):
     assert page.complaints() == []
 
 
-def test_docs_page_with_keys_asks_in_a_form_and_keeps_the_key_in_memory_alone(page, guarded, keys):
-    page.open(f"{guarded.url}/docs")
+def test_docs_page_with_keys_asks_in_a_form_and_keeps_the_key_only_in_memory(
+    page, server_with_keys, keys
+):
+    page.open(f"{server_with_keys.url}/docs")
     page.wait_for(f"Boolean({FORM})")
     assert page.evaluate(f"{FORM}.type") == "password"
     assert page.evaluate(f"{FORM}.labels[0].textContent") == "API key"
     assert page.evaluate(f"{FORM} === document.activeElement")
     assert page.evaluate(OPERATIONS) == 0
-    page.type(f" {keys[1]}\t")  # with what is pasted along
+    page.type(f" {keys[1]}\t")  # with white space that was pasted, too
     assert page.wait_for(OPERATIONS) > 20
     assert page.evaluate(f"{FORM}") is None
     assert keys[1] not in page.evaluate("document.documentElement.outerHTML + location.href")
@@ -64,16 +66,21 @@ def test_docs_page_with_keys_asks_in_a_form_and_keeps_the_key_in_memory_alone(pa
         page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length") == 0
     )
     assert page.complaints() == []
-    page.open(f"{guarded.url}/docs")
-    page.wait_for(f"Boolean({FORM})")  # it has forgotten it
+    page.open(f"{server_with_keys.url}/docs")
+    page.wait_for(f"Boolean({FORM})")  # the new page does not know the key
 
 
-def test_docs_page_wrong_key_says_so_and_the_right_one_is_taken_then(page, guarded, keys):
-    page.open(f"{guarded.url}/docs")
+def test_docs_page_wrong_key_shows_a_message_and_then_accepts_the_right_one(
+    page, server_with_keys, keys
+):
+    page.open(f"{server_with_keys.url}/docs")
     page.wait_for(f"Boolean({FORM})")
-    for wrong, said in (("wrong", "does not know this key"), ("schlüssel €", "ASCII characters")):
+    for wrong, message in (
+        ("wrong", "does not know this key"),
+        ("schlüssel €", "ASCII characters"),
+    ):
         page.type(wrong)
-        page.wait_for(f"{MESSAGE}.includes({json.dumps(said)})")
+        page.wait_for(f"{MESSAGE}.includes({json.dumps(message)})")
         assert page.evaluate(f"Boolean({FORM})")
         page.wait_for(
             f"{FORM} === document.activeElement && !document.querySelector('button').disabled"
@@ -93,9 +100,9 @@ def test_docs_page_wrong_key_says_so_and_the_right_one_is_taken_then(page, guard
     ],
 )
 def test_docs_page_deep_link_opens_that_operation(
-    page, live, guarded, keys, fragment, operation, has_keys
+    page, live, server_with_keys, keys, fragment, operation, has_keys
 ):
-    server = guarded if has_keys else live
+    server = server_with_keys if has_keys else live
     page.open(f"{server.url}/docs#/{fragment}")
     if has_keys:
         page.wait_for(f"Boolean({FORM})")
@@ -104,8 +111,10 @@ def test_docs_page_deep_link_opens_that_operation(
     assert page.evaluate("document.querySelectorAll('.opblock.is-open').length") == 1
 
 
-def test_docs_page_requests_carry_the_key_and_a_small_scope_is_shown(page, guarded, keys):
-    page.open(f"{guarded.url}/docs#/{LOAD.replace('-', '/')}")
+def test_docs_page_requests_carry_the_key_and_a_refused_scope_is_shown(
+    page, server_with_keys, keys
+):
+    page.open(f"{server_with_keys.url}/docs#/{LOAD.replace('-', '/')}")
     page.wait_for(f"Boolean({FORM})")
     page.type(keys[1])
     page.wait_for(IS_OPEN.format(LOAD))
@@ -120,7 +129,7 @@ def test_docs_page_requests_carry_the_key_and_a_small_scope_is_shown(page, guard
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "said"),
+    ("status", "body", "message"),
     [
         (
             403,
@@ -130,9 +139,11 @@ def test_docs_page_requests_carry_the_key_and_a_small_scope_is_shown(page, guard
         (502, "<html>Bad gateway</html>", "The server answered with 502"),
     ],
 )
-def test_docs_page_other_refusal_of_a_key_is_shown(page, guarded, keys, status, body, said):
-    """A proxy in front may refuse a key for reasons of its own."""
-    page.open(f"{guarded.url}/docs")
+def test_docs_page_proxy_refuses_the_key_its_message_is_shown(
+    page, server_with_keys, keys, status, body, message
+):
+    """A proxy in front of the server may refuse a key, too."""
+    page.open(f"{server_with_keys.url}/docs")
     page.wait_for(f"Boolean({FORM})")
     page.call("Fetch.enable", patterns=[{"urlPattern": "*/openapi.json"}])
     page.type(keys[1])
@@ -149,7 +160,7 @@ def test_docs_page_other_refusal_of_a_key_is_shown(page, guarded, keys, status, 
         responseCode=status,
         body=base64.b64encode(body.encode()).decode(),
     )
-    page.wait_for(f"{MESSAGE}.includes({json.dumps(said)})")
+    page.wait_for(f"{MESSAGE}.includes({json.dumps(message)})")
     assert page.evaluate(f"Boolean({FORM})")
     page.call("Fetch.disable")
     page.wait_for("!document.querySelector('button').disabled")
@@ -157,7 +168,7 @@ def test_docs_page_other_refusal_of_a_key_is_shown(page, guarded, keys, status, 
     assert page.wait_for(OPERATIONS) > 20
 
 
-def test_docs_page_server_that_is_gone_is_reported(page, serve, shipped, keys):
+def test_docs_page_stopped_server_is_reported(page, serve, shipped, keys):
     server = serve(shipped, "--workers", "1", "--keys", str(keys[0]))
     page.open(f"{server.url}/docs")
     page.wait_for(f"Boolean({FORM})")

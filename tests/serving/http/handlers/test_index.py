@@ -1,4 +1,4 @@
-"""`GET /` leads a person to the page and a program to the other URLs."""
+"""`GET /` redirects browsers to `/docs` and answers programs with links; `/favicon.ico`."""
 
 import http.client
 from urllib.parse import urljoin, urlsplit
@@ -15,17 +15,17 @@ CHROMIUM = f"{FIREFOX.partition(';')[0]};q=0.9,image/avif,image/webp,*/*;q=0.8"
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("accept", [FIREFOX, CHROMIUM, "text/html"])
-def test_index_browser_is_sent_to_the_page(accept, method, client):
+def test_index_browser_is_redirected_to_docs(accept, method, client):
     answer = client.open("/", method=method, headers={"Accept": accept})
     assert answer.status_code == 303
-    # Relative, so that it also holds below a path that a proxy takes away.
+    # The redirect is relative, so that it works behind a proxy that removes a path prefix.
     assert answer.headers["Location"] == "docs"
     assert answer.headers["Vary"] == "Accept"
     assert client.get("/docs").status_code == 200
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "application/json", "text/plain", "application/*"])
-def test_index_program_gets_links_that_lead_somewhere(accept, client):
+def test_index_program_gets_links_that_work(accept, client):
     answer = client.get("/", headers={"Accept": accept} if accept else {})
     assert (answer.status_code, answer.content_type) == (200, "application/json")
     assert answer.headers["Vary"] == "Accept"
@@ -35,7 +35,7 @@ def test_index_program_gets_links_that_lead_somewhere(accept, client):
     assert links["predict"] == "/predict"
     for name, path in links.items():
         assert client.get(path).status_code == (405 if name == "predict" else 200), path
-    assert "digits" not in answer.text  # what it serves is not for everyone
+    assert "digits" not in answer.text  # names of models need a key
     assert client.head("/").data == b""
 
 
@@ -45,13 +45,13 @@ def test_index_other_method_is_refused(client):
     assert answer.get_json()["error"].startswith("expected GET for '/'")
 
 
-def test_index_below_a_prefix_names_it(shipped):
+def test_index_under_a_prefix_links_have_the_prefix(shipped):
     client = Client(create_app(models=shipped))
     answer = client.get("/", base_url="http://localhost/models/one/")
     assert answer.get_json()["docs"] == "/models/one/docs"
 
 
-def test_index_and_icon_need_no_key_and_other_urls_do(shipped, tmp_path):
+def test_index_and_icon_need_no_key_while_other_urls_do(shipped, tmp_path):
     (tmp_path / "keys").write_text(generate_key("someone", "predict")[1])
     client = create_app(models=shipped, keys=tmp_path / "keys").test_client()
     assert client.get("/").status_code == 200
@@ -61,7 +61,7 @@ def test_index_and_icon_need_no_key_and_other_urls_do(shipped, tmp_path):
     assert client.get("/nothing.ico").status_code == 401
 
 
-def test_icon_is_the_one_of_the_page(client):
+def test_icon_same_bytes_as_in_docs(client):
     answer = client.get("/favicon.ico")
     assert answer.content_type == "image/png"
     assert answer.data.startswith(b"\x89PNG")
@@ -71,7 +71,7 @@ def test_icon_is_the_one_of_the_page(client):
 @pytest.mark.parametrize(
     ("variable", "method"), [("AIP_HEALTH_ROUTE", "GET"), ("AIP_PREDICT_ROUTE", "POST")]
 )
-def test_index_where_vertex_ai_asks_it_answers_vertex_ai(variable, method, shipped, monkeypatch):
+def test_index_path_chosen_by_vertex_ai_answers_vertex_ai(variable, method, shipped, monkeypatch):
     monkeypatch.setenv(variable, "/")
     client = create_app(models=shipped).test_client()
     answer = client.open("/", method=method, json={"instances": [[0] * 64]})
@@ -80,9 +80,9 @@ def test_index_where_vertex_ai_asks_it_answers_vertex_ai(variable, method, shipp
     assert (method == "POST") == ("predictions" in answer.text)
 
 
-def test_index_over_the_wire_leads_to_the_page(live):
-    at = urlsplit(live.url)
-    connection = http.client.HTTPConnection(at.hostname, at.port, timeout=60)
+def test_index_running_server_redirects_to_docs(live):
+    address = urlsplit(live.url)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
     try:
         connection.request("GET", "/", headers={"Accept": FIREFOX})
         answer = connection.getresponse()

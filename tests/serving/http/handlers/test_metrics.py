@@ -1,4 +1,4 @@
-"""What Prometheus reads, by Prometheus' own parser."""
+"""`GET /metrics`, read with Prometheus' own parser."""
 
 import errno
 import re
@@ -7,17 +7,16 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving import create_app, errors
-from serving.http.handlers import metrics as zeros
-from serving.server import acceptor
-from serving.server import tls as handshake
-from serving.telemetry import request_metrics as reloads
+from serving.http.handlers import metrics
+from serving.server import acceptor, tls
+from serving.telemetry import request_metrics
 from tests.bundle_versions import add_version, damage
 from tests.processes import wait_until
 from tests.variants import flip_bit, keep_unchanged, slow_down, write_variants
 
 
 def scrape(client):
-    """Type by metric, and value by sample: its name, variant, and rows where it has some."""
+    """Return the variants' metrics: types by name, and values by name, variant and rows."""
     answer = client.get("/metrics")
     assert answer.status_code == 200
     assert answer.content_type == "text/plain; version=0.0.4; charset=utf-8"
@@ -31,7 +30,7 @@ def scrape(client):
     return {family.name: family.type for family in families}, values
 
 
-def test_every_variant_is_counted(only_digits):
+def test_metrics_variants_show_self_test_choice_and_time(only_digits):
     folder = write_variants(
         only_digits / "digits" / "1", fp32=slow_down, int8=keep_unchanged, pruned=keep_unchanged
     )
@@ -60,7 +59,7 @@ def test_every_variant_is_counted(only_digits):
     }
 
 
-def test_without_a_model_all_there_is_to_tell_is_zero(tmp_path):
+def test_metrics_no_model_counters_are_zero(tmp_path):
     answer = create_app(models=tmp_path).test_client().get("/metrics")
     assert answer.status_code == 200
     samples = [line for line in answer.text.splitlines() if not line.startswith("#")]
@@ -77,7 +76,7 @@ ORDER = ("stage", "protocol", "model", "version", "variant", "code", "outcome", 
 
 
 def samples(client):
-    """Value by name and labels, of all that is not about variants."""
+    """Return values by name and labels of all metrics except the variants'."""
     families = text_string_to_metric_families(client.get("/metrics").text)
     return {
         (s.name, *(s.labels[name] for name in ORDER if name in s.labels)): s.value
@@ -91,7 +90,7 @@ ANSWERED = ("rows", "digits", "1", "fp32")
 BODY = {"instances": [[0] * 64] * 3}
 
 
-def test_requests_are_counted_by_what_became_of_them(client):
+def test_metrics_requests_are_counted_by_protocol_model_and_status(client):
     for _ in range(2):
         assert client.post("/predict", json=BODY).status_code == 200
     assert client.post("/predict?model=digits", json=BODY).status_code == 200
@@ -122,10 +121,10 @@ def test_requests_are_counted_by_what_became_of_them(client):
     assert found["forwardpass_in_flight_requests",] == 1
 
 
-def test_histograms_that_never_counted_anything_are_not_told(client):
+def test_metrics_histograms_without_events_are_left_out(client):
     client.get("/healthz")
     client.get("/no/such")
-    client.post("/predict", json={"instances": [[0]]})  # is not decoded, run or answered
+    client.post("/predict", json={"instances": [[0]]})  # is refused before it is decoded
     found = {key: value for key, value in samples(client).items() if "_seconds_" in key[0]}
     assert 0 not in found.values()
     assert not [key for key in found if key[0].startswith("forwardpass_stage")]
@@ -137,7 +136,7 @@ def test_histograms_that_never_counted_anything_are_not_told(client):
     assert {key for key, value in rows.items() if value} == {ANSWERED}
 
 
-def test_counters_of_known_outcomes_begin_at_zero(client):
+def test_metrics_counters_of_known_labels_start_at_zero(client):
     found = samples(client)
     for protocol in ("rows", "inference_v2", "tensorflow", "clouds"):
         served = (protocol, "digits", "1", "fp32")
@@ -159,25 +158,25 @@ def test_counters_of_known_outcomes_begin_at_zero(client):
     assert found["forwardpass_held_versions", "digits"] == 0
 
 
-def test_counters_that_begin_at_zero_are_those_that_the_server_can_count():
+def test_initial_series_cover_every_error_and_cause_that_is_counted():
     numbers = (
         *acceptor.OUT_OF_RESOURCES_ERRNOS,
         *acceptor.CLIENT_GONE_ERRNOS,
         *acceptor.LISTENER_UNUSABLE_ERRNOS,
     )
     names = {errno.errorcode[number] for number in numbers} | {"EPERM"}
-    # On Linux two names of some errors are one number.
-    assert {errno.errorcode[getattr(errno, name)] for name in zeros.ACCEPT_ERROR_NAMES} == names
-    told = {
-        *zeros.PREDICTION_STATUSES,
-        *(s for each in zeros.STATUSES_WITHOUT_MODEL.values() for s in each),
+    # On Linux some errors have two names for one number.
+    assert {errno.errorcode[getattr(errno, name)] for name in metrics.ACCEPT_ERROR_NAMES} == names
+    listed = {
+        *metrics.PREDICTION_STATUSES,
+        *(s for each in metrics.STATUSES_WITHOUT_MODEL.values() for s in each),
     }
-    assert {error.status for error in errors.ServingError.__subclasses__()} <= told
-    causes = {name for name, _ in handshake.FAILURE_CAUSES.values()} | {handshake.OTHER_CAUSE}
-    assert causes == {*zeros.TLS_FAILURE_CAUSES}
+    assert {error.status for error in errors.ServingError.__subclasses__()} <= listed
+    causes = {name for name, _ in tls.FAILURE_CAUSES.values()} | {tls.OTHER_CAUSE}
+    assert causes == {*metrics.TLS_FAILURE_CAUSES}
 
 
-def test_reloads_are_counted_by_what_became_of_them(only_digits):
+def test_metrics_reloads_are_counted_by_outcome(only_digits):
     client = create_app(models=only_digits, poll=0.01).test_client()
 
     def reloaded():
@@ -195,14 +194,14 @@ def test_reloads_are_counted_by_what_became_of_them(only_digits):
     assert reloaded() == {"served": 2, "refused": 1, "held": 1, "unloaded": 1}
 
 
-def test_reloads_of_a_model_that_was_only_refused_begin_at_zero_too(only_digits):
+def test_metrics_reloads_of_a_refused_model_start_at_zero(only_digits):
     damage(only_digits / "digits" / "1")
     found = samples(create_app(models=only_digits).test_client())
     assert found["forwardpass_reloads_total", "digits", "refused"] == 1
     assert found["forwardpass_reloads_total", "digits", "served"] == 0
 
 
-def test_no_path_or_name_of_a_client_becomes_a_label(client):
+def test_metrics_clients_paths_and_names_become_no_labels(client):
     for number in range(50):
         client.get(f"/made/up/{number}")
         client.get(f"/models/made-up-{number}")
@@ -212,13 +211,13 @@ def test_no_path_or_name_of_a_client_becomes_a_label(client):
     assert len(text) < 40_000
 
 
-def test_a_name_that_prometheus_would_misread_is_escaped(client):
-    reloads.count_reload('a"b\\c\nd{}', "served")
+def test_metrics_special_characters_in_labels_are_escaped(client):
+    request_metrics.count_reload('a"b\\c\nd{}', "served")
     assert samples(client)["forwardpass_reloads_total", 'a"b\\c\nd{}', "served"] == 1
 
 
-def test_names_are_as_prometheus_asks_for(client):
-    # The rules of `promtool check metrics`, by hand.
+def test_metrics_names_follow_prometheus_rules(client):
+    # These are the rules of `promtool check metrics`.
     client.post("/predict", json=BODY)
     families = list(text_string_to_metric_families(client.get("/metrics").text))
     assert len(families) == len({family.name for family in families}) >= 12
@@ -234,7 +233,7 @@ def test_names_are_as_prometheus_asks_for(client):
         assert not re.search("milli|micro|_ms|_us|percent", family.name)
 
 
-def test_histograms_are_cumulative_and_end_with_all(client):
+def test_metrics_histograms_are_cumulative_and_end_with_the_count(client):
     for _ in range(20):
         client.post("/predict", json=BODY)
     families = text_string_to_metric_families(client.get("/metrics").text)

@@ -1,4 +1,4 @@
-"""A real server whose workers are killed: do its metrics say what its clients saw?"""
+"""Metrics of a running server agree with its clients, even if workers are killed."""
 
 import json
 import os
@@ -20,7 +20,7 @@ BODY = {"instances": [[0] * 64]}
 
 
 @pytest.mark.usefixtures("processes")
-def test_totals_are_what_clients_saw_whoever_was_killed():
+def test_totals_workers_killed_agree_with_the_clients():
     script = [sys.executable, ROOT / "benchmarks/metrics_exact.py"]
     done = subprocess.run(
         [*script, "--requests", "800", "--kills", "2"],
@@ -39,22 +39,22 @@ def total(server, name, **labels):
     return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
 
 
-def test_every_worker_tells_of_all(shared_server, shipped):
+def test_totals_any_worker_shows_those_of_all_workers(shared_server, shipped):
     server = shared_server(shipped, "--workers", "2")
     before = total(server, "forwardpass_requests_total", protocol="rows")
-    for _ in range(40):  # each over a connection of its own: one or the other takes it
+    for _ in range(40):  # each opens a connection, so both workers get some
         assert requests.post(f"{server.url}/predict", json=BODY, timeout=120).ok
     found = {total(server, "forwardpass_requests_total", protocol="rows") for _ in range(20)}
     assert found == {before + 40}
 
 
-def test_the_dead_have_nothing_in_flight(serve, shipped):
+def test_in_flight_requests_of_a_killed_worker_are_gone(serve, shipped):
     server = serve(shipped, "--workers", "1")
     host, port = server.url.removeprefix("http://").split(":")
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     with socket.create_connection((host, int(port)), timeout=120) as half:
         half.sendall(head + b"Content-Length: 500\r\n\r\n{")
-        # And the one that asks.
+        # The second one is the request for the metrics.
         wait_until(lambda: total(server, "forwardpass_in_flight_requests") == 2)
         (worker,) = server.workers()
         os.kill(worker, signal.SIGKILL)
@@ -63,7 +63,7 @@ def test_the_dead_have_nothing_in_flight(serve, shipped):
     assert total(server, "forwardpass_requests_total", protocol="status") == 0
 
 
-def test_totals_outlive_a_change_of_all_workers(serve, shipped):
+def test_totals_all_workers_replaced_are_kept(serve, shipped):
     server = serve(shipped, "--workers", "2")
     for round_ in range(1, 3):
         for _ in range(20):
@@ -77,12 +77,12 @@ def test_totals_outlive_a_change_of_all_workers(serve, shipped):
         wait_until(lambda before=before: not before & set(server.workers()))
 
 
-def test_what_no_application_sees_is_counted_and_logged(serve, shipped):
+def test_requests_refused_before_the_application_are_counted_and_logged(serve, shipped):
     server = serve(shipped, "--workers", "1", "--request-seconds", "1", "--log-sample", "1")
     host, port = server.url.removeprefix("http://").split(":")
-    nasty = b'\x1b[31m"},{"level":"error'
+    malicious = b'\x1b[31m"},{"level":"error'
     for request, status in (
-        (b"GET /" + nasty + b" HTTP/9.9\r\n\r\n", 400),
+        (b"GET /" + malicious + b" HTTP/9.9\r\n\r\n", 400),
         (b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n", 408),
     ):
         with socket.create_connection((host, int(port)), timeout=120) as client:

@@ -1,4 +1,4 @@
-"""What the server says of each model."""
+"""`GET /models` and `GET /models/NAME`."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ def table(adults):
     return create_app(models=adults).test_client()
 
 
-def test_a_model_says_what_it_takes_and_gives(table, mixed):
+def test_model_mixed_table_is_described_in_full(table, mixed):
     answer = table.get("/models/adults").get_json()
     assert list(answer) == [
         "name",
@@ -44,7 +44,7 @@ def test_a_model_says_what_it_takes_and_gives(table, mixed):
     assert (answer["task"], answer["classes"]) == ("binary", ["<=50K", ">50K"])
     assert (answer["threshold"], answer["aim"]) == (0.5, "f1 of >50K")
     assert answer["targets"] == ["income"]
-    # Of a date it also says what its numbers are.
+    # A date column also has the meaning of its numbers, which is not in the manifest.
     *others, since = answer["inputs"]
     assert since.pop("numbers") == "seconds since 1970-01-01 UTC, years 1 to 9999"
     assert [*others, since] == mixed.columns
@@ -69,7 +69,7 @@ def test_a_model_says_what_it_takes_and_gives(table, mixed):
     )
 
 
-def test_a_model_of_a_rare_class_says_its_share_and_that_it_is_never_answered(adults, tmp_path):
+def test_model_rare_class_shows_its_share_and_never_answered(adults, tmp_path):
     models = shutil.copytree(adults, tmp_path / "models")
     path = models / "adults" / "1" / "bundle.json"
     manifest = json.loads(path.read_text())
@@ -85,7 +85,7 @@ def test_a_model_of_a_rare_class_says_its_share_and_that_it_is_never_answered(ad
     assert answer["variants"]["fp32"]["never_answered"] == [">50K"]
 
 
-def test_every_variant_says_how_it_did_here(only_digits):
+def test_model_variants_show_self_test_and_time_on_this_machine(only_digits):
     folder = write_variants(
         only_digits / "digits" / "1", fp32=slow_down, int8=keep_unchanged, pruned=keep_unchanged
     )
@@ -108,7 +108,7 @@ def test_every_variant_says_how_it_did_here(only_digits):
     assert found["int8"]["size_bytes"] < found["fp32"]["size_bytes"]
 
 
-def test_a_variant_that_answers_no_number_is_off_by_no_number(only_digits):
+def test_model_variant_answers_nan_shows_max_abs_null(only_digits):
     def nan(graph):
         model = onnx.load_from_string(graph)
         bias = next(t for t in model.graph.initializer if len(t.dims) == 1)
@@ -122,20 +122,20 @@ def test_a_variant_that_answers_no_number_is_off_by_no_number(only_digits):
     assert found["selftest"]["max_abs"] is None
 
 
-def test_the_list_stays_short(table):
+def test_models_list_is_short(table):
     (model,) = table.get("/models").get_json()["models"]
     assert model["features"] == ["age", "hours/week", "member", "work", "grade", "since"]
     assert "inputs" not in model
 
 
-def test_the_example_is_answered(table, mixed):
+def test_model_example_is_answered_by_predict(table, mixed):
     example = table.get("/models/adults").get_json()["example"]
     assert example == mixed.record
     answer = table.post("/predict", json={"instances": [example]})
     assert answer.get_json()["predictions"] == mixed.answers([example])[1].tolist()
 
 
-def test_a_bundle_without_an_example_gives_one_of_its_columns_middle_values(tmp_path, mixed):
+def test_model_without_example_shows_typical_values(tmp_path, mixed):
     mixed.write(tmp_path, example={})
     client = create_app(models=tmp_path).test_client()
     example = client.get("/models/adults").get_json()["example"]
@@ -150,14 +150,14 @@ def test_a_bundle_without_an_example_gives_one_of_its_columns_middle_values(tmp_
     assert client.post("/predict", json={"instances": [example]}).status_code == 200
 
 
-def test_so_does_the_embedded_default(client):
+def test_model_numeric_without_example_shows_one_that_is_answered(client):
     answer = client.get("/models/digits").get_json()
     assert len(answer["inputs"]) == len(answer["example"]) == 64
     response = client.post("/predict", json={"instances": [answer["example"]]})
     assert response.status_code == 200
 
 
-def test_an_unknown_model_is_answered_with_the_known_ones(client):
+def test_model_unknown_name_is_answered_with_the_served_names(client):
     answer = client.get("/models/letters")
     assert answer.status_code == 404
     assert answer.get_json()["code"] == "model_not_found"

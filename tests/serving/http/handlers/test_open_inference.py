@@ -1,4 +1,4 @@
-"""The Open Inference Protocol: bodies by hand, answers held to the graph's own."""
+"""The Open Inference Protocol: hand-written bodies, answers compared with the graph's."""
 
 import json
 import struct
@@ -28,19 +28,19 @@ def by_name(answer):
     return {output["name"]: output for output in answer["outputs"]}
 
 
-def test_the_server_says_what_it_is(client):
+def test_server_metadata_has_name_version_and_extensions(client):
     answer = client.get("/v2").get_json()
     assert set(answer) == {"name", "version", "extensions"}
     assert {"binary_tensor_data", "model_repository"} <= set(answer["extensions"])
 
 
 @pytest.mark.parametrize("path", ["live", "ready"])
-def test_health_is_a_status_and_a_word_for_kserves_client(path, client):
+def test_health_loaded_model_answers_200_with_a_body_for_kserve(path, client):
     answer = client.get(f"/v2/health/{path}")
     assert (answer.status_code, answer.get_json()) == (200, {path: True})
 
 
-def test_nothing_is_ready_where_nothing_proved_itself(only_digits):
+def test_readiness_no_model_passed_its_self_test_answers_503(only_digits):
     (only_digits / "digits" / "1" / "model.onnx").write_bytes(b"no graph")
     client = create_app(models=only_digits).test_client()
     assert client.get("/v2/health/live").status_code == 200
@@ -53,24 +53,24 @@ def test_nothing_is_ready_where_nothing_proved_itself(only_digits):
     assert set(answer.get_json()) == {"error"}
 
 
-@pytest.mark.parametrize("at", ["", "/versions/1"])
-def test_a_models_tensors_are_those_of_its_graph(at, client, shipped):
-    answer = client.get(f"/v2/models/digits{at}").get_json()
+@pytest.mark.parametrize("version_path", ["", "/versions/1"])
+def test_model_metadata_tensors_are_those_of_the_graph(version_path, client, shipped):
+    answer = client.get(f"/v2/models/digits{version_path}").get_json()
     assert (answer["name"], answer["versions"]) == ("digits", ["1"])
     session = onnxruntime.InferenceSession(shipped / "digits" / "1" / "model.onnx")
     kinds = {"tensor(float)": "FP32", "tensor(int64)": "INT64"}
-    for said, are in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
-        assert answer[said] == [
+    for key, tensors in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
+        assert answer[key] == [
             {
                 "name": t.name,
                 "datatype": kinds[t.type],
                 "shape": [size if isinstance(size, int) else -1 for size in t.shape],
             }
-            for t in are
+            for t in tensors
         ]
 
 
-def test_a_mixed_tables_tensors_are_its_columns(table, mixed):
+def test_model_metadata_mixed_table_has_one_tensor_per_column(table, mixed):
     answer = table.get("/v2/models/adults").get_json()
     kinds = {"category": "BYTES", "date": "FP64"}
     assert answer["inputs"] == [
@@ -80,32 +80,40 @@ def test_a_mixed_tables_tensors_are_its_columns(table, mixed):
     assert [tensor["datatype"] for tensor in answer["outputs"]] == ["BYTES", "FP32"]
 
 
-@pytest.mark.parametrize("at", ["", "/versions/1"])
-def test_a_model_is_ready(at, client):
-    answer = client.get(f"/v2/models/digits{at}/ready")
+@pytest.mark.parametrize("version_path", ["", "/versions/1"])
+def test_model_ready_loaded_model_answers_200(version_path, client):
+    answer = client.get(f"/v2/models/digits{version_path}/ready")
     assert (answer.status_code, answer.get_json()) == (200, {"name": "digits", "ready": True})
 
 
-@pytest.mark.parametrize("at", ["", "/versions/1"])
+@pytest.mark.parametrize("version_path", ["", "/versions/1"])
 @pytest.mark.parametrize("flat", [False, True])
-def test_infer_answers_as_the_graph(at, flat, client, shipped, digits, graph_answers):
+def test_infer_json_tensors_same_answer_as_graph(
+    version_path, flat, client, shipped, digits, graph_answers
+):
     rows = digits[0][:3]
     body = features(rows, id="a-1")
     if flat:
         body["inputs"][0]["data"] = rows.ravel().tolist()
-    answer = client.post(f"/v2/models/digits{at}/infer", json=body)
+    answer = client.post(f"/v2/models/digits{version_path}/infer", json=body)
     assert answer.status_code == 200
     assert answer.content_type == "application/json"
-    said = answer.get_json()
-    assert (said["model_name"], said["model_version"], said["id"]) == ("digits", "1", "a-1")
+    answer_body = answer.get_json()
+    assert (answer_body["model_name"], answer_body["model_version"], answer_body["id"]) == (
+        "digits",
+        "1",
+        "a-1",
+    )
     expected = graph_answers(shipped, "digits", {"features": rows})
-    for name, output in by_name(said).items():
+    for name, output in by_name(answer_body).items():
         assert output["shape"] == list(expected[name].shape)
         got = np.array(output["data"], expected[name].dtype).reshape(output["shape"])
         np.testing.assert_allclose(got, expected[name], rtol=1e-6)
 
 
-def test_binary_tensors_there_and_back(client, shipped, digits, graph_answers):
+def test_infer_binary_tensors_both_ways_same_answer_as_graph(
+    client, shipped, digits, graph_answers
+):
     rows = digits[0][:3].astype("<f4")
     tensor = {
         "name": "features",
@@ -124,18 +132,20 @@ def test_binary_tensors_there_and_back(client, shipped, digits, graph_answers):
     )
     assert answer.status_code == 200, answer.text
     size = int(answer.headers["Inference-Header-Content-Length"])
-    said, at = by_name(json.loads(answer.data[:size])), size
+    outputs, offset = by_name(json.loads(answer.data[:size])), size
     expected = graph_answers(shipped, "digits", {"features": rows})
-    for name, output in said.items():
+    for name, output in outputs.items():
         assert "data" not in output
         count = output["parameters"]["binary_data_size"]
-        got = np.frombuffer(answer.data[at : at + count], expected[name].dtype.newbyteorder("<"))
-        at += count
+        got = np.frombuffer(
+            answer.data[offset : offset + count], expected[name].dtype.newbyteorder("<")
+        )
+        offset += count
         np.testing.assert_allclose(got.reshape(output["shape"]), expected[name], rtol=1e-6)
-    assert at == len(answer.data)
+    assert offset == len(answer.data)
 
 
-def test_a_mixed_table_in_texts_and_numbers(table, mixed, rng):
+def test_infer_mixed_table_in_json_is_answered(table, mixed, rng):
     records = [r for r in mixed.records(20, rng) if None not in r.values()]
     columns = mixed.inputs(records)
     kinds = {"category": "BYTES", "date": "FP64"}
@@ -150,15 +160,15 @@ def test_a_mixed_table_in_texts_and_numbers(table, mixed, rng):
             for column in mixed.columns
         ]
     }
-    said = by_name(infer(table, body, "adults").get_json())
+    outputs = by_name(infer(table, body, "adults").get_json())
     probabilities, labels = mixed.answers(records)
-    assert said["label"]["datatype"] == "BYTES"
-    assert said["label"]["data"] == labels.tolist()
-    got = np.reshape(said["probabilities"]["data"], said["probabilities"]["shape"])
+    assert outputs["label"]["datatype"] == "BYTES"
+    assert outputs["label"]["data"] == labels.tolist()
+    got = np.reshape(outputs["probabilities"]["data"], outputs["probabilities"]["shape"])
     np.testing.assert_allclose(got, probabilities, atol=1e-5)
 
 
-def test_texts_in_binary(table, mixed):
+def test_infer_binary_texts_are_answered(table, mixed):
     columns = mixed.inputs([mixed.record])
     tensors, tail = [], b""
     for column in mixed.columns:
@@ -184,9 +194,9 @@ def test_texts_in_binary(table, mixed):
         headers={"Inference-Header-Content-Length": str(len(head))},
     )
     assert answer.status_code == 200, answer.text
-    said = by_name(answer.get_json())
-    assert list(said) == ["label"]
-    assert said["label"]["data"] == mixed.answers([mixed.record])[1].tolist()
+    outputs = by_name(answer.get_json())
+    assert list(outputs) == ["label"]
+    assert outputs["label"]["data"] == mixed.answers([mixed.record])[1].tolist()
 
 
 @pytest.mark.parametrize(
@@ -203,18 +213,20 @@ def test_texts_in_binary(table, mixed):
         ("/v2/nothing", 404, "GET /v2/health/live"),
     ],
 )
-def test_what_is_not_there_is_said_in_the_protocols_form(path, status, message, client):
+def test_open_inference_unknown_model_version_or_path_is_404_in_the_protocols_format(
+    path, status, message, client
+):
     answer = client.get(path)
     assert answer.status_code == status
     assert set(answer.get_json()) == {"error"}
     assert message in answer.get_json()["error"]
 
 
-def test_an_unknown_path_is_answered_with_those_of_the_protocol(client):
+def test_open_inference_unknown_path_lists_only_routes_of_the_protocol(client):
     assert "/predict" not in client.get("/v2/nothing").get_json()["error"]
 
 
-def test_another_method_is_refused_with_the_right_one(client):
+def test_infer_wrong_method_is_refused_and_allowed_one_named(client):
     answer = client.get("/v2/models/digits/infer")
     assert answer.status_code == 405
     assert set(answer.headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
@@ -227,14 +239,14 @@ def test_another_method_is_refused_with_the_right_one(client):
     ("body", "status"),
     [(b"", 400), (b"{", 400), (b"[]", 422), (b'{"inputs":[]}', 422), (b'{"inputs":1}', 422)],
 )
-def test_a_malformed_body_is_the_clients_fault(body, status, client):
+def test_infer_malformed_body_is_answered_with_4xx(body, status, client):
     answer = client.post("/v2/models/digits/infer", data=body)
     assert answer.status_code == status
     assert set(answer.get_json()) == {"error"}
 
 
 @pytest.mark.parametrize("length", ["many", "-1", "1e2", "1" * 20, ""])
-def test_a_length_that_is_none_is_refused(length, client):
+def test_infer_malformed_json_length_is_refused(length, client):
     answer = client.post(
         "/v2/models/digits/infer", data=b"{}", headers={"Inference-Header-Content-Length": length}
     )

@@ -1,4 +1,4 @@
-"""The repository's routes, through Flask's client."""
+"""The routes of the repository extension: index, load, unload, rollback."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def post(client, what, **body):
     return client.post(f"/v2/repository/{what}", headers=HEADERS, **body)
 
 
-def test_the_index_lists_every_version(client, only_digits):
+def test_index_lists_every_version(client, only_digits):
     damage(add_version(only_digits, 3))
     assert post(client, "models/digits/load").status_code == 409
     first, second, third = post(client, "index").get_json()
@@ -36,7 +36,7 @@ def test_the_index_lists_every_version(client, only_digits):
     assert len(post(client, "index", json={"ready": False}).get_json()) == 3
 
 
-def test_load_unload_and_rollback_say_what_was_done(client, only_digits):
+def test_load_unload_and_rollback_answer_what_changed(client, only_digits):
     done = [
         post(client, f"models/digits/{what}").get_json()
         for what in ("rollback", "load", "unload", "load")
@@ -49,7 +49,7 @@ def test_load_unload_and_rollback_say_what_was_done(client, only_digits):
     ]
 
 
-def test_a_rollback_to_a_version_pins_it(client, only_digits):
+def test_rollback_to_a_version_pins_it(client, only_digits):
     for number in (3, 4):
         add_version(only_digits, number)
     assert post(client, "models/digits/load").get_json()["version"] == 4
@@ -76,20 +76,20 @@ def test_a_rollback_to_a_version_pins_it(client, only_digits):
 
 
 @pytest.mark.parametrize("version", [0, -1, 1.0, True, None, "", "1x", "01", [1], 10**9])
-def test_a_rollback_to_what_is_no_version_is_refused(version, client):
+def test_rollback_to_an_invalid_version_is_refused(version, client):
     answer = post(client, "models/digits/rollback", json={"parameters": {"version": version}})
     assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_options")
-    assert "expected no parameters but the number of a version" in answer.get_json()["error"]
+    assert "expected no parameters except a version number" in answer.get_json()["error"]
 
 
-def test_an_unloaded_model_is_served_again_by_a_rollback_to_a_version(client):
+def test_rollback_unloaded_model_is_served_again(client):
     assert post(client, "models/digits/unload").status_code == 200
     answer = post(client, "models/digits/rollback", json={"parameters": {"version": 1}})
     assert (answer.status_code, answer.get_json()["before"]) == (200, None)
     assert client.get("/readyz", headers=HEADERS).get_json()["models"] == {"digits": 1}
 
 
-def test_what_cannot_be_done_has_a_status_and_a_code(client, only_digits):
+def test_repository_impossible_change_has_a_status_and_a_code(client, only_digits):
     for what, status, code in (
         ("models/letters/load", 404, "model_not_found"),
         ("models/letters/rollback", 404, "model_not_found"),
@@ -104,7 +104,7 @@ def test_what_cannot_be_done_has_a_status_and_a_code(client, only_digits):
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"3", b'{"force": true}', b"\xff", b"[" * 100_000])
-def test_a_body_that_says_something_else_is_refused(body, client):
+def test_repository_unknown_or_malformed_body_is_refused(body, client):
     for what in ("index", "models/digits/load", "models/digits/unload", "models/digits/rollback"):
         answer = post(client, what, data=body)
         assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_options")
@@ -112,10 +112,10 @@ def test_a_body_that_says_something_else_is_refused(body, client):
         assert len(answer.get_json()["error"]) < 200
 
 
-def test_parameters_that_would_change_a_model_are_refused_and_not_passed_over(client):
-    for parameters, fault in (
-        ({"config": "{}"}, "the parameter 'config', which would replace parts of it"),
-        ({"file:1/model.onnx": "AA=="}, "'file:1/model.onnx', which would replace parts of it"),
+def test_load_parameters_that_would_change_the_model_are_refused(client):
+    for parameters, message in (
+        ({"config": "{}"}, "the parameter 'config', which would override a part of it"),
+        ({"file:1/model.onnx": "AA=="}, "'file:1/model.onnx', which would override a part of it"),
         ({"unload_dependents": True}, "expected no parameters; got 'unload_dependents'"),
         ({"other": 1}, "expected no parameters; got 'other'; leave it out"),
         ([], "expected parameters as an object; got []"),
@@ -123,30 +123,30 @@ def test_parameters_that_would_change_a_model_are_refused_and_not_passed_over(cl
     ):
         answer = post(client, "models/digits/load", json={"parameters": parameters})
         assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_options")
-        assert fault in answer.get_json()["error"]
+        assert message in answer.get_json()["error"]
     for parameters in ({}, None):
         assert (
             post(client, "models/digits/load", json={"parameters": parameters}).status_code == 200
         )
 
 
-def test_unload_dependents_of_tritons_client_makes_no_difference(client):
+def test_unload_parameter_unload_dependents_is_ignored(client):
     for value in (False, True):
         body = {"parameters": {"unload_dependents": value}}
         answer = post(client, "models/digits/unload", json=body)
         assert (answer.status_code, answer.get_json()["version"]) == (200, None)
-    for body, fault in (
+    for body, message in (
         ({"unload_dependents": "yes"}, "unload_dependents to be true or false; got 'yes'"),
-        ({"force": True}, "expected no parameters but unload_dependents; got 'force'"),
+        ({"force": True}, "expected no parameters except unload_dependents; got 'force'"),
     ):
         answer = post(client, "models/digits/unload", json={"parameters": body})
         assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_options")
-        assert fault in answer.get_json()["error"]
+        assert message in answer.get_json()["error"]
 
 
-def test_administration_is_off_without_keys_and_the_index_open(only_digits):
+def test_repository_server_without_keys_refuses_changes_and_answers_the_index(only_digits):
     client = create_app(models=only_digits, poll=0).test_client()
     refused = client.post("/v2/repository/models/digits/unload")
     assert refused.status_code == 403
-    assert "leaves administration off" in refused.get_json()["error"]
+    assert "since administration needs one" in refused.get_json()["error"]
     assert client.post("/v2/repository/index").get_json()[0]["state"] == "READY"

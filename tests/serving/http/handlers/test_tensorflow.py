@@ -1,4 +1,4 @@
-"""TensorFlow Serving's protocol: bodies by hand, answers held to the graph's own."""
+"""TensorFlow Serving's protocol: hand-written bodies, answers compared with the graph's."""
 
 import json
 
@@ -14,48 +14,50 @@ def table(adults):
     return create_app(models=adults).test_client()
 
 
-def ask(client, body, model="digits", at=""):
-    # As curl sends it: the protocol's clients do not say that it is JSON.
+def ask(client, body, model="digits", version_path=""):
+    # curl's default media type, since the protocol's clients do not declare JSON.
     return client.post(
-        f"/v1/models/{model}{at}:predict",
+        f"/v1/models/{model}{version_path}:predict",
         data=json.dumps(body),
         content_type="application/x-www-form-urlencoded",
     )
 
 
-@pytest.mark.parametrize("at", ["", "/versions/1"])
-def test_instances_are_answered_one_by_one(at, client, shipped, digits, graph_answers):
+@pytest.mark.parametrize("version_path", ["", "/versions/1"])
+def test_predict_instances_are_answered_row_by_row(
+    version_path, client, shipped, digits, graph_answers
+):
     rows = digits[0][:3]
-    answer = ask(client, {"instances": rows.tolist()}, at=at)
+    answer = ask(client, {"instances": rows.tolist()}, version_path=version_path)
     assert answer.status_code == 200, answer.text
     expected = graph_answers(shipped, "digits", {"features": rows})
-    said = answer.get_json()
-    assert list(said) == ["predictions"]
-    assert [one["label"] for one in said["predictions"]] == expected["label"].tolist()
-    got = [one["probabilities"] for one in said["predictions"]]
+    content = answer.get_json()
+    assert list(content) == ["predictions"]
+    assert [one["label"] for one in content["predictions"]] == expected["label"].tolist()
+    got = [one["probabilities"] for one in content["predictions"]]
     np.testing.assert_allclose(got, expected["probabilities"], rtol=1e-6)
 
 
-def test_columns_are_answered_by_output(client, shipped, digits, graph_answers):
+def test_predict_inputs_are_answered_by_output(client, shipped, digits, graph_answers):
     rows = digits[0][:3]
-    said = ask(client, {"inputs": {"features": rows.tolist()}}).get_json()
-    assert list(said) == ["outputs"]
+    content = ask(client, {"inputs": {"features": rows.tolist()}}).get_json()
+    assert list(content) == ["outputs"]
     expected = graph_answers(shipped, "digits", {"features": rows})
-    assert said["outputs"]["label"] == expected["label"].tolist()
+    assert content["outputs"]["label"] == expected["label"].tolist()
     np.testing.assert_allclose(
-        said["outputs"]["probabilities"], expected["probabilities"], rtol=1e-6
+        content["outputs"]["probabilities"], expected["probabilities"], rtol=1e-6
     )
 
 
-def test_a_mixed_tables_records(table, mixed, rng):
+def test_predict_mixed_records_are_answered(table, mixed, rng):
     records = mixed.records(20, rng)
-    said = ask(table, {"instances": records}, "adults").get_json()["predictions"]
-    assert [one["label"] for one in said] == mixed.answers(records)[1].tolist()
+    content = ask(table, {"instances": records}, "adults").get_json()["predictions"]
+    assert [one["label"] for one in content] == mixed.answers(records)[1].tolist()
 
 
-@pytest.mark.parametrize("at", ["", "/versions/1"])
-def test_the_status_of_a_model(at, client):
-    assert client.get(f"/v1/models/digits{at}").get_json() == {
+@pytest.mark.parametrize("version_path", ["", "/versions/1"])
+def test_status_loaded_model_is_available(version_path, client):
+    assert client.get(f"/v1/models/digits{version_path}").get_json() == {
         "model_version_status": [
             {
                 "version": "1",
@@ -66,9 +68,9 @@ def test_the_status_of_a_model(at, client):
     }
 
 
-@pytest.mark.parametrize("at", ["", "/versions/1"])
-def test_the_signature_of_a_model(at, client):
-    answer = client.get(f"/v1/models/digits{at}/metadata").get_json()
+@pytest.mark.parametrize("version_path", ["", "/versions/1"])
+def test_metadata_has_the_tensors_of_the_graph(version_path, client):
+    answer = client.get(f"/v1/models/digits{version_path}/metadata").get_json()
     assert answer["model_spec"] == {"name": "digits", "signature_name": "", "version": "1"}
     signature = answer["metadata"]["signature_def"]["signature_def"]["serving_default"]
     assert signature["method_name"] == "tensorflow/serving/predict"
@@ -86,7 +88,7 @@ def test_the_signature_of_a_model(at, client):
     }
 
 
-def test_the_signature_of_a_mixed_table(table, mixed):
+def test_metadata_mixed_table_has_one_tensor_per_column(table, mixed):
     answer = table.get("/v1/models/adults/metadata").get_json()
     signature = answer["metadata"]["signature_def"]["signature_def"]["serving_default"]
     kinds = {"category": "DT_STRING", "date": "DT_DOUBLE"}
@@ -108,7 +110,9 @@ def test_the_signature_of_a_mixed_table(table, mixed):
         ("POST", "/v1/models/digits", 405),
     ],
 )
-def test_what_is_not_there_is_said_in_the_protocols_form(method, path, status, client):
+def test_tensorflow_unknown_model_version_or_method_in_the_protocols_format(
+    method, path, status, client
+):
     answer = client.open(path, method=method)
     assert answer.status_code == status
     assert set(answer.get_json()) == {"error"}
@@ -127,20 +131,20 @@ def test_what_is_not_there_is_said_in_the_protocols_form(method, path, status, c
         b'{"instances":[["a"]]}',
     ],
 )
-def test_an_invalid_argument_is_400(body, client):
+def test_predict_invalid_body_is_answered_with_400(body, client):
     answer = client.post("/v1/models/digits:predict", data=body)
     assert answer.status_code == 400
     assert set(answer.get_json()) == {"error"}
 
 
-def test_a_model_that_did_not_prove_itself_is_unavailable(only_digits):
+def test_predict_model_failed_its_self_test_answers_503(only_digits):
     (only_digits / "digits" / "1" / "model.onnx").write_bytes(b"no graph")
     client = create_app(models=only_digits).test_client()
     assert ask(client, {"instances": []}).status_code == 503
     assert client.get("/v1/models/digits").status_code == 503
 
 
-def test_status_is_of_all_versions_that_are_served_or_of_the_one_that_is_named(only_digits):
+def test_status_lists_all_served_versions_or_the_named_one(only_digits):
     for number in (2, 3):
         add_version(only_digits, number)
     client = create_app(models=only_digits, keep=2).test_client()

@@ -1,4 +1,4 @@
-"""Triton's extensions of the Open Inference Protocol: what is answered, and what is refused."""
+"""Triton's extensions of the Open Inference Protocol."""
 
 import json
 
@@ -11,8 +11,8 @@ ROW = {"instances": [[0] * 64]}
 MEMORY = ("systemsharedmemory", "cudasharedmemory")
 
 
-def refusal(answer):
-    """The reason of a refusal in the protocol's form."""
+def read_refusal(answer):
+    """Return the message of a refusal in the protocol's error format."""
     assert answer.status_code == 400
     assert answer.content_type == "application/json"
     body = answer.get_json()
@@ -20,7 +20,7 @@ def refusal(answer):
     return body["error"]
 
 
-def test_statistics_count_instances_requests_and_stages(client):
+def test_statistics_requests_instances_and_stages_are_counted(client):
     for instances in (1, 3):
         body = {"instances": [[0] * 64] * instances}
         assert client.post("/predict", json=body).status_code == 200
@@ -38,10 +38,10 @@ def test_statistics_count_instances_requests_and_stages(client):
             assert stats[stage]["count"] == 2
             assert stats[stage]["ns"] > 0
         assert "cache_hit" not in stats  # there is no cache
-        assert "execution_count" not in found  # which is not counted
+        assert "execution_count" not in found  # not counted here
 
 
-def test_times_of_a_model_are_left_out_once_several_versions_were_asked(only_digits):
+def test_statistics_several_versions_were_asked_times_are_left_out(only_digits):
     add_version(only_digits, 2)
     client = create_app(models=only_digits, keep=2).test_client()
     for version in (1, 1, 2):
@@ -51,8 +51,8 @@ def test_times_of_a_model_are_left_out_once_several_versions_were_asked(only_dig
     assert (first["version"], first["inference_count"]) == ("1", 2)
     assert (second["version"], second["inference_count"]) == ("2", 1)
     assert set(first["inference_stats"]) == set(second["inference_stats"]) == {"success", "fail"}
-    (alone,) = client.get("/v2/models/digits/versions/2/stats").get_json()["model_stats"]
-    assert alone == second
+    (by_path,) = client.get("/v2/models/digits/versions/2/stats").get_json()["model_stats"]
+    assert by_path == second
 
 
 def test_statistics_before_any_request_are_zero(client):
@@ -62,12 +62,12 @@ def test_statistics_before_any_request_are_zero(client):
 
 
 @pytest.mark.parametrize("what", ["stats", "config", "trace/setting"])
-def test_a_model_that_is_not_served_is_not_found(what, client):
+def test_triton_unknown_model_is_404(what, client):
     answer = client.get(f"/v2/models/letters/{what}")
     assert (answer.status_code, set(answer.get_json())) == (404, {"error"})
 
 
-def test_the_configuration_has_the_tensors_without_the_dimension_of_rows(client):
+def test_config_has_the_tensors_without_the_row_dimension(client):
     for path in ("/v2/models/digits/config", "/v2/models/digits/versions/1/config"):
         found = client.get(path).get_json()
         assert (found["name"], found["platform"]) == ("digits", "onnxruntime_onnx")
@@ -80,7 +80,7 @@ def test_the_configuration_has_the_tensors_without_the_dimension_of_rows(client)
         }
 
 
-def test_the_configuration_of_a_table_has_a_tensor_for_each_column(adults):
+def test_config_mixed_table_has_one_tensor_per_column(adults):
     client = create_app(models=adults, max_batch_rows=7).test_client()
     found = client.get("/v2/models/adults/config").get_json()
     assert found["max_batch_size"] == 7
@@ -89,12 +89,12 @@ def test_the_configuration_of_a_table_has_a_tensor_for_each_column(adults):
 
 
 @pytest.mark.parametrize("path", ["/v2/trace/setting", "/v2/models/digits/trace/setting"])
-def test_traces_are_off_and_stay_off(path, client):
+def test_trace_setting_is_off_and_a_change_is_refused(path, client):
     off = {"trace_level": ["OFF"]}
     assert client.get(path).get_json() == off
     for same in ({}, off, {"trace_rate": None, "trace_level": None}):
         assert client.post(path, json=same).get_json() == off
-    assert "/metrics" in refusal(client.post(path, json={"trace_level": ["TIMESTAMPS"]}))
+    assert "/metrics" in read_refusal(client.post(path, json={"trace_level": ["TIMESTAMPS"]}))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_traces_are_off_and_stay_off(path, client):
         ("error", 0, False, False),
     ],
 )
-def test_the_log_settings_are_those_of_the_server(level, verbose, info, warning, shipped):
+def test_logging_shows_the_log_level_and_refuses_a_change(level, verbose, info, warning, shipped):
     client = create_app(models=shipped, log_level=level).test_client()
     settings = {
         "log_file": "",
@@ -117,30 +117,32 @@ def test_the_log_settings_are_those_of_the_server(level, verbose, info, warning,
     }
     assert client.get("/v2/logging").get_json() == settings
     assert client.post("/v2/logging", json=settings).get_json() == settings
-    assert "--log-level" in refusal(client.post("/v2/logging", json={"log_verbose_level": 3}))
+    assert "--log-level" in read_refusal(client.post("/v2/logging", json={"log_verbose_level": 3}))
     assert client.get("/v2/logging").get_json() == settings
 
 
 @pytest.mark.parametrize("path", ["/v2/logging", "/v2/trace/setting"])
 @pytest.mark.parametrize("body", [b"{", b"[]", b"3", b"\xff", b"[" * 100_000])
-def test_settings_that_are_no_object_are_refused(path, body, client):
-    assert "expected an empty body, or a JSON object; got" in refusal(client.post(path, data=body))
+def test_settings_body_not_an_object_is_refused(path, body, client):
+    assert "expected an empty body, or a JSON object; got" in read_refusal(
+        client.post(path, data=body)
+    )
 
 
 @pytest.mark.parametrize("kind", MEMORY)
-def test_there_is_no_shared_memory(kind, client):
+def test_shared_memory_is_empty_and_registration_refused(kind, client):
     assert client.get(f"/v2/{kind}/status").get_json() == []
-    fault = "got the shared memory region 'mine'"
-    assert fault in refusal(client.get(f"/v2/{kind}/region/mine/status"))
+    message = "got the shared memory region 'mine'"
+    assert message in read_refusal(client.get(f"/v2/{kind}/region/mine/status"))
     body = {"key": "/mine", "offset": 0, "byte_size": 8}
-    assert fault in refusal(client.post(f"/v2/{kind}/region/mine/register", json=body))
+    assert message in read_refusal(client.post(f"/v2/{kind}/region/mine/register", json=body))
     for path in (f"/v2/{kind}/unregister", f"/v2/{kind}/region/mine/unregister"):
         answer = client.post(path)
         assert (answer.status_code, answer.get_json()) == (200, {})
 
 
 @pytest.mark.parametrize("part", ["inputs", "outputs"])
-def test_a_tensor_in_shared_memory_is_refused_by_name(part, client):
+def test_infer_tensor_in_shared_memory_is_refused(part, client):
     region = {"shared_memory_region": "mine", "shared_memory_byte_size": 256}
     tensor = {"name": "features", "shape": [1, 64], "datatype": "FP32"}
     body = {"inputs": [tensor | {"data": [0] * 64}], "outputs": [{"name": "label"}]}
