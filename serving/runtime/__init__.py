@@ -1,4 +1,9 @@
-"""ONNX Runtime: sessions, their timing, and the proof that a graph answers as it should."""
+"""Run ONNX graphs: sessions, the self-test of a bundle, latency, and the choice of a variant.
+
+Only `session` imports ONNX Runtime. This module exports what the trainer uses too, and loads no web
+framework; import `variant_selection`, `proof_server` and `heap` by their full names. The package
+imports only `serving.bundle`.
+"""
 
 from serving.runtime.comparison import OutputDifference, compare_outputs
 from serving.runtime.latency_profile import MAX_TIMING_SECONDS, TIMED_BATCH_SIZES, measure_latencies

@@ -54,7 +54,7 @@ def test_index_staged_version_says_how_it_is_served(only_digits):
 def test_index_bundle_without_a_folder_of_its_version_is_named(only_digits):
     shutil.copytree(only_digits / "digits" / "1", only_digits / "letters")
     assert (
-        "got it in that of the model; move its files"
+        "got it in the folder of the model; move its files"
         in (entries(only_digits)["letters", "bundle.json"][1])
     )
 

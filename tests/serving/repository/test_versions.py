@@ -262,7 +262,7 @@ def test_what_cannot_be_served_is_refused_and_the_index_says_why(
         case "pipe":
             graph.unlink()
             os.mkfifo(graph)
-            expected = "expected model.onnx as a plain file"
+            expected = "expected model.onnx as a regular file"
         case "opset":
             unknown_opset(path)
             expected = "ONNX Runtime does not load the graph"
