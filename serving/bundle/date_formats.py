@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from serving.bundle.date_texts import parse_strptime_date, require_strptime_format
 from serving.bundle.dates import (
     END_DATE_SECONDS,
+    EPOCH,
     MIN_DATE_SECONDS,
+    SECONDS_PER_DAY,
     add_decimal_fraction,
     ticks_to_seconds,
 )
@@ -28,8 +30,6 @@ ISO8601 = "iso8601"
 BASIC_DATE = "%Y%m%d"  # ISO 8601's basic form of a date
 # Units of numbers since 1970-01-01 UTC, with the number of ticks in a second.
 DATE_UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SECONDS_PER_DAY = 86_400
 TICKS_LIMIT = 2.0**63  # the first number of ticks that is too large for an int64
 MAX_FRACTION_DIGITS = 32  # digits of a second's fraction; a float64 distinguishes far fewer
 # The quantifiers are possessive, so that a long text is rejected in a single pass. The group of the

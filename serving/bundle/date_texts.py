@@ -12,9 +12,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 
-from serving.bundle.dates import END_DATE_SECONDS, MIN_DATE_SECONDS, add_decimal_fraction
+from serving.bundle.dates import (
+    END_DATE_SECONDS,
+    EPOCH,
+    MIN_DATE_SECONDS,
+    SECONDS_PER_DAY,
+    add_decimal_fraction,
+)
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_FORMAT_CHARACTERS = 64
 MAX_DATE_CHARACTERS = 96  # longer texts are never dates
 CENTURY_PIVOT_YEAR = 69  # two-digit years from 69 on mean 1969 to 1999, as in POSIX
@@ -102,7 +107,8 @@ def parse_strptime_date(text: str, format: str) -> float | None:  # noqa: A002 -
         since = moment - EPOCH
     except (ValueError, OverflowError):
         return None
-    seconds = add_decimal_fraction(since.days * 86400 + since.seconds, parts.get("f", ""))
+    whole = since.days * SECONDS_PER_DAY + since.seconds
+    seconds = add_decimal_fraction(whole, parts.get("f", ""))
     return seconds if MIN_DATE_SECONDS <= seconds < END_DATE_SECONDS else None
 
 

@@ -7,10 +7,13 @@ float64 in every file format and request format.
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SECONDS_PER_DAY = 86_400
 MIN_DATE_SECONDS = -62135596800.0  # 0001-01-01T00:00:00Z, the first moment of ISO 8601
 END_DATE_SECONDS = 253402300800.0  # 10000-01-01T00:00:00Z, the first moment that is too late
 EXACT_TICKS_LIMIT = 2**53  # from here on a float64 cannot represent every whole number

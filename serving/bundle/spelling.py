@@ -111,7 +111,7 @@ class CategorySpelling:
 
     Attributes:
         categories: Category by its text, both the same text.
-        gaps: Lower-case texts that mean a gap, except those that are also categories.
+        gaps: Lower-case texts that mean a gap, unless a category has the same text.
     """
 
     def __init__(self, column: CategoryColumn) -> None:
@@ -139,7 +139,10 @@ class CategorySpelling:
         return text
 
     def spell_number(self, value: float) -> str | None:
-        """Return the text of a number that is not a boolean; None if no category is a number."""
+        """Return a number, which is not a boolean, as text in the spelling of the categories.
+
+        None if no category can be that number.
+        """
         kind = self._column.json_number_type
         if kind is None or not math.isfinite(value):
             return None

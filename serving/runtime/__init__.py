@@ -1,8 +1,8 @@
 """Run ONNX graphs: sessions, the self-test of a bundle, latency, and the choice of a variant.
 
-Only `session` imports ONNX Runtime. This module exports what the trainer uses too, and loads no web
-framework; import `variant_selection`, `proof_server` and `heap` by their full names. The package
-imports only `serving.bundle`.
+This module exports what the trainer also uses. The rest is imported by module: `variant_selection`,
+`proof_server` and `heap`. Only `session` imports ONNX Runtime, and only when the first session is
+created. From `serving`, the package imports only `bundle`.
 """
 
 from serving.runtime.comparison import OutputDifference, compare_outputs

@@ -164,7 +164,7 @@ def _serve_requests(server: socket.socket) -> None:
 
 
 def _fork_supervisor(server: socket.socket) -> set[int]:
-    """Fork a supervisor for the next request. Return its process id; no id if that fails."""
+    """Fork a supervisor for the next request. Return a set of its process id, empty on failure."""
     _, descriptors, *_ = socket.recv_fds(server, 1, 1)
     # If the fork fails, the connection is closed, which tells the worker that there is no report.
     with suppress(OSError, IndexError), socket.socket(fileno=descriptors[0]) as connection:
@@ -186,9 +186,8 @@ def _close_inherited_files(kept_descriptor: int) -> None:
 def _supervise(connection: socket.socket) -> None:
     """Prove the variants of one version, each in a separate process, and send the report."""
     os.nice(NICENESS)
-    with suppress(
-        OSError
-    ):  # if memory runs out, the kernel shall kill this process before a worker
+    # If memory runs out, the kernel is to kill this process rather than a worker.
+    with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     received = b""

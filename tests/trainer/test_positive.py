@@ -195,7 +195,7 @@ def test_compression_keeps_the_positive_class_in_every_variant(fraud, tmp_path):
     assert smaller.manifest.positive_class == "fraud"
     rows = np.random.default_rng(4).normal(size=(500, 2)).astype(np.float32)
     for name, variant in smaller.manifest.variants.items():
-        got = GraphSession(smaller.graph(name)).run({"features": rows})
+        got = GraphSession(smaller.read_graph(name)).run({"features": rows})
         above = got["probabilities"][:, 0] >= np.float32(variant.threshold)
         assert got["label"].tolist() == np.where(above, "fraud", "good").tolist()
 

@@ -112,7 +112,7 @@ def test_the_test_rows_confirm_it(kind, compressed, reopened):
     metric, variants = found.compression.metric, found.bundle.manifest.variants
     for candidate in found.compression.tried[1:]:
         tested = candidate.tested
-        assert (candidate.kept or found.compression.verdict(candidate) == "refuted") == bool(tested)
+        assert (candidate.kept or found.compression.classify(candidate) == "refuted") == bool(tested)
         if tested is None:
             continue
         assert tested.interval[0] <= tested.interval[1]
@@ -185,7 +185,7 @@ def test_a_seed_decides_every_file_but_the_manifest(copied):
     first, second = (
         done(bundle, epochs=1, prune=0.5, max_drop=0.9, seed=1)[0].bundle for _ in range(2)
     )
-    assert first.sums == second.sums
+    assert first.checksums == second.checksums
     assert len(first.manifest.variants) >= 3
 
 
@@ -209,7 +209,7 @@ def test_what_test_rows_refute_is_left_out(low, kept, copied, monkeypatch):
     candidate = found.compression.tried[1]
     assert candidate.kept == kept
     assert candidate.tested.interval == (low, 0.4)
-    assert found.compression.verdict(candidate) == ("kept" if kept else "refuted")
+    assert found.compression.classify(candidate) == ("kept" if kept else "refuted")
 
 
 def test_of_each_kind_the_test_rows_are_asked_of_one(compressed):
@@ -223,7 +223,7 @@ def test_what_saves_neither_bytes_nor_weights_is_not_kept(copied):
     dense, int8 = found.compression.tried[:2]
     assert int8.size_bytes > dense.size_bytes  # of a network as small as that
     assert found.bundle is None
-    assert found.compression.verdict(int8) == "holds"
+    assert found.compression.classify(int8) == "holds"
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ def test_a_version_holds_every_variant_beside_what_there_was(dense, variants, rn
     }
     assert found.manifest.compression == COMPRESSION
     assert found.read_file("reference.json") == dense.read_file("reference.json")
-    assert found.read_graph("fp32") == dense.graph("fp32")
+    assert found.read_graph("fp32") == dense.read_graph("fp32")
     for name, variant in described.items():
         assert found.read_graph(name) == graphs[name].content
         assert variant.size_bytes == len(graphs[name].content)

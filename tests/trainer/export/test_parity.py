@@ -435,7 +435,7 @@ def test_the_selftest_tells_a_cpu_that_saturates(bits, sound, kind, export, in_b
     assert compare_outputs(got, expected.outputs, expected.tolerances).is_within_tolerance is sound
     here = GraphSession(build_graph(model)).run(selftest.inputs)
     if bits < 8:  # on any CPU
-        assert compare_outputs(here, expected.outputs, expected.tolerances).within
+        assert compare_outputs(here, expected.outputs, expected.tolerances).is_within_tolerance
 
 
 @pytest.mark.parametrize("activation", ["tanh", "swish"])
